@@ -1,0 +1,118 @@
+# rrl: `make` lists the targets.
+#
+# The environment is .venv, or the active conda environment (not conda's base). It is made from
+# requirements.lock when it is missing, half made or of another lock; its file rrl-stamp says which
+# lock and which checkout it was completed for. Once it is complete nothing asks for a network.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL: # kernels side by side race for ports
+.DELETE_ON_ERROR:
+.SECONDEXPANSION:
+.PHONY: help env set-up test lint format reproduce recorded live lab lock clean
+
+CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] && \
+                 [ ! -d "$$CONDA_PREFIX/condabin" ] && echo "$$CONDA_PREFIX")
+ENVIRONMENT := $(or $(CONDA),.venv)
+ENV_PYTHON := "$(ENVIRONMENT)/bin/python"
+
+# Whatever a run leaves besides figures/ and data/ goes to build/.
+export PYTHONDONTWRITEBYTECODE := 1
+export NUMBA_CACHE_DIR := $(CURDIR)/build/numba
+
+NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
+SOURCES := $(shell find rrl -name '*.py')
+DATA := $(shell find data -type f)
+STRIP := $(ENV_PYTHON) -m nbstripout --keep-id \
+    --extra-keys "metadata.papermill cell.metadata.papermill"
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+env: ## Make or update the environment: .venv, or the active conda environment
+	@$(CURRENT) || { $(FIND_PYTHON); "$$python" $(ALONE) build/env.lock \
+	    $(MAKE) -s set-up PYTHON="$$python"; }
+
+test: env ## Check style, notebooks and code: ruff, nbstripout, pytest with doctests
+	@failed=; $(MAKE) -s lint || failed=1; \
+	$(ENV_PYTHON) -m pytest || failed=1; \
+	[ -z "$$failed" ]
+
+lint: env ## Check style and notebooks alone: ruff, nbstripout
+	@failed=; $(ENV_PYTHON) -m ruff check . || failed=1; \
+	$(ENV_PYTHON) -m ruff format --check . || failed=1; \
+	$(if $(NOTEBOOKS),$(STRIP) --verify $(NOTEBOOKS) || failed=1;) \
+	[ -z "$$failed" ] || { echo "rrl: lint failed; \`make format\` mends most of it" >&2; exit 1; }
+
+format: env ## Mend the style and strip the notebooks' outputs
+	@$(ENV_PYTHON) -m ruff check --fix . ; $(ENV_PYTHON) -m ruff format .
+	@$(if $(NOTEBOOKS),$(STRIP) $(NOTEBOOKS))
+
+reproduce: env ## Run the notebooks on the recorded data, then one of them on a live server
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s recorded live
+
+lab: env ## Open the notebooks in JupyterLab on 127.0.0.1
+	@$(ENV_PYTHON) -m jupyterlab --ip=127.0.0.1 notebooks
+
+lock: ## Pin pyproject.toml's dependencies in requirements.lock (needs uv and a network)
+	@command -v uv >/dev/null || { echo "rrl: no uv on PATH; install it, e.g. pipx install uv" >&2; \
+	    exit 2; }
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
+	    --no-emit-index-url -o requirements.lock
+
+clean: ## Remove what runs leave: build/ and figures/live/ (the environment stays)
+	rm -rf build figures/live
+	find rrl tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune \
+	    -exec rm -rf {} +
+
+# --- Notebooks: a copy is executed anew when its notebook, rrl, the lock or its data changed ----
+
+recorded: $(NOTEBOOKS:%=build/%)
+
+# A notebook reads those files and folders of data/ that it names; if it names none, perhaps all.
+reads = $(or $(strip $(foreach file,$(DATA),$(if \
+    $(shell grep -lF "$(basename $(word 2,$(subst /, ,$(file))))" $(1)),$(file)))),$(DATA))
+
+build/notebooks/%.ipynb: notebooks/%.ipynb $(SOURCES) requirements.lock \
+                         $$(call reads,notebooks/$$*.ipynb) | env
+	@$(ENV_PYTHON) -m rrl.reproduce $<
+
+live: | env
+	@$(ENV_PYTHON) -m rrl.reproduce notebooks/00_quickstart.ipynb -f notebooks/live.yml --suffix=-live
+
+# --- The environment ---------------------------------------------------------------------------
+
+WANTED = "$$(cksum < requirements.lock) $$(pwd -P)"
+CURRENT = { [ "$$(cat "$(ENVIRONMENT)/rrl-stamp")" = $(WANTED) ] && $(ENV_PYTHON) -c ""; } 2>/dev/null
+PIP = $(ENV_PYTHON) -m pip --disable-pip-version-check --quiet
+
+# Sets $$python to the first that is fit; a pyenv shim on PATH may lead nowhere, so each is tried.
+FIND_PYTHON = for python in \
+    $(if $(CONDA),$(ENV_PYTHON),$(or $(PYTHON),python3.11 python3.12 python3.13 python3)) ""; do \
+    "$$python" -c "import sys, venv, ensurepip; \
+        sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" 2>/dev/null && break; done; \
+    [ -n "$$python" ] || { echo "rrl: no Python 3.11 to 3.13 with venv$(if $(CONDA), in $(CONDA)):" \
+        "install one (or say where: make PYTHON=...), or use environment.yml" >&2; exit 2; }
+
+# Becomes a command that holds a lock for as long as it runs; says so and stops if that is held.
+define LOCK
+import fcntl, os, sys
+os.makedirs("build", exist_ok=True)
+lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("rrl: another make is at this already; wait for it or stop it", file=sys.stderr)
+    sys.exit(2)
+os.set_inheritable(lock, True)
+os.execvp(sys.argv[2], sys.argv[2:])
+endef
+export LOCK
+ALONE := -c "$$LOCK"
+
+set-up:
+	@! $(CURRENT) || exit 0; set -e; rm -f "$(ENVIRONMENT)/rrl-stamp"; \
+	echo "rrl: setting up $(ENVIRONMENT) from requirements.lock; this takes minutes, once"; \
+	$(if $(CONDA),,"$(PYTHON)" -m venv --clear .venv;) \
+	$(PIP) install --require-hashes -r requirements.lock; \
+	$(PIP) install --no-deps --no-build-isolation -e .; \
+	echo $(WANTED) > "$(ENVIRONMENT)/rrl-stamp"

@@ -1,0 +1,78 @@
+"""Region-based reinforcement learning for the parallelism of TensorFlow Serving.
+
+Everything named here is loaded when it is first used (PEP 562), so ``import rrl`` costs next to
+nothing and pulls in neither TensorFlow nor SciPy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+#: Where each public name lives. To publish another one, add a line; it must not be the name of a
+#: module of this package, which would hide it.
+_HOME = {
+    "ConfigSpace": "rrl.space",
+    "Configuration": "rrl.space",
+    "Knob": "rrl.space",
+    "Level": "rrl.space",
+    "from_table": "rrl.space",
+    "paper_cpu": "rrl.space",
+    "paper_gpu": "rrl.space",
+    "tf_serving": "rrl.space",
+    "Episode": "rrl.episode",
+    "Server": "rrl.episode",
+    "Status": "rrl.episode",
+    "Agent": "rrl.agent",
+    "RRL": "rrl.agent",
+    "Copy": "rrl.similarity",
+    "DistanceWeighted": "rrl.similarity",
+    "MeanLatency": "rrl.objective",
+    "Percentile": "rrl.objective",
+    "SLOViolations": "rrl.objective",
+    "Weighted": "rrl.objective",
+    "parse_objective": "rrl.objective",
+    "Poisson": "rrl.workload",
+    "Phases": "rrl.workload",
+    "Fleet": "rrl.workload",
+    "Bursts": "rrl.modulated",
+    "Diurnal": "rrl.modulated",
+    "FlashCrowd": "rrl.modulated",
+    "Trace": "rrl.trace",
+    "estimate_rate": "rrl.workload",
+    "Plan": "rrl.profile",
+    "Profile": "rrl.profile",
+    "read_profile": "rrl.profile",
+    "PLANS": "rrl.record",
+    "Recorder": "rrl.record",
+    "RecordedServer": "rrl.replay",
+    "TableServer": "rrl.replay",
+    "LiveServer": "rrl.serving.live",
+    "RemoteServer": "rrl.serving.live",
+    "ModelServer": "rrl.serving.launcher",
+    "Run": "rrl.experiments",
+    "bootstrap_interval": "rrl.experiments",
+    "compare": "rrl.experiments",
+    "ratio_interval": "rrl.experiments",
+    "tune": "rrl.experiments",
+    "choose_rates": "rrl.source",
+    "open_profile": "rrl.source",
+    "open_source": "rrl.source",
+    "sustained_rate": "rrl.source",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'rrl' has no attribute {name!r}; it has {__all__}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value  # the next look-up is an ordinary one
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,160 @@
+"""What one measurement is: the episode, and the protocol of everything that can produce one.
+
+A *server* runs one configuration under one sequence of arrivals and hands back an
+:class:`Episode`. Simulated, recorded and live servers all keep to :class:`Server`, so an agent
+cannot tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rrl.space import ConfigSpace, Configuration
+
+
+class Status(IntEnum):
+    """How a request ended; the numbers are gRPC's own status codes.
+
+    Examples
+    --------
+    >>> Status.UNAVAILABLE.name, int(Status.OK)
+    ('UNAVAILABLE', 0)
+    """
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+def check_arrivals(arrivals: ArrayLike) -> NDArray[np.float64]:
+    """Arrival times as an array, if they are at least one, finite, not negative and sorted.
+
+    Parameters
+    ----------
+    arrivals : array_like, shape (n,)
+        Seconds from the start of the episode.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+
+    Examples
+    --------
+    >>> check_arrivals([0, 0.5])
+    array([0. , 0.5])
+    """
+    times = np.asarray(arrivals, dtype=float)
+    if times.ndim != 1 or not len(times):
+        raise ValueError("an episode needs at least one request, got an empty workload")
+    if not (np.isfinite(times).all() and times[0] >= 0 and (np.diff(times) >= 0).all()):
+        raise ValueError("arrivals must be finite seconds, 0 or more, and sorted; sort them first")
+    return times
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One configuration under one sequence of arrivals.
+
+    Parameters
+    ----------
+    configuration : mapping of str to int or str
+        The configuration that served, by knob name.
+    arrivals : ndarray, shape (n,)
+        Scheduled arrival times in seconds, sorted, from the start of the episode.
+    latency : ndarray, shape (n,)
+        Seconds from the *scheduled* arrival to the response, so a late sender cannot hide a slow
+        server. A request that failed keeps the time until its failure was known.
+    status : ndarray of int, shape (n,)
+        A :class:`Status` for each request.
+    valid : bool
+        False when the measurement itself went wrong (for example, requests left too late).
+    info : mapping
+        What the run was: model, address, schedule slip, seed, and so on.
+
+    Raises
+    ------
+    ValueError
+        If the arrays disagree in length, a latency is NaN or negative, or the arrivals are not
+        what `check_arrivals` wants.
+
+    Examples
+    --------
+    >>> episode = Episode({"inter_op": 2}, [0.0, 0.1], [0.02, 0.03], [0, 0])
+    >>> len(episode), round(float(episode.latency.mean()), 3), episode.rate
+    (2, 0.025, 10.0)
+    """
+
+    configuration: Mapping[str, int | str]
+    arrivals: NDArray[np.float64]
+    latency: NDArray[np.float64]
+    status: NDArray[np.int64]
+    valid: bool = True
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__  # the dataclass is frozen; its arrays are made read-only too
+        for name, dtype in (("arrivals", float), ("latency", float), ("status", np.int64)):
+            array = np.array(getattr(self, name), dtype=dtype).reshape(-1)
+            array.flags.writeable = False
+            set_(self, name, array)
+        set_(self, "configuration", MappingProxyType(dict(self.configuration)))
+        set_(self, "info", MappingProxyType(dict(self.info)))
+        check_arrivals(self.arrivals)
+        if not len(self.arrivals) == len(self.latency) == len(self.status):
+            raise ValueError(
+                f"{len(self.arrivals)} arrivals, {len(self.latency)} latencies and "
+                f"{len(self.status)} statuses: an episode needs one of each per request"
+            )
+        if not np.all(self.latency >= 0):
+            raise ValueError("latencies must be numbers of seconds, at least 0 (NaN is not one)")
+
+    def __len__(self) -> int:
+        return len(self.arrivals)
+
+    @property
+    def ok(self) -> NDArray[np.bool_]:
+        """Which requests were answered, shape (n,)."""
+        return self.status == Status.OK
+
+    @property
+    def rate(self) -> float:
+        """Observed arrivals per second; infinite if all arrive at once."""
+        span = float(self.arrivals[-1] - self.arrivals[0])
+        return (len(self) - 1) / span if span > 0 else float("inf")
+
+
+class Server(Protocol):
+    """Whatever can run a configuration: simulated, recorded or live."""
+
+    space: ConfigSpace
+
+    def measure(
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+    ) -> Episode:
+        """Serve the requests that arrive at `arrivals` (s) under `configuration`."""
+        ...

@@ -1,0 +1,246 @@
+"""The loop that everything hangs on: arrivals, a server, an objective and an agent.
+
+:func:`tune` lets an agent learn on a server; :func:`compare` then measures a few configurations
+side by side, so that a claim of "better" rests on paired episodes and not on luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.agent import Agent
+from rrl.episode import Server
+from rrl.errors import ServerError
+from rrl.objective import MeanLatency, Objective
+from rrl.space import Configuration
+from rrl.workload import Workload, estimate_rate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_INVALID = 5  # in a row; then the machine is too busy to measure anything
+
+
+@dataclass
+class Run:
+    """What a tuning run went through, an entry an episode.
+
+    Parameters
+    ----------
+    configurations : list of configuration
+        What served.
+    costs : list of float
+        What the agent was told; seconds for a latency.
+    loads : list of float
+        What the agent was shown: estimated requests per second.
+    recommended : list of configuration
+        What the agent would have deployed after the episode.
+    invalid : int
+        Episodes that were dropped and measured again.
+    """
+
+    configurations: list[Configuration] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    loads: list[float] = field(default_factory=list)
+    recommended: list[Configuration] = field(default_factory=list)
+    invalid: int = 0
+
+    def __len__(self) -> int:
+        return len(self.costs)
+
+    @property
+    def best(self) -> Configuration:
+        """The configuration to deploy at the end."""
+        return self.recommended[-1]
+
+    def table(self) -> pd.DataFrame:
+        """The run as a table: one row an episode; knobs, `load_per_s`, `cost`."""
+        import pandas as pd
+
+        table = pd.DataFrame(self.configurations)
+        return table.assign(load_per_s=self.loads, cost=self.costs)
+
+
+def tune(
+    server: Server,
+    agent: Agent,
+    workload: Workload,
+    episodes: int,
+    rng: np.random.Generator,
+    *,
+    requests: int = 100,
+    objective: Objective | None = None,
+    progress: bool = False,
+) -> Run:
+    """Let `agent` learn on `server` for a number of episodes.
+
+    The agent is shown the rate of the arrivals *before* an episode, never the true one. Arrivals
+    and the server's own noise come from two streams, so agents given equal generators meet the
+    same arrivals whatever they choose (common random numbers).
+
+    Parameters
+    ----------
+    server : Server
+    agent : Agent
+    workload : Workload
+    episodes : int
+        At least 1.
+    rng : numpy.random.Generator
+        For the arrivals and the server; the agent has its own.
+    requests : int, optional
+        Requests an episode; the paper's 100 by default.
+    objective : Objective, optional
+        Mean latency by default.
+    progress : bool, optional
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ValueError
+        If `episodes` is below 1.
+    ServerError
+        If the server fails for good, or no valid episode can be had.
+
+    Examples
+    --------
+    >>> from rrl import RRL, Poisson, TableServer
+    >>> table = {"threads": [1, 2, 3, 4], "latency": [0.4, 0.2, 0.1, 0.3]}
+    >>> server = TableServer(table, ["threads"], cost="latency")
+    >>> agent = RRL(server.space, np.random.default_rng(1))
+    >>> run = tune(server, agent, Poisson(rate=10.0), 40, np.random.default_rng(2))
+    >>> run.best, len(run)
+    ({'threads': 3}, 40)
+    """
+    from tqdm import trange
+
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}")
+    objective = objective or MeanLatency()
+    arrivals_rng, server_rng = rng.spawn(2)
+    run = Run()
+    past = workload.arrivals(requests, arrivals_rng)  # watched only, to know the load
+    for _ in trange(episodes, desc="tuning", unit="episode", disable=not progress):
+        load = estimate_rate(past)
+        configuration = agent.ask(load)
+        past = workload.arrivals(requests, arrivals_rng)
+        episode = server.measure(configuration, past, server_rng)
+        for _ in range(MAX_INVALID):
+            if episode.valid:
+                break
+            run.invalid += 1
+            episode = server.measure(configuration, past, server_rng)
+        else:
+            raise ServerError(
+                f"{MAX_INVALID} invalid episodes in a row: the load generator itself was late; "
+                "free the machine, or lower the rate"
+            )
+        cost = objective(episode)
+        agent.tell(configuration, cost)
+        run.configurations.append(dict(configuration))
+        run.costs.append(cost)
+        run.loads.append(load)
+        run.recommended.append(dict(agent.best(load)))
+    return run
+
+
+def compare(
+    servers: Mapping[str, tuple[Server, Configuration]],
+    workload: Workload,
+    rounds: int,
+    rng: np.random.Generator,
+    *,
+    requests: int = 100,
+    objective: Objective | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """Measure configurations in alternating episodes with the same arrivals.
+
+    Parameters
+    ----------
+    servers : mapping of str to (Server, configuration)
+        Contestants by name. Give live contestants a server each, so that none is restarted.
+    workload : Workload
+    rounds : int
+        Episodes of each contestant; within a round the order is random.
+    rng : numpy.random.Generator
+    requests : int, optional
+        Requests an episode.
+    objective : Objective, optional
+        Mean latency by default.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (rounds,)
+        Costs by name; equal places belong to the same round.
+    """
+    objective = objective or MeanLatency()
+    arrivals_rng, server_rng, order_rng = rng.spawn(3)
+    names = list(servers)
+    costs = {name: np.empty(rounds) for name in names}
+    for round_ in range(rounds):
+        arrivals = workload.arrivals(requests, arrivals_rng)
+        for name in order_rng.permutation(names).tolist():
+            server, configuration = servers[name]
+            costs[name][round_] = objective(server.measure(configuration, arrivals, server_rng))
+    return costs
+
+
+def bootstrap_interval(
+    values: NDArray[np.float64],
+    rng: np.random.Generator,
+    *,
+    statistic: Any = np.median,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> tuple[float, float, float]:
+    """A statistic of a sample with its percentile bootstrap interval.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+    rng : numpy.random.Generator
+    statistic : callable, optional
+        Takes `axis`; the median by default.
+    level : float, optional
+        Of the interval.
+    resamples : int, optional
+        How many times the sample is drawn anew.
+
+    Returns
+    -------
+    centre, low, high : float
+
+    References
+    ----------
+    Efron & Tibshirani, *An Introduction to the Bootstrap* (1993), chapter 13.
+
+    Examples
+    --------
+    >>> bootstrap_interval(np.arange(101.0), np.random.default_rng(0))
+    (50.0, 41.0, 59.0)
+    """
+    values = np.asarray(values, dtype=float)
+    drawn = statistic(rng.choice(values, (resamples, len(values))), axis=1)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(statistic(values, axis=0)), float(low), float(high)
+
+
+def ratio_interval(
+    ours: Sequence[float], theirs: Sequence[float], rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Median of the paired ratios ours / theirs, with a 95 % bootstrap interval.
+
+    Examples
+    --------
+    >>> ratio_interval([1.0, 1.0, 1.0], [2.0, 2.0, 2.0], np.random.default_rng(0))
+    (0.5, 0.5, 0.5)
+    """
+    return bootstrap_interval(np.asarray(ours) / np.asarray(theirs), rng)

@@ -1,0 +1,129 @@
+"""One knob: the levels that it may take and the positions that a distance uses.
+
+The two are kept apart on purpose. *Levels* are what the server is handed; *positions* say which
+levels are expected to behave alike. Only positions enter a distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+Level = int | float | str
+Configuration = Mapping[str, Level]
+Scale = Literal["rank", "value", "log"]
+
+
+def plain(value: Any) -> Level:
+    """Turn a NumPy scalar into the Python number or string that it stands for."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One setting of the server, and the levels it may take.
+
+    Parameters
+    ----------
+    name : str
+        What the server calls it.
+    levels : sequence of int, float or str
+        The values it may take, each once.
+    positions : sequence of float, optional
+        The coordinate of each level, in any unit; 0, 1, 2, ... if not given.
+
+    Raises
+    ------
+    ValueError
+        If there is no level, a level or position occurs twice or is not finite, or the two
+        differ in length.
+
+    Examples
+    --------
+    >>> Knob("batch_timeout_micros", (0, 1000, 5000)).positions
+    (0.0, 1.0, 2.0)
+    """
+
+    name: str
+    levels: tuple[Level, ...]
+    positions: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        levels = tuple(plain(level) for level in self.levels)
+        given = range(len(levels)) if self.positions is None else self.positions
+        positions = tuple(float(position) for position in given)
+        object.__setattr__(self, "levels", levels)  # the dataclass is frozen
+        object.__setattr__(self, "positions", positions)
+        if not self.name or not isinstance(self.name, str):
+            raise ValueError(f"a knob needs a name, got {self.name!r}")
+        if not levels:
+            raise ValueError(f"knob {self.name!r} has no levels: give it at least one")
+        if len(levels) != len(positions):
+            raise ValueError(
+                f"knob {self.name!r} has {len(levels)} levels but {len(positions)} positions: "
+                "give one position per level"
+            )
+        numbers = [x for x in levels if not isinstance(x, str)]
+        for what, values, finite in (
+            ("level", levels, numbers),
+            ("position", positions, positions),
+        ):
+            twice = [value for i, value in enumerate(values) if value in values[:i]]
+            if twice:
+                raise ValueError(f"knob {self.name!r} has the {what} {twice[0]!r} twice")
+            if not np.all(np.isfinite(finite)):
+                raise ValueError(f"knob {self.name!r} has a {what} that is not finite: {values}")
+
+    @cached_property
+    def _index(self) -> dict[Level, int]:
+        return {level: i for i, level in enumerate(self.levels)}
+
+    def index(self, level: Level) -> int:
+        """Which of the levels this is, counted from 0.
+
+        Raises
+        ------
+        ValueError
+            If it is none of them; the message lists them.
+
+        Examples
+        --------
+        >>> Knob("inter_op", (1, 2, 0)).index(0)
+        2
+        """
+        try:
+            return self._index[plain(level)]
+        except (KeyError, TypeError):
+            raise ValueError(
+                f"knob {self.name!r} has no level {level!r}: choose one of {list(self.levels)}"
+            ) from None
+
+
+def spread(name: str, levels: Sequence[Level], scale: Scale) -> Sequence[float]:
+    """Return the positions of sorted levels on a scale.
+
+    Raises
+    ------
+    ValueError
+        If the scale is unknown or does not fit the levels.
+
+    Examples
+    --------
+    >>> spread("max_batch_size", (1, 4, 64), "log")
+    [0.0, 2.0, 6.0]
+    """
+    if scale == "rank":
+        return range(len(levels))
+    if scale not in ("value", "log"):
+        raise ValueError(f"unknown scale {scale!r} for knob {name!r}: use rank, value or log")
+    if any(isinstance(level, str) for level in levels):
+        raise ValueError(f"knob {name!r} has levels that are no numbers: use scale 'rank'")
+    if scale == "log" and min(levels) <= 0:
+        raise ValueError(
+            f"knob {name!r} has the level {min(levels)}: a log scale needs positive ones"
+        )
+    return np.log2(levels).tolist() if scale == "log" else levels

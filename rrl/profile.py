@@ -1,0 +1,269 @@
+"""Recorded measurements: what a profile is, and how it is read and checked.
+
+A profile is a folder of two files. `profile.json` says what was measured, where and how;
+`episodes.csv` holds one row an episode: the knobs, the load, and every request's latency and
+status. Both are plain text, so a spreadsheet, pandas or git can look at them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.errors import DataError
+from rrl.space import ConfigSpace, Knob, from_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1
+EPISODES, DESCRIPTION = "episodes.csv", "profile.json"
+COLUMNS = {  # of episodes.csv, after the knobs
+    "rate_per_s": "scheduled arrivals per second",
+    "pass": "pass over the grid, from 0; every pass has a random order of its own",
+    "repeat": "episode within the pass at this configuration and load",
+    "order": "how many episodes were recorded before this one",
+    "started": "when, ISO 8601, UTC",
+    "valid": "1 unless the load generator itself was late enough to matter",
+    "slip_share": "mean lateness of the load generator over mean latency",
+    "start_s": "seconds that starting and warming up the server took",
+    "mean_s": "mean latency in seconds, all requests",
+    "p99_s": "largest-but-1-% latency in seconds (numpy's linear quantile)",
+    "failed": "requests that were not answered OK",
+    "arrival_seed": "seed of the arrivals: the same for all configurations of a pass and load",
+    "latencies_us": "latency of each request in microseconds, in order of arrival",
+    "statuses": "gRPC status of each request where any failed; empty when all were OK",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a profile measures.
+
+    Parameters
+    ----------
+    model : str
+        Model name.
+    knobs : mapping of str to sequence of int
+        Levels of each knob.
+    rates_per_s : sequence of float
+        Loads in requests per second.
+    requests : int
+        Requests an episode.
+    passes : int
+        Passes over the whole grid, each in a random order of its own, so that drift shows.
+    repeats : int
+        Episodes at each configuration and load within a pass.
+    fixed : mapping of str to int
+        Settings that hold for every configuration.
+    seed : int
+        Seeds the orders and the arrivals.
+
+    Raises
+    ------
+    DataError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> plan = Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(50.0,), passes=2)
+    >>> plan.episodes
+    4
+    """
+
+    model: str
+    knobs: Mapping[str, Sequence[int]]
+    rates_per_s: Sequence[float]
+    requests: int = 100
+    passes: int = 2
+    repeats: int = 1
+    fixed: Mapping[str, int] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("requests", "passes", "repeats"):
+            if getattr(self, name) < 1:
+                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.rates_per_s or not all(0 < rate < np.inf for rate in self.rates_per_s):
+            raise DataError(f"rates must be above 0 requests/s, got {list(self.rates_per_s)}")
+
+    @cached_property
+    def space(self) -> ConfigSpace:
+        """The grid."""
+        return ConfigSpace([Knob(name, tuple(levels)) for name, levels in self.knobs.items()])
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes the whole plan has."""
+        return len(self.space) * len(self.rates_per_s) * self.passes * self.repeats
+
+    def arrivals(self, pass_: int, rate_index: int, repeat: int) -> tuple[int, NDArray[np.float64]]:
+        """Seed and Poisson arrivals (s), shared by all configurations: common random numbers."""
+        from rrl.workload import Poisson
+
+        seed = int(
+            np.random.SeedSequence([self.seed, pass_, rate_index, repeat]).generate_state(1)[0]
+        )
+        rate = self.rates_per_s[rate_index]
+        return seed, Poisson(rate).arrivals(self.requests, np.random.default_rng(seed))
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON-able values."""
+        return {
+            "model": self.model,
+            "knobs": {name: list(levels) for name, levels in self.knobs.items()},
+            "rates_per_s": list(self.rates_per_s),
+            "requests": self.requests,
+            "passes": self.passes,
+            "repeats": self.repeats,
+            "fixed": dict(self.fixed or {}),
+            "seed": self.seed,
+        }
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file whole or not at all: a full disk or a kill leaves the old one intact."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with scratch.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+class Profile:
+    """A recorded profile, read and checked.
+
+    Parameters
+    ----------
+    description : mapping
+        The content of `profile.json`.
+    table : DataFrame
+        One row an episode.
+
+    Examples
+    --------
+    >>> profile = read_profile("data/mobilenet_v2-threads")  # doctest: +SKIP
+    >>> profile.summary().nsmallest(3, "mean_s")  # doctest: +SKIP
+    """
+
+    def __init__(self, description: Mapping[str, Any], table: pd.DataFrame) -> None:
+        self.description = dict(description)
+        self.table = table
+        self.knobs: list[str] = list(description["plan"]["knobs"])
+        self.rates_per_s: list[float] = sorted(float(r) for r in table["rate_per_s"].unique())
+        self.space = from_table(table[self.knobs], self.knobs)
+
+    def latencies(self, row: int) -> NDArray[np.float64]:
+        """Latencies in seconds of the episode in a row of the table, in order of arrival."""
+        return np.array(self.table["latencies_us"].iloc[row].split(), dtype=float) / 1e6
+
+    def statuses(self, row: int) -> NDArray[np.int64]:
+        """GRPC statuses of the episode in a row of the table, in order of arrival."""
+        text = self.table["statuses"].iloc[row]
+        if not text:
+            return np.zeros(int(self.description["plan"]["requests"]), dtype=np.int64)
+        return np.array(text.split(), dtype=np.int64)
+
+    def summary(self) -> pd.DataFrame:
+        """Mean over the repeats of each configuration and load.
+
+        Returns
+        -------
+        DataFrame
+            Columns: the knobs, `rate_per_s`, `mean_s`, `p99_s`, `failed` (means over the
+            episodes), `episodes` (how many) and `sem_s` (standard error of `mean_s`).
+        """
+        groups = self.table.groupby([*self.knobs, "rate_per_s"], sort=True)
+        summary = groups.agg(
+            mean_s=("mean_s", "mean"),
+            p99_s=("p99_s", "mean"),
+            failed=("failed", "mean"),
+            episodes=("mean_s", "size"),
+            sem_s=("mean_s", "sem"),
+        )
+        return summary.reset_index()
+
+    def surface(self, rate_per_s: float, column: str = "mean_s") -> NDArray[np.float64]:
+        """A column of the summary over the space's configurations at one load, shape (n,)."""
+        summary = self.summary()
+        at_rate = summary[np.isclose(summary["rate_per_s"], rate_per_s)]
+        values = np.full(len(self.space), np.nan)
+        values[self.space.indices(at_rate)] = at_rate[column]
+        return values
+
+
+def read_profile(folder: str | os.PathLike[str]) -> Profile:
+    """Read and check a profile.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, truncated, of another schema, or does not hold what it says; the
+        message names the file and the row.
+    """
+    import pandas as pd
+
+    folder = Path(folder)
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        table = pd.read_csv(
+            folder / EPISODES,
+            encoding="utf-8",
+            keep_default_na=False,
+            dtype={"latencies_us": str, "statuses": str, "started": str},
+        )
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: not found; record it with `rrl profile`") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{folder}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except (json.JSONDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{folder}: corrupt or truncated ({error}); restore it") from None
+    if description.get("schema") != SCHEMA:
+        raise DataError(
+            f"{folder / DESCRIPTION}: schema {description.get('schema')!r}, this version of rrl "
+            f"reads {SCHEMA}"
+        )
+    _check_table(folder / EPISODES, description, table)
+    return Profile(description, table)
+
+
+def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame) -> None:
+    knobs = list(description["plan"]["knobs"])
+    wanted = [*knobs, *COLUMNS]
+    if missing := [name for name in wanted if name not in table.columns]:
+        raise DataError(f"{path}: missing column {missing[0]!r}; it needs {', '.join(wanted)}")
+    requests = int(description["plan"]["requests"])
+    counts = table["latencies_us"].str.split().str.len()
+    for row in np.flatnonzero(counts != requests):
+        raise DataError(
+            f"{path}, line {row + 2}: {counts[row]} latencies, the plan has {requests} "
+            "(truncated?); restore the file or resume with `rrl profile`"
+        )
+    for row in np.flatnonzero(~table["latencies_us"].str.fullmatch(r"[\d ]+").to_numpy(dtype=bool)):
+        raise DataError(f"{path}, line {row + 2}: latencies must be whole microseconds")
+    key = [*knobs, "rate_per_s", "pass", "repeat"]
+    for row in np.flatnonzero(table.duplicated(key)):
+        raise DataError(f"{path}, line {row + 2}: the same episode twice ({', '.join(key)})")
+    for name in ("mean_s", "p99_s", "rate_per_s"):
+        column = _numbers(table[name])
+        for row in np.flatnonzero(~(np.isfinite(column) & (column > 0))):
+            raise DataError(f"{path}, line {row + 2}: {name} is {table[name][row]!r}")
+
+
+def _numbers(column: pd.Series) -> NDArray[np.float64]:
+    """A column as floats; what is not a number becomes NaN."""
+    import pandas as pd
+
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)

@@ -1,0 +1,300 @@
+"""Start, watch and stop a model server: `tensorflow_model_server` or the local one.
+
+One launcher, two executables: both take the same flags. A configuration needs a process of its
+own, because TensorFlow fixes its thread pools with the first session of a process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from rrl.errors import DataError, ServerError, UsageError
+from rrl.serving.batching import BatchingParameters
+from rrl.serving.loadgen import Client
+from rrl.serving.servable import newest_version
+from rrl.space import Configuration
+
+BINARY = "tensorflow_model_server"
+LOCAL = "local"
+_TIED = Path(__file__).with_name("tied.py")
+KNOBS = (
+    "inter_op",
+    "intra_op",
+    "batch_threads",
+    "max_batch_size",
+    "batch_timeout_micros",
+    "max_enqueued_batches",
+    "grpc_max_threads",
+)
+"""Settings of a served configuration; 0 is automatic for the pools and "off" for batch_threads."""
+
+# The kernel ties a parent-death signal to the *thread* that forked, so all children are started
+# from one thread that lives as long as the process.
+_spawner = ThreadPoolExecutor(1, thread_name_prefix="rrl-spawner")
+
+
+def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str], str]:
+    """Command-line flags and batching file of a configuration.
+
+    Parameters
+    ----------
+    configuration : mapping of str to int
+        Settings named in `KNOBS`. What is not named keeps the server's default, except that a
+        batch is one request and waits for nobody: that is the paper's setting.
+    batching_file : pathlib.Path
+        Where the batching parameters will be written.
+
+    Returns
+    -------
+    flags : list of str
+    text : str
+        Content for `batching_file`; empty when batching is off.
+
+    Raises
+    ------
+    UsageError
+        If a setting is unknown, or not a whole number of 0 or more.
+
+    Examples
+    --------
+    >>> line, text = flags({"inter_op": 2, "batch_threads": 4}, Path("b.txt"))
+    >>> line
+    ['--tensorflow_inter_op_parallelism=2', '--enable_batching', '--batching_parameters_file=b.txt']
+    >>> print(text, end="")
+    max_batch_size { value: 1 }
+    batch_timeout_micros { value: 0 }
+    num_batch_threads { value: 4 }
+    """
+    values: dict[str, int] = {}
+    for name, value in configuration.items():
+        if name not in KNOBS:
+            raise UsageError(f"unknown knob {name!r}; a server has: {', '.join(KNOBS)}")
+        if isinstance(value, bool | str) or not 0 <= value < np.inf or value != int(value):
+            raise UsageError(f"{name} must be a whole number, 0 or more, got {value!r}")
+        values[name] = int(value)
+    line = [
+        f"--{flag}={values[name]}"
+        for name, flag in (
+            ("inter_op", "tensorflow_inter_op_parallelism"),
+            ("intra_op", "tensorflow_intra_op_parallelism"),
+            ("grpc_max_threads", "grpc_max_threads"),
+        )
+        if values.get(name)
+    ]
+    threads = values.get("batch_threads", 0)
+    if not threads:
+        return line, ""
+    parameters = BatchingParameters(
+        max_batch_size=values.get("max_batch_size", 1),
+        batch_timeout_micros=values.get("batch_timeout_micros", 0),
+        num_batch_threads=threads,
+        max_enqueued_batches=values.get("max_enqueued_batches"),
+    )
+    return [
+        *line,
+        "--enable_batching",
+        f"--batching_parameters_file={batching_file}",
+    ], parameters.to_text()
+
+
+def find_executable(executable: str | None = None) -> list[str]:
+    """The command that starts a server.
+
+    Parameters
+    ----------
+    executable : str, optional
+        ``"local"`` for the local server, or a path to a `tensorflow_model_server`. By default the
+        binary is taken where it is on the PATH, else the local server.
+
+    Raises
+    ------
+    UsageError
+        If a named executable is not there.
+    """
+    if executable is None:
+        executable = shutil.which(BINARY) or LOCAL
+    if executable == LOCAL:
+        return [sys.executable, "-m", "rrl.serving.local_server"]
+    path = shutil.which(executable)
+    if path is None:
+        raise UsageError(f"no executable {executable!r}; install it, or use {LOCAL!r}")
+    return [path]
+
+
+class ModelServer:
+    """A model server process on the loopback address; a context manager.
+
+    Parameters
+    ----------
+    model_path : path
+        Base path with numbered version folders, as for `--model_base_path`.
+    configuration : mapping of str to int
+        Settings named in `KNOBS`; empty for the server's defaults.
+    executable : str, optional
+        See `find_executable`.
+    port : int, optional
+        gRPC port; a free one by default.
+    name : str, optional
+        Model name (default: the folder's name).
+    log : path, optional
+        File for the server's log; a temporary one by default.
+    extra_flags : sequence of str
+        Further flags, passed as they are.
+    start_timeout_s : float
+        Seconds allowed until the model reports AVAILABLE.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no model version.
+    ServerError
+        If the server does not come up; the message quotes the last line of its log.
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str],
+        configuration: Configuration | None = None,
+        *,
+        executable: str | None = None,
+        port: int | None = None,
+        name: str | None = None,
+        log: str | os.PathLike[str] | None = None,
+        extra_flags: Sequence[str] = (),
+        start_timeout_s: float = 120.0,
+    ) -> None:
+        self.base = Path(model_path).resolve()
+        if newest_version(self.base) is None:
+            raise DataError(f"{self.base} holds no model version: it needs {self.base}/1/")
+        self.configuration: Mapping[str, Any] = dict(configuration or {})
+        self.name = name or self.base.name
+        self.port = port or free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self._folder = tempfile.TemporaryDirectory(prefix="rrl-server-")
+        self.log = Path(log) if log else Path(self._folder.name) / "server.log"
+        self._timeout_s = start_timeout_s
+        batching_file = Path(self._folder.name) / "batching.txt"
+        own, batching = flags(self.configuration, batching_file)
+        batching_file.write_text(batching)
+        command = find_executable(executable)
+        self.kind = LOCAL if command[0] == sys.executable else BINARY
+        self.command = [
+            *command,
+            f"--port={self.port}",
+            f"--model_name={self.name}",
+            f"--model_base_path={self.base}",
+            # Two servers on one port would share its requests; the second must fail instead.
+            "--grpc_channel_arguments=grpc.so_reuseport=0",
+            *own,
+            *extra_flags,
+        ]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> ModelServer:
+        return self.start()
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> ModelServer:
+        """Start the process and wait until it reports the model AVAILABLE."""
+        if not _can_bind(self.port):  # else whoever holds it would answer in our name
+            raise ServerError(f"{self.address}: the port is taken; choose another, or none")
+        guarded = [sys.executable, "-SE", str(_TIED), str(os.getpid()), *self.command]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self.process = _spawner.submit(
+                subprocess.Popen,
+                guarded,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C reaches the tuner, which then stops the server
+            ).result()
+        try:
+            self._wait_until_available()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _wait_until_available(self) -> None:
+        deadline = time.monotonic() + self._timeout_s
+        with Client(self.address, self.name) as client:
+            while not client.available(timeout_s=0.25):
+                self.check()
+                if time.monotonic() > deadline:
+                    raise ServerError(
+                        f"{self.address}: {self.name!r} not available after {self._timeout_s:.0f} s"
+                        f"; the log is {self.log}: {self.last_words()}"
+                    )
+        unknown = [line for line in self._log_lines() if "unknown argument" in line.lower()]
+        if unknown:
+            raise ServerError(f"{self.kind} ignored a flag it does not know: {unknown[0]}")
+
+    def check(self) -> None:
+        """Raise ServerError if the process has ended."""
+        code = None if self.process is None else self.process.poll()
+        if self.process is None or code is not None:
+            raise ServerError(
+                f"{self.address}: the server ended with status {code}: {self.last_words()}"
+            )
+
+    def stop(self, grace_s: float = 10.0) -> int | None:
+        """Stop the whole process group; returns the exit status."""
+        process = self.process
+        if process is None:
+            return None
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            if process.poll() is None:
+                os.killpg(process.pid, signum)
+                try:
+                    process.wait(grace_s)
+                except subprocess.TimeoutExpired:
+                    continue
+        return process.wait()
+
+    def _log_lines(self) -> list[str]:
+        return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+
+    def last_words(self) -> str:
+        """The last line of the server's log."""
+        return next((line for line in reversed(self._log_lines()) if line.strip()), "(empty log)")
+
+
+def free_port() -> int:
+    """A loopback port that nobody holds at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

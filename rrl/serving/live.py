@@ -1,0 +1,211 @@
+"""`LiveServer`: a real model server that measures whatever configuration it is asked for."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rrl.episode import Episode, check_arrivals
+from rrl.errors import ServerError
+from rrl.serving.launcher import ModelServer
+from rrl.serving.loadgen import Client, Sample, random_inputs
+from rrl.space import ConfigSpace, Configuration
+
+MAX_SLIP_SHARE = 0.10
+"""An episode is invalid when the generator's own lateness makes more than this of the latency."""
+
+
+class LiveServer:
+    """Measure configurations on a server process of our own; a context manager.
+
+    A change of configuration restarts the server (TensorFlow fixes its thread pools once a
+    process) and warms it up before the first measured request.
+
+    Parameters
+    ----------
+    model_path : path
+        Base path of the SavedModel, with numbered version folders.
+    space : ConfigSpace
+        The configurations that may be asked for; knob names from `rrl.serving.launcher.KNOBS`.
+    inputs : mapping of str to ndarray, optional
+        One request; random values that fit the model's signature by default.
+    fixed : mapping of str to int, optional
+        Settings that hold for every configuration.
+    executable : str, optional
+        See `rrl.serving.launcher.find_executable`.
+    warmup : int
+        Requests sent before the first measured one, all at once, so that every thread runs.
+    timeout_s : float
+        Deadline of a request.
+    restarts : int
+        How many times in a row a dying server is started again before giving up.
+
+    Examples
+    --------
+    >>> with LiveServer(base_path, space) as server:  # doctest: +SKIP
+    ...     episode = server.measure({"inter_op": 2, "intra_op": 1}, arrivals, rng)
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str],
+        space: ConfigSpace,
+        *,
+        inputs: Mapping[str, NDArray[Any]] | None = None,
+        fixed: Configuration | None = None,
+        executable: str | None = None,
+        warmup: int = 32,
+        timeout_s: float = 60.0,
+        restarts: int = 3,
+    ) -> None:
+        self.space = space
+        self._model_path, self._inputs = model_path, inputs
+        self._fixed = dict(fixed or {})
+        self._executable, self._warmup = executable, warmup
+        self._timeout_s, self._restarts = timeout_s, restarts
+        self._server: ModelServer | None = None
+        self._client: Client | None = None
+        self._payload = b""
+        self.start_s = 0.0  # how long the last start and warm-up took
+
+    def __enter__(self) -> LiveServer:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the server."""
+        if self._client:
+            self._client.close()
+        if self._server:
+            self._server.stop()
+        self._client = self._server = None
+
+    def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
+        """Have `configuration` running and warm; restarts only if it is not already."""
+        wanted = {**self._fixed, **configuration}
+        if self._server and self._server.configuration == wanted:
+            return self._server
+        self.close()
+        began = time.monotonic()
+        server = ModelServer(self._model_path, wanted, executable=self._executable)
+        self._server = server.start()
+        self._client = Client(server.address, server.name)
+        inputs = self._inputs or random_inputs(self._client.signature_inputs(), rng)
+        self._payload = self._client.payload(inputs)
+        if self._warmup:
+            self._client.fire(self._payload, np.zeros(self._warmup), self._timeout_s)
+        self.start_s = time.monotonic() - began
+        return server
+
+    def measure(
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+    ) -> Episode:
+        """Serve the requests that arrive at `arrivals` (s) under `configuration`.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If the configuration is not in the space.
+        ServerError
+            If the server keeps dying; episodes that it died in are dropped.
+        """
+        arrivals = check_arrivals(arrivals)
+        self.space.index(configuration)
+        for attempt in range(self._restarts + 1):
+            try:
+                server = self.configure(configuration, rng)
+                assert self._client is not None
+                sample = self._client.fire(self._payload, arrivals, self._timeout_s)
+                server.check()
+                if sample.status.any() and not self._client.available(timeout_s=2.0):
+                    raise ServerError(f"{server.address}: no answer after failed requests")
+                return live_episode(configuration, arrivals, sample, server)
+            except ServerError:
+                self.close()
+                if attempt == self._restarts:
+                    raise
+        raise AssertionError("unreachable")
+
+
+class RemoteServer:
+    """Measure a server that someone else runs, by address; its configuration can't be changed.
+
+    Parameters
+    ----------
+    address : str
+        ``host:port`` of the gRPC endpoint.
+    model : str
+        Model name on that server.
+    configuration : mapping, optional
+        What the server is known to run, for the record.
+    inputs : mapping of str to ndarray, optional
+        One request; random values that fit the model's signature by default.
+    timeout_s : float
+        Deadline of a request.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model: str = "default",
+        *,
+        configuration: Configuration | None = None,
+        inputs: Mapping[str, NDArray[Any]] | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
+        from rrl.space import Knob
+
+        self.configuration = dict(configuration or {"server": address})
+        self.space = ConfigSpace([Knob(k, (v,)) for k, v in self.configuration.items()])
+        self._client, self._inputs = Client(address, model), inputs
+        self._timeout_s = timeout_s
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def measure(
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+    ) -> Episode:
+        """Send the requests that arrive at `arrivals` (s)."""
+        arrivals = check_arrivals(arrivals)
+        self.space.index(configuration)
+        inputs = self._inputs or random_inputs(self._client.signature_inputs(), rng)
+        sample = self._client.fire(self._client.payload(inputs), arrivals, self._timeout_s)
+        return live_episode(configuration, arrivals, sample, None)
+
+
+def live_episode(
+    configuration: Configuration,
+    arrivals: NDArray[np.float64],
+    sample: Sample,
+    server: ModelServer | None,
+) -> Episode:
+    """The episode of a sample, valid unless the generator itself was late enough to matter."""
+    share = sample.slip_share()
+    return Episode(
+        configuration=configuration,
+        arrivals=arrivals,
+        latency=sample.latency,
+        status=sample.status,
+        valid=share <= MAX_SLIP_SHARE,
+        info={
+            "server": server.kind if server else "remote",
+            "mean_slip_s": float(sample.slip.mean()),
+            "max_slip_s": float(sample.slip.max()),
+            "slip_share": share,
+        },
+    )

@@ -1,0 +1,239 @@
+"""An open-loop load generator over TF Serving's own gRPC API.
+
+Each request leaves at its scheduled arrival whether or not earlier ones were answered, and is
+timed from that schedule: a slow server cannot slow the arrivals down, nor hide its queue
+("coordinated omission"). The generator shares the machine with the server, so it says how late
+its own requests left.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rrl.errors import ServerError
+
+SIGNATURE = "serving_default"
+UNLIMITED = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+]
+_CHANNEL_OPTIONS = [
+    *UNLIMITED,
+    ("grpc.use_local_subchannel_pool", 1),  # a new server on an old port gets a new connection
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 200),
+]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the generator saw of n requests, in order of arrival.
+
+    Parameters
+    ----------
+    latency : ndarray, shape (n,)
+        Seconds from scheduled arrival to the answer, or to the failure.
+    status : ndarray of int, shape (n,)
+        gRPC status codes.
+    slip : ndarray, shape (n,)
+        Seconds that each request left after its schedule.
+    """
+
+    latency: NDArray[np.float64]
+    status: NDArray[np.int64]
+    slip: NDArray[np.float64]
+
+    def slip_share(self) -> float:
+        """Mean slip as a share of mean latency: how much the generator itself added."""
+        return float(self.slip.mean() / self.latency.mean())
+
+
+def predict_request(
+    inputs: Mapping[str, NDArray[Any]], model: str = "default", signature: str = SIGNATURE
+) -> Any:
+    """A `tensorflow.serving.PredictRequest` with these inputs (first axis: batch)."""
+    from tensorflow import make_tensor_proto
+    from tensorflow_serving.apis import predict_pb2
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
+    for name, array in inputs.items():
+        request.inputs[name].CopyFrom(make_tensor_proto(array))
+    return request
+
+
+class Client:
+    """A connection to one model of one server.
+
+    Parameters
+    ----------
+    address : str
+        ``host:port`` of the gRPC endpoint.
+    model : str
+        Model name; TF Serving's own default is ``"default"``.
+    signature : str
+        Signature to call.
+    """
+
+    def __init__(self, address: str, model: str = "default", signature: str = SIGNATURE) -> None:
+        import grpc
+        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+        self.address, self.model, self.signature = address, model, signature
+        self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        # The same method on bytes: a payload is serialised once, not once a request.
+        self._predict_bytes = self._channel.unary_unary(
+            "/tensorflow.serving.PredictionService/Predict"
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def predict(
+        self, inputs: Mapping[str, NDArray[Any]], timeout_s: float = 30.0
+    ) -> dict[str, NDArray[Any]]:
+        """One prediction; raises grpc.RpcError with the server's status."""
+        from tensorflow import make_ndarray
+
+        request = predict_request(inputs, self.model, self.signature)
+        response = self._stub.Predict(request, timeout=timeout_s)
+        return {name: make_ndarray(tensor) for name, tensor in response.outputs.items()}
+
+    def payload(self, inputs: Mapping[str, NDArray[Any]]) -> bytes:
+        """The serialised request, for `fire`."""
+        return predict_request(inputs, self.model, self.signature).SerializeToString()
+
+    def available(self, timeout_s: float) -> bool:
+        """Whether a version of the model is AVAILABLE, waiting for the connection to come up."""
+        import grpc
+        from tensorflow_serving.apis import get_model_status_pb2 as status_pb2
+
+        request = status_pb2.GetModelStatusRequest()
+        request.model_spec.name = self.model
+        try:
+            reply = self._models.GetModelStatus(request, timeout=timeout_s, wait_for_ready=True)
+        except grpc.RpcError as error:
+            if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
+                return False
+            raise ServerError(
+                f"{self.address}: model {self.model!r}: {error.details()} "
+                "(give the name that the server was started with)"
+            ) from None
+        state = status_pb2.ModelVersionStatus.AVAILABLE
+        return any(version.state == state for version in reply.model_version_status)
+
+    def signature_inputs(self, timeout_s: float = 10.0) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Inputs of the signature, name to (dtype, shape), from the server's own metadata.
+
+        Raises
+        ------
+        ServerError
+            If the server can't be reached or has no such signature; the message lists what it has.
+        """
+        import grpc
+        from tensorflow import dtypes
+        from tensorflow_serving.apis import get_model_metadata_pb2 as metadata_pb2
+
+        request = metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.name = self.model
+        try:
+            reply = self._stub.GetModelMetadata(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise ServerError(f"{self.address}: {error.code().name}: {error.details()}") from None
+        signatures = metadata_pb2.SignatureDefMap()
+        reply.metadata["signature_def"].Unpack(signatures)
+        if self.signature not in signatures.signature_def:
+            known = ", ".join(sorted(signatures.signature_def))
+            raise ServerError(
+                f"{self.address}: model {self.model!r} has no signature {self.signature!r}; "
+                f"it has: {known}"
+            )
+        inputs = signatures.signature_def[self.signature].inputs
+        return {
+            name: (
+                dtypes.as_dtype(info.dtype).name,
+                tuple(dim.size for dim in info.tensor_shape.dim),
+            )
+            for name, info in inputs.items()
+        }
+
+    def fire(self, payload: bytes, arrivals: ArrayLike, timeout_s: float = 60.0) -> Sample:
+        """Send `payload` at each scheduled arrival and wait for all the answers.
+
+        Parameters
+        ----------
+        payload : bytes
+            From `payload`.
+        arrivals : array_like, shape (n,)
+            Seconds from the start of the episode, sorted.
+        timeout_s : float
+            Deadline of each request in seconds, counted from when it leaves.
+
+        Returns
+        -------
+        Sample
+            One entry for every request, failed ones too.
+        """
+        due = np.asarray(arrivals, dtype=float)
+        n = len(due)
+        left, done = np.zeros(n), np.zeros(n)
+        status = np.zeros(n, dtype=np.int64)
+        pending = threading.Semaphore(0)
+        clock = time.monotonic
+        start = clock() + 0.01  # the first arrival must not be late already
+
+        def finish(i: int, call: Any) -> None:
+            done[i] = clock()
+            status[i] = call.code().value[0]
+            pending.release()
+
+        for i, at in enumerate(start + due):
+            if (wait := at - clock()) > 0:
+                time.sleep(wait)
+            left[i] = clock()
+            call = self._predict_bytes.future(payload, timeout=timeout_s)
+            call.add_done_callback(lambda call, i=i: finish(i, call))
+        for _ in range(n):
+            pending.acquire()
+        return Sample(latency=done - start - due, status=status, slip=left - start - due)
+
+
+def random_inputs(
+    signature: Mapping[str, tuple[str, tuple[int, ...]]], rng: np.random.Generator
+) -> dict[str, NDArray[Any]]:
+    """Random inputs that fit a signature: unknown sizes become 1.
+
+    Examples
+    --------
+    >>> inputs = random_inputs({"x": ("uint8", (-1, 4))}, np.random.default_rng(0))
+    >>> inputs["x"].shape, inputs["x"].dtype.name
+    ((1, 4), 'uint8')
+    """
+    inputs = {}
+    for name, (dtype, shape) in signature.items():
+        size = tuple(max(1, s) for s in shape)
+        if dtype in ("string", "object"):
+            raise ValueError(f"input {name!r} is a string: give a request sample")
+        if np.issubdtype(np.dtype(dtype), np.integer):
+            inputs[name] = rng.integers(0, 100, size).astype(dtype)
+        else:
+            inputs[name] = rng.random(size).astype(dtype)
+    return inputs

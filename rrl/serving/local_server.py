@@ -1,0 +1,234 @@
+"""A stand-in for `tensorflow_model_server` on the same runtime.
+
+Run it as `python -m rrl.serving.local_server`.
+
+TensorFlow carries the parts that decide latency: the thread pools and the batch scheduler
+(`SharedBatchScheduler`, reached through `tf.nondifferentiable_batch_function`). This module puts
+them behind TF Serving's gRPC services with the flags, batching file and status codes of the
+original, for what rrl uses. Differences from the original, all on purpose:
+
+- an unknown flag stops the start-up (the original prints it and runs with defaults);
+- it binds the loopback address unless `--bind_address` says otherwise;
+- no REST, no model config file, no labels, no hot reload of versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rrl.serving.batching import BatchingParameters
+from rrl.serving.servable import Model, invalid, log, reason, wait_for_version
+
+START_ERROR = 255  # exit status of tensorflow_model_server when it can't start
+
+
+# --- flags ----------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(START_ERROR, f"{message} (see --help)\n")
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not true or false")
+    return text.lower() in ("true", "1")
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of `tensorflow_model_server`, checked; exits with status 255 on a bad one."""
+    parser = _Parser(
+        prog="rrl.serving.local_server",
+        allow_abbrev=False,
+        description="Serve a SavedModel on the local TensorFlow runtime behind TF Serving's gRPC "
+        "API. Flags are those of tensorflow_model_server.",
+    )
+    flag = parser.add_argument
+    flag("--port", type=_natural, default=8500, help="gRPC port")
+    flag("--bind_address", default="127.0.0.1", help="address to bind (ours only)")
+    flag("--model_name", default="default")
+    flag("--model_base_path", required=True, help="folder with numbered version folders")
+    flag("--file_system_poll_wait_seconds", type=_natural, default=1)
+    flag("--grpc_max_threads", type=_natural, default=4 * (os.cpu_count() or 1))
+    flag("--grpc_channel_arguments", default="", help="comma-separated key=value")
+    flag("--tensorflow_session_parallelism", type=_natural, default=0)
+    flag("--tensorflow_intra_op_parallelism", type=_natural, default=0, help="0: automatic")
+    flag("--tensorflow_inter_op_parallelism", type=_natural, default=0, help="0: automatic")
+    flag("--batching_parameters_file", default="")
+    for name, default in (
+        ("enable_batching", False),
+        ("enable_model_warmup", True),
+        ("enable_grpc_healthcheck_service", False),
+    ):
+        flag(f"--{name}", type=_boolean, nargs="?", const=True, default=default)
+    flags = parser.parse_args(argv)
+    pools = (flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
+    if flags.tensorflow_session_parallelism and all(pools):
+        parser.error("tensorflow_session_parallelism excludes the inter- and intra-op flags")
+    if flags.batching_parameters_file and not flags.enable_batching:
+        parser.error("--batching_parameters_file needs --enable_batching")
+    if not flags.grpc_max_threads:
+        parser.error("--grpc_max_threads must be at least 1")
+    return flags
+
+
+def read_batching(flags: argparse.Namespace) -> BatchingParameters | None:
+    """The batching parameters that the flags ask for; None when batching is off."""
+    if not flags.enable_batching:
+        return None
+    if not flags.batching_parameters_file:
+        return BatchingParameters()
+    return BatchingParameters.from_text(Path(flags.batching_parameters_file).read_text())
+
+
+# --- the services ---------------------------------------------------------------------------------
+
+
+def _services(model: Model) -> tuple[Any, Any]:
+    """PredictionService and ModelService over one model."""
+    import grpc
+    import tensorflow as tf
+    from google.protobuf import any_pb2
+    from tensorflow_serving.apis import (
+        get_model_metadata_pb2,
+        get_model_status_pb2,
+        model_service_pb2_grpc,
+        prediction_service_pb2_grpc,
+    )
+
+    codes = {code.value[0]: code for code in grpc.StatusCode}
+
+    def check(spec: Any) -> None:
+        version = spec.version.value if spec.HasField("version") else model.version
+        if spec.name != model.name or version != model.version:
+            wanted = f"Specific({spec.name}, {version})" if spec.HasField("version") else ""
+            wanted = wanted or f"Latest({spec.name})"
+            raise tf.errors.NotFoundError(None, None, f"Servable not found for request: {wanted}")
+
+    def guarded(method: Callable[[Any], Any]) -> Callable[[Any, Any, Any], Any]:
+        def call(_self: Any, request: Any, context: Any) -> Any:
+            try:
+                check(request.model_spec)
+                return method(request)
+            except tf.errors.OpError as error:
+                context.abort(codes[error.error_code], reason(error.message))
+
+        return call
+
+    def metadata(request: Any) -> Any:
+        if list(request.metadata_field) != ["signature_def"]:
+            raise invalid(f"Metadata field {list(request.metadata_field)} is not supported")
+        reply = get_model_metadata_pb2.GetModelMetadataResponse()
+        reply.model_spec.name = model.name
+        reply.model_spec.version.value = model.version
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        for key, signature in model.signature_defs.items():
+            signatures.signature_def[key].CopyFrom(signature)
+        packed = any_pb2.Any()
+        packed.Pack(signatures)
+        reply.metadata["signature_def"].CopyFrom(packed)
+        return reply
+
+    def status(_request: Any) -> Any:
+        reply = get_model_status_pb2.GetModelStatusResponse()
+        available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+        reply.model_version_status.add(version=model.version, state=available)
+        return reply
+
+    prediction = type(
+        "Prediction",
+        (prediction_service_pb2_grpc.PredictionServiceServicer,),
+        {"Predict": guarded(model.predict), "GetModelMetadata": guarded(metadata)},
+    )
+    models = type(
+        "Models",
+        (model_service_pb2_grpc.ModelServiceServicer,),
+        {"GetModelStatus": guarded(status)},
+    )
+    return prediction(), models()
+
+
+def start(flags: argparse.Namespace, model: Model) -> Any:
+    """Bind the port and start the gRPC server; OSError if the port is taken."""
+    import grpc
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+    from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+    ]
+    for pair in filter(None, flags.grpc_channel_arguments.split(",")):
+        key, _, value = pair.partition("=")
+        options.append((key, int(value) if value.lstrip("-").isdecimal() else value))
+    # Handler threads block while their request waits for a batch, as in TF Serving.
+    server = grpc.server(ThreadPoolExecutor(flags.grpc_max_threads), options=options)
+    prediction, models = _services(model)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+    if flags.enable_grpc_healthcheck_service:
+        servicer = health.HealthServicer()
+        servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    address = f"{flags.bind_address}:{flags.port}"
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise OSError(f"Failed to start server: could not bind {address} (is the port taken?)")
+    server.start()
+    log(f"Running gRPC ModelServer at {flags.bind_address}:{port} ...")
+    return server
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Load, warm up, serve until SIGTERM or SIGINT; returns the exit status."""
+    flags = parse_flags(argv)
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    try:
+        batching = read_batching(flags)
+        base = Path(flags.model_base_path)
+        version = wait_for_version(base, flags.file_system_poll_wait_seconds)
+        import tensorflow as tf
+
+        both = flags.tensorflow_session_parallelism
+        threading_config = tf.config.threading  # must come before the runtime's first operation
+        threading_config.set_inter_op_parallelism_threads(
+            flags.tensorflow_inter_op_parallelism or both
+        )
+        threading_config.set_intra_op_parallelism_threads(
+            flags.tensorflow_intra_op_parallelism or both
+        )
+        model = Model(flags.model_name, base / str(version), batching)
+        if flags.enable_model_warmup:
+            log(f"Warmed up with {model.warm_up()} requests")
+        server = start(flags, model)
+    except (OSError, ValueError) as error:
+        log(str(error).split("\n")[0])
+        return START_ERROR
+    stop.wait()
+    server.stop(grace=5).wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

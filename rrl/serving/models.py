@@ -1,0 +1,174 @@
+"""SavedModels for the measurements, made here without a download, seeded.
+
+The weights are random: the latency of a forward pass does not depend on their values, only on
+shapes. Inputs are the bytes a device would send (uint8 pixels, int16 sound), so requests stay
+small and the conversion is part of the served graph. Each model carries TF Serving's own warm-up
+file, so a server is warm before it reports itself available.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.errors import UsageError
+
+SIGNATURE = "serving_default"
+INPUT = "inputs"
+
+
+def _mobilenet_v2(keras: Any) -> Any:
+    return _image_classifier(keras, keras.applications.MobileNetV2, 224)
+
+
+def _inception_v3(keras: Any) -> Any:
+    return _image_classifier(keras, keras.applications.InceptionV3, 299)
+
+
+def _image_classifier(keras: Any, architecture: Callable[..., Any], side: int) -> Any:
+    pixels = keras.Input((side, side, 3), dtype="uint8", name=INPUT)
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
+    network = architecture(weights=None, input_shape=(side, side, 3))
+    return keras.Model(pixels, network(scaled, training=False))
+
+
+def _keyword(keras: Any) -> Any:
+    """One second of sound to 12 keywords: a depthwise-separable CNN (Zhang et al. 2017)."""
+    layers = keras.layers
+    sound = keras.Input((16_000,), dtype="int16", name=INPUT)
+    x = layers.Rescaling(1 / 32768)(sound)
+    x = layers.MelSpectrogram(
+        fft_length=512, sequence_stride=320, sequence_length=480, num_mel_bins=40
+    )(x)
+    x = layers.Reshape((*x.shape[1:], 1))(x)
+    x = layers.Conv2D(64, (10, 4), strides=2, padding="same", activation="relu")(x)
+    for _ in range(4):
+        x = layers.DepthwiseConv2D(3, padding="same", activation="relu")(x)
+        x = layers.Conv2D(64, 1, activation="relu")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(sound, layers.Dense(12, activation="softmax")(x))
+
+
+MODELS: dict[str, Callable[[Any], Any]] = {
+    "mobilenet_v2": _mobilenet_v2,  # camera
+    "inception_v3": _inception_v3,  # the paper's model
+    "keyword": _keyword,  # microphone
+}
+"""Known models by name."""
+
+
+def sample(model: str, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    """One request's inputs for a known model: random pixels or sound, batch of one.
+
+    Parameters
+    ----------
+    model : str
+        A name in `MODELS`.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    dict of str to ndarray
+        By input name; the first axis is the batch.
+
+    Examples
+    --------
+    >>> inputs = sample("mobilenet_v2", np.random.default_rng(0))
+    >>> {name: (array.shape, array.dtype.name) for name, array in inputs.items()}
+    {'inputs': ((1, 224, 224, 3), 'uint8')}
+    """
+    check_model(model)
+    if model == "keyword":
+        return {INPUT: rng.integers(-(2**15), 2**15, (1, 16_000), dtype=np.int16)}
+    side = 299 if model == "inception_v3" else 224
+    return {INPUT: rng.integers(0, 256, (1, side, side, 3), dtype=np.uint8)}
+
+
+def build(model: str, root: str | os.PathLike[str] = "build/models", seed: int = 0) -> Path:
+    """Make the SavedModel of a known model, unless it is there already.
+
+    Parameters
+    ----------
+    model : str
+        A name in `MODELS`.
+    root : path
+        Folder for all models; the model lies in ``root/model/1``, TF Serving's layout.
+    seed : int
+        Seeds the random weights.
+
+    Returns
+    -------
+    pathlib.Path
+        The model's base path, absolute, as `--model_base_path` wants it.
+
+    Raises
+    ------
+    UsageError
+        If the model is unknown; the message lists those known.
+    """
+    check_model(model)
+    base = Path(root).resolve() / model
+    if (base / "1" / "saved_model.pb").exists():
+        return base
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    network = MODELS[model](keras)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{model}-", dir=base.parent))
+    try:
+        network.export(scratch / "1", verbose=False)
+        inputs = sample(model, np.random.default_rng(seed))
+        write_warmup(scratch / "1", model, inputs)
+        shutil.rmtree(base, ignore_errors=True)
+        scratch.chmod(0o755)
+        scratch.rename(base)  # whole or not at all, also when two processes build at once
+    except FileExistsError:
+        pass
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        keras.backend.clear_session()
+    return base
+
+
+def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]], n: int = 3) -> Path:
+    """Write TF Serving's warm-up file: requests it replays before it reports AVAILABLE.
+
+    Parameters
+    ----------
+    version : pathlib.Path
+        The version folder of a SavedModel, such as ``base/1``.
+    model : str
+        The model name that the requests carry.
+    inputs : dict of str to ndarray
+        One request's inputs.
+    n : int
+        Number of requests.
+    """
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    from rrl.serving.loadgen import predict_request
+
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.CopyFrom(predict_request(inputs, model=model))
+    path = version / "assets.extra" / "tf_serving_warmup_requests"
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for _ in range(n):
+            writer.write(log.SerializeToString())
+    return path
+
+
+def check_model(model: str) -> None:
+    """Raise UsageError, listing the known models, if `model` is not one."""
+    if model not in MODELS:
+        raise UsageError(f"unknown model {model!r}; known: {', '.join(MODELS)}")

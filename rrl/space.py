@@ -1,0 +1,396 @@
+"""What can be chosen: the configurations that the knobs span, and the regions around them.
+
+A region is a ball in the Euclidean distance of the knobs' positions: the configurations that one
+measurement is taken to speak for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from hashlib import sha256
+from math import isnan, prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rrl.knob import Configuration as Configuration
+from rrl.knob import Knob, Level, Scale, plain, spread
+
+ROUNDING = 1e-9  # relative slack that keeps a closed ball closed when positions are rounded
+CACHED_BALLS = 4096  # an agent that has found its region asks for the same balls again and again
+
+
+class ConfigSpace:
+    """The configurations that may be chosen, numbered from 0.
+
+    ``space[i]`` is a configuration and ``space.index(configuration)`` its number. Those that are
+    not available have no number, so nothing can choose them. The last knob varies fastest.
+
+    Parameters
+    ----------
+    knobs : sequence of Knob
+        At least one, each name once.
+    available : array_like, optional
+        Which combinations exist: a boolean mask of shape `shape`, or the level indices of each
+        available one, shape (n, d), in any order. All, if not given.
+
+    Raises
+    ------
+    ValueError
+        If names repeat, the mask has another shape, or nothing is available.
+
+    Examples
+    --------
+    >>> space = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (1, 2, 4))])
+    >>> len(space), space.shape
+    (6, (2, 3))
+    >>> space[5]
+    {'inter_op': 2, 'batch_threads': 4}
+    >>> space.ball(0, radius=1).tolist()
+    [0, 1, 3]
+    """
+
+    def __init__(self, knobs: Sequence[Knob], available: ArrayLike | None = None) -> None:
+        self.knobs = tuple(knobs)
+        self.names = tuple(knob.name for knob in self.knobs)
+        self.shape = tuple(len(knob.levels) for knob in self.knobs)
+        if not self.knobs:
+            raise ValueError("a configuration space needs at least one knob")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"knob names must differ, got {list(self.names)}")
+        self._cells = self._available_cells(available)  # sorted cells of the full grid
+        self._cells.flags.writeable = False
+        self._balls: dict[tuple[int, float], NDArray[np.int64]] = {}
+
+    def _available_cells(self, available: ArrayLike | None) -> NDArray[np.int64]:
+        if available is None:
+            return np.arange(prod(self.shape))
+        given = np.asarray(available)
+        if given.size == 0 or (given.dtype == bool and not given.any()):
+            raise ValueError("no configuration is available: at least one must be")
+        if given.dtype == bool:
+            if given.shape != self.shape:
+                raise ValueError(f"the mask has shape {given.shape}, the knobs span {self.shape}")
+            return np.flatnonzero(given)
+        if given.ndim != 2 or given.shape[1] != len(self.knobs):
+            raise ValueError(
+                f"available level indices have shape {given.shape}, expected (n, {len(self.knobs)})"
+            )
+        return np.unique(np.ravel_multi_index(tuple(given.T), self.shape)).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, index: int) -> dict[str, Level]:
+        cell, levels = int(self._cells[index]), []
+        for knob in reversed(self.knobs):  # the plain loop is faster than np.unravel_index
+            cell, level = divmod(cell, len(knob.levels))
+            levels.append(knob.levels[level])
+        return dict(zip(self.names, reversed(levels), strict=True))
+
+    def __iter__(self) -> Iterator[dict[str, Level]]:
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, configuration: object) -> bool:
+        try:
+            self.index(configuration)  # type: ignore[arg-type]
+        except (ValueError, TypeError):
+            return False
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ConfigSpace):
+            return NotImplemented
+        return self.knobs == other.knobs and np.array_equal(self._cells, other._cells)
+
+    def __hash__(self) -> int:
+        return hash((self.knobs, len(self)))
+
+    def __repr__(self) -> str:
+        spans = " x ".join(f"{knob.name}[{len(knob.levels)}]" for knob in self.knobs)
+        return f"ConfigSpace({spans}, {len(self)} available)"
+
+    def index(self, configuration: Configuration) -> int:
+        """Return the number of a configuration.
+
+        Raises
+        ------
+        ValueError
+            If a knob is unknown or left out, a level is unknown, or it is not available.
+
+        Examples
+        --------
+        >>> paper_cpu().index({"inter_op": 0, "intra_op": 1, "batch_threads": 2})
+        13
+        """
+        if not isinstance(configuration, Mapping):
+            raise TypeError(f"a configuration maps knob names to levels, got {configuration!r}")
+        if configuration.keys() != set(self.names):
+            unknown = [name for name in configuration if name not in self.names]
+            missing = [name for name in self.names if name not in configuration]
+            what = f"unknown knob {unknown[0]!r}" if unknown else f"no level for {missing[0]!r}"
+            raise ValueError(
+                f"{what} in configuration {dict(configuration)}: the knobs are {list(self.names)}"
+            )
+        cell = 0
+        for knob in self.knobs:
+            cell = cell * len(knob.levels) + knob.index(configuration[knob.name])
+        if len(self) == prod(self.shape):
+            return cell
+        found = int(self._cells.searchsorted(cell))
+        if found == len(self) or self._cells[found] != cell:
+            raise ValueError(f"configuration {dict(configuration)} is not available in {self}")
+        return found
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that tell spaces apart, for files that belong to one."""
+        digest = sha256(repr(self.knobs).encode())
+        digest.update(self._cells.astype("<i8").tobytes())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def level_indices(self) -> NDArray[np.int64]:
+        """Which level of each knob a configuration takes, shape (n, d)."""
+        return np.stack(np.unravel_index(self._cells, self.shape), axis=1).astype(np.int64)
+
+    @cached_property
+    def positions(self) -> NDArray[np.float64]:
+        """Coordinates of every configuration, shape (n, d)."""
+        columns = zip(self.knobs, self.level_indices.T, strict=True)
+        table = np.stack([np.asarray(knob.positions)[level] for knob, level in columns], axis=1)
+        table.flags.writeable = False
+        return table
+
+    @cached_property
+    def diameter(self) -> float:
+        """No two configurations are further apart: the diagonal of the grid."""
+        return float(np.linalg.norm(np.ptp(self.positions, axis=0)))
+
+    @cached_property
+    def _tree(self) -> Any:
+        from scipy.spatial import KDTree  # here, since it takes 0.2 s to load
+
+        return KDTree(self.positions)
+
+    def distances(self, index: int) -> NDArray[np.float64]:
+        """Euclidean distance from one configuration to each, shape (n,)."""
+        return np.linalg.norm(self.positions - self.positions[index], axis=1)
+
+    def ball(self, index: int, radius: float) -> NDArray[np.int64]:
+        """Return the numbers of all available configurations within `radius`, sorted.
+
+        The ball is closed. Its cost follows its own size (a k-d tree query), not the grid's.
+
+        Raises
+        ------
+        ValueError
+            If the radius is negative or NaN.
+
+        Examples
+        --------
+        >>> len(paper_cpu().ball(665, radius=3)), len(paper_cpu().ball(665, radius=0))
+        (123, 1)
+        """
+        key = (int(index), float(radius))
+        if (known := self._balls.get(key)) is not None:
+            return known
+        reach = check_radius(radius) * (1 + ROUNDING)
+        found = self._tree.query_ball_point(self.positions[index], reach, return_sorted=True)
+        ball = np.array(found, dtype=np.int64)
+        ball.flags.writeable = False  # it is shared with the next caller
+        if len(self._balls) >= CACHED_BALLS:
+            self._balls.pop(next(iter(self._balls)))
+        self._balls[key] = ball
+        return ball
+
+    def ball_sizes(self, radius: float) -> NDArray[np.int64]:
+        """How many configurations each region holds, shape (n,).
+
+        Examples
+        --------
+        >>> sizes = paper_cpu().ball_sizes(2)
+        >>> sizes.min(), sizes.max()
+        (np.int64(11), np.int64(33))
+        """
+        reach = check_radius(radius) * (1 + ROUNDING)
+        return self._tree.query_ball_point(self.positions, reach, return_length=True)
+
+    def indices(self, table: Mapping[str, ArrayLike]) -> NDArray[np.int64]:
+        """Return the number of each row of a table (a DataFrame, or a mapping of columns).
+
+        Raises
+        ------
+        ValueError
+            As :meth:`index`, for the first row that is wrong.
+
+        Examples
+        --------
+        >>> space = ConfigSpace([Knob("inter_op", (1, 2))])
+        >>> space.indices({"inter_op": [2, 1, 2], "cost": [0.1, 0.3, 0.1]}).tolist()
+        [1, 0, 1]
+        """
+        columns = [_column(table, name) for name in self.names]
+        rows = zip(*columns, strict=True)
+        return np.array([self.index(dict(zip(self.names, row, strict=True))) for row in rows], int)
+
+
+def check_radius(radius: float) -> float:
+    """Return the radius if it is a number that is at least 0 (infinity is the whole grid)."""
+    if not radius >= 0:
+        raise ValueError(f"radius must be a number that is at least 0, got {radius!r}")
+    return float(radius)
+
+
+def _column(table: Mapping[str, ArrayLike], name: str) -> list[Level]:
+    if name not in table:
+        raise ValueError(f"the table has no column {name!r}: it has {list(table)}")
+    values = [plain(value) for value in np.asarray(table[name]).reshape(-1)]
+    for row, value in enumerate(values):
+        if not isinstance(value, Level) or (isinstance(value, float) and isnan(value)):
+            raise ValueError(f"column {name!r}, row {row}: {value!r} is not a level")
+    return values
+
+
+def from_table(
+    table: Mapping[str, ArrayLike],
+    knobs: Sequence[str],
+    scale: Scale | Mapping[str, Scale] = "rank",
+) -> ConfigSpace:
+    """Build the space that a table of measurements covers.
+
+    Parameters
+    ----------
+    table : DataFrame or mapping of str to array_like
+        One row a measurement. Rows may repeat and combinations may be missing.
+    knobs : sequence of str
+        The columns that are knobs; each column's sorted values become its levels.
+    scale : {"rank", "value", "log"} or mapping of str to these, optional
+        Positions of the levels: 0, 1, 2, ... (default), the values themselves, or their base-2
+        logarithms; a mapping sets it knob by knob.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, holds NaN, or cannot be put on the scale.
+
+    Examples
+    --------
+    >>> table = {"batch": [1, 8, 8, 64], "threads": [1, 1, 2, 2], "p99": [0.3, 0.1, 0.2, 0.4]}
+    >>> space = from_table(table, ["batch", "threads"], scale={"batch": "log"})
+    >>> space
+    ConfigSpace(batch[3] x threads[2], 4 available)
+    >>> space.knobs[0].positions
+    (0.0, 3.0, 6.0)
+    """
+    if isinstance(knobs, str):
+        raise TypeError(f"knobs must be a list of column names, got the string {knobs!r}")
+    scales = scale if isinstance(scale, Mapping) else dict.fromkeys(knobs, scale)
+    if unknown := sorted(set(scales) - set(knobs)):
+        raise ValueError(f"scale names {unknown}, the knobs are {list(knobs)}")
+    columns = {name: _column(table, name) for name in knobs}
+    made = []
+    for name, column in columns.items():
+        levels = sorted(set(column), key=lambda x: (isinstance(x, str), x))
+        made.append(Knob(name, tuple(levels), spread(name, levels, scales.get(name, "rank"))))
+    rows = [[knob.index(level) for level in columns[knob.name]] for knob in made]
+    return ConfigSpace(made, available=np.array(rows, dtype=np.int64).T)
+
+
+def _threads(name: str, cores: int, order: str) -> Knob:
+    """Return a thread count 0..cores whose 0 means "as many as there are"."""
+    if isinstance(cores, bool) or cores != int(cores) or not 1 <= cores <= 4096:
+        raise ValueError(f"cores must be a whole number from 1 to 4096, got {cores!r}")
+    if order not in ("effective", "paper"):
+        raise ValueError(f"unknown order {order!r}: use 'effective' or 'paper'")
+    levels = tuple(range(int(cores) + 1))
+    return Knob(name, levels, (cores, *range(int(cores))) if order == "effective" else levels)
+
+
+def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
+    """Build the paper's CPU grid: inter-op, intra-op and batch threads, each 0..`cores`.
+
+    Parameters
+    ----------
+    cores : int, optional
+        The paper's machine has 10: 11 x 11 x 11 = 1331 configurations.
+    order : {"effective", "paper"}, optional
+        Where 0 lies. For the thread pools it means "automatic", all cores; for batch threads it
+        switches batching off, and then requests run side by side without a limit. Each time 0
+        is the *most* parallel level, so "effective" puts it after `cores`. "paper" keeps it
+        beside 1, as the released code does. Only positions differ: a configuration has the same
+        number in both.
+
+    References
+    ----------
+    Qin et al., "Swift Machine Learning Model Serving Scheduling", SC'19, figure 1 and the
+    released code.
+
+    Examples
+    --------
+    >>> len(paper_cpu()), paper_cpu(2).knobs[0].levels
+    (1331, (0, 1, 2))
+    >>> paper_cpu(2).knobs[0].positions, paper_cpu(2, order="paper").knobs[0].positions
+    ((2.0, 0.0, 1.0), (0.0, 1.0, 2.0))
+    """
+    names = ("inter_op", "intra_op", "batch_threads")
+    return ConfigSpace([_threads(name, cores, order) for name in names])
+
+
+def paper_gpu() -> ConfigSpace:
+    """Build a grid of the paper's indirect GPU knobs: batch size, batch timeout, batch threads.
+
+    The knobs are those of SC'19, figure 2; the levels are ours, since the paper's are not in the
+    released code. Sizes double from level to level and timeouts about do, so that one step is
+    about one constant factor.
+
+    Examples
+    --------
+    >>> paper_gpu()
+    ConfigSpace(max_batch_size[8] x batch_timeout_micros[8] x batch_threads[8], 512 available)
+    """
+    return ConfigSpace(
+        [
+            Knob("max_batch_size", (1, 2, 4, 8, 16, 32, 64, 128)),
+            Knob("batch_timeout_micros", (0, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)),
+            Knob("batch_threads", (1, 2, 3, 4, 5, 6, 7, 8)),
+        ]
+    )
+
+
+def tf_serving(
+    cores: int | None = None,
+    batch_sizes: Sequence[int] = (),
+    timeouts_micros: Sequence[int] = (),
+) -> ConfigSpace:
+    """Build the knobs of a TensorFlow Serving process on this machine.
+
+    Parameters
+    ----------
+    cores : int, optional
+        Threads run from 1 to this, then automatic (0); the CPUs this process may use by default.
+    batch_sizes, timeouts_micros : sequence of int, optional
+        Levels of `max_batch_size` and `batch_timeout_micros` (microseconds); without levels the
+        knob is left out. With batching off neither has an effect, so of those configurations
+        only the one with the first size and timeout is available.
+
+    Examples
+    --------
+    >>> tf_serving(2)
+    ConfigSpace(inter_op[3] x intra_op[3] x batch_threads[3], 27 available)
+    >>> tf_serving(2, batch_sizes=(1, 4))
+    ConfigSpace(inter_op[3] x intra_op[3] x batch_threads[3] x max_batch_size[2], 45 available)
+    """
+    cores = len(os.sched_getaffinity(0)) if cores is None else cores
+    knobs = list(paper_cpu(cores).knobs)
+    if len(batch_sizes):
+        knobs.append(Knob("max_batch_size", tuple(batch_sizes)))
+    if len(timeouts_micros):
+        knobs.append(Knob("batch_timeout_micros", tuple(timeouts_micros)))
+    available = np.ones([len(knob.levels) for knob in knobs], dtype=bool)
+    available[:, :, 0] = False  # batching off ...
+    available[(slice(None), slice(None), *([0] * (len(knobs) - 2)))] = True  # ... counts once
+    return ConfigSpace(knobs, available=available)

@@ -1,0 +1,169 @@
+"""Recorded arrivals: a file of timestamps, read with checks and replayed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from rrl.errors import DataError
+from rrl.workload import Times, check_size
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Recorded arrival times, replayed from the first one.
+
+    Parameters
+    ----------
+    times : array_like, shape (n,)
+        Seconds in any order, duplicates kept; stored sorted and starting at 0.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two distinct times, or one is not finite.
+
+    Examples
+    --------
+    >>> Trace([7.0, 5.0, 9.0]).arrivals(2, np.random.default_rng(0))
+    array([0., 2.])
+    """
+
+    times: Times
+
+    def __post_init__(self) -> None:
+        times = np.sort(np.array(self.times, dtype=float).reshape(-1))
+        if not np.all(np.isfinite(times)):
+            raise ValueError("a trace's times must be finite numbers of seconds")
+        if len(times) < 2 or times[0] == times[-1]:
+            raise ValueError("a trace needs at least two distinct times to have a rate")
+        times -= times[0]
+        times.flags.writeable = False
+        object.__setattr__(self, "times", times)
+
+    @property
+    def rate(self) -> float:
+        """Requests per second over the whole trace."""
+        return (len(self.times) - 1) / float(self.times[-1])
+
+    def arrivals(self, n: int, rng: np.random.Generator) -> Times:
+        """Times of the first `n` requests: seconds, sorted, shape (n,); `rng` is not used."""
+        if check_size(n) > len(self.times):
+            raise ValueError(
+                f"the trace holds {len(self.times)} requests and {n} were asked for: ask for fewer"
+            )
+        return self.times[:n].copy()
+
+
+def read_trace(path: str | Path, column: str | None = None) -> Trace:
+    r"""Read a CSV file of timestamps.
+
+    Parameters
+    ----------
+    path : str or Path
+        UTF-8 text, one request a line (LF or CRLF, blank lines ignored, header optional). A time is
+        a number of seconds or an ISO 8601 date and time; one without an offset counts as UTC.
+    column : str, optional
+        The header's name of the time column; needed if there are several columns.
+
+    Returns
+    -------
+    Trace
+        Times sorted (duplicates kept) and counted from the earliest.
+
+    Raises
+    ------
+    DataError
+        (a ValueError) If the file is empty, not UTF-8, has no such column, or a value is not a
+        time; the message names the line and the value.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "gateway.csv")
+    ...     _ = file.write_text("time\n2024-05-01T12:00:01Z\n2024-05-01T12:00:00.250Z\n")
+    ...     read_trace(file).times
+    array([0.  , 0.75])
+    """
+    reader = csv.reader(io.StringIO(_text(Path(path)), newline=""))
+    rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    if not rows:
+        raise DataError(f"{path} is empty: a trace needs one timestamp a line")
+    first, width = rows[0][1], len(rows[0][1])
+    header = _is_header(first)
+    index = _column(path, first if header else None, width, column)
+    values = []
+    for line, row in rows[header:]:
+        if len(row) != width or (width > 1 and not header):
+            text = ",".join(row)
+            hint = "; write decimals with a point" if len(row) == width + 1 or not header else ""
+            raise DataError(f"{path} line {line}: {text!r} has {len(row)} fields{hint}")
+        values.append(_parse(path, line, row[index].strip()))
+    kinds = [isinstance(value, datetime) for value in values]
+    if any(kinds) and not all(kinds):
+        line = rows[header:][kinds.index(not kinds[0])][0]
+        raise DataError(f"{path} line {line}: seconds and dates are mixed; use one of them")
+    if kinds and kinds[0]:  # subtract before going to floats: microseconds survive
+        values = [(value - values[0]).total_seconds() for value in values]
+    try:
+        return Trace(np.array(values, dtype=float))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _text(path: Path) -> str:
+    """The file's text; a byte that is not UTF-8 is named with its place."""
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path} line {line}: byte 0x{data[error.start]:02x} at offset {error.start} is not "
+            "UTF-8; save the file as UTF-8"
+        ) from None
+
+
+def _is_header(row: list[str]) -> bool:
+    """Whether a first row names columns: it has no digit-led cell."""
+    return not any(cell.strip()[:1].isdigit() or cell.strip()[:1] in "+-." for cell in row)
+
+
+def _column(path: str | Path, header: list[str] | None, width: int, name: str | None) -> int:
+    """Index of the time column."""
+    names = [cell.strip() for cell in header or ()]
+    if name is None and (width == 1 or header is None):
+        return 0
+    if name is None:
+        raise DataError(f"{path} has the columns {', '.join(names)}: say column=... for the time")
+    if name not in names:
+        known = ", ".join(names) or "no header"
+        raise DataError(f"{path} has no column {name!r}, it has {known}")
+    return names.index(name)
+
+
+def _parse(path: str | Path, line: int, text: str) -> float | datetime:
+    """One timestamp: seconds, or a date and time with UTC as the default offset."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        pass
+    else:
+        if math.isfinite(seconds):
+            return seconds
+        raise DataError(f"{path} line {line}: {text!r} is not a finite number of seconds")
+    try:
+        stamp = datetime.fromisoformat(text)
+    except ValueError:
+        hint = "; write decimals with a point" if "," in text else ""
+        raise DataError(
+            f"{path} line {line}: {text!r} is neither seconds nor an ISO 8601 time{hint}"
+        ) from None
+    return stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)

@@ -1,0 +1,311 @@
+"""Arrival times: what the clients of a server do, in seconds from the start.
+
+Every workload is a small frozen dataclass with two members: ``rate``, its long-run mean in requests
+per second, and ``arrivals(n, rng)``, the times of its first `n` requests. An agent is never shown
+`rate`; it sees :func:`estimate_rate` of past arrivals.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Times = NDArray[np.float64]
+
+_BYTES_PER_REQUEST = 40  # times, gaps, a uniform draw and two temporaries, 8 bytes each
+
+
+class Workload(Protocol):
+    """Whatever can say when requests arrive."""
+
+    @property
+    def rate(self) -> float:
+        """Long-run mean arrivals per second."""
+        ...
+
+    def arrivals(self, n: int, rng: np.random.Generator) -> Times:
+        """Times of the first `n` requests: seconds, sorted, shape (n,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Independent clients: exponential gaps of mean 1/`rate`.
+
+    Parameters
+    ----------
+    rate : float
+        Requests per second.
+
+    Raises
+    ------
+    ValueError
+        If `rate` is not a positive number.
+
+    Examples
+    --------
+    >>> Poisson(rate=10.0).arrivals(3, np.random.default_rng(1)).round(3)
+    array([0.107, 0.138, 0.676])
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        positive("rate", self.rate, "requests/s")
+
+    def arrivals(self, n: int, rng: np.random.Generator) -> Times:
+        """Times of the first `n` requests: seconds, sorted, shape (n,)."""
+        return np.cumsum(rng.exponential(1 / self.rate, check_size(n)))
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Poisson arrivals whose mean gap changes at given episodes; the default is the paper's.
+
+    Parameters
+    ----------
+    starts : tuple of int
+        First episode of each phase, increasing from 0.
+    gaps : tuple of float
+        Mean interarrival time of each phase in seconds.
+    episodes : int
+        Number of episodes; the last phase ends there (and goes on if more are asked for).
+    requests : int
+        Requests in one episode.
+
+    Raises
+    ------
+    ValueError
+        If the phases are not increasing from 0, or a gap is not positive.
+
+    References
+    ----------
+    Setting of the released code of Qin et al., SC'19, doi 10.1145/3295500.3356164.
+
+    Examples
+    --------
+    >>> [round(1 / Phases().at(episode).rate, 2) for episode in (0, 799, 800, 1300, 2000, 2400)]
+    [0.07, 0.07, 0.06, 0.07, 0.1, 0.12]
+    """
+
+    starts: tuple[int, ...] = (0, 800, 1300, 2000, 2400)
+    gaps: tuple[float, ...] = (0.07, 0.06, 0.07, 0.10, 0.12)
+    episodes: int = 3000
+    requests: int = 100
+
+    def __post_init__(self) -> None:
+        edges = (*self.starts, self.episodes)
+        if len(self.starts) != len(self.gaps) or not self.starts:
+            raise ValueError(
+                f"{len(self.starts)} starts and {len(self.gaps)} gaps: a phase needs one of each"
+            )
+        if self.starts[0] != 0 or min(np.diff(edges)) <= 0:
+            raise ValueError(f"phases must start at 0 and increase to the end, got {edges}")
+        if self.requests < 1:
+            raise ValueError(f"an episode needs at least 1 request, got {self.requests}")
+        for gap in self.gaps:
+            positive("gap", gap, "s")
+
+    @property
+    def rate(self) -> float:
+        """Requests per second over all episodes."""
+        lengths = np.diff((*self.starts, self.episodes))
+        return float(self.episodes / (lengths @ np.array(self.gaps)))
+
+    def at(self, episode: int) -> Poisson:
+        """The workload of one episode, counted from 0."""
+        if episode < 0:
+            raise ValueError(f"episodes count from 0, got {episode}")
+        phase = int(np.searchsorted(self.starts, episode, side="right")) - 1
+        return Poisson(1 / self.gaps[phase])
+
+    def arrivals(self, n: int, rng: np.random.Generator) -> Times:
+        """Times of the first `n` requests: seconds, sorted, shape (n,)."""
+        episode = np.arange(check_size(n)) // self.requests
+        phase = np.searchsorted(self.starts, episode, side="right") - 1
+        return np.cumsum(rng.exponential(np.array(self.gaps)[phase]))
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Many sensors, each reporting once a period: the load of massive IoT.
+
+    Device i's k-th report arrives at ``phase[i] + k * period + delay``, the phases uniform over
+    ``spread * period`` and each delay uniform over 0 to `jitter`. The fleet has been running
+    before time 0.
+
+    Parameters
+    ----------
+    devices : int
+        Number of sensors.
+    period : float
+        Seconds between two reports of one device.
+    jitter : float
+        Longest delay of a report in seconds.
+    spread : float
+        Share of the period over which the phases lie: 1 is an unsynchronised fleet, 0 one in which
+        all devices report at once (after a power cut, or on the full minute).
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range.
+
+    Examples
+    --------
+    >>> Fleet(devices=5000, period=60.0, jitter=0.5).rate.__round__(2)
+    83.33
+    """
+
+    devices: int
+    period: float
+    jitter: float = 0.0
+    spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_size(self.devices, "devices")
+        positive("period", self.period, "s")
+        if not (math.isfinite(self.jitter) and self.jitter >= 0):
+            raise ValueError(f"jitter {self.jitter} s: must be at least 0")
+        if not 0 <= self.spread <= 1:
+            raise ValueError(f"spread {self.spread}: must lie in 0 to 1, a share of the period")
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return self.devices / self.period
+
+    def arrivals(self, n: int, rng: np.random.Generator) -> Times:
+        """Times of the first `n` requests: seconds, sorted, shape (n,)."""
+        # A report comes at most `late` periods after its tick, so the first n arrivals come from
+        # ticks that many before time 0 up to that many after n reports are due.
+        late = math.ceil(self.spread + self.jitter / self.period)
+        ticks = np.arange(-late, math.ceil(check_size(n) / self.devices) + late)
+        check_size(len(ticks) * self.devices, "reports")
+        phase = rng.uniform(0, self.spread * self.period, self.devices)
+        delay = rng.uniform(0, self.jitter, (len(ticks), self.devices))
+        times = (ticks[:, None] * self.period + phase + delay).reshape(-1)
+        return np.sort(times[times >= 0])[:n]
+
+
+def episodes(arrivals: ArrayLike, requests: int) -> Iterator[Times]:
+    """Cut a long sequence of arrivals into episodes, each on its own clock.
+
+    Parameters
+    ----------
+    arrivals : array_like, shape (n,)
+        Sorted arrival times in seconds.
+    requests : int
+        Requests in one episode; an incomplete last episode is left out.
+
+    Yields
+    ------
+    ndarray, shape (requests,)
+        Arrival times since the last arrival of the episode before (so its first gap survives).
+
+    Raises
+    ------
+    ValueError
+        If `requests` is not at least 1.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in episodes([1.0, 2.0, 4.0, 8.0, 9.0], requests=2)]
+    [[1.0, 2.0], [2.0, 6.0]]
+    """
+    times, size = (
+        np.asarray(arrivals, dtype=float),
+        check_size(requests, "requests an episode"),
+    )
+    for first in range(0, len(times) - size + 1, size):
+        yield times[first : first + size] - (times[first - 1] if first else 0.0)
+
+
+def estimate_rate(arrivals: ArrayLike, window: int = 100) -> float:
+    """Estimate the load from past arrivals: the gaps between the `window` latest, over their time.
+
+    A window counted in requests has the same relative error, about ``1 / sqrt(window - 1)`` for
+    Poisson arrivals, at every load; one counted in seconds is blind at low loads.
+
+    Parameters
+    ----------
+    arrivals : array_like, shape (n,)
+        Past arrival times in seconds, sorted, at least two.
+    window : int
+        Number of latest arrivals to use, at least 2.
+
+    Returns
+    -------
+    float
+        Requests per second; infinite if all of them arrived at once.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two arrivals or `window` is below 2.
+
+    Examples
+    --------
+    >>> estimate_rate([0.0, 5.0, 5.5, 6.0], window=3)
+    2.0
+    """
+    if window < 2:
+        raise ValueError(f"window {window}: a rate needs at least 2 arrivals")
+    recent = np.asarray(arrivals, dtype=float)[-window:]
+    if len(recent) < 2:
+        raise ValueError(f"{len(recent)} past arrivals: a rate needs at least 2")
+    span = float(recent[-1] - recent[0])
+    return (len(recent) - 1) / span if span > 0 else math.inf
+
+
+def check_size(n: int, name: str = "requests", bytes_each: int = _BYTES_PER_REQUEST) -> int:
+    """Return `n` if it is a whole number of at least 1 whose arrays fit this machine's memory.
+
+    Raises
+    ------
+    TypeError
+        If `n` is not a whole number.
+    ValueError
+        If it is below 1 or its arrays would need more than half of the memory.
+
+    Examples
+    --------
+    >>> check_size(100)
+    100
+    >>> check_size(0)
+    Traceback (most recent call last):
+    ValueError: 0 requests: ask for at least 1
+    """
+    try:
+        count = operator.index(n)
+    except TypeError:
+        raise TypeError(f"{n!r} {name}: ask for a whole number, at least 1") from None
+    if count < 1:
+        raise ValueError(f"{count} {name}: ask for at least 1")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if count * bytes_each > memory // 2:
+        raise ValueError(
+            f"{count:,} {name} need about {count * bytes_each / 1e9:,.0f} GB of memory and this "
+            f"machine has {memory / 1e9:,.0f}: ask for at most {memory // 2 // bytes_each:,}"
+        )
+    return count
+
+
+def positive(name: str, value: float, unit: str) -> None:
+    """Raise ValueError unless `value` is a positive, finite number.
+
+    Examples
+    --------
+    >>> positive("rate", 0.0, "requests/s")
+    Traceback (most recent call last):
+    ValueError: rate 0.0 requests/s: must be a positive number
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} {value} {unit}: must be a positive number")

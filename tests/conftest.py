@@ -1,0 +1,25 @@
+"""What all tests share: where caches go, and how hypothesis runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
+
+os.environ.setdefault("MPLBACKEND", "Agg")  # figures need no display
+
+# The same examples in every run, and no verdict by the clock of a shared machine.
+set_hypothesis_home_dir(Path(__file__).parent.parent / "build" / "hypothesis")
+hypothesis.settings.register_profile("rrl", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("rrl")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _lock_of_its_own(tmp_path_factory):
+    """Tests do not wait for whoever measures on this machine, nor make them wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rrl.machine.LOCK", tmp_path_factory.getbasetemp() / "machine.lock")
+        yield

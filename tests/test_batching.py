@@ -1,0 +1,61 @@
+"""The batching parameters file, read and written as TF Serving has it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl.serving.batching import BatchingParameters
+
+maybe = st.none() | st.integers(1, 10_000)
+
+
+@given(
+    st.builds(
+        BatchingParameters,
+        max_batch_size=maybe,
+        batch_timeout_micros=st.none() | st.integers(0, 10**6),
+        max_enqueued_batches=maybe,
+        num_batch_threads=maybe,
+        enable_large_batch_splitting=st.none() | st.booleans(),
+        max_execution_batch_size=maybe,
+        pad_variable_length_inputs=st.booleans(),
+    )
+)
+def test_text_round_trip(parameters):
+    assert BatchingParameters.from_text(parameters.to_text()) == parameters
+
+
+def test_reads_the_guides_own_example():
+    text = """
+    max_batch_size { value: 128 }
+    batch_timeout_micros { value: 0 }
+    max_enqueued_batches { value: 1000000 }
+    num_batch_threads { value: 8 }
+    allowed_batch_sizes: 32
+    allowed_batch_sizes: 128
+    """
+    parameters = BatchingParameters.from_text(text)
+    assert parameters.num_batch_threads == 8
+    assert parameters.allowed_batch_sizes == (32, 128)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("max_bach_size { value: 1 }", "max_bach_size"),
+        ("max_batch_size { value: 0 }", "max_batch_size must be at least 1"),
+        ("batch_timeout_micros { value: -1 }", "batch_timeout_micros"),
+        ("allowed_batch_sizes: 4", "must equal max_batch_size"),
+        ("max_batch_size { value: 4 } allowed_batch_sizes: 8", "must equal max_batch_size"),
+        (
+            "max_batch_size { value: 2 } allowed_batch_sizes: 4 allowed_batch_sizes: 2",
+            "must increase",
+        ),
+        ("max_batch_size {", "batching parameters file"),
+    ],
+)
+def test_bad_files(text, message):
+    with pytest.raises(ValueError, match=message):
+        BatchingParameters.from_text(text)

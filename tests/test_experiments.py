@@ -1,0 +1,129 @@
+"""The tuning loop, the paired comparison, and what notebooks start from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rrl import RRL, Poisson, TableServer, choose_rates, compare, ratio_interval, tune
+from rrl.episode import Episode
+from rrl.errors import DataError, ServerError, UsageError
+from rrl.objective import SLOViolations
+from rrl.source import open_profile, open_source
+
+TABLE = {"threads": [1, 2, 3, 4, 5, 6], "cost": [0.5, 0.3, 0.2, 0.1, 0.25, 0.6]}
+
+
+@pytest.fixture
+def server():
+    return TableServer(TABLE, ["threads"])
+
+
+def agent_for(server, seed=0):
+    return RRL(server.space, np.random.default_rng(seed))
+
+
+def test_tuning_finds_the_best_and_keeps_the_whole_run(server):
+    run = tune(server, agent_for(server), Poisson(20.0), 50, np.random.default_rng(0))
+    assert run.best == {"threads": 4}
+    assert len(run) == len(run.configurations) == len(run.loads) == len(run.recommended) == 50
+    assert list(run.table().columns) == ["threads", "load_per_s", "cost"]
+
+
+def test_the_agent_sees_an_estimate_and_never_the_rate(server):
+    run = tune(server, agent_for(server), Poisson(20.0), 30, np.random.default_rng(0))
+    assert 20.0 not in run.loads
+    assert np.median(run.loads) == pytest.approx(20.0, rel=0.1)
+
+
+def test_agents_with_equal_generators_meet_the_same_arrivals(server):
+    runs = [
+        tune(server, agent_for(server, seed), Poisson(20.0), 10, np.random.default_rng(3))
+        for seed in (0, 1)
+    ]
+    assert runs[0].loads == runs[1].loads
+    assert runs[0].configurations != runs[1].configurations
+
+
+class Flaky:
+    """Gives `bad` invalid episodes, then a good one, and so on."""
+
+    def __init__(self, server, bad):
+        self.server, self.space, self.bad, self.calls = server, server.space, bad, 0
+
+    def measure(self, configuration, arrivals, rng):
+        self.calls += 1
+        episode = self.server.measure(configuration, arrivals, rng)
+        valid = self.calls % (self.bad + 1) == 0
+        return Episode(configuration, arrivals, episode.latency, episode.status, valid=valid)
+
+
+def test_invalid_episodes_are_measured_again_and_counted(server):
+    run = tune(Flaky(server, 2), agent_for(server), Poisson(20.0), 5, np.random.default_rng(0))
+    assert (len(run), run.invalid) == (5, 10)
+    with pytest.raises(ServerError, match="the load generator itself was late"):
+        tune(Flaky(server, 99), agent_for(server), Poisson(20.0), 5, np.random.default_rng(0))
+
+
+def test_the_objective_is_what_the_agent_is_told(server):
+    run = tune(
+        server,
+        agent_for(server),
+        Poisson(20.0),
+        5,
+        np.random.default_rng(0),
+        objective=SLOViolations(0.22),
+    )
+    assert set(run.costs) <= {0.0, 1.0}
+
+
+def test_comparison_is_paired_and_its_interval_right(server):
+    contestants = {"one": (server, {"threads": 1}), "four": (server, {"threads": 4})}
+    costs = compare(contestants, Poisson(20.0), 7, np.random.default_rng(0))
+    ratio = ratio_interval(costs["four"], costs["one"], np.random.default_rng(0))
+    assert ratio == pytest.approx((0.2, 0.2, 0.2))
+
+
+@pytest.mark.parametrize("episodes", [0, -1])
+def test_no_episodes_is_refused(server, episodes):
+    with pytest.raises(ValueError, match="episodes must be at least 1"):
+        tune(server, agent_for(server), Poisson(1.0), episodes, np.random.default_rng(0))
+
+
+def test_unknown_sources_and_profiles(tmp_path):
+    with pytest.raises(UsageError, match="known: recorded, live"), open_source("dreamt", "x"):
+        pass
+    with pytest.raises(DataError, match="not found"), open_source("recorded", "x", data=tmp_path):
+        pass
+    with pytest.raises(UsageError, match="with a plan"):
+        open_profile("live", "x")
+
+
+def test_loads_are_those_given_or_shares_of_what_the_default_sustains(server):
+    class Opened:
+        default = {"threads": 4}
+
+    Opened.server = server
+    rng = np.random.default_rng(0)
+    assert choose_rates([3], Opened, rng) == [3.0]
+    assert choose_rates([], Opened, rng, shares=(0.5,)) == [500.0]  # 100 requests in 0.1 s
+
+
+def test_importing_rrl_is_light():
+    program = (
+        "import sys, time; began = time.perf_counter(); import rrl; "
+        "heavy = {'tensorflow', 'skopt', 'sklearn', 'numba', 'pandas', 'matplotlib', 'scipy'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_every_public_name_can_be_imported():
+    import rrl
+
+    for name in rrl.__all__:
+        assert getattr(rrl, name).__doc__ or not callable(getattr(rrl, name))

@@ -1,0 +1,42 @@
+"""The course's notebooks run from top to bottom, in a quick setting."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rrl.reproduce import execute
+
+ROOT = Path(__file__).parent.parent
+QUICK = {"00_quickstart": {"episodes": 6, "rounds": 4}, "01_profiling": {}}
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def test_every_notebook_has_a_quick_setting():
+    assert [path.stem for path in NOTEBOOKS] == sorted(QUICK)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs(notebook, tmp_path):
+    parameters = {**QUICK[notebook.stem], "figures": str(tmp_path / "figures")}
+    output = tmp_path / notebook.name
+    execute(notebook, output, parameters, cell_timeout=120)
+    cells = json.loads(output.read_text())["cells"]
+    errors = [o for c in cells for o in c.get("outputs", ()) if o["output_type"] == "error"]
+    assert not errors
+    assert list((tmp_path / "figures").glob("*.png"))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_is_kept_the_way_the_course_wants_it(notebook):
+    cells = json.loads(notebook.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert cells[0]["cell_type"] == "markdown"
+    assert code[0]["metadata"]["tags"] == ["parameters"]
+    for cell in code:
+        assert cell["execution_count"] is None
+        assert not cell["outputs"]
+    for line in code[0]["source"]:
+        assert "#" in line, f"a parameter needs its help in a comment: {line}"

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl.episode import Episode, Status
+from rrl.objective import (
+    MeanLatency,
+    Percentile,
+    SLOViolations,
+    Weighted,
+    charged_latency,
+    parse_objective,
+)
+
+ALL = [MeanLatency(), Percentile(50), Percentile(99), SLOViolations(0.1)]
+latencies = st.lists(st.floats(0, 5), min_size=1, max_size=60)
+
+
+def episode(latency, status=None):
+    status = np.zeros(len(latency)) if status is None else status
+    return Episode({"inter_op": 1}, np.arange(len(latency)), latency, status)
+
+
+@given(latencies, st.floats(1, 99))
+def test_answered_requests_count_as_they_are(latency, q):
+    run = episode(latency)
+    assert MeanLatency()(run) == pytest.approx(np.mean(latency))
+    value = Percentile(q)(run)
+    share = np.mean(np.array(latency) <= value)
+    assert value in latency
+    assert share >= q / 100 - 1e-12
+    assert np.mean(np.array(latency) < value) <= q / 100 + 1e-12
+    assert SLOViolations(1.0)(run) == np.mean(np.array(latency) > 1.0)
+
+
+@pytest.mark.parametrize("objective", [*ALL, Weighted([(2, MeanLatency()), (1, Percentile(99))])])
+@given(latency=latencies, data=st.data())
+def test_turning_requests_away_never_pays(objective, latency, data):
+    """Failing at once can only raise the cost, whichever requests fail."""
+    failed = data.draw(
+        st.lists(st.booleans(), min_size=len(latency), max_size=len(latency)).map(np.array)
+    )
+    status = np.where(failed, Status.UNAVAILABLE, Status.OK)
+    quick = np.where(failed, 0.0, latency)
+    assert objective(episode(quick, status)) >= objective(episode(latency)) - 1e-12
+
+
+def test_failures_are_charged():
+    run = episode([0.01, 0.02, 0.001, 30.0], [0, 0, Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED])
+    assert charged_latency(run).tolist() == [0.01, 0.02, 10.0, 30.0]
+    assert MeanLatency(1.0)(run) == pytest.approx((0.01 + 0.02 + 1 + 30) / 4)
+    assert Percentile(75)(run) == 10.0
+    assert SLOViolations(0.015)(run) == 0.75
+    assert SLOViolations(100.0)(run) == 0.5
+
+
+@given(latencies, st.floats(1, 99), st.floats(0.5, 0.99))
+def test_the_interval_holds_the_estimate(latency, q, level):
+    run = episode(latency)
+    low, high = Percentile(q).interval(run, level)
+    assert low <= Percentile(q)(run) <= high
+
+
+@pytest.mark.parametrize(("q", "n"), [(50, 11), (90, 60), (99, 500)])
+def test_the_interval_covers_the_percentile_at_the_stated_level(q, n):
+    rng, level, runs = np.random.default_rng(5), 0.9, 2000
+    truth = -np.log(1 - q / 100)  # of exponential latencies
+    inside = 0
+    for latency in rng.exponential(size=(runs, n)):
+        low, high = Percentile(q).interval(episode(latency), level)
+        inside += low <= truth <= high
+    slack = 3 * np.sqrt(level * (1 - level) / runs)
+    assert inside / runs >= level - slack
+    assert inside / runs <= level + 0.085  # ranks are whole numbers, but it is no wider than that
+
+
+@pytest.mark.parametrize(("level", "enough"), [(0.9, 299), (0.95, 368), (0.98, 390 + 69)])
+def test_an_upper_end_for_the_p99_takes_hundreds_of_requests(level, enough):
+    """1 - 0.99^n must reach the confidence of one side: 299 requests at 95 %, 459 at 99 %."""
+    run = np.linspace(0.01, 1, enough)
+    assert Percentile(99).interval(episode(run), level)[1] == 1.0
+    assert Percentile(99).interval(episode(run[1:]), level)[1] == np.inf
+
+
+def test_weighted_is_the_sum():
+    run = episode([0.05, 0.15], [0, 0])
+    assert Weighted([(2, MeanLatency()), (0, Percentile(99)), (3, SLOViolations(0.1))])(
+        run
+    ) == pytest.approx(2 * 0.1 + 3 * 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mean", MeanLatency()),
+        ("p50", Percentile(50)),
+        ("p99.9", Percentile(99.9)),
+        ("slo:0.1", SLOViolations(0.1)),
+        ("slo:.25", SLOViolations(0.25)),
+        ("slo:5e-3", SLOViolations(0.005)),
+        ("mean + 0.5*p99", Weighted([(1, MeanLatency()), (0.5, Percentile(99))])),
+        ("2*mean", Weighted([(2, MeanLatency())])),
+    ],
+)
+def test_names(name, expected):
+    assert parse_objective(name) == expected
+    assert parse_objective(str(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "median", "p", "pp9", "p-1", "slo", "slo:", "slo:x", "mean+", "*mean", "x*mean", "mean*2"],
+)
+def test_unknown_names_say_what_is_known(name):
+    with pytest.raises(ValueError, match=r"unknown objective .* use mean, p99, slo:SECONDS"):
+        parse_objective(name)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Percentile(0), "between 0 and 100"),
+        (lambda: Percentile(100), "between 0 and 100"),
+        (lambda: parse_objective("p100"), "between 0 and 100"),
+        (lambda: SLOViolations(0), "target_s must be a positive"),
+        (lambda: SLOViolations(float("nan")), "target_s must be a positive"),
+        (lambda: MeanLatency(-1), "failure_s must be a positive"),
+        (lambda: Weighted([]), "weights must be"),
+        (lambda: Weighted([(-1, MeanLatency())]), "weights must be"),
+        (lambda: Weighted([(0, MeanLatency())]), "weights must be"),
+        (lambda: Percentile(99).interval(episode([1.0]), 1.0), "the level lies between"),
+    ],
+)
+def test_bad_parameters(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

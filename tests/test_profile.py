@@ -1,0 +1,203 @@
+"""Recording, resuming, judging and reading profiles."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl.episode import Episode
+from rrl.errors import DataError
+from rrl.finals import MAX_ROUNDS, Finals, judge
+from rrl.profile import EPISODES, Plan, read_profile
+from rrl.record import PLANS, Recorder, schedule
+from rrl.replay import RecordedServer
+
+PLAN = Plan(
+    "keyword",
+    {"inter_op": (1, 2, 4), "batch_threads": (0, 2)},
+    rates_per_s=(20.0, 50.0),
+    requests=5,
+    passes=2,
+    repeats=2,
+)
+
+
+class FakeServer:
+    """Latency set by the configuration and a little noise; dies after `life` episodes."""
+
+    def __init__(self, life=10**9, noise=0.01):
+        self.space, self.start_s = PLAN.space, 0.5
+        self.life, self.noise, self.closed = life, noise, 0
+
+    def close(self):
+        self.closed += 1
+
+    def measure(self, configuration, arrivals, rng):
+        if not self.life:
+            raise KeyboardInterrupt
+        self.life -= 1
+        base = 0.01 * configuration["inter_op"] + 0.001 * configuration["batch_threads"]
+        # Noise from the arrivals, not from rng, so that an interrupted run can be compared.
+        noise = 1 + self.noise * np.sin(1e4 * np.asarray(arrivals))
+        return Episode(configuration, arrivals, base * noise, np.zeros(len(arrivals)))
+
+
+def record(folder, server, plan=PLAN):
+    recorder = Recorder(plan, folder)
+    list(recorder.run(server, np.random.default_rng(0)))
+    recorder.finish()
+    return recorder
+
+
+def rows_without_times(folder):
+    return pd.read_csv(folder / EPISODES).drop(columns="started")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    record(tmp_path / "profile", FakeServer())
+    return tmp_path / "profile"
+
+
+def test_every_episode_of_the_plan_is_recorded_once(folder):
+    profile = read_profile(folder)
+    assert len(profile.table) == PLAN.episodes == 48
+    assert len(profile.space) == 6
+    summary = profile.summary()
+    assert (summary["episodes"] == 4).all()
+    assert len(summary) == 12
+    assert profile.description["complete"]
+    assert profile.description["sha256"]
+    assert profile.latencies(0).shape == (5,)
+    best = profile.space[int(np.argmin(profile.surface(20.0)))]
+    assert best == {"inter_op": 1, "batch_threads": 0}
+
+
+@pytest.mark.parametrize("life", [0, 1, 7, 30])
+def test_an_interrupted_recording_resumes_to_the_same_profile(folder, tmp_path, life):
+    broken = tmp_path / "broken"
+    with pytest.raises(KeyboardInterrupt):
+        record(broken, FakeServer(life))
+    record(broken, FakeServer())
+    pd.testing.assert_frame_equal(rows_without_times(broken), rows_without_times(folder))
+
+
+def test_passes_have_orders_of_their_own_and_share_arrivals():
+    visits = list(schedule(PLAN))
+    first, second = ([index for pass_, index, _ in visits if pass_ == p] for p in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(6))
+    assert first != second
+    assert PLAN.arrivals(0, 1, 0)[1].tolist() == PLAN.arrivals(0, 1, 0)[1].tolist()
+    assert PLAN.arrivals(0, 1, 0)[0] != PLAN.arrivals(1, 1, 0)[0]
+
+
+def test_a_folder_of_another_plan_is_refused(folder):
+    other = Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(20.0,))
+    with pytest.raises(DataError, match="another plan"):
+        Recorder(other, folder)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"requests": 0}, {"passes": 0}, {"rates_per_s": ()}, {"rates_per_s": (0.0,)}]
+)
+def test_bad_plans(bad):
+    with pytest.raises(DataError):
+        Plan(**{"model": "keyword", "knobs": {"inter_op": (1,)}, "rates_per_s": (1.0,), **bad})
+
+
+def test_the_committed_plans_cover_what_the_readme_of_data_says():
+    threads = PLANS["mobilenet_v2-threads"]
+    assert threads.space.shape == (4, 4, 6)
+    assert len(threads.rates_per_s) == 3
+
+
+def damage(folder, change):
+    path = folder / EPISODES
+    path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b[: len(b) // 2], "line|truncated"),
+        (lambda b: b"", "corrupt or truncated"),
+        (lambda b: b.replace(b"mean_s", b"average"), "missing column 'mean_s'"),
+        (lambda b: b.replace(b"inter_op", b"interop"), "missing column 'inter_op'"),
+        (lambda b: b + b.splitlines()[-1] + b"\n", "the same episode twice"),
+        (lambda b: b"\xff" + b, "not UTF-8 at byte 0"),
+        (lambda b: b[: b.rindex(b" ")] + b" nan,\n", "line 49"),
+    ],
+)
+def test_damaged_episodes_are_refused_by_name(folder, change, message):
+    damage(folder, change)
+    with pytest.raises(DataError, match=message) as error:
+        read_profile(folder)
+    assert str(folder) in str(error.value)
+
+
+def test_windows_line_ends_are_accepted(folder):
+    damage(folder, lambda b: b.replace(b"\n", b"\r\n"))
+    assert len(read_profile(folder).table) == PLAN.episodes
+
+
+def test_another_schema_and_a_missing_file(folder):
+    path = folder / "profile.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 99}))
+    with pytest.raises(DataError, match="schema 99"):
+        read_profile(folder)
+    path.unlink()
+    with pytest.raises(DataError, match="not found"):
+        read_profile(folder)
+
+
+def test_the_recorded_server_replays_recorded_latencies(folder):
+    server = RecordedServer(folder)
+    rng = np.random.default_rng(0)
+    slow, fast = {"inter_op": 4, "batch_threads": 2}, {"inter_op": 1, "batch_threads": 0}
+    arrivals = np.arange(7) / 45  # nearest recorded load: 50/s; more than an episode's requests
+    episode = server.measure(slow, arrivals, rng)
+    assert len(episode) == 7
+    assert episode.info["rate_per_s"] == 50.0
+    assert episode.latency.mean() > server.measure(fast, arrivals, rng).latency.mean()
+    table = server.profile.table
+    rows = np.flatnonzero((table["inter_op"] == 4) & (table["rate_per_s"] == 50))
+    recorded = np.concatenate([server.profile.latencies(row) for row in rows])
+    assert np.isin(episode.latency, recorded).all()
+
+
+def test_finals_decide_or_stop(folder):
+    recorder = Recorder(PLAN, folder)
+    finals = Finals(recorder, 3)
+    assert [PLAN.space[i]["inter_op"] for i in finals.finalists(0)] == [1, 1, 2]
+    list(recorder.run(FakeServer(), np.random.default_rng(0), finals.order()))
+    recorder.finish(finals=finals.verdicts())
+    verdicts = read_profile(folder).description["finals"]
+    assert [f["verdict"] for f in verdicts["20"]["finalists"]] == ["best", "separated", "separated"]
+    assert verdicts["20"]["rounds"] <= MAX_ROUNDS
+    assert len(Recorder(PLAN, folder)) == len(recorder)
+
+
+@given(st.integers(0, 10**6), st.floats(0.001, 0.2))
+def test_judging_does_not_depend_on_units_or_order(seed, noise):
+    rng = np.random.default_rng(seed)
+    means = np.exp(rng.normal(scale=noise, size=(4, 5))) * np.linspace(1, 1.3, 5)
+    best, verdicts = judge(means)
+    order = rng.permutation(5)
+    best_again, permuted = judge(1000 * means[:, order])
+    assert order[best_again] == best
+    assert [verdicts[i] for i in order] == permuted
+
+
+def test_judging_finds_ties_and_differences_at_the_stated_rate():
+    rng = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(300):
+        means = np.exp(rng.normal(scale=0.03, size=(8, 2))) * np.array([1.0, 1.10])
+        best, verdicts = judge(means)
+        wrong += best != 0 or verdicts[1] == "tied"
+    assert wrong <= 15 + 3 * np.sqrt(15)  # 5 % of 300, and three standard deviations

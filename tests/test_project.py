@@ -1,0 +1,357 @@
+"""The project around the package: one list of dependencies, and a Makefile that keeps its word."""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import rrl
+from rrl.cli import main as rrl_command
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DECLARED = [
+    Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TARGETS = re.findall(r"^([a-z-]+):.*## ", MAKEFILE, flags=re.MULTILINE)
+
+
+# --- Dependencies: declared once ---------------------------------------------------------------
+
+
+def pins() -> dict[str, list[tuple[str, int]]]:
+    """Versions in the lock by name, each with its number of hashes."""
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    entries = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]
+    found: dict[str, list[tuple[str, int]]] = {}
+    for entry in entries:
+        name, version = re.match(r"([\w.-]+)==([^\s;]+)", entry).groups()
+        found.setdefault(canonicalize_name(name), []).append((version, entry.count("--hash=")))
+    return found
+
+
+@pytest.mark.parametrize("requirement", DECLARED, ids=str)
+def test_the_lock_pins_every_dependency_inside_its_range(requirement):
+    versions = pins()[canonicalize_name(requirement.name)]
+    assert all(requirement.specifier.contains(version) for version, _ in versions)
+
+
+def test_every_pin_has_hashes():
+    assert len(pins()) > len(DECLARED)
+    assert [name for name, entries in pins().items() if any(not n for _, n in entries)] == []
+
+
+def test_the_lock_is_made_by_make_lock():
+    made_by = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()[1]
+    recipe = " ".join(MAKEFILE.replace("\\\n", " ").split())
+    assert made_by.removeprefix("#").strip() in recipe
+
+
+def test_conda_gets_the_same_lock_and_a_python_in_range():
+    *conda, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert pip == {"pip": ["--require-hashes", "-r requirements.lock"]}
+    python, pip_itself = conda
+    assert pip_itself == "pip"
+    name, version = python.split("=")
+    assert name == "python"
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(version + ".0")
+
+
+def test_nothing_else_lists_dependencies():
+    lists = re.compile(r"requirements.*\.(txt|in)|setup\.(py|cfg)|Pipfile.*|.*lock|tox\.ini")
+    assert [p.name for p in ROOT.iterdir() if lists.fullmatch(p.name)] == ["requirements.lock"]
+    installs = re.findall(r"\binstall ([^;\n]*)", MAKEFILE.split("set-up:\n")[1])
+    assert [line.split()[-1] for line in installs] == ["requirements.lock", "."]
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        assert not re.search(r"(pip|conda|mamba)3? install", notebook.read_text(encoding="utf-8"))
+
+
+def test_every_import_is_declared():
+    """A package that only comes along with another may go with it."""
+    distributions = packages_distributions()
+    declared = {canonicalize_name(requirement.name) for requirement in DECLARED}
+    come_along = {"nbformat", "nbclient", "ipykernel", "jupyter-client"}  # papermill, jupyterlab
+    come_along |= {"keras", "protobuf", "packaging"}  # tensorflow, pytest
+    undeclared = set()
+    for path in [*ROOT.glob("rrl/**/*.py"), *ROOT.glob("tests/**/*.py")]:
+        local = {"rrl", "tests", "conftest", *(p.stem for p in path.parent.glob("*.py"))}
+        for name in imported(path) - local - sys.stdlib_module_names:
+            known = {canonicalize_name(d) for d in distributions.get(name, [name])}
+            if not known & (declared | come_along):
+                undeclared.add((path.name, name))
+    assert undeclared == set()
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_importing_the_package_and_its_commands_loads_nothing_heavy():
+    heavy = ("tensorflow", "skopt", "pandas", "numba", "matplotlib", "scipy.stats", "papermill")
+    script = (
+        f"import sys, rrl, rrl.reproduce, rrl.cli; print([m for m in {heavy} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+# --- Papers, versions, words -------------------------------------------------------------------
+
+
+def test_the_citation_matches_the_package():
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cff["version"] == PROJECT["version"] == rrl.__version__
+    assert cff["license"] == PROJECT["license"]
+    assert cff["authors"] == [{"name": "The rrl authors"}]
+    papers = [cff["preferred-citation"], *cff["references"]]
+    assert [p["doi"] for p in papers] == ["10.1109/JIOT.2020.2965103", "10.1145/3295500.3356164"]
+    assert all(paper["doi"] in README for paper in papers)
+
+
+def test_the_readme_names_what_there_is(capsys):
+    assert set(re.findall(r"\bmake ([a-z]+)\b", " ".join(re.findall("`+[^`]+`+", README)))) <= set(
+        TARGETS
+    )
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", README) + re.findall(
+        r"(?m)^\| `(\S+)`", README
+    ):
+        assert (ROOT / link).exists(), link
+    with pytest.raises(SystemExit, match="0"):
+        rrl_command(["--help"])
+    helped = capsys.readouterr().out
+    for name in re.findall(r"^- `rrl (\w+)", README, flags=re.MULTILINE):
+        assert re.search(rf"^    {name} ", helped, flags=re.MULTILINE), name
+
+
+def test_the_readmes_example_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})  # our own text
+    assert capsys.readouterr().out == "{'threads': 4, 'batch': 1}\n"
+
+
+def test_hooks_and_continuous_integration_run_the_same_checks():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    (local,) = config["repos"]
+    assert local["repo"] == "local"
+    assert {hook["language"] for hook in local["hooks"]} == {"system"}
+    entries = [hook["entry"].split()[-1] for hook in local["hooks"]]
+    assert entries == ["lint", "test"]
+    assert set(entries) <= set(TARGETS)
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    (command,) = [line for line in script.read_text().splitlines() if not line.startswith("#")]
+    assert command.endswith("&& exec make test")
+
+
+# --- The Makefile, with a stand-in for Python ---------------------------------------------------
+
+# Runs -c as it is; writes down what it was to run with -m, and fails if that holds `fails`' words.
+STAND_IN = """#!/bin/sh
+[ "$1" = -m ] || exec "PYTHON" "$@"
+shift
+echo "$@" >> log
+! { [ -e fails ] && echo "$@" | grep -qF -e "$(cat fails)"; } || exit 1
+case "$1" in
+    venv) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+    rrl.reproduce) mkdir -p build/notebooks; [ $# -gt 2 ] || touch "build/$2" ;;
+esac
+"""
+
+TOOLS = ["sh", "make", "awk", "cat", "cksum", "cp", "find", "grep", "mkdir", "rm", "touch"]
+
+
+class Checkout:
+    """A copy of the Makefile's surroundings, with nothing on PATH but what it is given."""
+
+    def __init__(self, place: Path) -> None:
+        self.root = place / "a {b} ü"
+        self.path = place / "bin"
+        self.variables: dict[str, str] = {}
+        for folder in (self.path, *(self.root / f for f in ("rrl", "tests", "notebooks", "data"))):
+            folder.mkdir(parents=True)
+        for tool in TOOLS:
+            (self.path / tool).symlink_to(shutil.which(tool))
+        shutil.copy(ROOT / "Makefile", self.root)
+        (self.root / "requirements.lock").write_text("one")
+        (self.root / "rrl" / "a.py").touch()
+        self.python(self.path / "python3.12")
+
+    def python(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(STAND_IN.replace("PYTHON", sys.executable))
+        path.chmod(0o755)
+
+    def make(self, *args: str, code: int = 0) -> list[str]:
+        """Run make; returns what was run with ``python -m`` and keeps what was said."""
+        log = self.root / "log"
+        log.unlink(missing_ok=True)
+        done = subprocess.run(
+            ["make", *args],
+            cwd=self.root,
+            env={"PATH": str(self.path), **self.variables},
+            capture_output=True,
+            text=True,
+        )
+        self.out, self.err = done.stdout, done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
+        return log.read_text().splitlines() if log.exists() else []
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return Checkout(tmp_path)
+
+
+PIP = "pip --disable-pip-version-check --quiet install"
+SET_UP = [
+    "venv --clear .venv",
+    f"{PIP} --require-hashes -r requirements.lock",
+    f"{PIP} --no-deps --no-build-isolation -e .",
+]
+
+
+def test_make_alone_prints_the_targets(checkout):
+    assert checkout.make() == []
+    assert [line.split()[1] for line in checkout.out.splitlines()] == TARGETS
+    assert {"env", "test", "reproduce", "lab", "lint", "format", "lock", "clean"} < set(TARGETS)
+
+
+def test_the_environment_is_made_once_and_again_when_the_lock_changes(checkout):
+    assert checkout.make("env") == SET_UP
+    assert checkout.make("env") == []
+    (checkout.root / "requirements.lock").write_text("two")
+    assert checkout.make("env") == SET_UP
+    checkout.root = checkout.root.rename(checkout.root.with_name("moved"))
+    assert checkout.make("env") == SET_UP
+    (checkout.root / ".venv" / "bin" / "python").unlink()
+    assert checkout.make("env") == SET_UP
+
+
+@pytest.mark.parametrize(("words", "steps"), [("--require-hashes", 2), ("--no-deps", 3)])
+def test_a_half_made_environment_is_made_again(words, steps, checkout):
+    fails = checkout.root / "fails"
+    fails.write_text(words)
+    assert checkout.make("env", code=2) == SET_UP[:steps]
+    assert checkout.make("test", code=2) == SET_UP[:steps], "no test in half an environment"
+    fails.unlink()
+    assert checkout.make("env") == SET_UP
+
+
+def test_no_python_is_one_clear_line(checkout):
+    (checkout.path / "python3.12").unlink()
+    shim = checkout.path / "python3.11"  # on PATH, and leads nowhere, as pyenv's do
+    shim.write_text("#!/bin/sh\necho 'not installed' >&2; exit 127\n")
+    shim.chmod(0o755)
+    assert checkout.make("env", code=2) == []
+    said = [line for line in checkout.err.splitlines() if not line.startswith("make:")]
+    assert len(said) == 1
+    assert said[0].startswith("rrl: no Python 3.11 to 3.13 with venv: install one")
+    checkout.python(checkout.path / "python3.13")
+    assert checkout.make("env") == SET_UP
+
+
+def test_an_active_conda_environment_is_used_but_never_the_base(checkout, tmp_path):
+    conda = tmp_path / "conda env"
+    checkout.python(conda / "bin" / "python")
+    checkout.variables = {"CONDA_PREFIX": str(conda), "CONDA_DEFAULT_ENV": "rrl"}
+    assert checkout.make("env") == SET_UP[1:]
+    assert checkout.make("env") == []
+    assert not (checkout.root / ".venv").exists()
+    checkout.variables["CONDA_DEFAULT_ENV"] = "base"
+    assert checkout.make("env") == SET_UP
+    checkout.variables["CONDA_DEFAULT_ENV"] = "renamed"
+    (conda / "condabin").mkdir()
+    assert checkout.make("env") == [], "a base of another name, and .venv is there"
+
+
+@pytest.mark.parametrize(("target", "lock"), [("env", "env"), ("reproduce", "reproduce")])
+def test_a_second_make_says_so_and_stops(target, lock, checkout):
+    if target == "reproduce":
+        checkout.make("env")
+    (checkout.root / "build").mkdir(exist_ok=True)
+    with (checkout.root / "build" / f"{lock}.lock").open("a") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        assert checkout.make(target, code=2) == []
+    assert checkout.err.startswith("rrl: another make is at this already")
+
+
+CHECKS = ["ruff check .", "ruff format --check .", "nbstripout", "pytest"]
+
+
+@pytest.mark.parametrize("failing", ["", "ruff check", "ruff format", "nbstripout", "pytest"])
+def test_make_test_runs_every_check_and_fails_if_one_does(failing, checkout):
+    (checkout.root / "notebooks" / "00_a.ipynb").touch()
+    checkout.make("env")
+    if failing:
+        (checkout.root / "fails").write_text(failing)
+    ran = checkout.make("test", code=2 if failing else 0)
+    assert len(ran) == len(CHECKS)
+    assert all(line.startswith(check) for line, check in zip(ran, CHECKS, strict=True))
+    assert "--verify notebooks/00_a.ipynb" in ran[2]
+
+
+def test_only_what_changed_is_run_again_and_the_live_run_always(checkout):
+    first, second = (f"notebooks/{n}.ipynb" for n in ("00_quickstart", "01_profiling"))
+    (checkout.root / "data" / "grid").mkdir()
+    data = [checkout.root / "data" / "grid" / "episodes.csv", checkout.root / "data" / "other.csv"]
+    for path in data:
+        path.touch()
+    (checkout.root / first).write_text("reads('grid')")
+    (checkout.root / second).write_text("reads(everything)")
+    live = f"rrl.reproduce {first} -f notebooks/live.yml --suffix=-live"
+    both = [f"rrl.reproduce {first}", f"rrl.reproduce {second}"]
+    checkout.make("env")
+    assert checkout.make("-j4", "reproduce") == [*both, live]
+    assert checkout.make("reproduce") == [live]
+
+    def touch(path: Path) -> list[str]:
+        stamp = 10 + max(p.stat().st_mtime for p in checkout.root.rglob("*") if p.is_file())
+        os.utime(path, (stamp, stamp))
+        ran = checkout.make("reproduce")
+        for copy in (checkout.root / "build" / "notebooks").iterdir():
+            os.utime(copy, (stamp + 5, stamp + 5))
+        assert ran.pop() == live
+        return ran
+
+    assert touch(checkout.root / first) == both[:1]
+    assert touch(data[0]) == both
+    assert touch(data[1]) == both[1:]
+    assert touch(checkout.root / "rrl" / "a.py") == both
+    assert touch(checkout.root / "requirements.lock") == both
+
+
+def test_a_failed_notebook_fails_the_target(checkout):
+    (checkout.root / "notebooks" / "00_quickstart.ipynb").touch()
+    checkout.make("env")
+    (checkout.root / "fails").write_text("rrl.reproduce")
+    assert checkout.make("reproduce", code=2) == ["rrl.reproduce notebooks/00_quickstart.ipynb"]
+
+
+def test_clean_removes_what_runs_leave_and_no_more(checkout):
+    for path in ("build/x", "figures/live/x", "rrl/__pycache__/x", "figures/a.png", ".venv/x"):
+        (checkout.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (checkout.root / path).touch()
+    checkout.make("clean")
+    left = {str(p.relative_to(checkout.root)) for p in checkout.root.rglob("*") if p.is_file()}
+    assert left == {"Makefile", "requirements.lock", "rrl/a.py", "figures/a.png", ".venv/x"}

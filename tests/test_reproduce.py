@@ -1,0 +1,297 @@
+"""Notebooks run unattended: what comes out, and what is said when one does not run to its end."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from rrl.errors import UsageError
+from rrl.reproduce import execute, main
+
+PARAMETERS = "\n".join(
+    [
+        "episodes = 3  # one line = one parameter",
+        "rate: float | None = 10  # requests/s",
+        "live = False",
+        "model = 'small'",
+        "folder = str(3)",
+    ]
+)
+
+
+@pytest.fixture(autouse=True)
+def own_signals():
+    """`main` takes over SIGTERM; the tests' own process gets it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder whose name papermill, a shell or a codec could trip over."""
+    folder = tmp_path / "a {b} {0} ü"
+    folder.mkdir()
+    return folder
+
+
+def write(path: Path, *cells: str, parameters: str | None = None) -> Path:
+    notebook = nbformat.v4.new_notebook()
+    if parameters is not None:
+        cell = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        notebook.cells.append(cell)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("# Title"))
+    notebook.cells += [nbformat.v4.new_code_cell(source) for source in cells]
+    nbformat.write(notebook, path)
+    return path
+
+
+def outputs(copy: Path) -> str:
+    cells = nbformat.read(copy, as_version=4).cells
+    found = (output for cell in cells for output in cell.get("outputs", []))
+    return "".join(output.get("text", "") for output in found)
+
+
+def hide_kernel(place: Path, monkeypatch) -> None:
+    """Put another kernel called python3 and a start-up script where Jupyter and IPython look."""
+    spec = {"argv": ["false"], "display_name": "not ours", "language": "python"}
+    (place / "kernels" / "python3").mkdir(parents=True)
+    (place / "kernels" / "python3" / "kernel.json").write_text(json.dumps(spec))
+    (place / "profile_default" / "startup").mkdir(parents=True)
+    (place / "profile_default" / "startup" / "00.py").write_text("episodes_left = 'theirs'")
+    monkeypatch.setenv("JUPYTER_PATH", str(place))
+    monkeypatch.setenv("IPYTHONDIR", str(place))
+
+
+def test_a_run_uses_its_parameters_its_own_python_and_the_notebooks_folder(
+    folder, tmp_path, monkeypatch, capsys
+):
+    cell = (
+        "import os, sys\n"
+        "print(episodes, rate, live, model, 'episodes_left' in globals())\n"
+        "print(sys.executable, os.getcwd(), sep='\\n')"
+    )
+    notebook = write(folder / "01 näme.ipynb", cell, "", parameters=PARAMETERS)
+    stored = notebook.read_bytes()
+    (folder / "live.yml").write_text("episodes: 7\nmodel: größer\nrate: 2.5\n", encoding="utf-8")
+    hide_kernel(tmp_path / "home", monkeypatch)
+    out = folder / "build"
+    args = [str(notebook), "-f", str(folder / "live.yml"), "-p", "rate", "1e-1", "-p", "live"]
+    assert main([*args, "True", "--out", str(out), "--suffix=-live"]) == 0
+
+    copy = out / "01 näme-live.ipynb"
+    expected = ["7 0.1 True größer False", sys.executable, str(folder)]
+    assert outputs(copy).splitlines() == expected
+    assert notebook.read_bytes() == stored
+    assert {path.name for path in out.iterdir()} == {copy.name, ".lock", ".kernel"}
+    assert {path.name for path in folder.iterdir()} == {notebook.name, "live.yml", "build"}
+    (line,) = capsys.readouterr().out.splitlines()
+    name, seconds, unit = line.rsplit(" ", 2)
+    assert (name, unit) == (str(notebook), "s")
+    assert float(seconds) > 0
+
+
+@pytest.mark.parametrize(
+    ("cells", "code", "place", "reason"),
+    [
+        (["1", "\n1 / 0", "2"], 5, "cell [2] (1 / 0)", "ZeroDivisionError: division by zero"),
+        (["import sys; sys.exit(0)", "1"], 5, "cell [1] (import sys", "sys.exit"),
+        (["1", "raise SystemExit"], 5, "cell [2] (raise SystemExit)", "sys.exit"),
+        (["import os; os._exit(0)", "1"], 5, "cell [1] (import os", "the kernel died"),
+        (["1", "while True: pass"], 5, "cell [2] (while True", "still running after 2 s"),
+        (
+            ["from rrl.errors import DataError", "raise DataError('t.csv:\\n no column')"],
+            3,
+            "cell [2] (raise DataError",
+            "DataError: t.csv: no column",
+        ),
+    ],
+    ids=["error", "exit early", "exit last", "kernel dies", "hangs", "bad data"],
+)
+def test_a_failure_names_notebook_and_cell_and_keeps_the_last_good_copy(
+    cells, code, place, reason, folder, capfd
+):
+    notebook = write(folder / "02.ipynb", *cells)
+    out = folder / "build"
+    out.mkdir()
+    (out / "02.ipynb").write_text("from an earlier run")
+    assert main([str(notebook), "--out", str(out), "--cell-timeout", "2"]) == code
+
+    said = capfd.readouterr()
+    line = [line for line in said.err.splitlines() if line.startswith("rrl:")]
+    assert len(line) == 1
+    assert line[0].startswith(f"rrl: {notebook}, {place}")
+    assert reason in line[0]
+    assert "Traceback" not in said.err
+    assert (out / "02.ipynb").read_text() == "from an earlier run"
+    assert not list(out.glob(".*.partial*"))
+    failed = (out / "02-failed.ipynb").read_text()
+    assert ("ZeroDivisionError" in failed) == ("1 / 0" in place)
+
+
+def test_a_good_run_clears_the_failed_copy_and_later_notebooks_wait_for_the_first(folder, capsys):
+    good, bad = write(folder / "1.ipynb", "1"), write(folder / "2.ipynb", "1 / 0")
+    out = folder / "build"
+    out.mkdir()
+    (out / "1-failed.ipynb").write_text("from an earlier run")
+    never = write(folder / "3.ipynb", "1")
+    assert main([*map(str, [good, bad, never]), "--out", str(out)]) == 5
+    assert sorted(path.name for path in out.glob("*.ipynb")) == ["1.ipynb", "2-failed.ipynb"]
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith(" s")
+    assert second == f"{bad} failed"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["episode", "5"], "no parameter 'episode'; it has episodes, rate, live, model, folder"),
+        (["episodes", "ten"], "episodes is 'ten', not of a kind with 3"),
+        (["episodes", "True"], "episodes is True"),
+        (["live", "yes"], "live is 'yes', not of a kind with False"),
+        (["live", "1"], "live is 1"),
+        (["model", "5"], "model is 5"),
+    ],
+)
+def test_a_parameter_that_does_not_fit_is_refused_before_anything_runs(
+    given, words, tmp_path, capsys
+):
+    ran = tmp_path / "ran"
+    first = write(tmp_path / "1.ipynb", f"open({str(ran)!r}, 'w')", parameters=PARAMETERS)
+    assert main([str(first), "-p", *given, "--out", str(tmp_path / "build")]) == 2
+    assert words in capsys.readouterr().err
+    assert not ran.exists()
+
+
+def test_a_notebook_without_parameters_says_so(tmp_path):
+    with pytest.raises(UsageError, match="has no parameter 'x'; it has none"):
+        execute(write(tmp_path / "1.ipynb", "1"), tmp_path / "out.ipynb", {"x": 1})
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        (None, 2, "no such notebook"),
+        (b"{}", 3, "is not a notebook"),
+        (b"hello", 3, "is not a notebook"),
+        (b"\xff\xfe", 3, "is not a notebook"),
+    ],
+)
+def test_what_is_no_notebook_is_named(content, code, words, tmp_path, capsys):
+    path = tmp_path / "x.ipynb"
+    if content is not None:
+        path.write_bytes(content)
+    assert main([str(path), "--out", str(tmp_path / "build")]) == code
+    err = capsys.readouterr().err
+    assert str(path) in err
+    assert words in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file"),
+        (b"- 1\n", "must hold lines `name: value`, got a list"),
+        (b"", "got a NoneType"),
+        (b"a: [1", "cannot be read as YAML"),
+        (b"a: \xff", "cannot be read as YAML"),
+        (b"a: !!python/object/apply:os.getpid []", "cannot be read as YAML"),
+    ],
+)
+def test_what_is_no_parameter_file_is_named(content, words, tmp_path, capsys):
+    notebook = write(tmp_path / "1.ipynb", "1", parameters="a = 1")
+    path = tmp_path / "live.yml"
+    if content is not None:
+        path.write_bytes(content)
+    assert main([str(notebook), "-f", str(path), "--out", str(tmp_path / "build")]) == 2
+    err = capsys.readouterr().err
+    assert str(path) in err
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_a_magic_in_the_parameters_cell_is_named(tmp_path, capsys):
+    notebook = write(tmp_path / "1.ipynb", "1", parameters="%matplotlib inline\na = 1")
+    assert main([str(notebook), "-p", "a", "2", "--out", str(tmp_path / "build")]) == 3
+    assert "not plain Python" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--cell-timeout", "0"], "--cell-timeout is 0"),
+        (["--cell-timeout", "soon"], "soon"),
+        (["-p", "a"], "-p"),
+        (["1.ipynb", "sub/1.ipynb"], "two notebooks of one name"),
+        ([], "notebook"),
+    ],
+)
+def test_options_that_make_no_sense(args, words, tmp_path, capsys):
+    more = [] if not args or args[0].endswith("ipynb") else ["1.ipynb"]
+    assert main([*more, *args]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_second_run_says_so_and_stops(tmp_path, capsys):
+    notebook = write(tmp_path / "1.ipynb", "1")
+    out = tmp_path / "build"
+    out.mkdir()
+    with (out / ".lock").open("a") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        assert main([str(notebook), "--out", str(out)]) == 2
+    assert f"another run is writing to {out}" in capsys.readouterr().err
+    assert not (out / "1.ipynb").exists()
+
+
+def wait_for(condition, process: subprocess.Popen, limit_s: float = 30) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert process.poll() is None, "the run ended too early"
+        assert time.monotonic() < end, "the cell never began"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_stops_its_kernel_and_leaves_nothing_half_written(number, tmp_path):
+    cell = (
+        "import os, pathlib, time\n"
+        "try:\n"
+        "    pathlib.Path('tmp').write_text(str(os.getpid()))\n"
+        "    os.rename('tmp', 'began')\n"
+        "    time.sleep(600)\n"
+        "finally:\n"
+        "    pathlib.Path('cleaned up').touch()"
+    )
+    notebook, out = write(tmp_path / "1.ipynb", cell), tmp_path / "build"
+    out.mkdir()
+    (out / "1.ipynb").write_text("from an earlier run")
+    command = [sys.executable, "-m", "rrl.reproduce", str(notebook), "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        wait_for((tmp_path / "began").exists, process)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "rrl: interrupted\n"
+    assert (tmp_path / "cleaned up").exists()
+    assert not alive(int((tmp_path / "began").read_text()))
+    assert (out / "1.ipynb").read_text() == "from an earlier run"
+    assert [path.name for path in out.glob("*.ipynb")] == ["1.ipynb"]
+    assert not list(out.glob(".*.partial*"))

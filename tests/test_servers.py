@@ -1,0 +1,97 @@
+"""The contract that every server keeps: simulated, recorded, from a table, or live."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from probe import build_probe
+from test_profile import PLAN, FakeServer, record
+
+from rrl import ConfigSpace, Knob, LiveServer, Poisson, RecordedServer, TableServer
+from rrl.errors import DataError
+
+SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
+
+
+@pytest.fixture(scope="module")
+def table_server(tmp_path_factory):
+    table = {"a": [1, 1, 2, 4], "b": [1, 2, 2, 1], "cost": [0.1, 0.2, 0.3, 0.05]}
+    return TableServer(table, ["a", "b"])
+
+
+@pytest.fixture(scope="module")
+def recorded_server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("profiles") / "profile"
+    record(folder, FakeServer())
+    return RecordedServer(folder)
+
+
+@pytest.fixture(scope="module")
+def live_server(tmp_path_factory):
+    model = build_probe(tmp_path_factory.mktemp("models") / "probe")
+    with LiveServer(model, SPACE, warmup=2) as server:
+        yield server
+
+
+@pytest.fixture(params=["table_server", "recorded_server", "live_server"])
+def server(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_every_request_gets_an_entry(server):
+    arrivals = Poisson(40.0).arrivals(12, np.random.default_rng(0))
+    configuration = server.space[0]
+    episode = server.measure(configuration, arrivals, np.random.default_rng(1))
+    assert len(episode) == len(episode.latency) == len(episode.status) == 12
+    assert episode.arrivals.tolist() == arrivals.tolist()
+    assert dict(episode.configuration) == configuration
+    assert (episode.latency > 0).all()
+    assert episode.info["server"]
+
+
+def test_one_request_is_enough_and_none_is_refused(server):
+    configuration = server.space[len(server.space) - 1]
+    assert len(server.measure(configuration, [0.0], np.random.default_rng(1))) == 1
+    with pytest.raises(ValueError, match="at least one"):
+        server.measure(configuration, [], np.random.default_rng(1))
+
+
+def test_unsorted_arrivals_are_refused(server):
+    with pytest.raises(ValueError, match="sorted"):
+        server.measure(server.space[0], [0.2, 0.1], np.random.default_rng(1))
+
+
+def test_a_configuration_outside_the_space_is_refused(server):
+    with pytest.raises(ValueError, match="nosuch"):
+        server.measure({"nosuch": 1}, [0.0], np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("name", ["table_server", "recorded_server"])
+def test_the_same_seed_gives_the_same_episode(name, request):
+    server = request.getfixturevalue(name)
+    arrivals = Poisson(40.0).arrivals(12, np.random.default_rng(0))
+    one, two = (server.measure(server.space[1], arrivals, np.random.default_rng(5)) for _ in "12")
+    assert one.latency.tobytes() == two.latency.tobytes()
+
+
+def test_a_recorded_load_can_be_pinned(recorded_server):
+    pinned = RecordedServer(recorded_server.profile, rate_per_s=20.0)
+    fast = np.arange(5) / 1000
+    episode = pinned.measure(PLAN.space[0], fast, np.random.default_rng(0))
+    assert episode.info["rate_per_s"] == 20.0
+    with pytest.raises(DataError, match="it has 20, 50"):
+        RecordedServer(recorded_server.profile, rate_per_s=21.0)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"a": [1, 2]}, "no column 'cost'"),
+        ({"a": [1, 2], "cost": [1.0, np.nan]}, "row 1"),
+        ({"a": [1, 2], "cost": [1.0, np.inf]}, "row 1"),
+        ({"a": [1, 2], "cost": [-1.0, 1.0]}, "row 0"),
+    ],
+)
+def test_bad_tables(table, message):
+    with pytest.raises(DataError, match=message):
+        TableServer(table, ["a"])

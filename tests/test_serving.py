@@ -1,0 +1,381 @@
+"""The model server, whichever executable runs it, over real gRPC on the loopback address."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from probe import build_probe, most_at_once
+
+from rrl.errors import DataError, ServerError, UsageError
+from rrl.serving.launcher import BINARY, LOCAL, ModelServer, find_executable, free_port
+from rrl.serving.live import LiveServer, RemoteServer
+from rrl.serving.loadgen import Client
+from rrl.space import ConfigSpace, Knob
+
+BINARY_MISSING = pytest.mark.skipif(
+    shutil.which(BINARY) is None, reason=f"{BINARY} is not installed here"
+)
+EXECUTABLES = [LOCAL, pytest.param(BINARY, marks=BINARY_MISSING)]
+X = {"x": np.array([[1.0, 2.0]], dtype=np.float32)}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    base = tmp_path_factory.mktemp("models") / "probe"
+    build_probe(base, version=1)
+    shutil.copytree(base / "1", base / "2")
+    return base
+
+
+@pytest.fixture(scope="module", params=EXECUTABLES)
+def executable(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def server(model, executable):
+    """One server for all that only asks: batching on, room for four examples and no queue."""
+    configuration = {
+        "inter_op": 4,
+        "intra_op": 1,
+        "batch_threads": 1,
+        "max_batch_size": 4,
+        "max_enqueued_batches": 1,
+        "grpc_max_threads": 32,
+    }
+    health = ["--enable_grpc_healthcheck_service"]
+    with ModelServer(model, configuration, executable=executable, extra_flags=health) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server):
+    with Client(server.address, server.name) as connected:
+        yield connected
+
+
+def refused(call, *arguments):
+    with pytest.raises(grpc.RpcError) as error:
+        call(*arguments)
+    return error.value.code(), error.value.details()
+
+
+class TestContract:
+    def test_predicts(self, client):
+        assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+
+    def test_serves_the_newest_version_and_says_so(self, client):
+        from tensorflow_serving.apis import get_model_status_pb2 as pb2
+
+        request = pb2.GetModelStatusRequest()
+        request.model_spec.name = "probe"
+        reply = client._models.GetModelStatus(request, timeout=5)
+        assert [(v.version, v.state) for v in reply.model_version_status] == [
+            (2, pb2.ModelVersionStatus.AVAILABLE)
+        ]
+
+    def test_metadata_describes_the_inputs(self, client):
+        assert client.signature_inputs() == {"x": ("float32", (-1, 2))}
+
+    def test_health_service(self, client):
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        stub = health_pb2_grpc.HealthStub(client._channel)
+        reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+        assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+    def test_wrong_model_is_not_found(self, server):
+        with Client(server.address, "nosuch") as client:
+            code, details = refused(client.predict, X)
+        assert code == grpc.StatusCode.NOT_FOUND
+        assert "Servable not found for request: Latest(nosuch)" in details
+
+    def test_wrong_signature(self, server):
+        with Client(server.address, server.name, signature="nosuch") as client:
+            code, details = refused(client.predict, X)
+            assert code == grpc.StatusCode.FAILED_PRECONDITION
+            assert '"nosuch" not found' in details
+            with pytest.raises(ServerError, match=r"it has: .*serving_default"):
+                client.signature_inputs()
+
+    def test_wrong_input_name(self, client):
+        code, details = refused(client.predict, {"z": X["x"]})
+        assert code == grpc.StatusCode.INVALID_ARGUMENT
+        assert "z" in details
+        assert "x" in details
+
+    @pytest.mark.parametrize(
+        "bad", [np.ones((1, 3), np.float32), np.ones(2, np.float32), np.ones((1, 2), np.int32)]
+    )
+    def test_wrong_shape_or_type(self, client, bad):
+        code, _ = refused(client.predict, {"x": bad})
+        assert code == grpc.StatusCode.INVALID_ARGUMENT
+
+    def test_batch_over_the_limit(self, client):
+        code, details = refused(client.predict, {"x": np.ones((5, 2), np.float32)})
+        assert code == grpc.StatusCode.INVALID_ARGUMENT
+        assert "larger than maximum" in details
+
+    def test_full_queue_is_unavailable_and_counted(self, client):
+        full = {"x": np.ones((4, 2), np.float32)}
+        sample = client.fire(client.payload(full), np.zeros(24))
+        assert set(sample.status.tolist()) == {0, grpc.StatusCode.UNAVAILABLE.value[0]}
+        assert (sample.latency > 0).all()
+
+    def test_passed_deadline_is_counted(self, client):
+        sample = client.fire(client.payload(X), np.zeros(3), timeout_s=1e-4)
+        assert grpc.StatusCode.DEADLINE_EXCEEDED.value[0] in sample.status
+
+    def test_requests_share_batches(self, client):
+        with ThreadPoolExecutor(4) as pool:
+            replies = list(pool.map(lambda _: client.predict(X)["batch"][0], range(4)))
+        assert max(replies) > 1
+
+    def test_unknown_flag_is_refused(self, model, executable):
+        with pytest.raises(ServerError, match="num_bach_threads"):
+            ModelServer(model, executable=executable, extra_flags=["--num_bach_threads=1"]).start()
+
+    def test_taken_port_is_refused(self, server, model, executable):
+        second = ModelServer(model, executable=executable, port=server.port)
+        with pytest.raises(ServerError, match="the port is taken"):
+            second.start()
+        done = subprocess.run(second.command, capture_output=True, text=True)
+        assert done.returncode == 255
+        assert f":{server.port}" in done.stderr.splitlines()[-1]
+        assert server.process.poll() is None
+
+    def test_all_three_parallelism_flags_are_refused(self, model, executable):
+        session = ["--tensorflow_session_parallelism=1"]
+        configuration = {"inter_op": 1, "intra_op": 1}
+        second = ModelServer(model, configuration, executable=executable, extra_flags=session)
+        with pytest.raises(ServerError, match="status 255"):
+            second.start()
+
+
+def threads(server):
+    """Names of the threads of a server's process, as the kernel has them."""
+    tasks = Path(f"/proc/{server.process.pid}/task").glob("*/comm")
+    return [task.read_text().strip() for task in tasks]
+
+
+def run_many(server, n=16):
+    """Start and end times (s) of n concurrent single requests, from inside the graph."""
+    with Client(server.address, server.name) as client, ThreadPoolExecutor(n) as pool:
+        replies = list(pool.map(lambda _: client.predict(X), range(n)))
+    return tuple(np.array([reply[name][0] for reply in replies]) for name in ("start", "end"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_process_really_has_the_pools_and_batches_it_was_asked_for(model, executable):
+    seen = {}
+    for batch_threads, intra in ((1, 1), (4, 3)):
+        configuration = {
+            "inter_op": 4,
+            "intra_op": intra,
+            "batch_threads": batch_threads,
+            "grpc_max_threads": 16,
+            "max_enqueued_batches": 100,
+        }
+        with ModelServer(model, configuration, executable=executable) as server:
+            overlap = most_at_once(*run_many(server))
+            names = threads(server)
+        seen[batch_threads] = names
+        assert overlap == batch_threads
+        if executable == LOCAL:  # the names are those of TensorFlow's Python build
+            assert sum(name.startswith("batch_threads") for name in names) == batch_threads
+            assert names.count("tf_Compute") == 4
+    with ModelServer(model, {"inter_op": 2, "intra_op": 3}, executable=executable) as server:
+        run_many(server)
+        names = threads(server)
+    if executable == LOCAL:
+        assert names.count("tf_Compute") == 2
+        # The intra-op pool's threads keep the process's own name: count what else changed.
+        assert seen[4].count("python") - seen[1].count("python") == 2
+
+
+def test_one_inter_op_thread_runs_batches_one_after_another(model):
+    configuration = {"inter_op": 1, "batch_threads": 4, "max_enqueued_batches": 100}
+    with ModelServer(model, configuration, executable=LOCAL) as server:
+        start, end = run_many(server, 6)
+    assert (end - start).min() > 0  # the loops ran; with one thread their operations interleave
+    assert most_at_once(start, end) <= 4
+
+
+def test_missing_model_folder(tmp_path):
+    with pytest.raises(DataError, match="holds no model version"):
+        ModelServer(tmp_path / "nothing")
+
+
+def test_a_server_without_versions_waits_and_says_why(tmp_path):
+    """What TF Serving does: it looks again and again, and never opens the port."""
+    command = [*find_executable(LOCAL), f"--port={free_port()}", f"--model_base_path={tmp_path}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert "Did you forget to name your leaf directory" in process.stderr.readline()
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nosuch=1"], "--nosuch"),
+        (["--port=abc"], "abc"),
+        (["--batching_parameters_file=b.txt"], "--enable_batching"),
+        (["--tensorflow_inter_op_parallelism=-1"], "-1"),
+    ],
+)
+def test_bad_flags_end_with_255_and_one_line(capsys, arguments, message):
+    from rrl.serving.local_server import parse_flags
+
+    with pytest.raises(SystemExit) as exit_:
+        parse_flags(["--model_base_path=x", *arguments])
+    assert exit_.value.code == 255
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "message"),
+    [
+        ({"inter_op": -1}, "inter_op"),
+        ({"inter_op": 1.5}, "inter_op"),
+        ({"inter_op": float("nan")}, "inter_op"),
+        ({"inter_op": "many"}, "inter_op"),
+        ({"nosuch": 1}, "unknown knob 'nosuch'"),
+    ],
+)
+def test_bad_configurations(model, configuration, message):
+    with pytest.raises(UsageError, match=message):
+        ModelServer(model, configuration)
+
+
+def test_unknown_executable(model):
+    with pytest.raises(UsageError, match="no executable"):
+        ModelServer(model, executable="/nosuch/server")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals are Linux's")
+def test_the_server_dies_with_its_parent(model):
+    program = (
+        "import sys, time\n"
+        "from rrl.serving.launcher import ModelServer\n"
+        f"server = ModelServer({str(model)!r}, executable='local').start()\n"
+        "print(server.process.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    pid = int(parent.stdout.readline())
+    assert Path(f"/proc/{pid}").exists()
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while _running(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _running(pid)
+
+
+def _running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[-1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class TestLiveServer:
+    SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
+
+    def test_measures_and_restarts_only_when_the_configuration_changes(self, model):
+        rng = np.random.default_rng(0)
+        arrivals = np.linspace(0, 0.2, 10)
+        with LiveServer(model, self.SPACE, executable=LOCAL, warmup=4) as live:
+            first = live.measure({"inter_op": 1, "batch_threads": 0}, arrivals, rng)
+            pid = live._server.process.pid
+            live.measure({"inter_op": 1, "batch_threads": 0}, arrivals, rng)
+            assert live._server.process.pid == pid
+            live.measure({"inter_op": 2, "batch_threads": 2}, arrivals, rng)
+            assert live._server.process.pid != pid
+        assert first.ok.all()
+        assert len(first) == 10
+        assert first.info["mean_slip_s"] >= 0
+
+    def test_an_episode_that_the_server_died_in_is_measured_again(self, model):
+        rng = np.random.default_rng(0)
+        configuration = {"inter_op": 1, "batch_threads": 0}
+        with LiveServer(model, self.SPACE, executable=LOCAL, warmup=0) as live:
+            victim = live.configure(configuration, rng)
+            os.killpg(victim.process.pid, signal.SIGKILL)
+            episode = live.measure(configuration, [0.0, 0.01], rng)
+            assert live._server is not victim
+        assert episode.ok.all()
+
+    def test_a_server_that_keeps_dying_is_given_up(self, model, monkeypatch):
+        rng = np.random.default_rng(0)
+        live = LiveServer(model, self.SPACE, executable=LOCAL, restarts=1)
+        monkeypatch.setattr(
+            "rrl.serving.live.ModelServer.start",
+            lambda self: (_ for _ in ()).throw(ServerError("it died")),
+        )
+        with pytest.raises(ServerError, match="it died"):
+            live.measure({"inter_op": 1, "batch_threads": 0}, [0.0], rng)
+
+    def test_a_server_that_someone_else_runs(self, server):
+        remote = RemoteServer(server.address, "probe", configuration={"inter_op": 4})
+        episode = remote.measure({"inter_op": 4}, [0.0, 0.05], np.random.default_rng(0))
+        remote.close()
+        assert episode.ok.all()
+        assert episode.info["server"] == "remote"
+
+    def test_nobody_at_the_address(self):
+        remote = RemoteServer(f"127.0.0.1:{free_port()}", "probe", configuration={"k": 1})
+        with pytest.raises(ServerError, match=r"127\.0\.0\.1"):
+            remote.measure({"k": 1}, [0.0], np.random.default_rng(0))
+
+
+def test_a_late_generator_makes_the_episode_invalid():
+    from rrl.serving.live import live_episode
+    from rrl.serving.loadgen import Sample
+
+    latency, status = np.full(4, 0.010), np.zeros(4, int)
+    for slip, valid in ((0.0005, True), (0.005, False)):
+        sample = Sample(latency, status, np.full(4, slip))
+        assert live_episode({}, np.arange(4), sample, None).valid is valid
+
+
+def test_two_batched_signatures_keep_schedulers_of_their_own(tmp_path):
+    """TensorFlow names every scheduler alike; without a scope the second joins the first."""
+    import tensorflow as tf
+
+    class Two(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def double(self, x):
+            return {"y": 2 * x}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def negate(self, x):
+            return {"y": -x}
+
+    two = Two()
+    signatures = {"serving_default": two.double, "negate": two.negate}
+    tf.saved_model.save(two, str(tmp_path / "two" / "1"), signatures=signatures)
+    with ModelServer(tmp_path / "two", {"batch_threads": 2}, executable=LOCAL) as server:
+        one = np.ones(1, np.float32)
+        with Client(server.address, "two") as client:
+            assert client.predict({"x": one})["y"] == 2
+        with Client(server.address, "two", signature="negate") as client:
+            assert client.predict({"x": one})["y"] == -1
+        schedulers = sum(name.startswith("batch_threads") for name in threads(server))
+    assert schedulers == 4

@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from math import inf, nan
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rrl
+from rrl.knob import Knob
+from rrl.space import ConfigSpace, from_table, paper_cpu, paper_gpu, tf_serving
+
+HEAVY = {"tensorflow", "skopt", "pandas", "numba", "matplotlib", "scipy.stats", "scipy"}
+
+
+@st.composite
+def knobs(draw, name):
+    """A knob with levels of any kind, at irregular positions in any order."""
+    size = draw(st.integers(1, 5))
+    level = st.one_of(st.integers(0, 99), st.text("abc", min_size=1, max_size=3))
+    levels = draw(st.lists(level, min_size=size, max_size=size, unique=True))
+    position = st.integers(-40, 40).map(lambda tenths: tenths / 10)
+    positions = draw(st.lists(position, min_size=size, max_size=size, unique=True))
+    return Knob(name, tuple(levels), tuple(positions))
+
+
+@st.composite
+def spaces(draw):
+    """A space of one to three knobs with some configurations missing."""
+    names = ("inter_op", "intra_op", "batch_threads")[: draw(st.integers(1, 3))]
+    made = [draw(knobs(name)) for name in names]
+    shape = tuple(len(knob.levels) for knob in made)
+    cells = int(np.prod(shape))
+    mask = np.array(draw(st.lists(st.booleans(), min_size=cells, max_size=cells)))
+    mask[draw(st.integers(0, cells - 1))] = True
+    return ConfigSpace(made, available=mask.reshape(shape))
+
+
+radii = st.integers(0, 60).map(lambda tenths: tenths / 10)
+
+
+@given(spaces())
+def test_every_configuration_has_one_number(space):
+    configurations = list(space)
+    assert len(configurations) == len(space)
+    assert [space.index(configuration) for configuration in configurations] == list(
+        range(len(space))
+    )
+    table = {name: [c[name] for c in configurations] for name in space.names}
+    columns = {n: np.array(v, dtype=object) for n, v in table.items()}
+    assert space.indices(columns).tolist() == list(range(len(space)))
+
+
+@given(spaces(), st.data())
+def test_what_is_missing_has_no_number(space, data):
+    grid = ConfigSpace(space.knobs)
+    available = {tuple(configuration.values()) for configuration in space}
+    missing = [c for c in grid if tuple(c.values()) not in available]
+    assert len(missing) + len(space) == len(grid)
+    for configuration in missing:
+        assert configuration not in space
+        with pytest.raises(ValueError, match="is not available"):
+            space.index(configuration)
+    if missing:
+        index = data.draw(st.integers(0, len(space) - 1))
+        assert len(space.ball(index, 1e6)) == len(space)
+
+
+@given(spaces(), radii, st.data())
+def test_ball_is_the_one_found_by_brute_force(space, radius, data):
+    index = data.draw(st.integers(0, len(space) - 1))
+    brute = [
+        i
+        for i in range(len(space))
+        if sum(
+            (a - b) ** 2 for a, b in zip(space.positions[i], space.positions[index], strict=True)
+        )
+        <= radius**2 * (1 + 1e-8)
+    ]
+    assert space.ball(index, radius).tolist() == brute
+    assert np.flatnonzero(space.distances(index) <= radius * (1 + 1e-9)).tolist() == brute
+
+
+@given(spaces(), radii, radii)
+def test_balls_are_symmetric_hold_their_centre_and_grow(space, one, other):
+    small, large = sorted([one, other])
+    inside = np.zeros((len(space), len(space)), dtype=bool)
+    for index in range(len(space)):
+        inside[index, space.ball(index, small)] = True
+        assert set(space.ball(index, small)) <= set(space.ball(index, large))
+    assert np.array_equal(inside, inside.T)
+    assert inside.diagonal().all()
+    assert space.ball_sizes(small).tolist() == inside.sum(axis=1).tolist()
+
+
+def test_closed_ball_forgives_rounding():
+    space = ConfigSpace([Knob("x", range(11), np.arange(11) * 0.1)])
+    assert all(len(space.ball(index, 0.3)) == 7 for index in range(3, 8))
+
+
+@given(spaces(), st.integers(0, 1000))
+def test_permuting_levels_with_their_positions_changes_no_distance(space, seed):
+    order = [
+        np.random.default_rng([seed, k]).permutation(len(knob.levels))
+        for k, knob in enumerate(space.knobs)
+    ]
+    permuted = ConfigSpace(
+        [
+            Knob(knob.name, [knob.levels[i] for i in o], [knob.positions[i] for i in o])
+            for knob, o in zip(space.knobs, order, strict=True)
+        ]
+    )
+    for index, configuration in enumerate(space):
+        there = permuted.distances(permuted.index(configuration))
+        here = space.distances(index)
+        assert [there[permuted.index(c)] for c in space] == here.tolist()
+
+
+def test_ball_is_shared_and_cannot_be_written():
+    space = paper_cpu(2)
+    assert space.ball(0, 1) is space.ball(0, 1.0)
+    with pytest.raises(ValueError, match="read-only"):
+        space.ball(0, 1)[0] = 5
+
+
+def test_ball_cache_stays_bounded(monkeypatch):
+    monkeypatch.setattr("rrl.space.CACHED_BALLS", 3)
+    space = paper_cpu(2)
+    balls = [space.ball(index, 1).tolist() for index in range(len(space))]
+    assert len(space._balls) == 3
+    assert [space.ball(index, 1).tolist() for index in range(len(space))] == balls
+
+
+@pytest.mark.parametrize("radius", [-1, -1e-9, nan])
+def test_bad_radius(radius):
+    with pytest.raises(ValueError, match="radius must be"):
+        paper_cpu(2).ball(0, radius)
+
+
+@pytest.mark.parametrize(
+    ("levels", "positions", "message"),
+    [
+        ((), None, "no levels"),
+        ((1, 1), None, "the level 1 twice"),
+        ((1, 2), (0.5, 0.5), "the position 0.5 twice"),
+        ((1, 2), (0.0,), "2 levels but 1 positions"),
+        ((1, 2), (0.0, inf), "a position that is not finite"),
+        ((1, nan), None, "a level that is not finite"),
+    ],
+)
+def test_bad_knob(levels, positions, message):
+    with pytest.raises(ValueError, match=message):
+        Knob("inter_op", levels, positions)
+
+
+def test_knob_makes_numpy_levels_plain():
+    knob = Knob("inter_op", np.array([1, 2]))
+    assert [type(level) for level in knob.levels] == [int, int]
+    assert knob.index(np.int64(2)) == 1
+
+
+@pytest.mark.parametrize(
+    ("knobs_", "available", "message"),
+    [
+        ([], None, "at least one knob"),
+        ([Knob("a", (1,)), Knob("a", (1,))], None, "names must differ"),
+        ([Knob("a", (1, 2))], [False, False], "no configuration is available"),
+        ([Knob("a", (1, 2))], [[0, 0]], r"shape \(1, 2\), expected \(n, 1\)"),
+        ([Knob("a", (1, 2))], [True], r"shape \(1,\), the knobs span \(2,\)"),
+        ([Knob("a", (1, 2))], [[2]], "invalid entry"),
+    ],
+)
+def test_bad_space(knobs_, available, message):
+    with pytest.raises(ValueError, match=message):
+        ConfigSpace(knobs_, available)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inter": 1}, "unknown knob 'inter' .* the knobs are .*'inter_op', 'intra_op'"),
+        ({"inter_op": 3}, r"no level 3: choose one of \[0, 1, 2\]"),
+        ({"inter_op": "2"}, "no level '2'"),
+        ({"inter_op": [1]}, r"no level \[1\]"),
+    ],
+)
+def test_bad_configuration(change, message):
+    configuration = {"inter_op": 1, "intra_op": 1, "batch_threads": 1} | change
+    with pytest.raises(ValueError, match=message):
+        paper_cpu(2).index(configuration)
+
+
+def test_incomplete_configuration():
+    with pytest.raises(ValueError, match="no level for 'batch_threads'"):
+        paper_cpu(2).index({"inter_op": 1, "intra_op": 1})
+    with pytest.raises(TypeError, match="maps knob names to levels"):
+        paper_cpu(2).index(3)
+    with pytest.raises(IndexError):
+        paper_cpu(2)[27]
+
+
+def test_orders_differ_in_distance_only():
+    effective, paper = paper_cpu(), paper_cpu(order="paper")
+    assert list(effective) == list(paper)
+    assert effective != paper
+    assert effective.fingerprint != paper.fingerprint
+    at = {"inter_op": 0, "intra_op": 5, "batch_threads": 5}
+    for space, beside in ((effective, 10), (paper, 1)):
+        distance = space.distances(space.index(at))
+        assert distance[space.index(at | {"inter_op": beside})] == 1
+
+
+def test_batching_off_makes_the_batch_knobs_idle():
+    space = tf_serving(2, batch_sizes=(1, 4, 8), timeouts_micros=(0, 1000))
+    off = [c for c in space if c["batch_threads"] == 0]
+    assert len(off) == 9
+    assert {(c["max_batch_size"], c["batch_timeout_micros"]) for c in off} == {(1, 0)}
+    assert len(space) == 9 + 9 * 2 * 6
+    assert space.names == (
+        "inter_op",
+        "intra_op",
+        "batch_threads",
+        "max_batch_size",
+        "batch_timeout_micros",
+    )
+
+
+def test_presets_have_the_papers_knobs():
+    assert len(paper_cpu()) == 1331
+    assert paper_gpu().names == ("max_batch_size", "batch_timeout_micros", "batch_threads")
+    assert tf_serving().names == paper_cpu().names
+
+
+@pytest.mark.parametrize("cores", [0, -1, 2.5, True, 10**6])
+def test_bad_cores(cores):
+    with pytest.raises(ValueError, match="cores must be a whole number"):
+        paper_cpu(cores)
+
+
+def test_from_dataframe_and_dict_agree():
+    pd = pytest.importorskip("pandas")
+    columns = {
+        "batch": [8, 1, 8, 64, 1],
+        "model": ["b", "a", "a", "b", "a"],
+        "share": [0.5, 0.25, 0.5, 0.5, 0.25],
+    }
+    space = from_table(pd.DataFrame(columns), ["batch", "model", "share"], {"share": "value"})
+    assert space == from_table(columns, ["batch", "model", "share"], {"share": "value"})
+    assert [knob.levels for knob in space.knobs] == [(1, 8, 64), ("a", "b"), (0.25, 0.5)]
+    assert space.knobs[2].positions == (0.25, 0.5)
+    assert len(space) == 4  # one row repeats, eight of twelve combinations are missing
+    assert {"batch": 64, "model": "a", "share": 0.5} not in space
+    assert space.indices(columns).tolist() == [2, 0, 1, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("knob_names", "scale", "message"),
+    [
+        (["threads"], "rank", "no column 'threads': it has"),
+        (["gap"], "rank", "column 'gap', row 1: nan is not a level"),
+        (["model"], "value", "levels that are no numbers"),
+        (["batch"], "log", "a log scale needs positive ones"),
+        (["batch"], "linear", "unknown scale 'linear'"),
+        (["batch"], {"bach": "log"}, r"scale names \['bach'\]"),
+    ],
+)
+def test_bad_table(knob_names, scale, message):
+    table = {"batch": [0, 8], "model": ["a", "b"], "gap": [1.0, nan]}
+    with pytest.raises(ValueError, match=message):
+        from_table(table, knob_names, scale)
+
+
+@settings(max_examples=20)
+@given(spaces())
+def test_spaces_compare_by_what_they_hold(space):
+    twin = ConfigSpace(space.knobs, available=space.level_indices[::-1])
+    assert twin == space
+    assert hash(twin) == hash(space)
+    assert twin.fingerprint == space.fingerprint
+
+
+def test_import_is_light_and_names_are_where_the_package_says():
+    code = (
+        "import sys, rrl; from rrl import ConfigSpace, paper_cpu; paper_cpu();"
+        f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    root = Path(rrl.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True
+    )
+    assert done.stdout.strip() == "[]"
+    for name, module in rrl._HOME.items():
+        assert hasattr(import_module(module), name), name
+        assert not (root / "rrl" / f"{name}.py").exists(), f"module {name} would hide {name}"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        rrl.nothing  # noqa: B018

@@ -1,0 +1,280 @@
+"""Arrival times: their rate, their shape, and what a user is told about bad input."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl.errors import DataError
+from rrl.modulated import Bursts, Diurnal, FlashCrowd
+from rrl.trace import Trace, read_trace
+from rrl.workload import Fleet, Phases, Poisson, check_size, episodes, estimate_rate
+
+PERIODIC = [  # requests in one period are known, so n covers whole periods
+    (Diurnal(rate=50.0, amplitude=0.9, period=20.0), 100 * 20 * 50),
+    (
+        FlashCrowd(10.0, 90.0, start=2.0, rise=1.0, hold=3.0, fall=2.0, period=20.0),
+        28_000 * 4,
+    ),
+    (Fleet(devices=3000, period=30.0, jitter=4.0), 90_000),
+    (Fleet(devices=100, period=1.0, jitter=0.0, spread=0.0), 50_000),
+]
+WORKLOADS = [
+    (Poisson(14.0), 100_000),
+    (Phases(), 300_000),
+    (Bursts((5.0, 100.0), (0.9, 0.1)), 400_000),
+    (Bursts((0.0, 20.0, 80.0), (1.0, 0.5, 0.25)), 400_000),
+    *PERIODIC,
+]
+
+
+@pytest.mark.parametrize(("workload", "n"), WORKLOADS, ids=lambda x: type(x).__name__)
+def test_the_long_run_rate_is_the_stated_one(workload, n):
+    times = workload.arrivals(n, np.random.default_rng(7))
+    assert times.shape == (n,)
+    assert times.dtype == np.float64
+    assert times[0] >= 0
+    assert np.all(np.diff(times) >= 0)
+    # The error of a rate over blocks of the run is judged by the blocks themselves (99.9 %).
+    counts = np.histogram(times, bins=20, range=(0, n / workload.rate))[0]
+    if isinstance(workload, Phases):  # not stationary: compare the end with its own spread
+        assert times[-1] == pytest.approx(n / workload.rate, rel=3.3 / math.sqrt(n))
+    else:
+        error = counts.std(ddof=1) / counts.mean() / math.sqrt(20) + 1e-3
+        assert n / times[-1] == pytest.approx(workload.rate, rel=3.9 * error)
+
+
+@pytest.mark.parametrize(("workload", "n"), WORKLOADS, ids=lambda x: type(x).__name__)
+def test_the_same_seed_gives_the_same_bytes(workload, n):
+    first, second = (workload.arrivals(500, np.random.default_rng(3)) for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+    if workload != Fleet(devices=100, period=1.0, jitter=0.0, spread=0.0):  # that one has no chance
+        other = workload.arrivals(500, np.random.default_rng(4))
+        assert first.tobytes() != other.tobytes()
+
+
+def test_poisson_gaps_are_exponential():
+    from scipy.stats import kstest
+
+    gaps = np.diff(Poisson(4.0).arrivals(20_000, np.random.default_rng(1)), prepend=0.0)
+    assert kstest(gaps, "expon", args=(0, 1 / 4.0)).pvalue > 0.01
+
+
+@pytest.mark.parametrize("workload", [PERIODIC[0][0], PERIODIC[1][0]], ids=["Diurnal", "Flash"])
+def test_the_rate_follows_its_curve(workload):
+    """Folded onto one period, the counts agree with the integral of the rate (chi squared)."""
+    from scipy.stats import chisquare
+
+    periods = 60
+    n = int(workload.rate * workload.period * periods)
+    times = workload.arrivals(n + 5000, np.random.default_rng(2))
+    times = times[times < periods * workload.period]
+    seen = np.histogram(times % workload.period, bins=40, range=(0, workload.period))[0]
+    grid = (np.arange(40_000) + 0.5) * workload.period / 40_000
+    expected = workload.rate_at(grid).reshape(40, -1).mean(axis=1)
+    assert chisquare(seen, expected * seen.sum() / expected.sum()).pvalue > 0.01
+
+
+def test_bursts_are_burstier_than_poisson_and_stay_in_their_states():
+    """The index of dispersion of an MMPP exceeds 1; one with equal rates is Poisson."""
+
+    def dispersion(workload):
+        times = workload.arrivals(100_000, np.random.default_rng(5))
+        counts = np.histogram(times, bins=2000)[0]
+        return counts.var() / counts.mean()
+
+    assert dispersion(Bursts((5.0, 100.0), (9.0, 1.0))) > 20
+    assert dispersion(Bursts((20.0, 20.0), (1.0, 2.0))) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_fleet_reports_once_a_period_each():
+    """Without jitter, the pattern repeats exactly: everyone is heard once a period."""
+    fleet = Fleet(devices=400, period=10.0)
+    times = fleet.arrivals(1200, np.random.default_rng(0)).reshape(3, 400)
+    np.testing.assert_allclose(times[1:], times[:-1] + 10.0)
+    assert np.ptp(times[0]) > 9.5
+
+
+def test_jitter_longer_than_the_period_keeps_the_fleet_stationary():
+    times = Fleet(devices=1000, period=1.0, jitter=5.0).arrivals(40_000, np.random.default_rng(0))
+    assert np.histogram(times, bins=40, range=(0, 40))[0] == pytest.approx(1000, abs=150)
+
+
+def test_a_synchronised_fleet_arrives_at_once():
+    times = Fleet(devices=50, period=2.0, spread=0.0).arrivals(120, np.random.default_rng(0))
+    assert np.unique(times).tolist() == [0.0, 2.0, 4.0]
+
+
+def test_phases_are_the_paper_s():
+    phases = Phases()
+    gaps = np.diff(phases.arrivals(300_000, np.random.default_rng(9)), prepend=0.0)
+    for first, last, mean in (
+        (0, 800, 0.07),
+        (800, 1300, 0.06),
+        (1300, 2000, 0.07),
+        (2000, 2400, 0.10),
+        (2400, 3000, 0.12),
+    ):
+        part = gaps[first * 100 : last * 100]
+        assert part.mean() == pytest.approx(mean, rel=3.3 / math.sqrt(len(part)))
+        assert 1 / phases.at(first).rate == pytest.approx(mean)
+        assert 1 / phases.at(last - 1).rate == pytest.approx(mean)
+    assert phases.at(10_000).rate == phases.at(2999).rate
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), st.integers(1, 7))
+def test_episodes_keep_every_gap(times, requests):
+    times = np.sort(times)
+    parts = list(episodes(times, requests))
+    assert len(parts) == len(times) // requests
+    if parts:
+        ends = np.concatenate(([0.0], np.cumsum([part[-1] for part in parts])[:-1]))
+        joined = (np.array(parts) + ends[:, None]).reshape(-1)
+        np.testing.assert_allclose(joined, times[: len(joined)], atol=1e-6)
+
+
+def test_the_estimated_rate_uses_the_latest_arrivals_only():
+    slow, fast = Poisson(5.0), Poisson(50.0)
+    first = slow.arrivals(1000, np.random.default_rng(0))
+    second = first[-1] + fast.arrivals(1000, np.random.default_rng(1))
+    both = np.concatenate((first, second))
+    assert estimate_rate(first, window=1000) == pytest.approx(5.0, rel=0.1)
+    assert estimate_rate(both, window=400) == pytest.approx(50.0, rel=0.2)
+    assert estimate_rate([3.0, 3.0]) == math.inf
+    with pytest.raises(ValueError, match="1 past arrivals"):
+        estimate_rate([1.0])
+    with pytest.raises(ValueError, match="window 1"):
+        estimate_rate([1.0, 2.0], window=1)
+
+
+# ---------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize(
+    "make",
+    [
+        Poisson,
+        Diurnal,
+        lambda rate: FlashCrowd(rate, 5.0, 1.0),
+        lambda rate: Bursts((rate, rate), (1.0, 1.0)),
+        lambda rate: Phases((0,), (rate,)),
+        lambda rate: Fleet(10, rate),
+    ],
+)
+def test_a_rate_must_be_positive(make, rate):
+    with pytest.raises(ValueError, match=str(rate)):
+        make(rate)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Bursts((1.0,), (1.0,)), "two or more states"),
+        (lambda: Bursts((1.0, -2.0), (1.0, 1.0)), "-2.0"),
+        (lambda: Bursts((1.0, 2.0), (1.0, 0.0)), "sojourn 0.0"),
+        (lambda: Diurnal(1.0, amplitude=1.5), "amplitude 1.5"),
+        (lambda: FlashCrowd(10.0, 5.0, 1.0), "below the base"),
+        (lambda: FlashCrowd(1.0, 5.0, 590.0), "must fit"),
+        (lambda: Fleet(0, 1.0), "0 devices"),
+        (lambda: Fleet(5, 1.0, jitter=math.nan), "jitter nan"),
+        (lambda: Fleet(5, 1.0, spread=2.0), "spread 2.0"),
+        (lambda: Phases((5,), (0.1,)), "start at 0"),
+        (lambda: Phases((0, 9, 9), (0.1, 0.2, 0.3)), "increase"),
+        (lambda: Phases((0, 1), (0.1,)), "one of each"),
+        (lambda: Phases(requests=0), "at least 1"),
+        (lambda: Phases().at(-1), "count from 0"),
+        (lambda: list(episodes([1.0], 0)), "0 requests an episode"),
+        (lambda: Trace([1.0, 1.0]), "two distinct times"),
+        (lambda: Trace([1.0, math.inf]), "finite"),
+    ],
+)
+def test_bad_parameters_are_named(make, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("workload", "_n"), WORKLOADS, ids=lambda x: type(x).__name__)
+def test_the_number_of_requests_is_checked(workload, _n):
+    rng = np.random.default_rng(0)
+    for n in (0, -3):
+        with pytest.raises(ValueError, match=f"{n} requests: ask for at least 1"):
+            workload.arrivals(n, rng)
+    with pytest.raises(TypeError, match=r"2\.5"):
+        workload.arrivals(2.5, rng)
+    with pytest.raises(ValueError, match=r"GB of memory.* ask for at most"):
+        workload.arrivals(10**13, rng)
+
+
+def test_numpy_integers_count_as_whole_numbers():
+    assert check_size(np.int64(4)) == 4
+
+
+# ------------------------------------------------------------------------------------- traces
+
+
+@pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        ("3\n1\n1\n2.5\n", [0, 0, 1.5, 2]),
+        ("time\r\n3\r\n1\r\n\r\n2\r\n", [0, 1, 2]),
+        ("\ufefftime\n3\n1\n", [0, 2]),
+        (
+            "2024-05-01T12:00:00Z\n2024-05-01T14:00:01.5+02:00\n2024-05-01 12:00:02\n",
+            [0, 1.5, 2],
+        ),
+        (".5\n-1e0\n+2", [0, 1.5, 3]),
+    ],
+)
+def test_a_trace_file_is_read(tmp_path, text, times):
+    file = tmp_path / "trace.csv"
+    file.write_bytes(text.encode())
+    trace = read_trace(file)
+    np.testing.assert_allclose(trace.times, times)
+    assert trace.rate == pytest.approx((len(times) - 1) / times[-1])
+    with pytest.raises(ValueError, match=f"holds {len(times)} requests and 99"):
+        trace.arrivals(99, np.random.default_rng(0))
+
+
+def test_a_column_is_chosen_by_name(tmp_path):
+    file = tmp_path / "trace.csv"
+    file.write_text("device,at\na,5\nb,4\n")
+    np.testing.assert_allclose(read_trace(file, column="at").times, [0, 1])
+    with pytest.raises(ValueError, match="columns device, at: say column="):
+        read_trace(file)
+    with pytest.raises(ValueError, match="no column 'when', it has device, at"):
+        read_trace(file, column="when")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\r\n \r\n", "is empty"),
+        (b"time\n", "two distinct times"),
+        (b"time\n1\n", "two distinct times"),
+        (b"1\n2\nsoon\n", "line 3: 'soon' is neither"),
+        (b"1\nnan\n", "line 2: 'nan' is not a finite"),
+        (b"1\ninf\n", "line 2: 'inf' is not a finite"),
+        (b"1\n2024-13-01\n", "line 2: '2024-13-01' is neither"),
+        (b"0,07\n0,14\n", "line 1: '0,07' has 2 fields; write decimals with a point"),
+        (b"time\n0,07\n", "line 2: '0,07' has 2 fields; write decimals with a point"),
+        (b'time\n"0,07"\n', "line 2: '0,07' is neither .* decimals with a point"),
+        (b"a,b\n1,2\n3\n", "line 3: '3' has 1 fields"),
+        (b"1\n2\n3\xff\n", "line 3: byte 0xff at offset 5 is not UTF-8"),
+        (b"1\n2024-05-01\n", "line 2: seconds and dates are mixed"),
+        (b"t\n2024-05-01\n2024-05-02\n7\n", "line 4: seconds and dates are mixed"),
+    ],
+)
+def test_a_bad_trace_is_refused_with_line_and_value(tmp_path, content, message):
+    file = tmp_path / "trace.csv"
+    file.write_bytes(content)
+    column = "a" if content.startswith(b"a,") else None
+    with pytest.raises(DataError, match=message) as caught:
+        read_trace(file, column)
+    assert "\n" not in str(caught.value)
