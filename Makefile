@@ -8,7 +8,7 @@
 .NOTPARALLEL: # kernels side by side race for ports
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: help env set-up test lint format reproduce recorded live lab lock clean
+.PHONY: help env set-up test lint format reproduce recorded live bench profile lab lock clean
 
 CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] && \
                  [ ! -d "$$CONDA_PREFIX/condabin" ] && echo "$$CONDA_PREFIX")
@@ -49,6 +49,13 @@ format: env ## Mend the style and strip the notebooks' outputs
 
 reproduce: env ## Run the notebooks on the recorded data, then one of them on a live server
 	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s recorded live
+
+bench: env ## Time what must be fast: the server's overhead, the simulator
+	@for script in tests/bench_*.py; do $(ENV_PYTHON) $$script || exit; done
+
+profile: env ## Record the profiles under data/ anew (hours; resumable; remove a folder to redo it)
+	@for name in $$($(ENV_PYTHON) -c "from rrl import PLANS; print(*PLANS)"); do \
+	    $(ENV_PYTHON) -m rrl.cli profile $$name || exit; done
 
 lab: env ## Open the notebooks in JupyterLab on 127.0.0.1
 	@$(ENV_PYTHON) -m jupyterlab --ip=127.0.0.1 notebooks

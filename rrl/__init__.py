@@ -52,6 +52,7 @@ _HOME = {
     "LiveServer": "rrl.serving.live",
     "RemoteServer": "rrl.serving.live",
     "ModelServer": "rrl.serving.launcher",
+    "Client": "rrl.serving.loadgen",
     "Run": "rrl.experiments",
     "bootstrap_interval": "rrl.experiments",
     "compare": "rrl.experiments",

@@ -21,7 +21,7 @@ from rrl.profile import Plan
 from rrl.record import Recorder, Visit, schedule
 
 TOLERANCE = 0.05
-MIN_ROUNDS, MAX_ROUNDS = 3, 12
+MIN_ROUNDS, MAX_ROUNDS = 3, 10
 CONFIDENCE = 0.95
 
 
@@ -33,8 +33,8 @@ def judge(
     Parameters
     ----------
     means : ndarray, shape (rounds, finalists)
-        Mean latency (s) of each finalist in each round. Rounds are paired: one round shares its
-        arrivals and its few minutes of the machine.
+        Mean latency (s) of each finalist in each round; NaN where it took no part. Rounds are
+        paired: one round shares its arrivals and its few minutes of the machine.
     tolerance : float
         A rival whose cost is surely within this share of the best's is tied.
     confidence : float
@@ -43,7 +43,7 @@ def judge(
     Returns
     -------
     best : int
-        Column with the smallest geometric mean.
+        Column with the smallest geometric mean among those in all rounds but perhaps the last.
     verdicts : list of str, length finalists
         "best", "separated", "tied" or "undecided".
 
@@ -55,12 +55,16 @@ def judge(
     from scipy import stats
 
     logs = np.log(means)
-    best = int(np.argmin(logs.mean(axis=0)))
+    seen = (~np.isnan(logs)).sum(axis=0)
+    contenders = seen >= max(seen.max() - 1, 1)  # one less: the last round may be unfinished
+    best = int(np.argmin(np.where(contenders, np.nanmean(logs, axis=0), np.inf)))
     ratios = logs - logs[:, [best]]
-    rounds = len(ratios)
-    centre = ratios.mean(axis=0)
-    spread = ratios.std(axis=0, ddof=1) / np.sqrt(rounds) if rounds > 1 else np.inf * (centre + 1)
-    reach = stats.t.ppf(confidence, max(rounds - 1, 1)) * spread
+    rounds = (~np.isnan(ratios)).sum(axis=0)
+    centre = np.nanmean(ratios, axis=0)
+    enough = rounds >= 2
+    spread = np.full(len(centre), np.inf)
+    spread[enough] = np.nanstd(ratios[:, enough], axis=0, ddof=1) / np.sqrt(rounds[enough])
+    reach = stats.t.ppf(confidence, np.maximum(rounds - 1, 1)) * spread
     verdicts = np.where(
         centre + reach < np.log1p(tolerance),
         "tied",
@@ -95,35 +99,35 @@ class Finals:
             return np.argsort(sums[1] / sums[0], kind="stable")[: self.count].tolist()
 
     def rounds(self, rate: int) -> tuple[list[int], NDArray[np.float64]]:
-        """Finalists and their means (s), shape (complete rounds, finalists)."""
-        finalists = self.finalists(rate)
-        table = np.full((MAX_ROUNDS, len(finalists)), np.nan)
+        """Finalists and their means (s), shape (rounds, finalists); NaN where not measured."""
+        finalists, first = self.finalists(rate), self.recorder.plan.passes
         seen: dict[tuple[int, int], list[float]] = {}
         for pass_, index, mean in self.recorder.means(rate):
-            if pass_ >= self.recorder.plan.passes and index in finalists:
-                cell = (pass_ - self.recorder.plan.passes, finalists.index(index))
-                seen.setdefault(cell, []).append(mean)
+            if pass_ >= first and index in finalists:
+                seen.setdefault((pass_ - first, finalists.index(index)), []).append(mean)
+        table = np.full((1 + max((r for r, _ in seen), default=-1), len(finalists)), np.nan)
         for cell, values in seen.items():
             table[cell] = np.mean(values)
-        return finalists, table[~np.isnan(table).any(axis=1)]
+        return finalists, table
 
-    def _open(self, rate: int) -> bool:
-        """Whether a load still has rivals to decide."""
-        _, means = self.rounds(rate)
-        return len(means) < MIN_ROUNDS or "undecided" in judge(means)[1]
+    def open(self, rate: int, round_: int) -> list[int]:
+        """Configurations to measure in a round: all at first, then the best and the undecided."""
+        finalists, means = self.rounds(rate)
+        if round_ < MIN_ROUNDS:
+            return finalists
+        verdicts = judge(means)[1]
+        if "undecided" not in verdicts:
+            return []
+        pairs = zip(finalists, verdicts, strict=True)
+        return [index for index, verdict in pairs if verdict in ("best", "undecided")]
 
     def order(self) -> Iterator[Visit]:
         """Rounds over the undecided loads, each in a random order of its own."""
         plan = self.recorder.plan
-        if not self.count:
-            return
-        for round_ in range(MAX_ROUNDS):
-            rates = [rate for rate in range(len(plan.rates_per_s)) if self._open(rate)]
-            if not rates:
-                return
+        for round_ in range(MAX_ROUNDS if self.count else 0):
             visits: dict[int, list[tuple[int, int]]] = {}
-            for rate in rates:
-                for index in self.finalists(rate):
+            for rate in range(len(plan.rates_per_s)):
+                for index in self.open(rate, round_):
                     visits.setdefault(index, []).extend((rate, r) for r in range(plan.repeats))
             rng = np.random.default_rng([plan.seed, plan.passes + round_])
             for index in rng.permutation(sorted(visits)).tolist():
@@ -143,7 +147,7 @@ class Finals:
                 "finalists": [
                     {**plan.space[index], "mean_s": round(float(mean), 6), "verdict": verdict}
                     for index, mean, verdict in zip(
-                        finalists, means.mean(axis=0), verdicts, strict=True
+                        finalists, np.nanmean(means, axis=0), verdicts, strict=True
                     )
                 ],
             }

@@ -36,7 +36,7 @@ PLANS: dict[str, Plan] = {
     "mobilenet_v2-batching": Plan(
         "mobilenet_v2",
         {
-            "max_batch_size": (1, 2, 4, 8, 16),
+            "max_batch_size": (1, 2, 4, 8),
             "batch_timeout_micros": (0, 2000, 10_000),
             "batch_threads": (1, 2, 4),
         },

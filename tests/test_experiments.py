@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -103,13 +104,11 @@ def test_unknown_sources_and_profiles(tmp_path):
 
 
 def test_loads_are_those_given_or_shares_of_what_the_default_sustains(server):
-    class Opened:
-        default = {"threads": 4}
-
-    Opened.server = server
+    Opened = namedtuple("Opened", "server default")
+    opened = Opened(server, {"threads": 4})
     rng = np.random.default_rng(0)
-    assert choose_rates([3], Opened, rng) == [3.0]
-    assert choose_rates([], Opened, rng, shares=(0.5,)) == [500.0]  # 100 requests in 0.1 s
+    assert choose_rates([3], opened, rng) == [3.0]
+    assert choose_rates([], opened, rng, shares=(0.5,)) == [500.0]  # 100 requests in 0.1 s
 
 
 def test_importing_rrl_is_light():

@@ -108,6 +108,13 @@ def test_a_leaf_of_weight_zero_is_never_drawn(uniform):
     assert draw(tree, uniform) == 2
 
 
+def test_rounding_never_leads_past_the_last_leaf():
+    values = np.random.default_rng(333).uniform(1, 3, 30)  # a case where sums round upwards
+    tree = np.zeros(64)
+    fill_tree(tree, values, (0.0, 1.0, 1.0))
+    assert draw(tree, 1 - 2**-53) == 29
+
+
 def measure(table, index, cost, ball=None):
     ball = np.array([index] if ball is None else ball)
     table.update(index, cost, ball, np.full(len(ball), cost), np.ones(len(ball)))

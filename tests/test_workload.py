@@ -91,6 +91,14 @@ def test_bursts_are_burstier_than_poisson_and_stay_in_their_states():
     assert dispersion(Bursts((20.0, 20.0), (1.0, 2.0))) == pytest.approx(1.0, abs=0.1)
 
 
+def test_bursts_start_in_the_long_run_mix_of_their_states():
+    bursts = Bursts((5.0, 100.0), (9.0, 1.0))
+    rng = np.random.default_rng(6)
+    counts = [np.sum(bursts.arrivals(60, rng) < 0.05) for _ in range(4000)]
+    error = np.std(counts) / math.sqrt(4000)
+    assert np.mean(counts) == pytest.approx(0.05 * bursts.rate, abs=3.3 * error)
+
+
 def test_a_fleet_reports_once_a_period_each():
     """Without jitter, the pattern repeats exactly: everyone is heard once a period."""
     fleet = Fleet(devices=400, period=10.0)
