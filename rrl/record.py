@@ -30,7 +30,7 @@ PLANS: dict[str, Plan] = {
     ),
     "inception_v3-threads": Plan(
         "inception_v3",
-        {"inter_op": (1, 2, 4), "intra_op": (1, 2), "batch_threads": (0, 1, 2, 4)},
+        {"inter_op": (1, 2), "intra_op": (1, 2), "batch_threads": (0, 1, 2, 4)},
         rates_per_s=(10, 21, 30),
     ),
     "mobilenet_v2-batching": Plan(

@@ -183,7 +183,9 @@ def batch_speed(
     alone = alone + model.sync * (intra > 1)
     busy = running * work / alone
     idle = np.maximum(running * width + intra - 1 - busy, 0.0) * (intra > 1)
-    front_end = min(rate * model.front_end, FRONT_END_SHARE * machine.cores)
+    front_end = 0.0
+    if model.front_end > 0:  # the rate is infinite where all requests come at once
+        front_end = min(rate * model.front_end, FRONT_END_SHARE * machine.cores)
     demand = busy + machine.spin * idle + front_end
     crowd = np.maximum(np.minimum(demand, machine.cores) - 1, 0.0)
     slow = np.maximum(demand / machine.cores, 1.0) * (1 + machine.contention * crowd)

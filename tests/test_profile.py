@@ -182,6 +182,26 @@ def test_finals_decide_or_stop(folder):
     assert len(Recorder(PLAN, folder)) == len(recorder)
 
 
+def test_later_rounds_are_for_the_undecided_and_the_best(folder):
+    """A rival that is separated is not measured again; one that differs by luck alone is."""
+
+    class Close(FakeServer):
+        def measure(self, configuration, arrivals, rng):
+            episode = super().measure(configuration, arrivals, rng)
+            lucky = configuration["batch_threads"] == 2 and configuration["inter_op"] == 1
+            factor = 0.95 + 0.2 * (arrivals[0] * 1e4 % 1) if lucky else 1.0
+            return Episode(configuration, arrivals, episode.latency * factor, episode.status)
+
+    recorder = Recorder(PLAN, folder)
+    finals = Finals(recorder, 3)
+    list(recorder.run(Close(), np.random.default_rng(0), finals.order()))
+    finalists, means = finals.rounds(0)
+    rounds = dict(zip(finalists, (~np.isnan(means)).sum(axis=0).tolist(), strict=True))
+    slow = PLAN.space.index({"inter_op": 2, "batch_threads": 0})
+    lucky = PLAN.space.index({"inter_op": 1, "batch_threads": 2})
+    assert rounds[slow] == 3 < rounds[lucky]
+
+
 @given(st.integers(0, 10**6), st.floats(0.001, 0.2))
 def test_judging_does_not_depend_on_units_or_order(seed, noise):
     rng = np.random.default_rng(seed)

@@ -178,8 +178,6 @@ class ModelServer:
         start_timeout_s: float = 120.0,
     ) -> None:
         self.base = Path(model_path).resolve()
-        if newest_version(self.base) is None:
-            raise DataError(f"{self.base} holds no model version: it needs {self.base}/1/")
         self.configuration: Mapping[str, Any] = dict(configuration or {})
         self.name = name or self.base.name
         self.port = port or free_port()
@@ -189,6 +187,8 @@ class ModelServer:
         self._timeout_s = start_timeout_s
         batching_file = Path(self._folder.name) / "batching.txt"
         own, batching = flags(self.configuration, batching_file)
+        if newest_version(self.base) is None:
+            raise DataError(f"{self.base} holds no model version: it needs {self.base}/1/")
         batching_file.write_text(batching)
         command = find_executable(executable)
         self.kind = LOCAL if command[0] == sys.executable else BINARY

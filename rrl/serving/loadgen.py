@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.errors import ServerError
+from rrl.serving import load_tensorflow
 
 SIGNATURE = "serving_default"
 UNLIMITED = [
@@ -85,6 +86,7 @@ class Client:
     """
 
     def __init__(self, address: str, model: str = "default", signature: str = SIGNATURE) -> None:
+        load_tensorflow()  # tensorflow_serving.apis imports it
         import grpc
         from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 

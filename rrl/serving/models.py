@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.errors import UsageError
+from rrl.serving import load_tensorflow, quiet
 
 SIGNATURE = "serving_default"
 INPUT = "inputs"
@@ -117,26 +118,30 @@ def build(model: str, root: str | os.PathLike[str] = "build/models", seed: int =
     base = Path(root).resolve() / model
     if (base / "1" / "saved_model.pb").exists():
         return base
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    network = MODELS[model](keras)
     base.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{model}-", dir=base.parent))
     try:
-        network.export(scratch / "1", verbose=False)
-        inputs = sample(model, np.random.default_rng(seed))
-        write_warmup(scratch / "1", model, inputs)
+        with quiet():
+            _export(model, scratch / "1", seed)
         shutil.rmtree(base, ignore_errors=True)
         scratch.chmod(0o755)
         scratch.rename(base)  # whole or not at all, also when two processes build at once
-    except FileExistsError:
-        pass
+    except OSError:
+        if not (base / "1" / "saved_model.pb").exists():  # else another process was faster
+            raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        keras.backend.clear_session()
     return base
+
+
+def _export(model: str, version: Path, seed: int) -> None:
+    load_tensorflow()
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    MODELS[model](keras).export(version, verbose=False)
+    write_warmup(version, model, sample(model, np.random.default_rng(seed)))
+    keras.backend.clear_session()
 
 
 def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]], n: int = 3) -> Path:

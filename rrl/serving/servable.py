@@ -162,7 +162,7 @@ def reason(message: str) -> str:
 
     Examples
     --------
-    >>> reason("Graph execution error:\\n\\nDetected at node x\\nToo large\\n\\t [[x]] [Op:f]")
+    >>> reason("Graph execution error:\n\nDetected at node x\nToo large\n\t [[x]] [Op:f]")
     'Too large'
     """
     return message.split("\n\t [[")[0].rstrip().split("\n")[-1]

@@ -1,0 +1,300 @@
+"""The queue of a batching inference server, simulated request by request in compiled code.
+
+One kernel serves every case, because each is a setting of the same event loop: multi-server FIFO
+queues (`speed` all ones), processor sharing (`speed` falling as 1/a), loss (`capacity`), batching
+(`batch_work`, `timeout`). The idea it rests on is *virtual time*: batches that share a machine
+progress alike, so one that starts at progress v ends at progress v + its work, whatever comes and
+goes meanwhile. A heap of those ends is the only event list, and no request is an object.
+
+The rules are those of TensorFlow Serving's ``SharedBatchScheduler``
+(tensorflow/core/kernels/batching_util), for requests of one item:
+
+1. A request holds one of `handlers` threads until it is answered; without a free one it waits.
+2. Then it joins the FIFO queue, or is turned away if `capacity` requests are waiting there.
+3. A batch forms as soon as fewer than `threads` batches are in service and either a full batch
+   waits or the oldest request has waited for `timeout`.
+4. Its thread prepares it for `dispatch` seconds; then it may run.
+5. At most ``len(speed)`` batches run, each at ``speed[a - 1]`` while a of them do; the others wait
+   for their turn in the order in which they formed.
+
+Left out: an idle thread of the real scheduler looks at the clock once a millisecond, so a timeout
+can act that much late; requests of several items; priorities and deadlines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+NO_LIMIT = int(np.iinfo(np.int64).max)
+BYTES_PER_REQUEST = 33  # arrival, work, departure and batch edge, 8 each; rejected, 1
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """When each request left, and in which batch.
+
+    Parameters
+    ----------
+    departure : ndarray, shape (n,)
+        Seconds at which the request was answered or turned away.
+    rejected : ndarray of bool, shape (n,)
+        Which requests found the queue full.
+    edges : ndarray of int, shape (batches + 1,)
+        Batch b holds the requests from ``edges[b]`` up to ``edges[b + 1]`` that were not rejected.
+    """
+
+    departure: Floats
+    rejected: Bools
+    edges: Ints
+
+
+def simulate_queue(
+    arrivals: ArrayLike,
+    factor: ArrayLike,
+    *,
+    batch_work: ArrayLike = (1.0,),
+    speed: ArrayLike = (1.0,),
+    threads: int = 1,
+    timeout: float = 0.0,
+    dispatch: float = 0.0,
+    capacity: int = NO_LIMIT,
+    handlers: int = NO_LIMIT,
+) -> Passage:
+    """Pass requests through the batching queue that the module describes.
+
+    Parameters
+    ----------
+    arrivals : array_like, shape (n,)
+        Arrival times in seconds, sorted.
+    factor : array_like, shape (n,)
+        Each request's random factor; a batch takes that of its first request.
+    batch_work : array_like, shape (max_batch_size,)
+        Seconds of work of a batch of 1, 2, ... requests running alone at speed 1.
+    speed : array_like, shape (s,)
+        Progress per second of each running batch when 1, 2, ... s run; more than s never run.
+    threads : int
+        Batches in service at once, running or waiting to run.
+    timeout : float
+        Seconds that the oldest request waits for a batch to fill.
+    dispatch : float
+        Seconds that a batch's thread works on it before it may run, at no cost to the others.
+    capacity : int
+        Requests that may wait for a batch.
+    handlers : int
+        Requests inside at once, waiting for a batch or in one.
+
+    Returns
+    -------
+    Passage
+        Departures, rejections and batches.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of its range, or the arrays are empty or differ in length.
+
+    Examples
+    --------
+    Two servers; then the same machine shared by two at half speed each:
+
+    >>> simulate_queue([0.0, 1.0, 2.0], [5.0, 5.0, 5.0], threads=2, speed=[1, 1]).departure
+    array([ 5.,  6., 10.])
+    >>> simulate_queue([0.0, 1.0, 2.0], [5.0, 5.0, 5.0], threads=2, speed=[1, 0.5]).departure
+    array([ 9., 11., 15.])
+    """
+    arrivals, factor = _floats("arrivals", arrivals), _floats("factor", factor)
+    batch_work, speed = _floats("batch_work", batch_work), _floats("speed", speed)
+    if len(arrivals) != len(factor):
+        raise ValueError(f"{len(arrivals)} arrivals and {len(factor)} factors: give one of each")
+    if np.any(np.diff(arrivals) < 0):
+        raise ValueError("arrivals must be sorted: sort them first")
+    if not (np.all(factor >= 0) and np.all(batch_work > 0) and np.all(speed > 0)):
+        raise ValueError("batch_work and speed must be above 0, and factor at least 0")
+    for name, value in (("threads", threads), ("capacity", capacity), ("handlers", handlers)):
+        if value < 1:
+            raise ValueError(f"{name} {value}: must be at least 1")
+    for name, delay in (("timeout", timeout), ("dispatch", dispatch)):
+        if not 0 <= delay < np.inf:
+            raise ValueError(f"{name} {delay} s: must be a number that is at least 0")
+    n = len(arrivals)
+    out = Passage(np.empty(n), np.empty(n, dtype=bool), np.empty(n + 1, dtype=np.int64))
+    limits = (int(threads), int(capacity), int(handlers))
+    delays = (float(timeout), float(dispatch))
+    batches = _serve(arrivals, factor, batch_work, speed, limits, delays, *vars(out).values())
+    return Passage(out.departure, out.rejected, out.edges[: batches + 1])
+
+
+def _floats(name: str, values: ArrayLike) -> Floats:
+    array = np.ascontiguousarray(values, dtype=float).reshape(-1)
+    if not (len(array) and np.all(np.isfinite(array))):
+        raise ValueError(f"{name} must hold at least one number, and only finite ones")
+    return array
+
+
+@njit(cache=True)
+def serve_grid(
+    arrivals: Floats,
+    factor: Floats,
+    batch_work: Floats,
+    speed: Floats,
+    sizes: Ints,
+    delays: Floats,
+    departure: Floats,
+    rejected: Bools,
+) -> None:
+    """Run every configuration on the same arrivals and factors, in one compiled call.
+
+    Parameters
+    ----------
+    arrivals, factor : ndarray, shape (n,)
+        As in :func:`simulate_queue`; not checked again.
+    batch_work : ndarray, shape (g, b)
+        As there, a row a configuration; entries beyond its largest batch are not looked at.
+    speed : ndarray, shape (g, s)
+        As there, a row a configuration; entries beyond its slots are not looked at.
+    sizes : ndarray of int, shape (g, 5)
+        Largest batch, slots (how many entries of `speed` count), threads, capacity, handlers.
+    delays : ndarray, shape (g, 2)
+        Timeout and dispatch.
+    departure, rejected : ndarray, shape (g, n)
+        Filled in.
+    """
+    edges = np.empty(len(arrivals) + 1, np.int64)
+    for g in range(len(sizes)):
+        work, slots = batch_work[g, : sizes[g, 0]], speed[g, : sizes[g, 1]]
+        limits = (sizes[g, 2], sizes[g, 3], sizes[g, 4])
+        delay = (delays[g, 0], delays[g, 1])
+        _serve(arrivals, factor, work, slots, limits, delay, departure[g], rejected[g], edges)
+
+
+@njit(cache=True)
+def _serve(  # noqa: C901, PLR0915 (one loop, whose branches are the kinds of event)
+    arrivals: Floats,
+    factor: Floats,
+    batch_work: Floats,
+    speed: Floats,
+    limits: tuple[int, int, int],
+    delays: tuple[float, float],
+    departure: Floats,
+    rejected: Bools,
+    edges: Ints,
+) -> int:
+    """Fill `departure`, `rejected` and `edges`; return the number of batches."""
+    (threads, capacity, handlers), (timeout, dispatch) = limits, delays
+    n, max_batch, slots = len(arrivals), len(batch_work), len(speed)
+    ends, running = np.empty(slots), np.empty(slots, np.int64)  # heap: progress at the end, batch
+    pace = 1.0 / speed  # seconds per unit of progress: multiplying is cheaper than dividing
+    now, progress, ready = 0.0, 0.0, np.inf  # ready: when the next batch may run, if a slot is free
+    head = waiting = inside = arrived = left = 0  # head: the oldest waiting request
+    formed = begun = ended = 0  # batches so far
+    edges[0] = 0
+    while left < n:
+        active = begun - ended
+        finish = arrive = expire = np.inf
+        if active > 0:
+            finish = now + max(ends[0] - progress, 0.0) * pace[active - 1]
+        if arrived < n and inside < handlers:
+            arrive = max(arrivals[arrived], now)
+        if waiting > 0 and formed - ended < threads:
+            expire = departure[head] + timeout  # of a waiting request: when it came in
+        event = min(finish, arrive, expire, ready)
+        if active > 0:
+            progress = ends[0] if event == finish else progress + (event - now) * speed[active - 1]
+        now = event
+
+        if event == finish:
+            batch = _pop(ends, running, active)
+            size = _answer(edges[batch], edges[batch + 1], now, rejected, departure)
+            ended, inside, left = ended + 1, inside - size, left + size
+        elif event == arrive:
+            departure[arrived] = now
+            rejected[arrived] = waiting >= capacity
+            accepted = 1 - rejected[arrived]
+            waiting, inside = waiting + accepted, inside + accepted
+            arrived, left = arrived + 1, left + 1 - accepted
+
+        while waiting > 0 and formed - ended < threads:  # form what can be formed
+            while rejected[head]:
+                head += 1
+            if waiting < max_batch and now < departure[head] + timeout:
+                break
+            size, departure[head] = min(waiting, max_batch), now + dispatch
+            head, waiting, formed = _pass_over(head, size, rejected), waiting - size, formed + 1
+            edges[formed] = head
+        if begun == ended:
+            progress = 0.0  # the machine is idle: start afresh, so that rounding cannot pile up
+        ready = np.inf
+        while begun < formed and begun - ended < slots:  # run what can be run
+            first, size = _members(edges[begun], edges[begun + 1], rejected)
+            if departure[first] > now:
+                ready = departure[first]
+                break
+            work = factor[first] * batch_work[size - 1]
+            _push(ends, running, begun - ended, progress + work, begun)
+            begun += 1
+    return formed
+
+
+@njit(cache=True)
+def _pass_over(head: int, size: int, rejected: Bools) -> int:
+    """Place after the next `size` requests that were not rejected."""
+    while size > 0:
+        size -= 1 - rejected[head]
+        head += 1
+    return head
+
+
+@njit(cache=True)
+def _members(start: int, stop: int, rejected: Bools) -> tuple[int, int]:
+    """First request and size of the batch within requests start..stop."""
+    first, size = -1, 0
+    for j in range(start, stop):
+        if not rejected[j]:
+            first = j if size == 0 else first
+            size += 1
+    return first, size
+
+
+@njit(cache=True)
+def _answer(start: int, stop: int, now: float, rejected: Bools, departure: Floats) -> int:
+    """Let the batch within requests start..stop leave; return its size."""
+    size = 0
+    for j in range(start, stop):
+        if not rejected[j]:
+            departure[j] = now
+            size += 1
+    return size
+
+
+@njit(cache=True)
+def _push(ends: Floats, running: Ints, size: int, end: float, batch: int) -> None:
+    """Add a batch to a binary heap of `size` entries."""
+    i = size
+    while i > 0 and ends[(i - 1) >> 1] > end:
+        ends[i], running[i] = ends[(i - 1) >> 1], running[(i - 1) >> 1]
+        i = (i - 1) >> 1
+    ends[i], running[i] = end, batch
+
+
+@njit(cache=True)
+def _pop(ends: Floats, running: Ints, size: int) -> int:
+    """Remove the first to end of a heap of `size` entries and return it."""
+    first, last = running[0], size - 1
+    end, batch, i, child = ends[last], running[last], 0, 1
+    while child < last:
+        if child + 1 < last and ends[child + 1] < ends[child]:
+            child += 1
+        if ends[child] >= end:
+            break
+        ends[i], running[i] = ends[child], running[child]
+        i, child = child, 2 * child + 1
+    ends[i], running[i] = end, batch
+    return first

@@ -1,0 +1,149 @@
+"""How fast the queue kernel is, beside SimPy and Ciw on the same queue. A script, not a test.
+
+One core, M/M/4 at 70 % utilisation. Every contestant gets the same arrivals and service times
+(Ciw draws its own); medians of repeats, and each is checked against Erlang C.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from rrl.queueing import BYTES_PER_REQUEST, simulate_queue
+from rrl.simulator import SimulatedServer
+from rrl.testbeds import testbed
+from rrl.workload import Poisson
+
+SERVERS, UTILISATION = 4, 0.7
+MEAN = 1.3573  # Erlang C: seconds in the system where a service takes 1 s
+
+
+def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    arrivals = Poisson(SERVERS * UTILISATION).arrivals(n, rng)
+    return arrivals, rng.exponential(1.0, n)
+
+
+def kernel(n: int) -> float:
+    """Mean time in the system, with the drawing of random numbers."""
+    arrivals, work = draw(n)
+    passage = simulate_queue(arrivals, work, threads=SERVERS, speed=np.ones(SERVERS))
+    return float((passage.departure - arrivals).mean())
+
+
+def simpy_queue(n: int) -> float:
+    import simpy
+
+    arrivals, work = (values.tolist() for values in draw(n))
+    environment, total = simpy.Environment(), 0.0
+    servers = simpy.Resource(environment, capacity=SERVERS)
+
+    def request(j: int):
+        nonlocal total
+        with servers.request() as turn:
+            yield turn
+            yield environment.timeout(work[j])
+        total += environment.now - arrivals[j]
+
+    def source():
+        for j, arrival in enumerate(arrivals):
+            yield environment.timeout(arrival - environment.now)
+            environment.process(request(j))
+
+    environment.process(source())
+    environment.run()
+    return total / n
+
+
+def ciw_queue(n: int) -> float:
+    import ciw
+
+    ciw.seed(0)
+    network = ciw.create_network(
+        arrival_distributions=[ciw.dists.Exponential(SERVERS * UTILISATION)],
+        service_distributions=[ciw.dists.Exponential(1.0)],
+        number_of_servers=[SERVERS],
+    )
+    simulation = ciw.Simulation(network)
+    simulation.simulate_until_max_customers(n)
+    records = simulation.get_all_records()
+    return statistics.fmean(record.exit_date - record.arrival_date for record in records)
+
+
+def median_seconds(call: Callable[[], object], repeats: int) -> float:
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def queues() -> None:
+    print(
+        f"M/M/{SERVERS} at {UTILISATION:.0%}        requests/s   of SimPy   mean (Erlang C {MEAN})"
+    )
+    contestants = {"SimPy": (simpy_queue, 20_000, 5), "Ciw": (ciw_queue, 20_000, 5)}
+    contestants["rrl, drawing included"] = (kernel, 1_000_000, 9)
+    rates = {}
+    for name, (run, n, repeats) in contestants.items():
+        mean = run(n)
+        rates[name] = n / median_seconds(lambda run=run, n=n: run(n), repeats)
+        print(f"{name:22} {rates[name]:12,.0f} {rates[name] / rates['SimPy']:9.1f}x   {mean:.3f}")
+    arrivals, work = draw(1_000_000)
+    for label, settings in {
+        "rrl, queue alone": {"threads": SERVERS, "speed": np.ones(SERVERS)},
+        "rrl, batches of 4": {"threads": 4, "speed": np.ones(4), "batch_work": [1, 1.2, 1.4, 1.6]},
+        "rrl, sharing": {"threads": 999, "speed": 4 / np.arange(4, 1003)},
+    }.items():
+        simulate = lambda settings=settings: simulate_queue(arrivals, work, **settings)  # noqa: E731
+        rate = len(work) / median_seconds(simulate, 9)
+        print(f"{label:22} {rate:12,.0f} {rate / rates['SimPy']:9.1f}x")
+
+
+def scaling() -> None:
+    print("\nrequests     ns a request (queue alone; linear if constant)")
+    for n in (10_000, 100_000, 1_000_000, 10_000_000):
+        arrivals, work = draw(n)
+        call = lambda a=arrivals, w=work: simulate_queue(a, w, threads=4, speed=np.ones(4))  # noqa: E731
+        print(f"{n:10,} {1e9 * median_seconds(call, 5) / n:9.1f}")
+    print(f"memory: {BYTES_PER_REQUEST} bytes a request, inputs and results together")
+
+
+def grids() -> None:
+    print("\n100 requests under every configuration")
+    for name in ("cpu2", "cpu10", "gpu", "cpu64"):
+        server = testbed(name)
+        arrivals = Poisson(100.0).arrivals(100, np.random.default_rng(0))
+        seconds = median_seconds(lambda s=server, a=arrivals: whole_grid(s, a), 5)
+        each = 1e9 * seconds / len(server.space) / 100
+        print(
+            f"{name:6} {len(server.space):8,} in {1e3 * seconds:9.1f} ms, {each:5.0f} ns a request"
+        )
+    server, rng = testbed("cpu10"), np.random.default_rng(0)
+    one = median_seconds(lambda: server.measure(server.space[700], arrivals, rng), 200)
+    print(f"one episode through measure(): {1e6 * one:.0f} us")
+
+
+def whole_grid(server: SimulatedServer, arrivals: np.ndarray) -> None:
+    for _ in server.grid(arrivals, np.random.default_rng(0)):
+        pass
+
+
+def start() -> None:
+    code = "import rrl.queueing as q; q.simulate_queue([0.0], [1.0])"
+    seconds = median_seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True), 3)
+    print(f"\na new process imports, loads the compiled kernel and runs it in {seconds:.2f} s")
+
+
+if __name__ == "__main__":
+    kernel(10)  # compiles, or loads the cached code
+    queues()
+    scaling()
+    grids()
+    start()

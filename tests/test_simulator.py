@@ -1,0 +1,390 @@
+"""The simulated server: its physics, its contract, its optimum and its calibration."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl.calibration import calibrate, predict, profile_cases, with_parameters
+from rrl.episode import Status
+from rrl.modulated import Bursts
+from rrl.objective import MeanLatency
+from rrl.profile import read_profile
+from rrl.service_model import Machine, Model, batch_speed, lognormal
+from rrl.simulator import SimulatedServer, optimum
+from rrl.space import ConfigSpace, Knob, paper_cpu
+from rrl.testbeds import TESTBEDS, testbed
+from rrl.workload import Poisson
+
+PLAIN = Model("plain", item=0.01, parallel=0.8, sync=0.001, overhead=0.002, variation=0.3)
+FOUR = Machine("four cores", cores=4, spin=0.1)
+PROFILE = Path(__file__).parent.parent / "data" / "mobilenet_v2-threads"
+
+
+def arrivals_at(rate, n=100, seed=0):
+    return Poisson(rate).arrivals(n, np.random.default_rng(seed))
+
+
+# ------------------------------------------------------------------------------- service model
+
+
+@given(
+    st.integers(1, 64),
+    st.integers(1, 64),
+    st.floats(0, 1),
+    st.floats(1, 4),
+    st.floats(0, 1),
+    st.floats(0, 0.2),
+    st.floats(0, 500),
+)
+def test_no_machine_does_more_work_than_its_cores(
+    inter, intra, parallel, branches, spin, contention, rate
+):
+    model = Model("m", item=0.01, parallel=parallel, branches=branches, sync=0.002, front_end=0.001)
+    machine = Machine("m", cores=8, spin=spin, contention=contention)
+    speed = batch_speed(model, machine, [inter], [intra], rate)[0]
+    together = speed * np.arange(1, inter + 1)
+    assert speed.shape == (inter,)
+    assert np.all(speed > 0)
+    assert np.all(together <= 8 + 1e-9)
+    assert np.all(np.diff(speed) <= 1e-12)  # company never makes a batch faster
+
+
+def test_alone_a_batch_follows_amdahl():
+    model, machine = Model("m", item=0.01, parallel=0.75), Machine("big", cores=64)
+    speed = batch_speed(model, machine, [1, 1, 1], [1, 2, 64], rate=0.0)[:, 0]
+    np.testing.assert_allclose(1 / speed, [1, 0.25 + 0.75 / 2, 0.25 + 0.75 / 64])
+
+
+def test_branches_use_the_inter_op_pool_until_batches_fill_it():
+    model, machine = Model("m", item=0.01, branches=2.0), Machine("big", cores=64)
+    speed = batch_speed(model, machine, [4], [1], rate=0.0)[0]
+    np.testing.assert_allclose(speed, [2, 2, 4 / 3, 1])
+
+
+def test_running_batches_share_the_helpers_of_the_intra_op_pool():
+    model, machine = Model("m", item=0.01, parallel=1.0), Machine("big", cores=64)
+    speed = batch_speed(model, machine, [2], [3], rate=0.0)[0]
+    np.testing.assert_allclose(speed, [3, 2])  # two helpers: both for one, or one for each
+
+
+def test_spinning_and_contention_slow_all_down():
+    model = Model("m", item=0.01)
+    spinning = Machine("two", cores=2, spin=0.5)
+    # Two batches and two helpers that find nothing to do: 2 + 0.5 * 2 cores of demand on 2.
+    assert batch_speed(model, spinning, [2], [3], rate=0.0)[0, 1] == pytest.approx(2 / 3)
+    contended = Machine("four", cores=4, contention=0.1)
+    speed = batch_speed(model, contended, [6], [1], rate=0.0)[0]
+    full = 1 + 3 * 0.1  # no more than four cores can be busy
+    expected = [1, 1 / 1.1, 1 / 1.2, 1 / full, 4 / 5 / full, 4 / 6 / full]
+    np.testing.assert_allclose(speed, expected)
+
+
+def test_splitting_operations_costs_synchronisation_only_where_they_are_split():
+    model, machine = Model("m", item=0.01, sync=0.01), Machine("big", cores=64)
+    speed = batch_speed(model, machine, [1, 1], [1, 8], rate=0.0)[:, 0]
+    np.testing.assert_allclose(speed, [1, 0.5])
+
+
+def test_receiving_requests_takes_cores_away():
+    model, machine = Model("m", item=0.01, front_end=0.01), Machine("two", cores=2)
+    idle, loaded, flooded = (
+        batch_speed(model, machine, [2], [1], r)[0, 1] for r in (0, 50, np.inf)
+    )
+    assert idle == 1.0
+    assert loaded == pytest.approx(2 / 2.5)
+    assert flooded == pytest.approx(2 / 3)  # half of the cores at most
+
+
+def test_lognormal_factors_have_mean_one_and_the_stated_variation():
+    factors = lognormal(0.4, 200_000, np.random.default_rng(0))
+    assert factors.mean() == pytest.approx(1.0, abs=4 * 0.4 / np.sqrt(200_000))
+    assert factors.std() == pytest.approx(0.4, rel=0.02)
+
+
+# ------------------------------------------------------------------------------------- contract
+
+
+@pytest.mark.parametrize("name", [name for name in TESTBEDS if name != "cpu64"])
+def test_the_grid_is_the_single_measurements(name):
+    """One compiled call for all configurations equals one call each, byte by byte."""
+    server = testbed(name)
+    arrivals = arrivals_at(100.0)
+    indices = np.linspace(0, len(server.space) - 1, 25).astype(int)
+    blocks = list(server.grid(arrivals, np.random.default_rng(3), indices))
+    assert [len(block) for block, _, _ in blocks] == [25]
+    for index, latency, rejected in zip(*blocks[0], strict=True):
+        episode = server.measure(server.space[index], arrivals, np.random.default_rng(3))
+        assert episode.latency.tobytes() == latency.tobytes()
+        np.testing.assert_array_equal(episode.ok, ~rejected)
+        assert np.all(episode.latency >= server.model.overhead)
+
+
+def test_a_large_grid_comes_in_blocks(monkeypatch):
+    server, arrivals = testbed("cpu10"), arrivals_at(14.0, n=50)
+    whole = next(server.grid(arrivals, np.random.default_rng(1)))
+    monkeypatch.setattr("rrl.simulator.CELLS", 10_000)
+    blocks = list(server.grid(arrivals, np.random.default_rng(1)))
+    assert len(blocks) == 7
+    np.testing.assert_array_equal(np.concatenate([b[0] for b in blocks]), np.arange(1331))
+    assert np.concatenate([b[1] for b in blocks]).tobytes() == whole[1].tobytes()
+
+
+def test_a_configuration_of_the_largest_grid_is_served():
+    server = testbed("cpu64")
+    assert len(server.space) == 65**3
+    configuration = {"inter_op": 64, "intra_op": 2, "batch_threads": 30}
+    episode = server.measure(configuration, arrivals_at(80.0), np.random.default_rng(0))
+    assert 0.05 < episode.latency.mean() < 1.0
+
+
+def test_zero_means_all_cores_and_no_batching():
+    server, arrivals = testbed("cpu10"), arrivals_at(16.0)
+
+    def latency(inter, intra, threads):
+        chosen = {"inter_op": inter, "intra_op": intra, "batch_threads": threads}
+        return server.measure(chosen, arrivals, np.random.default_rng(0)).latency
+
+    np.testing.assert_array_equal(latency(0, 0, 3), latency(10, 10, 3))
+    assert not np.array_equal(latency(0, 0, 3), latency(1, 0, 3))
+    space = ConfigSpace([Knob("batch_threads", (0, 2)), Knob("max_batch_size", (1, 8))])
+    small = SimulatedServer(space, replace(PLAIN, dispatch=0.001), FOUR)
+    burst = np.zeros(30)
+
+    def batched(threads, size):
+        chosen = {"batch_threads": threads, "max_batch_size": size}
+        return small.measure(chosen, burst, np.random.default_rng(0)).latency
+
+    np.testing.assert_array_equal(batched(0, 1), batched(0, 8))
+    assert not np.array_equal(batched(2, 1), batched(2, 8))
+
+
+def test_with_one_inter_op_thread_batch_threads_change_nothing():
+    """As measured on the real runtime: the batches run one after another all the same."""
+    server = SimulatedServer(paper_cpu(4), PLAIN, FOUR, {"max_enqueued_batches": 1000})
+    arrivals = arrivals_at(70.0)
+    one, many = (
+        server.measure(
+            {"inter_op": 1, "intra_op": 1, "batch_threads": k}, arrivals, np.random.default_rng(0)
+        )
+        for k in (1, 4)
+    )
+    np.testing.assert_allclose(one.latency, many.latency)
+
+
+def test_the_timeout_is_in_microseconds():
+    space = ConfigSpace([Knob("batch_timeout_micros", (0, 5000)), Knob("batch_threads", (1, 0))])
+    server = SimulatedServer(space, PLAIN, FOUR, {"max_batch_size": 4})
+
+    def latency(timeout, threads):
+        chosen = {"batch_timeout_micros": timeout, "batch_threads": threads}
+        return server.measure(chosen, [0.0], np.random.default_rng(0)).latency[0]
+
+    assert latency(5000, 1) - latency(0, 1) == pytest.approx(0.005)
+    assert latency(5000, 0) == latency(0, 0)  # there is no batch to wait for
+
+
+def test_a_full_queue_answers_unavailable_at_once():
+    space = ConfigSpace([Knob("batch_threads", (1,)), Knob("max_enqueued_batches", (1, 50))])
+    server = SimulatedServer(space, PLAIN, FOUR)
+    full = server.measure(
+        {"batch_threads": 1, "max_enqueued_batches": 1}, np.zeros(10), np.random.default_rng(0)
+    )
+    assert full.status.tolist() == [Status.OK] * 2 + [Status.UNAVAILABLE] * 8
+    np.testing.assert_allclose(full.latency[2:], PLAIN.overhead)
+    roomy = server.measure(
+        {"batch_threads": 1, "max_enqueued_batches": 50}, np.zeros(10), np.random.default_rng(0)
+    )
+    assert roomy.ok.all()
+
+
+def test_equal_generators_mean_equal_luck():
+    """Common random numbers: the draws do not depend on the configuration."""
+    server, arrivals = testbed("cpu10"), arrivals_at(10.0)
+    rngs = [np.random.default_rng(5) for _ in range(2)]
+    for rng, configuration in zip(rngs, (server.space[5], server.space[900]), strict=True):
+        server.measure(configuration, arrivals, rng)
+    assert rngs[0].random() == rngs[1].random()
+    first, second = (
+        server.measure(server.space[7], arrivals, np.random.default_rng(5)) for _ in range(2)
+    )
+    assert first.latency.tobytes() == second.latency.tobytes()
+
+
+def test_noise_moves_whole_episodes():
+    quiet = SimulatedServer(paper_cpu(4), replace(PLAIN, variation=0.0), FOUR)
+    noisy = replace(quiet, machine=replace(FOUR, noise=0.2))
+    rng, arrivals = np.random.default_rng(0), np.arange(20.0)  # one at a time: no queue
+    work = [noisy.measure(noisy.space[31], arrivals, rng).latency - 0.002 for _ in range(400)]
+    np.testing.assert_allclose(np.ptp(work, axis=1), 0, atol=1e-12)
+    means = np.mean(work, axis=1) / (
+        quiet.measure(quiet.space[31], arrivals, rng).latency[0] - 0.002
+    )
+    assert means.std() == pytest.approx(0.2, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: testbed("cpu3"), r"unknown testbed 'cpu3': use one of \['cpu2'"),
+        (lambda: Model("m", item=0.0), "item 0.0"),
+        (lambda: Model("m", item=1.0, parallel=1.5), "parallel 1.5"),
+        (lambda: Model("m", item=1.0, branches=0.5), "branches 0.5: must be at least 1"),
+        (lambda: Model("m", item=1.0, sync=-1.0), "sync -1.0"),
+        (lambda: Machine("m", cores=0), "cores 0"),
+        (lambda: Machine("m", cores=float("nan")), "cores nan"),
+        (lambda: Machine("m", cores=2, spin=2.0), "spin 2.0"),
+        (lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"nosuch": 1}), "no knob 'nosuch'"),
+        (
+            lambda: SimulatedServer(ConfigSpace([Knob("typo", (1,))]), PLAIN, FOUR),
+            "no knob 'typo'",
+        ),
+        (
+            lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"inter_op": 1}),
+            "'inter_op' is a knob of the space",
+        ),
+        (lambda: measure([]), "at least one request"),
+        (lambda: measure([2.0, 1.0]), "sorted"),
+        (lambda: measure([-1.0, 1.0]), "not negative"),
+        (lambda: measure([0.0, np.inf]), "finite"),
+        (lambda: find(replications=1), "1 replications"),
+        (lambda: find(confidence=1.0), "confidence 1.0"),
+        (lambda: find(requests=0), "0 requests"),
+        (lambda: find(requests=10**13), "GB of memory"),
+        (lambda: find(replications=10**10), "GB of memory"),
+        (lambda: with_parameters(testbed("cpu2"), {"nosuch": 1.0}), "nosuch"),
+        (lambda: calibrate(testbed("cpu2"), [], [1.0]), "0 cases and 1 measurements"),
+        (lambda: calibrate(testbed("cpu2"), [], [], ["contention"]), "above 0"),
+    ],
+)
+def test_what_is_wrong_is_named(call, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def measure(arrivals):
+    server = testbed("cpu2")
+    return server.measure(server.space[0], arrivals, np.random.default_rng(0))
+
+
+def find(**settings):
+    return optimum(testbed("cpu2"), 100.0, rng=np.random.default_rng(0), **settings)
+
+
+# -------------------------------------------------------------------------------------- optimum
+
+
+def test_the_optimum_is_the_smallest_mean_of_single_measurements():
+    server, rng = testbed("cpu2"), np.random.default_rng(1)
+    best = optimum(server, 150.0, requests=40, replications=4, rng=np.random.default_rng(1))
+    costs = np.zeros(len(server.space))
+    for _ in range(4):
+        arrivals = Poisson(150.0).arrivals(40, rng)
+        state = rng.bit_generator.state
+        for i, configuration in enumerate(server.space):
+            rng.bit_generator.state = state
+            costs[i] += MeanLatency()(server.measure(configuration, arrivals, rng)) / 4
+    np.testing.assert_allclose(best.costs, costs)
+    assert best.index == np.argmin(costs)
+    assert best.configuration == server.space[best.index]
+    assert best.cost == pytest.approx(costs.min())
+
+
+def test_rejected_requests_make_a_configuration_dear():
+    space = ConfigSpace([Knob("batch_threads", (1, 4)), Knob("max_enqueued_batches", (1,))])
+    best = optimum(
+        SimulatedServer(space, PLAIN, FOUR), 150.0, replications=10, rng=np.random.default_rng(0)
+    )
+    assert best.configuration["batch_threads"] == 4
+    assert best.costs[0] > 1.0
+
+
+def test_the_truth_is_among_the_ties_of_a_short_search():
+    server = testbed("cpu10")
+    truth = optimum(server, 14.3, replications=400, rng=np.random.default_rng(0))
+    for seed in range(1, 6):
+        short = optimum(server, 14.3, replications=15, rng=np.random.default_rng(seed))
+        assert truth.index in short.ties
+        assert short.index in short.ties
+        assert abs(short.costs[truth.index] - truth.cost) < 3 * short.half_width
+        assert truth.costs[short.index] - truth.cost <= short.excess
+        assert len(truth.ties) < len(short.ties)
+
+
+def test_a_workload_can_be_searched_instead_of_a_rate():
+    bursts = Bursts((20.0, 400.0), (0.5, 0.1))
+    best = optimum(testbed("cpu2"), bursts, replications=20, rng=np.random.default_rng(0))
+    calm = optimum(testbed("cpu2"), bursts.rate, replications=20, rng=np.random.default_rng(0))
+    assert best.cost > calm.cost
+
+
+# ---------------------------------------------------------------------------------- calibration
+
+
+def test_calibration_recovers_known_parameters():
+    server = testbed("cpu2")
+    truth = {"item": 0.009, "sync": 0.003, "overhead": 0.004}
+    cases = [
+        (configuration, arrivals_at(rate, seed=k))
+        for k, rate in enumerate((40.0, 90.0, 130.0))
+        for configuration in list(server.space)[::7]
+    ]
+    measured = predict(with_parameters(server, truth), cases)
+    found = calibrate(server, cases, measured, list(truth))
+    assert found.error < 0.01
+    for name, value in truth.items():
+        assert found.parameters[name] == pytest.approx(value, rel=0.03)
+    assert found.server.model.item == found.parameters["item"]
+
+
+@pytest.mark.skipif(not PROFILE.exists(), reason="the recorded profile is not in this checkout")
+def test_the_two_core_testbed_explains_the_recorded_profile():
+    cases, measured = profile_cases(read_profile(PROFILE))
+    predicted = predict(testbed("cpu2"), cases)
+    residuals = np.log(predicted / measured)
+    assert np.sqrt(np.mean(residuals**2)) < 0.28  # one configuration scatters by 0.24
+    assert abs(residuals.mean()) < 0.05
+    assert np.corrcoef(np.log(predicted), np.log(measured))[0, 1] > 0.95
+
+
+EARLIER = {  # (inter_op, intra_op, batch_threads): mean ms at 50, 70, 85, 95, 111, 133 requests/s
+    (2, 2, 0): (21, 25, 30, 41, 85, 460),
+    (2, 1, 2): (18, 18, 19, 22, 25, 35),
+    (1, 1, 1): (21, 26, 30, 101, 128, 612),
+    (1, 1, 4): (21, 28, 31),
+    (2, 2, 2): (28, 31, 36),
+}
+
+
+def test_it_explains_an_earlier_measurement_that_it_was_not_fitted_to():
+    """The machine was slower then: one factor for all its times, and everything else follows."""
+    server, slower = testbed("cpu2"), 1.3
+    times = ("item", "sync", "dispatch", "front_end", "overhead")
+    server = with_parameters(server, {x: slower * getattr(server.model, x) for x in times})
+    errors = []
+    for setting, means in EARLIER.items():
+        chosen = dict(zip(server.space.names, setting, strict=True))
+        for rate, mean in zip((50, 70, 85, 95, 111, 133), means, strict=False):
+            cases = [(chosen, arrivals_at(float(rate), n=400, seed=k)) for k in range(5)]
+            errors.append(np.log(predict(server, cases, repeats=2).mean() / (mean / 1000)))
+    assert len(errors) == 24
+    assert np.sqrt(np.mean(np.square(errors))) < 0.3
+
+
+# -------------------------------------------------------------------------------------- imports
+
+
+def test_workloads_do_not_load_the_compiler():
+    code = "import sys, rrl, rrl.workload, rrl.modulated, rrl.trace; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"numba", "scipy", "pandas"} & set(loaded)
