@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol, Self
 
 import numpy as np
 
+from rrl.exploration import Temperature
 from rrl.qtable import QTable
 from rrl.similarity import Copy, Similarity
 from rrl.space import ConfigSpace, Configuration, check_radius
@@ -99,39 +99,6 @@ def restore_rng(rng: np.random.Generator, state: dict[str, Any]) -> None:
     rng.bit_generator.state = state
 
 
-@dataclass(frozen=True)
-class Temperature:
-    """A temperature that halves every `half_life` episodes, down to `end`.
-
-    It falls in steps, since each new value costs a pass over the whole table.
-
-    Parameters
-    ----------
-    start, end : float
-        Above 0, with ``start >= end``. At 0.01 a configuration that costs 1 % more than the best
-        is e times less likely to be chosen.
-    half_life : int
-        Episodes, at least 1.
-
-    Examples
-    --------
-    >>> [Temperature(0.04, 0.01, half_life=10)(episode) for episode in (0, 9, 10, 20, 500)]
-    [0.04, 0.04, 0.02, 0.01, 0.01]
-    """
-
-    start: float = 0.02
-    end: float = 0.005
-    half_life: int = 50
-
-    def __post_init__(self) -> None:
-        if not 0 < self.end <= self.start < math.inf or self.half_life < 1:
-            raise ValueError(f"need 0 < end <= start and half_life >= 1, got {self}")
-
-    def __call__(self, episode: int) -> float:
-        """Return the temperature of an episode, counted from 0."""
-        return max(self.end, self.start * 0.5 ** min(episode // self.half_life, 1000))
-
-
 class RRL:
     """Region-based reinforcement learning.
 
@@ -179,11 +146,11 @@ class RRL:
     Qin et al., "Reinforcement-Learning-Empowered MLaaS Scheduling for Serving Intelligent
     Internet of Things", IEEE Internet of Things Journal 7(7), 2020, and the code released with
     its SC'19 precursor. What differs: the exploration (see
-    :func:`rrl.qtable.action_probabilities`), `average`, `recommend`, `load_bins`, `transfer`.
+    :func:`rrl.exploration.action_probabilities`), `average`, `recommend`, `load_bins`, `transfer`.
 
     Examples
     --------
-    >>> from rrl.space import paper_cpu
+    >>> from rrl.presets import paper_cpu
     >>> agent = RRL(paper_cpu(), np.random.default_rng(7))
     >>> for _ in range(100):
     ...     configuration = agent.ask(load=14.0)

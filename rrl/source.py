@@ -15,7 +15,8 @@ import numpy as np
 from rrl.episode import Server
 from rrl.errors import UsageError
 from rrl.machine import available_cpus, describe_machine
-from rrl.space import Configuration, tf_serving
+from rrl.presets import tf_serving
+from rrl.space import Configuration
 
 if TYPE_CHECKING:
     from rrl.profile import Plan, Profile

@@ -6,7 +6,6 @@ measurement is taken to speak for.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
@@ -123,6 +122,7 @@ class ConfigSpace:
 
         Examples
         --------
+        >>> from rrl.presets import paper_cpu
         >>> paper_cpu().index({"inter_op": 0, "intra_op": 1, "batch_threads": 2})
         13
         """
@@ -192,6 +192,7 @@ class ConfigSpace:
 
         Examples
         --------
+        >>> from rrl.presets import paper_cpu
         >>> len(paper_cpu().ball(665, radius=3)), len(paper_cpu().ball(665, radius=0))
         (123, 1)
         """
@@ -212,6 +213,7 @@ class ConfigSpace:
 
         Examples
         --------
+        >>> from rrl.presets import paper_cpu
         >>> sizes = paper_cpu().ball_sizes(2)
         >>> sizes.min(), sizes.max()
         (np.int64(11), np.int64(33))
@@ -298,99 +300,3 @@ def from_table(
         made.append(Knob(name, tuple(levels), spread(name, levels, scales.get(name, "rank"))))
     rows = [[knob.index(level) for level in columns[knob.name]] for knob in made]
     return ConfigSpace(made, available=np.array(rows, dtype=np.int64).T)
-
-
-def _threads(name: str, cores: int, order: str) -> Knob:
-    """Return a thread count 0..cores whose 0 means "as many as there are"."""
-    if isinstance(cores, bool) or cores != int(cores) or not 1 <= cores <= 4096:
-        raise ValueError(f"cores must be a whole number from 1 to 4096, got {cores!r}")
-    if order not in ("effective", "paper"):
-        raise ValueError(f"unknown order {order!r}: use 'effective' or 'paper'")
-    levels = tuple(range(int(cores) + 1))
-    return Knob(name, levels, (cores, *range(int(cores))) if order == "effective" else levels)
-
-
-def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
-    """Build the paper's CPU grid: inter-op, intra-op and batch threads, each 0..`cores`.
-
-    Parameters
-    ----------
-    cores : int, optional
-        The paper's machine has 10: 11 x 11 x 11 = 1331 configurations.
-    order : {"effective", "paper"}, optional
-        Where 0 lies. For the thread pools it means "automatic", all cores; for batch threads it
-        switches batching off, and then requests run side by side without a limit. Each time 0
-        is the *most* parallel level, so "effective" puts it after `cores`. "paper" keeps it
-        beside 1, as the released code does. Only positions differ: a configuration has the same
-        number in both.
-
-    References
-    ----------
-    Qin et al., "Swift Machine Learning Model Serving Scheduling", SC'19, figure 1 and the
-    released code.
-
-    Examples
-    --------
-    >>> len(paper_cpu()), paper_cpu(2).knobs[0].levels
-    (1331, (0, 1, 2))
-    >>> paper_cpu(2).knobs[0].positions, paper_cpu(2, order="paper").knobs[0].positions
-    ((2.0, 0.0, 1.0), (0.0, 1.0, 2.0))
-    """
-    names = ("inter_op", "intra_op", "batch_threads")
-    return ConfigSpace([_threads(name, cores, order) for name in names])
-
-
-def paper_gpu() -> ConfigSpace:
-    """Build a grid of the paper's indirect GPU knobs: batch size, batch timeout, batch threads.
-
-    The knobs are those of SC'19, figure 2; the levels are ours, since the paper's are not in the
-    released code. Sizes double from level to level and timeouts about do, so that one step is
-    about one constant factor.
-
-    Examples
-    --------
-    >>> paper_gpu()
-    ConfigSpace(max_batch_size[8] x batch_timeout_micros[8] x batch_threads[8], 512 available)
-    """
-    return ConfigSpace(
-        [
-            Knob("max_batch_size", (1, 2, 4, 8, 16, 32, 64, 128)),
-            Knob("batch_timeout_micros", (0, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)),
-            Knob("batch_threads", (1, 2, 3, 4, 5, 6, 7, 8)),
-        ]
-    )
-
-
-def tf_serving(
-    cores: int | None = None,
-    batch_sizes: Sequence[int] = (),
-    timeouts_micros: Sequence[int] = (),
-) -> ConfigSpace:
-    """Build the knobs of a TensorFlow Serving process on this machine.
-
-    Parameters
-    ----------
-    cores : int, optional
-        Threads run from 1 to this, then automatic (0); the CPUs this process may use by default.
-    batch_sizes, timeouts_micros : sequence of int, optional
-        Levels of `max_batch_size` and `batch_timeout_micros` (microseconds); without levels the
-        knob is left out. With batching off neither has an effect, so of those configurations
-        only the one with the first size and timeout is available.
-
-    Examples
-    --------
-    >>> tf_serving(2)
-    ConfigSpace(inter_op[3] x intra_op[3] x batch_threads[3], 27 available)
-    >>> tf_serving(2, batch_sizes=(1, 4))
-    ConfigSpace(inter_op[3] x intra_op[3] x batch_threads[3] x max_batch_size[2], 45 available)
-    """
-    cores = len(os.sched_getaffinity(0)) if cores is None else cores
-    knobs = list(paper_cpu(cores).knobs)
-    if len(batch_sizes):
-        knobs.append(Knob("max_batch_size", tuple(batch_sizes)))
-    if len(timeouts_micros):
-        knobs.append(Knob("batch_timeout_micros", tuple(timeouts_micros)))
-    available = np.ones([len(knob.levels) for knob in knobs], dtype=bool)
-    available[:, :, 0] = False  # batching off ...
-    available[(slice(None), slice(None), *([0] * (len(knobs) - 2)))] = True  # ... counts once
-    return ConfigSpace(knobs, available=available)

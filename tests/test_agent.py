@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_space import spaces
 
-from rrl.agent import RRL, Temperature, restore_rng, rng_state
-from rrl.qtable import action_probabilities
+from rrl.agent import RRL, restore_rng, rng_state
+from rrl.exploration import Temperature, action_probabilities
+from rrl.presets import paper_cpu
 from rrl.similarity import Copy, DistanceWeighted
-from rrl.space import ConfigSpace, Knob, from_table, paper_cpu
+from rrl.space import ConfigSpace, Knob, from_table
 
 LOADS = (10.0, 10.5, 40.0, 9.0)
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.qtable import QTable, action_probabilities, draw, fill_tree, mend_tree, update_region
+from rrl.exploration import action_probabilities, draw, fill_tree, mend_tree
+from rrl.qtable import QTable, update_region
 
 costs = st.floats(1e-3, 1e3)
 tables = st.lists(costs, min_size=1, max_size=40).map(np.array)

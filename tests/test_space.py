@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import rrl
 from rrl.knob import Knob
-from rrl.space import ConfigSpace, from_table, paper_cpu, paper_gpu, tf_serving
+from rrl.presets import paper_cpu, paper_gpu, tf_serving
+from rrl.space import ConfigSpace, from_table
 
 HEAVY = {"tensorflow", "skopt", "pandas", "numba", "matplotlib", "scipy.stats", "scipy"}
 
