@@ -19,6 +19,7 @@ from rrl.errors import ServerError
 from rrl.objective import MeanLatency, Objective
 from rrl.space import Configuration
 from rrl.workload import Workload, estimate_rate
+from rrl.workload import episodes as cut
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,11 +128,13 @@ def tune(
     objective = objective or MeanLatency()
     arrivals_rng, server_rng = rng.spawn(2)
     run = Run()
-    past = workload.arrivals(requests, arrivals_rng)  # watched only, to know the load
+    stretch = workload.arrivals((episodes + 1) * requests, arrivals_rng)  # time goes on
+    parts = cut(stretch, requests)
+    past = next(parts)  # watched only, to know the load
     for _ in trange(episodes, desc="tuning", unit="episode", disable=not progress):
         load = estimate_rate(past)
         configuration = agent.ask(load)
-        past = workload.arrivals(requests, arrivals_rng)
+        past = next(parts)
         episode = server.measure(configuration, past, server_rng)
         for _ in range(MAX_INVALID):
             if episode.valid:
@@ -185,8 +188,8 @@ def compare(
     arrivals_rng, server_rng, order_rng = rng.spawn(3)
     names = list(servers)
     costs = {name: np.empty(rounds) for name in names}
-    for round_ in range(rounds):
-        arrivals = workload.arrivals(requests, arrivals_rng)
+    stretch = workload.arrivals(rounds * requests, arrivals_rng)
+    for round_, arrivals in enumerate(cut(stretch, requests)):
         for name in order_rng.permutation(names).tolist():
             server, configuration = servers[name]
             costs[name][round_] = objective(server.measure(configuration, arrivals, server_rng))

@@ -9,7 +9,7 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from rrl import RRL, Poisson, TableServer, choose_rates, compare, ratio_interval, tune
+from rrl import RRL, Phases, Poisson, TableServer, choose_rates, compare, ratio_interval, tune
 from rrl.episode import Episode
 from rrl.errors import DataError, ServerError, UsageError
 from rrl.objective import SLOViolations
@@ -38,6 +38,13 @@ def test_the_agent_sees_an_estimate_and_never_the_rate(server):
     run = tune(server, agent_for(server), Poisson(20.0), 30, np.random.default_rng(0))
     assert 20.0 not in run.loads
     assert np.median(run.loads) == pytest.approx(20.0, rel=0.1)
+
+
+def test_a_workload_that_changes_goes_on_from_episode_to_episode(server):
+    phases = Phases(starts=(0, 20), gaps=(0.1, 0.01), episodes=40, requests=100)
+    run = tune(server, agent_for(server), phases, 38, np.random.default_rng(0))
+    assert np.median(run.loads[:18]) == pytest.approx(10, rel=0.1)
+    assert np.median(run.loads[-15:]) == pytest.approx(100, rel=0.1)
 
 
 def test_agents_with_equal_generators_meet_the_same_arrivals(server):

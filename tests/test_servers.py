@@ -7,7 +7,7 @@ import pytest
 from probe import build_probe
 from test_profile import PLAN, FakeServer, record
 
-from rrl import ConfigSpace, Knob, LiveServer, Poisson, RecordedServer, TableServer
+from rrl import ConfigSpace, Knob, LiveServer, Poisson, RecordedServer, TableServer, testbed
 from rrl.errors import DataError
 
 SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
@@ -33,7 +33,12 @@ def live_server(tmp_path_factory):
         yield server
 
 
-@pytest.fixture(params=["table_server", "recorded_server", "live_server"])
+@pytest.fixture(scope="module")
+def simulated_server():
+    return testbed("cpu2")
+
+
+@pytest.fixture(params=["simulated_server", "table_server", "recorded_server", "live_server"])
 def server(request):
     return request.getfixturevalue(request.param)
 
@@ -66,7 +71,7 @@ def test_a_configuration_outside_the_space_is_refused(server):
         server.measure({"nosuch": 1}, [0.0], np.random.default_rng(1))
 
 
-@pytest.mark.parametrize("name", ["table_server", "recorded_server"])
+@pytest.mark.parametrize("name", ["simulated_server", "table_server", "recorded_server"])
 def test_the_same_seed_gives_the_same_episode(name, request):
     server = request.getfixturevalue(name)
     arrivals = Poisson(40.0).arrivals(12, np.random.default_rng(0))
