@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +11,8 @@ import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures need no display
+# A shell starts background jobs deaf to Ctrl-C, and children inherit that; the tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, and no verdict by the clock of a shared machine.
 set_hypothesis_home_dir(Path(__file__).parent.parent / "build" / "hypothesis")
