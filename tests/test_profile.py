@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -221,3 +223,15 @@ def test_judging_finds_ties_and_differences_at_the_stated_rate():
         best, verdicts = judge(means)
         wrong += best != 0 or verdicts[1] == "tied"
     assert wrong <= 15 + 3 * np.sqrt(15)  # 5 % of 300, and three standard deviations
+
+
+@pytest.mark.parametrize("name", sorted(PLANS))
+def test_the_committed_profiles_are_whole_and_of_their_plans(name):
+    folder = Path(__file__).parent.parent / "data" / name
+    profile = read_profile(folder)
+    plan = PLANS[name]
+    assert profile.description["plan"] == plan.to_json()
+    digest = hashlib.sha256((folder / EPISODES).read_bytes()).hexdigest()
+    assert profile.description["sha256"] == digest
+    assert (profile.table["pass"] < plan.passes).sum() == plan.episodes
+    assert profile.space == plan.space

@@ -137,9 +137,16 @@ class TestContract:
         assert grpc.StatusCode.DEADLINE_EXCEEDED.value[0] in sample.status
 
     def test_requests_share_batches(self, client):
-        with ThreadPoolExecutor(4) as pool:
-            replies = list(pool.map(lambda _: client.predict(X)["batch"][0], range(4)))
-        assert max(replies) > 1
+        def batch_size(_):
+            try:
+                return client.predict(X)["batch"][0]
+            except grpc.RpcError as error:  # the queue is short, and may still hold others
+                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                    raise
+                return 0
+
+        with ThreadPoolExecutor(12) as pool:
+            assert max(pool.map(batch_size, range(12))) > 1
 
     def test_unknown_flag_is_refused(self, model, executable):
         with pytest.raises(ServerError, match="num_bach_threads"):
