@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -31,5 +32,6 @@ def load_tensorflow() -> None:
     """Import TensorFlow quietly; takes seconds the first time."""
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        logging.getLogger("tensorflow").setLevel(logging.WARNING)
         with quiet():
             import tensorflow  # noqa: F401
