@@ -210,14 +210,6 @@ def test_the_process_really_has_the_pools_and_batches_it_was_asked_for(model, ex
         assert seen[4].count("python") - seen[1].count("python") == 2
 
 
-def test_one_inter_op_thread_runs_batches_one_after_another(model):
-    configuration = {"inter_op": 1, "batch_threads": 4, "max_enqueued_batches": 100}
-    with ModelServer(model, configuration, executable=LOCAL) as server:
-        start, end = run_many(server, 6)
-    assert (end - start).min() > 0  # the loops ran; with one thread their operations interleave
-    assert most_at_once(start, end) <= 4
-
-
 def test_missing_model_folder(tmp_path):
     with pytest.raises(DataError, match="holds no model version"):
         ModelServer(tmp_path / "nothing")

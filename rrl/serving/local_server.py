@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rrl.serving.batching import BatchingParameters
+from rrl.serving.loadgen import UNLIMITED
 from rrl.serving.servable import Model, invalid, log, reason, wait_for_version
 
 START_ERROR = 255  # exit status of tensorflow_model_server when it can't start
@@ -169,10 +170,7 @@ def start(flags: argparse.Namespace, model: Model) -> Any:
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-    options: list[tuple[str, Any]] = [
-        ("grpc.max_receive_message_length", -1),
-        ("grpc.max_send_message_length", -1),
-    ]
+    options: list[tuple[str, Any]] = list(UNLIMITED)
     for pair in filter(None, flags.grpc_channel_arguments.split(",")):
         key, _, value = pair.partition("=")
         options.append((key, int(value) if value.lstrip("-").isdecimal() else value))

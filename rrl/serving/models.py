@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from rrl.errors import UsageError
 from rrl.serving import load_tensorflow, quiet
 
-SIGNATURE = "serving_default"
 INPUT = "inputs"
 
 
