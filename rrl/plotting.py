@@ -197,7 +197,7 @@ def plot_surface(
 def plot_noise(profile: Profile, ax: Axes | None = None) -> Axes:
     """Distribution of an episode's mean over the mean of its configuration and load."""
     ax = ax or plt.gca()
-    table = profile.table
+    table = profile.grid
     cells = table.groupby([*profile.knobs, "rate_per_s"])["mean_s"]
     ratio = table["mean_s"] / cells.transform("mean")
     for i, (rate, values) in enumerate(ratio.groupby(table["rate_per_s"])):
@@ -214,22 +214,27 @@ def plot_noise(profile: Profile, ax: Axes | None = None) -> Axes:
 def plot_finals(
     finalists: Sequence[Mapping[str, Any]], knobs: Sequence[str], ax: Axes | None = None
 ) -> Axes:
-    """The re-measured best of one load, with what is known of each: best, tied or worse."""
+    """The re-measured best of one load: cost over that of the best, and what is known of each.
+
+    Bars are the one-sided 95 % limits of :func:`rrl.finals.judge`.
+    """
     ax = ax or plt.gca()
-    ranked = sorted(finalists, key=lambda finalist: finalist["mean_s"])
+    ranked = sorted(finalists, key=lambda f: (f["verdict"] != "best", f["ratio"]))
     markers = {"best": "*", "tied": "o", "separated": "x", "undecided": "s"}
     for y, finalist in enumerate(ranked):
-        verdict = finalist["verdict"]
-        ax.plot(
-            MS * finalist["mean_s"],
+        verdict, ratio = finalist["verdict"], finalist["ratio"]
+        reach = [[ratio - finalist.get("low", ratio)], [finalist.get("high", ratio) - ratio]]
+        ax.errorbar(
+            ratio,
             y,
-            markers[verdict],
+            xerr=reach,
+            fmt=markers[verdict],
             ms=9 if verdict == "best" else 6,
             color=f"C{list(markers).index(verdict)}",
             label=verdict,
         )
     names = [" / ".join(level_label(k, f[k]) for k in knobs) for f in ranked]
-    ax.set(yticks=range(len(ranked)), yticklabels=names, xlabel="mean latency (ms)")
+    ax.set(yticks=range(len(ranked)), yticklabels=names, xlabel="mean latency / that of the best")
     ax.invert_yaxis()
     handles, labels = ax.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))

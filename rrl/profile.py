@@ -150,7 +150,8 @@ class Profile:
     description : mapping
         The content of `profile.json`.
     table : DataFrame
-        One row an episode.
+        One row an episode; `grid` is the part of it in which all configurations met the same
+        arrivals, without the finals.
 
     Examples
     --------
@@ -161,6 +162,7 @@ class Profile:
     def __init__(self, description: Mapping[str, Any], table: pd.DataFrame) -> None:
         self.description = dict(description)
         self.table = table
+        self.grid = table[table["pass"] < description["plan"]["passes"]]
         self.knobs: list[str] = list(description["plan"]["knobs"])
         self.rates_per_s: list[float] = sorted(float(r) for r in table["rate_per_s"].unique())
         self.space = from_table(table[self.knobs], self.knobs)
@@ -177,7 +179,7 @@ class Profile:
         return np.array(text.split(), dtype=np.int64)
 
     def summary(self) -> pd.DataFrame:
-        """Mean over the repeats of each configuration and load.
+        """Mean over the repeats of each configuration and load, the finals left out.
 
         Returns
         -------
@@ -185,7 +187,7 @@ class Profile:
             Columns: the knobs, `rate_per_s`, `mean_s`, `p99_s`, `failed` (means over the
             episodes), `episodes` (how many) and `sem_s` (standard error of `mean_s`).
         """
-        groups = self.table.groupby([*self.knobs, "rate_per_s"], sort=True)
+        groups = self.grid.groupby([*self.knobs, "rate_per_s"], sort=True)
         summary = groups.agg(
             mean_s=("mean_s", "mean"),
             p99_s=("p99_s", "mean"),

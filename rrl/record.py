@@ -114,12 +114,17 @@ class Recorder:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def means(self, rate: int) -> list[tuple[int, int, float]]:
-        """Pass, configuration index and mean latency (s) of each episode at a rate index."""
+    def means(self, rate: int) -> list[tuple[int, int, int, float]]:
+        """Pass, repeat, configuration and mean latency (s) of each episode at a rate index."""
         wanted = f"{self.plan.rates_per_s[rate]:g}"
         space, knobs = self.plan.space, self.plan.knobs
         return [
-            (int(row["pass"]), space.index({k: int(row[k]) for k in knobs}), float(row["mean_s"]))
+            (
+                int(row["pass"]),
+                int(row["repeat"]),
+                space.index({knob: int(row[knob]) for knob in knobs}),
+                float(row["mean_s"]),
+            )
             for row in self._rows
             if row["rate_per_s"] == wanted
         ]

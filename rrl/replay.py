@@ -16,7 +16,9 @@ from rrl.space import Configuration, from_table
 
 
 class RecordedServer:
-    """Replay a profile: a measurement is drawn among the recorded repeats.
+    """Replay a profile: a measurement is drawn among the repeats of the grid's own passes.
+
+    The finals are left out: they met other arrivals, and only the best few took part.
 
     A load between recorded ones is answered with the nearest on a log scale. If more requests are
     asked for than an episode recorded, episodes are strung together; if fewer, the first are
@@ -47,12 +49,11 @@ class RecordedServer:
                 known = ", ".join(f"{rate:g}" for rate in self._rates)
                 raise DataError(f"no load of {rate_per_s:g}/s in the profile; it has {known}")
             self._pinned = self.profile.rates_per_s.index(rate_per_s)
-        table = self.profile.table
+        table = self.profile.grid
         rate_index = np.searchsorted(self._rates, table["rate_per_s"].to_numpy(dtype=float))
         self._rows: dict[tuple[int, int], list[int]] = {}
-        for row, key in enumerate(
-            zip(self.space.indices(table).tolist(), rate_index.tolist(), strict=True)
-        ):
+        keys = zip(self.space.indices(table).tolist(), rate_index.tolist(), strict=True)
+        for row, key in zip(table.index.tolist(), keys, strict=True):
             self._rows.setdefault(key, []).append(row)
 
     def measure(

@@ -64,8 +64,8 @@ def test_comparison_noise_and_finals_have_an_entry_for_each(profile):
     assert len(plotting.plot_noise(profile).lines) == 2
     plt.figure()
     finalists = [
-        {"inter_op": 1, "batch_threads": 0, "mean_s": 0.02, "verdict": "separated"},
-        {"inter_op": 2, "batch_threads": 2, "mean_s": 0.01, "verdict": "best"},
+        {"inter_op": 1, "batch_threads": 0, "ratio": 2.0, "verdict": "separated"},
+        {"inter_op": 2, "batch_threads": 2, "ratio": 1.0, "verdict": "best"},
     ]
     ax = plotting.plot_finals(finalists, ["inter_op", "batch_threads"])
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["2 / 2", "1 / off"]
