@@ -114,7 +114,7 @@ def simulate_queue(
     batch_work, speed = _floats("batch_work", batch_work), _floats("speed", speed)
     if len(arrivals) != len(factor):
         raise ValueError(f"{len(arrivals)} arrivals and {len(factor)} factors: give one of each")
-    if np.any(np.diff(arrivals) < 0):
+    if np.any(arrivals[1:] < arrivals[:-1]):
         raise ValueError("arrivals must be sorted: sort them first")
     if not (np.all(factor >= 0) and np.all(batch_work > 0) and np.all(speed > 0)):
         raise ValueError("batch_work and speed must be above 0, and factor at least 0")

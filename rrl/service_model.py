@@ -13,6 +13,13 @@ The pools of TensorFlow, as modelled. a batches run at once.
   of its time. Together with the receiving and answering of requests (`front_end` core-seconds
   each, also on these cores) that is a demand of D cores. Where D exceeds the cores, all slow down
   by cores / D; busy cores slow each other down by `contention` each (caches, memory bandwidth).
+* Threads that take turns on a core cost more than their share: with r running threads all slow
+  down by a further `switching` (r / cores - 1) where r exceeds the cores.
+* Helpers that look for work hold cores that the receiving and answering threads need. Where the
+  intra-op pool is as large as the machine, each request waits `wake` seconds longer for a core.
+
+The last two were found in the residuals of a fit without them; the simulator's notebook shows how
+much they explain.
 
 Everything is a pure function of arrays, so a whole grid is evaluated in one go.
 """
@@ -107,6 +114,10 @@ class Machine:
         Share of its time that a pool thread burns while it has nothing to do, 0 to 1.
     contention : float
         Slow-down of all by each busy core beyond the first.
+    switching : float
+        Slow-down of all where twice as many threads run as there are cores.
+    wake : float
+        Seconds of latency per request where `intra_op` is at least the number of cores.
     noise : float
         Coefficient of variation of the machine's speed from episode to episode (lognormal).
     handlers : int, optional
@@ -127,12 +138,14 @@ class Machine:
     cores: float
     spin: float = 0.0
     contention: float = 0.0
+    switching: float = 0.0
+    wake: float = 0.0
     noise: float = 0.0
     handlers: int = 0
 
     def __post_init__(self) -> None:
         _at_least(self, 1.0, "cores")
-        _at_least(self, 0.0, "spin", "contention", "noise", "handlers")
+        _at_least(self, 0.0, "spin", "contention", "switching", "wake", "noise", "handlers")
         if self.spin > 1:
             raise ValueError(f"spin {self.spin}: must lie in 0 to 1")
         if not self.handlers:
@@ -189,7 +202,8 @@ def batch_speed(
     demand = busy + machine.spin * idle + front_end
     crowd = np.maximum(np.minimum(demand, machine.cores) - 1, 0.0)
     slow = np.maximum(demand / machine.cores, 1.0) * (1 + machine.contention * crowd)
-    return work / (alone * slow)
+    crossing = np.maximum(running * width / machine.cores - 1, 0.0)
+    return work / (alone * slow * (1 + machine.switching * crossing))
 
 
 def _at_least(thing: Model | Machine, least: float, *names: str) -> None:

@@ -141,11 +141,12 @@ class SimulatedServer:
         for block in np.array_split(chosen, max(1, -(-len(chosen) * n // CELLS))):
             departure = np.empty((len(block), n))
             rejected = np.empty((len(block), n), dtype=bool)
-            serve_grid(times, factor, *self._settings(block, rate), departure, rejected)
-            yield block, departure - times + self.model.overhead, rejected
+            *settings, overhead = self._settings(block, rate)
+            serve_grid(times, factor, *settings, departure, rejected)
+            yield block, departure - times + overhead[:, None], rejected
 
     def _settings(self, block: NDArray[np.int64], rate: float) -> tuple[NDArray, ...]:
-        """What :func:`rrl.queueing.serve_grid` needs of each configuration."""
+        """What :func:`rrl.queueing.serve_grid` needs of each configuration; last, the overhead."""
         knob = {**DEFAULTS, **self.fixed}
         for column, name in enumerate(self.space.names):
             levels = np.array(self.space.knobs[column].levels)
@@ -163,7 +164,9 @@ class SimulatedServer:
         limits = (largest, slots, threads, capacity, np.full(len(block), handlers))
         work = np.tile(self.model.batch_work(int(largest.max())), (len(block), 1))
         speed = batch_speed(self.model, self.machine, inter, intra, rate)
-        return work, speed, np.stack(limits, axis=1), np.stack((timeout, dispatch), axis=1)
+        overhead = self.model.overhead + self.machine.wake * (intra >= max(cores, 2))
+        delays = np.stack((timeout, dispatch), axis=1)
+        return work, speed, np.stack(limits, axis=1), delays, overhead
 
 
 def _sorted_times(arrivals: ArrayLike) -> Floats:

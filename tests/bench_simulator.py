@@ -6,6 +6,7 @@ One core, M/M/4 at 70 % utilisation. Every contestant gets the same arrivals and
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
@@ -107,12 +108,20 @@ def queues() -> None:
 
 
 def scaling() -> None:
-    print("\nrequests     ns a request (queue alone; linear if constant)")
-    for n in (10_000, 100_000, 1_000_000, 10_000_000):
+    """10^4 to 10^8 requests; the largest run needs 3.3 GiB."""
+    print("\nrequests          ns a request (linear if constant)   peak memory of this process")
+    print("                  queue alone    drawing included")
+    for n in (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000):
+        repeats = 1 if n >= 10_000_000 else 5
+        start = time.perf_counter()
         arrivals, work = draw(n)
+        drawing = time.perf_counter() - start
         call = lambda a=arrivals, w=work: simulate_queue(a, w, threads=4, speed=np.ones(4))  # noqa: E731
-        print(f"{n:10,} {1e9 * median_seconds(call, 5) / n:9.1f}")
-    print(f"memory: {BYTES_PER_REQUEST} bytes a request, inputs and results together")
+        seconds = median_seconds(call, repeats)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        each = (1e9 * seconds / n, 1e9 * (seconds + drawing) / n)
+        print(f"{n:11,} {each[0]:16.1f} {each[1]:18.1f} {peak:18.2f} GiB", flush=True)
+    print(f"inputs and results together: {BYTES_PER_REQUEST} bytes a request")
 
 
 def grids() -> None:

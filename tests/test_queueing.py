@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import pairwise
 
@@ -268,6 +270,17 @@ def test_the_same_input_gives_the_same_bytes():
     arrivals, work = np.cumsum(rng.exponential(1.0, 500)), rng.exponential(1.0, 500)
     runs = [simulate_queue(arrivals, work, threads=2, speed=[1, 0.6]) for _ in range(2)]
     assert runs[0].departure.tobytes() == runs[1].departure.tobytes()
+
+
+def test_a_new_process_finds_the_kernel_compiled():
+    code = (
+        "from rrl.queueing import simulate_queue, _serve; simulate_queue([0.0], [1.0]);"
+        "print(sum(_serve.stats.cache_hits.values()), sum(_serve.stats.cache_misses.values()))"
+    )
+    run = [sys.executable, "-c", code]
+    for _ in range(2):  # the first compiles where nothing is cached yet
+        output = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    assert output.split() == ["1", "0"]
 
 
 # -------------------------------------------------------------------------- batching, by hand

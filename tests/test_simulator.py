@@ -11,22 +11,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
-from rrl.calibration import calibrate, predict, profile_cases, with_parameters
+from rrl.calibration import calibrate, predict, with_parameters
 from rrl.episode import Status
 from rrl.modulated import Bursts
 from rrl.objective import MeanLatency
 from rrl.presets import paper_cpu
-from rrl.profile import read_profile
+from rrl.profile import Profile, read_profile
 from rrl.service_model import Machine, Model, batch_speed, lognormal
 from rrl.simulator import SimulatedServer, optimum
 from rrl.space import ConfigSpace, Knob
-from rrl.testbeds import TESTBEDS, testbed
+from rrl.testbeds import INCEPTION_V3, MOBILENET_V2, TESTBEDS, TWO_CORES, testbed
+from rrl.validation import cell_table, fit_profile, hold_out, predict_cells, twin
 from rrl.workload import Poisson
 
 PLAIN = Model("plain", item=0.01, parallel=0.8, sync=0.001, overhead=0.002, variation=0.3)
 FOUR = Machine("four cores", cores=4, spin=0.1)
-PROFILE = Path(__file__).parent.parent / "data" / "mobilenet_v2-threads"
+DATA = Path(__file__).parent.parent / "data"
 
 
 def arrivals_at(rate, n=100, seed=0):
@@ -102,6 +104,24 @@ def test_receiving_requests_takes_cores_away():
     assert idle == 1.0
     assert loaded == pytest.approx(2 / 2.5)
     assert flooded == pytest.approx(2 / 3)  # half of the cores at most
+
+
+def test_more_threads_than_cores_pay_for_taking_turns():
+    model, machine = Model("m", item=0.01), Machine("two", cores=2, switching=0.1)
+    speed = batch_speed(model, machine, [4], [1], rate=0.0)[0]
+    np.testing.assert_allclose(speed, [1, 1, 2 / 3 / 1.05, 1 / 2 / 1.1])
+
+
+def test_requests_wait_for_a_core_where_helpers_can_hold_them_all():
+    space = ConfigSpace([Knob("intra_op", (0, 1, 3, 4, 8))])
+    waiting = SimulatedServer(space, PLAIN, replace(FOUR, wake=0.005))
+    free = SimulatedServer(space, PLAIN, FOUR)
+    for intra, extra in {0: 0.005, 1: 0.0, 3: 0.0, 4: 0.005, 8: 0.005}.items():
+        latency = [
+            server.measure({"intra_op": intra}, arrivals_at(50.0), np.random.default_rng(0)).latency
+            for server in (waiting, free)
+        ]
+        np.testing.assert_allclose(latency[0] - latency[1], extra, atol=1e-12)
 
 
 def test_lognormal_factors_have_mean_one_and_the_stated_variation():
@@ -242,6 +262,8 @@ def test_noise_moves_whole_episodes():
         (lambda: Machine("m", cores=0), "cores 0"),
         (lambda: Machine("m", cores=float("nan")), "cores nan"),
         (lambda: Machine("m", cores=2, spin=2.0), "spin 2.0"),
+        (lambda: Machine("m", cores=2, wake=-1.0), "wake -1.0"),
+        (lambda: Machine("m", cores=2, switching=-1.0), "switching -1.0"),
         (lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"nosuch": 1}), "no knob 'nosuch'"),
         (
             lambda: SimulatedServer(ConfigSpace([Knob("typo", (1,))]), PLAIN, FOUR),
@@ -263,6 +285,8 @@ def test_noise_moves_whole_episodes():
         (lambda: with_parameters(testbed("cpu2"), {"nosuch": 1.0}), "nosuch"),
         (lambda: calibrate(testbed("cpu2"), [], [1.0]), "0 cases and 1 measurements"),
         (lambda: calibrate(testbed("cpu2"), [], [], ["contention"]), "above 0"),
+        (lambda: fold(1), "1 folds of 16 configurations"),
+        (lambda: fold(17), "17 folds of 16 configurations"),
     ],
 )
 def test_what_is_wrong_is_named(call, message):
@@ -274,6 +298,12 @@ def test_what_is_wrong_is_named(call, message):
 def measure(arrivals):
     server = testbed("cpu2")
     return server.measure(server.space[0], arrivals, np.random.default_rng(0))
+
+
+def fold(folds):
+    profile = read_profile(DATA / "inception_v3-threads")
+    server = twin(profile, INCEPTION_V3, TWO_CORES)
+    return hold_out(server, profile, folds=folds, rng=np.random.default_rng(0))
 
 
 def find(**settings):
@@ -310,7 +340,7 @@ def test_rejected_requests_make_a_configuration_dear():
 
 def test_the_truth_is_among_the_ties_of_a_short_search():
     server = testbed("cpu10")
-    truth = optimum(server, 14.3, replications=400, rng=np.random.default_rng(0))
+    truth = optimum(server, 14.3, replications=150, rng=np.random.default_rng(0))
     for seed in range(1, 6):
         short = optimum(server, 14.3, replications=15, rng=np.random.default_rng(seed))
         assert truth.index in short.ties
@@ -338,7 +368,7 @@ def test_calibration_recovers_known_parameters():
         for k, rate in enumerate((40.0, 90.0, 130.0))
         for configuration in list(server.space)[::7]
     ]
-    measured = predict(with_parameters(server, truth), cases)
+    measured = predict(with_parameters(server, truth), cases, repeats=2)
     found = calibrate(server, cases, measured, list(truth))
     assert found.error < 0.01
     for name, value in truth.items():
@@ -346,14 +376,92 @@ def test_calibration_recovers_known_parameters():
     assert found.server.model.item == found.parameters["item"]
 
 
-@pytest.mark.skipif(not PROFILE.exists(), reason="the recorded profile is not in this checkout")
+def test_repeats_of_a_cell_count_once():
+    """A cell of many episodes must not outweigh a cell of one."""
+    server = testbed("cpu2")
+    choices = (server.space[2], server.space[50])
+    cases = [(choices[k], arrivals_at(60.0, seed=i)) for i, k in enumerate((0, 0, 0, 1))]
+    measured = predict(server, cases)
+    measured[:3] *= 1.1
+    found = calibrate(server, cases, measured, ["item"], cells=[7, 7, 7, 3])
+    assert found.residuals.shape == (2,)
+    assert found.residuals[1] < 0 < found.residuals[0]  # in order of the cells' numbers
+
+
+def test_prediction_serves_each_case_by_itself():
+    """Cases that share arrivals go through one call: the same bytes as one call each."""
+    server, shared = testbed("cpu2"), arrivals_at(100.0)
+    cases = [(server.space[i], shared if i % 2 else arrivals_at(60.0, seed=i)) for i in range(9)]
+    single = [predict(server, [case])[0] for case in cases]
+    np.testing.assert_array_equal(predict(server, cases), single)
+
+
+@pytest.fixture(scope="module")
+def inception():
+    return read_profile(DATA / "inception_v3-threads")
+
+
+def test_nothing_of_a_held_out_configuration_leaks_into_its_prediction(inception):
+    server = twin(inception, INCEPTION_V3, TWO_CORES)
+    plain = hold_out(server, inception, ["item"], folds=2, rng=np.random.default_rng(0))
+    fold_of = plain.groupby(inception.knobs)["fold"].agg(["min", "max", "size"])
+    assert (fold_of["min"] == fold_of["max"]).all()  # all loads of a configuration together
+    assert (fold_of["size"] == 3).all()
+    assert len(fold_of) == len(inception.space)
+    hidden = set(fold_of.index[fold_of["max"] == 1])
+    table = inception.table.copy()
+    spoiled = [key in hidden for key in zip(*(table[k] for k in inception.knobs), strict=True)]
+    table.loc[spoiled, "mean_s"] *= 10
+    other = hold_out(
+        server,
+        Profile(inception.description, table),
+        ["item"],
+        folds=2,
+        rng=np.random.default_rng(0),
+    )
+    same = plain["fold"] == 1
+    np.testing.assert_array_equal(plain["predicted_s"][same], other["predicted_s"][same])
+    assert (other["predicted_s"][~same] > 2 * plain["predicted_s"][~same]).all()
+
+
+def test_held_out_configurations_of_inception_are_predicted(inception):
+    names = ("item", "sync", "front_end", "overhead", "branches")
+    start = replace(INCEPTION_V3, item=0.03, sync=0.005, front_end=0.005, branches=1.2)
+    server = twin(inception, start, TWO_CORES)
+    cells = hold_out(server, inception, names, rng=np.random.default_rng(0))
+    error = np.abs(cells["predicted_s"] / cells["measured_s"] - 1)
+    assert error[cells["stable"]].median() < 0.15
+    stable = cells[cells["stable"]]
+    assert spearmanr(stable["predicted_s"], stable["measured_s"])[0] > 0.9
+
+
+def test_the_testbeds_have_what_was_fitted(inception):
+    """The refit of the smallest profiles gives the numbers that the testbeds carry."""
+    start = replace(INCEPTION_V3, item=0.05, sync=0.01, front_end=0.005, overhead=0.005)
+    names = ("item", "sync", "dispatch", "front_end", "overhead", "branches")
+    found = fit_profile(twin(inception, start, TWO_CORES), inception, names).parameters
+    assert found["item"] == pytest.approx(0.050, rel=0.05)
+    for name in ("sync", "front_end", "overhead", "branches"):
+        assert getattr(INCEPTION_V3, name) == pytest.approx(found[name], rel=0.2)
+    batching = read_profile(DATA / "mobilenet_v2-batching")
+    start = replace(MOBILENET_V2, item=0.006, fixed=0.001)
+    found = fit_profile(twin(batching, start, TWO_CORES), batching, ("item", "fixed")).parameters
+    assert found["item"] == pytest.approx(MOBILENET_V2.item, rel=0.05)
+    assert found["fixed"] == pytest.approx(MOBILENET_V2.fixed, abs=0.0004)
+
+
 def test_the_two_core_testbed_explains_the_recorded_profile():
-    cases, measured = profile_cases(read_profile(PROFILE))
-    predicted = predict(testbed("cpu2"), cases)
-    residuals = np.log(predicted / measured)
-    assert np.sqrt(np.mean(residuals**2)) < 0.28  # one configuration scatters by 0.24
-    assert abs(residuals.mean()) < 0.05
-    assert np.corrcoef(np.log(predicted), np.log(measured))[0, 1] > 0.95
+    profile = read_profile(DATA / "mobilenet_v2-threads")
+    cells = cell_table(profile)
+    assert len(cells) == 288
+    assert 150 < cells["stable"].sum() < 240
+    predicted = predict_cells(testbed("cpu2"), profile, cells)
+    error = np.abs(predicted / cells["measured_s"] - 1)
+    assert error[cells["stable"]].median() < 0.12
+    assert abs(np.log(predicted / cells["measured_s"]).median()) < 0.05
+    assert spearmanr(predicted, cells["measured_s"])[0] > 0.95
+    for _, rows in cells.assign(predicted=predicted).groupby("rate_per_s"):
+        assert spearmanr(rows["predicted"], rows["measured_s"])[0] > 0.85
 
 
 EARLIER = {  # (inter_op, intra_op, batch_threads): mean ms at 50, 70, 85, 95, 111, 133 requests/s
