@@ -1,35 +1,24 @@
-"""The `rrl` command: thin, one function a subcommand."""
+"""The `rrl` command: its subcommands are in the modules `rrl.commands_*`."""
 
 from __future__ import annotations
 
 import sys
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from rrl.errors import Parser, UsageError, command
-
-if TYPE_CHECKING:
-    from rrl.profile import Plan
+from rrl import commands_replay, commands_serve, commands_tune
+from rrl.errors import Parser, command
 
 _EXAMPLES = """examples:
   rrl serve mobilenet_v2 --knob inter_op=2 --knob batch_threads=2
+  rrl tune mobilenet_v2 --rate 60 --slo "p99<50ms"
+  rrl replay mobilenet_v2-threads --rate 115 --slo "p99<60ms"
   rrl profile mobilenet_v2-threads
   rrl profile my-grid --model keyword --knob inter_op=1,2 --knob batch_threads=0,2 --rates 100,400
+
+exit codes: 0 done, 2 usage, 3 bad data, 4 the server failed, 5 measured but not as hoped,
+130 interrupted
 """
-
-
-def _levels(text: str) -> tuple[str, tuple[int, ...]]:
-    """Read ``name=1,2,4``."""
-    name, equals, levels = text.partition("=")
-    try:
-        values = tuple(int(level) for level in levels.split(","))
-    except ValueError:
-        values = ()
-    if not equals or not values or min(values) < 0:
-        raise UsageError(f"--knob {text!r}: write it as name=1,2,4 with whole numbers, 0 or more")
-    return name, values
 
 
 def _parser() -> Parser:
@@ -41,31 +30,8 @@ def _parser() -> Parser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    serve = commands.add_parser("serve", help="serve a model on this machine until Ctrl-C")
-    serve.add_argument("model", help="a known model, or the base path of a SavedModel")
-    serve.add_argument("--port", type=int, default=8500, help="gRPC port (default 8500)")
-    serve.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE")
-    serve.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
-
-    profile = commands.add_parser("profile", help="measure a grid of configurations, resumable")
-    profile.add_argument("name", help="a named plan, or a name for your own (with --model)")
-    profile.add_argument("--out", type=Path, help="folder (default: data/NAME)")
-    profile.add_argument("--model", help="known model, for a plan of your own")
-    profile.add_argument("--knob", action="append", default=[], metavar="NAME=LEVELS")
-    profile.add_argument("--rates", default="", help="loads in requests/s, comma-separated")
-    profile.add_argument("--requests", type=int, default=100, help="requests an episode")
-    profile.add_argument("--passes", type=int, default=2)
-    profile.add_argument("--seed", type=int, default=0)
-    profile.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
-    profile.add_argument(
-        "--finals",
-        type=int,
-        default=10,
-        metavar="N",
-        help="re-measure the N best of each load until the best is known (default 10; 0: don't)",
-    )
-    profile.add_argument("--list", action="store_true", help="show the plan and stop")
+    for module in (commands_tune, commands_replay, commands_serve):
+        module.add_parsers(commands)
     return parser
 
 
@@ -73,73 +39,7 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit code."""
     options = _parser().parse_args(argv)
-    return {"serve": _serve, "profile": _profile}[options.command](options)
-
-
-def _serve(options: Namespace) -> int:
-    import signal
-    import time
-
-    from rrl.serving import models
-    from rrl.serving.launcher import ModelServer
-
-    base = models.build(options.model) if options.model in models.MODELS else Path(options.model)
-    configuration = {name: levels[0] for name, levels in map(_levels, options.knob)}
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with ModelServer(
-        base, configuration, port=options.port, executable=options.executable
-    ) as server:
-        print(f"{server.kind} server: model {server.name!r} at {server.address}; Ctrl-C stops it")
-        sys.stdout.flush()
-        while True:
-            server.check()
-            time.sleep(0.5)
-
-
-def _plan(options: Namespace) -> Plan:
-    from rrl.profile import Plan
-    from rrl.record import PLANS
-    from rrl.serving.models import check_model
-
-    if options.model is None:
-        if options.name not in PLANS:
-            raise UsageError(
-                f"unknown plan {options.name!r}; known: {', '.join(PLANS)}; "
-                "give --model, --knob and --rates for one of your own"
-            )
-        return PLANS[options.name]
-    try:
-        rates = tuple(float(rate) for rate in options.rates.split(","))
-    except ValueError:
-        raise UsageError(f"--rates {options.rates!r}: write requests/s as 50,100") from None
-    check_model(options.model)
-    return Plan(
-        options.model,
-        dict(map(_levels, options.knob)),
-        rates,
-        requests=options.requests,
-        passes=options.passes,
-        seed=options.seed,
-    )
-
-
-def _profile(options: Namespace) -> int:
-    from tqdm import tqdm
-
-    from rrl.finals import record_live
-
-    plan = _plan(options)
-    if options.list:
-        print(f"{options.name}: {len(plan.space)} configurations, {plan.episodes} episodes: {plan}")
-        return 0
-    folder = options.out or Path("data") / options.name
-    bar = tqdm(total=plan.episodes, unit="episode", desc=options.name)
-    with bar:
-        for done, episode in record_live(plan, folder, options.finals, options.executable):
-            bar.total = max(plan.episodes, done)  # the finals go on until they have decided
-            bar.set_postfix_str(f"{1e3 * episode.latency.mean():.1f} ms", refresh=False)
-            bar.update(done - bar.n)
-    return 0
+    return options.run(options)
 
 
 if __name__ == "__main__":

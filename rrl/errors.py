@@ -7,6 +7,7 @@ server under test failed, 5 measured but not stable or a claim not met, 130 inte
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,15 @@ from functools import wraps
 from typing import ClassVar, NoReturn
 
 INTERRUPTED = 130
+
+_NO_ROOM = "; make room and run it again: what was saved before is intact"
+_REMEDIES = {
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EFBIG: _NO_ROOM,  # `ulimit -f`
+    errno.EACCES: "; choose another folder, or change its permissions",
+    errno.EROFS: "; choose another folder",
+}
 
 
 class RRLError(Exception):
@@ -109,14 +119,15 @@ def _explain(error: BaseException) -> tuple[str, int]:
     """Message and exit code of any exception."""
     name = type(error).__name__
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted", INTERRUPTED
+        return str(error) or "interrupted", INTERRUPTED
     if isinstance(error, RRLError):
         return str(error) or name, error.code
     if isinstance(error, ImportError):
         return f"{error}; `make env` installs what rrl needs", UsageError.code
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror or error}", DataError.code
+        remedy = _REMEDIES.get(error.errno or 0, "")
+        return f"{place}{error.strerror or error}{remedy}", DataError.code
     if isinstance(error, ValueError | TypeError):  # how rrl's functions refuse an argument
         return str(error) or name, UsageError.code
     return f"{name}: {error} (RRL_TRACEBACK=1 shows where)", RRLError.code

@@ -1,4 +1,4 @@
-"""The loop that everything hangs on: arrivals, a server, an objective and an agent.
+"""Whole runs: an agent tunes a server, and configurations are compared.
 
 :func:`tune` lets an agent learn on a server; :func:`compare` then measures a few configurations
 side by side, so that a claim of "better" rests on paired episodes and not on luck.
@@ -15,16 +15,14 @@ from numpy.typing import NDArray
 
 from rrl.agent import Agent
 from rrl.episode import Server
-from rrl.errors import ServerError
+from rrl.loop import rounds as alternate
+from rrl.loop import steps
 from rrl.objective import MeanLatency, Objective
 from rrl.space import Configuration
-from rrl.workload import Workload, estimate_rate
-from rrl.workload import episodes as cut
+from rrl.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
-
-MAX_INVALID = 5  # in a row; then the machine is too busy to measure anything
 
 
 @dataclass
@@ -121,37 +119,17 @@ def tune(
     >>> run.best, len(run)
     ({'threads': 3}, 40)
     """
-    from tqdm import trange
+    from tqdm import tqdm
 
-    if episodes < 1:
-        raise ValueError(f"episodes must be at least 1, got {episodes}")
-    objective = objective or MeanLatency()
-    arrivals_rng, server_rng = rng.spawn(2)
     run = Run()
-    stretch = workload.arrivals((episodes + 1) * requests, arrivals_rng)  # time goes on
-    parts = cut(stretch, requests)
-    past = next(parts)  # watched only, to know the load
-    for _ in trange(episodes, desc="tuning", unit="episode", disable=not progress):
-        load = estimate_rate(past)
-        configuration = agent.ask(load)
-        past = next(parts)
-        episode = server.measure(configuration, past, server_rng)
-        for _ in range(MAX_INVALID):
-            if episode.valid:
-                break
-            run.invalid += 1
-            episode = server.measure(configuration, past, server_rng)
-        else:
-            raise ServerError(
-                f"{MAX_INVALID} invalid episodes in a row: the load generator itself was late; "
-                "free the machine, or lower the rate"
-            )
-        cost = objective(episode)
-        agent.tell(configuration, cost)
-        run.configurations.append(dict(configuration))
-        run.costs.append(cost)
-        run.loads.append(load)
-        run.recommended.append(dict(agent.best(load)))
+    every = steps(server, agent, workload, episodes, rng, requests=requests, objective=objective)
+    bar = tqdm(every, "tuning", episodes, unit="episode", disable=not progress)
+    for step in bar:
+        run.invalid += step.invalid
+        run.configurations.append(dict(step.configuration))
+        run.costs.append(step.cost)
+        run.loads.append(step.load)
+        run.recommended.append(dict(step.recommended))
     return run
 
 
@@ -185,14 +163,10 @@ def compare(
         Costs by name; equal places belong to the same round.
     """
     objective = objective or MeanLatency()
-    arrivals_rng, server_rng, order_rng = rng.spawn(3)
-    names = list(servers)
-    costs = {name: np.empty(rounds) for name in names}
-    stretch = workload.arrivals(rounds * requests, arrivals_rng)
-    for round_, arrivals in enumerate(cut(stretch, requests)):
-        for name in order_rng.permutation(names).tolist():
-            server, configuration = servers[name]
-            costs[name][round_] = objective(server.measure(configuration, arrivals, server_rng))
+    costs = {name: np.empty(rounds) for name in servers}
+    for step in alternate(servers, workload, rounds, rng, requests=requests):
+        for name, episode in step.episodes.items():
+            costs[name][step.number] = objective(episode)
     return costs
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import subprocess
 import sys
@@ -18,8 +20,9 @@ def lines(capsys):
     return capsys.readouterr().err.strip().splitlines()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["profile", "--help"]])
-def test_help(arguments, capsys):
+@pytest.mark.parametrize("command", ["", "serve", "profile", "tune", "replay"])
+def test_help(command, capsys):
+    arguments = [*command.split(), "--help"]
     with pytest.raises(SystemExit) as done:
         main(arguments)
     assert done.value.code == 0
@@ -46,6 +49,43 @@ def test_help(arguments, capsys):
             "inter_op=-2",
         ),
         (["profile", "x", "--model", "keyword", "--rates", "5"], 2, "at least one knob"),
+        (["tune"], 2, "give a model to serve here"),
+        (["tune", "keyword"], 2, "give the load: --rate"),
+        (["tune", "keyword", "--rate", "0"], 2, "rate 0.0 requests/s"),
+        (["tune", "keyword", "--rate", "-3"], 2, "rate -3.0 requests/s"),
+        (["tune", "keyword", "--rate", "nan"], 2, "rate nan requests/s"),
+        (["tune", "keyword", "--rate", "9", "--trace", "x.csv"], 2, "give one of them"),
+        (["tune", "keyword", "--trace", "nosuch.csv"], 3, "nosuch.csv"),
+        (["tune", "keyword", "--rate", "9", "--slo", "p99"], 2, "write it as p99<50ms"),
+        (["tune", "keyword", "--rate", "9", "--objective", "speed"], 2, "unknown objective"),
+        (["tune", "keyword", "--rate", "9", "--agent", "nosuch"], 2, "unknown agent 'nosuch'"),
+        (["tune", "keyword", "--rate", "9", "--episodes", "0"], 2, "episodes must be at least 1"),
+        (["tune", "keyword", "--rate", "9", "--episodes", "1.5"], 2, "1.5"),
+        (["tune", "keyword", "--rate", "9", "--seed", "-1"], 2, "seed must be at least 0"),
+        (["tune", "keyword", "--rate", "9", "--seed", "1" * 30], 2, "too large"),
+        (["tune", "keyword", "--rate", "9", "--knob", "thraeds=1,2"], 2, "knob 'thraeds'"),
+        (["tune", "keyword", "--rate", "9", "--knob", "inter_op=2"], 2, "nothing to tune"),
+        (["tune", "keyword", "--rate", "9", "--knob", "inter_op=-1,2"], 2, "inter_op=-1,2"),
+        (["tune", "keyword", "--rate", "9", "--knob", "inter_op=1.5,2"], 2, "inter_op=1.5,2"),
+        (["tune", "keyword", "--rate", "9", "--knob", "max_batch_size=1,4"], 2, "no effect"),
+        (["tune", "keyword", "--rate", "9", "--nosuch"], 2, "--nosuch"),
+        (["tune", "/nosuch/model", "--rate", "9"], 3, "it needs /nosuch/model/1/"),
+        (["tune", "--address", "a:1", "--rate", "9"], 2, "needs --restart"),
+        (
+            ["tune", "--address", "a:1", "--rate", "9", "--restart", "x {a}", "--knob", "b=1,2"],
+            2,
+            "has {a}, which is no knob",
+        ),
+        (
+            ["tune", "--address", "a:1", "--rate", "9", "--restart", "x", "--knob", "b=1,2"],
+            2,
+            "leaves out {b}",
+        ),
+        (["replay", "nosuch"], 2, "unknown source 'nosuch'; known: cpu2"),
+        (["replay", "cpu2"], 2, "give the load: --rate"),
+        (["replay", "cpu2", "--rate", "9", "--default", "inter_op=99"], 2, "inter_op"),
+        (["tune", "keyword", "--rate", "9", "--default", "threads=1"], 2, "a level for each of"),
+        (["tune", "keyword", "--rate", "9", "--sample", "no.npz"], 3, "no.npz"),
         (["serve", "/nosuch/model"], 3, "holds no model version"),
         (["serve", "/nosuch/model", "--knob", "threads=1"], 2, "unknown knob 'threads'"),
     ],
@@ -57,6 +97,100 @@ def test_mistakes_end_with_one_line(arguments, code, message, capsys, tmp_path, 
     assert line.startswith("rrl: ")
     assert message in line
     assert not list(tmp_path.iterdir())
+
+
+TABLE = """threads,batch,p99
+1,1,0.3
+1,16,0.42
+2,1,0.18
+4,1,0.11
+4,16,0.16
+"""
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine é {1}.csv"  # a path may have spaces, braces and accents
+    path.write_text(TABLE)
+    return path
+
+
+def test_replay_of_ones_own_table(table, capsys):
+    arguments = ["replay", str(table), "--cost", "p99", "--agent", "rrl", "--quiet"]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("recommended: threads 4, batch 1\n")
+    assert "0.37 of it (95 % interval 0.37 to 0.37, 15 paired episodes); better" in out
+    (folder,) = table.parent.glob("build/tune/*")
+    names = {"journal.jsonl", "agent.json", "result.json", "tuning.png", "tuning.pdf"}
+    assert {path.name for path in folder.iterdir()} == names
+
+
+def test_json_is_one_object_on_stdout_and_the_same_again(table, capsys):
+    arguments = ["replay", str(table), "--cost", "p99", "--agent", "rrl", "--json"]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert result["recommended"] == {"threads": 4, "batch": 1}
+    assert "episode 60/60: " in err
+    assert main(arguments) == 0  # all of it is in the journal
+    assert json.loads(capsys.readouterr().out) == result
+
+
+def test_a_journal_of_another_table_is_refused(table, capsys):
+    arguments = ["replay", str(table), "--cost", "p99", "--agent", "rrl", "--quiet"]
+    assert main(arguments) == 0
+    table.write_text(TABLE.replace("0.18", "0.19"))
+    capsys.readouterr()
+    assert main(arguments) == 2
+    assert "is of a run with what" in lines(capsys)[0]
+
+
+def test_crlf_and_windows_line_ends_are_accepted(table, capsys):
+    table.write_bytes(TABLE.replace("\n", "\r\n").encode())
+    assert main(["replay", str(table), "--cost", "p99", "--agent", "rrl", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b.replace(b"p99", b"latency"), "no column 'p99', it has threads, batch"),
+        (lambda b: b.replace(b"0.18", b'"0,18"'), "line 4: p99 is '0,18'.*decimals with a point"),
+        (lambda b: b.replace(b"0.18", b"nan"), "line 4: p99 is 'nan'"),
+        (lambda b: b.replace(b"0.18", b"inf"), "line 4: p99 is 'inf'"),
+        (lambda b: b.replace(b"0.18", b"-0.18"), "line 4: p99 is '-0.18'"),
+        (lambda b: b.replace(b"0.18", b"\xff"), "not UTF-8 at byte"),
+        (lambda b: b.replace(b"2,1,", b"2,1,7,8,9,"), "no table of comma-separated values"),
+        (lambda b: b"", "no table of comma-separated values"),
+    ],
+)
+def test_a_bad_table_is_refused_with_line_and_value(change, message, table, capsys):
+    table.write_bytes(change(TABLE.encode()))
+    assert main(["replay", str(table), "--cost", "p99", "--agent", "rrl"]) == 3
+    (line,) = lines(capsys)
+    assert re.search(message, line), line
+    assert not (table.parent / "build").exists()
+
+
+def test_a_missed_slo_is_five(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["replay", "cpu2", "--rate", "115", "--slo", "mean<1ms", "--agent", "rrl"]
+    assert main([*arguments, "--episodes", "10", "--rounds", "5", "--quiet"]) == 5
+    out, err = capsys.readouterr()
+    assert "SLO mean<1ms: missed" in out
+    assert "lower the load, add cores" in err
+
+
+def test_a_trace_that_is_too_short_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("".join(f"{i / 10}\n" for i in range(300)))
+    arguments = ["replay", "cpu2", "--trace", "t.csv", "--agent", "rrl", "--quiet"]
+    assert main(arguments) == 2
+    assert "holds 300 requests and the run needs 6100: lower --episodes" in lines(capsys)[0]
+    few = ["--episodes", "9", "--requests", "30", "--rounds", "10"]
+    assert main([*arguments, *few]) == 0
 
 
 def test_a_plan_can_be_looked_at_before_it_runs(capsys):

@@ -217,7 +217,7 @@ class ModelServer:
 
     def start(self) -> ModelServer:
         """Start the process and wait until it reports the model AVAILABLE."""
-        if not _can_bind(self.port):  # else whoever holds it would answer in our name
+        if not can_bind(self.port):  # else whoever holds it would answer in our name
             raise ServerError(f"{self.address}: the port is taken; choose another, or none")
         guarded = [sys.executable, "-SE", str(_TIED), str(os.getpid()), *self.command]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
@@ -290,7 +290,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _can_bind(port: int) -> bool:
+def can_bind(port: int) -> bool:
+    """Whether a loopback port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

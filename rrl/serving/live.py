@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.episode import Episode, check_arrivals
 from rrl.errors import ServerError
 from rrl.serving.launcher import ModelServer
-from rrl.serving.loadgen import Client, Sample, random_inputs
+from rrl.serving.loadgen import Client, Sample
+from rrl.serving.sample import Inputs, payloads
 from rrl.space import ConfigSpace, Configuration
 
 MAX_SLIP_SHARE = 0.10
@@ -25,7 +25,8 @@ class LiveServer:
     """Measure configurations on a server process of our own; a context manager.
 
     A change of configuration restarts the server (TensorFlow fixes its thread pools once a
-    process) and warms it up before the first measured request.
+    process) and warms it up before the first measured request. How long that took is noted in the
+    episode's `info` as `switch_s`.
 
     Parameters
     ----------
@@ -33,8 +34,9 @@ class LiveServer:
         Base path of the SavedModel, with numbered version folders.
     space : ConfigSpace
         The configurations that may be asked for; knob names from `rrl.serving.launcher.KNOBS`.
-    inputs : mapping of str to ndarray, optional
-        One request; random values that fit the model's signature by default.
+    inputs : mapping of str to ndarray, or sequence of these, optional
+        One request, or several that are sent in turn; random values that fit the model's
+        signature by default.
     fixed : mapping of str to int, optional
         Settings that hold for every configuration.
     executable : str, optional
@@ -57,7 +59,7 @@ class LiveServer:
         model_path: str | os.PathLike[str],
         space: ConfigSpace,
         *,
-        inputs: Mapping[str, NDArray[Any]] | None = None,
+        inputs: Inputs | Sequence[Inputs] | None = None,
         fixed: Configuration | None = None,
         executable: str | None = None,
         warmup: int = 32,
@@ -71,7 +73,7 @@ class LiveServer:
         self._timeout_s, self._restarts = timeout_s, restarts
         self._server: ModelServer | None = None
         self._client: Client | None = None
-        self._payload = b""
+        self._payloads: list[bytes] = []
         self.start_s = 0.0  # how long the last start and warm-up took
 
     def __enter__(self) -> LiveServer:
@@ -99,16 +101,26 @@ class LiveServer:
         if self._server and self._server.configuration == wanted:
             return self._server
         self.close()
+        self._server, self._client = self._launch(wanted, rng)
+        return self._server
+
+    def _launch(
+        self, wanted: Configuration, rng: np.random.Generator
+    ) -> tuple[ModelServer, Client]:
+        """Start a server and warm it up; nothing is left of it if that fails."""
         began = time.monotonic()
-        server = ModelServer(self._model_path, wanted, executable=self._executable)
-        self._server = server.start()
-        self._client = Client(server.address, server.name)
-        inputs = self._inputs or random_inputs(self._client.signature_inputs(), rng)
-        self._payload = self._client.payload(inputs)
-        if self._warmup:
-            self._client.fire(self._payload, np.zeros(self._warmup), self._timeout_s)
+        server = ModelServer(self._model_path, wanted, executable=self._executable).start()
+        client = Client(server.address, server.name)
+        try:
+            self._payloads = payloads(client, self._inputs, rng)
+            if self._warmup:
+                client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
+        except BaseException:
+            client.close()
+            server.stop()
+            raise
         self.start_s = time.monotonic() - began
-        return server
+        return server, client
 
     def measure(
         self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
@@ -117,27 +129,41 @@ class LiveServer:
 
         Raises
         ------
-        KeyError, ValueError
+        ValueError
             If the configuration is not in the space.
         ServerError
             If the server keeps dying; episodes that it died in are dropped.
         """
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
+        before, began = self._server, time.monotonic()
         for attempt in range(self._restarts + 1):
             try:
                 server = self.configure(configuration, rng)
-                assert self._client is not None
-                sample = self._client.fire(self._payload, arrivals, self._timeout_s)
-                server.check()
-                if sample.status.any() and not self._client.available(timeout_s=2.0):
-                    raise ServerError(f"{server.address}: no answer after failed requests")
-                return live_episode(configuration, arrivals, sample, server)
+                switch_s = 0.0 if server is before else time.monotonic() - began
+                sample = self._fire(server, arrivals)
+                return live_episode(configuration, arrivals, sample, server, switch_s)
             except ServerError:
-                self.close()
                 if attempt == self._restarts:
                     raise
         raise AssertionError("unreachable")
+
+    def _fire(self, server: ModelServer, arrivals: NDArray[np.float64]) -> Sample:
+        """Send the requests of an episode; ServerError, and no server, if it died meanwhile."""
+        assert self._client is not None
+        try:
+            sample = self._client.fire(self._payloads, arrivals, self._timeout_s)
+            server.check()
+            if sample.status.any() and not self._client.available(timeout_s=2.0):
+                raise ServerError(f"{server.address}: no answer after failed requests")
+        except ServerError:
+            self._drop()
+            raise
+        return sample
+
+    def _drop(self) -> None:
+        """Get rid of a server that failed."""
+        self.close()
 
 
 class RemoteServer:
@@ -151,8 +177,9 @@ class RemoteServer:
         Model name on that server.
     configuration : mapping, optional
         What the server is known to run, for the record.
-    inputs : mapping of str to ndarray, optional
-        One request; random values that fit the model's signature by default.
+    inputs : mapping of str to ndarray, or sequence of these, optional
+        One request, or several that are sent in turn; random values that fit the model's
+        signature by default.
     timeout_s : float
         Deadline of a request.
     """
@@ -163,7 +190,7 @@ class RemoteServer:
         model: str = "default",
         *,
         configuration: Configuration | None = None,
-        inputs: Mapping[str, NDArray[Any]] | None = None,
+        inputs: Inputs | Sequence[Inputs] | None = None,
         timeout_s: float = 60.0,
     ) -> None:
         from rrl.space import Knob
@@ -183,8 +210,9 @@ class RemoteServer:
         """Send the requests that arrive at `arrivals` (s)."""
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
-        inputs = self._inputs or random_inputs(self._client.signature_inputs(), rng)
-        sample = self._client.fire(self._client.payload(inputs), arrivals, self._timeout_s)
+        sample = self._client.fire(
+            payloads(self._client, self._inputs, rng), arrivals, self._timeout_s
+        )
         return live_episode(configuration, arrivals, sample, None)
 
 
@@ -193,6 +221,7 @@ def live_episode(
     arrivals: NDArray[np.float64],
     sample: Sample,
     server: ModelServer | None,
+    switch_s: float = 0.0,
 ) -> Episode:
     """The episode of a sample, valid unless the generator itself was late enough to matter."""
     share = sample.slip_share()
@@ -207,5 +236,6 @@ def live_episode(
             "mean_slip_s": float(sample.slip.mean()),
             "max_slip_s": float(sample.slip.max()),
             "slip_share": share,
+            "switch_s": switch_s,
         },
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,13 +177,15 @@ class Client:
             for name, info in inputs.items()
         }
 
-    def fire(self, payload: bytes, arrivals: ArrayLike, timeout_s: float = 60.0) -> Sample:
-        """Send `payload` at each scheduled arrival and wait for all the answers.
+    def fire(
+        self, payload: bytes | Sequence[bytes], arrivals: ArrayLike, timeout_s: float = 60.0
+    ) -> Sample:
+        """Send a request at each scheduled arrival and wait for all the answers.
 
         Parameters
         ----------
-        payload : bytes
-            From `payload`.
+        payload : bytes or sequence of bytes
+            From `payload`; several are sent in turn.
         arrivals : array_like, shape (n,)
             Seconds from the start of the episode, sorted.
         timeout_s : float
@@ -195,6 +197,7 @@ class Client:
             One entry for every request, failed ones too.
         """
         due = np.asarray(arrivals, dtype=float)
+        turns = [payload] if isinstance(payload, bytes) else payload
         n = len(due)
         left, done = np.zeros(n), np.zeros(n)
         status = np.zeros(n, dtype=np.int64)
@@ -211,7 +214,7 @@ class Client:
             if (wait := at - clock()) > 0:
                 time.sleep(wait)
             left[i] = clock()
-            call = self._predict_bytes.future(payload, timeout=timeout_s)
+            call = self._predict_bytes.future(turns[i % len(turns)], timeout=timeout_s)
             call.add_done_callback(lambda call, i=i: finish(i, call))
         for _ in range(n):
             pending.acquire()

@@ -1,0 +1,171 @@
+"""What a request holds: a sample from a file, checked against the model's own signature."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.errors import DataError, ServerError, UsageError
+from rrl.serving import load_tensorflow
+from rrl.serving.loadgen import Client, random_inputs
+
+Inputs = Mapping[str, Any]
+"""One request: by input name, an array whose first axis is the batch."""
+
+WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
+"""Where a version folder keeps the requests that TensorFlow Serving replays at start-up."""
+
+
+def read_sample(path: str | os.PathLike[str]) -> list[Inputs]:
+    """Read requests from a file; its ending says how.
+
+    Parameters
+    ----------
+    path : path
+        ``.npz``: one request, an array an input. ``.json``: one request, ``{"inputs": {...}}`` as
+        in TensorFlow Serving's REST API, or the mapping alone. Anything else: a TFRecord file of
+        `PredictionLog`, such as a model's own `assets.extra/tf_serving_warmup_requests`; each
+        record is a request.
+
+    Raises
+    ------
+    DataError
+        If the file is not what its name says.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "one.json"
+    ...     _ = path.write_text('{"inputs": {"x": [[1.0, 2.0]]}}')
+    ...     read_sample(path)
+    [{'x': [[1.0, 2.0]]}]
+    """
+    path = Path(path)
+    readers = {".npz": _read_npz, ".json": _read_json}
+    requests = readers.get(path.suffix.lower(), _read_records)(path)
+    if not requests or not all(requests):
+        raise DataError(f"{path}: no request in it; give at least one, with its inputs by name")
+    return requests
+
+
+def _read_npz(path: Path) -> list[Inputs]:
+    from zipfile import BadZipFile
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return [dict(file)]
+    except (ValueError, EOFError, BadZipFile) as error:
+        raise DataError(f"{path}: not an .npz file of plain arrays ({error})") from None
+
+
+def _read_json(path: Path) -> list[Inputs]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not UTF-8 is one as well
+        raise DataError(f"{path}: not a JSON file ({error})") from None
+    inputs = content.get("inputs", content) if isinstance(content, dict) else content
+    if not isinstance(inputs, dict):
+        raise DataError(f'{path}: write {{"inputs": {{"NAME": [[...]]}}}}, the batch first')
+    return [inputs]
+
+
+def _read_records(path: Path) -> list[Inputs]:
+    load_tensorflow()
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    path.stat()  # its own FileNotFoundError is clearer than TensorFlow's
+    try:
+        records = list(tf.compat.v1.io.tf_record_iterator(str(path)))
+        logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
+        requests = [log.predict_log.request.inputs for log in logs]
+        return [{k: tf.make_ndarray(v) for k, v in inputs.items()} for inputs in requests]
+    except (tf.errors.DataLossError, DecodeError, ValueError, TypeError) as error:
+        words = str(error).split("\n")[0]
+        raise DataError(f"{path}: not a TFRecord file of Predict requests ({words})") from None
+
+
+def payloads(
+    client: Client, inputs: Inputs | Sequence[Inputs] | None, rng: np.random.Generator
+) -> list[bytes]:
+    """Serialise requests for a server, checked against its model's signature.
+
+    Parameters
+    ----------
+    client : Client
+    inputs : mapping or sequence of mappings, optional
+        A request or several; random values by default.
+    rng : numpy.random.Generator
+        For those.
+
+    Raises
+    ------
+    ServerError
+        If a request does not fit; the message shows the signature.
+    UsageError
+        If random values cannot be made up for it.
+    """
+    signature = client.signature_inputs()
+    if inputs is None:
+        try:
+            return [client.payload(random_inputs(signature, rng))]
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    requests = [inputs] if isinstance(inputs, Mapping) else inputs
+    return [client.payload(fit(request, signature)) for request in requests]
+
+
+def fit(
+    request: Inputs, signature: Mapping[str, tuple[str, tuple[int, ...]]]
+) -> dict[str, NDArray[Any]]:
+    """Return a request with the types that a signature wants.
+
+    Numbers are converted; a float may be rounded to a shorter one, but not to an integer.
+
+    Raises
+    ------
+    ServerError
+        If names, shapes or types differ; the message shows the signature.
+
+    Examples
+    --------
+    >>> fit({"x": [[1, 2]]}, {"x": ("float32", (-1, 2))})
+    {'x': array([[1., 2.]], dtype=float32)}
+    """
+    wanted = ", ".join(f"{name} {dtype} {shape}" for name, (dtype, shape) in signature.items())
+    if request.keys() != signature.keys():
+        raise ServerError(
+            f"the sample has the inputs {', '.join(sorted(request))}; the model wants: {wanted}"
+        )
+    fitted = {}
+    for name, (dtype, shape) in signature.items():
+        given = np.asarray(request[name])
+        sizes = zip(shape, given.shape, strict=False)
+        fits = len(given.shape) == len(shape) and all(want in (-1, have) for want, have in sizes)
+        if not fits or (array := _convert(given, dtype)) is None:
+            raise ServerError(
+                f"the sample's {name!r} is {given.dtype} {given.shape}; the model wants: {wanted}"
+            )
+        fitted[name] = array
+    return fitted
+
+
+def _convert(given: NDArray[Any], dtype: str) -> NDArray[Any] | None:
+    """An array as another type; None if that is another kind of value, or would change a number."""
+    if dtype in ("string", "object"):
+        return given.astype(object) if given.dtype.kind in "SUO" else None
+    if given.dtype.kind not in "biuf":
+        return None
+    wanted = np.dtype(dtype)
+    with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is found below
+        array = given.astype(wanted)
+    unchanged = np.isfinite(array) if wanted.kind == "f" else array == given
+    return array if np.all(unchanged) else None

@@ -1,0 +1,93 @@
+"""Service-level objectives: what an operator promises, and whether measurements keep it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rrl.episode import Episode
+from rrl.errors import UsageError
+from rrl.experiments import bootstrap_interval
+from rrl.objective import MeanLatency, Percentile, SLOViolations
+
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+
+
+@dataclass(frozen=True)
+class SLO:
+    """A service-level objective: a statistic of the latency, and what it must not exceed.
+
+    Parameters
+    ----------
+    statistic : Percentile or MeanLatency
+    target_s : float
+        In seconds.
+    """
+
+    statistic: Percentile | MeanLatency
+    target_s: float
+
+    def late(self, episode: Episode) -> float:
+        """Share of an episode's requests that took longer than the target, or failed."""
+        return SLOViolations(self.target_s)(episode)
+
+    def __str__(self) -> str:
+        return f"{self.statistic}<{1e3 * self.target_s:.15g}ms"
+
+    def judge(self, episodes: Sequence[Episode], rng: np.random.Generator) -> dict[str, Any]:
+        """Say whether episodes of one configuration keep it.
+
+        Returns
+        -------
+        dict
+            ``value_s`` with its 95 % interval ``low_s`` and ``high_s``, and the ``word``: "met" if
+            all of the interval is within the target, "missed" if none is, else "undecided". The
+            interval is of the percentile over all requests, or of the mean over episodes.
+        """
+        if isinstance(self.statistic, Percentile):
+            joined = join(episodes)
+            value = self.statistic(joined)
+            low, high = self.statistic.interval(joined)
+        else:
+            means = np.array([self.statistic(episode) for episode in episodes])
+            value, low, high = bootstrap_interval(means, rng, statistic=np.mean)
+        word = "met" if high <= self.target_s else "missed" if low > self.target_s else "undecided"
+        bounds = {"low_s": low, "high_s": high if np.isfinite(high) else None}
+        return {"slo": str(self), "word": word, "value_s": value, **bounds}
+
+
+def parse_slo(text: str) -> SLO:
+    """Read a service-level objective.
+
+    Parameters
+    ----------
+    text : str
+        ``p99<50ms``: a percentile or ``mean``, and a time in s, ms or us.
+
+    Raises
+    ------
+    UsageError
+        If it is something else.
+
+    Examples
+    --------
+    >>> parse_slo("p99<50ms").target_s, str(parse_slo("mean < 0.02s"))
+    (0.05, 'mean<20ms')
+    """
+    number = r"\d+\.?\d*|\.\d+"
+    found = re.fullmatch(rf"(mean|p({number}))<=?({number})(s|ms|us)", re.sub(r"\s", "", text))
+    if not found or not float(found[3]) > 0 or (found[2] and not 0 < float(found[2]) < 100):
+        raise UsageError(f"SLO {text!r}: write it as p99<50ms or mean<0.02s")
+    statistic = Percentile(float(found[2])) if found[2] else MeanLatency()
+    return SLO(statistic, float(found[3]) * _SECONDS[found[4]])
+
+
+def join(episodes: Sequence[Episode]) -> Episode:
+    """All requests of some episodes as one."""
+    latency = np.concatenate([episode.latency for episode in episodes])
+    status = np.concatenate([episode.status for episode in episodes])
+    return Episode({}, np.arange(len(latency)), latency, status)

@@ -1,0 +1,457 @@
+"""What can go wrong, and the test that makes it go wrong for real.
+
+A row is a fault, the exit code (2 usage, 3 bad data, 4 the server, 5 measured but not as hoped, 130
+interrupted; or the run goes on) and what is said or done; below it the tests, those of this file
+without its name.
+
+server unreachable: 4; address, deadline
+    test_an_absent_server_is_named
+restart command fails or hangs: 4; its last line
+    test_a_restart_command_that_fails
+server dies in mid-episode: goes on; episode dropped, server restarted
+    test_serving::test_an_episode_that_the_server_died_in_is_measured_again
+    test_handover::test_a_server_that_dies_in_mid_episode_is_started_again_at_the_same_address
+server keeps dying: 4
+    test_serving::test_a_server_that_keeps_dying_is_given_up
+new configuration does not start: 4; the old one serves on
+    test_handover::test_a_configuration_that_cannot_start_never_takes_over
+wrong model name: 4; give the name it was started with
+    test_a_server_restarted_by_a_command_is_tuned
+    test_serving::test_wrong_model_is_not_found
+wrong signature: 4; it has: ...
+    test_serving::test_wrong_signature
+wrong input: 4; the model wants: ...
+    test_a_sample_that_does_not_fit_is_refused
+port taken: 4
+    test_serving::test_taken_port_is_refused
+    test_handover::test_a_front_without_a_server_says_so_and_a_taken_port_is_refused
+queue full, deadline passed: goes on; counted as failures
+    test_serving::test_full_queue_is_unavailable_and_counted
+    test_serving::test_passed_deadline_is_counted
+    test_operate::test_failed_requests_break_the_slo
+large message: goes on; no limit
+    test_handover::test_errors_and_deadlines_pass_through
+unknown flag: 4
+    test_serving::test_unknown_flag_is_refused
+no model version: 3
+    test_serving::test_missing_model_folder
+parent killed: goes on; server dies too
+    test_serving::test_the_server_dies_with_its_parent
+binary absent: 2
+    test_serving::test_unknown_executable
+late load generator: 4; 5 invalid episodes in a row
+    test_operate::test_rounds_that_are_always_invalid_are_given_up
+misspelt option, bad number: 2
+    test_cli::test_mistakes_end_with_one_line
+unknown agent, knob, source: 2; known: ...
+    test_cli::test_mistakes_end_with_one_line
+bad SLO: 2
+    test_operate::test_what_is_no_slo_is_refused
+bad CSV table: 3; line and value
+    test_cli::test_a_bad_table_is_refused_with_line_and_value
+bad sample file: 3
+    test_a_bad_sample_file_is_refused
+bad trace: 3
+    test_workload::test_a_bad_trace_is_refused_with_line_and_value
+trace too short: 2
+    test_cli::test_a_trace_that_is_too_short_says_what_to_do
+damaged profile: 3
+    test_profile::test_damaged_episodes_are_refused_by_name
+    test_profile::test_another_schema_and_a_missing_file
+contradicting batching parameters: 2
+    test_batching::test_bad_files
+SLO missed: 5
+    test_cli::test_a_missed_slo_is_five
+SIGINT, SIGTERM: 130; journal kept, server stopped
+    test_an_interrupted_run_is_kept_and_says_so
+    test_a_killed_live_run_leaves_no_server_and_goes_on
+    test_reproduce::test_an_interrupted_run_stops_its_kernel_and_leaves_nothing_half_written
+SIGKILL: goes on; resumed, same bytes
+    test_a_killed_simulated_run_ends_as_if_never_killed
+    test_a_killed_live_run_leaves_no_server_and_goes_on
+power loss in the last line: goes on
+    test_journal::test_every_cut_of_the_last_line_is_recovered
+damaged journal: 3; line
+    test_journal::test_a_damaged_earlier_line_is_named
+two runs on one journal: 2
+    test_journal::test_a_second_run_says_so_and_stops
+two `make reproduce`: 2
+    test_project::test_a_second_make_says_so_and_stops
+    test_reproduce::test_a_second_run_says_so_and_stops
+file size limit: 3
+    test_a_full_disk_keeps_what_was_there
+full disk: 3
+    test_a_really_full_disk
+read-only folder: 3
+    test_a_read_only_folder
+kernel dies, endless cell: 5
+    test_reproduce::test_a_failure_names_notebook_and_cell_and_keeps_the_last_good_copy
+
+``RRL_KILLS=50 RRL_LIVE_KILLS=10 pytest -k killed``, run in `tests/`, kills as often as that; the
+second kill of a live run is a SIGINT.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from probe import build_probe
+
+from rrl.errors import DataError, ServerError
+from rrl.journal import JOURNAL
+from rrl.serving.launcher import free_port
+from rrl.serving.sample import fit, read_sample
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+KILLS = int(os.environ.get("RRL_KILLS", "5"))
+LIVE_KILLS = int(os.environ.get("RRL_LIVE_KILLS", "1"))
+RRL = [sys.executable, "-m", "rrl.cli"]
+SIMULATED = [
+    *RRL, "replay", "cpu2", "--rate", "115", "--requests", "30", "--rounds", "10",
+    "--slo", "p99<60ms", "--agent", "rrl", "--quiet", "--json",
+]  # fmt: skip
+
+
+def test_every_row_names_tests_that_exist():
+    named = re.findall(r"(?m)^    (?:(test_\w+)::)?(test_\w+)$", __doc__)
+    assert len(named) > 30
+    for file, name in named:
+        source = (HERE / f"{file or 'test_faults'}.py").read_text(encoding="utf-8")
+        assert re.search(rf"^ *def {name}\(", source, flags=re.MULTILINE), f"{file}::{name}"
+
+
+def run(command, **options):
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **options)
+
+
+def one_line(done, code):
+    """The line that a command ended with."""
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("rrl: ")
+    return done.stderr
+
+
+def lines_of(folder):
+    """The whole lines of a journal that may not be there yet."""
+    try:
+        return (folder / JOURNAL).read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+
+
+def kill_when(process, folder, count, wait_s, number=signal.SIGKILL):
+    """Send a signal some time after the journal has reached so many lines."""
+    deadline = time.monotonic() + 120
+    while len(lines_of(folder)) < count:
+        assert process.poll() is None, f"it ended early: {process.communicate()}"
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    time.sleep(wait_s)
+    assert process.poll() is None, "it had finished"
+    process.send_signal(number)
+    return process.communicate()
+
+
+# --- killed ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """A run that nobody stops: its command, journal and result."""
+    command = [*SIMULATED, "--episodes", str(100 + 25 * KILLS)]
+    folder = tmp_path_factory.mktemp("whole")
+    done = run([*command, "--out", str(folder)])
+    assert done.returncode == 0, done.stderr
+    return command, (folder / JOURNAL).read_bytes(), (folder / "result.json").read_bytes()
+
+
+def test_a_killed_simulated_run_ends_as_if_never_killed(simulated, tmp_path):
+    command, journal, result = simulated
+    command = [*command, "--out", str(tmp_path)]
+    rng, seen = np.random.default_rng(KILLS), 0
+    for _ in range(KILLS):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1)
+        kill_when(process, tmp_path, seen + rng.integers(0, 25), rng.uniform(0, 0.02))
+        kept = b"".join(line for line in lines_of(tmp_path) if line.endswith(b"\n"))
+        assert journal.startswith(kept)  # no episode lost, doubled or changed
+        seen = len(lines_of(tmp_path))
+    assert run(command).returncode == 0
+    assert (tmp_path / JOURNAL).read_bytes() == journal
+    produced = json.loads((tmp_path / "result.json").read_bytes())
+    assert produced == json.loads(result) | {"flags": produced["flags"]}
+    assert not list(tmp_path.glob(".*"))  # no temporary file either
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_is_kept_and_says_so(number, simulated, tmp_path):
+    command, journal, _ = simulated
+    command = [*command, "--out", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True)
+    out, err = kill_when(process, tmp_path, 20, 0.0, number)
+    assert process.returncode == 130
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"all finished episodes are in {tmp_path}: the same command goes on" in err
+    assert run(command).returncode == 0
+    assert (tmp_path / JOURNAL).read_bytes() == journal
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return build_probe(tmp_path_factory.mktemp("models") / "probe")
+
+
+def servers_of(model):
+    """Process ids of the servers of a model."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:  # it ended meanwhile
+            continue
+        if f"--model_base_path={model}".encode() in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_a_killed_live_run_leaves_no_server_and_goes_on(model, tmp_path):
+    episodes = 2 + 2 * LIVE_KILLS
+    command = [
+        *RRL, "tune", str(model), "--executable", "local", "--rate", "50", "--requests", "20",
+        "--knob", "batch_threads=0,2", "--episodes", str(episodes), "--rounds", "2",
+        "--agent", "rrl", "--out", str(tmp_path),
+    ]  # fmt: skip
+    rng, seen, before = np.random.default_rng(0), 0, []
+    for kill in range(LIVE_KILLS):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True)
+        number = signal.SIGINT if kill == 1 else signal.SIGKILL
+        kill_when(process, tmp_path, seen + 1 + rng.integers(0, 2), rng.uniform(0, 0.4), number)
+        assert process.returncode == (130 if number == signal.SIGINT else -number)
+        deadline = time.monotonic() + 10
+        while servers_of(model) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert servers_of(model) == []
+        kept = [line for line in lines_of(tmp_path) if line.endswith(b"\n")]
+        assert kept[: len(before)] == before
+        before, seen = kept, len(kept)
+    done = run(command)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in lines_of(tmp_path)]
+    assert lines_of(tmp_path)[: len(before)] == before
+    assert [r["episode"] for r in records if "episode" in r] == [*range(episodes)]
+    assert [r["round"] for r in records if "round" in r] == [0, 1]
+    assert servers_of(model) == []
+
+
+# --- no room --------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_keeps_what_was_there(simulated, tmp_path):
+    """The kernel refuses to let a file grow beyond a limit, in the middle of a line."""
+    command, journal, _ = simulated
+    command = [*command, "--out", str(tmp_path)]
+    limit = len(journal) // 2
+
+    def no_more() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    message = one_line(run(command, preexec_fn=no_more), 3)
+    assert f"{tmp_path / JOURNAL}: File too large; make room and run it again" in message
+    kept = (tmp_path / JOURNAL).read_bytes()
+    assert len(kept) > limit // 2
+    assert kept.endswith(b"\n")
+    assert journal.startswith(kept)
+    assert run(command).returncode == 0
+    assert (tmp_path / JOURNAL).read_bytes() == journal
+
+
+def on_a_file_system_of_its_own(options, script, folder):
+    """Run a shell script with `folder` on a small tmpfs that only it can see."""
+    if not shutil.which("unshare"):
+        pytest.skip("no unshare here, so no file system can be mounted")
+    mount = f'mount -t tmpfs -o {options} none "$0"'
+    inside = ["unshare", "-Urm", "sh", "-c"]
+    if run([*inside, mount, str(folder)]).returncode:
+        pytest.skip("mounting a file system of one's own is not permitted here")
+    return run([*inside, f"{mount} && {script}", str(folder)])
+
+
+def test_a_really_full_disk(simulated, tmp_path):
+    command, journal, _ = simulated
+    small, kept = tmp_path / "small", tmp_path / "kept"
+    small.mkdir()
+    words = " ".join(f"'{word}'" for word in command)
+    script = f'{words} --out "$0"; code=$?; cp "$0"/{JOURNAL} {kept}; exit $code'
+    size_kib = len(journal) // 1024 // 2
+    message = one_line(on_a_file_system_of_its_own(f"size={size_kib}k", script, small), 3)
+    assert "No space left on device; make room and run it again" in message
+    whole = kept.read_bytes()
+    assert whole.endswith(b"\n")
+    assert journal.startswith(whole)
+
+
+def test_a_read_only_folder(tmp_path):
+    words = " ".join(f"'{word}'" for word in [*SIMULATED, "--episodes", "2"])
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    message = one_line(on_a_file_system_of_its_own("ro", f'{words} --out "$0"/x', folder), 3)
+    assert "Read-only file system; choose another folder" in message
+
+
+# --- the operator's own server --------------------------------------------------------------------
+
+
+def tune_at(address, restart, tmp_path):
+    return [
+        *RRL, "tune", "--address", address, "--model-name", "probe", "--restart", restart,
+        "--restart-timeout", "2", "--knob", "inter_op=1,2", "--rate", "50", "--episodes", "2",
+        "--rounds", "2", "--requests", "10", "--agent", "rrl", "--quiet", "--out", str(tmp_path),
+    ]  # fmt: skip
+
+
+def test_an_absent_server_is_named(tmp_path):
+    address = f"127.0.0.1:{free_port()}"
+    message = one_line(run(tune_at(address, "true {inter_op}", tmp_path)), 4)
+    assert f"{address}: no model available 2 s after 'true " in message
+
+
+@pytest.mark.parametrize(
+    ("restart", "words"),
+    [
+        ("sh -c 'echo no such unit >&2; exit 7' {inter_op}", "status 7: no such unit"),
+        ("sleep 60 {inter_op}", "still running after 1 s; let it start the server in the"),
+        ("/nosuch/restart {inter_op}", "No such file or directory"),
+    ],
+)
+def test_a_restart_command_that_fails(restart, words):
+    from rrl.serving.restarted import RestartedServer
+    from rrl.space import ConfigSpace, Knob
+
+    space, rng = ConfigSpace([Knob("inter_op", (1, 2))]), np.random.default_rng(0)
+    with (
+        RestartedServer("127.0.0.1:1", "probe", restart, space, start_timeout_s=1.0) as server,
+        pytest.raises(ServerError, match=words),
+    ):
+        server.measure({"inter_op": 1}, [0.0], rng)
+
+
+def test_a_restart_command_gets_flags_and_batching_file(tmp_path):
+    from rrl.serving.restarted import RestartedServer
+    from rrl.space import ConfigSpace, Knob
+
+    space = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
+    command = "serve 'a b' {flags} --threads={inter_op} --file={batching_file}"
+    with RestartedServer("127.0.0.1:1", "probe", command, space) as server:
+        file = tmp_path / "b.txt"
+        assert server.words({"inter_op": 2, "batch_threads": 2}, file) == [
+            "serve", "a b", "--tensorflow_inter_op_parallelism=2", "--enable_batching",
+            f"--batching_parameters_file={file}", "--threads=2", f"--file={file}",
+        ]  # fmt: skip
+        assert "num_batch_threads { value: 2 }" in file.read_text()
+
+
+def test_a_server_restarted_by_a_command_is_tuned(model, tmp_path):
+    """The command kills the old server and starts the next in the background, as systemd would."""
+    port = free_port()
+    script = tmp_path / "restart.sh"
+    script.write_text(
+        f'[ -f "{tmp_path}/pid" ] && kill "$(cat "{tmp_path}/pid")" && sleep 0.5\n'
+        f'"{sys.executable}" -m rrl.serving.local_server --port={port} --model_name=probe '
+        f'--model_base_path="{model}" --tensorflow_inter_op_parallelism="$1" '
+        f'--grpc_channel_arguments=grpc.so_reuseport=0 > "{tmp_path}/log" 2>&1 &\n'
+        f'echo $! > "{tmp_path}/pid"\n'
+    )
+    command = tune_at(f"127.0.0.1:{port}", f"sh {script} {{inter_op}}", tmp_path / "out")
+    command[command.index("--restart-timeout") + 1] = "60"
+    try:
+        done = run(command)
+        assert done.returncode in (0, 5), done.stderr  # 5: two rounds may show anything
+        assert done.stdout.startswith("recommended: inter_op ")
+        wrong = [word if word != "probe" else "nosuch" for word in command]
+        wrong[-1] = str(tmp_path / "other")
+        assert "model 'nosuch'" in one_line(run(wrong), 4)
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+# --- samples --------------------------------------------------------------------------------------
+
+SIGNATURE = {"x": ("float32", (-1, 2)), "n": ("int32", (-1,))}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"x": [[1, 2]]},
+        {"x": [[1, 2]], "n": [1], "z": [1]},
+        {"x": [[1, 2, 3]], "n": [1]},
+        {"x": [1, 2], "n": [1]},
+        {"x": [["a", "b"]], "n": [1]},
+        {"x": [[1, 2]], "n": [1.5]},
+        {"x": [[1, 1e99]], "n": [1]},
+    ],
+)
+def test_a_sample_that_does_not_fit_is_refused(request_):
+    with pytest.raises(ServerError, match=r"the model wants: x float32 \(-1, 2\), n int32"):
+        fit(request_, SIGNATURE)
+
+
+def test_a_sample_that_fits_gets_the_models_types():
+    fitted = fit({"x": [[0.1, 2]], "n": [3.0]}, SIGNATURE)
+    assert {name: array.dtype.name for name, array in fitted.items()} == {
+        "x": "float32",
+        "n": "int32",
+    }
+
+
+def test_samples_are_read_in_all_three_forms(tmp_path, model):
+    from rrl.serving.models import write_warmup
+
+    x = np.array([[1.0, 2.0]], np.float32)
+    np.savez(tmp_path / "one.npz", x=x)
+    (tmp_path / "one.json").write_text('{"x": [[1.0, 2.0]]}')
+    shutil.copytree(model / "1", tmp_path / "1")
+    (tmp_path / "1" / "assets.extra").mkdir(exist_ok=True)
+    records = write_warmup(tmp_path / "1", "probe", {"x": x}, n=2)
+    for path, count in ((tmp_path / "one.npz", 1), (tmp_path / "one.json", 1), (records, 2)):
+        requests = read_sample(path)
+        assert len(requests) == count
+        assert all(np.array_equal(request["x"], x) for request in requests)
+    records.write_bytes(records.read_bytes()[:-5])
+    with pytest.raises(DataError, match="not a TFRecord file"):
+        read_sample(records)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.npz", b"PK", "not an .npz file"),
+        ("a.npz", b"", "not an .npz file"),
+        ("a.json", b"{", "not a JSON file"),
+        ("a.json", b"\xff", "not a JSON file"),
+        ("a.json", b"[1]", "write"),
+        ("a.json", b"{}", "no request in it"),
+    ],
+)
+def test_a_bad_sample_file_is_refused(name, content, words, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        read_sample(tmp_path / name)
+
+
+def test_a_pickle_is_not_opened(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(DataError, match="npz file of plain arrays"):
+        read_sample(tmp_path / "a.npz")

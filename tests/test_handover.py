@@ -1,0 +1,142 @@
+"""A configuration takes over from another one while requests keep coming."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+from probe import build_probe
+
+from rrl.errors import ServerError
+from rrl.serving.handover import Front, HandoverServer
+from rrl.serving.launcher import LOCAL
+from rrl.serving.loadgen import Client, predict_request
+from rrl.space import ConfigSpace, Knob
+
+SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
+X = {"x": np.array([[1.0, 2.0]], dtype=np.float32)}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return build_probe(tmp_path_factory.mktemp("models") / "probe")
+
+
+@pytest.fixture(scope="module")
+def service(model):
+    with HandoverServer(model, SPACE, executable=LOCAL, warmup=4, timeout_s=30.0) as server:
+        server.configure(SPACE[0], np.random.default_rng(0))
+        yield server
+
+
+def under_load(address, action, rate=20.0):
+    """Do something while requests come at a rate (per second); returns their outcomes."""
+    stop, samples = threading.Event(), []
+
+    def load():
+        with Client(address, "probe") as client:
+            payload = client.payload(X)
+            while not stop.is_set():
+                samples.append(client.fire(payload, np.arange(10) / rate, 30.0))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        action()
+    finally:
+        stop.set()
+        thread.join()
+    return np.concatenate([sample.status for sample in samples])
+
+
+def test_three_hand_overs_lose_no_request(service):
+    """The last one is an episode's, and comes while large requests are still being answered."""
+    rng = np.random.default_rng(0)
+    pids = {service.configure(SPACE[0], rng).process.pid}
+    many = {"x": np.ones((4000, 2), np.float32)}
+    seen = {}
+
+    def switch():
+        for index in (1, 2):
+            pids.add(service.configure(SPACE[index], rng).process.pid)
+        with Client(service.address, "probe") as client, ThreadPoolExecutor(16) as pool:
+            answers = [pool.submit(client.predict, many) for _ in range(16)]
+            seen["first"] = service.measure(SPACE[3], np.linspace(0, 0.2, 10), rng)
+            seen["answers"] = [len(answer.result()["y"]) for answer in answers]
+        seen["again"] = service.measure(SPACE[3], np.linspace(0, 0.2, 10), rng)
+
+    status = under_load(service.address, switch)
+    assert len(status) >= 50  # they did come meanwhile
+    assert not status.any()
+    assert seen["answers"] == [4000] * 16
+    assert len(pids) == 3
+    assert [dict(switch.configuration) for switch in service.switches] == [*SPACE][1:]
+    assert all(
+        switch.drained and switch.seconds > switch.start_s > 0 for switch in service.switches
+    )
+    assert seen["first"].ok.all()
+    assert seen["first"].info["switch_s"] == pytest.approx(service.switches[-1].seconds, rel=0.2)
+    assert seen["again"].info["switch_s"] == 0
+
+
+def test_a_configuration_that_cannot_start_never_takes_over(service, monkeypatch):
+    rng = np.random.default_rng(0)
+    running = service._server
+    other = next(c for c in SPACE if c != running.configuration)
+    monkeypatch.setattr(
+        "rrl.serving.live.ModelServer.start",
+        lambda self: (_ for _ in ()).throw(ServerError("it died")),
+    )
+
+    def fail():
+        with pytest.raises(ServerError, match="it died"):
+            service.measure(other, [0.0], rng)
+
+    assert not under_load(service.address, fail).any()
+    assert service.configure(running.configuration, rng) is running
+
+
+def test_a_server_that_dies_in_mid_episode_is_started_again_at_the_same_address(service):
+    rng = np.random.default_rng(0)
+    victim = service._server
+    killer = threading.Timer(0.3, os.killpg, (victim.process.pid, signal.SIGKILL))
+    killer.start()
+    episode = service.measure(victim.configuration, np.linspace(0, 1, 20), rng)
+    killer.join()
+    assert episode.ok.all()  # measured anew, as a whole
+    assert service._server is not victim
+    with Client(service.address, "probe") as client:
+        assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+
+
+def test_errors_and_deadlines_pass_through(service):
+    with Client(service.address, "nosuch") as client:
+        with pytest.raises(grpc.RpcError) as error:
+            client.predict(X)
+        assert error.value.code() == grpc.StatusCode.NOT_FOUND
+        assert "Servable not found" in error.value.details()
+    with Client(service.address, "probe") as client:
+        sample = client.fire(client.payload(X), np.zeros(3), timeout_s=1e-4)
+        assert sample.status.all()
+        large = np.ones((600_000, 2), np.float32)  # 4.8 MB; gRPC's own limit is 4
+        request = predict_request({"x": large}, "probe")
+        reply = client._stub.Predict(request)  # nor does a call need a deadline
+        assert reply.outputs["y"].tensor_shape.dim[0].size == 600_000
+
+
+def test_a_front_without_a_server_says_so_and_a_taken_port_is_refused():
+    front = Front()
+    try:
+        with pytest.raises(ServerError, match="the port is taken"):
+            Front(int(front.address.rsplit(":")[-1]))
+        with Client(front.address, "probe") as client, pytest.raises(grpc.RpcError) as error:
+            client.predict(X)
+        assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert error.value.details() == "no server is running"
+    finally:
+        front.close()

@@ -1,0 +1,191 @@
+"""The journal keeps every episode, once, whatever stops the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl import RRL, paper_cpu
+from rrl.errors import DataError, UsageError
+from rrl.journal import JOURNAL, SNAPSHOT, Journal, decode, encode
+
+SETTINGS = {"seed": 1, "rate": 14.0}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+def fill(folder, costs=(0.1, 0.2, 0.3)):
+    with Journal(folder, SETTINGS) as journal:
+        for episode, cost in enumerate(costs):
+            journal.append({"episode": episode, "cost": cost})
+    return folder / JOURNAL
+
+
+@given(st.dictionaries(st.text(), JSON, min_size=1))
+def test_a_line_is_json_and_reads_back(record):
+    line = encode(record)
+    assert line.count("\n") == 1
+    assert decode(line.encode()) == record
+    assert list(json.loads(line))[-1] == "crc32"
+
+
+@given(st.dictionaries(st.text(), JSON, min_size=1), st.data())
+def test_a_changed_byte_is_noticed(record, data):
+    line = bytearray(encode(record).encode())
+    place = data.draw(st.integers(0, len(line) - 2))  # all but the line's end
+    line[place] ^= data.draw(st.integers(1, 255))
+    assert decode(bytes(line)) is None
+
+
+def test_records_are_kept_in_order(tmp_path):
+    fill(tmp_path)
+    with Journal(tmp_path, SETTINGS) as journal:
+        assert [record["cost"] for record in journal.records] == [0.1, 0.2, 0.3]
+        assert not journal.recovered
+
+
+def test_every_cut_of_the_last_line_is_recovered(tmp_path):
+    """A power loss keeps any part of what was written last; the run measures it again."""
+    path = fill(tmp_path)
+    whole = path.read_bytes()
+    start = whole.rindex(b"\n", 0, -1) + 1
+    for end in range(start, len(whole)):
+        path.write_bytes(whole[:end])
+        with Journal(tmp_path, SETTINGS) as journal:
+            assert len(journal.records) == 2
+            assert journal.recovered == (end > start)
+            journal.append({"episode": 2, "cost": 0.3})
+        assert path.read_bytes() == whole
+
+
+def test_a_cut_first_line_is_an_empty_journal(tmp_path):
+    path = fill(tmp_path, costs=())
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20])
+    with Journal(tmp_path, SETTINGS) as journal:
+        assert journal.records == []
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("line", [0, 1, 2])
+def test_a_damaged_earlier_line_is_named(tmp_path, line):
+    path = fill(tmp_path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[line] = lines[line].replace(b":0", b":7").replace(b"seed", b"sead")
+    if line == 2:
+        lines[line] = lines[line].replace(b"episode", b"epizode")
+    path.write_bytes(b"".join(lines))
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=rf"{JOURNAL}, line {line + 1}: damaged"):
+        Journal(tmp_path, SETTINGS)
+    assert path.read_bytes() == before
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    fill(tmp_path)
+    with pytest.raises(UsageError, match="seed 1, not 2"):
+        Journal(tmp_path, {**SETTINGS, "seed": 2})
+
+
+def test_a_second_run_says_so_and_stops(tmp_path):
+    """Another process, as it would be; the first goes on undisturbed."""
+    script = (
+        "import sys; from rrl.errors import command; from rrl.journal import Journal\n"
+        f"sys.exit(command(lambda argv: Journal({str(tmp_path)!r}, {SETTINGS!r}) and 0)())"
+    )
+    with Journal(tmp_path, SETTINGS) as journal:
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        journal.append({"episode": 0})
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "another run writes it" in done.stderr
+    with Journal(tmp_path, SETTINGS) as journal:  # and it lets go
+        assert journal.records == [{"episode": 0}]
+
+
+def test_what_a_kill_left_of_an_atomic_write_is_removed(tmp_path):
+    fill(tmp_path)
+    (tmp_path / f".{SNAPSHOT}.4242").write_text("half")
+    Journal(tmp_path, SETTINGS).close()
+    assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]
+
+
+def test_a_failed_write_leaves_the_journal_as_it_was(tmp_path, monkeypatch):
+    path = fill(tmp_path)
+    before = path.read_bytes()
+    write = os.write
+
+    def half(file, data):
+        write(file, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    with Journal(tmp_path, SETTINGS) as journal:
+        monkeypatch.setattr("os.write", half)
+        with pytest.raises(OSError, match="No space left") as error:
+            journal.append({"episode": 3})
+        assert error.value.filename == str(path)
+        monkeypatch.undo()
+        assert path.read_bytes() == before
+        journal.append({"episode": 3})
+        assert len(journal.records) == 4
+
+
+# --- the agent ------------------------------------------------------------------------------------
+
+
+def make():
+    return RRL(paper_cpu(3), np.random.default_rng(5))
+
+
+def tell(journal, agent, episodes):
+    for _ in range(episodes):
+        configuration = agent.ask(14.0)
+        cost = 1.0 + sum(configuration.values())
+        agent.tell(configuration, cost)
+        journal.append({"load_per_s": 14.0, "configuration": configuration, "cost": cost})
+
+
+@pytest.mark.parametrize("saved_after", [None, 0, 4, 9])
+@pytest.mark.parametrize("damage", [None, b"", b"{", b'{"records": 1}'])
+def test_the_agent_comes_back_with_or_without_a_snapshot(tmp_path, saved_after, damage):
+    with Journal(tmp_path, SETTINGS) as journal:
+        agent = make()
+        for episode in range(10):
+            tell(journal, agent, 1)
+            if episode == saved_after:
+                journal.save(agent)
+    if damage is not None:
+        (tmp_path / SNAPSHOT).write_bytes(damage)
+    with Journal(tmp_path, SETTINGS) as journal:
+        assert journal.agent(make).state() == agent.state()
+
+
+def test_a_snapshot_of_another_journal_is_not_used(tmp_path):
+    with Journal(tmp_path, SETTINGS) as journal:
+        agent = make()
+        tell(journal, agent, 4)
+        journal.save(agent)
+    (tmp_path / JOURNAL).unlink()
+    with Journal(tmp_path, SETTINGS) as journal:
+        other = RRL(paper_cpu(3), np.random.default_rng(6))
+        tell(journal, other, 4)
+        again = journal.agent(lambda: RRL(paper_cpu(3), np.random.default_rng(6)))
+        assert again.state() == other.state() != agent.state()
+
+
+def test_an_agent_that_chooses_otherwise_is_refused(tmp_path):
+    with Journal(tmp_path, SETTINGS) as journal:
+        tell(journal, make(), 4)
+        with pytest.raises(DataError, match=r"line \d: the agent chooses .* where the journal has"):
+            journal.agent(lambda: RRL(paper_cpu(3), np.random.default_rng(6)))

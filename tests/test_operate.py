@@ -1,0 +1,334 @@
+"""A tuning run from its operator's side: resumed anywhere, it is the run never stopped."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from rrl import (
+    RRL,
+    ConfigSpace,
+    Knob,
+    MeanLatency,
+    Percentile,
+    Poisson,
+    TableServer,
+    Trace,
+    testbed,
+    tune,
+)
+from rrl.episode import Episode
+from rrl.errors import DataError, ServerError, UsageError
+from rrl.journal import JOURNAL
+from rrl.loop import rounds, steps
+from rrl.objective import SLOViolations
+from rrl.operate import Job, operate
+from rrl.plot_journal import plot_journal
+from rrl.slo import SLO, join, parse_slo
+from rrl.verdict import best_so_far, kept_episode, serving_flags, summarise
+
+SERVER = testbed("cpu2")
+DEFAULT = {"inter_op": 2, "intra_op": 2, "batch_threads": 0}
+
+
+def job(**changes):
+    settings = {
+        "what": "cpu2",
+        "space": SERVER.space,
+        "default": DEFAULT,
+        "workload": Poisson(115.0),
+        "objective": Percentile(99),
+        "slo": parse_slo("p99<60ms"),
+        "agent": "rrl",
+        "episodes": 25,
+        "requests": 50,
+        "rounds": 6,
+    }
+    return Job(**(settings | changes))
+
+
+@contextmanager
+def contestants(recommended):
+    yield {"default": SERVER, "recommended": SERVER}
+
+
+class Killed(BaseException):
+    """Stands for a kill: nobody may catch it."""
+
+
+class Mortal:
+    """A server during whose n-th measurement the tuner is killed."""
+
+    def __init__(self, calls):
+        self.space, self.calls = SERVER.space, calls
+
+    def measure(self, configuration, arrivals, rng):
+        self.calls -= 1
+        if self.calls < 0:
+            rng.random(7)  # it was in the middle of it
+            raise Killed
+        return SERVER.measure(configuration, arrivals, rng)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    operate(job(), SERVER, contestants, folder)
+    return (folder / JOURNAL).read_bytes()
+
+
+@pytest.mark.parametrize("lives", [(0, 3), (1, 9, 10), (24,), (25, 1), (30,)])
+def test_a_run_that_was_killed_ends_as_the_one_that_was_not(lives, whole, tmp_path):
+    @contextmanager
+    def mortal(recommended):
+        yield {"default": server, "recommended": server}
+
+    for calls in lives:
+        server = Mortal(calls)
+        with pytest.raises(Killed):
+            operate(job(), server, mortal, tmp_path)
+    records = operate(job(), SERVER, contestants, tmp_path)
+    assert (tmp_path / JOURNAL).read_bytes() == whole
+    assert [record["episode"] for record in records[:25]] == [*range(25)]
+    assert [record["round"] for record in records[25:]] == [*range(6)]
+
+
+def test_the_same_records_give_the_same_result_and_a_finished_run_measures_nothing(tmp_path, whole):
+    (tmp_path / JOURNAL).write_bytes(whole)
+    records = operate(job(), Mortal(0), contestants, tmp_path)
+    assert summarise(job(), records) == summarise(job(), records)
+
+
+def test_the_tuning_is_that_of_tune(tmp_path):
+    records = operate(job(), SERVER, contestants, tmp_path)
+    agent = RRL(SERVER.space, np.random.default_rng([0, 0]))
+    run = tune(
+        SERVER, agent, Poisson(115.0), 25, np.random.default_rng([0, 1]), requests=50,
+        objective=Percentile(99),
+    )  # fmt: skip
+    assert run.costs == [record["cost"] for record in records[:25]]
+    assert run.recommended == [record["recommended"] for record in records[:25]]
+
+
+def test_another_job_is_refused(tmp_path, whole):
+    (tmp_path / JOURNAL).write_bytes(whole)
+    with pytest.raises(UsageError, match=r"arrivals 'Poisson\(rate=115.0\)', not"):
+        operate(job(workload=Poisson(60.0)), SERVER, contestants, tmp_path)
+
+
+def test_the_result_says_what_the_records_say(tmp_path, whole):
+    (tmp_path / JOURNAL).write_bytes(whole)
+    records = operate(job(), SERVER, contestants, tmp_path)
+    result = summarise(job(), records)
+    ours, theirs = (
+        np.array([record["cost"][name] for record in records[25:]])
+        for name in ("recommended", "default")
+    )
+    assert result["ratio"]["median"] == np.median(ours / theirs)
+    assert result["ratio"]["low"] <= result["ratio"]["median"] <= result["ratio"]["high"]
+    final = join([kept_episode(record["recommended"]) for record in records[25:]])
+    assert result["slo"]["value_s"] == Percentile(99)(final)
+    assert result["slo"]["late_while_tuning"] == np.mean([r["late"] for r in records[:25]])
+    late = SLOViolations(0.06)(kept_episode(records[3]))
+    assert records[3]["late"] == pytest.approx(late)
+
+
+def table_job(cost, recommended_cost, **changes):
+    table = {"threads": [1, 2], "cost": [cost, recommended_cost]}
+    server = TableServer(table, ["threads"])
+    changes = {"objective": MeanLatency(), "slo": parse_slo("mean<0.2s")} | changes
+    mine = job(space=server.space, default={"threads": 1}, workload=Poisson(9.0), **changes)
+
+    @contextmanager
+    def both(recommended):
+        yield {"default": server, "recommended": server}
+
+    return mine, server, both
+
+
+@pytest.mark.parametrize(
+    ("costs", "verdict", "slo"),
+    [((0.4, 0.1), "better", "met"), ((0.1, 0.4), "the default", "met"),
+     ((0.5, 0.3), "better", "missed")],
+)  # fmt: skip
+def test_verdicts(costs, verdict, slo, tmp_path):
+    mine, server, both = table_job(*costs)
+    result = summarise(mine, operate(mine, server, both, tmp_path))
+    assert (result["verdict"], result["slo"]["word"]) == (verdict, slo)
+
+
+def test_a_recommendation_that_is_worse_is_called_so(tmp_path):
+    """The load of the comparison differs from that of the tuning, which nobody foresaw."""
+    mine, server, _ = table_job(0.4, 0.1)
+    turned = TableServer({"threads": [1, 2], "cost": [0.1, 0.4]}, ["threads"])
+
+    @contextmanager
+    def both(recommended):
+        yield {"default": turned, "recommended": turned}
+
+    assert summarise(mine, operate(mine, server, both, tmp_path))["verdict"] == "worse"
+
+
+def test_costs_of_zero_have_a_difference_but_no_ratio(tmp_path):
+    mine, server, both = table_job(0.1, 0.05, objective=SLOViolations(0.2))
+    result = summarise(mine, operate(mine, server, both, tmp_path))
+    assert result["ratio"] is None or result["verdict"] == "the default"
+    assert result["difference"]["median"] == 0
+    assert result["verdict"] in ("no difference shown", "the default")
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+class Switching:
+    """Each change of configuration takes two seconds."""
+
+    def __init__(self, space=SERVER.space):
+        self.space, self.last = space, None
+
+    def measure(self, configuration, arrivals, rng):
+        switch_s = 0.0 if configuration == self.last else 2.0
+        self.last = dict(configuration)
+        n = len(arrivals)
+        return Episode(
+            configuration, arrivals, np.ones(n), np.zeros(n), info={"switch_s": switch_s}
+        )
+
+
+@pytest.mark.parametrize("switch_cost", [0.0, 0.25])
+def test_a_switch_is_part_of_the_cost_when_asked(switch_cost):
+    agent = RRL(SERVER.space, np.random.default_rng(1))
+    run = [
+        *steps(
+            Switching(), agent, Poisson(20.0), 30, np.random.default_rng(0), switch_cost=switch_cost
+        )
+    ]
+    moved = [a.configuration != b.configuration for a, b in pairwise(run)]
+    assert any(moved)
+    assert [step.cost for step in run[1:]] == [1 + switch_cost * 2 * m for m in moved]
+
+
+def test_among_equals_the_charge_makes_an_agent_stay_more():
+    """Where configurations differ by more than the noise it hardly does: see `steps`."""
+    space = ConfigSpace([Knob("threads", (1, 2, 3, 4, 5, 6))])
+
+    def moves(seed, switch_cost):
+        server, agent = Switching(space), RRL(space, np.random.default_rng(seed))
+        args = (server, agent, Poisson(20.0), 60, np.random.default_rng([seed, 1]))
+        return sum(step.switch_s > 0 for step in steps(*args, switch_cost=switch_cost))
+
+    free, dear = (np.array([moves(seed, cost) for seed in range(30)]) for cost in (0.0, 0.5))
+    assert np.median(dear) < 0.8 * np.median(free)
+
+
+@pytest.mark.parametrize("switch_cost", [-1.0, np.nan, np.inf])
+def test_a_switch_cost_must_be_a_number(switch_cost):
+    agent = RRL(SERVER.space, np.random.default_rng(1))
+    with pytest.raises(ValueError, match="switch_cost"):
+        next(
+            steps(SERVER, agent, Poisson(9.0), 1, np.random.default_rng(0), switch_cost=switch_cost)
+        )
+
+
+def test_rounds_that_are_always_invalid_are_given_up():
+    class Late:
+        space = SERVER.space
+
+        def measure(self, configuration, arrivals, rng):
+            n = len(arrivals)
+            return Episode(configuration, arrivals, np.ones(n), np.zeros(n), valid=False)
+
+    with pytest.raises(ServerError, match="5 invalid episodes in a row"):
+        next(rounds({"one": (Late(), DEFAULT)}, Poisson(9.0), 2, np.random.default_rng(0)))
+
+
+# --- words and numbers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "statistic", "target_s"),
+    [
+        ("p99<50ms", Percentile(99), 0.05),
+        ("p99.9 <= 1s", Percentile(99.9), 1.0),
+        ("mean<800us", MeanLatency(), 0.0008),
+        ("p50<.5s", Percentile(50), 0.5),
+    ],
+)
+def test_slos_are_read(text, statistic, target_s):
+    slo = parse_slo(text)
+    assert (slo.statistic, slo.target_s) == (statistic, pytest.approx(target_s))
+    assert parse_slo(str(slo)) == SLO(statistic, pytest.approx(target_s))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "p99", "p99<50", "p99>50ms", "p0<1s", "p100<1s", "p99<0ms", "p99<-1ms", "q9<1s"]
+)
+def test_what_is_no_slo_is_refused(text):
+    with pytest.raises(UsageError, match="write it as p99<50ms"):
+        parse_slo(text)
+
+
+def test_failed_requests_break_the_slo():
+    episodes = [Episode({}, range(100), np.full(100, 0.01), [14] * 5 + [0] * 95)] * 4
+    verdict = parse_slo("p99<50ms").judge(episodes, np.random.default_rng(0))
+    assert (verdict["word"], verdict["value_s"]) == ("missed", 10.0)
+    assert parse_slo("p99<50ms").late(episodes[0]) == 0.05
+
+
+def test_too_few_requests_decide_nothing_about_a_tail():
+    episodes = [Episode({}, range(50), np.full(50, 0.01), np.zeros(50))]
+    verdict = parse_slo("p99<50ms").judge(episodes, np.random.default_rng(0))
+    assert (verdict["word"], verdict["high_s"]) == ("undecided", None)
+
+
+@pytest.mark.parametrize("name", ["episodes", "requests", "rounds", "seed"])
+def test_numbers_out_of_range_are_named(name):
+    with pytest.raises(UsageError, match=name):
+        job(**{name: -1})
+    with pytest.raises(UsageError, match="too large"):
+        job(seed=2**64)
+
+
+def test_unknown_agents_are_refused_with_the_known_ones():
+    with pytest.raises(UsageError, match=r"unknown agent 'nosuch'; known: .*rrl"):
+        job(agent="nosuch")
+
+
+def test_a_trace_is_known_by_its_times():
+    one, two = (job(workload=Trace(times)).settings() for times in ([0, 1, 2], [0, 1, 3]))
+    assert one["arrivals"] != two["arrivals"]
+
+
+def test_best_so_far_is_nan_before_it_has_served():
+    record = {"configuration": {"a": 1}, "cost": 1.0, "recommended": {"a": 2}}
+    assert np.isnan(best_so_far([record])).all()
+
+
+def test_flags_are_those_of_the_launcher_or_none(tmp_path):
+    flags, batching = serving_flags({"inter_op": 2, "batch_threads": 3}, tmp_path)
+    assert flags[0] == "--tensorflow_inter_op_parallelism=2"
+    assert "num_batch_threads { value: 3 }" in batching
+    assert serving_flags({"threads": 2}, tmp_path) is None
+
+
+def test_the_figure_shows_what_the_journal_holds(tmp_path, whole):
+    (tmp_path / JOURNAL).write_bytes(whole)
+    records = operate(job(), SERVER, contestants, tmp_path)
+    top, bottom = plot_journal(job(), records).axes
+    episodes, best, target = top.lines
+    assert episodes.get_ydata() == pytest.approx([1e3 * r["cost"] for r in records[:25]])
+    assert best.get_ydata() == pytest.approx(1e3 * best_so_far(records[:25]), nan_ok=True)
+    assert target.get_ydata()[0] == pytest.approx(60.0)
+    assert "ms" in top.get_ylabel()
+    assert [bar.get_height() for bar in bottom.patches] == pytest.approx(
+        [100 * r["late"] for r in records[:25]]
+    )
+
+
+def test_a_damaged_journal_is_refused(tmp_path, whole):
+    (tmp_path / JOURNAL).write_bytes(whole.replace(b'"episode":3,', b'"episode":4,'))
+    with pytest.raises(DataError, match="line 5: damaged"):
+        operate(job(), SERVER, contestants, tmp_path)
