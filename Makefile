@@ -8,7 +8,8 @@
 .NOTPARALLEL: # kernels side by side race for ports
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: help env set-up test lint format reproduce recorded live bench profile lab lock clean
+.PHONY: help env set-up test lint format reproduce reproduce-all verify recorded measured \
+        live live-experiments bench peers profile lab lock clean student site
 
 CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] && \
                  [ ! -d "$$CONDA_PREFIX/condabin" ] && echo "$$CONDA_PREFIX")
@@ -20,8 +21,6 @@ export PYTHONDONTWRITEBYTECODE := 1
 export NUMBA_CACHE_DIR := $(CURDIR)/build/numba
 
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
-SOURCES := $(shell find rrl -name '*.py')
-DATA := $(shell find data -type f)
 STRIP := $(ENV_PYTHON) -m nbstripout --keep-id \
     --extra-keys "metadata.papermill cell.metadata.papermill"
 
@@ -50,12 +49,39 @@ format: env ## Mend the style and strip the notebooks' outputs
 reproduce: env ## Run the notebooks on the recorded data, then one of them on a live server
 	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s recorded live
 
+reproduce-all: env ## Measure everything anew (hours, resumable), then reproduce
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s measured peers recorded live \
+	    live-experiments
+
+verify: env ## Reproduce, then compare figures and tables with what is committed (or REFERENCE=DIR)
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s recorded
+	@$(ENV_PYTHON) -m rrl.manifest $(if $(REFERENCE),--reference "$(REFERENCE)")
+
 bench: env ## Time what must be fast: the server's overhead, the simulator
 	@for script in tests/bench_*.py; do $(ENV_PYTHON) $$script || exit; done
+
+# Into build/measured first, so that it can go on after an interruption; then in place of the old.
+measured: | env
+	@for name in $$($(ENV_PYTHON) -c "from rrl import PLANS; print(*PLANS)"); do \
+	    [ -e build/measured/$$name.done ] || { \
+	    $(ENV_PYTHON) -m rrl.cli profile $$name --out build/measured/$$name && \
+	    rm -rf data/$$name && cp -r build/measured/$$name data/ && \
+	    touch build/measured/$$name.done; } || exit; done
+	@rm -rf build/measured
+
+peers: env ## Race the peers of RRL anew, as far as data/peers/ lacks them (hours; resumable)
+	@$(ENV_PYTHON) -c "import optuna, smac" 2>/dev/null || $(PIP) install -e '.[peers]'
+	@$(ENV_PYTHON) -m rrl.standings record && $(ENV_PYTHON) -m rrl.standings summary
 
 profile: env ## Record the profiles under data/ anew (hours; resumable; remove a folder to redo it)
 	@for name in $$($(ENV_PYTHON) -c "from rrl import PLANS; print(*PLANS)"); do \
 	    $(ENV_PYTHON) -m rrl.cli profile $$name || exit; done
+
+student: env ## Write the student edition, without answers, to build/student/
+	@$(ENV_PYTHON) -m rrl.course
+
+site: recorded ## Write the executed notebooks as a static site to build/site/
+	@$(ENV_PYTHON) -m rrl.site
 
 lab: env ## Open the notebooks in JupyterLab on 127.0.0.1
 	@$(ENV_PYTHON) -m jupyterlab --ip=127.0.0.1 notebooks
@@ -71,20 +97,34 @@ clean: ## Remove what runs leave: build/ and figures/live/ (the environment stay
 	find rrl tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune \
 	    -exec rm -rf {} +
 
-# --- Notebooks: a copy is executed anew when its notebook, rrl, the lock or its data changed ----
+# --- Notebooks: a copy is executed anew when something that it read or made has changed ---------
 
-recorded: $(NOTEBOOKS:%=build/%)
+# BACKEND=dask SCHEDULER=tcp://HOST:PORT sends the sweeps to a cluster; WORKERS=N limits processes.
+export RRL_BACKEND := $(BACKEND)
+export RRL_SCHEDULER := $(SCHEDULER)
+export RRL_WORKERS := $(WORKERS)
 
-# A notebook reads those files and folders of data/ that it names; if it names none, perhaps all.
-reads = $(or $(strip $(foreach file,$(DATA),$(if \
-    $(shell grep -lF "$(basename $(word 2,$(subst /, ,$(file))))" $(1)),$(file)))),$(DATA))
+COPIES := $(NOTEBOOKS:%=build/%)
 
-build/notebooks/%.ipynb: notebooks/%.ipynb $(SOURCES) requirements.lock \
-                         $$(call reads,notebooks/$$*.ipynb) | env
+recorded: $(COPIES)
+
+# Each run leaves a fragment X.d that names the files X read, and in made.X those it made.
+-include $(COPIES:.ipynb=.d)
+complete = $(and $(wildcard build/notebooks/$(1).d),$(if $(filter-out \
+    $(wildcard $(made.$(1))),$(made.$(1))),,yes))
+
+build/notebooks/%.ipynb: notebooks/%.ipynb requirements.lock \
+                         $$(if $$(call complete,$$*),,AGAIN) | env
 	@$(ENV_PYTHON) -m rrl.reproduce $<
+
+AGAIN:
 
 live: | env
 	@$(ENV_PYTHON) -m rrl.reproduce notebooks/00_quickstart.ipynb -f notebooks/live.yml --suffix=-live
+
+live-experiments: | env
+	@$(ENV_PYTHON) -m rrl.reproduce notebooks/07_experiments.ipynb -p source live \
+	    -p figures ../figures/live --suffix=-live
 
 # --- The environment ---------------------------------------------------------------------------
 

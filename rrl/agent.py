@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, Protocol, Self
 
 import numpy as np
 
+from rrl.agent_state import check_cost as check_cost
+from rrl.agent_state import check_load as check_load
+from rrl.agent_state import restore_rng as restore_rng
+from rrl.agent_state import rng_state as rng_state
 from rrl.exploration import Temperature
-from rrl.qtable import QTable
+from rrl.load_levels import LoadLevels
+from rrl.qtable import TRUST, QTable
 from rrl.similarity import Copy, Similarity
 from rrl.space import ConfigSpace, Configuration, check_radius
 
@@ -51,54 +55,6 @@ class Agent(Protocol):
         ...
 
 
-def check_load(load: float) -> float:
-    """Return the load, in requests per second, if it is a positive number."""
-    if not 0 < load < math.inf:
-        raise ValueError(f"load must be a positive number of requests per second, got {load!r}")
-    return float(load)
-
-
-def check_cost(cost: float) -> float:
-    """Return the cost if it is a number that is at least 0."""
-    if not 0 <= cost < math.inf:
-        raise ValueError(f"a cost must be a finite number that is at least 0, got {cost!r}")
-    return float(cost)
-
-
-def rng_state(rng: np.random.Generator) -> dict[str, Any]:
-    """Return a generator's state with arrays as lists, fit for JSON.
-
-    Examples
-    --------
-    >>> rng_state(np.random.default_rng(1))["bit_generator"]
-    'PCG64'
-    """
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(inner) for key, inner in value.items()}
-        return value.tolist() if isinstance(value, np.ndarray) else value
-
-    return plain(rng.bit_generator.state)
-
-
-def restore_rng(rng: np.random.Generator, state: dict[str, Any]) -> None:
-    """Put a generator into a state that :func:`rng_state` returned.
-
-    Raises
-    ------
-    ValueError
-        If it belongs to another kind of generator.
-    """
-    kind = rng.bit_generator.state["bit_generator"]
-    if state.get("bit_generator") != kind:
-        raise ValueError(
-            f"the state was saved with a {state.get('bit_generator')} generator: "
-            f"restore it into an agent with the same, not {kind}"
-        )
-    rng.bit_generator.state = state
-
-
 class RRL:
     """Region-based reinforcement learning.
 
@@ -127,14 +83,23 @@ class RRL:
         :func:`rrl.qtable.update_region`), or only ever move by `step`, as in the released code.
     recommend : {"observed", "table"}, optional
         What `best` returns: see :meth:`rrl.qtable.QTable.recommend`.
-    shrinkage : float, optional
-        How many measurements the table's value counts for in that.
+    shrinkage, caution : float, optional
+        See there: how many measurements the table's value counts for, and how much better a
+        newcomer must be.
     load_bins : float or sequence of float, optional
         Where one level of the load ends: the ratio between the edges of a logarithmic scale
         (infinity: one table for all), or the edges themselves in requests per second, rising.
+    load_noise : float, optional
+        Relative standard error of the load estimates, see :class:`rrl.load_levels.LoadLevels`.
     transfer : bool, optional
         Whether the table of a new load starts from the values of the nearest known load. If not,
         all its values equal its first measurement.
+    reach : float, optional
+        Width, in load levels, of the region across loads: the table of a load that is k levels
+        away also hears of a measurement, with a weight of ``exp(-k² / 2 reach²)``, and only
+        where that load has not spoken for itself. 0: no table hears of another load.
+    trust : float, optional
+        How many measurements such a word, or an inherited value, counts for at most.
 
     Raises
     ------
@@ -146,7 +111,7 @@ class RRL:
     Qin et al., "Reinforcement-Learning-Empowered MLaaS Scheduling for Serving Intelligent
     Internet of Things", IEEE Internet of Things Journal 7(7), 2020, and the code released with
     its SC'19 precursor. What differs: the exploration (see
-    :func:`rrl.exploration.action_probabilities`), `average`, `recommend`, `load_bins`, `transfer`.
+    :func:`rrl.exploration.action_probabilities`), `average`, `recommend`, and all about loads.
 
     Examples
     --------
@@ -172,20 +137,33 @@ class RRL:
         average: bool = True,
         recommend: str = "observed",
         shrinkage: float = 3.0,
+        caution: float = 0.15,
         load_bins: float | Sequence[float] = 1.5,
+        load_noise: float = 0.1,
         transfer: bool = True,
+        reach: float = 1.0,
+        trust: float = TRUST,
     ) -> None:
         if not 0 < step <= 1:
             raise ValueError(f"step must be above 0 and at most 1, got {step!r}")
-        if not 0 <= shrinkage < math.inf:
-            raise ValueError(f"shrinkage must be a number that is at least 0, got {shrinkage!r}")
+        numbers = {
+            "shrinkage": shrinkage,
+            "caution": caution,
+            "reach": reach,
+            "trust": trust,
+        }
+        for name, value in numbers.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a number that is at least 0, got {value!r}")
         if recommend not in ("observed", "table"):
             raise ValueError(f"unknown recommend {recommend!r}: use 'observed' or 'table'")
         self.space, self.rng, self.radius, self.step = space, rng, radius, step
         self.similarity = Copy() if similarity is None else similarity
         self.temperature = Temperature() if temperature is None else temperature
-        self.average, self.recommend, self.shrinkage = average, recommend, shrinkage
-        self.load_bins, self.transfer = _check_bins(load_bins), transfer
+        self.average, self.recommend = average, recommend
+        self.shrinkage, self.caution = shrinkage, caution
+        self.levels = LoadLevels(load_bins, load_noise)
+        self.transfer, self.reach, self.trust = transfer, reach, trust
         self.tables: dict[int, QTable] = {}  # by level of the load
         self._load: float | None = None  # what was last asked for
 
@@ -203,6 +181,7 @@ class RRL:
             "temperature": Temperature(0.002, 0.002),  # exp(500 Qmin / Q), close to the minimum
             "load_bins": math.inf,
             "transfer": False,
+            "reach": 0.0,
         }
         return cls(space, rng, **(released | changes))
 
@@ -221,29 +200,28 @@ class RRL:
         self._radius = float(radius)
 
     def level(self, load: float) -> int:
-        """Return the number of the load level that `load` (requests/s) belongs to."""
-        load = check_load(load)
-        if isinstance(self.load_bins, tuple):
-            return int(np.searchsorted(self.load_bins, load, side="right"))
-        if math.isinf(self.load_bins):
-            return 0
-        return math.floor(math.log(load) / math.log(self.load_bins))
+        """Return the number of the load level that `load` (requests/s) falls into."""
+        return self.levels.level(load)
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`Agent.ask`."""
-        table = self._table(load)
+        table = self._table(self.levels.settle(load))
         self._load = float(load)
         return self.space[table.choose(self.rng.random(), self.temperature(table.episodes))]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`Agent.tell`."""
-        if self._load is None:
+        if self._load is None or self.levels.place is None:
             raise ValueError("tell comes after ask: the load of this episode is not known")
         cost, index = check_cost(cost), self.space.index(configuration)
-        ball = self.space.ball(index, self._radius)
+        ball, here = self.space.ball(index, self._radius), self.levels.place.level
         costs, weights = self.similarity.estimate(self.space, index, cost, ball, self._load)
-        table = self._table(self._load)
+        table = self._table(here)
         table.update(index, cost, ball, costs, weights, self.step, self.average)
+        for level, other in self.tables.items():
+            if level != here and abs(level - here) <= 2 * self.reach:
+                heard = math.exp(-(((level - here) / self.reach) ** 2) / 2)
+                other.hear(ball, costs, heard * weights, table.scale)
 
     def best(self, load: float) -> Configuration:
         """See :meth:`Agent.best`; where nothing is known, it is that of the nearest known load.
@@ -253,29 +231,29 @@ class RRL:
         ValueError
             If nothing has been told yet, or the load is not a positive number.
         """
-        table = self._nearest(self.level(load))
+        table = self._nearest(self.levels.guess(load))
         if table is None:
             raise ValueError("nothing to recommend: tell the cost of an episode first")
-        return self.space[table.recommend(self.recommend, self.shrinkage)]
+        return self.space[table.recommend(self.recommend, self.shrinkage, self.caution)]
 
     def _nearest(self, level: int) -> QTable | None:
         known = [other for other, table in self.tables.items() if table.episodes]
         return self.tables[min(known, key=lambda other: abs(other - level))] if known else None
 
-    def _table(self, load: float) -> QTable:
-        level = self.level(load)
+    def _table(self, level: int) -> QTable:
         if level not in self.tables:
             near = self._nearest(level) if self.transfer else None
-            self.tables[level] = near.successor() if near else QTable(len(self.space))
+            self.tables[level] = near.successor() if near else QTable(len(self.space), self.trust)
         return self.tables[level]
 
     def state(self) -> dict[str, Any]:
         """See :meth:`Agent.state`. Settings are not part of it, apart from the radius."""
         return {
-            "agent": "RRL",
+            "agent": type(self).__name__,
             "space": self.space.fingerprint,
             "radius": self._radius,
             "load": self._load,
+            "levels": self.levels.state(),
             "rng": rng_state(self.rng),
             "similarity": self.similarity.state(),
             "tables": [[level, table.state()] for level, table in self.tables.items()],
@@ -289,28 +267,19 @@ class RRL:
         ValueError
             If the state is incomplete, or of another agent, space or kind of generator.
         """
-        if state.get("agent") != "RRL" or state.get("space") != self.space.fingerprint:
+        kind = type(self).__name__
+        if state.get("agent") != kind or state.get("space") != self.space.fingerprint:
             raise ValueError(
                 f"the state is of agent {state.get('agent')!r} on space {state.get('space')!r}, "
-                f"not 'RRL' on {self.space.fingerprint!r}: make the agent as it was made before"
+                f"not {kind!r} on {self.space.fingerprint!r}: make the agent as it was made before"
             )
         try:
             tables = {level: QTable.from_state(saved) for level, saved in state["tables"]}
-            similarity, rng = state["similarity"], state["rng"]
+            similarity, rng, levels = state["similarity"], state["rng"], state["levels"]
             self.radius, self._load = state["radius"], state["load"]
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"the saved state is incomplete or damaged: {error!r}") from None
         self.similarity.restore(similarity)
+        self.levels.restore(levels)
         restore_rng(self.rng, rng)
         self.tables = tables
-
-
-def _check_bins(bins: float | Sequence[float]) -> float | tuple[float, ...]:
-    if isinstance(bins, (int, float)):
-        if not bins > 1:
-            raise ValueError(f"the ratio of load_bins must exceed 1, got {bins!r}")
-        return float(bins)
-    edges = tuple(float(edge) for edge in bins)
-    if not all(0 < a < b for a, b in pairwise((*edges, math.inf))):
-        raise ValueError(f"the edges of load_bins must be positive, finite and rise, got {edges}")
-    return edges

@@ -192,7 +192,7 @@ class Finals:
             return sums[1] / sums[0]
 
     def open(self, rate: int) -> list[int]:
-        """Configurations to measure in the next round: all at first, then the best and the undecided."""
+        """Configurations of the next round: all at first, then the best and the undecided."""
         finalists, means = self.rounds(rate)
         if len(means) < MIN_ROUNDS * self.recorder.plan.repeats:
             return finalists

@@ -1,7 +1,7 @@
 """The region Q-table: what each configuration is expected to cost, learned region by region.
 
-Pure functions on arrays come first (compiled with Numba, so that one decision costs microseconds
-whatever the grid's size), then :class:`QTable`, which holds the arrays of one workload level.
+:class:`QTable` holds the arrays of one load level; what is done to them is in
+:mod:`rrl.region_update` and :mod:`rrl.exploration`.
 
 Costs are at least 0 and smaller is better. The table has one step and no next state, as in the
 code released with the paper: Q[c] is the expected cost of an episode under configuration c.
@@ -13,66 +13,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rrl.exploration import draw, fill_tree, mend_tree
+from rrl.region_update import hear_region, rescale
+from rrl.region_update import update_region as update_region
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+TRUST = 2.0  # measurements that what another load says of a configuration counts for
+SCALED = 8  # first measurements of a load that set the scale of what it inherited
 FLOOR = 0.01  # of about the lowest positive cost: keeps the logarithm of a cost of 0 finite
-
-
-@njit(cache=True)
-def update_region(
-    values: Floats,
-    evidence: Floats,
-    ball: Ints,
-    estimates: Floats,
-    weights: Floats,
-    step: float,
-    average: bool,
-) -> None:
-    """Move the values of one region towards their estimates, in place.
-
-    For every c in the ball, ``Q[c] = (1 - g) Q[c] + g estimate[c]``. The released code has
-    ``g = step``. Here g is ``step * weight``, and with `average` at least ``weight / evidence``,
-    which makes Q a weighted mean until the step takes over: the first estimate replaces the
-    initial guess instead of being mixed with it.
-
-    Parameters
-    ----------
-    values, evidence : ndarray, shape (n,)
-        Q, and the sum of the weights that went into it.
-    ball : ndarray of int, shape (m,)
-        Indices of the region.
-    estimates, weights : ndarray, shape (m,)
-        Estimated cost, and how sure it is, from 0 to 1.
-    step : float
-        The learning rate, above 0 and at most 1.
-    average : bool
-        Whether evidence counts.
-
-    References
-    ----------
-    Released code of "Swift Machine Learning Model Serving Scheduling", SC'19.
-
-    Examples
-    --------
-    >>> values, evidence, ball = np.full(4, 9.0), np.zeros(4), np.array([1, 2])
-    >>> update_region(values, evidence, ball, np.full(2, 5.0), np.ones(2), 0.25, False)
-    >>> values
-    array([9., 8., 8., 9.])
-    """
-    for j in range(len(ball)):
-        c, weight = ball[j], weights[j]
-        if weight > 0:
-            evidence[c] += weight
-            gain = step * weight
-            if average:
-                gain = max(gain, weight / evidence[c])
-            values[c] = (1 - gain) * values[c] + gain * estimates[j]
 
 
 class QTable:
@@ -82,6 +34,8 @@ class QTable:
     ----------
     size : int
         Number of configurations, n.
+    trust : float, optional
+        How many measurements the word of another load counts for.
 
     Attributes
     ----------
@@ -89,10 +43,14 @@ class QTable:
         Expected cost of each configuration; all equal the first measurement at first.
     evidence : ndarray, shape (n,)
         Sum of the weights of all estimates so far.
+    own : ndarray of bool, shape (n,)
+        Whether a measurement under this load was among them.
     visits, means : ndarray, shape (n,)
         How often a configuration was measured itself, and the mean cost then.
     episodes : int
         Measurements so far.
+    scale : float
+        How dear this load is, relative to the one whose table was the first.
 
     Examples
     --------
@@ -105,23 +63,50 @@ class QTable:
     1
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, trust: float = TRUST) -> None:
         self.values = np.zeros(size)
         self.evidence = np.zeros(size)
+        self.own = np.zeros(size, dtype=np.bool_)
         self.visits = np.zeros(size, dtype=np.int64)
         self.means = np.zeros(size)
         self.initial: float | None = None  # the value of configurations that nothing speaks for
         self.episodes = 0
         self.floor = 0.0
-        self._visited: list[int] = []  # in the order of their first visit
+        self.trust, self.scale, self._scaled = trust, 1.0, SCALED
+        self._visited: dict[int, None] = {}  # here or, inherited, elsewhere; an ordered set
         self._tree: Floats | None = None  # built when first drawn from
-        self._scale = (0.0, 1.0, 1.0)
+        self._tree_scale = (0.0, 1.0, 1.0)
 
     def successor(self) -> QTable:
-        """Return a table that starts from these values, with everything still to be measured."""
-        new = QTable(len(self.values))
+        """Return the table of another load that starts from what is known here.
+
+        All is still to be measured: a value counts for `trust` measurements at most, and the
+        first ones tell by what factor that load is dearer or cheaper as a whole.
+        """
+        new = QTable(len(self.values), self.trust)
         new.values[:], new.initial, new.floor = self.values, self.initial, self.floor
+        np.minimum(self.evidence, self.trust, out=new.evidence)
+        new._visited, new.scale, new._scaled = dict(self._visited), self.scale, 0
         return new
+
+    def hear(self, ball: Ints, estimates: Floats, weights: Floats, scale: float) -> None:
+        """Take in what a measurement under a load of another `scale` says about a ball."""
+        if self.initial is not None:
+            estimates = estimates * (self.scale / scale)
+            hear_region(self.values, self.evidence, self.own, ball, estimates, weights, self.trust)
+            self._tree = None  # drawn from when this load returns
+
+    def _rescale(self, index: int, cost: float) -> None:
+        """Multiply what was inherited by the mean ratio of the first costs to what it said."""
+        self._scaled += 1
+        ratio = (cost + self.floor) / (self.values[index] + self.floor)
+        factor = ratio ** (1 / self._scaled)  # makes a running geometric mean
+        rescale(self.values, self.own, factor)
+        self.initial, self.scale, self._tree = (
+            self.initial * factor,
+            self.scale * factor,
+            None,
+        )
 
     def update(
         self,
@@ -139,30 +124,33 @@ class QTable:
             self.values[:] = cost
         if cost > 0 and (self.floor == 0 or FLOOR * cost < self.floor / 2):
             self.floor, self._tree = FLOOR * cost, None
-        if self.visits[index] == 0:
-            self._visited.append(int(index))
+        told = self.evidence[index] > 0 and not self.own[index]
+        if told and self._scaled < SCALED and self.floor > 0:
+            self._rescale(index, cost)
+        self._visited.setdefault(int(index))
         self.episodes += 1
         self.visits[index] += 1
         self.means[index] += (cost - self.means[index]) / self.visits[index]
+        self.own[ball] = True
         update_region(self.values, self.evidence, ball, estimates, weights, step, average)
         if self._tree is not None:
-            mend_tree(self._tree, self.values, ball, self._scale)
+            mend_tree(self._tree, self.values, ball, self._tree_scale)
 
     def choose(self, uniform: float, temperature: float) -> int:
         """Draw a configuration by :func:`action_probabilities`, given a number from [0, 1)."""
         if self.floor == 0:  # every cost so far was 0: nothing to tell them apart
             return int(uniform * len(self.values))
         spent = self._tree is not None and not 1e-100 < self._tree[1] < 1e100
-        if self._tree is None or spent or self._scale[2] != temperature:
+        if self._tree is None or spent or self._tree_scale[2] != temperature:
             self._plant((self.floor, float(self.values.min() + self.floor), temperature))
         return int(draw(self._tree, uniform))
 
     def _plant(self, scale: tuple[float, float, float]) -> None:
-        self._scale = scale
+        self._tree_scale = scale
         self._tree = np.zeros(2 << (len(self.values) - 1).bit_length())
         fill_tree(self._tree, self.values, scale)
 
-    def recommend(self, how: str = "observed", shrinkage: float = 3.0) -> int:
+    def recommend(self, how: str = "observed", shrinkage: float = 3.0, caution: float = 0.0) -> int:
         """Return the configuration to deploy.
 
         Parameters
@@ -174,6 +162,9 @@ class QTable:
             wide, since a whole region shares its value.
         shrinkage : float
             At least 0.
+        caution : float
+            At least 0. A configuration measured n times counts as dearer by
+            ``caution / sqrt(1 + n)``, as a share, so that a newcomer must be clearly better.
 
         Raises
         ------
@@ -186,25 +177,34 @@ class QTable:
             return int(self.values.argmin())
         if how != "observed":
             raise ValueError(f"unknown recommendation {how!r}: use 'observed' or 'table'")
-        seen = np.array(self._visited)
-        visits = self.visits[seen]
-        total = visits * self.means[seen] + shrinkage * self.values[seen]
-        return int(seen[np.argmin(total / (visits + shrinkage))])  # ties: the one tried first
+        seen = np.fromiter(self._visited, dtype=np.int64, count=len(self._visited))
+        visits, values = self.visits[seen], self.values[seen]
+        prior = np.where(visits > 0, shrinkage, 1.0)  # inherited ones have their value only
+        expected = (visits * self.means[seen] + prior * values) / (visits + prior)
+        expected *= 1 + caution / np.sqrt(1 + visits)
+        return int(seen[np.argmin(expected)])  # ties: the one tried first
 
     def state(self) -> dict[str, Any]:
         """Return everything as plain lists and numbers; only what was touched is listed."""
-        touched, seen = np.flatnonzero(self.values != (self.initial or 0.0)), self._visited
+        touched, seen = (
+            np.flatnonzero(self.values != (self.initial or 0.0)),
+            list(self._visited),
+        )
         touched = np.union1d(touched, np.flatnonzero(self.evidence))
         return {
             "size": len(self.values),
             "initial": self.initial,
             "episodes": self.episodes,
             "floor": self.floor,
-            "scale": None if self._tree is None else list(self._scale),
+            "trust": self.trust,
+            "scale": self.scale,
+            "scaled": self._scaled,
+            "tree": None if self._tree is None else list(self._tree_scale),
             "touched": touched.tolist(),
             "values": self.values[touched].tolist(),
             "evidence": self.evidence[touched].tolist(),
-            "visited": list(seen),
+            "own": np.flatnonzero(self.own).tolist(),
+            "visited": seen,
             "visits": self.visits[seen].tolist(),
             "means": self.means[seen].tolist(),
         }
@@ -212,16 +212,18 @@ class QTable:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> QTable:
         """Return the table that :meth:`state` described, equal to the last bit."""
-        table = cls(state["size"])
+        table = cls(state["size"], state["trust"])
         table.initial, table.episodes = state["initial"], state["episodes"]
-        table.floor, table._visited = state["floor"], list(state["visited"])
+        table.floor, table._visited = state["floor"], dict.fromkeys(state["visited"])
+        table.scale, table._scaled = state["scale"], state["scaled"]
         table.values[:] = table.initial or 0.0
         _scatter(state["touched"], table.values, state["values"])
         _scatter(state["touched"], table.evidence, state["evidence"])
-        _scatter(table._visited, table.visits, state["visits"])
-        _scatter(table._visited, table.means, state["means"])
-        if state["scale"] is not None:
-            table._plant(tuple(state["scale"]))
+        table.own[state["own"]] = True
+        _scatter(state["visited"], table.visits, state["visits"])
+        _scatter(state["visited"], table.means, state["means"])
+        if state["tree"] is not None:
+            table._plant(tuple(state["tree"]))
         return table
 
 

@@ -51,6 +51,7 @@ class RecordedServer:
             self._pinned = self.profile.rates_per_s.index(rate_per_s)
         table = self.profile.grid
         rate_index = np.searchsorted(self._rates, table["rate_per_s"].to_numpy(dtype=float))
+        self._parsed: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
         self._rows: dict[tuple[int, int], list[int]] = {}
         keys = zip(self.space.indices(table).tolist(), rate_index.tolist(), strict=True)
         for row, key in zip(table.index.tolist(), keys, strict=True):
@@ -63,18 +64,26 @@ class RecordedServer:
         arrivals = check_arrivals(arrivals)
         n = len(arrivals)
         index = self.space.index(configuration)
-        rate = self._nearest_rate(arrivals)
+        rate = self.nearest_rate(arrivals)
         rows = self._rows.get((index, rate), [])
         if not rows:
             raise DataError(f"no episode of {dict(configuration)} at {self._rates[rate]:g}/s")
         per_episode = int(self.profile.description["plan"]["requests"])
         drawn = rng.choice(rows, size=-(-n // per_episode))
-        latency = np.concatenate([self.profile.latencies(row) for row in drawn])[:n]
-        status = np.concatenate([self.profile.statuses(row) for row in drawn])[:n]
+        parts = [self._episode(row) for row in drawn.tolist()]
+        latency = np.concatenate([part[0] for part in parts])[:n]
+        status = np.concatenate([part[1] for part in parts])[:n]
         info = {"server": "recorded", "rate_per_s": float(self._rates[rate])}
         return Episode(configuration, arrivals, latency, status, info=info)
 
-    def _nearest_rate(self, arrivals: NDArray[np.float64]) -> int:
+    def _episode(self, row: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Latencies and statuses of a row; parsing them anew would take most of a replay."""
+        if row not in self._parsed:
+            self._parsed[row] = self.profile.latencies(row), self.profile.statuses(row)
+        return self._parsed[row]
+
+    def nearest_rate(self, arrivals: NDArray[np.float64]) -> int:
+        """Number of the recorded load that answers for these arrivals (s)."""
         if self._pinned is not None:
             return self._pinned
         if len(arrivals) < 2 or arrivals[-1] <= arrivals[0]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import fcntl
 import logging
+import os
 import re
 import signal
 import sys
@@ -22,8 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from rrl.errors import DataError, Parser, ServerError, UnstableError, UsageError, command
+from rrl.provenance import digest
+from rrl.tracing import Traffic, traffic
 
 OUT = Path("build/notebooks")
+FIGURES = Path("figures")
 CELL_TIMEOUT = 1800  # seconds; a cell that takes longer is taken to hang
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _KINDS = {kind.__name__: kind for kind in (UsageError, DataError, ServerError)}
@@ -34,7 +38,7 @@ def execute(
     output: Path,
     parameters: Mapping[str, Any] | None = None,
     cell_timeout: int = CELL_TIMEOUT,
-) -> None:
+) -> Traffic:
     """Run every cell of `notebook` and leave the executed copy at `output`.
 
     Parameters
@@ -48,6 +52,11 @@ def execute(
     cell_timeout : int
         Seconds that one cell may take.
 
+    Returns
+    -------
+    Traffic
+        What the notebook read and wrote below the current folder.
+
     Raises
     ------
     UsageError, DataError
@@ -60,20 +69,23 @@ def execute(
     _check(notebook, parameters or {})
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.stem}.partial.ipynb")
+    log = output.with_name(f".{output.stem}.files")
     failed = output.with_name(f"{output.stem}-failed.ipynb")
     try:
-        kind, reason = _run(notebook, partial, dict(parameters or {}), cell_timeout)
+        kind, reason = _run(notebook, partial, dict(parameters or {}), cell_timeout, log)
         if reason:
             partial.replace(failed)
             raise kind(f"{notebook}, {reason}; the executed copy is {failed}")
         partial.replace(output)
         failed.unlink(missing_ok=True)
+        return traffic(log, Path.cwd())
     finally:
         partial.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
 
 
 def _run(
-    notebook: Path, copy: Path, parameters: dict[str, Any], cell_timeout: int
+    notebook: Path, copy: Path, parameters: dict[str, Any], cell_timeout: int, log: Path
 ) -> tuple[type[Exception], str]:
     """Let papermill run the notebook: kind of failure, cell and reason (empty if it went well)."""
     from nbclient.exceptions import CellTimeoutError
@@ -90,7 +102,7 @@ def _run(
             parameters=parameters,
             kernel_name="python3",
             language="python",
-            kernel_manager_class=_own_kernel(copy.parent.absolute() / ".kernel"),
+            kernel_manager_class=_own_kernel(copy.parent.absolute() / ".kernel", log.absolute()),
             cwd=notebook.parent.absolute(),
             execution_timeout=cell_timeout,
             progress_bar=False,
@@ -111,16 +123,22 @@ def _run(
     return kind, reason and f"cell [{len(begun)}] ({first}): {reason}"
 
 
-def _own_kernel(home: Path) -> type:
-    """Kernel manager that starts this very Python, unmoved by kernels and settings elsewhere."""
+def _own_kernel(home: Path, files: Path) -> type:
+    """Kernel manager that starts this very Python, unmoved by kernels and settings elsewhere.
+
+    The kernel writes the files that it opens to `files`.
+    """
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
 
+    watch = f"__import__('rrl.tracing').tracing.watch({str(files)!r}, {str(Path.cwd())!r})"
+    options = [f"--profile-dir={home}", f"--IPKernelApp.exec_lines={watch}"]
+
     class OwnKernel(AsyncKernelManager):
         @property
         def kernel_spec(self) -> KernelSpec:
-            return KernelSpec(**get_kernel_dict([f"--profile-dir={home}"]))
+            return KernelSpec(**get_kernel_dict(options))
 
         async def start_kernel(self, **options: Any) -> None:
             home.mkdir(exist_ok=True)
@@ -205,6 +223,33 @@ def _alone(out: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _times_kept(folder: Path) -> Iterator[None]:
+    """Give files that were written anew with the same bytes their old time back.
+
+    So what is made from them is not made again.
+    """
+    before = {path: (digest(path), path.stat()) for path in folder.glob("*") if path.is_file()}
+    yield
+    for path, (was, status) in before.items():
+        if path.is_file() and path.stat().st_mtime_ns != status.st_mtime_ns and digest(path) == was:
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _enter(notebook: Path, output: Path, seen: Traffic) -> None:
+    """Put down what a notebook was made from and what it made, for make and for the manifest."""
+    from rrl.manifest import record
+    from rrl.profile import write_atomically
+
+    made = [path for path in seen.written if path.count("/") == 1]  # not those of a live run
+    seen = Traffic(seen.read, tuple(made))
+    lines = [f"{output}: {' '.join(seen.read)}", "", *(f"{path}:" for path in seen.read), ""]
+    lines += [f"{path}: {output}\n\t@:" for path in made]  # whoever reads it waits for its maker
+    lines += [f"made.{output.stem} := {' '.join(made)}", ""]
+    write_atomically(output.with_suffix(".d"), "\n".join(lines))
+    record(Path.cwd(), notebook, _defaults(notebook), seen)
+
+
 def _parser() -> Parser:
     parser = Parser(prog="python -m rrl.reproduce", description="Run notebooks with papermill.")
     add = parser.add_argument
@@ -238,7 +283,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(notebook, end=" ", flush=True)
             start = time.monotonic()
             try:
-                execute(notebook, output, parameters, args.cell_timeout)
+                with _times_kept(FIGURES):
+                    seen = execute(notebook, output, parameters, args.cell_timeout)
+                if args.out == OUT and not (parameters or args.suffix):
+                    _enter(notebook, output, seen)
             except BaseException:
                 print("failed", flush=True)
                 raise

@@ -10,7 +10,43 @@ import pytest
 from rrl.reproduce import execute
 
 ROOT = Path(__file__).parent.parent
-QUICK = {"00_quickstart": {"episodes": 6, "rounds": 4}, "01_profiling": {}}
+QUICK = {
+    "00_quickstart": {"episodes": 6, "rounds": 4},
+    "01_profiling": {},
+    "02_simulator": {
+        "requests": 50_000,
+        "profile": "inception_v3-threads",
+        "others": [],
+        "folds": 2,
+        "loads": {"cpu2": [115]},
+        "replications": 4,
+    },
+    "03_region_similarity": {
+        "simulated_loads": {"cpu2": 115},
+        "recorded_loads": {},
+        "replications": 10,
+        "measurements": 16,
+    },
+    "04_theory_bound": {"instances": 500, "covers": 40, "replications": 20, "learners": 8},
+    "05_adaptive_rrl": {
+        "seeds": 2,
+        "horizons": [20, 40],
+        "radii": [0.0, 1.0],
+        "surfaces": ["pool", "wide, 4 times as fine"],
+    },
+    "06_convergence": {"seeds": 2, "episodes": 30, "replications": 20, "tables": 3},
+    "07_experiments": {
+        "seeds": 2,
+        "slow_seeds": 1,
+        "episodes": 12,
+        "short_episodes": 6,
+        "phases_episodes": 30,
+        "phases_seeds": 2,
+        "replications": 3,
+    },
+    "08_claims": {"replications": 3},
+    "10_explorer": {"episodes": 10, "steps": 20, "seeds": 3},
+}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
 

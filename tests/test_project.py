@@ -87,6 +87,7 @@ def test_every_import_is_declared():
     declared = {canonicalize_name(requirement.name) for requirement in DECLARED}
     come_along = {"nbformat", "nbclient", "ipykernel", "jupyter-client"}  # papermill, jupyterlab
     come_along |= {"keras", "protobuf", "packaging"}  # tensorflow, pytest
+    come_along |= {"threadpoolctl", "distributed", "configspace"}  # scikit-learn, dask, smac
     undeclared = set()
     for path in [*ROOT.glob("rrl/**/*.py"), *ROOT.glob("tests/**/*.py")]:
         local = {"rrl", "tests", "conftest", *(p.stem for p in path.parent.glob("*.py"))}
@@ -174,7 +175,9 @@ echo "$@" >> log
 ! { [ -e fails ] && echo "$@" | grep -qF -e "$(cat fails)"; } || exit 1
 case "$1" in
     venv) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
-    rrl.reproduce) mkdir -p build/notebooks; [ $# -gt 2 ] || touch "build/$2" ;;
+    rrl.reproduce) mkdir -p build/notebooks; [ $# -gt 2 ] || {
+        touch "build/$2"; name=${2#notebooks/}; name=${name%.ipynb}
+        [ ! -e $name.d ] || cp $name.d build/notebooks; [ ! -e $name.sh ] || . ./$name.sh; } ;;
 esac
 """
 
@@ -311,34 +314,102 @@ def test_make_test_runs_every_check_and_fails_if_one_does(failing, checkout):
     assert "--verify notebooks/00_a.ipynb" in ran[2]
 
 
-def test_only_what_changed_is_run_again_and_the_live_run_always(checkout):
-    first, second = (f"notebooks/{n}.ipynb" for n in ("00_quickstart", "01_profiling"))
-    (checkout.root / "data" / "grid").mkdir()
-    data = [checkout.root / "data" / "grid" / "episodes.csv", checkout.root / "data" / "other.csv"]
-    for path in data:
-        path.touch()
-    (checkout.root / first).write_text("reads('grid')")
-    (checkout.root / second).write_text("reads(everything)")
-    live = f"rrl.reproduce {first} -f notebooks/live.yml --suffix=-live"
-    both = [f"rrl.reproduce {first}", f"rrl.reproduce {second}"]
+@pytest.fixture
+def chain(checkout):
+    """Two notebooks: the first makes a table from a profile, the second reads it."""
+    for path in ("data/grid.csv", "data/other.csv"):
+        (checkout.root / path).touch()
+    (checkout.root / "figures").mkdir()
+    fragments = {
+        "00_quickstart": (
+            "build/notebooks/00_quickstart.ipynb: data/grid.csv rrl/a.py\n"
+            "data/grid.csv rrl/a.py:\n"
+            "figures/table.csv: build/notebooks/00_quickstart.ipynb\n\t@:\n"
+            "made.00_quickstart := figures/table.csv\n"
+        ),
+        "01_next": (
+            "build/notebooks/01_next.ipynb: data/other.csv figures/table.csv\n"
+            "data/other.csv figures/table.csv:\nmade.01_next :=\n"
+        ),
+    }
+    for name, text in fragments.items():
+        (checkout.root / "notebooks" / f"{name}.ipynb").touch()
+        (checkout.root / f"{name}.d").write_text(text)
+    # As a run does: a table that comes out the same keeps its time.
+    (checkout.root / "00_quickstart.sh").write_text(
+        "[ -e figures/table.csv ] || touch figures/table.csv"
+    )
     checkout.make("env")
-    assert checkout.make("-j4", "reproduce") == [*both, live]
-    assert checkout.make("reproduce") == [live]
+    return checkout
 
-    def touch(path: Path) -> list[str]:
-        stamp = 10 + max(p.stat().st_mtime for p in checkout.root.rglob("*") if p.is_file())
-        os.utime(path, (stamp, stamp))
-        ran = checkout.make("reproduce")
-        for copy in (checkout.root / "build" / "notebooks").iterdir():
-            os.utime(copy, (stamp + 5, stamp + 5))
-        assert ran.pop() == live
-        return ran
 
-    assert touch(checkout.root / first) == both[:1]
-    assert touch(data[0]) == both
-    assert touch(data[1]) == both[1:]
-    assert touch(checkout.root / "rrl" / "a.py") == both
-    assert touch(checkout.root / "requirements.lock") == both
+FIRST, SECOND = (
+    "rrl.reproduce notebooks/00_quickstart.ipynb",
+    "rrl.reproduce notebooks/01_next.ipynb",
+)
+LIVE = f"{FIRST} -f notebooks/live.yml --suffix=-live"
+
+
+def make_older(root: Path) -> None:
+    """What is there now was there long ago, in the same order."""
+    for path in [p for p in root.rglob("*") if p.is_file() and ".venv" not in p.parts]:
+        status = path.stat()
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - 10**12))
+
+
+def test_a_first_run_runs_all_in_order_and_a_second_the_live_run_only(chain):
+    assert chain.make("-j4", "reproduce") == [FIRST, SECOND, LIVE]
+    assert chain.make("-j4", "reproduce") == [LIVE]
+
+
+@pytest.mark.parametrize(
+    ("touched", "ran"),
+    [
+        ("notebooks/00_quickstart.ipynb", [FIRST]),
+        ("data/grid.csv", [FIRST]),
+        ("rrl/a.py", [FIRST]),
+        ("figures/table.csv", [SECOND]),
+        ("data/other.csv", [SECOND]),
+        ("notebooks/01_next.ipynb", [SECOND]),
+        ("requirements.lock", [FIRST, SECOND]),
+        ("data/unread.csv", []),
+    ],
+)
+def test_what_changed_is_run_again_and_what_did_not_is_not(touched, ran, chain):
+    chain.make("reproduce")
+    make_older(chain.root)
+    (chain.root / touched).touch()
+    assert chain.make("reproduce") == [*ran, LIVE]
+    assert chain.make("reproduce") == [LIVE]
+
+
+@pytest.mark.parametrize(
+    ("removed", "ran"),
+    [
+        ("figures/table.csv", [FIRST, SECOND]),  # made anew, so newer than what was made of it
+        ("build/notebooks/00_quickstart.ipynb", [FIRST]),
+        ("build/notebooks/01_next.d", [SECOND]),
+    ],
+)
+def test_what_was_removed_is_made_again(removed, ran, chain):
+    chain.make("reproduce")
+    make_older(chain.root)
+    (chain.root / removed).unlink()
+    assert chain.make("reproduce") == [*ran, LIVE]
+    assert chain.make("reproduce") == [LIVE]
+
+
+def test_a_profile_that_is_gone_is_no_riddle_for_make(chain):
+    chain.make("reproduce")
+    (chain.root / "data" / "grid.csv").unlink()
+    assert chain.make("reproduce")[0] == FIRST
+
+
+def test_verify_reproduces_without_a_live_run_and_then_compares(chain):
+    assert chain.make("verify") == [FIRST, SECOND, "rrl.manifest"]
+    assert chain.make("verify", "REFERENCE=/some where") == ["rrl.manifest --reference /some where"]
+    (chain.root / "fails").write_text("rrl.manifest")
+    chain.make("verify", code=2)
 
 
 def test_a_failed_notebook_fails_the_target(checkout):

@@ -171,15 +171,34 @@ def test_recommendations():
         table.recommend("best")
 
 
-def test_a_successor_keeps_values_and_forgets_evidence():
-    table = QTable(3)
-    measure(table, 0, 1.0)
+def test_a_successor_keeps_values_as_a_first_guess():
+    table = QTable(3, trust=1.0)
+    for cost in (1.0, 1.0, 1.0):
+        measure(table, 0, cost)
     measure(table, 1, 2.0)
     new = table.successor()
-    measure(new, 1, 8.0)
-    assert new.values.tolist() == [1.0, 8.0, 1.0]
+    assert new.values.tolist() == table.values.tolist() == [1.0, 2.0, 1.0]
+    assert new.recommend() == 0
+    measure(new, 1, 8.0)  # as expected, four times as dear as a whole
+    assert new.values.tolist() == pytest.approx([4.0, 8.0, 4.0], rel=0.03)
+    measure(new, 0, 4.0)
+    measure(new, 0, 12.0)  # one word of the other load, two of this one's own
+    assert new.values[0] == pytest.approx((4.0 + 4.0 + 12.0) / 3, rel=0.03)
     assert table.values.tolist() == [1.0, 2.0, 1.0]
-    assert new.recommend() == 1
+
+
+def test_a_table_hears_of_other_loads_where_it_has_not_spoken():
+    table = QTable(3, trust=2.0)
+    one, ball = np.ones(3), np.arange(3)
+    table.hear(ball, 5 * one, one, scale=1.0)
+    assert not table.values.any()  # nothing is known of this load: not even how dear it is
+    measure(table, 1, 3.0)
+    for _ in range(9):
+        table.hear(ball, 8 * one, one, scale=2.0)  # a load that is twice as dear
+    assert table.values.tolist() == [4.0, 3.0, 4.0]
+    assert table.evidence.tolist() == [2.0, 1.0, 2.0]
+    measure(table, 0, 1.0)
+    assert table.values[0] == pytest.approx((2 * 4.0 + 1.0) / 3)
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), costs), max_size=30), st.booleans())

@@ -295,3 +295,55 @@ def test_an_interrupted_run_stops_its_kernel_and_leaves_nothing_half_written(num
     assert (out / "1.ipynb").read_text() == "from an earlier run"
     assert [path.name for path in out.glob("*.ipynb")] == ["1.ipynb"]
     assert not list(out.glob(".*.partial*"))
+
+
+# --- What a run leaves for make and for the manifest ---------------------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A notebook that makes a table from a profile, in a checkout of its own."""
+    for name in ("notebooks", "data", "figures"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "data" / "p.csv").write_text("1")
+    cell = (
+        "from pathlib import Path\n"
+        "text = Path('../data/p.csv').read_text()\n"
+        "Path('../figures/t.csv').write_text(text)"
+    )
+    write(tmp_path / "notebooks" / "1.ipynb", cell, parameters="seed = 5")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_run_says_what_it_read_and_made(checkout):
+    assert main(["notebooks/1.ipynb"]) == 0
+    lines = (checkout / "build/notebooks/1.d").read_text().splitlines()
+    assert lines[0] == "build/notebooks/1.ipynb: data/p.csv"
+    assert "data/p.csv:" in lines
+    assert "figures/t.csv: build/notebooks/1.ipynb" in lines
+    assert "made.1 := figures/t.csv" in lines
+    manifest = json.loads((checkout / "figures/manifest.json").read_text())
+    assert manifest["files"]["figures/t.csv"]["notebook"] == "1"
+    assert manifest["notebooks"]["1"]["parameters"] == {"seed": 5}
+    assert list(manifest["notebooks"]["1"]["read"]) == ["data/p.csv"]
+
+
+def test_a_run_with_other_parameters_or_elsewhere_is_not_entered(checkout):
+    assert main(["notebooks/1.ipynb", "-p", "seed", "6"]) == 0
+    assert main(["notebooks/1.ipynb", "--suffix=-mine"]) == 0
+    assert main(["notebooks/1.ipynb", "--out", "elsewhere"]) == 0
+    assert not list(checkout.rglob("*.d"))
+    assert not (checkout / "figures/manifest.json").exists()
+
+
+def test_a_table_that_comes_out_the_same_keeps_its_time(checkout):
+    table = checkout / "figures" / "t.csv"
+    main(["notebooks/1.ipynb"])
+    os.utime(table, ns=(10**18, 10**18))
+    main(["notebooks/1.ipynb"])
+    assert table.stat().st_mtime_ns == 10**18
+    (checkout / "data" / "p.csv").write_text("2")
+    main(["notebooks/1.ipynb"])
+    assert table.read_text() == "2"
+    assert table.stat().st_mtime_ns > 10**18

@@ -1,0 +1,93 @@
+"""Every agent by name, with the settings it races with.
+
+The modules behind the names are imported when an agent is made, so that a missing package only
+matters to those who ask for its agent. The settings of the rivals are those that the study in
+``data/peers/tuning.csv`` found best, see :mod:`rrl.standings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from rrl.agent import Agent
+from rrl.space import ConfigSpace
+
+MakeAgent = Callable[[ConfigSpace, np.random.Generator], Agent]
+
+#: Where an agent is made, ``module:attribute``.
+HOME = {
+    "default": "rrl.growing:default_agent",
+    "rrl": "rrl.agent:RRL",
+    "released-rrl": "rrl.agents:released",
+    "released-rrl-copy": "rrl.agents:released_copy",
+    "adaptive-rrl": "rrl.region_size:AdaptiveRRL",
+    "tf-serving-default": "rrl.baselines:fixed_default",
+    "heuristic": "rrl.baselines:heuristic",
+    "exhaustive": "rrl.baselines:Candidates",
+    "random": "rrl.baselines:RandomSearch",
+    "coordinate-descent": "rrl.baselines:CoordinateDescent",
+    "hill-climbing": "rrl.baselines:hill_climbing",
+    "simulated-annealing": "rrl.baselines:Annealing",
+    "q-learning": "rrl.q_agents:QLearning",
+    "deep-q-network": "rrl.q_agents:DeepQNetwork",
+    "skopt-gp": "rrl.peers:ScikitOptimize",
+    "optuna-tpe": "rrl.peers:Optuna",
+    "smac": "rrl.peers:SMAC",
+}
+
+#: What differs from the defaults of that.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "random": {"budget": 300},
+    "coordinate-descent": {"repeats": 1, "rounds": 100},
+    "hill-climbing": {"reach": 2, "again": 0.1, "patience": 1000},
+    "simulated-annealing": {"temperature": 0.3, "decay": 0.98, "reach": 4},
+    "q-learning": {"epsilon": [0.5, 0.5, 50], "step": 0.3},
+    "deep-q-network": {"actions": "configurations", "epsilon": [0.3, 0.05, 20]},
+}
+
+
+def maker(name: str, **changes: Any) -> MakeAgent:
+    """Return what makes the agent of a name, with single settings changed.
+
+    Raises
+    ------
+    ValueError
+        If there is no such agent; the message lists them.
+
+    Examples
+    --------
+    >>> from rrl import paper_cpu
+    >>> maker("random", budget=7)(paper_cpu(), np.random.default_rng(0)).budget
+    7
+    """
+    if name not in HOME:
+        raise ValueError(f"unknown agent {name!r}: use one of {', '.join(HOME)}")
+    module, _, attribute = HOME[name].partition(":")
+
+    def make(space: ConfigSpace, rng: np.random.Generator) -> Agent:
+        settings = SETTINGS.get(name, {}) | changes
+        return getattr(import_module(module), attribute)(space, rng, **settings)
+
+    return make
+
+
+def released_copy(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
+    """Make the released code's agent (:meth:`rrl.agent.RRL.as_released`) without its network."""
+    from rrl.agent import RRL
+
+    radius = min(changes.pop("radius", 3.0), space.diameter or 3.0)
+    return RRL.as_released(space, rng, radius=radius, **changes)
+
+
+def released(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
+    """Make the released code's agent, with its network for the similarity."""
+    from rrl.network import NetworkSimilarity
+
+    return released_copy(space, rng, similarity=NetworkSimilarity(), **changes)
+
+
+AGENTS: dict[str, MakeAgent] = {name: maker(name) for name in HOME}

@@ -1,0 +1,157 @@
+"""Cover times: how long until every configuration was in the region of some visited one.
+
+With regions of a single cell this is the coupon collector's problem. Sizes and times here are
+exact where the space is small, and simulated where it is not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from rrl.space import ROUNDING, ConfigSpace, check_radius
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+LARGEST_EXACT = 16  # cells; the exact formulas run over all their subsets
+
+
+def neighbours(space: ConfigSpace, radius: float) -> Mask:
+    """Which configurations share a region, shape (n, n): the balls of the space, as a table.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> neighbours(ConfigSpace([Knob("inter_op", (1, 2, 3))]), 1).astype(int)
+    array([[1, 1, 0],
+           [1, 1, 1],
+           [0, 1, 1]])
+    """
+    from scipy.spatial.distance import cdist
+
+    reach = check_radius(radius) * (1 + ROUNDING)
+    return cdist(space.positions, space.positions) <= reach
+
+
+def cells(n: int, size: int) -> Mask:
+    """Regions that are a partition of n cells into equal groups of `size`, shape (n, n).
+
+    Raises
+    ------
+    ValueError
+        If the size does not divide n.
+
+    Examples
+    --------
+    >>> cells(4, 2).astype(int)[0]
+    array([1, 1, 0, 0])
+    """
+    if not 1 <= size <= n or n % size:
+        raise ValueError(f"groups of {size} do not divide {n} cells evenly")
+    group = np.arange(n) // size
+    return group[:, None] == group
+
+
+def harmonic_mean_cover(n: int) -> float:
+    """Mean draws until each of n equally likely coupons was drawn: n (1 + 1/2 + ... + 1/n).
+
+    References
+    ----------
+    Mitzenmacher and Upfal, *Probability and Computing* (2nd edition, 2017), section 2.4.1.
+
+    Examples
+    --------
+    >>> harmonic_mean_cover(3), round(harmonic_mean_cover(1331))
+    (5.5, 10344)
+    """
+    return float(n * (1 / np.arange(1, n + 1)).sum())
+
+
+def hit_probabilities(near: Mask, visiting: ArrayLike) -> tuple[Floats, Floats]:
+    """For every set of cells: its sign in inclusion-exclusion, and the chance to hit it.
+
+    Parameters
+    ----------
+    near : ndarray of bool, shape (..., n, n)
+        Regions; n is at most ``LARGEST_EXACT``.
+    visiting : array_like, shape (..., n)
+        Probability of visiting each cell in a step.
+
+    Returns
+    -------
+    signs : ndarray, shape (2^n - 1,)
+        1 for sets of an odd number of cells, else -1.
+    hits : ndarray, shape (..., 2^n - 1)
+        Probability that a step updates at least one cell of the set.
+
+    Raises
+    ------
+    ValueError
+        If there are too many cells.
+    """
+    n = near.shape[-1]
+    if n > LARGEST_EXACT:
+        raise ValueError(f"{n} cells have too many subsets: use cover_times above {LARGEST_EXACT}")
+    subsets = (np.arange(1, 2**n)[:, None] >> np.arange(n)) & 1
+    touched = subsets.astype(float) @ near > 0  # (..., 2^n - 1, n): visits that update the set
+    hits = (touched @ np.asarray(visiting, dtype=float)[..., None])[..., 0]
+    return np.where(subsets.sum(axis=1) % 2, 1.0, -1.0), hits
+
+
+def exact_mean_cover(near: Mask, visiting: ArrayLike) -> Floats:
+    """Mean cover time when each step visits a cell independently, shape (...).
+
+    The sum over all sets of cells U of ``(-1)^(|U|+1) / P(a step updates some cell of U)``.
+
+    Examples
+    --------
+    >>> bool(np.isclose(exact_mean_cover(cells(6, 1), np.full(6, 1 / 6)), harmonic_mean_cover(6)))
+    True
+    >>> exact_mean_cover(cells(6, 3), np.full(6, 1 / 6)).round(6)  # two coupons
+    np.float64(3.0)
+    """
+    signs, hits = hit_probabilities(near, visiting)
+    return (signs / hits).sum(axis=-1)
+
+
+def exact_cover_tail(near: Mask, visiting: ArrayLike, steps: ArrayLike) -> Floats:
+    """Probability that a cover takes more than `steps` (shape (...)) independent steps.
+
+    Examples
+    --------
+    >>> exact_cover_tail(cells(2, 1), [0.5, 0.5], 3)  # the first coupon came up three times
+    np.float64(0.25)
+    """
+    signs, hits = hit_probabilities(near, visiting)
+    missed = (1 - hits).clip(0) ** np.asarray(steps)[..., None]
+    return (signs * missed).sum(axis=-1)
+
+
+def cover_times(near: Mask, runs: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Simulate cover times under uniform visits, shape (runs,).
+
+    Examples
+    --------
+    >>> cover_times(cells(6, 6), 3, np.random.default_rng(0))
+    array([1, 1, 1])
+    """
+    sizes = near.sum(axis=1)
+    members = np.flatnonzero(near) % len(near)
+    return _cover_times(members, np.r_[0, sizes.cumsum()], runs, rng)
+
+
+@njit(cache=True)
+def _cover_times(
+    members: NDArray[np.int64], ends: NDArray[np.int64], runs: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    n, times = len(ends) - 1, np.zeros(runs, dtype=np.int64)
+    for run in range(runs):
+        seen, missing = np.zeros(n, dtype=np.bool_), n
+        while missing:
+            times[run] += 1
+            visited = int(rng.random() * n)
+            for b in members[ends[visited] : ends[visited + 1]]:
+                missing -= not seen[b]
+                seen[b] = True
+    return times

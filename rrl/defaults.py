@@ -1,0 +1,122 @@
+"""What would run without tuning: TensorFlow Serving's defaults, and what its guide says to try."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from rrl.space import ConfigSpace, Configuration
+
+DEFAULT_BATCH_SIZE = 1000
+HEURISTIC_TIMEOUTS_MICROS = (0, 10_000)
+
+
+def guess_cores(space: ConfigSpace) -> int:
+    """Guess the cores of the machine that a space was made for.
+
+    Thread pools with a level 0 ("automatic") go up to the number of cores; those without it, as
+    in the recorded profiles, up to twice that. Without thread pools: the most batch threads.
+
+    Examples
+    --------
+    >>> from rrl import paper_cpu, testbed
+    >>> guess_cores(paper_cpu(10)), guess_cores(testbed("cpu2").space)
+    (10, 2)
+    """
+    knobs = {knob.name: knob.levels for knob in space.knobs}
+    for name in ("inter_op", "intra_op"):
+        if name in knobs:
+            return max(knobs[name]) if 0 in knobs[name] else max(1, max(knobs[name]) // 2)
+    return max(knobs.get("batch_threads", (1,)))
+
+
+def nearest(space: ConfigSpace, wanted: Mapping[str, float]) -> Configuration:
+    """Return the available configuration nearest to wanted levels.
+
+    Batch threads are matched first, then the other knobs in their order; a knob that is not
+    mentioned takes its first level. A level counts as near by its value, not its position.
+    """
+    gaps = np.zeros((len(space), len(space.knobs)))
+    for k, knob in enumerate(space.knobs):
+        target = wanted.get(knob.name)
+        by_level = [
+            float(i) if target is None or isinstance(level, str) else abs(level - target)
+            for i, level in enumerate(knob.levels)
+        ]
+        gaps[:, k] = np.array(by_level)[space.level_indices[:, k]]
+    first = sorted(range(len(space.knobs)), key=lambda k: space.names[k] != "batch_threads")
+    return space[int(np.lexsort(gaps[:, first[::-1]].T)[0])]
+
+
+def serving_default(space: ConfigSpace, cores: int | None = None) -> Configuration:
+    """Return what TensorFlow Serving would run by default, as near as a space has it.
+
+    Automatic thread pools, which is a thread a core, and batching off. Where a space has no level
+    for that, batching with its own defaults: a batch thread a core, batches of up to 1000, no
+    waiting.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+    cores : int, optional
+        Of the machine; guessed from the space if not given, see :func:`guess_cores`.
+
+    References
+    ----------
+    TensorFlow Serving, ``main.cc`` and ``session_bundle_config.proto``.
+
+    Examples
+    --------
+    >>> from rrl import paper_cpu, paper_gpu, testbed
+    >>> serving_default(paper_cpu())
+    {'inter_op': 0, 'intra_op': 0, 'batch_threads': 0}
+    >>> serving_default(testbed("cpu2").space)
+    {'inter_op': 2, 'intra_op': 2, 'batch_threads': 0}
+    >>> serving_default(paper_gpu())
+    {'max_batch_size': 128, 'batch_timeout_micros': 0, 'batch_threads': 8}
+    """
+    return nearest(space, _automatic(space, cores, batching=False))
+
+
+def heuristic_candidates(space: ConfigSpace, cores: int | None = None) -> list[Configuration]:
+    """Return what the batching guide says to try: a batch thread a core, large batches.
+
+    Automatic thread pools, as the guide says nothing of them; as many batch threads as cores; the
+    largest batches; a timeout of 0 first, then those up to 10 ms.
+
+    References
+    ----------
+    TensorFlow Serving Batching Guide, "Performance Tuning".
+
+    Examples
+    --------
+    >>> from rrl import paper_cpu, paper_gpu
+    >>> heuristic_candidates(paper_cpu())
+    [{'inter_op': 0, 'intra_op': 0, 'batch_threads': 10}]
+    >>> [c["batch_timeout_micros"] for c in heuristic_candidates(paper_gpu())]
+    [0, 500, 1000, 2000, 5000, 10000]
+    """
+    wanted = _automatic(space, cores, batching=True)
+    low, high = HEURISTIC_TIMEOUTS_MICROS
+    timeouts = [knob.levels for knob in space.knobs if knob.name == "batch_timeout_micros"]
+    tried = [level for level in (timeouts[0] if timeouts else (0,)) if low <= level <= high]
+    found = [nearest(space, wanted | {"batch_timeout_micros": t}) for t in tried or [low]]
+    return [c for i, c in enumerate(found) if c not in found[:i]]
+
+
+def _automatic(space: ConfigSpace, cores: int | None, batching: bool) -> dict[str, float]:
+    cores = guess_cores(space) if cores is None else cores
+    levels = {knob.name: knob.levels for knob in space.knobs}
+
+    def pool(name: str) -> int:
+        return 0 if 0 in levels.get(name, ()) else cores
+
+    off = not batching and 0 in levels.get("batch_threads", ())
+    return {
+        "inter_op": pool("inter_op"),
+        "intra_op": pool("intra_op"),
+        "batch_threads": 0 if off else cores,
+        "max_batch_size": DEFAULT_BATCH_SIZE,
+        "batch_timeout_micros": 0,
+    }

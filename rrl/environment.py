@@ -1,0 +1,204 @@
+"""Any server as a Gymnasium environment, for agents that other people wrote.
+
+Importing this module registers ``rrl/Serving-v0``. One step serves one episode of requests. It is
+the loop of :func:`rrl.tune` turned inside out: a seed gives the same arrivals here as there.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
+from numpy.typing import NDArray
+
+from rrl.episode import Server
+from rrl.loop import _measure
+from rrl.objective import MeanLatency, Objective
+from rrl.space import ConfigSpace, Configuration
+from rrl.workload import Workload, estimate_rate
+from rrl.workload import episodes as cut
+
+ID = "rrl/Serving-v0"
+_LARGEST = float(np.finfo(np.float32).max)
+
+Observation = NDArray[np.float32]
+
+
+class _Shared:
+    """Holds a server where Gymnasium would copy it with the rest of an environment's settings."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
+
+
+class ServingEnv(gymnasium.Env[Observation, Any]):
+    """Choose a configuration, serve an episode with it, be rewarded with minus its cost.
+
+    **Action.** A level number for each knob (``MultiDiscrete``); where combinations are missing,
+    the number of a configuration (``Discrete``), so that no action is invalid.
+
+    **Observation.** ``[load, cost, knob, ...]`` as float32: requests per second, estimated from
+    the arrivals before this step; the cost of the last step over `unit`; which configuration
+    served last, 0 to 1 along each knob's positions. After a reset all but the load are 0.
+
+    **Reward.** ``-cost / unit``. With the default unit of 1 and an objective in seconds that is
+    minus the seconds; take the cost of a known configuration to have rewards near -1.
+
+    **End.** Truncated after `steps` steps, never terminated: a service has no end.
+
+    Parameters
+    ----------
+    server : Server
+        Simulated, recorded or live. It is used, not closed.
+    workload : Workload
+        When requests arrive. Its time goes on from step to step.
+    steps : int, optional
+        Until truncation, at least 1.
+    requests : int, optional
+        Served in a step, at least 2, so that the load can be estimated from them.
+    objective : Objective, optional
+        Mean latency by default.
+    unit : float, optional
+        The cost that gives a reward of -1, above 0.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> import rrl.environment
+    >>> from rrl import Poisson, testbed
+    >>> environment = gymnasium.make(
+    ...     "rrl/Serving-v0", server=testbed("cpu2"), workload=Poisson(100.0), steps=5
+    ... )
+    >>> environment.action_space
+    MultiDiscrete([4 4 6])
+    >>> observation, info = environment.reset(seed=1)
+    >>> observation, reward, terminated, truncated, info = environment.step([1, 0, 2])
+    >>> info["configuration"], reward == -info["cost"]
+    ({'inter_op': 2, 'intra_op': 1, 'batch_threads': 2}, True)
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(
+        self,
+        server: Server | _Shared,
+        workload: Workload,
+        *,
+        steps: int = 100,
+        requests: int = 100,
+        objective: Objective | None = None,
+        unit: float = 1.0,
+    ) -> None:
+        if steps < 1 or requests < 2:
+            raise ValueError(f"need steps >= 1 and requests >= 2, got {steps} and {requests}")
+        if not 0 < unit < np.inf:
+            raise ValueError(f"unit must be a positive cost, got {unit!r}")
+        self.server: Server = server.server if isinstance(server, _Shared) else server
+        self.workload, self.unit = workload, float(unit)
+        self.steps, self.requests = steps, requests
+        self.objective = objective or MeanLatency()
+        space: ConfigSpace = self.server.space
+        whole = len(space) == prod(space.shape)
+        self.action_space = (
+            spaces.MultiDiscrete(space.shape) if whole else spaces.Discrete(len(space))
+        )
+        high = np.array([_LARGEST, _LARGEST, *(1.0 for _ in space.knobs)], dtype=np.float32)
+        self.observation_space = spaces.Box(np.zeros_like(high), high)
+        low, high = space.positions.min(axis=0), space.positions.max(axis=0)
+        self._places = (space.positions - low) / np.where(high > low, high - low, 1.0)
+        self._parts: list[NDArray[np.float64]] = []
+        self._done = 0
+        self._spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What `gymnasium.make` made this from."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec) -> None:
+        spec.kwargs = {
+            name: _Shared(value) if name == "server" and not isinstance(value, _Shared) else value
+            for name, value in spec.kwargs.items()
+        }
+        self._spec = spec
+
+    def configuration(self, action: Any) -> Configuration:
+        """Return what an action stands for.
+
+        Raises
+        ------
+        ValueError
+            If it is not in the action space.
+        """
+        return self.server.space[self._index(action)]
+
+    def _index(self, action: Any) -> int:
+        levels = np.atleast_1d(np.asarray(action))
+        shape = self.server.space.shape
+        if isinstance(self.action_space, spaces.Discrete):
+            shape = (int(self.action_space.n),)
+        whole = levels.dtype.kind in "iu" and levels.shape == (len(shape),)
+        if not (whole and (levels >= 0).all() and (levels < shape).all()):
+            raise ValueError(f"action {action!r} is not in {self.action_space}")
+        return int(np.ravel_multi_index(tuple(levels), shape))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin again with new arrivals; see :meth:`gymnasium.Env.reset`."""
+        super().reset(seed=seed)
+        arrivals_rng, self._server_rng = self.np_random.spawn(2)
+        stretch = self.workload.arrivals((self.steps + 1) * self.requests, arrivals_rng)
+        self._parts, self._done = list(cut(stretch, self.requests)), 0
+        return self._observe(0.0, np.zeros(len(self.server.space.knobs))), {}
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Serve an episode; see :meth:`gymnasium.Env.step`.
+
+        `info` holds the `configuration`, its `cost` in the objective's unit, and each request's
+        `latency` in seconds and `status`.
+
+        Raises
+        ------
+        ValueError
+            If the action is not in the action space.
+        gymnasium.error.ResetNeeded
+            Before the first reset and after truncation.
+        ServerError
+            If the server fails for good.
+        """
+        index = self._index(action)
+        if self._done + 1 >= len(self._parts):
+            raise gymnasium.error.ResetNeeded("this run is over or has not begun: call reset()")
+        self._done += 1
+        configuration = self.server.space[index]
+        arrivals = self._parts[self._done]
+        episode, _, _ = _measure(self.server, configuration, arrivals, self._server_rng)
+        cost = float(self.objective(episode))
+        info = {
+            "configuration": configuration,
+            "cost": cost,
+            "latency": episode.latency.copy(),
+            "status": episode.status.copy(),
+        }
+        observation = self._observe(cost / self.unit, self._places[index])
+        return observation, -cost / self.unit, False, self._done == self.steps, info
+
+    def _observe(self, cost: float, place: NDArray[np.float64]) -> Observation:
+        load = estimate_rate(self._parts[self._done], self.requests)
+        return np.clip([load, cost, *place], 0.0, _LARGEST).astype(np.float32)
+
+
+gymnasium.register(ID, entry_point=ServingEnv)

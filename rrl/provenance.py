@@ -1,0 +1,133 @@
+"""What a result was made from: the code that it ran, the data that it read, the versions.
+
+The code behind a module is found by reading import statements, not by importing: it is the module
+and all modules of this package that it can come to import. So a change elsewhere leaves a result
+valid, and a change here cannot be missed.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+NUMERICAL = ("numpy", "scipy", "numba", "scikit-learn", "scikit-optimize")
+"""Packages whose version can change a simulated number."""
+DRAWING = ("matplotlib", "seaborn", "pandas")
+"""And those that can change how it is shown."""
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def combined(paths: Iterable[Path], root: Path) -> str:
+    """One digest of many files: of their names below `root` and their contents, in any order.
+
+    Examples
+    --------
+    >>> combined([PACKAGE / "errors.py"], PACKAGE) == combined([PACKAGE / "space.py"], PACKAGE)
+    False
+    """
+    lines = sorted(f"{path.relative_to(root).as_posix()} {digest(path)}" for path in paths)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def code_behind(*modules: str) -> frozenset[Path]:
+    """Source files of the modules, and of all in this package that they can come to import.
+
+    Parameters
+    ----------
+    *modules : str
+        Names such as ``"rrl.race"``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module.
+
+    Examples
+    --------
+    >>> sorted(path.name for path in code_behind("rrl.errors"))
+    ['errors.py']
+    """
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting += imports(module)
+    return frozenset(_file(module) for module in found)
+
+
+@cache
+def imports(module: str) -> tuple[str, ...]:
+    """Modules of this package that a module's import statements name, wherever they stand.
+
+    Those under ``if TYPE_CHECKING`` are left out, since they never run. A public name taken from
+    ``rrl`` itself counts for the module that it lives in.
+    """
+    return tuple(sorted(set(_imported(ast.parse(_file(module).read_text(encoding="utf-8"))))))
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    from rrl import _HOME
+
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name):
+            if node.test.id != "TYPE_CHECKING":
+                yield from _imported(node)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                if node.module == "rrl" and alias.name in _HOME:
+                    yield _HOME[alias.name]
+                elif _is_module(inner):
+                    yield inner
+                elif _is_module(node.module):
+                    yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if _is_module(alias.name))
+        else:
+            yield from _imported(node)
+
+
+def _path(module: str) -> Path:
+    return PACKAGE.joinpath(*module.split(".")[1:])
+
+
+def _is_module(name: str) -> bool:
+    """Whether it is a module of this package; the package itself holds nothing but names."""
+    inside = name.startswith("rrl.")
+    path = _path(name)
+    return inside and (path.with_suffix(".py").is_file() or (path / "__init__.py").is_file())
+
+
+def _file(module: str) -> Path:
+    if not _is_module(module):
+        raise ValueError(f"no module {module!r} in this package")
+    path = _path(module)
+    return path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py"
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Installed versions by name; a package that is absent is left out.
+
+    Examples
+    --------
+    >>> list(versions(["numpy", "no-such-package"]))
+    ['numpy']
+    """
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,478 @@
+"""The rivals: each keeps to the contract of agents, does what its name says, and is on record."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from test_agent import SPACES, AgentContract, true_cost
+
+from rrl import Knob, paper_cpu, paper_gpu, tf_serving
+from rrl.agents import AGENTS, SETTINGS, maker
+from rrl.baselines import (
+    Annealing,
+    Candidates,
+    CoordinateDescent,
+    RandomSearch,
+    fixed_default,
+    heuristic,
+    hill_climbing,
+)
+from rrl.defaults import heuristic_candidates, serving_default
+from rrl.errors import UsageError
+from rrl.peers import SMAC, Optuna, ScikitOptimize
+from rrl.q_agents import DeepQNetwork, Network, QLearning
+from rrl.search import Moves, Searcher
+from rrl.space import ConfigSpace
+from rrl.standings import (
+    EPISODES,
+    RECORDED,
+    SCENARIOS,
+    SEEDS,
+    SURFACES,
+    TUNING,
+    TUNING_SEEDS,
+    VARIANTS,
+    Budget,
+    best_settings,
+    main,
+    open_scenario,
+    read_record,
+    read_rows,
+    record,
+)
+
+
+class TestCandidates(AgentContract):
+    def make(self, space, rng):
+        return Candidates(space, rng)
+
+
+class TestRandomSearch(AgentContract):
+    def make(self, space, rng):
+        return RandomSearch(space, rng, budget=15)
+
+
+class TestCoordinateDescent(AgentContract):
+    def make(self, space, rng):
+        return CoordinateDescent(space, rng, rounds=2)
+
+
+class TestAnnealing(AgentContract):
+    def make(self, space, rng):
+        return Annealing(space, rng)
+
+
+class Heavy(AgentContract):
+    """Slow decisions: on the space alone that has most to get wrong."""
+
+    @pytest.fixture
+    def space(self):
+        return SPACES["missing"]
+
+
+class TestHillClimbing(Heavy):
+    def make(self, space, rng):
+        return hill_climbing(space, rng, patience=3)
+
+
+class TestQLearning(AgentContract):
+    def make(self, space, rng):
+        return QLearning(space, rng)
+
+
+class TestDeepQNetwork(AgentContract):
+    def make(self, space, rng):
+        return DeepQNetwork(space, rng, updates=2, hidden=(8,))
+
+
+class TestDeepQNetworkMoves(Heavy):
+    def make(self, space, rng):
+        return DeepQNetwork(space, rng, actions="moves", updates=2, sync=3)
+
+
+class TestScikitOptimize(Heavy):
+    episodes = 4
+
+    def make(self, space, rng):
+        return ScikitOptimize(space, rng, initial=13)
+
+    def test_the_process_is_asked_after_the_first_ones(self, space):
+        twice = []
+        for _ in range(2):
+            agent = ScikitOptimize(space, np.random.default_rng(3), initial=3)
+            twice.append(chosen(agent, 5))
+        assert twice[0] == twice[1]
+        assert set(twice[0]) <= set(range(len(space)))
+
+
+class TestOptuna(Heavy):
+    episodes = 4
+
+    def make(self, space, rng):
+        pytest.importorskip("optuna", reason="in the extra `peers`")
+        return Optuna(space, rng, initial=3)
+
+
+class TestSMAC(Heavy):
+    episodes = 4
+
+    def make(self, space, rng):
+        pytest.importorskip("smac", reason="in the extra `peers`")
+        return SMAC(space, rng, initial=9)
+
+
+@pytest.mark.parametrize("make", [ScikitOptimize, Optuna, SMAC])
+def test_one_configuration_is_chosen_without_an_optimiser(make):
+    if make is not ScikitOptimize:
+        pytest.importorskip(make.__name__.lower(), reason="in the extra `peers`")
+    agent = make(SPACES["single"], np.random.default_rng(0))
+    for _ in range(4):
+        agent.tell(agent.ask(10.0), 1.0)
+    assert agent.best(10.0) == {"inter_op": 4}
+
+
+def chosen(agent, episodes, load=10.0, noise=0.0, seed=0):
+    """Tune a bowl; the numbers of what was chosen."""
+    rng, numbers = np.random.default_rng(seed), []
+    for _ in range(episodes):
+        configuration = agent.ask(load)
+        cost = true_cost(agent.space, configuration) ** 4 * (1 + noise * rng.standard_normal())
+        agent.tell(configuration, cost)
+        numbers.append(agent.space.index(configuration))
+    return numbers
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+# Loads
+
+
+class Recorder(Searcher):
+    """Serves where it starts; remembers where that was."""
+
+    def begin(self, level, start):
+        level.memory["at"] = start
+
+    def choose(self, level):
+        return level.memory["at"]
+
+
+def test_a_load_has_a_search_of_its_own_that_starts_from_the_nearest():
+    space = paper_cpu(2)
+    agent = Recorder(space, rng(), start=space[5])
+    assert agent.ask(10.0) == space[5]
+    agent.tell(space[7], 1.0)
+    assert [agent.ask(load) for load in (11.0, 9.1, 14.0)] == [space[5]] * 3  # the same level
+    assert len(agent.levels) == 1
+    assert agent.ask(40.0) == space[7]  # what was best so far
+    assert agent.best(40.0) == agent.best(1.0) == space[7]  # nothing is known there yet
+    agent.tell(space[3], 9.0)
+    assert (agent.best(40.0), agent.best(10.0)) == (space[3], space[7])
+
+
+def test_estimates_of_one_load_do_not_split_it():
+    """Of 100 arrivals the estimate scatters by 10 %; 300 of them are hardly ever two searches."""
+    split = 0
+    for seed in range(30):
+        agent = Recorder(paper_cpu(2), rng())
+        for load in 12.5 * rng(seed).gamma(100, 1 / 100, size=300):
+            agent.tell(agent.ask(load), 1.0)
+        split += len(agent.levels) > 1
+    assert split <= 1
+
+
+def test_the_best_mean_is_recommended_not_the_luckiest_episode():
+    space = paper_cpu(2)
+    agent = Recorder(space, rng())
+    for index, cost in ((0, 1.0), (1, 2.0), (0, 5.0)):
+        agent.ask(10.0)
+        agent.tell(space[index], cost)
+    assert agent.best(10.0) == space[1]
+
+
+def test_tell_needs_an_ask_and_best_needs_a_tell():
+    agent = RandomSearch(paper_cpu(2), rng())
+    with pytest.raises(ValueError, match="tell comes after ask"):
+        agent.tell(agent.space[0], 1.0)
+    agent.ask(10.0)
+    with pytest.raises(ValueError, match="nothing to recommend"):
+        agent.best(10.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"agent": "RRL"}, "agent 'RRL'"),
+        ({"space": "00"}, "on space '00'"),
+        ({"levels": [{}]}, "incomplete or damaged: KeyError"),
+        ({"current": 7}, "incomplete or damaged: IndexError"),
+    ],
+)
+def test_a_foreign_or_damaged_state_is_refused(change, message):
+    agent = RandomSearch(paper_cpu(2), rng())
+    chosen(agent, 3)
+    before = json.dumps(agent.state())
+    with pytest.raises(ValueError, match=message):
+        agent.restore(agent.state() | change)
+    assert json.dumps(agent.state()) == before
+
+
+def test_moves_follow_positions_and_skip_what_is_missing():
+    space = SPACES["missing"]
+    moves = Moves(space)
+    for index in range(len(space)):
+        assert moves.at(moves.ranks(index)) == index
+        for knob in range(2):
+            line = list(moves.line(index, knob))
+            same = space.level_indices[:, 1 - knob] == space.level_indices[index, 1 - knob]
+            assert sorted(line) == np.flatnonzero(same).tolist()
+    gaps = [r for r in np.ndindex(space.shape) if moves.at(list(r)) is None]
+    assert len(gaps) == 16 - len(space)
+    for ranks in gaps:
+        away = np.linalg.norm(space.positions - ranks, axis=1)
+        assert away[moves.nearest(list(ranks))] == away.min()
+
+
+# Fixed settings
+
+
+def test_defaults_in_spaces_of_all_kinds():
+    small = tf_serving(2, batch_sizes=(1, 32), timeouts_micros=(0, 5000, 50_000))
+    off = {"inter_op": 0, "intra_op": 0, "batch_threads": 0}
+    assert serving_default(small) == off | {"max_batch_size": 1, "batch_timeout_micros": 0}
+    tried = heuristic_candidates(small)
+    assert [c["batch_timeout_micros"] for c in tried] == [0, 5000]  # the guide goes to 10 ms
+    assert {(c["batch_threads"], c["max_batch_size"]) for c in tried} == {(2, 32)}
+    assert serving_default(paper_gpu(), cores=4)["batch_threads"] == 4
+    own = ConfigSpace([Knob("device", ("cpu", "gpu")), Knob("inter_op", (8, 1, 2))])
+    assert serving_default(own, cores=2) == {"device": "cpu", "inter_op": 2}
+
+
+def test_a_fixed_setting_never_moves():
+    agent = fixed_default(paper_cpu(), rng())
+    assert set(chosen(agent, 20, noise=0.1)) == {0}
+
+
+def test_the_guides_timeouts_are_tried_in_turn_and_the_best_stays():
+    agent = heuristic(paper_gpu(), rng(), repeats=2)
+    numbers = chosen(agent, 30)
+    assert numbers[:12] == np.repeat(numbers[:12:2], 2).tolist()
+    assert len(set(numbers)) == 6
+    costs = [true_cost(agent.space, agent.space[i]) for i in numbers[:12]]
+    assert {true_cost(agent.space, agent.space[i]) for i in numbers[12:]} == {min(costs)}
+
+
+# Searches
+
+
+def test_exhaustive_search_tries_all_once_and_keeps_the_best():
+    space = paper_cpu(3)
+    numbers = chosen(Candidates(space, rng()), len(space) + 5)
+    assert numbers[: len(space)] == list(range(len(space)))
+    costs = [true_cost(space, c) for c in space]
+    assert [costs[i] for i in numbers[len(space) :]] == [min(costs)] * 5
+
+
+def test_random_search_repeats_nothing_until_it_must():
+    space = paper_cpu(3)
+    numbers = chosen(RandomSearch(space, rng()), len(space) + 1)
+    assert sorted(numbers[: len(space)]) == list(range(len(space)))
+    assert len(set(chosen(RandomSearch(space, rng(), budget=9), 30)[9:])) == 1
+
+
+def test_coordinate_descent_solves_a_separable_bowl_in_one_round():
+    space = paper_cpu()
+    agent = CoordinateDescent(space, rng(), rounds=1)
+    numbers = chosen(agent, 40)
+    assert len(set(numbers[:33])) == 31  # three lines of eleven that share their corners
+    assert len(set(numbers[33:])) == 1
+    lowest = min(true_cost(space, c) for c in space)
+    assert true_cost(space, space[numbers[-1]]) == pytest.approx(lowest, rel=1e-12)
+    assert chosen(CoordinateDescent(space, rng(), repeats=3), 9)[::3] == numbers[:3]
+
+
+def test_hill_climbing_never_goes_uphill_and_annealing_does():
+    space = paper_cpu()
+
+    def climbs(agent):
+        past = None
+        for _ in range(200):
+            agent.tell(configuration := agent.ask(10.0), true_cost(space, configuration))
+            at = agent.levels[0].memory["at"]
+            if past is not None and at != past:
+                yield true_cost(space, space[at]) > true_cost(space, space[past])
+            past = at
+
+    assert not any(climbs(hill_climbing(space, rng(), patience=1000)))
+    assert any(climbs(Annealing(space, rng(), temperature=1.0, decay=0.99)))
+
+
+def test_hill_climbing_restarts_when_it_is_stuck():
+    space = paper_cpu(4)
+    still = chosen(hill_climbing(space, rng(), patience=1000), 400)
+    again = chosen(hill_climbing(space, rng(), patience=10), 400)
+    assert len(set(again)) > 2 * len(set(still))
+
+
+def test_a_table_cell_moves_by_the_step():
+    space = paper_cpu(2)
+    agent = QLearning(space, rng(), epsilon=(0.0, 0.0, 1), step=0.25)
+    agent.ask(10.0)
+    for cost in (4.0, 8.0):
+        agent.tell(space[3], cost)
+    assert agent.levels[0].cache == {3: 5.0}
+    agent.tell(space[9], 6.0)
+    assert {space.index(agent.ask(10.0)) for _ in range(20)} == {3}
+
+
+def test_epsilon_is_the_share_of_random_choices():
+    space = paper_cpu()
+    agent = QLearning(space, rng(), epsilon=(0.2, 0.2, 1))
+    agent.tell(agent.ask(10.0), 0.0)
+    random = np.mean([agent.ask(10.0) != agent.best(10.0) for _ in range(2000)])
+    assert random == pytest.approx(0.2, abs=0.03)
+
+
+def test_the_networks_gradient_is_that_of_its_loss():
+    network = Network((3, 5, 4, 2), 1e-3, rng(1))
+    inputs, chosen_ = rng(2).normal(size=(6, 3)), np.array([0, 1, 1, 0, 1, 0])
+    targets = rng(3).normal(size=6) * 2
+
+    def loss():
+        away = np.abs(network(inputs)[np.arange(6), chosen_] - targets)
+        return np.where(away < 1, away**2 / 2, away - 0.5).mean()
+
+    before = [w.copy() for w in network.weights]
+    numeric = []
+    for w in network.weights:
+        slope = np.zeros_like(w)
+        for place in np.ndindex(w.shape):
+            w[place] += 1e-6
+            up = loss()
+            w[place] -= 2e-6
+            slope[place] = (up - loss()) / 2e-6
+            w[place] += 1e-6
+        numeric.append(slope)
+    network.train(inputs, chosen_, targets)
+    for k, slope in enumerate(numeric):  # after one step Adam's mean is a tenth of the gradient
+        assert network.moments[2 * k] == pytest.approx(0.1 * slope, abs=1e-8)
+        moved = (network.weights[k] - before[k])[np.abs(slope) > 1e-4]
+        assert np.abs(moved) == pytest.approx(np.full(len(moved), 1e-3), rel=1e-2)
+
+
+def test_the_deep_network_learns_a_bowl():
+    space = paper_cpu()
+    agent = DeepQNetwork(space, rng(), actions="configurations", epsilon=(0.5, 0.1, 20))
+    costs = np.array([true_cost(space, c) for c in space])
+    late = chosen(agent, 100, noise=0.02)[-30:]
+    assert np.median(costs[late]) < np.quantile(costs, 0.05)
+
+
+def test_a_discount_makes_moves_look_ahead():
+    """On a line with a ridge before the valley, only a learner that looks ahead goes down it."""
+    space = ConfigSpace([Knob("a", (0, 1, 2, 3))])
+    costs = [2.0, 3.0, 0.1, 0.1]
+    greedy = []
+    for discount in (0.0, 0.9):
+        agent = DeepQNetwork(
+            space, rng(), actions="moves", epsilon=(1.0, 1.0, 1), discount=discount
+        )
+        for _ in range(300):
+            configuration = agent.ask(10.0)
+            agent.tell(configuration, costs[space.index(configuration)])
+        greedy.append(int(agent._values(np.log(10.0), [0])[0].argmin()))
+    assert greedy[0] in (0, 2)  # down, where the edge is, or stay
+    assert greedy[1] == 1  # up
+
+
+# By name, and on record
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_agents_by_name(name):
+    try:
+        agent = AGENTS[name](paper_cpu(3), rng())
+    except UsageError as error:
+        pytest.skip(str(error))
+    for _ in range(3):
+        agent.tell(agent.ask(10.0), 1.0)
+    assert agent.best(10.0) in paper_cpu(3)
+
+
+def test_an_unknown_agent_is_refused():
+    with pytest.raises(ValueError, match="unknown agent 'dqn': use one of default, rrl"):
+        maker("dqn")
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    with pytest.raises(UsageError, match=r"optuna is not installed .*: pip install optuna"):
+        AGENTS["optuna-tpe"](paper_cpu(3), rng())
+
+
+def test_settings_are_the_best_of_the_study():
+    assert not set(SEEDS) & set(TUNING_SEEDS)
+    rows = read_rows(open_path("tuning.csv"), ("agent", "settings", "scenario"))
+    whole = {(a, json.dumps(s), t) for a, tried in VARIANTS.items() for s in tried for t in TUNING}
+    assert set(rows) == whole
+    best = best_settings()
+    for name in set(VARIANTS) - {"released-rrl-copy"}:  # that one stays as it was released
+        assert SETTINGS[name] == best[name], name
+
+
+def open_path(name):
+    from pathlib import Path
+
+    return Path("data/peers") / name
+
+
+def test_the_table_holds_every_agent_and_agrees_with_the_records():
+    rows = read_rows(open_path("summary.csv"), ("scenario", "agent"))
+    cheap = {"rrl", "random", "coordinate-descent", "hill-climbing", "simulated-annealing"}
+    for scenario in SURFACES:
+        assert cheap | {"q-learning", "deep-q-network"} <= {a for s, a in rows if s == scenario}
+    assert {s for s, _ in rows} <= set(SCENARIOS)
+    for agent in RECORDED:
+        known = read_record(agent, "pool")
+        assert known is not None
+        assert known.runs.chosen.shape[1] == RECORDED[agent].episodes
+        deployed = open_scenario("pool").cost[known.runs.recommended[:, -1]]
+        gap = np.median(deployed) / open_scenario("pool").optimum - 1
+        assert float(rows["pool", agent]["gap"]) == pytest.approx(gap, abs=1e-3)
+
+
+def test_the_table_can_be_made_again():
+    """A random search races as it did when the table was made."""
+    from rrl.standings import summary_row
+
+    row = read_rows(open_path("summary.csv"), ("scenario", "agent"))["pool", "random"]
+    again = summary_row("pool", "random")
+    assert (again["seeds"], again["episodes"]) == (str(len(SEEDS)), str(EPISODES))
+    for name in set(row) - {"ms_per_decision"}:
+        assert again[name] == row[name]
+
+
+def test_records_grow_a_seed_at_a_time(tmp_path):
+    (tmp_path / "surfaces").symlink_to(open_path("..").resolve() / "surfaces")
+    budget = Budget(2, 5, ("pool",))
+    assert [record("random", "pool", tmp_path, budget) for _ in range(3)] == [True, True, False]
+    runs, about = read_record("random", "pool", tmp_path)
+    assert runs.chosen.shape == (2, 5)
+    assert about["package"].startswith("rrl ")
+    assert read_record("random", "wide", tmp_path) is None
+
+
+def test_the_command_says_what_it_did_and_does_it_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("rrl.standings.SEEDS", range(2))
+    monkeypatch.setattr("rrl.standings.EPISODES", 5)
+    (tmp_path / "surfaces").symlink_to(open_path("..").resolve() / "surfaces")
+    call = ["summary", "--agents", "tf-serving-default", "--scenarios", "pool"]
+    for expected in ("tf-serving-default on pool\n", ""):
+        assert main([*call, "--data", str(tmp_path)]) == 0
+        assert capsys.readouterr().out == expected
+    rows = read_rows(tmp_path / "peers" / "summary.csv", ("scenario", "agent"))
+    assert rows["pool", "tf-serving-default"]["settled"] == "0"

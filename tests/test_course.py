@@ -1,0 +1,277 @@
+"""The student edition, its checks, the site, and the instructor's page."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from test_notebooks import NOTEBOOKS, QUICK
+
+from rrl import course, site
+from rrl.errors import DataError
+from rrl.reproduce import execute
+
+ROOT = Path(__file__).parent.parent
+WITH_EXERCISES = [path for path in NOTEBOOKS if '"exercise"' in path.read_text(encoding="utf-8")]
+
+ANSWER = "def f(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION"
+CHECK = "assert f(2) == 4, f'f(2) is {f(2)}, not 4'"
+
+
+def cell(source, *tags, **fields):
+    return new_code_cell(source, metadata={"tags": list(tags)} if tags else {}, **fields)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+# --- Making the edition ------------------------------------------------------------------------
+
+
+def test_answers_go_and_all_else_stays():
+    text = new_markdown_cell("Because.", metadata={"tags": ["solution"]})
+    whole = [cell("x = 1"), cell(ANSWER, "exercise", id="double"), cell(CHECK, "check"), text]
+    original = new_notebook(cells=whole)
+    edition = course.student(original)
+    assert [c.source for c in edition.cells] == [
+        "x = 1",
+        "def f(x):\n    # YOUR CODE HERE\n"
+        "    raise NotImplementedError(\"exercise 'double' waits for your code\")",
+        CHECK,
+    ]
+    assert original.cells[1].source == ANSWER
+
+
+def test_an_answer_may_be_one_of_several_and_need_not_be_in_a_function():
+    answers = [f"### BEGIN SOLUTION\n{answer}\n### END SOLUTION" for answer in ("a = 1", "c = 3")]
+    source = "\nb = 2\n".join(answers)
+    blanked = course.blank(source, "x")
+    assert blanked.count("# YOUR CODE HERE") == blanked.count("raise NotImplementedError") == 2
+    assert "b = 2" in blanked
+    assert not re.search("a = 1|c = 3|SOLUTION", blanked)
+    assert course.solved(source) == "a = 1\nb = 2\nc = 3"
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([cell("x = 1", "exercise", id="c"), cell(CHECK, "check")], "'c'.*in pairs"),
+        ([cell("### BEGIN SOLUTION\nx = 1", "exercise"), cell(CHECK, "check")], "in pairs"),
+        ([cell(ANSWER.replace("###", "##"), "exercise"), cell(CHECK, "check")], "in pairs"),
+        ([cell(ANSWER)], "outside an exercise"),
+        ([cell(ANSWER, "exercise")], "no cell tagged 'check'"),
+        ([cell(ANSWER, "exercise", id=i) for i in "ab"] + [cell(CHECK, "check")], "'a': no cell"),
+        ([cell("x = 1", "solution")], "code cannot be tagged 'solution'"),
+    ],
+)
+def test_what_would_leak_an_answer_or_go_unchecked_is_refused(cells, message):
+    with pytest.raises(DataError, match=message):
+        course.student(new_notebook(cells=cells), "n.ipynb")
+
+
+def test_the_command_writes_a_folder_to_hand_out(tmp_path, monkeypatch, capsys):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "live.yml").write_text("source: live\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_text("1\n")
+    monkeypatch.chdir(tmp_path)
+    assert course.main([]) == 2
+    assert "no notebooks" in capsys.readouterr().err
+    notebook = new_notebook(cells=[cell(ANSWER, "exercise"), cell(CHECK, "check")])
+    nbformat.write(notebook, "notebooks/00_a.ipynb")
+    assert course.main([]) == 0
+    out = tmp_path / "build" / "student"
+    (out / "notebooks" / "01_renamed.ipynb").write_text("stale")
+    assert course.main([]) == 0
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert files == {"notebooks/00_a.ipynb", "notebooks/live.yml", "data/a.csv"}
+    assert "SOLUTION" not in (out / "notebooks" / "00_a.ipynb").read_text()
+
+
+# --- The course's own notebooks ----------------------------------------------------------------
+
+
+def test_there_are_exercises():
+    assert "10_explorer" in {path.stem for path in WITH_EXERCISES}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_answer_is_left_in_the_student_edition(notebook):
+    edition = course.student(read(notebook), notebook.name)
+    text = "\n".join(cell.source for cell in edition.cells)
+    assert "SOLUTION" not in text
+    assert not re.search(r"^\W*solution\b", text, flags=re.I | re.M), "tag it 'solution'"
+    exercises = [cell for cell in edition.cells if "exercise" in course.tags(cell)]
+    assert text.count("# YOUR CODE HERE") >= len(exercises)
+
+
+ATTEMPT = """
+def _attempt(answer, check):
+    try:
+        exec(compile(answer, "answer", "exec"), globals())
+        exec(compile(check, "check", "exec"), globals())
+    except Exception as error:
+        return type(error).__name__, str(error)
+    return "passed", ""
+"""
+
+
+def wrong(source):
+    """The exercise with answers that return nothing."""
+    return course._REGION.sub(lambda found: f"{found['indent']}return None\n", source)
+
+
+def attempts(notebook):
+    """The edition filled with the answers; before each, what an empty and a wrong one lead to."""
+    edition = course.student(notebook)
+    original = {cell.id: cell.source for cell in notebook.cells}
+    cells, held, last = [new_code_cell(ATTEMPT)], [], 0
+    for cell in edition.cells:
+        if "exercise" not in course.tags(cell):
+            cells.append(cell)
+        else:
+            held.append(cell)
+        if "check" in course.tags(cell) and held:
+            cells.pop()
+            (exercise,), held = held, []
+            source = original[exercise.id]
+            tries = [exercise.source] + ([wrong(source)] if f" {course.BEGIN}" in source else [])
+            for kind, text in zip(("empty", "wrong"), tries, strict=False):
+                attempt = f"*_attempt({text!r}, {cell.source!r})"
+                call = f"print({kind!r}, {exercise.id!r}, {attempt}, sep='|')"
+                cells.append(new_code_cell(call, metadata={"tags": ["attempt"]}))
+            exercise.source = course.solved(source)
+            cells += [exercise, cell]
+            last = len(cells)
+    edition.cells = cells[:last]  # the rest is the same as in test_notebooks
+    return edition
+
+
+@pytest.mark.parametrize("notebook", WITH_EXERCISES, ids=lambda path: path.stem)
+def test_checks_pass_the_answers_and_tell_what_is_wrong_with_others(notebook, tmp_path):
+    """The student edition runs with the blanks filled in; empty and wrong answers do not pass."""
+    copy = tmp_path / "notebooks" / notebook.name
+    copy.parent.mkdir()
+    for folder in ("data", "build"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    nbformat.write(attempts(read(notebook)), copy)
+    output = tmp_path / "executed.ipynb"
+    parameters = {**QUICK[notebook.stem], "figures": str(tmp_path / "figures")}
+    execute(copy, output, parameters, cell_timeout=120)  # fails if an answer does not pass
+    said = [
+        "".join(out["text"] for out in cell.outputs if out.get("name") == "stdout")
+        for cell in read(output).cells
+        if "attempt" in course.tags(cell)
+    ]
+    results = [text.strip().split("|", 3) for text in said]
+    exercises = [c for c in read(notebook).cells if "exercise" in course.tags(c)]
+    empty = {name: rest for kind, name, *rest in results if kind == "empty"}
+    assert set(empty) == {cell.id for cell in exercises}
+    for name, (error, message) in empty.items():
+        assert (error, message) == ("NotImplementedError", f"exercise {name!r} waits for your code")
+    for kind, name, error, message in results:
+        if kind == "wrong":
+            assert error == "AssertionError", (
+                f"{name}: an answer of None ends in {error}: {message}"
+            )
+            assert len(message.split()) > 2, f"{name}: the check does not say what is wrong"
+
+
+# --- The instructor's page ---------------------------------------------------------------------
+
+
+def test_the_instructors_page_knows_every_notebook():
+    text = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\d\d_\w+)`", text))
+    assert {path.stem for path in NOTEBOOKS} <= named
+    for path in NOTEBOOKS:
+        if path in WITH_EXERCISES:
+            section = re.search(rf"^### `{path.stem}`\n(.*?)(?=^##|\Z)", text, flags=re.M | re.S)
+            assert "Exercises" in section[1], path.stem
+
+
+# --- The site ----------------------------------------------------------------------------------
+
+
+class Links(HTMLParser):
+    """What a page would load by itself, and where its links lead."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.loads, self.anchors, self.ids, self.tags = [], [], set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.ids.add(given.get("id"))
+        if tag == "a" and "href" in given:
+            self.anchors.append(given["href"])
+        elif tag == "link" or "src" in given:
+            self.loads.append(given.get("src") or given.get("href"))
+
+
+@pytest.fixture
+def pages(tmp_path):
+    widget = {
+        "application/vnd.jupyter.widget-view+json": {"model_id": "1", "version_major": 2},
+        "image/png": "iVBORw0KGgo=",
+        "text/plain": "Panel()",
+    }
+    for name, title in (("00_a", "First: one"), ("01_b", "Second: $x$ & two"), ("02_c", "Third")):
+        shown = cell("Panel()")
+        shown.outputs = [new_output("execute_result", data=widget, execution_count=1)]
+        formula = r"See [the last](02_c.ipynb). $$\sum_i x_i$$ and $\alpha < \beta$."
+        text = new_markdown_cell(f"# {title}\n\nWhy *{name}*?\n\n## A part\n\n{formula}")
+        notebook = new_notebook(cells=[text, shown])
+        notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    written = site.write(["00_a", "01_b", "02_c"], tmp_path, tmp_path / "site")
+    return {path.name: path.read_text(encoding="utf-8") for path in written}
+
+
+def test_pages_load_nothing_and_links_lead_somewhere(pages):
+    assert list(pages) == ["index.html", "00_a.html", "01_b.html", "02_c.html"]
+    for text in pages.values():
+        found = Links(text)
+        assert "script" not in found.tags
+        assert all(load.startswith("data:") for load in found.loads)
+        for link in found.anchors:
+            name, _, anchor = link.partition("#")
+            assert not name or name in pages, link
+            assert not anchor or anchor in found.ids, link
+
+
+def test_pages_lead_to_their_neighbours_and_show_formulas_and_pictures(pages):
+    middle = pages["01_b.html"]
+    assert re.search(r'rel="prev" href="00_a.html">← First<', middle)
+    assert re.search(r'rel="next" href="02_c.html">Third →<', middle)
+    assert 'rel="prev"' not in pages["00_a.html"]
+    assert 'rel="next"' not in pages["02_c.html"]
+    assert 'href="#A-part">A part<' in middle
+    assert '<math display="block"' in middle.replace(
+        ' xmlns="http://www.w3.org/1998/Math/MathML"', ""
+    )
+    assert "$" not in middle.split("<main>")[1]
+    assert "data:image/png;base64,iVBORw0KGgo=" in middle
+    assert 'alt="Figure: A part"' in middle
+    assert "<title>Second: " in middle
+    assert "Why <em>01_b</em>?" in pages["index.html"]
+
+
+def test_a_notebook_that_was_not_executed_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "00_a.ipynb").write_text(json.dumps(new_notebook()))
+    monkeypatch.chdir(tmp_path)
+    assert site.main([]) == 3
+    assert "make recorded" in capsys.readouterr().err
+
+
+def test_formulas_that_cannot_be_converted_stay_readable():
+    assert site.mathml(r"\left( a < b") == r"<code>\left( a &lt; b</code>"

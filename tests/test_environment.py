@@ -1,0 +1,147 @@
+"""The Gymnasium door: Gymnasium's own checks, and the same numbers as the package's own loop."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import rrl.environment
+from rrl import Percentile, Phases, Poisson, RecordedServer, TableServer, testbed, tune
+
+HOLED = {"a": [1, 1, 2, 4], "b": [1, 2, 2, 1], "cost": [0.1, 0.2, 0.3, 0.05]}
+SERVERS = {
+    "simulated": lambda: testbed("cpu2"),
+    "recorded": lambda: RecordedServer("data/keyword-threads"),
+    "table": lambda: TableServer(HOLED, ["a", "b"]),
+}
+
+
+@pytest.fixture(autouse=True)
+def in_the_root(monkeypatch, pytestconfig):
+    monkeypatch.chdir(pytestconfig.rootpath)
+
+
+def make(server, **settings):
+    settings = {"workload": Poisson(100.0), "steps": 5, "requests": 20, **settings}
+    return gymnasium.make(rrl.environment.ID, server=server, **settings)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_gymnasium_finds_nothing_to_complain_about(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(make(SERVERS[name]()).unwrapped)
+
+
+def test_levels_are_actions_and_where_some_are_missing_configurations_are():
+    whole, holed = testbed("cpu2"), TableServer(HOLED, ["a", "b"])
+    levels = make(whole)
+    assert levels.action_space == gymnasium.spaces.MultiDiscrete(whole.space.shape)
+    for index in (0, 17, 95):
+        action = whole.space.level_indices[index]
+        assert levels.unwrapped.configuration(action) == whole.space[index]
+    numbers = make(holed)
+    assert numbers.action_space == gymnasium.spaces.Discrete(4)
+    assert [numbers.unwrapped.configuration(i) for i in range(4)] == list(holed.space)
+
+
+@pytest.mark.parametrize("action", [[4, 0, 0], [-1, 0, 0], [0, 0], 3, [0.5, 0, 0], None])
+def test_an_action_outside_the_space_is_refused(action):
+    environment = make(testbed("cpu2")).unwrapped
+    environment.reset(seed=1)
+    with pytest.raises(ValueError, match=r"not in MultiDiscrete\(\[4 4 6\]\)"):
+        environment.step(action)
+
+
+class Scripted:
+    """An agent that has made up its mind, for `rrl.tune`."""
+
+    def __init__(self, configurations):
+        self.configurations = iter(configurations)
+
+    def ask(self, load):
+        self.last = next(self.configurations)
+        return self.last
+
+    def tell(self, configuration, cost):
+        pass
+
+    def best(self, load):
+        return self.last
+
+
+def test_a_seed_means_the_same_as_in_the_packages_own_loop():
+    """The costs and the load estimates are those that an agent of `rrl.tune` would have seen."""
+    server, workload = testbed("cpu2"), Phases((0, 3), (0.02, 0.01), episodes=6, requests=20)
+    objective = Percentile(90)
+    actions = np.random.default_rng(3).integers(server.space.shape, size=(6, 3))
+    environment = make(server, workload=workload, steps=6, objective=objective, unit=0.5)
+    (load, *nothing), _ = environment.reset(seed=7)
+    assert nothing == [0, 0, 0, 0]
+    loads, costs, rewards = [], [], []
+    for step, action in enumerate(actions):
+        loads.append(load)
+        observation, reward, terminated, truncated, info = environment.step(action)
+        load, cost, *place = observation.tolist()
+        costs.append(info["cost"])
+        rewards.append(reward)
+        assert cost == np.float32(info["cost"] / 0.5)
+        assert (terminated, truncated) == (False, step == 5)
+        positions = server.space.positions[server.space.index(info["configuration"])]
+        assert np.allclose(np.array(place) * [3, 3, 5], positions)
+    agent = Scripted([environment.unwrapped.configuration(action) for action in actions])
+    rng = np.random.default_rng(7)
+    run = tune(server, agent, workload, 6, rng, requests=20, objective=objective)
+    assert costs == run.costs
+    assert np.allclose(loads, run.loads)
+    assert rewards == [-cost / 0.5 for cost in costs]
+
+
+def test_a_reset_without_a_seed_goes_on_and_with_one_begins_again():
+    environment = make(testbed("cpu2"))
+    first, again, repeated = (environment.reset(seed=s)[0] for s in (1, None, 1))
+    assert first.tolist() == repeated.tolist() != again.tolist()
+
+
+def test_past_the_end_a_reset_is_asked_for():
+    environment = make(testbed("cpu2"), steps=2).unwrapped
+    with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
+        environment.step([0, 0, 0])
+    environment.reset(seed=1)
+    ends = [environment.step([0, 0, 0])[3] for _ in range(2)]
+    assert ends == [False, True]
+    with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
+        environment.step([0, 0, 0])
+
+
+def test_the_server_itself_is_used_and_never_a_copy():
+    server = testbed("cpu2")
+    environment = make(server)
+    assert environment.unwrapped.server is server
+    assert environment.spec.make().unwrapped.server is server
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "steps >= 1"),
+        ({"requests": 1}, "requests >= 2"),
+        ({"unit": 0.0}, "positive"),
+        ({"unit": float("inf")}, "positive"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make(testbed("cpu2"), **settings)
+
+
+def test_gymnasium_is_loaded_by_this_module_alone():
+    script = "import sys, rrl, rrl.cli, rrl.loop; print('gymnasium' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "False\n"

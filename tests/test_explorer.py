@@ -1,0 +1,128 @@
+"""The explorer: what it shows is what the agent does, and what its sliders set."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+
+from rrl import ConfigSpace, Copy, DistanceWeighted, Knob, TableServer, testbed
+from rrl.explorer import SIMILARITIES, Explorer, draw, look, on_grid, outline, png
+from rrl.panel import Panel
+
+
+@pytest.fixture
+def explorer():
+    return Explorer(testbed("cpu2"), [60.0, 115.0], np.random.default_rng(1), requests=20)
+
+
+def test_nothing_is_known_before_the_first_measurement(explorer):
+    view = look(explorer)
+    assert np.isnan(view.cost).all()
+    assert np.ptp(view.probability) == 0
+    assert view.measured is view.recommended is None
+    assert png(draw(view))[:4] == b"\x89PNG"
+
+
+def test_the_view_is_the_agents_own_table_choice_and_region(explorer):
+    explorer.radius, explorer.temperature = 1.5, 0.1
+    explorer.similarity = "distance, length 0.7"
+    explorer.step(12)
+    view, agent = look(explorer), explorer.agent
+    table = agent.tables[agent.level(60.0)]
+    assert view.cost.tolist() == table.values.tolist()
+    region = view.space.ball(view.measured, 1.5)
+    assert np.flatnonzero(view.weight).tolist() == region.tolist()
+    assert view.weight[view.measured] == view.weight.max() == 1
+    assert view.space[view.recommended] == agent.best(60.0)
+    draws = [table.choose(u, 0.1) for u in (np.arange(2000) + 0.5) / 2000]
+    drawn = np.bincount(draws, minlength=len(view.space)) / 2000
+    assert np.allclose(drawn, view.probability, atol=2 / 2000)
+
+
+def test_settings_reach_the_agent_and_each_load_has_a_table(explorer):
+    explorer.step(3)
+    explorer.load, explorer.radius, explorer.temperature = 115.0, 3.0, 0.3
+    explorer.similarity = "distance, length 1.5"
+    assert look(explorer).measured is None
+    explorer.step(2)
+    agent = explorer.agent
+    assert sorted(table.episodes for table in agent.tables.values()) == [2, 3]
+    assert (agent.radius, agent.similarity) == (3.0, DistanceWeighted(1.5))
+    assert agent.temperature(0) == agent.temperature(10_000) == 0.3
+    explorer.restart()
+    assert not explorer.agent.tables
+    assert (explorer.load, explorer.radius) == (115.0, 3.0)
+
+
+def test_the_same_seed_gives_the_same_picture(explorer):
+    other = Explorer(testbed("cpu2"), [60.0, 115.0], np.random.default_rng(1), requests=20)
+    for each in (explorer, other):
+        each.step(5)
+    assert png(draw(look(explorer))) == png(draw(look(other)))
+
+
+def test_the_title_says_how_far_from_the_best_where_that_is_known():
+    table = {"a": [1, 2, 3], "b": [1, 1, 1], "cost": [1.0, 2.0, 4.0]}
+    server = TableServer(table, ["a", "b"])
+    made = Explorer(server, [10.0], np.random.default_rng(1), truth={10.0: table["cost"]})
+    made.radius = 0.0
+    made.step(30)
+    assert "0% above the best" in look(made).title
+
+
+def test_levels_stand_in_order_of_position_and_holes_stay_holes():
+    knobs = [Knob("a", (1, 2)), Knob("m", (1, 2)), Knob("b", (0, 1, 2), positions=(2, 0, 1))]
+    space = ConfigSpace(knobs, [[0, 0, 0], [0, 0, 1], [1, 1, 2]])
+    assert np.array_equal(
+        on_grid(space, [10.0, 11.0, 12.0], 0), [[11, np.nan, 10], [np.nan] * 3], equal_nan=True
+    )
+    assert on_grid(space, [10.0, 11.0, 12.0], 1)[1].tolist()[1] == 12
+
+
+def test_an_outline_is_closed():
+    region = np.random.default_rng(1).random((6, 7)) < 0.5
+    ends = [end for line in outline(region) for end in line]
+    assert all(ends.count(end) % 2 == 0 for end in ends)
+    horizontal = sum(a[1] == b[1] for a, b in outline(region))
+    assert horizontal == np.abs(np.diff(np.pad(region, 1).astype(int), axis=0)).sum()
+
+
+@pytest.mark.parametrize(("knobs", "loads"), [(1, [1.0]), (4, [1.0]), (2, [])])
+def test_what_cannot_be_shown_is_refused(knobs, loads):
+    names = [f"k{i}" for i in range(knobs)]
+    server = TableServer({**{name: [1, 2] for name in names}, "cost": [1.0, 2.0]}, names)
+    with pytest.raises(ValueError, match=r"2 or 3 knobs|at least one load"):
+        Explorer(server, loads, np.random.default_rng(1))
+
+
+def test_every_slider_and_button_changes_the_picture_and_the_agent(explorer):
+    explorer.step(5)
+    panel = Panel(explorer)
+    pictures = [panel.picture.value]
+    for name, value in (
+        ("radius", 2.5),
+        ("temperature", 0.5),
+        ("similarity", "distance, length 1.5"),
+        ("load", 115.0),
+    ):
+        panel.settings[name].value = value
+        assert getattr(explorer, name) == value
+        pictures.append(panel.picture.value)
+    for button, episodes in zip(panel.buttons, (6, 26, 0), strict=True):
+        button.click()
+        assert len(explorer.costs) == episodes
+        pictures.append(panel.picture.value)
+    different = {*pictures}
+    assert len(different) == len(pictures) - 1  # starting again shows what an unused load shows
+
+
+def test_a_panel_carries_its_picture_for_where_there_are_no_widgets(explorer):
+    bundle = Panel(explorer)._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert base64.b64decode(bundle["image/png"]) == png(draw(look(explorer)))
+
+
+def test_copy_is_what_an_explorer_begins_with(explorer):
+    assert SIMILARITIES[explorer.similarity] == Copy()

@@ -1,0 +1,228 @@
+"""The manifest names what figures were made from, and verifying finds what is not as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rrl import manifest
+from rrl.errors import DataError, UsageError
+from rrl.manifest import Difference, folder, main, record, text_difference, verify
+from rrl.provenance import code_behind, combined, digest, imports
+from rrl.tracing import Traffic, traffic
+
+ROOT = Path(__file__).parent.parent
+FIRST = Traffic(("data/p/episodes.csv", "rrl/a.py"), ("figures/one.csv", "figures/one.png"))
+SECOND = Traffic(("figures/one.csv", "rrl/a.py"), ("figures/two.csv",))
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    root = tmp_path / "checkout"
+    texts = {
+        "data/p/episodes.csv": "1",
+        "rrl/a.py": "a = 1",
+        "figures/one.csv": "load,gain\n60,2.0\n",
+        "figures/one.png": "drawing",
+        "figures/two.csv": "gain\n2.0\n",
+        "notebooks/1.ipynb": "{}",
+        "notebooks/2.ipynb": "{}",
+    }
+    for name, text in texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    enter(root)
+    return root
+
+
+def enter(root: Path) -> None:
+    record(root, root / "notebooks/1.ipynb", {"seed": 7}, FIRST)
+    record(root, root / "notebooks/2.ipynb", {}, SECOND)
+
+
+@pytest.fixture
+def before(checkout):
+    copy = checkout.parent / "before"
+    shutil.copytree(checkout, copy)
+    return folder(copy)
+
+
+def test_entries_name_inputs_seeds_versions_and_the_maker(checkout):
+    entries = json.loads((checkout / manifest.NAME).read_text())
+    assert entries["files"]["figures/one.png"] == {
+        "sha256": digest(checkout / "figures/one.png"),
+        "notebook": "1",
+    }
+    notebook = entries["notebooks"]["1"]
+    assert notebook["read"] == {"data/p/episodes.csv": digest(checkout / "data/p/episodes.csv")}
+    assert notebook["code"] == combined([checkout / "rrl/a.py"], checkout)
+    assert notebook["parameters"] == {"seed": 7}
+    assert {"numpy", "matplotlib"} <= set(notebook["packages"])
+
+
+def test_a_file_that_is_not_made_any_more_leaves_the_manifest(checkout):
+    record(checkout, checkout / "notebooks/1.ipynb", {}, FIRST._replace(written=()))
+    entries = json.loads((checkout / manifest.NAME).read_text())
+    assert list(entries["files"]) == ["figures/two.csv"]
+
+
+def test_the_same_run_gives_the_same_bytes_whatever_the_order(checkout):
+    text = (checkout / manifest.NAME).read_bytes()
+    record(checkout, checkout / "notebooks/1.ipynb", {"seed": 7}, FIRST)
+    assert (checkout / manifest.NAME).read_bytes() == text
+
+
+def test_nothing_changed_is_no_difference(checkout, before):
+    assert verify(checkout, before) == []
+
+
+def test_other_bytes_from_the_same_data_are_a_difference_however_small(checkout, before):
+    (checkout / "figures/one.csv").write_text("load,gain\n60,2.0000001\n")
+    (checkout / "rrl/a.py").write_text("a = 2")
+    enter(checkout)
+    (found,) = verify(checkout, before)
+    assert found == Difference("figures/one.csv", "other bytes from the same data (changed: code)")
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [("2.1", []), ("9.0", ["measured anew: line 2 has 9.0 for 2.0"]), ("none", ["reads"])],
+)
+def test_what_was_measured_anew_has_a_tolerance_and_no_more(gain, words, checkout, before):
+    (checkout / "data/p/episodes.csv").write_text("2")
+    (checkout / "figures/one.csv").write_text(f"load,gain\n60,{gain}\n")
+    (checkout / "figures/one.png").write_text("another drawing")
+    enter(checkout)
+    found = verify(checkout, before)
+    assert len(found) == len(words)
+    assert all(word in difference.what for word, difference in zip(words, found, strict=True))
+
+
+def test_the_tolerance_reaches_tables_made_of_tables(checkout, before):
+    (checkout / "data/p/episodes.csv").write_text("2")
+    (checkout / "figures/one.csv").write_text("load,gain\n60,2.1\n")
+    (checkout / "figures/two.csv").write_text("gain\n2.1\n")
+    enter(checkout)
+    assert verify(checkout, before) == []
+    (checkout / "figures/two.csv").write_text("gain\n8\n")
+    enter(checkout)
+    assert [found.name for found in verify(checkout, before)] == ["figures/two.csv"]
+
+
+def test_missing_touched_and_new_files_are_found(checkout, before):
+    (checkout / "figures/one.png").unlink()
+    (checkout / "figures/two.csv").write_text("by hand")
+    (checkout / "figures/three.csv").write_text("")
+    third = Traffic((), ("figures/three.csv",))
+    record(checkout, checkout / "notebooks/2.ipynb", {}, SECOND)
+    (checkout / "figures/two.csv").write_text("by another hand")
+    record(checkout, ROOT / "notebooks/00_quickstart.ipynb", {}, third)
+    assert dict(verify(checkout, before)) == {
+        "figures/one.png": "missing; `make reproduce` makes it",
+        "figures/two.csv": "changed since its notebook ran",
+        "figures/three.csv": "not in the reference",
+    }
+
+
+def test_the_command_fails_with_a_table_of_differences(checkout, before, capsys):
+    reference = str(checkout.parent / "before")
+    assert main(["--root", str(checkout), "--reference", reference]) == 0
+    assert "3 figures and tables: as in the reference" in capsys.readouterr().out
+    (checkout / "figures/one.png").unlink()
+    assert main(["--root", str(checkout), "--reference", reference]) == 5
+    said = capsys.readouterr()
+    assert "figures/one.png" in said.out
+    assert said.err.startswith("rrl: 1 differences to the reference's 3")
+
+
+def test_what_git_has_committed_is_the_reference(checkout, capsys):
+    assert main(["--root", str(checkout)]) == 2
+    assert "no git checkout" in capsys.readouterr().err
+    name = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], [*name, "commit", "-qm", "a"]):
+        subprocess.run(["git", "-C", checkout, *command], check=True)
+    assert main(["--root", str(checkout)]) == 0
+    (checkout / "figures/one.csv").write_text("load,gain\n60,3.0\n")
+    enter(checkout)
+    assert main(["--root", str(checkout)]) == 5
+
+
+def test_a_reference_without_a_manifest_and_a_damaged_one_are_said(checkout, tmp_path):
+    with pytest.raises(UsageError, match=r"no figures/manifest\.json: run `make reproduce`"):
+        verify(checkout, folder(tmp_path))
+    (checkout / manifest.NAME).write_text("{}")
+    with pytest.raises(DataError, match="is no manifest"):
+        verify(checkout, folder(checkout))
+
+
+def test_texts_of_other_lengths_differ():
+    assert text_difference("a\n", "a\nb\n", 0.5) == "measured anew: 2 lines for 1"
+    assert text_difference("-1", "1", 0.5)
+
+
+# --- What is watched ----------------------------------------------------------------------------
+
+PROGRAM = """
+import os, sys
+from rrl.tracing import watch
+watch(sys.argv[1], sys.argv[2])
+os.chdir("notebooks")
+open("../data/a b.csv").close()
+open("../data/a b.csv").close()
+open("../figures/t.csv", "w").close()
+open("../figures/t.csv").close()
+open("../figures/.x", "w").close()
+os.replace("../figures/.x", "../figures/x.png")
+open("../notes.txt").close()
+open(sys.executable, "rb").close()
+"""
+
+
+def test_a_process_is_seen_reading_and_writing(tmp_path):
+    for name in ("notebooks", "data", "figures"):
+        (tmp_path / name).mkdir()
+    for name in ("data/a b.csv", "data/unread.csv", "notes.txt"):
+        (tmp_path / name).touch()
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", PROGRAM, str(log), str(tmp_path)]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    assert traffic(log, tmp_path) == Traffic(("data/a b.csv",), ("figures/t.csv", "figures/x.png"))
+
+
+def test_a_compiled_module_counts_as_its_source(tmp_path):
+    (tmp_path / "rrl").mkdir()
+    (tmp_path / "rrl" / "a.py").touch()
+    log = tmp_path / "log"
+    log.write_text("r rrl/__pycache__/a.cpython-311.pyc\nr rrl/__pycache__/gone.cpython-311.pyc\n")
+    assert traffic(log, tmp_path) == Traffic(("rrl/a.py",), ())
+    assert traffic(tmp_path / "none", tmp_path) == Traffic((), ())
+
+
+# --- The code behind a result -------------------------------------------------------------------
+
+
+def test_imports_inside_functions_and_public_names_count_and_type_checking_does_not():
+    assert {"rrl.replay", "rrl.testbeds"} <= set(imports("rrl.scenario"))
+    assert "rrl.simulator" not in imports("rrl.scenario")  # for type checkers only
+    behind = {path.name for path in code_behind("rrl.scenario")}
+    assert "simulator.py" in behind  # by way of the testbeds
+    with pytest.raises(ValueError, match=r"no module 'rrl\.nothing'"):
+        code_behind("rrl.nothing")
+
+
+def test_every_module_that_a_race_loads_is_behind_it():
+    program = (
+        "import sys, rrl.sweeps as s; "
+        "s.run_piece(s.Setting('cpu2', 115.0, 'rrl', 1, 2), (0,), 'data'); "
+        "print(*(m for m in sys.modules if m.startswith('rrl.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    loaded = {name.split(".")[-1] + ".py" for name in done.stdout.split()}
+    assert loaded <= {path.name for path in code_behind("rrl.sweeps", "rrl.agent", "rrl.testbeds")}

@@ -1,0 +1,106 @@
+"""Races: measured against a truth that can be worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rrl import ConfigSpace, Knob, Phases, Poisson
+from rrl.agents import AGENTS
+from rrl.errors import DataError
+from rrl.objective import SLOViolations
+from rrl.race import Race, race, score
+from rrl.scenario import SLO_FACTORS, find_truth, open_problem, recorded, simulated, surface
+
+DATA = Path(__file__).parent.parent / "data"
+LINE = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0])
+
+
+def runs_of(*recommended: int, chosen=None) -> Race:
+    made = np.array([recommended], dtype=np.int32)
+    return Race(np.array([chosen or recommended], dtype=np.int32), made, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("recommended", "first", "stays"),
+    [
+        ((1, 1, 1), 1, 1),
+        ((0, 0, 1), 3, 3),
+        ((1, 0, 1), 1, 3),
+        ((1, 1, 0), 1, np.inf),
+        ((0, 2, 2), np.inf, np.inf),
+    ],
+)
+def test_episodes_until_good_first_and_for_good(recommended, first, stays):
+    found = score(LINE, runs_of(*recommended))
+    assert (found["E5_first"][0], found["E5"][0]) == (first, stays)
+
+
+def test_price_and_pain_are_about_what_served_and_the_gap_about_what_is_deployed():
+    found = score(LINE, runs_of(1, 1, 2, chosen=[0, 2, 1]))
+    assert found["price"][0] == pytest.approx((3 + 2 + 1) / 3)
+    assert found["pain"][0] == pytest.approx(2 + 1 + 0)
+    assert found["gap"][0] == pytest.approx(1.0)
+
+
+def test_a_race_is_the_same_again_and_a_seed_is_not_another():
+    one, two = (race(LINE, AGENTS["rrl"], [3, 4], 15) for _ in range(2))
+    assert np.array_equal(one.chosen, two.chosen)
+    assert np.array_equal(one.costs, two.costs)
+    alone = race(LINE, AGENTS["rrl"], [4], 15)
+    assert np.array_equal(one.chosen[1], alone.chosen[0])
+    assert not np.array_equal(one.costs[0], one.costs[1])
+
+
+def test_agents_meet_the_same_arrivals_and_the_same_luck():
+    problem = open_problem("keyword-threads", 900.0, DATA)
+    fixed = [race(problem, AGENTS[n], [0], 8) for n in ("tf-serving-default", "rrl")]
+    same = fixed[0].chosen == fixed[1].chosen
+    assert np.array_equal(fixed[0].costs[same], fixed[1].costs[same])
+
+
+def test_the_objective_is_what_costs_are_made_of():
+    runs = race(LINE, AGENTS["rrl"], [0], 10, objective=SLOViolations(1.5))
+    assert set(np.unique(runs.costs)) <= {0.0, 1.0}
+
+
+def test_the_truth_of_a_recording_is_the_mean_of_what_it_replays():
+    scenario = recorded(DATA / "keyword-threads", 900.0)
+    profile = scenario.server.profile
+    rows = profile.table[np.isclose(profile.table["rate_per_s"], 900.0)]
+    index = scenario.space.indices(rows)
+    means = [rows["mean_s"].to_numpy()[index == i].mean() for i in range(len(scenario.space))]
+    assert scenario.cost == pytest.approx(means, rel=1e-3)
+    with pytest.raises(DataError, match="no load of 901/s"):
+        recorded(DATA / "keyword-threads", 901.0)
+
+
+def test_a_recorded_load_that_changes_weighs_the_loads_by_how_often_they_answer():
+    problem = open_problem("keyword-threads", Phases((0, 5), (1 / 300, 1 / 2500), 20), DATA)
+    truth = find_truth(problem, episodes=20)
+    low, high = (recorded(DATA / "keyword-threads", rate).cost for rate in (450.0, 1275.0))
+    assert truth.cost == pytest.approx(0.25 * low + 0.75 * high)
+
+
+def test_a_simulated_truth_is_what_measuring_says():
+    scenario = simulated("cpu2", 115.0, replications=40)
+    best = scenario.space[int(scenario.cost.argmin())]
+    rng = np.random.default_rng(5)
+    arrivals = (Poisson(115.0).arrivals(100, rng) for _ in range(200))
+    costs = [scenario.server.measure(best, times, rng).latency.mean() for times in arrivals]
+    error = np.std(costs) / np.sqrt(len(costs))
+    assert abs(np.mean(costs) - scenario.optimum) < 5 * error
+
+
+def test_a_stricter_objective_is_broken_more_often():
+    truth = find_truth(open_problem("cpu2", 165.0), replications=10)
+    assert truth.late.shape == (len(SLO_FACTORS), 96)
+    assert (np.diff(truth.late, axis=0) <= 0).all()
+    assert truth.late.max() > 0.5
+
+
+def test_what_is_no_testbed_and_no_profile_is_named(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        open_problem("nowhere", 10.0, tmp_path)

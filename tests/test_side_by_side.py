@@ -1,0 +1,102 @@
+"""Agents in turns: the same arrivals, and a run that is cut short goes on as if it were not."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from rrl.agent import RRL
+from rrl.errors import DataError, UsageError
+from rrl.live_phases import main, scaled_phases
+from rrl.side_by_side import DESCRIPTION, STATE, STEPS, read_steps, record_side_by_side
+from rrl.testbeds import testbed
+
+EPISODES, REQUESTS = 12, 20
+PHASES = scaled_phases(120.0, EPISODES, REQUESTS)
+
+
+def make():
+    server = testbed("cpu2")
+    return {
+        name: (server, RRL(server.space, np.random.default_rng(i), radius=radius))
+        for i, (name, radius) in enumerate([("narrow", 1.0), ("wide", 2.0)])
+    }
+
+
+def record(folder, stop=None):
+    settings = {"requests": REQUESTS, "live": False, "notes": {"starts": PHASES.starts}}
+    run = record_side_by_side(folder, make, PHASES, EPISODES, 3, **settings)
+    for number, _ in enumerate(run, 1):
+        if number == stop:
+            return
+
+
+def rows(folder):
+    _, table = read_steps(folder)
+    return table.drop(columns=["started", "latency_s"]).to_dict("records")
+
+
+def test_all_meet_the_same_arrivals_in_a_random_order(tmp_path):
+    record(tmp_path / "run")
+    description, table = read_steps(tmp_path / "run")
+    assert description["complete"]
+    assert len(table) == 2 * EPISODES
+    by_episode = table.pivot_table(index="episode", columns="contestant", values="load_per_s")
+    assert (by_episode["narrow"] == by_episode["wide"]).all()
+    assert set(table.loc[table["order"] == 0, "contestant"]) == {"narrow", "wide"}
+    assert all(len(latency) == REQUESTS for latency in table["latency_s"])
+
+
+@pytest.mark.parametrize("stop", [1, 5, EPISODES - 1])
+def test_an_interrupted_run_goes_on_as_if_it_were_not(tmp_path, stop):
+    record(tmp_path / "whole")
+    record(tmp_path / "cut", stop)
+    assert (tmp_path / "cut" / STATE).exists()
+    record(tmp_path / "cut")
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+    assert not (tmp_path / "cut" / STATE).exists()
+
+
+def test_a_kill_between_the_two_files_doubles_no_episode(tmp_path):
+    record(tmp_path / "whole")
+    record(tmp_path / "cut", 4)
+    state = (tmp_path / "cut" / STATE).read_text()
+    record(tmp_path / "cut", 1)
+    (tmp_path / "cut" / STATE).write_text(state)  # as if killed before it was replaced
+    record(tmp_path / "cut")
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+
+
+def test_another_run_in_the_folder_is_refused(tmp_path):
+    record(tmp_path, 2)
+    with pytest.raises(DataError, match="holds another run"):
+        list(record_side_by_side(tmp_path, make, PHASES, EPISODES, seed=4, live=False))
+    record(tmp_path)
+    with pytest.raises(DataError, match="holds another run"):
+        record(tmp_path)
+
+
+def test_damaged_and_missing_runs(tmp_path):
+    with pytest.raises(DataError, match="not found"):
+        read_steps(tmp_path)
+    record(tmp_path, 2)
+    path = tmp_path / DESCRIPTION
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 9}))
+    with pytest.raises(DataError, match="schema 9"):
+        read_steps(tmp_path)
+    (tmp_path / STEPS).write_text("")
+    with pytest.raises(DataError, match="corrupt or truncated"):
+        read_steps(tmp_path)
+
+
+@pytest.mark.parametrize(("peak", "episodes"), [(100.0, 11), (0.0, 30), (-1.0, 30)])
+def test_phases_that_cannot_be_scaled(peak, episodes):
+    with pytest.raises(ValueError, match="at least 12"):
+        scaled_phases(peak, episodes)
+
+
+def test_the_command_names_an_unknown_model(capsys):
+    assert main(["--model", "nosuch"]) == UsageError.code
+    assert "nosuch" in capsys.readouterr().err

@@ -1,0 +1,175 @@
+"""Sweeps: the same results whoever computes them, and nothing computed twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rrl import provenance, sweeps
+from rrl.agents import AGENTS
+from rrl.errors import DataError, UsageError
+from rrl.race import race
+from rrl.scenario import recorded
+from rrl.sweeps import Setting, Sweep, cross, workload
+
+DATA = Path(__file__).parent.parent / "data"
+SETTINGS = cross([("keyword-threads", 900.0)], {"rrl": 7, "random": 3}, 12)
+
+
+@pytest.fixture(autouse=True)
+def _this_machine(monkeypatch):
+    for name in ("RRL_BACKEND", "RRL_SCHEDULER", "RRL_WORKERS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(folder, workers=1, settings=SETTINGS, data=DATA):
+    return Sweep(settings, data=data, build=folder, workers=workers).run(progress=False)
+
+
+def same(one, other):
+    fields = ("chosen", "recommended", "costs")
+    return list(one) == list(other) and all(
+        np.array_equal(getattr(one[key], name), getattr(other[key], name))
+        for key in one
+        for name in fields
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    return folder, run(folder)
+
+
+def test_a_sweep_is_the_races_it_consists_of(alone):
+    runs = alone[1][SETTINGS[0]]
+    straight = race(recorded(DATA / "keyword-threads", 900.0), AGENTS["rrl"], range(7), 12)
+    assert np.array_equal(runs.chosen, straight.chosen)
+    assert np.array_equal(runs.costs, straight.costs)
+
+
+def test_two_workers_give_what_one_gives(alone, tmp_path):
+    assert same(alone[1], run(tmp_path, workers=2))
+
+
+def test_a_dask_cluster_gives_what_one_worker_gives(alone, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="dask[distributed] is not installed")
+    options = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    with distributed.LocalCluster(n_workers=2, **options) as cluster:
+        monkeypatch.setenv("RRL_BACKEND", "dask")
+        monkeypatch.setenv("RRL_SCHEDULER", cluster.scheduler_address)
+        assert same(alone[1], run(tmp_path))
+
+
+def test_what_is_on_file_is_not_run_again_and_what_is_missing_is(alone, tmp_path, monkeypatch):
+    shutil.copytree(alone[0], tmp_path, dirs_exist_ok=True)
+    files = sorted((tmp_path / "sweeps").iterdir())
+    assert len(files) == 3  # seven seeds in two pieces, three in one
+    ran = []
+    monkeypatch.setattr(sweeps, "_call", lambda task: ran.append(task.key) or one(task))
+    one = lambda task: (task.key, task.function(*task.arguments))  # noqa: E731
+    assert same(alone[1], run(tmp_path))
+    assert ran == []
+    files[1].unlink()
+    assert same(alone[1], run(tmp_path))
+    assert ran == [files[1].stem]
+
+
+def test_a_sweep_that_was_killed_goes_on_from_what_was_done(alone, tmp_path, monkeypatch):
+    calls = []
+
+    def dies(task):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(task.key)
+        return task.key, task.function(*task.arguments)
+
+    monkeypatch.setattr(sweeps, "_call", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    kept = {path.stem for path in (tmp_path / "sweeps").iterdir()}
+    assert kept <= set(calls)
+    assert len(kept) >= 1
+    monkeypatch.undo()
+    assert same(alone[1], run(tmp_path))
+
+
+def keys(data=DATA):
+    sweep = Sweep(SETTINGS, data=data, build="unused")
+    return [task.key for task in sweep._pieces(SETTINGS[0])]
+
+
+def test_a_change_of_data_code_or_versions_is_a_new_piece(tmp_path, monkeypatch):
+    before = keys()
+    assert keys() == before
+    shutil.copytree(DATA / "keyword-threads", tmp_path / "keyword-threads")
+    assert keys(tmp_path) == before
+    with (tmp_path / "keyword-threads" / "episodes.csv").open("a") as file:
+        file.write("\n")
+    assert not set(keys(tmp_path)) & set(before)
+    for name, value in (("_code", "other"), ("versions", {"numpy": "0"})):
+        with monkeypatch.context() as patch:
+            patch.setattr(sweeps, name, lambda *_, value=value: value)
+            assert not set(keys()) & set(before)
+
+
+def test_a_piece_depends_on_its_agents_code_and_not_on_how_it_is_drawn():
+    modules = sweeps._agent_modules(SETTINGS[0], str(DATA))
+    code = {p.name for p in provenance.code_behind("rrl.sweeps", *modules)}
+    assert {"agent.py", "qtable.py", "similarity.py", "race.py", "scenario.py", "agents.py"} <= code
+    assert not {"plotting.py", "cli.py", "reproduce.py", "manifest.py"} & code
+
+
+def test_truths_are_kept_too(tmp_path):
+    sweep = Sweep(SETTINGS, data=DATA, build=tmp_path, workers=1)
+    (scenario,) = sweep.scenarios(progress=False).values()
+    straight = recorded(DATA / "keyword-threads", 900.0)
+    assert np.array_equal(scenario.cost, straight.cost)
+    assert np.array_equal(scenario.violations, straight.violations)
+
+
+def test_a_damaged_piece_is_named(alone, tmp_path):
+    shutil.copytree(alone[0], tmp_path, dirs_exist_ok=True)
+    path = min((tmp_path / "sweeps").iterdir())
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DataError, match=f"{path.name}: damaged .*remove it"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"agent": "rll"}, "unknown agent 'rll': use one of"),
+        ({"load": ("Posson", 1.0)}, "unknown workload"),
+        ({"load": ("Bursts", 1.0)}, "workload \\('Bursts', 1.0\\)"),
+        ({"seeds": 0}, "at least 1"),
+        ({"objective": "p99,9"}, "unknown objective"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused_before_anything_runs(change, words):
+    with pytest.raises(ValueError, match=words):
+        Sweep([SETTINGS[0]._replace(**change)])
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"RRL_BACKEND": "spark"}, "unknown BACKEND 'spark'"),
+        ({"RRL_BACKEND": "dask"}, "needs SCHEDULER="),
+    ],
+)
+def test_an_unknown_backend_or_a_missing_address_is_said(environment, words, tmp_path, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setitem(os.environ, name, value)
+    with pytest.raises(UsageError, match=words):
+        run(tmp_path)
+
+
+def test_workloads_come_from_literals():
+    assert workload(3) == 3.0
+    assert workload(("Bursts", (5.0, 20.0), (60.0, 10.0))).rates == (5.0, 20.0)
+    assert Setting("gpu", 500.0, "rrl", 5, 10).problem == ("gpu", 500.0)

@@ -1,0 +1,313 @@
+"""The bounds hold, are as tight as claimed, and the checks would notice if they were false."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl import Knob, plotting, theory
+from rrl import plotting_theory as draw
+from rrl.convergence import UNIFORM, cover_ends, cut, first_cover, slope_interval, watch
+from rrl.cover import (
+    cells,
+    cover_times,
+    exact_cover_tail,
+    exact_mean_cover,
+    harmonic_mean_cover,
+    neighbours,
+)
+from rrl.mdp import (
+    MDP,
+    blur,
+    greedy_loss,
+    mean_field,
+    policy_values,
+    random_mdps,
+    serving_mdp,
+    solve,
+)
+from rrl.presets import paper_cpu
+from rrl.qlearning import region_learning, walk
+from rrl.scenario import surface
+from rrl.space import ConfigSpace
+from rrl.sweep import sweep
+
+INSTANCES = 10_000
+
+
+def line(n: int, radius: float) -> np.ndarray:
+    return np.abs(np.subtract.outer(np.arange(n), np.arange(n))) <= radius
+
+
+@pytest.fixture(scope="module")
+def checks():
+    return sweep(np.random.default_rng(0), INSTANCES)
+
+
+# --- No bound is ever exceeded, and a false one would be noticed --------------------------------
+
+
+def test_no_bound_is_violated_in_ten_thousand_instances(checks):
+    assert {
+        check.name: len(check.observed) for check in checks if len(check.observed) < INSTANCES
+    } == {}
+    assert [check.name for check in checks if not check.holds] == []
+    exact = [check for check in checks if check.allowed == 0]
+    assert len(exact) == len(checks) - 1
+    assert sum(check.violated.sum() for check in exact) == 0
+
+
+def test_the_instances_are_not_trivial(checks):
+    """A sweep of empty regions or constant costs would pass whatever the bounds say."""
+    for check in checks:
+        if check.bound.any():
+            assert np.median(check.observed / np.maximum(check.bound, 1e-12)) > 0.03, check.name
+
+
+MUTATIONS = {
+    "K": ("smallest_region", lambda true: lambda near: 2 * (true(near) + 1), "mean cover"),
+    "K, tail": ("smallest_region", lambda true: lambda near: true(near) + 1, "cover tail"),
+    "mean without + 1/q": (
+        "mean_cover",
+        lambda true: lambda n, k, p: true(n, k, p) - 1 / (np.asarray(k) * p) - 1,
+        "mean cover",
+    ),
+    "by cell, 10 % off": (
+        "mean_cover_by_cell",
+        lambda true: lambda sizes, p: 0.9 * true(sizes, p),
+        "mean cover, by cell",
+    ),
+    "rate without gamma": (
+        "contraction",
+        lambda true: lambda step, gamma: true(step, 0.0),
+        "error after covers",
+    ),
+    "b, 1 % off": ("bias", lambda true: lambda e, g: 0.99 * true(e, g), "fixed point"),
+    "general loss, 1 % off": (
+        "general_loss",
+        lambda true: lambda e, g: 0.99 * true(e, g),
+        "greedy loss, general",
+    ),
+    "loss, 1 % off": ("loss", lambda true: lambda e, g: 0.99 * true(e, g), "greedy loss"),
+    "exogenous loss, 1 % off": (
+        "exogenous_loss",
+        lambda true: lambda e, g: 0.99 * true(e, g),
+        "greedy loss, exogenous",
+    ),
+    "noisy error, a third": (
+        "noisy_error",
+        lambda true: lambda *how: true(*how) / 3,
+        "noisy means (95 %)",
+    ),
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_false_bound_is_noticed(mutation, monkeypatch):
+    name, change, caught = MUTATIONS[mutation]
+    monkeypatch.setattr(theory, name, change(getattr(theory, name)))
+    found = {check.name for check in sweep(np.random.default_rng(0), 500) if not check.holds}
+    assert caught in found
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 1), st.integers(0, 4))
+def test_the_error_bound_holds_for_any_path_and_any_start(seed, step, radius):
+    rng = np.random.default_rng(seed)
+    mdp, _ = random_mdps(rng, 1, states=2, actions=5)
+    mdp = MDP(mdp.cost[0], mdp.transition[0], float(mdp.gamma[0]))
+    near, q = line(5, radius), solve(mdp)
+    path = rng.integers([2, 5, 2], size=(150, 3))
+    run = region_learning(mdp, near, path, q + rng.normal(size=q.shape), truth=q, step=step)
+    b = theory.bias(theory.variation(q, near), mdp.gamma)
+    rate = theory.contraction(step, mdp.gamma)
+    bound = theory.error_after(np.arange(1, len(run.covers) + 1), run.errors[0], b, rate)
+    assert (run.errors[run.covers] <= bound + 1e-9).all()
+
+
+# --- Exact where it is exact --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_covers_of_a_partition_are_the_coupon_collectors(size):
+    coupons = 60 // size
+    times = cover_times(cells(60, size), 2000, np.random.default_rng(size))
+    error = times.std(ddof=1) / len(times) ** 0.5
+    assert abs(times.mean() - harmonic_mean_cover(coupons)) < 3 * error
+    small = np.full(12, 1 / 12)
+    assert exact_mean_cover(cells(12, size if 12 % size == 0 else 1), small) == pytest.approx(
+        harmonic_mean_cover(12 // size if 12 % size == 0 else 12)
+    )
+
+
+def test_simulated_covers_agree_with_the_exact_formulas_where_regions_overlap():
+    near = line(10, 2)
+    times = cover_times(near, 5000, np.random.default_rng(0))
+    error = times.std(ddof=1) / len(times) ** 0.5
+    assert abs(times.mean() - exact_mean_cover(near, np.full(10, 0.1))) < 3 * error
+    tail = exact_cover_tail(near, np.full(10, 0.1), 8)
+    assert abs((times > 8).mean() - tail) < 3 * (tail * (1 - tail) / 5000) ** 0.5
+
+
+def test_long_averaged_q_learning_finds_the_fixed_point_of_the_aggregated_operator():
+    rng = np.random.default_rng(3)
+    mdp = MDP(rng.uniform(0, 1, (2, 4)), rng.dirichlet(np.ones(2), (2, 4)), 0.6)
+    near, truth = line(4, 1), solve(mdp)
+    fixed = solve(blur(mdp, mean_field(near)))
+    runs = np.array(
+        [
+            region_learning(
+                mdp, near, walk(mdp, 40_000, rng), 0 * truth,
+                truth=truth, step=0.0, power=0.7, sampled=True,
+            ).average
+            for _ in range(30)
+        ]
+    )  # fmt: skip
+    off = (runs.mean(axis=0) - fixed) / (runs.std(axis=0, ddof=1) / 30**0.5)
+    assert np.abs(off).max() < 3.2  # eight cells at once: 99 %
+    assert (np.abs(runs.mean(axis=0) - truth) > 0.05).any()  # and it is not Q*
+
+
+def test_the_fixed_point_is_one_of_m_t_and_the_solver_finds_the_best_policy():
+    rng = np.random.default_rng(5)
+    mdp, near = random_mdps(rng, 50, states=2, actions=3)
+    weights = mean_field(near, rng.uniform(0.1, 1, (50, 3)))
+    fixed = solve(blur(mdp, weights))
+    applied = weights[:, None] @ mdp.backup(fixed.min(axis=-1))[..., None]
+    np.testing.assert_allclose(applied[..., 0], fixed, atol=1e-9)
+    policies = np.stack(np.meshgrid(range(3), range(3)), axis=-1).reshape(-1, 2)
+    every = [policy_values(mdp, np.broadcast_to(policy, (50, 2))) for policy in policies]
+    np.testing.assert_allclose(solve(mdp).min(axis=-1), np.min(every, axis=0), atol=1e-9)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 0.9, 0.99])
+def test_the_price_bounds_are_attained(gamma):
+    cost, transition, weights = theory.hardest(gamma)
+    mdp = MDP(cost, transition, gamma)
+    learned = solve(blur(mdp, weights))
+    assert np.abs(learned - solve(mdp)).max() == pytest.approx(theory.bias(1.0, gamma))
+    assert greedy_loss(mdp, learned) == pytest.approx(theory.loss(1.0, gamma), rel=1e-6)
+
+
+def test_without_influence_on_the_load_the_greedy_choice_does_not_depend_on_the_discount():
+    cost = np.random.default_rng(0).uniform(0.1, 1, (3, 9))
+    choices = [
+        solve(blur(serving_mdp(cost, gamma), mean_field(line(9, 1)))).argmin(axis=-1).tolist()
+        for gamma in (0.0, 0.5, 0.95)
+    ]
+    assert choices[0] == choices[1] == choices[2]
+
+
+# --- Speed and radius ---------------------------------------------------------------------------
+
+
+def test_the_speedup_grows_at_least_like_k():
+    radii, space = (0, 1, 2, 3), paper_cpu()
+    near = [neighbours(space, radius) for radius in radii]
+    k = np.array([regions.sum(axis=1).min() for regions in near])
+    rng = np.random.default_rng(0)
+    times = np.array([cover_times(regions, 40, rng) for regions in near])
+    slope, low, high = slope_interval(k, times[0] / times, rng)
+    assert 1 < low <= slope <= high < 1.5
+    bound = [theory.mean_cover(len(space), least, 1 / len(space)) for least in k]
+    by_cell = [theory.mean_cover_by_cell(regions.sum(axis=1), 1 / 1331) for regions in near]
+    assert (times.mean(axis=1) < by_cell * np.array(1.05)).all()
+    assert (np.array(by_cell) < bound).all()
+
+
+@given(st.floats(0.1, 10), st.floats(0.01, 10), st.integers(1, 4))
+def test_the_best_radius_is_where_the_bound_is_smallest(lipschitz, a, d):
+    best = theory.best_radius(lipschitz, a, d)
+    least = theory.noisy_error(best, lipschitz, a, d)
+    assert least == pytest.approx((1 + 2 / d) * lipschitz * best)
+    for factor in (0.9, 1.1):
+        assert theory.noisy_error(best * factor, lipschitz, a, d) > least
+
+
+def test_steps_to_shrinks_with_k():
+    how = {"rate": 0.9, "n": 100, "p": 0.01}
+    one, ten = (theory.steps_to(0.1, 1.0, k=k, **how) for k in (1, 10))
+    assert one / ten == pytest.approx(10, rel=0.02)
+    assert theory.steps_to(2.0, 1.0, k=1, **how) == 0
+
+
+# --- The running system -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def watched():
+    space = ConfigSpace([Knob("inter_op", tuple(range(1, 9)))])
+    cost = np.array([4.0, 3.0, 2.0, 1.0, 1.5, 2.5, 3.5, 5.0])
+    flat = surface("line", space, cost, noise=0.02)
+    return (
+        {
+            radius: watch(flat.server, 10.0, cost, 30, 150, radius=radius, temperature=UNIFORM)
+            for radius in (0, 1)
+        },
+        space,
+        cost,
+    )
+
+
+def test_the_table_converges_and_the_blur_stays(watched):
+    runs, space, cost = watched
+    blurred = mean_field(neighbours(space, 1)) @ cost
+    assert np.median(runs[0].worst[:, -1]) < 0.3
+    assert np.median(runs[1].worst[:, -1]) > 0.5 * np.abs(blurred - cost).max()
+    assert np.median(runs[0].greedy[:, -1]) == 0
+
+
+def test_the_running_systems_first_cover_is_the_collectors(watched):
+    runs, space, _ = watched
+    times = first_cover(neighbours(space, 0), cut(runs[0], 150))
+    error = times.std(ddof=1) / len(times) ** 0.5
+    assert abs(times.mean() - harmonic_mean_cover(8)) < 3 * error
+
+
+def test_covers_follow_each_other():
+    assert cover_ends(line(3, 1), np.array([0, 0, 2, 1, 1])) == [3, 4, 5]
+
+
+# --- Wrong arguments, figures -------------------------------------------------------------------
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="shape"):
+        MDP(np.zeros((2, 3)), np.ones((2, 3, 3)) / 3, 0.5)
+    with pytest.raises(ValueError, match="add up to 1"):
+        MDP(np.zeros((1, 3)), np.ones((1, 3, 1)) / 2, 0.5)
+    with pytest.raises(ValueError, match="gamma"):
+        MDP(np.zeros((1, 3)), np.ones((1, 3, 1)), 1.0)
+    with pytest.raises(ValueError, match="divide"):
+        cells(10, 3)
+    with pytest.raises(ValueError, match="cover_times"):
+        exact_mean_cover(np.eye(17, dtype=bool), np.full(17, 1 / 17))
+    with pytest.raises(ValueError, match="probabilities"):
+        serving_mdp(np.ones((1, 2)), 0.5, stay=1.5)
+    one = MDP(np.ones((1, 2)), np.ones((1, 2, 1)), 0.5)
+    with pytest.raises(ValueError, match="step"):
+        region_learning(one, line(2, 1), walk(one, 3, np.random.default_rng(0)), np.ones((1, 2)),
+                        truth=np.ones((1, 2)), step=0.0)  # fmt: skip
+
+
+def test_the_same_data_give_the_same_bytes(tmp_path, checks, watched):
+    import matplotlib.pyplot as plt
+
+    plotting.style()
+    curves = {f"radius {radius}": run.typical for radius, run in watched[0].items()}
+    times = np.array([[8.0, 9.0, 10.0], [2.0, 3.0, 3.5]])
+    written = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        fig, axes = plt.subplots(2, 3, figsize=(6, 3))
+        draw.plot_bound([0, 1], times[:, 0], {"bound": [11.0, 4.0]}, axes[0, 0])
+        draw.plot_tightness(checks, axes[0, 1])
+        draw.plot_curves(curves, axes[0, 2], ends={"radius 0": [20.0]})
+        slope = {"covers": (1.0, 0.9, 1.1)}
+        draw.plot_speedup([1, 4], {"covers": times[0] / times}, slope, axes[1, 0])
+        draw.plot_pareto(times, times / 10, [0, 1], axes[1, 1])
+        draw.plot_decay([100, 1000], {"d = 1": [0.5, 0.2]}, {"d = 1": -1 / 3}, axes[1, 2])
+        png = plotting.save(fig, "figure", folder)
+        plt.close(fig)
+        written.append((png.read_bytes(), png.with_suffix(".pdf").read_bytes()))
+    assert written[0] == written[1]
