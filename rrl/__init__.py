@@ -29,6 +29,7 @@ _HOME = {
     "RRL": "rrl.agent",
     "AdaptiveRRL": "rrl.region_size",
     "RegionSize": "rrl.region_size",
+    "AGENTS": "rrl.agents",
     "Copy": "rrl.similarity",
     "DistanceWeighted": "rrl.similarity",
     "LearnedSimilarity": "rrl.learned",

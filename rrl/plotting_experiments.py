@@ -25,6 +25,7 @@ LABELS = {
     "pain": "summed cost above the best (bests)",
     "violations": "late requests while learning (share)",
 }
+_NAMES = {"default": "default agent"}  # not to be taken for the server's default
 _LINES = ("-", "--", "-.", ":")
 
 
@@ -36,7 +37,12 @@ def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) ->
     centre = rows[measure].to_numpy()
     low, high = (rows[f"{measure}_{end}"].to_numpy() for end in ("low", "high"))
     ax.errorbar(centre, y, xerr=(centre - low, high - centre), fmt="o", ms=4, capsize=2, color="C0")
-    ax.set(yticks=y, yticklabels=rows["agent"], xlabel=LABELS[measure], xscale="log")
+    ax.set(
+        yticks=y,
+        yticklabels=[_NAMES.get(agent, agent) for agent in rows["agent"]],
+        xlabel=LABELS[measure],
+        xscale="log",
+    )
     ax.grid(axis="y", lw=0.4)
     if measure.startswith("E"):
         horizon = rows["episodes"].iloc[0]
@@ -68,7 +74,7 @@ def plot_duels(duels: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
     names = {"E5_first": "first", "E5": "for good", "deployed": "deployed", "price": "price"}
     ax.set_xticks(range(len(columns)), [names[m] for _, m in columns], rotation=90)
-    ax.set_yticks(range(len(rivals)), rivals)
+    ax.set_yticks(range(len(rivals)), [_NAMES.get(rival, rival) for rival in rivals])
     for first in range(0, len(columns), len(DUELS)):
         ax.axvline(first - 0.5, color="white", lw=3)
         ax.text(
@@ -101,7 +107,7 @@ def plot_phases(
     ax = ax or plt.gca()
     for i, (name, values) in enumerate(costs.items()):
         last, (low, middle, high) = by_block(MS * values, length)
-        ax.plot(last, middle, _LINES[i % 4], color=f"C{i}", lw=1.5, label=name)
+        ax.plot(last, middle, _LINES[i % 4], color=f"C{i}", lw=1.5, label=_NAMES.get(name, name))
         ax.fill_between(last, low, high, color=f"C{i}", alpha=0.2, lw=0)
     end = next(iter(costs.values())).shape[1]
     for name, steps in references.items():
@@ -126,12 +132,13 @@ def plot_served(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         x = np.array(known) + 0.12 * (i - (len(agents) - 1) / 2)
         centre = rows["ratio"].to_numpy()
         error = (centre - rows["ratio_low"].to_numpy(), rows["ratio_high"].to_numpy() - centre)
-        ax.errorbar(x, centre, yerr=error, fmt="osD^vPX"[i % 7], ms=4, capsize=2, label=agent)
+        ax.errorbar(x, centre, yerr=error, fmt="osD^vPX"[i % 7], ms=4, capsize=2,
+                    label=_NAMES.get(agent, agent))  # fmt: skip
     ax.axhline(1, color="0.3", lw=0.8, ls=":")
     ax.set_xticks(
         range(len(problems)), [p.replace(" ", "\n").replace("-", "\n", 1) for p in problems]
     )
-    ax.set(ylabel="served latency / the default's", yscale="log")
+    ax.set(ylabel="served latency / TF Serving's default", yscale="log")
     _plain_log(ax, "y")
     ax.legend(fontsize="small", ncols=2)
     sns.despine(ax=ax)

@@ -180,13 +180,14 @@ def _recorded_truth(problem: Scenario, horizon: int, requests: int, seed: int) -
     stretch = problem.workload.arrivals(horizon * requests, np.random.default_rng(seed))
     nearest = [problem.server.nearest_rate(part) for part in cut(stretch, requests)]
     share = np.bincount(nearest, minlength=len(profile.rates_per_s)) / len(nearest)
-    rate = np.searchsorted(profile.rates_per_s, profile.table["rate_per_s"])
-    index = space.indices(profile.table)
+    grid = profile.grid  # what the server replays
+    rate = np.searchsorted(profile.rates_per_s, grid["rate_per_s"])
+    index = space.indices(grid)
     blank = np.zeros(int(profile.description["plan"]["requests"]))
     latency = np.array(
         [
             charged_latency(Episode({}, blank, profile.latencies(row), profile.statuses(row)))
-            for row in range(len(index))
+            for row in grid.index.tolist()
         ]
     )
 

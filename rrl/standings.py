@@ -256,6 +256,11 @@ def _missing(
                     yield f"{agent} {settings} on {scenario}"
 
 
+def _recorded_seeds(scenario: str, agent: str, data: Path) -> int:
+    known = read_record(agent, scenario, data)
+    return 0 if known is None else len(known.runs.chosen)
+
+
 def _add(
     path: Path,
     keys: Sequence[str],
@@ -263,8 +268,11 @@ def _add(
     make: Callable[..., dict[str, str] | None],
     data: Path,
 ) -> bool:
-    """Add the row that `make` returns for a key to a table, unless it is there."""
-    if key in read_rows(path, keys):
+    """Add the row that `make` returns for a key to a table, unless it is there and up to date."""
+    old = read_rows(path, keys).get(key)
+    if old is not None and (
+        make is not summary_row or _recorded_seeds(*key, data) <= int(old["seeds"])
+    ):
         return False
     row = make(*key, data)
     if row is not None:

@@ -111,6 +111,7 @@ def main() -> int:
         HandoverServer(base, SPACE, inputs=inputs) as server,
         Journal(folder, {"soak": options.minutes}) as journal,
     ):
+        server.configure(SPACE[0], rng)  # imports TensorFlow, which is not what may not grow
         memory = Memory(server)
         for step in steps(
             server, agent, bursts, episodes, rng, requests=options.requests, objective=MeanLatency()

@@ -476,3 +476,14 @@ def test_the_command_says_what_it_did_and_does_it_once(tmp_path, capsys, monkeyp
         assert capsys.readouterr().out == expected
     rows = read_rows(tmp_path / "peers" / "summary.csv", ("scenario", "agent"))
     assert rows["pool", "tf-serving-default"]["settled"] == "0"
+
+
+def test_a_row_follows_its_record_when_that_has_grown(tmp_path, monkeypatch):
+    (tmp_path / "surfaces").symlink_to(open_path("..").resolve() / "surfaces")
+    monkeypatch.setitem(RECORDED, "random", Budget(2, 5, ("pool",)))
+    call = ["summary", "--agents", "random", "--scenarios", "pool", "--data", str(tmp_path)]
+    for seeds in ("1", "2"):
+        assert record("random", "pool", tmp_path)
+        assert main(call) == 0
+        rows = read_rows(tmp_path / "peers" / "summary.csv", ("scenario", "agent"))
+        assert rows["pool", "random"]["seeds"] == seeds

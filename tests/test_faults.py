@@ -16,7 +16,7 @@ server keeps dying: 4
 new configuration does not start: 4; the old one serves on
     test_handover::test_a_configuration_that_cannot_start_never_takes_over
 wrong model name: 4; give the name it was started with
-    test_a_server_restarted_by_a_command_is_tuned
+    test_a_server_restarted_by_a_command_is_measured
     test_serving::test_wrong_model_is_not_found
 wrong signature: 4; it has: ...
     test_serving::test_wrong_signature
@@ -362,26 +362,35 @@ def test_a_restart_command_gets_flags_and_batching_file(tmp_path):
         assert "num_batch_threads { value: 2 }" in file.read_text()
 
 
-def test_a_server_restarted_by_a_command_is_tuned(model, tmp_path):
-    """The command kills the old server and starts the next in the background, as systemd would."""
-    port = free_port()
+def test_a_server_restarted_by_a_command_is_measured(model, tmp_path):
+    """The command stops the old server and starts the next in the background, as systemd would."""
+    from rrl.serving.restarted import RestartedServer
+    from rrl.space import ConfigSpace, Knob
+
+    port, space = free_port(), ConfigSpace([Knob("inter_op", (1, 2))])
     script = tmp_path / "restart.sh"
     script.write_text(
-        f'[ -f "{tmp_path}/pid" ] && kill "$(cat "{tmp_path}/pid")" && sleep 0.5\n'
+        f'cd "{tmp_path}"\n'
+        "[ -f pid ] && kill $(cat pid) && "
+        "while kill -0 $(cat pid) 2> /dev/null; do sleep 0.1; done\n"
         f'"{sys.executable}" -m rrl.serving.local_server --port={port} --model_name=probe '
-        f'--model_base_path="{model}" --tensorflow_inter_op_parallelism="$1" '
-        f'--grpc_channel_arguments=grpc.so_reuseport=0 > "{tmp_path}/log" 2>&1 &\n'
-        f'echo $! > "{tmp_path}/pid"\n'
+        f'--model_base_path="{model}" "--tensorflow_inter_op_parallelism=$1" > log 2>&1 &\n'
+        "echo $! > pid\n"
     )
-    command = tune_at(f"127.0.0.1:{port}", f"sh {script} {{inter_op}}", tmp_path / "out")
-    command[command.index("--restart-timeout") + 1] = "60"
+    address, rng = f"127.0.0.1:{port}", np.random.default_rng(0)
+    command = f"sh '{script}' {{inter_op}}"
     try:
-        done = run(command)
-        assert done.returncode in (0, 5), done.stderr  # 5: two rounds may show anything
-        assert done.stdout.startswith("recommended: inter_op ")
-        wrong = [word if word != "probe" else "nosuch" for word in command]
-        wrong[-1] = str(tmp_path / "other")
-        assert "model 'nosuch'" in one_line(run(wrong), 4)
+        with RestartedServer(address, "probe", command, space, warmup=2) as server:
+            for inter_op in (1, 2, 2):
+                episode = server.measure({"inter_op": inter_op}, np.linspace(0, 0.2, 5), rng)
+                assert episode.ok.all()
+                (pid,) = servers_of(model)
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+                assert f"--tensorflow_inter_op_parallelism={inter_op}" in words
+            assert episode.info["switch_s"] == 0
+        wrong = RestartedServer(address, "nosuch", "true {inter_op}", space)
+        with wrong, pytest.raises(ServerError, match="give the name that the server was"):
+            wrong.measure({"inter_op": 1}, [0.0], rng)
     finally:
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 

@@ -37,7 +37,6 @@ QUICK = {
     "06_convergence": {"seeds": 2, "episodes": 30, "replications": 20, "tables": 3},
     "07_experiments": {
         "seeds": 2,
-        "slow_seeds": 1,
         "episodes": 12,
         "short_episodes": 6,
         "phases_episodes": 30,
@@ -45,6 +44,7 @@ QUICK = {
         "replications": 3,
     },
     "08_claims": {"replications": 3},
+    "09_live_serving": {},
     "10_explorer": {"episodes": 10, "steps": 20, "seeds": 3},
 }
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
