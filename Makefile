@@ -57,7 +57,7 @@ verify: env ## Reproduce, then compare figures and tables with what is committed
 	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s recorded
 	@$(ENV_PYTHON) -m rrl.manifest $(if $(REFERENCE),--reference "$(REFERENCE)")
 
-bench: env ## Time what must be fast: the server's overhead, the simulator
+bench: env ## Time what must be fast: the server, hand-overs, the simulator, the agents' decisions
 	@for script in tests/bench_*.py; do $(ENV_PYTHON) $$script || exit; done
 
 # Into build/measured first, so that it can go on after an interruption; then in place of the old.
@@ -67,7 +67,8 @@ measured: | env
 	    $(ENV_PYTHON) -m rrl.cli profile $$name --out build/measured/$$name && \
 	    rm -rf data/$$name && cp -r build/measured/$$name data/ && \
 	    touch build/measured/$$name.done; } || exit; done
-	@rm -rf build/measured
+	@$(ENV_PYTHON) -m rrl.live_phases --out build/measured/live-phases
+	@rm -rf data/live-phases && mv build/measured/live-phases data/ && rm -rf build/measured
 
 peers: env ## Race the peers of RRL anew, as far as data/peers/ lacks them (hours; resumable)
 	@$(ENV_PYTHON) -c "import optuna, smac" 2>/dev/null || $(PIP) install -e '.[peers]'

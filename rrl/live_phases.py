@@ -7,6 +7,7 @@ what this machine's default configuration gets through. ``notebooks/09_live_serv
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rrl.errors import Parser, command
+from rrl.side_by_side import DESCRIPTION, Contestants, record_side_by_side
 from rrl.workload import Phases
 
 NAMES = ("tf-serving-default", "heuristic", "rrl", "adaptive-rrl", "default")
@@ -69,6 +71,14 @@ def _parser() -> Parser:
     return parser
 
 
+def _begun(folder: Path) -> float | None:
+    """The peak (requests/s) of the run that a folder holds already."""
+    try:
+        return max(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["rates_per_s"])
+    except FileNotFoundError:
+        return None
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Record a run, or go on with one; returns the exit code."""
@@ -78,7 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rrl.presets import tf_serving
     from rrl.serving.live import LiveServer
     from rrl.serving.models import build, check_model, sample
-    from rrl.side_by_side import Contestants, record_side_by_side
     from rrl.source import AUTOMATIC, sustained_rate
 
     options = _parser().parse_args(argv)
@@ -91,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         def server() -> LiveServer:
             return stack.enter_context(LiveServer(model, space, inputs=inputs))
 
-        peak = options.peak
+        peak = options.peak or _begun(options.out)
         if peak is None:
             peak = PEAK * sustained_rate(server(), AUTOMATIC, np.random.default_rng(0), 300)
             stack.pop_all().close()

@@ -9,7 +9,7 @@ import pytest
 
 from rrl.agent import RRL
 from rrl.errors import DataError, UsageError
-from rrl.live_phases import main, scaled_phases
+from rrl.live_phases import _begun, main, scaled_phases
 from rrl.side_by_side import DESCRIPTION, STATE, STEPS, read_steps, record_side_by_side
 from rrl.testbeds import testbed
 
@@ -95,6 +95,16 @@ def test_damaged_and_missing_runs(tmp_path):
 def test_phases_that_cannot_be_scaled(peak, episodes):
     with pytest.raises(ValueError, match="at least 12"):
         scaled_phases(peak, episodes)
+
+
+def test_a_run_that_goes_on_keeps_its_peak(tmp_path):
+    """Measured anew, it would be another workload, and so another run."""
+    assert _begun(tmp_path) is None
+    rates = [round(1 / gap, 1) for gap in PHASES.gaps]
+    notes = {"rates_per_s": rates}
+    run = record_side_by_side(tmp_path, make, PHASES, EPISODES, 3, live=False, notes=notes)
+    next(run)
+    assert _begun(tmp_path) == 120.0
 
 
 def test_the_command_names_an_unknown_model(capsys):
