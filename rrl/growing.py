@@ -97,7 +97,7 @@ class GrowingRegion:
     """
 
     def __init__(
-        self, space: ConfigSpace, rng: np.random.Generator, *, horizon: float = 100.0
+        self, space: ConfigSpace, rng: np.random.Generator, *, horizon: float = 300.0
     ) -> None:
         if not 0 < horizon < math.inf:
             raise ValueError(f"horizon must be a positive number of episodes, got {horizon!r}")

@@ -9,6 +9,27 @@ import numpy as np
 
 from rrl.space import ConfigSpace, Knob
 
+THREADS = ("inter_op", "intra_op", "batch_threads")
+
+
+def serving_knob(name: str, levels: Sequence[int]) -> Knob:
+    """Build a knob of TensorFlow Serving with its levels in the order of their effect.
+
+    Levels are a step apart in the order of their values, but for the 0 of a thread count: it
+    means "as many as there are" or, for batch threads, "batching off", when every request is
+    served at once. Each is the most parallel level, so it comes last.
+
+    Examples
+    --------
+    >>> serving_knob("batch_threads", (0, 1, 2, 8)).positions
+    (3.0, 0.0, 1.0, 2.0)
+    >>> serving_knob("batch_timeout_micros", (0, 1000)).positions
+    (0.0, 1.0)
+    """
+    last = name in THREADS
+    order = sorted(levels, key=lambda level: (last and level == 0, level))
+    return Knob(name, tuple(levels), tuple(order.index(level) for level in levels))
+
 
 def _threads(name: str, cores: int, order: str) -> Knob:
     """Return a thread count 0..cores whose 0 means "as many as there are"."""
@@ -17,7 +38,7 @@ def _threads(name: str, cores: int, order: str) -> Knob:
     if order not in ("effective", "paper"):
         raise ValueError(f"unknown order {order!r}: use 'effective' or 'paper'")
     levels = tuple(range(int(cores) + 1))
-    return Knob(name, levels, (cores, *range(int(cores))) if order == "effective" else levels)
+    return serving_knob(name, levels) if order == "effective" else Knob(name, levels, levels)
 
 
 def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
@@ -46,8 +67,7 @@ def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
     >>> paper_cpu(2).knobs[0].positions, paper_cpu(2, order="paper").knobs[0].positions
     ((2.0, 0.0, 1.0), (0.0, 1.0, 2.0))
     """
-    names = ("inter_op", "intra_op", "batch_threads")
-    return ConfigSpace([_threads(name, cores, order) for name in names])
+    return ConfigSpace([_threads(name, cores, order) for name in THREADS])
 
 
 def paper_gpu() -> ConfigSpace:

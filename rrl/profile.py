@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.errors import DataError
-from rrl.space import ConfigSpace, Knob, from_table
+from rrl.presets import serving_knob
+from rrl.space import ConfigSpace, from_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +99,7 @@ class Plan:
     @cached_property
     def space(self) -> ConfigSpace:
         """The grid."""
-        return ConfigSpace([Knob(name, tuple(levels)) for name, levels in self.knobs.items()])
+        return ConfigSpace([serving_knob(name, levels) for name, levels in self.knobs.items()])
 
     @property
     def episodes(self) -> int:
@@ -165,7 +166,9 @@ class Profile:
         self.grid = table[table["pass"] < description["plan"]["passes"]]
         self.knobs: list[str] = list(description["plan"]["knobs"])
         self.rates_per_s: list[float] = sorted(float(r) for r in table["rate_per_s"].unique())
-        self.space = from_table(table[self.knobs], self.knobs)
+        found = from_table(table[self.knobs], self.knobs)
+        knobs = [serving_knob(knob.name, knob.levels) for knob in found.knobs]
+        self.space = ConfigSpace(knobs, available=found.level_indices)
 
     def latencies(self, row: int) -> NDArray[np.float64]:
         """Latencies in seconds of the episode in a row of the table, in order of arrival."""

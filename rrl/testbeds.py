@@ -53,7 +53,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rrl.presets import paper_cpu, paper_gpu
+from rrl.presets import paper_cpu, paper_gpu, serving_knob
 from rrl.service_model import Machine, Model
 from rrl.simulator import SimulatedServer
 from rrl.space import ConfigSpace, Knob
@@ -95,7 +95,7 @@ def _cpu2() -> SimulatedServer:
     knobs = (
         Knob("inter_op", pool),
         Knob("intra_op", pool),
-        Knob("batch_threads", (0, 1, 2, 3, 4, 8), positions=(5, 0, 1, 2, 3, 4)),
+        serving_knob("batch_threads", (0, 1, 2, 3, 4, 8)),
     )
     return SimulatedServer(ConfigSpace(knobs), MOBILENET_V2, TWO_CORES, AMPLE)
 

@@ -172,6 +172,13 @@ def test_the_recorded_server_replays_recorded_latencies(folder):
     assert np.isin(episode.latency, recorded).all()
 
 
+def test_batching_off_is_next_to_the_most_batch_threads(folder):
+    """0 batch threads serve every request at once: no neighbour of 1."""
+    for space in (PLAN.space, read_profile(folder).space, RecordedServer(folder).space):
+        off, two = space.knobs[1].positions
+        assert off > two
+
+
 def test_finals_decide_or_stop(folder):
     recorder = Recorder(PLAN, folder)
     finals = Finals(recorder, 3)
