@@ -115,6 +115,7 @@ def test_a_server_that_dies_in_mid_episode_is_started_again_at_the_same_address(
 
 
 def test_errors_and_deadlines_pass_through(service):
+    service.configure(SPACE[0], np.random.default_rng(0))  # batching off: no limit on the size
     with Client(service.address, "nosuch") as client:
         with pytest.raises(grpc.RpcError) as error:
             client.predict(X)

@@ -43,7 +43,7 @@ QUICK = {
         "phases_seeds": 2,
         "replications": 3,
     },
-    "08_claims": {"replications": 3},
+    "08_claims": {"replications": 3, "tables": str(ROOT / "figures")},
     "09_live_serving": {},
     "10_explorer": {"episodes": 10, "steps": 20, "seeds": 3},
 }
