@@ -123,15 +123,15 @@ def _tune(options: Namespace) -> int:
 def _space(options: Namespace) -> tuple[ConfigSpace, Configuration]:
     """What is tuned, and the knobs with one level, which are fixed."""
     from rrl.machine import available_cpus
-    from rrl.presets import tf_serving
+    from rrl.presets import serving_knob, tf_serving
     from rrl.serving.launcher import KNOBS
-    from rrl.space import ConfigSpace, Knob
+    from rrl.space import ConfigSpace
 
     knobs = dict(map(levels, options.knob))
     if not options.address and (unknown := [name for name in knobs if name not in KNOBS]):
         raise UsageError(f"unknown knob {unknown[0]!r}; a server has: {', '.join(KNOBS)}")
     fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1}
-    free = [Knob(name, values) for name, values in knobs.items() if len(values) > 1]
+    free = [serving_knob(name, values) for name, values in knobs.items() if len(values) > 1]
     if knobs and not free:
         raise UsageError("each --knob has one level only: there is nothing to tune")
     idle = [name for name in BATCH_KNOBS if name in knobs and "batch_threads" not in knobs]

@@ -11,9 +11,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
+from rrl.bound_checks import Check
 from rrl.experiments import bootstrap_interval
 from rrl.qlearning import Learning
-from rrl.sweep import Check
 
 Floats = NDArray[np.float64]
 LINES = ("--", ":", "-.", (0, (1, 3)))

@@ -7,12 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 
 import numpy as np
 import pytest
 
 from rrl import Client, read_profile
 from rrl.cli import main
+from rrl.commands_tune import _space
 from rrl.serving.launcher import free_port
 
 
@@ -224,3 +226,10 @@ def test_serve_answers_until_it_is_interrupted(tmp_path):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_tuned_thread_counts_are_in_the_order_of_their_effect():
+    """Batching off is no neighbour of one batch thread: a region would join what is least alike."""
+    space, fixed = _space(Namespace(knob=["batch_threads=0,1,4", "inter_op=2"], address=None))
+    assert space.knobs[0].positions == (2.0, 0.0, 1.0)
+    assert fixed == {"inter_op": 2}

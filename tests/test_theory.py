@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rrl import Knob, plotting, theory
 from rrl import plotting_theory as draw
+from rrl.bound_checks import sweep
 from rrl.convergence import UNIFORM, cover_ends, cut, first_cover, slope_interval, watch
 from rrl.cover import (
     cells,
@@ -32,7 +33,6 @@ from rrl.presets import paper_cpu
 from rrl.qlearning import region_learning, walk
 from rrl.scenario import surface
 from rrl.space import ConfigSpace
-from rrl.sweep import sweep
 
 INSTANCES = 10_000
 
