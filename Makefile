@@ -55,7 +55,7 @@ reproduce-all: env ## Measure everything anew (hours, resumable), then reproduce
 
 verify: env ## Reproduce, then compare figures and tables with what is committed (or REFERENCE=DIR)
 	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s recorded
-	@$(ENV_PYTHON) -m rrl.manifest $(if $(REFERENCE),--reference "$(REFERENCE)")
+	@$(ENV_PYTHON) -m rrl.publishing.manifest $(if $(REFERENCE),--reference "$(REFERENCE)")
 
 bench: env ## Time what must be fast: the server, hand-overs, the simulator, the agents' decisions
 	@for script in tests/bench_*.py; do $(ENV_PYTHON) $$script || exit; done
@@ -67,22 +67,22 @@ measured: | env
 	    $(ENV_PYTHON) -m rrl.cli profile $$name --out build/measured/$$name && \
 	    rm -rf data/$$name && cp -r build/measured/$$name data/ && \
 	    touch build/measured/$$name.done; } || exit; done
-	@$(ENV_PYTHON) -m rrl.live_phases --out build/measured/live-phases
+	@$(ENV_PYTHON) -m rrl.studies.live_phases --out build/measured/live-phases
 	@rm -rf data/live-phases && mv build/measured/live-phases data/ && rm -rf build/measured
 
 peers: env ## Race the peers of RRL anew, as far as data/peers/ lacks them (hours; resumable)
 	@$(ENV_PYTHON) -c "import optuna, smac" 2>/dev/null || $(PIP) install -e '.[peers]'
-	@$(ENV_PYTHON) -m rrl.standings record && $(ENV_PYTHON) -m rrl.standings summary
+	@$(ENV_PYTHON) -m rrl.studies.standings record && $(ENV_PYTHON) -m rrl.studies.standings summary
 
 profile: env ## Record the profiles under data/ anew (hours; resumable; remove a folder to redo it)
 	@for name in $$($(ENV_PYTHON) -c "from rrl import PLANS; print(*PLANS)"); do \
 	    $(ENV_PYTHON) -m rrl.cli profile $$name || exit; done
 
 student: env ## Write the student edition, without answers, to build/student/
-	@$(ENV_PYTHON) -m rrl.course
+	@$(ENV_PYTHON) -m rrl.publishing.course
 
 site: recorded ## Write the executed notebooks as a static site to build/site/
-	@$(ENV_PYTHON) -m rrl.site
+	@$(ENV_PYTHON) -m rrl.publishing.site
 
 lab: env ## Open the notebooks in JupyterLab on 127.0.0.1
 	@$(ENV_PYTHON) -m jupyterlab --ip=127.0.0.1 notebooks
@@ -116,15 +116,15 @@ complete = $(and $(wildcard build/notebooks/$(1).d),$(if $(filter-out \
 
 build/notebooks/%.ipynb: notebooks/%.ipynb requirements.lock \
                          $$(if $$(call complete,$$*),,AGAIN) | env
-	@$(ENV_PYTHON) -m rrl.reproduce $<
+	@$(ENV_PYTHON) -m rrl.publishing.reproduce $<
 
 AGAIN:
 
 live: | env
-	@$(ENV_PYTHON) -m rrl.reproduce notebooks/00_quickstart.ipynb -f notebooks/live.yml --suffix=-live
+	@$(ENV_PYTHON) -m rrl.publishing.reproduce notebooks/00_quickstart.ipynb -f notebooks/live.yml --suffix=-live
 
 live-experiments: | env
-	@$(ENV_PYTHON) -m rrl.reproduce notebooks/07_experiments.ipynb -p source live \
+	@$(ENV_PYTHON) -m rrl.publishing.reproduce notebooks/07_experiments.ipynb -p source live \
 	    -p figures ../figures/live --suffix=-live
 
 # --- The environment ---------------------------------------------------------------------------

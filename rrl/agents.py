@@ -2,7 +2,7 @@
 
 The modules behind the names are imported when an agent is made, so that a missing package only
 matters to those who ask for its agent. The settings of the rivals are those that the study in
-``data/peers/tuning.csv`` found best, see :mod:`rrl.standings`.
+``data/peers/tuning.csv`` found best, see :mod:`rrl.studies.standings`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ HOME = {
     "released-rrl": "rrl.agents:released",
     "released-rrl-copy": "rrl.agents:released_copy",
     "adaptive-rrl": "rrl.region_size:AdaptiveRRL",
-    "tf-serving-default": "rrl.baselines:fixed_default",
-    "heuristic": "rrl.baselines:heuristic",
-    "exhaustive": "rrl.baselines:Candidates",
-    "random": "rrl.baselines:RandomSearch",
-    "coordinate-descent": "rrl.baselines:CoordinateDescent",
-    "hill-climbing": "rrl.baselines:hill_climbing",
-    "simulated-annealing": "rrl.baselines:Annealing",
-    "q-learning": "rrl.q_agents:QLearning",
-    "deep-q-network": "rrl.q_agents:DeepQNetwork",
-    "skopt-gp": "rrl.peers:ScikitOptimize",
-    "optuna-tpe": "rrl.peers:Optuna",
-    "smac": "rrl.peers:SMAC",
+    "tf-serving-default": "rrl.rivals.baselines:fixed_default",
+    "heuristic": "rrl.rivals.baselines:heuristic",
+    "exhaustive": "rrl.rivals.baselines:Candidates",
+    "random": "rrl.rivals.baselines:RandomSearch",
+    "coordinate-descent": "rrl.rivals.baselines:CoordinateDescent",
+    "hill-climbing": "rrl.rivals.baselines:hill_climbing",
+    "simulated-annealing": "rrl.rivals.baselines:Annealing",
+    "q-learning": "rrl.rivals.q_agents:QLearning",
+    "deep-q-network": "rrl.rivals.q_agents:DeepQNetwork",
+    "skopt-gp": "rrl.rivals.peers:ScikitOptimize",
+    "optuna-tpe": "rrl.rivals.peers:Optuna",
+    "smac": "rrl.rivals.peers:SMAC",
 }
 
 #: What differs from the defaults of that.

@@ -1,4 +1,4 @@
-"""The `rrl` command: its subcommands are in the modules `rrl.commands_*`."""
+"""The `rrl` command: its subcommands are in :mod:`rrl.operating`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
-from rrl import commands_replay, commands_serve, commands_tune
 from rrl.errors import Parser, command
+from rrl.operating import replay, serve, tune
 
 _EXAMPLES = """examples:
   rrl serve mobilenet_v2 --knob inter_op=2 --knob batch_threads=2
@@ -30,7 +30,7 @@ def _parser() -> Parser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (commands_tune, commands_replay, commands_serve):
+    for module in (tune, replay, serve):
         module.add_parsers(commands)
     return parser
 

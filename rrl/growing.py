@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from rrl.agent_state import check_cost, check_load, restore_rng, rng_state
 from rrl.belief import Belief, Prior, compress, expected_improvement, learn
 from rrl.learned import Coordinates, Tally, expected_prior
-from rrl.search import Moves
+from rrl.moves import Moves
 from rrl.space import ConfigSpace, Configuration
 
 Floats = NDArray[np.float64]

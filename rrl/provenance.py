@@ -44,7 +44,7 @@ def code_behind(*modules: str) -> frozenset[Path]:
     Parameters
     ----------
     *modules : str
-        Names such as ``"rrl.race"``.
+        Names such as ``"rrl.studies.race"``.
 
     Raises
     ------
@@ -71,9 +71,12 @@ def imports(module: str) -> tuple[str, ...]:
     """Modules of this package that a module's import statements name, wherever they stand.
 
     Those under ``if TYPE_CHECKING`` are left out, since they never run. A public name taken from
-    ``rrl`` itself counts for the module that it lives in.
+    ``rrl`` itself counts for the module that it lives in. The room that a module lies in runs
+    before it.
     """
-    return tuple(sorted(set(_imported(ast.parse(_file(module).read_text(encoding="utf-8"))))))
+    found = set(_imported(ast.parse(_file(module).read_text(encoding="utf-8"))))
+    room = module.rpartition(".")[0]
+    return tuple(sorted(found | ({room} if _is_module(room) else set())))
 
 
 def _imported(tree: ast.AST) -> Iterator[str]:

@@ -47,8 +47,8 @@ def recommended_radius(start: float, episode: ArrayLike, dimensions: int) -> Any
     """Return the radius that theory recommends after some episodes.
 
     The error of a table that is learned from regions of radius rho is at most
-    ``L rho + a rho^(-d/2)`` with ``a`` proportional to ``t^(-1/2)`` (see :mod:`rrl.theory`), which
-    is least at a radius proportional to ``t^(-1/(d+2))``.
+    ``L rho + a rho^(-d/2)`` with ``a`` proportional to ``t^(-1/2)`` (see
+    :mod:`rrl.theory.bounds`), which is least at a radius proportional to ``t^(-1/(d+2))``.
 
     Examples
     --------

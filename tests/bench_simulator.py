@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rrl.queueing import BYTES_PER_REQUEST, simulate_queue
-from rrl.simulator import SimulatedServer
-from rrl.testbeds import testbed
+from rrl.simulation.queueing import BYTES_PER_REQUEST, simulate_queue
+from rrl.simulation.simulator import SimulatedServer
+from rrl.simulation.testbeds import testbed
 from rrl.workload import Poisson
 
 SERVERS, UTILISATION = 4, 0.7
@@ -145,7 +145,7 @@ def whole_grid(server: SimulatedServer, arrivals: np.ndarray) -> None:
 
 
 def start() -> None:
-    code = "import rrl.queueing as q; q.simulate_queue([0.0], [1.0])"
+    code = "import rrl.simulation.queueing as q; q.simulate_queue([0.0], [1.0])"
     seconds = median_seconds(lambda: subprocess.run([sys.executable, "-c", code], check=True), 3)
     print(f"\na new process imports, loads the compiled kernel and runs it in {seconds:.2f} s")
 

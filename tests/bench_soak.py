@@ -23,8 +23,8 @@ import psutil
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from rrl import RRL, Bursts, ConfigSpace, Knob, MeanLatency
-from rrl.journal import Journal
 from rrl.loop import steps
+from rrl.operating.journal import Journal
 from rrl.serving import models
 from rrl.serving.handover import HandoverServer
 

@@ -10,7 +10,9 @@ from test_agent import SPACES, AgentContract, true_cost
 
 from rrl import Knob, paper_cpu, paper_gpu, tf_serving
 from rrl.agents import AGENTS, SETTINGS, maker
-from rrl.baselines import (
+from rrl.errors import UsageError
+from rrl.moves import Moves
+from rrl.rivals.baselines import (
     Annealing,
     Candidates,
     CoordinateDescent,
@@ -19,13 +21,12 @@ from rrl.baselines import (
     heuristic,
     hill_climbing,
 )
-from rrl.defaults import heuristic_candidates, serving_default
-from rrl.errors import UsageError
-from rrl.peers import SMAC, Optuna, ScikitOptimize
-from rrl.q_agents import DeepQNetwork, Network, QLearning
-from rrl.search import Moves, Searcher
+from rrl.rivals.defaults import heuristic_candidates, serving_default
+from rrl.rivals.peers import SMAC, Optuna, ScikitOptimize
+from rrl.rivals.q_agents import DeepQNetwork, Network, QLearning
+from rrl.rivals.search import Searcher
 from rrl.space import ConfigSpace
-from rrl.standings import (
+from rrl.studies.standings import (
     EPISODES,
     RECORDED,
     SCENARIOS,
@@ -447,7 +448,7 @@ def test_the_table_holds_every_agent_and_agrees_with_the_records():
 
 def test_the_table_can_be_made_again():
     """A random search races as it did when the table was made."""
-    from rrl.standings import summary_row
+    from rrl.studies.standings import summary_row
 
     row = read_rows(open_path("summary.csv"), ("scenario", "agent"))["pool", "random"]
     again = summary_row("pool", "random")
@@ -467,8 +468,8 @@ def test_records_grow_a_seed_at_a_time(tmp_path):
 
 
 def test_the_command_says_what_it_did_and_does_it_once(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("rrl.standings.SEEDS", range(2))
-    monkeypatch.setattr("rrl.standings.EPISODES", 5)
+    monkeypatch.setattr("rrl.studies.standings.SEEDS", range(2))
+    monkeypatch.setattr("rrl.studies.standings.EPISODES", 5)
     (tmp_path / "surfaces").symlink_to(open_path("..").resolve() / "surfaces")
     call = ["summary", "--agents", "tf-serving-default", "--scenarios", "pool"]
     for expected in ("tf-serving-default on pool\n", ""):

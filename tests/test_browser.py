@@ -21,7 +21,7 @@ from matplotlib.image import imread
 from nbformat.v4 import new_markdown_cell, new_notebook
 from test_notebooks import QUICK
 
-from rrl import site
+from rrl.publishing import site
 
 ROOT = Path(__file__).parent.parent
 SHOTS = ROOT / "build" / "browser"

@@ -14,7 +14,7 @@ import pytest
 
 from rrl import Client, read_profile
 from rrl.cli import main
-from rrl.commands_tune import _space
+from rrl.operating.tune import _space
 from rrl.serving.launcher import free_port
 
 

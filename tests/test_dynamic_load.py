@@ -15,7 +15,7 @@ from rrl.experiments import tune
 from rrl.load_levels import LoadLevels
 from rrl.presets import paper_cpu
 from rrl.region_size import AdaptiveRRL
-from rrl.scenario import simulated
+from rrl.studies.scenario import simulated
 from rrl.workload import Phases
 
 SEEDS = range(30)

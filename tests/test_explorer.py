@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rrl import ConfigSpace, Copy, DistanceWeighted, Knob, TableServer, testbed
-from rrl.explorer import SIMILARITIES, Explorer, draw, look, on_grid, outline, png
-from rrl.panel import Panel
+from rrl.publishing.explorer import SIMILARITIES, Explorer, draw, look, on_grid, outline, png
+from rrl.publishing.panel import Panel
 
 
 @pytest.fixture

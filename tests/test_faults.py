@@ -109,7 +109,7 @@ import pytest
 from probe import build_probe
 
 from rrl.errors import DataError, ServerError
-from rrl.journal import JOURNAL
+from rrl.operating.journal import JOURNAL
 from rrl.serving.launcher import free_port
 from rrl.serving.sample import fit, read_sample
 

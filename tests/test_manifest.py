@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from rrl import manifest
 from rrl.errors import DataError, UsageError
-from rrl.manifest import Difference, folder, main, record, text_difference, verify
 from rrl.provenance import code_behind, combined, digest, imports
-from rrl.tracing import Traffic, traffic
+from rrl.publishing import manifest
+from rrl.publishing.manifest import Difference, folder, main, record, text_difference, verify
+from rrl.publishing.tracing import Traffic, traffic
 
 ROOT = Path(__file__).parent.parent
 FIRST = Traffic(("data/p/episodes.csv", "rrl/a.py"), ("figures/one.csv", "figures/one.png"))
@@ -169,7 +169,7 @@ def test_texts_of_other_lengths_differ():
 
 PROGRAM = """
 import os, sys
-from rrl.tracing import watch
+from rrl.publishing.tracing import watch
 watch(sys.argv[1], sys.argv[2])
 os.chdir("notebooks")
 open("../data/a b.csv").close()
@@ -207,9 +207,10 @@ def test_a_compiled_module_counts_as_its_source(tmp_path):
 
 
 def test_imports_inside_functions_and_public_names_count_and_type_checking_does_not():
-    assert {"rrl.replay", "rrl.testbeds"} <= set(imports("rrl.scenario"))
-    assert "rrl.simulator" not in imports("rrl.scenario")  # for type checkers only
-    behind = {path.name for path in code_behind("rrl.scenario")}
+    found = set(imports("rrl.studies.scenario"))
+    assert {"rrl.recording.replay", "rrl.simulation.testbeds"} <= found
+    assert "rrl.simulation.simulator" not in found  # for type checkers only
+    behind = {path.name for path in code_behind("rrl.studies.scenario")}
     assert "simulator.py" in behind  # by way of the testbeds
     with pytest.raises(ValueError, match=r"no module 'rrl\.nothing'"):
         code_behind("rrl.nothing")
@@ -217,12 +218,12 @@ def test_imports_inside_functions_and_public_names_count_and_type_checking_does_
 
 def test_every_module_that_a_race_loads_is_behind_it():
     program = (
-        "import sys, rrl.sweeps as s; "
+        "import sys, rrl.studies.sweeps as s; "
         "s.run_piece(s.Setting('cpu2', 115.0, 'rrl', 1, 2), (0,), 'data'); "
-        "print(*(m for m in sys.modules if m.startswith('rrl.')))"
+        "print(*(m.__file__ for name, m in sys.modules.items() if name.startswith('rrl.')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    loaded = {name.split(".")[-1] + ".py" for name in done.stdout.split()}
-    assert loaded <= {path.name for path in code_behind("rrl.sweeps", "rrl.agent", "rrl.testbeds")}
+    behind = code_behind("rrl.studies.sweeps", "rrl.agent", "rrl.simulation.testbeds")
+    assert {Path(file) for file in done.stdout.split()} <= behind

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rrl.reproduce import execute
+from rrl.publishing.reproduce import execute
 
 ROOT = Path(__file__).parent.parent
 QUICK = {

@@ -22,13 +22,13 @@ from rrl import (
 )
 from rrl.episode import Episode
 from rrl.errors import DataError, ServerError, UsageError
-from rrl.journal import JOURNAL
 from rrl.loop import rounds, steps
 from rrl.objective import SLOViolations
-from rrl.operate import Job, operate
-from rrl.plot_journal import plot_journal
+from rrl.operating.figure import plot_journal
+from rrl.operating.journal import JOURNAL
+from rrl.operating.operate import Job, operate
+from rrl.operating.verdict import best_so_far, kept_episode, serving_flags, summarise
 from rrl.slo import SLO, join, parse_slo
-from rrl.verdict import best_so_far, kept_episode, serving_flags, summarise
 
 SERVER = testbed("cpu2")
 DEFAULT = {"inter_op": 2, "intra_op": 2, "batch_threads": 0}

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rrl import ConfigSpace, Knob, claims, outcomes
-from rrl import plotting_experiments as draw
+from rrl import ConfigSpace, Knob
 from rrl.errors import DataError
-from rrl.race import Race
-from rrl.scenario import SLO_FACTORS, Truth, surface
-from rrl.sweeps import Setting
+from rrl.plotting import experiments as draw
+from rrl.studies import claims, outcomes
+from rrl.studies.race import Race
+from rrl.studies.scenario import SLO_FACTORS, Truth, surface
+from rrl.studies.sweeps import Setting
 
 DATA = Path(__file__).parent.parent / "data"
 SPACE = ConfigSpace([Knob("batch_threads", (0, 1, 2)), Knob("inter_op", (1, 2))])
@@ -191,7 +192,7 @@ def test_figures_show_every_row(rng):
 
 
 def test_recorded_peers_are_taken_whole_or_not_at_all(tmp_path):
-    from rrl.standings import record_path
+    from rrl.studies.standings import record_path
 
     def keep(agent, scenario, seeds, episodes):
         path = record_path(agent, scenario, tmp_path)

@@ -9,6 +9,8 @@ from test_profile import PLAN, FakeServer, record
 
 from rrl import plotting, read_profile
 from rrl.experiments import Run
+from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
+from rrl.plotting.runs import plot_comparison, plot_tuning
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path, profile):
     written = []
     for folder in (tmp_path / "one", tmp_path / "two"):
         fig, ax = plt.subplots()
-        plotting.plot_knob(profile, "inter_op", PLAN.space[0], ax)
+        plot_knob(profile, "inter_op", PLAN.space[0], ax)
         png = plotting.save(fig, "figure", folder)
         written.append((png.read_bytes(), png.with_suffix(".pdf").read_bytes()))
     assert written[0] == written[1]
@@ -38,34 +40,34 @@ def test_saving_twice_gives_the_same_bytes(tmp_path, profile):
 
 def test_tuning_shows_every_episode_in_milliseconds():
     run = Run(configurations=[{}] * 3, costs=[0.1, 0.02, 0.05], loads=[1.0] * 3)
-    ax = plotting.plot_tuning(run, {"default": 0.2})
+    ax = plot_tuning(run, {"default": 0.2})
     assert ax.lines[0].get_ydata().tolist() == pytest.approx([100, 20, 50])
     assert "ms" in ax.get_ylabel()
     assert ax.get_legend().get_texts()[1].get_text() == "default: 200.0 ms"
 
 
 def test_a_knob_is_drawn_at_every_level_and_load(profile):
-    ax = plotting.plot_knob(profile, "inter_op", PLAN.space[0])
+    ax = plot_knob(profile, "inter_op", PLAN.space[0])
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "2", "4"]
     assert len(ax.containers) == 2
 
 
 def test_the_ring_is_at_the_best(profile):
-    ax = plotting.plot_surface(profile, 20.0, ("batch_threads", "inter_op"))
+    ax = plot_surface(profile, 20.0, ("batch_threads", "inter_op"))
     assert ax.patches[-1].center == (0.5, 0.5)  # inter-op 1, batching off
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["off", "2"]
 
 
 def test_comparison_noise_and_finals_have_an_entry_for_each(profile):
     costs = {"20/s": {"a": np.array([1.0, 2.0]), "b": np.array([0.5, 0.6])}}
-    legend = plotting.plot_comparison(costs).get_legend()
+    legend = plot_comparison(costs).get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
     plt.figure()
-    assert len(plotting.plot_noise(profile).lines) == 2
+    assert len(plot_noise(profile).lines) == 2
     plt.figure()
     finalists = [
         {"inter_op": 1, "batch_threads": 0, "ratio": 2.0, "verdict": "separated"},
         {"inter_op": 2, "batch_threads": 2, "ratio": 1.0, "verdict": "best"},
     ]
-    ax = plotting.plot_finals(finalists, ["inter_op", "batch_threads"])
+    ax = plot_finals(finalists, ["inter_op", "batch_threads"])
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["2 / 2", "1 / off"]

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from rrl.episode import Episode
 from rrl.errors import DataError
-from rrl.finals import MAX_ROUNDS, Finals, judge
-from rrl.profile import EPISODES, Plan, read_profile
-from rrl.record import PLANS, Recorder, schedule
-from rrl.replay import RecordedServer
+from rrl.recording.finals import MAX_ROUNDS, Finals, judge
+from rrl.recording.profile import EPISODES, Plan, read_profile
+from rrl.recording.record import PLANS, Recorder, schedule
+from rrl.recording.replay import RecordedServer
 
 PLAN = Plan(
     "keyword",

@@ -111,7 +111,8 @@ def imported(path: Path) -> set[str]:
 def test_importing_the_package_and_its_commands_loads_nothing_heavy():
     heavy = ("tensorflow", "skopt", "pandas", "numba", "matplotlib", "scipy.stats", "papermill")
     script = (
-        f"import sys, rrl, rrl.reproduce, rrl.cli; print([m for m in {heavy} if m in sys.modules])"
+        "import sys, rrl, rrl.publishing.reproduce, rrl.cli; "
+        f"print([m for m in {heavy} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
@@ -175,7 +176,7 @@ echo "$@" >> log
 ! { [ -e fails ] && echo "$@" | grep -qF -e "$(cat fails)"; } || exit 1
 case "$1" in
     venv) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
-    rrl.reproduce) mkdir -p build/notebooks; [ $# -gt 2 ] || {
+    rrl.publishing.reproduce) mkdir -p build/notebooks; [ $# -gt 2 ] || {
         touch "build/$2"; name=${2#notebooks/}; name=${name%.ipynb}
         [ ! -e $name.d ] || cp $name.d build/notebooks; [ ! -e $name.sh ] || . ./$name.sh; } ;;
 esac
@@ -344,8 +345,8 @@ def chain(checkout):
 
 
 FIRST, SECOND = (
-    "rrl.reproduce notebooks/00_quickstart.ipynb",
-    "rrl.reproduce notebooks/01_next.ipynb",
+    "rrl.publishing.reproduce notebooks/00_quickstart.ipynb",
+    "rrl.publishing.reproduce notebooks/01_next.ipynb",
 )
 LIVE = f"{FIRST} -f notebooks/live.yml --suffix=-live"
 
@@ -406,17 +407,21 @@ def test_a_profile_that_is_gone_is_no_riddle_for_make(chain):
 
 
 def test_verify_reproduces_without_a_live_run_and_then_compares(chain):
-    assert chain.make("verify") == [FIRST, SECOND, "rrl.manifest"]
-    assert chain.make("verify", "REFERENCE=/some where") == ["rrl.manifest --reference /some where"]
-    (chain.root / "fails").write_text("rrl.manifest")
+    assert chain.make("verify") == [FIRST, SECOND, "rrl.publishing.manifest"]
+    assert chain.make("verify", "REFERENCE=/some where") == [
+        "rrl.publishing.manifest --reference /some where"
+    ]
+    (chain.root / "fails").write_text("rrl.publishing.manifest")
     chain.make("verify", code=2)
 
 
 def test_a_failed_notebook_fails_the_target(checkout):
     (checkout.root / "notebooks" / "00_quickstart.ipynb").touch()
     checkout.make("env")
-    (checkout.root / "fails").write_text("rrl.reproduce")
-    assert checkout.make("reproduce", code=2) == ["rrl.reproduce notebooks/00_quickstart.ipynb"]
+    (checkout.root / "fails").write_text("rrl.publishing.reproduce")
+    assert checkout.make("reproduce", code=2) == [
+        "rrl.publishing.reproduce notebooks/00_quickstart.ipynb"
+    ]
 
 
 def test_clean_removes_what_runs_leave_and_no_more(checkout):

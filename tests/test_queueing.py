@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reference_queue import ReferenceQueue
 from scipy.special import stdtrit
 
-from rrl.queueing import NO_LIMIT, Passage, simulate_queue
+from rrl.simulation.queueing import NO_LIMIT, Passage, simulate_queue
 
 N, WARM, BATCHES = 1_000_000, 50_000, 25  # batch means: 25 batches of 40,000 requests
 LOADS = (0.3, 0.7, 0.95)
@@ -274,7 +274,7 @@ def test_the_same_input_gives_the_same_bytes():
 
 def test_a_new_process_finds_the_kernel_compiled():
     code = (
-        "from rrl.queueing import simulate_queue, _serve; simulate_queue([0.0], [1.0]);"
+        "from rrl.simulation.queueing import simulate_queue, _serve; simulate_queue([0.0], [1.0]);"
         "print(sum(_serve.stats.cache_hits.values()), sum(_serve.stats.cache_misses.values()))"
     )
     run = [sys.executable, "-c", code]

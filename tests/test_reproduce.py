@@ -15,7 +15,7 @@ import nbformat
 import pytest
 
 from rrl.errors import UsageError
-from rrl.reproduce import execute, main
+from rrl.publishing.reproduce import execute, main
 
 PARAMETERS = "\n".join(
     [
@@ -283,7 +283,7 @@ def test_an_interrupted_run_stops_its_kernel_and_leaves_nothing_half_written(num
     notebook, out = write(tmp_path / "1.ipynb", cell), tmp_path / "build"
     out.mkdir()
     (out / "1.ipynb").write_text("from an earlier run")
-    command = [sys.executable, "-m", "rrl.reproduce", str(notebook), "--out", str(out)]
+    command = [sys.executable, "-m", "rrl.publishing.reproduce", str(notebook), "--out", str(out)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         wait_for((tmp_path / "began").exists, process)
         process.send_signal(number)

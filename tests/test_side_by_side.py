@@ -9,9 +9,9 @@ import pytest
 
 from rrl.agent import RRL
 from rrl.errors import DataError, UsageError
-from rrl.live_phases import _begun, main, scaled_phases
-from rrl.side_by_side import DESCRIPTION, STATE, STEPS, read_steps, record_side_by_side
-from rrl.testbeds import testbed
+from rrl.simulation.testbeds import testbed
+from rrl.studies.live_phases import _begun, main, scaled_phases
+from rrl.studies.side_by_side import DESCRIPTION, STATE, STEPS, read_steps, record_side_by_side
 
 EPISODES, REQUESTS = 12, 20
 PHASES = scaled_phases(120.0, EPISODES, REQUESTS)

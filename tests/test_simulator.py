@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from rrl.calibration import calibrate, predict, with_parameters
 from rrl.episode import Status
 from rrl.modulated import Bursts
 from rrl.objective import MeanLatency
 from rrl.presets import paper_cpu
-from rrl.profile import Profile, read_profile
-from rrl.service_model import Machine, Model, batch_speed, lognormal
-from rrl.simulator import SimulatedServer, optimum
+from rrl.recording.profile import Profile, read_profile
+from rrl.simulation.calibration import calibrate, predict, with_parameters
+from rrl.simulation.service_model import Machine, Model, batch_speed, lognormal
+from rrl.simulation.simulator import SimulatedServer, optimum
+from rrl.simulation.testbeds import INCEPTION_V3, MOBILENET_V2, TESTBEDS, TWO_CORES, testbed
+from rrl.simulation.validation import cell_table, fit_profile, hold_out, predict_cells, twin
 from rrl.space import ConfigSpace, Knob
-from rrl.testbeds import INCEPTION_V3, MOBILENET_V2, TESTBEDS, TWO_CORES, testbed
-from rrl.validation import cell_table, fit_profile, hold_out, predict_cells, twin
 from rrl.workload import Poisson
 
 PLAIN = Model("plain", item=0.01, parallel=0.8, sync=0.001, overhead=0.002, variation=0.3)
@@ -151,7 +151,7 @@ def test_the_grid_is_the_single_measurements(name):
 def test_a_large_grid_comes_in_blocks(monkeypatch):
     server, arrivals = testbed("cpu10"), arrivals_at(14.0, n=50)
     whole = next(server.grid(arrivals, np.random.default_rng(1)))
-    monkeypatch.setattr("rrl.simulator.CELLS", 10_000)
+    monkeypatch.setattr("rrl.simulation.simulator.CELLS", 10_000)
     blocks = list(server.grid(arrivals, np.random.default_rng(1)))
     assert len(blocks) == 7
     np.testing.assert_array_equal(np.concatenate([b[0] for b in blocks]), np.arange(1331))

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rrl import provenance, sweeps
+from rrl import provenance
 from rrl.agents import AGENTS
 from rrl.errors import DataError, UsageError
-from rrl.race import race
-from rrl.scenario import recorded
-from rrl.sweeps import Setting, Sweep, cross, workload
+from rrl.studies import sweeps
+from rrl.studies.race import race
+from rrl.studies.scenario import recorded
+from rrl.studies.sweeps import Setting, Sweep, cross, workload
 
 DATA = Path(__file__).parent.parent / "data"
 SETTINGS = cross([("keyword-threads", 900.0)], {"rrl": 7, "random": 3}, 12)
@@ -119,7 +120,7 @@ def test_a_change_of_data_code_or_versions_is_a_new_piece(tmp_path, monkeypatch)
 
 def test_a_piece_depends_on_its_agents_code_and_not_on_how_it_is_drawn():
     modules = sweeps._agent_modules(SETTINGS[0], str(DATA))
-    code = {p.name for p in provenance.code_behind("rrl.sweeps", *modules)}
+    code = {p.name for p in provenance.code_behind("rrl.studies.sweeps", *modules)}
     assert {"agent.py", "qtable.py", "similarity.py", "race.py", "scenario.py", "agents.py"} <= code
     assert not {"plotting.py", "cli.py", "reproduce.py", "manifest.py"} & code
 

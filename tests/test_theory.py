@@ -7,11 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl import Knob, plotting, theory
-from rrl import plotting_theory as draw
-from rrl.bound_checks import sweep
-from rrl.convergence import UNIFORM, cover_ends, cut, first_cover, slope_interval, watch
-from rrl.cover import (
+from rrl import Knob, plotting
+from rrl.plotting import theory as draw
+from rrl.presets import paper_cpu
+from rrl.space import ConfigSpace
+from rrl.studies.scenario import surface
+from rrl.theory import bounds
+from rrl.theory.bound_checks import sweep
+from rrl.theory.convergence import UNIFORM, cover_ends, cut, first_cover, slope_interval, watch
+from rrl.theory.cover import (
     cells,
     cover_times,
     exact_cover_tail,
@@ -19,7 +23,7 @@ from rrl.cover import (
     harmonic_mean_cover,
     neighbours,
 )
-from rrl.mdp import (
+from rrl.theory.mdp import (
     MDP,
     blur,
     greedy_loss,
@@ -29,10 +33,7 @@ from rrl.mdp import (
     serving_mdp,
     solve,
 )
-from rrl.presets import paper_cpu
-from rrl.qlearning import region_learning, walk
-from rrl.scenario import surface
-from rrl.space import ConfigSpace
+from rrl.theory.qlearning import region_learning, walk
 
 INSTANCES = 10_000
 
@@ -107,7 +108,7 @@ MUTATIONS = {
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_false_bound_is_noticed(mutation, monkeypatch):
     name, change, caught = MUTATIONS[mutation]
-    monkeypatch.setattr(theory, name, change(getattr(theory, name)))
+    monkeypatch.setattr(bounds, name, change(getattr(bounds, name)))
     found = {check.name for check in sweep(np.random.default_rng(0), 500) if not check.holds}
     assert caught in found
 
@@ -120,9 +121,9 @@ def test_the_error_bound_holds_for_any_path_and_any_start(seed, step, radius):
     near, q = line(5, radius), solve(mdp)
     path = rng.integers([2, 5, 2], size=(150, 3))
     run = region_learning(mdp, near, path, q + rng.normal(size=q.shape), truth=q, step=step)
-    b = theory.bias(theory.variation(q, near), mdp.gamma)
-    rate = theory.contraction(step, mdp.gamma)
-    bound = theory.error_after(np.arange(1, len(run.covers) + 1), run.errors[0], b, rate)
+    b = bounds.bias(bounds.variation(q, near), mdp.gamma)
+    rate = bounds.contraction(step, mdp.gamma)
+    bound = bounds.error_after(np.arange(1, len(run.covers) + 1), run.errors[0], b, rate)
     assert (run.errors[run.covers] <= bound + 1e-9).all()
 
 
@@ -183,11 +184,11 @@ def test_the_fixed_point_is_one_of_m_t_and_the_solver_finds_the_best_policy():
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 0.9, 0.99])
 def test_the_price_bounds_are_attained(gamma):
-    cost, transition, weights = theory.hardest(gamma)
+    cost, transition, weights = bounds.hardest(gamma)
     mdp = MDP(cost, transition, gamma)
     learned = solve(blur(mdp, weights))
-    assert np.abs(learned - solve(mdp)).max() == pytest.approx(theory.bias(1.0, gamma))
-    assert greedy_loss(mdp, learned) == pytest.approx(theory.loss(1.0, gamma), rel=1e-6)
+    assert np.abs(learned - solve(mdp)).max() == pytest.approx(bounds.bias(1.0, gamma))
+    assert greedy_loss(mdp, learned) == pytest.approx(bounds.loss(1.0, gamma), rel=1e-6)
 
 
 def test_without_influence_on_the_load_the_greedy_choice_does_not_depend_on_the_discount():
@@ -210,26 +211,26 @@ def test_the_speedup_grows_at_least_like_k():
     times = np.array([cover_times(regions, 40, rng) for regions in near])
     slope, low, high = slope_interval(k, times[0] / times, rng)
     assert 1 < low <= slope <= high < 1.5
-    bound = [theory.mean_cover(len(space), least, 1 / len(space)) for least in k]
-    by_cell = [theory.mean_cover_by_cell(regions.sum(axis=1), 1 / 1331) for regions in near]
+    bound = [bounds.mean_cover(len(space), least, 1 / len(space)) for least in k]
+    by_cell = [bounds.mean_cover_by_cell(regions.sum(axis=1), 1 / 1331) for regions in near]
     assert (times.mean(axis=1) < by_cell * np.array(1.05)).all()
     assert (np.array(by_cell) < bound).all()
 
 
 @given(st.floats(0.1, 10), st.floats(0.01, 10), st.integers(1, 4))
 def test_the_best_radius_is_where_the_bound_is_smallest(lipschitz, a, d):
-    best = theory.best_radius(lipschitz, a, d)
-    least = theory.noisy_error(best, lipschitz, a, d)
+    best = bounds.best_radius(lipschitz, a, d)
+    least = bounds.noisy_error(best, lipschitz, a, d)
     assert least == pytest.approx((1 + 2 / d) * lipschitz * best)
     for factor in (0.9, 1.1):
-        assert theory.noisy_error(best * factor, lipschitz, a, d) > least
+        assert bounds.noisy_error(best * factor, lipschitz, a, d) > least
 
 
 def test_steps_to_shrinks_with_k():
     how = {"rate": 0.9, "n": 100, "p": 0.01}
-    one, ten = (theory.steps_to(0.1, 1.0, k=k, **how) for k in (1, 10))
+    one, ten = (bounds.steps_to(0.1, 1.0, k=k, **how) for k in (1, 10))
     assert one / ten == pytest.approx(10, rel=0.02)
-    assert theory.steps_to(2.0, 1.0, k=1, **how) == 0
+    assert bounds.steps_to(2.0, 1.0, k=1, **how) == 0
 
 
 # --- The running system -------------------------------------------------------------------------

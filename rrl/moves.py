@@ -1,0 +1,74 @@
+"""Moves on a grid: which configuration lies how many levels away along which knob."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from rrl.space import ConfigSpace
+
+
+class Moves:
+    """Steps along the knobs: neighbours on a grid whose levels are ordered by position.
+
+    Examples
+    --------
+    >>> from rrl import paper_cpu
+    >>> space, moves = paper_cpu(2), Moves(paper_cpu(2))
+    >>> space[moves.step(0, knob=0, by=-1)], moves.step(0, knob=0, by=1)
+    ({'inter_op': 2, 'intra_op': 0, 'batch_threads': 0}, None)
+    """
+
+    def __init__(self, space: ConfigSpace) -> None:
+        self.space = space
+        order = [np.argsort(knob.positions).tolist() for knob in space.knobs]
+        self._levels = [
+            [knob.levels[i] for i in ranks] for knob, ranks in zip(space.knobs, order, strict=True)
+        ]
+        self._rank = [{level: r for r, level in enumerate(levels)} for levels in self._levels]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of levels of each knob."""
+        return self.space.shape
+
+    def ranks(self, index: int) -> list[int]:
+        """Rank of the level of each knob, by position."""
+        levels = self.space[index].values()
+        return [rank[level] for rank, level in zip(self._rank, levels, strict=True)]
+
+    def at(self, ranks: list[int]) -> int | None:
+        """Return the configuration with these ranks; None if there is none."""
+        if not all(0 <= r < size for r, size in zip(ranks, self.shape, strict=True)):
+            return None
+        levels = (levels[r] for levels, r in zip(self._levels, ranks, strict=True))
+        try:
+            return self.space.index(dict(zip(self.space.names, levels, strict=True)))
+        except ValueError:
+            return None
+
+    def nearest(self, ranks: list[int]) -> int:
+        """Return the available configuration that is nearest to these ranks."""
+        found = self.at(ranks)
+        if found is not None:
+            return found
+        wanted = [
+            knob.positions[knob.index(levels[r])]
+            for knob, levels, r in zip(self.space.knobs, self._levels, ranks, strict=True)
+        ]
+        return int(np.linalg.norm(self.space.positions - wanted, axis=1).argmin())
+
+    def step(self, index: int, knob: int, by: int) -> int | None:
+        """Return the configuration `by` levels along a knob; None beyond the end or missing."""
+        ranks = self.ranks(index)
+        ranks[knob] += by
+        return self.at(ranks)
+
+    def line(self, index: int, knob: int) -> Iterator[int]:
+        """Yield the configurations that differ from one in a single knob, itself included."""
+        here = self.ranks(index)
+        for rank in range(self.shape[knob]):
+            there = self.at([*here[:knob], rank, *here[knob + 1 :]])
+            if there is not None:
+                yield there

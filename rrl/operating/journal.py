@@ -1,0 +1,238 @@
+"""The journal of a tuning run: what was measured, kept so that a run can stop at any moment.
+
+A folder with two files. `journal.jsonl` grows by a line an episode, each with a checksum, each on
+disk before the run goes on; the first line holds the settings. `agent.json` is a snapshot of the
+agent, replaced whole now and then. It only saves time: an agent is its settings and what it was
+told, so it can be rebuilt from the journal alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from rrl.agent import Agent
+from rrl.errors import DataError, UsageError
+from rrl.recording.profile import write_atomically
+
+JOURNAL, SNAPSHOT = "journal.jsonl", "agent.json"
+SCHEMA = 1
+SNAPSHOT_EVERY = 10  # episodes; fewer than that are told again when a run is resumed
+_MARK = ',"crc32":"'
+
+Record = dict[str, Any]
+
+
+def encode(record: Record) -> str:
+    r"""Return a record as one line of JSON that ends with the checksum of what is before it.
+
+    Examples
+    --------
+    >>> encode({"episode": 0, "cost": 0.1})
+    '{"episode":0,"cost":0.1,"crc32":"8331ff01"}\n'
+    """
+    body = json.dumps(record, separators=(",", ":"), allow_nan=False)[:-1]
+    return f'{body}{_MARK}{crc32(body.encode()):08x}"}}\n'
+
+
+def decode(line: bytes) -> Record | None:
+    """Return the record of a line; None if the line is cut off or damaged.
+
+    Examples
+    --------
+    >>> decode(encode({"episode": 0}).encode())
+    {'episode': 0}
+    >>> decode(b'{"episode":1,"crc32":"00000000"}')
+    """
+    body, mark, end = line.rstrip(b"\r\n").rpartition(_MARK.encode())
+    if not mark or end != b'%08x"}' % crc32(body):
+        return None
+    return json.loads(body + b"}")
+
+
+class Journal:
+    """An append-only file of records that one process at a time may write; a context manager.
+
+    Parameters
+    ----------
+    folder : path
+        Made where it is missing. A journal that is there is continued.
+    settings : mapping
+        All that decides what the run does, fit for JSON.
+
+    Attributes
+    ----------
+    records : list of dict
+        What the journal holds, in order.
+    recovered : bool
+        Whether the last line was cut off, by a kill or a full disk, and was removed.
+
+    Raises
+    ------
+    UsageError
+        If another process holds the journal, or it is of a run with other settings.
+    DataError
+        If a line other than the last is damaged; the message names it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with Journal(folder, {"seed": 1}) as journal:
+    ...         journal.append({"episode": 0, "cost": 0.1})
+    ...     with Journal(folder, {"seed": 1}) as journal:
+    ...         journal.records
+    [{'episode': 0, 'cost': 0.1}]
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / JOURNAL
+        self.records: list[Record] = []
+        self.recovered = False
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._lock()
+            self._open(json.loads(json.dumps(settings)))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; another process may continue it."""
+        os.close(self._file)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"{self.path}: another run writes it; wait for that one, stop it, or choose "
+                "another folder"
+            ) from None
+
+    def _open(self, settings: Record) -> None:
+        for left in self.folder.glob(".*.json.*"):  # a kill in the middle of an atomic write
+            left.unlink()
+        header = {"journal": SCHEMA, "settings": settings}
+        lines = self.path.read_bytes().splitlines(keepends=True)
+        records = [decode(line) for line in lines]
+        if lines and (records[-1] is None or not lines[-1].endswith(b"\n")):
+            self.recovered = True
+            os.ftruncate(self._file, sum(map(len, lines[:-1])))
+            records.pop()
+        if None in records:
+            raise DataError(
+                f"{self.path}, line {records.index(None) + 1}: damaged (its checksum does not "
+                "match); restore the file, or remove it to begin anew"
+            )
+        os.lseek(self._file, 0, os.SEEK_END)
+        if not records:
+            self._write(header)
+            _sync(self.folder)
+        elif records[0] != header:
+            raise UsageError(f"{self.path} {_difference(records[0], header)}")
+        self.records = [record for record in records[1:] if record is not None]
+
+    def append(self, record: Record) -> None:
+        """Add a record; it is on disk when this returns, and not there at all if it fails."""
+        self._write(record)
+        self.records.append(record)
+
+    def _write(self, record: Record) -> None:
+        data = encode(record).encode()
+        end = os.lseek(self._file, 0, os.SEEK_END)
+        try:
+            written = 0
+            while written < len(data):  # a nearly full disk takes a part first
+                written += os.write(self._file, data[written:])
+            os.fsync(self._file)
+        except OSError as error:
+            os.ftruncate(self._file, end)
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
+
+    # --- the agent ------------------------------------------------------------------------------
+
+    def save(self, agent: Agent) -> None:
+        """Replace the snapshot by the agent as it is after the last record."""
+        snapshot = {"records": len(self.records), "last": _checksum(self.records)}
+        text = json.dumps(snapshot | {"state": agent.state()})
+        write_atomically(self.folder / SNAPSHOT, text + "\n")
+
+    def agent(self, make: Callable[[], Agent]) -> Agent:
+        """Return the agent as it was after the last record.
+
+        Parameters
+        ----------
+        make : callable
+            Makes the agent anew.
+
+        Raises
+        ------
+        DataError
+            If the agent does not choose what the journal says it chose.
+        """
+        agent, told = make(), 0
+        if (snapshot := self._snapshot()) is not None:
+            try:
+                agent.restore(snapshot["state"])
+                told = snapshot["records"]
+            except ValueError:  # of another version of the agent: the journal is enough
+                agent = make()
+        for line, record in enumerate(self.records[told:], told + 2):
+            asked = dict(agent.ask(record["load_per_s"]))
+            if asked != record["configuration"]:
+                raise DataError(
+                    f"{self.path}, line {line}: the agent chooses {asked} where the journal has "
+                    f"{record['configuration']}: another version of it wrote this; choose "
+                    "another folder"
+                )
+            agent.tell(asked, record["cost"])
+        return agent
+
+    def _snapshot(self) -> Record | None:
+        """The snapshot, if it is whole and of this journal."""
+        try:
+            snapshot = json.loads((self.folder / SNAPSHOT).read_text(encoding="utf-8"))
+            known = self.records[: snapshot["records"]]
+            fits = len(known) == snapshot["records"] and snapshot["last"] == _checksum(known)
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return snapshot if fits else None
+
+
+def _checksum(records: list[Record]) -> int:
+    return crc32(encode(records[-1]).encode()) if records else 0
+
+
+def _difference(stored: Record, wanted: Record) -> str:
+    """The first setting that differs, and the remedy."""
+    if stored.get("journal") != wanted["journal"]:
+        return f"has schema {stored.get('journal')!r}, this version of rrl writes {SCHEMA}"
+    old, new = stored["settings"], wanted["settings"]
+    name = next(name for name in (*new, *old) if old.get(name) != new.get(name))
+    return (
+        f"is of a run with {name} {old.get(name)!r}, not {new.get(name)!r}: "
+        "give the same options to continue it, or choose another folder"
+    )
+
+
+def _sync(folder: Path) -> None:
+    """Put a folder's own entries on disk, so that a new file survives a power loss."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

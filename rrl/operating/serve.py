@@ -1,0 +1,110 @@
+"""`rrl serve` and `rrl profile`: run a model server, and measure a grid of configurations."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rrl.errors import UsageError
+from rrl.operating.options import levels
+
+if TYPE_CHECKING:
+    from rrl.recording.profile import Plan
+
+
+def add_parsers(commands: Any) -> None:
+    """Add the two subcommands."""
+    serve = commands.add_parser("serve", help="serve a model on this machine until Ctrl-C")
+    serve.add_argument("model", help="a known model, or the base path of a SavedModel")
+    serve.add_argument("--port", type=int, default=8500, help="gRPC port (default 8500)")
+    serve.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE")
+    serve.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
+    serve.set_defaults(run=_serve)
+
+    profile = commands.add_parser("profile", help="measure a grid of configurations, resumable")
+    profile.add_argument("name", help="a named plan, or a name for your own (with --model)")
+    profile.add_argument("--out", type=Path, help="folder (default: data/NAME)")
+    profile.add_argument("--model", help="known model, for a plan of your own")
+    profile.add_argument("--knob", action="append", default=[], metavar="NAME=LEVELS")
+    profile.add_argument("--rates", default="", help="loads in requests/s, comma-separated")
+    profile.add_argument("--requests", type=int, default=100, help="requests an episode")
+    profile.add_argument("--passes", type=int, default=2)
+    profile.add_argument("--seed", type=int, default=0)
+    profile.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
+    profile.add_argument(
+        "--finals",
+        type=int,
+        default=10,
+        metavar="N",
+        help="re-measure the N best of each load until the best is known (default 10; 0: don't)",
+    )
+    profile.add_argument("--list", action="store_true", help="show the plan and stop")
+    profile.set_defaults(run=_profile)
+
+
+def _serve(options: Namespace) -> int:
+    import signal
+    import time
+
+    from rrl.serving import models
+    from rrl.serving.launcher import ModelServer
+
+    base = models.build(options.model) if options.model in models.MODELS else Path(options.model)
+    configuration = {name: values[0] for name, values in map(levels, options.knob)}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with ModelServer(
+        base, configuration, port=options.port, executable=options.executable
+    ) as server:
+        print(f"{server.kind} server: model {server.name!r} at {server.address}; Ctrl-C stops it")
+        sys.stdout.flush()
+        while True:
+            server.check()
+            time.sleep(0.5)
+
+
+def _plan(options: Namespace) -> Plan:
+    from rrl.recording.profile import Plan
+    from rrl.recording.record import PLANS
+    from rrl.serving.models import check_model
+
+    if options.model is None:
+        if options.name not in PLANS:
+            raise UsageError(
+                f"unknown plan {options.name!r}; known: {', '.join(PLANS)}; "
+                "give --model, --knob and --rates for one of your own"
+            )
+        return PLANS[options.name]
+    try:
+        rates = tuple(float(rate) for rate in options.rates.split(","))
+    except ValueError:
+        raise UsageError(f"--rates {options.rates!r}: write requests/s as 50,100") from None
+    check_model(options.model)
+    return Plan(
+        options.model,
+        dict(map(levels, options.knob)),
+        rates,
+        requests=options.requests,
+        passes=options.passes,
+        seed=options.seed,
+    )
+
+
+def _profile(options: Namespace) -> int:
+    from tqdm import tqdm
+
+    from rrl.recording.finals import record_live
+
+    plan = _plan(options)
+    if options.list:
+        print(f"{options.name}: {len(plan.space)} configurations, {plan.episodes} episodes: {plan}")
+        return 0
+    folder = options.out or Path("data") / options.name
+    bar = tqdm(total=plan.episodes, unit="episode", desc=options.name)
+    with bar:
+        for done, episode in record_live(plan, folder, options.finals, options.executable):
+            bar.total = max(plan.episodes, done)  # the finals go on until they have decided
+            bar.set_postfix_str(f"{1e3 * episode.latency.mean():.1f} ms", refresh=False)
+            bar.update(done - bar.n)
+    return 0

@@ -1,0 +1,253 @@
+"""`rrl tune`: tune a model server under load, and say which flags to start it with."""
+
+from __future__ import annotations
+
+from argparse import Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rrl.errors import DataError, UsageError
+from rrl.operating.options import add_tuning_options, digest, levels, read_goal, read_load, setting
+
+if TYPE_CHECKING:
+    from rrl.episode import Server
+    from rrl.operating.operate import Contestants, Job
+    from rrl.serving.sample import Inputs
+    from rrl.space import ConfigSpace, Configuration
+
+BATCH_KNOBS = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
+
+_EXAMPLES = """examples:
+  a known model, on this machine:
+    rrl tune mobilenet_v2 --rate 60 --slo "p99<50ms"
+  your SavedModel, with requests like yours and arrivals as they were:
+    rrl tune /models/resnet --sample one.npz --trace arrivals.csv --slo "p99<80ms"
+  knobs of your choice; the service stays up at port 8500 the whole time:
+    rrl tune /models/resnet --rate 20 --knob inter_op=1,2,4 --knob batch_threads=0,2,4 --port 8500
+  a server that runs elsewhere, restarted by a command of yours:
+    rrl tune --address 10.0.0.7:8500 --model-name resnet --rate 50 --sample one.json \\
+        --knob inter_op=1,2 --knob batch_threads=1,2,4 \\
+        --restart "ssh 10.0.0.7 /opt/restart-serving {inter_op} {batch_threads}"
+
+A run that was stopped, in whatever way, goes on when the same command is given again. The same
+machine should not do other work meanwhile: load, server and measurement share its cores.
+"""
+
+
+def add_parsers(commands: Any) -> None:
+    """Add the subcommand."""
+    tune = commands.add_parser(
+        "tune",
+        help="tune a model server and recommend its flags, resumable",
+        description="Tune a model server under load; compare what is found with the default; "
+        "recommend flags and batching parameters.",
+        epilog=_EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    tune.add_argument("model", nargs="?", help="a known model, or a SavedModel's base path")
+    what = tune.add_argument_group("the server")
+    what.add_argument(
+        "--knob",
+        action="append",
+        default=[],
+        metavar="NAME=LEVELS",
+        help="a knob to tune (default: inter_op, intra_op, batch_threads, up to 8 each)",
+    )
+    what.add_argument("--sample", type=Path, help="requests to send: .npz, .json or TFRecord")
+    what.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
+    what.add_argument(
+        "--port", type=int, help="serve here while tuning; configurations take over without a gap"
+    )
+    what.add_argument("--address", help="host:port of a server that runs already")
+    what.add_argument("--model-name", default="default", help="its model (default 'default')")
+    what.add_argument("--restart", metavar="COMMAND", help="how to restart it, see below")
+    what.add_argument(
+        "--restart-timeout",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="seconds until the restarted server must be there (default 120)",
+    )
+    what.add_argument(
+        "--switch-cost",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="add X to an episode's cost for each second that switching to it took (default 0)",
+    )
+    add_tuning_options(tune)
+    tune.set_defaults(run=_tune)
+
+
+def _tune(options: Namespace) -> int:
+    from rrl.operating.operate import Job
+    from rrl.operating.outcome import run
+    from rrl.serving.launcher import BINARY, LOCAL, find_executable
+
+    if (options.model is None) == (options.address is None):
+        raise UsageError("give a model to serve here, or --address of a server that runs already")
+    if options.address and not options.restart:
+        raise UsageError("--address needs --restart COMMAND: a configuration is a new process")
+    space, fixed = _space(options)
+    objective, slo = read_goal(options)
+    load = read_load(options)
+    if options.address:
+        what = f"{options.model_name} at {options.address}, restarted by {options.restart!r}"
+        name = options.model_name
+    else:
+        kind = LOCAL if "-m" in find_executable(options.executable) else BINARY
+        what, name = f"{options.model} on a {kind} server", Path(options.model).name
+    sample = options.sample and f"{options.sample.name} ({digest(options.sample)})"
+    job = Job(
+        f"{what}, sample {sample}",
+        space,
+        _default(options, space),
+        load,
+        objective,
+        slo,
+        options.agent,
+        options.episodes,
+        options.requests,
+        options.rounds,
+        options.seed,
+        options.switch_cost,
+        fixed,
+    )
+    folder = options.out or Path("build") / "tune" / name
+    with _servers(options, job) as (server, contestants):
+        return run(job, server, contestants, folder, options)
+
+
+def _space(options: Namespace) -> tuple[ConfigSpace, Configuration]:
+    """What is tuned, and the knobs with one level, which are fixed."""
+    from rrl.machine import available_cpus
+    from rrl.presets import serving_knob, tf_serving
+    from rrl.serving.launcher import KNOBS
+    from rrl.space import ConfigSpace
+
+    knobs = dict(map(levels, options.knob))
+    if not options.address and (unknown := [name for name in knobs if name not in KNOBS]):
+        raise UsageError(f"unknown knob {unknown[0]!r}; a server has: {', '.join(KNOBS)}")
+    fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1}
+    free = [serving_knob(name, values) for name, values in knobs.items() if len(values) > 1]
+    if knobs and not free:
+        raise UsageError("each --knob has one level only: there is nothing to tune")
+    idle = [name for name in BATCH_KNOBS if name in knobs and "batch_threads" not in knobs]
+    if idle and not options.address:
+        raise UsageError(
+            f"{idle[0]} has no effect while batching is off: add --knob batch_threads="
+        )
+    if options.address and (fixed or not free):
+        raise UsageError("--address: name the knobs of your command, with two levels or more each")
+    return (ConfigSpace(free) if free else tf_serving(min(available_cpus(), 8))), fixed
+
+
+def _default(options: Namespace, space: ConfigSpace) -> Configuration:
+    """What to compare with: as asked, or what the server does when nothing is said."""
+    from rrl.rivals.defaults import serving_default
+
+    if options.default:
+        return setting(options.default)
+    if options.address:
+        return serving_default(space)
+    return dict.fromkeys(space.names, 0)  # automatic pools, batching off
+
+
+@contextmanager
+def _servers(options: Namespace, job: Job) -> Iterator[tuple[Server, Contestants]]:
+    """The server to tune, and how to open those of the comparison."""
+    from rrl.serving.handover import HandoverServer
+    from rrl.serving.live import LiveServer
+    from rrl.serving.restarted import RestartedServer
+
+    base = None if options.address else _base(options.model)
+    sample = _sample(options, job)
+
+    def restarted(space: ConfigSpace) -> RestartedServer:
+        return RestartedServer(
+            options.address,
+            options.model_name,
+            options.restart,
+            space,
+            inputs=sample,
+            start_timeout_s=options.restart_timeout,
+        )
+
+    def live(space: ConfigSpace, port: int | None = None) -> LiveServer:
+        given = {"inputs": sample, "executable": options.executable, "fixed": job.fixed}
+        if options.port is None:
+            return LiveServer(base, space, **given)
+        return HandoverServer(base, space, port=port, **given)
+
+    with ExitStack() as stack:
+        if options.address:
+            server: Any = stack.enter_context(restarted(_and_default(job)))
+        else:
+            server = stack.enter_context(live(job.space, options.port))
+
+        @contextmanager
+        def contestants(recommended: Configuration) -> Iterator[Mapping[str, Server]]:
+            if options.address:
+                yield {"default": server, "recommended": server}
+            elif options.port is not None:  # what is recommended serves on
+                with closing(live(_only(job.default))) as default:
+                    yield {"default": default, "recommended": server}
+            else:
+                server.close()
+                with closing(live(_only(job.default))) as one, closing(live(job.space)) as two:
+                    yield {"default": one, "recommended": two}
+
+        yield server, contestants
+
+
+def _base(model: str) -> Path:
+    """Base path of a known model, made if need be, or the path that was given."""
+    from rrl.serving import models
+    from rrl.serving.servable import newest_version
+
+    if model in models.MODELS:
+        return models.build(model)
+    if newest_version(Path(model)) is None:
+        raise DataError(
+            f"{model}: no known model ({', '.join(models.MODELS)}), and no model version in a "
+            f"folder of that name: it needs {model}/1/"
+        )
+    return Path(model)
+
+
+def _only(configuration: Configuration) -> ConfigSpace:
+    from rrl.space import ConfigSpace, Knob
+
+    return ConfigSpace([Knob(name, (level,)) for name, level in configuration.items()])
+
+
+def _and_default(job: Job) -> ConfigSpace:
+    """A space that has the default as well; its other combinations are never asked for."""
+    from rrl.space import ConfigSpace, Knob
+
+    return ConfigSpace(
+        [
+            Knob(knob.name, tuple(sorted({*knob.levels, job.default[knob.name]})))
+            for knob in job.space.knobs
+        ]
+    )
+
+
+def _sample(options: Namespace, job: Job) -> list[Inputs] | None:
+    """Requests to send: as given, or the model's own warm-up requests, or what is known of it."""
+    from rrl.serving import models
+    from rrl.serving.sample import WARMUP, read_sample
+    from rrl.serving.servable import newest_version
+
+    if options.sample:
+        return read_sample(options.sample)
+    if options.address:
+        return None
+    if options.model in models.MODELS:
+        return [models.sample(options.model, job.rng(4))]
+    base = Path(options.model)
+    version = newest_version(base)
+    recorded = base / str(version) / WARMUP
+    return read_sample(recorded) if recorded.exists() else None

@@ -1,0 +1,81 @@
+"""Figures of the notebook on adaptive regions; :mod:`rrl.plotting` has the style."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from rrl.region_size import recommended_radius
+
+History = Sequence[tuple[int, float]]
+
+STYLES = ("o--", "s:", "^-.", "D--", "v:", "P-.")
+
+
+def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes | None = None) -> Axes:
+    """Mean cost up to each horizon by agent, with intervals; the adaptive one stands out.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`rrl.studies.horizons.by_horizon`.
+    adaptive : str
+        Its name in the table.
+    """
+    ax = plt.gca() if ax is None else ax
+    names = [name for name in table["agent"].unique() if name != adaptive]
+    for i, name in enumerate([*names, adaptive]):
+        rows = table[table["agent"] == name]
+        ours = name == adaptive
+        shift = 1.03 ** (i - len(names) / 2)  # side by side
+        ax.errorbar(
+            rows["horizon"] * shift,
+            rows["centre"] - 1,
+            yerr=[rows["centre"] - rows["low"], rows["high"] - rows["centre"]],
+            fmt="*-" if ours else STYLES[i % len(STYLES)],
+            color="black" if ours else f"C{i}",
+            linewidth=2 if ours else 1,
+            label=name,
+        )
+    ax.set(xscale="log", yscale="log", xlabel="episodes", ylabel="mean cost above the optimum")
+    ax.set_xticks(table["horizon"].unique(), [f"{h}" for h in table["horizon"].unique()])
+    ax.minorticks_off()
+    return ax
+
+
+def plot_radius(
+    histories: Sequence[History],
+    dimensions: int,
+    best_fixed: Mapping[int, float],
+    episodes: int,
+    ax: Axes | None = None,
+) -> Axes:
+    """The radius over a run: median and middle half of the runs, theory, and best fixed radii.
+
+    Parameters
+    ----------
+    histories : sequence of list of (int, float)
+        First episode and radius of each block, by run; the first radius is common to all.
+    dimensions : int
+        Number of knobs.
+    best_fixed : mapping of int to float
+        The fixed radius with the lowest cost up to a horizon.
+    episodes : int
+        Where the axis ends.
+    """
+    ax = plt.gca() if ax is None else ax
+    t = np.unique(np.geomspace(5, episodes, 120).astype(int))
+    steps = [(np.array([e for e, _ in h]), np.array([r for _, r in h])) for h in histories]
+    radii = np.array([r[np.searchsorted(e, t, side="right") - 1] for e, r in steps])
+    low, middle, high = np.quantile(radii, [0.25, 0.5, 0.75], axis=0)
+    ax.fill_between(t, low, high, color="C0", alpha=0.3, linewidth=0)
+    ax.plot(t, middle, "C0-", label="adaptive, median and middle half")
+    start = histories[0][0][1]
+    ax.plot(t, recommended_radius(start, t, dimensions), "k:", label="prior: theory")
+    ax.plot(list(best_fixed), list(best_fixed.values()), "kD", label="best fixed in hindsight")
+    ax.set(xscale="log", xlabel="episode", ylabel="radius (levels)", ylim=(0, None))
+    return ax

@@ -1,0 +1,198 @@
+"""Figures of the experiments: standings, duels, loads that change, service-level objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from rrl.studies.outcomes import DUELS, by_block
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MS = 1000.0
+LABELS = {
+    "E5": "episodes until within 5 % for good",
+    "E5_first": "episodes until first within 5 %",
+    "deployed": "deployed cost / best",
+    "price": "cost while learning / best",
+    "pain": "summed cost above the best (bests)",
+    "violations": "late requests while learning (share)",
+}
+_NAMES = {"default": "default agent"}  # not to be taken for the server's default
+_LINES = ("-", "--", "-.", ":")
+
+
+def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) -> Axes:
+    """One measure of all agents on one problem: medians with their 95 % intervals."""
+    ax = ax or plt.gca()
+    rows = table.iloc[::-1]
+    y = np.arange(len(rows))
+    centre = rows[measure].to_numpy()
+    low, high = (rows[f"{measure}_{end}"].to_numpy() for end in ("low", "high"))
+    ax.errorbar(centre, y, xerr=(centre - low, high - centre), fmt="o", ms=4, capsize=2, color="C0")
+    ax.set(
+        yticks=y,
+        yticklabels=[_NAMES.get(agent, agent) for agent in rows["agent"]],
+        xlabel=LABELS[measure],
+        xscale="log",
+    )
+    ax.grid(axis="y", lw=0.4)
+    if measure.startswith("E"):
+        horizon = rows["episodes"].iloc[0]
+        ax.axvline(horizon, color="0.3", ls=":", lw=1)
+        ax.annotate("never", (horizon, 1), xycoords=("data", "axes fraction"), fontsize="x-small",
+                    ha="center", va="bottom")  # fmt: skip
+    _plain_log(ax)
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_duels(duels: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Ratio of each rival's measure to ours on each problem; the sign says who won."""
+    ax = ax or plt.gca()
+    columns = [(p, m) for p in duels["problem"].unique() for m in DUELS]
+    rivals = list(duels["rival"].unique())
+    cells = duels.set_index(["rival", "problem", "measure"])
+    values = np.full((len(rivals), len(columns)), np.nan)
+    for i, rival in enumerate(rivals):
+        for j, (problem, measure) in enumerate(columns):
+            if (rival, problem, measure) not in cells.index:
+                continue
+            cell = cells.loc[(rival, problem, measure)]
+            values[i, j] = np.log10(cell["ratio"])
+            sign = {"won": "+", "lost": "\N{MINUS SIGN}", "tied": "="}[cell["verdict"]]
+            dark = abs(values[i, j]) > 0.6
+            ax.text(j, i, f"{cell['ratio']:.2g} {sign}", ha="center", va="center",
+                    fontsize="xx-small", color="white" if dark else "black")  # fmt: skip
+    ax.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
+    names = {"E5_first": "first", "E5": "for good", "deployed": "deployed", "price": "price"}
+    ax.set_xticks(range(len(columns)), [names[m] for _, m in columns], rotation=90)
+    ax.set_yticks(range(len(rivals)), [_NAMES.get(rival, rival) for rival in rivals])
+    for first in range(0, len(columns), len(DUELS)):
+        ax.axvline(first - 0.5, color="white", lw=3)
+        ax.text(
+            first + (len(DUELS) - 1) / 2, -0.8, columns[first][0], ha="center", fontsize="x-small"
+        )
+    sns.despine(ax=ax, left=True, bottom=True)
+    return ax
+
+
+def plot_phases(
+    costs: Mapping[str, NDArray[np.float64]],
+    starts: Sequence[int],
+    references: Mapping[str, NDArray[np.float64]],
+    length: int = 50,
+    ax: Axes | None = None,
+) -> Axes:
+    """Served mean latency over the episodes of a load that changes: median, middle half of seeds.
+
+    Parameters
+    ----------
+    costs : mapping of str to ndarray, shape (seeds, episodes)
+        Seconds, by agent.
+    starts : sequence of int
+        First episode of each phase.
+    references : mapping of str to ndarray, shape (phases,)
+        Seconds, drawn as steps.
+    length : int, optional
+        Episodes that are averaged.
+    """
+    ax = ax or plt.gca()
+    for i, (name, values) in enumerate(costs.items()):
+        last, (low, middle, high) = by_block(MS * values, length)
+        ax.plot(last, middle, _LINES[i % 4], color=f"C{i}", lw=1.5, label=_NAMES.get(name, name))
+        ax.fill_between(last, low, high, color=f"C{i}", alpha=0.2, lw=0)
+    end = next(iter(costs.values())).shape[1]
+    for name, steps in references.items():
+        ax.stairs(MS * steps, (*starts, end), baseline=None, color="0.2", lw=1, ls=":", label=name)
+    for start in starts[1:]:
+        ax.axvline(start, color="0.8", lw=0.8, zorder=0)
+    ax.set(xlabel="episode", ylabel="mean latency (ms)", yscale="log", xlim=(0, end))
+    _plain_log(ax, "y")
+    ax.legend(fontsize="small", ncols=2)
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_served(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Served latency over the reference's, for each load and agent, with 95 % intervals."""
+    ax = ax or plt.gca()
+    problems, agents = list(table["problem"].unique()), list(table["agent"].unique())
+    for i, agent in enumerate(agents):
+        rows = table[table["agent"] == agent].set_index("problem")
+        known = [k for k, problem in enumerate(problems) if problem in rows.index]
+        rows = rows.loc[[problems[k] for k in known]]
+        x = np.array(known) + 0.12 * (i - (len(agents) - 1) / 2)
+        centre = rows["ratio"].to_numpy()
+        error = (centre - rows["ratio_low"].to_numpy(), rows["ratio_high"].to_numpy() - centre)
+        ax.errorbar(x, centre, yerr=error, fmt="osD^vPX"[i % 7], ms=4, capsize=2,
+                    label=_NAMES.get(agent, agent))  # fmt: skip
+    ax.axhline(1, color="0.3", lw=0.8, ls=":")
+    ax.set_xticks(
+        range(len(problems)), [p.replace(" ", "\n").replace("-", "\n", 1) for p in problems]
+    )
+    ax.set(ylabel="served latency / TF Serving's default", yscale="log")
+    _plain_log(ax, "y")
+    ax.legend(fontsize="small", ncols=2)
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_slo(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Share of late requests against the objective: default, heuristic, ours and the best."""
+    ax = ax or plt.gca()
+    late = table[table["metric"].str.startswith("late")]
+    factor = late["metric"].str.extract(r"at ([\d.]+)x")[0].astype(float)
+    default = (late["reference"] == "default").to_numpy()
+    curves = {
+        "default": (default, "reference_value"),
+        "heuristic": (~default, "reference_value"),
+        "ours": (default, "value"),
+        "best mean latency": (default, "best_value"),
+    }
+    for i, (name, (rows, column)) in enumerate(curves.items()):
+        values = 100 * late[column][rows]
+        ax.plot(factor[rows], values, "osD^"[i], ls=_LINES[i], ms=4, label=name)
+    ax.set(xlabel="objective / smallest mean latency", ylabel="late requests (%)", xscale="log")
+    ax.set_xticks(sorted(factor.unique()), [f"{f:g}" for f in sorted(factor.unique())])
+    ax.minorticks_off()
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_reductions(rows: pd.DataFrame, target: float, ax: Axes | None = None) -> Axes:
+    """Reduction over the default at every load, with 95 % intervals, and the paper's number.
+
+    Filled: measured on the real runtime. Hollow: simulated.
+    """
+    ax = ax or plt.gca()
+    rows = rows.sort_values("reduction")
+    for y, (_, row) in enumerate(rows.iterrows()):
+        centre, low, high = row[["reduction", "reduction_low", "reduction_high"]]
+        error = [[centre - low], [high - centre]]
+        face = "C0" if row["kind"] == "recorded" else "white"
+        ax.errorbar(centre, y, xerr=error, fmt="o", ms=4, capsize=2, color="C0", mfc=face)
+    ax.axvline(target, color="C3", ls="--", lw=1)
+    ax.axvline(0, color="0.6", lw=0.8)
+    ax.annotate(f"paper: up to {target:g} %", (target, 0), ha="right", fontsize="small",
+                xytext=(-4, 2), textcoords="offset points", color="C3")  # fmt: skip
+    ax.set(yticks=range(len(rows)), yticklabels=rows["problem"], xlim=(-60, 105))
+    sns.despine(ax=ax)
+    return ax
+
+
+def _plain_log(ax: Axes, axis: str = "x") -> None:
+    """Ticks as 1, 2, 5, 10 and not as powers of ten."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+    which = ax.xaxis if axis == "x" else ax.yaxis
+    which.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    which.set_major_formatter(FormatStrFormatter("%g"))
+    which.set_minor_formatter(NullFormatter())

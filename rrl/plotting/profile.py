@@ -1,0 +1,141 @@
+"""Figures of a recorded profile: what each knob does, how noisy an episode is, the finals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from rrl.knob import Knob
+from rrl.plotting import KNOB_LABELS, MARKERS, MS, level_label, plain_log_ticks
+from rrl.space import Configuration
+
+if TYPE_CHECKING:
+    from rrl.recording.profile import Profile
+
+
+def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes | None = None) -> Axes:
+    """Mean latency against one knob, the others held at `at`; a line and marker a load."""
+    ax = ax or plt.gca()
+    summary = profile.summary()
+    for name in profile.knobs:
+        if name != knob:
+            summary = summary[summary[name] == at[name]]
+    levels = _knob(profile, knob).levels
+    for i, (rate, rows) in enumerate(summary.groupby("rate_per_s")):
+        rows = rows.set_index(knob).loc[list(levels)]
+        ax.errorbar(
+            range(len(levels)),
+            MS * rows["mean_s"],
+            MS * rows["sem_s"].fillna(0),
+            marker=MARKERS[i],
+            ls=("-", "--", ":")[i % 3],
+            capsize=2,
+            label=f"{rate:g} requests/s",
+        )
+    ax.set(
+        xticks=range(len(levels)),
+        xticklabels=[level_label(knob, level) for level in levels],
+        xlabel=KNOB_LABELS.get(knob, knob),
+        ylabel="mean latency (ms)",
+        yscale="log",
+    )
+    plain_log_ticks(ax)
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_surface(
+    profile: Profile,
+    rate_per_s: float,
+    knobs: tuple[str, str],
+    ax: Axes | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Axes:
+    """Heat map of mean latency over two knobs: the best over the others; a ring at the best.
+
+    `limits` (s) fixes the colour scale, so that panels can be compared.
+    """
+    ax = ax or plt.gca()
+    summary = profile.summary()
+    at_rate = summary[np.isclose(summary["rate_per_s"], rate_per_s)]
+    table = MS * at_rate.groupby(list(knobs))["mean_s"].min().unstack()
+    low, high = (MS * limit for limit in limits) if limits else (None, None)
+    sns.heatmap(
+        table,
+        ax=ax,
+        norm=mpl.colors.LogNorm(low, high),
+        cmap="cividis_r",
+        annot=True,
+        fmt=".0f",
+        cbar=False,
+        annot_kws={"size": "small"},
+    )
+    row, column = np.unravel_index(np.argmin(table.to_numpy()), table.shape)
+    ax.add_patch(plt.Circle((column + 0.5, row + 0.5), 0.42, fill=False, ec="red", lw=1.5))
+    ax.set(
+        title=f"{rate_per_s:g} requests/s",
+        xlabel=KNOB_LABELS.get(knobs[1], knobs[1]),
+        ylabel=KNOB_LABELS.get(knobs[0], knobs[0]),
+        xticklabels=[level_label(knobs[1], level) for level in table.columns],
+        yticklabels=[level_label(knobs[0], level) for level in table.index],
+    )
+    return ax
+
+
+def plot_noise(profile: Profile, ax: Axes | None = None) -> Axes:
+    """Distribution of an episode's mean over the mean of its configuration and load."""
+    ax = ax or plt.gca()
+    table = profile.grid
+    cells = table.groupby([*profile.knobs, "rate_per_s"])["mean_s"]
+    ratio = table["mean_s"] / cells.transform("mean")
+    for i, (rate, values) in enumerate(ratio.groupby(table["rate_per_s"])):
+        values = np.sort(values.to_numpy())
+        share = (np.arange(len(values)) + 0.5) / len(values)
+        line = ("-", "--", ":")[i % 3]
+        ax.plot(values, share, ls=line, lw=1.8, label=f"{rate:g} requests/s")
+    ax.set(xlabel="an episode / mean of its configuration", ylabel="share of episodes")
+    ax.legend()
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_finals(
+    finalists: Sequence[Mapping[str, Any]], knobs: Sequence[str], ax: Axes | None = None
+) -> Axes:
+    """The re-measured best of one load: cost over that of the best, and what is known of each.
+
+    Bars are the one-sided 95 % limits of :func:`rrl.recording.finals.judge`.
+    """
+    ax = ax or plt.gca()
+    ranked = sorted(finalists, key=lambda f: (f["verdict"] != "best", f["ratio"]))
+    markers = {"best": "*", "tied": "o", "separated": "x", "undecided": "s"}
+    for y, finalist in enumerate(ranked):
+        verdict, ratio = finalist["verdict"], finalist["ratio"]
+        reach = [[ratio - finalist.get("low", ratio)], [finalist.get("high", ratio) - ratio]]
+        ax.errorbar(
+            ratio,
+            y,
+            xerr=reach,
+            fmt=markers[verdict],
+            ms=9 if verdict == "best" else 6,
+            color=f"C{list(markers).index(verdict)}",
+            label=verdict,
+        )
+    names = [" / ".join(level_label(k, f[k]) for k in knobs) for f in ranked]
+    ax.set(yticks=range(len(ranked)), yticklabels=names, xlabel="mean latency / that of the best")
+    ax.invert_yaxis()
+    handles, labels = ax.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    ax.legend(unique.values(), unique.keys())
+    sns.despine(ax=ax)
+    return ax
+
+
+def _knob(profile: Profile, name: str) -> Knob:
+    return next(knob for knob in profile.space.knobs if knob.name == name)

@@ -1,0 +1,69 @@
+"""Figures on the similarity of configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from rrl.experiments import bootstrap_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def plot_correlation(
+    curves: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]], ax: Axes, reach: float
+) -> Axes:
+    """Draw the correlation of log costs over the distance, a line a scenario.
+
+    Parameters
+    ----------
+    curves : mapping of str to (distance, correlation)
+        As :func:`rrl.studies.similarity_error.correlation_by_distance` returns them.
+    ax : Axes
+    reach : float
+        Radius of the region, drawn as a grey line.
+    """
+    for number, (name, (distance, correlation)) in enumerate(curves.items()):
+        ax.plot(distance, correlation, marker=_MARKERS[number % len(_MARKERS)], ms=4, label=name)
+    ax.axhline(0, color="0.3", lw=0.8)
+    ax.axvline(reach, color="0.6", lw=0.8, ls="--")
+    ax.set(xlabel="distance (levels)", ylabel="correlation of log latency", ylim=(-1.05, 1.05))
+    ax.legend(title=f"dashed: radius {reach:g}")
+    return ax
+
+
+def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axes:
+    """Draw the median error over the distance, with 95 % intervals, a line an estimator.
+
+    Parameters
+    ----------
+    errors : DataFrame
+        As :func:`rrl.studies.similarity_error.region_errors` returns it.
+    ax : Axes
+    rng : numpy.random.Generator
+        Of the intervals; they take predictions for independent, so read them as lower bounds.
+    """
+    names = list(dict.fromkeys(errors["estimator"]))
+    for number, name in enumerate(names):
+        groups = errors[errors["estimator"] == name].groupby("distance")["error"]
+        rows = [
+            (distance, *bootstrap_interval(group.to_numpy(), rng, resamples=200))
+            for distance, group in groups
+        ]
+        distance, centre, low, high = np.array(rows).T
+        shift = 0.06 * (number - (len(names) - 1) / 2)
+        percent = [100 * np.expm1(bound) for bound in (centre, low, high)]
+        bars = [percent[0] - percent[1], percent[2] - percent[0]]
+        marker = _MARKERS[number % len(_MARKERS)]
+        ax.errorbar(distance + shift, percent[0], bars, marker=marker, ms=4, capsize=2, label=name)
+    ax.set(xlabel="distance (levels)", ylabel="median error of the latency (%)")
+    ax.set_ylim(bottom=0)
+    ax.legend()
+    return ax

@@ -1,0 +1,130 @@
+"""Figures of the simulator's chapter: against theory, against measurements, and the residuals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from rrl.experiments import bootstrap_interval
+from rrl.plotting import KNOB_LABELS, MS, level_label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def plot_theory(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Simulated over theoretical mean with 99 % intervals, system by system.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`rrl.simulation.textbook.against_theory`.
+    """
+    ax = ax or plt.gca()
+    systems = list(dict.fromkeys(table["system"]))
+    loads = sorted(table["load"].unique())
+    for i, load in enumerate(loads):
+        rows = table[table["load"] == load].set_index("system").loc[systems]
+        ax.errorbar(
+            rows["measured"] / rows["theory"],
+            np.arange(len(systems)) + 0.22 * (i - (len(loads) - 1) / 2),
+            xerr=rows["half_width"] / rows["theory"],
+            fmt=_MARKERS[i],
+            ms=4,
+            capsize=2,
+            label=f"utilisation {load:g}",
+        )
+    ax.axvline(1, color="0.3", lw=1)
+    ax.set(yticks=range(len(systems)), yticklabels=systems, xlabel="simulated / theory")
+    ax.invert_yaxis()
+    ax.legend(loc="upper center", bbox_to_anchor=(0.4, 1.14), ncols=len(loads))
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_held_out(cells: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Predicted against measured mean latency of held-out cells; hollow where unstable.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        Columns `rate_per_s`, `measured_s`, `predicted_s` and `stable`, as from
+        :func:`rrl.simulation.validation.hold_out`.
+    """
+    ax = ax or plt.gca()
+    low = MS * 0.9 * cells[["measured_s", "predicted_s"]].min(axis=None)
+    high = MS * 1.1 * cells[["measured_s", "predicted_s"]].max(axis=None)
+    line = np.array([low, high])
+    ax.fill_between(line, line / 1.15, line * 1.15, color="0.9", lw=0, label="within 15 %")
+    ax.plot(line, line, color="0.3", lw=1)
+    for i, (rate, rows) in enumerate(cells.groupby("rate_per_s")):
+        for stable, part in rows.groupby("stable"):
+            ax.plot(
+                MS * part["measured_s"],
+                MS * part["predicted_s"],
+                _MARKERS[i],
+                ms=4,
+                color=f"C{i}",
+                mfc=f"C{i}" if stable else "none",
+                label=f"{rate:g} requests/s" if stable else None,
+            )
+    ax.set(xscale="log", yscale="log", xlim=line, ylim=line)
+    ax.set(xlabel="measured mean latency (ms)", ylabel="predicted (ms)", aspect="equal")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+        axis.set_minor_formatter(mpl.ticker.NullFormatter())
+    ax.legend()
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes | None = None) -> Axes:
+    """Median predicted over measured latency by a knob's level and load, with 95 % intervals.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        As for :func:`plot_held_out`, with a column for the knob.
+    knob : str
+        Its name.
+    """
+    ax = ax or plt.gca()
+    rng = np.random.default_rng(0)  # only for the bootstrap
+    levels = sorted(cells[knob].unique())
+    ratio = cells["predicted_s"] / cells["measured_s"]
+    loads = sorted(cells["rate_per_s"].unique())
+    for i, rate in enumerate(loads):
+        here = cells["rate_per_s"] == rate
+        found = np.array(
+            [
+                bootstrap_interval(ratio[here & (cells[knob] == level)].to_numpy(), rng)
+                for level in levels
+            ]
+        )
+        centre, low, high = found.T
+        ax.errorbar(
+            np.arange(len(levels)) + 0.18 * (i - (len(loads) - 1) / 2),
+            centre,
+            [centre - low, high - centre],
+            fmt=_MARKERS[i],
+            ms=4,
+            capsize=2,
+            label=f"{rate:g} requests/s",
+        )
+    ax.axhline(1, color="0.3", lw=1)
+    ax.set(
+        xticks=range(len(levels)),
+        xticklabels=[level_label(knob, level) for level in levels],
+        xlabel=KNOB_LABELS.get(knob, knob),
+        ylabel="predicted / measured",
+    )
+    sns.despine(ax=ax)
+    return ax

@@ -1,0 +1,213 @@
+"""Figures of the theory notebooks; :mod:`rrl.plotting` has the style and how they are saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
+
+from rrl.experiments import bootstrap_interval
+from rrl.theory.bound_checks import Check
+from rrl.theory.qlearning import Learning
+
+Floats = NDArray[np.float64]
+LINES = ("--", ":", "-.", (0, (1, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def shade(i: int, count: int) -> tuple[float, ...]:
+    """Colour i of an ordered set, from dark to light; apart in grey, too."""
+    return mpl.colormaps["viridis"](0.8 * i / max(count - 1, 1))
+
+
+def median_intervals(samples: Floats) -> Floats:
+    """Median over the runs (axis 1) with its bootstrap interval: shape (m, 3)."""
+    rng = np.random.default_rng(0)  # only for the bootstrap
+    return np.array([bootstrap_interval(row, rng) for row in samples])
+
+
+def plot_bound(
+    x: ArrayLike,
+    observed: ArrayLike,
+    bounds: Mapping[str, ArrayLike],
+    ax: Axes | None = None,
+    *,
+    name: str = "observed",
+) -> Axes:
+    """What was observed (markers; with intervals if of shape (m, 3)) under the bounds (lines)."""
+    ax = ax or plt.gca()
+    observed = np.asarray(observed, dtype=float)
+    centre = observed if observed.ndim == 1 else observed[:, 0]
+    low, high = (centre, centre) if observed.ndim == 1 else observed[:, 1:].T
+    ax.errorbar(x, centre, [centre - low, high - centre], fmt="o-", ms=4, capsize=2, label=name)
+    for i, (bound, values) in enumerate(bounds.items()):
+        ax.plot(
+            x, np.broadcast_to(values, np.shape(x)), ls=LINES[i], color=f"C{i + 1}", label=bound
+        )
+    ax.legend(fontsize="small")
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_learning(runs: Mapping[str, tuple[Learning, Floats]], ax: Axes | None = None) -> Axes:
+    """Error over the steps, and the bound at the ends of covers (dashed stairs, same colour).
+
+    A run comes with the bound after 0, 1, 2, ... covers. About 25 of the ends have a marker.
+    """
+    ax = ax or plt.gca()
+    for i, (name, (run, bound)) in enumerate(runs.items()):
+        color, ends = shade(i, len(runs)), run.covers
+        ax.plot(run.errors, color=color, lw=1, label=name)
+        every = max(1, len(ends) // 25)
+        ax.plot(ends[::every], run.errors[ends[::every]], MARKERS[i], color=color, ms=4)
+        ax.step(np.r_[0, ends], bound[: len(ends) + 1], ls="--", where="post", color=color, lw=1)
+    ax.set(xlabel="step", ylabel="largest error", yscale="log")
+    ax.legend(fontsize="small")
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_tightness(checks: Sequence[Check], ax: Axes | None = None) -> Axes:
+    """Observed over bound in random instances: 5th to 95th percentile, median, and largest."""
+    ax = ax or plt.gca()
+    shown = [check for check in checks if check.bound.any()]
+    for y, check in enumerate(shown):
+        valid = np.isfinite(check.bound) & (check.bound > 0)
+        ratio = check.observed[valid] / check.bound[valid]
+        low, middle, high = np.quantile(ratio, (0.05, 0.5, 0.95))
+        ax.plot([low, high], [y, y], color="C0", lw=4, alpha=0.5, solid_capstyle="butt")
+        ax.plot(middle, y, "o", color="C0", ms=5)
+        ax.plot(ratio.max(), y, "|", color="black", ms=10)
+    ax.axvline(1, color="0.6", ls=":", lw=1, zorder=0)
+    ax.set(yticks=range(len(shown)), yticklabels=[check.name for check in shown])
+    ax.set(xlabel="observed / bound", xlim=(0, 1.05))
+    ax.invert_yaxis()
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_estimates(estimates: Floats, exact: Floats, wrong: Floats, ax: Axes | None = None) -> Axes:
+    """Averages of runs (shape (runs, cells)) with 95 % intervals, around the exact fixed point.
+
+    `wrong` is Q*, where runs without regions would end.
+    """
+    ax = ax or plt.gca()
+    half = 2 * estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
+    cells = np.arange(len(exact))
+    ax.errorbar(cells, estimates.mean(axis=0), half, fmt="o", ms=3, capsize=2, label="learned")
+    ax.plot(cells, exact, "_", color="black", ms=12, label="fixed point of M T")
+    ax.plot(cells, wrong, "x", color="C3", ms=4, label="Q*")
+    ax.set(xlabel="state and action", ylabel="expected discounted cost")
+    ax.legend(fontsize="small")
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_curves(
+    curves: Mapping[str, Floats],
+    ax: Axes | None = None,
+    *,
+    ends: Mapping[str, Sequence[float]] | None = None,
+) -> Axes:
+    """Median over the runs of something, episode by episode, with quartiles as bands.
+
+    `ends` has, by the same names, episodes to be marked.
+    """
+    ax = ax or plt.gca()
+    for i, (name, values) in enumerate(curves.items()):
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+        episodes, color = np.arange(1, len(middle) + 1), shade(i, len(curves))
+        ax.plot(episodes, middle, color=color, lw=1.4, ls=("-", "--", "-.")[i % 3], label=name)
+        ax.fill_between(episodes, low, high, color=color, alpha=0.08, lw=0)
+        marked = [int(end) for end in (ends or {}).get(name, ()) if end <= len(middle)]
+        ax.plot(marked, middle[np.array(marked, dtype=int) - 1], MARKERS[i], color=color, ms=5)
+    ax.set(xlabel="episode", xscale="log")
+    ax.legend(fontsize="small", ncols=2)
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_speedup(
+    k: ArrayLike,
+    speedups: Mapping[str, Floats],
+    slopes: Mapping[str, tuple[float, float, float]],
+    ax: Axes | None = None,
+) -> Axes:
+    """How many times sooner than without regions (runs: shape (m, runs)), against K.
+
+    The theory's line is a speed-up of K.
+    """
+    ax = ax or plt.gca()
+    k = np.asarray(k, dtype=float)
+    for i, (name, samples) in enumerate(speedups.items()):
+        centre, low, high = median_intervals(samples).T
+        slope = "slope {:.2f} [{:.2f}, {:.2f}]".format(*slopes[name])
+        ax.errorbar(
+            k,
+            centre,
+            [centre - low, high - centre],
+            fmt=MARKERS[i] + "-",
+            ms=4,
+            capsize=2,
+            label=f"{name}: {slope}",
+        )
+    ax.plot(k, k, color="0.3", ls="--", label="theory: K (slope 1)")
+    ax.set(xlabel="cells in the smallest region, K", ylabel="speed-up over radius 0")
+    ax.set(xscale="log", yscale="log")
+    ax.legend(fontsize="small")
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_pareto(
+    times: Floats, losses: Floats, radii: Sequence[float], ax: Axes | None = None
+) -> Axes:
+    """Loss against time, a point a radius (its number beside it): both better to the lower left.
+
+    Times and losses (as shares) of the runs have the shape (m, runs); lines are intervals of the
+    medians. Below 1 % the loss is on a linear scale, since it may be 0.
+    """
+    ax = ax or plt.gca()
+    x, y = median_intervals(times), 100 * median_intervals(losses)
+    for i, radius in enumerate(radii):
+        color = shade(i, len(radii))
+        ax.plot(x[i, 1:], [y[i, 0]] * 2, color=color, lw=1, alpha=0.6)
+        ax.plot([x[i, 0]] * 2, y[i, 1:], color=color, lw=1, alpha=0.6)
+        ax.plot(x[i, 0], y[i, 0], MARKERS[i % len(MARKERS)], color=color, ms=7)
+        where = (x[i, 0], y[i, 0])
+        ax.annotate(f"{radius:g}", where, (5, 5), textcoords="offset points", weight="bold")
+    ax.set(ylabel="loss (% above the optimum)", xscale="log")
+    ax.set_yscale("symlog", linthresh=1)
+    ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_decay(
+    t: ArrayLike,
+    radii: Mapping[str, ArrayLike],
+    rates: Mapping[str, float],
+    ax: Axes | None = None,
+) -> Axes:
+    """Best radius against the number of measurements, with the theory's power through the middle.
+
+    Radii are in units of the grid's side. `rates` has the exponent for each name.
+    """
+    ax = ax or plt.gca()
+    t = np.asarray(t, dtype=float)
+    for i, (name, values) in enumerate(radii.items()):
+        values = np.asarray(values, dtype=float)
+        ax.plot(t, values, MARKERS[i] + "-", color=f"C{i}", ms=4, lw=1, label=name)
+        if name in rates:
+            middle = np.exp(np.log(values).mean() - rates[name] * np.log(t).mean())
+            ax.plot(t, middle * t ** rates[name], ls="--", color=f"C{i}", lw=1)
+    ax.set(xlabel="measurements, t", ylabel="best radius / side of the grid")
+    ax.set(xscale="log", yscale="log")
+    ax.legend(fontsize="small")
+    sns.despine(ax=ax)
+    return ax

@@ -1,0 +1,1 @@
+"""Publishing: notebooks run unattended, the manifest, the course, the site, the explorer."""

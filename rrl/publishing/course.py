@@ -1,0 +1,173 @@
+"""The student edition of the notebooks: ``python -m rrl.publishing.course`` (``make student``).
+
+An exercise is a code cell tagged ``exercise``. What stands between ``### BEGIN SOLUTION`` and
+``### END SOLUTION`` is the answer; students get a placeholder that says so when it is run. The
+cell tagged ``check`` after it holds assertions whose messages say what is wrong. Markdown cells
+tagged ``solution`` are left out. All other cells are the same in both editions.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rrl.errors import DataError, Parser, UsageError, command
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+OUT = Path("build/student")
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+_REGION = re.compile(
+    rf"^(?P<indent>[ \t]*){BEGIN}[ \t]*\n(?P<answer>.*?)^[ \t]*{END}[ \t]*$\n?", re.M | re.S
+)
+
+
+def blank(source: str, name: str) -> str:
+    r"""Replace each answer by a placeholder that fails with the exercise's name.
+
+    Examples
+    --------
+    >>> print(blank("def f():\n    ### BEGIN SOLUTION\n    return 1\n    ### END SOLUTION", "f"))
+    def f():
+        # YOUR CODE HERE
+        raise NotImplementedError("exercise 'f' waits for your code")
+    """
+    message = f"exercise {name!r} waits for your code"
+    return _REGION.sub(
+        lambda found: (
+            f"{found['indent']}# YOUR CODE HERE\n"
+            f'{found["indent"]}raise NotImplementedError("{message}")\n'
+        ),
+        source,
+    ).rstrip("\n")
+
+
+def solved(source: str) -> str:
+    r"""Leave the answers in and the marks out.
+
+    Examples
+    --------
+    >>> solved("### BEGIN SOLUTION\nx = 1\n### END SOLUTION\ny = 2")
+    'x = 1\ny = 2'
+    """
+    return _REGION.sub(lambda found: found["answer"], source).rstrip("\n")
+
+
+def tags(cell: NotebookNode) -> frozenset[str]:
+    """The tags of a cell."""
+    return frozenset(cell.metadata.get("tags", ()))
+
+
+def student(notebook: NotebookNode, name: str = "notebook") -> NotebookNode:
+    """Make the student edition of a notebook; the notebook itself is not changed.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+    name : str, optional
+        What errors call it.
+
+    Raises
+    ------
+    DataError
+        If an exercise has no complete answer or no check after it, an answer stands outside an
+        exercise, or a code cell is tagged ``solution``: later cells could depend on it.
+    """
+    edition = deepcopy(notebook)
+    _inspect(notebook, name)
+    edition.cells = [cell for cell in edition.cells if "solution" not in tags(cell)]
+    for cell in edition.cells:
+        if "exercise" in tags(cell):
+            cell.source = blank(cell.source, cell.id)
+    return edition
+
+
+def _inspect(notebook: NotebookNode, name: str) -> None:
+    """Refuse what would leak an answer or leave an exercise unchecked."""
+    waiting = None  # the exercise that has no check yet
+    for cell in notebook.cells:
+        where, kinds = f"{name}, cell {cell.id!r}", tags(cell)
+        marks = [line.strip() for line in cell.source.splitlines() if "SOLUTION" in line]
+        if "solution" in kinds and cell.cell_type == "code":
+            raise DataError(
+                f"{where}: code cannot be tagged 'solution'; make it an answer's region"
+            )
+        if "exercise" not in kinds:
+            if {BEGIN, END} & set(marks):
+                raise DataError(f"{where}: an answer outside an exercise; tag the cell 'exercise'")
+        elif not marks or marks != [BEGIN, END] * (len(marks) // 2):
+            raise DataError(f"{where}: an exercise needs lines {BEGIN!r} and {END!r}, in pairs")
+        elif waiting:
+            break
+        else:
+            waiting = cell.id
+        if "check" in kinds:
+            waiting = None
+    if waiting:
+        raise DataError(f"{name}, exercise {waiting!r}: no cell tagged 'check' follows it")
+
+
+def write(root: Path, out: Path = OUT) -> list[Path]:
+    """Write the student edition of ``root/notebooks`` and the data that it reads.
+
+    `out` can be handed out as it is: ``notebooks/`` and ``data/`` lie beside each other in it, as
+    the notebooks expect.
+
+    Parameters
+    ----------
+    root : Path
+        The checkout.
+    out : Path, optional
+
+    Returns
+    -------
+    list of Path
+        The student notebooks.
+
+    Raises
+    ------
+    UsageError
+        If there are no notebooks.
+    DataError
+        If one cannot be read, or see :func:`student`.
+    """
+    import nbformat
+
+    from rrl.publishing.reproduce import _read
+
+    originals = sorted((root / "notebooks").glob("[0-9]*.ipynb"))
+    if not originals:
+        raise UsageError(f"no notebooks in {root / 'notebooks'}; run it in the checkout")
+    editions = {path.name: student(_read(path), str(path)) for path in originals}
+    target = out / "notebooks"
+    target.mkdir(parents=True, exist_ok=True)
+    for old in set(target.glob("[0-9]*.ipynb")) - {target / name for name in editions}:
+        old.unlink()  # of a notebook that has another name by now
+    for name, edition in editions.items():
+        nbformat.write(edition, target / name)
+    for settings in (root / "notebooks").glob("*.yml"):
+        shutil.copy(settings, target)
+    shutil.copytree(root / "data", out / "data", dirs_exist_ok=True)
+    return [target / name for name in editions]
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line `argv`; says what was written."""
+    parser = Parser(
+        prog="python -m rrl.publishing.course", description="Write the student edition."
+    )
+    parser.add_argument("--out", type=Path, default=OUT, help="folder (default %(default)s)")
+    out = parser.parse_args(argv).out
+    written = write(Path(), out)
+    print(f"{len(written)} notebooks without answers in {out / 'notebooks'}; hand out {out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,288 @@
+"""Look into a learning agent: its table, its next choice, and what one measurement says.
+
+:class:`Explorer` is an agent on a server whose settings may change between episodes.
+:func:`look` takes down what there is to see and :func:`draw` draws it.
+:mod:`rrl.publishing.panel` puts sliders around the picture.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike, NDArray
+
+from rrl.agent import RRL
+from rrl.episode import Server
+from rrl.exploration import Temperature, action_probabilities
+from rrl.knob import Knob
+from rrl.objective import MeanLatency
+from rrl.plotting import KNOB_LABELS, MS, label, level_label
+from rrl.similarity import Copy, DistanceWeighted
+from rrl.space import ConfigSpace
+from rrl.workload import Poisson
+
+SIMILARITIES = {
+    "copy": Copy(),
+    "distance, length 0.7": DistanceWeighted(0.7),
+    "distance, length 1.5": DistanceWeighted(1.5),
+}
+SLICES = 5  # at most so many panels side by side
+MARK = "#d55e00"  # vermilion: seen against all three colour maps, by the colour-blind too
+
+Floats = NDArray[np.float64]
+
+
+class Explorer:
+    """An agent on a server, episode by episode, with settings that may change in between.
+
+    The agent is told the load as it is set here, so that each load has a table of its own; in
+    :func:`rrl.tune` it has to estimate the load.
+
+    Parameters
+    ----------
+    server : Server
+        With two or three knobs: the first runs down a panel, the last across, and a middle one
+        from panel to panel.
+    loads : sequence of float
+        Requests per second that can be chosen.
+    rng : numpy.random.Generator
+        Of the arrivals, the server and the agent.
+    requests : int, optional
+        Of an episode.
+    truth : mapping of float to array_like, optional
+        By load, the true cost of each configuration in seconds, where it is known.
+
+    Raises
+    ------
+    ValueError
+        If the server has another number of knobs, or there is no load.
+
+    Examples
+    --------
+    >>> from rrl import testbed
+    >>> explorer = Explorer(testbed("cpu2"), [100.0], np.random.default_rng(1))
+    >>> explorer.radius = 2.0
+    >>> explorer.step(10)
+    >>> len(explorer.costs), look(explorer).probability.sum().round(6)
+    (10, np.float64(1.0))
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        loads: Sequence[float],
+        rng: np.random.Generator,
+        *,
+        requests: int = 100,
+        truth: Mapping[float, ArrayLike] | None = None,
+    ) -> None:
+        if len(server.space.knobs) not in (2, 3):
+            raise ValueError(f"{server.space} has other than 2 or 3 knobs: it cannot be drawn")
+        if not len(loads):
+            raise ValueError("give at least one load in requests per second")
+        self.server, self.loads, self.requests = server, tuple(loads), requests
+        self.truth = {load: np.asarray(cost) for load, cost in (truth or {}).items()}
+        self.load, self.similarity = self.loads[0], next(iter(SIMILARITIES))
+        self.radius, self.temperature = 1.0, 0.02
+        self._rng = rng
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was learned; the settings stay."""
+        self._arrivals_rng, self._server_rng, agent_rng = self._rng.spawn(3)
+        rates = np.sort(self.loads)
+        bins = np.sqrt(rates[1:] * rates[:-1]).tolist() or np.inf  # a table for each load
+        self.agent = RRL(self.server.space, agent_rng, load_bins=bins, transfer=False)
+        self.costs: list[float] = []
+        self.measured: dict[float, int] = {}  # by load, the configuration that was measured last
+
+    def step(self, episodes: int = 1) -> None:
+        """Ask, serve and tell, that many times, under the present settings."""
+        agent = self.agent
+        agent.radius, agent.similarity = self.radius, SIMILARITIES[self.similarity]
+        agent.temperature = Temperature(self.temperature, self.temperature)
+        for _ in range(episodes):
+            arrivals = Poisson(self.load).arrivals(self.requests, self._arrivals_rng)
+            configuration = agent.ask(self.load)
+            episode = self.server.measure(configuration, arrivals, self._server_rng)
+            self.costs.append(MeanLatency()(episode))
+            agent.tell(configuration, self.costs[-1])
+            self.measured[self.load] = self.server.space.index(configuration)
+
+
+class View(NamedTuple):
+    """What there is to see under one load.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+    cost : ndarray, shape (n,)
+        The table: expected seconds; NaN before the first measurement.
+    probability : ndarray, shape (n,)
+        Of being asked for next.
+    weight : ndarray, shape (n,)
+        Of the last measurement, for each configuration; 0 outside its region.
+    measured, recommended : int or None
+        The last measurement, and what would be deployed.
+    title : str
+    """
+
+    space: ConfigSpace
+    cost: Floats
+    probability: Floats
+    weight: Floats
+    measured: int | None
+    recommended: int | None
+    title: str
+
+
+def look(explorer: Explorer) -> View:
+    """Take down what the explorer's agent knows under the present load and settings."""
+    space, load = explorer.server.space, explorer.load
+    measured = explorer.measured.get(load)
+    nothing = np.zeros(len(space))
+    if measured is None:
+        even = np.full(len(space), 1 / len(space))
+        return View(space, nothing * np.nan, even, nothing, None, None, f"{load:g} requests/s")
+    table = explorer.agent.tables[explorer.agent.level(load)]
+    ball = space.ball(measured, explorer.radius)
+    estimate = SIMILARITIES[explorer.similarity].estimate(space, measured, 1.0, ball, load)
+    weight = nothing.copy()
+    weight[ball] = estimate.weights
+    best = explorer.agent.best(load)
+    recommended = space.index(best)
+    title = f"{load:g} requests/s, {table.episodes} episodes; deploy {label(best)}"
+    if load in explorer.truth:
+        truth = explorer.truth[load]
+        title += f", {truth[recommended] / np.nanmin(truth) - 1:.0%} above the best"
+    chances = action_probabilities(table.values, explorer.temperature, table.floor)
+    return View(space, table.values.copy(), chances, weight, measured, recommended, title)
+
+
+def draw(view: View) -> Figure:
+    """Three rows of heat maps: the table, the next choice, and the last measurement's weight.
+
+    The region of the last measurement is outlined, the measurement crossed, and the configuration
+    to deploy ringed. Columns are slices through the grid; levels stand in order of position.
+    """
+    known = MS * view.cost[np.isfinite(view.cost)]
+    lowest, highest = (known.min(), known.max()) if known.size else (1.0, 10.0)
+    cost = mpl.colors.LogNorm(lowest, max(highest, 1.01 * lowest))
+    rows = (
+        ("expected cost (ms)", MS * view.cost, cost, "cividis_r"),
+        ("next choice (%)", 100 * view.probability, mpl.colors.LogNorm(0.1, 100), "Greys"),
+        ("weight", view.weight, mpl.colors.Normalize(0, 1), "Purples"),
+    )
+    slices = _slices(view.space)
+    figure = Figure(figsize=(2.3 * len(slices) + 1.2, 6.0), dpi=90)
+    axes = figure.subplots(
+        3,
+        len(slices) + 1,
+        squeeze=False,
+        width_ratios=[1] * len(slices) + [0.06],
+        gridspec_kw={"left": 0.07, "right": 0.93, "top": 0.9, "bottom": 0.09, "wspace": 0.08},
+    )
+    for row, (name, values, norm, colours) in zip(axes, rows, strict=True):
+        for ax, level in zip(row[:-1], slices, strict=True):
+            image = _panel(ax, view, values, level, norm, colours)
+        bar = figure.colorbar(image, cax=row[-1], label=name)
+        if isinstance(norm, mpl.colors.LogNorm):
+            bar.ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5), numticks=6))
+            bar.ax.yaxis.set_major_formatter("{x:g}")
+            bar.ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+    _name_axes(axes[:, :-1], view.space, slices)
+    figure.suptitle(view.title, fontsize="medium")
+    return figure
+
+
+def _order(knob: Knob) -> list[int]:
+    """Level numbers in order of position."""
+    return np.argsort(knob.positions, kind="stable").tolist()
+
+
+def _slices(space: ConfigSpace) -> list[int]:
+    """Level numbers of the middle knob that get a panel; [0] if there is no such knob."""
+    if len(space.knobs) == 2:
+        return [0]
+    order = _order(space.knobs[1])
+    places = np.linspace(0, len(order) - 1, min(len(order), SLICES)).round().astype(int)
+    return [order[place] for place in places]
+
+
+def on_grid(space: ConfigSpace, values: ArrayLike, level: int) -> Floats:
+    """One slice of values, shape (levels of the first knob, levels of the last); NaN where none.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> space = ConfigSpace([Knob("a", (1, 2)), Knob("b", (0, 1), positions=(1, 0))])
+    >>> on_grid(space, [1.0, 2.0, 3.0, 4.0], 0)  # b's level 1 comes first, as its position does
+    array([[2., 1.],
+           [4., 3.]])
+    """
+    grid = np.full(space.shape, np.nan)
+    grid[tuple(space.level_indices.T)] = values
+    flat = grid[:, level] if grid.ndim == 3 else grid
+    return flat[np.ix_(_order(space.knobs[0]), _order(space.knobs[-1]))]
+
+
+def _panel(
+    ax: Axes, view: View, values: Floats, level: int, norm: mpl.colors.Normalize, colours: str
+) -> AxesImage:
+    image = ax.imshow(on_grid(view.space, values, level), norm=norm, cmap=colours, aspect="auto")
+    ax.set_facecolor("0.9")  # what is missing
+    region = on_grid(view.space, view.weight, level) > 0
+    ax.add_collection(LineCollection(outline(region), colors=MARK, linewidths=2.0))
+    for index, marker, size in ((view.measured, "x", 7), (view.recommended, "o", 13)):
+        if index is not None:
+            one = np.arange(len(view.space)) == index
+            for y, x in np.argwhere(on_grid(view.space, one, level) == 1):
+                ax.plot(x, y, marker, ms=size, mew=1.8, mfc="none", color=MARK)
+    return image
+
+
+def outline(region: NDArray[np.bool_]) -> list[list[tuple[float, float]]]:
+    """Edges between the cells of a region and those around it, as lines from (x, y) to (x, y).
+
+    Examples
+    --------
+    >>> len(outline(np.array([[True, True, False]])))
+    6
+    """
+    padded = np.pad(region, 1)
+    across = np.argwhere(padded[:, 1:] != padded[:, :-1])
+    down = np.argwhere(padded[1:] != padded[:-1])
+    upright = [[(x - 0.5, y - 1.5), (x - 0.5, y - 0.5)] for y, x in across.tolist()]
+    level = [[(x - 1.5, y - 0.5), (x - 0.5, y - 0.5)] for y, x in down.tolist()]
+    return upright + level
+
+
+def _name_axes(axes: NDArray[Any], space: ConfigSpace, slices: Sequence[int]) -> None:
+    down, *middle, across = space.knobs
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+    for edge, axis, knob in ((axes[-1], "x", across), (axes[:, 0], "y", down)):
+        names = [level_label(knob.name, knob.levels[level]) for level in _order(knob)]
+        every = -(-len(names) // 12)  # of a long knob, some
+        ticks = {f"{axis}ticks": range(0, len(names), every), f"{axis}ticklabels": names[::every]}
+        for ax in edge:
+            ax.set(**ticks, **{f"{axis}label": KNOB_LABELS.get(knob.name, knob.name)})
+    for knob in middle:
+        for ax, level in zip(axes[0], slices, strict=True):
+            name = KNOB_LABELS.get(knob.name, knob.name)
+            ax.set_title(f"{name}: {level_label(knob.name, knob.levels[level])}", fontsize="small")
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file; the same figure gives the same bytes."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi="figure", metadata={"Software": None})
+    return file.getvalue()

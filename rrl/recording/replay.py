@@ -1,0 +1,153 @@
+"""Servers that replay measurements: a recorded profile, or any table with a cost column."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rrl.episode import Episode, Status, check_arrivals
+from rrl.errors import DataError
+from rrl.knob import Scale
+from rrl.recording.profile import Profile, read_profile
+from rrl.space import Configuration, from_table
+
+
+class RecordedServer:
+    """Replay a profile: a measurement is drawn among the repeats of the grid's own passes.
+
+    The finals are left out: they met other arrivals, and only the best few took part.
+
+    A load between recorded ones is answered with the nearest on a log scale. If more requests are
+    asked for than an episode recorded, episodes are strung together; if fewer, the first are
+    taken.
+
+    Parameters
+    ----------
+    profile : Profile or path
+        For any other table with knob columns and a cost column: `TableServer`.
+    rate_per_s : float, optional
+        Replay this recorded load only, whatever the arrivals; for studies at one load.
+
+    Raises
+    ------
+    DataError
+        If that load was not recorded.
+    """
+
+    def __init__(
+        self, profile: Profile | str | os.PathLike[str], rate_per_s: float | None = None
+    ) -> None:
+        self.profile = profile if isinstance(profile, Profile) else read_profile(profile)
+        self.space = self.profile.space
+        self._rates = np.array(self.profile.rates_per_s)
+        self._pinned = None
+        if rate_per_s is not None:
+            if rate_per_s not in self.profile.rates_per_s:
+                known = ", ".join(f"{rate:g}" for rate in self._rates)
+                raise DataError(f"no load of {rate_per_s:g}/s in the profile; it has {known}")
+            self._pinned = self.profile.rates_per_s.index(rate_per_s)
+        table = self.profile.grid
+        rate_index = np.searchsorted(self._rates, table["rate_per_s"].to_numpy(dtype=float))
+        self._parsed: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
+        self._rows: dict[tuple[int, int], list[int]] = {}
+        keys = zip(self.space.indices(table).tolist(), rate_index.tolist(), strict=True)
+        for row, key in zip(table.index.tolist(), keys, strict=True):
+            self._rows.setdefault(key, []).append(row)
+
+    def measure(
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+    ) -> Episode:
+        """Draw a recorded episode of `configuration` at the load of `arrivals` (s)."""
+        arrivals = check_arrivals(arrivals)
+        n = len(arrivals)
+        index = self.space.index(configuration)
+        rate = self.nearest_rate(arrivals)
+        rows = self._rows.get((index, rate), [])
+        if not rows:
+            raise DataError(f"no episode of {dict(configuration)} at {self._rates[rate]:g}/s")
+        per_episode = int(self.profile.description["plan"]["requests"])
+        drawn = rng.choice(rows, size=-(-n // per_episode))
+        parts = [self._episode(row) for row in drawn.tolist()]
+        latency = np.concatenate([part[0] for part in parts])[:n]
+        status = np.concatenate([part[1] for part in parts])[:n]
+        info = {"server": "recorded", "rate_per_s": float(self._rates[rate])}
+        return Episode(configuration, arrivals, latency, status, info=info)
+
+    def _episode(self, row: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Latencies and statuses of a row; parsing them anew would take most of a replay."""
+        if row not in self._parsed:
+            self._parsed[row] = self.profile.latencies(row), self.profile.statuses(row)
+        return self._parsed[row]
+
+    def nearest_rate(self, arrivals: NDArray[np.float64]) -> int:
+        """Number of the recorded load that answers for these arrivals (s)."""
+        if self._pinned is not None:
+            return self._pinned
+        if len(arrivals) < 2 or arrivals[-1] <= arrivals[0]:
+            return 0
+        rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0])
+        return int(np.argmin(np.abs(np.log(self._rates / rate))))
+
+
+class TableServer:
+    """Replay any table with knob columns and a cost column: bring your own measurements.
+
+    Each request of an episode has the cost of a row drawn among those of its configuration.
+
+    Parameters
+    ----------
+    table : DataFrame or mapping of str to array_like
+        One row a measurement; repeats are welcome.
+    knobs : sequence of str
+        Names of the knob columns.
+    cost : str
+        Name of the cost column; finite and not negative.
+    scale : str or mapping
+        How levels become positions: see `rrl.from_table`.
+
+    Raises
+    ------
+    DataError
+        If the cost column is missing or holds something that is not a finite number of 0 or more.
+
+    Examples
+    --------
+    >>> table = {"threads": [1, 1, 2], "p99": [0.3, 0.5, 0.2]}
+    >>> server = TableServer(table, ["threads"], cost="p99")
+    >>> episode = server.measure({"threads": 2}, [0.0], np.random.default_rng(0))
+    >>> float(episode.latency[0])
+    0.2
+    """
+
+    def __init__(
+        self,
+        table: Mapping[str, ArrayLike],
+        knobs: Sequence[str],
+        cost: str = "cost",
+        scale: Scale | Mapping[str, Scale] = "rank",
+    ) -> None:
+        if cost not in table:
+            raise DataError(f"the table has no column {cost!r}; it has {', '.join(table)}")
+        values = np.asarray(table[cost], dtype=float)
+        for row in np.flatnonzero(~(np.isfinite(values) & (values >= 0))):
+            raise DataError(f"{cost!r} in row {row} is {values[row]}: it must be finite, 0 or more")
+        self.space = from_table(table, knobs, scale)
+        indices = self.space.indices(table)
+        self._values = [values[indices == i] for i in range(len(self.space))]
+
+    def measure(
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+    ) -> Episode:
+        """Draw a recorded cost of `configuration` and charge it to every request."""
+        arrivals = check_arrivals(arrivals)
+        value = rng.choice(self._values[self.space.index(configuration)])
+        return Episode(
+            configuration,
+            arrivals,
+            np.full(len(arrivals), value),
+            np.full(len(arrivals), Status.OK),
+            info={"server": "table"},
+        )

@@ -1,0 +1,192 @@
+"""Where a notebook's latencies come from: a recorded profile, or a server started here and now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rrl.episode import Server
+from rrl.errors import UsageError
+from rrl.machine import available_cpus, describe_machine
+from rrl.presets import tf_serving
+from rrl.space import Configuration
+
+if TYPE_CHECKING:
+    from rrl.recording.profile import Plan, Profile
+
+AUTOMATIC: Configuration = {"inter_op": 0, "intra_op": 0, "batch_threads": 0}
+"""What TensorFlow Serving runs when nothing is said: a thread a core, batching off."""
+
+
+@dataclass
+class Source:
+    """Servers to tune and compare on.
+
+    Parameters
+    ----------
+    server : Server
+        The one to tune.
+    default : configuration
+        What TensorFlow Serving would run by default on the machine of the measurements.
+    provenance : str
+        One line on what, where and when, for figures.
+    """
+
+    server: Server
+    default: Configuration
+    provenance: str
+    _stack: ExitStack = field(default_factory=ExitStack, repr=False)
+    _model_path: Path | None = None
+
+    def another(self) -> Server:
+        """A server for one more contestant: a process of its own when live."""
+        if self._model_path is None:
+            return self.server
+        from rrl.serving.live import LiveServer
+
+        return self._stack.enter_context(LiveServer(self._model_path, self.server.space))
+
+
+@contextmanager
+def open_source(
+    source: str, name: str, data: str | os.PathLike[str] = "../data", build: str = "../build"
+) -> Iterator[Source]:
+    """Open a source by name, and stop what it started when the block ends.
+
+    Parameters
+    ----------
+    source : {"recorded", "live"}
+    name : str
+        A profile in `data`; when live, its model is what is served.
+    data, build : path
+        Folders of the profiles, and for models made here.
+
+    Raises
+    ------
+    UsageError
+        If the source is unknown.
+    DataError
+        If there is no such profile.
+    """
+    from rrl.recording.record import PLANS
+
+    if source == "recorded":
+        yield _recorded(Path(data) / name)
+        return
+    if source != "live":
+        raise UsageError(f"unknown source {source!r}; known: recorded, live")
+    if name not in PLANS:
+        raise UsageError(f"unknown plan {name!r}; known: {', '.join(PLANS)}")
+    from rrl.serving import models
+    from rrl.serving.launcher import find_executable
+    from rrl.serving.live import LiveServer
+
+    model = PLANS[name].model
+    path = models.build(model, Path(build) / "models")
+    with ExitStack() as stack:
+        space = tf_serving(min(available_cpus(), 8))
+        server = stack.enter_context(LiveServer(path, space))
+        machine = describe_machine()
+        kind = "local server" if "-m" in find_executable() else "tensorflow_model_server"
+        yield Source(
+            server,
+            AUTOMATIC,
+            f"{model} measured here and now ({kind}): {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
+            f"{machine['cpus']} CPUs, {machine['processor']}",
+            stack,
+            path,
+        )
+
+
+def _recorded(folder: Path) -> Source:
+    from rrl.recording.replay import RecordedServer
+
+    server = RecordedServer(folder)
+    machine = server.profile.description["machine"]
+    cpus = int(machine["cpus"])
+    fixed = server.profile.description["plan"]["fixed"]
+    # The grids have no level "automatic": it is a thread a core.
+    automatic = {"inter_op": cpus, "intra_op": cpus, "batch_threads": 0} | fixed
+    default = {knob.name: automatic.get(knob.name, knob.levels[0]) for knob in server.space.knobs}
+    return Source(
+        server,
+        default,
+        f"{server.profile.description['plan']['model']} recorded "
+        f"{server.profile.description['recorded']}, {cpus} CPUs, {machine['processor']}",
+    )
+
+
+def open_profile(
+    source: str,
+    name: str,
+    plan: Plan | None = None,
+    data: str | os.PathLike[str] = "../data",
+    build: str | os.PathLike[str] = "../build",
+) -> Profile:
+    """A recorded profile, or one measured here and now.
+
+    Parameters
+    ----------
+    source : {"recorded", "live"}
+    name : str
+        A profile in `data`; when live, the name of the new one under `build`.
+    plan : Plan, optional
+        What to measure when live.
+    data, build : path
+        Folders of the recorded profiles, and for what is made here.
+
+    Raises
+    ------
+    UsageError
+        If the source is unknown, or it is live without a plan.
+    DataError
+        If there is no such profile.
+    """
+    from rrl.recording.profile import read_profile
+
+    if source == "recorded":
+        return read_profile(Path(data) / name)
+    if source != "live" or plan is None:
+        raise UsageError(f"source {source!r}: use 'recorded', or 'live' with a plan to measure")
+    from rrl.recording.finals import record_live
+
+    folder = Path(build) / "profiles" / name
+    for _ in record_live(plan, folder, models=Path(build) / "models"):
+        pass
+    return read_profile(folder)
+
+
+def sustained_rate(
+    server: Server, configuration: Configuration, rng: np.random.Generator, requests: int = 100
+) -> float:
+    """Requests per second that a configuration gets through when all arrive at once.
+
+    Examples
+    --------
+    >>> from rrl import TableServer
+    >>> server = TableServer({"threads": [1], "cost": [0.5]}, ["threads"])
+    >>> sustained_rate(server, {"threads": 1}, np.random.default_rng(0))
+    200.0
+    """
+    episode = server.measure(configuration, np.zeros(requests), rng)
+    return float(episode.ok.sum() / episode.latency.max())
+
+
+def choose_rates(
+    rates_per_s: Sequence[float],
+    source: Source,
+    rng: np.random.Generator,
+    shares: Sequence[float] = (0.6, 1.1),
+) -> list[float]:
+    """The loads of a notebook: those given, or else shares of what the default sustains."""
+    if len(rates_per_s):
+        return [float(rate) for rate in rates_per_s]
+    sustained = sustained_rate(source.server, source.default, rng)
+    return [round(share * sustained, 1) for share in shares]

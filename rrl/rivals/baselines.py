@@ -1,0 +1,242 @@
+"""Plain rivals of RRL: fixed settings, exhaustive and random search, descent, annealing.
+
+Each is a :class:`rrl.rivals.search.Searcher`: one search for each level of the load, and the best
+mean observed is what it recommends. Their settings were tuned, see :mod:`rrl.studies.standings`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rrl.moves import Moves
+from rrl.rivals.defaults import heuristic_candidates, serving_default
+from rrl.rivals.search import LoadLevel, Searcher
+from rrl.space import ConfigSpace
+
+
+class Candidates(Searcher):
+    """Measure each of some configurations in turn, then serve with the best mean.
+
+    One candidate is a fixed setting, all of them are exhaustive search.
+
+    Parameters
+    ----------
+    space, rng
+    candidates : sequence of int, optional
+        By number, in the order they are tried; all, in the grid's order, by default.
+    repeats : int, optional
+        Episodes of each.
+
+    Examples
+    --------
+    >>> from rrl import ConfigSpace, Knob
+    >>> agent = Candidates(ConfigSpace([Knob("a", (1, 2))]), np.random.default_rng(0))
+    >>> for cost in (3.0, 1.0):
+    ...     agent.tell(agent.ask(10.0), cost)
+    >>> agent.ask(10.0)
+    {'a': 2}
+    """
+
+    def __init__(
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        candidates: Sequence[int] | None = None,
+        repeats: int = 1,
+    ) -> None:
+        super().__init__(space, rng)
+        self.candidates = range(len(space)) if candidates is None else list(candidates)
+        self.repeats = repeats
+
+    def choose(self, level: LoadLevel) -> int:
+        """See :meth:`Searcher.choose`."""
+        done = len(level.history)
+        if done < self.repeats * len(self.candidates):
+            return self.candidates[done // self.repeats]
+        return level.best
+
+
+def fixed_default(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> Candidates:
+    """Return the agent that never tunes: :func:`serving_default`."""
+    return Candidates(space, rng, candidates=[space.index(serving_default(space))], **settings)
+
+
+def heuristic(space: ConfigSpace, rng: np.random.Generator, *, repeats: int = 3) -> Candidates:
+    """Return the agent that does what the batching guide says: :func:`heuristic_candidates`."""
+    candidates = [space.index(c) for c in heuristic_candidates(space)]
+    return Candidates(space, rng, candidates=candidates, repeats=repeats)
+
+
+class RandomSearch(Searcher):
+    """Draw configurations at random, each once before any comes again.
+
+    Parameters
+    ----------
+    space, rng
+    budget : float, optional
+        Episodes, after which the best mean serves.
+
+    References
+    ----------
+    Bergstra & Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 13, 2012.
+    """
+
+    def __init__(
+        self, space: ConfigSpace, rng: np.random.Generator, *, budget: float = math.inf
+    ) -> None:
+        super().__init__(space, rng)
+        self.budget = budget
+
+    def choose(self, level: LoadLevel) -> int:
+        """See :meth:`Searcher.choose`."""
+        if len(level.history) >= self.budget:
+            return level.best
+        whole = len(level.means) == len(self.space)
+        while True:
+            index = int(self.rng.integers(len(self.space)))
+            if whole or index not in level.means:
+                return index
+
+
+class CoordinateDescent(Searcher):
+    """Try all levels of one knob, keep the best mean, go on with the next knob, round by round.
+
+    Parameters
+    ----------
+    space, rng
+    repeats : int, optional
+        Episodes of each level before the best is chosen.
+    rounds : float, optional
+        Rounds over all knobs, after which the best mean serves; for ever by default, so that
+        every round adds to the means along the last lines.
+
+    References
+    ----------
+    Wright, "Coordinate descent algorithms", Mathematical Programming 151, 2015; one knob at a
+    time is also how the batching guide tunes.
+    """
+
+    def __init__(
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        repeats: int = 1,
+        rounds: float = math.inf,
+    ) -> None:
+        super().__init__(space, rng)
+        self.repeats, self.rounds, self._moves = repeats, rounds, Moves(space)
+
+    def begin(self, level: LoadLevel, start: int) -> None:
+        """See :meth:`Searcher.begin`."""
+        level.memory = {"at": start, "line": 0, "todo": self._line(start, 0)}
+
+    def _line(self, at: int, knob: int) -> list[int]:
+        return [i for i in self._moves.line(at, knob) for _ in range(self.repeats)]
+
+    def choose(self, level: LoadLevel) -> int:
+        """See :meth:`Searcher.choose`."""
+        memory, knobs = level.memory, len(self.space.knobs)
+        if not memory["todo"]:
+            line = self._moves.line(memory["at"], memory["line"] % knobs)
+            memory["at"] = min(line, key=level.mean)
+            memory["line"] += 1
+            memory["todo"] = self._line(memory["at"], memory["line"] % knobs)
+        over = memory["line"] >= self.rounds * knobs
+        return level.best if over else memory["todo"][0]
+
+    def learn(self, level: LoadLevel, index: int, cost: float) -> None:
+        """See :meth:`Searcher.learn`."""
+        todo = level.memory["todo"]
+        if index in todo:
+            todo.remove(index)
+
+
+class Annealing(Searcher):
+    """Walk from neighbour to neighbour, at times uphill: simulated annealing.
+
+    At temperature 0 only improvements are accepted: hill climbing. A neighbour differs in one
+    knob. Means of repeated measurements are compared, and now and then the present configuration
+    is measured again, or one lucky episode would hold the walk for ever.
+
+    Parameters
+    ----------
+    space, rng
+    temperature : float, optional
+        At which a configuration that costs as much more, as a share, is accepted with
+        probability 1/e.
+    decay : float, optional
+        What the temperature is multiplied by with every measurement.
+    reach : int, optional
+        Most levels that one step goes.
+    again : float, optional
+        Probability of measuring the present configuration again.
+    patience : float, optional
+        Steps in a row that were not accepted, after which the walk starts again anywhere.
+
+    References
+    ----------
+    Kirkpatrick, Gelatt & Vecchi, "Optimization by Simulated Annealing", Science 220, 1983.
+    """
+
+    def __init__(
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        temperature: float = 1.0,
+        decay: float = 0.97,
+        reach: int = 2,
+        again: float = 0.1,
+        patience: float = math.inf,
+    ) -> None:
+        super().__init__(space, rng)
+        self.temperature, self.decay, self.reach = temperature, decay, reach
+        self.again, self.patience, self._moves = again, patience, Moves(space)
+
+    def begin(self, level: LoadLevel, start: int) -> None:
+        """See :meth:`Searcher.begin`."""
+        level.memory = {"at": start, "failures": 0}
+
+    def choose(self, level: LoadLevel) -> int:
+        """See :meth:`Searcher.choose`."""
+        at = level.memory["at"]
+        if at not in level.means or self.rng.random() < self.again:
+            return at
+        for _ in range(100):  # a space may have no neighbour to go to
+            knob = int(self.rng.integers(len(self.space.knobs)))
+            by = int(self.rng.integers(1, self.reach + 1)) * int(self.rng.choice((-1, 1)))
+            if (there := self._moves.step(at, knob, by)) is not None:
+                return there
+        return at
+
+    def learn(self, level: LoadLevel, index: int, cost: float) -> None:
+        """See :meth:`Searcher.learn`."""
+        memory, at = level.memory, level.memory["at"]
+        if index == at:
+            return
+        here, there = level.mean(at), level.mean(index)
+        heat = self.temperature * self.decay ** len(level.history)
+        uphill = (there - here) / max(here, 1e-12) if math.isfinite(here) else -1.0
+        if uphill < 0 or (heat > 1e-12 and self.rng.random() < math.exp(-uphill / heat)):
+            level.memory = {"at": index, "failures": 0}
+        elif memory["failures"] + 1 >= self.patience:
+            anywhere = int(self.rng.integers(len(self.space)))
+            level.memory = {"at": anywhere, "failures": 0}
+        else:
+            memory["failures"] += 1
+
+
+def hill_climbing(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> Annealing:
+    """Return stochastic hill climbing with restarts: annealing at temperature 0.
+
+    References
+    ----------
+    Russell & Norvig, *Artificial Intelligence: A Modern Approach*, section 4.1.
+    """
+    return Annealing(space, rng, **({"temperature": 0.0, "patience": 40} | settings))

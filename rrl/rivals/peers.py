@@ -1,0 +1,275 @@
+"""Optimisers of others behind the agents' protocol: scikit-optimize, Optuna, SMAC.
+
+Each searches a level of the load by itself, over the ranks of the knobs' levels as integers, in
+the order of their positions. A proposal that is not available becomes the nearest that is. What
+is recommended is the best mean observed, which is kinder in noise than the best single value that
+these packages report. Optuna and SMAC are in the extra ``peers``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from rrl.errors import UsageError
+from rrl.moves import Moves
+from rrl.rivals.search import LoadLevel, Searcher
+from rrl.space import ConfigSpace
+
+SEEDS = 2**31 - 1
+SMALLEST_COST = 1e-9
+"""Where a logarithm is taken, a cost below this counts as this."""
+
+CHALLENGERS = 1000  # SMAC's default is 10,000 candidates a decision, more than these grids hold
+
+
+def _load(module: str, package: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise UsageError(f"{package} is not installed ({error}): pip install {package}") from None
+
+
+class _Peer(Searcher):
+    """Knobs with more than one level, as integers from 0."""
+
+    def __init__(self, space: ConfigSpace, rng: np.random.Generator) -> None:
+        super().__init__(space, rng)
+        self._moves = Moves(space)
+        self._free = [k for k, size in enumerate(space.shape) if size > 1]
+        self._sizes = {space.names[k]: space.shape[k] for k in self._free}
+
+    def _point(self, index: int) -> list[int]:
+        ranks = self._moves.ranks(index)
+        return [ranks[k] for k in self._free]
+
+    def _index(self, point: list[int]) -> int:
+        ranks = [0] * len(self.space.shape)
+        for k, rank in zip(self._free, point, strict=True):
+            ranks[k] = int(rank)
+        return self._moves.nearest(ranks)
+
+    def _seed(self) -> int:
+        return int(self.rng.integers(SEEDS))
+
+
+class ScikitOptimize(_Peer):
+    """Gaussian process with expected improvement, as CherryPick uses it (scikit-optimize).
+
+    Every decision fits the process to all measurements anew (Matérn 5/2, noise estimated), on the
+    logarithm of the cost. A point may be proposed again: with noise that is worth an episode,
+    where the package would otherwise put a random point.
+
+    Parameters
+    ----------
+    space, rng
+    initial : int, optional
+        Random configurations first; CherryPick takes three.
+
+    References
+    ----------
+    Alipourfard et al., "CherryPick: Adaptively Unearthing the Best Cloud Configurations for Big
+    Data Analytics", NSDI'17.
+    """
+
+    def __init__(self, space: ConfigSpace, rng: np.random.Generator, *, initial: int = 3) -> None:
+        super().__init__(space, rng)
+        self.initial = initial
+
+    def choose(self, level: LoadLevel) -> int:
+        """See :meth:`Searcher.choose`."""
+        seed = self._seed()
+        if len(level.history) < self.initial or not self._free:
+            return seed % len(self.space)
+        from skopt import Optimizer
+
+        optimizer = Optimizer(
+            [(0, size - 1) for size in self._sizes.values()],
+            base_estimator="GP",
+            n_initial_points=0,
+            acq_func="EI",
+            random_state=seed,
+            avoid_duplicates=False,
+        )
+        points = [self._point(index) for index, _ in level.history]
+        costs = [float(np.log(max(cost, SMALLEST_COST))) for _, cost in level.history]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # repeated points, bounds of the kernel's parameters
+            optimizer.tell(points, costs)
+            return self._index(optimizer.ask())
+
+
+class Optuna(_Peer):
+    """Tree-structured Parzen estimator, Optuna's default sampler.
+
+    Parameters
+    ----------
+    space, rng
+    initial : int, optional
+        Random configurations first.
+    multivariate : bool, optional
+        Whether knobs are modelled together.
+
+    References
+    ----------
+    Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NIPS'11; Akiba et al.,
+    "Optuna", KDD'19.
+    """
+
+    def __init__(
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        initial: int = 10,
+        multivariate: bool = False,
+    ) -> None:
+        super().__init__(space, rng)
+        self.initial, self.multivariate = initial, multivariate
+        self._optuna = _load("optuna", "optuna")
+        self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
+        integer = self._optuna.distributions.IntDistribution
+        self._ranges = {name: integer(0, size - 1) for name, size in self._sizes.items()}
+
+    def begin(self, level: LoadLevel, start: int) -> None:
+        """See :meth:`Searcher.begin`."""
+        level.memory = {"asked": None, "points": []}
+
+    def choose(self, level: LoadLevel) -> int:
+        """See :meth:`Searcher.choose`."""
+        if level.cache is None:
+            level.cache = [self._optuna.create_study(), None]
+            for point, (_, cost) in zip(level.memory["points"], level.history, strict=True):
+                self._add(level.cache[0], point, cost)
+        study, seed = level.cache[0], self._seed()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
+            study.sampler = self._optuna.samplers.TPESampler(
+                n_startup_trials=self.initial, multivariate=self.multivariate, seed=seed
+            )
+        level.cache[1] = trial = study.ask(self._ranges)
+        point = [trial.params[name] for name in self._ranges]
+        index = self._index(point)
+        level.memory["asked"] = [index, point]
+        return index
+
+    def learn(self, level: LoadLevel, index: int, cost: float) -> None:
+        """See :meth:`Searcher.learn`."""
+        asked, level.memory["asked"] = level.memory["asked"], None
+        as_asked = asked is not None and asked[0] == index
+        level.memory["points"].append(asked[1] if as_asked else self._point(index))
+        if level.cache is None:
+            return
+        study, trial = level.cache
+        if as_asked:
+            study.tell(trial, cost)
+        else:
+            self._add(study, level.memory["points"][-1], cost)
+
+    def _add(self, study: Any, point: list[int], cost: float) -> None:
+        params = dict(zip(self._ranges, point, strict=True))
+        trial = self._optuna.trial.create_trial(
+            params=params, distributions=self._ranges, value=cost
+        )
+        study.add_trial(trial)
+
+
+class SMAC(_Peer):
+    """Random forest with expected improvement and racing of incumbents: SMAC3, for noisy costs.
+
+    A saved state holds what was asked and told; going on from it repeats that.
+
+    Parameters
+    ----------
+    space, rng
+    initial : int, optional
+        Configurations of the Sobol design that comes first.
+
+    References
+    ----------
+    Lindauer et al., "SMAC3: A Versatile Bayesian Optimization Package for Hyperparameter
+    Optimization", JMLR 23, 2022; Hutter, Hoos & Leyton-Brown, LION'11.
+    """
+
+    def __init__(self, space: ConfigSpace, rng: np.random.Generator, *, initial: int = 30) -> None:
+        super().__init__(space, rng)
+        self.initial = initial
+        self._smac = _load("smac", "smac")
+
+    def begin(self, level: LoadLevel, start: int) -> None:
+        """See :meth:`Searcher.begin`."""
+        level.memory = {"seed": self._seed(), "events": []}
+
+    def choose(self, level: LoadLevel) -> int:
+        """See :meth:`Searcher.choose`."""
+        if not self._free:
+            return 0
+        if level.cache is None:
+            level.cache = _Session(self._smac, self._sizes, level.memory["seed"], self.initial)
+            for event in level.memory["events"]:
+                level.cache.repeat(event)
+        level.memory["events"].append(None)
+        return self._index(level.cache.ask())
+
+    def learn(self, level: LoadLevel, index: int, cost: float) -> None:
+        """See :meth:`Searcher.learn`."""
+        event = [self._point(index), max(cost, SMALLEST_COST)]
+        level.memory["events"].append(event)
+        if level.cache is not None:
+            level.cache.repeat(event)
+
+
+class _Session:
+    """One run of SMAC, which leaves no files behind. An event is None (ask) or [point, cost]."""
+
+    def __init__(self, smac: Any, sizes: dict[str, int], seed: int, initial: int) -> None:
+        from logging import ERROR, getLogger
+        from tempfile import TemporaryDirectory
+
+        import ConfigSpace as Spaces
+
+        getLogger("smac").setLevel(ERROR)
+        self._smac, self._space = smac, Spaces.ConfigurationSpace(seed=seed)
+        self._space.add(*[Spaces.Integer(name, (0, size - 1)) for name, size in sizes.items()])
+        self._folder = TemporaryDirectory()
+        scenario = smac.Scenario(
+            self._space, n_trials=10**6, seed=seed, output_directory=self._folder.name
+        )
+        kind = smac.HyperparameterOptimizationFacade
+        design = kind.get_initial_design(scenario, n_configs=initial)
+        self._facade = kind(
+            scenario,
+            self._never_called,
+            initial_design=design,
+            acquisition_maximizer=kind.get_acquisition_maximizer(scenario, challengers=CHALLENGERS),
+            logging_level=False,
+        )
+        self._asked: Any = None
+
+    @staticmethod
+    def _never_called(config: Any, seed: int) -> float:
+        raise RuntimeError("episodes are measured by the server, not by SMAC")
+
+    def ask(self) -> list[int]:
+        from joblib import parallel_config
+
+        with parallel_config("sequential"):  # ten small trees: threads would only wait
+            self._asked = self._facade.ask()
+        return [int(rank) for rank in dict(self._asked.config).values()]
+
+    def repeat(self, event: list[Any] | None) -> None:
+        if event is None:
+            self.ask()
+            return
+        from ConfigSpace import Configuration
+
+        point, cost = event
+        values = dict(zip(self._space, point, strict=True))
+        info = self._asked
+        if info is None or dict(info.config) != values:
+            config = Configuration(self._space, values=values)
+            info = self._smac.runhistory.dataclasses.TrialInfo(config, seed=0)
+        self._facade.tell(info, self._smac.runhistory.dataclasses.TrialValue(cost=cost))

@@ -1,0 +1,304 @@
+"""Q-learning as RRL is measured against: a table with a cell a configuration, and a deep network.
+
+Both explore epsilon-greedily and recommend the best mean observed, like all searchers here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.moves import Moves
+from rrl.rivals.search import LoadLevel, Searcher
+from rrl.space import ConfigSpace
+
+Floats = NDArray[np.float64]
+
+SMALLEST_COST = 1e-9
+"""Costs enter the network as logarithms; what is below this counts as this."""
+
+
+@dataclass(frozen=True)
+class Epsilon:
+    """Probability of a random choice: halved every `half_life` episodes, down to `end`.
+
+    Examples
+    --------
+    >>> [Epsilon(0.4, 0.1, half_life=10)(episode) for episode in (0, 10, 20, 500)]
+    [0.4, 0.2, 0.1, 0.1]
+    """
+
+    start: float = 0.3
+    end: float = 0.3
+    half_life: float = 50
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.end <= self.start <= 1 or not self.half_life > 0:
+            raise ValueError(f"need 0 <= end <= start <= 1 and half_life > 0, got {self}")
+
+    def __call__(self, episode: int) -> float:
+        """Return the probability in an episode, counted from 0."""
+        return max(self.end, self.start * 0.5 ** (episode // self.half_life))
+
+
+class QLearning(Searcher):
+    """Tabular Q-learning: the state is the level of the load, an action a configuration.
+
+    ``Q[c] = (1 - step) Q[c] + step cost``, one cell a measurement and no next state, as RRL with
+    a region of one cell. A cell starts with its first measurement; cells that were never measured
+    are only met by chance.
+
+    Parameters
+    ----------
+    space, rng
+    epsilon : sequence of float, optional
+        Probability of a random action: start, end and half-life of :class:`Epsilon`.
+    step : float, optional
+        Learning rate, above 0 and at most 1.
+
+    References
+    ----------
+    Watkins & Dayan, "Q-learning", Machine Learning 8, 1992; epsilon-greedy: Sutton & Barto,
+    *Reinforcement Learning*, section 2.2.
+    """
+
+    def __init__(
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        epsilon: Sequence[float] = (0.3, 0.3, 50),
+        step: float = 0.3,
+    ) -> None:
+        super().__init__(space, rng)
+        self.epsilon, self.step = Epsilon(*epsilon), step
+
+    def begin(self, level: LoadLevel, start: int) -> None:
+        """See :meth:`Searcher.begin`."""
+        level.cache = {}
+
+    def choose(self, level: LoadLevel) -> int:
+        """See :meth:`Searcher.choose`."""
+        values: dict[int, float] = level.cache
+        if not values or self.rng.random() < self.epsilon(len(level.history)):
+            return int(self.rng.integers(len(self.space)))
+        return min(values, key=values.__getitem__)
+
+    def learn(self, level: LoadLevel, index: int, cost: float) -> None:
+        """See :meth:`Searcher.learn`."""
+        old = level.cache.get(index, cost)
+        level.cache[index] = old + self.step * (cost - old)
+
+    def rebuild(self, level: LoadLevel) -> None:
+        """See :meth:`Searcher.rebuild`."""
+        level.cache = {}
+        for index, cost in level.history:
+            self.learn(level, index, cost)
+
+
+class Network:
+    """A multi-layer perceptron with ReLU, trained by Adam on chosen outputs (Huber loss).
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Of the input, the hidden layers and the output.
+    rate : float
+        Learning rate.
+    rng : numpy.random.Generator
+        For the first weights (He et al., ICCV'15).
+
+    References
+    ----------
+    Kingma & Ba, "Adam: A Method for Stochastic Optimization", ICLR'15.
+    """
+
+    def __init__(self, sizes: Sequence[int], rate: float, rng: np.random.Generator) -> None:
+        self.rate, self.steps = rate, 0
+        self.weights: list[Floats] = []
+        for fan_in, fan_out in pairwise(sizes):
+            scale = math.sqrt(2 / fan_in)
+            self.weights += [scale * rng.standard_normal((fan_in, fan_out)), np.zeros(fan_out)]
+        self.moments = [np.zeros_like(w) for w in self.weights for _ in range(2)]
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """Return the outputs, shape (n, outputs), of inputs of shape (n, inputs)."""
+        return self._layers(inputs)[-1]
+
+    def _layers(self, inputs: Floats) -> list[Floats]:
+        layers = [inputs]
+        for k in range(0, len(self.weights), 2):
+            out = layers[-1] @ self.weights[k] + self.weights[k + 1]
+            layers.append(np.maximum(out, 0) if k + 2 < len(self.weights) else out)
+        return layers
+
+    def train(self, inputs: Floats, chosen: NDArray[np.int64], targets: Floats) -> None:
+        """Take one step that moves output ``chosen[i]`` of row i towards ``targets[i]``."""
+        layers, rows = self._layers(inputs), np.arange(len(inputs))
+        delta = np.zeros_like(layers[-1])
+        errors = layers[-1][rows, chosen] - targets
+        delta[rows, chosen] = np.clip(errors, -1, 1) / len(rows)
+        gradients: list[Floats] = []
+        for k in range(len(self.weights) - 2, -1, -2):
+            below = layers[k // 2]
+            gradients[:0] = [below.T @ delta, delta.sum(axis=0)]
+            delta = (delta @ self.weights[k].T) * (below > 0)
+        self.steps += 1
+        pace = self.rate * math.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
+        for k, gradient in enumerate(gradients):
+            mean, square = self.moments[2 * k], self.moments[2 * k + 1]
+            mean += 0.1 * (gradient - mean)
+            square += 0.001 * (gradient**2 - square)
+            self.weights[k] -= pace * mean / (np.sqrt(square) + 1e-8)
+
+    def state(self) -> dict[str, Any]:
+        """Return weights and moments as lists, fit for JSON."""
+        lists = {name: [w.tolist() for w in getattr(self, name)] for name in ("weights", "moments")}
+        return lists | {"steps": self.steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+        self.weights = [np.array(w) for w in state["weights"]]
+        self.moments = [np.array(w) for w in state["moments"]]
+        self.steps = state["steps"]
+
+
+class DeepQNetwork(Searcher):
+    """Deep Q-learning with experience replay; one network for all loads, which are inputs.
+
+    Two readings of the task, both from the literature. ``actions="moves"``: the state is the load
+    and the present configuration, an action turns one knob by one level or leaves all as they
+    are, future costs count `discount`, and a target network gives their estimate (Mnih et al.,
+    with the states and actions of VCONF). ``actions="configurations"``: the state is the load, an
+    action a configuration, an episode ends after it; the network maps both to the cost, so
+    that it generalises over actions as well.
+
+    Parameters
+    ----------
+    space, rng
+    actions : {"configurations", "moves"}, optional
+    epsilon : sequence of float, optional
+        Probability of a random action: start, end and half-life of :class:`Epsilon`.
+    hidden : sequence of int, optional
+        Sizes of the hidden layers.
+    rate : float, optional
+        Adam's learning rate.
+    updates, batch : int, optional
+        Steps an episode, and replayed measurements a step.
+    discount : float, optional
+        Of the next state's value, from 0 to below 1; for moves.
+    sync : int, optional
+        Episodes after which the target network is renewed; for moves.
+
+    References
+    ----------
+    Mnih et al., "Human-level control through deep reinforcement learning", Nature 518, 2015;
+    Rao et al., "VCONF: A Reinforcement Learning Approach to Virtual Machines
+    Auto-configuration", ICAC'09.
+    """
+
+    def __init__(
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        actions: str = "configurations",
+        epsilon: Sequence[float] = (0.3, 0.3, 50),
+        hidden: Sequence[int] = (32, 32),
+        rate: float = 0.01,
+        updates: int = 8,
+        batch: int = 32,
+        discount: float = 0.7,
+        sync: int = 10,
+    ) -> None:
+        super().__init__(space, rng)
+        if actions not in ("configurations", "moves"):
+            raise ValueError(f"unknown actions {actions!r}: use 'configurations' or 'moves'")
+        self.moves = Moves(space) if actions == "moves" else None
+        self.epsilon, self.updates, self.batch = Epsilon(*epsilon), updates, batch
+        self.discount, self.sync = discount, sync
+        outputs = 1 if self.moves is None else 2 * len(space.knobs) + 1
+        sizes = (1 + len(space.knobs), *hidden, outputs)
+        self.network = Network(sizes, rate, rng)
+        self.target = Network(sizes, rate, rng)
+        self.replay: list[list[Any]] = []  # log load, from, action, log cost, to
+        spread = np.maximum(np.ptp(space.positions, axis=0), 1e-9)
+        self._features = 2 * (space.positions - space.positions.min(axis=0)) / spread - 1
+
+    def begin(self, level: LoadLevel, start: int) -> None:
+        """See :meth:`Searcher.begin`."""
+        level.memory = {"at": start, "action": 0}
+
+    def choose(self, level: LoadLevel) -> int:
+        """See :meth:`Searcher.choose`."""
+        memory = level.memory
+        greedy = self.replay and self.rng.random() >= self.epsilon(len(level.history))
+        if self.moves is None:
+            if not greedy:
+                return int(self.rng.integers(len(self.space)))
+            return int(self._values(level.log_load, np.arange(len(self.space)))[:, 0].argmin())
+        if greedy:
+            memory["action"] = int(self._values(level.log_load, [memory["at"]])[0].argmin())
+        else:
+            memory["action"] = int(self.rng.integers(2 * len(self.space.knobs) + 1))
+        return self._after(memory["at"], memory["action"])
+
+    def _after(self, index: int, action: int) -> int:
+        """Where a move leads; at the edge it leads nowhere. The last action is to stay."""
+        knob, up = divmod(action, 2)
+        if self.moves is None or knob == len(self.space.knobs):
+            return index
+        there = self.moves.step(index, knob, 2 * up - 1)
+        return index if there is None else there
+
+    def learn(self, level: LoadLevel, index: int, cost: float) -> None:
+        """See :meth:`Searcher.learn`."""
+        memory, log_cost = level.memory, math.log(max(cost, SMALLEST_COST))
+        if self.moves is None or self._after(memory["at"], memory["action"]) == index:
+            self.replay.append([level.log_load, memory["at"], memory["action"], log_cost, index])
+        memory["at"] = index
+        if not self.replay:
+            return
+        for _ in range(self.updates):
+            drawn = self.rng.integers(len(self.replay), size=self.batch)
+            self._train([self.replay[k] for k in drawn])
+        if len(self.replay) % self.sync == 0:
+            self.target.weights = [w.copy() for w in self.network.weights]
+
+    def _train(self, transitions: list[list[Any]]) -> None:
+        loads, starts, actions, costs, ends = (
+            np.array(column) for column in zip(*transitions, strict=True)
+        )
+        targets = costs - self.replay[0][3]  # so that the first measurement counts as 0
+        if self.moves is None:
+            self.network.train(self._inputs(loads, ends), np.zeros_like(ends), targets)
+            return
+        future = self.target(self._inputs(loads, ends)).min(axis=1)
+        targets = (1 - self.discount) * targets + self.discount * future
+        self.network.train(self._inputs(loads, starts), actions, targets)
+
+    def _inputs(self, log_loads: Any, indices: Any) -> Floats:
+        features = self._features[indices]
+        loads = np.broadcast_to(log_loads, len(features)) - self.replay[0][0]
+        return np.column_stack([loads, features])
+
+    def _values(self, log_load: float, indices: Any) -> Floats:
+        return self.network(self._inputs(log_load, indices))
+
+    def extras(self) -> dict[str, Any]:
+        """See :meth:`Searcher.extras`."""
+        target = [w.tolist() for w in self.target.weights]
+        replay = [list(transition) for transition in self.replay]
+        return {"network": self.network.state(), "target": target, "replay": replay}
+
+    def restore_extras(self, extras: dict[str, Any]) -> None:
+        """See :meth:`Searcher.restore_extras`."""
+        self.network.restore(extras["network"])
+        self.target.weights = [np.array(w) for w in extras["target"]]
+        self.replay = [list(transition) for transition in extras["replay"]]

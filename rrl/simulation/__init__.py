@@ -1,0 +1,1 @@
+"""Simulation: a serving process in arithmetic, its testbeds, and its fit to measurements."""

@@ -1,0 +1,239 @@
+"""Fitting a simulated server to measurements: which parameters explain the recorded latencies.
+
+:func:`predict` is a pure function of the server: it redraws the same random numbers every time,
+so that an optimiser sees a smooth surface, and it serves the very arrivals that were measured, so
+that their luck cancels. :mod:`rrl.simulation.validation` does this for whole recorded profiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rrl.simulation.service_model import Model
+from rrl.simulation.simulator import SimulatedServer
+from rrl.space import Configuration
+from rrl.workload import Poisson
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rrl.recording.profile import Profile
+
+Floats = NDArray[np.float64]
+Case = tuple[Configuration, ArrayLike]  # what served, and the arrivals in seconds
+BOUNDS = {"parallel": (0.0, 1.0), "spin": (0.0, 1.0), "branches": (1.0, np.inf)}
+_MODEL = tuple(item.name for item in fields(Model))
+#: Round numbers for a fit to start from, so that it owes nothing to an earlier one.
+START = MappingProxyType(
+    {
+        "item": 0.01,
+        "parallel": 0.5,
+        "sync": 0.005,
+        "dispatch": 0.001,
+        "front_end": 0.005,
+        "overhead": 0.005,
+        "spin": 0.3,
+        "switching": 0.1,
+        "wake": 0.002,
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A fitted server and how well it explains the measurements.
+
+    Parameters
+    ----------
+    server : SimulatedServer
+        The server with the fitted parameters.
+    parameters : dict of str to float
+        Those that were fitted.
+    residuals : ndarray, shape (cells,)
+        Logarithm of predicted over measured mean latency, averaged over the cases of a cell.
+    """
+
+    server: SimulatedServer
+    parameters: dict[str, float]
+    residuals: Floats
+
+    @property
+    def error(self) -> float:
+        """Root mean square of the residuals: 0.2 is about 20 %."""
+        return float(np.sqrt(np.mean(self.residuals**2)))
+
+
+def predict(
+    server: SimulatedServer, cases: Sequence[Case], *, repeats: int = 4, seed: int = 0
+) -> Floats:
+    """Mean latency of each case in seconds, over `repeats` fixed draws of the work.
+
+    Parameters
+    ----------
+    server : SimulatedServer
+        What is asked; its machine's noise is left out.
+    cases : sequence of (configuration, arrivals)
+        What it serves.
+    repeats : int
+        Episodes to average over.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    ndarray, shape (cases,)
+        Mean latency in seconds, rejected requests with the time until they were.
+
+    Examples
+    --------
+    >>> from rrl.simulation.testbeds import testbed
+    >>> idle = ({"inter_op": 2, "intra_op": 1, "batch_threads": 2}, [1.0, 2.0])
+    >>> round(float(predict(testbed("cpu2"), [idle])[0]), 3)
+    0.011
+    """
+    quiet = replace(server, machine=replace(server.machine, noise=0.0))
+    together: dict[bytes, tuple[ArrayLike, list[int]]] = {}
+    for i, (_, arrivals) in enumerate(cases):  # cases that share arrivals are served in one call
+        key = np.asarray(arrivals, dtype=float).tobytes()
+        together.setdefault(key, (arrivals, []))[1].append(i)
+    space, out = server.space, np.zeros(len(cases))
+    index = space.indices({name: [c[name] for c, _ in cases] for name in space.names})
+    for arrivals, members in together.values():
+        for k in range(repeats):
+            grid = quiet.grid(arrivals, np.random.default_rng([seed, k]), index[members])
+            means = [latency.mean(axis=1) for _, latency, _ in grid]
+            out[members] += np.concatenate(means) / repeats
+    return out
+
+
+def profile_cases(profile: Profile) -> tuple[list[Case], Floats]:
+    """Cases and mean latencies (s) of a recorded profile's valid episodes, for :func:`calibrate`.
+
+    The recorded arrivals are drawn anew from their seeds. Only the passes over the whole grid
+    count: the finals, which measure the best few again, would outweigh the rest.
+
+    Examples
+    --------
+    >>> from rrl.recording.profile import read_profile
+    >>> cases, measured = profile_cases(  # doctest: +SKIP
+    ...     read_profile("data/mobilenet_v2-threads")
+    ... )
+    """
+    plan, table = profile.description["plan"], grid_rows(profile)
+    cases: list[Case] = []
+    for row in table.to_dict("records"):
+        rng = np.random.default_rng(int(row["arrival_seed"]))
+        arrivals = Poisson(float(row["rate_per_s"])).arrivals(int(plan["requests"]), rng)
+        cases.append(({name: row[name] for name in profile.knobs}, arrivals))
+    return cases, table["mean_s"].to_numpy(dtype=float)
+
+
+def grid_rows(profile: Profile) -> pd.DataFrame:
+    """The episodes that :func:`profile_cases` takes: valid, of a pass over the whole grid."""
+    table = profile.table
+    kept = (table["valid"] == 1) & (table["pass"] < profile.description["plan"]["passes"])
+    return table[kept].reset_index(drop=True)
+
+
+def with_parameters(server: SimulatedServer, parameters: dict[str, float]) -> SimulatedServer:
+    """Replace parameters of the model or the machine, by name.
+
+    Examples
+    --------
+    >>> from rrl.simulation.testbeds import testbed
+    >>> with_parameters(testbed("cpu2"), {"spin": 0.5, "item": 0.01}).machine.spin
+    0.5
+    """
+    model = {name: value for name, value in parameters.items() if name in _MODEL}
+    machine = {name: value for name, value in parameters.items() if name not in _MODEL}
+    try:
+        return replace(
+            server,
+            model=replace(server.model, **model),
+            machine=replace(server.machine, **machine),
+        )
+    except TypeError:
+        raise ValueError(f"{sorted(machine)} are not all parameters of a machine") from None
+
+
+def calibrate(
+    server: SimulatedServer,
+    cases: Sequence[Case],
+    measured: ArrayLike,
+    names: Sequence[str] = tuple(START),
+    *,
+    cells: ArrayLike | None = None,
+    repeats: int = 2,
+    seed: int = 0,
+) -> Calibration:
+    """Fit parameters to measured mean latencies: least squares of the logarithms, robust.
+
+    Parameters
+    ----------
+    server : SimulatedServer
+        Where to start; the parameters to fit must be above 0 there.
+    cases : sequence of (configuration, arrivals)
+        What was measured.
+    measured : array_like, shape (cases,)
+        Mean latency of each in seconds.
+    names : sequence of str
+        The parameters of :class:`rrl.simulation.service_model.Model` and ``Machine`` to fit.
+    cells : array_like of int, shape (cases,), optional
+        Cases of one number are repeats of one another: their logarithms are averaged before they
+        are compared. Without it each case stands alone.
+    repeats : int
+        Draws of the work to average over, see :func:`predict`.
+    seed : int
+        Of the draws behind the predictions.
+
+    Returns
+    -------
+    Calibration
+        The server found, and its residuals.
+
+    Raises
+    ------
+    ValueError
+        If measurements and cases differ in number, or a parameter is unknown or starts at 0.
+    """
+    from scipy.optimize import least_squares
+
+    target = np.log(np.asarray(measured, dtype=float))
+    if len(target) != len(cases):
+        raise ValueError(f"{len(cases)} cases and {len(target)} measurements: give one of each")
+    start = [getattr(server.model if name in _MODEL else server.machine, name) for name in names]
+    if min(start) <= 0:
+        raise ValueError(
+            f"parameters to fit must start above 0: {dict(zip(names, start, strict=True))}"
+        )
+
+    def fitted(logs: Floats) -> SimulatedServer:
+        return with_parameters(server, dict(zip(names, np.exp(logs).tolist(), strict=True)))
+
+    cell = np.unique(np.arange(len(cases)) if cells is None else cells, return_inverse=True)[1]
+    size = np.bincount(cell)
+
+    def residuals(logs: Floats) -> Floats:
+        predicted = np.log(predict(fitted(logs), cases, repeats=repeats, seed=seed))
+        return np.bincount(cell, predicted - target) / size
+
+    with np.errstate(divide="ignore"):  # a bound of 0 is minus infinity
+        bounds = np.log([BOUNDS.get(name, (0.0, np.inf)) for name in names]).T
+    found = least_squares(
+        residuals,
+        np.log(start),
+        bounds=tuple(bounds),
+        loss="soft_l1",  # a disturbed episode must not pull the fit
+        f_scale=0.1,
+        diff_step=1e-2,  # latencies jump a little where the order of events changes
+        ftol=1e-3,
+        xtol=1e-3,
+    )
+    parameters = dict(zip(names, np.exp(found.x).tolist(), strict=True))
+    return Calibration(fitted(found.x), parameters, residuals(found.x))

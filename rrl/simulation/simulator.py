@@ -1,0 +1,290 @@
+"""A TensorFlow Serving process that exists only in arithmetic: fast, and the same every time.
+
+``SimulatedServer`` joins the two halves: :mod:`rrl.simulation.service_model` says how fast a
+configuration serves, :mod:`rrl.simulation.queueing` passes the requests through.
+:mod:`rrl.simulation.testbeds` has ready-made ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rrl.episode import Episode, Status
+from rrl.objective import FAILURE_S
+from rrl.simulation.queueing import serve_grid
+from rrl.simulation.service_model import Machine, Model, batch_speed, lognormal
+from rrl.space import ConfigSpace, Configuration
+from rrl.workload import Poisson, Workload, check_size
+
+Floats = NDArray[np.float64]
+CELLS = 2_000_000  # configurations times requests simulated at a time: bounds the memory
+
+#: What a knob is set to where the space leaves it out: one request a batch, at once.
+DEFAULTS = MappingProxyType(
+    {
+        "inter_op": 0,
+        "intra_op": 0,
+        "batch_threads": 0,
+        "max_batch_size": 1,
+        "batch_timeout_micros": 0,
+        "max_enqueued_batches": 10,
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedServer:
+    """A model server whose latencies are simulated.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+        What can be chosen. Knobs are `inter_op`, `intra_op` (0: automatic, all cores),
+        `batch_threads` (0: batching off), `max_batch_size`, `batch_timeout_micros` and
+        `max_enqueued_batches`, as TensorFlow Serving means them.
+    model, machine
+        What is served on what.
+    fixed : mapping of str to int, optional
+        Knobs that the space leaves out, where they are not to be as in ``DEFAULTS``.
+
+    Raises
+    ------
+    ValueError
+        If a knob is unknown, or is given twice.
+
+    Examples
+    --------
+    >>> from rrl.simulation.testbeds import testbed
+    >>> server = testbed("cpu2")
+    >>> rng = np.random.default_rng(1)
+    >>> arrivals = Poisson(100.0).arrivals(100, rng)
+    >>> good = server.measure({"inter_op": 2, "intra_op": 1, "batch_threads": 2}, arrivals, rng)
+    >>> poor = server.measure({"inter_op": 1, "intra_op": 2, "batch_threads": 1}, arrivals, rng)
+    >>> bool(poor.latency.mean() > 3 * good.latency.mean())
+    True
+    """
+
+    space: ConfigSpace
+    model: Model
+    machine: Machine
+    fixed: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = (set(self.space.names) | set(self.fixed)) - set(DEFAULTS)
+        if unknown:
+            raise ValueError(
+                f"a simulated server has no knob {sorted(unknown)[0]!r}: use {list(DEFAULTS)}"
+            )
+        if twice := set(self.space.names) & set(self.fixed):
+            raise ValueError(f"{sorted(twice)[0]!r} is a knob of the space: it cannot be fixed too")
+        object.__setattr__(self, "fixed", MappingProxyType(dict(self.fixed)))
+
+    def measure(
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+    ) -> Episode:
+        """Serve the requests that arrive at `arrivals` (s) under `configuration`.
+
+        The random numbers drawn do not depend on the configuration, so equal generators give
+        common random numbers.
+
+        Raises
+        ------
+        ValueError
+            If the configuration is not in the space, or the arrivals are empty or not sorted.
+        """
+        index = self.space.index(configuration)
+        times = _sorted_times(arrivals)
+        latency, rejected = next(self.grid(times, rng, [index]))[1:]
+        status = np.where(rejected[0], Status.UNAVAILABLE, Status.OK)
+        info = {
+            "server": "simulated",
+            "model": self.model.name,
+            "machine": self.machine.name,
+        }
+        return Episode(self.space[index], times, latency[0], status, info=info)
+
+    def grid(
+        self,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        indices: ArrayLike | None = None,
+    ) -> Iterator[tuple[NDArray[np.int64], Floats, NDArray[np.bool_]]]:
+        """Serve the same requests, with the same random numbers, under many configurations.
+
+        Parameters
+        ----------
+        arrivals : array_like, shape (n,)
+            Sorted arrival times in seconds.
+        rng : numpy.random.Generator
+            Source of the work of each request and of the machine's noise.
+        indices : array_like of int, shape (g,), optional
+            Numbers of the configurations; all of the space if left out.
+
+        Yields
+        ------
+        indices : ndarray of int, shape (k,)
+            The configurations of one block; a small grid is a single block.
+        latency : ndarray, shape (k, n)
+            Seconds from arrival until answered or turned away.
+        rejected : ndarray of bool, shape (k, n)
+            Which requests were turned away.
+        """
+        times = _sorted_times(arrivals)
+        n = check_size(len(times))
+        factor = self.model.factors(n, rng) * lognormal(self.machine.noise, 1, rng)
+        rate = n / times[-1] if times[-1] > 0 else np.inf
+        chosen = np.arange(len(self.space)) if indices is None else np.asarray(indices)
+        for block in np.array_split(chosen, max(1, -(-len(chosen) * n // CELLS))):
+            departure = np.empty((len(block), n))
+            rejected = np.empty((len(block), n), dtype=bool)
+            *settings, overhead = self._settings(block, rate)
+            serve_grid(times, factor, *settings, departure, rejected)
+            yield block, departure - times + overhead[:, None], rejected
+
+    def _settings(self, block: NDArray[np.int64], rate: float) -> tuple[NDArray, ...]:
+        """What `queueing.serve_grid` needs of each configuration; last, the overhead."""
+        knob = {**DEFAULTS, **self.fixed}
+        for column, name in enumerate(self.space.names):
+            levels = np.array(self.space.knobs[column].levels)
+            knob[name] = levels[self.space.level_indices[block, column]]
+        knob = {name: np.broadcast_to(levels, len(block)) for name, levels in knob.items()}
+        cores, handlers = int(self.machine.cores), self.machine.handlers
+        inter = np.where(knob["inter_op"] == 0, cores, knob["inter_op"])
+        intra = np.where(knob["intra_op"] == 0, cores, knob["intra_op"])
+        off = knob["batch_threads"] == 0  # every handler serves its request at once: none waits
+        threads = np.where(off, handlers, knob["batch_threads"])
+        timeout = np.where(off, 0.0, knob["batch_timeout_micros"] * 1e-6)
+        dispatch = np.where(off, 0.0, self.model.dispatch)
+        largest, slots = knob["max_batch_size"], np.minimum(inter, threads)
+        capacity = knob["max_enqueued_batches"] * largest
+        limits = (largest, slots, threads, capacity, np.full(len(block), handlers))
+        work = np.tile(self.model.batch_work(int(largest.max())), (len(block), 1))
+        speed = batch_speed(self.model, self.machine, inter, intra, rate)
+        overhead = self.model.overhead + self.machine.wake * (intra >= max(cores, 2))
+        delays = np.stack((timeout, dispatch), axis=1)
+        return work, speed, np.stack(limits, axis=1), delays, overhead
+
+
+def _sorted_times(arrivals: ArrayLike) -> Floats:
+    times = np.ascontiguousarray(arrivals, dtype=float).reshape(-1)
+    if not len(times):
+        raise ValueError("an episode needs at least one request, got an empty workload")
+    if not (np.all(np.isfinite(times)) and np.all(np.diff(times) >= 0) and times[0] >= 0):
+        raise ValueError("arrivals must be finite, sorted and not negative: sort them first")
+    return times
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """The best configuration of a simulated server, and how sure that is.
+
+    Parameters
+    ----------
+    index : int
+        Number of the configuration with the smallest mean cost.
+    configuration : mapping
+        The same, by knob name.
+    cost : float
+        Its mean cost in seconds.
+    half_width : float
+        Half the confidence interval of `cost`.
+    ties : ndarray of int
+        All configurations that cannot be told from the best at the confidence level; every other
+        is worse, all at once (Bonferroni).
+    excess : float
+        Upper confidence bound on how much smaller the cost of any configuration can be.
+    costs : ndarray, shape (configurations,)
+        Mean cost of each configuration in seconds.
+    """
+
+    index: int
+    configuration: Configuration
+    cost: float
+    half_width: float
+    ties: NDArray[np.int64]
+    excess: float
+    costs: Floats
+
+
+def optimum(
+    server: SimulatedServer,
+    workload: float | Workload,
+    *,
+    requests: int = 100,
+    replications: int = 100,
+    confidence: float = 0.99,
+    rng: np.random.Generator,
+) -> Optimum:
+    """Find the configuration with the smallest mean latency by measuring every one.
+
+    Each replication is an episode that all configurations serve with the same arrivals and the same
+    work (common random numbers), so that their differences are sharper than their costs. A
+    rejected request counts ``FAILURE_S`` seconds, as in :class:`rrl.objective.MeanLatency`.
+
+    Parameters
+    ----------
+    server : SimulatedServer
+        What to search.
+    workload : float or Workload
+        Poisson arrivals per second, or any workload.
+    requests : int
+        Requests in an episode. Episodes start empty, as an agent sees them.
+    replications : int
+        Episodes of each configuration, at least 2.
+    confidence : float
+        Of the interval and of the whole list of ties, above 0 and below 1.
+    rng : numpy.random.Generator
+        Source of all randomness.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two replications or the confidence is out of range.
+
+    Examples
+    --------
+    >>> from rrl.simulation.testbeds import testbed
+    >>> best = optimum(testbed("cpu2"), 100.0, replications=50, rng=np.random.default_rng(0))
+    >>> best.configuration["intra_op"], best.half_width < 0.1 * best.cost
+    (1, True)
+    """
+    if not (replications >= 2 and 0 < confidence < 1):
+        raise ValueError(
+            f"{replications} replications at confidence {confidence}: use at least 2, and a "
+            "confidence between 0 and 1"
+        )
+    workload = Poisson(float(workload)) if isinstance(workload, int | float) else workload
+    check_size(replications * len(server.space), "costs", bytes_each=32)
+    costs = np.empty((replications, len(server.space)))
+    for row in costs:
+        for block, latency, rejected in server.grid(workload.arrivals(requests, rng), rng):
+            row[block] = np.where(rejected, np.maximum(latency, FAILURE_S), latency).mean(axis=1)
+    return _compare(server.space, costs, confidence)
+
+
+def _compare(space: ConfigSpace, costs: Floats, confidence: float) -> Optimum:
+    """Compare all configurations with the best one, by paired differences; costs is (r, g)."""
+    from scipy.special import stdtrit  # Student's t quantile, without scipy.stats
+
+    r, g = costs.shape
+    mean = costs.mean(axis=0)
+    best = int(np.argmin(mean))
+    excess = costs - costs[:, best : best + 1]
+    error = excess.std(axis=0, ddof=1) / np.sqrt(r)
+    reach = stdtrit(r - 1, 1 - (1 - confidence) / max(g - 1, 1)) * error
+    gap = excess.mean(axis=0)
+    half = stdtrit(r - 1, (1 + confidence) / 2) * costs[:, best].std(ddof=1) / np.sqrt(r)
+    return Optimum(
+        index=best,
+        configuration=MappingProxyType(space[best]),
+        cost=float(mean[best]),
+        half_width=float(half),
+        ties=np.flatnonzero(gap <= reach),
+        excess=float(np.max(reach - gap).clip(min=0)),
+        costs=mean,
+    )

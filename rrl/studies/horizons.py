@@ -1,0 +1,106 @@
+"""What learning has cost by a given episode: the measure that a region's size is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import map_coordinates
+
+from rrl.experiments import bootstrap_interval
+from rrl.space import ConfigSpace, Knob
+from rrl.studies.race import MakeAgent
+from rrl.studies.scenario import Scenario, SurfaceServer, surface
+
+Floats = NDArray[np.float64]
+
+LOAD_NOISE = 0.1  # of the load estimates: as from 100 Poisson arrivals
+
+
+def refine(name: str, cost: ArrayLike, times: int) -> Scenario:
+    """Make a surface with `times` as fine steps of each knob, linear in log cost between the old.
+
+    Parameters
+    ----------
+    name : str
+    cost : array_like, shape (levels, ..., levels)
+        In the order of the knobs' effect.
+    times : int
+
+    Examples
+    --------
+    >>> refine("line", [1.0, 4.0], 2).cost.tolist()
+    [1.0, 2.0, 4.0]
+    """
+    logs = np.log(np.asarray(cost, dtype=float))
+    axes = [np.arange((n - 1) * times + 1) for n in logs.shape]
+    at = np.stack(np.meshgrid(*axes, indexing="ij")) / times
+    fine = np.exp(map_coordinates(logs, at, order=1))
+    space = ConfigSpace([Knob(f"knob{i}", tuple(axis.tolist())) for i, axis in enumerate(axes)])
+    return surface(name, space, fine)
+
+
+def learn(
+    scenario: Scenario, make_agent: MakeAgent, seeds: Sequence[int], episodes: int
+) -> tuple[Floats, list[Any]]:
+    """Let agents learn on a surface, as `rrl.studies.race` does, without their recommendations.
+
+    Returns
+    -------
+    served : ndarray, shape (seeds, episodes)
+        True cost of what served, over the optimum's.
+    agents : list
+        One a seed, as they are at the end.
+    """
+    server = scenario.server
+    if not isinstance(server, SurfaceServer):
+        raise ValueError(f"{scenario.name} is not a surface: use rrl.studies.race")
+    rate, agents, rows = scenario.workload.rate, [], []
+    for seed in seeds:
+        agent = make_agent(scenario.space, np.random.default_rng([seed, 0]))
+        normal = np.random.default_rng([seed, 1]).standard_normal((2, episodes))
+        noise, loads = np.maximum(1 + server.noise * normal[0], 0.1), normal[1]
+        chosen = np.empty(episodes, dtype=int)
+        for t in range(episodes):
+            configuration = agent.ask(rate * np.exp(LOAD_NOISE * loads[t]))
+            chosen[t] = scenario.space.index(configuration)
+            agent.tell(configuration, float(scenario.cost[chosen[t]] * noise[t]))
+        rows.append(scenario.cost[chosen] / scenario.optimum)
+        agents.append(agent)
+    return np.array(rows), agents
+
+
+def by_horizon(
+    served: Mapping[str, Floats], horizons: Sequence[int], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Median over the seeds of the mean cost up to each horizon, with its bootstrap interval.
+
+    Parameters
+    ----------
+    served : mapping of str to ndarray, shape (seeds, episodes)
+        By agent, see :func:`learn`.
+    horizons : sequence of int
+        In episodes.
+    rng : numpy.random.Generator
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        One row for each agent and horizon: agent, horizon, centre, low, high.
+    """
+    rows = [
+        (name, horizon, *bootstrap_interval(runs[:, :horizon].mean(axis=1), rng))
+        for name, runs in served.items()
+        for horizon in horizons
+    ]
+    return pd.DataFrame(rows, columns=["agent", "horizon", "centre", "low", "high"])
+
+
+def against_best_fixed(table: pd.DataFrame, adaptive: str) -> pd.DataFrame:
+    """Each agent's median over that of the best other agent chosen in hindsight, by horizon."""
+    wide = table.pivot(index="agent", columns="horizon", values="centre")
+    return wide / wide.drop(index=adaptive).min()

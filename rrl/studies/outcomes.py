@@ -1,0 +1,298 @@
+"""Tables of what races came to: standings, duels, reductions. Every number with its interval.
+
+Episodes until something happens are censored at the horizon: a run that never got there counts as
+one episode more than the horizon, and so does a median that lies there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.experiments import bootstrap_interval, ratio_interval
+from rrl.rivals.defaults import heuristic_candidates, serving_default
+from rrl.simulation.testbeds import TESTBEDS
+from rrl.studies.race import Race, score
+from rrl.studies.scenario import SLO_FACTORS, Scenario, Truth
+from rrl.studies.sweeps import Load, Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Results = Mapping[Setting, Race]
+Problem = tuple[str, Load]
+Values = NDArray[np.float64]
+
+MEASURES = ("E5", "E5_first", "deployed", "price", "pain", "violations")
+"""What standings show of each run; smaller is better in all of them."""
+DUELS = ("E5_first", "E5", "deployed", "price")
+
+
+def measures(scenario: Scenario, runs: Race) -> dict[str, Values]:
+    """Score each run by `MEASURES`, censored: shape (seeds,) each.
+
+    `deployed` is the true cost of the last recommendation over the optimum's; the others are those
+    of :func:`rrl.studies.race.score`.
+    """
+    found = score(scenario, runs)
+    found["deployed"] = 1 + found["gap"]
+    horizon = runs.chosen.shape[1]
+    return {name: np.minimum(found[name], horizon + 1) if name[0] == "E" else found[name]
+            for name in MEASURES}  # fmt: skip
+
+
+def name_of(problem: Problem) -> str:
+    """A problem in a few words.
+
+    Examples
+    --------
+    >>> name_of(("cpu10", 12.5)), name_of(("gpu", ("FlashCrowd", 100.0, 900.0, 30.0)))
+    ('cpu10 12.5/s', 'gpu FlashCrowd')
+    """
+    testbed, load = problem
+    return f"{testbed} {load:g}/s" if isinstance(load, int | float) else f"{testbed} {load[0]}"
+
+
+def kind_of(testbed: str) -> str:
+    """``simulated``, or ``recorded`` on the real runtime."""
+    return "simulated" if testbed in TESTBEDS else "recorded"
+
+
+def recorded_peers(
+    problems: Sequence[Problem], seeds: int, episodes: int, data: str | os.PathLike[str]
+) -> dict[Setting, Race]:
+    """Runs of slow agents that were recorded under ``data/peers``, from the same seeds.
+
+    Only agents with as many episodes on every problem are taken; from each the first `seeds` runs.
+    """
+    from rrl.studies.standings import RECORDED, read_record
+
+    found: dict[Setting, Race] = {}
+    for agent in RECORDED:
+        names = [f"{testbed} {load:g}" for testbed, load in problems]
+        records = [read_record(agent, name, Path(data)) for name in names]
+        if not all(record and record.runs.chosen.shape[1] >= episodes for record in records):
+            continue
+        for problem, record in zip(problems, records, strict=True):
+            chosen, recommended = (
+                getattr(record.runs, name)[:seeds, :episodes] for name in ("chosen", "recommended")
+            )
+            key = Setting(*problem, agent, len(chosen), episodes)
+            found[key] = Race(chosen, recommended, record.runs.seconds)
+    return found
+
+
+def standings(
+    results: Results, scenarios: Mapping[Problem, Scenario], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Median and 95 % interval of every measure, a row for each problem and agent.
+
+    Returns
+    -------
+    DataFrame
+        Columns `problem`, `kind`, `agent`, `seeds`, `episodes`; then for each measure its median
+        and the interval's ends, named as in ``price``, ``price_low``, ``price_high``.
+    """
+    import pandas as pd
+
+    rows = []
+    for setting, runs in results.items():
+        row = {
+            "problem": name_of(setting.problem),
+            "kind": kind_of(setting.testbed),
+            "agent": setting.agent,
+            "seeds": setting.seeds,
+            "episodes": setting.episodes,
+        }
+        for name, values in measures(scenarios[setting.problem], runs).items():
+            row |= _interval(name, values, rng)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def duels(
+    results: Results, scenarios: Mapping[Problem, Scenario], ours: str, rng: np.random.Generator
+) -> pd.DataFrame:
+    """One agent against each other one, seed by seed: what it won and lost.
+
+    Parameters
+    ----------
+    results, scenarios
+        See :func:`standings`.
+    ours : str
+        The agent that is compared with the rest.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    DataFrame
+        A row for each problem, rival and measure of `DUELS`: `ratio` is the median of theirs over
+        ours, with the ends of its interval; `verdict` is "won" if the interval lies above 1,
+        "lost" if below, else "tied".
+    """
+    import pandas as pd
+
+    scored = {key: measures(scenarios[key.problem], runs) for key, runs in results.items()}
+    own = {key.problem: values for key, values in scored.items() if key.agent == ours}
+    rows = []
+    for setting, theirs in scored.items():
+        for measure in DUELS if setting.agent != ours else ():
+            paired = min(len(theirs[measure]), len(own[setting.problem][measure]))
+            ratio, low, high = ratio_interval(
+                theirs[measure][:paired], own[setting.problem][measure][:paired], rng
+            )
+            rows.append(
+                {
+                    "problem": name_of(setting.problem),
+                    "rival": setting.agent,
+                    "measure": measure,
+                    "seeds": paired,
+                    "ratio": ratio,
+                    "low": low,
+                    "high": high,
+                    "verdict": "won" if low > 1 else "lost" if high < 1 else "tied",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def tally(duels: pd.DataFrame) -> pd.DataFrame:
+    """How many duels were won, tied and lost: a row for each measure."""
+    counts = duels.groupby(["measure", "verdict"]).size().unstack(fill_value=0)
+    return counts.reindex(index=list(DUELS), columns=["won", "tied", "lost"], fill_value=0)
+
+
+def reductions(
+    results: Results, truths: Mapping[Problem, Truth], scenarios: Mapping[Problem, Scenario],
+    ours: str, rng: np.random.Generator,
+) -> pd.DataFrame:  # fmt: skip
+    """What the agent's last recommendation saves over not tuning, in percent.
+
+    Parameters
+    ----------
+    results, truths, scenarios
+        By setting and by problem.
+    ours : str
+        The agent that tunes.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    DataFrame
+        A row for each problem, reference (TensorFlow Serving's default, the guide's heuristic at
+        its best) and metric (mean latency; share of late requests at each of ``SLO_FACTORS`` times
+        the smallest mean latency): `reference_value`, `best_value` (of the whole grid), `value`
+        (of ours, median over the seeds), and `reduction` with its interval, in percent of the
+        reference. It is NaN where the reference is never late.
+    """
+    import pandas as pd
+
+    rows = []
+    for setting, runs in results.items():
+        if setting.agent != ours:
+            continue
+        space, truth = scenarios[setting.problem].space, truths[setting.problem]
+        final = runs.recommended[:, -1]
+        guide = [space.index(c) for c in heuristic_candidates(space)]
+        references = {
+            "default": space.index(serving_default(space)),
+            "heuristic": guide[int(np.argmin(truth.cost[guide]))],
+        }
+        metrics = {"mean latency (s)": truth.cost}
+        metrics |= {
+            f"late at {f:g}x": late for f, late in zip(SLO_FACTORS, truth.late, strict=True)
+        }
+        for reference, index in references.items():
+            for metric, values in metrics.items():
+                base = values[index]
+                share = (
+                    100 * (1 - values[final] / base) if base > 0 else np.full(len(final), np.nan)
+                )
+                rows.append(
+                    {
+                        "problem": name_of(setting.problem),
+                        "kind": kind_of(setting.testbed),
+                        "reference": reference,
+                        "metric": metric,
+                        "reference_value": base,
+                        "best_value": values[int(np.argmin(truth.cost))],
+                        "value": float(np.median(values[final])),
+                    }
+                    | _interval("reduction", share, rng)
+                )
+    return pd.DataFrame(rows)
+
+
+def served(results: Results, reference: str, rng: np.random.Generator) -> pd.DataFrame:
+    """Mean latency that was really served, learning included, and its ratio to one agent's.
+
+    For loads that change, where an episode's cost depends on its moment: agents are compared on
+    the same arrivals, seed by seed.
+
+    Returns
+    -------
+    DataFrame
+        A row for each problem and agent: `latency_s` and `ratio` (to the reference's), with their
+        intervals; below 1 is better than the reference.
+    """
+    import pandas as pd
+
+    means = {setting: runs.costs.mean(axis=1) for setting, runs in results.items()}
+    base = {key.problem: values for key, values in means.items() if key.agent == reference}
+    rows = []
+    for setting, values in means.items():
+        row: dict[str, Any] = {
+            "problem": name_of(setting.problem),
+            "kind": kind_of(setting.testbed),
+            "agent": setting.agent,
+            "seeds": setting.seeds,
+            "episodes": setting.episodes,
+        }
+        row |= _interval("latency_s", values, rng)
+        paired = base[setting.problem][: len(values)]
+        row |= _interval("ratio", values[: len(paired)] / paired, rng)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def by_block(costs: Values, length: int) -> tuple[NDArray[np.int64], Values]:
+    """Median over the seeds of each block's mean, and the middle half of the seeds.
+
+    Parameters
+    ----------
+    costs : ndarray, shape (seeds, episodes)
+    length : int
+        Episodes a block; an incomplete last one is left out.
+
+    Returns
+    -------
+    last : ndarray, shape (blocks,)
+        The last episode of each block, counted from 1.
+    quartiles : ndarray, shape (3, blocks)
+
+    Examples
+    --------
+    >>> by_block(np.arange(8.0).reshape(2, 4), 2)[1][1]
+    array([2.5, 4.5])
+    """
+    blocks = costs.shape[1] // length
+    means = costs[:, : blocks * length].reshape(len(costs), blocks, length).mean(axis=2)
+    return length * np.arange(1, blocks + 1), np.quantile(means, [0.25, 0.5, 0.75], axis=0)
+
+
+def _interval(name: str, values: Sequence[float], rng: np.random.Generator) -> dict[str, float]:
+    centre, low, high = bootstrap_interval(np.asarray(values, dtype=float), rng)
+    return {name: centre, f"{name}_low": low, f"{name}_high": high}
+
+
+def write(table: pd.DataFrame, name: str, folder: str | os.PathLike[str]) -> pd.DataFrame:
+    """Write ``name.csv`` with five significant digits, and return the table."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    path = Path(folder) / f"{name}.csv"
+    table.to_csv(path, index=False, float_format="%.5g", lineterminator="\n")
+    return table

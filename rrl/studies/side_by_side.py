@@ -1,0 +1,254 @@
+"""Several agents in one run, each on a server of its own, taking turns with the same arrivals.
+
+What the machine's neighbours do then hits all of them alike, so their differences are their own.
+A run is a folder of two files: `run.json` says what ran, where and when; `steps.csv` has a row an
+episode with every latency. It is saved after each round and goes on from there.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rrl.agent import Agent, rng_state
+from rrl.episode import Server
+from rrl.errors import DataError
+from rrl.loop import Step, steps
+from rrl.machine import describe_machine, exclusive
+from rrl.objective import Objective
+from rrl.recording.profile import write_atomically
+from rrl.workload import Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STEPS, DESCRIPTION, STATE = "steps.csv", "run.json", "state.json"
+SCHEMA = 1
+
+Contestants = Mapping[str, tuple[Server, Agent]]
+
+
+def side_by_side(
+    contestants: Contestants,
+    workload: Workload,
+    episodes: int,
+    seed: int,
+    *,
+    requests: int = 100,
+    objective: Objective | None = None,
+    done: Mapping[str, tuple[int, Mapping[str, Any]]] | None = None,
+) -> Iterator[dict[str, Step]]:
+    """Let agents learn in turns; yields a round, one step of each, once all have been told.
+
+    Parameters
+    ----------
+    contestants : mapping of str to (Server, Agent)
+        Live ones need a server each.
+    workload : Workload
+        All meet the same arrivals.
+    episodes : int
+        Rounds.
+    seed : int
+        Of the arrivals and of the order within a round, which is random.
+    requests, objective
+        See :func:`rrl.tune`.
+    done : mapping of str to (int, mapping), optional
+        Of each contestant: rounds that are done already, and the state of its server's generator.
+
+    Examples
+    --------
+    >>> from rrl import RRL, Poisson, TableServer
+    >>> server = TableServer({"threads": [1, 2], "cost": [0.5, 0.25]}, ["threads"])
+    >>> agents = {k: (server, RRL(server.space, np.random.default_rng(k))) for k in (1, 2)}
+    >>> turns = list(side_by_side(agents, Poisson(9.0), 3, seed=0))
+    >>> len(turns), sorted(turns[-1])
+    (3, [1, 2])
+    """
+    done = done or {}
+    runs = {}
+    for name, (server, agent) in contestants.items():
+        start, state = done.get(name, (0, None))
+        rng = np.random.default_rng(seed)
+        runs[name] = steps(
+            server,
+            agent,
+            workload,
+            episodes,
+            rng,
+            requests=requests,
+            objective=objective,
+            start=start,
+            server_state=state,
+        )
+    first = min((start for start, _ in done.values()), default=0)
+    for number in range(first, episodes):
+        order = np.random.default_rng([seed, number]).permutation(sorted(runs)).tolist()
+        turn = {name: next(runs[name]) for name in order}
+        yield turn
+
+
+def record_side_by_side(
+    folder: Path,
+    make: Callable[[], Contestants],
+    workload: Workload,
+    episodes: int,
+    seed: int,
+    *,
+    requests: int = 100,
+    objective: Objective | None = None,
+    live: bool = True,
+    notes: Mapping[str, Any] | None = None,
+) -> Iterator[dict[str, Step]]:
+    """Run :func:`side_by_side` into a folder, or go on with what it holds.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    make : callable
+        Makes the contestants, as they were made before when a run goes on.
+    live : bool, optional
+        Whether to keep others off the machine during a round.
+    notes : mapping, optional
+        For `run.json`.
+
+    Yields
+    ------
+    dict of str to Step
+        A round, once it is on disk.
+
+    Raises
+    ------
+    DataError
+        If the folder holds another run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    what = {"episodes": episodes, "requests": requests, "seed": seed, "workload": repr(workload)}
+    contestants = make()
+    what["contestants"] = sorted(contestants)
+    rows, done = _resume(folder, what, contestants)
+    _describe(folder, what, complete=False, notes=notes)
+    rounds = iter(
+        side_by_side(
+            contestants, workload, episodes, seed, requests=requests, objective=objective, done=done
+        )
+    )
+    while True:
+        with exclusive() if live else nullcontext():
+            turn = next(rounds, None)
+        if turn is None:
+            break
+        rows += [_row(name, step, order) for order, (name, step) in enumerate(turn.items())]
+        _save(folder, rows, contestants, turn)
+        yield turn
+    (folder / STATE).unlink(missing_ok=True)
+    _describe(folder, what, complete=True, notes=notes)
+
+
+def read_steps(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Read a run: its description, and a row an episode with `latency_s` as an array of seconds.
+
+    Raises
+    ------
+    DataError
+        If it is missing, damaged or of another schema.
+    """
+    import pandas as pd
+
+    folder = Path(folder)
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        table = pd.read_csv(folder / STEPS, dtype={"latencies_us": str, "knobs": str})
+        table["latency_s"] = [
+            np.array(text.split(), dtype=float) / 1e6 for text in table.pop("latencies_us")
+        ]
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: not found; record it with `make live-phases`") from None
+    except (ValueError, KeyError, AttributeError) as error:
+        raise DataError(f"{folder}: corrupt or truncated ({error}); restore it") from None
+    if description.get("schema") != SCHEMA:
+        raise DataError(
+            f"{folder / DESCRIPTION}: schema {description.get('schema')!r}, not {SCHEMA}"
+        )
+    return description, table
+
+
+def _row(name: str, step: Step, order: int) -> dict[str, Any]:
+    micros = np.rint(step.episode.latency * 1e6).astype(np.int64)
+    return {
+        "contestant": name,
+        "episode": step.number,
+        "order": order,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "load_per_s": f"{step.load:.3f}",
+        "knobs": json.dumps(step.configuration),
+        "switch_s": f"{step.switch_s:.2f}",
+        "invalid": step.invalid,
+        "mean_s": f"{micros.mean() / 1e6:.6f}",
+        "failed": int((~step.episode.ok).sum()),
+        "latencies_us": " ".join(map(str, micros)),
+    }
+
+
+def _save(
+    folder: Path, rows: list[dict[str, Any]], contestants: Contestants, turn: Mapping[str, Step]
+) -> None:
+    """Steps first, then the state: a kill between the two loses a round and doubles none."""
+    text = StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder / STEPS, text.getvalue())
+    state = {
+        name: {
+            "done": turn[name].number + 1,
+            "server": rng_state(turn[name].rng),
+            "agent": agent.state(),
+        }
+        for name, (_, agent) in contestants.items()
+    }
+    write_atomically(folder / STATE, json.dumps(state))
+
+
+def _resume(
+    folder: Path, what: Mapping[str, Any], contestants: Contestants
+) -> tuple[list[dict[str, Any]], dict[str, tuple[int, Mapping[str, Any]]]]:
+    if not (folder / DESCRIPTION).exists():
+        return [], {}
+    stored = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    if stored.get("what") != what or stored["complete"]:
+        raise DataError(f"{folder} holds another run; choose another folder, or remove it")
+    if not (folder / STATE).exists():
+        return [], {}
+    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    done = {}
+    for name, (_, agent) in contestants.items():
+        agent.restore(state[name]["agent"])
+        done[name] = state[name]["done"], state[name]["server"]
+    with (folder / STEPS).open(encoding="utf-8", newline="") as file:
+        rows = [
+            row for row in csv.DictReader(file) if int(row["episode"]) < done[row["contestant"]][0]
+        ]
+    return rows, done
+
+
+def _describe(
+    folder: Path, what: Mapping[str, Any], complete: bool, notes: Mapping[str, Any] | None
+) -> None:
+    description = {
+        "schema": SCHEMA,
+        "complete": complete,
+        "recorded": datetime.now(UTC).date().isoformat(),
+        "machine": describe_machine(),
+        "what": dict(what),
+        **(notes or {}),
+    }
+    write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")

@@ -1,0 +1,131 @@
+"""How well does one measurement speak for a region? Errors of the estimators, by distance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.objective import MeanLatency
+from rrl.similarity import Estimate, Similarity, _Fixed
+from rrl.space import ConfigSpace
+from rrl.studies.scenario import Scenario
+from rrl.workload import episodes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REQUESTS = 100  # of an episode
+
+
+class GlobalMean(_Fixed):
+    """The trivial rival of every similarity: all cost the geometric mean of what was seen.
+
+    Examples
+    --------
+    >>> from rrl.space import ConfigSpace, Knob
+    >>> space, mean = ConfigSpace([Knob("inter_op", (1, 2))]), GlobalMean()
+    >>> _ = mean.estimate(space, 0, 1.0, np.arange(2), load=10.0)
+    >>> mean.estimate(space, 1, 4.0, np.arange(2), load=10.0).costs
+    array([2., 2.])
+    """
+
+    def __init__(self) -> None:
+        self._logs: list[float] = []
+
+    def estimate(
+        self, space: ConfigSpace, index: int, cost: float, ball: NDArray[np.int64], load: float
+    ) -> Estimate:
+        """See :meth:`rrl.similarity.Similarity.estimate`."""
+        self._logs.append(float(np.log(cost)))
+        return Estimate(np.full(len(ball), np.exp(np.mean(self._logs))), np.ones(len(ball)))
+
+
+def correlation_by_distance(
+    space: ConfigSpace, cost: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Correlation of the log costs of configurations that are so far apart.
+
+    One less the ratio of half the mean squared difference to the variance (the variogram's form),
+    so it is 0 where a pair at that distance is no more alike than any pair.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+    cost : ndarray, shape (configurations,)
+
+    Returns
+    -------
+    distance, correlation : ndarray, shape (distances,)
+        Distances are rounded to whole levels.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> space = ConfigSpace([Knob("threads", range(5))])
+    >>> distance, correlation = correlation_by_distance(space, np.exp(np.arange(5.0)))
+    >>> correlation.round(2)
+    array([ 0.75,  0.  , -1.25, -3.  ])
+    """
+    logs = np.log(cost)
+    total, count = np.zeros(0), np.zeros(0)
+    for index in range(len(space)):
+        away = np.rint(space.distances(index)).astype(int)
+        squares = (logs - logs[index]) ** 2 / 2
+        size = max(away.max() + 1, len(total))
+        total = np.pad(total, (0, size - len(total))) + np.bincount(away, squares, size)
+        count = np.pad(count, (0, size - len(count))) + np.bincount(away, minlength=size)
+    distance = np.flatnonzero(count)[1:]  # without each configuration paired with itself
+    return distance, 1 - total[distance] / count[distance] / logs.var()
+
+
+def region_errors(
+    scenario: Scenario,
+    estimators: Mapping[str, Callable[[], Similarity]],
+    measurements: int,
+    radius: float,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Let estimators predict the region around each of some random measurements.
+
+    All see the same measurements, in the same order. Those of the first half are only learned
+    from. The measured configuration itself is left out.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    estimators : mapping of str to callable
+        Makers of a `Similarity`.
+    measurements : int
+        Episodes, each of a configuration drawn at random.
+    radius : float
+        Of the region.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    DataFrame
+        A row a prediction: `estimator`, `distance` (rounded to levels), and `error`, the absolute
+        logarithm of the estimated over the true cost.
+    """
+    import pandas as pd
+
+    arrivals_rng, choice_rng, server_rng = rng.spawn(3)
+    space, made = scenario.space, {name: make() for name, make in estimators.items()}
+    stretch = scenario.workload.arrivals(measurements * REQUESTS, arrivals_rng)
+    load, objective, parts = REQUESTS * measurements / float(stretch[-1]), MeanLatency(), []
+    for number, arrivals in enumerate(episodes(stretch, REQUESTS)):
+        index = int(choice_rng.integers(len(space)))
+        cost = objective(scenario.server.measure(space[index], arrivals, server_rng))
+        ball = space.ball(index, radius)
+        away = space.distances(index)[ball]
+        for name, similarity in made.items():
+            costs, _ = similarity.estimate(space, index, cost, ball, load)
+            if number < measurements // 2:
+                continue
+            error = np.abs(np.log(costs / scenario.cost[ball]))
+            table = {"estimator": name, "distance": np.rint(away).astype(int), "error": error}
+            parts.append(pd.DataFrame(table)[away > 0])
+    return pd.concat(parts, ignore_index=True)

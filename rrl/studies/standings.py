@@ -1,0 +1,308 @@
+"""How RRL's rivals fare: their tuning study, recorded runs of the slow ones, and a table of all.
+
+``python -m rrl.studies.standings record`` races the agents of `RECORDED` and keeps their runs under
+``data/peers/``, ``summary`` writes a row for each agent and scenario to ``summary.csv``, and
+``tune`` compares settings on seeds of its own, in ``tuning.csv``. Each skips what is there and may
+be stopped and run again; remove a file to redo it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rrl.agents import AGENTS, maker
+from rrl.errors import Parser, command
+from rrl.machine import describe_machine
+from rrl.presets import paper_cpu
+from rrl.studies.race import Race, race, score
+from rrl.studies.scenario import Scenario, recorded, simulated, surface
+
+DATA = Path("data")
+EPISODES = 300
+SEEDS = range(30)
+TUNING_SEEDS = range(1000, 1008)  # never those of the table
+SURFACES = ("wide", "narrow", "pool")
+TUNING = SURFACES  # the testbeds and the recorded profiles are held out
+SCENARIOS = (
+    *SURFACES,
+    *(f"cpu10 {rate}" for rate in (8.3, 12.5, 16.7)),
+    *(f"gpu {rate}" for rate in (200, 500, 900)),
+    *(f"cpu2 {rate}" for rate in (60, 115, 165)),
+    *(f"mobilenet_v2-threads {rate}" for rate in (60, 115, 165)),
+    *(f"inception_v3-threads {rate}" for rate in (10, 21, 30)),
+)
+MEASURES = ("E5_first", "E5", "E10", "gap", "price_100", "price", "pain", "violations")
+
+
+class Budget(NamedTuple):
+    """How far a slow agent is raced."""
+
+    seeds: int
+    episodes: int
+    scenarios: tuple[str, ...]
+
+
+RECORDED = {
+    "released-rrl": Budget(10, 100, SURFACES),
+    "deep-q-network": Budget(30, 300, SCENARIOS),
+    "optuna-tpe": Budget(30, 300, SCENARIOS),
+    "smac": Budget(10, 100, SURFACES),
+    "skopt-gp": Budget(10, 60, SURFACES),  # a decision after 200 episodes takes a second, later 40
+}
+
+_EPSILONS = ([0.1, 0.1, 50], [0.3, 0.3, 50], [0.5, 0.5, 50], [0.5, 0.05, 50], [1.0, 0.1, 50])
+
+#: The settings that :func:`tune` compares.
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "released-rrl-copy": [{"radius": r} for r in (1.0, 2.0, 3.0)],
+    "random": [{"budget": b} for b in (100, 200, 300)],
+    "coordinate-descent": [{"repeats": n, "rounds": k} for n in (1, 2, 3) for k in (2, 3, 100)],
+    "hill-climbing": [
+        {"reach": r, "again": a, "patience": p}
+        for r in (1, 2, 4) for a in (0.1, 0.3) for p in (40, 1000)
+    ],
+    "simulated-annealing": [
+        {"temperature": t, "decay": 0.98, "reach": r} for t in (0.1, 0.3, 1.0) for r in (1, 2, 4)
+    ],
+    "q-learning": [{"epsilon": e, "step": s} for e in _EPSILONS for s in (0.1, 0.3)],
+    "deep-q-network": [
+        {"actions": "configurations", "epsilon": e}
+        for e in ([0.3, 0.3, 50], [0.3, 0.05, 20], [1.0, 0.1, 20])
+    ] + [{"actions": "moves", "epsilon": [0.3, 0.3, 50], "discount": d} for d in (0.0, 0.7)],
+}  # fmt: skip
+
+
+def open_scenario(name: str, data: Path = DATA) -> Scenario:
+    """Make a scenario by its name in `SCENARIOS`: a surface, or a testbed or profile and a rate.
+
+    Examples
+    --------
+    >>> open_scenario("pool").cost.shape
+    (1331,)
+    """
+    where, _, rate = name.partition(" ")
+    if where in SURFACES:
+        with np.load(data / "surfaces" / "surfaces.npz") as surfaces:
+            return surface(where, paper_cpu(), surfaces[where].ravel())
+    if (data / where).is_dir():
+        return recorded(data / where, float(rate))
+    return simulated(where, float(rate))
+
+
+class Record(NamedTuple):
+    """Runs of one agent on one scenario, and on what machine and when they were made."""
+
+    runs: Race
+    about: dict[str, Any]
+
+
+def record_path(agent: str, scenario: str, data: Path = DATA) -> Path:
+    """Where the runs of an agent on a scenario are kept."""
+    return data / "peers" / agent / f"{scenario.replace(' ', '-')}.npz"
+
+
+def read_record(agent: str, scenario: str, data: Path = DATA) -> Record | None:
+    """Read recorded runs; None if there are none."""
+    path = record_path(agent, scenario, data)
+    if not path.exists():
+        return None
+    with np.load(path) as file:
+        runs = Race(file["chosen"], file["recommended"], float(file["seconds"]))
+        return Record(runs, json.loads(str(file["about"])))
+
+
+def record(agent: str, scenario: str, data: Path = DATA, budget: Budget | None = None) -> bool:
+    """Race one more seed of a slow agent and keep it; False if the budget is spent."""
+    budget = budget or RECORDED[agent]
+    known = read_record(agent, scenario, data)
+    done = 0 if known is None else len(known.runs.chosen)
+    if done >= budget.seeds:
+        return False
+    new = race(open_scenario(scenario, data), AGENTS[agent], [SEEDS[done]], budget.episodes)
+    chosen, recommended, seconds = new.chosen, new.recommended, new.seconds
+    if known is not None:
+        chosen = np.concatenate([known.runs.chosen, chosen])
+        recommended = np.concatenate([known.runs.recommended, recommended])
+        seconds = (known.runs.seconds * done + seconds) / (done + 1)
+    packages = {"optuna-tpe": "optuna", "smac": "smac", "skopt-gp": "scikit-optimize"}
+    about = _about(packages.get(agent, "rrl"))
+    path = record_path(agent, scenario, data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part.npz")
+    np.savez_compressed(
+        part,
+        chosen=chosen.astype(np.int32),
+        recommended=recommended.astype(np.int32),
+        seconds=seconds,
+        about=json.dumps(about),
+    )
+    part.replace(path)
+    return True
+
+
+def _about(package: str) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    machine = describe_machine()
+    return {
+        "recorded": f"{datetime.now(UTC):%Y-%m-%d}",
+        "package": f"{package} {version(package)}",
+        "processor": machine["processor"],
+        "cpus": machine["cpus"],
+        "python": machine["python"],
+    }
+
+
+SUMMARY_KEYS = ("scenario", "agent")
+TUNING_KEYS = ("agent", "settings", "scenario")
+Rows = dict[tuple[str, ...], dict[str, str]]
+
+
+def read_rows(path: Path, keys: Sequence[str]) -> Rows:
+    """Read a table by the columns that tell its rows apart; empty if there is none."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {tuple(row[key] for key in keys): row for row in csv.DictReader(file)}
+
+
+def _write_rows(path: Path, rows: Rows) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(next(iter(rows.values()))), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows.values())
+    part.replace(path)
+
+
+def summary_row(scenario: str, agent: str, data: Path = DATA) -> dict[str, str] | None:
+    """Medians of an agent on a scenario: of its record if it is slow, else raced now.
+
+    `settled` is the share of seeds whose recommendation ended within 5 % to stay (E5 finite).
+    """
+    where = open_scenario(scenario, data)
+    if agent in RECORDED:
+        known = read_record(agent, scenario, data)
+        if known is None:
+            return None
+        runs = known.runs
+    else:
+        runs = race(where, AGENTS[agent], SEEDS, EPISODES)
+    measured = score(where, runs)
+    medians = {name: f"{np.median(measured[name]):.4g}" for name in MEASURES}
+    settled = f"{np.isfinite(measured['E5']).mean():.3g}"
+    seeds, episodes = runs.chosen.shape
+    head = {"scenario": scenario, "agent": agent, "seeds": str(seeds), "episodes": str(episodes)}
+    return head | medians | {"settled": settled, "ms_per_decision": f"{1e3 * runs.seconds:.2g}"}
+
+
+def tuning_row(agent: str, settings: str, scenario: str, data: Path = DATA) -> dict[str, str]:
+    """Race one variant of an agent, its settings in JSON, on the seeds of the tuning study.
+
+    `E5_mean` is the geometric mean over the seeds, with an E5 that was not reached counting as
+    twice the episodes; the others are medians.
+    """
+    where = open_scenario(scenario, data)
+    make = maker(agent, **json.loads(settings))
+    measured = score(where, race(where, make, TUNING_SEEDS, EPISODES))
+    mean = np.exp(np.log(np.minimum(measured["E5"], 2 * EPISODES)).mean())
+    medians = {name: f"{np.median(measured[name]):.4g}" for name in ("E5_first", "E5", "pain")}
+    head = {"agent": agent, "settings": settings, "scenario": scenario}
+    return head | {"E5_mean": f"{mean:.4g}"} | medians
+
+
+def best_settings(data: Path = DATA, by: str = "E5_mean") -> dict[str, dict[str, Any]]:
+    """Return the best variant of each agent in the tuning study.
+
+    The best has the lowest geometric mean over the scenarios of one of the study's columns.
+    """
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in read_rows(data / "peers" / "tuning.csv", TUNING_KEYS).values():
+        value = min(float(row[by]), 2 * EPISODES) if by.startswith("E5") else float(row[by])
+        found.setdefault((row["agent"], row["settings"]), []).append(float(np.log(value)))
+    best: dict[str, tuple[float, str]] = {}
+    for (agent, settings), values in found.items():
+        mean = round(float(np.mean(values)), 9)
+        if agent not in best or mean < best[agent][0]:
+            best[agent] = (mean, settings)
+    return {agent: json.loads(settings) for agent, (_, settings) in best.items()}
+
+
+def _missing(
+    what: str, agents: Iterable[str], scenarios: Iterable[str], data: Path
+) -> Iterator[str]:
+    """Do what is missing, a piece at a time, and say what was done."""
+    summary, tuning = data / "peers" / "summary.csv", data / "peers" / "tuning.csv"
+    for scenario, agent in product(scenarios, agents):
+        if what == "record":
+            while scenario in RECORDED[agent].scenarios and record(agent, scenario, data):
+                yield f"{agent} on {scenario}"
+        elif what == "summary":
+            if _add(summary, SUMMARY_KEYS, (scenario, agent), summary_row, data):
+                yield f"{agent} on {scenario}"
+        else:
+            for settings in map(json.dumps, VARIANTS[agent]):
+                if _add(tuning, TUNING_KEYS, (agent, settings, scenario), tuning_row, data):
+                    yield f"{agent} {settings} on {scenario}"
+
+
+def _recorded_seeds(scenario: str, agent: str, data: Path) -> int:
+    known = read_record(agent, scenario, data)
+    return 0 if known is None else len(known.runs.chosen)
+
+
+def _add(
+    path: Path,
+    keys: Sequence[str],
+    key: tuple[str, ...],
+    make: Callable[..., dict[str, str] | None],
+    data: Path,
+) -> bool:
+    """Add the row that `make` returns for a key to a table, unless it is there and up to date."""
+    old = read_rows(path, keys).get(key)
+    if old is not None and (
+        make is not summary_row or _recorded_seeds(*key, data) <= int(old["seeds"])
+    ):
+        return False
+    row = make(*key, data)
+    if row is not None:
+        _write_rows(path, read_rows(path, keys) | {key: row})
+    return row is not None
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Record, summarise or tune what is missing."""
+    parser = Parser(prog="python -m rrl.studies.standings", description=__doc__.split("\n\n")[0])
+    parser.add_argument("what", choices=("record", "summary", "tune"))
+    parser.add_argument("--agents", help="some of them, separated by commas")
+    parser.add_argument("--scenarios", help="the same")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
+    arguments = parser.parse_args(argv)
+    from threadpoolctl import threadpool_limits
+
+    usual = {"record": RECORDED, "summary": AGENTS, "tune": VARIANTS}[arguments.what]
+    agents = arguments.agents.split(",") if arguments.agents else list(usual)
+    everywhere = TUNING if arguments.what == "tune" else SCENARIOS
+    scenarios = arguments.scenarios.split(",") if arguments.scenarios else everywhere
+    start = time.monotonic()
+    with threadpool_limits(1):  # matrices are small here, and timings are of one core
+        for done in _missing(arguments.what, agents, scenarios, arguments.data):
+            print(done, flush=True)
+            if time.monotonic() - start > arguments.seconds:
+                return
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,191 @@
+"""Every bound of `rrl.theory.bounds` against random instances: nothing observed may exceed it.
+
+All observations are exact (linear systems, sums over subsets, whole learning runs), so a single
+excess is a wrong bound or a wrong program. The one exception is the bound on noisy means: it may
+fail in a share delta of the instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.theory import bounds
+from rrl.theory.cover import exact_cover_tail, exact_mean_cover
+from rrl.theory.mdp import MDP, blur, greedy_loss, mean_field, random_mdps, solve
+from rrl.theory.qlearning import region_learning
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+SLACK = 1e-8  # relative; rounding in the linear systems and in the alternating sums
+
+
+class Check(NamedTuple):
+    """One bound against what was observed, both of shape (instances,).
+
+    `allowed` is the share of instances in which the bound may fail.
+    """
+
+    name: str
+    observed: Floats
+    bound: Floats
+    allowed: float = 0.0
+
+    @property
+    def violated(self) -> NDArray[np.bool_]:
+        """Where the bound is exceeded by more than rounding."""
+        return self.observed > self.bound + SLACK * (1 + np.abs(self.bound))
+
+    @property
+    def holds(self) -> bool:
+        """Whether it fails in no more instances than it may."""
+        return bool(self.violated.mean() <= self.allowed)
+
+
+def sweep(rng: np.random.Generator, count: int) -> list[Check]:
+    """Check every bound in `count` random instances, and the tight ones in a few built on purpose.
+
+    Examples
+    --------
+    >>> [check.name for check in sweep(np.random.default_rng(0), 20) if not check.holds]
+    []
+    """
+    parts = (covers, learning, prices, exogenous, noisy)
+    return [check for part in parts for check in part(rng, count)]
+
+
+def covers(rng: np.random.Generator, count: int, n: int = 7) -> Iterator[Check]:
+    """Theorem 1 (a): cover times of independent visits, and of visits that tend to repeat."""
+    _, near = random_mdps(rng, count, states=1, actions=n)
+    visiting = rng.dirichlet(np.ones(n), count)
+    evenness = rng.random((count, 1))
+    visiting = evenness / n + (1 - evenness) * visiting
+    p, k = visiting.min(axis=-1), bounds.smallest_region(near)
+    mean = exact_mean_cover(near, visiting)
+    yield Check("mean cover", mean, bounds.mean_cover(n, k, p))
+    by_cell = bounds.mean_cover_by_cell(near.sum(axis=-1), p)
+    yield Check("mean cover, by cell", mean, by_cell)
+    steps = rng.integers(1, np.maximum(2, 3 * mean.astype(np.int64)))
+    tail = exact_cover_tail(near, visiting, steps)
+    yield Check("cover tail", tail, bounds.cover_tail(steps, n, k, p))
+    fresh = rng.uniform(0.05, 1, count)  # else the last visit is repeated
+    yield Check("mean cover, sticky", 1 + (mean - 1) / fresh, bounds.mean_cover(n, k, fresh * p))
+
+
+def learning(rng: np.random.Generator, count: int, steps: int = 60) -> Iterator[Check]:
+    """Theorem 1 (b): error at the end of a cover, the one where it is largest beside the bound."""
+    mdps, nears = random_mdps(rng, count, states=2, actions=4)
+    q, step = solve(mdps), rng.uniform(0.02, 1, count)
+    scale = 10.0 ** rng.uniform(-2, 1, count)[:, None, None]
+    start = q + scale * rng.normal(size=q.shape)
+    path = rng.integers([2, 4, 2], size=(count, steps, 3))  # any path will do
+    observed, bound = np.zeros(count), np.full(count, np.inf)
+    b = bounds.bias(bounds.variation(q, nears), mdps.gamma)
+    rate = bounds.contraction(step, mdps.gamma)
+    for i in range(count):
+        mdp = MDP(mdps.cost[i], mdps.transition[i], float(mdps.gamma[i]))
+        run = region_learning(mdp, nears[i], path[i], start[i], truth=q[i], step=step[i])
+        if len(run.covers):
+            errors = run.errors[run.covers]
+            covers = np.arange(1, len(errors) + 1)
+            allowed = bounds.error_after(covers, run.errors[0], b[i], rate[i])
+            worst = (errors / allowed).argmax()
+            observed[i], bound[i] = errors[worst], allowed[worst]
+    yield Check("error after covers", observed, bound)
+
+
+def _with_hardest(rng: np.random.Generator, count: int) -> tuple[MDP, Mask, Floats]:
+    """Random processes, regions and weights, and one in a hundred from :func:`bounds.hardest`."""
+    mdp, near = random_mdps(rng, count, states=2, actions=4)
+    weights = mean_field(near, rng.dirichlet(np.full(4, 0.3), count) + 1e-9)
+    gamma = np.asarray(mdp.gamma)
+    gamma[0] = 0.0  # where theorems 2 and 3 say the same, and both are attained
+    pairs = np.arange(4) // 2
+    for i in range(0, count, 100):
+        mdp.cost[i], mdp.transition[i], weights[i] = bounds.hardest(gamma[i])
+        near[i] = pairs[:, None] == pairs
+    return mdp, near, weights
+
+
+def prices(rng: np.random.Generator, count: int) -> Iterator[Check]:
+    """Theorems 2 and 3: the fixed point of the blurred process, and its greedy policy."""
+    mdp, near, weights = _with_hardest(rng, count)
+    q, blurred = solve(mdp), solve(blur(mdp, weights))
+    eps, lost = bounds.variation(q, near), greedy_loss(mdp, blurred)
+    averaged = np.abs((weights[:, None] @ q[..., None])[..., 0] - q).max(axis=(-2, -1))
+    error = np.abs(blurred - q).max(axis=(-2, -1))
+    yield Check("fixed point, by M Q*", error, bounds.bias(averaged, mdp.gamma))
+    yield Check("fixed point", error, bounds.bias(eps, mdp.gamma))
+    rosy = (q.min(axis=-1) - blurred.min(axis=-1)).max(axis=-1)
+    yield Check("never too rosy", rosy, np.zeros(count))
+    yield Check("greedy loss, general", lost, bounds.general_loss(eps, mdp.gamma))
+    yield Check("greedy loss", lost, bounds.loss(eps, mdp.gamma))
+
+
+def exogenous(rng: np.random.Generator, count: int) -> Iterator[Check]:
+    """Theorem 4: processes whose next state does not depend on the action."""
+    mdp, near, weights = _with_hardest(rng, count)
+    mdp.cost[::100] = bounds.hardest(0.0)[0][:1]  # the hardest single step, in every state
+    mdp = MDP(mdp.cost, np.repeat(mdp.transition[:, :, :1], mdp.cost.shape[-1], 2), mdp.gamma)
+    blurred = solve(blur(mdp, weights))
+    bound = bounds.exogenous_loss(bounds.variation(mdp.cost, near), mdp.gamma)
+    yield Check("greedy loss, exogenous", greedy_loss(mdp, blurred), bound)
+
+
+def noisy(rng: np.random.Generator, count: int, n: int = 12) -> Iterator[Check]:
+    """Corollary: means over regions of a line, with normal noise and uniform visits."""
+    delta, position = 0.05, np.arange(n)
+    cost = rng.uniform(-1, 1, (count, n)).cumsum(axis=1)  # Lipschitz with constant 1
+    radius = rng.integers(1, 6, count)
+    near = np.abs(position[:, None] - position) <= radius[:, None, None]
+    kappa = bounds.smallest_region(near) / n / radius
+    steps = np.ceil(
+        bounds.needed_steps(radius, n, 1, kappa, delta) * 10 ** rng.uniform(0, 2, count)
+    )
+    sigma = 10 ** rng.uniform(-1, 1, count)
+    error = np.abs(region_means(cost, near, steps, sigma[:, None], rng) - cost).max(axis=1)
+    a = bounds.noise_scale(steps, n, kappa, sigma, delta)
+    yield Check("noisy means (95 %)", error, bounds.noisy_error(radius, 1.0, a, 1), delta)
+
+
+def region_means(
+    cost: Floats, near: Mask, steps: Floats | int, sigma: Floats | float, rng: np.random.Generator
+) -> Floats:
+    """Mean of all noisy measurements in each cell's region, after uniform independent visits.
+
+    Parameters
+    ----------
+    cost : ndarray, shape (..., n)
+        True means.
+    near : ndarray of bool, shape (..., n, n)
+    steps : int or ndarray, shape (...)
+        Visits.
+    sigma : float or ndarray, broadcast to (..., n)
+        Standard deviation of the normal noise.
+
+    Returns
+    -------
+    ndarray, shape (..., n)
+        Where a region was not visited, the mean of all measurements.
+
+    Examples
+    --------
+    >>> both = np.ones((2, 2), dtype=bool)
+    >>> region_means(np.array([1.0, 1.0]), both, 10, 0.0, np.random.default_rng(0))
+    array([1., 1.])
+    """
+    n = cost.shape[-1]
+    visits = rng.multinomial(np.asarray(steps, dtype=np.int64), np.full(n, 1 / n)).astype(float)
+    total = visits * cost + np.sqrt(visits) * sigma * rng.normal(size=cost.shape)
+    weight = near.astype(float)
+
+    def pooled(values: Floats) -> Floats:
+        """Sum over each region; one product for all where the regions are the same."""
+        return values @ weight.T if weight.ndim == 2 else (weight @ values[..., None])[..., 0]
+
+    count, summed = pooled(visits), pooled(total)
+    overall = total.sum(axis=-1, keepdims=True) / visits.sum(axis=-1, keepdims=True)
+    return np.where(count > 0, summed / np.maximum(count, 1), overall)

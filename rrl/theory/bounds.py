@@ -1,0 +1,304 @@
+"""Bounds on region updates: what they save in time, and what they cost in quality.
+
+The setting: Z is the set of state-action pairs (level of the load, configuration), n their number.
+A visit of z updates every cell of the ball B(z) of a radius; balls stay within one state. K is the
+size of the smallest ball. `step` is the learning rate, `gamma` the discount; costs are minimised
+and errors are in the maximum norm. The proofs are in ``notebooks/04_theory_bound.ipynb``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+# --- Speed (theorem 1) -------------------------------------------------------------------------
+
+
+def smallest_region(near: Mask) -> NDArray[np.int64]:
+    """K, the number of cells in the smallest region, shape (...).
+
+    Examples
+    --------
+    >>> from rrl.theory.cover import neighbours
+    >>> from rrl.presets import paper_cpu
+    >>> [int(smallest_region(neighbours(paper_cpu(), radius))) for radius in (0, 1, 2, 3)]
+    [1, 4, 11, 29]
+    """
+    return near.sum(axis=-1).min(axis=-1)
+
+
+def cover_tail(steps: ArrayLike, n: ArrayLike, k: ArrayLike, p: ArrayLike) -> Floats:
+    """Theorem 1 (a): P(a cover takes more than t steps) is at most ``n (1 - K p)^t``.
+
+    It holds if each cell is visited with probability at least p in every step, whatever went
+    before. Chance of one cell to be missed, times n (union bound).
+
+    Examples
+    --------
+    >>> cover_tail(50, n=10, k=2, p=0.1).round(6)
+    np.float64(0.000143)
+    """
+    k_p = np.asarray(k, dtype=float) * p
+    return np.minimum(1.0, np.asarray(n) * (1 - k_p).clip(0) ** steps)
+
+
+def mean_cover(n: ArrayLike, k: ArrayLike, p: ArrayLike) -> Floats:
+    """Theorem 1 (a): a cover takes at most ``(1 + ln n) / (K p) + 1`` steps on average.
+
+    The sum of :func:`cover_tail` from step ``ceil(ln n / (K p))`` on. For single cells the exact
+    value is that of :func:`rrl.theory.cover.harmonic_mean_cover`.
+
+    Examples
+    --------
+    >>> mean_cover(1331, k=1, p=1 / 1331).round(), mean_cover(1331, k=11, p=1 / 1331).round()
+    (np.float64(10907.0), np.float64(992.0))
+    """
+    return (1 + np.log(n)) / (np.asarray(k, dtype=float) * p) + 1
+
+
+def mean_cover_by_cell(sizes: ArrayLike, p: ArrayLike) -> Floats:
+    """Theorem 1 (a), sharper: each cell is missed with its own probability.
+
+    The mean is at most the sum over t of ``min(1, sum over z of (1 - p |B(z)|)^t)``. Where most
+    regions are larger than the smallest this is far below :func:`mean_cover`.
+
+    Parameters
+    ----------
+    sizes : array_like, shape (..., n)
+        Cells in each region.
+    p : array_like, shape (...)
+        Above 0.
+
+    Examples
+    --------
+    >>> mean_cover_by_cell(np.ones(1331), 1 / 1331).round(), mean_cover(1331, 1, 1 / 1331).round()
+    (np.float64(10902.0), np.float64(10907.0))
+    """
+    hit = np.minimum(np.asarray(sizes) * np.asarray(p, dtype=float)[..., None], 1.0)
+
+    def missed(t: Floats) -> Floats:
+        return (1 - hit) ** t[..., None]
+
+    # Bisection for the first t at which the sum is at most 1; from there on it is geometric.
+    high = np.ceil(np.log(hit.shape[-1]) / hit.min(axis=-1))
+    low = np.full_like(high, -1.0)
+    while (high - low > 1).any():
+        middle = np.floor((low + high) / 2)
+        small = missed(middle).sum(axis=-1) <= 1
+        high, low = np.where(small, middle, high), np.where(small, low, middle)
+    return high + (missed(high) / hit).sum(axis=-1)
+
+
+def contraction(step: ArrayLike, gamma: ArrayLike) -> Floats:
+    """Theorem 1 (b): what a cover multiplies the excess of the error over the bias by.
+
+    ``1 - step (1 - gamma)``; for single cells and expected targets it is that of asynchronous
+    value iteration (Bertsekas and Tsitsiklis, *Neuro-Dynamic Programming*, 1996, section 2.2).
+    """
+    return 1 - np.asarray(step) * (1 - np.asarray(gamma))
+
+
+def error_after(
+    covers: ArrayLike, start: ArrayLike, bias_bound: ArrayLike, rate: ArrayLike
+) -> Floats:
+    """Theorem 1 (b): error after a number of covers, with expected targets.
+
+    Parameters
+    ----------
+    covers : array_like
+        Complete covers so far.
+    start : array_like
+        Initial error.
+    bias_bound : array_like
+        b, see :func:`bias`.
+    rate : array_like
+        See :func:`contraction`.
+
+    Examples
+    --------
+    >>> error_after([0, 1, 50], start=9.0, bias_bound=1.0, rate=0.5)
+    array([9., 5., 1.])
+    """
+    excess = np.maximum(np.asarray(start) - bias_bound, 0)
+    return bias_bound + np.asarray(rate) ** covers * excess
+
+
+def steps_to(precision: float, start: float, *, rate: float, n: int, k: int, p: float) -> float:
+    """Both parts of theorem 1: mean steps until the error is at most ``b + precision``.
+
+    Covers are counted by ``ln(start / precision) / -ln(rate)``, rounded up.
+
+    Examples
+    --------
+    >>> [round(steps_to(0.01, 1, rate=0.7, n=100, k=k, p=0.01)) for k in (1, 10)]
+    [7300, 742]
+    """
+    covers = np.ceil(np.log(max(start / precision, 1.0)) / -np.log(rate)) if rate else 1.0
+    return float(covers * mean_cover(n, k, p))
+
+
+# --- Price (theorem 2) -------------------------------------------------------------------------
+
+
+def variation(values: Floats, near: Mask) -> Floats:
+    """Largest difference between two cells of a region, eps: shape (...).
+
+    Parameters
+    ----------
+    values : ndarray, shape (..., S, A)
+        Q*.
+    near : ndarray of bool, shape (..., A, A)
+
+    Examples
+    --------
+    >>> near = np.array([[True, True, False], [True] * 3, [False, True, True]])
+    >>> variation(np.array([[1.0, 2.0, 5.0]]), near)
+    np.float64(3.0)
+    """
+    return local_variation(values, near).max(axis=(-2, -1))
+
+
+def local_variation(values: Floats, near: Mask) -> Floats:
+    """Largest difference between a cell and the others of its region, shape (..., S, A)."""
+    inside = near[..., None, :, :]
+    dearest = np.where(inside, values[..., None, :], -np.inf).max(axis=-1)
+    cheapest = np.where(inside, values[..., None, :], np.inf).min(axis=-1)
+    return np.maximum(dearest - values, values - cheapest)
+
+
+def bias(eps: ArrayLike, gamma: ArrayLike) -> Floats:
+    """Theorem 2: the fixed point of M T is within ``b = eps / (1 - gamma)`` of Q*.
+
+    It is attained: see :func:`hardest`.
+
+    References
+    ----------
+    Tsitsiklis and Van Roy, "Feature-based methods for large scale dynamic programming", Machine
+    Learning 22, 1996, theorem 3, for partitions.
+    """
+    return np.asarray(eps) / (1 - np.asarray(gamma))
+
+
+def general_loss(eps: ArrayLike, gamma: ArrayLike) -> Floats:
+    """Theorem 2: the greedy policy loses at most ``2 eps / (1 - gamma)^2``.
+
+    References
+    ----------
+    Singh and Yee, "An upper bound on the loss from approximate optimal-value functions", Machine
+    Learning 16, 1994.
+    """
+    return 2 * bias(eps, gamma) / (1 - np.asarray(gamma))
+
+
+def loss(eps: ArrayLike, gamma: ArrayLike) -> Floats:
+    """Theorem 3: regions within one state lose at most ``(2 - gamma) eps / (1 - gamma)^2``.
+
+    Such a region never makes a state look better than it is, and that saves up to half of
+    :func:`general_loss`. It is attained: see :func:`hardest`.
+
+    Examples
+    --------
+    >>> gamma = np.array([0.0, 0.5, 0.9])
+    >>> loss(1.0, gamma), general_loss(1.0, gamma)
+    (array([  2.,   6., 110.]), array([  2.,   8., 200.]))
+    """
+    return (2 - np.asarray(gamma)) * bias(eps, gamma) / (1 - np.asarray(gamma))
+
+
+def exogenous_loss(eps: ArrayLike, gamma: ArrayLike) -> Floats:
+    """Theorem 4: if no action influences the next state, the loss is at most 2 eps / (1 - gamma).
+
+    Then Q* varies within a region as much as the cost of one step, and the greedy action of the
+    blurred process does not depend on the discount.
+    """
+    return 2 * bias(eps, gamma)
+
+
+def hardest(gamma: float, eps: float = 1.0, gap: float = 1e-9) -> tuple[Floats, Floats, Floats]:
+    """Build a process with regions that meets :func:`bias` and, up to `gap`, :func:`loss`.
+
+    Two states; in the first, action 0 is best and free but learns only from its dearer neighbour
+    1, while action 2 is the worst and learns only from its cheaper neighbour 3.
+
+    Returns
+    -------
+    cost : ndarray, shape (2, 4)
+    transition : ndarray, shape (2, 4, 2)
+    weights : ndarray, shape (4, 4)
+        M, for :func:`rrl.theory.mdp.blur`: what visits concentrated on the actions 1 and 3 lead to.
+
+    Examples
+    --------
+    >>> from rrl.theory.mdp import MDP, blur, greedy_loss, solve
+    >>> cost, transition, weights = hardest(0.5)
+    >>> mdp = MDP(cost, transition, 0.5)
+    >>> greedy_loss(mdp, solve(blur(mdp, weights))).round(6), loss(1.0, 0.5)
+    (np.float64(6.0), np.float64(6.0))
+    """
+    b = float(bias(eps, gamma))
+    cost = np.array([[0.0, eps, b + eps - gap, b - gap], [0.0] * 4])
+    transition = np.zeros((2, 4, 2))
+    transition[0, :3, 0] = transition[0, 3, 1] = transition[1, :, 1] = 1.0
+    return cost, transition, np.eye(4)[[1, 1, 3, 3]]
+
+
+# --- The best radius (corollary) ---------------------------------------------------------------
+
+
+def noise_scale(t: ArrayLike, n: int, kappa: float, sigma: float, delta: float = 0.05) -> Floats:
+    """Return a: means over regions of radius rho err by at most ``a rho^(-d/2)`` by noise.
+
+    ``a = 2 sigma sqrt(ln(4 n / delta) / (kappa t))`` with probability 1 - delta, for independent
+    uniform visits and sigma-sub-Gaussian noise, if a region of radius rho holds at least a share
+    ``kappa rho^d`` of all cells and ``t kappa rho^d >= 8 ln(2 n / delta)``.
+
+    References
+    ----------
+    Chernoff's bound on the visits of a region, Hoeffding's on their mean, a union bound on
+    cells; cf. Kleinberg, Slivkins and Upfal, "Multi-armed bandits in metric spaces", STOC 2008.
+    """
+    return 2 * sigma * np.sqrt(np.log(4 * n / delta) / (kappa * np.asarray(t, dtype=float)))
+
+
+def needed_steps(radius: ArrayLike, n: int, d: int, kappa: float, delta: float = 0.05) -> Floats:
+    """Return the number of steps from which :func:`noise_scale` holds at a radius."""
+    return 8 * np.log(2 * n / delta) / (kappa * np.asarray(radius, dtype=float) ** d)
+
+
+def noisy_error(radius: ArrayLike, lipschitz: float, a: ArrayLike, d: int) -> Floats:
+    """Corollary: error of the region means, ``L rho + a rho^(-d/2)``, with probability 1 - delta.
+
+    `lipschitz` is L: how much the cost changes at most per unit of distance.
+    """
+    return lipschitz * np.asarray(radius) + a * np.asarray(radius, dtype=float) ** (-d / 2)
+
+
+def best_radius(lipschitz: float, a: ArrayLike, d: int) -> Floats:
+    """Corollary: where :func:`noisy_error` is smallest, ``(d a / 2 L)^(2 / (d + 2))``.
+
+    Since a falls as t^(-1/2), this radius and the error there fall as ``t^(-1/(d+2))``.
+
+    Examples
+    --------
+    >>> a = noise_scale([1e3, 1e6], n=1331, kappa=1e-3, sigma=0.1)
+    >>> radius = best_radius(1.0, a, d=3)
+    >>> np.log(radius[0] / radius[1]) / np.log(1e3)  # 1 / (d + 2)
+    np.float64(0.2)
+    """
+    return (d * np.asarray(a) / (2 * lipschitz)) ** (2 / (d + 2))
+
+
+def density(near: Mask, radius: float, d: int) -> float:
+    """Share of all cells in the smallest region, over rho^d: kappa, as far as this radius goes.
+
+    Examples
+    --------
+    >>> from rrl.theory.cover import cells
+    >>> density(cells(10, 5), radius=2.0, d=1)
+    0.25
+    """
+    return float(smallest_region(near) / len(near) / radius**d)

@@ -1,0 +1,250 @@
+"""Small Markov decision processes that are solved exactly, and what regions make of them.
+
+Costs are minimised, as everywhere in this package. All arrays may carry further axes in front, a
+batch of processes, so that thousands of random ones are solved in one call. S is the number of
+states (levels of the load), A that of actions (configurations).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class MDP:
+    """A finite Markov decision process with discounted costs.
+
+    Parameters
+    ----------
+    cost : ndarray, shape (..., S, A)
+        Expected cost of each action in each state.
+    transition : ndarray, shape (..., S, A, S)
+        Probability of each next state; the last axis adds up to 1.
+    gamma : float or ndarray, shape (...)
+        Discount, at least 0 and below 1; 0 is the one-step case of the released code.
+
+    Raises
+    ------
+    ValueError
+        If the shapes disagree, a row does not add up to 1, or the discount is out of range.
+
+    Examples
+    --------
+    >>> line = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.5)
+    >>> solve(line)
+    array([[2., 4.]])
+    """
+
+    cost: Floats
+    transition: Floats
+    gamma: float | Floats
+
+    def __post_init__(self) -> None:
+        states = self.cost.shape[-2]
+        if self.transition.shape != (*self.cost.shape, states):
+            raise ValueError(
+                f"costs of shape {self.cost.shape} need transitions of shape "
+                f"{(*self.cost.shape, states)}, got {self.transition.shape}"
+            )
+        if not (np.all(self.transition >= 0) and np.allclose(self.transition.sum(axis=-1), 1)):
+            raise ValueError("transition probabilities must be at least 0 and add up to 1")
+        if not (np.all(np.asarray(self.gamma) >= 0) and np.all(np.asarray(self.gamma) < 1)):
+            raise ValueError(f"gamma must be at least 0 and below 1, got {self.gamma!r}")
+
+    @property
+    def size(self) -> int:
+        """Number of state-action pairs, n = S A."""
+        return self.cost.shape[-2] * self.cost.shape[-1]
+
+    def backup(self, values: Floats) -> Floats:
+        """Cost now plus discounted `values` (shape (..., S)) of the next state: (..., S, A)."""
+        following = np.einsum("...ijk,...k->...ij", self.transition, values)
+        return self.cost + np.asarray(self.gamma)[..., None, None] * following
+
+
+def policy_values(mdp: MDP, policy: Ints) -> Floats:
+    """Discounted cost of always acting by `policy` (shape (..., S)), from each state.
+
+    Examples
+    --------
+    >>> line = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.5)
+    >>> policy_values(line, np.array([1]))
+    array([6.])
+    """
+    chosen = policy[..., None]
+    cost = np.take_along_axis(mdp.cost, chosen, axis=-1)
+    moves = np.take_along_axis(mdp.transition, chosen[..., None], axis=-2)[..., 0, :]
+    system = np.eye(moves.shape[-1]) - np.asarray(mdp.gamma)[..., None, None] * moves
+    return np.linalg.solve(system, cost)[..., 0]
+
+
+def solve(mdp: MDP, tolerance: float = 1e-12) -> Floats:
+    """Return Q*, shape (..., S, A), by policy iteration.
+
+    Parameters
+    ----------
+    mdp : MDP
+    tolerance : float, optional
+        An action must be cheaper by this share of the largest value to replace another.
+
+    References
+    ----------
+    Puterman, *Markov Decision Processes* (1994), section 6.4.
+
+    Examples
+    --------
+    >>> cost, stay = np.array([[0.0, 1.0], [2.0, 3.0]]), np.eye(2)[:, None]
+    >>> solve(MDP(cost, np.concatenate([stay, stay[::-1]], axis=1), gamma=0.5))
+    array([[0. , 2.5],
+           [3.5, 3. ]])
+    """
+    policy = mdp.cost.argmin(axis=-1)
+    while True:
+        values = policy_values(mdp, policy)
+        q = mdp.backup(values)
+        cheaper = q.min(axis=-1) < values - tolerance * (1 + np.abs(values))
+        if not cheaper.any():
+            return q
+        policy = np.where(cheaper, q.argmin(axis=-1), policy)
+
+
+def blur(mdp: MDP, weights: Floats) -> MDP:
+    """Return the process that region updates learn, with costs M c and transitions M P.
+
+    Its Bellman operator is M T, so ``solve(blur(mdp, weights))`` is the fixed point of the
+    aggregated operator.
+
+    Parameters
+    ----------
+    mdp : MDP
+    weights : ndarray, shape (..., A, A) or (..., S, A, A)
+        M: how much each action of the same state contributes; rows add up to 1.
+        See :func:`mean_field`.
+
+    References
+    ----------
+    Gordon, "Stable function approximation in dynamic programming", ICML 1995: an averager makes
+    another Markov decision process.
+
+    Examples
+    --------
+    >>> one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
+    >>> blur(one, np.full((2, 2), 0.5)).cost
+    array([[2., 2.]])
+    """
+    if weights.ndim == mdp.cost.ndim:  # the same in every state
+        weights = weights[..., None, :, :]
+    cost = (weights @ mdp.cost[..., None])[..., 0]
+    return MDP(cost, weights @ mdp.transition, mdp.gamma)
+
+
+def mean_field(near: Mask, visiting: ArrayLike = 1.0) -> Floats:
+    """Return M: what a cell's updates come from, on average, when cells are visited at random.
+
+    Parameters
+    ----------
+    near : ndarray of bool, shape (..., A, A)
+        Which actions share a region, see :func:`rrl.theory.cover.neighbours`.
+    visiting : array_like, shape (..., A), optional
+        How often each is visited, in any unit; equally by default.
+
+    Returns
+    -------
+    ndarray, shape (..., A, A)
+        ``M[a, a'] = visiting[a'] / visiting(region of a)`` within the region, else 0.
+
+    Examples
+    --------
+    >>> mean_field(np.array([[True, True, False], [True] * 3, [False, True, True]])).round(2)
+    array([[0.5 , 0.5 , 0.  ],
+           [0.33, 0.33, 0.33],
+           [0.  , 0.5 , 0.5 ]])
+    """
+    weights = near * np.atleast_1d(np.asarray(visiting, dtype=float))[..., None, :]
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def greedy_loss(mdp: MDP, q: Floats) -> Floats:
+    """Most that the greedy policy of `q` pays above the optimum, over all states: shape (...).
+
+    Examples
+    --------
+    >>> one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
+    >>> greedy_loss(one, np.array([[2.0, 1.9]]))
+    np.float64(2.0)
+    """
+    best = solve(mdp).min(axis=-1)
+    return (policy_values(mdp, q.argmin(axis=-1)) - best).max(axis=-1)
+
+
+def random_mdps(
+    rng: np.random.Generator, count: int, states: int = 3, actions: int = 6
+) -> tuple[MDP, Mask]:
+    """Draw processes with regions, from smooth to rough, from mild to far-sighted.
+
+    The actions lie at random in one to three dimensions and the radius is random; a cost is a
+    linear trend plus noise, in random proportion; transitions are Dirichlet, from nearly
+    deterministic to nearly uniform; the discount is 0 for a tenth and else up to 0.95.
+
+    Returns
+    -------
+    mdp : MDP
+        With a batch axis of length `count`.
+    near : ndarray of bool, shape (count, actions, actions)
+
+    Examples
+    --------
+    >>> mdp, near = random_mdps(np.random.default_rng(0), 5)
+    >>> mdp.cost.shape, near.shape
+    ((5, 3, 6), (5, 6, 6))
+    """
+    position = rng.random((count, actions, 3))
+    position *= np.arange(3) < rng.integers(1, 4, count)[:, None, None]
+    apart = np.linalg.norm(position[:, :, None] - position[:, None], axis=-1)
+    near = apart <= rng.uniform(0, 1, count)[:, None, None]
+    rough = rng.random(count)[:, None, None]
+    slope = rng.normal(size=(count, states, 3))
+    cost = (1 - rough) * np.einsum("bak,bsk->bsa", position, slope)
+    cost += rough * rng.normal(size=cost.shape)
+    spread = 10.0 ** rng.uniform(-1.5, 1, count)[:, None, None, None]
+    weight = rng.standard_gamma(np.broadcast_to(spread, (*cost.shape, states))) + 1e-12
+    gamma = np.where(rng.random(count) < 0.1, 0.0, rng.uniform(0, 0.95, count))
+    return MDP(cost, weight / weight.sum(axis=-1, keepdims=True), gamma), near
+
+
+def serving_mdp(cost: Floats, gamma: float, *, stay: float = 0.8, retries: float = 0.0) -> MDP:
+    """Make the serving problem a process: levels of the load are states, configurations actions.
+
+    The load stays with probability `stay`; else it moves to a level drawn among all. With
+    `retries`, slow answers make clients ask again: the load then rises a level with a probability
+    that grows with the latency, up to `retries` for the slowest configuration of all.
+
+    Parameters
+    ----------
+    cost : ndarray, shape (S, A)
+        Mean latency in seconds of each configuration at each level, the levels in rising order.
+    gamma : float
+        Discount an episode.
+    stay, retries : float, optional
+        Probabilities. Without retries the load does not depend on the configuration.
+
+    Examples
+    --------
+    >>> serving_mdp(np.array([[0.1, 0.2], [0.3, 0.9]]), 0.9, stay=0.5).transition[0, 0]
+    array([0.75, 0.25])
+    """
+    if not (0 <= stay <= 1 and 0 <= retries <= 1):
+        raise ValueError(f"stay and retries are probabilities, got {stay!r} and {retries!r}")
+    states = len(cost)
+    drift = stay * np.eye(states) + (1 - stay) / states
+    rise = np.eye(states)[np.minimum(np.arange(states) + 1, states - 1)]
+    slow = retries * (cost - cost.min()) / np.ptp(cost)
+    transition = (1 - slow)[..., None] * drift[:, None] + slow[..., None] * rise[:, None]
+    return MDP(np.asarray(cost, dtype=float), transition, gamma)

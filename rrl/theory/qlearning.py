@@ -1,0 +1,155 @@
+"""Region Q-learning on a Markov decision process, step by step, with its error and its covers.
+
+The agent for servers is :class:`rrl.RRL`, which has one step and no next state. This is the general
+update of the theory, with a discount, for processes whose true Q is known.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rrl.theory.mdp import MDP
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class Learning(NamedTuple):
+    """What region learning did.
+
+    `errors` is the maximum norm of Q - truth before the first step and after each, shape (T + 1,);
+    `covers` holds the steps at which a cover ended; `values` the last table and `average` the mean
+    table over the second half of the run, both of shape (S, A).
+    """
+
+    errors: Floats
+    covers: Ints
+    values: Floats
+    average: Floats
+
+
+def walk(mdp: MDP, steps: int, rng: np.random.Generator) -> Ints:
+    """Walk through a process with uniformly random actions: rows of state, action, next state.
+
+    Examples
+    --------
+    >>> one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
+    >>> walk(one, 3, np.random.default_rng(0)).tolist()
+    [[0, 1, 0], [0, 1, 0], [0, 1, 0]]
+    """
+    states, actions = mdp.cost.shape
+    chosen, uniform = rng.integers(actions, size=steps), rng.random(steps)
+    return _walk(mdp.transition.cumsum(axis=-1), chosen, uniform, int(rng.integers(states)))
+
+
+@njit(cache=True)
+def _walk(cumulative: Floats, actions: Ints, uniform: Floats, state: int) -> Ints:
+    path = np.empty((len(actions), 3), dtype=np.int64)
+    last = cumulative.shape[0] - 1
+    for t in range(len(actions)):
+        following = min(np.searchsorted(cumulative[state, actions[t]], uniform[t]), last)
+        path[t] = state, actions[t], following
+        state = following
+    return path
+
+
+def region_learning(
+    mdp: MDP,
+    near: Mask,
+    path: Ints,
+    start: Floats,
+    *,
+    truth: Floats,
+    step: float = 0.3,
+    power: float = 0.0,
+    sampled: bool = False,
+    noise: Floats | None = None,
+) -> Learning:
+    """Run region Q-learning along a path: each visit updates the whole region of its action.
+
+    Parameters
+    ----------
+    mdp : MDP
+        A single one, without batch axes.
+    near : ndarray of bool, shape (A, A)
+        Regions.
+    path : ndarray of int, shape (T, 3)
+        See :func:`walk`.
+    start, truth : ndarray, shape (S, A)
+        Initial table, and what errors are measured against.
+    step : float, optional
+        Learning rate, above 0 and at most 1.
+    power : float, optional
+        If positive, the k-th update of a cell has the rate ``max(step, k^-power)``.
+    sampled : bool, optional
+        Whether a target uses the next state of the path (Q-learning) or the expectation over it.
+    noise : ndarray, shape (T,), optional
+        Added to the cost of each step.
+
+    Examples
+    --------
+    >>> from rrl.theory.mdp import solve
+    >>> one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
+    >>> both = np.ones((2, 2), dtype=bool)
+    >>> path, q = np.array([[0, 1, 0]]), solve(one)
+    >>> region_learning(one, both, path, np.zeros((1, 2)), truth=q, step=0.5).values
+    array([[1.5, 1.5]])
+    """
+    if not 0 <= step <= 1 or (step == 0 and power <= 0):
+        raise ValueError(f"step must be above 0 and at most 1, got {step!r}")
+    noise = np.zeros(len(path)) if noise is None else noise
+    values = np.array(start, dtype=float)
+    tables = (mdp.cost, mdp.transition, near, truth)
+    errors, covers, average = _learn(
+        values, *tables, path, noise, float(mdp.gamma), step, power, sampled
+    )
+    return Learning(errors, covers, values, average)
+
+
+@njit(cache=True)
+def _learn(
+    values: Floats,
+    cost: Floats,
+    transition: Floats,
+    near: Mask,
+    truth: Floats,
+    path: Ints,
+    noise: Floats,
+    gamma: float,
+    step: float,
+    power: float,
+    sampled: bool,
+) -> tuple[Floats, Ints, Floats]:
+    """Do what :func:`region_learning` describes; `values` changes in place."""
+    steps, half = len(path), len(path) // 2
+    errors, covers = np.empty(steps + 1), np.empty(steps, dtype=np.int64)
+    counts, average = np.zeros(values.shape), np.zeros(values.shape)
+    seen, missing, ended = np.zeros(values.shape, dtype=np.bool_), values.size, 0
+    errors[0] = np.abs(values - truth).max()
+    for t in range(steps):
+        s, a, following = path[t]
+        target = cost[s, a] + noise[t]
+        if sampled:
+            target += gamma * values[following].min()
+        else:
+            for other in range(len(values)):
+                target += gamma * transition[s, a, other] * values[other].min()
+        for b in range(values.shape[1]):
+            if near[a, b]:
+                counts[s, b] += 1
+                gain = max(step, counts[s, b] ** -power) if power > 0 else step
+                values[s, b] += gain * (target - values[s, b])
+                missing -= not seen[s, b]
+                seen[s, b] = True
+        if missing == 0:
+            covers[ended], ended, missing = t + 1, ended + 1, values.size
+            seen[:] = False
+        errors[t + 1] = np.abs(values - truth).max()
+        if t >= half:
+            average += values / (steps - half)
+    return errors, covers[:ended], average
