@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from rrl.episode import Episode
 from rrl.errors import DataError
-from rrl.recording.finals import MAX_ROUNDS, Finals, judge
+from rrl.recording.finals import MAX_ROUNDS, MIN_ROUNDS, Finals, Team
+from rrl.recording.judging import judge
 from rrl.recording.profile import EPISODES, Plan, read_profile
 from rrl.recording.record import PLANS, Recorder, schedule
 from rrl.recording.replay import RecordedServer
@@ -179,11 +180,17 @@ def test_batching_off_is_next_to_the_most_batch_threads(folder):
         assert off > two
 
 
+def play(finals, server):
+    """All rounds of all loads."""
+    for rate in range(len(PLAN.rates_per_s)):
+        list(finals.recorder.run(server, np.random.default_rng(0), finals.order(rate)))
+
+
 def test_finals_decide_or_stop(folder):
     recorder = Recorder(PLAN, folder)
     finals = Finals(recorder, 3)
     assert [PLAN.space[i]["inter_op"] for i in finals.finalists(0)] == [1, 1, 2]
-    list(recorder.run(FakeServer(), np.random.default_rng(0), finals.order()))
+    play(finals, FakeServer())
     recorder.finish(finals=finals.verdicts())
     verdicts = read_profile(folder).description["finals"]
     assert [f["verdict"] for f in verdicts["20"]["finalists"]] == ["best", "separated", "separated"]
@@ -203,12 +210,12 @@ def test_later_rounds_are_for_the_undecided_and_the_best(folder):
 
     recorder = Recorder(PLAN, folder)
     finals = Finals(recorder, 3)
-    list(recorder.run(Close(), np.random.default_rng(0), finals.order()))
+    play(finals, Close())
     finalists, means = finals.rounds(0)
     episodes = dict(zip(finalists, (~np.isnan(means)).sum(axis=0).tolist(), strict=True))
     slow = PLAN.space.index({"inter_op": 2, "batch_threads": 0})
     lucky = PLAN.space.index({"inter_op": 1, "batch_threads": 2})
-    assert episodes[slow] == 3 * PLAN.repeats < episodes[lucky]
+    assert episodes[slow] == MIN_ROUNDS * PLAN.repeats < episodes[lucky]
 
 
 def test_an_hour_in_which_the_whole_machine_is_slower_does_not_count(folder):
@@ -219,15 +226,36 @@ def test_an_hour_in_which_the_whole_machine_is_slower_does_not_count(folder):
 
     recorder = Recorder(PLAN, folder)
     finals = Finals(recorder, 3)
-    rounds = list(zip(range(3 * 3), finals.order(), strict=False))  # three rounds of three
-    list(recorder.run(Slow(), np.random.default_rng(0), [visit for _, visit in rounds]))
+    list(recorder.run(Slow(), np.random.default_rng(0), finals.order(0, MIN_ROUNDS)))
     assert len(finals.rounds(0)[1]) == 0
     assert finals.verdicts() == {}
-    list(recorder.run(FakeServer(), np.random.default_rng(0), finals.order()))
+    play(finals, FakeServer())
     words = [finalist["verdict"] for finalist in finals.verdicts()["20"]["finalists"]]
     assert words == ["best", "separated", "separated"]
     before = len(read_profile(folder).table)
     assert len(read_profile(folder).grid) == PLAN.episodes < before
+
+
+def test_finalists_have_a_server_each_and_take_turns(folder):
+    """Within a repeat every finalist serves once; their servers start once and end together."""
+    started, ended = [], []
+
+    class Life(FakeServer):
+        def __enter__(self):
+            started.append(self)
+            return self
+
+        def __exit__(self, *_):
+            ended.append(self)
+
+    finals = Finals(Recorder(PLAN, folder), 3)
+    turns = [index for _, index, _ in finals.order(0, 2)]
+    assert all(len(set(turns[i : i + 3])) == 3 for i in range(0, len(turns), 3))
+    with Team(Life) as team:
+        list(finals.recorder.run(team, np.random.default_rng(0), finals.order(0, 2)))
+        assert len(started) == 3
+        assert not ended
+    assert sorted(map(id, ended)) == sorted(map(id, started))
 
 
 @given(st.integers(0, 10**6), st.floats(0.001, 0.2))

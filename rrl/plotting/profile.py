@@ -110,7 +110,7 @@ def plot_finals(
 ) -> Axes:
     """The re-measured best of one load: cost over that of the best, and what is known of each.
 
-    Bars are the one-sided 95 % limits of :func:`rrl.recording.finals.judge`.
+    Bars are the one-sided 95 % limits of :func:`rrl.recording.judging.judge`.
     """
     ax = ax or plt.gca()
     ranked = sorted(finalists, key=lambda f: (f["verdict"] != "best", f["ratio"]))

@@ -1,147 +1,35 @@
 """The finals of a profile: re-measure the best few of each load until the best is known.
 
 A grid is measured a few times only, and the smallest of many noisy means is small partly by luck.
-So the best few of each load meet again, round by round on fresh servers and the same arrivals,
-until each rival of the best is *separated* (its cost ratio to the best is above 1) or *tied* (the
-ratio is within the tolerance of 1, above and below), at 95 % confidence. Episodes are paired, and
-the ratio's centre is a robust one: neighbours on a shared machine slow some episodes several times.
+So the best few of each load meet again, round by round on the same arrivals, until each rival of
+the best is *separated* (its cost ratio to the best is above 1) or *tied* (the ratio is within the
+tolerance of 1, above and below), see :mod:`rrl.recording.judging`. Their servers run side by side
+and take turns; after some rounds all start anew, since a process may be lucky, too.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rrl.episode import Episode
+from rrl.recording.judging import judge
 from rrl.recording.profile import Plan
-from rrl.recording.record import Recorder, Visit, schedule
+from rrl.recording.record import Recorder, Visit
+from rrl.space import Configuration
 
-TOLERANCE = 0.05
-MIN_ROUNDS, MAX_ROUNDS = 3, 120
-CONFIDENCE = 0.95
+if TYPE_CHECKING:
+    from rrl.serving.live import LiveServer
+
+MIN_ROUNDS, MAX_ROUNDS = 5, 100  # of a load
+FRESH = 10  # rounds after which the servers start anew
 COMPARABLE = 1.5  # an episode in which all are this much slower than on the grid is left out
-
-
-def centre_interval(
-    values: NDArray[np.float64], confidence: float = CONFIDENCE
-) -> tuple[float, float, float]:
-    """Centre of a symmetric distribution with one-sided confidence limits, robust to outliers.
-
-    The Hodges-Lehmann estimate: the median of all pairwise means. Its limits come from Wilcoxon's
-    signed-rank statistic (normal approximation). One episode in ten may be several times too slow
-    because of a neighbour on the machine; a mean and its t-interval would follow it.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n,)
-    confidence : float
-        Of each of the two limits.
-
-    Returns
-    -------
-    centre, low, high : float
-        The limits are infinite when there are too few values for this confidence.
-
-    References
-    ----------
-    Hodges and Lehmann, "Estimates of location based on rank tests", Annals of Mathematical
-    Statistics 34(2), 1963.
-
-    Examples
-    --------
-    >>> centre_interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 600.0]))
-    (3.5, 2.0, 302.0)
-    """
-    from scipy import stats
-
-    n = len(values)
-    first, second = np.triu_indices(n)
-    means = np.sort((values[first] + values[second]) / 2)
-    variance = n * (n + 1) * (2 * n + 1) / 24
-    cut = int(np.floor(n * (n + 1) / 4 - stats.norm.ppf(confidence) * np.sqrt(variance)))
-    if cut < 0:
-        return float(np.median(means)), -np.inf, np.inf
-    return float(np.median(means)), float(means[cut]), float(means[-1 - cut])
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How a finalist compares with the best: cost ratio with its limits, and the word for it."""
-
-    word: str
-    ratio: float = 1.0
-    low: float = 1.0
-    high: float = 1.0
-
-
-def judge(
-    means: NDArray[np.float64], tolerance: float = TOLERANCE, confidence: float = CONFIDENCE
-) -> tuple[int, list[Verdict]]:
-    """Compare finalists over episodes.
-
-    Parameters
-    ----------
-    means : ndarray, shape (episodes, finalists)
-        Mean latency (s) of each finalist in each episode; NaN where it took no part. Rows are
-        paired: one episode's arrivals and a few minutes of the machine are shared.
-    tolerance : float
-        A rival is tied when its cost is surely within this share of the best's, above or below.
-    confidence : float
-        Of each limit on the log ratio, see `centre_interval`.
-
-    Returns
-    -------
-    best : int
-        Column with the smallest typical cost, by median polish: finalists that were dropped early
-        took part in other episodes than the rest.
-    verdicts : list of Verdict, length finalists
-        Their word is "best", "separated", "tied" or "undecided".
-
-    Raises
-    ------
-    ValueError
-        If nothing was measured.
-
-    Examples
-    --------
-    >>> rounds = np.linspace(1, 2, 6)[:, None] * [1.0, 1.5, 1.01]
-    >>> best, verdicts = judge(rounds)
-    >>> best, [verdict.word for verdict in verdicts]
-    (0, ['best', 'separated', 'tied'])
-    """
-    logs = np.log(means)
-    if logs.shape[1] == 0 or np.isnan(logs).all():
-        raise ValueError("no episode to judge by: measure a round first")
-    best = int(np.argmin(_median_polish(logs)))
-    verdicts = []
-    for ratios in _ratios(logs, best):
-        centre, low, high = centre_interval(ratios, confidence)
-        tied = max(-low, high) < np.log1p(tolerance)
-        word = "tied" if tied else "separated" if low > 0 else "undecided"
-        verdicts.append(Verdict(word, *np.exp([centre, low, high]).tolist()))
-    verdicts[best] = Verdict("best")
-    return best, verdicts
-
-
-def _median_polish(logs: NDArray[np.float64], sweeps: int = 20) -> NDArray[np.float64]:
-    """Effect of each column when rows have effects too and cells may be missing (Tukey, 1977)."""
-    columns = np.zeros(logs.shape[1])
-    for _ in range(sweeps):
-        rows = np.nanmedian(logs - columns, axis=1, keepdims=True)
-        columns = np.nanmedian(logs - rows, axis=0)
-    return columns
-
-
-def _ratios(logs: NDArray[np.float64], column: int) -> list[NDArray[np.float64]]:
-    """Log ratios of each finalist to one of them, in the episodes that both took part in."""
-    differences = (logs - logs[:, [column]]).T
-    return [row[~np.isnan(row)] for row in differences]
 
 
 class Finals:
@@ -202,24 +90,20 @@ class Finals:
         pairs = zip(finalists, words, strict=True)
         return [index for index, word in pairs if word in ("best", "undecided")]
 
-    def order(self) -> Iterator[Visit]:
-        """Rounds over the undecided loads, each in a random order of its own.
+    def order(self, rate: int, rounds: int = MAX_ROUNDS) -> Iterator[Visit]:
+        """At most so many rounds of one load, until all its finalists are decided.
 
-        A round that was interrupted stays as it is: its rest would meet another hour's machine.
+        In a round each finalist meets each of the plan's repeats once, in a random order. A round
+        that was interrupted stays as it is: its rest would meet another hour's machine.
         """
         plan = self.recorder.plan
-        passes = [
-            row[0] for rate in range(len(plan.rates_per_s)) for row in self.recorder.means(rate)
-        ]
-        done = max(passes, default=-1) + 1 - plan.passes
-        for round_ in range(max(done, 0), MAX_ROUNDS if self.count else 0):
-            visits: dict[int, list[tuple[int, int]]] = {}
-            for rate in range(len(plan.rates_per_s)):
-                for index in self.open(rate):
-                    visits.setdefault(index, []).extend((rate, r) for r in range(plan.repeats))
-            rng = np.random.default_rng([plan.seed, plan.passes + round_])
-            for index in rng.permutation(sorted(visits)).tolist():
-                yield plan.passes + round_, index, visits[index]
+        done = 1 + max(row[0] for row in self.recorder.means(rate)) - plan.passes
+        for round_ in range(done, min(done + rounds, MAX_ROUNDS) if self.count else 0):
+            finalists = self.open(rate)
+            rng = np.random.default_rng([plan.seed, plan.passes + round_, rate])
+            for repeat in range(plan.repeats):
+                for index in rng.permutation(finalists).tolist():
+                    yield plan.passes + round_, index, [(rate, repeat)]
 
     def verdicts(self) -> dict[str, Any]:
         """What the finals decided at each load, for `profile.json`."""
@@ -227,7 +111,7 @@ class Finals:
         decided: dict[str, Any] = {}
         for rate, per_s in enumerate(plan.rates_per_s if self.count else ()):
             finalists, means = self.rounds(rate)
-            if len(means) < MIN_ROUNDS:
+            if len(means) < MIN_ROUNDS * plan.repeats:
                 continue
             best, verdicts = judge(means)
             typical = float(np.nanmedian(means[:, best]))
@@ -243,6 +127,41 @@ class Finals:
                 rows[-1].update({k: round(v, 6) for k, v in numbers.items() if np.isfinite(v)})
             decided[f"{per_s:g}"] = {"episodes": len(means), "finalists": rows}
         return decided
+
+
+class Team:
+    """A server for each configuration that is asked for, all running at once; a context manager.
+
+    They take turns within seconds of each other, so that a ratio of two hardly feels the machine's
+    ups and downs, and none has to start anew for each episode.
+
+    Parameters
+    ----------
+    make : callable
+        Returns a server that does not run yet.
+    """
+
+    def __init__(self, make: Callable[[], LiveServer]) -> None:
+        self._make, self._stack = make, ExitStack()
+        self._servers: dict[tuple[Any, ...], LiveServer] = {}
+        self.start_s = 0.0  # how long the last one asked took to start
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def measure(
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+    ) -> Episode:
+        """Serve an episode by the configuration's own server, started if need be."""
+        key = tuple(sorted(configuration.items()))
+        if key not in self._servers:
+            self._servers[key] = self._stack.enter_context(self._make())
+        episode = self._servers[key].measure(configuration, arrivals, rng)
+        self.start_s = self._servers[key].start_s
+        return episode
 
 
 def record_live(
@@ -277,16 +196,18 @@ def record_live(
 
     recorder = Recorder(plan, folder)
     rng = np.random.default_rng(plan.seed)
-    server = LiveServer(
-        build(plan.model, models),
-        plan.space,
-        inputs=sample(plan.model, rng),
-        fixed=plan.fixed,
-        executable=executable,
-    )
+    path, inputs = build(plan.model, models), sample(plan.model, rng)
+
+    def make() -> LiveServer:
+        return LiveServer(path, plan.space, inputs=inputs, fixed=plan.fixed, executable=executable)
+
+    with make() as server:
+        for episode in recorder.run(server, rng):
+            yield len(recorder), episode
     finals = Finals(recorder, finalists)
-    with server:
-        for order in (schedule(plan), finals.order()):
-            for episode in recorder.run(server, rng, order):
-                yield len(recorder), episode
+    for rate in range(len(plan.rates_per_s)):
+        while next(finals.order(rate), None):
+            with Team(make) as team:
+                for episode in recorder.run(team, rng, finals.order(rate, FRESH)):
+                    yield len(recorder), episode
     recorder.finish(finals=finals.verdicts())

@@ -60,13 +60,10 @@ Visit = tuple[int, int, list[tuple[int, int]]]
 MAX_TRIES = 3  # of one episode, when the load generator was late enough to matter
 
 
-class Closable(Server, Protocol):
-    """A server that can be stopped between configurations."""
+class Started(Server, Protocol):
+    """A server that says how long its last start took."""
 
     start_s: float
-
-    def close(self) -> None:
-        """Stop it; the next measurement starts it again."""
 
 
 def schedule(plan: Plan) -> Iterator[Visit]:
@@ -161,7 +158,7 @@ class Recorder:
 
     def run(
         self,
-        server: Closable,
+        server: Started,
         rng: np.random.Generator,
         order: Iterable[Visit] | None = None,
     ) -> Iterator[Episode]:
@@ -177,7 +174,6 @@ class Recorder:
             with exclusive():
                 for rate, repeat in missing:
                     yield self._record(server, configuration, pass_, rate, repeat, rng)
-            server.close()
 
     def finish(self, **notes: Any) -> None:
         """Mark the profile complete, with `notes` and a hash of the episodes."""
@@ -190,7 +186,7 @@ class Recorder:
 
     def _record(
         self,
-        server: Closable,
+        server: Started,
         configuration: Configuration,
         pass_: int,
         rate: int,
