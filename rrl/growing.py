@@ -1,11 +1,13 @@
-"""The default agent: a region that grows from the middle of the grid, step by step, downhill.
+"""The default agent: a region that grows from what serves now, step by step, downhill.
 
-1. Serve with the configuration in the middle of the grid; the region is that one, and the
-   configurations one level away from it in one knob.
+1. Serve an episode with what serves now, and one with the configuration in the middle of the grid.
+   If the former is hopeless, several times worse, the region begins in the middle; else that look
+   is forgotten. The region is where it begins, and the configurations one level away from it in
+   one knob. If nothing serves yet, it begins in the middle.
 2. After each episode, the belief about the log cost of the whole region is computed from all
    measurements (:mod:`rrl.learned`: the similarity between configurations is learned too).
 3. The incumbent is the measured configuration whose believed cost is lowest; another one takes
-   over only if it is lower by half the standard deviation of their difference.
+   over only if it is lower by the standard deviation of their difference.
 4. Next serves what pays: for each configuration of the region, the saving to be expected from it
    (expected improvement on the incumbent) over `horizon` episodes, less what trying it is
    expected to cost more than the incumbent. If no trial pays, the incumbent serves.
@@ -26,14 +28,16 @@ from numpy.typing import NDArray
 
 from rrl.agent_state import check_cost, check_load, restore_rng, rng_state
 from rrl.belief import Belief, Prior, compress, expected_improvement, learn
+from rrl.defaults import serving_default
 from rrl.learned import Coordinates, Tally, expected_prior
-from rrl.moves import Moves
+from rrl.moves import TIE, Moves
+from rrl.presets import SERVING_KNOBS
 from rrl.space import ConfigSpace, Configuration
 
 Floats = NDArray[np.float64]
 
 SAME_LOAD = math.log(1.35)  # loads nearer than this are one; an estimate is off by 10 %
-TIE = 1e-9  # differences below this are rounding
+HOPELESS = math.log(4.0)  # what serves now is left at once if the middle costs a quarter of it
 
 
 @dataclass
@@ -75,6 +79,8 @@ class GrowingRegion:
     space : ConfigSpace
     rng : numpy.random.Generator
         Breaks ties, such as those between the neighbours of the first configuration.
+    start : configuration, optional
+        What serves now.
     horizon : float, optional
         Episodes over which a better configuration has to pay for the search. Longer ones search
         more.
@@ -82,7 +88,7 @@ class GrowingRegion:
     Raises
     ------
     ValueError
-        If the horizon is not a positive number.
+        If the horizon is not a positive number, or the start is not in the space.
 
     Examples
     --------
@@ -97,29 +103,40 @@ class GrowingRegion:
     """
 
     def __init__(
-        self, space: ConfigSpace, rng: np.random.Generator, *, horizon: float = 300.0
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        start: Configuration | None = None,
+        horizon: float = 300.0,
     ) -> None:
         if not 0 < horizon < math.inf:
             raise ValueError(f"horizon must be a positive number of episodes, got {horizon!r}")
         self.space, self.rng, self.horizon = space, rng, horizon
+        self.start = None if start is None else space.index(start)
         self.expected = expected_prior(len(space.knobs))
         self.prior = self.expected
         self.levels: list[Level] = []
         self._current: Level | None = None  # that of the load last asked for
         self._strange = False  # whether that load was unlike all known ones
         self._coordinates, self._moves = Coordinates(space), Moves(space)
-        self._around: dict[int, list[int]] = {}
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.agent.Agent.ask`."""
         self._current = level = self._level(math.log(check_load(load)))
-        if level.told:
+        if level.told and not self._looks(level):
             return self.space[self._pick(*self._gains(level))]
-        near = self._nearest(level.log_load)
+        near = self._nearest(level.log_load, other_than=level)
         if near is not None:
             return self.space[near.incumbent]
-        away = self._from_the_middle()
+        if self.start is not None and not level.told:
+            return self.space[self.start]
+        away = self._moves.from_the_middle()
         return self.space[self._pick(range(len(away)), -away)]
+
+    def _looks(self, level: Level) -> bool:
+        """Whether the middle is due: what served before was measured once, at the first load."""
+        return level.tally.indices == [self.start] and level.told == 1 and len(self.levels) == 1
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`rrl.agent.Agent.tell`."""
@@ -127,8 +144,13 @@ class GrowingRegion:
         if level is None:
             raise ValueError("tell comes after ask: the load of this episode is not known")
         cost, index = check_cost(cost), self.space.index(configuration)
+        looked = self._looks(level)
         level.tally.add(index, cost)
         level.told += 1
+        if looked and len(level.tally.rows) == 2:
+            at_start, at_middle = level.tally.log_means()
+            if at_start - at_middle < HOPELESS:
+                level.tally = Tally(level.tally.rows[:1])
         self._settle(level)
 
     def best(self, load: float) -> Configuration:
@@ -188,7 +210,7 @@ class GrowingRegion:
         best = int(mean.argmin())
         if level.incumbent is not None:
             now = level.tally.row[level.incumbent]
-            if mean[now] - mean[best] < math.hypot(deviation[now], deviation[best]) / 2:
+            if mean[now] - mean[best] < math.hypot(deviation[now], deviation[best]):
                 best = now
         level.incumbent = known[best]
         level.reference += float(mean[best])
@@ -196,7 +218,9 @@ class GrowingRegion:
     def _gains(self, level: Level) -> tuple[list[int], Floats]:
         """The region, and what each of its configurations promises as a share of the cost."""
         known = level.tally.row
-        region = list(dict.fromkeys([*known, *(c for i in known for c in self._neighbours(i))]))
+        region = list(
+            dict.fromkeys([*known, *(c for i in known for c in self._moves.neighbours(i))])
+        )
         rows = np.array([known.get(index, -1) for index in region])
         belief = Belief(*self._evidence(level), self.prior)
         mean, deviation = belief(self._places(level, region), rows)
@@ -207,33 +231,6 @@ class GrowingRegion:
         price[incumbent] = 0.0
         gap[incumbent] = others.min(initial=1.0)  # the incumbent may turn out to be the worse
         return region, self.horizon * expected_improvement(gap, deviation) - price
-
-    def _neighbours(self, index: int) -> list[int]:
-        """The next available configurations along each knob, both ways."""
-        if index not in self._around:
-            here, moves, found = self._moves.ranks(index), self._moves, []
-            for knob, size in enumerate(moves.shape):
-                for ranks in (range(here[knob] + 1, size), range(here[knob] - 1, -1, -1)):
-                    line = (moves.at([*here[:knob], r, *here[knob + 1 :]]) for r in ranks)
-                    found += [next((i for i in line if i is not None), None)]
-            self._around[index] = [i for i in found if i is not None]
-            if len(self.space) < math.prod(moves.shape):  # holes: the next ones off the lines, too
-                self._around[index] += self._closest(index)
-        return self._around[index]
-
-    def _closest(self, index: int) -> list[int]:
-        """The available configurations that are nearest, all that tie."""
-        away = self.space.distances(index)
-        away[index] = np.inf
-        return np.flatnonzero(away <= away.min() * (1 + TIE)).tolist() if len(away) > 1 else []
-
-    def _from_the_middle(self) -> Floats:
-        """Distance of every configuration from the middle of the grid, in shares of its sides."""
-        square = np.zeros(len(self.space))
-        for knob, level in zip(self.space.knobs, self.space.level_indices.T, strict=True):
-            ranks = np.argsort(np.argsort(knob.positions))
-            square += (ranks[level] / max(len(ranks) - 1, 1) - 0.5 * (len(ranks) > 1)) ** 2
-        return square
 
     def _pick(self, indices: Any, merits: Floats) -> int:
         """The index with the highest merit, at random among ties."""
@@ -287,10 +284,17 @@ class GrowingRegion:
 def default_agent(space: ConfigSpace, rng: np.random.Generator) -> GrowingRegion:
     """Make the agent to use unless there is a reason for another.
 
+    Where the knobs are those of TensorFlow Serving, its default is taken to serve now.
+
     Examples
     --------
     >>> from rrl import paper_cpu
-    >>> default_agent(paper_cpu(), np.random.default_rng(7)).ask(load=14.0)
+    >>> agent = default_agent(paper_cpu(), np.random.default_rng(7))
+    >>> agent.ask(load=14.0)
+    {'inter_op': 0, 'intra_op': 0, 'batch_threads': 0}
+    >>> agent.tell(agent.ask(load=14.0), 0.5)
+    >>> agent.ask(load=14.0)
     {'inter_op': 6, 'intra_op': 6, 'batch_threads': 6}
     """
-    return GrowingRegion(space, rng)
+    known = set(space.names) <= set(SERVING_KNOBS)
+    return GrowingRegion(space, rng, start=serving_default(space) if known else None)

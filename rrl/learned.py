@@ -18,7 +18,8 @@ from rrl.space import ConfigSpace
 
 LENGTH = 3.0  # levels: what a length is expected to be before anything is known
 LOAD_LENGTH = 0.5  # loads that differ by a factor of 1.65 are one length apart
-NOISE, NOISE_WEIGHT = 0.1, 4.0  # expected coefficient of variation, worth so many repeats
+NOISE = 0.1  # coefficient of variation of a measurement, where nothing estimates it
+EXPECTED_NOISE, NOISE_WEIGHT = 0.15, 4.0  # the same before any repeat, worth so many repeats
 
 
 def expected_prior(knobs: int) -> Prior:
@@ -35,7 +36,7 @@ class Tally:
     >>> for index, cost in ((3, 1.0), (3, 1.2), (8, 2.0)):
     ...     tally.add(index, cost)
     >>> tally.indices, tally.log_means().round(3), round(tally.noise, 3)
-    ([3, 8], array([0.095, 0.693]), 0.106)
+    ([3, 8], array([0.095, 0.693]), 0.146)
     """
 
     def __init__(self, rows: ArrayLike = ()) -> None:
@@ -62,7 +63,7 @@ class Tally:
     def noise(self) -> float:
         """Coefficient of variation of a measurement, from the repeats."""
         _, n, mean, square = np.array(self.rows).T
-        scatter = (square[mean > 0] / mean[mean > 0] ** 2).sum() + NOISE_WEIGHT * NOISE**2
+        scatter = (square[mean > 0] / mean[mean > 0] ** 2).sum() + NOISE_WEIGHT * EXPECTED_NOISE**2
         return math.sqrt(scatter / ((n - 1)[mean > 0].sum() + NOISE_WEIGHT))
 
     def log_means(self) -> Floats:

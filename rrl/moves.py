@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl.space import ConfigSpace
+
+TIE = 1e-9  # differences below this are rounding
 
 
 class Moves:
@@ -26,6 +30,7 @@ class Moves:
         self._levels = [
             [knob.levels[i] for i in ranks] for knob, ranks in zip(space.knobs, order, strict=True)
         ]
+        self._around: dict[int, list[int]] = {}
         self._rank = [{level: r for r, level in enumerate(levels)} for levels in self._levels]
 
     @property
@@ -72,3 +77,41 @@ class Moves:
             there = self.at([*here[:knob], rank, *here[knob + 1 :]])
             if there is not None:
                 yield there
+
+    def neighbours(self, index: int) -> list[int]:
+        """Return the next available configurations along each knob, both ways.
+
+        Where combinations are missing, the nearest ones off these lines belong to them, too.
+        """
+        if index not in self._around:
+            here, found = self.ranks(index), []
+            for knob, size in enumerate(self.shape):
+                for ranks in (range(here[knob] + 1, size), range(here[knob] - 1, -1, -1)):
+                    line = (self.at([*here[:knob], r, *here[knob + 1 :]]) for r in ranks)
+                    found += [next((i for i in line if i is not None), None)]
+            self._around[index] = [i for i in found if i is not None]
+            if len(self.space) < math.prod(self.shape):
+                self._around[index] += self._closest(index)
+        return self._around[index]
+
+    def _closest(self, index: int) -> list[int]:
+        """The available configurations that are nearest, all that tie."""
+        away = self.space.distances(index)
+        away[index] = np.inf
+        return np.flatnonzero(away <= away.min() * (1 + TIE)).tolist() if len(away) > 1 else []
+
+    def from_the_middle(self) -> NDArray[np.float64]:
+        """Squared distance of every configuration from the grid's middle, in shares of its sides.
+
+        Examples
+        --------
+        >>> from rrl import paper_cpu
+        >>> space = paper_cpu(2)
+        >>> space[int(Moves(space).from_the_middle().argmin())]
+        {'inter_op': 2, 'intra_op': 2, 'batch_threads': 2}
+        """
+        square = np.zeros(len(self.space))
+        for knob, level in zip(self.space.knobs, self.space.level_indices.T, strict=True):
+            ranks = np.argsort(np.argsort(knob.positions))
+            square += (ranks[level] / max(len(ranks) - 1, 1) - 0.5 * (len(ranks) > 1)) ** 2
+        return square

@@ -10,6 +10,7 @@ import numpy as np
 from rrl.space import ConfigSpace, Knob
 
 THREADS = ("inter_op", "intra_op", "batch_threads")
+SERVING_KNOBS = (*THREADS, "max_batch_size", "batch_timeout_micros")
 
 
 def serving_knob(name: str, levels: Sequence[int]) -> Knob:
@@ -67,7 +68,7 @@ def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
     >>> paper_cpu(2).knobs[0].positions, paper_cpu(2, order="paper").knobs[0].positions
     ((2.0, 0.0, 1.0), (0.0, 1.0, 2.0))
     """
-    return ConfigSpace([_threads(name, cores, order) for name in THREADS])
+    return ConfigSpace([_threads(name, cores, order) for name in THREADS], cores=cores)
 
 
 def paper_gpu() -> ConfigSpace:
@@ -123,4 +124,4 @@ def tf_serving(
     available = np.ones([len(knob.levels) for knob in knobs], dtype=bool)
     available[:, :, 0] = False  # batching off ...
     available[(slice(None), slice(None), *([0] * (len(knobs) - 2)))] = True  # ... counts once
-    return ConfigSpace(knobs, available=available)
+    return ConfigSpace(knobs, available=available, cores=cores)

@@ -35,6 +35,9 @@ class ConfigSpace:
     available : array_like, optional
         Which combinations exist: a boolean mask of shape `shape`, or the level indices of each
         available one, shape (n, d), in any order. All, if not given.
+    cores : int, optional
+        Of the machine whose server the knobs belong to, if that is known: what "automatic" means
+        there. Spaces that differ in nothing else are equal.
 
     Raises
     ------
@@ -52,8 +55,14 @@ class ConfigSpace:
     [0, 1, 3]
     """
 
-    def __init__(self, knobs: Sequence[Knob], available: ArrayLike | None = None) -> None:
-        self.knobs = tuple(knobs)
+    def __init__(
+        self,
+        knobs: Sequence[Knob],
+        available: ArrayLike | None = None,
+        *,
+        cores: int | None = None,
+    ) -> None:
+        self.knobs, self.cores = tuple(knobs), cores
         self.names = tuple(knob.name for knob in self.knobs)
         self.shape = tuple(len(knob.levels) for knob in self.knobs)
         if not self.knobs:

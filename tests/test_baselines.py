@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from test_agent import SPACES, AgentContract, true_cost
 
-from rrl import Knob, paper_cpu, paper_gpu, tf_serving
+from rrl import Knob, paper_cpu, paper_gpu, read_profile, tf_serving
 from rrl.agents import AGENTS, SETTINGS, maker
+from rrl.defaults import heuristic_candidates, serving_default
 from rrl.errors import UsageError
 from rrl.moves import Moves
 from rrl.rivals.baselines import (
@@ -21,7 +23,6 @@ from rrl.rivals.baselines import (
     heuristic,
     hill_climbing,
 )
-from rrl.rivals.defaults import heuristic_candidates, serving_default
 from rrl.rivals.peers import SMAC, Optuna, ScikitOptimize
 from rrl.rivals.q_agents import DeepQNetwork, Network, QLearning
 from rrl.rivals.search import Searcher
@@ -43,6 +44,8 @@ from rrl.studies.standings import (
     read_rows,
     record,
 )
+
+DATA = Path(__file__).parent.parent / "data"
 
 
 class TestCandidates(AgentContract):
@@ -251,6 +254,17 @@ def test_defaults_in_spaces_of_all_kinds():
     assert serving_default(paper_gpu(), cores=4)["batch_threads"] == 4
     own = ConfigSpace([Knob("device", ("cpu", "gpu")), Knob("inter_op", (8, 1, 2))])
     assert serving_default(own, cores=2) == {"device": "cpu", "inter_op": 2}
+
+
+def test_the_default_of_a_recorded_machine_is_a_thread_a_core():
+    """Grids of few levels do not show the machine's cores; the profile says."""
+    default = {"inter_op": 2, "intra_op": 2, "batch_threads": 0}
+    for name in ("mobilenet_v2-threads", "inception_v3-threads", "keyword-threads"):
+        space = read_profile(DATA / name).space
+        assert serving_default(space) == default
+        assert heuristic_candidates(space) == [default | {"batch_threads": 2}]
+    batching = serving_default(read_profile(DATA / "mobilenet_v2-batching").space)
+    assert batching == {"max_batch_size": 8, "batch_timeout_micros": 0, "batch_threads": 2}
 
 
 def test_a_fixed_setting_never_moves():

@@ -117,6 +117,38 @@ def test_it_settles_on_the_optimum_and_meets_the_cliff_at_most_seldom():
     assert np.median(cliffs) == 0
 
 
+@pytest.mark.parametrize(("at_middle", "begins"), [(3.0, "now"), (1.1, "middle")])
+def test_it_begins_with_what_serves_now_unless_that_is_hopeless(at_middle, begins):
+    space = paper_cpu(10)
+    now, middle = (dict.fromkeys(space.names, level) for level in (10, 6))
+    agent = GrowingRegion(space, np.random.default_rng(0), start=now)
+    for expected, cost in ((now, 10.0), (middle, at_middle)):
+        assert agent.ask(10.0) == expected
+        agent.tell(expected, cost)
+    kept = {"now": now, "middle": middle}[begins]
+    assert agent.best(10.0) == kept
+    third = agent.ask(10.0)
+    assert sum(third[name] != kept[name] for name in space.names) == 1  # a step away
+    assert len(agent.levels[0].tally.rows) == (1 if begins == "now" else 2)
+
+
+def test_the_first_look_survives_an_interruption():
+    space = paper_cpu(4)
+    now = dict.fromkeys(space.names, 0)
+    whole, broken = (GrowingRegion(space, np.random.default_rng(5), start=now) for _ in range(2))
+    runs = bowl(whole, 8), bowl(broken, 8)
+    first = [(next(runs[0]), next(runs[1])) for _ in range(1)]
+    again = GrowingRegion(space, np.random.default_rng(6), start=now)
+    again.restore(broken.state())
+    assert first[0][0] == first[0][1] == now
+    assert again.ask(10.0) == whole.ask(10.0) == dict.fromkeys(space.names, 3)
+
+
+def test_a_start_outside_the_space_is_refused():
+    with pytest.raises(ValueError, match="level"):
+        GrowingRegion(paper_cpu(2), np.random.default_rng(0), start={"inter_op": 1})
+
+
 def test_a_new_load_starts_from_what_is_known_and_a_seen_one_is_not_forgotten():
     server, change, back, fresh = CliffServer(), [], [], []
     for seed in range(6):

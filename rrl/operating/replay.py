@@ -51,26 +51,23 @@ def add_parsers(commands: Any) -> None:
 
 @dataclass(frozen=True)
 class _Source:
-    """What is replayed: its server, name and unit; the machine's cores and a load, if known."""
+    """What is replayed: its server, name and unit, and a load if known."""
 
     server: Server
     what: str
     unit: str = "s"
-    cores: int | None = None
     rate: float | None = None
 
 
 def _replay(options: Namespace) -> int:
+    from rrl.defaults import serving_default
     from rrl.operating.operate import Job
     from rrl.operating.outcome import run
-    from rrl.rivals.defaults import serving_default
 
     source = _open(options)
     server = source.server
     objective, slo = read_goal(options)
-    default = (
-        setting(options.default) if options.default else serving_default(server.space, source.cores)
-    )
+    default = setting(options.default) if options.default else serving_default(server.space)
     server.space.index(default)
     job = Job(
         source.what,
@@ -108,9 +105,7 @@ def _open(options: Namespace) -> _Source:
         what = f"{path.name} ({digest(path)}): {options.cost}"
         return _Source(server, what, unit="", rate=1.0)
     if options.source in TESTBEDS:
-        simulated = testbed(options.source)
-        cores = max(1, round(simulated.machine.cores))
-        return _Source(simulated, f"testbed {options.source}", cores=cores)
+        return _Source(testbed(options.source), f"testbed {options.source}")
     folder = next((f for f in (path, options.data / path) if f.is_dir()), None)
     if folder is None:
         known = sorted(f.parent.name for f in options.data.glob("*/profile.json"))
@@ -130,10 +125,9 @@ def _profile(folder: Path, options: Namespace) -> _Source:
     rates, rate = profile.rates_per_s, options.rate
     if options.trace is None and rate is None:
         rate = rates[len(rates) // 2]
-    cores = int(profile.description["machine"]["cpus"])
     server = RecordedServer(profile, rate)
     what = f"profile {folder.name} ({digest(folder / EPISODES)})"
-    return _Source(server, what, cores=cores, rate=rate)
+    return _Source(server, what, rate=rate)
 
 
 def read_table(path: Path, cost: str) -> pd.DataFrame:

@@ -146,7 +146,7 @@ def _space(options: Namespace) -> tuple[ConfigSpace, Configuration]:
 
 def _default(options: Namespace, space: ConfigSpace) -> Configuration:
     """What to compare with: as asked, or what the server does when nothing is said."""
-    from rrl.rivals.defaults import serving_default
+    from rrl.defaults import serving_default
 
     if options.default:
         return setting(options.default)

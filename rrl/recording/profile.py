@@ -168,7 +168,8 @@ class Profile:
         self.rates_per_s: list[float] = sorted(float(r) for r in table["rate_per_s"].unique())
         found = from_table(table[self.knobs], self.knobs)
         knobs = [serving_knob(knob.name, knob.levels) for knob in found.knobs]
-        self.space = ConfigSpace(knobs, available=found.level_indices)
+        cores = int(description["machine"]["cpus"])
+        self.space = ConfigSpace(knobs, available=found.level_indices, cores=cores)
 
     def latencies(self, row: int) -> NDArray[np.float64]:
         """Latencies in seconds of the episode in a row of the table, in order of arrival."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rrl.defaults import serving_default
 from rrl.episode import Server
 from rrl.errors import UsageError
 from rrl.machine import available_cpus, describe_machine
@@ -110,16 +111,11 @@ def _recorded(folder: Path) -> Source:
 
     server = RecordedServer(folder)
     machine = server.profile.description["machine"]
-    cpus = int(machine["cpus"])
-    fixed = server.profile.description["plan"]["fixed"]
-    # The grids have no level "automatic": it is a thread a core.
-    automatic = {"inter_op": cpus, "intra_op": cpus, "batch_threads": 0} | fixed
-    default = {knob.name: automatic.get(knob.name, knob.levels[0]) for knob in server.space.knobs}
     return Source(
         server,
-        default,
+        serving_default(server.space),
         f"{server.profile.description['plan']['model']} recorded "
-        f"{server.profile.description['recorded']}, {cpus} CPUs, {machine['processor']}",
+        f"{server.profile.description['recorded']}, {machine['cpus']} CPUs, {machine['processor']}",
     )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from rrl.defaults import heuristic_candidates, serving_default
 from rrl.moves import Moves
-from rrl.rivals.defaults import heuristic_candidates, serving_default
 from rrl.rivals.search import LoadLevel, Searcher
 from rrl.space import ConfigSpace
 

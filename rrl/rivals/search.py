@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rrl.agent import check_cost, check_load, restore_rng, rng_state
-from rrl.rivals.defaults import serving_default
+from rrl.defaults import serving_default
 from rrl.space import ConfigSpace, Configuration
 
 LOAD_FACTOR = 1.5
@@ -85,7 +85,7 @@ class Searcher:
     rng : numpy.random.Generator
     start : configuration, optional
         What serves before the tuning begins; by default what TensorFlow Serving would run, see
-        :func:`rrl.rivals.defaults.serving_default`.
+        :func:`rrl.defaults.serving_default`.
     """
 
     def __init__(

@@ -97,7 +97,8 @@ def _cpu2() -> SimulatedServer:
         Knob("intra_op", pool),
         serving_knob("batch_threads", (0, 1, 2, 3, 4, 8)),
     )
-    return SimulatedServer(ConfigSpace(knobs), MOBILENET_V2, TWO_CORES, AMPLE)
+    space = ConfigSpace(knobs, cores=TWO_CORES.cores)
+    return SimulatedServer(space, MOBILENET_V2, TWO_CORES, AMPLE)
 
 
 def _cpu10() -> SimulatedServer:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl.defaults import heuristic_candidates, serving_default
 from rrl.experiments import bootstrap_interval, ratio_interval
-from rrl.rivals.defaults import heuristic_candidates, serving_default
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.race import Race, score
 from rrl.studies.scenario import SLO_FACTORS, Scenario, Truth

@@ -13,10 +13,10 @@ HEURISTIC_TIMEOUTS_MICROS = (0, 10_000)
 
 
 def guess_cores(space: ConfigSpace) -> int:
-    """Guess the cores of the machine that a space was made for.
+    """Return the cores of the machine that a space was made for, guessed if it does not say.
 
-    Thread pools with a level 0 ("automatic") go up to the number of cores; those without it, as
-    in the recorded profiles, up to twice that. Without thread pools: the most batch threads.
+    Thread pools with a level 0 ("automatic") go up to the number of cores; those without it up to
+    twice that. Without thread pools: the most batch threads.
 
     Examples
     --------
@@ -24,6 +24,8 @@ def guess_cores(space: ConfigSpace) -> int:
     >>> guess_cores(paper_cpu(10)), guess_cores(testbed("cpu2").space)
     (10, 2)
     """
+    if space.cores is not None:
+        return space.cores
     knobs = {knob.name: knob.levels for knob in space.knobs}
     for name in ("inter_op", "intra_op"):
         if name in knobs:
@@ -60,7 +62,7 @@ def serving_default(space: ConfigSpace, cores: int | None = None) -> Configurati
     ----------
     space : ConfigSpace
     cores : int, optional
-        Of the machine; guessed from the space if not given, see :func:`guess_cores`.
+        Of the machine; see :func:`guess_cores` if not given.
 
     References
     ----------
