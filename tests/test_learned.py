@@ -13,7 +13,7 @@ from test_space import spaces
 
 from rrl.agent import RRL
 from rrl.belief import OWN, Belief, Prior, compress, correlation, learn
-from rrl.learned import NOISE, Coordinates, LearnedSimilarity, Tally
+from rrl.learned import EXPECTED_NOISE, Coordinates, LearnedSimilarity, Tally
 from rrl.network import NetworkSimilarity
 from rrl.presets import paper_cpu
 from rrl.space import ConfigSpace, Knob
@@ -120,7 +120,7 @@ def test_what_was_learned_at_one_load_counts_at_another():
 def test_the_noise_is_that_of_the_repeats():
     rng, tally = np.random.default_rng(4), Tally()
     tally.add(0, 1.0)
-    assert tally.noise == NOISE
+    assert tally.noise == EXPECTED_NOISE
     for _ in range(200):
         tally.add(0, 1 + 0.3 * rng.standard_normal())
         tally.add(1, 50 * (1 + 0.3 * rng.standard_normal()))
