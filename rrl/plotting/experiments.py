@@ -54,6 +54,34 @@ def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) ->
     return ax
 
 
+def plot_leaderboard(cells: pd.DataFrame, measure: str, ax: Axes | None = None) -> Axes:
+    """One measure of every agent in every scenario, coloured by its ratio to the best of each.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        See :func:`rrl.studies.standings.leaderboard`. Infinite means never.
+    measure : str
+        Its name in `LABELS`.
+    """
+    ax = ax or plt.gca()
+    ratio = cells / cells.min()
+    colours = np.log10(ratio.to_numpy(dtype=float))
+    ax.imshow(np.minimum(colours, 1.0), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(cells.to_numpy(dtype=float)):
+        if np.isnan(value):
+            continue
+        best = colours[i, j] < 1e-9
+        ax.text(j, i, "never" if np.isinf(value) else f"{value:.3g}", ha="center", va="center",
+                fontsize="xx-small", weight="bold" if best else "normal",
+                color="white" if colours[i, j] > 0.6 else "black")  # fmt: skip
+    ax.set_xticks(range(cells.shape[1]), cells.columns, rotation=60, ha="right", fontsize="x-small")
+    ax.set_yticks(range(len(cells)), [_NAMES.get(agent, agent) for agent in cells.index])
+    ax.set_title(LABELS[measure], fontsize="small")
+    sns.despine(ax=ax, left=True, bottom=True)
+    return ax
+
+
 def plot_duels(duels: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Ratio of each rival's measure to ours on each problem; the sign says who won."""
     ax = ax or plt.gca()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from rrl.machine import describe_machine
 from rrl.presets import paper_cpu
 from rrl.studies.race import Race, race, score
 from rrl.studies.scenario import Scenario, recorded, simulated, surface
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DATA = Path("data")
 EPISODES = 300
@@ -38,6 +41,7 @@ SCENARIOS = (
     *(f"gpu {rate}" for rate in (200, 500, 900)),
     *(f"cpu2 {rate}" for rate in (60, 115, 165)),
     *(f"mobilenet_v2-threads {rate}" for rate in (60, 115, 165)),
+    *(f"mobilenet_v2-busy {rate}" for rate in (38, 76, 107)),
     *(f"inception_v3-threads {rate}" for rate in (10, 21, 30)),
 )
 MEASURES = ("E5_first", "E5", "E10", "gap", "price_100", "price", "pain", "violations")
@@ -204,6 +208,26 @@ def summary_row(scenario: str, agent: str, data: Path = DATA) -> dict[str, str] 
     seeds, episodes = runs.chosen.shape
     head = {"scenario": scenario, "agent": agent, "seeds": str(seeds), "episodes": str(episodes)}
     return head | medians | {"settled": settled, "ms_per_decision": f"{1e3 * runs.seconds:.2g}"}
+
+
+def leaderboard(data: Path = DATA, measure: str = "E5") -> pd.DataFrame:
+    """One measure of every agent (rows) in every scenario (columns), as far as it was raced.
+
+    Of agents that were raced for fewer episodes than the rest nothing is taken: their E5 is another
+    measure.
+
+    Examples
+    --------
+    >>> bool(leaderboard(measure="pain").loc["default", "pool"] < 30)
+    True
+    """
+    import pandas as pd
+
+    table = pd.read_csv(data / "peers" / "summary.csv")
+    whole = table[table["episodes"] == EPISODES]
+    cells = whole.pivot(index="agent", columns="scenario", values=measure)
+    rows = [agent for agent in AGENTS if agent in cells.index]
+    return cells.loc[rows, [name for name in SCENARIOS if name in cells.columns]]
 
 
 def tuning_row(agent: str, settings: str, scenario: str, data: Path = DATA) -> dict[str, str]:
