@@ -27,23 +27,9 @@ from rrl.rivals.peers import SMAC, Optuna, ScikitOptimize
 from rrl.rivals.q_agents import DeepQNetwork, Network, QLearning
 from rrl.rivals.search import Searcher
 from rrl.space import ConfigSpace
-from rrl.studies.standings import (
-    EPISODES,
-    RECORDED,
-    SCENARIOS,
-    SEEDS,
-    SURFACES,
-    TUNING,
-    TUNING_SEEDS,
-    VARIANTS,
-    Budget,
-    best_settings,
-    main,
-    open_scenario,
-    read_record,
-    read_rows,
-    record,
-)
+from rrl.studies.peer_runs import RECORDED, Budget, read_record, record
+from rrl.studies.problems import EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
+from rrl.studies.standings import TUNING, TUNING_SEEDS, VARIANTS, best_settings, main, read_rows
 
 DATA = Path(__file__).parent.parent / "data"
 

@@ -192,7 +192,7 @@ def test_figures_show_every_row(rng):
 
 
 def test_recorded_peers_are_taken_whole_or_not_at_all(tmp_path):
-    from rrl.studies.standings import record_path
+    from rrl.studies.peer_runs import record_path
 
     def keep(agent, scenario, seeds, episodes):
         path = record_path(agent, scenario, tmp_path)

@@ -70,7 +70,7 @@ def recorded_peers(
 
     Only agents with as many episodes on every problem are taken; from each the first `seeds` runs.
     """
-    from rrl.studies.standings import RECORDED, read_record
+    from rrl.studies.peer_runs import RECORDED, read_record
 
     found: dict[Setting, Race] = {}
     for agent in RECORDED:

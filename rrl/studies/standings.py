@@ -12,56 +12,25 @@ import csv
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rrl.agents import AGENTS, maker
 from rrl.errors import Parser, command
-from rrl.machine import describe_machine
-from rrl.presets import paper_cpu
-from rrl.studies.race import Race, race, score
-from rrl.studies.scenario import Scenario, recorded, simulated, surface
+from rrl.studies.peer_runs import RECORDED, read_record, record
+from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
+from rrl.studies.race import race, score
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DATA = Path("data")
-EPISODES = 300
-SEEDS = range(30)
 TUNING_SEEDS = range(1000, 1008)  # never those of the table
-SURFACES = ("wide", "narrow", "pool")
 TUNING = SURFACES  # the testbeds and the recorded profiles are held out
-SCENARIOS = (
-    *SURFACES,
-    *(f"cpu10 {rate}" for rate in (8.3, 12.5, 16.7)),
-    *(f"gpu {rate}" for rate in (200, 500, 900)),
-    *(f"cpu2 {rate}" for rate in (60, 115, 165)),
-    *(f"mobilenet_v2-threads {rate}" for rate in (60, 115, 165)),
-    *(f"mobilenet_v2-busy {rate}" for rate in (38, 76, 107)),
-    *(f"inception_v3-threads {rate}" for rate in (10, 21, 30)),
-)
 MEASURES = ("E5_first", "E5", "E10", "gap", "price_100", "price", "pain", "violations")
 
-
-class Budget(NamedTuple):
-    """How far a slow agent is raced."""
-
-    seeds: int
-    episodes: int
-    scenarios: tuple[str, ...]
-
-
-RECORDED = {
-    "released-rrl": Budget(10, 100, SURFACES),
-    "deep-q-network": Budget(30, 300, SCENARIOS),
-    "optuna-tpe": Budget(30, 300, SCENARIOS),
-    "smac": Budget(10, 100, SURFACES),
-    "skopt-gp": Budget(10, 60, SURFACES),  # a decision after 200 episodes takes a second, later 40
-}
 
 _EPSILONS = ([0.1, 0.1, 50], [0.3, 0.3, 50], [0.5, 0.5, 50], [0.5, 0.05, 50], [1.0, 0.1, 50])
 
@@ -83,87 +52,6 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         for e in ([0.3, 0.3, 50], [0.3, 0.05, 20], [1.0, 0.1, 20])
     ] + [{"actions": "moves", "epsilon": [0.3, 0.3, 50], "discount": d} for d in (0.0, 0.7)],
 }  # fmt: skip
-
-
-def open_scenario(name: str, data: Path = DATA) -> Scenario:
-    """Make a scenario by its name in `SCENARIOS`: a surface, or a testbed or profile and a rate.
-
-    Examples
-    --------
-    >>> open_scenario("pool").cost.shape
-    (1331,)
-    """
-    where, _, rate = name.partition(" ")
-    if where in SURFACES:
-        with np.load(data / "surfaces" / "surfaces.npz") as surfaces:
-            return surface(where, paper_cpu(), surfaces[where].ravel())
-    if (data / where).is_dir():
-        return recorded(data / where, float(rate))
-    return simulated(where, float(rate))
-
-
-class Record(NamedTuple):
-    """Runs of one agent on one scenario, and on what machine and when they were made."""
-
-    runs: Race
-    about: dict[str, Any]
-
-
-def record_path(agent: str, scenario: str, data: Path = DATA) -> Path:
-    """Where the runs of an agent on a scenario are kept."""
-    return data / "peers" / agent / f"{scenario.replace(' ', '-')}.npz"
-
-
-def read_record(agent: str, scenario: str, data: Path = DATA) -> Record | None:
-    """Read recorded runs; None if there are none."""
-    path = record_path(agent, scenario, data)
-    if not path.exists():
-        return None
-    with np.load(path) as file:
-        runs = Race(file["chosen"], file["recommended"], float(file["seconds"]))
-        return Record(runs, json.loads(str(file["about"])))
-
-
-def record(agent: str, scenario: str, data: Path = DATA, budget: Budget | None = None) -> bool:
-    """Race one more seed of a slow agent and keep it; False if the budget is spent."""
-    budget = budget or RECORDED[agent]
-    known = read_record(agent, scenario, data)
-    done = 0 if known is None else len(known.runs.chosen)
-    if done >= budget.seeds:
-        return False
-    new = race(open_scenario(scenario, data), AGENTS[agent], [SEEDS[done]], budget.episodes)
-    chosen, recommended, seconds = new.chosen, new.recommended, new.seconds
-    if known is not None:
-        chosen = np.concatenate([known.runs.chosen, chosen])
-        recommended = np.concatenate([known.runs.recommended, recommended])
-        seconds = (known.runs.seconds * done + seconds) / (done + 1)
-    packages = {"optuna-tpe": "optuna", "smac": "smac", "skopt-gp": "scikit-optimize"}
-    about = _about(packages.get(agent, "rrl"))
-    path = record_path(agent, scenario, data)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part.npz")
-    np.savez_compressed(
-        part,
-        chosen=chosen.astype(np.int32),
-        recommended=recommended.astype(np.int32),
-        seconds=seconds,
-        about=json.dumps(about),
-    )
-    part.replace(path)
-    return True
-
-
-def _about(package: str) -> dict[str, Any]:
-    from importlib.metadata import version
-
-    machine = describe_machine()
-    return {
-        "recorded": f"{datetime.now(UTC):%Y-%m-%d}",
-        "package": f"{package} {version(package)}",
-        "processor": machine["processor"],
-        "cpus": machine["cpus"],
-        "python": machine["python"],
-    }
 
 
 SUMMARY_KEYS = ("scenario", "agent")

@@ -1,0 +1,96 @@
+"""Recorded runs of the agents that need long for a decision, under ``data/peers``."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rrl.agents import AGENTS
+from rrl.machine import describe_machine
+from rrl.studies.problems import DATA, SCENARIOS, SEEDS, SURFACES, open_scenario
+from rrl.studies.race import Race, race
+
+
+class Budget(NamedTuple):
+    """How far a slow agent is raced."""
+
+    seeds: int
+    episodes: int
+    scenarios: tuple[str, ...]
+
+
+RECORDED = {
+    "released-rrl": Budget(10, 100, SURFACES),
+    "deep-q-network": Budget(30, 300, SCENARIOS),
+    "optuna-tpe": Budget(30, 300, SCENARIOS),
+    "smac": Budget(10, 100, SURFACES),
+    "skopt-gp": Budget(10, 60, SURFACES),  # a decision after 200 episodes takes a second, later 40
+}
+
+
+class Record(NamedTuple):
+    """Runs of one agent on one scenario, and on what machine and when they were made."""
+
+    runs: Race
+    about: dict[str, Any]
+
+
+def record_path(agent: str, scenario: str, data: Path = DATA) -> Path:
+    """Where the runs of an agent on a scenario are kept."""
+    return data / "peers" / agent / f"{scenario.replace(' ', '-')}.npz"
+
+
+def read_record(agent: str, scenario: str, data: Path = DATA) -> Record | None:
+    """Read recorded runs; None if there are none."""
+    path = record_path(agent, scenario, data)
+    if not path.exists():
+        return None
+    with np.load(path) as file:
+        runs = Race(file["chosen"], file["recommended"], float(file["seconds"]))
+        return Record(runs, json.loads(str(file["about"])))
+
+
+def record(agent: str, scenario: str, data: Path = DATA, budget: Budget | None = None) -> bool:
+    """Race one more seed of a slow agent and keep it; False if the budget is spent."""
+    budget = budget or RECORDED[agent]
+    known = read_record(agent, scenario, data)
+    done = 0 if known is None else len(known.runs.chosen)
+    if done >= budget.seeds:
+        return False
+    new = race(open_scenario(scenario, data), AGENTS[agent], [SEEDS[done]], budget.episodes)
+    chosen, recommended, seconds = new.chosen, new.recommended, new.seconds
+    if known is not None:
+        chosen = np.concatenate([known.runs.chosen, chosen])
+        recommended = np.concatenate([known.runs.recommended, recommended])
+        seconds = (known.runs.seconds * done + seconds) / (done + 1)
+    packages = {"optuna-tpe": "optuna", "smac": "smac", "skopt-gp": "scikit-optimize"}
+    about = _about(packages.get(agent, "rrl"))
+    path = record_path(agent, scenario, data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part.npz")
+    np.savez_compressed(
+        part,
+        chosen=chosen.astype(np.int32),
+        recommended=recommended.astype(np.int32),
+        seconds=seconds,
+        about=json.dumps(about),
+    )
+    part.replace(path)
+    return True
+
+
+def _about(package: str) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    machine = describe_machine()
+    return {
+        "recorded": f"{datetime.now(UTC):%Y-%m-%d}",
+        "package": f"{package} {version(package)}",
+        "processor": machine["processor"],
+        "cpus": machine["cpus"],
+        "python": machine["python"],
+    }
