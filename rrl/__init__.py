@@ -89,6 +89,7 @@ _HOME = {
     "Run": "rrl.experiments",
     "bootstrap_interval": "rrl.experiments",
     "compare": "rrl.experiments",
+    "mean_ratio_interval": "rrl.experiments",
     "ratio_interval": "rrl.experiments",
     "tune": "rrl.experiments",
     "Race": "rrl.studies.race",

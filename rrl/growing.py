@@ -281,10 +281,18 @@ class GrowingRegion:
         self.levels, self._current, self.prior, self._strange = levels, current, prior, strange
 
 
-def default_agent(space: ConfigSpace, rng: np.random.Generator) -> GrowingRegion:
+def default_agent(
+    space: ConfigSpace, rng: np.random.Generator, *, start: Configuration | None = None
+) -> GrowingRegion:
     """Make the agent to use unless there is a reason for another.
 
-    Where the knobs are those of TensorFlow Serving, its default is taken to serve now.
+    Parameters
+    ----------
+    space : ConfigSpace
+    rng : numpy.random.Generator
+    start : configuration, optional
+        What serves now. If it is not said, and the knobs are those of TensorFlow Serving, its
+        default.
 
     Examples
     --------
@@ -296,5 +304,6 @@ def default_agent(space: ConfigSpace, rng: np.random.Generator) -> GrowingRegion
     >>> agent.ask(load=14.0)
     {'inter_op': 6, 'intra_op': 6, 'batch_threads': 6}
     """
-    known = set(space.names) <= set(SERVING_KNOBS)
-    return GrowingRegion(space, rng, start=serving_default(space) if known else None)
+    if start is None and set(space.names) <= set(SERVING_KNOBS):
+        start = serving_default(space)
+    return GrowingRegion(space, rng, start=start)

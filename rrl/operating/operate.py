@@ -124,10 +124,12 @@ class Job:
 
 
 def make_agent(job: Job) -> Agent:
-    """Make a job's agent by its name."""
-    from rrl.agents import AGENTS
+    """Make a job's agent by its name; the default agent begins with the job's default."""
+    from rrl.agents import maker
 
-    return AGENTS[job.agent](job.space, job.rng(0))
+    begins = job.agent == "default" and job.default in job.space
+    settings = {"start": job.default} if begins else {}
+    return maker(job.agent, **settings)(job.space, job.rng(0))
 
 
 def operate(
