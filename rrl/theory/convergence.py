@@ -218,3 +218,45 @@ def slope_interval(
     low, high = np.quantile(slopes, (0.025, 0.975))
     slope = centred @ np.log(samples.mean(axis=1))
     return float(round(slope, 12)), float(round(low, 12)), float(round(high, 12))
+
+
+def falling_radius(
+    visits: NDArray[np.int64],
+    radii: Floats,
+    errors: Floats,
+    rng: np.random.Generator,
+    resamples: int = 500,
+) -> tuple[Floats, tuple[float, float, float]]:
+    """Best radius at each number of visits, and the power of the visits with which it falls.
+
+    Parameters
+    ----------
+    visits : ndarray of int, shape (n,)
+    radii : ndarray, shape (m,)
+    errors : ndarray, shape (n, m, tables)
+        Largest error of each table.
+    rng : numpy.random.Generator
+    resamples : int, optional
+        Of the tables, for the interval.
+
+    Returns
+    -------
+    best : ndarray, shape (n,)
+    exponent, low, high : float
+        Least-squares slope of the logarithms, with its 95 % bootstrap interval over the tables.
+
+    Examples
+    --------
+    >>> visits, radii = np.array([10, 100, 1000]), np.array([1.0, 0.1, 0.01])
+    >>> errors = np.abs(np.log(radii)[None, :, None] + np.log(visits / 10)[:, None, None])
+    >>> best, (exponent, *_) = falling_radius(visits, radii, errors, np.random.default_rng(0))
+    >>> best.tolist(), round(exponent, 3)
+    ([1.0, 0.1, 0.01], -1.0)
+    """
+    logs = np.log(visits) - np.log(visits).mean()
+    best = radii[errors.mean(axis=2).argmin(axis=1)]
+    drawn = rng.integers(errors.shape[2], size=(resamples, errors.shape[2]))
+    again = radii[errors[:, :, drawn].mean(axis=-1).argmin(axis=1)]
+    slope, spread = (logs @ np.log(r) / (logs**2).sum() for r in (best, again))
+    low, high = np.quantile(spread, (0.025, 0.975))
+    return best, (float(slope), float(low), float(high))
