@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from rrl.space import ConfigSpace, Configuration
@@ -33,7 +31,7 @@ def guess_cores(space: ConfigSpace) -> int:
     return max(knobs.get("batch_threads", (1,)))
 
 
-def nearest(space: ConfigSpace, wanted: Mapping[str, float]) -> Configuration:
+def nearest(space: ConfigSpace, wanted: Configuration) -> Configuration:
     """Return the available configuration nearest to wanted levels.
 
     Batch threads are matched first, then the other knobs in their order; a knob that is not
@@ -43,9 +41,11 @@ def nearest(space: ConfigSpace, wanted: Mapping[str, float]) -> Configuration:
     for k, knob in enumerate(space.knobs):
         target = wanted.get(knob.name)
         by_level = [
-            float(i) if target is None or isinstance(level, str) else abs(level - target)
+            float(i) if target is None
+            else float(level != target) if isinstance(level, str) or isinstance(target, str)
+            else abs(level - target)
             for i, level in enumerate(knob.levels)
-        ]
+        ]  # fmt: skip
         gaps[:, k] = np.array(by_level)[space.level_indices[:, k]]
     first = sorted(range(len(space.knobs)), key=lambda k: space.names[k] != "batch_threads")
     return space[int(np.lexsort(gaps[:, first[::-1]].T)[0])]

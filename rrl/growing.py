@@ -37,7 +37,7 @@ from rrl.space import ConfigSpace, Configuration
 Floats = NDArray[np.float64]
 
 SAME_LOAD = math.log(1.35)  # loads nearer than this are one; an estimate is off by 10 %
-HOPELESS = math.log(4.0)  # what serves now is left at once if the middle costs a quarter of it
+HOPELESS = 4.0  # what serves now is left at once if it costs so many times the middle
 
 
 @dataclass
@@ -148,8 +148,8 @@ class GrowingRegion:
         level.tally.add(index, cost)
         level.told += 1
         if looked and len(level.tally.rows) == 2:
-            at_start, at_middle = level.tally.log_means()
-            if at_start - at_middle < HOPELESS:
+            (_, _, at_start, _), (_, _, at_middle, _) = level.tally.rows
+            if at_start <= HOPELESS * at_middle:
                 level.tally = Tally(level.tally.rows[:1])
         self._settle(level)
 

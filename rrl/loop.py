@@ -22,6 +22,7 @@ from rrl.space import Configuration
 from rrl.workload import Workload, estimate_rate
 from rrl.workload import episodes as cut
 
+MOST = 1e6  # requests/s that an agent is shown; arrivals of one moment would be infinitely many
 MAX_INVALID = 5  # in a row; then the machine is too busy to measure anything
 
 
@@ -123,7 +124,7 @@ def steps(
     parts = islice(cut(stretch, requests), start, None)
     past = next(parts)  # watched only, to know the load
     for number, arrivals in enumerate(parts, start):
-        load = estimate_rate(past)
+        load = min(estimate_rate(past), MOST)
         past = arrivals
         configuration = agent.ask(load)
         episode, invalid, switch_s = _measure(server, configuration, arrivals, server_rng)

@@ -60,9 +60,15 @@ def describe_machine() -> dict[str, Any]:
 @contextmanager
 def exclusive() -> Iterator[None]:
     """Wait until nobody else measures on this machine, then hold it for the block."""
-    with LOCK.open("a") as file:
+    try:
+        file = os.open(LOCK, os.O_RDONLY)  # another user's will do
+    except FileNotFoundError:
+        file = os.open(LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield  # closing the file lets go, also when the process is killed
+        yield
+    finally:
+        os.close(file)  # which lets go, as does the end of a killed process
 
 
 def _processor() -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
 
+from rrl.machine import available_cpus
 from rrl.space import ConfigSpace, Knob
 
 THREADS = ("inter_op", "intra_op", "batch_threads")
@@ -115,7 +115,7 @@ def tf_serving(
     >>> tf_serving(2, batch_sizes=(1, 4))
     ConfigSpace(inter_op[3] x intra_op[3] x batch_threads[3] x max_batch_size[2], 45 available)
     """
-    cores = len(os.sched_getaffinity(0)) if cores is None else cores
+    cores = available_cpus() if cores is None else cores
     knobs = list(paper_cpu(cores).knobs)
     if len(batch_sizes):
         knobs.append(Knob("max_batch_size", tuple(batch_sizes)))

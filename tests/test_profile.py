@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rrl.episode import Episode
 from rrl.errors import DataError
-from rrl.recording.finals import MAX_ROUNDS, MIN_ROUNDS, Finals, Team
+from rrl.recording.finals import LOOKS, Finals, Team
 from rrl.recording.judging import judge
 from rrl.recording.profile import EPISODES, Plan, read_profile
 from rrl.recording.record import PLANS, Recorder, schedule
@@ -194,7 +194,7 @@ def test_finals_decide_or_stop(folder):
     recorder.finish(finals=finals.verdicts())
     verdicts = read_profile(folder).description["finals"]
     assert [f["verdict"] for f in verdicts["20"]["finalists"]] == ["best", "separated", "separated"]
-    assert verdicts["20"]["episodes"] <= MAX_ROUNDS * PLAN.repeats
+    assert verdicts["20"]["episodes"] <= LOOKS[-1] * PLAN.repeats
     assert len(Recorder(PLAN, folder)) == len(recorder)
 
 
@@ -215,7 +215,7 @@ def test_later_rounds_are_for_the_undecided_and_the_best(folder):
     episodes = dict(zip(finalists, (~np.isnan(means)).sum(axis=0).tolist(), strict=True))
     slow = PLAN.space.index({"inter_op": 2, "batch_threads": 0})
     lucky = PLAN.space.index({"inter_op": 1, "batch_threads": 2})
-    assert episodes[slow] == MIN_ROUNDS * PLAN.repeats < episodes[lucky]
+    assert episodes[slow] == LOOKS[0] * PLAN.repeats < episodes[lucky]
 
 
 def test_an_hour_in_which_the_whole_machine_is_slower_does_not_count(folder):
@@ -226,7 +226,7 @@ def test_an_hour_in_which_the_whole_machine_is_slower_does_not_count(folder):
 
     recorder = Recorder(PLAN, folder)
     finals = Finals(recorder, 3)
-    list(recorder.run(Slow(), np.random.default_rng(0), finals.order(0, MIN_ROUNDS)))
+    list(recorder.run(Slow(), np.random.default_rng(0), finals.order(0, LOOKS[0])))
     assert len(finals.rounds(0)[1]) == 0
     assert finals.verdicts() == {}
     play(finals, FakeServer())

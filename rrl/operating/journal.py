@@ -124,8 +124,10 @@ class Journal:
             ) from None
 
     def _open(self, settings: Record) -> None:
-        for left in self.folder.glob(".*.json.*"):  # a kill in the middle of an atomic write
-            left.unlink()
+        for name in (SNAPSHOT, "result.json", "batching.txt"):
+            for left in self.folder.glob(f".{name}.*"):  # a kill in the middle of an atomic write
+                if left.suffix[1:].isdecimal():  # ours end with a process number
+                    left.unlink()
         header = {"journal": SCHEMA, "settings": settings}
         lines = self.path.read_bytes().splitlines(keepends=True)
         records = [decode(line) for line in lines]

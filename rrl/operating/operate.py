@@ -44,6 +44,8 @@ class Job:
     space : ConfigSpace
     default : configuration
         What the recommendation is measured against.
+    serves : configuration, optional
+        What serves now, if that is known: the default agent begins with it.
     workload : Workload
     objective : Objective
         What the agent is told to make small.
@@ -84,6 +86,7 @@ class Job:
     switch_cost: float = 0.0
     fixed: Configuration = field(default_factory=dict)
     unit: str = "s"
+    serves: Configuration | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("episodes", 1), ("requests", 2), ("rounds", 2), ("seed", 0)):
@@ -124,11 +127,12 @@ class Job:
 
 
 def make_agent(job: Job) -> Agent:
-    """Make a job's agent by its name; the default agent begins with the job's default."""
+    """Make a job's agent by its name; the default agent begins with what serves, or near it."""
     from rrl.agents import maker
+    from rrl.defaults import nearest
 
-    begins = job.agent == "default" and job.default in job.space
-    settings = {"start": job.default} if begins else {}
+    begins = job.agent == "default" and job.serves is not None
+    settings = {"start": nearest(job.space, job.serves)} if begins else {}
     return maker(job.agent, **settings)(job.space, job.rng(0))
 
 

@@ -57,6 +57,7 @@ class _Source:
     what: str
     unit: str = "s"
     rate: float | None = None
+    served: bool = True  # by TensorFlow Serving, so that its default is a place to begin
 
 
 def _replay(options: Namespace) -> int:
@@ -82,6 +83,7 @@ def _replay(options: Namespace) -> int:
         options.rounds,
         options.seed,
         unit=source.unit,
+        serves=default if options.default or source.served else None,
     )
 
     @contextmanager
@@ -93,6 +95,7 @@ def _replay(options: Namespace) -> int:
 
 
 def _open(options: Namespace) -> _Source:
+    from rrl.presets import SERVING_KNOBS
     from rrl.recording.replay import TableServer
     from rrl.simulation.testbeds import TESTBEDS, testbed
 
@@ -103,7 +106,8 @@ def _open(options: Namespace) -> _Source:
         knobs = options.knobs.split(",") if options.knobs else others
         server = TableServer(table, knobs, options.cost)
         what = f"{path.name} ({digest(path)}): {options.cost}"
-        return _Source(server, what, unit="", rate=1.0)
+        known = set(server.space.names) <= set(SERVING_KNOBS)
+        return _Source(server, what, unit="", rate=1.0, served=known)
     if options.source in TESTBEDS:
         return _Source(testbed(options.source), f"testbed {options.source}")
     folder = next((f for f in (path, options.data / path) if f.is_dir()), None)

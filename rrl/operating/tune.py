@@ -84,7 +84,7 @@ def add_parsers(commands: Any) -> None:
 def _tune(options: Namespace) -> int:
     from rrl.operating.operate import Job
     from rrl.operating.outcome import run
-    from rrl.serving.launcher import BINARY, LOCAL, find_executable
+    from rrl.serving.launcher import BINARY, LOCAL, find_executable, flags
 
     if (options.model is None) == (options.address is None):
         raise UsageError("give a model to serve here, or --address of a server that runs already")
@@ -114,7 +114,10 @@ def _tune(options: Namespace) -> int:
         options.seed,
         options.switch_cost,
         fixed,
+        serves=_serves(options, space),
     )
+    if not options.address:  # refuse a default that cannot be started before an hour is spent
+        flags({**fixed, **job.default}, Path("batching.txt"))
     folder = options.out or Path("build") / "tune" / name
     with _servers(options, job) as (server, contestants):
         return run(job, server, contestants, folder, options)
@@ -141,18 +144,31 @@ def _space(options: Namespace) -> tuple[ConfigSpace, Configuration]:
         )
     if options.address and (fixed or not free):
         raise UsageError("--address: name the knobs of your command, with two levels or more each")
-    return (ConfigSpace(free) if free else tf_serving(min(available_cpus(), 8))), fixed
+    if not free:
+        return tf_serving(min(available_cpus(), 8)), fixed
+    return ConfigSpace(free, cores=None if options.address else available_cpus()), fixed
 
 
 def _default(options: Namespace, space: ConfigSpace) -> Configuration:
     """What to compare with: as asked, or what the server does when nothing is said."""
-    from rrl.defaults import serving_default
+    from rrl.defaults import DEFAULT_BATCH_SIZE, serving_default
 
     if options.default:
         return setting(options.default)
     if options.address:
         return serving_default(space)
-    return dict.fromkeys(space.names, 0)  # automatic pools, batching off
+    own = {"max_batch_size": DEFAULT_BATCH_SIZE, "max_enqueued_batches": 10}
+    return {name: own.get(name, 0) for name in space.names}  # automatic pools, batching off
+
+
+def _serves(options: Namespace, space: ConfigSpace) -> Configuration | None:
+    """What serves now: the default as asked, else TensorFlow Serving's where the knobs are its."""
+    from rrl.defaults import serving_default
+    from rrl.serving.launcher import KNOBS
+
+    if options.default:
+        return setting(options.default)
+    return serving_default(space) if set(space.names) <= set(KNOBS) else None
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.episode import Episode
-from rrl.recording.judging import judge
+from rrl.recording.judging import Verdict, judge
 from rrl.recording.profile import Plan
 from rrl.recording.record import Recorder, Visit
 from rrl.space import Configuration
@@ -27,8 +27,10 @@ from rrl.space import Configuration
 if TYPE_CHECKING:
     from rrl.serving.live import LiveServer
 
-MIN_ROUNDS, MAX_ROUNDS = 5, 100  # of a load
-FRESH = 10  # rounds after which the servers start anew
+LOOKS = (4, 8, 16, 32, 64)  # rounds of a load after which finalists are judged
+MOST_ROUNDS = 2 * LOOKS[-1]  # those of slow hours, which do not count, included
+CONFIDENCE = 1 - (1 - 0.95) / len(LOOKS)  # of each look, so that all together keep to 95 %
+FRESH = 4  # rounds after which the servers start anew
 COMPARABLE = 1.5  # an episode in which all are this much slower than on the grid is left out
 
 
@@ -59,7 +61,7 @@ class Finals:
         finalists, plan = self.finalists(rate), self.recorder.plan
         seen: dict[tuple[int, int], float] = {}
         for pass_, repeat, index, mean in self.recorder.means(rate):
-            if pass_ >= plan.passes and index in finalists:
+            if pass_ >= plan.passes and index in finalists and not np.isnan(mean):
                 episode = (pass_ - plan.passes) * plan.repeats + repeat
                 seen[episode, finalists.index(index)] = mean
         table = np.full((1 + max((row for row, _ in seen), default=-1), len(finalists)), np.nan)
@@ -74,7 +76,7 @@ class Finals:
         plan = self.recorder.plan
         sums = np.zeros((2, len(plan.space)))
         for pass_, _, index, mean in self.recorder.means(rate):
-            if pass_ < plan.passes:
+            if pass_ < plan.passes and not np.isnan(mean):
                 sums[:, index] += 1, mean
         with np.errstate(invalid="ignore"):
             return sums[1] / sums[0]
@@ -82,15 +84,22 @@ class Finals:
     def open(self, rate: int) -> list[int]:
         """Configurations of the next round: all at first, then the best and the undecided."""
         finalists, means = self.rounds(rate)
-        if len(means) < MIN_ROUNDS * self.recorder.plan.repeats:
+        verdicts = self._judge(means)
+        if not verdicts:
             return finalists
-        words = [verdict.word for verdict in judge(means)[1]]
+        words = [verdict.word for verdict in verdicts]
         if "undecided" not in words:
             return []
         pairs = zip(finalists, words, strict=True)
         return [index for index, word in pairs if word in ("best", "undecided")]
 
-    def order(self, rate: int, rounds: int = MAX_ROUNDS) -> Iterator[Visit]:
+    def _judge(self, means: NDArray[np.float64]) -> list[Verdict]:
+        """Verdicts by the episodes up to the last look; none before the first."""
+        looks = [look * self.recorder.plan.repeats for look in LOOKS]
+        seen = max((look for look in looks if look <= len(means)), default=0)
+        return judge(means[:seen], confidence=CONFIDENCE)[1] if seen else []
+
+    def order(self, rate: int, rounds: int = LOOKS[-1]) -> Iterator[Visit]:
         """At most so many rounds of one load, until all its finalists are decided.
 
         In a round each finalist meets each of the plan's repeats once, in a random order. A round
@@ -98,8 +107,11 @@ class Finals:
         """
         plan = self.recorder.plan
         done = 1 + max(row[0] for row in self.recorder.means(rate)) - plan.passes
-        for round_ in range(done, min(done + rounds, MAX_ROUNDS) if self.count else 0):
+        last = min(done + rounds, MOST_ROUNDS) if self.count else done
+        for round_ in range(done, last):
             finalists = self.open(rate)
+            if len(self.rounds(rate)[1]) >= LOOKS[-1] * plan.repeats:
+                return
             rng = np.random.default_rng([plan.seed, plan.passes + round_, rate])
             for repeat in range(plan.repeats):
                 for index in rng.permutation(finalists).tolist():
@@ -111,9 +123,10 @@ class Finals:
         decided: dict[str, Any] = {}
         for rate, per_s in enumerate(plan.rates_per_s if self.count else ()):
             finalists, means = self.rounds(rate)
-            if len(means) < MIN_ROUNDS * plan.repeats:
+            verdicts = self._judge(means)
+            if not verdicts:
                 continue
-            best, verdicts = judge(means)
+            best = [verdict.word for verdict in verdicts].index("best")
             typical = float(np.nanmedian(means[:, best]))
             rows = []
             for index, verdict in zip(finalists, verdicts, strict=True):

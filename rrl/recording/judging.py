@@ -21,8 +21,9 @@ def centre_interval(
     """Centre of a symmetric distribution with one-sided confidence limits, robust to outliers.
 
     The Hodges-Lehmann estimate: the median of all pairwise means. Its limits come from Wilcoxon's
-    signed-rank statistic (normal approximation). One episode in ten may be several times too slow
-    because of a neighbour on the machine; a mean and its t-interval would follow it.
+    signed-rank statistic (normal approximation, with a continuity correction). One episode in ten
+    may be several times too slow because of a neighbour on the machine; a mean and its t-interval
+    would follow it.
 
     Parameters
     ----------
@@ -48,10 +49,12 @@ def centre_interval(
     from scipy import stats
 
     n = len(values)
+    if not n:
+        return np.nan, -np.inf, np.inf
     first, second = np.triu_indices(n)
     means = np.sort((values[first] + values[second]) / 2)
     variance = n * (n + 1) * (2 * n + 1) / 24
-    cut = int(np.floor(n * (n + 1) / 4 - stats.norm.ppf(confidence) * np.sqrt(variance)))
+    cut = int(np.floor(n * (n + 1) / 4 - 0.5 - stats.norm.ppf(confidence) * np.sqrt(variance)))
     if cut < 0:
         return float(np.median(means)), -np.inf, np.inf
     return float(np.median(means)), float(means[cut]), float(means[-1 - cut])
@@ -105,7 +108,7 @@ def judge(
     logs = np.log(means)
     if logs.shape[1] == 0 or np.isnan(logs).all():
         raise ValueError("no episode to judge by: measure a round first")
-    best = int(np.argmin(_median_polish(logs)))
+    best = int(np.nanargmin(_median_polish(logs)))
     verdicts = []
     for ratios in _ratios(logs, best):
         centre, low, high = centre_interval(ratios, confidence)

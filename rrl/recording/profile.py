@@ -241,8 +241,11 @@ def read_profile(folder: str | os.PathLike[str]) -> Profile:
             f"{folder / DESCRIPTION}: schema {description.get('schema')!r}, this version of rrl "
             f"reads {SCHEMA}"
         )
-    _check_table(folder / EPISODES, description, table)
-    return Profile(description, table)
+    try:
+        _check_table(folder / EPISODES, description, table)
+        return Profile(description, table)
+    except KeyError as error:
+        raise DataError(f"{folder / DESCRIPTION}: lacks {error}; restore it") from None
 
 
 def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from rrl.episode import Episode, Server
 from rrl.errors import DataError
 from rrl.machine import describe_machine, exclusive
+from rrl.objective import FAILURE_S
 from rrl.recording.profile import COLUMNS, DESCRIPTION, EPISODES, SCHEMA, Plan, write_atomically
 from rrl.space import Configuration
 
@@ -114,6 +115,7 @@ class Recorder:
         self.plan, self.folder = plan, folder
         self.columns = [*plan.knobs, *COLUMNS]
         folder.mkdir(parents=True, exist_ok=True)
+        self._new = 0  # episodes measured by this recorder
         self._rows: list[dict[str, str]] = self._resume()
         self._done = {self._key(row) for row in self._rows}
 
@@ -121,7 +123,10 @@ class Recorder:
         return len(self._rows)
 
     def means(self, rate: int) -> list[tuple[int, int, int, float]]:
-        """Pass, repeat, configuration and mean latency (s) of each episode at a rate index."""
+        """Pass, repeat, configuration and mean latency (s) of each episode at a rate index.
+
+        A failed request is charged as agents are charged for it; an invalid episode has no mean.
+        """
         wanted = f"{self.plan.rates_per_s[rate]:g}"
         space, knobs = self.plan.space, self.plan.knobs
         return [
@@ -129,7 +134,7 @@ class Recorder:
                 int(row["pass"]),
                 int(row["repeat"]),
                 space.index({knob: int(row[knob]) for knob in knobs}),
-                float(row["mean_s"]),
+                _judged(row),
             )
             for row in self._rows
             if row["rate_per_s"] == wanted
@@ -140,9 +145,15 @@ class Recorder:
         if not path.exists():
             self._describe(complete=False)
             return []
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path}: corrupt ({error}); restore it, or remove it") from None
         if stored.get("plan") != self.plan.to_json():
             raise DataError(f"{path} is of another plan; choose another folder, or remove it")
+        here, there = describe_machine(), stored.get("machine", {})
+        if any(here[key] != there.get(key) for key in ("processor", "cpus")):
+            raise DataError(f"{path} was recorded on another machine; choose another folder")
         try:
             with (self.folder / EPISODES).open(encoding="utf-8", newline="") as file:
                 return list(csv.DictReader(file))
@@ -185,7 +196,9 @@ class Recorder:
                     yield self._record(server, configuration, pass_, rate, repeat, rng)
 
     def finish(self, **notes: Any) -> None:
-        """Mark the profile complete, with `notes` and a hash of the episodes."""
+        """Mark the profile complete, with `notes` and a hash of the episodes, if any is new."""
+        if not self._new:
+            return
         text = (self.folder / EPISODES).read_bytes()
         self._describe(complete=True, sha256=hashlib.sha256(text).hexdigest(), **notes)
 
@@ -227,6 +240,9 @@ class Recorder:
             "statuses": "" if episode.ok.all() else " ".join(map(str, episode.status)),
         }
         row = {name: str(values[name]) for name in self.columns}
+        if not self._new:
+            self._describe(complete=False)
+        self._new += 1
         self._rows.append(row)
         self._done.add(self._key(row))
         self._save()
@@ -238,3 +254,13 @@ class Recorder:
         writer.writeheader()
         writer.writerows(self._rows)
         write_atomically(self.folder / EPISODES, text.getvalue())
+
+
+def _judged(row: dict[str, str]) -> float:
+    """Mean latency (s) that an episode is judged by; NaN if it is not valid."""
+    if row["valid"] != "1":
+        return np.nan
+    if not row["statuses"]:
+        return float(row["mean_s"])
+    latency, status = (np.array(row[name].split(), float) for name in ("latencies_us", "statuses"))
+    return float(np.where(status == 0, latency / 1e6, np.maximum(latency / 1e6, FAILURE_S)).mean())

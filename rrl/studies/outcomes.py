@@ -68,7 +68,8 @@ def recorded_peers(
 ) -> dict[Setting, Race]:
     """Runs of slow agents that were recorded under ``data/peers``, from the same seeds.
 
-    Only agents with as many episodes on every problem are taken; from each the first `seeds` runs.
+    Only agents whose record is whole on every problem, with as many episodes, are taken; from each
+    the first `seeds` runs.
     """
     from rrl.studies.peer_runs import RECORDED, read_record
 
@@ -76,7 +77,8 @@ def recorded_peers(
     for agent in RECORDED:
         names = [f"{testbed} {load:g}" for testbed, load in problems]
         records = [read_record(agent, name, Path(data)) for name in names]
-        if not all(record and record.runs.chosen.shape[1] >= episodes for record in records):
+        need = (min(seeds, RECORDED[agent].seeds), episodes)
+        if not all(r and np.all(np.array(r.runs.chosen.shape) >= need) for r in records):
             continue
         for problem, record in zip(problems, records, strict=True):
             chosen, recommended = (

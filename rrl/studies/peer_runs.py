@@ -11,6 +11,8 @@ import numpy as np
 
 from rrl.agents import AGENTS
 from rrl.machine import describe_machine
+from rrl.provenance import digest
+from rrl.recording.profile import EPISODES as EPISODES_FILE
 from rrl.studies.problems import DATA, SCENARIOS, SEEDS, SURFACES, open_scenario
 from rrl.studies.race import Race, race
 
@@ -45,13 +47,14 @@ def record_path(agent: str, scenario: str, data: Path = DATA) -> Path:
 
 
 def read_record(agent: str, scenario: str, data: Path = DATA) -> Record | None:
-    """Read recorded runs; None if there are none."""
+    """Read recorded runs; None if there are none on these data."""
     path = record_path(agent, scenario, data)
     if not path.exists():
         return None
     with np.load(path) as file:
         runs = Race(file["chosen"], file["recommended"], float(file["seconds"]))
-        return Record(runs, json.loads(str(file["about"])))
+        about = json.loads(str(file["about"]))
+    return Record(runs, about) if about.get("data", "") == _data(scenario, data) else None
 
 
 def record(agent: str, scenario: str, data: Path = DATA, budget: Budget | None = None) -> bool:
@@ -68,7 +71,7 @@ def record(agent: str, scenario: str, data: Path = DATA, budget: Budget | None =
         recommended = np.concatenate([known.runs.recommended, recommended])
         seconds = (known.runs.seconds * done + seconds) / (done + 1)
     packages = {"optuna-tpe": "optuna", "smac": "smac", "skopt-gp": "scikit-optimize"}
-    about = _about(packages.get(agent, "rrl"))
+    about = _about(packages.get(agent, "rrl")) | {"data": _data(scenario, data)}
     path = record_path(agent, scenario, data)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.npz")
@@ -81,6 +84,12 @@ def record(agent: str, scenario: str, data: Path = DATA, budget: Budget | None =
     )
     part.replace(path)
     return True
+
+
+def _data(scenario: str, data: Path) -> str:
+    """Digest of the recording that a scenario replays; empty if it replays none."""
+    path = data / scenario.partition(" ")[0] / EPISODES_FILE
+    return digest(path) if path.is_file() else ""
 
 
 def _about(package: str) -> dict[str, Any]:

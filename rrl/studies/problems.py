@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rrl.presets import paper_cpu
+from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.scenario import Scenario, recorded, simulated, surface
 
 DATA = Path("data")
@@ -36,6 +37,6 @@ def open_scenario(name: str, data: Path = DATA) -> Scenario:
     if where in SURFACES:
         with np.load(data / "surfaces" / "surfaces.npz") as surfaces:
             return surface(where, paper_cpu(), surfaces[where].ravel())
-    if (data / where).is_dir():
-        return recorded(data / where, float(rate))
-    return simulated(where, float(rate))
+    if where in TESTBEDS:
+        return simulated(where, float(rate))
+    return recorded(data / where, float(rate))

@@ -74,7 +74,6 @@ def race(
     seeds: Sequence[int],
     episodes: int,
     *,
-    requests: int = 100,
     objective: Objective | None = None,
 ) -> Race:
     """Run an agent from each seed; a seed's arrivals are the same for every agent.
@@ -86,8 +85,6 @@ def race(
         Takes the space and a generator of the agent's own.
     seeds : sequence of int
     episodes : int
-    requests : int, optional
-        Of an episode.
     objective : Objective, optional
         Mean latency by default; the scenario's costs must be of the same kind.
 
@@ -101,7 +98,7 @@ def race(
     chosen = np.empty((len(seeds), episodes), dtype=np.int32)
     recommended, costs = np.empty_like(chosen), np.empty(chosen.shape)
     space, seconds = scenario.space, 0.0
-    settings = {"requests": requests, "objective": objective}
+    settings = {"requests": scenario.requests, "objective": objective}
     for row, seed in enumerate(seeds):
         agent = _Timed(make_agent(space, np.random.default_rng([seed, 0])))
         rng = np.random.default_rng([seed, 1])

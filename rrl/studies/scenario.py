@@ -50,6 +50,8 @@ class Scenario:
     violations : ndarray, shape (configurations,)
         True share of requests that take longer than `SLO_FACTOR` times the optimum's mean; NaN
         where that is not known.
+    requests : int
+        Of an episode; a recorded one has as many as were recorded.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Scenario:
     workload: Workload
     cost: Costs
     violations: Costs
+    requests: int = 100
 
     @property
     def space(self) -> ConfigSpace:
@@ -110,33 +113,31 @@ def open_problem(testbed: str, load: float | Workload, data: PathLike = "data") 
     from rrl.recording.replay import RecordedServer
     from rrl.simulation.testbeds import TESTBEDS
 
-    steady = isinstance(load, int | float)
+    steady, requests = isinstance(load, int | float), 100
     if testbed in TESTBEDS:
         server: Server = TESTBEDS[testbed]()
     else:
         server = RecordedServer(Path(data) / testbed, float(load) if steady else None)
+        requests = int(server.profile.description["plan"]["requests"])
     workload = Poisson(float(load)) if steady else load
     name = f"{testbed} {load:g}/s" if steady else f"{testbed} {type(load).__name__.lower()}"
     unknown = np.full(len(server.space), np.nan)
-    return Scenario(name, server, workload, unknown, unknown)
+    return Scenario(name, server, workload, unknown, unknown, requests)
 
 
 def find_truth(
     problem: Scenario,
     *,
-    requests: int = 100,
     replications: int = 300,
     seed: int = 0,
     episodes: int | None = None,
 ) -> Truth:
-    """Find out what each configuration really costs.
+    """Find out what each configuration really costs, in episodes that start empty.
 
     Parameters
     ----------
     problem : Scenario
         On a simulated server or a recorded profile; its costs are not read.
-    requests : int
-        Of an episode; the truth is about episodes that start empty, as the agents' do.
     replications : int
         Episodes of every configuration that a simulated truth averages, with common random
         numbers. A recorded truth averages the recorded repeats, as the replay draws them.
@@ -148,8 +149,8 @@ def find_truth(
     from rrl.recording.replay import RecordedServer
 
     if isinstance(problem.server, RecordedServer):
-        return _recorded_truth(problem, episodes or replications, requests, seed)
-    rng, horizon = np.random.default_rng(seed), episodes or replications
+        return _recorded_truth(problem, episodes or replications, seed)
+    requests, rng, horizon = problem.requests, np.random.default_rng(seed), episodes or replications
     stretch = problem.workload.arrivals(horizon * requests, rng)
     parts = list(cut(stretch, requests))[:: max(horizon // replications, 1)]
     start = rng.bit_generator.state  # both passes draw the same
@@ -174,16 +175,16 @@ def _charged(
             yield block, latency
 
 
-def _recorded_truth(problem: Scenario, horizon: int, requests: int, seed: int) -> Truth:
+def _recorded_truth(problem: Scenario, horizon: int, seed: int) -> Truth:
     """Mean over the recorded repeats, and over the loads by how often each is the nearest."""
-    profile, space = problem.server.profile, problem.space
+    profile, space, requests = problem.server.profile, problem.space, problem.requests
     stretch = problem.workload.arrivals(horizon * requests, np.random.default_rng(seed))
     nearest = [problem.server.nearest_rate(part) for part in cut(stretch, requests)]
     share = np.bincount(nearest, minlength=len(profile.rates_per_s)) / len(nearest)
     grid = profile.grid  # what the server replays
     rate = np.searchsorted(profile.rates_per_s, grid["rate_per_s"])
     index = space.indices(grid)
-    blank = np.zeros(int(profile.description["plan"]["requests"]))
+    blank = np.zeros(requests)
     latency = np.array(
         [
             charged_latency(Episode({}, blank, profile.latencies(row), profile.statuses(row)))

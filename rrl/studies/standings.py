@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rrl.agents import AGENTS, maker
-from rrl.errors import Parser, command
+from rrl.errors import Parser, UsageError, command
 from rrl.studies.peer_runs import RECORDED, read_record, record
 from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
 from rrl.studies.race import race, score
@@ -208,6 +208,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     agents = arguments.agents.split(",") if arguments.agents else list(usual)
     everywhere = TUNING if arguments.what == "tune" else SCENARIOS
     scenarios = arguments.scenarios.split(",") if arguments.scenarios else everywhere
+    for given, known in ((agents, usual), (scenarios, everywhere)):
+        if unknown := [name for name in given if name not in known]:
+            raise UsageError(f"unknown {unknown[0]!r}; known: {', '.join(known)}")
     start = time.monotonic()
     with threadpool_limits(1):  # matrices are small here, and timings are of one core
         for done in _missing(arguments.what, agents, scenarios, arguments.data):
