@@ -84,7 +84,7 @@ def add_parsers(commands: Any) -> None:
 def _tune(options: Namespace) -> int:
     from rrl.operating.operate import Job
     from rrl.operating.outcome import run
-    from rrl.serving.launcher import BINARY, LOCAL, find_executable, flags
+    from rrl.serving.launcher import find_executable, flags, kind_of
 
     if (options.model is None) == (options.address is None):
         raise UsageError("give a model to serve here, or --address of a server that runs already")
@@ -97,7 +97,7 @@ def _tune(options: Namespace) -> int:
         what = f"{options.model_name} at {options.address}, restarted by {options.restart!r}"
         name = options.model_name
     else:
-        kind = LOCAL if "-m" in find_executable(options.executable) else BINARY
+        kind = kind_of(find_executable(options.executable))
         what, name = f"{options.model} on a {kind} server", Path(options.model).name
     sample = options.sample and f"{options.sample.name} ({digest(options.sample)})"
     job = Job(

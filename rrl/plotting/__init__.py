@@ -13,7 +13,7 @@ from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
-from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from rrl.space import Configuration
@@ -67,8 +67,8 @@ def label(configuration: Configuration) -> str:
     return ", ".join(parts)
 
 
-def plain_log_ticks(ax: Axes) -> None:
-    """Ticks as 20, 50, 100 and not as powers of ten."""
-    ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
-    ax.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+def plain_log_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as 20, 50, 100 and not as powers of ten."""
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    axis.set_minor_formatter(mpl.ticker.NullFormatter())

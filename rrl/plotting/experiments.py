@@ -11,12 +11,12 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from rrl.plotting import MS, plain_log_ticks
 from rrl.studies.outcomes import DUELS, by_block
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MS = 1000.0
 LABELS = {
     "E5": "episodes until within 5 % for good",
     "E5_first": "episodes until first within 5 %",
@@ -49,7 +49,7 @@ def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) ->
         ax.axvline(horizon, color="0.3", ls=":", lw=1)
         ax.annotate("never", (horizon, 1), xycoords=("data", "axes fraction"), fontsize="x-small",
                     ha="center", va="bottom")  # fmt: skip
-    _plain_log(ax)
+    plain_log_ticks(ax.xaxis)
     sns.despine(ax=ax)
     return ax
 
@@ -143,7 +143,7 @@ def plot_phases(
     for start in starts[1:]:
         ax.axvline(start, color="0.8", lw=0.8, zorder=0)
     ax.set(xlabel="episode", ylabel="mean latency (ms)", yscale="log", xlim=(0, end))
-    _plain_log(ax, "y")
+    plain_log_ticks(ax.yaxis)
     ax.legend(fontsize="small", ncols=2)
     sns.despine(ax=ax)
     return ax
@@ -167,7 +167,7 @@ def plot_served(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         range(len(problems)), [p.replace(" ", "\n").replace("-", "\n", 1) for p in problems]
     )
     ax.set(ylabel="served latency / TF Serving's default", yscale="log")
-    _plain_log(ax, "y")
+    plain_log_ticks(ax.yaxis)
     ax.legend(fontsize="small", ncols=2)
     sns.despine(ax=ax)
     return ax
@@ -214,13 +214,3 @@ def plot_reductions(rows: pd.DataFrame, target: float, ax: Axes | None = None) -
     ax.set(yticks=range(len(rows)), yticklabels=rows["problem"], xlim=(-60, 105))
     sns.despine(ax=ax)
     return ax
-
-
-def _plain_log(ax: Axes, axis: str = "x") -> None:
-    """Ticks as 1, 2, 5, 10 and not as powers of ten."""
-    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
-
-    which = ax.xaxis if axis == "x" else ax.yaxis
-    which.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    which.set_major_formatter(FormatStrFormatter("%g"))
-    which.set_minor_formatter(NullFormatter())

@@ -45,7 +45,7 @@ def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes | None = 
         ylabel="mean latency (ms)",
         yscale="log",
     )
-    plain_log_ticks(ax)
+    plain_log_ticks(ax.yaxis)
     sns.despine(ax=ax)
     return ax
 

@@ -25,7 +25,7 @@ def plot_tuning(
         ax.axhline(MS * cost, ls=line, color="0.25", lw=1, label=f"{name}: {MS * cost:.1f} ms")
     ax.legend(loc="upper right")
     ax.set(xlabel="episode", ylabel="mean latency (ms)", yscale="log")
-    plain_log_ticks(ax)
+    plain_log_ticks(ax.yaxis)
     sns.despine(ax=ax)
     return ax
 
@@ -58,7 +58,7 @@ def plot_comparison(
             )
     ax.set(yscale="log", ylabel="mean latency (ms)", xticks=range(len(loads)), xticklabels=loads)
     ax.margins(x=0.2)
-    plain_log_ticks(ax)
+    plain_log_ticks(ax.yaxis)
     ax.legend()
     sns.despine(ax=ax)
     return ax

@@ -86,7 +86,7 @@ def open_source(
     if name not in PLANS:
         raise UsageError(f"unknown plan {name!r}; known: {', '.join(PLANS)}")
     from rrl.serving import models
-    from rrl.serving.launcher import find_executable
+    from rrl.serving.launcher import find_executable, kind_of
     from rrl.serving.live import LiveServer
 
     model = PLANS[name].model
@@ -95,11 +95,11 @@ def open_source(
         space = tf_serving(min(available_cpus(), 8))
         server = stack.enter_context(LiveServer(path, space))
         machine = describe_machine()
-        kind = "local server" if "-m" in find_executable() else "tensorflow_model_server"
+        kind = kind_of(find_executable())
         yield Source(
             server,
             AUTOMATIC,
-            f"{model} measured here and now ({kind}): {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
+            f"{model} measured here and now ({kind} server): {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
             f"{machine['cpus']} CPUs, {machine['processor']}",
             stack,
             path,

@@ -16,11 +16,10 @@ import numpy as np
 
 from rrl.errors import UsageError
 from rrl.moves import Moves
-from rrl.rivals.search import LoadLevel, Searcher
+from rrl.rivals.search import SMALLEST_COST, LoadLevel, Searcher
 from rrl.space import ConfigSpace
 
 SEEDS = 2**31 - 1
-SMALLEST_COST = 1e-9
 """Where a logarithm is taken, a cost below this counts as this."""
 
 CHALLENGERS = 1000  # SMAC's default is 10,000 candidates a decision, more than these grids hold

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.moves import Moves
-from rrl.rivals.search import LoadLevel, Searcher
+from rrl.rivals.search import SMALLEST_COST, LoadLevel, Searcher
 from rrl.space import ConfigSpace
 
 Floats = NDArray[np.float64]
 
-SMALLEST_COST = 1e-9
 """Costs enter the network as logarithms; what is below this counts as this."""
 
 

@@ -17,6 +17,8 @@ from rrl.agent import check_cost, check_load, restore_rng, rng_state
 from rrl.defaults import serving_default
 from rrl.space import ConfigSpace, Configuration
 
+SMALLEST_COST = 1e-9
+"""What a cost of 0 counts as where its logarithm is taken."""
 LOAD_FACTOR = 1.5
 """Loads that differ by less than this factor belong to one level, as in RRL by default."""
 

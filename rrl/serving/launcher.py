@@ -135,6 +135,11 @@ def find_executable(executable: str | None = None) -> list[str]:
     return [path]
 
 
+def kind_of(command: Sequence[str]) -> str:
+    """Which executable a command of :func:`find_executable` starts: `LOCAL` or `BINARY`."""
+    return LOCAL if command[0] == sys.executable else BINARY
+
+
 class ModelServer:
     """A model server process on the loopback address; a context manager.
 
@@ -191,7 +196,7 @@ class ModelServer:
             raise DataError(f"{self.base} holds no model version: it needs {self.base}/1/")
         batching_file.write_text(batching)
         command = find_executable(executable)
-        self.kind = LOCAL if command[0] == sys.executable else BINARY
+        self.kind = kind_of(command)
         self.command = [
             *command,
             f"--port={self.port}",

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.episode import Episode, Status
+from rrl.episode import Episode, Status, check_arrivals
 from rrl.objective import FAILURE_S
 from rrl.simulation.queueing import serve_grid
 from rrl.simulation.service_model import Machine, Model, batch_speed, lognormal
@@ -98,7 +98,7 @@ class SimulatedServer:
             If the configuration is not in the space, or the arrivals are empty or not sorted.
         """
         index = self.space.index(configuration)
-        times = _sorted_times(arrivals)
+        times = check_arrivals(arrivals)
         latency, rejected = next(self.grid(times, rng, [index]))[1:]
         status = np.where(rejected[0], Status.UNAVAILABLE, Status.OK)
         info = {
@@ -134,7 +134,7 @@ class SimulatedServer:
         rejected : ndarray of bool, shape (k, n)
             Which requests were turned away.
         """
-        times = _sorted_times(arrivals)
+        times = np.ascontiguousarray(check_arrivals(arrivals))
         n = check_size(len(times))
         factor = self.model.factors(n, rng) * lognormal(self.machine.noise, 1, rng)
         rate = n / times[-1] if times[-1] > 0 else np.inf
@@ -168,15 +168,6 @@ class SimulatedServer:
         overhead = self.model.overhead + self.machine.wake * (intra >= max(cores, 2))
         delays = np.stack((timeout, dispatch), axis=1)
         return work, speed, np.stack(limits, axis=1), delays, overhead
-
-
-def _sorted_times(arrivals: ArrayLike) -> Floats:
-    times = np.ascontiguousarray(arrivals, dtype=float).reshape(-1)
-    if not len(times):
-        raise ValueError("an episode needs at least one request, got an empty workload")
-    if not (np.all(np.isfinite(times)) and np.all(np.diff(times) >= 0) and times[0] >= 0):
-        raise ValueError("arrivals must be finite, sorted and not negative: sort them first")
-    return times
 
 
 @dataclass(frozen=True, eq=False)
