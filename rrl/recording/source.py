@@ -99,7 +99,8 @@ def open_source(
         yield Source(
             server,
             AUTOMATIC,
-            f"{model} measured here and now ({kind} server): {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
+            f"{model} measured here and now ({kind} server): "
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
             f"{machine['cpus']} CPUs, {machine['processor']}",
             stack,
             path,
