@@ -238,7 +238,7 @@ def test_an_hour_in_which_the_whole_machine_is_slower_does_not_count(folder):
 
 def test_finalists_have_a_server_each_and_take_turns(folder):
     """Within a repeat every finalist serves once; their servers start once and end together."""
-    started, ended = [], []
+    started, ended, running = [], [], set()
 
     class Life(FakeServer):
         def __enter__(self):
@@ -247,6 +247,17 @@ def test_finalists_have_a_server_each_and_take_turns(folder):
 
         def __exit__(self, *_):
             ended.append(self)
+
+        def resume(self):
+            running.add(self)
+
+        def pause(self):
+            running.discard(self)
+
+        def measure(self, *arguments):
+            running.add(self)  # also when it has just started
+            assert running == {self}
+            return super().measure(*arguments)
 
     finals = Finals(Recorder(PLAN, folder), 3)
     turns = [index for _, index, _ in finals.order(0, 2)]

@@ -3,8 +3,8 @@
 A grid is measured a few times only, and the smallest of many noisy means is small partly by luck.
 So the best few of each load meet again, round by round on the same arrivals, until each rival of
 the best is *separated* (its cost ratio to the best is above 1) or *tied* (the ratio is within the
-tolerance of 1, above and below), see :mod:`rrl.recording.judging`. Their servers run side by side
-and take turns; after some rounds all start anew, since a process may be lucky, too.
+tolerance of 1, above and below), see :mod:`rrl.recording.judging`. Each has a server, and they take
+turns; after some rounds all start anew, since a process may be lucky, too.
 """
 
 from __future__ import annotations
@@ -143,10 +143,11 @@ class Finals:
 
 
 class Team:
-    """A server for each configuration that is asked for, all running at once; a context manager.
+    """A server for each configuration that is asked for, all started once; a context manager.
 
     They take turns within seconds of each other, so that a ratio of two hardly feels the machine's
-    ups and downs, and none has to start anew for each episode.
+    ups and downs, and none has to start anew for each episode. Whose turn it is not is paused: ten
+    idle servers would take half a processor from the one that serves.
 
     Parameters
     ----------
@@ -170,9 +171,12 @@ class Team:
     ) -> Episode:
         """Serve an episode by the configuration's own server, started if need be."""
         key = tuple(sorted(configuration.items()))
-        if key not in self._servers:
+        if key in self._servers:
+            self._servers[key].resume()
+        else:
             self._servers[key] = self._stack.enter_context(self._make())
         episode = self._servers[key].measure(configuration, arrivals, rng)
+        self._servers[key].pause()
         self.start_s = self._servers[key].start_s
         return episode
 
@@ -218,8 +222,9 @@ def record_live(
         for episode in recorder.run(server, rng):
             yield len(recorder), episode
     finals = Finals(recorder, finalists)
-    for rate in range(len(plan.rates_per_s)):
-        while next(finals.order(rate), None):
+    undecided = range(len(plan.rates_per_s))
+    while undecided := [rate for rate in undecided if next(finals.order(rate), None)]:
+        for rate in undecided:
             with Team(make) as team:
                 for episode in recorder.run(team, rng, finals.order(rate, FRESH)):
                     yield len(recorder), episode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -89,11 +90,29 @@ class LiveServer:
 
     def close(self) -> None:
         """Stop the server."""
+        self._signal(signal.SIGCONT)
         if self._client:
             self._client.close()
         if self._server:
             self._server.stop()
         self._client = self._server = None
+
+    def pause(self) -> None:
+        """Stop the process as it is, since even an idle server uses the processor; see `resume`.
+
+        TensorFlow's batch threads look for work all the time.
+        """
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused process go on, and warm it up."""
+        self._signal(signal.SIGCONT)
+        if self._client and self._warmup:
+            self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._server and self._server.process and self._server.process.poll() is None:
+            os.killpg(self._server.process.pid, number)
 
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
         """Have `configuration` running and warm; restarts only if it is not already."""
