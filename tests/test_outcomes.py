@@ -203,11 +203,13 @@ def test_recorded_peers_are_taken_whole_or_not_at_all(tmp_path):
     problems = [("cpu2", 60.0), ("gpu", 500.0)]
     keep("optuna-tpe", "cpu2 60", 4, 10)
     assert outcomes.recorded_peers(problems, 3, 10, tmp_path) == {}
-    keep("optuna-tpe", "gpu 500", 2, 10)
+    keep("optuna-tpe", "gpu 500", 2, 10)  # interrupted
+    assert outcomes.recorded_peers(problems, 3, 10, tmp_path) == {}
+    keep("optuna-tpe", "gpu 500", 3, 10)
     found = outcomes.recorded_peers(problems, 3, 10, tmp_path)
     assert [(s.testbed, s.agent, s.seeds) for s in found] == [
         ("cpu2", "optuna-tpe", 3),
-        ("gpu", "optuna-tpe", 2),
+        ("gpu", "optuna-tpe", 3),
     ]
     assert found[Setting("cpu2", 60.0, "optuna-tpe", 3, 10)].chosen.shape == (3, 10)
     assert outcomes.recorded_peers(problems, 3, 11, tmp_path) == {}

@@ -78,7 +78,7 @@ def test_the_truth_of_a_recording_is_the_mean_of_what_it_replays():
 
 
 def test_a_recorded_load_that_changes_weighs_the_loads_by_how_often_they_answer():
-    problem = open_problem("keyword-threads", Phases((0, 5), (1 / 300, 1 / 2500), 20), DATA)
+    problem = open_problem("keyword-threads", Phases((0, 5), (1 / 300, 1 / 2500), 20, 300), DATA)
     truth = find_truth(problem, episodes=20)
     low, high = (recorded(DATA / "keyword-threads", rate).cost for rate in (450.0, 1275.0))
     assert truth.cost == pytest.approx(0.25 * low + 0.75 * high)

@@ -275,7 +275,7 @@ def test_noise_moves_whole_episodes():
         ),
         (lambda: measure([]), "at least one request"),
         (lambda: measure([2.0, 1.0]), "sorted"),
-        (lambda: measure([-1.0, 1.0]), "not negative"),
+        (lambda: measure([-1.0, 1.0]), "0 or more"),
         (lambda: measure([0.0, np.inf]), "finite"),
         (lambda: find(replications=1), "1 replications"),
         (lambda: find(confidence=1.0), "confidence 1.0"),
