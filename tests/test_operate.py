@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -23,10 +24,12 @@ from rrl import (
 from rrl.episode import Episode
 from rrl.errors import DataError, ServerError, UsageError
 from rrl.loop import rounds, steps
+from rrl.machine import available_cpus
 from rrl.objective import SLOViolations
 from rrl.operating.figure import plot_journal
 from rrl.operating.journal import JOURNAL
-from rrl.operating.operate import Job, operate
+from rrl.operating.operate import Job, make_agent, operate
+from rrl.operating.tune import _serves
 from rrl.operating.verdict import best_so_far, kept_episode, serving_flags, summarise
 from rrl.slo import SLO, join, parse_slo
 
@@ -53,6 +56,19 @@ def job(**changes):
 @contextmanager
 def contestants(recommended):
     yield {"default": SERVER, "recommended": SERVER}
+
+
+def test_the_default_agent_begins_with_what_serves_or_near_it():
+    serves = {"inter_op": 4, "intra_op": 1, "batch_threads": 6}
+    for known, first in ((serves, serves | {"batch_threads": 4}), (None, DEFAULT)):
+        assert make_agent(job(agent="default", serves=known)).ask(115.0) == first
+
+
+@pytest.mark.parametrize(("levels", "begins"), [((1, 2), "cores"), ((0, 1, 2), 0)])
+def test_automatic_threads_that_are_not_on_the_grid_are_a_thread_a_core(levels, begins):
+    space = ConfigSpace([Knob("inter_op", levels)])
+    wanted = available_cpus() if begins == "cores" else begins
+    assert _serves(Namespace(default=["inter_op=0"]), space) == {"inter_op": wanted}
 
 
 class Killed(BaseException):

@@ -164,10 +164,17 @@ def _default(options: Namespace, space: ConfigSpace) -> Configuration:
 def _serves(options: Namespace, space: ConfigSpace) -> Configuration | None:
     """What serves now: the default as asked, else TensorFlow Serving's where the knobs are its."""
     from rrl.defaults import serving_default
+    from rrl.machine import available_cpus
+    from rrl.presets import THREADS
     from rrl.serving.launcher import KNOBS
 
     if options.default:
-        return setting(options.default)
+        levels = {knob.name: knob.levels for knob in space.knobs}
+        automatic = [name for name in THREADS if 0 not in levels.get(name, (0,))]
+        return {
+            name: available_cpus() if level == 0 and name in automatic else level
+            for name, level in setting(options.default).items()
+        }
     return serving_default(space) if set(space.names) <= set(KNOBS) else None
 
 
