@@ -202,6 +202,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     arguments = parser.parse_args(argv)
+    import scipy.linalg  # noqa: F401  (only libraries that are loaded can be limited)
     from threadpoolctl import threadpool_limits
 
     usual = {"record": RECORDED, "summary": AGENTS, "tune": VARIANTS}[arguments.what]
