@@ -130,10 +130,14 @@ def test_speed_counts_the_quicker_of_the_two_rivals(q, deep, word):
         {"problem": "p", "rival": n, "measure": "E5_first", "ratio": r, "low": r, "high": r}
         for n, r in (("q-learning", q), ("deep-q-network", deep))
     ]
-    claim = claims.speed(pd.DataFrame(rows), static_table(), "ours")
+    table = static_table(E5=8.0)
+    deepest = table[table["agent"] == "q-learning"].assign(agent="deep-q-network", E5=99.0)
+    static = pd.concat([table, deepest])
+    claim = claims.speed(pd.DataFrame(rows), static, "ours")
     assert (claim.verdict, claim.value) == (word, min(q, deep))
+    assert "on p in ours 8, q-learning 8, deep-q-network 99 episodes" in claim.why
     unsure = pd.DataFrame(rows).assign(low=0.5)
-    assert claims.speed(unsure, static_table(), "ours").verdict == "not"
+    assert claims.speed(unsure, static, "ours").verdict == "not"
 
 
 def test_regions_must_be_quick_and_lose_to_be_reproduced():
