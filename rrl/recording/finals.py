@@ -27,7 +27,7 @@ from rrl.space import Configuration
 if TYPE_CHECKING:
     from rrl.serving.live import LiveServer
 
-LOOKS = (4, 8, 16, 32, 64)  # rounds of a load after which finalists are judged
+LOOKS = (4, 8, 16, 32, 64, 128, 192)  # rounds of a load after which finalists are judged
 MOST_ROUNDS = 2 * LOOKS[-1]  # those of slow hours, which do not count, included
 CONFIDENCE = 1 - (1 - 0.95) / len(LOOKS)  # of each look, so that all together keep to 95 %
 FRESH = 4  # rounds after which the servers start anew
