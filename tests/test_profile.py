@@ -198,6 +198,29 @@ def test_finals_decide_or_stop(folder):
     assert len(Recorder(PLAN, folder)) == len(recorder)
 
 
+def test_a_recording_that_died_before_its_verdicts_gets_them_when_it_is_resumed(folder):
+    recorder = Recorder(PLAN, folder)
+    play(Finals(recorder, 3), FakeServer())  # every round is on disk, and then the machine goes
+    assert not read_profile(folder).description["complete"]
+    again = Recorder(PLAN, folder)
+    again.finish(finals=Finals(again, 3).verdicts())
+    description = read_profile(folder).description
+    assert description["complete"]
+    assert description["finals"]["20"]["finalists"][0]["verdict"] == "best"
+
+
+def test_a_rival_of_a_former_best_is_asked_again_by_the_new_one(folder, monkeypatch):
+    """Separated means from the present best: who lost to another has not yet lost to this one."""
+    finals = Finals(Recorder(PLAN, folder), 3)
+    first, second, third = finals.finalists(0)
+    early = np.tile([[1.0, 0.9, 1.3], [1.0, 1.5, 1.3]], (LOOKS[0], 1))
+    late = np.tile([1.4, 1.0, np.nan], (len(early), 1))
+    for means, asked in ((early, [first, second]), (np.vstack([early, late]), [second, third])):
+        monkeypatch.setattr(finals, "rounds", lambda rate, m=means: ([first, second, third], m))
+        assert set(asked) <= set(finals.open(0))
+        assert (third in finals.open(0)) == (third in asked)
+
+
 def test_later_rounds_are_for_the_undecided_and_the_best(folder):
     """A rival that is separated is not measured again; one that differs by luck alone is."""
 

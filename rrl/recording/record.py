@@ -116,6 +116,7 @@ class Recorder:
         self.columns = [*plan.knobs, *COLUMNS]
         folder.mkdir(parents=True, exist_ok=True)
         self._new = 0  # episodes measured by this recorder
+        self._complete = False  # as the folder says: what came before may have died just short of it
         self._rows: list[dict[str, str]] = self._resume()
         self._done = {self._key(row) for row in self._rows}
 
@@ -154,6 +155,7 @@ class Recorder:
         here, there = describe_machine(), stored.get("machine", {})
         if any(here[key] != there.get(key) for key in ("processor", "cpus")):
             raise DataError(f"{path} was recorded on another machine; choose another folder")
+        self._complete = bool(stored.get("complete"))
         try:
             with (self.folder / EPISODES).open(encoding="utf-8", newline="") as file:
                 return list(csv.DictReader(file))
@@ -196,8 +198,8 @@ class Recorder:
                     yield self._record(server, configuration, pass_, rate, repeat, rng)
 
     def finish(self, **notes: Any) -> None:
-        """Mark the profile complete, with `notes` and a hash of the episodes, if any is new."""
-        if not self._new:
+        """Mark the profile complete, with `notes` and a hash of its episodes, unless it is already."""
+        if self._complete and not self._new:
             return
         text = (self.folder / EPISODES).read_bytes()
         self._describe(complete=True, sha256=hashlib.sha256(text).hexdigest(), **notes)
