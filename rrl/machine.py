@@ -71,6 +71,24 @@ def exclusive() -> Iterator[None]:
         os.close(file)  # which lets go, as does the end of a killed process
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Linear algebra in one thread for the block: sums in another order differ in a last digit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> with one_thread():
+    ...     float(np.linalg.norm([3.0, 4.0]))
+    5.0
+    """
+    import scipy.linalg  # noqa: F401  (only libraries that are loaded can be limited)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

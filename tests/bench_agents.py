@@ -11,11 +11,11 @@ import statistics
 import time
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from rrl import paper_cpu
 from rrl.agents import AGENTS, maker
 from rrl.errors import UsageError
+from rrl.machine import one_thread
 from rrl.space import ConfigSpace
 
 EPISODES = (50, 200, 1000)
@@ -105,7 +105,7 @@ if __name__ == "__main__":
     parser.add_argument("--budget", type=float, default=20.0, help="seconds an agent and column")
     parser.add_argument("--paper", action="store_true", help="the paper's variants alone")
     arguments = parser.parse_args()
-    with threadpool_limits(1):  # one core, as the server needs the others
+    with one_thread():  # one core, as the server needs the others
         if not arguments.paper:
             by_episode(arguments.budget)
             by_grid(arguments.budget)

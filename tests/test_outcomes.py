@@ -122,22 +122,33 @@ def test_a_reduction_from_next_to_nothing_does_not_count(rng):
     assert claims.violations(table, rng).value == 60.0
 
 
+def speed_rows(q, deep, low=None, kind="recorded"):
+    """Factors on two loads; each rival is slowest on one of them."""
+    rows = [
+        {"problem": problem, "kind": kind, "rival": rival, "measure": measure, "ratio": ratio,
+         "low": ratio if low is None else low, "high": ratio, "ours": 8.0, "theirs": 8 * ratio}
+        for rival, ratios in (("q-learning", (q, 1.0)), ("deep-q-network", (1.0, deep)))
+        for problem, ratio in zip(("a", "b"), ratios, strict=True)
+        for measure in ("E5_first", "E5")
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 @pytest.mark.parametrize(
     ("q", "deep", "word"), [(9, 12, "reproduced"), (20, 3, "partly"), (1, 1, "not")]
 )
-def test_speed_counts_the_quicker_of_the_two_rivals(q, deep, word):
-    rows = [
-        {"problem": "p", "rival": n, "measure": "E5_first", "ratio": r, "low": r, "high": r}
-        for n, r in (("q-learning", q), ("deep-q-network", deep))
-    ]
-    table = static_table(E5=8.0)
-    deepest = table[table["agent"] == "q-learning"].assign(agent="deep-q-network", E5=99.0)
-    static = pd.concat([table, deepest])
-    claim = claims.speed(pd.DataFrame(rows), static, "ours")
+def test_speed_must_be_reached_against_either_rival_on_some_load(q, deep, word):
+    rows = speed_rows(q, deep)
+    claim = claims.speed(rows, rows.assign(rival="hill-climbing", ratio=2.0), "ours")
     assert (claim.verdict, claim.value) == (word, min(q, deep))
-    assert "on p in ours 8, q-learning 8, deep-q-network 99 episodes" in claim.why
-    unsure = pd.DataFrame(rows).assign(low=0.5)
-    assert claims.speed(unsure, static, "ours").verdict == "not"
+    assert "toughest rival hill-climbing: 2 times (median over 2 problems)" in claim.why
+    if q > 1:
+        assert f"q-learning {q} times (a, {8 * q} episodes against 8" in claim.why
+
+
+def test_speed_that_is_unsure_or_simulated_is_not_reproduced():
+    for rows, word in ((speed_rows(9, 9, low=0.5), "not"), (speed_rows(9, 9, kind="s"), "partly")):
+        assert claims.speed(rows, rows.assign(rival="random"), "ours").verdict == word
 
 
 def test_regions_must_be_quick_and_lose_to_be_reproduced():
@@ -189,6 +200,9 @@ def test_figures_show_every_row(rng):
     duels = outcomes.duels(results, {PROBLEM: SCENARIO}, "ours", rng)
     texts = [text.get_text() for text in draw.plot_duels(duels).texts]
     assert len(texts) == len(duels) + 1
+    plt.figure()
+    ax = draw.plot_speedups(duels[duels["measure"] == "price"], 8)
+    assert ax.get_legend_handles_labels()[1] == ["better", "worse"]
     plt.figure()
     ax = draw.plot_phases({"a": np.ones((3, 40))}, (0, 20), {"best": np.ones(2)}, 10)
     assert ax.lines[0].get_ydata().tolist() == [1000.0] * 4

@@ -112,6 +112,34 @@ def plot_duels(duels: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def plot_speedups(races: pd.DataFrame, target: float, ax: Axes | None = None) -> Axes:
+    """How many times as many episodes each rival needs at every load, with 95 % intervals.
+
+    Parameters
+    ----------
+    races : DataFrame
+        Rows of :func:`rrl.studies.outcomes.duels`, of one measure.
+    target : float
+        The paper's factor, drawn as a line.
+    """
+    ax = ax or plt.gca()
+    problems, rivals = list(races["problem"].unique())[::-1], list(races["rival"].unique())
+    for i, rival in enumerate(rivals):
+        rows = races[races["rival"] == rival].set_index("problem").loc[problems]
+        y = np.arange(len(rows)) + 0.25 * (i - (len(rivals) - 1) / 2)
+        centre = rows["ratio"].to_numpy()
+        error = (centre - rows["low"].to_numpy(), rows["high"].to_numpy() - centre)
+        ax.errorbar(centre, y, xerr=error, fmt="osD^"[i % 4], ms=4, capsize=2, label=rival)
+    ax.axvline(target, color="C3", ls="--", lw=1)
+    ax.axvline(1, color="0.6", lw=0.8)
+    ax.annotate(f"paper: {target:g}", (target, 1), xycoords=("data", "axes fraction"), color="C3",
+                fontsize="small", ha="center", va="bottom")  # fmt: skip
+    ax.set(yticks=range(len(problems)), yticklabels=problems, xscale="log")
+    plain_log_ticks(ax.xaxis)
+    sns.despine(ax=ax)
+    return ax
+
+
 def plot_phases(
     costs: Mapping[str, NDArray[np.float64]],
     starts: Sequence[int],

@@ -116,7 +116,7 @@ class Recorder:
         self.columns = [*plan.knobs, *COLUMNS]
         folder.mkdir(parents=True, exist_ok=True)
         self._new = 0  # episodes measured by this recorder
-        self._complete = False  # as the folder says: what came before may have died just short of it
+        self._complete = False  # as the folder says: an earlier recording may have died short of it
         self._rows: list[dict[str, str]] = self._resume()
         self._done = {self._key(row) for row in self._rows}
 
@@ -198,7 +198,7 @@ class Recorder:
                     yield self._record(server, configuration, pass_, rate, repeat, rng)
 
     def finish(self, **notes: Any) -> None:
-        """Mark the profile complete, with `notes` and a hash of its episodes, unless it is already."""
+        """Mark the profile complete, with `notes` and a hash of its episodes, unless it is."""
         if self._complete and not self._new:
             return
         text = (self.folder / EPISODES).read_bytes()

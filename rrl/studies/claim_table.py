@@ -14,7 +14,7 @@ from rrl.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = ("static", "duels", "dynamic", "savings")
+TABLES = ("static", "duels", "speed", "dynamic", "savings")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Claim", "check_all", "read_tables", "verdict", "write"]
 
 Rng = np.random.Generator
+_NO_SEARCH = ("tf-serving-default", "heuristic", "rrl")
+"""Not rivals in speed: two that do not search, and the paper's own method."""
 LATE_ENOUGH = 0.05
 """A reference must be late this often for its reduction to count: 1 of 1000 to 0 is no feat."""
 
@@ -113,33 +115,30 @@ def adaptive(static: pd.DataFrame) -> Claim:
     )  # fmt: skip
 
 
-def speed(duels: pd.DataFrame, static: pd.DataFrame, ours: str) -> Claim:
-    """C4: over eight times faster than the rivals."""
-    rows = duels[duels["measure"] == "E5_first"]
-    q, deep = (
-        rows[rows["rival"] == n].set_index("problem") for n in ("q-learning", "deep-q-network")
-    )
-    slower = q["ratio"].combine(deep["ratio"], min)
-    best = str(slower.idxmax())
-    row = q.loc[best] if q["ratio"][best] <= deep["ratio"][best] else deep.loc[best]
-    lasting = duels[
-        (duels["measure"] == "E5") & duels["rival"].isin(["q-learning", "deep-q-network"])
-    ]
-    others = rows[~rows["rival"].isin(["tf-serving-default", "heuristic", "rrl"])]
-    toughest = others.groupby("rival")["ratio"].median().idxmin()
+def speed(races: pd.DataFrame, duels: pd.DataFrame, ours: str) -> Claim:
+    """C4: over eight times faster than the rivals, each where it is slowest."""
+    races = races[races["rival"].isin(["q-learning", "deep-q-network"])]
+    first, lasting = (races[races["measure"] == name] for name in ("E5_first", "E5"))
+    tops = first.loc[first.groupby("rival", sort=False)["ratio"].idxmax()]
+    row = tops.loc[tops["ratio"].idxmin()]
+    sure = tops["low"] > 1
+    others = duels[(duels["measure"] == "E5_first") & ~duels["rival"].isin(_NO_SEARCH)]
+    toughest = others.groupby("rival")["ratio"].median()
     return Claim(
         "C4",
         "near-optimal solutions over 8 times faster than the state of the art",
-        f"episodes to within 5 % for the first time: the quicker of Q-learning and deep Q-network "
-        f"over {ours}",
+        f"episodes to within 5 % for the first time, over those of {ours}: the smaller of the "
+        "factors to Q-learning and to deep Q-network, each at best",
         float(row["ratio"]), float(row["low"]), float(row["high"]), "times",
-        best,
-        verdict(row["ratio"] >= 8 and row["low"] > 1, _measured(static, best), row["low"] > 1),
-        f"until it stays within 5 %, at best {lasting['ratio'].max():.3g} times, and on "
-        f"{best} in {_episodes(static, best, ours)} episodes (medians); "
-        f"median over problems: Q-learning {q['ratio'].median():.3g}, deep Q-network "
-        f"{deep['ratio'].median():.3g} times; toughest rival {toughest}: "
-        f"{others[others['rival'] == toughest]['ratio'].median():.3g} times",
+        f"{row['problem']}: {row['rival']}",
+        verdict(
+            bool((sure & (tops["ratio"] >= 8)).all()),
+            bool((tops["kind"] == "recorded").all()),
+            bool(sure.all()),
+        ),
+        f"first at best: {_factors(first)}; until it stays within 5 %, at best: "
+        f"{_factors(lasting)}; toughest rival {toughest.idxmin()}: {toughest.min():.3g} times "
+        f"(median over {others['problem'].nunique()} problems)",
     )  # fmt: skip
 
 
@@ -200,10 +199,17 @@ def _of(static: pd.DataFrame, agent: str) -> pd.DataFrame:
     return rows
 
 
-def _episodes(static: pd.DataFrame, problem: str, ours: str) -> str:
-    """Median episodes until within 5 % for good, of ours and of the rivals of the claim."""
-    names = (ours, "q-learning", "deep-q-network")
-    return ", ".join(f"{name} {_of(static, name)['E5'][problem]:.3g}" for name in names)
+def _factors(races: pd.DataFrame) -> str:
+    """Of each rival: its best factor, where, the medians behind it, and the median over loads."""
+    parts = []
+    for rival, rows in races.groupby("rival", sort=False):
+        top = rows.loc[rows["ratio"].idxmax()]
+        parts.append(
+            f"{rival} {top['ratio']:.3g} times ({top['problem']}, {top['theirs']:.3g} episodes "
+            f"against {top['ours']:.3g}; median over {len(rows)} loads "
+            f"{rows['ratio'].median():.3g})"
+        )
+    return ", ".join(parts)
 
 
 def _measured(static: pd.DataFrame, problem: str) -> bool:
@@ -280,7 +286,7 @@ def check_all(
         similarity(scenarios, rng),
         regions(static),
         adaptive(static),
-        speed(tables["duels"], static, ours),
+        speed(tables["speed"], tables["duels"], ours),
         latency(tables["savings"], static, ours, rng),
         violations(tables["savings"], rng),
         dynamic(tables["dynamic"], ours),

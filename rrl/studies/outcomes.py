@@ -133,9 +133,9 @@ def duels(
     Returns
     -------
     DataFrame
-        A row for each problem, rival and measure of `DUELS`: `ratio` is the median of theirs over
-        ours, with the ends of its interval; `verdict` is "won" if the interval lies above 1,
-        "lost" if below, else "tied".
+        A row for each problem, rival and measure of `DUELS`: the medians of `ours` and `theirs`;
+        `ratio` is the median of theirs over ours seed by seed, with the ends of its interval;
+        `verdict` is "won" if the interval lies above 1, "lost" if below, else "tied".
     """
     import pandas as pd
 
@@ -144,16 +144,18 @@ def duels(
     rows = []
     for setting, theirs in scored.items():
         for measure in DUELS if setting.agent != ours else ():
-            paired = min(len(theirs[measure]), len(own[setting.problem][measure]))
-            ratio, low, high = ratio_interval(
-                theirs[measure][:paired], own[setting.problem][measure][:paired], rng
-            )
+            mine = own[setting.problem][measure]
+            paired = min(len(theirs[measure]), len(mine))
+            ratio, low, high = ratio_interval(theirs[measure][:paired], mine[:paired], rng)
             rows.append(
                 {
                     "problem": name_of(setting.problem),
+                    "kind": kind_of(setting.testbed),
                     "rival": setting.agent,
                     "measure": measure,
                     "seeds": paired,
+                    "ours": float(np.median(mine)),
+                    "theirs": float(np.median(theirs[measure])),
                     "ratio": ratio,
                     "low": low,
                     "high": high,

@@ -20,6 +20,7 @@ import numpy as np
 
 from rrl.agents import AGENTS, maker
 from rrl.errors import Parser, UsageError, command
+from rrl.machine import one_thread
 from rrl.studies.peer_runs import RECORDED, read_record, record
 from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
 from rrl.studies.race import race, score
@@ -202,9 +203,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     arguments = parser.parse_args(argv)
-    import scipy.linalg  # noqa: F401  (only libraries that are loaded can be limited)
-    from threadpoolctl import threadpool_limits
-
     usual = {"record": RECORDED, "summary": AGENTS, "tune": VARIANTS}[arguments.what]
     agents = arguments.agents.split(",") if arguments.agents else list(usual)
     everywhere = TUNING if arguments.what == "tune" else SCENARIOS
@@ -213,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if unknown := [name for name in given if name not in known]:
             raise UsageError(f"unknown {unknown[0]!r}; known: {', '.join(known)}")
     start = time.monotonic()
-    with threadpool_limits(1):  # matrices are small here, and timings are of one core
+    with one_thread():  # matrices are small here, and timings are of one core
         for done in _missing(arguments.what, agents, scenarios, arguments.data):
             print(done, flush=True)
             if time.monotonic() - start > arguments.seconds:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from rrl.agents import AGENTS
 from rrl.errors import DataError, UsageError
-from rrl.machine import available_cpus
+from rrl.machine import available_cpus, one_thread
 from rrl.objective import parse_objective
 from rrl.provenance import NUMERICAL, PACKAGE, code_behind, combined, versions
 from rrl.studies.race import Race, race
@@ -45,9 +45,7 @@ def _problem(testbed: str, load: Load, data: str) -> Scenario:
 
 def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
     """Race one setting from some seeds; what a worker does."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):  # sums in another order would differ in their last digit
+    with one_thread():
         scenario = _problem(*setting.problem, data)
         runs = race(
             scenario,
