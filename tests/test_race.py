@@ -94,6 +94,13 @@ def test_a_simulated_truth_is_what_measuring_says():
     assert abs(np.mean(costs) - scenario.optimum) < 5 * error
 
 
+def test_a_load_that_stays_is_known_as_well_however_short_the_race():
+    """The smallest of many means of one episode is far below the optimum."""
+    problem = open_problem("cpu2", 165.0)
+    short, long = (find_truth(problem, replications=10, episodes=n) for n in (1, 500))
+    np.testing.assert_array_equal(short.cost, long.cost)
+
+
 def test_a_stricter_objective_is_broken_more_often():
     truth = find_truth(open_problem("cpu2", 165.0), replications=10)
     assert truth.late.shape == (len(SLO_FACTORS), 96)

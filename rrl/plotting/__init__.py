@@ -33,6 +33,7 @@ def style() -> None:
     """Set the look of all figures: seaborn's colour-blind palette on white."""
     sns.set_theme(context="paper", style="ticks", palette="colorblind")
     mpl.rcParams.update({"figure.dpi": 110, "savefig.dpi": 200, "legend.frameon": False})
+    mpl.rcParams["axes.formatter.min_exponent"] = 4  # a logarithmic axis says 20, not 2 x 10^1
 
 
 def save(figure: Figure, name: str, folder: str | os.PathLike[str] = "figures") -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 
 from rrl.region_size import recommended_radius
@@ -43,7 +44,8 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes | None = None) ->
         )
     ax.set(xscale="log", yscale="log", xlabel="episodes", ylabel="mean cost above the optimum")
     ax.set_xticks(table["horizon"].unique(), [f"{h}" for h in table["horizon"].unique()])
-    ax.minorticks_off()
+    ax.set_xticks([], minor=True)
+    sns.despine(ax=ax)
     return ax
 
 
@@ -78,4 +80,5 @@ def plot_radius(
     ax.plot(t, recommended_radius(start, t, dimensions), "k:", label="prior: theory")
     ax.plot(list(best_fixed), list(best_fixed.values()), "kD", label="best fixed in hindsight")
     ax.set(xscale="log", xlabel="episode", ylabel="radius (levels)", ylim=(0, None))
+    sns.despine(ax=ax)
     return ax

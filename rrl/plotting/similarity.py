@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
@@ -36,6 +37,7 @@ def plot_correlation(
     ax.axvline(reach, color="0.6", lw=0.8, ls="--")
     ax.set(xlabel="distance (levels)", ylabel="correlation of log latency", ylim=(-1.05, 1.05))
     ax.legend(title=f"dashed: radius {reach:g}")
+    sns.despine(ax=ax)
     return ax
 
 
@@ -65,5 +67,7 @@ def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axe
         ax.errorbar(distance + shift, percent[0], bars, marker=marker, ms=4, capsize=2, label=name)
     ax.set(xlabel="distance (levels)", ylabel="median error of the latency (%)")
     ax.set_ylim(bottom=0)
+    ax.set_xticks(sorted(errors["distance"].unique()))
     ax.legend()
+    sns.despine(ax=ax)
     return ax

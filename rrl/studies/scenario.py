@@ -144,13 +144,16 @@ def find_truth(
     seed : int
         Of those.
     episodes : int, optional
-        Horizon of a workload that changes: its replications lie evenly over so many episodes.
+        Horizon of a workload that changes: its replications lie evenly over so many episodes, and
+        there are no more than those. A load that stays has none.
     """
     from rrl.recording.replay import RecordedServer
 
+    steady = isinstance(problem.workload, Poisson)
+    horizon = episodes if episodes and not steady else replications
     if isinstance(problem.server, RecordedServer):
-        return _recorded_truth(problem, episodes or replications, seed)
-    requests, rng, horizon = problem.requests, np.random.default_rng(seed), episodes or replications
+        return _recorded_truth(problem, horizon, seed)
+    requests, rng = problem.requests, np.random.default_rng(seed)
     stretch = problem.workload.arrivals(horizon * requests, rng)
     parts = list(cut(stretch, requests))[:: max(horizon // replications, 1)]
     start = rng.bit_generator.state  # both passes draw the same

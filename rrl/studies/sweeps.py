@@ -121,7 +121,9 @@ class Sweep:
         """What is true of each problem; a workload that changes, over the longest horizon."""
         horizon: dict[tuple[str, Load], int] = {}
         for setting in self.settings:
-            horizon[setting.problem] = max(setting.episodes, horizon.get(setting.problem, 0))
+            steady = isinstance(setting.load, int | float)
+            length = self.replications if steady else setting.episodes
+            horizon[setting.problem] = max(length, horizon.get(setting.problem, 0))
         code = _code("rrl.studies.scenario", *_server_modules())
         tasks = {}
         for problem, episodes in horizon.items():
