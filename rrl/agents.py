@@ -22,6 +22,7 @@ MakeAgent = Callable[[ConfigSpace, np.random.Generator], Agent]
 HOME = {
     "default": "rrl.growing:default_agent",
     "rrl": "rrl.agent:RRL",
+    "rrl-wide": "rrl.agents:wide",
     "released-rrl": "rrl.agents:released",
     "released-rrl-copy": "rrl.agents:released_copy",
     "adaptive-rrl": "rrl.region_size:AdaptiveRRL",
@@ -73,6 +74,13 @@ def maker(name: str, **changes: Any) -> MakeAgent:
         return getattr(import_module(module), attribute)(space, rng, **settings)
 
     return make
+
+
+def wide(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
+    """Make RRL with the released radius, 3 levels, and all else as in `rrl`."""
+    from rrl.agent import RRL
+
+    return RRL(space, rng, radius=min(changes.pop("radius", 3.0), space.diameter or 3.0), **changes)
 
 
 def released_copy(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:

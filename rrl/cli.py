@@ -13,7 +13,7 @@ _EXAMPLES = """examples:
   rrl serve mobilenet_v2 --knob inter_op=2 --knob batch_threads=2
   rrl tune mobilenet_v2 --rate 60 --slo "p99<50ms"
   rrl replay mobilenet_v2-threads --rate 115 --slo "p99<60ms"
-  rrl profile mobilenet_v2-threads
+  rrl profile mobilenet_v2-threads --out build/mine
   rrl profile my-grid --model keyword --knob inter_op=1,2 --knob batch_threads=0,2 --rates 100,400
 
 exit codes: 0 done, 2 usage, 3 bad data, 4 the server failed, 5 measured but not as hoped,

@@ -172,7 +172,7 @@ def rounds(
     start: int = 0,
     state: Mapping[str, Any] | None = None,
 ) -> Iterator[Round]:
-    """Measure configurations in alternating episodes with the same arrivals.
+    """Measure configurations in alternating episodes with the same arrivals and the same draws.
 
     Parameters
     ----------
@@ -198,9 +198,11 @@ def rounds(
     stretch = workload.arrivals(count * requests, arrivals_rng)
     for number, arrivals in enumerate(islice(cut(stretch, requests), start, None), start):
         episodes = {}
+        draws = int(server_rng.integers(2**63))  # all meet the same work, or the same repeat
         for name in order_rng.permutation(names).tolist():
             server, configuration = servers[name]
-            episodes[name], _, _ = _measure(server, configuration, arrivals, server_rng)
+            own = np.random.default_rng(draws)
+            episodes[name], _, _ = _measure(server, configuration, arrivals, own)
         states = {"server": rng_state(server_rng), "order": rng_state(order_rng)}
         yield Round(number, {name: episodes[name] for name in names}, states)
 

@@ -67,7 +67,7 @@ class Poisson:
 
 @dataclass(frozen=True)
 class Phases:
-    """Poisson arrivals whose mean gap changes at given episodes; the default is the paper's.
+    """Poisson arrivals whose mean gap changes at given episodes, by default as in the release.
 
     Parameters
     ----------

@@ -330,6 +330,15 @@ def test_a_table_cell_moves_by_the_step():
     assert {space.index(agent.ask(10.0)) for _ in range(20)} == {3}
 
 
+@pytest.mark.parametrize("make", [QLearning, DeepQNetwork])
+def test_learners_begin_with_what_serves(make):
+    space = paper_cpu()
+    agent = make(space, rng())
+    for load in (10.0, 100.0):  # then with the best that is known
+        assert agent.ask(load) == serving_default(space)
+        agent.tell(serving_default(space), 1.0)
+
+
 def test_epsilon_is_the_share_of_random_choices():
     space = paper_cpu()
     agent = QLearning(space, rng(), epsilon=(0.2, 0.2, 1))

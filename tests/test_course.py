@@ -80,6 +80,9 @@ def test_the_command_writes_a_folder_to_hand_out(tmp_path, monkeypatch, capsys):
     (tmp_path / "notebooks" / "live.yml").write_text("source: live\n")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.csv").write_text("1\n")
+    (tmp_path / "figures").mkdir()
+    for name in ("table.csv", "figure.png"):
+        (tmp_path / "figures" / name).write_text("2\n")
     monkeypatch.chdir(tmp_path)
     assert course.main([]) == 2
     assert "no notebooks" in capsys.readouterr().err
@@ -90,7 +93,12 @@ def test_the_command_writes_a_folder_to_hand_out(tmp_path, monkeypatch, capsys):
     (out / "notebooks" / "01_renamed.ipynb").write_text("stale")
     assert course.main([]) == 0
     files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert files == {"notebooks/00_a.ipynb", "notebooks/live.yml", "data/a.csv"}
+    assert files == {
+        "notebooks/00_a.ipynb",
+        "notebooks/live.yml",
+        "data/a.csv",
+        "figures/table.csv",
+    }
     assert "SOLUTION" not in (out / "notebooks" / "00_a.ipynb").read_text()
 
 

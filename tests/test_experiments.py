@@ -95,6 +95,16 @@ def test_comparison_is_paired_and_its_interval_right(server):
     assert ratio == pytest.approx((0.2, 0.2, 0.2))
 
 
+def test_contestants_of_a_round_meet_the_same_draws():
+    """Noise that is common to all says nothing about who is faster."""
+    noisy = {"threads": [1, 1, 1, 2, 2, 2], "cost": [1.0, 2.0, 4.0, 10.0, 20.0, 40.0]}
+    server = TableServer(noisy, ["threads"])
+    contestants = {name: (server, {"threads": n}) for name, n in (("one", 1), ("two", 2))}
+    costs = compare(contestants, Poisson(20.0), 30, np.random.default_rng(0))
+    assert len(set(costs["one"])) == 3
+    np.testing.assert_array_equal(costs["two"], 10 * costs["one"])
+
+
 @pytest.mark.parametrize("episodes", [0, -1])
 def test_no_episodes_is_refused(server, episodes):
     with pytest.raises(ValueError, match="episodes must be at least 1"):

@@ -83,6 +83,7 @@ def savings(reduction, kind="recorded", reference_value=1.0, metric="mean latenc
     row = {
         "problem": "p",
         "kind": kind,
+        "requests": 100,
         "metric": metric,
         "reference_value": reference_value,
         "value": 0.1,
@@ -94,7 +95,7 @@ def savings(reduction, kind="recorded", reference_value=1.0, metric="mean latenc
 
 
 def static_table(**columns):
-    agents = ["ours", "peer", "released-rrl-copy", "q-learning", "adaptive-rrl", "rrl"]
+    agents = ["ours", "peer", "rrl-wide", "q-learning", "adaptive-rrl", "rrl"]
     table = pd.DataFrame({"problem": "p", "kind": "recorded", "agent": agents, "seeds": 30})
     for name, values in columns.items():
         for end in ("", "_low", "_high"):
@@ -157,7 +158,7 @@ def test_regions_must_be_quick_and_lose_to_be_reproduced():
     assert (found.value, found.verdict) == (8.0, "reproduced")
     found = claims.regions(static_table(E5_first=first, deployed=[1.0] * 6))
     assert found.verdict == "partly"
-    with pytest.raises(DataError, match="no agent 'released-rrl-copy'"):
+    with pytest.raises(DataError, match="no agent 'rrl-wide'"):
         claims.regions(static_table(E5_first=first).iloc[:1])
 
 

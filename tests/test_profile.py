@@ -18,7 +18,7 @@ from rrl.recording.finals import LOOKS, Finals, Team
 from rrl.recording.judging import judge
 from rrl.recording.profile import EPISODES, Plan, read_profile
 from rrl.recording.record import PLANS, Recorder, schedule
-from rrl.recording.replay import RecordedServer
+from rrl.recording.replay import RecordedServer, replayed
 
 PLAN = Plan(
     "keyword",
@@ -171,6 +171,31 @@ def test_the_recorded_server_replays_recorded_latencies(folder):
     rows = np.flatnonzero((table["inter_op"] == 4) & (table["rate_per_s"] == 50))
     recorded = np.concatenate([server.profile.latencies(row) for row in rows])
     assert np.isin(episode.latency, recorded).all()
+
+
+def test_finals_leave_the_replay_as_it_is(folder):
+    before = replayed(folder)
+    play(Finals(Recorder(PLAN, folder), 3), FakeServer())
+    assert replayed(folder) == before
+    rows = (folder / EPISODES).read_text().splitlines(keepends=True)
+    (folder / EPISODES).write_text("".join([rows[0], *rows[2:]]))
+    assert replayed(folder) != before
+    (folder / EPISODES).write_text("")
+    with pytest.raises(DataError, match="not a readable profile"):
+        replayed(folder)
+
+
+def test_equal_draws_meet_equal_arrivals_whatever_the_order_of_recording(folder):
+    """A comparison on a replay is paired by the arrivals, as it is on a server."""
+    server, table = RecordedServer(folder), read_profile(folder).grid
+    pairs = {seed: set() for seed in range(20)}
+    for configuration in PLAN.space:
+        for seed, met in pairs.items():
+            rng = np.random.default_rng(seed)
+            latency = server.measure(configuration, np.linspace(0, 0.2, 5), rng).latency
+            same = table[np.isclose(table["mean_s"], latency.mean(), atol=1e-6)]
+            met.update(zip(same["pass"], same["repeat"], strict=True))
+    assert all(len(met) == 1 for met in pairs.values())
 
 
 def test_batching_off_is_next_to_the_most_batch_threads(folder):

@@ -69,12 +69,14 @@ def digest(path: Path) -> str:
 def add_tuning_options(parser: ArgumentParser) -> None:
     """Add what `rrl tune` and `rrl replay` have in common."""
     goal = parser.add_argument_group("goal and load")
-    goal.add_argument("--slo", help="what to keep, such as p99<50ms or mean<0.02s")
+    goal.add_argument("--slo", help="what to keep (a service-level objective), such as p99<50ms")
     goal.add_argument("--objective", help="what to make small (default: the SLO's, or mean)")
     goal.add_argument("--rate", type=float, help="Poisson arrivals, requests/s")
     goal.add_argument("--trace", type=Path, help="recorded arrivals: a file of timestamps")
     run = parser.add_argument_group("the run")
-    run.add_argument("--agent", default="default", help="who tunes (default: 'default')")
+    run.add_argument(
+        "--agent", default="default", help="who tunes: default, rrl, adaptive-rrl (see rrl.AGENTS)"
+    )
     run.add_argument("--episodes", type=int, default=60, help="of tuning (default 60)")
     run.add_argument("--requests", type=int, default=100, help="of an episode (default 100)")
     run.add_argument("--rounds", type=int, default=15, help="of the comparison (default 15)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from argparse import Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,24 +14,66 @@ if TYPE_CHECKING:
     from rrl.recording.profile import Plan
 
 
+_SERVE = """examples:
+  rrl serve mobilenet_v2
+  rrl serve /models/resnet --port 9000 --knob inter_op=2 --knob batch_threads=2
+
+Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads,
+max_batch_size, batch_timeout_micros, max_enqueued_batches; 0 threads are TensorFlow's own choice,
+0 batch threads no batching.
+"""
+_PROFILE = """examples:
+  a grid that the repository keeps, on this machine:
+    rrl profile mobilenet_v2-threads --out build/mine
+  one of your own, into data/my-grid:
+    rrl profile my-grid --model keyword --knob inter_op=1,2 --knob batch_threads=0,2 \\
+        --rates 100,400
+  what would be measured, and how much of it:
+    rrl profile inception_v3-threads --list
+
+A recording that was stopped goes on when the same command is given again, on the same machine.
+The folders under data/ come from another one, so a plan that is kept there needs --out.
+"""
+
+
 def add_parsers(commands: Any) -> None:
     """Add the two subcommands."""
-    serve = commands.add_parser("serve", help="serve a model on this machine until Ctrl-C")
+    serve = commands.add_parser(
+        "serve",
+        help="serve a model on this machine until Ctrl-C",
+        description="Serve a model on 127.0.0.1 by TensorFlow Serving's gRPC API until Ctrl-C.",
+        epilog=_SERVE,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
     serve.add_argument("model", help="a known model, or the base path of a SavedModel")
     serve.add_argument("--port", type=int, default=8500, help="gRPC port (default 8500)")
-    serve.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE")
+    serve.add_argument(
+        "--knob", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeatable"
+    )
     serve.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
     serve.set_defaults(run=_serve)
 
-    profile = commands.add_parser("profile", help="measure a grid of configurations, resumable")
+    profile = commands.add_parser(
+        "profile",
+        help="measure a grid of configurations, resumable",
+        description="Measure every configuration of a grid at several loads, then the best again.",
+        epilog=_PROFILE,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
     profile.add_argument("name", help="a named plan, or a name for your own (with --model)")
     profile.add_argument("--out", type=Path, help="folder (default: data/NAME)")
     profile.add_argument("--model", help="known model, for a plan of your own")
-    profile.add_argument("--knob", action="append", default=[], metavar="NAME=LEVELS")
+    profile.add_argument(
+        "--knob",
+        action="append",
+        default=[],
+        metavar="NAME=LEVELS",
+        help="a knob of your own plan and its levels, such as inter_op=1,2,4; repeatable",
+    )
     profile.add_argument("--rates", default="", help="loads in requests/s, comma-separated")
     profile.add_argument("--requests", type=int, default=100, help="requests an episode")
-    profile.add_argument("--passes", type=int, default=2)
-    profile.add_argument("--seed", type=int, default=0)
+    profile.add_argument("--passes", type=int, default=2, help="over the whole grid (default 2)")
+    profile.add_argument("--seed", type=int, default=0, help="of orders and arrivals (default 0)")
     profile.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
     profile.add_argument(
         "--finals",

@@ -31,6 +31,15 @@ _EXAMPLES = """examples:
         --knob inter_op=1,2 --knob batch_threads=1,2,4 \\
         --restart "ssh 10.0.0.7 /opt/restart-serving {inter_op} {batch_threads}"
 
+Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads (0: no
+batching), max_batch_size, batch_timeout_micros. Without --knob max_batch_size=... a batch holds one
+request. If your server batches today, say so with --default, or the comparison is with no batching.
+A sample is a .npz with an array for each input (batch first), a REST request in .json, or a
+TFRecord of PredictionLog; a trace is a file with an arrival a line, in seconds or ISO 8601.
+--restart is run for every change: {inter_op} and the like stand for levels, {flags} for all flags
+of tensorflow_model_server, {batching_file} for a file of batching parameters; the old server must
+have stopped when the command ends.
+
 A run that was stopped, in whatever way, goes on when the same command is given again. The same
 machine should not do other work meanwhile: load, server and measurement share its cores.
 """

@@ -8,6 +8,7 @@ The modules of this folder hold the figures themselves.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,17 @@ def level_label(name: str, level: Any) -> str:
     if name in ("inter_op", "intra_op") and level == 0:
         return "auto"
     return f"{level / 1000:g}" if name == "batch_timeout_micros" else str(level)
+
+
+def in_order(name: str, levels: Iterable[Any]) -> list[Any]:
+    """A knob's levels as its positions order them: "off" and "auto" after the largest count.
+
+    Examples
+    --------
+    >>> in_order("batch_threads", [0, 1, 4, 2]), in_order("max_batch_size", [4, 1])
+    ([1, 2, 4, 0], [1, 4])
+    """
+    return sorted(levels, key=lambda level: (level_label(name, level) in ("off", "auto"), level))
 
 
 def label(configuration: Configuration) -> str:

@@ -11,8 +11,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from rrl.knob import Knob
-from rrl.plotting import KNOB_LABELS, MARKERS, MS, level_label, plain_log_ticks
+from rrl.plotting import KNOB_LABELS, MARKERS, MS, in_order, level_label, plain_log_ticks
 from rrl.space import Configuration
 
 if TYPE_CHECKING:
@@ -26,9 +25,9 @@ def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes | None = 
     for name in profile.knobs:
         if name != knob:
             summary = summary[summary[name] == at[name]]
-    levels = _knob(profile, knob).levels
+    levels = in_order(knob, summary[knob].unique())
     for i, (rate, rows) in enumerate(summary.groupby("rate_per_s")):
-        rows = rows.set_index(knob).loc[list(levels)]
+        rows = rows.set_index(knob).loc[levels]
         ax.errorbar(
             range(len(levels)),
             MS * rows["mean_s"],
@@ -65,6 +64,7 @@ def plot_surface(
     summary = profile.summary()
     at_rate = summary[np.isclose(summary["rate_per_s"], rate_per_s)]
     table = MS * at_rate.groupby(list(knobs))["mean_s"].min().unstack()
+    table = table.loc[in_order(knobs[0], table.index), in_order(knobs[1], table.columns)]
     low, high = (MS * limit for limit in limits) if limits else (None, None)
     sns.heatmap(
         table,
@@ -110,7 +110,7 @@ def plot_finals(
 ) -> Axes:
     """The re-measured best of one load: cost over that of the best, and what is known of each.
 
-    Bars are the one-sided 95 % limits of :func:`rrl.recording.judging.judge`.
+    Bars are the limits that the finals judged by, see :data:`rrl.recording.finals.CONFIDENCE`.
     """
     ax = ax or plt.gca()
     ranked = sorted(finalists, key=lambda f: (f["verdict"] != "best", f["ratio"]))
@@ -135,7 +135,3 @@ def plot_finals(
     ax.legend(unique.values(), unique.keys())
     sns.despine(ax=ax)
     return ax
-
-
-def _knob(profile: Profile, name: str) -> Knob:
-    return next(knob for knob in profile.space.knobs if knob.name == name)

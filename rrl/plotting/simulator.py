@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from rrl.experiments import bootstrap_interval
-from rrl.plotting import KNOB_LABELS, MS, level_label
+from rrl.plotting import KNOB_LABELS, MS, in_order, level_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes | None = None) -> Ax
     """
     ax = ax or plt.gca()
     rng = np.random.default_rng(0)  # only for the bootstrap
-    levels = sorted(cells[knob].unique())
+    levels = in_order(knob, cells[knob].unique())
     ratio = cells["predicted_s"] / cells["measured_s"]
     loads = sorted(cells["rate_per_s"].unique())
     for i, rate in enumerate(loads):

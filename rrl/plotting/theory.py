@@ -46,9 +46,9 @@ def plot_bound(
     low, high = (centre, centre) if observed.ndim == 1 else observed[:, 1:].T
     ax.errorbar(x, centre, [centre - low, high - centre], fmt="o-", ms=4, capsize=2, label=name)
     for i, (bound, values) in enumerate(bounds.items()):
-        ax.plot(
-            x, np.broadcast_to(values, np.shape(x)), ls=LINES[i], color=f"C{i + 1}", label=bound
-        )
+        line = np.broadcast_to(np.asarray(values, dtype=float), np.shape(x))
+        if not np.isnan(line).all():
+            ax.plot(x, line, ls=LINES[i], color=f"C{i + 1}", label=bound)
     ax.legend(fontsize="small")
     sns.despine(ax=ax)
     return ax
@@ -66,6 +66,7 @@ def plot_learning(runs: Mapping[str, tuple[Learning, Floats]], ax: Axes | None =
         every = max(1, len(ends) // 25)
         ax.plot(ends[::every], run.errors[ends[::every]], MARKERS[i], color=color, ms=4)
         ax.step(np.r_[0, ends], bound[: len(ends) + 1], ls="--", where="post", color=color, lw=1)
+    ax.plot([], [], "--", color="0.3", lw=1, label="bound")
     ax.set(xlabel="step", ylabel="largest error", yscale="log")
     ax.legend(fontsize="small")
     sns.despine(ax=ax)
@@ -174,18 +175,27 @@ def plot_pareto(
     """
     ax = ax or plt.gca()
     x, y = median_intervals(times), 100 * median_intervals(losses)
-    for i, radius in enumerate(radii):
+    for i in range(len(radii)):
         color = shade(i, len(radii))
         ax.plot(x[i, 1:], [y[i, 0]] * 2, color=color, lw=1, alpha=0.6)
         ax.plot([x[i, 0]] * 2, y[i, 1:], color=color, lw=1, alpha=0.6)
         ax.plot(x[i, 0], y[i, 0], MARKERS[i % len(MARKERS)], color=color, ms=7)
-        where = (x[i, 0], y[i, 0])
-        ax.annotate(f"{radius:g}", where, (5, 5), textcoords="offset points", weight="bold")
+    for where, names in _together(radii, x[:, 0], y[:, 0]).items():
+        ax.annotate(", ".join(names), where, (5, 5), textcoords="offset points", weight="bold")
     ax.set(ylabel="loss (% above the optimum)", xscale="log")
     ax.set_yscale("symlog", linthresh=1)
     ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     sns.despine(ax=ax)
     return ax
+
+
+def _together(radii: Sequence[float], x: Floats, y: Floats) -> dict[tuple[float, float], list[str]]:
+    """Radii by their points; those that would be printed over each other share a label."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for radius, here in zip(radii, zip(x.tolist(), y.tolist(), strict=True), strict=True):
+        near = [p for p in found if (np.abs(np.log1p(p) - np.log1p(here)) < (0.12, 0.3)).all()]
+        found.setdefault(near[0] if near else here, []).append(f"{radius:g}")
+    return found
 
 
 def plot_decay(

@@ -114,10 +114,10 @@ def _inspect(notebook: NotebookNode, name: str) -> None:
 
 
 def write(root: Path, out: Path = OUT) -> list[Path]:
-    """Write the student edition of ``root/notebooks`` and the data that it reads.
+    """Write the student edition of ``root/notebooks``, and the data and tables that it reads.
 
-    `out` can be handed out as it is: ``notebooks/`` and ``data/`` lie beside each other in it, as
-    the notebooks expect.
+    `out` can be handed out as it is: ``notebooks/``, ``data/`` and ``figures/``, with the tables of
+    the experiments, lie beside each other in it, as the notebooks expect.
 
     Parameters
     ----------
@@ -154,6 +154,9 @@ def write(root: Path, out: Path = OUT) -> list[Path]:
     for settings in (root / "notebooks").glob("*.yml"):
         shutil.copy(settings, target)
     shutil.copytree(root / "data", out / "data", dirs_exist_ok=True)
+    (out / "figures").mkdir(exist_ok=True)
+    for table in (root / "figures").glob("*.csv"):
+        shutil.copy(table, out / "figures")
     return [target / name for name in editions]
 
 

@@ -95,9 +95,13 @@ class Finals:
 
     def _judge(self, means: NDArray[np.float64]) -> list[Verdict]:
         """Verdicts by the episodes up to the last look; none before the first."""
-        looks = [look * self.recorder.plan.repeats for look in LOOKS]
-        seen = max((look for look in looks if look <= len(means)), default=0)
+        seen = self._seen(means)
         return judge(means[:seen], confidence=CONFIDENCE)[1] if seen else []
+
+    def _seen(self, means: NDArray[np.float64]) -> int:
+        """Episodes up to the last look."""
+        looks = [look * self.recorder.plan.repeats for look in LOOKS]
+        return max((look for look in looks if look <= len(means)), default=0)
 
     def order(self, rate: int, rounds: int = LOOKS[-1]) -> Iterator[Visit]:
         """At most so many rounds of one load, until all its finalists are decided.
@@ -127,6 +131,7 @@ class Finals:
             if not verdicts:
                 continue
             best = [verdict.word for verdict in verdicts].index("best")
+            means = means[: self._seen(means)]
             typical = float(np.nanmedian(means[:, best]))
             rows = []
             for index, verdict in zip(finalists, verdicts, strict=True):

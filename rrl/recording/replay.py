@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,12 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.episode import Episode, Status, check_arrivals
 from rrl.errors import DataError
 from rrl.knob import Scale
-from rrl.recording.profile import Profile, read_profile
+from rrl.recording.profile import DESCRIPTION, EPISODES, Profile, read_profile
 from rrl.space import Configuration, from_table
 
 
 class RecordedServer:
     """Replay a profile: a measurement is drawn among the repeats of the grid's own passes.
+
+    Repeats are in the order of the passes, and all configurations met the same arrivals in the
+    same repeat: equal generators draw equal arrivals for all.
 
     The finals are left out: they met other arrivals, and only the best few took part.
 
@@ -49,7 +57,7 @@ class RecordedServer:
                 known = ", ".join(f"{rate:g}" for rate in self._rates)
                 raise DataError(f"no load of {rate_per_s:g}/s in the profile; it has {known}")
             self._pinned = self.profile.rates_per_s.index(rate_per_s)
-        table = self.profile.grid
+        table = self.profile.grid.sort_values(["pass", "repeat"], kind="stable")
         rate_index = np.searchsorted(self._rates, table["rate_per_s"].to_numpy(dtype=float))
         self._parsed: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
         self._rows: dict[tuple[int, int], list[int]] = {}
@@ -90,6 +98,41 @@ class RecordedServer:
             return 0
         rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0])
         return int(np.argmin(np.abs(np.log(self._rates / rate))))
+
+
+def replayed(folder: str | os.PathLike[str]) -> str:
+    """Digest of what a replay of a profile depends on: its plan, and the rows of its own passes.
+
+    Finals that are added to a profile leave it, and so the studies on the replay, as they are.
+
+    Raises
+    ------
+    DataError
+        If the profile cannot be read.
+
+    Examples
+    --------
+    >>> len(replayed("data/keyword-threads"))
+    64
+    """
+    paths = Path(folder) / DESCRIPTION, Path(folder) / EPISODES
+    try:
+        return _replayed(*paths, tuple(path.stat().st_mtime_ns for path in paths))
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder}: not a readable profile ({error}); restore it") from None
+
+
+@lru_cache(maxsize=64)
+def _replayed(description: Path, episodes: Path, changed: tuple[int, ...]) -> str:
+    plan = json.loads(description.read_text(encoding="utf-8"))["plan"]
+    digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode())
+    with episodes.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        at = next(rows).index("pass")
+        for row in rows:
+            if int(row[at]) < plan["passes"]:
+                digest.update("\x1f".join(row).encode())
+    return digest.hexdigest()
 
 
 class TableServer:

@@ -51,7 +51,7 @@ class QLearning(Searcher):
 
     ``Q[c] = (1 - step) Q[c] + step cost``, one cell a measurement and no next state, as RRL with
     a region of one cell. A cell starts with its first measurement; cells that were never measured
-    are only met by chance.
+    are only met by chance, but for the first of each level, see :class:`Searcher`.
 
     Parameters
     ----------
@@ -80,12 +80,14 @@ class QLearning(Searcher):
 
     def begin(self, level: LoadLevel, start: int) -> None:
         """See :meth:`Searcher.begin`."""
-        level.cache = {}
+        level.cache, level.memory = {}, {"start": start}
 
     def choose(self, level: LoadLevel) -> int:
         """See :meth:`Searcher.choose`."""
         values: dict[int, float] = level.cache
-        if not values or self.rng.random() < self.epsilon(len(level.history)):
+        if not values:
+            return level.memory["start"]
+        if self.rng.random() < self.epsilon(len(level.history)):
             return int(self.rng.integers(len(self.space)))
         return min(values, key=values.__getitem__)
 
@@ -176,7 +178,8 @@ class DeepQNetwork(Searcher):
     are, future costs count `discount`, and a target network gives their estimate (Mnih et al.,
     with the states and actions of VCONF). ``actions="configurations"``: the state is the load, an
     action a configuration, an episode ends after it; the network maps both to the cost, so
-    that it generalises over actions as well.
+    that it generalises over actions as well. A level of the load begins with what it starts from,
+    see :class:`Searcher`, in either reading.
 
     Parameters
     ----------
@@ -239,6 +242,8 @@ class DeepQNetwork(Searcher):
         memory = level.memory
         greedy = self.replay and self.rng.random() >= self.epsilon(len(level.history))
         if self.moves is None:
+            if not level.history:
+                return memory["at"]
             if not greedy:
                 return int(self.rng.integers(len(self.space)))
             return int(self._values(level.log_load, np.arange(len(self.space)))[:, 0].argmin())

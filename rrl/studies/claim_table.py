@@ -46,8 +46,12 @@ class Claim:
 
     @property
     def measured(self) -> str:
-        """The number with its interval, as people read it."""
-        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}] {self.unit}"
+        """The number as people read it, with its interval where it has one."""
+        value, low, high = (
+            f"{x:.0f}" if abs(x) >= 1000 else f"{x:.3g}" for x in (self.value, self.low, self.high)
+        )
+        interval = "" if self.low == self.high else f" [{low}, {high}]"
+        return f"{value}{interval} {self.unit}"
 
 
 def read_tables(folder: str | os.PathLike[str]) -> dict[str, pd.DataFrame]:

@@ -188,11 +188,12 @@ def reductions(
     Returns
     -------
     DataFrame
-        A row for each problem, reference (TensorFlow Serving's default, the guide's heuristic at
-        its best) and metric (mean latency; share of late requests at each of ``SLO_FACTORS`` times
-        the smallest mean latency): `reference_value`, `best_value` (of the whole grid), `value`
-        (of ours, median over the seeds), and `reduction` with its interval, in percent of the
-        reference. It is NaN where the reference is never late.
+        A row for each problem, with its `requests` an episode, reference (TensorFlow Serving's
+        default, the guide's heuristic at its best) and metric (mean latency; share of late requests
+        at each of ``SLO_FACTORS`` times the smallest mean latency): `reference_value`, `best_value`
+        (of the whole grid), `value` (of ours, median over the seeds), and `reduction` with its
+        interval over the seeds, in percent of the reference. It is NaN where the reference is
+        never late.
     """
     import pandas as pd
 
@@ -221,6 +222,7 @@ def reductions(
                     {
                         "problem": name_of(setting.problem),
                         "kind": kind_of(setting.testbed),
+                        "requests": scenarios[setting.problem].requests,
                         "reference": reference,
                         "metric": metric,
                         "reference_value": base,

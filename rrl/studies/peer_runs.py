@@ -11,8 +11,7 @@ import numpy as np
 
 from rrl.agents import AGENTS
 from rrl.machine import describe_machine
-from rrl.provenance import digest
-from rrl.recording.profile import EPISODES as EPISODES_FILE
+from rrl.recording.replay import replayed
 from rrl.studies.problems import DATA, SCENARIOS, SEEDS, SURFACES, open_scenario
 from rrl.studies.race import Race, race
 
@@ -88,8 +87,8 @@ def record(agent: str, scenario: str, data: Path = DATA, budget: Budget | None =
 
 def _data(scenario: str, data: Path) -> str:
     """Digest of the recording that a scenario replays; empty if it replays none."""
-    path = data / scenario.partition(" ")[0] / EPISODES_FILE
-    return digest(path) if path.is_file() else ""
+    folder = data / scenario.partition(" ")[0]
+    return replayed(folder) if folder.is_dir() else ""
 
 
 def _about(package: str) -> dict[str, Any]:

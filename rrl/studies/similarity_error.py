@@ -81,6 +81,39 @@ def correlation_by_distance(
     return distance, 1 - total[distance] / count[distance] / logs.var()
 
 
+def neighbour_errors(
+    space: ConfigSpace, cost: NDArray[np.float64], radius: float
+) -> NDArray[np.float64]:
+    """Relative error of taking a configuration's cost for that of each other one in its region.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> line = ConfigSpace([Knob("threads", (1, 2, 3))])
+    >>> neighbour_errors(line, np.array([1.0, 2.0, 4.0]), 1).tolist()
+    [1.0, 0.5, 1.0, 0.5]
+    """
+    parts = []
+    for centre in range(len(space)):
+        ball = space.ball(centre, radius)
+        ball = ball[ball != centre]
+        parts.append(np.abs(cost[ball] / cost[centre] - 1))
+    return np.concatenate(parts)
+
+
+def repeat_error(scenario: Scenario) -> float:
+    """By how much (%) two equal configurations of a recorded grid would differ, by the passes.
+
+    The passes met other arrivals; what is common to all configurations is taken out. A difference
+    of two means over both passes has half the variance of one between the passes.
+    """
+    profile = scenario.server.profile
+    rows = profile.grid[np.isclose(profile.grid["rate_per_s"], scenario.workload.rate)]
+    passes = np.log(rows.groupby([*profile.knobs, "pass"])["mean_s"].mean().unstack().to_numpy())
+    between = passes[:, 1] - passes[:, 0]
+    return 100 * float(np.expm1(np.median(np.abs(between - np.median(between))) / np.sqrt(2)))
+
+
 def region_errors(
     scenario: Scenario,
     estimators: Mapping[str, Callable[[], Similarity]],
@@ -107,8 +140,8 @@ def region_errors(
     Returns
     -------
     DataFrame
-        A row a prediction: `estimator`, `distance` (rounded to levels), and `error`, the absolute
-        logarithm of the estimated over the true cost.
+        A row a prediction: `estimator`, `distance` (rounded to levels), `away` (the same, exact),
+        and `error`, the absolute logarithm of the estimated over the true cost.
     """
     import pandas as pd
 
@@ -126,6 +159,7 @@ def region_errors(
             if number < measurements // 2:
                 continue
             error = np.abs(np.log(costs / scenario.cost[ball]))
-            table = {"estimator": name, "distance": np.rint(away).astype(int), "error": error}
+            levels = np.rint(away).astype(int)
+            table = {"estimator": name, "distance": levels, "away": away, "error": error}
             parts.append(pd.DataFrame(table)[away > 0])
     return pd.concat(parts, ignore_index=True)

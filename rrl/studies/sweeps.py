@@ -28,6 +28,7 @@ from rrl.errors import DataError, UsageError
 from rrl.machine import available_cpus, one_thread
 from rrl.objective import parse_objective
 from rrl.provenance import NUMERICAL, PACKAGE, code_behind, combined, versions
+from rrl.recording.replay import replayed
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth, open_problem
 from rrl.studies.settings import Load, Setting, available, check, cross, workload
@@ -143,9 +144,9 @@ class Sweep:
         return tasks
 
     def _recorded(self, testbed: str) -> str:
-        """Digest of a profile's files; empty for a simulated testbed."""
+        """Digest of what is replayed of a profile; empty for a simulated testbed."""
         folder = Path(self.data) / testbed
-        return combined([p for p in folder.glob("*") if p.is_file()], folder)
+        return replayed(folder) if folder.is_dir() else ""
 
     def _results(self, tasks: Sequence[_Task], progress: bool) -> dict[str, Arrays]:
         missing = [task for task in tasks if not self._file(task).exists()]
