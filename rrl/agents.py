@@ -46,8 +46,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "coordinate-descent": {"repeats": 1, "rounds": 100},
     "hill-climbing": {"reach": 2, "again": 0.1, "patience": 1000},
     "simulated-annealing": {"temperature": 0.3, "decay": 0.98, "reach": 4},
-    "q-learning": {"epsilon": [0.5, 0.5, 50], "step": 0.3},
-    "deep-q-network": {"actions": "configurations", "epsilon": [0.3, 0.05, 20]},
+    "q-learning": {"epsilon": [1.0, 0.1, 50], "step": 0.1},
+    "deep-q-network": {"actions": "configurations", "epsilon": [1.0, 0.1, 20]},
 }
 
 
