@@ -118,7 +118,7 @@ def replayed(folder: str | os.PathLike[str]) -> str:
     paths = Path(folder) / DESCRIPTION, Path(folder) / EPISODES
     try:
         return _replayed(*paths, tuple(path.stat().st_mtime_ns for path in paths))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, LookupError) as error:
         raise DataError(f"{folder}: not a readable profile ({error}); restore it") from None
 
 
@@ -128,8 +128,8 @@ def _replayed(description: Path, episodes: Path, changed: tuple[int, ...]) -> st
     digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode())
     with episodes.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
-        at = next(rows).index("pass")
-        for row in rows:
+        at = next(rows, []).index("pass")
+        for row in filter(None, rows):
             if int(row[at]) < plan["passes"]:
                 digest.update("\x1f".join(row).encode())
     return digest.hexdigest()
