@@ -35,10 +35,7 @@ WINDOW = 30  # blocks that the model remembers
 ONSET = 20.0  # episodes after which the recommended radius begins to fall
 AMPLITUDE = 0.1  # by how much, in log cost, a radius may differ from what the prior says
 SLOPE = 0.3  # of the prior: cost of a radius that is off, per squared difference of log(1 + r)
-WIDTH, AGEING = (
-    0.5,
-    1.0,
-)  # length scales of the model, in log(1 + radius) and in log(age)
+WIDTH, AGEING = 0.5, 1.0  # length scales of the model, in log(1 + radius) and in log(age)
 FLOOR = 0.01  # least standard error of an observation
 CANDIDATES = 41
 

@@ -232,6 +232,8 @@ def test_a_server_without_versions_waits_and_says_why(tmp_path):
     try:
         assert "Did you forget to name your leaf directory" in process.stderr.readline()
         assert process.poll() is None
+        process.terminate()
+        assert process.wait(10) == 0
     finally:
         process.kill()
         process.communicate()
@@ -297,9 +299,22 @@ def test_the_server_dies_with_its_parent(model):
     assert not _running(pid)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_signal_that_reaches_any_thread_stops_the_server(model):
+    """After a pause it is often not the main one, where Python's handlers run."""
+    server = ModelServer(model, executable=LOCAL).start()
+    other = max(map(int, os.listdir(f"/proc/{server.process.pid}/task")))
+    os.kill(other, signal.SIGTERM)
+    assert server.process.wait(30) == 0
+
+
+def _state(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
 def _running(pid):
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[-1].split()[0] != "Z"
+        return _state(pid) != "Z"
     except FileNotFoundError:
         return False
 

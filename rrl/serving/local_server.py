@@ -17,8 +17,8 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -196,11 +196,15 @@ def start(flags: argparse.Namespace, model: Model) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Load, warm up, serve until SIGTERM or SIGINT; returns the exit status."""
+    """Load, warm up, serve; returns the exit status. SIGTERM and SIGINT end it at any time."""
     flags = parse_flags(argv)
-    stop = threading.Event()
+    # A signal may reach any thread (after a pause it does), and Python's handlers run only once the
+    # main thread wakes; so what the main thread waits for is the byte that a signal leaves here.
+    stop, signalled = socket.socketpair()
+    signalled.setblocking(False)
+    signal.set_wakeup_fd(signalled.fileno())
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stop.set())
+        signal.signal(signum, lambda *_: sys.exit(0))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     try:
         batching = read_batching(flags)
@@ -223,8 +227,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         log(str(error).split("\n")[0])
         return START_ERROR
-    stop.wait()
-    server.stop(grace=5).wait()
+    try:
+        stop.recv(1)
+    finally:
+        server.stop(grace=5).wait()
     return 0
 
 
