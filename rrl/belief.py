@@ -97,7 +97,8 @@ class Belief:
         from scipy.linalg import lapack
 
         self.x, self.prior, self._solve = x, prior, lapack.dtrtrs
-        covariance = prior.amplitude**2 * correlation(x, x, prior.lengths)
+        self._shared = prior.amplitude**2 * correlation(x, x, prior.lengths)
+        covariance = self._shared.copy()
         covariance[np.diag_indices(len(y))] += variance + OWN**2
         self._factor, _ = lapack.dpotrf(covariance, lower=1)
         whitened, _ = self._solve(self._factor, np.column_stack([y, np.ones(len(y))]), lower=1)
@@ -115,8 +116,10 @@ class Belief:
             Which row of `x` each point is, or -1: what is its own was measured as well.
         """
         scale = self.prior.amplitude**2
-        cross = scale * correlation(points, self.x, self.prior.lengths)
-        here = np.flatnonzero(measured >= 0)
+        here, there = np.flatnonzero(measured >= 0), np.flatnonzero(measured < 0)
+        cross = np.empty((len(points), len(self.x)))
+        cross[there] = scale * correlation(points[there], self.x, self.prior.lengths)
+        cross[here] = self._shared[measured[here]]
         cross[here, measured[here]] += OWN**2
         known, _ = self._solve(self._factor, cross.T, lower=1)
         left = scale + OWN**2 - np.einsum("ij,ij->j", known, known)

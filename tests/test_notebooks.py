@@ -40,7 +40,6 @@ QUICK = {
         "episodes": 12,
         "short_episodes": 6,
         "phases_episodes": 30,
-        "phases_seeds": 2,
         "replications": 3,
     },
     "08_claims": {"replications": 3, "tables": str(ROOT / "figures")},
