@@ -69,7 +69,8 @@ def test_the_objective_is_what_costs_are_made_of():
 def test_the_truth_of_a_recording_is_the_mean_of_what_it_replays():
     scenario = recorded(DATA / "keyword-threads", 900.0)
     profile = scenario.server.profile
-    rows = profile.table[np.isclose(profile.table["rate_per_s"], 900.0)]
+    replayed = profile.table["pass"] < profile.description["plan"]["passes"]  # not the finals
+    rows = profile.table[replayed & np.isclose(profile.table["rate_per_s"], 900.0)]
     index = scenario.space.indices(rows)
     means = [rows["mean_s"].to_numpy()[index == i].mean() for i in range(len(scenario.space))]
     assert scenario.cost == pytest.approx(means, rel=1e-3)
