@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -46,6 +47,12 @@ def test_standings_are_censored_at_the_horizon(rng):
     assert table.loc["good", ["E5", "deployed", "price", "pain"]].tolist() == [1, 1, 1, 0]
     assert table.loc["poor", ["E5", "deployed", "price", "pain"]].tolist() == [11, 8, 8, 70]
     assert set(table["kind"]) == {"simulated"}
+
+
+def test_standings_say_how_late_the_last_recommendation_is(rng):
+    scenario = replace(SCENARIO, violations=np.arange(6) / 10)
+    table = outcomes.standings(races(good=4, poor=1), {PROBLEM: scenario}, rng)
+    assert table["late"].tolist() == [0.4, 0.1]
 
 
 def test_duels_are_won_lost_and_tied(rng):
@@ -120,7 +127,11 @@ def test_a_reduction_from_next_to_nothing_does_not_count(rng):
     table = pd.concat(
         [savings(100.0, metric=late, reference_value=0.01), savings(60.0, metric=late)]
     )
-    assert claims.violations(table, rng).value == 60.0
+    claim = claims.violations(
+        table, static_table(late=[0.05, 0.02, 0.1, 0.1, 0.1, 0.1]), "ours", rng
+    )
+    assert claim.value == 60.0
+    assert "the best other agent 3 [3, 3] percentage points" in claim.why
 
 
 def speed_rows(q, deep, low=None, kind="recorded"):

@@ -20,7 +20,7 @@ from rrl.experiments import bootstrap_interval
 from rrl.recording.replay import RecordedServer
 from rrl.studies.claim_table import Claim, read_tables, verdict, write
 from rrl.studies.outcomes import kind_of
-from rrl.studies.scenario import Scenario
+from rrl.studies.scenario import SLO_FACTOR, Scenario
 from rrl.studies.similarity_error import neighbour_errors, repeat_error
 
 if TYPE_CHECKING:
@@ -133,18 +133,21 @@ def speed(races: pd.DataFrame, duels: pd.DataFrame, ours: str) -> Claim:
 def latency(savings: pd.DataFrame, static: pd.DataFrame, ours: str, rng: Rng) -> Claim:
     """C5: latency reduced by up to 88.9 %."""
     rows = savings[savings["metric"] == "mean latency (s)"]
-    peers = static[~static["agent"].isin([ours, "tf-serving-default", "heuristic"])]
-    rival = peers.groupby("problem")["deployed"].min()
-    own = _of(static, ours)["deployed"]
-    against = 100 * (1 - own / rival.loc[own.index])
+    own, rival = _beside_best(static, ours, "deployed")
+    against = 100 * (1 - own / rival)
     why = f"; against the best other agent {_spread(against, rng)} % ({len(against)} problems)"
     return _reduction("C5", "inference latency reduced by up to 88.9 %", 88.9, rows, rng, why)
 
 
-def violations(savings: pd.DataFrame, rng: Rng) -> Claim:
+def violations(savings: pd.DataFrame, static: pd.DataFrame, ours: str, rng: Rng) -> Claim:
     """C6: violations reduced by up to 91.6 %."""
+    own, rival = _beside_best(static, ours, "late")
     late = savings["metric"].str.startswith("late") & (savings["reference_value"] >= LATE_ENOUGH)
-    why = f"; counted where the reference is late in at least {100 * LATE_ENOUGH:g} % of requests"
+    why = (
+        f"; counted where the reference is late in at least {100 * LATE_ENOUGH:g} % of requests; "
+        f"beyond the best other agent {_spread(100 * (own - rival), rng)} percentage points late "
+        f"at {SLO_FACTOR:g}x ({len(own)} problems)"
+    )
     paper = "SLO violations reduced by up to 91.6 %"
     return _reduction("C6", paper, 91.6, savings[late], rng, why)
 
@@ -178,6 +181,13 @@ def prototype(data: str | os.PathLike[str]) -> Claim:
         f"TensorFlow {', '.join(sorted(software))}'s runtime and batch scheduler behind the API; "
         "the server around them is ours unless the binary is installed",
     )  # fmt: skip
+
+
+def _beside_best(static: pd.DataFrame, ours: str, column: str) -> tuple[pd.Series, pd.Series]:
+    """A column of ours, and the least among the other agents that measure, by problem."""
+    peers = static[~static["agent"].isin([ours, "tf-serving-default", "heuristic"])]
+    own = _of(static, ours)[column]
+    return own, peers.groupby("problem")[column].min().loc[own.index]
 
 
 def _of(static: pd.DataFrame, agent: str) -> pd.DataFrame:
@@ -285,7 +295,7 @@ def check_all(
         adaptive(static),
         speed(tables["speed"], tables["duels"], ours),
         latency(tables["savings"], static, ours, rng),
-        violations(tables["savings"], rng),
+        violations(tables["savings"], static, ours, rng),
         dynamic(tables["dynamic"], ours),
         prototype(data),
         devices(tables["dynamic"], ours),

@@ -98,7 +98,8 @@ def standings(
     -------
     DataFrame
         Columns `problem`, `kind`, `agent`, `seeds`, `episodes`; then for each measure its median
-        and the interval's ends, named as in ``price``, ``price_low``, ``price_high``.
+        and the interval's ends, named as in ``price``, ``price_low``, ``price_high``; at last
+        `late`, the share of too late requests under the last recommendation (median).
     """
     import pandas as pd
 
@@ -113,7 +114,8 @@ def standings(
         }
         for name, values in measures(scenarios[setting.problem], runs).items():
             row |= _interval(name, values, rng)
-        rows.append(row)
+        late = scenarios[setting.problem].violations[runs.recommended[:, -1]]
+        rows.append(row | {"late": float(np.median(late))})
     return pd.DataFrame(rows)
 
 
