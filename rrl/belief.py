@@ -15,6 +15,7 @@ Rasmussen & Williams, *Gaussian Processes for Machine Learning* (2006), chapters
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import NamedTuple
 
@@ -74,6 +75,9 @@ def correlation(a: Floats, b: Floats, lengths: Floats) -> Floats:
 class Belief:
     """What measurements say about every configuration, under a prior.
 
+    Called with points of shape (n, d) where nothing was measured, it returns the mean and the
+    standard deviation of their log costs.
+
     Parameters
     ----------
     x : ndarray, shape (m, d)
@@ -88,42 +92,58 @@ class Belief:
     --------
     >>> prior = Prior(np.array([2.0]), 1.0)
     >>> belief = Belief(np.array([[0.0], [4.0]]), np.array([0.0, 1.0]), np.full(2, 1e-4), prior)
-    >>> mean, deviation = belief(np.array([[0.0], [1.0], [2.0]]), np.array([0, -1, -1]))
+    >>> mean, deviation = belief(np.array([[1.0], [2.0]]))
     >>> mean.round(2), deviation.round(2)
-    (array([0.  , 0.18, 0.5 ]), array([0.01, 0.54, 0.72]))
+    (array([0.18, 0.5 ]), array([0.54, 0.72]))
+    >>> belief.means().round(2), belief.deviations(np.arange(2)).round(2)
+    (array([0., 1.]), array([0.01, 0.01]))
     """
 
     def __init__(self, x: Floats, y: Floats, variance: Floats, prior: Prior) -> None:
         from scipy.linalg import lapack
 
-        self.x, self.prior, self._solve = x, prior, lapack.dtrtrs
-        self._shared = prior.amplitude**2 * correlation(x, x, prior.lengths)
-        covariance = self._shared.copy()
+        self.x, self.prior, self._variance, self._solve = x, prior, variance, lapack.dtrtrs
+        covariance = prior.amplitude**2 * correlation(x, x, prior.lengths)
         covariance[np.diag_indices(len(y))] += variance + OWN**2
         self._factor, _ = lapack.dpotrf(covariance, lower=1)
+        self._take(y)
+
+    def _take(self, y: Floats) -> None:
+        self._y = y
         whitened, _ = self._solve(self._factor, np.column_stack([y, np.ones(len(y))]), lower=1)
         self.level = (whitened[:, 0] @ whitened[:, 1]) / (whitened[:, 1] @ whitened[:, 1])
         self._residual = whitened[:, 0] - self.level * whitened[:, 1]
         self._weights, _ = self._solve(self._factor, self._residual, lower=1, trans=1)
 
-    def __call__(self, points: Floats, measured: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of the log cost at points.
+    def given(self, y: Floats) -> Belief:
+        """What would be believed if these had been the log costs; no correlation is computed."""
+        other = copy.copy(self)
+        other._take(y)
+        return other
 
-        Parameters
-        ----------
-        points : ndarray, shape (n, d)
-        measured : ndarray of int, shape (n,)
-            Which row of `x` each point is, or -1: what is its own was measured as well.
-        """
+    def __call__(self, points: Floats) -> tuple[Floats, Floats]:
+        """See the text of the class."""
         scale = self.prior.amplitude**2
-        here, there = np.flatnonzero(measured >= 0), np.flatnonzero(measured < 0)
-        cross = np.empty((len(points), len(self.x)))
-        cross[there] = scale * correlation(points[there], self.x, self.prior.lengths)
-        cross[here] = self._shared[measured[here]]
-        cross[here, measured[here]] += OWN**2
+        cross = scale * correlation(points, self.x, self.prior.lengths)
         known, _ = self._solve(self._factor, cross.T, lower=1)
         left = scale + OWN**2 - np.einsum("ij,ij->j", known, known)
         return self.level + cross @ self._weights, np.sqrt(np.maximum(left, 1e-8))
+
+    def means(self) -> Floats:
+        """Mean of the log cost of each configuration in `x`, what is its own included.
+
+        With K for the covariance of what was measured, and V for the diagonal of the noise,
+        (K - V) K^-1 is I - V K^-1: no correlation has to be computed again.
+        """
+        return self._y - self._variance * self._weights
+
+    def deviations(self, rows: NDArray[np.int64]) -> Floats:
+        """Standard deviation of the same, for some rows of `x`: V - V K^-1 V has its square."""
+        chosen = np.zeros((len(self.x), len(rows)))
+        chosen[rows, np.arange(len(rows))] = self._variance[rows]
+        known, _ = self._solve(self._factor, chosen, lower=1)
+        left = self._variance[rows] - np.einsum("ij,ij->j", known, known)
+        return np.sqrt(np.maximum(left, 1e-8))
 
     @property
     def log_likelihood(self) -> float:

@@ -20,7 +20,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,45 +30,14 @@ from rrl.agent_state import check_cost, check_load, restore_rng, rng_state
 from rrl.belief import Belief, Prior, compress, expected_improvement, learn
 from rrl.defaults import serving_default
 from rrl.learned import Coordinates, Tally, expected_prior
+from rrl.measured_levels import Level, MeasuredLevels
 from rrl.moves import TIE, Moves
 from rrl.presets import SERVING_KNOBS
 from rrl.space import ConfigSpace, Configuration
 
 Floats = NDArray[np.float64]
 
-SAME_LOAD = math.log(1.35)  # loads nearer than this are one; an estimate is off by 10 %
 HOPELESS = 4.0  # what serves now is left at once if it costs so many times the middle
-
-
-@dataclass
-class Level:
-    """What is known under one level of the load.
-
-    Parameters
-    ----------
-    log_load : float
-        Mean logarithm of the loads (requests per second) that belong to it.
-    asked : int
-        How many these are.
-    tally : Tally
-        The measurements.
-    told : int
-        How many these are.
-    incumbent : int or None
-        Number of the configuration to deploy.
-    reference : float
-        Its believed log cost.
-    learn_at : int
-        After how many measurements the similarity is learned again.
-    """
-
-    log_load: float
-    asked: int = 0
-    tally: Tally = field(default_factory=Tally)
-    told: int = 0
-    incumbent: int | None = None
-    reference: float = 0.0
-    learn_at: int = 4
 
 
 class GrowingRegion:
@@ -116,17 +85,16 @@ class GrowingRegion:
         self.start = None if start is None else space.index(start)
         self.expected = expected_prior(len(space.knobs))
         self.prior = self.expected
-        self.levels: list[Level] = []
-        self._current: Level | None = None  # that of the load last asked for
-        self._strange = False  # whether that load was unlike all known ones
+        self.levels = MeasuredLevels()
         self._coordinates, self._moves = Coordinates(space), Moves(space)
+        self._belief: tuple[Level, Belief] | None = None  # since the last tell
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.agent.Agent.ask`."""
-        self._current = level = self._level(math.log(check_load(load)))
+        level = self.levels.enter(math.log(check_load(load)))
         if level.told and not self._looks(level):
             return self.space[self._pick(*self._gains(level))]
-        near = self._nearest(level.log_load, other_than=level)
+        near = self.levels.nearest(level.log_load, other_than=level)
         if near is not None:
             return self.space[near.incumbent]
         if self.start is not None and not level.told:
@@ -140,10 +108,11 @@ class GrowingRegion:
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`rrl.agent.Agent.tell`."""
-        level = self._current
+        level = self.levels.current
         if level is None:
             raise ValueError("tell comes after ask: the load of this episode is not known")
         cost, index = check_cost(cost), self.space.index(configuration)
+        self.levels.took_place()
         looked = self._looks(level)
         level.tally.add(index, cost)
         level.told += 1
@@ -161,36 +130,32 @@ class GrowingRegion:
         ValueError
             If nothing has been told yet, or the load is not a positive number.
         """
-        level = self._nearest(math.log(check_load(load)))
+        level = self.levels.nearest(math.log(check_load(load)))
         if level is None:
             raise ValueError("nothing to recommend: tell the cost of an episode first")
         return self.space[level.incumbent]
 
-    def _nearest(self, log_load: float, other_than: Level | None = None) -> Level | None:
-        known = [level for level in self.levels if level.told and level is not other_than]
-        return min(known, key=lambda level: abs(level.log_load - log_load), default=None)
+    def _parts(self, level: Level) -> list[Level]:
+        """A level and the one nearest to it: their measurements are the evidence."""
+        near = self.levels.nearest(level.log_load, other_than=level)
+        return [level] if near is None else [level, near]
 
-    def _level(self, log_load: float) -> Level:
-        """The level of a load; a new one if the load is strange twice, or very strange once."""
-        near = min(self.levels, key=lambda level: abs(level.log_load - log_load), default=None)
-        away = math.inf if near is None else abs(near.log_load - log_load)
-        again, self._strange = self._strange, away > SAME_LOAD
-        if self._strange and (again or away > 2 * SAME_LOAD):
-            self._strange, near = False, Level(log_load)
-            self.levels.append(near)
-        if not self._strange:
-            near.asked += 1
-            near.log_load += (log_load - near.log_load) / near.asked
-        return near
+    def _log_costs(self, parts: list[Level]) -> Floats:
+        """Of the evidence, each level's from its own reference."""
+        return np.concatenate([compress(p.tally.log_means() - p.reference) for p in parts])
 
-    def _evidence(self, level: Level) -> tuple[Floats, Floats, Floats]:
-        """Measurements of a level and of the one nearest to it: places, log costs, variances."""
-        near = self._nearest(level.log_load, other_than=level)
-        parts = [level] if near is None else [level, near]
+    def _evidence(self, parts: list[Level]) -> tuple[Floats, Floats, Floats]:
+        """Places, log costs and the variances of these."""
         x = [self._places(part, part.tally.indices) for part in parts]
-        y = [compress(part.tally.log_means() - part.reference) for part in parts]
         variance = [part.tally.variances() for part in parts]
-        return np.concatenate(x), np.concatenate(y), np.concatenate(variance)
+        return np.concatenate(x), self._log_costs(parts), np.concatenate(variance)
+
+    def _believe(self, level: Level) -> Belief:
+        """The belief on a level; after a `tell` only what its reference is can have changed."""
+        parts = self._parts(level)
+        if self._belief is not None and self._belief[0] is level:
+            return self._belief[1].given(self._log_costs(parts))
+        return Belief(*self._evidence(parts), self.prior)
 
     def _places(self, level: Level, indices: list[int]) -> Floats:
         loads = np.full(len(indices), level.log_load)
@@ -200,17 +165,17 @@ class GrowingRegion:
         """Choose the incumbent anew, and at times learn the similarity."""
         if level.told == 1:
             level.reference = float(level.tally.log_means()[0])
-        evidence = self._evidence(level)
+        evidence = self._evidence(self._parts(level))
         if level.told >= level.learn_at:
             self.prior = learn(*evidence, self.prior, self.expected)
             level.learn_at = level.told * 3 // 2 + 1
-        known = level.tally.indices
-        rows = np.arange(len(known))
-        mean, deviation = Belief(*evidence, self.prior)(self._places(level, known), rows)
+        known, belief = level.tally.indices, Belief(*evidence, self.prior)
+        self._belief = level, belief
+        mean = belief.means()[: len(known)]  # the evidence begins with this level's
         best = int(mean.argmin())
         if level.incumbent is not None:
             now = level.tally.row[level.incumbent]
-            if mean[now] - mean[best] < math.hypot(deviation[now], deviation[best]):
+            if mean[now] - mean[best] < math.hypot(*belief.deviations(np.array([now, best]))):
                 best = now
         level.incumbent = known[best]
         level.reference += float(mean[best])
@@ -218,15 +183,14 @@ class GrowingRegion:
     def _gains(self, level: Level) -> tuple[list[int], Floats]:
         """The region, and what each of its configurations promises as a share of the cost."""
         known = level.tally.row
-        region = list(
-            dict.fromkeys([*known, *(c for i in known for c in self._moves.neighbours(i))])
-        )
-        rows = np.array([known.get(index, -1) for index in region])
-        belief = Belief(*self._evidence(level), self.prior)
-        mean, deviation = belief(self._places(level, region), rows)
+        region = list(dict.fromkeys(chain(known, *map(self._moves.neighbours, known))))
+        belief, m = self._believe(level), len(known)
+        mean, deviation = belief(self._places(level, region[m:]))
+        mean = np.concatenate([belief.means()[:m], mean])
+        deviation = np.concatenate([belief.deviations(np.arange(m)), deviation])
         incumbent = known[level.incumbent]  # the region begins with what is known
         gap = np.maximum(mean - mean[incumbent], 0.0)
-        others = np.delete(gap[: len(known)], incumbent)
+        others = np.delete(gap[:m], incumbent)
         price = np.expm1(np.minimum(gap + deviation**2 / 2, 30.0))
         price[incumbent] = 0.0
         gap[incumbent] = others.min(initial=1.0)  # the incumbent may turn out to be the worse
@@ -239,19 +203,13 @@ class GrowingRegion:
 
     def state(self) -> dict[str, Any]:
         """See :meth:`rrl.agent.Agent.state`. The horizon is not part of it."""
-        current = None if self._current is None else self.levels.index(self._current)
         return {
             "agent": "GrowingRegion",
             "space": self.space.fingerprint,
             "rng": rng_state(self.rng),
             "lengths": self.prior.lengths.tolist(),
             "amplitude": self.prior.amplitude,
-            "current": current,
-            "strange": self._strange,
-            "levels": [
-                vars(level) | {"tally": [list(row) for row in level.tally.rows]}
-                for level in self.levels
-            ],
+            "levels": self.levels.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -268,17 +226,13 @@ class GrowingRegion:
                 f"not 'GrowingRegion' on {self.space.fingerprint!r}: make the agent as before"
             )
         try:
-            levels = [
-                Level(**{**saved, "tally": Tally(saved["tally"])}) for saved in state["levels"]
-            ]
+            levels, rng = MeasuredLevels.restored(state["levels"]), state["rng"]
             lengths = np.array([float(length) for length in state["lengths"]])
             prior = Prior(lengths, float(state["amplitude"]))
-            current = None if state["current"] is None else levels[state["current"]]
-            rng, strange = state["rng"], bool(state["strange"])
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ValueError(f"the saved state is incomplete or damaged: {error!r}") from None
         restore_rng(self.rng, rng)
-        self.levels, self._current, self.prior, self._strange = levels, current, prior, strange
+        self.levels, self.prior, self._belief = levels, prior, None
 
 
 def default_agent(

@@ -104,7 +104,8 @@ class Coordinates:
             if index not in self._known:
                 levels = self.space[index].values()
                 self._known[index] = [of[x] for of, x in zip(self._of, levels, strict=True)]
-        return np.array([self._known[index] for index in indices])
+        places = [self._known[index] for index in indices]
+        return np.array(places).reshape(len(indices), len(self._of))
 
 
 class LearnedSimilarity:
@@ -149,7 +150,7 @@ class LearnedSimilarity:
         belief, reference = self._believe(len(space.knobs))
         loads = np.full(len(ball), math.log(load))
         points = np.column_stack([self._coordinates(ball.tolist()), loads])
-        mean, deviation = belief(points, np.full(len(ball), -1))
+        mean, deviation = belief(points)
         costs = np.exp(np.minimum(expand(mean) + reference, 500.0))
         total = belief.prior.amplitude**2 + OWN**2
         weights = np.clip(1 - deviation**2 / total, 0, 1)

@@ -14,7 +14,7 @@ import pytest
 from rrl import ConfigSpace, Knob
 from rrl.errors import DataError
 from rrl.plotting import experiments as draw
-from rrl.studies import claims, outcomes
+from rrl.studies import claims, outcomes, savings
 from rrl.studies.race import Race
 from rrl.studies.scenario import SLO_FACTORS, Truth, surface
 from rrl.studies.sweeps import Setting
@@ -68,11 +68,21 @@ def test_reductions_are_shares_of_the_reference(rng):
     late = np.tile(np.array([0.5, 0.9, 0.1, 0.1, 0.0, 0.2]), (len(SLO_FACTORS), 1))
     late[-1] = 0
     truths = {PROBLEM: Truth(np.array(COST), late)}
-    table = outcomes.reductions(races(ours=2), truths, {PROBLEM: SCENARIO}, "ours", rng)
+    table = savings.reductions(races(ours=2), truths, {PROBLEM: SCENARIO}, "ours", rng)
     default = table[table["reference"] == "default"].set_index("metric")["reduction"]
     base = table.loc[0, "reference_value"]
     assert default["mean latency (s)"] == pytest.approx(100 * (1 - 2 / base))
     assert np.isnan(default["late at 10x"]), "never late: nothing to reduce"
+
+
+def test_late_requests_are_those_of_the_last_recommendation(rng):
+    late = np.arange(6) / 10 * np.arange(1.0, 0.0, -0.2)[:, None]  # the laxer, the fewer
+    truths = {PROBLEM: Truth(np.array(COST), late)}
+    table = savings.late(races(good=4, poor=1), truths, rng)
+    by = table.pivot(index="agent", columns="factor", values="late")
+    assert by.loc["good"].tolist() == pytest.approx(late[:, 4])
+    assert by.loc["poor"].tolist() == pytest.approx(late[:, 1])
+    assert table["best"].to_numpy() == pytest.approx(np.tile(late[:, 4], 2)), "4 is the cheapest"
 
 
 def test_what_was_served_is_compared_seed_by_seed(rng):
@@ -86,7 +96,7 @@ def test_tables_are_written_the_same_way_every_time(tmp_path, rng):
     assert (tmp_path / "new" / "t.csv").read_bytes() == b"a,b\n0.33333,x\n"
 
 
-def savings(reduction, kind="recorded", reference_value=1.0, metric="mean latency (s)"):
+def saving(reduction, kind="recorded", reference_value=1.0, metric="mean latency (s)"):
     row = {
         "problem": "p",
         "kind": kind,
@@ -117,16 +127,14 @@ def static_table(**columns):
 )  # fmt: skip
 def test_the_verdict_on_latency_follows_from_the_number(reduction, kind, word, rng):
     static = static_table(deployed=[1.0, 2.0, 2.0, 2.0, 2.0, 2.0])
-    claim = claims.latency(savings(reduction, kind), static, "ours", rng)
+    claim = claims.latency(saving(reduction, kind), static, "ours", rng)
     assert (claim.verdict, claim.value) == (word, reduction)
     assert "against the best other agent 50 " in claim.why
 
 
 def test_a_reduction_from_next_to_nothing_does_not_count(rng):
     late = "late at 2x"
-    table = pd.concat(
-        [savings(100.0, metric=late, reference_value=0.01), savings(60.0, metric=late)]
-    )
+    table = pd.concat([saving(100.0, metric=late, reference_value=0.01), saving(60.0, metric=late)])
     claim = claims.violations(
         table, static_table(late=[0.05, 0.02, 0.1, 0.1, 0.1, 0.1]), "ours", rng
     )

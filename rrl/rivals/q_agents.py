@@ -8,19 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl.moves import Moves
+from rrl.rivals.perceptron import Network
 from rrl.rivals.search import SMALLEST_COST, LoadLevel, Searcher
 from rrl.space import ConfigSpace
 
 Floats = NDArray[np.float64]
-
-"""Costs enter the network as logarithms; what is below this counts as this."""
 
 
 @dataclass(frozen=True)
@@ -101,73 +99,6 @@ class QLearning(Searcher):
         level.cache = {}
         for index, cost in level.history:
             self.learn(level, index, cost)
-
-
-class Network:
-    """A multi-layer perceptron with ReLU, trained by Adam on chosen outputs (Huber loss).
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Of the input, the hidden layers and the output.
-    rate : float
-        Learning rate.
-    rng : numpy.random.Generator
-        For the first weights (He et al., ICCV'15).
-
-    References
-    ----------
-    Kingma & Ba, "Adam: A Method for Stochastic Optimization", ICLR'15.
-    """
-
-    def __init__(self, sizes: Sequence[int], rate: float, rng: np.random.Generator) -> None:
-        self.rate, self.steps = rate, 0
-        self.weights: list[Floats] = []
-        for fan_in, fan_out in pairwise(sizes):
-            scale = math.sqrt(2 / fan_in)
-            self.weights += [scale * rng.standard_normal((fan_in, fan_out)), np.zeros(fan_out)]
-        self.moments = [np.zeros_like(w) for w in self.weights for _ in range(2)]
-
-    def __call__(self, inputs: Floats) -> Floats:
-        """Return the outputs, shape (n, outputs), of inputs of shape (n, inputs)."""
-        return self._layers(inputs)[-1]
-
-    def _layers(self, inputs: Floats) -> list[Floats]:
-        layers = [inputs]
-        for k in range(0, len(self.weights), 2):
-            out = layers[-1] @ self.weights[k] + self.weights[k + 1]
-            layers.append(np.maximum(out, 0) if k + 2 < len(self.weights) else out)
-        return layers
-
-    def train(self, inputs: Floats, chosen: NDArray[np.int64], targets: Floats) -> None:
-        """Take one step that moves output ``chosen[i]`` of row i towards ``targets[i]``."""
-        layers, rows = self._layers(inputs), np.arange(len(inputs))
-        delta = np.zeros_like(layers[-1])
-        errors = layers[-1][rows, chosen] - targets
-        delta[rows, chosen] = np.clip(errors, -1, 1) / len(rows)
-        gradients: list[Floats] = []
-        for k in range(len(self.weights) - 2, -1, -2):
-            below = layers[k // 2]
-            gradients[:0] = [below.T @ delta, delta.sum(axis=0)]
-            delta = (delta @ self.weights[k].T) * (below > 0)
-        self.steps += 1
-        pace = self.rate * math.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
-        for k, gradient in enumerate(gradients):
-            mean, square = self.moments[2 * k], self.moments[2 * k + 1]
-            mean += 0.1 * (gradient - mean)
-            square += 0.001 * (gradient**2 - square)
-            self.weights[k] -= pace * mean / (np.sqrt(square) + 1e-8)
-
-    def state(self) -> dict[str, Any]:
-        """Return weights and moments as lists, fit for JSON."""
-        lists = {name: [w.tolist() for w in getattr(self, name)] for name in ("weights", "moments")}
-        return lists | {"steps": self.steps}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from such a state."""
-        self.weights = [np.array(w) for w in state["weights"]]
-        self.moments = [np.array(w) for w in state["moments"]]
-        self.steps = state["steps"]
 
 
 class DeepQNetwork(Searcher):
@@ -273,7 +204,7 @@ class DeepQNetwork(Searcher):
             drawn = self.rng.integers(len(self.replay), size=self.batch)
             self._train([self.replay[k] for k in drawn])
         if len(self.replay) % self.sync == 0:
-            self.target.weights = [w.copy() for w in self.network.weights]
+            self.target.copy_from(self.network)
 
     def _train(self, transitions: list[list[Any]]) -> None:
         loads, starts, actions, costs, ends = (
@@ -288,21 +219,22 @@ class DeepQNetwork(Searcher):
         self.network.train(self._inputs(loads, starts), actions, targets)
 
     def _inputs(self, log_loads: Any, indices: Any) -> Floats:
-        features = self._features[indices]
-        loads = np.broadcast_to(log_loads, len(features)) - self.replay[0][0]
-        return np.column_stack([loads, features])
+        inputs = np.empty((len(indices), 1 + self._features.shape[1]))
+        inputs[:, 0] = log_loads - self.replay[0][0]
+        inputs[:, 1:] = self._features[indices]
+        return inputs
 
     def _values(self, log_load: float, indices: Any) -> Floats:
         return self.network(self._inputs(log_load, indices))
 
     def extras(self) -> dict[str, Any]:
         """See :meth:`Searcher.extras`."""
-        target = [w.tolist() for w in self.target.weights]
         replay = [list(transition) for transition in self.replay]
-        return {"network": self.network.state(), "target": target, "replay": replay}
+        networks = {"network": self.network.state(), "target": self.target.state()}
+        return networks | {"replay": replay}
 
     def restore_extras(self, extras: dict[str, Any]) -> None:
         """See :meth:`Searcher.restore_extras`."""
         self.network.restore(extras["network"])
-        self.target.weights = [np.array(w) for w in extras["target"]]
+        self.target.restore(extras["target"])
         self.replay = [list(transition) for transition in extras["replay"]]

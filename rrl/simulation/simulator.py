@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -148,11 +149,18 @@ class SimulatedServer:
 
     def _settings(self, block: NDArray[np.int64], rate: float) -> tuple[NDArray, ...]:
         """What `queueing.serve_grid` needs of each configuration; last, the overhead."""
+        work, inter, intra, *others = (whole[block] for whole in self._of_each)
+        return work, batch_speed(self.model, self.machine, inter, intra, rate), *others
+
+    @cached_property
+    def _of_each(self) -> tuple[NDArray, ...]:
+        """What does not depend on the load, a row a configuration: an episode only looks it up."""
+        size = len(self.space)
         knob = {**DEFAULTS, **self.fixed}
         for column, name in enumerate(self.space.names):
             levels = np.array(self.space.knobs[column].levels)
-            knob[name] = levels[self.space.level_indices[block, column]]
-        knob = {name: np.broadcast_to(levels, len(block)) for name, levels in knob.items()}
+            knob[name] = levels[self.space.level_indices[:, column]]
+        knob = {name: np.broadcast_to(levels, size) for name, levels in knob.items()}
         cores, handlers = int(self.machine.cores), self.machine.handlers
         inter = np.where(knob["inter_op"] == 0, cores, knob["inter_op"])
         intra = np.where(knob["intra_op"] == 0, cores, knob["intra_op"])
@@ -162,12 +170,10 @@ class SimulatedServer:
         dispatch = np.where(off, 0.0, self.model.dispatch)
         largest, slots = knob["max_batch_size"], np.minimum(inter, threads)
         capacity = knob["max_enqueued_batches"] * largest
-        limits = (largest, slots, threads, capacity, np.full(len(block), handlers))
-        work = np.tile(self.model.batch_work(int(largest.max())), (len(block), 1))
-        speed = batch_speed(self.model, self.machine, inter, intra, rate)
+        limits = np.stack((largest, slots, threads, capacity, np.full(size, handlers)), axis=1)
+        work = np.tile(self.model.batch_work(int(largest.max())), (size, 1))
         overhead = self.model.overhead + self.machine.wake * (intra >= max(cores, 2))
-        delays = np.stack((timeout, dispatch), axis=1)
-        return work, speed, np.stack(limits, axis=1), delays, overhead
+        return work, inter, intra, limits, np.stack((timeout, dispatch), axis=1), overhead
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Tables of what races came to: standings, duels, reductions. Every number with its interval.
+"""Tables of what races came to: standings, duels, latency served. Every number with its interval.
 
 Episodes until something happens are censored at the horizon: a run that never got there counts as
 one episode more than the horizon, and so does a median that lies there.
@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.defaults import heuristic_candidates, serving_default
 from rrl.experiments import bootstrap_interval, ratio_interval
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.race import Race, score
-from rrl.studies.scenario import SLO_FACTORS, Scenario, Truth
+from rrl.studies.scenario import Scenario
 from rrl.studies.sweeps import Load, Setting
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def standings(
             "episodes": setting.episodes,
         }
         for name, values in measures(scenarios[setting.problem], runs).items():
-            row |= _interval(name, values, rng)
+            row |= interval(name, values, rng)
         late = scenarios[setting.problem].violations[runs.recommended[:, -1]]
         rows.append(row | {"late": float(np.median(late))})
     return pd.DataFrame(rows)
@@ -173,69 +172,6 @@ def tally(duels: pd.DataFrame) -> pd.DataFrame:
     return counts.reindex(index=list(DUELS), columns=["won", "tied", "lost"], fill_value=0)
 
 
-def reductions(
-    results: Results, truths: Mapping[Problem, Truth], scenarios: Mapping[Problem, Scenario],
-    ours: str, rng: np.random.Generator,
-) -> pd.DataFrame:  # fmt: skip
-    """What the agent's last recommendation saves over not tuning, in percent.
-
-    Parameters
-    ----------
-    results, truths, scenarios
-        By setting and by problem.
-    ours : str
-        The agent that tunes.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    DataFrame
-        A row for each problem, with its `requests` an episode, reference (TensorFlow Serving's
-        default, the guide's heuristic at its best) and metric (mean latency; share of late requests
-        at each of ``SLO_FACTORS`` times the smallest mean latency): `reference_value`, `best_value`
-        (of the whole grid), `value` (of ours, median over the seeds), and `reduction` with its
-        interval over the seeds, in percent of the reference. It is NaN where the reference is
-        never late.
-    """
-    import pandas as pd
-
-    rows = []
-    for setting, runs in results.items():
-        if setting.agent != ours:
-            continue
-        space, truth = scenarios[setting.problem].space, truths[setting.problem]
-        final = runs.recommended[:, -1]
-        guide = [space.index(c) for c in heuristic_candidates(space)]
-        references = {
-            "default": space.index(serving_default(space)),
-            "heuristic": guide[int(np.argmin(truth.cost[guide]))],
-        }
-        metrics = {"mean latency (s)": truth.cost}
-        metrics |= {
-            f"late at {f:g}x": late for f, late in zip(SLO_FACTORS, truth.late, strict=True)
-        }
-        for reference, index in references.items():
-            for metric, values in metrics.items():
-                base = values[index]
-                share = (
-                    100 * (1 - values[final] / base) if base > 0 else np.full(len(final), np.nan)
-                )
-                rows.append(
-                    {
-                        "problem": name_of(setting.problem),
-                        "kind": kind_of(setting.testbed),
-                        "requests": scenarios[setting.problem].requests,
-                        "reference": reference,
-                        "metric": metric,
-                        "reference_value": base,
-                        "best_value": values[int(np.argmin(truth.cost))],
-                        "value": float(np.median(values[final])),
-                    }
-                    | _interval("reduction", share, rng)
-                )
-    return pd.DataFrame(rows)
-
-
 def served(results: Results, reference: str, rng: np.random.Generator) -> pd.DataFrame:
     """Mean latency that was really served, learning included, and its ratio to one agent's.
 
@@ -261,9 +197,9 @@ def served(results: Results, reference: str, rng: np.random.Generator) -> pd.Dat
             "seeds": setting.seeds,
             "episodes": setting.episodes,
         }
-        row |= _interval("latency_s", values, rng)
+        row |= interval("latency_s", values, rng)
         paired = base[setting.problem][: len(values)]
-        row |= _interval("ratio", values[: len(paired)] / paired, rng)
+        row |= interval("ratio", values[: len(paired)] / paired, rng)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -293,7 +229,8 @@ def by_block(costs: Values, length: int) -> tuple[NDArray[np.int64], Values]:
     return length * np.arange(1, blocks + 1), np.quantile(means, [0.25, 0.5, 0.75], axis=0)
 
 
-def _interval(name: str, values: Sequence[float], rng: np.random.Generator) -> dict[str, float]:
+def interval(name: str, values: Sequence[float], rng: np.random.Generator) -> dict[str, float]:
+    """A median with the ends of its 95 % interval, as columns of a table."""
     centre, low, high = bootstrap_interval(np.asarray(values, dtype=float), rng)
     return {name: centre, f"{name}_low": low, f"{name}_high": high}
 

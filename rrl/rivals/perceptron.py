@@ -1,0 +1,92 @@
+"""The network of the deep Q-network: small, and nothing but numpy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Network:
+    """A multi-layer perceptron with ReLU, trained by Adam on chosen outputs (Huber loss).
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Of the input, the hidden layers and the output.
+    rate : float
+        Learning rate.
+    rng : numpy.random.Generator
+        For the first weights (He et al., ICCV'15).
+
+    References
+    ----------
+    Kingma & Ba, "Adam: A Method for Stochastic Optimization", ICLR'15.
+    """
+
+    def __init__(self, sizes: Sequence[int], rate: float, rng: np.random.Generator) -> None:
+        self.rate, self.steps = rate, 0
+        shapes = [shape for pair in pairwise(sizes) for shape in (pair, pair[1:])]
+        self._flat, self.weights = _views(shapes)
+        for k, fan_in in enumerate(sizes[:-1]):
+            layer = self.weights[2 * k]
+            layer[:] = math.sqrt(2 / fan_in) * rng.standard_normal(layer.shape)
+        self._mean, self._square = np.zeros_like(self._flat), np.zeros_like(self._flat)
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """Return the outputs, shape (n, outputs), of inputs of shape (n, inputs)."""
+        return self._layers(inputs)[-1]
+
+    def _layers(self, inputs: Floats) -> list[Floats]:
+        layers = [inputs]
+        for k in range(0, len(self.weights), 2):
+            out = layers[-1] @ self.weights[k] + self.weights[k + 1]
+            layers.append(np.maximum(out, 0) if k + 2 < len(self.weights) else out)
+        return layers
+
+    def train(self, inputs: Floats, chosen: NDArray[np.int64], targets: Floats) -> None:
+        """Take one step that moves output ``chosen[i]`` of row i towards ``targets[i]``."""
+        layers, rows = self._layers(inputs), np.arange(len(inputs))
+        delta = np.zeros_like(layers[-1])
+        errors = layers[-1][rows, chosen] - targets
+        delta[rows, chosen] = np.clip(errors, -1, 1) / len(rows)
+        gradients: list[Floats] = []
+        for k in range(len(self.weights) - 2, -1, -2):
+            below = layers[k // 2]
+            gradients[:0] = [(below.T @ delta).ravel(), delta.sum(axis=0)]
+            if k:
+                delta = (delta @ self.weights[k].T) * (below > 0)
+        gradient = np.concatenate(gradients)
+        self.steps += 1
+        pace = self.rate * math.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
+        self._mean += 0.1 * (gradient - self._mean)
+        self._square += 0.001 * (gradient**2 - self._square)
+        self._flat -= pace * self._mean / (np.sqrt(self._square) + 1e-8)
+
+    def copy_from(self, other: Network) -> None:
+        """Take over the weights of a network of the same sizes."""
+        self._flat[:] = other._flat
+
+    def state(self) -> dict[str, Any]:
+        """Return weights and moments as lists, fit for JSON."""
+        flat = {"weights": self._flat, "mean": self._mean, "square": self._square}
+        return {name: values.tolist() for name, values in flat.items()} | {"steps": self.steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+        self._flat[:], self.steps = state["weights"], state["steps"]
+        self._mean[:], self._square[:] = state["mean"], state["square"]
+
+
+def _views(shapes: Sequence[tuple[int, ...]]) -> tuple[Floats, list[Floats]]:
+    """Zeros in one row, so that a step is one operation, and views of it of these shapes."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    flat = np.zeros(ends[-1])
+    parts = np.split(flat, ends[:-1])
+    return flat, [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -1,0 +1,118 @@
+"""What tuning saves: latency, and requests that miss an objective.
+
+The agents minimise the mean latency. Whether that keeps an objective as well is counted here, at
+several multiples of the smallest mean latency (``SLO_FACTORS``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rrl.defaults import heuristic_candidates, serving_default
+from rrl.studies.outcomes import Problem, Results, interval, kind_of, name_of
+from rrl.studies.scenario import SLO_FACTORS, Scenario, Truth
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Truths = Mapping[Problem, Truth]
+
+
+def reductions(
+    results: Results, truths: Truths, scenarios: Mapping[Problem, Scenario],
+    ours: str, rng: np.random.Generator,
+) -> pd.DataFrame:  # fmt: skip
+    """What the agent's last recommendation saves over not tuning, in percent.
+
+    Parameters
+    ----------
+    results, truths, scenarios
+        By setting and by problem.
+    ours : str
+        The agent that tunes.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    DataFrame
+        A row for each problem, with its `requests` an episode, reference (TensorFlow Serving's
+        default, the guide's heuristic at its best) and metric (mean latency; share of late requests
+        at each of ``SLO_FACTORS`` times the smallest mean latency): `reference_value`, `best_value`
+        (of the whole grid), `value` (of ours, median over the seeds), and `reduction` with its
+        interval over the seeds, in percent of the reference. It is NaN where the reference is
+        never late.
+    """
+    import pandas as pd
+
+    rows = []
+    for setting, runs in results.items():
+        if setting.agent != ours:
+            continue
+        space, truth = scenarios[setting.problem].space, truths[setting.problem]
+        final = runs.recommended[:, -1]
+        guide = [space.index(c) for c in heuristic_candidates(space)]
+        references = {
+            "default": space.index(serving_default(space)),
+            "heuristic": guide[int(np.argmin(truth.cost[guide]))],
+        }
+        metrics = {"mean latency (s)": truth.cost}
+        metrics |= {
+            f"late at {f:g}x": late for f, late in zip(SLO_FACTORS, truth.late, strict=True)
+        }
+        for reference, index in references.items():
+            for metric, values in metrics.items():
+                base = values[index]
+                share = (
+                    100 * (1 - values[final] / base) if base > 0 else np.full(len(final), np.nan)
+                )
+                rows.append(
+                    {
+                        "problem": name_of(setting.problem),
+                        "kind": kind_of(setting.testbed),
+                        "requests": scenarios[setting.problem].requests,
+                        "reference": reference,
+                        "metric": metric,
+                        "reference_value": base,
+                        "best_value": values[int(np.argmin(truth.cost))],
+                        "value": float(np.median(values[final])),
+                    }
+                    | interval("reduction", share, rng)
+                )
+    return pd.DataFrame(rows)
+
+
+def late(results: Results, truths: Truths, rng: np.random.Generator) -> pd.DataFrame:
+    """Share of late requests under what each agent recommends at the end.
+
+    Parameters
+    ----------
+    results, truths
+        By setting and by problem.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    DataFrame
+        A row for each problem, agent and `factor` of ``SLO_FACTORS``: `late`, from 0 to 1, the
+        median over the seeds with its interval, and `best`, the share under the configuration with
+        the smallest mean latency.
+    """
+    import pandas as pd
+
+    rows = []
+    for setting, runs in results.items():
+        truth = truths[setting.problem]
+        for factor, share in zip(SLO_FACTORS, truth.late, strict=True):
+            row = {
+                "problem": name_of(setting.problem),
+                "kind": kind_of(setting.testbed),
+                "agent": setting.agent,
+                "seeds": setting.seeds,
+                "factor": factor,
+                "best": share[int(np.argmin(truth.cost))],
+            }
+            rows.append(row | interval("late", share[runs.recommended[:, -1]], rng))
+    return pd.DataFrame(rows)
