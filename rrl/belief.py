@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 
 OWN = 0.06  # standard deviation of what is a configuration's own, shared with no neighbour
 CAP = 2.0  # costs above e^2 times the best count for less
+SAME = 1e-7  # log likelihoods that differ by less are equal but for rounding
 
 
 class Prior(NamedTuple):
@@ -154,8 +155,9 @@ class Belief:
 def learn(x: Floats, y: Floats, variance: Floats, prior: Prior, expected: Prior) -> Prior:
     """Return the prior that makes the measurements most likely, near to what is expected.
 
-    Lengths and amplitude are multiplied or divided by 5/3, one after the other, as long as that
-    helps; logarithms of them are normal around those expected, with deviation 0.7.
+    Lengths and amplitude are multiplied or divided by 5/3, always the one that gains most by it
+    (and together those that gain the same, so that the order of the knobs is nothing to go by), as
+    long as that helps; logarithms of them are normal around those expected, with deviation 0.7.
 
     Examples
     --------
@@ -172,12 +174,16 @@ def learn(x: Floats, y: Floats, variance: Floats, prior: Prior, expected: Prior)
         return belief.log_likelihood - float(((logs - centre) ** 2).sum()) / (2 * 0.7**2)
 
     best = np.log([*prior.lengths, prior.amplitude])
-    score, step = merit(best), math.log(5 / 3)
-    for move in [*np.eye(len(best)), *np.eye(len(best))]:
-        for direction in (step, -step):
-            while (better := merit(best + direction * move)) > score + 1e-9:
-                score, best = better, best + direction * move
-    return Prior(np.exp(best[:-1]), math.exp(best[-1]))
+    moves = math.log(5 / 3) * np.concatenate([np.eye(len(best)), -np.eye(len(best))])
+    score = merit(best)
+    while True:
+        merits = np.array([merit(best + move) for move in moves])
+        gains_most = moves[merits > merits.max() - SAME]
+        better = best + gains_most.sum(axis=0)
+        reached = merits.max() if len(gains_most) == 1 else merit(better)
+        if not reached > score + SAME:
+            return Prior(np.exp(best[:-1]), math.exp(best[-1]))
+        score, best = reached, better
 
 
 def expected_improvement(gap: Floats, deviation: Floats) -> Floats:
