@@ -209,6 +209,15 @@ class Profile:
         values[self.space.indices(at_rate)] = at_rate[column]
         return values
 
+    def finalists(self, rate_per_s: float) -> list[dict[str, Any]]:
+        """What the finals of a load said of each finalist; empty if there were none.
+
+        The knobs' levels; `verdict`, see :class:`rrl.recording.judging.Verdict`; `ratio` to the
+        best with its limits `low` and `high`, and `best_s`, a typical mean of the best in seconds.
+        """
+        finals = self.description.get("finals", {})
+        return finals.get(f"{rate_per_s:g}", {}).get("finalists", [])
+
 
 def read_profile(folder: str | os.PathLike[str]) -> Profile:
     """Read and check a profile.
