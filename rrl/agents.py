@@ -43,10 +43,10 @@ HOME = {
 #: What differs from the defaults of that.
 SETTINGS: dict[str, dict[str, Any]] = {
     "random": {"budget": 300},
-    "coordinate-descent": {"repeats": 1, "rounds": 100},
-    "hill-climbing": {"reach": 2, "again": 0.1, "patience": 1000},
+    "coordinate-descent": {"repeats": 1, "rounds": 3},
+    "hill-climbing": {"reach": 4, "again": 0.1, "patience": 1000},
     "simulated-annealing": {"temperature": 0.3, "decay": 0.98, "reach": 4},
-    "q-learning": {"epsilon": [1.0, 0.1, 50], "step": 0.1},
+    "q-learning": {"epsilon": [1.0, 0.1, 50], "step": 0.3},
     "deep-q-network": {"actions": "configurations", "epsilon": [1.0, 0.1, 20]},
 }
 

@@ -3,8 +3,9 @@
 The logarithm of the cost is modelled as a Gaussian process over the knobs' levels and the
 logarithm of the load. Two configurations are the less alike the further apart they are, with a
 length of its own for each knob (`Prior.lengths`): a knob that hardly matters gets a long one, and
-what is measured at one of its levels then speaks for all. :func:`learn` finds the lengths under
-which the measurements so far are most likely. A cost far above the best is bad and no more: its
+what is measured at one of its levels then speaks for all. Some of the cost is a configuration's own
+(`Prior.own`), and no neighbour tells it. :func:`learn` finds the numbers under which the
+measurements so far are most likely. A cost far above the best is bad and no more: its
 logarithm is compressed (:func:`compress`), so that a cliff does not bend the model where it
 matters.
 
@@ -20,20 +21,43 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-OWN = 0.06  # standard deviation of what is a configuration's own, shared with no neighbour
+OWN = 0.06  # what is a configuration's own is expected to be so large (standard deviation)
 CAP = 2.0  # costs above e^2 times the best count for less
+VARY = 0.7  # what is learned is expected to differ so much in its logarithm (standard deviation)
 SAME = 1e-7  # log likelihoods that differ by less are equal but for rounding
 
 
 class Prior(NamedTuple):
-    """What is assumed of the log cost: a length for each coordinate, and its amplitude."""
+    """What is assumed of the log cost.
+
+    Parameters
+    ----------
+    lengths : ndarray, shape (d,)
+        For each coordinate, how far apart two configurations are still alike.
+    amplitude : float
+        Standard deviation of what they share.
+    own : float
+        Standard deviation of what is a configuration's own, shared with no neighbour.
+    """
 
     lengths: Floats
     amplitude: float
+    own: float = OWN
+
+    @classmethod
+    def of(cls, numbers: ArrayLike) -> Prior:
+        """Make it of all its numbers in a row."""
+        *lengths, amplitude, own = np.asarray(numbers, dtype=float).tolist()
+        return cls(np.array(lengths), amplitude, own)
+
+    @property
+    def numbers(self) -> list[float]:
+        """All of them in a row: d lengths, the amplitude, and what is its own."""
+        return [*self.lengths.tolist(), self.amplitude, self.own]
 
 
 def compress(log_cost: Floats, cap: float = CAP) -> Floats:
@@ -105,7 +129,7 @@ class Belief:
 
         self.x, self.prior, self._variance, self._solve = x, prior, variance, lapack.dtrtrs
         covariance = prior.amplitude**2 * correlation(x, x, prior.lengths)
-        covariance[np.diag_indices(len(y))] += variance + OWN**2
+        covariance[np.diag_indices(len(y))] += variance + prior.own**2
         self._factor, _ = lapack.dpotrf(covariance, lower=1)
         self._take(y)
 
@@ -127,7 +151,7 @@ class Belief:
         scale = self.prior.amplitude**2
         cross = scale * correlation(points, self.x, self.prior.lengths)
         known, _ = self._solve(self._factor, cross.T, lower=1)
-        left = scale + OWN**2 - np.einsum("ij,ij->j", known, known)
+        left = scale + self.prior.own**2 - np.einsum("ij,ij->j", known, known)
         return self.level + cross @ self._weights, np.sqrt(np.maximum(left, 1e-8))
 
     def means(self) -> Floats:
@@ -155,9 +179,9 @@ class Belief:
 def learn(x: Floats, y: Floats, variance: Floats, prior: Prior, expected: Prior) -> Prior:
     """Return the prior that makes the measurements most likely, near to what is expected.
 
-    Lengths and amplitude are multiplied or divided by 5/3, always the one that gains most by it
-    (and together those that gain the same, so that the order of the knobs is nothing to go by), as
-    long as that helps; logarithms of them are normal around those expected, with deviation 0.7.
+    Its numbers are multiplied or divided by 5/3, always the one that gains most by it (and together
+    those that gain the same, so that the order of the knobs is nothing to go by), as long as that
+    helps; logarithms of them are normal around those expected.
 
     Examples
     --------
@@ -167,13 +191,12 @@ def learn(x: Floats, y: Floats, variance: Floats, prior: Prior, expected: Prior)
     >>> bool(learnt.lengths[1] > 2 * learnt.lengths[0])
     True
     """
-    centre = np.log([*expected.lengths, expected.amplitude])
+    centre, best = np.log(expected.numbers), np.log(prior.numbers)
 
     def merit(logs: Floats) -> float:
-        belief = Belief(x, y, variance, Prior(np.exp(logs[:-1]), math.exp(logs[-1])))
-        return belief.log_likelihood - float(((logs - centre) ** 2).sum()) / (2 * 0.7**2)
+        belief = Belief(x, y, variance, Prior.of(np.exp(logs)))
+        return belief.log_likelihood - float(((logs - centre) ** 2).sum()) / (2 * VARY**2)
 
-    best = np.log([*prior.lengths, prior.amplitude])
     moves = math.log(5 / 3) * np.concatenate([np.eye(len(best)), -np.eye(len(best))])
     score = merit(best)
     while True:
@@ -182,7 +205,7 @@ def learn(x: Floats, y: Floats, variance: Floats, prior: Prior, expected: Prior)
         better = best + gains_most.sum(axis=0)
         reached = merits.max() if len(gains_most) == 1 else merit(better)
         if not reached > score + SAME:
-            return Prior(np.exp(best[:-1]), math.exp(best[-1]))
+            return Prior.of(np.exp(best))
         score, best = reached, better
 
 

@@ -207,8 +207,7 @@ class GrowingRegion:
             "agent": "GrowingRegion",
             "space": self.space.fingerprint,
             "rng": rng_state(self.rng),
-            "lengths": self.prior.lengths.tolist(),
-            "amplitude": self.prior.amplitude,
+            "prior": self.prior.numbers,
             "levels": self.levels.state(),
         }
 
@@ -227,8 +226,7 @@ class GrowingRegion:
             )
         try:
             levels, rng = MeasuredLevels.restored(state["levels"]), state["rng"]
-            lengths = np.array([float(length) for length in state["lengths"]])
-            prior = Prior(lengths, float(state["amplitude"]))
+            prior = Prior.of(state["prior"])
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ValueError(f"the saved state is incomplete or damaged: {error!r}") from None
         restore_rng(self.rng, rng)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.belief import OWN, Belief, Floats, Prior, compress, expand, learn
+from rrl.belief import Belief, Floats, Prior, compress, expand, learn
 from rrl.similarity import Estimate
 from rrl.space import ConfigSpace
 
@@ -112,7 +112,7 @@ class LearnedSimilarity:
     """What all measurements so far say about a region, for :class:`rrl.RRL`.
 
     The load is a coordinate like the knobs, so what was learned at one load counts at the next.
-    Weights are the share of the prior variance that is explained. The lengths are learned again
+    Weights are the share of the prior variance that is explained. The prior is learned again
     whenever the number of measurements has doubled.
 
     Parameters
@@ -152,7 +152,7 @@ class LearnedSimilarity:
         points = np.column_stack([self._coordinates(ball.tolist()), loads])
         mean, deviation = belief(points)
         costs = np.exp(np.minimum(expand(mean) + reference, 500.0))
-        total = belief.prior.amplitude**2 + OWN**2
+        total = belief.prior.amplitude**2 + belief.prior.own**2
         weights = np.clip(1 - deviation**2 / total, 0, 1)
         here = ball == index
         return Estimate(np.where(here, cost, costs), np.where(here, 1.0, weights))
@@ -173,11 +173,10 @@ class LearnedSimilarity:
         return Belief(x, y, noise, prior), reference
 
     def state(self) -> dict[str, Any]:
-        """Return the measurements and the lengths."""
-        lengths = None if self._prior is None else self._prior.lengths.tolist()
-        amplitude = None if self._prior is None else self._prior.amplitude
+        """Return the measurements, and what was learned of the similarity."""
+        prior = None if self._prior is None else self._prior.numbers
         seen = [list(row) for row in self._seen]
-        return {"seen": seen, "asked": self._asked, "lengths": lengths, "amplitude": amplitude}
+        return {"seen": seen, "asked": self._asked, "prior": prior}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from such a state.
@@ -188,9 +187,8 @@ class LearnedSimilarity:
             If it is incomplete.
         """
         try:
-            seen, self._asked = state["seen"], state["asked"]
-            lengths, amplitude = state["lengths"], state["amplitude"]
+            seen, self._asked, prior = state["seen"], state["asked"], state["prior"]
         except KeyError as error:
             raise ValueError(f"the saved similarity is incomplete: no {error}") from None
         self._seen = [[int(row[0]), row[1], row[2]] for row in seen]
-        self._prior = None if lengths is None else Prior(np.array(lengths), amplitude)
+        self._prior = None if prior is None else Prior.of(prior)

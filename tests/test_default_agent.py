@@ -216,7 +216,7 @@ def test_a_grid_of_a_million_costs_what_the_measured_part_costs():
         ({"space": "00"}, "on space '00'"),
         ({"levels": [{}]}, "incomplete or damaged"),
         ({"levels": {"current": 9, "levels": []}}, "incomplete or damaged"),
-        ({"lengths": None}, "incomplete or damaged"),
+        ({"prior": None}, "incomplete or damaged"),
     ],
 )
 def test_a_foreign_or_damaged_state_is_refused(change, message):

@@ -15,6 +15,8 @@ from rrl.experiments import tune
 from rrl.load_levels import LoadLevels
 from rrl.presets import paper_cpu
 from rrl.region_size import AdaptiveRRL
+from rrl.studies.load_change import deployed, episodes_until_good
+from rrl.studies.race import Race
 from rrl.studies.scenario import simulated
 from rrl.workload import Phases
 
@@ -31,32 +33,24 @@ def truth(testbed, gap):
 @cache
 def recommended(testbed, phases, kind, **settings):
     """True cost of what would be deployed after each episode, over the optimum's; by phase."""
-    edges, runs = (*phases.starts, phases.episodes), []
+    runs = []
     server = simulated(testbed, 1 / phases.gaps[0], replications=40).server
     for seed in SEEDS:
         agent = kind(server.space, np.random.default_rng([seed, 0]), **settings)
         rng = np.random.default_rng([seed, 1])
         run = tune(server, agent, phases, phases.episodes, rng, requests=phases.requests)
         runs.append([server.space.index(c) for c in run.recommended])
-    chosen = np.array(runs)
-    costs = [truth(testbed, gap) for gap in phases.gaps]
-    parts = zip(edges, edges[1:], costs, strict=False)
-    return [cost[chosen[:, a:b]] / cost.min() for a, b, cost in parts]
+    race = Race(np.array(runs), np.array(runs), math.nan)
+    return deployed(race, [truth(testbed, gap) for gap in phases.gaps], phases.starts)
 
 
-def episodes_until_good(ratios, within=0.1):
-    """Median of the first episode from which 9 of 10 of the next 20 are within 10 %."""
-    good = ratios <= 1 + within
-    first = []
-    for row in good:
-        hits = [t for t in range(len(row)) if row[t] and row[t : t + 20].mean() >= 0.9]
-        first.append(hits[0] + 1 if hits else math.inf)
-    return float(np.median(first))
+def typically(ratios):
+    return float(np.median(episodes_until_good(ratios)))
 
 
 def fresh(testbed, phases, phase, kind):
     alone = Phases((0,), (phases.gaps[phase],), episodes=45)
-    return episodes_until_good(recommended(testbed, alone, kind)[0])
+    return typically(recommended(testbed, alone, kind)[0])
 
 
 @pytest.mark.parametrize(("kind", "share"), [(RRL, 1 / 4), (AdaptiveRRL, 1 / 2)])
@@ -68,8 +62,8 @@ def test_a_new_load_takes_a_share_of_a_fresh_start_and_an_old_one_three_episodes
     before, cost = truth("gpu", 1 / 200), truth("gpu", 1 / 900)
     assert cost[before.argmin()] > 1.3 * cost.min()
     _, new, back = recommended("gpu", GPU, kind)
-    assert episodes_until_good(new) <= share * fresh("gpu", GPU, 1, kind)
-    assert episodes_until_good(back) <= 3
+    assert typically(new) <= share * fresh("gpu", GPU, 1, kind)
+    assert typically(back) <= 3
 
 
 def test_the_loads_of_the_paper():
@@ -77,7 +71,7 @@ def test_the_loads_of_the_paper():
     for number, ratios in enumerate(phases[1:], 1):
         seen = PAPER.gaps[number] in PAPER.gaps[:number]
         limit = 3 if seen else max(1, fresh("cpu10", PAPER, number, RRL) / 4)
-        assert episodes_until_good(ratios) <= limit, f"phase {number}"
+        assert typically(ratios) <= limit, f"phase {number}"
 
 
 # --- which level a load belongs to ---------------------------------------------------------------

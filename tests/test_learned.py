@@ -80,6 +80,15 @@ def test_a_knob_that_does_not_matter_gets_the_longest_length():
     assert after > before
 
 
+@pytest.mark.parametrize(("rough", "low", "high"), [(0.0, 0.0, 0.02), (0.3, 0.2, 0.45)])
+def test_how_much_is_a_configurations_own_is_learned(rough, low, high):
+    rng = np.random.default_rng(4)
+    x = rng.uniform(0, 10, (80, 2))
+    y = np.sin(x[:, 0] / 2) + rough * rng.standard_normal(80)
+    start = Prior(np.full(2, 3.0), 1.0)
+    assert low <= learn(x, y, np.full(80, 1e-4), start, start).own <= high
+
+
 def test_the_belief_is_calibrated_on_functions_drawn_from_its_prior():
     rng, prior = np.random.default_rng(2), Prior(np.array([2.0, 4.0]), 0.7)
     x = rng.uniform(0, 10, (60, 2))

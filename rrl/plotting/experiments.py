@@ -177,6 +177,31 @@ def plot_phases(
     return ax
 
 
+def plot_change(
+    curves: Mapping[str, Mapping[str, NDArray[np.float64]]], ax: Axes | None = None
+) -> Axes:
+    """Deployed cost over the optimum's under a load that is new: after a change, and fresh.
+
+    Parameters
+    ----------
+    curves : mapping of str to mapping of str to ndarray, shape (seeds, episodes)
+        By agent, and by ``change`` and ``fresh``; medians are drawn.
+    """
+    ax = ax or plt.gca()
+    for i, (agent, ratios) in enumerate(curves.items()):
+        for kind, line in (("change", "-"), ("fresh", ":")):
+            middle = np.median(ratios[kind], axis=0)
+            label = f"{_NAMES.get(agent, agent)}, {kind}"
+            ax.plot(np.arange(1, len(middle) + 1), middle, line, color=f"C{i}", label=label)
+    ax.axhline(1.1, color="0.3", lw=0.8)
+    ax.set(xlabel="episode under the new load", ylabel="deployed cost / best", xscale="log",
+           yscale="log")  # fmt: skip
+    plain_log_ticks(ax.xaxis)
+    plain_log_ticks(ax.yaxis)
+    sns.despine(ax=ax)
+    return ax
+
+
 def plot_served(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Served latency over the reference's, for each load and agent, with 95 % intervals."""
     ax = ax or plt.gca()
