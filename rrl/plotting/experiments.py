@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from rrl.plotting import MS, plain_log_ticks
+from rrl.studies.load_change import WITHIN
 from rrl.studies.outcomes import DUELS, by_block
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def plot_change(
             middle = np.median(ratios[kind], axis=0)
             label = f"{_NAMES.get(agent, agent)}, {kind}"
             ax.plot(np.arange(1, len(middle) + 1), middle, line, color=f"C{i}", label=label)
-    ax.axhline(1.1, color="0.3", lw=0.8)
+    ax.axhline(1 + WITHIN, color="0.3", lw=0.8)
     ax.set(xlabel="episode under the new load", ylabel="deployed cost / best", xscale="log",
            yscale="log")  # fmt: skip
     plain_log_ticks(ax.xaxis)
