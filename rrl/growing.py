@@ -14,7 +14,8 @@
 5. What is measured belongs to the region, with its neighbours. So the region grows towards where
    costs fall, and a cliff is met one step at a time.
 6. Each level of the load has measurements and a region of its own. Those of the nearest other
-   load count too, by the load's learned length: a new load starts from what was best there.
+   load count too, by the load's learned length: a new load starts from what was best there, and
+   what was measured there belongs to its region.
 """
 
 from __future__ import annotations
@@ -183,7 +184,8 @@ class GrowingRegion:
     def _gains(self, level: Level) -> tuple[list[int], Floats]:
         """The region, and what each of its configurations promises as a share of the cost."""
         known = level.tally.row
-        region = list(dict.fromkeys(chain(known, *map(self._moves.neighbours, known))))
+        near = [part.tally.row for part in self._parts(level)[1:]]
+        region = list(dict.fromkeys(chain(known, *map(self._moves.neighbours, known), *near)))
         belief, m = self._believe(level), len(known)
         mean, deviation = belief(self._places(level, region[m:]))
         mean = np.concatenate([belief.means()[:m], mean])

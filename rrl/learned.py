@@ -17,7 +17,7 @@ from rrl.similarity import Estimate
 from rrl.space import ConfigSpace
 
 LENGTH = 3.0  # levels: what a length is expected to be before anything is known
-LOAD_LENGTH = 0.5  # loads that differ by a factor of 1.65 are one length apart
+LOAD_LENGTH = 2.0  # loads that differ by a factor of 7.4 are one length apart
 NOISE = 0.1  # coefficient of variation of a measurement, where nothing estimates it
 EXPECTED_NOISE, NOISE_WEIGHT = 0.15, 4.0  # the same before any repeat, worth so many repeats
 

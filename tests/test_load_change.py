@@ -44,6 +44,8 @@ def test_a_change_is_compared_with_a_fresh_start_and_the_return_with_neither():
     assert rows.loc["quick", columns].tolist() == [9, 3, 2]
     assert rows.loc["stubborn", columns].tolist() == [11, 11, 1]  # never: one more than the phase
     assert rows.loc["quick", ["share", "share_low", "share_high"]].tolist() == [1 / 3] * 3
+    assert rows["at_once"].tolist() == [0, 0]
+    assert rows.loc["quick", ["fresh_cost", "change_cost", "back_cost"]].tolist() == [2.6, 1.2, 1.1]
 
 
 def test_an_agent_that_was_not_raced_is_missed():

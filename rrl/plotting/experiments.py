@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
 from rrl.plotting import MS, plain_log_ticks
@@ -198,7 +199,10 @@ def plot_change(
     ax.set(xlabel="episode under the new load", ylabel="deployed cost / best", xscale="log",
            yscale="log")  # fmt: skip
     plain_log_ticks(ax.xaxis)
-    plain_log_ticks(ax.yaxis)
+    ax.yaxis.set_major_locator(FixedLocator((1, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set_ylim(bottom=0.99)
     sns.despine(ax=ax)
     return ax
 

@@ -147,7 +147,10 @@ def recoveries(
         the first load cost under the second, over the optimum there (median); `fresh_episodes`,
         `change_episodes` and `back_episodes` are medians over the seeds of
         :func:`episodes_until_good`, one more than the phase has where there is none; `share` is
-        the median of change over fresh, seed by seed. All with 95 % intervals.
+        the median of change over fresh, seed by seed. `fresh_cost`, `change_cost` and `back_cost`
+        are medians of the cost deployed in the first `STRETCH` episodes, over the optimum's. All
+        with 95 % intervals. `at_once` is the share of seeds that are good from the first episode
+        after the change.
     """
     import pandas as pd
 
@@ -157,14 +160,16 @@ def recoveries(
         good = before <= (1 + WITHIN) * before.min()
         apart = float(np.median(after[good])) / after.min()
         for agent in agents:
+            runs = curves(change, agent, results, truths)
             until = {
                 name: np.minimum(episodes_until_good(ratios), change.length + 1)
-                for name, ratios in curves(change, agent, results, truths).items()
+                for name, ratios in runs.items()
             }
             row = {"change": change.name, "apart": apart, "agent": agent}
-            row["seeds"] = len(until["fresh"])
+            row |= {"seeds": len(until["fresh"]), "at_once": np.mean(until["change"] == 1)}
             for name, episodes in until.items():
                 row |= interval(f"{name}_episodes", episodes, rng)
+                row |= interval(f"{name}_cost", runs[name][:, :STRETCH].mean(axis=1), rng)
             ends = ratio_interval(until["change"], until["fresh"], rng)
             rows.append(row | dict(zip(("share", "share_low", "share_high"), ends, strict=True)))
     return pd.DataFrame(rows)
