@@ -19,6 +19,8 @@ ENV_PYTHON := "$(ENVIRONMENT)/bin/python"
 # Whatever a run leaves besides figures/ and data/ goes to build/.
 export PYTHONDONTWRITEBYTECODE := 1
 export NUMBA_CACHE_DIR := $(CURDIR)/build/numba
+# A style or a list of fonts that others made would change the figures.
+export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 STRIP := $(ENV_PYTHON) -m nbstripout --keep-id \
