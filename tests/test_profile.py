@@ -272,6 +272,21 @@ def test_later_rounds_are_for_the_undecided_and_the_best(folder):
     assert episodes[slow] == LOOKS[0] * PLAN.repeats < episodes[lucky]
 
 
+@pytest.mark.parametrize(
+    ("lows", "limit"),
+    [([1.0], 0.0), ([1.0, 1.2], 0.0), ([1.0, 0.8, 1.1], 0.25), ([1.0, None], np.inf), ([], np.nan)],
+)
+def test_the_limit_of_regret_is_that_of_the_rival_that_could_be_cheapest(folder, lows, limit):
+    """A limit that is not known is infinite: such a rival could cost anything."""
+    description = json.loads((folder / "profile.json").read_text())
+    finalists = [{} if low is None else {"low": low} for low in lows]
+    description["finals"] = {"20": {"finalists": finalists}}
+    (folder / "profile.json").write_text(json.dumps(description))
+    profile = read_profile(folder)
+    assert profile.regret_limit(20.0) == pytest.approx(limit, nan_ok=True)
+    assert np.isnan(profile.regret_limit(21.0))
+
+
 def test_an_hour_in_which_the_whole_machine_is_slower_does_not_count(folder):
     class Slow(FakeServer):
         def measure(self, configuration, arrivals, rng):

@@ -218,6 +218,17 @@ class Profile:
         finals = self.description.get("finals", {})
         return finals.get(f"{rate_per_s:g}", {}).get("finalists", [])
 
+    def regret_limit(self, rate_per_s: float) -> float:
+        """Most by which the best of a load's finals is slower than any other finalist, as a share.
+
+        By the lower limit of each rival's ratio, where undecided ones count like all others; NaN
+        if there were no finals.
+        """
+        lows = [finalist.get("low", 0.0) for finalist in self.finalists(rate_per_s)]
+        if not lows:
+            return np.nan
+        return 1 / min(lows) - 1 if min(lows) else np.inf
+
 
 def read_profile(folder: str | os.PathLike[str]) -> Profile:
     """Read and check a profile.
