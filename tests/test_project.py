@@ -6,6 +6,7 @@ import ast
 import fcntl
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -280,6 +281,26 @@ def test_a_half_made_environment_is_made_again(words, steps, checkout):
     assert checkout.make("test", code=2) == SET_UP[:steps], "no test in half an environment"
     fails.unlink()
     assert checkout.make("env") == SET_UP
+
+
+def test_linear_algebra_has_the_same_kernels_on_all_processors():
+    if "avx2" not in Path("/proc/cpuinfo").read_text().split():
+        pytest.skip("this processor has no AVX2")
+    code = (
+        "import numpy, scipy.linalg, threadpoolctl as t;"
+        "print(*[b['architecture'] for b in t.threadpool_info() if b['user_api'] == 'blas'])"
+    )
+    recipe = f"kernels: ; @{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
+    outside = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
+    done = subprocess.run(
+        ["make", "-s", "--eval", recipe, "kernels"],
+        cwd=ROOT,
+        env=outside,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(done.stdout.split()) == {"Haswell"}
 
 
 def test_no_python_is_one_clear_line(checkout):
