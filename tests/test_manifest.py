@@ -77,6 +77,25 @@ def test_the_same_run_gives_the_same_bytes_whatever_the_order(checkout):
     assert (checkout / manifest.NAME).read_bytes() == text
 
 
+def test_a_machine_is_entered_only_when_it_makes_something_else(checkout, monkeypatch):
+    """A checkout stays clean on another processor that comes to the same figures."""
+
+    def processor() -> str:
+        return json.loads((checkout / manifest.NAME).read_text())["notebooks"]["1"]["processor"]
+
+    text = (checkout / manifest.NAME).read_bytes()
+    monkeypatch.setattr(manifest, "describe_machine", lambda: {"processor": "another"})
+    enter(checkout)
+    assert (checkout / manifest.NAME).read_bytes() == text
+    (checkout / "figures/one.png").write_text("another drawing")
+    enter(checkout)
+    assert processor() == "another"
+    monkeypatch.setattr(manifest, "describe_machine", lambda: {"processor": "a third"})
+    (checkout / "rrl/a.py").write_text("a = 3")
+    enter(checkout)
+    assert processor() == "a third", "made of something else"
+
+
 def test_nothing_changed_is_no_difference(checkout, before):
     assert verify(checkout, before) == []
 

@@ -31,6 +31,7 @@ NAME = "figures/manifest.json"
 TOLERANCE = 0.5
 """What a number may change by when its data were measured anew, as a share of the larger one."""
 TEXT = (".csv", ".json", ".md")
+MACHINE = ("python", "processor")  # what an entry says of where it was made
 _NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 Manifest = dict[str, dict[str, Any]]
@@ -57,6 +58,9 @@ def load(text: bytes | None, where: str) -> Manifest:
 def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traffic) -> None:
     """Enter what a notebook has just made; entries of files that it no longer makes go.
 
+    The machine in an entry is the first that made just these files of just this: another that comes
+    to the same changes nothing, and a checkout stays clean.
+
     Parameters
     ----------
     root : Path
@@ -71,11 +75,12 @@ def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traf
 
     path = root / NAME
     manifest = load(path.read_bytes() if path.exists() else None, str(path))
-    files = {n: e for n, e in manifest["files"].items() if e["notebook"] != notebook.stem}
-    for name in seen.written:
-        files[name] = {"sha256": digest(root / name), "notebook": notebook.stem}
+    before = {n: e for n, e in manifest["files"].items() if e["notebook"] == notebook.stem}
+    made = {n: {"sha256": digest(root / n), "notebook": notebook.stem} for n in seen.written}
+    others = {n: e for n, e in manifest["files"].items() if n not in before}
+    files = others | made
     code = [root / name for name in seen.read if name.startswith("rrl/")]
-    manifest["notebooks"][notebook.stem] = {
+    entry = {
         "sha256": digest(notebook),
         "parameters": {k: v for k, v in parameters.items() if v is not ...},
         "code": combined(code, root),
@@ -84,6 +89,9 @@ def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traf
         "python": platform.python_version(),
         "processor": describe_machine()["processor"],
     }
+    stored = manifest["notebooks"].get(notebook.stem, {})
+    if made != before or any(entry[k] != stored.get(k) for k in entry if k not in MACHINE):
+        manifest["notebooks"][notebook.stem] = entry
     known = {entry["notebook"] for entry in files.values()} | {notebook.stem}
     manifest["notebooks"] = {n: e for n, e in manifest["notebooks"].items() if n in known}
     manifest["files"] = files
