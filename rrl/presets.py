@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl.machine import available_cpus
 from rrl.space import ConfigSpace, Knob
@@ -92,6 +93,42 @@ def paper_gpu() -> ConfigSpace:
     )
 
 
+def effective_space(levels: Mapping[str, Sequence[int]], cores: int | None = None) -> ConfigSpace:
+    """Build a grid of TensorFlow Serving's knobs in which every configuration is another one.
+
+    With batching off, batch size and timeout have no effect; with batches of one, the timeout has
+    none. Of configurations that differ only in that, the one with the first levels is available.
+
+    Parameters
+    ----------
+    levels : mapping of str to sequence of int
+        Levels by knob; those of `SERVING_KNOBS` have the effects above.
+    cores : int, optional
+        Of the machine.
+
+    Examples
+    --------
+    >>> effective_space({"batch_threads": (0, 2), "max_batch_size": (1, 4), "inter_op": (1, 2)})
+    ConfigSpace(batch_threads[2] x max_batch_size[2] x inter_op[2], 6 available)
+    """
+    knobs = [serving_knob(name, values) for name, values in levels.items()]
+    index = dict(zip(levels, np.indices([len(knob.levels) for knob in knobs]), strict=True))
+    available = np.ones([len(knob.levels) for knob in knobs], dtype=bool)
+
+    def has(name: str, level: int) -> NDArray[np.bool_]:
+        """Where a knob has a level; nowhere without the knob."""
+        return np.array(levels[name])[index[name]] == level if name in levels else ~available
+
+    def first(name: str) -> NDArray[np.bool_]:
+        """Where a knob has its first level; everywhere without the knob."""
+        return index[name] == 0 if name in levels else np.ones_like(available)
+
+    off, single = has("batch_threads", 0), has("max_batch_size", 1)
+    available &= ~off | first("max_batch_size")
+    available &= ~(off | single) | first("batch_timeout_micros")
+    return ConfigSpace(knobs, available=available, cores=cores)
+
+
 def tf_serving(
     cores: int | None = None,
     batch_sizes: Sequence[int] = (),
@@ -116,12 +153,9 @@ def tf_serving(
     ConfigSpace(inter_op[3] x intra_op[3] x batch_threads[3] x max_batch_size[2], 45 available)
     """
     cores = available_cpus() if cores is None else cores
-    knobs = list(paper_cpu(cores).knobs)
+    levels = {knob.name: knob.levels for knob in paper_cpu(cores).knobs}
     if len(batch_sizes):
-        knobs.append(Knob("max_batch_size", tuple(batch_sizes)))
+        levels["max_batch_size"] = tuple(batch_sizes)
     if len(timeouts_micros):
-        knobs.append(Knob("batch_timeout_micros", tuple(timeouts_micros)))
-    available = np.ones([len(knob.levels) for knob in knobs], dtype=bool)
-    available[:, :, 0] = False  # batching off ...
-    available[(slice(None), slice(None), *([0] * (len(knobs) - 2)))] = True  # ... counts once
-    return ConfigSpace(knobs, available=available, cores=cores)
+        levels["batch_timeout_micros"] = tuple(timeouts_micros)
+    return effective_space(levels, cores)

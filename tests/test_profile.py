@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rrl.episode import Episode
 from rrl.errors import DataError
-from rrl.recording.finals import LOOKS, Finals, Team
-from rrl.recording.judging import judge
-from rrl.recording.profile import EPISODES, Plan, read_profile
-from rrl.recording.record import PLANS, Recorder, schedule
+from rrl.recording.finals import Finals
+from rrl.recording.plan import Plan, schedule
+from rrl.recording.plans import JOINT, PLANS
+from rrl.recording.profile import EPISODES, read_profile
+from rrl.recording.record import Recorder
 from rrl.recording.replay import RecordedServer, replayed
 
 PLAN = Plan(
@@ -39,6 +38,14 @@ class FakeServer:
 
     def close(self):
         self.closed += 1
+
+    def configure(self, configuration, rng):
+        """It runs any configuration at once."""
+
+    def pause(self):
+        """It does nothing anyway."""
+
+    resume = pause
 
     def measure(self, configuration, arrivals, rng):
         if not self.life:
@@ -175,7 +182,9 @@ def test_the_recorded_server_replays_recorded_latencies(folder):
 
 def test_finals_leave_the_replay_as_it_is(folder):
     before = replayed(folder)
-    play(Finals(Recorder(PLAN, folder), 3), FakeServer())
+    recorder = Recorder(PLAN, folder)
+    list(recorder.run(FakeServer(), np.random.default_rng(0), Finals(recorder).order()))
+    assert len(read_profile(folder).table) > PLAN.episodes
     assert replayed(folder) == before
     rows = (folder / EPISODES).read_text().splitlines(keepends=True)
     (folder / EPISODES).write_text("".join([rows[0], *rows[2:]]))
@@ -211,67 +220,6 @@ def test_batching_off_is_next_to_the_most_batch_threads(folder):
         assert off > two
 
 
-def play(finals, server):
-    """All rounds of all loads."""
-    for rate in range(len(PLAN.rates_per_s)):
-        list(finals.recorder.run(server, np.random.default_rng(0), finals.order(rate)))
-
-
-def test_finals_decide_or_stop(folder):
-    recorder = Recorder(PLAN, folder)
-    finals = Finals(recorder, 3)
-    assert [PLAN.space[i]["inter_op"] for i in finals.finalists(0)] == [1, 1, 2]
-    play(finals, FakeServer())
-    recorder.finish(finals=finals.verdicts())
-    verdicts = read_profile(folder).description["finals"]
-    assert [f["verdict"] for f in verdicts["20"]["finalists"]] == ["best", "separated", "separated"]
-    assert verdicts["20"]["episodes"] <= LOOKS[-1] * PLAN.repeats
-    assert len(Recorder(PLAN, folder)) == len(recorder)
-
-
-def test_a_recording_that_died_before_its_verdicts_gets_them_when_it_is_resumed(folder):
-    recorder = Recorder(PLAN, folder)
-    play(Finals(recorder, 3), FakeServer())  # every round is on disk, and then the machine goes
-    assert not read_profile(folder).description["complete"]
-    again = Recorder(PLAN, folder)
-    again.finish(finals=Finals(again, 3).verdicts())
-    description = read_profile(folder).description
-    assert description["complete"]
-    assert description["finals"]["20"]["finalists"][0]["verdict"] == "best"
-
-
-def test_a_rival_of_a_former_best_is_asked_again_by_the_new_one(folder, monkeypatch):
-    """Separated means from the present best: who lost to another has not yet lost to this one."""
-    finals = Finals(Recorder(PLAN, folder), 3)
-    first, second, third = finals.finalists(0)
-    early = np.tile([[1.0, 0.9, 1.3], [1.0, 1.5, 1.3]], (LOOKS[0], 1))
-    late = np.tile([1.4, 1.0, np.nan], (len(early), 1))
-    for means, asked in ((early, [first, second]), (np.vstack([early, late]), [second, third])):
-        monkeypatch.setattr(finals, "rounds", lambda rate, m=means: ([first, second, third], m))
-        assert set(asked) <= set(finals.open(0))
-        assert (third in finals.open(0)) == (third in asked)
-
-
-def test_later_rounds_are_for_the_undecided_and_the_best(folder):
-    """A rival that is separated is not measured again; one that differs by luck alone is."""
-
-    class Close(FakeServer):
-        def measure(self, configuration, arrivals, rng):
-            episode = super().measure(configuration, arrivals, rng)
-            lucky = configuration["batch_threads"] == 2 and configuration["inter_op"] == 1
-            factor = 0.68 + 0.3 * (arrivals[0] * 1e4 % 1) if lucky else 1.0
-            return Episode(configuration, arrivals, episode.latency * factor, episode.status)
-
-    recorder = Recorder(PLAN, folder)
-    finals = Finals(recorder, 3)
-    play(finals, Close())
-    finalists, means = finals.rounds(0)
-    episodes = dict(zip(finalists, (~np.isnan(means)).sum(axis=0).tolist(), strict=True))
-    slow = PLAN.space.index({"inter_op": 2, "batch_threads": 0})
-    lucky = PLAN.space.index({"inter_op": 1, "batch_threads": 2})
-    assert episodes[slow] == LOOKS[0] * PLAN.repeats < episodes[lucky]
-
-
 @pytest.mark.parametrize(
     ("lows", "limit"),
     [([1.0], 0.0), ([1.0, 1.2], 0.0), ([1.0, 0.8, 1.1], 0.25), ([1.0, None], np.inf), ([], np.nan)],
@@ -287,108 +235,7 @@ def test_the_limit_of_regret_is_that_of_the_rival_that_could_be_cheapest(folder,
     assert np.isnan(profile.regret_limit(21.0))
 
 
-def test_an_hour_in_which_the_whole_machine_is_slower_does_not_count(folder):
-    class Slow(FakeServer):
-        def measure(self, configuration, arrivals, rng):
-            episode = super().measure(configuration, arrivals, rng)
-            return Episode(configuration, arrivals, episode.latency * 2, episode.status)
-
-    recorder = Recorder(PLAN, folder)
-    finals = Finals(recorder, 3)
-    list(recorder.run(Slow(), np.random.default_rng(0), finals.order(0, LOOKS[0])))
-    assert len(finals.rounds(0)[1]) == 0
-    assert finals.verdicts() == {}
-    play(finals, FakeServer())
-    words = [finalist["verdict"] for finalist in finals.verdicts()["20"]["finalists"]]
-    assert words == ["best", "separated", "separated"]
-    before = len(read_profile(folder).table)
-    assert len(read_profile(folder).grid) == PLAN.episodes < before
-
-
-def test_finalists_have_a_server_each_and_take_turns(folder):
-    """Within a repeat every finalist serves once; their servers start once and end together."""
-    started, ended, running = [], [], set()
-
-    class Life(FakeServer):
-        def __enter__(self):
-            started.append(self)
-            return self
-
-        def __exit__(self, *_):
-            ended.append(self)
-
-        def resume(self):
-            running.add(self)
-
-        def pause(self):
-            running.discard(self)
-
-        def measure(self, *arguments):
-            running.add(self)  # also when it has just started
-            assert running == {self}
-            return super().measure(*arguments)
-
-    finals = Finals(Recorder(PLAN, folder), 3)
-    turns = [index for _, index, _ in finals.order(0, 2)]
-    assert all(len(set(turns[i : i + 3])) == 3 for i in range(0, len(turns), 3))
-    with Team(Life) as team:
-        list(finals.recorder.run(team, np.random.default_rng(0), finals.order(0, 2)))
-        assert len(started) == 3
-        assert not ended
-    assert sorted(map(id, ended)) == sorted(map(id, started))
-
-
-@given(st.integers(0, 10**6), st.floats(0.001, 0.2))
-def test_judging_does_not_depend_on_units_or_order(seed, noise):
-    rng = np.random.default_rng(seed)
-    means = np.exp(rng.normal(scale=noise, size=(8, 5))) * np.linspace(1, 1.3, 5)
-    best, verdicts = judge(means)
-    order = rng.permutation(5)
-    best_again, permuted = judge(1000 * means[:, order])
-    assert order[best_again] == best
-    assert [verdicts[i].word for i in order] == [verdict.word for verdict in permuted]
-    ratios = [verdict.ratio for verdict in permuted]
-    assert [verdicts[i].ratio for i in order] == pytest.approx(ratios)
-
-
-@pytest.mark.parametrize(("true_ratio", "wrong_word"), [(1.05, "tied"), (1.0, "separated")])
-def test_judging_errs_at_the_stated_rate(true_ratio, wrong_word):
-    """At the edge of what a word means, it is wrong in 5 % of the cases and not more."""
-    rng = np.random.default_rng(1)
-    wrong, tries = 0, 400
-    for _ in range(tries):
-        noise = rng.standard_t(3, size=(20, 2)) * 0.03  # heavy tails, as neighbours make them
-        best, verdicts = judge(np.exp(noise) * np.array([1.0, true_ratio]))
-        wrong += verdicts[1 - best].word == wrong_word
-    allowed = (0.05 if wrong_word == "tied" else 0.10) * tries  # either may seem the better one
-    assert wrong <= allowed + 3 * np.sqrt(allowed)
-
-
-def test_a_disturbed_episode_does_not_decide():
-    rng = np.random.default_rng(2)
-    means = np.exp(rng.normal(scale=0.02, size=(20, 2))) * np.array([1.0, 1.2])
-    means[3, 0] *= 30  # a neighbour slowed the best one down
-    best, verdicts = judge(means)
-    assert best == 0
-    assert verdicts[1].word == "separated"
-    assert verdicts[1].ratio == pytest.approx(1.2, rel=0.05)
-
-
-def test_a_finalist_that_was_dropped_early_is_compared_fairly():
-    """It met slow episodes only; its own mean says nothing, its ratios do."""
-    rng = np.random.default_rng(3)
-    slow = np.repeat([3.0, 1.0], 10)[:, None]
-    means = slow * np.exp(rng.normal(scale=0.01, size=(20, 3))) * [1.0, 1.1, 0.9]
-    means[10:, 2] = np.nan
-    assert judge(means)[0] == 2
-
-
-def test_judging_nothing_is_an_error():
-    with pytest.raises(ValueError, match="measure a round"):
-        judge(np.empty((0, 0)))
-
-
-@pytest.mark.parametrize("name", sorted(PLANS))
+@pytest.mark.parametrize("name", sorted(set(PLANS) - {JOINT}))
 def test_the_committed_profiles_are_whole_and_of_their_plans(name):
     folder = Path(__file__).parent.parent / "data" / name
     profile = read_profile(folder)

@@ -221,7 +221,9 @@ def test_batching_off_makes_the_batch_knobs_idle():
     off = [c for c in space if c["batch_threads"] == 0]
     assert len(off) == 9
     assert {(c["max_batch_size"], c["batch_timeout_micros"]) for c in off} == {(1, 0)}
-    assert len(space) == 9 + 9 * 2 * 6
+    ones = [c for c in space if c["max_batch_size"] == 1]
+    assert {c["batch_timeout_micros"] for c in ones} == {0}
+    assert len(space) == 9 + 9 * 2 * (1 + 2 * 2)
     assert space.names == (
         "inter_op",
         "intra_op",

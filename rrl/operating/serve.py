@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from rrl.errors import UsageError
 from rrl.operating.options import levels
 
 if TYPE_CHECKING:
-    from rrl.recording.profile import Plan
+    from rrl.recording.plan import Plan
 
 
 _SERVE = """examples:
@@ -78,9 +79,8 @@ def add_parsers(commands: Any) -> None:
     profile.add_argument(
         "--finals",
         type=int,
-        default=10,
         metavar="N",
-        help="re-measure the N best of each load until the best is known (default 10; 0: don't)",
+        help="re-measure the N best of each half and load (default: the plan's; 0: don't)",
     )
     profile.add_argument("--list", action="store_true", help="show the plan and stop")
     profile.set_defaults(run=_profile)
@@ -107,8 +107,8 @@ def _serve(options: Namespace) -> int:
 
 
 def _plan(options: Namespace) -> Plan:
-    from rrl.recording.profile import Plan
-    from rrl.recording.record import PLANS
+    from rrl.recording.plan import Plan
+    from rrl.recording.plans import PLANS
     from rrl.serving.models import check_model
 
     if options.model is None:
@@ -139,13 +139,15 @@ def _profile(options: Namespace) -> int:
     from rrl.recording.finals import record_live
 
     plan = _plan(options)
+    if options.finals is not None:
+        plan = replace(plan, finalists=options.finals)
     if options.list:
         print(f"{options.name}: {len(plan.space)} configurations, {plan.episodes} episodes: {plan}")
         return 0
     folder = options.out or Path("data") / options.name
     bar = tqdm(total=plan.episodes, unit="episode", desc=options.name)
     with bar:
-        for done, episode in record_live(plan, folder, options.finals, options.executable):
+        for done, episode in record_live(plan, folder, options.executable):
             bar.total = max(plan.episodes, done)  # the finals go on until they have decided
             bar.set_postfix_str(f"{1e3 * episode.latency.mean():.1f} ms", refresh=False)
             bar.update(done - bar.n)

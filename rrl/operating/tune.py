@@ -93,7 +93,8 @@ def add_parsers(commands: Any) -> None:
 def _tune(options: Namespace) -> int:
     from rrl.operating.operate import Job
     from rrl.operating.outcome import run
-    from rrl.serving.launcher import find_executable, flags, kind_of
+    from rrl.serving.launcher import find_executable, kind_of
+    from rrl.serving.settings import flags
 
     if (options.model is None) == (options.address is None):
         raise UsageError("give a model to serve here, or --address of a server that runs already")
@@ -136,7 +137,7 @@ def _space(options: Namespace) -> tuple[ConfigSpace, Configuration]:
     """What is tuned, and the knobs with one level, which are fixed."""
     from rrl.machine import available_cpus
     from rrl.presets import serving_knob, tf_serving
-    from rrl.serving.launcher import KNOBS
+    from rrl.serving.settings import KNOBS
     from rrl.space import ConfigSpace
 
     knobs = dict(map(levels, options.knob))
@@ -175,7 +176,7 @@ def _serves(options: Namespace, space: ConfigSpace) -> Configuration | None:
     from rrl.defaults import serving_default
     from rrl.machine import available_cpus
     from rrl.presets import THREADS
-    from rrl.serving.launcher import KNOBS
+    from rrl.serving.settings import KNOBS
 
     if options.default:
         levels = {knob.name: knob.levels for knob in space.knobs}

@@ -150,7 +150,7 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
 
 def serving_flags(configuration: Configuration, folder: Path) -> tuple[list[str], str] | None:
     """Flags and batching file for `tensorflow_model_server`; None if a knob is none of its."""
-    from rrl.serving.launcher import KNOBS, flags
+    from rrl.serving.settings import KNOBS, flags
 
     if not set(configuration) <= set(KNOBS):
         return None

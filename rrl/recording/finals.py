@@ -1,37 +1,38 @@
-"""The finals of a profile: re-measure the best few of each load until the best is known.
+"""The finals of a profile: re-measure the best of each load until it is known who is good.
 
 A grid is measured a few times only, and the smallest of many noisy means is small partly by luck.
-So the best few of each load meet again, round by round on the same arrivals, until each rival of
-the best is *separated* (its cost ratio to the best is above 1) or *tied* (the ratio is within the
-tolerance of 1, above and below), see :mod:`rrl.recording.judging`. Each has a server, and they take
-turns; after some rounds all start anew, since a process may be lucky, too.
+So the best of each half of the data meet again, on fresh episodes. The finals have two halves of
+their own, and each decides for itself, so what an agent learned from is never what judges it.
+
+Round by round, all finalists of a load meet the same arrivals. A half goes on with those that are
+*open*: their ratio to the best is not known within `PRECISION`. At first those that are surely not
+good leave too; at the end they are measured to the same precision.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from rrl.defaults import heuristic_candidates, serving_default
 from rrl.episode import Episode
-from rrl.recording.judging import Verdict, judge
-from rrl.recording.profile import Plan
-from rrl.recording.record import Recorder, Visit
-from rrl.space import Configuration
+from rrl.machine import available_cpus
+from rrl.recording.judging import TOLERANCE, Verdict, judge
+from rrl.recording.plan import Plan, Visit, ordered
+from rrl.recording.record import Recorder
+from rrl.space import from_table
 
-if TYPE_CHECKING:
-    from rrl.serving.live import LiveServer
-
-LOOKS = (4, 8, 16, 32, 64, 128, 192)  # rounds of a load after which finalists are judged
-MOST_ROUNDS = 2 * LOOKS[-1]  # those of slow hours, which do not count, included
-CONFIDENCE = 1 - (1 - 0.95) / len(LOOKS)  # of each look, so that all together keep to 95 %
-FRESH = 4  # rounds after which the servers start anew
-COMPARABLE = 1.5  # an episode in which all are this much slower than on the grid is left out
+HALVES = (0, 1)
+REPEATS = 4  # episodes of a finalist and load in a round
+PRECISION = 0.03  # half the width of the 95 % interval of a ratio to the best, as a share
+CONFIDENCE = 0.975  # of each of its two limits
+SURE = 0.9995  # of the limit that says that a finalist is not good: it is looked at many times
+MOST_ROUNDS = 40  # of a half
 
 
 class Finals:
@@ -40,156 +41,113 @@ class Finals:
     Parameters
     ----------
     recorder : Recorder
-        Its plan's own passes must be complete.
-    finalists : int
-        How many of each load take part; 0 for no finals.
+        The passes of its plan must be complete.
     """
 
-    def __init__(self, recorder: Recorder, finalists: int = 10) -> None:
-        self.recorder, self.count = recorder, finalists
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder, self.plan = recorder, recorder.plan
 
     def finalists(self, rate: int) -> list[int]:
-        """The best of the plan's own passes at a rate index, best first."""
-        return np.argsort(self._grid(rate), kind="stable")[: self.count].tolist()
+        """Numbers of those that can be the best: the union of each half's best at a rate index."""
+        count, size = self.plan.finalists, len(self.plan.space)
+        best = [np.argsort(self._half(rate, h)[:size], kind="stable")[:count] for h in HALVES]
+        return sorted({int(index) for half in best for index in half})
 
-    def rounds(self, rate: int) -> tuple[list[int], NDArray[np.float64]]:
-        """Finalists and their means (s), shape (episodes, finalists); NaN where not measured.
+    def guests(self, rate: int) -> list[int]:
+        """Numbers of those that are compared with the best: each half's best of the usual settings.
 
-        Episodes of hours in which the whole machine was far slower than for the grid are left out:
-        at the same load it was then another server, nearer to overload.
+        The server's default; of what the batching guide says to try, the better; of the adaptive
+        scheduler's settings, the best.
         """
-        finalists, plan = self.finalists(rate), self.recorder.plan
-        seen: dict[tuple[int, int], float] = {}
+        space = self.plan.space
+        cores = available_cpus()
+        usual = [
+            [space.index(serving_default(space, cores))],
+            [space.index(c) for c in heuristic_candidates(space, cores)],
+            list(range(len(space), len(self.plan.configurations))),
+        ]
+        means = [self._half(rate, half) for half in HALVES]
+        found = {group[int(np.nanargmin(m[group]))] for group in usual if group for m in means}
+        return sorted(found - set(self.finalists(rate)))
+
+    def _half(self, rate: int, half: int) -> NDArray[np.float64]:
+        """Means (s) of the grid's passes of a half at a rate index; infinite where none counts."""
+        means = self.recorder.grid_means(rate, range(half, self.plan.grid_passes, 2))
+        return np.nan_to_num(means, nan=np.inf)
+
+    def rounds(
+        self, rate: int, half: int, before: float = np.inf
+    ) -> tuple[list[int], NDArray[np.float64]]:
+        """Columns, and what the finals of a half measured at a rate index before a pass.
+
+        Returns
+        -------
+        columns : list of int
+            Numbers of the finalists, then of the guests.
+        means : ndarray, shape (episodes, columns)
+            In seconds; NaN where one took no part.
+        """
+        columns = [*self.finalists(rate), *self.guests(rate)]
+        episodes: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
         for pass_, repeat, index, mean in self.recorder.means(rate):
-            if pass_ >= plan.passes and index in finalists and not np.isnan(mean):
-                episode = (pass_ - plan.passes) * plan.repeats + repeat
-                seen[episode, finalists.index(index)] = mean
-        table = np.full((1 + max((row for row, _ in seen), default=-1), len(finalists)), np.nan)
-        for cell, mean in seen.items():
-            table[cell] = mean
-        table = table[~np.isnan(table).all(axis=1)]
-        slowness = np.nanmedian(table / self._grid(rate)[finalists], axis=1)
-        return finalists, table[slowness < COMPARABLE]
+            of_half = self.plan.grid_passes <= pass_ < before and pass_ % 2 == half
+            if of_half and index in columns:
+                episodes[pass_, repeat][columns.index(index)] = mean
+        table = np.full((len(episodes), len(columns)), np.nan)
+        for row, (_, means) in enumerate(sorted(episodes.items())):
+            table[row, list(means)] = list(means.values())
+        return columns, table
 
-    def _grid(self, rate: int) -> NDArray[np.float64]:
-        """Means (s) of the plan's own passes at a rate index, shape (configurations,)."""
-        plan = self.recorder.plan
-        sums = np.zeros((2, len(plan.space)))
-        for pass_, _, index, mean in self.recorder.means(rate):
-            if pass_ < plan.passes and not np.isnan(mean):
-                sums[:, index] += 1, mean
-        with np.errstate(invalid="ignore"):
-            return sums[1] / sums[0]
+    def entrants(self, rate: int, pass_: int, to_the_end: bool) -> list[int]:
+        """Numbers of those that a round measures at a rate index, by all rounds before it.
 
-    def open(self, rate: int) -> list[int]:
-        """Configurations of the next round: all at first, then the best and the undecided."""
-        finalists, means = self.rounds(rate)
-        verdicts = self._judge(means)
-        if not verdicts:
-            return finalists
-        words = [verdict.word for verdict in verdicts]
-        if "undecided" not in words:
-            return []
-        pairs = zip(finalists, words, strict=True)
-        return [index for index, word in pairs if word in ("best", "undecided")]
-
-    def _judge(self, means: NDArray[np.float64]) -> list[Verdict]:
-        """Verdicts by the episodes up to the last look; none before the first."""
-        seen = self._seen(means)
-        return judge(means[:seen], confidence=CONFIDENCE)[1] if seen else []
-
-    def _seen(self, means: NDArray[np.float64]) -> int:
-        """Episodes up to the last look."""
-        looks = [look * self.recorder.plan.repeats for look in LOOKS]
-        return max((look for look in looks if look <= len(means)), default=0)
-
-    def order(self, rate: int, rounds: int = LOOKS[-1]) -> Iterator[Visit]:
-        """At most so many rounds of one load, until all its finalists are decided.
-
-        In a round each finalist meets each of the plan's repeats once, in a random order. A round
-        that was interrupted stays as it is: its rest would meet another hour's machine.
+        All at first; then those that are open, and the best with them.
         """
-        plan = self.recorder.plan
-        done = 1 + max(row[0] for row in self.recorder.means(rate)) - plan.passes
-        last = min(done + rounds, MOST_ROUNDS) if self.count else done
-        for round_ in range(done, last):
-            finalists = self.open(rate)
-            if len(self.rounds(rate)[1]) >= LOOKS[-1] * plan.repeats:
-                return
-            rng = np.random.default_rng([plan.seed, plan.passes + round_, rate])
-            for repeat in range(plan.repeats):
-                for index in rng.permutation(finalists).tolist():
-                    yield plan.passes + round_, index, [(rate, repeat)]
+        columns, means = self.rounds(rate, pass_ % 2, before=pass_)
+        if not len(means):
+            return columns
+        contenders = len(self.finalists(rate))
+        _, verdicts = judge(means, confidence=CONFIDENCE, contenders=contenders)
+        _, surely = judge(means, confidence=SURE, contenders=contenders)
+        words = [verdict.word for verdict in verdicts]
+        opened = [
+            i
+            for i, verdict in enumerate(verdicts)
+            if not known(verdict) and (to_the_end or surely[i].low <= 1 + TOLERANCE)
+        ]
+        return [columns[i] for i in sorted({*opened, words.index("best")})] if opened else []
 
-    def verdicts(self) -> dict[str, Any]:
-        """What the finals decided at each load, for `profile.json`."""
-        plan = self.recorder.plan
-        decided: dict[str, Any] = {}
-        for rate, per_s in enumerate(plan.rates_per_s if self.count else ()):
-            finalists, means = self.rounds(rate)
-            verdicts = self._judge(means)
-            if not verdicts:
-                continue
-            best = [verdict.word for verdict in verdicts].index("best")
-            means = means[: self._seen(means)]
-            typical = float(np.nanmedian(means[:, best]))
-            rows = []
-            for index, verdict in zip(finalists, verdicts, strict=True):
-                numbers = {
-                    "best_s": typical,
-                    "ratio": verdict.ratio,
-                    "low": verdict.low,
-                    "high": verdict.high,
-                }
-                rows.append({**plan.space[index], "verdict": verdict.word})
-                rows[-1].update({k: round(v, 6) for k, v in numbers.items() if np.isfinite(v)})
-            decided[f"{per_s:g}"] = {"episodes": len(means), "finalists": rows}
-        return decided
+    def order(self) -> Iterator[list[Visit]]:
+        """Rounds of the two halves in turns, until nothing is open in either.
+
+        Each round follows from those before it, so an interrupted one is taken up as it was.
+        """
+        plan = self.plan
+        for pass_ in range(plan.grid_passes, plan.grid_passes + 2 * MOST_ROUNDS):
+            for to_the_end in (False, True):
+                wanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
+                for rate in range(len(plan.rates_per_s)):
+                    for index in self.entrants(rate, pass_, to_the_end):
+                        wanted[index] += [(rate, repeat) for repeat in range(REPEATS)]
+                if wanted:
+                    yield ordered(plan, wanted, pass_)
+                    break
 
 
-class Team:
-    """A server for each configuration that is asked for, all started once; a context manager.
+def known(verdict: Verdict) -> bool:
+    """Whether a ratio to the best is known within `PRECISION`, above and below.
 
-    They take turns within seconds of each other, so that a ratio of two hardly feels the machine's
-    ups and downs, and none has to start anew for each episode. Whose turn it is not is paused: ten
-    idle servers would take half a processor from the one that serves.
-
-    Parameters
-    ----------
-    make : callable
-        Returns a server that does not run yet.
+    Examples
+    --------
+    >>> known(Verdict("tied", 1.0, 0.98, 1.02)), known(Verdict("undecided", 1.0, 0.9, 1.1))
+    (True, False)
     """
-
-    def __init__(self, make: Callable[[], LiveServer]) -> None:
-        self._make, self._stack = make, ExitStack()
-        self._servers: dict[tuple[Any, ...], LiveServer] = {}
-        self.start_s = 0.0  # how long the last one asked took to start
-
-    def __enter__(self) -> Team:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def measure(
-        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
-    ) -> Episode:
-        """Serve an episode by the configuration's own server, started if need be."""
-        key = tuple(sorted(configuration.items()))
-        if key in self._servers:
-            self._servers[key].resume()
-        else:
-            self._servers[key] = self._stack.enter_context(self._make())
-        episode = self._servers[key].measure(configuration, arrivals, rng)
-        self._servers[key].pause()
-        self.start_s = self._servers[key].start_s
-        return episode
+    return verdict.word == "best" or verdict.high <= verdict.low * (1 + PRECISION) ** 2
 
 
 def record_live(
     plan: Plan,
     folder: Path,
-    finalists: int = 0,
     executable: str | None = None,
     models: str | os.PathLike[str] = "build/models",
 ) -> Iterator[tuple[int, Episode]]:
@@ -201,8 +159,6 @@ def record_live(
         Its model is one that `rrl.serving.models` can build.
     folder : pathlib.Path
         The profile to write.
-    finalists : int
-        See `Finals`; 0 for none.
     executable : str, optional
         See `rrl.serving.launcher.find_executable`.
     models : path
@@ -219,18 +175,13 @@ def record_live(
     recorder = Recorder(plan, folder)
     rng = np.random.default_rng(plan.seed)
     path, inputs = build(plan.model, models), sample(plan.model, rng)
-
-    def make() -> LiveServer:
-        return LiveServer(path, plan.space, inputs=inputs, fixed=plan.fixed, executable=executable)
-
-    with make() as server:
+    names = list(plan.configurations[0])
+    table = {name: [c[name] for c in plan.configurations] for name in names}
+    space = from_table(table, names)
+    with LiveServer(path, space, inputs=inputs, fixed=plan.fixed, executable=executable) as server:
         for episode in recorder.run(server, rng):
             yield len(recorder), episode
-    finals = Finals(recorder, finalists)
-    undecided = range(len(plan.rates_per_s))
-    while undecided := [rate for rate in undecided if next(finals.order(rate), None)]:
-        for rate in undecided:
-            with Team(make) as team:
-                for episode in recorder.run(team, rng, finals.order(rate, FRESH)):
-                    yield len(recorder), episode
-    recorder.finish(finals=finals.verdicts())
+        if plan.finalists:
+            for episode in recorder.run(server, rng, Finals(recorder).order()):
+                yield len(recorder), episode
+    recorder.finish()

@@ -71,7 +71,10 @@ class Verdict:
 
 
 def judge(
-    means: NDArray[np.float64], tolerance: float = TOLERANCE, confidence: float = CONFIDENCE
+    means: NDArray[np.float64],
+    tolerance: float = TOLERANCE,
+    confidence: float = CONFIDENCE,
+    contenders: int | None = None,
 ) -> tuple[int, list[Verdict]]:
     """Compare finalists over episodes.
 
@@ -84,6 +87,8 @@ def judge(
         A rival is tied when its cost is surely within this share of the best's, above or below.
     confidence : float
         Of each limit on the log ratio, see `centre_interval`.
+    contenders : int, optional
+        The best is one of the first so many columns; of all by default.
 
     Returns
     -------
@@ -108,7 +113,7 @@ def judge(
     logs = np.log(means)
     if logs.shape[1] == 0 or np.isnan(logs).all():
         raise ValueError("no episode to judge by: measure a round first")
-    best = int(np.nanargmin(_median_polish(logs)))
+    best = int(np.nanargmin(_median_polish(logs)[:contenders]))
     verdicts = []
     for ratios in _ratios(logs, best):
         centre, low, high = centre_interval(ratios, confidence)

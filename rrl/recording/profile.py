@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +18,15 @@ from numpy.typing import NDArray
 
 from rrl.errors import DataError
 from rrl.presets import serving_knob
+from rrl.serving.settings import ADAPTIVE
 from rrl.space import ConfigSpace, from_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1
-EPISODES, DESCRIPTION = "episodes.csv", "profile.json"
+SCHEMA = 2
+READABLE = (1, 2)  # the first had neither probe nor commit
+EPISODES, DESCRIPTION, REJECTED = "episodes.csv", "profile.json", "rejected.csv"
 COLUMNS = {  # of episodes.csv, after the knobs
     "rate_per_s": "scheduled arrivals per second",
     "pass": "pass over the grid, from 0; every pass has a random order of its own",
@@ -35,7 +35,7 @@ COLUMNS = {  # of episodes.csv, after the knobs
     "started": "when, ISO 8601, UTC",
     "valid": "1 unless the load generator itself was late enough to matter",
     "slip_share": "mean lateness of the load generator over mean latency",
-    "start_s": "seconds that starting and warming up the server took",
+    "start_s": "seconds that starting the server, or switching it, and warming it up took",
     "mean_s": "mean latency in seconds, all requests",
     "p99_s": "largest-but-1-% latency in seconds (numpy's linear quantile)",
     "failed": "requests that were not answered OK",
@@ -43,91 +43,12 @@ COLUMNS = {  # of episodes.csv, after the knobs
     "latencies_us": "latency of each request in microseconds, in order of arrival",
     "statuses": "gRPC status of each request where any failed; empty when all were OK",
 }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a profile measures.
-
-    Parameters
-    ----------
-    model : str
-        Model name.
-    knobs : mapping of str to sequence of int
-        Levels of each knob.
-    rates_per_s : sequence of float
-        Loads in requests per second.
-    requests : int
-        Requests an episode.
-    passes : int
-        Passes over the whole grid, each in a random order of its own, so that drift shows.
-    repeats : int
-        Episodes at each configuration and load within a pass.
-    fixed : mapping of str to int
-        Settings that hold for every configuration.
-    seed : int
-        Seeds the orders and the arrivals.
-
-    Raises
-    ------
-    DataError
-        If a number is out of range.
-
-    Examples
-    --------
-    >>> plan = Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(50.0,), passes=2)
-    >>> plan.episodes
-    4
-    """
-
-    model: str
-    knobs: Mapping[str, Sequence[int]]
-    rates_per_s: Sequence[float]
-    requests: int = 100
-    passes: int = 2
-    repeats: int = 1
-    fixed: Mapping[str, int] | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("requests", "passes", "repeats"):
-            if getattr(self, name) < 1:
-                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.rates_per_s or not all(0 < rate < np.inf for rate in self.rates_per_s):
-            raise DataError(f"rates must be above 0 requests/s, got {list(self.rates_per_s)}")
-
-    @cached_property
-    def space(self) -> ConfigSpace:
-        """The grid."""
-        return ConfigSpace([serving_knob(name, levels) for name, levels in self.knobs.items()])
-
-    @property
-    def episodes(self) -> int:
-        """How many episodes the whole plan has."""
-        return len(self.space) * len(self.rates_per_s) * self.passes * self.repeats
-
-    def arrivals(self, pass_: int, rate_index: int, repeat: int) -> tuple[int, NDArray[np.float64]]:
-        """Seed and Poisson arrivals (s), shared by all configurations: common random numbers."""
-        from rrl.workload import Poisson
-
-        seed = int(
-            np.random.SeedSequence([self.seed, pass_, rate_index, repeat]).generate_state(1)[0]
-        )
-        rate = self.rates_per_s[rate_index]
-        return seed, Poisson(rate).arrivals(self.requests, np.random.default_rng(seed))
-
-    def to_json(self) -> dict[str, Any]:
-        """The plan as JSON-able values."""
-        return {
-            "model": self.model,
-            "knobs": {name: list(levels) for name, levels in self.knobs.items()},
-            "rates_per_s": list(self.rates_per_s),
-            "requests": self.requests,
-            "passes": self.passes,
-            "repeats": self.repeats,
-            "fixed": dict(self.fixed or {}),
-            "seed": self.seed,
-        }
+PROBED = {  # in schema 2 also, after those
+    "speed_before": "speed of the machine just before, by the probe; 1 is the plan's reference",
+    "speed_after": "the same just after",
+    "steal": "share of the processor time that the hypervisor took meanwhile",
+    "commit": "version of the recorder, as git has it",
+}
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -151,8 +72,9 @@ class Profile:
     description : mapping
         The content of `profile.json`.
     table : DataFrame
-        One row an episode; `grid` is the part of it in which all configurations met the same
-        arrivals, without the finals.
+        One row per episode; `grid` is the part of it in which all configurations met the same
+        arrivals, without the finals. `adaptive` has what TensorFlow's adaptive scheduler did
+        beside the grid, which the table then leaves out.
 
     Examples
     --------
@@ -162,9 +84,14 @@ class Profile:
 
     def __init__(self, description: Mapping[str, Any], table: pd.DataFrame) -> None:
         self.description = dict(description)
-        self.table = table
-        self.grid = table[table["pass"] < description["plan"]["passes"]]
-        self.knobs: list[str] = list(description["plan"]["knobs"])
+        plan = description["plan"]
+        self.knobs: list[str] = list(plan["knobs"])
+        adaptive = np.zeros(len(table), dtype=bool)
+        if "batch_threads" in self.knobs:
+            adaptive = table["batch_threads"].to_numpy() == ADAPTIVE
+        self.adaptive = table[adaptive]
+        self.table = table = table[~adaptive].reset_index(drop=True)
+        self.grid = table[table["pass"] < plan["passes"] + plan.get("again", 0)]
         self.rates_per_s: list[float] = sorted(float(r) for r in table["rate_per_s"].unique())
         found = from_table(table[self.knobs], self.knobs)
         knobs = [serving_knob(knob.name, knob.levels) for knob in found.knobs]
@@ -248,7 +175,7 @@ def read_profile(folder: str | os.PathLike[str]) -> Profile:
             folder / EPISODES,
             encoding="utf-8",
             keep_default_na=False,
-            dtype={"latencies_us": str, "statuses": str, "started": str},
+            dtype=dict.fromkeys(("latencies_us", "statuses", "started", "commit"), str),
         )
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: not found; record it with `rrl profile`") from None
@@ -256,10 +183,10 @@ def read_profile(folder: str | os.PathLike[str]) -> Profile:
         raise DataError(f"{folder}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except (json.JSONDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{folder}: corrupt or truncated ({error}); restore it") from None
-    if description.get("schema") != SCHEMA:
+    if description.get("schema") not in READABLE:
         raise DataError(
             f"{folder / DESCRIPTION}: schema {description.get('schema')!r}, this version of rrl "
-            f"reads {SCHEMA}"
+            f"reads {', '.join(map(str, READABLE))}"
         )
     try:
         _check_table(folder / EPISODES, description, table)

@@ -1,4 +1,8 @@
-"""Record a profile: measure every configuration of a plan, and survive being interrupted."""
+"""Record a profile: measure every configuration of a plan, and survive being interrupted.
+
+A recording is frozen: its plan says everything beforehand. It only appends, one row for each
+episode, so what is there stays as it was written.
+"""
 
 from __future__ import annotations
 
@@ -6,140 +10,258 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator
+import os
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl.episode import Episode, Server
-from rrl.errors import DataError
+from rrl.errors import DataError, UnstableError
 from rrl.machine import describe_machine, exclusive
 from rrl.objective import FAILURE_S
-from rrl.recording.profile import COLUMNS, DESCRIPTION, EPISODES, SCHEMA, Plan, write_atomically
+from rrl.recording.plan import Plan, Visit, ordered, schedule
+from rrl.recording.probe import Probe, processor_ticks, stolen
+from rrl.recording.profile import (
+    COLUMNS,
+    DESCRIPTION,
+    EPISODES,
+    PROBED,
+    REJECTED,
+    SCHEMA,
+    write_atomically,
+)
+from rrl.serving.settings import ADAPTIVE
 from rrl.space import Configuration
 
-_THREADS = {"inter_op": (1, 2, 3, 4), "intra_op": (1, 2, 3, 4), "batch_threads": (0, 1, 2, 3, 4, 8)}
-_DEEP_QUEUE = {"grpc_max_threads": 64, "max_enqueued_batches": 1000}
-
-# Loads are about 30, 60 and 85 % of what the best configuration sustained on the 2-core machine
-# that the committed profiles come from: 192 requests a second (126 in the busy hour), 35 and 1500.
-PLANS: dict[str, Plan] = {
-    "mobilenet_v2-threads": Plan(
-        "mobilenet_v2", _THREADS, rates_per_s=(60, 115, 165), passes=2, repeats=2
-    ),
-    "mobilenet_v2-busy": Plan(  # the same grid, when neighbours left the machine half as fast
-        "mobilenet_v2", _THREADS, rates_per_s=(38, 76, 107), passes=2, repeats=2
-    ),
-    "mobilenet_v2-overload": Plan(  # half way from what the default sustains to what the best does
-        "mobilenet_v2",
-        {"inter_op": (1, 2), "intra_op": (1, 2), "batch_threads": (0, 4)},
-        rates_per_s=(117,),
-        requests=1000,
-    ),
-    "inception_v3-threads": Plan(
-        "inception_v3",
-        {"inter_op": (1, 2), "intra_op": (1, 2), "batch_threads": (0, 1, 2, 4)},
-        rates_per_s=(10, 21, 30),
-    ),
-    "mobilenet_v2-batching": Plan(
-        "mobilenet_v2",
-        {
-            "max_batch_size": (1, 2, 4, 8),
-            "batch_timeout_micros": (0, 2000, 10_000),
-            "batch_threads": (1, 2, 4),
-        },
-        rates_per_s=(60, 115, 165),
-        # Handler threads block while a request waits, so a full batch needs as many of them.
-        fixed={"inter_op": 2, "intra_op": 1, **_DEEP_QUEUE},
-    ),
-    "keyword-threads": Plan(
-        "keyword",
-        {"inter_op": (1, 2), "intra_op": (1, 2), "batch_threads": (0, 1, 2, 4)},
-        rates_per_s=(450, 900, 1275),
-        requests=300,
-        repeats=2,
-    ),
-}
-"""The profiles that the repository keeps under `data/`, by folder name."""
-
-Visit = tuple[int, int, list[tuple[int, int]]]
-"""A stop of the recording: pass, index of the configuration, its (rate index, repeat) pairs."""
-
-MAX_TRIES = 3  # of one episode, when the load generator was late enough to matter
+MAX_TRIES = 5  # of one episode in a visit; what then lacks is tried again at the end of the pass
+SWEEPS = 3  # over what a pass lacks
+PATIENCE_S = 900.0  # how long the machine may be out of the rule's limits before recording stops
+PAUSE_S = 2.0  # between two looks at it
 
 
-class Started(Server, Protocol):
-    """A server that says how long its last start took."""
+class Recordable(Server, Protocol):
+    """A server that can stand still, and says how long its last start took."""
 
     start_s: float
 
+    def configure(self, configuration: Configuration, rng: np.random.Generator) -> Any:
+        """Have a configuration running and warm."""
 
-def schedule(plan: Plan) -> Iterator[Visit]:
-    """The order of the measurements.
+    def pause(self) -> None:
+        """Stand still."""
 
-    Each pass visits the configurations in a random order of its own, so slow drift of the machine
-    becomes scatter between passes, not a false difference between neighbours.
-
-    Examples
-    --------
-    >>> plan = Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(50.0, 90.0), passes=2)
-    >>> [(pass_, index, pairs) for pass_, index, pairs in schedule(plan)][0]
-    (0, 0, [(0, 0), (1, 0)])
-    """
-    rates = range(len(plan.rates_per_s))
-    pairs = [(rate, repeat) for rate in rates for repeat in range(plan.repeats)]
-    for pass_ in range(plan.passes):
-        rng = np.random.default_rng([plan.seed, pass_])
-        for index in rng.permutation(len(plan.space)):
-            yield pass_, int(index), [pairs[i] for i in rng.permutation(len(pairs))]
+    def resume(self) -> None:
+        """Go on, and warm up."""
 
 
 class Recorder:
-    """Measures what a profile folder still lacks, saving after each episode.
+    """Measures what a profile folder still lacks, and appends each episode.
 
     Parameters
     ----------
     plan : Plan
     folder : pathlib.Path
         The profile; an existing one of the same plan is continued.
+    probe : callable, optional
+        Gives seconds, see `rrl.recording.probe`; made here if the plan has a rule.
 
     Raises
     ------
     DataError
-        If the folder holds a profile of another plan.
+        If the folder holds a profile of another plan, or from another machine.
     """
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: Plan, folder: Path, probe: Any = None) -> None:
         self.plan, self.folder = plan, folder
-        self.columns = [*plan.knobs, *COLUMNS]
-        folder.mkdir(parents=True, exist_ok=True)
+        self.knobs = list(plan.configurations[0])
+        self.columns = [*self.knobs, *COLUMNS, *PROBED]
+        self._probe = probe or (Probe() if plan.rule else None)
+        self._speed_s = 0.0  # what the probe took last, if the machine has done nothing since
+        self._commit = commit()
         self._new = 0  # episodes measured by this recorder
         self._complete = False  # as the folder says: an earlier recording may have died short of it
-        self._rows: list[dict[str, str]] = self._resume()
-        self._done = {self._key(row) for row in self._rows}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._number = {self._levels(c): i for i, c in enumerate(plan.configurations)}
+        self._rows = 0
+        self._done: set[tuple[str, ...]] = set()
+        self._means: dict[str, list[tuple[int, int, int, float]]] = defaultdict(list)
+        for row in self._resume():
+            self._keep(row)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._rows
 
     def means(self, rate: int) -> list[tuple[int, int, int, float]]:
         """Pass, repeat, configuration and mean latency (s) of each episode at a rate index.
 
         A failed request is charged as agents are charged for it; an invalid episode has no mean.
         """
-        wanted = f"{self.plan.rates_per_s[rate]:g}"
-        space, knobs = self.plan.space, self.plan.knobs
-        return [
-            (
-                int(row["pass"]),
-                int(row["repeat"]),
-                space.index({knob: int(row[knob]) for knob in knobs}),
-                _judged(row),
-            )
-            for row in self._rows
-            if row["rate_per_s"] == wanted
-        ]
+        return self._means[f"{self.plan.rates_per_s[rate]:g}"]
+
+    def _keep(self, row: dict[str, str]) -> None:
+        """Remember an episode that is on disk."""
+        self._rows += 1
+        self._done.add(self._key(row))
+        index = self._number[tuple(row[knob] for knob in self.knobs)]
+        episode = (int(row["pass"]), int(row["repeat"]), index, _judged(row))
+        self._means[row["rate_per_s"]].append(episode)
+
+    def grid_means(self, rate: int, passes: Iterable[int]) -> NDArray[np.float64]:
+        """Means (s) over some passes at a rate index, shape (configurations,); NaN without any."""
+        values: dict[int, list[float]] = defaultdict(list)
+        for pass_, _, index, mean in self.means(rate):
+            if pass_ in passes and not np.isnan(mean):
+                values[index].append(mean)
+        table = np.full(len(self.plan.configurations), np.nan)
+        for index, means in values.items():
+            table[index] = np.mean(means)
+        return table
+
+    def order(self) -> Iterator[list[Visit]]:
+        """The passes, one after the other: first over all, then over what is worth it."""
+        plan = self.plan
+        for pass_ in range(plan.passes):
+            yield [visit for visit in schedule(plan) if visit[0] == pass_]
+        if plan.again:
+            wanted = self._worth()
+            for pass_ in range(plan.passes, plan.grid_passes):
+                yield ordered(plan, wanted, pass_)
+
+    def _worth(self) -> Mapping[int, list[tuple[int, int]]]:
+        """Episodes of the configurations whose mean is under `worth` times the best of the grid."""
+        plan, wanted = self.plan, defaultdict(list)
+        for rate in range(len(plan.rates_per_s)):
+            means = self.grid_means(rate, range(plan.passes))
+            limit = plan.worth * np.fmin.reduce(means[: len(plan.space)])
+            for index in np.flatnonzero(means < limit).tolist():
+                wanted[index] += [(rate, repeat) for repeat in range(plan.repeats)]
+        return wanted
+
+    def run(
+        self,
+        server: Recordable,
+        rng: np.random.Generator,
+        order: Iterable[list[Visit]] | None = None,
+    ) -> Iterator[Episode]:
+        """Measure what is missing of `order` (the plan's own by default), saving as it goes.
+
+        Yields each episode once it is on disk.
+
+        Raises
+        ------
+        UnstableError
+            If the machine stays outside the limits of the plan's rule.
+        """
+        for visits in self.order() if order is None else order:
+            for _ in range(SWEEPS):
+                for pass_, index, pairs in visits:
+                    configuration = self.plan.configurations[index]
+                    missing = [p for p in pairs if not self._has(configuration, pass_, *p)]
+                    if missing:
+                        with exclusive():
+                            yield from self._visit(server, configuration, pass_, missing, rng)
+
+    def _visit(
+        self,
+        server: Recordable,
+        configuration: Configuration,
+        pass_: int,
+        pairs: list[tuple[int, int]],
+        rng: np.random.Generator,
+    ) -> Iterator[Episode]:
+        server.configure(configuration, rng)
+        server.pause()
+        self._speed_s = 0.0
+        for rate, repeat in pairs:
+            for _ in range(MAX_TRIES):
+                episode = self._measure(server, configuration, pass_, rate, repeat, rng)
+                if episode is not None:
+                    yield episode
+                    break
+
+    def _measure(
+        self,
+        server: Recordable,
+        configuration: Configuration,
+        pass_: int,
+        rate: int,
+        repeat: int,
+        rng: np.random.Generator,
+    ) -> Episode | None:
+        """An episode between two probes, on disk; None if it does not count."""
+        seed, arrivals = self.plan.arrivals(pass_, rate, repeat)
+        before_s = self._ready()
+        server.resume()
+        if configuration.get("batch_threads") == ADAPTIVE:  # let it adapt to the load, unmeasured
+            server.measure(configuration, self.plan.arrivals(pass_, rate, repeat + 1000)[1], rng)
+        started, ticks = datetime.now(UTC), processor_ticks()
+        episode = server.measure(configuration, arrivals, rng)
+        steal = stolen(ticks, processor_ticks())
+        server.pause()
+        self._speed_s = after_s = self._probe() if self._probe else 0.0
+        where = {
+            **configuration,
+            "rate_per_s": f"{self.plan.rates_per_s[rate]:g}",
+            "pass": pass_,
+            "repeat": repeat,
+            "started": started.isoformat(timespec="seconds"),
+            "start_s": f"{server.start_s:.2f}",
+            "arrival_seed": seed,
+            "steal": f"{steal:.4f}",
+            "commit": self._commit,
+        }
+        why = "" if episode.valid else "slip"
+        if rule := self.plan.rule:
+            where["speed_before"] = f"{rule.speed(before_s):.4f}"
+            where["speed_after"] = f"{rule.speed(after_s):.4f}"
+            why = rule.objection(before_s, after_s, steal, episode.valid)
+        self._save(where | _values(episode), why)
+        return None if why else episode
+
+    def _ready(self) -> float:
+        """Seconds of a probe within the rule's limits; waits for it."""
+        rule = self.plan.rule
+        if rule is None:
+            return 0.0
+        deadline = time.monotonic() + PATIENCE_S
+        while not (self._speed_s and rule.accepts(self._speed_s)):
+            if time.monotonic() > deadline:
+                raise UnstableError(
+                    f"for {PATIENCE_S:.0f} s the machine has been at "
+                    f"{rule.speed(self._speed_s):.2f} of the speed that the plan was made for; "
+                    "wait for a quieter hour, or record a plan of this machine's own"
+                )
+            if self._speed_s:
+                time.sleep(PAUSE_S)
+            self._speed_s = self._probe()
+        return self._speed_s
+
+    def _save(self, values: Mapping[str, Any], why: str) -> None:
+        """Append an episode to those that count, or to the rejected with the reason."""
+        if not self._new:
+            self._describe(complete=False)
+        self._new += 1
+        values = {"order": self._rows, "speed_before": "", "speed_after": "", **values}
+        row = {name: str(values[name]) for name in self.columns}
+        if why:
+            append(self.folder / REJECTED, {"why": why, **row})
+            return
+        append(self.folder / EPISODES, row)
+        self._keep(row)
+
+    def finish(self, **notes: Any) -> None:
+        """Mark the profile complete, with `notes` and a hash of its episodes, unless it is."""
+        if self._complete and not self._new:
+            return
+        text = (self.folder / EPISODES).read_bytes()
+        self._describe(complete=True, sha256=hashlib.sha256(text).hexdigest(), **notes)
 
     def _resume(self) -> list[dict[str, str]]:
         path = self.folder / DESCRIPTION
@@ -150,17 +272,13 @@ class Recorder:
             stored = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise DataError(f"{path}: corrupt ({error}); restore it, or remove it") from None
-        if stored.get("plan") != self.plan.to_json():
+        if stored.get("plan") != json.loads(json.dumps(self.plan.to_json())):
             raise DataError(f"{path} is of another plan; choose another folder, or remove it")
         here, there = describe_machine(), stored.get("machine", {})
         if any(here[key] != there.get(key) for key in ("processor", "cpus")):
             raise DataError(f"{path} was recorded on another machine; choose another folder")
         self._complete = bool(stored.get("complete"))
-        try:
-            with (self.folder / EPISODES).open(encoding="utf-8", newline="") as file:
-                return list(csv.DictReader(file))
-        except FileNotFoundError:
-            return []
+        return read_rows(self.folder / EPISODES, self.columns)
 
     def _describe(self, complete: bool, **notes: Any) -> None:
         description = {
@@ -169,96 +287,72 @@ class Recorder:
             "recorded": datetime.now(UTC).date().isoformat(),
             "machine": describe_machine(),
             "plan": self.plan.to_json(),
-            "columns": COLUMNS,
+            "columns": COLUMNS | PROBED,
             **notes,
         }
         text = json.dumps(description, indent=2) + "\n"
         write_atomically(self.folder / DESCRIPTION, text)
 
-    def _key(self, row: dict[str, str]) -> tuple[str, ...]:
-        return tuple(row[name] for name in (*self.plan.knobs, "rate_per_s", "pass", "repeat"))
+    def _levels(self, configuration: Configuration) -> tuple[str, ...]:
+        return tuple(str(configuration[name]) for name in self.knobs)
 
-    def run(
-        self,
-        server: Started,
-        rng: np.random.Generator,
-        order: Iterable[Visit] | None = None,
-    ) -> Iterator[Episode]:
-        """Measure what is missing of `order` (the plan's own by default), saving as it goes.
-
-        Yields each episode once it is on disk.
-        """
-        for pass_, index, pairs in schedule(self.plan) if order is None else order:
-            configuration = self.plan.space[index]
-            missing = [pair for pair in pairs if not self._has(configuration, pass_, *pair)]
-            if not missing:
-                continue
-            with exclusive():
-                for rate, repeat in missing:
-                    yield self._record(server, configuration, pass_, rate, repeat, rng)
-
-    def finish(self, **notes: Any) -> None:
-        """Mark the profile complete, with `notes` and a hash of its episodes, unless it is."""
-        if self._complete and not self._new:
-            return
-        text = (self.folder / EPISODES).read_bytes()
-        self._describe(complete=True, sha256=hashlib.sha256(text).hexdigest(), **notes)
+    def _key(self, row: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(row[name] for name in (*self.knobs, "rate_per_s", "pass", "repeat"))
 
     def _has(self, configuration: Configuration, pass_: int, rate: int, repeat: int) -> bool:
-        levels = [str(configuration[name]) for name in self.plan.knobs]
-        return (*levels, f"{self.plan.rates_per_s[rate]:g}", str(pass_), str(repeat)) in self._done
+        load = f"{self.plan.rates_per_s[rate]:g}"
+        return (*self._levels(configuration), load, str(pass_), str(repeat)) in self._done
 
-    def _record(
-        self,
-        server: Started,
-        configuration: Configuration,
-        pass_: int,
-        rate: int,
-        repeat: int,
-        rng: np.random.Generator,
-    ) -> Episode:
-        seed, arrivals = self.plan.arrivals(pass_, rate, repeat)
-        for _ in range(MAX_TRIES):
-            started = datetime.now(UTC)
-            episode = server.measure(configuration, arrivals, rng)
-            if episode.valid:
-                break
-        micros = np.rint(episode.latency * 1e6).astype(np.int64)
-        values = {
-            **configuration,
-            "rate_per_s": f"{self.plan.rates_per_s[rate]:g}",
-            "pass": pass_,
-            "repeat": repeat,
-            "order": len(self._rows),
-            "started": started.isoformat(timespec="seconds"),
-            "valid": int(episode.valid),
-            "slip_share": f"{episode.info.get('slip_share', 0.0):.4f}",
-            "start_s": f"{server.start_s:.2f}",
-            "mean_s": f"{micros.mean() / 1e6:.6f}",
-            "p99_s": f"{np.quantile(micros, 0.99) / 1e6:.6f}",
-            "failed": int((~episode.ok).sum()),
-            "arrival_seed": seed,
-            "latencies_us": " ".join(map(str, micros)),
-            "statuses": "" if episode.ok.all() else " ".join(map(str, episode.status)),
-        }
-        row = {name: str(values[name]) for name in self.columns}
-        if not self._new:
-            self._describe(complete=False)
-        self._new += 1
-        self._rows.append(row)
-        self._done.add(self._key(row))
-        self._save()
-        return episode
 
-    def _save(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+def _values(episode: Episode) -> dict[str, Any]:
+    """What a row says of an episode."""
+    micros = np.rint(episode.latency * 1e6).astype(np.int64)
+    return {
+        "valid": int(episode.valid),
+        "slip_share": f"{episode.info.get('slip_share', 0.0):.4f}",
+        "mean_s": f"{micros.mean() / 1e6:.6f}",
+        "p99_s": f"{np.quantile(micros, 0.99) / 1e6:.6f}",
+        "failed": int((~episode.ok).sum()),
+        "latencies_us": " ".join(map(str, micros)),
+        "statuses": "" if episode.ok.all() else " ".join(map(str, episode.status)),
+    }
+
+
+def append(path: Path, row: Mapping[str, str]) -> None:
+    """Add a line to a CSV file, in one write that is on disk when this returns."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(row), lineterminator="\n")
+    if not path.exists() or not path.stat().st_size:
         writer.writeheader()
-        writer.writerows(self._rows)
-        write_atomically(self.folder / EPISODES, text.getvalue())
+    writer.writerow(row)
+    with path.open("a", encoding="utf-8", newline="") as file:
+        file.write(text.getvalue())
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def _judged(row: dict[str, str]) -> float:
+def read_rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file that was appended to; a last line that was cut off is removed.
+
+    Raises
+    ------
+    DataError
+        If its columns are others.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    whole = text[: text.rfind(b"\n") + 1]
+    if whole != text:
+        write_atomically(path, whole.decode())
+    rows = csv.DictReader(io.StringIO(whole.decode(), newline=""))
+    if whole and rows.fieldnames != columns:
+        raise DataError(f"{path}: its columns are not those of the plan; choose another folder")
+    return list(rows)
+
+
+def _judged(row: Mapping[str, str]) -> float:
     """Mean latency (s) that an episode is judged by; NaN if it is not valid."""
     if row["valid"] != "1":
         return np.nan
@@ -266,3 +360,19 @@ def _judged(row: dict[str, str]) -> float:
         return float(row["mean_s"])
     latency, status = (np.array(row[name].split(), float) for name in ("latencies_us", "statuses"))
     return float(np.where(status == 0, latency / 1e6, np.maximum(latency / 1e6, FAILURE_S)).mean())
+
+
+def commit() -> str:
+    """The commit of this code, with a + if it was changed since; empty outside a repository."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--tags", "--dirty=+", "--abbrev=12"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()

@@ -20,7 +20,8 @@ from rrl.presets import tf_serving
 from rrl.space import Configuration
 
 if TYPE_CHECKING:
-    from rrl.recording.profile import Plan, Profile
+    from rrl.recording.plan import Plan
+    from rrl.recording.profile import Profile
 
 AUTOMATIC: Configuration = {"inter_op": 0, "intra_op": 0, "batch_threads": 0}
 """What TensorFlow Serving runs when nothing is said: a thread a core, batching off."""
@@ -76,7 +77,7 @@ def open_source(
     DataError
         If there is no such profile.
     """
-    from rrl.recording.record import PLANS
+    from rrl.recording.plans import PLANS
 
     if source == "recorded":
         yield _recorded(Path(data) / name)

@@ -12,6 +12,9 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
+VERSION_PARAMETERS = "batching_params.pbtxt"
+"""A version folder's own file, with `--enable_per_model_batching_parameters`."""
+
 _WRAPPED = {  # field name -> (number, wrapper type), as in session_bundle_config.proto
     "max_batch_size": (1, "Int64Value"),
     "batch_timeout_micros": (2, "Int64Value"),
@@ -45,6 +48,9 @@ class BatchingParameters:
         Most examples run at once when splitting (default `max_batch_size`).
     pad_variable_length_inputs : bool
         Pad inputs of unequal length within a batch.
+    adaptive : bool
+        Let TensorFlow's adaptive scheduler move the number of batches in service; the number of
+        threads is then its own. No field of the file: only the local server can do it.
 
     Raises
     ------
@@ -69,6 +75,7 @@ class BatchingParameters:
     enable_large_batch_splitting: bool | None = None
     max_execution_batch_size: int | None = None
     pad_variable_length_inputs: bool = False
+    adaptive: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "allowed_batch_sizes", tuple(self.allowed_batch_sizes))

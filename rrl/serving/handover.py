@@ -145,7 +145,8 @@ class Switch:
     began : float
         When, by `time.monotonic`.
     start_s : float
-        Seconds in which the new server started and warmed up while the old one served.
+        Seconds in which the new server started and warmed up while the old one served. Where the
+        same process took on a new version of the model, all of the switch.
     drain_s : float
         Seconds in which the old server answered what it still had, and stopped.
     drained : bool
@@ -214,9 +215,14 @@ class HandoverServer(LiveServer):
         """Have `configuration` running and warm; the one that ran serves until then."""
         wanted = {**self._fixed, **configuration}
         old, old_client = self._server, self._client
-        if old and old.configuration == wanted:
-            return old
         began = time.monotonic()
+        if old:
+            old.versions.check()
+            before = old.configuration
+            if self._switched(old, wanted):
+                if before != wanted:
+                    self.switches.append(Switch(wanted, began, self.start_s, 0.0, drained=True))
+                return old
         server, direct = self._launch(wanted, rng)
         direct.close()
         drain = self.front.route(server.address)

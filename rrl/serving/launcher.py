@@ -1,7 +1,8 @@
 """Start, watch and stop a model server: `tensorflow_model_server` or the local one.
 
-One launcher, two executables: both take the same flags. A configuration needs a process of its
-own, because TensorFlow fixes its thread pools with the first session of a process.
+One launcher, two executables: both take the same flags. Other thread counts need another process,
+because TensorFlow fixes its thread pools with the first session of a process. The other settings
+are switched in the running one, by a new version of the model.
 """
 
 from __future__ import annotations
@@ -20,95 +21,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
-from rrl.errors import DataError, ServerError, UsageError
+from rrl.errors import ServerError, UsageError
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import Client
-from rrl.serving.servable import newest_version
+from rrl.serving.settings import ADAPTIVE, batching, can_switch, process_flags
+from rrl.serving.version_folders import VersionFolders
 from rrl.space import Configuration
 
 BINARY = "tensorflow_model_server"
 LOCAL = "local"
 _TIED = Path(__file__).with_name("tied.py")
-KNOBS = (
-    "inter_op",
-    "intra_op",
-    "batch_threads",
-    "max_batch_size",
-    "batch_timeout_micros",
-    "max_enqueued_batches",
-    "grpc_max_threads",
-)
-"""Settings of a served configuration; 0 is automatic for the pools and "off" for batch_threads."""
+POLL_S = {LOCAL: 0.1, BINARY: 1}  # the original takes whole seconds
 
 # The kernel ties a parent-death signal to the *thread* that forked, so all children are started
 # from one thread that lives as long as the process.
 _spawner = ThreadPoolExecutor(1, thread_name_prefix="rrl-spawner")
-
-
-def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str], str]:
-    """Command-line flags and batching file of a configuration.
-
-    Parameters
-    ----------
-    configuration : mapping of str to int
-        Settings named in `KNOBS`. What is not named keeps the server's default, except that a
-        batch is one request and waits for nobody: that is the paper's setting.
-    batching_file : pathlib.Path
-        Where the batching parameters will be written.
-
-    Returns
-    -------
-    flags : list of str
-    text : str
-        Content for `batching_file`; empty when batching is off.
-
-    Raises
-    ------
-    UsageError
-        If a setting is unknown, or not a whole number of 0 or more.
-
-    Examples
-    --------
-    >>> line, text = flags({"inter_op": 2, "batch_threads": 4}, Path("b.txt"))
-    >>> line
-    ['--tensorflow_inter_op_parallelism=2', '--enable_batching', '--batching_parameters_file=b.txt']
-    >>> print(text, end="")
-    max_batch_size { value: 1 }
-    batch_timeout_micros { value: 0 }
-    num_batch_threads { value: 4 }
-    """
-    values: dict[str, int] = {}
-    for name, value in configuration.items():
-        if name not in KNOBS:
-            raise UsageError(f"unknown knob {name!r}; a server has: {', '.join(KNOBS)}")
-        if isinstance(value, bool | str) or not 0 <= value < np.inf or value != int(value):
-            raise UsageError(f"{name} must be a whole number, 0 or more, got {value!r}")
-        values[name] = int(value)
-    line = [
-        f"--{flag}={values[name]}"
-        for name, flag in (
-            ("inter_op", "tensorflow_inter_op_parallelism"),
-            ("intra_op", "tensorflow_intra_op_parallelism"),
-            ("grpc_max_threads", "grpc_max_threads"),
-        )
-        if values.get(name)
-    ]
-    threads = values.get("batch_threads", 0)
-    if not threads:
-        return line, ""
-    parameters = BatchingParameters(
-        max_batch_size=values.get("max_batch_size", 1),
-        batch_timeout_micros=values.get("batch_timeout_micros", 0),
-        num_batch_threads=threads,
-        max_enqueued_batches=values.get("max_enqueued_batches"),
-    )
-    return [
-        *line,
-        "--enable_batching",
-        f"--batching_parameters_file={batching_file}",
-    ], parameters.to_text()
 
 
 def find_executable(executable: str | None = None) -> list[str]:
@@ -184,30 +111,44 @@ class ModelServer:
     ) -> None:
         self.base = Path(model_path).resolve()
         self.configuration: Mapping[str, Any] = dict(configuration or {})
+        self._started = self.configuration
         self.name = name or self.base.name
         self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._folder = tempfile.TemporaryDirectory(prefix="rrl-server-")
-        self.log = Path(log) if log else Path(self._folder.name) / "server.log"
+        folder = Path(self._folder.name)
+        self.log = Path(log) if log else folder / "server.log"
         self._timeout_s = start_timeout_s
-        batching_file = Path(self._folder.name) / "batching.txt"
-        own, batching = flags(self.configuration, batching_file)
-        if newest_version(self.base) is None:
-            raise DataError(f"{self.base} holds no model version: it needs {self.base}/1/")
-        batching_file.write_text(batching)
+        parameters, own = batching(self.configuration), process_flags(self.configuration)
         command = find_executable(executable)
         self.kind = kind_of(command)
+        self.versions = VersionFolders(self.base, folder / "versions", self.name)
+        self.versions.add(parameters)
+        if parameters is not None:
+            own += ["--enable_batching", "--enable_per_model_batching_parameters"]
+            own += self._threads(parameters, folder / "batching.txt")
         self.command = [
             *command,
             f"--port={self.port}",
             f"--model_name={self.name}",
-            f"--model_base_path={self.base}",
+            f"--model_base_path={self.versions.base}",
+            f"--file_system_poll_wait_seconds={POLL_S[self.kind]}",
             # Two servers on one port would share its requests; the second must fail instead.
             "--grpc_channel_arguments=grpc.so_reuseport=0",
             *own,
             *extra_flags,
         ]
         self.process: subprocess.Popen[bytes] | None = None
+
+    def _threads(self, parameters: BatchingParameters, file: Path) -> list[str]:
+        """Flags for the batch threads, which are common to all versions of a process."""
+        if not parameters.adaptive:
+            common = BatchingParameters(num_batch_threads=parameters.num_batch_threads)
+            file.write_text(common.to_text())
+            return [f"--batching_parameters_file={file}"]
+        if self.kind != LOCAL:
+            raise UsageError(f"adaptive batch threads ({ADAPTIVE}) need the local server")
+        return ["--adaptive_batching"]
 
     def __enter__(self) -> ModelServer:
         return self.start()
@@ -257,6 +198,38 @@ class ModelServer:
         unknown = [line for line in self._log_lines() if "unknown argument" in line.lower()]
         if unknown:
             raise ServerError(f"{self.kind} ignored a flag it does not know: {unknown[0]}")
+
+    def can_switch(self, configuration: Configuration) -> bool:
+        """Whether the process can take on a configuration without a restart."""
+        return self.process is not None and can_switch(self._started, configuration)
+
+    def switch(self, configuration: Configuration) -> None:
+        """Take on a configuration that `can_switch`: a new version of the model, loaded beside.
+
+        Returns once the new version is warm and answers, and the old one is drained and unloaded.
+
+        Raises
+        ------
+        ServerError
+            If the new version is not there in time; the old one then serves on.
+        """
+        version = self.versions.add(batching(configuration))
+        deadline = time.monotonic() + self._timeout_s
+        with Client(self.address, self.name) as client:
+            while True:
+                states = client.states(timeout_s=1.0)
+                state, error = states.pop(version, ("START", ""))
+                if state == "AVAILABLE" and all(old == "END" for old, _ in states.values()):
+                    break
+                if state == "END" or time.monotonic() > deadline:
+                    self.versions.remove(version)
+                    raise ServerError(
+                        f"{self.address}: no switch to {configuration}: {error or state}"
+                    )
+                self.check()
+                time.sleep(0.02)
+        self.versions.keep(version)
+        self.configuration = dict(configuration)
 
     def check(self) -> None:
         """Raise ServerError if the process has ended."""

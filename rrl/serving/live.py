@@ -15,19 +15,23 @@ from rrl.episode import Episode, check_arrivals
 from rrl.errors import ServerError
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client, Sample
-from rrl.serving.sample import Inputs, payloads
+from rrl.serving.sample import Inputs, fitting, payloads, repeated
 from rrl.space import ConfigSpace, Configuration
 
 MAX_SLIP_SHARE = 0.10
 """An episode is invalid when the generator's own lateness makes more than this of the latency."""
 
 
+LARGEST_WARM = 16  # batches above this size are not warmed one by one
+
+
 class LiveServer:
     """Measure configurations on a server process of our own; a context manager.
 
-    A change of configuration restarts the server (TensorFlow fixes its thread pools once a
-    process) and warms it up before the first measured request. How long that took is noted in the
-    episode's `info` as `switch_s`.
+    A change of thread counts restarts the server (TensorFlow fixes its thread pools once a
+    process). A change of batch size, timeout or queue, and of batching to none, is a new version of
+    the model in the running process. Either is warm before the first measured request. How long it
+    took is noted in the episode's `info` as `switch_s`.
 
     Parameters
     ----------
@@ -43,7 +47,8 @@ class LiveServer:
     executable : str, optional
         See `rrl.serving.launcher.find_executable`.
     warmup : int
-        Requests sent before the first measured one, all at once, so that every thread runs.
+        Requests sent before the first measured one, all at once, so that every thread runs; then a
+        batch of each size that may be formed.
     timeout_s : float
         Deadline of a request.
     restarts : int
@@ -75,6 +80,7 @@ class LiveServer:
         self._server: ModelServer | None = None
         self._client: Client | None = None
         self._payloads: list[bytes] = []
+        self._requests: list[Inputs] = []
         self.start_s = 0.0  # how long the last start and warm-up took
 
     def __enter__(self) -> LiveServer:
@@ -115,13 +121,47 @@ class LiveServer:
             os.killpg(self._server.process.pid, number)
 
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
-        """Have `configuration` running and warm; restarts only if it is not already."""
+        """Have `configuration` running and warm; restarts only if threads have to change.
+
+        Raises
+        ------
+        ServerError
+            If it does not come up.
+        UnstableError
+            If the model's owner has put a new version of it in its folder.
+        """
         wanted = {**self._fixed, **configuration}
-        if self._server and self._server.configuration == wanted:
-            return self._server
+        self._signal(signal.SIGCONT)
+        if self._server:
+            self._server.versions.check()
+            if self._switched(self._server, wanted):
+                return self._server
         self.close()
         self._server, self._client = self._launch(wanted, rng)
         return self._server
+
+    def _switched(self, server: ModelServer, wanted: Configuration) -> bool:
+        """Whether the running process has it, or has taken it on."""
+        if server.configuration == wanted:
+            return True
+        if not server.can_switch(wanted):
+            return False
+        began = time.monotonic()
+        server.switch(wanted)
+        assert self._client is not None
+        self._warm_up(self._client, wanted)
+        self.start_s = time.monotonic() - began
+        return True
+
+    def _warm_up(self, client: Client, wanted: Configuration) -> None:
+        """Let every thread run, then every size of a batch: each is another shape to TensorFlow."""
+        if not self._warmup:
+            return
+        client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
+        largest = wanted.get("max_batch_size", 1) if wanted.get("batch_threads") else 1
+        for size in range(2, min(int(largest), LARGEST_WARM) + 1):
+            batch = client.payload(repeated(self._requests[0], size))
+            client.fire(batch, np.zeros(1), self._timeout_s)  # refused where a model takes one only
 
     def _launch(
         self, wanted: Configuration, rng: np.random.Generator
@@ -131,9 +171,9 @@ class LiveServer:
         server = ModelServer(self._model_path, wanted, executable=self._executable).start()
         client = Client(server.address, server.name)
         try:
-            self._payloads = payloads(client, self._inputs, rng)
-            if self._warmup:
-                client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
+            self._requests = fitting(client, self._inputs, rng)
+            self._payloads = [client.payload(request) for request in self._requests]
+            self._warm_up(client, wanted)
         except BaseException:
             client.close()
             server.stop()
@@ -155,17 +195,22 @@ class LiveServer:
         """
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
-        before, began = self._server, time.monotonic()
+        before, began = self._running(), time.monotonic()
         for attempt in range(self._restarts + 1):
             try:
                 server = self.configure(configuration, rng)
-                switch_s = 0.0 if server is before else time.monotonic() - began
+                same = self._running() == before
+                switch_s = 0.0 if same else time.monotonic() - began
                 sample = self._fire(server, arrivals)
                 return live_episode(configuration, arrivals, sample, server, switch_s)
             except ServerError:
                 if attempt == self._restarts:
                     raise
         raise AssertionError("unreachable")
+
+    def _running(self) -> tuple[int, Configuration] | None:
+        """What tells a process and its configuration from those before."""
+        return self._server and (id(self._server), self._server.configuration)
 
     def _fire(self, server: ModelServer, arrivals: NDArray[np.float64]) -> Sample:
         """Send the requests of an episode; ServerError, and no server, if it died meanwhile."""

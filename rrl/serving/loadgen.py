@@ -123,8 +123,17 @@ class Client:
         """The serialised request, for `fire`."""
         return predict_request(inputs, self.model, self.signature).SerializeToString()
 
-    def available(self, timeout_s: float) -> bool:
-        """Whether a version of the model is AVAILABLE, waiting for the connection to come up."""
+    def states(self, timeout_s: float) -> dict[int, tuple[str, str]]:
+        """State and error message of each version of the model, as the server has them.
+
+        Nothing if it does not answer within `timeout_s` seconds; the connection may come up
+        meanwhile.
+
+        Raises
+        ------
+        ServerError
+            If the server answers that it has no such model.
+        """
         import grpc
         from tensorflow_serving.apis import get_model_status_pb2 as status_pb2
 
@@ -134,13 +143,20 @@ class Client:
             reply = self._models.GetModelStatus(request, timeout=timeout_s, wait_for_ready=True)
         except grpc.RpcError as error:
             if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
-                return False
+                return {}
             raise ServerError(
                 f"{self.address}: model {self.model!r}: {error.details()} "
                 "(give the name that the server was started with)"
             ) from None
-        state = status_pb2.ModelVersionStatus.AVAILABLE
-        return any(version.state == state for version in reply.model_version_status)
+        name = status_pb2.ModelVersionStatus.State.Name
+        return {
+            found.version: (name(found.state), found.status.error_message)
+            for found in reply.model_version_status
+        }
+
+    def available(self, timeout_s: float) -> bool:
+        """Whether a version of the model is AVAILABLE, waiting for the connection to come up."""
+        return any(state == "AVAILABLE" for state, _ in self.states(timeout_s).values())
 
     def signature_inputs(self, timeout_s: float = 10.0) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Inputs of the signature, name to (dtype, shape), from the server's own metadata.

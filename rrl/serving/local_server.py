@@ -9,7 +9,10 @@ original, for what rrl uses. Differences from the original, all on purpose:
 
 - an unknown flag stops the start-up (the original prints it and runs with defaults);
 - it binds the loopback address unless `--bind_address` says otherwise;
-- no REST, no model config file, no labels, no hot reload of versions.
+- `--file_system_poll_wait_seconds` may be a fraction;
+- `--adaptive_batching` takes TensorFlow's adaptive scheduler, which the original cannot;
+- a model whose folder has lost all its versions is served on;
+- no REST, no model config file, no labels.
 """
 
 from __future__ import annotations
@@ -19,19 +22,19 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rrl.serving.batching import BatchingParameters
+from rrl.serving.batching import VERSION_PARAMETERS, BatchingParameters
 from rrl.serving.loadgen import UNLIMITED
-from rrl.serving.servable import Model, invalid, log, reason, wait_for_version
+from rrl.serving.servable import Model, log
+from rrl.serving.services import services
+from rrl.serving.versions import Versions
 
 START_ERROR = 255  # exit status of tensorflow_model_server when it can't start
-
-
-# --- flags ----------------------------------------------------------------------------------------
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,6 +46,13 @@ def _boolean(text: str) -> bool:
     if text.lower() not in ("true", "false", "1", "0"):
         raise argparse.ArgumentTypeError(f"{text!r} is not true or false")
     return text.lower() in ("true", "1")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+    return seconds
 
 
 def _natural(text: str) -> int:
@@ -64,7 +74,7 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flag("--bind_address", default="127.0.0.1", help="address to bind (ours only)")
     flag("--model_name", default="default")
     flag("--model_base_path", required=True, help="folder with numbered version folders")
-    flag("--file_system_poll_wait_seconds", type=_natural, default=1)
+    flag("--file_system_poll_wait_seconds", type=_seconds, default=1.0, help="0: look only once")
     flag("--grpc_max_threads", type=_natural, default=4 * (os.cpu_count() or 1))
     flag("--grpc_channel_arguments", default="", help="comma-separated key=value")
     flag("--tensorflow_session_parallelism", type=_natural, default=0)
@@ -73,6 +83,8 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flag("--batching_parameters_file", default="")
     for name, default in (
         ("enable_batching", False),
+        ("enable_per_model_batching_parameters", False),
+        ("adaptive_batching", False),
         ("enable_model_warmup", True),
         ("enable_grpc_healthcheck_service", False),
     ):
@@ -81,90 +93,37 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     pools = (flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
     if flags.tensorflow_session_parallelism and all(pools):
         parser.error("tensorflow_session_parallelism excludes the inter- and intra-op flags")
-    if flags.batching_parameters_file and not flags.enable_batching:
-        parser.error("--batching_parameters_file needs --enable_batching")
+    needy = ("batching_parameters_file", "adaptive_batching")
+    for name in needy:
+        if getattr(flags, name) and not flags.enable_batching:
+            parser.error(f"--{name} needs --enable_batching")
     if not flags.grpc_max_threads:
         parser.error("--grpc_max_threads must be at least 1")
     return flags
 
 
-def read_batching(flags: argparse.Namespace) -> BatchingParameters | None:
-    """The batching parameters that the flags ask for; None when batching is off."""
+def read_batching(flags: argparse.Namespace, version: Path) -> BatchingParameters | None:
+    """The batching parameters of a version folder; None when it is not batched.
+
+    With `--enable_per_model_batching_parameters` a version is batched by a file of its own, and not
+    at all without one; only the number of threads is common to all.
+    """
     if not flags.enable_batching:
         return None
-    if not flags.batching_parameters_file:
-        return BatchingParameters()
-    return BatchingParameters.from_text(Path(flags.batching_parameters_file).read_text())
+    common = BatchingParameters()
+    if flags.batching_parameters_file:
+        common = BatchingParameters.from_text(Path(flags.batching_parameters_file).read_text())
+    own = version / VERSION_PARAMETERS
+    if flags.enable_per_model_batching_parameters:
+        if not own.exists():
+            return None
+        threads = common.num_batch_threads
+        common = BatchingParameters.from_text(own.read_text())
+        common = replace(common, num_batch_threads=threads)
+    return replace(common, adaptive=True) if flags.adaptive_batching else common
 
 
-# --- the services ---------------------------------------------------------------------------------
-
-
-def _services(model: Model) -> tuple[Any, Any]:
-    """PredictionService and ModelService over one model."""
-    import grpc
-    import tensorflow as tf
-    from google.protobuf import any_pb2
-    from tensorflow_serving.apis import (
-        get_model_metadata_pb2,
-        get_model_status_pb2,
-        model_service_pb2_grpc,
-        prediction_service_pb2_grpc,
-    )
-
-    codes = {code.value[0]: code for code in grpc.StatusCode}
-
-    def check(spec: Any) -> None:
-        version = spec.version.value if spec.HasField("version") else model.version
-        if spec.name != model.name or version != model.version:
-            wanted = f"Specific({spec.name}, {version})" if spec.HasField("version") else ""
-            wanted = wanted or f"Latest({spec.name})"
-            raise tf.errors.NotFoundError(None, None, f"Servable not found for request: {wanted}")
-
-    def guarded(method: Callable[[Any], Any]) -> Callable[[Any, Any, Any], Any]:
-        def call(_self: Any, request: Any, context: Any) -> Any:
-            try:
-                check(request.model_spec)
-                return method(request)
-            except tf.errors.OpError as error:
-                context.abort(codes[error.error_code], reason(error.message))
-
-        return call
-
-    def metadata(request: Any) -> Any:
-        if list(request.metadata_field) != ["signature_def"]:
-            raise invalid(f"Metadata field {list(request.metadata_field)} is not supported")
-        reply = get_model_metadata_pb2.GetModelMetadataResponse()
-        reply.model_spec.name = model.name
-        reply.model_spec.version.value = model.version
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        for key, signature in model.signature_defs.items():
-            signatures.signature_def[key].CopyFrom(signature)
-        packed = any_pb2.Any()
-        packed.Pack(signatures)
-        reply.metadata["signature_def"].CopyFrom(packed)
-        return reply
-
-    def status(_request: Any) -> Any:
-        reply = get_model_status_pb2.GetModelStatusResponse()
-        available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
-        reply.model_version_status.add(version=model.version, state=available)
-        return reply
-
-    prediction = type(
-        "Prediction",
-        (prediction_service_pb2_grpc.PredictionServiceServicer,),
-        {"Predict": guarded(model.predict), "GetModelMetadata": guarded(metadata)},
-    )
-    models = type(
-        "Models",
-        (model_service_pb2_grpc.ModelServiceServicer,),
-        {"GetModelStatus": guarded(status)},
-    )
-    return prediction(), models()
-
-
-def start(flags: argparse.Namespace, model: Model) -> Any:
+def start(flags: argparse.Namespace, versions: Versions) -> Any:
     """Bind the port and start the gRPC server; OSError if the port is taken."""
     import grpc
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -176,7 +135,7 @@ def start(flags: argparse.Namespace, model: Model) -> Any:
         options.append((key, int(value) if value.lstrip("-").isdecimal() else value))
     # Handler threads block while their request waits for a batch, as in TF Serving.
     server = grpc.server(ThreadPoolExecutor(flags.grpc_max_threads), options=options)
-    prediction, models = _services(model)
+    prediction, models = services(versions, flags.model_name)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
     if flags.enable_grpc_healthcheck_service:
@@ -195,6 +154,19 @@ def start(flags: argparse.Namespace, model: Model) -> Any:
     return server
 
 
+def load(flags: argparse.Namespace, path: Path) -> Model:
+    """Load a version folder as the flags say, and warm it up."""
+    both = flags.tensorflow_session_parallelism
+    pools = (
+        flags.tensorflow_inter_op_parallelism or both,
+        flags.tensorflow_intra_op_parallelism or both,
+    )
+    model = Model(flags.model_name, path, read_batching(flags, path), pools)
+    if flags.enable_model_warmup:
+        log(f"Warmed up with {model.warm_up()} requests")
+    return model
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Load, warm up, serve; returns the exit status. SIGTERM and SIGINT end it at any time."""
     flags = parse_flags(argv)
@@ -210,23 +182,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     # which is a package of its own, TensorFlow goes without.
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     try:
-        batching = read_batching(flags)
         base = Path(flags.model_base_path)
-        version = wait_for_version(base, flags.file_system_poll_wait_seconds)
-        import tensorflow as tf
-
-        both = flags.tensorflow_session_parallelism
-        threading_config = tf.config.threading  # must come before the runtime's first operation
-        threading_config.set_inter_op_parallelism_threads(
-            flags.tensorflow_inter_op_parallelism or both
-        )
-        threading_config.set_intra_op_parallelism_threads(
-            flags.tensorflow_intra_op_parallelism or both
-        )
-        model = Model(flags.model_name, base / str(version), batching)
-        if flags.enable_model_warmup:
-            log(f"Warmed up with {model.warm_up()} requests")
-        server = start(flags, model)
+        read_batching(flags, base)  # a bad file ends the start
+        versions = Versions(base, lambda path: load(flags, path))
+        versions.first(flags.file_system_poll_wait_seconds)
+        server = start(flags, versions)
+        versions.follow(flags.file_system_poll_wait_seconds)
     except (OSError, ValueError) as error:
         log(str(error).split("\n")[0])
         return START_ERROR

@@ -17,10 +17,10 @@ from numpy.typing import ArrayLike
 
 from rrl.episode import Episode, check_arrivals
 from rrl.errors import ServerError, UsageError
-from rrl.serving.launcher import KNOBS, flags
 from rrl.serving.live import live_episode
 from rrl.serving.loadgen import Client
 from rrl.serving.sample import Inputs, payloads
+from rrl.serving.settings import KNOBS, flags
 from rrl.space import ConfigSpace, Configuration
 
 FLAGS, BATCHING = "flags", "batching_file"

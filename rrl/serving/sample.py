@@ -96,7 +96,14 @@ def _read_records(path: Path) -> list[Inputs]:
 def payloads(
     client: Client, inputs: Inputs | Sequence[Inputs] | None, rng: np.random.Generator
 ) -> list[bytes]:
-    """Serialise requests for a server, checked against its model's signature.
+    """Serialise requests for a server, checked as by `fitting`."""
+    return [client.payload(request) for request in fitting(client, inputs, rng)]
+
+
+def fitting(
+    client: Client, inputs: Inputs | Sequence[Inputs] | None, rng: np.random.Generator
+) -> list[dict[str, NDArray[Any]]]:
+    """Requests as the model of a server wants them, checked against its signature.
 
     Parameters
     ----------
@@ -116,11 +123,22 @@ def payloads(
     signature = client.signature_inputs()
     if inputs is None:
         try:
-            return [client.payload(random_inputs(signature, rng))]
+            return [random_inputs(signature, rng)]
         except ValueError as error:
             raise UsageError(str(error)) from None
     requests = [inputs] if isinstance(inputs, Mapping) else inputs
-    return [client.payload(fit(request, signature)) for request in requests]
+    return [fit(request, signature) for request in requests]
+
+
+def repeated(request: Inputs, times: int) -> dict[str, NDArray[Any]]:
+    """One request with its batch several times over.
+
+    Examples
+    --------
+    >>> repeated({"x": np.zeros((1, 3))}, 4)["x"].shape
+    (4, 3)
+    """
+    return {name: np.repeat(array, times, axis=0) for name, array in request.items()}
 
 
 def fit(

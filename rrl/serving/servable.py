@@ -12,6 +12,7 @@ from typing import Any
 from rrl.serving.batching import BatchingParameters
 
 DEFAULT_SIGNATURE = "serving_default"
+INIT_SIGNATURE = "__saved_model_init_op"  # an operation that loading has run, no function
 
 
 def log(message: str) -> None:
@@ -25,68 +26,112 @@ def newest_version(base: Path) -> int | None:
     return max(versions, default=None)
 
 
-def wait_for_version(base: Path, poll_wait_s: float) -> int:
-    """Block until a version exists, as the original does, saying so at each look."""
-    while (version := newest_version(base)) is None:
-        missing = "Could not find base path" if not base.is_dir() else "No versions found under"
-        log(f"{missing} {base}. Did you forget to name your leaf directory as a number (e.g. /1/)?")
-        time.sleep(max(poll_wait_s, 0.1))
-    return version
+def batched(
+    inputs: list[Any], outputs: list[Any], parameters: BatchingParameters, key: str
+) -> list[Any]:
+    """Put TensorFlow's batch scheduler in front of a signature of the current graph.
 
+    The part of the graph between the signature's inputs and outputs becomes the body of the batched
+    function; its variables are found by name, in the same session.
 
-def batched(function: Any, parameters: BatchingParameters, key: str) -> Callable[..., Any]:
-    """Put TensorFlow's batch scheduler in front of a signature's concrete function.
-
-    The op's shared name is always "batch/"; without a name scope of its own a second signature
-    would silently join the first one's scheduler, thread count included.
+    Parameters
+    ----------
+    inputs, outputs : list of Tensor
+        The signature's.
+    parameters : BatchingParameters
+    key : str
+        The signature's name. Without a scope of its own a second signature would silently join
+        the first one's scheduler, thread count included.
     """
     import tensorflow as tf
 
-    limit = parameters.max_batch_size or 1000
-    names = sorted(function.structured_input_signature[1])
-    outputs = sorted(function.structured_outputs)
-    batch = tf.nondifferentiable_batch_function(
-        num_batch_threads=parameters.num_batch_threads or os.cpu_count() or 1,
-        max_batch_size=limit,
+    part = tf.compat.v1.graph_util.extract_sub_graph(
+        tf.compat.v1.get_default_graph().as_graph_def(), [tensor.op.name for tensor in outputs]
+    )
+    threads = parameters.num_batch_threads or os.cpu_count() or 1
+
+    @tf.nondifferentiable_batch_function(
+        num_batch_threads=0 if parameters.adaptive else threads,
+        max_batch_size=parameters.max_batch_size or 1000,
         batch_timeout_micros=parameters.batch_timeout_micros or 0,
         allowed_batch_sizes=list(parameters.allowed_batch_sizes) or None,
         max_enqueued_batches=parameters.max_enqueued_batches or 10,
         autograph=False,
         enable_large_batch_splitting=bool(parameters.enable_large_batch_splitting),
     )
+    def run(*batch: Any) -> list[Any]:
+        given = {tensor.name: value for tensor, value in zip(inputs, batch, strict=True)}
+        return tf.graph_util.import_graph_def(
+            part, given, [tensor.name for tensor in outputs], name=""
+        )
 
-    @batch
-    def run(*tensors: Any) -> list[Any]:
-        results = function(**dict(zip(names, tensors, strict=True)))
-        return [results[name] for name in outputs]
-
-    @tf.function(
-        input_signature=[function.structured_input_signature[1][name] for name in names],
-        autograph=False,
-    )
-    def call(*tensors: Any) -> dict[str, Any]:
-        with tf.name_scope(f"scheduler_{key}"):
-            return dict(zip(outputs, run(*tensors), strict=True))
-
-    concrete = call.get_concrete_function()
-    return lambda **inputs: concrete(*(inputs[name] for name in names))
+    with tf.name_scope(f"scheduler_{key}"):
+        return run(*inputs)
 
 
 class Model:
-    """One loaded version: its signatures, ready to run."""
+    """One loaded version: its signatures, ready to run.
 
-    def __init__(self, name: str, path: Path, batching: BatchingParameters | None) -> None:
+    A version has a session of its own, as in TF Serving. When it is closed, its variables and the
+    threads of its schedulers go with it; the thread pools belong to the process.
+
+    Parameters
+    ----------
+    name : str
+    path : pathlib.Path
+        The version folder.
+    batching : BatchingParameters, optional
+        None: each request is run on its own.
+    pools : (int, int)
+        Inter- and intra-op threads; 0 is automatic. The first model of a process decides.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        batching: BatchingParameters | None,
+        pools: tuple[int, int] = (0, 0),
+    ) -> None:
         import tensorflow as tf
-        from tensorflow.core.protobuf import saved_model_pb2
 
+        # Making a function starts TensorFlow's eager part, whose own pool stays idle: one thread.
+        tf.config.threading.set_inter_op_parallelism_threads(1)
         self.name, self.path, self.version = name, path, int(path.name)
-        graph = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-        self.signature_defs = dict(graph.meta_graphs[0].signature_def)
-        self._loaded = tf.saved_model.load(str(path))  # keeps the variables alive
-        self._functions = {
-            key: batched(function, batching, key) if batching else function
-            for key, function in self._loaded.signatures.items()
-        }
+        config = tf.compat.v1.ConfigProto(
+            inter_op_parallelism_threads=pools[0], intra_op_parallelism_threads=pools[1]
+        )
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        try:
+            with self._session.graph.as_default():
+                meta = tf.compat.v1.saved_model.load(
+                    self._session, [tf.saved_model.SERVING], str(path)
+                )
+                self.signature_defs = dict(meta.signature_def)
+                self._calls = {
+                    key: self._callable(key, signature, batching)
+                    for key, signature in self.signature_defs.items()
+                    if key != INIT_SIGNATURE
+                }
+        except BaseException:
+            self.close()
+            raise
+
+    def _callable(
+        self, key: str, signature: Any, batching: BatchingParameters | None
+    ) -> Callable[..., list[Any]]:
+        """A function from a signature's inputs to its outputs, both in the order of their names."""
+        find = self._session.graph.get_tensor_by_name
+        inputs = [find(signature.inputs[name].name) for name in sorted(signature.inputs)]
+        outputs = [find(signature.outputs[name].name) for name in sorted(signature.outputs)]
+        if batching and inputs:
+            outputs = batched(inputs, outputs, batching, key)
+        return self._session.make_callable(outputs, feed_list=inputs)
+
+    def close(self) -> None:
+        """Free what the version holds; nothing may be running in it."""
+        self._calls = {}
+        self._session.close()
 
     def predict(self, request: Any) -> Any:
         """Run a PredictRequest; raises tf.errors.OpError with TF Serving's codes and words."""
@@ -94,11 +139,13 @@ class Model:
         from tensorflow_serving.apis import predict_pb2
 
         key = request.model_spec.signature_name or DEFAULT_SIGNATURE
-        if key not in self._functions:
+        if key not in self._calls:
             raise tf.errors.FailedPreconditionError(
                 None, None, f'Serving signature key "{key}" not found.'
             )
-        outputs = self._functions[key](**self._inputs(request, self.signature_defs[key]))
+        signature = self.signature_defs[key]
+        values = self._calls[key](*self._inputs(request, signature))
+        outputs = dict(zip(sorted(signature.outputs), values, strict=True))
         response = predict_pb2.PredictResponse()
         response.model_spec.name = self.name
         response.model_spec.signature_name = key
@@ -106,11 +153,11 @@ class Model:
         for name in request.output_filter or outputs:
             if name not in outputs:
                 raise invalid(f"output tensor alias not found in signature: {name}")
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name].numpy()))
+            response.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name]))
         return response
 
-    def _inputs(self, request: Any, signature: Any) -> dict[str, Any]:
-        """The request's tensors, checked against the signature as TF Serving does."""
+    def _inputs(self, request: Any, signature: Any) -> list[Any]:
+        """The request's tensors in the order of their names, checked as TF Serving does."""
         import tensorflow as tf
 
         sent, wanted = set(request.inputs), set(signature.inputs)
@@ -120,9 +167,9 @@ class Model:
                 f"input size does not match signature: {len(sent)}!={len(wanted)}. "
                 f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
             )
-        tensors = {}
-        for name, proto in request.inputs.items():
-            spec = signature.inputs[name]
+        arrays = []
+        for name in sorted(wanted):
+            proto, spec = request.inputs[name], signature.inputs[name]
             if proto.dtype != spec.dtype:
                 expected, got = tf.as_dtype(spec.dtype).name, tf.as_dtype(proto.dtype).name
                 raise invalid(f"input {name!r}: expected {expected}, got {got}")
@@ -133,8 +180,8 @@ class Model:
             shape = tf.TensorShape(spec.tensor_shape)
             if not shape.is_compatible_with(array.shape):
                 raise invalid(f"input {name!r}: expected shape {shape}, got {array.shape}")
-            tensors[name] = tf.constant(array)
-        return tensors
+            arrays.append(array)
+        return arrays
 
     def warm_up(self) -> int:
         """Replay TF Serving's warm-up file, if the version has one; returns its length."""

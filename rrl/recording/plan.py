@@ -1,0 +1,204 @@
+"""What a profile measures, in which order, by which rule: fixed before the first episode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.errors import DataError
+from rrl.presets import effective_space, serving_knob
+from rrl.recording.probe import Rule
+from rrl.serving.settings import ADAPTIVE
+from rrl.space import ConfigSpace, Configuration
+
+PROCESS = ("inter_op", "intra_op", "batch_threads")
+"""Knobs that need another process; a pass keeps a process for all its other settings."""
+
+Visit = tuple[int, int, list[tuple[int, int]]]
+"""A stop of the recording: pass, number of the configuration, its (rate index, repeat) pairs."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a profile measures.
+
+    Parameters
+    ----------
+    model : str
+        Model name.
+    knobs : mapping of str to sequence of int
+        Levels of each knob.
+    rates_per_s : sequence of float
+        Loads in requests per second.
+    requests : int
+        Requests of an episode.
+    passes : int
+        Passes over the whole grid, each in a random order of its own, so that drift shows. Passes
+        0, 2, ... are one half of the data, passes 1, 3, ... the other.
+    repeats : int
+        Episodes at each configuration and load within a pass.
+    fixed : mapping of str to int
+        Settings that hold for every configuration.
+    seed : int
+        Seeds the orders and the arrivals.
+    distinct : bool
+        Leave out what only differs in settings without effect: see `rrl.presets.effective_space`.
+    again : int
+        Further passes, over what is worth it.
+    worth : float
+        Those are the configurations whose mean at a load, over the first passes, is under this many
+        times the best mean.
+    adaptive : sequence of int
+        Largest batches with which TensorFlow's adaptive scheduler is measured beside the grid, at
+        each pair of thread pools; its batch threads are written as -1.
+    finalists : int
+        The best of each half that meet in the finals, at each load; see `rrl.recording.finals`.
+    rule : Rule, optional
+        When an episode counts. Without one only the load generator's lateness matters.
+
+    Raises
+    ------
+    DataError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> plan = Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(50.0,), passes=2)
+    >>> plan.episodes
+    4
+    """
+
+    model: str
+    knobs: Mapping[str, Sequence[int]]
+    rates_per_s: Sequence[float]
+    requests: int = 100
+    passes: int = 2
+    repeats: int = 1
+    fixed: Mapping[str, int] | None = None
+    seed: int = 0
+    distinct: bool = False
+    again: int = 0
+    worth: float = 2.0
+    adaptive: Sequence[int] = ()
+    finalists: int = 10
+    rule: Rule | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("requests", "passes", "repeats"):
+            if getattr(self, name) < 1:
+                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.rates_per_s or not all(0 < rate < np.inf for rate in self.rates_per_s):
+            raise DataError(f"rates must be above 0 requests/s, got {list(self.rates_per_s)}")
+
+    @cached_property
+    def space(self) -> ConfigSpace:
+        """The grid."""
+        if self.distinct:
+            return effective_space(self.knobs)
+        return ConfigSpace([serving_knob(name, levels) for name, levels in self.knobs.items()])
+
+    @cached_property
+    def configurations(self) -> list[Configuration]:
+        """What is measured: the grid in its order, then the adaptive scheduler's settings."""
+        pairs = {(c.get("inter_op"), c.get("intra_op")) for c in self.space}
+        rest = {knob.name: knob.levels[0] for knob in self.space.knobs}
+        beside = [
+            rest
+            | {"inter_op": inter, "intra_op": intra}
+            | {"batch_threads": ADAPTIVE, "max_batch_size": size}
+            for inter, intra in sorted(pairs)
+            for size in self.adaptive
+        ]
+        return [*self.space, *beside]
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes the passes over the whole grid have."""
+        return len(self.configurations) * len(self.rates_per_s) * self.passes * self.repeats
+
+    @property
+    def grid_passes(self) -> int:
+        """Passes before those of the finals."""
+        return self.passes + self.again
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """(rate index, repeat) of the episodes of a configuration in a pass."""
+        rates = range(len(self.rates_per_s))
+        return [(rate, repeat) for rate in rates for repeat in range(self.repeats)]
+
+    def arrivals(self, pass_: int, rate_index: int, repeat: int) -> tuple[int, NDArray[np.float64]]:
+        """Seed and Poisson arrivals (s), shared by all configurations: common random numbers."""
+        from rrl.workload import Poisson
+
+        seed = int(
+            np.random.SeedSequence([self.seed, pass_, rate_index, repeat]).generate_state(1)[0]
+        )
+        rate = self.rates_per_s[rate_index]
+        return seed, Poisson(rate).arrivals(self.requests, np.random.default_rng(seed))
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON-able values; what was added later is left out where it is not used."""
+        first = {
+            "model": self.model,
+            "knobs": {name: list(levels) for name, levels in self.knobs.items()},
+            "rates_per_s": list(self.rates_per_s),
+            "requests": self.requests,
+            "passes": self.passes,
+            "repeats": self.repeats,
+            "fixed": dict(self.fixed or {}),
+            "seed": self.seed,
+        }
+        if not (self.distinct or self.again or self.adaptive or self.rule):
+            return first
+        later = {field.name: getattr(self, field.name) for field in fields(self)[len(first) :]}
+        later["adaptive"] = list(self.adaptive)
+        later["rule"] = self.rule and vars(self.rule)
+        return first | later
+
+
+def ordered(plan: Plan, wanted: Mapping[int, Sequence[tuple[int, int]]], pass_: int) -> list[Visit]:
+    """The visits of a pass, in a random order that keeps the settings of a process together.
+
+    Each pass has an order of its own, so slow drift of the machine becomes scatter between passes,
+    not a false difference between neighbours. Processes come in a random order; within each, its
+    configurations; with each of those, its episodes.
+
+    Parameters
+    ----------
+    plan : Plan
+    wanted : mapping of int to sequence of (int, int)
+        By number of the configuration, its (rate index, repeat) pairs.
+    pass_ : int
+        Seeds the order, together with the plan's seed.
+    """
+    rng = np.random.default_rng([plan.seed, pass_])
+    processes: dict[tuple[Any, ...], list[int]] = {}
+    for index in sorted(wanted):
+        key = tuple(plan.configurations[index].get(name) for name in PROCESS)
+        processes.setdefault(key, []).append(index)
+    groups = list(processes.values())
+    return [
+        (pass_, group[i], [wanted[group[i]][k] for k in rng.permutation(len(wanted[group[i]]))])
+        for group in (groups[g] for g in rng.permutation(len(groups)))
+        for i in rng.permutation(len(group))
+    ]
+
+
+def schedule(plan: Plan) -> Iterator[Visit]:
+    """The order of the passes over the whole grid.
+
+    Examples
+    --------
+    >>> plan = Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(50.0, 90.0), passes=2)
+    >>> [(pass_, index, sorted(pairs)) for pass_, index, pairs in schedule(plan)][0]
+    (0, 0, [(0, 0), (1, 0)])
+    """
+    wanted = dict.fromkeys(range(len(plan.configurations)), plan.pairs)
+    for pass_ in range(plan.passes):
+        yield from ordered(plan, wanted, pass_)

@@ -1,0 +1,156 @@
+"""A configuration as TensorFlow Serving takes it: flags of the process, parameters of a version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rrl.errors import UsageError
+from rrl.serving.batching import BatchingParameters
+from rrl.space import Configuration
+
+KNOBS = (
+    "inter_op",
+    "intra_op",
+    "batch_threads",
+    "max_batch_size",
+    "batch_timeout_micros",
+    "max_enqueued_batches",
+    "grpc_max_threads",
+)
+"""Settings of a served configuration; 0 is automatic for the pools and "off" for batch_threads."""
+
+ADAPTIVE = -1
+"""Batch threads that mean TensorFlow's adaptive scheduler, which only the local server has."""
+
+_PROCESS = ("inter_op", "intra_op", "grpc_max_threads")
+_FLAGS = dict(
+    zip(
+        _PROCESS,
+        ("tensorflow_inter_op_parallelism", "tensorflow_intra_op_parallelism", "grpc_max_threads"),
+        strict=True,
+    )
+)
+
+
+def checked(configuration: Configuration) -> dict[str, int]:
+    """The settings as whole numbers.
+
+    Raises
+    ------
+    UsageError
+        If a setting is unknown, or not a whole number of 0 or more; `ADAPTIVE` batch threads are
+        one as well.
+    """
+    values: dict[str, int] = {}
+    for name, value in configuration.items():
+        if name not in KNOBS:
+            raise UsageError(f"unknown knob {name!r}; a server has: {', '.join(KNOBS)}")
+        least = ADAPTIVE if name == "batch_threads" else 0
+        if isinstance(value, bool | str) or not least <= value < np.inf or value != int(value):
+            raise UsageError(f"{name} must be a whole number, 0 or more, got {value!r}")
+        values[name] = int(value)
+    return values
+
+
+def batching(configuration: Configuration) -> BatchingParameters | None:
+    """The batching parameters of a configuration; None where batching is off.
+
+    What is not named keeps the server's default, except that a batch is one request and waits for
+    nobody: that is the paper's setting.
+
+    Examples
+    --------
+    >>> batching({"batch_threads": 4}).num_batch_threads, batching({"batch_threads": 0})
+    (4, None)
+    """
+    values = checked(configuration)
+    threads = values.get("batch_threads", 0)
+    if not threads:
+        return None
+    return BatchingParameters(
+        max_batch_size=values.get("max_batch_size", 1),
+        batch_timeout_micros=values.get("batch_timeout_micros", 0),
+        num_batch_threads=None if threads == ADAPTIVE else threads,
+        max_enqueued_batches=values.get("max_enqueued_batches"),
+        adaptive=threads == ADAPTIVE,
+    )
+
+
+def process_flags(configuration: Configuration) -> list[str]:
+    """The flags of a configuration that say nothing of batching.
+
+    Examples
+    --------
+    >>> process_flags({"inter_op": 2, "intra_op": 0, "batch_threads": 4})
+    ['--tensorflow_inter_op_parallelism=2']
+    """
+    values = checked(configuration)
+    return [f"--{flag}={values[name]}" for name, flag in _FLAGS.items() if values.get(name)]
+
+
+def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str], str]:
+    """Command-line flags and batching file with which to deploy a configuration.
+
+    Parameters
+    ----------
+    configuration : mapping of str to int
+        Settings named in `KNOBS`; see `batching` for what is not named.
+    batching_file : pathlib.Path
+        Where the batching parameters will be written.
+
+    Returns
+    -------
+    flags : list of str
+    text : str
+        Content for `batching_file`; empty when batching is off.
+
+    Raises
+    ------
+    UsageError
+        If a setting is unknown, is not a whole number of 0 or more, or is one that
+        `tensorflow_model_server` cannot have.
+
+    Examples
+    --------
+    >>> line, text = flags({"inter_op": 2, "batch_threads": 4}, Path("b.txt"))
+    >>> line
+    ['--tensorflow_inter_op_parallelism=2', '--enable_batching', '--batching_parameters_file=b.txt']
+    >>> print(text, end="")
+    max_batch_size { value: 1 }
+    batch_timeout_micros { value: 0 }
+    num_batch_threads { value: 4 }
+    """
+    line, parameters = process_flags(configuration), batching(configuration)
+    if parameters is None:
+        return line, ""
+    if parameters.adaptive:
+        raise UsageError(
+            "adaptive batch threads (-1) need the local server: tensorflow_model_server has none"
+        )
+    text = parameters.to_text()
+    return [*line, "--enable_batching", f"--batching_parameters_file={batching_file}"], text
+
+
+def can_switch(running: Configuration, wanted: Configuration) -> bool:
+    """Whether a process that was started with `running` can take on `wanted` as a new version.
+
+    Thread counts belong to the process. Batch size, timeout, queue and whether there is batching at
+    all belong to a version, if the process was started with batch threads.
+
+    Examples
+    --------
+    >>> four = {"inter_op": 2, "batch_threads": 4}
+    >>> can_switch(four, {**four, "max_batch_size": 8}), can_switch(four, {"inter_op": 2})
+    (True, True)
+    >>> can_switch(four, {**four, "batch_threads": 2}), can_switch({"inter_op": 2}, four)
+    (False, False)
+    """
+    now, then = checked(running), checked(wanted)
+    threads = now.get("batch_threads", 0)
+    return (
+        bool(threads)
+        and then.get("batch_threads", 0) in (0, threads)
+        and all(now.get(name, 0) == then.get(name, 0) for name in _PROCESS)
+    )

@@ -1,0 +1,67 @@
+"""Judging finalists: which is the best, which are separated from it or tied."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl.recording.judging import judge
+
+
+@given(st.integers(0, 10**6), st.floats(0.001, 0.2))
+def test_judging_does_not_depend_on_units_or_order(seed, noise):
+    rng = np.random.default_rng(seed)
+    means = np.exp(rng.normal(scale=noise, size=(8, 5))) * np.linspace(1, 1.3, 5)
+    best, verdicts = judge(means)
+    order = rng.permutation(5)
+    best_again, permuted = judge(1000 * means[:, order])
+    assert order[best_again] == best
+    assert [verdicts[i].word for i in order] == [verdict.word for verdict in permuted]
+    ratios = [verdict.ratio for verdict in permuted]
+    assert [verdicts[i].ratio for i in order] == pytest.approx(ratios)
+
+
+@pytest.mark.parametrize(("true_ratio", "wrong_word"), [(1.05, "tied"), (1.0, "separated")])
+def test_judging_errs_at_the_stated_rate(true_ratio, wrong_word):
+    """At the edge of what a word means, it is wrong in 5 % of the cases and not more."""
+    rng = np.random.default_rng(1)
+    wrong, tries = 0, 400
+    for _ in range(tries):
+        noise = rng.standard_t(3, size=(20, 2)) * 0.03  # heavy tails, as neighbours make them
+        best, verdicts = judge(np.exp(noise) * np.array([1.0, true_ratio]))
+        wrong += verdicts[1 - best].word == wrong_word
+    allowed = (0.05 if wrong_word == "tied" else 0.10) * tries  # either may seem the better one
+    assert wrong <= allowed + 3 * np.sqrt(allowed)
+
+
+def test_a_disturbed_episode_does_not_decide():
+    rng = np.random.default_rng(2)
+    means = np.exp(rng.normal(scale=0.02, size=(20, 2))) * np.array([1.0, 1.2])
+    means[3, 0] *= 30  # a neighbour slowed the best one down
+    best, verdicts = judge(means)
+    assert best == 0
+    assert verdicts[1].word == "separated"
+    assert verdicts[1].ratio == pytest.approx(1.2, rel=0.05)
+
+
+def test_a_finalist_that_was_dropped_early_is_compared_fairly():
+    """It met slow episodes only; its own mean says nothing, its ratios do."""
+    rng = np.random.default_rng(3)
+    slow = np.repeat([3.0, 1.0], 10)[:, None]
+    means = slow * np.exp(rng.normal(scale=0.01, size=(20, 3))) * [1.0, 1.1, 0.9]
+    means[10:, 2] = np.nan
+    assert judge(means)[0] == 2
+
+
+def test_judging_nothing_is_an_error():
+    with pytest.raises(ValueError, match="measure a round"):
+        judge(np.empty((0, 0)))
+
+
+def test_a_guest_may_be_faster_and_is_not_the_best():
+    rounds = np.linspace(1, 2, 8)[:, None] * [1.0, 1.2, 0.8]
+    best, verdicts = judge(rounds, contenders=2)
+    assert best == 0
+    assert verdicts[2].ratio == pytest.approx(0.8)

@@ -1,0 +1,321 @@
+"""The recorder: its order, its rule, its finals, and what an interruption leaves."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from rrl.episode import Episode
+from rrl.errors import DataError, UnstableError
+from rrl.recording import record
+from rrl.recording.finals import MOST_ROUNDS, PRECISION, REPEATS, Finals, known
+from rrl.recording.judging import judge
+from rrl.recording.plan import PROCESS, Plan, schedule
+from rrl.recording.plans import JOINT, PLANS
+from rrl.recording.probe import Probe, Rule, processor_ticks, stolen
+from rrl.recording.profile import EPISODES, REJECTED, read_profile
+from rrl.recording.record import MAX_TRIES, Recorder
+from rrl.serving.settings import ADAPTIVE
+
+RULE = Rule(reference_s=1.0)
+PLAN = Plan(
+    "keyword",
+    {
+        "inter_op": (1, 2),
+        "intra_op": (1,),
+        "batch_threads": (0, 1, 2),
+        "max_batch_size": (1, 4),
+        "batch_timeout_micros": (0, 1000),
+    },
+    rates_per_s=(20.0, 50.0),
+    requests=5,
+    distinct=True,
+    again=2,
+    adaptive=(1, 4),
+    finalists=3,
+    rule=RULE,
+)
+SPREAD = {0: 1.0, 1: 1.01, 2: 1.3}  # cost of batch threads; 0 and 1 are close
+
+
+class Scripted:
+    """A server whose latency follows from the configuration; scatter comes from the arrivals."""
+
+    def __init__(self, life=10**9, scatter=0.05, late=()):
+        self.start_s, self.life, self.scatter = 0.5, life, scatter
+        self.late = set(late)  # numbers of the measurements in which the generator is too late
+        self.measured, self.running, self.standing = [], None, False
+
+    def configure(self, configuration, rng):
+        self.running, self.standing = dict(configuration), False
+
+    def pause(self):
+        self.standing = True
+
+    def resume(self):
+        self.standing = False
+
+    def measure(self, configuration, arrivals, rng):
+        if not self.life:
+            raise KeyboardInterrupt
+        assert self.running == dict(configuration)
+        assert not self.standing
+        self.life -= 1
+        self.measured.append((dict(configuration), len(arrivals)))
+        base = 0.01 * SPREAD.get(configuration["batch_threads"], 0.9) * configuration["inter_op"]
+        own = 1 + self.scatter * np.sin(1e5 * arrivals[-1] * (1 + base))
+        valid = len(self.measured) not in self.late
+        ok = np.zeros(len(arrivals))
+        return Episode(configuration, arrivals, np.full(len(arrivals), base * own), ok, valid)
+
+
+class Speeds:
+    """A probe with a script of seconds; then always the last."""
+
+    def __init__(self, *seconds, server=None):
+        self.seconds, self.server, self.asked = list(seconds), server, 0
+
+    def __call__(self):
+        assert self.server is None or self.server.standing
+        self.asked += 1
+        return self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]
+
+
+def recorded(folder, server=None, probe=None, plan=PLAN, finals=False):
+    recorder = Recorder(plan, folder, probe or Speeds(1.0))
+    server = server or Scripted()
+    list(recorder.run(server, np.random.default_rng(0)))
+    if finals:
+        list(recorder.run(server, np.random.default_rng(0), Finals(recorder).order()))
+    return recorder
+
+
+def lines(folder, name=EPISODES):
+    with (folder / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_times(folder):
+    return [
+        {k: v for k, v in row.items() if k not in ("started", "steal")} for row in lines(folder)
+    ]
+
+
+# The plan
+
+
+def test_the_joint_grid_has_the_size_that_its_plan_says():
+    plan = PLANS[JOINT]
+    assert len(plan.space) == 4 * 4 * (1 + 5 * (1 + 3 * 5)) == 1296
+    assert len(plan.configurations) == 1296 + 4 * 4 * 4
+    assert plan.rates_per_s == (100, 162, 225)
+    assert plan.fixed == {"grpc_max_threads": 64, "max_enqueued_batches": 1000}
+
+
+def test_a_pass_visits_everything_once_and_keeps_a_process_together():
+    visits = [visit for visit in schedule(PLAN) if visit[0] == 1]
+    assert sorted(index for _, index, _ in visits) == list(range(len(PLAN.configurations)))
+    keys = [tuple(PLAN.configurations[i][k] for k in PROCESS) for _, i, _ in visits]
+    changes = sum(a != b for a, b in pairwise(keys))
+    assert changes == len(set(keys)) - 1
+    assert [i for _, i, _ in visits] != [i for p, i, _ in schedule(PLAN) if p == 0]
+
+
+def test_a_plan_reads_back_as_it_was_written_and_guards_its_folder(tmp_path):
+    recorded(tmp_path)
+    Recorder(PLAN, tmp_path, Speeds(1.0))
+    for other in (replace(PLAN, worth=3.0), replace(PLAN, rule=Rule(2.0))):
+        with pytest.raises(DataError, match="another plan"):
+            Recorder(other, tmp_path, Speeds(1.0))
+
+
+# Passes
+
+
+def test_further_passes_are_over_what_is_worth_it(tmp_path):
+    recorded(tmp_path)
+    rows = lines(tmp_path)
+    first = [row for row in rows if int(row["pass"]) < PLAN.passes]
+    again = [row for row in rows if int(row["pass"]) >= PLAN.passes]
+    assert len(first) == PLAN.episodes
+    cost = {}
+    for row in first:
+        cost.setdefault((*(row[k] for k in PLAN.knobs), row["rate_per_s"]), []).append(
+            float(row["mean_s"])
+        )
+    for rate in ("20", "50"):
+        means = {k: np.mean(v) for k, v in cost.items() if k[-1] == rate}
+        best = min(v for k, v in means.items() if k[2] != str(ADAPTIVE))
+        worth = {k for k, v in means.items() if v < PLAN.worth * best}
+        found = [(*(r[k] for k in PLAN.knobs), rate) for r in again if r["rate_per_s"] == rate]
+        assert set(found) == worth
+        assert len(found) == PLAN.again * len(worth)
+        assert 0 < len(worth) < len(means)
+
+
+def test_the_adaptive_scheduler_adapts_before_it_is_measured(tmp_path):
+    server = Scripted()
+    recorded(tmp_path, server)
+    threads = [configuration["batch_threads"] for configuration, _ in server.measured]
+    rows = lines(tmp_path)
+    adaptive = sum(row["batch_threads"] == str(ADAPTIVE) for row in rows)
+    assert threads.count(ADAPTIVE) == 2 * adaptive > 0
+    profile = read_profile(tmp_path)
+    assert len(profile.adaptive) == adaptive
+    assert profile.space == PLAN.space
+    assert len(profile.table) == len(rows) - adaptive
+
+
+@pytest.mark.parametrize("life", [0, 1, 17, 60, 150])
+def test_an_interrupted_recording_goes_on_to_the_same_rows(tmp_path, life):
+    recorded(tmp_path / "whole", finals=True)
+    with pytest.raises(KeyboardInterrupt):
+        recorded(tmp_path / "broken", Scripted(life), finals=True)
+    recorded(tmp_path / "broken", finals=True)
+    assert without_times(tmp_path / "broken") == without_times(tmp_path / "whole")
+
+
+def test_rows_are_appended_and_one_that_was_cut_off_is_measured_again(tmp_path):
+    recorded(tmp_path)
+    whole = (tmp_path / EPISODES).read_bytes()
+    (tmp_path / EPISODES).write_bytes(whole[:-7])
+    recorded(tmp_path)
+    again = (tmp_path / EPISODES).read_bytes()
+    kept = whole[: whole[:-1].rfind(b"\n") + 1]
+    assert again.startswith(kept)
+    assert len(again.splitlines()) == len(whole.splitlines())
+
+
+# The rule
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "steal", "valid", "why"),
+    [
+        (1.0, 1.1, 0.0, True, ""),
+        (1.0, 1.2, 0.0, True, "probe"),
+        (0.8, 1.0, 0.0, True, "probe"),  # faster than the limit is another machine, too
+        (1.0, 1.0, 0.2, True, "steal"),
+        (1.0, 1.0, 0.0, False, "slip"),
+    ],
+)
+def test_an_episode_counts_by_probe_steal_and_slip_alone(before, after, steal, valid, why):
+    assert RULE.objection(before, after, steal, valid) == why
+
+
+def test_what_does_not_count_is_kept_apart_and_measured_again(tmp_path):
+    server = Scripted(late=(3,))
+    probe = Speeds(1.0, 1.0, 1.5, 1.0, server=server)  # the second episode's end, then the third's
+    recorded(tmp_path, server, probe)
+    rejected = lines(tmp_path, REJECTED)
+    assert [row["why"] for row in rejected] == ["probe", "slip"]
+    assert float(rejected[0]["speed_after"]) == pytest.approx(1 / 1.5, abs=1e-4)
+    rows = lines(tmp_path)
+    assert sum(int(row["pass"]) < PLAN.passes for row in rows) == PLAN.episodes
+    assert {row["valid"] for row in rows} == {"1"}
+
+
+def test_the_server_stands_still_while_the_machine_is_probed(tmp_path):
+    server = Scripted()
+    probe = Speeds(1.0, server=server)  # which checks it
+    recorder = recorded(tmp_path, server, probe)
+    visits = sum(1 for _ in schedule(PLAN))
+    assert probe.asked >= len(recorder) + visits  # one after each episode, one before each visit
+
+
+def test_what_cannot_be_measured_now_is_left_for_later_and_then_given_up(tmp_path):
+    one = replace(PLAN, knobs=PLAN.knobs | {"batch_threads": (0,), "inter_op": (1,)}, adaptive=())
+    late = range(1, 10**4)
+    recorder = recorded(tmp_path, Scripted(late=late), plan=one)
+    assert len(recorder) == 0
+    rejected = lines(tmp_path, REJECTED)
+    assert len(rejected) == MAX_TRIES * record.SWEEPS * len(one.pairs) * one.passes
+
+
+def test_recording_waits_for_the_machine_and_stops_if_it_stays_slow(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "PAUSE_S", 0.0)
+    recorded(tmp_path / "waits", probe=Speeds(2.0, 2.0, 2.0, 1.0))
+    assert not (tmp_path / "waits" / REJECTED).exists()
+    monkeypatch.setattr(record, "PATIENCE_S", 0.01)
+    with pytest.raises(UnstableError, match=r"0\.50 of the speed"):
+        recorded(tmp_path / "slow", probe=Speeds(2.0))
+    assert read_profile_rows(tmp_path / "slow") == 0
+
+
+def read_profile_rows(folder):
+    return len(lines(folder)) if (folder / EPISODES).exists() else 0
+
+
+def test_every_row_says_which_code_recorded_it_and_how_fast_the_machine_was(tmp_path):
+    recorded(tmp_path, probe=Speeds(1.05))
+    for row in lines(tmp_path):
+        assert row["commit"] == record.commit()
+        assert float(row["speed_before"]) == float(row["speed_after"]) == 0.9524
+
+
+def test_the_real_probe_measures_work_and_the_kernel_counts_ticks():
+    probe, ticks = Probe(), processor_ticks()
+    assert all(0 < probe() < 5 for _ in range(3))
+    assert 0 <= stolen(ticks, processor_ticks()) <= 1
+
+
+# The finals
+
+
+def test_finalists_are_the_best_of_either_half_and_guests_the_usual_settings(tmp_path):
+    recorder = recorded(tmp_path, Scripted(scatter=0.4))
+    finals = Finals(recorder)
+    for rate in range(2):
+        best = []
+        for half in (0, 1):
+            means = recorder.grid_means(rate, [half, half + 2])[: len(PLAN.space)]
+            best.append(set(np.argsort(means)[:3].tolist()))
+        assert set(finals.finalists(rate)) == best[0] | best[1]
+        guests = [PLAN.configurations[i] for i in finals.guests(rate)]
+        assert any(c["batch_threads"] == ADAPTIVE for c in guests)
+
+
+def test_each_half_goes_on_until_every_ratio_is_known(tmp_path):
+    recorder = recorded(tmp_path, finals=True)
+    finals = Finals(recorder)
+    for rate in range(2):
+        for half in (0, 1):
+            columns, means = finals.rounds(rate, half)
+            _, verdicts = judge(means, confidence=0.975, contenders=len(finals.finalists(rate)))
+            assert all(known(verdict) for verdict in verdicts)
+            assert len(means) < MOST_ROUNDS * REPEATS
+            widths = [v.high / v.low for v in verdicts if v.word != "best"]
+            assert max(widths) <= (1 + PRECISION) ** 2
+            assert len(columns) == means.shape[1]
+
+
+def test_the_halves_of_the_finals_share_no_episode_and_meet_other_arrivals(tmp_path):
+    recorded(tmp_path, finals=True)
+    finals = [row for row in lines(tmp_path) if int(row["pass"]) >= PLAN.grid_passes]
+    seeds = [{r["arrival_seed"] for r in finals if int(r["pass"]) % 2 == half} for half in (0, 1)]
+    grid = {row["arrival_seed"] for row in lines(tmp_path)} - seeds[0] - seeds[1]
+    assert not seeds[0] & seeds[1]
+    assert grid
+    rounds = {}
+    for row in finals:  # within a round all meet the same
+        rounds.setdefault((row["pass"], row["repeat"], row["rate_per_s"]), set()).add(
+            row["arrival_seed"]
+        )
+    assert {len(seeds) for seeds in rounds.values()} == {1}
+
+
+def test_who_is_surely_not_good_waits_until_the_others_are_known(tmp_path):
+    recorder = recorded(tmp_path, Scripted(scatter=0.2), finals=True)
+    finals = Finals(recorder)
+    columns, means = finals.rounds(0, 0)
+    episodes = (~np.isnan(means)).sum(axis=0)
+    first_full = [
+        min(at for at, _, index, _ in recorder.means(0) if index == c and at >= PLAN.grid_passes)
+        for c in columns
+    ]
+    assert set(first_full) == {PLAN.grid_passes}  # all meet in the first round
+    assert episodes.min() < episodes.max()
