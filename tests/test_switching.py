@@ -1,0 +1,281 @@
+"""Batching settings that change without a restart, on either executable, over real gRPC."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from probe import build_probe, most_at_once
+from test_serving import EXECUTABLES, X, refused, run_many
+
+from rrl.errors import ServerError, UnstableError
+from rrl.serving.batching import VERSION_PARAMETERS, BatchingParameters
+from rrl.serving.handover import HandoverServer
+from rrl.serving.launcher import ModelServer
+from rrl.serving.live import LiveServer
+from rrl.serving.loadgen import Client
+from rrl.serving.version_folders import VersionFolders
+from rrl.space import ConfigSpace, Knob
+
+FOUR = {"x": np.ones((4, 2), np.float32)}
+RUNNING = {
+    "inter_op": 4,
+    "intra_op": 1,
+    "batch_threads": 2,
+    "max_batch_size": 4,
+    "max_enqueued_batches": 100,
+    "grpc_max_threads": 32,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return build_probe(tmp_path_factory.mktemp("models") / "probe", version=7)
+
+
+@pytest.fixture(scope="module", params=EXECUTABLES)
+def executable(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def server(model, executable):
+    with ModelServer(model, RUNNING, executable=executable) as running:
+        yield running
+
+
+def limit(server):
+    """Largest request that the server takes, of 2 and 4 examples."""
+    with Client(server.address, server.name) as client:
+        status = client.fire(client.payload(FOUR), [0.0]).status[0]
+    assert status in (0, grpc.StatusCode.INVALID_ARGUMENT.value[0])
+    return 2 if status else 4
+
+
+def test_a_batch_size_takes_effect_in_the_same_process(server):
+    pid = server.process.pid
+    for size in (2, 4, 2):
+        server.switch(RUNNING | {"max_batch_size": size})
+        assert limit(server) == size
+        assert server.configuration["max_batch_size"] == size
+    assert server.process.pid == pid
+
+
+def test_a_queue_and_a_timeout_take_effect(server):
+    server.switch(RUNNING | {"max_enqueued_batches": 1, "max_batch_size": 1})
+    with Client(server.address, server.name) as client:
+        sample = client.fire(client.payload(X), np.zeros(24))
+        assert grpc.StatusCode.UNAVAILABLE.value[0] in sample.status
+    server.switch(RUNNING | {"batch_timeout_micros": 300_000})
+    with Client(server.address, server.name) as client:
+        client.predict(X)
+        began = time.monotonic()
+        client.predict(X)  # nobody fills its batch
+        assert time.monotonic() - began >= 0.3
+
+
+def test_batching_goes_off_and_on_and_the_threads_stay(server):
+    server.switch(RUNNING | {"max_batch_size": 1})
+    assert most_at_once(*run_many(server)) == 2
+    server.switch(RUNNING | {"batch_threads": 0})
+    with Client(server.address, server.name) as client:
+        client.predict({"x": np.ones((50, 2), np.float32)})  # no batch limits it
+    assert most_at_once(*run_many(server)) > 2
+    server.switch(RUNNING | {"max_batch_size": 1})
+    assert most_at_once(*run_many(server)) == 2
+
+
+def test_no_request_is_lost_and_the_old_version_ends(server):
+    answers, stop = [], threading.Event()
+
+    def load():
+        with Client(server.address, server.name) as client:
+            while not stop.is_set():
+                answers.append(client.fire(client.payload(X), np.arange(25) / 50))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        for timeout in (1000, 2000, 0):
+            server.switch(RUNNING | {"batch_timeout_micros": timeout})
+            with Client(server.address, server.name) as client:
+                states = client.states(timeout_s=5.0)
+            assert list(states.values()).count(("AVAILABLE", "")) == 1
+            assert states[max(states)] == ("AVAILABLE", "")
+            assert {state for state, _ in states.values()} <= {"AVAILABLE", "END"}
+            assert len(list(server.versions.base.iterdir())) == 1  # what was left goes
+    finally:
+        stop.set()
+        thread.join()
+    assert all((sample.status == 0).all() for sample in answers)
+    assert sum(len(sample.status) for sample in answers) >= 25
+
+
+def test_a_version_that_does_not_load_leaves_the_old_one_serving(server, monkeypatch):
+    add = server.versions.add
+
+    def broken(batching):
+        number = add(batching)
+        (server.versions.base / str(number) / "saved_model.pb").unlink()
+        return number
+
+    serving = dict(server.configuration)
+    monkeypatch.setattr(server.versions, "add", broken)
+    monkeypatch.setattr(server, "_timeout_s", 20.0)  # the original tries again for a while
+    with pytest.raises(ServerError, match="no switch to"):
+        server.switch(RUNNING | {"max_batch_size": 3})
+    monkeypatch.undo()
+    assert server.configuration == serving
+    with Client(server.address, server.name) as client:
+        assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+    server.switch(RUNNING | {"max_batch_size": 2})
+    assert limit(server) == 2
+
+
+def test_an_answer_says_its_version_and_an_old_one_is_gone(server):
+    from tensorflow_serving.apis import predict_pb2
+
+    server.switch(RUNNING | {"max_batch_size": 3})
+    with Client(server.address, server.name) as client:
+        request = predict_pb2.PredictRequest.FromString(client.payload(X))
+        newest = client._stub.Predict(request, timeout=10).model_spec.version.value
+        request.model_spec.version.value = newest - 1
+        code, _ = refused(lambda: client._stub.Predict(request, timeout=10))
+    assert code == grpc.StatusCode.NOT_FOUND
+
+
+def test_many_switches_leave_no_threads(model):
+    with ModelServer(model, RUNNING, executable="local") as server:
+        tasks = Path(f"/proc/{server.process.pid}/task")
+        counts = []
+        for turn in range(8):
+            server.switch(RUNNING | {"max_batch_size": 2 + turn % 3})
+            with Client(server.address, server.name) as client:
+                client.fire(client.payload(X), np.zeros(40))
+            counts.append(len(list(tasks.iterdir())))
+    assert max(counts[2:]) <= counts[1]
+
+
+SPACE = ConfigSpace(
+    [Knob("batch_threads", (0, 1, 2)), Knob("max_batch_size", (1, 4)), Knob("inter_op", (1, 2))]
+)
+
+
+@pytest.mark.parametrize("kind", [LiveServer, HandoverServer])
+def test_a_server_behind_measure_restarts_for_threads_only(model, executable, kind):
+    rng, arrivals = np.random.default_rng(0), [0.0, 0.01]
+    base = {"batch_threads": 2, "max_batch_size": 1, "inter_op": 2}
+    server = kind(model, SPACE, executable=executable, inputs=X)
+    try:
+        pids = []
+        for change in (
+            {},
+            {"max_batch_size": 4},
+            {"batch_threads": 0},
+            {"max_batch_size": 1},
+            {"batch_threads": 1},
+            {"inter_op": 1},
+        ):
+            episode = server.measure(base | change, arrivals, rng)
+            assert episode.ok.all()
+            assert episode.info["switch_s"] > 0
+            pids.append(server._server.process.pid)
+        assert pids[0] == pids[1] == pids[2] == pids[3]
+        assert len(set(pids[3:])) == 3
+        assert server.measure(base | change, arrivals, rng).info["switch_s"] == 0
+        if kind is HandoverServer:
+            assert len(server.switches) == 5
+    finally:
+        server.close()
+
+
+def test_a_new_version_of_the_owners_stops_the_tuning(model, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    rng = np.random.default_rng(0)
+    with LiveServer(own, SPACE, executable="local", inputs=X) as server:
+        first = {"batch_threads": 2, "max_batch_size": 1, "inter_op": 2}
+        server.measure(first, [0.0], rng)
+        folder = server._server.versions.base
+        shutil.copytree(own / "7", own / "8")
+        with pytest.raises(UnstableError, match="version 8 has come"):
+            server.measure(first | {"max_batch_size": 4}, [0.0], rng)
+    assert sorted(path.name for path in own.iterdir()) == ["7", "8"]  # nothing of ours
+    assert not folder.exists()
+
+
+# Folders
+
+
+def versions(model, root):
+    return VersionFolders(model, root, "served")
+
+
+def inode(folder, name="saved_model.pb"):
+    return (folder / name).stat().st_ino
+
+
+def test_a_version_is_hard_links_and_a_file_of_its_own(model, tmp_path):
+    if model.stat().st_dev != tmp_path.stat().st_dev:
+        pytest.skip("temporary folders lie on different file systems")
+    folders = versions(model, tmp_path)
+    assert [folders.add(None), folders.add(BatchingParameters(max_batch_size=3))] == [7, 8]
+    assert inode(folders.base / "8") == inode(model / "7")
+    assert "max_batch_size { value: 3 }" in (folders.base / "8" / VERSION_PARAMETERS).read_text()
+    assert not (folders.base / "7" / VERSION_PARAMETERS).exists()
+    folders.keep(8)
+    assert [path.name for path in folders.base.iterdir()] == ["8"]
+
+
+def test_the_owners_own_batching_file_is_not_touched(model, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    (own / "7" / VERSION_PARAMETERS).write_text("max_batch_size { value: 9 }\n")
+    folders = versions(own, tmp_path / "root")
+    folders.add(None)
+    folders.add(BatchingParameters(max_batch_size=3))
+    assert not (folders.base / "7" / VERSION_PARAMETERS).exists()
+    assert "9" in (own / "7" / VERSION_PARAMETERS).read_text()
+
+
+def test_on_another_file_system_the_model_is_copied_once(model, tmp_path):
+    other = Path("/dev/shm")
+    if not os.access(other, os.W_OK) or other.stat().st_dev == model.stat().st_dev:
+        pytest.skip("no second file system to write to")
+    root = Path(f"/dev/shm/rrl-test-{os.getpid()}")
+    try:
+        folders = versions(model, root)
+        folders.add(None)
+        folders.add(None)
+        assert inode(folders.base / "7") == inode(folders.base / "8") != inode(model / "7")
+        assert newest_files(folders.base / "8") == newest_files(model / "7")
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def newest_files(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_read_only_model_is_served_and_leaves_nothing_behind(model, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    folders_of_own = [own, *(p for p in own.rglob("*") if p.is_dir())]
+    for folder in folders_of_own:
+        folder.chmod(0o555)
+    try:
+        folders = versions(own, tmp_path / "root")
+        folders.add(None)
+        folders.add(BatchingParameters(max_batch_size=3))
+        folders.keep(8)
+        assert [path.name for path in folders.base.iterdir()] == ["8"]
+        assert all(os.stat(p).st_mode & 0o200 for p in folders.base.rglob("*") if p.is_dir())
+    finally:
+        for folder in folders_of_own:
+            folder.chmod(0o755)
