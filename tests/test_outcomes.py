@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from rrl import ConfigSpace, Knob
-from rrl.errors import DataError
 from rrl.plotting import experiments as draw
 from rrl.studies import claims, outcomes, savings
 from rrl.studies.race import Race
 from rrl.studies.scenario import SLO_FACTORS, Truth, surface
-from rrl.studies.sweeps import Setting
+from rrl.studies.settings import Setting
+from rrl.support.errors import DataError
 
 DATA = Path(__file__).parent.parent / "data"
 SPACE = ConfigSpace([Knob("batch_threads", (0, 1, 2)), Knob("inter_op", (1, 2))])

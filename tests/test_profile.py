@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.episode import Episode
-from rrl.errors import DataError
 from rrl.recording.finals import LOOKS, Finals, Team
 from rrl.recording.judging import judge
 from rrl.recording.profile import EPISODES, Plan, read_profile
 from rrl.recording.record import PLANS, Recorder, schedule
 from rrl.recording.replay import RecordedServer, replayed
+from rrl.support.errors import DataError
+from rrl.tuning.episode import Episode
 
 PLAN = Plan(
     "keyword",

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 
 import rrl
 from rrl.cli import main as rrl_command
-from rrl.provenance import imports
+from rrl.support.provenance import imports
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -123,7 +123,8 @@ def test_importing_the_package_and_its_commands_loads_nothing_heavy():
 # --- Papers, versions, words -------------------------------------------------------------------
 
 
-ROOMS = ("serving", "recording", "rivals", "simulation", "theory", "studies", "plotting")
+ROOMS = ("support", "core", "workloads", "tuning", "serving", "recording", "rivals")
+ROOMS += ("simulation", "theory", "studies", "plotting")
 ROOMS += ("publishing", "operating", "cli")
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from rrl import ConfigSpace, Knob, Phases, Poisson
-from rrl.agents import AGENTS
-from rrl.errors import DataError
-from rrl.objective import SLOViolations
+from rrl.rivals.agents import AGENTS
 from rrl.studies.race import Race, race, score
 from rrl.studies.scenario import SLO_FACTORS, find_truth, open_problem, recorded, simulated, surface
+from rrl.support.errors import DataError
+from rrl.tuning.objective import SLOViolations
 
 DATA = Path(__file__).parent.parent / "data"
 LINE = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0])

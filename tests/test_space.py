@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rrl
-from rrl.knob import Knob
-from rrl.presets import paper_cpu, paper_gpu, tf_serving
-from rrl.space import ConfigSpace, from_table
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace, from_table
+from rrl.tuning.presets import paper_cpu, paper_gpu, tf_serving
 
 HEAVY = {"tensorflow", "skopt", "pandas", "numba", "matplotlib", "scipy.stats", "scipy"}
 
@@ -130,7 +130,7 @@ def test_ball_is_shared_and_cannot_be_written():
 
 
 def test_ball_cache_stays_bounded(monkeypatch):
-    monkeypatch.setattr("rrl.space.CACHED_BALLS", 3)
+    monkeypatch.setattr("rrl.core.space.CACHED_BALLS", 3)
     space = paper_cpu(2)
     balls = [space.ball(index, 1).tolist() for index in range(len(space))]
     assert len(space._balls) == 3

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from rrl.objective import MeanLatency, Percentile
 from rrl.operating.journal import Record
 from rrl.operating.verdict import best_so_far
-from rrl.plotting import MS, style
+from rrl.plotting.shared import MS, style
+from rrl.tuning.objective import MeanLatency, Percentile
 
 if TYPE_CHECKING:
     from rrl.operating.operate import Job

@@ -17,17 +17,18 @@ from zlib import crc32
 
 import numpy as np
 
-from rrl.agent import Agent, rng_state
-from rrl.episode import Episode, Server
-from rrl.errors import UsageError
-from rrl.loop import Step, rounds, steps
-from rrl.objective import Objective, Percentile, charged_latency
+from rrl.core.agent import Agent, rng_state
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
 from rrl.operating.journal import SNAPSHOT_EVERY, Journal, Record
 from rrl.operating.verdict import amount, duration, progress
-from rrl.slo import SLO
-from rrl.space import ConfigSpace, Configuration
-from rrl.trace import Trace
-from rrl.workload import Workload
+from rrl.support.errors import UsageError
+from rrl.tuning.episode import Episode, Server
+from rrl.tuning.loop import Step, rounds, steps
+from rrl.tuning.objective import Objective, Percentile, charged_latency
+from rrl.tuning.slo import SLO
+from rrl.workloads.trace import Trace
+from rrl.workloads.workload import Workload
 
 Contestants = Callable[[Configuration], AbstractContextManager[Mapping[str, Server]]]
 """Opens the servers of the comparison, "default" and "recommended", for a recommendation."""
@@ -52,7 +53,7 @@ class Job:
     slo : SLO, optional
         What the recommendation is held to.
     agent : str
-        A name in `rrl.agents.AGENTS`.
+        A name in `rrl.rivals.agents.AGENTS`.
     episodes, requests : int
         Of the tuning, and of an episode.
     rounds : int
@@ -60,7 +61,7 @@ class Job:
     seed : int
         Of all randomness: the agent's, the arrivals', the server's, the intervals'.
     switch_cost : float
-        See :func:`rrl.loop.steps`.
+        See :func:`rrl.tuning.loop.steps`.
     fixed : configuration
         Settings of the server that hold for every configuration, the default too.
     unit : str
@@ -97,7 +98,7 @@ class Job:
                 f"the default has the knobs {', '.join(self.default)}; give a level for each of: "
                 f"{', '.join(self.space.names)}"
             )
-        from rrl.agents import AGENTS
+        from rrl.rivals.agents import AGENTS
 
         if self.agent not in AGENTS:
             raise UsageError(f"unknown agent {self.agent!r}; known: {', '.join(AGENTS)}")
@@ -128,8 +129,8 @@ class Job:
 
 def make_agent(job: Job) -> Agent:
     """Make a job's agent by its name; the default agent begins with what serves, or near it."""
-    from rrl.agents import maker
-    from rrl.defaults import nearest
+    from rrl.rivals.agents import maker
+    from rrl.tuning.defaults import nearest
 
     begins = job.agent == "default" and job.serves is not None
     settings = {"start": nearest(job.space, job.serves)} if begins else {}

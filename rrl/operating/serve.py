@@ -7,8 +7,8 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.errors import UsageError
 from rrl.operating.options import levels
+from rrl.support.errors import UsageError
 
 if TYPE_CHECKING:
     from rrl.recording.profile import Plan

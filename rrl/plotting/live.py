@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.plotting import MS
+from rrl.plotting.shared import MS
 
 if TYPE_CHECKING:
     import pandas as pd

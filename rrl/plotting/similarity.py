@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.experiments import bootstrap_interval
+from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd

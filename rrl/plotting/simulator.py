@@ -10,8 +10,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from rrl.experiments import bootstrap_interval
-from rrl.plotting import KNOB_LABELS, MS, in_order, level_label
+from rrl.plotting.shared import KNOB_LABELS, MS, in_order, level_label
+from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.experiments import bootstrap_interval
+from rrl.support.intervals import bootstrap_interval
 from rrl.theory.bound_checks import Check
 from rrl.theory.qlearning import Learning
 

@@ -16,7 +16,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rrl.errors import DataError, Parser, UsageError, command
+from rrl.support.errors import DataError, Parser, UsageError, command
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rrl.errors import DataError, Parser, ServerError, UnstableError, UsageError, command
-from rrl.provenance import digest
 from rrl.publishing.tracing import Traffic, traffic
+from rrl.support.errors import DataError, Parser, ServerError, UnstableError, UsageError, command
+from rrl.support.provenance import digest
 
 OUT = Path("build/notebooks")
 FIGURES = Path("figures")
@@ -240,7 +240,7 @@ def _times_kept(folder: Path) -> Iterator[None]:
 def _enter(notebook: Path, output: Path, seen: Traffic) -> None:
     """Put down what a notebook was made from and what it made, for make and for the manifest."""
     from rrl.publishing.manifest import record
-    from rrl.recording.profile import write_atomically
+    from rrl.support.files import write_atomically
 
     made = [path for path in seen.written if path.count("/") == 1]  # not those of a live run
     seen = Traffic(seen.read, tuple(made))

@@ -17,7 +17,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rrl.errors import DataError, Parser, UsageError, command
+from rrl.support.errors import DataError, Parser, UsageError, command
 
 if TYPE_CHECKING:
     from nbconvert.exporters import HTMLExporter

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.episode import Episode
+from rrl.core.knob import Configuration
 from rrl.recording.judging import Verdict, judge
 from rrl.recording.profile import Plan
 from rrl.recording.record import Recorder, Visit
-from rrl.space import Configuration
+from rrl.tuning.episode import Episode
 
 if TYPE_CHECKING:
     from rrl.serving.live import LiveServer

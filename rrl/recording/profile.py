@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.errors import DataError
-from rrl.presets import serving_knob
-from rrl.space import ConfigSpace, from_table
+from rrl.core.space import ConfigSpace, from_table
+from rrl.support.errors import DataError
+from rrl.tuning.presets import serving_knob
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +108,7 @@ class Plan:
 
     def arrivals(self, pass_: int, rate_index: int, repeat: int) -> tuple[int, NDArray[np.float64]]:
         """Seed and Poisson arrivals (s), shared by all configurations: common random numbers."""
-        from rrl.workload import Poisson
+        from rrl.workloads.workload import Poisson
 
         seed = int(
             np.random.SeedSequence([self.seed, pass_, rate_index, repeat]).generate_state(1)[0]
@@ -128,19 +128,6 @@ class Plan:
             "fixed": dict(self.fixed or {}),
             "seed": self.seed,
         }
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file whole or not at all: a full disk or a kill leaves the old one intact."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with scratch.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 class Profile:

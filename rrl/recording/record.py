@@ -13,12 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rrl.episode import Episode, Server
-from rrl.errors import DataError
-from rrl.machine import describe_machine, exclusive
-from rrl.objective import FAILURE_S
-from rrl.recording.profile import COLUMNS, DESCRIPTION, EPISODES, SCHEMA, Plan, write_atomically
-from rrl.space import Configuration
+from rrl.core.knob import Configuration
+from rrl.recording.profile import COLUMNS, DESCRIPTION, EPISODES, SCHEMA, Plan
+from rrl.support.errors import DataError
+from rrl.support.files import write_atomically
+from rrl.support.machine import describe_machine, exclusive
+from rrl.tuning.episode import Episode, Server
+from rrl.tuning.objective import FAILURE_S
 
 _THREADS = {"inter_op": (1, 2, 3, 4), "intra_op": (1, 2, 3, 4), "batch_threads": (0, 1, 2, 3, 4, 8)}
 _DEEP_QUEUE = {"grpc_max_threads": 64, "max_enqueued_batches": 1000}

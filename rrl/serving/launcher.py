@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from rrl.errors import DataError, ServerError, UsageError
+from rrl.core.knob import Configuration
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import Client
 from rrl.serving.servable import newest_version
-from rrl.space import Configuration
+from rrl.support.errors import DataError, ServerError, UsageError
 
 BINARY = "tensorflow_model_server"
 LOCAL = "local"

@@ -11,12 +11,13 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.episode import Episode, check_arrivals
-from rrl.errors import ServerError
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client, Sample
 from rrl.serving.sample import Inputs, payloads
-from rrl.space import ConfigSpace, Configuration
+from rrl.support.errors import ServerError
+from rrl.tuning.episode import Episode, check_arrivals
 
 MAX_SLIP_SHARE = 0.10
 """An episode is invalid when the generator's own lateness makes more than this of the latency."""
@@ -212,7 +213,7 @@ class RemoteServer:
         inputs: Inputs | Sequence[Inputs] | None = None,
         timeout_s: float = 60.0,
     ) -> None:
-        from rrl.space import Knob
+        from rrl.core.knob import Knob
 
         self.configuration = dict(configuration or {"server": address})
         self.space = ConfigSpace([Knob(k, (v,)) for k, v in self.configuration.items()])

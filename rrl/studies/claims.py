@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rrl.errors import DataError
-from rrl.experiments import bootstrap_interval
 from rrl.recording.replay import RecordedServer
 from rrl.studies.claim_table import Claim, read_tables, verdict, write
 from rrl.studies.outcomes import kind_of
 from rrl.studies.scenario import SLO_FACTOR, Scenario
 from rrl.studies.similarity_error import neighbour_errors, repeat_error
+from rrl.support.errors import DataError
+from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 
-from rrl.experiments import bootstrap_interval
-from rrl.space import ConfigSpace, Knob
-from rrl.studies.race import MakeAgent
+from rrl.core.agent import MakeAgent
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
 from rrl.studies.scenario import Scenario, SurfaceServer, surface
+from rrl.support.intervals import bootstrap_interval
 
 Floats = NDArray[np.float64]
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.experiments import bootstrap_interval, ratio_interval
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.race import Race, score
 from rrl.studies.scenario import Scenario
-from rrl.studies.sweeps import Load, Setting
+from rrl.studies.settings import Load, Setting
+from rrl.support.intervals import bootstrap_interval, ratio_interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rrl.agents import AGENTS
-from rrl.machine import describe_machine
 from rrl.recording.replay import replayed
+from rrl.rivals.agents import AGENTS
 from rrl.studies.problems import DATA, SCENARIOS, SEEDS, SURFACES, open_scenario
 from rrl.studies.race import Race, race
+from rrl.support.machine import describe_machine
 
 
 class Budget(NamedTuple):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rrl.presets import paper_cpu
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.scenario import Scenario, recorded, simulated, surface
+from rrl.tuning.presets import paper_cpu
 
 DATA = Path("data")
 EPISODES = 300

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rrl.defaults import heuristic_candidates, serving_default
 from rrl.studies.outcomes import Problem, Results, interval, kind_of, name_of
 from rrl.studies.scenario import SLO_FACTORS, Scenario, Truth
+from rrl.tuning.defaults import heuristic_candidates, serving_default
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.episode import Episode, Server, Status, check_arrivals
-from rrl.objective import FAILURE_S, charged_latency
-from rrl.space import ConfigSpace, Configuration
-from rrl.workload import Poisson, Workload
-from rrl.workload import episodes as cut
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
+from rrl.tuning.episode import Episode, Server, Status, check_arrivals
+from rrl.tuning.objective import FAILURE_S, charged_latency
+from rrl.workloads.workload import Poisson, Workload
+from rrl.workloads.workload import episodes as cut
 
 if TYPE_CHECKING:
     from rrl.simulation.simulator import SimulatedServer

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rrl.agents import AGENTS
-from rrl.errors import UsageError
-from rrl.objective import parse_objective
-from rrl.workload import Workload
+from rrl.rivals.agents import AGENTS
+from rrl.support.errors import UsageError
+from rrl.tuning.objective import parse_objective
+from rrl.workloads.workload import Workload
 
 Load = float | tuple[Any, ...]
 
@@ -108,7 +108,7 @@ def check(setting: Setting) -> None:
 
 def available(agents: Mapping[str, int]) -> dict[str, int]:
     """Those agents that can be made here; a line says which cannot, and why."""
-    from rrl.presets import paper_cpu
+    from rrl.tuning.presets import paper_cpu
 
     found = {}
     for name, seeds in agents.items():

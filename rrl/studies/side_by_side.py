@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.agent import Agent, rng_state
-from rrl.episode import Server
-from rrl.errors import DataError
-from rrl.loop import Step, steps
-from rrl.machine import describe_machine, exclusive
-from rrl.objective import Objective
-from rrl.recording.profile import write_atomically
-from rrl.workload import Workload
+from rrl.core.agent import Agent, rng_state
+from rrl.support.errors import DataError
+from rrl.support.files import write_atomically
+from rrl.support.machine import describe_machine, exclusive
+from rrl.tuning.episode import Server
+from rrl.tuning.loop import Step, steps
+from rrl.tuning.objective import Objective
+from rrl.workloads.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd

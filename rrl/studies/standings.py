@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.agents import AGENTS, maker
-from rrl.errors import Parser, UsageError, command
-from rrl.machine import one_thread
+from rrl.rivals.agents import AGENTS, maker
 from rrl.studies.peer_runs import RECORDED, read_record, record
 from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
 from rrl.studies.race import race, score
+from rrl.support.errors import Parser, UsageError, command
+from rrl.support.machine import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,15 +23,15 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.agents import AGENTS
-from rrl.errors import DataError, UsageError
-from rrl.machine import available_cpus, one_thread
-from rrl.objective import parse_objective
-from rrl.provenance import NUMERICAL, PACKAGE, code_behind, combined, versions
 from rrl.recording.replay import replayed
+from rrl.rivals.agents import AGENTS
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth, open_problem
 from rrl.studies.settings import Load, Setting, available, check, cross, workload
+from rrl.support.errors import DataError, UsageError
+from rrl.support.machine import available_cpus, one_thread
+from rrl.support.provenance import NUMERICAL, PACKAGE, code_behind, combined, versions
+from rrl.tuning.objective import parse_objective
 
 __all__ = ["Setting", "Sweep", "available", "cross", "workload"]
 
@@ -202,7 +202,12 @@ def _code(*modules: str) -> str:
 
 
 def _server_modules() -> tuple[str, ...]:
-    return "rrl.simulation.testbeds", "rrl.recording.replay", "rrl.modulated", "rrl.workload"
+    return (
+        "rrl.simulation.testbeds",
+        "rrl.recording.replay",
+        "rrl.workloads.modulated",
+        "rrl.workloads.workload",
+    )
 
 
 @lru_cache(maxsize=256)

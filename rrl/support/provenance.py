@@ -14,7 +14,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parent.parent
 NUMERICAL = ("numpy", "scipy", "numba", "scikit-learn", "scikit-optimize")
 """Packages whose version can change a simulated number."""
 DRAWING = ("matplotlib", "seaborn", "pandas")
@@ -31,7 +31,7 @@ def combined(paths: Iterable[Path], root: Path) -> str:
 
     Examples
     --------
-    >>> combined([PACKAGE / "errors.py"], PACKAGE) == combined([PACKAGE / "space.py"], PACKAGE)
+    >>> combined([PACKAGE / "cli.py"], PACKAGE) == combined([PACKAGE / "__init__.py"], PACKAGE)
     False
     """
     lines = sorted(f"{path.relative_to(root).as_posix()} {digest(path)}" for path in paths)
@@ -53,8 +53,8 @@ def code_behind(*modules: str) -> frozenset[Path]:
 
     Examples
     --------
-    >>> sorted(path.name for path in code_behind("rrl.errors"))
-    ['errors.py']
+    >>> sorted(path.name for path in code_behind("rrl.support.errors"))
+    ['__init__.py', 'errors.py']
     """
     found: set[str] = set()
     waiting = list(modules)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.agent import Agent, restore_rng, rng_state
-from rrl.episode import Episode, Server
-from rrl.errors import ServerError
-from rrl.objective import MeanLatency, Objective
-from rrl.space import Configuration
-from rrl.workload import Workload, estimate_rate
-from rrl.workload import episodes as cut
+from rrl.core.agent import Agent, restore_rng, rng_state
+from rrl.core.knob import Configuration
+from rrl.support.errors import ServerError
+from rrl.tuning.episode import Episode, Server
+from rrl.tuning.objective import MeanLatency, Objective
+from rrl.workloads.workload import Workload, estimate_rate
+from rrl.workloads.workload import episodes as cut
 
 MOST = 1e6  # requests/s that an agent is shown; arrivals of one moment would be infinitely many
 MAX_INVALID = 5  # in a row; then the machine is too busy to measure anything
@@ -94,7 +94,7 @@ def steps(
     start : int, optional
         Episodes that are done already; `agent` must know them.
     server_state : mapping, optional
-        State of the server's generator after those (:func:`rrl.agent.rng_state`).
+        State of the server's generator after those (:func:`rrl.core.agent.rng_state`).
 
     Raises
     ------

@@ -5,7 +5,8 @@
    is forgotten. The region is where it begins, and the configurations one level away from it in
    one knob. If nothing serves yet, it begins in the middle.
 2. After each episode, the belief about the log cost of the whole region is computed from all
-   measurements (:mod:`rrl.learned`: the similarity between configurations is learned too).
+   measurements (:mod:`rrl.core.learned_similarity`: the similarity between configurations is
+   learned too).
 3. The incumbent is the measured configuration whose believed cost is lowest; another one takes
    over only if it is lower by the standard deviation of their difference.
 4. Next serves what pays: for each configuration of the region, the saving to be expected from it
@@ -27,14 +28,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.agent_state import check_cost, check_load, restore_rng, rng_state
-from rrl.belief import Belief, Prior, compress, expected_improvement, learn
-from rrl.defaults import serving_default
-from rrl.learned import Coordinates, Tally, expected_prior
-from rrl.measured_levels import Level, MeasuredLevels
-from rrl.moves import TIE, Moves
-from rrl.presets import SERVING_KNOBS
-from rrl.space import ConfigSpace, Configuration
+from rrl.core.agent import check_cost, check_load, restore_rng, rng_state
+from rrl.core.gaussian_process import Belief, Prior, compress, expected_improvement, learn
+from rrl.core.knob import Configuration
+from rrl.core.learned_similarity import Coordinates, Tally, expected_prior
+from rrl.core.measured_levels import Level, MeasuredLevels
+from rrl.core.neighbours import TIE, Moves
+from rrl.core.space import ConfigSpace
 
 Floats = NDArray[np.float64]
 
@@ -91,7 +91,7 @@ class GrowingRegion:
         self._belief: tuple[Level, Belief] | None = None  # since the last tell
 
     def ask(self, load: float) -> Configuration:
-        """See :meth:`rrl.agent.Agent.ask`."""
+        """See :meth:`rrl.core.agent.Agent.ask`."""
         level = self.levels.enter(math.log(check_load(load)))
         if level.told and not self._looks(level):
             return self.space[self._pick(*self._gains(level))]
@@ -108,7 +108,7 @@ class GrowingRegion:
         return level.tally.indices == [self.start] and level.told == 1 and len(self.levels) == 1
 
     def tell(self, configuration: Configuration, cost: float) -> None:
-        """See :meth:`rrl.agent.Agent.tell`."""
+        """See :meth:`rrl.core.agent.Agent.tell`."""
         level = self.levels.current
         if level is None:
             raise ValueError("tell comes after ask: the load of this episode is not known")
@@ -124,7 +124,7 @@ class GrowingRegion:
         self._settle(level)
 
     def best(self, load: float) -> Configuration:
-        """See :meth:`rrl.agent.Agent.best`; of the nearest load that something is known of.
+        """See :meth:`rrl.core.agent.Agent.best`; of the nearest load that something is known of.
 
         Raises
         ------
@@ -204,7 +204,7 @@ class GrowingRegion:
         return int(indices[ties[int(self.rng.random() * len(ties))]])
 
     def state(self) -> dict[str, Any]:
-        """See :meth:`rrl.agent.Agent.state`. The horizon is not part of it."""
+        """See :meth:`rrl.core.agent.Agent.state`. The horizon is not part of it."""
         return {
             "agent": "GrowingRegion",
             "space": self.space.fingerprint,
@@ -214,7 +214,7 @@ class GrowingRegion:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """See :meth:`rrl.agent.Agent.restore`.
+        """See :meth:`rrl.core.agent.Agent.restore`.
 
         Raises
         ------
@@ -233,31 +233,3 @@ class GrowingRegion:
             raise ValueError(f"the saved state is incomplete or damaged: {error!r}") from None
         restore_rng(self.rng, rng)
         self.levels, self.prior, self._belief = levels, prior, None
-
-
-def default_agent(
-    space: ConfigSpace, rng: np.random.Generator, *, start: Configuration | None = None
-) -> GrowingRegion:
-    """Make the agent to use unless there is a reason for another.
-
-    Parameters
-    ----------
-    space : ConfigSpace
-    rng : numpy.random.Generator
-    start : configuration, optional
-        What serves now. If it is not said, and the knobs are those of TensorFlow Serving, its
-        default.
-
-    Examples
-    --------
-    >>> from rrl import paper_cpu
-    >>> agent = default_agent(paper_cpu(), np.random.default_rng(7))
-    >>> agent.ask(load=14.0)
-    {'inter_op': 0, 'intra_op': 0, 'batch_threads': 0}
-    >>> agent.tell(agent.ask(load=14.0), 0.5)
-    >>> agent.ask(load=14.0)
-    {'inter_op': 6, 'intra_op': 6, 'batch_threads': 6}
-    """
-    if start is None and set(space.names) <= set(SERVING_KNOBS):
-        start = serving_default(space)
-    return GrowingRegion(space, rng, start=start)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.space import ConfigSpace
+from rrl.core.space import ConfigSpace
 
 
 class Estimate(NamedTuple):
@@ -82,7 +82,7 @@ class Copy(_Fixed):
 
     Examples
     --------
-    >>> from rrl.space import ConfigSpace, Knob
+    >>> from rrl import ConfigSpace, Knob
     >>> space = ConfigSpace([Knob("inter_op", (1, 2, 3))])
     >>> Copy().estimate(space, 1, 0.5, space.ball(1, 1), load=10.0).costs
     array([0.5, 0.5, 0.5])
@@ -111,7 +111,7 @@ class DistanceWeighted(_Fixed):
 
     Examples
     --------
-    >>> from rrl.space import ConfigSpace, Knob
+    >>> from rrl import ConfigSpace, Knob
     >>> space = ConfigSpace([Knob("inter_op", (1, 2, 3))])
     >>> DistanceWeighted(1.0).estimate(space, 0, 0.5, space.ball(0, 2), load=10.0).weights.round(2)
     array([1.  , 0.61, 0.14])

@@ -2,7 +2,7 @@
 
 Levels are not cut in advance: a load belongs to the nearest one that was met, and one unlike all
 of those makes a level of its own. An estimate of a load is noisy, so one that is merely strange
-has to be strange again. Compare :mod:`rrl.load_levels`, whose levels lie on a fixed scale.
+has to be strange again. Compare :mod:`rrl.core.load_levels`, whose levels lie on a fixed scale.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from rrl.learned import Tally
+from rrl.core.learned_similarity import Tally
 
 SAME_LOAD = math.log(1.35)  # loads nearer than this are one; an estimate is off by 10 %
 
