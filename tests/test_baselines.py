@@ -26,7 +26,7 @@ from rrl.rivals.peers import SMAC, Optuna, ScikitOptimize
 from rrl.rivals.perceptron import Network
 from rrl.rivals.q_agents import DeepQNetwork, QLearning
 from rrl.rivals.search import Searcher
-from rrl.studies.peer_runs import RECORDED, Budget, read_record, record
+from rrl.studies.peer_runs import RECORDED, Budget, read_record, record_seed
 from rrl.studies.problems import EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
 from rrl.studies.standings import TUNING, TUNING_SEEDS, VARIANTS, best_settings, main, read_rows
 from rrl.support.errors import UsageError
@@ -474,7 +474,11 @@ def test_the_table_can_be_made_again():
 def test_records_grow_a_seed_at_a_time(tmp_path):
     (tmp_path / "surfaces").symlink_to(open_path("..").resolve() / "surfaces")
     budget = Budget(2, 5, ("pool",))
-    assert [record("random", "pool", tmp_path, budget) for _ in range(3)] == [True, True, False]
+    assert [record_seed("random", "pool", tmp_path, budget) for _ in range(3)] == [
+        True,
+        True,
+        False,
+    ]
     runs, about = read_record("random", "pool", tmp_path)
     assert runs.chosen.shape == (2, 5)
     assert about["package"].startswith("rrl ")
@@ -498,7 +502,7 @@ def test_a_row_follows_its_record_when_that_has_grown(tmp_path, monkeypatch):
     monkeypatch.setitem(RECORDED, "random", Budget(2, 5, ("pool",)))
     call = ["summary", "--agents", "random", "--scenarios", "pool", "--data", str(tmp_path)]
     for seeds in ("1", "2"):
-        assert record("random", "pool", tmp_path)
+        assert record_seed("random", "pool", tmp_path)
         assert main(call) == 0
         rows = read_rows(tmp_path / "peers" / "summary.csv", ("scenario", "agent"))
         assert rows["pool", "random"]["seeds"] == seeds

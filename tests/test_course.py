@@ -240,7 +240,7 @@ def pages(tmp_path):
         notebook = new_notebook(cells=[text, shown])
         notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
-    written = site.write(["00_a", "01_b", "02_c"], tmp_path, tmp_path / "site")
+    written = site.write_site(["00_a", "01_b", "02_c"], tmp_path, tmp_path / "site")
     return {path.name: path.read_text(encoding="utf-8") for path in written}
 
 

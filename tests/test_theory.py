@@ -14,7 +14,14 @@ from rrl.plotting.shared import save, style
 from rrl.studies.scenario import surface
 from rrl.theory import bounds
 from rrl.theory.bound_checks import sweep
-from rrl.theory.convergence import UNIFORM, cover_ends, cut, first_cover, slope_interval, watch
+from rrl.theory.convergence import (
+    UNIFORM,
+    cover_ends,
+    cut,
+    first_cover,
+    slope_interval,
+    watch_table,
+)
 from rrl.theory.cover import (
     cells,
     cover_times,
@@ -244,7 +251,9 @@ def watched():
     flat = surface("line", space, cost, noise=0.02)
     return (
         {
-            radius: watch(flat.server, 10.0, cost, 30, 150, radius=radius, temperature=UNIFORM)
+            radius: watch_table(
+                flat.server, 10.0, cost, 30, 150, radius=radius, temperature=UNIFORM
+            )
             for radius in (0, 1)
         },
         space,

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rrl.core.space import ConfigSpace, Configuration
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
 
 
 class Agent(Protocol):

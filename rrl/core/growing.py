@@ -32,7 +32,7 @@ from rrl.core.agent import check_cost, check_load, restore_rng, rng_state
 from rrl.core.gaussian_process import Belief, Prior, compress, expected_improvement, learn
 from rrl.core.knob import Configuration
 from rrl.core.learned_similarity import Coordinates, Tally, expected_prior
-from rrl.core.measured_levels import Level, MeasuredLevels
+from rrl.core.measured_levels import MeasuredLevel, MeasuredLevels
 from rrl.core.neighbours import TIE, Moves
 from rrl.core.space import ConfigSpace
 
@@ -88,7 +88,7 @@ class GrowingRegion:
         self.prior = self.expected
         self.levels = MeasuredLevels()
         self._coordinates, self._moves = Coordinates(space), Moves(space)
-        self._belief: tuple[Level, Belief] | None = None  # since the last tell
+        self._belief: tuple[MeasuredLevel, Belief] | None = None  # since the last tell
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.ask`."""
@@ -103,7 +103,7 @@ class GrowingRegion:
         away = self._moves.from_the_middle()
         return self.space[self._pick(range(len(away)), -away)]
 
-    def _looks(self, level: Level) -> bool:
+    def _looks(self, level: MeasuredLevel) -> bool:
         """Whether the middle is due: what served before was measured once, at the first load."""
         return level.tally.indices == [self.start] and level.told == 1 and len(self.levels) == 1
 
@@ -136,33 +136,33 @@ class GrowingRegion:
             raise ValueError("nothing to recommend: tell the cost of an episode first")
         return self.space[level.incumbent]
 
-    def _parts(self, level: Level) -> list[Level]:
+    def _parts(self, level: MeasuredLevel) -> list[MeasuredLevel]:
         """A level and the one nearest to it: their measurements are the evidence."""
         near = self.levels.nearest(level.log_load, other_than=level)
         return [level] if near is None else [level, near]
 
-    def _log_costs(self, parts: list[Level]) -> Floats:
+    def _log_costs(self, parts: list[MeasuredLevel]) -> Floats:
         """Of the evidence, each level's from its own reference."""
         return np.concatenate([compress(p.tally.log_means() - p.reference) for p in parts])
 
-    def _evidence(self, parts: list[Level]) -> tuple[Floats, Floats, Floats]:
+    def _evidence(self, parts: list[MeasuredLevel]) -> tuple[Floats, Floats, Floats]:
         """Places, log costs and the variances of these."""
         x = [self._places(part, part.tally.indices) for part in parts]
         variance = [part.tally.variances() for part in parts]
         return np.concatenate(x), self._log_costs(parts), np.concatenate(variance)
 
-    def _believe(self, level: Level) -> Belief:
+    def _believe(self, level: MeasuredLevel) -> Belief:
         """The belief on a level; after a `tell` only what its reference is can have changed."""
         parts = self._parts(level)
         if self._belief is not None and self._belief[0] is level:
             return self._belief[1].given(self._log_costs(parts))
         return Belief(*self._evidence(parts), self.prior)
 
-    def _places(self, level: Level, indices: list[int]) -> Floats:
+    def _places(self, level: MeasuredLevel, indices: list[int]) -> Floats:
         loads = np.full(len(indices), level.log_load)
         return np.column_stack([self._coordinates(indices), loads])
 
-    def _settle(self, level: Level) -> None:
+    def _settle(self, level: MeasuredLevel) -> None:
         """Choose the incumbent anew, and at times learn the similarity."""
         if level.told == 1:
             level.reference = float(level.tally.log_means()[0])
@@ -181,7 +181,7 @@ class GrowingRegion:
         level.incumbent = known[best]
         level.reference += float(mean[best])
 
-    def _gains(self, level: Level) -> tuple[list[int], Floats]:
+    def _gains(self, level: MeasuredLevel) -> tuple[list[int], Floats]:
         """The region, and what each of its configurations promises as a share of the cost."""
         known = level.tally.row
         near = [part.tally.row for part in self._parts(level)[1:]]

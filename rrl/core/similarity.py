@@ -57,7 +57,7 @@ class Similarity(Protocol):
         ...
 
 
-class _Fixed:
+class FixedSimilarity:
     """An estimator that learns nothing has no state."""
 
     def state(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class _Fixed:
 
 
 @dataclass(frozen=True)
-class Copy(_Fixed):
+class Copy(FixedSimilarity):
     """The whole region costs what was measured, with full weight everywhere.
 
     Examples
@@ -96,7 +96,7 @@ class Copy(_Fixed):
 
 
 @dataclass(frozen=True)
-class DistanceWeighted(_Fixed):
+class DistanceWeighted(FixedSimilarity):
     """The region costs what was measured, with a weight of exp(-d² / 2 length²) at distance d.
 
     Parameters

@@ -61,7 +61,7 @@ def setting(texts: Sequence[str]) -> dict[str, int | float | str]:
     return values
 
 
-def digest(path: Path) -> str:
+def checksum(path: Path) -> str:
     """A checksum of a file, for a journal to know what it was measured with."""
     return f"crc32 {crc32(path.read_bytes()):08x}"
 

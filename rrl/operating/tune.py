@@ -8,7 +8,14 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.operating.options import add_tuning_options, digest, levels, read_goal, read_load, setting
+from rrl.operating.options import (
+    add_tuning_options,
+    checksum,
+    levels,
+    read_goal,
+    read_load,
+    setting,
+)
 from rrl.support.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -109,7 +116,7 @@ def _tune(options: Namespace) -> int:
     else:
         kind = kind_of(find_executable(options.executable))
         what, name = f"{options.model} on a {kind} server", Path(options.model).name
-    sample = options.sample and f"{options.sample.name} ({digest(options.sample)})"
+    sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
     job = Job(
         f"{what}, sample {sample}",
         space,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 
-def plot_phases(
+def plot_load_phases(
     values: pd.DataFrame,
     starts: Sequence[int],
     rates_per_s: Sequence[float],

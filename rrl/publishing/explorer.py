@@ -167,7 +167,7 @@ def look(explorer: Explorer) -> View:
     return View(space, table.values.copy(), chances, weight, measured, recommended, title)
 
 
-def draw(view: View) -> Figure:
+def draw_view(view: View) -> Figure:
     """Three rows of heat maps: the table, the next choice, and the last measurement's weight.
 
     The region of the last measurement is outlined, the measurement crossed, and the configuration

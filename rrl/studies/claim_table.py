@@ -84,7 +84,7 @@ def verdict(reached: bool, measured: bool, direction: bool) -> str:
     return "partly" if reached or direction else "not"
 
 
-def write(claims: Sequence[Claim], folder: str | os.PathLike[str]) -> None:
+def write_claims(claims: Sequence[Claim], folder: str | os.PathLike[str]) -> None:
     """Write ``claims.json`` and ``claims.md``, the same numbers in both."""
     from rrl.support.files import write_atomically
 

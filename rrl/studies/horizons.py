@@ -44,7 +44,7 @@ def refine(name: str, cost: ArrayLike, times: int) -> Scenario:
     return surface(name, space, fine)
 
 
-def learn(
+def learn_on_surface(
     scenario: Scenario, make_agent: MakeAgent, seeds: Sequence[int], episodes: int
 ) -> tuple[Floats, list[Any]]:
     """Let agents learn on a surface, as `rrl.studies.race` does, without their recommendations.
@@ -82,7 +82,7 @@ def by_horizon(
     Parameters
     ----------
     served : mapping of str to ndarray, shape (seeds, episodes)
-        By agent, see :func:`learn`.
+        By agent, see :func:`learn_on_surface`.
     horizons : sequence of int
         In episodes.
     rng : numpy.random.Generator

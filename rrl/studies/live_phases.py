@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rrl.studies.side_by_side import DESCRIPTION, Contestants, record_side_by_side
+from rrl.studies.side_by_side import DESCRIPTION, Tuners, record_side_by_side
 from rrl.support.errors import Parser, command
 from rrl.workloads.workload import Phases
 
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             peak = PEAK * sustained_rate(server(), AUTOMATIC, np.random.default_rng(0), 300)
             stack.pop_all().close()
 
-        def make() -> Contestants:
+        def make() -> Tuners:
             return {
                 name: (server(), AGENTS[name](space, np.random.default_rng([options.seed, i])))
                 for i, name in enumerate(NAMES)

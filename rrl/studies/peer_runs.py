@@ -33,7 +33,7 @@ RECORDED = {
 }
 
 
-class Record(NamedTuple):
+class PeerRuns(NamedTuple):
     """Runs of one agent on one scenario, and on what machine and when they were made."""
 
     runs: Race
@@ -45,7 +45,7 @@ def record_path(agent: str, scenario: str, data: Path = DATA) -> Path:
     return data / "peers" / agent / f"{scenario.replace(' ', '-')}.npz"
 
 
-def read_record(agent: str, scenario: str, data: Path = DATA) -> Record | None:
+def read_record(agent: str, scenario: str, data: Path = DATA) -> PeerRuns | None:
     """Read recorded runs; None if there are none on these data."""
     path = record_path(agent, scenario, data)
     if not path.exists():
@@ -53,10 +53,10 @@ def read_record(agent: str, scenario: str, data: Path = DATA) -> Record | None:
     with np.load(path) as file:
         runs = Race(file["chosen"], file["recommended"], float(file["seconds"]))
         about = json.loads(str(file["about"]))
-    return Record(runs, about) if about.get("data", "") == _data(scenario, data) else None
+    return PeerRuns(runs, about) if about.get("data", "") == _data(scenario, data) else None
 
 
-def record(agent: str, scenario: str, data: Path = DATA, budget: Budget | None = None) -> bool:
+def record_seed(agent: str, scenario: str, data: Path = DATA, budget: Budget | None = None) -> bool:
     """Race one more seed of a slow agent and keep it; False if the budget is spent."""
     budget = budget or RECORDED[agent]
     known = read_record(agent, scenario, data)

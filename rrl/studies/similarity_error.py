@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.similarity import Estimate, Similarity, _Fixed
+from rrl.core.similarity import Estimate, FixedSimilarity, Similarity
 from rrl.core.space import ConfigSpace
 from rrl.studies.scenario import Scenario
 from rrl.tuning.objective import MeanLatency
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 REQUESTS = 100  # of an episode
 
 
-class GlobalMean(_Fixed):
+class GlobalMean(FixedSimilarity):
     """The trivial rival of every similarity: all cost the geometric mean of what was seen.
 
     Examples

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rrl.rivals.agents import AGENTS, maker
-from rrl.studies.peer_runs import RECORDED, read_record, record
+from rrl.studies.peer_runs import RECORDED, read_record, record_seed
 from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
 from rrl.studies.race import race, score
 from rrl.support.errors import Parser, UsageError, command
@@ -159,7 +159,7 @@ def _missing(
     summary, tuning = data / "peers" / "summary.csv", data / "peers" / "tuning.csv"
     for scenario, agent in product(scenarios, agents):
         if what == "record":
-            while scenario in RECORDED[agent].scenarios and record(agent, scenario, data):
+            while scenario in RECORDED[agent].scenarios and record_seed(agent, scenario, data):
                 yield f"{agent} on {scenario}"
         elif what == "summary":
             if _add(summary, SUMMARY_KEYS, (scenario, agent), summary_row, data):

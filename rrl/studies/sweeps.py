@@ -27,13 +27,11 @@ from rrl.recording.replay import replayed
 from rrl.rivals.agents import AGENTS
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth, open_problem
-from rrl.studies.settings import Load, Setting, available, check, cross, workload
+from rrl.studies.settings import Load, Setting, check, workload
 from rrl.support.errors import DataError, UsageError
 from rrl.support.machine import available_cpus, one_thread
 from rrl.support.provenance import NUMERICAL, PACKAGE, code_behind, combined, versions
 from rrl.tuning.objective import parse_objective
-
-__all__ = ["Setting", "Sweep", "available", "cross", "workload"]
 
 Arrays = dict[str, NDArray[Any]]
 SEEDS_A_PIECE = 5

@@ -95,7 +95,7 @@ class _Watched:
         self.agent.restore(state)
 
 
-def watch(
+def watch_table(
     server: Server,
     rate_per_s: float,
     truth: ArrayLike,
@@ -130,7 +130,7 @@ def watch(
     --------
     >>> from rrl.studies.scenario import surface
     >>> line = surface("line", ConfigSpace([Knob("inter_op", (1, 2, 4))]), [3.0, 1.0, 2.0], 0.0)
-    >>> curves = watch(line.server, 10.0, line.cost, seeds=2, episodes=40, radius=0)
+    >>> curves = watch_table(line.server, 10.0, line.cost, seeds=2, episodes=40, radius=0)
     >>> curves.worst.shape, curves.worst[:, -1].max().round(9)
     ((2, 40), np.float64(0.0))
     """

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.tuning.episode import Server
-from rrl.tuning.loop import _measure
+from rrl.tuning.loop import measure_valid
 from rrl.tuning.objective import MeanLatency, Objective
 from rrl.workloads.workload import Workload, estimate_rate
 from rrl.workloads.workload import episodes as cut
@@ -186,7 +186,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         self._done += 1
         configuration = self.server.space[index]
         arrivals = self._parts[self._done]
-        episode, _, _ = _measure(self.server, configuration, arrivals, self._server_rng)
+        episode, _, _ = measure_valid(self.server, configuration, arrivals, self._server_rng)
         cost = float(self.objective(episode))
         info = {
             "configuration": configuration,

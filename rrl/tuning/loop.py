@@ -127,7 +127,7 @@ def steps(
         load = min(estimate_rate(past), MOST)
         past = arrivals
         configuration = agent.ask(load)
-        episode, invalid, switch_s = _measure(server, configuration, arrivals, server_rng)
+        episode, invalid, switch_s = measure_valid(server, configuration, arrivals, server_rng)
         cost = objective(episode) + switch_cost * switch_s
         agent.tell(configuration, cost)
         yield Step(
@@ -202,12 +202,12 @@ def rounds(
         for name in order_rng.permutation(names).tolist():
             server, configuration = servers[name]
             own = np.random.default_rng(draws)
-            episodes[name], _, _ = _measure(server, configuration, arrivals, own)
+            episodes[name], _, _ = measure_valid(server, configuration, arrivals, own)
         states = {"server": rng_state(server_rng), "order": rng_state(order_rng)}
         yield Round(number, {name: episodes[name] for name in names}, states)
 
 
-def _measure(
+def measure_valid(
     server: Server,
     configuration: Configuration,
     arrivals: NDArray[np.float64],
