@@ -13,6 +13,7 @@ from rrl.recording.replay import replayed
 from rrl.rivals.agents import AGENTS
 from rrl.studies.problems import DATA, SCENARIOS, SEEDS, SURFACES, open_scenario
 from rrl.studies.race import Race, race
+from rrl.support.files import replacing
 from rrl.support.machine import describe_machine
 
 
@@ -73,15 +74,14 @@ def record_seed(agent: str, scenario: str, data: Path = DATA, budget: Budget | N
     about = _about(packages.get(agent, "rrl")) | {"data": _data(scenario, data)}
     path = record_path(agent, scenario, data)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part.npz")
-    np.savez_compressed(
-        part,
-        chosen=chosen.astype(np.int32),
-        recommended=recommended.astype(np.int32),
-        seconds=seconds,
-        about=json.dumps(about),
-    )
-    part.replace(path)
+    with replacing(path) as file:
+        np.savez_compressed(
+            file,
+            chosen=chosen.astype(np.int32),
+            recommended=recommended.astype(np.int32),
+            seconds=seconds,
+            about=json.dumps(about),
+        )
     return True
 
 

@@ -12,6 +12,7 @@ import csv
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import StringIO
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from rrl.studies.peer_runs import RECORDED, read_record, record_seed
 from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
 from rrl.studies.race import race, score
 from rrl.support.errors import Parser, UsageError, command
+from rrl.support.files import write_atomically
 from rrl.support.machine import one_thread
 
 if TYPE_CHECKING:
@@ -71,12 +73,11 @@ def read_rows(path: Path, keys: Sequence[str]) -> Rows:
 
 def _write_rows(path: Path, rows: Rows) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(next(iter(rows.values()))), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows.values())
-    part.replace(path)
+    text = StringIO()
+    table = csv.DictWriter(text, list(next(iter(rows.values()))), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows.values())
+    write_atomically(path, text.getvalue())
 
 
 def summary_row(scenario: str, agent: str, data: Path = DATA) -> dict[str, str] | None:

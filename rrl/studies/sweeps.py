@@ -29,6 +29,7 @@ from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth, open_problem
 from rrl.studies.settings import Load, Setting, check, workload
 from rrl.support.errors import DataError, UsageError
+from rrl.support.files import replacing
 from rrl.support.machine import available_cpus, one_thread
 from rrl.support.provenance import NUMERICAL, PACKAGE, code_behind, combined, versions
 from rrl.tuning.objective import parse_objective
@@ -164,12 +165,8 @@ class Sweep:
         return self.folder / f"{task.key}.npz"
 
     def _save(self, key: str, arrays: Arrays) -> None:
-        partial = self.folder / f".{key}.{os.getpid()}.npz"
-        try:
-            np.savez_compressed(partial, **arrays)
-            partial.replace(self.folder / f"{key}.npz")
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(self.folder / f"{key}.npz") as file:
+            np.savez_compressed(file, **arrays)
 
     def _load(self, task: _Task) -> Arrays:
         try:
