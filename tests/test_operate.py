@@ -22,8 +22,9 @@ from rrl import (
     tune,
 )
 from rrl.operating.figure import plot_journal
+from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
-from rrl.operating.operate import Job, make_agent, operate
+from rrl.operating.operate import make_agent, operate
 from rrl.operating.tune import _serves
 from rrl.operating.verdict import best_so_far, kept_episode, serving_flags, summarise
 from rrl.support.errors import DataError, ServerError, UsageError

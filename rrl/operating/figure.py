@@ -15,7 +15,7 @@ from rrl.plotting.shared import MS, style
 from rrl.tuning.objective import MeanLatency, Percentile
 
 if TYPE_CHECKING:
-    from rrl.operating.operate import Job
+    from rrl.operating.job import Job
 
 
 def plot_journal(job: Job, records: Sequence[Record]) -> Figure:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rrl.support.errors import UnstableError
 
 if TYPE_CHECKING:
-    from rrl.operating.operate import Contestants, Job
+    from rrl.operating.job import Job
+    from rrl.operating.operate import Contestants
     from rrl.tuning.episode import Server
 
 

@@ -61,7 +61,7 @@ class _Source:
 
 
 def _replay(options: Namespace) -> int:
-    from rrl.operating.operate import Job
+    from rrl.operating.job import Job
     from rrl.operating.outcome import run
     from rrl.tuning.defaults import serving_default
 

@@ -21,7 +21,8 @@ from rrl.support.errors import DataError, UsageError
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration
     from rrl.core.space import ConfigSpace
-    from rrl.operating.operate import Contestants, Job
+    from rrl.operating.job import Job
+    from rrl.operating.operate import Contestants
     from rrl.serving.sample import Inputs
     from rrl.tuning.episode import Server
 
@@ -99,7 +100,7 @@ def add_parsers(commands: Any) -> None:
 
 
 def _tune(options: Namespace) -> int:
-    from rrl.operating.operate import Job
+    from rrl.operating.job import Job
     from rrl.operating.outcome import run
     from rrl.serving.launcher import find_executable, flags, kind_of
 

@@ -16,7 +16,7 @@ from rrl.tuning.episode import Episode
 from rrl.tuning.objective import MeanLatency, Percentile
 
 if TYPE_CHECKING:
-    from rrl.operating.operate import Job
+    from rrl.operating.job import Job
 
 
 def kept_episode(kept: Mapping[str, Any]) -> Episode:
