@@ -19,8 +19,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # sums in one order on every
 import numpy as np
 
 import rrl
-from rrl.studies.problems import open_scenario
-from rrl.studies.scenario import Scenario, open_problem
+from rrl.studies.scenario import Scenario, open_scenario
 
 EPISODES = 120
 LEFT_OUT = ("skopt-gp", "optuna-tpe", "smac")
@@ -45,7 +44,7 @@ def agents() -> dict[str, Callable]:
 def problems() -> Iterator[Scenario]:
     """Surfaces, simulated servers and recorded profiles; the last two have a changing load."""
     for name in ("wide", "narrow", "pool"):
-        yield open_scenario(name, DATA)
+        yield open_scenario(name, data=DATA)
     for name, rate in (
         ("cpu10", 12.5),
         ("gpu", 500.0),
@@ -55,7 +54,7 @@ def problems() -> Iterator[Scenario]:
         ("gpu", rrl.Phases((0, 40, 80), (1 / 200, 1 / 900, 1 / 200))),
         ("mobilenet_v2-busy", rrl.Phases((0, 40, 80), (1 / 38, 1 / 107, 1 / 38))),
     ):
-        yield open_problem(name, rate, DATA)
+        yield open_scenario(name, rate, DATA)
 
 
 def main() -> None:

@@ -27,7 +27,8 @@ from rrl.rivals.perceptron import Network
 from rrl.rivals.q_agents import DeepQNetwork, QLearning
 from rrl.rivals.search import Searcher
 from rrl.studies.peer_runs import RECORDED, Budget, read_record, record_seed
-from rrl.studies.problems import EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
+from rrl.studies.problems import EPISODES, SCENARIOS, SEEDS
+from rrl.studies.scenario import SURFACES, open_scenario
 from rrl.studies.standings import TUNING, TUNING_SEEDS, VARIANTS, best_settings, main, read_rows
 from rrl.support.errors import UsageError
 from rrl.tuning.defaults import heuristic_candidates, serving_default

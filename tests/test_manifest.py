@@ -225,7 +225,7 @@ def test_a_compiled_module_counts_as_its_source(tmp_path):
 # --- The code behind a result -------------------------------------------------------------------
 
 
-def test_imports_inside_functions_and_public_names_count_and_type_checking_does_not():
+def test_imports_inside_functions_count_and_those_for_type_checkers_do_not():
     found = set(imports("rrl.studies.scenario"))
     assert {"rrl.recording.replay", "rrl.simulation.testbeds"} <= found
     assert "rrl.simulation.simulator" not in found  # for type checkers only

@@ -11,8 +11,9 @@ import numpy as np
 
 from rrl.recording.replay import replayed
 from rrl.rivals.agents import AGENTS
-from rrl.studies.problems import DATA, SCENARIOS, SEEDS, SURFACES, open_scenario
+from rrl.studies.problems import DATA, SCENARIOS, SEEDS
 from rrl.studies.race import Race, race
+from rrl.studies.scenario import SURFACES, open_scenario
 from rrl.support.files import replacing
 from rrl.support.machine import describe_machine
 
@@ -64,7 +65,7 @@ def record_seed(agent: str, scenario: str, data: Path = DATA, budget: Budget | N
     done = 0 if known is None else len(known.runs.chosen)
     if done >= budget.seeds:
         return False
-    new = race(open_scenario(scenario, data), AGENTS[agent], [SEEDS[done]], budget.episodes)
+    new = race(open_scenario(scenario, data=data), AGENTS[agent], [SEEDS[done]], budget.episodes)
     chosen, recommended, seconds = new.chosen, new.recommended, new.seconds
     if known is not None:
         chosen = np.concatenate([known.runs.chosen, chosen])

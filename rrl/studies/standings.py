@@ -21,8 +21,9 @@ import numpy as np
 
 from rrl.rivals.agents import AGENTS, maker
 from rrl.studies.peer_runs import RECORDED, read_record, record_seed
-from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
+from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS
 from rrl.studies.race import race, score
+from rrl.studies.scenario import SURFACES, with_truth
 from rrl.support.errors import Parser, UsageError, command
 from rrl.support.files import write_atomically
 from rrl.support.machine import one_thread
@@ -85,7 +86,7 @@ def summary_row(scenario: str, agent: str, data: Path = DATA) -> dict[str, str] 
 
     `settled` is the share of seeds whose recommendation ended within 5 % to stay (E5 finite).
     """
-    where = open_scenario(scenario, data)
+    where = with_truth(scenario, data)
     if agent in RECORDED:
         known = read_record(agent, scenario, data)
         if known is None:
@@ -127,7 +128,7 @@ def tuning_row(agent: str, settings: str, scenario: str, data: Path = DATA) -> d
     `E5_mean` is the geometric mean over the seeds, with an E5 that was not reached counting as
     twice the episodes; the others are medians.
     """
-    where = open_scenario(scenario, data)
+    where = with_truth(scenario, data)
     make = maker(agent, **json.loads(settings))
     measured = score(where, race(where, make, TUNING_SEEDS, EPISODES))
     mean = np.exp(np.log(np.minimum(measured["E5"], 2 * EPISODES)).mean())

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rrl.recording.replay import replayed
 from rrl.rivals.agents import AGENTS
 from rrl.studies.race import Race, race
-from rrl.studies.scenario import Scenario, Truth, find_truth, open_problem
+from rrl.studies.scenario import Scenario, Truth, find_truth, open_scenario
 from rrl.studies.settings import Load, Setting, check, workload
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import replacing
@@ -40,7 +40,7 @@ SEEDS_A_PIECE = 5
 
 @lru_cache(maxsize=32)
 def _problem(testbed: str, load: Load, data: str) -> Scenario:
-    return open_problem(testbed, workload(load), data)
+    return open_scenario(testbed, workload(load), data)
 
 
 def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
