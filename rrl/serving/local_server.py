@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import UNLIMITED
-from rrl.serving.servable import Model, invalid, log, reason, wait_for_version
+from rrl.serving.servable import LoadedModel, invalid, log, reason, wait_for_version
 
 START_ERROR = 255  # exit status of tensorflow_model_server when it can't start
 
@@ -100,7 +100,7 @@ def read_batching(flags: argparse.Namespace) -> BatchingParameters | None:
 # --- the services ---------------------------------------------------------------------------------
 
 
-def _services(model: Model) -> tuple[Any, Any]:
+def _services(model: LoadedModel) -> tuple[Any, Any]:
     """PredictionService and ModelService over one model."""
     import grpc
     import tensorflow as tf
@@ -164,7 +164,7 @@ def _services(model: Model) -> tuple[Any, Any]:
     return prediction(), models()
 
 
-def start(flags: argparse.Namespace, model: Model) -> Any:
+def start(flags: argparse.Namespace, model: LoadedModel) -> Any:
     """Bind the port and start the gRPC server; OSError if the port is taken."""
     import grpc
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -223,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         threading_config.set_intra_op_parallelism_threads(
             flags.tensorflow_intra_op_parallelism or both
         )
-        model = Model(flags.model_name, base / str(version), batching)
+        model = LoadedModel(flags.model_name, base / str(version), batching)
         if flags.enable_model_warmup:
             log(f"Warmed up with {model.warm_up()} requests")
         server = start(flags, model)

@@ -72,7 +72,7 @@ def batched(function: Any, parameters: BatchingParameters, key: str) -> Callable
     return lambda **inputs: concrete(*(inputs[name] for name in names))
 
 
-class Model:
+class LoadedModel:
     """One loaded version: its signatures, ready to run."""
 
     def __init__(self, name: str, path: Path, batching: BatchingParameters | None) -> None:
