@@ -9,17 +9,15 @@ costs, in every episode. Agents that need an optional package, or much time, are
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # sums in one order on every machine
 
 import numpy as np
 
 import rrl
 from rrl.studies.scenario import Scenario, open_scenario
+from rrl.support.machine import one_thread
 
 EPISODES = 120
 LEFT_OUT = ("skopt-gp", "optuna-tpe", "smac")
@@ -81,4 +79,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_thread():
+        main()
