@@ -11,8 +11,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-#: Where each public name lives. To publish another one, add a line; it must not be the name of a
-#: module of this package, which would hide it.
+#: Where each public name lives, the only names that are handed on. To publish another one, add a
+#: line; it must not be the name of a room or of a module beside this one, which would hide it.
 _HOME = {
     "ConfigSpace": "rrl.core.space",
     "Configuration": "rrl.core.knob",

@@ -297,6 +297,7 @@ def test_import_is_light_and_names_are_where_the_package_says():
     assert done.stdout.strip() == "[]"
     for name, module in rrl._HOME.items():
         assert hasattr(import_module(module), name), name
-        assert not (root / "rrl" / f"{name}.py").exists(), f"module {name} would hide {name}"
+        for path in (root / "rrl" / name, root / "rrl" / f"{name}.py"):
+            assert not path.exists(), f"{path.name} would hide {name}"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         rrl.nothing  # noqa: B018

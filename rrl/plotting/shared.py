@@ -26,7 +26,7 @@ KNOB_LABELS = {
     "max_batch_size": "max batch size",
     "batch_timeout_micros": "batch timeout (ms)",
 }
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def style() -> None:

@@ -1,1 +1,1 @@
-"""The loop of tuning: episodes, what they cost, what can be set, and who asks whom."""
+"""Tuning: episodes, what they cost, the loop, and the knobs and defaults of TensorFlow Serving."""
