@@ -6,8 +6,8 @@ import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
-from rrl.errors import Parser, command
 from rrl.operating import replay, serve, tune
+from rrl.support.errors import Parser, command
 
 _EXAMPLES = """examples:
   rrl serve mobilenet_v2 --knob inter_op=2 --knob batch_threads=2

@@ -13,10 +13,10 @@ import time
 import numpy as np
 
 from rrl import paper_cpu
-from rrl.agents import AGENTS, maker
-from rrl.errors import UsageError
-from rrl.machine import one_thread
-from rrl.space import ConfigSpace
+from rrl.core.space import ConfigSpace
+from rrl.rivals.agents import AGENTS, maker
+from rrl.support.errors import UsageError
+from rrl.support.machine import one_thread
 
 EPISODES = (50, 200, 1000)
 WINDOW = 20  # decisions whose mean is shown

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from rrl.objective import Percentile
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
 from rrl.operating.verdict import kept_episode
 from rrl.serving import models
 from rrl.serving.handover import HandoverServer
 from rrl.serving.loadgen import Client
-from rrl.slo import join
-from rrl.space import ConfigSpace, Knob
+from rrl.tuning.objective import Percentile
+from rrl.tuning.slo import join
 
 MS = 1000.0
 CHUNK = 50  # requests of one schedule; the next begins when its last answer is there

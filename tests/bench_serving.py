@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from rrl.serving import models
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client, predict_request
-from rrl.serving.servable import Model
+from rrl.serving.servable import LoadedModel
 
 MS = 1000.0
 BLOCK = 4  # timed calls in a row
@@ -44,7 +44,7 @@ def main() -> None:
     request = predict_request(inputs, model="mobilenet_v2")
     import tensorflow as tf
 
-    model = Model("mobilenet_v2", base / "1", batching=None)
+    model = LoadedModel("mobilenet_v2", base / "1", batching=None)
     graph = model._functions["serving_default"]
     tensor = tf.constant(inputs["inputs"])
     with ModelServer(base) as server, Client(server.address, server.name) as client:

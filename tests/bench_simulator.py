@@ -18,7 +18,7 @@ import numpy as np
 from rrl.simulation.queueing import BYTES_PER_REQUEST, simulate_queue
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import testbed
-from rrl.workload import Poisson
+from rrl.workloads.workload import Poisson
 
 SERVERS, UTILISATION = 4, 0.7
 MEAN = 1.3573  # Erlang C: seconds in the system where a service takes 1 s

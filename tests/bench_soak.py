@@ -23,10 +23,10 @@ import psutil
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from rrl import RRL, Bursts, ConfigSpace, Knob, MeanLatency
-from rrl.loop import steps
 from rrl.operating.journal import Journal
 from rrl.serving import models
 from rrl.serving.handover import HandoverServer
+from rrl.tuning.loop import steps
 
 MIB = 2.0**20
 WARM = 1 / 3

@@ -24,5 +24,5 @@ hypothesis.settings.load_profile("rrl")
 def _lock_of_its_own(tmp_path_factory):
     """Tests do not wait for whoever measures on this machine, nor make them wait."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rrl.machine.LOCK", tmp_path_factory.getbasetemp() / "machine.lock")
+        patch.setattr("rrl.support.machine.LOCK", tmp_path_factory.getbasetemp() / "machine.lock")
         yield

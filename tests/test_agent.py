@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_space import spaces
 
-from rrl.agent import RRL, restore_rng, rng_state
-from rrl.exploration import Temperature, action_probabilities
-from rrl.presets import paper_cpu
-from rrl.similarity import Copy, DistanceWeighted
-from rrl.space import ConfigSpace, Knob, from_table
+from rrl.core.agent import restore_rng, rng_state
+from rrl.core.exploration import Temperature, action_probabilities
+from rrl.core.knob import Knob
+from rrl.core.rrl import RRL
+from rrl.core.similarity import Copy, DistanceWeighted
+from rrl.core.space import ConfigSpace, from_table
+from rrl.tuning.presets import paper_cpu
 
 LOADS = (10.0, 10.5, 40.0, 9.0)
 

@@ -10,10 +10,9 @@ import pytest
 from test_agent import SPACES, AgentContract, true_cost
 
 from rrl import Knob, paper_cpu, paper_gpu, read_profile, tf_serving
-from rrl.agents import AGENTS, SETTINGS, maker
-from rrl.defaults import heuristic_candidates, serving_default
-from rrl.errors import UsageError
-from rrl.moves import Moves
+from rrl.core.neighbours import Moves
+from rrl.core.space import ConfigSpace
+from rrl.rivals.agents import AGENTS, SETTINGS, maker
 from rrl.rivals.baselines import (
     Annealing,
     Candidates,
@@ -24,12 +23,15 @@ from rrl.rivals.baselines import (
     hill_climbing,
 )
 from rrl.rivals.peers import SMAC, Optuna, ScikitOptimize
-from rrl.rivals.q_agents import DeepQNetwork, Network, QLearning
+from rrl.rivals.perceptron import Network
+from rrl.rivals.q_agents import DeepQNetwork, QLearning
 from rrl.rivals.search import Searcher
-from rrl.space import ConfigSpace
-from rrl.studies.peer_runs import RECORDED, Budget, read_record, record
-from rrl.studies.problems import EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
+from rrl.studies.peer_runs import RECORDED, Budget, read_record, record_seed
+from rrl.studies.problems import EPISODES, SCENARIOS, SEEDS
+from rrl.studies.scenario import SURFACES, open_scenario
 from rrl.studies.standings import TUNING, TUNING_SEEDS, VARIANTS, best_settings, main, read_rows
+from rrl.support.errors import UsageError
+from rrl.tuning.defaults import heuristic_candidates, serving_default
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -473,7 +475,11 @@ def test_the_table_can_be_made_again():
 def test_records_grow_a_seed_at_a_time(tmp_path):
     (tmp_path / "surfaces").symlink_to(open_path("..").resolve() / "surfaces")
     budget = Budget(2, 5, ("pool",))
-    assert [record("random", "pool", tmp_path, budget) for _ in range(3)] == [True, True, False]
+    assert [record_seed("random", "pool", tmp_path, budget) for _ in range(3)] == [
+        True,
+        True,
+        False,
+    ]
     runs, about = read_record("random", "pool", tmp_path)
     assert runs.chosen.shape == (2, 5)
     assert about["package"].startswith("rrl ")
@@ -481,8 +487,8 @@ def test_records_grow_a_seed_at_a_time(tmp_path):
 
 
 def test_the_command_says_what_it_did_and_does_it_once(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("rrl.studies.standings.SEEDS", range(2))
-    monkeypatch.setattr("rrl.studies.standings.EPISODES", 5)
+    monkeypatch.setattr("rrl.studies.problems.SEEDS", range(2))
+    monkeypatch.setattr("rrl.studies.problems.EPISODES", 5)
     (tmp_path / "surfaces").symlink_to(open_path("..").resolve() / "surfaces")
     call = ["summary", "--agents", "tf-serving-default", "--scenarios", "pool"]
     for expected in ("tf-serving-default on pool\n", ""):
@@ -497,7 +503,7 @@ def test_a_row_follows_its_record_when_that_has_grown(tmp_path, monkeypatch):
     monkeypatch.setitem(RECORDED, "random", Budget(2, 5, ("pool",)))
     call = ["summary", "--agents", "random", "--scenarios", "pool", "--data", str(tmp_path)]
     for seeds in ("1", "2"):
-        assert record("random", "pool", tmp_path)
+        assert record_seed("random", "pool", tmp_path)
         assert main(call) == 0
         rows = read_rows(tmp_path / "peers" / "summary.csv", ("scenario", "agent"))
         assert rows["pool", "random"]["seeds"] == seeds

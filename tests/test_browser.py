@@ -158,7 +158,7 @@ def test_a_slider_of_the_explorer_changes_the_picture(jupyter, tab):
 def test_a_page_of_the_site_draws_formulas_without_a_network(tab, tmp_path):
     text = "# A page\n\n## Part\n\nA formula: $$\\frac{\\sum_{i=1}^n x_i}{n}$$"
     nbformat.write(new_notebook(cells=[new_markdown_cell(text)]), tmp_path / "00_a.ipynb")
-    pages = site.write(["00_a"], tmp_path, tmp_path / "site")
+    pages = site.write_site(["00_a"], tmp_path, tmp_path / "site")
     tab.goto(pages[0].as_uri())
     tab.get_by_role("link", name="A page", exact=False).first.click()
     fraction = tab.locator("mfrac").bounding_box()

@@ -12,9 +12,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from test_notebooks import NOTEBOOKS, QUICK
 
-from rrl.errors import DataError
 from rrl.publishing import course, site
 from rrl.publishing.reproduce import execute
+from rrl.support.errors import DataError
 
 ROOT = Path(__file__).parent.parent
 WITH_EXERCISES = [path for path in NOTEBOOKS if '"exercise"' in path.read_text(encoding="utf-8")]
@@ -240,7 +240,7 @@ def pages(tmp_path):
         notebook = new_notebook(cells=[text, shown])
         notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
-    written = site.write(["00_a", "01_b", "02_c"], tmp_path, tmp_path / "site")
+    written = site.write_site(["00_a", "01_b", "02_c"], tmp_path, tmp_path / "site")
     return {path.name: path.read_text(encoding="utf-8") for path in written}
 
 

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from test_agent import AgentContract, true_cost
 from test_space import spaces
 
-from rrl.growing import GrowingRegion, default_agent
-from rrl.presets import paper_cpu
-from rrl.space import ConfigSpace, Knob
+from rrl.core.growing import GrowingRegion
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.tuning.default_agent import default_agent
+from rrl.tuning.presets import paper_cpu
 
 
 class TestDefaultAgent(AgentContract):

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.agent import RRL
-from rrl.experiments import tune
-from rrl.load_levels import LoadLevels
-from rrl.presets import paper_cpu
-from rrl.region_size import AdaptiveRRL
+from rrl.core.load_levels import LoadLevels
+from rrl.core.region_size import AdaptiveRRL
+from rrl.core.rrl import RRL
 from rrl.studies.load_change import deployed, episodes_until_good
 from rrl.studies.race import Race
 from rrl.studies.scenario import simulated
-from rrl.workload import Phases
+from rrl.tuning.experiments import tune
+from rrl.tuning.presets import paper_cpu
+from rrl.workloads.workload import Phases
 
 SEEDS = range(30)
 GPU = Phases(starts=(0, 100, 145), gaps=(1 / 200, 1 / 900, 1 / 200), episodes=170)

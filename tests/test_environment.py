@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import rrl.environment
+import rrl.tuning.environment
 from rrl import Percentile, Phases, Poisson, RecordedServer, TableServer, testbed, tune
 
 HOLED = {"a": [1, 1, 2, 4], "b": [1, 2, 2, 1], "cost": [0.1, 0.2, 0.3, 0.05]}
@@ -29,7 +29,7 @@ def in_the_root(monkeypatch, pytestconfig):
 
 def make(server, **settings):
     settings = {"workload": Poisson(100.0), "steps": 5, "requests": 20, **settings}
-    return gymnasium.make(rrl.environment.ID, server=server, **settings)
+    return gymnasium.make(rrl.tuning.environment.ID, server=server, **settings)
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -142,6 +142,6 @@ def test_bad_settings_are_refused(settings, message):
 
 
 def test_gymnasium_is_loaded_by_this_module_alone():
-    script = "import sys, rrl, rrl.cli, rrl.loop; print('gymnasium' in sys.modules)"
+    script = "import sys, rrl, rrl.cli, rrl.tuning.loop; print('gymnasium' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "False\n"

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from rrl import errors
-from rrl.errors import DataError, Parser, ServerError, UnstableError, UsageError, command
+from rrl.support import errors
+from rrl.support.errors import DataError, Parser, ServerError, UnstableError, UsageError, command
 
 CASES = [
     (UsageError("no agent 'x'; use one of a, b"), 2, "rrl: no agent 'x'; use one of a, b\n"),
@@ -73,7 +73,7 @@ def test_callers_can_catch_bad_input_as_the_builtin_it_is():
 
 def test_a_reader_that_has_seen_enough_is_no_error():
     script = (
-        "import sys; from rrl.errors import command\n"
+        "import sys; from rrl.support.errors import command\n"
         "def main(argv=None):\n"
         "    for _ in range(10**6): print('line')\n"
         "sys.exit(command(main)([]))"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from rrl import RRL, Phases, Poisson, TableServer, choose_rates, compare, ratio_interval, tune
-from rrl.episode import Episode
-from rrl.errors import DataError, ServerError, UsageError
-from rrl.objective import SLOViolations
 from rrl.recording.source import open_profile, open_source
+from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.tuning.episode import Episode
+from rrl.tuning.objective import SLOViolations
 
 TABLE = {"threads": [1, 2, 3, 4, 5, 6], "cost": [0.5, 0.3, 0.2, 0.1, 0.25, 0.6]}
 

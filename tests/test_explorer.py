@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rrl import ConfigSpace, Copy, DistanceWeighted, Knob, TableServer, testbed
-from rrl.publishing.explorer import SIMILARITIES, Explorer, draw, look, on_grid, outline, png
+from rrl.publishing.explorer import SIMILARITIES, Explorer, draw_view, look, on_grid, outline, png
 from rrl.publishing.panel import Panel
 
 
@@ -22,7 +22,7 @@ def test_nothing_is_known_before_the_first_measurement(explorer):
     assert np.isnan(view.cost).all()
     assert np.ptp(view.probability) == 0
     assert view.measured is view.recommended is None
-    assert png(draw(view))[:4] == b"\x89PNG"
+    assert png(draw_view(view))[:4] == b"\x89PNG"
 
 
 def test_the_view_is_the_agents_own_table_choice_and_region(explorer):
@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_picture(explorer):
     other = Explorer(testbed("cpu2"), [60.0, 115.0], np.random.default_rng(1), requests=20)
     for each in (explorer, other):
         each.step(5)
-    assert png(draw(look(explorer))) == png(draw(look(other)))
+    assert png(draw_view(look(explorer))) == png(draw_view(look(other)))
 
 
 def test_the_title_says_how_far_from_the_best_where_that_is_known():
@@ -121,7 +121,7 @@ def test_every_slider_and_button_changes_the_picture_and_the_agent(explorer):
 def test_a_panel_carries_its_picture_for_where_there_are_no_widgets(explorer):
     bundle = Panel(explorer)._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert base64.b64decode(bundle["image/png"]) == png(draw(look(explorer)))
+    assert base64.b64decode(bundle["image/png"]) == png(draw_view(look(explorer)))
 
 
 def test_copy_is_what_an_explorer_begins_with(explorer):

@@ -108,10 +108,10 @@ import numpy as np
 import pytest
 from probe import build_probe
 
-from rrl.errors import DataError, ServerError
 from rrl.operating.journal import JOURNAL
 from rrl.serving.launcher import free_port
 from rrl.serving.sample import fit, read_sample
+from rrl.support.errors import DataError, ServerError
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -336,8 +336,9 @@ def test_an_absent_server_is_named(tmp_path):
     ],
 )
 def test_a_restart_command_that_fails(restart, words):
+    from rrl.core.knob import Knob
+    from rrl.core.space import ConfigSpace
     from rrl.serving.restarted import RestartedServer
-    from rrl.space import ConfigSpace, Knob
 
     space, rng = ConfigSpace([Knob("inter_op", (1, 2))]), np.random.default_rng(0)
     with (
@@ -348,8 +349,9 @@ def test_a_restart_command_that_fails(restart, words):
 
 
 def test_a_restart_command_gets_flags_and_batching_file(tmp_path):
+    from rrl.core.knob import Knob
+    from rrl.core.space import ConfigSpace
     from rrl.serving.restarted import RestartedServer
-    from rrl.space import ConfigSpace, Knob
 
     space = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
     command = "serve 'a b' {flags} --threads={inter_op} --file={batching_file}"
@@ -364,8 +366,9 @@ def test_a_restart_command_gets_flags_and_batching_file(tmp_path):
 
 def test_a_server_restarted_by_a_command_is_measured(model, tmp_path):
     """The command stops the old server and starts the next in the background, as systemd would."""
+    from rrl.core.knob import Knob
+    from rrl.core.space import ConfigSpace
     from rrl.serving.restarted import RestartedServer
-    from rrl.space import ConfigSpace, Knob
 
     port, space = free_port(), ConfigSpace([Knob("inter_op", (1, 2))])
     script = tmp_path / "restart.sh"

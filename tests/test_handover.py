@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from probe import build_probe
 
-from rrl.errors import ServerError
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
 from rrl.serving.handover import Front, HandoverServer
 from rrl.serving.launcher import LOCAL
 from rrl.serving.loadgen import Client, predict_request
-from rrl.space import ConfigSpace, Knob
+from rrl.support.errors import ServerError
 
 SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
 X = {"x": np.array([[1.0, 2.0]], dtype=np.float32)}
@@ -89,7 +90,7 @@ def test_a_configuration_that_cannot_start_never_takes_over(service, monkeypatch
     running = service._server
     other = next(c for c in SPACE if c != running.configuration)
     monkeypatch.setattr(
-        "rrl.serving.live.ModelServer.start",
+        "rrl.serving.launcher.ModelServer.start",
         lambda self: (_ for _ in ()).throw(ServerError("it died")),
     )
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl import RRL, paper_cpu
-from rrl.errors import DataError, UsageError
 from rrl.operating.journal import JOURNAL, SNAPSHOT, Journal, decode, encode
+from rrl.support.errors import DataError, UsageError
 
 SETTINGS = {"seed": 1, "rate": 14.0}
 JSON = st.recursive(
@@ -101,7 +101,8 @@ def test_other_settings_are_refused_by_name(tmp_path):
 def test_a_second_run_says_so_and_stops(tmp_path):
     """Another process, as it would be; the first goes on undisturbed."""
     script = (
-        "import sys; from rrl.errors import command; from rrl.operating.journal import Journal\n"
+        "import sys; from rrl.support.errors import command\n"
+        "from rrl.operating.journal import Journal\n"
         f"sys.exit(command(lambda argv: Journal({str(tmp_path)!r}, {SETTINGS!r}) and 0)())"
     )
     with Journal(tmp_path, SETTINGS) as journal:

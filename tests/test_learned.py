@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from test_agent import AgentContract
 from test_space import spaces
 
-from rrl.agent import RRL
-from rrl.belief import OWN, Belief, Prior, compress, correlation, learn
-from rrl.learned import EXPECTED_NOISE, Coordinates, LearnedSimilarity, Tally
-from rrl.network import NetworkSimilarity
-from rrl.presets import paper_cpu
-from rrl.space import ConfigSpace, Knob
+from rrl.core.gaussian_process import OWN, Belief, Prior, compress, correlation, learn
+from rrl.core.knob import Knob
+from rrl.core.learned_similarity import EXPECTED_NOISE, Coordinates, LearnedSimilarity, Tally
+from rrl.core.released_network import NetworkSimilarity
+from rrl.core.rrl import RRL
+from rrl.core.space import ConfigSpace
+from rrl.tuning.presets import paper_cpu
 
 SMALL = {"hidden": (8,), "rounds": 5}
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from rrl.errors import DataError, UsageError
-from rrl.provenance import code_behind, combined, digest, imports
 from rrl.publishing import manifest
 from rrl.publishing.manifest import Difference, folder, main, record, text_difference, verify
 from rrl.publishing.tracing import Traffic, traffic
+from rrl.support.errors import DataError, UsageError
+from rrl.support.provenance import code_behind, combined, digest, imports
 
 ROOT = Path(__file__).parent.parent
 FIRST = Traffic(("data/p/episodes.csv", "rrl/a.py"), ("figures/one.csv", "figures/one.png"))
@@ -225,7 +225,7 @@ def test_a_compiled_module_counts_as_its_source(tmp_path):
 # --- The code behind a result -------------------------------------------------------------------
 
 
-def test_imports_inside_functions_and_public_names_count_and_type_checking_does_not():
+def test_imports_inside_functions_count_and_those_for_type_checkers_do_not():
     found = set(imports("rrl.studies.scenario"))
     assert {"rrl.recording.replay", "rrl.simulation.testbeds"} <= found
     assert "rrl.simulation.simulator" not in found  # for type checkers only
@@ -244,5 +244,5 @@ def test_every_module_that_a_race_loads_is_behind_it():
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    behind = code_behind("rrl.studies.sweeps", "rrl.agent", "rrl.simulation.testbeds")
+    behind = code_behind("rrl.studies.sweeps", "rrl.core.rrl", "rrl.simulation.testbeds")
     assert {Path(file) for file in done.stdout.split()} <= behind

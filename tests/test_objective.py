@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.episode import Episode, Status
-from rrl.objective import (
+from rrl.tuning.episode import Episode, Status
+from rrl.tuning.objective import (
     MeanLatency,
     Percentile,
     SLOViolations,

@@ -21,17 +21,18 @@ from rrl import (
     testbed,
     tune,
 )
-from rrl.episode import Episode
-from rrl.errors import DataError, ServerError, UsageError
-from rrl.loop import rounds, steps
-from rrl.machine import available_cpus
-from rrl.objective import SLOViolations
 from rrl.operating.figure import plot_journal
+from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
-from rrl.operating.operate import Job, make_agent, operate
+from rrl.operating.operate import make_agent, operate
 from rrl.operating.tune import _serves
 from rrl.operating.verdict import best_so_far, kept_episode, serving_flags, summarise
-from rrl.slo import SLO, join, parse_slo
+from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.support.machine import available_cpus
+from rrl.tuning.episode import Episode
+from rrl.tuning.loop import rounds, steps
+from rrl.tuning.objective import SLOViolations
+from rrl.tuning.slo import SLO, join, parse_slo
 
 SERVER = testbed("cpu2")
 DEFAULT = {"inter_op": 2, "intra_op": 2, "batch_threads": 0}

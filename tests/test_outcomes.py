@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from rrl import ConfigSpace, Knob
-from rrl.errors import DataError
 from rrl.plotting import experiments as draw
-from rrl.studies import claims, outcomes, savings
+from rrl.studies import claim_table, claims, outcomes, savings
 from rrl.studies.race import Race
 from rrl.studies.scenario import SLO_FACTORS, Truth, surface
-from rrl.studies.sweeps import Setting
+from rrl.studies.settings import Setting
+from rrl.support.errors import DataError
 
 DATA = Path(__file__).parent.parent / "data"
 SPACE = ConfigSpace([Knob("batch_threads", (0, 1, 2)), Knob("inter_op", (1, 2))])
@@ -92,7 +92,7 @@ def test_what_was_served_is_compared_seed_by_seed(rng):
 
 def test_tables_are_written_the_same_way_every_time(tmp_path, rng):
     table = pd.DataFrame({"a": [1 / 3], "b": ["x"]})
-    outcomes.write(table, "t", tmp_path / "new")
+    outcomes.write_table(table, "t", tmp_path / "new")
     assert (tmp_path / "new" / "t.csv").read_bytes() == b"a,b\n0.33333,x\n"
 
 
@@ -202,13 +202,13 @@ def test_similarity_compares_with_a_random_configuration(rng):
 def test_claims_are_written_twice_from_the_same_numbers(tmp_path):
     claim = claims.prototype(DATA)
     assert claim.value > 1000
-    claims.write([claim], tmp_path)
+    claim_table.write_claims([claim], tmp_path)
     (row,) = json.loads((tmp_path / "claims.json").read_text())
     line = (tmp_path / "claims.md").read_text().splitlines()[-1]
     assert row["id"] == "C8"
     assert claim.measured in line
     with pytest.raises(DataError, match=r"experiments-static\.csv: not found"):
-        claims.read_tables(tmp_path)
+        claim_table.read_tables(tmp_path)
 
 
 def test_figures_show_every_row(rng):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from test_profile import PLAN, FakeServer, record
 
-from rrl import plotting, read_profile
-from rrl.experiments import Run
+from rrl import read_profile
 from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
 from rrl.plotting.runs import plot_comparison, plot_tuning
+from rrl.plotting.shared import save, style
+from rrl.tuning.experiments import Run
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def profile(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _figure():
-    plotting.style()
+    style()
     plt.figure()
     yield
     plt.close("all")
@@ -33,7 +34,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path, profile):
     for folder in (tmp_path / "one", tmp_path / "two"):
         fig, ax = plt.subplots()
         plot_knob(profile, "inter_op", PLAN.space[0], ax)
-        png = plotting.save(fig, "figure", folder)
+        png = save(fig, "figure", folder)
         written.append((png.read_bytes(), png.with_suffix(".pdf").read_bytes()))
     assert written[0] == written[1]
 

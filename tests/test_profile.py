@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rrl.episode import Episode
-from rrl.errors import DataError
 from rrl.recording.finals import Finals
 from rrl.recording.plan import Plan, schedule
 from rrl.recording.plans import JOINT, PLANS
 from rrl.recording.profile import EPISODES, read_profile
 from rrl.recording.record import Recorder
 from rrl.recording.replay import RecordedServer, replayed
+from rrl.support.errors import DataError
+from rrl.tuning.episode import Episode
 
 PLAN = Plan(
     "keyword",

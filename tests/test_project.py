@@ -21,7 +21,6 @@ from packaging.utils import canonicalize_name
 
 import rrl
 from rrl.cli import main as rrl_command
-from rrl.provenance import imports
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -121,25 +120,6 @@ def test_importing_the_package_and_its_commands_loads_nothing_heavy():
 
 
 # --- Papers, versions, words -------------------------------------------------------------------
-
-
-ROOMS = ("serving", "recording", "rivals", "simulation", "theory", "studies", "plotting")
-ROOMS += ("publishing", "operating", "cli")
-
-
-def storey(module: str) -> int:
-    """How high a module stands: the core is at the bottom, each room above those it may use."""
-    room = module.split(".")[1]
-    return 1 + ROOMS.index(room) if room in ROOMS else 0
-
-
-def test_imports_between_rooms_run_downwards_only():
-    files = [path.relative_to(ROOT) for path in (ROOT / "rrl").rglob("*.py")]
-    assert {file.parts[1] for file in files if len(file.parts) > 2} <= set(ROOMS)
-    modules = [".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files]
-    pairs = [(module, used) for module in modules if module != "rrl" for used in imports(module)]
-    assert len(pairs) > 300
-    assert [(module, used) for module, used in pairs if storey(used) > storey(module)] == []
 
 
 def test_the_citation_matches_the_package():

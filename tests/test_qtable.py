@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.exploration import action_probabilities, draw, fill_tree, mend_tree
-from rrl.qtable import QTable, update_region
+from rrl.core.exploration import action_probabilities, draw, fill_tree, mend_tree
+from rrl.core.qtable import QTable
+from rrl.core.region_update import update_region
 
 costs = st.floats(1e-3, 1e3)
 tables = st.lists(costs, min_size=1, max_size=40).map(np.array)

@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 
 from rrl import ConfigSpace, Knob, Phases, Poisson
-from rrl.agents import AGENTS
-from rrl.errors import DataError
-from rrl.objective import SLOViolations
+from rrl.rivals.agents import AGENTS
 from rrl.studies.race import Race, race, score
-from rrl.studies.scenario import SLO_FACTORS, find_truth, open_problem, recorded, simulated, surface
+from rrl.studies.scenario import (
+    SLO_FACTORS,
+    find_truth,
+    open_scenario,
+    recorded,
+    simulated,
+    surface,
+)
+from rrl.support.errors import DataError
+from rrl.tuning.objective import SLOViolations
 
 DATA = Path(__file__).parent.parent / "data"
 LINE = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0])
@@ -55,7 +62,7 @@ def test_a_race_is_the_same_again_and_a_seed_is_not_another():
 
 
 def test_agents_meet_the_same_arrivals_and_the_same_luck():
-    problem = open_problem("keyword-threads", 900.0, DATA)
+    problem = open_scenario("keyword-threads", 900.0, DATA)
     fixed = [race(problem, AGENTS[n], [0], 8) for n in ("tf-serving-default", "rrl")]
     same = fixed[0].chosen == fixed[1].chosen
     assert np.array_equal(fixed[0].costs[same], fixed[1].costs[same])
@@ -79,7 +86,7 @@ def test_the_truth_of_a_recording_is_the_mean_of_what_it_replays():
 
 
 def test_a_recorded_load_that_changes_weighs_the_loads_by_how_often_they_answer():
-    problem = open_problem("keyword-threads", Phases((0, 5), (1 / 300, 1 / 2500), 20, 300), DATA)
+    problem = open_scenario("keyword-threads", Phases((0, 5), (1 / 300, 1 / 2500), 20, 300), DATA)
     truth = find_truth(problem, episodes=20)
     low, high = (recorded(DATA / "keyword-threads", rate).cost for rate in (450.0, 1275.0))
     assert truth.cost == pytest.approx(0.25 * low + 0.75 * high)
@@ -97,13 +104,13 @@ def test_a_simulated_truth_is_what_measuring_says():
 
 def test_a_load_that_stays_is_known_as_well_however_short_the_race():
     """The smallest of many means of one episode is far below the optimum."""
-    problem = open_problem("cpu2", 165.0)
+    problem = open_scenario("cpu2", 165.0)
     short, long = (find_truth(problem, replications=10, episodes=n) for n in (1, 500))
     np.testing.assert_array_equal(short.cost, long.cost)
 
 
 def test_a_stricter_objective_is_broken_more_often():
-    truth = find_truth(open_problem("cpu2", 165.0), replications=10)
+    truth = find_truth(open_scenario("cpu2", 165.0), replications=10)
     assert truth.late.shape == (len(SLO_FACTORS), 96)
     assert (np.diff(truth.late, axis=0) <= 0).all()
     assert truth.late.max() > 0.5
@@ -111,4 +118,4 @@ def test_a_stricter_objective_is_broken_more_often():
 
 def test_what_is_no_testbed_and_no_profile_is_named(tmp_path):
     with pytest.raises(DataError, match="nowhere"):
-        open_problem("nowhere", 10.0, tmp_path)
+        open_scenario("nowhere", 10.0, tmp_path)

@@ -9,8 +9,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from rrl.episode import Episode
-from rrl.errors import DataError, UnstableError
 from rrl.recording import record
 from rrl.recording.finals import MOST_ROUNDS, PRECISION, REPEATS, Finals, known
 from rrl.recording.judging import judge
@@ -20,6 +18,8 @@ from rrl.recording.probe import Probe, Rule, processor_ticks, stolen
 from rrl.recording.profile import EPISODES, REJECTED, read_profile
 from rrl.recording.record import MAX_TRIES, Recorder
 from rrl.serving.settings import ADAPTIVE
+from rrl.support.errors import DataError, UnstableError
+from rrl.tuning.episode import Episode
 
 RULE = Rule(reference_s=1.0)
 PLAN = Plan(

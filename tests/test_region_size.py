@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from test_agent import AgentContract, bowl
 from test_space import spaces
 
-from rrl.presets import paper_cpu
-from rrl.region_size import BLOCK, WINDOW, AdaptiveRRL, RegionSize, recommended_radius
-from rrl.space import ConfigSpace, Knob
+from rrl.core.knob import Knob
+from rrl.core.region_size import BLOCK, WINDOW, AdaptiveRRL, RegionSize, recommended_radius
+from rrl.core.space import ConfigSpace
+from rrl.tuning.presets import paper_cpu
 
 
 class TestAdaptiveRRL(AgentContract):
@@ -179,7 +180,6 @@ def test_the_first_radius_follows_the_grid():
 
 
 def test_importing_it_loads_no_scikit_optimize():
-    code = (
-        "import sys, rrl.region_size; sys.exit('skopt' in sys.modules or 'sklearn' in sys.modules)"
-    )
+    heavy = "{'skopt', 'sklearn'}"
+    code = f"import sys, rrl.core.region_size; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,8 +14,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from rrl.errors import UsageError
 from rrl.publishing.reproduce import execute, main
+from rrl.support.errors import UsageError
 
 PARAMETERS = "\n".join(
     [
@@ -109,7 +109,7 @@ def test_a_run_uses_its_parameters_its_own_python_and_the_notebooks_folder(
         (["import os; os._exit(0)", "1"], 5, "cell [1] (import os", "the kernel died"),
         (["1", "while True: pass"], 5, "cell [2] (while True", "still running after 2 s"),
         (
-            ["from rrl.errors import DataError", "raise DataError('t.csv:\\n no column')"],
+            ["from rrl.support.errors import DataError", "raise DataError('t.csv:\\n no column')"],
             3,
             "cell [2] (raise DataError",
             "DataError: t.csv: no column",

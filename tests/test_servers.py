@@ -8,7 +8,7 @@ from probe import build_probe
 from test_profile import PLAN, FakeServer, record
 
 from rrl import ConfigSpace, Knob, LiveServer, Poisson, RecordedServer, TableServer, testbed
-from rrl.errors import DataError
+from rrl.support.errors import DataError
 
 SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
 

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from probe import build_probe, most_at_once
 
-from rrl.errors import DataError, ServerError, UsageError
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, find_executable, free_port
 from rrl.serving.live import LiveServer, RemoteServer
 from rrl.serving.loadgen import Client
-from rrl.space import ConfigSpace, Knob
+from rrl.support.errors import DataError, ServerError, UsageError
 
 BINARY_MISSING = pytest.mark.skipif(
     shutil.which(BINARY) is None, reason=f"{BINARY} is not installed here"
@@ -350,7 +351,7 @@ class TestLiveServer:
         rng = np.random.default_rng(0)
         live = LiveServer(model, self.SPACE, executable=LOCAL, restarts=1)
         monkeypatch.setattr(
-            "rrl.serving.live.ModelServer.start",
+            "rrl.serving.launcher.ModelServer.start",
             lambda self: (_ for _ in ()).throw(ServerError("it died")),
         )
         with pytest.raises(ServerError, match="it died"):

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from rrl.agent import RRL
-from rrl.errors import DataError, UsageError
+from rrl.core.rrl import RRL
 from rrl.simulation.testbeds import testbed
 from rrl.studies.live_phases import _begun, main, scaled_phases
 from rrl.studies.side_by_side import DESCRIPTION, STATE, STEPS, read_steps, record_side_by_side
+from rrl.support.errors import DataError, UsageError
 
 EPISODES, REQUESTS = 12, 20
 PHASES = scaled_phases(120.0, EPISODES, REQUESTS)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_space import radii, spaces
 
-from rrl.presets import paper_cpu
-from rrl.similarity import Copy, DistanceWeighted
+from rrl.core.similarity import Copy, DistanceWeighted
+from rrl.tuning.presets import paper_cpu
 
 
 @pytest.mark.parametrize("similarity", [Copy(), DistanceWeighted(), DistanceWeighted(3.0)])

@@ -13,18 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from rrl.episode import Status
-from rrl.modulated import Bursts
-from rrl.objective import MeanLatency
-from rrl.presets import paper_cpu
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
 from rrl.recording.profile import Profile, read_profile
 from rrl.simulation.calibration import calibrate, predict, with_parameters
 from rrl.simulation.service_model import Machine, Model, batch_speed, lognormal
 from rrl.simulation.simulator import SimulatedServer, optimum
 from rrl.simulation.testbeds import INCEPTION_V3, MOBILENET_V2, TESTBEDS, TWO_CORES, testbed
 from rrl.simulation.validation import cell_table, fit_profile, hold_out, predict_cells, twin
-from rrl.space import ConfigSpace, Knob
-from rrl.workload import Poisson
+from rrl.tuning.episode import Status
+from rrl.tuning.objective import MeanLatency
+from rrl.tuning.presets import paper_cpu
+from rrl.workloads.modulated import Bursts
+from rrl.workloads.workload import Poisson
 
 PLAIN = Model("plain", item=0.01, parallel=0.8, sync=0.001, overhead=0.002, variation=0.3)
 FOUR = Machine("four cores", cores=4, spin=0.1)
@@ -492,7 +493,8 @@ def test_it_explains_an_earlier_measurement_that_it_was_not_fitted_to():
 
 
 def test_workloads_do_not_load_the_compiler():
-    code = "import sys, rrl, rrl.workload, rrl.modulated, rrl.trace; print(*sys.modules)"
+    modules = "rrl.workloads.workload, rrl.workloads.modulated, rrl.workloads.trace"
+    code = f"import sys, rrl, {modules}; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rrl
-from rrl.knob import Knob
-from rrl.presets import paper_cpu, paper_gpu, tf_serving
-from rrl.space import ConfigSpace, from_table
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace, from_table
+from rrl.tuning.presets import paper_cpu, paper_gpu, tf_serving
 
 HEAVY = {"tensorflow", "skopt", "pandas", "numba", "matplotlib", "scipy.stats", "scipy"}
 
@@ -130,7 +130,7 @@ def test_ball_is_shared_and_cannot_be_written():
 
 
 def test_ball_cache_stays_bounded(monkeypatch):
-    monkeypatch.setattr("rrl.space.CACHED_BALLS", 3)
+    monkeypatch.setattr("rrl.core.space.CACHED_BALLS", 3)
     space = paper_cpu(2)
     balls = [space.ball(index, 1).tolist() for index in range(len(space))]
     assert len(space._balls) == 3
@@ -299,6 +299,7 @@ def test_import_is_light_and_names_are_where_the_package_says():
     assert done.stdout.strip() == "[]"
     for name, module in rrl._HOME.items():
         assert hasattr(import_module(module), name), name
-        assert not (root / "rrl" / f"{name}.py").exists(), f"module {name} would hide {name}"
+        for path in (root / "rrl" / name, root / "rrl" / f"{name}.py"):
+            assert not path.exists(), f"{path.name} would hide {name}"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         rrl.nothing  # noqa: B018

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rrl import provenance
-from rrl.agents import AGENTS
-from rrl.errors import DataError, UsageError
+from rrl.rivals.agents import AGENTS
 from rrl.studies import sweeps
 from rrl.studies.race import race
 from rrl.studies.scenario import recorded
-from rrl.studies.sweeps import Setting, Sweep, cross, workload
+from rrl.studies.settings import Setting, cross, workload
+from rrl.studies.sweeps import Sweep
+from rrl.support import provenance
+from rrl.support.errors import DataError, UsageError
 
 DATA = Path(__file__).parent.parent / "data"
 SETTINGS = cross([("keyword-threads", 900.0)], {"rrl": 7, "random": 3}, 12)

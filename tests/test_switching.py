@@ -14,14 +14,15 @@ import pytest
 from probe import build_probe, most_at_once
 from test_serving import EXECUTABLES, X, refused, run_many
 
-from rrl.errors import ServerError, UnstableError
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
 from rrl.serving.batching import VERSION_PARAMETERS, BatchingParameters
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.version_folders import VersionFolders
-from rrl.space import ConfigSpace, Knob
+from rrl.support.errors import ServerError, UnstableError
 
 FOUR = {"x": np.ones((4, 2), np.float32)}
 RUNNING = {

@@ -7,14 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl import Knob, plotting
+from rrl import Knob
+from rrl.core.space import ConfigSpace
 from rrl.plotting import theory as draw
-from rrl.presets import paper_cpu
-from rrl.space import ConfigSpace
+from rrl.plotting.shared import save, style
 from rrl.studies.scenario import surface
 from rrl.theory import bounds
 from rrl.theory.bound_checks import sweep
-from rrl.theory.convergence import UNIFORM, cover_ends, cut, first_cover, slope_interval, watch
+from rrl.theory.convergence import (
+    UNIFORM,
+    cover_ends,
+    cut,
+    first_cover,
+    slope_interval,
+    watch_table,
+)
 from rrl.theory.cover import (
     cells,
     cover_times,
@@ -34,6 +41,7 @@ from rrl.theory.mdp import (
     solve,
 )
 from rrl.theory.qlearning import region_learning, walk
+from rrl.tuning.presets import paper_cpu
 
 INSTANCES = 10_000
 
@@ -243,7 +251,9 @@ def watched():
     flat = surface("line", space, cost, noise=0.02)
     return (
         {
-            radius: watch(flat.server, 10.0, cost, 30, 150, radius=radius, temperature=UNIFORM)
+            radius: watch_table(
+                flat.server, 10.0, cost, 30, 150, radius=radius, temperature=UNIFORM
+            )
             for radius in (0, 1)
         },
         space,
@@ -295,7 +305,7 @@ def test_wrong_arguments_are_refused():
 def test_the_same_data_give_the_same_bytes(tmp_path, checks, watched):
     import matplotlib.pyplot as plt
 
-    plotting.style()
+    style()
     curves = {f"radius {radius}": run.typical for radius, run in watched[0].items()}
     times = np.array([[8.0, 9.0, 10.0], [2.0, 3.0, 3.5]])
     written = []
@@ -308,7 +318,7 @@ def test_the_same_data_give_the_same_bytes(tmp_path, checks, watched):
         draw.plot_speedup([1, 4], {"covers": times[0] / times}, slope, axes[1, 0])
         draw.plot_pareto(times, times / 10, [0, 1], axes[1, 1])
         draw.plot_decay([100, 1000], {"d = 1": [0.5, 0.2]}, {"d = 1": -1 / 3}, axes[1, 2])
-        png = plotting.save(fig, "figure", folder)
+        png = save(fig, "figure", folder)
         plt.close(fig)
         written.append((png.read_bytes(), png.with_suffix(".pdf").read_bytes()))
     assert written[0] == written[1]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.errors import DataError
-from rrl.modulated import Bursts, Diurnal, FlashCrowd
-from rrl.trace import Trace, read_trace
-from rrl.workload import Fleet, Phases, Poisson, check_size, episodes, estimate_rate
+from rrl.support.errors import DataError
+from rrl.workloads.modulated import Bursts, Diurnal, FlashCrowd
+from rrl.workloads.trace import Trace, read_trace
+from rrl.workloads.workload import Fleet, Phases, Poisson, check_size, episodes, estimate_rate
 
 PERIODIC = [  # requests in one period are known, so n covers whole periods
     (Diurnal(rate=50.0, amplitude=0.9, period=20.0), 100 * 20 * 50),

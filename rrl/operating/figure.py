@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from rrl.objective import MeanLatency, Percentile
 from rrl.operating.journal import Record
 from rrl.operating.verdict import best_so_far
-from rrl.plotting import MS, style
+from rrl.plotting.shared import MS, style
+from rrl.tuning.objective import MeanLatency, Percentile
 
 if TYPE_CHECKING:
-    from rrl.operating.operate import Job
+    from rrl.operating.job import Job
 
 
 def plot_journal(job: Job, records: Sequence[Record]) -> Figure:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from rrl.agent import Agent
-from rrl.errors import DataError, UsageError
-from rrl.recording.profile import write_atomically
+from rrl.core.agent import Agent
+from rrl.support.errors import DataError, UsageError
+from rrl.support.files import write_atomically
 
 JOURNAL, SNAPSHOT = "journal.jsonl", "agent.json"
 SCHEMA = 1

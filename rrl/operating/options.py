@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from rrl.errors import UsageError
+from rrl.support.errors import UsageError
 
 if TYPE_CHECKING:
-    from rrl.objective import Objective
-    from rrl.slo import SLO
-    from rrl.workload import Workload
+    from rrl.tuning.objective import Objective
+    from rrl.tuning.slo import SLO
+    from rrl.workloads.workload import Workload
 
 
 def levels(text: str) -> tuple[str, tuple[int, ...]]:
@@ -61,7 +61,7 @@ def setting(texts: Sequence[str]) -> dict[str, int | float | str]:
     return values
 
 
-def digest(path: Path) -> str:
+def checksum(path: Path) -> str:
     """A checksum of a file, for a journal to know what it was measured with."""
     return f"crc32 {crc32(path.read_bytes()):08x}"
 
@@ -97,8 +97,8 @@ def add_tuning_options(parser: ArgumentParser) -> None:
 
 def read_goal(options: Namespace) -> tuple[Objective, SLO | None]:
     """The objective of the agent, and the SLO if there is one."""
-    from rrl.objective import MeanLatency, parse_objective
-    from rrl.slo import parse_slo
+    from rrl.tuning.objective import MeanLatency, parse_objective
+    from rrl.tuning.slo import parse_slo
 
     slo = parse_slo(options.slo) if options.slo else None
     if options.objective:
@@ -108,8 +108,8 @@ def read_goal(options: Namespace) -> tuple[Objective, SLO | None]:
 
 def read_load(options: Namespace, rate: float | None = None) -> Workload:
     """The arrivals: recorded, or Poisson at the rate of the options (or at `rate`)."""
-    from rrl.trace import read_trace
-    from rrl.workload import Poisson
+    from rrl.workloads.trace import read_trace
+    from rrl.workloads.workload import Poisson
 
     if options.trace and options.rate:
         raise UsageError("--rate and --trace: give one of them")

@@ -10,11 +10,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.errors import UnstableError
+from rrl.support.errors import UnstableError
 
 if TYPE_CHECKING:
-    from rrl.episode import Server
-    from rrl.operating.operate import Contestants, Job
+    from rrl.operating.job import Job
+    from rrl.operating.operate import Contestants
+    from rrl.tuning.episode import Server
 
 
 def run(
@@ -59,11 +60,11 @@ def run(
 
 def _write(job: Job, result: dict[str, Any], records: list[Any], folder: Path, live: bool) -> None:
     """Write `result.json`, `batching.txt` where it applies, and the figure."""
-    from rrl.machine import describe_machine
     from rrl.operating.figure import plot_journal
     from rrl.operating.verdict import serving_flags
-    from rrl.plotting import save
-    from rrl.recording.profile import write_atomically
+    from rrl.plotting.shared import save
+    from rrl.support.files import write_atomically
+    from rrl.support.machine import describe_machine
 
     own = serving_flags({**job.fixed, **result["recommended"]}, folder)
     if own is not None:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.errors import DataError, UsageError
-from rrl.operating.options import add_tuning_options, digest, read_goal, read_load, setting
+from rrl.operating.options import add_tuning_options, checksum, read_goal, read_load, setting
+from rrl.support.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rrl.episode import Server
-    from rrl.space import Configuration
+    from rrl.core.knob import Configuration
+    from rrl.tuning.episode import Server
 
 _EXAMPLES = """examples:
   a recorded profile under data/, at one of its loads:
@@ -61,9 +61,9 @@ class _Source:
 
 
 def _replay(options: Namespace) -> int:
-    from rrl.defaults import serving_default
-    from rrl.operating.operate import Job
+    from rrl.operating.job import Job
     from rrl.operating.outcome import run
+    from rrl.tuning.defaults import serving_default
 
     source = _open(options)
     server = source.server
@@ -95,9 +95,9 @@ def _replay(options: Namespace) -> int:
 
 
 def _open(options: Namespace) -> _Source:
-    from rrl.presets import SERVING_KNOBS
     from rrl.recording.replay import TableServer
     from rrl.simulation.testbeds import TESTBEDS, testbed
+    from rrl.tuning.presets import SERVING_KNOBS
 
     path = Path(options.source)
     if path.suffix.lower() == ".csv":
@@ -105,7 +105,7 @@ def _open(options: Namespace) -> _Source:
         others = [str(name) for name in table.columns if name != options.cost]
         knobs = options.knobs.split(",") if options.knobs else others
         server = TableServer(table, knobs, options.cost)
-        what = f"{path.name} ({digest(path)}): {options.cost}"
+        what = f"{path.name} ({checksum(path)}): {options.cost}"
         known = set(server.space.names) <= set(SERVING_KNOBS)
         return _Source(server, what, unit="", rate=1.0, served=known)
     if options.source in TESTBEDS:
@@ -130,7 +130,7 @@ def _profile(folder: Path, options: Namespace) -> _Source:
     if options.trace is None and rate is None:
         rate = rates[len(rates) // 2]
     server = RecordedServer(profile, rate)
-    what = f"profile {folder.name} ({digest(folder / EPISODES)})"
+    what = f"profile {folder.name} ({checksum(folder / EPISODES)})"
     return _Source(server, what, rate=rate)
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.errors import UsageError
 from rrl.operating.options import levels
+from rrl.support.errors import UsageError
 
 if TYPE_CHECKING:
     from rrl.recording.plan import Plan

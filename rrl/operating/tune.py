@@ -8,14 +8,23 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.errors import DataError, UsageError
-from rrl.operating.options import add_tuning_options, digest, levels, read_goal, read_load, setting
+from rrl.operating.options import (
+    add_tuning_options,
+    checksum,
+    levels,
+    read_goal,
+    read_load,
+    setting,
+)
+from rrl.support.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from rrl.episode import Server
-    from rrl.operating.operate import Contestants, Job
+    from rrl.core.knob import Configuration
+    from rrl.core.space import ConfigSpace
+    from rrl.operating.job import Job
+    from rrl.operating.operate import Contestants
     from rrl.serving.sample import Inputs
-    from rrl.space import ConfigSpace, Configuration
+    from rrl.tuning.episode import Server
 
 BATCH_KNOBS = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
 
@@ -91,7 +100,7 @@ def add_parsers(commands: Any) -> None:
 
 
 def _tune(options: Namespace) -> int:
-    from rrl.operating.operate import Job
+    from rrl.operating.job import Job
     from rrl.operating.outcome import run
     from rrl.serving.launcher import find_executable, kind_of
     from rrl.serving.settings import flags
@@ -109,7 +118,7 @@ def _tune(options: Namespace) -> int:
     else:
         kind = kind_of(find_executable(options.executable))
         what, name = f"{options.model} on a {kind} server", Path(options.model).name
-    sample = options.sample and f"{options.sample.name} ({digest(options.sample)})"
+    sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
     job = Job(
         f"{what}, sample {sample}",
         space,
@@ -135,10 +144,10 @@ def _tune(options: Namespace) -> int:
 
 def _space(options: Namespace) -> tuple[ConfigSpace, Configuration]:
     """What is tuned, and the knobs with one level, which are fixed."""
-    from rrl.machine import available_cpus
-    from rrl.presets import serving_knob, tf_serving
+    from rrl.core.space import ConfigSpace
     from rrl.serving.settings import KNOBS
-    from rrl.space import ConfigSpace
+    from rrl.support.machine import available_cpus
+    from rrl.tuning.presets import serving_knob, tf_serving
 
     knobs = dict(map(levels, options.knob))
     if not options.address and (unknown := [name for name in knobs if name not in KNOBS]):
@@ -161,7 +170,7 @@ def _space(options: Namespace) -> tuple[ConfigSpace, Configuration]:
 
 def _default(options: Namespace, space: ConfigSpace) -> Configuration:
     """What to compare with: as asked, or what the server does when nothing is said."""
-    from rrl.defaults import DEFAULT_BATCH_SIZE, serving_default
+    from rrl.tuning.defaults import DEFAULT_BATCH_SIZE, serving_default
 
     if options.default:
         return setting(options.default)
@@ -173,10 +182,10 @@ def _default(options: Namespace, space: ConfigSpace) -> Configuration:
 
 def _serves(options: Namespace, space: ConfigSpace) -> Configuration | None:
     """What serves now: the default as asked, else TensorFlow Serving's where the knobs are its."""
-    from rrl.defaults import serving_default
-    from rrl.machine import available_cpus
-    from rrl.presets import THREADS
     from rrl.serving.settings import KNOBS
+    from rrl.support.machine import available_cpus
+    from rrl.tuning.defaults import serving_default
+    from rrl.tuning.presets import THREADS
 
     if options.default:
         levels = {knob.name: knob.levels for knob in space.knobs}
@@ -251,14 +260,16 @@ def _base(model: str) -> Path:
 
 
 def _only(configuration: Configuration) -> ConfigSpace:
-    from rrl.space import ConfigSpace, Knob
+    from rrl.core.knob import Knob
+    from rrl.core.space import ConfigSpace
 
     return ConfigSpace([Knob(name, (level,)) for name, level in configuration.items()])
 
 
 def _and_default(job: Job) -> ConfigSpace:
     """A space that has the default as well; its other combinations are never asked for."""
-    from rrl.space import ConfigSpace, Knob
+    from rrl.core.knob import Knob
+    from rrl.core.space import ConfigSpace
 
     return ConfigSpace(
         [

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.episode import Episode
-from rrl.experiments import bootstrap_interval, ratio_interval
-from rrl.objective import MeanLatency, Percentile
+from rrl.core.knob import Configuration
 from rrl.operating.journal import Record
-from rrl.space import Configuration
+from rrl.support.intervals import bootstrap_interval, ratio_interval
+from rrl.tuning.episode import Episode
+from rrl.tuning.objective import MeanLatency, Percentile
 
 if TYPE_CHECKING:
-    from rrl.operating.operate import Job
+    from rrl.operating.job import Job
 
 
 def kept_episode(kept: Mapping[str, Any]) -> Episode:

@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from rrl.region_size import recommended_radius
+from rrl.core.region_size import recommended_radius
 
 History = Sequence[tuple[int, float]]
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
-from rrl.plotting import MS, plain_log_ticks
+from rrl.plotting.shared import MS, plain_log_ticks
 from rrl.studies.load_change import WITHIN
 from rrl.studies.outcomes import DUELS, by_block
 

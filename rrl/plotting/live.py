@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.plotting import MS
+from rrl.plotting.shared import MS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 
-def plot_phases(
+def plot_load_phases(
     values: pd.DataFrame,
     starts: Sequence[int],
     rates_per_s: Sequence[float],

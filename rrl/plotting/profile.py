@@ -11,8 +11,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from rrl.plotting import KNOB_LABELS, MARKERS, MS, in_order, level_label, plain_log_ticks
-from rrl.space import Configuration
+from rrl.core.knob import Configuration
+from rrl.plotting.shared import KNOB_LABELS, MARKERS, MS, in_order, level_label, plain_log_ticks
 
 if TYPE_CHECKING:
     from rrl.recording.profile import Profile

@@ -10,8 +10,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.experiments import Run, bootstrap_interval
-from rrl.plotting import MARKERS, MS, plain_log_ticks
+from rrl.plotting.shared import MARKERS, MS, plain_log_ticks
+from rrl.support.intervals import bootstrap_interval
+from rrl.tuning.experiments import Run
 
 
 def plot_tuning(

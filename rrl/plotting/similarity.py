@@ -10,12 +10,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.experiments import bootstrap_interval
+from rrl.plotting.shared import MARKERS
+from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def plot_correlation(
@@ -32,7 +31,7 @@ def plot_correlation(
         Radius of the region, drawn as a grey line.
     """
     for number, (name, (distance, correlation)) in enumerate(curves.items()):
-        ax.plot(distance, correlation, marker=_MARKERS[number % len(_MARKERS)], ms=4, label=name)
+        ax.plot(distance, correlation, marker=MARKERS[number % len(MARKERS)], ms=4, label=name)
     ax.axhline(0, color="0.3", lw=0.8)
     ax.axvline(reach, color="0.6", lw=0.8, ls="--")
     ax.set(xlabel="distance (levels)", ylabel="correlation of log latency", ylim=(-1.05, 1.05))
@@ -63,7 +62,7 @@ def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axe
         shift = 0.06 * (number - (len(names) - 1) / 2)
         percent = [100 * np.expm1(bound) for bound in (centre, low, high)]
         bars = [percent[0] - percent[1], percent[2] - percent[0]]
-        marker = _MARKERS[number % len(_MARKERS)]
+        marker = MARKERS[number % len(MARKERS)]
         ax.errorbar(distance + shift, percent[0], bars, marker=marker, ms=4, capsize=2, label=name)
     ax.set(xlabel="distance (levels)", ylabel="median error of the latency (%)")
     ax.set_ylim(bottom=0)

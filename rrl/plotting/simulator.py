@@ -10,13 +10,11 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from rrl.experiments import bootstrap_interval
-from rrl.plotting import KNOB_LABELS, MS, in_order, level_label
+from rrl.plotting.shared import KNOB_LABELS, MARKERS, MS, in_order, level_label
+from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def plot_theory(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -36,7 +34,7 @@ def plot_theory(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
             rows["measured"] / rows["theory"],
             np.arange(len(systems)) + 0.22 * (i - (len(loads) - 1) / 2),
             xerr=rows["half_width"] / rows["theory"],
-            fmt=_MARKERS[i],
+            fmt=MARKERS[i],
             ms=4,
             capsize=2,
             label=f"utilisation {load:g}",
@@ -69,7 +67,7 @@ def plot_held_out(cells: pd.DataFrame, ax: Axes | None = None) -> Axes:
             ax.plot(
                 MS * part["measured_s"],
                 MS * part["predicted_s"],
-                _MARKERS[i],
+                MARKERS[i],
                 ms=4,
                 color=f"C{i}",
                 mfc=f"C{i}" if stable else "none",
@@ -114,7 +112,7 @@ def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes | None = None) -> Ax
             np.arange(len(levels)) + 0.18 * (i - (len(loads) - 1) / 2),
             centre,
             [centre - low, high - centre],
-            fmt=_MARKERS[i],
+            fmt=MARKERS[i],
             ms=4,
             capsize=2,
             label=f"{rate:g} requests/s",

@@ -11,13 +11,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.experiments import bootstrap_interval
+from rrl.plotting.shared import MARKERS
+from rrl.support.intervals import bootstrap_interval
 from rrl.theory.bound_checks import Check
 from rrl.theory.qlearning import Learning
 
 Floats = NDArray[np.float64]
 LINES = ("--", ":", "-.", (0, (1, 3)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def shade(i: int, count: int) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rrl.errors import DataError, Parser, UsageError, command
+from rrl.support.errors import DataError, Parser, UsageError, command
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -113,7 +113,7 @@ def _inspect(notebook: NotebookNode, name: str) -> None:
         raise DataError(f"{name}, exercise {waiting!r}: no cell tagged 'check' follows it")
 
 
-def write(root: Path, out: Path = OUT) -> list[Path]:
+def write_edition(root: Path, out: Path = OUT) -> list[Path]:
     """Write the student edition of ``root/notebooks``, and the data and tables that it reads.
 
     `out` can be handed out as it is: ``notebooks/``, ``data/`` and ``figures/``, with the tables of
@@ -139,12 +139,12 @@ def write(root: Path, out: Path = OUT) -> list[Path]:
     """
     import nbformat
 
-    from rrl.publishing.reproduce import _read
+    from rrl.publishing.reproduce import read_notebook
 
     originals = sorted((root / "notebooks").glob("[0-9]*.ipynb"))
     if not originals:
         raise UsageError(f"no notebooks in {root / 'notebooks'}; run it in the checkout")
-    editions = {path.name: student(_read(path), str(path)) for path in originals}
+    editions = {path.name: student(read_notebook(path), str(path)) for path in originals}
     target = out / "notebooks"
     target.mkdir(parents=True, exist_ok=True)
     for old in set(target.glob("[0-9]*.ipynb")) - {target / name for name in editions}:
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=OUT, help="folder (default %(default)s)")
     out = parser.parse_args(argv).out
-    written = write(Path(), out)
+    written = write_edition(Path(), out)
     print(f"{len(written)} notebooks without answers in {out / 'notebooks'}; hand out {out}")
 
 

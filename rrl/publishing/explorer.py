@@ -19,15 +19,15 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.agent import RRL
-from rrl.episode import Server
-from rrl.exploration import Temperature, action_probabilities
-from rrl.knob import Knob
-from rrl.objective import MeanLatency
-from rrl.plotting import KNOB_LABELS, MS, label, level_label
-from rrl.similarity import Copy, DistanceWeighted
-from rrl.space import ConfigSpace
-from rrl.workload import Poisson
+from rrl.core.exploration import Temperature, action_probabilities
+from rrl.core.knob import Knob
+from rrl.core.rrl import RRL
+from rrl.core.similarity import Copy, DistanceWeighted
+from rrl.core.space import ConfigSpace
+from rrl.plotting.shared import KNOB_LABELS, MS, label, level_label
+from rrl.tuning.episode import Server
+from rrl.tuning.objective import MeanLatency
+from rrl.workloads.workload import Poisson
 
 SIMILARITIES = {
     "copy": Copy(),
@@ -167,7 +167,7 @@ def look(explorer: Explorer) -> View:
     return View(space, table.values.copy(), chances, weight, measured, recommended, title)
 
 
-def draw(view: View) -> Figure:
+def draw_view(view: View) -> Figure:
     """Three rows of heat maps: the table, the next choice, and the last measurement's weight.
 
     The region of the last measurement is outlined, the measurement crossed, and the configuration

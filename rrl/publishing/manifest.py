@@ -22,10 +22,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rrl.errors import DataError, Parser, UnstableError, UsageError, command
-from rrl.machine import describe_machine
-from rrl.provenance import DRAWING, NUMERICAL, combined, digest, versions
 from rrl.publishing.tracing import Traffic
+from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
+from rrl.support.machine import describe_machine
+from rrl.support.provenance import DRAWING, NUMERICAL, combined, digest, versions
 
 NAME = "figures/manifest.json"
 TOLERANCE = 0.5
@@ -71,7 +71,7 @@ def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traf
     seen : Traffic
         What it read and wrote.
     """
-    from rrl.recording.profile import write_atomically
+    from rrl.support.files import write_atomically
 
     path = root / NAME
     manifest = load(path.read_bytes() if path.exists() else None, str(path))

@@ -10,7 +10,7 @@ from typing import Any
 
 import ipywidgets
 
-from rrl.publishing.explorer import SIMILARITIES, Explorer, draw, look, png
+from rrl.publishing.explorer import SIMILARITIES, Explorer, draw_view, look, png
 
 WIDEST = 4.0  # the radius slider's end, if the grid goes that far
 
@@ -71,7 +71,7 @@ class Panel(ipywidgets.VBox):
 
     def refresh(self) -> None:
         """Draw the picture anew."""
-        self.picture.value = png(draw(look(self.explorer)))
+        self.picture.value = png(draw_view(look(self.explorer)))
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
         """Beside the widget, its picture: for pages and viewers that have no widgets."""

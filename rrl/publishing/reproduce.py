@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rrl.errors import DataError, Parser, ServerError, UnstableError, UsageError, command
-from rrl.provenance import digest
 from rrl.publishing.tracing import Traffic, traffic
+from rrl.support.errors import DataError, Parser, ServerError, UnstableError, UsageError, command
+from rrl.support.provenance import digest
 
 OUT = Path("build/notebooks")
 FIGURES = Path("figures")
@@ -114,7 +114,7 @@ def _run(
         reason = f"still running after {cell_timeout} s; raise --cell-timeout if it needs longer"
     except RuntimeError as error:  # nbclient's word for a dead kernel
         reason = f"the kernel died ({error})"
-    code = [cell for cell in _read(copy).cells if cell.cell_type == "code"]
+    code = [cell for cell in read_notebook(copy).cells if cell.cell_type == "code"]
     begun = [cell for cell in code if cell.metadata.papermill.start_time]
     if not reason and (len(begun) < len(code) or any(c.metadata.papermill.exception for c in code)):
         reason = "left the notebook by sys.exit, which papermill takes for success"
@@ -149,7 +149,7 @@ def _own_kernel(home: Path, files: Path) -> type:
     return OwnKernel
 
 
-def _read(notebook: Path) -> Any:
+def read_notebook(notebook: Path) -> Any:
     """Notebook in the current format, whatever the file's was."""
     import nbformat
 
@@ -180,7 +180,7 @@ def _defaults(notebook: Path) -> dict[str, Any]:
     Python's parser reads the cell: papermill's own inspection overlooks a line with a second
     ``=`` or an optional type.
     """
-    cells = (c for c in _read(notebook).cells if "parameters" in c.metadata.get("tags", []))
+    cells = (c for c in read_notebook(notebook).cells if "parameters" in c.metadata.get("tags", []))
     try:
         statements = ast.parse(next((cell.source for cell in cells), "")).body
     except SyntaxError as error:
@@ -240,7 +240,7 @@ def _times_kept(folder: Path) -> Iterator[None]:
 def _enter(notebook: Path, output: Path, seen: Traffic) -> None:
     """Put down what a notebook was made from and what it made, for make and for the manifest."""
     from rrl.publishing.manifest import record
-    from rrl.recording.profile import write_atomically
+    from rrl.support.files import write_atomically
 
     made = [path for path in seen.written if path.count("/") == 1]  # not those of a live run
     seen = Traffic(seen.read, tuple(made))

@@ -17,7 +17,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rrl.errors import DataError, Parser, UsageError, command
+from rrl.support.errors import DataError, Parser, UsageError, command
 
 if TYPE_CHECKING:
     from nbconvert.exporters import HTMLExporter
@@ -172,7 +172,7 @@ def _fill(
     )
 
 
-def write(names: Sequence[str], executed: Path = EXECUTED, out: Path = OUT) -> list[Path]:
+def write_site(names: Sequence[str], executed: Path = EXECUTED, out: Path = OUT) -> list[Path]:
     """Write the site of the executed notebooks `names`, in that order.
 
     Returns
@@ -185,12 +185,12 @@ def write(names: Sequence[str], executed: Path = EXECUTED, out: Path = OUT) -> l
     DataError
         If a notebook was not executed yet, or cannot be read.
     """
-    from rrl.publishing.reproduce import _read
+    from rrl.publishing.reproduce import read_notebook
 
     missing = [name for name in names if not (executed / f"{name}.ipynb").is_file()]
     if missing:
         raise DataError(f"{executed} has no {missing[0]}.ipynb; `make recorded` executes it")
-    pages = [page(_read(executed / f"{name}.ipynb"), name) for name in names]
+    pages = [page(read_notebook(executed / f"{name}.ipynb"), name) for name in names]
     texts = {"index": index(pages)}
     texts |= {own.name: frame(pages, number) for number, own in enumerate(pages)}
     out.mkdir(parents=True, exist_ok=True)
@@ -213,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = sorted(path.stem for path in Path("notebooks").glob("[0-9]*.ipynb"))
     if not names:
         raise UsageError("no notebooks here; run it in the checkout")
-    written = write(names, options.executed, options.out)
+    written = write_site(names, options.executed, options.out)
     print(f"{len(written)} pages; open {written[0]}")
 
 

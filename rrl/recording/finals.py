@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.defaults import heuristic_candidates, serving_default
-from rrl.episode import Episode
-from rrl.machine import available_cpus
+from rrl.core.space import from_table
 from rrl.recording.judging import TOLERANCE, Verdict, judge
 from rrl.recording.plan import Plan, Visit, ordered
 from rrl.recording.record import Recorder
-from rrl.space import from_table
+from rrl.support.machine import available_cpus
+from rrl.tuning.defaults import heuristic_candidates, serving_default
+from rrl.tuning.episode import Episode
 
 HALVES = (0, 1)
 REPEATS = 4  # episodes of a finalist and load in a round

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.errors import DataError
-from rrl.presets import effective_space, serving_knob
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
 from rrl.recording.probe import Rule
 from rrl.serving.settings import ADAPTIVE
-from rrl.space import ConfigSpace, Configuration
+from rrl.support.errors import DataError
+from rrl.tuning.presets import effective_space, serving_knob
 
 PROCESS = ("inter_op", "intra_op", "batch_threads")
 """Knobs that need another process; a pass keeps a process for all its other settings."""
@@ -47,7 +48,8 @@ class Plan:
     seed : int
         Seeds the orders and the arrivals.
     distinct : bool
-        Leave out what only differs in settings without effect: see `rrl.presets.effective_space`.
+        Leave out what only differs in settings without effect, see
+        `rrl.tuning.presets.effective_space`.
     again : int
         Further passes, over what is worth it.
     worth : float
@@ -134,7 +136,7 @@ class Plan:
 
     def arrivals(self, pass_: int, rate_index: int, repeat: int) -> tuple[int, NDArray[np.float64]]:
         """Seed and Poisson arrivals (s), shared by all configurations: common random numbers."""
-        from rrl.workload import Poisson
+        from rrl.workloads.workload import Poisson
 
         seed = int(
             np.random.SeedSequence([self.seed, pass_, rate_index, repeat]).generate_state(1)[0]

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.errors import DataError
-from rrl.presets import serving_knob
+from rrl.core.space import ConfigSpace, from_table
 from rrl.serving.settings import ADAPTIVE
-from rrl.space import ConfigSpace, from_table
+from rrl.support.errors import DataError
+from rrl.tuning.presets import serving_knob
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,19 +49,6 @@ PROBED = {  # in schema 2 also, after those
     "steal": "share of the processor time that the hypervisor took meanwhile",
     "commit": "version of the recorder, as git has it",
 }
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file whole or not at all: a full disk or a kill leaves the old one intact."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with scratch.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 class Profile:

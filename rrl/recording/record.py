@@ -22,10 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.episode import Episode, Server
-from rrl.errors import DataError, UnstableError
-from rrl.machine import describe_machine, exclusive
-from rrl.objective import FAILURE_S
+from rrl.core.knob import Configuration
 from rrl.recording.plan import Plan, Visit, ordered, schedule
 from rrl.recording.probe import Probe, processor_ticks, stolen
 from rrl.recording.profile import (
@@ -35,10 +32,13 @@ from rrl.recording.profile import (
     PROBED,
     REJECTED,
     SCHEMA,
-    write_atomically,
 )
 from rrl.serving.settings import ADAPTIVE
-from rrl.space import Configuration
+from rrl.support.errors import DataError, UnstableError
+from rrl.support.files import write_atomically
+from rrl.support.machine import describe_machine, exclusive
+from rrl.tuning.episode import Episode, Server
+from rrl.tuning.objective import FAILURE_S
 
 MAX_TRIES = 5  # of one episode in a visit; what then lacks is tried again at the end of the pass
 SWEEPS = 3  # over what a pass lacks
@@ -278,7 +278,7 @@ class Recorder:
         if any(here[key] != there.get(key) for key in ("processor", "cpus")):
             raise DataError(f"{path} was recorded on another machine; choose another folder")
         self._complete = bool(stored.get("complete"))
-        return read_rows(self.folder / EPISODES, self.columns)
+        return read_appended(self.folder / EPISODES, self.columns)
 
     def _describe(self, complete: bool, **notes: Any) -> None:
         description = {
@@ -331,7 +331,7 @@ def append(path: Path, row: Mapping[str, str]) -> None:
         os.fsync(file.fileno())
 
 
-def read_rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
+def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
     """Rows of a CSV file that was appended to; a last line that was cut off is removed.
 
     Raises

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.episode import Episode, Status, check_arrivals
-from rrl.errors import DataError
-from rrl.knob import Scale
+from rrl.core.knob import Configuration, Scale
+from rrl.core.space import from_table
 from rrl.recording.profile import DESCRIPTION, EPISODES, Profile, read_profile
-from rrl.space import Configuration, from_table
+from rrl.support.errors import DataError
+from rrl.tuning.episode import Episode, Status, check_arrivals
 
 
 class RecordedServer:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rrl.defaults import serving_default
-from rrl.episode import Server
-from rrl.errors import UsageError
-from rrl.machine import available_cpus, describe_machine
-from rrl.presets import tf_serving
-from rrl.space import Configuration
+from rrl.core.knob import Configuration
+from rrl.support.errors import UsageError
+from rrl.support.machine import available_cpus, describe_machine
+from rrl.tuning.defaults import serving_default
+from rrl.tuning.episode import Server
+from rrl.tuning.presets import tf_serving
 
 if TYPE_CHECKING:
     from rrl.recording.plan import Plan

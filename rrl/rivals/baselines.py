@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from rrl.defaults import heuristic_candidates, serving_default
-from rrl.moves import Moves
+from rrl.core.neighbours import Moves
+from rrl.core.space import ConfigSpace
 from rrl.rivals.search import LoadLevel, Searcher
-from rrl.space import ConfigSpace
+from rrl.tuning.defaults import heuristic_candidates, serving_default
 
 
 class Candidates(Searcher):

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from rrl.errors import UsageError
-from rrl.moves import Moves
+from rrl.core.neighbours import Moves
+from rrl.core.space import ConfigSpace
 from rrl.rivals.search import SMALLEST_COST, LoadLevel, Searcher
-from rrl.space import ConfigSpace
+from rrl.support.errors import UsageError
 
 SEEDS = 2**31 - 1
 """Where a logarithm is taken, a cost below this counts as this."""

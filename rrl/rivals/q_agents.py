@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.moves import Moves
+from rrl.core.neighbours import Moves
+from rrl.core.space import ConfigSpace
 from rrl.rivals.perceptron import Network
 from rrl.rivals.search import SMALLEST_COST, LoadLevel, Searcher
-from rrl.space import ConfigSpace
 
 Floats = NDArray[np.float64]
 

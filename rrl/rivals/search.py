@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from rrl.agent import check_cost, check_load, restore_rng, rng_state
-from rrl.defaults import serving_default
-from rrl.space import ConfigSpace, Configuration
+from rrl.core.agent import check_cost, check_load, restore_rng, rng_state
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
+from rrl.tuning.defaults import serving_default
 
 SMALLEST_COST = 1e-9
 """What a cost of 0 counts as where its logarithm is taken."""
@@ -87,7 +88,7 @@ class Searcher:
     rng : numpy.random.Generator
     start : configuration, optional
         What serves before the tuning begins; by default what TensorFlow Serving would run, see
-        :func:`rrl.defaults.serving_default`.
+        :func:`rrl.tuning.defaults.serving_default`.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Searcher:
         """Make the level's cache anew after its history and memory were restored."""
 
     def ask(self, load: float) -> Configuration:
-        """See :meth:`rrl.agent.Agent.ask`."""
+        """See :meth:`rrl.core.agent.Agent.ask`."""
         log_load = math.log(check_load(load))
         level = self._nearest(log_load)
         if level is None or abs(level.log_load - log_load) > _width(level):
@@ -126,7 +127,7 @@ class Searcher:
         return self.space[self.choose(level)]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
-        """See :meth:`rrl.agent.Agent.tell`."""
+        """See :meth:`rrl.core.agent.Agent.tell`."""
         if self._current is None:
             raise ValueError("tell comes after ask: the load of this episode is not known")
         cost, index = check_cost(cost), self.space.index(configuration)
@@ -134,7 +135,7 @@ class Searcher:
         self.learn(self._current, index, cost)
 
     def best(self, load: float) -> Configuration:
-        """See :meth:`rrl.agent.Agent.best`; of the nearest load that something is known of.
+        """See :meth:`rrl.core.agent.Agent.best`; of the nearest load that something is known of.
 
         Raises
         ------
@@ -158,7 +159,7 @@ class Searcher:
         """Go on from what :meth:`extras` returned."""
 
     def state(self) -> dict[str, Any]:
-        """See :meth:`rrl.agent.Agent.state`. Settings are not part of it."""
+        """See :meth:`rrl.core.agent.Agent.state`. Settings are not part of it."""
         return {
             "agent": type(self).__name__,
             "space": self.space.fingerprint,
@@ -177,7 +178,7 @@ class Searcher:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """See :meth:`rrl.agent.Agent.restore`; the agent must have been made alike.
+        """See :meth:`rrl.core.agent.Agent.restore`; the agent must have been made alike.
 
         Raises
         ------

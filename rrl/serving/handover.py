@@ -18,11 +18,11 @@ from typing import Any
 import grpc
 import numpy as np
 
-from rrl.errors import ServerError
+from rrl.core.knob import Configuration
 from rrl.serving.launcher import ModelServer, can_bind, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import UNLIMITED, Client
-from rrl.space import Configuration
+from rrl.support.errors import ServerError
 
 AT_ONCE = 256  # requests that a front passes on side by side; more wait for a thread of it
 

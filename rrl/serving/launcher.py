@@ -21,12 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rrl.errors import ServerError, UsageError
+from rrl.core.knob import Configuration
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import Client
 from rrl.serving.settings import ADAPTIVE, batching, can_switch, process_flags
 from rrl.serving.version_folders import VersionFolders
-from rrl.space import Configuration
+from rrl.support.errors import ServerError, UsageError
 
 BINARY = "tensorflow_model_server"
 LOCAL = "local"

@@ -11,16 +11,16 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.episode import Episode, check_arrivals
-from rrl.errors import ServerError
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client, Sample
 from rrl.serving.sample import Inputs, fitting, payloads, repeated
-from rrl.space import ConfigSpace, Configuration
+from rrl.support.errors import ServerError
+from rrl.tuning.episode import Episode, check_arrivals
 
 MAX_SLIP_SHARE = 0.10
 """An episode is invalid when the generator's own lateness makes more than this of the latency."""
-
 
 LARGEST_WARM = 16  # batches above this size are not warmed one by one
 
@@ -38,7 +38,7 @@ class LiveServer:
     model_path : path
         Base path of the SavedModel, with numbered version folders.
     space : ConfigSpace
-        The configurations that may be asked for; knob names from `rrl.serving.launcher.KNOBS`.
+        The configurations that may be asked for; knob names from `rrl.serving.settings.KNOBS`.
     inputs : mapping of str to ndarray, or sequence of these, optional
         One request, or several that are sent in turn; random values that fit the model's
         signature by default.
@@ -257,7 +257,7 @@ class RemoteServer:
         inputs: Inputs | Sequence[Inputs] | None = None,
         timeout_s: float = 60.0,
     ) -> None:
-        from rrl.space import Knob
+        from rrl.core.knob import Knob
 
         self.configuration = dict(configuration or {"server": address})
         self.space = ConfigSpace([Knob(k, (v,)) for k, v in self.configuration.items()])

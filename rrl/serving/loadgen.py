@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.errors import ServerError
-from rrl.serving import load_tensorflow
+from rrl.serving.quiet import load_tensorflow
+from rrl.support.errors import ServerError
 
 SIGNATURE = "serving_default"
 UNLIMITED = [

@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 
 from rrl.serving.batching import VERSION_PARAMETERS, BatchingParameters
 from rrl.serving.loadgen import UNLIMITED
-from rrl.serving.servable import Model, log
+from rrl.serving.servable import LoadedModel, log
 from rrl.serving.services import services
 from rrl.serving.versions import Versions
 
@@ -154,14 +154,14 @@ def start(flags: argparse.Namespace, versions: Versions) -> Any:
     return server
 
 
-def load(flags: argparse.Namespace, path: Path) -> Model:
+def load_version(flags: argparse.Namespace, path: Path) -> LoadedModel:
     """Load a version folder as the flags say, and warm it up."""
     both = flags.tensorflow_session_parallelism
     pools = (
         flags.tensorflow_inter_op_parallelism or both,
         flags.tensorflow_intra_op_parallelism or both,
     )
-    model = Model(flags.model_name, path, read_batching(flags, path), pools)
+    model = LoadedModel(flags.model_name, path, read_batching(flags, path), pools)
     if flags.enable_model_warmup:
         log(f"Warmed up with {model.warm_up()} requests")
     return model
@@ -184,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         base = Path(flags.model_base_path)
         read_batching(flags, base)  # a bad file ends the start
-        versions = Versions(base, lambda path: load(flags, path))
+        versions = Versions(base, lambda path: load_version(flags, path))
         versions.first(flags.file_system_poll_wait_seconds)
         server = start(flags, versions)
         versions.follow(flags.file_system_poll_wait_seconds)

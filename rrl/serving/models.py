@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.errors import UsageError
-from rrl.serving import load_tensorflow, quiet
+from rrl.serving.quiet import load_tensorflow, quiet
+from rrl.support.errors import UsageError
 
 INPUT = "inputs"
 

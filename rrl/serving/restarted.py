@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rrl.episode import Episode, check_arrivals
-from rrl.errors import ServerError, UsageError
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
 from rrl.serving.live import live_episode
 from rrl.serving.loadgen import Client
 from rrl.serving.sample import Inputs, payloads
 from rrl.serving.settings import KNOBS, flags
-from rrl.space import ConfigSpace, Configuration
+from rrl.support.errors import ServerError, UsageError
+from rrl.tuning.episode import Episode, check_arrivals
 
 FLAGS, BATCHING = "flags", "batching_file"
 

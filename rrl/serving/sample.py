@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.errors import DataError, ServerError, UsageError
-from rrl.serving import load_tensorflow
 from rrl.serving.loadgen import Client, random_inputs
+from rrl.serving.quiet import load_tensorflow
+from rrl.support.errors import DataError, ServerError, UsageError
 
 Inputs = Mapping[str, Any]
 """One request: by input name, an array whose first axis is the batch."""

@@ -69,7 +69,7 @@ def batched(
         return run(*inputs)
 
 
-class Model:
+class LoadedModel:
     """One loaded version: its signatures, ready to run.
 
     A version has a session of its own, as in TF Serving. When it is closed, its variables and the

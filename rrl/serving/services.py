@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rrl.serving.servable import Model, invalid, reason
+from rrl.serving.servable import LoadedModel, invalid, reason
 from rrl.serving.versions import Versions
 
 
@@ -13,7 +13,7 @@ def services(versions: Versions, name: str) -> tuple[Any, Any]:
     """PredictionService and ModelService of a model with this name."""
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-    def by_model(method: Callable[[Model, Any], Any]) -> Callable[[Any], Any]:
+    def by_model(method: Callable[[LoadedModel, Any], Any]) -> Callable[[Any], Any]:
         def answer(request: Any) -> Any:
             spec = request.model_spec
             try:
@@ -30,7 +30,7 @@ def services(versions: Versions, name: str) -> tuple[Any, Any]:
     prediction = type(
         "Prediction",
         (prediction_service_pb2_grpc.PredictionServiceServicer,),
-        {"Predict": by_model(Model.predict), "GetModelMetadata": by_model(_metadata)},
+        {"Predict": by_model(LoadedModel.predict), "GetModelMetadata": by_model(_metadata)},
     )
     models = type(
         "Models",
@@ -70,7 +70,7 @@ def _not_found(spec: Any) -> Exception:
     return tf.errors.NotFoundError(None, None, f"Servable not found for request: {wanted}")
 
 
-def _metadata(model: Model, request: Any) -> Any:
+def _metadata(model: LoadedModel, request: Any) -> Any:
     from google.protobuf import any_pb2
     from tensorflow_serving.apis import get_model_metadata_pb2
 

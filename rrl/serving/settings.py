@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rrl.errors import UsageError
+from rrl.core.knob import Configuration
 from rrl.serving.batching import BatchingParameters
-from rrl.space import Configuration
+from rrl.support.errors import UsageError
 
 KNOBS = (
     "inter_op",

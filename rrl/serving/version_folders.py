@@ -11,9 +11,9 @@ import os
 import shutil
 from pathlib import Path
 
-from rrl.errors import DataError, UnstableError
 from rrl.serving.batching import VERSION_PARAMETERS, BatchingParameters
 from rrl.serving.servable import newest_version
+from rrl.support.errors import DataError, UnstableError
 
 
 class VersionFolders:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rrl.serving.servable import Model, log, newest_version, reason
+from rrl.serving.servable import LoadedModel, log, newest_version, reason
 
 
 @dataclass
@@ -43,10 +43,10 @@ class Versions:
         Every version seen so far, also those that are gone or could not be loaded.
     """
 
-    def __init__(self, base: Path, load: Callable[[Path], Model]) -> None:
+    def __init__(self, base: Path, load: Callable[[Path], LoadedModel]) -> None:
         self.base, self._load = base, load
         self.states: dict[int, State] = {}
-        self._model: Model | None = None
+        self._model: LoadedModel | None = None
         self._calls: dict[int, int] = {}  # requests that a version is answering
         self._changed = threading.Condition()
 
@@ -101,7 +101,7 @@ class Versions:
             _return_memory()
 
     @contextmanager
-    def serving(self, version: int | None = None) -> Iterator[Model]:
+    def serving(self, version: int | None = None) -> Iterator[LoadedModel]:
         """The model that answers; it is not unloaded during the block.
 
         Raises

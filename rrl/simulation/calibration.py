@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rrl.core.knob import Configuration
 from rrl.simulation.service_model import Model
 from rrl.simulation.simulator import SimulatedServer
-from rrl.space import Configuration
-from rrl.workload import Poisson
+from rrl.workloads.workload import Poisson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,7 @@ def predict(
 
     Examples
     --------
-    >>> from rrl.simulation.testbeds import testbed
+    >>> from rrl import testbed
     >>> idle = ({"inter_op": 2, "intra_op": 1, "batch_threads": 2}, [1.0, 2.0])
     >>> round(float(predict(testbed("cpu2"), [idle])[0]), 3)
     0.011
@@ -120,7 +120,7 @@ def profile_cases(profile: Profile) -> tuple[list[Case], Floats]:
 
     Examples
     --------
-    >>> from rrl.recording.profile import read_profile
+    >>> from rrl import read_profile
     >>> cases, measured = profile_cases(  # doctest: +SKIP
     ...     read_profile("data/mobilenet_v2-threads")
     ... )
@@ -146,7 +146,7 @@ def with_parameters(server: SimulatedServer, parameters: dict[str, float]) -> Si
 
     Examples
     --------
-    >>> from rrl.simulation.testbeds import testbed
+    >>> from rrl import testbed
     >>> with_parameters(testbed("cpu2"), {"spin": 0.5, "item": 0.01}).machine.spin
     0.5
     """

@@ -15,12 +15,13 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.episode import Episode, Status, check_arrivals
-from rrl.objective import FAILURE_S
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
 from rrl.simulation.queueing import serve_grid
 from rrl.simulation.service_model import Machine, Model, batch_speed, lognormal
-from rrl.space import ConfigSpace, Configuration
-from rrl.workload import Poisson, Workload, check_size
+from rrl.tuning.episode import Episode, Status, check_arrivals
+from rrl.tuning.objective import FAILURE_S
+from rrl.workloads.workload import Poisson, Workload, check_size
 
 Floats = NDArray[np.float64]
 CELLS = 2_000_000  # configurations times requests simulated at a time: bounds the memory
@@ -60,7 +61,7 @@ class SimulatedServer:
 
     Examples
     --------
-    >>> from rrl.simulation.testbeds import testbed
+    >>> from rrl import testbed
     >>> server = testbed("cpu2")
     >>> rng = np.random.default_rng(1)
     >>> arrivals = Poisson(100.0).arrivals(100, rng)
@@ -221,7 +222,7 @@ def optimum(
 
     Each replication is an episode that all configurations serve with the same arrivals and the same
     work (common random numbers), so that their differences are sharper than their costs. A
-    rejected request counts ``FAILURE_S`` seconds, as in :class:`rrl.objective.MeanLatency`.
+    rejected request counts ``FAILURE_S`` seconds, as in :class:`rrl.tuning.objective.MeanLatency`.
 
     Parameters
     ----------
@@ -245,7 +246,7 @@ def optimum(
 
     Examples
     --------
-    >>> from rrl.simulation.testbeds import testbed
+    >>> from rrl import testbed
     >>> best = optimum(testbed("cpu2"), 100.0, replications=50, rng=np.random.default_rng(0))
     >>> best.configuration["intra_op"], best.half_width < 0.1 * best.cost
     (1, True)

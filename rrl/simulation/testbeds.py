@@ -53,10 +53,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rrl.presets import paper_cpu, paper_gpu, serving_knob
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
 from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.simulator import SimulatedServer
-from rrl.space import ConfigSpace, Knob
+from rrl.tuning.presets import paper_cpu, paper_gpu, serving_knob
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rrl.errors import DataError
+from rrl.support.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,9 +84,9 @@ def verdict(reached: bool, measured: bool, direction: bool) -> str:
     return "partly" if reached or direction else "not"
 
 
-def write(claims: Sequence[Claim], folder: str | os.PathLike[str]) -> None:
+def write_claims(claims: Sequence[Claim], folder: str | os.PathLike[str]) -> None:
     """Write ``claims.json`` and ``claims.md``, the same numbers in both."""
-    from rrl.recording.profile import write_atomically
+    from rrl.support.files import write_atomically
 
     rows = [
         {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in asdict(c).items()}

@@ -15,18 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rrl.errors import DataError
-from rrl.experiments import bootstrap_interval
 from rrl.recording.replay import RecordedServer
-from rrl.studies.claim_table import Claim, read_tables, verdict, write
-from rrl.studies.outcomes import kind_of
+from rrl.studies.claim_table import Claim, verdict
+from rrl.studies.outcomes import testbed_kind
 from rrl.studies.scenario import SLO_FACTOR, Scenario
 from rrl.studies.similarity_error import neighbour_errors, repeat_error
+from rrl.support.errors import DataError
+from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["Claim", "check_all", "read_tables", "verdict", "write"]
 
 Rng = np.random.Generator
 _NOT_RIVALS = ("tf-serving-default", "heuristic")
@@ -45,7 +43,7 @@ def similarity(scenarios: Iterable[Scenario], rng: np.random.Generator) -> Claim
         other = rng.permutation(len(cost))
         far.append(100 * float(np.median(np.abs(cost[other] / cost - 1))))
         names.append(scenario.name)
-        measured.append(kind_of(scenario.name.split()[0]) == "recorded")
+        measured.append(testbed_kind(scenario.name.split()[0]) == "recorded")
         if measured[-1] and isinstance(scenario.server, RecordedServer):
             floors.append(repeat_error(scenario))
     value, low, high = bootstrap_interval(np.array(near), rng)

@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 
-from rrl.experiments import bootstrap_interval
-from rrl.space import ConfigSpace, Knob
-from rrl.studies.race import MakeAgent
+from rrl.core.agent import MakeAgent
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
 from rrl.studies.scenario import Scenario, SurfaceServer, surface
+from rrl.support.intervals import bootstrap_interval
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ def refine(name: str, cost: ArrayLike, times: int) -> Scenario:
     return surface(name, space, fine)
 
 
-def learn(
+def learn_on_surface(
     scenario: Scenario, make_agent: MakeAgent, seeds: Sequence[int], episodes: int
 ) -> tuple[Floats, list[Any]]:
     """Let agents learn on a surface, as `rrl.studies.race` does, without their recommendations.
@@ -81,7 +82,7 @@ def by_horizon(
     Parameters
     ----------
     served : mapping of str to ndarray, shape (seeds, episodes)
-        By agent, see :func:`learn`.
+        By agent, see :func:`learn_on_surface`.
     horizons : sequence of int
         In episodes.
     rng : numpy.random.Generator

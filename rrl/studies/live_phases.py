@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rrl.errors import Parser, command
-from rrl.studies.side_by_side import DESCRIPTION, Contestants, record_side_by_side
-from rrl.workload import Phases
+from rrl.studies.side_by_side import DESCRIPTION, Tuners, record_side_by_side
+from rrl.support.errors import Parser, command
+from rrl.workloads.workload import Phases
 
 NAMES = ("tf-serving-default", "heuristic", "rrl", "adaptive-rrl", "default")
 PEAK = 1.1
@@ -84,11 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Record a run, or go on with one; returns the exit code."""
     from tqdm import tqdm
 
-    from rrl.agents import AGENTS
-    from rrl.presets import tf_serving
     from rrl.recording.source import AUTOMATIC, sustained_rate
+    from rrl.rivals.agents import AGENTS
     from rrl.serving.live import LiveServer
     from rrl.serving.models import build, check_model, sample
+    from rrl.tuning.presets import tf_serving
 
     options = _parser().parse_args(argv)
     check_model(options.model)
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             peak = PEAK * sustained_rate(server(), AUTOMATIC, np.random.default_rng(0), 300)
             stack.pop_all().close()
 
-        def make() -> Contestants:
+        def make() -> Tuners:
             return {
                 name: (server(), AGENTS[name](space, np.random.default_rng([options.seed, i])))
                 for i, name in enumerate(NAMES)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.experiments import ratio_interval
 from rrl.studies.outcomes import Problem, Results, interval
 from rrl.studies.scenario import Truth
 from rrl.studies.settings import Load
+from rrl.support.intervals import ratio_interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.experiments import bootstrap_interval, ratio_interval
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.race import Race, score
 from rrl.studies.scenario import Scenario
-from rrl.studies.sweeps import Load, Setting
+from rrl.studies.settings import Load, Setting
+from rrl.support.intervals import bootstrap_interval, ratio_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ def name_of(problem: Problem) -> str:
     return f"{testbed} {load:g}/s" if isinstance(load, int | float) else f"{testbed} {load[0]}"
 
 
-def kind_of(testbed: str) -> str:
+def testbed_kind(testbed: str) -> str:
     """``simulated``, or ``recorded`` on the real runtime."""
     return "simulated" if testbed in TESTBEDS else "recorded"
 
@@ -106,7 +106,7 @@ def standings(
     for setting, runs in results.items():
         row = {
             "problem": name_of(setting.problem),
-            "kind": kind_of(setting.testbed),
+            "kind": testbed_kind(setting.testbed),
             "agent": setting.agent,
             "seeds": setting.seeds,
             "episodes": setting.episodes,
@@ -151,7 +151,7 @@ def duels(
             rows.append(
                 {
                     "problem": name_of(setting.problem),
-                    "kind": kind_of(setting.testbed),
+                    "kind": testbed_kind(setting.testbed),
                     "rival": setting.agent,
                     "measure": measure,
                     "seeds": paired,
@@ -192,7 +192,7 @@ def served(results: Results, reference: str, rng: np.random.Generator) -> pd.Dat
     for setting, values in means.items():
         row: dict[str, Any] = {
             "problem": name_of(setting.problem),
-            "kind": kind_of(setting.testbed),
+            "kind": testbed_kind(setting.testbed),
             "agent": setting.agent,
             "seeds": setting.seeds,
             "episodes": setting.episodes,
@@ -235,7 +235,7 @@ def interval(name: str, values: Sequence[float], rng: np.random.Generator) -> di
     return {name: centre, f"{name}_low": low, f"{name}_high": high}
 
 
-def write(table: pd.DataFrame, name: str, folder: str | os.PathLike[str]) -> pd.DataFrame:
+def write_table(table: pd.DataFrame, name: str, folder: str | os.PathLike[str]) -> pd.DataFrame:
     """Write ``name.csv`` with five significant digits, and return the table."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     path = Path(folder) / f"{name}.csv"

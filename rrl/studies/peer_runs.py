@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rrl.agents import AGENTS
-from rrl.machine import describe_machine
 from rrl.recording.replay import replayed
-from rrl.studies.problems import DATA, SCENARIOS, SEEDS, SURFACES, open_scenario
+from rrl.rivals.agents import AGENTS
+from rrl.studies.problems import DATA, SCENARIOS, SEEDS
 from rrl.studies.race import Race, race
+from rrl.studies.scenario import SURFACES, open_scenario
+from rrl.support.files import replacing
+from rrl.support.machine import describe_machine
 
 
 class Budget(NamedTuple):
@@ -33,7 +35,7 @@ RECORDED = {
 }
 
 
-class Record(NamedTuple):
+class PeerRuns(NamedTuple):
     """Runs of one agent on one scenario, and on what machine and when they were made."""
 
     runs: Race
@@ -45,7 +47,7 @@ def record_path(agent: str, scenario: str, data: Path = DATA) -> Path:
     return data / "peers" / agent / f"{scenario.replace(' ', '-')}.npz"
 
 
-def read_record(agent: str, scenario: str, data: Path = DATA) -> Record | None:
+def read_record(agent: str, scenario: str, data: Path = DATA) -> PeerRuns | None:
     """Read recorded runs; None if there are none on these data."""
     path = record_path(agent, scenario, data)
     if not path.exists():
@@ -53,17 +55,17 @@ def read_record(agent: str, scenario: str, data: Path = DATA) -> Record | None:
     with np.load(path) as file:
         runs = Race(file["chosen"], file["recommended"], float(file["seconds"]))
         about = json.loads(str(file["about"]))
-    return Record(runs, about) if about.get("data", "") == _data(scenario, data) else None
+    return PeerRuns(runs, about) if about.get("data", "") == _data(scenario, data) else None
 
 
-def record(agent: str, scenario: str, data: Path = DATA, budget: Budget | None = None) -> bool:
+def record_seed(agent: str, scenario: str, data: Path = DATA, budget: Budget | None = None) -> bool:
     """Race one more seed of a slow agent and keep it; False if the budget is spent."""
     budget = budget or RECORDED[agent]
     known = read_record(agent, scenario, data)
     done = 0 if known is None else len(known.runs.chosen)
     if done >= budget.seeds:
         return False
-    new = race(open_scenario(scenario, data), AGENTS[agent], [SEEDS[done]], budget.episodes)
+    new = race(open_scenario(scenario, data=data), AGENTS[agent], [SEEDS[done]], budget.episodes)
     chosen, recommended, seconds = new.chosen, new.recommended, new.seconds
     if known is not None:
         chosen = np.concatenate([known.runs.chosen, chosen])
@@ -73,15 +75,14 @@ def record(agent: str, scenario: str, data: Path = DATA, budget: Budget | None =
     about = _about(packages.get(agent, "rrl")) | {"data": _data(scenario, data)}
     path = record_path(agent, scenario, data)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part.npz")
-    np.savez_compressed(
-        part,
-        chosen=chosen.astype(np.int32),
-        recommended=recommended.astype(np.int32),
-        seconds=seconds,
-        about=json.dumps(about),
-    )
-    part.replace(path)
+    with replacing(path) as file:
+        np.savez_compressed(
+            file,
+            chosen=chosen.astype(np.int32),
+            recommended=recommended.astype(np.int32),
+            seconds=seconds,
+            about=json.dumps(about),
+        )
     return True
 
 

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from rrl.presets import paper_cpu
-from rrl.simulation.testbeds import TESTBEDS
-from rrl.studies.scenario import Scenario, recorded, simulated, surface
+from rrl.studies.scenario import SURFACES
 
 DATA = Path("data")
 EPISODES = 300
 SEEDS = range(30)
-SURFACES = ("wide", "narrow", "pool")
 SCENARIOS = (
     *SURFACES,
     *(f"cpu10 {rate}" for rate in (8.3, 12.5, 16.7)),
@@ -23,20 +18,4 @@ SCENARIOS = (
     *(f"mobilenet_v2-busy {rate}" for rate in (38, 76, 107)),
     *(f"inception_v3-threads {rate}" for rate in (10, 21, 30)),
 )
-
-
-def open_scenario(name: str, data: Path = DATA) -> Scenario:
-    """Make a scenario by its name in `SCENARIOS`: a surface, or a testbed or profile and a rate.
-
-    Examples
-    --------
-    >>> open_scenario("pool").cost.shape
-    (1331,)
-    """
-    where, _, rate = name.partition(" ")
-    if where in SURFACES:
-        with np.load(data / "surfaces" / "surfaces.npz") as surfaces:
-            return surface(where, paper_cpu(), surfaces[where].ravel())
-    if where in TESTBEDS:
-        return simulated(where, float(rate))
-    return recorded(data / where, float(rate))
+"""A surface, or a testbed or profile and a rate: see :func:`rrl.studies.scenario.open_scenario`."""

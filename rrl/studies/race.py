@@ -14,15 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.agent import Agent
-from rrl.experiments import tune
-from rrl.objective import Objective
-from rrl.space import ConfigSpace, Configuration
-from rrl.studies.scenario import Scenario, recorded, simulated, surface
-
-__all__ = ["MakeAgent", "Race", "race", "recorded", "score", "simulated", "surface"]
-
-MakeAgent = Callable[[ConfigSpace, np.random.Generator], Agent]
+from rrl.core.agent import Agent, MakeAgent
+from rrl.core.knob import Configuration
+from rrl.studies.scenario import Scenario
+from rrl.tuning.experiments import tune
+from rrl.tuning.objective import Objective
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +87,7 @@ def race(
     Examples
     --------
     >>> from rrl import RRL
+    >>> from rrl.studies.scenario import recorded
     >>> runs = race(recorded("data/keyword-threads", 900.0), RRL, range(3), 20)
     >>> runs.chosen.shape
     (3, 20)
@@ -126,7 +123,8 @@ def score(scenario: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
 
     Examples
     --------
-    >>> from rrl import Knob
+    >>> from rrl import ConfigSpace, Knob
+    >>> from rrl.studies.scenario import surface
     >>> line = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0])
     >>> runs = Race(np.array([[0, 1, 2, 1]]), np.array([[0, 1, 2, 1]]), 0.0)
     >>> {name: value[0].item() for name, value in score(line, runs).items() if name[0] == "E"}

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rrl.defaults import heuristic_candidates, serving_default
-from rrl.studies.outcomes import Problem, Results, interval, kind_of, name_of
+from rrl.studies.outcomes import Problem, Results, interval, name_of, testbed_kind
 from rrl.studies.scenario import SLO_FACTORS, Scenario, Truth
+from rrl.tuning.defaults import heuristic_candidates, serving_default
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ def reductions(
                 rows.append(
                     {
                         "problem": name_of(setting.problem),
-                        "kind": kind_of(setting.testbed),
+                        "kind": testbed_kind(setting.testbed),
                         "requests": scenarios[setting.problem].requests,
                         "reference": reference,
                         "metric": metric,
@@ -108,7 +108,7 @@ def late(results: Results, truths: Truths, rng: np.random.Generator) -> pd.DataF
         for factor, share in zip(SLO_FACTORS, truth.late, strict=True):
             row = {
                 "problem": name_of(setting.problem),
-                "kind": kind_of(setting.testbed),
+                "kind": testbed_kind(setting.testbed),
                 "agent": setting.agent,
                 "seeds": setting.seeds,
                 "factor": factor,

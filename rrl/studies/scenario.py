@@ -16,17 +16,22 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.episode import Episode, Server, Status, check_arrivals
-from rrl.objective import FAILURE_S, charged_latency
-from rrl.space import ConfigSpace, Configuration
-from rrl.workload import Poisson, Workload
-from rrl.workload import episodes as cut
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
+from rrl.tuning.episode import Episode, Server, Status, check_arrivals
+from rrl.tuning.objective import FAILURE_S, charged_latency
+from rrl.tuning.presets import paper_cpu
+from rrl.workloads.workload import Poisson, Workload
+from rrl.workloads.workload import episodes as cut
 
 if TYPE_CHECKING:
     from rrl.simulation.simulator import SimulatedServer
 
 Costs = NDArray[np.float64]
 PathLike = str | os.PathLike[str]
+
+SURFACES = ("wide", "narrow", "pool")
+"""Synthetic tables of mean costs on the paper's grid."""
 
 SLO_FACTOR = 2.0
 """The latency objective of a scenario, in units of the optimum's mean latency."""
@@ -92,27 +97,46 @@ class Truth(NamedTuple):
         return self.late[SLO_FACTORS.index(SLO_FACTOR)]
 
 
-def open_problem(testbed: str, load: float | Workload, data: PathLike = "data") -> Scenario:
-    """Make a scenario without its truth: all that an agent needs, in no time.
+def open_scenario(
+    testbed: str, load: float | Workload | None = None, data: PathLike = "data"
+) -> Scenario:
+    """Make a scenario: all that an agent needs, in no time; its truth too, if it is a surface.
 
     Parameters
     ----------
     testbed : str
-        A simulated one (see :func:`rrl.testbed`), or the name of a profile in `data`.
-    load : float or Workload
+        One of `SURFACES`, a simulated testbed (see :func:`rrl.testbed`), or the name of a profile
+        in `data`.
+    load : float or Workload, optional
         Poisson arrivals per second, or any workload. A recorded load is replayed as it is; under
-        a workload that changes, each episode meets the recorded load that is nearest.
+        a workload that changes, each episode meets the recorded load that is nearest. A surface
+        has none. It may also be a rate that follows the testbed's name: ``"gpu 500"``.
     data : path
-        Folder of the profiles.
+        Folder of the profiles and the surfaces.
 
     Raises
     ------
     DataError
-        If `testbed` is neither, or that load was not recorded.
+        If `testbed` is none of these, or that load was not recorded.
+    ValueError
+        If there is no load.
+
+    Examples
+    --------
+    >>> open_scenario("pool").cost.shape, open_scenario("gpu 500").name
+    ((1331,), 'gpu 500/s')
     """
     from rrl.recording.replay import RecordedServer
     from rrl.simulation.testbeds import TESTBEDS
 
+    if testbed in SURFACES:
+        with np.load(Path(data) / "surfaces" / "surfaces.npz") as surfaces:
+            return surface(testbed, paper_cpu(), surfaces[testbed].ravel())
+    if load is None:
+        testbed, _, rate = testbed.rpartition(" ")
+        if not testbed:
+            raise ValueError(f"testbed {rate!r} needs a load: a rate, or a workload")
+        load = float(rate)
     steady, requests = isinstance(load, int | float), 100
     if testbed in TESTBEDS:
         server: Server = TESTBEDS[testbed]()
@@ -209,6 +233,20 @@ def _recorded_truth(problem: Scenario, horizon: int, seed: int) -> Truth:
 
 
 @lru_cache(maxsize=32)
+def with_truth(name: str, data: PathLike = "data") -> Scenario:
+    """Make a scenario by its name, a rate included, and find its truth; it is found once.
+
+    Examples
+    --------
+    >>> with_truth("keyword-threads 900").optimum < 0.1
+    True
+    """
+    problem = open_scenario(name, data=data)
+    known = not np.isnan(problem.cost).any()
+    return problem if known else problem.knowing(find_truth(problem))
+
+
+@lru_cache(maxsize=32)
 def simulated(name: str, rate_per_s: float, *, replications: int = 300) -> Scenario:
     """Make a scenario of a testbed under a Poisson load, truth and all.
 
@@ -218,7 +256,7 @@ def simulated(name: str, rate_per_s: float, *, replications: int = 300) -> Scena
     >>> scenario.cost.shape, 0 < scenario.optimum < 0.1
     ((96,), True)
     """
-    problem = open_problem(name, rate_per_s)
+    problem = open_scenario(name, rate_per_s)
     return problem.knowing(find_truth(problem, replications=replications))
 
 
@@ -236,7 +274,7 @@ def recorded(folder: PathLike, rate_per_s: float) -> Scenario:
     >>> recorded("data/keyword-threads", 900.0).cost.shape
     (16,)
     """
-    problem = open_problem(Path(folder).name, rate_per_s, Path(folder).parent)
+    problem = open_scenario(Path(folder).name, rate_per_s, Path(folder).parent)
     return problem.knowing(find_truth(problem))
 
 

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rrl.agents import AGENTS
-from rrl.errors import UsageError
-from rrl.objective import parse_objective
-from rrl.workload import Workload
+from rrl.rivals.agents import AGENTS
+from rrl.support.errors import UsageError
+from rrl.tuning.objective import parse_objective
+from rrl.workloads.modulated import Bursts, Diurnal, FlashCrowd
+from rrl.workloads.workload import Fleet, Phases, Poisson, Workload
 
 Load = float | tuple[Any, ...]
+WORKLOADS = {kind.__name__: kind for kind in (Poisson, Phases, Fleet, Bursts, Diurnal, FlashCrowd)}
 
 
 class Setting(NamedTuple):
@@ -77,13 +79,10 @@ def workload(load: Load) -> float | Workload:
     """
     if isinstance(load, int | float):
         return float(load)
-    known = ("Poisson", "Phases", "Fleet", "Bursts", "Diurnal", "FlashCrowd")
-    if not load or load[0] not in known:
-        raise UsageError(f"unknown workload {load!r}: use one of {', '.join(known)}")
-    import rrl
-
+    if not load or load[0] not in WORKLOADS:
+        raise UsageError(f"unknown workload {load!r}: use one of {', '.join(WORKLOADS)}")
     try:
-        return getattr(rrl, load[0])(*load[1:])
+        return WORKLOADS[load[0]](*load[1:])
     except (TypeError, ValueError) as error:
         raise UsageError(f"workload {load!r}: {error}") from error
 
@@ -108,7 +107,7 @@ def check(setting: Setting) -> None:
 
 def available(agents: Mapping[str, int]) -> dict[str, int]:
     """Those agents that can be made here; a line says which cannot, and why."""
-    from rrl.presets import paper_cpu
+    from rrl.tuning.presets import paper_cpu
 
     found = {}
     for name, seeds in agents.items():

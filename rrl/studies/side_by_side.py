@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.agent import Agent, rng_state
-from rrl.episode import Server
-from rrl.errors import DataError
-from rrl.loop import Step, steps
-from rrl.machine import describe_machine, exclusive
-from rrl.objective import Objective
-from rrl.recording.profile import write_atomically
-from rrl.workload import Workload
+from rrl.core.agent import Agent, rng_state
+from rrl.support.errors import DataError
+from rrl.support.files import write_atomically
+from rrl.support.machine import describe_machine, exclusive
+from rrl.tuning.episode import Server
+from rrl.tuning.loop import Step, steps
+from rrl.tuning.objective import Objective
+from rrl.workloads.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 STEPS, DESCRIPTION, STATE = "steps.csv", "run.json", "state.json"
 SCHEMA = 1
 
-Contestants = Mapping[str, tuple[Server, Agent]]
+Tuners = Mapping[str, tuple[Server, Agent]]
 
 
 def side_by_side(
-    contestants: Contestants,
+    contestants: Tuners,
     workload: Workload,
     episodes: int,
     seed: int,
@@ -98,7 +98,7 @@ def side_by_side(
 
 def record_side_by_side(
     folder: Path,
-    make: Callable[[], Contestants],
+    make: Callable[[], Tuners],
     workload: Workload,
     episodes: int,
     seed: int,
@@ -199,7 +199,7 @@ def _row(name: str, step: Step, order: int) -> dict[str, Any]:
 
 
 def _save(
-    folder: Path, rows: list[dict[str, Any]], contestants: Contestants, turn: Mapping[str, Step]
+    folder: Path, rows: list[dict[str, Any]], contestants: Tuners, turn: Mapping[str, Step]
 ) -> None:
     """Steps first, then the state: a kill between the two loses a round and doubles none."""
     text = StringIO()
@@ -219,7 +219,7 @@ def _save(
 
 
 def _resume(
-    folder: Path, what: Mapping[str, Any], contestants: Contestants
+    folder: Path, what: Mapping[str, Any], contestants: Tuners
 ) -> tuple[list[dict[str, Any]], dict[str, tuple[int, Mapping[str, Any]]]]:
     if not (folder / DESCRIPTION).exists():
         return [], {}

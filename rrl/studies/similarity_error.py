@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.objective import MeanLatency
-from rrl.similarity import Estimate, Similarity, _Fixed
-from rrl.space import ConfigSpace
+from rrl.core.similarity import Estimate, FixedSimilarity, Similarity
+from rrl.core.space import ConfigSpace
 from rrl.studies.scenario import Scenario
-from rrl.workload import episodes
+from rrl.tuning.objective import MeanLatency
+from rrl.workloads.workload import episodes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 REQUESTS = 100  # of an episode
 
 
-class GlobalMean(_Fixed):
+class GlobalMean(FixedSimilarity):
     """The trivial rival of every similarity: all cost the geometric mean of what was seen.
 
     Examples
     --------
-    >>> from rrl.space import ConfigSpace, Knob
+    >>> from rrl import ConfigSpace, Knob
     >>> space, mean = ConfigSpace([Knob("inter_op", (1, 2))]), GlobalMean()
     >>> _ = mean.estimate(space, 0, 1.0, np.arange(2), load=10.0)
     >>> mean.estimate(space, 1, 4.0, np.arange(2), load=10.0).costs
@@ -38,7 +38,7 @@ class GlobalMean(_Fixed):
     def estimate(
         self, space: ConfigSpace, index: int, cost: float, ball: NDArray[np.int64], load: float
     ) -> Estimate:
-        """See :meth:`rrl.similarity.Similarity.estimate`."""
+        """See :meth:`rrl.core.similarity.Similarity.estimate`."""
         self._logs.append(float(np.log(cost)))
         return Estimate(np.full(len(ball), np.exp(np.mean(self._logs))), np.ones(len(ball)))
 

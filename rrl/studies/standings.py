@@ -12,18 +12,21 @@ import csv
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import StringIO
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.agents import AGENTS, maker
-from rrl.errors import Parser, UsageError, command
-from rrl.machine import one_thread
-from rrl.studies.peer_runs import RECORDED, read_record, record
-from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
+from rrl.rivals.agents import AGENTS, maker
+from rrl.studies.peer_runs import RECORDED, read_record, record_seed
+from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS
 from rrl.studies.race import race, score
+from rrl.studies.scenario import SURFACES, with_truth
+from rrl.support.errors import Parser, UsageError, command
+from rrl.support.files import write_atomically
+from rrl.support.machine import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,12 +74,11 @@ def read_rows(path: Path, keys: Sequence[str]) -> Rows:
 
 def _write_rows(path: Path, rows: Rows) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(next(iter(rows.values()))), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows.values())
-    part.replace(path)
+    text = StringIO()
+    table = csv.DictWriter(text, list(next(iter(rows.values()))), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows.values())
+    write_atomically(path, text.getvalue())
 
 
 def summary_row(scenario: str, agent: str, data: Path = DATA) -> dict[str, str] | None:
@@ -84,7 +86,7 @@ def summary_row(scenario: str, agent: str, data: Path = DATA) -> dict[str, str] 
 
     `settled` is the share of seeds whose recommendation ended within 5 % to stay (E5 finite).
     """
-    where = open_scenario(scenario, data)
+    where = with_truth(scenario, data)
     if agent in RECORDED:
         known = read_record(agent, scenario, data)
         if known is None:
@@ -126,7 +128,7 @@ def tuning_row(agent: str, settings: str, scenario: str, data: Path = DATA) -> d
     `E5_mean` is the geometric mean over the seeds, with an E5 that was not reached counting as
     twice the episodes; the others are medians.
     """
-    where = open_scenario(scenario, data)
+    where = with_truth(scenario, data)
     make = maker(agent, **json.loads(settings))
     measured = score(where, race(where, make, TUNING_SEEDS, EPISODES))
     mean = np.exp(np.log(np.minimum(measured["E5"], 2 * EPISODES)).mean())
@@ -159,7 +161,7 @@ def _missing(
     summary, tuning = data / "peers" / "summary.csv", data / "peers" / "tuning.csv"
     for scenario, agent in product(scenarios, agents):
         if what == "record":
-            while scenario in RECORDED[agent].scenarios and record(agent, scenario, data):
+            while scenario in RECORDED[agent].scenarios and record_seed(agent, scenario, data):
                 yield f"{agent} on {scenario}"
         elif what == "summary":
             if _add(summary, SUMMARY_KEYS, (scenario, agent), summary_row, data):

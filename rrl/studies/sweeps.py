@@ -23,17 +23,16 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.agents import AGENTS
-from rrl.errors import DataError, UsageError
-from rrl.machine import available_cpus, one_thread
-from rrl.objective import parse_objective
-from rrl.provenance import NUMERICAL, PACKAGE, code_behind, combined, versions
 from rrl.recording.replay import replayed
+from rrl.rivals.agents import AGENTS
 from rrl.studies.race import Race, race
-from rrl.studies.scenario import Scenario, Truth, find_truth, open_problem
-from rrl.studies.settings import Load, Setting, available, check, cross, workload
-
-__all__ = ["Setting", "Sweep", "available", "cross", "workload"]
+from rrl.studies.scenario import Scenario, Truth, find_truth, open_scenario
+from rrl.studies.settings import Load, Setting, check, workload
+from rrl.support.errors import DataError, UsageError
+from rrl.support.files import replacing
+from rrl.support.machine import available_cpus, one_thread
+from rrl.support.provenance import NUMERICAL, PACKAGE, code_behind, combined, versions
+from rrl.tuning.objective import parse_objective
 
 Arrays = dict[str, NDArray[Any]]
 SEEDS_A_PIECE = 5
@@ -41,7 +40,7 @@ SEEDS_A_PIECE = 5
 
 @lru_cache(maxsize=32)
 def _problem(testbed: str, load: Load, data: str) -> Scenario:
-    return open_problem(testbed, workload(load), data)
+    return open_scenario(testbed, workload(load), data)
 
 
 def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
@@ -166,12 +165,8 @@ class Sweep:
         return self.folder / f"{task.key}.npz"
 
     def _save(self, key: str, arrays: Arrays) -> None:
-        partial = self.folder / f".{key}.{os.getpid()}.npz"
-        try:
-            np.savez_compressed(partial, **arrays)
-            partial.replace(self.folder / f"{key}.npz")
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(self.folder / f"{key}.npz") as file:
+            np.savez_compressed(file, **arrays)
 
     def _load(self, task: _Task) -> Arrays:
         try:
@@ -202,7 +197,12 @@ def _code(*modules: str) -> str:
 
 
 def _server_modules() -> tuple[str, ...]:
-    return "rrl.simulation.testbeds", "rrl.recording.replay", "rrl.modulated", "rrl.workload"
+    return (
+        "rrl.simulation.testbeds",
+        "rrl.recording.replay",
+        "rrl.workloads.modulated",
+        "rrl.workloads.workload",
+    )
 
 
 @lru_cache(maxsize=256)

@@ -24,7 +24,7 @@ def smallest_region(near: Mask) -> NDArray[np.int64]:
     Examples
     --------
     >>> from rrl.theory.cover import neighbours
-    >>> from rrl.presets import paper_cpu
+    >>> from rrl import paper_cpu
     >>> [int(smallest_region(neighbours(paper_cpu(), radius))) for radius in (0, 1, 2, 3)]
     [1, 4, 11, 29]
     """

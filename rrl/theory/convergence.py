@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.agent import RRL
-from rrl.episode import Server
-from rrl.experiments import tune
-from rrl.exploration import Temperature
+from rrl.core.exploration import Temperature
+from rrl.core.knob import Configuration, Knob
+from rrl.core.rrl import RRL
+from rrl.core.space import ConfigSpace
 from rrl.simulation.simulator import SimulatedServer
-from rrl.space import ConfigSpace, Configuration, Knob
-from rrl.workload import Poisson
+from rrl.tuning.episode import Server
+from rrl.tuning.experiments import tune
+from rrl.workloads.workload import Poisson
 
 Floats = NDArray[np.float64]
 UNIFORM = Temperature(1e9, 1e9)
@@ -94,7 +95,7 @@ class _Watched:
         self.agent.restore(state)
 
 
-def watch(
+def watch_table(
     server: Server,
     rate_per_s: float,
     truth: ArrayLike,
@@ -127,9 +128,9 @@ def watch(
 
     Examples
     --------
-    >>> from rrl.studies.race import surface
+    >>> from rrl.studies.scenario import surface
     >>> line = surface("line", ConfigSpace([Knob("inter_op", (1, 2, 4))]), [3.0, 1.0, 2.0], 0.0)
-    >>> curves = watch(line.server, 10.0, line.cost, seeds=2, episodes=40, radius=0)
+    >>> curves = watch_table(line.server, 10.0, line.cost, seeds=2, episodes=40, radius=0)
     >>> curves.worst.shape, curves.worst[:, -1].max().round(9)
     ((2, 40), np.float64(0.0))
     """

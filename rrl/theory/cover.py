@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.space import ROUNDING, ConfigSpace, check_radius
+from rrl.core.space import ROUNDING, ConfigSpace, check_radius
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

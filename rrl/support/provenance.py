@@ -14,7 +14,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parent.parent
 NUMERICAL = ("numpy", "scipy", "numba", "scikit-learn", "scikit-optimize")
 """Packages whose version can change a simulated number."""
 DRAWING = ("matplotlib", "seaborn", "pandas")
@@ -31,7 +31,7 @@ def combined(paths: Iterable[Path], root: Path) -> str:
 
     Examples
     --------
-    >>> combined([PACKAGE / "errors.py"], PACKAGE) == combined([PACKAGE / "space.py"], PACKAGE)
+    >>> combined([PACKAGE / "cli.py"], PACKAGE) == combined([PACKAGE / "__init__.py"], PACKAGE)
     False
     """
     lines = sorted(f"{path.relative_to(root).as_posix()} {digest(path)}" for path in paths)
@@ -53,8 +53,8 @@ def code_behind(*modules: str) -> frozenset[Path]:
 
     Examples
     --------
-    >>> sorted(path.name for path in code_behind("rrl.errors"))
-    ['errors.py']
+    >>> sorted(path.name for path in code_behind("rrl.support.errors"))
+    ['__init__.py', 'errors.py']
     """
     found: set[str] = set()
     waiting = list(modules)
@@ -70,9 +70,8 @@ def code_behind(*modules: str) -> frozenset[Path]:
 def imports(module: str) -> tuple[str, ...]:
     """Modules of this package that a module's import statements name, wherever they stand.
 
-    Those under ``if TYPE_CHECKING`` are left out, since they never run. A public name taken from
-    ``rrl`` itself counts for the module that it lives in. The room that a module lies in runs
-    before it.
+    Those under ``if TYPE_CHECKING`` are left out, since they never run. The room that a module
+    lies in runs before it.
     """
     found = set(_imported(ast.parse(_file(module).read_text(encoding="utf-8"))))
     room = module.rpartition(".")[0]
@@ -80,8 +79,6 @@ def imports(module: str) -> tuple[str, ...]:
 
 
 def _imported(tree: ast.AST) -> Iterator[str]:
-    from rrl import _HOME
-
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name):
             if node.test.id != "TYPE_CHECKING":
@@ -89,9 +86,7 @@ def _imported(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                if node.module == "rrl" and alias.name in _HOME:
-                    yield _HOME[alias.name]
-                elif _is_module(inner):
+                if _is_module(inner):
                     yield inner
                 elif _is_module(node.module):
                     yield node.module

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rrl.space import ConfigSpace, Configuration
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
 
 DEFAULT_BATCH_SIZE = 1000
 HEURISTIC_TIMEOUTS_MICROS = (0, 10_000)

@@ -1,7 +1,8 @@
 """Learned similarity: how far one measurement reaches is estimated from the measurements.
 
 :class:`Tally` keeps what was measured, :class:`Coordinates` says where the model sees it, and
-:class:`LearnedSimilarity` turns the belief (:mod:`rrl.belief`) into estimates for a region.
+:class:`LearnedSimilarity` turns the belief (:mod:`rrl.core.gaussian_process`) into estimates
+for a region.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.belief import Belief, Floats, Prior, compress, expand, learn
-from rrl.similarity import Estimate
-from rrl.space import ConfigSpace
+from rrl.core.gaussian_process import Belief, Floats, Prior, compress, expand, learn
+from rrl.core.similarity import Estimate
+from rrl.core.space import ConfigSpace
 
 LENGTH = 3.0  # levels: what a length is expected to be before anything is known
 LOAD_LENGTH = 2.0  # loads that differ by a factor of 7.4 are one length apart
@@ -142,7 +143,7 @@ class LearnedSimilarity:
     def estimate(
         self, space: ConfigSpace, index: int, cost: float, ball: NDArray[np.int64], load: float
     ) -> Estimate:
-        """See :meth:`rrl.similarity.Similarity.estimate`."""
+        """See :meth:`rrl.core.similarity.Similarity.estimate`."""
         self._seen = [*self._seen, [int(index), math.log(load), float(cost)]][-self.window :]
         self._asked += 1
         if self._coordinates is None or self._coordinates.space is not space:

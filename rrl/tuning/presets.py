@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.machine import available_cpus
-from rrl.space import ConfigSpace, Knob
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.support.machine import available_cpus
 
 THREADS = ("inter_op", "intra_op", "batch_threads")
 SERVING_KNOBS = (*THREADS, "max_batch_size", "batch_timeout_micros")

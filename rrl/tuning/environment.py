@@ -15,12 +15,13 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
-from rrl.episode import Server
-from rrl.loop import _measure
-from rrl.objective import MeanLatency, Objective
-from rrl.space import ConfigSpace, Configuration
-from rrl.workload import Workload, estimate_rate
-from rrl.workload import episodes as cut
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
+from rrl.tuning.episode import Server
+from rrl.tuning.loop import measure_valid
+from rrl.tuning.objective import MeanLatency, Objective
+from rrl.workloads.workload import Workload, estimate_rate
+from rrl.workloads.workload import episodes as cut
 
 ID = "rrl/Serving-v0"
 _LARGEST = float(np.finfo(np.float32).max)
@@ -75,7 +76,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
 
     Examples
     --------
-    >>> import rrl.environment
+    >>> import rrl.tuning.environment
     >>> from rrl import Poisson, testbed
     >>> environment = gymnasium.make(
     ...     "rrl/Serving-v0", server=testbed("cpu2"), workload=Poisson(100.0), steps=5
@@ -185,7 +186,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         self._done += 1
         configuration = self.server.space[index]
         arrivals = self._parts[self._done]
-        episode, _, _ = _measure(self.server, configuration, arrivals, self._server_rng)
+        episode, _, _ = measure_valid(self.server, configuration, arrivals, self._server_rng)
         cost = float(self.objective(episode))
         info = {
             "configuration": configuration,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rrl.errors import DataError
-from rrl.workload import Times, check_size
+from rrl.support.errors import DataError
+from rrl.workloads.workload import Times, check_size
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rrl.agent_state import check_load
+from rrl.core.agent import check_load
 
 MEMORY = 8  # estimates that the average remembers, so that it follows a slow drift
 NOTICED = 3.0  # standard errors by which an estimate must be off to count as a change

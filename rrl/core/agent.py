@@ -1,11 +1,50 @@
-"""What agents share: checks of what they are told, and generators saved and restored."""
+"""What every agent is: the protocol, checks of what it is told, its generator saved."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
+
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
+
+
+class Agent(Protocol):
+    """Whatever can tune: it sees costs and load estimates, and nothing else."""
+
+    def ask(self, load: float) -> Configuration:
+        """Choose the configuration of the next episode.
+
+        `load` is in requests per second, estimated from arrivals so far. ValueError if it is not
+        a positive number.
+        """
+        ...
+
+    def tell(self, configuration: Configuration, cost: float) -> None:
+        """Learn what an episode cost under the load that was last asked for.
+
+        ValueError, and nothing learned, if the cost is negative, NaN or infinite, the
+        configuration is not in the space, or nothing was asked before.
+        """
+        ...
+
+    def best(self, load: float) -> Configuration:
+        """Return the configuration to deploy under `load`. It does not change the agent."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next choices depend on, the generator included, fit for JSON."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from such a state as if never interrupted."""
+        ...
+
+
+MakeAgent = Callable[[ConfigSpace, np.random.Generator], Agent]
 
 
 def check_load(load: float) -> float:

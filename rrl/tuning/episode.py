@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.space import ConfigSpace, Configuration
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
 
 
 class Status(IntEnum):

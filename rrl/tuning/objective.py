@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.episode import Episode
+from rrl.tuning.episode import Episode
 
 FAILURE_S = 10.0  # seconds; far above any latency that a user would wait for
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.similarity import Estimate
-from rrl.space import ConfigSpace
+from rrl.core.similarity import Estimate
+from rrl.core.space import ConfigSpace
 
 
 class NetworkSimilarity:
@@ -39,7 +39,7 @@ class NetworkSimilarity:
 
     Examples
     --------
-    >>> from rrl.space import ConfigSpace, Knob
+    >>> from rrl import ConfigSpace, Knob
     >>> space = ConfigSpace([Knob("threads", (1, 2, 4, 8))])
     >>> network, ball = NetworkSimilarity(), np.arange(4)
     >>> for index, cost in enumerate((4.0, 3.0, 2.0)):
@@ -63,7 +63,7 @@ class NetworkSimilarity:
     def estimate(
         self, space: ConfigSpace, index: int, cost: float, ball: NDArray[np.int64], load: float
     ) -> Estimate:
-        """See :meth:`rrl.similarity.Similarity.estimate`."""
+        """See :meth:`rrl.core.similarity.Similarity.estimate`."""
         self._seen = [*self._seen, [int(index), float(load), float(cost)]][-self.window :]
         costs = np.where(ball == index, cost, self.predict(space, ball, load))
         return Estimate(costs, np.ones(len(ball)))

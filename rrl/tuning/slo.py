@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rrl.episode import Episode
-from rrl.errors import UsageError
-from rrl.experiments import bootstrap_interval
-from rrl.objective import MeanLatency, Percentile, SLOViolations
+from rrl.support.errors import UsageError
+from rrl.support.intervals import bootstrap_interval
+from rrl.tuning.episode import Episode
+from rrl.tuning.objective import MeanLatency, Percentile, SLOViolations
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 

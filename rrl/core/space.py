@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.knob import Configuration as Configuration
-from rrl.knob import Knob, Level, Scale, plain, spread
+from rrl.core.knob import Configuration, Knob, Level, Scale, plain, spread
 
 ROUNDING = 1e-9  # relative slack that keeps a closed ball closed when positions are rounded
 CACHED_BALLS = 4096  # an agent that has found its region asks for the same balls again and again
@@ -131,7 +130,7 @@ class ConfigSpace:
 
         Examples
         --------
-        >>> from rrl.presets import paper_cpu
+        >>> from rrl import paper_cpu
         >>> paper_cpu().index({"inter_op": 0, "intra_op": 1, "batch_threads": 2})
         13
         """
@@ -201,7 +200,7 @@ class ConfigSpace:
 
         Examples
         --------
-        >>> from rrl.presets import paper_cpu
+        >>> from rrl import paper_cpu
         >>> len(paper_cpu().ball(665, radius=3)), len(paper_cpu().ball(665, radius=0))
         (123, 1)
         """
@@ -222,7 +221,7 @@ class ConfigSpace:
 
         Examples
         --------
-        >>> from rrl.presets import paper_cpu
+        >>> from rrl import paper_cpu
         >>> sizes = paper_cpu().ball_sizes(2)
         >>> sizes.min(), sizes.max()
         (np.int64(11), np.int64(33))

@@ -2,7 +2,7 @@
 
 Levels are not cut in advance: a load belongs to the nearest one that was met, and one unlike all
 of those makes a level of its own. An estimate of a load is noisy, so one that is merely strange
-has to be strange again. Compare :mod:`rrl.load_levels`, whose levels lie on a fixed scale.
+has to be strange again. Compare :mod:`rrl.core.load_levels`, whose levels lie on a fixed scale.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from rrl.learned import Tally
+from rrl.core.learned_similarity import Tally
 
 SAME_LOAD = math.log(1.35)  # loads nearer than this are one; an estimate is off by 10 %
 
 
 @dataclass
-class Level:
+class MeasuredLevel:
     """What is known under one level of the load.
 
     Parameters
@@ -62,24 +62,24 @@ class MeasuredLevels:
     """
 
     def __init__(self) -> None:
-        self._all: list[Level] = []
-        self.current: Level | None = None
+        self._all: list[MeasuredLevel] = []
+        self.current: MeasuredLevel | None = None
         self._log_load: float | None = None  # that was entered last
         self._strange = False  # whether it was unlike all known ones
 
-    def __iter__(self) -> Iterator[Level]:
+    def __iter__(self) -> Iterator[MeasuredLevel]:
         return iter(self._all)
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def enter(self, log_load: float) -> Level:
+    def enter(self, log_load: float) -> MeasuredLevel:
         """The level of a load; a new one if the load is strange twice, or very strange once."""
         near = min(self._all, key=lambda level: abs(level.log_load - log_load), default=None)
         away = math.inf if near is None else abs(near.log_load - log_load)
         again, self._strange = self._strange, away > SAME_LOAD
         if self._strange and (again or away > 2 * SAME_LOAD):
-            self._strange, near = False, Level(log_load)
+            self._strange, near = False, MeasuredLevel(log_load)
             self._all.append(near)
         self.current, self._log_load = near, log_load
         return near
@@ -90,7 +90,9 @@ class MeasuredLevels:
             self.current.asked += 1
             self.current.log_load += (self._log_load - self.current.log_load) / self.current.asked
 
-    def nearest(self, log_load: float, other_than: Level | None = None) -> Level | None:
+    def nearest(
+        self, log_load: float, other_than: MeasuredLevel | None = None
+    ) -> MeasuredLevel | None:
         """The nearest level that something is known of."""
         known = [level for level in self._all if level.told and level is not other_than]
         return min(known, key=lambda level: abs(level.log_load - log_load), default=None)
@@ -118,7 +120,7 @@ class MeasuredLevels:
         """
         made = cls()
         made._all = [
-            Level(**{**saved, "tally": Tally(saved["tally"])}) for saved in state["levels"]
+            MeasuredLevel(**{**saved, "tally": Tally(saved["tally"])}) for saved in state["levels"]
         ]
         made.current = None if state["current"] is None else made._all[state["current"]]
         made._log_load, made._strange = state["log_load"], bool(state["strange"])

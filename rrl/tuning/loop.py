@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.agent import Agent, restore_rng, rng_state
-from rrl.episode import Episode, Server
-from rrl.errors import ServerError
-from rrl.objective import MeanLatency, Objective
-from rrl.space import Configuration
-from rrl.workload import Workload, estimate_rate
-from rrl.workload import episodes as cut
+from rrl.core.agent import Agent, restore_rng, rng_state
+from rrl.core.knob import Configuration
+from rrl.support.errors import ServerError
+from rrl.tuning.episode import Episode, Server
+from rrl.tuning.objective import MeanLatency, Objective
+from rrl.workloads.workload import Workload, estimate_rate
+from rrl.workloads.workload import episodes as cut
 
 MOST = 1e6  # requests/s that an agent is shown; arrivals of one moment would be infinitely many
 MAX_INVALID = 5  # in a row; then the machine is too busy to measure anything
@@ -94,7 +94,7 @@ def steps(
     start : int, optional
         Episodes that are done already; `agent` must know them.
     server_state : mapping, optional
-        State of the server's generator after those (:func:`rrl.agent.rng_state`).
+        State of the server's generator after those (:func:`rrl.core.agent.rng_state`).
 
     Raises
     ------
@@ -127,7 +127,7 @@ def steps(
         load = min(estimate_rate(past), MOST)
         past = arrivals
         configuration = agent.ask(load)
-        episode, invalid, switch_s = _measure(server, configuration, arrivals, server_rng)
+        episode, invalid, switch_s = measure_valid(server, configuration, arrivals, server_rng)
         cost = objective(episode) + switch_cost * switch_s
         agent.tell(configuration, cost)
         yield Step(
@@ -202,12 +202,12 @@ def rounds(
         for name in order_rng.permutation(names).tolist():
             server, configuration = servers[name]
             own = np.random.default_rng(draws)
-            episodes[name], _, _ = _measure(server, configuration, arrivals, own)
+            episodes[name], _, _ = measure_valid(server, configuration, arrivals, own)
         states = {"server": rng_state(server_rng), "order": rng_state(order_rng)}
         yield Round(number, {name: episodes[name] for name in names}, states)
 
 
-def _measure(
+def measure_valid(
     server: Server,
     configuration: Configuration,
     arrivals: NDArray[np.float64],

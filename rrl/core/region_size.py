@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.agent import RRL
-from rrl.space import ConfigSpace, Configuration
+from rrl.core.knob import Configuration
+from rrl.core.rrl import RRL
+from rrl.core.space import ConfigSpace
 
 Floats = NDArray[np.float64]
 
@@ -191,7 +192,7 @@ class AdaptiveRRL(RRL):
 
     Examples
     --------
-    >>> from rrl.presets import paper_cpu
+    >>> from rrl import paper_cpu
     >>> agent = AdaptiveRRL(paper_cpu(), np.random.default_rng(7))
     >>> for _ in range(100):
     ...     configuration = agent.ask(load=14.0)

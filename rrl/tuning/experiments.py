@@ -6,20 +6,20 @@ side by side, so that a claim of "better" rests on paired episodes and not on lu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from rrl.agent import Agent
-from rrl.episode import Server
-from rrl.loop import rounds as alternate
-from rrl.loop import steps
-from rrl.objective import MeanLatency, Objective
-from rrl.space import Configuration
-from rrl.workload import Workload
+from rrl.core.agent import Agent
+from rrl.core.knob import Configuration
+from rrl.tuning.episode import Server
+from rrl.tuning.loop import rounds as alternate
+from rrl.tuning.loop import steps
+from rrl.tuning.objective import MeanLatency, Objective
+from rrl.workloads.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,77 +168,3 @@ def compare(
         for name, episode in step.episodes.items():
             costs[name][step.number] = objective(episode)
     return costs
-
-
-def bootstrap_interval(
-    values: NDArray[np.float64],
-    rng: np.random.Generator,
-    *,
-    statistic: Any = np.median,
-    level: float = 0.95,
-    resamples: int = 2000,
-) -> tuple[float, float, float]:
-    """A statistic of a sample with its percentile bootstrap interval.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n,)
-    rng : numpy.random.Generator
-    statistic : callable, optional
-        Takes `axis`; the median by default.
-    level : float, optional
-        Of the interval.
-    resamples : int, optional
-        How many times the sample is drawn anew.
-
-    Returns
-    -------
-    centre, low, high : float
-
-    References
-    ----------
-    Efron & Tibshirani, *An Introduction to the Bootstrap* (1993), chapter 13.
-
-    Examples
-    --------
-    >>> bootstrap_interval(np.arange(101.0), np.random.default_rng(0))
-    (50.0, 41.0, 59.0)
-    """
-    values = np.asarray(values, dtype=float)
-    drawn = statistic(rng.choice(values, (resamples, len(values))), axis=1)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(statistic(values, axis=0)), float(low), float(high)
-
-
-def ratio_interval(
-    ours: Sequence[float], theirs: Sequence[float], rng: np.random.Generator
-) -> tuple[float, float, float]:
-    """Median of the paired ratios ours / theirs, with a 95 % bootstrap interval.
-
-    Examples
-    --------
-    >>> ratio_interval([1.0, 1.0, 1.0], [2.0, 2.0, 2.0], np.random.default_rng(0))
-    (0.5, 0.5, 0.5)
-    """
-    return bootstrap_interval(np.asarray(ours) / np.asarray(theirs), rng)
-
-
-def mean_ratio_interval(
-    ours: ArrayLike, theirs: ArrayLike, rng: np.random.Generator
-) -> tuple[float, float, float]:
-    """Ratio of the means of paired costs, with a 95 % bootstrap interval over the pairs.
-
-    What users felt over a whole run; :func:`ratio_interval` is about a typical episode.
-
-    Examples
-    --------
-    >>> mean_ratio_interval([1.0, 3.0], [4.0, 12.0], np.random.default_rng(0))
-    (0.25, 0.25, 0.25)
-    """
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-
-    def ratio(rows: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-        drawn = rows.astype(int)
-        return ours[drawn].mean(axis=axis) / theirs[drawn].mean(axis=axis)
-
-    return bootstrap_interval(np.arange(float(len(ours))), rng, statistic=ratio)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.workload import Times, check_size, positive
+from rrl.workloads.workload import Times, check_size, positive
 
 _CHUNK = 1_000_000  # candidates drawn at a time by thinning, so that memory follows n
 

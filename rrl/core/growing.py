@@ -5,7 +5,8 @@
    is forgotten. The region is where it begins, and the configurations one level away from it in
    one knob. If nothing serves yet, it begins in the middle.
 2. After each episode, the belief about the log cost of the whole region is computed from all
-   measurements (:mod:`rrl.learned`: the similarity between configurations is learned too).
+   measurements (:mod:`rrl.core.learned_similarity`: the similarity between configurations is
+   learned too).
 3. The incumbent is the measured configuration whose believed cost is lowest; another one takes
    over only if it is lower by the standard deviation of their difference.
 4. Next serves what pays: for each configuration of the region, the saving to be expected from it
@@ -27,14 +28,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.agent_state import check_cost, check_load, restore_rng, rng_state
-from rrl.belief import Belief, Prior, compress, expected_improvement, learn
-from rrl.defaults import serving_default
-from rrl.learned import Coordinates, Tally, expected_prior
-from rrl.measured_levels import Level, MeasuredLevels
-from rrl.moves import TIE, Moves
-from rrl.presets import SERVING_KNOBS
-from rrl.space import ConfigSpace, Configuration
+from rrl.core.agent import check_cost, check_load, restore_rng, rng_state
+from rrl.core.gaussian_process import Belief, Prior, compress, expected_improvement, learn
+from rrl.core.knob import Configuration
+from rrl.core.learned_similarity import Coordinates, Tally, expected_prior
+from rrl.core.measured_levels import MeasuredLevel, MeasuredLevels
+from rrl.core.neighbours import TIE, Moves
+from rrl.core.space import ConfigSpace
 
 Floats = NDArray[np.float64]
 
@@ -88,10 +88,10 @@ class GrowingRegion:
         self.prior = self.expected
         self.levels = MeasuredLevels()
         self._coordinates, self._moves = Coordinates(space), Moves(space)
-        self._belief: tuple[Level, Belief] | None = None  # since the last tell
+        self._belief: tuple[MeasuredLevel, Belief] | None = None  # since the last tell
 
     def ask(self, load: float) -> Configuration:
-        """See :meth:`rrl.agent.Agent.ask`."""
+        """See :meth:`rrl.core.agent.Agent.ask`."""
         level = self.levels.enter(math.log(check_load(load)))
         if level.told and not self._looks(level):
             return self.space[self._pick(*self._gains(level))]
@@ -103,12 +103,12 @@ class GrowingRegion:
         away = self._moves.from_the_middle()
         return self.space[self._pick(range(len(away)), -away)]
 
-    def _looks(self, level: Level) -> bool:
+    def _looks(self, level: MeasuredLevel) -> bool:
         """Whether the middle is due: what served before was measured once, at the first load."""
         return level.tally.indices == [self.start] and level.told == 1 and len(self.levels) == 1
 
     def tell(self, configuration: Configuration, cost: float) -> None:
-        """See :meth:`rrl.agent.Agent.tell`."""
+        """See :meth:`rrl.core.agent.Agent.tell`."""
         level = self.levels.current
         if level is None:
             raise ValueError("tell comes after ask: the load of this episode is not known")
@@ -124,7 +124,7 @@ class GrowingRegion:
         self._settle(level)
 
     def best(self, load: float) -> Configuration:
-        """See :meth:`rrl.agent.Agent.best`; of the nearest load that something is known of.
+        """See :meth:`rrl.core.agent.Agent.best`; of the nearest load that something is known of.
 
         Raises
         ------
@@ -136,33 +136,33 @@ class GrowingRegion:
             raise ValueError("nothing to recommend: tell the cost of an episode first")
         return self.space[level.incumbent]
 
-    def _parts(self, level: Level) -> list[Level]:
+    def _parts(self, level: MeasuredLevel) -> list[MeasuredLevel]:
         """A level and the one nearest to it: their measurements are the evidence."""
         near = self.levels.nearest(level.log_load, other_than=level)
         return [level] if near is None else [level, near]
 
-    def _log_costs(self, parts: list[Level]) -> Floats:
+    def _log_costs(self, parts: list[MeasuredLevel]) -> Floats:
         """Of the evidence, each level's from its own reference."""
         return np.concatenate([compress(p.tally.log_means() - p.reference) for p in parts])
 
-    def _evidence(self, parts: list[Level]) -> tuple[Floats, Floats, Floats]:
+    def _evidence(self, parts: list[MeasuredLevel]) -> tuple[Floats, Floats, Floats]:
         """Places, log costs and the variances of these."""
         x = [self._places(part, part.tally.indices) for part in parts]
         variance = [part.tally.variances() for part in parts]
         return np.concatenate(x), self._log_costs(parts), np.concatenate(variance)
 
-    def _believe(self, level: Level) -> Belief:
+    def _believe(self, level: MeasuredLevel) -> Belief:
         """The belief on a level; after a `tell` only what its reference is can have changed."""
         parts = self._parts(level)
         if self._belief is not None and self._belief[0] is level:
             return self._belief[1].given(self._log_costs(parts))
         return Belief(*self._evidence(parts), self.prior)
 
-    def _places(self, level: Level, indices: list[int]) -> Floats:
+    def _places(self, level: MeasuredLevel, indices: list[int]) -> Floats:
         loads = np.full(len(indices), level.log_load)
         return np.column_stack([self._coordinates(indices), loads])
 
-    def _settle(self, level: Level) -> None:
+    def _settle(self, level: MeasuredLevel) -> None:
         """Choose the incumbent anew, and at times learn the similarity."""
         if level.told == 1:
             level.reference = float(level.tally.log_means()[0])
@@ -181,7 +181,7 @@ class GrowingRegion:
         level.incumbent = known[best]
         level.reference += float(mean[best])
 
-    def _gains(self, level: Level) -> tuple[list[int], Floats]:
+    def _gains(self, level: MeasuredLevel) -> tuple[list[int], Floats]:
         """The region, and what each of its configurations promises as a share of the cost."""
         known = level.tally.row
         near = [part.tally.row for part in self._parts(level)[1:]]
@@ -204,7 +204,7 @@ class GrowingRegion:
         return int(indices[ties[int(self.rng.random() * len(ties))]])
 
     def state(self) -> dict[str, Any]:
-        """See :meth:`rrl.agent.Agent.state`. The horizon is not part of it."""
+        """See :meth:`rrl.core.agent.Agent.state`. The horizon is not part of it."""
         return {
             "agent": "GrowingRegion",
             "space": self.space.fingerprint,
@@ -214,7 +214,7 @@ class GrowingRegion:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """See :meth:`rrl.agent.Agent.restore`.
+        """See :meth:`rrl.core.agent.Agent.restore`.
 
         Raises
         ------
@@ -233,31 +233,3 @@ class GrowingRegion:
             raise ValueError(f"the saved state is incomplete or damaged: {error!r}") from None
         restore_rng(self.rng, rng)
         self.levels, self.prior, self._belief = levels, prior, None
-
-
-def default_agent(
-    space: ConfigSpace, rng: np.random.Generator, *, start: Configuration | None = None
-) -> GrowingRegion:
-    """Make the agent to use unless there is a reason for another.
-
-    Parameters
-    ----------
-    space : ConfigSpace
-    rng : numpy.random.Generator
-    start : configuration, optional
-        What serves now. If it is not said, and the knobs are those of TensorFlow Serving, its
-        default.
-
-    Examples
-    --------
-    >>> from rrl import paper_cpu
-    >>> agent = default_agent(paper_cpu(), np.random.default_rng(7))
-    >>> agent.ask(load=14.0)
-    {'inter_op': 0, 'intra_op': 0, 'batch_threads': 0}
-    >>> agent.tell(agent.ask(load=14.0), 0.5)
-    >>> agent.ask(load=14.0)
-    {'inter_op': 6, 'intra_op': 6, 'batch_threads': 6}
-    """
-    if start is None and set(space.names) <= set(SERVING_KNOBS):
-        start = serving_default(space)
-    return GrowingRegion(space, rng, start=start)

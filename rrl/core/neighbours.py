@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.space import ConfigSpace
+from rrl.core.space import ConfigSpace
 
 TIE = 1e-9  # differences below this are rounding
 

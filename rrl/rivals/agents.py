@@ -7,25 +7,22 @@ matters to those who ask for its agent. The settings of the rivals are those tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from rrl.agent import Agent
-from rrl.space import ConfigSpace
-
-MakeAgent = Callable[[ConfigSpace, np.random.Generator], Agent]
+from rrl.core.agent import Agent, MakeAgent
+from rrl.core.space import ConfigSpace
 
 #: Where an agent is made, ``module:attribute``.
 HOME = {
-    "default": "rrl.growing:default_agent",
-    "rrl": "rrl.agent:RRL",
-    "rrl-wide": "rrl.agents:wide",
-    "released-rrl": "rrl.agents:released",
-    "released-rrl-copy": "rrl.agents:released_copy",
-    "adaptive-rrl": "rrl.region_size:AdaptiveRRL",
+    "default": "rrl.tuning.default_agent:default_agent",
+    "rrl": "rrl.core.rrl:RRL",
+    "rrl-wide": "rrl.rivals.agents:wide",
+    "released-rrl": "rrl.rivals.agents:released",
+    "released-rrl-copy": "rrl.rivals.agents:released_copy",
+    "adaptive-rrl": "rrl.core.region_size:AdaptiveRRL",
     "tf-serving-default": "rrl.rivals.baselines:fixed_default",
     "heuristic": "rrl.rivals.baselines:heuristic",
     "exhaustive": "rrl.rivals.baselines:Candidates",
@@ -78,14 +75,14 @@ def maker(name: str, **changes: Any) -> MakeAgent:
 
 def wide(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
     """Make RRL with the released radius, 3 levels, and all else as in `rrl`."""
-    from rrl.agent import RRL
+    from rrl.core.rrl import RRL
 
     return RRL(space, rng, radius=min(changes.pop("radius", 3.0), space.diameter or 3.0), **changes)
 
 
 def released_copy(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
-    """Make the released code's agent (:meth:`rrl.agent.RRL.as_released`) without its network."""
-    from rrl.agent import RRL
+    """Make the released code's agent (:meth:`rrl.core.rrl.RRL.as_released`) without its network."""
+    from rrl.core.rrl import RRL
 
     radius = min(changes.pop("radius", 3.0), space.diameter or 3.0)
     return RRL.as_released(space, rng, radius=radius, **changes)
@@ -93,7 +90,7 @@ def released_copy(space: ConfigSpace, rng: np.random.Generator, **changes: Any) 
 
 def released(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
     """Make the released code's agent, with its network for the similarity."""
-    from rrl.network import NetworkSimilarity
+    from rrl.core.released_network import NetworkSimilarity
 
     return released_copy(space, rng, similarity=NetworkSimilarity(), **changes)
 

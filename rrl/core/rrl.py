@@ -1,58 +1,20 @@
-"""Agents: ask one for a configuration, serve an episode with it, tell it the cost.
-
-:class:`Agent` is what every tuner here keeps to, the baselines as well. :class:`RRL` is
-region-based reinforcement learning: a measurement updates the whole region around it.
-"""
+"""Region-based reinforcement learning: a measurement updates the whole region around it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 
-from rrl.agent_state import check_cost as check_cost
-from rrl.agent_state import check_load as check_load
-from rrl.agent_state import restore_rng as restore_rng
-from rrl.agent_state import rng_state as rng_state
-from rrl.exploration import Temperature
-from rrl.load_levels import LoadLevels
-from rrl.qtable import TRUST, QTable
-from rrl.similarity import Copy, Similarity
-from rrl.space import ConfigSpace, Configuration, check_radius
-
-
-class Agent(Protocol):
-    """Whatever can tune: it sees costs and load estimates, and nothing else."""
-
-    def ask(self, load: float) -> Configuration:
-        """Choose the configuration of the next episode.
-
-        `load` is in requests per second, estimated from arrivals so far. ValueError if it is not
-        a positive number.
-        """
-        ...
-
-    def tell(self, configuration: Configuration, cost: float) -> None:
-        """Learn what an episode cost under the load that was last asked for.
-
-        ValueError, and nothing learned, if the cost is negative, NaN or infinite, the
-        configuration is not in the space, or nothing was asked before.
-        """
-        ...
-
-    def best(self, load: float) -> Configuration:
-        """Return the configuration to deploy under `load`. It does not change the agent."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """Return all that the next choices depend on, the generator included, fit for JSON."""
-        ...
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from such a state as if never interrupted."""
-        ...
+from rrl.core.agent import check_cost, restore_rng, rng_state
+from rrl.core.exploration import Temperature
+from rrl.core.knob import Configuration
+from rrl.core.load_levels import LoadLevels
+from rrl.core.qtable import TRUST, QTable
+from rrl.core.similarity import Copy, Similarity
+from rrl.core.space import ConfigSpace, check_radius
 
 
 class RRL:
@@ -80,9 +42,10 @@ class RRL:
         Of the exploration, by episodes under this level of load.
     average : bool, optional
         Whether values are means of what is known until `step` takes over (see
-        :func:`rrl.qtable.update_region`), or only ever move by `step`, as in the released code.
+        :func:`rrl.core.region_update.update_region`), or only ever move by `step`, as in the
+        released code.
     recommend : {"observed", "table"}, optional
-        What `best` returns: see :meth:`rrl.qtable.QTable.recommend`.
+        What `best` returns: see :meth:`rrl.core.qtable.QTable.recommend`.
     shrinkage, caution : float, optional
         See there: how many measurements the table's value counts for, and how much better a
         newcomer must be.
@@ -90,7 +53,7 @@ class RRL:
         Where one level of the load ends: the ratio between the edges of a logarithmic scale
         (infinity: one table for all), or the edges themselves in requests per second, rising.
     load_noise : float, optional
-        Relative standard error of the load estimates, see :class:`rrl.load_levels.LoadLevels`.
+        Relative standard error of the load estimates, see :class:`rrl.core.load_levels.LoadLevels`.
     transfer : bool, optional
         Whether the table of a new load starts from the values of the nearest known load. If not,
         all its values equal its first measurement.
@@ -111,11 +74,11 @@ class RRL:
     Qin et al., "Reinforcement-Learning-Empowered MLaaS Scheduling for Serving Intelligent
     Internet of Things", IEEE Internet of Things Journal 7(7), 2020, and the code released with
     its SC'19 precursor. What differs: the exploration (see
-    :func:`rrl.exploration.action_probabilities`), `average`, `recommend`, and all about loads.
+    :func:`rrl.core.exploration.action_probabilities`), `average`, `recommend`, and all about loads.
 
     Examples
     --------
-    >>> from rrl.presets import paper_cpu
+    >>> from rrl import paper_cpu
     >>> agent = RRL(paper_cpu(), np.random.default_rng(7))
     >>> for _ in range(100):
     ...     configuration = agent.ask(load=14.0)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.space import ConfigSpace
+from rrl.core.space import ConfigSpace
 
 
 class Estimate(NamedTuple):
@@ -57,7 +57,7 @@ class Similarity(Protocol):
         ...
 
 
-class _Fixed:
+class FixedSimilarity:
     """An estimator that learns nothing has no state."""
 
     def state(self) -> dict[str, Any]:
@@ -77,12 +77,12 @@ class _Fixed:
 
 
 @dataclass(frozen=True)
-class Copy(_Fixed):
+class Copy(FixedSimilarity):
     """The whole region costs what was measured, with full weight everywhere.
 
     Examples
     --------
-    >>> from rrl.space import ConfigSpace, Knob
+    >>> from rrl import ConfigSpace, Knob
     >>> space = ConfigSpace([Knob("inter_op", (1, 2, 3))])
     >>> Copy().estimate(space, 1, 0.5, space.ball(1, 1), load=10.0).costs
     array([0.5, 0.5, 0.5])
@@ -96,7 +96,7 @@ class Copy(_Fixed):
 
 
 @dataclass(frozen=True)
-class DistanceWeighted(_Fixed):
+class DistanceWeighted(FixedSimilarity):
     """The region costs what was measured, with a weight of exp(-d² / 2 length²) at distance d.
 
     Parameters
@@ -111,7 +111,7 @@ class DistanceWeighted(_Fixed):
 
     Examples
     --------
-    >>> from rrl.space import ConfigSpace, Knob
+    >>> from rrl import ConfigSpace, Knob
     >>> space = ConfigSpace([Knob("inter_op", (1, 2, 3))])
     >>> DistanceWeighted(1.0).estimate(space, 0, 0.5, space.ball(0, 2), load=10.0).weights.round(2)
     array([1.  , 0.61, 0.14])

@@ -1,7 +1,7 @@
 """The region Q-table: what each configuration is expected to cost, learned region by region.
 
 :class:`QTable` holds the arrays of one load level; what is done to them is in
-:mod:`rrl.region_update` and :mod:`rrl.exploration`.
+:mod:`rrl.core.region_update` and :mod:`rrl.core.exploration`.
 
 Costs are at least 0 and smaller is better. The table has one step and no next state, as in the
 code released with the paper: Q[c] is the expected cost of an episode under configuration c.
@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.exploration import draw, fill_tree, mend_tree
-from rrl.region_update import hear_region, rescale
-from rrl.region_update import update_region as update_region
+from rrl.core.exploration import draw, fill_tree, mend_tree
+from rrl.core.region_update import hear_region, rescale, update_region
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

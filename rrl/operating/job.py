@@ -1,0 +1,110 @@
+"""What a tuning run is to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
+from rrl.support.errors import UsageError
+from rrl.tuning.objective import Objective
+from rrl.tuning.slo import SLO
+from rrl.workloads.trace import Trace
+from rrl.workloads.workload import Workload
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a run is to do; all of it is in the journal's first line.
+
+    Parameters
+    ----------
+    what : str
+        What is tuned, in one line.
+    space : ConfigSpace
+    default : configuration
+        What the recommendation is measured against.
+    serves : configuration, optional
+        What serves now, if that is known: the default agent begins with it.
+    workload : Workload
+    objective : Objective
+        What the agent is told to make small.
+    slo : SLO, optional
+        What the recommendation is held to.
+    agent : str
+        A name in `rrl.rivals.agents.AGENTS`.
+    episodes, requests : int
+        Of the tuning, and of an episode.
+    rounds : int
+        Paired episodes of the comparison.
+    seed : int
+        Of all randomness: the agent's, the arrivals', the server's, the intervals'.
+    switch_cost : float
+        See :func:`rrl.tuning.loop.steps`.
+    fixed : configuration
+        Settings of the server that hold for every configuration, the default too.
+    unit : str
+        Of a latency: seconds, or "" where a table's costs are in a unit of their own.
+
+    Raises
+    ------
+    UsageError
+        If a number is out of range, or the agent's name is unknown.
+    """
+
+    what: str
+    space: ConfigSpace
+    default: Configuration
+    workload: Workload
+    objective: Objective
+    slo: SLO | None = None
+    agent: str = "default"
+    episodes: int = 60
+    requests: int = 100
+    rounds: int = 15
+    seed: int = 0
+    switch_cost: float = 0.0
+    fixed: Configuration = field(default_factory=dict)
+    unit: str = "s"
+    serves: Configuration | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("episodes", 1), ("requests", 2), ("rounds", 2), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if set(self.default) != set(self.space.names):
+            raise UsageError(
+                f"the default has the knobs {', '.join(self.default)}; give a level for each of: "
+                f"{', '.join(self.space.names)}"
+            )
+        from rrl.rivals.agents import AGENTS
+
+        if self.agent not in AGENTS:
+            raise UsageError(f"unknown agent {self.agent!r}; known: {', '.join(AGENTS)}")
+        if self.seed >= 2**63:
+            raise UsageError(f"seed {self.seed} is too large: use one below 2**63")
+
+    def rng(self, stream: int) -> np.random.Generator:
+        """One of the streams of the seed."""
+        return np.random.default_rng([self.seed, stream])
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the run's course, fit for JSON."""
+        load = self.workload
+        if isinstance(load, Trace):
+            arrivals = f"trace of {len(load.times)} requests, crc32 {crc32(load.times.tobytes()):x}"
+        else:
+            arrivals = repr(load)
+        own = ("what", "agent", "episodes", "requests", "rounds", "seed", "switch_cost")
+        return {name: getattr(self, name) for name in own} | {
+            "space": self.space.fingerprint,
+            "default": dict(self.default),
+            "fixed": dict(self.fixed),
+            "arrivals": arrivals,
+            "objective": str(self.objective),
+            "slo": self.slo and str(self.slo),
+        }

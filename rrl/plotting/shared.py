@@ -1,0 +1,86 @@
+"""What all figures share: their look, the words for knobs and levels, and :func:`save`.
+
+A function that draws takes data and axes and returns the axes. :func:`save` gives the same
+bytes for the same data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+
+from rrl.core.knob import Configuration
+
+MS = 1000.0  # milliseconds are for people; everything else is in seconds
+KNOB_LABELS = {
+    "inter_op": "inter-op threads",
+    "intra_op": "intra-op threads",
+    "batch_threads": "batch threads",
+    "max_batch_size": "max batch size",
+    "batch_timeout_micros": "batch timeout (ms)",
+}
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def style() -> None:
+    """Set the look of all figures: seaborn's colour-blind palette on white."""
+    sns.set_theme(context="paper", style="ticks", palette="colorblind")
+    mpl.rcParams.update({"figure.dpi": 110, "savefig.dpi": 200, "legend.frameon": False})
+    mpl.rcParams["axes.formatter.min_exponent"] = 4  # a logarithmic axis says 20, not 2 x 10^1
+
+
+def save(figure: Figure, name: str, folder: str | os.PathLike[str] = "figures") -> Path:
+    """Write ``name.pdf`` and ``name.png`` without dates, and return the PNG's path."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target / f"{name}.pdf", bbox_inches="tight", metadata={"CreationDate": None})
+    figure.savefig(target / f"{name}.png", bbox_inches="tight", metadata={"Software": None})
+    return target / f"{name}.png"
+
+
+def level_label(name: str, level: Any) -> str:
+    """A knob's level as people read it: 0 batch threads is "off", microseconds become ms."""
+    if name == "batch_threads" and level == 0:
+        return "off"
+    if name in ("inter_op", "intra_op") and level == 0:
+        return "auto"
+    return f"{level / 1000:g}" if name == "batch_timeout_micros" else str(level)
+
+
+def in_order(name: str, levels: Iterable[Any]) -> list[Any]:
+    """A knob's levels as its positions order them: "off" and "auto" after the largest count.
+
+    Examples
+    --------
+    >>> in_order("batch_threads", [0, 1, 4, 2]), in_order("max_batch_size", [4, 1])
+    ([1, 2, 4, 0], [1, 4])
+    """
+    return sorted(levels, key=lambda level: (level_label(name, level) in ("off", "auto"), level))
+
+
+def label(configuration: Configuration) -> str:
+    """A configuration in a few words.
+
+    Examples
+    --------
+    >>> label({"inter_op": 2, "batch_threads": 0})
+    'inter-op 2, batch threads off'
+    """
+    words = {name: text.replace(" threads", "", 1) for name, text in KNOB_LABELS.items()}
+    words["batch_threads"] = "batch threads"
+    parts = (f"{words.get(k, k)} {level_label(k, v)}" for k, v in configuration.items())
+    return ", ".join(parts)
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as 20, 50, 100 and not as powers of ten."""
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    axis.set_minor_formatter(mpl.ticker.NullFormatter())

@@ -1,0 +1,1 @@
+"""Arrivals: when requests come, at steady and changing rates and from traces."""
