@@ -8,7 +8,7 @@
 .NOTPARALLEL: # kernels side by side race for ports
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
-.PHONY: help env set-up test lint format reproduce reproduce-all verify recorded measured \
+.PHONY: help env set-up test test-long lint format reproduce reproduce-all verify recorded measured \
         live live-experiments bench peers profile lab lock clean student site
 
 CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] && \
@@ -41,6 +41,9 @@ test: env ## Check style, notebooks and code: ruff, nbstripout, pytest with doct
 	@failed=; $(MAKE) -s lint || failed=1; \
 	$(ENV_PYTHON) -m pytest || failed=1; \
 	[ -z "$$failed" ]
+
+test-long: env ## Run the tests that take minutes each
+	@$(ENV_PYTHON) -m pytest -m long
 
 lint: env ## Check style and notebooks alone: ruff, nbstripout
 	@failed=; $(ENV_PYTHON) -m ruff check . || failed=1; \

@@ -8,6 +8,7 @@ session, schedulers and memory go.
 from __future__ import annotations
 
 import ctypes
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -98,7 +99,7 @@ class Versions:
             old.close()
             self.states[old.version] = State("END")
             del old
-            _return_memory()
+            return_memory()
 
     @contextmanager
     def serving(self, version: int | None = None) -> Iterator[LoadedModel]:
@@ -122,8 +123,13 @@ class Versions:
                 self._changed.notify_all()
 
 
-def _return_memory() -> None:
-    """Give freed memory back to the system; glibc would keep it in its arenas."""
+def return_memory() -> None:
+    """Give what a closed version held back to the system.
+
+    TensorFlow's graphs refer to themselves, so they wait for Python's collector. What is freed then
+    would stay in the arenas of glibc.
+    """
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
         trim(0)
