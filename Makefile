@@ -71,7 +71,7 @@ bench: env ## Time what must be fast: the server, hand-overs, the simulator, the
 
 # Into build/measured first, so that it can go on after an interruption; then in place of the old.
 measured: | env
-	@for name in $$($(ENV_PYTHON) -c "from rrl import PLANS; print(*PLANS)"); do \
+	@for name in $$($(ENV_PYTHON) -c "from rrl.recording.plans import KEPT; print(*KEPT)"); do \
 	    [ -e build/measured/$$name.done ] || { \
 	    $(ENV_PYTHON) -m rrl.cli profile $$name --out build/measured/$$name && \
 	    rm -rf data/$$name && cp -r build/measured/$$name data/ && \
@@ -84,7 +84,7 @@ peers: env ## Race the peers of RRL anew, as far as data/peers/ lacks them (hour
 	@$(ENV_PYTHON) -m rrl.studies.standings record && $(ENV_PYTHON) -m rrl.studies.standings summary
 
 profile: env ## Record the profiles under data/ anew (hours; resumable; remove a folder to redo it)
-	@for name in $$($(ENV_PYTHON) -c "from rrl import PLANS; print(*PLANS)"); do \
+	@for name in $$($(ENV_PYTHON) -c "from rrl.recording.plans import KEPT; print(*KEPT)"); do \
 	    $(ENV_PYTHON) -m rrl.cli profile $$name || exit; done
 
 student: env ## Write the student edition, without answers, to build/student/

@@ -37,7 +37,7 @@ def _parser() -> Parser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand; returns the exit code."""
+    """Run a subcommand and return the exit code."""
     options = _parser().parse_args(argv)
     return options.run(options)
 

@@ -114,6 +114,7 @@ def saving(reduction, kind="recorded", reference_value=1.0, metric="mean latency
 def static_table(**columns):
     agents = ["ours", "peer", "rrl-wide", "q-learning", "adaptive-rrl", "rrl"]
     table = pd.DataFrame({"problem": "p", "kind": "recorded", "agent": agents, "seeds": 30})
+    table["judged"] = True
     for name, values in columns.items():
         for end in ("", "_low", "_high"):
             table[name + end] = values
@@ -145,7 +146,8 @@ def test_a_reduction_from_next_to_nothing_does_not_count(rng):
 def speed_rows(q, deep, low=None, kind="recorded"):
     """Factors on two loads; each rival is slowest on one of them."""
     rows = [
-        {"problem": problem, "kind": kind, "rival": rival, "measure": measure, "ratio": ratio,
+        {"problem": problem, "kind": kind, "judged": True, "rival": rival, "measure": measure,
+         "ratio": ratio,
          "low": ratio if low is None else low, "high": ratio, "ours": 8.0, "theirs": 8 * ratio}
         for rival, ratios in (("q-learning", (q, 1.0)), ("deep-q-network", (1.0, deep)))
         for problem, ratio in zip(("a", "b"), ratios, strict=True)
@@ -179,6 +181,15 @@ def test_regions_must_be_quick_and_lose_to_be_reproduced():
     assert found.verdict == "partly"
     with pytest.raises(DataError, match="no agent 'rrl-wide'"):
         claims.regions(static_table(E5_first=first).iloc[:1])
+
+
+def test_a_load_that_cannot_judge_says_nothing_of_speed():
+    rows = speed_rows(9, 12)
+    unjudged = rows.assign(problem="c", judged=False, ratio=100.0, low=100.0)
+    duels = rows.assign(rival="hill-climbing", ratio=2.0)
+    claim = claims.speed(pd.concat([rows, unjudged]), duels, "ours")
+    assert claim.value == 9
+    assert not claim.testbed.startswith("c:")
 
 
 def test_loads_that_change_are_judged_over_all_of_them():

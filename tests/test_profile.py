@@ -12,7 +12,7 @@ import pytest
 
 from rrl.recording.finals import Finals
 from rrl.recording.plan import Plan, schedule
-from rrl.recording.plans import JOINT, PLANS
+from rrl.recording.plans import JOINT, KEPT, PLANS
 from rrl.recording.profile import EPISODES, read_profile
 from rrl.recording.record import Recorder
 from rrl.recording.replay import RecordedServer, replayed
@@ -235,7 +235,7 @@ def test_the_limit_of_regret_is_that_of_the_rival_that_could_be_cheapest(folder,
     assert np.isnan(profile.regret_limit(21.0))
 
 
-@pytest.mark.parametrize("name", sorted(set(PLANS) - {JOINT}))
+@pytest.mark.parametrize("name", sorted(set(KEPT) - {JOINT}))
 def test_the_committed_profiles_are_whole_and_of_their_plans(name):
     folder = Path(__file__).parent.parent / "data" / name
     profile = read_profile(folder)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rrl import ConfigSpace, Knob, Phases, Poisson
+from rrl.recording.replay import RecordedServer
+from rrl.recording.truth import judge_half, rows_of_half
 from rrl.rivals.agents import AGENTS
 from rrl.studies.race import Race, race, score
 from rrl.studies.scenario import (
@@ -73,16 +76,40 @@ def test_the_objective_is_what_costs_are_made_of():
     assert set(np.unique(runs.costs)) <= {0.0, 1.0}
 
 
-def test_the_truth_of_a_recording_is_the_mean_of_what_it_replays():
-    scenario = recorded(DATA / "keyword-threads", 900.0)
-    profile = scenario.server.profile
-    replayed = profile.table["pass"] < profile.description["plan"]["passes"]  # not the finals
-    rows = profile.table[replayed & np.isclose(profile.table["rate_per_s"], 900.0)]
-    index = scenario.space.indices(rows)
-    means = [rows["mean_s"].to_numpy()[index == i].mean() for i in range(len(scenario.space))]
-    assert scenario.cost == pytest.approx(means, rel=1e-3)
+@pytest.mark.parametrize("half", [0, 1])
+def test_no_agent_is_judged_by_what_it_replays(half):
+    """What is replayed and what is true come from episodes that share nothing."""
+    scenario = recorded(DATA / "keyword-threads", 900.0, half)
+    server, profile = scenario.server, scenario.server.profile
+    replayed = profile.table.loc[[row for rows in server._rows.values() for row in rows]]
+    judging = rows_of_half(profile, 900.0, 1 - half)
+    assert not set(replayed.index) & set(judging.index)
+    assert not set(replayed["arrival_seed"]) & set(judging["arrival_seed"])
+    truth = judge_half(profile, 900.0, 1 - half)
+    np.testing.assert_array_equal(scenario.cost, truth.cost)
+    np.testing.assert_array_equal(scenario.good, truth.good)
+    assert 0 < scenario.good.sum() <= scenario.possible.sum() < len(scenario.space)
+    assert scenario.ceiling >= 1
+
+
+def test_a_replay_of_all_passes_leaves_nothing_to_judge_by():
+    problem = open_scenario("keyword-threads", 900.0, DATA)
+    whole = replace(problem, server=RecordedServer(DATA / "keyword-threads", 900.0))
+    with pytest.raises(ValueError, match="nothing is left to judge by"):
+        find_truth(whole)
     with pytest.raises(DataError, match="no load of 901/s"):
         recorded(DATA / "keyword-threads", 901.0)
+
+
+def test_the_undecided_are_a_second_set():
+    cost = np.array([3.0, 1.0, 1.04, 1.06])
+    good, possible = cost <= 1.0, cost <= 1.05
+    line = surface("line", ConfigSpace([Knob("threads", (1, 2, 4, 8))]), cost)
+    line = replace(line, good=good, possible=possible)
+    runs = Race(np.zeros((1, 4), int), np.array([[0, 2, 1, 1]]), 0.0)
+    measured = score(line, runs)
+    assert measured["E5"] == 3
+    assert measured["E5_possible"] == 2
 
 
 def test_a_recorded_load_that_changes_weighs_the_loads_by_how_often_they_answer():

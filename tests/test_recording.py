@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,15 +11,23 @@ import numpy as np
 import pytest
 
 from rrl.recording import record
-from rrl.recording.finals import MOST_ROUNDS, PRECISION, REPEATS, Finals, known
+from rrl.recording.finals import (
+    MOST_ROUNDS,
+    PRECISION,
+    REPEATS,
+    Finals,
+    known,
+    prepare_machine,
+)
 from rrl.recording.judging import judge
 from rrl.recording.plan import PROCESS, Plan, schedule
 from rrl.recording.plans import JOINT, PLANS
 from rrl.recording.probe import Probe, Rule, processor_ticks, stolen
 from rrl.recording.profile import EPISODES, REJECTED, read_profile
 from rrl.recording.record import MAX_TRIES, Recorder
+from rrl.recording.rows import commit
 from rrl.serving.settings import ADAPTIVE
-from rrl.support.errors import DataError, UnstableError
+from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.tuning.episode import Episode
 
 RULE = Rule(reference_s=1.0)
@@ -131,6 +140,26 @@ def test_a_plan_reads_back_as_it_was_written_and_guards_its_folder(tmp_path):
     for other in (replace(PLAN, worth=3.0), replace(PLAN, rule=Rule(2.0))):
         with pytest.raises(DataError, match="another plan"):
             Recorder(other, tmp_path, Speeds(1.0))
+
+
+def test_the_papers_grids_are_refused_where_they_cannot_be_recorded(monkeypatch):
+    cpu, gpu = PLANS["paper-cpu10"], PLANS["paper-gpu"]
+    assert len(cpu.space) == 11**3
+    assert cpu.hours > 10
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    with pytest.raises(UsageError, match="needs 10 cores, this machine has 2"):
+        prepare_machine(cpu)
+    with pytest.raises(UsageError, match="needs a GPU"):
+        prepare_machine(gpu)
+
+
+def test_a_plan_keeps_to_its_cores():
+    before = os.sched_getaffinity(0)
+    try:
+        prepare_machine(replace(PLAN, cpus=1))
+        assert len(os.sched_getaffinity(0)) == 1
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 # Passes
@@ -253,7 +282,7 @@ def read_profile_rows(folder):
 def test_every_row_says_which_code_recorded_it_and_how_fast_the_machine_was(tmp_path):
     recorded(tmp_path, probe=Speeds(1.05))
     for row in lines(tmp_path):
-        assert row["commit"] == record.commit()
+        assert row["commit"] == commit()
         assert float(row["speed_before"]) == float(row["speed_after"]) == 0.9524
 
 
@@ -261,6 +290,15 @@ def test_the_real_probe_measures_work_and_the_kernel_counts_ticks():
     probe, ticks = Probe(), processor_ticks()
     assert all(0 < probe() < 5 for _ in range(3))
     assert 0 <= stolen(ticks, processor_ticks()) <= 1
+
+
+def test_a_plan_without_a_rule_gets_one_for_this_machine_and_keeps_it(tmp_path):
+    bare = replace(PLAN, rule=None)
+    plan = record.with_rule(bare, tmp_path)
+    assert plan.rule.accepts(plan.rule.reference_s)
+    Recorder(plan, tmp_path, Speeds(plan.rule.reference_s))
+    assert record.with_rule(bare, tmp_path).rule == plan.rule
+    assert record.with_rule(PLAN, tmp_path) == PLAN
 
 
 # The finals

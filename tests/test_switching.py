@@ -14,6 +14,7 @@ import pytest
 from probe import build_probe, most_at_once
 from test_serving import EXECUTABLES, X, refused, run_many
 
+from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving.batching import VERSION_PARAMETERS, BatchingParameters
@@ -209,6 +210,31 @@ def test_a_new_version_of_the_owners_stops_the_tuning(model, tmp_path):
             server.measure(first | {"max_batch_size": 4}, [0.0], rng)
     assert sorted(path.name for path in own.iterdir()) == ["7", "8"]  # nothing of ours
     assert not folder.exists()
+
+
+def test_a_tuning_from_the_command_line_ends_when_the_owner_releases(model, tmp_path, capsys):
+    own, out = tmp_path / "own", tmp_path / "out"
+    shutil.copytree(model, own)
+    np.savez(tmp_path / "sample.npz", **X)
+
+    def release():
+        journal = out / "journal.jsonl"
+        while not journal.exists() or len(journal.read_text().splitlines()) < 4:
+            time.sleep(0.05)
+        shutil.copytree(own / "7", tmp_path / "8")
+        (tmp_path / "8").rename(own / "8")
+
+    releasing = threading.Thread(target=release)
+    releasing.start()
+    options = (
+        f"--sample {tmp_path}/sample.npz --executable local --out {out} --quiet --rate 100 "
+        "--knob batch_threads=1,2 --knob max_batch_size=1,2,4 --episodes 200 --requests 10"
+    )
+    code = main(["tune", str(own), *options.split()])
+    releasing.join()
+    assert code == 5
+    assert "version 8 has come" in capsys.readouterr().err
+    assert sorted(path.name for path in own.iterdir()) == ["7", "8"]
 
 
 # Folders

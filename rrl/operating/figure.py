@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
-    """Cost of each episode, of what was recommended after it, and the share of late requests.
+    """Plot each episode's cost, the recommendation's cost, and the share of late requests.
 
     Parameters
     ----------
     job : Job
     records : sequence of dict
-        Of the journal; those of the tuning are drawn.
+        Records of the journal. Only those of the tuning are drawn.
     """
     style()
     tuned = list(records[: job.episodes])

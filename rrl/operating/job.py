@@ -1,4 +1,4 @@
-"""What a tuning run is to do."""
+"""The settings of a tuning run."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from rrl.workloads.workload import Workload
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What a run is to do; all of it is in the journal's first line.
+    """The settings of a run; all of them are in the journal's first line.
 
     Parameters
     ----------
     what : str
-        What is tuned, in one line.
+        One line of text that names what is tuned.
     space : ConfigSpace
     default : configuration
-        What the recommendation is measured against.
+        The recommendation is compared with this configuration.
     serves : configuration, optional
-        What serves now, if that is known: the default agent begins with it.
+        What serves now, if that is known. The default agent begins with it.
     workload : Workload
     objective : Objective
-        What the agent is told to make small.
+        The agent minimises this objective.
     slo : SLO, optional
-        What the recommendation is held to.
+        The recommendation is judged by this service-level objective.
     agent : str
         A name in `rrl.rivals.agents.AGENTS`.
     episodes, requests : int
-        Of the tuning, and of an episode.
+        Number of episodes of the tuning, and number of requests per episode.
     rounds : int
-        Paired episodes of the comparison.
+        Number of paired episodes in the comparison.
     seed : int
-        Of all randomness: the agent's, the arrivals', the server's, the intervals'.
+        Seed of all random numbers: for the agent, the arrivals, the server and the intervals.
     switch_cost : float
-        See :func:`rrl.tuning.loop.steps`.
+        Cost per second of a switch; see :func:`rrl.tuning.loop.steps`.
     fixed : configuration
-        Settings of the server that hold for every configuration, the default too.
+        Settings of the server that hold for every configuration, including the default.
     unit : str
-        Of a latency: seconds, or "" where a table's costs are in a unit of their own.
+        Unit of a latency: "s" for seconds, or "" if a table's costs have another unit.
 
     Raises
     ------
@@ -89,11 +89,11 @@ class Job:
             raise UsageError(f"seed {self.seed} is too large: use one below 2**63")
 
     def rng(self, stream: int) -> np.random.Generator:
-        """One of the streams of the seed."""
+        """Return the random generator of one stream of the seed."""
         return np.random.default_rng([self.seed, stream])
 
     def settings(self) -> dict[str, Any]:
-        """What decides the run's course, fit for JSON."""
+        """Return the settings that determine the run, in a form for JSON."""
         load = self.workload
         if isinstance(load, Trace):
             arrivals = f"trace of {len(load.times)} requests, crc32 {crc32(load.times.tobytes()):x}"

@@ -1,9 +1,9 @@
-"""The journal of a tuning run: what was measured, kept so that a run can stop at any moment.
+"""The journal of a tuning run: it stores all measurements, so a run can stop at any moment.
 
-A folder with two files. `journal.jsonl` grows by a line an episode, each with a checksum, each on
-disk before the run goes on; the first line holds the settings. `agent.json` is a snapshot of the
-agent, replaced whole now and then. It only saves time: an agent is its settings and what it was
-told, so it can be rebuilt from the journal alone.
+The journal is a folder with two files. `journal.jsonl` grows by one line per episode. Each line has
+a checksum and is on disk before the run continues. The first line holds the settings. `agent.json`
+is a snapshot of the agent. From time to time it is replaced as a whole. The snapshot only saves
+time: the settings and the measurements determine an agent, so the journal is enough to rebuild it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from rrl.support.files import write_atomically
 
 JOURNAL, SNAPSHOT = "journal.jsonl", "agent.json"
 SCHEMA = 1
-SNAPSHOT_EVERY = 10  # episodes; fewer than that are told again when a run is resumed
+SNAPSHOT_EVERY = 10  # episodes; a resumed run tells the agent fewer than these again
 _MARK = ',"crc32":"'
 
 Record = dict[str, Any]
 
 
 def encode(record: Record) -> str:
-    r"""Return a record as one line of JSON that ends with the checksum of what is before it.
+    r"""Return a record as one line of JSON that ends with the checksum of the text before it.
 
     Examples
     --------
@@ -61,23 +61,23 @@ class Journal:
     Parameters
     ----------
     folder : path
-        Made where it is missing. A journal that is there is continued.
+        The folder is made if it is missing. If it holds a journal, that journal is continued.
     settings : mapping
-        All that decides what the run does, fit for JSON.
+        All settings that determine what the run does, in a form for JSON.
 
     Attributes
     ----------
     records : list of dict
-        What the journal holds, in order.
+        The records of the journal, in order.
     recovered : bool
         Whether the last line was cut off, by a kill or a full disk, and was removed.
 
     Raises
     ------
     UsageError
-        If another process holds the journal, or it is of a run with other settings.
+        If another process holds the journal, or if it belongs to a run with other settings.
     DataError
-        If a line other than the last is damaged; the message names it.
+        If a line other than the last is damaged. The message names that line.
 
     Examples
     --------
@@ -111,7 +111,7 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; another process may continue it."""
+        """Close the file, so that another process may continue it."""
         os.close(self._file)
 
     def _lock(self) -> None:
@@ -125,8 +125,8 @@ class Journal:
 
     def _open(self, settings: Record) -> None:
         for name in (SNAPSHOT, "result.json", "batching.txt"):
-            for left in self.folder.glob(f".{name}.*"):  # a kill in the middle of an atomic write
-                if left.suffix[1:].isdecimal():  # ours end with a process number
+            for left in self.folder.glob(f".{name}.*"):  # left by a kill during an atomic write
+                if left.suffix[1:].isdecimal():  # our files end with a process number
                     left.unlink()
         header = {"journal": SCHEMA, "settings": settings}
         lines = self.path.read_bytes().splitlines(keepends=True)
@@ -149,7 +149,7 @@ class Journal:
         self.records = [record for record in records[1:] if record is not None]
 
     def append(self, record: Record) -> None:
-        """Add a record; it is on disk when this returns, and not there at all if it fails."""
+        """Add a record; when this returns, it is on disk; if this fails, no part of it remains."""
         self._write(record)
         self.records.append(record)
 
@@ -158,7 +158,7 @@ class Journal:
         end = os.lseek(self._file, 0, os.SEEK_END)
         try:
             written = 0
-            while written < len(data):  # a nearly full disk takes a part first
+            while written < len(data):  # a nearly full disk may write only a part
                 written += os.write(self._file, data[written:])
             os.fsync(self._file)
         except OSError as error:
@@ -168,30 +168,30 @@ class Journal:
     # --- the agent ------------------------------------------------------------------------------
 
     def save(self, agent: Agent) -> None:
-        """Replace the snapshot by the agent as it is after the last record."""
+        """Replace the snapshot with the agent's state after the last record."""
         snapshot = {"records": len(self.records), "last": _checksum(self.records)}
         text = json.dumps(snapshot | {"state": agent.state()})
         write_atomically(self.folder / SNAPSHOT, text + "\n")
 
     def agent(self, make: Callable[[], Agent]) -> Agent:
-        """Return the agent as it was after the last record.
+        """Return the agent in its state after the last record.
 
         Parameters
         ----------
         make : callable
-            Makes the agent anew.
+            This function makes a new agent.
 
         Raises
         ------
         DataError
-            If the agent does not choose what the journal says it chose.
+            If the agent does not choose the configurations that are in the journal.
         """
         agent, told = make(), 0
         if (snapshot := self._snapshot()) is not None:
             try:
                 agent.restore(snapshot["state"])
                 told = snapshot["records"]
-            except ValueError:  # of another version of the agent: the journal is enough
+            except ValueError:  # another version of the agent wrote it; the journal is enough
                 agent = make()
         for line, record in enumerate(self.records[told:], told + 2):
             asked = dict(agent.ask(record["load_per_s"]))
@@ -205,7 +205,7 @@ class Journal:
         return agent
 
     def _snapshot(self) -> Record | None:
-        """The snapshot, if it is whole and of this journal."""
+        """Return the snapshot if it is complete and belongs to this journal."""
         try:
             snapshot = json.loads((self.folder / SNAPSHOT).read_text(encoding="utf-8"))
             known = self.records[: snapshot["records"]]
@@ -220,7 +220,7 @@ def _checksum(records: list[Record]) -> int:
 
 
 def _difference(stored: Record, wanted: Record) -> str:
-    """The first setting that differs, and the remedy."""
+    """Return a text that names the first different setting and says what to do."""
     if stored.get("journal") != wanted["journal"]:
         return f"has schema {stored.get('journal')!r}, this version of rrl writes {SCHEMA}"
     old, new = stored["settings"], wanted["settings"]
@@ -232,7 +232,7 @@ def _difference(stored: Record, wanted: Record) -> str:
 
 
 def _sync(folder: Path) -> None:
-    """Put a folder's own entries on disk, so that a new file survives a power loss."""
+    """Write a folder's own entries to disk, so that a new file survives a power loss."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

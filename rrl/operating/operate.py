@@ -1,8 +1,8 @@
-"""Tune a service as its operator does: an objective, a journal, a verdict, the flags to set.
+"""Tune a service as its operator does: with an objective, a journal, a verdict and flags to set.
 
-:func:`operate` lets an agent tune, then measures what it recommends against the default in
-alternating episodes. Every episode is in the journal before the next one begins, so the same call
-goes on from wherever the last one was stopped.
+:func:`operate` lets an agent tune. Then it compares the recommended configuration with the default
+in alternating episodes. Every episode is in the journal before the next one begins. Therefore the
+same call continues where the last call was stopped.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from rrl.tuning.loop import Step, rounds, steps
 from rrl.tuning.objective import Percentile, charged_latency
 
 Contestants = Callable[[Configuration], AbstractContextManager[Mapping[str, Server]]]
-"""Opens the servers of the comparison, "default" and "recommended", for a recommendation."""
+"""Takes a recommendation and opens the servers "default" and "recommended" of the comparison."""
 
 
 def make_agent(job: Job) -> Agent:
-    """Make a job's agent by its name; the default agent begins with what serves, or near it."""
+    """Make a job's agent by its name; the default agent begins at or near what serves now."""
     from rrl.rivals.agents import maker
     from rrl.tuning.defaults import nearest
 
@@ -45,33 +45,33 @@ def operate(
     show: Callable[[str], None] = lambda line: None,
     every: int = 1,
 ) -> list[Record]:
-    """Tune, then compare with the default; goes on with what the journal in `folder` holds.
+    """Tune, then compare with the default; continue from the journal in `folder`.
 
     Parameters
     ----------
     job : Job
     server : Server
-        The one to tune.
+        The server to tune.
     contestants : callable
-        Opens the servers of the comparison.
+        This function opens the servers of the comparison.
     folder : path
-        Of the journal.
+        The folder of the journal.
     show : callable, optional
-        Gets a line for people, an episode each.
+        This function receives one line of text per episode, for people to read.
     every : int, optional
-        Show only each so manieth episode.
+        A line is shown after every `every` episodes.
 
     Returns
     -------
     list of dict
-        The journal's records: an episode each, then a round each.
+        The journal's records: one per episode, then one per round.
 
     Raises
     ------
     UsageError, DataError
         If the journal cannot be continued.
     ServerError
-        If a server fails for good.
+        If a server fails permanently.
     """
     with Journal(folder, job.settings()) as journal:
         if journal.recovered:
@@ -163,6 +163,6 @@ def _episode_record(job: Job, step: Step) -> Record:
 
 
 def _kept(episode: Episode) -> Record:
-    """An episode's requests, to the microsecond."""
+    """Return an episode's requests, with latencies in whole microseconds."""
     kept: Record = {"latency_us": np.rint(1e6 * episode.latency).astype(int).tolist()}
     return kept if episode.ok.all() else kept | {"status": episode.status.tolist()}

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their values are read."""
+"""Options that several commands share, and functions that read their values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def levels(text: str) -> tuple[str, tuple[int, ...]]:
     Raises
     ------
     UsageError
-        If it is something else.
+        If the text has another form.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def levels(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 def setting(texts: Sequence[str]) -> dict[str, int | float | str]:
-    """Read a configuration from ``name=value`` each.
+    """Read a configuration from texts of the form ``name=value``.
 
     Examples
     --------
@@ -62,12 +62,12 @@ def setting(texts: Sequence[str]) -> dict[str, int | float | str]:
 
 
 def checksum(path: Path) -> str:
-    """A checksum of a file, for a journal to know what it was measured with."""
+    """Return a file's checksum, so that a journal can identify the file of its measurements."""
     return f"crc32 {crc32(path.read_bytes()):08x}"
 
 
 def add_tuning_options(parser: ArgumentParser) -> None:
-    """Add what `rrl tune` and `rrl replay` have in common."""
+    """Add the options that `rrl tune` and `rrl replay` have in common."""
     goal = parser.add_argument_group("goal and load")
     goal.add_argument("--slo", help="what to keep (a service-level objective), such as p99<50ms")
     goal.add_argument("--objective", help="what to make small (default: the SLO's, or mean)")
@@ -96,7 +96,7 @@ def add_tuning_options(parser: ArgumentParser) -> None:
 
 
 def read_goal(options: Namespace) -> tuple[Objective, SLO | None]:
-    """The objective of the agent, and the SLO if there is one."""
+    """Return the objective of the agent, and the SLO if there is one."""
     from rrl.tuning.objective import MeanLatency, parse_objective
     from rrl.tuning.slo import parse_slo
 
@@ -107,7 +107,7 @@ def read_goal(options: Namespace) -> tuple[Objective, SLO | None]:
 
 
 def read_load(options: Namespace, rate: float | None = None) -> Workload:
-    """The arrivals: recorded, or Poisson at the rate of the options (or at `rate`)."""
+    """Return the arrivals: recorded, or Poisson at the rate of the options (or at `rate`)."""
     from rrl.workloads.trace import read_trace
     from rrl.workloads.workload import Poisson
 

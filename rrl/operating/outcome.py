@@ -1,4 +1,4 @@
-"""What `rrl tune` and `rrl replay` do with a job: run it, write and report what it found."""
+"""Run the job of `rrl tune` or `rrl replay`, then write and report the result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(
     options: Namespace,
     live: bool = True,
 ) -> int:
-    """Tune, write the result and the figure, say what was found; returns the exit code."""
+    """Tune, write the result and the figure, print a report, and return the exit code."""
     from rrl.operating.operate import operate
     from rrl.operating.verdict import duration, summarise
 
@@ -37,7 +37,7 @@ def run(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)  # a stop that saves and cleans up, like Ctrl-C
+    signal.signal(signal.SIGTERM, interrupt)  # SIGTERM must save and clean up, like Ctrl-C
     if live:
         count = job.episodes + 2 * job.rounds
         seconds = count * job.requests / job.workload.rate
@@ -59,7 +59,7 @@ def run(
 
 
 def _write(job: Job, result: dict[str, Any], records: list[Any], folder: Path, live: bool) -> None:
-    """Write `result.json`, `batching.txt` where it applies, and the figure."""
+    """Write `result.json`, the figure, and `batching.txt` if there is batching."""
     from rrl.operating.figure import plot_journal
     from rrl.operating.verdict import serving_flags
     from rrl.plotting.shared import save
@@ -78,7 +78,7 @@ def _write(job: Job, result: dict[str, Any], records: list[Any], folder: Path, l
 
 
 def _report(job: Job, result: dict[str, Any], folder: Path) -> str:
-    """What a person wants to know."""
+    """Return the report that people read."""
     from rrl.operating.verdict import amount, words
 
     cost = {name: amount(job, value) for name, value in result["cost"].items()}
@@ -107,7 +107,7 @@ def _report(job: Job, result: dict[str, Any], folder: Path) -> str:
 
 
 def _judge(result: dict[str, Any]) -> None:
-    """Raise UnstableError if what was hoped for is not there."""
+    """Raise UnstableError if the SLO is missed or the recommendation is worse."""
     slo = result["slo"]
     if slo and slo["word"] == "missed":
         raise UnstableError(

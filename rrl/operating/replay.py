@@ -51,13 +51,13 @@ def add_parsers(commands: Any) -> None:
 
 @dataclass(frozen=True)
 class _Source:
-    """What is replayed: its server, name and unit, and a load if known."""
+    """What is replayed: its server, its name, its unit, and its load if that is known."""
 
     server: Server
     what: str
     unit: str = "s"
     rate: float | None = None
-    served: bool = True  # by TensorFlow Serving, so that its default is a place to begin
+    served: bool = True  # by TensorFlow Serving, so the agent can begin with its default
 
 
 def _replay(options: Namespace) -> int:
@@ -121,7 +121,7 @@ def _open(options: Namespace) -> _Source:
 
 
 def _profile(folder: Path, options: Namespace) -> _Source:
-    """A profile at one of its loads, or at all of them where a trace says which."""
+    """Open a profile at one of its loads, or at all of them if a trace gives the load."""
     from rrl.recording.profile import EPISODES, read_profile
     from rrl.recording.replay import RecordedServer
 
@@ -140,7 +140,7 @@ def read_table(path: Path, cost: str) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If it is not one; the message names the line and the value.
+        If the file is not such a table. The message names the line and the value.
     """
     import pandas as pd
 

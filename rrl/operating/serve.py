@@ -137,18 +137,25 @@ def _profile(options: Namespace) -> int:
     from tqdm import tqdm
 
     from rrl.recording.finals import record_live
+    from rrl.recording.record import with_rule
 
     plan = _plan(options)
     if options.finals is not None:
         plan = replace(plan, finalists=options.finals)
+    size = (
+        f"{options.name}: {len(plan.configurations)} configurations, {plan.episodes} episodes, "
+        f"about {plan.hours:.1f} hours before the finals"
+    )
     if options.list:
-        print(f"{options.name}: {len(plan.space)} configurations, {plan.episodes} episodes: {plan}")
+        print(f"{size}: {plan}")
         return 0
+    print(size, file=sys.stderr)
     folder = options.out or Path("data") / options.name
+    plan = with_rule(plan, folder)
     bar = tqdm(total=plan.episodes, unit="episode", desc=options.name)
     with bar:
         for done, episode in record_live(plan, folder, options.executable):
-            bar.total = max(plan.episodes, done)  # the finals go on until they have decided
+            bar.total = max(plan.episodes, done)  # the finals continue until they decide
             bar.set_postfix_str(f"{1e3 * episode.latency.mean():.1f} ms", refresh=False)
             bar.update(done - bar.n)
     return 0

@@ -1,4 +1,4 @@
-"""`rrl tune`: tune a model server under load, and say which flags to start it with."""
+"""`rrl tune`: tune a model server under load and recommend the flags to start it with."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _tune(options: Namespace) -> int:
         fixed,
         serves=_serves(options, space),
     )
-    if not options.address:  # refuse a default that cannot be started before an hour is spent
+    if not options.address:  # a default that cannot start is refused now, not after an hour
         flags({**fixed, **job.default}, Path("batching.txt"))
     folder = options.out or Path("build") / "tune" / name
     with _servers(options, job) as (server, contestants):
@@ -143,7 +143,7 @@ def _tune(options: Namespace) -> int:
 
 
 def _space(options: Namespace) -> tuple[ConfigSpace, Configuration]:
-    """What is tuned, and the knobs with one level, which are fixed."""
+    """Return the space to tune, and the knobs that have one level and are fixed."""
     from rrl.core.space import ConfigSpace
     from rrl.serving.settings import KNOBS
     from rrl.support.machine import available_cpus
@@ -169,7 +169,7 @@ def _space(options: Namespace) -> tuple[ConfigSpace, Configuration]:
 
 
 def _default(options: Namespace, space: ConfigSpace) -> Configuration:
-    """What to compare with: as asked, or what the server does when nothing is said."""
+    """Return the default to compare with: the user's choice, or the server's own default."""
     from rrl.tuning.defaults import DEFAULT_BATCH_SIZE, serving_default
 
     if options.default:
@@ -181,7 +181,7 @@ def _default(options: Namespace, space: ConfigSpace) -> Configuration:
 
 
 def _serves(options: Namespace, space: ConfigSpace) -> Configuration | None:
-    """What serves now: the default as asked, else TensorFlow Serving's where the knobs are its."""
+    """Return what serves now: the user's default, or TensorFlow Serving's if it has all knobs."""
     from rrl.serving.settings import KNOBS
     from rrl.support.machine import available_cpus
     from rrl.tuning.defaults import serving_default
@@ -199,7 +199,7 @@ def _serves(options: Namespace, space: ConfigSpace) -> Configuration | None:
 
 @contextmanager
 def _servers(options: Namespace, job: Job) -> Iterator[tuple[Server, Contestants]]:
-    """The server to tune, and how to open those of the comparison."""
+    """Give the server to tune, and a function that opens the servers of the comparison."""
     from rrl.serving.handover import HandoverServer
     from rrl.serving.live import LiveServer
     from rrl.serving.restarted import RestartedServer
@@ -233,7 +233,7 @@ def _servers(options: Namespace, job: Job) -> Iterator[tuple[Server, Contestants
         def contestants(recommended: Configuration) -> Iterator[Mapping[str, Server]]:
             if options.address:
                 yield {"default": server, "recommended": server}
-            elif options.port is not None:  # what is recommended serves on
+            elif options.port is not None:  # the recommendation stays in service
                 with closing(live(_only(job.default))) as default:
                     yield {"default": default, "recommended": server}
             else:
@@ -245,7 +245,7 @@ def _servers(options: Namespace, job: Job) -> Iterator[tuple[Server, Contestants
 
 
 def _base(model: str) -> Path:
-    """Base path of a known model, made if need be, or the path that was given."""
+    """Return the base path of a known model (built if it is missing), or the given path."""
     from rrl.serving import models
     from rrl.serving.servable import newest_version
 
@@ -267,7 +267,7 @@ def _only(configuration: Configuration) -> ConfigSpace:
 
 
 def _and_default(job: Job) -> ConfigSpace:
-    """A space that has the default as well; its other combinations are never asked for."""
+    """Return a space that also has the default; its other new combinations are never used."""
     from rrl.core.knob import Knob
     from rrl.core.space import ConfigSpace
 
@@ -280,7 +280,7 @@ def _and_default(job: Job) -> ConfigSpace:
 
 
 def _sample(options: Namespace, job: Job) -> list[Inputs] | None:
-    """Requests to send: as given, or the model's own warm-up requests, or what is known of it."""
+    """Return the requests to send: the given ones, a known model's, or the warm-up requests."""
     from rrl.serving import models
     from rrl.serving.sample import WARMUP, read_sample
     from rrl.serving.servable import newest_version

@@ -1,4 +1,4 @@
-"""What a tuning run has found, from the records of its journal: progress, result, flags."""
+"""Progress, result and flags of a tuning run, computed from the records of its journal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def kept_episode(kept: Mapping[str, Any]) -> Episode:
-    """An episode of the journal, its arrivals apart.
+    """Rebuild an episode of the journal, without its arrival times.
 
     Examples
     --------
@@ -33,9 +33,10 @@ def kept_episode(kept: Mapping[str, Any]) -> Episode:
 
 
 def best_so_far(records: Sequence[Record]) -> NDArray[np.float64]:
-    """Cost of what was recommended after each episode: the mean of its episodes until then.
+    """Return the cost of the configuration that was recommended after each episode.
 
-    NaN where it had not served yet.
+    The cost is the mean over the episodes of that configuration so far. It is NaN if the
+    configuration has not served yet.
 
     Examples
     --------
@@ -57,13 +58,13 @@ def best_so_far(records: Sequence[Record]) -> NDArray[np.float64]:
 
 
 def amount(job: Job, cost: float) -> str:
-    """A cost as people read it."""
+    """Format a cost for people to read."""
     seconds = isinstance(job.objective, MeanLatency | Percentile) and job.unit == "s"
     return f"{1e3 * cost:.1f} ms" if seconds else f"{cost:.4g}"
 
 
 def words(configuration: Configuration) -> str:
-    """A configuration as people read it.
+    """Format a configuration for people to read.
 
     Examples
     --------
@@ -74,7 +75,7 @@ def words(configuration: Configuration) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as people read it.
+    """Format a time in seconds for people to read.
 
     Examples
     --------
@@ -87,7 +88,7 @@ def duration(seconds: float) -> str:
 
 
 def progress(job: Job, records: Sequence[Record]) -> str:
-    """One line on the last episode: what ran, how it went, and the best so far."""
+    """Return one line about the last episode: what ran, its result, and the best so far."""
     last = records[-1]
     how = f"mean {1e3 * last['mean_s']:.1f} ms, p99 {1e3 * last['p99_s']:.1f} ms"
     if job.unit != "s":
@@ -107,14 +108,15 @@ def progress(job: Job, records: Sequence[Record]) -> str:
 
 
 def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
-    """What a finished run found, fit for JSON; the same records give the same result.
+    """Summarise a finished run in a form for JSON; the same records give the same result.
 
     Returns
     -------
     dict
-        ``ratio`` is the median of the paired costs, recommended over default, with its 95 %
-        interval (None if a default's cost is 0); ``verdict`` is "better", "worse", "the default"
-        (it is what is recommended) or "no difference shown"; ``slo`` as of :meth:`SLO.judge`.
+        ``ratio`` is the median of the paired cost ratios (recommended / default) with its 95 %
+        interval. It is None if a cost of the default is 0. ``verdict`` is "better", "worse", "the
+        default" (the recommendation is the default) or "no difference shown". ``slo`` is the
+        result of :meth:`SLO.judge`.
     """
     tuned, compared = records[: job.episodes], records[job.episodes :]
     recommended = tuned[-1]["recommended"]
@@ -149,7 +151,7 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def serving_flags(configuration: Configuration, folder: Path) -> tuple[list[str], str] | None:
-    """Flags and batching file for `tensorflow_model_server`; None if a knob is none of its."""
+    """Return flags and batching file for `tensorflow_model_server`; None if it lacks a knob."""
     from rrl.serving.settings import KNOBS, flags
 
     if not set(configuration) <= set(KNOBS):

@@ -1,1 +1,1 @@
-"""Figures: one function each, readable in print, in grey and by the colour-blind."""
+"""Figures: one function each. They are readable in print, in grey and by the colour-blind."""

@@ -1,4 +1,4 @@
-"""Figures of the notebook on adaptive regions; :mod:`rrl.plotting` has the style."""
+"""Figures of the notebook on adaptive regions; :mod:`rrl.plotting.shared` has the style."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ STYLES = ("o--", "s:", "^-.", "D--", "v:", "P-.")
 
 
 def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes | None = None) -> Axes:
-    """Mean cost up to each horizon by agent, with intervals; the adaptive one stands out.
+    """Plot each agent's mean cost up to each horizon, with intervals; highlight the adaptive one.
 
     Parameters
     ----------
     table : DataFrame
-        Of :func:`rrl.studies.horizons.by_horizon`.
+        :func:`rrl.studies.horizons.by_horizon` returns it.
     adaptive : str
-        Its name in the table.
+        This is the name of the adaptive agent in the table.
     """
     ax = plt.gca() if ax is None else ax
     names = [name for name in table["agent"].unique() if name != adaptive]
     for i, name in enumerate([*names, adaptive]):
         rows = table[table["agent"] == name]
         ours = name == adaptive
-        shift = 1.03 ** (i - len(names) / 2)  # side by side
+        shift = 1.03 ** (i - len(names) / 2)  # so that markers do not overlap
         ax.errorbar(
             rows["horizon"] * shift,
             rows["centre"] - 1,
@@ -56,18 +56,19 @@ def plot_radius(
     episodes: int,
     ax: Axes | None = None,
 ) -> Axes:
-    """The radius over a run: median and middle half of the runs, theory, and best fixed radii.
+    """Plot the radius over a run: quartiles of the runs, the theory, and the best fixed radii.
 
     Parameters
     ----------
     histories : sequence of list of (int, float)
-        First episode and radius of each block, by run; the first radius is common to all.
+        Each run has a list with the first episode and the radius (levels) of each block. All runs
+        have the same first radius.
     dimensions : int
-        Number of knobs.
+        This is the number of knobs.
     best_fixed : mapping of int to float
-        The fixed radius with the lowest cost up to a horizon.
+        For each horizon (episodes), this is the fixed radius with the lowest cost.
     episodes : int
-        Where the axis ends.
+        The axis ends at this episode.
     """
     ax = plt.gca() if ax is None else ax
     t = np.unique(np.geomspace(5, episodes, 120).astype(int))

@@ -1,4 +1,4 @@
-"""Figures of the experiments: standings, duels, loads that change, service-level objectives."""
+"""Figures of the experiments: standings, duels, changing loads and service-level objectives."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ LABELS = {
     "pain": "summed cost above the best (bests)",
     "violations": "late requests while learning (share)",
 }
-_NAMES = {"default": "default agent"}  # not to be taken for the server's default
+_NAMES = {"default": "default agent"}  # to distinguish it from the server's default
 _LINES = ("-", "--", "-.", ":")
 
 
 def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) -> Axes:
-    """One measure of all agents on one problem: medians with their 95 % intervals."""
+    """Plot one measure of all agents on one problem: medians with their 95 % intervals."""
     ax = ax or plt.gca()
     rows = table.iloc[::-1]
     y = np.arange(len(rows))
@@ -57,14 +57,14 @@ def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) ->
 
 
 def plot_leaderboard(cells: pd.DataFrame, measure: str, ax: Axes | None = None) -> Axes:
-    """One measure of every agent in every scenario, coloured by its ratio to the best of each.
+    """Plot one measure of every agent in every scenario; colours show the ratio to the best.
 
     Parameters
     ----------
     cells : DataFrame
-        See :func:`rrl.studies.standings.leaderboard`. Infinite means never.
+        See :func:`rrl.studies.standings.leaderboard`. An infinite value means never.
     measure : str
-        Its name in `LABELS`.
+        This is the name of the measure in `LABELS`.
     """
     ax = ax or plt.gca()
     ratio = cells / cells.min()
@@ -85,7 +85,7 @@ def plot_leaderboard(cells: pd.DataFrame, measure: str, ax: Axes | None = None) 
 
 
 def plot_duels(duels: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Ratio of each rival's measure to ours on each problem; the sign says who won."""
+    """Plot the ratio of each rival's measure to ours on each problem; the sign shows who won."""
     ax = ax or plt.gca()
     columns = [(p, m) for p in duels["problem"].unique() for m in DUELS]
     rivals = list(duels["rival"].unique())
@@ -115,14 +115,14 @@ def plot_duels(duels: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_speedups(races: pd.DataFrame, target: float, ax: Axes | None = None) -> Axes:
-    """How many times as many episodes each rival needs at every load, with 95 % intervals.
+    """Plot each rival's episodes divided by ours at every load, with 95 % intervals.
 
     Parameters
     ----------
     races : DataFrame
-        Rows of :func:`rrl.studies.outcomes.duels`, of one measure.
+        These are rows of :func:`rrl.studies.outcomes.duels` for one measure.
     target : float
-        The paper's factor, drawn as a line.
+        This is the paper's factor. It is drawn as a line.
     """
     ax = ax or plt.gca()
     problems, rivals = list(races["problem"].unique())[::-1], list(races["rival"].unique())
@@ -149,18 +149,18 @@ def plot_phases(
     length: int = 50,
     ax: Axes | None = None,
 ) -> Axes:
-    """Served mean latency over the episodes of a load that changes: median, middle half of seeds.
+    """Plot the served mean latency per episode of a changing load: quartiles of the seeds.
 
     Parameters
     ----------
     costs : mapping of str to ndarray, shape (seeds, episodes)
-        Seconds, by agent.
+        These are the costs of each agent, in seconds.
     starts : sequence of int
-        First episode of each phase.
+        These are the first episodes of the phases.
     references : mapping of str to ndarray, shape (phases,)
-        Seconds, drawn as steps.
+        These are costs in seconds. They are drawn as steps.
     length : int, optional
-        Episodes that are averaged.
+        Each plotted point averages this many episodes.
     """
     ax = ax or plt.gca()
     for i, (name, values) in enumerate(costs.items()):
@@ -182,12 +182,12 @@ def plot_phases(
 def plot_change(
     curves: Mapping[str, Mapping[str, NDArray[np.float64]]], ax: Axes | None = None
 ) -> Axes:
-    """Deployed cost over the optimum's under a load that is new: after a change, and fresh.
+    """Plot the deployed cost divided by the optimum's under a new load: after a change, and fresh.
 
     Parameters
     ----------
     curves : mapping of str to mapping of str to ndarray, shape (seeds, episodes)
-        By agent, and by ``change`` and ``fresh``; medians are drawn.
+        The keys are the agent, then ``change`` or ``fresh``. Medians over the seeds are drawn.
     """
     ax = ax or plt.gca()
     for i, (agent, ratios) in enumerate(curves.items()):
@@ -208,7 +208,7 @@ def plot_change(
 
 
 def plot_served(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Served latency over the reference's, for each load and agent, with 95 % intervals."""
+    """Plot the ratio of served latency to the reference's per load and agent: 95 % intervals."""
     ax = ax or plt.gca()
     problems, agents = list(table["problem"].unique()), list(table["agent"].unique())
     for i, agent in enumerate(agents):
@@ -232,7 +232,7 @@ def plot_served(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_slo(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Share of late requests against the objective: default, heuristic, ours and the best."""
+    """Plot the share of late requests against the objective: default, heuristic, ours and best."""
     ax = ax or plt.gca()
     late = table[table["metric"].str.startswith("late")]
     factor = late["metric"].str.extract(r"at ([\d.]+)x")[0].astype(float)
@@ -254,9 +254,9 @@ def plot_slo(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_reductions(rows: pd.DataFrame, target: float, ax: Axes | None = None) -> Axes:
-    """Reduction over the default at every load, with 95 % intervals, and the paper's number.
+    """Plot the reduction over the default per load, with 95 % intervals and the paper's number.
 
-    Filled: measured on the real runtime. Hollow: simulated.
+    Filled points are measured on the real runtime. Hollow points are simulated.
     """
     ax = ax or plt.gca()
     rows = rows.sort_values("reduction")

@@ -26,9 +26,9 @@ def plot_load_phases(
     label: str,
     ax: Axes | None = None,
 ) -> Axes:
-    """A measure over the episodes of a run, a line a contestant, with the phases of the load.
+    """Plot a measure over the episodes of a run, one line per contestant, with the load's phases.
 
-    `values` has a column a contestant and a row an episode.
+    `values` has one column per contestant and one row per episode.
     """
     ax = ax or plt.gca()
     for i, name in enumerate(values.columns):
@@ -54,7 +54,7 @@ def plot_load_phases(
 def plot_ratios(
     ratios: Mapping[str, tuple[float, float, float]], label: str, ax: Axes | None = None
 ) -> Axes:
-    """A ratio to the default a contestant, with its interval; below 1 is better."""
+    """Plot each contestant's ratio to the default, with its interval; below 1 is better."""
     ax = ax or plt.gca()
     for y, (centre, low, high) in enumerate(ratios.values()):
         reach: NDArray[np.float64] = np.array([[centre - low], [high - centre]])
@@ -69,7 +69,10 @@ def plot_ratios(
 
 
 def per_episode(table: pd.DataFrame, slo_s: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Mean latency (ms) and share of requests above `slo_s`: a row an episode, a column each."""
+    """Return tables of mean latency (ms) and share of requests above `slo_s` (seconds).
+
+    Each table has one row per episode and one column per contestant.
+    """
     late = [float((latency > slo_s).mean()) for latency in table["latency_s"]]
     with_late = table.assign(late=late, mean_ms=MS * table["mean_s"])
     by_episode = with_late.pivot(index="episode", columns="contestant", values=["mean_ms", "late"])

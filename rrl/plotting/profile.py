@@ -1,4 +1,4 @@
-"""Figures of a recorded profile: what each knob does, how noisy an episode is, the finals."""
+"""Figures of a recorded profile: the effect of each knob, the noise of episodes, the finals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes | None = None) -> Axes:
-    """Mean latency against one knob, the others held at `at`; a line and marker a load."""
+    """Plot the mean latency against one knob, one line per load; other knobs stay at `at`."""
     ax = ax or plt.gca()
     summary = profile.summary()
     for name in profile.knobs:
@@ -56,9 +56,10 @@ def plot_surface(
     ax: Axes | None = None,
     limits: tuple[float, float] | None = None,
 ) -> Axes:
-    """Heat map of mean latency over two knobs: the best over the others; a ring at the best.
+    """Draw a heat map of the mean latency over two knobs, with a ring at the best cell.
 
-    `limits` (s) fixes the colour scale, so that panels can be compared.
+    A cell shows the lowest mean latency over the other knobs. `limits` (s) fixes the colour scale,
+    so that panels can be compared.
     """
     ax = ax or plt.gca()
     summary = profile.summary()
@@ -89,7 +90,7 @@ def plot_surface(
 
 
 def plot_noise(profile: Profile, ax: Axes | None = None) -> Axes:
-    """Distribution of an episode's mean over the mean of its configuration and load."""
+    """Plot the distribution of episode means divided by the mean of configuration and load."""
     ax = ax or plt.gca()
     table = profile.grid
     cells = table.groupby([*profile.knobs, "rate_per_s"])["mean_s"]
@@ -108,9 +109,9 @@ def plot_noise(profile: Profile, ax: Axes | None = None) -> Axes:
 def plot_finals(
     finalists: Sequence[Mapping[str, Any]], knobs: Sequence[str], ax: Axes | None = None
 ) -> Axes:
-    """The re-measured best of one load: cost over that of the best, and what is known of each.
+    """Plot the finalists of one load: the cost of each, divided by the best's, and its verdict.
 
-    Bars are the limits that the finals judged by, see :data:`rrl.recording.finals.CONFIDENCE`.
+    Bars show the limits that decided the verdicts, see :data:`rrl.recording.finals.CONFIDENCE`.
     """
     ax = ax or plt.gca()
     ranked = sorted(finalists, key=lambda f: (f["verdict"] != "best", f["ratio"]))

@@ -1,4 +1,4 @@
-"""Figures of single runs: an agent that learns, and configurations compared episode by episode."""
+"""Figures of single runs: a learning agent, and configurations compared in paired episodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rrl.tuning.experiments import Run
 def plot_tuning(
     run: Run, references: Mapping[str, float] | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Cost of each episode, with reference costs (s) as horizontal lines."""
+    """Plot the cost of each episode, with reference costs (s) as horizontal lines."""
     ax = ax or plt.gca()
     costs = MS * np.array(run.costs)
     ax.plot(np.arange(1, len(run) + 1), costs, "o", ms=3.5, label="an episode")
@@ -34,7 +34,7 @@ def plot_tuning(
 def plot_comparison(
     costs: Mapping[str, Mapping[str, NDArray[np.float64]]], ax: Axes | None = None
 ) -> Axes:
-    """Costs (s) of contestants in paired episodes, load by load: points, median and interval."""
+    """Plot contestants' costs (s) in paired episodes per load: points, medians and intervals."""
     ax = ax or plt.gca()
     rng = np.random.default_rng(0)  # only for the bootstrap and the jitter of the points
     loads, names = list(costs), list(next(iter(costs.values())))

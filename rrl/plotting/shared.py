@@ -1,6 +1,6 @@
-"""What all figures share: their look, the words for knobs and levels, and :func:`save`.
+"""The common parts of all figures: their style, the names of knobs and levels, and :func:`save`.
 
-A function that draws takes data and axes and returns the axes. :func:`save` gives the same
+A function that draws takes data and axes, and it returns the axes. :func:`save` writes the same
 bytes for the same data.
 """
 
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from rrl.core.knob import Configuration
 
-MS = 1000.0  # milliseconds are for people; everything else is in seconds
+MS = 1000.0  # figures show milliseconds; the code computes in seconds
 KNOB_LABELS = {
     "inter_op": "inter-op threads",
     "intra_op": "intra-op threads",
@@ -30,10 +30,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def style() -> None:
-    """Set the look of all figures: seaborn's colour-blind palette on white."""
+    """Set the style of all figures: seaborn's colour-blind palette on white."""
     sns.set_theme(context="paper", style="ticks", palette="colorblind")
     mpl.rcParams.update({"figure.dpi": 110, "savefig.dpi": 200, "legend.frameon": False})
-    mpl.rcParams["axes.formatter.min_exponent"] = 4  # a logarithmic axis says 20, not 2 x 10^1
+    mpl.rcParams["axes.formatter.min_exponent"] = 4  # a logarithmic axis shows 20, not 2 x 10^1
 
 
 def save(figure: Figure, name: str, folder: str | os.PathLike[str] = "figures") -> Path:
@@ -46,7 +46,7 @@ def save(figure: Figure, name: str, folder: str | os.PathLike[str] = "figures") 
 
 
 def level_label(name: str, level: Any) -> str:
-    """A knob's level as people read it: 0 batch threads is "off", microseconds become ms."""
+    """Return a label of a knob's level: 0 batch threads is "off", and microseconds become ms."""
     if name == "batch_threads" and level == 0:
         return "off"
     if name in ("inter_op", "intra_op") and level == 0:
@@ -55,7 +55,7 @@ def level_label(name: str, level: Any) -> str:
 
 
 def in_order(name: str, levels: Iterable[Any]) -> list[Any]:
-    """A knob's levels as its positions order them: "off" and "auto" after the largest count.
+    """Sort a knob's levels by position: "off" and "auto" come after the largest number.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def in_order(name: str, levels: Iterable[Any]) -> list[Any]:
 
 
 def label(configuration: Configuration) -> str:
-    """A configuration in a few words.
+    """Return a short text for a configuration.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def label(configuration: Configuration) -> str:
 
 
 def plain_log_ticks(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as 20, 50, 100 and not as powers of ten."""
+    """Label the ticks of a logarithmic axis as 20, 50, 100 and not as powers of ten."""
     axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     axis.set_minor_formatter(mpl.ticker.NullFormatter())

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 def plot_correlation(
     curves: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]], ax: Axes, reach: float
 ) -> Axes:
-    """Draw the correlation of log costs over the distance, a line a scenario.
+    """Plot the correlation of log costs over the distance, one line per scenario.
 
     Parameters
     ----------
     curves : mapping of str to (distance, correlation)
-        As :func:`rrl.studies.similarity_error.correlation_by_distance` returns them.
+        :func:`rrl.studies.similarity_error.correlation_by_distance` returns these curves.
     ax : Axes
     reach : float
-        Radius of the region, drawn as a grey line.
+        This is the radius of the region, in levels. It is drawn as a grey line.
     """
     for number, (name, (distance, correlation)) in enumerate(curves.items()):
         ax.plot(distance, correlation, marker=MARKERS[number % len(MARKERS)], ms=4, label=name)
@@ -41,15 +41,17 @@ def plot_correlation(
 
 
 def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axes:
-    """Draw the median error over the distance, with 95 % intervals, a line an estimator.
+    """Plot the median error over the distance, with 95 % intervals, one line per estimator.
+
+    The intervals assume independent predictions. So their widths are lower bounds.
 
     Parameters
     ----------
     errors : DataFrame
-        As :func:`rrl.studies.similarity_error.region_errors` returns it.
+        :func:`rrl.studies.similarity_error.region_errors` returns this table.
     ax : Axes
     rng : numpy.random.Generator
-        Of the intervals; they take predictions for independent, so read them as lower bounds.
+        The bootstrap of the intervals uses it.
     """
     names = list(dict.fromkeys(errors["estimator"]))
     for number, name in enumerate(names):

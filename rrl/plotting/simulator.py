@@ -1,4 +1,4 @@
-"""Figures of the simulator's chapter: against theory, against measurements, and the residuals."""
+"""Figures of the simulator's chapter: comparison with theory and measurements, and residuals."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def plot_theory(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Simulated over theoretical mean with 99 % intervals, system by system.
+    """Plot the simulated mean divided by the theoretical mean, with 99 % intervals, per system.
 
     Parameters
     ----------
     table : DataFrame
-        Of :func:`rrl.simulation.textbook.against_theory`.
+        :func:`rrl.simulation.textbook.against_theory` returns this table.
     """
     ax = ax or plt.gca()
     systems = list(dict.fromkeys(table["system"]))
@@ -48,13 +48,13 @@ def plot_theory(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_held_out(cells: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Predicted against measured mean latency of held-out cells; hollow where unstable.
+    """Plot predicted against measured mean latency of held-out cells; unstable ones are hollow.
 
     Parameters
     ----------
     cells : DataFrame
-        Columns `rate_per_s`, `measured_s`, `predicted_s` and `stable`, as from
-        :func:`rrl.simulation.validation.hold_out`.
+        It has the columns `rate_per_s`, `measured_s`, `predicted_s` and `stable`.
+        :func:`rrl.simulation.validation.hold_out` returns such a table.
     """
     ax = ax or plt.gca()
     low = MS * 0.9 * cells[["measured_s", "predicted_s"]].min(axis=None)
@@ -85,14 +85,16 @@ def plot_held_out(cells: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes | None = None) -> Axes:
-    """Median predicted over measured latency by a knob's level and load, with 95 % intervals.
+    """Plot the median ratio of predicted to measured latency, per level of a knob and load.
+
+    The figure shows 95 % intervals.
 
     Parameters
     ----------
     cells : DataFrame
-        As for :func:`plot_held_out`, with a column for the knob.
+        It is as for :func:`plot_held_out`, with a column for the knob.
     knob : str
-        Its name.
+        This is the name of the knob.
     """
     ax = ax or plt.gca()
     rng = np.random.default_rng(0)  # only for the bootstrap

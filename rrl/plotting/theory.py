@@ -1,4 +1,4 @@
-"""Figures of the theory notebooks; :mod:`rrl.plotting` has the style and how they are saved."""
+"""Figures of the theory notebooks; :mod:`rrl.plotting.shared` sets their style and saves them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LINES = ("--", ":", "-.", (0, (1, 3)))
 
 
 def shade(i: int, count: int) -> tuple[float, ...]:
-    """Colour i of an ordered set, from dark to light; apart in grey, too."""
+    """Return colour i of an ordered set, from dark to light; the colours also differ in grey."""
     return mpl.colormaps["viridis"](0.8 * i / max(count - 1, 1))
 
 
 def median_intervals(samples: Floats) -> Floats:
-    """Median over the runs (axis 1) with its bootstrap interval: shape (m, 3)."""
+    """Return the median over the runs (axis 1) with its bootstrap interval: shape (m, 3)."""
     rng = np.random.default_rng(0)  # only for the bootstrap
     return np.array([bootstrap_interval(row, rng) for row in samples])
 
@@ -39,7 +39,10 @@ def plot_bound(
     *,
     name: str = "observed",
 ) -> Axes:
-    """What was observed (markers; with intervals if of shape (m, 3)) under the bounds (lines)."""
+    """Plot observations as markers and bounds as lines.
+
+    If `observed` has the shape (m, 3), the figure also shows its intervals.
+    """
     ax = ax or plt.gca()
     observed = np.asarray(observed, dtype=float)
     centre = observed if observed.ndim == 1 else observed[:, 0]
@@ -55,9 +58,10 @@ def plot_bound(
 
 
 def plot_learning(runs: Mapping[str, tuple[Learning, Floats]], ax: Axes | None = None) -> Axes:
-    """Error over the steps, and the bound at the ends of covers (dashed stairs, same colour).
+    """Plot the error per step, and the bound at the ends of covers (dashed steps, same colour).
 
-    A run comes with the bound after 0, 1, 2, ... covers. About 25 of the ends have a marker.
+    `runs` has each run with its bound after 0, 1, 2, ... covers. About 25 of the ends have a
+    marker.
     """
     ax = ax or plt.gca()
     for i, (name, (run, bound)) in enumerate(runs.items()):
@@ -74,7 +78,10 @@ def plot_learning(runs: Mapping[str, tuple[Learning, Floats]], ax: Axes | None =
 
 
 def plot_tightness(checks: Sequence[Check], ax: Axes | None = None) -> Axes:
-    """Observed over bound in random instances: 5th to 95th percentile, median, and largest."""
+    """Plot the ratios of observed values to bounds in random instances.
+
+    The figure shows the 5th to 95th percentile, the median and the maximum.
+    """
     ax = ax or plt.gca()
     shown = [check for check in checks if check.bound.any()]
     for y, check in enumerate(shown):
@@ -93,9 +100,9 @@ def plot_tightness(checks: Sequence[Check], ax: Axes | None = None) -> Axes:
 
 
 def plot_estimates(estimates: Floats, exact: Floats, wrong: Floats, ax: Axes | None = None) -> Axes:
-    """Averages of runs (shape (runs, cells)) with 95 % intervals, around the exact fixed point.
+    """Plot the means of runs (shape (runs, cells)), 95 % intervals and the exact fixed point.
 
-    `wrong` is Q*, where runs without regions would end.
+    `wrong` is Q*, the limit of runs without regions.
     """
     ax = ax or plt.gca()
     half = 2 * estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
@@ -115,9 +122,9 @@ def plot_curves(
     *,
     ends: Mapping[str, Sequence[float]] | None = None,
 ) -> Axes:
-    """Median over the runs of something, episode by episode, with quartiles as bands.
+    """Plot the median over the runs of a value per episode, with quartiles as bands.
 
-    `ends` has, by the same names, episodes to be marked.
+    `ends` has the episodes to mark, under the same names.
     """
     ax = ax or plt.gca()
     for i, (name, values) in enumerate(curves.items()):
@@ -139,7 +146,7 @@ def plot_speedup(
     slopes: Mapping[str, tuple[float, float, float]],
     ax: Axes | None = None,
 ) -> Axes:
-    """How many times sooner than without regions (runs: shape (m, runs)), against K.
+    """Plot the speed-up over learning without regions (shape (m, runs)) against K.
 
     The theory's line is a speed-up of K.
     """
@@ -168,10 +175,10 @@ def plot_speedup(
 def plot_pareto(
     times: Floats, losses: Floats, radii: Sequence[float], ax: Axes | None = None
 ) -> Axes:
-    """Loss against time, a point a radius (its number beside it): both better to the lower left.
+    """Plot loss against time, one labelled point per radius; the lower left is better in both.
 
-    Times and losses (as shares) of the runs have the shape (m, runs); lines are intervals of the
-    medians. Below 1 % the loss is on a linear scale, since it may be 0.
+    Times and losses (as shares) of the runs have the shape (m, runs). Lines are intervals of the
+    medians. Below 1 % the loss has a linear scale, because it may be 0.
     """
     ax = ax or plt.gca()
     x, y = median_intervals(times), 100 * median_intervals(losses)
@@ -190,7 +197,7 @@ def plot_pareto(
 
 
 def _together(radii: Sequence[float], x: Floats, y: Floats) -> dict[tuple[float, float], list[str]]:
-    """Radii by their points; those that would be printed over each other share a label."""
+    """Return the labels of radii by point; radii whose labels would overlap share a point."""
     found: dict[tuple[float, float], list[str]] = {}
     for radius, here in zip(radii, zip(x.tolist(), y.tolist(), strict=True), strict=True):
         near = [p for p in found if (np.abs(np.log1p(p) - np.log1p(here)) < (0.12, 0.3)).all()]
@@ -204,9 +211,10 @@ def plot_decay(
     rates: Mapping[str, float],
     ax: Axes | None = None,
 ) -> Axes:
-    """Best radius against the number of measurements, with the theory's power through the middle.
+    """Plot the best radius against the number of measurements, with the theory's power law.
 
-    Radii are in units of the grid's side. `rates` has the exponent for each name.
+    The power law passes through the middle of the points. Radii are in units of the grid's side.
+    `rates` has the exponent for each name.
     """
     ax = ax or plt.gca()
     t = np.asarray(t, dtype=float)

@@ -1,1 +1,1 @@
-"""Publishing: notebooks run unattended, the manifest, the course, the site, the explorer."""
+"""Publishing: unattended notebook runs, the manifest, the course, the site and the explorer."""

@@ -1,9 +1,10 @@
 """The student edition of the notebooks: ``python -m rrl.publishing.course`` (``make student``).
 
-An exercise is a code cell tagged ``exercise``. What stands between ``### BEGIN SOLUTION`` and
-``### END SOLUTION`` is the answer; students get a placeholder that says so when it is run. The
-cell tagged ``check`` after it holds assertions whose messages say what is wrong. Markdown cells
-tagged ``solution`` are left out. All other cells are the same in both editions.
+An exercise is a code cell tagged ``exercise``. The lines between ``### BEGIN SOLUTION`` and
+``### END SOLUTION`` are the answer. Students get a placeholder instead, which asks for their code
+when it runs. After the exercise, a cell tagged ``check`` holds assertions whose messages say what
+is wrong. Markdown cells tagged ``solution`` are left out. All other cells are the same in both
+editions.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _REGION = re.compile(
 
 
 def blank(source: str, name: str) -> str:
-    r"""Replace each answer by a placeholder that fails with the exercise's name.
+    r"""Replace each answer with a placeholder that fails and names the exercise.
 
     Examples
     --------
@@ -49,7 +50,7 @@ def blank(source: str, name: str) -> str:
 
 
 def solved(source: str) -> str:
-    r"""Leave the answers in and the marks out.
+    r"""Keep the answers and remove the marks around them.
 
     Examples
     --------
@@ -60,7 +61,7 @@ def solved(source: str) -> str:
 
 
 def tags(cell: NotebookNode) -> frozenset[str]:
-    """The tags of a cell."""
+    """Return the tags of a cell."""
     return frozenset(cell.metadata.get("tags", ()))
 
 
@@ -71,13 +72,13 @@ def student(notebook: NotebookNode, name: str = "notebook") -> NotebookNode:
     ----------
     notebook : NotebookNode
     name : str, optional
-        What errors call it.
+        Name of the notebook in error messages.
 
     Raises
     ------
     DataError
-        If an exercise has no complete answer or no check after it, an answer stands outside an
-        exercise, or a code cell is tagged ``solution``: later cells could depend on it.
+        If an exercise has no complete answer or no check after it, if an answer is outside an
+        exercise, or if a code cell is tagged ``solution``. Later cells could depend on such a cell.
     """
     edition = deepcopy(notebook)
     _inspect(notebook, name)
@@ -89,7 +90,7 @@ def student(notebook: NotebookNode, name: str = "notebook") -> NotebookNode:
 
 
 def _inspect(notebook: NotebookNode, name: str) -> None:
-    """Refuse what would leak an answer or leave an exercise unchecked."""
+    """Refuse a notebook that would show an answer or leave an exercise without a check."""
     waiting = None  # the exercise that has no check yet
     for cell in notebook.cells:
         where, kinds = f"{name}, cell {cell.id!r}", tags(cell)
@@ -116,26 +117,26 @@ def _inspect(notebook: NotebookNode, name: str) -> None:
 def write_edition(root: Path, out: Path = OUT) -> list[Path]:
     """Write the student edition of ``root/notebooks``, and the data and tables that it reads.
 
-    `out` can be handed out as it is: ``notebooks/``, ``data/`` and ``figures/``, with the tables of
-    the experiments, lie beside each other in it, as the notebooks expect.
+    `out` can be given to students as it is. It holds ``notebooks/``, ``data/`` and ``figures/``
+    side by side, as the notebooks expect. ``figures/`` holds the tables of the experiments.
 
     Parameters
     ----------
     root : Path
-        The checkout.
+        Root folder of the checkout.
     out : Path, optional
 
     Returns
     -------
     list of Path
-        The student notebooks.
+        The paths of the student notebooks.
 
     Raises
     ------
     UsageError
         If there are no notebooks.
     DataError
-        If one cannot be read, or see :func:`student`.
+        If a notebook cannot be read, or if :func:`student` refuses it.
     """
     import nbformat
 
@@ -148,7 +149,7 @@ def write_edition(root: Path, out: Path = OUT) -> list[Path]:
     target = out / "notebooks"
     target.mkdir(parents=True, exist_ok=True)
     for old in set(target.glob("[0-9]*.ipynb")) - {target / name for name in editions}:
-        old.unlink()  # of a notebook that has another name by now
+        old.unlink()  # its notebook now has another name
     for name, edition in editions.items():
         nbformat.write(edition, target / name)
     for settings in (root / "notebooks").glob("*.yml"):
@@ -162,7 +163,7 @@ def write_edition(root: Path, out: Path = OUT) -> list[Path]:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line `argv`; says what was written."""
+    """Run the command line `argv` and print what was written."""
     parser = Parser(
         prog="python -m rrl.publishing.course", description="Write the student edition."
     )

@@ -1,7 +1,7 @@
-"""Look into a learning agent: its table, its next choice, and what one measurement says.
+"""Look into a learning agent: its table, its next choice, and the effect of one measurement.
 
-:class:`Explorer` is an agent on a server whose settings may change between episodes.
-:func:`look` takes down what there is to see and :func:`draw` draws it.
+:class:`Explorer` is an agent that tunes a server. Its settings may change between episodes.
+:func:`look` collects what the agent knows and :func:`draw` draws it.
 :mod:`rrl.publishing.panel` puts sliders around the picture.
 """
 
@@ -34,36 +34,36 @@ SIMILARITIES = {
     "distance, length 0.7": DistanceWeighted(0.7),
     "distance, length 1.5": DistanceWeighted(1.5),
 }
-SLICES = 5  # at most so many panels side by side
-MARK = "#d55e00"  # vermilion: seen against all three colour maps, by the colour-blind too
+SLICES = 5  # largest number of panels side by side
+MARK = "#d55e00"  # vermilion: visible on all three colour maps, also to colour-blind people
 
 Floats = NDArray[np.float64]
 
 
 class Explorer:
-    """An agent on a server, episode by episode, with settings that may change in between.
+    """An agent that tunes a server, with settings that may change between episodes.
 
-    The agent is told the load as it is set here, so that each load has a table of its own; in
-    :func:`rrl.tune` it has to estimate the load.
+    The agent is told the load that is set here, so each load has its own table. In
+    :func:`rrl.tune` the agent has to estimate the load.
 
     Parameters
     ----------
     server : Server
-        With two or three knobs: the first runs down a panel, the last across, and a middle one
-        from panel to panel.
+        A server with two or three knobs. The first knob changes down a panel, the last knob across
+        it, and a middle knob from panel to panel.
     loads : sequence of float
-        Requests per second that can be chosen.
+        The loads to choose from, in requests per second.
     rng : numpy.random.Generator
-        Of the arrivals, the server and the agent.
+        Random generator for the arrivals, the server and the agent.
     requests : int, optional
-        Of an episode.
+        Number of requests per episode.
     truth : mapping of float to array_like, optional
-        By load, the true cost of each configuration in seconds, where it is known.
+        For each load, the true cost of each configuration in seconds, where it is known.
 
     Raises
     ------
     ValueError
-        If the server has another number of knobs, or there is no load.
+        If the server has another number of knobs, or if there is no load.
 
     Examples
     --------
@@ -96,16 +96,16 @@ class Explorer:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was learned; the settings stay."""
+        """Delete what the agent has learned; the settings stay."""
         self._arrivals_rng, self._server_rng, agent_rng = self._rng.spawn(3)
         rates = np.sort(self.loads)
         bins = np.sqrt(rates[1:] * rates[:-1]).tolist() or np.inf  # a table for each load
         self.agent = RRL(self.server.space, agent_rng, load_bins=bins, transfer=False)
         self.costs: list[float] = []
-        self.measured: dict[float, int] = {}  # by load, the configuration that was measured last
+        self.measured: dict[float, int] = {}  # for each load, the last measured configuration
 
     def step(self, episodes: int = 1) -> None:
-        """Ask, serve and tell, that many times, under the present settings."""
+        """Run this number of episodes (ask, serve, tell) with the current settings."""
         agent = self.agent
         agent.radius, agent.similarity = self.radius, SIMILARITIES[self.similarity]
         agent.temperature = Temperature(self.temperature, self.temperature)
@@ -119,19 +119,19 @@ class Explorer:
 
 
 class View(NamedTuple):
-    """What there is to see under one load.
+    """What an explorer shows under one load.
 
     Parameters
     ----------
     space : ConfigSpace
     cost : ndarray, shape (n,)
-        The table: expected seconds; NaN before the first measurement.
+        The table's expected cost in seconds. It is NaN before the first measurement.
     probability : ndarray, shape (n,)
-        Of being asked for next.
+        Probability that the agent chooses each configuration next.
     weight : ndarray, shape (n,)
-        Of the last measurement, for each configuration; 0 outside its region.
+        Weight of the last measurement for each configuration. It is 0 outside its region.
     measured, recommended : int or None
-        The last measurement, and what would be deployed.
+        Indices of the last measured configuration and of the configuration to deploy.
     title : str
     """
 
@@ -145,7 +145,7 @@ class View(NamedTuple):
 
 
 def look(explorer: Explorer) -> View:
-    """Take down what the explorer's agent knows under the present load and settings."""
+    """Collect what the explorer's agent knows under the current load and settings."""
     space, load = explorer.server.space, explorer.load
     measured = explorer.measured.get(load)
     nothing = np.zeros(len(space))
@@ -168,10 +168,11 @@ def look(explorer: Explorer) -> View:
 
 
 def draw_view(view: View) -> Figure:
-    """Three rows of heat maps: the table, the next choice, and the last measurement's weight.
+    """Draw three rows of heat maps: the table, the next choice, the last measurement's weight.
 
-    The region of the last measurement is outlined, the measurement crossed, and the configuration
-    to deploy ringed. Columns are slices through the grid; levels stand in order of position.
+    A line marks the region of the last measurement, a cross marks the measurement, and a ring marks
+    the configuration to deploy. Columns are slices through the grid. Levels are in order of
+    position.
     """
     known = MS * view.cost[np.isfinite(view.cost)]
     lowest, highest = (known.min(), known.max()) if known.size else (1.0, 10.0)
@@ -204,12 +205,12 @@ def draw_view(view: View) -> Figure:
 
 
 def _order(knob: Knob) -> list[int]:
-    """Level numbers in order of position."""
+    """Return the level numbers of a knob in order of position."""
     return np.argsort(knob.positions, kind="stable").tolist()
 
 
 def _slices(space: ConfigSpace) -> list[int]:
-    """Level numbers of the middle knob that get a panel; [0] if there is no such knob."""
+    """Return the middle knob's level numbers that get a panel; [0] if there is no such knob."""
     if len(space.knobs) == 2:
         return [0]
     order = _order(space.knobs[1])
@@ -218,7 +219,7 @@ def _slices(space: ConfigSpace) -> list[int]:
 
 
 def on_grid(space: ConfigSpace, values: ArrayLike, level: int) -> Floats:
-    """One slice of values, shape (levels of the first knob, levels of the last); NaN where none.
+    """Return one slice, shape (levels of the first knob, levels of the last); NaN if no value.
 
     Examples
     --------
@@ -238,7 +239,7 @@ def _panel(
     ax: Axes, view: View, values: Floats, level: int, norm: mpl.colors.Normalize, colours: str
 ) -> AxesImage:
     image = ax.imshow(on_grid(view.space, values, level), norm=norm, cmap=colours, aspect="auto")
-    ax.set_facecolor("0.9")  # what is missing
+    ax.set_facecolor("0.9")  # colour of missing values
     region = on_grid(view.space, view.weight, level) > 0
     ax.add_collection(LineCollection(outline(region), colors=MARK, linewidths=2.0))
     for index, marker, size in ((view.measured, "x", 7), (view.recommended, "o", 13)):
@@ -250,7 +251,7 @@ def _panel(
 
 
 def outline(region: NDArray[np.bool_]) -> list[list[tuple[float, float]]]:
-    """Edges between the cells of a region and those around it, as lines from (x, y) to (x, y).
+    """Return the edges around a region's cells, as lines from (x, y) to (x, y).
 
     Examples
     --------
@@ -271,7 +272,7 @@ def _name_axes(axes: NDArray[Any], space: ConfigSpace, slices: Sequence[int]) ->
         ax.set(xticks=[], yticks=[])
     for edge, axis, knob in ((axes[-1], "x", across), (axes[:, 0], "y", down)):
         names = [level_label(knob.name, knob.levels[level]) for level in _order(knob)]
-        every = -(-len(names) // 12)  # of a long knob, some
+        every = -(-len(names) // 12)  # with many levels, only some get a label
         ticks = {f"{axis}ticks": range(0, len(names), every), f"{axis}ticklabels": names[::every]}
         for ax in edge:
             ax.set(**ticks, **{f"{axis}label": KNOB_LABELS.get(knob.name, knob.name)})
@@ -282,7 +283,7 @@ def _name_axes(axes: NDArray[Any], space: ConfigSpace, slices: Sequence[int]) ->
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file; the same figure gives the same bytes."""
+    """Return the figure as a PNG file; the same figure gives the same bytes."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi="figure", metadata={"Software": None})
     return file.getvalue()

@@ -1,14 +1,16 @@
-"""The manifest of the figures: what each file is, what made it, and whether it still comes out so.
+"""The manifest of the figures: what each file is, what made it, and whether it is still the same.
 
-``figures/manifest.json`` has an entry for every figure and table (digest, notebook) and one for
-every notebook (its parameters with the seeds, the digests of all that it read, the versions and the
-machine). :func:`verify` compares the files that are there now with a reference, by default with
-what is committed: to the byte where nothing was measured anew, within `TOLERANCE` otherwise.
+``figures/manifest.json`` has an entry for every figure and table (digest, notebook). It also has an
+entry for every notebook (parameters with the seeds, digests of all files that it read, versions,
+machine). :func:`verify` compares the present files with a reference, by default the committed
+files. The bytes must be the same if nothing was measured again. If data were measured again, the
+numbers must agree within `TOLERANCE`.
 
-What byte-identity rests on: the versions in the lock, seeds, one thread for linear algebra and its
-AVX2 kernels (the Makefile asks for them where there are wider vectors, too), and figures without
-dates. An AMD EPYC and an Intel Xeon with AVX-512 give the same bytes. A processor without AVX2
-may round differently, which can tip a comparison inside a simulation: there is no promise for it.
+The same bytes need the locked versions, the seeds, figures without dates, and linear algebra with
+one thread and AVX2 kernels. (The Makefile also asks for AVX2 kernels where there are wider
+vectors.) An AMD EPYC and an Intel Xeon with AVX-512 give the same bytes. A processor without AVX2
+may round differently. This can change the result of a comparison inside a simulation, so the same
+bytes are not promised for such a processor.
 """
 
 from __future__ import annotations
@@ -29,9 +31,9 @@ from rrl.support.provenance import DRAWING, NUMERICAL, combined, digest, version
 
 NAME = "figures/manifest.json"
 TOLERANCE = 0.5
-"""What a number may change by when its data were measured anew, as a share of the larger one."""
+"""Allowed change of a number whose data were measured again, as a share of the larger number."""
 TEXT = (".csv", ".json", ".md")
-MACHINE = ("python", "processor")  # what an entry says of where it was made
+MACHINE = ("python", "processor")  # the parts of an entry that describe where it was made
 _NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 Manifest = dict[str, dict[str, Any]]
@@ -39,12 +41,12 @@ Read = Callable[[str], bytes | None]
 
 
 def load(text: bytes | None, where: str) -> Manifest:
-    """Read a manifest; an empty one if there is none.
+    """Read a manifest; return an empty one if there is none.
 
     Raises
     ------
     DataError
-        If it is not one.
+        If the text is not a manifest.
     """
     if text is None:
         return {"files": {}, "notebooks": {}}
@@ -56,20 +58,20 @@ def load(text: bytes | None, where: str) -> Manifest:
 
 
 def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traffic) -> None:
-    """Enter what a notebook has just made; entries of files that it no longer makes go.
+    """Enter what a notebook has just made; remove entries of files that it no longer makes.
 
-    The machine in an entry is the first that made just these files of just this: another that comes
-    to the same changes nothing, and a checkout stays clean.
+    An entry names the first machine that made exactly these files from exactly these inputs. A
+    later machine with the same result changes nothing, so a checkout stays clean.
 
     Parameters
     ----------
     root : Path
-        Of the checkout.
+        Root folder of the checkout.
     notebook : Path
     parameters : mapping
-        What it ran with.
+        The parameters that the notebook ran with.
     seen : Traffic
-        What it read and wrote.
+        The files that the notebook read and wrote.
     """
     from rrl.support.files import write_atomically
 
@@ -99,7 +101,7 @@ def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traf
 
 
 class Difference(NamedTuple):
-    """A file that is not as it was, and in what."""
+    """A file that differs from the reference, and how it differs."""
 
     name: str
     what: str
@@ -111,15 +113,15 @@ def verify(root: Path, reference: Read) -> list[Difference]:
     Parameters
     ----------
     root : Path
-        Of the checkout whose figures are judged.
+        Root folder of the checkout whose figures are compared.
     reference : callable
-        Gives the bytes of a file of the reference by its name, as ``figures/manifest.json``, or
-        None where there is no such file.
+        This function takes a name such as ``figures/manifest.json``. It returns the bytes of that
+        file in the reference, or None if there is no such file.
 
     Returns
     -------
     list of Difference
-        Empty if all is well.
+        The list is empty if there are no differences.
 
     Raises
     ------
@@ -153,7 +155,7 @@ def _here(root: Path) -> Manifest:
 
 
 def _measured_anew(name: str, then: Manifest, now: Manifest, asked: frozenset[str]) -> bool:
-    """Whether data behind a notebook changed: those that it read, or those behind its tables."""
+    """Return whether a notebook's data changed, directly or through the tables that it reads."""
     before, after = (side["notebooks"].get(name, {}).get("read", {}) for side in (then, now))
     changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
     makers = {now["files"][path]["notebook"] for path in changed if path in now["files"]}
@@ -171,7 +173,7 @@ def _circumstances(entry: Mapping[str, Any], then: Manifest, now: Manifest) -> s
 
 
 def _compare(name: str, before: bytes | None, after: bytes) -> str:
-    """What is too far apart in two files whose data were measured anew; empty if nothing is."""
+    """Return what differs too much in two files with newly measured data; empty if nothing."""
     if before is None:
         return "not in the reference"
     if not name.endswith(TEXT):
@@ -180,7 +182,7 @@ def _compare(name: str, before: bytes | None, after: bytes) -> str:
 
 
 def text_difference(before: str, after: str, tolerance: float) -> str:
-    """The first difference between two texts whose numbers may differ a little; empty if none.
+    """Return the first difference of two texts whose numbers may differ a little; empty if none.
 
     Examples
     --------
@@ -206,7 +208,7 @@ def text_difference(before: str, after: str, tolerance: float) -> str:
 
 
 def committed(root: Path) -> Read:
-    """Reader of what git has committed at HEAD.
+    """Return a function that reads the files that git has committed at HEAD.
 
     Raises
     ------
@@ -229,7 +231,7 @@ def committed(root: Path) -> Read:
 
 
 def folder(path: Path) -> Read:
-    """Reader of another checkout, or of any folder that holds ``figures/``."""
+    """Return a function that reads from another checkout, or from a folder with ``figures/``."""
 
     def read(name: str) -> bytes | None:
         return (path / name).read_bytes() if (path / name).is_file() else None
@@ -239,7 +241,7 @@ def folder(path: Path) -> Read:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Verify the figures here; prints the differences and fails if there are any."""
+    """Verify the figures here; print the differences, and fail if there are any."""
     parser = Parser(
         prog="python -m rrl.publishing.manifest", description=verify.__doc__.splitlines()[0]
     )

@@ -1,6 +1,6 @@
 """Sliders and buttons around an explorer's picture, for JupyterLab.
 
-Where no widgets can run (a page, a viewer, an unattended run), a panel shows its picture alone.
+Where widgets cannot run (a page, a viewer, an unattended run), a panel shows only its picture.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import ipywidgets
 
 from rrl.publishing.explorer import SIMILARITIES, Explorer, draw_view, look, png
 
-WIDEST = 4.0  # the radius slider's end, if the grid goes that far
+WIDEST = 4.0  # end of the radius slider, if the grid is that large
 
 
 class Panel(ipywidgets.VBox):
-    """Sliders, buttons and the picture of an explorer; elsewhere the picture alone.
+    """Sliders, buttons and the picture of an explorer; without widgets, only the picture.
 
     Parameters
     ----------
@@ -70,10 +70,10 @@ class Panel(ipywidgets.VBox):
         self.refresh()
 
     def refresh(self) -> None:
-        """Draw the picture anew."""
+        """Draw the picture again."""
         self.picture.value = png(draw_view(look(self.explorer)))
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
-        """Beside the widget, its picture: for pages and viewers that have no widgets."""
+        """Add the picture to the widget, for pages and viewers that have no widgets."""
         bundle = super()._repr_mimebundle_(**options)
         return {**bundle, "image/png": base64.b64encode(self.picture.value).decode()}

@@ -1,9 +1,9 @@
 """Run notebooks unattended: ``python -m rrl.publishing.reproduce notebooks/00_quickstart.ipynb``.
 
-papermill runs the cells. Around it stands what an unattended run needs: parameters checked
-against the notebook, the environment's own kernel, a limit on every cell, one run at a time, and
-an executed copy that appears only when every cell has run. The kernel works in the notebook's
-folder, as it does in JupyterLab.
+papermill runs the cells. This module adds what an unattended run needs. It checks parameters
+against the notebook, uses the environment's own kernel, limits the time of every cell, and allows
+one run at a time. An executed copy appears only when every cell has run. The kernel works in the
+notebook's folder, as it does in JupyterLab.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rrl.support.provenance import digest
 
 OUT = Path("build/notebooks")
 FIGURES = Path("figures")
-CELL_TIMEOUT = 1800  # seconds; a cell that takes longer is taken to hang
+CELL_TIMEOUT = 1800  # seconds; a cell that takes longer is stopped as hanging
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _KINDS = {kind.__name__: kind for kind in (UsageError, DataError, ServerError)}
 
@@ -39,32 +39,32 @@ def execute(
     parameters: Mapping[str, Any] | None = None,
     cell_timeout: int = CELL_TIMEOUT,
 ) -> Traffic:
-    """Run every cell of `notebook` and leave the executed copy at `output`.
+    """Run every cell of `notebook` and write the executed copy to `output`.
 
     Parameters
     ----------
     notebook : Path
-        The notebook to run; it is not changed.
+        The notebook to run. It is not changed.
     output : Path
-        Where the executed copy goes. It is replaced only by a complete one.
+        Path of the executed copy. Only a complete copy replaces an older one.
     parameters : mapping of str to object, optional
-        What replaces the notebook's defaults.
+        These values replace the notebook's defaults.
     cell_timeout : int
-        Seconds that one cell may take.
+        Longest time in seconds that one cell may take.
 
     Returns
     -------
     Traffic
-        What the notebook read and wrote below the current folder.
+        The files that the notebook read and wrote below the current folder.
 
     Raises
     ------
     UsageError, DataError
         If the notebook cannot be read, or does not have one of the parameters.
     RRLError
-        If a cell failed, hung, left the notebook early or took the kernel with it: the kind that
-        the cell raised, else :class:`UnstableError`. The copy with the traceback then lies beside
-        `output`, its name ending in ``-failed``.
+        If a cell failed, hung, left the notebook early or stopped the kernel. The error is of the
+        kind that the cell raised, or an :class:`UnstableError` in other cases. The copy with the
+        traceback is then in the folder of `output`. Its name ends in ``-failed``.
     """
     _check(notebook, parameters or {})
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -87,18 +87,18 @@ def execute(
 def _run(
     notebook: Path, copy: Path, parameters: dict[str, Any], cell_timeout: int, log: Path
 ) -> tuple[type[Exception], str]:
-    """Let papermill run the notebook: kind of failure, cell and reason (empty if it went well)."""
+    """Run the notebook; return the kind of failure, and its cell and reason (empty if none)."""
     from nbclient.exceptions import CellTimeoutError
     from papermill import PapermillExecutionError, execute_notebook
 
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would say is said below
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the code below reports errors
     paths = (
         str(path.absolute()).replace("{", "{{").replace("}", "}}") for path in (notebook, copy)
     )
     kind, reason = UnstableError, ""
     try:
         execute_notebook(
-            *paths,  # papermill applies str.format to them, hence the doubled braces
+            *paths,  # papermill applies str.format to them, so their braces are doubled
             parameters=parameters,
             kernel_name="python3",
             language="python",
@@ -112,7 +112,7 @@ def _run(
         reason = _ANSI.sub("", f"{error.ename}: {error.evalue}")
     except CellTimeoutError:
         reason = f"still running after {cell_timeout} s; raise --cell-timeout if it needs longer"
-    except RuntimeError as error:  # nbclient's word for a dead kernel
+    except RuntimeError as error:  # nbclient raises it for a dead kernel
         reason = f"the kernel died ({error})"
     code = [cell for cell in read_notebook(copy).cells if cell.cell_type == "code"]
     begun = [cell for cell in code if cell.metadata.papermill.start_time]
@@ -124,9 +124,9 @@ def _run(
 
 
 def _own_kernel(home: Path, files: Path) -> type:
-    """Kernel manager that starts this very Python, unmoved by kernels and settings elsewhere.
+    """Return a kernel manager that starts this Python and ignores other kernels and settings.
 
-    The kernel writes the files that it opens to `files`.
+    The kernel writes the names of the files that it opens to `files`.
     """
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client import AsyncKernelManager
@@ -150,19 +150,19 @@ def _own_kernel(home: Path, files: Path) -> type:
 
 
 def read_notebook(notebook: Path) -> Any:
-    """Notebook in the current format, whatever the file's was."""
+    """Read a notebook and convert it to the current format."""
     import nbformat
 
     if not notebook.is_file():
         raise UsageError(f"{notebook}: no such notebook")
     try:
         return nbformat.read(notebook, as_version=4)
-    except Exception as error:  # nbformat raises what its parsers raise
+    except Exception as error:  # nbformat can raise any error of its parsers
         raise DataError(f"{notebook} is not a notebook ({error}); save it from Jupyter") from error
 
 
 def _check(notebook: Path, parameters: Mapping[str, Any]) -> None:
-    """Refuse a parameter the notebook does not have (papermill only warns), or of another kind."""
+    """Refuse a parameter that is unknown (papermill only warns) or of another kind."""
     known = _defaults(notebook)
     for name, value in parameters.items():
         if name not in known:
@@ -175,9 +175,9 @@ def _check(notebook: Path, parameters: Mapping[str, Any]) -> None:
 
 
 def _defaults(notebook: Path) -> dict[str, Any]:
-    """Default by parameter name, Ellipsis for one that is not a literal.
+    """Return the default for each parameter name; it is Ellipsis if it is not a literal.
 
-    Python's parser reads the cell: papermill's own inspection overlooks a line with a second
+    Python's parser reads the cell, because papermill's own inspection misses a line with a second
     ``=`` or an optional type.
     """
     cells = (c for c in read_notebook(notebook).cells if "parameters" in c.metadata.get("tags", []))
@@ -214,7 +214,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Hold `out` against a second run: kernels side by side race for ports and files."""
+    """Lock `out` against a second run, because parallel kernels compete for ports and files."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("a") as lock:
         try:
@@ -226,9 +226,9 @@ def _alone(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _times_kept(folder: Path) -> Iterator[None]:
-    """Give files that were written anew with the same bytes their old time back.
+    """Restore the old time of files that were written again with the same bytes.
 
-    So what is made from them is not made again.
+    Then make does not rebuild what depends on these files.
     """
     before = {path: (digest(path), path.stat()) for path in folder.glob("*") if path.is_file()}
     yield
@@ -238,14 +238,14 @@ def _times_kept(folder: Path) -> Iterator[None]:
 
 
 def _enter(notebook: Path, output: Path, seen: Traffic) -> None:
-    """Put down what a notebook was made from and what it made, for make and for the manifest."""
+    """Record what a notebook was made from and what it made, for make and for the manifest."""
     from rrl.publishing.manifest import record
     from rrl.support.files import write_atomically
 
     made = [path for path in seen.written if path.count("/") == 1]  # not those of a live run
     seen = Traffic(seen.read, tuple(made))
     lines = [f"{output}: {' '.join(seen.read)}", "", *(f"{path}:" for path in seen.read), ""]
-    lines += [f"{path}: {output}\n\t@:" for path in made]  # whoever reads it waits for its maker
+    lines += [f"{path}: {output}\n\t@:" for path in made]  # its readers wait until it is made
     lines += [f"made.{output.stem} := {' '.join(made)}", ""]
     write_atomically(output.with_suffix(".d"), "\n".join(lines))
     record(Path.cwd(), notebook, _defaults(notebook), seen)
@@ -269,17 +269,17 @@ def _parser() -> Parser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line `argv`; one line a notebook, with its seconds."""
+    """Run the command line `argv`; print one line per notebook, with its time in seconds."""
     args = _parser().parse_args(argv)
     if args.cell_timeout < 1:
         raise UsageError(f"--cell-timeout is {args.cell_timeout}; give a number of seconds, from 1")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the kernel then as well
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM must stop the kernel too
     parameters = _from_file(args.f) if args.f else {}
     parameters |= {name: _literal(value, otherwise=value) for name, value in args.p}
     outputs = {args.out / f"{path.stem}{args.suffix}.ipynb": path for path in args.notebook}
     if len(outputs) < len(args.notebook):
         raise UsageError("two notebooks of one name would share a copy; run them one by one")
-    for notebook in args.notebook:  # before the first of them takes its time
+    for notebook in args.notebook:  # errors must appear before the first notebook runs
         _check(notebook, parameters)
     with _alone(args.out):
         for output, notebook in outputs.items():

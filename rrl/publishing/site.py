@@ -1,8 +1,8 @@
 """The executed notebooks as a static site: ``python -m rrl.publishing.site`` (``make site``).
 
-A page needs nothing but itself: no script, no other host. Figures are inside the page and formulas
-are MathML, which browsers draw by themselves (nbconvert's own pages load MathJax, RequireJS and
-widgets from the network). Where an output has a widget, the page shows the picture beside it.
+A page needs no script and no other host. Figures are inside the page. Formulas are MathML, which
+browsers draw without a script. (nbconvert's own pages load MathJax, RequireJS and widgets from the
+network.) If an output has a widget, the page shows the picture that is stored with the widget.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _SHOWN = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpe
 
 
 class Page(NamedTuple):
-    """A notebook's page, still without its frame.
+    """A notebook's page without its frame.
 
     Parameters
     ----------
     name : str
-        Of the notebook, without ending.
+        Name of the notebook's file, without its ending.
     title : str
-        Its first heading.
+        First heading of the notebook.
     summary : str
-        Its first paragraph, as HTML.
+        First paragraph of the notebook, as HTML.
     body, code_css : str
     """
 
@@ -48,7 +48,7 @@ class Page(NamedTuple):
 
 
 def mathml(formula: str, display: str = "inline") -> str:
-    r"""Convert a TeX formula to MathML; one that cannot be converted stays readable as TeX.
+    r"""Convert a TeX formula to MathML; if that is not possible, show the formula as TeX.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def mathml(formula: str, display: str = "inline") -> str:
 
     try:
         return convert(formula, display=display)
-    except Exception:  # it raises what its parser raises
+    except Exception:  # it can raise any error of its parser
         return f"<code>{html.escape(formula, quote=False)}</code>"
 
 
@@ -90,13 +90,13 @@ def _exporter() -> HTMLExporter:
 
 
 def page(notebook: Any, name: str) -> Page:
-    """Convert an executed notebook.
+    """Convert an executed notebook to a page.
 
     Parameters
     ----------
     notebook : NotebookNode
     name : str
-        Its file's name without ending.
+        Name of the notebook's file, without its ending.
     """
     body, resources = _exporter().from_notebook_node(_for_a_page(notebook))
     body = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', body)
@@ -112,7 +112,7 @@ def page(notebook: Any, name: str) -> Page:
 
 
 def _for_a_page(notebook: Any) -> Any:
-    """A copy without the widgets' state, in which figures are named after their section."""
+    """Return a copy without widget state, in which figures are named after their section."""
     copy = deepcopy(notebook)
     copy.metadata.pop("widgets", None)
     section = ""
@@ -125,7 +125,7 @@ def _for_a_page(notebook: Any) -> Any:
 
 
 def frame(pages: Sequence[Page], number: int) -> str:
-    """Put a page into its frame: links to its neighbours, and what is on it."""
+    """Put a page into its frame: links to its neighbours, and a list of its sections."""
     own = pages[number]
     links = ['<a href="index.html">All notebooks</a>']
     if number > 0:
@@ -142,7 +142,7 @@ def frame(pages: Sequence[Page], number: int) -> str:
 
 
 def index(pages: Sequence[Page]) -> str:
-    """The first page: every notebook with its first paragraph."""
+    """Return the first page, which shows every notebook with its first paragraph."""
     items = [
         f'<h2><a href="{own.name}.html">{own.name[:2]} · {own.title}</a></h2>\n<p>{own.summary}</p>'
         for own in pages
@@ -155,7 +155,7 @@ def index(pages: Sequence[Page]) -> str:
 
 
 def _text(page: Page) -> str:
-    """The part of a title before its colon, for links."""
+    """Return the part of a title before its colon, for links."""
     return page.title.split(":")[0]
 
 
@@ -178,7 +178,7 @@ def write_site(names: Sequence[str], executed: Path = EXECUTED, out: Path = OUT)
     Returns
     -------
     list of Path
-        The pages, the index first.
+        The paths of the pages. The index is the first one.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def write_site(names: Sequence[str], executed: Path = EXECUTED, out: Path = OUT)
     texts |= {own.name: frame(pages, number) for number, own in enumerate(pages)}
     out.mkdir(parents=True, exist_ok=True)
     for old in set(out.glob("*.html")) - {out / f"{name}.html" for name in texts}:
-        old.unlink()  # of a notebook that has another name by now
+        old.unlink()  # its notebook now has another name
     for name, text in texts.items():
         (out / f"{name}.html").write_text(text, encoding="utf-8")
     return [out / f"{name}.html" for name in texts]
@@ -203,7 +203,7 @@ def write_site(names: Sequence[str], executed: Path = EXECUTED, out: Path = OUT)
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line `argv`; says where the site begins."""
+    """Run the command line `argv` and print where the site begins."""
     parser = Parser(
         prog="python -m rrl.publishing.site", description="Write the notebooks as a static site."
     )

@@ -1,8 +1,9 @@
-"""What a notebook reads and writes, by watching its kernel open files.
+"""Find what a notebook reads and writes by watching which files its kernel opens.
 
-So nobody keeps lists of inputs: make rebuilds a notebook when a file that it read has changed, and
-the manifest names what a figure was made from. Worker processes are not watched; what they read,
-the kernel has read before, to see whether a result on file still holds (:mod:`rrl.studies.sweeps`).
+So nobody has to keep lists of inputs. Make rebuilds a notebook when a file that it read has
+changed. The manifest names the files that a figure was made from. Worker processes are not watched.
+The kernel has already read the files that they read, because it checks whether a stored result is
+still valid (:mod:`rrl.studies.sweeps`).
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ _CACHED = re.compile(r"__pycache__/(\w+)\.[\w-]+\.pyc.*$")
 
 
 class Traffic(NamedTuple):
-    """Files below the root, as paths relative to it, sorted."""
+    """Files below the root, as sorted paths relative to the root."""
 
     read: tuple[str, ...]
     written: tuple[str, ...]
 
 
 def watch(log: str, root: str) -> None:
-    """Write each file below `root` that this process opens from now on to `log`, once.
+    """Note in `log`, once each, the files below `root` that this process opens from now on.
 
-    A line is ``r`` or ``w``, a space and the path relative to the root. It is written when the
-    file is opened, so a killed process leaves what it had seen.
+    A line of `log` is ``r`` or ``w``, a space and the path relative to the root. It is written
+    when the file is opened, so the log stays complete up to the moment when a process is killed.
     """
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     seen: set[tuple[str, str]] = set()
@@ -36,7 +37,7 @@ def watch(log: str, root: str) -> None:
 
     def note(mode: str, path: Any) -> None:
         if not isinstance(path, str | bytes | os.PathLike):
-            return  # a descriptor
+            return  # a file descriptor has no path
         path = os.path.realpath(os.fsdecode(path))
         if path.startswith(root) and (mode, path) not in seen:
             seen.add((mode, path))
@@ -47,16 +48,16 @@ def watch(log: str, root: str) -> None:
             path, _, flags = arguments
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR)
             note("w" if writes else "r", path)
-        elif event == "os.rename":  # how files are replaced as a whole
+        elif event == "os.rename":  # a rename replaces a file as a whole
             note("w", arguments[1])
 
     sys.addaudithook(hook)
 
 
 def traffic(log: Path, root: Path) -> Traffic:
-    """Read what :func:`watch` wrote, as far as it matters and still exists.
+    """Read the log of :func:`watch` and keep the files that matter and still exist.
 
-    A byte-compiled module counts as its source; a file that was written is no input.
+    A byte-compiled module counts as its source file. A file that was written is not an input.
     """
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     found: dict[str, set[str]] = {"r": set(), "w": set()}

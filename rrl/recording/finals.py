@@ -23,6 +23,8 @@ from rrl.core.space import from_table
 from rrl.recording.judging import TOLERANCE, Verdict, judge
 from rrl.recording.plan import Plan, Visit, ordered
 from rrl.recording.record import Recorder
+from rrl.serving.quiet import load_tensorflow
+from rrl.support.errors import UsageError
 from rrl.support.machine import available_cpus
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 from rrl.tuning.episode import Episode
@@ -145,6 +147,33 @@ def known(verdict: Verdict) -> bool:
     return verdict.word == "best" or verdict.high <= verdict.low * (1 + PRECISION) ** 2
 
 
+def prepare_machine(plan: Plan) -> None:
+    """Refuse a plan that this machine cannot record, and keep to the cores that it names.
+
+    Raises
+    ------
+    UsageError
+        If there are too few cores, or no GPU where the plan needs one.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if plan.cpus and len(cores) < plan.cpus:
+        raise UsageError(
+            f"the plan needs {plan.cpus} cores, this machine has {len(cores)}; "
+            "record it on a larger one, see data/README.md"
+        )
+    if plan.cpus:
+        os.sched_setaffinity(0, cores[: plan.cpus])  # servers that are started inherit it
+    if plan.gpu:
+        load_tensorflow()
+        import tensorflow as tf
+
+        if not tf.config.list_physical_devices("GPU"):
+            raise UsageError(
+                "the plan needs a GPU, and TensorFlow finds none; on a machine with one install "
+                "tensorflow[and-cuda], see data/README.md"
+            )
+
+
 def record_live(
     plan: Plan,
     folder: Path,
@@ -168,10 +197,16 @@ def record_live(
     ------
     done, episode
         Episodes recorded so far, and the newest, which is on disk.
+
+    Raises
+    ------
+    UsageError
+        If this machine cannot record the plan.
     """
     from rrl.serving.live import LiveServer
     from rrl.serving.models import build, sample
 
+    prepare_machine(plan)
     recorder = Recorder(plan, folder)
     rng = np.random.default_rng(plan.seed)
     path, inputs = build(plan.model, models), sample(plan.model, rng)

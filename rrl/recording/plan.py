@@ -20,6 +20,8 @@ from rrl.tuning.presets import effective_space, serving_knob
 PROCESS = ("inter_op", "intra_op", "batch_threads")
 """Knobs that need another process; a pass keeps a process for all its other settings."""
 
+START_S, SWITCH_S, OVERHEAD_S = 3.0, 3.0, 0.4  # of a process, of a setting, and of an episode
+
 Visit = tuple[int, int, list[tuple[int, int]]]
 """A stop of the recording: pass, number of the configuration, its (rate index, repeat) pairs."""
 
@@ -62,6 +64,10 @@ class Plan:
         The best of each half that meet in the finals, at each load; see `rrl.recording.finals`.
     rule : Rule, optional
         When an episode counts. Without one only the load generator's lateness matters.
+    cpus : int, optional
+        The server and the load generator are kept to so many cores, which the machine must have.
+    gpu : bool
+        Whether the machine must have a GPU that TensorFlow can use.
 
     Raises
     ------
@@ -89,6 +95,8 @@ class Plan:
     adaptive: Sequence[int] = ()
     finalists: int = 10
     rule: Rule | None = None
+    cpus: int | None = None
+    gpu: bool = False
 
     def __post_init__(self) -> None:
         for name in ("requests", "passes", "repeats"):
@@ -124,6 +132,21 @@ class Plan:
         return len(self.configurations) * len(self.rates_per_s) * self.passes * self.repeats
 
     @property
+    def hours(self) -> float:
+        """About how long the passes over the whole grid take, the finals not included.
+
+        Examples
+        --------
+        >>> round(Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(50.0,)).hours, 4)
+        0.0093
+        """
+        sending = sum(self.requests / rate for rate in self.rates_per_s) * self.repeats
+        processes = {process(c) for c in self.configurations}
+        each = sending + len(self.pairs) * OVERHEAD_S + SWITCH_S
+        whole = len(self.configurations) * each + len(processes) * START_S
+        return self.passes * whole / 3600
+
+    @property
     def grid_passes(self) -> int:
         """Passes before those of the finals."""
         return self.passes + self.again
@@ -156,12 +179,20 @@ class Plan:
             "fixed": dict(self.fixed or {}),
             "seed": self.seed,
         }
-        if not (self.distinct or self.again or self.adaptive or self.rule):
+        if not (self.distinct or self.again or self.adaptive or self.rule or self.cpus or self.gpu):
             return first
         later = {field.name: getattr(self, field.name) for field in fields(self)[len(first) :]}
+        for name in ("cpus", "gpu"):
+            if not later[name]:
+                del later[name]
         later["adaptive"] = list(self.adaptive)
         later["rule"] = self.rule and vars(self.rule)
         return first | later
+
+
+def process(configuration: Configuration) -> tuple[Any, ...]:
+    """The settings of a configuration that need a process of their own."""
+    return tuple(configuration.get(name) for name in PROCESS)
 
 
 def ordered(plan: Plan, wanted: Mapping[int, Sequence[tuple[int, int]]], pass_: int) -> list[Visit]:
@@ -182,8 +213,7 @@ def ordered(plan: Plan, wanted: Mapping[int, Sequence[tuple[int, int]]], pass_: 
     rng = np.random.default_rng([plan.seed, pass_])
     processes: dict[tuple[Any, ...], list[int]] = {}
     for index in sorted(wanted):
-        key = tuple(plan.configurations[index].get(name) for name in PROCESS)
-        processes.setdefault(key, []).append(index)
+        processes.setdefault(process(plan.configurations[index]), []).append(index)
     groups = list(processes.values())
     return [
         (pass_, group[i], [wanted[group[i]][k] for k in rng.permutation(len(wanted[group[i]]))])

@@ -1,9 +1,10 @@
-"""The plans of the profiles under `data/`."""
+"""Plans by name: those of the profiles under `data/`, and the paper's own grids."""
 
 from __future__ import annotations
 
 from rrl.recording.plan import Plan
 from rrl.recording.probe import Rule
+from rrl.tuning.presets import paper_gpu
 
 _THREADS = {"inter_op": (1, 2, 3, 4), "intra_op": (1, 2, 3, 4), "batch_threads": (0, 1, 2, 3, 4, 8)}
 _DEEP_QUEUE = {"grpc_max_threads": 64, "max_enqueued_batches": 1000}
@@ -70,3 +71,27 @@ PLANS[JOINT] = Plan(
     finalists=30,
     rule=Rule(reference_s=0.025),
 )
+
+_INTERARRIVAL_S = (0.07, 0.06, 0.10, 0.12)  # of the code released with the paper, by phase
+_TO_TEN = tuple(range(11))
+
+PLANS["paper-cpu10"] = Plan(
+    "inception_v3",
+    {"inter_op": _TO_TEN, "intra_op": _TO_TEN, "batch_threads": _TO_TEN},
+    rates_per_s=tuple(round(1 / gap, 2) for gap in _INTERARRIVAL_S),
+    fixed=_DEEP_QUEUE,
+    finalists=30,
+    cpus=10,
+)
+PLANS["paper-gpu"] = Plan(
+    "inception_v3",
+    {knob.name: knob.levels for knob in paper_gpu().knobs},
+    rates_per_s=(200.0, 500.0, 900.0),
+    fixed={"inter_op": 0, "intra_op": 0, **_DEEP_QUEUE, "grpc_max_threads": 256},
+    distinct=True,
+    finalists=30,
+    gpu=True,
+)
+
+KEPT = tuple(name for name in PLANS if not name.startswith("paper-"))
+"""The plans whose profiles the repository keeps under `data/`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,21 @@ class Probe:
         for _ in range(SUMS):
             self._memory[worker].sum()
         return time.perf_counter() - began
+
+
+def calibrated(probe: Callable[[], float], looks: int = 30, pause_s: float = 0.1) -> float:
+    """Median of some looks (s): the reference of a rule for this machine as it is now.
+
+    Examples
+    --------
+    >>> calibrated(lambda: 0.03, looks=3, pause_s=0.0)
+    0.03
+    """
+    seconds = []
+    for _ in range(looks):
+        seconds.append(probe())
+        time.sleep(pause_s)
+    return round(float(np.median(seconds)), 5)
 
 
 def processor_ticks() -> tuple[int, int]:

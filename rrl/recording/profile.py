@@ -78,7 +78,8 @@ class Profile:
             adaptive = table["batch_threads"].to_numpy() == ADAPTIVE
         self.adaptive = table[adaptive]
         self.table = table = table[~adaptive].reset_index(drop=True)
-        self.grid = table[table["pass"] < plan["passes"] + plan.get("again", 0)]
+        self.grid_passes = int(plan["passes"]) + int(plan.get("again", 0))
+        self.grid = table[table["pass"] < self.grid_passes]
         self.rates_per_s: list[float] = sorted(float(r) for r in table["rate_per_s"].unique())
         found = from_table(table[self.knobs], self.knobs)
         knobs = [serving_knob(knob.name, knob.levels) for knob in found.knobs]

@@ -6,15 +6,12 @@ episode, so what is there stays as it was written.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-import os
-import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +21,7 @@ from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
 from rrl.recording.plan import Plan, Visit, ordered, schedule
-from rrl.recording.probe import Probe, processor_ticks, stolen
+from rrl.recording.probe import Probe, Rule, calibrated, processor_ticks, stolen
 from rrl.recording.profile import (
     COLUMNS,
     DESCRIPTION,
@@ -33,12 +30,12 @@ from rrl.recording.profile import (
     REJECTED,
     SCHEMA,
 )
+from rrl.recording.rows import append, charged_mean, commit, read_appended, values_of
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError
 from rrl.support.files import write_atomically
 from rrl.support.machine import describe_machine, exclusive
 from rrl.tuning.episode import Episode, Server
-from rrl.tuning.objective import FAILURE_S
 
 MAX_TRIES = 5  # of one episode in a visit; what then lacks is tried again at the end of the pass
 SWEEPS = 3  # over what a pass lacks
@@ -110,7 +107,7 @@ class Recorder:
         self._rows += 1
         self._done.add(self._key(row))
         index = self._number[tuple(row[knob] for knob in self.knobs)]
-        episode = (int(row["pass"]), int(row["repeat"]), index, _judged(row))
+        episode = (int(row["pass"]), int(row["repeat"]), index, charged_mean(row))
         self._means[row["rate_per_s"]].append(episode)
 
     def grid_means(self, rate: int, passes: Iterable[int]) -> NDArray[np.float64]:
@@ -222,7 +219,7 @@ class Recorder:
             where["speed_before"] = f"{rule.speed(before_s):.4f}"
             where["speed_after"] = f"{rule.speed(after_s):.4f}"
             why = rule.objection(before_s, after_s, steal, episode.valid)
-        self._save(where | _values(episode), why)
+        self._save(where | values_of(episode), why)
         return None if why else episode
 
     def _ready(self) -> float:
@@ -304,75 +301,12 @@ class Recorder:
         return (*self._levels(configuration), load, str(pass_), str(repeat)) in self._done
 
 
-def _values(episode: Episode) -> dict[str, Any]:
-    """What a row says of an episode."""
-    micros = np.rint(episode.latency * 1e6).astype(np.int64)
-    return {
-        "valid": int(episode.valid),
-        "slip_share": f"{episode.info.get('slip_share', 0.0):.4f}",
-        "mean_s": f"{micros.mean() / 1e6:.6f}",
-        "p99_s": f"{np.quantile(micros, 0.99) / 1e6:.6f}",
-        "failed": int((~episode.ok).sum()),
-        "latencies_us": " ".join(map(str, micros)),
-        "statuses": "" if episode.ok.all() else " ".join(map(str, episode.status)),
-    }
-
-
-def append(path: Path, row: Mapping[str, str]) -> None:
-    """Add a line to a CSV file, in one write that is on disk when this returns."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(row), lineterminator="\n")
-    if not path.exists() or not path.stat().st_size:
-        writer.writeheader()
-    writer.writerow(row)
-    with path.open("a", encoding="utf-8", newline="") as file:
-        file.write(text.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file that was appended to; a last line that was cut off is removed.
-
-    Raises
-    ------
-    DataError
-        If its columns are others.
-    """
+def with_rule(plan: Plan, folder: Path) -> Plan:
+    """The plan with a rule: its own, or that of the folder, or one made for this machine now."""
+    if plan.rule is not None:
+        return plan
     try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    whole = text[: text.rfind(b"\n") + 1]
-    if whole != text:
-        write_atomically(path, whole.decode())
-    rows = csv.DictReader(io.StringIO(whole.decode(), newline=""))
-    if whole and rows.fieldnames != columns:
-        raise DataError(f"{path}: its columns are not those of the plan; choose another folder")
-    return list(rows)
-
-
-def _judged(row: Mapping[str, str]) -> float:
-    """Mean latency (s) that an episode is judged by; NaN if it is not valid."""
-    if row["valid"] != "1":
-        return np.nan
-    if not row["statuses"]:
-        return float(row["mean_s"])
-    latency, status = (np.array(row[name].split(), float) for name in ("latencies_us", "statuses"))
-    return float(np.where(status == 0, latency / 1e6, np.maximum(latency / 1e6, FAILURE_S)).mean())
-
-
-def commit() -> str:
-    """The commit of this code, with a + if it was changed since; empty outside a repository."""
-    here = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--tags", "--dirty=+", "--abbrev=12"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()
+        stored = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["plan"]
+    except (OSError, ValueError, LookupError):
+        return replace(plan, rule=Rule(reference_s=calibrated(Probe())))
+    return replace(plan, rule=Rule(**stored["rule"]) if stored.get("rule") else None)

@@ -38,6 +38,9 @@ class RecordedServer:
         For any other table with knob columns and a cost column: `TableServer`.
     rate_per_s : float, optional
         Replay this recorded load only, whatever the arrivals; for studies at one load.
+    half : {0, 1}, optional
+        Replay only passes 0, 2, ... or only passes 1, 3, ...; the other half can then judge
+        (:mod:`rrl.recording.truth`). All passes by default.
 
     Raises
     ------
@@ -46,8 +49,12 @@ class RecordedServer:
     """
 
     def __init__(
-        self, profile: Profile | str | os.PathLike[str], rate_per_s: float | None = None
+        self,
+        profile: Profile | str | os.PathLike[str],
+        rate_per_s: float | None = None,
+        half: int | None = None,
     ) -> None:
+        self.half = half
         self.profile = profile if isinstance(profile, Profile) else read_profile(profile)
         self.space = self.profile.space
         self._rates = np.array(self.profile.rates_per_s)
@@ -58,6 +65,8 @@ class RecordedServer:
                 raise DataError(f"no load of {rate_per_s:g}/s in the profile; it has {known}")
             self._pinned = self.profile.rates_per_s.index(rate_per_s)
         table = self.profile.grid.sort_values(["pass", "repeat"], kind="stable")
+        if half is not None:
+            table = table[table["pass"] % 2 == half]
         rate_index = np.searchsorted(self._rates, table["rate_per_s"].to_numpy(dtype=float))
         self._parsed: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
         self._rows: dict[tuple[int, int], list[int]] = {}
@@ -100,8 +109,10 @@ class RecordedServer:
         return int(np.argmin(np.abs(np.log(self._rates / rate))))
 
 
-def replayed(folder: str | os.PathLike[str]) -> str:
+def replayed(folder: str | os.PathLike[str], half: int | None = None) -> str:
     """Digest of what a replay of a profile depends on: its plan, and the rows of its own passes.
+
+    Of those of one half, if one is named.
 
     Finals that are added to a profile leave it, and so the studies on the replay, as they are.
 
@@ -117,20 +128,22 @@ def replayed(folder: str | os.PathLike[str]) -> str:
     """
     paths = Path(folder) / DESCRIPTION, Path(folder) / EPISODES
     try:
-        return _replayed(*paths, tuple(path.stat().st_mtime_ns for path in paths))
+        return _replayed(*paths, half, tuple(path.stat().st_mtime_ns for path in paths))
     except (OSError, ValueError, LookupError) as error:
         raise DataError(f"{folder}: not a readable profile ({error}); restore it") from None
 
 
 @lru_cache(maxsize=64)
-def _replayed(description: Path, episodes: Path, changed: tuple[int, ...]) -> str:
+def _replayed(description: Path, episodes: Path, half: int | None, changed: tuple[int, ...]) -> str:
     plan = json.loads(description.read_text(encoding="utf-8"))["plan"]
     digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode())
     with episodes.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
         at = next(rows, []).index("pass")
         for row in filter(None, rows):
-            if int(row[at]) < plan["passes"] + plan.get("again", 0):
+            pass_ = int(row[at])
+            of_grid = pass_ < plan["passes"] + plan.get("again", 0)
+            if of_grid and half in (None, pass_ % 2):
                 digest.update("\x1f".join(row).encode())
     return digest.hexdigest()
 

@@ -1,1 +1,1 @@
-"""Rivals: what a user would pick instead of RRL, behind the same protocol."""
+"""Rivals: the tuners that a user could pick instead of RRL. All follow the same protocol."""

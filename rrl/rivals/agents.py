@@ -1,8 +1,8 @@
-"""Every agent by name, with the settings it races with.
+"""Every agent by name, with the settings that it uses in a race.
 
-The modules behind the names are imported when an agent is made, so that a missing package only
-matters to those who ask for its agent. The settings of the rivals are those that the study in
-``data/peers/tuning.csv`` found best, see :mod:`rrl.studies.standings`.
+A module is imported only when its agent is made. So a missing package stops only the agents that
+need it. The rivals use the settings that the study in ``data/peers/tuning.csv`` found best, see
+:mod:`rrl.studies.standings`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from rrl.core.agent import Agent, MakeAgent
 from rrl.core.space import ConfigSpace
 
-#: Where an agent is made, ``module:attribute``.
+#: The place where each agent is made, as ``module:attribute``.
 HOME = {
     "default": "rrl.tuning.default_agent:default_agent",
     "rrl": "rrl.core.rrl:RRL",
@@ -37,7 +37,7 @@ HOME = {
     "smac": "rrl.rivals.peers:SMAC",
 }
 
-#: What differs from the defaults of that.
+#: The settings that differ from the agent's defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
     "random": {"budget": 300},
     "coordinate-descent": {"repeats": 1, "rounds": 3},
@@ -49,12 +49,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def maker(name: str, **changes: Any) -> MakeAgent:
-    """Return what makes the agent of a name, with single settings changed.
+    """Return a function that makes the named agent; `changes` replace single settings.
 
     Raises
     ------
     ValueError
-        If there is no such agent; the message lists them.
+        If no agent has this name. The message lists the known names.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def maker(name: str, **changes: Any) -> MakeAgent:
 
 
 def wide(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
-    """Make RRL with the released radius, 3 levels, and all else as in `rrl`."""
+    """Make RRL with the released radius of 3 levels; all other settings are those of `rrl`."""
     from rrl.core.rrl import RRL
 
     return RRL(space, rng, radius=min(changes.pop("radius", 3.0), space.diameter or 3.0), **changes)
@@ -89,7 +89,7 @@ def released_copy(space: ConfigSpace, rng: np.random.Generator, **changes: Any) 
 
 
 def released(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
-    """Make the released code's agent, with its network for the similarity."""
+    """Make the released code's agent with its network, which estimates the similarity."""
     from rrl.core.released_network import NetworkSimilarity
 
     return released_copy(space, rng, similarity=NetworkSimilarity(), **changes)

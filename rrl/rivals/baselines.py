@@ -1,7 +1,8 @@
 """Plain rivals of RRL: fixed settings, exhaustive and random search, descent, annealing.
 
-Each is a :class:`rrl.rivals.search.Searcher`: one search for each level of the load, and the best
-mean observed is what it recommends. Their settings were tuned, see :mod:`rrl.studies.standings`.
+Each agent is a :class:`rrl.rivals.search.Searcher`. It runs one search per load level. It
+recommends the configuration with the lowest observed mean cost. The settings are tuned, see
+:mod:`rrl.studies.standings`.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ from rrl.tuning.defaults import heuristic_candidates, serving_default
 
 
 class Candidates(Searcher):
-    """Measure each of some configurations in turn, then serve with the best mean.
+    """Measure some configurations in turn, then serve with the one of lowest mean cost.
 
-    One candidate is a fixed setting, all of them are exhaustive search.
+    With one candidate this is a fixed setting. With all configurations it is exhaustive search.
 
     Parameters
     ----------
     space, rng
     candidates : sequence of int, optional
-        By number, in the order they are tried; all, in the grid's order, by default.
+        These are the numbers of the configurations, in the order of the trials. By default they
+        are all configurations, in the grid's order.
     repeats : int, optional
-        Episodes of each.
+        Each candidate is measured in this many episodes.
 
     Examples
     --------
@@ -67,19 +69,19 @@ def fixed_default(space: ConfigSpace, rng: np.random.Generator, **settings: Any)
 
 
 def heuristic(space: ConfigSpace, rng: np.random.Generator, *, repeats: int = 3) -> Candidates:
-    """Return the agent that does what the batching guide says: :func:`heuristic_candidates`."""
+    """Return the agent that follows the batching guide: :func:`heuristic_candidates`."""
     candidates = [space.index(c) for c in heuristic_candidates(space)]
     return Candidates(space, rng, candidates=candidates, repeats=repeats)
 
 
 class RandomSearch(Searcher):
-    """Draw configurations at random, each once before any comes again.
+    """Draw configurations at random; none is repeated before all are measured.
 
     Parameters
     ----------
     space, rng
     budget : float, optional
-        Episodes, after which the best mean serves.
+        After this many episodes, the configuration with the lowest mean cost serves.
 
     References
     ----------
@@ -104,21 +106,21 @@ class RandomSearch(Searcher):
 
 
 class CoordinateDescent(Searcher):
-    """Try all levels of one knob, keep the best mean, go on with the next knob, round by round.
+    """Try all levels of one knob, keep the best one, then go on with the next knob.
 
     Parameters
     ----------
     space, rng
     repeats : int, optional
-        Episodes of each level before the best is chosen.
+        Each level is measured in this many episodes before the best one is chosen.
     rounds : float, optional
-        Rounds over all knobs, after which the best mean serves; for ever by default, so that
-        every round adds to the means along the last lines.
+        After this many rounds over all knobs, the configuration with the lowest mean cost serves.
+        By default the rounds never end, so every round adds to the means along the last lines.
 
     References
     ----------
-    Wright, "Coordinate descent algorithms", Mathematical Programming 151, 2015; one knob at a
-    time is also how the batching guide tunes.
+    Wright, "Coordinate descent algorithms", Mathematical Programming 151, 2015. The batching
+    guide also tunes one knob at a time.
     """
 
     def __init__(
@@ -158,26 +160,26 @@ class CoordinateDescent(Searcher):
 
 
 class Annealing(Searcher):
-    """Walk from neighbour to neighbour, at times uphill: simulated annealing.
+    """Walk from neighbour to neighbour, sometimes uphill: simulated annealing.
 
-    At temperature 0 only improvements are accepted: hill climbing. A neighbour differs in one
-    knob. Means of repeated measurements are compared, and now and then the present configuration
-    is measured again, or one lucky episode would hold the walk for ever.
+    At temperature 0 the walk accepts only improvements; this is hill climbing. A neighbour differs
+    in one knob. The walk compares the means of repeated measurements. From time to time it
+    measures the present configuration again. Otherwise one lucky episode could hold it for ever.
 
     Parameters
     ----------
     space, rng
     temperature : float, optional
-        At which a configuration that costs as much more, as a share, is accepted with
+        A step that raises the cost by this share of the present cost is accepted with
         probability 1/e.
     decay : float, optional
-        What the temperature is multiplied by with every measurement.
+        Each measurement multiplies the temperature by this factor.
     reach : int, optional
-        Most levels that one step goes.
+        One step goes at most this many levels.
     again : float, optional
-        Probability of measuring the present configuration again.
+        This is the probability that the present configuration is measured again.
     patience : float, optional
-        Steps in a row that were not accepted, after which the walk starts again anywhere.
+        After this many rejected steps in a row, the walk restarts at a random configuration.
 
     References
     ----------
@@ -233,7 +235,7 @@ class Annealing(Searcher):
 
 
 def hill_climbing(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> Annealing:
-    """Return stochastic hill climbing with restarts: annealing at temperature 0.
+    """Return stochastic hill climbing with restarts, which is annealing at temperature 0.
 
     References
     ----------

@@ -1,9 +1,10 @@
-"""Optimisers of others behind the agents' protocol: scikit-optimize, Optuna, SMAC.
+"""Agents that use the optimisers of other packages: scikit-optimize, Optuna and SMAC.
 
-Each searches a level of the load by itself, over the ranks of the knobs' levels as integers, in
-the order of their positions. A proposal that is not available becomes the nearest that is. What
-is recommended is the best mean observed, which is kinder in noise than the best single value that
-these packages report. Optuna and SMAC are in the extra ``peers``.
+Each agent runs a separate search per load level. A point consists of integers: the ranks of the
+knobs' levels in the order of their positions. If a proposed configuration is not available, the
+nearest available one replaces it. The agent recommends the configuration with the lowest observed
+mean cost. Under noise this is more reliable than the best single value, which these packages
+report. Optuna and SMAC are in the extra ``peers``.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from rrl.rivals.search import SMALLEST_COST, LoadLevel, Searcher
 from rrl.support.errors import UsageError
 
 SEEDS = 2**31 - 1
-"""Where a logarithm is taken, a cost below this counts as this."""
+"""The packages get random seeds below this number."""
 
-CHALLENGERS = 1000  # SMAC's default is 10,000 candidates a decision, more than these grids hold
+CHALLENGERS = 1000  # SMAC's default of 10,000 candidates per decision exceeds these grids
 
 
 def _load(module: str, package: str) -> Any:
@@ -33,7 +34,7 @@ def _load(module: str, package: str) -> Any:
 
 
 class _Peer(Searcher):
-    """Knobs with more than one level, as integers from 0."""
+    """A searcher over integers from 0, one per knob that has more than one level."""
 
     def __init__(self, space: ConfigSpace, rng: np.random.Generator) -> None:
         super().__init__(space, rng)
@@ -58,15 +59,15 @@ class _Peer(Searcher):
 class ScikitOptimize(_Peer):
     """Gaussian process with expected improvement, as CherryPick uses it (scikit-optimize).
 
-    Every decision fits the process to all measurements anew (Matérn 5/2, noise estimated), on the
-    logarithm of the cost. A point may be proposed again: with noise that is worth an episode,
-    where the package would otherwise put a random point.
+    Every decision fits the Gaussian process (Matérn 5/2, estimated noise) again to the logarithms
+    of all measured costs. A point may be proposed again, because under noise a second measurement
+    is worth an episode. Otherwise the package would propose a random point in its place.
 
     Parameters
     ----------
     space, rng
     initial : int, optional
-        Random configurations first; CherryPick takes three.
+        The search first measures this many random configurations. CherryPick measures three.
 
     References
     ----------
@@ -96,7 +97,7 @@ class ScikitOptimize(_Peer):
         points = [self._point(index) for index, _ in level.history]
         costs = [float(np.log(max(cost, SMALLEST_COST))) for _, cost in level.history]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # repeated points, bounds of the kernel's parameters
+            warnings.simplefilter("ignore")  # of repeated points and kernel hyperparameter bounds
             optimizer.tell(points, costs)
             return self._index(optimizer.ask())
 
@@ -108,9 +109,9 @@ class Optuna(_Peer):
     ----------
     space, rng
     initial : int, optional
-        Random configurations first.
+        The search first measures this many random configurations.
     multivariate : bool, optional
-        Whether knobs are modelled together.
+        If true, the sampler models the knobs together.
 
     References
     ----------
@@ -177,15 +178,15 @@ class Optuna(_Peer):
 
 
 class SMAC(_Peer):
-    """Random forest with expected improvement and racing of incumbents: SMAC3, for noisy costs.
+    """SMAC3 for noisy costs: a random forest, expected improvement and racing of incumbents.
 
-    A saved state holds what was asked and told; going on from it repeats that.
+    A saved state holds all calls of `ask` and `tell`. A restored agent repeats these calls.
 
     Parameters
     ----------
     space, rng
     initial : int, optional
-        Configurations of the Sobol design that comes first.
+        The Sobol design at the start has this many configurations.
 
     References
     ----------
@@ -222,7 +223,7 @@ class SMAC(_Peer):
 
 
 class _Session:
-    """One run of SMAC, which leaves no files behind. An event is None (ask) or [point, cost]."""
+    """One run of SMAC that leaves no files. An event is None (ask) or [point, cost] (tell)."""
 
     def __init__(self, smac: Any, sizes: dict[str, int], seed: int, initial: int) -> None:
         from logging import ERROR, getLogger

@@ -1,4 +1,4 @@
-"""The network of the deep Q-network: small, and nothing but numpy."""
+"""The small neural network of the deep Q-network, written in numpy only."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Floats = NDArray[np.float64]
 
 
 class Network:
-    """A multi-layer perceptron with ReLU, trained by Adam on chosen outputs (Huber loss).
+    """A multi-layer perceptron with ReLU; Adam trains chosen outputs with the Huber loss.
 
     Parameters
     ----------
     sizes : sequence of int
-        Of the input, the hidden layers and the output.
+        These are the sizes of the input, the hidden layers and the output.
     rate : float
-        Learning rate.
+        This is the learning rate.
     rng : numpy.random.Generator
-        For the first weights (He et al., ICCV'15).
+        It draws the first weights (He et al., ICCV'15).
 
     References
     ----------
@@ -40,7 +40,7 @@ class Network:
         self._mean, self._square = np.zeros_like(self._flat), np.zeros_like(self._flat)
 
     def __call__(self, inputs: Floats) -> Floats:
-        """Return the outputs, shape (n, outputs), of inputs of shape (n, inputs)."""
+        """Return outputs of shape (n, outputs) for inputs of shape (n, inputs)."""
         return self._layers(inputs)[-1]
 
     def _layers(self, inputs: Floats) -> list[Floats]:
@@ -70,22 +70,22 @@ class Network:
         self._flat -= pace * self._mean / (np.sqrt(self._square) + 1e-8)
 
     def copy_from(self, other: Network) -> None:
-        """Take over the weights of a network of the same sizes."""
+        """Copy the weights of a network that has the same sizes."""
         self._flat[:] = other._flat
 
     def state(self) -> dict[str, Any]:
-        """Return weights and moments as lists, fit for JSON."""
+        """Return the weights and moments as lists that JSON can store."""
         flat = {"weights": self._flat, "mean": self._mean, "square": self._square}
         return {name: values.tolist() for name, values in flat.items()} | {"steps": self.steps}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from such a state."""
+        """Continue from a state that :meth:`state` returned."""
         self._flat[:], self.steps = state["weights"], state["steps"]
         self._mean[:], self._square[:] = state["mean"], state["square"]
 
 
 def _views(shapes: Sequence[tuple[int, ...]]) -> tuple[Floats, list[Floats]]:
-    """Zeros in one row, so that a step is one operation, and views of it of these shapes."""
+    """Return one flat array of zeros, so that a step is one operation, and views of it."""
     ends = np.cumsum([math.prod(shape) for shape in shapes])
     flat = np.zeros(ends[-1])
     parts = np.split(flat, ends[:-1])

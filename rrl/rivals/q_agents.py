@@ -1,6 +1,7 @@
-"""Q-learning as RRL is measured against: a table with a cell a configuration, and a deep network.
+"""Q-learning agents for the comparison with RRL: a table and a deep network.
 
-Both explore epsilon-greedily and recommend the best mean observed, like all searchers here.
+The table has one cell per configuration. Both agents explore epsilon-greedily. Like all searchers
+here, they recommend the configuration with the lowest observed mean cost.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Epsilon:
-    """Probability of a random choice: halved every `half_life` episodes, down to `end`.
+    """Probability of a random choice; it halves every `half_life` episodes, down to `end`.
 
     Examples
     --------
@@ -40,24 +41,26 @@ class Epsilon:
             raise ValueError(f"need 0 <= end <= start <= 1 and half_life > 0, got {self}")
 
     def __call__(self, episode: int) -> float:
-        """Return the probability in an episode, counted from 0."""
+        """Return the probability in an episode; episodes count from 0."""
         return max(self.end, self.start * 0.5 ** (episode // self.half_life))
 
 
 class QLearning(Searcher):
-    """Tabular Q-learning: the state is the level of the load, an action a configuration.
+    """Tabular Q-learning: a state is a load level, and an action is a configuration.
 
-    ``Q[c] = (1 - step) Q[c] + step cost``, one cell a measurement and no next state, as RRL with
-    a region of one cell. A cell starts with its first measurement; cells that were never measured
-    are only met by chance, but for the first of each level, see :class:`Searcher`.
+    The update is ``Q[c] = (1 - step) Q[c] + step cost``. Each measurement updates one cell, and
+    there is no next state. This is RRL with a region of one cell. A cell starts with its first
+    measurement. The first configuration of a load level is given, see :class:`Searcher`. Any other
+    cell is measured for the first time only by a random action.
 
     Parameters
     ----------
     space, rng
     epsilon : sequence of float, optional
-        Probability of a random action: start, end and half-life of :class:`Epsilon`.
+        The probability of a random action is an :class:`Epsilon`. These are its start, its end and
+        its half-life in episodes.
     step : float, optional
-        Learning rate, above 0 and at most 1.
+        This is the learning rate, above 0 and at most 1.
 
     References
     ----------
@@ -102,32 +105,33 @@ class QLearning(Searcher):
 
 
 class DeepQNetwork(Searcher):
-    """Deep Q-learning with experience replay; one network for all loads, which are inputs.
+    """Deep Q-learning with experience replay; one network serves all loads, which are inputs.
 
-    Two readings of the task, both from the literature. ``actions="moves"``: the state is the load
-    and the present configuration, an action turns one knob by one level or leaves all as they
-    are, future costs count `discount`, and a target network gives their estimate (Mnih et al.,
-    with the states and actions of VCONF). ``actions="configurations"``: the state is the load, an
-    action a configuration, an episode ends after it; the network maps both to the cost, so
-    that it generalises over actions as well. A level of the load begins with what it starts from,
-    see :class:`Searcher`, in either reading.
+    The task has two versions, both from the literature. With ``actions="moves"``, the state is the
+    load and the present configuration. An action moves one knob by one level or changes nothing.
+    Future costs are multiplied by `discount`, and a target network estimates them (Mnih et al.,
+    with the states and actions of VCONF). With ``actions="configurations"``, the state is the load
+    and an action is a configuration. An episode ends after one action. The network maps the load
+    and the configuration to the cost, so it also generalises over actions. In both versions, a
+    load level begins at its starting configuration, see :class:`Searcher`.
 
     Parameters
     ----------
     space, rng
     actions : {"configurations", "moves"}, optional
     epsilon : sequence of float, optional
-        Probability of a random action: start, end and half-life of :class:`Epsilon`.
+        The probability of a random action is an :class:`Epsilon`. These are its start, its end and
+        its half-life in episodes.
     hidden : sequence of int, optional
-        Sizes of the hidden layers.
+        These are the sizes of the hidden layers.
     rate : float, optional
-        Adam's learning rate.
+        This is Adam's learning rate.
     updates, batch : int, optional
-        Steps an episode, and replayed measurements a step.
+        Each episode makes `updates` training steps. Each step replays `batch` measurements.
     discount : float, optional
-        Of the next state's value, from 0 to below 1; for moves.
+        The next state's value is multiplied by this number, from 0 to below 1. Only moves use it.
     sync : int, optional
-        Episodes after which the target network is renewed; for moves.
+        The target network is renewed every `sync` episodes. Only moves use it.
 
     References
     ----------
@@ -185,7 +189,7 @@ class DeepQNetwork(Searcher):
         return self._after(memory["at"], memory["action"])
 
     def _after(self, index: int, action: int) -> int:
-        """Where a move leads; at the edge it leads nowhere. The last action is to stay."""
+        """Return where an action leads; the last action and moves off the grid stay."""
         knob, up = divmod(action, 2)
         if self.moves is None or knob == len(self.space.knobs):
             return index

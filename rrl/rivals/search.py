@@ -1,7 +1,7 @@
-"""What the searchers share that RRL is compared with: loads, measurements, saved states.
+"""Base of the searchers that RRL is compared with: loads, measurements and saved states.
 
-A :class:`Searcher` keeps one search for each level of the load. A subclass says how the next
-configuration is chosen; which one it recommends is the same for all, the best mean observed.
+A :class:`Searcher` keeps one search per load level. A subclass chooses the next configuration. All
+subclasses recommend the configuration with the lowest observed mean cost.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from rrl.core.space import ConfigSpace
 from rrl.tuning.defaults import serving_default
 
 SMALLEST_COST = 1e-9
-"""What a cost of 0 counts as where its logarithm is taken."""
+"""Before a logarithm is taken, this number replaces any smaller cost."""
 LOAD_FACTOR = 1.5
-"""Loads that differ by less than this factor belong to one level, as in RRL by default."""
+"""Loads that differ by less than this factor share one load level, as in RRL by default."""
 
 
 @dataclass
 class LoadLevel:
-    """What was measured under one level of the load.
+    """The measurements under one load level.
 
     Parameters
     ----------
     log_load : float
-        Mean logarithm of the loads (requests per second) that it was asked for.
+        This is the mean logarithm of the loads (requests per second) that `ask` received.
     asked : int
-        How often.
+        This is the number of these calls of `ask`.
     history : list of [int, float]
-        Configurations by number and what they cost, in order.
+        Each pair is the number of a configuration and its cost. The pairs are in order of time.
     memory : dict
-        What the search goes on from; fit for JSON.
+        The search continues from this state. JSON can store it.
     means : dict of int to (int, float)
-        How often each configuration was measured, and its mean cost.
+        For each configuration, these are the number of its measurements and its mean cost.
     cache : any
-        What a subclass can rebuild from the rest.
+        A subclass can rebuild this from the other attributes.
     """
 
     log_load: float
@@ -53,7 +53,7 @@ class LoadLevel:
     _best: int | None = None
 
     def add(self, index: int, cost: float) -> None:
-        """Take in a measurement."""
+        """Add a measurement."""
         self.history.append([index, cost])
         count, mean = self.means.get(index, (0, 0.0))
         mean += (cost - mean) / (count + 1)
@@ -64,31 +64,31 @@ class LoadLevel:
             self._best = index
 
     def mean(self, index: int) -> float:
-        """Mean cost of a configuration; infinite if it was not measured."""
+        """Return the mean cost of a configuration; it is infinite without measurements."""
         return self.means[index][1] if index in self.means else math.inf
 
     @property
     def best(self) -> int:
-        """Of the configurations measured, the one with the lowest mean."""
+        """The measured configuration with the lowest mean cost."""
         if self._best is None:
             raise ValueError("nothing to recommend: tell the cost of an episode first")
         return self._best
 
 
 class Searcher:
-    """A tuner that searches each level of the load by itself and recommends the best mean.
+    """A tuner with a separate search per load level; it recommends the lowest mean cost.
 
-    A load belongs to the known level that is nearest on a logarithmic scale, or to a new one if
-    that is further away than `LOAD_FACTOR`. A new level starts from the recommendation for the
-    nearest one, or from `start`.
+    A load belongs to the nearest known load level on a logarithmic scale. If that one is further
+    away than `LOAD_FACTOR`, a new load level is made. It starts from the recommendation for the
+    nearest load level with measurements. If there is none, it starts from `start`.
 
     Parameters
     ----------
     space : ConfigSpace
     rng : numpy.random.Generator
     start : configuration, optional
-        What serves before the tuning begins; by default what TensorFlow Serving would run, see
-        :func:`rrl.tuning.defaults.serving_default`.
+        This configuration serves before the tuning begins. By default it is what TensorFlow
+        Serving would run, see :func:`rrl.tuning.defaults.serving_default`.
     """
 
     def __init__(
@@ -97,20 +97,20 @@ class Searcher:
         self.space, self.rng = space, rng
         self.start = space.index(serving_default(space) if start is None else start)
         self.levels: list[LoadLevel] = []
-        self._current: LoadLevel | None = None  # that of the load last asked for
+        self._current: LoadLevel | None = None  # that of the last `ask`
 
     def begin(self, level: LoadLevel, start: int) -> None:
-        """Prepare the memory of a new level; `start` is a good guess or what served so far."""
+        """Prepare the memory of a new load level; `start` is a good guess or served so far."""
 
     def choose(self, level: LoadLevel) -> int:
         """Return the number of the next configuration."""
         raise NotImplementedError
 
     def learn(self, level: LoadLevel, index: int, cost: float) -> None:
-        """Take in a measurement that `level` already holds."""
+        """Learn from a measurement that `level` already contains."""
 
     def rebuild(self, level: LoadLevel) -> None:
-        """Make the level's cache anew after its history and memory were restored."""
+        """Rebuild the cache of `level` after its history and memory were restored."""
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.ask`."""
@@ -135,12 +135,12 @@ class Searcher:
         self.learn(self._current, index, cost)
 
     def best(self, load: float) -> Configuration:
-        """See :meth:`rrl.core.agent.Agent.best`; of the nearest load that something is known of.
+        """See :meth:`rrl.core.agent.Agent.best`; the answer is for the nearest measured load.
 
         Raises
         ------
         ValueError
-            If nothing has been told yet, or the load is not a positive number.
+            If `tell` was not called yet, or the load is not a positive number.
         """
         level = self._nearest(math.log(check_load(load)), measured=True)
         if level is None:
@@ -152,11 +152,11 @@ class Searcher:
         return min(levels, key=lambda level: abs(level.log_load - log_load), default=None)
 
     def extras(self) -> dict[str, Any]:
-        """State of a subclass that belongs to no level; restored by :meth:`restore_extras`."""
+        """Return state that belongs to no load level; :meth:`restore_extras` restores it."""
         return {}
 
     def restore_extras(self, extras: dict[str, Any]) -> None:
-        """Go on from what :meth:`extras` returned."""
+        """Continue from what :meth:`extras` returned."""
 
     def state(self) -> dict[str, Any]:
         """See :meth:`rrl.core.agent.Agent.state`. Settings are not part of it."""
@@ -178,12 +178,12 @@ class Searcher:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """See :meth:`rrl.core.agent.Agent.restore`; the agent must have been made alike.
+        """See :meth:`rrl.core.agent.Agent.restore`; the agent must have the same settings.
 
         Raises
         ------
         ValueError
-            If the state is incomplete, or of another agent, space or kind of generator.
+            If the state is incomplete, or belongs to another agent, space or kind of generator.
         """
         mine = (type(self).__name__, self.space.fingerprint)
         theirs = (state.get("agent"), state.get("space"))
@@ -206,7 +206,7 @@ class Searcher:
 
 
 def _width(level: LoadLevel) -> float:
-    """How far a logarithmic load may be off; twice as far where the mean is of one estimate."""
+    """Return how far a log load may be from the mean; twice as far after a single estimate."""
     return math.log(LOAD_FACTOR) * (1 + 1 / level.asked)
 
 

@@ -1,8 +1,8 @@
 """TF Serving's batching parameters: the text file that `--batching_parameters_file` names.
 
 The message is `tensorflow.serving.BatchingParameters` (session_bundle_config.proto of
-TensorFlow Serving). It is not part of tensorflow-serving-api, so its fields are declared here and
-protobuf's own text parser does the reading and its messages.
+TensorFlow Serving). It is not part of tensorflow-serving-api, so its fields are declared here.
+protobuf's own text parser reads the file and makes the error messages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 VERSION_PARAMETERS = "batching_params.pbtxt"
-"""A version folder's own file, with `--enable_per_model_batching_parameters`."""
+"""The file of one version folder, used with `--enable_per_model_batching_parameters`."""
 
 _WRAPPED = {  # field name -> (number, wrapper type), as in session_bundle_config.proto
     "max_batch_size": (1, "Int64Value"),
@@ -28,29 +28,31 @@ _WRAPPED = {  # field name -> (number, wrapper type), as in session_bundle_confi
 
 @dataclass(frozen=True)
 class BatchingParameters:
-    """How TF Serving's scheduler forms batches; None leaves the server's own default.
+    """How TF Serving's scheduler forms batches; None means the server's own default.
 
     Parameters
     ----------
     max_batch_size : int, optional
-        Most examples in one batch (server default 1000).
+        Largest number of examples in one batch (server default 1000).
     batch_timeout_micros : int, optional
         Longest wait for a batch to fill, in microseconds (default 0).
     max_enqueued_batches : int, optional
-        Queue length in batches; a request beyond it is refused with UNAVAILABLE (default 10).
+        Queue length in batches (default 10). A request beyond it is refused with UNAVAILABLE.
     num_batch_threads : int, optional
-        Batches in service at once (default: the CPU count).
+        Number of batches in service at the same time (default: the CPU count).
     allowed_batch_sizes : sequence of int
-        Batches are padded up to the next of these; the last must equal `max_batch_size`.
+        Batches are padded up to the next of these sizes. The last size must equal
+        `max_batch_size`.
     enable_large_batch_splitting : bool, optional
-        Split a request larger than `max_execution_batch_size`.
+        Whether to split a request that is larger than `max_execution_batch_size`.
     max_execution_batch_size : int, optional
-        Most examples run at once when splitting (default `max_batch_size`).
+        Largest number of examples that run at once after a split (default `max_batch_size`).
     pad_variable_length_inputs : bool
-        Pad inputs of unequal length within a batch.
+        Whether to pad inputs of unequal length within a batch.
     adaptive : bool
-        Let TensorFlow's adaptive scheduler move the number of batches in service; the number of
-        threads is then its own. No field of the file: only the local server can do it.
+        Whether TensorFlow's adaptive scheduler changes the number of batches in service. It then
+        chooses the number of threads itself. This is not a field of the file: only the local server
+        can do it.
 
     Raises
     ------
@@ -118,7 +120,7 @@ class BatchingParameters:
         )
 
     def to_text(self) -> str:
-        """The text proto that `tensorflow_model_server` reads."""
+        """Return the text proto that `tensorflow_model_server` reads."""
         lines = []
         for field in fields(self):
             value = getattr(self, field.name)
@@ -133,7 +135,7 @@ class BatchingParameters:
 
 @cache
 def _message_class() -> Any:
-    """The protobuf class of the message, built from its declaration."""
+    """Build the protobuf class of the message from its declaration."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
 
     pool = descriptor_pool.DescriptorPool()

@@ -1,9 +1,9 @@
-"""A change of configuration that loses no request: start beside, warm up, take over, drain.
+"""A change of configuration that loses no request: start a server, warm up, take over, drain.
 
-TensorFlow fixes its thread pools once a process, so a new configuration is a new process. Clients
-keep one address, that of a :class:`Front`, which passes every call on to the server of the
-moment. :class:`HandoverServer` is a live server behind such a front. While a hand-over is under
-way two servers share the machine: it needs the memory of both, and answers are slower.
+TensorFlow fixes its thread pools once per process, so a new configuration is a new process. Clients
+keep one address, that of a :class:`Front`, which passes every call on to the current server.
+:class:`HandoverServer` is a live server behind such a front. During a hand-over, two servers share
+the machine. The hand-over needs the memory of both, and answers are slower.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import UNLIMITED, Client
 from rrl.support.errors import ServerError
 
-AT_ONCE = 256  # requests that a front passes on side by side; more wait for a thread of it
+AT_ONCE = 256  # requests that a front passes on in parallel; more requests wait for a thread
 
 NO_DEADLINE_S = 1e8
-"""A call without a deadline has one centuries ahead, which gRPC does not take as a timeout."""
+"""A call without a deadline gets one that is centuries ahead; gRPC refuses it as a timeout."""
 
 
 class _Route:
-    """The way to one server, and how many calls are on it."""
+    """The connection to one server, and the number of its open calls."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -41,29 +41,29 @@ class _Route:
         self.idle = threading.Condition()
 
     def begin(self) -> None:
-        """Count a call."""
+        """Count a call that begins."""
         with self.idle:
             self.calls += 1
 
     def end(self) -> None:
-        """Count it off."""
+        """Remove a call that has ended from the count."""
         with self.idle:
             self.calls -= 1
             self.idle.notify_all()
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until no call is on the way; False if some still are."""
+        """Wait until no call is open; return False if some calls are still open."""
         with self.idle:
             return self.idle.wait_for(lambda: not self.calls, timeout_s)
 
 
 class Front(grpc.GenericRpcHandler):
-    """One gRPC address in front of servers that come and go; it passes bytes, deadlines, errors.
+    """One gRPC address in front of changing servers; it passes on bytes, deadlines and errors.
 
     Parameters
     ----------
     port : int, optional
-        On the loopback address; a free one by default.
+        Port on the loopback address. By default, a free port is chosen.
 
     Raises
     ------
@@ -84,14 +84,14 @@ class Front(grpc.GenericRpcHandler):
         self._server.start()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        """How gRPC asks who answers a method: we do, whatever it is."""
+        """Return the handler of a method to gRPC; the front handles every method."""
         method = handler_call_details.method
         return grpc.unary_unary_rpc_method_handler(
             lambda request, context: self._pass_on(method, request, context)
         )
 
     def _pass_on(self, method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
-        with self._switching:  # between choosing a route and counting the call on it, no switch
+        with self._switching:  # no switch may come between the choice of a route and the count
             route = self._route
             if route is None:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "no server is running")
@@ -107,13 +107,13 @@ class Front(grpc.GenericRpcHandler):
             route.end()
 
     def route(self, address: str | None) -> Callable[[float], bool]:
-        """Send calls to another server from now on (None: to nobody).
+        """Send calls to another server from now on, or to no server if `address` is None.
 
         Returns
         -------
         callable
-            Takes a time limit in seconds, waits for the calls that are still on their way to the
-            server before, and says whether all of them came back.
+            This function takes a time limit in seconds. It waits for the calls that are still open
+            on the previous server, and returns whether all of them have ended.
         """
         new = _Route(address) if address else None
         with self._switching:
@@ -129,28 +129,29 @@ class Front(grpc.GenericRpcHandler):
         return drain
 
     def close(self) -> None:
-        """Stop answering."""
+        """Stop answering calls."""
         self._server.stop(grace=None).wait()
         self.route(None)(0.0)
 
 
 @dataclass(frozen=True)
 class Switch:
-    """What one hand-over took.
+    """The times of one hand-over.
 
     Parameters
     ----------
     configuration : configuration
-        The one that took over.
+        The configuration that took over.
     began : float
-        When, by `time.monotonic`.
+        Start time in seconds, by `time.monotonic`.
     start_s : float
-        Seconds in which the new server started and warmed up while the old one served. Where the
-        same process took on a new version of the model, all of the switch.
+        Seconds in which the new server started and warmed up while the old one served. If the same
+        process loaded a new version of the model instead, it is the time of the whole switch.
     drain_s : float
-        Seconds in which the old server answered what it still had, and stopped.
+        Seconds in which the old server answered its open calls and stopped.
     drained : bool
-        Whether it answered everything; if not, it took longer than allowed and was stopped.
+        Whether the old server answered all open calls. If not, it took longer than allowed and was
+        stopped.
     """
 
     configuration: Configuration
@@ -161,20 +162,21 @@ class Switch:
 
     @property
     def seconds(self) -> float:
-        """All of it."""
+        """Time of the whole hand-over in seconds."""
         return self.start_s + self.drain_s
 
 
 class HandoverServer(LiveServer):
-    """A live server at one address for good: a new configuration takes over from the running one.
+    """A live server at a fixed address; a new configuration takes over from the running one.
 
-    Takes the parameters of :class:`rrl.LiveServer`, and `port` and `drain_s`. Requests of others
-    to :attr:`address` are served as well. A configuration that does not start never takes over.
+    It takes the parameters of :class:`rrl.LiveServer`, and also `port` and `drain_s`. It also
+    serves requests that other clients send to :attr:`address`. A configuration that does not start
+    never takes over.
 
     Parameters
     ----------
     port : int, optional
-        Of the address that stays; a free one by default.
+        Port of the fixed address. By default, a free port is chosen.
     drain_s : float, optional
         Longest wait in seconds for the old server's last answers.
 
@@ -199,11 +201,11 @@ class HandoverServer(LiveServer):
 
     @property
     def address(self) -> str:
-        """``host:port`` that stays."""
+        """The fixed ``host:port``."""
         return self.front.address
 
     def close(self) -> None:
-        """Stop the server and its address."""
+        """Stop the server and close its address."""
         self.front.close()
         super().close()
 
@@ -212,7 +214,7 @@ class HandoverServer(LiveServer):
         super().close()
 
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
-        """Have `configuration` running and warm; the one that ran serves until then."""
+        """Start and warm up `configuration`; the running configuration serves until then."""
         wanted = {**self._fixed, **configuration}
         old, old_client = self._server, self._client
         began = time.monotonic()

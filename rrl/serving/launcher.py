@@ -1,8 +1,8 @@
 """Start, watch and stop a model server: `tensorflow_model_server` or the local one.
 
-One launcher, two executables: both take the same flags. Other thread counts need another process,
-because TensorFlow fixes its thread pools with the first session of a process. The other settings
-are switched in the running one, by a new version of the model.
+One launcher starts both executables, because they take the same flags. Other thread counts need
+another process, because TensorFlow fixes its thread pools with the first session of a process. The
+other settings change in the running process, by a new version of the model.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rrl.support.errors import ServerError, UsageError
 BINARY = "tensorflow_model_server"
 LOCAL = "local"
 _TIED = Path(__file__).with_name("tied.py")
-POLL_S = {LOCAL: 0.1, BINARY: 1}  # the original takes whole seconds
+POLL_S = {LOCAL: 0.1, BINARY: 1}  # seconds; the original accepts only whole seconds
 
 # The kernel ties a parent-death signal to the *thread* that forked, so all children are started
 # from one thread that lives as long as the process.
@@ -39,18 +39,18 @@ _spawner = ThreadPoolExecutor(1, thread_name_prefix="rrl-spawner")
 
 
 def find_executable(executable: str | None = None) -> list[str]:
-    """The command that starts a server.
+    """Return the command that starts a server.
 
     Parameters
     ----------
     executable : str, optional
-        ``"local"`` for the local server, or a path to a `tensorflow_model_server`. By default the
-        binary is taken where it is on the PATH, else the local server.
+        ``"local"`` for the local server, or a path to a `tensorflow_model_server`. By default, the
+        binary is used if it is on the PATH. Otherwise the local server is used.
 
     Raises
     ------
     UsageError
-        If a named executable is not there.
+        If a named executable is not found.
     """
     if executable is None:
         executable = shutil.which(BINARY) or LOCAL
@@ -63,7 +63,7 @@ def find_executable(executable: str | None = None) -> list[str]:
 
 
 def kind_of(command: Sequence[str]) -> str:
-    """Which executable a command of :func:`find_executable` starts: `LOCAL` or `BINARY`."""
+    """Return which executable a command of :func:`find_executable` starts: `LOCAL` or `BINARY`."""
     return LOCAL if command[0] == sys.executable else BINARY
 
 
@@ -75,17 +75,17 @@ class ModelServer:
     model_path : path
         Base path with numbered version folders, as for `--model_base_path`.
     configuration : mapping of str to int
-        Settings named in `KNOBS`; empty for the server's defaults.
+        Settings named in `KNOBS`. An empty mapping means the server's defaults.
     executable : str, optional
         See `find_executable`.
     port : int, optional
-        gRPC port; a free one by default.
+        gRPC port. By default, a free port is chosen.
     name : str, optional
         Model name (default: the folder's name).
     log : path, optional
-        File for the server's log; a temporary one by default.
+        File for the server's log. By default, it is a temporary file.
     extra_flags : sequence of str
-        Further flags, passed as they are.
+        Further flags. They are passed on without a change.
     start_timeout_s : float
         Seconds allowed until the model reports AVAILABLE.
 
@@ -94,7 +94,7 @@ class ModelServer:
     DataError
         If the folder holds no model version.
     ServerError
-        If the server does not come up; the message quotes the last line of its log.
+        If the server does not start. The message quotes the last line of its log.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class ModelServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def _threads(self, parameters: BatchingParameters, file: Path) -> list[str]:
-        """Flags for the batch threads, which are common to all versions of a process."""
+        """Return the flags for the batch threads, which all versions of a process share."""
         if not parameters.adaptive:
             common = BatchingParameters(num_batch_threads=parameters.num_batch_threads)
             file.write_text(common.to_text())
@@ -163,7 +163,7 @@ class ModelServer:
 
     def start(self) -> ModelServer:
         """Start the process and wait until it reports the model AVAILABLE."""
-        if not can_bind(self.port):  # else whoever holds it would answer in our name
+        if not can_bind(self.port):  # otherwise another process would answer for us
             raise ServerError(f"{self.address}: the port is taken; choose another, or none")
         guarded = [sys.executable, "-SE", str(_TIED), str(os.getpid()), *self.command]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
@@ -200,18 +200,19 @@ class ModelServer:
             raise ServerError(f"{self.kind} ignored a flag it does not know: {unknown[0]}")
 
     def can_switch(self, configuration: Configuration) -> bool:
-        """Whether the process can take on a configuration without a restart."""
+        """Return whether the process can change to a configuration without a restart."""
         return self.process is not None and can_switch(self._started, configuration)
 
     def switch(self, configuration: Configuration) -> None:
-        """Take on a configuration that `can_switch`: a new version of the model, loaded beside.
+        """Change to a configuration that `can_switch` allows, by a new version of the model.
 
-        Returns once the new version is warm and answers, and the old one is drained and unloaded.
+        The new version is loaded beside the old one. The method returns when the new version is
+        warm and answers, and the old one is drained and unloaded.
 
         Raises
         ------
         ServerError
-            If the new version is not there in time; the old one then serves on.
+            If the new version is not available in time. The old one then continues to serve.
         """
         version = self.versions.add(batching(configuration))
         deadline = time.monotonic() + self._timeout_s
@@ -240,7 +241,7 @@ class ModelServer:
             )
 
     def stop(self, grace_s: float = 10.0) -> int | None:
-        """Stop the whole process group; returns the exit status."""
+        """Stop the whole process group and return the exit status."""
         process = self.process
         if process is None:
             return None
@@ -257,19 +258,19 @@ class ModelServer:
         return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
 
     def last_words(self) -> str:
-        """The last line of the server's log."""
+        """Return the last line of the server's log."""
         return next((line for line in reversed(self._log_lines()) if line.strip()), "(empty log)")
 
 
 def free_port() -> int:
-    """A loopback port that nobody holds at the moment."""
+    """Return a loopback port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def can_bind(port: int) -> bool:
-    """Whether a loopback port is free."""
+    """Return whether a loopback port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

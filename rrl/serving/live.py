@@ -1,4 +1,4 @@
-"""`LiveServer`: a real model server that measures whatever configuration it is asked for."""
+"""`LiveServer`: a real model server that measures each requested configuration."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from rrl.support.errors import ServerError
 from rrl.tuning.episode import Episode, check_arrivals
 
 MAX_SLIP_SHARE = 0.10
-"""An episode is invalid when the generator's own lateness makes more than this of the latency."""
+"""An episode is invalid if the generator's own delay exceeds this share of the latency."""
 
-LARGEST_WARM = 16  # batches above this size are not warmed one by one
+LARGEST_WARM = 16  # batch sizes above this one are not warmed up one by one
 
 
 class LiveServer:
-    """Measure configurations on a server process of our own; a context manager.
+    """Measure configurations on a server process that it starts itself; a context manager.
 
-    A change of thread counts restarts the server (TensorFlow fixes its thread pools once a
-    process). A change of batch size, timeout or queue, and of batching to none, is a new version of
-    the model in the running process. Either is warm before the first measured request. How long it
-    took is noted in the episode's `info` as `switch_s`.
+    A change of thread counts restarts the server, because TensorFlow fixes its thread pools once
+    per process. A change of batch size, timeout or queue, or a change to no batching, loads a new
+    version of the model in the running process. In both cases, the server is warm before the first
+    measured request. The episode's `info` holds the time of the change in seconds as `switch_s`.
 
     Parameters
     ----------
     model_path : path
         Base path of the SavedModel, with numbered version folders.
     space : ConfigSpace
-        The configurations that may be asked for; knob names from `rrl.serving.settings.KNOBS`.
+        The configurations that may be measured. Knob names are from `rrl.serving.settings.KNOBS`.
     inputs : mapping of str to ndarray, or sequence of these, optional
-        One request, or several that are sent in turn; random values that fit the model's
-        signature by default.
+        One request, or several that are sent in turn. By default, they are random values that fit
+        the model's signature.
     fixed : mapping of str to int, optional
         Settings that hold for every configuration.
     executable : str, optional
         See `rrl.serving.launcher.find_executable`.
     warmup : int
-        Requests sent before the first measured one, all at once, so that every thread runs; then a
-        batch of each size that may be formed.
+        Number of requests sent before the first measured one. They are sent all at once, so that
+        every thread runs. After them, a batch of each possible size is sent.
     timeout_s : float
-        Deadline of a request.
+        Deadline of a request in seconds.
     restarts : int
-        How many times in a row a dying server is started again before giving up.
+        How many times in a row a dying server is started again before an error is raised.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class LiveServer:
         self._client: Client | None = None
         self._payloads: list[bytes] = []
         self._requests: list[Inputs] = []
-        self.start_s = 0.0  # how long the last start and warm-up took
+        self.start_s = 0.0  # seconds of the last start and warm-up
 
     def __enter__(self) -> LiveServer:
         return self
@@ -104,14 +104,14 @@ class LiveServer:
         self._client = self._server = None
 
     def pause(self) -> None:
-        """Stop the process as it is, since even an idle server uses the processor; see `resume`.
+        """Pause the process, because even an idle server uses the processor; see `resume`.
 
         TensorFlow's batch threads look for work all the time.
         """
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused process go on, and warm it up."""
+        """Let a paused process continue, and warm it up."""
         self._signal(signal.SIGCONT)
         if self._client and self._warmup:
             self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
@@ -121,14 +121,14 @@ class LiveServer:
             os.killpg(self._server.process.pid, number)
 
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
-        """Have `configuration` running and warm; restarts only if threads have to change.
+        """Start and warm up `configuration`; restart only if thread counts have to change.
 
         Raises
         ------
         ServerError
-            If it does not come up.
+            If the server does not start.
         UnstableError
-            If the model's owner has put a new version of it in its folder.
+            If the model's owner has put a new version of the model in its folder.
         """
         wanted = {**self._fixed, **configuration}
         self._signal(signal.SIGCONT)
@@ -141,7 +141,7 @@ class LiveServer:
         return self._server
 
     def _switched(self, server: ModelServer, wanted: Configuration) -> bool:
-        """Whether the running process has it, or has taken it on."""
+        """Switch the running process to `wanted` if possible; return whether it now has it."""
         if server.configuration == wanted:
             return True
         if not server.can_switch(wanted):
@@ -154,19 +154,19 @@ class LiveServer:
         return True
 
     def _warm_up(self, client: Client, wanted: Configuration) -> None:
-        """Let every thread run, then every size of a batch: each is another shape to TensorFlow."""
+        """Run every thread, then every batch size: each size is a new shape for TensorFlow."""
         if not self._warmup:
             return
         client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
         largest = wanted.get("max_batch_size", 1) if wanted.get("batch_threads") else 1
         for size in range(2, min(int(largest), LARGEST_WARM) + 1):
             batch = client.payload(repeated(self._requests[0], size))
-            client.fire(batch, np.zeros(1), self._timeout_s)  # refused where a model takes one only
+            client.fire(batch, np.zeros(1), self._timeout_s)  # refused if a model takes only one
 
     def _launch(
         self, wanted: Configuration, rng: np.random.Generator
     ) -> tuple[ModelServer, Client]:
-        """Start a server and warm it up; nothing is left of it if that fails."""
+        """Start a server and warm it up; if that fails, stop it again."""
         began = time.monotonic()
         server = ModelServer(self._model_path, wanted, executable=self._executable).start()
         client = Client(server.address, server.name)
@@ -184,14 +184,14 @@ class LiveServer:
     def measure(
         self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
     ) -> Episode:
-        """Serve the requests that arrive at `arrivals` (s) under `configuration`.
+        """Serve requests at the times `arrivals` (seconds) under `configuration`.
 
         Raises
         ------
         ValueError
             If the configuration is not in the space.
         ServerError
-            If the server keeps dying; episodes that it died in are dropped.
+            If the server dies again and again. Episodes in which it died are dropped.
         """
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
@@ -209,11 +209,11 @@ class LiveServer:
         raise AssertionError("unreachable")
 
     def _running(self) -> tuple[int, Configuration] | None:
-        """What tells a process and its configuration from those before."""
+        """Return what identifies the running process and its configuration."""
         return self._server and (id(self._server), self._server.configuration)
 
     def _fire(self, server: ModelServer, arrivals: NDArray[np.float64]) -> Sample:
-        """Send the requests of an episode; ServerError, and no server, if it died meanwhile."""
+        """Send an episode's requests; if the server died, drop it and raise ServerError."""
         assert self._client is not None
         try:
             sample = self._client.fire(self._payloads, arrivals, self._timeout_s)
@@ -226,12 +226,12 @@ class LiveServer:
         return sample
 
     def _drop(self) -> None:
-        """Get rid of a server that failed."""
+        """Remove a server that failed."""
         self.close()
 
 
 class RemoteServer:
-    """Measure a server that someone else runs, by address; its configuration can't be changed.
+    """Measure a server that someone else runs; its configuration cannot be changed.
 
     Parameters
     ----------
@@ -240,12 +240,12 @@ class RemoteServer:
     model : str
         Model name on that server.
     configuration : mapping, optional
-        What the server is known to run, for the record.
+        The configuration that the server is known to run. Its episodes record it.
     inputs : mapping of str to ndarray, or sequence of these, optional
-        One request, or several that are sent in turn; random values that fit the model's
-        signature by default.
+        One request, or several that are sent in turn. By default, they are random values that fit
+        the model's signature.
     timeout_s : float
-        Deadline of a request.
+        Deadline of a request in seconds.
     """
 
     def __init__(
@@ -271,7 +271,7 @@ class RemoteServer:
     def measure(
         self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
     ) -> Episode:
-        """Send the requests that arrive at `arrivals` (s)."""
+        """Send requests at the times `arrivals` (seconds)."""
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
         sample = self._client.fire(
@@ -287,7 +287,7 @@ def live_episode(
     server: ModelServer | None,
     switch_s: float = 0.0,
 ) -> Episode:
-    """The episode of a sample, valid unless the generator itself was late enough to matter."""
+    """Make the episode of a sample; it is invalid if the generator itself was too late."""
     share = sample.slip_share()
     return Episode(
         configuration=configuration,

@@ -1,9 +1,9 @@
 """An open-loop load generator over TF Serving's own gRPC API.
 
-Each request leaves at its scheduled arrival whether or not earlier ones were answered, and is
-timed from that schedule: a slow server cannot slow the arrivals down, nor hide its queue
-("coordinated omission"). The generator shares the machine with the server, so it says how late
-its own requests left.
+Each request leaves at its scheduled arrival time, even if earlier requests have no answer yet. Its
+latency counts from that time. Therefore a slow server cannot slow the arrivals down, and it cannot
+hide its queue ("coordinated omission"). The generator shares the machine with the server, so it
+reports how late its own requests left.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _CHANNEL_OPTIONS = [
 
 @dataclass(frozen=True)
 class Sample:
-    """What the generator saw of n requests, in order of arrival.
+    """What the generator measured for n requests, in order of arrival.
 
     Parameters
     ----------
     latency : ndarray, shape (n,)
-        Seconds from scheduled arrival to the answer, or to the failure.
+        Seconds from the scheduled arrival to the answer or to the failure.
     status : ndarray of int, shape (n,)
         gRPC status codes.
     slip : ndarray, shape (n,)
-        Seconds that each request left after its schedule.
+        Seconds between the scheduled arrival and the time when the request left.
     """
 
     latency: NDArray[np.float64]
@@ -53,14 +53,14 @@ class Sample:
     slip: NDArray[np.float64]
 
     def slip_share(self) -> float:
-        """Mean slip as a share of mean latency: how much the generator itself added."""
+        """Return mean slip / mean latency, the share that the generator itself added."""
         return float(self.slip.mean() / self.latency.mean())
 
 
 def predict_request(
     inputs: Mapping[str, NDArray[Any]], model: str = "default", signature: str = SIGNATURE
 ) -> Any:
-    """A `tensorflow.serving.PredictRequest` with these inputs (first axis: batch)."""
+    """Make a `tensorflow.serving.PredictRequest` with these inputs (first axis: batch)."""
     from tensorflow import make_tensor_proto
     from tensorflow_serving.apis import predict_pb2
 
@@ -94,7 +94,7 @@ class Client:
         self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        # The same method on bytes: a payload is serialised once, not once a request.
+        # The same method on bytes: a payload is serialised once, not once per request.
         self._predict_bytes = self._channel.unary_unary(
             "/tensorflow.serving.PredictionService/Predict"
         )
@@ -112,7 +112,7 @@ class Client:
     def predict(
         self, inputs: Mapping[str, NDArray[Any]], timeout_s: float = 30.0
     ) -> dict[str, NDArray[Any]]:
-        """One prediction; raises grpc.RpcError with the server's status."""
+        """Make one prediction; a failure raises grpc.RpcError with the server's status."""
         from tensorflow import make_ndarray
 
         request = predict_request(inputs, self.model, self.signature)
@@ -120,14 +120,14 @@ class Client:
         return {name: make_ndarray(tensor) for name, tensor in response.outputs.items()}
 
     def payload(self, inputs: Mapping[str, NDArray[Any]]) -> bytes:
-        """The serialised request, for `fire`."""
+        """Return the serialised request, for `fire`."""
         return predict_request(inputs, self.model, self.signature).SerializeToString()
 
     def states(self, timeout_s: float) -> dict[int, tuple[str, str]]:
-        """State and error message of each version of the model, as the server has them.
+        """Return the state and error message that the server reports for each model version.
 
-        Nothing if it does not answer within `timeout_s` seconds; the connection may come up
-        meanwhile.
+        The result is empty if the server does not answer within `timeout_s` seconds. The connection
+        may come up during that time.
 
         Raises
         ------
@@ -155,16 +155,17 @@ class Client:
         }
 
     def available(self, timeout_s: float) -> bool:
-        """Whether a version of the model is AVAILABLE, waiting for the connection to come up."""
+        """Wait for the connection; return whether a version of the model is AVAILABLE."""
         return any(state == "AVAILABLE" for state, _ in self.states(timeout_s).values())
 
     def signature_inputs(self, timeout_s: float = 10.0) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Inputs of the signature, name to (dtype, shape), from the server's own metadata.
+        """Return the signature's inputs, name to (dtype, shape), from the server's own metadata.
 
         Raises
         ------
         ServerError
-            If the server can't be reached or has no such signature; the message lists what it has.
+            If the server cannot be reached, or if it has no such signature. In the second case the
+            message lists its signatures.
         """
         import grpc
         from tensorflow import dtypes
@@ -201,16 +202,16 @@ class Client:
         Parameters
         ----------
         payload : bytes or sequence of bytes
-            From `payload`; several are sent in turn.
+            One result of `payload`, or several that are sent in turn.
         arrivals : array_like, shape (n,)
             Seconds from the start of the episode, sorted.
         timeout_s : float
-            Deadline of each request in seconds, counted from when it leaves.
+            Deadline of each request in seconds, counted from the time when it leaves.
 
         Returns
         -------
         Sample
-            One entry for every request, failed ones too.
+            The sample has one entry for every request, including failed ones.
         """
         due = np.asarray(arrivals, dtype=float)
         turns = [payload] if isinstance(payload, bytes) else payload
@@ -240,7 +241,7 @@ class Client:
 def random_inputs(
     signature: Mapping[str, tuple[str, tuple[int, ...]]], rng: np.random.Generator
 ) -> dict[str, NDArray[Any]]:
-    """Random inputs that fit a signature: unknown sizes become 1.
+    """Make random inputs that fit a signature; unknown sizes become 1.
 
     Examples
     --------

@@ -1,18 +1,18 @@
-"""A stand-in for `tensorflow_model_server` on the same runtime.
+"""A substitute for `tensorflow_model_server` that uses the same runtime.
 
 Run it as `python -m rrl.serving.local_server`.
 
-TensorFlow carries the parts that decide latency: the thread pools and the batch scheduler
+TensorFlow contains the parts that determine latency: the thread pools and the batch scheduler
 (`SharedBatchScheduler`, reached through `tf.nondifferentiable_batch_function`). This module puts
-them behind TF Serving's gRPC services with the flags, batching file and status codes of the
-original, for what rrl uses. Differences from the original, all on purpose:
+them behind TF Serving's gRPC services. It has the flags, batching file and status codes of the
+original, as far as rrl uses them. These differences from the original are intended:
 
 - an unknown flag stops the start-up (the original prints it and runs with defaults);
-- it binds the loopback address unless `--bind_address` says otherwise;
+- the server binds the loopback address, unless `--bind_address` gives another address;
 - `--file_system_poll_wait_seconds` may be a fraction;
-- `--adaptive_batching` takes TensorFlow's adaptive scheduler, which the original cannot;
-- a model whose folder has lost all its versions is served on;
-- no REST, no model config file, no labels.
+- `--adaptive_batching` uses TensorFlow's adaptive scheduler, which the original cannot use;
+- the server continues to serve a model whose folder has lost all its versions;
+- there is no REST, no model config file, and no labels.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from rrl.serving.servable import LoadedModel, log
 from rrl.serving.services import services
 from rrl.serving.versions import Versions
 
-START_ERROR = 255  # exit status of tensorflow_model_server when it can't start
+START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,7 +62,7 @@ def _natural(text: str) -> int:
 
 
 def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Flags of `tensorflow_model_server`, checked; exits with status 255 on a bad one."""
+    """Read and check flags of `tensorflow_model_server`; a bad flag exits with status 255."""
     parser = _Parser(
         prog="rrl.serving.local_server",
         allow_abbrev=False,
@@ -103,10 +103,10 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def read_batching(flags: argparse.Namespace, version: Path) -> BatchingParameters | None:
-    """The batching parameters of a version folder; None when it is not batched.
+    """Return the batching parameters of a version folder; None if it is not batched.
 
-    With `--enable_per_model_batching_parameters` a version is batched by a file of its own, and not
-    at all without one; only the number of threads is common to all.
+    With `--enable_per_model_batching_parameters`, a version is batched by its own file. Without
+    such a file, it is not batched. Only the number of threads is common to all versions.
     """
     if not flags.enable_batching:
         return None
@@ -124,7 +124,7 @@ def read_batching(flags: argparse.Namespace, version: Path) -> BatchingParameter
 
 
 def start(flags: argparse.Namespace, versions: Versions) -> Any:
-    """Bind the port and start the gRPC server; OSError if the port is taken."""
+    """Bind the port and start the gRPC server; a taken port raises OSError."""
     import grpc
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
@@ -155,7 +155,7 @@ def start(flags: argparse.Namespace, versions: Versions) -> Any:
 
 
 def load_version(flags: argparse.Namespace, path: Path) -> LoadedModel:
-    """Load a version folder as the flags say, and warm it up."""
+    """Load a version folder with the settings in the flags, and warm it up."""
     both = flags.tensorflow_session_parallelism
     pools = (
         flags.tensorflow_inter_op_parallelism or both,
@@ -168,22 +168,22 @@ def load_version(flags: argparse.Namespace, path: Path) -> LoadedModel:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Load, warm up, serve; returns the exit status. SIGTERM and SIGINT end it at any time."""
+    """Load, warm up, serve; return the exit status. SIGTERM and SIGINT end it at any time."""
     flags = parse_flags(argv)
-    # A signal may reach any thread (after a pause it does), and Python's handlers run only once the
-    # main thread wakes; so what the main thread waits for is the byte that a signal leaves here.
+    # A signal may reach any thread (after a pause it does). Python's handlers run only when the
+    # main thread wakes up. So the main thread waits for the byte that a signal writes here.
     stop, signalled = socket.socketpair()
     signalled.setblocking(False)
     signal.set_wakeup_fd(signalled.fileno())
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: sys.exit(0))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    # Serving needs no Keras, whose import is nearly half of TensorFlow's; asked for the old one,
-    # which is a package of its own, TensorFlow goes without.
+    # Serving does not need Keras, whose import takes nearly half of TensorFlow's import time. The
+    # old Keras is a separate package. If it is requested, TensorFlow starts without Keras.
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     try:
         base = Path(flags.model_base_path)
-        read_batching(flags, base)  # a bad file ends the start
+        read_batching(flags, base)  # a bad file must end the start-up
         versions = Versions(base, lambda path: load_version(flags, path))
         versions.first(flags.file_system_poll_wait_seconds)
         server = start(flags, versions)
@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _leave(status: int) -> NoReturn:
-    """End at once: taking TensorFlow down is a second that each restart would wait for."""
+    """End at once, because a normal TensorFlow shutdown would add a second to each restart."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

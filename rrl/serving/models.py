@@ -1,9 +1,9 @@
-"""SavedModels for the measurements, made here without a download, seeded.
+"""Make the SavedModels for the measurements from a seed, without a download.
 
-The weights are random: the latency of a forward pass does not depend on their values, only on
-shapes. Inputs are the bytes a device would send (uint8 pixels, int16 sound), so requests stay
-small and the conversion is part of the served graph. Each model carries TF Serving's own warm-up
-file, so a server is warm before it reports itself available.
+The weights are random, because the latency of a forward pass does not depend on their values but
+only on shapes. Inputs are the bytes that a device would send (uint8 pixels, int16 sound). So
+requests stay small, and the conversion is part of the served graph. Each model contains TF
+Serving's own warm-up file, so a server is warm before it reports that it is available.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _image_classifier(keras: Any, architecture: Callable[..., Any], side: int) -
 
 
 def _keyword(keras: Any) -> Any:
-    """One second of sound to 12 keywords: a depthwise-separable CNN (Zhang et al. 2017)."""
+    """Map one second of sound to 12 keywords by a depthwise-separable CNN (Zhang et al. 2017)."""
     layers = keras.layers
     sound = keras.Input((16_000,), dtype="int16", name=INPUT)
     x = layers.Rescaling(1 / 32768)(sound)
@@ -65,7 +65,7 @@ MODELS: dict[str, Callable[[Any], Any]] = {
 
 
 def sample(model: str, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """One request's inputs for a known model: random pixels or sound, batch of one.
+    """Make the inputs of one request for a known model: random pixels or sound, batch of one.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def sample(model: str, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     Returns
     -------
     dict of str to ndarray
-        By input name; the first axis is the batch.
+        One array for each input name. The first axis is the batch.
 
     Examples
     --------
@@ -92,26 +92,26 @@ def sample(model: str, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
 
 
 def build(model: str, root: str | os.PathLike[str] = "build/models", seed: int = 0) -> Path:
-    """Make the SavedModel of a known model, unless it is there already.
+    """Make the SavedModel of a known model, unless it exists already.
 
     Parameters
     ----------
     model : str
         A name in `MODELS`.
     root : path
-        Folder for all models; the model lies in ``root/model/1``, TF Serving's layout.
+        Folder for all models. The model is in ``root/model/1``, as in TF Serving's layout.
     seed : int
-        Seeds the random weights.
+        Seed of the random weights.
 
     Returns
     -------
     pathlib.Path
-        The model's base path, absolute, as `--model_base_path` wants it.
+        The absolute base path of the model, as `--model_base_path` needs it.
 
     Raises
     ------
     UsageError
-        If the model is unknown; the message lists those known.
+        If the model is unknown. The message lists the known models.
     """
     check_model(model)
     base = Path(root).resolve() / model
@@ -126,7 +126,7 @@ def build(model: str, root: str | os.PathLike[str] = "build/models", seed: int =
         scratch.chmod(0o755)
         scratch.rename(base)  # whole or not at all, also when two processes build at once
     except OSError:
-        if not (base / "1" / "saved_model.pb").exists():  # else another process was faster
+        if not (base / "1" / "saved_model.pb").exists():  # otherwise another process was faster
             raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -144,16 +144,16 @@ def _export(model: str, version: Path, seed: int) -> None:
 
 
 def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]], n: int = 3) -> Path:
-    """Write TF Serving's warm-up file: requests it replays before it reports AVAILABLE.
+    """Write TF Serving's warm-up file; TF Serving replays it before it reports AVAILABLE.
 
     Parameters
     ----------
     version : pathlib.Path
         The version folder of a SavedModel, such as ``base/1``.
     model : str
-        The model name that the requests carry.
+        The model name in the requests.
     inputs : dict of str to ndarray
-        One request's inputs.
+        The inputs of one request.
     n : int
         Number of requests.
     """
@@ -173,6 +173,6 @@ def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]], n: 
 
 
 def check_model(model: str) -> None:
-    """Raise UsageError, listing the known models, if `model` is not one."""
+    """Raise UsageError with a list of the known models if `model` is not one of them."""
     if model not in MODELS:
         raise UsageError(f"unknown model {model!r}; known: {', '.join(MODELS)}")

@@ -1,4 +1,4 @@
-"""TensorFlow without its greetings on stderr."""
+"""TensorFlow without its start-up messages on stderr."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop what C++ code writes to stderr meanwhile; exceptions pass through as ever.
+    """Discard what C++ code writes to stderr inside the block; exceptions pass through as usual.
 
-    TensorFlow greets with lines that no log level silences ("All log messages before
-    absl::InitializeLog() is called are written to STDERR"). A command that promises one clear line
-    on stderr, or a notebook, is better off without.
+    TensorFlow starts with lines that no log level turns off ("All log messages before
+    absl::InitializeLog() is called are written to STDERR"). These lines disturb a notebook. They
+    also disturb a command that promises one clear line on stderr.
     """
     sys.stderr.flush()
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -29,7 +29,7 @@ def quiet() -> Iterator[None]:
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow quietly; takes seconds the first time."""
+    """Import TensorFlow without messages; the first import takes seconds."""
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         logging.getLogger("tensorflow").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""A server that someone else runs and a command of theirs restarts with another configuration."""
+"""A server that someone else runs; their command restarts it with another configuration."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FLAGS, BATCHING = "flags", "batching_file"
 
 
 class RestartedServer:
-    """Measure a server at an address; a new configuration is a command run; a context manager.
+    """Measure a server that a command restarts for a new configuration; a context manager.
 
     Parameters
     ----------
@@ -37,24 +37,26 @@ class RestartedServer:
     model : str
         Model name on that server.
     command : str
-        Run for each new configuration, without a shell. ``{inter_op}`` stands for that knob's
-        level, and so on; ``{batching_file}`` for a file of batching parameters that fit, and
-        ``{flags}`` for all flags of `tensorflow_model_server` (a word each), that file included.
-        When it ends, the old server must have stopped answering.
+        This command runs for each new configuration, without a shell. ``{inter_op}`` stands for
+        the level of that knob, and the other knobs work in the same way. ``{batching_file}`` stands
+        for a file with the batching parameters. ``{flags}`` stands for all flags of
+        `tensorflow_model_server` (one word each), including that file. When the command ends, the
+        old server must have stopped answering.
     space : ConfigSpace
     inputs : mapping of str to ndarray, or sequence of these, optional
         One request, or several that are sent in turn.
     warmup : int
-        Requests sent before the first measured one.
+        Number of requests sent before the first measured one.
     timeout_s : float
-        Deadline of a request.
+        Deadline of a request in seconds.
     start_timeout_s : float
-        Seconds allowed for the command, and again until the model is AVAILABLE.
+        Seconds allowed for the command. The same time is allowed again until the model is
+        AVAILABLE.
 
     Raises
     ------
     UsageError
-        If the command has a placeholder that is no knob, or leaves out a knob.
+        If the command has a placeholder that is not a knob, or leaves out a knob.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class RestartedServer:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; the server is left as it is."""
+        """Close the connection; the server is not changed."""
         self._client.close()
         self._folder.cleanup()
 
@@ -111,7 +113,7 @@ class RestartedServer:
             )
 
     def words(self, configuration: Configuration, batching_file: Path) -> list[str]:
-        """The command for a configuration, split into words as a shell would."""
+        """Return the command for a configuration, split into words as a shell splits it."""
         values = {name: str(level) for name, level in configuration.items()}
         own: list[str] = []
         if set(configuration) <= set(KNOBS):
@@ -145,7 +147,7 @@ class RestartedServer:
     def measure(
         self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
     ) -> Episode:
-        """Send the requests that arrive at `arrivals` (s), after a restart if one is needed.
+        """Send requests at the times `arrivals` (seconds), after a restart if one is needed.
 
         Raises
         ------
@@ -167,14 +169,15 @@ class RestartedServer:
 
 
 def run_to_end(words: Sequence[str], timeout_s: float) -> None:
-    """Run a command.
+    """Run a command and wait until it ends.
 
     Raises
     ------
     ServerError
-        If it cannot be started, fails or takes too long; the message quotes its last line.
+        If the command cannot be started, fails or takes too long. The message of a failure quotes
+        the last line of its output.
     """
-    with tempfile.TemporaryFile() as output:  # a pipe would stay open in what it left running
+    with tempfile.TemporaryFile() as output:  # a server that it starts would keep a pipe open
         try:
             process = subprocess.Popen(
                 words,

@@ -1,4 +1,4 @@
-"""What a request holds: a sample from a file, checked against the model's own signature."""
+"""The inputs of a request: a sample from a file, checked against the model's own signature."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from rrl.serving.quiet import load_tensorflow
 from rrl.support.errors import DataError, ServerError, UsageError
 
 Inputs = Mapping[str, Any]
-"""One request: by input name, an array whose first axis is the batch."""
+"""One request: for each input name, an array whose first axis is the batch."""
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
-"""Where a version folder keeps the requests that TensorFlow Serving replays at start-up."""
+"""The file in a version folder whose requests TensorFlow Serving replays at start-up."""
 
 
 def read_sample(path: str | os.PathLike[str]) -> list[Inputs]:
-    """Read requests from a file; its ending says how.
+    """Read requests from a file; the ending of its name gives the format.
 
     Parameters
     ----------
     path : path
-        ``.npz``: one request, an array an input. ``.json``: one request, ``{"inputs": {...}}`` as
-        in TensorFlow Serving's REST API, or the mapping alone. Anything else: a TFRecord file of
-        `PredictionLog`, such as a model's own `assets.extra/tf_serving_warmup_requests`; each
-        record is a request.
+        A ``.npz`` file holds one request, with one array per input. A ``.json`` file holds one
+        request: ``{"inputs": {...}}`` as in TensorFlow Serving's REST API, or only the inner
+        mapping. Any other file is a TFRecord file of `PredictionLog`, such as a model's own
+        `assets.extra/tf_serving_warmup_requests`. Each of its records is one request.
 
     Raises
     ------
     DataError
-        If the file is not what its name says.
+        If the file does not have the format that its name gives.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def _read_npz(path: Path) -> list[Inputs]:
 def _read_json(path: Path) -> list[Inputs]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # not UTF-8 is one as well
+    except ValueError as error:  # a file that is not UTF-8 raises it too
         raise DataError(f"{path}: not a JSON file ({error})") from None
     inputs = content.get("inputs", content) if isinstance(content, dict) else content
     if not isinstance(inputs, dict):
@@ -96,29 +96,29 @@ def _read_records(path: Path) -> list[Inputs]:
 def payloads(
     client: Client, inputs: Inputs | Sequence[Inputs] | None, rng: np.random.Generator
 ) -> list[bytes]:
-    """Serialise requests for a server, checked as by `fitting`."""
+    """Check requests as `fitting` does, and serialise them for a server."""
     return [client.payload(request) for request in fitting(client, inputs, rng)]
 
 
 def fitting(
     client: Client, inputs: Inputs | Sequence[Inputs] | None, rng: np.random.Generator
 ) -> list[dict[str, NDArray[Any]]]:
-    """Requests as the model of a server wants them, checked against its signature.
+    """Return requests in the form that a server's model needs, checked against its signature.
 
     Parameters
     ----------
     client : Client
     inputs : mapping or sequence of mappings, optional
-        A request or several; random values by default.
+        One request or several. By default, one request with random values is made.
     rng : numpy.random.Generator
-        For those.
+        Random generator for these values.
 
     Raises
     ------
     ServerError
-        If a request does not fit; the message shows the signature.
+        If a request does not fit. The message shows the signature.
     UsageError
-        If random values cannot be made up for it.
+        If random values cannot be made for the signature.
     """
     signature = client.signature_inputs()
     if inputs is None:
@@ -131,7 +131,7 @@ def fitting(
 
 
 def repeated(request: Inputs, times: int) -> dict[str, NDArray[Any]]:
-    """One request with its batch several times over.
+    """Return a request whose batch is repeated several times.
 
     Examples
     --------
@@ -144,14 +144,14 @@ def repeated(request: Inputs, times: int) -> dict[str, NDArray[Any]]:
 def fit(
     request: Inputs, signature: Mapping[str, tuple[str, tuple[int, ...]]]
 ) -> dict[str, NDArray[Any]]:
-    """Return a request with the types that a signature wants.
+    """Return a request with the types that a signature needs.
 
-    Numbers are converted; a float may be rounded to a shorter one, but not to an integer.
+    Numbers are converted. A float may be rounded to a shorter float, but not to an integer.
 
     Raises
     ------
     ServerError
-        If names, shapes or types differ; the message shows the signature.
+        If names, shapes or types differ. The message shows the signature.
 
     Examples
     --------
@@ -177,13 +177,13 @@ def fit(
 
 
 def _convert(given: NDArray[Any], dtype: str) -> NDArray[Any] | None:
-    """An array as another type; None if that is another kind of value, or would change a number."""
+    """Convert an array to another type; None if the kinds differ or a number would change."""
     if dtype in ("string", "object"):
         return given.astype(object) if given.dtype.kind in "SUO" else None
     if given.dtype.kind not in "biuf":
         return None
     wanted = np.dtype(dtype)
-    with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is found below
+    with np.errstate(invalid="ignore", over="ignore"):  # the test below finds bad values
         array = given.astype(wanted)
     unchanged = np.isfinite(array) if wanted.kind == "f" else array == given
     return array if np.all(unchanged) else None

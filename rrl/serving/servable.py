@@ -1,4 +1,4 @@
-"""A loaded SavedModel behind TensorFlow's own batch scheduler: what the local server serves."""
+"""What the local server serves: a loaded SavedModel behind TensorFlow's own batch scheduler."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 from rrl.serving.batching import BatchingParameters
 
 DEFAULT_SIGNATURE = "serving_default"
-INIT_SIGNATURE = "__saved_model_init_op"  # an operation that loading has run, no function
+INIT_SIGNATURE = "__saved_model_init_op"  # an operation that loading runs, not a function
 
 
 def log(message: str) -> None:
-    """One line of the server's log, on stderr like the original's."""
+    """Write one line of the server's log to stderr, as the original does."""
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}: {message}", file=sys.stderr, flush=True)
 
 
 def newest_version(base: Path) -> int | None:
-    """The largest numbered folder under `base`, TF Serving's choice; None if there is none."""
+    """Return the largest version number under `base`, as TF Serving does; None if no version."""
     versions = [int(p.name) for p in base.glob("[0-9]*") if p.name.isdecimal() and p.is_dir()]
     return max(versions, default=None)
 
@@ -32,16 +32,16 @@ def batched(
     """Put TensorFlow's batch scheduler in front of a signature of the current graph.
 
     The part of the graph between the signature's inputs and outputs becomes the body of the batched
-    function; its variables are found by name, in the same session.
+    function. Its variables are found by name in the same session.
 
     Parameters
     ----------
     inputs, outputs : list of Tensor
-        The signature's.
+        The inputs and outputs of the signature.
     parameters : BatchingParameters
     key : str
-        The signature's name. Without a scope of its own a second signature would silently join
-        the first one's scheduler, thread count included.
+        The name of the signature, which also names its scope. Without its own scope, a second
+        signature would silently share the scheduler and the thread count of the first one.
     """
     import tensorflow as tf
 
@@ -72,8 +72,8 @@ def batched(
 class LoadedModel:
     """One loaded version: its signatures, ready to run.
 
-    A version has a session of its own, as in TF Serving. When it is closed, its variables and the
-    threads of its schedulers go with it; the thread pools belong to the process.
+    A version has its own session, as in TF Serving. Closing the version frees its variables and
+    ends the threads of its schedulers. The thread pools belong to the process.
 
     Parameters
     ----------
@@ -81,9 +81,10 @@ class LoadedModel:
     path : pathlib.Path
         The version folder.
     batching : BatchingParameters, optional
-        None: each request is run on its own.
+        If it is None, each request runs alone.
     pools : (int, int)
-        Inter- and intra-op threads; 0 is automatic. The first model of a process decides.
+        Number of inter-op and intra-op threads; 0 means automatic. The first model of a process
+        determines them.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class LoadedModel:
     ) -> None:
         import tensorflow as tf
 
-        # Making a function starts TensorFlow's eager part, whose own pool stays idle: one thread.
+        # Making a function starts TensorFlow's eager part. Its idle pool needs only one thread.
         tf.config.threading.set_inter_op_parallelism_threads(1)
         self.name, self.path, self.version = name, path, int(path.name)
         config = tf.compat.v1.ConfigProto(
@@ -120,7 +121,7 @@ class LoadedModel:
     def _callable(
         self, key: str, signature: Any, batching: BatchingParameters | None
     ) -> Callable[..., list[Any]]:
-        """A function from a signature's inputs to its outputs, both in the order of their names."""
+        """Return a function from a signature's inputs to its outputs, both sorted by name."""
         find = self._session.graph.get_tensor_by_name
         inputs = [find(signature.inputs[name].name) for name in sorted(signature.inputs)]
         outputs = [find(signature.outputs[name].name) for name in sorted(signature.outputs)]
@@ -129,12 +130,15 @@ class LoadedModel:
         return self._session.make_callable(outputs, feed_list=inputs)
 
     def close(self) -> None:
-        """Free what the version holds; nothing may be running in it."""
+        """Free what the version holds; no request may be running in it."""
         self._calls = {}
         self._session.close()
 
     def predict(self, request: Any) -> Any:
-        """Run a PredictRequest; raises tf.errors.OpError with TF Serving's codes and words."""
+        """Run a PredictRequest.
+
+        A failure raises tf.errors.OpError with TF Serving's codes and messages.
+        """
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
@@ -157,7 +161,7 @@ class LoadedModel:
         return response
 
     def _inputs(self, request: Any, signature: Any) -> list[Any]:
-        """The request's tensors in the order of their names, checked as TF Serving does."""
+        """Return the request's tensors sorted by name, checked as TF Serving checks them."""
         import tensorflow as tf
 
         sent, wanted = set(request.inputs), set(signature.inputs)
@@ -184,7 +188,7 @@ class LoadedModel:
         return arrays
 
     def warm_up(self) -> int:
-        """Replay TF Serving's warm-up file, if the version has one; returns its length."""
+        """Replay TF Serving's warm-up file if there is one; return its number of requests."""
         import tensorflow as tf
         from tensorflow_serving.apis import prediction_log_pb2
 
@@ -198,14 +202,14 @@ class LoadedModel:
 
 
 def invalid(message: str) -> Exception:
-    """The error that a bad request gets: INVALID_ARGUMENT."""
+    """Return the error for a bad request: INVALID_ARGUMENT."""
     import tensorflow as tf
 
     return tf.errors.InvalidArgumentError(None, None, message)
 
 
 def reason(message: str) -> str:
-    r"""The one line that says what went wrong, out of TensorFlow's message with its traceback.
+    r"""Return the one line of TensorFlow's message and traceback that says what went wrong.
 
     Examples
     --------

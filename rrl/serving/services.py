@@ -10,7 +10,7 @@ from rrl.serving.versions import Versions
 
 
 def services(versions: Versions, name: str) -> tuple[Any, Any]:
-    """PredictionService and ModelService of a model with this name."""
+    """Make the PredictionService and the ModelService of a model with this name."""
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
     def by_model(method: Callable[[LoadedModel, Any], Any]) -> Callable[[Any], Any]:
@@ -41,7 +41,7 @@ def services(versions: Versions, name: str) -> tuple[Any, Any]:
 
 
 def _guarded(name: str, answer: Callable[[Any], Any]) -> Callable[[Any, Any, Any], Any]:
-    """A method of a servicer; TensorFlow's errors become gRPC's."""
+    """Make a method of a servicer that turns TensorFlow's errors into gRPC errors."""
     import grpc
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""A configuration as TensorFlow Serving takes it: flags of the process, parameters of a version."""
+"""Convert a configuration to TensorFlow Serving's process flags and version parameters."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ KNOBS = (
     "max_enqueued_batches",
     "grpc_max_threads",
 )
-"""Settings of a served configuration; 0 is automatic for the pools and "off" for batch_threads."""
+"""Settings of a served configuration; 0 means automatic for pools and off for batch_threads."""
 
 ADAPTIVE = -1
-"""Batch threads that mean TensorFlow's adaptive scheduler, which only the local server has."""
+"""The batch_threads value for TensorFlow's adaptive scheduler, which only the local server has."""
 
 _PROCESS = ("inter_op", "intra_op", "grpc_max_threads")
 _FLAGS = dict(
@@ -35,13 +35,13 @@ _FLAGS = dict(
 
 
 def checked(configuration: Configuration) -> dict[str, int]:
-    """The settings as whole numbers.
+    """Check the settings and return them as whole numbers.
 
     Raises
     ------
     UsageError
-        If a setting is unknown, or not a whole number of 0 or more; `ADAPTIVE` batch threads are
-        one as well.
+        If a setting is unknown, or is not a whole number of 0 or more. `ADAPTIVE` is also allowed
+        for the batch threads.
     """
     values: dict[str, int] = {}
     for name, value in configuration.items():
@@ -55,10 +55,10 @@ def checked(configuration: Configuration) -> dict[str, int]:
 
 
 def batching(configuration: Configuration) -> BatchingParameters | None:
-    """The batching parameters of a configuration; None where batching is off.
+    """Return the batching parameters of a configuration; None if batching is off.
 
-    What is not named keeps the server's default, except that a batch is one request and waits for
-    nobody: that is the paper's setting.
+    A setting that is not named keeps the server's default, with two exceptions. By default, a batch
+    holds one request and does not wait for other requests. That is the paper's setting.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def batching(configuration: Configuration) -> BatchingParameters | None:
 
 
 def process_flags(configuration: Configuration) -> list[str]:
-    """The flags of a configuration that say nothing of batching.
+    """Return the flags of a configuration that do not concern batching.
 
     Examples
     --------
@@ -91,26 +91,26 @@ def process_flags(configuration: Configuration) -> list[str]:
 
 
 def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str], str]:
-    """Command-line flags and batching file with which to deploy a configuration.
+    """Return the command-line flags and the batching file that deploy a configuration.
 
     Parameters
     ----------
     configuration : mapping of str to int
-        Settings named in `KNOBS`; see `batching` for what is not named.
+        Settings named in `KNOBS`. For settings that are not named, see `batching`.
     batching_file : pathlib.Path
-        Where the batching parameters will be written.
+        Path of the file where the batching parameters will be written.
 
     Returns
     -------
     flags : list of str
     text : str
-        Content for `batching_file`; empty when batching is off.
+        Content for `batching_file`. It is empty if batching is off.
 
     Raises
     ------
     UsageError
-        If a setting is unknown, is not a whole number of 0 or more, or is one that
-        `tensorflow_model_server` cannot have.
+        If a setting is unknown, if it is not a whole number of 0 or more, or if
+        `tensorflow_model_server` cannot have it.
 
     Examples
     --------
@@ -134,10 +134,10 @@ def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str],
 
 
 def can_switch(running: Configuration, wanted: Configuration) -> bool:
-    """Whether a process that was started with `running` can take on `wanted` as a new version.
+    """Return whether a process started with `running` can change to `wanted` as a new version.
 
-    Thread counts belong to the process. Batch size, timeout, queue and whether there is batching at
-    all belong to a version, if the process was started with batch threads.
+    Thread counts belong to the process. If the process was started with batch threads, these
+    settings belong to a version: batch size, timeout, queue, and whether there is batching.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Version folders of one SavedModel that differ in their batching file: settings to switch live.
+"""Version folders of one SavedModel with different batching files, to change settings live.
 
-A server that follows a base path loads a new version beside the old one. So the same model in a
-new numbered folder, with other batching parameters in it, changes them without a restart
+A server that watches a base path loads a new version beside the old one. Therefore a new numbered
+folder with the same model and other batching parameters changes these parameters without a restart
 (`--enable_per_model_batching_parameters`).
 """
 
@@ -17,7 +17,7 @@ from rrl.support.errors import DataError, UnstableError
 
 
 class VersionFolders:
-    """A base path of our own with versions of somebody's model.
+    """A separate base path with versions of a model that belongs to somebody else.
 
     The files are hard links to those of the model's newest version. Where the file system does not
     allow that, they are copied once. The model's own folder is only read.
@@ -27,7 +27,7 @@ class VersionFolders:
     model : pathlib.Path
         Base path of the model, with numbered version folders.
     root : pathlib.Path
-        An empty folder; the base path to serve, `base`, is made in it.
+        An empty folder. The base path to serve, `base`, is made in it.
     name : str
         Name of that base path.
 
@@ -48,9 +48,9 @@ class VersionFolders:
         self.base.mkdir(parents=True)
 
     def add(self, batching: BatchingParameters | None) -> int:
-        """Make a version with these parameters, or without batching; returns its number.
+        """Make a version with these parameters, or without batching; return its number.
 
-        The folder appears whole, since a server may look at any moment.
+        The folder appears only when it is complete, because a server may look at any moment.
         """
         number, scratch = self._next, self.base / f".{self._next}"
         try:
@@ -62,7 +62,7 @@ class VersionFolders:
             shutil.copytree(self._source, self._copy)
             self._source = self._copy
             return self.add(batching)
-        for folder, _, _ in os.walk(scratch):  # the model's own may be read-only
+        for folder, _, _ in os.walk(scratch):  # the model's own folders may be read-only
             Path(folder).chmod(0o755)
         own = scratch / VERSION_PARAMETERS
         own.unlink(missing_ok=True)
@@ -73,7 +73,7 @@ class VersionFolders:
         return number
 
     def keep(self, number: int) -> None:
-        """Remove all versions but one."""
+        """Remove all versions except `number`."""
         for folder in self.base.iterdir():
             if folder.name != str(number):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -83,12 +83,12 @@ class VersionFolders:
         shutil.rmtree(self.base / str(number), ignore_errors=True)
 
     def check(self) -> None:
-        """Notice a new version of the model.
+        """Check whether the model has a new version.
 
         Raises
         ------
         UnstableError
-            If its owner has put another version there than the one that is measured.
+            If the model's owner has put a version there that is not the measured one.
         """
         newest = newest_version(self.model)
         if newest != self.version:

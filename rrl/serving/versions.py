@@ -1,8 +1,8 @@
 """Which version of a model the local server answers with, and how the next one takes over.
 
 As in TensorFlow Serving, a thread looks for the newest numbered folder. A new version is loaded and
-warmed up beside the old one; then requests go to it, the old one answers what it still has, and its
-session, schedulers and memory go.
+warmed up beside the old one. Then requests go to the new version. The old one answers its open
+requests, and then its session, schedulers and memory are freed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rrl.serving.servable import LoadedModel, log, newest_version, reason
 
 @dataclass
 class State:
-    """Where a version is in its life; the names are those of TensorFlow Serving's API."""
+    """The state of a version; the names are those of TensorFlow Serving's API."""
 
     name: str = "LOADING"
     error_code: int = 0
@@ -29,19 +29,19 @@ class State:
 
 
 class Versions:
-    """The versions of one model under a base path, one of which answers.
+    """The versions of one model under a base path; one of them answers.
 
     Parameters
     ----------
     base : pathlib.Path
-        The folder of the numbered version folders.
+        The folder that contains the numbered version folders.
     load : callable
-        Makes a warm model of a version folder.
+        This function makes a warm model of a version folder.
 
     Attributes
     ----------
     states : dict of int to State
-        Every version seen so far, also those that are gone or could not be loaded.
+        Every version seen so far, including those that are gone or could not be loaded.
     """
 
     def __init__(self, base: Path, load: Callable[[Path], LoadedModel]) -> None:
@@ -52,7 +52,7 @@ class Versions:
         self._changed = threading.Condition()
 
     def first(self, poll_wait_s: float) -> None:
-        """Wait for a version, saying so at each look as the original does, and load it."""
+        """Wait for a version and load it; log each failed look, as the original does."""
         while (version := newest_version(self.base)) is None:
             there = self.base.is_dir()
             missing = "No versions found under" if there else "Could not find base path"
@@ -64,27 +64,27 @@ class Versions:
         self._switch(version)
 
     def follow(self, poll_wait_s: float) -> None:
-        """Look for newer versions from now on, in a thread; never if the wait is 0."""
+        """Look for newer versions in a thread from now on; do not look if the wait is 0."""
         if poll_wait_s > 0:
             threading.Thread(target=self._poll, args=(poll_wait_s,), daemon=True).start()
 
     def _poll(self, poll_wait_s: float) -> None:
         while True:
             time.sleep(poll_wait_s)
-            version = newest_version(self.base)  # none: what serves goes on
+            version = newest_version(self.base)  # if None, the current version stays
             known = self.states.get(version or 0)
             if version is None or (known and (known.name == "AVAILABLE" or known.error)):
                 continue
             try:
                 self._switch(version)
-            except Exception as error:  # whatever is wrong with a version, the old one serves on
+            except Exception as error:  # after any error, the old version continues to serve
                 words = reason(str(error))
                 log(f"Loading version {version} failed: {words}")
                 code = getattr(error, "error_code", 2)
                 self.states[version] = State("END", code, words)
 
     def _switch(self, version: int) -> None:
-        """Load a version, give it the requests, and let the one before go."""
+        """Load a version, send requests to it, and unload the previous version."""
         self.states[version] = State("LOADING")
         model = self._load(self.base / str(version))
         with self._changed:
@@ -103,12 +103,12 @@ class Versions:
 
     @contextmanager
     def serving(self, version: int | None = None) -> Iterator[LoadedModel]:
-        """The model that answers; it is not unloaded during the block.
+        """Give the model that answers; it is not unloaded during the block.
 
         Raises
         ------
         LookupError
-            If another version is asked for than the one that answers.
+            If `version` is not the version that answers.
         """
         with self._changed:
             model = self._model
@@ -124,10 +124,10 @@ class Versions:
 
 
 def return_memory() -> None:
-    """Give what a closed version held back to the system.
+    """Return the memory of a closed version to the system.
 
-    TensorFlow's graphs refer to themselves, so they wait for Python's collector. What is freed then
-    would stay in the arenas of glibc.
+    TensorFlow's graphs refer to themselves, so only Python's garbage collector frees them. Without
+    a trim, the freed memory would stay in the arenas of glibc.
     """
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

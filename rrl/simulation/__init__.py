@@ -1,1 +1,1 @@
-"""Simulation: a serving process in arithmetic, its testbeds, and its fit to measurements."""
+"""Simulation: a simulated serving process, its testbeds, and its fit to measurements."""

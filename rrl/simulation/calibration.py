@@ -1,8 +1,8 @@
-"""Fitting a simulated server to measurements: which parameters explain the recorded latencies.
+"""Fit a simulated server to measurements: find the parameters that explain the latencies.
 
-:func:`predict` is a pure function of the server: it redraws the same random numbers every time,
-so that an optimiser sees a smooth surface, and it serves the very arrivals that were measured, so
-that their luck cancels. :mod:`rrl.simulation.validation` does this for whole recorded profiles.
+:func:`predict` is a pure function of the server. It draws the same random numbers in every call,
+so that an optimiser sees a smooth surface. It serves the same arrivals that were measured, so that
+their random variation cancels. :mod:`rrl.simulation.validation` fits whole recorded profiles.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from rrl.recording.profile import Profile
 
 Floats = NDArray[np.float64]
-Case = tuple[Configuration, ArrayLike]  # what served, and the arrivals in seconds
+Case = tuple[Configuration, ArrayLike]  # the arrivals are in seconds
 BOUNDS = {"parallel": (0.0, 1.0), "spin": (0.0, 1.0), "branches": (1.0, np.inf)}
 _MODEL = tuple(item.name for item in fields(Model))
-#: Round numbers for a fit to start from, so that it owes nothing to an earlier one.
+#: Round start values, so that a fit does not depend on the result of an earlier fit.
 START = MappingProxyType(
     {
         "item": 0.01,
@@ -54,9 +54,10 @@ class Calibration:
     server : SimulatedServer
         The server with the fitted parameters.
     parameters : dict of str to float
-        Those that were fitted.
+        The parameters that were fitted.
     residuals : ndarray, shape (cells,)
-        Logarithm of predicted over measured mean latency, averaged over the cases of a cell.
+        Logarithm of the ratio of predicted to measured mean latency, averaged over the cases of
+        each cell.
     """
 
     server: SimulatedServer
@@ -65,30 +66,30 @@ class Calibration:
 
     @property
     def error(self) -> float:
-        """Root mean square of the residuals: 0.2 is about 20 %."""
+        """Root mean square of the residuals; 0.2 means an error of about 20 %."""
         return float(np.sqrt(np.mean(self.residuals**2)))
 
 
 def predict(
     server: SimulatedServer, cases: Sequence[Case], *, repeats: int = 4, seed: int = 0
 ) -> Floats:
-    """Mean latency of each case in seconds, over `repeats` fixed draws of the work.
+    """Predict the mean latency of each case in seconds, over `repeats` fixed draws of the work.
 
     Parameters
     ----------
     server : SimulatedServer
-        What is asked; its machine's noise is left out.
+        The server that predicts. The noise of its machine is left out.
     cases : sequence of (configuration, arrivals)
-        What it serves.
+        The configurations and arrivals that it serves.
     repeats : int
-        Episodes to average over.
+        Number of episodes to average over.
     seed : int
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
     ndarray, shape (cases,)
-        Mean latency in seconds, rejected requests with the time until they were.
+        Mean latency in seconds. A rejected request counts the time until its rejection.
 
     Examples
     --------
@@ -113,10 +114,11 @@ def predict(
 
 
 def profile_cases(profile: Profile) -> tuple[list[Case], Floats]:
-    """Cases and mean latencies (s) of a recorded profile's valid episodes, for :func:`calibrate`.
+    """Return the cases and mean latencies (s) of a recorded profile's valid episodes.
 
-    The recorded arrivals are drawn anew from their seeds. Only the passes over the whole grid
-    count: the finals, which measure the best few again, would outweigh the rest.
+    They are the input of :func:`calibrate`. The recorded arrivals are drawn again from their seeds.
+    Only the passes over the whole grid count. The finals measure the best few configurations again,
+    and these would outweigh the others.
 
     Examples
     --------
@@ -135,7 +137,7 @@ def profile_cases(profile: Profile) -> tuple[list[Case], Floats]:
 
 
 def grid_rows(profile: Profile) -> pd.DataFrame:
-    """The episodes that :func:`profile_cases` takes: valid, of a pass over the whole grid."""
+    """Return the valid episodes of the passes over the whole grid, for :func:`profile_cases`."""
     table = profile.table
     kept = (table["valid"] == 1) & (table["pass"] < profile.description["plan"]["passes"])
     return table[kept].reset_index(drop=True)
@@ -172,30 +174,30 @@ def calibrate(
     repeats: int = 2,
     seed: int = 0,
 ) -> Calibration:
-    """Fit parameters to measured mean latencies: least squares of the logarithms, robust.
+    """Fit parameters to measured mean latencies by robust least squares of the logarithms.
 
     Parameters
     ----------
     server : SimulatedServer
-        Where to start; the parameters to fit must be above 0 there.
+        The server from which the fit starts. Its parameters to fit must be above 0.
     cases : sequence of (configuration, arrivals)
-        What was measured.
+        The configurations and arrivals that were measured.
     measured : array_like, shape (cases,)
-        Mean latency of each in seconds.
+        Mean latency of each case in seconds.
     names : sequence of str
         The parameters of :class:`rrl.simulation.service_model.Model` and ``Machine`` to fit.
     cells : array_like of int, shape (cases,), optional
-        Cases of one number are repeats of one another: their logarithms are averaged before they
-        are compared. Without it each case stands alone.
+        Cases with the same number are repeats of each other. Their logarithms are averaged before
+        they are compared. Without `cells`, each case is compared alone.
     repeats : int
-        Draws of the work to average over, see :func:`predict`.
+        Number of draws of the work to average over; see :func:`predict`.
     seed : int
-        Of the draws behind the predictions.
+        Seed of the draws for the predictions.
 
     Returns
     -------
     Calibration
-        The server found, and its residuals.
+        The fitted server and its residuals.
 
     Raises
     ------
@@ -223,7 +225,7 @@ def calibrate(
         predicted = np.log(predict(fitted(logs), cases, repeats=repeats, seed=seed))
         return np.bincount(cell, predicted - target) / size
 
-    with np.errstate(divide="ignore"):  # a bound of 0 is minus infinity
+    with np.errstate(divide="ignore"):  # the logarithm of a bound of 0 is minus infinity
         bounds = np.log([BOUNDS.get(name, (0.0, np.inf)) for name in names]).T
     found = least_squares(
         residuals,

@@ -1,24 +1,26 @@
 """The queue of a batching inference server, simulated request by request in compiled code.
 
-One kernel serves every case, because each is a setting of the same event loop: multi-server FIFO
-queues (`speed` all ones), processor sharing (`speed` falling as 1/a), loss (`capacity`), batching
-(`batch_work`, `timeout`). The idea it rests on is *virtual time*: batches that share a machine
-progress alike, so one that starts at progress v ends at progress v + its work, whatever comes and
-goes meanwhile. A heap of those ends is the only event list, and no request is an object.
+One kernel simulates every kind of queue, because each kind is a setting of the same event loop:
+multi-server FIFO queues (`speed` is all ones), processor sharing (`speed` is 1/a when `a` batches
+run), loss (`capacity`) and batching (`batch_work`, `timeout`). The kernel uses *virtual time*.
+Batches that share a machine progress at the same speed. So a batch that starts at progress v ends
+at progress v + its work, whichever other batches start or end in between. A heap of these ends is
+the only event list, and no request is an object.
 
 The rules are those of TensorFlow Serving's ``SharedBatchScheduler``
 (tensorflow/core/kernels/batching_util), for requests of one item:
 
-1. A request holds one of `handlers` threads until it is answered; without a free one it waits.
-2. Then it joins the FIFO queue, or is turned away if `capacity` requests are waiting there.
+1. A request holds one of `handlers` threads until it is answered. If no thread is free, it waits.
+2. Then it joins the FIFO queue. If `capacity` requests are waiting there, it is rejected.
 3. A batch forms as soon as fewer than `threads` batches are in service and either a full batch
    waits or the oldest request has waited for `timeout`.
-4. Its thread prepares it for `dispatch` seconds; then it may run.
-5. At most ``len(speed)`` batches run, each at ``speed[a - 1]`` while a of them do; the others wait
-   for their turn in the order in which they formed.
+4. The thread of the batch prepares it for `dispatch` seconds. Then the batch may run.
+5. At most ``len(speed)`` batches run. While `a` batches run, each has the speed ``speed[a - 1]``.
+   The other batches wait in the order in which they formed.
 
-Left out: an idle thread of the real scheduler looks at the clock once a millisecond, so a timeout
-can act that much late; requests of several items; priorities and deadlines.
+The simulation leaves out three things. An idle thread of the real scheduler looks at the clock once
+per millisecond, so a timeout can act up to a millisecond late. A real request can have several
+items. Real requests can have priorities and deadlines.
 """
 
 from __future__ import annotations
@@ -39,16 +41,17 @@ BYTES_PER_REQUEST = 33  # arrival, work, departure and batch edge, 8 each; rejec
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """When each request left, and in which batch.
+    """When each request leaves, and in which batch.
 
     Parameters
     ----------
     departure : ndarray, shape (n,)
-        Seconds at which the request was answered or turned away.
+        Time in seconds at which each request is answered or rejected.
     rejected : ndarray of bool, shape (n,)
-        Which requests found the queue full.
+        Whether each request finds the queue full.
     edges : ndarray of int, shape (batches + 1,)
-        Batch b holds the requests from ``edges[b]`` up to ``edges[b + 1]`` that were not rejected.
+        Batch b contains the requests from ``edges[b]`` to ``edges[b + 1] - 1`` that are not
+        rejected.
     """
 
     departure: Floats
@@ -75,21 +78,23 @@ def simulate_queue(
     arrivals : array_like, shape (n,)
         Arrival times in seconds, sorted.
     factor : array_like, shape (n,)
-        Each request's random factor; a batch takes that of its first request.
+        Random factor of each request's work. A batch takes the factor of its first request.
     batch_work : array_like, shape (max_batch_size,)
-        Seconds of work of a batch of 1, 2, ... requests running alone at speed 1.
+        Seconds of work of a batch of 1, 2, ... requests that runs alone at speed 1.
     speed : array_like, shape (s,)
-        Progress per second of each running batch when 1, 2, ... s run; more than s never run.
+        Progress per second of each running batch when 1, 2, ... s batches run. More than s batches
+        never run.
     threads : int
-        Batches in service at once, running or waiting to run.
+        Largest number of batches in service at once, running or waiting to run.
     timeout : float
         Seconds that the oldest request waits for a batch to fill.
     dispatch : float
-        Seconds that a batch's thread works on it before it may run, at no cost to the others.
+        Seconds that a batch's thread works on it before it may run. This work does not slow down
+        the other batches.
     capacity : int
-        Requests that may wait for a batch.
+        Largest number of requests that may wait for a batch.
     handlers : int
-        Requests inside at once, waiting for a batch or in one.
+        Largest number of requests inside at once, waiting for a batch or in a batch.
 
     Returns
     -------
@@ -103,7 +108,7 @@ def simulate_queue(
 
     Examples
     --------
-    Two servers; then the same machine shared by two at half speed each:
+    First there are two servers. Then two batches share one machine, each at half speed:
 
     >>> simulate_queue([0.0, 1.0, 2.0], [5.0, 5.0, 5.0], threads=2, speed=[1, 1]).departure
     array([ 5.,  6., 10.])
@@ -155,17 +160,20 @@ def serve_grid(
     Parameters
     ----------
     arrivals, factor : ndarray, shape (n,)
-        As in :func:`simulate_queue`; not checked again.
+        As in :func:`simulate_queue`. They are not checked again.
     batch_work : ndarray, shape (g, b)
-        As there, a row a configuration; entries beyond its largest batch are not looked at.
+        As in :func:`simulate_queue`, one row per configuration. Entries beyond its largest batch
+        are not used.
     speed : ndarray, shape (g, s)
-        As there, a row a configuration; entries beyond its slots are not looked at.
+        As in :func:`simulate_queue`, one row per configuration. Entries beyond its slots are not
+        used.
     sizes : ndarray of int, shape (g, 5)
-        Largest batch, slots (how many entries of `speed` count), threads, capacity, handlers.
+        Largest batch, slots (the number of entries of `speed` in use), threads, capacity and
+        handlers.
     delays : ndarray, shape (g, 2)
-        Timeout and dispatch.
+        Timeout and dispatch in seconds.
     departure, rejected : ndarray, shape (g, n)
-        Filled in.
+        Output arrays that this function fills.
     """
     edges = np.empty(len(arrivals) + 1, np.int64)
     for g in range(len(sizes)):
@@ -191,7 +199,7 @@ def _serve(  # noqa: C901, PLR0915 (one loop, whose branches are the kinds of ev
     (threads, capacity, handlers), (timeout, dispatch) = limits, delays
     n, max_batch, slots = len(arrivals), len(batch_work), len(speed)
     ends, running = np.empty(slots), np.empty(slots, np.int64)  # heap: progress at the end, batch
-    pace = 1.0 / speed  # seconds per unit of progress: multiplying is cheaper than dividing
+    pace = 1.0 / speed  # seconds per unit of progress: multiplying is faster than dividing
     now, progress, ready = 0.0, 0.0, np.inf  # ready: when the next batch may run, if a slot is free
     head = waiting = inside = arrived = left = 0  # head: the oldest waiting request
     formed = begun = ended = 0  # batches so far
@@ -204,7 +212,7 @@ def _serve(  # noqa: C901, PLR0915 (one loop, whose branches are the kinds of ev
         if arrived < n and inside < handlers:
             arrive = max(arrivals[arrived], now)
         if waiting > 0 and formed - ended < threads:
-            expire = departure[head] + timeout  # of a waiting request: when it came in
+            expire = departure[head] + timeout  # while it waits: the time when it came in
         event = min(finish, arrive, expire, ready)
         if active > 0:
             progress = ends[0] if event == finish else progress + (event - now) * speed[active - 1]
@@ -221,7 +229,7 @@ def _serve(  # noqa: C901, PLR0915 (one loop, whose branches are the kinds of ev
             waiting, inside = waiting + accepted, inside + accepted
             arrived, left = arrived + 1, left + 1 - accepted
 
-        while waiting > 0 and formed - ended < threads:  # form what can be formed
+        while waiting > 0 and formed - ended < threads:  # form every batch that can form
             while rejected[head]:
                 head += 1
             if waiting < max_batch and now < departure[head] + timeout:
@@ -230,9 +238,9 @@ def _serve(  # noqa: C901, PLR0915 (one loop, whose branches are the kinds of ev
             head, waiting, formed = _pass_over(head, size, rejected), waiting - size, formed + 1
             edges[formed] = head
         if begun == ended:
-            progress = 0.0  # the machine is idle: start afresh, so that rounding cannot pile up
+            progress = 0.0  # the machine is idle: reset, so that rounding errors do not add up
         ready = np.inf
-        while begun < formed and begun - ended < slots:  # run what can be run
+        while begun < formed and begun - ended < slots:  # start every batch that can run
             first, size = _members(edges[begun], edges[begun + 1], rejected)
             if departure[first] > now:
                 ready = departure[first]
@@ -245,7 +253,7 @@ def _serve(  # noqa: C901, PLR0915 (one loop, whose branches are the kinds of ev
 
 @njit(cache=True)
 def _pass_over(head: int, size: int, rejected: Bools) -> int:
-    """Place after the next `size` requests that were not rejected."""
+    """Return the position after the next `size` requests that were not rejected."""
     while size > 0:
         size -= 1 - rejected[head]
         head += 1
@@ -254,7 +262,7 @@ def _pass_over(head: int, size: int, rejected: Bools) -> int:
 
 @njit(cache=True)
 def _members(start: int, stop: int, rejected: Bools) -> tuple[int, int]:
-    """First request and size of the batch within requests start..stop."""
+    """Return the first request and the size of the batch within requests start..stop."""
     first, size = -1, 0
     for j in range(start, stop):
         if not rejected[j]:
@@ -286,7 +294,7 @@ def _push(ends: Floats, running: Ints, size: int, end: float, batch: int) -> Non
 
 @njit(cache=True)
 def _pop(ends: Floats, running: Ints, size: int) -> int:
-    """Remove the first to end of a heap of `size` entries and return it."""
+    """Remove the batch that ends first from a heap of `size` entries and return it."""
     first, last = running[0], size - 1
     end, batch, i, child = ends[last], running[last], 0, 1
     while child < last:

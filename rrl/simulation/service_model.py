@@ -1,27 +1,28 @@
-"""How fast a machine runs a model: from the thread pools to seconds.
+"""The service model: how fast a machine runs a model, computed from the sizes of its thread pools.
 
-The pools of TensorFlow, as modelled. a batches run at once.
+The thread pools of TensorFlow are modelled as follows, while `a` batches run at once.
 
-* The inter-op pool (`inter_op` threads) bounds how many run: a <= inter_op. A batch whose graph has
-  parallel `branches` uses q = min(branches, inter_op / a) of its threads.
-* The intra-op pool is one for the whole process. The r = a q threads that run an operation take
-  part in it and share its intra_op - 1 helpers: t = 1 + (intra_op - 1) / r threads an operation.
-* Alone on enough cores, a batch with `work` core-seconds then takes
-  T = work / q (1 - f + f / t) + sync: Amdahl's law for the operations' parallel share f, and
-  `sync` seconds of waiting for the slowest part of each operation once operations are split.
-* A batch keeps work / T cores busy, and each further thread of the pools spins for a `spin` share
-  of its time. Together with the receiving and answering of requests (`front_end` core-seconds
-  each, also on these cores) that is a demand of D cores. Where D exceeds the cores, all slow down
-  by cores / D; busy cores slow each other down by `contention` each (caches, memory bandwidth).
-* Threads that take turns on a core cost more than their share: with r running threads all slow
-  down by a further `switching` (r / cores - 1) where r exceeds the cores.
-* Helpers that look for work hold cores that the receiving and answering threads need. Where the
+* The inter-op pool has `inter_op` threads. It limits how many batches run: a <= inter_op. A batch
+  whose graph has parallel `branches` uses q = min(branches, inter_op / a) threads of the pool.
+* The whole process has one intra-op pool. The r = a q threads that run an operation take part in
+  it and share its intra_op - 1 helpers. So an operation has t = 1 + (intra_op - 1) / r threads.
+* Alone on enough cores, a batch with `work` core-seconds takes T = work / q (1 - f + f / t) + sync
+  seconds. The first term is Amdahl's law for the parallel share f of the operations. If operations
+  are split, `sync` is the time that the batch waits for the slowest part of each operation.
+* A batch keeps work / T cores busy. Each further thread of the pools spins for a `spin` share of
+  its time. To receive and answer a request takes `front_end` core-seconds, also on these cores.
+  The sum is a demand of D cores. If D exceeds the number of cores, the speed of everything is
+  multiplied by cores / D. Each busy core also slows down the others by `contention` (caches, memory
+  bandwidth).
+* Threads that take turns on a core cost more than their share. With r running threads, everything
+  slows down by a further `switching` (r / cores - 1) if r exceeds the number of cores.
+* Helpers that look for work occupy cores that the receiving and answering threads need. If the
   intra-op pool is as large as the machine, each request waits `wake` seconds longer for a core.
 
-The last two were found in the residuals of a fit without them; the simulator's notebook shows how
-much they explain.
+The last two effects were found in the residuals of a fit without them. The simulator's notebook
+shows how much they explain.
 
-Everything is a pure function of arrays, so a whole grid is evaluated in one go.
+Everything is a pure function of arrays, so a whole grid is evaluated in one call.
 """
 
 from __future__ import annotations
@@ -32,27 +33,27 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
-FRONT_END_SHARE = 0.5  # of the cores at most: the scheduler of the system is fair
+FRONT_END_SHARE = 0.5  # its largest share of the cores, because the system's scheduler is fair
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a model costs.
+    """The work and the waiting times of a model.
 
     Parameters
     ----------
     name : str
-        For people.
+        A name for human readers.
     item : float
         Core-seconds of work per request.
     fixed : float
-        Core-seconds of work per batch, whatever its size.
+        Core-seconds of work per batch, independent of its size.
     parallel : float
-        Share f of an operation's work that intra-op threads can split, 0 to 1.
+        Share f of an operation's work that intra-op threads can split, from 0 to 1.
     sync : float
-        Seconds of waiting per batch that splitting its operations costs.
+        Seconds that a batch waits because its operations are split.
     branches : float
-        Operations of the graph that can run side by side, at least 1.
+        Number of operations of the graph that can run in parallel, at least 1.
     dispatch : float
         Seconds that a batch spends in its batch thread before and after its graph runs.
     front_end : float
@@ -92,36 +93,38 @@ class Model:
             raise ValueError(f"item {self.item} must be above 0, parallel {self.parallel} up to 1")
 
     def batch_work(self, max_batch: int) -> Floats:
-        """Core-seconds of a batch of 1, 2, ..., `max_batch` requests, shape (max_batch,)."""
+        """Return core-seconds of batches of 1, 2, ..., `max_batch` requests, shape (max_batch,)."""
         return self.fixed + self.item * np.arange(1, max_batch + 1)
 
     def factors(self, n: int, rng: np.random.Generator) -> Floats:
-        """Random factors of the work, with mean 1, shape (n,)."""
+        """Draw random factors of the work, with mean 1, shape (n,)."""
         return lognormal(self.variation, n, rng)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a model runs on.
+    """The machine that runs a model.
 
     Parameters
     ----------
     name : str
-        For people.
+        A name for human readers.
     cores : float
-        Batches' worth of work done per second when all is busy: the cores of a CPU.
+        Core-seconds of work per second when the whole machine is busy. For a CPU, this is its
+        number of cores.
     spin : float
-        Share of its time that a pool thread burns while it has nothing to do, 0 to 1.
+        Share of its idle time during which a pool thread keeps a core busy, from 0 to 1.
     contention : float
-        Slow-down of all by each busy core beyond the first.
+        Relative slow-down of everything for each busy core beyond the first.
     switching : float
-        Slow-down of all where twice as many threads run as there are cores.
+        Relative slow-down of everything when twice as many threads run as there are cores.
     wake : float
-        Seconds of latency per request where `intra_op` is at least the number of cores.
+        Seconds of extra latency per request if `intra_op` is at least the number of cores.
     noise : float
         Coefficient of variation of the machine's speed from episode to episode (lognormal).
     handlers : int, optional
-        Threads that hold a request each (``--grpc_max_threads``); 4 a core by default.
+        Number of threads that hold one request each (``--grpc_max_threads``). The default is 4 per
+        core.
 
     Raises
     ------
@@ -153,7 +156,7 @@ class Machine:
 
 
 def lognormal(variation: float, n: int, rng: np.random.Generator) -> Floats:
-    """Lognormal numbers of mean 1 and the given coefficient of variation, shape (n,)."""
+    """Draw lognormal numbers with mean 1 and a given coefficient of variation, shape (n,)."""
     sigma = np.sqrt(np.log1p(variation**2))
     return np.exp(sigma * rng.standard_normal(n) - sigma**2 / 2)
 
@@ -161,23 +164,25 @@ def lognormal(variation: float, n: int, rng: np.random.Generator) -> Floats:
 def batch_speed(
     model: Model, machine: Machine, inter_op: ArrayLike, intra_op: ArrayLike, rate: float
 ) -> Floats:
-    """Speed of each running batch, by how many run: what the queue needs to know of the machine.
+    """Return the speed of each running batch, for each number of running batches.
+
+    The queue needs these speeds from the machine.
 
     Parameters
     ----------
     model, machine
-        What runs on what.
+        The model and the machine that runs it.
     inter_op, intra_op : array_like of int, shape (g,)
-        Threads in the two pools, at least 1.
+        Number of threads in each of the two pools, at least 1.
     rate : float
-        Arrivals per second, for the front end.
+        Arrivals per second, which load the front end.
 
     Returns
     -------
     ndarray, shape (g, max(inter_op))
-        Core-seconds of work that a batch gets done per second when 1, 2, ... run; only the first
-        ``inter_op`` entries of a row mean something. For batches of several requests the share of
-        `sync` is taken as for one.
+        Core-seconds of work that each batch completes per second when 1, 2, ... batches run. Only
+        the first ``inter_op`` entries of a row have a meaning. For batches of several requests, the
+        share of `sync` is assumed to be that of a batch of one request.
 
     Examples
     --------
@@ -190,14 +195,14 @@ def batch_speed(
     inter, intra = np.atleast_1d(inter_op)[:, None], np.atleast_1d(intra_op)[:, None]
     running = np.arange(1, inter.max() + 1)
     width = np.clip(inter / running, 1.0, model.branches)  # q: operations of a batch at once
-    threads = 1 + (intra - 1) / (running * width)  # t: threads an operation
+    threads = 1 + (intra - 1) / (running * width)  # t: threads per operation
     work = model.fixed + model.item
     alone = work / width * (1 - model.parallel + model.parallel / threads)
     alone = alone + model.sync * (intra > 1)
     busy = running * work / alone
     idle = np.maximum(running * width + intra - 1 - busy, 0.0) * (intra > 1)
     front_end = 0.0
-    if model.front_end > 0:  # the rate is infinite where all requests come at once
+    if model.front_end > 0:  # the rate is infinite if all requests arrive at once
         front_end = min(rate * model.front_end, FRONT_END_SHARE * machine.cores)
     demand = busy + machine.spin * idle + front_end
     crowd = np.maximum(np.minimum(demand, machine.cores) - 1, 0.0)

@@ -1,8 +1,8 @@
-"""A TensorFlow Serving process that exists only in arithmetic: fast, and the same every time.
+"""A simulated TensorFlow Serving process: it is fast, and equal seeds give equal results.
 
-``SimulatedServer`` joins the two halves: :mod:`rrl.simulation.service_model` says how fast a
-configuration serves, :mod:`rrl.simulation.queueing` passes the requests through.
-:mod:`rrl.simulation.testbeds` has ready-made ones.
+``SimulatedServer`` joins two parts. :mod:`rrl.simulation.service_model` computes how fast a
+configuration serves. :mod:`rrl.simulation.queueing` passes the requests through the queue.
+:mod:`rrl.simulation.testbeds` has ready-made servers.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from rrl.tuning.objective import FAILURE_S
 from rrl.workloads.workload import Poisson, Workload, check_size
 
 Floats = NDArray[np.float64]
-CELLS = 2_000_000  # configurations times requests simulated at a time: bounds the memory
+CELLS = 2_000_000  # most configurations times requests per block, to limit the memory
 
-#: What a knob is set to where the space leaves it out: one request a batch, at once.
+#: Values of the knobs that a space leaves out: one request per batch, without waiting.
 DEFAULTS = MappingProxyType(
     {
         "inter_op": 0,
@@ -46,13 +46,13 @@ class SimulatedServer:
     Parameters
     ----------
     space : ConfigSpace
-        What can be chosen. Knobs are `inter_op`, `intra_op` (0: automatic, all cores),
-        `batch_threads` (0: batching off), `max_batch_size`, `batch_timeout_micros` and
-        `max_enqueued_batches`, as TensorFlow Serving means them.
+        The configurations to choose from. The knobs are `inter_op`, `intra_op` (0: automatic, all
+        cores), `batch_threads` (0: batching off), `max_batch_size`, `batch_timeout_micros` and
+        `max_enqueued_batches`. They have the same meaning as in TensorFlow Serving.
     model, machine
-        What is served on what.
+        The model that is served and the machine that runs it.
     fixed : mapping of str to int, optional
-        Knobs that the space leaves out, where they are not to be as in ``DEFAULTS``.
+        Values of knobs that the space leaves out, if they differ from ``DEFAULTS``.
 
     Raises
     ------
@@ -91,8 +91,8 @@ class SimulatedServer:
     ) -> Episode:
         """Serve the requests that arrive at `arrivals` (s) under `configuration`.
 
-        The random numbers drawn do not depend on the configuration, so equal generators give
-        common random numbers.
+        The random numbers do not depend on the configuration, so equal generators give common
+        random numbers.
 
         Raises
         ------
@@ -123,18 +123,18 @@ class SimulatedServer:
         arrivals : array_like, shape (n,)
             Sorted arrival times in seconds.
         rng : numpy.random.Generator
-            Source of the work of each request and of the machine's noise.
+            Generator for the work of each request and for the machine's noise.
         indices : array_like of int, shape (g,), optional
-            Numbers of the configurations; all of the space if left out.
+            Numbers of the configurations. The default is all configurations of the space.
 
         Yields
         ------
         indices : ndarray of int, shape (k,)
-            The configurations of one block; a small grid is a single block.
+            The configurations of one block. A small grid is a single block.
         latency : ndarray, shape (k, n)
-            Seconds from arrival until answered or turned away.
+            Seconds from the arrival until the request is answered or rejected.
         rejected : ndarray of bool, shape (k, n)
-            Which requests were turned away.
+            Whether each request is rejected.
         """
         times = np.ascontiguousarray(check_arrivals(arrivals))
         n = check_size(len(times))
@@ -149,13 +149,16 @@ class SimulatedServer:
             yield block, departure - times + overhead[:, None], rejected
 
     def _settings(self, block: NDArray[np.int64], rate: float) -> tuple[NDArray, ...]:
-        """What `queueing.serve_grid` needs of each configuration; last, the overhead."""
+        """Return what `queueing.serve_grid` needs for each configuration, then the overhead (s)."""
         work, inter, intra, *others = (whole[block] for whole in self._of_each)
         return work, batch_speed(self.model, self.machine, inter, intra, rate), *others
 
     @cached_property
     def _of_each(self) -> tuple[NDArray, ...]:
-        """What does not depend on the load, a row a configuration: an episode only looks it up."""
+        """Settings that do not depend on the load, with one row per configuration.
+
+        They are computed once, so that an episode only looks them up.
+        """
         size = len(self.space)
         knob = {**DEFAULTS, **self.fixed}
         for column, name in enumerate(self.space.names):
@@ -165,7 +168,7 @@ class SimulatedServer:
         cores, handlers = int(self.machine.cores), self.machine.handlers
         inter = np.where(knob["inter_op"] == 0, cores, knob["inter_op"])
         intra = np.where(knob["intra_op"] == 0, cores, knob["intra_op"])
-        off = knob["batch_threads"] == 0  # every handler serves its request at once: none waits
+        off = knob["batch_threads"] == 0  # each handler serves its request at once: none waits
         threads = np.where(off, handlers, knob["batch_threads"])
         timeout = np.where(off, 0.0, knob["batch_timeout_micros"] * 1e-6)
         dispatch = np.where(off, 0.0, self.model.dispatch)
@@ -179,23 +182,23 @@ class SimulatedServer:
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
-    """The best configuration of a simulated server, and how sure that is.
+    """The best configuration of a simulated server, and how certain this result is.
 
     Parameters
     ----------
     index : int
         Number of the configuration with the smallest mean cost.
     configuration : mapping
-        The same, by knob name.
+        The same configuration, by knob name.
     cost : float
         Its mean cost in seconds.
     half_width : float
-        Half the confidence interval of `cost`.
+        Half the width of the confidence interval of `cost`, in seconds.
     ties : ndarray of int
-        All configurations that cannot be told from the best at the confidence level; every other
-        is worse, all at once (Bonferroni).
+        Numbers of all configurations that cannot be distinguished from the best one at the given
+        confidence. All others are worse, and this holds for all of them together (Bonferroni).
     excess : float
-        Upper confidence bound on how much smaller the cost of any configuration can be.
+        Upper confidence bound on how much lower the cost of any configuration can be, in seconds.
     costs : ndarray, shape (configurations,)
         Mean cost of each configuration in seconds.
     """
@@ -218,26 +221,27 @@ def optimum(
     confidence: float = 0.99,
     rng: np.random.Generator,
 ) -> Optimum:
-    """Find the configuration with the smallest mean latency by measuring every one.
+    """Find the configuration with the smallest mean latency by measuring all configurations.
 
     Each replication is an episode that all configurations serve with the same arrivals and the same
-    work (common random numbers), so that their differences are sharper than their costs. A
-    rejected request counts ``FAILURE_S`` seconds, as in :class:`rrl.tuning.objective.MeanLatency`.
+    work (common random numbers). So the differences of their costs are more precise than the costs.
+    A rejected request counts ``FAILURE_S`` seconds, as in
+    :class:`rrl.tuning.objective.MeanLatency`.
 
     Parameters
     ----------
     server : SimulatedServer
-        What to search.
+        The server to search.
     workload : float or Workload
-        Poisson arrivals per second, or any workload.
+        Rate of Poisson arrivals per second, or any workload.
     requests : int
-        Requests in an episode. Episodes start empty, as an agent sees them.
+        Requests per episode. Each episode starts with an empty queue, as an agent sees it.
     replications : int
-        Episodes of each configuration, at least 2.
+        Number of episodes of each configuration, at least 2.
     confidence : float
-        Of the interval and of the whole list of ties, above 0 and below 1.
+        Confidence of the interval and of the whole list of ties, above 0 and below 1.
     rng : numpy.random.Generator
-        Source of all randomness.
+        Generator of all random numbers.
 
     Raises
     ------
@@ -266,7 +270,10 @@ def optimum(
 
 
 def _compare(space: ConfigSpace, costs: Floats, confidence: float) -> Optimum:
-    """Compare all configurations with the best one, by paired differences; costs is (r, g)."""
+    """Compare all configurations with the best one by paired differences.
+
+    `costs` has shape (r, g): r replications of g configurations.
+    """
     from scipy.special import stdtrit  # Student's t quantile, without scipy.stats
 
     r, g = costs.shape

@@ -1,4 +1,4 @@
-"""Ready-made simulated servers, each a model on a machine with knobs to turn.
+"""Ready-made simulated servers: each is a model on a machine, with knobs to tune.
 
 =========  =======================================  =================================  ============
 name       knobs                                    served                             requests/s
@@ -12,8 +12,9 @@ name       knobs                                    served                      
            batch_threads: 512 configurations
 =========  =======================================  =================================  ============
 
-Where the numbers come from. *Fitted* means: by :mod:`rrl.simulation.validation` to a recorded
-profile under ``data/``, on TensorFlow's own runtime and batch scheduler with 2 cores.
+The next table gives the source of each number. *Fitted* means that
+:mod:`rrl.simulation.validation` fits the number to a recorded profile under ``data/``. The profiles
+are from TensorFlow's own runtime and batch scheduler with 2 cores.
 
 ==========================  =======================  =============================================
 parameter                   testbeds                 source
@@ -26,25 +27,26 @@ spin, switching, wake       ``cpu2``                 fitted to ``mobilenet_v2-th
 spin, switching, wake       ``cpu10``, ``cpu64``     carried over from ``cpu2``
 sync, branches, dispatch,   ``cpu10``, ``cpu64``     fitted to ``inception_v3-threads``, given
 front_end, overhead                                  ``parallel``
-item 0.35                   ``cpu10``, ``cpu64``     assumed: 11.4 GFLOP at 33 GFLOP/s a core, with
-                                                     which the paper's loads keep 10 cores 30 to
-                                                     60 % busy. Fitted on a core of today: 0.050
+item 0.35                   ``cpu10``, ``cpu64``     assumed: 11.4 GFLOP at 33 GFLOP/s per core.
+                                                     Then the paper's loads keep 10 cores 30 to
+                                                     60 % busy. The fit on a core of today: 0.050
 parallel 0.9                ``cpu10``, ``cpu64``     assumed: convolutions split well, the rest
-                                                     does not; 2 cores cannot tell 0.5 from 1
-contention                  ``cpu10``, ``cpu64``     assumed: 3 % a busy core, and 0.5 % where 64
-                                                     have more memory channels
-variation, noise            all                      assumed; ``cpu2``: such that its episodes
-                                                     scatter like the recorded ones
-grid, 10 cores, loads       ``cpu10``                released code of the paper; one request a
+                                                     does not. 2 cores cannot distinguish 0.5
+                                                     from 1
+contention                  ``cpu10``, ``cpu64``     assumed: 3 % per busy core; 0.5 % with 64
+                                                     cores, which have more memory channels
+variation, noise            all                      assumed; for ``cpu2`` so that its episodes
+                                                     vary as much as the recorded ones
+grid, 10 cores, loads       ``cpu10``                released code of the paper; one request per
                                                      batch, no timeout
 all                         ``gpu``                  assumed: batch time affine in the size (Shen et
-                                                     al., "Nexus", SOSP'19), 6 ms + 0.6 ms a
+                                                     al., "Nexus", SOSP'19), 6 ms + 0.6 ms per
                                                      request; copies overlap, 1.5 batches at once
 ==========================  =======================  =============================================
 
-The simulator's notebook shows how well held-out configurations are predicted, and what hangs on
-the assumptions: on ``cpu10`` the default stays within about a fifth of the optimum at the paper's
-loads however they are chosen within reason.
+The simulator's notebook shows how well held-out configurations are predicted. It also shows how
+much depends on the assumptions. On ``cpu10`` at the paper's loads, the default stays within about a
+fifth of the optimum for all reasonable assumptions.
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ INCEPTION_V3_GPU = Model(
     "inception_v3", item=0.0006, fixed=0.006, dispatch=0.001, overhead=0.0060, variation=0.05
 )
 TWO_CORES = Machine("2 cores", cores=2, spin=0.18, switching=0.09, wake=0.0036, noise=0.1)
-AMPLE = {"max_enqueued_batches": 1000}  # nothing is rejected, as far as these loads go
+AMPLE = {"max_enqueued_batches": 1000}  # so large that nothing is rejected at these loads
 
 
 def _cpu2() -> SimulatedServer:
@@ -125,7 +127,7 @@ _LARGE = {
     **dict.fromkeys(("spin", "switching", "wake", "noise"), _CARRIED),
     "cores": "released code of the paper",
 }
-#: Where each parameter of a testbed comes from; what is not named here is assumed.
+#: Source of each parameter of a testbed. Parameters that are not named here are assumed.
 SOURCES: dict[str, dict[str, str]] = {
     "cpu2": {
         **dict.fromkeys((*_POOLS, "parallel", "spin", "switching", "wake"), _THREADS),
@@ -148,12 +150,12 @@ TESTBEDS: dict[str, Callable[[], SimulatedServer]] = {
 
 
 def testbed(name: str) -> SimulatedServer:
-    """Build a testbed by name; the module's table says what each one is.
+    """Build a testbed by name; the module's table describes each testbed.
 
     Raises
     ------
     ValueError
-        If there is no such testbed; the message lists them.
+        If there is no such testbed. The message lists all testbeds.
 
     Examples
     --------
@@ -165,16 +167,16 @@ def testbed(name: str) -> SimulatedServer:
     return TESTBEDS[name]()
 
 
-testbed.__test__ = False  # its name starts like a test's
+testbed.__test__ = False  # it is not a test, although its name starts with "test"
 
 
 def testbed_parameters() -> pd.DataFrame:
-    """Every parameter of every testbed that is not 0, with where it comes from.
+    """Return every parameter of every testbed that is not 0, with its source.
 
     Returns
     -------
     DataFrame
-        Columns `testbed`, `parameter`, `value` (seconds, cores or shares: see
+        The columns are `testbed`, `parameter`, `value` (in seconds, cores or shares: see
         :class:`rrl.simulation.service_model.Model` and ``Machine``) and `source`.
 
     Examples

@@ -1,7 +1,7 @@
-"""Queues whose answer is in the textbook, to hold the simulated one against.
+"""Queues with known results from textbooks, to check the simulated queue.
 
-Every row of :func:`against_theory` is a run of the one kernel under other settings, with its own
-99 % confidence interval. Service takes one second on average in all of them.
+Every row of :func:`against_theory` is a run of the same kernel with other settings, and has its own
+99 % confidence interval. The mean service time is one second in all rows.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float64]
-BATCHES = 25  # of the method of batch means: each long enough to be nearly independent
-WARM_UP = 0.05  # share of the requests that are left out: the queue starts empty
+BATCHES = 25  # for the method of batch means: long batches are nearly independent
+WARM_UP = 0.05  # share of the requests that is left out, because the queue starts empty
 SCV = 2.0  # squared coefficient of variation of the lognormal service times
-ROOM = 5  # requests in the system of the loss queue
+ROOM = 5  # largest number of requests in the loss queue, waiting or in service
 SERVERS = 4
-SHARERS = 2000  # more never share: at a load of 0.95 the chance is below 1e-44
+SHARERS = 2000  # more requests never share: at a load of 0.95 the probability is below 1e-44
 
 
 def erlang_c(servers: int, load: float) -> float:
-    """Probability that a request waits in M/M/c; `load` is the arrival over the service rate.
+    """Return the probability that a request waits in M/M/c.
+
+    `load` is the arrival rate divided by the service rate of one server.
 
     Examples
     --------
@@ -42,18 +44,18 @@ def erlang_c(servers: int, load: float) -> float:
 
 
 def lognormal_work(n: int, rng: np.random.Generator) -> Floats:
-    """Service times of mean 1 and squared coefficient of variation ``SCV``, shape (n,)."""
+    """Draw service times with mean 1 s and squared coefficient of variation ``SCV``, shape (n,)."""
     sigma2 = math.log1p(SCV)
     return rng.lognormal(-sigma2 / 2, math.sqrt(sigma2), n)
 
 
 def exponential_work(n: int, rng: np.random.Generator) -> Floats:
-    """Exponential service times of mean 1, shape (n,)."""
+    """Draw exponential service times with mean 1 s, shape (n,)."""
     return rng.exponential(1.0, n)
 
 
 def constant_work(n: int, rng: np.random.Generator) -> Floats:
-    """Service times of exactly 1, shape (n,)."""
+    """Return service times of exactly 1 s, shape (n,)."""
     return np.ones(n)
 
 
@@ -64,15 +66,15 @@ class System:
     Parameters
     ----------
     name : str
-        Kendall's notation.
+        The name of the queue in Kendall's notation.
     work : callable
-        Draws the service times.
+        It draws the service times in seconds.
     theory : callable
         The known mean as a function of the utilisation: seconds in the system, or a probability.
     settings : mapping
-        Of :func:`rrl.simulation.queueing.simulate_queue`.
+        Settings of :func:`rrl.simulation.queueing.simulate_queue`.
     lost : bool
-        Whether the share of requests turned away is compared, and not the time in the system.
+        Whether the share of rejected requests is compared instead of the time in the system.
     """
 
     name: str
@@ -82,7 +84,7 @@ class System:
     lost: bool = False
 
     def samples(self, passage: Passage, arrivals: Floats) -> Floats:
-        """What is averaged, a number a request."""
+        """Return the numbers to average, one per request."""
         return passage.rejected.astype(float) if self.lost else passage.departure - arrivals
 
 
@@ -122,13 +124,13 @@ def against_theory(
     *,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Simulate every system at every utilisation, beside what theory says.
+    """Simulate every system at every utilisation, and list the result beside the theory.
 
     Returns
     -------
     DataFrame
-        Columns `system`, `load`, `measured`, `half_width` (of the 99 % interval, by batch means)
-        and `theory`.
+        The columns are `system`, `load`, `measured`, `half_width` (half the width of the 99 %
+        interval, by batch means) and `theory`.
 
     References
     ----------

@@ -1,7 +1,8 @@
-"""How well a calibrated server predicts configurations that its fit never saw.
+"""Validation: how well a calibrated server predicts configurations that its fit does not use.
 
-A profile has several episodes of each configuration and load, a *cell*. A fit compares cells, not
-episodes, and a configuration is held out at all its loads at once (:func:`hold_out`).
+A profile has several episodes of each pair of a configuration and a load. Such a pair is a *cell*.
+A fit compares cells, not episodes. A configuration is held out at all its loads at once
+(:func:`hold_out`).
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
 
     from rrl.recording.profile import Profile
 
-BACKLOG = 0.15  # share of an episode's requests unanswered when the last arrives: more is unstable
-_DEEP = 1000  # batches in a queue that a plan leaves unlimited: more than an episode has
+BACKLOG = 0.15  # largest share of unanswered requests at the last arrival of a stable episode
+_DEEP = 1000  # batches in a queue whose plan sets no limit: more than an episode has
 
 
 def twin(profile: Profile, model: Model, machine: Machine) -> SimulatedServer:
-    """A simulated server with the knobs and the fixed settings of a recorded profile.
+    """Build a simulated server with the knobs and the fixed settings of a recorded profile.
 
     Examples
     --------
@@ -50,15 +51,16 @@ def twin(profile: Profile, model: Model, machine: Machine) -> SimulatedServer:
 
 
 def cell_table(profile: Profile) -> pd.DataFrame:
-    """A recorded profile by cells: one row a configuration and load.
+    """Return a recorded profile as a table with one row per cell (configuration and load).
 
     Returns
     -------
     DataFrame
-        Columns: the knobs, `rate_per_s`, `measured_s` (mean over the valid episodes of the passes
-        over the whole grid), `episodes` (positions of these in :func:`profile_cases`), `backlog`
-        (share of the requests that were unanswered when the last one arrived, in the median
-        episode) and `stable` (that is at most ``BACKLOG``).
+        The columns are the knobs, `rate_per_s`, `measured_s`, `episodes`, `backlog` and `stable`.
+        `measured_s` is the mean latency in seconds over the valid episodes of the passes over the
+        whole grid. `episodes` has the positions of these episodes in :func:`profile_cases`.
+        `backlog` is the share of the requests that are unanswered when the last one arrives, in
+        the median episode. `stable` tells whether `backlog` is at most ``BACKLOG``.
     """
     cases, measured = profile_cases(profile)
     rows = grid_rows(profile)
@@ -100,9 +102,9 @@ def fit_profile(
 def predict_cells(
     server: SimulatedServer, profile: Profile, cells: pd.DataFrame
 ) -> NDArray[np.float64]:
-    """Mean latency (s) that a server predicts for cells of a profile, shape (cells,).
+    """Predict the mean latency (s) of cells of a profile, shape (cells,).
 
-    The draws of the work differ from those that :func:`fit_profile` sees.
+    The draws of the work differ from those that :func:`fit_profile` uses.
     """
     cases, _ = profile_cases(profile)
     rows = np.concatenate(cells["episodes"].to_list())
@@ -120,33 +122,33 @@ def hold_out(
     repeats: int = 1,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Predict each configuration by a fit that saw only other configurations (K-fold).
+    """Predict each configuration by a fit that uses only other configurations (K-fold).
 
     Parameters
     ----------
     server : SimulatedServer
-        Where every fit starts.
+        The server from which every fit starts.
     profile : Profile
-        What was recorded; a configuration is held out at all its loads at once.
+        The recorded profile. A configuration is held out at all its loads at once.
     names : sequence of str
         The parameters to fit.
     folds : int
-        Parts into which the configurations are divided at random, at least 2.
+        Number of parts into which the configurations are divided at random, at least 2.
     repeats : int
-        How often this is done anew.
+        How often the configurations are divided and predicted.
     rng : numpy.random.Generator
-        Divides the configurations.
+        Generator for the division of the configurations.
 
     Returns
     -------
     DataFrame
-        That of :func:`cell_table`, once a repeat, with columns `repeat`, `fold` and
-        `predicted_s`. Its ``attrs["parameters"]`` lists the parameters of each fit.
+        The table of :func:`cell_table`, once per repeat, with the further columns `repeat`, `fold`
+        and `predicted_s` (seconds). Its ``attrs["parameters"]`` lists the parameters of each fit.
 
     Raises
     ------
     ValueError
-        If there are fewer than 2 folds, or more than configurations.
+        If there are fewer than 2 folds, or more folds than configurations.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""The claims table: its rows, the word of a verdict, and the files that it is written to."""
+"""The claims table: its rows, its verdicts, and the files that contain it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ class Claim:
     Parameters
     ----------
     id, paper, ours : str
-        Its number; what the paper says; what we set against it.
+        `id` is the number of the claim. `paper` is what the paper says. `ours` is what we measure
+        to compare with it.
     value, low, high : float
-        The measured number with its 95 % interval, in `unit`.
+        These are the measured number and the limits of its 95 % interval, in `unit`.
     unit, testbed : str
     verdict : {"reproduced", "partly", "not"}
     why : str
-        The other numbers that belong to it.
+        These are the other numbers that belong to the claim.
     """
 
     id: str
@@ -46,7 +47,7 @@ class Claim:
 
     @property
     def measured(self) -> str:
-        """The number as people read it, with its interval where it has one."""
+        """The number as text, with its interval if it has one and with its unit."""
         value, low, high = (
             f"{x:.0f}" if abs(x) >= 1000 else f"{x:.3g}" for x in (self.value, self.low, self.high)
         )
@@ -55,12 +56,12 @@ class Claim:
 
 
 def read_tables(folder: str | os.PathLike[str]) -> dict[str, pd.DataFrame]:
-    """The tables that the experiments wrote, by name.
+    """Return the tables that the experiments wrote, by name.
 
     Raises
     ------
     DataError
-        If one is missing.
+        If a table is missing.
     """
     import pandas as pd
 
@@ -72,7 +73,7 @@ def read_tables(folder: str | os.PathLike[str]) -> dict[str, pd.DataFrame]:
 
 
 def verdict(reached: bool, measured: bool, direction: bool) -> str:
-    """The word for a claim whose number was reached or not, on a measured testbed or not.
+    """Return the verdict on a claim, given whether its number was reached and on what testbed.
 
     Examples
     --------
@@ -85,7 +86,7 @@ def verdict(reached: bool, measured: bool, direction: bool) -> str:
 
 
 def write_claims(claims: Sequence[Claim], folder: str | os.PathLike[str]) -> None:
-    """Write ``claims.json`` and ``claims.md``, the same numbers in both."""
+    """Write ``claims.json`` and ``claims.md``; both contain the same numbers."""
     from rrl.support.files import write_atomically
 
     rows = [

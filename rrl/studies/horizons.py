@@ -1,4 +1,4 @@
-"""What learning has cost by a given episode: the measure that a region's size is judged by."""
+"""The cost of learning up to a given episode: we judge the size of a region by it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from rrl.support.intervals import bootstrap_interval
 
 Floats = NDArray[np.float64]
 
-LOAD_NOISE = 0.1  # of the load estimates: as from 100 Poisson arrivals
+LOAD_NOISE = 0.1  # of the load estimates: 100 Poisson arrivals give this much
 
 
 def refine(name: str, cost: ArrayLike, times: int) -> Scenario:
-    """Make a surface with `times` as fine steps of each knob, linear in log cost between the old.
+    """Make each knob's steps `times` times finer, by linear interpolation of the log costs.
 
     Parameters
     ----------
     name : str
     cost : array_like, shape (levels, ..., levels)
-        In the order of the knobs' effect.
+        The levels are in the order of the knobs' effect.
     times : int
 
     Examples
@@ -47,14 +47,14 @@ def refine(name: str, cost: ArrayLike, times: int) -> Scenario:
 def learn_on_surface(
     scenario: Scenario, make_agent: MakeAgent, seeds: Sequence[int], episodes: int
 ) -> tuple[Floats, list[Any]]:
-    """Let agents learn on a surface, as `rrl.studies.race` does, without their recommendations.
+    """Let agents learn on a surface as `rrl.studies.race` does, but without recommendations.
 
     Returns
     -------
     served : ndarray, shape (seeds, episodes)
-        True cost of what served, over the optimum's.
+        This is the true cost of the configuration that served, divided by the optimum's.
     agents : list
-        One a seed, as they are at the end.
+        There is one agent per seed, in its state at the end.
     """
     server = scenario.server
     if not isinstance(server, SurfaceServer):
@@ -77,21 +77,21 @@ def learn_on_surface(
 def by_horizon(
     served: Mapping[str, Floats], horizons: Sequence[int], rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Median over the seeds of the mean cost up to each horizon, with its bootstrap interval.
+    """Return the median over the seeds of the mean cost up to each horizon, with its interval.
 
     Parameters
     ----------
     served : mapping of str to ndarray, shape (seeds, episodes)
-        By agent, see :func:`learn_on_surface`.
+        These are the costs of each agent, see :func:`learn_on_surface`.
     horizons : sequence of int
-        In episodes.
+        They are in episodes.
     rng : numpy.random.Generator
-        Of the bootstrap.
+        The bootstrap uses it.
 
     Returns
     -------
     DataFrame
-        One row for each agent and horizon: agent, horizon, centre, low, high.
+        It has one row per agent and horizon, with the columns agent, horizon, centre, low, high.
     """
     rows = [
         (name, horizon, *bootstrap_interval(runs[:, :horizon].mean(axis=1), rng))
@@ -102,6 +102,6 @@ def by_horizon(
 
 
 def against_best_fixed(table: pd.DataFrame, adaptive: str) -> pd.DataFrame:
-    """Each agent's median over that of the best other agent chosen in hindsight, by horizon."""
+    """Divide each median by that of the best other agent, chosen in hindsight per horizon."""
     wide = table.pivot(index="agent", columns="horizon", values="centre")
     return wide / wide.drop(index=adaptive).min()

@@ -1,8 +1,9 @@
-"""The closed loop on a live server while the load follows the paper's five phases, recorded.
+"""Record the closed loop on a live server while the load follows the paper's five phases.
 
 ``python -m rrl.studies.live_phases`` runs TensorFlow Serving's default, its guide's heuristic, RRL,
-adaptive RRL and the default agent side by side and keeps every latency; the phases are scaled to
-what this machine's default configuration gets through. ``notebooks/09_live_serving`` reads it.
+adaptive RRL and the default agent side by side. It keeps every latency. The phases are scaled to
+the rate that the default configuration sustains on this machine. ``notebooks/09_live_serving``
+reads the recorded data.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from rrl.workloads.workload import Phases
 
 NAMES = ("tf-serving-default", "heuristic", "rrl", "adaptive-rrl", "default")
 PEAK = 1.1
-"""The busiest phase, in units of what the default configuration sustains: it must fall behind."""
+"""The peak rate is this multiple of what the default sustains: the default must fall behind."""
 
 
 def scaled_phases(peak_per_s: float, episodes: int, requests: int = 100) -> Phases:
-    """The paper's phases, shrunk to fewer episodes and stretched to another rate at the peak.
+    """Return the paper's phases, scaled to fewer episodes and to another rate at the peak.
 
     Parameters
     ----------
     peak_per_s : float
-        Requests per second of the busiest phase.
+        This is the rate of the busiest phase, in requests per second.
     episodes : int
-        At least 12, so that each phase keeps an episode or more.
+        This is at least 12, so that each phase has at least one episode.
     requests : int
-        Of an episode.
+        Each episode has this many requests.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def _parser() -> Parser:
 
 
 def _begun(folder: Path) -> float | None:
-    """The peak (requests/s) of the run that a folder holds already."""
+    """Return the peak (requests per second) of the run that a folder already contains."""
     try:
         return max(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["rates_per_s"])
     except FileNotFoundError:
@@ -81,7 +82,7 @@ def _begun(folder: Path) -> float | None:
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Record a run, or go on with one; returns the exit code."""
+    """Record a new run or continue an old one, and return the exit code."""
     from tqdm import tqdm
 
     from rrl.recording.source import AUTOMATIC, sustained_rate

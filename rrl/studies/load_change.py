@@ -1,7 +1,8 @@
-"""A changed load: what was learned before helps, or does not, and is still known on return.
+"""A changed load: check whether earlier learning helps, and whether it is kept until the return.
 
-A run has three phases: a load, another one, and the first again. How soon its recommendation is
-good in the second is compared with a run that knows the second load alone.
+A run has three phases: a first load, a second load, and the first load again. We measure how soon
+its recommendation is good under the second load. We compare this with a run that learns only under
+the second load.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-WITHIN = 0.1  # a recommendation this near to the optimum is good
-STRETCH, MOSTLY = 20, 0.9  # it stays good if so many of the next episodes are
+WITHIN = 0.1  # a recommendation is good if it costs at most this share more than the optimum
+STRETCH, MOSTLY = 20, 0.9  # it stays good if this share of the next episodes is good
 
 
 class Change(NamedTuple):
@@ -35,9 +36,9 @@ class Change(NamedTuple):
     ----------
     testbed : str
     before, after : float
-        Requests per second.
+        These are the first and the second load, in requests per second.
     length : int
-        Episodes of each phase.
+        Each phase has this many episodes.
 
     Examples
     --------
@@ -52,35 +53,36 @@ class Change(NamedTuple):
 
     @property
     def problem(self) -> Problem:
-        """The three phases."""
+        """The problem with the three phases."""
         n, gaps = self.length, (1 / self.before, 1 / self.after, 1 / self.before)
         load: Load = ("Phases", (0, n, 2 * n), gaps, 3 * n)
         return self.testbed, load
 
     @property
     def steady(self) -> tuple[Problem, Problem]:
-        """Each load alone."""
+        """The problems with only one of the loads."""
         return (self.testbed, self.before), (self.testbed, self.after)
 
     @property
     def name(self) -> str:
-        """It in a few words."""
+        """The change in a few words."""
         return f"{self.testbed} {self.before:g} to {self.after:g}/s"
 
 
 def episodes_until_good(ratios: Values) -> Values:
-    """First episode whose recommendation is good and stays so, counted from 1; infinite if none.
+    """Return the first episode, from 1, whose recommendation is good and stays good.
 
     Parameters
     ----------
     ratios : ndarray, shape (seeds, episodes)
-        True cost of what is recommended after each episode, over the optimum's.
+        This is the true cost of the recommendation after each episode, divided by the optimum's.
 
     Returns
     -------
     ndarray, shape (seeds,)
-        Good is within `WITHIN`; it stays if that holds in at least `MOSTLY` of the next `STRETCH`
-        episodes (of those that are left, at the end).
+        It is infinite if there is no such episode. A ratio is good if it is at most 1 + `WITHIN`.
+        It stays good if a share of at least `MOSTLY` of the `STRETCH` episodes from there on is
+        good. At the end of the run, only the remaining episodes count.
 
     Examples
     --------
@@ -95,15 +97,15 @@ def episodes_until_good(ratios: Values) -> Values:
 
 
 def deployed(runs: Race, costs: Sequence[Values], starts: Sequence[int] = (0,)) -> list[Values]:
-    """True cost of what is recommended, over the optimum's, phase by phase.
+    """Return the true cost of the recommendations, divided by the optimum's, per phase.
 
     Parameters
     ----------
     runs : Race
     costs : sequence of ndarray, shape (configurations,)
-        What each configuration truly costs in each phase.
+        There is one array per phase, with the true cost of each configuration.
     starts : sequence of int
-        First episode of each phase.
+        These are the first episodes of the phases.
 
     Returns
     -------
@@ -116,12 +118,15 @@ def deployed(runs: Race, costs: Sequence[Values], starts: Sequence[int] = (0,)) 
 def curves(
     change: Change, agent: str, results: Results, truths: Mapping[Problem, Truth]
 ) -> dict[str, Values]:
-    """`deployed` of the second load, come to by a `change` and `fresh`, and of the first, `back`.
+    """Return the ratios of `deployed` for one agent under the names fresh, change and back.
+
+    `fresh` is the second load alone, `change` is the second load after the first, and `back` is the
+    first load after the return.
 
     Raises
     ------
     KeyError
-        If the agent was not raced on the change and on the second load alone.
+        If there is no race of the agent on the change, or on the second load alone.
     """
     raced = {(setting.problem, setting.agent): runs for setting, runs in results.items()}
     before, after = (truths[problem].cost for problem in change.steady)
@@ -138,19 +143,19 @@ def recoveries(
     truths: Mapping[Problem, Truth],
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Episodes until a good recommendation: from a fresh start, after a change, back again.
+    """Count episodes until a good recommendation: fresh, after a change, and after the return.
 
     Returns
     -------
     DataFrame
-        A row for each change and agent. `apart` is what those configurations that are good under
-        the first load cost under the second, over the optimum there (median); `fresh_episodes`,
-        `change_episodes` and `back_episodes` are medians over the seeds of
-        :func:`episodes_until_good`, one more than the phase has where there is none; `share` is
-        the median of change over fresh, seed by seed. `fresh_cost`, `change_cost` and `back_cost`
-        are medians of the cost deployed in the first `STRETCH` episodes, over the optimum's. All
-        with 95 % intervals. `at_once` is the share of seeds that are good from the first episode
-        after the change.
+        It has one row per change and agent. `apart` is the median, over the configurations that
+        are good under the first load, of their cost under the second, divided by the optimum's.
+        `fresh_episodes`, `change_episodes` and `back_episodes` are medians over the seeds of
+        :func:`episodes_until_good`. An infinite number counts as one more than the phase has.
+        `share` is the median over the seeds of change divided by fresh. `fresh_cost`,
+        `change_cost` and `back_cost` are medians of the mean cost deployed in the first `STRETCH`
+        episodes, divided by the optimum's. These medians over the seeds have 95 % intervals.
+        `at_once` is the share of seeds that are good from the first episode after the change.
     """
     import pandas as pd
 

@@ -1,7 +1,7 @@
-"""Tables of what races came to: standings, duels, latency served. Every number with its interval.
+"""Tables of race results with intervals: standings, duels and served latency.
 
-Episodes until something happens are censored at the horizon: a run that never got there counts as
-one episode more than the horizon, and so does a median that lies there.
+Numbers of episodes until an event are censored at the horizon. If the event never happens in a
+run, the number is one more than the horizon. A median with this value is censored too.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Results = Mapping[Setting, Race]
 Problem = tuple[str, Load]
 Values = NDArray[np.float64]
 
-MEASURES = ("E5", "E5_first", "deployed", "price", "pain", "violations")
-"""What standings show of each run; smaller is better in all of them."""
+MEASURES = ("E5", "E5_first", "E5_possible", "deployed", "price", "pain", "violations")
+"""Standings show these measures of each run. Smaller values are better in all of them."""
 DUELS = ("E5_first", "E5", "deployed", "price")
 
 
 def measures(scenario: Scenario, runs: Race) -> dict[str, Values]:
-    """Score each run by `MEASURES`, censored: shape (seeds,) each.
+    """Return the censored `MEASURES` of each run, each of shape (seeds,).
 
-    `deployed` is the true cost of the last recommendation over the optimum's; the others are those
-    of :func:`rrl.studies.race.score`.
+    `deployed` is the true cost of the last recommendation, divided by the optimum's. The other
+    measures are those of :func:`rrl.studies.race.score`.
     """
     found = score(scenario, runs)
     found["deployed"] = 1 + found["gap"]
@@ -46,7 +46,7 @@ def measures(scenario: Scenario, runs: Race) -> dict[str, Values]:
 
 
 def name_of(problem: Problem) -> str:
-    """A problem in a few words.
+    """Return a short name of a problem.
 
     Examples
     --------
@@ -58,17 +58,17 @@ def name_of(problem: Problem) -> str:
 
 
 def testbed_kind(testbed: str) -> str:
-    """``simulated``, or ``recorded`` on the real runtime."""
+    """Return ``simulated``, or ``recorded`` for a profile of the real runtime."""
     return "simulated" if testbed in TESTBEDS else "recorded"
 
 
 def recorded_peers(
     problems: Sequence[Problem], seeds: int, episodes: int, data: str | os.PathLike[str]
 ) -> dict[Setting, Race]:
-    """Runs of slow agents that were recorded under ``data/peers``, from the same seeds.
+    """Return the runs of slow agents that are recorded under ``data/peers``, for the same seeds.
 
-    Only agents whose record is whole on every problem, with as many episodes, are taken; from each
-    the first `seeds` runs.
+    An agent is included only if its record is complete on every problem and has enough episodes.
+    Its first `seeds` runs are used.
     """
     from rrl.studies.peer_runs import RECORDED, read_record
 
@@ -91,14 +91,15 @@ def recorded_peers(
 def standings(
     results: Results, scenarios: Mapping[Problem, Scenario], rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Median and 95 % interval of every measure, a row for each problem and agent.
+    """Return the median and 95 % interval of every measure, one row per problem and agent.
 
     Returns
     -------
     DataFrame
-        Columns `problem`, `kind`, `agent`, `seeds`, `episodes`; then for each measure its median
-        and the interval's ends, named as in ``price``, ``price_low``, ``price_high``; at last
-        `late`, the share of too late requests under the last recommendation (median).
+        The columns are `problem`, `kind`, `agent`, `seeds` and `episodes`. `judged` and `ceiling`
+        are those of :class:`rrl.studies.scenario.Scenario`. Each measure has its median and the
+        limits of its interval, for example ``price``, ``price_low``, ``price_high``. The last
+        column `late` is the median share of late requests under the last recommendation.
     """
     import pandas as pd
 
@@ -110,6 +111,8 @@ def standings(
             "agent": setting.agent,
             "seeds": setting.seeds,
             "episodes": setting.episodes,
+            "judged": scenarios[setting.problem].judged,
+            "ceiling": scenarios[setting.problem].ceiling,
         }
         for name, values in measures(scenarios[setting.problem], runs).items():
             row |= interval(name, values, rng)
@@ -121,22 +124,23 @@ def standings(
 def duels(
     results: Results, scenarios: Mapping[Problem, Scenario], ours: str, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """One agent against each other one, seed by seed: what it won and lost.
+    """Compare one agent with each other agent, seed by seed: what it won and lost.
 
     Parameters
     ----------
     results, scenarios
         See :func:`standings`.
     ours : str
-        The agent that is compared with the rest.
+        This is the agent that is compared with the others.
     rng : numpy.random.Generator
 
     Returns
     -------
     DataFrame
-        A row for each problem, rival and measure of `DUELS`: the medians of `ours` and `theirs`;
-        `ratio` is the median of theirs over ours seed by seed, with the ends of its interval;
-        `verdict` is "won" if the interval lies above 1, "lost" if below, else "tied".
+        It has one row per problem, rival and measure of `DUELS`. `ours` and `theirs` are medians.
+        `ratio` is the median of theirs divided by ours per seed, and `low` and `high` are the
+        limits of its interval. `verdict` is "won" if the interval lies above 1, "lost" if it lies
+        below 1, and otherwise "tied".
     """
     import pandas as pd
 
@@ -152,6 +156,7 @@ def duels(
                 {
                     "problem": name_of(setting.problem),
                     "kind": testbed_kind(setting.testbed),
+                    "judged": scenarios[setting.problem].judged,
                     "rival": setting.agent,
                     "measure": measure,
                     "seeds": paired,
@@ -167,22 +172,22 @@ def duels(
 
 
 def tally(duels: pd.DataFrame) -> pd.DataFrame:
-    """How many duels were won, tied and lost: a row for each measure."""
+    """Count the duels that were won, tied and lost: one row per measure."""
     counts = duels.groupby(["measure", "verdict"]).size().unstack(fill_value=0)
     return counts.reindex(index=list(DUELS), columns=["won", "tied", "lost"], fill_value=0)
 
 
 def served(results: Results, reference: str, rng: np.random.Generator) -> pd.DataFrame:
-    """Mean latency that was really served, learning included, and its ratio to one agent's.
+    """Return the mean served latency, learning included, and its ratio to the reference's.
 
-    For loads that change, where an episode's cost depends on its moment: agents are compared on
-    the same arrivals, seed by seed.
+    This is for loads that change, because the cost of an episode then depends on its time. So
+    agents are compared on the same arrivals, seed by seed.
 
     Returns
     -------
     DataFrame
-        A row for each problem and agent: `latency_s` and `ratio` (to the reference's), with their
-        intervals; below 1 is better than the reference.
+        It has one row per problem and agent, with `latency_s` in seconds, `ratio` and their
+        intervals. A ratio below 1 is better than the reference.
     """
     import pandas as pd
 
@@ -205,18 +210,18 @@ def served(results: Results, reference: str, rng: np.random.Generator) -> pd.Dat
 
 
 def by_block(costs: Values, length: int) -> tuple[NDArray[np.int64], Values]:
-    """Median over the seeds of each block's mean, and the middle half of the seeds.
+    """Return the quartiles over the seeds of each block's mean cost.
 
     Parameters
     ----------
     costs : ndarray, shape (seeds, episodes)
     length : int
-        Episodes a block; an incomplete last one is left out.
+        A block has this many episodes. An incomplete last block is left out.
 
     Returns
     -------
     last : ndarray, shape (blocks,)
-        The last episode of each block, counted from 1.
+        This is the last episode of each block. Episodes count from 1.
     quartiles : ndarray, shape (3, blocks)
 
     Examples
@@ -230,7 +235,7 @@ def by_block(costs: Values, length: int) -> tuple[NDArray[np.int64], Values]:
 
 
 def interval(name: str, values: Sequence[float], rng: np.random.Generator) -> dict[str, float]:
-    """A median with the ends of its 95 % interval, as columns of a table."""
+    """Return a median with the limits of its 95 % interval, as columns of a table."""
     centre, low, high = bootstrap_interval(np.asarray(values, dtype=float), rng)
     return {name: centre, f"{name}_low": low, f"{name}_high": high}
 

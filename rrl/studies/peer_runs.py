@@ -1,4 +1,4 @@
-"""Recorded runs of the agents that need long for a decision, under ``data/peers``."""
+"""Recorded runs of the agents whose decisions take long, under ``data/peers``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rrl.recording.replay import replayed
 from rrl.rivals.agents import AGENTS
 from rrl.studies.problems import DATA, SCENARIOS, SEEDS
 from rrl.studies.race import Race, race
-from rrl.studies.scenario import SURFACES, open_scenario
+from rrl.studies.scenario import SURFACES, half_of, open_scenario
 from rrl.support.files import replacing
 from rrl.support.machine import describe_machine
 
 
 class Budget(NamedTuple):
-    """How far a slow agent is raced."""
+    """The seeds, episodes and scenarios of a slow agent's races."""
 
     seeds: int
     episodes: int
@@ -31,24 +31,24 @@ RECORDED = {
     "deep-q-network": Budget(30, 300, SCENARIOS),
     "optuna-tpe": Budget(30, 300, SCENARIOS),
     "smac": Budget(10, 100, SURFACES),
-    "skopt-gp": Budget(10, 60, SURFACES),  # a decision after 200 episodes takes a second, later 40
+    "skopt-gp": Budget(10, 60, SURFACES),  # a decision takes 1 s after 200 episodes, later 40 s
 }
 
 
 class PeerRuns(NamedTuple):
-    """Runs of one agent on one scenario, and on what machine and when they were made."""
+    """Runs of one agent on one scenario, with the machine and the date of the recording."""
 
     runs: Race
     about: dict[str, Any]
 
 
 def record_path(agent: str, scenario: str, data: Path = DATA) -> Path:
-    """Where the runs of an agent on a scenario are kept."""
-    return data / "peers" / agent / f"{scenario.replace(' ', '-')}.npz"
+    """Return the path of the file with the runs of an agent on a scenario."""
+    return data / "peers" / agent / f"{scenario.replace(' ', '-').replace('/', '-half-')}.npz"
 
 
 def read_record(agent: str, scenario: str, data: Path = DATA) -> PeerRuns | None:
-    """Read recorded runs; None if there are none on these data."""
+    """Read recorded runs; return None if there are no runs on these data."""
     path = record_path(agent, scenario, data)
     if not path.exists():
         return None
@@ -59,7 +59,7 @@ def read_record(agent: str, scenario: str, data: Path = DATA) -> PeerRuns | None
 
 
 def record_seed(agent: str, scenario: str, data: Path = DATA, budget: Budget | None = None) -> bool:
-    """Race one more seed of a slow agent and keep it; False if the budget is spent."""
+    """Race one more seed of a slow agent and save it; return False if the budget is used up."""
     budget = budget or RECORDED[agent]
     known = read_record(agent, scenario, data)
     done = 0 if known is None else len(known.runs.chosen)
@@ -87,9 +87,9 @@ def record_seed(agent: str, scenario: str, data: Path = DATA, budget: Budget | N
 
 
 def _data(scenario: str, data: Path) -> str:
-    """Digest of the recording that a scenario replays; empty if it replays none."""
-    folder = data / scenario.partition(" ")[0]
-    return replayed(folder) if folder.is_dir() else ""
+    """Return the digest of the recording that a scenario replays; it is empty without one."""
+    name, half = half_of(scenario.partition(" ")[0])
+    return replayed(data / name, half) if (data / name).is_dir() else ""
 
 
 def _about(package: str) -> dict[str, Any]:

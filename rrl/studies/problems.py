@@ -18,4 +18,7 @@ SCENARIOS = (
     *(f"mobilenet_v2-busy {rate}" for rate in (38, 76, 107)),
     *(f"inception_v3-threads {rate}" for rate in (10, 21, 30)),
 )
-"""A surface, or a testbed or profile and a rate: see :func:`rrl.studies.scenario.open_scenario`."""
+"""Each name is a surface, or it is a testbed or profile with a rate in requests per second.
+
+See :func:`rrl.studies.scenario.open_scenario`.
+"""

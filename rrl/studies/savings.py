@@ -1,7 +1,7 @@
 """What tuning saves: latency, and requests that miss an objective.
 
-The agents minimise the mean latency. Whether that keeps an objective as well is counted here, at
-several multiples of the smallest mean latency (``SLO_FACTORS``).
+The agents minimise the mean latency. This module also counts the requests that miss a latency
+objective. The objectives are several multiples of the smallest mean latency (``SLO_FACTORS``).
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ def reductions(
     results: Results, truths: Truths, scenarios: Mapping[Problem, Scenario],
     ours: str, rng: np.random.Generator,
 ) -> pd.DataFrame:  # fmt: skip
-    """What the agent's last recommendation saves over not tuning, in percent.
+    """Return what the agent's last recommendation saves compared with no tuning, in percent.
 
     Parameters
     ----------
     results, truths, scenarios
-        By setting and by problem.
+        `results` is by setting; `truths` and `scenarios` are by problem.
     ours : str
-        The agent that tunes.
+        This is the agent that tunes.
     rng : numpy.random.Generator
 
     Returns
     -------
     DataFrame
-        A row for each problem, with its `requests` an episode, reference (TensorFlow Serving's
-        default, the guide's heuristic at its best) and metric (mean latency; share of late requests
-        at each of ``SLO_FACTORS`` times the smallest mean latency): `reference_value`, `best_value`
-        (of the whole grid), `value` (of ours, median over the seeds), and `reduction` with its
-        interval over the seeds, in percent of the reference. It is NaN where the reference is
-        never late.
+        It has one row per problem, reference and metric. `requests` is the number per episode. The
+        references are TensorFlow Serving's default and the best candidate of the guide's heuristic.
+        The metrics are the mean latency, and the share of late requests at each of ``SLO_FACTORS``
+        times the smallest mean latency. `reference_value` is the reference's value. `best_value`
+        is that of the configuration with the smallest mean latency in the whole grid. `value` is
+        the median over the seeds of ours. `reduction` is in percent of the reference, with its
+        interval over the seeds. It is NaN if the reference is never late.
     """
     import pandas as pd
 
@@ -85,20 +86,20 @@ def reductions(
 
 
 def late(results: Results, truths: Truths, rng: np.random.Generator) -> pd.DataFrame:
-    """Share of late requests under what each agent recommends at the end.
+    """Return the share of late requests under the last recommendation of each agent.
 
     Parameters
     ----------
     results, truths
-        By setting and by problem.
+        `results` is by setting, and `truths` is by problem.
     rng : numpy.random.Generator
 
     Returns
     -------
     DataFrame
-        A row for each problem, agent and `factor` of ``SLO_FACTORS``: `late`, from 0 to 1, the
-        median over the seeds with its interval, and `best`, the share under the configuration with
-        the smallest mean latency.
+        It has one row per problem, agent and `factor` of ``SLO_FACTORS``. `late` is the median
+        share over the seeds, from 0 to 1, with its interval. `best` is the share under the
+        configuration with the smallest mean latency.
     """
     import pandas as pd
 

@@ -1,7 +1,8 @@
-"""Problems for agents whose answer is known: a server, a load, and every configuration's cost.
+"""Problems with a known answer: a server, a load, and the true cost of every configuration.
 
-The truth of a simulated server is the mean over many episodes, that of a recorded profile the mean
-over its repeats. No agent sees it; :mod:`rrl.studies.race` scores by it.
+The truth of a simulated server is the mean over many episodes. Agents replay one half of a
+recorded profile, and the other half is the truth (:mod:`rrl.recording.truth`). No agent sees the
+truth. :mod:`rrl.studies.race` uses it to score the agents.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.recording.judging import TOLERANCE
 from rrl.tuning.episode import Episode, Server, Status, check_arrivals
-from rrl.tuning.objective import FAILURE_S, charged_latency
+from rrl.tuning.objective import FAILURE_S
 from rrl.tuning.presets import paper_cpu
 from rrl.workloads.workload import Poisson, Workload
 from rrl.workloads.workload import episodes as cut
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from rrl.simulation.simulator import SimulatedServer
 
 Costs = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 PathLike = str | os.PathLike[str]
 
 SURFACES = ("wide", "narrow", "pool")
@@ -37,7 +40,7 @@ SLO_FACTOR = 2.0
 """The latency objective of a scenario, in units of the optimum's mean latency."""
 
 SLO_FACTORS = (1.5, 2.0, 3.0, 5.0, 10.0)
-"""The same for sweeps over the objective."""
+"""The latency objectives of a sweep over the objective, in the same units."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +51,19 @@ class Scenario:
     ----------
     name : str
     server : Server
-        With the attribute `space`.
+        It has the attribute `space`.
     workload : Workload
     cost : ndarray, shape (configurations,)
-        True mean cost of an episode, in seconds for a latency.
+        This is the true mean cost of an episode, in seconds for a latency.
     violations : ndarray, shape (configurations,)
-        True share of requests that take longer than `SLO_FACTOR` times the optimum's mean; NaN
-        where that is not known.
+        This is the true share of requests that take longer than `SLO_FACTOR` times the optimum's
+        mean latency. It is NaN if the share is not known.
     requests : int
-        Of an episode; a recorded one has as many as were recorded.
+        Each episode has this many requests. A recorded episode has the recorded number.
+    good, possible : ndarray of bool, shape (configurations,), optional
+        `good` marks configurations that are surely within 5 % of the optimum. `possible` marks
+        those that are possibly within 5 %. They differ if the truth is recorded. By default both
+        follow from the costs.
     """
 
     name: str
@@ -65,10 +72,18 @@ class Scenario:
     cost: Costs
     violations: Costs
     requests: int = 100
+    good: Flags | None = None
+    possible: Flags | None = None
+
+    def __post_init__(self) -> None:
+        within = self.cost <= (1 + TOLERANCE) * np.fmin.reduce(self.cost)
+        for name in ("good", "possible"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, within)
 
     @property
     def space(self) -> ConfigSpace:
-        """What can be chosen."""
+        """The configurations that an agent can choose."""
         return self.server.space
 
     @property
@@ -77,47 +92,89 @@ class Scenario:
         return float(self.cost.min())
 
     def knowing(self, truth: Truth) -> Scenario:
-        """The same scenario with its truth."""
-        return replace(self, cost=truth.cost, violations=truth.violations)
+        """Return the same scenario with its truth."""
+        return replace(
+            self,
+            cost=truth.cost,
+            violations=truth.violations,
+            good=truth.good,
+            possible=truth.possible,
+        )
+
+    @property
+    def replay_best(self) -> int | None:
+        """The number of the best configuration in the replayed data; None without a replay."""
+        from rrl.recording.replay import RecordedServer
+        from rrl.recording.truth import replay_best
+
+        server = self.server
+        if not isinstance(server, RecordedServer) or not isinstance(self.workload, Poisson):
+            return None
+        return replay_best(server.profile, self.workload.rate, server.half)
+
+    @property
+    def ceiling(self) -> float:
+        """The true cost of the best configuration in the replayed data, divided by the optimum.
+
+        An agent cannot know more than the half that it replays. The value is 1 if there is no
+        replay.
+        """
+        best = self.replay_best
+        return 1.0 if best is None else float(self.cost[best]) / self.optimum
+
+    @property
+    def judged(self) -> bool:
+        """Whether the best configuration in the replayed data is good.
+
+        Otherwise the number of episodes until a good configuration has no meaning. The value is
+        true if there is no replay.
+        """
+        best = self.replay_best
+        return best is None or bool(self.good[best])
 
 
 class Truth(NamedTuple):
-    """What is true of each configuration: mean latency (s), and the share that is too late.
+    """The truth about each configuration: its mean latency (s) and its share of late requests.
 
-    `cost` has shape (configurations,); `late` has a row for each of `SLO_FACTORS`, the latency
-    objective in units of the optimum's mean latency.
+    `cost` has shape (configurations,). `late` has one row for each of `SLO_FACTORS`, the latency
+    objectives in units of the optimum's mean latency. `good` and `possible` are those of
+    :class:`Scenario`.
     """
 
     cost: Costs
     late: Costs
+    good: Flags | None = None
+    possible: Flags | None = None
 
     @property
     def violations(self) -> Costs:
-        """The row of `SLO_FACTOR`."""
+        """The row of `late` for `SLO_FACTOR`."""
         return self.late[SLO_FACTORS.index(SLO_FACTOR)]
 
 
 def open_scenario(
     testbed: str, load: float | Workload | None = None, data: PathLike = "data"
 ) -> Scenario:
-    """Make a scenario: all that an agent needs, in no time; its truth too, if it is a surface.
+    """Make a scenario quickly, without computing its truth; a surface has its truth already.
 
     Parameters
     ----------
     testbed : str
-        One of `SURFACES`, a simulated testbed (see :func:`rrl.testbed`), or the name of a profile
-        in `data`.
+        This is one of `SURFACES`, a simulated testbed (see :func:`rrl.testbed`), or the name of a
+        profile in `data`. The first half of a profile is replayed. With ``/1`` after the name, the
+        second half is replayed.
     load : float or Workload, optional
-        Poisson arrivals per second, or any workload. A recorded load is replayed as it is; under
-        a workload that changes, each episode meets the recorded load that is nearest. A surface
-        has none. It may also be a rate that follows the testbed's name: ``"gpu 500"``.
+        This is the rate of Poisson arrivals in requests per second, or any workload. A recorded
+        load is replayed as it is. Under a workload that changes, each episode gets the nearest
+        recorded load. A surface has no load. The rate may also follow the testbed's name:
+        ``"gpu 500"``.
     data : path
-        Folder of the profiles and the surfaces.
+        This is the folder of the profiles and the surfaces.
 
     Raises
     ------
     DataError
-        If `testbed` is none of these, or that load was not recorded.
+        If `testbed` is none of these, or the load was not recorded.
     ValueError
         If there is no load.
 
@@ -141,12 +198,25 @@ def open_scenario(
     if testbed in TESTBEDS:
         server: Server = TESTBEDS[testbed]()
     else:
-        server = RecordedServer(Path(data) / testbed, float(load) if steady else None)
+        name, half = half_of(testbed)
+        server = RecordedServer(Path(data) / name, float(load) if steady else None, half)
         requests = int(server.profile.description["plan"]["requests"])
     workload = Poisson(float(load)) if steady else load
     name = f"{testbed} {load:g}/s" if steady else f"{testbed} {type(load).__name__.lower()}"
     unknown = np.full(len(server.space), np.nan)
     return Scenario(name, server, workload, unknown, unknown, requests)
+
+
+def half_of(testbed: str) -> tuple[str, int]:
+    """Return the name of a profile and the number of the half that agents replay.
+
+    Examples
+    --------
+    >>> half_of("keyword-threads"), half_of("keyword-threads/1")
+    (('keyword-threads', 0), ('keyword-threads', 1))
+    """
+    name, _, half = testbed.partition("/")
+    return name, int(half or 0)
 
 
 def find_truth(
@@ -156,20 +226,20 @@ def find_truth(
     seed: int = 0,
     episodes: int | None = None,
 ) -> Truth:
-    """Find out what each configuration really costs, in episodes that start empty.
+    """Find the true cost of each configuration, in episodes that start with empty queues.
 
     Parameters
     ----------
     problem : Scenario
-        On a simulated server or a recorded profile; its costs are not read.
+        It has a simulated server or a recorded profile. Its costs are not read.
     replications : int
-        Episodes of every configuration that a simulated truth averages, with common random
-        numbers. A recorded truth averages the recorded repeats, as the replay draws them.
+        A simulated truth is the mean over this many episodes per configuration, with common random
+        numbers. A recorded truth comes from the half that is not replayed.
     seed : int
-        Of those.
+        This is the seed of the random numbers.
     episodes : int, optional
-        Horizon of a workload that changes: its replications lie evenly over so many episodes, and
-        there are no more than those. A load that stays has none.
+        This is the horizon of a workload that changes. The replications are spread evenly over this
+        many episodes, and there are at most this many replications. A steady load ignores it.
     """
     from rrl.recording.replay import RecordedServer
 
@@ -180,7 +250,7 @@ def find_truth(
     requests, rng = problem.requests, np.random.default_rng(seed)
     stretch = problem.workload.arrivals(horizon * requests, rng)
     parts = list(cut(stretch, requests))[:: max(horizon // replications, 1)]
-    start = rng.bit_generator.state  # both passes draw the same
+    start = rng.bit_generator.state  # so both passes draw the same numbers
     cost = np.zeros(len(problem.space))
     for block, latency in _charged(problem.server, parts, rng):
         cost[block] += latency.mean(axis=1) / len(parts)
@@ -189,13 +259,14 @@ def find_truth(
     for block, latency in _charged(problem.server, parts, rng):
         for row, factor in zip(late, SLO_FACTORS, strict=True):
             row[block] += (latency > factor * cost.min()).mean(axis=1) / len(parts)
-    return Truth(cost, late)
+    within = cost <= (1 + TOLERANCE) * cost.min()
+    return Truth(cost, late, within, within)
 
 
 def _charged(
     server: SimulatedServer, parts: Sequence[Costs], rng: np.random.Generator
 ) -> Iterator[tuple[NDArray[np.int64], Costs]]:
-    """Configurations and their latencies (s) in each episode, a rejected request at `FAILURE_S`."""
+    """Yield configurations and latencies (s) per episode; rejections are at least `FAILURE_S`."""
     for arrivals in parts:
         for block, latency, rejected in server.grid(arrivals, rng):
             latency[rejected] = np.maximum(latency[rejected], FAILURE_S)
@@ -203,38 +274,38 @@ def _charged(
 
 
 def _recorded_truth(problem: Scenario, horizon: int, seed: int) -> Truth:
-    """Mean over the recorded repeats, and over the loads by how often each is the nearest."""
-    profile, space, requests = problem.server.profile, problem.space, problem.requests
+    """Return the truth from the half that is not replayed, averaged over the recorded loads.
+
+    The weight of a load is how often it is the nearest one.
+
+    Raises
+    ------
+    ValueError
+        If all passes are replayed. Then no data are left for the truth.
+    """
+    from rrl.recording.truth import judge_half, late_share
+
+    server, profile, requests = problem.server, problem.server.profile, problem.requests
+    if server.half is None:
+        raise ValueError("all passes are replayed, so nothing is left to judge by: replay one half")
     stretch = problem.workload.arrivals(horizon * requests, np.random.default_rng(seed))
-    nearest = [problem.server.nearest_rate(part) for part in cut(stretch, requests)]
-    share = np.bincount(nearest, minlength=len(profile.rates_per_s)) / len(nearest)
-    grid = profile.grid  # what the server replays
-    rate = np.searchsorted(profile.rates_per_s, grid["rate_per_s"])
-    index = space.indices(grid)
-    blank = np.zeros(requests)
-    latency = np.array(
-        [
-            charged_latency(Episode({}, blank, profile.latencies(row), profile.statuses(row)))
-            for row in grid.index.tolist()
-        ]
-    )
-
-    def average(values: Costs) -> Costs:
-        total = np.zeros(len(space))
-        for i in np.flatnonzero(share):
-            here = rate == i
-            sums = np.bincount(index[here], values[here], len(space))
-            total += share[i] * sums / np.bincount(index[here], minlength=len(space))
-        return total
-
-    cost = average(latency.mean(axis=1))
+    nearest = [server.nearest_rate(part) for part in cut(stretch, requests)]
+    loads, counts = np.unique(nearest, return_counts=True)
+    rates, judge = [profile.rates_per_s[i] for i in loads], 1 - server.half
+    truths = [judge_half(profile, rate, judge) for rate in rates]
+    cost = np.average([truth.cost for truth in truths], axis=0, weights=counts)
     limits = cost.min() * np.array(SLO_FACTORS)
-    return Truth(cost, np.array([average((latency > s).mean(axis=1)) for s in limits]))
+    shares = [late_share(profile, rate, judge, limits) for rate in rates]
+    late = np.average(shares, axis=0, weights=counts)
+    if len(truths) == 1:
+        return Truth(truths[0].cost, shares[0], truths[0].good, truths[0].possible)
+    within = cost <= (1 + TOLERANCE) * cost.min()
+    return Truth(cost, late, within, within)
 
 
 @lru_cache(maxsize=32)
 def with_truth(name: str, data: PathLike = "data") -> Scenario:
-    """Make a scenario by its name, a rate included, and find its truth; it is found once.
+    """Make a scenario by its name with the rate, and find its truth; later calls reuse it.
 
     Examples
     --------
@@ -248,7 +319,7 @@ def with_truth(name: str, data: PathLike = "data") -> Scenario:
 
 @lru_cache(maxsize=32)
 def simulated(name: str, rate_per_s: float, *, replications: int = 300) -> Scenario:
-    """Make a scenario of a testbed under a Poisson load, truth and all.
+    """Make a scenario of a testbed under a Poisson load, with its truth.
 
     Examples
     --------
@@ -261,33 +332,36 @@ def simulated(name: str, rate_per_s: float, *, replications: int = 300) -> Scena
 
 
 @lru_cache(maxsize=32)
-def recorded(folder: PathLike, rate_per_s: float) -> Scenario:
-    """Make a scenario of one load of a recorded profile, truth and all.
+def recorded(folder: PathLike, rate_per_s: float, half: int = 0) -> Scenario:
+    """Make a scenario of one load of a recorded profile, with its truth.
+
+    Agents replay one half of the profile, and the other half is the truth.
 
     Raises
     ------
     DataError
-        If the profile is not whole, or that load was not recorded.
+        If the profile is incomplete, or the load was not recorded.
 
     Examples
     --------
     >>> recorded("data/keyword-threads", 900.0).cost.shape
     (16,)
     """
-    problem = open_scenario(Path(folder).name, rate_per_s, Path(folder).parent)
+    testbed = f"{Path(folder).name}/{half}" if half else Path(folder).name
+    problem = open_scenario(testbed, rate_per_s, Path(folder).parent)
     return problem.knowing(find_truth(problem))
 
 
 class SurfaceServer:
-    """Mean costs with independent normal noise, an episode at a time: the usual abstraction.
+    """The usual abstraction of a server: mean costs with independent normal noise per episode.
 
     Parameters
     ----------
     space : ConfigSpace
     cost : array_like, shape (configurations,)
-        Mean cost of each configuration.
+        This is the mean cost of each configuration.
     noise : float
-        Coefficient of variation of an episode.
+        This is the coefficient of variation of an episode's cost.
     """
 
     def __init__(self, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07) -> None:
@@ -306,7 +380,7 @@ class SurfaceServer:
 
 
 def surface(name: str, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07) -> Scenario:
-    """Make a scenario of a table of mean costs, see `SurfaceServer`.
+    """Make a scenario from a table of mean costs, see `SurfaceServer`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Settings of sweeps, in literals: which agent, on which testbed, under which load, how often."""
+"""Settings of sweeps as literals: the agent, the testbed, the load and the number of runs."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ WORKLOADS = {kind.__name__: kind for kind in (Poisson, Phases, Fleet, Bursts, Di
 
 
 class Setting(NamedTuple):
-    """One agent on one problem, in literals.
+    """One agent on one problem, as literals.
 
     Parameters
     ----------
     testbed : str
-        A simulated testbed, or a recorded profile.
+        This is a simulated testbed or a recorded profile.
     load : float or tuple
-        Poisson requests per second, or a workload's name and arguments: ``("Phases",)``,
-        ``("Bursts", (5.0, 20.0), (60.0, 10.0))``.
+        This is the rate of Poisson arrivals in requests per second, or a workload's name and
+        arguments: ``("Phases",)``, ``("Bursts", (5.0, 20.0), (60.0, 10.0))``.
     agent : str
-        A key of ``rrl.AGENTS``.
+        This is a key of ``rrl.AGENTS``.
     seeds : int
-        Runs from the seeds 0, 1, ...
+        There are this many runs, with the seeds 0, 1, ...
     episodes : int
     objective : str, optional
-        What the agent minimises, see :func:`rrl.parse_objective`.
+        The agent minimises this objective, see :func:`rrl.parse_objective`.
     """
 
     testbed: str
@@ -46,14 +46,14 @@ class Setting(NamedTuple):
 
     @property
     def problem(self) -> tuple[str, Load]:
-        """Testbed and load: what agents are compared on."""
+        """The testbed and the load. Agents are compared on the same problem."""
         return self.testbed, self.load
 
 
 def cross(
     problems: Iterable[tuple[str, Load]], agents: Mapping[str, int], episodes: int
 ) -> tuple[Setting, ...]:
-    """Every agent, with its number of seeds, on every problem.
+    """Return settings for every agent, with its number of seeds, on every problem.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def workload(load: Load) -> float | Workload:
     Raises
     ------
     UsageError
-        If there is no workload of that name, or its arguments are not right.
+        If no workload has that name, or its arguments are wrong.
 
     Examples
     --------
@@ -88,12 +88,12 @@ def workload(load: Load) -> float | Workload:
 
 
 def check(setting: Setting) -> None:
-    """Refuse a setting that cannot be run.
+    """Reject a setting that cannot be run.
 
     Raises
     ------
     UsageError
-        If its agent, workload or numbers make no sense.
+        If its agent, workload or numbers are invalid.
     ValueError
         If its objective is unknown.
     """
@@ -106,7 +106,7 @@ def check(setting: Setting) -> None:
 
 
 def available(agents: Mapping[str, int]) -> dict[str, int]:
-    """Those agents that can be made here; a line says which cannot, and why."""
+    """Return the agents that can be made here; print a line with the reason for each other one."""
     from rrl.tuning.presets import paper_cpu
 
     found = {}

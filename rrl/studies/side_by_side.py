@@ -1,8 +1,8 @@
-"""Several agents in one run, each on a server of its own, taking turns with the same arrivals.
+"""Several agents in one run: each has its own server, and they take turns with the same arrivals.
 
-What the machine's neighbours do then hits all of them alike, so their differences are their own.
-A run is a folder of two files: `run.json` says what ran, where and when; `steps.csv` has a row an
-episode with every latency. It is saved after each round and goes on from there.
+So other programs on the machine affect all agents alike, and differences come from the agents. A
+run is a folder of two files. `run.json` says what ran, where and when. `steps.csv` has one row per
+episode with every latency. The run is saved after each round and can continue from there.
 """
 
 from __future__ import annotations
@@ -47,22 +47,23 @@ def side_by_side(
     objective: Objective | None = None,
     done: Mapping[str, tuple[int, Mapping[str, Any]]] | None = None,
 ) -> Iterator[dict[str, Step]]:
-    """Let agents learn in turns; yields a round, one step of each, once all have been told.
+    """Let agents learn in turns; yield a round (one step of each) after all agents learned.
 
     Parameters
     ----------
     contestants : mapping of str to (Server, Agent)
-        Live ones need a server each.
+        If the servers are live, each contestant needs its own.
     workload : Workload
-        All meet the same arrivals.
+        All contestants get the same arrivals.
     episodes : int
-        Rounds.
+        This is the number of rounds.
     seed : int
-        Of the arrivals and of the order within a round, which is random.
+        It sets the arrivals and the order within a round, which is random.
     requests, objective
         See :func:`rrl.tune`.
     done : mapping of str to (int, mapping), optional
-        Of each contestant: rounds that are done already, and the state of its server's generator.
+        For each contestant, these are the number of finished rounds and the state of its server's
+        generator.
 
     Examples
     --------
@@ -108,27 +109,27 @@ def record_side_by_side(
     live: bool = True,
     notes: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Step]]:
-    """Run :func:`side_by_side` into a folder, or go on with what it holds.
+    """Run :func:`side_by_side` and save it in a folder, or continue the run in the folder.
 
     Parameters
     ----------
     folder : pathlib.Path
     make : callable
-        Makes the contestants, as they were made before when a run goes on.
+        It makes the contestants. To continue a run, it must make them as before.
     live : bool, optional
-        Whether to keep others off the machine during a round.
+        If true, this keeps other measurements off the machine during a round.
     notes : mapping, optional
-        For `run.json`.
+        These are further entries of `run.json`.
 
     Yields
     ------
     dict of str to Step
-        A round, once it is on disk.
+        This is a round, after it was saved.
 
     Raises
     ------
     DataError
-        If the folder holds another run.
+        If the folder contains another run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     what = {"episodes": episodes, "requests": requests, "seed": seed, "workload": repr(workload)}
@@ -154,12 +155,12 @@ def record_side_by_side(
 
 
 def read_steps(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Read a run: its description, and a row an episode with `latency_s` as an array of seconds.
+    """Read a run: its description, and one row per episode with `latency_s` as array in seconds.
 
     Raises
     ------
     DataError
-        If it is missing, damaged or of another schema.
+        If the run is missing, is damaged or has another schema.
     """
     import pandas as pd
 
@@ -201,7 +202,7 @@ def _row(name: str, step: Step, order: int) -> dict[str, Any]:
 def _save(
     folder: Path, rows: list[dict[str, Any]], contestants: Tuners, turn: Mapping[str, Step]
 ) -> None:
-    """Steps first, then the state: a kill between the two loses a round and doubles none."""
+    """Save the steps, then the state: a stop between them loses a round but repeats none."""
     text = StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()

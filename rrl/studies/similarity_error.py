@@ -1,4 +1,4 @@
-"""How well does one measurement speak for a region? Errors of the estimators, by distance."""
+"""How well one measurement represents a region: errors of the estimators, by distance."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rrl.workloads.workload import episodes
 if TYPE_CHECKING:
     import pandas as pd
 
-REQUESTS = 100  # of an episode
+REQUESTS = 100  # per episode
 
 
 class GlobalMean(FixedSimilarity):
-    """The trivial rival of every similarity: all cost the geometric mean of what was seen.
+    """A trivial estimator for comparison: every estimate is the geometric mean of seen costs.
 
     Examples
     --------
@@ -46,10 +46,10 @@ class GlobalMean(FixedSimilarity):
 def correlation_by_distance(
     space: ConfigSpace, cost: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Correlation of the log costs of configurations that are so far apart.
+    """Return the correlation of the log costs of two configurations, by their distance.
 
-    One less the ratio of half the mean squared difference to the variance (the variogram's form),
-    so it is 0 where a pair at that distance is no more alike than any pair.
+    It is 1 minus half the mean squared difference divided by the variance (the variogram's form).
+    So it is 0 if a pair at this distance is as similar as an average pair.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def correlation_by_distance(
     Returns
     -------
     distance, correlation : ndarray, shape (distances,)
-        Distances are rounded to whole levels.
+        Distances are in levels and are rounded to integers.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def correlation_by_distance(
 def neighbour_errors(
     space: ConfigSpace, cost: NDArray[np.float64], radius: float
 ) -> NDArray[np.float64]:
-    """Relative error of taking a configuration's cost for that of each other one in its region.
+    """Return the relative errors of using a configuration's cost for its neighbours in a region.
 
     Examples
     --------
@@ -102,10 +102,11 @@ def neighbour_errors(
 
 
 def repeat_error(scenario: Scenario) -> float:
-    """By how much (%) two equal configurations of a recorded grid would differ, by the passes.
+    """Estimate by how much (%) two equal configurations of a recorded grid would differ.
 
-    The passes met other arrivals; what is common to all configurations is taken out. A difference
-    of two means over both passes has half the variance of one between the passes.
+    The estimate compares two passes, which had different arrivals. It removes the difference that
+    all configurations share. A difference of two means over both passes has half the variance of a
+    difference between the passes.
     """
     profile = scenario.server.profile
     rows = profile.grid[np.isclose(profile.grid["rate_per_s"], scenario.workload.rate)]
@@ -123,25 +124,26 @@ def region_errors(
 ) -> pd.DataFrame:
     """Let estimators predict the region around each of some random measurements.
 
-    All see the same measurements, in the same order. Those of the first half are only learned
-    from. The measured configuration itself is left out.
+    All estimators get the same measurements in the same order. The first half is used only for
+    learning. The measured configuration itself is left out.
 
     Parameters
     ----------
     scenario : Scenario
     estimators : mapping of str to callable
-        Makers of a `Similarity`.
+        Each callable makes a `Similarity`.
     measurements : int
-        Episodes, each of a configuration drawn at random.
+        There are this many episodes, each with a randomly drawn configuration.
     radius : float
-        Of the region.
+        This is the radius of the region, in levels.
     rng : numpy.random.Generator
 
     Returns
     -------
     DataFrame
-        A row a prediction: `estimator`, `distance` (rounded to levels), `away` (the same, exact),
-        and `error`, the absolute logarithm of the estimated over the true cost.
+        It has one row per prediction: `estimator`, `distance` (rounded to integer levels), `away`
+        (the exact distance), and `error`. The error is the absolute value of the logarithm of the
+        estimated cost divided by the true cost.
     """
     import pandas as pd
 

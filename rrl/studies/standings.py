@@ -1,9 +1,9 @@
-"""How RRL's rivals fare: their tuning study, recorded runs of the slow ones, and a table of all.
+"""Standings of RRL's rivals: their tuning study, recorded runs of slow ones, a table of all.
 
 ``python -m rrl.studies.standings record`` races the agents of `RECORDED` and keeps their runs under
-``data/peers/``, ``summary`` writes a row for each agent and scenario to ``summary.csv``, and
-``tune`` compares settings on seeds of its own, in ``tuning.csv``. Each skips what is there and may
-be stopped and run again; remove a file to redo it.
+``data/peers/``. ``summary`` writes one row per agent and scenario to ``summary.csv``. ``tune``
+compares settings on separate seeds and writes ``tuning.csv``. Each command skips results that
+exist, so it can be stopped and run again. To redo a result, remove its file.
 """
 
 from __future__ import annotations
@@ -31,14 +31,24 @@ from rrl.support.machine import one_thread
 if TYPE_CHECKING:
     import pandas as pd
 
-TUNING_SEEDS = range(1000, 1030)  # never those of the table
+TUNING_SEEDS = range(1000, 1030)  # the table never uses these seeds
 TUNING = SURFACES  # the testbeds and the recorded profiles are held out
-MEASURES = ("E5_first", "E5", "E10", "gap", "price_100", "price", "pain", "violations")
+MEASURES = (
+    "E5_first",
+    "E5",
+    "E5_possible",
+    "E10",
+    "gap",
+    "price_100",
+    "price",
+    "pain",
+    "violations",
+)
 
 
 _EPSILONS = ([0.1, 0.1, 50], [0.3, 0.3, 50], [0.5, 0.5, 50], [0.5, 0.05, 50], [1.0, 0.1, 50])
 
-#: The settings that :func:`tune` compares.
+#: The settings that the command ``tune`` compares.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "rrl": [{"shrinkage": s, "caution": c} for s in (0.5, 1.0, 3.0) for c in (0.0, 0.15, 0.3, 0.5)],
     "released-rrl-copy": [{"radius": r} for r in (1.0, 2.0, 3.0)],
@@ -65,7 +75,7 @@ Rows = dict[tuple[str, ...], dict[str, str]]
 
 
 def read_rows(path: Path, keys: Sequence[str]) -> Rows:
-    """Read a table by the columns that tell its rows apart; empty if there is none."""
+    """Read a table into a dict by its key columns; the dict is empty if there is no file."""
     if not path.exists():
         return {}
     with path.open(newline="") as file:
@@ -82,9 +92,10 @@ def _write_rows(path: Path, rows: Rows) -> None:
 
 
 def summary_row(scenario: str, agent: str, data: Path = DATA) -> dict[str, str] | None:
-    """Medians of an agent on a scenario: of its record if it is slow, else raced now.
+    """Return an agent's medians on a scenario: from its record if it is slow, or from a race now.
 
-    `settled` is the share of seeds whose recommendation ended within 5 % to stay (E5 finite).
+    `settled` is the share of seeds with a finite E5, whose recommendation stays good to the end.
+    `judged` and `ceiling` are those of :class:`rrl.studies.scenario.Scenario`.
     """
     where = with_truth(scenario, data)
     if agent in RECORDED:
@@ -99,13 +110,15 @@ def summary_row(scenario: str, agent: str, data: Path = DATA) -> dict[str, str] 
     settled = f"{np.isfinite(measured['E5']).mean():.3g}"
     seeds, episodes = runs.chosen.shape
     head = {"scenario": scenario, "agent": agent, "seeds": str(seeds), "episodes": str(episodes)}
-    return head | medians | {"settled": settled, "ms_per_decision": f"{1e3 * runs.seconds:.2g}"}
+    truth = {"judged": str(int(where.judged)), "ceiling": f"{where.ceiling:.4g}"}
+    time_s = {"ms_per_decision": f"{1e3 * runs.seconds:.2g}"}
+    return head | medians | {"settled": settled} | truth | time_s
 
 
 def leaderboard(data: Path = DATA, measure: str = "E5") -> pd.DataFrame:
-    """One measure of every agent (rows) in every scenario (columns), as far as it was raced.
+    """Return one measure of every agent (rows) in every scenario (columns) where it was raced.
 
-    Of agents that were raced for fewer episodes than the rest nothing is taken: their E5 is another
+    Agents that were raced for fewer episodes than the others are left out. Their E5 is a different
     measure.
 
     Examples
@@ -123,10 +136,10 @@ def leaderboard(data: Path = DATA, measure: str = "E5") -> pd.DataFrame:
 
 
 def tuning_row(agent: str, settings: str, scenario: str, data: Path = DATA) -> dict[str, str]:
-    """Race one variant of an agent, its settings in JSON, on the seeds of the tuning study.
+    """Race one variant of an agent (settings in JSON) on the seeds of the tuning study.
 
-    `E5_mean` is the geometric mean over the seeds, with an E5 that was not reached counting as
-    twice the episodes; the others are medians.
+    `E5_mean` is the geometric mean of E5 over the seeds. An infinite E5 counts as twice the number
+    of episodes. The other columns are medians.
     """
     where = with_truth(scenario, data)
     make = maker(agent, **json.loads(settings))
@@ -140,7 +153,7 @@ def tuning_row(agent: str, settings: str, scenario: str, data: Path = DATA) -> d
 def best_settings(data: Path = DATA, by: str = "E5_mean") -> dict[str, dict[str, Any]]:
     """Return the best variant of each agent in the tuning study.
 
-    The best has the lowest geometric mean over the scenarios of one of the study's columns.
+    The best variant has the lowest geometric mean of the column `by` over the scenarios.
     """
     found: dict[tuple[str, str], list[float]] = {}
     for row in read_rows(data / "peers" / "tuning.csv", TUNING_KEYS).values():
@@ -157,7 +170,7 @@ def best_settings(data: Path = DATA, by: str = "E5_mean") -> dict[str, dict[str,
 def _missing(
     what: str, agents: Iterable[str], scenarios: Iterable[str], data: Path
 ) -> Iterator[str]:
-    """Do what is missing, a piece at a time, and say what was done."""
+    """Make the missing results one by one, and yield a description of each."""
     summary, tuning = data / "peers" / "summary.csv", data / "peers" / "tuning.csv"
     for scenario, agent in product(scenarios, agents):
         if what == "record":
@@ -184,7 +197,7 @@ def _add(
     make: Callable[..., dict[str, str] | None],
     data: Path,
 ) -> bool:
-    """Add the row that `make` returns for a key to a table, unless it is there and up to date."""
+    """Add the row that `make` returns for a key to a table, unless a current row exists."""
     old = read_rows(path, keys).get(key)
     if old is not None and (
         make is not summary_row or _recorded_seeds(*key, data) <= int(old["seeds"])
@@ -198,7 +211,7 @@ def _add(
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Record, summarise or tune what is missing."""
+    """Record runs, summarise them or tune settings, as far as results are missing."""
     parser = Parser(prog="python -m rrl.studies.standings", description=__doc__.split("\n\n")[0])
     parser.add_argument("what", choices=("record", "summary", "tune"))
     parser.add_argument("--agents", help="some of them, separated by commas")
@@ -214,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if unknown := [name for name in given if name not in known]:
             raise UsageError(f"unknown {unknown[0]!r}; known: {', '.join(known)}")
     start = time.monotonic()
-    with one_thread():  # matrices are small here, and timings are of one core
+    with one_thread():  # the matrices are small, and timings are for one core
         for done in _missing(arguments.what, agents, scenarios, arguments.data):
             print(done, flush=True)
             if time.monotonic() - start > arguments.seconds:

@@ -1,11 +1,11 @@
-"""Sweeps: many races from a list of literal settings, resumable, on one machine or on a cluster.
+"""Sweeps: many races from a list of literal settings, on one machine or on a cluster.
 
-A :class:`rrl.studies.settings.Setting` says what to run. It is cut into pieces of a few seeds; each
-piece is one file under ``build/sweeps``, named after a digest of the setting, the code that it
-runs, the data that it reads and the versions of the numerical packages. So a sweep that was
-interrupted goes on where it stopped, one that was finished costs nothing, and a change redoes what
-it concerns. A piece draws from its own seeds and runs its linear algebra in one thread: the results
-are the same whatever the number of workers, and on a cluster.
+A :class:`rrl.studies.settings.Setting` says what to run. It is divided into pieces of a few seeds.
+Each piece is one file under ``build/sweeps``. Its name is a digest of the setting, the code that it
+runs, the data that it reads and the versions of the numerical packages. So an interrupted sweep
+continues where it stopped, and a finished one is not run again. A change repeats only the pieces
+that depend on it. A piece draws from its own seeds and runs its linear algebra in one thread. So
+the results do not depend on the number of workers, and they are the same on a cluster.
 """
 
 from __future__ import annotations
@@ -23,15 +23,23 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl.recording.profile import EPISODES
 from rrl.recording.replay import replayed
 from rrl.rivals.agents import AGENTS
 from rrl.studies.race import Race, race
-from rrl.studies.scenario import Scenario, Truth, find_truth, open_scenario
+from rrl.studies.scenario import Scenario, Truth, find_truth, half_of, open_scenario
 from rrl.studies.settings import Load, Setting, check, workload
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import replacing
 from rrl.support.machine import available_cpus, one_thread
-from rrl.support.provenance import NUMERICAL, PACKAGE, code_behind, combined, versions
+from rrl.support.provenance import (
+    NUMERICAL,
+    PACKAGE,
+    code_behind,
+    combined,
+    digest,
+    versions,
+)
 from rrl.tuning.objective import parse_objective
 
 Arrays = dict[str, NDArray[Any]]
@@ -44,7 +52,7 @@ def _problem(testbed: str, load: Load, data: str) -> Scenario:
 
 
 def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
-    """Race one setting from some seeds; what a worker does."""
+    """Race one setting from some seeds, in a worker process."""
     with one_thread():
         scenario = _problem(*setting.problem, data)
         runs = race(
@@ -58,31 +66,31 @@ def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
 
 
 def run_truth(testbed: str, load: Load, episodes: int, replications: int, data: str) -> Arrays:
-    """Find out the truth of one problem; what a worker does."""
+    """Find the truth of one problem, in a worker process."""
     problem = _problem(testbed, load, data)
     return find_truth(problem, replications=replications, episodes=episodes)._asdict()
 
 
 class _Task(NamedTuple):
-    key: str  # names its file
+    key: str  # the name of its file
     function: Callable[..., Arrays]
     arguments: tuple[Any, ...]
 
 
 class Sweep:
-    """The results of some settings: those on file, the others run when they are asked for.
+    """The results of some settings: it reads existing pieces and runs missing ones on request.
 
     Parameters
     ----------
     settings : sequence of Setting
     data : path
-        Folder of the recorded profiles.
+        This is the folder of the recorded profiles.
     build : path
-        Folder whose ``sweeps`` keeps the pieces.
+        The pieces are in the subfolder ``sweeps`` of this folder.
     replications : int, optional
-        Episodes of every configuration behind a simulated truth.
+        A simulated truth uses this many episodes per configuration.
     workers : int, optional
-        Processes; as many as CPUs if not given.
+        This is the number of processes. By default there are as many as CPUs.
 
     Raises
     ------
@@ -107,18 +115,18 @@ class Sweep:
             check(setting)
 
     def run(self, progress: bool = True) -> dict[Setting, Race]:
-        """Race them all; the results by setting, in the order of the settings."""
+        """Race all settings, and return the results by setting, in the order of the settings."""
         parts = {setting: self._pieces(setting) for setting in self.settings}
         found = self._results([task for tasks in parts.values() for task in tasks], progress)
         return {setting: _join([found[t.key] for t in tasks]) for setting, tasks in parts.items()}
 
     def scenarios(self, progress: bool = True) -> dict[tuple[str, Load], Scenario]:
-        """The problems of the settings with their truths."""
+        """Return the problems of the settings with their truths."""
         truths = self.truths(progress)
         return {key: _problem(*key, self.data).knowing(truth) for key, truth in truths.items()}
 
     def truths(self, progress: bool = True) -> dict[tuple[str, Load], Truth]:
-        """What is true of each problem; a workload that changes, over the longest horizon."""
+        """Return the truth of each problem; a changing workload uses the longest horizon."""
         horizon: dict[tuple[str, Load], int] = {}
         for setting in self.settings:
             steady = isinstance(setting.load, int | float)
@@ -128,7 +136,7 @@ class Sweep:
         tasks = {}
         for problem, episodes in horizon.items():
             what = (*problem, episodes, self.replications)
-            about = ("truth", *what, code, self._recorded(problem[0]))
+            about = ("truth", *what, code, self._judged(problem[0]))
             tasks[problem] = _Task(_key(about), run_truth, (*what, self.data))
         found = self._results(list(tasks.values()), progress)
         return {problem: Truth(**found[task.key]) for problem, task in tasks.items()}
@@ -143,9 +151,18 @@ class Sweep:
         return tasks
 
     def _recorded(self, testbed: str) -> str:
-        """Digest of what is replayed of a profile; empty for a simulated testbed."""
-        folder = Path(self.data) / testbed
-        return replayed(folder) if folder.is_dir() else ""
+        """Return the digest of a profile's replayed data; it is empty for a simulated testbed."""
+        name, half = half_of(testbed)
+        folder = Path(self.data) / name
+        return replayed(folder, half) if folder.is_dir() else ""
+
+    def _judged(self, testbed: str) -> str:
+        """Return the digest of the data behind a profile's truth, finals included.
+
+        It is empty for a simulated testbed.
+        """
+        episodes = Path(self.data) / half_of(testbed)[0] / EPISODES
+        return digest(episodes) if episodes.exists() else ""
 
     def _results(self, tasks: Sequence[_Task], progress: bool) -> dict[str, Arrays]:
         missing = [task for task in tasks if not self._file(task).exists()]
@@ -207,7 +224,7 @@ def _server_modules() -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def _agent_modules(setting: Setting, data: str) -> frozenset[str]:
-    """Where the classes of an agent and of its parts are, found by making one."""
+    """Make an agent, and return the modules of its class and of the classes of its parts."""
     space = _problem(*setting.problem, data).space
     agent = AGENTS[setting.agent](space, np.random.default_rng(0))
     modules = {type(part).__module__ for part in (agent, *vars(agent).values())}
@@ -221,7 +238,10 @@ def _join(parts: Sequence[Arrays]) -> Race:
 
 @contextmanager
 def _backend(workers: int) -> Iterator[Any]:
-    """Joblib's Parallel: on this machine or, by RRL_BACKEND and RRL_SCHEDULER, on a cluster."""
+    """Yield Joblib's Parallel for this machine, or for the cluster that the environment sets.
+
+    The environment variables are RRL_BACKEND and RRL_SCHEDULER.
+    """
     from joblib import Parallel, parallel_config
 
     name, scheduler = os.environ.get("RRL_BACKEND") or "loky", os.environ.get("RRL_SCHEDULER")

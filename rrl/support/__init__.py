@@ -1,1 +1,1 @@
-"""What every room may use: errors, the machine, files, intervals, provenance."""
+"""Tools for all other subpackages: errors, the machine, files, intervals, provenance."""

@@ -1,7 +1,8 @@
-"""What a command says when it cannot go on: one line on stderr and an exit code, no traceback.
+"""Errors of the commands: one line on stderr and an exit code, without a traceback.
 
-The codes are the same for every command: 0 done, 2 usage or a bad parameter, 3 bad data, 4 the
-server under test failed, 5 measured but not stable or a claim not met, 130 interrupted.
+The codes are the same for every command. 0: the command succeeded. 2: the usage or a parameter is
+wrong. 3: the data are bad. 4: the server under test failed. 5: the measurement ended, but it is
+not stable, or a claim is not met. 130: the command was interrupted.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ _NO_ROOM = "; make room and run it again: what was saved before is intact"
 _REMEDIES = {
     errno.ENOSPC: _NO_ROOM,
     errno.EDQUOT: _NO_ROOM,
-    errno.EFBIG: _NO_ROOM,  # `ulimit -f`
+    errno.EFBIG: _NO_ROOM,  # the limit of `ulimit -f`
     errno.EACCES: "; choose another folder, or change its permissions",
     errno.EROFS: "; choose another folder",
 }
 
 
 class RRLError(Exception):
-    """What a user can put right: the message names the thing, its value and the remedy.
+    """An error that a user can correct: the message names the thing, its value and the remedy.
 
     Examples
     --------
@@ -39,25 +40,25 @@ class RRLError(Exception):
 
 
 class UsageError(RRLError, ValueError):
-    """A command, an option or a parameter that cannot be used (exit code 2)."""
+    """A command, an option or a parameter cannot be used (exit code 2)."""
 
     code = 2
 
 
 class DataError(RRLError, ValueError):
-    """A file or table that cannot be read as what it claims to be (exit code 3)."""
+    """A file or table cannot be read in the format that it should have (exit code 3)."""
 
     code = 3
 
 
 class ServerError(RRLError, RuntimeError):
-    """The server under test did not start, answer or survive (exit code 4)."""
+    """The server under test does not start, does not answer or crashes (exit code 4)."""
 
     code = 4
 
 
 class UnstableError(RRLError, RuntimeError):
-    """Measured or run to the end, but not stable, or a claim is not met (exit code 5)."""
+    """A measurement or run ended, but it is not stable, or a claim is not met (exit code 5)."""
 
     code = 5
 
@@ -66,25 +67,27 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that reports a mistake as a :class:`UsageError`, in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the whole usage."""
+        """Raise an error instead of printing the whole usage text."""
         raise UsageError(f"{message}; `{self.prog} --help` lists the options")
 
 
 def command(
     main: Callable[[Sequence[str] | None], int | None],
 ) -> Callable[[Sequence[str] | None], int]:
-    """Make `main` return an exit code and report whatever goes wrong in one line.
+    """Make `main` return an exit code and report every error in one line.
 
     Parameters
     ----------
     main : callable
-        Takes the command line (None: that of the process) and returns an exit code or None for 0.
+        It takes the command line, or None for that of the process. It returns an exit code, or
+        None for 0.
 
     Returns
     -------
     callable
-        The same, without exceptions. A mistake in rrl itself is reported in one line as well;
-        with ``RRL_TRACEBACK=1`` in the environment every error keeps its traceback.
+        The same function, but it reports errors instead of raising them. A mistake in rrl itself
+        is also reported in one line. If the environment has ``RRL_TRACEBACK=1``, every error keeps
+        its traceback.
 
     Examples
     --------
@@ -102,7 +105,7 @@ def command(
     def run(argv: Sequence[str] | None = None) -> int:
         try:
             return main(argv) or 0
-        except BrokenPipeError:  # `| head` has read enough; keep the interpreter's own flush quiet
+        except BrokenPipeError:  # `| head` stops reading; the flush at exit must not fail
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except (Exception, KeyboardInterrupt) as error:
@@ -116,7 +119,7 @@ def command(
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    """Message and exit code of any exception."""
+    """Return the message and the exit code of any exception."""
     name = type(error).__name__
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "interrupted", INTERRUPTED

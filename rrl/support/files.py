@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Write a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `path` when the block has ended well.
+    """Open a file that replaces `path` when the block ends without an error.
 
-    A full disk, an exception or a kill leaves the old file intact.
+    The old file stays intact if the disk is full, an exception occurs or the process is killed.
 
     Examples
     --------
@@ -36,6 +36,6 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a text file whole or not at all; the text is written in UTF-8 as it is."""
+    """Replace a text file completely or not at all; write the text unchanged, in UTF-8."""
     with replacing(path) as file:
         file.write(text.encode("utf-8"))

@@ -1,4 +1,4 @@
-"""How sure a statistic of a sample is: bootstrap intervals."""
+"""Bootstrap confidence intervals for a statistic of a sample."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ def bootstrap_interval(
     level: float = 0.95,
     resamples: int = 2000,
 ) -> tuple[float, float, float]:
-    """A statistic of a sample with its percentile bootstrap interval.
+    """Compute a statistic of a sample and its percentile bootstrap interval.
 
     Parameters
     ----------
     values : ndarray, shape (n,)
+        The sample.
     rng : numpy.random.Generator
     statistic : callable, optional
-        Takes `axis`; the median by default.
+        A function that takes an array and `axis`. The default is the median.
     level : float, optional
-        Of the interval.
+        The confidence of the interval, above 0 and below 1.
     resamples : int, optional
-        How many times the sample is drawn anew.
+        How many times the sample is drawn again.
 
     Returns
     -------
     centre, low, high : float
+        The statistic and the two ends of its interval, in the unit of the statistic.
 
     References
     ----------
@@ -52,7 +54,7 @@ def bootstrap_interval(
 def ratio_interval(
     ours: Sequence[float], theirs: Sequence[float], rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    """Median of the paired ratios ours / theirs, with a 95 % bootstrap interval.
+    """Compute the median of the paired ratios ours / theirs and its 95 % bootstrap interval.
 
     Examples
     --------
@@ -65,9 +67,10 @@ def ratio_interval(
 def mean_ratio_interval(
     ours: ArrayLike, theirs: ArrayLike, rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    """Ratio of the means of paired costs, with a 95 % bootstrap interval over the pairs.
+    """Compute the ratio of the means of paired costs and its 95 % bootstrap interval over pairs.
 
-    What users felt over a whole run; :func:`ratio_interval` is about a typical episode.
+    This ratio describes what users experience over a whole run. :func:`ratio_interval` describes a
+    typical episode.
 
     Examples
     --------

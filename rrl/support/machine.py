@@ -1,4 +1,4 @@
-"""The machine that measures: what it is, and one measurement at a time on it."""
+"""The machine that measures: its description, and a lock for one measurement at a time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 LOCK = Path(tempfile.gettempdir()) / "rrl-machine.lock"
-"""Held by whoever measures; `flock` on the same file keeps other work off the cores meanwhile."""
+"""A process locks this file while it measures; `flock` on the file makes other work wait."""
 
 PACKAGES = ("rrl", "tensorflow", "tensorflow-serving-api", "grpcio", "numpy")
 
 
 def available_cpus() -> int:
-    """CPUs this process may use: its affinity, and the cgroup's quota where there is one.
+    """Return how many CPUs this process may use, by its affinity and the quota of its cgroup.
 
     Examples
     --------
@@ -36,9 +36,9 @@ def available_cpus() -> int:
 
 
 def describe_machine() -> dict[str, Any]:
-    """What to note beside a measurement: processor, memory, system and versions.
+    """Return what to record with a measurement: processor, memory, system and versions.
 
-    Host and user names are left out on purpose: results are published.
+    Host and user names are left out on purpose, because results are published.
 
     Examples
     --------
@@ -59,21 +59,23 @@ def describe_machine() -> dict[str, Any]:
 
 @contextmanager
 def exclusive() -> Iterator[None]:
-    """Wait until nobody else measures on this machine, then hold it for the block."""
+    """Wait until no other process measures on this machine, then hold the lock for the block."""
     try:
-        file = os.open(LOCK, os.O_RDONLY)  # another user's will do
+        file = os.open(LOCK, os.O_RDONLY)  # the file may belong to another user
     except FileNotFoundError:
         file = os.open(LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(file)  # which lets go, as does the end of a killed process
+        os.close(file)  # this releases the lock; the end of a killed process also does
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Linear algebra in one thread for the block: sums in another order differ in a last digit.
+    """Run the linear algebra of the block in one thread.
+
+    Several threads add numbers in another order, so the last digit of a sum can differ.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""What a result was made from: the code that it ran, the data that it read, the versions.
+"""What a result depends on: the code that ran, the data that were read, and the versions.
 
-The code behind a module is found by reading import statements, not by importing: it is the module
-and all modules of this package that it can come to import. So a change elsewhere leaves a result
-valid, and a change here cannot be missed.
+The code behind a module is the module itself and all modules of this package that it can import,
+directly or through other modules. It is found by reading import statements, not by importing. So a
+change in other code leaves a result valid, and a change in this code is always detected.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ PACKAGE = Path(__file__).parent.parent
 NUMERICAL = ("numpy", "scipy", "numba", "scikit-learn", "scikit-optimize")
 """Packages whose version can change a simulated number."""
 DRAWING = ("matplotlib", "seaborn", "pandas")
-"""And those that can change how it is shown."""
+"""Packages whose version can change how a number is shown."""
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def combined(paths: Iterable[Path], root: Path) -> str:
-    """One digest of many files: of their names below `root` and their contents, in any order.
+    """Return one digest of the names (below `root`) and the contents of many files.
+
+    The order of the files does not matter.
 
     Examples
     --------
@@ -39,17 +41,17 @@ def combined(paths: Iterable[Path], root: Path) -> str:
 
 
 def code_behind(*modules: str) -> frozenset[Path]:
-    """Source files of the modules, and of all in this package that they can come to import.
+    """Return the source files of the modules and of all in this package that they can import.
 
     Parameters
     ----------
     *modules : str
-        Names such as ``"rrl.studies.race"``.
+        Names of modules, such as ``"rrl.studies.race"``.
 
     Raises
     ------
     ValueError
-        If there is no such module.
+        If a module does not exist.
 
     Examples
     --------
@@ -68,10 +70,10 @@ def code_behind(*modules: str) -> frozenset[Path]:
 
 @cache
 def imports(module: str) -> tuple[str, ...]:
-    """Modules of this package that a module's import statements name, wherever they stand.
+    """Return the modules of this package that a module's import statements name.
 
-    Those under ``if TYPE_CHECKING`` are left out, since they never run. The room that a module
-    lies in runs before it.
+    Import statements anywhere in the module count, except under ``if TYPE_CHECKING``, since these
+    never run. The subpackage of the module is included, because it runs before the module.
     """
     found = set(_imported(ast.parse(_file(module).read_text(encoding="utf-8"))))
     room = module.rpartition(".")[0]
@@ -101,7 +103,10 @@ def _path(module: str) -> Path:
 
 
 def _is_module(name: str) -> bool:
-    """Whether it is a module of this package; the package itself holds nothing but names."""
+    """Return whether `name` is a module inside this package.
+
+    The package itself does not count, because it contains only names.
+    """
     inside = name.startswith("rrl.")
     path = _path(name)
     return inside and (path.with_suffix(".py").is_file() or (path / "__init__.py").is_file())
@@ -115,7 +120,7 @@ def _file(module: str) -> Path:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Installed versions by name; a package that is absent is left out.
+    """Return the installed versions by name; a package that is not installed is left out.
 
     Examples
     --------

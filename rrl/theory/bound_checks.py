@@ -1,8 +1,8 @@
-"""Every bound of `rrl.theory.bounds` against random instances: nothing observed may exceed it.
+"""Check every bound of `rrl.theory.bounds` on random instances: no observation may exceed it.
 
-All observations are exact (linear systems, sums over subsets, whole learning runs), so a single
-excess is a wrong bound or a wrong program. The one exception is the bound on noisy means: it may
-fail in a share delta of the instances.
+All observations are exact (linear systems, sums over subsets, whole learning runs). So a single
+excess shows that the bound or the program is wrong. The only exception is the bound on noisy
+means. It may fail in a share delta of the instances.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from rrl.theory.qlearning import region_learning
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-SLACK = 1e-8  # relative; rounding in the linear systems and in the alternating sums
+SLACK = 1e-8  # relative; linear systems and alternating sums have rounding errors
 
 
 class Check(NamedTuple):
-    """One bound against what was observed, both of shape (instances,).
+    """One bound and the observed values, both of shape (instances,).
 
     `allowed` is the share of instances in which the bound may fail.
     """
@@ -36,17 +36,17 @@ class Check(NamedTuple):
 
     @property
     def violated(self) -> NDArray[np.bool_]:
-        """Where the bound is exceeded by more than rounding."""
+        """Whether an observation exceeds the bound by more than rounding, per instance."""
         return self.observed > self.bound + SLACK * (1 + np.abs(self.bound))
 
     @property
     def holds(self) -> bool:
-        """Whether it fails in no more instances than it may."""
+        """Whether the bound fails in at most the allowed share of the instances."""
         return bool(self.violated.mean() <= self.allowed)
 
 
 def sweep(rng: np.random.Generator, count: int) -> list[Check]:
-    """Check every bound in `count` random instances, and the tight ones in a few built on purpose.
+    """Check every bound in `count` random instances; a few are built to attain tight bounds.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def sweep(rng: np.random.Generator, count: int) -> list[Check]:
 
 
 def covers(rng: np.random.Generator, count: int, n: int = 7) -> Iterator[Check]:
-    """Theorem 1 (a): cover times of independent visits, and of visits that tend to repeat."""
+    """Theorem 1 (a): check cover times of independent visits and of visits that often repeat."""
     _, near = random_mdps(rng, count, states=1, actions=n)
     visiting = rng.dirichlet(np.ones(n), count)
     evenness = rng.random((count, 1))
@@ -71,17 +71,17 @@ def covers(rng: np.random.Generator, count: int, n: int = 7) -> Iterator[Check]:
     steps = rng.integers(1, np.maximum(2, 3 * mean.astype(np.int64)))
     tail = exact_cover_tail(near, visiting, steps)
     yield Check("cover tail", tail, bounds.cover_tail(steps, n, k, p))
-    fresh = rng.uniform(0.05, 1, count)  # else the last visit is repeated
+    fresh = rng.uniform(0.05, 1, count)  # otherwise the last visit is repeated
     yield Check("mean cover, sticky", 1 + (mean - 1) / fresh, bounds.mean_cover(n, k, fresh * p))
 
 
 def learning(rng: np.random.Generator, count: int, steps: int = 60) -> Iterator[Check]:
-    """Theorem 1 (b): error at the end of a cover, the one where it is largest beside the bound."""
+    """Theorem 1 (b): check the error after the cover with the largest ratio of error to bound."""
     mdps, nears = random_mdps(rng, count, states=2, actions=4)
     q, step = solve(mdps), rng.uniform(0.02, 1, count)
     scale = 10.0 ** rng.uniform(-2, 1, count)[:, None, None]
     start = q + scale * rng.normal(size=q.shape)
-    path = rng.integers([2, 4, 2], size=(count, steps, 3))  # any path will do
+    path = rng.integers([2, 4, 2], size=(count, steps, 3))  # the bound holds on any path
     observed, bound = np.zeros(count), np.full(count, np.inf)
     b = bounds.bias(bounds.variation(q, nears), mdps.gamma)
     rate = bounds.contraction(step, mdps.gamma)
@@ -98,11 +98,11 @@ def learning(rng: np.random.Generator, count: int, steps: int = 60) -> Iterator[
 
 
 def _with_hardest(rng: np.random.Generator, count: int) -> tuple[MDP, Mask, Floats]:
-    """Random processes, regions and weights, and one in a hundred from :func:`bounds.hardest`."""
+    """Draw random processes, regions and weights; 1 in 100 comes from :func:`bounds.hardest`."""
     mdp, near = random_mdps(rng, count, states=2, actions=4)
     weights = mean_field(near, rng.dirichlet(np.full(4, 0.3), count) + 1e-9)
     gamma = np.asarray(mdp.gamma)
-    gamma[0] = 0.0  # where theorems 2 and 3 say the same, and both are attained
+    gamma[0] = 0.0  # here theorems 2 and 3 agree, and both bounds are attained
     pairs = np.arange(4) // 2
     for i in range(0, count, 100):
         mdp.cost[i], mdp.transition[i], weights[i] = bounds.hardest(gamma[i])
@@ -111,7 +111,7 @@ def _with_hardest(rng: np.random.Generator, count: int) -> tuple[MDP, Mask, Floa
 
 
 def prices(rng: np.random.Generator, count: int) -> Iterator[Check]:
-    """Theorems 2 and 3: the fixed point of the blurred process, and its greedy policy."""
+    """Theorems 2 and 3: check the fixed point of the blurred process and its greedy policy."""
     mdp, near, weights = _with_hardest(rng, count)
     q, blurred = solve(mdp), solve(blur(mdp, weights))
     eps, lost = bounds.variation(q, near), greedy_loss(mdp, blurred)
@@ -126,7 +126,7 @@ def prices(rng: np.random.Generator, count: int) -> Iterator[Check]:
 
 
 def exogenous(rng: np.random.Generator, count: int) -> Iterator[Check]:
-    """Theorem 4: processes whose next state does not depend on the action."""
+    """Theorem 4: check processes whose next state does not depend on the action."""
     mdp, near, weights = _with_hardest(rng, count)
     mdp.cost[::100] = bounds.hardest(0.0)[0][:1]  # the hardest single step, in every state
     mdp = MDP(mdp.cost, np.repeat(mdp.transition[:, :, :1], mdp.cost.shape[-1], 2), mdp.gamma)
@@ -136,7 +136,7 @@ def exogenous(rng: np.random.Generator, count: int) -> Iterator[Check]:
 
 
 def noisy(rng: np.random.Generator, count: int, n: int = 12) -> Iterator[Check]:
-    """Corollary: means over regions of a line, with normal noise and uniform visits."""
+    """Corollary: check means over regions of a line, with normal noise and uniform visits."""
     delta, position = 0.05, np.arange(n)
     cost = rng.uniform(-1, 1, (count, n)).cumsum(axis=1)  # Lipschitz with constant 1
     radius = rng.integers(1, 6, count)
@@ -154,22 +154,22 @@ def noisy(rng: np.random.Generator, count: int, n: int = 12) -> Iterator[Check]:
 def region_means(
     cost: Floats, near: Mask, steps: Floats | int, sigma: Floats | float, rng: np.random.Generator
 ) -> Floats:
-    """Mean of all noisy measurements in each cell's region, after uniform independent visits.
+    """Return the mean of all noisy measurements in each region, after uniform independent visits.
 
     Parameters
     ----------
     cost : ndarray, shape (..., n)
-        True means.
+        These are the true means.
     near : ndarray of bool, shape (..., n, n)
     steps : int or ndarray, shape (...)
-        Visits.
+        This is the number of visits.
     sigma : float or ndarray, broadcast to (..., n)
-        Standard deviation of the normal noise.
+        This is the standard deviation of the normal noise.
 
     Returns
     -------
     ndarray, shape (..., n)
-        Where a region was not visited, the mean of all measurements.
+        If a region was not visited, its value is the mean of all measurements.
 
     Examples
     --------
@@ -183,7 +183,7 @@ def region_means(
     weight = near.astype(float)
 
     def pooled(values: Floats) -> Floats:
-        """Sum over each region; one product for all where the regions are the same."""
+        """Sum over each region; one matrix product is enough if all instances share regions."""
         return values @ weight.T if weight.ndim == 2 else (weight @ values[..., None])[..., 0]
 
     count, summed = pooled(visits), pooled(total)

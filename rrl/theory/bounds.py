@@ -1,8 +1,8 @@
-"""Bounds on region updates: what they save in time, and what they cost in quality.
+"""Bounds on region updates: how much time they save, and how much quality they lose.
 
-The setting: Z is the set of state-action pairs (level of the load, configuration), n their number.
-A visit of z updates every cell of the ball B(z) of a radius; balls stay within one state. K is the
-size of the smallest ball. `step` is the learning rate, `gamma` the discount; costs are minimised
+Z is the set of state-action pairs (load level, configuration), and n is their number. A visit of z
+updates every cell of the ball B(z) of a given radius. A ball stays within one state. K is the size
+of the smallest ball. `step` is the learning rate, and `gamma` is the discount. Costs are minimised,
 and errors are in the maximum norm. The proofs are in ``notebooks/04_theory_bound.ipynb``.
 """
 
@@ -19,7 +19,7 @@ Mask = NDArray[np.bool_]
 
 
 def smallest_region(near: Mask) -> NDArray[np.int64]:
-    """K, the number of cells in the smallest region, shape (...).
+    """Return K, the number of cells in the smallest region: shape (...).
 
     Examples
     --------
@@ -34,8 +34,8 @@ def smallest_region(near: Mask) -> NDArray[np.int64]:
 def cover_tail(steps: ArrayLike, n: ArrayLike, k: ArrayLike, p: ArrayLike) -> Floats:
     """Theorem 1 (a): P(a cover takes more than t steps) is at most ``n (1 - K p)^t``.
 
-    It holds if each cell is visited with probability at least p in every step, whatever went
-    before. Chance of one cell to be missed, times n (union bound).
+    The bound holds if every step visits each cell with probability at least p, whatever happened
+    before. It is the probability that one cell is missed, times n (union bound).
 
     Examples
     --------
@@ -49,8 +49,8 @@ def cover_tail(steps: ArrayLike, n: ArrayLike, k: ArrayLike, p: ArrayLike) -> Fl
 def mean_cover(n: ArrayLike, k: ArrayLike, p: ArrayLike) -> Floats:
     """Theorem 1 (a): a cover takes at most ``(1 + ln n) / (K p) + 1`` steps on average.
 
-    The sum of :func:`cover_tail` from step ``ceil(ln n / (K p))`` on. For single cells the exact
-    value is that of :func:`rrl.theory.cover.harmonic_mean_cover`.
+    It uses the sum of :func:`cover_tail` from step ``ceil(ln n / (K p))`` on. For single cells,
+    :func:`rrl.theory.cover.harmonic_mean_cover` gives the exact value.
 
     Examples
     --------
@@ -61,17 +61,17 @@ def mean_cover(n: ArrayLike, k: ArrayLike, p: ArrayLike) -> Floats:
 
 
 def mean_cover_by_cell(sizes: ArrayLike, p: ArrayLike) -> Floats:
-    """Theorem 1 (a), sharper: each cell is missed with its own probability.
+    """Theorem 1 (a) with a sharper bound: each cell has its own probability of being missed.
 
-    The mean is at most the sum over t of ``min(1, sum over z of (1 - p |B(z)|)^t)``. Where most
-    regions are larger than the smallest this is far below :func:`mean_cover`.
+    The mean is at most the sum over t of ``min(1, sum over z of (1 - p |B(z)|)^t)``. If most
+    regions are larger than the smallest one, this is far below :func:`mean_cover`.
 
     Parameters
     ----------
     sizes : array_like, shape (..., n)
-        Cells in each region.
+        These are the numbers of cells in the regions.
     p : array_like, shape (...)
-        Above 0.
+        Each step visits each cell with at least this probability. It is above 0.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def mean_cover_by_cell(sizes: ArrayLike, p: ArrayLike) -> Floats:
     def missed(t: Floats) -> Floats:
         return (1 - hit) ** t[..., None]
 
-    # Bisection for the first t at which the sum is at most 1; from there on it is geometric.
+    # Bisection finds the first t with a sum of at most 1: the terms from there on are geometric.
     high = np.ceil(np.log(hit.shape[-1]) / hit.min(axis=-1))
     low = np.full_like(high, -1.0)
     while (high - low > 1).any():
@@ -94,10 +94,11 @@ def mean_cover_by_cell(sizes: ArrayLike, p: ArrayLike) -> Floats:
 
 
 def contraction(step: ArrayLike, gamma: ArrayLike) -> Floats:
-    """Theorem 1 (b): what a cover multiplies the excess of the error over the bias by.
+    """Theorem 1 (b): each cover multiplies the excess of the error over the bias by this factor.
 
-    ``1 - step (1 - gamma)``; for single cells and expected targets it is that of asynchronous
-    value iteration (Bertsekas and Tsitsiklis, *Neuro-Dynamic Programming*, 1996, section 2.2).
+    The factor is ``1 - step (1 - gamma)``. For single cells and expected targets it is the factor
+    of asynchronous value iteration (Bertsekas and Tsitsiklis, *Neuro-Dynamic Programming*, 1996,
+    section 2.2).
     """
     return 1 - np.asarray(step) * (1 - np.asarray(gamma))
 
@@ -105,16 +106,16 @@ def contraction(step: ArrayLike, gamma: ArrayLike) -> Floats:
 def error_after(
     covers: ArrayLike, start: ArrayLike, bias_bound: ArrayLike, rate: ArrayLike
 ) -> Floats:
-    """Theorem 1 (b): error after a number of covers, with expected targets.
+    """Theorem 1 (b): bound the error after a number of covers, with expected targets.
 
     Parameters
     ----------
     covers : array_like
-        Complete covers so far.
+        This is the number of complete covers so far.
     start : array_like
-        Initial error.
+        This is the initial error.
     bias_bound : array_like
-        b, see :func:`bias`.
+        This is b, see :func:`bias`.
     rate : array_like
         See :func:`contraction`.
 
@@ -128,9 +129,9 @@ def error_after(
 
 
 def steps_to(precision: float, start: float, *, rate: float, n: int, k: int, p: float) -> float:
-    """Both parts of theorem 1: mean steps until the error is at most ``b + precision``.
+    """Both parts of theorem 1: bound the mean steps until the error is at most ``b + precision``.
 
-    Covers are counted by ``ln(start / precision) / -ln(rate)``, rounded up.
+    The number of covers is ``ln(start / precision) / -ln(rate)``, rounded up.
 
     Examples
     --------
@@ -145,12 +146,12 @@ def steps_to(precision: float, start: float, *, rate: float, n: int, k: int, p: 
 
 
 def variation(values: Floats, near: Mask) -> Floats:
-    """Largest difference between two cells of a region, eps: shape (...).
+    """Return eps, the largest difference between a cell and another in its region: shape (...).
 
     Parameters
     ----------
     values : ndarray, shape (..., S, A)
-        Q*.
+        This is Q*.
     near : ndarray of bool, shape (..., A, A)
 
     Examples
@@ -163,7 +164,7 @@ def variation(values: Floats, near: Mask) -> Floats:
 
 
 def local_variation(values: Floats, near: Mask) -> Floats:
-    """Largest difference between a cell and the others of its region, shape (..., S, A)."""
+    """Return each cell's largest difference from the others in its region: shape (..., S, A)."""
     inside = near[..., None, :, :]
     dearest = np.where(inside, values[..., None, :], -np.inf).max(axis=-1)
     cheapest = np.where(inside, values[..., None, :], np.inf).min(axis=-1)
@@ -173,7 +174,7 @@ def local_variation(values: Floats, near: Mask) -> Floats:
 def bias(eps: ArrayLike, gamma: ArrayLike) -> Floats:
     """Theorem 2: the fixed point of M T is within ``b = eps / (1 - gamma)`` of Q*.
 
-    It is attained: see :func:`hardest`.
+    A process attains this bound, see :func:`hardest`.
 
     References
     ----------
@@ -197,8 +198,8 @@ def general_loss(eps: ArrayLike, gamma: ArrayLike) -> Floats:
 def loss(eps: ArrayLike, gamma: ArrayLike) -> Floats:
     """Theorem 3: regions within one state lose at most ``(2 - gamma) eps / (1 - gamma)^2``.
 
-    Such a region never makes a state look better than it is, and that saves up to half of
-    :func:`general_loss`. It is attained: see :func:`hardest`.
+    Such a region never makes a state look better than it is. This saves up to half of
+    :func:`general_loss`. A process attains this bound, see :func:`hardest`.
 
     Examples
     --------
@@ -212,24 +213,25 @@ def loss(eps: ArrayLike, gamma: ArrayLike) -> Floats:
 def exogenous_loss(eps: ArrayLike, gamma: ArrayLike) -> Floats:
     """Theorem 4: if no action influences the next state, the loss is at most 2 eps / (1 - gamma).
 
-    Then Q* varies within a region as much as the cost of one step, and the greedy action of the
-    blurred process does not depend on the discount.
+    In this case Q* varies within a region as much as the cost of one step. The greedy action of
+    the blurred process does not depend on the discount.
     """
     return 2 * bias(eps, gamma)
 
 
 def hardest(gamma: float, eps: float = 1.0, gap: float = 1e-9) -> tuple[Floats, Floats, Floats]:
-    """Build a process with regions that meets :func:`bias` and, up to `gap`, :func:`loss`.
+    """Build a process with regions that attains :func:`bias` and, up to `gap`, :func:`loss`.
 
-    Two states; in the first, action 0 is best and free but learns only from its dearer neighbour
-    1, while action 2 is the worst and learns only from its cheaper neighbour 3.
+    The process has two states. In the first one, action 0 is the best and costs nothing, but it
+    learns only from its neighbour 1, which has a higher cost. Action 2 is the worst, but it learns
+    only from its neighbour 3, which has a lower cost.
 
     Returns
     -------
     cost : ndarray, shape (2, 4)
     transition : ndarray, shape (2, 4, 2)
     weights : ndarray, shape (4, 4)
-        M, for :func:`rrl.theory.mdp.blur`: what visits concentrated on the actions 1 and 3 lead to.
+        This is M for :func:`rrl.theory.mdp.blur`. It results from visits to actions 1 and 3 only.
 
     Examples
     --------
@@ -250,11 +252,12 @@ def hardest(gamma: float, eps: float = 1.0, gap: float = 1e-9) -> tuple[Floats, 
 
 
 def noise_scale(t: ArrayLike, n: int, kappa: float, sigma: float, delta: float = 0.05) -> Floats:
-    """Return a: means over regions of radius rho err by at most ``a rho^(-d/2)`` by noise.
+    """Return a: noise changes means over regions of radius rho by at most ``a rho^(-d/2)``.
 
-    ``a = 2 sigma sqrt(ln(4 n / delta) / (kappa t))`` with probability 1 - delta, for independent
-    uniform visits and sigma-sub-Gaussian noise, if a region of radius rho holds at least a share
-    ``kappa rho^d`` of all cells and ``t kappa rho^d >= 8 ln(2 n / delta)``.
+    This holds with probability 1 - delta for ``a = 2 sigma sqrt(ln(4 n / delta) / (kappa t))``. The
+    visits are independent and uniform, and the noise is sigma-sub-Gaussian. A region of radius rho
+    must contain at least a share ``kappa rho^d`` of all cells, and the number of visits t must
+    satisfy ``t kappa rho^d >= 8 ln(2 n / delta)``.
 
     References
     ----------
@@ -265,22 +268,22 @@ def noise_scale(t: ArrayLike, n: int, kappa: float, sigma: float, delta: float =
 
 
 def needed_steps(radius: ArrayLike, n: int, d: int, kappa: float, delta: float = 0.05) -> Floats:
-    """Return the number of steps from which :func:`noise_scale` holds at a radius."""
+    """Return the smallest number of steps for which :func:`noise_scale` holds at a radius."""
     return 8 * np.log(2 * n / delta) / (kappa * np.asarray(radius, dtype=float) ** d)
 
 
 def noisy_error(radius: ArrayLike, lipschitz: float, a: ArrayLike, d: int) -> Floats:
-    """Corollary: error of the region means, ``L rho + a rho^(-d/2)``, with probability 1 - delta.
+    """Corollary: region means err by at most ``L rho + a rho^(-d/2)``, with probability 1 - delta.
 
-    `lipschitz` is L: how much the cost changes at most per unit of distance.
+    `lipschitz` is L, the largest change of the cost per unit of distance.
     """
     return lipschitz * np.asarray(radius) + a * np.asarray(radius, dtype=float) ** (-d / 2)
 
 
 def best_radius(lipschitz: float, a: ArrayLike, d: int) -> Floats:
-    """Corollary: where :func:`noisy_error` is smallest, ``(d a / 2 L)^(2 / (d + 2))``.
+    """Corollary: :func:`noisy_error` is smallest at the radius ``(d a / 2 L)^(2 / (d + 2))``.
 
-    Since a falls as t^(-1/2), this radius and the error there fall as ``t^(-1/(d+2))``.
+    Because a falls as t^(-1/2), this radius and the error at it fall as ``t^(-1/(d+2))``.
 
     Examples
     --------
@@ -293,7 +296,7 @@ def best_radius(lipschitz: float, a: ArrayLike, d: int) -> Floats:
 
 
 def density(near: Mask, radius: float, d: int) -> float:
-    """Share of all cells in the smallest region, over rho^d: kappa, as far as this radius goes.
+    """Return kappa for this radius: the smallest region's share of all cells, divided by rho^d.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How the running system converges: the agent's table against the truth, episode by episode."""
+"""Convergence of the running system: compare the agent's table with the truth per episode."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from rrl.workloads.workload import Poisson
 
 Floats = NDArray[np.float64]
 UNIFORM = Temperature(1e9, 1e9)
-"""So hot that every configuration is as likely as any other: what the theorems assume."""
+"""At this temperature all configurations are equally likely, as the theorems assume."""
 
 
 def subgrid(server: SimulatedServer, levels: Sequence[int]) -> SimulatedServer:
     """Return a simulated server that offers only these levels of each of its knobs.
 
-    The levels lie at the positions 0, 1, 2, ... in the order given.
+    The levels have the positions 0, 1, 2, ... in the given order.
 
     Examples
     --------
@@ -41,22 +41,23 @@ def subgrid(server: SimulatedServer, levels: Sequence[int]) -> SimulatedServer:
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """What an agent's table was like after each episode; arrays of shape (seeds, episodes).
+    """The state of an agent's table after each episode; arrays of shape (seeds, episodes).
 
     Parameters
     ----------
     worst : ndarray
-        Largest error of the table, in seconds: the maximum norm of the theory.
+        This is the largest error of the table, in seconds. It is the maximum norm of the theory.
     typical : ndarray
-        Median over the configurations of the relative error.
+        This is the median of the relative error over the configurations.
     greedy : ndarray
-        True cost of the table's minimum over the optimum's, minus 1: the loss of the theory.
+        This is the true cost of the table's minimum, divided by the optimum's, minus 1. It is the
+        loss of the theory.
     deployed : ndarray
-        The same for what the agent recommended.
+        This is the same for the configuration that the agent recommends.
     radius : ndarray
-        The agent's, which an adaptive one changes.
+        This is the agent's radius in levels. An adaptive agent changes it.
     chosen : ndarray of int
-        What was measured.
+        These are the numbers of the measured configurations.
     """
 
     worst: Floats
@@ -68,7 +69,7 @@ class Curves:
 
 
 class _Watched:
-    """Passes everything on to the agent, and notes what its table is like afterwards."""
+    """A wrapper that passes all calls to the agent and records its table after each episode."""
 
     def __init__(self, agent: RRL, truth: Floats) -> None:
         self.agent, self.truth = agent, truth
@@ -104,27 +105,27 @@ def watch_table(
     make: type[RRL] = RRL,
     **settings: Any,
 ) -> Curves:
-    """Let RRL learn from each seed and keep what its table was like after each episode.
+    """Let RRL learn from each seed and record the state of its table after each episode.
 
-    Seed by seed, all settings meet the same arrivals. One table serves the whole run.
+    For the same seed, all settings get the same arrivals. One table is used in the whole run.
 
     Parameters
     ----------
     server : Server
     rate_per_s : float
-        Of the Poisson arrivals.
+        This is the rate of the Poisson arrivals, in requests per second.
     truth : array_like, shape (configurations,)
-        True mean cost of each configuration in seconds.
+        This is the true mean cost of each configuration, in seconds.
     seeds, episodes : int
     make : type, optional
-        :class:`rrl.RRL`, or an agent derived from it.
+        This is :class:`rrl.RRL`, or an agent derived from it.
     **settings
-        Of the agent, for example ``radius=2``.
+        These are settings of the agent, for example ``radius=2``.
 
     Raises
     ------
     ValueError
-        If the truth has another number of configurations than the space.
+        If the truth and the space have different numbers of configurations.
 
     Examples
     --------
@@ -155,7 +156,7 @@ def cut(curves: Curves, episodes: int) -> Curves:
 
 
 def cover_ends(near: NDArray[np.bool_], chosen: NDArray[np.int64]) -> list[int]:
-    """Return the episodes, counted from 1, at which a cover of the space ended.
+    """Return the episodes at which a cover of the space ended; episodes count from 1.
 
     Examples
     --------
@@ -173,12 +174,12 @@ def cover_ends(near: NDArray[np.bool_], chosen: NDArray[np.int64]) -> list[int]:
 
 
 def first_cover(near: NDArray[np.bool_], curves: Curves) -> Floats:
-    """Episodes until the first cover ended, for each seed; infinite where none did."""
+    """Return the episodes until the first cover ended, per seed; infinite if none ended."""
     return np.array([(cover_ends(near, run) or [math.inf])[0] for run in curves.chosen])
 
 
 def first_below(curve: Floats, level: float) -> Floats:
-    """Episodes until each row first is at most `level`; infinite where it never is.
+    """Return the episodes until each row is first at most `level`; infinite if it never is.
 
     Examples
     --------
@@ -192,13 +193,13 @@ def first_below(curve: Floats, level: float) -> Floats:
 def slope_interval(
     x: ArrayLike, samples: ArrayLike, rng: np.random.Generator, resamples: int = 1000
 ) -> tuple[float, float, float]:
-    """Slope of the log of the means against log x, with a 95 % bootstrap interval over the runs.
+    """Fit the slope of log means against log x, with a 95 % bootstrap interval over the runs.
 
     Parameters
     ----------
     x : array_like, shape (m,)
     samples : array_like, shape (m, runs)
-        Column by column from the same seed, so whole columns are drawn.
+        All values of a column come from the same seed. So the bootstrap draws whole columns.
     rng : numpy.random.Generator
     resamples : int, optional
 
@@ -228,23 +229,24 @@ def falling_radius(
     rng: np.random.Generator,
     resamples: int = 500,
 ) -> tuple[Floats, tuple[float, float, float]]:
-    """Best radius at each number of visits, and the power of the visits with which it falls.
+    """Find the best radius for each number of visits, and the exponent of its decay.
 
     Parameters
     ----------
     visits : ndarray of int, shape (n,)
     radii : ndarray, shape (m,)
     errors : ndarray, shape (n, m, tables)
-        Largest error of each table.
+        This is the largest error of each table.
     rng : numpy.random.Generator
     resamples : int, optional
-        Of the tables, for the interval.
+        The interval uses this many resamples of the tables.
 
     Returns
     -------
     best : ndarray, shape (n,)
     exponent, low, high : float
-        Least-squares slope of the logarithms, with its 95 % bootstrap interval over the tables.
+        The exponent is the least-squares slope of the logarithms. The others are the limits of its
+        95 % bootstrap interval over the tables.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Cover times: how long until every configuration was in the region of some visited one.
+"""Cover times: the steps until every configuration was in the region of a visited one.
 
-With regions of a single cell this is the coupon collector's problem. Sizes and times here are
-exact where the space is small, and simulated where it is not.
+With regions of a single cell this is the coupon collector's problem. Cover times are exact for
+small spaces and simulated for large ones.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from rrl.core.space import ROUNDING, ConfigSpace, check_radius
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-LARGEST_EXACT = 16  # cells; the exact formulas run over all their subsets
+LARGEST_EXACT = 16  # cells; the exact formulas sum over all their subsets
 
 
 def neighbours(space: ConfigSpace, radius: float) -> Mask:
-    """Which configurations share a region, shape (n, n): the balls of the space, as a table.
+    """Return which configurations share a region: the balls of the space, as shape (n, n).
 
     Examples
     --------
@@ -35,7 +35,7 @@ def neighbours(space: ConfigSpace, radius: float) -> Mask:
 
 
 def cells(n: int, size: int) -> Mask:
-    """Regions that are a partition of n cells into equal groups of `size`, shape (n, n).
+    """Return regions that divide n cells into equal groups of `size` cells: shape (n, n).
 
     Raises
     ------
@@ -54,7 +54,7 @@ def cells(n: int, size: int) -> Mask:
 
 
 def harmonic_mean_cover(n: int) -> float:
-    """Mean draws until each of n equally likely coupons was drawn: n (1 + 1/2 + ... + 1/n).
+    """Return n (1 + 1/2 + ... + 1/n), the mean draws until n equally likely coupons are drawn.
 
     References
     ----------
@@ -69,21 +69,21 @@ def harmonic_mean_cover(n: int) -> float:
 
 
 def hit_probabilities(near: Mask, visiting: ArrayLike) -> tuple[Floats, Floats]:
-    """For every set of cells: its sign in inclusion-exclusion, and the chance to hit it.
+    """Return the inclusion-exclusion sign of every set of cells, and the probability to hit it.
 
     Parameters
     ----------
     near : ndarray of bool, shape (..., n, n)
-        Regions; n is at most ``LARGEST_EXACT``.
+        These are the regions. n is at most ``LARGEST_EXACT``.
     visiting : array_like, shape (..., n)
-        Probability of visiting each cell in a step.
+        This is the probability that a step visits each cell.
 
     Returns
     -------
     signs : ndarray, shape (2^n - 1,)
-        1 for sets of an odd number of cells, else -1.
+        The sign is 1 for a set with an odd number of cells, and otherwise -1.
     hits : ndarray, shape (..., 2^n - 1)
-        Probability that a step updates at least one cell of the set.
+        This is the probability that a step updates at least one cell of the set.
 
     Raises
     ------
@@ -100,9 +100,9 @@ def hit_probabilities(near: Mask, visiting: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def exact_mean_cover(near: Mask, visiting: ArrayLike) -> Floats:
-    """Mean cover time when each step visits a cell independently, shape (...).
+    """Return the mean cover time (steps) of independent visits: shape (...).
 
-    The sum over all sets of cells U of ``(-1)^(|U|+1) / P(a step updates some cell of U)``.
+    It is the sum over all sets of cells U of ``(-1)^(|U|+1) / P(a step updates some cell of U)``.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def exact_mean_cover(near: Mask, visiting: ArrayLike) -> Floats:
 
 
 def exact_cover_tail(near: Mask, visiting: ArrayLike, steps: ArrayLike) -> Floats:
-    """Probability that a cover takes more than `steps` (shape (...)) independent steps.
+    """Return the probability that a cover takes more than `steps` (shape (...)) independent steps.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def exact_cover_tail(near: Mask, visiting: ArrayLike, steps: ArrayLike) -> Float
 
 
 def cover_times(near: Mask, runs: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Simulate cover times under uniform visits, shape (runs,).
+    """Simulate cover times (steps) under uniform visits: shape (runs,).
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Small Markov decision processes that are solved exactly, and what regions make of them.
+"""Small Markov decision processes with exact solutions, and the effect of regions on them.
 
-Costs are minimised, as everywhere in this package. All arrays may carry further axes in front, a
-batch of processes, so that thousands of random ones are solved in one call. S is the number of
-states (levels of the load), A that of actions (configurations).
+Costs are minimised, as everywhere in this package. All arrays may have further axes in front for a
+batch of processes. So one call solves thousands of random processes. S is the number of states
+(load levels), and A is the number of actions (configurations).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class MDP:
     Parameters
     ----------
     cost : ndarray, shape (..., S, A)
-        Expected cost of each action in each state.
+        This is the expected cost of each action in each state.
     transition : ndarray, shape (..., S, A, S)
-        Probability of each next state; the last axis adds up to 1.
+        This is the probability of each next state. The last axis adds up to 1.
     gamma : float or ndarray, shape (...)
-        Discount, at least 0 and below 1; 0 is the one-step case of the released code.
+        This is the discount, at least 0 and below 1. The released code has the one-step case 0.
 
     Raises
     ------
@@ -64,13 +64,13 @@ class MDP:
         return self.cost.shape[-2] * self.cost.shape[-1]
 
     def backup(self, values: Floats) -> Floats:
-        """Cost now plus discounted `values` (shape (..., S)) of the next state: (..., S, A)."""
+        """Return cost plus discounted `values` (shape (..., S)) of the next state: (..., S, A)."""
         following = np.einsum("...ijk,...k->...ij", self.transition, values)
         return self.cost + np.asarray(self.gamma)[..., None, None] * following
 
 
 def policy_values(mdp: MDP, policy: Ints) -> Floats:
-    """Discounted cost of always acting by `policy` (shape (..., S)), from each state.
+    """Return the discounted cost of `policy` (shape (..., S)) from each state.
 
     Examples
     --------
@@ -92,7 +92,8 @@ def solve(mdp: MDP, tolerance: float = 1e-12) -> Floats:
     ----------
     mdp : MDP
     tolerance : float, optional
-        An action must be cheaper by this share of the largest value to replace another.
+        An action replaces another only if it lowers the state's value by more than
+        ``tolerance (1 + |value|)``.
 
     References
     ----------
@@ -118,14 +119,14 @@ def solve(mdp: MDP, tolerance: float = 1e-12) -> Floats:
 def blur(mdp: MDP, weights: Floats) -> MDP:
     """Return the process that region updates learn, with costs M c and transitions M P.
 
-    Its Bellman operator is M T, so ``solve(blur(mdp, weights))`` is the fixed point of the
+    Its Bellman operator is M T. So ``solve(blur(mdp, weights))`` is the fixed point of the
     aggregated operator.
 
     Parameters
     ----------
     mdp : MDP
     weights : ndarray, shape (..., A, A) or (..., S, A, A)
-        M: how much each action of the same state contributes; rows add up to 1.
+        This is M: the weights of all actions of the same state. Each row adds up to 1.
         See :func:`mean_field`.
 
     References
@@ -146,19 +147,19 @@ def blur(mdp: MDP, weights: Floats) -> MDP:
 
 
 def mean_field(near: Mask, visiting: ArrayLike = 1.0) -> Floats:
-    """Return M: what a cell's updates come from, on average, when cells are visited at random.
+    """Return M: each visited action's mean share in the updates of a cell, under random visits.
 
     Parameters
     ----------
     near : ndarray of bool, shape (..., A, A)
-        Which actions share a region, see :func:`rrl.theory.cover.neighbours`.
+        It is true for actions that share a region, see :func:`rrl.theory.cover.neighbours`.
     visiting : array_like, shape (..., A), optional
-        How often each is visited, in any unit; equally by default.
+        This is the frequency of visits to each action, in any unit. By default all are equal.
 
     Returns
     -------
     ndarray, shape (..., A, A)
-        ``M[a, a'] = visiting[a'] / visiting(region of a)`` within the region, else 0.
+        Within the region, ``M[a, a'] = visiting[a'] / visiting(region of a)``. Outside it is 0.
 
     Examples
     --------
@@ -172,7 +173,9 @@ def mean_field(near: Mask, visiting: ArrayLike = 1.0) -> Floats:
 
 
 def greedy_loss(mdp: MDP, q: Floats) -> Floats:
-    """Most that the greedy policy of `q` pays above the optimum, over all states: shape (...).
+    """Return the largest loss of the greedy policy of `q` over all states: shape (...).
+
+    The loss is the policy's discounted cost above the optimum.
 
     Examples
     --------
@@ -187,16 +190,17 @@ def greedy_loss(mdp: MDP, q: Floats) -> Floats:
 def random_mdps(
     rng: np.random.Generator, count: int, states: int = 3, actions: int = 6
 ) -> tuple[MDP, Mask]:
-    """Draw processes with regions, from smooth to rough, from mild to far-sighted.
+    """Draw processes with regions; their costs are smooth to rough, their discounts low to high.
 
-    The actions lie at random in one to three dimensions and the radius is random; a cost is a
-    linear trend plus noise, in random proportion; transitions are Dirichlet, from nearly
-    deterministic to nearly uniform; the discount is 0 for a tenth and else up to 0.95.
+    The actions lie at random in one to three dimensions, and the radius is random. A cost is a
+    linear trend plus noise, in random proportion. Transitions are Dirichlet distributed, from
+    nearly deterministic to nearly uniform. The discount is 0 for a tenth of the processes, and up
+    to 0.95 for the others.
 
     Returns
     -------
     mdp : MDP
-        With a batch axis of length `count`.
+        It has a batch axis of length `count`.
     near : ndarray of bool, shape (count, actions, actions)
 
     Examples
@@ -220,20 +224,21 @@ def random_mdps(
 
 
 def serving_mdp(cost: Floats, gamma: float, *, stay: float = 0.8, retries: float = 0.0) -> MDP:
-    """Make the serving problem a process: levels of the load are states, configurations actions.
+    """Make a process of serving: load levels are states, and configurations are actions.
 
-    The load stays with probability `stay`; else it moves to a level drawn among all. With
-    `retries`, slow answers make clients ask again: the load then rises a level with a probability
-    that grows with the latency, up to `retries` for the slowest configuration of all.
+    The load stays with probability `stay`. Otherwise it moves to a load level drawn among all. With
+    `retries`, slow answers make clients ask again. The load then rises by one load level. The
+    probability of this grows with the latency, up to `retries` for the slowest configuration.
 
     Parameters
     ----------
     cost : ndarray, shape (S, A)
-        Mean latency in seconds of each configuration at each level, the levels in rising order.
+        This is the mean latency in seconds of each configuration at each load level. The load
+        levels are in rising order.
     gamma : float
-        Discount an episode.
+        This is the discount per episode.
     stay, retries : float, optional
-        Probabilities. Without retries the load does not depend on the configuration.
+        These are probabilities. Without retries the load does not depend on the configuration.
 
     Examples
     --------

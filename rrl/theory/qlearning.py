@@ -1,7 +1,7 @@
-"""Region Q-learning on a Markov decision process, step by step, with its error and its covers.
+"""Region Q-learning on a Markov decision process, with the error of each step and the covers.
 
-The agent for servers is :class:`rrl.RRL`, which has one step and no next state. This is the general
-update of the theory, with a discount, for processes whose true Q is known.
+The agent for servers is :class:`rrl.RRL`, which has one step and no next state. This module has
+the general update of the theory, with a discount. The true Q of its processes is known.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Mask = NDArray[np.bool_]
 
 
 class Learning(NamedTuple):
-    """What region learning did.
+    """The result of region learning.
 
-    `errors` is the maximum norm of Q - truth before the first step and after each, shape (T + 1,);
-    `covers` holds the steps at which a cover ended; `values` the last table and `average` the mean
-    table over the second half of the run, both of shape (S, A).
+    `errors` is the maximum norm of Q - truth before the first step and after each step, of shape
+    (T + 1,). `covers` contains the steps at which a cover ended. `values` is the last table, and
+    `average` is the mean table over the second half of the run. Both have the shape (S, A).
     """
 
     errors: Floats
@@ -34,7 +34,7 @@ class Learning(NamedTuple):
 
 
 def walk(mdp: MDP, steps: int, rng: np.random.Generator) -> Ints:
-    """Walk through a process with uniformly random actions: rows of state, action, next state.
+    """Walk through a process by uniformly random actions; a row is state, action, next state.
 
     Examples
     --------
@@ -75,21 +75,22 @@ def region_learning(
     Parameters
     ----------
     mdp : MDP
-        A single one, without batch axes.
+        It is a single process, without batch axes.
     near : ndarray of bool, shape (A, A)
-        Regions.
+        These are the regions.
     path : ndarray of int, shape (T, 3)
         See :func:`walk`.
     start, truth : ndarray, shape (S, A)
-        Initial table, and what errors are measured against.
+        `start` is the initial table. Errors are differences from `truth`.
     step : float, optional
-        Learning rate, above 0 and at most 1.
+        This is the learning rate, above 0 and at most 1.
     power : float, optional
         If positive, the k-th update of a cell has the rate ``max(step, k^-power)``.
     sampled : bool, optional
-        Whether a target uses the next state of the path (Q-learning) or the expectation over it.
+        If true, a target uses the next state of the path (Q-learning). Otherwise it uses the
+        expectation over the next state.
     noise : ndarray, shape (T,), optional
-        Added to the cost of each step.
+        It is added to the cost of each step.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""Tuning: episodes, what they cost, the loop, and the knobs and defaults of TensorFlow Serving."""
+"""Tuning: episodes, their costs, the loop, and the knobs and defaults of TensorFlow Serving."""

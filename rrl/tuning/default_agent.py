@@ -1,4 +1,4 @@
-"""The agent to use unless there is a reason for another."""
+"""The agent to use if there is no reason for another one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rrl.tuning.presets import SERVING_KNOBS
 def default_agent(
     space: ConfigSpace, rng: np.random.Generator, *, start: Configuration | None = None
 ) -> GrowingRegion:
-    """Make the agent to use unless there is a reason for another.
+    """Make the agent to use if there is no reason for another one.
 
     Parameters
     ----------
     space : ConfigSpace
     rng : numpy.random.Generator
     start : configuration, optional
-        What serves now. If it is not said, and the knobs are those of TensorFlow Serving, its
-        default.
+        The configuration that serves now. If it is not given and all knobs are knobs of TensorFlow
+        Serving, the default of TensorFlow Serving is used.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What would run without tuning: TensorFlow Serving's defaults, and what its guide says to try."""
+"""Configurations without tuning: TensorFlow Serving's defaults and its guide's suggestions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ HEURISTIC_TIMEOUTS_MICROS = (0, 10_000)
 
 
 def guess_cores(space: ConfigSpace) -> int:
-    """Return the cores of the machine that a space was made for, guessed if it does not say.
+    """Return the number of cores of a space's machine; guess it if the space does not give it.
 
-    Thread pools with a level 0 ("automatic") go up to the number of cores; those without it up to
-    twice that. Without thread pools: the most batch threads.
+    The guess assumes that thread pools with a level 0 ("automatic") go up to the number of cores,
+    and that thread pools without it go up to twice that number. If the space has no thread pools,
+    the guess is the largest number of batch threads.
 
     Examples
     --------
@@ -33,10 +34,11 @@ def guess_cores(space: ConfigSpace) -> int:
 
 
 def nearest(space: ConfigSpace, wanted: Configuration) -> Configuration:
-    """Return the available configuration nearest to wanted levels.
+    """Return the available configuration that is nearest to the wanted levels.
 
-    Batch threads are matched first, then the other knobs in their order; a knob that is not
-    mentioned takes its first level. A level counts as near by its value, not its position.
+    Batch threads are matched first, then the other knobs in their order. A knob that is not
+    mentioned takes its first level. The distance between levels is that of their values, not of
+    their positions.
     """
     gaps = np.zeros((len(space), len(space.knobs)))
     for k, knob in enumerate(space.knobs):
@@ -53,17 +55,17 @@ def nearest(space: ConfigSpace, wanted: Configuration) -> Configuration:
 
 
 def serving_default(space: ConfigSpace, cores: int | None = None) -> Configuration:
-    """Return what TensorFlow Serving would run by default, as near as a space has it.
+    """Return the configuration of a space that is nearest to TensorFlow Serving's default.
 
-    Automatic thread pools, which is a thread a core, and batching off. Where a space has no level
-    for that, batching with its own defaults: a batch thread a core, batches of up to 1000, no
-    waiting.
+    By default, thread pools are automatic, with one thread per core, and batching is off. If a
+    space has no level for batching off, batching has its own defaults: one batch thread per core,
+    batches of up to 1000 requests and no waiting.
 
     Parameters
     ----------
     space : ConfigSpace
     cores : int, optional
-        Of the machine; see :func:`guess_cores` if not given.
+        Number of cores of the machine. The default is that of :func:`guess_cores`.
 
     References
     ----------
@@ -83,10 +85,11 @@ def serving_default(space: ConfigSpace, cores: int | None = None) -> Configurati
 
 
 def heuristic_candidates(space: ConfigSpace, cores: int | None = None) -> list[Configuration]:
-    """Return what the batching guide says to try: a batch thread a core, large batches.
+    """Return the configurations that the batching guide suggests to try.
 
-    Automatic thread pools, as the guide says nothing of them; as many batch threads as cores; the
-    largest batches; a timeout of 0 first, then those up to 10 ms.
+    Thread pools are automatic, because the guide says nothing about them. There are as many batch
+    threads as cores, and the batches are the largest. The first timeout is 0; then the timeouts up
+    to 10 ms follow.
 
     References
     ----------

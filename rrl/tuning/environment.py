@@ -1,7 +1,8 @@
 """Any server as a Gymnasium environment, for agents that other people wrote.
 
-Importing this module registers ``rrl/Serving-v0``. One step serves one episode of requests. It is
-the loop of :func:`rrl.tune` turned inside out: a seed gives the same arrivals here as there.
+Importing this module registers ``rrl/Serving-v0``. One step serves one episode of requests. Here
+the user's program runs the loop that :func:`rrl.tune` runs. The same seed gives the same arrivals
+in both.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Observation = NDArray[np.float32]
 
 
 class _Shared:
-    """Holds a server where Gymnasium would copy it with the rest of an environment's settings."""
+    """Keeps Gymnasium from copying a server with the other settings of an environment."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -40,34 +41,38 @@ class _Shared:
 
 
 class ServingEnv(gymnasium.Env[Observation, Any]):
-    """Choose a configuration, serve an episode with it, be rewarded with minus its cost.
+    """Choose a configuration, serve an episode with it, and get minus its cost as the reward.
 
-    **Action.** A level number for each knob (``MultiDiscrete``); where combinations are missing,
-    the number of a configuration (``Discrete``), so that no action is invalid.
+    **Action.** The action is a level number for each knob (``MultiDiscrete``). If the space lacks
+    some combinations, the action is the number of a configuration (``Discrete``), so that no action
+    is invalid.
 
-    **Observation.** ``[load, cost, knob, ...]`` as float32: requests per second, estimated from
-    the arrivals before this step; the cost of the last step over `unit`; which configuration
-    served last, 0 to 1 along each knob's positions. After a reset all but the load are 0.
+    **Observation.** The observation is ``[load, cost, knob, ...]`` as float32. The load is in
+    requests per second and is estimated from the arrivals before this step. The cost is that of
+    the last step, divided by `unit`. The knobs show which configuration served last, from 0 to 1
+    along each knob's positions. After a reset, all values except the load are 0.
 
-    **Reward.** ``-cost / unit``. With the default unit of 1 and an objective in seconds that is
-    minus the seconds; take the cost of a known configuration to have rewards near -1.
+    **Reward.** The reward is ``-cost / unit``. With the default unit of 1 and an objective in
+    seconds, this is minus the seconds. If `unit` is the cost of a known configuration, rewards are
+    near -1.
 
-    **End.** Truncated after `steps` steps, never terminated: a service has no end.
+    **End.** The run is truncated after `steps` steps. It never terminates, because a service has
+    no end.
 
     Parameters
     ----------
     server : Server
-        Simulated, recorded or live. It is used, not closed.
+        A simulated, recorded or live server. The environment uses it, but does not close it.
     workload : Workload
-        When requests arrive. Its time goes on from step to step.
+        It determines when requests arrive. Its time continues from step to step.
     steps : int, optional
-        Until truncation, at least 1.
+        Number of steps until truncation, at least 1.
     requests : int, optional
-        Served in a step, at least 2, so that the load can be estimated from them.
+        Requests per step. At least 2 are needed to estimate the load from them.
     objective : Objective, optional
-        Mean latency by default.
+        The cost of an episode. The default is the mean latency in seconds.
     unit : float, optional
-        The cost that gives a reward of -1, above 0.
+        The cost that gives a reward of -1, in the objective's unit. It is above 0.
 
     Raises
     ------
@@ -124,7 +129,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
 
     @property
     def spec(self) -> EnvSpec | None:
-        """What `gymnasium.make` made this from."""
+        """The specification from which `gymnasium.make` made this environment."""
         return self._spec
 
     @spec.setter
@@ -136,12 +141,12 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         self._spec = spec
 
     def configuration(self, action: Any) -> Configuration:
-        """Return what an action stands for.
+        """Return the configuration that an action stands for.
 
         Raises
         ------
         ValueError
-            If it is not in the action space.
+            If the action is not in the action space.
         """
         return self.server.space[self._index(action)]
 
@@ -158,7 +163,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin again with new arrivals; see :meth:`gymnasium.Env.reset`."""
+        """Start again with new arrivals; see :meth:`gymnasium.Env.reset`."""
         super().reset(seed=seed)
         arrivals_rng, self._server_rng = self.np_random.spawn(2)
         stretch = self.workload.arrivals((self.steps + 1) * self.requests, arrivals_rng)
@@ -168,17 +173,17 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Serve an episode; see :meth:`gymnasium.Env.step`.
 
-        `info` holds the `configuration`, its `cost` in the objective's unit, and each request's
-        `latency` in seconds and `status`.
+        `info` contains the `configuration`, its `cost` in the objective's unit, and the `latency`
+        (seconds) and the `status` of each request.
 
         Raises
         ------
         ValueError
             If the action is not in the action space.
         gymnasium.error.ResetNeeded
-            Before the first reset and after truncation.
+            If it is called before the first reset or after truncation.
         ServerError
-            If the server fails for good.
+            If the server fails permanently.
         """
         index = self._index(action)
         if self._done + 1 >= len(self._parts):

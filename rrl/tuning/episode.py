@@ -1,8 +1,8 @@
-"""What one measurement is: the episode, and the protocol of everything that can produce one.
+"""The episode, which is one measurement, and the protocol of all servers that can produce one.
 
-A *server* runs one configuration under one sequence of arrivals and hands back an
-:class:`Episode`. Simulated, recorded and live servers all keep to :class:`Server`, so an agent
-cannot tell them apart.
+A *server* runs one configuration under one sequence of arrivals and returns an :class:`Episode`.
+Simulated, recorded and live servers all follow the protocol :class:`Server`, so an agent cannot
+distinguish them.
 """
 
 from __future__ import annotations
@@ -49,17 +49,19 @@ class Status(IntEnum):
 
 
 def check_arrivals(arrivals: ArrayLike) -> NDArray[np.float64]:
-    """Arrival times as an array, if they are at least one, finite, not negative and sorted.
+    """Check arrival times and return them as an array.
+
+    There must be at least one time. All times must be finite, not negative and sorted.
 
     Parameters
     ----------
     arrivals : array_like, shape (n,)
-        Seconds from the start of the episode.
+        Arrival times in seconds from the start of the episode.
 
     Raises
     ------
     ValueError
-        If they are not.
+        If the times break one of these rules.
 
     Examples
     --------
@@ -76,29 +78,29 @@ def check_arrivals(arrivals: ArrayLike) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """One configuration under one sequence of arrivals.
+    """One measurement: one configuration serves one sequence of arrivals.
 
     Parameters
     ----------
     configuration : mapping of str to int or str
         The configuration that served, by knob name.
     arrivals : ndarray, shape (n,)
-        Scheduled arrival times in seconds, sorted, from the start of the episode.
+        Scheduled arrival times in seconds from the start of the episode, sorted.
     latency : ndarray, shape (n,)
         Seconds from the *scheduled* arrival to the response, so a late sender cannot hide a slow
-        server. A request that failed keeps the time until its failure was known.
+        server. For a failed request, it is the time until the failure was known.
     status : ndarray of int, shape (n,)
         A :class:`Status` for each request.
     valid : bool
-        False when the measurement itself went wrong (for example, requests left too late).
+        False if the measurement itself went wrong, for example because requests were sent too late.
     info : mapping
-        What the run was: model, address, schedule slip, seed, and so on.
+        Details of the run: model, address, schedule slip, seed, and so on.
 
     Raises
     ------
     ValueError
-        If the arrays disagree in length, a latency is NaN or negative, or the arrivals are not
-        what `check_arrivals` wants.
+        If the arrays differ in length, a latency is NaN or negative, or the arrivals do not pass
+        `check_arrivals`.
 
     Examples
     --------
@@ -136,7 +138,7 @@ class Episode:
 
     @property
     def ok(self) -> NDArray[np.bool_]:
-        """Which requests were answered, shape (n,)."""
+        """Whether each request was answered, shape (n,)."""
         return self.status == Status.OK
 
     @property
@@ -147,7 +149,7 @@ class Episode:
 
 
 class Server(Protocol):
-    """Whatever can run a configuration: simulated, recorded or live."""
+    """Protocol of all servers that can run a configuration: simulated, recorded or live."""
 
     space: ConfigSpace
 

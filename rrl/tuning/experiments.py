@@ -1,7 +1,7 @@
 """Whole runs: an agent tunes a server, and configurations are compared.
 
-:func:`tune` lets an agent learn on a server; :func:`compare` then measures a few configurations
-side by side, so that a claim of "better" rests on paired episodes and not on luck.
+:func:`tune` lets an agent learn on a server. :func:`compare` then measures a few configurations
+side by side, so that a claim of "better" is based on paired episodes and not on luck.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class Run:
-    """What a tuning run went through, an entry an episode.
+    """The history of a tuning run, with one entry per episode.
 
     Parameters
     ----------
     configurations : list of configuration
-        What served.
+        The configurations that served.
     costs : list of float
-        What the agent was told; seconds for a latency.
+        The costs that the agent was told, in the objective's unit (seconds for a latency).
     loads : list of float
-        What the agent was shown: estimated requests per second.
+        The loads that the agent was shown: estimated requests per second.
     recommended : list of configuration
-        What the agent would have deployed after the episode.
+        The configurations that the agent would have deployed after each episode.
     invalid : int
-        Episodes that were dropped and measured again.
+        Number of episodes that were dropped and measured again.
     """
 
     configurations: list[Configuration] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Run:
         return self.recommended[-1]
 
     def table(self) -> pd.DataFrame:
-        """The run as a table: one row an episode; knobs, `load_per_s`, `cost`."""
+        """Return a table with one row per episode: the knobs, `load_per_s` and `cost`."""
         import pandas as pd
 
         table = pd.DataFrame(self.configurations)
@@ -78,9 +78,9 @@ def tune(
 ) -> Run:
     """Let `agent` learn on `server` for a number of episodes.
 
-    The agent is shown the rate of the arrivals *before* an episode, never the true one. Arrivals
-    and the server's own noise come from two streams, so agents given equal generators meet the
-    same arrivals whatever they choose (common random numbers).
+    The agent sees the rate of the arrivals *before* an episode, never the true rate. The arrivals
+    and the server's own noise come from two random streams. So agents with equal generators get the
+    same arrivals, whatever they choose (common random numbers).
 
     Parameters
     ----------
@@ -88,15 +88,15 @@ def tune(
     agent : Agent
     workload : Workload
     episodes : int
-        At least 1.
+        Number of episodes, at least 1.
     rng : numpy.random.Generator
-        For the arrivals and the server; the agent has its own.
+        Generator for the arrivals and the server. The agent has its own.
     requests : int, optional
-        Requests an episode; the paper's 100 by default.
+        Requests per episode. The default is the paper's 100.
     objective : Objective, optional
-        Mean latency by default.
+        The cost of an episode. The default is the mean latency in seconds.
     progress : bool, optional
-        Show a progress bar on stderr.
+        Whether to show a progress bar on stderr.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def tune(
     ValueError
         If `episodes` is below 1.
     ServerError
-        If the server fails for good, or no valid episode can be had.
+        If the server fails permanently, or too many episodes in a row are invalid.
 
     Examples
     --------
@@ -147,20 +147,20 @@ def compare(
     Parameters
     ----------
     servers : mapping of str to (Server, configuration)
-        Contestants by name. Give live contestants a server each, so that none is restarted.
+        Contestants by name. Give each live contestant its own server, so that none is restarted.
     workload : Workload
     rounds : int
-        Episodes of each contestant; within a round the order is random.
+        Number of episodes of each contestant. The order within a round is random.
     rng : numpy.random.Generator
     requests : int, optional
-        Requests an episode.
+        Requests per episode.
     objective : Objective, optional
-        Mean latency by default.
+        The cost of an episode. The default is the mean latency in seconds.
 
     Returns
     -------
     dict of str to ndarray, shape (rounds,)
-        Costs by name; equal places belong to the same round.
+        Costs by name, in the objective's unit. Costs at the same position belong to the same round.
     """
     objective = objective or MeanLatency()
     costs = {name: np.empty(rounds) for name in servers}

@@ -1,7 +1,8 @@
-"""The two loops that everything hangs on, a step at a time, so that a run can be kept and resumed.
+"""The two main loops, one step at a time, so that a run can be saved and resumed.
 
-:func:`steps` lets an agent learn on a server, :func:`rounds` measures configurations side by side.
-Both draw all arrivals before they begin and say with each step what else the next ones depend on.
+:func:`steps` lets an agent learn on a server. :func:`rounds` measures configurations side by side.
+Both draw all arrivals before they begin. With each step they return everything else on which the
+next steps depend.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from rrl.tuning.objective import MeanLatency, Objective
 from rrl.workloads.workload import Workload, estimate_rate
 from rrl.workloads.workload import episodes as cut
 
-MOST = 1e6  # requests/s that an agent is shown; arrivals of one moment would be infinitely many
-MAX_INVALID = 5  # in a row; then the machine is too busy to measure anything
+MOST = 1e6  # highest load (requests/s) shown to an agent; simultaneous arrivals give infinity
+MAX_INVALID = 5  # episodes in a row; after these, the machine is too busy to measure anything
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,22 +34,22 @@ class Step:
     Parameters
     ----------
     number : int
-        From 0.
+        Number of the episode, from 0.
     load : float
-        What the agent was shown: estimated requests per second.
+        The load that the agent was shown: estimated requests per second.
     configuration : configuration
-        What served.
+        The configuration that served.
     cost : float
-        What the agent was told; seconds for a latency.
+        The cost that the agent was told, in the objective's unit (seconds for a latency).
     recommended : configuration
-        What the agent would deploy after it.
+        The configuration that the agent would deploy after this episode.
     episode : Episode
     invalid : int
-        Measurements that were dropped before this one.
+        Number of measurements that were dropped before this one.
     switch_s : float
-        Seconds that the change to this configuration took, 0 if there was none.
+        Seconds that the change to this configuration took, or 0 if there was no change.
     rng : numpy.random.Generator
-        The server's own, as it is after the step.
+        The server's own generator, in its state after the step.
     """
 
     number: int
@@ -75,33 +76,33 @@ def steps(
     start: int = 0,
     server_state: Mapping[str, Any] | None = None,
 ) -> Iterator[Step]:
-    """Let `agent` learn on `server`; yields each episode once the agent has been told.
+    """Let `agent` learn on `server`; yield each episode after the agent is told its cost.
 
-    The agent is shown the rate of the arrivals *before* an episode, never the true one. Arrivals
-    and the server's own noise come from two streams, so agents given equal generators meet the
-    same arrivals whatever they choose (common random numbers).
+    The agent sees the rate of the arrivals *before* an episode, never the true rate. The arrivals
+    and the server's own noise come from two random streams. So agents with equal generators get the
+    same arrivals, whatever they choose (common random numbers).
 
     Parameters
     ----------
     server, agent, workload, episodes, rng, requests, objective
         See :func:`rrl.tune`.
     switch_cost : float, optional
-        What each second that a change of configuration took adds to the cost of the episode after
-        it, in the objective's unit. Agents learn what a configuration costs, not what the way to
-        it costs, so the effect is limited: among six configurations that cost the same, a charge
-        as high as their cost takes RRL's switches in 60 episodes from 51 to 36; where costs rise
-        by 10 % from level to level, it changes next to nothing (38 and 36).
+        Cost of each second that a change of configuration takes, in the objective's unit. It is
+        added to the cost of the episode after the change. Agents learn the cost of a configuration,
+        not the cost of changing to it, so the effect is limited. With six configurations of equal
+        cost, a charge as high as this cost reduces RRL's switches in 60 episodes from 51 to 36. If
+        costs rise by 10 % from level to level, the charge changes almost nothing (38 and 36).
     start : int, optional
-        Episodes that are done already; `agent` must know them.
+        Number of episodes that are already done. `agent` must know them.
     server_state : mapping, optional
-        State of the server's generator after those (:func:`rrl.core.agent.rng_state`).
+        State of the server's generator after these episodes (:func:`rrl.core.agent.rng_state`).
 
     Raises
     ------
     ValueError
         If `episodes` is below 1, or `switch_cost` is not a finite number of 0 or more.
     ServerError
-        If the server fails for good, or no valid episode can be had.
+        If the server fails permanently, or too many episodes in a row are invalid.
 
     Examples
     --------
@@ -120,9 +121,9 @@ def steps(
     arrivals_rng, server_rng = rng.spawn(2)
     if server_state is not None:
         restore_rng(server_rng, dict(server_state))
-    stretch = workload.arrivals((episodes + 1) * requests, arrivals_rng)  # time goes on
+    stretch = workload.arrivals((episodes + 1) * requests, arrivals_rng)  # time never restarts
     parts = islice(cut(stretch, requests), start, None)
-    past = next(parts)  # watched only, to know the load
+    past = next(parts)  # not served: it only gives the first load
     for number, arrivals in enumerate(parts, start):
         load = min(estimate_rate(past), MOST)
         past = arrivals
@@ -150,11 +151,11 @@ class Round:
     Parameters
     ----------
     number : int
-        From 0.
+        Number of the round, from 0.
     episodes : dict of str to Episode
-        By contestant; all with the same arrivals.
+        Episodes by contestant, all with the same arrivals.
     state : dict
-        What the later rounds depend on; fit for JSON.
+        The state on which the later rounds depend. It can be saved as JSON.
     """
 
     number: int
@@ -172,23 +173,23 @@ def rounds(
     start: int = 0,
     state: Mapping[str, Any] | None = None,
 ) -> Iterator[Round]:
-    """Measure configurations in alternating episodes with the same arrivals and the same draws.
+    """Measure configurations in alternating episodes with the same arrivals and random draws.
 
     Parameters
     ----------
     servers, workload, rng, requests
         See :func:`rrl.compare`.
     count : int
-        Episodes of each contestant; within a round the order is random.
+        Number of episodes of each contestant. The order within a round is random.
     start : int, optional
-        Rounds that are done already.
+        Number of rounds that are already done.
     state : mapping, optional
-        Of the last of those.
+        The state after the last of these rounds.
 
     Raises
     ------
     ServerError
-        If a server fails for good, or no valid episode can be had.
+        If a server fails permanently, or too many episodes in a row are invalid.
     """
     arrivals_rng, server_rng, order_rng = rng.spawn(3)
     if state is not None:
@@ -198,7 +199,7 @@ def rounds(
     stretch = workload.arrivals(count * requests, arrivals_rng)
     for number, arrivals in enumerate(islice(cut(stretch, requests), start, None), start):
         episodes = {}
-        draws = int(server_rng.integers(2**63))  # all meet the same work, or the same repeat
+        draws = int(server_rng.integers(2**63))  # so all get the same work, or the same repeat
         for name in order_rng.permutation(names).tolist():
             server, configuration = servers[name]
             own = np.random.default_rng(draws)
@@ -213,7 +214,7 @@ def measure_valid(
     arrivals: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> tuple[Episode, int, float]:
-    """A valid episode, how many were not, and the seconds that the switch took."""
+    """Return a valid episode, the number of invalid ones, and the seconds of the switch."""
     switch_s = 0.0
     for invalid in range(MAX_INVALID):
         episode = server.measure(configuration, arrivals, rng)

@@ -1,8 +1,8 @@
-"""From an episode to the one number that an agent minimises.
+"""Objectives: each turns an episode into the one number that an agent minimises.
 
-Failed and rejected requests are never left out. Where a latency is asked for, each is charged
-`failure_s` seconds, or the time that it took if that is longer; where violations are counted,
-each is one. So no configuration can look fast by turning requests away.
+Failed and rejected requests are never left out. In a latency, each of them counts `failure_s`
+seconds, or the time that it took if that is longer. In a share of violations, each of them is one
+violation. So no configuration can look fast because it rejects requests.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ FAILURE_S = 10.0  # seconds; far above any latency that a user would wait for
 
 
 class Objective(Protocol):
-    """Whatever turns an episode into a cost: finite, at least 0, smaller is better."""
+    """Protocol of a function that turns an episode into a cost.
+
+    The cost is finite and at least 0. A smaller cost is better.
+    """
 
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode."""
@@ -29,7 +32,9 @@ class Objective(Protocol):
 
 
 def charged_latency(episode: Episode, failure_s: float = FAILURE_S) -> NDArray[np.float64]:
-    """Latency of each request in seconds, shape (n,), with failed ones at `failure_s` or more.
+    """Return the latency of each request in seconds, shape (n,).
+
+    A failed request counts `failure_s` seconds or more.
 
     Examples
     --------
@@ -76,14 +81,14 @@ class Percentile:
     Parameters
     ----------
     q : float
-        Above 0 and below 100; 99 for the p99.
+        The percentile, above 0 and below 100. For the p99 it is 99.
     failure_s : float, optional
-        What a failed request is charged, in seconds.
+        The least latency that a failed request counts, in seconds.
 
     Raises
     ------
     ValueError
-        If either is out of range.
+        If one of the two is out of range.
 
     Examples
     --------
@@ -110,16 +115,17 @@ class Percentile:
     def interval(self, episode: Episode, level: float = 0.95) -> tuple[float, float]:
         """Return a distribution-free confidence interval of the percentile, in seconds.
 
-        Its ends are two of the latencies. The number of requests below the true percentile is
-        binomial, whatever the distribution, and that gives their ranks; each end misses with at
-        most half of ``1 - level``. Where the sample is too small for an end it is 0 or infinity:
-        an upper end for the p99 takes 368 requests at 95 %. Requests that queue behind each
-        other are not independent, so for one short episode the interval is a little narrow.
+        The two ends are latencies of the episode. The number of requests below the true percentile
+        is binomial for every distribution of the latency, and this gives the ranks of the ends.
+        The true percentile lies beyond each end with a probability of at most half of
+        ``1 - level``. If the sample is too small for an end, the end is 0 or infinity. For example,
+        an upper end for the p99 needs 368 requests at 95 %. Requests that queue behind each other
+        are not independent, so for one short episode the interval is slightly too narrow.
 
         Parameters
         ----------
         level : float, optional
-            Above 0 and below 1.
+            The confidence of the interval, above 0 and below 1.
 
         References
         ----------
@@ -142,10 +148,10 @@ class Percentile:
 
 @dataclass(frozen=True)
 class SLOViolations:
-    """Share of requests that broke the service-level objective, from 0 to 1.
+    """Share of requests that violate the service-level objective, from 0 to 1.
 
-    A request breaks it by a latency above `target_s` seconds, or by failing or being rejected,
-    however soon.
+    A request violates it if its latency is above `target_s` seconds. A request that fails or is
+    rejected always violates it, even if this happens quickly.
 
     Examples
     --------
@@ -168,12 +174,12 @@ class SLOViolations:
 
 @dataclass(frozen=True)
 class Weighted:
-    """A weighted sum of objectives; each charges failures in its own way.
+    """A weighted sum of objectives; each objective counts failures in its own way.
 
     Parameters
     ----------
     terms : sequence of (float, Objective)
-        Weights are at least 0 and not all 0.
+        The weights and their objectives. Weights are at least 0 and not all 0.
 
     Raises
     ------
@@ -205,13 +211,13 @@ class Weighted:
 
 
 def parse_objective(name: str) -> Objective:
-    """Return the objective of a name.
+    """Return the objective with the given name.
 
     Parameters
     ----------
     name : str
-        ``mean``; ``p`` and a percentile, as in ``p99.9``; ``slo:`` and seconds, as in
-        ``slo:0.1``; or a sum of these with weights, as in ``0.7*mean+0.3*p99``.
+        The name is ``mean``; ``p`` and a percentile, as in ``p99.9``; ``slo:`` and a time in
+        seconds, as in ``slo:0.1``; or a weighted sum of these, as in ``0.7*mean+0.3*p99``.
 
     Raises
     ------

@@ -18,9 +18,10 @@ SERVING_KNOBS = (*THREADS, "max_batch_size", "batch_timeout_micros")
 def serving_knob(name: str, levels: Sequence[int]) -> Knob:
     """Build a knob of TensorFlow Serving with its levels in the order of their effect.
 
-    Levels are a step apart in the order of their values, but for the 0 of a thread count: it
-    means "as many as there are" or, for batch threads, "batching off", when every request is
-    served at once. Each is the most parallel level, so it comes last.
+    Levels are one step apart in the order of their values. The level 0 of a thread count is the
+    exception. It means "as many threads as there are cores" or, for batch threads, "batching off",
+    so that every request is served at once. In both cases 0 is the most parallel level, so it
+    comes last.
 
     Examples
     --------
@@ -35,7 +36,7 @@ def serving_knob(name: str, levels: Sequence[int]) -> Knob:
 
 
 def _threads(name: str, cores: int, order: str) -> Knob:
-    """Return a thread count 0..cores whose 0 means "as many as there are"."""
+    """Return a thread-count knob with the levels 0..`cores`; 0 is the most parallel level."""
     if isinstance(cores, bool) or cores != int(cores) or not 1 <= cores <= 4096:
         raise ValueError(f"cores must be a whole number from 1 to 4096, got {cores!r}")
     if order not in ("effective", "paper"):
@@ -50,13 +51,14 @@ def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
     Parameters
     ----------
     cores : int, optional
-        The paper's machine has 10: 11 x 11 x 11 = 1331 configurations.
+        Number of cores. The paper's machine has 10, so there are 11 x 11 x 11 = 1331
+        configurations.
     order : {"effective", "paper"}, optional
-        Where 0 lies. For the thread pools it means "automatic", all cores; for batch threads it
-        switches batching off, and then requests run side by side without a limit. Each time 0
-        is the *most* parallel level, so "effective" puts it after `cores`. "paper" keeps it
-        beside 1, as the released code does. Only positions differ: a configuration has the same
-        number in both.
+        The position of level 0. For the thread pools, 0 means "automatic", which is all cores. For
+        batch threads, 0 switches batching off, and then requests run side by side without a limit.
+        In both cases 0 is the *most* parallel level, so "effective" puts it after `cores`. "paper"
+        keeps it beside 1, as the released code does. Only the positions differ. A configuration has
+        the same number in both orders.
 
     References
     ----------
@@ -76,9 +78,9 @@ def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
 def paper_gpu() -> ConfigSpace:
     """Build a grid of the paper's indirect GPU knobs: batch size, batch timeout, batch threads.
 
-    The knobs are those of SC'19, figure 2; the levels are ours, since the paper's are not in the
-    released code. Sizes double from level to level and timeouts about do, so that one step is
-    about one constant factor.
+    The knobs are those of SC'19, figure 2. The levels are ours, because the paper's levels are not
+    in the released code. Sizes double from level to level, and timeouts approximately double. So
+    each step changes a knob by about the same factor.
 
     Examples
     --------
@@ -95,17 +97,18 @@ def paper_gpu() -> ConfigSpace:
 
 
 def effective_space(levels: Mapping[str, Sequence[int]], cores: int | None = None) -> ConfigSpace:
-    """Build a grid of TensorFlow Serving's knobs in which every configuration is another one.
+    """Build a grid of TensorFlow Serving's knobs in which all configurations differ in effect.
 
-    With batching off, batch size and timeout have no effect; with batches of one, the timeout has
-    none. Of configurations that differ only in that, the one with the first levels is available.
+    If batching is off, the batch size and the timeout have no effect. If batches have one request,
+    the timeout has no effect. Of the configurations that differ only in levels without effect,
+    only the one with the first levels is available.
 
     Parameters
     ----------
     levels : mapping of str to sequence of int
-        Levels by knob; those of `SERVING_KNOBS` have the effects above.
+        Levels by knob. The knobs in `SERVING_KNOBS` have the effects above.
     cores : int, optional
-        Of the machine.
+        Number of cores of the machine.
 
     Examples
     --------
@@ -117,11 +120,11 @@ def effective_space(levels: Mapping[str, Sequence[int]], cores: int | None = Non
     available = np.ones([len(knob.levels) for knob in knobs], dtype=bool)
 
     def has(name: str, level: int) -> NDArray[np.bool_]:
-        """Where a knob has a level; nowhere without the knob."""
+        """Return where a knob has a level; this is nowhere if the knob is absent."""
         return np.array(levels[name])[index[name]] == level if name in levels else ~available
 
     def first(name: str) -> NDArray[np.bool_]:
-        """Where a knob has its first level; everywhere without the knob."""
+        """Return where a knob has its first level; this is everywhere if the knob is absent."""
         return index[name] == 0 if name in levels else np.ones_like(available)
 
     off, single = has("batch_threads", 0), has("max_batch_size", 1)
@@ -140,11 +143,13 @@ def tf_serving(
     Parameters
     ----------
     cores : int, optional
-        Threads run from 1 to this, then automatic (0); the CPUs this process may use by default.
+        Thread counts go from 1 to this number; 0 (automatic) comes last. The default is the number
+        of CPUs that this process may use.
     batch_sizes, timeouts_micros : sequence of int, optional
-        Levels of `max_batch_size` and `batch_timeout_micros` (microseconds); without levels the
-        knob is left out. With batching off neither has an effect, so of those configurations
-        only the one with the first size and timeout is available.
+        Levels of `max_batch_size` (requests) and `batch_timeout_micros` (microseconds). A knob
+        without levels is left out. If batching is off, neither has an effect. So of the
+        configurations that differ only in them, only the one with the first size and timeout is
+        available.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Service-level objectives: what an operator promises, and whether measurements keep it."""
+"""Service-level objectives: what an operator promises, and whether measurements meet it."""
 
 from __future__ import annotations
 
@@ -19,34 +19,35 @@ _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 @dataclass(frozen=True)
 class SLO:
-    """A service-level objective: a statistic of the latency, and what it must not exceed.
+    """A service-level objective: a statistic of the latency, and the target it must not exceed.
 
     Parameters
     ----------
     statistic : Percentile or MeanLatency
     target_s : float
-        In seconds.
+        The target in seconds.
     """
 
     statistic: Percentile | MeanLatency
     target_s: float
 
     def late(self, episode: Episode) -> float:
-        """Share of an episode's requests that took longer than the target, or failed."""
+        """Return the share of an episode's requests that exceed the target or fail."""
         return SLOViolations(self.target_s)(episode)
 
     def __str__(self) -> str:
         return f"{self.statistic}<{1e3 * self.target_s:.15g}ms"
 
     def judge(self, episodes: Sequence[Episode], rng: np.random.Generator) -> dict[str, Any]:
-        """Say whether episodes of one configuration keep it.
+        """Judge whether episodes of one configuration meet the objective.
 
         Returns
         -------
         dict
-            ``value_s`` with its 95 % interval ``low_s`` and ``high_s``, and the ``word``: "met" if
-            all of the interval is within the target, "missed" if none is, else "undecided". The
-            interval is of the percentile over all requests, or of the mean over episodes.
+            ``value_s``, the ends ``low_s`` and ``high_s`` of its 95 % interval (all in seconds),
+            and the ``word``. The word is "met" if the whole interval is within the target,
+            "missed" if no part of it is, and "undecided" otherwise. The interval is that of the
+            percentile over all requests, or of the mean over episodes.
         """
         if isinstance(self.statistic, Percentile):
             joined = join(episodes)
@@ -66,12 +67,12 @@ def parse_slo(text: str) -> SLO:
     Parameters
     ----------
     text : str
-        ``p99<50ms``: a percentile or ``mean``, and a time in s, ms or us.
+        An objective such as ``p99<50ms``: a percentile or ``mean``, and a time in s, ms or us.
 
     Raises
     ------
     UsageError
-        If it is something else.
+        If the text has another form.
 
     Examples
     --------
@@ -87,7 +88,7 @@ def parse_slo(text: str) -> SLO:
 
 
 def join(episodes: Sequence[Episode]) -> Episode:
-    """All requests of some episodes as one."""
+    """Return all requests of several episodes as one episode."""
     latency = np.concatenate([episode.latency for episode in episodes])
     status = np.concatenate([episode.status for episode in episodes])
     return Episode({}, np.arange(len(latency)), latency, status)

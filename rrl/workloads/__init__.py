@@ -1,1 +1,1 @@
-"""Arrivals: when requests come, at steady and changing rates and from traces."""
+"""Arrival times of requests: steady rates, changing rates and recorded traces."""

@@ -1,4 +1,4 @@
-"""Poisson arrivals whose rate changes with time: bursts, the day's swing, a flash crowd."""
+"""Poisson arrivals whose rate changes with time: bursts, a daily cycle, a flash crowd."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.workloads.workload import Times, check_size, positive
 
-_CHUNK = 1_000_000  # candidates drawn at a time by thinning, so that memory follows n
+_CHUNK = 1_000_000  # most candidates that thinning draws at once, so that memory grows with n only
 
 
 @dataclass(frozen=True)
 class Bursts:
     """Bursty arrivals: a Markov-modulated Poisson process (MMPP).
 
-    The rate stays at ``rates[i]`` for an exponential time of mean ``sojourns[i]``, then jumps to
-    one of the other states, all equally likely.
+    The rate stays at ``rates[i]`` for an exponential time with mean ``sojourns[i]``. Then the
+    process jumps to one of the other states, which are all equally likely.
 
     Parameters
     ----------
     rates : tuple of float
-        Requests per second in each state, two or more states; 0 makes a silent state.
+        Requests per second in each of two or more states. A rate of 0 makes a silent state.
     sojourns : tuple of float
-        Mean seconds in each state.
+        Mean time in each state, in seconds.
 
     Raises
     ------
     ValueError
-        If a rate is negative or NaN, all are 0, or a sojourn is not positive.
+        If a rate is negative or NaN, all rates are 0, or a sojourn is not positive.
 
     References
     ----------
@@ -61,14 +61,18 @@ class Bursts:
 
     @property
     def rate(self) -> float:
-        """Requests per second: uniform jumps leave time in the states in ratio of the sojourns."""
+        """Long-run mean requests per second.
+
+        All jumps are equally likely, so each state's share of the time is proportional to its
+        sojourn.
+        """
         return float(np.dot(self.rates, self.sojourns) / np.sum(self.sojourns))
 
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,)."""
         work = np.cumsum(
             rng.exponential(1.0, check_size(n))
-        )  # expected arrivals passed, at each one
+        )  # the integral of the rate up to each arrival
         sojourns, rates = np.array(self.sojourns), np.array(self.rates)
         chunk = check_size(int(1.2 * work[-1] / (self.rate * sojourns.mean())) + 16)
         state = int(rng.choice(len(rates), p=sojourns / sojourns.sum()))
@@ -84,16 +88,16 @@ class Bursts:
 
 @dataclass(frozen=True)
 class Diurnal:
-    """A day's swing: Poisson arrivals at ``rate * (1 + amplitude * sin(2 pi t / period))``.
+    """A daily cycle: Poisson arrivals at ``rate * (1 + amplitude * sin(2 pi t / period))``.
 
     Parameters
     ----------
     rate : float
         Mean requests per second.
     amplitude : float
-        Swing as a share of the mean, 0 to 1.
+        Largest deviation from the mean rate, as a share of the mean rate, from 0 to 1.
     period : float
-        Seconds of one cycle; a day by default.
+        Length of one cycle in seconds. The default is one day.
 
     Raises
     ------
@@ -129,24 +133,24 @@ class Diurnal:
 
 @dataclass(frozen=True)
 class FlashCrowd:
-    """A calm rate, and once a period a crowd: linear rise, plateau, linear fall.
+    """A base rate with one crowd per period: a linear rise, a plateau and a linear fall.
 
     Parameters
     ----------
     base, peak : float
-        Requests per second when calm and on the plateau.
+        Requests per second outside the crowd and on its plateau.
     start : float
         Seconds from the start of a period until the rise begins.
     rise, hold, fall : float
-        Seconds of the rise, the plateau and the fall.
+        Lengths of the rise, the plateau and the fall in seconds.
     period : float
-        Seconds after which all repeats; the mean rate is taken over it.
+        Seconds after which the pattern repeats. The mean rate is that of one period.
 
     Raises
     ------
     ValueError
         If a rate or a length is not positive, `start` is negative, the peak is below the base or
-        the crowd outlasts its period.
+        the crowd does not fit in its period.
 
     Examples
     --------
@@ -176,7 +180,7 @@ class FlashCrowd:
 
     @property
     def rate(self) -> float:
-        """Requests per second over one period."""
+        """Mean requests per second over one period."""
         extra = (self.peak - self.base) * (self.hold + (self.rise + self.fall) / 2)
         return self.base + extra / self.period
 
@@ -200,7 +204,7 @@ def _thin(
 ) -> Times:
     """Keep each point of a Poisson process of rate `peak` with probability rate_at(t) / peak.
 
-    Lewis and Shedler 1979: what remains is Poisson with rate `rate_at`.
+    The points that remain are a Poisson process of rate `rate_at` (Lewis and Shedler 1979).
     """
     parts, found, last = [], 0, 0.0
     while found < check_size(n):

@@ -1,4 +1,4 @@
-"""Recorded arrivals: a file of timestamps, read with checks and replayed."""
+"""Recorded arrivals: a file of timestamps is read, checked and replayed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ class Trace:
     Parameters
     ----------
     times : array_like, shape (n,)
-        Seconds in any order, duplicates kept; stored sorted and starting at 0.
+        Arrival times in seconds, in any order. They are stored sorted and start at 0. Duplicates
+        are kept.
 
     Raises
     ------
     ValueError
-        If there are fewer than two distinct times, or one is not finite.
+        If there are fewer than two distinct times, or a time is not finite.
 
     Examples
     --------
@@ -67,21 +68,22 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
     Parameters
     ----------
     path : str or Path
-        UTF-8 text, one request a line (LF or CRLF, blank lines ignored, header optional). A time is
-        a number of seconds or an ISO 8601 date and time; one without an offset counts as UTC.
+        UTF-8 text with one request per line. Lines end with LF or CRLF, blank lines are ignored,
+        and a header is optional. A time is a number of seconds or an ISO 8601 date and time. A date
+        and time without an offset counts as UTC.
     column : str, optional
-        The header's name of the time column; needed if there are several columns.
+        Name of the time column in the header. It is needed if there are several columns.
 
     Returns
     -------
     Trace
-        Times sorted (duplicates kept) and counted from the earliest.
+        The times, sorted and counted from the earliest one. Duplicates are kept.
 
     Raises
     ------
     DataError
-        (a ValueError) If the file is empty, not UTF-8, has no such column, or a value is not a
-        time; the message names the line and the value.
+        If the file is empty, is not UTF-8 or has no such column, or if a value is not a time. The
+        message names the line and the value. A DataError is also a ValueError.
 
     Examples
     --------
@@ -110,7 +112,7 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
     if any(kinds) and not all(kinds):
         line = rows[header:][kinds.index(not kinds[0])][0]
         raise DataError(f"{path} line {line}: seconds and dates are mixed; use one of them")
-    if kinds and kinds[0]:  # subtract before going to floats: microseconds survive
+    if kinds and kinds[0]:  # subtract before converting to floats, to keep microseconds
         values = [(value - values[0]).total_seconds() for value in values]
     try:
         return Trace(np.array(values, dtype=float))
@@ -119,7 +121,7 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
 
 
 def _text(path: Path) -> str:
-    """The file's text; a byte that is not UTF-8 is named with its place."""
+    """Return the file's text; an error names a byte that is not UTF-8 and its place."""
     data = path.read_bytes()
     try:
         return data.decode("utf-8-sig")
@@ -132,12 +134,12 @@ def _text(path: Path) -> str:
 
 
 def _is_header(row: list[str]) -> bool:
-    """Whether a first row names columns: it has no digit-led cell."""
+    """Return whether the first row names columns: no cell in it starts like a number."""
     return not any(cell.strip()[:1].isdigit() or cell.strip()[:1] in "+-." for cell in row)
 
 
 def _column(path: str | Path, header: list[str] | None, width: int, name: str | None) -> int:
-    """Index of the time column."""
+    """Return the index of the time column."""
     names = [cell.strip() for cell in header or ()]
     if name is None and (width == 1 or header is None):
         return 0
@@ -150,7 +152,7 @@ def _column(path: str | Path, header: list[str] | None, width: int, name: str | 
 
 
 def _parse(path: str | Path, line: int, text: str) -> float | datetime:
-    """One timestamp: seconds, or a date and time with UTC as the default offset."""
+    """Return one timestamp: seconds, or a date and time with UTC as the default offset."""
     try:
         seconds = float(text)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Arrival times: what the clients of a server do, in seconds from the start.
+"""Arrival times: when the clients of a server send requests, in seconds from the start.
 
-Every workload is a small frozen dataclass with two members: ``rate``, its long-run mean in requests
-per second, and ``arrivals(n, rng)``, the times of its first `n` requests. An agent is never shown
-`rate`; it sees :func:`estimate_rate` of past arrivals.
+Every workload is a small frozen dataclass with two members. ``rate`` is its long-run mean in
+requests per second. ``arrivals(n, rng)`` returns the times of its first `n` requests. An agent
+never sees `rate`; it sees :func:`estimate_rate` of past arrivals.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BYTES_PER_REQUEST = 40  # times, gaps, a uniform draw and two temporaries, 8 by
 
 
 class Workload(Protocol):
-    """Whatever can say when requests arrive."""
+    """Protocol of all objects that generate the arrival times of requests."""
 
     @property
     def rate(self) -> float:
@@ -37,7 +37,7 @@ class Workload(Protocol):
 
 @dataclass(frozen=True)
 class Poisson:
-    """Independent clients: exponential gaps of mean 1/`rate`.
+    """Poisson arrivals of independent clients: exponential gaps with mean 1/`rate` seconds.
 
     Parameters
     ----------
@@ -67,23 +67,25 @@ class Poisson:
 
 @dataclass(frozen=True)
 class Phases:
-    """Poisson arrivals whose mean gap changes at given episodes, by default as in the release.
+    """Poisson arrivals whose mean gap changes at given episodes.
+
+    The default values are those of the released code.
 
     Parameters
     ----------
     starts : tuple of int
-        First episode of each phase, increasing from 0.
+        First episode of each phase. The first value is 0, and the values increase.
     gaps : tuple of float
         Mean interarrival time of each phase in seconds.
     episodes : int
-        Number of episodes; the last phase ends there (and goes on if more are asked for).
+        Number of episodes. The last phase ends there, but it continues if more are requested.
     requests : int
-        Requests in one episode.
+        Requests per episode.
 
     Raises
     ------
     ValueError
-        If the phases are not increasing from 0, or a gap is not positive.
+        If the phases do not start at 0 and increase, or a gap is not positive.
 
     References
     ----------
@@ -115,12 +117,12 @@ class Phases:
 
     @property
     def rate(self) -> float:
-        """Requests per second over all episodes."""
+        """Mean requests per second over all episodes."""
         lengths = np.diff((*self.starts, self.episodes))
         return float(self.episodes / (lengths @ np.array(self.gaps)))
 
     def at(self, episode: int) -> Poisson:
-        """The workload of one episode, counted from 0."""
+        """Return the workload of one episode; episodes count from 0."""
         if episode < 0:
             raise ValueError(f"episodes count from 0, got {episode}")
         phase = int(np.searchsorted(self.starts, episode, side="right")) - 1
@@ -135,10 +137,10 @@ class Phases:
 
 @dataclass(frozen=True)
 class Fleet:
-    """Many sensors, each reporting once a period: the load of massive IoT.
+    """Many sensors that each report once per period: the load of massive IoT.
 
-    Device i's k-th report arrives at ``phase[i] + k * period + delay``, the phases uniform over
-    ``spread * period`` and each delay uniform over 0 to `jitter`. The fleet has been running
+    Report k of device i arrives at ``phase[i] + k * period + delay``. The phases are uniform over
+    0 to ``spread * period``, and each delay is uniform over 0 to `jitter`. The fleet already runs
     before time 0.
 
     Parameters
@@ -150,8 +152,8 @@ class Fleet:
     jitter : float
         Longest delay of a report in seconds.
     spread : float
-        Share of the period over which the phases lie: 1 is an unsynchronised fleet, 0 one in which
-        all devices report at once (after a power cut, or on the full minute).
+        Share of the period over which the phases lie. With 1, the fleet is not synchronised. With
+        0, all devices report at once, for example after a power cut or on the full minute.
 
     Raises
     ------
@@ -184,8 +186,8 @@ class Fleet:
 
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,)."""
-        # A report comes at most `late` periods after its tick, so the first n arrivals come from
-        # ticks that many before time 0 up to that many after n reports are due.
+        # A report arrives at most `late` periods after its tick. So the first n arrivals come from
+        # the ticks between `late` periods before time 0 and `late` periods after n reports are due.
         late = math.ceil(self.spread + self.jitter / self.period)
         ticks = np.arange(-late, math.ceil(check_size(n) / self.devices) + late)
         check_size(len(ticks) * self.devices, "reports")
@@ -196,19 +198,20 @@ class Fleet:
 
 
 def episodes(arrivals: ArrayLike, requests: int) -> Iterator[Times]:
-    """Cut a long sequence of arrivals into episodes, each on its own clock.
+    """Cut a long sequence of arrivals into episodes; the time of each episode starts at 0.
 
     Parameters
     ----------
     arrivals : array_like, shape (n,)
         Sorted arrival times in seconds.
     requests : int
-        Requests in one episode; an incomplete last episode is left out.
+        Requests per episode. An incomplete last episode is left out.
 
     Yields
     ------
     ndarray, shape (requests,)
-        Arrival times since the last arrival of the episode before (so its first gap survives).
+        Arrival times in seconds since the last arrival of the previous episode. So the first gap
+        of each episode is kept.
 
     Raises
     ------
@@ -229,22 +232,24 @@ def episodes(arrivals: ArrayLike, requests: int) -> Iterator[Times]:
 
 
 def estimate_rate(arrivals: ArrayLike, window: int = 100) -> float:
-    """Estimate the load from past arrivals: the gaps between the `window` latest, over their time.
+    """Estimate the load from past arrivals.
 
-    A window counted in requests has the same relative error, about ``1 / sqrt(window - 1)`` for
-    Poisson arrivals, at every load; one counted in seconds is blind at low loads.
+    The estimate is the number of gaps between the `window` latest arrivals, divided by their total
+    time. A window counted in requests has the same relative error at every load, about
+    ``1 / sqrt(window - 1)`` for Poisson arrivals. A window counted in seconds contains too few
+    arrivals at low loads.
 
     Parameters
     ----------
     arrivals : array_like, shape (n,)
-        Past arrival times in seconds, sorted, at least two.
+        Past arrival times in seconds, sorted. There must be at least two.
     window : int
         Number of latest arrivals to use, at least 2.
 
     Returns
     -------
     float
-        Requests per second; infinite if all of them arrived at once.
+        Requests per second. It is infinite if all of them arrived at once.
 
     Raises
     ------
@@ -266,14 +271,14 @@ def estimate_rate(arrivals: ArrayLike, window: int = 100) -> float:
 
 
 def check_size(n: int, name: str = "requests", bytes_each: int = _BYTES_PER_REQUEST) -> int:
-    """Return `n` if it is a whole number of at least 1 whose arrays fit this machine's memory.
+    """Return `n` if it is a whole number of at least 1 and its arrays fit into the memory.
 
     Raises
     ------
     TypeError
         If `n` is not a whole number.
     ValueError
-        If it is below 1 or its arrays would need more than half of the memory.
+        If `n` is below 1 or its arrays would need more than half of this machine's memory.
 
     Examples
     --------

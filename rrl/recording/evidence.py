@@ -1,0 +1,246 @@
+"""What a profile can carry: how its halves agree, who is good, what the usual settings cost.
+
+``python -m rrl.recording.evidence data/NAME`` prints these tables and writes `summary.csv` beside
+the episodes: a row for each configuration, load and half, for others to use as a benchmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rrl.core.knob import Configuration
+from rrl.recording.finals import HALVES
+from rrl.recording.judging import centre_interval
+from rrl.recording.profile import REJECTED, Profile, read_profile
+from rrl.recording.truth import (
+    CONFIDENCE,
+    HalfTruth,
+    judge_half,
+    late_share,
+    replay_best,
+    rows_of_half,
+)
+from rrl.support.errors import Parser, command
+from rrl.support.files import write_atomically
+from rrl.tuning.defaults import heuristic_candidates, serving_default
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUMMARY = "summary.csv"
+LATE = 2.0  # a request is late beyond so many times the mean latency of the load's best
+
+
+def halves(profile: Profile, rate_per_s: float) -> list[HalfTruth]:
+    """What each half says of a load."""
+    return [judge_half(profile, rate_per_s, half) for half in HALVES]
+
+
+def summary(profile: Profile) -> pd.DataFrame:
+    """A row for each configuration, load and half.
+
+    Returns
+    -------
+    DataFrame
+        The knobs, `rate_per_s`, `half`; `episodes` of the passes and the finals, `mean_s` and
+        `sem_s` over those; `limit_s` and the `late_share` of requests above it; `ratio` to the best
+        of the finals with its 95 % limits `low` and `high`, empty for who was no finalist.
+    """
+    import pandas as pd
+
+    parts = []
+    for rate in profile.rates_per_s:
+        for half, truth in enumerate(halves(profile, rate)):
+            limit_s = LATE * float(np.nanmin(truth.cost))
+            rows = rows_of_half(profile, rate, half)
+            groups = rows.groupby(profile.space.indices(rows))["mean_s"]
+            part = pd.DataFrame(list(profile.space))
+            part = part.assign(rate_per_s=rate, half=half)
+            part = part.join(groups.agg(episodes="size", mean_s="mean", sem_s="sem"))
+            part["limit_s"] = limit_s
+            part["late_share"] = late_share(profile, rate, half, np.array([limit_s]))[0]
+            part = part.assign(ratio=truth.ratio, low=truth.low, high=truth.high)
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def agreement(profile: Profile) -> pd.DataFrame:
+    """How far the two halves agree, a row for each load.
+
+    Returns
+    -------
+    DataFrame
+        `episodes`; `finalists`; `good_0`, `good_1` and `good_both`: configurations that are surely
+        within 5 % by the finals of a half, and by both; `undecided_0`, `undecided_1`;
+        `rank_correlation` of the halves' costs (Spearman's) over all configurations and over
+        the finalists; `ceiling_0`, `ceiling_1`: what the best of a half's own passes costs over
+        the best by the finals of the *other* half, which a perfect reader of a replay pays;
+        `judged_0`, `judged_1`: whether that one is good there, so that agents that replay the half
+        can be judged.
+    """
+    import pandas as pd
+    from scipy.stats import spearmanr
+
+    lines = []
+    for rate in profile.rates_per_s:
+        both = halves(profile, rate)
+        met = ~np.isnan(both[0].ratio) & ~np.isnan(both[1].ratio)
+        line: dict[str, Any] = {
+            "rate_per_s": rate,
+            "episodes": int(np.isclose(profile.table["rate_per_s"], rate).sum()),
+            "finalists": int(met.sum()),
+            "good_both": int((both[0].good & both[1].good).sum()),
+            "rank_correlation": float(spearmanr(both[0].cost, both[1].cost).statistic),
+        }
+        if met.sum() > 2:
+            among = spearmanr(both[0].ratio[met], both[1].ratio[met])
+            line["rank_correlation_finalists"] = float(among.statistic)
+        for half, truth in enumerate(both):
+            judge, deployed = both[1 - half], replay_best(profile, rate, half)
+            line[f"good_{half}"] = int(truth.good.sum())
+            line[f"undecided_{half}"] = int((truth.possible & ~truth.good & met).sum())
+            line[f"ceiling_{half}"] = float(judge.cost[deployed] / np.nanmin(judge.cost))
+            line[f"judged_{half}"] = bool(judge.good[deployed])
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def usual_settings(profile: Profile) -> pd.DataFrame:
+    """What is set without tuning, over the best, by the finals of each half.
+
+    The default; of what the batching guide says to try, the best of the other half's passes; the
+    same of the adaptive scheduler's settings.
+
+    Returns
+    -------
+    DataFrame
+        `rate_per_s`, `half` (that judges), `setting`, its knobs in words, and `ratio`, `low`,
+        `high`: mean latency over that of the best, with 95 % limits; NaN if it met nobody.
+    """
+    import pandas as pd
+
+    space = profile.space
+    default = [space.index(serving_default(space))]
+    guide = [space.index(c) for c in heuristic_candidates(space)]
+    lines = []
+    for rate in profile.rates_per_s:
+        for half in HALVES:
+            truth, other = judge_half(profile, rate, half), judge_half(profile, rate, 1 - half)
+            for name, group in (("default", default), ("guide", guide)):
+                chosen = group[int(np.argmin(other.cost[group]))]
+                limits = (truth.ratio[chosen], truth.low[chosen], truth.high[chosen])
+                lines.append(_line(rate, half, name, space[chosen], limits))
+            if len(profile.adaptive):
+                lines.append(_adaptive(profile, rate, half, truth))
+    return pd.DataFrame(lines)
+
+
+def _line(
+    rate: float, half: int, name: str, configuration: Configuration, limits: Sequence[float]
+) -> dict[str, Any]:
+    words = ", ".join(f"{knob} {level}" for knob, level in configuration.items())
+    values = dict(zip(("ratio", "low", "high"), map(float, limits), strict=True))
+    return {"rate_per_s": rate, "half": half, "setting": name, "knobs": words, **values}
+
+
+def _adaptive(profile: Profile, rate: float, half: int, truth: HalfTruth) -> dict[str, Any]:
+    """The adaptive scheduler's best setting of the other half, over the best of this one."""
+    rows = profile.adaptive[np.isclose(profile.adaptive["rate_per_s"], rate)]
+    grid = rows[(rows["pass"] < profile.grid_passes) & (rows["pass"] % 2 != half)]
+    knobs = profile.knobs
+    chosen = grid.groupby(knobs)["mean_s"].mean().idxmin()
+    own = rows[(rows["pass"] >= profile.grid_passes) & (rows["pass"] % 2 == half)]
+    own = own[(own[knobs] == list(chosen)).all(axis=1)].set_index(["pass", "repeat"])["mean_s"]
+    configuration = dict(zip(knobs, chosen, strict=True))
+    if np.isnan(truth.ratio).all() or own.empty:
+        return _line(rate, half, "adaptive", configuration, [np.nan] * 3)
+    final = rows_of_half(profile, rate, half)
+    final = final[final["pass"] >= profile.grid_passes]
+    best = final[profile.space.indices(final) == int(np.nanargmin(truth.ratio))]
+    ratios = np.log(own / best.set_index(["pass", "repeat"])["mean_s"]).dropna().to_numpy()
+    limits = np.exp(centre_interval(ratios, CONFIDENCE))
+    return _line(rate, half, "adaptive", configuration, limits.tolist())
+
+
+def rejected(profile: Profile, folder: Path) -> pd.DataFrame:
+    """What the recorder's rule left out, a row for each configuration.
+
+    Returns
+    -------
+    DataFrame
+        The knobs, how many episodes were kept and rejected, and the share of these.
+    """
+    import pandas as pd
+
+    path = folder / REJECTED
+    kept = pd.concat([profile.table, profile.adaptive]).groupby(profile.knobs).size()
+    if not path.exists():
+        return kept.rename("kept").reset_index().assign(rejected=0, share=0.0)
+    out = pd.read_csv(path, usecols=profile.knobs).groupby(profile.knobs).size()
+    table = pd.DataFrame({"kept": kept, "rejected": out}).fillna(0).astype(int).reset_index()
+    return table.assign(share=table["rejected"] / (table["kept"] + table["rejected"]))
+
+
+def scatter(profile: Profile, folder: Path) -> pd.DataFrame:
+    """Scatter of repeated episodes with and without the recorder's rule, a row for each load.
+
+    Returns
+    -------
+    DataFrame
+        Standard deviations of the logarithm of an episode's mean latency about its configuration's
+        own, what a pass has in common taken out: `with_rule` over the episodes that count,
+        `without` over all; `episodes` and `rejected` are how many.
+    """
+    import pandas as pd
+
+    path = folder / REJECTED
+    out = pd.read_csv(path, dtype={"statuses": str}) if path.exists() else profile.grid[:0]
+    out = out[out["pass"] < profile.grid_passes]
+    lines = []
+    for rate in profile.rates_per_s:
+        inside, outside = (t[np.isclose(t["rate_per_s"], rate)] for t in (profile.grid, out))
+        lines.append(
+            {
+                "rate_per_s": rate,
+                "episodes": len(inside),
+                "rejected": len(outside),
+                "with_rule": _spread(inside, profile.knobs),
+                "without": _spread(pd.concat([inside, outside]), profile.knobs),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def _spread(rows: pd.DataFrame, knobs: list[str]) -> float:
+    logs = np.log(rows["mean_s"])
+    logs = logs - logs.groupby([rows["pass"], rows["repeat"]]).transform("median")
+    own = logs - logs.groupby([rows[knob] for knob in knobs]).transform("mean")
+    repeats = logs.groupby([rows[knob] for knob in knobs]).transform("size")
+    return float(np.sqrt((own[repeats > 1] ** 2).sum() / (1 - 1 / repeats[repeats > 1]).sum()))
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print what a profile can carry, and write its summary."""
+    parser = Parser(prog="python -m rrl.recording.evidence", description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", type=Path, help="of a profile, such as data/mobilenet_v2-joint")
+    folder = parser.parse_args(argv).folder
+    profile = read_profile(folder)
+    out = rejected(profile, folder)
+    for title, table in (
+        ("agreement of the halves", agreement(profile).set_index("rate_per_s").T),
+        ("usual settings over the best", usual_settings(profile)),
+        ("scatter of repeats (standard deviation of the logarithm)", scatter(profile, folder)),
+        ("most often rejected", out.nlargest(10, "share")),
+    ):
+        print(f"\n{title}\n{table.to_string(float_format='{:.3f}'.format)}")
+    text = summary(profile).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_atomically(folder / SUMMARY, text)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,92 @@
+"""Rows of a recording: what they say, and files that they are appended to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rrl.support.errors import DataError
+from rrl.support.files import write_atomically
+from rrl.tuning.episode import Episode
+from rrl.tuning.objective import FAILURE_S
+
+
+def values_of(episode: Episode) -> dict[str, Any]:
+    """What a row says of an episode."""
+    micros = np.rint(episode.latency * 1e6).astype(np.int64)
+    return {
+        "valid": int(episode.valid),
+        "slip_share": f"{episode.info.get('slip_share', 0.0):.4f}",
+        "mean_s": f"{micros.mean() / 1e6:.6f}",
+        "p99_s": f"{np.quantile(micros, 0.99) / 1e6:.6f}",
+        "failed": int((~episode.ok).sum()),
+        "latencies_us": " ".join(map(str, micros)),
+        "statuses": "" if episode.ok.all() else " ".join(map(str, episode.status)),
+    }
+
+
+def append(path: Path, row: Mapping[str, str]) -> None:
+    """Add a line to a CSV file, in one write that is on disk when this returns."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(row), lineterminator="\n")
+    if not path.exists() or not path.stat().st_size:
+        writer.writeheader()
+    writer.writerow(row)
+    with path.open("a", encoding="utf-8", newline="") as file:
+        file.write(text.getvalue())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file that was appended to; a last line that was cut off is removed.
+
+    Raises
+    ------
+    DataError
+        If its columns are others.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    whole = text[: text.rfind(b"\n") + 1]
+    if whole != text:
+        write_atomically(path, whole.decode())
+    rows = csv.DictReader(io.StringIO(whole.decode(), newline=""))
+    if whole and rows.fieldnames != columns:
+        raise DataError(f"{path}: its columns are not those of the plan; choose another folder")
+    return list(rows)
+
+
+def charged_mean(row: Mapping[str, str]) -> float:
+    """Mean latency (s) that an episode is judged by; NaN if it is not valid."""
+    if row["valid"] != "1":
+        return np.nan
+    if not row["statuses"]:
+        return float(row["mean_s"])
+    latency, status = (np.array(row[name].split(), float) for name in ("latencies_us", "statuses"))
+    return float(np.where(status == 0, latency / 1e6, np.maximum(latency / 1e6, FAILURE_S)).mean())
+
+
+def commit() -> str:
+    """The commit of this code, with a + if it was changed since; empty outside a repository."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--tags", "--dirty=+", "--abbrev=12"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,163 @@
+"""What a half of a profile says, and that it is apart from what the other half learned from."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_recording import PLAN, Scripted, recorded
+
+from rrl.recording.evidence import (
+    SUMMARY,
+    agreement,
+    main,
+    rejected,
+    scatter,
+    summary,
+    usual_settings,
+)
+from rrl.recording.profile import EPISODES, read_profile
+from rrl.recording.truth import judge_half, late_share, replay_best, rows_of_half
+
+RATE = 20.0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("profile")
+    recorded(folder, Scripted(late=(5,)), finals=True).finish()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def profile(folder):
+    return read_profile(folder)
+
+
+def test_a_half_has_its_own_passes_and_its_own_finals(profile):
+    rows = [rows_of_half(profile, RATE, half) for half in (0, 1)]
+    assert not set(rows[0].index) & set(rows[1].index)
+    assert len(rows[0]) + len(rows[1]) == (profile.table["rate_per_s"] == RATE).sum()
+    assert {int(p) % 2 for p in rows[0]["pass"]} == {0}
+    assert not set(rows[0]["arrival_seed"]) & set(rows[1]["arrival_seed"])
+
+
+def test_a_half_does_not_change_with_the_other(folder, profile, tmp_path):
+    before = judge_half(profile, RATE, 0)
+    path = tmp_path / EPISODES
+    with (folder / EPISODES).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if int(row["pass"]) % 2:
+            row["mean_s"] = "9.5"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (tmp_path / "profile.json").write_text((folder / "profile.json").read_text())
+    after = judge_half(read_profile(tmp_path), RATE, 0)
+    for name, values in before._asdict().items():
+        np.testing.assert_array_equal(values, getattr(after, name))
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_the_good_are_those_that_are_surely_within_five_percent(profile, half):
+    truth, space = judge_half(profile, RATE, half), profile.space
+    met = ~np.isnan(truth.ratio)
+    assert 3 <= met.sum() < len(space)
+    for index in np.flatnonzero(truth.good):  # by the script, off and one thread differ by 1 %
+        assert space[index]["inter_op"] == 1
+        assert space[index]["batch_threads"] in (0, 1)
+    assert truth.good.any()
+    assert (truth.good <= truth.possible).all()
+    assert not truth.possible[~met].any()  # who was no finalist is not good
+    assert (truth.high[truth.good] <= 1.05).all()
+
+
+def test_costs_are_on_one_scale(profile):
+    truth = judge_half(profile, RATE, 0)
+    best = np.nanmin(truth.cost)
+    assert best == pytest.approx(0.01, rel=0.05)
+    slow = profile.space.index(
+        {
+            "inter_op": 2,
+            "intra_op": 1,
+            "batch_threads": 2,
+            "max_batch_size": 4,
+            "batch_timeout_micros": 1000,
+        }
+    )
+    assert np.isnan(truth.ratio[slow])
+    assert truth.cost[slow] / best == pytest.approx(2.6, rel=0.1)
+
+
+def test_without_finals_nobody_is_good_and_everybody_may_be(tmp_path):
+    recorded(tmp_path)
+    truth = judge_half(read_profile(tmp_path), RATE, 0)
+    assert not truth.good.any()
+    assert truth.possible.all()
+    assert np.isfinite(truth.cost).all()
+
+
+def test_late_requests_are_counted_by_a_half(profile):
+    share = late_share(profile, RATE, 0, np.array([0.0, 0.015, 10.0]))
+    assert (share[0] == 1).all()
+    assert (share[2] == 0).all()
+    slow = np.array([c["inter_op"] == 2 for c in profile.space])
+    assert share[1][slow].min() > share[1][~slow].max() == 0
+
+
+def test_a_perfect_reader_deploys_the_best_of_the_replayed_half(profile):
+    for half in (0, 1):
+        rows = rows_of_half(profile, RATE, half)
+        grid = rows[rows["pass"] < profile.grid_passes]
+        means = grid.groupby(profile.knobs)["mean_s"].mean()
+        best = dict(zip(profile.knobs, means.idxmin(), strict=True))
+        assert profile.space[replay_best(profile, RATE, half)] == best
+
+
+def test_the_agreement_of_the_halves_is_counted(profile):
+    table = agreement(profile).set_index("rate_per_s")
+    assert list(table.index) == list(PLAN.rates_per_s)
+    row = table.loc[RATE]
+    both = [judge_half(profile, RATE, half) for half in (0, 1)]
+    assert row["good_both"] == (both[0].good & both[1].good).sum() > 0
+    assert row["ceiling_0"] >= 1
+    assert row["judged_0"] == both[1].good[replay_best(profile, RATE, 0)]
+    assert 0.8 < row["rank_correlation"] <= 1
+
+
+def test_usual_settings_stand_over_the_best_with_limits(profile):
+    table = usual_settings(profile)
+    assert set(table["setting"]) == {"default", "guide", "adaptive"}
+    assert len(table) == 3 * 2 * len(PLAN.rates_per_s)
+    adaptive = table[table["setting"] == "adaptive"]
+    assert (adaptive["low"] <= adaptive["ratio"]).all()
+    assert adaptive["ratio"].to_numpy() == pytest.approx(0.9, rel=0.1)  # by the script
+
+
+def test_what_the_rule_rejected_is_counted_by_configuration(profile, folder):
+    table = rejected(profile, folder)
+    assert table["rejected"].sum() == 1
+    assert (table["share"] <= 0.5).all()
+    spread = scatter(profile, folder)
+    assert spread["rejected"].sum() == 1
+    assert (spread["with_rule"] > 0).all()
+
+
+def test_the_summary_is_a_row_for_each_configuration_load_and_half(profile, folder, capsys):
+    table = summary(profile)
+    assert len(table) == 2 * len(PLAN.rates_per_s) * len(profile.space)
+    assert not table.duplicated([*profile.knobs, "rate_per_s", "half"]).any()
+    assert main([str(folder)]) == 0
+    assert "usual settings over the best" in capsys.readouterr().out
+    stored = pd.read_csv(folder / SUMMARY)
+    assert list(stored.columns) == list(table.columns)
+    assert stored["mean_s"].to_numpy() == pytest.approx(table["mean_s"].to_numpy(), rel=1e-5)
+
+
+def test_a_folder_without_a_profile_is_one_clear_line(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 3
+    assert "not found" in capsys.readouterr().err
