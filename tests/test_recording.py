@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from rrl.recording import record
@@ -160,6 +163,23 @@ def test_a_plan_keeps_to_its_cores():
         assert len(os.sched_getaffinity(0)) == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+UNFINISHED = sorted((Path(__file__).parent.parent / "data" / "recording").glob("*"))
+
+
+@pytest.mark.parametrize("folder", UNFINISHED, ids=lambda folder: folder.name)
+def test_a_recording_that_is_not_complete_is_sound_so_far(folder):
+    profile, plan = read_profile(folder), PLANS[folder.name]
+    assert profile.description["plan"] == json.loads(json.dumps(plan.to_json()))
+    assert not profile.description["complete"]
+    rows = pd.concat([profile.table, profile.adaptive])
+    assert set(rows["commit"]) == {"recorder-1"}
+    for name in ("speed_before", "speed_after"):
+        assert rows[name].between(plan.rule.slowest, plan.rule.fastest).all()
+    assert (rows["steal"] <= plan.rule.steal).all()
+    seeds = rows.groupby(["rate_per_s", "pass", "repeat"])["arrival_seed"].nunique()
+    assert (seeds == 1).all()  # all configurations of a pass met the same arrivals
 
 
 # Passes

@@ -206,8 +206,10 @@ def test_a_new_version_of_the_owners_stops_the_tuning(model, tmp_path):
         server.measure(first, [0.0], rng)
         folder = server._server.versions.base
         shutil.copytree(own / "7", own / "8")
-        with pytest.raises(UnstableError, match="version 8 has come"):
-            server.measure(first | {"max_batch_size": 4}, [0.0], rng)
+        for change in ({"max_batch_size": 4}, {"inter_op": 1}, {"inter_op": 2}):
+            with pytest.raises(UnstableError, match="version 8 has come"):
+                server.measure(first | change, [0.0], rng)
+            server.close()  # a new process does not take the new version either
     assert sorted(path.name for path in own.iterdir()) == ["7", "8"]  # nothing of ours
     assert not folder.exists()
 

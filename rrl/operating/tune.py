@@ -203,8 +203,10 @@ def _servers(options: Namespace, job: Job) -> Iterator[tuple[Server, Contestants
     from rrl.serving.handover import HandoverServer
     from rrl.serving.live import LiveServer
     from rrl.serving.restarted import RestartedServer
+    from rrl.serving.servable import newest_version
 
     base = None if options.address else _base(options.model)
+    version = newest_version(base) if base else None  # the same one for all servers of this run
     sample = _sample(options, job)
 
     def restarted(space: ConfigSpace) -> RestartedServer:
@@ -219,6 +221,7 @@ def _servers(options: Namespace, job: Job) -> Iterator[tuple[Server, Contestants
 
     def live(space: ConfigSpace, port: int | None = None) -> LiveServer:
         given = {"inputs": sample, "executable": options.executable, "fixed": job.fixed}
+        given["version"] = version
         if options.port is None:
             return LiveServer(base, space, **given)
         return HandoverServer(base, space, port=port, **given)

@@ -219,7 +219,7 @@ class HandoverServer(LiveServer):
         old, old_client = self._server, self._client
         began = time.monotonic()
         if old:
-            old.versions.check()
+            old.versions.check(self._version)
             before = old.configuration
             if self._switched(old, wanted):
                 if before != wanted:

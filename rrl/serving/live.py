@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -16,6 +17,7 @@ from rrl.core.space import ConfigSpace
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client, Sample
 from rrl.serving.sample import Inputs, fitting, payloads, repeated
+from rrl.serving.servable import newest_version
 from rrl.support.errors import ServerError
 from rrl.tuning.episode import Episode, check_arrivals
 
@@ -53,6 +55,9 @@ class LiveServer:
         Deadline of a request in seconds.
     restarts : int
         How many times in a row a dying server is started again before an error is raised.
+    version : int, optional
+        The version of the model that is measured. By default, it is the newest one. If the model's
+        owner adds another one later, measuring ends with an error.
 
     Examples
     --------
@@ -71,8 +76,10 @@ class LiveServer:
         warmup: int = 32,
         timeout_s: float = 60.0,
         restarts: int = 3,
+        version: int | None = None,
     ) -> None:
         self.space = space
+        self._version = newest_version(Path(model_path)) if version is None else version
         self._model_path, self._inputs = model_path, inputs
         self._fixed = dict(fixed or {})
         self._executable, self._warmup = executable, warmup
@@ -133,7 +140,7 @@ class LiveServer:
         wanted = {**self._fixed, **configuration}
         self._signal(signal.SIGCONT)
         if self._server:
-            self._server.versions.check()
+            self._server.versions.check(self._version)
             if self._switched(self._server, wanted):
                 return self._server
         self.close()
@@ -168,7 +175,9 @@ class LiveServer:
     ) -> tuple[ModelServer, Client]:
         """Start a server and warm it up; if that fails, stop it again."""
         began = time.monotonic()
-        server = ModelServer(self._model_path, wanted, executable=self._executable).start()
+        server = ModelServer(self._model_path, wanted, executable=self._executable)
+        server.versions.check(self._version)
+        server.start()
         client = Client(server.address, server.name)
         try:
             self._requests = fitting(client, self._inputs, rng)

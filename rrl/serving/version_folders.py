@@ -41,7 +41,7 @@ class VersionFolders:
         newest = newest_version(model)
         if newest is None:
             raise DataError(f"{model} holds no model version: it needs {model}/1/")
-        self.model, self.version = model, newest
+        self.model = model
         self.base, self._copy = root / name, root / f".{name}"
         self._source = model / str(newest)
         self._next = newest
@@ -82,17 +82,17 @@ class VersionFolders:
         """Remove a version."""
         shutil.rmtree(self.base / str(number), ignore_errors=True)
 
-    def check(self) -> None:
-        """Check whether the model has a new version.
+    def check(self, version: int | None) -> None:
+        """Check that a version is still the model's newest.
 
         Raises
         ------
         UnstableError
-            If the model's owner has put a version there that is not the measured one.
+            If the model's owner has put another version there.
         """
         newest = newest_version(self.model)
-        if newest != self.version:
+        if newest != version:
             raise UnstableError(
                 f"{self.model}: version {newest} has come, and what was measured is version "
-                f"{self.version}; begin anew to measure the new one"
+                f"{version}; begin anew to measure the new one"
             )
