@@ -224,8 +224,10 @@ class ModelServer:
                     break
                 if state == "END" or time.monotonic() > deadline:
                     self.versions.remove(version)
+                    why = error or f"its version is {state} after {self._timeout_s:.0f} s"
                     raise ServerError(
-                        f"{self.address}: no switch to {configuration}: {error or state}"
+                        f"{self.address}: no switch to {dict(configuration)}: {why}; the settings "
+                        f"before it serve on; the log is {self.log}"
                     )
                 self.check()
                 time.sleep(0.02)
