@@ -25,7 +25,7 @@ DATA = Path(__file__).parent.parent / "data"
 
 
 def agents() -> dict[str, Callable]:
-    """Makers of agents by name: those of the package, and variants of RRL."""
+    """Makers of agents by name: those of the package, and variants of RRL's classes."""
     named = {name: make for name, make in rrl.AGENTS.items() if name not in LEFT_OUT}
     variants = {
         "weighted": partial(rrl.RRL, similarity=rrl.DistanceWeighted(), radius=2.0),

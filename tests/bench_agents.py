@@ -91,7 +91,7 @@ def paper_variants() -> None:
     print("\nus a decision of the paper's variants, median of 2000 (limit)")
     for n, limit in LIMITS_US.items():
         space = paper_cpu(n - 1)
-        for name in ("rrl", "released-rrl-copy"):
+        for name in ("rrl-boltzmann", "rrl-released-copy"):
             for radius in (1.0, 2.0, 3.0):
                 agent = maker(name, radius=radius)(space, np.random.default_rng(0))
                 decisions(agent, space, 100, 60.0)  # the first ones build trees and balls

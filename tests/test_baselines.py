@@ -418,7 +418,7 @@ def test_agents_by_name(name):
 
 
 def test_an_unknown_agent_is_refused():
-    with pytest.raises(ValueError, match="unknown agent 'dqn': use one of default, rrl"):
+    with pytest.raises(ValueError, match="unknown agent 'dqn': use one of rrl, rrl-boltzmann"):
         maker("dqn")
 
 
@@ -434,10 +434,11 @@ def test_settings_are_the_best_of_the_study():
     whole = {(a, json.dumps(s), t) for a, tried in VARIANTS.items() for s in tried for t in TUNING}
     assert set(rows) == whole
     best = best_settings()
-    for name in set(VARIANTS) - {"rrl", "released-rrl-copy"}:  # the latter stays as it was released
+    paper = "rrl-boltzmann"
+    for name in set(VARIANTS) - {paper, "rrl-released-copy"}:  # the latter stays as released
         assert SETTINGS[name] == best[name], name
-    ours = AGENTS["rrl"](paper_cpu(3), rng())
-    assert {name: getattr(ours, name) for name in best["rrl"]} == best["rrl"]
+    ours = AGENTS[paper](paper_cpu(3), rng())
+    assert {name: getattr(ours, name) for name in best[paper]} == best[paper]
 
 
 def open_path(name):
@@ -448,7 +449,8 @@ def open_path(name):
 
 def test_the_table_holds_every_agent_and_agrees_with_the_records():
     rows = read_rows(open_path("summary.csv"), ("scenario", "agent"))
-    cheap = {"rrl", "random", "coordinate-descent", "hill-climbing", "simulated-annealing"}
+    cheap = {"rrl", "rrl-boltzmann", "random", "coordinate-descent"}
+    cheap |= {"hill-climbing", "simulated-annealing"}
     for scenario in SURFACES:
         assert cheap | {"q-learning", "deep-q-network"} <= {a for s, a in rows if s == scenario}
     assert {s for s, _ in rows} <= set(SCENARIOS)

@@ -120,7 +120,7 @@ LIVE_KILLS = int(os.environ.get("RRL_LIVE_KILLS", "1"))
 RRL = [sys.executable, "-m", "rrl.cli"]
 SIMULATED = [
     *RRL, "replay", "cpu2", "--rate", "115", "--requests", "30", "--rounds", "10",
-    "--slo", "p99<60ms", "--agent", "rrl", "--quiet", "--json",
+    "--slo", "p99<60ms", "--agent", "rrl-boltzmann", "--quiet", "--json",
 ]  # fmt: skip
 
 
@@ -231,7 +231,7 @@ def test_a_killed_live_run_leaves_no_server_and_goes_on(model, tmp_path):
     command = [
         *RRL, "tune", str(model), "--executable", "local", "--rate", "50", "--requests", "20",
         "--knob", "batch_threads=0,2", "--episodes", str(episodes), "--rounds", "2",
-        "--agent", "rrl", "--out", str(tmp_path),
+        "--agent", "rrl-boltzmann", "--out", str(tmp_path),
     ]  # fmt: skip
     rng, seen, before = np.random.default_rng(0), 0, []
     for kill in range(LIVE_KILLS):
@@ -317,7 +317,8 @@ def tune_at(address, restart, tmp_path):
     return [
         *RRL, "tune", "--address", address, "--model-name", "probe", "--restart", restart,
         "--restart-timeout", "2", "--knob", "inter_op=1,2", "--rate", "50", "--episodes", "2",
-        "--rounds", "2", "--requests", "10", "--agent", "rrl", "--quiet", "--out", str(tmp_path),
+        "--rounds", "2", "--requests", "10", "--agent", "rrl-boltzmann", "--quiet",
+        "--out", str(tmp_path),
     ]  # fmt: skip
 
 

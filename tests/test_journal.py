@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl import RRL, paper_cpu
-from rrl.operating.journal import JOURNAL, SNAPSHOT, Journal, decode, encode
+from rrl.operating.journal import JOURNAL, RENAMED, SNAPSHOT, Journal, decode, encode
+from rrl.rivals.agents import AGENTS
 from rrl.support.errors import DataError, UsageError
 
 SETTINGS = {"seed": 1, "rate": 14.0}
@@ -96,6 +97,30 @@ def test_other_settings_are_refused_by_name(tmp_path):
     fill(tmp_path)
     with pytest.raises(UsageError, match="seed 1, not 2"):
         Journal(tmp_path, {**SETTINGS, "seed": 2})
+
+
+def old_journal(folder, agent):
+    """A journal from before the agents were renamed, with one episode."""
+    header = {"journal": 1, "settings": {**SETTINGS, "agent": agent}}
+    (folder / JOURNAL).write_text(encode(header) + encode({"episode": 0, "cost": 0.1}))
+
+
+@pytest.mark.parametrize(("old", "new"), [*RENAMED.items(), ("random", "random")])
+def test_a_journal_with_an_agents_old_name_is_continued_under_the_new_one(tmp_path, old, new):
+    assert new in AGENTS
+    old_journal(tmp_path, old)
+    for episodes in (1, 2):
+        with Journal(tmp_path, {**SETTINGS, "agent": new}) as journal:
+            assert len(journal.records) == episodes
+            journal.append({"episode": episodes, "cost": 0.2})
+
+
+def test_an_old_name_that_now_means_another_agent_is_refused_with_the_new_name(tmp_path):
+    old_journal(tmp_path, "rrl")
+    before = (tmp_path / JOURNAL).read_bytes()
+    with pytest.raises(UsageError, match=r"agent 'rrl-boltzmann' \(then called 'rrl'\), not 'rrl'"):
+        Journal(tmp_path, {**SETTINGS, "agent": "rrl"})
+    assert (tmp_path / JOURNAL).read_bytes() == before
 
 
 def test_a_second_run_says_so_and_stops(tmp_path):

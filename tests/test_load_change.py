@@ -54,11 +54,12 @@ def test_an_agent_that_was_not_raced_is_missed():
 
 
 def test_the_change_is_a_workload():
-    check(Setting(*CHANGE.problem, "rrl", 1, 30))
+    check(Setting(*CHANGE.problem, "rrl-boltzmann", 1, 30))
 
 
 def test_the_figure_has_a_line_for_each_way_to_come_to_the_load():
-    ratios = {"rrl": {"change": np.ones((3, 5)), "fresh": np.full((3, 5), 2.0)}}
+    ratios = {"rrl-boltzmann": {"change": np.ones((3, 5)), "fresh": np.full((3, 5), 2.0)}}
     ax = plot_change(ratios, plt.figure().add_subplot())
-    assert [line.get_label() for line in ax.lines[:2]] == ["rrl, change", "rrl, fresh"]
+    labels = ["RRL, Boltzmann, change", "RRL, Boltzmann, fresh"]
+    assert [line.get_label() for line in ax.lines[:2]] == labels
     assert ax.get_xlabel() == "episode under the new load"

@@ -238,7 +238,7 @@ def test_imports_inside_functions_count_and_those_for_type_checkers_do_not():
 def test_every_module_that_a_race_loads_is_behind_it():
     program = (
         "import sys, rrl.studies.sweeps as s; "
-        "s.run_piece(s.Setting('cpu2', 115.0, 'rrl', 1, 2), (0,), 'data'); "
+        "s.run_piece(s.Setting('cpu2', 115.0, 'rrl-boltzmann', 1, 2), (0,), 'data'); "
         "print(*(m.__file__ for name, m in sys.modules.items() if name.startswith('rrl.')))"
     )
     done = subprocess.run(

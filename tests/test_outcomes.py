@@ -112,7 +112,7 @@ def saving(reduction, kind="recorded", reference_value=1.0, metric="mean latency
 
 
 def static_table(**columns):
-    agents = ["ours", "peer", "rrl-wide", "q-learning", "adaptive-rrl", "rrl"]
+    agents = ["ours", "peer", "rrl-boltzmann-wide", "q-learning", "rrl-adaptive", "rrl-boltzmann"]
     table = pd.DataFrame({"problem": "p", "kind": "recorded", "agent": agents, "seeds": 30})
     table["judged"] = True
     for name, values in columns.items():
@@ -179,7 +179,7 @@ def test_regions_must_be_quick_and_lose_to_be_reproduced():
     assert (found.value, found.verdict) == (8.0, "reproduced")
     found = claims.regions(static_table(E5_first=first, deployed=[1.0] * 6))
     assert found.verdict == "partly"
-    with pytest.raises(DataError, match="no agent 'rrl-wide'"):
+    with pytest.raises(DataError, match="no agent 'rrl-boltzmann-wide'"):
         claims.regions(static_table(E5_first=first).iloc[:1])
 
 

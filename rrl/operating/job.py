@@ -29,7 +29,7 @@ class Job:
     default : configuration
         The recommendation is compared with this configuration.
     serves : configuration, optional
-        What serves now, if that is known. The default agent begins with it.
+        What serves now, if that is known. The agent `rrl` begins with it.
     workload : Workload
     objective : Objective
         The agent minimises this objective.
@@ -62,7 +62,7 @@ class Job:
     workload: Workload
     objective: Objective
     slo: SLO | None = None
-    agent: str = "default"
+    agent: str = "rrl"
     episodes: int = 60
     requests: int = 100
     rounds: int = 15

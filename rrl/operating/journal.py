@@ -21,7 +21,16 @@ from rrl.support.errors import DataError, UsageError
 from rrl.support.files import write_atomically
 
 JOURNAL, SNAPSHOT = "journal.jsonl", "agent.json"
-SCHEMA = 1
+SCHEMA = 2  # schema 1 differs only in the names of agents
+RENAMED = {
+    "default": "rrl",
+    "rrl": "rrl-boltzmann",
+    "rrl-wide": "rrl-boltzmann-wide",
+    "adaptive-rrl": "rrl-adaptive",
+    "released-rrl": "rrl-released",
+    "released-rrl-copy": "rrl-released-copy",
+}
+"""The names of agents in schema 1, and their names now."""
 SNAPSHOT_EVERY = 10  # episodes; a resumed run tells the agent fewer than these again
 _MARK = ',"crc32":"'
 
@@ -144,8 +153,8 @@ class Journal:
         if not records:
             self._write(header)
             _sync(self.folder)
-        elif records[0] != header:
-            raise UsageError(f"{self.path} {_difference(records[0], header)}")
+        elif (stored := _renamed(records[0])) != header:
+            raise UsageError(f"{self.path} {_difference(stored, header, records[0])}")
         self.records = [record for record in records[1:] if record is not None]
 
     def append(self, record: Record) -> None:
@@ -219,14 +228,26 @@ def _checksum(records: list[Record]) -> int:
     return crc32(encode(records[-1]).encode()) if records else 0
 
 
-def _difference(stored: Record, wanted: Record) -> str:
+def _renamed(header: Record) -> Record:
+    """Return the first line of a journal as this version would write it."""
+    if header.get("journal") != 1:
+        return header
+    settings = dict(header["settings"])
+    if "agent" in settings:
+        settings["agent"] = RENAMED.get(settings["agent"], settings["agent"])
+    return {"journal": SCHEMA, "settings": settings}
+
+
+def _difference(stored: Record, wanted: Record, written: Record) -> str:
     """Return a text that names the first different setting and says what to do."""
     if stored.get("journal") != wanted["journal"]:
         return f"has schema {stored.get('journal')!r}, this version of rrl writes {SCHEMA}"
     old, new = stored["settings"], wanted["settings"]
     name = next(name for name in (*new, *old) if old.get(name) != new.get(name))
+    before = written["settings"].get(name)
+    then = "" if before == old.get(name) else f" (then called {before!r})"
     return (
-        f"is of a run with {name} {old.get(name)!r}, not {new.get(name)!r}: "
+        f"is of a run with {name} {old.get(name)!r}{then}, not {new.get(name)!r}: "
         "give the same options to continue it, or choose another folder"
     )
 

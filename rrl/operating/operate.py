@@ -28,11 +28,11 @@ Contestants = Callable[[Configuration], AbstractContextManager[Mapping[str, Serv
 
 
 def make_agent(job: Job) -> Agent:
-    """Make a job's agent by its name; the default agent begins at or near what serves now."""
+    """Make a job's agent by its name; `rrl` begins at or near what serves now."""
     from rrl.rivals.agents import maker
     from rrl.tuning.defaults import nearest
 
-    begins = job.agent == "default" and job.serves is not None
+    begins = job.agent == "rrl" and job.serves is not None
     settings = {"start": nearest(job.space, job.serves)} if begins else {}
     return maker(job.agent, **settings)(job.space, job.rng(0))
 

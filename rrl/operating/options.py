@@ -75,7 +75,9 @@ def add_tuning_options(parser: ArgumentParser) -> None:
     goal.add_argument("--trace", type=Path, help="recorded arrivals: a file of timestamps")
     run = parser.add_argument_group("the run")
     run.add_argument(
-        "--agent", default="default", help="who tunes: default, rrl, adaptive-rrl (see rrl.AGENTS)"
+        "--agent",
+        default="rrl",
+        help="who tunes: rrl (default), rrl-boltzmann, rrl-adaptive (see rrl.AGENTS)",
     )
     run.add_argument("--episodes", type=int, default=60, help="of tuning (default 60)")
     run.add_argument("--requests", type=int, default=100, help="of an episode (default 100)")

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MS, plain_log_ticks
+from rrl.plotting.shared import MS, agent_label, plain_log_ticks
 from rrl.studies.load_change import WITHIN
 from rrl.studies.outcomes import DUELS, by_block
 
@@ -27,7 +27,6 @@ LABELS = {
     "pain": "summed cost above the best (bests)",
     "violations": "late requests while learning (share)",
 }
-_NAMES = {"default": "default agent"}  # to distinguish it from the server's default
 _LINES = ("-", "--", "-.", ":")
 
 
@@ -41,7 +40,7 @@ def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) ->
     ax.errorbar(centre, y, xerr=(centre - low, high - centre), fmt="o", ms=4, capsize=2, color="C0")
     ax.set(
         yticks=y,
-        yticklabels=[_NAMES.get(agent, agent) for agent in rows["agent"]],
+        yticklabels=[agent_label(agent) for agent in rows["agent"]],
         xlabel=LABELS[measure],
         xscale="log",
     )
@@ -78,7 +77,7 @@ def plot_leaderboard(cells: pd.DataFrame, measure: str, ax: Axes | None = None) 
                 fontsize="xx-small", weight="bold" if best else "normal",
                 color="white" if colours[i, j] > 0.6 else "black")  # fmt: skip
     ax.set_xticks(range(cells.shape[1]), cells.columns, rotation=60, ha="right", fontsize="x-small")
-    ax.set_yticks(range(len(cells)), [_NAMES.get(agent, agent) for agent in cells.index])
+    ax.set_yticks(range(len(cells)), [agent_label(agent) for agent in cells.index])
     ax.set_title(LABELS[measure], fontsize="small")
     sns.despine(ax=ax, left=True, bottom=True)
     return ax
@@ -104,7 +103,7 @@ def plot_duels(duels: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
     names = {"E5_first": "first", "E5": "for good", "deployed": "deployed", "price": "price"}
     ax.set_xticks(range(len(columns)), [names[m] for _, m in columns], rotation=90)
-    ax.set_yticks(range(len(rivals)), [_NAMES.get(rival, rival) for rival in rivals])
+    ax.set_yticks(range(len(rivals)), [agent_label(rival) for rival in rivals])
     for first in range(0, len(columns), len(DUELS)):
         ax.axvline(first - 0.5, color="white", lw=3)
         ax.text(
@@ -131,7 +130,8 @@ def plot_speedups(races: pd.DataFrame, target: float, ax: Axes | None = None) ->
         y = np.arange(len(rows)) + 0.25 * (i - (len(rivals) - 1) / 2)
         centre = rows["ratio"].to_numpy()
         error = (centre - rows["low"].to_numpy(), rows["high"].to_numpy() - centre)
-        ax.errorbar(centre, y, xerr=error, fmt="osD^"[i % 4], ms=4, capsize=2, label=rival)
+        ax.errorbar(centre, y, xerr=error, fmt="osD^"[i % 4], ms=4, capsize=2,
+                    label=agent_label(rival))  # fmt: skip
     ax.axvline(target, color="C3", ls="--", lw=1)
     ax.axvline(1, color="0.6", lw=0.8)
     ax.annotate(f"paper: {target:g}", (target, 1), xycoords=("data", "axes fraction"), color="C3",
@@ -165,7 +165,7 @@ def plot_phases(
     ax = ax or plt.gca()
     for i, (name, values) in enumerate(costs.items()):
         last, (low, middle, high) = by_block(MS * values, length)
-        ax.plot(last, middle, _LINES[i % 4], color=f"C{i}", lw=1.5, label=_NAMES.get(name, name))
+        ax.plot(last, middle, _LINES[i % 4], color=f"C{i}", lw=1.5, label=agent_label(name))
         ax.fill_between(last, low, high, color=f"C{i}", alpha=0.2, lw=0)
     end = next(iter(costs.values())).shape[1]
     for name, steps in references.items():
@@ -193,7 +193,7 @@ def plot_change(
     for i, (agent, ratios) in enumerate(curves.items()):
         for kind, line in (("change", "-"), ("fresh", ":")):
             middle = np.median(ratios[kind], axis=0)
-            label = f"{_NAMES.get(agent, agent)}, {kind}"
+            label = f"{agent_label(agent)}, {kind}"
             ax.plot(np.arange(1, len(middle) + 1), middle, line, color=f"C{i}", label=label)
     ax.axhline(1 + WITHIN, color="0.3", lw=0.8)
     ax.set(xlabel="episode under the new load", ylabel="deployed cost / best", xscale="log",
@@ -219,7 +219,7 @@ def plot_served(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         centre = rows["ratio"].to_numpy()
         error = (centre - rows["ratio_low"].to_numpy(), rows["ratio_high"].to_numpy() - centre)
         ax.errorbar(x, centre, yerr=error, fmt="osD^vPX"[i % 7], ms=4, capsize=2,
-                    label=_NAMES.get(agent, agent))  # fmt: skip
+                    label=agent_label(agent))  # fmt: skip
     ax.axhline(1, color="0.3", lw=0.8, ls=":")
     ax.set_xticks(
         range(len(problems)), [p.replace(" ", "\n").replace("-", "\n", 1) for p in problems]

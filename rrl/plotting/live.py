@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MS
+from rrl.plotting.shared import MS, agent_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,9 @@ def plot_load_phases(
     """
     ax = ax or plt.gca()
     for i, name in enumerate(values.columns):
-        ax.plot(values.index, values[name], ls=_LINES[i % len(_LINES)], lw=1.4, label=name)
+        ax.plot(
+            values.index, values[name], ls=_LINES[i % len(_LINES)], lw=1.4, label=agent_label(name)
+        )
     edges = [*starts, len(values)]
     for i, rate in enumerate(rates_per_s):
         if i % 2:
@@ -60,7 +62,8 @@ def plot_ratios(
         reach: NDArray[np.float64] = np.array([[centre - low], [high - centre]])
         ax.errorbar(centre, y, xerr=reach, fmt="o", color=f"C{y + 1}", capsize=3)
     ax.axvline(1, color="0.5", lw=1, ls="--")
-    ax.set(yticks=range(len(ratios)), yticklabels=list(ratios), xlabel=label, xscale="log")
+    names = [agent_label(name) for name in ratios]
+    ax.set(yticks=range(len(names)), yticklabels=names, xlabel=label, xscale="log")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.xaxis.set_minor_formatter(lambda value, _: f"{value:g}")
     ax.invert_yaxis()

@@ -1,4 +1,4 @@
-"""The common parts of all figures: their style, the names of knobs and levels, and :func:`save`.
+"""The common parts of all figures: their style, the names that they show, and :func:`save`.
 
 A function that draws takes data and axes, and it returns the axes. :func:`save` writes the same
 bytes for the same data.
@@ -25,6 +25,14 @@ KNOB_LABELS = {
     "batch_threads": "batch threads",
     "max_batch_size": "max batch size",
     "batch_timeout_micros": "batch timeout (ms)",
+}
+AGENT_LABELS = {
+    "rrl": "RRL",
+    "rrl-boltzmann": "RRL, Boltzmann",
+    "rrl-boltzmann-wide": "RRL, Boltzmann, radius 3",
+    "rrl-adaptive": "RRL, adaptive radius",
+    "rrl-released": "RRL, released settings",
+    "rrl-released-copy": "RRL, released settings, copy",
 }
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -77,6 +85,17 @@ def label(configuration: Configuration) -> str:
     words["batch_threads"] = "batch threads"
     parts = (f"{words.get(k, k)} {level_label(k, v)}" for k, v in configuration.items())
     return ", ".join(parts)
+
+
+def agent_label(name: str) -> str:
+    """Return the label of an agent; one without a label keeps its name.
+
+    Examples
+    --------
+    >>> agent_label("rrl-boltzmann"), agent_label("heuristic")
+    ('RRL, Boltzmann', 'heuristic')
+    """
+    return AGENT_LABELS.get(name, name)
 
 
 def plain_log_ticks(axis: Axis) -> None:

@@ -17,12 +17,12 @@ from rrl.core.space import ConfigSpace
 
 #: The place where each agent is made, as ``module:attribute``.
 HOME = {
-    "default": "rrl.tuning.default_agent:default_agent",
-    "rrl": "rrl.core.rrl:RRL",
-    "rrl-wide": "rrl.rivals.agents:wide",
-    "released-rrl": "rrl.rivals.agents:released",
-    "released-rrl-copy": "rrl.rivals.agents:released_copy",
-    "adaptive-rrl": "rrl.core.region_size:AdaptiveRRL",
+    "rrl": "rrl.tuning.default_agent:default_agent",
+    "rrl-boltzmann": "rrl.core.rrl:RRL",
+    "rrl-boltzmann-wide": "rrl.rivals.agents:wide",
+    "rrl-released": "rrl.rivals.agents:released",
+    "rrl-released-copy": "rrl.rivals.agents:released_copy",
+    "rrl-adaptive": "rrl.core.region_size:AdaptiveRRL",
     "tf-serving-default": "rrl.rivals.baselines:fixed_default",
     "heuristic": "rrl.rivals.baselines:heuristic",
     "exhaustive": "rrl.rivals.baselines:Candidates",
@@ -74,7 +74,7 @@ def maker(name: str, **changes: Any) -> MakeAgent:
 
 
 def wide(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
-    """Make RRL with the released radius of 3 levels; all other settings are those of `rrl`."""
+    """Make `rrl-boltzmann` with the released radius of 3 levels; nothing else differs."""
     from rrl.core.rrl import RRL
 
     return RRL(space, rng, radius=min(changes.pop("radius", 3.0), space.diameter or 3.0), **changes)

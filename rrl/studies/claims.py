@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Rng = np.random.Generator
 _NOT_RIVALS = ("tf-serving-default", "heuristic")
-_NOT_RIVALS += ("rrl", "rrl-wide", "adaptive-rrl", "released-rrl-copy")
+_NOT_RIVALS += ("rrl-boltzmann", "rrl-boltzmann-wide", "rrl-adaptive", "rrl-released-copy")
 """These are not rivals in speed: two agents do not search, and the others are the paper's own."""
 LATE_ENOUGH = 0.05
 """A reduction counts only if the reference has at least this share of late requests.
@@ -68,7 +68,7 @@ def similarity(scenarios: Iterable[Scenario], rng: np.random.Generator) -> Claim
 
 def regions(static: pd.DataFrame) -> Claim:
     """C2: check that wide regions are fast but lose performance."""
-    wide, single = (_of(_judged(static), name) for name in ("rrl-wide", "q-learning"))
+    wide, single = (_of(_judged(static), name) for name in ("rrl-boltzmann-wide", "q-learning"))
     speed = single["E5_first"] / wide["E5_first"]
     best = str(speed.idxmax())
     loss = 100 * (wide["deployed"] - 1)
@@ -89,7 +89,8 @@ def regions(static: pd.DataFrame) -> Claim:
 
 def adaptive(static: pd.DataFrame) -> Claim:
     """C3: check that an adaptive radius gives both speed and a low cost."""
-    ours, wide, narrow = (_of(_judged(static), n) for n in ("adaptive-rrl", "rrl-wide", "rrl"))
+    names = ("rrl-adaptive", "rrl-boltzmann-wide", "rrl-boltzmann")
+    ours, wide, narrow = (_of(_judged(static), name) for name in names)
     both = (ours["E5_first"] <= narrow["E5_first"]) & (ours["deployed"] <= wide["deployed"])
     gain = wide["deployed"] / ours["deployed"]
     best = str(gain.idxmax())
@@ -101,7 +102,7 @@ def adaptive(static: pd.DataFrame) -> Claim:
         best,
         verdict(bool(both.all()), _measured(static, best), bool(both.any())),
         f"no slower than radius 1 and no worse than radius 3 on {int(both.sum())} of {len(both)} "
-        f"problems; {int(_seeds(static, 'adaptive-rrl'))} seeds",
+        f"problems; {int(_seeds(static, 'rrl-adaptive'))} seeds",
     )  # fmt: skip
 
 

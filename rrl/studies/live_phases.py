@@ -1,9 +1,9 @@
 """Record the closed loop on a live server while the load follows the paper's five phases.
 
-``python -m rrl.studies.live_phases`` runs TensorFlow Serving's default, its guide's heuristic, RRL,
-adaptive RRL and the default agent side by side. It keeps every latency. The phases are scaled to
-the rate that the default configuration sustains on this machine. ``notebooks/09_live_serving``
-reads the recorded data.
+``python -m rrl.studies.live_phases`` runs TensorFlow Serving's default, its guide's heuristic, the
+paper's RRL with a fixed and with an adaptive radius, and RRL side by side. It keeps every latency.
+The phases are scaled to the rate that the server's default sustains on this machine.
+``notebooks/09_live_serving`` reads the recorded data.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rrl.studies.side_by_side import DESCRIPTION, Tuners, record_side_by_side
 from rrl.support.errors import Parser, command
 from rrl.workloads.workload import Phases
 
-NAMES = ("tf-serving-default", "heuristic", "rrl", "adaptive-rrl", "default")
+NAMES = ("tf-serving-default", "heuristic", "rrl-boltzmann", "rrl-adaptive", "rrl")
 PEAK = 1.1
 """The peak rate is this multiple of what the default sustains: the default must fall behind."""
 

@@ -27,7 +27,7 @@ class Budget(NamedTuple):
 
 
 RECORDED = {
-    "released-rrl": Budget(10, 100, SURFACES),
+    "rrl-released": Budget(10, 100, SURFACES),
     "deep-q-network": Budget(30, 300, SCENARIOS),
     "optuna-tpe": Budget(30, 300, SCENARIOS),
     "smac": Budget(10, 100, SURFACES),

@@ -50,8 +50,10 @@ _EPSILONS = ([0.1, 0.1, 50], [0.3, 0.3, 50], [0.5, 0.5, 50], [0.5, 0.05, 50], [1
 
 #: The settings that the command ``tune`` compares.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "rrl": [{"shrinkage": s, "caution": c} for s in (0.5, 1.0, 3.0) for c in (0.0, 0.15, 0.3, 0.5)],
-    "released-rrl-copy": [{"radius": r} for r in (1.0, 2.0, 3.0)],
+    "rrl-boltzmann": [
+        {"shrinkage": s, "caution": c} for s in (0.5, 1.0, 3.0) for c in (0.0, 0.15, 0.3, 0.5)
+    ],
+    "rrl-released-copy": [{"radius": r} for r in (1.0, 2.0, 3.0)],
     "random": [{"budget": b} for b in (100, 200, 300)],
     "coordinate-descent": [{"repeats": n, "rounds": k} for n in (1, 2, 3) for k in (2, 3, 100)],
     "hill-climbing": [
@@ -123,7 +125,7 @@ def leaderboard(data: Path = DATA, measure: str = "E5") -> pd.DataFrame:
 
     Examples
     --------
-    >>> bool(leaderboard(measure="pain").loc["default", "pool"] < 30)
+    >>> bool(leaderboard(measure="pain").loc["rrl", "pool"] < 30)
     True
     """
     import pandas as pd
