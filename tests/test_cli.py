@@ -76,7 +76,7 @@ def test_help(command, capsys):
         (
             ["tune", "--address", "a:1", "--rate", "9", "--restart", "x {a}", "--knob", "b=1,2"],
             2,
-            "has {a}, which is no knob",
+            "has {a}, which is not a knob",
         ),
         (
             ["tune", "--address", "a:1", "--rate", "9", "--restart", "x", "--knob", "b=1,2"],

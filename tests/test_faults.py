@@ -20,7 +20,7 @@ wrong model name: 4; give the name it was started with
     test_serving::test_wrong_model_is_not_found
 wrong signature: 4; it has: ...
     test_serving::test_wrong_signature
-wrong input: 4; the model wants: ...
+wrong input: 4; the model needs: ...
     test_a_sample_that_does_not_fit_is_refused
 port taken: 4
     test_serving::test_taken_port_is_refused
@@ -203,7 +203,7 @@ def test_an_interrupted_run_is_kept_and_says_so(number, simulated, tmp_path):
     out, err = kill_when(process, tmp_path, 20, 0.0, number)
     assert process.returncode == 130
     assert (out, err.count("\n")) == ("", 1)
-    assert f"all finished episodes are in {tmp_path}: the same command goes on" in err
+    assert f"all finished episodes are in {tmp_path}: the same command continues" in err
     assert run(command).returncode == 0
     assert (tmp_path / JOURNAL).read_bytes() == journal
 
@@ -417,7 +417,7 @@ SIGNATURE = {"x": ("float32", (-1, 2)), "n": ("int32", (-1,))}
     ],
 )
 def test_a_sample_that_does_not_fit_is_refused(request_):
-    with pytest.raises(ServerError, match=r"the model wants: x float32 \(-1, 2\), n int32"):
+    with pytest.raises(ServerError, match=r"the model needs: x float32 \(-1, 2\), n int32"):
         fit(request_, SIGNATURE)
 
 

@@ -110,7 +110,7 @@ def test_other_bytes_from_the_same_data_are_a_difference_however_small(checkout,
 
 @pytest.mark.parametrize(
     ("gain", "words"),
-    [("2.1", []), ("9.0", ["measured anew: line 2 has 9.0 for 2.0"]), ("none", ["reads"])],
+    [("2.1", []), ("9.0", ["measured again: line 2 has 9.0 instead of 2.0"]), ("none", ["reads"])],
 )
 def test_what_was_measured_anew_has_a_tolerance_and_no_more(gain, words, checkout, before):
     (checkout / "data/p/episodes.csv").write_text("2")
@@ -151,17 +151,17 @@ def test_missing_touched_and_new_files_are_found(checkout, before):
 def test_the_command_fails_with_a_table_of_differences(checkout, before, capsys):
     reference = str(checkout.parent / "before")
     assert main(["--root", str(checkout), "--reference", reference]) == 0
-    assert "3 figures and tables: as in the reference" in capsys.readouterr().out
+    assert "3 figures and tables: the same as in the reference" in capsys.readouterr().out
     (checkout / "figures/one.png").unlink()
     assert main(["--root", str(checkout), "--reference", reference]) == 5
     said = capsys.readouterr()
     assert "figures/one.png" in said.out
-    assert said.err.startswith("rrl: 1 differences to the reference's 3")
+    assert said.err.startswith("rrl: 1 differences from the reference's 3")
 
 
 def test_what_git_has_committed_is_the_reference(checkout, capsys):
     assert main(["--root", str(checkout)]) == 2
-    assert "no git checkout" in capsys.readouterr().err
+    assert "not a git checkout" in capsys.readouterr().err
     name = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     for command in (["init", "-q"], ["add", "."], [*name, "commit", "-qm", "a"]):
         subprocess.run(["git", "-C", checkout, *command], check=True)
@@ -175,12 +175,12 @@ def test_a_reference_without_a_manifest_and_a_damaged_one_are_said(checkout, tmp
     with pytest.raises(UsageError, match=r"no figures/manifest\.json: run `make reproduce`"):
         verify(checkout, folder(tmp_path))
     (checkout / manifest.NAME).write_text("{}")
-    with pytest.raises(DataError, match="is no manifest"):
+    with pytest.raises(DataError, match="is not a manifest"):
         verify(checkout, folder(checkout))
 
 
 def test_texts_of_other_lengths_differ():
-    assert text_difference("a\n", "a\nb\n", 0.5) == "measured anew: 2 lines for 1"
+    assert text_difference("a\n", "a\nb\n", 0.5) == "measured again: 2 lines instead of 1"
     assert text_difference("-1", "1", 0.5)
 
 

@@ -131,7 +131,7 @@ def test_unknown_names_say_what_is_known(name):
         (lambda: Weighted([]), "weights must be"),
         (lambda: Weighted([(-1, MeanLatency())]), "weights must be"),
         (lambda: Weighted([(0, MeanLatency())]), "weights must be"),
-        (lambda: Percentile(99).interval(episode([1.0]), 1.0), "the level lies between"),
+        (lambda: Percentile(99).interval(episode([1.0]), 1.0), "level must lie between"),
     ],
 )
 def test_bad_parameters(make, message):

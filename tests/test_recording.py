@@ -290,7 +290,7 @@ def test_recording_waits_for_the_machine_and_stops_if_it_stays_slow(tmp_path, mo
     recorded(tmp_path / "waits", probe=Speeds(2.0, 2.0, 2.0, 1.0))
     assert not (tmp_path / "waits" / REJECTED).exists()
     monkeypatch.setattr(record, "PATIENCE_S", 0.01)
-    with pytest.raises(UnstableError, match=r"0\.50 of the speed"):
+    with pytest.raises(UnstableError, match=r"0\.50 of the plan"):
         recorded(tmp_path / "slow", probe=Speeds(2.0))
     assert read_profile_rows(tmp_path / "slow") == 0
 

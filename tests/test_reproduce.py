@@ -155,9 +155,9 @@ def test_a_good_run_clears_the_failed_copy_and_later_notebooks_wait_for_the_firs
     ("given", "words"),
     [
         (["episode", "5"], "no parameter 'episode'; it has episodes, rate, live, model, folder"),
-        (["episodes", "ten"], "episodes is 'ten', not of a kind with 3"),
+        (["episodes", "ten"], "episodes is 'ten', not of the type of 3"),
         (["episodes", "True"], "episodes is True"),
-        (["live", "yes"], "live is 'yes', not of a kind with False"),
+        (["live", "yes"], "live is 'yes', not of the type of False"),
         (["live", "1"], "live is 1"),
         (["model", "5"], "model is 5"),
     ],
@@ -232,7 +232,7 @@ def test_a_magic_in_the_parameters_cell_is_named(tmp_path, capsys):
         (["--cell-timeout", "0"], "--cell-timeout is 0"),
         (["--cell-timeout", "soon"], "soon"),
         (["-p", "a"], "-p"),
-        (["1.ipynb", "sub/1.ipynb"], "two notebooks of one name"),
+        (["1.ipynb", "sub/1.ipynb"], "two notebooks have the same name"),
         ([], "notebook"),
     ],
 )

@@ -207,7 +207,7 @@ def test_a_new_version_of_the_owners_stops_the_tuning(model, tmp_path):
         folder = server._server.versions.base
         shutil.copytree(own / "7", own / "8")
         for change in ({"max_batch_size": 4}, {"inter_op": 1}, {"inter_op": 2}):
-            with pytest.raises(UnstableError, match="version 8 has come"):
+            with pytest.raises(UnstableError, match="newest version is now 8"):
                 server.measure(first | change, [0.0], rng)
             server.close()  # a new process does not take the new version either
     assert sorted(path.name for path in own.iterdir()) == ["7", "8"]  # nothing of ours
@@ -235,7 +235,7 @@ def test_a_tuning_from_the_command_line_ends_when_the_owner_releases(model, tmp_
     code = main(["tune", str(own), *options.split()])
     releasing.join()
     assert code == 5
-    assert "version 8 has come" in capsys.readouterr().err
+    assert "newest version is now 8" in capsys.readouterr().err
     assert sorted(path.name for path in own.iterdir()) == ["7", "8"]
 
 

@@ -152,7 +152,7 @@ def test_the_summary_is_a_row_for_each_configuration_load_and_half(profile, fold
     assert len(table) == 2 * len(PLAN.rates_per_s) * len(profile.space)
     assert not table.duplicated([*profile.knobs, "rate_per_s", "half"]).any()
     assert main([str(folder)]) == 0
-    assert "usual settings over the best" in capsys.readouterr().out
+    assert "usual settings relative to the best" in capsys.readouterr().out
     stored = pd.read_csv(folder / SUMMARY)
     assert list(stored.columns) == list(table.columns)
     assert stored["mean_s"].to_numpy() == pytest.approx(table["mean_s"].to_numpy(), rel=1e-5)

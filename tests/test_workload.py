@@ -196,7 +196,7 @@ def test_a_rate_must_be_positive(make, rate):
         (lambda: Phases((0, 1), (0.1,)), "one of each"),
         (lambda: Phases(requests=0), "at least 1"),
         (lambda: Phases().at(-1), "count from 0"),
-        (lambda: list(episodes([1.0], 0)), "0 requests an episode"),
+        (lambda: list(episodes([1.0], 0)), "0 requests per episode"),
         (lambda: Trace([1.0, 1.0]), "two distinct times"),
         (lambda: Trace([1.0, math.inf]), "finite"),
     ],
@@ -253,7 +253,7 @@ def test_a_column_is_chosen_by_name(tmp_path):
     file = tmp_path / "trace.csv"
     file.write_text("device,at\na,5\nb,4\n")
     np.testing.assert_allclose(read_trace(file, column="at").times, [0, 1])
-    with pytest.raises(ValueError, match="columns device, at: say column="):
+    with pytest.raises(ValueError, match="columns device, at: choose one by column="):
         read_trace(file)
     with pytest.raises(ValueError, match="no column 'when', it has device, at"):
         read_trace(file, column="when")

@@ -19,7 +19,7 @@ from rrl.workloads.workload import Workload
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """The settings of a run; all of them are in the journal's first line.
+    """The settings of a run; see :meth:`settings` for those that the journal stores.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Job:
     default : configuration
         The recommendation is compared with this configuration.
     serves : configuration, optional
-        What serves now, if that is known. The agent `rrl` begins with it.
+        The configuration that serves now, if it is known. The agent `rrl` begins with it.
     workload : Workload
     objective : Objective
         The agent minimises this objective.
@@ -48,7 +48,7 @@ class Job:
     fixed : configuration
         Settings of the server that hold for every configuration, including the default.
     unit : str
-        Unit of a latency: "s" for seconds, or "" if a table's costs have another unit.
+        Unit of a latency: "s" for seconds, or "" if the costs of a table have another unit.
 
     Raises
     ------
@@ -93,7 +93,10 @@ class Job:
         return np.random.default_rng([self.seed, stream])
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that determine the run, in a form for JSON."""
+        """Return the settings that the journal stores, in a form for JSON.
+
+        The space and a trace are stored as checksums. `serves` and `unit` are not stored.
+        """
         load = self.workload
         if isinstance(load, Trace):
             arrivals = f"trace of {len(load.times)} requests, crc32 {crc32(load.times.tobytes()):x}"

@@ -3,7 +3,7 @@
 The journal is a folder with two files. `journal.jsonl` grows by one line per episode. Each line has
 a checksum and is on disk before the run continues. The first line holds the settings. `agent.json`
 is a snapshot of the agent. From time to time it is replaced as a whole. The snapshot only saves
-time: the settings and the measurements determine an agent, so the journal is enough to rebuild it.
+time: a new agent of the same job that gets the measurements again reaches the same state.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Journal:
     folder : path
         The folder is made if it is missing. If it holds a journal, that journal is continued.
     settings : mapping
-        All settings that determine what the run does, in a form for JSON.
+        The settings that must be the same when the run continues, in a form for JSON.
 
     Attributes
     ----------
@@ -147,7 +147,7 @@ class Journal:
         if None in records:
             raise DataError(
                 f"{self.path}, line {records.index(None) + 1}: damaged (its checksum does not "
-                "match); restore the file, or remove it to begin anew"
+                "match); restore the file, or remove it to start a new run"
             )
         os.lseek(self._file, 0, os.SEEK_END)
         if not records:
@@ -200,7 +200,7 @@ class Journal:
             try:
                 agent.restore(snapshot["state"])
                 told = snapshot["records"]
-            except ValueError:  # another version of the agent wrote it; the journal is enough
+            except ValueError:  # another version of the agent wrote it; the records are enough
                 agent = make()
         for line, record in enumerate(self.records[told:], told + 2):
             asked = dict(agent.ask(record["load_per_s"]))

@@ -77,7 +77,7 @@ def operate(
         if journal.recovered:
             show("the last line of the journal was cut off; that episode is measured again")
         if journal.records:
-            show(f"going on after {len(journal.records)} episodes and rounds in {journal.path}")
+            show(f"continuing after {len(journal.records)} episodes and rounds in {journal.path}")
         _learn(job, server, journal, show, every)
         recommended = journal.records[job.episodes - 1]["recommended"]
         if len(journal.records) < job.episodes + job.rounds:

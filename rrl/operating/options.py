@@ -69,31 +69,31 @@ def checksum(path: Path) -> str:
 def add_tuning_options(parser: ArgumentParser) -> None:
     """Add the options that `rrl tune` and `rrl replay` have in common."""
     goal = parser.add_argument_group("goal and load")
-    goal.add_argument("--slo", help="what to keep (a service-level objective), such as p99<50ms")
-    goal.add_argument("--objective", help="what to make small (default: the SLO's, or mean)")
+    goal.add_argument("--slo", help="the service-level objective to meet, such as p99<50ms")
+    goal.add_argument("--objective", help="the cost to minimise (default: the SLO's, or mean)")
     goal.add_argument("--rate", type=float, help="Poisson arrivals, requests/s")
     goal.add_argument("--trace", type=Path, help="recorded arrivals: a file of timestamps")
     run = parser.add_argument_group("the run")
     run.add_argument(
         "--agent",
         default="rrl",
-        help="who tunes: rrl (default), rrl-boltzmann, rrl-adaptive (see rrl.AGENTS)",
+        help="the agent: rrl (default), rrl-boltzmann, rrl-adaptive (see rrl.AGENTS)",
     )
-    run.add_argument("--episodes", type=int, default=60, help="of tuning (default 60)")
-    run.add_argument("--requests", type=int, default=100, help="of an episode (default 100)")
-    run.add_argument("--rounds", type=int, default=15, help="of the comparison (default 15)")
-    run.add_argument("--seed", type=int, default=0, help="of all randomness (default 0)")
+    run.add_argument("--episodes", type=int, default=60, help="episodes of tuning (default 60)")
+    run.add_argument("--requests", type=int, default=100, help="requests per episode (default 100)")
+    run.add_argument("--rounds", type=int, default=15, help="rounds of comparison (default 15)")
+    run.add_argument("--seed", type=int, default=0, help="seed of all randomness (default 0)")
     run.add_argument(
         "--default",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a level of what to compare with (default: the server's own default)",
+        help="a level of the configuration to compare with (default: the server's own default)",
     )
     run.add_argument(
         "--out", type=Path, help="folder of journal and result (default: build/tune/NAME)"
     )
-    run.add_argument("--json", action="store_true", help="the result as one JSON object on stdout")
+    run.add_argument("--json", action="store_true", help="print the result as one JSON object")
     run.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 

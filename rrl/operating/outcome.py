@@ -42,14 +42,15 @@ def run(
         count = job.episodes + 2 * job.rounds
         seconds = count * job.requests / job.workload.rate
         show(
-            f"{count} episodes of {job.requests} requests: {duration(seconds)} of load, and starts"
+            f"{count} episodes of {job.requests} requests: "
+            f"{duration(seconds)} of load, plus the server starts"
         )
     try:
         every = 1 if live else max(1, job.episodes // 20)
         records = operate(job, server, contestants, folder, show, every)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"interrupted; all finished episodes are in {folder}: the same command goes on"
+            f"interrupted; all finished episodes are in {folder}: the same command continues"
         ) from None
     result = summarise(job, records)
     _write(job, result, records, folder, live)
@@ -98,7 +99,7 @@ def _report(job: Job, result: dict[str, Any], folder: Path) -> str:
             "requests were late while tuning"
         )
     if result["verdict"] == "no difference shown":
-        lines.append("  nothing is gained for sure: keep the default, or ask for more --rounds")
+        lines.append("  the gain is not certain: keep the default, or use more --rounds")
     if "flags" in result:
         lines.append(f"flags: {shlex.join(result['flags']) or '(none)'}")
         lines += [f"  batching.txt: {line}" for line in result["batching"].splitlines()]
@@ -116,5 +117,5 @@ def _judge(result: dict[str, Any]) -> None:
         )
     if result["verdict"] == "worse":
         raise UnstableError(
-            "the recommendation is worse than the default: keep that, or tune for more --episodes"
+            "the recommendation is worse than the default: keep the default, or use more --episodes"
         )

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 _EXAMPLES = """examples:
   a recorded profile under data/, at one of its loads:
     rrl replay mobilenet_v2-threads --rate 115 --slo "p99<60ms"
-  your own table, a column a knob and one for the cost:
+  your own table, with one column per knob and one for the cost:
     rrl replay mine.csv --cost p99 --knobs threads,batch
   a simulated server:
     rrl replay cpu10 --rate 14 --episodes 300
 
-The same command gives the same bytes, stopped and resumed or not.
+The same command gives the same files, even if it was stopped and continued.
 """
 
 

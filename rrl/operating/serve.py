@@ -20,20 +20,20 @@ _SERVE = """examples:
   rrl serve /models/resnet --port 9000 --knob inter_op=2 --knob batch_threads=2
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads,
-max_batch_size, batch_timeout_micros, max_enqueued_batches; 0 threads are TensorFlow's own choice,
-0 batch threads no batching.
+max_batch_size, batch_timeout_micros, max_enqueued_batches. With 0 threads, TensorFlow chooses their
+number. With 0 batch threads, batching is off.
 """
 _PROFILE = """examples:
-  a grid that the repository keeps, on this machine:
+  a grid of the repository, measured on this machine:
     rrl profile mobilenet_v2-threads --out build/mine
-  one of your own, into data/my-grid:
+  your own grid, into data/my-grid:
     rrl profile my-grid --model keyword --knob inter_op=1,2 --knob batch_threads=0,2 \\
         --rates 100,400
-  what would be measured, and how much of it:
+  show the plan and its size without measuring:
     rrl profile inception_v3-threads --list
 
-A recording that was stopped goes on when the same command is given again, on the same machine.
-The folders under data/ come from another one, so a plan that is kept there needs --out.
+To continue a recording that was stopped, run the same command again on the same machine.
+The folders under data/ come from another machine, so their plans need --out here.
 """
 
 
@@ -56,31 +56,31 @@ def add_parsers(commands: Any) -> None:
 
     profile = commands.add_parser(
         "profile",
-        help="measure a grid of configurations, resumable",
+        help="measure a grid of configurations; it can be stopped and continued",
         description="Measure every configuration of a grid at several loads, then the best again.",
         epilog=_PROFILE,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    profile.add_argument("name", help="a named plan, or a name for your own (with --model)")
+    profile.add_argument("name", help="a named plan, or a name for your own plan (with --model)")
     profile.add_argument("--out", type=Path, help="folder (default: data/NAME)")
-    profile.add_argument("--model", help="known model, for a plan of your own")
+    profile.add_argument("--model", help="known model, for your own plan")
     profile.add_argument(
         "--knob",
         action="append",
         default=[],
         metavar="NAME=LEVELS",
-        help="a knob of your own plan and its levels, such as inter_op=1,2,4; repeatable",
+        help="a knob of your own plan with its levels, such as inter_op=1,2,4; repeatable",
     )
     profile.add_argument("--rates", default="", help="loads in requests/s, comma-separated")
-    profile.add_argument("--requests", type=int, default=100, help="requests an episode")
-    profile.add_argument("--passes", type=int, default=2, help="over the whole grid (default 2)")
-    profile.add_argument("--seed", type=int, default=0, help="of orders and arrivals (default 0)")
+    profile.add_argument("--requests", type=int, default=100, help="requests per episode")
+    profile.add_argument("--passes", type=int, default=2, help="passes over the grid (default 2)")
+    profile.add_argument("--seed", type=int, default=0, help="seed of the run (default 0)")
     profile.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
     profile.add_argument(
         "--finals",
         type=int,
         metavar="N",
-        help="re-measure the N best of each half and load (default: the plan's; 0: don't)",
+        help="measure the N best of each half and load again (default: the plan's; 0: no finals)",
     )
     profile.add_argument("--list", action="store_true", help="show the plan and stop")
     profile.set_defaults(run=_profile)
@@ -115,7 +115,7 @@ def _plan(options: Namespace) -> Plan:
         if options.name not in PLANS:
             raise UsageError(
                 f"unknown plan {options.name!r}; known: {', '.join(PLANS)}; "
-                "give --model, --knob and --rates for one of your own"
+                "give --model, --knob and --rates for your own plan"
             )
         return PLANS[options.name]
     try:

@@ -31,26 +31,27 @@ BATCH_KNOBS = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
 _EXAMPLES = """examples:
   a known model, on this machine:
     rrl tune mobilenet_v2 --rate 60 --slo "p99<50ms"
-  your SavedModel, with requests like yours and arrivals as they were:
+  your SavedModel, with your own requests and recorded arrivals:
     rrl tune /models/resnet --sample one.npz --trace arrivals.csv --slo "p99<80ms"
-  knobs of your choice; the service stays up at port 8500 the whole time:
+  your choice of knobs; the service stays available at port 8500 all the time:
     rrl tune /models/resnet --rate 20 --knob inter_op=1,2,4 --knob batch_threads=0,2,4 --port 8500
-  a server that runs elsewhere, restarted by a command of yours:
+  a server on another machine, restarted by your own command:
     rrl tune --address 10.0.0.7:8500 --model-name resnet --rate 50 --sample one.json \\
         --knob inter_op=1,2 --knob batch_threads=1,2,4 \\
         --restart "ssh 10.0.0.7 /opt/restart-serving {inter_op} {batch_threads}"
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads (0: no
-batching), max_batch_size, batch_timeout_micros. Without --knob max_batch_size=... a batch holds one
-request. If your server batches today, say so with --default, or the comparison is with no batching.
-A sample is a .npz with an array for each input (batch first), a REST request in .json, or a
-TFRecord of PredictionLog; a trace is a file with an arrival a line, in seconds or ISO 8601.
---restart is run for every change: {inter_op} and the like stand for levels, {flags} for all flags
-of tensorflow_model_server, {batching_file} for a file of batching parameters; the old server must
-have stopped when the command ends.
+batching), max_batch_size, batch_timeout_micros. Without --knob max_batch_size=... a batch has one
+request. If your server already uses batching, give its levels with --default. Otherwise the
+recommendation is compared with no batching.
+A sample is a .npz file with one array per input (batch first), a REST request in .json, or a
+TFRecord of PredictionLog. A trace is a file with one arrival per line, in seconds or ISO 8601.
+The --restart command runs for every change. {inter_op} and the other knobs stand for levels,
+{flags} for all flags of tensorflow_model_server, {batching_file} for a batching file. The old
+server must have stopped when the command ends.
 
-A run that was stopped, in whatever way, goes on when the same command is given again. The same
-machine should not do other work meanwhile: load, server and measurement share its cores.
+To continue a run that was stopped, run the same command again. Do no other work on the machine
+during a run, because load, server and measurement share its cores.
 """
 
 
@@ -58,9 +59,9 @@ def add_parsers(commands: Any) -> None:
     """Add the subcommand."""
     tune = commands.add_parser(
         "tune",
-        help="tune a model server and recommend its flags, resumable",
-        description="Tune a model server under load; compare what is found with the default; "
-        "recommend flags and batching parameters.",
+        help="tune a model server and recommend its flags",
+        description="Tune a model server under load, compare the recommendation with the default, "
+        "and recommend flags and batching parameters.",
         epilog=_EXAMPLES,
         formatter_class=RawDescriptionHelpFormatter,
     )
@@ -78,7 +79,7 @@ def add_parsers(commands: Any) -> None:
     what.add_argument(
         "--port", type=int, help="serve here while tuning; configurations take over without a gap"
     )
-    what.add_argument("--address", help="host:port of a server that runs already")
+    what.add_argument("--address", help="host:port of a running server")
     what.add_argument("--model-name", default="default", help="its model (default 'default')")
     what.add_argument("--restart", metavar="COMMAND", help="how to restart it, see below")
     what.add_argument(
@@ -86,7 +87,7 @@ def add_parsers(commands: Any) -> None:
         type=float,
         default=120.0,
         metavar="S",
-        help="seconds until the restarted server must be there (default 120)",
+        help="seconds until the restarted server must be available (default 120)",
     )
     what.add_argument(
         "--switch-cost",
@@ -106,9 +107,9 @@ def _tune(options: Namespace) -> int:
     from rrl.serving.settings import flags
 
     if (options.model is None) == (options.address is None):
-        raise UsageError("give a model to serve here, or --address of a server that runs already")
+        raise UsageError("give a model to serve here, or --address of a running server")
     if options.address and not options.restart:
-        raise UsageError("--address needs --restart COMMAND: a configuration is a new process")
+        raise UsageError("--address needs --restart COMMAND: a new configuration needs a restart")
     space, fixed = _space(options)
     objective, slo = read_goal(options)
     load = read_load(options)
@@ -155,14 +156,14 @@ def _space(options: Namespace) -> tuple[ConfigSpace, Configuration]:
     fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1}
     free = [serving_knob(name, values) for name, values in knobs.items() if len(values) > 1]
     if knobs and not free:
-        raise UsageError("each --knob has one level only: there is nothing to tune")
+        raise UsageError("each --knob has only one level: there is nothing to tune")
     idle = [name for name in BATCH_KNOBS if name in knobs and "batch_threads" not in knobs]
     if idle and not options.address:
         raise UsageError(
             f"{idle[0]} has no effect while batching is off: add --knob batch_threads="
         )
     if options.address and (fixed or not free):
-        raise UsageError("--address: name the knobs of your command, with two levels or more each")
+        raise UsageError("--address: give the knobs of your command, each with two or more levels")
     if not free:
         return tf_serving(min(available_cpus(), 8)), fixed
     return ConfigSpace(free, cores=None if options.address else available_cpus()), fixed
@@ -256,8 +257,8 @@ def _base(model: str) -> Path:
         return models.build(model)
     if newest_version(Path(model)) is None:
         raise DataError(
-            f"{model}: no known model ({', '.join(models.MODELS)}), and no model version in a "
-            f"folder of that name: it needs {model}/1/"
+            f"{model}: not a known model ({', '.join(models.MODELS)}), and no folder of that name "
+            f"with a model version: it needs {model}/1/"
         )
     return Path(model)
 

@@ -1,7 +1,7 @@
 """Look into a learning agent: its table, its next choice, and the effect of one measurement.
 
 :class:`Explorer` is an agent that tunes a server. Its settings may change between episodes.
-:func:`look` collects what the agent knows and :func:`draw` draws it.
+:func:`look` collects the state of the agent, and :func:`draw_view` draws it.
 :mod:`rrl.publishing.panel` puts sliders around the picture.
 """
 
@@ -85,7 +85,7 @@ class Explorer:
         truth: Mapping[float, ArrayLike] | None = None,
     ) -> None:
         if len(server.space.knobs) not in (2, 3):
-            raise ValueError(f"{server.space} has other than 2 or 3 knobs: it cannot be drawn")
+            raise ValueError(f"{server.space} must have 2 or 3 knobs to be drawn")
         if not len(loads):
             raise ValueError("give at least one load in requests per second")
         self.server, self.loads, self.requests = server, tuple(loads), requests
@@ -99,7 +99,7 @@ class Explorer:
         """Delete what the agent has learned; the settings stay."""
         self._arrivals_rng, self._server_rng, agent_rng = self._rng.spawn(3)
         rates = np.sort(self.loads)
-        bins = np.sqrt(rates[1:] * rates[:-1]).tolist() or np.inf  # a table for each load
+        bins = np.sqrt(rates[1:] * rates[:-1]).tolist() or np.inf  # one table per load
         self.agent = RRL(self.server.space, agent_rng, load_bins=bins, transfer=False)
         self.costs: list[float] = []
         self.measured: dict[float, int] = {}  # for each load, the last measured configuration
@@ -145,7 +145,7 @@ class View(NamedTuple):
 
 
 def look(explorer: Explorer) -> View:
-    """Collect what the explorer's agent knows under the current load and settings."""
+    """Collect the state of the explorer's agent under the current load and settings."""
     space, load = explorer.server.space, explorer.load
     measured = explorer.measured.get(load)
     nothing = np.zeros(len(space))

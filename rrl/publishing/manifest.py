@@ -54,7 +54,7 @@ def load(text: bytes | None, where: str) -> Manifest:
         manifest = json.loads(text)
         return {"files": dict(manifest["files"]), "notebooks": dict(manifest["notebooks"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{where} is no manifest ({error!r}); restore it") from None
+        raise DataError(f"{where} is not a manifest ({error!r}); restore it") from None
 
 
 def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traffic) -> None:
@@ -135,7 +135,7 @@ def verify(root: Path, reference: Read) -> list[Difference]:
     for name in sorted({*then["files"], *now["files"]}):
         before, after = then["files"].get(name), now["files"].get(name)
         if before is None or after is None:
-            found.append(Difference(name, "not in the reference" if after else "not made any more"))
+            found.append(Difference(name, "not in the reference" if after else "no longer made"))
         elif not (root / name).is_file():
             found.append(Difference(name, "missing; `make reproduce` makes it"))
         elif (actual := digest(root / name)) != before["sha256"]:
@@ -189,21 +189,21 @@ def text_difference(before: str, after: str, tolerance: float) -> str:
     >>> text_difference("gain 2.0 times", "gain 2.5 times", 0.5)
     ''
     >>> text_difference("gain 2.0 times", "gain 5 times", 0.5)
-    'measured anew: line 1 has 5 for 2.0'
+    'measured again: line 1 has 5 instead of 2.0'
     >>> text_difference("reproduced", "not", 0.5)
-    "measured anew: line 1 reads 'not' for 'reproduced'"
+    "measured again: line 1 reads 'not' instead of 'reproduced'"
     """
     old, new = before.splitlines(), after.splitlines()
     if len(old) != len(new):
-        return f"measured anew: {len(new)} lines for {len(old)}"
+        return f"measured again: {len(new)} lines instead of {len(old)}"
     for number, (was, is_) in enumerate(zip(old, new, strict=True), 1):
         one, other = _NUMBER.split(was), _NUMBER.split(is_)
         if one[::2] != other[::2]:
-            return f"measured anew: line {number} reads {is_[:60]!r} for {was[:60]!r}"
+            return f"measured again: line {number} reads {is_[:60]!r} instead of {was[:60]!r}"
         for a, b in zip(one[1::2], other[1::2], strict=True):
             larger = max(abs(float(a)), abs(float(b)))
             if not math.isclose(float(a), float(b), rel_tol=0, abs_tol=tolerance * larger):
-                return f"measured anew: line {number} has {b} for {a}"
+                return f"measured again: line {number} has {b} instead of {a}"
     return ""
 
 
@@ -226,7 +226,7 @@ def committed(root: Path) -> Read:
     except FileNotFoundError:
         works = False
     if not works:
-        raise UsageError(f"{root} is no git checkout: name a folder, `make verify REFERENCE=DIR`")
+        raise UsageError(f"{root} is not a git checkout: use `make verify REFERENCE=DIR`")
     return show
 
 
@@ -258,10 +258,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     count = len(load(reference(NAME), NAME)["files"])
     if differences:
         raise UnstableError(
-            f"{len(differences)} differences to the reference's {count} figures and tables; "
-            "the list above says which"
+            f"{len(differences)} differences from the reference's {count} figures and tables; "
+            "they are listed above"
         )
-    print(f"{count} figures and tables: as in the reference")
+    print(f"{count} figures and tables: the same as in the reference")
 
 
 if __name__ == "__main__":

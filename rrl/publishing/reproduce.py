@@ -117,7 +117,7 @@ def _run(
     code = [cell for cell in read_notebook(copy).cells if cell.cell_type == "code"]
     begun = [cell for cell in code if cell.metadata.papermill.start_time]
     if not reason and (len(begun) < len(code) or any(c.metadata.papermill.exception for c in code)):
-        reason = "left the notebook by sys.exit, which papermill takes for success"
+        reason = "left the notebook by sys.exit, which papermill counts as success"
     lines = begun[-1].source.split("\n") if begun else ["before the first"]
     first = textwrap.shorten(next(filter(str.strip, lines), ""), 60, placeholder=" ...")
     return kind, reason and f"cell [{len(begun)}] ({first}): {reason}"
@@ -171,7 +171,7 @@ def _check(notebook: Path, parameters: Mapping[str, Any]) -> None:
         default, kinds = known[name], ((bool,), (int, float), (str,))
         kind = next((kind for kind in kinds if type(default) in kind), (type(value),))
         if value is not None and type(value) not in kind:
-            raise UsageError(f"{notebook}: {name} is {value!r}, not of a kind with {default!r}")
+            raise UsageError(f"{notebook}: {name} is {value!r}, not of the type of {default!r}")
 
 
 def _defaults(notebook: Path) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("notebook", nargs="+", type=Path, help="notebook to run, with its folder as working folder")
     add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="parameter")
-    add("-f", type=Path, metavar="FILE", help="YAML file of parameters; -p has the last word")
+    add("-f", type=Path, metavar="FILE", help="YAML file of parameters; -p overrides it")
     add("--out", type=Path, default=OUT, help="folder of the executed copies (default %(default)s)")
     add("--suffix", default="", help="end of the copies' names, as in 00_quickstart-live.ipynb")
     add(
@@ -278,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parameters |= {name: _literal(value, otherwise=value) for name, value in args.p}
     outputs = {args.out / f"{path.stem}{args.suffix}.ipynb": path for path in args.notebook}
     if len(outputs) < len(args.notebook):
-        raise UsageError("two notebooks of one name would share a copy; run them one by one")
+        raise UsageError("two notebooks have the same name and copy; run them one by one")
     for notebook in args.notebook:  # errors must appear before the first notebook runs
         _check(notebook, parameters)
     with _alone(args.out):

@@ -1,7 +1,8 @@
-"""What a profile can carry: how its halves agree, who is good, what the usual settings cost.
+"""What a profile shows: how well its halves agree, and what good and usual settings cost.
 
-``python -m rrl.recording.evidence data/NAME`` prints these tables and writes `summary.csv` beside
-the episodes: a row for each configuration, load and half, for others to use as a benchmark.
+``python -m rrl.recording.evidence data/NAME`` prints these tables. It also writes `summary.csv`
+beside the episodes. This file has one row per configuration, load and half, so that others can use
+the profile as a benchmark.
 """
 
 from __future__ import annotations
@@ -32,23 +33,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUMMARY = "summary.csv"
-LATE = 2.0  # a request is late beyond so many times the mean latency of the load's best
+LATE = 2.0  # a late request takes more than this many times the best mean latency of its load
 
 
 def halves(profile: Profile, rate_per_s: float) -> list[HalfTruth]:
-    """What each half says of a load."""
+    """Judge all configurations at a load by each half of the profile."""
     return [judge_half(profile, rate_per_s, half) for half in HALVES]
 
 
 def summary(profile: Profile) -> pd.DataFrame:
-    """A row for each configuration, load and half.
+    """Return the measurements with one row per configuration, load and half.
 
     Returns
     -------
     DataFrame
-        The knobs, `rate_per_s`, `half`; `episodes` of the passes and the finals, `mean_s` and
-        `sem_s` over those; `limit_s` and the `late_share` of requests above it; `ratio` to the best
-        of the finals with its 95 % limits `low` and `high`, empty for who was no finalist.
+        The columns are the knobs, `rate_per_s`, `half`, `episodes`, `mean_s`, `sem_s`, `limit_s`,
+        `late_share`, `ratio`, `low` and `high`. `episodes` is the number of episodes of the passes
+        and the finals. `mean_s` is the mean over them, and `sem_s` is its standard error.
+        `late_share` is the share of requests that take longer than `limit_s` seconds. `ratio` is
+        the cost relative to the best of the finals, with the 95 % limits `low` and `high`. These
+        three are empty if the configuration was not in the finals.
     """
     import pandas as pd
 
@@ -69,18 +73,20 @@ def summary(profile: Profile) -> pd.DataFrame:
 
 
 def agreement(profile: Profile) -> pd.DataFrame:
-    """How far the two halves agree, a row for each load.
+    """Return how well the two halves agree, with one row per load.
 
     Returns
     -------
     DataFrame
-        `episodes`; `finalists`; `good_0`, `good_1` and `good_both`: configurations that are surely
-        within 5 % by the finals of a half, and by both; `undecided_0`, `undecided_1`;
-        `rank_correlation` of the halves' costs (Spearman's) over all configurations and over
-        the finalists; `ceiling_0`, `ceiling_1`: what the best of a half's own passes costs over
-        the best by the finals of the *other* half, which a perfect reader of a replay pays;
-        `judged_0`, `judged_1`: whether that one is good there, so that agents that replay the half
-        can be judged.
+        `episodes` and `finalists` are numbers. `good_0` and `good_1` are the numbers of
+        configurations that are surely within 5 % of the best by the finals of a half; `good_both`
+        counts those that are good by both halves. `undecided_0` and `undecided_1` count the
+        finalists for which this is not known. `rank_correlation` is Spearman's correlation of the
+        halves' costs, over all configurations or (`rank_correlation_finalists`) over the finalists.
+        `ceiling_0` and `ceiling_1` are for the best configuration of a half's own passes. They are
+        its cost by the *other* half, divided by the best cost there. No replay of the half can show
+        a better choice. `judged_0` and `judged_1` tell whether this configuration is good by the
+        other half. Only then can agents that replay the half be judged.
     """
     import pandas as pd
     from scipy.stats import spearmanr
@@ -110,16 +116,17 @@ def agreement(profile: Profile) -> pd.DataFrame:
 
 
 def usual_settings(profile: Profile) -> pd.DataFrame:
-    """What is set without tuning, over the best, by the finals of each half.
+    """Compare settings that need no tuning with the best, by the finals of each half.
 
-    The default; of what the batching guide says to try, the best of the other half's passes; the
-    same of the adaptive scheduler's settings.
+    The settings are the default, the best one that the batching guide suggests, and the best one of
+    the adaptive scheduler. The other half decides which one is the best of its group.
 
     Returns
     -------
     DataFrame
-        `rate_per_s`, `half` (that judges), `setting`, its knobs in words, and `ratio`, `low`,
-        `high`: mean latency over that of the best, with 95 % limits; NaN if it met nobody.
+        `half` is the half that judges. `knobs` describes the `setting` in words. `ratio` is its
+        mean latency divided by that of the best, with the 95 % limits `low` and `high`. They are
+        NaN if the setting was not in the finals.
     """
     import pandas as pd
 
@@ -148,7 +155,7 @@ def _line(
 
 
 def _adaptive(profile: Profile, rate: float, half: int, truth: HalfTruth) -> dict[str, Any]:
-    """The adaptive scheduler's best setting of the other half, over the best of this one."""
+    """Compare the adaptive scheduler's best setting by the other half with the best of this one."""
     rows = profile.adaptive[np.isclose(profile.adaptive["rate_per_s"], rate)]
     grid = rows[(rows["pass"] < profile.grid_passes) & (rows["pass"] % 2 != half)]
     knobs = profile.knobs
@@ -167,12 +174,12 @@ def _adaptive(profile: Profile, rate: float, half: int, truth: HalfTruth) -> dic
 
 
 def rejected(profile: Profile, folder: Path) -> pd.DataFrame:
-    """What the recorder's rule left out, a row for each configuration.
+    """Return how many episodes the recorder's rule rejected, with one row per configuration.
 
     Returns
     -------
     DataFrame
-        The knobs, how many episodes were kept and rejected, and the share of these.
+        The knobs, the numbers of kept and rejected episodes, and the rejected share.
     """
     import pandas as pd
 
@@ -186,14 +193,15 @@ def rejected(profile: Profile, folder: Path) -> pd.DataFrame:
 
 
 def scatter(profile: Profile, folder: Path) -> pd.DataFrame:
-    """Scatter of repeated episodes with and without the recorder's rule, a row for each load.
+    """Return the scatter of repeated episodes with and without the rule, with one row per load.
 
     Returns
     -------
     DataFrame
-        Standard deviations of the logarithm of an episode's mean latency about its configuration's
-        own, what a pass has in common taken out: `with_rule` over the episodes that count,
-        `without` over all; `episodes` and `rejected` are how many.
+        `with_rule` is over the episodes that count, and `without` is over all episodes. Both are
+        standard deviations of the logarithm of an episode's mean latency around the mean of its
+        configuration. The median of each pass is subtracted first. `episodes` and `rejected` are
+        numbers of episodes.
     """
     import pandas as pd
 
@@ -225,15 +233,15 @@ def _spread(rows: pd.DataFrame, knobs: list[str]) -> float:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print what a profile can carry, and write its summary."""
+    """Print the tables of a profile, and write its summary."""
     parser = Parser(prog="python -m rrl.recording.evidence", description=__doc__.split("\n\n")[0])
-    parser.add_argument("folder", type=Path, help="of a profile, such as data/mobilenet_v2-joint")
+    parser.add_argument("folder", type=Path, help="a profile, such as data/mobilenet_v2-joint")
     folder = parser.parse_args(argv).folder
     profile = read_profile(folder)
     out = rejected(profile, folder)
     for title, table in (
         ("agreement of the halves", agreement(profile).set_index("rate_per_s").T),
-        ("usual settings over the best", usual_settings(profile)),
+        ("usual settings relative to the best", usual_settings(profile)),
         ("scatter of repeats (standard deviation of the logarithm)", scatter(profile, folder)),
         ("most often rejected", out.nlargest(10, "share")),
     ):

@@ -1,12 +1,13 @@
-"""The finals of a profile: re-measure the best of each load until it is known who is good.
+"""The finals of a profile: measure the best of each load again to find out which ones are good.
 
-A grid is measured a few times only, and the smallest of many noisy means is small partly by luck.
-So the best of each half of the data meet again, on fresh episodes. The finals have two halves of
-their own, and each decides for itself, so what an agent learned from is never what judges it.
+A grid is measured only a few times, and the smallest of many noisy means is partly small by luck.
+So the best configurations of each half of the data are measured again, in new episodes. The finals
+also have two halves, and each half decides by itself. So an agent is never judged by the data from
+which it learned.
 
-Round by round, all finalists of a load meet the same arrivals. A half goes on with those that are
-*open*: their ratio to the best is not known within `PRECISION`. At first those that are surely not
-good leave too; at the end they are measured to the same precision.
+In each round, all finalists of a load get the same arrivals. A half continues with the *open*
+finalists: their ratio to the best is not yet known within `PRECISION`. At first, finalists that are
+surely not good are left out too. At the end, they are measured to the same precision.
 """
 
 from __future__ import annotations
@@ -30,36 +31,36 @@ from rrl.tuning.defaults import heuristic_candidates, serving_default
 from rrl.tuning.episode import Episode
 
 HALVES = (0, 1)
-REPEATS = 4  # episodes of a finalist and load in a round
+REPEATS = 4  # episodes per finalist and load in one round
 PRECISION = 0.03  # half the width of the 95 % interval of a ratio to the best, as a share
-CONFIDENCE = 0.975  # of each of its two limits
-SURE = 0.9995  # of the limit that says that a finalist is not good: it is looked at many times
-MOST_ROUNDS = 40  # of a half
+CONFIDENCE = 0.975  # confidence level of each of its two limits
+SURE = 0.9995  # confidence level for "not good"; it is high because the test is repeated often
+MOST_ROUNDS = 40  # largest number of rounds per half
 
 
 class Finals:
-    """The adaptive order of the rounds; hand `order()` to `Recorder.run`.
+    """The rounds of the finals, which depend on earlier results; give `order()` to `Recorder.run`.
 
     Parameters
     ----------
     recorder : Recorder
-        The passes of its plan must be complete.
+        A recorder that has completed the passes of its plan.
     """
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder, self.plan = recorder, recorder.plan
 
     def finalists(self, rate: int) -> list[int]:
-        """Numbers of those that can be the best: the union of each half's best at a rate index."""
+        """Return the numbers of the finalists at a rate index: the best of the two halves."""
         count, size = self.plan.finalists, len(self.plan.space)
         best = [np.argsort(self._half(rate, h)[:size], kind="stable")[:count] for h in HALVES]
         return sorted({int(index) for half in best for index in half})
 
     def guests(self, rate: int) -> list[int]:
-        """Numbers of those that are compared with the best: each half's best of the usual settings.
+        """Return the numbers of the guests at a rate index: each half's best usual settings.
 
-        The server's default; of what the batching guide says to try, the better; of the adaptive
-        scheduler's settings, the best.
+        The usual settings are the server's default, those that the batching guide suggests, and
+        those of the adaptive scheduler. Guests are compared with the best, but are never the best.
         """
         space = self.plan.space
         cores = available_cpus()
@@ -73,21 +74,21 @@ class Finals:
         return sorted(found - set(self.finalists(rate)))
 
     def _half(self, rate: int, half: int) -> NDArray[np.float64]:
-        """Means (s) of the grid's passes of a half at a rate index; infinite where none counts."""
+        """Return means (s) over the grid passes of a half at a rate index; infinite if no data."""
         means = self.recorder.grid_means(rate, range(half, self.plan.grid_passes, 2))
         return np.nan_to_num(means, nan=np.inf)
 
     def rounds(
         self, rate: int, half: int, before: float = np.inf
     ) -> tuple[list[int], NDArray[np.float64]]:
-        """Columns, and what the finals of a half measured at a rate index before a pass.
+        """Return what the finals of a half have measured at a rate index before a pass.
 
         Returns
         -------
         columns : list of int
-            Numbers of the finalists, then of the guests.
+            The numbers of the finalists, then those of the guests.
         means : ndarray, shape (episodes, columns)
-            In seconds; NaN where one took no part.
+            Mean latencies in seconds; NaN if the configuration took no part.
         """
         columns = [*self.finalists(rate), *self.guests(rate)]
         episodes: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
@@ -101,9 +102,11 @@ class Finals:
         return columns, table
 
     def entrants(self, rate: int, pass_: int, to_the_end: bool) -> list[int]:
-        """Numbers of those that a round measures at a rate index, by all rounds before it.
+        """Return the numbers of the configurations that a round measures at a rate index.
 
-        All at first; then those that are open, and the best with them.
+        The first round measures all finalists and guests. A later round measures those that are
+        open after the earlier rounds, and the best. If none is open, it measures nothing. Unless
+        `to_the_end` is true, it also leaves out those that are surely not good.
         """
         columns, means = self.rounds(rate, pass_ % 2, before=pass_)
         if not len(means):
@@ -120,9 +123,9 @@ class Finals:
         return [columns[i] for i in sorted({*opened, words.index("best")})] if opened else []
 
     def order(self) -> Iterator[list[Visit]]:
-        """Rounds of the two halves in turns, until nothing is open in either.
+        """Yield the rounds of the two halves in turn, until no ratio is open in either half.
 
-        Each round follows from those before it, so an interrupted one is taken up as it was.
+        Each round depends only on earlier rounds, so an interrupted round continues unchanged.
         """
         plan = self.plan
         for pass_ in range(plan.grid_passes, plan.grid_passes + 2 * MOST_ROUNDS):
@@ -137,7 +140,7 @@ class Finals:
 
 
 def known(verdict: Verdict) -> bool:
-    """Whether a ratio to the best is known within `PRECISION`, above and below.
+    """Return whether a ratio to the best is known within `PRECISION`, above and below.
 
     Examples
     --------
@@ -148,12 +151,12 @@ def known(verdict: Verdict) -> bool:
 
 
 def prepare_machine(plan: Plan) -> None:
-    """Refuse a plan that this machine cannot record, and keep to the cores that it names.
+    """Check that this machine can record a plan, and use no more cores than the plan names.
 
     Raises
     ------
     UsageError
-        If there are too few cores, or no GPU where the plan needs one.
+        If there are too few cores, or if the plan needs a GPU and there is none.
     """
     cores = sorted(os.sched_getaffinity(0))
     if plan.cpus and len(cores) < plan.cpus:
@@ -162,14 +165,14 @@ def prepare_machine(plan: Plan) -> None:
             "record it on a larger one, see data/README.md"
         )
     if plan.cpus:
-        os.sched_setaffinity(0, cores[: plan.cpus])  # servers that are started inherit it
+        os.sched_setaffinity(0, cores[: plan.cpus])  # its servers inherit this
     if plan.gpu:
         load_tensorflow()
         import tensorflow as tf
 
         if not tf.config.list_physical_devices("GPU"):
             raise UsageError(
-                "the plan needs a GPU, and TensorFlow finds none; on a machine with one install "
+                "the plan needs a GPU, and TensorFlow finds none; if this machine has one, install "
                 "tensorflow[and-cuda], see data/README.md"
             )
 
@@ -180,23 +183,23 @@ def record_live(
     executable: str | None = None,
     models: str | os.PathLike[str] = "build/models",
 ) -> Iterator[tuple[int, Episode]]:
-    """Record a plan, then its finals, on servers started here; continues what `folder` holds.
+    """Record a plan and its finals on a new server, or continue the recording in `folder`.
 
     Parameters
     ----------
     plan : Plan
-        Its model is one that `rrl.serving.models` can build.
+        A plan for a model that `rrl.serving.models` can build.
     folder : pathlib.Path
-        The profile to write.
+        The folder of the profile.
     executable : str, optional
         See `rrl.serving.launcher.find_executable`.
     models : path
-        Where models are built.
+        The folder in which models are built.
 
     Yields
     ------
     done, episode
-        Episodes recorded so far, and the newest, which is on disk.
+        The number of episodes recorded so far, and the newest episode, which is on disk.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Judging finalists: which configuration is best, and which are separated from it or tied.
+"""Judge finalists: find the best configuration, and those that are separated from it or tied.
 
-Episodes are paired, and the centre of their ratios is a robust one: a neighbour on a shared machine
-may slow one episode in ten several times.
+Episodes are paired, and the centre of their ratios is robust. On a shared machine, other users may
+make one episode in ten several times slower.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ CONFIDENCE = 0.95
 def centre_interval(
     values: NDArray[np.float64], confidence: float = CONFIDENCE
 ) -> tuple[float, float, float]:
-    """Centre of a symmetric distribution with one-sided confidence limits, robust to outliers.
+    """Estimate the centre of a symmetric distribution and its one-sided confidence limits.
 
-    The Hodges-Lehmann estimate: the median of all pairwise means. Its limits come from Wilcoxon's
-    signed-rank statistic (normal approximation, with a continuity correction). One episode in ten
-    may be several times too slow because of a neighbour on the machine; a mean and its t-interval
-    would follow it.
+    The estimate is that of Hodges and Lehmann: the median of all pairwise means. Its limits come
+    from Wilcoxon's signed-rank statistic (normal approximation, with a continuity correction). A
+    few episodes that are several times too slow change it little. They would change a mean and its
+    t-interval much.
 
     Parameters
     ----------
     values : ndarray, shape (n,)
     confidence : float
-        Of each of the two limits.
+        Confidence level of each of the two limits.
 
     Returns
     -------
     centre, low, high : float
-        The limits are infinite when there are too few values for this confidence.
+        The limits are infinite if there are too few values for this confidence level.
 
     References
     ----------
@@ -62,7 +62,7 @@ def centre_interval(
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a finalist compares with the best: cost ratio with its limits, and the word for it."""
+    """A finalist compared with the best: the cost ratio with its limits, and a word for it."""
 
     word: str
     ratio: float = 1.0
@@ -76,32 +76,32 @@ def judge(
     confidence: float = CONFIDENCE,
     contenders: int | None = None,
 ) -> tuple[int, list[Verdict]]:
-    """Compare finalists over episodes.
+    """Compare finalists over paired episodes.
 
     Parameters
     ----------
     means : ndarray, shape (episodes, finalists)
-        Mean latency (s) of each finalist in each episode; NaN where it took no part. Rows are
-        paired: one episode's arrivals and a few minutes of the machine are shared.
+        Mean latency in seconds of each finalist in each episode; NaN if it took no part. The values
+        of a row are paired: they share the arrivals and a few minutes of the machine's time.
     tolerance : float
-        A rival is tied when its cost is surely within this share of the best's, above or below.
+        A finalist is tied if its cost surely differs from the best cost by less than this share.
     confidence : float
-        Of each limit on the log ratio, see `centre_interval`.
+        Confidence level of each limit of the log ratio; see `centre_interval`.
     contenders : int, optional
-        The best is one of the first so many columns; of all by default.
+        The best is one of the first `contenders` columns. The default is all columns.
 
     Returns
     -------
     best : int
-        Column with the smallest typical cost, by median polish: finalists that were dropped early
-        took part in other episodes than the rest.
+        Column with the smallest typical cost. Median polish estimates this cost, because finalists
+        that were left out early took part in fewer episodes.
     verdicts : list of Verdict, length finalists
-        Their word is "best", "separated", "tied" or "undecided".
+        Each word is "best", "separated", "tied" or "undecided".
 
     Raises
     ------
     ValueError
-        If nothing was measured.
+        If there are no measurements.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def judge(
     """
     logs = np.log(means)
     if logs.shape[1] == 0 or np.isnan(logs).all():
-        raise ValueError("no episode to judge by: measure a round first")
+        raise ValueError("there are no episodes: measure a round first")
     best = int(np.nanargmin(_median_polish(logs)[:contenders]))
     verdicts = []
     for ratios in _ratios(logs, best):
@@ -125,7 +125,7 @@ def judge(
 
 
 def _median_polish(logs: NDArray[np.float64], sweeps: int = 20) -> NDArray[np.float64]:
-    """Effect of each column when rows have effects too and cells may be missing (Tukey, 1977)."""
+    """Return the effect of each column; rows have effects too, cells may be NaN (Tukey, 1977)."""
     columns = np.zeros(logs.shape[1])
     for _ in range(sweeps):
         rows = np.nanmedian(logs - columns, axis=1, keepdims=True)
@@ -134,6 +134,6 @@ def _median_polish(logs: NDArray[np.float64], sweeps: int = 20) -> NDArray[np.fl
 
 
 def _ratios(logs: NDArray[np.float64], column: int) -> list[NDArray[np.float64]]:
-    """Log ratios of each finalist to one of them, in the episodes that both took part in."""
+    """Return each finalist's log ratios to one of them, in the episodes that have both."""
     differences = (logs - logs[:, [column]]).T
     return [row[~np.isnan(row)] for row in differences]

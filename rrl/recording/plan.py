@@ -1,4 +1,7 @@
-"""What a profile measures, in which order, by which rule: fixed before the first episode."""
+"""The plan of a profile: what is measured, in which order and by which rule.
+
+A plan is fixed before the first episode.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,17 @@ from rrl.support.errors import DataError
 from rrl.tuning.presets import effective_space, serving_knob
 
 PROCESS = ("inter_op", "intra_op", "batch_threads")
-"""Knobs that need another process; a pass keeps a process for all its other settings."""
+"""A change of these knobs needs a new process; the other knobs change in a running process."""
 
-START_S, SWITCH_S, OVERHEAD_S = 3.0, 3.0, 0.4  # of a process, of a setting, and of an episode
+START_S, SWITCH_S, OVERHEAD_S = 3.0, 3.0, 0.4  # seconds per process, per setting, per episode
 
 Visit = tuple[int, int, list[tuple[int, int]]]
-"""A stop of the recording: pass, number of the configuration, its (rate index, repeat) pairs."""
+"""A visit to a configuration: the pass, its number, and its (rate index, repeat) pairs."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a profile measures.
+    """The plan of a profile.
 
     Parameters
     ----------
@@ -39,33 +42,35 @@ class Plan:
     rates_per_s : sequence of float
         Loads in requests per second.
     requests : int
-        Requests of an episode.
+        Requests per episode.
     passes : int
-        Passes over the whole grid, each in a random order of its own, so that drift shows. Passes
-        0, 2, ... are one half of the data, passes 1, 3, ... the other.
+        Number of passes over the whole grid. Each pass has its own random order, so that drift of
+        the machine can be seen. Passes 0, 2, ... are one half of the data, and passes 1, 3, ... are
+        the other half.
     repeats : int
-        Episodes at each configuration and load within a pass.
+        Number of episodes per configuration and load within a pass.
     fixed : mapping of str to int
         Settings that hold for every configuration.
     seed : int
-        Seeds the orders and the arrivals.
+        Seed of the orders and the arrivals.
     distinct : bool
-        Leave out what only differs in settings without effect, see
+        Whether to leave out configurations that differ only in settings without effect; see
         `rrl.tuning.presets.effective_space`.
     again : int
-        Further passes, over what is worth it.
+        Number of further passes. They measure only the configurations that `worth` selects.
     worth : float
-        Those are the configurations whose mean at a load, over the first passes, is under this many
+        A configuration is selected at a load if its mean over the first passes is below this many
         times the best mean.
     adaptive : sequence of int
-        Largest batches with which TensorFlow's adaptive scheduler is measured beside the grid, at
-        each pair of thread pools; its batch threads are written as -1.
+        Largest batch sizes with which TensorFlow's adaptive scheduler is measured in addition to
+        the grid, for each pair of thread pools. Its number of batch threads is written as -1.
     finalists : int
-        The best of each half that meet in the finals, at each load; see `rrl.recording.finals`.
+        Number of each half's best configurations that enter the finals of a load; see
+        `rrl.recording.finals`.
     rule : Rule, optional
-        When an episode counts. Without one only the load generator's lateness matters.
+        The rule for which episodes count. Without it, only the load generator's delay matters.
     cpus : int, optional
-        The server and the load generator are kept to so many cores, which the machine must have.
+        Number of cores for the server and the load generator. The machine must have them.
     gpu : bool
         Whether the machine must have a GPU that TensorFlow can use.
 
@@ -107,14 +112,14 @@ class Plan:
 
     @cached_property
     def space(self) -> ConfigSpace:
-        """The grid."""
+        """The grid of configurations."""
         if self.distinct:
             return effective_space(self.knobs)
         return ConfigSpace([serving_knob(name, levels) for name, levels in self.knobs.items()])
 
     @cached_property
     def configurations(self) -> list[Configuration]:
-        """What is measured: the grid in its order, then the adaptive scheduler's settings."""
+        """All measured configurations: first the grid, then the adaptive scheduler's settings."""
         pairs = {(c.get("inter_op"), c.get("intra_op")) for c in self.space}
         rest = {knob.name: knob.levels[0] for knob in self.space.knobs}
         beside = [
@@ -128,12 +133,12 @@ class Plan:
 
     @property
     def episodes(self) -> int:
-        """How many episodes the passes over the whole grid have."""
+        """Number of episodes of the passes over the whole grid."""
         return len(self.configurations) * len(self.rates_per_s) * self.passes * self.repeats
 
     @property
     def hours(self) -> float:
-        """About how long the passes over the whole grid take, the finals not included.
+        """Approximate hours that the passes over the whole grid take, without the finals.
 
         Examples
         --------
@@ -148,17 +153,20 @@ class Plan:
 
     @property
     def grid_passes(self) -> int:
-        """Passes before those of the finals."""
+        """Number of passes before the finals."""
         return self.passes + self.again
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """(rate index, repeat) of the episodes of a configuration in a pass."""
+        """The (rate index, repeat) pairs of a configuration's episodes in one pass."""
         rates = range(len(self.rates_per_s))
         return [(rate, repeat) for rate in rates for repeat in range(self.repeats)]
 
     def arrivals(self, pass_: int, rate_index: int, repeat: int) -> tuple[int, NDArray[np.float64]]:
-        """Seed and Poisson arrivals (s), shared by all configurations: common random numbers."""
+        """Return the seed and the Poisson arrivals (s); they are the same for all configurations.
+
+        These are common random numbers, which make comparisons more precise.
+        """
         from rrl.workloads.workload import Poisson
 
         seed = int(
@@ -168,7 +176,7 @@ class Plan:
         return seed, Poisson(rate).arrivals(self.requests, np.random.default_rng(seed))
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as JSON-able values; what was added later is left out where it is not used."""
+        """Return the plan in a form for JSON; newer fields are left out if they are not used."""
         first = {
             "model": self.model,
             "knobs": {name: list(levels) for name, levels in self.knobs.items()},
@@ -191,24 +199,24 @@ class Plan:
 
 
 def process(configuration: Configuration) -> tuple[Any, ...]:
-    """The settings of a configuration that need a process of their own."""
+    """Return the settings of a configuration that need their own process."""
     return tuple(configuration.get(name) for name in PROCESS)
 
 
 def ordered(plan: Plan, wanted: Mapping[int, Sequence[tuple[int, int]]], pass_: int) -> list[Visit]:
-    """The visits of a pass, in a random order that keeps the settings of a process together.
+    """Return the visits of a pass in a random order that keeps the settings of a process together.
 
-    Each pass has an order of its own, so slow drift of the machine becomes scatter between passes,
-    not a false difference between neighbours. Processes come in a random order; within each, its
-    configurations; with each of those, its episodes.
+    Each pass has its own order. So slow drift of the machine appears as scatter between passes and
+    not as a false difference between neighbours. The order is random for the processes, for the
+    configurations of a process, and for the episodes of a configuration.
 
     Parameters
     ----------
     plan : Plan
     wanted : mapping of int to sequence of (int, int)
-        By number of the configuration, its (rate index, repeat) pairs.
+        The (rate index, repeat) pairs of each configuration, by its number.
     pass_ : int
-        Seeds the order, together with the plan's seed.
+        Number of the pass. It is part of the seed of the order, with the plan's seed.
     """
     rng = np.random.default_rng([plan.seed, pass_])
     processes: dict[tuple[Any, ...], list[int]] = {}
@@ -223,7 +231,7 @@ def ordered(plan: Plan, wanted: Mapping[int, Sequence[tuple[int, int]]], pass_: 
 
 
 def schedule(plan: Plan) -> Iterator[Visit]:
-    """The order of the passes over the whole grid.
+    """Yield the visits of the passes over the whole grid, in their order.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Plans by name: those of the profiles under `data/`, and the paper's own grids."""
+"""Plans by name: those of the profiles under `data/`, and those of the paper's grids."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from rrl.tuning.presets import paper_gpu
 _THREADS = {"inter_op": (1, 2, 3, 4), "intra_op": (1, 2, 3, 4), "batch_threads": (0, 1, 2, 3, 4, 8)}
 _DEEP_QUEUE = {"grpc_max_threads": 64, "max_enqueued_batches": 1000}
 
-# Loads are about 30, 60 and 85 % of what the best configuration sustained on the 2-core machine
-# that the committed profiles come from: 192 requests a second (126 in the busy hour), 35 and 1500.
+# The loads are about 30, 60 and 85 % of the rate that the best configuration sustained on the
+# 2-core machine of the committed profiles. The rates are 192 requests per second for mobilenet_v2
+# (126 in the busy hour), 35 for inception_v3 and 1500 for keyword.
 PLANS: dict[str, Plan] = {
     "mobilenet_v2-threads": Plan(
         "mobilenet_v2", _THREADS, rates_per_s=(60, 115, 165), passes=2, repeats=2
     ),
-    "mobilenet_v2-busy": Plan(  # the same grid, when neighbours left the machine half as fast
+    "mobilenet_v2-busy": Plan(  # the same grid while other users made the machine slower
         "mobilenet_v2", _THREADS, rates_per_s=(38, 76, 107), passes=2, repeats=2
     ),
-    "mobilenet_v2-overload": Plan(  # half way from what the default sustains to what the best does
+    "mobilenet_v2-overload": Plan(  # half way between what the default and the best sustain
         "mobilenet_v2",
         {"inter_op": (1, 2), "intra_op": (1, 2), "batch_threads": (0, 4)},
         rates_per_s=(117,),
@@ -37,7 +38,7 @@ PLANS: dict[str, Plan] = {
             "batch_threads": (1, 2, 4),
         },
         rates_per_s=(60, 115, 165),
-        # Handler threads block while a request waits, so a full batch needs as many of them.
+        # A waiting request blocks a handler thread, so a full batch needs one thread per request.
         fixed={"inter_op": 2, "intra_op": 1, **_DEEP_QUEUE},
     ),
     "keyword-threads": Plan(
@@ -52,8 +53,8 @@ PLANS: dict[str, Plan] = {
 
 JOINT = "mobilenet_v2-joint"
 
-# The best settings got through 250 requests a second when 300 arrived at once (three times each):
-# the loads are 40, 65 and 90 % of that. The probe took 25 ms on that machine, in the median.
+# The best settings served 250 requests per second when 300 requests arrived at once (measured three
+# times). The loads are 40, 65 and 90 % of that. The median time of the probe was 25 ms there.
 PLANS[JOINT] = Plan(
     "mobilenet_v2",
     {
@@ -72,7 +73,7 @@ PLANS[JOINT] = Plan(
     rule=Rule(reference_s=0.025),
 )
 
-_INTERARRIVAL_S = (0.07, 0.06, 0.10, 0.12)  # of the code released with the paper, by phase
+_INTERARRIVAL_S = (0.07, 0.06, 0.10, 0.12)  # gaps in the phases of the paper's released code
 _TO_TEN = tuple(range(11))
 
 PLANS["paper-cpu10"] = Plan(

@@ -1,8 +1,8 @@
-"""Whether the machine was itself: a short piece of fixed work before and after each episode.
+"""Check the speed of the machine by a short fixed task before and after each episode.
 
-The work has nothing to do with what is measured, and the server stands still meanwhile. So an
-episode is never judged by its own latency: only by how fast this work was, by the time that the
-hypervisor took away, and by the load generator's own lateness.
+The task does not depend on what is measured, and the server is paused while it runs. So an episode
+is never rejected because of its own latency. It is rejected only because of the speed of this task,
+the time that the hypervisor took, or the load generator's own delay.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from pathlib import Path
 import numpy as np
 
 SIDE, PRODUCTS = 512, 10  # arithmetic: products of square matrices of 4-byte numbers
-LENGTH, SUMS = 2**21, 6  # memory: sums over 16 MiB, which leave the caches
+LENGTH, SUMS = 2**21, 6  # memory: sums over 16 MiB, which are too large for the core's own caches
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When an episode counts.
+    """The rule for which episodes count.
 
     Parameters
     ----------
     reference_s : float
-        Seconds that the probe took on the machine that the plan was made for.
+        Seconds that the probe took on the machine for which the plan was made.
     slowest, fastest : float
-        Limits of the probe's speed, `reference_s` over its seconds, before and after an episode.
+        Limits of the machine's speed before and after an episode. The speed is `reference_s`
+        divided by the seconds of the probe.
     steal : float
-        Most of the processor time of an episode that the hypervisor may take, as a share.
+        Largest share of an episode's processor time that the hypervisor may take.
 
     Examples
     --------
@@ -48,22 +49,22 @@ class Rule:
     steal: float = 0.05
 
     def speed(self, seconds: float) -> float:
-        """How fast the machine was when the probe took so many seconds; 1 is the reference."""
+        """Return the machine's speed if the probe took this many seconds; 1 is the reference."""
         return self.reference_s / seconds
 
     def accepts(self, seconds: float) -> bool:
-        """Whether the probe's speed is within the limits."""
+        """Return whether the machine's speed is within the limits."""
         return self.slowest <= self.speed(seconds) <= self.fastest
 
     def objection(self, before_s: float, after_s: float, steal: float, valid: bool) -> str:
-        """Why an episode does not count: probe, steal or slip; empty if it does.
+        """Return why an episode does not count ("probe", "steal" or "slip"); empty if it counts.
 
         Parameters
         ----------
         before_s, after_s : float
-            Seconds that the probe took before and after it.
+            Seconds that the probe took before and after the episode.
         steal : float
-            Share of the processor time that the hypervisor took meanwhile.
+            Share of the processor time that the hypervisor took during the episode.
         valid : bool
             Whether the load generator sent on time.
         """
@@ -75,7 +76,7 @@ class Rule:
 
 
 class Probe:
-    """The fixed work: each core multiplies matrices and reads memory, all cores at once."""
+    """The fixed task: all cores multiply matrices and read memory at the same time."""
 
     def __init__(self) -> None:
         from threadpoolctl import ThreadpoolController
@@ -87,16 +88,16 @@ class Probe:
         self._matrices = [rng.random((SIDE, SIDE), dtype=np.float32) for _ in self._cores]
         self._products = [np.empty_like(matrix) for matrix in self._matrices]
         self._memory = [rng.random(LENGTH) for _ in self._cores]
-        for _ in range(3):  # the first are slower: memory is new, clocks are low
+        for _ in range(3):  # the first runs are slower: memory is new and clocks are low
             self()
 
     def __call__(self) -> float:
-        """Seconds that the slowest core took."""
+        """Return the seconds that the slowest core took."""
         with self._libraries.limit(limits=1):
             return max(self._workers.map(self._work, range(len(self._cores))))
 
     def _work(self, worker: int) -> float:
-        os.sched_setaffinity(0, {self._cores[worker]})  # this thread alone
+        os.sched_setaffinity(0, {self._cores[worker]})  # only for this thread
         matrix, product = self._matrices[worker], self._products[worker]
         began = time.perf_counter()
         for _ in range(PRODUCTS):
@@ -107,7 +108,7 @@ class Probe:
 
 
 def calibrated(probe: Callable[[], float], looks: int = 30, pause_s: float = 0.1) -> float:
-    """Median of some looks (s): the reference of a rule for this machine as it is now.
+    """Return the median of several probes (s), as the reference of a rule for this machine.
 
     Examples
     --------
@@ -122,13 +123,13 @@ def calibrated(probe: Callable[[], float], looks: int = 30, pause_s: float = 0.1
 
 
 def processor_ticks() -> tuple[int, int]:
-    """Stolen and all ticks of processor time since the machine started, over all cores."""
+    """Return the stolen and all ticks of processor time since the start, summed over all cores."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     return int(fields[7]), sum(map(int, fields))
 
 
 def stolen(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """Share of the processor time between two looks that the hypervisor took.
+    """Return the share of the processor time between two readings that the hypervisor took.
 
     Examples
     --------

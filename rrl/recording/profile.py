@@ -1,8 +1,8 @@
 """Recorded measurements: what a profile is, and how it is read and checked.
 
-A profile is a folder of two files. `profile.json` says what was measured, where and how;
-`episodes.csv` holds one row an episode: the knobs, the load, and every request's latency and
-status. Both are plain text, so a spreadsheet, pandas or git can look at them.
+A profile is a folder with two files. `profile.json` describes what was measured, where and how.
+`episodes.csv` has one row per episode: the knobs, the load, and every request's latency and status.
+Both are plain text, so a spreadsheet, pandas or git can show them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 2
-READABLE = (1, 2)  # the first had neither probe nor commit
+READABLE = (1, 2)  # schema 1 has no probe and no commit
 EPISODES, DESCRIPTION, REJECTED = "episodes.csv", "profile.json", "rejected.csv"
-COLUMNS = {  # of episodes.csv, after the knobs
+COLUMNS = {  # the columns of episodes.csv after the knobs
     "rate_per_s": "scheduled arrivals per second",
     "pass": "pass over the grid, from 0; every pass has a random order of its own",
     "repeat": "episode within the pass at this configuration and load",
@@ -43,7 +43,7 @@ COLUMNS = {  # of episodes.csv, after the knobs
     "latencies_us": "latency of each request in microseconds, in order of arrival",
     "statuses": "gRPC status of each request where any failed; empty when all were OK",
 }
-PROBED = {  # in schema 2 also, after those
+PROBED = {  # further columns of schema 2, after the others
     "speed_before": "speed of the machine just before, by the probe; 1 is the plan's reference",
     "speed_after": "the same just after",
     "steal": "share of the processor time that the hypervisor took meanwhile",
@@ -59,9 +59,9 @@ class Profile:
     description : mapping
         The content of `profile.json`.
     table : DataFrame
-        One row per episode; `grid` is the part of it in which all configurations met the same
-        arrivals, without the finals. `adaptive` has what TensorFlow's adaptive scheduler did
-        beside the grid, which the table then leaves out.
+        One row per episode. The attribute `adaptive` has the rows of TensorFlow's adaptive
+        scheduler, and `table` has the others. `grid` is `table` without the finals, so all its
+        configurations got the same arrivals.
 
     Examples
     --------
@@ -87,24 +87,24 @@ class Profile:
         self.space = ConfigSpace(knobs, available=found.level_indices, cores=cores)
 
     def latencies(self, row: int) -> NDArray[np.float64]:
-        """Latencies in seconds of the episode in a row of the table, in order of arrival."""
+        """Return the latencies (s) of the episode in a row of the table, in order of arrival."""
         return np.array(self.table["latencies_us"].iloc[row].split(), dtype=float) / 1e6
 
     def statuses(self, row: int) -> NDArray[np.int64]:
-        """GRPC statuses of the episode in a row of the table, in order of arrival."""
+        """Return the gRPC statuses of the episode in a row of the table, in order of arrival."""
         text = self.table["statuses"].iloc[row]
         if not text:
             return np.zeros(int(self.description["plan"]["requests"]), dtype=np.int64)
         return np.array(text.split(), dtype=np.int64)
 
     def summary(self) -> pd.DataFrame:
-        """Mean over the repeats of each configuration and load, the finals left out.
+        """Return means over the repeats of each configuration and load, without the finals.
 
         Returns
         -------
         DataFrame
-            Columns: the knobs, `rate_per_s`, `mean_s`, `p99_s`, `failed` (means over the
-            episodes), `episodes` (how many) and `sem_s` (standard error of `mean_s`).
+            The columns are the knobs, `rate_per_s`, `mean_s`, `p99_s` and `failed` (means over the
+            episodes), `episodes` (their number) and `sem_s` (standard error of `mean_s`).
         """
         groups = self.grid.groupby([*self.knobs, "rate_per_s"], sort=True)
         summary = groups.agg(
@@ -117,7 +117,7 @@ class Profile:
         return summary.reset_index()
 
     def surface(self, rate_per_s: float, column: str = "mean_s") -> NDArray[np.float64]:
-        """A column of the summary over the space's configurations at one load, shape (n,)."""
+        """Return a column of the summary at one load, in the space's order, shape (n,)."""
         summary = self.summary()
         at_rate = summary[np.isclose(summary["rate_per_s"], rate_per_s)]
         values = np.full(len(self.space), np.nan)
@@ -125,19 +125,20 @@ class Profile:
         return values
 
     def finalists(self, rate_per_s: float) -> list[dict[str, Any]]:
-        """What the finals of a load said of each finalist; empty if there were none.
+        """Return the results of the finals at a load, one per finalist; empty if no finals.
 
-        The knobs' levels; `verdict`, see :class:`rrl.recording.judging.Verdict`; `ratio` to the
-        best with its limits `low` and `high`, and `best_s`, a typical mean of the best in seconds.
+        A result has the level of each knob, the `verdict` (the word of
+        :class:`rrl.recording.judging.Verdict`), the `ratio` to the best with its limits `low` and
+        `high`, and `best_s`, a typical mean latency of the best in seconds.
         """
         finals = self.description.get("finals", {})
         return finals.get(f"{rate_per_s:g}", {}).get("finalists", [])
 
     def regret_limit(self, rate_per_s: float) -> float:
-        """Most by which the best of a load's finals is slower than any other finalist, as a share.
+        """Return the limit of how much slower than any finalist a load's best can be, as a share.
 
-        By the lower limit of each rival's ratio, where undecided ones count like all others; NaN
-        if there were no finals.
+        It comes from the lower limits of the ratios. Undecided finalists count like the others.
+        The result is NaN if there were no finals.
         """
         lows = [finalist.get("low", 0.0) for finalist in self.finalists(rate_per_s)]
         if not lows:
@@ -151,7 +152,7 @@ def read_profile(folder: str | os.PathLike[str]) -> Profile:
     Raises
     ------
     DataError
-        If a file is missing, truncated, of another schema, or does not hold what it says; the
+        If a file is missing or truncated, has another schema, or contradicts its description. The
         message names the file and the row.
     """
     import pandas as pd
@@ -180,7 +181,7 @@ def read_profile(folder: str | os.PathLike[str]) -> Profile:
         _check_table(folder / EPISODES, description, table)
         return Profile(description, table)
     except KeyError as error:
-        raise DataError(f"{folder / DESCRIPTION}: lacks {error}; restore it") from None
+        raise DataError(f"{folder / DESCRIPTION}: has no {error}; restore it") from None
 
 
 def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame) -> None:
@@ -207,7 +208,7 @@ def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame
 
 
 def _numbers(column: pd.Series) -> NDArray[np.float64]:
-    """A column as floats; what is not a number becomes NaN."""
+    """Return a column as floats; values that are not numbers become NaN."""
     import pandas as pd
 
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)

@@ -1,8 +1,4 @@
-"""Record a profile: measure every configuration of a plan, and survive being interrupted.
-
-A recording is frozen: its plan says everything beforehand. It only appends, one row for each
-episode, so what is there stays as it was written.
-"""
+"""Record a profile: measure what its plan fixes, append rows, continue after an interruption."""
 
 from __future__ import annotations
 
@@ -22,14 +18,7 @@ from numpy.typing import NDArray
 from rrl.core.knob import Configuration
 from rrl.recording.plan import Plan, Visit, ordered, schedule
 from rrl.recording.probe import Probe, Rule, calibrated, processor_ticks, stolen
-from rrl.recording.profile import (
-    COLUMNS,
-    DESCRIPTION,
-    EPISODES,
-    PROBED,
-    REJECTED,
-    SCHEMA,
-)
+from rrl.recording.profile import COLUMNS, DESCRIPTION, EPISODES, PROBED, REJECTED, SCHEMA
 from rrl.recording.rows import append, charged_mean, commit, read_appended, values_of
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError
@@ -37,42 +26,42 @@ from rrl.support.files import write_atomically
 from rrl.support.machine import describe_machine, exclusive
 from rrl.tuning.episode import Episode, Server
 
-MAX_TRIES = 5  # of one episode in a visit; what then lacks is tried again at the end of the pass
-SWEEPS = 3  # over what a pass lacks
-PATIENCE_S = 900.0  # how long the machine may be out of the rule's limits before recording stops
-PAUSE_S = 2.0  # between two looks at it
+MAX_TRIES = 5  # tries per episode in one visit; later sweeps try again if all of them fail
+SWEEPS = 3  # sweeps over a pass; each one measures what is still missing
+PATIENCE_S = 900.0  # longest time outside the rule's limits before the recording stops
+PAUSE_S = 2.0  # time between two probes while waiting
 
 
 class Recordable(Server, Protocol):
-    """A server that can stand still, and says how long its last start took."""
+    """A server that can be paused, and that reports how long its last start took."""
 
     start_s: float
 
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> Any:
-        """Have a configuration running and warm."""
+        """Start a configuration and warm it up."""
 
     def pause(self) -> None:
-        """Stand still."""
+        """Pause the server."""
 
     def resume(self) -> None:
-        """Go on, and warm up."""
+        """Let the server continue, and warm it up."""
 
 
 class Recorder:
-    """Measures what a profile folder still lacks, and appends each episode.
+    """Measure the episodes that a profile folder does not have yet, and append each of them.
 
     Parameters
     ----------
     plan : Plan
     folder : pathlib.Path
-        The profile; an existing one of the same plan is continued.
+        The folder of the profile. An existing profile of the same plan is continued.
     probe : callable, optional
-        Gives seconds, see `rrl.recording.probe`; made here if the plan has a rule.
+        It returns seconds. The default is a `rrl.recording.probe.Probe` if the plan has a rule.
 
     Raises
     ------
     DataError
-        If the folder holds a profile of another plan, or from another machine.
+        If the folder has a profile of another plan or from another machine.
     """
 
     def __init__(self, plan: Plan, folder: Path, probe: Any = None) -> None:
@@ -80,10 +69,10 @@ class Recorder:
         self.knobs = list(plan.configurations[0])
         self.columns = [*self.knobs, *COLUMNS, *PROBED]
         self._probe = probe or (Probe() if plan.rule else None)
-        self._speed_s = 0.0  # what the probe took last, if the machine has done nothing since
+        self._speed_s = 0.0  # seconds of the last probe; 0 if the machine has worked since then
         self._commit = commit()
         self._new = 0  # episodes measured by this recorder
-        self._complete = False  # as the folder says: an earlier recording may have died short of it
+        self._complete = False  # whether an earlier recording has marked the folder as complete
         folder.mkdir(parents=True, exist_ok=True)
         self._number = {self._levels(c): i for i, c in enumerate(plan.configurations)}
         self._rows = 0
@@ -96,9 +85,9 @@ class Recorder:
         return self._rows
 
     def means(self, rate: int) -> list[tuple[int, int, int, float]]:
-        """Pass, repeat, configuration and mean latency (s) of each episode at a rate index.
+        """Return pass, repeat, configuration and mean latency (s) of each episode at a rate index.
 
-        A failed request is charged as agents are charged for it; an invalid episode has no mean.
+        Failed requests count as they do for agents. The mean of an invalid episode is NaN.
         """
         return self._means[f"{self.plan.rates_per_s[rate]:g}"]
 
@@ -111,7 +100,7 @@ class Recorder:
         self._means[row["rate_per_s"]].append(episode)
 
     def grid_means(self, rate: int, passes: Iterable[int]) -> NDArray[np.float64]:
-        """Means (s) over some passes at a rate index, shape (configurations,); NaN without any."""
+        """Return means (s) over passes at a rate index, shape (configurations,); NaN if none."""
         values: dict[int, list[float]] = defaultdict(list)
         for pass_, _, index, mean in self.means(rate):
             if pass_ in passes and not np.isnan(mean):
@@ -122,7 +111,7 @@ class Recorder:
         return table
 
     def order(self) -> Iterator[list[Visit]]:
-        """The passes, one after the other: first over all, then over what is worth it."""
+        """Yield the passes: first those over all configurations, then those over selected ones."""
         plan = self.plan
         for pass_ in range(plan.passes):
             yield [visit for visit in schedule(plan) if visit[0] == pass_]
@@ -132,7 +121,7 @@ class Recorder:
                 yield ordered(plan, wanted, pass_)
 
     def _worth(self) -> Mapping[int, list[tuple[int, int]]]:
-        """Episodes of the configurations whose mean is under `worth` times the best of the grid."""
+        """Return the episodes of configurations whose mean is below `worth` times the best."""
         plan, wanted = self.plan, defaultdict(list)
         for rate in range(len(plan.rates_per_s)):
             means = self.grid_means(rate, range(plan.passes))
@@ -147,9 +136,7 @@ class Recorder:
         rng: np.random.Generator,
         order: Iterable[list[Visit]] | None = None,
     ) -> Iterator[Episode]:
-        """Measure what is missing of `order` (the plan's own by default), saving as it goes.
-
-        Yields each episode once it is on disk.
+        """Measure the missing episodes of `order` (default: the plan's); yield each saved one.
 
         Raises
         ------
@@ -192,11 +179,11 @@ class Recorder:
         repeat: int,
         rng: np.random.Generator,
     ) -> Episode | None:
-        """An episode between two probes, on disk; None if it does not count."""
+        """Measure and save an episode between two probes; return None if it does not count."""
         seed, arrivals = self.plan.arrivals(pass_, rate, repeat)
         before_s = self._ready()
         server.resume()
-        if configuration.get("batch_threads") == ADAPTIVE:  # let it adapt to the load, unmeasured
+        if configuration.get("batch_threads") == ADAPTIVE:  # first it adapts to the load
             server.measure(configuration, self.plan.arrivals(pass_, rate, repeat + 1000)[1], rng)
         started, ticks = datetime.now(UTC), processor_ticks()
         episode = server.measure(configuration, arrivals, rng)
@@ -223,7 +210,7 @@ class Recorder:
         return None if why else episode
 
     def _ready(self) -> float:
-        """Seconds of a probe within the rule's limits; waits for it."""
+        """Wait until a probe is within the rule's limits, and return its seconds."""
         rule = self.plan.rule
         if rule is None:
             return 0.0
@@ -231,9 +218,9 @@ class Recorder:
         while not (self._speed_s and rule.accepts(self._speed_s)):
             if time.monotonic() > deadline:
                 raise UnstableError(
-                    f"for {PATIENCE_S:.0f} s the machine has been at "
-                    f"{rule.speed(self._speed_s):.2f} of the speed that the plan was made for; "
-                    "wait for a quieter hour, or record a plan of this machine's own"
+                    f"for {PATIENCE_S:.0f} s the machine's speed was outside the limits; it is "
+                    f"{rule.speed(self._speed_s):.2f} of the plan's speed; "
+                    "try again when it is less busy, or make a plan for this machine"
                 )
             if self._speed_s:
                 time.sleep(PAUSE_S)
@@ -241,7 +228,7 @@ class Recorder:
         return self._speed_s
 
     def _save(self, values: Mapping[str, Any], why: str) -> None:
-        """Append an episode to those that count, or to the rejected with the reason."""
+        """Append an episode to those that count, or to the rejected ones with the reason."""
         if not self._new:
             self._describe(complete=False)
         self._new += 1
@@ -254,7 +241,7 @@ class Recorder:
         self._keep(row)
 
     def finish(self, **notes: Any) -> None:
-        """Mark the profile complete, with `notes` and a hash of its episodes, unless it is."""
+        """Mark the profile as complete if it is not, with `notes` and a hash of its episodes."""
         if self._complete and not self._new:
             return
         text = (self.folder / EPISODES).read_bytes()
@@ -270,7 +257,7 @@ class Recorder:
         except ValueError as error:
             raise DataError(f"{path}: corrupt ({error}); restore it, or remove it") from None
         if stored.get("plan") != json.loads(json.dumps(self.plan.to_json())):
-            raise DataError(f"{path} is of another plan; choose another folder, or remove it")
+            raise DataError(f"{path} is from another plan; choose another folder, or remove it")
         here, there = describe_machine(), stored.get("machine", {})
         if any(here[key] != there.get(key) for key in ("processor", "cpus")):
             raise DataError(f"{path} was recorded on another machine; choose another folder")
@@ -302,7 +289,7 @@ class Recorder:
 
 
 def with_rule(plan: Plan, folder: Path) -> Plan:
-    """The plan with a rule: its own, or that of the folder, or one made for this machine now."""
+    """Return the plan with its own rule, the folder's rule, or a new rule for this machine."""
     if plan.rule is not None:
         return plan
     try:

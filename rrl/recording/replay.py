@@ -21,31 +21,31 @@ from rrl.tuning.episode import Episode, Status, check_arrivals
 
 
 class RecordedServer:
-    """Replay a profile: a measurement is drawn among the repeats of the grid's own passes.
+    """Replay a profile: draw each measurement from the repeats in the passes over the grid.
 
-    Repeats are in the order of the passes, and all configurations met the same arrivals in the
-    same repeat: equal generators draw equal arrivals for all.
+    The repeats are in the order of the passes, and in one repeat all configurations got the same
+    arrivals. So equal generators draw the same arrivals for all configurations.
 
-    The finals are left out: they met other arrivals, and only the best few took part.
+    The finals are left out, because they had other arrivals and only the best few took part.
 
-    A load between recorded ones is answered with the nearest on a log scale. If more requests are
-    asked for than an episode recorded, episodes are strung together; if fewer, the first are
-    taken.
+    For a load that was not recorded, the nearest recorded load on a log scale is used. If more
+    requests are needed than an episode has, several episodes are joined. If fewer are needed, the
+    first ones are used.
 
     Parameters
     ----------
     profile : Profile or path
-        For any other table with knob columns and a cost column: `TableServer`.
+        For any other table with knob columns and a cost column, use `TableServer`.
     rate_per_s : float, optional
-        Replay this recorded load only, whatever the arrivals; for studies at one load.
+        Replay only this recorded load, whatever the arrivals are. This is for studies at one load.
     half : {0, 1}, optional
-        Replay only passes 0, 2, ... or only passes 1, 3, ...; the other half can then judge
-        (:mod:`rrl.recording.truth`). All passes by default.
+        Replay only passes 0, 2, ... or only passes 1, 3, .... Then the other half can judge
+        (:mod:`rrl.recording.truth`). The default is all passes.
 
     Raises
     ------
     DataError
-        If that load was not recorded.
+        If this load was not recorded.
     """
 
     def __init__(
@@ -94,13 +94,13 @@ class RecordedServer:
         return Episode(configuration, arrivals, latency, status, info=info)
 
     def _episode(self, row: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Latencies and statuses of a row; parsing them anew would take most of a replay."""
+        """Return a row's latencies and statuses; they are stored, because parsing is slow."""
         if row not in self._parsed:
             self._parsed[row] = self.profile.latencies(row), self.profile.statuses(row)
         return self._parsed[row]
 
     def nearest_rate(self, arrivals: NDArray[np.float64]) -> int:
-        """Number of the recorded load that answers for these arrivals (s)."""
+        """Return the number of the recorded load that is used for these arrivals (s)."""
         if self._pinned is not None:
             return self._pinned
         if len(arrivals) < 2 or arrivals[-1] <= arrivals[0]:
@@ -110,11 +110,10 @@ class RecordedServer:
 
 
 def replayed(folder: str | os.PathLike[str], half: int | None = None) -> str:
-    """Digest of what a replay of a profile depends on: its plan, and the rows of its own passes.
+    """Return a digest of the data of a replay: the plan and the rows of the passes over the grid.
 
-    Of those of one half, if one is named.
-
-    Finals that are added to a profile leave it, and so the studies on the replay, as they are.
+    If a half is named, only its rows count. Finals that are added to a profile later do not change
+    the digest, so studies of the replay stay valid.
 
     Raises
     ------
@@ -149,25 +148,25 @@ def _replayed(description: Path, episodes: Path, half: int | None, changed: tupl
 
 
 class TableServer:
-    """Replay any table with knob columns and a cost column: bring your own measurements.
+    """Replay any table with knob columns and a cost column, such as your own measurements.
 
-    Each request of an episode has the cost of a row drawn among those of its configuration.
+    For each episode, one row of its configuration is drawn. All requests have the cost of this row.
 
     Parameters
     ----------
     table : DataFrame or mapping of str to array_like
-        One row a measurement; repeats are welcome.
+        One row per measurement. A configuration may have several rows.
     knobs : sequence of str
         Names of the knob columns.
     cost : str
-        Name of the cost column; finite and not negative.
+        Name of the cost column. Costs are finite and not negative.
     scale : str or mapping
-        How levels become positions: see `rrl.from_table`.
+        How levels become positions; see `rrl.from_table`.
 
     Raises
     ------
     DataError
-        If the cost column is missing or holds something that is not a finite number of 0 or more.
+        If the cost column is missing, or a cost is not a finite number of 0 or more.
 
     Examples
     --------
@@ -197,7 +196,7 @@ class TableServer:
     def measure(
         self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
     ) -> Episode:
-        """Draw a recorded cost of `configuration` and charge it to every request."""
+        """Draw a recorded cost of `configuration` and use it for every request."""
         arrivals = check_arrivals(arrivals)
         value = rng.choice(self._values[self.space.index(configuration)])
         return Episode(

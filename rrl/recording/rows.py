@@ -1,4 +1,4 @@
-"""Rows of a recording: what they say, and files that they are appended to."""
+"""The rows of a recording: what they contain, and how they are appended to a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rrl.tuning.objective import FAILURE_S
 
 
 def values_of(episode: Episode) -> dict[str, Any]:
-    """What a row says of an episode."""
+    """Return the columns of a row that describe the result of an episode."""
     micros = np.rint(episode.latency * 1e6).astype(np.int64)
     return {
         "valid": int(episode.valid),
@@ -33,7 +33,7 @@ def values_of(episode: Episode) -> dict[str, Any]:
 
 
 def append(path: Path, row: Mapping[str, str]) -> None:
-    """Add a line to a CSV file, in one write that is on disk when this returns."""
+    """Add a row to a CSV file in one write; when this returns, the row is on disk."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(row), lineterminator="\n")
     if not path.exists() or not path.stat().st_size:
@@ -46,12 +46,12 @@ def append(path: Path, row: Mapping[str, str]) -> None:
 
 
 def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file that was appended to; a last line that was cut off is removed.
+    """Return the rows of a CSV file that rows are appended to; remove a cut-off last line.
 
     Raises
     ------
     DataError
-        If its columns are others.
+        If the file has other columns.
     """
     try:
         text = path.read_bytes()
@@ -67,7 +67,7 @@ def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
 
 
 def charged_mean(row: Mapping[str, str]) -> float:
-    """Mean latency (s) that an episode is judged by; NaN if it is not valid."""
+    """Return the mean latency (s) by which an episode is judged; NaN if it is not valid."""
     if row["valid"] != "1":
         return np.nan
     if not row["statuses"]:
@@ -77,7 +77,7 @@ def charged_mean(row: Mapping[str, str]) -> float:
 
 
 def commit() -> str:
-    """The commit of this code, with a + if it was changed since; empty outside a repository."""
+    """Return the commit of this code, with a + if it was changed; empty outside a repository."""
     here = Path(__file__).parent
     try:
         done = subprocess.run(

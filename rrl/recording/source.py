@@ -1,4 +1,4 @@
-"""Where a notebook's latencies come from: a recorded profile, or a server started here and now."""
+"""The source of a notebook's latencies: a recorded profile, or a server that is started now."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from rrl.recording.profile import Profile
 
 AUTOMATIC: Configuration = {"inter_op": 0, "intra_op": 0, "batch_threads": 0}
-"""What TensorFlow Serving runs when nothing is said: a thread a core, batching off."""
+"""TensorFlow Serving's default: each thread pool has one thread per core, and batching is off."""
 
 
 @dataclass
 class Source:
-    """Servers to tune and compare on.
+    """Servers to tune and to compare.
 
     Parameters
     ----------
     server : Server
-        The one to tune.
+        The server to tune.
     default : configuration
-        What TensorFlow Serving would run by default on the machine of the measurements.
+        TensorFlow Serving's default on the machine of the measurements.
     provenance : str
-        One line on what, where and when, for figures.
+        One line for figures: what was measured, where and when.
     """
 
     server: Server
@@ -48,7 +48,7 @@ class Source:
     _model_path: Path | None = None
 
     def another(self) -> Server:
-        """A server for one more contestant: a process of its own when live."""
+        """Return a server for one more contestant; a live contestant gets its own process."""
         if self._model_path is None:
             return self.server
         from rrl.serving.live import LiveServer
@@ -60,15 +60,15 @@ class Source:
 def open_source(
     source: str, name: str, data: str | os.PathLike[str] = "../data", build: str = "../build"
 ) -> Iterator[Source]:
-    """Open a source by name, and stop what it started when the block ends.
+    """Open a source by name; at the end of the block, stop its servers.
 
     Parameters
     ----------
     source : {"recorded", "live"}
     name : str
-        A profile in `data`; when live, its model is what is served.
+        The name of a profile in `data`. A live source serves the model of that profile's plan.
     data, build : path
-        Folders of the profiles, and for models made here.
+        The folder of the profiles, and the folder for models that are made here.
 
     Raises
     ------
@@ -128,22 +128,22 @@ def open_profile(
     data: str | os.PathLike[str] = "../data",
     build: str | os.PathLike[str] = "../build",
 ) -> Profile:
-    """A recorded profile, or one measured here and now.
+    """Return a recorded profile, or measure a profile now.
 
     Parameters
     ----------
     source : {"recorded", "live"}
     name : str
-        A profile in `data`; when live, the name of the new one under `build`.
+        The name of a profile in `data`. With a live source, it is that of the new one in `build`.
     plan : Plan, optional
-        What to measure when live.
+        The plan to measure with a live source.
     data, build : path
-        Folders of the recorded profiles, and for what is made here.
+        The folder of the recorded profiles, and the folder for new profiles and models.
 
     Raises
     ------
     UsageError
-        If the source is unknown, or it is live without a plan.
+        If the source is unknown, or if it is live and there is no plan.
     DataError
         If there is no such profile.
     """
@@ -164,7 +164,7 @@ def open_profile(
 def sustained_rate(
     server: Server, configuration: Configuration, rng: np.random.Generator, requests: int = 100
 ) -> float:
-    """Requests per second that a configuration gets through when all arrive at once.
+    """Return the requests per second that a configuration serves when all arrive at once.
 
     Examples
     --------
@@ -183,7 +183,7 @@ def choose_rates(
     rng: np.random.Generator,
     shares: Sequence[float] = (0.6, 1.1),
 ) -> list[float]:
-    """The loads of a notebook: those given, or else shares of what the default sustains."""
+    """Return the given loads, or shares of the rate that the default sustains if none is given."""
     if len(rates_per_s):
         return [float(rate) for rate in rates_per_s]
     sustained = sustained_rate(source.server, source.default, rng)

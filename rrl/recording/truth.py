@@ -1,8 +1,8 @@
-"""What one half of a profile says: who is good at a load, and what everything costs there.
+"""The truth by one half of a profile: which configurations are good at a load, and their costs.
 
-Agents replay one half of a profile and are judged by the other, so nobody is judged by the episodes
-that they learned from. The best of a load have met again in the finals of each half
-(:mod:`rrl.recording.finals`), and who is good is decided there.
+Agents replay one half of a profile and are judged by the other half. So no agent is judged by the
+episodes from which it learned. The best configurations of a load were measured again in the finals
+of each half (:mod:`rrl.recording.finals`). The finals decide which ones are good.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-CONFIDENCE = 0.975  # of each limit of a ratio, so that the two together keep to 95 %
+CONFIDENCE = 0.975  # confidence level of each limit of a ratio; the two limits together have 95 %
 
 
 class HalfTruth(NamedTuple):
-    """What a half of a profile says of each configuration at one load.
+    """The truth about each configuration at one load, by one half of a profile.
 
     Parameters
     ----------
     cost : ndarray, shape (configurations,)
-        Mean latency in seconds. That of a finalist is its ratio to the best of the finals, on the
-        scale of the half's own passes; that of any other is its mean over those passes.
+        Mean latency in seconds. For a finalist, it is the ratio to the best of the finals, scaled
+        to the half's own passes. For the others, it is the mean over these passes.
     ratio, low, high : ndarray, shape (configurations,)
-        Ratio to the best of the finals with its 95 % limits; NaN for who was no finalist.
+        Ratio to the best of the finals with its 95 % limits; NaN if it was not in the finals.
     good : ndarray of bool, shape (configurations,)
-        Whether the ratio is surely at most 1.05.
+        Whether the ratio is surely at most 1.05, by its upper limit.
     possible : ndarray of bool, shape (configurations,)
-        Whether it may be: the good ones and the undecided.
+        Whether the ratio may be at most 1.05, by its lower limit.
     """
 
     cost: Floats
@@ -52,26 +52,26 @@ class HalfTruth(NamedTuple):
 
 
 def rows_of_half(profile: Profile, rate_per_s: float, half: int) -> pd.DataFrame:
-    """The valid episodes of a half at a load, those of its passes and those of its finals."""
+    """Return the valid episodes of a half at a load, from its passes and its finals."""
     table = profile.table
     chosen = np.isclose(table["rate_per_s"], rate_per_s) & (table["pass"] % 2 == half)
     return table[chosen & (table["valid"] == 1)]
 
 
 def judge_half(profile: Profile, rate_per_s: float, half: int) -> HalfTruth:
-    """Say what a half of a profile tells about a load.
+    """Judge all configurations at a load by one half of a profile.
 
     Parameters
     ----------
     profile : Profile
     rate_per_s : float
     half : {0, 1}
-        Passes 0, 2, ... or 1, 3, ..., those of the finals included.
+        The passes 0, 2, ... or the passes 1, 3, ..., including those of the finals.
 
     Returns
     -------
     HalfTruth
-        Nobody is good, and everybody may be, if the half had no finals.
+        If the half had no finals, no configuration is good, and all are possible.
     """
     rows, n = rows_of_half(profile, rate_per_s, half), len(profile.space)
     index = profile.space.indices(rows)
@@ -93,13 +93,13 @@ def judge_half(profile: Profile, rate_per_s: float, half: int) -> HalfTruth:
     high[finalists] = [verdict.high for verdict in verdicts]
     scale = np.exp(np.nanmedian(np.log(grid[finalists]) - np.log(ratio[finalists])))
     grid[finalists] = scale * ratio[finalists]
-    with np.errstate(invalid="ignore"):  # who was no finalist is neither
+    with np.errstate(invalid="ignore"):  # comparisons with NaN are false
         good, possible = high <= 1 + TOLERANCE, low <= 1 + TOLERANCE
     return HalfTruth(grid, ratio, low, high, good, possible)
 
 
 def late_share(profile: Profile, rate_per_s: float, half: int, limits_s: Floats) -> Floats:
-    """Share of requests that take longer than each limit (s), shape (limits, configurations)."""
+    """Return the share of requests above each limit (s), shape (limits, configurations)."""
     rows, n = rows_of_half(profile, rate_per_s, half), len(profile.space)
     index = profile.space.indices(rows)
     latency = np.array([charged_latency(_episode(profile, row)) for row in rows.index])
@@ -107,9 +107,9 @@ def late_share(profile: Profile, rate_per_s: float, half: int, limits_s: Floats)
 
 
 def replay_best(profile: Profile, rate_per_s: float, half: int) -> int:
-    """Number of the configuration that is best in the passes of a half.
+    """Return the number of the configuration that is best in the passes of a half.
 
-    A perfect reader of a replay of this half deploys it: no agent can know better.
+    No agent that replays this half can make a better choice from its data.
     """
     rows = rows_of_half(profile, rate_per_s, half)
     rows = rows[rows["pass"] < profile.grid_passes]
@@ -123,7 +123,7 @@ def _episode(profile: Profile, row: int) -> Episode:
 
 
 def _means(index: NDArray[np.int64], values: Floats, n: int) -> Floats:
-    """Mean of the values of each index, shape (n,); NaN where there is none."""
+    """Return the mean of the values of each index, shape (n,); NaN if there are none."""
     counts = np.bincount(index, minlength=n).astype(float)
     counts[counts == 0] = np.nan
     return np.bincount(index, values, n) / counts
@@ -132,7 +132,7 @@ def _means(index: NDArray[np.int64], values: Floats, n: int) -> Floats:
 def _rounds(
     rows: pd.DataFrame, index: NDArray[np.int64], cost: Floats
 ) -> tuple[NDArray[np.int64], Floats]:
-    """Who took part in the finals, and their means (s), shape (episodes, finalists)."""
+    """Return the configurations of the finals, and their means (s), shape (episodes, finalists)."""
     finalists, column = np.unique(index, return_inverse=True)
     episodes, line = np.unique(rows[["pass", "repeat"]].to_numpy(), axis=0, return_inverse=True)
     means = np.full((len(episodes), len(finalists)), np.nan)

@@ -226,8 +226,8 @@ class ModelServer:
                     self.versions.remove(version)
                     why = error or f"its version is {state} after {self._timeout_s:.0f} s"
                     raise ServerError(
-                        f"{self.address}: no switch to {dict(configuration)}: {why}; the settings "
-                        f"before it serve on; the log is {self.log}"
+                        f"{self.address}: no switch to {dict(configuration)}: {why}; the earlier "
+                        f"settings stay in service; the log is {self.log}"
                     )
                 self.check()
                 time.sleep(0.02)

@@ -30,10 +30,9 @@ LARGEST_WARM = 16  # batch sizes above this one are not warmed up one by one
 class LiveServer:
     """Measure configurations on a server process that it starts itself; a context manager.
 
-    A change of thread counts restarts the server, because TensorFlow fixes its thread pools once
-    per process. A change of batch size, timeout or queue, or a change to no batching, loads a new
-    version of the model in the running process. In both cases, the server is warm before the first
-    measured request. The episode's `info` holds the time of the change in seconds as `switch_s`.
+    A change of thread counts restarts the server. Other changes of batching load a new version of
+    the model in the running process. In both cases, the server is warm before the first measured
+    request. The episode's `info` has the seconds of the change as `switch_s`.
 
     Parameters
     ----------
@@ -42,22 +41,19 @@ class LiveServer:
     space : ConfigSpace
         The configurations that may be measured. Knob names are from `rrl.serving.settings.KNOBS`.
     inputs : mapping of str to ndarray, or sequence of these, optional
-        One request, or several that are sent in turn. By default, they are random values that fit
-        the model's signature.
+        One request, or several that are sent in turn; by default random values that fit the model.
     fixed : mapping of str to int, optional
         Settings that hold for every configuration.
     executable : str, optional
         See `rrl.serving.launcher.find_executable`.
     warmup : int
-        Number of requests sent before the first measured one. They are sent all at once, so that
-        every thread runs. After them, a batch of each possible size is sent.
+        Number of requests before the first measured one. Then a batch of each size follows.
     timeout_s : float
         Deadline of a request in seconds.
     restarts : int
-        How many times in a row a dying server is started again before an error is raised.
+        How many times in a row a server that died is started again before an error is raised.
     version : int, optional
-        The version of the model that is measured. By default, it is the newest one. If the model's
-        owner adds another one later, measuring ends with an error.
+        The version of the model that is measured. The default is the newest one.
 
     Examples
     --------
@@ -111,10 +107,7 @@ class LiveServer:
         self._client = self._server = None
 
     def pause(self) -> None:
-        """Pause the process, because even an idle server uses the processor; see `resume`.
-
-        TensorFlow's batch threads look for work all the time.
-        """
+        """Pause the process, because its batch threads use the processor even if it is idle."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -135,7 +128,7 @@ class LiveServer:
         ServerError
             If the server does not start.
         UnstableError
-            If the model's owner has put a new version of the model in its folder.
+            If the model's folder has a newer version.
         """
         wanted = {**self._fixed, **configuration}
         self._signal(signal.SIGCONT)
@@ -148,7 +141,7 @@ class LiveServer:
         return self._server
 
     def _switched(self, server: ModelServer, wanted: Configuration) -> bool:
-        """Switch the running process to `wanted` if possible; return whether it now has it."""
+        """Switch the running process to `wanted` if possible; return whether it now runs it."""
         if server.configuration == wanted:
             return True
         if not server.can_switch(wanted):
@@ -168,7 +161,7 @@ class LiveServer:
         largest = wanted.get("max_batch_size", 1) if wanted.get("batch_threads") else 1
         for size in range(2, min(int(largest), LARGEST_WARM) + 1):
             batch = client.payload(repeated(self._requests[0], size))
-            client.fire(batch, np.zeros(1), self._timeout_s)  # refused if a model takes only one
+            client.fire(batch, np.zeros(1), self._timeout_s)  # fails if a model takes only one
 
     def _launch(
         self, wanted: Configuration, rng: np.random.Generator
@@ -200,7 +193,7 @@ class LiveServer:
         ValueError
             If the configuration is not in the space.
         ServerError
-            If the server dies again and again. Episodes in which it died are dropped.
+            If the server dies too often. Episodes in which it died are dropped.
         """
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
@@ -228,7 +221,7 @@ class LiveServer:
             sample = self._client.fire(self._payloads, arrivals, self._timeout_s)
             server.check()
             if sample.status.any() and not self._client.available(timeout_s=2.0):
-                raise ServerError(f"{server.address}: no answer after failed requests")
+                raise ServerError(f"{server.address}: it does not answer after failed requests")
         except ServerError:
             self._drop()
             raise
@@ -249,12 +242,9 @@ class RemoteServer:
     model : str
         Model name on that server.
     configuration : mapping, optional
-        The configuration that the server is known to run. Its episodes record it.
-    inputs : mapping of str to ndarray, or sequence of these, optional
-        One request, or several that are sent in turn. By default, they are random values that fit
-        the model's signature.
-    timeout_s : float
-        Deadline of a request in seconds.
+        The configuration that the server is known to run. The episodes record it.
+    inputs, timeout_s : optional
+        See :class:`LiveServer`.
     """
 
     def __init__(

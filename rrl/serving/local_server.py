@@ -71,7 +71,7 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     flag = parser.add_argument
     flag("--port", type=_natural, default=8500, help="gRPC port")
-    flag("--bind_address", default="127.0.0.1", help="address to bind (ours only)")
+    flag("--bind_address", default="127.0.0.1", help="address to bind (only in rrl)")
     flag("--model_name", default="default")
     flag("--model_base_path", required=True, help="folder with numbered version folders")
     flag("--file_system_poll_wait_seconds", type=_seconds, default=1.0, help="0: look only once")

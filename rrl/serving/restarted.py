@@ -1,4 +1,4 @@
-"""A server that someone else runs; their command restarts it with another configuration."""
+"""A server that is not started here; a command restarts it with another configuration."""
 
 from __future__ import annotations
 
@@ -96,19 +96,19 @@ class RestartedServer:
         known = {*self.space.names, FLAGS, BATCHING}
         if unknown := sorted(found - known):
             raise UsageError(
-                f"the restart command has {{{unknown[0]}}}, which is no knob; "
+                f"the restart command has {{{unknown[0]}}}, which is not a knob; "
                 f"it may have: {', '.join(sorted(known))}"
             )
         left_out = [name for name in self.space.names if name not in found]
         if FLAGS not in found and left_out:
             raise UsageError(
-                f"the restart command leaves out {{{left_out[0]}}}; without it that knob changes "
-                "nothing"
+                f"the restart command leaves out {{{left_out[0]}}}; without it that knob has no "
+                "effect"
             )
         strange = [name for name in self.space.names if name not in KNOBS]
         if found & {FLAGS, BATCHING} and strange:
             raise UsageError(
-                f"{strange[0]!r} is no knob of tensorflow_model_server, so {{flags}} and "
+                f"{strange[0]!r} is not a knob of tensorflow_model_server, so {{flags}} and "
                 f"{{batching_file}} cannot be made; its knobs: {', '.join(KNOBS)}"
             )
 
@@ -202,5 +202,5 @@ def run_to_end(words: Sequence[str], timeout_s: float) -> None:
         if code:
             output.seek(0)
             lines = output.read().decode(errors="replace").split("\n")
-            last = next((line for line in reversed(lines) if line.strip()), "(it said nothing)")
+            last = next((line for line in reversed(lines) if line.strip()), "(no output)")
             raise ServerError(f"restart command {shlex.join(words)!r}: status {code}: {last}")

@@ -161,7 +161,7 @@ def fit(
     wanted = ", ".join(f"{name} {dtype} {shape}" for name, (dtype, shape) in signature.items())
     if request.keys() != signature.keys():
         raise ServerError(
-            f"the sample has the inputs {', '.join(sorted(request))}; the model wants: {wanted}"
+            f"the sample has the inputs {', '.join(sorted(request))}; the model needs: {wanted}"
         )
     fitted = {}
     for name, (dtype, shape) in signature.items():
@@ -170,7 +170,7 @@ def fit(
         fits = len(given.shape) == len(shape) and all(want in (-1, have) for want, have in sizes)
         if not fits or (array := _convert(given, dtype)) is None:
             raise ServerError(
-                f"the sample's {name!r} is {given.dtype} {given.shape}; the model wants: {wanted}"
+                f"the sample's {name!r} is {given.dtype} {given.shape}; the model needs: {wanted}"
             )
         fitted[name] = array
     return fitted

@@ -88,11 +88,11 @@ class VersionFolders:
         Raises
         ------
         UnstableError
-            If the model's owner has put another version there.
+            If the model's folder now has a newer version.
         """
         newest = newest_version(self.model)
         if newest != version:
             raise UnstableError(
-                f"{self.model}: version {newest} has come, and what was measured is version "
-                f"{version}; begin anew to measure the new one"
+                f"{self.model}: the newest version is now {newest}, but the measurements are of "
+                f"version {version}; start a new run to measure the new version"
             )

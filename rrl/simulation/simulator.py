@@ -195,8 +195,8 @@ class Optimum:
     half_width : float
         Half the width of the confidence interval of `cost`, in seconds.
     ties : ndarray of int
-        Numbers of all configurations that cannot be distinguished from the best one at the given
-        confidence. All others are worse, and this holds for all of them together (Bonferroni).
+        Numbers of all configurations that cannot be distinguished from the best one at the
+        confidence level. All others are worse. This holds for all of them together (Bonferroni).
     excess : float
         Upper confidence bound on how much lower the cost of any configuration can be, in seconds.
     costs : ndarray, shape (configurations,)
@@ -239,14 +239,14 @@ def optimum(
     replications : int
         Number of episodes of each configuration, at least 2.
     confidence : float
-        Confidence of the interval and of the whole list of ties, above 0 and below 1.
+        Confidence level of the interval and of the whole list of ties, above 0 and below 1.
     rng : numpy.random.Generator
         Generator of all random numbers.
 
     Raises
     ------
     ValueError
-        If there are fewer than two replications or the confidence is out of range.
+        If there are fewer than two replications or the confidence level is out of range.
 
     Examples
     --------

@@ -14,29 +14,32 @@ name       knobs                                    served                      
 
 The next table gives the source of each number. *Fitted* means that
 :mod:`rrl.simulation.validation` fits the number to a recorded profile under ``data/``. The profiles
-are from TensorFlow's own runtime and batch scheduler with 2 cores.
+were recorded on a machine with 2 cores, with TensorFlow's runtime and batch scheduler.
 
 ==========================  =======================  =============================================
 parameter                   testbeds                 source
 ==========================  =======================  =============================================
-item, parallel, sync,       ``cpu2``                 fitted to ``mobilenet_v2-threads`` (288 means
-dispatch, front_end,                                 of 4 episodes)
-overhead
-fixed, item's share of it   ``cpu2``                 fitted to ``mobilenet_v2-batching``
+item + fixed, parallel,     ``cpu2``                 fitted to ``mobilenet_v2-threads`` (288 means
+sync, dispatch, front_end,                           of 4 episodes); its batches have one request,
+overhead                                             so it gives only the sum of item and fixed
+item, fixed                 ``cpu2``                 their sum is divided by a fit to
+                                                     ``mobilenet_v2-batching``
 spin, switching, wake       ``cpu2``                 fitted to ``mobilenet_v2-threads``
-spin, switching, wake       ``cpu10``, ``cpu64``     carried over from ``cpu2``
+spin, switching, wake,      ``cpu10``, ``cpu64``     carried over from ``cpu2``
+noise
 sync, branches, dispatch,   ``cpu10``, ``cpu64``     fitted to ``inception_v3-threads``, given
 front_end, overhead                                  ``parallel``
 item 0.35                   ``cpu10``, ``cpu64``     assumed: 11.4 GFLOP at 33 GFLOP/s per core.
                                                      Then the paper's loads keep 10 cores 30 to
-                                                     60 % busy. The fit on a core of today: 0.050
+                                                     60 % busy. A core of the recorded profile is
+                                                     faster: the fit to it gives 0.050
 parallel 0.9                ``cpu10``, ``cpu64``     assumed: convolutions split well, the rest
                                                      does not. 2 cores cannot distinguish 0.5
                                                      from 1
 contention                  ``cpu10``, ``cpu64``     assumed: 3 % per busy core; 0.5 % with 64
                                                      cores, which have more memory channels
-variation, noise            all                      assumed; for ``cpu2`` so that its episodes
-                                                     vary as much as the recorded ones
+variation                   all                      assumed; for ``cpu2``, variation and noise
+noise                       ``cpu2``, ``gpu``        let episodes vary as much as recorded ones
 grid, 10 cores, loads       ``cpu10``                released code of the paper; one request per
                                                      batch, no timeout
 all                         ``gpu``                  assumed: batch time affine in the size (Shen et

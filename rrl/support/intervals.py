@@ -27,7 +27,7 @@ def bootstrap_interval(
     statistic : callable, optional
         A function that takes an array and `axis`. The default is the median.
     level : float, optional
-        The confidence of the interval, above 0 and below 1.
+        The confidence level of the interval, above 0 and below 1.
     resamples : int, optional
         How many times the sample is drawn again.
 

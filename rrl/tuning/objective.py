@@ -104,7 +104,9 @@ class Percentile:
 
     def __post_init__(self) -> None:
         if not 0 < self.q < 100:
-            raise ValueError(f"a percentile lies between 0 and 100, both excluded, got {self.q!r}")
+            raise ValueError(
+                f"a percentile must lie between 0 and 100, both excluded, got {self.q!r}"
+            )
         _positive("failure_s", self.failure_s)
 
     def __call__(self, episode: Episode) -> float:
@@ -125,14 +127,14 @@ class Percentile:
         Parameters
         ----------
         level : float, optional
-            The confidence of the interval, above 0 and below 1.
+            The confidence level of the interval, above 0 and below 1.
 
         References
         ----------
         Conover, *Practical Nonparametric Statistics*, 3rd edition (1999), section 3.2.
         """
         if not 0 < level < 1:
-            raise ValueError(f"the level lies between 0 and 1, both excluded, got {level!r}")
+            raise ValueError(f"level must lie between 0 and 1, both excluded, got {level!r}")
         from scipy.special import bdtr
 
         n, miss = len(episode), (1 - level) / 2

@@ -97,7 +97,7 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
     reader = csv.reader(io.StringIO(_text(Path(path)), newline=""))
     rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     if not rows:
-        raise DataError(f"{path} is empty: a trace needs one timestamp a line")
+        raise DataError(f"{path} is empty: a trace needs one timestamp per line")
     first, width = rows[0][1], len(rows[0][1])
     header = _is_header(first)
     index = _column(path, first if header else None, width, column)
@@ -144,7 +144,7 @@ def _column(path: str | Path, header: list[str] | None, width: int, name: str | 
     if name is None and (width == 1 or header is None):
         return 0
     if name is None:
-        raise DataError(f"{path} has the columns {', '.join(names)}: say column=... for the time")
+        raise DataError(f"{path} has the columns {', '.join(names)}: choose one by column=...")
     if name not in names:
         known = ", ".join(names) or "no header"
         raise DataError(f"{path} has no column {name!r}, it has {known}")

@@ -1,8 +1,7 @@
 """Arrival times: when the clients of a server send requests, in seconds from the start.
 
-Every workload is a small frozen dataclass with two members. ``rate`` is its long-run mean in
-requests per second. ``arrivals(n, rng)`` returns the times of its first `n` requests. An agent
-never sees `rate`; it sees :func:`estimate_rate` of past arrivals.
+Every workload has a long-run mean ``rate`` in requests per second. ``arrivals(n, rng)`` returns the
+times of its first `n` requests. An agent sees only :func:`estimate_rate` of past arrivals.
 """
 
 from __future__ import annotations
@@ -69,8 +68,6 @@ class Poisson:
 class Phases:
     """Poisson arrivals whose mean gap changes at given episodes.
 
-    The default values are those of the released code.
-
     Parameters
     ----------
     starts : tuple of int
@@ -89,7 +86,7 @@ class Phases:
 
     References
     ----------
-    Setting of the released code of Qin et al., SC'19, doi 10.1145/3295500.3356164.
+    Default values: released code of Qin et al., SC'19, doi 10.1145/3295500.3356164.
 
     Examples
     --------
@@ -152,8 +149,7 @@ class Fleet:
     jitter : float
         Longest delay of a report in seconds.
     spread : float
-        Share of the period over which the phases lie. With 1, the fleet is not synchronised. With
-        0, all devices report at once, for example after a power cut or on the full minute.
+        Share of the period over which the phases lie. With 0, all devices report at once.
 
     Raises
     ------
@@ -186,8 +182,7 @@ class Fleet:
 
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,)."""
-        # A report arrives at most `late` periods after its tick. So the first n arrivals come from
-        # the ticks between `late` periods before time 0 and `late` periods after n reports are due.
+        # A report arrives at most `late` periods after its tick, so these ticks are enough.
         late = math.ceil(self.spread + self.jitter / self.period)
         ticks = np.arange(-late, math.ceil(check_size(n) / self.devices) + late)
         check_size(len(ticks) * self.devices, "reports")
@@ -210,8 +205,7 @@ def episodes(arrivals: ArrayLike, requests: int) -> Iterator[Times]:
     Yields
     ------
     ndarray, shape (requests,)
-        Arrival times in seconds since the last arrival of the previous episode. So the first gap
-        of each episode is kept.
+        Arrival times in seconds since the last arrival of the previous episode.
 
     Raises
     ------
@@ -223,10 +217,7 @@ def episodes(arrivals: ArrayLike, requests: int) -> Iterator[Times]:
     >>> [part.tolist() for part in episodes([1.0, 2.0, 4.0, 8.0, 9.0], requests=2)]
     [[1.0, 2.0], [2.0, 6.0]]
     """
-    times, size = (
-        np.asarray(arrivals, dtype=float),
-        check_size(requests, "requests an episode"),
-    )
+    times, size = np.asarray(arrivals, dtype=float), check_size(requests, "requests per episode")
     for first in range(0, len(times) - size + 1, size):
         yield times[first : first + size] - (times[first - 1] if first else 0.0)
 
@@ -236,8 +227,7 @@ def estimate_rate(arrivals: ArrayLike, window: int = 100) -> float:
 
     The estimate is the number of gaps between the `window` latest arrivals, divided by their total
     time. A window counted in requests has the same relative error at every load, about
-    ``1 / sqrt(window - 1)`` for Poisson arrivals. A window counted in seconds contains too few
-    arrivals at low loads.
+    ``1 / sqrt(window - 1)`` for Poisson arrivals.
 
     Parameters
     ----------
@@ -271,19 +261,15 @@ def estimate_rate(arrivals: ArrayLike, window: int = 100) -> float:
 
 
 def check_size(n: int, name: str = "requests", bytes_each: int = _BYTES_PER_REQUEST) -> int:
-    """Return `n` if it is a whole number of at least 1 and its arrays fit into the memory.
+    """Return `n` if it is a whole number of at least 1 and its arrays fit into half the memory.
 
     Raises
     ------
-    TypeError
-        If `n` is not a whole number.
-    ValueError
-        If `n` is below 1 or its arrays would need more than half of this machine's memory.
+    TypeError, ValueError
+        If `n` is not such a number.
 
     Examples
     --------
-    >>> check_size(100)
-    100
     >>> check_size(0)
     Traceback (most recent call last):
     ValueError: 0 requests: ask for at least 1
