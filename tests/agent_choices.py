@@ -9,6 +9,7 @@ costs, in every episode. Agents that need an optional package, or much time, are
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 import rrl
-from rrl.studies.scenario import Scenario, open_scenario
+from rrl.studies.problems import open_scenario
+from rrl.studies.scenario import Scenario
 from rrl.support.machine import one_thread
 
 EPISODES = 120
@@ -25,16 +27,16 @@ DATA = Path(__file__).parent.parent / "data"
 
 
 def agents() -> dict[str, Callable]:
-    """Makers of agents by name: those of the package, and variants of RRL's classes."""
+    """Makers of agents by name: those of the package, and RRL with other parts."""
     named = {name: make for name, make in rrl.AGENTS.items() if name not in LEFT_OUT}
     variants = {
-        "weighted": partial(rrl.RRL, similarity=rrl.DistanceWeighted(), radius=2.0),
-        "table": partial(rrl.RRL, recommend="table", average=False, step=0.5),
-        "one load level": partial(rrl.RRL, load_bins=float("inf")),
-        "no transfer": partial(rrl.RRL, transfer=False, reach=0.0),
-        "learned": lambda space, rng: rrl.RRL(space, rng, similarity=rrl.LearnedSimilarity()),
-        "adaptive weighted": partial(rrl.AdaptiveRRL, similarity=rrl.DistanceWeighted()),
-        "growing, short horizon": partial(rrl.GrowingRegion, horizon=30),
+        "table": partial(rrl.boltzmann, average=False, step=0.5),
+        "one load level": lambda s, rng: rrl.boltzmann(s, rng, loads=rrl.LoadLevels(math.inf)),
+        "learned, radius 2": lambda s, rng: rrl.boltzmann(
+            s, rng, radius=2.0, similarity=rrl.LearnedSimilarity(), step=1.0, average=False
+        ),
+        "copy, grown": lambda s, rng: rrl.RRL(s, rng, similarity=rrl.Copy(), average=True),
+        "short horizon": partial(rrl.recommended, exploration=rrl.ExpectedSaving(30)),
     }
     return named | variants
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from rrl import ConfigSpace, Copy, DistanceWeighted, Knob, TableServer, testbed
-from rrl.publishing.explorer import SIMILARITIES, Explorer, draw_view, look, on_grid, outline, png
+from rrl import ConfigSpace, Copy, Knob, LearnedSimilarity, TableServer, testbed
+from rrl.publishing.explorer import Explorer, draw_view, look, on_grid, outline, png
 from rrl.publishing.panel import Panel
 
 
@@ -25,35 +26,75 @@ def test_nothing_is_known_before_the_first_measurement(explorer):
     assert png(draw_view(view))[:4] == b"\x89PNG"
 
 
-def test_the_view_is_the_agents_own_table_choice_and_region(explorer):
-    explorer.radius, explorer.temperature = 1.5, 0.1
-    explorer.similarity = "distance, length 0.7"
+@pytest.mark.parametrize("similarity", ["copy", "learned"])
+def test_the_view_is_the_agents_own_table_choice_and_region(explorer, similarity):
+    explorer.radius, explorer.temperature, explorer.similarity = 1.5, 0.1, similarity
     explorer.step(12)
     view, agent = look(explorer), explorer.agent
-    table = agent.tables[agent.level(60.0)]
+    table = agent.table(60.0)
     assert view.cost.tolist() == table.values.tolist()
     region = view.space.ball(view.measured, 1.5)
-    assert np.flatnonzero(view.weight).tolist() == region.tolist()
-    assert view.weight[view.measured] == view.weight.max() == 1
+    assert np.flatnonzero(view.region).tolist() == region.tolist() == table.last.tolist()
+    known = table.evidence > 0
+    assert np.isnan(view.deviation[~known]).all()
+    assert (view.deviation[known] == table.deviations[known]).all()
     assert view.space[view.recommended] == agent.best(60.0)
-    draws = [table.choose(u, 0.1) for u in (np.arange(2000) + 0.5) / 2000]
+    uniform = SimpleNamespace(random=iter((np.arange(2000) + 0.5) / 2000).__next__)
+    draws = [agent.exploration.choose(table, None, uniform) for _ in range(2000)]
     drawn = np.bincount(draws, minlength=len(view.space)) / 2000
     assert np.allclose(drawn, view.probability, atol=2 / 2000)
 
 
 def test_settings_reach_the_agent_and_each_load_has_a_table(explorer):
     explorer.step(3)
-    explorer.load, explorer.radius, explorer.temperature = 115.0, 3.0, 0.3
-    explorer.similarity = "distance, length 1.5"
-    assert look(explorer).measured is None
-    explorer.step(2)
     agent = explorer.agent
-    assert sorted(table.episodes for table in agent.tables.values()) == [2, 3]
-    assert (agent.radius, agent.similarity) == (3.0, DistanceWeighted(1.5))
-    assert agent.temperature(0) == agent.temperature(10_000) == 0.3
+    assert isinstance(agent.similarity, Copy)
+    assert (agent.step, agent.average) == (0.3, True)
+    explorer.load, explorer.radius, explorer.temperature = 115.0, 3.0, 0.3
+    explorer.similarity = "learned"
+    explorer.step(2)
+    assert [table.episodes for table in agent.tables] == [3, 2]
+    assert isinstance(agent.similarity, LearnedSimilarity)
+    assert (agent.step, agent.average, agent.region.radius) == (1.0, False, 3.0)
+    temperature = agent.exploration.temperature
+    assert temperature(0) == temperature(10_000) == 0.3
     explorer.restart()
     assert not explorer.agent.tables
     assert (explorer.load, explorer.radius) == (115.0, 3.0)
+
+
+@pytest.mark.parametrize("loads", [[9.0], [60.0, 64.0, 165.0, 66.0], [5.0, 5.0, 500.0]])
+def test_every_load_has_its_own_table(loads):
+    explorer = Explorer(testbed("cpu2"), loads, np.random.default_rng(1), requests=5)
+    for episodes, load in enumerate(loads + loads, start=1):
+        explorer.load = load
+        explorer.step(episodes)
+    assert len(explorer.agent.tables) == len(set(loads))
+
+
+def test_a_similarity_is_kept_when_another_is_tried_and_made_anew_by_a_restart(explorer):
+    explorer.step(2)
+    first = explorer.agent.similarity
+    explorer.similarity = "learned"
+    explorer.step()
+    explorer.similarity = "copy"
+    explorer.step()
+    assert explorer.agent.similarity is first
+    explorer.restart()
+    explorer.step()
+    assert explorer.agent.similarity is not first
+
+
+def test_at_a_new_load_the_view_has_what_serves_first(explorer):
+    explorer.step(4)
+    explorer.load = 115.0
+    view = look(explorer)
+    assert np.isnan(view.cost).all()
+    assert np.isnan(view.deviation).all()
+    assert not view.region.any()
+    assert view.measured is view.recommended is None
+    explorer.step()
+    assert view.probability[explorer.measured[115.0]] == view.probability.sum() == 1
 
 
 def test_the_same_seed_gives_the_same_picture(explorer):
@@ -104,7 +145,7 @@ def test_every_slider_and_button_changes_the_picture_and_the_agent(explorer):
     for name, value in (
         ("radius", 2.5),
         ("temperature", 0.5),
-        ("similarity", "distance, length 1.5"),
+        ("similarity", "learned"),
         ("load", 115.0),
     ):
         panel.settings[name].value = value
@@ -114,8 +155,8 @@ def test_every_slider_and_button_changes_the_picture_and_the_agent(explorer):
         button.click()
         assert len(explorer.costs) == episodes
         pictures.append(panel.picture.value)
-    different = {*pictures}
-    assert len(different) == len(pictures) - 1  # starting again shows what an unused load shows
+    assert pictures[3] == pictures[2]  # a similarity shows only after the next episode
+    assert len({*pictures}) == len(pictures) - 1
 
 
 def test_a_panel_carries_its_picture_for_where_there_are_no_widgets(explorer):
@@ -125,4 +166,5 @@ def test_a_panel_carries_its_picture_for_where_there_are_no_widgets(explorer):
 
 
 def test_copy_is_what_an_explorer_begins_with(explorer):
-    assert SIMILARITIES[explorer.similarity] == Copy()
+    explorer.step()
+    assert isinstance(explorer.agent.similarity, Copy)

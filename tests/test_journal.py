@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl import RRL, paper_cpu
+from rrl import RRL, boltzmann, paper_cpu
 from rrl.operating.journal import JOURNAL, RENAMED, SNAPSHOT, Journal, decode, encode
 from rrl.rivals.agents import AGENTS
 from rrl.support.errors import DataError, UsageError
@@ -170,8 +170,8 @@ def test_a_failed_write_leaves_the_journal_as_it_was(tmp_path, monkeypatch):
 # --- the agent ------------------------------------------------------------------------------------
 
 
-def make():
-    return RRL(paper_cpu(3), np.random.default_rng(5))
+def make(kind=RRL, seed=5):
+    return kind(paper_cpu(3), np.random.default_rng(seed))
 
 
 def tell(journal, agent, episodes):
@@ -184,9 +184,10 @@ def tell(journal, agent, episodes):
 
 @pytest.mark.parametrize("saved_after", [None, 0, 4, 9])
 @pytest.mark.parametrize("damage", [None, b"", b"{", b'{"records": 1}'])
-def test_the_agent_comes_back_with_or_without_a_snapshot(tmp_path, saved_after, damage):
+@pytest.mark.parametrize("kind", [RRL, boltzmann])
+def test_the_agent_comes_back_with_or_without_a_snapshot(tmp_path, saved_after, damage, kind):
     with Journal(tmp_path, SETTINGS) as journal:
-        agent = make()
+        agent = make(kind)
         for episode in range(10):
             tell(journal, agent, 1)
             if episode == saved_after:
@@ -194,7 +195,7 @@ def test_the_agent_comes_back_with_or_without_a_snapshot(tmp_path, saved_after, 
     if damage is not None:
         (tmp_path / SNAPSHOT).write_bytes(damage)
     with Journal(tmp_path, SETTINGS) as journal:
-        assert journal.agent(make).state() == agent.state()
+        assert journal.agent(lambda: make(kind)).state() == agent.state()
 
 
 def test_a_snapshot_of_another_journal_is_not_used(tmp_path):
@@ -204,9 +205,9 @@ def test_a_snapshot_of_another_journal_is_not_used(tmp_path):
         journal.save(agent)
     (tmp_path / JOURNAL).unlink()
     with Journal(tmp_path, SETTINGS) as journal:
-        other = RRL(paper_cpu(3), np.random.default_rng(6))
+        other = make(seed=6)
         tell(journal, other, 4)
-        again = journal.agent(lambda: RRL(paper_cpu(3), np.random.default_rng(6)))
+        again = journal.agent(lambda: make(seed=6))
         assert again.state() == other.state() != agent.state()
 
 
@@ -214,4 +215,4 @@ def test_an_agent_that_chooses_otherwise_is_refused(tmp_path):
     with Journal(tmp_path, SETTINGS) as journal:
         tell(journal, make(), 4)
         with pytest.raises(DataError, match=r"line \d: the agent chooses .* where the journal has"):
-            journal.agent(lambda: RRL(paper_cpu(3), np.random.default_rng(6)))
+            journal.agent(lambda: make(seed=6))

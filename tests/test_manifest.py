@@ -226,10 +226,10 @@ def test_a_compiled_module_counts_as_its_source(tmp_path):
 
 
 def test_imports_inside_functions_count_and_those_for_type_checkers_do_not():
-    found = set(imports("rrl.studies.scenario"))
-    assert {"rrl.recording.replay", "rrl.simulation.testbeds"} <= found
+    found = set(imports("rrl.studies.truths"))
+    assert {"rrl.recording.replay", "rrl.recording.truth"} <= found
     assert "rrl.simulation.simulator" not in found  # for type checkers only
-    behind = {path.name for path in code_behind("rrl.studies.scenario")}
+    behind = {path.name for path in code_behind("rrl.studies.problems")}
     assert "simulator.py" in behind  # by way of the testbeds
     with pytest.raises(ValueError, match=r"no module 'rrl\.nothing'"):
         code_behind("rrl.nothing")

@@ -14,8 +14,9 @@ import pytest
 from rrl import ConfigSpace, Knob
 from rrl.plotting import experiments as draw
 from rrl.studies import claim_table, claims, outcomes, savings
+from rrl.studies.problems import surface
 from rrl.studies.race import Race
-from rrl.studies.scenario import SLO_FACTORS, Truth, surface
+from rrl.studies.scenario import SLO_FACTORS, Truth
 from rrl.studies.settings import Setting
 from rrl.support.errors import DataError
 

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.core.exploration import action_probabilities, draw, fill_tree, mend_tree
-from rrl.core.qtable import QTable
-from rrl.core.region_update import update_region
+from rrl.core.exploration import Boltzmann, Temperature, action_probabilities
+from rrl.core.knob import Knob
+from rrl.core.qtable import NOISE, NOISE_WEIGHT, QTable, update_region
+from rrl.core.space import ConfigSpace
+from rrl.core.sum_tree import draw, fill_tree, mend_tree
 
 costs = st.floats(1e-3, 1e3)
 tables = st.lists(costs, min_size=1, max_size=40).map(np.array)
@@ -23,37 +25,46 @@ def planted(values, temperature, floor=0.0):
     return tree, scale
 
 
+def line(size):
+    return ConfigSpace([Knob("threads", range(size))])
+
+
+def update(values, deviations, evidence, cells, costs, spreads, step=0.3, average=False):
+    cells, costs, spreads = np.array(cells), np.array(costs, float), np.array(spreads, float)
+    update_region(values, deviations, evidence, cells, costs, spreads, step, average)
+
+
 def test_the_released_update_is_a_mix_by_the_step():
-    values = np.array([1.0, 2.0, 3.0, 4.0])
-    evidence = np.array([5.0, 5.0, 0.0, 0.0])
-    update_region(
-        values, evidence, np.array([1, 2]), np.array([10.0, 20.0]), np.array([1.0, 0.5]), 0.3, False
-    )
-    assert values == pytest.approx([1.0, 0.7 * 2 + 0.3 * 10, 0.85 * 3 + 0.15 * 20, 4.0])
-    assert evidence.tolist() == [5.0, 6.0, 0.5, 0.0]
+    values, evidence = np.array([1.0, 2.0, 3.0, 4.0]), np.array([5.0, 5.0, 0.0, 0.0])
+    update(values, np.full(4, 0.5), evidence, [1, 2], [10.0, 20.0], [0.1, 0.1])
+    assert values == pytest.approx([1.0, 0.7 * 2 + 0.3 * 10, 0.7 * 3 + 0.3 * 20, 4.0])
+    assert evidence.tolist() == [5.0, 6.0, 1.0, 0.0]
 
 
-@given(st.lists(st.tuples(costs, st.floats(0.01, 1)), min_size=1, max_size=30))
-def test_with_evidence_a_value_is_the_weighted_mean(measured):
-    values, evidence, ball = np.array([123.0]), np.zeros(1), np.array([0])
-    for cost, weight in measured:
-        update_region(values, evidence, ball, np.array([cost]), np.array([weight]), 1e-12, True)
-    known, weights = np.array(measured).T
-    assert values[0] == pytest.approx(np.average(known, weights=weights), rel=1e-9)
+@given(st.lists(costs, min_size=1, max_size=30))
+def test_a_value_is_the_mean_of_its_estimates_until_the_step_takes_over(measured):
+    values, deviations, evidence = np.array([123.0]), np.array([np.inf]), np.zeros(1)
+    for cost in measured:
+        update(values, deviations, evidence, [0], [cost], [0.2], step=1e-12, average=True)
+    assert values[0] == pytest.approx(np.mean(measured), rel=1e-9)
+    assert deviations[0] == pytest.approx(0.2)
+    update(values, deviations, evidence, [0], [5.0], [0.2], step=0.25 + 1e-9, average=True)
+    gain = max(0.25, 1 / (len(measured) + 1))
+    assert values[0] == pytest.approx((1 - gain) * np.mean(measured) + gain * 5.0, rel=1e-6)
 
 
-def test_the_step_takes_over_from_the_mean():
-    values, evidence, ball = np.array([0.0]), np.zeros(1), np.array([0])
-    for _ in range(1000):
-        update_region(values, evidence, ball, np.array([1.0]), np.ones(1), 0.25, True)
-    update_region(values, evidence, ball, np.array([5.0]), np.ones(1), 0.25, True)
-    assert values[0] == pytest.approx(2.0)
+@given(costs, costs, st.floats(0.01, 1), st.floats(0.01, 1))
+def test_a_step_of_one_replaces_value_and_deviation(before, after, known, spread):
+    values, deviations, evidence = np.array([before]), np.array([known]), np.ones(1)
+    update(values, deviations, evidence, [0], [after], [spread], step=1.0)
+    assert (values[0], deviations[0]) == (after, spread)
 
 
-def test_a_weight_of_zero_says_nothing():
-    values, evidence = np.array([7.0]), np.zeros(1)
-    update_region(values, evidence, np.array([0]), np.array([1.0]), np.zeros(1), 0.3, True)
-    assert (values[0], evidence[0]) == (7.0, 0.0)
+def test_the_deviation_follows_the_estimates():
+    values, deviations, evidence = np.ones(1), np.array([np.inf]), np.zeros(1)
+    for spread, expected in ((0.4, 0.4), (0.2, 0.3), (0.3, 0.3)):
+        update(values, deviations, evidence, [0], [1.0], [spread], step=0.1, average=True)
+        assert deviations[0] == pytest.approx(expected)
 
 
 @given(tables, temperatures)
@@ -117,108 +128,148 @@ def test_rounding_never_leads_past_the_last_leaf():
     assert draw(tree, 1 - 2**-53) == 29
 
 
-def measure(table, index, cost, ball=None):
-    ball = np.array([index] if ball is None else ball)
-    table.update(index, cost, ball, np.full(len(ball), cost), np.ones(len(ball)))
+def measure(table, index, cost, cells=None):
+    cells = np.array([index] if cells is None else cells)
+    table.record(index, cost)
+    table.update(cells, np.full(len(cells), cost), np.full(len(cells), 0.2), 0.3, average=True)
+
+
+def drawn(table, temperature=0.01, draws=50):
+    boltzmann, rng = Boltzmann(Temperature(temperature, temperature)), np.random.default_rng(0)
+    return {boltzmann.choose(table, None, rng) for _ in range(draws)}
 
 
 def test_the_first_measurement_fills_the_table():
-    table = QTable(4)
+    table = QTable(line(4))
     measure(table, 2, 0.5)
     measure(table, 2, 0.7)
     assert table.values == pytest.approx([0.5, 0.5, 0.6, 0.5])
     assert (table.visits.tolist(), table.means[2]) == ([0, 0, 2, 0], pytest.approx(0.6))
+    assert np.isinf(table.deviations).tolist() == [True, True, False, True]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), costs), min_size=1, max_size=40))
+def test_counts_means_and_noise_are_those_of_the_measurements(measured):
+    table = QTable(line(5))
+    for index, cost in measured:
+        measure(table, index, cost)
+    scatter, repeats = NOISE_WEIGHT * NOISE**2, NOISE_WEIGHT
+    for index in range(5):
+        seen = np.array([cost for i, cost in measured if i == index])
+        assert table.visits[index] == len(seen)
+        if len(seen):
+            assert table.means[index] == pytest.approx(seen.mean())
+            scatter += ((seen - seen.mean()) ** 2).sum() / seen.mean() ** 2
+            repeats += len(seen) - 1
+    assert table.noise == pytest.approx((scatter / repeats) ** 0.5, rel=1e-6)
+    assert table.measured.tolist() == list(dict.fromkeys(index for index, _ in measured))
+
+
+def test_what_is_forgotten_was_never_measured():
+    table, other = QTable(line(5)), QTable(line(5))
+    for index, cost in ((0, 1.0), (3, 2.0), (3, 3.0), (1, 4.0)):
+        measure(table, index, cost)
+        if index != 3:
+            measure(other, index, cost)
+    table.forget(3)
+    assert table.measured.tolist() == [0, 1]
+    assert (table.visits.tolist(), table.noise) == (other.visits.tolist(), other.noise)
+    assert table.episodes == 4
 
 
 def test_costs_of_zero_are_uniform_then_preferred():
-    table = QTable(4)
-    assert [table.choose(u, 0.01) for u in (0.0, 0.3, 0.6, 0.99)] == [0, 1, 2, 3]
+    table = QTable(line(4))
+    assert drawn(table) == {0, 1, 2, 3}
     measure(table, 0, 0.0)
-    assert [table.choose(u, 0.01) for u in (0.0, 0.3, 0.6, 0.99)] == [0, 1, 2, 3]
+    assert drawn(table) == {0, 1, 2, 3}
     for index, cost in ((1, 1.0), (2, 0.5), (3, 0.1)):
         measure(table, index, cost)
-    assert {table.choose(u, 0.01) for u in np.linspace(0, 0.999, 50)} == {0}
+    assert drawn(table) == {0}
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1e6])
 def test_draws_survive_costs_that_change_by_orders_of_magnitude(factor):
-    table = QTable(3)
+    table, boltzmann = QTable(line(3)), Boltzmann(Temperature(0.005, 0.005))
+    rng = np.random.default_rng(0)
     for index, cost in enumerate([1.0, 2.0, 4.0]):
         measure(table, index, cost)
-    assert table.choose(0.5, 0.005) == 0  # the tree is planted at this scale
+    assert boltzmann.choose(table, None, rng) == 0  # the tree is planted at this scale
     for _ in range(100):
         for index, cost in enumerate([4.0, 1.0, 2.0]):
             measure(table, index, cost * factor)
-    assert {table.choose(u, 0.005) for u in np.linspace(0.001, 0.999, 50)} == {1}
+            boltzmann.choose(table, None, rng)
+    assert {boltzmann.choose(table, None, rng) for _ in range(50)} == {1}
 
 
-def test_recommendations():
-    table = QTable(5)
-    with pytest.raises(ValueError, match="tell the cost"):
-        table.recommend()
-    for cost in (1.0, 1.1, 1.05, 1.05):
-        measure(table, 1, cost, ball=[0, 1, 2])
-    measure(table, 3, 1.5, ball=[2, 3, 4])
-    measure(table, 3, 0.98, ball=[3, 4])
-    measure(table, 4, 1.4)
-    table.values[0] = 0.5
-    assert table.recommend("table") == 0  # never measured itself
-    assert table.recommend("observed", shrinkage=1) == 1
-    table.means[4] = 0.9  # one lucky episode, among neighbours that are not
-    table.values[4] = 1.3
-    assert table.recommend("observed", shrinkage=0) == 4
-    assert table.recommend("observed", shrinkage=1) == 1
-    with pytest.raises(ValueError, match="unknown recommendation 'best'"):
-        table.recommend("best")
+@given(st.lists(st.tuples(st.integers(0, 8), costs), min_size=1, max_size=30), st.data())
+def test_draws_follow_the_table_through_any_updates(measured, data):
+    """The tree is mended update by update; it must be that of the present values."""
+    table, boltzmann = QTable(line(9)), Boltzmann(Temperature(0.1, 0.1))
+    rng, uniforms = np.random.default_rng(1), np.random.default_rng(1)
+    for index, cost in measured:
+        measure(table, index, cost, sorted({max(index - 1, 0), index, min(index + 1, 8)}))
+        if data.draw(st.booleans()):
+            running = np.cumsum(action_probabilities(table.values, 0.1, table.floor))
+            chosen, uniform = boltzmann.choose(table, None, rng), uniforms.random()
+            assert running[chosen] >= uniform - 1e-9
+            assert chosen == 0 or running[chosen - 1] <= uniform + 1e-9
 
 
-def test_a_successor_keeps_values_as_a_first_guess():
-    table = QTable(3, trust=1.0)
+def test_a_new_load_level_inherits_values_and_finds_their_scale():
+    table, new = QTable(line(3)), QTable(line(3), level=1)
     for cost in (1.0, 1.0, 1.0):
         measure(table, 0, cost)
     measure(table, 1, 2.0)
-    new = table.successor()
+    new.inherit(table)
     assert new.values.tolist() == table.values.tolist() == [1.0, 2.0, 1.0]
-    assert new.recommend() == 0
-    measure(new, 1, 8.0)  # as expected, four times as dear as a whole
+    assert new.evidence.tolist() == [2.0, 1.0, 0.0]
+    assert not len(new.measured)
+    measure(new, 1, 8.0)  # as expected, but four times as high
     assert new.values.tolist() == pytest.approx([4.0, 8.0, 4.0], rel=0.03)
     measure(new, 0, 4.0)
-    measure(new, 0, 12.0)  # one word of the other load, two of this one's own
-    assert new.values[0] == pytest.approx((4.0 + 4.0 + 12.0) / 3, rel=0.03)
+    measure(new, 0, 12.0)  # the inherited value counts as two measurements
+    assert new.values[0] == pytest.approx((2 * 4.0 + 4.0) / 3 * 0.7 + 12 * 0.3, rel=0.03)
     assert table.values.tolist() == [1.0, 2.0, 1.0]
 
 
-def test_a_table_hears_of_other_loads_where_it_has_not_spoken():
-    table = QTable(3, trust=2.0)
-    one, ball = np.ones(3), np.arange(3)
-    table.hear(ball, 5 * one, one, scale=1.0)
-    assert not table.values.any()  # nothing is known of this load: not even how dear it is
-    measure(table, 1, 3.0)
-    for _ in range(9):
-        table.hear(ball, 8 * one, one, scale=2.0)  # a load that is twice as dear
-    assert table.values.tolist() == [4.0, 3.0, 4.0]
-    assert table.evidence.tolist() == [2.0, 1.0, 2.0]
-    measure(table, 0, 1.0)
-    assert table.values[0] == pytest.approx((2 * 4.0 + 1.0) / 3)
-
-
 @given(st.lists(st.tuples(st.integers(0, 8), costs), max_size=30), st.booleans())
-def test_state_survives_json_to_the_last_bit(measured, transferred):
-    table, uniforms = QTable(9), np.random.default_rng(0).random(len(measured) + 1)
-    for (index, cost), u in zip(measured, uniforms, strict=False):
-        measure(table, index, cost, ball=sorted({max(index - 1, 0), index, min(index + 1, 8)}))
-        table.choose(u, 0.02)
-    table = table.successor() if transferred else table
-    copy = QTable.from_state(json.loads(json.dumps(table.state())))
-    for name in ("values", "evidence", "visits", "means"):
+def test_state_survives_json_to_the_last_bit(measured, inherits):
+    table, boltzmann = QTable(line(9)), Boltzmann()
+    for number, (index, cost) in enumerate(measured):
+        if inherits and number == len(measured) // 2:
+            old, table = table, QTable(line(9), level=1)
+            table.inherit(old)
+        measure(table, index, cost, sorted({max(index - 1, 0), index, min(index + 1, 8)}))
+        boltzmann.choose(table, None, np.random.default_rng(number))
+    copy, other = QTable.from_state(line(9), json.loads(json.dumps(table.state()))), Boltzmann()
+    other.restore(json.loads(json.dumps(boltzmann.state([table]))), [copy])
+    for name in ("values", "deviations", "evidence", "inherited", "visits", "means", "squares"):
         assert getattr(copy, name).tobytes() == getattr(table, name).tobytes(), name
     assert copy.state() == table.state()
-    assert copy.choose(uniforms[-1], 0.02) == table.choose(uniforms[-1], 0.02)
+    assert (copy.noise, copy.measured.tolist()) == (table.noise, table.measured.tolist())
+    draws = [
+        b.choose(t, None, np.random.default_rng(7)) for b, t in ((boltzmann, table), (other, copy))
+    ]
+    assert draws[0] == draws[1]
 
 
 def test_a_damaged_state_is_refused():
-    table = QTable(3)
+    table = QTable(line(3))
     measure(table, 0, 1.0)
     state = table.state() | {"values": []}
-    with pytest.raises(ValueError, match="1 cells but 0 values"):
-        QTable.from_state(state)
+    with pytest.raises(ValueError, match="'cells' and 'values' differ in length"):
+        QTable.from_state(line(3), state)
+
+
+def test_temperature_falls_in_halves_to_its_end():
+    cool = Temperature(0.08, 0.01, half_life=5)
+    episodes = (0, 4, 5, 10, 14, 15, 10**9)
+    assert [cool(e) for e in episodes] == [0.08, 0.08, 0.04, 0.02, 0.02, 0.01, 0.01]
+
+
+@pytest.mark.parametrize(
+    "numbers", [(0.0, 0.0, 1), (0.01, 0.02, 1), (0.1, 0.01, 0), (np.inf, 1, 1)]
+)
+def test_bad_temperature(numbers):
+    with pytest.raises(ValueError, match="need 0 < end <= start"):
+        Temperature(*numbers)

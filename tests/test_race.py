@@ -12,15 +12,10 @@ from rrl import ConfigSpace, Knob, Phases, Poisson
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half, rows_of_half
 from rrl.rivals.agents import AGENTS
+from rrl.studies.problems import open_scenario, recorded, simulated, surface
 from rrl.studies.race import Race, race, score
-from rrl.studies.scenario import (
-    SLO_FACTORS,
-    find_truth,
-    open_scenario,
-    recorded,
-    simulated,
-    surface,
-)
+from rrl.studies.scenario import SLO_FACTORS
+from rrl.studies.truths import find_truth
 from rrl.support.errors import DataError
 from rrl.tuning.objective import SLOViolations
 

@@ -1,4 +1,4 @@
-"""The radius that is learned: :class:`RegionSize` on its own, and the agent that uses it."""
+"""The radius that is learned: :class:`RegionSize` on its own, and the region that uses it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_agent import AgentContract, bowl
+from test_rrl import bowl, permuted
 from test_space import spaces
 
 from rrl.core.knob import Knob
-from rrl.core.region_size import BLOCK, WINDOW, AdaptiveRRL, RegionSize, recommended_radius
+from rrl.core.region_size import BLOCK, WINDOW, RegionSize, SelectedRadius, recommended_radius
 from rrl.core.space import ConfigSpace
+from rrl.core.variants import adaptive
 from rrl.tuning.presets import paper_cpu
-
-
-class TestAdaptiveRRL(AgentContract):
-    def make(self, space, rng):
-        return AdaptiveRRL(space, rng)
 
 
 def play(sizes, excess, blocks, rng, noise=0.05):
@@ -95,22 +91,17 @@ def test_bad_radii(numbers):
         RegionSize(3, *numbers)
 
 
+def radii(agent):
+    """The episode and the radius of each block at the first load level."""
+    return agent.region.sizes[0].history
+
+
 @pytest.mark.parametrize("factor", [2.0**-20, 1e-3, 7.0])
-def test_the_unit_of_the_cost_changes_neither_choice_nor_radius(factor):
-    space = paper_cpu(4)
-    one, other = (AdaptiveRRL(space, np.random.default_rng(3)) for _ in range(2))
-    assert list(bowl(one, 60)) == list(bowl(other, 60, factor=factor))
-    assert one.sizes.history == other.sizes.history
-    assert len(one.sizes.history) > 5
-
-
-def test_renaming_knobs_changes_no_choice():
-    names = {"inter_op": "z", "intra_op": "a", "batch_threads": "m"}
-    space = paper_cpu(4)
-    renamed = ConfigSpace([Knob(names[k.name], k.levels, k.positions) for k in space.knobs])
-    plain = list(bowl(AdaptiveRRL(space, np.random.default_rng(3)), 60))
-    other = list(bowl(AdaptiveRRL(renamed, np.random.default_rng(3)), 60))
-    assert other == [{names[name]: level for name, level in c.items()} for c in plain]
+def test_the_unit_of_the_cost_changes_no_radius(factor):
+    one, other = (adaptive(paper_cpu(4), np.random.default_rng(3)) for _ in range(2))
+    list(bowl(one, 60)), list(bowl(other, 60, factor=factor))
+    assert radii(one) == radii(other)
+    assert len(radii(one)) > 5
 
 
 @settings(max_examples=10, deadline=None)
@@ -118,65 +109,43 @@ def test_renaming_knobs_changes_no_choice():
 def test_order_of_knobs_and_levels_changes_no_radius(space, seed):
     """Choices are drawn by number, so both are told the same costs of the same configurations."""
     rng = np.random.default_rng(seed)
-    permuted = []
-    for k in rng.permutation(len(space.knobs)):
-        knob, order = space.knobs[k], rng.permutation(len(space.knobs[k].levels))
-        levels, positions = ([what[i] for i in order] for what in (knob.levels, knob.positions))
-        permuted.append(Knob(knob.name, levels, positions))
-    rows = [[knob.index(c[knob.name]) for knob in permuted] for c in space]
-    other = ConfigSpace(permuted, available=np.array(rows))
-    agents = [AdaptiveRRL(where, np.random.default_rng(0)) for where in (space, other)]
+    other = permuted(space, rng)
+    agents = [adaptive(where, np.random.default_rng(0)) for where in (space, other)]
     for index, cost in zip(rng.integers(len(space), size=35), rng.uniform(1, 2, 35), strict=True):
         for agent in agents:
             agent.ask(10.0)
             agent.tell(space[int(index)], cost)
-    assert len(agents[0].sizes.history) == 4
-    assert agents[1].sizes.history == agents[0].sizes.history
-    assert agents[1].best(10.0) == agents[0].best(10.0)
+    assert len(radii(agents[0])) == 4
+    assert radii(agents[1]) == radii(agents[0])
 
 
-@settings(max_examples=20, deadline=None)
-@given(spaces(), st.integers(0, 1000))
-def test_missing_configurations_are_never_chosen(space, seed):
-    agent = AdaptiveRRL(space, np.random.default_rng(seed))
-    assert all(configuration in space for configuration in bowl(agent, 30, seed))
+def test_each_load_level_has_its_own_radius():
+    agent = adaptive(paper_cpu(4), np.random.default_rng(0))
+    list(bowl(agent, 60, load=10.0))
+    narrow = agent.region.radius
+    list(bowl(agent, 5, load=40.0))
+    assert agent.region.radius == agent.region.start != narrow
+    list(bowl(agent, 1, load=10.0))
+    assert agent.region.radius == narrow
 
 
-def test_a_run_interrupted_inside_a_block_goes_on_identically():
-    space = paper_cpu(4)
-    agent, other = (AdaptiveRRL(space, np.random.default_rng(seed)) for seed in (1, 2))
+def test_a_run_interrupted_inside_a_block_continues_identically():
+    agent, other = (adaptive(paper_cpu(4), np.random.default_rng(seed)) for seed in (1, 2))
     list(bowl(agent, 47))
-    (_, _, block), *_ = agent.state()["sizes"]
-    assert 0 < len(block) < agent.sizes.due
+    ((_, _, block),) = agent.state()["region"]["levels"]
+    assert 0 < len(block) < agent.region.sizes[0].due
     other.restore(json.loads(json.dumps(agent.state())))
     assert list(bowl(other, 60, seed=5)) == list(bowl(agent, 60, seed=5))
     assert json.dumps(other.state()) == json.dumps(agent.state())
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"agent": "RRL"}, "agent 'RRL'"),
-        ({"sizes": [[5, {"radius": 1.0}, []]]}, "incomplete or damaged: KeyError"),
-        ({"sizes": [5]}, "incomplete or damaged: TypeError"),
-    ],
-)
-def test_a_foreign_or_damaged_state_is_refused(change, message):
-    agent = AdaptiveRRL(paper_cpu(2), np.random.default_rng(0))
-    list(bowl(agent, 3))
-    before = json.dumps(agent.state())
-    with pytest.raises(ValueError, match=message):
-        agent.restore(agent.state() | change)
-    assert json.dumps(agent.state()) == before
-
-
 def test_the_first_radius_follows_the_grid():
     grids = {levels: ConfigSpace([Knob(k, range(levels)) for k in "abc"]) for levels in (2, 11, 65)}
-    first = {n: AdaptiveRRL(g, np.random.default_rng(0)).radius for n, g in grids.items()}
+    first = {n: SelectedRadius(grid).radius for n, grid in grids.items()}
     assert first[2] == 1.25
     assert first[11] == pytest.approx(300**0.5 / 12)
     assert first[65] == 6.0
-    assert AdaptiveRRL(grids[11], np.random.default_rng(0), radius=0.5, widest=2.0).radius == 0.5
+    assert SelectedRadius(grids[11], radius=0.5, widest=2.0).radius == 0.5
 
 
 def test_importing_it_loads_no_scikit_optimize():

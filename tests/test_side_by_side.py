@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from rrl.core.rrl import RRL
+from rrl.core.variants import boltzmann
 from rrl.simulation.testbeds import testbed
 from rrl.studies.live_phases import _begun, main, scaled_phases
 from rrl.studies.side_by_side import DESCRIPTION, STATE, STEPS, read_steps, record_side_by_side
@@ -20,7 +20,7 @@ PHASES = scaled_phases(120.0, EPISODES, REQUESTS)
 def make():
     server = testbed("cpu2")
     return {
-        name: (server, RRL(server.space, np.random.default_rng(i), radius=radius))
+        name: (server, boltzmann(server.space, np.random.default_rng(i), radius=radius))
         for i, (name, radius) in enumerate([("narrow", 1.0), ("wide", 2.0)])
     }
 

@@ -11,8 +11,8 @@ import pytest
 
 from rrl.rivals.agents import AGENTS
 from rrl.studies import sweeps
+from rrl.studies.problems import recorded
 from rrl.studies.race import race
-from rrl.studies.scenario import recorded
 from rrl.studies.settings import Setting, cross, workload
 from rrl.studies.sweeps import Sweep
 from rrl.support import provenance

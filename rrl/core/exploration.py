@@ -1,35 +1,126 @@
-"""Boltzmann exploration: how likely each configuration is to be tried, and drawing one fast.
+"""Exploration: which configuration of the table serves next.
 
-Cheap configurations are likely, dear ones are not, and the temperature says how much. The draw
-goes through a sum tree (compiled with Numba), so its cost is the logarithm of the grid's size.
+:class:`Boltzmann` is the paper's: configurations with a low value are likely, and a temperature
+says how much. Its draws go through a sum tree (:mod:`rrl.core.sum_tree`), so their time is the
+logarithm of the grid's size. :class:`ExpectedSaving` chooses what is expected to save more over
+the next episodes than trying it costs.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from rrl.core.neighbours import TIE
+from rrl.core.qtable import Floats, Ints, QTable
+from rrl.core.sum_tree import draw, fill_tree, mend_tree
+
+
+class Exploration(Protocol):
+    """Whatever chooses the next configuration from a table."""
+
+    def choose(self, table: QTable, eligible: Ints | None, rng: np.random.Generator) -> int:
+        """Return the number of a configuration in `eligible`, or of any one if that is None."""
+        ...
+
+    def state(self, tables: list[QTable]) -> Any:
+        """Return what the next choices depend on besides the tables, fit for JSON."""
+        ...
+
+    def restore(self, state: Any, tables: list[QTable]) -> None:
+        """Continue from such a state."""
+        ...
+
+
+class ExpectedSaving:
+    """Serve what is expected to save more than it costs.
+
+    A trial's expected saving is its expected improvement on the incumbent, per episode, times the
+    horizon. Its price is what the trial is expected to cost above the incumbent. The configuration
+    with the highest difference serves; if no trial pays, that is the incumbent.
+
+    Parameters
+    ----------
+    horizon : float, optional
+        Number of episodes that profit from a better configuration. A longer horizon explores more.
+
+    Raises
+    ------
+    ValueError
+        If the horizon is not a positive number.
+
+    References
+    ----------
+    Jones, Schonlau & Welch, "Efficient Global Optimization of Expensive Black-Box Functions",
+    Journal of Global Optimization 13, 1998, equation 15 (expected improvement).
+
+    Examples
+    --------
+    >>> gap, deviation = np.array([0.0, 1.0]), np.array([1.0, 1.0])
+    >>> expected_improvement(gap, deviation).round(3)
+    array([0.399, 0.083])
+    """
+
+    def __init__(self, horizon: float = 300.0) -> None:
+        if not 0 < horizon < math.inf:
+            raise ValueError(f"horizon must be a positive number of episodes, got {horizon!r}")
+        self.horizon = horizon
+
+    def choose(self, table: QTable, eligible: Ints | None, rng: np.random.Generator) -> int:
+        """See :meth:`Exploration.choose`; ties are broken at random."""
+        cells = np.arange(len(table.space)) if eligible is None else eligible
+        gains = self.gains(table, cells)
+        ties = np.flatnonzero(gains >= gains.max() - TIE)
+        return int(cells[ties[int(rng.random() * len(ties))]])
+
+    def gains(self, table: QTable, cells: Ints) -> Floats:
+        """Return the expected saving less the price, as shares of the incumbent's value.
+
+        An incumbent that is among the `cells` has a price of 0; it saves something if it turns out
+        to be worse than the next best. Without an incumbent, all gains are 0.
+        """
+        if table.incumbent is None:
+            return np.zeros(len(cells))
+        reference = max(table.values[table.incumbent], 1e-300)
+        gap = np.maximum(np.log(np.maximum(table.values[cells], 1e-300) / reference), 0.0)
+        deviation, here = np.minimum(table.deviations[cells], 10.0), cells == table.incumbent
+        others = gap[(table.visits[cells] > 0) & ~here]
+        price = np.where(here, 0.0, np.expm1(np.minimum(gap + deviation**2 / 2, 30.0)))
+        gap = np.where(here, others.min(initial=1.0), gap)
+        return self.horizon * expected_improvement(gap, deviation) - price
+
+    def state(self, tables: list[QTable]) -> None:
+        """Return nothing: it has no state."""
+
+    def restore(self, state: None, tables: list[QTable]) -> None:
+        """Do nothing."""
+
+
+def expected_improvement(gap: Floats, deviation: Floats) -> Floats:
+    """Return the mean of max(0, -g) where g is normal with mean `gap`, see `ExpectedSaving`."""
+    from scipy.special import ndtr
+
+    z = gap / deviation
+    return deviation * np.exp(-z * z / 2) / math.sqrt(2 * math.pi) - gap * ndtr(-z)
 
 
 @dataclass(frozen=True)
 class Temperature:
     """A temperature that halves every `half_life` episodes, down to `end`.
 
-    It falls in steps, since each new value costs a pass over the whole table.
+    It falls in steps, because each new value costs a pass over the whole table.
 
     Parameters
     ----------
     start, end : float
-        Above 0, with ``start >= end``. At 0.01 a configuration that costs 1 % more than the best
+        Above 0, with ``start >= end``. At 0.01, a configuration that costs 1 % more than the best
         is e times less likely to be chosen.
     half_life : int
-        Episodes, at least 1.
+        Number of episodes, at least 1.
 
     Examples
     --------
@@ -46,15 +137,87 @@ class Temperature:
             raise ValueError(f"need 0 < end <= start and half_life >= 1, got {self}")
 
     def __call__(self, episode: int) -> float:
-        """Return the temperature of an episode, counted from 0."""
+        """Return the temperature of an episode; episodes count from 0."""
         return max(self.end, self.start * 0.5 ** min(episode // self.half_life, 1000))
 
 
-def action_probabilities(values: Floats, temperature: float, floor: float = 0.0) -> Floats:
-    """Boltzmann probabilities on the logarithm of the cost: p is proportional to Q^(-1/T).
+class Boltzmann:
+    """Draw from :func:`action_probabilities` with a temperature that falls.
 
-    A cost twice as high is 2^(1/T) times less likely, so the unit of the cost does not matter.
-    (The released code's exp(k/Q) depends on it, never ends at Q = 0 and fails below.)
+    Parameters
+    ----------
+    temperature : Temperature, optional
+
+    Examples
+    --------
+    >>> from rrl import Knob, ConfigSpace
+    >>> table = QTable(ConfigSpace([Knob("threads", (1, 2, 4))]))
+    >>> table.values[:], table.floor = (4.0, 1.0, 2.0), 0.01
+    >>> Boltzmann().choose(table, None, np.random.default_rng(1))
+    1
+    """
+
+    def __init__(self, temperature: Temperature | None = None) -> None:
+        self.temperature = Temperature() if temperature is None else temperature
+        self._trees: WeakKeyDictionary[QTable, _Tree] = WeakKeyDictionary()
+
+    def choose(self, table: QTable, eligible: Ints | None, rng: np.random.Generator) -> int:
+        """See :meth:`Exploration.choose`; one number is drawn."""
+        uniform, temperature = rng.random(), self.temperature(table.episodes)
+        if eligible is not None:
+            values = table.values[eligible]
+            running = np.cumsum(action_probabilities(values, temperature, table.floor))
+            return int(eligible[np.searchsorted(running[:-1], uniform * running[-1], "right")])
+        if table.floor == 0:  # every cost so far was 0: nothing tells them apart
+            return int(uniform * len(table.values))
+        return int(draw(self._tree(table, temperature), uniform))
+
+    def _tree(self, table: QTable, temperature: float) -> Floats:
+        known = self._trees.get(table)
+        if known is not None and known.scale[::2] == (table.floor, temperature):
+            if known.updates == table.updates - 1:
+                mend_tree(known.tree, table.values, table.last, known.scale)
+                known.updates = table.updates
+            if known.updates == table.updates and 1e-100 < known.tree[1] < 1e100:
+                return known.tree
+        lowest = float(table.values.min() + table.floor)
+        return self._plant(table, (table.floor, lowest, temperature))
+
+    def _plant(self, table: QTable, scale: tuple[float, float, float]) -> Floats:
+        tree = np.zeros(2 << (len(table.values) - 1).bit_length())
+        fill_tree(tree, table.values, scale)
+        self._trees[table] = _Tree(tree, scale, table.updates)
+        return tree
+
+    def state(self, tables: list[QTable]) -> list[list[float] | None]:
+        """Return the scales of the sum trees: a new tree is then equal to the last bit."""
+        known = [self._trees.get(table) for table in tables]
+        return [
+            list(tree.scale) if tree and table.updates - tree.updates <= 1 else None
+            for table, tree in zip(tables, known, strict=True)
+        ]
+
+    def restore(self, state: list[list[float] | None], tables: list[QTable]) -> None:
+        """See :meth:`Exploration.restore`."""
+        for table, scale in zip(tables, state, strict=True):
+            if scale is not None:
+                self._plant(table, tuple(scale))
+
+
+@dataclass
+class _Tree:
+    """A sum tree, its (floor, reference, temperature), and the table's updates that it has."""
+
+    tree: Floats
+    scale: tuple[float, float, float]
+    updates: int
+
+
+def action_probabilities(values: Floats, temperature: float, floor: float = 0.0) -> Floats:
+    """Return Boltzmann probabilities on the logarithm of the cost: p is proportional to Q^(-1/T).
+
+    A cost that is twice as high is 2^(1/T) times less likely, so the unit of the cost does not
+    matter. (The released code's exp(k/Q) depends on it, never ends at Q = 0 and fails below.)
 
     Parameters
     ----------
@@ -63,7 +226,7 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
     temperature : float
         Above 0. At 0.01 a cost 1 % above the lowest is e times less likely.
     floor : float, optional
-        Added to every cost. Needed only if costs can be 0.
+        Added to every cost. It is needed only if costs can be 0.
 
     Returns
     -------
@@ -86,65 +249,3 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
         logs = np.where(np.isinf(logs), 0.0, np.inf)
     weights = np.exp((logs.min() - logs) / temperature)
     return weights / weights.sum()
-
-
-@njit(cache=True)
-def fill_tree(tree: Floats, values: Floats, scale: tuple[float, float, float]) -> None:
-    """Compute all leaves and sums of a sum tree; `scale` is (floor, reference, temperature).
-
-    ``tree[1]`` is the root and node i has the children 2i and 2i + 1; the leaves start in the
-    middle. A leaf is ``((Q + floor) / reference)^(-1/temperature)``. See :func:`draw`.
-    """
-    half = len(tree) // 2
-    floor, reference, temperature = scale
-    for c in range(len(values)):
-        tree[half + c] = np.exp(-np.log((values[c] + floor) / reference) / temperature)
-    for node in range(half - 1, 0, -1):
-        tree[node] = tree[2 * node] + tree[2 * node + 1]
-
-
-@njit(cache=True)
-def mend_tree(tree: Floats, values: Floats, ball: Ints, scale: tuple[float, float, float]) -> None:
-    """Recompute the leaves of a sorted ball and the sums above them, level by level.
-
-    The sums are added up afresh, never corrected by differences, so that a mended tree equals
-    a filled one to the last bit.
-    """
-    half = len(tree) // 2
-    floor, reference, temperature = scale
-    nodes = ball + half
-    for j in range(len(ball)):
-        tree[nodes[j]] = np.exp(-np.log((values[ball[j]] + floor) / reference) / temperature)
-    count = len(nodes)
-    while nodes[0] > 1:
-        kept = 0
-        for j in range(count):
-            parent = nodes[j] // 2
-            if kept == 0 or nodes[kept - 1] != parent:
-                tree[parent] = tree[2 * parent] + tree[2 * parent + 1]
-                nodes[kept] = parent
-                kept += 1
-        count = kept
-
-
-@njit(cache=True)
-def draw(tree: Floats, uniform: float) -> int:
-    """Return the leaf at which the running sum of weights passes `uniform` times the total.
-
-    Examples
-    --------
-    >>> values, tree = np.array([2.0, 1.0, 4.0]), np.zeros(8)
-    >>> fill_tree(tree, values, (0.0, 1.0, 1.0))
-    >>> tree[4:]
-    array([0.5 , 1.  , 0.25, 0.  ])
-    >>> draw(tree, 0.2), draw(tree, 0.5), draw(tree, 0.9)
-    (0, 1, 2)
-    """
-    half, node = len(tree) // 2, 1
-    rest = uniform * tree[1]
-    while node < half:
-        node *= 2
-        if rest >= tree[node] and tree[node + 1] > 0:  # rounding must not lead to a leaf of 0
-            rest -= tree[node]
-            node += 1
-    return node - half

@@ -1,8 +1,7 @@
-"""Learned similarity: how far one measurement reaches is estimated from the measurements.
+"""Learned similarity: a Gaussian process tells what all measurements say about a region.
 
-:class:`Tally` keeps what was measured, :class:`Coordinates` says where the model sees it, and
-:class:`LearnedSimilarity` turns the belief (:mod:`rrl.core.gaussian_process`) into estimates
-for a region.
+:class:`Coordinates` says where the process sees a configuration. :class:`LearnedSimilarity` turns
+the posterior (:mod:`rrl.core.gaussian_process`) into estimates.
 """
 
 from __future__ import annotations
@@ -11,185 +10,169 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.gaussian_process import Belief, Floats, Prior, compress, expand, learn
+from rrl.core.gaussian_process import (
+    GaussianProcess,
+    Hyperparameters,
+    compress,
+    expand,
+    fit_hyperparameters,
+)
+from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.similarity import Estimate
 from rrl.core.space import ConfigSpace
 
-LENGTH = 3.0  # levels: what a length is expected to be before anything is known
-LOAD_LENGTH = 2.0  # loads that differ by a factor of 7.4 are one length apart
-NOISE = 0.1  # coefficient of variation of a measurement, where nothing estimates it
-EXPECTED_NOISE, NOISE_WEIGHT = 0.15, 4.0  # the same before any repeat, worth so many repeats
+LENGTH = 3.0  # expected length scale, in levels
+LOAD_LENGTH = 2.0  # expected length scale of the log load: a factor of 7.4
+FIRST_FIT, GROWTH = 4, 1.5  # the hyperparameters are fitted after 4, 7, 11, 17, ... measurements
+MOST_LOG = 500.0  # logarithm of the highest cost that is returned
 
 
-def expected_prior(knobs: int) -> Prior:
-    """What is assumed of a space with so many knobs before anything is measured."""
-    return Prior(np.array([LENGTH] * knobs + [LOAD_LENGTH]), 1.0)
-
-
-class Tally:
-    """What was measured under one load: how often, the mean cost, and its scatter.
-
-    Examples
-    --------
-    >>> tally = Tally()
-    >>> for index, cost in ((3, 1.0), (3, 1.2), (8, 2.0)):
-    ...     tally.add(index, cost)
-    >>> tally.indices, tally.log_means().round(3), round(tally.noise, 3)
-    ([3, 8], array([0.095, 0.693]), 0.146)
-    """
-
-    def __init__(self, rows: ArrayLike = ()) -> None:
-        self.rows = [[int(index), int(n), mean, square] for index, n, mean, square in rows]
-        self.row = {row[0]: place for place, row in enumerate(self.rows)}
-
-    def add(self, index: int, cost: float) -> None:
-        """Take in a measurement (Welford's update)."""
-        if index not in self.row:
-            self.row[index] = len(self.rows)
-            self.rows.append([int(index), 0, 0.0, 0.0])
-        row = self.rows[self.row[index]]
-        away = cost - row[2]
-        row[1] += 1
-        row[2] += away / row[1]
-        row[3] += away * (cost - row[2])
-
-    @property
-    def indices(self) -> list[int]:
-        """The configurations measured, in the order of their first measurement."""
-        return list(self.row)
-
-    @property
-    def noise(self) -> float:
-        """Coefficient of variation of a measurement, from the repeats."""
-        _, n, mean, square = np.array(self.rows).T
-        scatter = (square[mean > 0] / mean[mean > 0] ** 2).sum() + NOISE_WEIGHT * EXPECTED_NOISE**2
-        return math.sqrt(scatter / ((n - 1)[mean > 0].sum() + NOISE_WEIGHT))
-
-    def log_means(self) -> Floats:
-        """Logarithms of the mean costs; a cost of 0 counts as half the lowest above it."""
-        means = np.array([row[2] for row in self.rows])
-        lowest = means[means > 0].min(initial=np.inf)
-        return np.log(np.where(means > 0, means, lowest / 2 if math.isfinite(lowest) else 1.0))
-
-    def variances(self) -> Floats:
-        """Variance of the noise that is left in the logarithms of the means."""
-        return self.noise**2 / np.array([row[1] for row in self.rows])
+def expected_hyperparameters(knobs: int) -> Hyperparameters:
+    """Return what is assumed about a space with so many knobs before anything is measured."""
+    return Hyperparameters(np.array([LENGTH] * knobs + [LOAD_LENGTH]), 1.0)
 
 
 class Coordinates:
-    """Where the model sees a configuration: positions in units of a knob's mean spacing.
+    """Coordinates of configurations: positions in units of a knob's mean spacing.
 
     Examples
     --------
     >>> from rrl import Knob
     >>> space = ConfigSpace([Knob("timeout", (0, 10, 40), positions=(0, 10, 40)), Knob("a", (7,))])
-    >>> Coordinates(space)([2, 1])
+    >>> Coordinates(space)(np.array([2, 1]))
     array([[2. , 0. ],
            [0.5, 0. ]])
     """
 
     def __init__(self, space: ConfigSpace) -> None:
-        self.space, self._of = space, []
+        self.space, self._places = space, []
         for knob in space.knobs:
             low, high = min(knob.positions), max(knob.positions)
             unit = (high - low) / max(len(knob.levels) - 1, 1) or 1.0
             places = [(position - low) / unit for position in knob.positions]
-            self._of.append(dict(zip(knob.levels, places, strict=True)))
+            self._places.append(dict(zip(knob.levels, places, strict=True)))
         self._known: dict[int, list[float]] = {}
 
-    def __call__(self, indices: list[int]) -> Floats:
-        """Coordinates of configurations by number, shape (m, d)."""
-        for index in indices:
-            if index not in self._known:
-                levels = self.space[index].values()
-                self._known[index] = [of[x] for of, x in zip(self._of, levels, strict=True)]
-        places = [self._known[index] for index in indices]
-        return np.array(places).reshape(len(indices), len(self._of))
+    def __call__(self, indices: Ints) -> Floats:
+        """Return the coordinates of configurations by number, shape (m, d)."""
+        return np.array([self._of(index) for index in indices.tolist()]).reshape(
+            len(indices), len(self._places)
+        )
+
+    def _of(self, index: int) -> list[float]:
+        if index not in self._known:
+            levels = self.space[index].values()
+            pairs = zip(self._places, levels, strict=True)
+            self._known[index] = [places[level] for places, level in pairs]
+        return self._known[index]
+
+
+def log_means(table: QTable) -> Floats:
+    """Return logarithms of the mean costs of what was measured, in order.
+
+    A cost of 0 counts as half the lowest cost above it.
+    """
+    means = table.means[table.measured]
+    lowest = means[means > 0].min(initial=np.inf)
+    return np.log(np.where(means > 0, means, lowest / 2 if math.isfinite(lowest) else 1.0))
+
+
+def fit_is_due(episodes: int) -> bool:
+    """Return whether the hyperparameters are fitted after so many measurements.
+
+    Examples
+    --------
+    >>> [episodes for episodes in range(50) if fit_is_due(episodes)]
+    [4, 7, 11, 17, 26, 40]
+    """
+    due = FIRST_FIT
+    while due < episodes:
+        due = int(GROWTH * due) + 1
+    return due == episodes
 
 
 class LearnedSimilarity:
-    """What all measurements so far say about a region, for :class:`rrl.RRL`.
+    """All measurements so far, of this load level and the nearest other one, estimate a region.
 
-    The load is a coordinate like the knobs, so what was learned at one load counts at the next.
-    Weights are the share of the prior variance that is explained. The prior is learned again
-    whenever the number of measurements has doubled.
-
-    Parameters
-    ----------
-    window : int, optional
-        How many of the last measurements count.
+    The load is a coordinate like the knobs, so the process also learns how much two loads are
+    alike. Each estimate is made of all measurements, so it should replace the value of the table:
+    use it with a `step` of 1.
 
     Examples
     --------
     >>> from rrl import Knob
-    >>> space = ConfigSpace([Knob("threads", (1, 2, 4, 8))])
-    >>> similarity, ball = LearnedSimilarity(), np.arange(4)
-    >>> _ = similarity.estimate(space, 0, 1.0, ball, load=10.0)
-    >>> similarity.estimate(space, 3, 2.0, ball, load=10.0).costs.round(2)
-    array([1.01, 1.24, 1.62, 2.  ])
+    >>> table = QTable(ConfigSpace([Knob("threads", (1, 2, 4, 8))]))
+    >>> similarity = LearnedSimilarity()
+    >>> for index, cost in ((0, 1.0), (3, 2.0)):
+    ...     table.record(index, cost)
+    ...     estimate = similarity.estimate(table, index, cost, np.arange(4))
+    >>> estimate.costs.round(2), estimate.deviations.round(2)
+    (array([1.02, 1.24, 1.61, 1.97]), array([0.15, 0.31, 0.31, 0.15]))
     """
 
-    def __init__(self, window: int = 100) -> None:
-        if window < 1:
-            raise ValueError(f"window must be at least 1, got {window!r}")
-        self.window = window
-        self._seen: list[list[float]] = []  # [index, log load, cost]
-        self._asked = 0
-        self._prior: Prior | None = None
+    def __init__(self) -> None:
+        self.hyperparameters: Hyperparameters | None = None
         self._coordinates: Coordinates | None = None
 
-    def estimate(
-        self, space: ConfigSpace, index: int, cost: float, ball: NDArray[np.int64], load: float
-    ) -> Estimate:
-        """See :meth:`rrl.core.similarity.Similarity.estimate`."""
-        self._seen = [*self._seen, [int(index), math.log(load), float(cost)]][-self.window :]
-        self._asked += 1
-        if self._coordinates is None or self._coordinates.space is not space:
-            self._coordinates = Coordinates(space)
-        belief, reference = self._believe(len(space.knobs))
-        loads = np.full(len(ball), math.log(load))
-        points = np.column_stack([self._coordinates(ball.tolist()), loads])
-        mean, deviation = belief(points)
-        costs = np.exp(np.minimum(expand(mean) + reference, 500.0))
-        total = belief.prior.amplitude**2 + belief.prior.own**2
-        weights = np.clip(1 - deviation**2 / total, 0, 1)
-        here = ball == index
-        return Estimate(np.where(here, cost, costs), np.where(here, 1.0, weights))
+    def enter(self, table: QTable, cells: Ints) -> Estimate | None:
+        """See :meth:`rrl.core.similarity.Similarity.enter`: other load levels may have changed."""
+        if not table.episodes:
+            return None
+        return self._posterior(table, cells, self._data(table))
 
-    def _believe(self, knobs: int) -> tuple[Belief, float]:
-        """The belief from all that is kept, and the log cost that it counts from."""
-        where, loads, costs = np.array(self._seen).T
-        x = np.column_stack([self._coordinates(where.astype(int).tolist()), loads])
-        floor = costs[costs > 0].min(initial=np.inf) / 2
-        logs = np.log(np.maximum(costs, floor if math.isfinite(floor) else 1.0))
-        reference = float(logs.min())
-        y, noise = compress(logs - reference), np.full(len(logs), NOISE**2)
-        expected = expected_prior(knobs)
-        prior = self._prior or expected
-        if self._asked >= 4 and self._asked & (self._asked - 1) == 0:  # 4, 8, 16, ...
-            prior = learn(x, y, noise, prior, expected)
-        self._prior = prior
-        return Belief(x, y, noise, prior), reference
+    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
+        """See :meth:`rrl.core.similarity.Similarity.estimate`."""
+        data = self._data(table)
+        if fit_is_due(table.episodes):
+            expected = expected_hyperparameters(len(table.space.knobs))
+            self.hyperparameters = fit_hyperparameters(*data, self._assumed(table), expected)
+        return self._posterior(table, cells, data)
+
+    def _assumed(self, table: QTable) -> Hyperparameters:
+        return self.hyperparameters or expected_hyperparameters(len(table.space.knobs))
+
+    def _data(self, table: QTable) -> tuple[Floats, Floats, Floats]:
+        """Coordinates, log costs (each load level's from its reference), and noise variances."""
+        parts = [table] if table.near is None else [table, table.near]
+        return (
+            np.concatenate([self._points(part, part.measured) for part in parts]),
+            np.concatenate([compress(log_means(part) - _reference(part)) for part in parts]),
+            np.concatenate([part.noise**2 / part.visits[part.measured] for part in parts]),
+        )
+
+    def _points(self, table: QTable, cells: Ints) -> Floats:
+        if self._coordinates is None or self._coordinates.space is not table.space:
+            self._coordinates = Coordinates(table.space)
+        return np.column_stack([self._coordinates(cells), np.full(len(cells), table.log_load)])
+
+    def _posterior(
+        self, table: QTable, cells: Ints, data: tuple[Floats, Floats, Floats]
+    ) -> Estimate:
+        process, measured = GaussianProcess(*data, self._assumed(table)), table.visits[cells] > 0
+        mean, deviation = np.empty(len(cells)), np.empty(len(cells))
+        row = {index: row for row, index in enumerate(table.measured.tolist())}
+        rows = np.array([row[index] for index in cells[measured].tolist()], dtype=np.int64)
+        mean[measured], deviation[measured] = process.at_measured(rows)
+        if not measured.all():
+            points = self._points(table, cells[~measured])
+            mean[~measured], deviation[~measured] = process.elsewhere(points)
+        costs = np.exp(np.minimum(expand(mean) + _reference(table), MOST_LOG))
+        return Estimate(costs, deviation)
 
     def state(self) -> dict[str, Any]:
-        """Return the measurements, and what was learned of the similarity."""
-        prior = None if self._prior is None else self._prior.numbers
-        seen = [list(row) for row in self._seen]
-        return {"seen": seen, "asked": self._asked, "prior": prior}
+        """Return the hyperparameters; the measurements are in the tables."""
+        found = self.hyperparameters
+        return {"hyperparameters": None if found is None else found.numbers}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from such a state.
+        """See :meth:`rrl.core.similarity.Similarity.restore`."""
+        numbers = state["hyperparameters"]
+        self.hyperparameters = None if numbers is None else Hyperparameters.of(numbers)
 
-        Raises
-        ------
-        ValueError
-            If it is incomplete.
-        """
-        try:
-            seen, self._asked, prior = state["seen"], state["asked"], state["prior"]
-        except KeyError as error:
-            raise ValueError(f"the saved similarity is incomplete: no {error}") from None
-        self._seen = [[int(row[0]), row[1], row[2]] for row in seen]
-        self._prior = None if prior is None else Prior.of(prior)
+
+def _reference(table: QTable) -> float:
+    """The log cost that others are compared with: the incumbent's value, or the first mean."""
+    if table.incumbent is None or not table.values[table.incumbent] > 0:
+        return float(log_means(table)[0])
+    return math.log(table.values[table.incumbent])

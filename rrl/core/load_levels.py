@@ -1,115 +1,101 @@
-"""Which level of the load an agent is at: estimates of the load are noisy, tables are few.
+"""Load levels: which loads count as one. Estimates of a load are noisy, and tables are few.
 
-The gaps of 100 Poisson arrivals give their rate to within 10 %, so an estimate near the edge of a
-level would make an agent flap between two tables. :class:`LoadLevels` averages the estimates,
-starts afresh when one is too far off to be noise, and leaves a level only when the average does.
+This is the one place that groups loads, for all agents.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
-
-import numpy as np
+from collections.abc import Iterable
+from typing import Any
 
 from rrl.core.agent import check_load
 
-MEMORY = 8  # estimates that the average remembers, so that it follows a slow drift
-NOTICED = 3.0  # standard errors by which an estimate must be off to count as a change
-
-
-class Place(NamedTuple):
-    """Mean logarithm of the load since it last changed, from how many estimates, and the level."""
-
-    mean: float
-    count: int
-    level: int
-
 
 class LoadLevels:
-    """Levels of the load, and which of them it is at now.
+    """The load levels met so far, numbered from 0, and the one that the load is at.
+
+    A load belongs to the nearest load level. If it differs from that by more than a factor of
+    `ratio`, it makes a new load level: at once if it differs by more than the square of the ratio,
+    and otherwise only if the next load differs, too. So a single noisy estimate makes no new one.
 
     Parameters
     ----------
-    bins : float or sequence of float
-        The ratio between the edges of a logarithmic scale (infinity: one level), or the edges
-        themselves in requests per second, rising. Such edges are taken at their word: each
-        estimate belongs where it falls.
-    noise : float
-        Relative standard error of an estimate; 0 takes each at its word.
+    ratio : float, optional
+        Above 1. An estimate from 100 requests is off by about 10 %. With infinity, all loads are
+        one load level.
+
+    Attributes
+    ----------
+    log_loads : list of float
+        Mean logarithm of the loads (requests per second) of each load level.
+    current : int or None
+        The load level of the last load.
 
     Raises
     ------
     ValueError
-        If the edges do not rise or the noise is not a number that is at least 0.
+        If the ratio is not above 1.
 
     Examples
     --------
-    >>> levels = LoadLevels(2.0, noise=0.1)  # edges at 1, 2, 4, 8, 16, ...
-    >>> [levels.settle(load) for load in (7.7, 8.3, 7.5, 8.6, 14.0, 14.5)]
-    [2, 2, 2, 2, 3, 3]
-    >>> levels.place.count  # estimates since the change was noticed
-    2
+    >>> levels = LoadLevels()
+    >>> for load in (10.0, 11.0, 15.0, 10.0, 15.0, 16.0, 40.0):
+    ...     level = levels.enter(load)
+    ...     levels.count()
+    >>> [round(math.exp(x), 1) for x in levels.log_loads]  # 15 counts when it comes again
+    [10.3, 16.0, 40.0]
     """
 
-    def __init__(self, bins: float | Sequence[float], noise: float = 0.1) -> None:
-        if not 0 <= noise < math.inf:
-            raise ValueError(f"load_noise must be a number that is at least 0, got {noise!r}")
-        self.bins, self.noise = _check_bins(bins), noise
-        if isinstance(self.bins, tuple):
-            self.noise = 0.0
-        else:
-            self._width = math.log(self.bins)  # of a level, in log load
-        self.place: Place | None = None
+    def __init__(self, ratio: float = 1.35) -> None:
+        if not ratio > 1:
+            raise ValueError(f"the ratio of load levels must be above 1, got {ratio!r}")
+        self.width = math.log(ratio)
+        self.log_loads: list[float] = []
+        self.current: int | None = None
+        self._counts: list[int] = []  # loads that belong to each load level
+        self._log_load = 0.0  # of the last load
+        self._strange = False  # whether that was unlike all load levels
 
-    def level(self, load: float) -> int:
-        """Return the number of the level that `load` (requests/s) falls into."""
-        load = check_load(load)
-        if isinstance(self.bins, tuple):
-            return int(np.searchsorted(self.bins, load, side="right"))
-        return math.floor(math.log(load) / self._width)
+    def enter(self, load: float) -> int:
+        """Return the number of the load level of a load (requests per second)."""
+        self._log_load = math.log(check_load(load))
+        near = self.nearest(self._log_load, range(len(self.log_loads)))
+        away = math.inf if near is None else abs(self.log_loads[near] - self._log_load)
+        again, self._strange = self._strange, away > self.width
+        if near is None or (self._strange and (again or away > 2 * self.width)):
+            self._strange, near = False, len(self.log_loads)
+            self.log_loads.append(self._log_load)
+            self._counts.append(0)
+        self.current = near
+        return near
 
-    def settle(self, load: float) -> int:
-        """Take in an estimate (requests/s) and return the level that the load is at."""
-        self.place = self._next(load)
-        return self.place.level
+    def count(self) -> None:
+        """Let the last load count for the mean of its load level, unless it was strange."""
+        if self.current is not None and not self._strange:
+            self._counts[self.current] += 1
+            away = self._log_load - self.log_loads[self.current]
+            self.log_loads[self.current] += away / self._counts[self.current]
 
-    def guess(self, load: float) -> int:
-        """Return what :meth:`settle` would, and change nothing."""
-        return self._next(load).level
+    def nearest(self, log_load: float, among: Iterable[int]) -> int | None:
+        """Return the load level, among some, that is nearest to the logarithm of a load."""
+        return min(among, key=lambda level: abs(self.log_loads[level] - log_load), default=None)
 
-    def _next(self, load: float) -> Place:
-        x = math.log(check_load(load))
-        if self.place is None or self.noise == 0:
-            return Place(x, 1, self.level(load))
-        mean, count, level = self.place
-        if abs(x - mean) > NOTICED * self.noise:  # no noise: the load has changed
-            mean, count = x, 0
-        count += 1
-        mean += (x - mean) / min(count, MEMORY)
-        lowest = math.floor((mean - self.noise) / self._width)
-        highest = math.floor((mean + self.noise) / self._width)
-        if not lowest <= level <= highest:
-            level = math.floor(mean / self._width)
-        return Place(mean, count, level)
+    def state(self) -> dict[str, Any]:
+        """Return all of it, fit for JSON."""
+        return {
+            "log_loads": list(self.log_loads),
+            "counts": list(self._counts),
+            "current": self.current,
+            "log_load": self._log_load,
+            "strange": self._strange,
+        }
 
-    def state(self) -> dict[str, Any] | None:
-        """Return where the load is, fit for JSON."""
-        return None if self.place is None else self.place._asdict()
-
-    def restore(self, state: dict[str, Any] | None) -> None:
-        """Go on from such a state."""
-        self.place = None if state is None else Place(**state)
-
-
-def _check_bins(bins: float | Sequence[float]) -> float | tuple[float, ...]:
-    if isinstance(bins, (int, float)):
-        if not bins > 1:
-            raise ValueError(f"the ratio of load_bins must exceed 1, got {bins!r}")
-        return float(bins)
-    edges = tuple(float(edge) for edge in bins)
-    if not all(0 < a < b for a, b in pairwise((*edges, math.inf))):
-        raise ValueError(f"the edges of load_bins must be positive, finite and rise, got {edges}")
-    return edges
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from such a state; KeyError or TypeError if it is incomplete."""
+        log_loads, counts = list(state["log_loads"]), list(state["counts"])
+        current, log_load, strange = state["current"], state["log_load"], state["strange"]
+        if current is not None and not 0 <= current < len(log_loads) == len(counts):
+            raise ValueError(f"load level {current} is not among the {len(log_loads)} saved")
+        self.log_loads, self._counts, self.current = log_loads, counts, current
+        self._log_load, self._strange = float(log_load), bool(strange)

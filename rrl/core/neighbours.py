@@ -1,9 +1,10 @@
-"""Moves on a grid: which configuration lies how many levels away along which knob."""
+"""Neighbours on a grid: which configuration lies how many levels away along which knob."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +14,14 @@ from rrl.core.space import ConfigSpace
 TIE = 1e-9  # differences below this are rounding
 
 
-class Moves:
+class Neighbours:
     """Steps along the knobs: neighbours on a grid whose levels are ordered by position.
 
     Examples
     --------
     >>> from rrl import paper_cpu
-    >>> space, moves = paper_cpu(2), Moves(paper_cpu(2))
-    >>> space[moves.step(0, knob=0, by=-1)], moves.step(0, knob=0, by=1)
+    >>> space, around = paper_cpu(2), Neighbours(paper_cpu(2))
+    >>> space[around.step(0, knob=0, by=-1)], around.step(0, knob=0, by=1)
     ({'inter_op': 2, 'intra_op': 0, 'batch_threads': 0}, None)
     """
 
@@ -78,7 +79,7 @@ class Moves:
             if there is not None:
                 yield there
 
-    def neighbours(self, index: int) -> list[int]:
+    def __call__(self, index: int) -> list[int]:
         """Return the next available configurations along each knob, both ways.
 
         Where combinations are missing, the nearest ones off these lines belong to them, too.
@@ -100,18 +101,19 @@ class Moves:
         away[index] = np.inf
         return np.flatnonzero(away <= away.min() * (1 + TIE)).tolist() if len(away) > 1 else []
 
-    def from_the_middle(self) -> NDArray[np.float64]:
-        """Squared distance of every configuration from the grid's middle, in shares of its sides.
+    @cached_property
+    def middle(self) -> NDArray[np.int64]:
+        """The configurations nearest to the grid's middle, measured in shares of its sides.
 
         Examples
         --------
         >>> from rrl import paper_cpu
         >>> space = paper_cpu(2)
-        >>> space[int(Moves(space).from_the_middle().argmin())]
-        {'inter_op': 2, 'intra_op': 2, 'batch_threads': 2}
+        >>> [space[index] for index in Neighbours(space).middle]
+        [{'inter_op': 2, 'intra_op': 2, 'batch_threads': 2}]
         """
-        square = np.zeros(len(self.space))
+        away = np.zeros(len(self.space))
         for knob, level in zip(self.space.knobs, self.space.level_indices.T, strict=True):
             ranks = np.argsort(np.argsort(knob.positions))
-            square += (ranks[level] / max(len(ranks) - 1, 1) - 0.5 * (len(ranks) > 1)) ** 2
-        return square
+            away += (ranks[level] / max(len(ranks) - 1, 1) - 0.5 * (len(ranks) > 1)) ** 2
+        return np.flatnonzero(away <= away.min() + TIE)

@@ -1,232 +1,274 @@
-"""The region Q-table: what each configuration is expected to cost, learned region by region.
+"""The region Q-table: what each configuration is expected to cost, and how sure that is.
 
-:class:`QTable` holds the arrays of one load level; what is done to them is in
-:mod:`rrl.core.region_update` and :mod:`rrl.core.exploration`.
-
-Costs are at least 0 and smaller is better. The table has one step and no next state, as in the
-code released with the paper: Q[c] is the expected cost of an episode under configuration c.
+:func:`update_region` is the update that gives the method its name. :class:`QTable` holds the
+arrays of one load level. Costs are at least 0, and lower is better. As in the code released with
+the paper, there is one step and no next state: Q[c] is the expected cost of an episode with
+configuration c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from rrl.core.exploration import draw, fill_tree, mend_tree
-from rrl.core.region_update import hear_region, rescale, update_region
+from rrl.core.space import ConfigSpace
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-TRUST = 2.0  # measurements that what another load says of a configuration counts for
-SCALED = 8  # first measurements of a load that set the scale of what it inherited
-FLOOR = 0.01  # of about the lowest positive cost: keeps the logarithm of a cost of 0 finite
+SCALED = 8  # first measurements that set the scale of values from another load level
+TRUST = 2.0  # a value from another load level counts for at most so many measurements
+FLOOR = 0.01  # share of about the lowest positive cost: keeps the logarithm of a cost of 0 finite
+NOISE, NOISE_WEIGHT = 0.15, 4.0  # expected noise before any repeat, worth so many repeats
 
 
-class QTable:
-    """The region Q-table of one workload level, and a sum tree to draw actions from.
+@njit(cache=True)
+def update_region(
+    values: Floats,
+    deviations: Floats,
+    evidence: Floats,
+    cells: Ints,
+    costs: Floats,
+    spreads: Floats,
+    step: float,
+    average: bool,
+) -> None:
+    """Move the values of one region towards their estimates, in place.
+
+    For each configuration c of the region, ``Q[c] = (1 - g) Q[c] + g estimate[c]``. In the
+    released code, g is the learning rate `step`. With `average`, g is at least 1 / n for the n-th
+    estimate of c, so Q[c] is the mean of its estimates until the learning rate takes over. The
+    standard deviation moves in the same way: the errors of copies from one neighbour are alike, so
+    they do not cancel.
 
     Parameters
     ----------
-    size : int
-        Number of configurations, n.
-    trust : float, optional
-        How many measurements the word of another load counts for.
+    values, deviations, evidence : ndarray, shape (n,)
+        Q, the standard deviation of each value as a share of it, and the number of its estimates.
+    cells : ndarray of int, shape (m,)
+        Numbers of the region's configurations.
+    costs, spreads : ndarray, shape (m,)
+        The estimates, and their standard deviations as shares.
+    step : float
+        The learning rate, above 0 and at most 1.
+    average : bool
+        Whether values are means until the learning rate takes over.
 
-    Attributes
+    References
     ----------
-    values : ndarray, shape (n,)
-        Expected cost of each configuration; all equal the first measurement at first.
-    evidence : ndarray, shape (n,)
-        Sum of the weights of all estimates so far.
-    own : ndarray of bool, shape (n,)
-        Whether a measurement under this load was among them.
-    visits, means : ndarray, shape (n,)
-        How often a configuration was measured itself, and the mean cost then.
-    episodes : int
-        Measurements so far.
-    scale : float
-        How dear this load is, relative to the one whose table was the first.
+    Released code of "Swift Machine Learning Model Serving Scheduling", SC'19.
 
     Examples
     --------
-    >>> table, one = QTable(3), np.ones(1)
-    >>> for c, cost in enumerate([4.0, 1.0, 2.0]):
-    ...     table.update(c, cost, np.array([c]), cost * one, one)
-    >>> table.values, table.recommend()
-    (array([4., 1., 2.]), 1)
-    >>> table.choose(uniform=0.5, temperature=0.01)
-    1
+    >>> values, deviations, evidence = np.full(4, 9.0), np.full(4, np.inf), np.zeros(4)
+    >>> region, costs, spreads = np.array([1, 2]), np.full(2, 5.0), np.full(2, 0.1)
+    >>> update_region(values, deviations, evidence, region, costs, spreads, 0.25, False)
+    >>> values
+    array([9., 8., 8., 9.])
+    """
+    for j in range(len(cells)):
+        c = cells[j]
+        evidence[c] += 1
+        gain = max(step, 1 / evidence[c]) if average else step
+        values[c] = (1 - gain) * values[c] + gain * costs[j]
+        known = gain < 1 and deviations[c] < np.inf
+        deviations[c] = (1 - gain) * deviations[c] + gain * spreads[j] if known else spreads[j]
+
+
+class QTable:
+    """The region Q-table of one load level.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+    level : int, optional
+        Number of the load level.
+
+    Attributes
+    ----------
+    values, deviations : ndarray, shape (n,)
+        The expected cost of each configuration, and its standard deviation as a share of it. All
+        values equal the first measurement at first, with an infinite deviation.
+    evidence : ndarray, shape (n,)
+        Number of estimates so far; values from another load level count as `TRUST`.
+    inherited : ndarray of bool, shape (n,)
+        Whether a value is still that of another load level.
+    visits, means, squares : ndarray, shape (n,)
+        How often a configuration was measured, its mean cost, and its sum of squared deviations.
+    measured : ndarray of int, shape (m,)
+        Numbers of the measured configurations, in the order of their first measurement.
+    episodes : int
+        Number of measurements.
+    incumbent : int or None
+        The configuration to deploy.
+    log_load : float
+        Mean logarithm of the load level's loads, in requests per second.
+    near : QTable or None
+        The table of the nearest other load level that has measurements.
+    last : ndarray of int
+        The region that was updated last; `updates` counts the updates.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> table, region = QTable(ConfigSpace([Knob("threads", (1, 2, 4))])), np.array([1, 2])
+    >>> for index, cost in ((1, 3.0), (2, 1.0)):
+    ...     table.record(index, cost)
+    ...     table.update(region, np.full(2, cost), np.full(2, 0.15), step=0.3, average=True)
+    >>> table.values, table.measured
+    (array([3., 2., 2.]), array([1, 2]))
     """
 
-    def __init__(self, size: int, trust: float = TRUST) -> None:
-        self.values = np.zeros(size)
+    def __init__(self, space: ConfigSpace, level: int = 0) -> None:
+        size = len(space)
+        self.space, self.level = space, level
+        self.values, self.deviations = np.zeros(size), np.full(size, np.inf)
         self.evidence = np.zeros(size)
-        self.own = np.zeros(size, dtype=np.bool_)
+        self.inherited, self.scaled = np.zeros(size, dtype=np.bool_), 0
         self.visits = np.zeros(size, dtype=np.int64)
-        self.means = np.zeros(size)
-        self.initial: float | None = None  # the value of configurations that nothing speaks for
-        self.episodes = 0
-        self.floor = 0.0
-        self.trust, self.scale, self._scaled = trust, 1.0, SCALED
-        self._visited: dict[int, None] = {}  # here or, inherited, elsewhere; an ordered set
-        self._tree: Floats | None = None  # built when first drawn from
-        self._tree_scale = (0.0, 1.0, 1.0)
+        self.means, self.squares = np.zeros(size), np.zeros(size)
+        self.episodes, self.floor = 0, 0.0
+        self.initial: float | None = None  # value of configurations without an estimate
+        self.incumbent: int | None = None
+        self.log_load, self.near = 0.0, None
+        self.last, self.updates = np.empty(0, dtype=np.int64), 0
+        self._measured, self._scatter = np.empty(16, dtype=np.int64), 0.0
+        self._count = 0  # of the configurations measured
 
-    def successor(self) -> QTable:
-        """Return the table of another load that starts from what is known here.
+    @property
+    def measured(self) -> Ints:
+        """Numbers of the measured configurations, in the order of their first measurement."""
+        return self._measured[: self._count]
 
-        All is still to be measured: a value counts for `trust` measurements at most, and the
-        first ones tell by what factor that load is dearer or cheaper as a whole.
+    @property
+    def noise(self) -> float:
+        """Coefficient of variation of one measurement, from the repeats."""
+        repeats = self.visits[self.measured].sum() - self._count
+        return math.sqrt((self._scatter + NOISE_WEIGHT * NOISE**2) / (repeats + NOISE_WEIGHT))
+
+    def inherit(self, other: QTable) -> None:
+        """Start from the values of another load level; they count for `TRUST` measurements.
+
+        The first measurements then tell by what factor all costs differ.
         """
-        new = QTable(len(self.values), self.trust)
-        new.values[:], new.initial, new.floor = self.values, self.initial, self.floor
-        np.minimum(self.evidence, self.trust, out=new.evidence)
-        new._visited, new.scale, new._scaled = dict(self._visited), self.scale, 0
-        return new
+        if other.initial is not None:
+            self.values[:], self.initial, self.floor = other.values, other.initial, other.floor
+            np.maximum(other.deviations, other.noise / TRUST**0.5, out=self.deviations)
+            np.minimum(other.evidence, TRUST, out=self.evidence)
+            self.inherited[:] = True
 
-    def hear(self, ball: Ints, estimates: Floats, weights: Floats, scale: float) -> None:
-        """Take in what a measurement under a load of another `scale` says about a ball."""
-        if self.initial is not None:
-            estimates = estimates * (self.scale / scale)
-            hear_region(self.values, self.evidence, self.own, ball, estimates, weights, self.trust)
-            self._tree = None  # drawn from when this load returns
-
-    def _rescale(self, index: int, cost: float) -> None:
-        """Multiply what was inherited by the mean ratio of the first costs to what it said."""
-        self._scaled += 1
-        ratio = (cost + self.floor) / (self.values[index] + self.floor)
-        factor = ratio ** (1 / self._scaled)  # makes a running geometric mean
-        rescale(self.values, self.own, factor)
-        self.initial, self.scale, self._tree = (
-            self.initial * factor,
-            self.scale * factor,
-            None,
-        )
-
-    def update(
-        self,
-        index: int,
-        cost: float,
-        ball: Ints,
-        estimates: Floats,
-        weights: Floats,
-        step: float = 0.3,
-        average: bool = True,
-    ) -> None:
-        """Take in the cost measured at `index`, and what it says about the sorted `ball`."""
+    def record(self, index: int, cost: float) -> None:
+        """Take in the cost that was measured at `index`; :meth:`update` then moves the values."""
         if self.initial is None:
             self.initial = cost
             self.values[:] = cost
         if cost > 0 and (self.floor == 0 or FLOOR * cost < self.floor / 2):
-            self.floor, self._tree = FLOOR * cost, None
-        told = self.evidence[index] > 0 and not self.own[index]
-        if told and self._scaled < SCALED and self.floor > 0:
+            self.floor = FLOOR * cost
+            self.updates += 1
+        if self.inherited[index] and self.evidence[index] > 0 and self.scaled < SCALED:
             self._rescale(index, cost)
-        self._visited.setdefault(int(index))
+        if not self.visits[index]:
+            self._append(index)
+        self._scatter -= self._share(index)
         self.episodes += 1
+        away = cost - self.means[index]
         self.visits[index] += 1
-        self.means[index] += (cost - self.means[index]) / self.visits[index]
-        self.own[ball] = True
-        update_region(self.values, self.evidence, ball, estimates, weights, step, average)
-        if self._tree is not None:
-            mend_tree(self._tree, self.values, ball, self._tree_scale)
+        self.means[index] += away / self.visits[index]
+        self.squares[index] += away * (cost - self.means[index])
+        self._scatter += self._share(index)
 
-    def choose(self, uniform: float, temperature: float) -> int:
-        """Draw a configuration by :func:`action_probabilities`, given a number from [0, 1)."""
-        if self.floor == 0:  # every cost so far was 0: nothing to tell them apart
-            return int(uniform * len(self.values))
-        spent = self._tree is not None and not 1e-100 < self._tree[1] < 1e100
-        if self._tree is None or spent or self._tree_scale[2] != temperature:
-            self._plant((self.floor, float(self.values.min() + self.floor), temperature))
-        return int(draw(self._tree, uniform))
+    def update(
+        self, cells: Ints, costs: Floats, deviations: Floats, step: float, average: bool
+    ) -> None:
+        """Move the values of a region towards their estimates, see :func:`update_region`."""
+        table = self.values, self.deviations, self.evidence
+        update_region(*table, cells, costs, deviations, step, average)
+        self.inherited[cells] = False
+        self.last, self.updates = cells, self.updates + 1
 
-    def _plant(self, scale: tuple[float, float, float]) -> None:
-        self._tree_scale = scale
-        self._tree = np.zeros(2 << (len(self.values) - 1).bit_length())
-        fill_tree(self._tree, self.values, scale)
+    def forget(self, index: int) -> None:
+        """Drop the measurements of one configuration; the episodes still count."""
+        self._scatter -= self._share(index)
+        self.visits[index], self.means[index], self.squares[index] = 0, 0.0, 0.0
+        kept = self.measured[self.measured != index]
+        self._measured[: len(kept)], self._count = kept, len(kept)
 
-    def recommend(self, how: str = "observed", shrinkage: float = 3.0, caution: float = 0.0) -> int:
-        """Return the configuration to deploy.
+    def _rescale(self, index: int, cost: float) -> None:
+        """Multiply inherited values by the mean ratio of the first costs to what was expected."""
+        self.scaled += 1
+        floor = self.floor or 1e-300
+        ratio = (cost + floor) / (self.values[index] + floor)
+        factor = ratio ** (1 / self.scaled)  # makes a running geometric mean
+        self.values[self.inherited] *= factor
+        self.initial *= factor
+        self.updates += 1
 
-        Parameters
-        ----------
-        how : {"observed", "table"}
-            "observed": of those measured, the one whose mean is lowest after it was mixed with
-            the table's value, as if that were `shrinkage` more measurements; so one lucky
-            episode does not win. "table": the table's minimum, a poor choice when regions are
-            wide, since a whole region shares its value.
-        shrinkage : float
-            At least 0.
-        caution : float
-            At least 0. A configuration measured n times counts as dearer by
-            ``caution / sqrt(1 + n)``, as a share, so that a newcomer must be clearly better.
+    def _append(self, index: int) -> None:
+        if self._count == len(self._measured):
+            self._measured = np.resize(self._measured, 2 * self._count)
+        self._measured[self._count] = index
+        self._count += 1
 
-        Raises
-        ------
-        ValueError
-            If nothing was measured, or `how` is unknown.
-        """
-        if not self._visited:
-            raise ValueError("nothing to recommend: tell the cost of an episode first")
-        if how == "table":
-            return int(self.values.argmin())
-        if how != "observed":
-            raise ValueError(f"unknown recommendation {how!r}: use 'observed' or 'table'")
-        seen = np.fromiter(self._visited, dtype=np.int64, count=len(self._visited))
-        visits, values = self.visits[seen], self.values[seen]
-        prior = np.where(visits > 0, shrinkage, 1.0)  # inherited ones have their value only
-        expected = (visits * self.means[seen] + prior * values) / (visits + prior)
-        expected *= 1 + caution / np.sqrt(1 + visits)
-        return int(seen[np.argmin(expected)])  # ties: the one tried first
+    def _share(self, index: int) -> float:
+        """The squared deviations of one configuration's costs, as shares of their mean."""
+        mean = self.means[index]
+        return float(self.squares[index] / mean / mean) if mean > 1e-150 else 0.0
 
     def state(self) -> dict[str, Any]:
-        """Return everything as plain lists and numbers; only what was touched is listed."""
-        touched, seen = (
-            np.flatnonzero(self.values != (self.initial or 0.0)),
-            list(self._visited),
-        )
-        touched = np.union1d(touched, np.flatnonzero(self.evidence))
+        """Return everything as plain lists and numbers; only cells with an estimate are listed."""
+        cells, measured = np.flatnonzero(self.evidence), self.measured
+        own = np.flatnonzero(~self.inherited).tolist() if self.inherited.any() else None
         return {
-            "size": len(self.values),
+            "level": self.level,
             "initial": self.initial,
             "episodes": self.episodes,
             "floor": self.floor,
-            "trust": self.trust,
-            "scale": self.scale,
-            "scaled": self._scaled,
-            "tree": None if self._tree is None else list(self._tree_scale),
-            "touched": touched.tolist(),
-            "values": self.values[touched].tolist(),
-            "evidence": self.evidence[touched].tolist(),
-            "own": np.flatnonzero(self.own).tolist(),
-            "visited": seen,
-            "visits": self.visits[seen].tolist(),
-            "means": self.means[seen].tolist(),
+            "incumbent": self.incumbent,
+            "log_load": self.log_load,
+            "scatter": self._scatter,
+            "scaled": self.scaled,
+            "own": own,
+            "cells": cells.tolist(),
+            "values": self.values[cells].tolist(),
+            "deviations": self.deviations[cells].tolist(),
+            "evidence": self.evidence[cells].tolist(),
+            "measured": measured.tolist(),
+            "visits": self.visits[measured].tolist(),
+            "means": self.means[measured].tolist(),
+            "squares": self.squares[measured].tolist(),
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> QTable:
-        """Return the table that :meth:`state` described, equal to the last bit."""
-        table = cls(state["size"], state["trust"])
-        table.initial, table.episodes = state["initial"], state["episodes"]
-        table.floor, table._visited = state["floor"], dict.fromkeys(state["visited"])
-        table.scale, table._scaled = state["scale"], state["scaled"]
+    def from_state(cls, space: ConfigSpace, state: dict[str, Any]) -> QTable:
+        """Return the table that :meth:`state` described, equal to the last bit.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError, IndexError
+            If the state is incomplete or damaged.
+        """
+        table = cls(space, state["level"])
+        for name in ("initial", "episodes", "floor", "incumbent", "log_load", "scaled"):
+            setattr(table, name, state[name])
         table.values[:] = table.initial or 0.0
-        _scatter(state["touched"], table.values, state["values"])
-        _scatter(state["touched"], table.evidence, state["evidence"])
-        table.own[state["own"]] = True
-        _scatter(state["visited"], table.visits, state["visits"])
-        _scatter(state["visited"], table.means, state["means"])
-        if state["tree"] is not None:
-            table._plant(tuple(state["tree"]))
+        if state["own"] is not None:
+            table.inherited[:] = True
+            table.inherited[np.array(state["own"], dtype=np.int64)] = False
+        for where, names in (
+            ("cells", ("values", "deviations", "evidence")),
+            ("measured", ("visits", "means", "squares")),
+        ):
+            for name in names:
+                if len(state[where]) != len(state[name]):
+                    raise ValueError(
+                        f"a saved table's lists {where!r} and {name!r} differ in length"
+                    )
+                getattr(table, name)[np.array(state[where], dtype=np.int64)] = state[name]
+        for index in state["measured"]:
+            table._append(index)
+        table._scatter = float(state["scatter"])
         return table
-
-
-def _scatter(indices: Sequence[int], array: NDArray[Any], values: Sequence[float]) -> None:
-    if len(indices) != len(values):
-        raise ValueError(f"a saved table lists {len(indices)} cells but {len(values)} values")
-    array[np.array(indices, dtype=np.int64)] = values

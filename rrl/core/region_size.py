@@ -1,4 +1,4 @@
-"""How wide a region should be, learned while serving: :class:`RegionSize`, :class:`AdaptiveRRL`.
+"""The region's size, selected by Bayesian optimisation while serving.
 
 A wide region finds a good configuration sooner, a narrow one settles on a better one, and which
 is better changes as the table fills. The abstract of the paper names Bayesian optimisation of the
@@ -24,9 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.knob import Configuration
-from rrl.core.rrl import RRL
-from rrl.core.space import ConfigSpace
+from rrl.core.qtable import Ints, QTable
+from rrl.core.space import ConfigSpace, check_radius
 
 Floats = NDArray[np.float64]
 
@@ -171,111 +170,89 @@ class RegionSize:
         self.history = [(int(episode), float(radius)) for episode, radius in state["history"]]
 
 
-class AdaptiveRRL(RRL):
-    """Region-based reinforcement learning that chooses its radius itself, see `RegionSize`.
+class SelectedRadius:
+    """A region whose radius is selected by Bayesian optimisation, see `RegionSize`.
 
-    Each level of the load has a radius of its own, as it has its own table.
+    Each load level has its own radius, as it has its own table.
 
     Parameters
     ----------
     space : ConfigSpace
-        What can be chosen.
-    rng : numpy.random.Generator
-        Where its choices come from.
     radius : float, optional
-        Of the first episodes; by default a twelfth of the grid's diagonal, between 1.25 (direct
+        The first radius. By default it is a twelfth of the grid's diagonal, between 1.25 (direct
         neighbours, for the first 40 episodes) and 6.
     widest : float, optional
-        Largest radius that may be chosen; by default twice the first one, plus 1.
-    **settings
-        Of :class:`RRL`.
+        The largest radius that may be selected. By default it is twice the first one, plus 1.
+
+    Attributes
+    ----------
+    radius : float
+        Of the last measurement's region.
+    sizes : dict of int to RegionSize
+        What is known of the radius at each load level.
+
+    Raises
+    ------
+    ValueError
+        If the first radius is negative or larger than the widest.
 
     Examples
     --------
     >>> from rrl import paper_cpu
-    >>> agent = AdaptiveRRL(paper_cpu(), np.random.default_rng(7))
+    >>> from rrl.core.variants import adaptive
+    >>> agent = adaptive(paper_cpu(), np.random.default_rng(7))
     >>> for _ in range(100):
     ...     configuration = agent.ask(load=14.0)
     ...     cost = 1 + sum((threads - 4) ** 2 for threads in configuration.values())
     ...     agent.tell(configuration, cost)
-    >>> agent.best(load=14.0), agent.radius < agent.sizes.start
+    >>> agent.best(load=14.0), agent.region.radius < agent.region.start
     ({'inter_op': 4, 'intra_op': 4, 'batch_threads': 4}, True)
     """
 
     def __init__(
-        self,
-        space: ConfigSpace,
-        rng: np.random.Generator,
-        *,
-        radius: float | None = None,
-        widest: float | None = None,
-        **settings: Any,
+        self, space: ConfigSpace, radius: float | None = None, widest: float | None = None
     ) -> None:
         if radius is None:
             radius = min(max(1.25, space.diameter / 12), 6.0, space.diameter)
-        super().__init__(space, rng, radius=radius, **settings)
-        self.start = self.radius
+        self.start = self.radius = check_radius(radius)
         self.widest = min(2 * self.start + 1, space.diameter) if widest is None else widest
-        self._sizes: dict[int, RegionSize] = {}  # by load level, as the tables
+        self.dimensions = len(space.knobs)
+        self.sizes: dict[int, RegionSize] = {}
         self._blocks: dict[int, list[float]] = {}  # costs of the present block
-        self._level: int | None = None  # whose radius is in force
         self._new()  # refuses a bad `widest`
 
     def _new(self) -> RegionSize:
-        return RegionSize(len(self.space.knobs), self.start, self.widest)
+        return RegionSize(self.dimensions, self.start, self.widest)
 
-    @property
-    def sizes(self) -> RegionSize:
-        """What is known of the radius at the present load."""
-        return self._new() if self._level is None else self._sizes[self._level]
+    def updated(self, table: QTable, index: int) -> Ints:
+        """See :meth:`rrl.core.region.Region.updated`."""
+        if table.level not in self.sizes:
+            self.sizes[table.level], self._blocks[table.level] = self._new(), []
+        self.radius = self.sizes[table.level].radius
+        return table.space.ball(index, self.radius)
 
-    def ask(self, load: float) -> Configuration:
-        """See :meth:`Agent.ask`; a new load begins with the first radius, a known one goes on."""
-        configuration = super().ask(load)
-        assert self.levels.place is not None
-        if self._level != (level := self.levels.place.level):
-            self._level = level
-            if level not in self._sizes:
-                self._sizes[level], self._blocks[level] = self._new(), []
-            self.radius = self.sizes.radius
-        return configuration
+    def eligible(self, table: QTable) -> None:
+        """See :meth:`rrl.core.region.Region.eligible`: any configuration may be tried."""
+        return
 
-    def tell(self, configuration: Configuration, cost: float) -> None:
-        """See :meth:`Agent.tell`; at the end of a block the radius is chosen anew."""
-        super().tell(configuration, cost)
-        assert self._level is not None  # or there was no ask, which is refused
-        block = self._blocks[self._level]
+    def learn(self, table: QTable, cost: float) -> None:
+        """See :meth:`rrl.core.region.Region.learn`; the end of a block selects a new radius."""
+        sizes, block = self.sizes[table.level], self._blocks[table.level]
         block.append(float(cost))
-        if len(block) >= self.sizes.due:
-            self.radius = self.sizes.tell(self._excess(np.array(block)))
+        if len(block) >= sizes.due:
+            best, costs = table.means[table.incumbent] + table.floor, np.array(block) + table.floor
+            self.radius = sizes.tell(np.log(costs / best) if best > 0 else np.zeros(len(costs)))
             block.clear()
 
-    def _excess(self, costs: Floats) -> Floats:
-        """Logarithm of costs over the best known at the present load."""
-        assert self._level is not None
-        table = self.tables[self._level]
-        if table.floor == 0:
-            return np.zeros(len(costs))  # every cost so far was 0
-        known = table.recommend()
-        best = (table.means if table.visits[known] else table.values)[known]  # or inherited
-        return np.log((costs + table.floor) / (best + table.floor))
-
     def state(self) -> dict[str, Any]:
-        """See :meth:`Agent.state`."""
-        sizes = [[k, size.state(), list(self._blocks[k])] for k, size in self._sizes.items()]
-        return super().state() | {"sizes": sizes, "level": self._level}
+        """See :meth:`rrl.core.region.Region.state`."""
+        levels = [[k, size.state(), list(self._blocks[k])] for k, size in self.sizes.items()]
+        return {"radius": self.radius, "levels": levels}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """See :meth:`RRL.restore`."""
+        """See :meth:`rrl.core.region.Region.restore`."""
         sizes, blocks = {}, {}
-        try:
-            for level, saved, costs in (
-                state["sizes"] if state.get("agent") == "AdaptiveRRL" else ()
-            ):
-                sizes[level], blocks[level] = self._new(), [float(cost) for cost in costs]
-                sizes[level].restore(saved)
-            level = state.get("level")
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"the saved state is incomplete or damaged: {error!r}") from None
-        super().restore(state)
-        self._sizes, self._blocks, self._level = sizes, blocks, level
+        for level, saved, costs in state["levels"]:
+            sizes[level], blocks[level] = self._new(), [float(cost) for cost in costs]
+            sizes[level].restore(saved)
+        self.radius, self.sizes, self._blocks = check_radius(state["radius"]), sizes, blocks

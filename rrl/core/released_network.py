@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rrl.core.similarity import Estimate
+from rrl.core.qtable import Floats, Ints, QTable
+from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate, inherit
 from rrl.core.space import ConfigSpace
 
 
@@ -40,12 +41,12 @@ class NetworkSimilarity:
     Examples
     --------
     >>> from rrl import ConfigSpace, Knob
-    >>> space = ConfigSpace([Knob("threads", (1, 2, 4, 8))])
-    >>> network, ball = NetworkSimilarity(), np.arange(4)
+    >>> table, network = QTable(ConfigSpace([Knob("threads", (1, 2, 4, 8))])), NetworkSimilarity()
     >>> for index, cost in enumerate((4.0, 3.0, 2.0)):
-    ...     costs, weights = network.estimate(space, index, cost, ball, load=10.0)
-    >>> bool(costs[0] > costs[1] > costs[2]), weights
-    (True, array([1., 1., 1., 1.]))
+    ...     table.record(index, cost)
+    ...     estimate = network.estimate(table, index, cost, np.arange(4))
+    >>> bool(estimate.costs[0] > estimate.costs[1] > estimate.costs[2])
+    True
     """
 
     def __init__(
@@ -59,16 +60,31 @@ class NetworkSimilarity:
             raise ValueError(f"rounds and window must be at least 1, got {rounds} and {window}")
         self.hidden, self.rounds, self.window, self.seed = hidden, rounds, window, seed
         self._seen: list[list[float]] = []  # [index, load, cost]
+        self._errors = CONTRAST_WEIGHT * CONTRAST**2  # sum of squared errors of log costs
+        self._count = CONTRAST_WEIGHT
 
-    def estimate(
-        self, space: ConfigSpace, index: int, cost: float, ball: NDArray[np.int64], load: float
-    ) -> Estimate:
-        """See :meth:`rrl.core.similarity.Similarity.estimate`."""
-        self._seen = [*self._seen, [int(index), float(load), float(cost)]][-self.window :]
-        costs = np.where(ball == index, cost, self.predict(space, ball, load))
-        return Estimate(costs, np.ones(len(ball)))
+    def enter(self, table: QTable, cells: Ints) -> None:
+        """See :meth:`rrl.core.similarity.Similarity.enter`."""
+        inherit(table)
 
-    def predict(self, space: ConfigSpace, indices: NDArray[np.int64], load: float) -> Any:
+    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
+        """See :meth:`rrl.core.similarity.Similarity.estimate`.
+
+        The standard deviation comes from the network's past errors: how far its estimate was off
+        when a configuration was measured for the first time.
+        """
+        load = math.exp(table.log_load)
+        first = table.episodes > 1 and table.visits[index] == 1 and table.evidence[index] > 0
+        if first and cost > 0 and table.values[index] > 0:
+            self._errors += math.log(cost / table.values[index]) ** 2
+            self._count += 1
+        self._seen = [*self._seen, [int(index), load, float(cost)]][-self.window :]
+        costs, here = self.predict(table.space, cells, load), cells == index
+        elsewhere = max(table.noise, math.sqrt(self._errors / self._count))
+        deviations = np.where(here, table.noise, elsewhere)
+        return Estimate(np.where(here, cost, costs), deviations)
+
+    def predict(self, space: ConfigSpace, indices: Ints, load: float) -> Floats:
         """Fit the network to all that was seen and return the costs that it expects.
 
         Parameters
@@ -103,23 +119,15 @@ class NetworkSimilarity:
         return np.maximum(found, costs.min() / 2)
 
     def state(self) -> dict[str, Any]:
-        """Return the measurements: the network follows from them."""
-        return {"seen": [list(row) for row in self._seen]}
+        """Return the measurements, from which the network follows, and the past errors."""
+        seen = [list(row) for row in self._seen]
+        return {"seen": seen, "errors": self._errors, "count": self._count}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from such a state.
-
-        Raises
-        ------
-        ValueError
-            If it is incomplete.
-        """
-        if "seen" not in state:
-            raise ValueError("the saved network holds no measurements: it needs 'seen'")
-        self._seen = [[int(row[0]), row[1], row[2]] for row in state["seen"]]
+        """See :meth:`rrl.core.similarity.Similarity.restore`."""
+        self._seen = [[int(index), load, cost] for index, load, cost in state["seen"]]
+        self._errors, self._count = float(state["errors"]), float(state["count"])
 
 
-def _inputs(
-    space: ConfigSpace, indices: NDArray[np.int64], loads: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _inputs(space: ConfigSpace, indices: Ints, loads: Floats) -> Floats:
     return np.column_stack([1 / loads, space.positions[indices]])

@@ -1,50 +1,64 @@
-"""Region-similarity estimation: what one measurement says about the configurations near it.
+"""Region-similarity estimation: what one measurement says about other configurations.
 
-An estimator hands back, for each configuration of the region, a cost and how sure it is of it.
-The weight scales the learning rate, so a doubtful estimate moves the table less.
+A similarity returns, for each configuration of a region, an estimated cost and the standard
+deviation of that estimate. So the table knows how much an estimate counts, and how sure a value is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numba import njit
 
-from rrl.core.space import ConfigSpace
+from rrl.core.qtable import Floats, Ints, QTable
+
+CONTRAST, CONTRAST_WEIGHT = 0.3, 4.0  # expected error at distance 1, worth so many comparisons
 
 
 class Estimate(NamedTuple):
-    """Estimated costs of a region, shape (m,), and how sure they are, from 0 to 1."""
+    """Estimated costs, and their standard deviations as shares of them; shape (m,)."""
 
-    costs: NDArray[np.float64]
-    weights: NDArray[np.float64]
+    costs: Floats
+    deviations: Floats
 
 
 class Similarity(Protocol):
-    """Whatever can estimate the costs across a region from a measurement in its middle."""
+    """Whatever can estimate the costs of a region from a measurement."""
 
-    def estimate(
-        self, space: ConfigSpace, index: int, cost: float, ball: NDArray[np.int64], load: float
-    ) -> Estimate:
-        """Say what a measurement means for the configurations `ball`.
-
-        It is called once for every measurement, in order, so an estimator that learns does so
-        here.
+    def enter(self, table: QTable, cells: Ints) -> Estimate | None:
+        """Say what is known when the load comes to the load level of `table`.
 
         Parameters
         ----------
-        space : ConfigSpace
-            What `index` and `ball` are numbers in.
+        table : QTable
+            The table of the load level; ``table.near`` is that of the nearest other one.
+        cells : ndarray of int, shape (m,)
+            Numbers of the configurations that may be tried.
+
+        Returns
+        -------
+        Estimate or None
+            The values of `cells`. None if the table stays as it is.
+        """
+        ...
+
+    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
+        """Say what a measurement means for the region `cells`.
+
+        It is called once for each measurement, in order, so a similarity that learns does so here.
+
+        Parameters
+        ----------
+        table : QTable
+            The measurement is recorded in it; the values are still those from before.
         index : int
-            The configuration that was measured.
+            Number of the measured configuration.
         cost : float
             Its cost.
-        ball : ndarray of int, shape (m,)
-            The region: all configurations within the radius, sorted, with `index` among them.
-        load : float
-            Requests per second, as estimated when the configuration was chosen.
+        cells : ndarray of int, shape (m,)
+            Numbers of the region's configurations, with `index` among them.
         """
         ...
 
@@ -53,80 +67,88 @@ class Similarity(Protocol):
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from such a state."""
+        """Continue from such a state; KeyError if it is incomplete."""
         ...
 
 
-class FixedSimilarity:
-    """An estimator that learns nothing has no state."""
+def inherit(table: QTable) -> None:
+    """Let a new table start from the values of the nearest other load level, if there is one."""
+    if not table.episodes and table.near is not None:
+        table.inherit(table.near)
+
+
+class Copy:
+    """All configurations of the region cost what was measured.
+
+    The measurements also tell how wrong that is. Whenever two measured configurations lie in one
+    region, the squared difference between the logarithms of their costs is compared with their
+    distance. So the variance of a copy grows in proportion to the distance, as fast as costs do.
+
+    Examples
+    --------
+    >>> from rrl import ConfigSpace, Knob
+    >>> table = QTable(ConfigSpace([Knob("inter_op", (1, 2, 3))]))
+    >>> table.record(1, 0.5)
+    >>> estimate = Copy().estimate(table, 1, 0.5, np.arange(3))
+    >>> estimate.costs, estimate.deviations.round(2)
+    (array([0.5, 0.5, 0.5]), array([0.34, 0.15, 0.34]))
+    """
+
+    def __init__(self) -> None:
+        self._contrast = CONTRAST_WEIGHT * CONTRAST**2  # sum of squared differences of logarithms
+        self._distance = CONTRAST_WEIGHT  # sum of distances
+
+    def enter(self, table: QTable, cells: Ints) -> None:
+        """See :meth:`Similarity.enter`."""
+        inherit(table)
+
+    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
+        """See :meth:`Similarity.estimate`."""
+        costs, away = np.full(len(cells), cost), np.empty(len(cells))
+        contrast, distance = contrasts(
+            table.space.positions, index, cost, cells, table.visits, table.means, away
+        )
+        self._contrast += contrast
+        self._distance += distance
+        variance = table.noise**2 + self._contrast / self._distance * away
+        return Estimate(costs, np.sqrt(variance))
 
     def state(self) -> dict[str, Any]:
-        """Return an empty state."""
-        return {}
+        """See :meth:`Similarity.state`."""
+        return {"contrast": self._contrast, "distance": self._distance}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Check that the state is empty.
-
-        Raises
-        ------
-        ValueError
-            If it is not: another estimator saved it.
-        """
-        if state:
-            raise ValueError(f"{self} learns nothing, but the saved state holds {list(state)}")
+        """See :meth:`Similarity.restore`."""
+        self._contrast, self._distance = float(state["contrast"]), float(state["distance"])
 
 
-@dataclass(frozen=True)
-class Copy(FixedSimilarity):
-    """The whole region costs what was measured, with full weight everywhere.
+@njit(cache=True)
+def contrasts(
+    positions: Floats,
+    index: int,
+    cost: float,
+    cells: Ints,
+    visits: Ints,
+    means: Floats,
+    away: Floats,
+) -> tuple[float, float]:
+    """Compare a measurement with the measured configurations of its region.
 
-    Examples
-    --------
-    >>> from rrl import ConfigSpace, Knob
-    >>> space = ConfigSpace([Knob("inter_op", (1, 2, 3))])
-    >>> Copy().estimate(space, 1, 0.5, space.ball(1, 1), load=10.0).costs
-    array([0.5, 0.5, 0.5])
+    The distances of all `cells` from `index` are written into `away`.
+
+    Returns
+    -------
+    contrast, distance : float
+        The sums of the squared differences between the logarithms of the costs, and of the
+        distances, over the measured configurations among `cells`.
     """
-
-    def estimate(
-        self, space: ConfigSpace, index: int, cost: float, ball: NDArray[np.int64], load: float
-    ) -> Estimate:
-        """See :meth:`Similarity.estimate`."""
-        return Estimate(np.full(len(ball), cost), np.ones(len(ball)))
-
-
-@dataclass(frozen=True)
-class DistanceWeighted(FixedSimilarity):
-    """The region costs what was measured, with a weight of exp(-d² / 2 length²) at distance d.
-
-    Parameters
-    ----------
-    length : float, optional
-        The distance, in units of the knobs' positions, at which the weight is 0.61.
-
-    Raises
-    ------
-    ValueError
-        If the length is not a positive number.
-
-    Examples
-    --------
-    >>> from rrl import ConfigSpace, Knob
-    >>> space = ConfigSpace([Knob("inter_op", (1, 2, 3))])
-    >>> DistanceWeighted(1.0).estimate(space, 0, 0.5, space.ball(0, 2), load=10.0).weights.round(2)
-    array([1.  , 0.61, 0.14])
-    """
-
-    length: float = 0.7
-
-    def __post_init__(self) -> None:
-        if not 0 < self.length < np.inf:
-            raise ValueError(f"length must be a positive number, got {self.length!r}")
-
-    def estimate(
-        self, space: ConfigSpace, index: int, cost: float, ball: NDArray[np.int64], load: float
-    ) -> Estimate:
-        """See :meth:`Similarity.estimate`."""
-        away = space.positions[ball] - space.positions[index]
-        squared = np.einsum("ij,ij->i", away, away)
-        return Estimate(np.full(len(ball), cost), np.exp(squared / (-2 * self.length**2)))
+    contrast = distance = 0.0
+    for j in range(len(cells)):
+        c, squared = cells[j], 0.0
+        for k in range(positions.shape[1]):
+            squared += (positions[c, k] - positions[index, k]) ** 2
+        away[j] = math.sqrt(squared)
+        if squared > 0 and visits[c] > 0 and means[c] > 0 and cost > 0:
+            contrast += (math.log(cost) - math.log(means[c])) ** 2
+            distance += away[j]
+    return contrast, distance

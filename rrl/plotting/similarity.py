@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from rrl.plotting.shared import MARKERS
+from rrl.studies.similarity_error import coverage
 from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -68,6 +69,28 @@ def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axe
         ax.errorbar(distance + shift, percent[0], bars, marker=marker, ms=4, capsize=2, label=name)
     ax.set(xlabel="distance (levels)", ylabel="median error of the latency (%)")
     ax.set_ylim(bottom=0)
+    ax.set_xticks(sorted(errors["distance"].unique()))
+    ax.legend()
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_coverage(errors: pd.DataFrame, ax: Axes) -> Axes:
+    """Plot the share of measured log costs within two stated standard deviations by distance.
+
+    The dashed line is at the share of a normal distribution, 95 %. There is one line per estimator.
+
+    Parameters
+    ----------
+    errors : DataFrame
+        :func:`rrl.studies.similarity_error.region_errors` returns this table.
+    ax : Axes
+    """
+    shares = 100 * coverage(errors, "estimator", "distance")["within 2"]
+    for number, name in enumerate(dict.fromkeys(errors["estimator"])):
+        ax.plot(shares[name], marker=MARKERS[number % len(MARKERS)], ms=4, label=name)
+    ax.axhline(95, color="0.6", lw=0.8, ls="--")
+    ax.set(xlabel="distance (levels)", ylabel="share within two deviations (%)", ylim=(0, 103))
     ax.set_xticks(sorted(errors["distance"].unique()))
     ax.legend()
     sns.despine(ax=ax)

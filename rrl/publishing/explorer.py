@@ -1,4 +1,4 @@
-"""Look into a learning agent: its table, its next choice, and the effect of one measurement.
+"""Look into a learning agent: its table, its next choice, and how sure the table is.
 
 :class:`Explorer` is an agent that tunes a server. Its settings may change between episodes.
 :func:`look` collects the state of the agent, and :func:`draw_view` draws it.
@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -21,18 +22,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.exploration import Temperature, action_probabilities
 from rrl.core.knob import Knob
-from rrl.core.rrl import RRL
-from rrl.core.similarity import Copy, DistanceWeighted
+from rrl.core.learned_similarity import LearnedSimilarity
+from rrl.core.load_levels import LoadLevels
+from rrl.core.similarity import Copy, Similarity
 from rrl.core.space import ConfigSpace
+from rrl.core.variants import boltzmann
 from rrl.plotting.shared import KNOB_LABELS, MS, label, level_label
 from rrl.tuning.episode import Server
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import Poisson
 
+
+class Choice(NamedTuple):
+    """A similarity that can be chosen, with the learning rate and the averaging that fit it."""
+
+    make: Callable[[], Similarity]
+    step: float
+    average: bool
+
+
 SIMILARITIES = {
-    "copy": Copy(),
-    "distance, length 0.7": DistanceWeighted(0.7),
-    "distance, length 1.5": DistanceWeighted(1.5),
+    "copy": Choice(Copy, 0.3, True),
+    "learned": Choice(LearnedSimilarity, 1.0, False),  # each estimate is made of all measurements
 }
 SLICES = 5  # largest number of panels side by side
 MARK = "#d55e00"  # vermilion: visible on all three colour maps, also to colour-blind people
@@ -41,10 +52,10 @@ Floats = NDArray[np.float64]
 
 
 class Explorer:
-    """An agent that tunes a server, with settings that may change between episodes.
+    """The paper's agent tunes a server, with settings that may change between episodes.
 
-    The agent is told the load that is set here, so each load has its own table. In
-    :func:`rrl.tune` the agent has to estimate the load.
+    The agent is :func:`rrl.core.variants.boltzmann`. It is told the load that is set here, and
+    each load has its own table. In :func:`rrl.tune` the agent has to estimate the load.
 
     Parameters
     ----------
@@ -98,17 +109,19 @@ class Explorer:
     def restart(self) -> None:
         """Delete what the agent has learned; the settings stay."""
         self._arrivals_rng, self._server_rng, agent_rng = self._rng.spawn(3)
-        rates = np.sort(self.loads)
-        bins = np.sqrt(rates[1:] * rates[:-1]).tolist() or np.inf  # one table per load
-        self.agent = RRL(self.server.space, agent_rng, load_bins=bins, transfer=False)
+        levels = LoadLevels(_separating_ratio(self.loads))
+        self.agent = boltzmann(self.server.space, agent_rng, loads=levels)
+        self._similarities = {name: choice.make() for name, choice in SIMILARITIES.items()}
         self.costs: list[float] = []
         self.measured: dict[float, int] = {}  # for each load, the last measured configuration
 
     def step(self, episodes: int = 1) -> None:
         """Run this number of episodes (ask, serve, tell) with the current settings."""
-        agent = self.agent
-        agent.radius, agent.similarity = self.radius, SIMILARITIES[self.similarity]
-        agent.temperature = Temperature(self.temperature, self.temperature)
+        agent, choice = self.agent, SIMILARITIES[self.similarity]
+        agent.similarity = self._similarities[self.similarity]
+        agent.step, agent.average = choice.step, choice.average
+        agent.region.radius = self.radius
+        agent.exploration.temperature = Temperature(self.temperature, self.temperature)
         for _ in range(episodes):
             arrivals = Poisson(self.load).arrivals(self.requests, self._arrivals_rng)
             configuration = agent.ask(self.load)
@@ -116,6 +129,16 @@ class Explorer:
             self.costs.append(MeanLatency()(episode))
             agent.tell(configuration, self.costs[-1])
             self.measured[self.load] = self.server.space.index(configuration)
+
+
+def _separating_ratio(loads: Sequence[float]) -> float:
+    """Return a ratio of load levels with which each of these loads has its own table.
+
+    A new load level is made at once if loads differ by more than the square of the ratio, so the
+    cube root of the smallest ratio between two loads is safe.
+    """
+    logs = np.log(np.unique(loads))
+    return math.exp(np.diff(logs).min() / 3) if len(logs) > 1 else math.inf
 
 
 class View(NamedTuple):
@@ -128,8 +151,10 @@ class View(NamedTuple):
         The table's expected cost in seconds. It is NaN before the first measurement.
     probability : ndarray, shape (n,)
         Probability that the agent chooses each configuration next.
-    weight : ndarray, shape (n,)
-        Weight of the last measurement for each configuration. It is 0 outside its region.
+    deviation : ndarray, shape (n,)
+        Standard deviation of each expected cost, as a share of it. It is NaN where it is infinite.
+    region : ndarray of bool, shape (n,)
+        Whether a configuration is in the region of the last measurement.
     measured, recommended : int or None
         Indices of the last measured configuration and of the configuration to deploy.
     title : str
@@ -138,7 +163,8 @@ class View(NamedTuple):
     space: ConfigSpace
     cost: Floats
     probability: Floats
-    weight: Floats
+    deviation: Floats
+    region: NDArray[np.bool_]
     measured: int | None
     recommended: int | None
     title: str
@@ -146,29 +172,33 @@ class View(NamedTuple):
 
 def look(explorer: Explorer) -> View:
     """Collect the state of the explorer's agent under the current load and settings."""
-    space, load = explorer.server.space, explorer.load
-    measured = explorer.measured.get(load)
-    nothing = np.zeros(len(space))
-    if measured is None:
-        even = np.full(len(space), 1 / len(space))
-        return View(space, nothing * np.nan, even, nothing, None, None, f"{load:g} requests/s")
-    table = explorer.agent.tables[explorer.agent.level(load)]
-    ball = space.ball(measured, explorer.radius)
-    estimate = SIMILARITIES[explorer.similarity].estimate(space, measured, 1.0, ball, load)
-    weight = nothing.copy()
-    weight[ball] = estimate.weights
-    best = explorer.agent.best(load)
+    space, load, agent = explorer.server.space, explorer.load, explorer.agent
+    measured, table = explorer.measured.get(load), agent.table(load)
+    region = np.zeros(len(space), dtype=bool)
+    if measured is None or table is None:
+        unknown, chances = np.full(len(space), np.nan), np.full(len(space), 1 / len(space))
+        title = f"{load:g} requests/s"
+        if table is not None:  # the agent begins with what it deploys under the nearest load
+            chances[:] = 0
+            chances[table.incumbent] = 1
+            title += f", no episodes; begins with {label(agent.best(load))}"
+        return View(space, unknown, chances, unknown, region, None, None, title)
+    region[space.ball(measured, explorer.radius)] = True
+    deviation = np.where(np.isfinite(table.deviations), table.deviations, np.nan)
+    best = agent.best(load)
     recommended = space.index(best)
     title = f"{load:g} requests/s, {table.episodes} episodes; deploy {label(best)}"
     if load in explorer.truth:
         truth = explorer.truth[load]
         title += f", {truth[recommended] / np.nanmin(truth) - 1:.0%} above the best"
     chances = action_probabilities(table.values, explorer.temperature, table.floor)
-    return View(space, table.values.copy(), chances, weight, measured, recommended, title)
+    return View(
+        space, table.values.copy(), chances, deviation, region, measured, recommended, title
+    )
 
 
 def draw_view(view: View) -> Figure:
-    """Draw three rows of heat maps: the table, the next choice, the last measurement's weight.
+    """Draw three rows of heat maps: the table, the next choice, the table's standard deviations.
 
     A line marks the region of the last measurement, a cross marks the measurement, and a ring marks
     the configuration to deploy. Columns are slices through the grid. Levels are in order of
@@ -180,7 +210,7 @@ def draw_view(view: View) -> Figure:
     rows = (
         ("expected cost (ms)", MS * view.cost, cost, "cividis_r"),
         ("next choice (%)", 100 * view.probability, mpl.colors.LogNorm(0.1, 100), "Greys"),
-        ("weight", view.weight, mpl.colors.Normalize(0, 1), "Purples"),
+        ("standard dev. (%)", 100 * view.deviation, mpl.colors.Normalize(0, 100), "Purples_r"),
     )
     slices = _slices(view.space)
     figure = Figure(figsize=(2.3 * len(slices) + 1.2, 6.0), dpi=90)
@@ -240,7 +270,7 @@ def _panel(
 ) -> AxesImage:
     image = ax.imshow(on_grid(view.space, values, level), norm=norm, cmap=colours, aspect="auto")
     ax.set_facecolor("0.9")  # colour of missing values
-    region = on_grid(view.space, view.weight, level) > 0
+    region = on_grid(view.space, view.region, level) == 1
     ax.add_collection(LineCollection(outline(region), colors=MARK, linewidths=2.0))
     for index, marker, size in ((view.measured, "x", 7), (view.recommended, "o", 13)):
         if index is not None:

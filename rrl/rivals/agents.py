@@ -17,12 +17,12 @@ from rrl.core.space import ConfigSpace
 
 #: The place where each agent is made, as ``module:attribute``.
 HOME = {
-    "rrl": "rrl.tuning.default_agent:default_agent",
-    "rrl-boltzmann": "rrl.core.rrl:RRL",
+    "rrl": "rrl.tuning.recommended:recommended",
+    "rrl-boltzmann": "rrl.core.variants:boltzmann",
     "rrl-boltzmann-wide": "rrl.rivals.agents:wide",
-    "rrl-released": "rrl.rivals.agents:released",
+    "rrl-released": "rrl.core.variants:released",
     "rrl-released-copy": "rrl.rivals.agents:released_copy",
-    "rrl-adaptive": "rrl.core.region_size:AdaptiveRRL",
+    "rrl-adaptive": "rrl.core.variants:adaptive",
     "tf-serving-default": "rrl.rivals.baselines:fixed_default",
     "heuristic": "rrl.rivals.baselines:heuristic",
     "exhaustive": "rrl.rivals.baselines:Candidates",
@@ -74,25 +74,18 @@ def maker(name: str, **changes: Any) -> MakeAgent:
 
 
 def wide(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
-    """Make `rrl-boltzmann` with the released radius of 3 levels; nothing else differs."""
-    from rrl.core.rrl import RRL
+    """Make `rrl-boltzmann` with the released radius of 3 levels; all other settings are equal."""
+    from rrl.core.variants import boltzmann
 
-    return RRL(space, rng, radius=min(changes.pop("radius", 3.0), space.diameter or 3.0), **changes)
+    return boltzmann(space, rng, **({"radius": 3.0} | changes))
 
 
 def released_copy(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
-    """Make the released code's agent (:meth:`rrl.core.rrl.RRL.as_released`) without its network."""
-    from rrl.core.rrl import RRL
+    """Make `rrl-released` without its network: a copy estimates the similarity."""
+    from rrl.core.similarity import Copy
+    from rrl.core.variants import released
 
-    radius = min(changes.pop("radius", 3.0), space.diameter or 3.0)
-    return RRL.as_released(space, rng, radius=radius, **changes)
-
-
-def released(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
-    """Make the released code's agent with its network, which estimates the similarity."""
-    from rrl.core.released_network import NetworkSimilarity
-
-    return released_copy(space, rng, similarity=NetworkSimilarity(), **changes)
+    return released(space, rng, similarity=Copy(), **changes)
 
 
 AGENTS: dict[str, MakeAgent] = {name: maker(name) for name in HOME}

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.neighbours import Moves
+from rrl.core.neighbours import Neighbours
 from rrl.core.space import ConfigSpace
-from rrl.rivals.search import LoadLevel, Searcher
+from rrl.rivals.search import Search, Searcher
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 
 
@@ -55,12 +55,12 @@ class Candidates(Searcher):
         self.candidates = range(len(space)) if candidates is None else list(candidates)
         self.repeats = repeats
 
-    def choose(self, level: LoadLevel) -> int:
+    def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        done = len(level.history)
+        done = len(search.history)
         if done < self.repeats * len(self.candidates):
             return self.candidates[done // self.repeats]
-        return level.best
+        return search.best
 
 
 def fixed_default(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> Candidates:
@@ -94,14 +94,14 @@ class RandomSearch(Searcher):
         super().__init__(space, rng)
         self.budget = budget
 
-    def choose(self, level: LoadLevel) -> int:
+    def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        if len(level.history) >= self.budget:
-            return level.best
-        whole = len(level.means) == len(self.space)
+        if len(search.history) >= self.budget:
+            return search.best
+        whole = len(search.means) == len(self.space)
         while True:
             index = int(self.rng.integers(len(self.space)))
-            if whole or index not in level.means:
+            if whole or index not in search.means:
                 return index
 
 
@@ -132,29 +132,29 @@ class CoordinateDescent(Searcher):
         rounds: float = math.inf,
     ) -> None:
         super().__init__(space, rng)
-        self.repeats, self.rounds, self._moves = repeats, rounds, Moves(space)
+        self.repeats, self.rounds, self._neighbours = repeats, rounds, Neighbours(space)
 
-    def begin(self, level: LoadLevel, start: int) -> None:
+    def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
-        level.memory = {"at": start, "line": 0, "todo": self._line(start, 0)}
+        search.memory = {"at": start, "line": 0, "todo": self._line(start, 0)}
 
     def _line(self, at: int, knob: int) -> list[int]:
-        return [i for i in self._moves.line(at, knob) for _ in range(self.repeats)]
+        return [i for i in self._neighbours.line(at, knob) for _ in range(self.repeats)]
 
-    def choose(self, level: LoadLevel) -> int:
+    def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        memory, knobs = level.memory, len(self.space.knobs)
+        memory, knobs = search.memory, len(self.space.knobs)
         if not memory["todo"]:
-            line = self._moves.line(memory["at"], memory["line"] % knobs)
-            memory["at"] = min(line, key=level.mean)
+            line = self._neighbours.line(memory["at"], memory["line"] % knobs)
+            memory["at"] = min(line, key=search.mean)
             memory["line"] += 1
             memory["todo"] = self._line(memory["at"], memory["line"] % knobs)
         over = memory["line"] >= self.rounds * knobs
-        return level.best if over else memory["todo"][0]
+        return search.best if over else memory["todo"][0]
 
-    def learn(self, level: LoadLevel, index: int, cost: float) -> None:
+    def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        todo = level.memory["todo"]
+        todo = search.memory["todo"]
         if index in todo:
             todo.remove(index)
 
@@ -199,37 +199,37 @@ class Annealing(Searcher):
     ) -> None:
         super().__init__(space, rng)
         self.temperature, self.decay, self.reach = temperature, decay, reach
-        self.again, self.patience, self._moves = again, patience, Moves(space)
+        self.again, self.patience, self._neighbours = again, patience, Neighbours(space)
 
-    def begin(self, level: LoadLevel, start: int) -> None:
+    def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
-        level.memory = {"at": start, "failures": 0}
+        search.memory = {"at": start, "failures": 0}
 
-    def choose(self, level: LoadLevel) -> int:
+    def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        at = level.memory["at"]
-        if at not in level.means or self.rng.random() < self.again:
+        at = search.memory["at"]
+        if at not in search.means or self.rng.random() < self.again:
             return at
         for _ in range(100):  # a space may have no neighbour to go to
             knob = int(self.rng.integers(len(self.space.knobs)))
             by = int(self.rng.integers(1, self.reach + 1)) * int(self.rng.choice((-1, 1)))
-            if (there := self._moves.step(at, knob, by)) is not None:
+            if (there := self._neighbours.step(at, knob, by)) is not None:
                 return there
         return at
 
-    def learn(self, level: LoadLevel, index: int, cost: float) -> None:
+    def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        memory, at = level.memory, level.memory["at"]
+        memory, at = search.memory, search.memory["at"]
         if index == at:
             return
-        here, there = level.mean(at), level.mean(index)
-        heat = self.temperature * self.decay ** len(level.history)
+        here, there = search.mean(at), search.mean(index)
+        heat = self.temperature * self.decay ** len(search.history)
         uphill = (there - here) / max(here, 1e-12) if math.isfinite(here) else -1.0
         if uphill < 0 or (heat > 1e-12 and self.rng.random() < math.exp(-uphill / heat)):
-            level.memory = {"at": index, "failures": 0}
+            search.memory = {"at": index, "failures": 0}
         elif memory["failures"] + 1 >= self.patience:
             anywhere = int(self.rng.integers(len(self.space)))
-            level.memory = {"at": anywhere, "failures": 0}
+            search.memory = {"at": anywhere, "failures": 0}
         else:
             memory["failures"] += 1
 

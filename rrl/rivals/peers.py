@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.neighbours import Moves
+from rrl.core.neighbours import Neighbours
 from rrl.core.space import ConfigSpace
-from rrl.rivals.search import SMALLEST_COST, LoadLevel, Searcher
+from rrl.rivals.search import SMALLEST_COST, Search, Searcher
 from rrl.support.errors import UsageError
 
 SEEDS = 2**31 - 1
@@ -38,19 +38,19 @@ class _Peer(Searcher):
 
     def __init__(self, space: ConfigSpace, rng: np.random.Generator) -> None:
         super().__init__(space, rng)
-        self._moves = Moves(space)
+        self._neighbours = Neighbours(space)
         self._free = [k for k, size in enumerate(space.shape) if size > 1]
         self._sizes = {space.names[k]: space.shape[k] for k in self._free}
 
     def _point(self, index: int) -> list[int]:
-        ranks = self._moves.ranks(index)
+        ranks = self._neighbours.ranks(index)
         return [ranks[k] for k in self._free]
 
     def _index(self, point: list[int]) -> int:
         ranks = [0] * len(self.space.shape)
         for k, rank in zip(self._free, point, strict=True):
             ranks[k] = int(rank)
-        return self._moves.nearest(ranks)
+        return self._neighbours.nearest(ranks)
 
     def _seed(self) -> int:
         return int(self.rng.integers(SEEDS))
@@ -79,10 +79,10 @@ class ScikitOptimize(_Peer):
         super().__init__(space, rng)
         self.initial = initial
 
-    def choose(self, level: LoadLevel) -> int:
+    def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
         seed = self._seed()
-        if len(level.history) < self.initial or not self._free:
+        if len(search.history) < self.initial or not self._free:
             return seed % len(self.space)
         from skopt import Optimizer
 
@@ -94,8 +94,8 @@ class ScikitOptimize(_Peer):
             random_state=seed,
             avoid_duplicates=False,
         )
-        points = [self._point(index) for index, _ in level.history]
-        costs = [float(np.log(max(cost, SMALLEST_COST))) for _, cost in level.history]
+        points = [self._point(index) for index, _ in search.history]
+        costs = [float(np.log(max(cost, SMALLEST_COST))) for _, cost in search.history]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of repeated points and kernel hyperparameter bounds
             optimizer.tell(points, costs)
@@ -134,40 +134,40 @@ class Optuna(_Peer):
         integer = self._optuna.distributions.IntDistribution
         self._ranges = {name: integer(0, size - 1) for name, size in self._sizes.items()}
 
-    def begin(self, level: LoadLevel, start: int) -> None:
+    def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
-        level.memory = {"asked": None, "points": []}
+        search.memory = {"asked": None, "points": []}
 
-    def choose(self, level: LoadLevel) -> int:
+    def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        if level.cache is None:
-            level.cache = [self._optuna.create_study(), None]
-            for point, (_, cost) in zip(level.memory["points"], level.history, strict=True):
-                self._add(level.cache[0], point, cost)
-        study, seed = level.cache[0], self._seed()
+        if search.cache is None:
+            search.cache = [self._optuna.create_study(), None]
+            for point, (_, cost) in zip(search.memory["points"], search.history, strict=True):
+                self._add(search.cache[0], point, cost)
+        study, seed = search.cache[0], self._seed()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
             study.sampler = self._optuna.samplers.TPESampler(
                 n_startup_trials=self.initial, multivariate=self.multivariate, seed=seed
             )
-        level.cache[1] = trial = study.ask(self._ranges)
+        search.cache[1] = trial = study.ask(self._ranges)
         point = [trial.params[name] for name in self._ranges]
         index = self._index(point)
-        level.memory["asked"] = [index, point]
+        search.memory["asked"] = [index, point]
         return index
 
-    def learn(self, level: LoadLevel, index: int, cost: float) -> None:
+    def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        asked, level.memory["asked"] = level.memory["asked"], None
+        asked, search.memory["asked"] = search.memory["asked"], None
         as_asked = asked is not None and asked[0] == index
-        level.memory["points"].append(asked[1] if as_asked else self._point(index))
-        if level.cache is None:
+        search.memory["points"].append(asked[1] if as_asked else self._point(index))
+        if search.cache is None:
             return
-        study, trial = level.cache
+        study, trial = search.cache
         if as_asked:
             study.tell(trial, cost)
         else:
-            self._add(study, level.memory["points"][-1], cost)
+            self._add(study, search.memory["points"][-1], cost)
 
     def _add(self, study: Any, point: list[int], cost: float) -> None:
         params = dict(zip(self._ranges, point, strict=True))
@@ -199,27 +199,27 @@ class SMAC(_Peer):
         self.initial = initial
         self._smac = _load("smac", "smac")
 
-    def begin(self, level: LoadLevel, start: int) -> None:
+    def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
-        level.memory = {"seed": self._seed(), "events": []}
+        search.memory = {"seed": self._seed(), "events": []}
 
-    def choose(self, level: LoadLevel) -> int:
+    def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
         if not self._free:
             return 0
-        if level.cache is None:
-            level.cache = _Session(self._smac, self._sizes, level.memory["seed"], self.initial)
-            for event in level.memory["events"]:
-                level.cache.repeat(event)
-        level.memory["events"].append(None)
-        return self._index(level.cache.ask())
+        if search.cache is None:
+            search.cache = _Session(self._smac, self._sizes, search.memory["seed"], self.initial)
+            for event in search.memory["events"]:
+                search.cache.repeat(event)
+        search.memory["events"].append(None)
+        return self._index(search.cache.ask())
 
-    def learn(self, level: LoadLevel, index: int, cost: float) -> None:
+    def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
         event = [self._point(index), max(cost, SMALLEST_COST)]
-        level.memory["events"].append(event)
-        if level.cache is not None:
-            level.cache.repeat(event)
+        search.memory["events"].append(event)
+        if search.cache is not None:
+            search.cache.repeat(event)
 
 
 class _Session:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.neighbours import Moves
+from rrl.core.neighbours import Neighbours
 from rrl.core.space import ConfigSpace
 from rrl.rivals.perceptron import Network
-from rrl.rivals.search import SMALLEST_COST, LoadLevel, Searcher
+from rrl.rivals.search import SMALLEST_COST, Search, Searcher
 
 Floats = NDArray[np.float64]
 
@@ -79,29 +79,29 @@ class QLearning(Searcher):
         super().__init__(space, rng)
         self.epsilon, self.step = Epsilon(*epsilon), step
 
-    def begin(self, level: LoadLevel, start: int) -> None:
+    def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
-        level.cache, level.memory = {}, {"start": start}
+        search.cache, search.memory = {}, {"start": start}
 
-    def choose(self, level: LoadLevel) -> int:
+    def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        values: dict[int, float] = level.cache
+        values: dict[int, float] = search.cache
         if not values:
-            return level.memory["start"]
-        if self.rng.random() < self.epsilon(len(level.history)):
+            return search.memory["start"]
+        if self.rng.random() < self.epsilon(len(search.history)):
             return int(self.rng.integers(len(self.space)))
         return min(values, key=values.__getitem__)
 
-    def learn(self, level: LoadLevel, index: int, cost: float) -> None:
+    def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        old = level.cache.get(index, cost)
-        level.cache[index] = old + self.step * (cost - old)
+        old = search.cache.get(index, cost)
+        search.cache[index] = old + self.step * (cost - old)
 
-    def rebuild(self, level: LoadLevel) -> None:
+    def rebuild(self, search: Search) -> None:
         """See :meth:`Searcher.rebuild`."""
-        level.cache = {}
-        for index, cost in level.history:
-            self.learn(level, index, cost)
+        search.cache = {}
+        for index, cost in search.history:
+            self.learn(search, index, cost)
 
 
 class DeepQNetwork(Searcher):
@@ -157,7 +157,7 @@ class DeepQNetwork(Searcher):
         super().__init__(space, rng)
         if actions not in ("configurations", "moves"):
             raise ValueError(f"unknown actions {actions!r}: use 'configurations' or 'moves'")
-        self.moves = Moves(space) if actions == "moves" else None
+        self.moves = Neighbours(space) if actions == "moves" else None
         self.epsilon, self.updates, self.batch = Epsilon(*epsilon), updates, batch
         self.discount, self.sync = discount, sync
         outputs = 1 if self.moves is None else 2 * len(space.knobs) + 1
@@ -168,22 +168,22 @@ class DeepQNetwork(Searcher):
         spread = np.maximum(np.ptp(space.positions, axis=0), 1e-9)
         self._features = 2 * (space.positions - space.positions.min(axis=0)) / spread - 1
 
-    def begin(self, level: LoadLevel, start: int) -> None:
+    def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
-        level.memory = {"at": start, "action": 0}
+        search.memory = {"at": start, "action": 0}
 
-    def choose(self, level: LoadLevel) -> int:
+    def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        memory = level.memory
-        greedy = self.replay and self.rng.random() >= self.epsilon(len(level.history))
+        memory = search.memory
+        greedy = self.replay and self.rng.random() >= self.epsilon(len(search.history))
         if self.moves is None:
-            if not level.history:
+            if not search.history:
                 return memory["at"]
             if not greedy:
                 return int(self.rng.integers(len(self.space)))
-            return int(self._values(level.log_load, np.arange(len(self.space)))[:, 0].argmin())
+            return int(self._values(search.log_load, np.arange(len(self.space)))[:, 0].argmin())
         if greedy:
-            memory["action"] = int(self._values(level.log_load, [memory["at"]])[0].argmin())
+            memory["action"] = int(self._values(search.log_load, [memory["at"]])[0].argmin())
         else:
             memory["action"] = int(self.rng.integers(2 * len(self.space.knobs) + 1))
         return self._after(memory["at"], memory["action"])
@@ -196,11 +196,11 @@ class DeepQNetwork(Searcher):
         there = self.moves.step(index, knob, 2 * up - 1)
         return index if there is None else there
 
-    def learn(self, level: LoadLevel, index: int, cost: float) -> None:
+    def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        memory, log_cost = level.memory, math.log(max(cost, SMALLEST_COST))
+        memory, log_cost = search.memory, math.log(max(cost, SMALLEST_COST))
         if self.moves is None or self._after(memory["at"], memory["action"]) == index:
-            self.replay.append([level.log_load, memory["at"], memory["action"], log_cost, index])
+            self.replay.append([search.log_load, memory["at"], memory["action"], log_cost, index])
         memory["at"] = index
         if not self.replay:
             return

@@ -15,25 +15,22 @@ import numpy as np
 
 from rrl.core.agent import check_cost, check_load, restore_rng, rng_state
 from rrl.core.knob import Configuration
+from rrl.core.load_levels import LoadLevels
 from rrl.core.space import ConfigSpace
 from rrl.tuning.defaults import serving_default
 
 SMALLEST_COST = 1e-9
 """Before a logarithm is taken, this number replaces any smaller cost."""
-LOAD_FACTOR = 1.5
-"""Loads that differ by less than this factor share one load level, as in RRL by default."""
 
 
 @dataclass
-class LoadLevel:
-    """The measurements under one load level.
+class Search:
+    """The search under one load level, with its measurements.
 
     Parameters
     ----------
     log_load : float
-        This is the mean logarithm of the loads (requests per second) that `ask` received.
-    asked : int
-        This is the number of these calls of `ask`.
+        This is the mean logarithm of the load level's loads, in requests per second.
     history : list of [int, float]
         Each pair is the number of a configuration and its cost. The pairs are in order of time.
     memory : dict
@@ -45,7 +42,6 @@ class LoadLevel:
     """
 
     log_load: float
-    asked: int = 0
     history: list[list[Any]] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
     means: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -78,9 +74,9 @@ class LoadLevel:
 class Searcher:
     """A tuner with a separate search per load level; it recommends the lowest mean cost.
 
-    A load belongs to the nearest known load level on a logarithmic scale. If that one is further
-    away than `LOAD_FACTOR`, a new load level is made. It starts from the recommendation for the
-    nearest load level with measurements. If there is none, it starts from `start`.
+    Loads are grouped as for RRL, see :class:`rrl.core.load_levels.LoadLevels`. The search at a new
+    load level starts from the recommendation for the nearest one with measurements. If there is
+    none, it starts from `start`.
 
     Parameters
     ----------
@@ -96,43 +92,41 @@ class Searcher:
     ) -> None:
         self.space, self.rng = space, rng
         self.start = space.index(serving_default(space) if start is None else start)
-        self.levels: list[LoadLevel] = []
-        self._current: LoadLevel | None = None  # that of the last `ask`
+        self.loads = LoadLevels()
+        self.searches: list[Search] = []  # one per load level
 
-    def begin(self, level: LoadLevel, start: int) -> None:
-        """Prepare the memory of a new load level; `start` is a good guess or served so far."""
+    def begin(self, search: Search, start: int) -> None:
+        """Prepare the memory of a new search; `start` is a good guess or served so far."""
 
-    def choose(self, level: LoadLevel) -> int:
+    def choose(self, search: Search) -> int:
         """Return the number of the next configuration."""
         raise NotImplementedError
 
-    def learn(self, level: LoadLevel, index: int, cost: float) -> None:
-        """Learn from a measurement that `level` already contains."""
+    def learn(self, search: Search, index: int, cost: float) -> None:
+        """Learn from a measurement that `search` already contains."""
 
-    def rebuild(self, level: LoadLevel) -> None:
-        """Rebuild the cache of `level` after its history and memory were restored."""
+    def rebuild(self, search: Search) -> None:
+        """Rebuild the cache of `search` after its history and memory were restored."""
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.ask`."""
-        log_load = math.log(check_load(load))
-        level = self._nearest(log_load)
-        if level is None or abs(level.log_load - log_load) > _width(level):
-            near = self._nearest(log_load, measured=True)
-            level = LoadLevel(log_load)
-            self.begin(level, self.start if near is None else near.best)
-            self.levels.append(level)
-        level.asked += 1
-        level.log_load += (log_load - level.log_load) / level.asked
-        self._current = level
-        return self.space[self.choose(level)]
+        level = self.loads.enter(load)
+        if level == len(self.searches):
+            near = self._measured(self.loads.log_loads[level])
+            self.searches.append(Search(self.loads.log_loads[level]))
+            self.begin(self.searches[level], self.start if near is None else near.best)
+        return self.space[self.choose(self.searches[level])]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`rrl.core.agent.Agent.tell`."""
-        if self._current is None:
+        if self.loads.current is None:
             raise ValueError("tell comes after ask: the load of this episode is not known")
         cost, index = check_cost(cost), self.space.index(configuration)
-        self._current.add(index, cost)
-        self.learn(self._current, index, cost)
+        self.loads.count()
+        search = self.searches[self.loads.current]
+        search.log_load = self.loads.log_loads[self.loads.current]
+        search.add(index, cost)
+        self.learn(search, index, cost)
 
     def best(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.best`; the answer is for the nearest measured load.
@@ -142,14 +136,16 @@ class Searcher:
         ValueError
             If `tell` was not called yet, or the load is not a positive number.
         """
-        level = self._nearest(math.log(check_load(load)), measured=True)
-        if level is None:
+        search = self._measured(math.log(check_load(load)))
+        if search is None:
             raise ValueError("nothing to recommend: tell the cost of an episode first")
-        return self.space[level.best]
+        return self.space[search.best]
 
-    def _nearest(self, log_load: float, measured: bool = False) -> LoadLevel | None:
-        levels = [level for level in self.levels if level.history or not measured]
-        return min(levels, key=lambda level: abs(level.log_load - log_load), default=None)
+    def _measured(self, log_load: float) -> Search | None:
+        """Return the search at the nearest load level with measurements."""
+        measured = [level for level, search in enumerate(self.searches) if search.history]
+        near = self.loads.nearest(log_load, measured)
+        return None if near is None else self.searches[near]
 
     def extras(self) -> dict[str, Any]:
         """Return state that belongs to no load level; :meth:`restore_extras` restores it."""
@@ -164,15 +160,14 @@ class Searcher:
             "agent": type(self).__name__,
             "space": self.space.fingerprint,
             "rng": rng_state(self.rng),
-            "current": None if self._current is None else self.levels.index(self._current),
-            "levels": [
+            "loads": self.loads.state(),
+            "searches": [
                 {
-                    "log_load": level.log_load,
-                    "asked": level.asked,
-                    "history": [list(pair) for pair in level.history],
-                    "memory": copy.deepcopy(level.memory),
+                    "log_load": search.log_load,
+                    "history": [list(pair) for pair in search.history],
+                    "memory": copy.deepcopy(search.memory),
                 }
-                for level in self.levels
+                for search in self.searches
             ],
             "extras": self.extras(),
         }
@@ -192,26 +187,22 @@ class Searcher:
                 "the state is of agent {!r} on space {!r}, ".format(*theirs)
                 + "not {!r} on {!r}: make the agent as it was made before".format(*mine)
             )
+        loads = LoadLevels()
         try:
-            levels = [_restored(saved) for saved in state["levels"]]
-            current, rng, extras = state["current"], state["rng"], state["extras"]
-            self._current = None if current is None else levels[current]
+            searches = [_restored(saved) for saved in state["searches"]]
+            loads.restore(state["loads"])
+            rng, extras = state["rng"], state["extras"]
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"the saved state is incomplete or damaged: {error!r}") from None
         restore_rng(self.rng, rng)
-        self.levels = levels
+        self.loads, self.searches = loads, searches
         self.restore_extras(extras)
-        for level in levels:
-            self.rebuild(level)
+        for search in searches:
+            self.rebuild(search)
 
 
-def _width(level: LoadLevel) -> float:
-    """Return how far a log load may be from the mean; twice as far after a single estimate."""
-    return math.log(LOAD_FACTOR) * (1 + 1 / level.asked)
-
-
-def _restored(saved: dict[str, Any]) -> LoadLevel:
-    level = LoadLevel(saved["log_load"], saved["asked"], memory=copy.deepcopy(saved["memory"]))
+def _restored(saved: dict[str, Any]) -> Search:
+    search = Search(saved["log_load"], memory=copy.deepcopy(saved["memory"]))
     for index, cost in saved["history"]:
-        level.add(index, cost)
-    return level
+        search.add(index, cost)
+    return search

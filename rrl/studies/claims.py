@@ -87,7 +87,7 @@ def regions(static: pd.DataFrame) -> Claim:
     )  # fmt: skip
 
 
-def adaptive(static: pd.DataFrame) -> Claim:
+def adaptive_radius(static: pd.DataFrame) -> Claim:
     """C3: check that an adaptive radius gives both speed and a low cost."""
     names = ("rrl-adaptive", "rrl-boltzmann-wide", "rrl-boltzmann")
     ours, wide, narrow = (_of(_judged(static), name) for name in names)
@@ -301,7 +301,7 @@ def check_all(
     return [
         similarity(scenarios, rng),
         regions(static),
-        adaptive(static),
+        adaptive_radius(static),
         speed(tables["speed"], tables["duels"], ours),
         latency(tables["savings"], static, ours, rng),
         violations(tables["savings"], static, ours, rng),

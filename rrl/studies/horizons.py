@@ -13,7 +13,8 @@ from scipy.ndimage import map_coordinates
 from rrl.core.agent import MakeAgent
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.studies.scenario import Scenario, SurfaceServer, surface
+from rrl.studies.problems import SurfaceServer, surface
+from rrl.studies.scenario import Scenario
 from rrl.support.intervals import bootstrap_interval
 
 Floats = NDArray[np.float64]

@@ -1,7 +1,8 @@
 """Record the closed loop on a live server while the load follows the paper's five phases.
 
 ``python -m rrl.studies.live_phases`` runs TensorFlow Serving's default, its guide's heuristic, the
-paper's RRL with a fixed and with an adaptive radius, and RRL side by side. It keeps every latency.
+paper's RRL with a fixed and with an adaptive radius, and the recommended RRL side by side. It keeps
+every latency.
 The phases are scaled to the rate that the server's default sustains on this machine.
 ``notebooks/09_live_serving`` reads the recorded data.
 """

@@ -11,9 +11,8 @@ import numpy as np
 
 from rrl.recording.replay import replayed
 from rrl.rivals.agents import AGENTS
-from rrl.studies.problems import DATA, SCENARIOS, SEEDS
+from rrl.studies.problems import DATA, SCENARIOS, SEEDS, SURFACES, half_of, open_scenario
 from rrl.studies.race import Race, race
-from rrl.studies.scenario import SURFACES, half_of, open_scenario
 from rrl.support.files import replacing
 from rrl.support.machine import describe_machine
 

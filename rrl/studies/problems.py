@@ -1,10 +1,26 @@
-"""The problems that all agents are compared on, by name."""
+"""The problems that agents are compared on: opened by name, with their truth."""
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
 from pathlib import Path
 
-from rrl.studies.scenario import SURFACES
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
+from rrl.studies.scenario import Scenario
+from rrl.studies.truths import find_truth
+from rrl.tuning.episode import Episode, Server, Status, check_arrivals
+from rrl.tuning.presets import paper_cpu
+from rrl.workloads.workload import Poisson, Workload
+
+PathLike = str | os.PathLike[str]
+
+SURFACES = ("wide", "narrow", "pool")
+"""Synthetic tables of mean costs on the paper's grid."""
 
 DATA = Path("data")
 EPISODES = 300
@@ -20,5 +36,163 @@ SCENARIOS = (
 )
 """Each name is a surface, or it is a testbed or profile with a rate in requests per second.
 
-See :func:`rrl.studies.scenario.open_scenario`.
+See :func:`open_scenario`.
 """
+
+
+def open_scenario(
+    testbed: str, load: float | Workload | None = None, data: PathLike = "data"
+) -> Scenario:
+    """Make a scenario quickly, without computing its truth; a surface has its truth already.
+
+    Parameters
+    ----------
+    testbed : str
+        This is one of `SURFACES`, a simulated testbed (see :func:`rrl.testbed`), or the name of a
+        profile in `data`. The first half of a profile is replayed. With ``/1`` after the name, the
+        second half is replayed.
+    load : float or Workload, optional
+        This is the rate of Poisson arrivals in requests per second, or any workload. A recorded
+        load is replayed as it is. Under a workload that changes, each episode gets the nearest
+        recorded load. A surface has no load. The rate may also follow the testbed's name:
+        ``"gpu 500"``.
+    data : path
+        This is the folder of the profiles and the surfaces.
+
+    Raises
+    ------
+    DataError
+        If `testbed` is none of these, or the load was not recorded.
+    ValueError
+        If there is no load.
+
+    Examples
+    --------
+    >>> open_scenario("pool").cost.shape, open_scenario("gpu 500").name
+    ((1331,), 'gpu 500/s')
+    """
+    from rrl.recording.replay import RecordedServer
+    from rrl.simulation.testbeds import TESTBEDS
+
+    if testbed in SURFACES:
+        with np.load(Path(data) / "surfaces" / "surfaces.npz") as surfaces:
+            return surface(testbed, paper_cpu(), surfaces[testbed].ravel())
+    if load is None:
+        testbed, _, rate = testbed.rpartition(" ")
+        if not testbed:
+            raise ValueError(f"testbed {rate!r} needs a load: a rate, or a workload")
+        load = float(rate)
+    steady, requests = isinstance(load, int | float), 100
+    if testbed in TESTBEDS:
+        server: Server = TESTBEDS[testbed]()
+    else:
+        name, half = half_of(testbed)
+        server = RecordedServer(Path(data) / name, float(load) if steady else None, half)
+        requests = int(server.profile.description["plan"]["requests"])
+    workload = Poisson(float(load)) if steady else load
+    name = f"{testbed} {load:g}/s" if steady else f"{testbed} {type(load).__name__.lower()}"
+    unknown = np.full(len(server.space), np.nan)
+    return Scenario(name, server, workload, unknown, unknown, requests)
+
+
+def half_of(testbed: str) -> tuple[str, int]:
+    """Return the name of a profile and the number of the half that agents replay.
+
+    Examples
+    --------
+    >>> half_of("keyword-threads"), half_of("keyword-threads/1")
+    (('keyword-threads', 0), ('keyword-threads', 1))
+    """
+    name, _, half = testbed.partition("/")
+    return name, int(half or 0)
+
+
+@lru_cache(maxsize=32)
+def with_truth(name: str, data: PathLike = "data") -> Scenario:
+    """Make a scenario by its name with the rate, and find its truth; later calls reuse it.
+
+    Examples
+    --------
+    >>> with_truth("keyword-threads 900").optimum < 0.1
+    True
+    """
+    problem = open_scenario(name, data=data)
+    known = not np.isnan(problem.cost).any()
+    return problem if known else problem.knowing(find_truth(problem))
+
+
+@lru_cache(maxsize=32)
+def simulated(name: str, rate_per_s: float, *, replications: int = 300) -> Scenario:
+    """Make a scenario of a testbed under a Poisson load, with its truth.
+
+    Examples
+    --------
+    >>> scenario = simulated("cpu2", 115.0, replications=20)
+    >>> scenario.cost.shape, 0 < scenario.optimum < 0.1
+    ((96,), True)
+    """
+    problem = open_scenario(name, rate_per_s)
+    return problem.knowing(find_truth(problem, replications=replications))
+
+
+@lru_cache(maxsize=32)
+def recorded(folder: PathLike, rate_per_s: float, half: int = 0) -> Scenario:
+    """Make a scenario of one load of a recorded profile, with its truth.
+
+    Agents replay one half of the profile, and the other half is the truth.
+
+    Raises
+    ------
+    DataError
+        If the profile is incomplete, or the load was not recorded.
+
+    Examples
+    --------
+    >>> recorded("data/keyword-threads", 900.0).cost.shape
+    (16,)
+    """
+    testbed = f"{Path(folder).name}/{half}" if half else Path(folder).name
+    problem = open_scenario(testbed, rate_per_s, Path(folder).parent)
+    return problem.knowing(find_truth(problem))
+
+
+class SurfaceServer:
+    """The usual abstraction of a server: mean costs with independent normal noise per episode.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+    cost : array_like, shape (configurations,)
+        This is the mean cost of each configuration.
+    noise : float
+        This is the coefficient of variation of an episode's cost.
+    """
+
+    def __init__(self, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07) -> None:
+        self.space, self.cost, self.noise = space, np.asarray(cost, dtype=float).ravel(), noise
+
+    def measure(
+        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+    ) -> Episode:
+        """Charge the same cost to every request of the episode."""
+        arrivals = check_arrivals(arrivals)
+        mean = self.cost[self.space.index(configuration)]
+        cost = mean * max(1 + self.noise * rng.standard_normal(), 0.1)
+        n = len(arrivals)
+        info = {"server": "surface"}
+        return Episode(configuration, arrivals, np.full(n, cost), np.full(n, Status.OK), info=info)
+
+
+def surface(name: str, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07) -> Scenario:
+    """Make a scenario from a table of mean costs, see `SurfaceServer`.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> line = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0])
+    >>> line.optimum
+    1.0
+    """
+    server = SurfaceServer(space, cost, noise)
+    unknown = np.full(len(space), np.nan)
+    return Scenario(name, server, Poisson(10.0), server.cost, unknown)

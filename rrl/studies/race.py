@@ -89,7 +89,7 @@ def race(
     Examples
     --------
     >>> from rrl import RRL
-    >>> from rrl.studies.scenario import recorded
+    >>> from rrl.studies.problems import recorded
     >>> runs = race(recorded("data/keyword-threads", 900.0), RRL, range(3), 20)
     >>> runs.chosen.shape
     (3, 20)
@@ -128,7 +128,7 @@ def score(scenario: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
     Examples
     --------
     >>> from rrl import ConfigSpace, Knob
-    >>> from rrl.studies.scenario import surface
+    >>> from rrl.studies.problems import surface
     >>> line = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0])
     >>> runs = Race(np.array([[0, 1, 2, 1]]), np.array([[0, 1, 2, 1]]), 0.0)
     >>> measured = score(line, runs)

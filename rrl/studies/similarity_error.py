@@ -1,14 +1,20 @@
-"""How well one measurement represents a region: errors of the estimators, by distance."""
+"""How well one measurement represents a region: errors of the estimators, and their honesty.
+
+An estimator is honest if its errors are as large as the standard deviations that it states.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.similarity import Estimate, FixedSimilarity, Similarity
+from rrl.core.deployment import deploy
+from rrl.core.learned_similarity import log_means
+from rrl.core.qtable import QTable
+from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate, Similarity
 from rrl.core.space import ConfigSpace
 from rrl.studies.scenario import Scenario
 from rrl.tuning.objective import MeanLatency
@@ -20,27 +26,42 @@ if TYPE_CHECKING:
 REQUESTS = 100  # per episode
 
 
-class GlobalMean(FixedSimilarity):
+class GlobalMean:
     """A trivial estimator for comparison: every estimate is the geometric mean of seen costs.
+
+    Its standard deviation is that of the logarithms of these costs. As for
+    :class:`rrl.core.similarity.Copy`, an expected one counts for some measurements.
 
     Examples
     --------
-    >>> from rrl import ConfigSpace, Knob
-    >>> space, mean = ConfigSpace([Knob("inter_op", (1, 2))]), GlobalMean()
-    >>> _ = mean.estimate(space, 0, 1.0, np.arange(2), load=10.0)
-    >>> mean.estimate(space, 1, 4.0, np.arange(2), load=10.0).costs
-    array([2., 2.])
+    >>> from rrl import Knob
+    >>> table = QTable(ConfigSpace([Knob("inter_op", (1, 2))]))
+    >>> for index, cost in ((0, 1.0), (1, 4.0)):
+    ...     table.record(index, cost)
+    ...     estimate = GlobalMean().estimate(table, index, cost, np.arange(2))
+    >>> estimate.costs, estimate.deviations.round(2)
+    (array([2., 2.]), array([0.47, 0.47]))
     """
 
-    def __init__(self) -> None:
-        self._logs: list[float] = []
+    def enter(self, table: QTable, cells: NDArray[np.int64]) -> None:
+        """See :meth:`rrl.core.similarity.Similarity.enter`: other load levels do not matter."""
 
     def estimate(
-        self, space: ConfigSpace, index: int, cost: float, ball: NDArray[np.int64], load: float
+        self, table: QTable, index: int, cost: float, cells: NDArray[np.int64]
     ) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
-        self._logs.append(float(np.log(cost)))
-        return Estimate(np.full(len(ball), np.exp(np.mean(self._logs))), np.ones(len(ball)))
+        logs, counts = log_means(table), table.visits[table.measured]
+        mean = float(np.average(logs, weights=counts))
+        squares = counts @ (logs - mean) ** 2 + CONTRAST_WEIGHT * CONTRAST**2
+        deviation = np.sqrt(squares / (counts.sum() + CONTRAST_WEIGHT))
+        return Estimate(np.full(len(cells), np.exp(mean)), np.full(len(cells), deviation))
+
+    def state(self) -> dict[str, Any]:
+        """See :meth:`rrl.core.similarity.Similarity.state`: the table has all that it needs."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See :meth:`rrl.core.similarity.Similarity.restore`."""
 
 
 def correlation_by_distance(
@@ -125,7 +146,9 @@ def region_errors(
     """Let estimators predict the region around each of some random measurements.
 
     All estimators get the same measurements in the same order. The first half is used only for
-    learning. The measured configuration itself is left out.
+    learning. The measured configuration itself is left out. A prediction is compared with the
+    truth. If the configuration has not been measured yet, the prediction is also compared with a
+    first measurement of it, which no estimator sees.
 
     Parameters
     ----------
@@ -141,27 +164,88 @@ def region_errors(
     Returns
     -------
     DataFrame
-        It has one row per prediction: `estimator`, `distance` (rounded to integer levels), `away`
-        (the exact distance), and `error`. The error is the absolute value of the logarithm of the
-        estimated cost divided by the true cost.
+        It has one row per prediction: `estimator`, `distance` (rounded to integer levels), `error`,
+        `stated` and `deviations`. The error is the absolute value of the logarithm of the estimated
+        cost divided by the true cost. `stated` is the standard deviation of the log cost of a
+        measurement: that of the estimate and that of the noise, added in quadrature. `deviations`
+        is the absolute value of the logarithm of the estimated cost divided by the measured cost,
+        in units of `stated`. It is NaN if the configuration was measured before.
     """
     import pandas as pd
 
-    arrivals_rng, choice_rng, server_rng = rng.spawn(3)
-    space, made = scenario.space, {name: make() for name, make in estimators.items()}
-    stretch = scenario.workload.arrivals(measurements * REQUESTS, arrivals_rng)
-    load, objective, parts = REQUESTS * measurements / float(stretch[-1]), MeanLatency(), []
-    for number, arrivals in enumerate(episodes(stretch, REQUESTS)):
-        index = int(choice_rng.integers(len(space)))
-        cost = objective(scenario.server.measure(space[index], arrivals, server_rng))
+    arrivals_rng, choice_rng, server_rng, later_rng = rng.spawn(4)
+    space, parts = scenario.space, []
+    made = {name: (make(), QTable(space)) for name, make in estimators.items()}
+    later = _measure(scenario, np.arange(len(space)), later_rng, later_rng)
+    choices = choice_rng.integers(len(space), size=measurements)
+    costs = _measure(scenario, choices, arrivals_rng, server_rng)
+    for number, (index, cost) in enumerate(zip(choices.tolist(), costs.tolist(), strict=True)):
         ball = space.ball(index, radius)
         away = space.distances(index)[ball]
-        for name, similarity in made.items():
-            costs, _ = similarity.estimate(space, index, cost, ball, load)
+        for name, (similarity, table) in made.items():
+            table.log_load = float(np.log(scenario.workload.rate))
+            table.record(index, cost)
+            estimate = similarity.estimate(table, index, cost, ball)
+            table.update(ball, *estimate, step=1.0, average=False)
+            table.incumbent = deploy(table)
             if number < measurements // 2:
                 continue
-            error = np.abs(np.log(costs / scenario.cost[ball]))
-            levels = np.rint(away).astype(int)
-            table = {"estimator": name, "distance": levels, "away": away, "error": error}
-            parts.append(pd.DataFrame(table)[away > 0])
+            stated = np.hypot(estimate.deviations, table.noise)
+            off = np.abs(np.log(estimate.costs / later[ball])) / stated
+            columns = {
+                "estimator": name,
+                "distance": np.rint(away).astype(int),
+                "error": np.abs(np.log(estimate.costs / scenario.cost[ball])),
+                "stated": stated,
+                "deviations": np.where(table.visits[ball] == 0, off, np.nan),
+            }
+            parts.append(pd.DataFrame(columns)[away > 0])
     return pd.concat(parts, ignore_index=True)
+
+
+def _measure(
+    scenario: Scenario,
+    indices: NDArray[np.int64],
+    arrivals_rng: np.random.Generator,
+    server_rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Measure configurations by number, one episode each, and return their costs."""
+    objective, server, space = MeanLatency(), scenario.server, scenario.space
+    stretch = scenario.workload.arrivals(len(indices) * REQUESTS, arrivals_rng)
+    return np.array(
+        [
+            objective(server.measure(space[index], arrivals, server_rng))
+            for index, arrivals in zip(indices, episodes(stretch, REQUESTS), strict=True)
+        ]
+    )
+
+
+def coverage(errors: pd.DataFrame, *by: str) -> pd.DataFrame:
+    """Return the shares of measured log costs within one and two stated standard deviations.
+
+    If errors are normal and the standard deviations are right, the shares are 68 % and 95 %.
+
+    Parameters
+    ----------
+    errors : DataFrame
+        :func:`region_errors` returns this table.
+    *by : str
+        The shares are computed for each value of these columns, `estimator` by default.
+
+    Returns
+    -------
+    DataFrame
+        Its columns are `within 1`, `within 2` and `predictions`, the number of these.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> off = pd.DataFrame({"estimator": "copy", "deviations": [0.5, 1.5, 3.0, np.nan]})
+    >>> coverage(off).round(2).to_dict("records")
+    [{'within 1': 0.33, 'within 2': 0.67, 'predictions': 3}]
+    """
+    import pandas as pd
+
+    groups = errors.dropna(subset="deviations").groupby(list(by) or "estimator")["deviations"]
+    within = {f"within {n}": groups.agg(lambda off, n=n: (off <= n).mean()) for n in (1, 2)}
+    return pd.DataFrame({**within, "predictions": groups.size()})

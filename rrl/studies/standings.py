@@ -21,9 +21,8 @@ import numpy as np
 
 from rrl.rivals.agents import AGENTS, maker
 from rrl.studies.peer_runs import RECORDED, read_record, record_seed
-from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS
+from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, with_truth
 from rrl.studies.race import race, score
-from rrl.studies.scenario import SURFACES, with_truth
 from rrl.support.errors import Parser, UsageError, command
 from rrl.support.files import write_atomically
 from rrl.support.machine import one_thread
@@ -51,7 +50,7 @@ _EPSILONS = ([0.1, 0.1, 50], [0.3, 0.3, 50], [0.5, 0.5, 50], [0.5, 0.05, 50], [1
 #: The settings that the command ``tune`` compares.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "rrl-boltzmann": [
-        {"shrinkage": s, "caution": c} for s in (0.5, 1.0, 3.0) for c in (0.0, 0.15, 0.3, 0.5)
+        {"radius": r, "step": s} for r in (1.0, 1.5, 2.0, 3.0) for s in (0.1, 0.3, 0.5)
     ],
     "rrl-released-copy": [{"radius": r} for r in (1.0, 2.0, 3.0)],
     "random": [{"budget": b} for b in (100, 200, 300)],

@@ -25,10 +25,12 @@ from numpy.typing import NDArray
 
 from rrl.recording.profile import EPISODES
 from rrl.recording.replay import replayed
-from rrl.rivals.agents import AGENTS
+from rrl.rivals.agents import AGENTS, HOME
+from rrl.studies.problems import half_of, open_scenario
 from rrl.studies.race import Race, race
-from rrl.studies.scenario import Scenario, Truth, find_truth, half_of, open_scenario
+from rrl.studies.scenario import Scenario, Truth
 from rrl.studies.settings import Load, Setting, check, workload
+from rrl.studies.truths import find_truth
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import replacing
 from rrl.support.machine import available_cpus, one_thread
@@ -132,7 +134,7 @@ class Sweep:
             steady = isinstance(setting.load, int | float)
             length = self.replications if steady else setting.episodes
             horizon[setting.problem] = max(length, horizon.get(setting.problem, 0))
-        code = _code("rrl.studies.scenario", *_server_modules())
+        code = _code("rrl.studies.problems", *_server_modules())
         tasks = {}
         for problem, episodes in horizon.items():
             what = (*problem, episodes, self.replications)
@@ -224,10 +226,11 @@ def _server_modules() -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def _agent_modules(setting: Setting, data: str) -> frozenset[str]:
-    """Make an agent, and return the modules of its class and of the classes of its parts."""
+    """Make an agent, and return the modules of its maker, its class and its parts' classes."""
     space = _problem(*setting.problem, data).space
     agent = AGENTS[setting.agent](space, np.random.default_rng(0))
     modules = {type(part).__module__ for part in (agent, *vars(agent).values())}
+    modules.add(HOME[setting.agent].partition(":")[0])
     return frozenset(module for module in modules if module.startswith("rrl."))
 
 

@@ -119,8 +119,8 @@ def prices(rng: np.random.Generator, count: int) -> Iterator[Check]:
     error = np.abs(blurred - q).max(axis=(-2, -1))
     yield Check("fixed point, by M Q*", error, bounds.bias(averaged, mdp.gamma))
     yield Check("fixed point", error, bounds.bias(eps, mdp.gamma))
-    rosy = (q.min(axis=-1) - blurred.min(axis=-1)).max(axis=-1)
-    yield Check("never too rosy", rosy, np.zeros(count))
+    too_low = (q.min(axis=-1) - blurred.min(axis=-1)).max(axis=-1)
+    yield Check("never too low", too_low, np.zeros(count))
     yield Check("greedy loss, general", lost, bounds.general_loss(eps, mdp.gamma))
     yield Check("greedy loss", lost, bounds.loss(eps, mdp.gamma))
 

@@ -166,9 +166,9 @@ def variation(values: Floats, near: Mask) -> Floats:
 def local_variation(values: Floats, near: Mask) -> Floats:
     """Return each cell's largest difference from the others in its region: shape (..., S, A)."""
     inside = near[..., None, :, :]
-    dearest = np.where(inside, values[..., None, :], -np.inf).max(axis=-1)
-    cheapest = np.where(inside, values[..., None, :], np.inf).min(axis=-1)
-    return np.maximum(dearest - values, values - cheapest)
+    highest = np.where(inside, values[..., None, :], -np.inf).max(axis=-1)
+    lowest = np.where(inside, values[..., None, :], np.inf).min(axis=-1)
+    return np.maximum(highest - values, values - lowest)
 
 
 def bias(eps: ArrayLike, gamma: ArrayLike) -> Floats:

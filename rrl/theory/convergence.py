@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.exploration import Temperature
 from rrl.core.knob import Configuration, Knob
+from rrl.core.load_levels import LoadLevels
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
+from rrl.core.variants import boltzmann
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.episode import Server
 from rrl.tuning.experiments import tune
@@ -53,7 +55,7 @@ class Curves:
         This is the true cost of the table's minimum, divided by the optimum's, minus 1. It is the
         loss of the theory.
     deployed : ndarray
-        This is the same for the configuration that the agent recommends.
+        This is the same for the configuration that the agent deploys.
     radius : ndarray
         This is the agent's radius in levels. An adaptive agent changes it.
     chosen : ndarray of int
@@ -80,11 +82,11 @@ class _Watched:
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         self.agent.tell(configuration, cost)
-        (table,) = self.agent.tables.values()
+        (table,) = self.agent.tables
         error = np.abs(table.values - self.truth)
         greedy = self.truth[table.values.argmin()] / self.truth.min() - 1
         typical = float(np.median(error / self.truth))
-        self.rows.append((error.max(), typical, greedy, self.agent.radius))
+        self.rows.append((error.max(), typical, greedy, self.agent.region.radius))
 
     def best(self, load: float) -> Configuration:
         return self.agent.best(load)
@@ -102,7 +104,7 @@ def watch_table(
     truth: ArrayLike,
     seeds: int,
     episodes: int,
-    make: type[RRL] = RRL,
+    make: Callable[..., RRL] = boltzmann,
     **settings: Any,
 ) -> Curves:
     """Let RRL learn from each seed and record the state of its table after each episode.
@@ -117,10 +119,11 @@ def watch_table(
     truth : array_like, shape (configurations,)
         This is the true mean cost of each configuration, in seconds.
     seeds, episodes : int
-    make : type, optional
-        This is :class:`rrl.RRL`, or an agent derived from it.
+    make : callable, optional
+        This is :func:`rrl.boltzmann` or :func:`rrl.adaptive`. The agent's region has a radius.
     **settings
-        These are settings of the agent, for example ``radius=2``.
+        These are settings of the agent, for example ``radius=2``. The agents of all seeds share
+        them. So `make` has to make a part that learns, such as a similarity.
 
     Raises
     ------
@@ -129,7 +132,7 @@ def watch_table(
 
     Examples
     --------
-    >>> from rrl.studies.scenario import surface
+    >>> from rrl.studies.problems import surface
     >>> line = surface("line", ConfigSpace([Knob("inter_op", (1, 2, 4))]), [3.0, 1.0, 2.0], 0.0)
     >>> curves = watch_table(line.server, 10.0, line.cost, seeds=2, episodes=40, radius=0)
     >>> curves.worst.shape, curves.worst[:, -1].max().round(9)
@@ -140,7 +143,8 @@ def watch_table(
         raise ValueError(f"the truth has shape {truth.shape}, the space holds {len(space)}")
     rows, deployed, chosen = [], [], []
     for seed in range(seeds):
-        agent = make(space, np.random.default_rng([seed, 0]), load_bins=math.inf, **settings)
+        loads = LoadLevels(math.inf)  # all loads share one table
+        agent = make(space, np.random.default_rng([seed, 0]), loads=loads, **settings)
         watched, rng = _Watched(agent, truth), np.random.default_rng([seed, 1])
         run = tune(server, watched, Poisson(rate_per_s), episodes, rng)
         rows.append(watched.rows)

@@ -110,10 +110,10 @@ def solve(mdp: MDP, tolerance: float = 1e-12) -> Floats:
     while True:
         values = policy_values(mdp, policy)
         q = mdp.backup(values)
-        cheaper = q.min(axis=-1) < values - tolerance * (1 + np.abs(values))
-        if not cheaper.any():
+        lower = q.min(axis=-1) < values - tolerance * (1 + np.abs(values))
+        if not lower.any():
             return q
-        policy = np.where(cheaper, q.argmin(axis=-1), policy)
+        policy = np.where(lower, q.argmin(axis=-1), policy)
 
 
 def blur(mdp: MDP, weights: Floats) -> MDP:

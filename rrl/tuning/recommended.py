@@ -1,20 +1,26 @@
-"""The agent to use if there is no reason for another one."""
+"""The recommended agent for TensorFlow Serving."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from rrl.core.growing import GrowingRegion
 from rrl.core.knob import Configuration
+from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.presets import SERVING_KNOBS
 
 
-def default_agent(
-    space: ConfigSpace, rng: np.random.Generator, *, start: Configuration | None = None
-) -> GrowingRegion:
-    """Make the agent to use if there is no reason for another one.
+def recommended(
+    space: ConfigSpace,
+    rng: np.random.Generator,
+    *,
+    start: Configuration | None = None,
+    **settings: Any,
+) -> RRL:
+    """Make the agent `rrl`: :class:`rrl.core.rrl.RRL`, which starts from what serves now.
 
     Parameters
     ----------
@@ -23,11 +29,13 @@ def default_agent(
     start : configuration, optional
         The configuration that serves now. If it is not given and all knobs are knobs of TensorFlow
         Serving, the default of TensorFlow Serving is used.
+    **settings
+        Of :class:`rrl.core.rrl.RRL`.
 
     Examples
     --------
     >>> from rrl import paper_cpu
-    >>> agent = default_agent(paper_cpu(), np.random.default_rng(7))
+    >>> agent = recommended(paper_cpu(), np.random.default_rng(7))
     >>> agent.ask(load=14.0)
     {'inter_op': 0, 'intra_op': 0, 'batch_threads': 0}
     >>> agent.tell(agent.ask(load=14.0), 0.5)
@@ -36,4 +44,4 @@ def default_agent(
     """
     if start is None and set(space.names) <= set(SERVING_KNOBS):
         start = serving_default(space)
-    return GrowingRegion(space, rng, start=start)
+    return RRL(space, rng, start=start, **settings)

@@ -1,0 +1,284 @@
+"""What every similarity, region and exploration must keep to, and the rule of deployment.
+
+A new part is checked by adding it to `SIMILARITIES`, `REGIONS` or `EXPLORATIONS`.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_space import spaces
+
+from rrl.core.deployment import SURE, deploy, expected_costs
+from rrl.core.exploration import Boltzmann, ExpectedSaving
+from rrl.core.knob import Knob
+from rrl.core.learned_similarity import LearnedSimilarity
+from rrl.core.qtable import QTable
+from rrl.core.region import FixedRadius, Grown
+from rrl.core.region_size import SelectedRadius
+from rrl.core.released_network import NetworkSimilarity
+from rrl.core.similarity import Copy
+from rrl.core.space import ConfigSpace
+from rrl.tuning.presets import paper_cpu
+
+SIMILARITIES = {
+    "copy": Copy,
+    "learned": LearnedSimilarity,
+    "network": partial(NetworkSimilarity, hidden=(8,), rounds=5),
+}
+REGIONS = {
+    "fixed": lambda space: FixedRadius(1.5),
+    "selected": SelectedRadius,
+    "grown": lambda space: Grown(),
+}
+EXPLORATIONS = {"boltzmann": Boltzmann, "saving": ExpectedSaving}
+told = st.lists(
+    st.tuples(st.integers(0, 124), st.floats(0, 1e6)), min_size=1, max_size=6
+)  # a configuration's number, modulo the size of the space, and a cost
+
+
+def measure(table, similarity, index, cost, cells):
+    """One episode, as RRL takes it in."""
+    table.record(index, cost)
+    estimate = similarity.estimate(table, index, cost, cells)
+    table.update(cells, *estimate, step=1.0, average=False)
+    table.incumbent = deploy(table)
+    return estimate
+
+
+def filled(space, measurements, similarity=None, region=None):
+    """A table after some measurements."""
+    table, similarity = QTable(space), similarity or Copy()
+    region = region or FixedRadius(1.5)
+    for number, cost in measurements:
+        index = number % len(space)
+        measure(table, similarity, index, cost, region.updated(table, index))
+        region.learn(table, cost)
+    return table
+
+
+# --- similarities ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", SIMILARITIES.values(), ids=SIMILARITIES)
+@settings(max_examples=15, deadline=None)
+@given(space=spaces(), measurements=told)
+def test_estimates_are_costs_with_a_standard_deviation(make, space, measurements):
+    table, similarity = QTable(space), make()
+    for number, cost in measurements:
+        index = number % len(space)
+        cells = space.ball(index, 2.0)
+        costs, deviations = measure(table, similarity, index, cost, cells)
+        assert costs.shape == deviations.shape == cells.shape
+        assert np.all(np.isfinite(costs) & (costs >= 0))
+        assert np.all(np.isfinite(deviations) & (deviations > 0))
+        assert deviations[cells == index][0] <= deviations.min() + 1e-12  # surest of what it saw
+
+
+@pytest.mark.parametrize("make", SIMILARITIES.values(), ids=SIMILARITIES)
+def test_a_restored_similarity_estimates_the_same(make):
+    space, one, rng = paper_cpu(3), make(), np.random.default_rng(0)
+    table = QTable(space)
+    for index in rng.integers(64, size=9).tolist():
+        measure(table, one, index, 1.0 + rng.random(), space.ball(index, 2))
+    saved = json.loads(json.dumps(one.state()))
+    other = make()
+    other.restore(saved)
+    table.record(5, 1.5)
+    results = [s.estimate(table, 5, 1.5, space.ball(5, 2)) for s in (one, other)]
+    assert np.array_equal(results[0].costs, results[1].costs)
+    assert np.array_equal(results[0].deviations, results[1].deviations)
+    with pytest.raises(KeyError):
+        other.restore({})
+
+
+def surfaces(space):
+    """Smooth, rough and steep costs over a space."""
+    x = space.positions
+    rng = np.random.default_rng(5)
+    yield "bowl", np.exp(0.05 * ((x - x.mean(axis=0)) ** 2).sum(axis=1))
+    yield "waves", np.exp(0.4 * np.sin(x).sum(axis=1))
+    yield "slope", np.exp(0.3 * x[:, 0] + 0.02 * x[:, 1])
+    yield "rough", np.exp(0.1 * x[:, 0]) * rng.lognormal(0, 0.1, len(x))
+
+
+@pytest.mark.parametrize("make", [Copy, LearnedSimilarity, NetworkSimilarity], ids=str)
+@pytest.mark.parametrize("surface", ["bowl", "waves", "slope", "rough"])
+def test_the_standard_deviation_covers_what_was_not_measured_yet(make, surface):
+    """Of true costs, 95 % should lie within two standard deviations; at least 85 % do."""
+    space = ConfigSpace([Knob("a", range(9)), Knob("b", range(9))])
+    truth, inside, widths = dict(surfaces(space))[surface], [], []
+    for seed in range(1 if make is NetworkSimilarity else 8):
+        table, similarity, rng = QTable(space), make(), np.random.default_rng(seed)
+        for episode, index in enumerate(rng.choice(81, size=30, replace=False).tolist()):
+            cells = space.ball(index, 1.5)
+            new = cells[table.visits[cells] == 0]
+            cost = truth[index] * rng.lognormal(0, 0.1)
+            estimate = measure(table, similarity, index, cost, cells)
+            if episode >= 10:
+                kept = np.isin(cells, new) & (cells != index)
+                off = np.log(estimate.costs[kept] / truth[cells[kept]])
+                inside += (np.abs(off) <= 2 * estimate.deviations[kept]).tolist()
+                widths += estimate.deviations[kept].tolist()
+    assert np.mean(inside) >= 0.85
+    assert np.median(widths) < 1.5 * np.log(truth).std()  # it does say something
+
+
+def test_a_copy_is_less_sure_the_further_away():
+    space = paper_cpu()
+    table = filled(space, [(665, 0.25)])
+    costs, deviations = Copy().estimate(table, 665, 0.25, space.ball(665, 3))
+    away = space.distances(665)[space.ball(665, 3)]
+    assert set(costs) == {0.25}
+    assert np.all(np.diff(deviations[np.argsort(away, kind="stable")]) >= -1e-12)
+    assert deviations[away == 0][0] == table.noise
+
+
+@pytest.mark.parametrize("steep", [0.02, 0.5])
+def test_a_copy_learns_how_much_neighbours_differ(steep):
+    space = ConfigSpace([Knob("a", range(30))])
+    truth, similarity = np.exp(steep * np.arange(30.0)), Copy()
+    table = QTable(space)
+    for index in range(30):
+        estimate = measure(table, similarity, index, truth[index], space.ball(index, 1))
+    slope = np.sqrt(estimate.deviations.max() ** 2 - table.noise**2)
+    assert slope == pytest.approx(steep, rel=0.35, abs=0.1)
+
+
+# --- regions --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", REGIONS.values(), ids=REGIONS)
+@settings(max_examples=25, deadline=None)
+@given(space=spaces(), measurements=told)
+def test_regions_are_sorted_sets_that_hold_what_was_measured(make, space, measurements):
+    region, table = make(space), QTable(space)
+    for number, cost in measurements:
+        index = number % len(space)
+        eligible = region.eligible(table)
+        if eligible is not None:
+            assert len(eligible) > 0
+            assert set(eligible.tolist()) <= set(range(len(space)))
+        table.record(index, cost)
+        updated = region.updated(table, index)
+        assert updated.tolist() == sorted(set(updated.tolist()))
+        assert set(table.measured.tolist()) & {index} <= set(updated.tolist())
+        table.update(updated, *Copy().estimate(table, index, cost, updated), 1.0, average=False)
+        table.incumbent = deploy(table)
+        region.learn(table, cost)
+        if (eligible := region.eligible(table)) is not None and len(table.measured) > 2:
+            assert table.incumbent in eligible
+    other = make(space)
+    other.restore(json.loads(json.dumps(region.state())))
+    assert other.updated(table, index).tolist() == region.updated(table, index).tolist()
+
+
+@settings(max_examples=25, deadline=None)
+@given(space=spaces(), number=st.integers(0, 124))
+def test_a_grown_region_is_what_was_measured_and_its_neighbours(space, number):
+    region, table, index = Grown(), QTable(space), number % len(space)
+    for _ in range(3):
+        table.record(index, 1.0)
+    grown = region.updated(table, index)
+    assert index in grown
+    assert len(grown) > 1 or len(space) == 1
+    assert grown.tolist() == region.eligible(table).tolist()
+    differing = (space.level_indices[grown] != space.level_indices[index]).sum(axis=1)
+    assert len(space) < np.prod(space.shape) or differing.max() <= 1
+
+
+def test_a_grown_region_begins_in_the_middle_and_looks_there_once():
+    region, table = Grown(), QTable(paper_cpu(10))
+    middle = region.eligible(table)
+    assert [paper_cpu(10)[int(i)] for i in middle] == [dict.fromkeys(table.space.names, 6)]
+    table.record(0, 10.0)
+    assert region.eligible(table).tolist() == middle.tolist()
+    table.record(int(middle[0]), 3.0)
+    assert int(middle[0]) not in region.updated(table, int(middle[0]))  # not four times as good
+    assert table.measured.tolist() == [0]
+
+
+# --- explorations ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", EXPLORATIONS.values(), ids=EXPLORATIONS)
+@settings(max_examples=25, deadline=None)
+@given(space=spaces(), measurements=told, data=st.data())
+def test_only_what_is_eligible_is_chosen(make, space, measurements, data):
+    table, rng = filled(space, measurements), np.random.default_rng(0)
+    numbers = st.sets(st.integers(0, len(space) - 1), min_size=1)
+    eligible = np.array(sorted(data.draw(numbers)), dtype=np.int64)
+    exploration = make()
+    assert all(exploration.choose(table, eligible, rng) in eligible for _ in range(5))
+    assert all(0 <= exploration.choose(table, None, rng) < len(space) for _ in range(5))
+
+
+@pytest.mark.parametrize("make", EXPLORATIONS.values(), ids=EXPLORATIONS)
+def test_an_empty_table_gives_every_configuration_a_chance(make):
+    table, rng, exploration = QTable(paper_cpu(1)), np.random.default_rng(0), make()
+    assert {exploration.choose(table, None, rng) for _ in range(200)} == set(range(8))
+
+
+@pytest.mark.parametrize("make", EXPLORATIONS.values(), ids=EXPLORATIONS)
+def test_a_low_value_is_chosen(make):
+    table = filled(paper_cpu(2), [(0, 1.0), (26, 2.0)])
+    table.values[13], table.deviations[13] = 0.1, 0.1
+    exploration, rng = make(), np.random.default_rng(0)
+    assert {exploration.choose(table, None, rng) for _ in range(20)} == {13}
+    assert {exploration.choose(table, np.array([0, 13, 26]), rng) for _ in range(20)} == {13}
+
+
+def test_a_boltzmann_choice_from_all_or_from_a_list_of_all_is_the_same():
+    table, everything = filled(paper_cpu(2), [(0, 1.0), (26, 1.02), (13, 0.99)]), np.arange(27)
+    one, other = (np.random.default_rng(4) for _ in range(2))
+    for _ in range(100):
+        assert Boltzmann().choose(table, None, one) == Boltzmann().choose(table, everything, other)
+
+
+def test_a_longer_horizon_tries_more():
+    table = filled(paper_cpu(2), [(13, 1.0)])
+    table.values[:], table.deviations[:] = 1.5, 0.4
+    table.values[13], table.deviations[13] = 1.0, 0.01
+    rng = np.random.default_rng(0)
+    assert ExpectedSaving(2.0).choose(table, None, rng) == 13
+    assert ExpectedSaving(2000.0).choose(table, None, rng) != 13
+
+
+@pytest.mark.parametrize("horizon", [0, -1.0, float("nan"), float("inf")])
+def test_bad_horizon(horizon):
+    with pytest.raises(ValueError, match="horizon must be a positive number"):
+        ExpectedSaving(horizon)
+
+
+# --- deployment -----------------------------------------------------------------------------------
+
+
+@settings(max_examples=50, deadline=None)
+@given(space=spaces(), measurements=told)
+def test_only_what_was_measured_is_deployed(space, measurements):
+    table = filled(space, measurements)
+    costs, deviations = expected_costs(table)
+    assert deploy(table) in table.measured
+    assert np.all(deviations <= table.noise / np.sqrt(table.visits[table.measured]) + 1e-12)
+    table.incumbent = None
+    assert deploy(table) == table.measured[(costs * np.exp(SURE * deviations)).argmin()]
+
+
+def test_the_incumbent_yields_only_to_a_clear_winner():
+    table = filled(ConfigSpace([Knob("threads", range(9))]), [(0, 1.0), (5, 0.9)])
+    table.incumbent = 0
+    table.values[[0, 5]] = 1.0, 0.9
+    table.deviations[[0, 5]] = 0.1, 0.1  # the difference is 10.5 %, its deviation 14 %
+    assert deploy(table) == 0
+    table.values[5] = 0.8  # 22 %
+    assert deploy(table) == 5
+    table.deviations[0] = 0.14  # of the difference: 17 %
+    assert deploy(table) == 5
+    table.deviations[[0, 5]] = 0.14, 0.14
+    table.values[5] = 0.85
+    assert deploy(table) == 0

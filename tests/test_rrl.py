@@ -1,0 +1,457 @@
+"""RRL as a whole: the recommended parts and the paper's, under one contract."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_agent import AgentContract, run, true_cost
+from test_space import spaces
+
+from rrl.core.exploration import Boltzmann, ExpectedSaving, action_probabilities
+from rrl.core.knob import Knob
+from rrl.core.learned_similarity import LearnedSimilarity
+from rrl.core.load_levels import LoadLevels
+from rrl.core.region import FixedRadius, Grown
+from rrl.core.released_network import NetworkSimilarity
+from rrl.core.rrl import RRL
+from rrl.core.similarity import Copy
+from rrl.core.space import ConfigSpace
+from rrl.core.variants import adaptive, boltzmann, released
+from rrl.tuning.presets import paper_cpu
+from rrl.tuning.recommended import recommended
+
+SMALL = partial(NetworkSimilarity, hidden=(8,), rounds=5)
+AGENTS = {"rrl": RRL, "boltzmann": boltzmann, "adaptive": adaptive}
+
+
+class TestRecommended(AgentContract):
+    def make(self, space, rng):
+        return recommended(space, rng)
+
+
+class TestBoltzmann(AgentContract):
+    def make(self, space, rng):
+        return boltzmann(space, rng)
+
+
+class TestAdaptive(AgentContract):
+    def make(self, space, rng):
+        return adaptive(space, rng)
+
+
+class TestReleased(AgentContract):
+    episodes = 13
+
+    def make(self, space, rng):
+        return released(space, rng, similarity=SMALL())
+
+
+class TestOtherParts(AgentContract):
+    """Parts that no named agent puts together."""
+
+    def make(self, space, rng):
+        parts = {"similarity": LearnedSimilarity(), "region": FixedRadius(2.0)}
+        return RRL(space, rng, exploration=Boltzmann(), **parts)
+
+
+class TestCopyInAGrownRegion(AgentContract):
+    def make(self, space, rng):
+        return RRL(space, rng, similarity=Copy(), exploration=Boltzmann(), average=True)
+
+
+def bowl(agent, episodes, seed=0, load=10.0, factor=1.0):
+    rng = np.random.default_rng(seed)
+    for _ in range(episodes):
+        configuration = agent.ask(load)
+        noise = max(rng.normal(1, 0.07), 0.1)
+        agent.tell(configuration, factor * noise * true_cost(agent.space, configuration) ** 4)
+        yield configuration
+
+
+def permuted(space, rng):
+    """The same space with its knobs, and the levels of each, in another order."""
+    knobs = []
+    for k in rng.permutation(len(space.knobs)):
+        knob, order = space.knobs[k], rng.permutation(len(space.knobs[k].levels))
+        levels, positions = ([what[i] for i in order] for what in (knob.levels, knob.positions))
+        knobs.append(Knob(knob.name, levels, positions))
+    rows = [[knob.index(c[knob.name]) for knob in knobs] for c in space]
+    return ConfigSpace(knobs, available=np.array(rows))
+
+
+# --- what must not matter ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
+@pytest.mark.parametrize("factor", [2.0**-20, 2.0**10, 1e-3, 7.0])
+def test_the_unit_of_the_cost_changes_no_choice(make, factor):
+    one, other = (make(paper_cpu(4), np.random.default_rng(3)) for _ in range(2))
+    assert list(bowl(one, 60)) == list(bowl(other, 60, factor=factor))
+    assert one.best(10.0) == other.best(10.0)
+
+
+@pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
+def test_renaming_knobs_changes_no_choice(make):
+    names = {"inter_op": "z", "intra_op": "a", "batch_threads": "m"}
+    space = paper_cpu(4)
+    renamed = ConfigSpace([Knob(names[k.name], k.levels, k.positions) for k in space.knobs])
+    plain = list(bowl(make(space, np.random.default_rng(3)), 60))
+    other = list(bowl(make(renamed, np.random.default_rng(3)), 60))
+    assert other == [{names[name]: level for name, level in c.items()} for c in plain]
+
+
+def by_levels(space, numbers, cells):
+    return {tuple(sorted(space[int(c)].items())): x for c, x in zip(cells, numbers, strict=True)}
+
+
+@pytest.mark.parametrize("make", [boltzmann, adaptive])
+@settings(max_examples=40, deadline=None)
+@given(
+    spaces(),
+    st.lists(st.tuples(st.integers(0, 124), st.floats(0.1, 10)), min_size=1, max_size=12),
+    st.integers(0, 1000),
+)
+def test_order_of_knobs_and_levels_changes_no_chance(make, space, told, seed):
+    """Choices are random, so what must agree is their probabilities, and the recommendation."""
+    chances, best = [], []
+    for where in (space, permuted(space, np.random.default_rng(seed))):
+        agent = make(where, np.random.default_rng(0))
+        agent.ask(10.0)
+        for index, cost in told:
+            agent.tell(space[index % len(space)], cost)
+        (table,) = agent.tables
+        chance = action_probabilities(table.values, 0.02, table.floor)
+        chances.append(by_levels(where, chance, range(len(where))))
+        best.append(agent.best(10.0))
+    assert chances[1] == pytest.approx(chances[0], rel=1e-6, abs=1e-99)
+    assert best[0] == best[1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    spaces(),
+    st.lists(st.tuples(st.integers(0, 124), st.floats(0.1, 10)), min_size=1, max_size=8),
+    st.integers(0, 1000),
+)
+def test_order_of_knobs_and_levels_changes_no_expected_saving(space, told, seed):
+    gains = []
+    for where in (space, permuted(space, np.random.default_rng(seed))):
+        agent = RRL(where, np.random.default_rng(0))
+        agent.ask(10.0)
+        for index, cost in told:
+            agent.tell(space[index % len(space)], cost)
+        (table,) = agent.tables
+        cells = agent.region.eligible(table)
+        gains.append(by_levels(where, agent.exploration.gains(table, cells), cells))
+    assert gains[1] == pytest.approx(gains[0], rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
+@settings(max_examples=15, deadline=None)
+@given(spaces(), st.integers(0, 1000))
+def test_missing_configurations_are_never_chosen(make, space, seed):
+    agent = make(space, np.random.default_rng(seed))
+    assert all(configuration in space for configuration in bowl(agent, 20, seed))
+
+
+# --- the Q-table is what exploration and deployment read ------------------------------------------
+
+
+@pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
+def test_a_value_in_the_table_changes_what_is_tried_and_what_is_deployed(make):
+    agent = make(paper_cpu(4), np.random.default_rng(1))
+    for _ in range(30):
+        agent.tell(agent.ask(10.0), 1.0 + len(agent.tables[0].measured) / 10)
+    (table,) = agent.tables
+    index = int(table.measured[-1])
+    table.values[index], table.deviations[index] = 1e-6, 1e-6
+    table.updates += 2  # the table was changed by hand: a sum tree must be filled again
+    assert agent.ask(10.0) == agent.space[index] or isinstance(agent.exploration, ExpectedSaving)
+    agent.tell(agent.space[int(table.measured[0])], 1.0)
+    if isinstance(agent.similarity, Copy):
+        assert agent.best(10.0) == agent.space[index]
+
+
+def test_a_deviation_in_the_table_changes_what_is_tried():
+    agent = RRL(paper_cpu(4), np.random.default_rng(1))
+    for episode in range(20):
+        agent.tell(agent.ask(10.0), 1.0 + episode / 10)
+    (table,) = agent.tables
+    table.deviations[:] = 1e-6  # all is known: no trial can save anything
+    assert agent.ask(10.0) == agent.space[table.incumbent]
+    unmeasured = [c for c in agent.region.eligible(table) if not table.visits[c]]
+    table.deviations[unmeasured[0]] = 0.5
+    assert agent.ask(10.0) == agent.space[int(unmeasured[0])]
+    table.values[unmeasured[0]] *= 1e3
+    assert agent.ask(10.0) == agent.space[table.incumbent]
+
+
+# --- where it starts, and what it finds -----------------------------------------------------------
+
+
+class CliffServer:
+    """Costs on the paper's grid at two loads; a cliff at few threads, the optimum moves."""
+
+    def __init__(self):
+        self.space = paper_cpu(6)
+        self.x = self.space.positions - 1.0  # 0..5
+
+    def truth(self, load):
+        best = np.array([3.0, 1.0, 2.0]) if load < 20 else np.array([4.0, 1.0, 3.0])
+        costs = 1 + 0.15 * ((self.x - best) ** 2).sum(axis=1)
+        return costs * np.where(self.x[:, 0] < 1, 50.0, 1.0) * load
+
+
+def serve(agent, server, load, episodes, rng):
+    """Run an agent; the true relative costs of what served and of what it recommended."""
+    truth = server.truth(load) / server.truth(load).min()
+    served, deployed = [], []
+    for _ in range(episodes):
+        configuration = agent.ask(load * rng.lognormal(0, 0.1))
+        cost = truth[server.space.index(configuration)]
+        agent.tell(configuration, load * cost * rng.lognormal(0, 0.07))
+        served.append(cost)
+        deployed.append(truth[server.space.index(agent.best(load))])
+    return np.array(served), np.array(deployed)
+
+
+def test_it_settles_on_the_optimum_and_meets_the_cliff_at_most_seldom():
+    server, ends, pains, cliffs = CliffServer(), [], [], []
+    for seed in range(8):
+        agent = RRL(server.space, np.random.default_rng(seed))
+        served, deployed = serve(agent, server, 10.0, 80, np.random.default_rng([seed, 1]))
+        ends.append(deployed[60:].max())
+        pains.append((served - 1).sum())
+        cliffs.append((served > 40).sum())
+    assert np.median(ends) <= 1.05
+    assert np.median(pains) < 15  # a random configuration alone costs more than 8 above the best
+    assert np.median(cliffs) == 0
+
+
+@pytest.mark.parametrize(("at_middle", "begins"), [(3.0, "now"), (1.1, "middle")])
+def test_it_begins_with_what_serves_now_unless_that_is_hopeless(at_middle, begins):
+    space = paper_cpu(10)
+    now, middle = (dict.fromkeys(space.names, level) for level in (10, 6))
+    agent = RRL(space, np.random.default_rng(0), start=now)
+    for expected, cost in ((now, 10.0), (middle, at_middle)):
+        assert agent.ask(10.0) == expected
+        agent.tell(expected, cost)
+    kept = {"now": now, "middle": middle}[begins]
+    assert agent.best(10.0) == kept
+    third = agent.ask(10.0)
+    assert sum(third[name] != kept[name] for name in space.names) == 1  # a step away
+    assert len(agent.tables[0].measured) == (1 if begins == "now" else 2)
+
+
+def test_the_first_look_survives_an_interruption():
+    space = paper_cpu(4)
+    now = dict.fromkeys(space.names, 0)
+    whole, broken = (RRL(space, np.random.default_rng(5), start=now) for _ in range(2))
+    runs = bowl(whole, 8), bowl(broken, 8)
+    assert next(runs[0]) == next(runs[1]) == now
+    again = RRL(space, np.random.default_rng(6), start=now)
+    again.restore(json.loads(json.dumps(broken.state())))
+    assert again.ask(10.0) == whole.ask(10.0) == dict.fromkeys(space.names, 3)
+
+
+def test_regions_find_the_bottom_of_the_bowl_on_the_papers_grid():
+    """27 of 1331 configurations are within 5 %; 150 episodes with 7 % noise."""
+    space = paper_cpu()
+    costs = np.array([true_cost(space, c) ** 4 for c in space])
+    near = costs <= 1.05 * costs.min()
+    assert near.sum() == 27
+    hits = {}
+    for name, make in AGENTS.items() | {("none", partial(boltzmann, radius=0.0))}:
+        agents = [make(space, np.random.default_rng(seed)) for seed in range(20)]
+        for seed, agent in enumerate(agents):
+            assert len(list(bowl(agent, 150, seed))) == 150
+        hits[name] = sum(near[space.index(agent.best(10.0))] for agent in agents)
+    assert hits.pop("none") <= 10  # a table without regions
+    assert min(hits.values()) >= 16, hits
+
+
+def test_a_wide_region_is_updated_as_in_the_released_code():
+    space = paper_cpu(order="paper")
+    agent = released(space, np.random.default_rng(0), similarity=Copy())
+    agent.ask(14.0)
+    agent.tell(space[0], 2.0)  # the first measurement: Q = 2 everywhere
+    agent.tell(space[665], 1.0)
+    inside = space.distances(665) <= 3
+    assert inside.sum() == 123
+    assert agent.tables[0].values[inside] == pytest.approx(0.7 * 2 + 0.3 * 1)
+    assert set(agent.tables[0].values[~inside]) == {2.0}
+
+
+def test_the_radius_may_change_between_episodes():
+    agent = boltzmann(paper_cpu(4), np.random.default_rng(0), radius=2.0)
+    agent.ask(10.0)
+    agent.tell(agent.space[0], 2.0)
+    agent.region.radius = 0.0
+    agent.tell(agent.space[7], 1.0)
+    assert np.flatnonzero(agent.tables[0].values == 1.0).tolist() == [7]
+
+
+def test_configurations_that_share_no_line_are_reached():
+    diagonal = ConfigSpace(
+        [Knob("a", range(6)), Knob("b", range(6))], available=np.eye(6, dtype=bool)
+    )
+    agent = RRL(diagonal, np.random.default_rng(0))
+    for _ in range(40):
+        configuration = agent.ask(10.0)
+        agent.tell(configuration, 10.0 - configuration["a"])
+    assert agent.best(10.0) == {"a": 5, "b": 5}
+
+
+@pytest.mark.parametrize("knobs", [1, 2, 4, 6])
+def test_any_number_of_knobs(knobs):
+    space = ConfigSpace([Knob(f"k{i}", range(5)) for i in range(knobs)])
+    agent, rng = RRL(space, np.random.default_rng(0)), np.random.default_rng(1)
+    for _ in range(60):
+        configuration = agent.ask(10.0)
+        cost = 1 + sum((level - 1) ** 2 for level in configuration.values())
+        agent.tell(configuration, cost * rng.lognormal(0, 0.05))
+    assert agent.best(10.0) == {f"k{i}": 1 for i in range(knobs)}
+
+
+def test_on_a_grid_of_a_million_only_the_region_is_looked_at():
+    space = paper_cpu(100)
+    agent = RRL(space, np.random.default_rng(0))
+    for _ in range(12):
+        configuration = agent.ask(10.0)
+        agent.tell(configuration, 2.0 ** configuration["intra_op"])
+    assert len(space) == 101**3
+    assert len(agent.similarity._coordinates._known) <= 12 * 7
+    assert agent.best(10.0)["intra_op"] < 50
+
+
+# --- loads ----------------------------------------------------------------------------------------
+
+
+def test_a_new_load_starts_from_what_is_known_and_a_seen_one_is_not_forgotten():
+    server, change, back, fresh = CliffServer(), [], [], []
+    for seed in range(6):
+        rng = np.random.default_rng([seed, 1])
+        agent = RRL(server.space, np.random.default_rng(seed))
+        serve(agent, server, 10.0, 60, rng)
+        change.append((serve(agent, server, 30.0, 40, rng)[0] - 1).sum())
+        back.append(serve(agent, server, 10.0, 10, rng)[1])
+        new = RRL(server.space, np.random.default_rng(seed))
+        fresh.append((serve(new, server, 30.0, 40, rng)[0] - 1).sum())
+        assert len(agent.tables) == 2
+    assert np.median(change) < 0.7 * np.median(fresh)
+    assert np.median(back, axis=0).max() <= 1.1
+
+
+def test_what_was_measured_at_the_nearest_load_is_within_reach_at_a_new_one():
+    """A valley that no step of one level leads to, but which was nearly as good before."""
+    agent = RRL(ConfigSpace([Knob("threads", range(9))]), np.random.default_rng(0))
+    for threads, cost in 3 * [(0, 1.0), (8, 1.05)]:
+        agent.ask(10.0)
+        agent.tell({"threads": threads}, cost)
+    tried = []
+    for _ in range(3):
+        tried.append(agent.ask(40.0)["threads"])
+        agent.tell({"threads": tried[-1]}, 1.0 if tried[-1] == 8 else 10.0)
+    assert tried[0] == 0
+    assert 8 in tried
+
+
+@pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
+def test_loads_have_tables_of_their_own(make):
+    agent = make(paper_cpu(4), np.random.default_rng(0))
+    good, bad = (dict.fromkeys(agent.space.names, level) for level in (1, 4))
+    for load, low, high in ((1.0, good, bad), (50.0, bad, good)):
+        for _ in range(6):  # the second load has to unlearn what the first one said
+            for configuration, cost in ((low, 1.0), (high, 9.0)):
+                agent.ask(load)
+                agent.tell(configuration, cost)
+    assert (agent.best(2.0), agent.best(100.0)) == (good, bad)
+    assert agent.table(2.0) is agent.tables[0]
+    assert agent.table(30.0) is agent.tables[1]
+
+
+def test_a_new_load_starts_from_the_values_of_the_nearest_one():
+    agent = boltzmann(paper_cpu(4), np.random.default_rng(0))
+    for _ in bowl(agent, 150, load=10.0):
+        pass
+    known = agent.tables[0].values.copy()
+    assert agent.ask(40.0) == agent.best(10.0)
+    assert np.array_equal(agent.tables[1].values, known)
+    agent.tell(agent.best(10.0), 3 * known[agent.tables[0].incumbent])
+    elsewhere = agent.tables[1].inherited
+    assert agent.tables[1].values[elsewhere] == pytest.approx(3 * known[elsewhere], rel=0.05)
+
+
+def test_one_table_for_all_loads_if_so_wished():
+    agent = boltzmann(paper_cpu(2), np.random.default_rng(0), loads=LoadLevels(math.inf))
+    for load in (1e-6, 1.0, 1e6):
+        agent.tell(agent.ask(load), 1.0)
+    assert len(agent.tables) == 1
+
+
+# --- states and settings --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "message"),
+    [
+        (RRL, {"agent": "DQN"}, "agent 'DQN'"),
+        (RRL, {"parts": ["Copy"]}, r"with parts \['Copy'\]"),
+        (RRL, {"space": "00"}, "on space '00'"),
+        (RRL, {"tables": [{}]}, "incomplete or damaged: KeyError"),
+        (RRL, {"tables": []}, "load levels differ"),
+        (RRL, {"loads": {}}, "incomplete or damaged: KeyError"),
+        (RRL, {"similarity": {}}, "incomplete or damaged"),
+        (boltzmann, {"similarity": {"contrast": None}}, "incomplete or damaged"),
+        (boltzmann, {"region": {"radius": -1}}, "radius must be"),
+        (boltzmann, {"exploration": [1, 2, 3]}, "incomplete or damaged"),
+        (adaptive, {"region": {"radius": 1, "levels": [5]}}, "incomplete or damaged: TypeError"),
+    ],
+)
+def test_a_foreign_or_damaged_state_is_refused_and_changes_nothing(make, change, message):
+    agent = make(paper_cpu(2), np.random.default_rng(0))
+    run(agent, 3)
+    before = json.dumps(agent.state())
+    with pytest.raises(ValueError, match=message):
+        agent.restore(agent.state() | change)
+    with pytest.raises(ValueError, match="incomplete or damaged"):
+        agent.restore({key: value for key, value in agent.state().items() if key != "rng"})
+    assert json.dumps(agent.state()) == before
+
+
+def test_tell_needs_an_ask_and_best_needs_a_tell():
+    agent = RRL(paper_cpu(2), np.random.default_rng(0))
+    with pytest.raises(ValueError, match="tell comes after ask"):
+        agent.tell(agent.space[0], 1.0)
+    agent.ask(10.0)
+    with pytest.raises(ValueError, match="nothing to recommend"):
+        agent.best(10.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (partial(boltzmann, radius=-1), "radius must be"),
+        (partial(boltzmann, radius=math.nan), "radius must be"),
+        (partial(RRL, step=0), "step must be"),
+        (partial(RRL, step=1.1), "step must be"),
+        (partial(RRL, start={"inter_op": 1}), "level"),
+        (partial(adaptive, radius=3.0, widest=2.0), "need 0 <= start <= widest"),
+    ],
+)
+def test_bad_settings(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(paper_cpu(2), np.random.default_rng(0))
+
+
+def test_parts_have_sensible_defaults():
+    agent = RRL(paper_cpu(2), np.random.default_rng(0))
+    assert isinstance(agent.similarity, LearnedSimilarity)
+    assert isinstance(agent.region, Grown)
+    assert isinstance(agent.exploration, ExpectedSaving)
