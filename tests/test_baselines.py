@@ -199,8 +199,9 @@ def test_tell_needs_an_ask_and_best_needs_a_tell():
     [
         ({"agent": "RRL"}, "agent 'RRL'"),
         ({"space": "00"}, "on space '00'"),
-        ({"levels": [{}]}, "incomplete or damaged: KeyError"),
-        ({"current": 7}, "incomplete or damaged: IndexError"),
+        ({"searches": [{}]}, "incomplete or damaged: KeyError"),
+        ({"searches": []}, "searches and of load levels differ"),
+        ({"loads": {}}, "incomplete or damaged: KeyError"),
     ],
 )
 def test_a_foreign_or_damaged_state_is_refused(change, message):

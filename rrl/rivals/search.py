@@ -192,7 +192,9 @@ class Searcher:
             searches = [_restored(saved) for saved in state["searches"]]
             loads.restore(state["loads"])
             rng, extras = state["rng"], state["extras"]
-        except (KeyError, TypeError, IndexError) as error:
+            if len(searches) != len(loads.log_loads):
+                raise ValueError("the numbers of searches and of load levels differ")
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ValueError(f"the saved state is incomplete or damaged: {error!r}") from None
         restore_rng(self.rng, rng)
         self.loads, self.searches = loads, searches
