@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
+from numba import njit
 
-from rrl.core.qtable import Floats, QTable
+from rrl.core.qtable import Floats, Ints, QTable
 
 SURE = 2.0  # standard deviations above the expected cost, at the upper limit of a challenger
-
-
-def expected_costs(table: QTable) -> tuple[Floats, Floats]:
-    """Return the expected costs of the measured configurations, and their standard deviations.
-
-    Two numbers say what a configuration costs: the value of the table, and the mean of its own
-    measurements. The more precise one is taken. So copies from neighbours count no more once a
-    configuration was measured often enough itself.
-
-    Returns
-    -------
-    costs, deviations : ndarray, shape (m,)
-        In the order of ``table.measured``. The deviations are shares of the costs.
-    """
-    cells = table.measured
-    of_value, of_mean = table.deviations[cells], table.noise / np.sqrt(table.visits[cells])
-    costs = np.where(of_value <= of_mean, table.values[cells], table.means[cells])
-    return costs, np.minimum(of_value, of_mean)
 
 
 def deploy(table: QTable) -> int:
@@ -35,6 +17,7 @@ def deploy(table: QTable) -> int:
     The challenger is the configuration whose upper limit is lowest: its expected cost plus
     `SURE` standard deviations. It replaces the incumbent if the incumbent's expected cost is higher
     by at least the standard deviation of the difference. So a lucky measurement changes nothing.
+    Only measured configurations are deployed, see :func:`expected_cost`.
 
     Parameters
     ----------
@@ -55,11 +38,54 @@ def deploy(table: QTable) -> int:
     >>> deploy(table)
     1
     """
-    costs, deviations = expected_costs(table)
-    best = int((costs * np.exp(SURE * deviations)).argmin())
-    now = np.flatnonzero(table.measured == table.incumbent)  # empty if that was not measured here
-    if len(now) and costs[best] > 0:
-        gap = math.log(max(costs[now[0]], costs[best])) - math.log(costs[best])
-        if gap < math.hypot(deviations[best], deviations[now[0]]):
-            return int(table.measured[now[0]])
-    return int(table.measured[best])
+    now = table.incumbent
+    known = now is not None and table.visits[now] > 0
+    columns = table.values, table.deviations, table.means, table.visits
+    return int(_chosen(*columns, table.measured, table.noise, now if known else -1))
+
+
+@njit(cache=True)
+def expected_cost(
+    value: float, deviation: float, mean: float, visits: int, noise: float
+) -> tuple[float, float]:
+    """Return the expected cost of a measured configuration, and its standard deviation as a share.
+
+    Two numbers say what a configuration costs: the value of the table, and the mean of its own
+    measurements, each with the given `noise`. The more precise one is taken. So copies from
+    neighbours count no more once a configuration was measured often enough itself.
+
+    Examples
+    --------
+    >>> expected_cost(1.0, 0.05, 1.2, visits=4, noise=0.2)
+    (1.0, 0.05)
+    >>> expected_cost(1.0, 0.15, 1.2, visits=4, noise=0.2)
+    (1.2, 0.1)
+    """
+    of_mean = noise / math.sqrt(visits)
+    return (value, deviation) if deviation <= of_mean else (mean, of_mean)
+
+
+@njit(cache=True)
+def _chosen(
+    values: Floats,
+    deviations: Floats,
+    means: Floats,
+    visits: Ints,
+    measured: Ints,
+    noise: float,
+    now: int,
+) -> int:
+    best, lowest = measured[0], math.inf
+    for c in measured:
+        cost, spread = expected_cost(values[c], deviations[c], means[c], visits[c], noise)
+        limit = cost * math.exp(SURE * spread)
+        if limit < lowest:
+            best, lowest = c, limit
+    if now < 0:
+        return best
+    lower, one = expected_cost(values[best], deviations[best], means[best], visits[best], noise)
+    higher, other = expected_cost(values[now], deviations[now], means[now], visits[now], noise)
+    if lower <= 0:
+        return best
+    gap = math.log(max(higher, lower)) - math.log(lower)
+    return now if gap < math.hypot(one, other) else best

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -159,7 +158,7 @@ class Boltzmann:
 
     def __init__(self, temperature: Temperature | None = None) -> None:
         self.temperature = Temperature() if temperature is None else temperature
-        self._trees: WeakKeyDictionary[QTable, _Tree] = WeakKeyDictionary()
+        self._trees: dict[int, _Tree] = {}  # by load level
 
     def choose(self, table: QTable, eligible: Ints | None, rng: np.random.Generator) -> int:
         """See :meth:`Exploration.choose`; one number is drawn."""
@@ -173,8 +172,9 @@ class Boltzmann:
         return int(draw(self._tree(table, temperature), uniform))
 
     def _tree(self, table: QTable, temperature: float) -> Floats:
-        known = self._trees.get(table)
-        if known is not None and known.scale[::2] == (table.floor, temperature):
+        known = self._trees.get(table.level)
+        scale = table.floor, temperature
+        if known is not None and known.table is table and known.scale[::2] == scale:
             if known.updates == table.updates - 1:
                 mend_tree(known.tree, table.values, table.last, known.scale)
                 known.updates = table.updates
@@ -186,12 +186,12 @@ class Boltzmann:
     def _plant(self, table: QTable, scale: tuple[float, float, float]) -> Floats:
         tree = np.zeros(2 << (len(table.values) - 1).bit_length())
         fill_tree(tree, table.values, scale)
-        self._trees[table] = _Tree(tree, scale, table.updates)
+        self._trees[table.level] = _Tree(table, tree, scale, table.updates)
         return tree
 
     def state(self, tables: list[QTable]) -> list[list[float] | None]:
         """Return the scales of the sum trees: a new tree is then equal to the last bit."""
-        known = [self._trees.get(table) for table in tables]
+        known = [self._trees.get(table.level) for table in tables]
         return [
             list(tree.scale) if tree and table.updates - tree.updates <= 1 else None
             for table, tree in zip(tables, known, strict=True)
@@ -199,6 +199,7 @@ class Boltzmann:
 
     def restore(self, state: list[list[float] | None], tables: list[QTable]) -> None:
         """See :meth:`Exploration.restore`."""
+        self._trees.clear()
         for table, scale in zip(tables, state, strict=True):
             if scale is not None:
                 self._plant(table, tuple(scale))
@@ -206,8 +207,9 @@ class Boltzmann:
 
 @dataclass
 class _Tree:
-    """A sum tree, its (floor, reference, temperature), and the table's updates that it has."""
+    """A table's sum tree, its (floor, reference, temperature), and the updates that it has."""
 
+    table: QTable
     tree: Floats
     scale: tuple[float, float, float]
     updates: int

@@ -129,6 +129,7 @@ class QTable:
         self.values, self.deviations = np.zeros(size), np.full(size, np.inf)
         self.evidence = np.zeros(size)
         self.inherited, self.scaled = np.zeros(size, dtype=np.bool_), 0
+        self._inherits = False
         self.visits = np.zeros(size, dtype=np.int64)
         self.means, self.squares = np.zeros(size), np.zeros(size)
         self.episodes, self.floor = 0, 0.0
@@ -137,7 +138,7 @@ class QTable:
         self.log_load, self.near = 0.0, None
         self.last, self.updates = np.empty(0, dtype=np.int64), 0
         self._measured, self._scatter = np.empty(16, dtype=np.int64), 0.0
-        self._count = 0  # of the configurations measured
+        self._count = self._repeats = 0  # of configurations measured, and of repeats
 
     @property
     def measured(self) -> Ints:
@@ -147,8 +148,8 @@ class QTable:
     @property
     def noise(self) -> float:
         """Coefficient of variation of one measurement, from the repeats."""
-        repeats = self.visits[self.measured].sum() - self._count
-        return math.sqrt((self._scatter + NOISE_WEIGHT * NOISE**2) / (repeats + NOISE_WEIGHT))
+        scatter = self._scatter + NOISE_WEIGHT * NOISE**2
+        return math.sqrt(scatter / (self._repeats + NOISE_WEIGHT))
 
     def inherit(self, other: QTable) -> None:
         """Start from the values of another load level; they count for `TRUST` measurements.
@@ -159,7 +160,7 @@ class QTable:
             self.values[:], self.initial, self.floor = other.values, other.initial, other.floor
             np.maximum(other.deviations, other.noise / TRUST**0.5, out=self.deviations)
             np.minimum(other.evidence, TRUST, out=self.evidence)
-            self.inherited[:] = True
+            self.inherited[:] = self._inherits = True
 
     def record(self, index: int, cost: float) -> None:
         """Take in the cost that was measured at `index`; :meth:`update` then moves the values."""
@@ -171,7 +172,9 @@ class QTable:
             self.updates += 1
         if self.inherited[index] and self.evidence[index] > 0 and self.scaled < SCALED:
             self._rescale(index, cost)
-        if not self.visits[index]:
+        if self.visits[index]:
+            self._repeats += 1
+        else:
             self._append(index)
         self._scatter -= self._share(index)
         self.episodes += 1
@@ -187,12 +190,14 @@ class QTable:
         """Move the values of a region towards their estimates, see :func:`update_region`."""
         table = self.values, self.deviations, self.evidence
         update_region(*table, cells, costs, deviations, step, average)
-        self.inherited[cells] = False
+        if self._inherits:
+            self.inherited[cells] = False
         self.last, self.updates = cells, self.updates + 1
 
     def forget(self, index: int) -> None:
         """Drop the measurements of one configuration; the episodes still count."""
         self._scatter -= self._share(index)
+        self._repeats -= int(self.visits[index]) - 1
         self.visits[index], self.means[index], self.squares[index] = 0, 0.0, 0.0
         kept = self.measured[self.measured != index]
         self._measured[: len(kept)], self._count = kept, len(kept)
@@ -256,7 +261,7 @@ class QTable:
             setattr(table, name, state[name])
         table.values[:] = table.initial or 0.0
         if state["own"] is not None:
-            table.inherited[:] = True
+            table.inherited[:] = table._inherits = True
             table.inherited[np.array(state["own"], dtype=np.int64)] = False
         for where, names in (
             ("cells", ("values", "deviations", "evidence")),
@@ -270,5 +275,6 @@ class QTable:
                 getattr(table, name)[np.array(state[where], dtype=np.int64)] = state[name]
         for index in state["measured"]:
             table._append(index)
+        table._repeats = sum(state["visits"]) - len(state["measured"])
         table._scatter = float(state["scatter"])
         return table

@@ -104,14 +104,12 @@ class Copy:
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`Similarity.estimate`."""
-        costs, away = np.full(len(cells), cost), np.empty(len(cells))
-        contrast, distance = contrasts(
-            table.space.positions, index, cost, cells, table.visits, table.means, away
-        )
-        self._contrast += contrast
-        self._distance += distance
-        variance = table.noise**2 + self._contrast / self._distance * away
-        return Estimate(costs, np.sqrt(variance))
+        deviations = np.empty(len(cells))
+        self._contrast, self._distance = contrasts(
+            table.space.positions, index, cost, cells, table.visits, table.means,
+            (self._contrast, self._distance, table.noise), deviations,
+        )  # fmt: skip
+        return Estimate(np.full(len(cells), cost), deviations)
 
     def state(self) -> dict[str, Any]:
         """See :meth:`Similarity.state`."""
@@ -130,25 +128,29 @@ def contrasts(
     cells: Ints,
     visits: Ints,
     means: Floats,
-    away: Floats,
+    sums: tuple[float, float, float],
+    deviations: Floats,
 ) -> tuple[float, float]:
     """Compare a measurement with the measured configurations of its region.
 
-    The distances of all `cells` from `index` are written into `away`.
+    `sums` has the squared differences between logarithms of costs so far, the distances, and the
+    noise of a measurement. The deviations of all `cells` are written into `deviations`.
 
     Returns
     -------
     contrast, distance : float
-        The sums of the squared differences between the logarithms of the costs, and of the
-        distances, over the measured configurations among `cells`.
+        The first two sums, with the comparisons of this measurement.
     """
-    contrast = distance = 0.0
+    contrast, distance, noise = sums
+    log_cost = math.log(cost) if cost > 0 else 0.0
     for j in range(len(cells)):
         c, squared = cells[j], 0.0
         for k in range(positions.shape[1]):
             squared += (positions[c, k] - positions[index, k]) ** 2
-        away[j] = math.sqrt(squared)
+        deviations[j] = math.sqrt(squared)  # the distance, at first
         if squared > 0 and visits[c] > 0 and means[c] > 0 and cost > 0:
-            contrast += (math.log(cost) - math.log(means[c])) ** 2
-            distance += away[j]
+            contrast += (log_cost - math.log(means[c])) ** 2
+            distance += deviations[j]
+    for j in range(len(cells)):
+        deviations[j] = math.sqrt(noise**2 + contrast / distance * deviations[j])
     return contrast, distance
