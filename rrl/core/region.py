@@ -106,6 +106,8 @@ class Grown:
 
     def __init__(self) -> None:
         self._neighbours: Neighbours | None = None
+        self._grown_from: tuple[Any, ...] = ()  # what the cells were computed from
+        self._cells = np.empty(0, dtype=np.int64)
 
     def updated(self, table: QTable, index: int) -> Ints:
         """See :meth:`Region.updated`; a look at the middle that was of no use is forgotten."""
@@ -131,12 +133,17 @@ class Grown:
         return self._neighbours
 
     def _around(self, table: QTable) -> Ints:
-        neighbours, cells = self._of(table), set(table.measured.tolist())
-        for index in table.measured.tolist():
-            cells.update(neighbours(index))
-        if table.near is not None:
-            cells.update(table.near.measured.tolist())
-        return np.array(sorted(cells), dtype=np.int64)
+        near = table.near
+        grown_from = table, len(table.measured), near, 0 if near is None else len(near.measured)
+        if grown_from != self._grown_from:  # most episodes measure nothing new
+            neighbours, cells = self._of(table), set(table.measured.tolist())
+            for index in table.measured.tolist():
+                cells.update(neighbours(index))
+            if near is not None:
+                cells.update(near.measured.tolist())
+            self._cells = np.array(sorted(cells), dtype=np.int64)
+            self._grown_from = grown_from
+        return self._cells
 
     def learn(self, table: QTable, cost: float) -> None:
         """Do nothing: the table has all that the region depends on."""
