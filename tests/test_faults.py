@@ -247,7 +247,7 @@ def test_a_killed_live_run_leaves_no_server_and_goes_on(model, tmp_path):
         assert kept[: len(before)] == before
         before, seen = kept, len(kept)
     done = run(command)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, 5), done.stderr  # 5: chance made the recommendation look worse
     records = [json.loads(line) for line in lines_of(tmp_path)]
     assert lines_of(tmp_path)[: len(before)] == before
     assert [r["episode"] for r in records if "episode" in r] == [*range(episodes)]

@@ -1,7 +1,7 @@
 """Region-similarity estimation: what one measurement says about other configurations.
 
 A similarity returns, for each configuration of a region, an estimated cost and the standard
-deviation of that estimate. So the table knows how much an estimate counts, and how sure a value is.
+deviation of that estimate. So the table has not only values, but also how sure each value is.
 """
 
 from __future__ import annotations
