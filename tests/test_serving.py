@@ -372,7 +372,7 @@ class TestLiveServer:
 
 def test_a_late_generator_makes_the_episode_invalid():
     from rrl.serving.live import live_episode
-    from rrl.serving.loadgen import Sample
+    from rrl.serving.volley import Sample
 
     latency, status = np.full(4, 0.010), np.zeros(4, int)
     for slip, valid in ((0.0005, True), (0.005, False)):

@@ -17,7 +17,8 @@ from rrl.core.knob import Configuration, Scale
 from rrl.core.space import from_table
 from rrl.recording.profile import DESCRIPTION, EPISODES, Profile, read_profile
 from rrl.support.errors import DataError
-from rrl.tuning.episode import Episode, Status, check_arrivals
+from rrl.tuning.episode import Episode, Status, check_arrivals, watched
+from rrl.tuning.watch import Watch
 
 
 class RecordedServer:
@@ -75,7 +76,12 @@ class RecordedServer:
             self._rows.setdefault(key, []).append(row)
 
     def measure(
-        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
     ) -> Episode:
         """Draw a recorded episode of `configuration` at the load of `arrivals` (s)."""
         arrivals = check_arrivals(arrivals)
@@ -91,7 +97,7 @@ class RecordedServer:
         latency = np.concatenate([part[0] for part in parts])[:n]
         status = np.concatenate([part[1] for part in parts])[:n]
         info = {"server": "recorded", "rate_per_s": float(self._rates[rate])}
-        return Episode(configuration, arrivals, latency, status, info=info)
+        return watched(Episode(configuration, arrivals, latency, status, info=info), watch)
 
     def _episode(self, row: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return a row's latencies and statuses; they are stored, because parsing is slow."""
@@ -194,15 +200,18 @@ class TableServer:
         self._values = [values[indices == i] for i in range(len(self.space))]
 
     def measure(
-        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
     ) -> Episode:
         """Draw a recorded cost of `configuration` and use it for every request."""
         arrivals = check_arrivals(arrivals)
         value = rng.choice(self._values[self.space.index(configuration)])
-        return Episode(
-            configuration,
-            arrivals,
-            np.full(len(arrivals), value),
-            np.full(len(arrivals), Status.OK),
-            info={"server": "table"},
+        n = len(arrivals)
+        latency, status = np.full(n, value), np.full(n, Status.OK)
+        return watched(
+            Episode(configuration, arrivals, latency, status, info={"server": "table"}), watch
         )

@@ -15,11 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.serving.launcher import ModelServer
-from rrl.serving.loadgen import Client, Sample
+from rrl.serving.loadgen import Client
 from rrl.serving.sample import Inputs, fitting, payloads, repeated
 from rrl.serving.servable import newest_version
+from rrl.serving.volley import Sample
 from rrl.support.errors import ServerError
 from rrl.tuning.episode import Episode, check_arrivals
+from rrl.tuning.watch import Watch
 
 MAX_SLIP_SHARE = 0.10
 """An episode is invalid if the generator's own delay exceeds this share of the latency."""
@@ -184,9 +186,16 @@ class LiveServer:
         return server, client
 
     def measure(
-        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
     ) -> Episode:
         """Serve requests at the times `arrivals` (seconds) under `configuration`.
+
+        A `watch` may stop the episode, and then a server that dies is not started again.
 
         Raises
         ------
@@ -198,15 +207,16 @@ class LiveServer:
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
         before, began = self._running(), time.monotonic()
-        for attempt in range(self._restarts + 1):
+        restarts = self._restarts if watch is None else 0
+        for attempt in range(restarts + 1):
             try:
                 server = self.configure(configuration, rng)
                 same = self._running() == before
                 switch_s = 0.0 if same else time.monotonic() - began
-                sample = self._fire(server, arrivals)
+                sample = self._fire(server, arrivals, watch)
                 return live_episode(configuration, arrivals, sample, server, switch_s)
             except ServerError:
-                if attempt == self._restarts:
+                if attempt == restarts:
                     raise
         raise AssertionError("unreachable")
 
@@ -214,15 +224,20 @@ class LiveServer:
         """Return what identifies the running process and its configuration."""
         return self._server and (id(self._server), self._server.configuration)
 
-    def _fire(self, server: ModelServer, arrivals: NDArray[np.float64]) -> Sample:
+    def _fire(
+        self, server: ModelServer, arrivals: NDArray[np.float64], watch: Watch | None
+    ) -> Sample:
         """Send an episode's requests; if the server died, drop it and raise ServerError."""
         assert self._client is not None
+        lost = 0
         try:
-            sample = self._client.fire(self._payloads, arrivals, self._timeout_s)
+            sample = self._client.fire(self._payloads, arrivals, self._timeout_s, watch)
+            lost = len(sample.status)
             server.check()
             if sample.status.any() and not self._client.available(timeout_s=2.0):
                 raise ServerError(f"{server.address}: it does not answer after failed requests")
-        except ServerError:
+        except ServerError as error:
+            error.lost = lost
             self._drop()
             raise
         return sample
@@ -268,14 +283,18 @@ class RemoteServer:
         self._client.close()
 
     def measure(
-        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
     ) -> Episode:
         """Send requests at the times `arrivals` (seconds)."""
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
-        sample = self._client.fire(
-            payloads(self._client, self._inputs, rng), arrivals, self._timeout_s
-        )
+        requests = payloads(self._client, self._inputs, rng)
+        sample = self._client.fire(requests, arrivals, self._timeout_s, watch)
         return live_episode(configuration, arrivals, sample, None)
 
 
@@ -288,9 +307,11 @@ def live_episode(
 ) -> Episode:
     """Make the episode of a sample; it is invalid if the generator itself was too late."""
     share = sample.slip_share()
+    stopped = {"aborted": sample.aborted, "aborted_s": sample.aborted_s} if sample.aborted else {}
+    failed = {"failure": sample.failure} if sample.failure else {}
     return Episode(
         configuration=configuration,
-        arrivals=arrivals,
+        arrivals=arrivals[: len(sample.latency)],
         latency=sample.latency,
         status=sample.status,
         valid=share <= MAX_SLIP_SHARE,
@@ -300,5 +321,7 @@ def live_episode(
             "max_slip_s": float(sample.slip.max()),
             "slip_share": share,
             "switch_s": switch_s,
+            **stopped,
+            **failed,
         },
     )

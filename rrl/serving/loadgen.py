@@ -1,24 +1,21 @@
 """An open-loop load generator over TF Serving's own gRPC API.
 
-Each request leaves at its scheduled arrival time, even if earlier requests have no answer yet. Its
-latency counts from that time. Therefore a slow server cannot slow the arrivals down, and it cannot
-hide its queue ("coordinated omission"). The generator shares the machine with the server, so it
-reports how late its own requests left.
+See :mod:`rrl.serving.volley` for how requests are sent. The generator shares the machine with the
+server, so it reports how late its own requests left.
 """
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.serving.quiet import load_tensorflow
+from rrl.serving.volley import Sample, Volley
 from rrl.support.errors import ServerError
+from rrl.tuning.watch import Watch
 
 SIGNATURE = "serving_default"
 UNLIMITED = [
@@ -32,29 +29,6 @@ _CHANNEL_OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 200),
 ]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What the generator measured for n requests, in order of arrival.
-
-    Parameters
-    ----------
-    latency : ndarray, shape (n,)
-        Seconds from the scheduled arrival to the answer or to the failure.
-    status : ndarray of int, shape (n,)
-        gRPC status codes.
-    slip : ndarray, shape (n,)
-        Seconds between the scheduled arrival and the time when the request left.
-    """
-
-    latency: NDArray[np.float64]
-    status: NDArray[np.int64]
-    slip: NDArray[np.float64]
-
-    def slip_share(self) -> float:
-        """Return mean slip / mean latency, the share that the generator itself added."""
-        return float(self.slip.mean() / self.latency.mean())
 
 
 def predict_request(
@@ -195,7 +169,11 @@ class Client:
         }
 
     def fire(
-        self, payload: bytes | Sequence[bytes], arrivals: ArrayLike, timeout_s: float = 60.0
+        self,
+        payload: bytes | Sequence[bytes],
+        arrivals: ArrayLike,
+        timeout_s: float = 60.0,
+        watch: Watch | None = None,
     ) -> Sample:
         """Send a request at each scheduled arrival and wait for all the answers.
 
@@ -207,35 +185,22 @@ class Client:
             Seconds from the start of the episode, sorted.
         timeout_s : float
             Deadline of each request in seconds, counted from the time when it leaves.
+        watch : Watch, optional
+            It may stop the episode. Then the open requests are cancelled, and the others are not
+            sent.
 
         Returns
         -------
         Sample
-            The sample has one entry for every request, including failed ones.
+            The sample has one entry for every request that was sent, including failed ones.
         """
         due = np.asarray(arrivals, dtype=float)
         turns = [payload] if isinstance(payload, bytes) else payload
-        n = len(due)
-        left, done = np.zeros(n), np.zeros(n)
-        status = np.zeros(n, dtype=np.int64)
-        pending = threading.Semaphore(0)
-        clock = time.monotonic
-        start = clock() + 0.01  # the first arrival must not be late already
 
-        def finish(i: int, call: Any) -> None:
-            done[i] = clock()
-            status[i] = call.code().value[0]
-            pending.release()
+        def call(i: int) -> Any:
+            return self._predict_bytes.future(turns[i % len(turns)], timeout=timeout_s)
 
-        for i, at in enumerate(start + due):
-            if (wait := at - clock()) > 0:
-                time.sleep(wait)
-            left[i] = clock()
-            call = self._predict_bytes.future(turns[i % len(turns)], timeout=timeout_s)
-            call.add_done_callback(lambda call, i=i: finish(i, call))
-        for _ in range(n):
-            pending.acquire()
-        return Sample(latency=done - start - due, status=status, slip=left - start - due)
+        return Volley(call, due, watch).fire()
 
 
 def random_inputs(

@@ -19,8 +19,9 @@ from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.simulation.queueing import serve_grid
 from rrl.simulation.service_model import Machine, Model, batch_speed, lognormal
-from rrl.tuning.episode import Episode, Status, check_arrivals
+from rrl.tuning.episode import Episode, Status, check_arrivals, watched
 from rrl.tuning.objective import FAILURE_S
+from rrl.tuning.watch import Watch
 from rrl.workloads.workload import Poisson, Workload, check_size
 
 Floats = NDArray[np.float64]
@@ -87,12 +88,17 @@ class SimulatedServer:
         object.__setattr__(self, "fixed", MappingProxyType(dict(self.fixed)))
 
     def measure(
-        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
     ) -> Episode:
         """Serve the requests that arrive at `arrivals` (s) under `configuration`.
 
         The random numbers do not depend on the configuration, so equal generators give common
-        random numbers.
+        random numbers. A `watch` may stop the episode, see :func:`rrl.tuning.watch.watched`.
 
         Raises
         ------
@@ -108,7 +114,8 @@ class SimulatedServer:
             "model": self.model.name,
             "machine": self.machine.name,
         }
-        return Episode(self.space[index], times, latency[0], status, info=info)
+        episode = Episode(self.space[index], times, latency[0], status, info=info)
+        return watched(episode, watch)
 
     def grid(
         self,

@@ -13,8 +13,9 @@ from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.studies.scenario import Scenario
 from rrl.studies.truths import find_truth
-from rrl.tuning.episode import Episode, Server, Status, check_arrivals
+from rrl.tuning.episode import Episode, Server, Status, check_arrivals, watched
 from rrl.tuning.presets import paper_cpu
+from rrl.tuning.watch import Watch
 from rrl.workloads.workload import Poisson, Workload
 
 PathLike = str | os.PathLike[str]
@@ -172,7 +173,12 @@ class SurfaceServer:
         self.space, self.cost, self.noise = space, np.asarray(cost, dtype=float).ravel(), noise
 
     def measure(
-        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
     ) -> Episode:
         """Charge the same cost to every request of the episode."""
         arrivals = check_arrivals(arrivals)
@@ -180,7 +186,8 @@ class SurfaceServer:
         cost = mean * max(1 + self.noise * rng.standard_normal(), 0.1)
         n = len(arrivals)
         info = {"server": "surface"}
-        return Episode(configuration, arrivals, np.full(n, cost), np.full(n, Status.OK), info=info)
+        latency, status = np.full(n, cost), np.full(n, Status.OK)
+        return watched(Episode(configuration, arrivals, latency, status, info=info), watch)
 
 
 def surface(name: str, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07) -> Scenario:

@@ -52,9 +52,20 @@ class DataError(RRLError, ValueError):
 
 
 class ServerError(RRLError, RuntimeError):
-    """The server under test does not start, does not answer or crashes (exit code 4)."""
+    """The server under test does not start, does not answer or crashes (exit code 4).
+
+    Parameters
+    ----------
+    message : str
+    lost : int
+        Number of requests that were sent and got no answer because of it.
+    """
 
     code = 4
+
+    def __init__(self, message: str = "", lost: int = 0) -> None:
+        super().__init__(message)
+        self.lost = lost
 
 
 class UnstableError(RRLError, RuntimeError):

@@ -8,7 +8,7 @@ distinguish them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.tuning.watch import Watch
 
 
 class Status(IntEnum):
@@ -141,11 +142,46 @@ class Episode:
         """Whether each request was answered, shape (n,)."""
         return self.status == Status.OK
 
+    def bad(self, late_s: float) -> int:
+        """Return how many requests failed or took longer than `late_s` seconds."""
+        return int(np.count_nonzero(~self.ok | (self.latency > late_s)))
+
     @property
     def rate(self) -> float:
         """Observed arrivals per second; infinite if all arrive at once."""
         span = float(self.arrivals[-1] - self.arrivals[0])
         return (len(self) - 1) / span if span > 0 else float("inf")
+
+
+def watched(episode: Episode, watch: Watch | None) -> Episode:
+    """Return what remains of a finished episode if a watch had stopped it.
+
+    Simulated and recorded servers know the whole episode at once. A stopped episode has the
+    requests that were sent before it stopped. Its `info` has the reason as ``aborted``, and the
+    time of the stop as ``aborted_s``.
+
+    Examples
+    --------
+    >>> episode = Episode({}, [0.0, 1.0, 2.0, 3.0], [0.2, 9.0, 9.0, 9.0], [0, 0, 0, 0])
+    >>> short = watched(episode, Watch(late_s=0.5, allowance=2, usual=0.02))
+    >>> len(short), dict(short.info)
+    (3, {'aborted': 'budget', 'aborted_s': 3.0})
+    """
+    if watch is None:
+        return episode
+    due, failed = episode.arrivals, ~episode.ok
+    done = due + episode.latency
+    for sent in range(1, len(due)):
+        now = float(due[sent])
+        if reason := watch.at(now, due[:sent], done[:sent], failed[:sent]):
+            return replace(
+                episode,
+                arrivals=due[:sent],
+                latency=episode.latency[:sent],
+                status=episode.status[:sent],
+                info={**episode.info, "aborted": reason, "aborted_s": now},
+            )
+    return episode
 
 
 class Server(Protocol):
@@ -158,6 +194,11 @@ class Server(Protocol):
         configuration: Configuration,
         arrivals: ArrayLike,
         rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
     ) -> Episode:
-        """Serve the requests that arrive at `arrivals` (s) under `configuration`."""
+        """Serve the requests that arrive at `arrivals` (s) under `configuration`.
+
+        A `watch` may stop the episode before all requests were sent.
+        """
         ...

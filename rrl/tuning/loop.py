@@ -13,18 +13,18 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rrl.core.agent import Agent, restore_rng, rng_state
 from rrl.core.knob import Configuration
-from rrl.support.errors import ServerError
 from rrl.tuning.episode import Episode, Server
+from rrl.tuning.guard import Guard
+from rrl.tuning.guarded import Guarded, serve_guarded
+from rrl.tuning.measuring import measure_valid
 from rrl.tuning.objective import MeanLatency, Objective
 from rrl.workloads.workload import Workload, estimate_rate
 from rrl.workloads.workload import episodes as cut
 
 MOST = 1e6  # highest load (requests/s) shown to an agent; simultaneous arrivals give infinity
-MAX_INVALID = 5  # episodes in a row; after these, the machine is too busy to measure anything
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,9 @@ class Step:
         Seconds that the change to this configuration took, or 0 if there was no change.
     rng : numpy.random.Generator
         The server's own generator, in its state after the step.
+    guarded : Guarded, optional
+        What the guard did, if there is one. Then `configuration` is the one that the agent was told
+        about, or the default.
     """
 
     number: int
@@ -61,6 +64,7 @@ class Step:
     invalid: int
     switch_s: float
     rng: np.random.Generator
+    guarded: Guarded | None = None
 
 
 def steps(
@@ -75,6 +79,7 @@ def steps(
     switch_cost: float = 0.0,
     start: int = 0,
     server_state: Mapping[str, Any] | None = None,
+    guard: Guard | None = None,
 ) -> Iterator[Step]:
     """Let `agent` learn on `server`; yield each episode after the agent is told its cost.
 
@@ -97,6 +102,9 @@ def steps(
         Number of episodes that are already done. `agent` must know them.
     server_state : mapping, optional
         State of the server's generator after these episodes (:func:`rrl.core.agent.rng_state`).
+    guard : Guard, optional
+        It limits the harm that trials can do, see :mod:`rrl.tuning.guard`. It must know the
+        episodes that are already done.
 
     Raises
     ------
@@ -128,10 +136,17 @@ def steps(
     for number, arrivals in enumerate(parts, start):
         load = min(estimate_rate(past), MOST)
         past = arrivals
-        configuration = agent.ask(load)
-        episode, invalid, switch_s = measure_valid(server, configuration, arrivals, server_rng)
-        cost = objective(episode) + switch_cost * switch_s
-        agent.tell(configuration, cost)
+        if guard is None:
+            guarded, configuration = None, agent.ask(load)
+            episode, invalid, switch_s = measure_valid(server, configuration, arrivals, server_rng)
+            cost = objective(episode) + switch_cost * switch_s
+            agent.tell(configuration, cost)
+        else:
+            guarded = serve_guarded(
+                guard, server, agent, load, arrivals, server_rng, objective, switch_cost
+            )
+            configuration, cost, episode = guarded.configuration, guarded.cost, guarded.episode
+            invalid, switch_s = guarded.invalid, guarded.switch_s
         yield Step(
             number,
             load,
@@ -142,6 +157,7 @@ def steps(
             invalid,
             switch_s,
             server_rng,
+            guarded,
         )
 
 
@@ -207,22 +223,3 @@ def rounds(
             episodes[name], _, _ = measure_valid(server, configuration, arrivals, own)
         states = {"server": rng_state(server_rng), "order": rng_state(order_rng)}
         yield Round(number, {name: episodes[name] for name in names}, states)
-
-
-def measure_valid(
-    server: Server,
-    configuration: Configuration,
-    arrivals: NDArray[np.float64],
-    rng: np.random.Generator,
-) -> tuple[Episode, int, float]:
-    """Return a valid episode, the number of invalid ones, and the seconds of the switch."""
-    switch_s = 0.0
-    for invalid in range(MAX_INVALID):
-        episode = server.measure(configuration, arrivals, rng)
-        switch_s += float(episode.info.get("switch_s", 0.0))
-        if episode.valid:
-            return episode, invalid, switch_s
-    raise ServerError(
-        f"{MAX_INVALID} invalid episodes in a row: the load generator itself was late; "
-        "free the machine, or lower the rate"
-    )

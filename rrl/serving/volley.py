@@ -1,0 +1,135 @@
+"""Send requests at their scheduled times, whether or not earlier ones were answered.
+
+The latency of a request counts from its scheduled time. Therefore a slow server cannot slow the
+arrivals down, and it cannot hide its queue ("coordinated omission").
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.tuning.watch import Watch
+
+LOOK_S = 0.02  # how often a watch looks at the open requests
+HEAD_START_S = 0.01  # the first arrival must not be late already
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the generator measured for n requests, in order of arrival.
+
+    Parameters
+    ----------
+    latency : ndarray, shape (n,)
+        Seconds from the scheduled arrival to the answer or to the failure.
+    status : ndarray of int, shape (n,)
+        gRPC status codes.
+    slip : ndarray, shape (n,)
+        Seconds between the scheduled arrival and the time when the request left.
+    failure : str
+        The server's own words about the first failed request.
+    aborted : str
+        Why a watch stopped the episode; empty if it ended as planned.
+    aborted_s : float, optional
+        When it was stopped, in seconds from the start.
+    """
+
+    latency: NDArray[np.float64]
+    status: NDArray[np.int64]
+    slip: NDArray[np.float64]
+    failure: str = ""
+    aborted: str = ""
+    aborted_s: float | None = None
+
+    def slip_share(self) -> float:
+        """Return mean slip / mean latency, the share that the generator itself added."""
+        return float(self.slip.mean() / self.latency.mean())
+
+
+class Volley:
+    """The requests of one episode: sent, answered, and watched.
+
+    Parameters
+    ----------
+    call : callable
+        It sends request number i and returns its gRPC future.
+    due : ndarray, shape (n,)
+        Scheduled arrivals in seconds from the start.
+    watch : Watch, optional
+        It may stop the episode. Then the open requests are cancelled, and the others are not sent.
+    """
+
+    def __init__(
+        self, call: Callable[[int], Any], due: NDArray[np.float64], watch: Watch | None
+    ) -> None:
+        self._call, self._due, self._watch = call, due, watch
+        n = len(due)
+        self._left, self._done = np.zeros(n), np.full(n, np.inf)
+        self._status = np.zeros(n, dtype=np.int64)
+        self._calls: list[Any] = []
+        self._answers = threading.Semaphore(0)
+        self._failure = self._reason = ""
+        self._start = time.monotonic() + HEAD_START_S
+
+    def fire(self) -> Sample:
+        """Send all requests, and wait for the answers."""
+        for i, at in enumerate(self._start + self._due):
+            if self._stopped_before(at):
+                break
+            self._left[i] = time.monotonic()
+            call = self._call(i)
+            self._calls.append(call)
+            call.add_done_callback(lambda call, i=i: self._finish(i, call))
+        self._wait()
+        k = len(self._calls)
+        due = self._due[:k]
+        return Sample(
+            latency=self._done[:k] - self._start - due,
+            status=self._status[:k],
+            slip=self._left[:k] - self._start - due,
+            failure=self._failure,
+            aborted=self._reason,
+            aborted_s=time.monotonic() - self._start if self._reason else None,
+        )
+
+    def _finish(self, i: int, call: Any) -> None:
+        self._status[i] = call.code().value[0]
+        if self._status[i] and not self._failure:
+            self._failure = call.details() or ""
+        self._done[i] = time.monotonic()
+        self._answers.release()
+
+    def _stopped_before(self, at: float) -> bool:
+        """Sleep until a time, and return whether the watch stops the episode before it."""
+        while True:
+            if self._look():
+                return True
+            if (wait := at - time.monotonic()) <= 0:
+                return False
+            time.sleep(wait if self._watch is None else min(wait, LOOK_S))
+
+    def _look(self) -> str:
+        """Let the watch look at the requests so far; return its reason to stop."""
+        if self._watch is not None and not self._reason:
+            k, now = len(self._calls), time.monotonic() - self._start
+            done, failed = self._done[:k] - self._start, self._status[:k] != 0
+            self._reason = self._watch.at(now, self._due[:k], done, failed)
+        return self._reason
+
+    def _wait(self) -> None:
+        """Wait until every request has ended; a stop cancels those that are open."""
+        answered = 0
+        while answered < len(self._calls):
+            if self._look():
+                for call in self._calls:
+                    call.cancel()
+            watching = self._watch is not None and not self._reason
+            if self._answers.acquire(timeout=LOOK_S if watching else None):
+                answered += 1

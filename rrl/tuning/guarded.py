@@ -1,0 +1,182 @@
+"""One episode under a guard: the agent chooses, the guard admits, watches and returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.core.agent import Agent
+from rrl.core.knob import Configuration
+from rrl.support.errors import ServerError
+from rrl.tuning.episode import Episode, Server, Status
+from rrl.tuning.guard import Guard, Keeps, Part
+from rrl.tuning.measuring import measure_valid
+from rrl.tuning.objective import Objective, Percentile
+
+Times = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Guarded:
+    """One episode under a guard.
+
+    Parameters
+    ----------
+    configuration : configuration
+        What served, or what was tried and crashed.
+    cost : float
+        Its cost in the objective's unit. After a crash it is that of an episode without answers.
+    episode : Episode
+        Its requests; none was answered after a crash.
+    asked : configuration
+        The agent's last choice. It differs from `configuration` if the guard did not admit it.
+    refused : list of (configuration, float)
+        Earlier choices, with the costs that the agent was told for them at once.
+    told : bool
+        Whether the agent was told the cost; not if the default is not in its space.
+    parts : list of Part
+        Everything that was served, in order.
+    charged : bool
+        Whether `configuration` is shunned from now on.
+    invalid, switch_s
+        See :class:`rrl.tuning.loop.Step`.
+    """
+
+    configuration: Configuration
+    cost: float
+    episode: Episode
+    asked: Configuration
+    refused: list[tuple[Configuration, float]]
+    told: bool
+    parts: list[Part]
+    charged: bool
+    invalid: int
+    switch_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """A part with its episode, and how it was measured."""
+
+    part: Part
+    episode: Episode
+    shun: bool
+    invalid: int = 0
+    switch_s: float = 0.0
+
+
+def serve_guarded(
+    guard: Guard,
+    server: Server,
+    agent: Agent,
+    load: float,
+    arrivals: Times,
+    rng: np.random.Generator,
+    objective: Objective,
+    switch_cost: float = 0.0,
+) -> Guarded:
+    """Serve one episode, and tell the agent its cost.
+
+    If the trial crashes or is stopped, the incumbent serves the rest of the arrivals. If that fails
+    too, the default does.
+
+    Raises
+    ------
+    ServerError
+        If the default itself fails. Then it is not the configuration that is wrong.
+    """
+    *refused, (asked, charge) = guard.choices(agent, load)
+    if charge is not None:
+        refused.append((asked, charge))
+    chosen = asked if charge is None and guard.admits(asked) else guard.default
+    safe = guard.incumbent(agent, load)
+    if isinstance(server, Keeps):
+        server.keep(safe)
+    trial = _measured(guard, server, chosen, arrivals, rng)
+    cost = objective(trial.episode) + switch_cost * trial.switch_s
+    known = guard.is_default(chosen) and not _has(guard, chosen)
+    if not known:
+        agent.tell(chosen, cost)
+    guard.note(trial.part, cost if trial.shun else None)
+    if guard.is_default(chosen) and guard.late_s is None:
+        guard.set_limit(Percentile(99)(trial.episode))
+    parts = [trial.part]
+    rest, ended = _rest(arrivals, trial), trial.part.ended
+    for fallback in (safe, guard.default):
+        if not ended or len(rest) < 2:
+            break
+        other = _measured(guard, server, fallback, rest - rest[0], rng, whole=False)
+        guard.note(other.part)
+        parts.append(other.part)
+        rest, ended = _rest(rest, other), other.part.ended
+    return Guarded(
+        chosen, cost, trial.episode, asked, refused, not known, parts, trial.shun,
+        trial.invalid, trial.switch_s,
+    )  # fmt: skip
+
+
+def _has(guard: Guard, configuration: Configuration) -> bool:
+    """Return whether the agent's space has a configuration."""
+    try:
+        guard.space.index(configuration)
+    except ValueError:
+        return False
+    return True
+
+
+def _rest(arrivals: Times, trial: _Trial) -> Times:
+    """Return the arrivals that a trial left to others."""
+    return arrivals if trial.part.ended == "crashed" else arrivals[len(trial.episode) :]
+
+
+def _measured(
+    guard: Guard,
+    server: Server,
+    configuration: Configuration,
+    arrivals: Times,
+    rng: np.random.Generator,
+    whole: bool = True,
+) -> _Trial:
+    """Measure one part under the guard's watch; only the default's failures are raised."""
+    watch = guard.watch(configuration)
+    try:
+        episode, invalid, switch_s = measure_valid(server, configuration, arrivals, rng, watch)
+        check_answered(episode)
+    except ServerError as error:
+        if guard.is_default(configuration):
+            raise
+        episode = unanswered(configuration, arrivals)
+        lost = error.lost
+        part = Part(dict(configuration), lost, lost, "crashed", str(error), whole)
+        return _Trial(part, episode, shun=True)
+    reason = str(episode.info.get("aborted", ""))
+    bad = 0 if guard.late_s is None else episode.bad(guard.late_s)
+    ended = "aborted" if reason else ""
+    part = Part(dict(configuration), len(episode), bad, ended, whole=whole)
+    return _Trial(part, episode, reason == "worse", invalid, switch_s)
+
+
+def check_answered(episode: Episode) -> None:
+    """Raise ServerError if no request of an episode was answered.
+
+    Raises
+    ------
+    ServerError
+        The message has the gRPC status and the server's own words.
+    """
+    if episode.ok.any() or "aborted" in episode.info:
+        return
+    status = Status(int(episode.status[0])).name
+    words = episode.info.get("failure") or "the server gave no reason"
+    raise ServerError(
+        f"all {len(episode)} requests to {dict(episode.configuration)} failed: {status}: {words}",
+        lost=len(episode),
+    )
+
+
+def unanswered(configuration: Configuration, arrivals: Times) -> Episode:
+    """Return an episode in which no request was answered."""
+    n = len(arrivals)
+    return Episode(configuration, arrivals, np.zeros(n), np.full(n, Status.UNAVAILABLE))
