@@ -9,6 +9,7 @@ from test_profile import PLAN, FakeServer, record
 
 from rrl import ConfigSpace, Knob, LiveServer, Poisson, RecordedServer, TableServer, testbed
 from rrl.support.errors import DataError
+from rrl.tuning.watch import Watch
 
 SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
 
@@ -52,6 +53,22 @@ def test_every_request_gets_an_entry(server):
     assert dict(episode.configuration) == configuration
     assert (episode.latency > 0).all()
     assert episode.info["server"]
+
+
+def test_a_watch_stops_an_episode_and_leaves_out_what_was_not_sent(server):
+    arrivals = Poisson(40.0).arrivals(30, np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    usual = server.measure(server.space[0], arrivals, rng, watch=Watch(60.0, 1000, 0.02))
+    assert len(usual) == 30
+    assert "aborted" not in usual.info
+    stopped = server.measure(server.space[0], arrivals, rng, watch=Watch(1e-6, 1000, 0.02))
+    assert 3 <= len(stopped) < 30  # everything is late, and three late ones are enough
+    assert stopped.info["aborted"] == "worse"
+    assert stopped.arrivals.tolist() == arrivals[: len(stopped)].tolist()
+    none = server.measure(server.space[0], arrivals, rng, watch=Watch(1e-6, 1, 0.02))
+    assert len(none) == 1
+    assert none.info["aborted"] == "budget"
+    assert len(server.measure(server.space[0], arrivals, rng)) == 30  # it serves on as before
 
 
 def test_one_request_is_enough_and_none_is_refused(server):

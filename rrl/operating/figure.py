@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from rrl.operating.journal import Record
+from rrl.operating.records import Record, learned
 from rrl.operating.verdict import best_so_far
 from rrl.plotting.shared import MS, style
 from rrl.tuning.objective import MeanLatency, Percentile
@@ -28,7 +28,7 @@ def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
         Records of the journal. Only those of the tuning are drawn.
     """
     style()
-    tuned = list(records[: job.episodes])
+    tuned = learned(records)
     number = np.arange(1, len(tuned) + 1)
     is_latency = isinstance(job.objective, MeanLatency | Percentile) and job.unit == "s"
     scale = MS if is_latency else 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -11,6 +12,7 @@ import numpy as np
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.support.errors import UsageError
+from rrl.tuning.episode import Episode, Status
 from rrl.tuning.objective import Objective
 from rrl.tuning.slo import SLO
 from rrl.workloads.trace import Trace
@@ -47,6 +49,14 @@ class Job:
         Cost per second of a switch; see :func:`rrl.tuning.loop.steps`.
     fixed : configuration
         Settings of the server that hold for every configuration, including the default.
+    budget : int, optional
+        Late or failed requests that trials may have besides the default's own, see
+        :mod:`rrl.tuning.guard`. Without a budget there is no guard.
+    factor : float
+        How many times the default's own late and failed requests are allowed.
+    about : mapping
+        What else must be the same when the run continues: the model's digest and version, and the
+        server's version.
     unit : str
         Unit of a latency: "s" for seconds, or "" if the costs of a table have another unit.
 
@@ -71,6 +81,9 @@ class Job:
     fixed: Configuration = field(default_factory=dict)
     unit: str = "s"
     serves: Configuration | None = None
+    budget: int | None = None
+    factor: float = 1.0
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, least in (("episodes", 1), ("requests", 2), ("rounds", 2), ("seed", 0)):
@@ -88,6 +101,12 @@ class Job:
         if self.seed >= 2**63:
             raise UsageError(f"seed {self.seed} is too large: use one below 2**63")
 
+    @property
+    def failure_cost(self) -> float:
+        """The cost of an episode in which no request is answered."""
+        n = self.requests
+        return self.objective(Episode({}, np.arange(n), np.zeros(n), np.full(n, Status.UNKNOWN)))
+
     def rng(self, stream: int) -> np.random.Generator:
         """Return the random generator of one stream of the seed."""
         return np.random.default_rng([self.seed, stream])
@@ -103,11 +122,17 @@ class Job:
         else:
             arrivals = repr(load)
         own = ("what", "agent", "episodes", "requests", "rounds", "seed", "switch_cost")
-        return {name: getattr(self, name) for name in own} | {
-            "space": self.space.fingerprint,
-            "default": dict(self.default),
-            "fixed": dict(self.fixed),
-            "arrivals": arrivals,
-            "objective": str(self.objective),
-            "slo": self.slo and str(self.slo),
-        }
+        guard = {} if self.budget is None else {"budget": self.budget, "factor": self.factor}
+        return (
+            {name: getattr(self, name) for name in own}
+            | guard
+            | dict(self.about)
+            | {
+                "space": self.space.fingerprint,
+                "default": dict(self.default),
+                "fixed": dict(self.fixed),
+                "arrivals": arrivals,
+                "objective": str(self.objective),
+                "slo": self.slo and str(self.slo),
+            }
+        )

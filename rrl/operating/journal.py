@@ -17,6 +17,7 @@ from typing import Any
 from zlib import crc32
 
 from rrl.core.agent import Agent
+from rrl.operating.records import Record, learned
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import write_atomically
 
@@ -31,10 +32,10 @@ RENAMED = {
     "released-rrl-copy": "rrl-released-copy",
 }
 """The names of agents in schema 1, and their names now."""
+RAISABLE = ("episodes", "rounds", "budget")
+"""Settings that may be larger when the run continues."""
 SNAPSHOT_EVERY = 10  # episodes; a resumed run tells the agent fewer than these again
 _MARK = ',"crc32":"'
-
-Record = dict[str, Any]
 
 
 def encode(record: Record) -> str:
@@ -153,7 +154,7 @@ class Journal:
         if not records:
             self._write(header)
             _sync(self.folder)
-        elif (stored := _renamed(records[0])) != header:
+        elif not _continues(stored := _renamed(records[0]), header):
             raise UsageError(f"{self.path} {_difference(stored, header, records[0])}")
         self.records = [record for record in records[1:] if record is not None]
 
@@ -196,22 +197,34 @@ class Journal:
             If the agent does not choose the configurations that are in the journal.
         """
         agent, told = make(), 0
+        episodes = learned(self.records)
         if (snapshot := self._snapshot()) is not None:
             try:
                 agent.restore(snapshot["state"])
-                told = snapshot["records"]
+                told = len(learned(self.records[: snapshot["records"]]))
             except ValueError:  # another version of the agent wrote it; the records are enough
                 agent = make()
-        for line, record in enumerate(self.records[told:], told + 2):
-            asked = dict(agent.ask(record["load_per_s"]))
-            if asked != record["configuration"]:
-                raise DataError(
-                    f"{self.path}, line {line}: the agent chooses {asked} where the journal has "
-                    f"{record['configuration']}: another version of it wrote this; choose "
-                    "another folder"
-                )
-            agent.tell(asked, record["cost"])
+        for record in episodes[told:]:
+            done = record.get("guard", {})
+            for choice, charge in done.get("refused", ()):
+                self._same(agent, record, choice)
+                agent.tell(choice, charge)
+            asked = done.get("asked", record["configuration"])
+            if asked is not None:
+                self._same(agent, record, asked)
+            if done.get("told", True):
+                agent.tell(record["configuration"], record["cost"])
         return agent
+
+    def _same(self, agent: Agent, record: Record, choice: Any) -> None:
+        """Let the agent choose, and check that its choice is the one of the journal."""
+        asked = dict(agent.ask(record["load_per_s"]))
+        if asked != choice:
+            raise DataError(
+                f"{self.path}, line {self.records.index(record) + 2}: the agent chooses {asked} "
+                f"where the journal has {choice}: another version of it wrote this; choose "
+                "another folder"
+            )
 
     def _snapshot(self) -> Record | None:
         """Return the snapshot if it is complete and belongs to this journal."""
@@ -238,12 +251,29 @@ def _renamed(header: Record) -> Record:
     return {"journal": SCHEMA, "settings": settings}
 
 
+def _continues(stored: Record, wanted: Record) -> bool:
+    """Return whether a run with the wanted settings continues the stored one."""
+    return stored.get("journal") == wanted["journal"] and not _changed(
+        stored["settings"], wanted["settings"]
+    )
+
+
+def _changed(old: Record, new: Record) -> list[str]:
+    """Return the names of the settings that forbid to continue; `RAISABLE` ones may grow."""
+    names = [name for name in dict.fromkeys((*new, *old)) if old.get(name) != new.get(name)]
+    return [
+        name
+        for name in names
+        if name not in RAISABLE or None in (old.get(name), new.get(name)) or new[name] < old[name]
+    ]
+
+
 def _difference(stored: Record, wanted: Record, written: Record) -> str:
     """Return a text that names the first different setting and says what to do."""
     if stored.get("journal") != wanted["journal"]:
         return f"has schema {stored.get('journal')!r}, this version of rrl writes {SCHEMA}"
     old, new = stored["settings"], wanted["settings"]
-    name = next(name for name in (*new, *old) if old.get(name) != new.get(name))
+    name = _changed(old, new)[0]
     before = written["settings"].get(name)
     then = "" if before == old.get(name) else f" (then called {before!r})"
     return (

@@ -11,17 +11,26 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from typing import Any
 
-import numpy as np
-
-from rrl.core.agent import Agent, rng_state
+from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
-from rrl.operating.journal import SNAPSHOT_EVERY, Journal, Record
-from rrl.operating.verdict import amount, duration, progress
-from rrl.tuning.episode import Episode, Server
-from rrl.tuning.loop import Step, rounds, steps
-from rrl.tuning.objective import Percentile, charged_latency
+from rrl.operating.journal import SNAPSHOT_EVERY, Journal
+from rrl.operating.records import (
+    Record,
+    compared,
+    episode_record,
+    learned,
+    remember,
+    round_record,
+)
+from rrl.operating.verdict import amount, decided, duration, progress
+from rrl.support.errors import UsageError
+from rrl.tuning.episode import Server
+from rrl.tuning.guard import Guard
+from rrl.tuning.guarded import check_answered
+from rrl.tuning.loop import rounds, steps
 
 Contestants = Callable[[Configuration], AbstractContextManager[Mapping[str, Server]]]
 """Takes a recommendation and opens the servers "default" and "recommended" of the comparison."""
@@ -37,6 +46,20 @@ def make_agent(job: Job) -> Agent:
     return maker(job.agent, **settings)(job.space, job.rng(0))
 
 
+def make_guard(job: Job, refuses: Callable[[Configuration], bool] | None = None) -> Guard | None:
+    """Make a job's guard; None if it has no budget of bad requests.
+
+    `refuses` says whether a configuration would refuse requests that are served today.
+    """
+    if job.budget is None:
+        return None
+    late_s = job.slo.target_s if job.slo else None
+    return Guard(
+        job.space, job.default, job.budget, late_s, job.factor, refuses=refuses,
+        refused_cost=job.failure_cost,
+    )  # fmt: skip
+
+
 def operate(
     job: Job,
     server: Server,
@@ -44,6 +67,9 @@ def operate(
     folder: str | os.PathLike[str],
     show: Callable[[str], None] = lambda line: None,
     every: int = 1,
+    *,
+    machine: Mapping[str, Any] | None = None,
+    refuses: Callable[[Configuration], bool] | None = None,
 ) -> list[Record]:
     """Tune, then compare with the default; continue from the journal in `folder`.
 
@@ -60,6 +86,10 @@ def operate(
         This function receives one line of text per episode, for people to read.
     every : int, optional
         A line is shown after every `every` episodes.
+    machine : mapping, optional
+        The machine that measures. The journal notes it, and each change.
+    refuses : callable, optional
+        See :func:`make_guard`.
 
     Returns
     -------
@@ -76,23 +106,50 @@ def operate(
     with Journal(folder, job.settings()) as journal:
         if journal.recovered:
             show("the last line of the journal was cut off; that episode is measured again")
+        done = len(learned(journal.records)), len(compared(journal.records))
+        if done[0] > job.episodes:
+            raise UsageError(
+                f"{journal.path} has {done[0]} episodes: give --episodes {done[0]} or more, or "
+                "choose another folder"
+            )
         if journal.records:
-            show(f"continuing after {len(journal.records)} episodes and rounds in {journal.path}")
-        _learn(job, server, journal, show, every)
-        recommended = journal.records[job.episodes - 1]["recommended"]
-        if len(journal.records) < job.episodes + job.rounds:
+            show(f"continuing after {done[0]} episodes and {done[1]} rounds in {journal.path}")
+        if machine is not None:
+            _note_machine(journal, machine, show)
+        _learn(job, server, journal, show, every, make_guard(job, refuses))
+        recommended = learned(journal.records)[-1]["recommended"]
+        if len(compared(journal.records)) < job.rounds and not decided(job, journal.records):
             with contestants(recommended) as servers:
                 _compare(job, servers, recommended, journal, show)
         return journal.records
 
 
-def _learn(
-    job: Job, server: Server, journal: Journal, show: Callable[[str], None], every: int
+def _note_machine(
+    journal: Journal, machine: Mapping[str, Any], show: Callable[[str], None]
 ) -> None:
-    done = len(journal.records)
+    """Note the machine in the journal if it is not the one that measured last."""
+    known = [record["machine"] for record in journal.records if "machine" in record]
+    if not known or known[-1] != machine:
+        if known:
+            show("this is another machine, or another version of it: the result will say so")
+        journal.append({"machine": dict(machine)})
+
+
+def _learn(
+    job: Job,
+    server: Server,
+    journal: Journal,
+    show: Callable[[str], None],
+    every: int,
+    guard: Guard | None,
+) -> None:
+    known = learned(journal.records)
+    done = len(known)
     if done >= job.episodes:
         return
     agent = journal.agent(lambda: make_agent(job))
+    if guard is not None:
+        remember(guard, known)
     began = time.monotonic()
     for step in steps(
         server,
@@ -104,10 +161,11 @@ def _learn(
         objective=job.objective,
         switch_cost=job.switch_cost,
         start=done,
-        server_state=journal.records[-1]["rng"] if done else None,
+        server_state=known[-1]["rng"] if done else None,
+        guard=guard,
     ):
-        journal.append(_episode_record(job, step))
-        number = len(journal.records)
+        journal.append(episode_record(job, step, guard and guard.late_s))
+        number = step.number + 1
         if number % SNAPSHOT_EVERY == 0:
             journal.save(agent)
         if number % every == 0 or number == job.episodes:
@@ -125,44 +183,22 @@ def _compare(
     pairs = {"recommended": (servers["recommended"], recommended)}
     if recommended != dict(job.default):
         pairs = {"default": (servers["default"], job.default), **pairs}
-    done = len(journal.records) - job.episodes
+    known = compared(journal.records)
     for step in rounds(
         pairs,
         job.workload,
         job.rounds,
         job.rng(2),
         requests=job.requests,
-        start=done,
-        state=journal.records[-1]["state"] if done else None,
+        start=len(known),
+        state=known[-1]["state"] if known else None,
     ):
-        costs = {name: job.objective(episode) for name, episode in step.episodes.items()}
-        kept = {name: _kept(episode) for name, episode in step.episodes.items()}
-        journal.append({"round": step.number, "cost": costs, **kept, "state": step.state})
+        for episode in step.episodes.values():
+            check_answered(episode)
+        journal.append(round_record(job, step))
+        costs = journal.records[-1]["cost"]
         words = ", ".join(f"{name} {amount(job, cost)}" for name, cost in costs.items())
         show(f"round {step.number + 1}/{job.rounds}: {words}")
-
-
-def _episode_record(job: Job, step: Step) -> Record:
-    charged = charged_latency(step.episode)
-    record: Record = {
-        "episode": step.number,
-        "load_per_s": step.load,
-        "configuration": step.configuration,
-        "cost": step.cost,
-        "recommended": step.recommended,
-        "mean_s": float(charged.mean()),
-        "p99_s": Percentile(99)(step.episode),
-        "failed": int((~step.episode.ok).sum()),
-        "invalid": step.invalid,
-    }
-    if job.slo:
-        record["late"] = job.slo.late(step.episode)
-    if "switch_s" in step.episode.info:
-        record["switch_s"] = round(step.switch_s, 3)
-    return record | _kept(step.episode) | {"rng": rng_state(step.rng)}
-
-
-def _kept(episode: Episode) -> Record:
-    """Return an episode's requests, with latencies in whole microseconds."""
-    kept: Record = {"latency_us": np.rint(1e6 * episode.latency).astype(int).tolist()}
-    return kept if episode.ok.all() else kept | {"status": episode.status.tolist()}
+        if decided(job, journal.records):
+            show("the answer is clear: no more rounds are needed")
+            return

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
-from rrl.operating.journal import Record
+from rrl.operating.records import Record, compared, learned
 from rrl.support.intervals import bootstrap_interval, ratio_interval
 from rrl.tuning.episode import Episode
 from rrl.tuning.objective import MeanLatency, Percentile
@@ -89,6 +89,7 @@ def duration(seconds: float) -> str:
 
 def progress(job: Job, records: Sequence[Record]) -> str:
     """Return one line about the last episode: what ran, its result, and the best so far."""
+    records = learned(records)
     last = records[-1]
     how = f"mean {1e3 * last['mean_s']:.1f} ms, p99 {1e3 * last['p99_s']:.1f} ms"
     if job.unit != "s":
@@ -98,6 +99,11 @@ def progress(job: Job, records: Sequence[Record]) -> str:
     best = best_so_far(records)[-1]
     known = "" if np.isnan(best) else f": {job.objective} {amount(job, best)}"
     ran, best_one = words(last["configuration"]), words(last["recommended"])
+    first = last.get("guard", {"parts": [{"ended": "", "why": ""}]})["parts"][0]
+    if first["ended"] == "aborted":
+        how = f"aborted after {len(last['latency_us'])} requests, {how}"
+    elif first["ended"]:
+        how, late, failed = f"crashed ({first['why']})", "", ""
     return (
         f"episode {len(records)}/{job.episodes}: {ran}: {how}{late}{failed} "
         f"| best so far {best_one}{known}"
@@ -118,9 +124,9 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
         default" (the recommendation is the default) or "no difference shown". ``slo`` is the
         result of :meth:`SLO.judge`.
     """
-    tuned, compared = records[: job.episodes], records[job.episodes :]
+    tuned, rounds = learned(records), compared(records)
     recommended = tuned[-1]["recommended"]
-    costs = {n: np.array([r["cost"][n] for r in compared]) for n in compared[0]["cost"]}
+    costs = {n: np.array([r["cost"][n] for r in rounds]) for n in rounds[0]["cost"]}
     ours = costs["recommended"]
     theirs = costs.get("default", ours)
     rng = job.rng(3)
@@ -144,10 +150,15 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
         "switch_s": float(np.mean(switches)) if switches else None,
     }
     if job.slo:
-        final = [kept_episode(r["recommended"]) for r in compared]
+        final = [kept_episode(r["recommended"]) for r in rounds]
         late = float(np.mean([r["late"] for r in tuned]))
         result["slo"] = job.slo.judge(final, rng) | {"late_while_tuning": late}
     return result
+
+
+def decided(job: Job, records: Sequence[Record]) -> bool:
+    """Stand-in."""
+    return False
 
 
 def serving_flags(configuration: Configuration, folder: Path) -> tuple[list[str], str] | None:

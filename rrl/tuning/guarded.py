@@ -30,8 +30,9 @@ class Guarded:
         Its cost in the objective's unit. After a crash it is that of an episode without answers.
     episode : Episode
         Its requests; none was answered after a crash.
-    asked : configuration
-        The agent's last choice. It differs from `configuration` if the guard did not admit it.
+    asked : configuration, optional
+        The agent's last choice. It differs from `configuration` if the guard did not admit it, and
+        is None if all choices were refused.
     refused : list of (configuration, float)
         Earlier choices, with the costs that the agent was told for them at once.
     told : bool
@@ -47,7 +48,7 @@ class Guarded:
     configuration: Configuration
     cost: float
     episode: Episode
-    asked: Configuration
+    asked: Configuration | None
     refused: list[tuple[Configuration, float]]
     told: bool
     parts: list[Part]
@@ -89,8 +90,8 @@ def serve_guarded(
     """
     *refused, (asked, charge) = guard.choices(agent, load)
     if charge is not None:
-        refused.append((asked, charge))
-    chosen = asked if charge is None and guard.admits(asked) else guard.default
+        refused, asked = [*refused, (asked, charge)], None
+    chosen = asked if asked is not None and guard.admits(asked) else guard.default
     safe = guard.incumbent(agent, load)
     if isinstance(server, Keeps):
         server.keep(safe)

@@ -1,0 +1,99 @@
+"""The records of a tuning run: what a journal stores for each episode and each round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rrl.core.agent import rng_state
+from rrl.tuning.guard import Guard, Part
+from rrl.tuning.objective import Percentile, charged_latency
+
+if TYPE_CHECKING:
+    from rrl.operating.job import Job
+    from rrl.tuning.episode import Episode
+    from rrl.tuning.loop import Round, Step
+
+Record = dict[str, Any]
+
+
+def learned(records: Sequence[Record]) -> list[Record]:
+    """Return the records of the tuning: one per episode.
+
+    Examples
+    --------
+    >>> learned([{"configuration": {"a": 1}}, {"round": 0}])
+    [{'configuration': {'a': 1}}]
+    """
+    return [record for record in records if "configuration" in record]
+
+
+def compared(records: Sequence[Record]) -> list[Record]:
+    """Return the records of the comparison: the rounds since the last episode.
+
+    Earlier rounds compared an earlier recommendation.
+
+    Examples
+    --------
+    >>> compared([{"round": 0}, {"configuration": {"a": 1}}, {"round": 0}, {"round": 1}])
+    [{'round': 0}, {'round': 1}]
+    """
+    last = max((i for i, record in enumerate(records) if "configuration" in record), default=-1)
+    return [record for record in records[last + 1 :] if "round" in record]
+
+
+def episode_record(job: Job, step: Step, late_s: float | None) -> Record:
+    """Return what the journal stores of one step; `late_s` is the guard's limit in seconds."""
+    charged = charged_latency(step.episode)
+    record: Record = {
+        "episode": step.number,
+        "load_per_s": step.load,
+        "configuration": step.configuration,
+        "cost": step.cost,
+        "recommended": step.recommended,
+        "mean_s": float(charged.mean()),
+        "p99_s": Percentile(99)(step.episode),
+        "failed": int((~step.episode.ok).sum()),
+        "invalid": step.invalid,
+    }
+    if job.slo:
+        record["late"] = job.slo.late(step.episode)
+    if "switch_s" in step.episode.info:
+        record["switch_s"] = round(step.switch_s, 3)
+    if step.guarded is not None:
+        done = step.guarded
+        record["guard"] = {
+            "asked": done.asked,
+            "refused": done.refused,
+            "told": done.told,
+            "shunned": done.charged,
+            "parts": [asdict(part) for part in done.parts],
+            "late_s": late_s,
+        }
+    return record | kept(step.episode) | {"rng": rng_state(step.rng)}
+
+
+def round_record(job: Job, step: Round) -> Record:
+    """Return what the journal stores of one round."""
+    costs = {name: job.objective(episode) for name, episode in step.episodes.items()}
+    requests = {name: kept(episode) for name, episode in step.episodes.items()}
+    return {"round": step.number, "cost": costs, **requests, "state": step.state}
+
+
+def kept(episode: Episode) -> Record:
+    """Return an episode's requests, with latencies in whole microseconds."""
+    record: Record = {"latency_us": np.rint(1e6 * episode.latency).astype(int).tolist()}
+    return record if episode.ok.all() else record | {"status": episode.status.tolist()}
+
+
+def remember(guard: Guard, records: Sequence[Record]) -> None:
+    """Bring a new guard into its state after these records."""
+    for record in learned(records):
+        done = record["guard"]
+        for number, part in enumerate(done["parts"]):
+            shun = number == 0 and done["shunned"]
+            guard.note(Part(**part), record["cost"] if shun else None)
+        guard.late_s = done["late_s"]

@@ -1,0 +1,274 @@
+"""A guard keeps its promise for any agent, on servers that are made to be hostile."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rrl import ConfigSpace, Knob, MeanLatency, Poisson
+from rrl.operating.job import Job
+from rrl.operating.journal import JOURNAL
+from rrl.operating.operate import operate
+from rrl.rivals.agents import AGENTS
+from rrl.support.errors import ServerError
+from rrl.support.mean_bound import lower_mean
+from rrl.tuning.episode import Episode, Status, check_arrivals, watched
+from rrl.tuning.guard import LEAST, Guard
+from rrl.tuning.loop import steps
+from rrl.tuning.watch import Watch
+
+SPACE = ConfigSpace([Knob("threads", range(1, 7)), Knob("batch", (1, 2, 4, 8))])
+DEFAULT = {"threads": 3, "batch": 1}
+LATE_S = 0.1
+QUICK = ("rrl", "rrl-boltzmann", "random", "q-learning", "coordinate-descent", "hill-climbing")
+
+
+class Hostile:
+    """The default is late now and then; others are late, fail, stall, crash or change their mind.
+
+    What each of them does is drawn once, but "moody" ones draw it again for each episode.
+    """
+
+    KINDS = ("fine", "late", "failing", "stalling", "crashing", "moody", "as the default")
+
+    def __init__(self, seed, share=0.05):
+        self.space, self.share = SPACE, share
+        self.kinds = np.random.default_rng(seed).choice(self.KINDS, len(SPACE))
+        self.served = []
+
+    def measure(self, configuration, arrivals, rng, *, watch=None):
+        arrivals, n = check_arrivals(arrivals), len(arrivals)
+        index = SPACE.index(configuration)
+        kind = "as the default" if configuration == DEFAULT else self.kinds[index]
+        if kind == "moody":
+            kind = rng.choice([name for name in self.KINDS if name != "moody"])
+        if kind == "crashing":
+            raise ServerError("it died", lost=int(rng.integers(0, 3)))
+        latency, status = rng.uniform(0.01, 0.05, n), np.zeros(n, dtype=int)
+        if kind == "as the default":  # some episodes are far worse than others
+            latency[rng.random(n) < rng.choice([0, 4 * self.share], p=[0.75, 0.25])] = 1.0
+        elif kind == "late":
+            latency[rng.random(n) < 0.8] = rng.uniform(0.2, 90)
+        elif kind == "failing":
+            status[rng.random(n) < 0.6] = Status.UNAVAILABLE
+        elif kind == "stalling":
+            latency[int(rng.integers(n)) :] = 60.0
+        self.served.append((dict(configuration), n))
+        return watched(Episode(configuration, arrivals, latency, status), watch)
+
+
+def learn(seed, agent, budget, episodes=60, share=0.05, factor=1.0, delta=0.05):
+    """Run an agent under a guard; return the guard, and the largest excess over the promise."""
+    server, rng = Hostile(seed, share), np.random.default_rng([seed, 1])
+    guard = Guard(SPACE, DEFAULT, budget, LATE_S, factor, delta)
+    tuner = AGENTS[agent](SPACE, np.random.default_rng([seed, 0]))
+    excess = -np.inf
+    for _ in steps(server, tuner, Poisson(40.0), episodes, rng, requests=50, guard=guard):
+        trials = [part for part in guard.parts if part.configuration != DEFAULT]
+        requests, bad = sum(p.requests for p in trials), sum(p.bad for p in trials)
+        excess = max(excess, bad - budget - factor * share * requests)
+    return guard, excess
+
+
+@pytest.mark.parametrize("agent", QUICK)
+@pytest.mark.parametrize("budget", [0, 40, 300])
+def test_the_promise_holds_at_every_moment(agent, budget):
+    """The probability of an error is 5 %; the bound of the mean has room, so none is expected."""
+    excesses = [learn(seed, agent, budget)[1] for seed in range(3 if agent == "rrl" else 8)]
+    assert max(excesses) <= 0
+
+
+def test_without_a_guard_the_promise_is_broken():
+    """Otherwise the test above could not fail."""
+    server, rng = Hostile(0), np.random.default_rng(1)
+    agent = AGENTS["random"](SPACE, np.random.default_rng(0))
+    server.kinds[np.isin(server.kinds, ["crashing", "moody"])] = "late"  # no guard catches a crash
+    bad = requests = 0
+    for step in steps(server, agent, Poisson(40.0), 60, rng, requests=50):
+        if step.configuration != DEFAULT:
+            requests += len(step.episode)
+            bad += step.episode.bad(LATE_S)
+    assert bad > 300 + 0.05 * requests
+
+
+def test_more_is_allowed_where_the_default_itself_is_bad():
+    """With half of its requests late, the default leaves room for trials beyond the budget."""
+    guard, excess = learn(3, "rrl", 20, episodes=200, share=0.2)
+    trials = guard.summary()["trial_bad"]
+    assert excess <= 0
+    assert trials > 20
+
+
+@pytest.mark.parametrize("agent", QUICK)
+def test_what_crashed_or_was_worse_never_serves_again(agent):
+    server, rng = Hostile(5), np.random.default_rng(6)
+    guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
+    tuner = AGENTS[agent](SPACE, np.random.default_rng(7))
+    shunned: set[int] = set()
+    for step in steps(server, tuner, Poisson(40.0), 80, rng, requests=50, guard=guard):
+        served = {SPACE.index(part.configuration) for part in step.guarded.parts}
+        assert not served & shunned
+        shunned = set(guard.shunned)
+    assert len(shunned) > 1
+    if agent == "random":  # it tries everything
+        assert {part.ended for part in guard.parts} == {"", "aborted", "crashed"}
+
+
+def test_the_default_serves_first_and_the_rest_of_every_bad_trial():
+    guard, _ = learn(2, "random", 10_000)
+    assert guard.parts[0].configuration == DEFAULT
+    for part, following in zip(guard.parts, guard.parts[1:], strict=False):
+        if part.ended and part.requests < 49:
+            assert not following.whole or following.requests == 50
+
+
+def test_a_default_that_fails_is_the_servers_fault():
+    class Dead(Hostile):
+        def measure(self, configuration, arrivals, rng, *, watch=None):
+            raise ServerError("connection refused")
+
+    guard = Guard(SPACE, DEFAULT, 100, LATE_S)
+    agent = AGENTS["rrl"](SPACE, np.random.default_rng(0))
+    run = steps(Dead(0), agent, Poisson(40.0), 5, np.random.default_rng(1), guard=guard)
+    with pytest.raises(ServerError, match="connection refused"):
+        next(run)
+
+
+def test_a_server_that_answers_nothing_names_the_status_and_its_words():
+    class Refusing(Hostile):
+        def measure(self, configuration, arrivals, rng, *, watch=None):
+            n = len(arrivals)
+            info = {"failure": "model is not available"}
+            status = np.full(n, Status.NOT_FOUND)
+            return Episode(configuration, arrivals, np.zeros(n), status, info=info)
+
+    guard = Guard(SPACE, DEFAULT, 100, LATE_S)
+    agent = AGENTS["rrl"](SPACE, np.random.default_rng(0))
+    run = steps(Refusing(0), agent, Poisson(40.0), 5, np.random.default_rng(1), guard=guard)
+    with pytest.raises(ServerError, match=r"100 requests .* NOT_FOUND: model is not"):
+        next(run)
+
+
+def test_configurations_that_would_refuse_what_is_served_today_never_serve():
+    guard = Guard(SPACE, DEFAULT, 10_000, LATE_S, refuses=lambda c: c["batch"] == 8)
+    server, agent = Hostile(1), AGENTS["random"](SPACE, np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    for step in steps(server, agent, Poisson(40.0), 60, rng, requests=50, guard=guard):
+        assert step.recommended["batch"] != 8
+    assert all(configuration["batch"] != 8 for configuration, _ in server.served)
+
+
+# --- a guarded run that is stopped and continued --------------------------------------------------
+
+
+class Mortal:
+    """A hostile server during whose n-th measurement the tuner is killed."""
+
+    def __init__(self, calls):
+        self.server, self.space, self.calls = Hostile(4), SPACE, calls
+
+    def measure(self, configuration, arrivals, rng, *, watch=None):
+        self.calls -= 1
+        if self.calls < 0:
+            raise KeyboardInterrupt
+        return self.server.measure(configuration, arrivals, rng, watch=watch)
+
+
+def guarded_job(**changes):
+    options = {"what": "hostile", "space": SPACE, "default": DEFAULT, "workload": Poisson(40.0)}
+    options |= {"objective": MeanLatency(), "agent": "rrl", "episodes": 30, "requests": 50}
+    return Job(**(options | {"rounds": 3, "budget": 200} | changes))
+
+
+@contextmanager
+def contestants(recommended):
+    yield {"default": Hostile(4), "recommended": Hostile(4)}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("guarded")
+    operate(guarded_job(), Mortal(10**6), contestants, folder)
+    return (folder / JOURNAL).read_bytes()
+
+
+@pytest.mark.parametrize("lives", [(0, 1, 2), (5, 6), (17, 3), (29,)])
+def test_a_guarded_run_that_was_killed_ends_as_the_one_that_was_not(lives, whole, tmp_path):
+    for calls in lives:
+        with pytest.raises(KeyboardInterrupt):
+            operate(guarded_job(), Mortal(calls), contestants, tmp_path)
+    records = operate(guarded_job(), Mortal(10**6), contestants, tmp_path)
+    assert (tmp_path / JOURNAL).read_bytes() == whole
+    assert any(r["guard"]["shunned"] for r in records if "guard" in r)
+
+
+def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):
+    (tmp_path / JOURNAL).write_bytes(whole)
+    more = guarded_job(episodes=40, rounds=5, budget=300)
+    records = operate(more, Mortal(10**6), contestants, tmp_path)
+    assert [r["episode"] for r in records if "episode" in r] == [*range(40)]
+    assert [r["round"] for r in records if "round" in r] == [0, 1, 2, 0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="has 40 episodes: give --episodes 40"):
+        operate(guarded_job(), Mortal(0), contestants, tmp_path)
+
+
+# --- the parts ------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 1), max_size=30), st.floats(0, 1), st.floats(0.001, 0.5))
+def test_the_bound_of_a_mean_never_falls_and_is_below_equal_values(values, value, delta):
+    bounds = [lower_mean(values[:n], delta) for n in range(len(values) + 1)]
+    assert bounds == sorted(bounds)
+    assert 0 <= bounds[-1] < 1
+    assert lower_mean([value] * len(values), delta) <= value
+
+
+@pytest.mark.parametrize("draw", [
+    lambda rng, n: rng.random(n) < 0.3,
+    lambda rng, n: 0.6 * (rng.random(n) < 0.5),
+    lambda rng, n: rng.beta(0.2, 1.8, n),
+])  # fmt: skip
+def test_the_bound_of_a_mean_holds_at_all_times_at_once(draw):
+    rng, runs, delta = np.random.default_rng(0), 400, 0.1
+    mean = float(np.mean(draw(np.random.default_rng(1), 200_000)))
+    broken = 0
+    for _ in range(runs):
+        values = draw(rng, 40).astype(float)
+        broken += any(
+            lower_mean(values[:n], delta) > mean + 0.003 for n in (1, 2, 3, 5, 10, 20, 40)
+        )
+    assert broken <= delta * runs
+
+
+def test_a_sure_bound_says_something():
+    assert lower_mean([0.5] * 60, 0.05) > 0.4
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0.001, 0.1), st.floats(0, 2), st.booleans()), min_size=1,
+             max_size=60),
+    st.integers(1, 30),
+)  # fmt: skip
+def test_no_stopped_episode_has_more_bad_requests_than_allowed(requests, allowance):
+    gaps, latency, failed = map(np.array, zip(*requests, strict=True))
+    episode = Episode({}, np.cumsum(gaps), latency, np.where(failed, 14, 0))
+    seen = watched(episode, Watch(LATE_S, allowance, usual=0.02))
+    assert seen.bad(LATE_S) <= allowance
+    assert len(seen) == len(episode) or seen.info["aborted"] in ("worse", "budget")
+
+
+def test_an_episode_that_is_as_good_as_usual_is_stopped_in_one_of_a_thousand_runs():
+    rng, watch = np.random.default_rng(0), Watch(LATE_S, 10**6, usual=0.1)
+    bad = rng.random((3000, 100)) < 0.1
+    worst = np.array([
+        max(watch.evidence(int(b), n - int(b)) for n, b in enumerate(np.cumsum(row), 1))
+        for row in bad
+    ])  # fmt: skip
+    assert np.mean(worst >= np.log(1000)) < 0.004
+    assert LEAST >= 1
