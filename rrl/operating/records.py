@@ -89,6 +89,28 @@ def kept(episode: Episode) -> Record:
     return record if episode.ok.all() else record | {"status": episode.status.tolist()}
 
 
+def harm(job: Job, records: Sequence[Record]) -> Record:
+    """Return what the tuning did to the requests, in a form for JSON.
+
+    `trials` and `default` have the numbers of requests, and of late or failed ones among them.
+    `ended` lists the trials that were stopped or crashed. It is empty without a guard.
+    """
+    parts = [(r, part) for r in learned(records) for part in r.get("guard", {}).get("parts", ())]
+    counts = {"trials": [0, 0], "default": [0, 0]}
+    for _, part in parts:
+        side = counts["default" if part["configuration"] == dict(job.default) else "trials"]
+        side[0] += part["requests"]
+        side[1] += part["bad"]
+    ended = [
+        {"episode": record["episode"]} | {k: part[k] for k in ("configuration", "ended", "why")}
+        for record, part in parts
+        if part["ended"]
+    ]
+    late = [record["guard"]["late_s"] for record in learned(records) if "guard" in record]
+    machines = [record["machine"] for record in records if "machine" in record]
+    return {"late_s": late[-1] if late else None, **counts, "ended": ended, "machines": machines}
+
+
 def remember(guard: Guard, records: Sequence[Record]) -> None:
     """Bring a new guard into its state after these records."""
     for record in learned(records):
