@@ -25,4 +25,5 @@ def _lock_of_its_own(tmp_path_factory):
     """Tests do not wait for whoever measures on this machine, nor make them wait."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rrl.support.machine.LOCK", tmp_path_factory.getbasetemp() / "machine.lock")
+        patch.setenv("TMPDIR", str(tmp_path_factory.getbasetemp()))  # for the processes they start
         yield

@@ -43,8 +43,8 @@ def executable(request):
     return request.param
 
 
-@pytest.fixture(scope="module")
-def server(model, executable):
+@pytest.fixture(scope="module", params=["socket", "port"])
+def server(request, model, executable):
     """One server for all that only asks: batching on, room for four examples and no queue."""
     configuration = {
         "inter_op": 4,
@@ -54,8 +54,9 @@ def server(model, executable):
         "max_enqueued_batches": 1,
         "grpc_max_threads": 32,
     }
-    health = ["--enable_grpc_healthcheck_service"]
-    with ModelServer(model, configuration, executable=executable, extra_flags=health) as running:
+    given = {"executable": executable, "extra_flags": ["--enable_grpc_healthcheck_service"]}
+    port = free_port() if request.param == "port" else None
+    with ModelServer(model, configuration, port=port, **given) as running:
         yield running
 
 
@@ -153,21 +154,24 @@ class TestContract:
         with pytest.raises(ServerError, match="num_bach_threads"):
             ModelServer(model, executable=executable, extra_flags=["--num_bach_threads=1"]).start()
 
-    def test_taken_port_is_refused(self, server, model, executable):
-        second = ModelServer(model, executable=executable, port=server.port)
-        with pytest.raises(ServerError, match="the port is taken"):
-            second.start()
-        done = subprocess.run(second.command, capture_output=True, text=True)
-        assert done.returncode == 255
-        assert f":{server.port}" in done.stderr.splitlines()[-1]
-        assert server.process.poll() is None
-
     def test_all_three_parallelism_flags_are_refused(self, model, executable):
         session = ["--tensorflow_session_parallelism=1"]
         configuration = {"inter_op": 1, "intra_op": 1}
         second = ModelServer(model, configuration, executable=executable, extra_flags=session)
         with pytest.raises(ServerError, match="status 255"):
             second.start()
+
+
+def test_taken_port_is_refused(model, executable):
+    port = free_port()
+    with ModelServer(model, executable=executable, port=port) as server:
+        second = ModelServer(model, executable=executable, port=port)
+        with pytest.raises(ServerError, match="the port is taken"):
+            second.start()
+        done = subprocess.run(second.command, capture_output=True, text=True)
+        assert done.returncode == 255
+        assert f":{port}" in done.stderr.splitlines()[-1]
+        assert server.process.poll() is None
 
 
 def threads(server):
@@ -245,6 +249,7 @@ def test_a_server_without_versions_waits_and_says_why(tmp_path):
     [
         (["--nosuch=1"], "--nosuch"),
         (["--port=abc"], "abc"),
+        (["--port=0"], "--grpc_socket_path"),
         (["--batching_parameters_file=b.txt"], "--enable_batching"),
         (["--tensorflow_inter_op_parallelism=-1"], "-1"),
     ],

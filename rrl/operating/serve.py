@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ def add_parsers(commands: Any) -> None:
     serve.add_argument(
         "--knob", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeatable"
     )
-    serve.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
+    _add_server_options(serve)
     serve.set_defaults(run=_serve)
 
     profile = commands.add_parser(
@@ -75,7 +75,7 @@ def add_parsers(commands: Any) -> None:
     profile.add_argument("--requests", type=int, default=100, help="requests per episode")
     profile.add_argument("--passes", type=int, default=2, help="passes over the grid (default 2)")
     profile.add_argument("--seed", type=int, default=0, help="seed of the run (default 0)")
-    profile.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
+    _add_server_options(profile)
     profile.add_argument(
         "--finals",
         type=int,
@@ -84,6 +84,17 @@ def add_parsers(commands: Any) -> None:
     )
     profile.add_argument("--list", action="store_true", help="show the plan and stop")
     profile.set_defaults(run=_profile)
+
+
+def _add_server_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
+    parser.add_argument(
+        "--start-timeout",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="seconds until a server that was started must be available (default 120)",
+    )
 
 
 def _serve(options: Namespace) -> int:
@@ -97,8 +108,14 @@ def _serve(options: Namespace) -> int:
     configuration = {name: values[0] for name, values in map(levels, options.knob)}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with ModelServer(
-        base, configuration, port=options.port, executable=options.executable
+        base,
+        configuration,
+        port=options.port,
+        executable=options.executable,
+        start_timeout_s=options.start_timeout,
     ) as server:
+        if server.exposed:
+            print("rrl:", server.exposed, file=sys.stderr, flush=True)
         print(f"{server.kind} server: model {server.name!r} at {server.address}; Ctrl-C stops it")
         sys.stdout.flush()
         while True:
@@ -138,6 +155,7 @@ def _profile(options: Namespace) -> int:
 
     from rrl.recording.finals import record_live
     from rrl.recording.record import with_rule
+    from rrl.support.machine import another_run
 
     plan = _plan(options)
     if options.finals is not None:
@@ -149,12 +167,16 @@ def _profile(options: Namespace) -> int:
     if options.list:
         print(f"{size}: {plan}")
         return 0
+    if other := another_run():
+        raise UsageError(other)
     print(size, file=sys.stderr)
     folder = options.out or Path("data") / options.name
     plan = with_rule(plan, folder)
     bar = tqdm(total=plan.episodes, unit="episode", desc=options.name)
     with bar:
-        for done, episode in record_live(plan, folder, options.executable):
+        for done, episode in record_live(
+            plan, folder, options.executable, start_timeout_s=options.start_timeout
+        ):
             bar.total = max(plan.episodes, done)  # the finals continue until they decide
             bar.set_postfix_str(f"{1e3 * episode.latency.mean():.1f} ms", refresh=False)
             bar.update(done - bar.n)

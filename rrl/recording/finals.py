@@ -182,6 +182,8 @@ def record_live(
     folder: Path,
     executable: str | None = None,
     models: str | os.PathLike[str] = "build/models",
+    *,
+    start_timeout_s: float = 120.0,
 ) -> Iterator[tuple[int, Episode]]:
     """Record a plan and its finals on a new server, or continue the recording in `folder`.
 
@@ -195,6 +197,8 @@ def record_live(
         See `rrl.serving.launcher.find_executable`.
     models : path
         The folder in which models are built.
+    start_timeout_s : float
+        Seconds allowed until a server that was started reports the model AVAILABLE.
 
     Yields
     ------
@@ -216,7 +220,14 @@ def record_live(
     names = list(plan.configurations[0])
     table = {name: [c[name] for c in plan.configurations] for name in names}
     space = from_table(table, names)
-    with LiveServer(path, space, inputs=inputs, fixed=plan.fixed, executable=executable) as server:
+    with LiveServer(
+        path,
+        space,
+        inputs=inputs,
+        fixed=plan.fixed,
+        executable=executable,
+        start_timeout_s=start_timeout_s,
+    ) as server:
         for episode in recorder.run(server, rng):
             yield len(recorder), episode
         if plan.finalists:

@@ -9,33 +9,29 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rrl.core.knob import Configuration
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import Client
+from rrl.serving.process import START_TIMEOUT_S, ServerProcess, new_log
 from rrl.serving.settings import ADAPTIVE, batching, can_switch, process_flags
 from rrl.serving.version_folders import VersionFolders
 from rrl.support.errors import ServerError, UsageError
+from rrl.support.owned_folder import OwnedFolder, places
 
 BINARY = "tensorflow_model_server"
 LOCAL = "local"
-_TIED = Path(__file__).with_name("tied.py")
 POLL_S = {LOCAL: 0.1, BINARY: 1}  # seconds; the original accepts only whole seconds
-
-# The kernel ties a parent-death signal to the *thread* that forked, so all children are started
-# from one thread that lives as long as the process.
-_spawner = ThreadPoolExecutor(1, thread_name_prefix="rrl-spawner")
+LARGEST_PORT = 65535
+SOCKET = "grpc.sock"
+LONGEST_SOCKET = 103  # bytes; Linux allows 107 in a socket's path, other systems fewer
 
 
 def find_executable(executable: str | None = None) -> list[str]:
@@ -59,7 +55,7 @@ def find_executable(executable: str | None = None) -> list[str]:
     path = shutil.which(executable)
     if path is None:
         raise UsageError(f"no executable {executable!r}; install it, or use {LOCAL!r}")
-    return [path]
+    return [os.path.abspath(path)]
 
 
 def kind_of(command: Sequence[str]) -> str:
@@ -67,8 +63,28 @@ def kind_of(command: Sequence[str]) -> str:
     return LOCAL if command[0] == sys.executable else BINARY
 
 
-class ModelServer:
-    """A model server process on the loopback address; a context manager.
+def exposure(kind: str, port: int | None) -> str | None:
+    """Return one line that says what a server opens to other machines; None if it is nothing.
+
+    Examples
+    --------
+    >>> print(exposure(LOCAL, 8500), exposure(BINARY, None))
+    None None
+    """
+    if kind == LOCAL or port is None:
+        return None
+    return (
+        f"{BINARY} listens on all addresses at port {port}: other machines can send requests, "
+        "unless a firewall closes the port"
+    )
+
+
+class ModelServer(ServerProcess):
+    """A model server process that no other machine can reach; a context manager.
+
+    Without a port, the server listens on a unix socket in a folder of this process, and on nothing
+    else. With a port, the local server listens on the loopback address. The original then listens
+    on all addresses: see :attr:`exposed`.
 
     Parameters
     ----------
@@ -79,18 +95,28 @@ class ModelServer:
     executable : str, optional
         See `find_executable`.
     port : int, optional
-        gRPC port. By default, a free port is chosen.
+        gRPC port. By default, the server listens on a unix socket.
     name : str, optional
         Model name (default: the folder's name).
-    log : path, optional
-        File for the server's log. By default, it is a temporary file.
+    logs : path, optional
+        A folder for the server's log, which is named ``NAME-N.log`` there. By default, the log is a
+        temporary file. It stays only if the server does not start or crashes.
     extra_flags : sequence of str
         Further flags. They are passed on without a change.
     start_timeout_s : float
         Seconds allowed until the model reports AVAILABLE.
 
+    Attributes
+    ----------
+    address : str
+        The target for gRPC: ``unix:/path`` or ``127.0.0.1:port``.
+    log : pathlib.Path
+        The server's log.
+
     Raises
     ------
+    UsageError
+        If a setting, the port or the time limit is not possible.
     DataError
         If the folder holds no model version.
     ServerError
@@ -105,40 +131,58 @@ class ModelServer:
         executable: str | None = None,
         port: int | None = None,
         name: str | None = None,
-        log: str | os.PathLike[str] | None = None,
+        logs: str | os.PathLike[str] | None = None,
         extra_flags: Sequence[str] = (),
-        start_timeout_s: float = 120.0,
+        start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
         self.base = Path(model_path).resolve()
+        name = name or self.base.name
         self.configuration: Mapping[str, Any] = dict(configuration or {})
         self._started = self.configuration
-        self.name = name or self.base.name
-        self.port = port or free_port()
-        self.address = f"127.0.0.1:{self.port}"
-        self._folder = tempfile.TemporaryDirectory(prefix="rrl-server-")
-        folder = Path(self._folder.name)
-        self.log = Path(log) if log else folder / "server.log"
-        self._timeout_s = start_timeout_s
         parameters, own = batching(self.configuration), process_flags(self.configuration)
         command = find_executable(executable)
-        self.kind = kind_of(command)
-        self.versions = VersionFolders(self.base, folder / "versions", self.name)
+        self.kind, self.port = kind_of(command), port
+        self._folder = OwnedFolder("server")
+        folder = self._folder.path
+        self.versions = VersionFolders(self.base, folder / "versions", name)
         self.versions.add(parameters)
         if parameters is not None:
             own += ["--enable_batching", "--enable_per_model_batching_parameters"]
             own += self._threads(parameters, folder / "batching.txt")
-        self.command = [
-            *command,
-            f"--port={self.port}",
-            f"--model_name={self.name}",
-            f"--model_base_path={self.versions.base}",
-            f"--file_system_poll_wait_seconds={POLL_S[self.kind]}",
-            # Two servers on one port would share its requests; the second must fail instead.
-            "--grpc_channel_arguments=grpc.so_reuseport=0",
-            *own,
-            *extra_flags,
-        ]
-        self.process: subprocess.Popen[bytes] | None = None
+        address, listen = self._listen(port)
+        super().__init__(
+            [
+                *command,
+                *listen,
+                f"--model_name={name}",
+                f"--model_base_path={self.versions.base}",
+                f"--file_system_poll_wait_seconds={POLL_S[self.kind]}",
+                # Two servers on one port would share its requests; the second must fail instead.
+                "--grpc_channel_arguments=grpc.so_reuseport=0",
+                *own,
+                *extra_flags,
+            ],
+            address,
+            name,
+            log=new_log(Path(logs).absolute(), name) if logs else folder / "server.log",
+            keep_log=None if logs else Path(tempfile.gettempdir()),
+            start_timeout_s=start_timeout_s,
+        )
+
+    def _listen(self, port: int | None) -> tuple[str, list[str]]:
+        """Return the address, and the flags that make the server listen there."""
+        if port is not None:
+            return f"127.0.0.1:{port}", [f"--port={port}"]
+        path = self._folder.path / SOCKET
+        if not fits(path):  # the folder for temporary files has a long name
+            self._short = OwnedFolder("socket", places()[-1])
+            path = self._short.path / SOCKET
+        return f"unix:{path}", ["--port=0", f"--grpc_socket_path={path}"]
+
+    @property
+    def exposed(self) -> str | None:
+        """One line that says what other machines can reach; None if it is nothing."""
+        return exposure(self.kind, self.port)
 
     def _threads(self, parameters: BatchingParameters, file: Path) -> list[str]:
         """Return the flags for the batch threads, which all versions of a process share."""
@@ -150,54 +194,11 @@ class ModelServer:
             raise UsageError(f"adaptive batch threads ({ADAPTIVE}) need the local server")
         return ["--adaptive_batching"]
 
-    def __enter__(self) -> ModelServer:
-        return self.start()
-
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def start(self) -> ModelServer:
+    def start(self) -> Self:
         """Start the process and wait until it reports the model AVAILABLE."""
-        if not can_bind(self.port):  # otherwise another process would answer for us
+        if self.port is not None and not can_bind(self.port):  # another process would answer
             raise ServerError(f"{self.address}: the port is taken; choose another, or none")
-        guarded = [sys.executable, "-SE", str(_TIED), str(os.getpid()), *self.command]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as log:
-            self.process = _spawner.submit(
-                subprocess.Popen,
-                guarded,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # Ctrl-C reaches the tuner, which then stops the server
-            ).result()
-        try:
-            self._wait_until_available()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def _wait_until_available(self) -> None:
-        deadline = time.monotonic() + self._timeout_s
-        with Client(self.address, self.name) as client:
-            while not client.available(timeout_s=0.25):
-                self.check()
-                if time.monotonic() > deadline:
-                    raise ServerError(
-                        f"{self.address}: {self.name!r} not available after {self._timeout_s:.0f} s"
-                        f"; the log is {self.log}: {self.last_words()}"
-                    )
-        unknown = [line for line in self._log_lines() if "unknown argument" in line.lower()]
-        if unknown:
-            raise ServerError(f"{self.kind} ignored a flag it does not know: {unknown[0]}")
+        return super().start()
 
     def can_switch(self, configuration: Configuration) -> bool:
         """Return whether the process can change to a configuration without a restart."""
@@ -226,42 +227,18 @@ class ModelServer:
                     self.versions.remove(version)
                     why = error or f"its version is {state} after {self._timeout_s:.0f} s"
                     raise ServerError(
-                        f"{self.address}: no switch to {dict(configuration)}: {why}; the earlier "
-                        f"settings stay in service; the log is {self.log}"
+                        f"{self.title}: no switch to {dict(configuration)}: {why}; the earlier "
+                        f"settings stay in service; {self.kept_log()}"
                     )
                 self.check()
                 time.sleep(0.02)
         self.versions.keep(version)
         self.configuration = dict(configuration)
 
-    def check(self) -> None:
-        """Raise ServerError if the process has ended."""
-        code = None if self.process is None else self.process.poll()
-        if self.process is None or code is not None:
-            raise ServerError(
-                f"{self.address}: the server ended with status {code}: {self.last_words()}"
-            )
 
-    def stop(self, grace_s: float = 10.0) -> int | None:
-        """Stop the whole process group and return the exit status."""
-        process = self.process
-        if process is None:
-            return None
-        for signum in (signal.SIGTERM, signal.SIGKILL):
-            if process.poll() is None:
-                os.killpg(process.pid, signum)
-                try:
-                    process.wait(grace_s)
-                except subprocess.TimeoutExpired:
-                    continue
-        return process.wait()
-
-    def _log_lines(self) -> list[str]:
-        return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-
-    def last_words(self) -> str:
-        """Return the last line of the server's log."""
-        return next((line for line in reversed(self._log_lines()) if line.strip()), "(empty log)")
+def fits(socket_path: Path) -> bool:
+    """Return whether the path of a unix socket is short enough."""
+    return len(os.fsencode(socket_path)) <= LONGEST_SOCKET
 
 
 def free_port() -> int:
@@ -272,7 +249,15 @@ def free_port() -> int:
 
 
 def can_bind(port: int) -> bool:
-    """Return whether a loopback port is free."""
+    """Return whether a loopback port is free.
+
+    Raises
+    ------
+    UsageError
+        If there is no such port.
+    """
+    if not 0 < port <= LARGEST_PORT:
+        raise UsageError(f"port {port}: choose one from 1 to {LARGEST_PORT}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client
+from rrl.serving.process import START_TIMEOUT_S
 from rrl.serving.sample import Inputs, fitting, payloads, repeated
 from rrl.serving.servable import newest_version
 from rrl.serving.volley import Sample
@@ -56,6 +56,8 @@ class LiveServer:
         How many times in a row a server that died is started again before an error is raised.
     version : int, optional
         The version of the model that is measured. The default is the newest one.
+    start_timeout_s, logs : optional
+        See `rrl.serving.launcher.ModelServer`.
 
     Examples
     --------
@@ -75,8 +77,11 @@ class LiveServer:
         timeout_s: float = 60.0,
         restarts: int = 3,
         version: int | None = None,
+        start_timeout_s: float = START_TIMEOUT_S,
+        logs: str | os.PathLike[str] | None = None,
     ) -> None:
         self.space = space
+        self._start_timeout_s, self._logs = start_timeout_s, logs
         self._version = newest_version(Path(model_path)) if version is None else version
         self._model_path, self._inputs = model_path, inputs
         self._fixed = dict(fixed or {})
@@ -101,7 +106,6 @@ class LiveServer:
 
     def close(self) -> None:
         """Stop the server."""
-        self._signal(signal.SIGCONT)
         if self._client:
             self._client.close()
         if self._server:
@@ -110,17 +114,15 @@ class LiveServer:
 
     def pause(self) -> None:
         """Pause the process, because its batch threads use the processor even if it is idle."""
-        self._signal(signal.SIGSTOP)
+        if self._server:
+            self._server.pause()
 
     def resume(self) -> None:
         """Let a paused process continue, and warm it up."""
-        self._signal(signal.SIGCONT)
+        if self._server:
+            self._server.resume()
         if self._client and self._warmup:
             self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._server and self._server.process and self._server.process.poll() is None:
-            os.killpg(self._server.process.pid, number)
 
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
         """Start and warm up `configuration`; restart only if thread counts have to change.
@@ -133,8 +135,8 @@ class LiveServer:
             If the model's folder has a newer version.
         """
         wanted = {**self._fixed, **configuration}
-        self._signal(signal.SIGCONT)
         if self._server:
+            self._server.resume()
             self._server.versions.check(self._version)
             if self._switched(self._server, wanted):
                 return self._server
@@ -170,7 +172,13 @@ class LiveServer:
     ) -> tuple[ModelServer, Client]:
         """Start a server and warm it up; if that fails, stop it again."""
         began = time.monotonic()
-        server = ModelServer(self._model_path, wanted, executable=self._executable)
+        server = ModelServer(
+            self._model_path,
+            wanted,
+            executable=self._executable,
+            start_timeout_s=self._start_timeout_s,
+            logs=self._logs,
+        )
         server.versions.check(self._version)
         server.start()
         client = Client(server.address, server.name)
@@ -235,7 +243,7 @@ class LiveServer:
             lost = len(sample.status)
             server.check()
             if sample.status.any() and not self._client.available(timeout_s=2.0):
-                raise ServerError(f"{server.address}: it does not answer after failed requests")
+                raise ServerError(f"{server.title} does not answer after failed requests")
         except ServerError as error:
             error.lost = lost
             self._drop()

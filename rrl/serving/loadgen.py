@@ -52,7 +52,7 @@ class Client:
     Parameters
     ----------
     address : str
-        ``host:port`` of the gRPC endpoint.
+        ``host:port`` of the gRPC endpoint, or ``unix:/path`` of its socket.
     model : str
         Model name; TF Serving's own default is ``"default"``.
     signature : str

@@ -70,7 +70,8 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "API. Flags are those of tensorflow_model_server.",
     )
     flag = parser.add_argument
-    flag("--port", type=_natural, default=8500, help="gRPC port")
+    flag("--port", type=_natural, default=8500, help="gRPC port; 0: none")
+    flag("--grpc_socket_path", default="", help="unix socket to listen on as well")
     flag("--bind_address", default="127.0.0.1", help="address to bind (only in rrl)")
     flag("--model_name", default="default")
     flag("--model_base_path", required=True, help="folder with numbered version folders")
@@ -97,6 +98,8 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name in needy:
         if getattr(flags, name) and not flags.enable_batching:
             parser.error(f"--{name} needs --enable_batching")
+    if not flags.port and not flags.grpc_socket_path:
+        parser.error("at least one of --port and --grpc_socket_path must be set")
     if not flags.grpc_max_threads:
         parser.error("--grpc_max_threads must be at least 1")
     return flags
@@ -124,7 +127,7 @@ def read_batching(flags: argparse.Namespace, version: Path) -> BatchingParameter
 
 
 def start(flags: argparse.Namespace, versions: Versions) -> Any:
-    """Bind the port and start the gRPC server; a taken port raises OSError."""
+    """Bind port and socket, and start the gRPC server; a taken port raises OSError."""
     import grpc
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
@@ -142,15 +145,18 @@ def start(flags: argparse.Namespace, versions: Versions) -> Any:
         servicer = health.HealthServicer()
         servicer.set("", health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    address = f"{flags.bind_address}:{flags.port}"
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError:
-        port = 0
-    if not port:
-        raise OSError(f"Failed to start server: could not bind {address} (is the port taken?)")
+    addresses = [f"{flags.bind_address}:{flags.port}"] if flags.port else []
+    if flags.grpc_socket_path:
+        addresses.append(f"unix:{flags.grpc_socket_path}")
+    for address in addresses:
+        try:
+            bound = server.add_insecure_port(address)
+        except RuntimeError:
+            bound = 0
+        if not bound:
+            raise OSError(f"Failed to start server: could not bind {address} (is the port taken?)")
     server.start()
-    log(f"Running gRPC ModelServer at {flags.bind_address}:{port} ...")
+    log(f"Running gRPC ModelServer at {', '.join(addresses)} ...")
     return server
 
 

@@ -60,10 +60,10 @@ class VersionFolders:
             if self._source == self._copy:
                 raise
             shutil.copytree(self._source, self._copy)
+            _make_writable(self._copy)
             self._source = self._copy
             return self.add(batching)
-        for folder, _, _ in os.walk(scratch):  # the model's own folders may be read-only
-            Path(folder).chmod(0o755)
+        _make_writable(scratch)
         own = scratch / VERSION_PARAMETERS
         own.unlink(missing_ok=True)
         if batching is not None:
@@ -96,3 +96,9 @@ class VersionFolders:
                 f"{self.model}: the newest version is now {newest}, but the measurements are of "
                 f"version {version}; start a new run to measure the new version"
             )
+
+
+def _make_writable(root: Path) -> None:
+    """Let the copies of a model's folders be removed; the model's own ones may be read-only."""
+    for folder, _, _ in os.walk(root):
+        Path(folder).chmod(0o755)

@@ -1,4 +1,4 @@
-"""The machine that measures: its description, and a lock for one measurement at a time."""
+"""The machine that measures: its description, and how runs on it keep out of each other's way."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 LOCK = Path(tempfile.gettempdir()) / "rrl-machine.lock"
 """A process locks this file while it measures; `flock` on the file makes other work wait."""
+
+RUNS = ".runs"  # the suffix of the file that a run locks which measures all the time
 
 PACKAGES = ("rrl", "tensorflow", "tensorflow-serving-api", "grpcio", "numpy")
 
@@ -60,13 +62,86 @@ def describe_machine() -> dict[str, Any]:
 @contextmanager
 def exclusive() -> Iterator[None]:
     """Wait until no other process measures on this machine, then hold the lock for the block."""
-    try:
-        file = os.open(LOCK, os.O_RDONLY)  # the file may belong to another user
-    except FileNotFoundError:
-        file = os.open(LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with _locked(LOCK, fcntl.LOCK_EX):
         yield
+
+
+@contextmanager
+def announced() -> Iterator[str | None]:
+    """Announce a run that measures all the time, for the block; give a warning, or None.
+
+    Such a run does not take turns by :func:`exclusive`, because it serves while it measures.
+
+    Yields
+    ------
+    str or None
+        One line if another run measures on this machine now, in turns or all the time.
+
+    Examples
+    --------
+    >>> with announced():
+    ...     another_run() is None
+    False
+    """
+    runs = LOCK.with_suffix(RUNS)
+    with ExitStack() as stack:
+        with _asking():
+            warning = _disturbance(runs) or _disturbance(LOCK)
+            stack.enter_context(_locked(runs, fcntl.LOCK_SH))
+        yield warning
+
+
+def another_run() -> str | None:
+    """Return one line about a run that measures all the time on this machine; None without one.
+
+    Recordings take turns with each other by :func:`exclusive`. They cannot do that with such a run,
+    so they must not begin.
+    """
+    with _asking():
+        return _disturbance(LOCK.with_suffix(RUNS))
+
+
+def _asking() -> AbstractContextManager[int]:
+    """Let one process ask at a time, because the question itself locks the file for a moment."""
+    return _locked(LOCK.with_suffix(".asks"), fcntl.LOCK_EX)
+
+
+def _disturbance(lock: Path) -> str | None:
+    """Say in one line that somebody holds a lock; None if nobody does."""
+    try:
+        with _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return None
+    except BlockingIOError:
+        process = _holder(lock)
+    who = f" (process {process})" if process else ""
+    return (
+        f"another rrl run measures on this machine{who}: wait for it, or the measurements disturb "
+        "each other"
+    )
+
+
+def _holder(lock: Path) -> str | None:
+    """Return the number of a process that holds a lock, if the system tells."""
+    try:
+        lines, file = Path("/proc/locks").read_text().splitlines(), lock.stat()
+    except OSError:
+        return None
+    place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    # such as "1: FLOCK ADVISORY WRITE 4711 fe:00:12345 0 EOF"; one that waits has "1: -> FLOCK ..."
+    held = (words for words in map(str.split, lines) if words[1] == "FLOCK")
+    return next((words[4] for words in held if words[5] == place), None)
+
+
+@contextmanager
+def _locked(path: Path, mode: int) -> Iterator[int]:
+    """Hold a lock on a file, which is made if it is missing."""
+    try:
+        file = os.open(path, os.O_RDONLY)  # the file may belong to another user
+    except FileNotFoundError:
+        file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(file, mode)
+        yield file
     finally:
         os.close(file)  # this releases the lock; the end of a killed process also does
 

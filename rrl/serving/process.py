@@ -1,0 +1,204 @@
+"""A model server's process: start it, wait until it answers, watch, pause and stop it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rrl.serving.loadgen import Client
+from rrl.support.errors import ServerError, UsageError
+
+START_TIMEOUT_S = 120.0
+_TIED = Path(__file__).with_name("tied.py")
+
+# The kernel ties a parent-death signal to the *thread* that forked, so all children are started
+# from one thread that lives as long as the process.
+_spawner = ThreadPoolExecutor(1, thread_name_prefix="rrl-spawner")
+
+
+class ServerProcess:
+    """A process that serves a model; a context manager.
+
+    Parameters
+    ----------
+    command : sequence of str
+        The command that starts the server.
+    address : str
+        ``host:port`` or ``unix:/path``, where the process is asked whether the model is AVAILABLE.
+    name : str
+        The model's name.
+    log : pathlib.Path
+        File for the server's log. The file is overwritten.
+    keep_log : pathlib.Path, optional
+        A folder that stays. If the server does not start or crashes, the log is moved there.
+    tied : bool
+        Whether the kernel kills the server when this process ends.
+    start_timeout_s : float
+        Seconds allowed until the model is AVAILABLE.
+
+    Raises
+    ------
+    UsageError
+        If the time limit is not a positive number.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        address: str,
+        name: str,
+        *,
+        log: Path,
+        keep_log: Path | None = None,
+        tied: bool = True,
+        start_timeout_s: float = START_TIMEOUT_S,
+    ) -> None:
+        if not start_timeout_s > 0:
+            raise UsageError(f"start timeout {start_timeout_s} s: give a number above 0")
+        self.command, self.address, self.name = list(command), address, name
+        self.log, self._keep_log, self._tied = log, keep_log, tied
+        self._timeout_s = start_timeout_s
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def title(self) -> str:
+        """What messages call the server."""
+        private = self.address.startswith("unix:")
+        return f"server of {self.name!r}" + ("" if private else f" at {self.address}")
+
+    def start(self) -> Self:
+        """Start the process and wait until it reports the model AVAILABLE.
+
+        Raises
+        ------
+        ServerError
+            If it does not. The message names the log, which stays, and quotes its last line.
+        """
+        tied = [sys.executable, "-SE", str(_TIED), str(os.getpid())] if self._tied else []
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self._keep_log:
+            self.log.touch(mode=0o600)  # it is private, wherever it is moved
+        with self.log.open("wb") as log:
+            self.process = _spawner.submit(
+                subprocess.Popen,
+                [*tied, *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C reaches the tuner, which then stops the server
+            ).result()
+        try:
+            self._wait_until_available()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _wait_until_available(self) -> None:
+        deadline = time.monotonic() + self._timeout_s
+        with Client(self.address, self.name) as client:
+            while not client.available(timeout_s=0.25):
+                self.check()
+                if time.monotonic() > deadline:
+                    raise ServerError(
+                        f"{self.title}: the model is not available after {self._timeout_s:g} s; "
+                        f"allow more seconds with --start-timeout; {self.kept_log()}"
+                    )
+        unknown = [line for line in self._log_lines() if "unknown argument" in line.lower()]
+        if unknown:
+            raise ServerError(
+                f"{self.title} ignored a flag it does not know: {unknown[0]}; {self.kept_log()}"
+            )
+
+    def check(self) -> None:
+        """Raise ServerError if the process has ended."""
+        code = None if self.process is None else self.process.poll()
+        if self.process is None or code is not None:
+            raise ServerError(f"{self.title} ended with status {code}; {self.kept_log()}")
+
+    def pause(self) -> None:
+        """Pause the whole process group; it then uses no processor and keeps its memory.
+
+        Requests wait until :meth:`resume`. A process that has ended is not an error.
+        """
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused process group continue."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+    def stop(self, grace_s: float = 10.0) -> int | None:
+        """Stop the whole process group, which may be paused, and return the exit status."""
+        process = self.process
+        if process is None:
+            return None
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self._signal(number)
+            self.resume()  # a paused process gets the signal only then
+            try:
+                process.wait(grace_s)
+            except subprocess.TimeoutExpired:
+                continue
+        return process.wait()
+
+    def _log_lines(self) -> list[str]:
+        return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+
+    def last_words(self) -> str:
+        """Return the last line of the server's log."""
+        return next((line for line in reversed(self._log_lines()) if line.strip()), "(empty log)")
+
+    def kept_log(self) -> str:
+        """Make the log stay, and return where it is and its last line, for a message."""
+        if self._keep_log and self.log.exists():
+            kept = new_log(self._keep_log, f"rrl-{self.name}")
+            self.log = self.log.replace(kept)  # a process that still runs continues to write there
+            self._keep_log = None
+        return f"the log is {self.log}: {self.last_words()}"
+
+
+def new_log(folder: Path, name: str) -> Path:
+    """Make an empty file ``NAME-N.log`` with the first number that is free, and return it.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     [new_log(Path(folder), "resnet").name for _ in range(2)]
+    ['resnet-1.log', 'resnet-2.log']
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        path = folder / f"{name}-{number}.log"
+        with suppress(FileExistsError):
+            path.touch(exist_ok=False)
+            return path
+    raise AssertionError("unreachable")

@@ -1,0 +1,422 @@
+"""How servers are started, bound, watched and left: with real processes, sockets and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from probe import build_probe
+from test_serving import EXECUTABLES, X, _running, _state
+
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.serving.detached import start_detached
+from rrl.serving.handover import HandoverServer
+from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port
+from rrl.serving.live import LiveServer
+from rrl.serving.loadgen import Client
+from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.support.machine import announced, another_run, exclusive
+from rrl.support.owned_folder import OwnedFolder, remove_abandoned
+
+ROOT = Path(__file__).parent.parent
+RRL = [sys.executable, "-m", "rrl.cli"]
+BATCHED = {"inter_op": 1, "batch_threads": 1, "max_batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return build_probe(tmp_path_factory.mktemp("models") / "probe")
+
+
+@pytest.fixture(scope="module", params=EXECUTABLES)
+def executable(request):
+    return request.param
+
+
+def wait_until(condition, limit_s=60.0):
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def script(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def sockets(pid):
+    """Local addresses on which a process listens by TCP, as the kernel has them."""
+    own = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            own.add(os.readlink(descriptor))
+    tables = [Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    rows = [row.split() for table in tables for row in table.splitlines()]
+    return [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own]
+
+
+# --- Where a server listens ----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_server_of_our_own_listens_on_no_port(model, executable):
+    with ModelServer(model, BATCHED, executable=executable) as server:
+        assert server.port is None
+        assert server.exposed is None
+        assert sockets(server.process.pid) == []
+        path = Path(server.address.removeprefix("unix:"))
+        assert stat.S_ISSOCK(path.stat().st_mode)
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700  # only its user gets there
+        with Client(server.address, "probe") as client:
+            assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_only_the_front_has_a_port_and_it_is_on_the_loopback_address(model, executable):
+    space = ConfigSpace([Knob("inter_op", (1, 2))])
+    with HandoverServer(model, space, executable=executable, warmup=2) as server:
+        pid = server.configure({"inter_op": 1}, np.random.default_rng(0)).process.pid
+        assert sockets(pid) == []
+        (own,) = [s for s in sockets(os.getpid()) if s.endswith(f":{port_of(server):04X}")]
+        assert own.endswith(f"0100007F:{port_of(server):04X}")  # 127.0.0.1, also if mapped to IPv6
+        with Client(server.address, "probe") as client:
+            assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+
+
+def port_of(server):
+    return int(server.address.rsplit(":")[-1])
+
+
+def test_a_long_temporary_path_is_no_obstacle(model, tmp_path, monkeypatch):
+    """A socket's path may have about a hundred characters."""
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with ModelServer(model, executable=LOCAL) as server:
+        assert len(server.address) < 108
+        assert server.versions.base.is_relative_to(long)
+        with Client(server.address, "probe") as client:
+            assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+
+
+def test_what_the_original_exposes_at_a_port_is_said(model, tmp_path):
+    """The script stands for the original: it listens on all addresses, as that does."""
+    original = script(
+        tmp_path / BINARY,
+        f'exec {sys.executable} -m rrl.serving.local_server --bind_address=0.0.0.0 "$@"',
+    )
+    port = free_port()
+    command = [*RRL, "serve", str(model), "--port", str(port), "--executable", str(original)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True)
+    try:
+        assert f"127.0.0.1:{port}" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert err.splitlines()[0] == (
+        f"rrl: tensorflow_model_server listens on all addresses at port {port}: other machines can "
+        "send requests, unless a firewall closes the port"
+    )
+
+
+@pytest.mark.parametrize("port", ["70000", "0", "-1"])
+def test_a_port_that_cannot_be_is_refused(model, port):
+    command = [*RRL, "serve", str(model), f"--port={port}", "--executable", "local"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"port {port}: choose one from 1 to 65535" in done.stderr
+
+
+# --- A start that fails or takes long ------------------------------------------------------------
+
+
+def test_a_slow_start_names_its_option_and_a_log_that_stays(model, tmp_path):
+    slow = script(tmp_path / "slow", "echo reading a large model >&2; exec sleep 600")
+    command = [*RRL, "serve", str(model), "--executable", str(slow), "--start-timeout", "1"]
+    command += ["--port", str(free_port())]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1), done.stderr
+    assert "is not available after 1 s; allow more seconds with --start-timeout" in done.stderr
+    log = Path(re.search(r"the log is (\S+): reading a large model", done.stderr)[1])
+    assert log.read_text() == "reading a large model\n"
+    assert log.parent == tmp_path
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert list(tmp_path.glob("rrl-server-*")) == []  # the log is all that stays
+
+
+@pytest.mark.parametrize("kind", [LiveServer, HandoverServer])
+def test_a_server_behind_measure_has_the_time_limit_and_keeps_its_logs(kind, model, tmp_path):
+    slow = script(tmp_path / "slow", "echo reading >&2; exec sleep 600")
+    space, rng = ConfigSpace([Knob("inter_op", (1, 2))]), np.random.default_rng(0)
+    given = {"executable": str(slow), "start_timeout_s": 0.5, "logs": tmp_path / "logs"}
+    with (
+        kind(model, space, restarts=1, **given) as server,
+        pytest.raises(ServerError, match=r"after 0\.5 s") as error,
+    ):
+        server.measure({"inter_op": 1}, [0.0], rng)
+    logs = sorted((tmp_path / "logs").iterdir())
+    assert [log.name for log in logs] == ["probe-1.log", "probe-2.log"]
+    assert f"the log is {logs[1]}: reading" in str(error.value)
+
+
+@pytest.mark.parametrize("limit", ["nan", "0", "-1"])
+def test_a_time_limit_that_cannot_be_is_refused(model, limit):
+    with pytest.raises(UsageError, match="give a number above 0"):
+        ModelServer(model, executable=LOCAL, start_timeout_s=float(limit))
+
+
+def test_the_log_of_a_crash_stays(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with ModelServer(model, executable=LOCAL) as server:
+        os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+        with pytest.raises(ServerError, match="ended with status -9") as error:
+            server.check()
+    del server
+    log = tmp_path / "rrl-probe-1.log"
+    assert f"the log is {log}: " in str(error.value)
+    assert "Running gRPC ModelServer" in log.read_text()
+
+
+# --- What killed processes leave in the temporary directory --------------------------------------
+
+
+def serving(model, folder):
+    """Start `rrl serve` with a temporary directory of its own; return it when it serves."""
+    command = [*RRL, "serve", str(model), "--port", str(free_port()), "--executable", "local"]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, text=True, env=environment)
+    assert "Ctrl-C stops it" in process.stdout.readline()
+    return process
+
+
+def test_the_folders_of_killed_runs_go_and_those_of_living_ones_stay(model, tmp_path):
+    own, tmp_path = tmp_path / "probe", tmp_path / "temporary"
+    shutil.copytree(model, own)
+    tmp_path.mkdir()
+    model, inode = own, own / "1" / "saved_model.pb"
+    before = inode.stat()
+    living = serving(model, tmp_path)
+    try:
+        (kept,) = tmp_path.glob("rrl-server-*")
+        killed = serving(model, tmp_path)
+        killed.kill()
+        killed.communicate()
+        (left,) = set(tmp_path.glob("rrl-server-*")) - {kept}
+        assert (left / "versions" / "probe" / "1" / "saved_model.pb").exists()
+        serving_next = serving(model, tmp_path)
+        serving_next.send_signal(signal.SIGINT)
+        serving_next.communicate(timeout=60)
+        assert list(tmp_path.glob("rrl-server-*")) == [kept]
+        assert (kept / "versions" / "probe" / "1" / "saved_model.pb").exists()
+        living.send_signal(signal.SIGINT)
+        living.communicate(timeout=60)
+    finally:
+        living.kill()
+    assert list(tmp_path.iterdir()) == []
+    after = inode.stat()  # the hard links are gone, and the operator's file is as it was
+    assert (after.st_nlink, after.st_mtime_ns) == (1, before.st_mtime_ns)
+
+
+def test_only_what_is_ours_and_abandoned_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("rrl.support.owned_folder.SHORT", str(tmp_path))
+    mine = OwnedFolder("test")
+    foreign = tmp_path / "rrl-foreign"
+    foreign.mkdir()  # no lock file: somebody else's, or one that is being made
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "owner.lock").touch()
+    (tmp_path / "rrl-link").symlink_to(elsewhere)
+    abandoned = tmp_path / "rrl-abandoned"
+    (abandoned / "versions").mkdir(parents=True)
+    (abandoned / "owner.lock").touch()
+    assert remove_abandoned() == [abandoned]
+    assert not abandoned.exists()
+    assert all(path.exists() for path in (mine.path, foreign, elsewhere / "owner.lock"))
+    path = mine.path
+    del mine
+    assert not path.exists()
+
+
+# --- A server that stays -------------------------------------------------------------------------
+
+LEAVE = """
+import sys
+from rrl.serving.detached import start_detached
+executable, model, port, folder = sys.argv[1:]
+configuration = {"inter_op": 1, "batch_threads": 1, "max_batch_size": 3}
+left = start_detached(model, configuration, int(port), folder, executable=executable)
+print(left.pid, left.address, left.log, left.stop_command, *left.command, sep="\\n")
+"""
+
+
+def test_a_detached_server_outlives_its_parent_and_follows_the_operator(
+    model, executable, tmp_path
+):
+    own, folder = tmp_path / "own", tmp_path / "out" / "serving"
+    shutil.copytree(model, own)
+    words = [executable, "own", str(free_port()), "out/serving"]  # made absolute
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVE, *words],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        umask=0o077,
+    )
+    assert done.returncode == 0, done.stderr
+    pid, address, log, stop, *command = done.stdout.splitlines()
+    pid = int(pid)
+    try:
+        assert stop == f"kill {pid}"
+        assert _running(pid)
+        with Client(address, "own") as client:
+            assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+            status = [client.fire(client.payload({"x": np.ones((n, 2), np.float32)}), [0.0]).status
+                      for n in (3, 4)]  # fmt: skip
+            assert [s[0] for s in status] == [0, grpc.StatusCode.INVALID_ARGUMENT.value[0]]
+            shutil.copytree(own / "1", tmp_path / "2")
+            (tmp_path / "2").rename(own / "2")
+            wait_until(lambda: client.states(5.0).get(2, [""])[0] == "AVAILABLE")
+        files = [Path(word.partition("=")[2]) for word in command if "=/" in word]
+        assert {path.name for path in files} == {"own.sock", "own", "own-batching.txt"}
+        assert all(path.exists() for path in [Path(log), *files])
+        assert all(path.is_relative_to(folder) or path == own for path in [Path(log), *files])
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+        for path in (Path(log), folder / "own-batching.txt"):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o644
+        assert list(tmp_path.glob("rrl-*")) == []
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not _running(pid))
+    with subprocess.Popen(command, stdout=-1, stderr=-1, cwd=ROOT) as again:  # as the operator may
+        with Client(address, "own") as client:
+            wait_until(lambda: client.available(1.0))
+        again.terminate()
+        again.communicate()
+
+
+def test_a_detached_server_may_share_the_port_until_the_old_one_ends(model, tmp_path):
+    port = free_port()
+    first = start_detached(model, {}, port, tmp_path / "a", executable=LOCAL)
+    second = None
+    try:
+        with pytest.raises(ServerError, match="the port is taken"):
+            start_detached(model, {}, port, tmp_path / "b", executable=LOCAL)
+        second = start_detached(model, {}, port, tmp_path / "b", executable=LOCAL, shared=True)
+        os.kill(first.pid, signal.SIGTERM)
+        wait_until(lambda: not _running(first.pid))
+        with Client(second.address, "probe") as client:
+            assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+    finally:
+        for left in filter(None, (first, second)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(left.pid, signal.SIGKILL)
+
+
+def test_a_detached_server_that_does_not_start_is_stopped_and_explained(model, tmp_path):
+    failing = script(tmp_path / "failing", "echo no memory >&2; exit 9")
+    with pytest.raises(ServerError, match=r"status 9; the log is .*/out/probe\.log: no memory"):
+        start_detached(model, {}, free_port(), tmp_path / "out", executable=str(failing))
+    assert (tmp_path / "out" / "probe.log").read_text() == "no memory\n"
+    with pytest.raises(DataError, match="holds no model version"):
+        start_detached(tmp_path, {}, free_port(), tmp_path / "out")
+    with pytest.raises(UsageError, match="choose a shorter folder"):
+        start_detached(model, {}, free_port(), tmp_path / ("x" * 120))
+
+
+# --- Two runs on one machine ---------------------------------------------------------------------
+
+ANNOUNCE = """
+import sys
+from rrl.support.machine import announced
+with announced() as warning:
+    print(warning, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def another_process(folder):
+    """Give another process that measures all the time, and what it was told about others."""
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    command = [sys.executable, "-c", ANNOUNCE]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
+        try:
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def test_a_recording_does_not_begin_beside_a_run_until_that_ends(tmp_path):
+    plan = ["--model", "keyword", "--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
+    command = [*RRL, "profile", "small", *plan, "--out", str(tmp_path / "out")]
+    command += ["--executable", "/nosuch/server"]  # the next mistake, so that nothing is recorded
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+
+    def profile():
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+        return done.returncode, done.stderr
+
+    with another_process(tmp_path) as (first, none), another_process(tmp_path) as (second, told):
+        assert none == "None"
+        where = "another rrl run measures on this machine (process {}): wait for it, or the "
+        assert told.startswith(where.format(first.pid))
+        assert told.endswith("measurements disturb each other")
+        first.kill()
+        first.wait()
+        code, err = profile()
+        assert (code, err.count("\n")) == (2, 1)
+        assert where.format(second.pid) in err
+    code, err = profile()
+    assert code == 2
+    assert "no executable '/nosuch/server'" in err
+
+
+def test_a_run_is_told_of_a_recording(tmp_path, monkeypatch):
+    monkeypatch.setattr("rrl.support.machine.LOCK", tmp_path / "rrl-machine.lock")
+    with exclusive(), another_process(tmp_path) as (_, told):
+        assert f"(process {os.getpid()})" in told
+        assert another_run() is not None
+    assert another_run() is None
+    with announced() as warning:
+        assert warning is None
+
+
+# --- Pause ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_paused_server_does_nothing_until_it_resumes(model, executable):
+    with ModelServer(model, executable=executable) as server:
+        with Client(server.address, "probe") as client:
+            client.predict(X)
+            server.pause()
+            wait_until(lambda: _state(server.process.pid) == "T")
+            sample = client.fire(client.payload(X), [0.0], timeout_s=0.5)
+            assert sample.status[0] == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+            server.resume()
+            assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+        server.pause()
+        assert server.stop() == 0  # gently, although it was paused
+        server.pause()  # nothing is left to pause, which is no error
+        server.resume()
