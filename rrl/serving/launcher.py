@@ -24,6 +24,7 @@ from typing import Any
 from rrl.core.knob import Configuration
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import Client
+from rrl.serving.ports import listeners
 from rrl.serving.settings import ADAPTIVE, batching, can_switch, process_flags
 from rrl.serving.version_folders import VersionFolders
 from rrl.support.errors import ServerError, UsageError
@@ -88,6 +89,8 @@ class ModelServer:
         Further flags. They are passed on without a change.
     start_timeout_s : float
         Seconds allowed until the model reports AVAILABLE.
+    share_port : bool
+        Whether the server listens beside a `Front` that has the port and will leave it.
 
     Raises
     ------
@@ -108,6 +111,7 @@ class ModelServer:
         log: str | os.PathLike[str] | None = None,
         extra_flags: Sequence[str] = (),
         start_timeout_s: float = 120.0,
+        share_port: bool = False,
     ) -> None:
         self.base = Path(model_path).resolve()
         self.configuration: Mapping[str, Any] = dict(configuration or {})
@@ -118,7 +122,7 @@ class ModelServer:
         self._folder = tempfile.TemporaryDirectory(prefix="rrl-server-")
         folder = Path(self._folder.name)
         self.log = Path(log) if log else folder / "server.log"
-        self._timeout_s = start_timeout_s
+        self._timeout_s, self._share_port = start_timeout_s, share_port
         parameters, own = batching(self.configuration), process_flags(self.configuration)
         command = find_executable(executable)
         self.kind = kind_of(command)
@@ -134,7 +138,7 @@ class ModelServer:
             f"--model_base_path={self.versions.base}",
             f"--file_system_poll_wait_seconds={POLL_S[self.kind]}",
             # Two servers on one port would share its requests; the second must fail instead.
-            "--grpc_channel_arguments=grpc.so_reuseport=0",
+            f"--grpc_channel_arguments=grpc.so_reuseport={int(share_port)}",
             *own,
             *extra_flags,
         ]
@@ -163,7 +167,8 @@ class ModelServer:
 
     def start(self) -> ModelServer:
         """Start the process and wait until it reports the model AVAILABLE."""
-        if not can_bind(self.port):  # otherwise another process would answer for us
+        least = listeners(self.port) + 1 if self._share_port else 0
+        if not (self._share_port or can_bind(self.port)):  # another process would answer for us
             raise ServerError(f"{self.address}: the port is taken; choose another, or none")
         guarded = [sys.executable, "-SE", str(_TIED), str(os.getpid()), *self.command]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
@@ -179,17 +184,19 @@ class ModelServer:
                 start_new_session=True,  # Ctrl-C reaches the tuner, which then stops the server
             ).result()
         try:
-            self._wait_until_available()
+            self._wait_until_available(least)
         except BaseException:
             self.stop()
             raise
         return self
 
-    def _wait_until_available(self) -> None:
+    def _wait_until_available(self, least: int) -> None:
         deadline = time.monotonic() + self._timeout_s
         with Client(self.address, self.name) as client:
-            while not client.available(timeout_s=0.25):
+            # On a shared port, the answer may be that of the server that was there before.
+            while listeners(self.port) < least or not client.available(timeout_s=0.25):
                 self.check()
+                time.sleep(0.02)
                 if time.monotonic() > deadline:
                     raise ServerError(
                         f"{self.address}: {self.name!r} not available after {self._timeout_s:.0f} s"

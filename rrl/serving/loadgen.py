@@ -25,6 +25,9 @@ UNLIMITED = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]
+SYNTHETIC = ("rrl-synthetic", "1")
+"""Metadata of the requests of `Client.fire`, by which a front tells them from those of others."""
+
 _CHANNEL_OPTIONS = [
     *UNLIMITED,
     ("grpc.use_local_subchannel_pool", 1),  # a new server on an old port gets a new connection
@@ -231,7 +234,8 @@ class Client:
             if (wait := at - clock()) > 0:
                 time.sleep(wait)
             left[i] = clock()
-            call = self._predict_bytes.future(turns[i % len(turns)], timeout=timeout_s)
+            request = turns[i % len(turns)]
+            call = self._predict_bytes.future(request, timeout=timeout_s, metadata=(SYNTHETIC,))
             call.add_done_callback(lambda call, i=i: finish(i, call))
         for _ in range(n):
             pending.acquire()
