@@ -14,7 +14,8 @@ from probe import build_probe
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.serving.handover import Front, HandoverServer
+from rrl.serving.front import Front
+from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import LOCAL
 from rrl.serving.loadgen import Client, predict_request
 from rrl.support.errors import ServerError

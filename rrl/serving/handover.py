@@ -1,137 +1,31 @@
-"""A change of configuration that loses no request: start a server, warm up, take over, drain.
+"""A change of configuration that loses no request, and a way back that takes no restart.
 
 TensorFlow fixes its thread pools once per process, so a new configuration is a new process. Clients
-keep one address, that of a :class:`Front`, which passes every call on to the current server.
-:class:`HandoverServer` is a live server behind such a front. During a hand-over, two servers share
-the machine. The hand-over needs the memory of both, and answers are slower.
+keep one address, that of a :class:`rrl.serving.front.Front`, which passes every call on to the
+current server. :class:`HandoverServer` is a live server behind such a front. At most two servers
+share the machine: one that is kept ready, and one on trial.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
-from rrl.serving.launcher import ModelServer, can_bind, free_port
+from rrl.serving.client_traffic import wait_for_requests
+from rrl.serving.front import Front
+from rrl.serving.launcher import ModelServer
 from rrl.serving.live import LiveServer
-from rrl.serving.loadgen import UNLIMITED, Client
+from rrl.serving.loadgen import Client
+from rrl.serving.volley import Sample
 from rrl.support.errors import ServerError
+from rrl.tuning.watch import Watch
 
-AT_ONCE = 256  # requests that a front passes on in parallel; more requests wait for a thread
-
-NO_DEADLINE_S = 1e8
-"""A call without a deadline gets one that is centuries ahead; gRPC refuses it as a timeout."""
-
-
-class _Route:
-    """The connection to one server, and the number of its open calls."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        own_connection = [*UNLIMITED, ("grpc.use_local_subchannel_pool", 1)]
-        self.channel = grpc.insecure_channel(address, options=own_connection)
-        self.calls = 0
-        self.idle = threading.Condition()
-
-    def begin(self) -> None:
-        """Count a call that begins."""
-        with self.idle:
-            self.calls += 1
-
-    def end(self) -> None:
-        """Remove a call that has ended from the count."""
-        with self.idle:
-            self.calls -= 1
-            self.idle.notify_all()
-
-    def drain(self, timeout_s: float) -> bool:
-        """Wait until no call is open; return False if some calls are still open."""
-        with self.idle:
-            return self.idle.wait_for(lambda: not self.calls, timeout_s)
-
-
-class Front(grpc.GenericRpcHandler):
-    """One gRPC address in front of changing servers; it passes on bytes, deadlines and errors.
-
-    Parameters
-    ----------
-    port : int, optional
-        Port on the loopback address. By default, a free port is chosen.
-
-    Raises
-    ------
-    ServerError
-        If the port is taken.
-    """
-
-    def __init__(self, port: int | None = None) -> None:
-        port = port or free_port()
-        self.address = f"127.0.0.1:{port}"
-        if not can_bind(port):
-            raise ServerError(f"{self.address}: the port is taken; choose another, or none")
-        self._route: _Route | None = None
-        self._switching = threading.Lock()
-        options = [*UNLIMITED, ("grpc.so_reuseport", 0)]
-        self._server = grpc.server(ThreadPoolExecutor(AT_ONCE), handlers=[self], options=options)
-        self._server.add_insecure_port(self.address)
-        self._server.start()
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        """Return the handler of a method to gRPC; the front handles every method."""
-        method = handler_call_details.method
-        return grpc.unary_unary_rpc_method_handler(
-            lambda request, context: self._pass_on(method, request, context)
-        )
-
-    def _pass_on(self, method: str, request: bytes, context: grpc.ServicerContext) -> bytes:
-        with self._switching:  # no switch may come between the choice of a route and the count
-            route = self._route
-            if route is None:
-                context.abort(grpc.StatusCode.UNAVAILABLE, "no server is running")
-            route.begin()
-        try:
-            left_s = context.time_remaining()
-            if left_s is not None and left_s > NO_DEADLINE_S:
-                left_s = None
-            return route.channel.unary_unary(method)(request, timeout=left_s)
-        except grpc.RpcError as error:
-            context.abort(error.code(), error.details())
-        finally:
-            route.end()
-
-    def route(self, address: str | None) -> Callable[[float], bool]:
-        """Send calls to another server from now on, or to no server if `address` is None.
-
-        Returns
-        -------
-        callable
-            This function takes a time limit in seconds. It waits for the calls that are still open
-            on the previous server, and returns whether all of them have ended.
-        """
-        new = _Route(address) if address else None
-        with self._switching:
-            old, self._route = self._route, new
-
-        def drain(timeout_s: float) -> bool:
-            if old is None:
-                return True
-            drained = old.drain(timeout_s)
-            old.channel.close()
-            return drained
-
-        return drain
-
-    def close(self) -> None:
-        """Stop answering calls."""
-        self._server.stop(grace=None).wait()
-        self.route(None)(0.0)
+GIVE_UP_S = 0.5  # a stopped trial has so many seconds to answer; then others answer in its place
 
 
 @dataclass(frozen=True)
@@ -148,10 +42,9 @@ class Switch:
         Seconds in which the new server started and warmed up while the old one served. If the same
         process loaded a new version of the model instead, it is the time of the whole switch.
     drain_s : float
-        Seconds in which the old server answered its open calls and stopped.
+        Seconds in which the old server answered its open calls.
     drained : bool
-        Whether the old server answered all open calls. If not, it took longer than allowed and was
-        stopped.
+        Whether the old server answered all open calls. If not, it took longer than allowed.
     """
 
     configuration: Configuration
@@ -166,12 +59,20 @@ class Switch:
         return self.start_s + self.drain_s
 
 
+@dataclass(eq=False)
+class _Running:
+    """A running server, and a direct connection to it."""
+
+    server: ModelServer
+    client: Client
+
+
 class HandoverServer(LiveServer):
     """A live server at a fixed address; a new configuration takes over from the running one.
 
-    It takes the parameters of :class:`rrl.LiveServer`, and also `port` and `drain_s`. It also
-    serves requests that other clients send to :attr:`address`. A configuration that does not start
-    never takes over.
+    It takes the parameters of :class:`rrl.LiveServer`, and those below. It also serves requests
+    that other clients send to :attr:`address`. A configuration that does not start never takes
+    over.
 
     Parameters
     ----------
@@ -179,6 +80,12 @@ class HandoverServer(LiveServer):
         Port of the fixed address. By default, a free port is chosen.
     drain_s : float, optional
         Longest wait in seconds for the old server's last answers.
+    traffic : bool, optional
+        Whether episodes consist of the requests of other clients. Then no other load is sent, and
+        an episode has as many requests as `measure` gets arrivals.
+    canary : float, optional
+        Share of these requests that goes to a configuration on trial, above 0 and at most 1. The
+        kept configuration gets the others.
 
     Attributes
     ----------
@@ -193,47 +100,136 @@ class HandoverServer(LiveServer):
     """
 
     def __init__(
-        self, *arguments: Any, port: int | None = None, drain_s: float = 60.0, **options: Any
+        self,
+        *arguments: Any,
+        port: int | None = None,
+        drain_s: float = 60.0,
+        traffic: bool = False,
+        canary: float = 1.0,
+        **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self.front, self._drain_s = Front(port), drain_s
+        self._traffic, self._canary, self._drain_s = traffic, canary, drain_s
         self.switches: list[Switch] = []
+        self._all: list[_Running] = []  # at most two
+        self._current: _Running | None = None
+        self._kept: Configuration | None = None
+        self.front = Front(port)
 
     @property
     def address(self) -> str:
         """The fixed ``host:port``."""
         return self.front.address
 
-    def close(self) -> None:
-        """Stop the server and close its address."""
-        self.front.close()
-        super().close()
+    def keep(self, configuration: Configuration) -> None:
+        """Keep a configuration running beside every trial, so that it takes over at once."""
+        self._kept = {**self._fixed, **configuration}
 
-    def _drop(self) -> None:
-        self.front.route(None)(0.0)
+    def close(self) -> None:
+        """Stop all servers and close the address."""
+        self.front.close()
+        for running in list(self._all):
+            self._stop(running)
         super().close()
 
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
         """Start and warm up `configuration`; the running configuration serves until then."""
-        wanted = {**self._fixed, **configuration}
-        old, old_client = self._server, self._client
-        began = time.monotonic()
-        if old:
-            old.versions.check(self._version)
-            before = old.configuration
-            if self._switched(old, wanted):
-                if before != wanted:
-                    self.switches.append(Switch(wanted, began, self.start_s, 0.0, drained=True))
-                return old
-        server, direct = self._launch(wanted, rng)
-        direct.close()
-        drain = self.front.route(server.address)
-        taken = time.monotonic()
-        self._server, self._client = server, Client(self.address, server.name)
-        if old and old_client:
-            drained = drain(self._drain_s)
-            old_client.close()
-            old.stop()
-            switch = Switch(wanted, began, taken - began, time.monotonic() - taken, drained)
-            self.switches.append(switch)
-        return server
+        wanted, began = {**self._fixed, **configuration}, time.monotonic()
+        for running in self._all:
+            running.server.versions.check(self._version)
+        before = self._current and self._current.server.configuration
+        found = self._find(wanted) or self._bring_up(wanted, rng)
+        if found is not self._current:
+            self._take_over(found, began)
+        elif before != wanted:  # the same process, with a new version
+            self.switches.append(Switch(wanted, began, time.monotonic() - began, 0.0, drained=True))
+        self._server = found.server
+        return found.server
+
+    def _find(self, wanted: Configuration | None) -> _Running | None:
+        """Return the server that runs a configuration, if there is one."""
+        return next((r for r in self._all if r.server.configuration == wanted), None)
+
+    def _bring_up(self, wanted: Configuration, rng: np.random.Generator) -> _Running:
+        """Start a configuration, or switch a server to it, while another one serves."""
+        if self._kept not in (None, wanted):
+            self.configure(self._kept, rng)
+        spare = next((r for r in self._all if r is not self._current), None)
+        host = self._current if self._kept is None else spare
+        if host and host.server.can_switch(wanted):
+            host.server.resume()
+            host.server.switch(wanted)
+            self._warm_up(host.client, wanted)
+            return host
+        if spare:
+            self._stop(spare)
+        running = _Running(*self._launch(wanted, rng))
+        self._all.append(running)
+        return running
+
+    def _take_over(self, new: _Running, began: float) -> None:
+        """Send the calls to another server, and wait for the last answers of the previous one."""
+        new.server.resume()
+        ready, old = time.monotonic(), self._current
+        standby = self._find(self._kept) if self._kept is not None else None
+        drained = self._follow(new, None if standby is new else standby)(self._drain_s)
+        if self._client is None:
+            self._client = Client(self.address, new.server.name)
+        if old is None:
+            return
+        if self._kept is None:
+            self._stop(old)
+        elif old is not standby:
+            old.server.pause()  # its idle batch threads use the processor
+        seconds = time.monotonic() - ready
+        settings = new.server.configuration
+        self.switches.append(Switch(settings, began, ready - began, seconds, drained))
+
+    def _follow(self, new: _Running, standby: _Running | None) -> Any:
+        self._current = new
+        if standby is None or self._canary == 1:
+            return self.front.route(new.server.address, standby and standby.server.address)
+        drain = self.front.route(standby.server.address)
+        self.front.split(new.server.address, self._canary)
+        return drain
+
+    def _stop(self, running: _Running) -> None:
+        self._all.remove(running)
+        if self._current is running:
+            self._current = None
+        running.client.close()
+        running.server.stop()
+
+    def _drop(self) -> None:
+        """Return to the kept server at once, and stop the one that failed or did badly.
+
+        Calls that it has not answered are sent again to the kept server.
+        """
+        failed, kept = self._current, self._find(self._kept)
+        if failed is None:
+            return
+        if kept is None or kept is failed:
+            self.front.route(None)(0.0)
+        else:
+            kept.server.resume()
+            self._follow(kept, None)(GIVE_UP_S)
+            self._server = kept.server
+        self._stop(failed)
+        if self._current is None:
+            self._server = None
+
+    def _fire(
+        self, server: ModelServer, arrivals: NDArray[np.float64], watch: Watch | None
+    ) -> Sample:
+        if self._traffic:
+            try:
+                sample = wait_for_requests(self.front.traffic, server, len(arrivals), watch)
+            except ServerError:
+                self._drop()
+                raise
+        else:
+            sample = super()._fire(server, arrivals, watch)
+        kept = self._find(self._kept)
+        if sample.aborted and kept is not None and kept is not self._current:
+            self._drop()
+        return sample

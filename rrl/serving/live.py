@@ -319,7 +319,7 @@ def live_episode(
     failed = {"failure": sample.failure} if sample.failure else {}
     return Episode(
         configuration=configuration,
-        arrivals=arrivals[: len(sample.latency)],
+        arrivals=arrivals[: len(sample.latency)] if sample.due is None else sample.due,
         latency=sample.latency,
         status=sample.status,
         valid=share <= MAX_SLIP_SHARE,

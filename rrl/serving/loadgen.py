@@ -22,6 +22,9 @@ UNLIMITED = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]
+SYNTHETIC = ("rrl-synthetic", "1")
+"""Metadata of the requests of `Client.fire`, by which a front tells them from those of others."""
+
 _CHANNEL_OPTIONS = [
     *UNLIMITED,
     ("grpc.use_local_subchannel_pool", 1),  # a new server on an old port gets a new connection
@@ -198,7 +201,8 @@ class Client:
         turns = [payload] if isinstance(payload, bytes) else payload
 
         def call(i: int) -> Any:
-            return self._predict_bytes.future(turns[i % len(turns)], timeout=timeout_s)
+            request = turns[i % len(turns)]
+            return self._predict_bytes.future(request, timeout=timeout_s, metadata=(SYNTHETIC,))
 
         return Volley(call, due, watch).fire()
 

@@ -39,6 +39,8 @@ class Sample:
         Why a watch stopped the episode; empty if it ended as planned.
     aborted_s : float, optional
         When it was stopped, in seconds from the start.
+    due : ndarray, shape (n,), optional
+        The real arrivals in seconds from the start, if they differ from those that were asked for.
     """
 
     latency: NDArray[np.float64]
@@ -47,6 +49,7 @@ class Sample:
     failure: str = ""
     aborted: str = ""
     aborted_s: float | None = None
+    due: NDArray[np.float64] | None = None
 
     def slip_share(self) -> float:
         """Return mean slip / mean latency, the share that the generator itself added."""

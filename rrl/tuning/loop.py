@@ -147,6 +147,8 @@ def steps(
             )
             configuration, cost, episode = guarded.configuration, guarded.cost, guarded.episode
             invalid, switch_s = guarded.invalid, guarded.switch_s
+        if len(episode) == len(arrivals):
+            past = episode.arrivals  # if clients send the requests, their times are known only now
         yield Step(
             number,
             load,

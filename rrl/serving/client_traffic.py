@@ -1,0 +1,105 @@
+"""An episode that consists of the requests of other clients, as a front sees them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.serving.launcher import ModelServer
+from rrl.serving.traffic import ObservedTraffic
+from rrl.serving.volley import LOOK_S, Sample
+from rrl.support.errors import ServerError
+from rrl.tuning.episode import Status
+from rrl.tuning.watch import Watch
+
+QUIET_S = 60.0  # without a request for so long, there is no traffic to learn from
+
+
+@dataclass(frozen=True)
+class ClientTraffic:
+    """The requests that clients send themselves; a workload whose times are known only afterwards.
+
+    Parameters
+    ----------
+    traffic : ObservedTraffic
+        What the front sees.
+    """
+
+    traffic: ObservedTraffic
+
+    def __repr__(self) -> str:
+        return "ClientTraffic()"
+
+    @property
+    def rate(self) -> float:
+        """Requests per second during the last ten seconds."""
+        return self.traffic.rate_per_s()
+
+    def arrivals(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return n times at the present rate; the server replaces them by the real ones."""
+        return np.arange(n) / max(self.rate, 1e-3)
+
+
+def wait_for_requests(
+    traffic: ObservedTraffic, server: ModelServer, count: int, watch: Watch | None
+) -> Sample:
+    """Wait until a server has answered `count` requests of others that came from now on.
+
+    Returns
+    -------
+    Sample
+        `due` has the real arrivals. A request that another server had to answer counts as failed.
+        If a watch stops the episode, the open requests are failed, too: they are late, or another
+        server must answer them.
+
+    Raises
+    ------
+    ServerError
+        If the server dies, or no request comes for `QUIET_S` seconds.
+    """
+    start, mark = time.monotonic(), traffic.mark
+    while True:
+        server.check()
+        now = time.monotonic() - start
+        due, done, failed = _seen(traffic, mark, server.address, start)
+        reason = watch.at(now, due, done, failed) if watch else ""
+        if reason or np.isfinite(done).sum() >= count:
+            break
+        if now - max(due, default=0.0) > QUIET_S:
+            raise ServerError(
+                f"no client sent a request for {QUIET_S:.0f} s: send some, or give --rate"
+            )
+        time.sleep(LOOK_S)
+    keep = np.isfinite(done) | bool(reason)
+    due, done, failed = due[keep], done[keep], failed[keep] | np.isinf(done[keep])
+    order = np.argsort(due, kind="stable")
+    due, done, failed = due[order], np.minimum(done[order], now), failed[order]
+    return Sample(
+        latency=np.maximum(done - due, 0.0),
+        status=np.where(failed, int(Status.UNAVAILABLE), 0),
+        slip=np.zeros(len(due)),
+        aborted=reason,
+        aborted_s=now if reason else None,
+        due=due - due[0] if len(due) else due,
+    )
+
+
+def _seen(
+    traffic: ObservedTraffic, mark: int, address: str, start: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return arrivals and answers in seconds from the start, and failures; open ones are infinite.
+
+    Only requests that came to the server `address` after the start are among them.
+    """
+    waiting = [arrival for arrival, tried in traffic.open() if tried == address]
+    ended = traffic.since(mark)
+    mine = ended.tried == address
+    arrival = np.concatenate([ended.arrival[mine], waiting])
+    done = np.concatenate([(ended.arrival + ended.latency)[mine], np.full(len(waiting), np.inf)])
+    failed = (ended.status != 0) | ended.saved
+    failed = np.concatenate([failed[mine], np.zeros(len(waiting), dtype=bool)])
+    new = arrival >= start
+    return arrival[new] - start, done[new] - start, failed[new]

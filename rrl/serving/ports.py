@@ -1,0 +1,127 @@
+"""Listening ports on Linux: who listens on one, and how to pass it on without a refused connection.
+
+Several sockets may listen on one port if all of them set SO_REUSEPORT. The kernel then chooses one
+of them for each new connection. If a socket closes, the kernel resets the connections that wait
+in its queue, and those clients fail. Therefore the new connections must go to the other socket
+before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+_LISTEN = "0A"  # a state in /proc/net/tcp
+_MAPPED = "0000000000000000FFFF0000"  # the start of an IPv4 address in /proc/net/tcp6
+_LOOPBACK = {"0100007F", _MAPPED + "0100007F"}
+_ALL = {"00000000", _MAPPED + "00000000", "0" * 32}
+
+_SETTLE_S = 0.5  # in this time, a connection that has begun is accepted
+_SO_ATTACH_REUSEPORT_CBPF = 51  # missing in Python's socket module
+_BPF_RETURN = 0x06
+
+
+def listeners(port: int, *, all_addresses: bool = True) -> int:
+    """Return how many sockets of this machine listen on a port of 127.0.0.1.
+
+    Parameters
+    ----------
+    port : int
+        The port.
+    all_addresses : bool
+        Whether sockets count that listen on all addresses of the machine.
+    """
+    addresses = _LOOPBACK | _ALL if all_addresses else _LOOPBACK
+    found = 0
+    for table in filter(Path.exists, (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))):
+        for line in table.read_text().splitlines()[1:]:
+            _, local, _, state = line.split(maxsplit=4)[:4]
+            address, _, number = local.partition(":")
+            found += state == _LISTEN and int(number, 16) == port and address in addresses
+    return found
+
+
+def own_sockets(port: int, *, listening: bool) -> list[socket.socket]:
+    """Return this process's sockets on a local port: the listening ones, or the connections.
+
+    gRPC does not give its sockets away, so they are found among the open files. The results are
+    duplicates, and the caller closes them.
+    """
+    found = []
+    for file in os.scandir("/proc/self/fd"):
+        try:
+            if not os.readlink(file.path).startswith("socket:"):
+                continue
+            copy = socket.socket(fileno=os.dup(int(file.name)))
+        except OSError:  # it is closed by now
+            continue
+        try:
+            wanted = copy.getsockname()[1] == port
+            if listening:
+                wanted &= bool(copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+            else:
+                copy.getpeername()
+        except (OSError, IndexError, TypeError):  # it has no port, or it is not connected
+            wanted = False
+        if wanted:
+            found.append(copy)
+        else:
+            copy.close()
+    return found
+
+
+def _steer(listener: socket.socket, number: int) -> None:
+    """Send new connections to one of the sockets that share an address and a port.
+
+    Parameters
+    ----------
+    listener : socket
+        One of these sockets.
+    number : int
+        The socket that gets the connections. They are counted from 0, in the order in which they
+        began to listen. If there is no such socket, the kernel chooses as before.
+    """
+    program = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RETURN, 0, 0, number))
+    pointer = struct.pack("HP", 1, ctypes.addressof(program))
+    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, pointer)
+
+
+def leave_new_connections(port: int) -> None:
+    """Give all new connections to the other server that listens on a port with this process.
+
+    The connections that are there stay. A server on the same address takes over without a gap. A
+    server that listens on all addresses gets connections only when this process listens no longer;
+    a client that connects in that very moment is refused.
+    """
+    with ExitStack() as stack:
+        own = [stack.enter_context(one) for one in own_sockets(port, listening=True)]
+        for listener in own:
+            _steer(listener, number=len(own))
+        time.sleep(_SETTLE_S)
+        if listeners(port, all_addresses=False) == len(own):
+            for listener in own:
+                listener.shutdown(socket.SHUT_RDWR)
+
+
+def nobody_is_connected(port: int) -> bool:
+    """Return whether no client has a connection to a port of this process."""
+    connections = own_sockets(port, listening=False)
+    for connection in connections:
+        connection.close()
+    return not connections
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Wait for a condition; return False if it does not come true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
