@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.serving.quiet import load_tensorflow
 from rrl.support.errors import ServerError
+from rrl.tuning.episode import Status
 
 SIGNATURE = "serving_default"
 UNLIMITED = [
@@ -46,11 +47,26 @@ class Sample:
         gRPC status codes.
     slip : ndarray, shape (n,)
         Seconds between the scheduled arrival and the time when the request left.
+    details : str, optional
+        The server's own text about the first failed request.
     """
 
     latency: NDArray[np.float64]
     status: NDArray[np.int64]
     slip: NDArray[np.float64]
+    details: str = ""
+
+    def failure(self) -> str:
+        """Return status and text of the first request if all requests failed; otherwise "".
+
+        Examples
+        --------
+        >>> Sample(np.ones(2), np.array([14, 4]), np.zeros(2), "queue is full").failure()
+        'UNAVAILABLE: queue is full'
+        """
+        if not self.status.all():
+            return ""
+        return f"{Status(self.status[0]).name}: {' '.join(self.details.split())}"
 
     def slip_share(self) -> float:
         """Return mean slip / mean latency, the share that the generator itself added."""
@@ -218,6 +234,7 @@ class Client:
         n = len(due)
         left, done = np.zeros(n), np.zeros(n)
         status = np.zeros(n, dtype=np.int64)
+        first_failure: list[Any] = [n, ""]  # its number and the server's text
         pending = threading.Semaphore(0)
         clock = time.monotonic
         start = clock() + 0.01  # the first arrival must not be late already
@@ -225,6 +242,8 @@ class Client:
         def finish(i: int, call: Any) -> None:
             done[i] = clock()
             status[i] = call.code().value[0]
+            if status[i] and i < first_failure[0]:
+                first_failure[:] = i, call.details() or ""
             pending.release()
 
         for i, at in enumerate(start + due):
@@ -235,7 +254,7 @@ class Client:
             call.add_done_callback(lambda call, i=i: finish(i, call))
         for _ in range(n):
             pending.acquire()
-        return Sample(latency=done - start - due, status=status, slip=left - start - due)
+        return Sample(done - start - due, status, left - start - due, first_failure[1])
 
 
 def random_inputs(
