@@ -14,6 +14,20 @@ server dies in mid-episode: goes on; episode dropped, server restarted
     test_handover::test_a_server_that_dies_in_mid_episode_is_started_again_at_the_same_address
 server keeps dying: 4
     test_serving::test_a_server_that_keeps_dying_is_given_up
+server of others dies or hangs in mid-episode: goes on; episode dropped, restarted by the command
+    test_restarted::test_a_server_that_fails_in_mid_episode_is_restarted_and_the_episode_dropped
+    test_restarted::test_a_server_that_keeps_dying_is_given_up_and_the_kept_one_runs
+tuner ends early: the configuration to keep runs, its files stay
+    test_restarted::test_after_an_error_the_kept_configuration_runs_and_its_file_is_there_for_all
+    test_restarted::test_ctrl_c_of_the_command_line_leaves_the_default_in_service
+    test_restarted::test_a_tuner_that_was_killed_leaves_a_note_and_the_next_one_restores
+the configuration to keep cannot be restored: 4; what to do by hand
+    test_restarted::test_a_command_that_always_fails_ends_with_what_to_do_by_hand
+    test_restarted::test_ctrl_c_waits_for_a_command_that_runs
+all requests failed: 4; status and the server's text
+    test_restarted::test_all_requests_failed
+two runs in one folder: 2
+    test_restarted::test_a_second_run_in_one_folder_says_so_and_touches_nothing
 new configuration does not start: 4; the old one serves on
     test_handover::test_a_configuration_that_cannot_start_never_takes_over
 wrong model name: 4; give the name it was started with

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from rrl.core.space import ConfigSpace
 from rrl.operating.journal import JOURNAL
 from rrl.serving.launcher import LOCAL, free_port
 from rrl.serving.loadgen import Client
-from rrl.serving.restart_command import LOG, describe
+from rrl.serving.restart_command import LOG, RestartCommand, describe
 from rrl.serving.restarted import RestartedServer
 from rrl.serving.running import model_version, running_configuration, running_server
 from rrl.support.errors import ServerError, UsageError
@@ -117,10 +118,8 @@ class Operator:
     def stop(self):
         if (self.folder / "pid").exists():
             for number in (signal.SIGCONT, signal.SIGKILL):
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(self.pid, number)
-                except ProcessLookupError:
-                    pass
 
 
 @pytest.fixture
@@ -218,7 +217,6 @@ def test_a_server_that_keeps_dying_is_given_up_and_the_kept_one_runs(operator):
             server.measure(TWO, ARRIVALS, rng())
         fault.join()
         assert operator.calls == 2
-        assert server.dropped_requests == 2 * len(ARRIVALS)
     assert operator.is_well(ONE)
 
 
@@ -236,18 +234,23 @@ def test_a_command_that_fails_once_is_tried_again(operator):
     assert "no such unit; it is tried again" in line
 
 
+def end_with(error):
+    if error:
+        raise error
+
+
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt("stopped by hand")])
 def test_a_command_that_always_fails_ends_with_what_to_do_by_hand(operator, error):
     operator.breaks(99)
     operator.command += f" --token={SECRET}"
-    with pytest.raises(ServerError) as end, operator.server(restarts=1) as server:
-        server.keep(TWO)
-        with pytest.raises(ServerError, match=r"restart command sh \(checksum \w+\): status 7"):
-            server.measure(ONE, [0.0], rng())
-        assert operator.calls == 2
-        (file,) = operator.files()
-        if error:
-            raise error
+    server = operator.server(restarts=1)
+    server.keep(TWO)
+    with pytest.raises(ServerError, match=r"restart command sh \(checksum \w+\): status 7"):
+        server.measure(ONE, [0.0], rng())
+    assert operator.calls == 2
+    (file,) = operator.files()
+    with pytest.raises(ServerError) as end, server:
+        end_with(error)
     assert operator.calls == 4
     by_hand = (
         f"restore inter_op 2, batch_threads 1 by hand with `sh '{operator.folder}/restart.sh' "
@@ -263,10 +266,8 @@ def test_a_command_that_always_fails_ends_with_what_to_do_by_hand(operator, erro
 
 def test_a_command_gets_flags_and_a_batching_file(tmp_path):
     command = "serve 'a b' {flags} --threads={inter_op} --file={batching_file} --all={grpc}"
-    with pytest.raises(UsageError, match="has {grpc}, which is not a knob"):
+    with pytest.raises(UsageError, match=r"has \{grpc\}, which is not a knob"):
         RestartedServer("127.0.0.1:1", "probe", command, SPACE, folder=tmp_path)
-    from rrl.serving.restart_command import RestartCommand
-
     given = RestartCommand(
         command.replace("grpc", "max_batch_size"), SPACE.names, tmp_path, {"max_batch_size": 4}
     )
@@ -303,11 +304,12 @@ def test_a_description_has_no_secret_but_shows_a_change():
 def test_after_an_error_the_kept_configuration_runs_and_its_file_is_there_for_all(operator):
     before = os.umask(0o077)
     try:
-        with pytest.raises(RuntimeError, match="a defect"), operator.server() as server:
-            server.keep(THREE)
-            server.measure(TWO, [0.0], rng())
-            assert operator.runs() == TWO
-            assert len(operator.files()) == 2
+        server = operator.server()
+        server.keep(THREE)
+        server.measure(TWO, [0.0], rng())
+        assert operator.runs() == TWO
+        assert len(operator.files()) == 2
+        with pytest.raises(RuntimeError, match="a defect"), server:
             raise RuntimeError("a defect of the tuner")
     finally:
         os.umask(before)
@@ -326,6 +328,18 @@ def test_a_server_that_was_never_restarted_is_left_alone(operator):
     with operator.server() as server:
         server.keep(ONE)
     assert operator.calls == 0
+
+
+def test_a_bad_trial_ends_with_a_return_at_once(operator):
+    with operator.server() as server:
+        server.keep(ONE)
+        server.measure(TWO, [0.0], rng())
+        server.restore()
+        assert operator.runs() == ONE
+        assert server.measure(ONE, [0.0], rng()).info["switch_s"] > 0  # only to warm it up
+        assert server.measure(ONE, [0.0], rng()).info["switch_s"] == 0
+    assert operator.calls == 2
+    assert operator.is_well(ONE)
 
 
 def test_a_second_run_in_one_folder_says_so_and_touches_nothing(operator):
@@ -375,7 +389,8 @@ def test_a_tuner_that_was_killed_leaves_a_note_and_the_next_one_restores(operato
     assert operator.is_well(TWO)
 
 
-def test_ctrl_c_waits_for_a_command_that_runs(operator):
+@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+def test_ctrl_c_waits_for_a_command_that_runs(operator, again):
     """A command that is stopped halfway may leave no server at all."""
     script = operator.folder / "slow.sh"
     script.write_text('echo began >> "$0.calls"; sleep 2; echo ended >> "$0.calls"\n')
@@ -384,25 +399,24 @@ def test_ctrl_c_waits_for_a_command_that_runs(operator):
     process = tuner(operator, 4)
     wait_until(calls.exists, process)
     process.send_signal(signal.SIGINT)
+    if again:  # while the return to what is to be kept runs
+        wait_until(lambda: calls.read_text().count("began") == 2, process)
+        process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
-    # The second call is the return to what is to be kept; this script starts no server at all.
+    # The second call is the return; this script starts no server at all.
     assert calls.read_text().split() == ["began", "ended"] * 2
     assert "may not serve: restore inter_op 2, batch_threads 1 by hand with `sh " in err
+    assert ("(interrupted)" in err) == again
 
 
-def test_ctrl_c_of_the_command_line_leaves_the_default_in_service(operator, tmp_path):
+def test_ctrl_c_of_the_command_line_leaves_the_default_in_service(operator):
     command = [
         sys.executable, "-m", "rrl.cli", "tune", "--address", operator.address,
-        "--model-name", "probe", "--restart", f"{operator.command} --model_base_path={{model}}",
+        "--model-name", "probe", "--restart", operator.command,
         "--knob", "inter_op=1,2", "--knob", "batch_threads=0,1,2", "--rate", "50",
         "--default", "inter_op=2", "--default", "batch_threads=1", "--requests", "20",
         "--episodes", "50", "--out", str(operator.out),
     ]  # fmt: skip
-    # A wrong placeholder is refused before anything is done to the server.
-    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert refused.returncode == 2, refused.stderr
-    assert operator.calls == 0
-    command[command.index("--restart") + 1] = operator.command
     process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True)
     journal = operator.out / JOURNAL
 

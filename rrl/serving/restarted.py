@@ -1,7 +1,7 @@
 """A server that is not started here; a command restarts it with another configuration.
 
-It is the operator's server. Therefore it is left well: at the end, also after an error or Ctrl-C,
-it runs the configuration that was named last as the one to keep.
+It is the operator's server. Therefore at the end, also after an error or Ctrl-C, it runs the
+configuration that was named last as the one to keep.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,14 +22,11 @@ from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.serving.deployed import Deployed
 from rrl.serving.live import live_episode
-from rrl.serving.loadgen import Client, Sample
+from rrl.serving.loadgen import Client
 from rrl.serving.restart_command import RestartCommand
 from rrl.serving.sample import Inputs, payloads
 from rrl.support.errors import RRLError, ServerError
 from rrl.tuning.episode import Episode, check_arrivals
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 PAUSE_S = 1.0  # between two tries of the command
 
@@ -105,8 +103,8 @@ class RestartedServer:
         self._warmup, self._timeout_s = warmup, timeout_s
         self._start_timeout_s, self._restarts = start_timeout_s, restarts
         self._show = show
-        self._payloads: list[bytes] = []
-        self._running: Configuration | None = None  # it serves, and it is warm
+        self._running: Configuration | None = None
+        self._payloads: list[bytes] = []  # empty until the running server is warm
         self._kept: Configuration | None = None
         self._command.make_folder()
         self._deployed = Deployed(self._command.folder, address)
@@ -211,7 +209,7 @@ class RestartedServer:
 
     def _deploy(self, configuration: Configuration, tries: int = 1) -> None:
         """Run the command and wait until the model is available."""
-        self._running = None
+        self._running, self._payloads = None, []
         self._deployed.note(configuration, complete=False)
         for attempt in range(tries):
             try:
@@ -232,6 +230,7 @@ class RestartedServer:
                 )
             time.sleep(0.05)
         self._deployed.note(configuration, complete=True)
+        self._running = dict(configuration)
 
     # --- measurements ---------------------------------------------------------------------------
 
@@ -271,40 +270,48 @@ class RestartedServer:
         self.space.index(configuration)
         self.dropped_requests = 0
         for crashes in range(self._restarts + 1):
-            began, switch_s = time.monotonic(), 0.0
-            if self._running != dict(configuration):
-                self._restart(configuration, rng)
-                switch_s = time.monotonic() - began
-            sample = self._fire(arrivals, watch)
-            if sample is not None:
-                episode = live_episode(configuration, arrivals, sample, None, switch_s)
+            episode = self._episode(configuration, arrivals, rng, watch)
+            if episode is not None:
                 return replace(episode, info={**episode.info, "crashes": crashes})
+            self._running, self._deployed.complete = None, False
             self._show(f"{self.address}: no answer in mid-episode; the episode is dropped")
         raise ServerError(
             f"{self.address}: {_words(configuration)}: the server stopped answering in "
             f"{self._restarts + 1} episodes in a row; see that server's log"
         )
 
-    def _restart(self, configuration: Configuration, rng: np.random.Generator) -> None:
-        """Restart the server and warm it up."""
-        self._deploy(configuration, self._restarts + 1)
-        self._payloads = payloads(self._client, self._inputs, rng)
-        if self._warmup:
-            self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
-        self._running = dict(configuration)
-
-    def _fire(self, arrivals: NDArray[np.float64], watch: Any) -> Sample | None:
-        """Send an episode's requests; None if the server died or hangs."""
+    def _episode(
+        self,
+        configuration: Configuration,
+        arrivals: NDArray[np.float64],
+        rng: np.random.Generator,
+        watch: Any,
+    ) -> Episode | None:
+        """Measure an episode; the result is None if the server died or hangs."""
+        began, switch_s = time.monotonic(), 0.0
+        if self._running != dict(configuration):
+            self._deploy(configuration, self._restarts + 1)
+        if not self._payloads:
+            try:
+                self._payloads = payloads(self._client, self._inputs, rng)
+            except ServerError:
+                if (
+                    self._answers()
+                ):  # then it has another reason, such as a sample that does not fit
+                    raise
+                return None
+            if self._warmup:
+                self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
+            switch_s = time.monotonic() - began
         rule = () if watch is None else (watch,)
         sample = self._client.fire(self._payloads, arrivals, self._timeout_s, *rule)
         if sample.status.any() and not self._answers():
-            self._running, self._deployed.complete = None, False
             self.dropped_requests += len(sample.status)
             return None
         stopped = len(sample.status) < len(arrivals)  # its requests count, even if all failed
         if not stopped and (failure := sample.failure()):
             raise ServerError(f"{self.address}: all {len(arrivals)} requests failed: {failure}")
-        return sample
+        return live_episode(configuration, arrivals, sample, None, switch_s)
 
 
 def _words(configuration: Configuration) -> str:

@@ -252,7 +252,8 @@ def _inodes(address: str) -> set[str]:
     """Return the listening sockets at an address, by the numbers that Linux gives them."""
     if address.startswith("unix:"):
         path = address.removeprefix("unix:").removeprefix("//")
-        rows = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
+        lines = Path("/proc/net/unix").read_text().splitlines()[1:]
+        rows = (line.split(maxsplit=7) for line in lines)
         return {r[6] for r in rows if r[7:] == [path] and int(r[3], 16) & _ACCEPTS}
     host, _, port = address.rpartition(":")
     found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
