@@ -6,17 +6,32 @@ without its name.
 
 server unreachable: 4; address, deadline
     test_an_absent_server_is_named
-restart command fails or hangs: 4; its last line
+restart command fails or hangs: 4; where its output is
     test_a_restart_command_that_fails
+    test_restarted::test_a_command_that_fails_once_is_tried_again
 server dies in mid-episode: goes on; episode dropped, server restarted
     test_serving::test_an_episode_that_the_server_died_in_is_measured_again
     test_handover::test_a_server_that_dies_in_mid_episode_is_started_again_at_the_same_address
 server keeps dying: 4
     test_serving::test_a_server_that_keeps_dying_is_given_up
+server of others dies or hangs in mid-episode: goes on; episode dropped, restarted by the command
+    test_restarted::test_a_server_that_fails_in_mid_episode_is_restarted_and_the_episode_dropped
+    test_restarted::test_a_server_that_keeps_dying_is_given_up_and_the_kept_one_runs
+tuner ends early: the configuration to keep runs, its files stay
+    test_restarted::test_after_an_error_the_kept_configuration_runs_and_its_file_is_there_for_all
+    test_restarted::test_ctrl_c_of_the_command_line_leaves_the_default_in_service
+    test_restarted::test_a_tuner_that_was_killed_leaves_a_note_and_the_next_one_restores
+the configuration to keep cannot be restored: 4; what to do by hand
+    test_restarted::test_a_command_that_always_fails_ends_with_what_to_do_by_hand
+    test_restarted::test_ctrl_c_waits_for_a_command_that_runs
+all requests failed: 4; status and the server's text
+    test_restarted::test_all_requests_failed
+two runs in one folder: 2
+    test_restarted::test_a_second_run_in_one_folder_says_so_and_touches_nothing
 new configuration does not start: 4; the old one serves on
     test_handover::test_a_configuration_that_cannot_start_never_takes_over
 wrong model name: 4; give the name it was started with
-    test_a_server_restarted_by_a_command_is_measured
+    test_restarted::test_a_server_is_measured_and_only_a_change_restarts_it
     test_serving::test_wrong_model_is_not_found
 wrong signature: 4; it has: ...
     test_serving::test_wrong_signature
@@ -111,7 +126,7 @@ from probe import build_probe
 from rrl.operating.journal import JOURNAL
 from rrl.serving.launcher import free_port
 from rrl.serving.sample import fit, read_sample
-from rrl.support.errors import DataError, ServerError
+from rrl.support.errors import DataError, ServerError, UsageError
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -325,78 +340,29 @@ def tune_at(address, restart, tmp_path):
 def test_an_absent_server_is_named(tmp_path):
     address = f"127.0.0.1:{free_port()}"
     message = one_line(run(tune_at(address, "true {inter_op}", tmp_path)), 4)
-    assert f"{address}: no model available 2 s after 'true " in message
+    assert f"{address}: no model available 2 s after the restart command true (" in message
 
 
 @pytest.mark.parametrize(
     ("restart", "words"),
     [
-        ("sh -c 'echo no such unit >&2; exit 7' {inter_op}", "status 7: no such unit"),
+        ("sh -c 'echo no such unit >&2; exit 7' {inter_op}", "status 7; its output is in"),
         ("sleep 60 {inter_op}", "still running after 1 s; let it start the server in the"),
         ("/nosuch/restart {inter_op}", "No such file or directory"),
     ],
 )
-def test_a_restart_command_that_fails(restart, words):
+def test_a_restart_command_that_fails(restart, words, tmp_path):
     from rrl.core.knob import Knob
     from rrl.core.space import ConfigSpace
     from rrl.serving.restarted import RestartedServer
 
     space, rng = ConfigSpace([Knob("inter_op", (1, 2))]), np.random.default_rng(0)
+    given = {"start_timeout_s": 1.0, "folder": tmp_path, "restarts": 1}
     with (
-        RestartedServer("127.0.0.1:1", "probe", restart, space, start_timeout_s=1.0) as server,
-        pytest.raises(ServerError, match=words),
+        RestartedServer("127.0.0.1:1", "probe", restart, space, **given) as server,
+        pytest.raises((ServerError, UsageError), match=words),
     ):
         server.measure({"inter_op": 1}, [0.0], rng)
-
-
-def test_a_restart_command_gets_flags_and_batching_file(tmp_path):
-    from rrl.core.knob import Knob
-    from rrl.core.space import ConfigSpace
-    from rrl.serving.restarted import RestartedServer
-
-    space = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
-    command = "serve 'a b' {flags} --threads={inter_op} --file={batching_file}"
-    with RestartedServer("127.0.0.1:1", "probe", command, space) as server:
-        file = tmp_path / "b.txt"
-        assert server.words({"inter_op": 2, "batch_threads": 2}, file) == [
-            "serve", "a b", "--tensorflow_inter_op_parallelism=2", "--enable_batching",
-            f"--batching_parameters_file={file}", "--threads=2", f"--file={file}",
-        ]  # fmt: skip
-        assert "num_batch_threads { value: 2 }" in file.read_text()
-
-
-def test_a_server_restarted_by_a_command_is_measured(model, tmp_path):
-    """The command stops the old server and starts the next in the background, as systemd would."""
-    from rrl.core.knob import Knob
-    from rrl.core.space import ConfigSpace
-    from rrl.serving.restarted import RestartedServer
-
-    port, space = free_port(), ConfigSpace([Knob("inter_op", (1, 2))])
-    script = tmp_path / "restart.sh"
-    script.write_text(
-        f'cd "{tmp_path}"\n'
-        "[ -f pid ] && kill $(cat pid) && "
-        "while kill -0 $(cat pid) 2> /dev/null; do sleep 0.1; done\n"
-        f'"{sys.executable}" -m rrl.serving.local_server --port={port} --model_name=probe '
-        f'--model_base_path="{model}" "--tensorflow_inter_op_parallelism=$1" > log 2>&1 &\n'
-        "echo $! > pid\n"
-    )
-    address, rng = f"127.0.0.1:{port}", np.random.default_rng(0)
-    command = f"sh '{script}' {{inter_op}}"
-    try:
-        with RestartedServer(address, "probe", command, space, warmup=2) as server:
-            for inter_op in (1, 2, 2):
-                episode = server.measure({"inter_op": inter_op}, np.linspace(0, 0.2, 5), rng)
-                assert episode.ok.all()
-                (pid,) = servers_of(model)
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-                assert f"--tensorflow_inter_op_parallelism={inter_op}" in words
-            assert episode.info["switch_s"] == 0
-        wrong = RestartedServer(address, "nosuch", "true {inter_op}", space)
-        with wrong, pytest.raises(ServerError, match="give the name that the server was"):
-            wrong.measure({"inter_op": 1}, [0.0], rng)
-    finally:
-        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
 # --- samples --------------------------------------------------------------------------------------

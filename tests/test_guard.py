@@ -142,7 +142,7 @@ def test_a_server_that_answers_nothing_names_the_status_and_its_words():
     class Refusing(Hostile):
         def measure(self, configuration, arrivals, rng, *, watch=None):
             n = len(arrivals)
-            info = {"failure": "model is not available"}
+            info = {"failure": "NOT_FOUND: model is not available"}
             status = np.full(n, Status.NOT_FOUND)
             return Episode(configuration, arrivals, np.zeros(n), status, info=info)
 

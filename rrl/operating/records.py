@@ -89,7 +89,7 @@ def kept(episode: Episode) -> Record:
     return record if episode.ok.all() else record | {"status": episode.status.tolist()}
 
 
-def harm(job: Job, records: Sequence[Record]) -> Record:
+def harm_done(job: Job, records: Sequence[Record]) -> Record:
     """Return what the tuning did to the requests, in a form for JSON.
 
     `trials` and `default` have the numbers of requests, and of late or failed ones among them.

@@ -104,6 +104,7 @@ def _tune(options: Namespace) -> int:
     from rrl.operating.job import Job
     from rrl.operating.outcome import run
     from rrl.serving.launcher import find_executable, kind_of
+    from rrl.serving.restart_command import describe
     from rrl.serving.settings import flags
 
     if (options.model is None) == (options.address is None):
@@ -114,7 +115,8 @@ def _tune(options: Namespace) -> int:
     objective, slo = read_goal(options)
     load = read_load(options)
     if options.address:
-        what = f"{options.model_name} at {options.address}, restarted by {options.restart!r}"
+        command = describe(options.restart)  # the journal must not have its secrets
+        what = f"{options.model_name} at {options.address}, restarted by {command}"
         name = options.model_name
     else:
         kind = kind_of(find_executable(options.executable))
@@ -139,7 +141,7 @@ def _tune(options: Namespace) -> int:
     if not options.address:  # a default that cannot start is refused now, not after an hour
         flags({**fixed, **job.default}, Path("batching.txt"))
     folder = options.out or Path("build") / "tune" / name
-    with _servers(options, job) as (server, contestants):
+    with _servers(options, job, folder) as (server, contestants):
         return run(job, server, contestants, folder, options)
 
 
@@ -199,7 +201,7 @@ def _serves(options: Namespace, space: ConfigSpace) -> Configuration | None:
 
 
 @contextmanager
-def _servers(options: Namespace, job: Job) -> Iterator[tuple[Server, Contestants]]:
+def _servers(options: Namespace, job: Job, folder: Path) -> Iterator[tuple[Server, Contestants]]:
     """Give the server to tune, and a function that opens the servers of the comparison."""
     from rrl.serving.handover import HandoverServer
     from rrl.serving.live import LiveServer
@@ -218,6 +220,7 @@ def _servers(options: Namespace, job: Job) -> Iterator[tuple[Server, Contestants
             space,
             inputs=sample,
             start_timeout_s=options.restart_timeout,
+            folder=folder,
         )
 
     def live(space: ConfigSpace, port: int | None = None) -> LiveServer:
@@ -230,6 +233,7 @@ def _servers(options: Namespace, job: Job) -> Iterator[tuple[Server, Contestants
     with ExitStack() as stack:
         if options.address:
             server: Any = stack.enter_context(restarted(_and_default(job)))
+            server.keep(job.default)
         else:
             server = stack.enter_context(live(job.space, options.port))
 

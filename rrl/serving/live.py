@@ -316,7 +316,7 @@ def live_episode(
     """Make the episode of a sample; it is invalid if the generator itself was too late."""
     share = sample.slip_share()
     stopped = {"aborted": sample.aborted, "aborted_s": sample.aborted_s} if sample.aborted else {}
-    failed = {"failure": sample.failure} if sample.failure else {}
+    failed = {"failure": sample.failure()} if sample.status.all() else {}
     return Episode(
         configuration=configuration,
         arrivals=arrivals[: len(sample.latency)] if sample.due is None else sample.due,

@@ -1,34 +1,41 @@
-"""A server that is not started here; a command restarts it with another configuration."""
+"""A server that is not started here; a command restarts it with another configuration.
+
+It is the operator's server. Therefore at the end, also after an error or Ctrl-C, it runs the
+configuration that was named last as the one to keep.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 import shlex
-import signal
-import subprocess
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.serving.deployed import Deployed
 from rrl.serving.live import live_episode
 from rrl.serving.loadgen import Client
+from rrl.serving.restart_command import RestartCommand
 from rrl.serving.sample import Inputs, payloads
-from rrl.serving.settings import KNOBS, flags
-from rrl.support.errors import ServerError, UsageError
+from rrl.support.errors import RRLError, ServerError
 from rrl.tuning.episode import Episode, check_arrivals
+from rrl.tuning.watch import Watch
 
-FLAGS, BATCHING = "flags", "batching_file"
+PAUSE_S = 1.0  # between two tries of the command
 
 
 class RestartedServer:
     """Measure a server that a command restarts for a new configuration; a context manager.
+
+    A server that dies or hangs in mid-episode is restarted with the same configuration, and that
+    episode is dropped. A command that fails is tried again.
 
     Parameters
     ----------
@@ -48,15 +55,31 @@ class RestartedServer:
     warmup : int
         Number of requests sent before the first measured one.
     timeout_s : float
-        Deadline of a request in seconds.
+        Deadline of a request in seconds. A server that hangs is noticed after this time.
     start_timeout_s : float
         Seconds allowed for the command. The same time is allowed again until the model is
         AVAILABLE.
+    folder : path
+        Folder for the batching files that running servers refer to, for a note of what is deployed
+        (:class:`Deployed`), and for the command's output. It must stay after the run.
+    fixed : mapping of str to int, optional
+        Settings that hold for every configuration.
+    restarts : int
+        How many times a server that died or a command that failed is tried again.
+    show : callable, optional
+        This function receives lines of text for people to read. They may quote the command's
+        output, so they must not be stored.
+
+    Attributes
+    ----------
+    dropped_requests : int
+        Number of requests in the episodes that the last call of :meth:`measure` dropped.
 
     Raises
     ------
     UsageError
-        If the command has a placeholder that is not a knob, or leaves out a knob.
+        If the command has a placeholder that is not a knob, or leaves out a knob, or if another
+        process uses the folder.
     """
 
     def __init__(
@@ -70,137 +93,224 @@ class RestartedServer:
         warmup: int = 32,
         timeout_s: float = 60.0,
         start_timeout_s: float = 120.0,
+        folder: str | os.PathLike[str] = Path("build") / "restarted",
+        fixed: Configuration | None = None,
+        restarts: int = 2,
+        show: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.space, self.address, self._command = space, address, command
-        self._check_placeholders()
-        self._client, self._inputs = Client(address, model), inputs
+        self.space, self.address = space, address
+        self._command = RestartCommand(command, space.names, folder, fixed)
         self._warmup, self._timeout_s = warmup, timeout_s
-        self._start_timeout_s = start_timeout_s
-        self._folder = tempfile.TemporaryDirectory(prefix="rrl-batching-")
+        self._start_timeout_s, self._restarts = start_timeout_s, restarts
+        self._show = show
         self._running: Configuration | None = None
-        self._payloads: list[bytes] = []
+        self._payloads: list[bytes] = []  # empty until the running server is warm
+        self._kept: Configuration | None = None
+        self._command.make_folder()
+        self._deployed = Deployed(self._command.folder, address)
+        self._client, self._inputs = Client(address, model), inputs
+        self._closed = False
+        self.dropped_requests = 0
 
     def __enter__(self) -> RestartedServer:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except RRLError as failed:
+            if error is None:
+                raise
+            before = str(error) or type(error).__name__
+            raise ServerError(f"{failed}; before that: {before}") from error
+
+    # --- what the operator is left with ---------------------------------------------------------
+
+    def keep(self, configuration: Configuration) -> None:
+        """Name the configuration to return to at the end, and after an error.
+
+        Its batching file is written at once, so a full disk cannot prevent the return.
+
+        Raises
+        ------
+        UsageError
+            If the configuration leaves out a knob.
+        """
+        self._command.words(configuration)
+        self._kept = dict(configuration)
+
+    def restore(self) -> None:
+        """Restart the server with the configuration to keep, if something else runs.
+
+        Nothing happens if no configuration was named, or if no run with this folder ever restarted
+        the server.
+
+        Raises
+        ------
+        ServerError
+            If the restart fails. The message has the whole command, so it must not be stored.
+        """
+        kept, why = self._kept, ""
+        if kept is None or self._deployed.configuration is None or self._is_served(kept):
+            return
+        self._show(f"restarting {self.address} with {_words(kept)}: a second Ctrl-C prevents it")
+        try:
+            for _ in range(self._restarts + 1):
+                try:
+                    return self._deploy(kept)
+                except (RRLError, OSError) as error:
+                    why = str(error)
+                    time.sleep(PAUSE_S)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._by_hand(kept, "interrupted")) from None
+        raise ServerError(self._by_hand(kept, why))
+
+    def _is_served(self, configuration: Configuration) -> bool:
+        now = self._deployed
+        return now.configuration == configuration and now.complete and self._answers()
+
+    def _answers(self) -> bool:
+        try:
+            return self._client.available(timeout_s=2.0)
+        except ServerError:
+            return False
+
+    def _by_hand(self, kept: Configuration, why: str) -> str:
+        return (
+            f"{self.address} may not serve: restore {_words(kept)} by hand with "
+            f"`{shlex.join(self._command.words(kept))}` ({why})"
+        )
 
     def close(self) -> None:
-        """Close the connection; the server is not changed."""
-        self._client.close()
-        self._folder.cleanup()
+        """Restore the configuration to keep, remove files that nothing needs, and disconnect.
 
-    def _check_placeholders(self) -> None:
-        found = set(re.findall(r"{(\w+)}", self._command))
-        known = {*self.space.names, FLAGS, BATCHING}
-        if unknown := sorted(found - known):
-            raise UsageError(
-                f"the restart command has {{{unknown[0]}}}, which is not a knob; "
-                f"it may have: {', '.join(sorted(known))}"
-            )
-        left_out = [name for name in self.space.names if name not in found]
-        if FLAGS not in found and left_out:
-            raise UsageError(
-                f"the restart command leaves out {{{left_out[0]}}}; without it that knob has no "
-                "effect"
-            )
-        strange = [name for name in self.space.names if name not in KNOBS]
-        if found & {FLAGS, BATCHING} and strange:
-            raise UsageError(
-                f"{strange[0]!r} is not a knob of tensorflow_model_server, so {{flags}} and "
-                f"{{batching_file}} cannot be made; its knobs: {', '.join(KNOBS)}"
-            )
+        Raises
+        ------
+        ServerError
+            See :meth:`restore`. No batching file is removed then.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.restore()
+            if self._deployed.configuration and self._deployed.complete:
+                self._command.tidy(self._deployed.configuration)
+        finally:
+            self._client.close()
+            self._deployed.close()
 
-    def words(self, configuration: Configuration, batching_file: Path) -> list[str]:
-        """Return the command for a configuration, split into words as a shell splits it."""
-        values = {name: str(level) for name, level in configuration.items()}
-        own: list[str] = []
-        if set(configuration) <= set(KNOBS):
-            own, batching = flags(configuration, batching_file)
-            batching_file.write_text(batching)
-            values[BATCHING] = str(batching_file)
-        words = []
-        for word in shlex.split(self._command):
-            if word == f"{{{FLAGS}}}":
-                words += own
-            else:
-                words.append(re.sub(r"{(\w+)}", lambda m: values.get(m[1], m[0]), word))
-        return words
+    # --- restarts -------------------------------------------------------------------------------
 
-    def _restart(self, configuration: Configuration, rng: np.random.Generator) -> None:
-        self._running = None
-        words = self.words(configuration, Path(self._folder.name) / "batching.txt")
-        run_to_end(words, self._start_timeout_s)
+    def _deploy(self, configuration: Configuration, tries: int = 1) -> None:
+        """Run the command and wait until the model is available."""
+        self._running, self._payloads = None, []
+        self._deployed.note(configuration, complete=False)
+        for attempt in range(tries):
+            try:
+                self._command.run(configuration, self._start_timeout_s)
+                break
+            except ServerError as error:
+                if attempt == tries - 1:
+                    raise
+                self._show(f"{error}: {self._command.last_line()}; it is tried again")
+                time.sleep(PAUSE_S)
         deadline = time.monotonic() + self._start_timeout_s
         while not self._client.available(timeout_s=0.5):
             if time.monotonic() > deadline:
                 raise ServerError(
-                    f"{self.address}: no model available {self._start_timeout_s:.0f} s after "
-                    f"{shlex.join(words)!r}; see that server's log"
+                    f"{self.address}: no model available {self._start_timeout_s:.0f} s after the "
+                    f"restart command {self._command.name}; see that server's log"
+                    f"{self._command.unreadable(configuration)}"
                 )
-        self._payloads = payloads(self._client, self._inputs, rng)
-        if self._warmup:
-            self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
+            time.sleep(0.05)
+        self._deployed.note(configuration, complete=True)
         self._running = dict(configuration)
 
+    # --- measurements ---------------------------------------------------------------------------
+
     def measure(
-        self, configuration: Configuration, arrivals: ArrayLike, rng: np.random.Generator
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
     ) -> Episode:
         """Send requests at the times `arrivals` (seconds), after a restart if one is needed.
+
+        Parameters
+        ----------
+        configuration : configuration
+        arrivals : array_like, shape (n,)
+        rng : numpy.random.Generator
+        watch : Watch, optional
+            It may stop the episode. Then a server that dies or hangs is not restarted.
+
+        Returns
+        -------
+        Episode
+            Its `info` has the seconds of the restart as ``switch_s``, and as ``crashes`` the number
+            of dropped episodes in which the server died or hung.
 
         Raises
         ------
         ValueError
             If the configuration is not in the space.
         ServerError
-            If the command fails, or the server does not answer.
+            If the command fails, the server dies too often, or all requests fail. No message has
+            text of the command or of its output.
         """
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
+        self.dropped_requests = 0
+        tries = 1 if watch else self._restarts + 1  # a trial that crashes is not tried again
+        for crashes in range(tries):
+            episode = self._episode(configuration, arrivals, rng, watch)
+            if episode is not None:
+                return replace(episode, info={**episode.info, "crashes": crashes})
+            self._running, self._deployed.complete = None, False
+            self._show(f"{self.address}: no answer in mid-episode; the episode is dropped")
+        raise ServerError(
+            f"{self.address}: {_words(configuration)}: the server stopped answering in {tries} "
+            "episodes in a row; see that server's log",
+            lost=self.dropped_requests,
+        )
+
+    def _episode(
+        self,
+        configuration: Configuration,
+        arrivals: NDArray[np.float64],
+        rng: np.random.Generator,
+        watch: Watch | None,
+    ) -> Episode | None:
+        """Measure an episode; the result is None if the server died or hangs."""
         began, switch_s = time.monotonic(), 0.0
         if self._running != dict(configuration):
-            self._restart(configuration, rng)
+            self._deploy(configuration, self._restarts + 1)
+        if not self._payloads:
+            try:
+                self._payloads = payloads(self._client, self._inputs, rng)
+            except ServerError:
+                if self._answers():  # the reason is another one, such as an unfitting sample
+                    raise
+                return None
+            if self._warmup:
+                self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
             switch_s = time.monotonic() - began
-        sample = self._client.fire(self._payloads, arrivals, self._timeout_s)
-        if sample.status.any() and not self._client.available(timeout_s=2.0):
-            raise ServerError(f"{self.address}: no answer after failed requests; is it running?")
+        sample = self._client.fire(self._payloads, arrivals, self._timeout_s, watch)
+        if sample.status.any() and not self._answers():
+            self.dropped_requests += len(sample.status)
+            return None
+        if not sample.aborted and (failure := sample.failure()):
+            raise ServerError(f"{self.address}: all {len(arrivals)} requests failed: {failure}")
         return live_episode(configuration, arrivals, sample, None, switch_s)
 
 
-def run_to_end(words: Sequence[str], timeout_s: float) -> None:
-    """Run a command and wait until it ends.
-
-    Raises
-    ------
-    ServerError
-        If the command cannot be started, fails or takes too long. The message of a failure quotes
-        the last line of its output.
-    """
-    with tempfile.TemporaryFile() as output:  # a server that it starts would keep a pipe open
-        try:
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise ServerError(f"restart command {shlex.join(words)!r}: {error.strerror}") from None
-        try:
-            code = process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise ServerError(
-                f"restart command {shlex.join(words)!r}: still running after {timeout_s:.0f} s; "
-                "let it start the server in the background"
-            ) from None
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        if code:
-            output.seek(0)
-            lines = output.read().decode(errors="replace").split("\n")
-            last = next((line for line in reversed(lines) if line.strip()), "(no output)")
-            raise ServerError(f"restart command {shlex.join(words)!r}: status {code}: {last}")
+def _words(configuration: Configuration) -> str:
+    return ", ".join(f"{name} {level}" for name, level in configuration.items())

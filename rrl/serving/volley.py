@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl.tuning.episode import Status
 from rrl.tuning.watch import Watch
 
 LOOK_S = 0.02  # how often a watch looks at the open requests
@@ -33,8 +34,8 @@ class Sample:
         gRPC status codes.
     slip : ndarray, shape (n,)
         Seconds between the scheduled arrival and the time when the request left.
-    failure : str
-        The server's own words about the first failed request.
+    details : str
+        The server's own text about the first failed request.
     aborted : str
         Why a watch stopped the episode; empty if it ended as planned.
     aborted_s : float, optional
@@ -46,10 +47,22 @@ class Sample:
     latency: NDArray[np.float64]
     status: NDArray[np.int64]
     slip: NDArray[np.float64]
-    failure: str = ""
+    details: str = ""
     aborted: str = ""
     aborted_s: float | None = None
     due: NDArray[np.float64] | None = None
+
+    def failure(self) -> str:
+        """Return status and text of the first request if all requests failed; otherwise "".
+
+        Examples
+        --------
+        >>> Sample(np.ones(2), np.array([14, 4]), np.zeros(2), "queue is full").failure()
+        'UNAVAILABLE: queue is full'
+        """
+        if not self.status.all():
+            return ""
+        return f"{Status(self.status[0]).name}: {' '.join(self.details.split())}"
 
     def slip_share(self) -> float:
         """Return mean slip / mean latency, the share that the generator itself added."""
@@ -78,7 +91,8 @@ class Volley:
         self._status = np.zeros(n, dtype=np.int64)
         self._calls: list[Any] = []
         self._answers = threading.Semaphore(0)
-        self._failure = self._reason = ""
+        self._details, self._first_failed = "", n
+        self._reason = ""
         self._start = time.monotonic() + HEAD_START_S
 
     def fire(self) -> Sample:
@@ -97,15 +111,15 @@ class Volley:
             latency=self._done[:k] - self._start - due,
             status=self._status[:k],
             slip=self._left[:k] - self._start - due,
-            failure=self._failure,
+            details=self._details,
             aborted=self._reason,
             aborted_s=time.monotonic() - self._start if self._reason else None,
         )
 
     def _finish(self, i: int, call: Any) -> None:
         self._status[i] = call.code().value[0]
-        if self._status[i] and not self._failure:
-            self._failure = call.details() or ""
+        if self._status[i] and i < self._first_failed:
+            self._first_failed, self._details = i, call.details() or ""
         self._done[i] = time.monotonic()
         self._answers.release()
 

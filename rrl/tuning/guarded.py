@@ -169,10 +169,9 @@ def check_answered(episode: Episode) -> None:
     """
     if episode.ok.any() or "aborted" in episode.info:
         return
-    status = Status(int(episode.status[0])).name
-    words = episode.info.get("failure") or "the server gave no reason"
+    words = episode.info.get("failure") or Status(int(episode.status[0])).name
     raise ServerError(
-        f"all {len(episode)} requests to {dict(episode.configuration)} failed: {status}: {words}",
+        f"all {len(episode)} requests to {dict(episode.configuration)} failed: {words}",
         lost=len(episode),
     )
 

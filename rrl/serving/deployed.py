@@ -1,0 +1,92 @@
+"""A note, in a file, of the configuration that a server was restarted with last.
+
+A tuner that is killed leaves a trial in service. The next process with the same folder reads the
+note, so it knows that a good configuration has to be restored.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from rrl.core.knob import Configuration, plain
+from rrl.support.errors import UsageError
+from rrl.support.files import write_atomically
+
+DEPLOYED = "deployed.json"
+"""The name of the file."""
+
+
+class Deployed:
+    """What a server was restarted with last, by this process or by an earlier one.
+
+    While it is open, no other process can open it for the same folder.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The folder of the note. It must exist.
+    address : str
+        Address of the server. A note about another one is ignored.
+
+    Attributes
+    ----------
+    configuration : configuration, optional
+        None if the server was never restarted. It is empty if the note cannot be read.
+    complete : bool
+        Whether the server was available after that restart, and has not failed since.
+
+    Raises
+    ------
+    UsageError
+        If another process has it open.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from contextlib import closing
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with closing(Deployed(Path(folder), "a:1")) as deployed:
+    ...         deployed.note({"inter_op": 2}, complete=True)
+    ...     with closing(Deployed(Path(folder), "a:1")) as deployed:
+    ...         deployed.configuration, deployed.complete
+    ({'inter_op': 2}, True)
+    """
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self._file, self._address = folder / DEPLOYED, address
+        self.configuration: Configuration | None = None
+        self.complete = False
+        self._lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise UsageError(
+                f"{folder}: another run uses it; wait for that one, stop it, or choose another "
+                "folder"
+            ) from None
+        try:
+            note = json.loads(self._file.read_text(encoding="utf-8"))
+            if note["address"] == address:
+                self.configuration = dict(note["configuration"])
+                self.complete = bool(note["complete"])
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError):
+            self.configuration = {}
+
+    def close(self) -> None:
+        """Let another process open it."""
+        os.close(self._lock)
+
+    def note(self, configuration: Configuration, *, complete: bool) -> None:
+        """Note that a restart with a configuration began or is complete."""
+        levels = {name: plain(level) for name, level in configuration.items()}
+        self.configuration, self.complete = levels, complete
+        note = {"address": self._address, "configuration": levels, "complete": complete}
+        with suppress(OSError):  # a full disk must not prevent the return to a good configuration
+            write_atomically(self._file, json.dumps(note) + "\n")

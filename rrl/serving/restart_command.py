@@ -1,0 +1,276 @@
+"""The operator's own command that restarts a server, and the batching files that it names.
+
+A running server refers to its batching file for as long as it lives, and whoever restarts it later
+reads the file again. Therefore a file has its own content for ever, and it lies in a folder that
+stays. Text of the command may be secret, so only :func:`describe` may end in a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+from rrl.core.knob import Configuration
+from rrl.serving.settings import KNOBS, flags
+from rrl.support.errors import ServerError, UsageError
+from rrl.support.files import write_atomically
+
+FLAGS, BATCHING = "flags", "batching_file"
+LOG = "restart.log"
+"""The file in the folder with the output of the last command. Only its owner can read it."""
+
+_FILE = "batching-{}.txt"
+
+
+@cache
+def describe(command: str) -> str:
+    """Return what may be stored about a command: its program and a checksum of the other words.
+
+    The checksum shows that a command changed. It is slow to compute and short, so that a secret
+    cannot be found by trying many.
+
+    Examples
+    --------
+    >>> describe("/usr/bin/ssh host restart --token=secret {inter_op}")
+    'ssh (checksum f8a75335)'
+    """
+    program, *others = split(command)
+    text = shlex.join(others).encode()
+    digest = hashlib.pbkdf2_hmac("sha256", text, b"rrl restart command", 200_000)
+    return f"{Path(program).name} (checksum {digest.hex()[:8]})"
+
+
+def split(command: str) -> list[str]:
+    """Split a command into words as a shell does.
+
+    Raises
+    ------
+    UsageError
+        If there is no word, or a quotation has no end.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"the restart command cannot be split into words: {error}") from None
+    if not words:
+        raise UsageError("the restart command is empty: give a program and its arguments")
+    return words
+
+
+class RestartCommand:
+    """A command that restarts a server with a configuration.
+
+    Parameters
+    ----------
+    text : str
+        The command. See :class:`rrl.serving.restarted.RestartedServer` for its placeholders.
+    knobs : sequence of str
+        Names of the knobs that each configuration has.
+    folder : path
+        Folder of the batching files and of the log. It is made when it is needed.
+    fixed : mapping of str to int, optional
+        Settings that hold for every configuration.
+
+    Raises
+    ------
+    UsageError
+        If the command has a placeholder that is not a knob, or leaves out a knob.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        knobs: Sequence[str],
+        folder: str | os.PathLike[str],
+        fixed: Configuration | None = None,
+    ) -> None:
+        self._words, self.name = split(text), describe(text)
+        self._knobs, self._fixed = list(knobs), dict(fixed or {})
+        self.folder = Path(folder).resolve()
+        self._placeholders = set(re.findall(r"{(\w+)}", text))
+        self._check()
+
+    def _check(self) -> None:
+        found, names = self._placeholders, [*self._knobs, *self._fixed]
+        known = {*names, FLAGS, BATCHING}
+        if unknown := sorted(found - known):
+            raise UsageError(
+                f"the restart command has {{{unknown[0]}}}, which is not a knob; "
+                f"it may have: {', '.join(sorted(known))}"
+            )
+        left_out = [name for name in self._knobs if name not in found]
+        if FLAGS not in found and left_out:
+            raise UsageError(
+                f"the restart command leaves out {{{left_out[0]}}}; without it that knob has no "
+                "effect"
+            )
+        strange = [name for name in names if name not in KNOBS]
+        if found & {FLAGS, BATCHING} and strange:
+            raise UsageError(
+                f"{strange[0]!r} is not a knob of tensorflow_model_server, so {{flags}} and "
+                f"{{batching_file}} cannot be made; its knobs: {', '.join(KNOBS)}"
+            )
+
+    def words(self, configuration: Configuration) -> list[str]:
+        """Return the command for a configuration in words, and write its batching file.
+
+        Raises
+        ------
+        UsageError
+            If the configuration leaves out a knob.
+        """
+        if missing := [name for name in self._knobs if name not in configuration]:
+            raise UsageError(f"{dict(configuration)}: give a level for the knob {missing[0]!r}")
+        settings = {**self._fixed, **configuration}
+        values = {name: str(level) for name, level in settings.items()}
+        own: list[str] = []
+        if self._placeholders & {FLAGS, BATCHING}:
+            file, text = self._file(configuration)
+            own, _ = flags(settings, file)
+            values[BATCHING] = str(file)
+            if text or BATCHING in self._placeholders:
+                self._write(file, text)
+        words = []
+        for word in self._words:
+            if word == f"{{{FLAGS}}}":
+                words += own
+            else:
+                words.append(re.sub(r"{(\w+)}", lambda m: values.get(m[1], m[0]), word))
+        return words
+
+    def _file(self, configuration: Configuration) -> tuple[Path, str]:
+        """Return the path and the content of a configuration's batching file."""
+        text = flags({**self._fixed, **configuration}, Path())[1]
+        return self.folder / _FILE.format(hashlib.sha256(text.encode()).hexdigest()[:12]), text
+
+    def _write(self, file: Path, text: str) -> None:
+        """Write a file that other users can read, and open the folder to them."""
+        self.make_folder()
+        with suppress(PermissionError):  # someone else's folder
+            self.folder.chmod(stat.S_IMODE(self.folder.stat().st_mode) | 0o755)
+        if not file.exists() or file.read_text() != text:
+            write_atomically(file, text)
+        file.chmod(0o644)
+
+    def make_folder(self) -> None:
+        """Make the folder, if it is missing, so that other users can enter it."""
+        for path in (*reversed(self.folder.parents), self.folder):
+            if not path.exists():
+                path.mkdir(exist_ok=True)
+                path.chmod(0o755)  # whatever the umask is
+
+    def run(self, configuration: Configuration, timeout_s: float) -> None:
+        """Run the command for a configuration and wait until it ends.
+
+        Raises
+        ------
+        ServerError
+            If the command fails or takes too long.
+        UsageError
+            If the command cannot be started.
+        """
+        words = self.words(configuration)
+        self.make_folder()
+        try:
+            code = run_to_end(words, timeout_s, self.folder / LOG)
+        except OSError as error:
+            raise UsageError(f"restart command {self.name}: {error.strerror}") from None
+        except subprocess.TimeoutExpired:
+            raise ServerError(
+                f"restart command {self.name}: still running after {timeout_s:.0f} s; "
+                "let it start the server in the background"
+            ) from None
+        if code:
+            raise ServerError(
+                f"restart command {self.name}: status {code}; its output is in {self.folder / LOG}"
+            )
+
+    def last_line(self) -> str:
+        """Return the last line of the command's output; it may be secret."""
+        try:
+            lines = (self.folder / LOG).read_text(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line for line in reversed(lines) if line.strip()), "")
+
+    def unreadable(self, configuration: Configuration) -> str:
+        """Return a hint if other users cannot reach a configuration's batching file, or ""."""
+        if not self._placeholders & {FLAGS, BATCHING} or not self._file(configuration)[1]:
+            return ""
+        closed = [p for p in (self.folder, *self.folder.parents) if not p.stat().st_mode & 0o001]
+        return (
+            f"; other users cannot enter {closed[-1]}, so if the server is one of them, it cannot "
+            "read its batching file: choose another folder"
+            if closed
+            else ""
+        )
+
+    def tidy(self, configuration: Configuration) -> None:
+        """Remove all batching files but the one of a configuration."""
+        needs = {self._file(configuration)[0]} if self._placeholders & {FLAGS, BATCHING} else set()
+        for pattern in (_FILE.format("*"), f".{_FILE.format('*')}.*"):
+            for file in set(self.folder.glob(pattern)) - needs:
+                file.unlink(missing_ok=True)
+
+
+def run_to_end(words: Sequence[str], timeout_s: float, log: Path) -> int:
+    """Run a command, wait until it ends, and return its exit status.
+
+    A command that is stopped halfway may leave no server at all. Therefore the first Ctrl-C waits
+    for its end; the second one stops it.
+
+    Parameters
+    ----------
+    words : sequence of str
+    timeout_s : float
+        Seconds allowed for the command.
+    log : pathlib.Path
+        File for the output. A server that the command starts may write there, too.
+
+    Raises
+    ------
+    OSError
+        If the command cannot be started.
+    subprocess.TimeoutExpired
+        If it takes too long. It is stopped then.
+    """
+    deadline = time.monotonic() + timeout_s
+    with _new_log(log) as output:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C must not reach the server
+        )
+    try:
+        try:
+            return process.wait(timeout_s)
+        except KeyboardInterrupt:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+            raise
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _new_log(log: Path) -> BinaryIO:
+    """Open a new file for its owner only: an older server may still write into the old one."""
+    try:
+        log.unlink(missing_ok=True)
+        return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except OSError:  # a full disk must not prevent a restart
+        return open(os.devnull, "wb")

@@ -1,0 +1,309 @@
+"""Read what a running model server was started with, from its process on this machine.
+
+Linux says which process listens at an address, and with which command line it was started. Nothing
+is guessed: if the process cannot be found or its files cannot be read, the answer is None.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rrl.core.knob import Configuration
+from rrl.serving.launcher import BINARY, LOCAL
+from rrl.serving.loadgen import Client
+from rrl.serving.local_server import read_batching
+from rrl.serving.servable import newest_version
+from rrl.serving.settings import ADAPTIVE
+
+PROGRAMS = {BINARY: BINARY, "rrl.serving.local_server": LOCAL}
+"""How the command line names an executable, and its kind."""
+
+_LISTENS, _ACCEPTS = "0A", 0x10000  # a TCP socket's state, a unix socket's flag
+_NUMBERS = (
+    "tensorflow_inter_op_parallelism",
+    "tensorflow_intra_op_parallelism",
+    "tensorflow_session_parallelism",
+    "grpc_max_threads",
+)
+_SWITCHES = ("enable_batching", "enable_per_model_batching_parameters", "adaptive_batching")
+_TEXTS = ("model_name", "model_base_path", "batching_parameters_file", "platform_config_file")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A model server as its command line describes it.
+
+    Parameters
+    ----------
+    kind : str
+        `LOCAL` or `BINARY` of :mod:`rrl.serving.launcher`.
+    configuration : configuration
+        A value for each of `rrl.serving.settings.KNOBS`. Without a flag, it is the server's own
+        default.
+    model_name : str
+    model_base_path : str
+        Empty if the models are in a configuration file.
+    version : int, optional
+        Newest version under that path.
+    others : tuple of str
+        Batching settings that no knob has, such as ``"allowed_batch_sizes"``. A server that is
+        restarted by its knobs alone loses them.
+    pid : int
+        Number of the process; 0 if it is not known.
+    """
+
+    kind: str
+    configuration: Configuration
+    model_name: str
+    model_base_path: str
+    version: int | None
+    others: tuple[str, ...] = ()
+    pid: int = 0
+
+
+def running_configuration(address: str) -> Configuration | None:
+    """Return the configuration of the server at an address, in knob names.
+
+    Parameters
+    ----------
+    address : str
+        ``host:port`` or ``unix:path``.
+
+    Returns
+    -------
+    configuration or None
+        None if it cannot be known: the server is on another machine, in another container, of
+        another user, or it is no model server.
+
+    Examples
+    --------
+    >>> running_configuration("192.0.2.1:8500") is None  # an address of no machine
+    True
+    """
+    found = running_server(address)
+    return found and found.configuration
+
+
+def running_server(address: str) -> Running | None:
+    """Return the model server that listens at an address; see :func:`running_configuration`."""
+    try:
+        owners = _owners({f"socket:[{inode}]" for inode in _inodes(address)})
+        lines = {
+            pid: os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")[:-1]
+            for pid in owners
+        }
+    except (OSError, ValueError):
+        return None
+    servers = {pid: words for pid, words in lines.items() if _program(words)}
+    if len(servers) != 1:  # several may share a port
+        return None
+    ((pid, words),) = servers.items()
+    return read_command_line(words, pid)
+
+
+def read_command_line(words: Sequence[str], pid: int = 0) -> Running | None:
+    """Read the command line of a model server.
+
+    Parameters
+    ----------
+    words : sequence of str
+    pid : int, optional
+        The process. Its root, its working folder and its processors are used. The default is this
+        process.
+
+    Returns
+    -------
+    Running or None
+        None if it is no model server, or if its batching parameters cannot be read.
+
+    Examples
+    --------
+    >>> line = "tensorflow_model_server --port=8500 --tensorflow_inter_op_parallelism=2"
+    >>> found = read_command_line(line.split())
+    >>> found.configuration["inter_op"], found.configuration["batch_threads"]
+    (2, 0)
+    """
+    program = _program(words)
+    if program is None:
+        return None
+    view = _view(pid)
+    try:
+        flags = _flags(words)
+        if flags.platform_config_file:  # it replaces the flags
+            return None
+        base = view(flags.model_base_path) if flags.model_base_path else None
+        version = newest_version(base) if base else None
+        if flags.enable_per_model_batching_parameters and flags.enable_batching:
+            if base is None or version is None:
+                return None
+            base = base / str(version)
+        if flags.batching_parameters_file:
+            flags.batching_parameters_file = str(view(flags.batching_parameters_file))
+        batching = read_batching(flags, base or Path())
+    except (OSError, ValueError, argparse.ArgumentError):
+        return None
+    both = flags.tensorflow_session_parallelism
+    configuration = {
+        "inter_op": flags.tensorflow_inter_op_parallelism or both,
+        "intra_op": flags.tensorflow_intra_op_parallelism or both,
+        "batch_threads": 0,
+        "max_batch_size": 1000,
+        "batch_timeout_micros": 0,
+        "max_enqueued_batches": 10,
+        "grpc_max_threads": flags.grpc_max_threads,
+    }
+    others: tuple[str, ...] = ()
+    if batching is not None:
+        given = {
+            "batch_threads": batching.num_batch_threads or _processors(PROGRAMS[program], pid),
+            "max_batch_size": batching.max_batch_size,
+            "batch_timeout_micros": batching.batch_timeout_micros,
+            "max_enqueued_batches": batching.max_enqueued_batches,
+        }
+        configuration |= {name: value for name, value in given.items() if value is not None}
+        if batching.adaptive:
+            configuration["batch_threads"] = ADAPTIVE
+        unknown = (
+            "allowed_batch_sizes",
+            "enable_large_batch_splitting",
+            "max_execution_batch_size",
+            "pad_variable_length_inputs",
+        )
+        others = tuple(name for name in unknown if getattr(batching, name))
+    return Running(
+        kind=PROGRAMS[program],
+        configuration=configuration,
+        model_name=flags.model_name or "default",
+        model_base_path=flags.model_base_path,
+        version=version,
+        others=others,
+        pid=pid,
+    )
+
+
+def model_version(client: Client, timeout_s: float = 5.0) -> int | None:
+    """Return the newest version that a server reports as AVAILABLE; None if it reports none.
+
+    Raises
+    ------
+    ServerError
+        If the server has no such model.
+    """
+    states = client.states(timeout_s)
+    return max((v for v, (state, _) in states.items() if state == "AVAILABLE"), default=None)
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def _program(words: Sequence[str]) -> str | None:
+    """Return the name of the model server in a command line; None if there is none."""
+    return next((p for p in (Path(word).name for word in words) if p in PROGRAMS), None)
+
+
+def _flags(words: Sequence[str]) -> argparse.Namespace:
+    """Read the flags that matter here and ignore all others."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in _NUMBERS:
+        parser.add_argument(f"--{name}", type=int, default=0)
+    for name in _SWITCHES:
+        parser.add_argument(
+            f"--{name}",
+            type=lambda text: text.lower() in ("true", "1"),
+            nargs="?",
+            const=True,
+            default=False,
+        )
+    for name in _TEXTS:
+        parser.add_argument(f"--{name}", default="")
+    return parser.parse_known_args(list(words))[0]
+
+
+def _view(pid: int) -> Callable[[str], Path]:
+    """Return a function that finds a path as a process sees it."""
+    process = f"/proc/{pid or 'self'}"
+
+    def find(path: str) -> Path:
+        inside = Path(path).is_absolute()
+        return Path(f"{process}/root{path}") if inside else Path(f"{process}/cwd") / path
+
+    return find
+
+
+def _processors(kind: str, pid: int) -> int:
+    """Return how many batch threads a server has if no number is given."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    here = os.cpu_count() or 1
+    return here if kind == LOCAL or affinity is None else len(affinity(pid))
+
+
+# --- who listens ----------------------------------------------------------------------------------
+
+
+def _inodes(address: str) -> set[str]:
+    """Return the listening sockets at an address, by the numbers that Linux gives them."""
+    if address.startswith("unix:"):
+        path = address.removeprefix("unix:").removeprefix("//")
+        lines = Path("/proc/net/unix").read_text().splitlines()[1:]
+        rows = (line.split(maxsplit=7) for line in lines)
+        return {r[6] for r in rows if r[7:] == [path] and int(r[3], 16) & _ACCEPTS}
+    host, _, port = address.rpartition(":")
+    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    sockets = list(_listening(int(port)))
+    inodes: set[str] = set()
+    for wanted in {ipaddress.ip_address(info[4][0]) for info in found if _is_here(info)}:
+        exact = {inode for ip, inode in sockets if ip == wanted}
+        inodes |= exact or {
+            inode for ip, inode in sockets if ip.is_unspecified and ip.version >= wanted.version
+        }
+    return inodes
+
+
+def _is_here(info: tuple) -> bool:
+    """Return whether an address belongs to this machine: only then can it be bound."""
+    with socket.socket(info[0], socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((info[4][0], 0, *info[4][2:]))
+        except OSError:
+            return False
+    return True
+
+
+def _listening(
+    port: int,
+) -> Iterator[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, str]]:
+    """Yield address and number of each listening TCP socket of a port."""
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        for line in table.read_text().splitlines()[1:] if table.exists() else ():
+            row = line.split()
+            where, _, number = row[1].partition(":")
+            if row[3] != _LISTENS or int(number, 16) != port:
+                continue
+            # The kernel prints each group of four bytes as a number of its own byte order.
+            groups = (where[i : i + 8] for i in range(0, len(where), 8))
+            ip = ipaddress.ip_address(
+                b"".join(int(group, 16).to_bytes(4, sys.byteorder) for group in groups)
+            )
+            mapped = getattr(ip, "ipv4_mapped", None)
+            yield mapped or ip, row[9]
+
+
+def _owners(sockets: set[str]) -> set[int]:
+    """Return the processes that have one of these sockets open, as far as they can be seen."""
+    owners = set()
+    for process in filter(str.isdecimal, os.listdir("/proc")) if sockets else ():
+        folder = Path(f"/proc/{process}/fd")
+        with suppress(OSError):  # it ended, or it belongs to another user
+            for number in os.listdir(folder):
+                with suppress(FileNotFoundError):  # it was closed meanwhile
+                    if os.readlink(folder / number) in sockets:
+                        owners.add(int(process))
+    return owners
