@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import grpc
 import numpy as np
@@ -18,7 +20,9 @@ from rrl.serving.front import Front
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import LOCAL
 from rrl.serving.loadgen import Client, predict_request
+from rrl.serving.ports import wait_until
 from rrl.support.errors import ServerError
+from rrl.tuning.watch import Watch
 
 SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
 X = {"x": np.array([[1.0, 2.0]], dtype=np.float32)}
@@ -143,3 +147,127 @@ def test_a_front_without_a_server_says_so_and_a_taken_port_is_refused():
         assert error.value.details() == "no server is running"
     finally:
         front.close()
+
+
+# --- a trial that goes badly, beside a configuration that is kept ready ---------------------------
+
+SLOW = ConfigSpace(
+    [
+        Knob("batch_threads", (0, 2)),
+        Knob("max_batch_size", (1, 64)),
+        Knob("batch_timeout_micros", (0, 5_000_000)),
+    ]
+)
+GOOD = {"batch_threads": 0, "max_batch_size": 1, "batch_timeout_micros": 0}
+BAD = {"batch_threads": 2, "max_batch_size": 64, "batch_timeout_micros": 5_000_000}
+SMALL = {"batch_threads": 2, "max_batch_size": 1, "batch_timeout_micros": 0}
+WATCH = Watch(late_s=1.0, allowance=1000, usual=0.02)
+
+
+@contextmanager
+def others(address, batch=1):
+    """Clients that call all the time; the list has the seconds and the status of each call."""
+    stop, outcomes = threading.Event(), []
+    request = {"x": np.ones((batch, 2), np.float32)}
+
+    def call():
+        with Client(address, "probe") as client:
+            while not stop.is_set():
+                began = time.monotonic()
+                try:
+                    client.predict(request, timeout_s=60.0)
+                    code = 0
+                except grpc.RpcError as error:
+                    code = error.code().value[0]
+                outcomes.append((time.monotonic() - began, code))
+                time.sleep(0.02)
+
+    threads = [threading.Thread(target=call) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield outcomes
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.fixture
+def kept(model):
+    with HandoverServer(model, SLOW, executable=LOCAL, warmup=2, timeout_s=60.0) as server:
+        server.keep(GOOD)
+        server.configure(GOOD, np.random.default_rng(0))
+        yield server
+
+
+def test_a_bad_trial_is_stopped_and_the_kept_configuration_returns(kept):
+    """A batch waits 5 s to fill; nobody waits that long, neither rrl's load nor other clients."""
+    rng = np.random.default_rng(0)
+    steady = kept.configure(GOOD, rng).process.pid
+    with others(kept.address) as outcomes:
+        episode = kept.measure(BAD, np.arange(400) / 20, rng, watch=WATCH)
+        after = kept.measure(GOOD, np.arange(20) / 20, rng)
+    assert episode.info["aborted"] == "worse"
+    assert episode.info["aborted_s"] < 4.0  # of 20 s
+    assert after.ok.all()
+    assert kept.configure(GOOD, rng).process.pid == steady
+    assert after.info["switch_s"] == 0.0
+    assert len(outcomes) > 20
+    assert not any(code for _, code in outcomes)
+    assert kept.front.traffic.saved > 0  # what the trial held was answered by the other one
+
+
+def test_a_trial_that_dies_takes_nobody_with_it(kept):
+    rng = np.random.default_rng(0)
+
+    def kill():
+        wait_until(lambda: kept.front.traffic.mark > before + 5, 60.0)
+        os.kill(kept._server.process.pid, signal.SIGKILL)
+
+    with others(kept.address) as outcomes:
+        kept.configure(SMALL, rng)
+        before = kept.front.traffic.mark
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(ServerError) as died:
+            kept.measure(SMALL, np.arange(200) / 20, rng, watch=WATCH)
+        killer.join()
+        after = kept.measure(GOOD, np.arange(20) / 20, rng)
+    assert died.value.lost > 0
+    assert after.ok.all()
+    assert not any(code for _, code in outcomes)
+
+
+def test_large_requests_of_others_are_not_refused_by_a_trial(kept):
+    """Batches of 4 meet a trial with a largest batch of 1: the kept configuration answers them."""
+    rng = np.random.default_rng(0)
+    with others(kept.address, batch=4) as outcomes:
+        wait_until(lambda: kept.front.traffic.mark > 5, 60.0)
+        kept.measure(SMALL, np.arange(40) / 20, rng)
+    assert not any(code for _, code in outcomes)
+    assert kept.front.traffic.saved > 0
+    assert kept.front.traffic.largest_batch == 4
+
+
+def test_an_episode_may_consist_of_the_requests_of_others(model):
+    rng = np.random.default_rng(0)
+    options = {"executable": LOCAL, "warmup": 2, "traffic": True, "canary": 0.5}
+    with HandoverServer(model, SLOW, **options) as server:
+        server.keep(GOOD)
+        server.configure(GOOD, rng)
+        with others(server.address) as outcomes:
+            usual = server.measure(GOOD, np.zeros(30), rng)
+            trial = server.measure(SMALL, np.zeros(30), rng)
+            mark = server.front.traffic.mark
+            bad = server.measure(BAD, np.zeros(300), rng, watch=WATCH)
+        assert len(usual) >= 30
+        assert len(trial) >= 30
+        assert usual.ok.all()
+        assert trial.ok.all()
+        assert (np.diff(usual.arrivals) >= 0).all()
+        assert bad.info["aborted"] == "worse"
+        assert 0 < len(bad) < 300
+        shared = server.front.traffic.since(mark)
+        assert len(set(shared.tried.tolist())) == 2  # the kept one got its share meanwhile
+        assert not any(code for _, code in outcomes)

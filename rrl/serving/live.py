@@ -27,6 +27,7 @@ MAX_SLIP_SHARE = 0.10
 """An episode is invalid if the generator's own delay exceeds this share of the latency."""
 
 LARGEST_WARM = 16  # batch sizes above this one are not warmed up one by one
+WARM_S = 5.0  # no further batch size after this time: a batch may wait long to fill
 
 
 class LiveServer:
@@ -163,7 +164,10 @@ class LiveServer:
             return
         client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
         largest = wanted.get("max_batch_size", 1) if wanted.get("batch_threads") else 1
+        enough = time.monotonic() + WARM_S
         for size in range(2, min(int(largest), LARGEST_WARM) + 1):
+            if time.monotonic() > enough:
+                return
             batch = client.payload(repeated(self._requests[0], size))
             client.fire(batch, np.zeros(1), self._timeout_s)  # fails if a model takes only one
 
@@ -242,7 +246,8 @@ class LiveServer:
             sample = self._client.fire(self._payloads, arrivals, self._timeout_s, watch)
             lost = len(sample.status)
             server.check()
-            if sample.status.any() and not self._client.available(timeout_s=2.0):
+            doubt = sample.status.any() and not sample.aborted  # a stopped trial may be stuck
+            if doubt and not self._client.available(timeout_s=2.0):
                 raise ServerError(f"{server.title} does not answer after failed requests")
         except ServerError as error:
             error.lost = lost
