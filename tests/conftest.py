@@ -21,9 +21,11 @@ hypothesis.settings.load_profile("rrl")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _lock_of_its_own(tmp_path_factory):
+def _lock_and_temporary_files_of_its_own(tmp_path_factory):
     """Tests do not wait for whoever measures on this machine, nor make them wait."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rrl.support.machine.LOCK", tmp_path_factory.getbasetemp() / "machine.lock")
-        patch.setenv("TMPDIR", str(tmp_path_factory.getbasetemp()))  # for the processes they start
+        folder = tmp_path_factory.getbasetemp()
+        patch.setattr("rrl.support.machine.LOCK", folder / "machine.lock")
+        patch.setattr("tempfile.tempdir", str(folder))
+        patch.setenv("TMPDIR", str(folder))  # for the processes that they start
         yield

@@ -42,7 +42,8 @@ def add_parsers(commands: Any) -> None:
     serve = commands.add_parser(
         "serve",
         help="serve a model on this machine until Ctrl-C",
-        description="Serve a model on 127.0.0.1 by TensorFlow Serving's gRPC API until Ctrl-C.",
+        description="Serve a model by TensorFlow Serving's gRPC API until Ctrl-C. The local server "
+        "listens on 127.0.0.1. tensorflow_model_server can only listen on all addresses.",
         epilog=_SERVE,
         formatter_class=RawDescriptionHelpFormatter,
     )
