@@ -145,8 +145,9 @@ def test_the_result_says_what_the_records_say(tmp_path, whole):
         np.array([record["cost"][name] for record in records[25:]])
         for name in ("recommended", "default")
     )
-    assert result["ratio"]["median"] == np.median(ours / theirs)
-    assert result["ratio"]["low"] <= result["ratio"]["median"] <= result["ratio"]["high"]
+    typical = np.exp(np.median(np.log(ours / theirs)))
+    assert result["ratio"] == {"median": pytest.approx(typical), "low": None, "high": None}
+    assert result["verdict"] == "no difference shown"  # 6 rounds are too few for a verdict
     final = join([kept_episode(record["recommended"]) for record in records[25:]])
     assert result["slo"]["value_s"] == Percentile(99)(final)
     assert result["slo"]["late_while_tuning"] == np.mean([r["late"] for r in records[:25]])
@@ -157,7 +158,7 @@ def test_the_result_says_what_the_records_say(tmp_path, whole):
 def table_job(cost, recommended_cost, **changes):
     table = {"threads": [1, 2], "cost": [cost, recommended_cost]}
     server = TableServer(table, ["threads"])
-    changes = {"objective": MeanLatency(), "slo": parse_slo("mean<0.2s")} | changes
+    changes = {"objective": MeanLatency(), "slo": parse_slo("mean<0.2s"), "rounds": 8} | changes
     mine = job(space=server.space, default={"threads": 1}, workload=Poisson(9.0), **changes)
 
     @contextmanager

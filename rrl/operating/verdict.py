@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
 from rrl.operating.records import Record, compared, learned
-from rrl.support.intervals import bootstrap_interval, ratio_interval
+from rrl.support.sequential import symmetric_interval
 from rrl.tuning.episode import Episode
 from rrl.tuning.objective import MeanLatency, Percentile
 
 if TYPE_CHECKING:
     from rrl.operating.job import Job
+
+FAR = 20.0  # the log ratio of costs if one of them is 0; the verdict limits large ones anyway
 
 
 def kept_episode(kept: Mapping[str, Any]) -> Episode:
@@ -113,36 +116,98 @@ def progress(job: Job, records: Sequence[Record]) -> str:
 # --- the result -----------------------------------------------------------------------------------
 
 
+def judge_rounds(rounds: Sequence[Record]) -> dict[str, Any]:
+    """Judge the paired costs of all rounds so far; see :func:`symmetric_interval` for the method.
+
+    At most 5 % of the runs in which the two do not differ ever get a verdict, even if each one is
+    judged after every round and rounds are added later. No verdict is possible before round 8.
+
+    Parameters
+    ----------
+    rounds : sequence of dict
+        Records of the comparison, at least one.
+
+    Returns
+    -------
+    dict
+        ``ratio`` has the typical ratio of the paired costs (recommended / default) as ``median``,
+        and the ends ``low`` and ``high`` of its 95 % interval. It is None if a cost is 0.
+        ``difference`` has the same for the differences, in the unit of the cost. An end is None
+        if nothing limits it yet. ``verdict`` follows from the ratios. It is "better", "worse", "the
+        default" (the recommendation is the default) or "no difference shown".
+
+    Examples
+    --------
+    >>> result = judge_rounds([{"cost": {"default": 2.0, "recommended": 1.0}}] * 8)
+    >>> result["verdict"], result["ratio"]
+    ('better', {'median': 0.5, 'low': 0.5, 'high': 0.5})
+    """
+    ours = np.array([record["cost"]["recommended"] for record in rounds])
+    alone = "default" not in rounds[0]["cost"]
+    theirs = ours if alone else np.array([record["cost"]["default"] for record in rounds])
+    with np.errstate(divide="ignore", invalid="ignore"):  # the same rule for costs of 0: see FAR
+        logs = np.where(ours == theirs, 0.0, np.clip(np.log(ours / theirs), -FAR, FAR))
+    centre, low, high = symmetric_interval(logs)
+    verdict = "better" if high < 0 else "worse" if low > 0 else "no difference shown"
+    return {
+        "verdict": "the default" if alone else verdict,
+        "ratio": _ends(centre, low, high, math.exp) if (ours * theirs).all() else None,
+        "difference": _ends(*symmetric_interval(ours - theirs)),
+    }
+
+
+def _ends(
+    centre: float, low: float, high: float, of: Callable[[float], float] = float
+) -> dict[str, float | None]:
+    """Name the parts of an interval, in a form for JSON, which has no infinite numbers."""
+    ends = {"low": of(low), "high": of(high)} if math.isfinite(low) else {"low": None, "high": None}
+    return {"median": of(centre), **ends}
+
+
+def interval_words(ends: Mapping[str, float | None]) -> str:
+    """Format the ends of an interval for people to read.
+
+    Examples
+    --------
+    >>> interval_words({"low": 0.711, "high": 0.9}), interval_words({"low": None, "high": None})
+    ('95 % interval 0.71 to 0.90', 'too few rounds for an interval')
+    """
+    if ends["low"] is None or ends["high"] is None:
+        return "too few rounds for an interval"
+    return f"95 % interval {ends['low']:.2f} to {ends['high']:.2f}"
+
+
+def decided(job: Job, records: Sequence[Record]) -> bool:
+    """Return whether the rounds so far answer all questions, so that no more are needed.
+
+    They must show which configuration is better, and whether the better one meets the SLO.
+    """
+    rounds = compared(records)
+    if not rounds or judge_rounds(rounds)["verdict"] not in ("better", "worse"):
+        return False
+    return job.slo is None or _judge_slo(job, rounds)["word"] != "undecided"
+
+
 def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
     """Summarise a finished run in a form for JSON; the same records give the same result.
 
     Returns
     -------
     dict
-        ``ratio`` is the median of the paired cost ratios (recommended / default) with its 95 %
-        interval. It is None if a cost of the default is 0. ``verdict`` is "better", "worse", "the
-        default" (the recommendation is the default) or "no difference shown". ``slo`` is the
-        result of :meth:`SLO.judge`.
+        ``ratio``, ``difference`` and ``verdict`` are those of :func:`judge_rounds`. ``slo`` is the
+        result of :meth:`SLO.judge`. ``deploy`` is the configuration to deploy: the recommended one
+        if it is shown to be better, and otherwise the default.
     """
     tuned, rounds = learned(records), compared(records)
     recommended = tuned[-1]["recommended"]
     costs = {n: np.array([r["cost"][n] for r in rounds]) for n in rounds[0]["cost"]}
-    ours = costs["recommended"]
-    theirs = costs.get("default", ours)
-    rng = job.rng(3)
-    ratio = ratio_interval(ours, theirs, rng) if theirs.all() else None
-    difference = bootstrap_interval(ours - theirs, rng)
-    _, low, high = difference if ratio is None else np.log(ratio)
-    verdict = "better" if high < 0 else "worse" if low > 0 else "no difference shown"
     switches = [r["switch_s"] for r in tuned if r.get("switch_s")]
     result = {
         **job.settings(),
         "load_per_s": float(np.mean([r["load_per_s"] for r in tuned])),
         "recommended": recommended,
-        "verdict": verdict if "default" in costs else "the default",
+        **judge_rounds(rounds),
         "cost": {name: float(np.median(values)) for name, values in costs.items()},
-        "ratio": ratio and dict(zip(("median", "low", "high"), ratio, strict=True)),
-        "difference": dict(zip(("median", "low", "high"), difference, strict=True)),
         "slo": None,
         "invalid": sum(r["invalid"] for r in tuned),
         "failed": sum(r["failed"] for r in tuned),
@@ -150,15 +215,16 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
         "switch_s": float(np.mean(switches)) if switches else None,
     }
     if job.slo:
-        final = [kept_episode(r["recommended"]) for r in rounds]
         late = float(np.mean([r["late"] for r in tuned]))
-        result["slo"] = job.slo.judge(final, rng) | {"late_while_tuning": late}
-    return result
+        result["slo"] = _judge_slo(job, rounds) | {"late_while_tuning": late}
+    better = result["verdict"] == "better"
+    return result | {"deploy": recommended if better else dict(job.default)}
 
 
-def decided(job: Job, records: Sequence[Record]) -> bool:
-    """Stand-in."""
-    return False
+def _judge_slo(job: Job, rounds: Sequence[Record]) -> dict[str, Any]:
+    """Judge the recommended configuration by the SLO; the job must have one."""
+    assert job.slo is not None
+    return job.slo.judge([kept_episode(r["recommended"]) for r in rounds], job.rng(3))
 
 
 def serving_flags(configuration: Configuration, folder: Path) -> tuple[list[str], str] | None:

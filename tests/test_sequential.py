@@ -1,0 +1,272 @@
+"""Verdicts that hold their level: exact for few rounds, and valid with a look after every one."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from test_operate import job
+
+from rrl.operating.verdict import decided, interval_words, judge_rounds
+from rrl.studies import verdicts
+from rrl.support import sequential
+from rrl.support.sequential import budget, first_decisions, step_lengths, symmetric_interval
+
+numbers = st.integers(-1000, 1000).map(lambda n: n / 64)  # scaling by a power of 2 is exact
+samples = st.lists(numbers, min_size=1, max_size=20).map(np.array)
+
+
+def decision(values, level=0.95):
+    return int(first_decisions(np.reshape(values, (1, -1)), level)[0])
+
+
+# --- the level ------------------------------------------------------------------------------------
+
+
+def test_the_budget_grows_and_never_exceeds_the_level():
+    spent = [budget(n) for n in range(1, 2000)]
+    assert (np.diff([0.0, *spent]) > 0).all()
+    assert spent[-1] < 0.05
+    assert budget(10**12) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    "sizes", [np.ones(11), np.arange(1.0, 12.0), 10.0 ** -np.arange(11), [3, 0, 1, 0] * 2 + [5] * 3]
+)
+def test_of_all_signs_no_more_than_the_budget_decide_by_any_round(sizes):
+    """An exact count: given the sizes, the signs are fair coins."""
+    signs = np.array([*product((-1.0, 1.0), repeat=11)])
+    first = abs(first_decisions(signs * sizes))
+    for n in range(1, 12):
+        assert np.mean((first > 0) & (first <= n)) <= budget(n)
+    if 11.0 in sizes:  # then there are many places, and the budget is used but for a few walks
+        assert np.mean(first > 0) > 0.8 * budget(11)
+
+
+def test_the_first_round_that_can_decide_is_the_eighth():
+    assert [decision(np.ones(n)) for n in range(1, 12)] == [0] * 7 + [8] * 4
+    assert decision(np.ones(30), level=0.999) > 8
+
+
+def share_of_false(first):
+    return np.mean(first != 0)
+
+
+@pytest.mark.parametrize("tails", ["normal", "cauchy", "jumps"])
+def test_false_verdicts_are_rare_over_a_whole_run(tails):
+    rng = np.random.default_rng(3)
+    values = {
+        "normal": rng.normal(size=(4000, 30)),
+        "cauchy": rng.standard_cauchy((4000, 30)),
+        "jumps": rng.normal(size=(4000, 30)) * np.where(np.arange(30) % 5, 0.01, 9.0),
+    }[tails]
+    false = share_of_false(verdicts.walk(values))
+    assert 0.03 < false < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
+
+
+@pytest.mark.parametrize("broken", ["each look has all of the budget", "lengths depend on signs"])
+def test_a_broken_method_would_be_caught(broken, monkeypatch):
+    values = np.random.default_rng(3).normal(size=(2000, 30))
+    if broken == "each look has all of the budget":
+        spending = budget
+        monkeypatch.setattr(sequential, "budget", lambda n, level=0.95: n * spending(15, level))
+    else:
+        lengths = step_lengths
+        monkeypatch.setattr(
+            sequential, "step_lengths", lambda v: np.where(np.asarray(v) > 0, lengths(v), 1)
+        )
+    assert share_of_false(verdicts.walk(values)) > 0.1
+
+
+def test_the_old_method_was_not_valid():
+    values = np.random.default_rng(3).normal(size=(1000, 15))
+    words = verdicts.bootstrap(values)
+    assert np.mean(words[:, 1] != 0) > 0.4  # two rounds
+    assert np.mean((words != 0).any(axis=1)) > 0.4
+
+
+def test_a_true_difference_of_one_deviation_is_found_at_fifteen_rounds():
+    values = np.random.default_rng(3).normal(-1.0, 1.0, (2000, 15))
+    first = verdicts.walk(values)
+    assert np.mean(first < 0) > 0.8
+    assert np.mean(first > 0) < 0.01
+
+
+# --- the decision ---------------------------------------------------------------------------------
+
+
+@given(samples)
+def test_exchanging_the_two_turns_the_decision_around(values):
+    assert decision(-values) == -decision(values)
+
+
+@given(samples, st.integers(-8, 8))
+def test_the_unit_does_not_matter(values, power):
+    assert decision(values * 2.0**power) == decision(values)
+    assert symmetric_interval(values * 2.0**power) == pytest.approx(
+        [end * 2.0**power for end in symmetric_interval(values)], abs=1e-6 * 2.0**power
+    )
+
+
+@given(st.lists(st.integers(-30, 300), min_size=9, max_size=20).map(np.array), st.data())
+def test_a_sign_that_turns_towards_the_decision_does_not_delay_it(values, data):
+    first = decision(values)
+    assume(first)
+    turned = values.copy()
+    i = data.draw(st.integers(0, len(values) - 1))
+    turned[i] = np.sign(first) * abs(values[i])
+    assert 0 < decision(turned) * np.sign(first) <= abs(first)
+
+
+@given(samples, samples)
+def test_later_values_do_not_change_a_decision(values, later):
+    first = decision(values)
+    both = decision(np.concatenate([values, later]))
+    assert both == first if first else abs(both) > len(values) or both == 0
+
+
+@given(samples)
+def test_lengths_are_whole_and_limited_and_those_of_the_past(values):
+    lengths = step_lengths([values])
+    assert ((lengths > 0) == (values != 0)).all()
+    assert lengths.max() <= sequential.LONGEST
+    assert (step_lengths([-values[:-1]]) == lengths[:, :-1]).all() if len(values) > 1 else True
+
+
+def test_disturbed_rounds_do_not_hide_a_difference():
+    values = np.full(15, 0.1) + np.random.default_rng(0).normal(0, 0.05, 15)
+    first = decision(values)
+    values[3] = -50.0  # the machine was disturbed in one round
+    assert first == 8
+    assert 8 < decision(values) <= 15
+
+
+# --- the interval ---------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(samples)
+def test_the_interval_contains_its_centre_and_agrees_with_the_decision(values):
+    centre, low, high = symmetric_interval(values)
+    assert low <= centre <= high
+    if not np.isfinite(low):
+        return
+    assert (low, high) == pytest.approx((max(low, values.min()), min(high, values.max())))
+    if not decision(values):
+        assert low <= 0 <= high
+    for end in (low, high):
+        assert decision(values - end) == 0  # an end is not excluded itself
+
+
+def test_decision_and_interval_agree_about_zero():
+    rng = np.random.default_rng(5)
+    for values in rng.normal(0.6, 1.0, (100, 15)):
+        _, low, high = symmetric_interval(values)
+        assert (low > 0 or high < 0) == (decision(values) != 0)
+
+
+def test_the_interval_covers_the_centre_at_all_looks_together():
+    """One that does so at the last look did so at all: what was excluded stays so."""
+    rng = np.random.default_rng(6)
+    ends = [symmetric_interval(row)[1:] for row in rng.standard_t(2, (120, 20)) + 2.0]
+    missed = sum(not low <= 2.0 <= high for low, high in ends)
+    assert 0 < missed <= 120 * 0.05 + 3 * np.sqrt(120 * 0.05 * 0.95)
+
+
+def test_an_interval_only_shrinks():
+    values = np.random.default_rng(7).standard_t(2, 30)
+    ends = [symmetric_interval(values[:n])[1:] for n in range(8, 31)]
+    lows, highs = np.transpose(ends)
+    assert (np.diff(lows) > -1e-3).all()  # up to the distance of the candidates
+    assert (np.diff(highs) < 1e-3).all()
+    assert highs[-1] - lows[-1] < 0.5 * (highs[0] - lows[0])
+
+
+def test_values_that_contradict_one_another_show_nothing():
+    centre, low, high = symmetric_interval([1.0] * 12 + [-1.0] * 200)
+    assert (centre, low, high) == (-1.0, -np.inf, np.inf)
+
+
+# --- in the result of `rrl tune` ------------------------------------------------------------------
+
+
+def records(ours, theirs):
+    return [{"cost": {"default": b, "recommended": a}} for a, b in zip(ours, theirs, strict=True)]
+
+
+@pytest.mark.parametrize("count", range(1, 10))
+def test_any_number_of_rounds_has_a_result(count):
+    result = judge_rounds(records([0.5] * count, [1.0] * count))
+    end = 0.5 if count >= 8 else None
+    assert result["ratio"] == {"median": 0.5, "low": end, "high": end}
+    assert result["verdict"] == ("better" if count >= 8 else "no difference shown")
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    words = interval_words(result["ratio"])
+    assert words == ("95 % interval 0.50 to 0.50" if count >= 8 else interval_words(dict(low=None)))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "verdict"),
+    [
+        ([0.0] * 8, [0.01] * 8, "better"),
+        ([0.01] * 8, [0.0] * 8, "worse"),
+        ([0.0] * 15, [0.0] * 15, "no difference shown"),
+        ([0.0, 0.2] * 4, [0.2, 0.0] * 4, "no difference shown"),
+        ([0.0, 0.1] * 4, [0.0, 0.2] * 4, "no difference shown"),  # four rounds say nothing
+    ],
+)
+def test_costs_of_zero_have_a_verdict_but_no_ratio(ours, theirs, verdict):
+    result = judge_rounds(records(ours, theirs))
+    assert (result["verdict"], result["ratio"]) == (verdict, None)
+    json.dumps(result, allow_nan=False)
+
+
+def test_the_loop_may_stop_when_the_answer_is_clear():
+    mine = job(episodes=3)
+    tuned = [{"episode": n} for n in range(3)]
+    clear = records([0.5] * 8, [1.0] * 8)
+    assert not decided(mine, tuned)
+    assert not decided(mine, tuned + clear[:7])
+    assert decided(mine, tuned + clear)
+    alone = [{"cost": {"recommended": 0.5}}] * 20
+    assert judge_rounds(alone)["verdict"] == "the default"
+    assert not decided(mine, tuned + alone)
+
+
+# --- the study ------------------------------------------------------------------------------------
+
+
+def test_the_study_writes_its_tables(tmp_path, capsys):
+    assert verdicts.main(["--runs", "400", "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"scatter.csv", "level.csv", "power.csv"}
+    import pandas as pd
+
+    level, power = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("level", "power"))
+    assert level["rounds"].tolist() == [*range(2, 16), 30]
+    assert level["walk, recorded"].is_monotonic_increasing
+    assert (level["walk, recorded"] < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)).all()
+    assert (power["walk, 15"] <= power["walk, 30"]).all()
+    assert power.groupby("scatter")["walk, 15"].is_monotonic_increasing.all()
+    assert "mobilenet_v2-threads" in capsys.readouterr().out
+
+
+def test_the_rival_of_the_study_holds_the_level_over_all_signs():
+    signs = np.array([*product((-1.0, 1.0), repeat=10)])
+    sizes = np.random.default_rng(0).exponential(size=10)
+    assert 0 < share_of_false(verdicts.martingale(signs * sizes)) <= 0.05
+
+
+def test_the_bootstrap_of_the_study_is_the_one_that_was_used():
+    from rrl import bootstrap_interval
+
+    rng = np.random.default_rng(4)
+    values = rng.normal(0.4, 1.0, (150, 9))
+    words = verdicts.bootstrap(values)[:, -1]
+    ends = np.array([bootstrap_interval(row, rng)[1:] for row in values])
+    same = words == (ends[:, 0] > 0).astype(int) - (ends[:, 1] < 0)
+    assert same.mean() > 0.9  # the resamples differ
+    assert len({*words}) > 1
