@@ -7,12 +7,14 @@ import shlex
 import signal
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrl.support.errors import UnstableError
 
 if TYPE_CHECKING:
+    from rrl.core.knob import Configuration
     from rrl.operating.job import Job
     from rrl.operating.operate import Contestants
     from rrl.tuning.episode import Server
@@ -25,72 +27,85 @@ def run(
     folder: Path,
     options: Namespace,
     live: bool = True,
+    refuses: Callable[[Configuration], bool] | None = None,
 ) -> int:
-    """Tune, write the result and the figure, print a report, and return the exit code."""
+    """Tune, write the result and the figure, print a report, and return the exit code.
+
+    A server that can keep a configuration is told at the end to keep the one to deploy.
+    """
     from rrl.operating.operate import operate
     from rrl.operating.verdict import duration, summarise
+    from rrl.support.machine import describe_machine
+    from rrl.tuning.guard import Keeps
 
     def show(line: str) -> None:
         if not options.quiet:
             print(line, file=sys.stderr, flush=True)
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)  # SIGTERM must save and clean up, like Ctrl-C
+    _save_on_signals()
+    machine = None
     if live:
+        machine = {k: v for k, v in describe_machine().items() if k != "load_average"}
         count = job.episodes + 2 * job.rounds
-        seconds = count * job.requests / job.workload.rate
+        seconds = count * job.requests / max(job.workload.rate, 1e-3)
         show(
             f"{count} episodes of {job.requests} requests: "
             f"{duration(seconds)} of load, plus the server starts"
         )
     try:
         every = 1 if live else max(1, job.episodes // 20)
-        records = operate(job, server, contestants, folder, show, every)
+        records = operate(
+            job, server, contestants, folder, show, every, machine=machine, refuses=refuses
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted; all finished episodes are in {folder}: the same command continues"
         ) from None
     result = summarise(job, records)
-    _write(job, result, records, folder, live)
+    if isinstance(server, Keeps):
+        server.keep(result["deploy"])
+    _add_flags(job, result, folder)
+    _write(job, result, records, folder)
     print(json.dumps(result) if options.json else _report(job, result, folder))
     _judge(result)
     return 0
 
 
-def _write(job: Job, result: dict[str, Any], records: list[Any], folder: Path, live: bool) -> None:
-    """Write `result.json`, the figure, and `batching.txt` if there is batching."""
-    from rrl.operating.figure import plot_journal
-    from rrl.operating.verdict import serving_flags
-    from rrl.plotting.shared import save
-    from rrl.support.files import write_atomically
-    from rrl.support.machine import describe_machine
+def _save_on_signals() -> None:
+    """Let SIGTERM save and clean up, as Ctrl-C does."""
 
-    own = serving_flags({**job.fixed, **result["recommended"]}, folder)
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def _add_flags(job: Job, result: dict[str, Any], folder: Path) -> None:
+    """Add the flags of the configuration to deploy, if `tensorflow_model_server` has its knobs."""
+    from rrl.operating.verdict import serving_flags
+
+    own = serving_flags({**job.fixed, **result["deploy"]}, folder.absolute())
     if own is not None:
         result["flags"], result["batching"] = own
-        if own[1]:
-            write_atomically(folder / "batching.txt", own[1])
-    if live:
-        result["machine"] = describe_machine()
+
+
+def _write(job: Job, result: dict[str, Any], records: list[Any], folder: Path) -> None:
+    """Write `result.json`, `batching.txt` if there is batching, and the figure."""
+    from rrl.operating.figure import plot_journal
+    from rrl.plotting.shared import save
+    from rrl.support.files import write_atomically
+
+    if result.get("batching"):
+        write_atomically(folder / "batching.txt", result["batching"])
     write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
     save(plot_journal(job, records), "tuning", folder)
 
 
 def _report(job: Job, result: dict[str, Any], folder: Path) -> str:
     """Return the report that people read."""
-    from rrl.operating.verdict import amount, words
+    from rrl.operating.verdict import words
 
-    cost = {name: amount(job, value) for name, value in result["cost"].items()}
-    lines = [f"recommended: {words(result['recommended'])}"]
-    gain = f"  {result['objective']} {cost['recommended']}"
-    if "default" in cost and (ratio := result["ratio"]):
-        gain += (
-            f" against {cost['default']} by default: {ratio['median']:.2f} of it (95 % interval "
-            f"{ratio['low']:.2f} to {ratio['high']:.2f}, {job.rounds} paired episodes)"
-        )
-    lines.append(f"{gain}; {result['verdict']}")
+    lines = [f"recommended: {words(result['recommended'])}", _gain(job, result)]
     if slo := result["slo"]:
         high = "unknown" if slo["high_s"] is None else f"{1e3 * slo['high_s']:.1f}"
         lines.append(
@@ -100,11 +115,46 @@ def _report(job: Job, result: dict[str, Any], folder: Path) -> str:
         )
     if result["verdict"] == "no difference shown":
         lines.append("  the gain is not certain: keep the default, or use more --rounds")
+    lines += _harm_lines(result)
     if "flags" in result:
-        lines.append(f"flags: {shlex.join(result['flags']) or '(none)'}")
+        whose = "" if result["deploy"] == result["recommended"] else " of the default"
+        lines.append(f"flags{whose}: {shlex.join(result['flags']) or '(none)'}")
         lines += [f"  batching.txt: {line}" for line in result["batching"].splitlines()]
     lines.append(f"files: {folder}/: journal.jsonl, result.json, tuning.png and .pdf")
     return "\n".join(lines)
+
+
+def _gain(job: Job, result: dict[str, Any]) -> str:
+    from rrl.operating.verdict import amount, interval_words
+
+    cost = {name: amount(job, value) for name, value in result["cost"].items()}
+    gain = f"  {result['objective']} {cost['recommended']}"
+    if "default" in cost and (ratio := result["ratio"]):
+        gain += (
+            f" against {cost['default']} by default: {ratio['median']:.2f} of it "
+            f"({interval_words(ratio)}, {result['compared']} paired episodes)"
+        )
+    return f"{gain}; {result['verdict']}"
+
+
+def _harm_lines(result: dict[str, Any]) -> list[str]:
+    """Say what tuning did to the requests, and which trials ended early."""
+    from rrl.operating.verdict import words
+
+    harm = result["harm"]
+    if harm["late_s"] is None:
+        return []
+    trials, default = (f"{bad} of {n}" for n, bad in (harm["trials"], harm["default"]))
+    lines = [
+        f"  late (over {1e3 * harm['late_s']:.0f} ms) or failed: {trials} requests in trials "
+        f"(budget {result['budget']}), {default} with the default"
+    ]
+    for trial in harm["ended"]:
+        why = f": {trial['why']}" if trial["why"] else ""
+        lines.append(f"  {trial['ended']}: {words(trial['configuration'])}{why}")
+    if len(harm["machines"]) > 1:
+        lines.append("  the machine changed during the run: see result.json")
+    return lines
 
 
 def _judge(result: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
-from rrl.operating.records import Record, compared, learned
+from rrl.operating.records import Record, compared, harm_done, learned
 from rrl.support.sequential import symmetric_interval
 from rrl.tuning.episode import Episode
 from rrl.tuning.objective import MeanLatency, Percentile
@@ -213,6 +213,8 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
         "failed": sum(r["failed"] for r in tuned),
         "switches": len(switches),
         "switch_s": float(np.mean(switches)) if switches else None,
+        "compared": len(rounds),
+        "harm": harm_done(job, records),
     }
     if job.slo:
         late = float(np.mean([r["late"] for r in tuned]))

@@ -67,12 +67,12 @@ def residuals(profile: Profile, rate_per_s: float) -> list[Values]:
     return [values - np.median(values) for values in ratios if len(values) >= LEAST]
 
 
-def scatter(samples: Sequence[Values]) -> dict[str, float]:
+def scatter_of(samples: Sequence[Values]) -> dict[str, float]:
     """Return the quartiles of the scatter over pairs, and the mean rank correlation of neighbours.
 
     Examples
     --------
-    >>> scatter([np.array([1.0, -1.0] * 8)])["deviation_50"].round(3)
+    >>> scatter_of([np.array([1.0, -1.0] * 8)])["deviation_50"].round(3)
     np.float64(1.033)
     """
     from scipy.stats import rankdata
@@ -88,7 +88,7 @@ def scatter(samples: Sequence[Values]) -> dict[str, float]:
     return found | {"neighbours": float(np.mean(serial))}
 
 
-def recorded(groups: Sequence[Sequence[Values]], equals: bool = True) -> Draw:
+def drawn_from(groups: Sequence[Sequence[Values]], equals: bool = True) -> Draw:
     """Return a function that draws runs from residuals: a group, a pair of it, then its rounds.
 
     Each value gets a fair sign if `equals` is true, as two equal configurations would have it that
@@ -105,7 +105,7 @@ def recorded(groups: Sequence[Sequence[Values]], equals: bool = True) -> Draw:
     return draw
 
 
-def normal(deviation: float) -> Draw:
+def normal_noise(deviation: float) -> Draw:
     """Return a function that draws runs of normal values."""
     return lambda runs, rng: rng.normal(0.0, deviation, (runs, MOST))
 
@@ -113,13 +113,13 @@ def normal(deviation: float) -> Draw:
 # --- ways to judge: each takes the values, and returns signed rounds as `first_decisions` ---------
 
 
-def walk(values: Values) -> NDArray[np.int64]:
+def by_walk(values: Values) -> NDArray[np.int64]:
     """Judge by the method of `rrl tune`."""
     parts = np.array_split(values, max(1, len(values) // CHUNK))
     return np.concatenate([first_decisions(part, LEVEL) for part in parts])
 
 
-def martingale(values: Values) -> NDArray[np.int64]:
+def by_martingale(values: Values) -> NDArray[np.int64]:
     """Judge by a test martingale for each sign; their mean decides when it reaches 1 / 0.05.
 
     The stake is the value, divided by the mean size so far. Of the grids of stakes and scales that
@@ -132,7 +132,7 @@ def martingale(values: Values) -> NDArray[np.int64]:
     return _first(np.where(reached, np.sign(up - down), 0))
 
 
-def bootstrap(values: Values, resamples: int = 2000) -> NDArray[np.int64]:
+def by_bootstrap(values: Values, resamples: int = 2000) -> NDArray[np.int64]:
     """Judge at each look by the percentile bootstrap of the median; return the words, -1, 0 or 1.
 
     A resampled median is the mean of two of the sorted values. How often it is which two does not
@@ -168,10 +168,10 @@ def level_table(draws: dict[str, Draw], runs: int) -> pd.DataFrame:
     columns: dict[str, list[float]] = {}
     for name, draw in draws.items():
         values = draw(runs, np.random.default_rng(0))
-        words = bootstrap(values)
+        words = by_bootstrap(values)
         for method, first in {
-            "walk": walk(values),
-            "martingale": martingale(values),
+            "walk": by_walk(values),
+            "martingale": by_martingale(values),
             "bootstrap": _first(words),
         }.items():
             columns[f"{method}, {name}"] = [
@@ -198,7 +198,7 @@ def power_table(draws: dict[str, Draw], runs: int) -> pd.DataFrame:
         noise = draw(runs, np.random.default_rng(2))
         for cut in CUTS:
             values = noise + np.log(1 - cut)
-            first, rival = walk(values), martingale(values)
+            first, rival = by_walk(values), by_martingale(values)
             planned = values[:, :PLANNED]
             once = wilcoxon(planned, axis=1).pvalue < 1 - LEVEL
             ended = np.where((first != 0) & (abs(first) <= PLANNED), abs(first), PLANNED)
@@ -228,20 +228,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         profile = read_profile(options.data / name)
         for load, rate in zip(LOADS, profile.rates_per_s, strict=True):
             groups[name, load] = residuals(profile, rate)
-            found = scatter(groups[name, load])
+            found = scatter_of(groups[name, load])
             rows.append({"profile": name, "load": load, "rate_per_s": rate, **found})
     spread = pd.DataFrame(rows)
-    everywhere = recorded(list(groups.values()))
+    everywhere = drawn_from(list(groups.values()))
     ordinary = np.quantile(spread["robust_50"], [0.25, 0.5, 0.75])
-    draws = {load: recorded([v for key, v in groups.items() if key[1] == load]) for load in LOADS}
-    draws |= {"recorded": everywhere} | {f"normal, {s:.3f}": normal(s) for s in ordinary}
+    draws = {load: drawn_from([v for key, v in groups.items() if key[1] == load]) for load in LOADS}
+    draws |= {"recorded": everywhere} | {f"normal, {s:.3f}": normal_noise(s) for s in ordinary}
     tables = {
         "scatter": spread,
         "level": level_table(
             {
-                "normal": normal(1.0),
+                "normal": normal_noise(1.0),
                 "recorded": everywhere,
-                "skewed": recorded(list(groups.values()), equals=False),
+                "skewed": drawn_from(list(groups.values()), equals=False),
             },
             options.runs,
         ),
