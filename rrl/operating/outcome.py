@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.support.errors import UnstableError
+from rrl.support.errors import UnstableError, interrupt_by_signals
 
 if TYPE_CHECKING:
     from rrl.operating.job import Job
@@ -27,17 +26,16 @@ def run(
     live: bool = True,
 ) -> int:
     """Tune, write the result and the figure, print a report, and return the exit code."""
+    from rrl.operating.figure import plot_journal
     from rrl.operating.operate import operate
     from rrl.operating.verdict import duration, summarise
+    from rrl.plotting.shared import save
 
     def show(line: str) -> None:
         if not options.quiet:
             print(line, file=sys.stderr, flush=True)
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)  # SIGTERM must save and clean up, like Ctrl-C
+    interrupt_by_signals()
     if live:
         count = job.episodes + 2 * job.rounds
         seconds = count * job.requests / job.workload.rate
@@ -53,17 +51,18 @@ def run(
             f"interrupted; all finished episodes are in {folder}: the same command continues"
         ) from None
     result = summarise(job, records)
-    _write(job, result, records, folder, live)
-    print(json.dumps(result) if options.json else _report(job, result, folder))
+    try:
+        _write(job, result, folder, live)
+    finally:  # a full disk does not hide the result
+        print(json.dumps(result) if options.json else _report(job, result, folder), flush=True)
+    save(plot_journal(job, records), "tuning", folder)
     _judge(result)
     return 0
 
 
-def _write(job: Job, result: dict[str, Any], records: list[Any], folder: Path, live: bool) -> None:
-    """Write `result.json`, the figure, and `batching.txt` if there is batching."""
-    from rrl.operating.figure import plot_journal
+def _write(job: Job, result: dict[str, Any], folder: Path, live: bool) -> None:
+    """Write `result.json`, and `batching.txt` if there is batching."""
     from rrl.operating.verdict import serving_flags
-    from rrl.plotting.shared import save
     from rrl.support.files import write_atomically
     from rrl.support.machine import describe_machine
 
@@ -75,7 +74,6 @@ def _write(job: Job, result: dict[str, Any], records: list[Any], folder: Path, l
     if live:
         result["machine"] = describe_machine()
     write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
-    save(plot_journal(job, records), "tuning", folder)
 
 
 def _report(job: Job, result: dict[str, Any], folder: Path) -> str:
