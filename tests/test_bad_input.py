@@ -472,7 +472,7 @@ def test_na_is_text_among_texts_and_a_number_among_texts_can_be_the_default(tmp_
     result = json.loads(capsys.readouterr().out)
     assert result["cost"]["default"] == 0.4
     assert main([*arguments, "--default", "mode=1", "--out", str(tmp_path / "2")]) == 0
-    assert json.loads(capsys.readouterr().out)["cost"]["default"] == 0.3
+    assert json.loads(capsys.readouterr().out)["cost"]["default"] == pytest.approx(0.3)
 
 
 # --- signals --------------------------------------------------------------------------------------

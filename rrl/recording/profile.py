@@ -183,7 +183,7 @@ def read_profile(folder: str | os.PathLike[str]) -> Profile:
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path}: corrupt or truncated ({error}); restore it") from None
     _check_table(path, description, table)
-    if description["complete"] and description["sha256"] != digest(path):
+    if description["complete"] and description["sha256"] != episodes_hash(path):
         raise DataError(
             f"{path}: changed since it was recorded (its sha256 is not that of {DESCRIPTION}); "
             "restore it, or record it again with `rrl profile`"
@@ -191,7 +191,7 @@ def read_profile(folder: str | os.PathLike[str]) -> Profile:
     return Profile(description, table)
 
 
-def digest(path: Path) -> str:
+def episodes_hash(path: Path) -> str:
     """Return the hash of the episodes that a complete profile has: SHA-256 with LF line ends."""
     return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
 

@@ -24,7 +24,7 @@ from rrl.recording.profile import (
     PROBED,
     REJECTED,
     SCHEMA,
-    digest,
+    episodes_hash,
     read_profile,
 )
 from rrl.recording.rows import append, charged_mean, commit, read_appended, values_of
@@ -251,7 +251,7 @@ class Recorder:
     def finish(self, **notes: Any) -> None:
         """Mark the profile as complete if it is not, with `notes` and a hash of its episodes."""
         if not self._complete or self._new:
-            self._describe(complete=True, sha256=digest(self.folder / EPISODES), **notes)
+            self._describe(complete=True, sha256=episodes_hash(self.folder / EPISODES), **notes)
         else:
             read_profile(self.folder)  # it refuses episodes that were changed
 

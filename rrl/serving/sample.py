@@ -13,7 +13,7 @@ from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_
 from numpy.typing import NDArray
 
 from rrl.serving.loadgen import Client, random_inputs
-from rrl.serving.quiet import load_tensorflow
+from rrl.serving.quiet import load_tensorflow, quiet
 from rrl.serving.tensors import to_array
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.files import read_json
@@ -119,7 +119,8 @@ def _read_records(path: Path) -> list[Inputs]:
 
     path.stat()  # its own FileNotFoundError is clearer than TensorFlow's
     try:
-        records = list(tf.compat.v1.io.tf_record_iterator(str(path)))
+        with quiet():  # it is deprecated, but it needs no eager runtime
+            records = list(tf.compat.v1.io.tf_record_iterator(str(path)))
         logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
         requests = [log.predict_log.request.inputs for log in logs]
         return [{k: to_array(v) for k, v in inputs.items()} for inputs in requests]
