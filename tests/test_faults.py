@@ -58,27 +58,44 @@ late load generator: 4; 5 invalid episodes in a row
     test_operate::test_rounds_that_are_always_invalid_are_given_up
 misspelt option, bad number: 2
     test_cli::test_mistakes_end_with_one_line
+    test_bad_input::test_a_number_that_cannot_be_is_refused
+option without effect: 2; leave it out
+    test_bad_input::test_an_option_without_effect_is_refused
 unknown agent, knob, source: 2; known: ...
     test_cli::test_mistakes_end_with_one_line
 bad SLO: 2
     test_operate::test_what_is_no_slo_is_refused
 bad CSV table: 3; line and value
+    test_bad_input::test_a_bad_table_is_one_line
+    test_bad_input::test_na_is_text_among_texts_and_a_number_among_texts_can_be_the_default
     test_cli::test_a_bad_table_is_refused_with_line_and_value
+sample larger than its file, request larger than its message: 3, INVALID_ARGUMENT; the limit
+    test_bad_input::test_a_sample_takes_no_more_memory_than_it_is_worth
+    test_bad_input::test_a_request_takes_no_more_memory_than_it_sends
 bad sample file: 3
     test_a_bad_sample_file_is_refused
 bad trace: 3
+    test_bad_input::test_a_bad_trace_is_one_line
     test_workload::test_a_bad_trace_is_refused_with_line_and_value
 trace too short: 2
     test_cli::test_a_trace_that_is_too_short_says_what_to_do
-damaged profile: 3
+damaged or changed profile: 3; restore it
+    test_bad_input::test_a_description_that_is_none_is_refused
+    test_bad_input::test_a_cell_that_is_no_number_is_named
+    test_bad_input::test_changed_episodes_are_refused_with_the_remedy
+    test_bad_input::test_an_incomplete_profile_is_not_replayed
     test_profile::test_damaged_episodes_are_refused_by_name
     test_profile::test_another_schema_and_a_missing_file
 contradicting batching parameters: 2
     test_batching::test_bad_files
 SLO missed: 5
     test_cli::test_a_missed_slo_is_five
-SIGINT, SIGTERM: 130; journal kept, server stopped
+SIGINT, SIGTERM, SIGHUP: 130; journal kept, server stopped, temporary folders removed
     test_an_interrupted_run_is_kept_and_says_so
+    test_bad_input::test_a_signal_ends_a_live_run_cleanly
+    test_bad_input::test_a_terminal_that_is_closed_interrupts
+    test_bad_input::test_nohup_keeps_its_word
+    test_bad_input::test_serve_ends_cleanly_by_a_signal
     test_a_killed_live_run_leaves_no_server_and_goes_on
     test_reproduce::test_an_interrupted_run_stops_its_kernel_and_leaves_nothing_half_written
 SIGKILL: goes on; resumed, same bytes
@@ -86,6 +103,9 @@ SIGKILL: goes on; resumed, same bytes
     test_a_killed_live_run_leaves_no_server_and_goes_on
 power loss in the last line: goes on
     test_journal::test_every_cut_of_the_last_line_is_recovered
+no journal: 3; line 1
+    test_bad_input::test_a_file_that_is_no_journal_is_left_alone
+    test_bad_input::test_a_journal_without_its_first_line_is_refused
 damaged journal: 3; line
     test_journal::test_a_damaged_earlier_line_is_named
 two runs on one journal: 2
@@ -97,6 +117,9 @@ file size limit: 3
     test_a_full_disk_keeps_what_was_there
 full disk: 3
     test_a_really_full_disk
+full disk during the figure: 3; result printed and stored
+    test_bad_input::test_a_figure_without_room_hides_no_result_and_spares_the_old_one
+    test_bad_input::test_a_really_full_disk_hides_no_result
 read-only folder: 3
     test_a_read_only_folder
 kernel dies, endless cell: 5
@@ -210,7 +233,7 @@ def test_a_killed_simulated_run_ends_as_if_never_killed(simulated, tmp_path):
     assert not list(tmp_path.glob(".*"))  # no temporary file either
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_is_kept_and_says_so(number, simulated, tmp_path):
     command, journal, _ = simulated
     command = [*command, "--out", str(tmp_path)]
@@ -228,15 +251,15 @@ def model(tmp_path_factory):
     return build_probe(tmp_path_factory.mktemp("models") / "probe")
 
 
-def servers_of(model):
-    """Process ids of the servers of a model."""
+def servers_of(folder):
+    """Process ids of the servers of a model, or of all models below a folder."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().split(b"\0")
         except OSError:  # it ended meanwhile
             continue
-        if f"--model_base_path={model}".encode() in words:
+        if any(word.startswith(f"--model_base_path={folder}".encode()) for word in words):
             found.append(int(path.parent.name))
     return found
 
@@ -248,26 +271,29 @@ def test_a_killed_live_run_leaves_no_server_and_goes_on(model, tmp_path):
         "--knob", "batch_threads=0,2", "--episodes", str(episodes), "--rounds", "2",
         "--agent", "rrl-boltzmann", "--out", str(tmp_path),
     ]  # fmt: skip
+    temporary = tmp_path / "tmp"  # a server serves a copy of the model in there
+    temporary.mkdir()
+    env = {**os.environ, "TMPDIR": str(temporary)}
     rng, seen, before = np.random.default_rng(0), 0, []
     for kill in range(LIVE_KILLS):
-        process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True)
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=-1, stderr=-1, text=True)
         number = signal.SIGINT if kill == 1 else signal.SIGKILL
         kill_when(process, tmp_path, seen + 1 + rng.integers(0, 2), rng.uniform(0, 0.4), number)
         assert process.returncode == (130 if number == signal.SIGINT else -number)
         deadline = time.monotonic() + 10
-        while servers_of(model) and time.monotonic() < deadline:
+        while servers_of(temporary) and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert servers_of(model) == []
+        assert servers_of(temporary) == []
         kept = [line for line in lines_of(tmp_path) if line.endswith(b"\n")]
         assert kept[: len(before)] == before
         before, seen = kept, len(kept)
-    done = run(command)
+    done = run(command, env=env)
     assert done.returncode in (0, 5), done.stderr  # 5: chance made the recommendation look worse
     records = [json.loads(line) for line in lines_of(tmp_path)]
     assert lines_of(tmp_path)[: len(before)] == before
     assert [r["episode"] for r in records if "episode" in r] == [*range(episodes)]
     assert [r["round"] for r in records if "round" in r] == [0, 1]
-    assert servers_of(model) == []
+    assert servers_of(temporary) == []
 
 
 # --- no room --------------------------------------------------------------------------------------
@@ -419,7 +445,7 @@ def test_samples_are_read_in_all_three_forms(tmp_path, model):
         ("a.npz", b"PK", "not an .npz file"),
         ("a.npz", b"", "not an .npz file"),
         ("a.json", b"{", "not a JSON file"),
-        ("a.json", b"\xff", "not a JSON file"),
+        ("a.json", b"\xff", "not UTF-8 at byte 0"),
         ("a.json", b"[1]", "write"),
         ("a.json", b"{}", "no request in it"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from rrl.recording.evidence import (
     summary,
     usual_settings,
 )
-from rrl.recording.profile import EPISODES, read_profile
+from rrl.recording.profile import EPISODES, episodes_hash, read_profile
 from rrl.recording.truth import judge_half, late_share, replay_best, rows_of_half
 
 RATE = 20.0
@@ -56,7 +57,10 @@ def test_a_half_does_not_change_with_the_other(folder, profile, tmp_path):
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    (tmp_path / "profile.json").write_text((folder / "profile.json").read_text())
+    description = json.loads((folder / "profile.json").read_text())
+    (tmp_path / "profile.json").write_text(
+        json.dumps({**description, "sha256": episodes_hash(path)})
+    )
     after = judge_half(read_profile(tmp_path), RATE, 0)
     for name, values in before._asdict().items():
         np.testing.assert_array_equal(values, getattr(after, name))

@@ -36,6 +36,7 @@ RAISABLE = ("episodes", "rounds", "budget")
 """Settings that may be larger when the run continues."""
 SNAPSHOT_EVERY = 10  # episodes; a resumed run tells the agent fewer than these again
 _MARK = ',"crc32":"'
+_HEADER = b'{"journal":'  # how the first line begins
 
 
 def encode(record: Record) -> str:
@@ -62,7 +63,10 @@ def decode(line: bytes) -> Record | None:
     body, mark, end = line.rstrip(b"\r\n").rpartition(_MARK.encode())
     if not mark or end != b'%08x"}' % crc32(body):
         return None
-    return json.loads(body + b"}")
+    try:
+        return json.loads(body + b"}")
+    except (ValueError, RecursionError):  # rrl does not write such lines
+        return None
 
 
 class Journal:
@@ -134,13 +138,18 @@ class Journal:
             ) from None
 
     def _open(self, settings: Record) -> None:
-        for name in (SNAPSHOT, "result.json", "batching.txt"):
+        for name in (SNAPSHOT, "result.json", "batching.txt", "tuning.pdf", "tuning.png"):
             for left in self.folder.glob(f".{name}.*"):  # left by a kill during an atomic write
                 if left.suffix[1:].isdecimal():  # our files end with a process number
                     left.unlink()
         header = {"journal": SCHEMA, "settings": settings}
         lines = self.path.read_bytes().splitlines(keepends=True)
         records = [decode(line) for line in lines]
+        if lines and not _is_header(lines[0]):
+            raise DataError(
+                f"{self.path}, line 1: not the first line of a journal; "
+                "restore the file, or choose another folder"
+            )
         if lines and (records[-1] is None or not lines[-1].endswith(b"\n")):
             self.recovered = True
             os.ftruncate(self._file, sum(map(len, lines[:-1])))
@@ -235,6 +244,14 @@ class Journal:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
         return snapshot if fits else None
+
+
+def _is_header(line: bytes) -> bool:
+    """Return whether the first line of a file is that of a journal, or was cut off or damaged."""
+    record = decode(line)
+    if record is None:
+        return _HEADER.startswith(line.strip(b"\0")[: len(_HEADER)])
+    return "journal" in record and isinstance(record.get("settings"), dict)
 
 
 def _checksum(records: list[Record]) -> int:

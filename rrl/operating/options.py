@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from rrl.tuning.objective import Objective
     from rrl.tuning.slo import SLO
     from rrl.workloads.workload import Workload
+
+_BATCHES = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
 
 
 def levels(text: str) -> tuple[str, tuple[int, ...]]:
@@ -39,6 +42,99 @@ def levels(text: str) -> tuple[str, tuple[int, ...]]:
     return name, values
 
 
+def each_once(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Read the levels of several knobs; a UsageError names one that is given twice.
+
+    Examples
+    --------
+    >>> each_once(["inter_op=1,2", "batch_threads=0"])
+    {'inter_op': (1, 2), 'batch_threads': (0,)}
+    """
+    knobs: dict[str, tuple[int, ...]] = {}
+    for name, values in map(levels, texts):
+        if name in knobs:
+            raise UsageError(f"--knob {name}= is given twice; write all its levels in one")
+        knobs[name] = values
+    return knobs
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Make the `type` of an option that is a whole number between two limits.
+
+    Examples
+    --------
+    >>> whole(1, 65535)("8500")
+    8500
+    """
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text[:20]) <= most:
+            raise ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def number(text: str) -> float:
+    """Read an option that is a finite number of 0 or more."""
+    return _finite(text, lambda value: 0 <= value < inf, "of 0 or more")
+
+
+def seconds(text: str) -> float:
+    """Read an option that is a finite number above 0."""
+    return _finite(text, lambda value: 0 < value < inf, "above 0")
+
+
+def _finite(text: str, accepts: Callable[[float], bool], words: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = inf
+    if not accepts(value):
+        raise ArgumentTypeError(f"{text!r} is not a finite number {words}")
+    return value
+
+
+def endpoint(text: str) -> str:
+    """Read an option that is the address of a gRPC server."""
+    host, colon, port = text.rpartition(":")
+    named = text.startswith(("unix:", "unix-abstract:"))
+    if not named and not (host and colon and port.isdecimal() and 0 < int(port[:20]) < 2**16):
+        raise ArgumentTypeError(f"{text!r} is no address; write it as host:port, such as a:8500")
+    return text
+
+
+def given(options: Namespace, name: str) -> bool:
+    """Return whether an option has another value than its default."""
+    return getattr(options, name) != options.parser.get_default(name)
+
+
+def refuse(options: Namespace, names: Iterable[str], why: str) -> None:
+    """Raise UsageError if one of these options is given, because it would have no effect."""
+    for name in names:
+        if given(options, name):
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{option} has no effect {why}; leave it out")
+
+
+def refuse_idle(knobs: Mapping[str, Sequence[int]]) -> None:
+    """Raise UsageError if a knob of the batches is given and batching is off everywhere."""
+    idle = [name for name in _BATCHES if name in knobs]
+    if idle and not max(knobs.get("batch_threads", (0,))):
+        raise UsageError(
+            f"{idle[0]} has no effect while batching is off: add --knob batch_threads="
+        )
+
+
+def refuse_without_effect(options: Namespace) -> None:
+    """Raise UsageError if an option of `rrl tune` has no effect beside the others."""
+    if options.address:
+        refuse(options, ("port", "executable"), "with --address: that server is not started here")
+    else:
+        names = ("restart", "restart_timeout", "model_name")
+        refuse(options, names, "without --address")
+
+
 def setting(texts: Sequence[str]) -> dict[str, int | float | str]:
     """Read a configuration from texts of the form ``name=value``.
 
@@ -52,6 +148,8 @@ def setting(texts: Sequence[str]) -> dict[str, int | float | str]:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--default {text!r}: write it as name=value")
+        if name in values:
+            raise UsageError(f"--default {name}= is given twice; give it once")
         for kind in (int, float, str):
             try:
                 values[name] = kind(value)
@@ -68,11 +166,17 @@ def checksum(path: Path) -> str:
 
 def add_tuning_options(parser: ArgumentParser) -> None:
     """Add the options that `rrl tune` and `rrl replay` have in common."""
+    parser.set_defaults(parser=parser)  # it knows the defaults
     goal = parser.add_argument_group("goal and load")
     goal.add_argument("--slo", help="the service-level objective to meet, such as p99<50ms")
     goal.add_argument("--objective", help="the cost to minimise (default: the SLO's, or mean)")
     goal.add_argument("--rate", type=float, help="Poisson arrivals, requests/s")
     goal.add_argument("--trace", type=Path, help="recorded arrivals: a file of timestamps")
+    goal.add_argument(
+        "--time-column",
+        metavar="NAME",
+        help="the column of --trace with the times (default: timestamp, time or arrival)",
+    )
     run = parser.add_argument_group("the run")
     run.add_argument(
         "--agent",
@@ -102,8 +206,8 @@ def read_goal(options: Namespace) -> tuple[Objective, SLO | None]:
     from rrl.tuning.objective import MeanLatency, parse_objective
     from rrl.tuning.slo import parse_slo
 
-    slo = parse_slo(options.slo) if options.slo else None
-    if options.objective:
+    slo = parse_slo(options.slo) if options.slo is not None else None
+    if options.objective is not None:
         return parse_objective(options.objective), slo
     return slo.statistic if slo else MeanLatency(), slo
 
@@ -113,10 +217,12 @@ def read_load(options: Namespace, rate: float | None = None) -> Workload:
     from rrl.workloads.trace import read_trace
     from rrl.workloads.workload import Poisson
 
-    if options.trace and options.rate:
+    if options.trace and options.rate is not None:
         raise UsageError("--rate and --trace: give one of them")
-    if options.trace:
-        trace = read_trace(options.trace)
+    if not options.trace:
+        refuse(options, ["time_column"], "without --trace")
+    else:
+        trace = read_trace(options.trace, options.time_column)
         wanted = (max(options.episodes + 1, options.rounds)) * options.requests
         if wanted > len(trace.times):
             raise UsageError(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.support.errors import UnstableError
+from rrl.support.errors import UnstableError, interrupt_by_signals
 
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration
@@ -33,8 +32,10 @@ def run(
 
     A server that can keep a configuration is told at the end to keep the one to deploy.
     """
+    from rrl.operating.figure import plot_journal
     from rrl.operating.operate import operate
     from rrl.operating.verdict import duration, summarise
+    from rrl.plotting.shared import save
     from rrl.support.machine import describe_machine
     from rrl.tuning.guard import Keeps
 
@@ -42,7 +43,7 @@ def run(
         if not options.quiet:
             print(line, file=sys.stderr, flush=True)
 
-    _save_on_signals()
+    interrupt_by_signals()
     machine = None
     if live:
         machine = {k: v for k, v in describe_machine().items() if k != "load_average"}
@@ -64,41 +65,32 @@ def run(
     result = summarise(job, records)
     if isinstance(server, Keeps):
         server.keep(result["deploy"])
-    _add_flags(job, result, folder)
-    _write(job, result, records, folder)
-    print(json.dumps(result) if options.json else _report(job, result, folder))
+    _add_flags(job, result, folder.absolute() if live else folder)  # a server needs the whole path
+    try:
+        _write(result, folder)
+    finally:  # a full disk does not hide the result
+        print(json.dumps(result) if options.json else _report(job, result, folder), flush=True)
+    save(plot_journal(job, records), "tuning", folder)
     _judge(result)
     return 0
-
-
-def _save_on_signals() -> None:
-    """Let SIGTERM save and clean up, as Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _add_flags(job: Job, result: dict[str, Any], folder: Path) -> None:
     """Add the flags of the configuration to deploy, if `tensorflow_model_server` has its knobs."""
     from rrl.operating.verdict import serving_flags
 
-    own = serving_flags({**job.fixed, **result["deploy"]}, folder.absolute())
+    own = serving_flags({**job.fixed, **result["deploy"]}, folder)
     if own is not None:
         result["flags"], result["batching"] = own
 
 
-def _write(job: Job, result: dict[str, Any], records: list[Any], folder: Path) -> None:
-    """Write `result.json`, `batching.txt` if there is batching, and the figure."""
-    from rrl.operating.figure import plot_journal
-    from rrl.plotting.shared import save
+def _write(result: dict[str, Any], folder: Path) -> None:
+    """Write `result.json`, and `batching.txt` if there is batching."""
     from rrl.support.files import write_atomically
 
     if result.get("batching"):
         write_atomically(folder / "batching.txt", result["batching"])
     write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
-    save(plot_journal(job, records), "tuning", folder)
 
 
 def _report(job: Job, result: dict[str, Any], folder: Path) -> str:

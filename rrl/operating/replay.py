@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from rrl.operating.options import add_tuning_options, checksum, read_goal, read_load, setting
+from rrl.operating.options import (
+    add_tuning_options,
+    checksum,
+    read_goal,
+    read_load,
+    refuse,
+    setting,
+)
+from rrl.operating.table import read_table
 from rrl.support.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rrl.core.knob import Configuration
     from rrl.tuning.episode import Server
 
@@ -68,7 +72,12 @@ def _replay(options: Namespace) -> int:
     source = _open(options)
     server = source.server
     objective, slo = read_goal(options)
-    default = setting(options.default) if options.default else serving_default(server.space)
+    chosen = setting(options.default) if options.default else serving_default(server.space)
+    default = dict(chosen)
+    texts = dict(text.split("=", 1) for text in options.default)
+    for knob in server.space.knobs:
+        if knob.name in texts and isinstance(knob.levels[0], str):
+            default[knob.name] = texts[knob.name]  # such as the 1 of "auto, 1, 2"
     server.space.index(default)
     job = Job(
         source.what,
@@ -101,14 +110,18 @@ def _open(options: Namespace) -> _Source:
 
     path = Path(options.source)
     if path.suffix.lower() == ".csv":
-        table = read_table(path, options.cost)
-        others = [str(name) for name in table.columns if name != options.cost]
-        knobs = options.knobs.split(",") if options.knobs else others
+        refuse(options, ("rate", "trace", "data"), "on a table: its costs are of one load")
+        wanted = None if options.knobs is None else options.knobs.split(",")
+        table, knobs = read_table(path, options.cost, wanted)
         server = TableServer(table, knobs, options.cost)
+        if len(server.space) < 2:
+            raise DataError(f"{path}: it has one configuration only, so there is nothing to tune")
         what = f"{path.name} ({checksum(path)}): {options.cost}"
         known = set(server.space.names) <= set(SERVING_KNOBS)
         return _Source(server, what, unit="", rate=1.0, served=known)
+    refuse(options, ("cost", "knobs"), "without a .csv file")
     if options.source in TESTBEDS:
+        refuse(options, ["data"], "on a testbed")
         return _Source(testbed(options.source), f"testbed {options.source}")
     folder = next((f for f in (path, options.data / path) if f.is_dir()), None)
     if folder is None:
@@ -122,45 +135,17 @@ def _open(options: Namespace) -> _Source:
 
 def _profile(folder: Path, options: Namespace) -> _Source:
     """Open a profile at one of its loads, or at all of them if a trace gives the load."""
-    from rrl.recording.profile import EPISODES, read_profile
+    from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
     from rrl.recording.replay import RecordedServer
 
     profile = read_profile(folder)
+    if not profile.description["complete"]:
+        raise DataError(
+            f"{folder / DESCRIPTION}: the recording is not complete; finish it with `rrl profile`"
+        )
     rates, rate = profile.rates_per_s, options.rate
     if options.trace is None and rate is None:
         rate = rates[len(rates) // 2]
     server = RecordedServer(profile, rate)
     what = f"profile {folder.name} ({checksum(folder / EPISODES)})"
     return _Source(server, what, rate=rate)
-
-
-def read_table(path: Path, cost: str) -> pd.DataFrame:
-    """Read a CSV file of measurements whose cost column holds numbers.
-
-    Raises
-    ------
-    DataError
-        If the file is not such a table. The message names the line and the value.
-    """
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, encoding="utf-8", skipinitialspace=True)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: no table of comma-separated values ({error})") from None
-    if cost not in table:
-        raise DataError(
-            f"{path}: no column {cost!r}, it has {', '.join(map(str, table.columns))}; "
-            "name yours with --cost"
-        )
-    numbers = pd.to_numeric(table[cost], errors="coerce").to_numpy(dtype=float)
-    for row in np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0))):
-        value = table[cost].iloc[row]
-        hint = "; write decimals with a point" if "," in str(value) else ""
-        raise DataError(
-            f"{path}, line {row + 2}: {cost} is '{value}': it must be a finite number of 0 or "
-            f"more{hint}"
-        )
-    return table.assign(**{cost: numbers})

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.operating.options import levels
-from rrl.support.errors import UsageError
+from rrl.operating.options import each_once, refuse, refuse_idle, whole
+from rrl.support.errors import UsageError, interrupt_by_signals
 
 if TYPE_CHECKING:
     from rrl.recording.plan import Plan
@@ -48,7 +48,9 @@ def add_parsers(commands: Any) -> None:
         formatter_class=RawDescriptionHelpFormatter,
     )
     serve.add_argument("model", help="a known model, or the base path of a SavedModel")
-    serve.add_argument("--port", type=int, default=8500, help="gRPC port (default 8500)")
+    serve.add_argument(
+        "--port", type=whole(0, 65535), default=8500, help="gRPC port (default 8500; 0: a free one)"
+    )
     serve.add_argument(
         "--knob", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeatable"
     )
@@ -75,16 +77,18 @@ def add_parsers(commands: Any) -> None:
     profile.add_argument("--rates", default="", help="loads in requests/s, comma-separated")
     profile.add_argument("--requests", type=int, default=100, help="requests per episode")
     profile.add_argument("--passes", type=int, default=2, help="passes over the grid (default 2)")
-    profile.add_argument("--seed", type=int, default=0, help="seed of the run (default 0)")
+    profile.add_argument(
+        "--seed", type=whole(0, 2**63 - 1), default=0, help="seed of the run (default 0)"
+    )
     _add_server_options(profile)
     profile.add_argument(
         "--finals",
-        type=int,
+        type=whole(0, 10**6),
         metavar="N",
         help="measure the N best of each half and load again (default: the plan's; 0: no finals)",
     )
     profile.add_argument("--list", action="store_true", help="show the plan and stop")
-    profile.set_defaults(run=_profile)
+    profile.set_defaults(run=_profile, parser=profile)
 
 
 def _add_server_options(parser: ArgumentParser) -> None:
@@ -99,15 +103,19 @@ def _add_server_options(parser: ArgumentParser) -> None:
 
 
 def _serve(options: Namespace) -> int:
-    import signal
     import time
 
     from rrl.serving import models
     from rrl.serving.launcher import ModelServer
 
+    knobs = each_once(options.knob)
+    for name, values in knobs.items():
+        if len(values) > 1:
+            raise UsageError(f"--knob {name}= has {len(values)} values; a server has one, give one")
+    refuse_idle(knobs)
+    configuration = {name: values[0] for name, values in knobs.items()}
+    interrupt_by_signals(SystemExit)
     base = models.build(options.model) if options.model in models.MODELS else Path(options.model)
-    configuration = {name: values[0] for name, values in map(levels, options.knob)}
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with ModelServer(
         base,
         configuration,
@@ -130,6 +138,8 @@ def _plan(options: Namespace) -> Plan:
     from rrl.serving.models import check_model
 
     if options.model is None:
+        names = ("knob", "rates", "requests", "passes", "seed")
+        refuse(options, names, "on a named plan: give --model for your own plan")
         if options.name not in PLANS:
             raise UsageError(
                 f"unknown plan {options.name!r}; known: {', '.join(PLANS)}; "
@@ -140,10 +150,14 @@ def _plan(options: Namespace) -> Plan:
         rates = tuple(float(rate) for rate in options.rates.split(","))
     except ValueError:
         raise UsageError(f"--rates {options.rates!r}: write requests/s as 50,100") from None
+    if len(set(rates)) < len(rates):
+        raise UsageError(f"--rates {options.rates} has a rate twice; write each once")
     check_model(options.model)
+    knobs = each_once(options.knob)
+    refuse_idle(knobs)
     return Plan(
         options.model,
-        dict(map(levels, options.knob)),
+        knobs,
         rates,
         requests=options.requests,
         passes=options.passes,
@@ -172,6 +186,7 @@ def _profile(options: Namespace) -> int:
         raise UsageError(other)
     print(size, file=sys.stderr)
     folder = options.out or Path("data") / options.name
+    interrupt_by_signals()
     plan = with_rule(plan, folder)
     bar = tqdm(total=plan.episodes, unit="episode", desc=options.name)
     with bar:

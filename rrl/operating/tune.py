@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any
 from rrl.operating.options import (
     add_tuning_options,
     checksum,
-    levels,
+    each_once,
+    endpoint,
+    number,
     read_goal,
     read_load,
+    refuse_without_effect,
+    seconds,
     setting,
+    whole,
 )
 from rrl.support.errors import DataError, UsageError
 
@@ -77,21 +82,23 @@ def add_parsers(commands: Any) -> None:
     what.add_argument("--sample", type=Path, help="requests to send: .npz, .json or TFRecord")
     what.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
     what.add_argument(
-        "--port", type=int, help="serve here while tuning; configurations take over without a gap"
+        "--port",
+        type=whole(1, 65535),
+        help="serve here while tuning; configurations take over without a gap",
     )
-    what.add_argument("--address", help="host:port of a running server")
+    what.add_argument("--address", type=endpoint, help="host:port of a running server")
     what.add_argument("--model-name", default="default", help="its model (default 'default')")
     what.add_argument("--restart", metavar="COMMAND", help="how to restart it, see below")
     what.add_argument(
         "--restart-timeout",
-        type=float,
+        type=seconds,
         default=120.0,
         metavar="S",
         help="seconds until the restarted server must be available (default 120)",
     )
     what.add_argument(
         "--switch-cost",
-        type=float,
+        type=number,
         default=0.0,
         metavar="X",
         help="add X to an episode's cost for each second that switching to it took (default 0)",
@@ -111,6 +118,7 @@ def _tune(options: Namespace) -> int:
         raise UsageError("give a model to serve here, or --address of a running server")
     if options.address and not options.restart:
         raise UsageError("--address needs --restart COMMAND: a new configuration needs a restart")
+    refuse_without_effect(options)
     space, fixed = _space(options)
     objective, slo = read_goal(options)
     load = read_load(options)
@@ -152,7 +160,7 @@ def _space(options: Namespace) -> tuple[ConfigSpace, Configuration]:
     from rrl.support.machine import available_cpus
     from rrl.tuning.presets import serving_knob, tf_serving
 
-    knobs = dict(map(levels, options.knob))
+    knobs = each_once(options.knob)
     if not options.address and (unknown := [name for name in knobs if name not in KNOBS]):
         raise UsageError(f"unknown knob {unknown[0]!r}; a server has: {', '.join(KNOBS)}")
     fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1}

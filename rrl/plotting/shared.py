@@ -17,6 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from rrl.core.knob import Configuration
+from rrl.support.files import replacing
 
 MS = 1000.0  # figures show milliseconds; the code computes in seconds
 KNOB_LABELS = {
@@ -45,11 +46,15 @@ def style() -> None:
 
 
 def save(figure: Figure, name: str, folder: str | os.PathLike[str] = "figures") -> Path:
-    """Write ``name.pdf`` and ``name.png`` without dates, and return the PNG's path."""
+    """Write ``name.pdf`` and ``name.png`` without dates, and return the PNG's path.
+
+    Each file is written completely or not at all; see :func:`rrl.support.files.replacing`.
+    """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target / f"{name}.pdf", bbox_inches="tight", metadata={"CreationDate": None})
-    figure.savefig(target / f"{name}.png", bbox_inches="tight", metadata={"Software": None})
+    for kind, dated in (("pdf", "CreationDate"), ("png", "Software")):
+        with replacing(target / f"{name}.{kind}") as file:
+            figure.savefig(file, format=kind, bbox_inches="tight", metadata={dated: None})
     return target / f"{name}.png"
 
 

@@ -7,18 +7,20 @@ Both are plain text, so a spreadsheet, pandas or git can show them.
 
 from __future__ import annotations
 
-import json
+import hashlib
+import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.space import ConfigSpace, from_table
 from rrl.serving.settings import ADAPTIVE
-from rrl.support.errors import DataError
+from rrl.support.errors import DataError, shown
+from rrl.support.files import read_json, read_text
 from rrl.tuning.presets import serving_knob
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ PROBED = {  # further columns of schema 2, after the others
     "steal": "share of the processor time that the hypervisor took meanwhile",
     "commit": "version of the recorder, as git has it",
 }
+_POSITIVE = ("rate_per_s", "mean_s", "p99_s")
+_COUNTED = ("pass", "repeat", "order", "valid", "failed", "arrival_seed")
+_SHARES = ("slip_share", "start_s")
 
 
 class Profile:
@@ -149,39 +154,79 @@ class Profile:
 def read_profile(folder: str | os.PathLike[str]) -> Profile:
     """Read and check a profile.
 
+    A complete profile has the hash of its episodes. A profile that is still being recorded has
+    none; its `description["complete"]` is False.
+
     Raises
     ------
     DataError
-        If a file is missing or truncated, has another schema, or contradicts its description. The
-        message names the file and the row.
+        If a file is missing, truncated or changed, has another schema, or contradicts its
+        description. The message names the file and the row.
     """
     import pandas as pd
 
     folder = Path(folder)
+    path = folder / EPISODES
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        description = read_json(folder / DESCRIPTION)
+        text = read_text(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: not found; record it with `rrl profile`") from None
+    _check_description(folder / DESCRIPTION, description)
+    try:
         table = pd.read_csv(
-            folder / EPISODES,
-            encoding="utf-8",
+            io.StringIO(text),
+            low_memory=False,
             keep_default_na=False,
             dtype=dict.fromkeys(("latencies_us", "statuses", "started", "commit"), str),
         )
-    except FileNotFoundError as error:
-        raise DataError(f"{error.filename}: not found; record it with `rrl profile`") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{folder}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except (json.JSONDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{folder}: corrupt or truncated ({error}); restore it") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path}: corrupt or truncated ({error}); restore it") from None
+    _check_table(path, description, table)
+    if description["complete"] and description["sha256"] != episodes_hash(path):
+        raise DataError(
+            f"{path}: changed since it was recorded (its sha256 is not that of {DESCRIPTION}); "
+            "restore it, or record it again with `rrl profile`"
+        )
+    return Profile(description, table)
+
+
+def episodes_hash(path: Path) -> str:
+    """Return the hash of the episodes that a complete profile has: SHA-256 with LF line ends."""
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+
+
+def _check_description(path: Path, description: Any) -> None:
+    """Check that `profile.json` has what this module uses."""
+    if not isinstance(description, dict):
+        raise DataError(f"{path}: it is no description of a profile; restore it")
     if description.get("schema") not in READABLE:
         raise DataError(
-            f"{folder / DESCRIPTION}: schema {description.get('schema')!r}, this version of rrl "
+            f"{path}: schema {description.get('schema')!r}, this version of rrl "
             f"reads {', '.join(map(str, READABLE))}"
         )
-    try:
-        _check_table(folder / EPISODES, description, table)
-        return Profile(description, table)
-    except KeyError as error:
-        raise DataError(f"{folder / DESCRIPTION}: has no {error}; restore it") from None
+    wanted: list[tuple[str, type]] = [("plan", dict), ("machine", dict), ("complete", bool)]
+    if description.get("complete"):
+        wanted.append(("sha256", str))
+    _check_keys(path, "", description, wanted)
+    plan = description["plan"]
+    _check_keys(path, "plan.", plan, [("knobs", dict), ("passes", int), ("requests", int)])
+    if not plan["knobs"]:
+        raise DataError(f"{path}: plan.knobs is empty; restore it")
+    _check_keys(path, "machine.", description["machine"], [("cpus", int)])
+
+
+def _check_keys(
+    path: Path, where: str, content: Mapping[str, Any], wanted: Sequence[tuple[str, type]]
+) -> None:
+    for name, kind in wanted:
+        if name not in content:
+            raise DataError(f"{path}: has no {where}{name}; restore it")
+        if not isinstance(content[name], kind):
+            raise DataError(
+                f"{path}: {where}{name} is {shown(str(content[name]))}, not of type "
+                f"{kind.__name__}; restore it"
+            )
 
 
 def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame) -> None:
@@ -189,22 +234,43 @@ def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame
     wanted = [*knobs, *COLUMNS]
     if missing := [name for name in wanted if name not in table.columns]:
         raise DataError(f"{path}: missing column {missing[0]!r}; it needs {', '.join(wanted)}")
-    requests = int(description["plan"]["requests"])
+    if table.empty:
+        raise DataError(f"{path}: no episode in it; record it with `rrl profile`")
+    requests = description["plan"]["requests"]
     counts = table["latencies_us"].str.split().str.len()
     for row in np.flatnonzero(counts != requests):
         raise DataError(
             f"{path}, line {row + 2}: {counts[row]} latencies, the plan has {requests} "
             "(truncated?); restore the file or resume with `rrl profile`"
         )
-    for row in np.flatnonzero(~table["latencies_us"].str.fullmatch(r"[\d ]+").to_numpy(dtype=bool)):
-        raise DataError(f"{path}, line {row + 2}: latencies must be whole microseconds")
+    for name, pattern, words in (
+        ("latencies_us", r"[\d ]+", "write whole microseconds"),
+        ("statuses", rf"(\d+( \d+){{{max(requests, 1) - 1}}})?", "write one per request"),
+    ):
+        for row in np.flatnonzero(~table[name].str.fullmatch(pattern).to_numpy(dtype=bool)):
+            _refuse(path, table, row, name, words)
+    _check_numbers(path, knobs, table)
     key = [*knobs, "rate_per_s", "pass", "repeat"]
     for row in np.flatnonzero(table.duplicated(key)):
         raise DataError(f"{path}, line {row + 2}: the same episode twice ({', '.join(key)})")
-    for name in ("mean_s", "p99_s", "rate_per_s"):
+
+
+def _check_numbers(path: Path, knobs: Sequence[str], table: pd.DataFrame) -> None:
+    for name in (*knobs, *_POSITIVE, *_COUNTED, *_SHARES):
         column = _numbers(table[name])
-        for row in np.flatnonzero(~(np.isfinite(column) & (column > 0))):
-            raise DataError(f"{path}, line {row + 2}: {name} is {table[name][row]!r}")
+        good = np.isfinite(column) & (column >= (ADAPTIVE if name in knobs else 0))
+        words = "it must be a finite number"
+        if name in _POSITIVE:
+            good, words = good & (column > 0), "it must be a finite number above 0"
+        elif name in _COUNTED:
+            good, words = good & (column % 1 == 0), "it must be a whole number, 0 or more"
+        for row in np.flatnonzero(~good):
+            _refuse(path, table, row, name, words)
+
+
+def _refuse(path: Path, table: pd.DataFrame, row: int, name: str, words: str) -> NoReturn:
+    value = shown(str(table[name][row]))
+    raise DataError(f"{path}, line {row + 2}: {name} is {value}: {words}; restore the file")
 
 
 def _numbers(column: pd.Series) -> NDArray[np.float64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections import defaultdict
@@ -18,11 +17,20 @@ from numpy.typing import NDArray
 from rrl.core.knob import Configuration
 from rrl.recording.plan import Plan, Visit, ordered, schedule
 from rrl.recording.probe import Probe, Rule, calibrated, processor_ticks, stolen
-from rrl.recording.profile import COLUMNS, DESCRIPTION, EPISODES, PROBED, REJECTED, SCHEMA
+from rrl.recording.profile import (
+    COLUMNS,
+    DESCRIPTION,
+    EPISODES,
+    PROBED,
+    REJECTED,
+    SCHEMA,
+    episodes_hash,
+    read_profile,
+)
 from rrl.recording.rows import append, charged_mean, commit, read_appended, values_of
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError
-from rrl.support.files import write_atomically
+from rrl.support.files import read_json, write_atomically
 from rrl.support.machine import describe_machine, exclusive
 from rrl.tuning.episode import Episode, Server
 
@@ -242,20 +250,19 @@ class Recorder:
 
     def finish(self, **notes: Any) -> None:
         """Mark the profile as complete if it is not, with `notes` and a hash of its episodes."""
-        if self._complete and not self._new:
-            return
-        text = (self.folder / EPISODES).read_bytes()
-        self._describe(complete=True, sha256=hashlib.sha256(text).hexdigest(), **notes)
+        if not self._complete or self._new:
+            self._describe(complete=True, sha256=episodes_hash(self.folder / EPISODES), **notes)
+        else:
+            read_profile(self.folder)  # it refuses episodes that were changed
 
     def _resume(self) -> list[dict[str, str]]:
         path = self.folder / DESCRIPTION
         if not path.exists():
             self._describe(complete=False)
             return []
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{path}: corrupt ({error}); restore it, or remove it") from None
+        stored = read_json(path)
+        if not isinstance(stored, dict):
+            raise DataError(f"{path}: it is no description of a profile; choose another folder")
         if stored.get("plan") != json.loads(json.dumps(self.plan.to_json())):
             raise DataError(f"{path} is from another plan; choose another folder, or remove it")
         here, there = describe_machine(), stored.get("machine", {})
@@ -293,7 +300,7 @@ def with_rule(plan: Plan, folder: Path) -> Plan:
     if plan.rule is not None:
         return plan
     try:
-        stored = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["plan"]
-    except (OSError, ValueError, LookupError):
+        stored = read_json(folder / DESCRIPTION)["plan"]
+    except (OSError, ValueError, LookupError, TypeError):  # the recorder says what is wrong
         return replace(plan, rule=Rule(reference_s=calibrated(Probe())))
     return replace(plan, rule=Rule(**stored["rule"]) if stored.get("rule") else None)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 
 from rrl.serving.loadgen import Client, random_inputs
-from rrl.serving.quiet import load_tensorflow
+from rrl.serving.quiet import load_tensorflow, quiet
+from rrl.serving.tensors import to_array
 from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.support.files import read_json
 
 Inputs = Mapping[str, Any]
 """One request: for each input name, an array whose first axis is the batch."""
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 """The file in a version folder whose requests TensorFlow Serving replays at start-up."""
+
+MOST_BYTES = 2**28
+"""The largest sample, in bytes: 256 MiB. A small compressed file can hold much more."""
 
 
 def read_sample(path: str | os.PathLike[str]) -> list[Inputs]:
@@ -28,7 +34,8 @@ def read_sample(path: str | os.PathLike[str]) -> list[Inputs]:
     Parameters
     ----------
     path : path
-        A ``.npz`` file holds one request, with one array per input. A ``.json`` file holds one
+        A ``.npz`` file holds one request, with one array per input and at most `MOST_BYTES` in
+        all. A ``.json`` file holds one
         request: ``{"inputs": {...}}`` as in TensorFlow Serving's REST API, or only the inner
         mapping. Any other file is a TFRecord file of `PredictionLog`, such as a model's own
         `assets.extra/tf_serving_warmup_requests`. Each of its records is one request.
@@ -56,23 +63,51 @@ def read_sample(path: str | os.PathLike[str]) -> list[Inputs]:
 
 
 def _read_npz(path: Path) -> list[Inputs]:
-    from zipfile import BadZipFile
+    from zipfile import BadZipFile, ZipFile
+    from zlib import error as ZlibError
 
+    bad = (ValueError, TypeError, EOFError, RuntimeError, MemoryError, BadZipFile, ZlibError)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return [dict(file)]
-    except (ValueError, EOFError, BadZipFile) as error:
+        with ZipFile(path) as archive:
+            members = archive.infolist()
+            size = sum(member.file_size for member in members)
+            if size > MOST_BYTES:
+                raise DataError(
+                    f"{path}: its arrays take {size >> 20} MiB, and a sample may have "
+                    f"{MOST_BYTES >> 20} MiB; give a smaller request"
+                )
+            for member in members:
+                with archive.open(member) as file:
+                    _check_header(member.filename, file, member.file_size)
+        with np.load(path, allow_pickle=False) as arrays:
+            return [dict(arrays)]
+    except DataError:
+        raise
+    except bad as error:
         raise DataError(f"{path}: not an .npz file of plain arrays ({error})") from None
 
 
+def _check_header(name: str, file: IO[bytes], size: int) -> None:
+    """Check that an array's header promises what follows it; NumPy takes the memory before."""
+    readers = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
+    version = read_magic(file)
+    if version not in readers:
+        raise ValueError(f"{name} has version {version} of the format")
+    shape, _, dtype = readers[version](file)
+    if math.prod(shape) * max(1, dtype.itemsize) > size:
+        raise ValueError(f"{name} has the shape {shape} and only {size} bytes")
+
+
 def _read_json(path: Path) -> list[Inputs]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # a file that is not UTF-8 raises it too
-        raise DataError(f"{path}: not a JSON file ({error})") from None
+    content = read_json(path)
     inputs = content.get("inputs", content) if isinstance(content, dict) else content
     if not isinstance(inputs, dict):
         raise DataError(f'{path}: write {{"inputs": {{"NAME": [[...]]}}}}, the batch first')
+    for name, values in inputs.items():
+        try:
+            np.asarray(values)
+        except ValueError as error:
+            raise DataError(f"{path}: {name!r} is not an array ({error})") from None
     return [inputs]
 
 
@@ -84,11 +119,12 @@ def _read_records(path: Path) -> list[Inputs]:
 
     path.stat()  # its own FileNotFoundError is clearer than TensorFlow's
     try:
-        records = list(tf.compat.v1.io.tf_record_iterator(str(path)))
+        with quiet():  # it is deprecated, but it needs no eager runtime
+            records = list(tf.compat.v1.io.tf_record_iterator(str(path)))
         logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
         requests = [log.predict_log.request.inputs for log in logs]
-        return [{k: tf.make_ndarray(v) for k, v in inputs.items()} for inputs in requests]
-    except (tf.errors.DataLossError, DecodeError, ValueError, TypeError) as error:
+        return [{k: to_array(v) for k, v in inputs.items()} for inputs in requests]
+    except (tf.errors.OpError, DecodeError, ValueError, TypeError) as error:
         words = str(error).split("\n")[0]
         raise DataError(f"{path}: not a TFRecord file of Predict requests ({words})") from None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rrl.serving.batching import BatchingParameters
+from rrl.serving.tensors import to_array
 
 DEFAULT_SIGNATURE = "serving_default"
 INIT_SIGNATURE = "__saved_model_init_op"  # an operation that loading runs, not a function
@@ -178,7 +179,7 @@ class LoadedModel:
                 expected, got = tf.as_dtype(spec.dtype).name, tf.as_dtype(proto.dtype).name
                 raise invalid(f"input {name!r}: expected {expected}, got {got}")
             try:
-                array = tf.make_ndarray(proto)
+                array = to_array(proto)
             except (ValueError, TypeError) as error:
                 raise invalid(f"tensor parsing error: {name}: {error}") from None
             shape = tf.TensorShape(spec.tensor_shape)

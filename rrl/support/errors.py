@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import wraps
 from typing import ClassVar, NoReturn
 
@@ -74,6 +76,36 @@ class UnstableError(RRLError, RuntimeError):
     code = 5
 
 
+def shown(text: str, most: int = 60) -> str:
+    """Return a value for a message: quoted, without line breaks, and cut if it is long.
+
+    Examples
+    --------
+    >>> print(shown("0,07"), shown("a" * 500, 20))
+    '0,07' 'aaaaaaaaaaaaaaaaaaaa'...
+    """
+    return repr(text[:most]) + ("..." if len(text) > most else "")
+
+
+def interrupt_by_signals(error: type[BaseException] = KeyboardInterrupt) -> None:
+    """Let SIGTERM and SIGHUP interrupt the process as Ctrl-C does, so that it saves and cleans up.
+
+    Only the first signal raises `error`; the others must not disturb the cleaning. A SIGHUP that
+    is ignored already, as `nohup` wants it, stays ignored.
+    """
+
+    def interrupt(*_: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise error
+
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        signal.signal(number, interrupt)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports a mistake as a :class:`UsageError`, in one line."""
 
@@ -123,7 +155,8 @@ def command(
             if os.environ.get("RRL_TRACEBACK") == "1":
                 raise
             message, code = _explain(error)
-            print("rrl:", " ".join(message.split()), file=sys.stderr)
+            with suppress(OSError):  # a terminal that was closed takes no more text
+                print("rrl:", " ".join(message.split()), file=sys.stderr)
             return code
 
     return run

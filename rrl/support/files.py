@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from rrl.support.errors import DataError
 
 
 @contextmanager
@@ -31,6 +34,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write to an open file does not name it
+        raise
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -39,3 +45,48 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a text file completely or not at all; write the text unchanged, in UTF-8."""
     with replacing(path) as file:
         file.write(text.encode("utf-8"))
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text without a byte-order mark.
+
+    Raises
+    ------
+    DataError
+        If it is not UTF-8. The message names the line, the byte and its place.
+    """
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path} line {line}: not UTF-8 at byte {error.start} (0x{data[error.start]:02x}); "
+            "save the file as UTF-8"
+        ) from None
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises
+    ------
+    DataError
+        If the text is not UTF-8, is not JSON, or is nested too deeply.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "a.json"
+    ...     write_atomically(path, '{"a": [1]}')
+    ...     read_json(path)
+    {'a': [1]}
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path}: not a JSON file ({error}); restore it") from None
+    except RecursionError:
+        raise DataError(f"{path}: its JSON is nested too deeply; restore it") from None

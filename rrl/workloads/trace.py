@@ -11,8 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rrl.support.errors import DataError
+from rrl.support.errors import DataError, shown
+from rrl.support.files import read_text
 from rrl.workloads.workload import Times, check_size
+
+TIME_COLUMNS = ("timestamp", "time", "arrival")
+"""The usual names of a column of arrival times, in any case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +76,8 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
         and a header is optional. A time is a number of seconds or an ISO 8601 date and time. A date
         and time without an offset counts as UTC.
     column : str, optional
-        Name of the time column in the header. It is needed if there are several columns.
+        Name of the time column in the header. By default, it is the only column, or the one with a
+        name of `TIME_COLUMNS`.
 
     Returns
     -------
@@ -94,8 +99,13 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
     ...     read_trace(file).times
     array([0.  , 0.75])
     """
-    reader = csv.reader(io.StringIO(_text(Path(path)), newline=""))
-    rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    reader = csv.reader(io.StringIO(read_text(Path(path)), newline=""))
+    try:
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:  # such as a field of more than 128 KiB
+        raise DataError(
+            f"{path} line {reader.line_num}: {error}; is a quotation mark not closed?"
+        ) from None
     if not rows:
         raise DataError(f"{path} is empty: a trace needs one timestamp per line")
     first, width = rows[0][1], len(rows[0][1])
@@ -106,7 +116,7 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
         if len(row) != width or (width > 1 and not header):
             text = ",".join(row)
             hint = "; write decimals with a point" if len(row) == width + 1 or not header else ""
-            raise DataError(f"{path} line {line}: {text!r} has {len(row)} fields{hint}")
+            raise DataError(f"{path} line {line}: {shown(text)} has {len(row)} fields{hint}")
         values.append(_parse(path, line, row[index].strip()))
     kinds = [isinstance(value, datetime) for value in values]
     if any(kinds) and not all(kinds):
@@ -120,19 +130,6 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
         raise DataError(f"{path}: {error}") from None
 
 
-def _text(path: Path) -> str:
-    """Return the file's text; an error names a byte that is not UTF-8 and its place."""
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path} line {line}: byte 0x{data[error.start]:02x} at offset {error.start} is not "
-            "UTF-8; save the file as UTF-8"
-        ) from None
-
-
 def _is_header(row: list[str]) -> bool:
     """Return whether the first row names columns: no cell in it starts like a number."""
     return not any(cell.strip()[:1].isdigit() or cell.strip()[:1] in "+-." for cell in row)
@@ -144,11 +141,15 @@ def _column(path: str | Path, header: list[str] | None, width: int, name: str | 
     if name is None and (width == 1 or header is None):
         return 0
     if name is None:
-        raise DataError(f"{path} has the columns {', '.join(names)}: choose one by column=...")
-    if name not in names:
-        known = ", ".join(names) or "no header"
-        raise DataError(f"{path} has no column {name!r}, it has {known}")
-    return names.index(name)
+        found = [i for i, own in enumerate(names) if own.lower() in TIME_COLUMNS]
+        which = "name the one with the times by --time-column"
+    else:
+        found = [i for i, own in enumerate(names) if own == name]
+        which = f"{'none' if not found else 'more than one'} is {name!r}"
+    if len(found) == 1:
+        return found[0]
+    known = f"the columns {', '.join(map(shown, names))}" if names else "no header"
+    raise DataError(f"{path} has {known}; {which}")
 
 
 def _parse(path: str | Path, line: int, text: str) -> float | datetime:
@@ -160,12 +161,12 @@ def _parse(path: str | Path, line: int, text: str) -> float | datetime:
     else:
         if math.isfinite(seconds):
             return seconds
-        raise DataError(f"{path} line {line}: {text!r} is not a finite number of seconds")
+        raise DataError(f"{path} line {line}: {shown(text)} is not a finite number of seconds")
     try:
         stamp = datetime.fromisoformat(text)
     except ValueError:
         hint = "; write decimals with a point" if "," in text else ""
         raise DataError(
-            f"{path} line {line}: {text!r} is neither seconds nor an ISO 8601 time{hint}"
+            f"{path} line {line}: {shown(text)} is neither seconds nor an ISO 8601 time{hint}"
         ) from None
     return stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)

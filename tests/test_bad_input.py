@@ -1,0 +1,617 @@
+"""Bad input: whatever a user, a file or another client sends, one line says what to do."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import time
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+from probe import build_probe
+from test_faults import RRL, SIMULATED, on_a_file_system_of_its_own, one_line, run
+
+from rrl.cli import main
+from rrl.operating.journal import JOURNAL
+from rrl.recording.plan import Plan
+from rrl.recording.record import Recorder
+from rrl.serving.launcher import free_port
+from rrl.serving.loadgen import Client
+from rrl.serving.tensors import FILLED_BYTES
+
+ROOT = Path(__file__).parent.parent
+SHORT = ["--episodes", "3", "--requests", "10", "--rounds", "3", "--agent", "rrl-boltzmann"]
+REPLAY = ["replay", "cpu2", *SHORT, "--quiet"]
+
+
+def said(arguments, capsys):
+    """The exit code and the only line of a command that fails."""
+    code = main(arguments)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert err.startswith("rrl: ")
+    assert len(err) < 600
+    return code, err
+
+
+# --- options --------------------------------------------------------------------------------------
+
+TUNE = ["tune", "keyword", "--rate", "9"]
+AT = ["tune", "--address", "a:1", "--rate", "9", "--restart", "x {flags}", "--knob", "inter_op=1,2"]
+OWN = ["profile", "x", "--model", "keyword"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serve", "keyword", "--port", "70000"], "--port: '70000' is not a whole number from 0"),
+        (["serve", "keyword", "--port", "-1"], "--port: '-1' is not a whole number from 0"),
+        (["serve", "keyword", "--port", "http"], "--port: 'http'"),
+        ([*TUNE, "--port", "70000"], "--port: '70000' is not a whole number from 1 to 65535"),
+        ([*TUNE, "--port", "0"], "--port: '0' is not a whole number from 1 to 65535"),
+        ([*TUNE, "--port", "-1"], "--port: '-1'"),
+        (["tune", "--address", "", "--rate", "9"], "--address: '' is no address"),
+        (["tune", "--address", "host", "--rate", "9"], "write it as host:port"),
+        (["tune", "--address", "a:70000", "--rate", "9"], "write it as host:port"),
+        *(
+            ([*AT, "--restart-timeout", value], f"--restart-timeout: {value!r} is not a finite")
+            for value in ("nan", "inf", "0", "-1", "soon")
+        ),
+        *(
+            ([*TUNE, "--switch-cost", value], f"--switch-cost: {value!r} is not a finite number")
+            for value in ("nan", "inf", "-1")
+        ),
+        (["replay", "cpu2", "--rate", "inf"], "rate inf requests/s"),
+        (["replay", "cpu2", "--rate", "9", "--slo", ""], "SLO ''"),
+        (["replay", "cpu2", "--rate", "0", "--trace", "t.csv"], "give one of them"),
+        ([*OWN, "--rates", "nan", "--knob", "inter_op=1"], "rates must be above 0"),
+        ([*OWN, "--rates", "5", "--knob", "inter_op=1", "--seed", "-1"], "--seed: '-1'"),
+        ([*OWN, "--rates", "5", "--knob", "inter_op=1", "--finals", "-1"], "--finals: '-1'"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, line = said(arguments, capsys)
+    assert code == (3 if "above 0" in message and "rates" in message else 2)
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serve", "keyword", "--knob", "inter_op=1,2"], "inter_op= has 2 values"),
+        (["serve", "keyword", "--knob", "inter_op=1", "--knob", "inter_op=2"], "given twice"),
+        (["serve", "keyword", "--knob", "max_batch_size=8"], "no effect while batching is off"),
+        ([*TUNE, "--knob", "inter_op=1,2", "--knob", "inter_op=4"], "--knob inter_op= is given"),
+        ([*TUNE, "--default", "a=1", "--default", "a=2"], "--default a= is given twice"),
+        ([*TUNE, "--restart", "x"], "--restart has no effect without --address"),
+        ([*TUNE, "--restart-timeout", "9"], "--restart-timeout has no effect without --address"),
+        ([*TUNE, "--model-name", "x"], "--model-name has no effect without --address"),
+        ([*TUNE, "--time-column", "x"], "--time-column has no effect without --trace"),
+        ([*AT, "--port", "8500"], "--port has no effect with --address"),
+        ([*AT, "--executable", "local"], "--executable has no effect with --address"),
+        (["replay", "cpu2", "--rate", "9", "--cost", "p99"], "--cost has no effect without a .csv"),
+        (["replay", "cpu2", "--rate", "9", "--knobs", "a"], "--knobs has no effect without"),
+        (["replay", "cpu2", "--rate", "9", "--data", "x"], "--data has no effect on a testbed"),
+        (["replay", "mine.csv", "--rate", "9"], "--rate has no effect on a table"),
+        (["replay", "mine.csv", "--trace", "t"], "--trace has no effect on a table"),
+        (["profile", "keyword-threads", "--requests", "9"], "--requests has no effect on a named"),
+        (["profile", "keyword-threads", "--rates", "9"], "--rates has no effect on a named plan"),
+        (["profile", "keyword-threads", "--knob", "a=1"], "--knob has no effect on a named plan"),
+        ([*OWN, "--rates", "5,5", "--knob", "inter_op=1"], "a rate twice"),
+        ([*OWN, "--rates", "5", "--knob", "max_batch_size=1,2"], "no effect while batching is off"),
+    ],
+)
+def test_an_option_without_effect_is_refused(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, line = said(arguments, capsys)
+    assert code == 2
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+# --- samples and requests -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return build_probe(tmp_path_factory.mktemp("models") / "probe")
+
+
+def header(shape, kind="<f4"):
+    """The beginning of an array file that promises a shape."""
+    file = io.BytesIO()
+    described = {"descr": kind, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, described)
+    return file.getvalue()
+
+
+def archive(path, content):
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("x.npy", content)
+
+
+def bomb(path):
+    """A file of half a megabyte that holds 512 MiB."""
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
+        file.open("x.npy", "w") as inside,
+    ):
+        inside.write(header((2**27,)))
+        for _ in range(512):
+            inside.write(bytes(2**20))
+    assert path.stat().st_size < 2**23
+
+
+def records(path):
+    """A warm-up file whose only request has 60 bytes and promises 8 GB."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.inputs["x"].CopyFrom(promise(10**9))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(log.SerializeToString())
+
+
+def promise(count):
+    """One value, and a shape of so many pairs of it."""
+    from tensorflow import make_tensor_proto
+
+    tensor = make_tensor_proto(np.float32(1.0), shape=[1, 2])
+    del tensor.float_val[1:]
+    tensor.tensor_shape.dim[0].size = count
+    return tensor
+
+
+MEASURED = """import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)"""  # runs a command and prints its peak of memory in KiB
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("bomb.npz", bomb, "its arrays take 512 MiB, and a sample may have 256 MiB"),
+        ("lie.npz", lambda p: archive(p, header((2**40,)) + b"abc"), r"the shape (1099511627776,)"),
+        ("none.npz", lambda p: archive(p, header((2**40,), "|S0")), "the shape (1099511627776,)"),
+        ("plain.npz", lambda p: np.save(p.open("wb"), np.ones(3)), "not an .npz file"),
+        ("deep.json", lambda p: p.write_text("[" * 10**6), "nested too deeply"),
+        ("many.json", lambda p: p.write_text('{"x":' + "[" * 99 + "]" * 99 + "}"), "'x' is not an"),
+        ("ragged.json", lambda p: p.write_text('{"x": [[1, 2], [3]]}'), "'x' is not an array"),
+        ("promise.tfrecord", records, "shape [1000000000, 2] in a message of 2"),
+    ],
+)
+def test_a_sample_takes_no_more_memory_than_it_is_worth(name, make, message, model, tmp_path):
+    make(tmp_path / name)
+    command = [*RRL, "tune", str(model), "--rate", "9", "--out", str(tmp_path / "out")]
+    command += ["--executable", "local", "--sample", str(tmp_path / name)]
+    done = run([sys.executable, "-c", MEASURED, *command])
+    line = one_line(done, 3)
+    assert f"{tmp_path / name}: " in line
+    assert message in line
+    limit_mib = 1024 if name.endswith("tfrecord") else 300  # TensorFlow itself takes most of it
+    assert int(done.stdout) < limit_mib * 1024
+
+
+@contextmanager
+def serving(model, tmp_path):
+    """`rrl serve` as a process, with its own folder for temporary files: address and process."""
+    port = free_port()
+    (tmp_path / "tmp").mkdir(exist_ok=True)
+    command = [*RRL, "serve", str(model), "--executable", "local", "--port", str(port)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-1, text=True) as process:
+        try:
+            assert f"127.0.0.1:{port}" in process.stdout.readline()
+            yield f"127.0.0.1:{port}", process
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def peak_kib(pid):
+    (line,) = [x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in x]
+    return int(line.split()[1])
+
+
+def test_a_request_takes_no_more_memory_than_it_sends(model, tmp_path):
+    with serving(model, tmp_path) as (address, process), Client(address, model.name) as client:
+        (server,) = psutil.Process(process.pid).children()
+        inputs = {"x": np.ones((1, 2), np.float32)}
+        client.predict(inputs)
+        before = peak_kib(server.pid)
+        from tensorflow import make_ndarray
+        from tensorflow_serving.apis import predict_pb2
+
+        for count in (300_000_000, 2**62, 2**63 - 1):
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = model.name
+            request.inputs["x"].CopyFrom(promise(count))
+            assert request.ByteSize() < 70
+            with pytest.raises(grpc.RpcError) as error:
+                client._stub.Predict(request, timeout=60)
+            assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            assert f"shape [{count}, 2] in a message of" in error.value.details()
+            assert "send all values if the array has more than 16 MiB" in error.value.details()
+        assert peak_kib(server.pid) < before + 64 * 1024
+        assert client.predict(inputs)["y"].tolist() == [[2.0, 2.0]]
+
+        request.inputs["x"].CopyFrom(promise(50_000))  # one value may stand for a usual batch
+        reply = client._stub.Predict(request, timeout=60)
+        assert make_ndarray(reply.outputs["y"]).shape == (50_000, 2)
+        whole = np.zeros((FILLED_BYTES // 4, 2), np.float32)  # and a large one may send its values
+        assert client.predict({"x": whole})["y"].shape == whole.shape
+
+
+# --- traces ---------------------------------------------------------------------------------------
+
+TIMES = range(100)
+
+
+@pytest.mark.parametrize("name", ["TIMESTAMP", "Time", "arrival"])
+def test_the_usual_names_of_a_time_column_are_known(name, tmp_path, capsys):
+    trace = tmp_path / "t.csv"
+    trace.write_text(f"device,{name}\n" + "".join(f"a,{i}\n" for i in TIMES))
+    assert main([*REPLAY, "--trace", str(trace), "--out", str(tmp_path / "out")]) == 0
+
+
+def test_any_column_can_be_the_time(tmp_path, capsys):
+    trace = tmp_path / "t.csv"
+    trace.write_text("time,at\n" + "".join(f"never,{i}\n" for i in TIMES))
+    arguments = [*REPLAY, "--trace", str(trace), "--out", str(tmp_path / "out")]
+    assert said(arguments, capsys)[0] == 3
+    assert main([*arguments, "--time-column", "at"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        (
+            "device,at\na,1\n",
+            None,
+            "has the columns 'device', 'at'; name the one with the times by",
+        ),
+        ("time,timestamp\n1,2\n", None, "name the one with the times by --time-column"),
+        ("device,at\na,1\n", "when", "has the columns 'device', 'at'; none is 'when'"),
+        ("at,at\n1,2\n", "at", "more than one is 'at'"),
+        ("1\n2\n", "at", "has no header"),
+        (f"time\n{'9' * 200_000}\n", None, "line 2: field larger than field limit"),
+        ('time\n"1\n' + "2\n" * 100_000, None, "is a quotation mark not closed?"),
+        (f"time\n{'x' * 100_000}\n", None, f"line 2: '{'x' * 60}'... is neither seconds"),
+    ],
+)
+def test_a_bad_trace_is_one_line(text, column, message, tmp_path, capsys):
+    trace = tmp_path / "t.csv"
+    trace.write_text(text)
+    column = [] if column is None else ["--time-column", column]
+    code, line = said([*REPLAY, "--trace", str(trace), *column], capsys)
+    assert code == 3
+    assert str(trace) in line
+    assert message in line
+
+
+# --- journals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"my notes\n", b"my notes", b"\n", b'{"episode":0,"cost":0.1,"crc32":"8331ff01"}\n'],
+)
+def test_a_file_that_is_no_journal_is_left_alone(content, tmp_path, capsys):
+    """One line without a line end may be a journal that was cut off; this one is not."""
+    (tmp_path / JOURNAL).write_bytes(content)
+    code, line = said([*REPLAY, "--rate", "9", "--out", str(tmp_path)], capsys)
+    assert code == 3
+    assert f"{tmp_path / JOURNAL}, line 1: not the first line of a journal" in line
+    assert (tmp_path / JOURNAL).read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"journal":2,"sett', bytes(4096)])
+def test_a_header_that_was_cut_off_is_written_again(content, tmp_path, capsys):
+    (tmp_path / JOURNAL).write_bytes(content)
+    assert main([*REPLAY, "--rate", "9", "--out", str(tmp_path)]) == 0
+    assert len((tmp_path / JOURNAL).read_text().splitlines()) == 1 + 3 + 3
+
+
+def test_a_journal_without_its_first_line_is_refused(tmp_path, capsys):
+    arguments = [*REPLAY, "--rate", "9", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    capsys.readouterr()
+    lines = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
+    (tmp_path / JOURNAL).write_bytes(b"".join(lines[1:]))
+    assert said(arguments, capsys)[0] == 3
+    assert (tmp_path / JOURNAL).read_bytes() == b"".join(lines[1:])
+
+
+# --- profiles -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def profile(tmp_path):
+    shutil.copytree(ROOT / "data" / "keyword-threads", tmp_path / "p")
+    return tmp_path / "p"
+
+
+def refused(profile, capsys, *words):
+    code, line = said(["replay", str(profile), *SHORT, "--out", str(profile / "out")], capsys)
+    assert code == 3
+    for word in words:
+        assert word in line
+    assert not (profile / "out").exists()
+
+
+NUMBERS = {"schema": 2, "complete": False, "machine": {"cpus": 2}}
+PLAN = {"knobs": {"a": [1]}, "passes": 1, "requests": 5}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "no description of a profile"),
+        ("3", "no description of a profile"),
+        ("{}", "schema None"),
+        ("[" * 10**5, "nested too deeply"),
+        ("{", "not a JSON file"),
+        (json.dumps(NUMBERS), "has no plan;"),
+        (json.dumps(NUMBERS | {"plan": []}), "plan is '[]', not of type dict"),
+        (json.dumps(NUMBERS | {"plan": {}}), "has no plan.knobs"),
+        (json.dumps(NUMBERS | {"plan": PLAN | {"requests": "5"}}), "plan.requests is '5'"),
+        (json.dumps(NUMBERS | {"plan": PLAN, "machine": {}}), "has no machine.cpus"),
+        (json.dumps(NUMBERS | {"plan": PLAN, "complete": True}), "has no sha256"),
+    ],
+)
+def test_a_description_that_is_none_is_refused(content, message, profile, capsys):
+    (profile / "profile.json").write_text(content)
+    refused(profile, capsys, f"{profile / 'profile.json'}", message)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("failed", "x", "a whole number"),
+        ("failed", "-1", "a whole number"),
+        ("failed", "0.5", "a whole number"),
+        ("failed", "", "a whole number"),
+        ("pass", "first", "a whole number"),
+        ("mean_s", "0.0", "above 0"),
+        ("p99_s", "inf", "above 0"),
+        ("rate_per_s", "fast", "above 0"),
+        ("start_s", "nan", "a finite number"),
+        ("inter_op", "two", "a finite number"),
+        ("statuses", "0 0 x", "write one per request"),
+    ],
+)
+def test_a_cell_that_is_no_number_is_named(column, value, message, profile, capsys):
+    path = profile / "episodes.csv"
+    rows = list(csv.reader(io.StringIO(path.read_text(), newline="")))
+    rows[6][rows[0].index(column)] = value
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    refused(profile, capsys, f"{path}, line 7: {column} is {value!r}: ", message)
+
+
+def test_changed_episodes_are_refused_with_the_remedy(profile, capsys):
+    path = profile / "episodes.csv"
+    text = path.read_text()
+    path.write_text(text[: text.rindex("\n", 0, -1) + 1])  # a whole line is missing
+    refused(profile, capsys, f"{path}: changed since it was recorded", "restore it, or record it")
+    path.write_text(text.replace("\n", "\r\n"))  # other line ends are no change
+    arguments = ["replay", str(profile), *SHORT, "--quiet", "--out", str(profile / "out")]
+    assert main(arguments) in (0, 5)
+
+
+def test_an_incomplete_profile_is_not_replayed(capsys, tmp_path):
+    folder = ROOT / "data" / "recording" / "mobilenet_v2-joint"
+    code, line = said(["replay", str(folder), *SHORT, "--out", str(tmp_path / "out")], capsys)
+    assert code == 3
+    assert "profile.json: the recording is not complete; finish it with `rrl profile`" in line
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "code", "message"),
+    [
+        ("a,b,cost\n1,1,3\n\n2,,4\n", [], 3, "line 4: b is '', so a level is missing"),
+        ("a,b,cost\n1,x,3\n2,,4\n", [], 3, "line 3: b is '', so a level is missing"),
+        ("a,cost\n1,3\nNA,4\n2,5\n", [], 3, "line 3: a is 'NA', so a level is missing"),
+        ("a,cost\n1,3\ninf,4\n", [], 3, "line 3: a is 'inf', so a level is missing"),
+        ("a,cost\n1,3\n2,NA\n", [], 3, "line 3: cost is 'NA': it must be a number from 0"),
+        ("a,cost\n1,3\n2,1e308\n", [], 3, "line 3: cost is '1e308'"),
+        ("a,cost\n1,3\n2,4\n", ["--knobs", "a,cost"], 2, "'cost' is the cost, so it cannot be a"),
+        ("a,cost\n1,3\n2,4\n", ["--knobs", "a,a"], 2, "names 'a' twice"),
+        ("a,cost\n1,3\n2,4\n", ["--knobs", "b"], 3, "no column 'b', it has a, cost"),
+        ("a,a,cost\n1,2,3\n2,3,4\n", [], 3, "more than one column is 'a'"),
+        (",a,cost\n0,1,3\n1,2,4\n", [], 3, "a column has no name"),
+        ("cost\n1\n2\n", [], 3, "it has the cost only"),
+        ("a,cost\n1,3\n", [], 3, "one configuration only"),
+        ("a,cost\n1,3\n1,4\n", [], 3, "one configuration only"),
+        ("a,cost\n", [], 3, "give a header and its rows"),
+        ("a,cost\n1,3\n2,0,4\n", [], 3, "line 3: .* 3 cells and the header has 2"),
+        (f"a,cost\n1,3\n{'9' * 200_000},3\n", [], 3, "line 3: .*field larger than"),
+    ],
+)
+def test_a_bad_table_is_one_line(text, options, code, message, tmp_path, capsys):
+    import re
+
+    table = tmp_path / "mine.csv"
+    table.write_text(text)
+    found, line = said(
+        ["replay", str(table), *options, *SHORT, "--out", str(tmp_path / "o")], capsys
+    )
+    assert found == code
+    assert re.search(message, line), line
+    if code == 3:
+        assert str(table) in line
+    assert not (tmp_path / "o").exists()
+
+
+def test_na_is_text_among_texts_and_a_number_among_texts_can_be_the_default(tmp_path, capsys):
+    table = tmp_path / "mine.csv"
+    table.write_text("mode,note,cost\nNA,,0.4\nfast,?,0.2\n1,x,0.3\n7,x,0.1\n")
+    arguments = ["replay", str(table), "--knobs", "mode", *SHORT, "--quiet", "--json"]
+    assert main([*arguments, "--default", "mode=NA", "--out", str(tmp_path / "1")]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["cost"]["default"] == 0.4
+    assert main([*arguments, "--default", "mode=1", "--out", str(tmp_path / "2")]) == 0
+    assert json.loads(capsys.readouterr().out)["cost"]["default"] == pytest.approx(0.3)
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+
+def wait_for(condition, process, limit_s=120):
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert process.poll() is None, f"it ended early: {process.communicate()}"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def lines_in(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def living(folder):
+    """Processes whose command line names a folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(folder) in word for word in process.info["cmdline"] or ()):
+            found.append(process.info["cmdline"])
+    return found
+
+
+def commands(model, tmp_path):
+    """A command for each of the two that start servers, and the file that grows meanwhile."""
+    out = tmp_path / "out"
+    tune = [
+        "tune", str(model), "--executable", "local", "--rate", "50", "--requests", "20",
+        "--knob", "batch_threads=0,2", "--agent", "rrl-boltzmann",
+    ]  # fmt: skip
+    profile = [
+        "profile", "x", "--model", "keyword", "--knob", "inter_op=1,2", "--rates", "20",
+        "--executable", "local", "--passes", "50",
+    ]  # fmt: skip
+    return {
+        "tune": ([*RRL, *tune, "--out", str(out)], out / JOURNAL),
+        "profile": ([*RRL, *profile, "--out", str(out)], out / "episodes.csv"),
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("name", ["tune", "profile"])
+def test_a_signal_ends_a_live_run_cleanly(name, number, model, tmp_path):
+    command, file = commands(model, tmp_path)[name]
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    if name == "profile":  # one that does not wait until the machine is as fast as it was
+        Recorder(Plan("keyword", {"inter_op": (1, 2)}, (20.0,), passes=50), file.parent)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-1, stderr=-1, text=True)
+    wait_for(lambda: lines_in(file) > 2 and living(temporary), process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1].startswith("rrl: interrupted")
+    assert living(temporary) == []
+    assert not list(temporary.glob("rrl-[!m]*"))  # only the lock of the machine may stay
+    assert file.read_bytes().endswith(b"\n")
+
+
+def test_a_terminal_that_is_closed_interrupts(tmp_path):
+    """The kernel sends SIGHUP, and nothing can be written to that terminal any more."""
+    master, slave = os.openpty()
+
+    def control() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    command = [*SIMULATED, "--episodes", "5000", "--out", str(tmp_path)]
+    command.remove("--quiet")
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+        preexec_fn=control,
+    )  # fmt: skip
+    os.close(slave)
+    wait_for(lambda: lines_in(tmp_path / JOURNAL) > 5, process)
+    os.close(master)
+    assert process.wait(60) == 130
+    assert (tmp_path / JOURNAL).read_bytes().endswith(b"\n")
+
+
+def test_nohup_keeps_its_word(tmp_path):
+    command = ["nohup", *SIMULATED, "--episodes", "300", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=-3, stdout=-3, stderr=-3)
+    wait_for(lambda: lines_in(tmp_path / JOURNAL) > 5, process)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(120) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_serve_ends_cleanly_by_a_signal(number, model, tmp_path):
+    with serving(model, tmp_path) as (_, process):
+        process.send_signal(number)
+        assert process.wait(60) == 0
+    assert living(tmp_path / "tmp") == []
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+# --- no room for the figure -----------------------------------------------------------------------
+
+FEW = ["--episodes", "4", "--requests", "4", "--rounds", "3", "--agent", "rrl-boltzmann"]
+PLAIN = [*RRL, "replay", "cpu2", "--rate", "115", *FEW, "--quiet", "--json"]
+
+
+def test_a_figure_without_room_hides_no_result_and_spares_the_old_one(tmp_path):
+    command = [*PLAIN, "--out", str(tmp_path)]
+    first = run(command)
+    assert first.returncode == 0, first.stderr
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    figures = {path.name: path.read_bytes() for path in tmp_path.glob("tuning.*")}
+    limit = max(size for name, size in sizes.items() if name not in figures)
+    assert min(map(len, figures.values())) > limit
+    (tmp_path / "result.json").unlink()
+
+    def no_more() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = run(command, preexec_fn=no_more)
+    message = one_line(done, 3)
+    assert f"{tmp_path / 'tuning.pdf'}: File too large; make room and run it again" in message
+    assert done.stdout == first.stdout
+    assert json.loads((tmp_path / "result.json").read_text()) == json.loads(first.stdout)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("tuning.*")} == figures
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_really_full_disk_hides_no_result(tmp_path):
+    roomy = run([*PLAIN, "--out", str(tmp_path / "roomy")])
+    pages = {p.name: -(-p.stat().st_size // 4096) for p in (tmp_path / "roomy").iterdir()}
+    needed = sum(count for name, count in pages.items() if not name.startswith("tuning"))
+    small, kept = tmp_path / "small", tmp_path / "kept"
+    small.mkdir()
+    words = " ".join(f"'{word}'" for word in PLAIN)
+    script = f'{words} --out "$0"; code=$?; cp -r "$0" {kept}; exit $code'
+    size = f"size={4 * (needed + 2)}k"
+    done = on_a_file_system_of_its_own(size, script, small)
+    assert f"{small}/tuning.pdf: No space left on device; make room and run" in one_line(done, 3)
+    assert done.stdout == roomy.stdout.replace(str(tmp_path / "roomy"), str(small))
+    assert json.loads((kept / "result.json").read_text()) == json.loads(done.stdout)
+    assert {path.name for path in kept.iterdir()} == set(pages) - {"tuning.pdf", "tuning.png"}
