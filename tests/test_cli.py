@@ -14,7 +14,7 @@ import pytest
 
 from rrl import Client, read_profile
 from rrl.cli import main
-from rrl.operating.tune import _space
+from rrl.operating.knob_options import read_space
 from rrl.serving.launcher import free_port
 
 
@@ -230,6 +230,8 @@ def test_serve_answers_until_it_is_interrupted(tmp_path):
 
 def test_tuned_thread_counts_are_in_the_order_of_their_effect():
     """Batching off is no neighbour of one batch thread: a region would join what is least alike."""
-    space, fixed = _space(Namespace(knob=["batch_threads=0,1,4", "inter_op=2"], address=None))
+    space, fixed = read_space(
+        Namespace(knob=["batch_threads=0,1,4", "inter_op=2"], address=None), 1
+    )
     assert space.knobs[0].positions == (2.0, 0.0, 1.0)
     assert fixed == {"inter_op": 2}

@@ -25,8 +25,8 @@ from rrl import (
 from rrl.operating.figure import plot_journal
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
+from rrl.operating.knob_options import serves_now
 from rrl.operating.operate import make_agent, operate
-from rrl.operating.tune import _serves
 from rrl.operating.verdict import best_so_far, kept_episode, serving_flags, summarise
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.machine import available_cpus
@@ -70,7 +70,9 @@ def test_rrl_begins_with_what_serves_or_near_it():
 def test_automatic_threads_that_are_not_on_the_grid_are_a_thread_a_core(levels, begins):
     space = ConfigSpace([Knob("inter_op", levels)])
     wanted = available_cpus() if begins == "cores" else begins
-    assert _serves(Namespace(default=["inter_op=0"]), space) == {"inter_op": wanted}
+    assert serves_now(Namespace(default=["inter_op=0"], address=None), space) == {
+        "inter_op": wanted
+    }
 
 
 class Killed(BaseException):

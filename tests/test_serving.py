@@ -19,8 +19,9 @@ from probe import build_probe, most_at_once
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, find_executable, free_port
-from rrl.serving.live import LiveServer, RemoteServer
+from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
+from rrl.serving.remote import RemoteServer
 from rrl.support.errors import DataError, ServerError, UsageError
 
 BINARY_MISSING = pytest.mark.skipif(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rrl.tuning.slo import SLO
     from rrl.workloads.workload import Workload
 
+UNLIMITED = "unlimited"
 _BATCHES = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
 
 
@@ -83,6 +84,16 @@ def number(text: str) -> float:
 def seconds(text: str) -> float:
     """Read an option that is a finite number above 0."""
     return _finite(text, lambda value: 0 < value < inf, "above 0")
+
+
+def share(text: str) -> float:
+    """Read an option that is a share above 0 and at most 1."""
+    return _finite(text, lambda value: 0 < value <= 1, "above 0 and at most 1")
+
+
+def budget(text: str) -> int | str:
+    """Read a number of requests, or `UNLIMITED`."""
+    return UNLIMITED if text == UNLIMITED else whole(0, 10**12)(text)
 
 
 def _finite(text: str, accepts: Callable[[float], bool], words: str) -> float:

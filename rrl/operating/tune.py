@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rrl.operating.options import (
+    UNLIMITED,
     add_tuning_options,
+    budget,
     checksum,
-    each_once,
     endpoint,
     number,
     read_goal,
     read_load,
+    refuse,
     refuse_without_effect,
     seconds,
-    setting,
+    share,
     whole,
 )
-from rrl.support.errors import DataError, UsageError
+from rrl.support.errors import UsageError
 
-if TYPE_CHECKING:
-    from rrl.core.knob import Configuration
-    from rrl.core.space import ConfigSpace
-    from rrl.operating.job import Job
-    from rrl.operating.operate import Contestants
-    from rrl.serving.sample import Inputs
-    from rrl.tuning.episode import Server
-
-BATCH_KNOBS = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
+BUDGET_SHARE = 0.05  # of the requests of the tuning may be late or failed because of trials
 
 _EXAMPLES = """examples:
   a known model, on this machine:
     rrl tune mobilenet_v2 --rate 60 --slo "p99<50ms"
   your SavedModel, with your own requests and recorded arrivals:
     rrl tune /models/resnet --sample one.npz --trace arrivals.csv --slo "p99<80ms"
-  your choice of knobs; the service stays available at port 8500 all the time:
+  your choice of knobs; the service stays available at port 8500 all the time, and afterwards:
     rrl tune /models/resnet --rate 20 --knob inter_op=1,2,4 --knob batch_threads=0,2,4 --port 8500
+  the same with the requests that your clients send to that port, a fifth of them on trial:
+    rrl tune /models/resnet --traffic --canary 0.2 --port 8500 --slo "p99<80ms"
   a server on another machine, restarted by your own command:
     rrl tune --address 10.0.0.7:8500 --model-name resnet --rate 50 --sample one.json \\
         --knob inter_op=1,2 --knob batch_threads=1,2,4 \\
@@ -54,6 +50,10 @@ TFRecord of PredictionLog. A trace is a file with one arrival per line, in secon
 The --restart command runs for every change. {inter_op} and the other knobs stand for levels,
 {flags} for all flags of tensorflow_model_server, {batching_file} for a batching file. The old
 server must have stopped when the command ends.
+
+The default serves first. A trial ends at once if many of its requests are late or fail, and the
+best known configuration returns. All trials together cause at most --budget late or failed
+requests, and --budget-factor times as many as the default would have caused.
 
 To continue a run that was stopped, run the same command again. Do no other work on the machine
 during a run, because load, server and measurement share its cores.
@@ -97,6 +97,44 @@ def add_parsers(commands: Any) -> None:
         help="seconds until the restarted server must be available (default 120)",
     )
     what.add_argument(
+        "--start-timeout",
+        type=seconds,
+        default=120.0,
+        metavar="S",
+        help="seconds until a server that is started here must be available (default 120)",
+    )
+    what.add_argument(
+        "--traffic",
+        action="store_true",
+        help="learn from the requests that clients send to --port; send no others",
+    )
+    what.add_argument(
+        "--canary",
+        type=share,
+        default=1.0,
+        metavar="SHARE",
+        help="share of these requests that goes to a configuration on trial (default 1)",
+    )
+    what.add_argument(
+        "--stop",
+        action="store_true",
+        help="stop serving at --port at the end (default: the best configuration stays in service)",
+    )
+    what.add_argument(
+        "--budget",
+        type=budget,
+        metavar="N",
+        help="late or failed requests that trials may cause (default: 5 %% of the requests of the "
+        f"tuning; {UNLIMITED}: no guard)",
+    )
+    what.add_argument(
+        "--budget-factor",
+        type=number,
+        default=1.0,
+        metavar="A",
+        help="and A times as many as the default itself would have caused (default 1)",
+    )
+    what.add_argument(
         "--switch-cost",
         type=number,
         default=0.0,
@@ -109,31 +147,24 @@ def add_parsers(commands: Any) -> None:
 
 def _tune(options: Namespace) -> int:
     from rrl.operating.job import Job
+    from rrl.operating.knob_options import read_default, read_space, serves_now
     from rrl.operating.outcome import run
-    from rrl.serving.launcher import find_executable, kind_of
-    from rrl.serving.restart_command import describe
+    from rrl.operating.targets import about, open_target, read_requests
+    from rrl.serving.client_traffic import ClientTraffic
     from rrl.serving.settings import flags
+    from rrl.support.machine import announced
 
-    if (options.model is None) == (options.address is None):
-        raise UsageError("give a model to serve here, or --address of a running server")
-    if options.address and not options.restart:
-        raise UsageError("--address needs --restart COMMAND: a new configuration needs a restart")
-    refuse_without_effect(options)
-    space, fixed = _space(options)
+    _check(options)
+    requests, largest = read_requests(options)
+    space, fixed = read_space(options, largest)
     objective, slo = read_goal(options)
-    load = read_load(options)
-    if options.address:
-        command = describe(options.restart)  # the journal must not have its secrets
-        what = f"{options.model_name} at {options.address}, restarted by {command}"
-        name = options.model_name
-    else:
-        kind = kind_of(find_executable(options.executable))
-        what, name = f"{options.model} on a {kind} server", Path(options.model).name
+    load = ClientTraffic() if options.traffic else read_load(options)
+    what, name = _names(options)
     sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
     job = Job(
         f"{what}, sample {sample}",
         space,
-        _default(options, space),
+        read_default(options, space),
         load,
         objective,
         slo,
@@ -144,170 +175,55 @@ def _tune(options: Namespace) -> int:
         options.seed,
         options.switch_cost,
         fixed,
-        serves=_serves(options, space),
+        serves=serves_now(options, space),
+        budget=_budget(options),
+        factor=options.budget_factor,
+        about=about(options),
     )
     if not options.address:  # a default that cannot start is refused now, not after an hour
         flags({**fixed, **job.default}, Path("batching.txt"))
     folder = options.out or Path("build") / "tune" / name
-    with _servers(options, job, folder) as (server, contestants):
-        return run(job, server, contestants, folder, options)
+    with announced() as other:
+        if other:
+            print(f"rrl: {other}", file=sys.stderr)
+        with open_target(options, job, folder, requests, largest) as target:
+            return run(
+                job, target.server, target.contestants, folder, options, refuses=target.refuses
+            )
 
 
-def _space(options: Namespace) -> tuple[ConfigSpace, Configuration]:
-    """Return the space to tune, and the knobs that have one level and are fixed."""
-    from rrl.core.space import ConfigSpace
-    from rrl.serving.settings import KNOBS
-    from rrl.support.machine import available_cpus
-    from rrl.tuning.presets import serving_knob, tf_serving
-
-    knobs = each_once(options.knob)
-    if not options.address and (unknown := [name for name in knobs if name not in KNOBS]):
-        raise UsageError(f"unknown knob {unknown[0]!r}; a server has: {', '.join(KNOBS)}")
-    fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1}
-    free = [serving_knob(name, values) for name, values in knobs.items() if len(values) > 1]
-    if knobs and not free:
-        raise UsageError("each --knob has only one level: there is nothing to tune")
-    idle = [name for name in BATCH_KNOBS if name in knobs and "batch_threads" not in knobs]
-    if idle and not options.address:
-        raise UsageError(
-            f"{idle[0]} has no effect while batching is off: add --knob batch_threads="
-        )
-    if options.address and (fixed or not free):
-        raise UsageError("--address: give the knobs of your command, each with two or more levels")
-    if not free:
-        return tf_serving(min(available_cpus(), 8)), fixed
-    return ConfigSpace(free, cores=None if options.address else available_cpus()), fixed
+def _check(options: Namespace) -> None:
+    """Refuse options that contradict one another, or have no effect."""
+    if (options.model is None) == (options.address is None):
+        raise UsageError("give a model to serve here, or --address of a running server")
+    if options.address and not options.restart:
+        raise UsageError("--address needs --restart COMMAND: a new configuration needs a restart")
+    refuse_without_effect(options)
+    if options.port is None:
+        refuse(options, ("traffic", "stop"), "without --port")
+    if not options.traffic:
+        refuse(options, ("canary",), "without --traffic")
+    else:
+        refuse(options, ("rate", "trace"), "with --traffic: the clients send the requests")
 
 
-def _default(options: Namespace, space: ConfigSpace) -> Configuration:
-    """Return the default to compare with: the user's choice, or the server's own default."""
-    from rrl.tuning.defaults import DEFAULT_BATCH_SIZE, serving_default
+def _names(options: Namespace) -> tuple[str, str]:
+    """Return a line that names what is tuned, and a short name for its folder."""
+    from rrl.serving.launcher import find_executable, kind_of
+    from rrl.serving.restart_command import describe
 
-    if options.default:
-        return setting(options.default)
     if options.address:
-        return serving_default(space)
-    own = {"max_batch_size": DEFAULT_BATCH_SIZE, "max_enqueued_batches": 10}
-    return {name: own.get(name, 0) for name in space.names}  # automatic pools, batching off
+        command = describe(options.restart)  # the journal must not have its secrets
+        what = f"{options.model_name} at {options.address}, restarted by {command}"
+        return what, options.model_name
+    kind = kind_of(find_executable(options.executable))
+    return f"{options.model} on a {kind} server", Path(options.model).name
 
 
-def _serves(options: Namespace, space: ConfigSpace) -> Configuration | None:
-    """Return what serves now: the user's default, or TensorFlow Serving's if it has all knobs."""
-    from rrl.serving.settings import KNOBS
-    from rrl.support.machine import available_cpus
-    from rrl.tuning.defaults import serving_default
-    from rrl.tuning.presets import THREADS
-
-    if options.default:
-        levels = {knob.name: knob.levels for knob in space.knobs}
-        automatic = [name for name in THREADS if 0 not in levels.get(name, (0,))]
-        return {
-            name: available_cpus() if level == 0 and name in automatic else level
-            for name, level in setting(options.default).items()
-        }
-    return serving_default(space) if set(space.names) <= set(KNOBS) else None
-
-
-@contextmanager
-def _servers(options: Namespace, job: Job, folder: Path) -> Iterator[tuple[Server, Contestants]]:
-    """Give the server to tune, and a function that opens the servers of the comparison."""
-    from rrl.serving.handover import HandoverServer
-    from rrl.serving.live import LiveServer
-    from rrl.serving.restarted import RestartedServer
-    from rrl.serving.servable import newest_version
-
-    base = None if options.address else _base(options.model)
-    version = newest_version(base) if base else None  # the same one for all servers of this run
-    sample = _sample(options, job)
-
-    def restarted(space: ConfigSpace) -> RestartedServer:
-        return RestartedServer(
-            options.address,
-            options.model_name,
-            options.restart,
-            space,
-            inputs=sample,
-            start_timeout_s=options.restart_timeout,
-            folder=folder,
-        )
-
-    def live(space: ConfigSpace, port: int | None = None) -> LiveServer:
-        given = {"inputs": sample, "executable": options.executable, "fixed": job.fixed}
-        given["version"] = version
-        if options.port is None:
-            return LiveServer(base, space, **given)
-        return HandoverServer(base, space, port=port, **given)
-
-    with ExitStack() as stack:
-        if options.address:
-            server: Any = stack.enter_context(restarted(_and_default(job)))
-            server.keep(job.default)
-        else:
-            server = stack.enter_context(live(job.space, options.port))
-
-        @contextmanager
-        def contestants(recommended: Configuration) -> Iterator[Mapping[str, Server]]:
-            if options.address:
-                yield {"default": server, "recommended": server}
-            elif options.port is not None:  # the recommendation stays in service
-                with closing(live(_only(job.default))) as default:
-                    yield {"default": default, "recommended": server}
-            else:
-                server.close()
-                with closing(live(_only(job.default))) as one, closing(live(job.space)) as two:
-                    yield {"default": one, "recommended": two}
-
-        yield server, contestants
-
-
-def _base(model: str) -> Path:
-    """Return the base path of a known model (built if it is missing), or the given path."""
-    from rrl.serving import models
-    from rrl.serving.servable import newest_version
-
-    if model in models.MODELS:
-        return models.build(model)
-    if newest_version(Path(model)) is None:
-        raise DataError(
-            f"{model}: not a known model ({', '.join(models.MODELS)}), and no folder of that name "
-            f"with a model version: it needs {model}/1/"
-        )
-    return Path(model)
-
-
-def _only(configuration: Configuration) -> ConfigSpace:
-    from rrl.core.knob import Knob
-    from rrl.core.space import ConfigSpace
-
-    return ConfigSpace([Knob(name, (level,)) for name, level in configuration.items()])
-
-
-def _and_default(job: Job) -> ConfigSpace:
-    """Return a space that also has the default; its other new combinations are never used."""
-    from rrl.core.knob import Knob
-    from rrl.core.space import ConfigSpace
-
-    return ConfigSpace(
-        [
-            Knob(knob.name, tuple(sorted({*knob.levels, job.default[knob.name]})))
-            for knob in job.space.knobs
-        ]
-    )
-
-
-def _sample(options: Namespace, job: Job) -> list[Inputs] | None:
-    """Return the requests to send: the given ones, a known model's, or the warm-up requests."""
-    from rrl.serving import models
-    from rrl.serving.sample import WARMUP, read_sample
-    from rrl.serving.servable import newest_version
-
-    if options.sample:
-        return read_sample(options.sample)
-    if options.address:
+def _budget(options: Namespace) -> int | None:
+    """Return the guard's budget in requests; None if it is unlimited."""
+    if options.budget == UNLIMITED:
         return None
-    if options.model in models.MODELS:
-        return [models.sample(options.model, job.rng(4))]
-    base = Path(options.model)
-    version = newest_version(base)
-    recorded = base / str(version) / WARMUP
-    return read_sample(recorded) if recorded.exists() else None
+    if options.budget is not None:
+        return int(options.budget)
+    return math.ceil(BUDGET_SHARE * options.episodes * options.requests)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +17,17 @@ from rrl.tuning.watch import Watch
 QUIET_S = 60.0  # without a request for so long, there is no traffic to learn from
 
 
-@dataclass(frozen=True)
 class ClientTraffic:
     """The requests that clients send themselves; a workload whose times are known only afterwards.
 
-    Parameters
+    Attributes
     ----------
     traffic : ObservedTraffic
-        What the front sees.
+        What a front sees. It is set when the front is open.
     """
 
-    traffic: ObservedTraffic
+    def __init__(self) -> None:
+        self.traffic = ObservedTraffic()
 
     def __repr__(self) -> str:
         return "ClientTraffic()"

@@ -121,6 +121,11 @@ class HandoverServer(LiveServer):
         """The fixed ``host:port``."""
         return self.front.address
 
+    @property
+    def kept(self) -> Configuration:
+        """The configuration that is kept running, with the fixed settings; empty if none is."""
+        return self._kept or {}
+
     def keep(self, configuration: Configuration) -> None:
         """Keep a configuration running beside every trial, so that it takes over at once."""
         self._kept = {**self._fixed, **configuration}

@@ -16,7 +16,7 @@ from rrl.core.space import ConfigSpace
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client
 from rrl.serving.process import START_TIMEOUT_S
-from rrl.serving.sample import Inputs, fitting, payloads, repeated
+from rrl.serving.sample import Inputs, fitting, repeated
 from rrl.serving.servable import newest_version
 from rrl.serving.volley import Sample
 from rrl.support.errors import ServerError
@@ -258,57 +258,6 @@ class LiveServer:
     def _drop(self) -> None:
         """Remove a server that failed."""
         self.close()
-
-
-class RemoteServer:
-    """Measure a server that someone else runs; its configuration cannot be changed.
-
-    Parameters
-    ----------
-    address : str
-        ``host:port`` of the gRPC endpoint.
-    model : str
-        Model name on that server.
-    configuration : mapping, optional
-        The configuration that the server is known to run. The episodes record it.
-    inputs, timeout_s : optional
-        See :class:`LiveServer`.
-    """
-
-    def __init__(
-        self,
-        address: str,
-        model: str = "default",
-        *,
-        configuration: Configuration | None = None,
-        inputs: Inputs | Sequence[Inputs] | None = None,
-        timeout_s: float = 60.0,
-    ) -> None:
-        from rrl.core.knob import Knob
-
-        self.configuration = dict(configuration or {"server": address})
-        self.space = ConfigSpace([Knob(k, (v,)) for k, v in self.configuration.items()])
-        self._client, self._inputs = Client(address, model), inputs
-        self._timeout_s = timeout_s
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
-
-    def measure(
-        self,
-        configuration: Configuration,
-        arrivals: ArrayLike,
-        rng: np.random.Generator,
-        *,
-        watch: Watch | None = None,
-    ) -> Episode:
-        """Send requests at the times `arrivals` (seconds)."""
-        arrivals = check_arrivals(arrivals)
-        self.space.index(configuration)
-        requests = payloads(self._client, self._inputs, rng)
-        sample = self._client.fire(requests, arrivals, self._timeout_s, watch)
-        return live_episode(configuration, arrivals, sample, None)
 
 
 def live_episode(

@@ -1,0 +1,283 @@
+"""The servers that `rrl tune` measures, and the state in which it leaves them."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rrl.support.errors import DataError, RRLError
+
+if TYPE_CHECKING:
+    from rrl.core.knob import Configuration
+    from rrl.core.space import ConfigSpace
+    from rrl.operating.job import Job
+    from rrl.operating.operate import Contestants
+    from rrl.serving.handover import HandoverServer
+    from rrl.serving.live import LiveServer
+    from rrl.serving.sample import Inputs
+    from rrl.tuning.episode import Server
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a run tunes.
+
+    Parameters
+    ----------
+    server : Server
+        The server to tune.
+    contestants : callable
+        See :data:`rrl.operating.operate.Contestants`.
+    refuses : callable
+        Takes a configuration, and returns whether it would refuse requests that are served today.
+    """
+
+    server: Server
+    contestants: Contestants
+    refuses: Callable[[Configuration], bool]
+
+
+def open_target(
+    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None, largest: int
+) -> AbstractContextManager[Target]:
+    """Open the server of a run; at the end it is left with the configuration to keep."""
+    if options.address:
+        return _restarted(options, job, folder, requests, largest)
+    if options.port is not None:
+        return _at_port(options, job, folder, requests, largest)
+    return _local(options, job, folder, requests, largest)
+
+
+def about(options: Namespace) -> dict[str, Any]:
+    """Return what must be the same when a run continues: the model and the server's version."""
+    if options.address:
+        return {}  # they are asked for when the run begins, and a change is noted
+    from rrl.serving.identity import model_digest, server_version
+    from rrl.serving.launcher import find_executable
+    from rrl.serving.servable import newest_version
+
+    base = model_path(options.model)
+    version = newest_version(base)
+    return {
+        "model": f"version {version}, {model_digest(base / str(version))}",
+        "server": server_version(find_executable(options.executable)),
+    }
+
+
+def model_path(model: str) -> Path:
+    """Return the base path of a known model (built if it is missing), or the given path.
+
+    Raises
+    ------
+    DataError
+        If the path has no version of a model.
+    """
+    from rrl.serving import models
+    from rrl.serving.servable import newest_version
+
+    if model in models.MODELS:
+        return models.build(model)
+    if newest_version(Path(model)) is None:
+        raise DataError(
+            f"{model}: not a known model ({', '.join(models.MODELS)}), and no folder of that name "
+            f"with a model version: it needs {model}/1/"
+        )
+    return Path(model)
+
+
+def read_requests(options: Namespace) -> tuple[list[Inputs] | None, int]:
+    """Return the requests to send, and the number of examples in the largest one.
+
+    They are the given ones, a known model's, or the model's own warm-up requests. None stands for
+    random requests of one example.
+    """
+    from rrl.serving import models
+    from rrl.serving.sample import WARMUP, read_sample
+    from rrl.serving.servable import newest_version
+
+    requests = None
+    if options.sample:
+        requests = read_sample(options.sample)
+    elif options.model in models.MODELS:
+        requests = [models.sample(options.model, np.random.default_rng([options.seed, 4]))]
+    elif options.model is not None:
+        base = model_path(options.model)
+        recorded = base / str(newest_version(base)) / WARMUP
+        requests = read_sample(recorded) if recorded.exists() else None
+    sizes = [np.shape(array)[:1] for request in requests or () for array in request.values()]
+    return requests, max((size[0] for size in sizes if size), default=1)
+
+
+def _refuses(job: Job, largest: Callable[[], int]) -> Callable[[Configuration], bool]:
+    """Make the rule for batches: a batch that is too small for a request refuses it."""
+
+    def refuses(configuration: Configuration) -> bool:
+        values = {**job.fixed, **configuration}
+        return bool(values.get("batch_threads")) and values.get("max_batch_size", 1) < largest()
+
+    return refuses
+
+
+@contextmanager
+def _restarted(
+    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None, largest: int
+) -> Iterator[Target]:
+    """Open a server that a command restarts; it closes with the kept configuration."""
+    from rrl.serving.restarted import RestartedServer
+
+    def show(line: str) -> None:
+        print(f"rrl: {line}", file=sys.stderr, flush=True)
+
+    with RestartedServer(
+        options.address,
+        options.model_name,
+        options.restart,
+        with_default(job),
+        inputs=requests,
+        start_timeout_s=options.restart_timeout,
+        folder=folder,
+        show=show,
+    ) as server:
+        server.keep(job.default)
+        yield Target(server, _same(server), _refuses(job, lambda: largest))
+
+
+@contextmanager
+def _local(
+    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None, largest: int
+) -> Iterator[Target]:
+    """Open a server that only this run uses."""
+    from rrl.serving.live import LiveServer
+
+    base, given = _given(options, job, folder, requests)
+
+    @contextmanager
+    def contestants(recommended: Configuration) -> Iterator[Mapping[str, Server]]:
+        server.close()
+        only = _only(job.default)
+        one, two = LiveServer(base, only, **given), LiveServer(base, job.space, **given)
+        with closing(one), closing(two):
+            yield {"default": one, "recommended": two}
+
+    with LiveServer(base, with_default(job), **given) as server:
+        yield Target(server, contestants, _refuses(job, lambda: largest))
+
+
+@contextmanager
+def _at_port(
+    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None, largest: int
+) -> Iterator[Target]:
+    """Serve at a port while tuning; at the end a server of its own goes on there."""
+    from rrl.serving.client_traffic import ClientTraffic, wait_for_requests
+    from rrl.serving.handover import HandoverServer
+
+    base, given = _given(options, job, folder, requests)
+    live = {"port": options.port, "traffic": options.traffic, "canary": options.canary}
+    with HandoverServer(base, with_default(job), **live, **given) as server:
+        traffic = server.front.traffic
+        server.keep(job.default)
+        running = server.configure(job.default, job.rng(5))
+        if isinstance(job.workload, ClientTraffic):
+            job.workload.traffic = traffic
+            print(f"rrl: waiting for requests at {server.address}", file=sys.stderr, flush=True)
+            wait_for_requests(traffic, running, 20, None)
+        try:
+            yield Target(
+                server,
+                _same(server),
+                _refuses(job, lambda: max(largest, traffic.largest_batch)),
+            )
+        finally:
+            if not options.stop:
+                leave_running(server, base, folder, options)
+
+
+def leave_running(server: HandoverServer, base: Path, folder: Path, options: Namespace) -> None:
+    """Give the port to a server that outlives this process, with the kept configuration."""
+    from rrl.serving.detached import start_detached
+
+    left = []
+
+    def start() -> None:
+        left.append(
+            start_detached(
+                base,
+                server.kept,
+                server.front.port,
+                folder / "serving",
+                executable=options.executable,
+                start_timeout_s=options.start_timeout,
+                shared=True,
+            )
+        )
+
+    try:
+        kept = {name: server.kept[name] for name in server.space.names}
+        server.configure(kept, np.random.default_rng(0))
+        server.front.hand_port_over(start)
+    except RRLError as error:
+        print(f"rrl: {server.address} is not served any more: {error}", file=sys.stderr)
+        return
+    (serving,) = left
+    if serving.exposed:
+        print(f"rrl: {serving.exposed}", file=sys.stderr)
+    print(
+        f"rrl: {server.address} stays in service with {dict(server.kept)}; the log is "
+        f"{serving.log}; stop it with: {serving.stop_command}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _given(
+    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
+) -> tuple[Path, dict[str, Any]]:
+    """Return the model's base path, and the options that all servers of a run share."""
+    from rrl.serving.servable import newest_version
+
+    base = model_path(options.model)
+    return base, {
+        "inputs": requests,
+        "executable": options.executable,
+        "fixed": job.fixed,
+        "version": newest_version(base),
+        "start_timeout_s": options.start_timeout,
+        "logs": folder / "logs",
+    }
+
+
+def _same(server: LiveServer | Any) -> Contestants:
+    """Compare on one server, which switches between the two configurations."""
+
+    @contextmanager
+    def contestants(recommended: Configuration) -> Iterator[Mapping[str, Server]]:
+        yield {"default": server, "recommended": server}
+
+    return contestants
+
+
+def _only(configuration: Configuration) -> ConfigSpace:
+    from rrl.core.knob import Knob
+    from rrl.core.space import ConfigSpace
+
+    return ConfigSpace([Knob(name, (level,)) for name, level in configuration.items()])
+
+
+def with_default(job: Job) -> ConfigSpace:
+    """Return a space that also has the default; its other new combinations are never used."""
+    from rrl.core.knob import Knob
+    from rrl.core.space import ConfigSpace
+
+    return ConfigSpace(
+        [
+            Knob(knob.name, tuple(sorted({*knob.levels, job.default[knob.name]})))
+            for knob in job.space.knobs
+        ]
+    )
