@@ -64,7 +64,7 @@ def test_false_verdicts_are_rare_over_a_whole_run(tails):
         "cauchy": rng.standard_cauchy((4000, 30)),
         "jumps": rng.normal(size=(4000, 30)) * np.where(np.arange(30) % 5, 0.01, 9.0),
     }[tails]
-    false = share_of_false(verdicts.walk(values))
+    false = share_of_false(verdicts.by_walk(values))
     assert 0.03 < false < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
 
 
@@ -79,19 +79,19 @@ def test_a_broken_method_would_be_caught(broken, monkeypatch):
         monkeypatch.setattr(
             sequential, "step_lengths", lambda v: np.where(np.asarray(v) > 0, lengths(v), 1)
         )
-    assert share_of_false(verdicts.walk(values)) > 0.1
+    assert share_of_false(verdicts.by_walk(values)) > 0.1
 
 
 def test_the_old_method_was_not_valid():
     values = np.random.default_rng(3).normal(size=(1000, 15))
-    words = verdicts.bootstrap(values)
+    words = verdicts.by_bootstrap(values)
     assert np.mean(words[:, 1] != 0) > 0.4  # two rounds
     assert np.mean((words != 0).any(axis=1)) > 0.4
 
 
 def test_a_true_difference_of_one_deviation_is_found_at_fifteen_rounds():
     values = np.random.default_rng(3).normal(-1.0, 1.0, (2000, 15))
-    first = verdicts.walk(values)
+    first = verdicts.by_walk(values)
     assert np.mean(first < 0) > 0.8
     assert np.mean(first > 0) < 0.01
 
@@ -257,7 +257,7 @@ def test_the_study_writes_its_tables(tmp_path, capsys):
 def test_the_rival_of_the_study_holds_the_level_over_all_signs():
     signs = np.array([*product((-1.0, 1.0), repeat=10)])
     sizes = np.random.default_rng(0).exponential(size=10)
-    assert 0 < share_of_false(verdicts.martingale(signs * sizes)) <= 0.05
+    assert 0 < share_of_false(verdicts.by_martingale(signs * sizes)) <= 0.05
 
 
 def test_the_bootstrap_of_the_study_is_the_one_that_was_used():
@@ -265,7 +265,7 @@ def test_the_bootstrap_of_the_study_is_the_one_that_was_used():
 
     rng = np.random.default_rng(4)
     values = rng.normal(0.4, 1.0, (150, 9))
-    words = verdicts.bootstrap(values)[:, -1]
+    words = verdicts.by_bootstrap(values)[:, -1]
     ends = np.array([bootstrap_interval(row, rng)[1:] for row in values])
     same = words == (ends[:, 0] > 0).astype(int) - (ends[:, 1] < 0)
     assert same.mean() > 0.9  # the resamples differ
