@@ -230,8 +230,7 @@ def test_serve_answers_until_it_is_interrupted(tmp_path):
 
 def test_tuned_thread_counts_are_in_the_order_of_their_effect():
     """Batching off is no neighbour of one batch thread: a region would join what is least alike."""
-    space, fixed = read_space(
-        Namespace(knob=["batch_threads=0,1,4", "inter_op=2"], address=None), 1
-    )
+    knobs = ["batch_threads=0,1,4", "inter_op=2"]
+    space, fixed = read_space(Namespace(knob=knobs, address=None), 1)
     assert space.knobs[0].positions == (2.0, 0.0, 1.0)
     assert fixed == {"inter_op": 2}

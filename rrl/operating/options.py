@@ -91,7 +91,7 @@ def share(text: str) -> float:
     return _finite(text, lambda value: 0 < value <= 1, "above 0 and at most 1")
 
 
-def budget(text: str) -> int | str:
+def requests_or_unlimited(text: str) -> int | str:
     """Read a number of requests, or `UNLIMITED`."""
     return UNLIMITED if text == UNLIMITED else whole(0, 10**12)(text)
 

@@ -95,8 +95,8 @@ def model_path(model: str) -> Path:
 def read_requests(options: Namespace) -> tuple[list[Inputs] | None, int]:
     """Return the requests to send, and the number of examples in the largest one.
 
-    They are the given ones, a known model's, or the model's own warm-up requests. None stands for
-    random requests of one example.
+    They are the given ones, or the model's own warm-up requests. None stands for requests of one
+    example, which are made later.
     """
     from rrl.serving import models
     from rrl.serving.sample import WARMUP, read_sample
@@ -105,9 +105,7 @@ def read_requests(options: Namespace) -> tuple[list[Inputs] | None, int]:
     requests = None
     if options.sample:
         requests = read_sample(options.sample)
-    elif options.model in models.MODELS:
-        requests = [models.sample(options.model, np.random.default_rng([options.seed, 4]))]
-    elif options.model is not None:
+    elif options.model is not None and options.model not in models.MODELS:
         base = model_path(options.model)
         recorded = base / str(newest_version(base)) / WARMUP
         requests = read_sample(recorded) if recorded.exists() else None
@@ -240,9 +238,12 @@ def _given(
     options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
 ) -> tuple[Path, dict[str, Any]]:
     """Return the model's base path, and the options that all servers of a run share."""
+    from rrl.serving import models
     from rrl.serving.servable import newest_version
 
     base = model_path(options.model)
+    if requests is None and options.model in models.MODELS:
+        requests = [models.sample(options.model, job.rng(4))]
     return base, {
         "inputs": requests,
         "executable": options.executable,

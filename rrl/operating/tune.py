@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rrl.operating.options import (
     UNLIMITED,
     add_tuning_options,
-    budget,
     checksum,
     endpoint,
     number,
@@ -19,6 +19,7 @@ from rrl.operating.options import (
     read_load,
     refuse,
     refuse_without_effect,
+    requests_or_unlimited,
     seconds,
     share,
     whole,
@@ -122,7 +123,7 @@ def add_parsers(commands: Any) -> None:
     )
     what.add_argument(
         "--budget",
-        type=budget,
+        type=requests_or_unlimited,
         metavar="N",
         help="late or failed requests that trials may cause (default: 5 %% of the requests of the "
         f"tuning; {UNLIMITED}: no guard)",
@@ -151,12 +152,15 @@ def _tune(options: Namespace) -> int:
     from rrl.operating.outcome import run
     from rrl.operating.targets import about, open_target, read_requests
     from rrl.serving.client_traffic import ClientTraffic
+    from rrl.serving.restart_command import RestartCommand
     from rrl.serving.settings import flags
     from rrl.support.machine import announced
 
     _check(options)
     requests, largest = read_requests(options)
     space, fixed = read_space(options, largest)
+    if options.address:  # a command that cannot work is refused before anything else
+        RestartCommand(options.restart, space.names, Path(), None)
     objective, slo = read_goal(options)
     load = ClientTraffic() if options.traffic else read_load(options)
     what, name = _names(options)
@@ -178,10 +182,10 @@ def _tune(options: Namespace) -> int:
         serves=serves_now(options, space),
         budget=_budget(options),
         factor=options.budget_factor,
-        about=about(options),
     )
     if not options.address:  # a default that cannot start is refused now, not after an hour
         flags({**fixed, **job.default}, Path("batching.txt"))
+    job = replace(job, about=about(options))  # last, because it may build the model
     folder = options.out or Path("build") / "tune" / name
     with announced() as other:
         if other:
