@@ -20,6 +20,7 @@ from rrl.operating.options import (
     seconds,
     setting,
     whole,
+    words,
 )
 from rrl.support.errors import DataError, UsageError
 
@@ -88,7 +89,9 @@ def add_parsers(commands: Any) -> None:
     )
     what.add_argument("--address", type=endpoint, help="host:port of a running server")
     what.add_argument("--model-name", default="default", help="its model (default 'default')")
-    what.add_argument("--restart", metavar="COMMAND", help="how to restart it, see below")
+    what.add_argument(
+        "--restart", type=words, metavar="COMMAND", help="how to restart it, see below"
+    )
     what.add_argument(
         "--restart-timeout",
         type=seconds,
