@@ -113,7 +113,7 @@ def endpoint(text: str) -> str:
     return text
 
 
-def words(text: str) -> str:
+def command_line(text: str) -> str:
     """Read an option that is a command; it must split into words as a shell splits it."""
     try:
         shlex.split(text)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rrl.operating.options import (
     add_tuning_options,
     checksum,
+    command_line,
     each_once,
     endpoint,
     number,
@@ -20,7 +21,6 @@ from rrl.operating.options import (
     seconds,
     setting,
     whole,
-    words,
 )
 from rrl.support.errors import DataError, UsageError
 
@@ -90,7 +90,7 @@ def add_parsers(commands: Any) -> None:
     what.add_argument("--address", type=endpoint, help="host:port of a running server")
     what.add_argument("--model-name", default="default", help="its model (default 'default')")
     what.add_argument(
-        "--restart", type=words, metavar="COMMAND", help="how to restart it, see below"
+        "--restart", type=command_line, metavar="COMMAND", help="how to restart it, see below"
     )
     what.add_argument(
         "--restart-timeout",
