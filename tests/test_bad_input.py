@@ -76,6 +76,16 @@ OWN = ["profile", "x", "--model", "keyword"]
             ([*TUNE, "--switch-cost", value], f"--switch-cost: {value!r} is not a finite number")
             for value in ("nan", "inf", "-1")
         ),
+        ([*TUNE, "--knob", "inter_op=1,99999"], "99999 is too large; use at most 4096"),
+        (
+            [*TUNE, "--knob", "batch_threads=1", "--knob", "max_batch_size=0,4"],
+            "at least 1 request",
+        ),
+        (["serve", "keyword", "--knob", "batch_threads=99999"], "too large; use at most 4096"),
+        ([*AT, "--restart", "x 'y"], '--restart: "x \'y" cannot be split into words'),
+        ([*OWN, "--rates", "5", "--knob", "threads=1,2"], "unknown knob 'threads'"),
+        (["profile", "../x", *OWN[2:], "--rates", "5", "--knob", "inter_op=1,2"], "'../x' is no"),
+        (["profile", "", *OWN[2:], "--rates", "5", "--knob", "inter_op=1,2"], "'' is no name"),
         (["replay", "cpu2", "--rate", "inf"], "rate inf requests/s"),
         (["replay", "cpu2", "--rate", "9", "--slo", ""], "SLO ''"),
         (["replay", "cpu2", "--rate", "0", "--trace", "t.csv"], "give one of them"),

@@ -150,6 +150,12 @@ def test_damaged_episodes_are_refused_by_name(folder, change, message):
     assert str(folder) in str(error.value)
 
 
+def test_a_finished_recording_that_was_changed_is_not_called_finished_again(folder):
+    damage(folder, lambda b: b.replace(b"+00:00", b"+01:00", 1))
+    with pytest.raises(DataError, match=r"episodes.csv: changed since it was recorded"):
+        record(folder, FakeServer())
+
+
 def test_windows_line_ends_are_accepted(folder):
     damage(folder, lambda b: b.replace(b"\n", b"\r\n"))
     assert len(read_profile(folder).table) == PLAN.episodes

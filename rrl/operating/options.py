@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from rrl.workloads.workload import Workload
 
 UNLIMITED = "unlimited"
+MOST_THREADS = 4096
+"""The largest thread count of an option: far above the cores of a machine, so it is a mistake."""
+
+_THREADS = ("inter_op", "intra_op", "batch_threads", "grpc_max_threads")
 _BATCHES = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
 
 
@@ -26,7 +31,7 @@ def levels(text: str) -> tuple[str, tuple[int, ...]]:
     Raises
     ------
     UsageError
-        If the text has another form.
+        If the text has another form, or a level is one that no server can have.
 
     Examples
     --------
@@ -40,6 +45,10 @@ def levels(text: str) -> tuple[str, tuple[int, ...]]:
         values = ()
     if not equals or not values or min(values) < 0:
         raise UsageError(f"--knob {text!r}: write it as name=1,2,4 with whole numbers, 0 or more")
+    if name == "max_batch_size" and not min(values):
+        raise UsageError(f"--knob {text}: a batch has at least 1 request")
+    if max(values) > (most := MOST_THREADS if name in _THREADS else 2**31 - 1):
+        raise UsageError(f"--knob {text}: {max(values)} is too large; use at most {most}")
     return name, values
 
 
@@ -112,6 +121,15 @@ def endpoint(text: str) -> str:
     named = text.startswith(("unix:", "unix-abstract:"))
     if not named and not (host and colon and port.isdecimal() and 0 < int(port[:20]) < 2**16):
         raise ArgumentTypeError(f"{text!r} is no address; write it as host:port, such as a:8500")
+    return text
+
+
+def command_line(text: str) -> str:
+    """Read an option that is a command; it must split into words as a shell splits it."""
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} cannot be split into words ({error})") from None
     return text
 
 

@@ -136,6 +136,7 @@ def _plan(options: Namespace) -> Plan:
     from rrl.recording.plan import Plan
     from rrl.recording.plans import PLANS
     from rrl.serving.models import check_model
+    from rrl.serving.settings import KNOBS
 
     if options.model is None:
         names = ("knob", "rates", "requests", "passes", "seed")
@@ -154,6 +155,8 @@ def _plan(options: Namespace) -> Plan:
         raise UsageError(f"--rates {options.rates} has a rate twice; write each once")
     check_model(options.model)
     knobs = each_once(options.knob)
+    if unknown := [name for name in knobs if name not in KNOBS]:
+        raise UsageError(f"unknown knob {unknown[0]!r}; a server has: {', '.join(KNOBS)}")
     refuse_idle(knobs)
     return Plan(
         options.model,
@@ -172,6 +175,9 @@ def _profile(options: Namespace) -> int:
     from rrl.recording.record import with_rule
     from rrl.support.machine import another_run
 
+    plain = Path(options.name).name == options.name != ".."
+    if options.out is None and not (plain and options.name):
+        raise UsageError(f"{options.name!r} is no name of a profile; give the folder by --out")
     plan = _plan(options)
     if options.finals is not None:
         plan = replace(plan, finalists=options.finals)

@@ -13,6 +13,7 @@ from rrl.operating.options import (
     UNLIMITED,
     add_tuning_options,
     checksum,
+    command_line,
     endpoint,
     number,
     read_goal,
@@ -89,7 +90,9 @@ def add_parsers(commands: Any) -> None:
     )
     what.add_argument("--address", type=endpoint, help="host:port of a running server")
     what.add_argument("--model-name", default="default", help="its model (default 'default')")
-    what.add_argument("--restart", metavar="COMMAND", help="how to restart it, see below")
+    what.add_argument(
+        "--restart", type=command_line, metavar="COMMAND", help="how to restart it, see below"
+    )
     what.add_argument(
         "--restart-timeout",
         type=seconds,

@@ -26,6 +26,9 @@ _REMEDIES = {
     errno.EFBIG: _NO_ROOM,  # the limit of `ulimit -f`
     errno.EACCES: "; choose another folder, or change its permissions",
     errno.EROFS: "; choose another folder",
+    errno.EEXIST: "; choose another name",
+    errno.ENOTDIR: "; choose another folder",
+    errno.ENAMETOOLONG: "; choose a shorter name",
 }
 
 
@@ -96,7 +99,7 @@ def interrupt_by_signals(error: type[BaseException] = KeyboardInterrupt) -> None
 
     def interrupt(*_: object) -> None:
         for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, lambda *_: None)  # children would inherit SIG_IGN
         raise error
 
     numbers = [signal.SIGTERM]
