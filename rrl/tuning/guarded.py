@@ -39,6 +39,8 @@ class Guarded:
         Whether the agent was told the cost; not if the default is not in its space.
     parts : list of Part
         Everything that was served, in order.
+    recommended : configuration
+        What the agent would deploy; the default as long as it knows nothing.
     charged : bool
         Whether `configuration` is shunned from now on.
     invalid, switch_s
@@ -52,6 +54,7 @@ class Guarded:
     refused: list[tuple[Configuration, float]]
     told: bool
     parts: list[Part]
+    recommended: Configuration
     charged: bool
     invalid: int
     switch_s: float
@@ -113,9 +116,17 @@ def serve_guarded(
         parts.append(other.part)
         rest, ended = _rest(rest, other), other.part.ended
     return Guarded(
-        chosen, cost, trial.episode, asked, refused, not known, parts, trial.shun,
-        trial.invalid, trial.switch_s,
+        chosen, cost, trial.episode, asked, refused, not known, parts,
+        _recommended(guard, agent, load),
+        trial.shun, trial.invalid, trial.switch_s,
     )  # fmt: skip
+
+
+def _recommended(guard: Guard, agent: Agent, load: float) -> Configuration:
+    try:
+        return dict(agent.best(load))
+    except ValueError:  # it was told nothing yet, because the default is not in its space
+        return guard.default
 
 
 def _has(guard: Guard, configuration: Configuration) -> bool:

@@ -154,7 +154,7 @@ def steps(
             load,
             dict(configuration),
             cost,
-            dict(agent.best(load)),
+            dict(agent.best(load)) if guarded is None else guarded.recommended,
             episode,
             invalid,
             switch_s,

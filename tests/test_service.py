@@ -1,0 +1,145 @@
+"""`rrl tune --port`, from the command line, while other clients use the service."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import grpc
+import numpy as np
+import pytest
+from probe import build_probe
+
+from rrl.operating.journal import JOURNAL
+from rrl.serving.launcher import free_port
+from rrl.serving.loadgen import Client
+from rrl.serving.ports import wait_until
+from rrl.serving.running import running_configuration
+
+X = np.ones((1, 2), np.float32)
+LIMIT_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return build_probe(tmp_path_factory.mktemp("models") / "probe")
+
+
+@contextmanager
+def tuning(model, folder, *words, port):
+    """`rrl tune` of a model at a port, and the end of whatever it leaves running."""
+    command = [
+        sys.executable, "-m", "rrl.cli", "tune", str(model), "--executable", "local",
+        "--port", str(port), "--out", str(folder), "--requests", "10", "--episodes", "4",
+        "--rounds", "2", *words,
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        _, err = process.said if hasattr(process, "said") else process.communicate()
+        for pid in re.findall(r"stop it with: kill (\d+)", err):
+            os.kill(int(pid), signal.SIGKILL)
+
+
+def finished(process):
+    """What it printed on stdout and stderr, when it has ended."""
+    process.said = process.communicate(timeout=4 * LIMIT_S)
+    return process.said
+
+
+@contextmanager
+def clients(port, batch=1, count=2):
+    """Clients that call all the time from when the service answers; a list of gRPC codes."""
+    stop, codes = threading.Event(), []
+    request = {"x": np.repeat(X, batch, axis=0)}
+
+    def call():
+        with Client(f"127.0.0.1:{port}", "probe") as client:
+            if not wait_until(lambda: client.available(timeout_s=0.5), LIMIT_S):
+                return
+            while not stop.is_set():
+                try:
+                    client.predict(request, timeout_s=60.0)
+                    codes.append(0)
+                except grpc.RpcError as error:
+                    codes.append(error.code().value[0])
+                time.sleep(0.02)
+
+    threads = [threading.Thread(target=call) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield codes
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def records_of(folder):
+    return [json.loads(line) for line in (folder / JOURNAL).read_text().splitlines()]
+
+
+def test_the_service_goes_on_after_a_run_and_no_client_is_refused(model, tmp_path):
+    """Batches of 4 come by the port, and trials have batches of 1: nobody is refused."""
+    port = free_port()
+    words = ("--rate", "40", "--knob", "batch_threads=0,2", "--knob", "max_batch_size=1,8")
+    with tuning(model, tmp_path, *words, "--agent", "random", port=port) as process:
+        with clients(port, batch=4) as codes:
+            _, err = finished(process)
+            assert process.returncode in (0, 5), err
+            after = len(codes)
+            assert wait_until(
+                lambda: len(codes) > after + 20, LIMIT_S
+            )  # by the server that is left
+        assert set(codes) == {0}
+        result = json.loads((tmp_path / "result.json").read_text())
+        (pid,) = re.findall(r"stop it with: kill (\d+)", err)
+        assert running_configuration(f"127.0.0.1:{port}") is not None
+        os.kill(int(pid), 0)
+        served = [r["configuration"] for r in records_of(tmp_path) if "episode" in r]
+        small = [c for c in served[1:] if c["batch_threads"] and c["max_batch_size"] < 4]
+        assert not small  # after the first batch of 4 was seen, none is tried
+        assert result["deploy"] in ([result["default"], result["recommended"]])
+
+
+def test_ctrl_c_leaves_the_default_in_service(model, tmp_path):
+    port = free_port()
+    words = ("--rate", "40", "--knob", "inter_op=1,2", "--default", "inter_op=2")
+    with tuning(model, tmp_path, *words, port=port) as process:
+        with clients(port) as codes:
+            assert wait_until((tmp_path / JOURNAL).exists, LIMIT_S)
+            assert wait_until(lambda: len(records_of(tmp_path)) > 2, LIMIT_S)
+            process.send_signal(signal.SIGINT)
+            _, err = finished(process)
+            after = len(codes)
+            assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
+        assert process.returncode == 130
+        assert "the same command continues" in err
+        assert set(codes) == {0}
+        assert running_configuration(f"127.0.0.1:{port}")["inter_op"] in (1, 2)
+
+
+def test_real_requests_are_enough(model, tmp_path):
+    port = free_port()
+    words = ("--traffic", "--canary", "0.5", "--knob", "inter_op=1,2", "--stop")
+    with clients(port) as codes, tuning(model, tmp_path, *words, port=port) as process:
+        _, err = finished(process)
+        assert process.returncode in (0, 5), err
+        records = [r for r in records_of(tmp_path) if "episode" in r]
+        assert len(records) == 4
+        assert all(len(r["latency_us"]) >= 10 for r in records)
+        assert all(r["load_per_s"] > 1 for r in records)
+        assert "stop it with" not in err
+        served = codes[: codes.index(14)] if 14 in codes else codes  # it stops at the end
+        assert set(served) == {0}
