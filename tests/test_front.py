@@ -490,8 +490,9 @@ def clients(address, long=3, short=3):
     said = []
     try:
         yield said
-    finally:
         said += process.communicate(timeout=120)[0].decode().split(maxsplit=1)
+    finally:
+        process.kill()
 
 
 @pytest.mark.parametrize(

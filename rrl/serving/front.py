@@ -19,12 +19,7 @@ import numpy as np
 
 from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
-from rrl.serving.ports import (
-    leave_new_connections,
-    listeners,
-    nobody_is_connected,
-    wait_until,
-)
+from rrl.serving.ports import leave_new_connections, listeners, nobody_is_connected, wait_until
 from rrl.serving.route import Metadata, Reply, Route, passed_on, seconds_left
 from rrl.serving.traffic import PREDICTION, ObservedTraffic, batch_size
 from rrl.support.errors import ServerError
