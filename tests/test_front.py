@@ -23,7 +23,7 @@ from probe import build_probe
 
 from rrl.serving.front import Front
 from rrl.serving.launcher import LOCAL, ModelServer, find_executable, free_port
-from rrl.serving.loadgen import SYNTHETIC, Client, predict_request
+from rrl.serving.loadgen import SYNTHETIC, UNLIMITED, Client, predict_request
 from rrl.serving.ports import listeners, wait_until
 from rrl.serving.process import ServerProcess
 from rrl.serving.traffic import PREDICTION, ObservedTraffic, batch_size
@@ -37,13 +37,12 @@ LIMIT_S = 30.0  # for conditions that come true at once on an idle machine
 class Backend(grpc.GenericRpcHandler):
     """A server on a free port; every call is answered by `answer(request, context)`."""
 
-    def __init__(self, answer, port=0):
+    def __init__(self, answer):
         self.answer = answer
         self.methods, self.metadata, self.requests = [], [], []
-        self.server = grpc.server(
-            ThreadPoolExecutor(16), handlers=[self], options=[("grpc.so_reuseport", 0)]
-        )
-        self.address = f"127.0.0.1:{self.server.add_insecure_port(f'127.0.0.1:{port}')}"
+        options = [("grpc.so_reuseport", 0), *UNLIMITED]
+        self.server = grpc.server(ThreadPoolExecutor(16), handlers=[self], options=options)
+        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
         self.server.start()
 
     def service(self, details):
@@ -60,14 +59,14 @@ class Backend(grpc.GenericRpcHandler):
 @pytest.fixture
 def backend():
     """A function that starts a backend which the test need not stop."""
-    with_stop = []
+    started = []
 
     def start(answer=lambda request, _: b"re:" + request):
-        with_stop.append(Backend(answer))
-        return with_stop[-1]
+        started.append(Backend(answer))
+        return started[-1]
 
     yield start
-    for one in with_stop:
+    for one in started:
         one.server.stop(None).wait()
 
 
@@ -80,7 +79,7 @@ def front():
 
 @contextmanager
 def channel(address):
-    options = [("grpc.use_local_subchannel_pool", 1)]
+    options = [("grpc.use_local_subchannel_pool", 1), *UNLIMITED]
     with grpc.insecure_channel(address, options=options) as opened:
         yield opened
 
@@ -188,19 +187,8 @@ def test_deadlines_pass_on_and_a_late_call_is_counted_as_late(front, backend, ca
 
 def test_large_messages_pass(front, backend, calling):
     size = 6_000_000  # gRPC's own limit is 4 MB
-    server = Backend(lambda request, _: request)
-    server.server.stop(None).wait()
-    server.server = grpc.server(
-        ThreadPoolExecutor(2), handlers=[server], options=[("grpc.max_receive_message_length", -1)]
-    )
-    port = server.server.add_insecure_port("127.0.0.1:0")
-    server.server.start()
-    front.route(f"127.0.0.1:{port}")
-    with grpc.insecure_channel(
-        front.address, options=[("grpc.max_receive_message_length", -1)]
-    ) as opened:
-        assert len(opened.unary_unary(PREDICT)(bytes(size), timeout=LIMIT_S)) == size
-    server.server.stop(None).wait()
+    front.route(backend(lambda request, _: request).address)
+    assert len(calling(bytes(size))[0]) == size
 
 
 # --- What is measured -------------------------------------------------------------------------
@@ -503,8 +491,9 @@ def clients(address, long=3, short=3):
     said = []
     try:
         yield said
-    finally:
         said += process.communicate(timeout=120)[0].decode().split(maxsplit=1)
+    finally:
+        process.kill()
 
 
 @pytest.mark.parametrize(
@@ -541,7 +530,7 @@ def test_a_server_takes_the_port_over_and_no_call_fails(model, flags, short, tmp
 
 def test_without_a_new_server_the_front_keeps_its_port(front, backend, calling):
     front.route(backend().address)
-    with pytest.raises(ServerError, match="does not listen on port"):
+    with pytest.raises(ServerError, match="does not listen there"):
         front.hand_port_over(lambda: None, listen_s=0.1)
 
     def fail():
@@ -552,14 +541,24 @@ def test_without_a_new_server_the_front_keeps_its_port(front, backend, calling):
     assert calling(b"x")[0] == b"re:x"
 
 
+LISTENER = """
+import socket, sys
+with socket.socket() as taker:
+    taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    taker.bind(("127.0.0.1", int(sys.argv[1])))
+    taker.listen()
+    sys.stdin.read()
+"""
+
+
 def test_a_call_that_does_not_end_is_cut_off_and_said(backend):
     forever, front = threading.Event(), Front(connection_s=0.5)
     front.route(backend(lambda *_: forever.wait(LIMIT_S) and b"").address)
-    rival = grpc.server(ThreadPoolExecutor(1), options=[("grpc.so_reuseport", 1)])
+    others = []
 
     def start():
-        rival.add_insecure_port(front.address)
-        rival.start()
+        command = [sys.executable, "-c", LISTENER, str(front.port)]
+        others.append(subprocess.Popen(command, stdin=subprocess.PIPE))
 
     with channel(front.address) as opened:
         call = opened.unary_unary(PREDICT).future(b"", timeout=10 * LIMIT_S)
@@ -567,4 +566,4 @@ def test_a_call_that_does_not_end_is_cut_off_and_said(backend):
         assert front.hand_port_over(start, leave_s=0.5) is False
         assert call.exception() is not None
     forever.set()
-    rival.stop(None).wait()
+    others[0].communicate()

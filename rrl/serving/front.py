@@ -1,9 +1,8 @@
 """One gRPC address in front of changing servers, for a service that has clients already.
 
-A front passes on unary calls of any method: bytes, metadata, deadlines, cancels, status and
-details. It measures the requests of others. It can try a server with a share of the calls, and a
-call that this server cannot answer goes to the other one. At the end, it gives its port to a
-server.
+A front passes on unary calls of any method: bytes, metadata, deadlines, cancels and errors. It
+measures the requests of others. It can try a server with a share of the calls; a call that this
+server cannot answer goes to the other one. At the end, it gives its port to a server.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -20,12 +19,7 @@ import numpy as np
 
 from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
-from rrl.serving.ports import (
-    leave_new_connections,
-    listeners,
-    nobody_is_connected,
-    wait_until,
-)
+from rrl.serving.ports import leave_new_connections, listeners, nobody_is_connected, wait_until
 from rrl.serving.route import Metadata, Reply, Route, passed_on, seconds_left
 from rrl.serving.traffic import PREDICTION, ObservedTraffic, batch_size
 from rrl.support.errors import ServerError
@@ -50,8 +44,8 @@ class _Plan(NamedTuple):
     second: Route | None = None
     share: float = 1.0
 
-    def routes(self) -> Iterator[Route]:
-        return (route for route in (self.first, self.second) if route)
+    def routes(self) -> list[Route]:
+        return [route for route in (self.first, self.second) if route]
 
 
 class Front(grpc.GenericRpcHandler):
@@ -285,7 +279,7 @@ class Front(grpc.GenericRpcHandler):
         Parameters
         ----------
         start : callable
-            It starts the server on :attr:`port` of 127.0.0.1, with the flag
+            It starts a process that serves on :attr:`port` of 127.0.0.1, with the flag
             ``--grpc_channel_arguments=grpc.so_reuseport=1``, and returns when the server is ready.
             :func:`rrl.serving.detached.start_detached` does so with ``shared=True``. If it raises
             an error, the front goes on as before.
@@ -308,13 +302,12 @@ class Front(grpc.GenericRpcHandler):
         start()
         if not wait_until(lambda: listeners(self.port) > 1, listen_s):
             raise ServerError(
-                f"{self.address}: the new server does not listen on port {self.port}; "
-                "start it there with --grpc_channel_arguments=grpc.so_reuseport=1"
+                f"{self.address}: the new server does not listen there; "
+                "start it with --grpc_channel_arguments=grpc.so_reuseport=1"
             )
         leave_new_connections(self.port)
-        left = wait_until(
-            lambda: nobody_is_connected(self.port), 1.1 * self._connection_s + leave_s
-        )
+        limit_s = 1.1 * self._connection_s + leave_s
+        left = wait_until(lambda: nobody_is_connected(self.port), limit_s)
         self.close()
         return left
 

@@ -76,8 +76,10 @@ def own_sockets(port: int, *, listening: bool) -> list[socket.socket]:
     return found
 
 
-def _steer(listener: socket.socket, number: int) -> None:
+def _steer(listener: socket.socket, number: int) -> bool:
     """Send new connections to one of the sockets that share an address and a port.
+
+    It returns False if the kernel cannot do this.
 
     Parameters
     ----------
@@ -89,7 +91,11 @@ def _steer(listener: socket.socket, number: int) -> None:
     """
     program = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RETURN, 0, 0, number))
     pointer = struct.pack("HP", 1, ctypes.addressof(program))
-    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, pointer)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, pointer)
+    except OSError:
+        return False
+    return True
 
 
 def leave_new_connections(port: int) -> None:
@@ -101,10 +107,9 @@ def leave_new_connections(port: int) -> None:
     """
     with ExitStack() as stack:
         own = [stack.enter_context(one) for one in own_sockets(port, listening=True)]
-        for listener in own:
-            _steer(listener, number=len(own))
+        steered = all([_steer(listener, number=len(own)) for listener in own])
         time.sleep(_SETTLE_S)
-        if listeners(port, all_addresses=False) == len(own):
+        if not steered or listeners(port, all_addresses=False) == len(own):
             for listener in own:
                 listener.shutdown(socket.SHUT_RDWR)
 

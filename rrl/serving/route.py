@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 from collections.abc import Iterable
@@ -43,7 +44,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 def passed_on(metadata: Iterable[Any] | None) -> Metadata:
     """Return the metadata without the keys that belong to one connection only."""
-    return tuple((k, v) for k, v in metadata or () if k not in _OF_THE_CONNECTION)
+    return tuple([pair for pair in metadata or () if pair[0] not in _OF_THE_CONNECTION])
 
 
 class Reply(NamedTuple):
@@ -81,6 +82,8 @@ class Route:
         self.address = address
         self.calls = 0
         self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        # For the server, a call that may bring several messages is a call that brings one.
+        self._method = functools.lru_cache(maxsize=64)(self._channel.unary_stream)
         self._idle = threading.Condition()
 
     def begin(self) -> None:
@@ -93,10 +96,8 @@ class Route:
     ) -> Reply:
         """Pass on a call that was counted; if its client cancels it, it is cancelled here too."""
         try:
-            # For the server, a call that may bring several messages is a call that brings one.
-            call = self._channel.unary_stream(method)(
-                request, timeout=seconds_left(context), metadata=metadata
-            )
+            left_s = seconds_left(context)
+            call = self._method(method)(request, timeout=left_s, metadata=metadata)
             if not context.add_callback(call.cancel):  # the client has cancelled it already
                 call.cancel()
             message = next(call)
