@@ -24,7 +24,7 @@ from probe import build_probe
 from rrl.serving.front import Front
 from rrl.serving.launcher import LOCAL, ModelServer, find_executable, free_port
 from rrl.serving.loadgen import SYNTHETIC, UNLIMITED, Client, predict_request
-from rrl.serving.ports import listeners, wait_until
+from rrl.serving.ports import listeners, own_sockets, wait_until
 from rrl.serving.process import ServerProcess
 from rrl.serving.traffic import PREDICTION, ObservedTraffic, batch_size
 from rrl.support.errors import ServerError
@@ -567,3 +567,11 @@ def test_a_call_that_does_not_end_is_cut_off_and_said(backend):
         assert call.exception() is not None
     forever.set()
     others[0].communicate()
+
+
+def test_the_own_sockets_on_a_port_are_found_once(front):
+    for _ in range(20):
+        own = own_sockets(front.port, listening=True)
+        assert len(own) == 1
+        for one in own:
+            one.close()

@@ -38,13 +38,14 @@ def listeners(port: int, *, all_addresses: bool = True) -> int:
         Whether sockets count that listen on all addresses of the machine.
     """
     addresses = _LOOPBACK | _ALL if all_addresses else _LOOPBACK
-    found = 0
+    found = set()  # a line may come twice while connections come and go
     for table in filter(Path.exists, (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))):
         for line in table.read_text().splitlines()[1:]:
-            _, local, _, state = line.split(maxsplit=4)[:4]
-            address, _, number = local.partition(":")
-            found += state == _LISTEN and int(number, 16) == port and address in addresses
-    return found
+            words = line.split()
+            address, _, number = words[1].partition(":")
+            if words[3] == _LISTEN and int(number, 16) == port and address in addresses:
+                found.add(words[9])  # the socket's number
+    return len(found)
 
 
 def own_sockets(port: int, *, listening: bool) -> list[socket.socket]:
@@ -53,12 +54,13 @@ def own_sockets(port: int, *, listening: bool) -> list[socket.socket]:
     gRPC does not give its sockets away, so they are found among the open files. The results are
     duplicates, and the caller closes them.
     """
-    found = []
-    for file in os.scandir("/proc/self/fd"):
+    found: dict[str, socket.socket] = {}  # by the name of the socket, because copies are files, too
+    for number in os.listdir("/proc/self/fd"):
         try:
-            if not os.readlink(file.path).startswith("socket:"):
+            name = os.readlink(f"/proc/self/fd/{number}")
+            if name in found or not name.startswith("socket:"):
                 continue
-            copy = socket.socket(fileno=os.dup(int(file.name)))
+            copy = socket.socket(fileno=os.dup(int(number)))
         except OSError:  # it is closed by now
             continue
         try:
@@ -70,10 +72,10 @@ def own_sockets(port: int, *, listening: bool) -> list[socket.socket]:
         except (OSError, IndexError, TypeError):  # it has no port, or it is not connected
             wanted = False
         if wanted:
-            found.append(copy)
+            found[name] = copy
         else:
             copy.close()
-    return found
+    return [*found.values()]
 
 
 def _steer(listener: socket.socket, number: int) -> bool:
@@ -109,7 +111,7 @@ def leave_new_connections(port: int) -> None:
         own = [stack.enter_context(one) for one in own_sockets(port, listening=True)]
         steered = all([_steer(listener, number=len(own)) for listener in own])
         time.sleep(_SETTLE_S)
-        if not steered or listeners(port, all_addresses=False) == len(own):
+        if not steered or listeners(port, all_addresses=False) <= len(own):
             for listener in own:
                 listener.shutdown(socket.SHUT_RDWR)
 
