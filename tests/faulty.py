@@ -1,0 +1,86 @@
+"""Run `rrl` with a fault at its n-th write, rename or process start: `faulty.py KIND N ARGUMENTS`.
+
+KIND is "kill" (SIGKILL, and a write that has reached the disk by half), "full" (no space is left
+from there on) or "count" (no fault). Only writes to files in the folder of `--out` count. The
+number of all places is written to the file that FAULTY_COUNT names.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import signal
+import subprocess
+import sys
+
+kind, at = sys.argv[1], int(sys.argv[2])
+disk = os.path.realpath(sys.argv[sys.argv.index("--out") + 1])
+calls = 0
+
+
+def on_disk(file) -> bool:
+    path = os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else os.fspath(file)
+    return os.path.realpath(path).startswith(disk)
+
+
+def due() -> bool:
+    global calls
+    calls += 1
+    return (kind == "kill" and calls == at) or (kind == "full" and calls >= at)
+
+
+def fail() -> None:
+    if kind == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def faulty_write(number, data, write=os.write):
+    if on_disk(number) and due():
+        if kind == "kill":
+            write(number, bytes(data)[: len(data) // 2])
+        fail()
+    return write(number, data)
+
+
+def faulty_replace(*paths, replace=os.replace, **options):
+    if on_disk(paths[-1]) and due():
+        fail()
+    return replace(*paths, **options)
+
+
+class FaultyPopen(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        if kind != "full" and due():  # a full disk does not prevent a process
+            fail()
+        super().__init__(*arguments, **options)
+
+
+class FaultyFile(io.FileIO):
+    def write(self, data):
+        if due():
+            if kind == "kill":
+                super().write(bytes(data)[: len(data) // 2])
+            fail()
+        return super().write(data)
+
+
+def faulty_open(file, mode="r", *arguments, open=io.open, **options):
+    if mode == "wb" and isinstance(file, str | os.PathLike) and on_disk(file):
+        return io.BufferedWriter(FaultyFile(file, "w"))
+    return open(file, mode, *arguments, **options)
+
+
+if __name__ == "__main__":
+    from rrl.cli import main
+
+    os.write, os.replace, subprocess.Popen = faulty_write, faulty_replace, FaultyPopen
+    os.rename = faulty_replace
+    builtins.open = io.open = faulty_open
+    code = main(sys.argv[3:])
+    if count := os.environ.get("FAULTY_COUNT"):
+        with io.TextIOWrapper(io.FileIO(count, "w")) as file:
+            file.write(str(calls))
+    sys.exit(code)
