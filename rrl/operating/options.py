@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from rrl.tuning.slo import SLO
     from rrl.workloads.workload import Workload
 
-UNLIMITED = "unlimited"
+UNLIMITED, NO_LIMIT = "unlimited", 10**9
+"""The word for no budget of bad requests, and the number that stands for it."""
+
 MOST_THREADS = 4096
 """The largest thread count of an option: far above the cores of a machine, so it is a mistake."""
 
@@ -100,9 +102,9 @@ def share(text: str) -> float:
     return _finite(text, lambda value: 0 < value <= 1, "above 0 and at most 1")
 
 
-def requests_or_unlimited(text: str) -> int | str:
+def requests_or_unlimited(text: str) -> int:
     """Read a number of requests, or `UNLIMITED`."""
-    return UNLIMITED if text == UNLIMITED else whole(0, 10**12)(text)
+    return NO_LIMIT if text == UNLIMITED else whole(0, NO_LIMIT)(text)
 
 
 def _finite(text: str, accepts: Callable[[float], bool], words: str) -> float:

@@ -6,16 +6,15 @@ import json
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrl.support.errors import UnstableError, interrupt_by_signals
 
 if TYPE_CHECKING:
-    from rrl.core.knob import Configuration
     from rrl.operating.job import Job
     from rrl.operating.operate import Contestants
+    from rrl.operating.targets import Target
     from rrl.tuning.episode import Server
 
 
@@ -26,7 +25,7 @@ def run(
     folder: Path,
     options: Namespace,
     live: bool = True,
-    refuses: Callable[[Configuration], bool] | None = None,
+    target: Target | None = None,
 ) -> int:
     """Tune, write the result and the figure, print a report, and return the exit code.
 
@@ -47,6 +46,7 @@ def run(
     machine = None
     if live:
         machine = {k: v for k, v in describe_machine().items() if k != "load_average"}
+        machine |= target.noted if target else {}
         count = job.episodes + 2 * job.rounds
         seconds = count * job.requests / max(job.workload.rate, 1e-3)
         show(
@@ -55,6 +55,7 @@ def run(
         )
     try:
         every = 1 if live else max(1, job.episodes // 20)
+        refuses = target and target.refuses
         records = operate(
             job, server, contestants, folder, show, every, machine=machine, refuses=refuses
         )
@@ -131,15 +132,17 @@ def _gain(job: Job, result: dict[str, Any]) -> str:
 
 def _harm_lines(result: dict[str, Any]) -> list[str]:
     """Say what tuning did to the requests, and which trials ended early."""
+    from rrl.operating.options import NO_LIMIT, UNLIMITED
     from rrl.operating.verdict import words
 
     harm = result["harm"]
     if harm["late_s"] is None:
         return []
     trials, default = (f"{bad} of {n}" for n, bad in (harm["trials"], harm["default"]))
+    budget = UNLIMITED if result["budget"] == NO_LIMIT else result["budget"]
     lines = [
         f"  late (over {1e3 * harm['late_s']:.0f} ms) or failed: {trials} requests in trials "
-        f"(budget {result['budget']}), {default} with the default"
+        f"(budget {budget}), {default} with the default"
     ]
     for trial in harm["ended"]:
         why = f": {trial['why']}" if trial["why"] else ""

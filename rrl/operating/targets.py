@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +37,14 @@ class Target:
         See :data:`rrl.operating.operate.Contestants`.
     refuses : callable
         Takes a configuration, and returns whether it would refuse requests that are served today.
+    noted : mapping
+        What the journal notes of a server of others, with each change of it.
     """
 
     server: Server
     contestants: Contestants
     refuses: Callable[[Configuration], bool]
+    noted: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_target(
@@ -128,7 +131,9 @@ def _restarted(
     options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None, largest: int
 ) -> Iterator[Target]:
     """Open a server that a command restarts; it closes with the kept configuration."""
+    from rrl.serving.loadgen import Client
     from rrl.serving.restarted import RestartedServer
+    from rrl.serving.running import model_version
 
     def show(line: str) -> None:
         print(f"rrl: {line}", file=sys.stderr, flush=True)
@@ -144,7 +149,9 @@ def _restarted(
         show=show,
     ) as server:
         server.keep(job.default)
-        yield Target(server, _same(server), _refuses(job, lambda: largest))
+        with Client(options.address, options.model_name) as client:
+            noted = {"model_version": model_version(client)}
+        yield Target(server, _same(server), _refuses(job, lambda: largest), noted)
 
 
 @contextmanager
@@ -159,8 +166,7 @@ def _local(
     @contextmanager
     def contestants(recommended: Configuration) -> Iterator[Mapping[str, Server]]:
         server.close()
-        only = _only(job.default)
-        one, two = LiveServer(base, only, **given), LiveServer(base, job.space, **given)
+        one, two = (LiveServer(base, with_default(job), **given) for _ in range(2))
         with closing(one), closing(two):
             yield {"default": one, "recommended": two}
 
@@ -262,13 +268,6 @@ def _same(server: LiveServer | Any) -> Contestants:
         yield {"default": server, "recommended": server}
 
     return contestants
-
-
-def _only(configuration: Configuration) -> ConfigSpace:
-    from rrl.core.knob import Knob
-    from rrl.core.space import ConfigSpace
-
-    return ConfigSpace([Knob(name, (level,)) for name, level in configuration.items()])
 
 
 def with_default(job: Job) -> ConfigSpace:

@@ -55,7 +55,8 @@ server must have stopped when the command ends.
 
 The default serves first. A trial ends at once if many of its requests are late or fail, and the
 best known configuration returns. All trials together cause at most --budget late or failed
-requests, and --budget-factor times as many as the default would have caused.
+requests, and --budget-factor times as many as the default would have caused. Of a server at
+--address, only the requests that rrl sends are seen: give a --sample with your largest batch.
 
 To continue a run that was stopped, run the same command again. Do no other work on the machine
 during a run, because load, server and measurement share its cores.
@@ -129,7 +130,7 @@ def add_parsers(commands: Any) -> None:
         type=requests_or_unlimited,
         metavar="N",
         help="late or failed requests that trials may cause (default: 5 %% of the requests of the "
-        f"tuning; {UNLIMITED}: no guard)",
+        f"tuning; {UNLIMITED}: bad trials are stopped all the same)",
     )
     what.add_argument(
         "--budget-factor",
@@ -194,9 +195,7 @@ def _tune(options: Namespace) -> int:
         if other:
             print(f"rrl: {other}", file=sys.stderr)
         with open_target(options, job, folder, requests, largest) as target:
-            return run(
-                job, target.server, target.contestants, folder, options, refuses=target.refuses
-            )
+            return run(job, target.server, target.contestants, folder, options, target=target)
 
 
 def _check(options: Namespace) -> None:
@@ -227,10 +226,8 @@ def _names(options: Namespace) -> tuple[str, str]:
     return f"{options.model} on a {kind} server", Path(options.model).name
 
 
-def _budget(options: Namespace) -> int | None:
-    """Return the guard's budget in requests; None if it is unlimited."""
-    if options.budget == UNLIMITED:
-        return None
+def _budget(options: Namespace) -> int:
+    """Return the guard's budget in requests."""
     if options.budget is not None:
         return int(options.budget)
     return math.ceil(BUDGET_SHARE * options.episodes * options.requests)
