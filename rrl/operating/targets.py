@@ -136,7 +136,8 @@ def _restarted(
     from rrl.serving.running import model_version
 
     def show(line: str) -> None:
-        print(f"rrl: {line}", file=sys.stderr, flush=True)
+        if not options.quiet:
+            print(f"rrl: {line}", file=sys.stderr, flush=True)
 
     with RestartedServer(
         options.address,
