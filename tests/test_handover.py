@@ -218,6 +218,22 @@ def test_a_bad_trial_is_stopped_and_the_kept_configuration_returns(kept):
     assert kept.front.traffic.saved > 0  # what the trial held was answered by the other one
 
 
+def test_a_trial_is_stopped_by_the_requests_of_others_alone(kept):
+    """Two own requests in 20 s say nothing, but the clients wait for a batch to fill."""
+    rng = np.random.default_rng(0)
+    with others(kept.address) as outcomes:
+        usual = kept.measure(GOOD, np.array([0.0, 1.0]), rng)
+        episode = kept.measure(BAD, np.array([0.0, 20.0]), rng, watch=WATCH)
+    assert episode.info["aborted"] == "worse"
+    assert episode.info["aborted_s"] < 15.0
+    latency, status = usual.info["others"]
+    assert len(latency) > 5
+    assert not status.any()
+    latency, status = episode.info["others"]
+    assert (status.astype(bool) | (latency > WATCH.late_s)).sum() >= 2
+    assert not any(code for _, code in outcomes)
+
+
 def test_a_trial_that_dies_takes_nobody_with_it(kept):
     rng = np.random.default_rng(0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,54 @@ class ClientTraffic:
     def arrivals(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Return n times at the present rate; the server replaces them by the real ones."""
         return np.arange(n) / max(self.rate, 1e-3)
+
+
+@dataclass(frozen=True)
+class JointWatch(Watch):
+    """A watch that also looks at the requests of other clients on the same server.
+
+    Parameters
+    ----------
+    traffic : ObservedTraffic
+    mark : int
+        The traffic's mark at the start of the episode.
+    address : str
+        Address of the server.
+    """
+
+    traffic: ObservedTraffic = field(default_factory=ObservedTraffic)
+    mark: int = 0
+    address: str = ""
+
+    def at(
+        self,
+        now_s: float,
+        due: NDArray[np.float64],
+        done: NDArray[np.float64],
+        failed: NDArray[np.bool_],
+    ) -> str:
+        """See :meth:`rrl.tuning.watch.Watch.at`."""
+        start = time.monotonic() - now_s
+        theirs = _seen(self.traffic, self.mark, self.address, start)
+        both = (np.concatenate(pair) for pair in zip((due, done, failed), theirs, strict=True))
+        return super().at(now_s, *both)
+
+
+def requests_of_others(
+    traffic: ObservedTraffic, mark: int, address: str, start: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return latencies (s) and statuses of what others sent to a server since a start.
+
+    Parameters
+    ----------
+    traffic, mark, address
+        See :class:`JointWatch`.
+    start : float
+        Seconds by `time.monotonic`. Requests that came before do not count.
+    """
+    due, done, failed = _seen(traffic, mark, address, start)
+    latency = np.minimum(done, time.monotonic() - start) - due
+    return np.maximum(latency, 0.0), np.where(failed, int(Status.UNAVAILABLE), 0)
 
 
 def wait_for_requests(

@@ -9,14 +9,14 @@ share the machine: one that is kept ready, and one on trial.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
-from rrl.serving.client_traffic import wait_for_requests
+from rrl.serving.client_traffic import JointWatch, requests_of_others, wait_for_requests
 from rrl.serving.front import Front
 from rrl.serving.launcher import ModelServer
 from rrl.serving.live import LiveServer
@@ -223,6 +223,18 @@ class HandoverServer(LiveServer):
         if self._current is None:
             self._server = None
 
+    def _fire_beside_others(
+        self, server: ModelServer, arrivals: NDArray[np.float64], watch: Watch | None
+    ) -> Sample:
+        """Send an episode's requests, and watch those of other clients, too."""
+        traffic, mark, start = self.front.traffic, self.front.traffic.mark, time.monotonic()
+        if watch is not None:
+            watch = JointWatch(
+                watch.late_s, watch.allowance, watch.usual, traffic, mark, server.address
+            )
+        sample = super()._fire(server, arrivals, watch)
+        return replace(sample, others=requests_of_others(traffic, mark, server.address, start))
+
     def _fire(
         self, server: ModelServer, arrivals: NDArray[np.float64], watch: Watch | None
     ) -> Sample:
@@ -233,7 +245,7 @@ class HandoverServer(LiveServer):
                 self._drop()
                 raise
         else:
-            sample = super()._fire(server, arrivals, watch)
+            sample = self._fire_beside_others(server, arrivals, watch)
         kept = self._find(self._kept)
         if sample.aborted and kept is not None and kept is not self._current:
             self._drop()

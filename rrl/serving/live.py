@@ -270,6 +270,7 @@ def live_episode(
     """Make the episode of a sample; it is invalid if the generator itself was too late."""
     share = sample.slip_share()
     stopped = {"aborted": sample.aborted, "aborted_s": sample.aborted_s} if sample.aborted else {}
+    others = {"others": sample.others} if sample.others else {}
     failed = {"failure": sample.failure()} if sample.status.all() else {}
     return Episode(
         configuration=configuration,
@@ -284,6 +285,7 @@ def live_episode(
             "slip_share": share,
             "switch_s": switch_s,
             **stopped,
+            **others,
             **failed,
         },
     )

@@ -42,6 +42,8 @@ class Sample:
         When it was stopped, in seconds from the start.
     due : ndarray, shape (n,), optional
         The real arrivals in seconds from the start, if they differ from those that were asked for.
+    others : (ndarray, ndarray), optional
+        Latency in seconds and gRPC status of the requests that other clients sent meanwhile.
     """
 
     latency: NDArray[np.float64]
@@ -51,6 +53,7 @@ class Sample:
     aborted: str = ""
     aborted_s: float | None = None
     due: NDArray[np.float64] | None = None
+    others: tuple[NDArray[np.float64], NDArray[np.int64]] | None = None
 
     def failure(self) -> str:
         """Return status and text of the first request if all requests failed; otherwise "".

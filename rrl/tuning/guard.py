@@ -6,6 +6,9 @@ The default configuration is what serves without tuning. A request is bad if it 
 times as many as the default would have caused among the same requests. A trial is every episode of
 another configuration than the default.
 
+A server that other clients use, too, measures their requests and reports them with the episode.
+They count like the others.
+
 The promise holds because a trial is admitted, and goes on, only while all its open requests may
 become bad without breaking it. The default's share of bad requests is known only from the
 default's own episodes, so the guard uses a lower confidence bound of it. The promise concerns the

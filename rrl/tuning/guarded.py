@@ -164,10 +164,19 @@ def _measured(
         part = Part(dict(configuration), lost, lost, "crashed", str(error), whole)
         return _Trial(part, episode, shun=True)
     reason = str(episode.info.get("aborted", ""))
-    bad = 0 if guard.late_s is None else episode.bad(guard.late_s)
+    requests, bad = _counts(episode, guard.late_s)
     ended = "aborted" if reason else ""
-    part = Part(dict(configuration), len(episode), bad, ended, whole=whole)
+    part = Part(dict(configuration), requests, bad, ended, whole=whole)
     return _Trial(part, episode, reason == "worse", invalid, switch_s)
+
+
+def _counts(episode: Episode, late_s: float | None) -> tuple[int, int]:
+    """Return how many requests were served, and how many were bad: also those of other clients."""
+    latency, status = episode.info.get("others", (np.empty(0), np.empty(0)))
+    requests = len(episode) + len(latency)
+    if late_s is None:
+        return requests, 0
+    return requests, episode.bad(late_s) + int(np.count_nonzero((status != 0) | (latency > late_s)))
 
 
 def check_answered(episode: Episode) -> None:
