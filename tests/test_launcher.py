@@ -141,7 +141,7 @@ def test_a_port_that_cannot_be_is_refused(model, port):
     command = [*RRL, "serve", str(model), f"--port={port}", "--executable", "local"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"port {port}: choose one from 1 to 65535" in done.stderr
+    assert f"{port}' is not a whole number from 1 to 65535" in done.stderr
 
 
 # --- A start that fails or takes long ------------------------------------------------------------
