@@ -49,7 +49,7 @@ def add_parsers(commands: Any) -> None:
     )
     serve.add_argument("model", help="a known model, or the base path of a SavedModel")
     serve.add_argument(
-        "--port", type=whole(1, 65535), default=8500, help="gRPC port (default 8500; 0: a free one)"
+        "--port", type=whole(1, 65535), default=8500, help="gRPC port (default 8500)"
     )
     serve.add_argument(
         "--knob", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeatable"
