@@ -121,7 +121,7 @@ def test_a_real_server_is_read(tmp_path):
         "max_enqueued_batches": 20,
         "grpc_max_threads": 32,
     }
-    with ModelServer(model, configuration, executable=LOCAL) as server:
+    with ModelServer(model, configuration, executable=LOCAL, port=free_port()) as server:
         found = running_server(server.address)
         assert found.configuration == configuration
         assert (found.kind, found.pid, found.model_name) == (LOCAL, server.process.pid, "probe")
