@@ -234,3 +234,14 @@ def test_tuned_thread_counts_are_in_the_order_of_their_effect():
     space, fixed = read_space(Namespace(knob=knobs, address=None), 1)
     assert space.knobs[0].positions == (2.0, 0.0, 1.0)
     assert fixed == {"inter_op": 2}
+
+
+def test_a_batch_must_hold_the_largest_request():
+    """A sample of 4 examples: no level below is a candidate, with a knob for it or without."""
+    knobs = ["batch_threads=0,2", "max_batch_size=1,2,4,8"]
+    space, _ = read_space(Namespace(knob=knobs, address=None), 4)
+    assert {c["max_batch_size"] for c in space} == {4, 8}
+    _, fixed = read_space(Namespace(knob=knobs[:1], address=None), 4)
+    assert fixed == {"max_batch_size": 4}
+    with pytest.raises(ValueError, match=r"max_batch_size 2: .* of 4 examples"):
+        read_space(Namespace(knob=["batch_threads=0,2", "max_batch_size=1,2"], address=None), 4)

@@ -139,6 +139,28 @@ def test_another_job_is_refused(tmp_path, whole):
         operate(job(workload=Poisson(60.0)), SERVER, contestants, tmp_path)
 
 
+def test_another_machine_is_noted_and_another_model_is_refused(tmp_path):
+    seen = []
+    mine = job(episodes=3, rounds=2, about={"model": "version 1, sha256 aa"})
+    for cpus in (2, 2, 4):
+        operate(mine, SERVER, contestants, tmp_path, seen.append, machine={"cpus": cpus})
+    noted = [line for line in seen if "another machine" in line]
+    assert len(noted) == 1
+    records = operate(mine, SERVER, contestants, tmp_path, machine={"cpus": 4})
+    assert summarise(mine, records)["harm"]["machines"] == [{"cpus": 2}, {"cpus": 4}]
+    other = job(episodes=3, rounds=2, about={"model": "version 2, sha256 bb"})
+    with pytest.raises(UsageError, match="model 'version 1, sha256 aa', not 'version 2"):
+        operate(other, SERVER, contestants, tmp_path)
+
+
+def test_what_is_not_better_is_not_deployed(tmp_path):
+    """Two rounds show nothing, so the default stays, with its flags."""
+    records = operate(job(rounds=2), SERVER, contestants, tmp_path)
+    result = summarise(job(rounds=2), records)
+    assert result["recommended"] != DEFAULT
+    assert (result["verdict"], result["deploy"]) == ("no difference shown", DEFAULT)
+
+
 def test_the_result_says_what_the_records_say(tmp_path, whole):
     (tmp_path / JOURNAL).write_bytes(whole)
     records = operate(job(), SERVER, contestants, tmp_path)
