@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,6 +152,22 @@ def test_a_server_that_answers_nothing_names_the_status_and_its_words():
     run = steps(Refusing(0), agent, Poisson(40.0), 5, np.random.default_rng(1), guard=guard)
     with pytest.raises(ServerError, match=r"100 requests .* NOT_FOUND: model is not"):
         next(run)
+
+
+def test_a_late_generator_shuns_nobody_and_ends_the_run():
+    class Late(Hostile):
+        def measure(self, configuration, arrivals, rng, *, watch=None):
+            episode = super().measure(configuration, arrivals, rng, watch=watch)
+            return replace(episode, valid=configuration == DEFAULT)
+
+    server = Late(1)
+    server.kinds[:] = "late"
+    guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
+    agent = AGENTS["random"](SPACE, np.random.default_rng(0))
+    run = steps(server, agent, Poisson(40.0), 5, np.random.default_rng(1), requests=50, guard=guard)
+    with pytest.raises(ServerError, match="the load generator itself was late"):
+        list(run)
+    assert not guard.shunned
 
 
 def test_configurations_that_would_refuse_what_is_served_today_never_serve():

@@ -12,7 +12,7 @@ from rrl.core.knob import Configuration
 from rrl.support.errors import ServerError
 from rrl.tuning.episode import Episode, Server, Status
 from rrl.tuning.guard import Guard, Keeps, Part
-from rrl.tuning.measuring import measure_valid
+from rrl.tuning.measuring import GeneratorError, measure_valid
 from rrl.tuning.objective import Objective, Percentile
 
 Times = NDArray[np.float64]
@@ -157,7 +157,7 @@ def _measured(
         episode, invalid, switch_s = measure_valid(server, configuration, arrivals, rng, watch)
         check_answered(episode)
     except ServerError as error:
-        if guard.is_default(configuration):
+        if guard.is_default(configuration) or isinstance(error, GeneratorError):
             raise
         episode = unanswered(configuration, arrivals)
         lost = error.lost

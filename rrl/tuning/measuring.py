@@ -13,6 +13,10 @@ from rrl.tuning.watch import Watch
 MAX_INVALID = 5  # episodes in a row; after these, the machine is too busy to measure anything
 
 
+class GeneratorError(ServerError):
+    """The load generator itself is too late: no configuration is to blame."""
+
+
 def measure_valid(
     server: Server,
     configuration: Configuration,
@@ -25,16 +29,18 @@ def measure_valid(
     Raises
     ------
     ServerError
-        If the server fails, or too many episodes in a row are invalid.
+        If the server fails.
+    GeneratorError
+        If too many episodes in a row are invalid.
     """
     switch_s = 0.0
     options = {} if watch is None else {"watch": watch}
     for invalid in range(MAX_INVALID):
         episode = server.measure(configuration, arrivals, rng, **options)
         switch_s += float(episode.info.get("switch_s", 0.0))
-        if episode.valid or "aborted" in episode.info:
+        if episode.valid:  # otherwise the requests were late before they left
             return episode, invalid, switch_s
-    raise ServerError(
+    raise GeneratorError(
         f"{MAX_INVALID} invalid episodes in a row: the load generator itself was late; "
         "free the machine, or lower the rate"
     )
