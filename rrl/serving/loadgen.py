@@ -1,6 +1,7 @@
 """An open-loop load generator over TF Serving's own gRPC API.
 
-See :mod:`rrl.serving.volley` for how requests are sent. The generator shares the machine with the
+See :mod:`rrl.serving.volley` for how requests are sent, and :mod:`rrl.serving.sender` for the
+process that sends them. The generator shares the machine with the
 server, so it reports how late its own requests left.
 """
 

@@ -155,7 +155,7 @@ def _be_on_time() -> None:
     """
     gc.freeze()  # the garbage collector need not look at what stays
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)  # a sleep ends 50 us too late else
+        ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)  # else 50 us late
         with suppress(PermissionError):
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
