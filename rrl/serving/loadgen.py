@@ -1,8 +1,8 @@
 """An open-loop load generator over TF Serving's own gRPC API.
 
 See :mod:`rrl.serving.volley` for how requests are sent, and :mod:`rrl.serving.sender` for the
-process that sends them. The generator shares the machine with the
-server, so it reports how late its own requests left.
+process that sends them. The generator shares the machine with the server, so it reports how late
+its own requests left.
 """
 
 from __future__ import annotations
