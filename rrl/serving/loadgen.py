@@ -7,7 +7,7 @@ its own requests left.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -178,6 +178,7 @@ class Client:
         arrivals: ArrayLike,
         timeout_s: float = 60.0,
         watch: Watch | None = None,
+        also: Callable[[], str] | None = None,
     ) -> Sample:
         """Send a request at each scheduled arrival and wait for all the answers.
 
@@ -192,6 +193,8 @@ class Client:
         watch : Watch, optional
             It may stop the episode. Then the open requests are cancelled, and the others are not
             sent.
+        also : callable, optional
+            With a watch, it is asked for another reason to stop, every few hundredths of a second.
 
         Returns
         -------
@@ -201,7 +204,7 @@ class Client:
         due = np.asarray(arrivals, dtype=float)
         turns = [payload] if isinstance(payload, bytes) else payload
         sender = self._sender()
-        sample = sender.fire(turns, due, timeout_s, watch)
+        sample = sender.fire(turns, due, timeout_s, watch, also)
         self._senders.append(sender)
         return sample
 

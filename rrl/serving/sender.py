@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.serving.volley import Sample, Volley
+from rrl.serving.volley import LOOK_S, Sample, Volley
 from rrl.support.errors import ServerError
 from rrl.tuning.watch import Watch
 
-CONNECT_S = 2.0  # longest wait for the connection before the first request
+CONNECT_S = 1.0  # longest wait for the connection before an episode
 END_S = 5.0  # longest wait for the end of the process, which needs milliseconds
 METHOD = "/tensorflow.serving.PredictionService/Predict"
 PR_SET_TIMERSLACK = 29
@@ -89,6 +89,7 @@ class Sender:
         due: NDArray[np.float64],
         timeout_s: float,
         watch: Watch | None,
+        also: Callable[[], str] | None = None,
     ) -> Sample:
         """Send requests and wait for the answers, see :meth:`rrl.serving.loadgen.Client.fire`.
 
@@ -102,6 +103,10 @@ class Sender:
         try:
             self._connection.send((new, due, timeout_s, watch))
             self._known = wanted
+            while watch and also and not self._connection.poll(LOOK_S):
+                if reason := also():
+                    self._connection.send(reason)
+                    break
             return self._connection.recv()
         except (EOFError, OSError):
             self.close()
@@ -123,27 +128,35 @@ def _end(connection: Connection, process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _read(connection: Connection, jobs: queue.SimpleQueue[Job]) -> None:
-    """Take jobs; end the process if the other one closed the connection or died."""
+def _read(connection: Connection, jobs: queue.SimpleQueue[Job], halt: list[str]) -> None:
+    """Take jobs, and reasons to halt; end the process if the other one closed or died."""
     try:
         while True:
-            jobs.put(connection.recv())
+            message = connection.recv()
+            if isinstance(message, str):
+                halt.append(message)
+            else:
+                halt.clear()  # it was for the job before
+                jobs.put(message)
     except (EOFError, OSError):
         os._exit(0)
 
 
 def _connect(channel: Any) -> None:
-    """Wait until the connection is there or has failed, so that no request waits for it."""
+    """Wait until the connection is there, so that no request waits for it or fails without it.
+
+    The server may have been restarted since the last episode.
+    """
     import grpc
 
-    settled = threading.Event()
+    ready = threading.Event()
 
     def look(state: grpc.ChannelConnectivity) -> None:
-        if state in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE):
-            settled.set()
+        if state is grpc.ChannelConnectivity.READY:
+            ready.set()
 
     channel.subscribe(look, try_to_connect=True)
-    settled.wait(CONNECT_S)
+    ready.wait(CONNECT_S)
     channel.unsubscribe(look)
 
 
@@ -165,20 +178,21 @@ def _serve(connection: Connection) -> None:
 
     address, options, metadata = connection.recv()
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(connection, jobs), daemon=True).start()
+    halt: list[str] = []
+    threading.Thread(target=_read, args=(connection, jobs, halt), daemon=True).start()
     _be_on_time()
     channel = grpc.insecure_channel(address, options=options)
     predict = channel.unary_unary(METHOD)  # on bytes
-    _connect(channel)
     payloads: list[bytes] = []
     while True:
         new, due, timeout_s, watch = jobs.get()
+        _connect(channel)
         payloads = new or payloads
 
         def call(i: int, turns: list[bytes] = payloads, limit_s: float = timeout_s) -> Any:
             return predict.future(turns[i % len(turns)], timeout=limit_s, metadata=metadata)
 
-        connection.send(Volley(call, due, watch).fire())
+        connection.send(Volley(call, due, watch, lambda: halt[0] if halt else "").fire())
 
 
 if __name__ == "__main__":
