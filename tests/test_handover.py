@@ -238,7 +238,7 @@ def test_a_trial_that_dies_takes_nobody_with_it(kept):
     rng = np.random.default_rng(0)
 
     def kill():
-        wait_until(lambda: kept.front.traffic.mark > before + 5, 60.0)
+        wait_until(lambda: kept.front.traffic.mark > before + 100, 60.0)  # in mid-episode
         os.kill(kept._server.process.pid, signal.SIGKILL)
 
     with others(kept.address) as outcomes:

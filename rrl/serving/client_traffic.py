@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +43,10 @@ class ClientTraffic:
         return np.arange(n) / max(self.rate, 1e-3)
 
 
-@dataclass(frozen=True)
-class JointWatch(Watch):
-    """A watch that also looks at the requests of other clients on the same server.
+def stop_by_others(
+    traffic: ObservedTraffic, mark: int, address: str, start: float, watch: Watch
+) -> Callable[[], str]:
+    """Make a function that watches the requests of other clients on a server.
 
     Parameters
     ----------
@@ -54,24 +55,16 @@ class JointWatch(Watch):
         The traffic's mark at the start of the episode.
     address : str
         Address of the server.
+    start : float
+        Start of the episode in seconds by `time.monotonic`. Earlier requests do not count.
+    watch : Watch
+
+    Returns
+    -------
+    callable
+        It returns the watch's reason to stop, or an empty text.
     """
-
-    traffic: ObservedTraffic = field(default_factory=ObservedTraffic)
-    mark: int = 0
-    address: str = ""
-
-    def at(
-        self,
-        now_s: float,
-        due: NDArray[np.float64],
-        done: NDArray[np.float64],
-        failed: NDArray[np.bool_],
-    ) -> str:
-        """See :meth:`rrl.tuning.watch.Watch.at`."""
-        start = time.monotonic() - now_s
-        theirs = _seen(self.traffic, self.mark, self.address, start)
-        both = (np.concatenate(pair) for pair in zip((due, done, failed), theirs, strict=True))
-        return super().at(now_s, *both)
+    return lambda: watch.at(time.monotonic() - start, *_seen(traffic, mark, address, start))
 
 
 def requests_of_others(
@@ -81,10 +74,8 @@ def requests_of_others(
 
     Parameters
     ----------
-    traffic, mark, address
-        See :class:`JointWatch`.
-    start : float
-        Seconds by `time.monotonic`. Requests that came before do not count.
+    traffic, mark, address, start
+        See :func:`stop_by_others`.
     """
     due, done, failed = _seen(traffic, mark, address, start)
     latency = np.minimum(done, time.monotonic() - start) - due

@@ -9,6 +9,7 @@ share the machine: one that is kept ready, and one on trial.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
-from rrl.serving.client_traffic import JointWatch, requests_of_others, wait_for_requests
+from rrl.serving.client_traffic import requests_of_others, stop_by_others, wait_for_requests
 from rrl.serving.front import Front
 from rrl.serving.launcher import ModelServer
 from rrl.serving.live import LiveServer
@@ -226,17 +227,25 @@ class HandoverServer(LiveServer):
     def _fire_beside_others(
         self, server: ModelServer, arrivals: NDArray[np.float64], watch: Watch | None
     ) -> Sample:
-        """Send an episode's requests, and watch those of other clients, too."""
-        traffic, mark, start = self.front.traffic, self.front.traffic.mark, time.monotonic()
+        """Send an episode's requests, and watch those of other clients, too.
+
+        Each of the two gets half of the bad requests that the episode may have.
+        """
+        now = self.front.traffic, self.front.traffic.mark, server.address, time.monotonic()
+        also = None
         if watch is not None:
-            watch = JointWatch(
-                watch.late_s, watch.allowance, watch.usual, traffic, mark, server.address
-            )
-        sample = super()._fire(server, arrivals, watch)
-        return replace(sample, others=requests_of_others(traffic, mark, server.address, start))
+            half = max(watch.allowance // 2, 1)
+            also = stop_by_others(*now, replace(watch, allowance=half))
+            watch = replace(watch, allowance=max(watch.allowance - half, 1))
+        sample = super()._fire(server, arrivals, watch, also)
+        return replace(sample, others=requests_of_others(*now))
 
     def _fire(
-        self, server: ModelServer, arrivals: NDArray[np.float64], watch: Watch | None
+        self,
+        server: ModelServer,
+        arrivals: NDArray[np.float64],
+        watch: Watch | None,
+        also: Callable[[], str] | None = None,
     ) -> Sample:
         if self._traffic:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -237,13 +237,17 @@ class LiveServer:
         return self._server and (id(self._server), self._server.configuration)
 
     def _fire(
-        self, server: ModelServer, arrivals: NDArray[np.float64], watch: Watch | None
+        self,
+        server: ModelServer,
+        arrivals: NDArray[np.float64],
+        watch: Watch | None,
+        also: Callable[[], str] | None = None,
     ) -> Sample:
         """Send an episode's requests; if the server died, drop it and raise ServerError."""
         assert self._client is not None
         lost = 0
         try:
-            sample = self._client.fire(self._payloads, arrivals, self._timeout_s, watch)
+            sample = self._client.fire(self._payloads, arrivals, self._timeout_s, watch, also)
             lost = len(sample.status)
             server.check()
             doubt = sample.status.any() and not sample.aborted  # a stopped trial may be stuck

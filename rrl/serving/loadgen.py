@@ -1,19 +1,21 @@
 """An open-loop load generator over TF Serving's own gRPC API.
 
-See :mod:`rrl.serving.volley` for how requests are sent. The generator shares the machine with the
-server, so it reports how late its own requests left.
+See :mod:`rrl.serving.volley` for how requests are sent, and :mod:`rrl.serving.sender` for the
+process that sends them. The generator shares the machine with the server, so it reports how late
+its own requests left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.serving.quiet import load_tensorflow
-from rrl.serving.volley import Sample, Volley
+from rrl.serving.sender import Sender
+from rrl.serving.volley import Sample
 from rrl.support.errors import ServerError
 from rrl.tuning.watch import Watch
 
@@ -71,10 +73,7 @@ class Client:
         self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        # The same method on bytes: a payload is serialised once, not once per request.
-        self._predict_bytes = self._channel.unary_unary(
-            "/tensorflow.serving.PredictionService/Predict"
-        )
+        self._senders: list[Sender] = []  # those that are not at work
 
     def __enter__(self) -> Client:
         return self
@@ -83,8 +82,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._channel.close()
+        while self._senders:
+            self._senders.pop().close()
 
     def predict(
         self, inputs: Mapping[str, NDArray[Any]], timeout_s: float = 30.0
@@ -177,6 +178,7 @@ class Client:
         arrivals: ArrayLike,
         timeout_s: float = 60.0,
         watch: Watch | None = None,
+        also: Callable[[], str] | None = None,
     ) -> Sample:
         """Send a request at each scheduled arrival and wait for all the answers.
 
@@ -191,6 +193,8 @@ class Client:
         watch : Watch, optional
             It may stop the episode. Then the open requests are cancelled, and the others are not
             sent.
+        also : callable, optional
+            With a watch, it is asked for another reason to stop, every few hundredths of a second.
 
         Returns
         -------
@@ -199,12 +203,19 @@ class Client:
         """
         due = np.asarray(arrivals, dtype=float)
         turns = [payload] if isinstance(payload, bytes) else payload
+        sender = self._sender()
+        sample = sender.fire(turns, due, timeout_s, watch, also)
+        self._senders.append(sender)
+        return sample
 
-        def call(i: int) -> Any:
-            request = turns[i % len(turns)]
-            return self._predict_bytes.future(request, timeout=timeout_s, metadata=(SYNTHETIC,))
-
-        return Volley(call, due, watch).fire()
+    def _sender(self) -> Sender:
+        """Return a process that sends requests: one that is free and alive, or a new one."""
+        while self._senders:
+            sender = self._senders.pop()
+            if sender.alive():
+                return sender
+            sender.close()
+        return Sender(self.address, _CHANNEL_OPTIONS, (SYNTHETIC,))
 
 
 def random_inputs(

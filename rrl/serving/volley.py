@@ -83,12 +83,18 @@ class Volley:
         Scheduled arrivals in seconds from the start.
     watch : Watch, optional
         It may stop the episode. Then the open requests are cancelled, and the others are not sent.
+    halted : callable, optional
+        It returns another reason to stop, or an empty text. It is asked as often as the watch.
     """
 
     def __init__(
-        self, call: Callable[[int], Any], due: NDArray[np.float64], watch: Watch | None
+        self,
+        call: Callable[[int], Any],
+        due: NDArray[np.float64],
+        watch: Watch | None,
+        halted: Callable[[], str] = lambda: "",
     ) -> None:
-        self._call, self._due, self._watch = call, due, watch
+        self._call, self._due, self._watch, self._halted = call, due, watch, halted
         n = len(due)
         self._left, self._done = np.zeros(n), np.full(n, np.inf)
         self._status = np.zeros(n, dtype=np.int64)
@@ -140,7 +146,7 @@ class Volley:
         if self._watch is not None and not self._reason:
             k, now = len(self._calls), time.monotonic() - self._start
             done, failed = self._done[:k] - self._start, self._status[:k] != 0
-            self._reason = self._watch.at(now, self._due[:k], done, failed)
+            self._reason = self._halted() or self._watch.at(now, self._due[:k], done, failed)
         return self._reason
 
     def _wait(self) -> None:

@@ -1,0 +1,250 @@
+"""The load generator's own process: on time, watched, never left behind, and replaced."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+
+from rrl.serving.loadgen import SYNTHETIC, Client
+from rrl.serving.sender import METHOD
+from rrl.serving.volley import Volley
+from rrl.support.errors import ServerError
+from rrl.tuning.watch import Watch
+
+LIMIT_S = 60.0
+
+ECHO = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+import grpc
+
+slow = []
+
+def answer(request, context):
+    sent = dict(context.invocation_metadata())
+    if request == b"slow":
+        slow.append(context)
+        while context.is_active():
+            time.sleep(0.01)
+        slow.remove(context)
+    if request in (b"fail", b"open"):
+        details = "no room" if request == b"fail" else str(len(slow))
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, details)
+    return request + sent["rrl-synthetic"].encode()
+
+class Echo(grpc.GenericRpcHandler):
+    def service(self, details):
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+server = grpc.server(ThreadPoolExecutor(16), handlers=[Echo()], options=options)
+server.add_insecure_port("unix:" + sys.argv[1])
+print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.start()
+sys.stdin.read()
+"""
+
+FIRES = """
+import sys, time
+import numpy as np
+from rrl.serving.loadgen import Client
+
+client = Client(sys.argv[1])
+client.fire(b"x", np.zeros(1))
+print(client._senders[0].process.pid, flush=True)
+client.fire(b"slow", np.zeros(4))
+"""
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + LIMIT_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+def wait_for_open_calls(target, number):
+    """Wait until so many calls that end only with their client are open on the server."""
+    with Client(f"127.0.0.1:{target.port}") as other:
+        wait_for(lambda: other.fire(b"open", [0.0]).details == str(number))
+
+
+def ended(pid):
+    """Whether a process has ended; whoever inherits an orphan may not have looked after it yet."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def sender(client):
+    (only,) = client._senders
+    return only
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory):
+    """A server that answers at once, in a process of its own: its addresses and its output."""
+    socket, pipe = tmp_path_factory.mktemp("target") / "sock", subprocess.PIPE
+    command = [sys.executable, "-c", ECHO, str(socket)]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        process.port = process.stdout.readline().strip()
+        process.socket = f"unix:{socket}"
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def client(target):
+    with Client(f"127.0.0.1:{target.port}") as connected:
+        yield connected
+
+
+@pytest.fixture
+def busy():
+    """Threads of this process that compute in Python until the test ends."""
+    stop = threading.Event()
+
+    def compute():
+        while not stop.is_set():
+            sum(i * i for i in range(1000))
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
+
+
+class TestSends:
+    def test_a_busy_thread_here_delays_few_requests(self, target, client, busy):
+        """The same arrivals from a thread of this process leave later: that is what it is for."""
+        due = np.cumsum(np.random.default_rng(0).exponential(1 / 400, 400))
+        client.fire(b"x", np.zeros(8))
+        call = grpc.insecure_channel(f"127.0.0.1:{target.port}").unary_unary(METHOD)
+        send = lambda _: call.future(b"x", timeout=LIMIT_S, metadata=(SYNTHETIC,))  # noqa: E731
+        Volley(send, np.zeros(8), None).fire()
+        ours, here = client.fire(b"x", due), Volley(send, due, None).fire()
+        assert not ours.status.any()
+        assert (ours.slip >= 0).all()
+        assert np.median(ours.slip) < np.median(here.slip) / 4
+        assert np.median(ours.slip) < 0.1 * np.median(here.latency)
+
+    def test_both_kinds_of_address_and_payloads_in_turn(self, target):
+        for address in (f"127.0.0.1:{target.port}", target.socket):
+            with Client(address) as client:
+                for payloads in ([b"x", b"fail", b"x"], [b"fail", b"x"], [b"fail", b"x"]):
+                    sample = client.fire(payloads, np.zeros(6))
+                    expected = [8 if p == b"fail" else 0 for p in payloads] * 3
+                    assert sample.status.tolist() == expected[:6]
+                    assert sample.details == "no room"
+                    assert len(sample.latency) == len(sample.slip) == 6
+
+    def test_a_message_of_any_size(self, client):
+        large = os.urandom(2**16) * 2**10  # 64 MiB
+        assert client.fire([b"x", large], np.zeros(2), LIMIT_S).status.tolist() == [0, 0]
+
+    def test_deadline(self, client, target):
+        sample = client.fire(b"slow", np.zeros(2), timeout_s=0.2)
+        assert sample.status.tolist() == [4, 4]
+        assert (sample.latency >= 0.2).all()
+        wait_for_open_calls(target, 0)
+
+    def test_nobody_there(self, tmp_path):
+        with Client(f"unix:{tmp_path}/none") as client:
+            assert client.fire(b"x", np.zeros(2)).failure().startswith("UNAVAILABLE: ")
+
+    def test_two_episodes_at_once_have_a_process_each(self, client):
+        with ThreadPoolExecutor(2) as pool:
+            due = np.array([0.0, 0.5])
+            samples = list(pool.map(lambda _: client.fire(b"x", due), range(2)))
+        assert [s.status.tolist() for s in samples] == [[0, 0]] * 2
+        assert len({one.process.pid for one in client._senders}) == 2
+
+
+def test_a_watch_stops_and_cancels_what_is_open(client, target):
+    due = np.arange(1000) / 50
+    sample = client.fire(b"slow", due, LIMIT_S, Watch(late_s=0.1, allowance=4, usual=0.5))
+    assert sample.aborted == "budget"
+    assert 0 < sample.aborted_s < due[-1]
+    assert sample.status.tolist() == [1] * 4  # no request was sent beyond the allowance
+    wait_for_open_calls(target, 0)
+    assert client.fire(b"x", [0.0]).status.tolist() == [0]
+
+
+class TestProcess:
+    def test_is_small_and_stays_until_the_client_is_closed(self, client):
+        client.fire(b"x", np.zeros(2))
+        process = sender(client).process
+        client.fire(b"x", np.zeros(2))
+        assert sender(client).process is process
+        maps = Path(f"/proc/{process.pid}/maps")
+        assert not maps.exists() or "tensorflow" not in maps.read_text()
+        client.close()
+        assert process.returncode == 0
+
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+    def test_ends_with_the_process_that_started_it(self, target, number):
+        command = [sys.executable, "-c", FIRES, f"127.0.0.1:{target.port}"]
+        before = shared_memory()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+            pid = int(parent.stdout.readline())
+            try:
+                wait_for_open_calls(target, 4)
+                assert not ended(pid)
+                parent.send_signal(number)
+                parent.wait(LIMIT_S)
+            finally:
+                parent.kill()
+        wait_for(lambda: ended(pid))
+        wait_for_open_calls(target, 0)
+        assert not [name for name in shared_memory() - before if str(parent.pid) in name]
+
+    def test_that_died_between_two_episodes_is_replaced(self, client):
+        client.fire(b"x", np.zeros(1))
+        process = sender(client).process
+        process.kill()
+        process.wait()
+        assert client.fire(b"x", np.zeros(2)).status.tolist() == [0, 0]
+        assert sender(client).process.pid != process.pid
+
+    def test_that_dies_during_an_episode_is_reported_in_one_line(self, client, target):
+        client.fire(b"x", np.zeros(1))
+        process = sender(client).process
+        with ThreadPoolExecutor(1) as pool:
+            shot = pool.submit(client.fire, b"slow", np.zeros(1))
+            wait_for_open_calls(target, 1)
+            process.kill()
+            with pytest.raises(ServerError) as error:
+                shot.result(LIMIT_S)
+        wanted = r"127\.0\.0\.1:\d+: the process that sends the requests ended with status -9; .*"
+        assert re.fullmatch(wanted, str(error.value))
+        assert client.fire(b"x", np.zeros(2)).status.tolist() == [0, 0]
+
+    def test_ctrl_c_ends_it(self, client, target):
+        client.fire(b"x", np.zeros(1))
+        process = sender(client).process
+        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                client.fire(b"slow", np.zeros(1))
+        finally:
+            timer.cancel()
+        assert process.returncode is not None
+        wait_for_open_calls(target, 0)
+
+
+def shared_memory():
+    folder = Path("/dev/shm")
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
