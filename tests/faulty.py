@@ -15,8 +15,7 @@ import signal
 import subprocess
 import sys
 
-kind, at = sys.argv[1], int(sys.argv[2])
-disk = os.path.realpath(sys.argv[sys.argv.index("--out") + 1])
+kind, at, disk = "count", 0, "/nowhere"
 calls = 0
 
 
@@ -76,6 +75,8 @@ def faulty_open(file, mode="r", *arguments, open=io.open, **options):
 if __name__ == "__main__":
     from rrl.cli import main
 
+    kind, at = sys.argv[1], int(sys.argv[2])
+    disk = os.path.realpath(sys.argv[sys.argv.index("--out") + 1])
     os.write, os.replace, subprocess.Popen = faulty_write, faulty_replace, FaultyPopen
     os.rename = faulty_replace
     builtins.open = io.open = faulty_open
