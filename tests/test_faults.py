@@ -26,6 +26,50 @@ the configuration to keep cannot be restored: 4; what to do by hand
     test_restarted::test_ctrl_c_waits_for_a_command_that_runs
 all requests failed: 4; status and the server's text
     test_restarted::test_all_requests_failed
+a trial whose requests are late or fail: goes on; stopped, shunned, the kept one serves the rest
+    test_guard::test_the_promise_holds_at_every_moment
+    test_guard::test_what_crashed_or_was_worse_never_serves_again
+    test_handover::test_a_bad_trial_is_stopped_and_the_kept_configuration_returns
+    test_handover::test_a_trial_is_stopped_by_the_requests_of_others_alone
+    test_restarted::test_a_bad_trial_ends_with_a_return_at_once
+a trial that crashes: goes on; counted, shunned, also after the run was continued
+    test_guard::test_a_guarded_run_that_was_killed_ends_as_the_one_that_was_not
+    test_handover::test_a_trial_that_dies_takes_nobody_with_it
+    test_front::test_calls_survive_the_death_of_the_trial_that_answers_them
+the default itself fails, or answers nothing: 4; status and the server's text
+    test_guard::test_a_default_that_fails_is_the_servers_fault
+    test_guard::test_a_server_that_answers_nothing_names_the_status_and_its_words
+a batch that is too small for a request: goes on, or 2; never tried, answered by the kept one
+    test_cli::test_a_batch_must_hold_the_largest_request
+    test_service::test_the_service_goes_on_after_a_run_and_no_client_is_refused
+    test_handover::test_large_requests_of_others_are_not_refused_by_a_trial
+tuning at a port ends, or Ctrl-C: the service goes on in a process of its own; how to stop it
+    test_service::test_the_service_goes_on_after_a_run_and_no_client_is_refused
+    test_service::test_ctrl_c_leaves_the_default_in_service
+    test_front::test_a_server_takes_the_port_over_and_no_call_fails
+    test_launcher::test_a_detached_server_outlives_its_parent_and_follows_the_operator
+no verdict yet: the default is to deploy, with its flags
+    test_operate::test_what_is_not_better_is_not_deployed
+    test_sequential::test_any_number_of_rounds_has_a_result
+another model, server or machine: 2, or goes on and is noted
+    test_operate::test_another_machine_is_noted_and_another_model_is_refused
+fewer episodes than were made: 2; give as many or more
+    test_guard::test_more_episodes_and_rounds_may_be_asked_for_later
+slow start: 4; --start-timeout, and a log that stays
+    test_launcher::test_a_slow_start_names_its_option_and_a_log_that_stays
+    test_launcher::test_the_log_of_a_crash_stays
+original server with a TCP port: goes on; what other machines can reach
+    test_launcher::test_what_the_original_exposes_at_a_port_is_said
+another run on this machine: 2 for a recording, a warning otherwise
+    test_launcher::test_a_recording_does_not_begin_beside_a_run_until_that_ends
+folders of killed runs: removed at the next start
+    test_launcher::test_the_folders_of_killed_runs_go_and_those_of_living_ones_stay
+sender of the requests dies: 4
+    test_volley::test_that_dies_during_an_episode_is_reported_in_one_line
+a fault at any write, rename or process start: goes on; same bytes, a server that serves
+    test_injected::test_a_fault_at_some_places_of_a_run
+    test_injected::test_a_fault_at_every_place_of_a_run
+    test_injected::test_a_kill_in_the_middle_of_tuning_an_operators_server
 two runs in one folder: 2
     test_restarted::test_a_second_run_in_one_folder_says_so_and_touches_nothing
 new configuration does not start: 4; the old one serves on
@@ -54,7 +98,8 @@ parent killed: goes on; server dies too
     test_serving::test_the_server_dies_with_its_parent
 binary absent: 2
     test_serving::test_unknown_executable
-late load generator: 4; 5 invalid episodes in a row
+late load generator: 4; 5 invalid episodes in a row, and no configuration is blamed
+    test_guard::test_a_late_generator_shuns_nobody_and_ends_the_run
     test_operate::test_rounds_that_are_always_invalid_are_given_up
 misspelt option, bad number: 2
     test_cli::test_mistakes_end_with_one_line
