@@ -59,8 +59,8 @@ OWN = ["profile", "x", "--model", "keyword"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["serve", "keyword", "--port", "70000"], "--port: '70000' is not a whole number from 0"),
-        (["serve", "keyword", "--port", "-1"], "--port: '-1' is not a whole number from 0"),
+        (["serve", "keyword", "--port", "70000"], "--port: '70000' is not a whole number from 1"),
+        (["serve", "keyword", "--port", "-1"], "--port: '-1' is not a whole number from 1"),
         (["serve", "keyword", "--port", "http"], "--port: 'http'"),
         ([*TUNE, "--port", "70000"], "--port: '70000' is not a whole number from 1 to 65535"),
         ([*TUNE, "--port", "0"], "--port: '0' is not a whole number from 1 to 65535"),

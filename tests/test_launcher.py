@@ -410,6 +410,7 @@ def test_a_paused_server_does_nothing_until_it_resumes(model, executable):
     with ModelServer(model, executable=executable) as server:
         with Client(server.address, "probe") as client:
             client.predict(X)
+            client.fire(client.payload(X), [0.0])  # the connection is there before the pause
             server.pause()
             wait_until(lambda: _state(server.process.pid) == "T")
             sample = client.fire(client.payload(X), [0.0], timeout_s=0.5)
