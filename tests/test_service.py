@@ -143,3 +143,12 @@ def test_real_requests_are_enough(model, tmp_path):
         assert "stop it with" not in err
         served = codes[: codes.index(14)] if 14 in codes else codes  # it stops at the end
         assert set(served) == {0}
+
+
+def test_a_folder_with_too_long_a_path_is_refused_before_anything_serves(model, tmp_path):
+    folder = tmp_path / ("long" * 25)
+    with tuning(model, folder, "--rate", "40", "--knob", "inter_op=1,2", port=free_port()) as run:
+        _, err = finished(run)
+    assert run.returncode == 2
+    assert "too long for the socket of the server that stays" in err
+    assert not (folder / JOURNAL).exists()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.support.errors import DataError, RRLError
+from rrl.support.errors import DataError, RRLError, UsageError
 
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration
@@ -182,8 +182,14 @@ def _at_port(
     """Serve at a port while tuning; at the end a server of its own goes on there."""
     from rrl.serving.client_traffic import ClientTraffic, wait_for_requests
     from rrl.serving.handover import HandoverServer
+    from rrl.serving.launcher import fits
 
     base, given = _given(options, job, folder, requests)
+    if not options.stop and not fits((folder / "serving" / f"{base.name}.sock").absolute()):
+        raise UsageError(  # now, not at the end, when clients would lose their service
+            f"{folder}: this path is too long for the socket of the server that stays; give a "
+            "shorter --out, or --stop"
+        )
     live = {"port": options.port, "traffic": options.traffic, "canary": options.canary}
     with HandoverServer(base, with_default(job), **live, **given) as server:
         traffic = server.front.traffic
