@@ -6,6 +6,7 @@ import fcntl
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,7 @@ from typing import Any
 LOCK = Path(tempfile.gettempdir()) / "rrl-machine.lock"
 """A process locks this file while it measures; `flock` on the file makes other work wait."""
 
+TURN_S = 0.02  # the next one needs a moment to wake up, or this process would lock the file again
 RUNS = ".runs"  # the suffix of the file that a run locks which measures all the time
 
 PACKAGES = ("rrl", "tensorflow", "tensorflow-serving-api", "grpcio", "numpy")
@@ -64,6 +66,7 @@ def exclusive() -> Iterator[None]:
     """Wait until no other process measures on this machine, then hold the lock for the block."""
     with _locked(LOCK, fcntl.LOCK_EX):
         yield
+    time.sleep(TURN_S)
 
 
 @contextmanager
