@@ -33,6 +33,7 @@ a trial whose requests are late or fail: goes on; stopped, shunned, the kept one
     test_handover::test_a_trial_is_stopped_by_the_requests_of_others_alone
     test_restarted::test_a_bad_trial_ends_with_a_return_at_once
 a trial that crashes: goes on; counted, shunned, also after the run was continued
+    test_guard::test_an_incumbent_that_fails_in_the_rest_of_an_episode_is_shunned_too
     test_guard::test_a_guarded_run_that_was_killed_ends_as_the_one_that_was_not
     test_handover::test_a_trial_that_dies_takes_nobody_with_it
     test_front::test_calls_survive_the_death_of_the_trial_that_answers_them
@@ -48,6 +49,8 @@ tuning at a port ends, or Ctrl-C: the service goes on in a process of its own; h
     test_service::test_ctrl_c_leaves_the_default_in_service
     test_front::test_a_server_takes_the_port_over_and_no_call_fails
     test_launcher::test_a_detached_server_outlives_its_parent_and_follows_the_operator
+the server that is to stay does not start: goes on; the tuner itself serves until Ctrl-C
+    test_service::test_if_no_server_can_stay_the_tuner_goes_on_serving
 no verdict yet: the default is to deploy, with its flags
     test_operate::test_what_is_not_better_is_not_deployed
     test_sequential::test_any_number_of_rounds_has_a_result

@@ -14,6 +14,7 @@ from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import operate
+from rrl.operating.records import episode_record, remember
 from rrl.rivals.agents import AGENTS
 from rrl.support.errors import ServerError
 from rrl.support.mean_bound import lower_mean
@@ -179,6 +180,52 @@ def test_configurations_that_would_refuse_what_is_served_today_never_serve():
     assert all(configuration["batch"] != 8 for configuration, _ in server.served)
 
 
+class Scripted:
+    """An agent that asks for what it was given, and always recommends the same."""
+
+    def __init__(self, asks, best):
+        self.asks, self.choice, self.told = list(asks), best, []
+
+    def ask(self, load):
+        return self.asks.pop(0) if len(self.asks) > 1 else self.asks[0]
+
+    def tell(self, configuration, cost):
+        self.told.append((configuration, cost))
+
+    def best(self, load):
+        return self.choice
+
+
+@pytest.mark.parametrize("end", ["crashed", "aborted"])
+def test_an_incumbent_that_fails_in_the_rest_of_an_episode_is_shunned_too(end):
+    good, bad = {"threads": 1, "batch": 1}, {"threads": 2, "batch": 1}
+
+    class Failing(Hostile):
+        def measure(self, configuration, arrivals, rng, *, watch=None):
+            n = len(arrivals)
+            late = configuration == bad or (configuration == good and n < 50)
+            if late and configuration == good and end == "crashed":
+                raise ServerError("it died", lost=3)
+            latency, status = np.full(n, 60.0 if late else 0.01), np.zeros(n, dtype=int)
+            return watched(Episode(configuration, arrivals, latency, status), watch)
+
+    guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
+    agent = Scripted([good, good, bad, good], best=good)
+    rng = np.random.default_rng(1)
+    run = steps(Failing(0), agent, Poisson(40.0), 4, rng, requests=50, guard=guard)
+    done = list(run)
+    assert [part.configuration for part in done[2].guarded.parts] == [bad, good, DEFAULT]
+    assert [part.ended for part in done[2].guarded.parts] == ["aborted", end, ""]
+    assert {SPACE.index(bad), SPACE.index(good)} == set(guard.shunned)
+    assert [step.recommended for step in done] == [good, good, DEFAULT, DEFAULT]
+    assert done[3].configuration == DEFAULT
+    assert agent.told[-2] == (good, guard.shunned[SPACE.index(good)])
+
+    again = Guard(SPACE, DEFAULT, 10_000, LATE_S)
+    remember(again, [episode_record(guarded_job(), step, guard.late_s) for step in done])
+    assert (again.shunned, again.parts) == (guard.shunned, guard.parts)
+
+
 # --- a guarded run that is stopped and continued --------------------------------------------------
 
 
@@ -220,7 +267,8 @@ def test_a_guarded_run_that_was_killed_ends_as_the_one_that_was_not(lives, whole
             operate(guarded_job(), Mortal(calls), contestants, tmp_path)
     records = operate(guarded_job(), Mortal(10**6), contestants, tmp_path)
     assert (tmp_path / JOURNAL).read_bytes() == whole
-    assert any(r["guard"]["shunned"] for r in records if "guard" in r)
+    parts = [part for r in records if "guard" in r for part in r["guard"]["parts"]]
+    assert any(part["charge"] is not None for part in parts)
 
 
 def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):

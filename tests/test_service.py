@@ -130,6 +130,22 @@ def test_ctrl_c_leaves_the_default_in_service(model, tmp_path):
         assert running_configuration(f"127.0.0.1:{port}")["inter_op"] in (1, 2)
 
 
+def test_if_no_server_can_stay_the_tuner_goes_on_serving(model, tmp_path):
+    port = free_port()
+    (tmp_path / "serving").write_text("in the way of the folder of the server that stays")
+    words = ("--rate", "40", "--knob", "inter_op=1,2")
+    with tuning(model, tmp_path, *words, port=port) as process:
+        said = iter(process.stderr.readline, "")
+        assert any("only as long as this process runs; Ctrl-C ends it" in line for line in said)
+        with Client(f"127.0.0.1:{port}", "probe") as client:
+            client.predict({"x": X}, timeout_s=60.0)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, _ = finished(process)
+        assert process.returncode in (0, 5)
+        assert "recommended:" in out
+
+
 def test_real_requests_are_enough(model, tmp_path):
     port = free_port()
     words = ("--traffic", "--canary", "0.5", "--knob", "inter_op=1,2", "--stop")

@@ -69,7 +69,6 @@ def episode_record(job: Job, step: Step, late_s: float | None) -> Record:
             "asked": done.asked,
             "refused": done.refused,
             "told": done.told,
-            "shunned": done.charged,
             "parts": [asdict(part) for part in done.parts],
             "late_s": late_s,
         }
@@ -115,7 +114,6 @@ def remember(guard: Guard, records: Sequence[Record]) -> None:
     """Bring a new guard into its state after these records."""
     for record in learned(records):
         done = record["guard"]
-        for number, part in enumerate(done["parts"]):
-            shun = number == 0 and done["shunned"]
-            guard.note(Part(**part), record["cost"] if shun else None)
+        for part in done["parts"]:
+            guard.note(Part(**part))
         guard.late_s = done["late_s"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.support.errors import DataError, RRLError, UsageError
+from rrl.support.errors import DataError, RRLError, UsageError, interrupt_by_signals
 
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration
     from rrl.core.space import ConfigSpace
     from rrl.operating.job import Job
     from rrl.operating.operate import Contestants
+    from rrl.serving.detached import Detached
     from rrl.serving.handover import HandoverServer
     from rrl.serving.live import LiveServer
     from rrl.serving.sample import Inputs
@@ -211,7 +213,36 @@ def _at_port(
 
 
 def leave_running(server: HandoverServer, base: Path, folder: Path, options: Namespace) -> None:
-    """Give the port to a server that outlives this process, with the kept configuration."""
+    """Give the port to a server that outlives this process, with the kept configuration.
+
+    If no such server starts, this process goes on serving until it is interrupted.
+    """
+    try:
+        kept = {name: server.kept[name] for name in server.space.names}
+        server.configure(kept, np.random.default_rng(0))
+        serving = _hand_over(server, base, folder, options)
+    except (RRLError, OSError) as error:
+        print(
+            f"rrl: no server of its own could take over {server.address}: {error}\n"
+            f"rrl: {server.address} stays in service, but only as long as this process runs; "
+            "Ctrl-C ends it",
+            file=sys.stderr,
+            flush=True,
+        )
+        _serve_until_interrupted()
+        return
+    if serving.exposed:
+        print(f"rrl: {serving.exposed}", file=sys.stderr)
+    print(
+        f"rrl: {server.address} stays in service with {dict(server.kept)}; the log is "
+        f"{serving.log}; stop it with: {serving.stop_command}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _hand_over(server: HandoverServer, base: Path, folder: Path, options: Namespace) -> Detached:
+    """Start the server that stays, and let the front leave the port to it."""
     from rrl.serving.detached import start_detached
 
     left = []
@@ -229,22 +260,17 @@ def leave_running(server: HandoverServer, base: Path, folder: Path, options: Nam
             )
         )
 
+    server.front.hand_port_over(start)
+    return left[0]
+
+
+def _serve_until_interrupted() -> None:
+    interrupt_by_signals()  # again, because an interrupted run ignores further signals
     try:
-        kept = {name: server.kept[name] for name in server.space.names}
-        server.configure(kept, np.random.default_rng(0))
-        server.front.hand_port_over(start)
-    except RRLError as error:
-        print(f"rrl: {server.address} is not served any more: {error}", file=sys.stderr)
-        return
-    (serving,) = left
-    if serving.exposed:
-        print(f"rrl: {serving.exposed}", file=sys.stderr)
-    print(
-        f"rrl: {server.address} stays in service with {dict(server.kept)}; the log is "
-        f"{serving.log}; stop it with: {serving.stop_command}",
-        file=sys.stderr,
-        flush=True,
-    )
+        while True:
+            signal.pause()
+    except KeyboardInterrupt:
+        pass
 
 
 def _given(

@@ -61,6 +61,9 @@ class Part:
         The reason of a crash, in one line.
     whole : bool
         False if it only served the rest of an episode, after a bad trial.
+    charge : float, optional
+        The cost that the agent is told whenever it asks for this configuration again. None if it
+        may be served again.
     """
 
     configuration: Configuration
@@ -69,6 +72,7 @@ class Part:
     ended: str = ""
     why: str = ""
     whole: bool = True
+    charge: float | None = None
 
 
 @dataclass
@@ -118,7 +122,7 @@ class Guard:
     >>> guard.note(Part({"threads": 2}, requests=100, bad=1))
     >>> guard.admits({"threads": 1})
     True
-    >>> guard.note(Part({"threads": 1}, requests=40, bad=8, ended="aborted"), charge=0.5)
+    >>> guard.note(Part({"threads": 1}, requests=40, bad=8, ended="aborted", charge=0.5))
     >>> guard.admits({"threads": 1}), guard.shunned
     (False, {0: 0.5})
     """
@@ -212,8 +216,8 @@ class Guard:
 
     # --- what was served ------------------------------------------------------------------------
 
-    def note(self, part: Part, charge: float | None = None) -> None:
-        """Take in what a configuration did; a `charge` shuns it from now on."""
+    def note(self, part: Part) -> None:
+        """Take in what a configuration did; a charge shuns it from now on."""
         self.parts.append(part)
         if self.is_default(part.configuration):
             self._default_bad += part.bad
@@ -227,8 +231,8 @@ class Guard:
         if not part.ended and part.whole:
             requests, bad = self._records.get(index, (0, 0))
             self._records[index] = requests + part.requests, bad + part.bad
-        if charge is not None:
-            self.shunned[index] = charge
+        if part.charge is not None:
+            self.shunned[index] = part.charge
 
     def set_limit(self, p99_s: float) -> None:
         """Set the limit of lateness from the default's 99th percentile (s), unless it is known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +40,8 @@ class Guarded:
     parts : list of Part
         Everything that was served, in order.
     recommended : configuration
-        What the agent would deploy; the default as long as it knows nothing.
-    charged : bool
-        Whether `configuration` is shunned from now on.
+        What the agent would deploy. It is the default if the agent knows nothing, or if its choice
+        is shunned.
     invalid, switch_s
         See :class:`rrl.tuning.loop.Step`.
     """
@@ -55,7 +54,6 @@ class Guarded:
     told: bool
     parts: list[Part]
     recommended: Configuration
-    charged: bool
     invalid: int
     switch_s: float
 
@@ -98,35 +96,40 @@ def serve_guarded(
     safe = guard.incumbent(agent, load)
     if isinstance(server, Keeps):
         server.keep(safe)
+    parts: list[Part] = []
+
+    def take_in(trial: _Trial) -> float:
+        cost = objective(trial.episode) + switch_cost * trial.switch_s
+        parts.append(replace(trial.part, charge=cost if trial.shun else None))
+        guard.note(parts[-1])
+        return cost
+
     trial = _measured(guard, server, chosen, arrivals, rng)
-    cost = objective(trial.episode) + switch_cost * trial.switch_s
-    known = guard.is_default(chosen) and not _has(guard, chosen)
-    if not known:
+    cost = take_in(trial)
+    told = _has(guard, chosen)
+    if told:
         agent.tell(chosen, cost)
-    guard.note(trial.part, cost if trial.shun else None)
     if guard.is_default(chosen) and guard.late_s is None:
         guard.set_limit(Percentile(99)(trial.episode))
-    parts = [trial.part]
-    rest, ended = _rest(arrivals, trial), trial.part.ended
+    rest, last = _rest(arrivals, trial), trial
     for fallback in (safe, guard.default):
-        if not ended or len(rest) < 2:
+        if not last.part.ended or len(rest) < 2:
             break
-        other = _measured(guard, server, fallback, rest - rest[0], rng, whole=False)
-        guard.note(other.part)
-        parts.append(other.part)
-        rest, ended = _rest(rest, other), other.part.ended
+        last = _measured(guard, server, fallback, rest - rest[0], rng, whole=False)
+        take_in(last)
+        rest = _rest(rest, last)
     return Guarded(
-        chosen, cost, trial.episode, asked, refused, not known, parts,
-        _recommended(guard, agent, load),
-        trial.shun, trial.invalid, trial.switch_s,
+        chosen, cost, trial.episode, asked, refused, told, parts,
+        _recommended(guard, agent, load), trial.invalid, trial.switch_s,
     )  # fmt: skip
 
 
 def _recommended(guard: Guard, agent: Agent, load: float) -> Configuration:
     try:
-        return dict(agent.best(load))
+        best = dict(agent.best(load))
     except ValueError:  # it was told nothing yet, because the default is not in its space
         return guard.default
+    return best if guard.charge(best) is None else guard.default
 
 
 def _has(guard: Guard, configuration: Configuration) -> bool:
