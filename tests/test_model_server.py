@@ -12,6 +12,7 @@ import gzip
 import http.client
 import json
 import math
+import subprocess
 import time
 
 import grpc
@@ -20,7 +21,7 @@ import pytest
 import requests
 import tensorflow as tf
 from google.protobuf import text_format
-from half_plus import build_half_plus
+from half_plus import add_warm_up, build_half_plus
 from prometheus_client.parser import text_string_to_metric_families
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -31,6 +32,7 @@ from tensorflow_serving.apis import (
     model_service_pb2,
     model_service_pb2_grpc,
     predict_pb2,
+    prediction_log_pb2,
     prediction_service_pb2,
     prediction_service_pb2_grpc,
     regression_pb2,
@@ -91,7 +93,23 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     for (name, version), plus in PLUS.items():
         build_half_plus(folder / name, version, plus)
+    add_warm_up(folder / "other", 7, list(warm_up_logs()))
     return folder
+
+
+def warm_up_logs():
+    """A request of each method."""
+    regress = identify(regression_pb2.RegressionRequest(), signature="regress")
+    classify = identify(classification_pb2.ClassificationRequest(), signature="classify")
+    for kind, request in {
+        "predict_log": predict_request(name="other"),
+        "regress_log": with_examples(regress),
+        "classify_log": with_examples(classify),
+        "multi_inference_log": inference_request(("regress", "regress"), name="other"),
+    }.items():
+        log = prediction_log_pb2.PredictionLog()
+        getattr(log, kind).request.CopyFrom(request)
+        yield log
 
 
 @contextlib.contextmanager
@@ -234,10 +252,10 @@ def test_classify(prediction):
     ] == [[("low", -2.5), ("high", 2.5)], [("low", -3.5), ("high", 3.5)]]
 
 
-def inference_request(*tasks):
+def inference_request(*tasks, **spec):
     request = inference_pb2.MultiInferenceRequest()
     for signature, method in tasks:
-        task = identify(request.tasks.add(), signature=signature)
+        task = identify(request.tasks.add(), signature=signature, **spec)
         task.method_name = f"tensorflow/serving/{method}"
     return with_examples(request)
 
@@ -251,6 +269,12 @@ def test_multi_inference(prediction):
     assert refused(prediction.MultiInference, twice) == (
         "INVALID_ARGUMENT",
         "Duplicate evaluation of signature: regress",
+    )
+    two = inference_request(("regress", "regress"), ("classify", "classify"))
+    two.tasks[1].model_spec.name = "other"
+    assert refused(prediction.MultiInference, two) == (
+        "INVALID_ARGUMENT",
+        "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
     )
     unknown = inference_request(("regress", "nosuch"))
     assert refused(prediction.MultiInference, unknown)[0] == "UNIMPLEMENTED"
@@ -313,6 +337,24 @@ def test_what_is_not_there_has_the_code_and_message_of_the_original(
 def test_a_request_without_a_model_is_refused(prediction):
     request = predict_pb2.PredictRequest()
     assert refused(prediction.Predict, request) == ("INVALID_ARGUMENT", "Missing ModelSpec")
+
+
+def test_wrong_names_are_named(prediction):
+    request = predict_request()
+    request.inputs["z"].CopyFrom(request.inputs["x"])
+    _, two = refused(prediction.Predict, request)
+    del request.inputs["x"]
+    _, other = refused(prediction.Predict, request)
+    assert two.startswith("input size does not match signature: 2!=1 len({x,z}) != len({x}). ")
+    assert other == (
+        "input tensor alias not found in signature: z. Inputs expected to be in the set {x}."
+    )
+    request = predict_request()
+    request.output_filter.append("z")
+    assert refused(prediction.Predict, request) == (
+        "INVALID_ARGUMENT",
+        "output tensor alias not found in signature: z Outputs expected to be in the set {y}.",
+    )
 
 
 def test_examples_need_a_signature_for_them(prediction):
@@ -423,6 +465,26 @@ def test_a_new_model_that_is_missing_or_broken_changes_nothing(
 
 
 @pytest.mark.parametrize("executable", EXECUTABLES)
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (CONFIG.format(models="/m", more=""), "assign label to version 1 of model half"),
+        (CONFIG.format(models="m", more=""), "to have an absolute path or URI"),
+        ("model_config_list { konfig {} }", "Invalid protobuf file"),
+    ],
+)
+def test_a_bad_config_file_ends_the_start(executable, tmp_path, config, message):
+    (tmp_path / "models.txt").write_text(config)
+    flags = {"port": free_port(), "model_config_file": tmp_path / "models.txt"}
+    command = [*find_executable(executable), *(f"--{name}={text}" for name, text in flags.items())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 255
+    assert message in done.stdout + done.stderr
+    if executable == LOCAL:
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("executable", EXECUTABLES)
 def test_a_config_file_is_followed_and_a_new_version_taken(executable, models, tmp_path):
     wait = "0.1" if executable == LOCAL else "1"
     changes = {"file_system_poll_wait_seconds": wait, "model_config_file_poll_wait_seconds": wait}
@@ -431,6 +493,8 @@ def test_a_config_file_is_followed_and_a_new_version_taken(executable, models, t
         grpc.insecure_channel(address) as channel,
     ):
         service = model_service_pb2_grpc.ModelServiceStub(channel)
+        if executable == LOCAL:
+            assert "Warmed up with 4 requests" in process.log.read_text()
         own = build_half_plus(tmp_path / "own", 3, 0.0)
         more = f'config {{ name: "own" base_path: "{own}" model_platform: "tensorflow" }}'
         config = tmp_path / "models.txt"

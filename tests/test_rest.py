@@ -17,8 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from rrl.serving import rest_server
+from rrl.serving.json_examples import fill_examples
 from rrl.serving.json_inputs import input_arrays, parse
 from rrl.serving.json_outputs import json_body, plain_outputs
 from rrl.serving.launcher import free_port
@@ -87,6 +89,17 @@ def test_a_value_that_does_not_fit_is_refused(dtype, value):
         input_arrays({"inputs": [value]}, {"x": dtype})
 
 
+def test_a_list_with_too_many_levels_is_refused():
+    value = 1.0
+    for _ in range(900):
+        value = [value]
+    for key in ("instances", "inputs"):
+        with pytest.raises(StatusError, match="more than 63 levels"):
+            input_arrays({key: value}, {"x": "float32"})
+        with pytest.raises(StatusError, match=r"JSON Value: \{\"a\": \[\[.*\.\.\. When"):
+            fill_examples({"a": value}, RegressionRequest())
+
+
 def test_a_type_that_json_has_not_in_the_original_is_refused():
     for dtype in ("float16", "uint16", "complex64"):
         with pytest.raises(StatusError, match="Failed to write JSON value"):
@@ -100,6 +113,37 @@ def test_rows_need_the_same_number_of_all_outputs():
     with pytest.raises(StatusError, match="no shape information"):
         plain_outputs({"a": np.float32(1)}, by_row=True)
     assert plain_outputs({"a": two, "b": three}, by_row=False)["outputs"]["b"] == [1.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({"x": None}, "unexpected JSON type: Null"),
+        ({"x": {"y": 1}}, "unexpected JSON type: Object"),
+        ({"x": [[1]]}, "unexpected JSON type: Array"),
+        ({"x": [1, 1.0]}, "expecting type: int64"),
+        ({"x": [1.0, "a"]}, "expecting type: float"),
+        ({"x": ["a", True]}, "expecting type: bytes"),
+        ({"x": 2**63}, "Only int64 is supported"),
+        ({"x": 1e39}, "to float without loss of precision"),
+    ],
+)
+def test_a_feature_that_is_none_is_refused(features, message):
+    with pytest.raises(StatusError, match=message):
+        fill_examples({"examples": [features]}, RegressionRequest())
+
+
+def test_features_keep_their_types():
+    request = RegressionRequest()
+    features = {"i": [1, -1], "b": True, "f": [0.5, math.inf], "s": ["é", {"b64": "/w=="}], "e": []}
+    fill_examples({"examples": [features]}, request)
+    (example,) = request.input.example_list.examples
+    found = example.features.feature
+    assert list(found["i"].int64_list.value) == [1, -1]
+    assert list(found["b"].int64_list.value) == [1]
+    assert list(found["f"].float_list.value) == [0.5, math.inf]
+    assert list(found["s"].bytes_list.value) == ["é".encode(), b"\xff"]
+    assert found["e"].WhichOneof("kind") is None
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b"\xff", b"nul"])

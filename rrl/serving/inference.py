@@ -47,11 +47,9 @@ def multi_inference(model: LoadedModel, request: Any) -> Any:
     response = inference_pb2.MultiInferenceResponse()
     seen: set[str] = set()
     for task in request.tasks:
-        if task.model_spec.name != model.name:
+        if task.model_spec.name != request.tasks[0].model_spec.name:
             raise invalid(
                 "All ModelSpecs in a MultiInferenceRequest must access the same model name."
-                if task.model_spec.name
-                else "Found ModelSpec with an empty model name."
             )
         result = response.results.add()
         key = _identify(result, model, task)

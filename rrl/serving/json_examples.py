@@ -11,6 +11,7 @@ from rrl.serving.json_inputs import decode_base64, in_message, is_base64, json_n
 from rrl.serving.status import invalid
 
 _INT64_END = 2**63
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def fill_examples(document: Mapping[str, Any], request: Any) -> None:
@@ -73,7 +74,7 @@ def _element(name: str, value: Any) -> tuple[str, Any]:
     if is_base64(value):
         return "bytes_list", decode_base64(value)
     if isinstance(value, float):
-        if abs(value) != np.inf and abs(value) > np.finfo(np.float32).max:
+        if _LARGEST < abs(value) < np.inf:
             raise lossy(value, "float")
         return "float_list", value
     if isinstance(value, int):  # true and false, too

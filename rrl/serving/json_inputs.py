@@ -29,6 +29,7 @@ _KINDS: dict[str, tuple[str, set[type]]] = {  # name of a dtype -> the original'
     "string": ("string", {str, dict}),
 }
 _JSON_NAMES = {type(None): "Null", dict: "Object", list: "Array", str: "String"}
+_MOST_DIMENSIONS = 63  # NumPy has 64, and rows become one array
 _UNSIGNED_END = 2**64  # a larger whole number counts as a decimal one
 
 
@@ -206,6 +207,8 @@ def _flattened(value: Any) -> tuple[tuple[int, ...], list[Any]]:
                     f"expected size: {size}"
                 )
         shape.append(size)
+        if len(shape) > _MOST_DIMENSIONS:
+            raise invalid(f"a list has more than {_MOST_DIMENSIONS} levels")
         values = list(chain.from_iterable(values))
     if any(isinstance(one, list) for one in values):
         rank = len(shape)
@@ -278,6 +281,10 @@ def json_name(value: Any) -> str:
 
 
 def in_message(value: Any) -> str:
-    """Return a JSON value for a message, shortened."""
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+    """Return a JSON value for a message; a long one is cut, and not written to its end."""
+    text = ""
+    for piece in json.JSONEncoder().iterencode(value):
+        text += piece
+        if len(text) > _SHOWN:
+            return text[:_SHOWN] + "..."
+    return text

@@ -59,8 +59,9 @@ class _Handler(RequestHandler):
     def write_error(self, status_code: int, **_: Any) -> None:
         """Answer what tornado refuses, such as an unknown HTTP method."""
         message = f"Malformed request: {self.request.method} {self.request.path}"
-        self.set_header("Content-Type", HttpReply(0, b"").content_type)
-        self.finish(failure(status_code, message).body)
+        reply = failure(status_code, message)
+        self.set_header("Content-Type", reply.content_type)
+        self.finish(reply.body)
 
 
 class RestServer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,10 @@ class LoadedModel:
         response.model_spec.version.value = self.version
         for name in request.output_filter or outputs:
             if name not in outputs:
-                raise invalid(f"output tensor alias not found in signature: {name}")
+                raise invalid(
+                    f"output tensor alias not found in signature: {name} "
+                    f"Outputs expected to be in the set {_listed(outputs)}."
+                )
             response.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name]))
         return response
 
@@ -174,11 +177,7 @@ class LoadedModel:
 
         sent, wanted = set(request.inputs), set(signature.inputs)
         if sent != wanted:
-            extra, missing = ", ".join(sorted(sent - wanted)), ", ".join(sorted(wanted - sent))
-            raise invalid(
-                f"input size does not match signature: {len(sent)}!={len(wanted)}. "
-                f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
-            )
+            raise invalid(_wrong_names(sent, wanted))
         arrays = []
         for name in sorted(wanted):
             proto, spec = request.inputs[name], signature.inputs[name]
@@ -194,6 +193,25 @@ class LoadedModel:
                 raise invalid(f"input {name!r}: expected shape {shape}, got {array.shape}")
             arrays.append(array)
         return arrays
+
+
+def _wrong_names(sent: set[str], wanted: set[str]) -> str:
+    """Return the message for inputs that are not those of the signature."""
+    if len(sent) == len(wanted):
+        return (
+            f"input tensor alias not found in signature: {min(sent - wanted)}. "
+            f"Inputs expected to be in the set {_listed(wanted)}."
+        )
+    return (
+        f"input size does not match signature: {len(sent)}!={len(wanted)} "
+        f"len({_listed(sent)}) != len({_listed(wanted)}). "
+        f"Sent extra: {_listed(sent - wanted)}. "
+        f"Missing but required: {_listed(wanted - sent)}."
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "{" + ",".join(sorted(names)) + "}"
 
 
 def reason(message: str) -> str:
