@@ -13,7 +13,9 @@ import http.client
 import json
 import math
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
@@ -387,14 +389,29 @@ def predicts(prediction, name):
 
 
 def test_models_come_and_go_while_others_serve(prediction, service, models):
-    third = reload_request(models, OTHER, name="third")
-    assert service.HandleReloadConfigRequest(third, timeout=60).status.error_code == 0
-    assert (predicts(prediction, "third"), predicts(prediction, "half")) == (7, 2)
-    code, message = refused(prediction.Predict, predict_request(name="other"))
-    assert (code, message) == ("NOT_FOUND", "Servable not found for request: Latest(other)")
-    assert states(service, "other") == [(7, "END")]
-    service.HandleReloadConfigRequest(reload_request(models, OTHER, name="other"), timeout=60)
-    assert predicts(prediction, "other") == 7
+    over, answers = threading.Event(), []
+
+    def load():
+        while not over.is_set():
+            answers.append(predicts(prediction, "half"))
+
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load)
+        try:
+            third = reload_request(models, OTHER, name="third")
+            assert service.HandleReloadConfigRequest(third, timeout=60).status.error_code == 0
+            assert predicts(prediction, "third") == 7
+            wait_until(lambda: states(service, "other") == [(7, "END")])
+            code, message = refused(prediction.Predict, predict_request(name="other"))
+            assert (code, message) == ("NOT_FOUND", "Servable not found for request: Latest(other)")
+            back = reload_request(models, OTHER, name="other")
+            service.HandleReloadConfigRequest(back, timeout=60)
+            assert predicts(prediction, "other") == 7
+        finally:
+            over.set()
+        loading.result(60)
+    assert len(answers) > 1
+    assert set(answers) == {2}
 
 
 def test_a_label_moves_to_a_version_that_is_available(prediction, service, models):
@@ -505,7 +522,10 @@ def test_a_config_file_is_followed_and_a_new_version_taken(executable, models, t
         build_half_plus(tmp_path / "next", 4, 0.0)
         (tmp_path / "next" / "4").rename(own / "4")
         wait_until(lambda: known(service, "own") == [(4, "AVAILABLE"), (3, "END")])
-        assert known(service, "other") == [(7, "END")]
+        wait_until(lambda: known(service, "other") == [(7, "END")])
+        config.write_text("")  # as while somebody writes it: no model is removed
+        wait_until(lambda: "Cannot transition" in process.log.read_text())
+        assert known(service, "half") == [(2, "AVAILABLE"), (1, "AVAILABLE")]
 
 
 def known(service, name):

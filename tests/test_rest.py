@@ -89,6 +89,33 @@ def test_a_value_that_does_not_fit_is_refused(dtype, value):
         input_arrays({"inputs": [value]}, {"x": dtype})
 
 
+@pytest.mark.parametrize(
+    ("instances", "message"),
+    [
+        ([1.0, {"x": 1.0}], "Expecting value/list but got object at item 1"),
+        ([1.0, [1.0]], r"element: 1 of .* Expecting shape \[\] but got: \[1\]"),
+        ([[1.0], [1.0, 2.0]], "element: 1 of .* Expecting tensor size: 1 but got: 2"),
+        (
+            [1.0, "a"],
+            'element: 1 of .* JSON Value: "a" Type: String is not of expected type: float',
+        ),
+        ([{"x": 1.0}, 1.0], "Expecting object but got list at item 1"),
+        ([{"x": 1.0}, {"x": [1.0]}], "element: 1 key: x of .* Expecting shape"),
+        ([{"x": 1.0}, {}], r"element: 1 of .* JSON object: \{\} must only have keys: x"),
+        ([{"x": 1.0, "z": 1.0}], "element: 0 key: z of .* does not have named input: z"),
+    ],
+)
+def test_a_wrong_row_is_named(instances, message):
+    with pytest.raises(StatusError, match=message):
+        input_arrays({"instances": instances}, {"x": "float32"})
+
+
+def test_two_inputs_need_names():
+    for key in ("instances", "inputs"):
+        with pytest.raises(StatusError, match="multiple input tensors required"):
+            input_arrays({key: [1.0]}, {"x": "float32", "y": "float32"})
+
+
 def test_a_list_with_too_many_levels_is_refused():
     value = 1.0
     for _ in range(900):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -110,26 +111,25 @@ def _rows(instances: Any, dtypes: Mapping[str, str]) -> dict[str, NDArray[Any]]:
             "instances is a plain list, but expecting list of objects as multiple "
             "input tensors required as per tensorinfo_map"
         )
+    if not named:
+        ((name, dtype),) = dtypes.items()
+        with suppress(StatusError):  # below, the error names the row
+            return {name: _tensor(instances, dtype)}
     arrays: dict[str, list[NDArray[Any]]] = {name: [] for name in sorted(dtypes)}
     for number, instance in enumerate(instances):
         if named != _is_object(instance):
             expected = "object but got list" if named else "value/list but got object"
             raise invalid(f"Expecting {expected} at item {number} of input list")
-        values = instance if named else {next(iter(dtypes)): instance}
-        for name, value in values.items():
+        for name, value in instance.items() if named else [(next(iter(dtypes)), instance)]:
             try:
-                if name not in dtypes:
-                    raise invalid(f"JSON object: does not have named input: {name}")
-                array = _tensor(value, dtypes[name])
-                _check_like(array, arrays[name])
+                _add_row(name, value, arrays, dtypes)
             except StatusError as error:
                 key = f" key: {name}" if named else ""
                 raise invalid(
                     f"Failed to process element: {number}{key} of 'instances' list. "
                     f"Error: {NAMES[error.error_code]}: {error.message}"
                 ) from None
-            arrays[name].append(array)
-        if set(values) != set(dtypes):
+        if named and set(instance) != set(dtypes):
             raise invalid(
                 f"Failed to process element: {number} of 'instances' list. JSON object: "
                 f"{in_message(instance)} must only have keys: {','.join(sorted(dtypes))}"
@@ -137,11 +137,18 @@ def _rows(instances: Any, dtypes: Mapping[str, str]) -> dict[str, NDArray[Any]]:
     return {name: np.stack(values) for name, values in arrays.items()}
 
 
-def _check_like(array: NDArray[Any], others: list[NDArray[Any]]) -> None:
+def _add_row(
+    name: str, value: Any, arrays: dict[str, list[NDArray[Any]]], dtypes: Mapping[str, str]
+) -> None:
+    """Add one row of an input; it has the shape of the first one."""
+    if name not in dtypes:
+        raise invalid(f"JSON object: does not have named input: {name}")
+    array, others = _tensor(value, dtypes[name]), arrays[name]
     if others and array.size != others[0].size:
         raise invalid(f"Expecting tensor size: {others[0].size} but got: {array.size}")
     if others and array.shape != others[0].shape:
         raise invalid(f"Expecting shape {list(others[0].shape)} but got: {list(array.shape)}")
+    others.append(array)
 
 
 def _columns(inputs: Any, dtypes: Mapping[str, str]) -> dict[str, NDArray[Any]]:

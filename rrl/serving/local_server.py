@@ -47,6 +47,7 @@ from rrl.serving.model_config import ModelSettings, read_model_config
 from rrl.serving.servable import LoadedModel, log, reason
 from rrl.serving.served_models import ServedModels
 from rrl.serving.services import Answer, answers, servicers
+from rrl.serving.status import FAILED_PRECONDITION, StatusError
 
 
 def read_batching(flags: argparse.Namespace, version: Path) -> BatchingParameters | None:
@@ -120,22 +121,30 @@ def load_version(
 
 
 def read_models(flags: argparse.Namespace) -> list[ModelSettings]:
-    """Return the models that the flags name."""
+    """Return the models that the flags name; an empty file has none at first."""
     if flags.model_config_file:
-        return read_model_config(Path(flags.model_config_file))
+        return read_model_config(Path(flags.model_config_file)) or []
     return [ModelSettings(flags.model_name, Path(flags.model_base_path))]
 
 
 def follow_config(flags: argparse.Namespace, models: ServedModels) -> None:
     """Read the config file again and again in a thread; a bad one is logged and has no effect."""
+    file = Path(flags.model_config_file)
 
     def poll() -> None:
         while True:
             time.sleep(flags.model_config_file_poll_wait_seconds)
             try:
-                models.reload(read_models(flags))
+                listed = read_model_config(file)
+                if listed is None:  # somebody may be writing it
+                    raise StatusError(
+                        FAILED_PRECONDITION,
+                        "Cannot transition to requested config. It is only legal to transition "
+                        "from one ModelConfigList to another.",
+                    )
+                models.reload(listed)
             except (OSError, ValueError) as error:
-                log(f"Reloading {flags.model_config_file} failed: {reason(str(error))}")
+                log(f"Reloading {file} failed: {reason(str(error))}")
 
     if flags.model_config_file_poll_wait_seconds:
         threading.Thread(target=poll, daemon=True).start()

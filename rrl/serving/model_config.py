@@ -37,8 +37,8 @@ class ModelSettings:
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_model_config(file: Path) -> list[ModelSettings]:
-    """Return the models of a `--model_config_file`, which is a text proto.
+def read_model_config(file: Path) -> list[ModelSettings] | None:
+    """Return the models of a `--model_config_file`, which is a text proto; None if it is empty.
 
     Raises
     ------
@@ -56,9 +56,7 @@ def read_model_config(file: Path) -> list[ModelSettings]:
         )
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise ValueError(f"Invalid protobuf file: '{file}': {error}") from None
-    if config.WhichOneof("config") is None:  # as in the original: no model yet
-        return []
-    return listed_models(config)
+    return None if config.WhichOneof("config") is None else listed_models(config)
 
 
 def listed_models(config: Any) -> list[ModelSettings]:
