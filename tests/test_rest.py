@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import http.client
 import json
 import math
@@ -252,6 +253,20 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(monkeypatch):
             with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
                 connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\n" + size)
                 assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_packed_body_takes_no_more_memory_than_is_allowed(monkeypatch):
+    monkeypatch.setattr(rest_server, "MOST_UNPACKED_BYTES", 1000)
+    with serving(echo) as (_, port):
+        for body, status in (
+            (gzip.compress(b"x" * 999), 200),
+            (gzip.compress(b"x" * 1001), 400),
+            (gzip.compress(b"x" * 999)[:-9], 400),
+            (b"no gzip", 400),
+        ):
+            found, answer = ask(port, path="/", body=body, headers={"Content-Encoding": "gzip"})
+            assert found == status
+            assert answer == b"POST / " + b"x" * 999 if status == 200 else b"gzip" in answer
 
 
 def test_open_requests_are_answered_when_the_server_stops():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -14,10 +16,13 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from rrl.serving.rest import HttpReply, failure
-from rrl.serving.status import DEADLINE_EXCEEDED, HTTP
+from rrl.serving.status import DEADLINE_EXCEEDED, HTTP, INVALID_ARGUMENT
 
 MOST_BODY_BYTES = 2**31 - 1
 """The largest body, as for a gRPC message; a larger one gets the status 400."""
+
+MOST_UNPACKED_BYTES = 100 * 2**20
+"""The largest body in gzip, once it is unpacked, as in the original."""
 
 _STOP_S = 5.0  # seconds that open requests have when the server stops
 
@@ -43,8 +48,9 @@ class _Handler(RequestHandler):
     async def _respond(self) -> None:
         self._server.open += 1
         try:
+            packed = self.request.headers.get("Content-Encoding", "").lower() == "gzip"
             reply = await self._server.answer(
-                self.request.method or "", self.request.path, b"".join(self._chunks)
+                self.request.method or "", self.request.path, b"".join(self._chunks), packed
             )
             self.set_status(reply.status)
             self.set_header("Content-Type", reply.content_type)
@@ -115,7 +121,6 @@ class RestServer:
         routes = [(r".*", _Handler, {"server": self})]
         server = HTTPServer(
             Application(routes, log_function=lambda _: None),
-            decompress_request=True,
             max_body_size=MOST_BODY_BYTES,
             max_buffer_size=MOST_BODY_BYTES,
         )
@@ -125,16 +130,28 @@ class RestServer:
         while self.open:
             await asyncio.sleep(0.01)
 
-    async def answer(self, method: str, path: str, body: bytes) -> HttpReply:
-        """Answer in a worker thread, or say that the time is over.
+    async def answer(self, method: str, path: str, body: bytes, packed: bool) -> HttpReply:
+        """Answer in a worker thread, or say that the time is over; the body may be in gzip.
 
         What runs by then runs on to its end. What has not begun is dropped.
         """
-        work = self._loop.run_in_executor(self._workers, self._answer, method, path, body)
+        work = self._loop.run_in_executor(self._workers, self._work, method, path, body, packed)
         try:
             return await asyncio.wait_for(work, self._timeout_s)
         except TimeoutError:
             return failure(HTTP[DEADLINE_EXCEEDED], "Timed out waiting for notification")
+
+    def _work(self, method: str, path: str, body: bytes, packed: bool) -> HttpReply:
+        if packed:
+            unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+            with suppress(zlib.error):
+                body = unpacker.decompress(body, MOST_UNPACKED_BYTES)
+            if not unpacker.eof:
+                message = (
+                    f"the body is not gzip, or unpacks to more than {MOST_UNPACKED_BYTES} bytes"
+                )
+                return failure(HTTP[INVALID_ARGUMENT], message)
+        return self._answer(method, path, body)
 
     def stop(self) -> None:
         """Take no new connections, and give the open requests some seconds."""
