@@ -485,7 +485,7 @@ def test_a_new_model_that_is_missing_or_broken_changes_nothing(
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (CONFIG.format(models="/m", more=""), "assign label to version 1 of model half"),
+        (CONFIG.format(models="/m", more=""), "half, which is not currently available"),
         (CONFIG.format(models="m", more=""), "to have an absolute path or URI"),
         ("model_config_list { konfig {} }", "Invalid protobuf file"),
     ],

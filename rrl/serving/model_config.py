@@ -93,9 +93,8 @@ def listed_models(config: Any) -> list[ModelSettings]:
             )
         _check_platform(one)
         policy = _policy(one.model_version_policy)
-        models[one.name] = ModelSettings(
-            one.name, Path(one.base_path), policy, dict(one.version_labels)
-        )
+        labels = dict(sorted(one.version_labels.items()))  # a map of protobuf has no order
+        models[one.name] = ModelSettings(one.name, Path(one.base_path), policy, labels)
     return list(models.values())
 
 

@@ -157,3 +157,4 @@ class RestServer:
         """Take no new connections, and give the open requests some seconds."""
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(_STOP_S)
+        self._workers.shutdown(wait=False, cancel_futures=True)
