@@ -42,14 +42,11 @@ def main() -> None:
     base = models.build("mobilenet_v2")
     inputs = models.sample("mobilenet_v2", np.random.default_rng(0))
     request = predict_request(inputs, model="mobilenet_v2")
-    import tensorflow as tf
-
     model = LoadedModel("mobilenet_v2", base / "1", batching=None)
-    graph = model._functions["serving_default"]
-    tensor = tf.constant(inputs["inputs"])
+    (image,) = inputs.values()
     with ModelServer(base) as server, Client(server.address, server.name) as client:
         calls = {
-            "graph, in process": lambda: next(iter(graph(inputs=tensor).values())).numpy(),
+            "graph, in process": lambda: model.run("Predict", "serving_default", [image]),
             "handler, in process": lambda: model.predict(request),
             "gRPC, to a server": lambda: client._stub.Predict(request),
         }

@@ -87,6 +87,15 @@ wrong input: 4; the model needs: ...
 port taken: 4
     test_serving::test_taken_port_is_refused
     test_handover::test_a_front_without_a_server_says_so_and_a_taken_port_is_refused
+bad list of models for the local server: INVALID_ARGUMENT and others; nothing changes
+    test_model_server::test_a_bad_list_of_models_changes_nothing
+    test_model_server::test_a_new_model_that_is_missing_or_broken_changes_nothing
+    test_model_server::test_a_bad_config_file_ends_the_start
+REST request that is wrong, too large or late: 400 and others; one line of JSON
+    test_model_server::test_rest_refuses_with_the_status_and_message_of_the_original
+    test_rest::test_a_body_that_is_too_large_is_refused_before_it_is_sent
+    test_rest::test_a_packed_body_takes_no_more_memory_than_is_allowed
+    test_rest::test_a_late_answer_is_a_504_and_the_server_goes_on
 queue full, deadline passed: goes on; counted as failures
     test_serving::test_full_queue_is_unavailable_and_counted
     test_serving::test_passed_deadline_is_counted

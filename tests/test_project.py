@@ -88,6 +88,7 @@ def test_every_import_is_declared():
     declared = {canonicalize_name(requirement.name) for requirement in DECLARED}
     come_along = {"nbformat", "nbclient", "ipykernel", "jupyter-client"}  # papermill, jupyterlab
     come_along |= {"keras", "protobuf", "packaging"}  # tensorflow, pytest
+    come_along |= {"tornado", "requests", "prometheus-client"}  # jupyterlab
     come_along |= {"threadpoolctl", "distributed", "configspace"}  # scikit-learn, dask, smac
     undeclared = set()
     for path in [*ROOT.glob("rrl/**/*.py"), *ROOT.glob("tests/**/*.py")]:

@@ -256,7 +256,7 @@ def test_a_server_without_versions_waits_and_says_why(tmp_path):
     ],
 )
 def test_bad_flags_end_with_255_and_one_line(capsys, arguments, message):
-    from rrl.serving.local_server import parse_flags
+    from rrl.serving.local_flags import parse_flags
 
     with pytest.raises(SystemExit) as exit_:
         parse_flags(["--model_base_path=x", *arguments])

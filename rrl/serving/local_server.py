@@ -4,15 +4,24 @@ Run it as `python -m rrl.serving.local_server`.
 
 TensorFlow contains the parts that determine latency: the thread pools and the batch scheduler
 (`SharedBatchScheduler`, reached through `tf.nondifferentiable_batch_function`). This module puts
-them behind TF Serving's gRPC services. It has the flags, batching file and status codes of the
-original, as far as rrl uses them. These differences from the original are intended:
+them behind TF Serving's gRPC services and REST API. It has the flags, files, metrics and status
+codes of the original, as far as rrl and usual clients need them. These differences from the
+original are intended:
 
 - an unknown flag stops the start-up (the original prints it and runs with defaults);
-- the server binds the loopback address, unless `--bind_address` gives another address;
-- `--file_system_poll_wait_seconds` may be a fraction;
+- the servers bind the loopback address, unless `--bind_address` gives another address;
+- a REST port that is taken stops the start-up (the original continues without REST);
+- `--file_system_poll_wait_seconds` and `--model_config_file_poll_wait_seconds` may be fractions;
 - `--adaptive_batching` uses TensorFlow's adaptive scheduler, which the original cannot use;
 - the server continues to serve a model whose folder has lost all its versions;
-- there is no REST, no model config file, and no labels.
+- a config that is reloaded changes nothing if a new model is missing or does not load (the original
+  first removes the models that are no longer listed, and waits for a missing one for ever);
+- a REST request that is late gets its 504 in time, but what has begun runs to its end;
+- a REST request has at most 2 GiB, as on gRPC (the original has no limit);
+- numbers in REST answers have the fewest digits that give the same value back.
+
+Not there: the session, profiler and streamed services, CORS, TLS, request logging, paths that are
+no local folders, model formats other than SavedModel, and the metrics of TensorFlow's core.
 """
 
 from __future__ import annotations
@@ -22,87 +31,24 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rrl.serving.batching import VERSION_PARAMETERS, BatchingParameters
+from rrl.serving.inference import warm_up
 from rrl.serving.loadgen import UNLIMITED
-from rrl.serving.servable import LoadedModel, log
-from rrl.serving.services import services
-from rrl.serving.versions import Versions
-
-START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(START_ERROR, f"{message} (see --help)\n")
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false", "1", "0"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not true or false")
-    return text.lower() in ("true", "1")
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
-    return seconds
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return int(text)
-
-
-def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read and check flags of `tensorflow_model_server`; a bad flag exits with status 255."""
-    parser = _Parser(
-        prog="rrl.serving.local_server",
-        allow_abbrev=False,
-        description="Serve a SavedModel on the local TensorFlow runtime behind TF Serving's gRPC "
-        "API. Flags are those of tensorflow_model_server.",
-    )
-    flag = parser.add_argument
-    flag("--port", type=_natural, default=8500, help="gRPC port; 0: none")
-    flag("--grpc_socket_path", default="", help="unix socket to listen on as well")
-    flag("--bind_address", default="127.0.0.1", help="address to bind (only in rrl)")
-    flag("--model_name", default="default")
-    flag("--model_base_path", required=True, help="folder with numbered version folders")
-    flag("--file_system_poll_wait_seconds", type=_seconds, default=1.0, help="0: look only once")
-    flag("--grpc_max_threads", type=_natural, default=4 * (os.cpu_count() or 1))
-    flag("--grpc_channel_arguments", default="", help="comma-separated key=value")
-    flag("--tensorflow_session_parallelism", type=_natural, default=0)
-    flag("--tensorflow_intra_op_parallelism", type=_natural, default=0, help="0: automatic")
-    flag("--tensorflow_inter_op_parallelism", type=_natural, default=0, help="0: automatic")
-    flag("--batching_parameters_file", default="")
-    for name, default in (
-        ("enable_batching", False),
-        ("enable_per_model_batching_parameters", False),
-        ("adaptive_batching", False),
-        ("enable_model_warmup", True),
-        ("enable_grpc_healthcheck_service", False),
-    ):
-        flag(f"--{name}", type=_boolean, nargs="?", const=True, default=default)
-    flags = parser.parse_args(argv)
-    pools = (flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
-    if flags.tensorflow_session_parallelism and all(pools):
-        parser.error("tensorflow_session_parallelism excludes the inter- and intra-op flags")
-    needy = ("batching_parameters_file", "adaptive_batching")
-    for name in needy:
-        if getattr(flags, name) and not flags.enable_batching:
-            parser.error(f"--{name} needs --enable_batching")
-    if not flags.port and not flags.grpc_socket_path:
-        parser.error("at least one of --port and --grpc_socket_path must be set")
-    if not flags.grpc_max_threads:
-        parser.error("--grpc_max_threads must be at least 1")
-    return flags
+from rrl.serving.local_flags import START_ERROR, parse_flags
+from rrl.serving.model_config import ModelSettings, read_model_config
+from rrl.serving.servable import LoadedModel, log, reason
+from rrl.serving.served_models import ServedModels
+from rrl.serving.services import Answer, answers, servicers
+from rrl.serving.status import FAILED_PRECONDITION, StatusError
 
 
 def read_batching(flags: argparse.Namespace, version: Path) -> BatchingParameters | None:
@@ -126,7 +72,7 @@ def read_batching(flags: argparse.Namespace, version: Path) -> BatchingParameter
     return replace(common, adaptive=True) if flags.adaptive_batching else common
 
 
-def start(flags: argparse.Namespace, versions: Versions) -> Any:
+def start(flags: argparse.Namespace, methods: Mapping[str, Answer]) -> Any:
     """Bind port and socket, and start the gRPC server; a taken port raises OSError."""
     import grpc
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -138,7 +84,7 @@ def start(flags: argparse.Namespace, versions: Versions) -> Any:
         options.append((key, int(value) if value.lstrip("-").isdecimal() else value))
     # Handler threads block while their request waits for a batch, as in TF Serving.
     server = grpc.server(ThreadPoolExecutor(flags.grpc_max_threads), options=options)
-    prediction, models = services(versions, flags.model_name)
+    prediction, models = servicers(methods)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
     if flags.enable_grpc_healthcheck_service:
@@ -160,17 +106,90 @@ def start(flags: argparse.Namespace, versions: Versions) -> Any:
     return server
 
 
-def load_version(flags: argparse.Namespace, path: Path) -> LoadedModel:
+def load_version(
+    flags: argparse.Namespace, name: str, path: Path, kind: Callable[..., LoadedModel]
+) -> LoadedModel:
     """Load a version folder with the settings in the flags, and warm it up."""
     both = flags.tensorflow_session_parallelism
     pools = (
         flags.tensorflow_inter_op_parallelism or both,
         flags.tensorflow_intra_op_parallelism or both,
     )
-    model = LoadedModel(flags.model_name, path, read_batching(flags, path), pools)
+    model = kind(name, path, read_batching(flags, path), pools)
     if flags.enable_model_warmup:
-        log(f"Warmed up with {model.warm_up()} requests")
+        log(f"Warmed up with {warm_up(model)} requests")
     return model
+
+
+def read_models(flags: argparse.Namespace) -> list[ModelSettings]:
+    """Return the models that the flags name; an empty file has none at first."""
+    if flags.model_config_file:
+        return read_model_config(Path(flags.model_config_file)) or []
+    return [ModelSettings(flags.model_name, Path(flags.model_base_path))]
+
+
+def follow_config(flags: argparse.Namespace, models: ServedModels) -> None:
+    """Read the config file again and again in a thread; a bad one is logged and has no effect."""
+    file = Path(flags.model_config_file)
+
+    def poll() -> None:
+        while True:
+            time.sleep(flags.model_config_file_poll_wait_seconds)
+            try:
+                listed = read_model_config(file)
+                if listed is None:  # somebody may be writing it
+                    raise StatusError(
+                        FAILED_PRECONDITION,
+                        "Cannot transition to requested config. It is only legal to transition "
+                        "from one ModelConfigList to another.",
+                    )
+                models.reload(listed)
+            except (OSError, ValueError) as error:
+                log(f"Reloading {file} failed: {reason(str(error))}")
+
+    if flags.model_config_file_poll_wait_seconds:
+        threading.Thread(target=poll, daemon=True).start()
+
+
+def start_all(flags: argparse.Namespace) -> list[Any]:
+    """Load the models and start the servers; return the servers."""
+    kind: Callable[..., LoadedModel] = LoadedModel
+    metrics, metrics_path = None, None
+    if flags.monitoring_config_file:
+        from rrl.serving.metrics import MeasuredModel, Metrics, read_monitoring_config
+
+        metrics_path = read_monitoring_config(Path(flags.monitoring_config_file))
+        if metrics_path:
+            metrics = Metrics()
+            kind = partial(MeasuredModel, metrics)
+    read_batching(flags, Path(flags.model_base_path))  # a bad file must end the start-up
+    listed = read_models(flags)  # and so must a bad config
+    models = ServedModels(
+        lambda name, path: load_version(flags, name, path, kind),
+        flags.allow_version_labels_for_unavailable_models,
+    )
+    models.start(listed, flags.file_system_poll_wait_seconds)
+    methods = answers(models)
+    observed = {}
+    if metrics:
+        observed = {
+            api: metrics.observed(methods[api], api, "GRPC")
+            for api in ("Predict", "Classify", "Regress")
+        }
+    servers = [start(flags, methods | observed)]
+    if flags.rest_api_port:
+        from rrl.serving.rest import Rest
+        from rrl.serving.rest_server import RestServer
+
+        rest = Rest(models, methods, metrics, metrics_path)
+        address, threads = (flags.bind_address, flags.rest_api_port), flags.rest_api_num_threads
+        servers.append(
+            RestServer(rest.answer, *address, threads, flags.rest_api_timeout_in_ms / 1000)
+        )
+        log(f"Exporting HTTP/REST API at:{address[0]}:{address[1]} ...")
+    models.follow(flags.file_system_poll_wait_seconds)
+    follow_config(flags, models)
+    return servers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -188,19 +207,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     # old Keras is a separate package. If it is requested, TensorFlow starts without Keras.
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     try:
-        base = Path(flags.model_base_path)
-        read_batching(flags, base)  # a bad file must end the start-up
-        versions = Versions(base, lambda path: load_version(flags, path))
-        versions.first(flags.file_system_poll_wait_seconds)
-        server = start(flags, versions)
-        versions.follow(flags.file_system_poll_wait_seconds)
+        grpc_server, *others = start_all(flags)
     except (OSError, ValueError) as error:
         log(str(error).split("\n")[0])
         return START_ERROR
     try:
         stop.recv(1)
     finally:
-        server.stop(grace=5).wait()
+        stopped = grpc_server.stop(grace=5)
+        for server in others:
+            server.stop()
+        stopped.wait()
     return 0
 
 

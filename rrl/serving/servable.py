@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from rrl.serving.batching import BatchingParameters
+from rrl.serving.status import FAILED_PRECONDITION, StatusError, invalid
 from rrl.serving.tensors import to_array
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -21,10 +22,14 @@ def log(message: str) -> None:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}: {message}", file=sys.stderr, flush=True)
 
 
+def version_numbers(base: Path) -> set[int]:
+    """Return the version numbers under `base`, as TF Serving finds them."""
+    return {int(p.name) for p in base.glob("[0-9]*") if p.name.isdecimal() and p.is_dir()}
+
+
 def newest_version(base: Path) -> int | None:
-    """Return the largest version number under `base`, as TF Serving does; None if no version."""
-    versions = [int(p.name) for p in base.glob("[0-9]*") if p.name.isdecimal() and p.is_dir()]
-    return max(versions, default=None)
+    """Return the largest version number under `base`; None if there is no version."""
+    return max(version_numbers(base), default=None)
 
 
 def batched(
@@ -135,21 +140,23 @@ class LoadedModel:
         self._calls = {}
         self._session.close()
 
+    def run(self, _api: str, key: str, arrays: list[Any]) -> list[Any]:
+        """Run a signature on arrays; both its inputs and its outputs are sorted by name."""
+        return self._calls[key](*arrays)
+
     def predict(self, request: Any) -> Any:
         """Run a PredictRequest.
 
-        A failure raises tf.errors.OpError with TF Serving's codes and messages.
+        A failure raises StatusError or tf.errors.OpError with TF Serving's codes and messages.
         """
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
         key = request.model_spec.signature_name or DEFAULT_SIGNATURE
         if key not in self._calls:
-            raise tf.errors.FailedPreconditionError(
-                None, None, f'Serving signature key "{key}" not found.'
-            )
+            raise StatusError(FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
         signature = self.signature_defs[key]
-        values = self._calls[key](*self._inputs(request, signature))
+        values = self.run("Predict", key, self._inputs(request, signature))
         outputs = dict(zip(sorted(signature.outputs), values, strict=True))
         response = predict_pb2.PredictResponse()
         response.model_spec.name = self.name
@@ -157,7 +164,10 @@ class LoadedModel:
         response.model_spec.version.value = self.version
         for name in request.output_filter or outputs:
             if name not in outputs:
-                raise invalid(f"output tensor alias not found in signature: {name}")
+                raise invalid(
+                    f"output tensor alias not found in signature: {name} "
+                    f"Outputs expected to be in the set {_listed(outputs)}."
+                )
             response.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name]))
         return response
 
@@ -167,11 +177,7 @@ class LoadedModel:
 
         sent, wanted = set(request.inputs), set(signature.inputs)
         if sent != wanted:
-            extra, missing = ", ".join(sorted(sent - wanted)), ", ".join(sorted(wanted - sent))
-            raise invalid(
-                f"input size does not match signature: {len(sent)}!={len(wanted)}. "
-                f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
-            )
+            raise invalid(_wrong_names(sent, wanted))
         arrays = []
         for name in sorted(wanted):
             proto, spec = request.inputs[name], signature.inputs[name]
@@ -188,25 +194,24 @@ class LoadedModel:
             arrays.append(array)
         return arrays
 
-    def warm_up(self) -> int:
-        """Replay TF Serving's warm-up file if there is one; return its number of requests."""
-        import tensorflow as tf
-        from tensorflow_serving.apis import prediction_log_pb2
 
-        file = self.path / "assets.extra" / "tf_serving_warmup_requests"
-        if not file.exists():
-            return 0
-        records = list(tf.compat.v1.io.tf_record_iterator(str(file)))
-        for record in records:
-            self.predict(prediction_log_pb2.PredictionLog.FromString(record).predict_log.request)
-        return len(records)
+def _wrong_names(sent: set[str], wanted: set[str]) -> str:
+    """Return the message for inputs that are not those of the signature."""
+    if len(sent) == len(wanted):
+        return (
+            f"input tensor alias not found in signature: {min(sent - wanted)}. "
+            f"Inputs expected to be in the set {_listed(wanted)}."
+        )
+    return (
+        f"input size does not match signature: {len(sent)}!={len(wanted)} "
+        f"len({_listed(sent)}) != len({_listed(wanted)}). "
+        f"Sent extra: {_listed(sent - wanted)}. "
+        f"Missing but required: {_listed(wanted - sent)}."
+    )
 
 
-def invalid(message: str) -> Exception:
-    """Return the error for a bad request: INVALID_ARGUMENT."""
-    import tensorflow as tf
-
-    return tf.errors.InvalidArgumentError(None, None, message)
+def _listed(names: Iterable[str]) -> str:
+    return "{" + ",".join(sorted(names)) + "}"
 
 
 def reason(message: str) -> str:

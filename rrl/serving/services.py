@@ -1,47 +1,65 @@
-"""TensorFlow Serving's gRPC services over the versions of one model, for the local server."""
+"""What TensorFlow Serving's services answer, and the gRPC servicers of the local server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from rrl.serving.servable import LoadedModel, invalid, reason
-from rrl.serving.versions import Versions
+from rrl.serving.inference import classify, multi_inference, regress
+from rrl.serving.model_config import listed_models
+from rrl.serving.servable import LoadedModel, log, reason
+from rrl.serving.served_models import ServedModels
+from rrl.serving.status import NOT_FOUND, StatusError, invalid
+
+Answer = Callable[[Any], Any]
+"""A function from a request to its response; it raises StatusError or tf.errors.OpError."""
 
 
-def services(versions: Versions, name: str) -> tuple[Any, Any]:
-    """Make the PredictionService and the ModelService of a model with this name."""
+def answers(models: ServedModels) -> dict[str, Answer]:
+    """Return what answers each method of PredictionService and ModelService, by its name."""
+
+    def by_model(method: Callable[[LoadedModel, Any], Any]) -> Answer:
+        def answer(request: Any) -> Any:
+            versions, version = models.find(_spec(request))
+            with versions.serving(version) as model:
+                return method(model, request)
+
+        return answer
+
+    def of_first_task(request: Any) -> Any:
+        if not request.tasks:
+            raise invalid("ModelSpec has no name specified.")
+        versions, version = models.find(request.tasks[0].model_spec)
+        with versions.serving(version) as model:
+            return multi_inference(model, request)
+
+    return {
+        "Predict": by_model(LoadedModel.predict),
+        "Classify": by_model(classify),
+        "Regress": by_model(regress),
+        "MultiInference": of_first_task,
+        "GetModelMetadata": by_model(_metadata),
+        "GetModelStatus": lambda request: _status(models, request),
+        "HandleReloadConfigRequest": lambda request: _reload(models, request),
+    }
+
+
+def servicers(methods: Mapping[str, Answer]) -> tuple[Any, Any]:
+    """Make the PredictionService and the ModelService."""
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-    def by_model(method: Callable[[LoadedModel, Any], Any]) -> Callable[[Any], Any]:
-        def answer(request: Any) -> Any:
-            spec = request.model_spec
-            try:
-                with versions.serving(_version(spec)) as model:
-                    return method(model, request)
-            except LookupError:
-                raise _not_found(spec) from None
-
-        return _guarded(name, answer)
-
-    def status(request: Any) -> Any:
-        return _status(versions, request)
-
-    prediction = type(
-        "Prediction",
-        (prediction_service_pb2_grpc.PredictionServiceServicer,),
-        {"Predict": by_model(LoadedModel.predict), "GetModelMetadata": by_model(_metadata)},
-    )
-    models = type(
-        "Models",
-        (model_service_pb2_grpc.ModelServiceServicer,),
-        {"GetModelStatus": _guarded(name, status)},
-    )
-    return prediction(), models()
+    calls = {name: _on_grpc(answer) for name, answer in methods.items()}
+    prediction = prediction_service_pb2_grpc.PredictionServiceServicer
+    models = model_service_pb2_grpc.ModelServiceServicer
+    made = [
+        type(base.__name__, (base,), {name: calls[name] for name in calls if hasattr(base, name)})()
+        for base in (prediction, models)
+    ]
+    return made[0], made[1]
 
 
-def _guarded(name: str, answer: Callable[[Any], Any]) -> Callable[[Any, Any, Any], Any]:
-    """Make a method of a servicer that turns TensorFlow's errors into gRPC errors."""
+def _on_grpc(answer: Answer) -> Callable[[Any, Any, Any], Any]:
+    """Make a method of a servicer that turns errors into gRPC errors."""
     import grpc
     import tensorflow as tf
 
@@ -49,33 +67,29 @@ def _guarded(name: str, answer: Callable[[Any], Any]) -> Callable[[Any, Any, Any
 
     def call(_self: Any, request: Any, context: Any) -> Any:
         try:
-            if request.model_spec.name != name:
-                raise _not_found(request.model_spec)
             return answer(request)
-        except tf.errors.OpError as error:
+        except (StatusError, tf.errors.OpError) as error:
             context.abort(codes[error.error_code], reason(error.message))
 
     return call
 
 
-def _version(spec: Any) -> int | None:
-    return spec.version.value if spec.HasField("version") else None
-
-
-def _not_found(spec: Any) -> Exception:
-    import tensorflow as tf
-
-    version = _version(spec)
-    wanted = f"Latest({spec.name})" if version is None else f"Specific({spec.name}, {version})"
-    return tf.errors.NotFoundError(None, None, f"Servable not found for request: {wanted}")
+def _spec(request: Any) -> Any:
+    spec = request.model_spec
+    if not spec.name and not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    return spec
 
 
 def _metadata(model: LoadedModel, request: Any) -> Any:
     from google.protobuf import any_pb2
     from tensorflow_serving.apis import get_model_metadata_pb2
 
-    if list(request.metadata_field) != ["signature_def"]:
-        raise invalid(f"Metadata field {list(request.metadata_field)} is not supported")
+    if not request.metadata_field:
+        raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+    for name in request.metadata_field:
+        if name != "signature_def":
+            raise invalid(f"Metadata field {name} is not supported")
     reply = get_model_metadata_pb2.GetModelMetadataResponse()
     reply.model_spec.name = model.name
     reply.model_spec.version.value = model.version
@@ -88,16 +102,34 @@ def _metadata(model: LoadedModel, request: Any) -> Any:
     return reply
 
 
-def _status(versions: Versions, request: Any) -> Any:
+def _status(models: ServedModels, request: Any) -> Any:
+    """Answer with the states of all versions, or of one; a label is ignored, as in the original."""
     from tensorflow_serving.apis import get_model_status_pb2
 
-    states, version = dict(versions.states), _version(request.model_spec)
+    spec = _spec(request)
+    states = models.states(spec.name)
+    if not states:
+        raise StatusError(NOT_FOUND, f"Could not find any versions of model {spec.name}")
+    wanted = [spec.version.value] if spec.HasField("version") else sorted(states, reverse=True)
     reply = get_model_status_pb2.GetModelStatusResponse()
-    for number in sorted(states, reverse=True) if version is None else [version]:
+    for number in wanted:
         if number not in states:
-            raise _not_found(request.model_spec)
+            raise StatusError(NOT_FOUND, f"Could not find version {number} of model {spec.name}")
         state = states[number]
         found = reply.model_version_status.add(version=number)
         found.state = get_model_status_pb2.ModelVersionStatus.State.Value(state.name)
         found.status.error_code, found.status.error_message = state.error_code, state.error
     return reply
+
+
+def _reload(models: ServedModels, request: Any) -> Any:
+    from tensorflow_serving.apis import model_management_pb2
+
+    try:
+        models.reload(listed_models(request.config))
+    except StatusError as error:
+        log(f"ReloadConfig failed: {error.message}")
+        raise
+    response = model_management_pb2.ReloadConfigResponse()
+    response.status.SetInParent()
+    return response

@@ -1,8 +1,8 @@
-"""Which version of a model the local server answers with, and how the next one takes over.
+"""Which versions of a model the local server answers with, and how the next one takes over.
 
-As in TensorFlow Serving, a thread looks for the newest numbered folder. A new version is loaded and
-warmed up beside the old one. Then requests go to the new version. The old one answers its open
-requests, and then its session, schedulers and memory are freed.
+As in TensorFlow Serving, the numbered folders of a model are looked at again and again. A new
+version is loaded and warmed up beside the old one. Then requests go to the new version. The old one
+answers its open requests, and then its session, schedulers and memory are freed.
 """
 
 from __future__ import annotations
@@ -11,12 +11,46 @@ import ctypes
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rrl.serving.servable import LoadedModel, log, newest_version, reason
+from rrl.serving.servable import LoadedModel, log, reason, version_numbers
+from rrl.serving.status import UNKNOWN, not_found
+
+Load = Callable[[str, Path], LoadedModel]
+"""A function that makes a warm model from the model's name and a version folder."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which of the versions in a folder are served: `model_version_policy`.
+
+    Parameters
+    ----------
+    latest : int or None
+        How many of the largest numbers are served; None means all.
+    specific : frozenset of int or None
+        The numbers that are served. If it is given, `latest` has no effect.
+
+    Examples
+    --------
+    >>> found = {1, 2, 5}
+    >>> Policy().choose(found), Policy(latest=2).choose(found), Policy(latest=None).choose(found)
+    ({5}, {2, 5}, {1, 2, 5})
+    >>> Policy(specific=frozenset({1, 7})).choose(found)
+    {1}
+    """
+
+    latest: int | None = 1
+    specific: frozenset[int] | None = None
+
+    def choose(self, found: Iterable[int]) -> set[int]:
+        """Return the versions to serve among those that were found."""
+        if self.specific is not None:
+            return set(found) & self.specific
+        return set(sorted(found, reverse=True)[: self.latest])
 
 
 @dataclass
@@ -29,31 +63,50 @@ class State:
 
 
 class Versions:
-    """The versions of one model under a base path; one of them answers.
+    """The versions of one model under a base path; a request goes to one of them.
 
     Parameters
     ----------
-    base : pathlib.Path
-        The folder that contains the numbered version folders.
+    name : str
+        The model's name.
     load : callable
-        This function makes a warm model of a version folder.
+        This function makes a warm model from the name and a version folder.
 
     Attributes
     ----------
+    base : pathlib.Path
+        The folder that contains the numbered version folders.
+    policy : Policy or None
+        Which of them are served; None if the model is not served.
     states : dict of int to State
         Every version seen so far, including those that are gone or could not be loaded.
     """
 
-    def __init__(self, base: Path, load: Callable[[Path], LoadedModel]) -> None:
-        self.base, self._load = base, load
+    def __init__(self, name: str, load: Load) -> None:
+        self.name, self._load_folder = name, load
+        self.base = Path()
+        self.policy: Policy | None = None
         self.states: dict[int, State] = {}
-        self._model: LoadedModel | None = None
+        self._models: dict[int, LoadedModel] = {}
+        self._newest = -1  # no version
         self._calls: dict[int, int] = {}  # requests that a version is answering
         self._changed = threading.Condition()
+        self._changing = threading.RLock()  # held while versions are loaded and unloaded
 
-    def first(self, poll_wait_s: float) -> None:
-        """Wait for a version and load it; log each failed look, as the original does."""
-        while (version := newest_version(self.base)) is None:
+    def serve(self, base: Path, policy: Policy) -> None:
+        """Take another folder or policy; `look` and `load_all` then act on it."""
+        with self._changing:
+            self.base, self.policy = base, policy
+            for version in [v for v, state in self.states.items() if state.error]:
+                del self.states[version]  # it is tried again
+
+    def wanted(self) -> set[int]:
+        """Return the versions to serve that are there now."""
+        return self.policy.choose(version_numbers(self.base)) if self.policy else set()
+
+    def wait(self, poll_wait_s: float) -> None:
+        """Wait for a version; log each failed look, as the original does."""
+        while not self.wanted():
             there = self.base.is_dir()
             missing = "No versions found under" if there else "Could not find base path"
             log(
@@ -61,59 +114,78 @@ class Versions:
                 "Did you forget to name your leaf directory as a number (e.g. /1/)?"
             )
             time.sleep(max(poll_wait_s, 0.1))
-        self._switch(version)
 
-    def follow(self, poll_wait_s: float) -> None:
-        """Look for newer versions in a thread from now on; do not look if the wait is 0."""
-        if poll_wait_s > 0:
-            threading.Thread(target=self._poll, args=(poll_wait_s,), daemon=True).start()
+    def load_all(self) -> None:
+        """Load all versions to serve; the error of the first that fails is raised."""
+        with self._changing:
+            for version in sorted(self.wanted() - set(self._models)):
+                self._load(version)
 
-    def _poll(self, poll_wait_s: float) -> None:
-        while True:
-            time.sleep(poll_wait_s)
-            version = newest_version(self.base)  # if None, the current version stays
-            known = self.states.get(version or 0)
-            if version is None or (known and (known.name == "AVAILABLE" or known.error)):
-                continue
-            try:
-                self._switch(version)
-            except Exception as error:  # after any error, the old version continues to serve
-                words = reason(str(error))
-                log(f"Loading version {version} failed: {words}")
-                code = getattr(error, "error_code", 2)
-                self.states[version] = State("END", code, words)
+    def look(self) -> None:
+        """Load the versions to serve that are new, and unload those that are no longer served.
 
-    def _switch(self, version: int) -> None:
-        """Load a version, send requests to it, and unload the previous version."""
+        If none is there, the present ones stay. After any error, they continue to serve, too.
+        """
+        with self._changing:
+            wanted = self.wanted()
+            for version in sorted(wanted - set(self._models)):
+                if version in self.states and self.states[version].error:
+                    continue
+                try:
+                    self._load(version)
+                except Exception as error:
+                    log(f"Loading version {version} failed: {reason(str(error))}")
+            if wanted & set(self._models):
+                self._unload(set(self._models) - wanted)
+
+    def close(self) -> None:
+        """Unload all versions; `serve` would start again."""
+        with self._changing:
+            self.policy = None
+            self._unload(set(self._models))
+
+    def _load(self, version: int) -> None:
         self.states[version] = State("LOADING")
-        model = self._load(self.base / str(version))
+        try:
+            model = self._load_folder(self.name, self.base / str(version))
+        except BaseException as error:
+            code = getattr(error, "error_code", UNKNOWN)
+            self.states[version] = State("END", code, reason(str(error)) or repr(error))
+            raise
         with self._changed:
-            old, self._model = self._model, model
+            self._models[version] = model
+            self._newest = max(self._models)
             self._calls.setdefault(version, 0)
         self.states[version] = State("AVAILABLE")
-        log(f"Version {version} of {model.name} is available")
-        if old is not None:
-            self.states[old.version] = State("UNLOADING")
+        log(f"Version {version} of {self.name} is available")
+
+    def _unload(self, versions: set[int]) -> None:
+        """Send no more requests to these versions, wait for the open ones, and free the memory."""
+        for version in sorted(versions):
+            self.states[version] = State("UNLOADING")
             with self._changed:
-                self._changed.wait_for(lambda: not self._calls[old.version])
-            old.close()
-            self.states[old.version] = State("END")
-            del old
+                model = self._models.pop(version)
+                self._newest = max(self._models, default=-1)
+                self._changed.wait_for(lambda version=version: not self._calls[version])
+            model.close()
+            self.states[version] = State("END")
+            del model
+        if versions:
             return_memory()
 
     @contextmanager
     def serving(self, version: int | None = None) -> Iterator[LoadedModel]:
-        """Give the model that answers; it is not unloaded during the block.
+        """Give a version, by default the newest; it is not unloaded during the block.
 
         Raises
         ------
-        LookupError
-            If `version` is not the version that answers.
+        StatusError
+            If there is no such version: NOT_FOUND.
         """
         with self._changed:
-            model = self._model
-            if model is None or version not in (None, model.version):
-                raise LookupError(version)
+            model = self._models.get(self._newest if version is None else version)
+            if model is None:
+                raise not_found(self.name, version)
             self._calls[model.version] += 1
         try:
             yield model

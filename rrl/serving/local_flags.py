@@ -1,0 +1,103 @@
+"""The flags of the local server, which are those of `tensorflow_model_server`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import NoReturn
+
+START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
+_THREADS = 4 * (os.cpu_count() or 1)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(START_ERROR, f"{message} (see --help)\n")
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not true or false")
+    return text.lower() in ("true", "1")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+    return seconds
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read and check flags of `tensorflow_model_server`; a bad flag exits with status 255."""
+    parser = _Parser(
+        prog="rrl.serving.local_server",
+        allow_abbrev=False,
+        description="Serve SavedModels on the local TensorFlow runtime behind TF Serving's gRPC "
+        "and REST APIs. Flags are those of tensorflow_model_server.",
+    )
+    flag = parser.add_argument
+    flag("--port", type=_natural, default=8500, help="gRPC port; 0: none")
+    flag("--grpc_socket_path", default="", help="unix socket to listen on as well")
+    flag("--rest_api_port", type=_natural, default=0, help="HTTP port of the REST API; 0: none")
+    flag("--rest_api_num_threads", type=_natural, default=_THREADS)
+    flag("--rest_api_timeout_in_ms", type=_natural, default=30_000, help="0: no limit")
+    flag("--bind_address", default="127.0.0.1", help="address to bind (only in rrl)")
+    flag("--model_name", default="default")
+    flag("--model_base_path", default="", help="folder with numbered version folders")
+    flag("--model_config_file", default="", help="ModelServerConfig; replaces the two flags above")
+    flag("--model_config_file_poll_wait_seconds", type=_seconds, default=0.0, help="0: read once")
+    flag("--file_system_poll_wait_seconds", type=_seconds, default=1.0, help="0: look only once")
+    flag("--grpc_max_threads", type=_natural, default=_THREADS)
+    flag("--grpc_channel_arguments", default="", help="comma-separated key=value")
+    flag("--tensorflow_session_parallelism", type=_natural, default=0)
+    flag("--tensorflow_intra_op_parallelism", type=_natural, default=0, help="0: automatic")
+    flag("--tensorflow_inter_op_parallelism", type=_natural, default=0, help="0: automatic")
+    flag("--batching_parameters_file", default="")
+    flag("--monitoring_config_file", default="", help="MonitoringConfig; served at the REST port")
+    for name, default in (
+        ("enable_batching", False),
+        ("enable_per_model_batching_parameters", False),
+        ("adaptive_batching", False),
+        ("enable_model_warmup", True),
+        ("enable_grpc_healthcheck_service", False),
+        ("allow_version_labels_for_unavailable_models", False),
+    ):
+        flag(f"--{name}", type=_boolean, nargs="?", const=True, default=default)
+    flags = parser.parse_args(argv)
+    problem = _problem(flags)
+    if problem:
+        parser.error(problem)
+    return flags
+
+
+def _problem(flags: argparse.Namespace) -> str | None:
+    """Return what is wrong with flags that do not go together; None if nothing is."""
+    pools = (flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
+    if flags.tensorflow_session_parallelism and all(pools):
+        return "tensorflow_session_parallelism excludes the inter- and intra-op flags"
+    for name, needed in (
+        ("batching_parameters_file", "enable_batching"),
+        ("adaptive_batching", "enable_batching"),
+        ("monitoring_config_file", "rest_api_port"),
+        ("model_config_file_poll_wait_seconds", "model_config_file"),
+    ):
+        if getattr(flags, name) and not getattr(flags, needed):
+            return f"--{name} needs --{needed}"
+    if not flags.model_base_path and not flags.model_config_file:
+        return "one of --model_base_path and --model_config_file must be set"
+    if not flags.port and not flags.grpc_socket_path:
+        return "at least one of --port and --grpc_socket_path must be set"
+    if flags.rest_api_port and flags.rest_api_port == flags.port:
+        return f"--rest_api_port and --port are both {flags.port}; give two ports"
+    for name in ("grpc_max_threads", "rest_api_num_threads"):
+        if not getattr(flags, name):
+            return f"--{name} must be at least 1"
+    return None

@@ -1,0 +1,53 @@
+"""A small SavedModel with a signature of each method, like TensorFlow Serving's half_plus_two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+
+def build_half_plus(base: Path, version: int, plus: float) -> Path:
+    """`y = x / 2 + plus` by Predict, Regress and Classify, and an `echo` of several types."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    signatures = v1.saved_model.signature_def_utils
+    info = v1.saved_model.build_tensor_info
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None], name="x")
+        examples = v1.placeholder(tf.string, [None], name="examples")
+        parsed = v1.parse_example(examples, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"]
+        value = parsed / 2 + plus
+        names = tf.tile([["low", "high"]], [tf.shape(parsed)[0], 1])
+        scores = tf.stack([-value, value], axis=1)
+        kinds = {"number": tf.float64, "whole": tf.int64, "flag": tf.bool, "raw_bytes": tf.string}
+        sent = {name: v1.placeholder(kind, [None], name=name) for name, kind in kinds.items()}
+        echo = {name: info(tensor) for name, tensor in sent.items()}
+        back = {name: info(tf.identity(tensor)) for name, tensor in sent.items()}
+        builder = v1.saved_model.Builder(str(base / str(version)))
+        builder.add_meta_graph_and_variables(
+            session,
+            [tf.saved_model.SERVING],
+            signature_def_map={
+                "serving_default": signatures.predict_signature_def({"x": x}, {"y": x / 2 + plus}),
+                "regress": signatures.regression_signature_def(examples, value),
+                "classify": signatures.classification_signature_def(examples, names, scores),
+                "echo": signatures.build_signature_def(
+                    echo, back, tf.saved_model.PREDICT_METHOD_NAME
+                ),
+            },
+        )
+        builder.save()
+    return base
+
+
+def add_warm_up(base: Path, version: int, logs: list[PredictionLog]) -> None:
+    """Write the requests that a server sends to itself before a version is available."""
+    import tensorflow as tf
+
+    folder = base / str(version) / "assets.extra"
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
+        for log in logs:
+            writer.write(log.SerializeToString())
