@@ -11,17 +11,18 @@ from typing import Any
 
 from rrl.operating.options import (
     UNLIMITED,
+    add_process_options,
     add_tuning_options,
     checksum,
     command_line,
     endpoint,
     number,
+    above_zero,
     read_goal,
     read_load,
     refuse,
     refuse_without_effect,
     requests_or_unlimited,
-    seconds,
     share,
     whole,
 )
@@ -82,7 +83,21 @@ def add_parsers(commands: Any) -> None:
         metavar="NAME=LEVELS",
         help="a knob to tune (default: inter_op, intra_op, batch_threads, up to 8 each)",
     )
+    add_process_options(what)
     what.add_argument("--sample", type=Path, help="requests to send: .npz, .json or TFRecord")
+    what.add_argument(
+        "--signature",
+        default="serving_default",
+        metavar="NAME",
+        help="the signature to call (default serving_default)",
+    )
+    what.add_argument(
+        "--deadline",
+        type=above_zero,
+        default=60.0,
+        metavar="S",
+        help="seconds after which a request without an answer has failed (default 60)",
+    )
     what.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
     what.add_argument(
         "--port",
@@ -96,14 +111,14 @@ def add_parsers(commands: Any) -> None:
     )
     what.add_argument(
         "--restart-timeout",
-        type=seconds,
+        type=above_zero,
         default=120.0,
         metavar="S",
         help="seconds until the restarted server must be available (default 120)",
     )
     what.add_argument(
         "--start-timeout",
-        type=seconds,
+        type=above_zero,
         default=120.0,
         metavar="S",
         help="seconds until a server that is started here must be available (default 120)",
@@ -152,10 +167,13 @@ def add_parsers(commands: Any) -> None:
 
 def _tune(options: Namespace) -> int:
     from rrl.operating.job import Job
-    from rrl.operating.knob_options import read_default, read_space, serves_now
+    from rrl.operating.knob_options import read_default, read_fixed, read_space, serves_now
     from rrl.operating.outcome import run
-    from rrl.operating.targets import about, open_target, read_requests
+    from rrl.operating.requests import about, read_requests
+    from rrl.operating.screen import Screen
+    from rrl.operating.targets import open_target
     from rrl.serving.client_traffic import ClientTraffic
+    from rrl.serving.process_knobs import prefix
     from rrl.serving.restart_command import RestartCommand
     from rrl.serving.settings import flags
     from rrl.support.machine import announced
@@ -163,8 +181,9 @@ def _tune(options: Namespace) -> int:
     _check(options)
     requests, largest = read_requests(options)
     space, fixed = read_space(options, largest)
+    fixed = read_fixed(options, space, fixed)
     if options.address:  # a command that cannot work is refused before anything else
-        RestartCommand(options.restart, space.names, Path(), None)
+        RestartCommand(options.restart, space.names, Path(), fixed)
     objective, slo = read_goal(options)
     load = ClientTraffic() if options.traffic else read_load(options)
     what, name = _names(options)
@@ -189,13 +208,14 @@ def _tune(options: Namespace) -> int:
     )
     if not options.address:  # a default that cannot start is refused now, not after an hour
         flags({**fixed, **job.default}, Path("batching.txt"))
+        prefix({**fixed, **job.default})
     job = replace(job, about=about(options))  # last, because it may build the model
     folder = options.out or Path("build") / "tune" / name
-    with announced() as other:
+    with announced() as other, Screen(options.quiet, stamped=True) as screen:
         if other:
             print(f"rrl: {other}", file=sys.stderr)
-        with open_target(options, job, folder, requests, largest) as target:
-            return run(job, target.server, target.contestants, folder, options, target=target)
+        with open_target(options, job, folder, requests, largest, screen) as target:
+            return run(job, target.server, target.contestants, folder, options, screen, target)
 
 
 def _check(options: Namespace) -> None:

@@ -61,8 +61,21 @@ def _natural(text: str) -> int:
     return int(text)
 
 
-def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read and check flags of `tensorflow_model_server`; a bad flag exits with status 255."""
+def flag_defaults() -> dict[str, str]:
+    """Return the text of each flag's default, by the flag's name without dashes.
+
+    Examples
+    --------
+    >>> flag_defaults()["enable_model_warmup"]
+    'true'
+    """
+    actions = [action for action in _parser()._actions if action.dest != "help"]
+    defaults = {action.dest: action.default for action in actions}
+    texts = {name: "" if value is None else str(value) for name, value in defaults.items()}
+    return {n: t.lower() if isinstance(defaults[n], bool) else t for n, t in texts.items()}
+
+
+def _parser() -> _Parser:
     parser = _Parser(
         prog="rrl.serving.local_server",
         allow_abbrev=False,
@@ -90,6 +103,12 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         ("enable_grpc_healthcheck_service", False),
     ):
         flag(f"--{name}", type=_boolean, nargs="?", const=True, default=default)
+    return parser
+
+
+def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read and check flags of `tensorflow_model_server`; a bad flag exits with status 255."""
+    parser = _parser()
     flags = parser.parse_args(argv)
     pools = (flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
     if flags.tensorflow_session_parallelism and all(pools):
