@@ -18,7 +18,7 @@ from rrl.tuning.objective import MeanLatency, Percentile
 if TYPE_CHECKING:
     from rrl.operating.job import Job
 
-DECADE = 8.0  # if the costs differ by more than this factor, their axis is logarithmic
+WIDE = 8.0  # if the costs differ by more than this factor, their axis is logarithmic
 
 
 def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
@@ -57,9 +57,9 @@ def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
         late = 100 * np.array([record["late"] for record in tuned])
         axes[1].bar(number, late, width=0.8, color="C2")
         axes[1].set(ylabel="late requests (%)", ylim=(0, max(5.0, 1.1 * late.max())))
-    axes[-1].set(xlabel="episode")
+    axes[-1].set(xlabel="episode", xlim=(0.4, len(tuned) + 0.6))
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(loc="outside upper center", ncols=5)
+    figure.legend(loc="outside upper center", ncols=5, columnspacing=1.0, handletextpad=0.4)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
@@ -91,7 +91,7 @@ def _scale(ax: Axes, shown: np.ndarray) -> None:
     if not len(shown):
         return
     low, high = shown.min(), shown.max()
-    if low > 0 and high > DECADE * low:
+    if low > 0 and high > WIDE * low:
         ax.set_yscale("log")
         plain_log_ticks(ax.yaxis)
         ax.set_ylim(low / 1.2, high * 1.4)

@@ -96,7 +96,8 @@ def _report(job: Job, result: dict[str, Any], folder: Path) -> str:
         whose = "" if result["deploy"] == result["recommended"] else " of the default"
         lines.append(f"flags{whose}: {shlex.join(result['flags']) or '(none)'}")
         lines += [f"  batching.txt: {line}" for line in result["batching"].splitlines()]
-    lines += [f"start the {name}: {line}" for name, line in result.get("start", {}).items()]
+    names = {line: name for name, line in result.get("start", {}).items()}  # they may be the same
+    lines += [f"start the {name}: {line}" for line, name in names.items()]
     lines.append(f"files: {folder}/: journal.jsonl, result.json, tuning.png and .pdf")
     return "\n".join(lines)
 

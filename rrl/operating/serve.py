@@ -111,7 +111,8 @@ def _serve(options: Namespace) -> int:
     from rrl.serving import models
     from rrl.serving.identity import check_flag, known_flags
     from rrl.serving.launcher import ModelServer, find_executable
-    from rrl.serving.process_knobs import FLAG, process_settings
+    from rrl.serving.process_knobs import FLAG, prefix, process_settings
+    from rrl.serving.settings import checked
 
     knobs = each_once(options.knob)
     for name, values in knobs.items():
@@ -122,6 +123,8 @@ def _serve(options: Namespace) -> int:
     if twice := knobs.keys() & more:
         raise UsageError(f"{min(twice)} is given twice; give it once")
     configuration = {name: values[0] for name, values in knobs.items()} | more
+    checked(configuration)
+    prefix(configuration)  # before a model is built
     for flag in (name.removeprefix(FLAG) for name in configuration if name.startswith(FLAG)):
         check_flag(flag, known_flags(find_executable(options.executable)))
     interrupt_by_signals(SystemExit)

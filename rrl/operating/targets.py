@@ -110,7 +110,7 @@ def _restarted(
         folder=folder,
         fixed=job.fixed,
         signature=options.signature,
-        show=lambda line: show(f"rrl: {line}"),
+        show=show,
     ) as server:
         server.keep(job.default)
         with Client(options.address, options.model_name) as client:

@@ -11,13 +11,13 @@ from typing import Any
 
 from rrl.operating.options import (
     UNLIMITED,
+    above_zero,
     add_process_options,
     add_tuning_options,
     checksum,
     command_line,
     endpoint,
     number,
-    above_zero,
     read_goal,
     read_load,
     refuse,
@@ -43,16 +43,25 @@ _EXAMPLES = """examples:
     rrl tune --address 10.0.0.7:8500 --model-name resnet --rate 50 --sample one.json \\
         --knob inter_op=1,2 --knob batch_threads=1,2,4 \\
         --restart "ssh 10.0.0.7 /opt/restart-serving {inter_op} {batch_threads}"
+  any flag, any environment variable, and the number of CPUs; a fixed flag beside them:
+    rrl tune /models/resnet --rate 20 --knob flag:--grpc_max_threads=8,32 --knob cpus=1,2 \\
+        --knob env:TF_ENABLE_ONEDNN_OPTS=0,1 --flag=--enable_model_warmup=false
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads (0: no
-batching), max_batch_size, batch_timeout_micros. Without --knob max_batch_size=... a batch has one
-request. If your server already uses batching, give its levels with --default. Otherwise the
-recommendation is compared with no batching.
-A sample is a .npz file with one array per input (batch first), a REST request in .json, or a
-TFRecord of PredictionLog. A trace is a file with one arrival per line, in seconds or ISO 8601.
+batching), max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads; also
+flag:--NAME, env:NAME (their levels may be text) and cpus. cpus binds the server to that many CPUs;
+rrl and its load generator keep all of them. The default of a flag is the server's own, if its
+--help tells it; that of cpus is all CPUs; otherwise it is the first level. Such a level, and the
+value of --env, is stored with the result, so it must be no secret.
+Without --knob max_batch_size=... a batch has one request. If your server already uses batching,
+give its levels with --default. Otherwise the recommendation is compared with no batching.
+A sample is a .npz file with one array per input (batch first), a REST request in .json (instances
+or inputs, bytes as {"b64": "..."}), or a TFRecord of PredictionLog. A trace is a file with one
+arrival per line, in seconds or ISO 8601.
 The --restart command runs for every change. {inter_op} and the other knobs stand for levels,
-{flags} for all flags of tensorflow_model_server, {batching_file} for a batching file. The old
-server must have stopped when the command ends.
+{flags} for all flags of tensorflow_model_server, {env} for all NAME=VALUE of the environment (as in
+"env {env} serve {flags}"), {batching_file} for a batching file. The old server must have stopped
+when the command ends.
 
 The default serves first. A trial ends at once if many of its requests are late or fail, and the
 best known configuration returns. All trials together cause at most --budget late or failed
