@@ -56,14 +56,14 @@ class Screen:
         if not self._quiet:
             self.close()
             stamp = time.strftime("%H:%M:%S ") if self._stamped else ""
-            print(f"{stamp}{line}", file=self._file, flush=True)
+            self._write(f"{stamp}{line}\n")
 
     def progress(self, short: str, line: str) -> None:
         """Show how far the run is: a short text on a terminal, where it may be cut, or a line."""
         if self._redraws:
             room = self._columns() - 1  # in the last column, some terminals begin a new line
             cut = short if len(short) <= room else f"{short[: max(room - 3, 0)]}..."[:room]
-            print(f"\r{cut}\x1b[K", end="", file=self._file, flush=True)
+            self._write(f"\r{cut}\x1b[K")
             self._open = True
         else:
             self(line)
@@ -72,7 +72,16 @@ class Screen:
         """Remove the line of progress."""
         if self._open:
             self._open = False
-            print("\r\x1b[K", end="", file=self._file, flush=True)
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        """Write a text; a terminal that was closed does not end a run, but a closed pipe does."""
+        try:
+            print(text, end="", file=self._file, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            pass
 
     def _columns(self) -> int:
         try:
