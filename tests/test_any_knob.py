@@ -20,7 +20,9 @@ from test_restarted import Operator
 from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
+from rrl.operating.commands import add_commands
 from rrl.operating.knob_options import read_default, read_space, serves_now
+from rrl.operating.targets import Target
 from rrl.operating.verdict import serving_flags
 from rrl.serving.detached import start_detached
 from rrl.serving.identity import known_flags
@@ -134,6 +136,28 @@ def test_the_printed_lines_start_what_was_measured(model, tmp_path):
         process.wait()
 
 
+def test_each_line_has_a_batching_file_of_its_own(tmp_path):
+    """Those of the default and of the recommendation, whichever of the two is deployed."""
+    one, two = ({"batch_threads": n, "env:A": ODD} for n in (1, 2))
+    for deploy in (one, two):
+        result = {"default": one, "recommended": two, "deploy": deploy}
+        target = Target(None, None, None, command=["serve"], cpus=range(4))
+        files = add_commands(Namespace(fixed={"cpus": 2}), result, tmp_path, target)
+        assert set(files) >= {"batching.txt"}
+        assert len(files) == 2
+        for name, threads in (("default", 1), ("recommended", 2)):
+            words = shlex.split(result["start"][name])
+            assert words[:6] == ["env", f"A={ODD}", "taskset", "--cpu-list", "0,1", "serve"]
+            file = Path(words[-1].partition("=")[2])
+            assert file.parent == tmp_path
+            assert f"num_batch_threads {{ value: {threads} }}" in files[file.name]
+        assert result["environment"] == {"A": ODD}
+        assert (
+            str(tmp_path / "batching.txt")
+            in result["start"]["default" if deploy is one else "recommended"]
+        )
+
+
 def test_a_restart_command_gets_them(tmp_path, model):
     operator = Operator(tmp_path, model)
     levels = [Knob("flag:--grpc_max_threads", (5, 6)), Knob("env:RRL_TEST", ("x", ODD))]
@@ -244,6 +268,7 @@ AT = ["tune", "--address", "a:1", "--rate", "9", "--restart"]
         ([*TUNE, "--env", "A"], 2, "write it as NAME=VALUE"),
         ([*TUNE, "--env", "A=1", "--env", "A=2"], 2, "--env A is given twice"),
         ([*TUNE, "--flag=x=1"], 2, "write it as --flag=--name=value"),
+        ([*TUNE, "--flag=--rest_api_port=8501"], 2, "two servers may run at once"),
         ([*TUNE, "--flag=--model_name=x"], 2, "--model_name cannot be set in this way"),
         (
             [*TUNE, "--knob", "grpc_max_threads=1,2", "--flag=--grpc_max_threads=3"],

@@ -67,6 +67,8 @@ def read_fixed(options: Namespace, space: ConfigSpace, fixed: Configuration) -> 
     fixed = {**fixed, **more}
     flags = [name.removeprefix(FLAG) for name in (*space.names, *fixed) if name.startswith(FLAG)]
     for flag in flags if not options.address else ():
+        if flag == "--rest_api_port":
+            raise UsageError(f"{flag}: two servers may run at once, with one port; leave it out")
         check_flag(flag, _known_flags(options))
     return fixed
 

@@ -61,7 +61,7 @@ arrival per line, in seconds or ISO 8601.
 The --restart command runs for every change. {inter_op} and the other knobs stand for levels,
 {flags} for all flags of tensorflow_model_server, {env} for all NAME=VALUE of the environment (as in
 "env {env} serve {flags}"), {batching_file} for a batching file. The old server must have stopped
-when the command ends.
+when the command ends. The lines that are printed to start such a server lack its port and model.
 
 The default serves first. A trial ends at once if many of its requests are late or fail, and the
 best known configuration returns. All trials together cause at most --budget late or failed
