@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rrl.operating import replay, serve, tune
 from rrl.support.errors import Parser, command
+from rrl.support.provenance import versions
 
 _EXAMPLES = """examples:
   rrl serve mobilenet_v2 --knob inter_op=2 --knob batch_threads=2
@@ -29,6 +30,8 @@ def _parser() -> Parser:
         epilog=_EXAMPLES,
         formatter_class=RawDescriptionHelpFormatter,
     )
+    version = versions(["rrl"]).get("rrl", "(not installed)")
+    parser.add_argument("--version", action="version", version=f"rrl {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (tune, replay, serve):
         module.add_parsers(commands)

@@ -104,6 +104,12 @@ large message: goes on; no limit
     test_handover::test_errors_and_deadlines_pass_through
 unknown flag: 4
     test_serving::test_unknown_flag_is_refused
+    test_any_knob::test_a_flag_that_the_server_does_not_know_ends_its_start
+    test_any_knob::test_mistakes_end_with_one_line
+bad name or level of a flag, a variable or the CPUs; more CPUs than there are: 2
+    test_any_knob::test_mistakes_end_with_one_line
+a restart command that leaves out a flag, a variable or the CPUs: 2
+    test_any_knob::test_a_restart_command_that_leaves_one_out_is_refused
 no model version: 3
     test_serving::test_missing_model_folder
 parent killed: goes on; server dies too

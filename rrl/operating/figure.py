@@ -1,4 +1,4 @@
-"""The figure of a tuning run: latency of each episode, and the best so far."""
+"""The figure of a tuning run: the cost of each episode, the best so far, and the objective."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import MaxNLocator
 
 from rrl.operating.records import Record, learned
 from rrl.operating.verdict import best_so_far
-from rrl.plotting.shared import MS, style
+from rrl.plotting.shared import MS, plain_log_ticks, style
 from rrl.tuning.objective import MeanLatency, Percentile
 
 if TYPE_CHECKING:
     from rrl.operating.job import Job
 
+WIDE = 8.0  # if the costs differ by more than this factor, their axis is logarithmic
+
 
 def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
     """Plot each episode's cost, the recommendation's cost, and the share of late requests.
+
+    Trials that were stopped or crashed have marks of their own. A trial that crashed has no
+    latency, so its mark is at the upper edge.
 
     Parameters
     ----------
@@ -32,28 +38,64 @@ def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
     number = np.arange(1, len(tuned) + 1)
     is_latency = isinstance(job.objective, MeanLatency | Percentile) and job.unit == "s"
     scale = MS if is_latency else 1.0
-    figure = Figure(figsize=(6.4, 4.2 if job.slo else 3.0), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.4 if job.slo else 3.2), layout="constrained")
     axes = figure.subplots(2 if job.slo else 1, 1, sharex=True, squeeze=False)[:, 0]
     costs = scale * np.array([record["cost"] for record in tuned])
-    axes[0].plot(number, costs, "o", ms=3.5, color="C0", label="an episode")
-    axes[0].step(
-        number, scale * best_so_far(tuned), "-", color="C1", where="post", label="best so far"
-    )
+    ended = np.array([_ended(record) for record in tuned])
+    _draw_costs(axes[0], number, costs, ended)
+    best = scale * best_so_far(tuned)
+    axes[0].step(number, best, "-", color="C1", where="post", label="best so far")
+    shown = [costs[ended != "crashed"], best[np.isfinite(best) & (ended != "crashed")]]
     if job.slo and job.objective == job.slo.statistic:
-        axes[0].axhline(MS * job.slo.target_s, ls="--", lw=1, color="0.25", label=str(job.slo))
+        target = MS * job.slo.target_s
+        axes[0].axhline(target, ls="--", lw=1, color="0.25", label=f"SLO {job.slo}")
+        shown.append(np.array([target]))
     unit = " (ms)" if is_latency else ""
     axes[0].set(ylabel=f"{job.objective}{' latency' if is_latency else ''}{unit}")
-    if np.all(costs > 0):
-        axes[0].set_yscale("log")
-        axes[0].yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
-        axes[0].yaxis.set_major_formatter("{x:g}")
-        axes[0].yaxis.set_minor_formatter("{x:g}")
-    axes[0].legend(loc="upper right")
+    _scale(axes[0], np.concatenate(shown))
     if job.slo:
         late = 100 * np.array([record["late"] for record in tuned])
         axes[1].bar(number, late, width=0.8, color="C2")
         axes[1].set(ylabel="late requests (%)", ylim=(0, max(5.0, 1.1 * late.max())))
-    axes[-1].set(xlabel="episode")
+    axes[-1].set(xlabel="episode", xlim=(0.4, len(tuned) + 0.6))
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside upper center", ncols=5, columnspacing=1.0, handletextpad=0.4)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _ended(record: Record) -> str:
+    """Return how the trial of an episode ended: "", "aborted" or "crashed"."""
+    parts = record.get("guard", {}).get("parts") or [{"ended": ""}]
+    return parts[0]["ended"]
+
+
+def _draw_costs(ax: Axes, number: np.ndarray, costs: np.ndarray, ended: np.ndarray) -> None:
+    """Mark each episode by how it ended, in colours and shapes that all can tell apart."""
+    kinds = (("", "an episode", "o", "C0"), ("aborted", "a stopped trial", "v", "C3"))
+    for kind, label, marker, colour in kinds:
+        of_kind = ended == kind
+        if kind == "" or of_kind.any():
+            ax.plot(number[of_kind], costs[of_kind], marker, ms=4, color=colour, label=label)
+    if (crashed := ended == "crashed").any():
+        edge = np.full(crashed.sum(), 0.98)
+        ax.plot(
+            number[crashed], edge, "X", ms=6, color="k", label="a crashed trial", clip_on=False,
+            transform=ax.get_xaxis_transform(),
+        )  # fmt: skip
+
+
+def _scale(ax: Axes, shown: np.ndarray) -> None:
+    """Choose the limits of the costs and a scale whose ticks can be read."""
+    if not len(shown):
+        return
+    low, high = shown.min(), shown.max()
+    if low > 0 and high > WIDE * low:
+        ax.set_yscale("log")
+        plain_log_ticks(ax.yaxis)
+        ax.set_ylim(low / 1.2, high * 1.4)
+    else:
+        margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+        ax.set_ylim(max(low - margin, 0.0 if low >= 0 else low - margin), high + 2 * margin)
+        ax.yaxis.set_major_locator(MaxNLocator(6))

@@ -138,7 +138,7 @@ class Journal:
             ) from None
 
     def _open(self, settings: Record) -> None:
-        for name in (SNAPSHOT, "result.json", "batching.txt", "tuning.pdf", "tuning.png"):
+        for name in (SNAPSHOT, "result.json", "batching*.txt", "tuning.pdf", "tuning.png"):
             for left in self.folder.glob(f".{name}.*"):  # left by a kill during an atomic write
                 if left.suffix[1:].isdecimal():  # our files end with a process number
                     left.unlink()

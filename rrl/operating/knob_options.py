@@ -10,7 +10,7 @@ from rrl.operating.options import each_once, refuse_idle, setting
 from rrl.support.errors import UsageError
 
 if TYPE_CHECKING:
-    from rrl.core.knob import Configuration
+    from rrl.core.knob import Configuration, Knob, Level
     from rrl.core.space import ConfigSpace
 
 
@@ -20,13 +20,17 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
     A batch must hold the largest request (`largest` examples), or the server refuses it.
     """
     from rrl.core.space import ConfigSpace
-    from rrl.serving.settings import KNOBS
+    from rrl.serving.process_knobs import CPUS, check_cpus, is_process_knob
+    from rrl.serving.settings import KNOBS, NAMES
     from rrl.support.machine import available_cpus
     from rrl.tuning.presets import serving_knob, tf_serving
 
     knobs = each_once(options.knob)
-    if not options.address and (unknown := [name for name in knobs if name not in KNOBS]):
-        raise UsageError(f"unknown knob {unknown[0]!r}; a server has: {', '.join(KNOBS)}")
+    if not options.address:
+        for name in knobs:
+            if name not in KNOBS and not is_process_knob(name):
+                raise UsageError(f"unknown knob {name!r}; a server has: {', '.join(NAMES)}")
+        check_cpus(knobs.get(CPUS, ()))
     if "max_batch_size" in knobs:
         knobs["max_batch_size"] = large_enough(knobs["max_batch_size"], largest)
     fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1}
@@ -42,6 +46,38 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
     if not free:
         return tf_serving(min(available_cpus(), 8)), fixed
     return ConfigSpace(free, cores=None if options.address else available_cpus()), fixed
+
+
+def read_fixed(options: Namespace, space: ConfigSpace, fixed: Configuration) -> Configuration:
+    """Return the fixed settings, with the flags and the environment of `--flag` and `--env`.
+
+    Raises
+    ------
+    UsageError
+        If one of them is a knob, too, or has another form.
+    ServerError
+        If the server that is started here does not know a flag.
+    """
+    from rrl.serving.identity import check_flag
+    from rrl.serving.process_knobs import FLAG, process_settings
+
+    more = process_settings(options.flag, options.env)
+    if twice := [name for name in more if name in {*space.names, *fixed}]:
+        raise UsageError(f"{twice[0].partition(':')[2]} is a knob, too; give it once")
+    fixed = {**fixed, **more}
+    flags = [name.removeprefix(FLAG) for name in (*space.names, *fixed) if name.startswith(FLAG)]
+    for flag in flags if not options.address else ():
+        if flag == "--rest_api_port":
+            raise UsageError(f"{flag}: two servers may run at once, with one port; leave it out")
+        check_flag(flag, _known_flags(options))
+    return fixed
+
+
+def _known_flags(options: Namespace) -> dict[str, str]:
+    from rrl.serving.identity import known_flags
+    from rrl.serving.launcher import find_executable
+
+    return known_flags(find_executable(options.executable))
 
 
 def large_enough(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
@@ -67,29 +103,62 @@ def large_enough(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
 
 def read_default(options: Namespace, space: ConfigSpace) -> Configuration:
     """Return the default to compare with: the user's choice, or what the server has now."""
-    from rrl.serving.running import running_configuration
+    from rrl.serving.process_knobs import is_process_knob
     from rrl.tuning.defaults import DEFAULT_BATCH_SIZE
 
     if options.default:
         return setting(options.default)
     if options.address:
-        now = running_configuration(options.address)
-        if now is None or not set(space.names) <= set(now):
-            knob = space.names[0]
+        now = _runs_now(options.address, space)
+        if unknown := [name for name in space.names if name not in now]:
             raise UsageError(
                 f"what {options.address} runs now cannot be read from here: name it with --default "
-                f"{knob}=LEVEL and so on, because the server returns to it"
+                f"{unknown[0]}=LEVEL and so on, because the server returns to it"
             )
         return {name: now[name] for name in space.names}
     own = {"max_batch_size": DEFAULT_BATCH_SIZE, "max_enqueued_batches": 10}
-    return {name: own.get(name, 0) for name in space.names}  # automatic pools, batching off
+    return {  # automatic pools, batching off
+        knob.name: _process_default(options, knob)
+        if is_process_knob(knob.name)
+        else own.get(knob.name, 0)
+        for knob in space.knobs
+    }
+
+
+def _runs_now(address: str, space: ConfigSpace) -> Configuration:
+    """Return what the server at an address was started with, as far as it can be read."""
+    from rrl.serving.process_knobs import is_process_knob, level_of_process
+    from rrl.serving.running import running_server
+
+    now = running_server(address)
+    if now is None:
+        return {}
+    names = filter(is_process_knob, space.names)
+    found = {name: level_of_process(name, now.command, now.pid) for name in names}
+    return {**now.configuration, **{n: level for n, level in found.items() if level is not None}}
+
+
+def _process_default(options: Namespace, knob: Knob) -> Level:
+    """Return the server's own level of a flag or of the CPUs; the first level if it is unknown."""
+    from rrl.serving.process_knobs import CPUS, FLAG, read_level, usable_cpus
+
+    if knob.name == CPUS:
+        return len(usable_cpus())
+    if not knob.name.startswith(FLAG):
+        return knob.levels[0]
+    own = _known_flags(options).get(knob.name.removeprefix(f"{FLAG}--"))
+    if own is None:
+        return knob.levels[0]
+    same = {"true": ("1", "True"), "false": ("0", "False")}.get(own, ())
+    return next((level for level in knob.levels if str(level) in same), read_level(own))
 
 
 def serves_now(options: Namespace, space: ConfigSpace) -> Configuration | None:
     """Return what serves now: the user's default, or TensorFlow Serving's if it has all knobs."""
+    from rrl.serving.process_knobs import is_process_knob
     from rrl.serving.settings import KNOBS
     from rrl.support.machine import available_cpus
-    from rrl.tuning.defaults import serving_default
+    from rrl.tuning.defaults import nearest, serving_default
     from rrl.tuning.presets import THREADS
 
     if options.default or options.address:
@@ -99,4 +168,8 @@ def serves_now(options: Namespace, space: ConfigSpace) -> Configuration | None:
             name: available_cpus() if level == 0 and name in automatic else level
             for name, level in read_default(options, space).items()
         }
-    return serving_default(space) if set(space.names) <= set(KNOBS) else None
+    if not all(name in KNOBS or is_process_knob(name) for name in space.names):
+        return None
+    default = read_default(options, space)
+    process = {name: level for name, level in default.items() if is_process_knob(name)}
+    return nearest(space, {**serving_default(space), **process})

@@ -68,6 +68,7 @@ def operate(
     show: Callable[[str], None] = lambda line: None,
     every: int = 1,
     *,
+    tick: Callable[[str, str], None] | None = None,
     machine: Mapping[str, Any] | None = None,
     refuses: Callable[[Configuration], bool] | None = None,
 ) -> list[Record]:
@@ -83,9 +84,12 @@ def operate(
     folder : path
         The folder of the journal.
     show : callable, optional
-        This function receives one line of text per episode, for people to read.
+        This function receives lines of text for people to read.
     every : int, optional
-        A line is shown after every `every` episodes.
+        The progress is shown after every `every` episodes.
+    tick : callable, optional
+        This function receives the progress, as a short text and as a line, and the next call may
+        replace it. By default, `show` receives the line.
     machine : mapping, optional
         The machine that measures. The journal notes it, and each change.
     refuses : callable, optional
@@ -103,6 +107,11 @@ def operate(
     ServerError
         If a server fails permanently.
     """
+    if tick is None:
+
+        def tick(short: str, line: str) -> None:
+            show(line)
+
     with Journal(folder, job.settings()) as journal:
         if journal.recovered:
             show("the last line of the journal was cut off; that episode is measured again")
@@ -116,11 +125,11 @@ def operate(
             show(f"continuing after {done[0]} episodes and {done[1]} rounds in {journal.path}")
         if machine is not None:
             _note_machine(journal, machine, show)
-        _learn(job, server, journal, show, every, make_guard(job, refuses))
+        _learn(job, server, journal, tick, every, make_guard(job, refuses))
         recommended = learned(journal.records)[-1]["recommended"]
         if len(compared(journal.records)) < job.rounds and not decided(job, journal.records):
             with contestants(recommended) as servers:
-                _compare(job, servers, recommended, journal, show)
+                _compare(job, servers, recommended, journal, show, tick)
         return journal.records
 
 
@@ -139,7 +148,7 @@ def _learn(
     job: Job,
     server: Server,
     journal: Journal,
-    show: Callable[[str], None],
+    tick: Callable[[str, str], None],
     every: int,
     guard: Guard | None,
 ) -> None:
@@ -170,7 +179,7 @@ def _learn(
             journal.save(agent)
         if number % every == 0 or number == job.episodes:
             left = (job.episodes - number) * (time.monotonic() - began) / (number - done)
-            show(f"{progress(job, journal.records)} | {duration(left)} left")
+            tick(*progress(job, journal.records, duration(left)))
 
 
 def _compare(
@@ -179,6 +188,7 @@ def _compare(
     recommended: Configuration,
     journal: Journal,
     show: Callable[[str], None],
+    tick: Callable[[str, str], None],
 ) -> None:
     pairs = {"recommended": (servers["recommended"], recommended)}
     if recommended != dict(job.default):
@@ -198,7 +208,8 @@ def _compare(
         journal.append(round_record(job, step))
         costs = journal.records[-1]["cost"]
         words = ", ".join(f"{name} {amount(job, cost)}" for name, cost in costs.items())
-        show(f"round {step.number + 1}/{job.rounds}: {words}")
+        line = f"round {step.number + 1}/{job.rounds}: {words}"
+        tick(line, line)
         if decided(job, journal.records):
             show("the answer is clear: no more rounds are needed")
             return

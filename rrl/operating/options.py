@@ -7,12 +7,14 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+from rrl.serving.process_knobs import CPUS, ENV, FLAG, check_process_knob, read_level
 from rrl.support.errors import UsageError
 
 if TYPE_CHECKING:
+    from rrl.core.knob import Level
     from rrl.tuning.objective import Objective
     from rrl.tuning.slo import SLO
     from rrl.workloads.workload import Workload
@@ -27,8 +29,8 @@ _THREADS = ("inter_op", "intra_op", "batch_threads", "grpc_max_threads")
 _BATCHES = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
 
 
-def levels(text: str) -> tuple[str, tuple[int, ...]]:
-    """Read ``name=1,2,4``.
+def levels(text: str) -> tuple[str, tuple[Level, ...]]:
+    """Read ``name=1,2,4``; the levels of a flag or an environment variable may also be text.
 
     Raises
     ------
@@ -39,8 +41,16 @@ def levels(text: str) -> tuple[str, tuple[int, ...]]:
     --------
     >>> levels("inter_op=1,2")
     ('inter_op', (1, 2))
+    >>> levels("flag:--enable_model_warmup=true,false")
+    ('flag:--enable_model_warmup', ('true', 'false'))
     """
     name, equals, numbers = text.partition("=")
+    if name.startswith((FLAG, ENV)):
+        words = numbers.split(",")
+        if not equals or not all(words):
+            raise UsageError(f"--knob {text!r}: write it as {name}=LEVEL,LEVEL; no level is empty")
+        check_process_knob(name)
+        return name, tuple(map(read_level, words))
     try:
         values = tuple(int(level) for level in numbers.split(","))
     except ValueError:
@@ -49,12 +59,14 @@ def levels(text: str) -> tuple[str, tuple[int, ...]]:
         raise UsageError(f"--knob {text!r}: write it as name=1,2,4 with whole numbers, 0 or more")
     if name == "max_batch_size" and not min(values):
         raise UsageError(f"--knob {text}: a batch has at least 1 request")
+    if name == CPUS and not min(values):
+        raise UsageError(f"--knob {text}: a server has at least 1 CPU")
     if max(values) > (most := MOST_THREADS if name in _THREADS else 2**31 - 1):
         raise UsageError(f"--knob {text}: {max(values)} is too large; use at most {most}")
     return name, values
 
 
-def each_once(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+def each_once(texts: Iterable[str]) -> dict[str, tuple[Level, ...]]:
     """Read the levels of several knobs; a UsageError names one that is given twice.
 
     Examples
@@ -62,7 +74,7 @@ def each_once(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
     >>> each_once(["inter_op=1,2", "batch_threads=0"])
     {'inter_op': (1, 2), 'batch_threads': (0,)}
     """
-    knobs: dict[str, tuple[int, ...]] = {}
+    knobs: dict[str, tuple[Level, ...]] = {}
     for name, values in map(levels, texts):
         if name in knobs:
             raise UsageError(f"--knob {name}= is given twice; write all its levels in one")
@@ -92,7 +104,7 @@ def number(text: str) -> float:
     return _finite(text, lambda value: 0 <= value < inf, "of 0 or more")
 
 
-def seconds(text: str) -> float:
+def above_zero(text: str) -> float:
     """Read an option that is a finite number above 0."""
     return _finite(text, lambda value: 0 < value < inf, "above 0")
 
@@ -148,7 +160,7 @@ def refuse(options: Namespace, names: Iterable[str], why: str) -> None:
             raise UsageError(f"{option} has no effect {why}; leave it out")
 
 
-def refuse_idle(knobs: Mapping[str, Sequence[int]]) -> None:
+def refuse_idle(knobs: Mapping[str, Sequence[Level]]) -> None:
     """Raise UsageError if a knob of the batches is given and batching is off everywhere."""
     idle = [name for name in _BATCHES if name in knobs]
     if idle and not max(knobs.get("batch_threads", (0,))):
@@ -166,7 +178,7 @@ def refuse_without_effect(options: Namespace) -> None:
         refuse(options, names, "without --address")
 
 
-def setting(texts: Sequence[str]) -> dict[str, int | float | str]:
+def setting(texts: Sequence[str]) -> dict[str, Level]:
     """Read a configuration from texts of the form ``name=value``.
 
     Examples
@@ -174,20 +186,38 @@ def setting(texts: Sequence[str]) -> dict[str, int | float | str]:
     >>> setting(["threads=2", "mode=fast"])
     {'threads': 2, 'mode': 'fast'}
     """
-    values: dict[str, int | float | str] = {}
+    values: dict[str, Level] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--default {text!r}: write it as name=value")
         if name in values:
             raise UsageError(f"--default {name}= is given twice; give it once")
-        for kind in (int, float, str):
+        for kind in (read_level,) if name.startswith((FLAG, ENV)) else (int, float, str):
             try:
                 values[name] = kind(value)
                 break
             except ValueError:
                 continue
     return values
+
+
+def add_process_options(group: Any) -> None:
+    """Add the options for flags and environment variables that every configuration has."""
+    group.add_argument(
+        "--flag",
+        action="append",
+        default=[],
+        metavar="--NAME=VALUE",
+        help="a further flag of the server, written as --flag=--name=value; repeatable",
+    )
+    group.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an environment variable of the server; it is stored with the result; repeatable",
+    )
 
 
 def checksum(path: Path) -> str:
@@ -207,6 +237,13 @@ def add_tuning_options(parser: ArgumentParser) -> None:
         "--time-column",
         metavar="NAME",
         help="the column of --trace with the times (default: timestamp, time or arrival)",
+    )
+    goal.add_argument(
+        "--speed",
+        type=above_zero,
+        default=1.0,
+        metavar="N",
+        help="play --trace N times as fast (default 1)",
     )
     run = parser.add_argument_group("the run")
     run.add_argument(
@@ -251,7 +288,7 @@ def read_load(options: Namespace, rate: float | None = None) -> Workload:
     if options.trace and options.rate is not None:
         raise UsageError("--rate and --trace: give one of them")
     if not options.trace:
-        refuse(options, ["time_column"], "without --trace")
+        refuse(options, ["time_column", "speed"], "without --trace")
     else:
         trace = read_trace(options.trace, options.time_column)
         wanted = (max(options.episodes + 1, options.rounds)) * options.requests
@@ -260,7 +297,7 @@ def read_load(options: Namespace, rate: float | None = None) -> Workload:
                 f"{options.trace} holds {len(trace.times)} requests and the run needs {wanted}: "
                 "lower --episodes or --requests"
             )
-        return trace
+        return trace if options.speed == 1 else trace.faster(options.speed)
     rate = rate if options.rate is None else options.rate
     if rate is None:
         raise UsageError("give the load: --rate REQUESTS_PER_S, or --trace FILE of timestamps")

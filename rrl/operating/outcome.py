@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from rrl.support.errors import UnstableError, interrupt_by_signals
 if TYPE_CHECKING:
     from rrl.operating.job import Job
     from rrl.operating.operate import Contestants
+    from rrl.operating.screen import Screen
     from rrl.operating.targets import Target
     from rrl.tuning.episode import Server
 
@@ -24,13 +24,15 @@ def run(
     contestants: Contestants,
     folder: Path,
     options: Namespace,
-    live: bool = True,
+    screen: Screen,
     target: Target | None = None,
 ) -> int:
     """Tune, write the result and the figure, print a report, and return the exit code.
 
-    A server that can keep a configuration is told at the end to keep the one to deploy.
+    A server that can keep a configuration is told at the end to keep the one to deploy. Without a
+    target, the measurements are not made now.
     """
+    from rrl.operating.commands import add_commands, write
     from rrl.operating.figure import plot_journal
     from rrl.operating.operate import operate
     from rrl.operating.verdict import duration, summarise
@@ -38,60 +40,41 @@ def run(
     from rrl.support.machine import describe_machine
     from rrl.tuning.guard import Keeps
 
-    def show(line: str) -> None:
-        if not options.quiet:
-            print(line, file=sys.stderr, flush=True)
-
     interrupt_by_signals()
     machine = None
-    if live:
+    if target:
         machine = {k: v for k, v in describe_machine().items() if k != "load_average"}
-        machine |= target.noted if target else {}
+        machine |= target.noted
         count = job.episodes + 2 * job.rounds
         seconds = count * job.requests / max(job.workload.rate, 1e-3)
-        show(
+        screen(
             f"{count} episodes of {job.requests} requests: "
             f"{duration(seconds)} of load, plus the server starts"
         )
     try:
-        every = 1 if live else max(1, job.episodes // 20)
+        every = 1 if target else max(1, job.episodes // 20)
         refuses = target and target.refuses
         records = operate(
-            job, server, contestants, folder, show, every, machine=machine, refuses=refuses
-        )
+            job, server, contestants, folder, screen, every, tick=screen.progress,
+            machine=machine, refuses=refuses,
+        )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted; all finished episodes are in {folder}: the same command continues"
         ) from None
+    finally:
+        screen.close()
     result = summarise(job, records)
     if isinstance(server, Keeps):
         server.keep(result["deploy"])
-    _add_flags(job, result, folder.absolute() if live else folder)  # a server needs the whole path
+    files = add_commands(job, result, folder.absolute() if target else folder, target)
     try:
-        _write(result, folder)
+        write(result, files, folder)
     finally:  # a full disk does not hide the result
         print(json.dumps(result) if options.json else _report(job, result, folder), flush=True)
     save(plot_journal(job, records), "tuning", folder)
     _judge(result)
     return 0
-
-
-def _add_flags(job: Job, result: dict[str, Any], folder: Path) -> None:
-    """Add the flags of the configuration to deploy, if `tensorflow_model_server` has its knobs."""
-    from rrl.operating.verdict import serving_flags
-
-    own = serving_flags({**job.fixed, **result["deploy"]}, folder)
-    if own is not None:
-        result["flags"], result["batching"] = own
-
-
-def _write(result: dict[str, Any], folder: Path) -> None:
-    """Write `result.json`, and `batching.txt` if there is batching."""
-    from rrl.support.files import write_atomically
-
-    if result.get("batching"):
-        write_atomically(folder / "batching.txt", result["batching"])
-    write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
 
 
 def _report(job: Job, result: dict[str, Any], folder: Path) -> str:
@@ -113,6 +96,8 @@ def _report(job: Job, result: dict[str, Any], folder: Path) -> str:
         whose = "" if result["deploy"] == result["recommended"] else " of the default"
         lines.append(f"flags{whose}: {shlex.join(result['flags']) or '(none)'}")
         lines += [f"  batching.txt: {line}" for line in result["batching"].splitlines()]
+    names = {line: name for name, line in result.get("start", {}).items()}  # they may be the same
+    lines += [f"start the {name}: {line}" for line, name in names.items()]
     lines.append(f"files: {folder}/: journal.jsonl, result.json, tuning.png and .pdf")
     return "\n".join(lines)
 

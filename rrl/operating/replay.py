@@ -67,6 +67,7 @@ class _Source:
 def _replay(options: Namespace) -> int:
     from rrl.operating.job import Job
     from rrl.operating.outcome import run
+    from rrl.operating.screen import Screen
     from rrl.tuning.defaults import serving_default
 
     source = _open(options)
@@ -100,7 +101,8 @@ def _replay(options: Namespace) -> int:
         yield {"default": server, "recommended": server}
 
     folder = options.out or Path("build") / "tune" / Path(options.source).stem
-    return run(job, server, contestants, folder, options, live=False)
+    with Screen(options.quiet) as screen:
+        return run(job, server, contestants, folder, options, screen)
 
 
 def _open(options: Namespace) -> _Source:

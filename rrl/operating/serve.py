@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.operating.options import each_once, refuse, refuse_idle, whole
+from rrl.operating.options import add_process_options, each_once, refuse, refuse_idle, whole
 from rrl.support.errors import UsageError, interrupt_by_signals
 
 if TYPE_CHECKING:
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 _SERVE = """examples:
   rrl serve mobilenet_v2
   rrl serve /models/resnet --port 9000 --knob inter_op=2 --knob batch_threads=2
+  rrl serve /models/resnet --knob cpus=2 --flag=--rest_api_port=8501 --env OMP_NUM_THREADS=1
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads,
-max_batch_size, batch_timeout_micros, max_enqueued_batches. With 0 threads, TensorFlow chooses their
-number. With 0 batch threads, batching is off.
+max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads. With 0 threads,
+TensorFlow chooses their number. With 0 batch threads, batching is off. --knob cpus=N binds the
+server to N CPUs. --knob flag:--NAME=VALUE is the same as --flag=--NAME=VALUE, and
+--knob env:NAME=VALUE the same as --env NAME=VALUE.
 """
 _PROFILE = """examples:
   a grid of the repository, measured on this machine:
@@ -54,6 +58,7 @@ def add_parsers(commands: Any) -> None:
     serve.add_argument(
         "--knob", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeatable"
     )
+    add_process_options(serve)
     _add_server_options(serve)
     serve.set_defaults(run=_serve)
 
@@ -103,17 +108,25 @@ def _add_server_options(parser: ArgumentParser) -> None:
 
 
 def _serve(options: Namespace) -> int:
-    import time
-
     from rrl.serving import models
-    from rrl.serving.launcher import ModelServer
+    from rrl.serving.identity import check_flag, known_flags
+    from rrl.serving.launcher import ModelServer, find_executable
+    from rrl.serving.process_knobs import FLAG, prefix, process_settings
+    from rrl.serving.settings import checked
 
     knobs = each_once(options.knob)
     for name, values in knobs.items():
         if len(values) > 1:
             raise UsageError(f"--knob {name}= has {len(values)} values; a server has one, give one")
     refuse_idle(knobs)
-    configuration = {name: values[0] for name, values in knobs.items()}
+    more = process_settings(options.flag, options.env)
+    if twice := knobs.keys() & more:
+        raise UsageError(f"{min(twice)} is given twice; give it once")
+    configuration = {name: values[0] for name, values in knobs.items()} | more
+    checked(configuration)
+    prefix(configuration)  # before a model is built
+    for flag in (name.removeprefix(FLAG) for name in configuration if name.startswith(FLAG)):
+        check_flag(flag, known_flags(find_executable(options.executable)))
     interrupt_by_signals(SystemExit)
     base = models.build(options.model) if options.model in models.MODELS else Path(options.model)
     with ModelServer(
@@ -169,8 +182,8 @@ def _plan(options: Namespace) -> Plan:
 
 
 def _profile(options: Namespace) -> int:
-    from tqdm import tqdm
-
+    from rrl.operating.screen import Screen
+    from rrl.operating.verdict import duration
     from rrl.recording.finals import record_live
     from rrl.recording.record import with_rule
     from rrl.support.machine import another_run
@@ -194,12 +207,16 @@ def _profile(options: Namespace) -> int:
     folder = options.out or Path("data") / options.name
     interrupt_by_signals()
     plan = with_rule(plan, folder)
-    bar = tqdm(total=plan.episodes, unit="episode", desc=options.name)
-    with bar:
-        for done, episode in record_live(
-            plan, folder, options.executable, start_timeout_s=options.start_timeout
-        ):
-            bar.total = max(plan.episodes, done)  # the finals continue until they decide
-            bar.set_postfix_str(f"{1e3 * episode.latency.mean():.1f} ms", refresh=False)
-            bar.update(done - bar.n)
+    recording = record_live(plan, folder, options.executable, start_timeout_s=options.start_timeout)
+    began, first = time.monotonic(), None
+    with Screen(stamped=True) as screen:
+        for done, episode in recording:
+            first = done if first is None else first
+            total = max(plan.episodes, done)  # the finals continue until they decide
+            each_s = (time.monotonic() - began) / (done - first + 1)
+            line = (
+                f"{options.name}: {done}/{total} episodes | {1e3 * episode.latency.mean():.1f} ms "
+                f"| {duration((total - done) * each_s)} left"
+            )
+            screen.progress(line, line)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.support.errors import DataError, RRLError, UsageError, interrupt_by_signals
+from rrl.operating.requests import model_path
+from rrl.support.errors import RRLError, UsageError, interrupt_by_signals
 
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from rrl.serving.live import LiveServer
     from rrl.serving.sample import Inputs
     from rrl.tuning.episode import Server
+
+
+PORT = 8500  # TensorFlow Serving's own
+MOST_CPUS = 4096  # of a machine that cannot be asked
 
 
 @dataclass(frozen=True)
@@ -41,81 +46,34 @@ class Target:
         Takes a configuration, and returns whether it would refuse requests that are served today.
     noted : mapping
         What the journal notes of a server of others, with each change of it.
+    command : sequence of str
+        The command that starts such a server, without the flags of a configuration.
+    cpus : sequence of int, optional
+        The CPUs of its machine; None if it is this one.
     """
 
     server: Server
     contestants: Contestants
     refuses: Callable[[Configuration], bool]
     noted: Mapping[str, Any] = field(default_factory=dict)
+    command: Sequence[str] = ()
+    cpus: Sequence[int] | None = None
 
 
 def open_target(
-    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None, largest: int
+    options: Namespace,
+    job: Job,
+    folder: Path,
+    requests: list[Inputs] | None,
+    largest: int,
+    show: Callable[[str], None],
 ) -> AbstractContextManager[Target]:
     """Open the server of a run; at the end it is left with the configuration to keep."""
     if options.address:
-        return _restarted(options, job, folder, requests, largest)
+        return _restarted(options, job, folder, requests, largest, show)
     if options.port is not None:
         return _at_port(options, job, folder, requests, largest)
     return _local(options, job, folder, requests, largest)
-
-
-def about(options: Namespace) -> dict[str, Any]:
-    """Return what must be the same when a run continues: the model and the server's version."""
-    if options.address:
-        return {}  # they are asked for when the run begins, and a change is noted
-    from rrl.serving.identity import model_digest, server_version
-    from rrl.serving.launcher import find_executable
-    from rrl.serving.servable import newest_version
-
-    base = model_path(options.model)
-    version = newest_version(base)
-    return {
-        "model": f"version {version}, {model_digest(base / str(version))}",
-        "server": server_version(find_executable(options.executable)),
-    }
-
-
-def model_path(model: str) -> Path:
-    """Return the base path of a known model (built if it is missing), or the given path.
-
-    Raises
-    ------
-    DataError
-        If the path has no version of a model.
-    """
-    from rrl.serving import models
-    from rrl.serving.servable import newest_version
-
-    if model in models.MODELS:
-        return models.build(model)
-    if newest_version(Path(model)) is None:
-        raise DataError(
-            f"{model}: not a known model ({', '.join(models.MODELS)}), and no folder of that name "
-            f"with a model version: it needs {model}/1/"
-        )
-    return Path(model)
-
-
-def read_requests(options: Namespace) -> tuple[list[Inputs] | None, int]:
-    """Return the requests to send, and the number of examples in the largest one.
-
-    They are the given ones, or the model's own warm-up requests. None stands for requests of one
-    example, which are made later.
-    """
-    from rrl.serving import models
-    from rrl.serving.sample import WARMUP, read_sample
-    from rrl.serving.servable import newest_version
-
-    requests = None
-    if options.sample:
-        requests = read_sample(options.sample)
-    elif options.model is not None and options.model not in models.MODELS:
-        base = model_path(options.model)
-        recorded = base / str(newest_version(base)) / WARMUP
-        requests = read_sample(recorded) if recorded.exists() else None
-    sizes = [np.shape(array)[:1] for request in requests or () for array in request.values()]
-    return requests, max((size[0] for size in sizes if size), default=1)
 
 
 def _refuses(job: Job, largest: Callable[[], int]) -> Callable[[Configuration], bool]:
@@ -130,16 +88,18 @@ def _refuses(job: Job, largest: Callable[[], int]) -> Callable[[Configuration], 
 
 @contextmanager
 def _restarted(
-    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None, largest: int
+    options: Namespace,
+    job: Job,
+    folder: Path,
+    requests: list[Inputs] | None,
+    largest: int,
+    show: Callable[[str], None],
 ) -> Iterator[Target]:
     """Open a server that a command restarts; it closes with the kept configuration."""
+    from rrl.serving.launcher import BINARY
     from rrl.serving.loadgen import Client
     from rrl.serving.restarted import RestartedServer
     from rrl.serving.running import model_version
-
-    def show(line: str) -> None:
-        if not options.quiet:
-            print(f"rrl: {line}", file=sys.stderr, flush=True)
 
     with RestartedServer(
         options.address,
@@ -147,14 +107,18 @@ def _restarted(
         options.restart,
         with_default(job),
         inputs=requests,
+        timeout_s=options.deadline,
         start_timeout_s=options.restart_timeout,
         folder=folder,
+        fixed=job.fixed,
+        signature=options.signature,
         show=show,
     ) as server:
         server.keep(job.default)
         with Client(options.address, options.model_name) as client:
             noted = {"model_version": model_version(client)}
-        yield Target(server, _same(server), _refuses(job, lambda: largest), noted)
+        start = {"command": [BINARY], "cpus": range(MOST_CPUS)}
+        yield Target(server, _same(server), _refuses(job, lambda: largest), noted, **start)
 
 
 @contextmanager
@@ -174,7 +138,8 @@ def _local(
             yield {"default": one, "recommended": two}
 
     with LiveServer(base, with_default(job), **given) as server:
-        yield Target(server, contestants, _refuses(job, lambda: largest))
+        refuses = _refuses(job, lambda: largest)
+        yield Target(server, contestants, refuses, command=_command(options, base))
 
 
 @contextmanager
@@ -206,6 +171,7 @@ def _at_port(
                 server,
                 _same(server),
                 _refuses(job, lambda: max(largest, traffic.largest_batch)),
+                command=_command(options, base),
             )
         finally:
             if not options.stop:
@@ -278,19 +244,35 @@ def _given(
 ) -> tuple[Path, dict[str, Any]]:
     """Return the model's base path, and the options that all servers of a run share."""
     from rrl.serving import models
+    from rrl.serving.loadgen import SIGNATURE
     from rrl.serving.servable import newest_version
 
     base = model_path(options.model)
-    if requests is None and options.model in models.MODELS:
+    own = options.signature == SIGNATURE
+    if requests is None and options.model in models.MODELS and own:
         requests = [models.sample(options.model, job.rng(4))]
     return base, {
         "inputs": requests,
         "executable": options.executable,
         "fixed": job.fixed,
         "version": newest_version(base),
+        "timeout_s": options.deadline,
+        "signature": options.signature,
         "start_timeout_s": options.start_timeout,
         "logs": folder / "logs",
     }
+
+
+def _command(options: Namespace, base: Path) -> list[str]:
+    """Return the command that starts a server of the model, without the flags that are tuned."""
+    from rrl.serving.launcher import find_executable
+
+    return [
+        *find_executable(options.executable),
+        f"--port={options.port or PORT}",
+        f"--model_name={base.resolve().name}",
+        f"--model_base_path={base.resolve()}",
+    ]
 
 
 def _same(server: LiveServer | Any) -> Contestants:
@@ -310,7 +292,7 @@ def with_default(job: Job) -> ConfigSpace:
 
     return ConfigSpace(
         [
-            Knob(knob.name, tuple(sorted({*knob.levels, job.default[knob.name]})))
+            Knob(knob.name, tuple(dict.fromkeys((*knob.levels, job.default[knob.name]))))
             for knob in job.space.knobs
         ]
     )

@@ -11,6 +11,8 @@ from typing import Any
 
 from rrl.operating.options import (
     UNLIMITED,
+    above_zero,
+    add_process_options,
     add_tuning_options,
     checksum,
     command_line,
@@ -21,7 +23,6 @@ from rrl.operating.options import (
     refuse,
     refuse_without_effect,
     requests_or_unlimited,
-    seconds,
     share,
     whole,
 )
@@ -42,16 +43,25 @@ _EXAMPLES = """examples:
     rrl tune --address 10.0.0.7:8500 --model-name resnet --rate 50 --sample one.json \\
         --knob inter_op=1,2 --knob batch_threads=1,2,4 \\
         --restart "ssh 10.0.0.7 /opt/restart-serving {inter_op} {batch_threads}"
+  any flag, any environment variable, and the number of CPUs; a fixed flag beside them:
+    rrl tune /models/resnet --rate 20 --knob flag:--grpc_max_threads=8,32 --knob cpus=1,2 \\
+        --knob env:TF_ENABLE_ONEDNN_OPTS=0,1 --flag=--enable_model_warmup=false
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads (0: no
-batching), max_batch_size, batch_timeout_micros. Without --knob max_batch_size=... a batch has one
-request. If your server already uses batching, give its levels with --default. Otherwise the
-recommendation is compared with no batching.
-A sample is a .npz file with one array per input (batch first), a REST request in .json, or a
-TFRecord of PredictionLog. A trace is a file with one arrival per line, in seconds or ISO 8601.
+batching), max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads; also
+flag:--NAME, env:NAME (their levels may be text) and cpus. cpus binds the server to that many CPUs;
+rrl and its load generator keep all of them. The default of a flag is the server's own, if its
+--help tells it; that of cpus is all CPUs; otherwise it is the first level. Such a level, and the
+value of --env, is stored with the result, so it must be no secret.
+Without --knob max_batch_size=... a batch has one request. If your server already uses batching,
+give its levels with --default. Otherwise the recommendation is compared with no batching.
+A sample is a .npz file with one array per input (batch first), a REST request in .json (instances
+or inputs, bytes as {"b64": "..."}), or a TFRecord of PredictionLog. A trace is a file with one
+arrival per line, in seconds or ISO 8601.
 The --restart command runs for every change. {inter_op} and the other knobs stand for levels,
-{flags} for all flags of tensorflow_model_server, {batching_file} for a batching file. The old
-server must have stopped when the command ends.
+{flags} for all flags of tensorflow_model_server, {env} for all NAME=VALUE of the environment (as in
+"env {env} serve {flags}"), {batching_file} for a batching file. The old server must have stopped
+when the command ends. The lines that are printed to start such a server lack its port and model.
 
 The default serves first. A trial ends at once if many of its requests are late or fail, and the
 best known configuration returns. All trials together cause at most --budget late or failed
@@ -82,7 +92,21 @@ def add_parsers(commands: Any) -> None:
         metavar="NAME=LEVELS",
         help="a knob to tune (default: inter_op, intra_op, batch_threads, up to 8 each)",
     )
+    add_process_options(what)
     what.add_argument("--sample", type=Path, help="requests to send: .npz, .json or TFRecord")
+    what.add_argument(
+        "--signature",
+        default="serving_default",
+        metavar="NAME",
+        help="the signature to call (default serving_default)",
+    )
+    what.add_argument(
+        "--deadline",
+        type=above_zero,
+        default=60.0,
+        metavar="S",
+        help="seconds after which a request without an answer has failed (default 60)",
+    )
     what.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
     what.add_argument(
         "--port",
@@ -96,14 +120,14 @@ def add_parsers(commands: Any) -> None:
     )
     what.add_argument(
         "--restart-timeout",
-        type=seconds,
+        type=above_zero,
         default=120.0,
         metavar="S",
         help="seconds until the restarted server must be available (default 120)",
     )
     what.add_argument(
         "--start-timeout",
-        type=seconds,
+        type=above_zero,
         default=120.0,
         metavar="S",
         help="seconds until a server that is started here must be available (default 120)",
@@ -152,10 +176,13 @@ def add_parsers(commands: Any) -> None:
 
 def _tune(options: Namespace) -> int:
     from rrl.operating.job import Job
-    from rrl.operating.knob_options import read_default, read_space, serves_now
+    from rrl.operating.knob_options import read_default, read_fixed, read_space, serves_now
     from rrl.operating.outcome import run
-    from rrl.operating.targets import about, open_target, read_requests
+    from rrl.operating.requests import about, read_requests
+    from rrl.operating.screen import Screen
+    from rrl.operating.targets import open_target
     from rrl.serving.client_traffic import ClientTraffic
+    from rrl.serving.process_knobs import prefix
     from rrl.serving.restart_command import RestartCommand
     from rrl.serving.settings import flags
     from rrl.support.machine import announced
@@ -163,8 +190,9 @@ def _tune(options: Namespace) -> int:
     _check(options)
     requests, largest = read_requests(options)
     space, fixed = read_space(options, largest)
+    fixed = read_fixed(options, space, fixed)
     if options.address:  # a command that cannot work is refused before anything else
-        RestartCommand(options.restart, space.names, Path(), None)
+        RestartCommand(options.restart, space.names, Path(), fixed)
     objective, slo = read_goal(options)
     load = ClientTraffic() if options.traffic else read_load(options)
     what, name = _names(options)
@@ -189,13 +217,14 @@ def _tune(options: Namespace) -> int:
     )
     if not options.address:  # a default that cannot start is refused now, not after an hour
         flags({**fixed, **job.default}, Path("batching.txt"))
+        prefix({**fixed, **job.default})
     job = replace(job, about=about(options))  # last, because it may build the model
     folder = options.out or Path("build") / "tune" / name
-    with announced() as other:
+    with announced() as other, Screen(options.quiet, stamped=True) as screen:
         if other:
             print(f"rrl: {other}", file=sys.stderr)
-        with open_target(options, job, folder, requests, largest) as target:
-            return run(job, target.server, target.contestants, folder, options, target=target)
+        with open_target(options, job, folder, requests, largest, screen) as target:
+            return run(job, target.server, target.contestants, folder, options, screen, target)
 
 
 def _check(options: Namespace) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
 from rrl.operating.records import Record, compared, harm_done, learned
+from rrl.serving.process_knobs import ENV, FLAG, is_process_knob
 from rrl.support.sequential import symmetric_interval
 from rrl.tuning.episode import Episode
 from rrl.tuning.objective import MeanLatency, Percentile
@@ -73,8 +74,13 @@ def words(configuration: Configuration) -> str:
     --------
     >>> words({"inter_op": 2, "batch_threads": 0})
     'inter_op 2, batch_threads 0'
+    >>> words({"flag:--grpc_max_threads": 8, "env:OMP_NUM_THREADS": 1, "cpus": 2})
+    '--grpc_max_threads=8, OMP_NUM_THREADS=1, cpus 2'
     """
-    return ", ".join(f"{name} {level}" for name, level in configuration.items())
+    return ", ".join(
+        f"{name.partition(':')[2]}={level}" if name.startswith((FLAG, ENV)) else f"{name} {level}"
+        for name, level in configuration.items()
+    )
 
 
 def duration(seconds: float) -> str:
@@ -90,26 +96,46 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def progress(job: Job, records: Sequence[Record]) -> str:
-    """Return one line about the last episode: what ran, its result, and the best so far."""
+def progress(job: Job, records: Sequence[Record], left: str) -> tuple[str, str]:
+    """Return the progress after an episode: a short text, and a line with all of it.
+
+    Parameters
+    ----------
+    job : Job
+    records : sequence of dict
+    left : str
+        The time that is left, in words.
+
+    Returns
+    -------
+    short : str
+        What matters most comes first, because a narrow terminal cuts the end.
+    line : str
+        What ran, its result, and the best so far.
+    """
     records = learned(records)
-    last = records[-1]
+    last, number = records[-1], f"{len(records)}/{job.episodes}"
     how = f"mean {1e3 * last['mean_s']:.1f} ms, p99 {1e3 * last['p99_s']:.1f} ms"
     if job.unit != "s":
         how = amount(job, last["cost"])
     late = f", {100 * last['late']:.0f} % late" if "late" in last else ""
     failed = f", {last['failed']} failed" if last["failed"] else ""
+    brief = f"{amount(job, last['cost'])}{late}{failed}"
     best = best_so_far(records)[-1]
     known = "" if np.isnan(best) else f": {job.objective} {amount(job, best)}"
+    best_brief = "" if np.isnan(best) else f" (best {amount(job, best)})"
     ran, best_one = words(last["configuration"]), words(last["recommended"])
     first = last.get("guard", {"parts": [{"ended": "", "why": ""}]})["parts"][0]
     if first["ended"] == "aborted":
         how = f"aborted after {len(last['latency_us'])} requests, {how}"
+        brief = f"stopped, {brief}"
     elif first["ended"]:
         how, late, failed = f"crashed ({first['why']})", "", ""
+        brief = "crashed"
     return (
-        f"episode {len(records)}/{job.episodes}: {ran}: {how}{late}{failed} "
-        f"| best so far {best_one}{known}"
+        f"{number} | {brief}{best_brief} | {left} left | {ran}",
+        f"episode {number}: {ran}: {how}{late}{failed} | best so far {best_one}{known} | "
+        f"{left} left",
     )
 
 
@@ -229,10 +255,17 @@ def _judge_slo(job: Job, rounds: Sequence[Record]) -> dict[str, Any]:
     return job.slo.judge([kept_episode(r["recommended"]) for r in rounds], job.rng(3))
 
 
-def serving_flags(configuration: Configuration, folder: Path) -> tuple[list[str], str] | None:
-    """Return flags and batching file for `tensorflow_model_server`; None if it lacks a knob."""
+def serving_flags(configuration: Configuration, file: Path) -> tuple[list[str], str] | None:
+    """Return flags and batching file for `tensorflow_model_server`; None if it lacks a knob.
+
+    Parameters
+    ----------
+    configuration : configuration
+    file : pathlib.Path
+        Path of the file where the batching parameters will be written.
+    """
     from rrl.serving.settings import KNOBS, flags
 
-    if not set(configuration) <= set(KNOBS):
+    if not all(name in KNOBS or is_process_knob(name) for name in configuration):
         return None
-    return flags(configuration, folder / "batching.txt")
+    return flags(configuration, file)

@@ -13,6 +13,7 @@ from pathlib import Path
 from rrl.core.knob import Configuration
 from rrl.serving.launcher import can_bind, exposure, find_executable, fits, kind_of
 from rrl.serving.process import START_TIMEOUT_S, ServerProcess
+from rrl.serving.process_knobs import prefix
 from rrl.serving.servable import newest_version
 from rrl.serving.settings import flags
 from rrl.support.errors import DataError, ServerError, UsageError
@@ -68,8 +69,8 @@ def start_detached(
     ----------
     model_path : path
         The operator's own base path. The server follows its new versions.
-    configuration : mapping of str to int
-        Settings named in `KNOBS`.
+    configuration : configuration
+        See :class:`rrl.serving.launcher.ModelServer`.
     port : int
         gRPC port.
     folder : path
@@ -108,14 +109,16 @@ def start_detached(
     name, address = name or base.name, f"127.0.0.1:{port}"
     if newest_version(base) is None:
         raise DataError(f"{base} holds no model version: it needs {base}/1/")
-    command = find_executable(executable)
+    found = find_executable(executable)
     batching_file, socket = folder / f"{name}-batching.txt", folder / f"{name}.sock"
     own, parameters = flags(configuration, batching_file)
     if not fits(socket):
         raise UsageError(f"{socket}: this path is too long for a socket; choose a shorter folder")
     if not can_bind(port) and not shared:
         raise ServerError(f"{address}: the port is taken; choose another")
-    command += [
+    command = [
+        *prefix(configuration),
+        *found,
         f"--port={port}",
         f"--grpc_socket_path={socket}",
         f"--model_name={name}",
@@ -137,5 +140,5 @@ def start_detached(
     ).start()
     _left.append(server)
     assert server.process is not None
-    exposed = exposure(kind_of(command), port)
+    exposed = exposure(kind_of(found), port)
     return Detached(server.process.pid, address, log, tuple(command), exposed)

@@ -180,7 +180,7 @@ class HandoverServer(LiveServer):
         standby = self._find(self._kept) if self._kept is not None else None
         drained = self._follow(new, None if standby is new else standby)(self._drain_s)
         if self._client is None:
-            self._client = Client(self.address, new.server.name)
+            self._client = Client(self.address, new.server.name, self._signature)
         if old is None:
             return
         if self._kept is None:

@@ -21,6 +21,7 @@ from rrl.core.knob import Configuration
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import Client
 from rrl.serving.process import START_TIMEOUT_S, ServerProcess, new_log
+from rrl.serving.process_knobs import prefix
 from rrl.serving.settings import ADAPTIVE, batching, can_switch, process_flags
 from rrl.serving.version_folders import VersionFolders
 from rrl.support.errors import ServerError, UsageError
@@ -90,8 +91,9 @@ class ModelServer(ServerProcess):
     ----------
     model_path : path
         Base path with numbered version folders, as for `--model_base_path`.
-    configuration : mapping of str to int
-        Settings named in `KNOBS`. An empty mapping means the server's defaults.
+    configuration : configuration
+        Settings named in `rrl.serving.settings.KNOBS`, and flags, environment variables and CPUs of
+        :mod:`rrl.serving.process_knobs`. An empty mapping means the server's defaults.
     executable : str, optional
         See `find_executable`.
     port : int, optional
@@ -152,6 +154,7 @@ class ModelServer(ServerProcess):
         address, listen = self._listen(port)
         super().__init__(
             [
+                *prefix(self.configuration),
                 *command,
                 *listen,
                 f"--model_name={name}",

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.serving.launcher import ModelServer
-from rrl.serving.loadgen import Client
+from rrl.serving.loadgen import SIGNATURE, Client
 from rrl.serving.process import START_TIMEOUT_S
 from rrl.serving.sample import Inputs, fitting, repeated
 from rrl.serving.servable import newest_version
@@ -33,19 +33,21 @@ WARM_S = 5.0  # no further batch size after this time: a batch may wait long to 
 class LiveServer:
     """Measure configurations on a server process that it starts itself; a context manager.
 
-    A change of thread counts restarts the server. Other changes of batching load a new version of
-    the model in the running process. In both cases, the server is warm before the first measured
-    request. The episode's `info` has the seconds of the change as `switch_s`.
+    A change of thread counts, of another flag, of the environment or of the CPUs restarts the
+    server. Other changes of batching load a new version of the model in the running process. In
+    both cases, the server is warm before the first measured request. The episode's `info` has the
+    seconds of the change as `switch_s`.
 
     Parameters
     ----------
     model_path : path
         Base path of the SavedModel, with numbered version folders.
     space : ConfigSpace
-        The configurations that may be measured. Knob names are from `rrl.serving.settings.KNOBS`.
+        The configurations that may be measured. For the names of knobs, see
+        :class:`rrl.serving.launcher.ModelServer`.
     inputs : mapping of str to ndarray, or sequence of these, optional
         One request, or several that are sent in turn; by default random values that fit the model.
-    fixed : mapping of str to int, optional
+    fixed : configuration, optional
         Settings that hold for every configuration.
     executable : str, optional
         See `rrl.serving.launcher.find_executable`.
@@ -59,6 +61,8 @@ class LiveServer:
         The version of the model that is measured. The default is the newest one.
     start_timeout_s, logs : optional
         See `rrl.serving.launcher.ModelServer`.
+    signature : str
+        The signature of the model that is called.
 
     Examples
     --------
@@ -80,8 +84,9 @@ class LiveServer:
         version: int | None = None,
         start_timeout_s: float = START_TIMEOUT_S,
         logs: str | os.PathLike[str] | None = None,
+        signature: str = SIGNATURE,
     ) -> None:
-        self.space = space
+        self.space, self._signature = space, signature
         self._start_timeout_s, self._logs = start_timeout_s, logs
         self._version = newest_version(Path(model_path)) if version is None else version
         self._model_path, self._inputs = model_path, inputs
@@ -126,7 +131,7 @@ class LiveServer:
             self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
 
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
-        """Start and warm up `configuration`; restart only if thread counts have to change.
+        """Start and warm up `configuration`; restart only if the process cannot switch to it.
 
         Raises
         ------
@@ -185,7 +190,7 @@ class LiveServer:
         )
         server.versions.check(self._version)
         server.start()
-        client = Client(server.address, server.name)
+        client = Client(server.address, server.name, self._signature)
         try:
             self._requests = fitting(client, self._inputs, rng)
             self._payloads = [client.payload(request) for request in self._requests]

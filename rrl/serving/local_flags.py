@@ -35,8 +35,31 @@ def _natural(text: str) -> int:
     return int(text)
 
 
+def flag_defaults() -> dict[str, str]:
+    """Return the text of each flag's default, by the flag's name without dashes.
+
+    Examples
+    --------
+    >>> flag_defaults()["enable_model_warmup"]
+    'true'
+    """
+    actions = [action for action in _parser()._actions if action.dest != "help"]
+    defaults = {action.dest: action.default for action in actions}
+    texts = {name: "" if value is None else str(value) for name, value in defaults.items()}
+    return {n: t.lower() if isinstance(defaults[n], bool) else t for n, t in texts.items()}
+
+
 def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read and check flags of `tensorflow_model_server`; a bad flag exits with status 255."""
+    parser = _parser()
+    flags = parser.parse_args(argv)
+    problem = _problem(flags)
+    if problem:
+        parser.error(problem)
+    return flags
+
+
+def _parser() -> _Parser:
     parser = _Parser(
         prog="rrl.serving.local_server",
         allow_abbrev=False,
@@ -71,11 +94,7 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
         ("allow_version_labels_for_unavailable_models", False),
     ):
         flag(f"--{name}", type=_boolean, nargs="?", const=True, default=default)
-    flags = parser.parse_args(argv)
-    problem = _problem(flags)
-    if problem:
-        parser.error(problem)
-    return flags
+    return parser
 
 
 def _problem(flags: argparse.Namespace) -> str | None:

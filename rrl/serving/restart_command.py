@@ -22,15 +22,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rrl.core.knob import Configuration
+from rrl.serving.process_knobs import CPUS, ENV, FLAG, environment_of, is_process_knob
 from rrl.serving.settings import KNOBS, flags
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
 
-FLAGS, BATCHING = "flags", "batching_file"
+FLAGS, BATCHING, VARIABLES = "flags", "batching_file", "env"
 LOG = "restart.log"
 """The file in the folder with the output of the last command. Only its owner can read it."""
 
 _FILE = "batching-{}.txt"
+_PLACEHOLDER = re.compile(rf"{{(\w+|{FLAG}--[\w-]+|{ENV}\w+)}}")
 
 
 @cache
@@ -79,13 +81,19 @@ class RestartCommand:
         Names of the knobs that each configuration has.
     folder : path
         Folder of the batching files and of the log. It is made when it is needed.
-    fixed : mapping of str to int, optional
+    fixed : configuration, optional
         Settings that hold for every configuration.
 
     Raises
     ------
     UsageError
         If the command has a placeholder that is not a knob, or leaves out a knob.
+
+    Examples
+    --------
+    >>> command = RestartCommand("env {env} serve --all {flags}", ["flag:--x", "env:A"], ".")
+    >>> command.words({"flag:--x": 1, "env:A": 2})
+    ['env', 'A=2', 'serve', '--all', '--x=1']
     """
 
     def __init__(
@@ -98,24 +106,26 @@ class RestartCommand:
         self._words, self.name = split(text), describe(text)
         self._knobs, self._fixed = list(knobs), dict(fixed or {})
         self.folder = Path(folder).resolve()
-        self._placeholders = set(re.findall(r"{(\w+)}", text))
+        self._placeholders = set(_PLACEHOLDER.findall(text))
         self._check()
 
     def _check(self) -> None:
         found, names = self._placeholders, [*self._knobs, *self._fixed]
-        known = {*names, FLAGS, BATCHING}
+        known = {*names, FLAGS, BATCHING, VARIABLES}
         if unknown := sorted(found - known):
             raise UsageError(
                 f"the restart command has {{{unknown[0]}}}, which is not a knob; "
                 f"it may have: {', '.join(sorted(known))}"
             )
-        left_out = [name for name in self._knobs if name not in found]
-        if FLAGS not in found and left_out:
-            raise UsageError(
-                f"the restart command leaves out {{{left_out[0]}}}; without it that knob has no "
-                "effect"
-            )
-        strange = [name for name in names if name not in KNOBS]
+        process = [name for name in self._fixed if is_process_knob(name)]
+        for name in (*self._knobs, *process):
+            if name not in found and (every := _all_of(name)) not in found:
+                more = f", or {{{every}}} for all" if every else ""
+                raise UsageError(
+                    f"the restart command leaves out {{{name}}}; without it that knob has no "
+                    f"effect: add it{more}"
+                )
+        strange = [name for name in names if name not in KNOBS and not is_process_knob(name)]
         if found & {FLAGS, BATCHING} and strange:
             raise UsageError(
                 f"{strange[0]!r} is not a knob of tensorflow_model_server, so {{flags}} and "
@@ -141,12 +151,17 @@ class RestartCommand:
             values[BATCHING] = str(file)
             if text or BATCHING in self._placeholders:
                 self._write(file, text)
+        lists = {
+            FLAGS: own,
+            VARIABLES: [f"{n}={value}" for n, value in environment_of(settings).items()],
+        }
+        values |= {name: shlex.join(several) for name, several in lists.items()}
         words = []
         for word in self._words:
-            if word == f"{{{FLAGS}}}":
-                words += own
+            if word[1:-1] in lists and word == f"{{{word[1:-1]}}}":
+                words += lists[word[1:-1]]
             else:
-                words.append(re.sub(r"{(\w+)}", lambda m: values.get(m[1], m[0]), word))
+                words.append(_PLACEHOLDER.sub(lambda m: values.get(m[1], m[0]), word))
         return words
 
     def _file(self, configuration: Configuration) -> tuple[Path, str]:
@@ -222,6 +237,13 @@ class RestartCommand:
         for pattern in (_FILE.format("*"), f".{_FILE.format('*')}.*"):
             for file in set(self.folder.glob(pattern)) - needs:
                 file.unlink(missing_ok=True)
+
+
+def _all_of(name: str) -> str | None:
+    """Return the placeholder that stands for a knob among others; None if there is none."""
+    if name == CPUS:
+        return None
+    return VARIABLES if name.startswith(ENV) else FLAGS
 
 
 def run_to_end(words: Sequence[str], timeout_s: float, log: Path) -> int:

@@ -21,7 +21,7 @@ from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.serving.deployed import Deployed
 from rrl.serving.live import live_episode
-from rrl.serving.loadgen import Client
+from rrl.serving.loadgen import SIGNATURE, Client
 from rrl.serving.restart_command import RestartCommand
 from rrl.serving.sample import Inputs, payloads
 from rrl.support.errors import RRLError, ServerError
@@ -47,8 +47,10 @@ class RestartedServer:
         This command runs for each new configuration, without a shell. ``{inter_op}`` stands for
         the level of that knob, and the other knobs work in the same way. ``{batching_file}`` stands
         for a file with the batching parameters. ``{flags}`` stands for all flags of
-        `tensorflow_model_server` (one word each), including that file. When the command ends, the
-        old server must have stopped answering.
+        `tensorflow_model_server` (one word each), including that file, and ``{env}`` for all
+        environment variables (``NAME=VALUE``, one word each). Inside a longer word, as in
+        ``ssh HOST "restart {flags}"``, they are quoted for a shell. When the command ends, the old
+        server must have stopped answering.
     space : ConfigSpace
     inputs : mapping of str to ndarray, or sequence of these, optional
         One request, or several that are sent in turn.
@@ -62,10 +64,12 @@ class RestartedServer:
     folder : path
         Folder for the batching files that running servers refer to, for a note of what is deployed
         (:class:`Deployed`), and for the command's output. It must stay after the run.
-    fixed : mapping of str to int, optional
+    fixed : configuration, optional
         Settings that hold for every configuration.
     restarts : int
         How many times a server that died or a command that failed is tried again.
+    signature : str
+        The signature of the model that is called.
     show : callable, optional
         This function receives lines of text for people to read. They may quote the command's
         output, so they must not be stored.
@@ -96,6 +100,7 @@ class RestartedServer:
         folder: str | os.PathLike[str] = Path("build") / "restarted",
         fixed: Configuration | None = None,
         restarts: int = 2,
+        signature: str = SIGNATURE,
         show: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.space, self.address = space, address
@@ -108,7 +113,7 @@ class RestartedServer:
         self._kept: Configuration | None = None
         self._command.make_folder()
         self._deployed = Deployed(self._command.folder, address)
-        self._client, self._inputs = Client(address, model), inputs
+        self._client, self._inputs = Client(address, model, signature), inputs
         self._closed = False
         self.dropped_requests = 0
 

@@ -58,6 +58,8 @@ class Running:
         restarted by its knobs alone loses them.
     pid : int
         Number of the process; 0 if it is not known.
+    command : tuple of str
+        The command line.
     """
 
     kind: str
@@ -67,6 +69,7 @@ class Running:
     version: int | None
     others: tuple[str, ...] = ()
     pid: int = 0
+    command: tuple[str, ...] = ()
 
 
 def running_configuration(address: str) -> Configuration | None:
@@ -186,6 +189,7 @@ def read_command_line(words: Sequence[str], pid: int = 0) -> Running | None:
         version=version,
         others=others,
         pid=pid,
+        command=tuple(words),
     )
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 
-from rrl.serving.loadgen import Client, random_inputs
+from rrl.serving import json_sample
+from rrl.serving.loadgen import SIGNATURE, Client, random_inputs
 from rrl.serving.quiet import load_tensorflow, quiet
 from rrl.serving.tensors import to_array
 from rrl.support.errors import DataError, ServerError, UsageError
-from rrl.support.files import read_json
 
 Inputs = Mapping[str, Any]
 """One request: for each input name, an array whose first axis is the batch."""
@@ -28,22 +28,29 @@ MOST_BYTES = 2**28
 """The largest sample, in bytes: 256 MiB. A small compressed file can hold much more."""
 
 
-def read_sample(path: str | os.PathLike[str]) -> list[Inputs]:
+def read_sample(path: str | os.PathLike[str], signature: str = SIGNATURE) -> list[Inputs]:
     """Read requests from a file; the ending of its name gives the format.
 
     Parameters
     ----------
     path : path
         A ``.npz`` file holds one request, with one array per input and at most `MOST_BYTES` in
-        all. A ``.json`` file holds one
-        request: ``{"inputs": {...}}`` as in TensorFlow Serving's REST API, or only the inner
-        mapping. Any other file is a TFRecord file of `PredictionLog`, such as a model's own
-        `assets.extra/tf_serving_warmup_requests`. Each of its records is one request.
+        all. A ``.json`` file holds one request of TensorFlow Serving's REST API, in rows or in
+        columns: ``{"instances": [...]}``, ``{"inputs": {...}}``, or only the mapping of inputs to
+        values. Bytes are written as ``{"b64": "..."}``. The name of a single input may be left out,
+        as that API allows. Any other file is a TFRecord file of `PredictionLog`, such as a model's
+        own `assets.extra/tf_serving_warmup_requests`. Each of its records is one request.
+    signature : str
+        The signature that is called. Records for other signatures are left out.
 
     Raises
     ------
     DataError
-        If the file does not have the format that its name gives.
+        If the file does not have the format that its name gives, or no request for the signature.
+
+    References
+    ----------
+    TensorFlow Serving, "RESTful API", "Predict API" and "Encoding binary values".
 
     Examples
     --------
@@ -55,8 +62,11 @@ def read_sample(path: str | os.PathLike[str]) -> list[Inputs]:
     [{'x': [[1.0, 2.0]]}]
     """
     path = Path(path)
-    readers = {".npz": _read_npz, ".json": _read_json}
-    requests = readers.get(path.suffix.lower(), _read_records)(path)
+    kind = path.suffix.lower()
+    if kind == ".npz":
+        requests = _read_npz(path)
+    else:
+        requests = (json_sample.read_request if kind == ".json" else _read_records)(path, signature)
     if not requests or not all(requests):
         raise DataError(f"{path}: no request in it; give at least one, with its inputs by name")
     return requests
@@ -98,20 +108,7 @@ def _check_header(name: str, file: IO[bytes], size: int) -> None:
         raise ValueError(f"{name} has the shape {shape} and only {size} bytes")
 
 
-def _read_json(path: Path) -> list[Inputs]:
-    content = read_json(path)
-    inputs = content.get("inputs", content) if isinstance(content, dict) else content
-    if not isinstance(inputs, dict):
-        raise DataError(f'{path}: write {{"inputs": {{"NAME": [[...]]}}}}, the batch first')
-    for name, values in inputs.items():
-        try:
-            np.asarray(values)
-        except ValueError as error:
-            raise DataError(f"{path}: {name!r} is not an array ({error})") from None
-    return [inputs]
-
-
-def _read_records(path: Path) -> list[Inputs]:
+def _read_records(path: Path, signature: str) -> list[Inputs]:
     load_tensorflow()
     import tensorflow as tf
     from google.protobuf.message import DecodeError
@@ -122,8 +119,16 @@ def _read_records(path: Path) -> list[Inputs]:
         with quiet():  # it is deprecated, but it needs no eager runtime
             records = list(tf.compat.v1.io.tf_record_iterator(str(path)))
         logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
-        requests = [log.predict_log.request.inputs for log in logs]
-        return [{k: to_array(v) for k, v in inputs.items()} for inputs in requests]
+        requests = [log.predict_log.request for log in logs]
+        named = [(request.model_spec.signature_name or SIGNATURE, request) for request in requests]
+        if named and not (requests := [request for name, request in named if name == signature]):
+            raise DataError(
+                f"{path}: no request for the signature {signature!r}; it has some for "
+                f"{named[0][0]!r}: choose it by --signature, or give another --sample"
+            )
+        return [{k: to_array(v) for k, v in request.inputs.items()} for request in requests]
+    except DataError:
+        raise
     except (tf.errors.OpError, DecodeError, ValueError, TypeError) as error:
         words = str(error).split("\n")[0]
         raise DataError(f"{path}: not a TFRecord file of Predict requests ({words})") from None
@@ -195,9 +200,12 @@ def fit(
     {'x': array([[1., 2.]], dtype=float32)}
     """
     wanted = ", ".join(f"{name} {dtype} {shape}" for name, (dtype, shape) in signature.items())
+    if request.keys() == {json_sample.UNNAMED} and len(signature) == 1:
+        request = dict.fromkeys(signature, request[json_sample.UNNAMED])
     if request.keys() != signature.keys():
         raise ServerError(
-            f"the sample has the inputs {', '.join(sorted(request))}; the model needs: {wanted}"
+            f"the sample has the inputs {', '.join(sorted(request)) or '(no names)'}; the model "
+            f"needs: {wanted}"
         )
     fitted = {}
     for name, (dtype, shape) in signature.items():

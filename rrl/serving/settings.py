@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rrl.core.knob import Configuration
+from rrl.core.knob import Configuration, Level
 from rrl.serving.batching import BatchingParameters
+from rrl.serving.process_knobs import FLAG, check_process_knob, extra_flags, is_process_knob
 from rrl.support.errors import UsageError
 
 KNOBS = (
@@ -19,10 +20,16 @@ KNOBS = (
     "max_enqueued_batches",
     "grpc_max_threads",
 )
-"""Settings of a served configuration; 0 means automatic for pools and off for batch_threads."""
+"""Settings of a served configuration; 0 means automatic for pools and off for batch_threads.
+
+A configuration may also have the settings of :mod:`rrl.serving.process_knobs`.
+"""
 
 ADAPTIVE = -1
 """The batch_threads value for TensorFlow's adaptive scheduler, which only the local server has."""
+
+NAMES = (*KNOBS, "flag:--NAME", "env:NAME", "cpus")
+"""What messages list as the names of settings."""
 
 _PROCESS = ("inter_op", "intra_op", "grpc_max_threads")
 _FLAGS = dict(
@@ -35,18 +42,23 @@ _FLAGS = dict(
 
 
 def checked(configuration: Configuration) -> dict[str, int]:
-    """Check the settings and return them as whole numbers.
+    """Check the settings and return those of `KNOBS` as whole numbers.
 
     Raises
     ------
     UsageError
         If a setting is unknown, or is not a whole number of 0 or more. `ADAPTIVE` is also allowed
-        for the batch threads.
+        for the batch threads. Two settings of one flag are not possible.
     """
     values: dict[str, int] = {}
     for name, value in configuration.items():
+        if is_process_knob(name):
+            check_process_knob(name, value)
+            continue
         if name not in KNOBS:
-            raise UsageError(f"unknown knob {name!r}; a server has: {', '.join(KNOBS)}")
+            raise UsageError(f"unknown knob {name!r}; a server has: {', '.join(NAMES)}")
+        if (same := f"{FLAG}--{_FLAGS.get(name)}") in configuration:
+            raise UsageError(f"{name} and {same} are the same setting; give one of them")
         least = ADAPTIVE if name == "batch_threads" else 0
         if isinstance(value, bool | str) or not least <= value < np.inf or value != int(value):
             raise UsageError(f"{name} must be a whole number, 0 or more, got {value!r}")
@@ -85,9 +97,12 @@ def process_flags(configuration: Configuration) -> list[str]:
     --------
     >>> process_flags({"inter_op": 2, "intra_op": 0, "batch_threads": 4})
     ['--tensorflow_inter_op_parallelism=2']
+    >>> process_flags({"flag:--enable_model_warmup": "false"})
+    ['--enable_model_warmup=false']
     """
     values = checked(configuration)
-    return [f"--{flag}={values[name]}" for name, flag in _FLAGS.items() if values.get(name)]
+    own = [f"--{flag}={values[name]}" for name, flag in _FLAGS.items() if values.get(name)]
+    return own + extra_flags(configuration)
 
 
 def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str], str]:
@@ -95,8 +110,9 @@ def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str],
 
     Parameters
     ----------
-    configuration : mapping of str to int
-        Settings named in `KNOBS`. For settings that are not named, see `batching`.
+    configuration : configuration
+        Settings named in `KNOBS`, and process settings. For those that are not named, see
+        `batching`.
     batching_file : pathlib.Path
         Path of the file where the batching parameters will be written.
 
@@ -136,8 +152,9 @@ def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str],
 def can_switch(running: Configuration, wanted: Configuration) -> bool:
     """Return whether a process started with `running` can change to `wanted` as a new version.
 
-    Thread counts belong to the process. If the process was started with batch threads, these
-    settings belong to a version: batch size, timeout, queue, and whether there is batching.
+    Thread counts, other flags, the environment and the CPUs belong to the process. If the process
+    was started with batch threads, these settings belong to a version: batch size, timeout, queue,
+    and whether there is batching.
 
     Examples
     --------
@@ -146,6 +163,8 @@ def can_switch(running: Configuration, wanted: Configuration) -> bool:
     (True, True)
     >>> can_switch(four, {**four, "batch_threads": 2}), can_switch({"inter_op": 2}, four)
     (False, False)
+    >>> can_switch({**four, "cpus": 1}, {**four, "cpus": 2}), can_switch(four, {**four, "env:A": 1})
+    (False, False)
     """
     now, then = checked(running), checked(wanted)
     threads = now.get("batch_threads", 0)
@@ -153,4 +172,9 @@ def can_switch(running: Configuration, wanted: Configuration) -> bool:
         bool(threads)
         and then.get("batch_threads", 0) in (0, threads)
         and all(now.get(name, 0) == then.get(name, 0) for name in _PROCESS)
+        and _of_the_process(running) == _of_the_process(wanted)
     )
+
+
+def _of_the_process(configuration: Configuration) -> dict[str, Level]:
+    return {name: level for name, level in configuration.items() if is_process_knob(name)}

@@ -19,4 +19,4 @@ if __name__ == "__main__":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # the parent died before the call
             sys.exit(1)
-    os.execv(command[0], command)
+    os.execvp(command[0], command)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.knob import Knob
+from rrl.core.knob import Knob, Level
 from rrl.core.space import ConfigSpace
 from rrl.support.machine import available_cpus
 
@@ -15,13 +15,13 @@ THREADS = ("inter_op", "intra_op", "batch_threads")
 SERVING_KNOBS = (*THREADS, "max_batch_size", "batch_timeout_micros")
 
 
-def serving_knob(name: str, levels: Sequence[int]) -> Knob:
+def serving_knob(name: str, levels: Sequence[Level]) -> Knob:
     """Build a knob of TensorFlow Serving with its levels in the order of their effect.
 
     Levels are one step apart in the order of their values. The level 0 of a thread count is the
     exception. It means "as many threads as there are cores" or, for batch threads, "batching off",
     so that every request is served at once. In both cases 0 is the most parallel level, so it
-    comes last.
+    comes last. If a level is text, the levels keep their order.
 
     Examples
     --------
@@ -30,6 +30,8 @@ def serving_knob(name: str, levels: Sequence[int]) -> Knob:
     >>> serving_knob("batch_timeout_micros", (0, 1000)).positions
     (0.0, 1.0)
     """
+    if any(isinstance(level, str) for level in levels):
+        return Knob(name, tuple(levels))
     last = name in THREADS
     order = sorted(levels, key=lambda level: (last and level == 0, level))
     return Knob(name, tuple(levels), tuple(order.index(level) for level in levels))

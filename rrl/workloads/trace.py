@@ -57,6 +57,16 @@ class Trace:
         """Requests per second over the whole trace."""
         return (len(self.times) - 1) / float(self.times[-1])
 
+    def faster(self, times: float) -> Trace:
+        """Return the trace played so many times as fast.
+
+        Examples
+        --------
+        >>> Trace([0.0, 1.0, 4.0]).faster(2).times
+        array([0. , 0.5, 2. ])
+        """
+        return Trace(self.times / times)
+
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,); `rng` is not used."""
         if check_size(n) > len(self.times):

@@ -1,0 +1,225 @@
+"""Settings that a server's process starts with: any flag, any environment variable, its CPUs.
+
+The name of such a setting says what it is: ``flag:--grpc_max_threads``,
+``env:TF_ENABLE_ONEDNN_OPTS`` or ``cpus``. The levels of the first two are numbers or text. A
+process has these settings from its start to its end, so another level needs another process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rrl.core.knob import Configuration, Level
+from rrl.support.errors import UsageError
+
+FLAG, ENV, CPUS = "flag:", "env:", "cpus"
+"""How the names begin, and the name of the number of CPUs."""
+
+_FLAG_NAME = re.compile(r"--[A-Za-z][\w-]*", re.ASCII)
+_ENV_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_TAKEN = {
+    "port": "give the port by --port",
+    "grpc_socket_path": "rrl chooses it",
+    "model_name": "it is the name of the model's folder",
+    "model_base_path": "give the model instead",
+    "file_system_poll_wait_seconds": "rrl needs its own value to switch",
+    "grpc_channel_arguments": "rrl needs its own value for the port",
+    "enable_batching": "use the knob batch_threads",
+    "enable_per_model_batching_parameters": "use the knob batch_threads",
+    "batching_parameters_file": "use the knobs batch_threads, max_batch_size and so on",
+    "adaptive_batching": "use batch_threads=-1",
+}
+
+
+def is_process_knob(name: str) -> bool:
+    """Return whether a setting is a flag, an environment variable or the number of CPUs.
+
+    Examples
+    --------
+    >>> [is_process_knob(name) for name in ("flag:--port", "env:A", "cpus", "inter_op")]
+    [True, True, True, False]
+    """
+    return name == CPUS or name.startswith((FLAG, ENV))
+
+
+def check_process_knob(name: str, level: Level | None = None) -> None:
+    """Check the name of such a setting, and its level if there is one.
+
+    Raises
+    ------
+    UsageError
+        If the name has another form, if rrl sets that flag itself, or if the number of CPUs is not
+        a whole number of 1 or more.
+
+    Examples
+    --------
+    >>> check_process_knob("env:2X")
+    Traceback (most recent call last):
+    ...
+    rrl.support.errors.UsageError: env:2X: no name of an environment variable; write it as env:NAME
+    """
+    if name.startswith(FLAG):
+        flag = name.removeprefix(FLAG)
+        if not _FLAG_NAME.fullmatch(flag):
+            raise UsageError(f"{name}: no name of a flag; write it with its dashes, as flag:--name")
+        if why := _TAKEN.get(flag.removeprefix("--")):
+            raise UsageError(f"{flag} cannot be set in this way: {why}")
+    elif name.startswith(ENV) and not _ENV_NAME.fullmatch(name.removeprefix(ENV)):
+        raise UsageError(f"{name}: no name of an environment variable; write it as env:NAME")
+    elif name == CPUS and level is not None:
+        whole = isinstance(level, int | float) and level == level // 1
+        if isinstance(level, bool) or not whole or level < 1:
+            raise UsageError(f"cpus must be a whole number, 1 or more, got {level!r}")
+
+
+def check_cpus(levels: Iterable[Level]) -> None:
+    """Raise UsageError if a number of CPUs is larger than the machine has for this process."""
+    here = len(usable_cpus())
+    for level in levels:
+        check_process_knob(CPUS, level)
+        if level > here:
+            raise UsageError(f"cpus={level}: rrl may use {here} CPUs here; give at most {here}")
+
+
+def usable_cpus() -> list[int]:
+    """Return the numbers of the CPUs that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
+
+
+def read_level(text: str) -> Level:
+    """Return the level that a text stands for: a number if it is written like one, or the text.
+
+    Examples
+    --------
+    >>> read_level("8"), read_level("0.5"), read_level("08"), read_level("true")
+    (8, 0.5, '08', 'true')
+    """
+    for kind in (int, float):
+        with suppress(ValueError):
+            if repr(number := kind(text)) == text and abs(number) < float("inf"):
+                return number
+    return text
+
+
+def process_settings(flags: Sequence[str], environment: Sequence[str]) -> dict[str, Level]:
+    """Return the settings of texts ``--name=value`` and ``NAME=VALUE``.
+
+    A flag without a value means "true".
+
+    Raises
+    ------
+    UsageError
+        If a text has another form, or a name is given twice.
+
+    Examples
+    --------
+    >>> process_settings(["--grpc_max_threads=8", "--verbose"], ["OMP_NUM_THREADS=1"])
+    {'flag:--grpc_max_threads': 8, 'flag:--verbose': 'true', 'env:OMP_NUM_THREADS': 1}
+    """
+    settings: dict[str, Level] = {}
+    for kind, option, texts in ((FLAG, "--flag", flags), (ENV, "--env", environment)):
+        for text in texts:
+            name, equals, value = text.partition("=")
+            if kind == ENV and not equals:
+                raise UsageError(f"--env {text!r}: write it as NAME=VALUE")
+            if kind == FLAG and not _FLAG_NAME.fullmatch(name):
+                raise UsageError(f"{option} {text!r}: write it as {option}=--name=value")
+            check_process_knob(kind + name)
+            if kind + name in settings:
+                raise UsageError(f"{option} {name} is given twice; give it once")
+            settings[kind + name] = read_level(value) if equals else "true"
+    return settings
+
+
+def extra_flags(configuration: Configuration) -> list[str]:
+    """Return the flags of a configuration that are named as such.
+
+    Examples
+    --------
+    >>> extra_flags({"flag:--grpc_max_threads": 8, "inter_op": 2})
+    ['--grpc_max_threads=8']
+    """
+    found = (pair for pair in configuration.items() if pair[0].startswith(FLAG))
+    return [f"{name.removeprefix(FLAG)}={level}" for name, level in found]
+
+
+def environment_of(configuration: Configuration) -> dict[str, str]:
+    """Return the environment variables of a configuration.
+
+    Examples
+    --------
+    >>> environment_of({"env:OMP_NUM_THREADS": 1, "inter_op": 2})
+    {'OMP_NUM_THREADS': '1'}
+    """
+    found = (pair for pair in configuration.items() if pair[0].startswith(ENV))
+    return {name.removeprefix(ENV): str(level) for name, level in found}
+
+
+def prefix(configuration: Configuration, cpus: Sequence[int] | None = None) -> list[str]:
+    """Return the words before a server's command that give it its environment and its CPUs.
+
+    They are those of `env` and `taskset`, which replace themselves by the server.
+
+    Parameters
+    ----------
+    configuration : configuration
+    cpus : sequence of int, optional
+        The CPUs to choose from; the first ones are taken. The default is `usable_cpus`.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer CPUs, or this system cannot bind a process to CPUs.
+
+    Examples
+    --------
+    >>> prefix({"env:OMP_NUM_THREADS": 1, "cpus": 2, "inter_op": 2}, cpus=[0, 1, 2, 3])
+    ['env', 'OMP_NUM_THREADS=1', 'taskset', '--cpu-list', '0,1']
+    """
+    variables = [f"{name}={value}" for name, value in environment_of(configuration).items()]
+    words = ["env", *variables] if variables else []
+    if CPUS not in configuration:
+        return words
+    wanted = configuration[CPUS]
+    if cpus is None:
+        check_cpus([wanted])
+        if shutil.which("taskset") is None:
+            raise UsageError("cpus needs the program taskset; install util-linux, or leave it out")
+        cpus = usable_cpus()
+    return [*words, "taskset", "--cpu-list", ",".join(map(str, cpus[: int(wanted)]))]
+
+
+def level_of_process(name: str, words: Sequence[str], pid: int) -> Level | None:
+    """Return the level that a running process was started with; None if it cannot be known.
+
+    Parameters
+    ----------
+    name : str
+        The setting.
+    words : sequence of str
+        The command line of the process.
+    pid : int
+
+    Examples
+    --------
+    >>> level_of_process("flag:--grpc_max_threads", ["server", "--grpc_max_threads=8"], 0)
+    8
+    """
+    if name.startswith(FLAG):
+        start = name.removeprefix(FLAG) + "="
+        values = [word.removeprefix(start) for word in words if word.startswith(start)]
+        return read_level(values[-1]) if values else None
+    with suppress(OSError, AttributeError):
+        if name == CPUS:
+            return len(os.sched_getaffinity(pid))
+        start = f"{name.removeprefix(ENV)}="
+        texts = os.fsdecode(Path(f"/proc/{pid}/environ").read_bytes()).split("\0")
+        values = [text.removeprefix(start) for text in texts if text.startswith(start)]
+        return read_level(values[-1]) if values else None
+    return None

@@ -1,0 +1,318 @@
+"""Any flag, environment variable or number of CPUs of a server: with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from probe import build_probe
+from test_launcher import script
+from test_restarted import Operator
+
+from rrl.cli import main
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.operating.commands import add_commands
+from rrl.operating.knob_options import read_default, read_space, serves_now
+from rrl.operating.targets import Target
+from rrl.operating.verdict import serving_flags
+from rrl.serving.detached import start_detached
+from rrl.serving.identity import known_flags
+from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port
+from rrl.serving.live import LiveServer
+from rrl.serving.loadgen import Client
+from rrl.serving.ports import wait_until
+from rrl.serving.process_knobs import usable_cpus
+from rrl.serving.restart_command import RestartCommand
+from rrl.serving.restarted import RestartedServer
+from rrl.serving.running import running_server
+from rrl.serving.settings import process_flags
+from rrl.support.errors import ServerError, UsageError
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+ROOT = Path(__file__).parent.parent
+MANY, FEW = {"flag:--grpc_max_threads": 8}, {"flag:--grpc_max_threads": 4}
+ODD = "a b'c"  # a value that a shell would take apart
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return build_probe(tmp_path_factory.mktemp("models") / "probe")
+
+
+def runs_with(pid, names=("RRL_TEST",)):
+    """The flags, some environment variables and the number of CPUs of a process."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    texts = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    variables = dict(text.split("=", 1) for text in texts if text)
+    return words, [variables.get(name) for name in names], len(os.sched_getaffinity(pid))
+
+
+def test_a_process_is_started_with_them_and_only_a_new_one_has_others(model):
+    space = ConfigSpace([Knob("cpus", (1, len(usable_cpus()))), Knob("max_batch_size", (1, 2))])
+    given = {"executable": LOCAL, "warmup": 2}
+    fixed = {**MANY, "env:RRL_TEST": ODD, "batch_threads": 1}
+    rng = np.random.default_rng(0)
+    with LiveServer(model, space, fixed=fixed, **given) as server:
+        first = server.configure({"cpus": 1, "max_batch_size": 1}, rng).process.pid
+        words, variables, cpus = runs_with(first)
+        assert "--grpc_max_threads=8" in words
+        assert (variables, cpus) == ([ODD], 1)
+        assert len(os.sched_getaffinity(0)) == len(usable_cpus())  # the generator keeps all
+        assert server.configure({"cpus": 1, "max_batch_size": 2}, rng).process.pid == first
+        running = server.configure({"cpus": 1, "max_batch_size": 2}, rng)
+        same = {**fixed, "cpus": 1, "max_batch_size": 1}
+        assert running.can_switch(same)
+        for other in (FEW, {"env:RRL_TEST": "x"}, {"cpus": 2}, {"env:OTHER": 1}):
+            assert not running.can_switch({**same, **other})
+
+
+def test_a_server_that_stays_has_them_too(model, tmp_path):
+    configuration = {**FEW, "env:RRL_TEST": ODD, "cpus": 1}
+    left = start_detached(model, configuration, free_port(), tmp_path / "out", executable=LOCAL)
+    try:
+        words, variables, cpus = runs_with(left.pid)
+        assert "--grpc_max_threads=4" in words
+        assert (variables, cpus) == ([ODD], 1)
+        assert left.command[: len(words)][:2] == ("env", f"RRL_TEST={ODD}")
+    finally:
+        os.kill(left.pid, signal.SIGKILL)
+
+
+def test_a_flag_that_the_server_does_not_know_ends_its_start(model):
+    with (
+        pytest.raises(ServerError, match="--nosuch_flag=1"),
+        ModelServer(model, {"flag:--nosuch_flag": 1}, executable=LOCAL),
+    ):
+        pass
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def test_the_printed_lines_start_what_was_measured(model, tmp_path):
+    """Tune at a port, then paste the line of the recommendation into a shell."""
+    port = free_port()
+    command = [
+        sys.executable, "-m", "rrl.cli", "tune", str(model), "--executable", LOCAL, "--port",
+        str(port), "--stop", "--rate", "50", "--requests", "10", "--episodes", "3", "--rounds", "2",
+        "--budget", "unlimited", "--agent", "random", "--out", str(tmp_path / "out"),
+        "--knob", "env:RRL_TEST=one,two", "--knob", "flag:--grpc_max_threads=6,7",
+        "--knob", "batch_threads=0,1", "--knob", "cpus=1", "--env", f"RRL_ODD={ODD}",
+        "--flag=--enable_grpc_healthcheck_service",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode in (0, 5), done.stderr
+    assert all(line[2] == line[5] == ":" for line in done.stderr.splitlines()[:3])  # times of day
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    tried = [json.loads(line) for line in (tmp_path / "out/journal.jsonl").open()][1:]
+    assert len({json.dumps(r["configuration"]) for r in tried if "episode" in r}) > 1
+    own = {"env:RRL_TEST": "one", "flag:--grpc_max_threads": 4 * os.cpu_count()}
+    assert result["default"] == {**own, "batch_threads": 0}
+    assert result["environment"]["RRL_ODD"] == ODD
+    for name in ("default", "recommended"):
+        assert result["start"][name] in done.stdout
+    line, wanted = result["start"]["recommended"], result["recommended"]
+    process = subprocess.Popen(["sh", "-c", f"exec {line}"], stdout=-3, stderr=-3, cwd=ROOT)
+    try:
+        with Client(f"127.0.0.1:{port}", "probe") as client:
+            assert wait_until(lambda: client.available(timeout_s=1.0), 60)
+        words, variables, cpus = runs_with(process.pid, ("RRL_TEST", "RRL_ODD"))
+        assert (variables, cpus) == ([wanted["env:RRL_TEST"], ODD], 1)
+        assert f"--grpc_max_threads={wanted['flag:--grpc_max_threads']}" in words
+        assert "--enable_grpc_healthcheck_service=true" in words
+        assert ("--enable_batching" in words) == bool(wanted["batch_threads"])
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_each_line_has_a_batching_file_of_its_own(tmp_path):
+    """Those of the default and of the recommendation, whichever of the two is deployed."""
+    one, two = ({"batch_threads": n, "env:A": ODD} for n in (1, 2))
+    for deploy in (one, two):
+        result = {"default": one, "recommended": two, "deploy": deploy}
+        target = Target(None, None, None, command=["serve"], cpus=range(4))
+        files = add_commands(Namespace(fixed={"cpus": 2}), result, tmp_path, target)
+        assert set(files) >= {"batching.txt"}
+        assert len(files) == 2
+        for name, threads in (("default", 1), ("recommended", 2)):
+            words = shlex.split(result["start"][name])
+            assert words[:6] == ["env", f"A={ODD}", "taskset", "--cpu-list", "0,1", "serve"]
+            file = Path(words[-1].partition("=")[2])
+            assert file.parent == tmp_path
+            assert f"num_batch_threads {{ value: {threads} }}" in files[file.name]
+        assert result["environment"] == {"A": ODD}
+        assert (
+            str(tmp_path / "batching.txt")
+            in result["start"]["default" if deploy is one else "recommended"]
+        )
+
+
+def test_a_restart_command_gets_them(tmp_path, model):
+    operator = Operator(tmp_path, model)
+    levels = [Knob("flag:--grpc_max_threads", (5, 6)), Knob("env:RRL_TEST", ("x", ODD))]
+    command = f"env {{env}} {operator.command}"
+    address, folder = operator.address, operator.out
+    asked = Namespace(default=[], address=address, executable=None)
+    given = {"folder": folder, "warmup": 2, "fixed": {"flag:--enable_model_warmup": "false"}}
+    try:
+        space = ConfigSpace(levels)
+        with RestartedServer(address, "probe", command, space, **given) as server:
+            wanted = {"flag:--grpc_max_threads": 6, "env:RRL_TEST": ODD}
+            server.measure(wanted, [0.0], np.random.default_rng(0))
+        words, variables, cpus = runs_with(operator.pid)
+        assert {"--grpc_max_threads=6", "--enable_model_warmup=false"} <= set(words)
+        assert variables == [ODD]
+        more = ConfigSpace([*levels, Knob("cpus", (1, 2)), Knob("inter_op", (0, 1))])
+        now = read_default(asked, more)  # what serves is read from the process
+        assert now == {**wanted, "cpus": cpus, "inter_op": 0}
+        with pytest.raises(UsageError, match="name it with --default env:RRL_NONE=LEVEL"):
+            read_default(asked, ConfigSpace([Knob("env:RRL_NONE", (1, 2))]))
+    finally:
+        operator.stop()
+
+
+def test_a_restart_command_quotes_them_inside_a_word():
+    text = "ssh host 'env {env} serve --cpus={cpus} {flags}' {flag:--x} {env:A}"
+    command = RestartCommand(text, ["flag:--x", "env:A", "cpus"], ".")
+    words = command.words({"flag:--x": "p q", "env:A": ODD, "cpus": 2})
+    assert words[3:] == ["p q", ODD]
+    assert shlex.split(words[2]) == ["env", f"A={ODD}", "serve", "--cpus=2", "--x=p q"]
+
+
+@pytest.mark.parametrize("name", ["flag:--x", "env:A", "cpus", "inter_op"])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_restart_command_that_leaves_one_out_is_refused(name, fixed):
+    if fixed and name == "inter_op":
+        return  # such a setting may be the command's own
+    knobs, settings = ([], {name: 1}) if fixed else ([name], {})
+    with pytest.raises(UsageError, match=f"leaves out {{{name}}}"):
+        RestartCommand("serve", knobs, ".", settings)
+
+
+# --- defaults -------------------------------------------------------------------------------------
+
+HELP = """usage: x
+Flags:
+	--grpc_max_threads=12             	int32	Max grpc server threads.
+	--enable_model_warmup=true        	bool	Enables model warmup.
+	--ssl_config_file=""              	string	If non-empty, read it.
+"""
+
+
+def test_the_default_of_a_flag_is_what_the_servers_help_says(tmp_path):
+    (tmp_path / "help").write_text(HELP)
+    original = script(tmp_path / BINARY, f"cat {tmp_path}/help; exit 255")
+    known = known_flags([str(original)])
+    assert known == {"grpc_max_threads": "12", "enable_model_warmup": "true", "ssl_config_file": ""}
+    knobs = [
+        "flag:--grpc_max_threads=8,32", "flag:--enable_model_warmup=0,1", "flag:--new_one=b,a",
+        "env:TF_ENABLE_ONEDNN_OPTS=0,1", "cpus=1", "inter_op=0,1",
+    ]  # fmt: skip
+    options = Namespace(knob=knobs, address=None, executable=str(original), default=[])
+    space, fixed = read_space(options, 1)
+    assert fixed == {"cpus": 1}
+    default = read_default(options, space)
+    assert list(default.values()) == [12, 1, "b", 0, 0]
+    near = serves_now(options, space)
+    assert near == default | {"flag:--grpc_max_threads": 8}  # the agent begins on its grid
+
+
+def test_text_levels_keep_their_order_and_numbers_are_sorted():
+    knobs = ["flag:--mode=slow,fast,7", "env:A=10,9,0.5"]
+    space, _ = read_space(Namespace(knob=knobs, address=None), 1)
+    mode, number = space.knobs
+    assert (mode.levels, mode.positions) == (("slow", "fast", 7), (0.0, 1.0, 2.0))
+    assert (number.levels, number.positions) == ((10, 9, 0.5), (2.0, 1.0, 0.0))
+
+
+def test_two_settings_of_one_flag_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="inter_op and flag:--tensorflow_inter_op_parallelism are"):
+        process_flags({"inter_op": 1, "flag:--tensorflow_inter_op_parallelism": 2})
+    flags, _ = serving_flags({"intra_op": 1, **FEW}, tmp_path / "b.txt")
+    assert flags == ["--tensorflow_intra_op_parallelism=1", "--grpc_max_threads=4"]
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+TUNE = ["tune", "keyword", "--executable", LOCAL, "--rate", "9"]
+AT = ["tune", "--address", "a:1", "--rate", "9", "--restart"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([*TUNE, "--knob", "flag:grpc_max_threads=8,9"], 2, "write it with its dashes"),
+        ([*TUNE, "--knob", "flag:--grpc_max_threads=8,"], 2, "no level is empty"),
+        ([*TUNE, "--knob", "flag:--grpc_max_threads"], 2, "write it as flag:--grpc_max_threads="),
+        ([*TUNE, "--knob", "flag:--port=1,2"], 2, "--port cannot be set in this way"),
+        ([*TUNE, "--knob", "flag:--enable_batching=1,0"], 2, "use the knob batch_threads"),
+        ([*TUNE, "--knob", "env:2X=0,1"], 2, "no name of an environment variable"),
+        ([*TUNE, "--knob", "env:A=1,1"], 2, "has the level 1 twice"),
+        ([*TUNE, "--knob", "cpus=0,1"], 2, "at least 1 CPU"),
+        ([*TUNE, "--knob", "cpus=1,two"], 2, "whole numbers"),
+        ([*TUNE, "--knob", "cpus=1,4000"], 2, "cpus=4000: rrl may use"),
+        ([*TUNE, "--knob", "cpus=1,4000", "--default", "cpus=1"], 2, "cpus=4000: rrl may use"),
+        ([*TUNE, "--knob", "env:A=1,2", "--default", "env:B=1"], 2, "give a level for each"),
+        ([*TUNE, "--knob", "env:A=1,2", "--env", "A=3"], 2, "A is a knob, too"),
+        ([*TUNE, "--env", "A"], 2, "write it as NAME=VALUE"),
+        ([*TUNE, "--env", "A=1", "--env", "A=2"], 2, "--env A is given twice"),
+        ([*TUNE, "--flag=x=1"], 2, "write it as --flag=--name=value"),
+        ([*TUNE, "--flag=--rest_api_port=8501"], 2, "two servers may run at once"),
+        ([*TUNE, "--flag=--model_name=x"], 2, "--model_name cannot be set in this way"),
+        (
+            [*TUNE, "--knob", "grpc_max_threads=1,2", "--flag=--grpc_max_threads=3"],
+            2,
+            "are the same setting",
+        ),
+        ([*TUNE, "--knob", "flag:--grpc_max_thread=8,9"], 4, "did you mean --grpc_max_threads?"),
+        ([*TUNE, "--flag=--zzz=1"], 4, "the server does not know the flag --zzz"),
+        ([*TUNE, "--speed", "2"], 2, "--speed has no effect without --trace"),
+        ([*TUNE, "--deadline", "0"], 2, "--deadline"),
+        ([*AT, "x {flags}", "--knob", "env:A=1,2"], 2, "leaves out {env:A}"),
+        ([*AT, "x {flags}", "--knob", "cpus=1,2"], 2, "leaves out {cpus}"),
+        ([*AT, "x {inter_op}", "--knob", "inter_op=1,2", "--flag=--y=1"], 2, "out {flag:--y}"),
+        (["serve", "keyword", "--knob", "cpus=4000"], 2, "cpus=4000: rrl may use"),
+        (["serve", "keyword", "--knob", "env:A=1", "--env", "A=1"], 2, "env:A is given twice"),
+        (["serve", "keyword", "--executable", LOCAL, "--flag=--zzz=1"], 4, "the flag --zzz"),
+        (["profile", "x", "--model", "keyword", "--knob", "cpus=1,2", "--rates", "5"], 2, "'cpus'"),
+    ],
+)  # fmt: skip
+def test_mistakes_end_with_one_line(arguments, code, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("rrl: ")
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_serve_gives_them_to_its_server(model, tmp_path):
+    port = free_port()
+    command = [
+        sys.executable, "-m", "rrl.cli", "serve", str(model), "--port", str(port),
+        "--executable", LOCAL, "--knob", "cpus=1", "--knob", "flag:--grpc_max_threads=5",
+        "--env", f"RRL_TEST={ODD}",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, text=True)
+    try:
+        assert f"127.0.0.1:{port}" in process.stdout.readline()
+        pid = running_server(f"127.0.0.1:{port}").pid
+        words, variables, cpus = runs_with(pid)
+        assert "--grpc_max_threads=5" in words
+        assert (variables, cpus) == ([ODD], 1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    finally:
+        process.kill()
+        process.communicate()

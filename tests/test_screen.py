@@ -1,0 +1,161 @@
+"""What a run shows: on a terminal of 80 columns, in a file, and as a figure."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import re
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from test_operate import SERVER, contestants, job
+
+from rrl import __version__
+from rrl.operating.figure import plot_journal
+from rrl.operating.operate import operate
+from rrl.operating.screen import Screen
+
+ROOT = Path(__file__).parent.parent
+RRL = [sys.executable, "-m", "rrl.cli"]
+REPLAY = [
+    *RRL, "replay", "cpu2", "--rate", "115", "--slo", "p99<60ms", "--agent", "random",
+    "--episodes", "20", "--requests", "20", "--rounds", "3",
+]  # fmt: skip
+
+
+class Terminal:
+    """A pseudo-terminal, and what was written to it."""
+
+    def __init__(self, columns=80):
+        self._ours, self.file = os.openpty()
+        size = struct.pack("HHHH", 24, columns, 0, 0)
+        fcntl.ioctl(self.file, termios.TIOCSWINSZ, size)
+
+    def read(self):
+        os.close(self.file)
+        data = b""
+        with suppress(OSError):  # how a terminal says that its other end is closed
+            while chunk := os.read(self._ours, 65536):
+                data += chunk
+        os.close(self._ours)
+        return data.decode()
+
+
+def visible(text):
+    return re.sub(r"\x1b\[K", "", text)
+
+
+@pytest.mark.parametrize("columns", [80, 30])
+def test_a_terminal_has_one_line_of_progress_that_is_redrawn(columns, tmp_path):
+    terminal = Terminal(columns)
+    command = [*REPLAY, "--out", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=terminal.file)
+    out, _ = process.communicate()
+    text = terminal.read()
+    assert process.returncode in (0, 5), text
+    drawn = [part for part in visible(text.split("rrl: ")[0]).split("\r") if part.strip()]
+    assert [part.split(" ")[0] for part in drawn[:20]] == [f"{n}/20" for n in range(1, 21)]
+    assert all(len(part) < columns for part in drawn)
+    assert all("\n" not in part for part in drawn)
+    if columns == 80:
+        assert all("ms" in part and "left" in part for part in drawn[:20])
+    assert b"recommended: " in out
+    assert text.split("rrl: ")[0].endswith("\r\x1b[K")  # the line is gone before what follows
+
+
+def test_a_file_gets_plain_lines(tmp_path):
+    done = subprocess.run([*REPLAY, "--out", str(tmp_path)], cwd=ROOT, capture_output=True)
+    assert b"\r" not in done.stderr
+    assert b"\x1b" not in done.stderr
+    lines = done.stderr.decode().splitlines()
+    assert [line.split(":")[0] for line in lines[:20]] == [f"episode {n}/20" for n in range(1, 21)]
+    assert all("best so far" in line for line in lines[:20])
+
+
+def test_lasting_lines_of_a_long_run_have_the_time_of_day():
+    file = io.StringIO()
+    with Screen(stamped=True, file=file) as screen:
+        screen("one")
+        screen.progress("short", "two")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d one\n\d\d:\d\d:\d\d two\n", file.getvalue())
+
+
+@pytest.mark.parametrize("columns", [80, 0])  # 0: the terminal does not know
+def test_a_lasting_line_does_not_mix_with_the_progress(columns):
+    terminal = Terminal(columns)
+    with open(terminal.file, "w", closefd=False) as file, Screen(file=file) as screen:
+        screen.progress("1/9 | " + "x" * 200, "")
+        screen("it is tried again")
+        screen.progress("2/9", "")
+    first, rest = terminal.read().split("\r\x1b[Kit is tried again\r\n")
+    assert first == "\r" + ("1/9 | " + "x" * 200)[:76] + "...\x1b[K"
+    assert rest == "\r2/9\x1b[K\r\x1b[K"
+
+
+def test_quiet_is_quiet_on_a_terminal_too():
+    terminal = Terminal()
+    with open(terminal.file, "w", closefd=False) as file, Screen(True, file=file) as screen:
+        screen.progress("1/9", "")
+        screen("it is tried again")
+    assert terminal.read() == ""
+
+
+def test_the_version_is_told():
+    done = subprocess.run([*RRL, "--version"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"rrl {__version__}\n")
+
+
+# --- the figure -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Those of a run, in which some trials were stopped and some crashed."""
+    found = operate(job(), SERVER, contestants, tmp_path_factory.mktemp("run"))
+    for number, ended, cost in ((3, "crashed", 10.0), (7, "aborted", 0.4), (16, "crashed", 10.0)):
+        found[number] |= {"guard": {"parts": [{"ended": ended}]}, "cost": cost}
+    return found
+
+
+def test_stopped_and_crashed_trials_have_marks_of_their_own(records):
+    figure = plot_journal(job(), records)
+    top = figure.axes[0]
+    marks = {line.get_label(): line for line in top.lines}
+    assert marks["a crashed trial"].get_xdata().tolist() == [4, 17]
+    assert marks["a stopped trial"].get_xdata().tolist() == [8]
+    assert marks["a stopped trial"].get_ydata() == pytest.approx([400.0])
+    assert len(marks["an episode"].get_xdata()) == 22
+    shapes = {marks[f"a {name} trial"].get_marker() for name in ("crashed", "stopped")}
+    assert len(shapes | {marks["an episode"].get_marker()}) == 3  # not by colour alone
+    assert top.get_ylim()[1] < 1000  # a crash, which counts as 10 s, does not squeeze the others
+    assert marks["SLO p99<60ms"].get_ydata() == pytest.approx([60.0, 60.0])
+
+
+@pytest.mark.parametrize("costs", [(0.055, 0.065), (0.02, 4.0), (0.01, 0.011), (0.0, 0.1)])
+def test_ticks_can_be_read_and_the_legend_hides_no_data(costs, records):
+    rng = np.random.default_rng(0)
+    drawn = [r | {"cost": float(rng.uniform(*costs))} for r in records[:25]]
+    drawn[0]["cost"], drawn[1]["cost"] = costs
+    figure = plot_journal(job(), drawn)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    (legend,) = figure.legends
+    for ax in figure.axes:
+        assert not ax.get_window_extent(renderer).overlaps(legend.get_window_extent(renderer))
+        low, high = ax.get_ylim()
+        ticks = [t for t in ax.yaxis.get_major_ticks() if low <= t.get_loc() <= high]
+        boxes = [
+            tick.label1.get_window_extent(renderer) for tick in ticks if tick.label1.get_text()
+        ]
+        assert len(boxes) >= 3
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(float(t).is_integer() for t in figure.axes[-1].get_xticks())
