@@ -12,8 +12,8 @@ one's cost, v_T the last incumbent's, and c* is the lowest of all costs.
 
 **Theorem 8.** For any number of episodes, the expected sum of all prices satisfies
 ``E sum of (c(x_t) / v_t - 1) <= H E ln(v_1 / v_T) <= H E ln(v_1 / c*)``.
-So exploration is paid back within H episodes, on average. Its price does not grow with the number
-of episodes.
+In these units, exploration is paid back within H episodes, on average. Its price does not grow with
+the number of episodes.
 
 *Proof.*
 
