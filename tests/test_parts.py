@@ -19,6 +19,7 @@ from rrl.core.exploration import Boltzmann, ExpectedSaving
 from rrl.core.knob import Knob
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.qtable import QTable
+from rrl.core.reach import FixedReach, RandomReach, ShrinkingReach
 from rrl.core.region import FixedRadius, Grown
 from rrl.core.region_size import SelectedRadius
 from rrl.core.released_network import NetworkSimilarity
@@ -35,6 +36,8 @@ REGIONS = {
     "fixed": lambda space: FixedRadius(1.5),
     "selected": SelectedRadius,
     "grown": lambda space: Grown(),
+    "grown, shrinking": lambda space: Grown(ShrinkingReach(1.0)),
+    "grown, random": lambda space: Grown(RandomReach(), widens=False),
 }
 EXPLORATIONS = {"boltzmann": Boltzmann, "saving": ExpectedSaving}
 told = st.lists(
@@ -178,18 +181,62 @@ def test_regions_are_sorted_sets_that_hold_what_was_measured(make, space, measur
     assert other.updated(table, index).tolist() == region.updated(table, index).tolist()
 
 
-@settings(max_examples=25, deadline=None)
-@given(space=spaces(), number=st.integers(0, 124))
-def test_a_grown_region_is_what_was_measured_and_its_neighbours(space, number):
+@settings(max_examples=50, deadline=None)
+@given(space=spaces(), numbers=st.lists(st.integers(0, 124), min_size=1), reach=st.integers(1, 9))
+def test_a_grown_region_is_what_lies_within_reach_of_what_was_measured(space, numbers, reach):
+    region, table = Grown(FixedReach(reach)), QTable(space)
+    for _ in range(3):  # a first look at the middle is something else
+        table.record(numbers[0] % len(space), 1.0)
+    for number in numbers:
+        table.record(number % len(space), 1.0)
+        grown = region.updated(table, number % len(space))
+    steps = np.min([space.steps(index) for index in table.measured], axis=0)
+    least = steps[steps > 0].min(initial=0)  # where combinations are missing
+    assert grown.tolist() == np.flatnonzero(steps <= max(reach, least)).tolist()
+    assert grown.tolist() == region.eligible(table).tolist()
+
+
+@settings(max_examples=50, deadline=None)
+@given(space=spaces(), number=st.integers(0, 124), promising=st.sets(st.integers(0, 124)))
+def test_a_grown_region_widens_to_the_nearest_that_is_worth_a_trial(space, number, promising):
     region, table, index = Grown(), QTable(space), number % len(space)
     for _ in range(3):
         table.record(index, 1.0)
-    grown = region.updated(table, index)
-    assert index in grown
-    assert len(grown) > 1 or len(space) == 1
-    assert grown.tolist() == region.eligible(table).tolist()
-    differing = (space.level_indices[grown] != space.level_indices[index]).sum(axis=1)
-    assert len(space) < np.prod(space.shape) or differing.max() <= 1
+    wanted, seen = np.array(sorted({c % len(space) for c in promising}), dtype=np.int64), []
+
+    def worth(cells, estimate=False):
+        seen.extend(cells.tolist() if estimate else [])
+        return np.isin(cells, wanted)
+
+    inside = region.updated(table, index)
+    found, steps = region.eligible(table, worth), space.steps(index)
+    if np.isin(inside, wanted).any():
+        assert found.tolist() == inside.tolist()
+        assert not seen
+    else:
+        assert sorted(seen + inside.tolist()) == list(range(len(space)))
+        nearest = wanted[steps[wanted] == steps[wanted].min(initial=10**6)]
+        assert found.tolist() == sorted({*inside.tolist(), *nearest.tolist()})
+    seen.clear()
+    if not len(wanted):  # nothing pays anywhere: the next episodes do not look again
+        region.eligible(table, worth)
+        assert not seen
+
+
+def test_a_region_that_was_stopped_does_not_widen():
+    table, region = QTable(ConfigSpace([Knob("threads", range(9))])), Grown(widens=False)
+    for _ in range(3):
+        table.record(4, 1.0)
+    far = region.eligible(table, lambda cells, estimate=False: cells == 8)
+    assert far.tolist() == [3, 4, 5]
+
+
+@pytest.mark.parametrize("settings", [{"share": 0.0}, {"share": 1.1}, {"onset": 0}, {"rate": -1}])
+def test_a_reach_refuses_bad_settings(settings):
+    with pytest.raises(ValueError, match="need 0 < share <= 1"):
+        ShrinkingReach(**settings)
+    with pytest.raises(ValueError, match="at least 1 step"):
+        FixedReach(0.5)
 
 
 def test_a_grown_region_begins_in_the_middle_and_looks_there_once():

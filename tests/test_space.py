@@ -303,3 +303,41 @@ def test_import_is_light_and_names_are_where_the_package_says():
             assert not path.exists(), f"{path.name} would hide {name}"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         rrl.nothing  # noqa: B018
+
+
+# --- knobs without an order -----------------------------------------------------------------------
+
+POLICY = Knob("policy", ("none", "lru", "fifo"))
+
+
+@given(spaces())
+def test_steps_are_a_distance_that_each_level_adds_to(space):
+    for index in range(0, len(space), 7):
+        steps = space.steps(index)
+        order = [np.argsort(np.argsort(knob.positions)) for knob in space.knobs]
+        pairs = zip(order, space.level_indices.T, strict=True)
+        apart = [np.abs(rank[level] - rank[level[index]]) for rank, level in pairs]
+        assert steps.tolist() == np.sum(apart, axis=0).tolist()
+        assert steps.max() <= space.widest
+        assert [space.steps(i)[index] for i in range(len(space))] == steps.tolist()
+
+
+def test_any_two_levels_of_a_categorical_knob_are_one_step_and_the_same_distance_apart():
+    space = ConfigSpace([POLICY, Knob("threads", (1, 2, 4))])
+    assert (POLICY.categorical, space.knobs[1].categorical, space.widest) == (True, False, 3)
+    here, *others = [space.index({"policy": p, "threads": 1}) for p in POLICY.levels]
+    assert space.steps(here)[others].tolist() == [1, 1]
+    assert space.distances(here)[others] == pytest.approx([1, 1])
+    assert space.ball(here, 1.0).tolist() == sorted([here, *others, here + 1])
+    middles = (
+        {space[i]["policy"] for i in space.middle},
+        {space[i]["threads"] for i in space.middle},
+    )
+    assert list(middles) == [{"none", "lru", "fifo"}, {2}]
+
+
+def test_text_is_ordered_only_if_it_has_positions():
+    assert not Knob("load", ("low", "high"), positions=(0, 1)).categorical
+    assert not Knob("pool", ("auto", 1, 2)).categorical
+    table = {"policy": ["lru", "none", "fifo"], "threads": [1, 2, 3], "cost": [1.0, 2.0, 3.0]}
+    assert [k.categorical for k in from_table(table, ["policy", "threads"]).knobs] == [True, False]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl.core.neighbours import TIE
 from rrl.core.qtable import Floats, Ints, QTable
@@ -24,6 +25,10 @@ class Exploration(Protocol):
 
     def choose(self, table: QTable, eligible: Ints | None, rng: np.random.Generator) -> int:
         """Return the number of a configuration in `eligible`, or of any one if that is None."""
+        ...
+
+    def worth(self, table: QTable, cells: Ints) -> NDArray[np.bool_]:
+        """Return which configurations are worth a trial, whatever else may be tried."""
         ...
 
     def state(self, tables: list[QTable]) -> Any:
@@ -39,8 +44,9 @@ class ExpectedSaving:
     """Serve what is expected to save more than it costs.
 
     A trial's expected saving is its expected improvement on the incumbent, per episode, times the
-    horizon. Its price is what the trial is expected to cost above the incumbent. The configuration
-    with the highest difference serves; if no trial pays, that is the incumbent.
+    horizon. Its price is what the trial is expected to cost above the incumbent. It pays if it
+    saves more than its price. Of the trials that pay, the one serves whose gain (saving less price)
+    is highest in relation to what its episode costs. If none pays, the incumbent serves.
 
     Parameters
     ----------
@@ -72,25 +78,38 @@ class ExpectedSaving:
     def choose(self, table: QTable, eligible: Ints | None, rng: np.random.Generator) -> int:
         """See :meth:`Exploration.choose`; ties are broken at random."""
         cells = np.arange(len(table.space)) if eligible is None else eligible
-        gains = self.gains(table, cells)
-        ties = np.flatnonzero(gains >= gains.max() - TIE)
+        gains, prices = self.gains(table, cells)
+        scores = np.where(gains > 0, gains / (1 + prices), gains)
+        ties = np.flatnonzero(scores >= scores.max() - TIE)
         return int(cells[ties[int(rng.random() * len(ties))]])
 
-    def gains(self, table: QTable, cells: Ints) -> Floats:
-        """Return the expected saving less the price, as shares of the incumbent's value.
+    def worth(self, table: QTable, cells: Ints) -> NDArray[np.bool_]:
+        """See :meth:`Exploration.worth`: a trial that gains more than serving the incumbent."""
+        if table.incumbent is None:
+            return np.ones(len(cells), dtype=np.bool_)
+        gains, _ = self.gains(table, np.append(cells, table.incumbent))
+        return (gains[:-1] > max(gains[-1], 0.0)) & (cells != table.incumbent)
 
-        An incumbent that is among the `cells` has a price of 0; it saves something if it turns out
-        to be worse than the next best. Without an incumbent, all gains are 0.
+    def gains(self, table: QTable, cells: Ints) -> tuple[Floats, Floats]:
+        """Return gains and prices of trials, as shares of the incumbent's value; shape (m,).
+
+        The incumbent has a price of 0. It gains something if it turns out to be worse than the next
+        best. Without an incumbent, all gains are 0.
         """
         if table.incumbent is None:
-            return np.zeros(len(cells))
+            return np.zeros(len(cells)), np.zeros(len(cells))
         reference = max(table.values[table.incumbent], 1e-300)
-        gap = np.maximum(np.log(np.maximum(table.values[cells], 1e-300) / reference), 0.0)
+        gap = self._gap(table, cells, reference)
         deviation, here = np.minimum(table.deviations[cells], 10.0), cells == table.incumbent
-        others = gap[(table.visits[cells] > 0) & ~here]
         price = np.where(here, 0.0, np.expm1(np.minimum(gap + deviation**2 / 2, 30.0)))
-        gap = np.where(here, others.min(initial=1.0), gap)
-        return self.horizon * expected_improvement(gap, deviation) - price
+        others = table.measured[table.measured != table.incumbent]
+        gap[here] = self._gap(table, others, reference).min(initial=1.0)
+        return self.horizon * expected_improvement(gap, deviation) - price, price
+
+    @staticmethod
+    def _gap(table: QTable, cells: Ints, reference: float) -> Floats:
+        """Return by how much the logarithms of values are above that of the reference."""
+        return np.maximum(np.log(np.maximum(table.values[cells], 1e-300) / reference), 0.0)
 
     def state(self, tables: list[QTable]) -> None:
         """Return nothing: it has no state."""
@@ -188,6 +207,10 @@ class Boltzmann:
         fill_tree(tree, table.values, scale)
         self._trees[table.level] = _Tree(table, tree, scale, table.updates)
         return tree
+
+    def worth(self, table: QTable, cells: Ints) -> NDArray[np.bool_]:
+        """See :meth:`Exploration.worth`: any configuration may be drawn."""
+        return np.ones(len(cells), dtype=np.bool_)
 
     def state(self, tables: list[QTable]) -> list[list[float] | None]:
         """Return the scales of the sum trees: a new tree is then equal to the last bit."""

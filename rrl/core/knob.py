@@ -7,7 +7,7 @@ levels are expected to behave alike. Only positions enter a distance.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -36,6 +36,12 @@ class Knob:
     positions : sequence of float, optional
         The coordinate of each level, in any unit; 0, 1, 2, ... if not given.
 
+    Attributes
+    ----------
+    categorical : bool
+        Whether the levels have no order, so that any two of them are one step apart. They have none
+        if all of them are text and no positions are given.
+
     Raises
     ------
     ValueError
@@ -46,14 +52,19 @@ class Knob:
     --------
     >>> Knob("batch_timeout_micros", (0, 1000, 5000)).positions
     (0.0, 1.0, 2.0)
+    >>> Knob("allocator", ("glibc", "jemalloc", "tcmalloc")).categorical
+    True
     """
 
     name: str
     levels: tuple[Level, ...]
     positions: tuple[float, ...] | None = None
+    categorical: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         levels = tuple(plain(level) for level in self.levels)
+        unordered = self.positions is None and all(isinstance(level, str) for level in levels)
+        object.__setattr__(self, "categorical", unordered and len(levels) > 0)
         given = range(len(levels)) if self.positions is None else self.positions
         positions = tuple(float(position) for position in given)
         object.__setattr__(self, "levels", levels)  # the dataclass is frozen
@@ -103,8 +114,8 @@ class Knob:
             ) from None
 
 
-def spread(name: str, levels: Sequence[Level], scale: Scale) -> Sequence[float]:
-    """Return the positions of sorted levels on a scale.
+def spread(name: str, levels: Sequence[Level], scale: Scale) -> Sequence[float] | None:
+    """Return the positions of sorted levels on a scale; None for text, which has no order.
 
     Raises
     ------
@@ -117,7 +128,7 @@ def spread(name: str, levels: Sequence[Level], scale: Scale) -> Sequence[float]:
     [0.0, 2.0, 6.0]
     """
     if scale == "rank":
-        return range(len(levels))
+        return None if all(isinstance(level, str) for level in levels) else range(len(levels))
     if scale not in ("value", "log"):
         raise ValueError(f"unknown scale {scale!r} for knob {name!r}: use rank, value or log")
     if any(isinstance(level, str) for level in levels):

@@ -20,21 +20,37 @@ from rrl.core.gaussian_process import (
 )
 from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.similarity import Estimate
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, coordinates
 
-LENGTH = 3.0  # expected length scale, in levels
+LENGTH = 3.0  # expected length scale, in levels, and at most
+SPAN = 1.2  # so many times the distance between the first level and the last
 LOAD_LENGTH = 2.0  # expected length scale of the log load: a factor of 7.4
 FIRST_FIT, GROWTH = 4, 1.5  # the hyperparameters are fitted after 4, 7, 11, 17, ... measurements
 MOST_LOG = 500.0  # logarithm of the highest cost that is returned
 
 
-def expected_hyperparameters(knobs: int) -> Hyperparameters:
-    """Return what is assumed about a space with so many knobs before anything is measured."""
-    return Hyperparameters(np.array([LENGTH] * knobs + [LOAD_LENGTH]), 1.0)
+def expected_hyperparameters(space: ConfigSpace) -> Hyperparameters:
+    """Return what is assumed about a space before anything is measured.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> space = ConfigSpace([Knob("threads", range(8)), Knob("spin", (0, 1)), Knob("fixed", (7,))])
+    >>> expected_hyperparameters(space).length_scales
+    array([3. , 1.2, 1.2, 2. ])
+    """
+    lengths = []
+    for knob in space.knobs:
+        span = 1 if knob.categorical else max(len(knob.levels) - 1, 1)
+        columns = len(knob.levels) if knob.categorical else 1
+        lengths += [min(LENGTH, SPAN * span)] * columns
+    return Hyperparameters(np.array([*lengths, LOAD_LENGTH]), 1.0)
 
 
 class Coordinates:
     """Coordinates of configurations: positions in units of a knob's mean spacing.
+
+    A categorical knob has one coordinate per level, so that any two levels have distance 1.
 
     Examples
     --------
@@ -48,24 +64,15 @@ class Coordinates:
     def __init__(self, space: ConfigSpace) -> None:
         self.space, self._places = space, []
         for knob in space.knobs:
-            low, high = min(knob.positions), max(knob.positions)
-            unit = (high - low) / max(len(knob.levels) - 1, 1) or 1.0
-            places = [(position - low) / unit for position in knob.positions]
-            self._places.append(dict(zip(knob.levels, places, strict=True)))
-        self._known: dict[int, list[float]] = {}
+            spread = max(knob.positions) - min(knob.positions)
+            unit = spread / max(len(knob.levels) - 1, 1) or 1.0
+            places = coordinates(knob, unit)
+            self._places.append(places if knob.categorical else places - places.min())
 
     def __call__(self, indices: Ints) -> Floats:
         """Return the coordinates of configurations by number, shape (m, d)."""
-        return np.array([self._of(index) for index in indices.tolist()]).reshape(
-            len(indices), len(self._places)
-        )
-
-    def _of(self, index: int) -> list[float]:
-        if index not in self._known:
-            levels = self.space[index].values()
-            pairs = zip(self._places, levels, strict=True)
-            self._known[index] = [places[level] for places, level in pairs]
-        return self._known[index]
+        columns = zip(self._places, self.space.level_indices[indices].T, strict=True)
+        return np.concatenate([places[level] for places, level in columns], axis=1)
 
 
 def log_means(table: QTable) -> Floats:
@@ -125,12 +132,12 @@ class LearnedSimilarity:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
         data = self._data(table)
         if fit_is_due(table.episodes):
-            expected = expected_hyperparameters(len(table.space.knobs))
+            expected = expected_hyperparameters(table.space)
             self.hyperparameters = fit_hyperparameters(*data, self._assumed(table), expected)
         return self._posterior(table, cells, data)
 
     def _assumed(self, table: QTable) -> Hyperparameters:
-        return self.hyperparameters or expected_hyperparameters(len(table.space.knobs))
+        return self.hyperparameters or expected_hyperparameters(table.space)
 
     def _data(self, table: QTable) -> tuple[Floats, Floats, Floats]:
         """Coordinates, log costs (each load level's from its reference), and noise variances."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, coordinates
 
 TIE = 1e-9  # differences below this are rounding
 
@@ -60,10 +58,11 @@ class Neighbours:
         if found is not None:
             return found
         wanted = [
-            knob.positions[knob.index(levels[r])]
+            coordinates(knob)[knob.index(levels[r])]
             for knob, levels, r in zip(self.space.knobs, self._levels, ranks, strict=True)
         ]
-        return int(np.linalg.norm(self.space.positions - wanted, axis=1).argmin())
+        away = self.space.positions - np.concatenate(wanted)
+        return int(np.linalg.norm(away, axis=1).argmin())
 
     def step(self, index: int, knob: int, by: int) -> int | None:
         """Return the configuration `by` levels along a knob; None beyond the end or missing."""
@@ -82,11 +81,15 @@ class Neighbours:
     def __call__(self, index: int) -> list[int]:
         """Return the next available configurations along each knob, both ways.
 
-        Where combinations are missing, the nearest ones off these lines belong to them, too.
+        All levels of a categorical knob are next to each other. Where combinations are missing, the
+        nearest ones off these lines belong to them, too.
         """
         if index not in self._around:
             here, found = self.ranks(index), []
             for knob, size in enumerate(self.shape):
+                if self.space.knobs[knob].categorical:
+                    found += [i for i in self.line(index, knob) if i != index]
+                    continue
                 for ranks in (range(here[knob] + 1, size), range(here[knob] - 1, -1, -1)):
                     line = (self.at([*here[:knob], r, *here[knob + 1 :]]) for r in ranks)
                     found += [next((i for i in line if i is not None), None)]
@@ -100,20 +103,3 @@ class Neighbours:
         away = self.space.distances(index)
         away[index] = np.inf
         return np.flatnonzero(away <= away.min() * (1 + TIE)).tolist() if len(away) > 1 else []
-
-    @cached_property
-    def middle(self) -> NDArray[np.int64]:
-        """The configurations nearest to the grid's middle, measured in shares of its sides.
-
-        Examples
-        --------
-        >>> from rrl import paper_cpu
-        >>> space = paper_cpu(2)
-        >>> [space[index] for index in Neighbours(space).middle]
-        [{'inter_op': 2, 'intra_op': 2, 'batch_threads': 2}]
-        """
-        away = np.zeros(len(self.space))
-        for knob, level in zip(self.space.knobs, self.space.level_indices.T, strict=True):
-            ranks = np.argsort(np.argsort(knob.positions))
-            away += (ranks[level] / max(len(ranks) - 1, 1) - 0.5 * (len(ranks) > 1)) ** 2
-        return np.flatnonzero(away <= away.min() + TIE)

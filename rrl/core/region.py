@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rrl.core.neighbours import Neighbours
 from rrl.core.qtable import Ints, QTable
+from rrl.core.reach import FixedReach, Reach
 from rrl.core.space import check_radius
 
 HOPELESS = 4.0  # the search leaves the first configuration if it costs so many times the middle
+FAR = np.iinfo(np.int64).max  # steps, as long as nothing was measured
+MOST = 2000  # more candidates at once would make decisions slow
+
+Worth = Callable[..., NDArray[np.bool_]]
+"""Takes configurations, and returns which are worth a trial. With True as a second argument, their
+values are estimated first."""
 
 
 class Region(Protocol):
@@ -20,8 +29,11 @@ class Region(Protocol):
         """Return the configurations whose values a measurement at `index` updates, sorted."""
         ...
 
-    def eligible(self, table: QTable) -> Ints | None:
-        """Return the configurations that may be tried next; None means all."""
+    def eligible(self, table: QTable, worth: Worth | None = None) -> Ints | None:
+        """Return the configurations that may be tried next; None means all.
+
+        A region may ask which of them are worth a trial.
+        """
         ...
 
     def learn(self, table: QTable, cost: float) -> None:
@@ -66,7 +78,7 @@ class FixedRadius:
         """See :meth:`Region.updated`."""
         return table.space.ball(index, self.radius)
 
-    def eligible(self, table: QTable) -> None:
+    def eligible(self, table: QTable, worth: Worth | None = None) -> None:
         """See :meth:`Region.eligible`."""
         return
 
@@ -82,15 +94,40 @@ class FixedRadius:
         self.radius = check_radius(state["radius"])
 
 
-class Grown:
-    """What was measured, and its neighbours: the region grows towards where costs fall.
+@dataclass
+class _Around:
+    """How far every configuration lies from what was measured, for one table and its near one."""
 
-    Both sets are the same. A trial is at most one level of one knob away from a measured
-    configuration, so a cliff is met one step at a time. What was measured under the nearest other
-    load level is in the region, too. Before the first measurement, the region is the middle of the
-    grid. After a first one elsewhere, the middle is measured once: if the first configuration costs
-    more than `HOPELESS` times the middle, the region grows from both, and otherwise from the first
-    one only.
+    table: QTable
+    near: QTable | None
+    steps: Ints
+    counted: tuple[int, int] = (0, 0)  # measured configurations in the two tables
+    made: tuple[int, ...] = ()  # what `inside` was made of
+    inside: Ints | None = None
+
+
+class Grown:
+    """What was measured, and what lies within reach: the region grows towards where costs fall.
+
+    Both sets are the same: the values of all configurations within reach of a measured one are
+    updated, and any of them may be tried. What was measured under the nearest other load level is
+    in the region, too, but the region does not grow from there. With a reach of one step, a cliff
+    is met one step at a time.
+
+    Before the first measurement, the region is the middle of the grid. After a first one elsewhere,
+    the middle is measured once: if the first configuration costs more than `HOPELESS` times the
+    middle, the region grows from both, and otherwise from the first one only.
+
+    If no configuration within reach is worth a trial, the region widens to the nearest ones that
+    are. So it does not end where combinations are missing, and not at a local optimum. If none in
+    the whole space is worth a trial, that is checked again when the run is a tenth older.
+
+    Parameters
+    ----------
+    reach : Reach, optional
+        How far from what was measured a trial may lie. By default it is one step.
+    widens : bool, optional
+        Whether the region widens if nothing within reach is worth a trial.
 
     Examples
     --------
@@ -104,53 +141,87 @@ class Grown:
     array([1, 3, 4, 5, 7])
     """
 
-    def __init__(self) -> None:
-        self._neighbours: Neighbours | None = None
-        self._grown_from: tuple[Any, ...] = ()  # what the cells were computed from
-        self._cells = np.empty(0, dtype=np.int64)
+    def __init__(self, reach: Reach | None = None, widens: bool = True) -> None:
+        self.reach = FixedReach(1) if reach is None else reach
+        self.widens = widens
+        self._around: dict[int, _Around] = {}  # by load level
+        self._looks: dict[int, int] = {}  # the next episode in which the whole space is looked at
 
     def updated(self, table: QTable, index: int) -> Ints:
         """See :meth:`Region.updated`; a look at the middle that was of no use is forgotten."""
         if table.episodes == 2 and len(table.measured) == 2 and table.near is None:
             first, looked = table.measured
-            if (
-                table.means[first] <= HOPELESS * table.means[looked]
-                and looked in self._of(table).middle
-            ):
+            hopeless = table.means[first] > HOPELESS * table.means[looked]
+            if not hopeless and looked in table.space.middle:
                 table.forget(int(looked))
-        return self._around(table)
+        return self._inside(table)
 
-    def eligible(self, table: QTable) -> Ints:
+    def eligible(self, table: QTable, worth: Worth | None = None) -> Ints:
         """See :meth:`Region.eligible`."""
-        alone = table.episodes == 1 and table.near is None
-        if not table.episodes or (alone and table.measured[0] not in self._of(table).middle):
-            return self._of(table).middle
-        return self._around(table)
+        middle = table.space.middle
+        alone = table.episodes == 1 and table.measured[0] not in middle
+        if table.near is None and (alone or not table.episodes):
+            return middle
+        inside, look = self._inside(table), self._looks.get(table.level, 0)
+        if worth is None or not self.widens or table.episodes < look or worth(inside).any():
+            return inside
+        beyond = np.setdiff1d(spread_out(np.arange(len(table.space)), MOST), inside)
+        beyond = beyond[worth(beyond, True)]
+        if not len(beyond):
+            self._looks[table.level] = table.episodes + 1 + table.episodes // 10
+            return inside
+        away = self._around[table.level].steps[beyond]
+        return np.union1d(inside, beyond[away == away.min()])
 
-    def _of(self, table: QTable) -> Neighbours:
-        if self._neighbours is None or self._neighbours.space is not table.space:
-            self._neighbours = Neighbours(table.space)
-        return self._neighbours
+    def _inside(self, table: QTable) -> Ints:
+        """Return what lies within reach, sorted; at least the nearest that was not measured."""
+        around, widest = self._counted(table), table.space.widest
+        made = (*around.counted, int(self.reach(table, widest)))
+        if around.inside is None or around.made != made:
+            steps = around.steps
+            nearest = steps[(steps > 0) & (steps < FAR)].min(initial=0)
+            reach = max(made[-1], nearest)
+            cells = np.flatnonzero(steps <= reach)
+            close = steps[cells] <= 1
+            around.inside = np.union1d(cells[close], spread_out(cells[~close], MOST))
+            around.made = made
+        return around.inside
 
-    def _around(self, table: QTable) -> Ints:
-        near = table.near
-        grown_from = table, len(table.measured), near, 0 if near is None else len(near.measured)
-        if grown_from != self._grown_from:  # most episodes measure nothing new
-            neighbours, cells = self._of(table), set(table.measured.tolist())
-            for index in table.measured.tolist():
-                cells.update(neighbours(index))
-            if near is not None:
-                cells.update(near.measured.tolist())
-            self._cells = np.array(sorted(cells), dtype=np.int64)
-            self._grown_from = grown_from
-        return self._cells
+    def _counted(self, table: QTable) -> _Around:
+        """Bring the steps of a table up to date with what was measured."""
+        around, near = self._around.get(table.level), table.near
+        if around is None or around.table is not table or around.near is not near:
+            steps = np.full(len(table.space), FAR)
+            around = self._around[table.level] = _Around(table, near, steps)
+        for index in table.measured[around.counted[0] :].tolist():
+            np.minimum(around.steps, table.space.steps(index), out=around.steps)
+        others = np.empty(0, dtype=np.int64) if near is None else near.measured
+        around.steps[others[around.counted[1] :]] = 0
+        around.counted = len(table.measured), len(others)
+        return around
 
     def learn(self, table: QTable, cost: float) -> None:
         """Do nothing: the table has all that the region depends on."""
 
     def state(self) -> dict[str, Any]:
-        """Return nothing: the table has all that the region depends on."""
-        return {}
+        """Return the episodes of the next looks by load level, and the state of the reach."""
+        return {"looks": [list(pair) for pair in self._looks.items()], "reach": self.reach.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Do nothing."""
+        """See :meth:`Region.restore`."""
+        self._looks = {int(level): int(episode) for level, episode in state["looks"]}
+        self.reach.restore(state["reach"])
+        self._around.clear()
+
+
+def spread_out(cells: Ints, most: int) -> Ints:
+    """Return at most so many cells, evenly spread over the given ones.
+
+    Examples
+    --------
+    >>> spread_out(np.arange(10), 4)
+    array([0, 3, 6, 9])
+    """
+    if len(cells) <= most:
+        return cells
+    return cells[np.linspace(0, len(cells) - 1, most).round().astype(np.int64)]

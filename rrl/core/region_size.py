@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.qtable import Ints, QTable
+from rrl.core.region import Worth
 from rrl.core.space import ConfigSpace, check_radius
 
 Floats = NDArray[np.float64]
@@ -231,7 +232,7 @@ class SelectedRadius:
         self.radius = self.sizes[table.level].radius
         return table.space.ball(index, self.radius)
 
-    def eligible(self, table: QTable) -> None:
+    def eligible(self, table: QTable, worth: Worth | None = None) -> None:
         """See :meth:`rrl.core.region.Region.eligible`: any configuration may be tried."""
         return
 

@@ -12,9 +12,11 @@ The Q-table has the answers to the first two, and the third is read from it.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl.core.agent import check_cost, check_load, restore_rng, rng_state
 from rrl.core.deployment import deploy
@@ -22,7 +24,7 @@ from rrl.core.exploration import ExpectedSaving, Exploration
 from rrl.core.knob import Configuration
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.load_levels import LoadLevels
-from rrl.core.qtable import QTable
+from rrl.core.qtable import Ints, QTable
 from rrl.core.region import Grown, Region
 from rrl.core.similarity import Similarity
 from rrl.core.space import ConfigSpace
@@ -118,7 +120,20 @@ class RRL:
             first = self.start if table.near is None else table.near.incumbent
             if first is not None:
                 return self.space[first]
-        return self.space[self.exploration.choose(table, self.region.eligible(table), self.rng)]
+        cells = self.region.eligible(table, partial(self._worth, table))
+        return self.space[self.exploration.choose(table, cells, self.rng)]
+
+    def _worth(self, table: QTable, cells: Ints, estimate: bool = False) -> NDArray[np.bool_]:
+        """Return which configurations are worth a trial; if wanted, estimate their values first."""
+        if estimate:
+            self._refresh(table, cells)
+        return self.exploration.worth(table, cells)
+
+    def _refresh(self, table: QTable, cells: Ints) -> None:
+        """Update values with what all measurements say about them now."""
+        known = self.similarity.enter(table, cells)
+        if known is not None:
+            table.update(cells, *known, step=1.0, average=False)
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`rrl.core.agent.Agent.tell`."""
@@ -172,10 +187,7 @@ class RRL:
         table = self._table(self.loads.enter(load))
         if table.near is not None and table.level != self._told:
             cells = self.region.eligible(table)
-            cells = table.measured if cells is None else cells
-            known = self.similarity.enter(table, cells)
-            if known is not None:
-                table.update(cells, *known, step=1.0, average=False)
+            self._refresh(table, table.measured if cells is None else cells)
         return table
 
     def state(self) -> dict[str, Any]:

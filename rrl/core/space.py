@@ -167,11 +167,66 @@ class ConfigSpace:
 
     @cached_property
     def positions(self) -> NDArray[np.float64]:
-        """Coordinates of every configuration, shape (n, d)."""
+        """Coordinates of every configuration, with one row each and one column per knob.
+
+        A categorical knob has one column per level instead: any two of its levels have distance 1.
+        """
         columns = zip(self.knobs, self.level_indices.T, strict=True)
-        table = np.stack([np.asarray(knob.positions)[level] for knob, level in columns], axis=1)
+        table = np.concatenate([coordinates(knob)[level] for knob, level in columns], axis=1)
         table.flags.writeable = False
         return table
+
+    @cached_property
+    def _ranks(self) -> NDArray[np.int16]:
+        """Ranks of the levels of each configuration, by position, shape (n, d)."""
+        ranks = [np.argsort(np.argsort(knob.positions)) for knob in self.knobs]
+        columns = zip(ranks, self.level_indices.T, strict=True)
+        return np.stack([rank[level] for rank, level in columns], axis=1).astype(np.int16)
+
+    def steps(self, index: int) -> NDArray[np.int64]:
+        """Return the number of steps from one configuration to each, shape (n,).
+
+        A step changes one knob by one level. Any two levels of a categorical knob are one step
+        apart. Configurations that are not available count as steps, too.
+
+        Examples
+        --------
+        >>> space = ConfigSpace([Knob("threads", (1, 2, 4)), Knob("policy", ("a", "b", "c"))])
+        >>> space.steps(0).tolist()
+        [0, 1, 1, 1, 2, 2, 2, 3, 3]
+        """
+        away = np.abs(self._ranks - self._ranks[index])
+        if self._unordered.any():
+            away[:, self._unordered] = away[:, self._unordered] > 0
+        return away.sum(axis=1, dtype=np.int64)
+
+    @property
+    def widest(self) -> int:
+        """The number of steps across the whole grid, from one corner to the opposite one."""
+        spans = zip(self._unordered.tolist(), self.shape, strict=True)
+        return sum(min(levels - 1, 1) if unordered else levels - 1 for unordered, levels in spans)
+
+    @cached_property
+    def _unordered(self) -> NDArray[np.bool_]:
+        return np.array([knob.categorical for knob in self.knobs])
+
+    @cached_property
+    def middle(self) -> NDArray[np.int64]:
+        """The configurations nearest to the grid's middle, measured in shares of its sides.
+
+        A categorical knob has no middle, so each of its levels is as good.
+
+        Examples
+        --------
+        >>> from rrl import paper_cpu
+        >>> space = paper_cpu(2)
+        >>> [space[index] for index in space.middle]
+        [{'inter_op': 2, 'intra_op': 2, 'batch_threads': 2}]
+        """
+        last = np.array(self.shape) - 1.0
+        away = self._ranks / np.maximum(last, 1) - 0.5 * (last > 0)
+        squared = (away[:, ~self._unordered] ** 2).sum(axis=1)
+        return np.flatnonzero(squared <= squared.min() + ROUNDING)
 
     @cached_property
     def diameter(self) -> float:
@@ -246,6 +301,22 @@ class ConfigSpace:
         columns = [_column(table, name) for name in self.names]
         rows = zip(*columns, strict=True)
         return np.array([self.index(dict(zip(self.names, row, strict=True))) for row in rows], int)
+
+
+def coordinates(knob: Knob, unit: float = 1.0) -> NDArray[np.float64]:
+    """Return the coordinates of a knob's levels, one row each; positions are in units of `unit`.
+
+    Examples
+    --------
+    >>> coordinates(Knob("threads", (1, 2, 4)), unit=2.0).ravel()
+    array([0. , 0.5, 1. ])
+    >>> x = coordinates(Knob("policy", ("a", "b")))
+    >>> round(float(np.linalg.norm(x[0] - x[1])), 9)
+    1.0
+    """
+    if knob.categorical:
+        return np.eye(len(knob.levels)) / np.sqrt(2)
+    return np.array(knob.positions)[:, None] / unit
 
 
 def check_radius(radius: float) -> float:

@@ -161,7 +161,7 @@ class DeepQNetwork(Searcher):
         self.epsilon, self.updates, self.batch = Epsilon(*epsilon), updates, batch
         self.discount, self.sync = discount, sync
         outputs = 1 if self.moves is None else 2 * len(space.knobs) + 1
-        sizes = (1 + len(space.knobs), *hidden, outputs)
+        sizes = (1 + space.positions.shape[1], *hidden, outputs)
         self.network = Network(sizes, rate, rng)
         self.target = Network(sizes, rate, rng)
         self.replay: list[list[Any]] = []  # log load, from, action, log cost, to
