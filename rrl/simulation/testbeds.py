@@ -1,16 +1,19 @@
 """Ready-made simulated servers: each is a model on a machine, with knobs to tune.
 
-=========  =======================================  =================================  ============
-name       knobs                                    served                             requests/s
-=========  =======================================  =================================  ============
-``cpu2``   inter_op, intra_op 1..4, batch_threads   MobileNetV2 on 2 cores             60 to 165
-           off, 1..4, 8: 96 configurations
-``cpu10``  inter_op, intra_op, batch_threads 0..10  Inception v3 on 10 cores           8.3 to 16.7
-           1331 configurations, the paper's grid
-``cpu64``  the same, 0..64: 274,625 configurations  Inception v3 on 64 cores           50 to 120
-``gpu``    max_batch_size, batch_timeout_micros,    Inception v3 on one GPU            200 to 900
-           batch_threads: 512 configurations
-=========  =======================================  =================================  ============
+==============  =======================================  ==========================  ============
+name            knobs                                    served                      requests/s
+==============  =======================================  ==========================  ============
+``cpu2``        inter_op, intra_op 1..4, batch_threads   MobileNetV2 on 2 cores      60 to 165
+                off, 1..4, 8: 96 configurations
+``cpu2-joint``  the same with max_batch_size 1..8 and    MobileNetV2 on 2 cores      60 to 165
+                batch_timeout_micros 0..10,000:
+                1296 configurations
+``cpu10``       inter_op, intra_op, batch_threads 0..10  Inception v3 on 10 cores    8.3 to 16.7
+                1331 configurations, the paper's grid
+``cpu64``       the same, 0..64: 274,625 configurations  Inception v3 on 64 cores    50 to 120
+``gpu``         max_batch_size, batch_timeout_micros,    Inception v3 on one GPU     200 to 900
+                batch_threads: 512 configurations
+==============  =======================================  ==========================  ============
 
 The next table gives the source of each number. *Fitted* means that
 :mod:`rrl.simulation.validation` fits the number to a recorded profile under ``data/``. The profiles
@@ -58,11 +61,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rrl.core.knob import Knob
-from rrl.core.space import ConfigSpace
 from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.simulator import SimulatedServer
-from rrl.tuning.presets import paper_cpu, paper_gpu, serving_knob
+from rrl.tuning.presets import effective_space, paper_cpu, paper_gpu
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,14 +97,21 @@ TWO_CORES = Machine("2 cores", cores=2, spin=0.18, switching=0.09, wake=0.0036, 
 AMPLE = {"max_enqueued_batches": 1000}  # so large that nothing is rejected at these loads
 
 
+_THREADS_OF = {
+    "inter_op": (1, 2, 3, 4),
+    "intra_op": (1, 2, 3, 4),
+    "batch_threads": (0, 1, 2, 3, 4, 8),
+}
+_BATCHES = {"max_batch_size": (1, 2, 4, 8), "batch_timeout_micros": (0, 1000, 2000, 5000, 10_000)}
+
+
 def _cpu2() -> SimulatedServer:
-    pool = (1, 2, 3, 4)
-    knobs = (
-        Knob("inter_op", pool),
-        Knob("intra_op", pool),
-        serving_knob("batch_threads", (0, 1, 2, 3, 4, 8)),
-    )
-    space = ConfigSpace(knobs, cores=TWO_CORES.cores)
+    space = effective_space(_THREADS_OF, TWO_CORES.cores)
+    return SimulatedServer(space, MOBILENET_V2, TWO_CORES, AMPLE)
+
+
+def _cpu2_joint() -> SimulatedServer:
+    space = effective_space(_THREADS_OF | _BATCHES, TWO_CORES.cores)
     return SimulatedServer(space, MOBILENET_V2, TWO_CORES, AMPLE)
 
 
@@ -130,14 +138,16 @@ _LARGE = {
     **dict.fromkeys(("spin", "switching", "wake", "noise"), _CARRIED),
     "cores": "released code of the paper",
 }
+_TWO = {
+    **dict.fromkeys((*_POOLS, "parallel", "spin", "switching", "wake"), _THREADS),
+    "item": _BATCHING,
+    "fixed": _BATCHING,
+    "cores": "the machine of the profiles",
+}
 #: Source of each parameter of a testbed. Parameters that are not named here are assumed.
 SOURCES: dict[str, dict[str, str]] = {
-    "cpu2": {
-        **dict.fromkeys((*_POOLS, "parallel", "spin", "switching", "wake"), _THREADS),
-        "item": _BATCHING,
-        "fixed": _BATCHING,
-        "cores": "the machine of the profiles",
-    },
+    "cpu2": _TWO,
+    "cpu2-joint": _TWO,
     "cpu10": _LARGE,
     "cpu64": {**_LARGE, "cores": "assumed"},
     "gpu": {},
@@ -146,6 +156,7 @@ SOURCES: dict[str, dict[str, str]] = {
 
 TESTBEDS: dict[str, Callable[[], SimulatedServer]] = {
     "cpu2": _cpu2,
+    "cpu2-joint": _cpu2_joint,
     "cpu10": _cpu10,
     "cpu64": _cpu64,
     "gpu": _gpu,
