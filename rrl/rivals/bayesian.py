@@ -87,6 +87,11 @@ class Surrogate:
         mean, deviation = process.elsewhere(self._cube.points[indices])
         return mean, np.sqrt(np.maximum(deviation**2 - self.assumed.nugget**2, JITTER))
 
+    @property
+    def lowest(self) -> int:
+        """The measured configuration with the lowest posterior mean."""
+        return int(self.measured[self.posterior(self.measured)[0].argmin()])
+
     def drawn(self, indices: Ints, rng: np.random.Generator) -> Floats:
         """Return one function drawn from the posterior, at some configurations.
 
@@ -128,7 +133,8 @@ class GPEI(Searcher):
     """A Gaussian process with expected improvement over the whole grid.
 
     The improvement is over the lowest posterior mean of what was measured, because the lowest cost
-    itself is partly luck. A configuration may be measured again.
+    itself is partly luck. For the same reason the agent recommends the configuration with this
+    mean. A configuration may be measured again.
 
     Parameters
     ----------
@@ -198,3 +204,11 @@ class GPEI(Searcher):
         if fit_is_due(len(search.history)):
             known = Surrogate(self.cube, search.history, search.memory["assumed"])
             search.memory["assumed"] = known.fit()
+
+    def recommended(self, search: Search) -> int:
+        """See :meth:`Searcher.recommended`."""
+        episodes = len(search.history)
+        if search.cache is None or search.cache[0] != episodes:
+            known = Surrogate(self.cube, search.history, search.memory["assumed"])
+            search.cache = (episodes, known.lowest)
+        return search.cache[1]

@@ -111,11 +111,10 @@ class TuRBO(Searcher):
 
     def _region(self, known: Surrogate, side: float) -> Ints:
         """Return the numbers of the configurations in the trust region."""
-        centre = known.measured[known.posterior(known.measured)[0].argmin()]
         logs = np.log(known.assumed.length_scales)
         lengths = np.array([logs[self.cube.knobs == k].mean() for k in self._free])
         halves = side / 2 * np.exp(lengths - lengths.mean())
-        inside = np.ones(len(self.space), dtype=bool)
+        inside, centre = np.ones(len(self.space), dtype=bool), known.lowest
         for k, gaps, half in zip(self._free, self._gaps, halves, strict=True):
             levels = self.space.level_indices[:, k]
             inside &= gaps[levels[centre], levels] <= half * (1 + ROUNDING)
