@@ -191,7 +191,9 @@ class Optuna(_Peer):
 class SMAC(_Peer):
     """SMAC3 for noisy costs: a random forest, expected improvement and racing of incumbents.
 
-    A saved state holds all calls of `ask` and `tell`. A restored agent repeats these calls.
+    A small grid may be exhausted: SMAC has measured all of it as often as it wants to. Then the
+    configuration with the lowest mean cost serves. A saved state holds all calls of `ask` and
+    `tell`. A restored agent repeats these calls.
 
     Parameters
     ----------
@@ -230,7 +232,10 @@ class SMAC(_Peer):
             for event in search.memory["events"]:
                 search.cache.repeat(event)
         search.memory["events"].append(None)
-        return self._index(search.cache.ask())
+        point = search.cache.ask()
+        if point is None:
+            return search.best if search.history else self.start
+        return self._index(point)
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
@@ -267,16 +272,24 @@ class _Session:
             logging_level=False,
         )
         self._asked: Any = None
+        self._exhausted = False
 
     @staticmethod
     def _never_called(config: Any, seed: int) -> float:
         raise RuntimeError("episodes are measured by the server, not by SMAC")
 
-    def ask(self) -> list[int]:
+    def ask(self) -> list[int] | None:
         from joblib import parallel_config
+        from smac.main.exceptions import ConfigurationSpaceExhaustedException
 
-        with parallel_config("sequential"):  # ten small trees: threads would only wait
-            self._asked = self._facade.ask()
+        if self._exhausted:
+            return None
+        try:
+            with parallel_config("sequential"):  # ten small trees: threads would only wait
+                self._asked = self._facade.ask()
+        except (ConfigurationSpaceExhaustedException, StopIteration):
+            self._exhausted = True
+            return None
         return [int(self._asked.config[name]) for name in self._names]
 
     def repeat(self, event: list[Any] | None) -> None:

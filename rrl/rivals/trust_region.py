@@ -93,7 +93,7 @@ class TuRBO(Searcher):
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
         memory = search.memory
-        if not memory["todo"]:
+        if not memory["todo"] and len(self.space) > 1:
             known = self._known(search)
             region = self._region(known, memory["side"])
             if memory["side"] >= SHORTEST and len(region) > 1:
@@ -102,7 +102,7 @@ class TuRBO(Searcher):
                     region = np.sort(self.rng.choice(region, most, replace=False))
                 return int(region[known.drawn(region, self.rng).argmin()])
             self._start_anew(search)
-        return search.memory["todo"][0]
+        return (search.memory["todo"] or [0])[0]
 
     def _known(self, search: Search) -> Surrogate:
         """Return the model of the measurements since the last start."""
