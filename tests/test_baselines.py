@@ -508,6 +508,9 @@ def test_the_table_holds_every_agent_and_agrees_with_the_records():
         assert cheap | {"q-learning", "deep-q-network"} <= {a for s, a in rows if s == scenario}
     assert {s for s, _ in rows} <= set(SCENARIOS)
     for agent in RECORDED:
+        if ("pool", agent) not in rows:  # raced by nobody yet
+            assert not open_path(agent).exists()
+            continue
         known = read_record(agent, "pool")
         assert known is not None
         assert known.runs.chosen.shape[1] == RECORDED[agent].episodes

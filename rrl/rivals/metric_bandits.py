@@ -7,14 +7,16 @@ A reward is the negative logarithm of a cost relative to the first cost of the l
 unit does not matter. It is kept within `MOST_LOG` of 0, because the theory's rewards are bounded.
 
 `lipschitz` bounds the change of the reward per unit of distance in the unit cube
-(:class:`rrl.rivals.unit_cube.UnitCube`). Nobody knows it beforehand. The defaults, 1 for zooming
-and 3 for HOO, were the best of a few values on the three surfaces of `rrl.studies.problems`.
+(:class:`rrl.rivals.unit_cube.UnitCube`). Nobody knows it beforehand.
 
 After n measurements, the confidence radius of a mean is `confidence` times
 ``sqrt(2 * log(horizon) / n)``; for zooming it is n + 1, as in the source. The sources have a
 `confidence` of 1, for rewards between 0 and 1, whose standard deviation is at most 1/2. So for the
 same certainty, `confidence` is twice the standard deviation that the noise of a log cost may have.
 Both algorithms go on after the horizon.
+
+The default constants were the best of a few values on seven problems of 300 episodes each. They are
+lower than the theory asks for at a noise of 7 %, because 300 episodes are few.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ MOST_LOG = math.log(1000)
 class _MetricBandit(Searcher):
     """A searcher whose cache follows from the history alone."""
 
-    lipschitz = 1.0
+    lipschitz: float
 
     def __init__(
         self,
@@ -44,7 +46,7 @@ class _MetricBandit(Searcher):
         rng: np.random.Generator,
         *,
         lipschitz: float | None = None,
-        confidence: float = 0.1,
+        confidence: float = 0.05,
         horizon: int = 300,
     ) -> None:
         super().__init__(space, rng)
@@ -110,6 +112,8 @@ class Zooming(_MetricBandit):
     >>> agent.best(10.0)
     {'threads': 6}
     """
+
+    lipschitz = 0.5
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
@@ -187,7 +191,7 @@ class HOO(_MetricBandit):
     {'threads': 6}
     """
 
-    lipschitz = 3.0
+    lipschitz = 1.0
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
