@@ -8,12 +8,12 @@ The hyperparameters are fitted after 4, 7, 11, 17, ... measurements.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rrl.core.exploration import expected_improvement
 from rrl.core.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
@@ -109,26 +109,6 @@ class Surrogate:
         return prior[m:] + process.elsewhere(self._cube.points[indices])[0]
 
 
-def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
-    """Return the expected improvement over `best` when lower is better.
-
-    References
-    ----------
-    Jones, Schonlau & Welch, "Efficient Global Optimization of Expensive Black-Box Functions",
-    Journal of Global Optimization 13, 1998, equation 15.
-
-    Examples
-    --------
-    >>> expected_improvement(np.array([0.0, 1.0, -3.0]), np.array([1.0, 1.0, 1e-3]), 0.0).round(3)
-    array([0.399, 0.083, 3.   ])
-    """
-    from scipy.special import ndtr
-
-    z = (best - mean) / deviation
-    density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    return deviation * (z * ndtr(z) + density)
-
-
 class GPEI(Searcher):
     """A Gaussian process with expected improvement over the whole grid.
 
@@ -147,9 +127,10 @@ class GPEI(Searcher):
 
     References
     ----------
-    Jones, Schonlau & Welch, 1998, see :func:`expected_improvement`; Snoek, Larochelle & Adams,
-    "Practical Bayesian Optimization of Machine Learning Algorithms", NIPS'12; the lowest mean:
-    Picheny, Wagner & Ginsbourger, Structural and Multidisciplinary Optimization 48, 2013.
+    Jones, Schonlau & Welch, "Efficient Global Optimization of Expensive Black-Box Functions",
+    Journal of Global Optimization 13, 1998; Snoek, Larochelle & Adams, "Practical Bayesian
+    Optimization of Machine Learning Algorithms", NIPS'12; the lowest mean: Picheny, Wagner &
+    Ginsbourger, Structural and Multidisciplinary Optimization 48, 2013.
 
     Examples
     --------
@@ -194,7 +175,7 @@ class GPEI(Searcher):
             candidates = np.union1d(drawn, known.measured)
         mean, deviation = known.posterior(candidates)
         best = float(mean[np.isin(candidates, known.measured)].min())
-        gain = expected_improvement(mean, deviation, best)
+        gain = expected_improvement(mean - best, deviation)
         if not gain.max() > 0:  # all are too small for a float; the order of z is theirs
             gain = (best - mean) / deviation
         return int(candidates[gain.argmax()])
