@@ -280,14 +280,13 @@ class _Session:
 
     def ask(self) -> list[int] | None:
         from joblib import parallel_config
-        from smac.main.exceptions import ConfigurationSpaceExhaustedException
 
         if self._exhausted:
             return None
         try:
             with parallel_config("sequential"):  # ten small trees: threads would only wait
                 self._asked = self._facade.ask()
-        except (ConfigurationSpaceExhaustedException, StopIteration):
+        except (self._smac.main.exceptions.ConfigurationSpaceExhaustedException, StopIteration):
             self._exhausted = True
             return None
         return [int(self._asked.config[name]) for name in self._names]
