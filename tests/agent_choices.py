@@ -22,7 +22,7 @@ from rrl.studies.scenario import Scenario
 from rrl.support.machine import one_thread
 
 EPISODES = 120
-LEFT_OUT = ("skopt-gp", "optuna-tpe", "smac")
+LEFT_OUT = ("gp-ei", "skopt-gp", "optuna-tpe", "optuna-tpe-multivariate", "smac")
 DATA = Path(__file__).parent.parent / "data"
 
 

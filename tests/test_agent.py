@@ -31,6 +31,21 @@ SPACES = {
 }
 
 
+def random_part(knobs, share):
+    """A grid of which only a random share is available."""
+    whole = ConfigSpace(knobs)
+    part = np.random.default_rng(0).permutation(len(whole))[: round(share * len(whole))]
+    return ConfigSpace(knobs, available=whole.level_indices[part])
+
+
+ODD = {
+    "category": ConfigSpace([Knob("malloc", ("je", "tc", "glibc")), Knob("batch", (1, 8, 64, 65))]),
+    "flags": random_part([Knob(f"flag_{k}", (0, 1)) for k in range(8)], 0.5),
+    "sparse": random_part([Knob(f"knob_{k}", range(3 + k % 3)) for k in range(6)], 0.1),
+    "line": ConfigSpace([Knob("inter_op", (1, 2, 4, 8, 16), (0, 1, 2, 3, 4))]),
+}
+
+
 def true_cost(space, configuration):
     """A bowl with its lowest point in the middle of the grid; between 1 and 2."""
     away = space.positions[space.index(configuration)] - space.positions.mean(axis=0)
@@ -76,6 +91,24 @@ class AgentContract:
 
     def test_same_seed_same_run(self, space):
         assert run(self.agent(space), self.episodes) == run(self.agent(space), self.episodes)
+
+    @pytest.mark.parametrize("odd", sorted(ODD))
+    def test_keeps_to_it_in_odd_spaces(self, odd):
+        agent = self.agent(ODD[odd])
+        chosen = run(agent, self.episodes)
+        other = self.agent(ODD[odd], seed=99)
+        other.restore(json.loads(json.dumps(agent.state())))
+        assert all(configuration in ODD[odd] for configuration in chosen)
+        assert run(other, self.episodes, look=True) == run(agent, self.episodes)
+        assert other.best(10.0) == agent.best(10.0)
+
+    @pytest.mark.parametrize("odd", sorted(ODD))
+    def test_costs_of_zero_are_costs_in_odd_spaces(self, odd):
+        agent = self.agent(ODD[odd])
+        for cost in np.repeat([0.0, 1.0, 0.0], self.episodes // 3 + 1).tolist():
+            agent.tell(agent.ask(10.0), cost)
+        assert agent.ask(10.0) in ODD[odd]
+        assert agent.best(10.0) in ODD[odd]
 
     @pytest.mark.parametrize("at", [0, 1, 11])
     def test_goes_on_from_a_saved_state_as_if_never_interrupted(self, space, at):

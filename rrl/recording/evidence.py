@@ -216,19 +216,27 @@ def scatter(profile: Profile, folder: Path) -> pd.DataFrame:
                 "rate_per_s": rate,
                 "episodes": len(inside),
                 "rejected": len(outside),
-                "with_rule": _spread(inside, profile.knobs),
-                "without": _spread(pd.concat([inside, outside]), profile.knobs),
+                "with_rule": log_scatter(inside, profile.knobs),
+                "without": log_scatter(pd.concat([inside, outside]), profile.knobs),
             }
         )
     return pd.DataFrame(lines)
 
 
-def _spread(rows: pd.DataFrame, knobs: list[str]) -> float:
+def log_scatter(rows: pd.DataFrame, knobs: list[str]) -> float:
+    """Return the scatter of repeated episodes of a configuration; all `rows` have one load.
+
+    It is the standard deviation of the logarithm of an episode's mean latency around the mean of
+    its configuration, after the median of each pass is subtracted. Only configurations with repeats
+    count, also for the median, since a pass may measure only the good ones again. It is NaN without
+    repeats.
+    """
+    rows = rows[rows.groupby(knobs)["mean_s"].transform("size") > 1]
     logs = np.log(rows["mean_s"])
     logs = logs - logs.groupby([rows["pass"], rows["repeat"]]).transform("median")
     own = logs - logs.groupby([rows[knob] for knob in knobs]).transform("mean")
     repeats = logs.groupby([rows[knob] for knob in knobs]).transform("size")
-    return float(np.sqrt((own[repeats > 1] ** 2).sum() / (1 - 1 / repeats[repeats > 1]).sum()))
+    return float(np.sqrt((own**2).sum() / (1 - 1 / repeats).sum())) if len(rows) else np.nan
 
 
 @command

@@ -32,8 +32,13 @@ HOME = {
     "simulated-annealing": "rrl.rivals.baselines:Annealing",
     "q-learning": "rrl.rivals.q_agents:QLearning",
     "deep-q-network": "rrl.rivals.q_agents:DeepQNetwork",
+    "zooming": "rrl.rivals.metric_bandits:Zooming",
+    "hoo": "rrl.rivals.metric_bandits:HOO",
+    "gp-ei": "rrl.rivals.bayesian:GPEI",
+    "turbo": "rrl.rivals.trust_region:TuRBO",
     "skopt-gp": "rrl.rivals.peers:ScikitOptimize",
     "optuna-tpe": "rrl.rivals.peers:Optuna",
+    "optuna-tpe-multivariate": "rrl.rivals.peers:Optuna",
     "smac": "rrl.rivals.peers:SMAC",
 }
 
@@ -45,6 +50,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "simulated-annealing": {"temperature": 0.3, "decay": 0.98, "reach": 4},
     "q-learning": {"epsilon": [1.0, 0.1, 50], "step": 0.3},
     "deep-q-network": {"actions": "configurations", "epsilon": [1.0, 0.1, 20]},
+    "optuna-tpe-multivariate": {"multivariate": True},
 }
 
 

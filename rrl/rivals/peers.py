@@ -1,8 +1,9 @@
 """Agents that use the optimisers of other packages: scikit-optimize, Optuna and SMAC.
 
 Each agent runs a separate search per load level. A point consists of integers: the ranks of the
-knobs' levels in the order of their positions. If a proposed configuration is not available, the
-nearest available one replaces it. The agent recommends the configuration with the lowest observed
+knobs' levels in the order of their positions. Optuna and SMAC are told that a knob with strings for
+levels is a category. If a proposed configuration is not available, the nearest available one
+replaces it. The agent recommends the configuration with the lowest observed
 mean cost. Under noise this is more reliable than the best single value, which these packages
 report. Optuna and SMAC are in the extra ``peers``.
 """
@@ -18,6 +19,7 @@ import numpy as np
 from rrl.core.neighbours import Neighbours
 from rrl.core.space import ConfigSpace
 from rrl.rivals.search import SMALLEST_COST, Search, Searcher
+from rrl.rivals.unit_cube import is_category
 from rrl.support.errors import UsageError
 
 SEEDS = 2**31 - 1
@@ -41,6 +43,7 @@ class _Peer(Searcher):
         self._neighbours = Neighbours(space)
         self._free = [k for k, size in enumerate(space.shape) if size > 1]
         self._sizes = {space.names[k]: space.shape[k] for k in self._free}
+        self._categories = {knob.name for knob in space.knobs if is_category(knob)}
 
     def _point(self, index: int) -> list[int]:
         ranks = self._neighbours.ranks(index)
@@ -103,7 +106,7 @@ class ScikitOptimize(_Peer):
 
 
 class Optuna(_Peer):
-    """Tree-structured Parzen estimator, Optuna's default sampler.
+    """Tree-structured Parzen estimator, Optuna's default sampler, of each knob or of all together.
 
     Parameters
     ----------
@@ -111,12 +114,13 @@ class Optuna(_Peer):
     initial : int, optional
         The search first measures this many random configurations.
     multivariate : bool, optional
-        If true, the sampler models the knobs together.
+        If true, the sampler models the knobs together, and those that depend on each other in
+        groups.
 
     References
     ----------
-    Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NIPS'11; Akiba et al.,
-    "Optuna", KDD'19.
+    Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NIPS'11; Falkner et al., "BOHB",
+    ICML'18, for all knobs together; Akiba et al., "Optuna", KDD'19.
     """
 
     def __init__(
@@ -132,7 +136,11 @@ class Optuna(_Peer):
         self._optuna = _load("optuna", "optuna")
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
         integer = self._optuna.distributions.IntDistribution
-        self._ranges = {name: integer(0, size - 1) for name, size in self._sizes.items()}
+        choice = self._optuna.distributions.CategoricalDistribution
+        self._ranges = {
+            name: choice(range(size)) if name in self._categories else integer(0, size - 1)
+            for name, size in self._sizes.items()
+        }
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
@@ -148,7 +156,10 @@ class Optuna(_Peer):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
             study.sampler = self._optuna.samplers.TPESampler(
-                n_startup_trials=self.initial, multivariate=self.multivariate, seed=seed
+                n_startup_trials=self.initial,
+                multivariate=self.multivariate,
+                group=self.multivariate,
+                seed=seed,
             )
         search.cache[1] = trial = study.ask(self._ranges)
         point = [trial.params[name] for name in self._ranges]
@@ -180,7 +191,9 @@ class Optuna(_Peer):
 class SMAC(_Peer):
     """SMAC3 for noisy costs: a random forest, expected improvement and racing of incumbents.
 
-    A saved state holds all calls of `ask` and `tell`. A restored agent repeats these calls.
+    A small grid may be exhausted: SMAC has measured all of it as often as it wants to. Then the
+    configuration with the lowest mean cost serves. A saved state holds all calls of `ask` and
+    `tell`. A restored agent repeats these calls.
 
     Parameters
     ----------
@@ -208,11 +221,21 @@ class SMAC(_Peer):
         if not self._free:
             return 0
         if search.cache is None:
-            search.cache = _Session(self._smac, self._sizes, search.memory["seed"], self.initial)
+            spaces = import_module("ConfigSpace")
+            knobs = [
+                spaces.Categorical(name, list(range(size)))
+                if name in self._categories
+                else spaces.Integer(name, (0, size - 1))
+                for name, size in self._sizes.items()
+            ]
+            search.cache = _Session(self._smac, knobs, search.memory["seed"], self.initial)
             for event in search.memory["events"]:
                 search.cache.repeat(event)
         search.memory["events"].append(None)
-        return self._index(search.cache.ask())
+        point = search.cache.ask()
+        if point is None:
+            return search.best if search.history else self.start
+        return self._index(point)
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
@@ -225,7 +248,7 @@ class SMAC(_Peer):
 class _Session:
     """One run of SMAC that leaves no files. An event is None (ask) or [point, cost] (tell)."""
 
-    def __init__(self, smac: Any, sizes: dict[str, int], seed: int, initial: int) -> None:
+    def __init__(self, smac: Any, knobs: list[Any], seed: int, initial: int) -> None:
         from logging import ERROR, getLogger
         from tempfile import TemporaryDirectory
 
@@ -233,7 +256,8 @@ class _Session:
 
         getLogger("smac").setLevel(ERROR)
         self._smac, self._space = smac, Spaces.ConfigurationSpace(seed=seed)
-        self._space.add(*[Spaces.Integer(name, (0, size - 1)) for name, size in sizes.items()])
+        self._space.add(*knobs)
+        self._names = [knob.name for knob in knobs]  # the space puts its knobs in another order
         self._folder = TemporaryDirectory()
         scenario = smac.Scenario(
             self._space, n_trials=10**6, seed=seed, output_directory=self._folder.name
@@ -248,17 +272,24 @@ class _Session:
             logging_level=False,
         )
         self._asked: Any = None
+        self._exhausted = False
 
     @staticmethod
     def _never_called(config: Any, seed: int) -> float:
         raise RuntimeError("episodes are measured by the server, not by SMAC")
 
-    def ask(self) -> list[int]:
+    def ask(self) -> list[int] | None:
         from joblib import parallel_config
 
-        with parallel_config("sequential"):  # ten small trees: threads would only wait
-            self._asked = self._facade.ask()
-        return [int(rank) for rank in dict(self._asked.config).values()]
+        if self._exhausted:
+            return None
+        try:
+            with parallel_config("sequential"):  # ten small trees: threads would only wait
+                self._asked = self._facade.ask()
+        except (self._smac.main.exceptions.ConfigurationSpaceExhaustedException, StopIteration):
+            self._exhausted = True
+            return None
+        return [int(self._asked.config[name]) for name in self._names]
 
     def repeat(self, event: list[Any] | None) -> None:
         if event is None:
@@ -267,7 +298,7 @@ class _Session:
         from ConfigSpace import Configuration
 
         point, cost = event
-        values = dict(zip(self._space, point, strict=True))
+        values = dict(zip(self._names, point, strict=True))
         info = self._asked
         if info is None or dict(info.config) != values:
             config = Configuration(self._space, values=values)

@@ -1,7 +1,7 @@
 """Base of the searchers that RRL is compared with: loads, measurements and saved states.
 
-A :class:`Searcher` keeps one search per load level. A subclass chooses the next configuration. All
-subclasses recommend the configuration with the lowest observed mean cost.
+A :class:`Searcher` keeps one search per load level. A subclass chooses the next configuration.
+Unless a subclass has a model of the noise, it recommends the lowest observed mean cost.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Search:
 
 
 class Searcher:
-    """A tuner with a separate search per load level; it recommends the lowest mean cost.
+    """A tuner with a separate search per load level, by default for the lowest mean cost.
 
     Loads are grouped as for RRL, see :class:`rrl.core.load_levels.LoadLevels`. The search at a new
     load level starts from the recommendation for the nearest one with measurements. If there is
@@ -105,6 +105,10 @@ class Searcher:
     def learn(self, search: Search, index: int, cost: float) -> None:
         """Learn from a measurement that `search` already contains."""
 
+    def recommended(self, search: Search) -> int:
+        """Return the number of the configuration to deploy; `search` has a measurement."""
+        return search.best
+
     def rebuild(self, search: Search) -> None:
         """Rebuild the cache of `search` after its history and memory were restored."""
 
@@ -114,7 +118,7 @@ class Searcher:
         if level == len(self.searches):
             near = self._measured(self.loads.log_loads[level])
             self.searches.append(Search(self.loads.log_loads[level]))
-            self.begin(self.searches[level], self.start if near is None else near.best)
+            self.begin(self.searches[level], self.start if near is None else self.recommended(near))
         return self.space[self.choose(self.searches[level])]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
@@ -139,7 +143,7 @@ class Searcher:
         search = self._measured(math.log(check_load(load)))
         if search is None:
             raise ValueError("nothing to recommend: tell the cost of an episode first")
-        return self.space[search.best]
+        return self.space[self.recommended(search)]
 
     def _measured(self, log_load: float) -> Search | None:
         """Return the search at the nearest load level with measurements."""

@@ -28,9 +28,19 @@ class Budget(NamedTuple):
 RECORDED = {
     "rrl-released": Budget(10, 100, SURFACES),
     "deep-q-network": Budget(30, 300, SCENARIOS),
+    "gp-ei": Budget(30, 300, SCENARIOS),
     "optuna-tpe": Budget(30, 300, SCENARIOS),
+    "optuna-tpe-multivariate": Budget(30, 300, SCENARIOS),
     "smac": Budget(10, 100, SURFACES),
     "skopt-gp": Budget(10, 60, SURFACES),  # a decision takes 1 s after 200 episodes, later 40 s
+}
+
+#: The packages of the agents that are made of another package.
+PACKAGES = {
+    "optuna-tpe": "optuna",
+    "optuna-tpe-multivariate": "optuna",
+    "smac": "smac",
+    "skopt-gp": "scikit-optimize",
 }
 
 
@@ -70,8 +80,7 @@ def record_seed(agent: str, scenario: str, data: Path = DATA, budget: Budget | N
         chosen = np.concatenate([known.runs.chosen, chosen])
         recommended = np.concatenate([known.runs.recommended, recommended])
         seconds = (known.runs.seconds * done + seconds) / (done + 1)
-    packages = {"optuna-tpe": "optuna", "smac": "smac", "skopt-gp": "scikit-optimize"}
-    about = _about(packages.get(agent, "rrl")) | {"data": _data(scenario, data)}
+    about = _about(PACKAGES.get(agent, "rrl")) | {"data": _data(scenario, data)}
     path = record_path(agent, scenario, data)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:

@@ -1,0 +1,98 @@
+"""The unit cube: where the rivals that need a metric or a kernel see a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.core.knob import Knob
+from rrl.core.neighbours import Neighbours
+from rrl.core.space import ConfigSpace
+
+Floats = NDArray[np.float64]
+
+
+def is_category(knob: Knob) -> bool:
+    """Return whether the levels of a knob have no order: at least one of them is a string.
+
+    Examples
+    --------
+    >>> is_category(Knob("device", ("cpu", "gpu"))), is_category(Knob("threads", (1, 2)))
+    (True, False)
+    """
+    return any(isinstance(level, str) for level in knob.levels)
+
+
+class UnitCube:
+    """Coordinates of all configurations, each from 0 to 1.
+
+    A knob whose levels have an order has one column, with its positions shifted and scaled. A
+    category has one column per level, with equal distances of 1 between any two of its levels. A
+    knob with a single level has no column.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+
+    Attributes
+    ----------
+    points : ndarray, shape (configurations, columns)
+    knobs : ndarray of int, shape (columns,)
+        This is the knob of each column.
+
+    Examples
+    --------
+    >>> cube = UnitCube(ConfigSpace([Knob("device", ("cpu", "gpu")), Knob("batch", (1, 4, 6))]))
+    >>> cube.points[-1].round(2), cube.knobs
+    (array([0.  , 0.71, 1.  ]), array([0, 0, 1]))
+    """
+
+    def __init__(self, space: ConfigSpace) -> None:
+        self.space, columns, knobs = space, [np.empty((len(space), 0))], []
+        for k, knob in enumerate(space.knobs):
+            if len(knob.levels) > 1:
+                levels = _category(knob) if is_category(knob) else _ordered(knob)
+                columns.append(levels[space.level_indices[:, k]])
+                knobs += [k] * levels.shape[1]
+        self.points: Floats = np.concatenate(columns, axis=1)
+        self.knobs = np.array(knobs, dtype=np.int64)
+
+    def distances(self, index: int) -> Floats:
+        """Return the Euclidean distance from one configuration to each, shape (n,)."""
+        away = self.points - self.points[index]
+        return np.sqrt(np.einsum("ij,ij->i", away, away))
+
+
+def _ordered(knob: Knob) -> Floats:
+    positions = np.asarray(knob.positions)
+    return ((positions - positions.min()) / np.ptp(positions))[:, None]
+
+
+def _category(knob: Knob) -> Floats:
+    return np.eye(len(knob.levels)) / np.sqrt(2)
+
+
+def latin_hypercube(neighbours: Neighbours, count: int, rng: np.random.Generator) -> list[int]:
+    """Return the numbers of `count` configurations that spread over the levels of every knob.
+
+    Where a combination is missing, the nearest available one replaces it.
+
+    References
+    ----------
+    McKay, Beckman & Conover, "A Comparison of Three Methods for Selecting Values of Input
+    Variables", Technometrics 21, 1979.
+
+    Examples
+    --------
+    >>> space = ConfigSpace([Knob("a", (1, 2, 4)), Knob("b", (0, 5, 7))])
+    >>> drawn = latin_hypercube(Neighbours(space), 3, np.random.default_rng(0))
+    >>> [sorted(space[index][name] for index in drawn) for name in "ab"]
+    [[1, 2, 4], [0, 5, 7]]
+    """
+    ranks: list[Any] = []
+    for size in neighbours.shape:
+        places = (rng.permutation(count) + rng.random(count)) / count
+        ranks.append((places * size).astype(int))
+    return [neighbours.nearest(list(map(int, point))) for point in zip(*ranks, strict=True)]
