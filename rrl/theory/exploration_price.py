@@ -13,7 +13,7 @@ one's cost, v_T the last incumbent's, and c* is the lowest of all costs.
 **Theorem 8.** For any number of episodes, the expected sum of all prices satisfies
 ``E sum of (c(x_t) / v_t - 1) <= H E ln(v_1 / v_T) <= H E ln(v_1 / c*)``.
 In these units, exploration is paid back within H episodes, on average. Its price does not grow with
-the number of episodes.
+the number of episodes. It does not matter which of the trials that pay is chosen.
 
 *Proof.*
 
@@ -140,7 +140,8 @@ def expected_price(
     """Return the exact expected price of exploration, and the expected saving.
 
     The first configuration has the log cost 0. Each of n others has one of two log costs, and
-    they are independent. The agent tries what gains most, until nothing gains.
+    they are independent. The agent tries what gains most in relation to its cost, until nothing
+    gains.
 
     Parameters
     ----------
@@ -172,7 +173,7 @@ def expected_price(
         saving = chance * np.maximum(now - low, 0) + (1 - chance) * np.maximum(now - high, 0)
         price = chance * np.expm1(low - now) + (1 - chance) * np.expm1(high - now)
         gain = np.where(tried, -np.inf, horizon[:, None, None] * saving - price)
-        choice = gain.argmax(axis=-1)[..., None]
+        choice = (gain / (1 + price)).argmax(axis=-1)[..., None]
         pays = gain.max(axis=-1) > 0
         shown = np.take_along_axis(truth, choice, axis=-1)[..., 0]
         paid += np.where(pays, np.expm1(shown - best), 0)
@@ -274,7 +275,7 @@ def staying_stuck(wall: float = 5.0) -> tuple[RRL, Floats]:
     """Return the recommended agent and costs whose optimum lies behind a wall.
 
     It measures the wall on both sides of its start. From then on it takes for granted that costs
-    are high behind it.
+    are high behind it. So no trial pays in the whole space, and its region does not widen.
 
     Examples
     --------
