@@ -18,7 +18,7 @@ _HOME = {
     "Configuration": "rrl.core.knob",
     "Knob": "rrl.core.knob",
     "Level": "rrl.core.knob",
-    "from_table": "rrl.core.space",
+    "from_table": "rrl.core.from_table",
     "paper_cpu": "rrl.tuning.presets",
     "paper_gpu": "rrl.tuning.presets",
     "tf_serving": "rrl.tuning.presets",

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from rrl.core.agent import restore_rng, rng_state
+from rrl.core.from_table import from_table
 from rrl.core.knob import Knob
-from rrl.core.space import ConfigSpace, from_table
+from rrl.core.space import ConfigSpace
 from rrl.tuning.presets import paper_cpu
 
 LOADS = (10.0, 10.5, 40.0, 9.0)

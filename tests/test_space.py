@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rrl
+from rrl.core.from_table import from_table
 from rrl.core.knob import Knob
-from rrl.core.space import ConfigSpace, from_table
+from rrl.core.space import ConfigSpace
 from rrl.tuning.presets import paper_cpu, paper_gpu, tf_serving
 
 HEAVY = {"tensorflow", "skopt", "pandas", "numba", "matplotlib", "scipy.stats", "scipy"}

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from test_recording import PLAN, Scripted, recorded
 
-from rrl.core.space import from_table
+from rrl.core.from_table import from_table
 from rrl.recording.evidence import (
     SUMMARY,
     agreement,

@@ -2,14 +2,15 @@
 
 The modules in reading order:
 
-1. What can be chosen: :mod:`~rrl.core.knob`, :mod:`~rrl.core.space`, and the steps from one
-   configuration to the next, :mod:`~rrl.core.neighbours`.
+1. What can be chosen: :mod:`~rrl.core.knob`, :mod:`~rrl.core.space`, the space of a table of
+   measurements, :mod:`~rrl.core.from_table`, and neighbours, :mod:`~rrl.core.neighbours`.
 2. What is known: :mod:`~rrl.core.qtable`. It begins with the region update.
 3. What a measurement says about other configurations: :mod:`~rrl.core.similarity`, then
    :mod:`~rrl.core.gaussian_process` and :mod:`~rrl.core.learned_similarity`, and
    :mod:`~rrl.core.released_network`.
-4. About which others, and what may be tried next: :mod:`~rrl.core.region`, and
-   :mod:`~rrl.core.region_size`, which selects a radius by Bayesian optimisation.
+4. About which others, and what may be tried next: :mod:`~rrl.core.region`, how far that reaches,
+   :mod:`~rrl.core.reach`, and :mod:`~rrl.core.region_size`, which selects a radius by Bayesian
+   optimisation.
 5. What serves next: :mod:`~rrl.core.exploration`, with :mod:`~rrl.core.sum_tree`.
 6. The agent made of these parts: :mod:`~rrl.core.rrl`, with the rule of
    :mod:`~rrl.core.deployment`, the load levels of :mod:`~rrl.core.load_levels` and what every

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isnan
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Level = int | float | str
 Configuration = Mapping[str, Level]
@@ -138,3 +140,25 @@ def spread(name: str, levels: Sequence[Level], scale: Scale) -> Sequence[float] 
             f"knob {name!r} has the level {min(levels)}: a log scale needs positive ones"
         )
     return np.log2(levels).tolist() if scale == "log" else levels
+
+
+def column(table: Mapping[str, ArrayLike], name: str) -> list[Level]:
+    """Return the levels in a column of a table.
+
+    Raises
+    ------
+    ValueError
+        If the column is missing, or has a value that is no level, such as NaN.
+
+    Examples
+    --------
+    >>> column({"threads": np.array([1, 2])}, "threads")
+    [1, 2]
+    """
+    if name not in table:
+        raise ValueError(f"the table has no column {name!r}: it has {list(table)}")
+    values = [plain(value) for value in np.asarray(table[name]).reshape(-1)]
+    for row, value in enumerate(values):
+        if not isinstance(value, Level) or (isinstance(value, float) and isnan(value)):
+            raise ValueError(f"column {name!r}, row {row}: {value!r} is not a level")
+    return values

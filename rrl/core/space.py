@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
-from math import isnan, prod
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.knob import Configuration, Knob, Level, Scale, plain, spread
+from rrl.core.knob import Configuration, Knob, Level, column
 
 ROUNDING = 1e-9  # relative slack that keeps a closed ball closed when positions are rounded
 CACHED_BALLS = 4096  # an agent that has found its region asks for the same balls again and again
@@ -298,7 +298,7 @@ class ConfigSpace:
         >>> space.indices({"inter_op": [2, 1, 2], "cost": [0.1, 0.3, 0.1]}).tolist()
         [1, 0, 1]
         """
-        columns = [_column(table, name) for name in self.names]
+        columns = [column(table, name) for name in self.names]
         rows = zip(*columns, strict=True)
         return np.array([self.index(dict(zip(self.names, row, strict=True))) for row in rows], int)
 
@@ -324,58 +324,3 @@ def check_radius(radius: float) -> float:
     if not radius >= 0:
         raise ValueError(f"radius must be a number that is at least 0, got {radius!r}")
     return float(radius)
-
-
-def _column(table: Mapping[str, ArrayLike], name: str) -> list[Level]:
-    if name not in table:
-        raise ValueError(f"the table has no column {name!r}: it has {list(table)}")
-    values = [plain(value) for value in np.asarray(table[name]).reshape(-1)]
-    for row, value in enumerate(values):
-        if not isinstance(value, Level) or (isinstance(value, float) and isnan(value)):
-            raise ValueError(f"column {name!r}, row {row}: {value!r} is not a level")
-    return values
-
-
-def from_table(
-    table: Mapping[str, ArrayLike],
-    knobs: Sequence[str],
-    scale: Scale | Mapping[str, Scale] = "rank",
-) -> ConfigSpace:
-    """Build the space that a table of measurements covers.
-
-    Parameters
-    ----------
-    table : DataFrame or mapping of str to array_like
-        One row a measurement. Rows may repeat and combinations may be missing.
-    knobs : sequence of str
-        The columns that are knobs; each column's sorted values become its levels.
-    scale : {"rank", "value", "log"} or mapping of str to these, optional
-        Positions of the levels: 0, 1, 2, ... (default), the values themselves, or their base-2
-        logarithms; a mapping sets it knob by knob.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, holds NaN, or cannot be put on the scale.
-
-    Examples
-    --------
-    >>> table = {"batch": [1, 8, 8, 64], "threads": [1, 1, 2, 2], "p99": [0.3, 0.1, 0.2, 0.4]}
-    >>> space = from_table(table, ["batch", "threads"], scale={"batch": "log"})
-    >>> space
-    ConfigSpace(batch[3] x threads[2], 4 available)
-    >>> space.knobs[0].positions
-    (0.0, 3.0, 6.0)
-    """
-    if isinstance(knobs, str):
-        raise TypeError(f"knobs must be a list of column names, got the string {knobs!r}")
-    scales = scale if isinstance(scale, Mapping) else dict.fromkeys(knobs, scale)
-    if unknown := sorted(set(scales) - set(knobs)):
-        raise ValueError(f"scale names {unknown}, the knobs are {list(knobs)}")
-    columns = {name: _column(table, name) for name in knobs}
-    made = []
-    for name, column in columns.items():
-        levels = sorted(set(column), key=lambda x: (isinstance(x, str), x))
-        made.append(Knob(name, tuple(levels), spread(name, levels, scales.get(name, "rank"))))
-    rows = [[knob.index(level) for level in columns[knob.name]] for knob in made]
-    return ConfigSpace(made, available=np.array(rows, dtype=np.int64).T)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.space import from_table
+from rrl.core.from_table import from_table
 from rrl.recording.judging import TOLERANCE, Verdict, judge
 from rrl.recording.plan import Plan, Visit, ordered
 from rrl.recording.record import Recorder

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.space import ConfigSpace, from_table
+from rrl.core.from_table import from_table
+from rrl.core.space import ConfigSpace
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, shown
 from rrl.support.files import read_json, read_text

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.core.space import ConfigSpace, from_table
+from rrl.core.from_table import from_table
+from rrl.core.space import ConfigSpace
 from rrl.recording.evidence import log_scatter
 from rrl.recording.finals import HALVES
 from rrl.recording.judging import centre_interval
