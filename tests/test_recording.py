@@ -170,11 +170,13 @@ UNFINISHED = sorted((Path(__file__).parent.parent / "data" / "recording").glob("
 
 @pytest.mark.parametrize("folder", UNFINISHED, ids=lambda folder: folder.name)
 def test_a_recording_that_is_not_complete_is_sound_so_far(folder):
-    profile, plan = read_profile(folder), PLANS[folder.name]
+    """Another processor has a folder of its own, with a suffix, for the same plan."""
+    profile, plan = read_profile(folder), PLANS[folder.name.removesuffix("-xeon")]
     assert profile.description["plan"] == json.loads(json.dumps(plan.to_json()))
     assert not profile.description["complete"]
     rows = pd.concat([profile.table, profile.adaptive])
-    assert set(rows["commit"]) == {"recorder-1"}
+    assert len(set(rows["commit"])) == 1
+    assert rows["commit"].str.fullmatch(r"recorder-\d").all()
     for name in ("speed_before", "speed_after"):
         assert rows[name].between(plan.rule.slowest, plan.rule.fastest).all()
     assert (rows["steal"] <= plan.rule.steal).all()
