@@ -6,6 +6,7 @@ A new part is checked by adding it to `SIMILARITIES`, `REGIONS` or `EXPLORATIONS
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 
 import numpy as np
@@ -38,6 +39,7 @@ REGIONS = {
     "grown": lambda space: Grown(),
     "grown, shrinking": lambda space: Grown(ShrinkingReach(1.0)),
     "grown, random": lambda space: Grown(RandomReach(), widens=False),
+    "grown, whole": lambda space: Grown(FixedReach(math.inf)),
 }
 EXPLORATIONS = {"boltzmann": Boltzmann, "saving": ExpectedSaving}
 told = st.lists(

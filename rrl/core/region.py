@@ -176,7 +176,7 @@ class Grown:
     def _inside(self, table: QTable) -> Ints:
         """Return what lies within reach, sorted; at least the nearest that was not measured."""
         around, widest = self._counted(table), table.space.widest
-        made = (*around.counted, int(self.reach(table, widest)))
+        made = (*around.counted, int(min(self.reach(table, widest), widest)))
         if around.inside is None or around.made != made:
             steps = around.steps
             nearest = steps[(steps > 0) & (steps < FAR)].min(initial=0)
