@@ -133,7 +133,7 @@ live: | env
 	@$(ENV_PYTHON) -m rrl.publishing.reproduce notebooks/00_quickstart.ipynb -f notebooks/live.yml --suffix=-live
 
 live-experiments: | env
-	@$(ENV_PYTHON) -m rrl.publishing.reproduce notebooks/07_experiments.ipynb -p source live \
+	@$(ENV_PYTHON) -m rrl.publishing.reproduce notebooks/09_experiments.ipynb -p source live \
 	    -p figures ../figures/live --suffix=-live
 
 # --- The environment ---------------------------------------------------------------------------

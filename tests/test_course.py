@@ -106,7 +106,7 @@ def test_the_command_writes_a_folder_to_hand_out(tmp_path, monkeypatch, capsys):
 
 
 def test_there_are_exercises():
-    assert "10_explorer" in {path.stem for path in WITH_EXERCISES}
+    assert "13_explorer" in {path.stem for path in WITH_EXERCISES}
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

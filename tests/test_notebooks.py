@@ -12,8 +12,8 @@ from rrl.publishing.reproduce import execute
 ROOT = Path(__file__).parent.parent
 QUICK = {
     "00_quickstart": {"episodes": 6, "rounds": 4},
-    "01_profiling": {},
-    "02_simulator": {
+    "02_profiling": {},
+    "03_simulator": {
         "requests": 50_000,
         "profile": "inception_v3-threads",
         "others": [],
@@ -21,30 +21,30 @@ QUICK = {
         "loads": {"cpu2": [115]},
         "replications": 4,
     },
-    "03_region_similarity": {
+    "04_region_similarity": {
         "simulated_loads": {"cpu2": 115},
         "recorded_loads": {},
         "replications": 10,
         "measurements": 16,
     },
-    "04_theory_bound": {"instances": 500, "covers": 40, "replications": 20, "learners": 8},
-    "05_adaptive_rrl": {
+    "06_theory_bound": {"instances": 500, "covers": 40, "replications": 20, "learners": 8},
+    "07_adaptive_rrl": {
         "seeds": 2,
         "horizons": [20, 40],
         "radii": [0.0, 1.0],
         "surfaces": ["pool", "wide, 4 times as fine"],
     },
-    "06_convergence": {"seeds": 2, "episodes": 30, "replications": 20, "tables": 3},
-    "07_experiments": {
+    "08_convergence": {"seeds": 2, "episodes": 30, "replications": 20, "tables": 3},
+    "09_experiments": {
         "seeds": 2,
         "episodes": 12,
         "short_episodes": 6,
         "phases_episodes": 30,
         "replications": 3,
     },
-    "08_claims": {"replications": 3, "tables": str(ROOT / "figures")},
-    "09_live_serving": {},
-    "10_explorer": {"episodes": 10, "steps": 20, "seeds": 3},
+    "11_claims": {"replications": 3, "tables": str(ROOT / "figures")},
+    "12_live_serving": {},
+    "13_explorer": {"episodes": 10, "steps": 20, "seeds": 3},
 }
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 

@@ -68,7 +68,7 @@ def read_tables(folder: str | os.PathLike[str]) -> dict[str, pd.DataFrame]:
     paths = {name: Path(folder) / f"experiments-{name}.csv" for name in TABLES}
     for path in paths.values():
         if not path.is_file():
-            raise DataError(f"{path}: not found; run notebooks/07_experiments.ipynb first")
+            raise DataError(f"{path}: not found; run notebooks/09_experiments.ipynb first")
     return {name: pd.read_csv(path) for name, path in paths.items()}
 
 

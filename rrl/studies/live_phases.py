@@ -4,7 +4,7 @@
 paper's RRL with a fixed and with an adaptive radius, and the recommended RRL side by side. It keeps
 every latency.
 The phases are scaled to the rate that the server's default sustains on this machine.
-``notebooks/09_live_serving`` reads the recorded data.
+``notebooks/12_live_serving`` reads the recorded data.
 """
 
 from __future__ import annotations
