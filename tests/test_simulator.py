@@ -17,6 +17,7 @@ from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.recording.profile import Profile, read_profile
 from rrl.simulation.calibration import calibrate, predict, with_parameters
+from rrl.simulation.published_scaling import CORES, TIMES_S, fit_parallel, service_times
 from rrl.simulation.service_model import Machine, Model, batch_speed, lognormal
 from rrl.simulation.simulator import SimulatedServer, optimum
 from rrl.simulation.testbeds import INCEPTION_V3, MOBILENET_V2, TESTBEDS, TWO_CORES, testbed
@@ -499,3 +500,12 @@ def test_workloads_do_not_load_the_compiler():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"numba", "scipy", "pandas"} & set(loaded)
+
+
+@pytest.mark.parametrize(("name", "share"), [("cpu10", 0.9), ("cpu64", 0.87)])
+def test_the_parallel_share_of_large_machines_is_that_of_published_times(name, share):
+    machine = testbed(name).machine
+    item, parallel = fit_parallel(machine)
+    assert parallel == pytest.approx(share, abs=0.005)
+    fitted = service_times(item, parallel, replace(machine, cores=CORES), len(TIMES_S))
+    assert np.abs(np.log(fitted / TIMES_S)).max() < 0.1

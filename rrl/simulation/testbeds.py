@@ -36,9 +36,10 @@ item 0.35                   ``cpu10``, ``cpu64``     assumed: 11.4 GFLOP at 33 G
                                                      Then the paper's loads keep 10 cores 30 to
                                                      60 % busy. A core of the recorded profile is
                                                      faster: the fit to it gives 0.050
-parallel 0.9                ``cpu10``, ``cpu64``     assumed: convolutions split well, the rest
-                                                     does not. 2 cores cannot distinguish 0.5
-                                                     from 1
+parallel 0.9                ``cpu10``, ``cpu64``     published times with 1 to 12 threads
+                                                     (:mod:`rrl.simulation.published_scaling`):
+                                                     the fit gives 0.90 with the contention of
+                                                     ``cpu10``, and 0.87 with that of ``cpu64``
 contention                  ``cpu10``, ``cpu64``     assumed: 3 % per busy core; 0.5 % with 64
                                                      cores, which have more memory channels
 variation                   all                      assumed; for ``cpu2``, variation and noise
@@ -134,6 +135,7 @@ _THREADS, _BATCHING = "fitted: mobilenet_v2-threads", "fitted: mobilenet_v2-batc
 _INCEPTION, _CARRIED = "fitted: inception_v3-threads", "carried over from cpu2"
 _POOLS = ("sync", "dispatch", "front_end", "overhead")
 _LARGE = {
+    "parallel": "published: 1 to 12 threads of a server with 16 cores",
     **dict.fromkeys((*_POOLS, "branches"), _INCEPTION),
     **dict.fromkeys(("spin", "switching", "wake", "noise"), _CARRIED),
     "cores": "released code of the paper",
