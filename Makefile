@@ -5,11 +5,14 @@
 # lock and which checkout it was completed for. Once it is complete nothing asks for a network.
 
 .DEFAULT_GOAL := help
-.NOTPARALLEL: # kernels side by side race for ports
+ifndef PARALLEL # which is set for the notebooks alone
+.NOTPARALLEL:
+endif
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 .PHONY: help env set-up test test-long lint format reproduce reproduce-all verify recorded measured \
-        live live-experiments bench peers profile lab lock clean student site
+        live live-experiments bench peers profile lab lock clean student site sweeps store-sweeps \
+        check-sweeps copies notebooks all-steps
 
 CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] && \
                  [ ! -d "$$CONDA_PREFIX/condabin" ] && echo "$$CONDA_PREFIX")
@@ -56,14 +59,17 @@ format: env ## Mend the style and strip the notebooks' outputs
 	@$(if $(NOTEBOOKS),$(STRIP) $(NOTEBOOKS))
 
 reproduce: env ## Run the notebooks on the recorded data, then one of them on a live server
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s recorded live
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s all-steps
 
 reproduce-all: env ## Measure everything anew (hours, resumable), then reproduce
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s measured peers recorded live \
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s measured peers store-sweeps all-steps \
 	    live-experiments
 
+sweeps: env ## Compute what data/sweeps/ lacks or has of older code or data, and store it there
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s store-sweeps
+
 verify: env ## Reproduce, then compare figures and tables with what is committed (or REFERENCE=DIR)
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s recorded
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(call watch,sweeps,check-sweeps notebooks)
 	@$(ENV_PYTHON) -m rrl.publishing.manifest $(if $(REFERENCE),--reference "$(REFERENCE)")
 
 bench: env ## Time what must be fast: the server, hand-overs, the simulator, the agents' decisions
@@ -115,8 +121,22 @@ export RRL_SCHEDULER := $(SCHEDULER)
 export RRL_WORKERS := $(WORKERS)
 
 COPIES := $(NOTEBOOKS:%=build/%)
+JOBS := 2 # notebooks at once
 
-recorded: $(COPIES)
+# Shows the progress of the targets $(2), which are steps $(1) besides the outdated notebooks.
+watch = $(ENV_PYTHON) -m rrl.publishing.progress --jobs $(JOBS) $(1) \
+    $$($(MAKE) -s LIST=yes copies) -- $(MAKE) -s $(2)
+
+recorded: | env
+	@$(call watch,,notebooks)
+
+all-steps: | env
+	@$(call watch,sweeps 00_quickstart-live,check-sweeps notebooks live)
+
+notebooks: | env
+	@$(MAKE) -s -j$(JOBS) PARALLEL=yes copies
+
+copies: $(COPIES)
 
 # Each run leaves a fragment X.d that names the files X read, and in made.X those it made.
 -include $(COPIES:.ipynb=.d)
@@ -125,9 +145,25 @@ complete = $(and $(wildcard build/notebooks/$(1).d),$(if $(filter-out \
 
 build/notebooks/%.ipynb: notebooks/%.ipynb requirements.lock \
                          $$(if $$(call complete,$$*),,AGAIN) | env
-	@$(ENV_PYTHON) -m rrl.publishing.reproduce $<
+	@$(if $(LIST),echo $*,$(ENV_PYTHON) -m rrl.publishing.reproduce $<)
+
+# Before the first run, no fragment says who reads the tables of whom.
+build/notebooks/11_claims.ipynb: | build/notebooks/09_experiments.ipynb
 
 AGAIN:
+
+# A share of the stored results is computed again.
+check-sweeps: | env
+	@$(ENV_PYTHON) -m rrl.studies.sweep_check recompute
+
+SWEEPING = $(shell grep -l "import Sweep" $(NOTEBOOKS))
+
+store-sweeps: | env
+	@rm -rf build/sweeps/wanted
+	@RRL_SWEEPS=store $(ENV_PYTHON) -m rrl.publishing.progress $(basename $(notdir $(SWEEPING))) -- \
+	    $(ENV_PYTHON) -m rrl.publishing.reproduce $(SWEEPING) --out build/storing \
+	    -p figures ../build/storing
+	@$(ENV_PYTHON) -m rrl.studies.sweep_check keep
 
 live: | env
 	@$(ENV_PYTHON) -m rrl.publishing.reproduce notebooks/00_quickstart.ipynb -f notebooks/live.yml --suffix=-live

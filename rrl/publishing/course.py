@@ -140,7 +140,7 @@ def write_edition(root: Path, out: Path = OUT) -> list[Path]:
     """
     import nbformat
 
-    from rrl.publishing.reproduce import read_notebook
+    from rrl.publishing.parameters import read_notebook
 
     originals = sorted((root / "notebooks").glob("[0-9]*.ipynb"))
     if not originals:

@@ -33,7 +33,7 @@ NAME = "figures/manifest.json"
 TOLERANCE = 0.5
 """Allowed change of a number whose data were measured again, as a share of the larger number."""
 TEXT = (".csv", ".json", ".md")
-MACHINE = ("python", "processor")  # the parts of an entry that describe where it was made
+MACHINE = ("python", "processor", "seconds")  # the parts that describe where an entry was made
 _NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 Manifest = dict[str, dict[str, Any]]
@@ -57,7 +57,9 @@ def load(text: bytes | None, where: str) -> Manifest:
         raise DataError(f"{where} is not a manifest ({error!r}); restore it") from None
 
 
-def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traffic) -> None:
+def record(
+    root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traffic, seconds: float
+) -> None:
     """Enter what a notebook has just made; remove entries of files that it no longer makes.
 
     An entry names the first machine that made exactly these files from exactly these inputs. A
@@ -72,6 +74,8 @@ def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traf
         The parameters that the notebook ran with.
     seen : Traffic
         The files that the notebook read and wrote.
+    seconds : float
+        The time that the notebook took; it only serves to estimate the time of another run.
     """
     from rrl.support.files import write_atomically
 
@@ -90,6 +94,7 @@ def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traf
         "packages": versions((*NUMERICAL, *DRAWING)),
         "python": platform.python_version(),
         "processor": describe_machine()["processor"],
+        "seconds": round(seconds),
     }
     stored = manifest["notebooks"].get(notebook.stem, {})
     if made != before or any(entry[k] != stored.get(k) for k in entry if k not in MACHINE):

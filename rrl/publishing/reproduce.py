@@ -3,12 +3,12 @@
 papermill runs the cells. This module adds what an unattended run needs. It checks parameters
 against the notebook, uses the environment's own kernel, limits the time of every cell, and allows
 one run at a time. An executed copy appears only when every cell has run. The kernel works in the
-notebook's folder, as it does in JupyterLab.
+notebook's folder, as it does in JupyterLab. Only make runs several notebooks at once, under
+:mod:`rrl.publishing.progress`.
 """
 
 from __future__ import annotations
 
-import ast
 import fcntl
 import logging
 import os
@@ -22,8 +22,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rrl.publishing.parameters import (
+    check_parameters,
+    defaults,
+    from_file,
+    literal,
+    read_notebook,
+)
 from rrl.publishing.tracing import Traffic, traffic
 from rrl.support.errors import DataError, Parser, ServerError, UnstableError, UsageError, command
+from rrl.support.progress import FOLDER, running
 from rrl.support.provenance import digest
 
 OUT = Path("build/notebooks")
@@ -66,7 +74,7 @@ def execute(
         kind that the cell raised, or an :class:`UnstableError` in other cases. The copy with the
         traceback is then in the folder of `output`. Its name ends in ``-failed``.
     """
-    _check(notebook, parameters or {})
+    check_parameters(notebook, parameters or {})
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.stem}.partial.ipynb")
     log = output.with_name(f".{output.stem}.files")
@@ -106,6 +114,7 @@ def _run(
             cwd=notebook.parent.absolute(),
             execution_timeout=cell_timeout,
             progress_bar=False,
+            coalesce_streams=True,  # what a bar has overwritten goes
         )
     except PapermillExecutionError as error:
         kind = _KINDS.get(error.ename, UnstableError)
@@ -137,88 +146,28 @@ def _own_kernel(home: Path, files: Path) -> type:
     options = [f"--profile-dir={home}", f"--IPKernelApp.exec_lines={watch}"]
 
     class OwnKernel(AsyncKernelManager):
+        transport = "ipc"  # kernels that start side by side race for ports, but not for sockets
+
         @property
         def kernel_spec(self) -> KernelSpec:
             return KernelSpec(**get_kernel_dict(options))
 
         async def start_kernel(self, **options: Any) -> None:
             home.mkdir(exist_ok=True)
-            with (home / "log").open("w") as log:  # a killed kernel's tracebacks are not for users
+            with (home / f"{files.stem}.log").open("w") as log:  # a killed kernel's tracebacks are not for users
                 await super().start_kernel(stdout=log, stderr=log, **options)
 
     return OwnKernel
 
 
-def read_notebook(notebook: Path) -> Any:
-    """Read a notebook and convert it to the current format."""
-    import nbformat
-
-    if not notebook.is_file():
-        raise UsageError(f"{notebook}: no such notebook")
-    try:
-        return nbformat.read(notebook, as_version=4)
-    except Exception as error:  # nbformat can raise any error of its parsers
-        raise DataError(f"{notebook} is not a notebook ({error}); save it from Jupyter") from error
-
-
-def _check(notebook: Path, parameters: Mapping[str, Any]) -> None:
-    """Refuse a parameter that is unknown (papermill only warns) or of another kind."""
-    known = _defaults(notebook)
-    for name, value in parameters.items():
-        if name not in known:
-            listed = ", ".join(known) or "none (no cell is tagged 'parameters')"
-            raise UsageError(f"{notebook} has no parameter {name!r}; it has {listed}")
-        default, kinds = known[name], ((bool,), (int, float), (str,))
-        kind = next((kind for kind in kinds if type(default) in kind), (type(value),))
-        if value is not None and type(value) not in kind:
-            raise UsageError(f"{notebook}: {name} is {value!r}, not of the type of {default!r}")
-
-
-def _defaults(notebook: Path) -> dict[str, Any]:
-    """Return the default for each parameter name; it is Ellipsis if it is not a literal.
-
-    Python's parser reads the cell, because papermill's own inspection misses a line with a second
-    ``=`` or an optional type.
-    """
-    cells = (c for c in read_notebook(notebook).cells if "parameters" in c.metadata.get("tags", []))
-    try:
-        statements = ast.parse(next((cell.source for cell in cells), "")).body
-    except SyntaxError as error:
-        raise DataError(f"{notebook}: its parameters cell is not plain Python ({error})") from error
-    pairs = [
-        (statement.targets[0] if isinstance(statement, ast.Assign) else statement.target, value)
-        for statement in statements
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and (value := statement.value)
-    ]
-    return {name.id: _literal(value, ...) for name, value in pairs if isinstance(name, ast.Name)}
-
-
-def _literal(source: ast.expr | str, otherwise: Any) -> Any:
-    try:
-        return ast.literal_eval(source)
-    except (ValueError, SyntaxError):
-        return otherwise
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read as YAML in UTF-8: {error}") from error
-    if not isinstance(loaded, dict):
-        raise UsageError(f"{path} must hold lines `name: value`, got a {type(loaded).__name__}")
-    return loaded
-
-
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Lock `out` against a second run, because parallel kernels compete for ports and files."""
+    """Lock `out` against a second run; make, which keeps its runs apart, shares the lock."""
     out.mkdir(parents=True, exist_ok=True)
+    mode = fcntl.LOCK_SH if FOLDER in os.environ else fcntl.LOCK_EX
     with (out / ".lock").open("a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, mode | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(f"another run is writing to {out}; wait for it or stop it") from None
         yield
@@ -237,7 +186,7 @@ def _times_kept(folder: Path) -> Iterator[None]:
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _enter(notebook: Path, output: Path, seen: Traffic) -> None:
+def _enter(notebook: Path, output: Path, seen: Traffic, seconds: float) -> None:
     """Record what a notebook was made from and what it made, for make and for the manifest."""
     from rrl.publishing.manifest import record
     from rrl.support.files import write_atomically
@@ -248,7 +197,9 @@ def _enter(notebook: Path, output: Path, seen: Traffic) -> None:
     lines += [f"{path}: {output}\n\t@:" for path in made]  # its readers wait until it is made
     lines += [f"made.{output.stem} := {' '.join(made)}", ""]
     write_atomically(output.with_suffix(".d"), "\n".join(lines))
-    record(Path.cwd(), notebook, _defaults(notebook), seen)
+    with output.with_name(".manifest.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        record(Path.cwd(), notebook, defaults(notebook), seen, seconds)
 
 
 def _parser() -> Parser:
@@ -274,26 +225,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.cell_timeout < 1:
         raise UsageError(f"--cell-timeout is {args.cell_timeout}; give a number of seconds, from 1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM must stop the kernel too
-    parameters = _from_file(args.f) if args.f else {}
-    parameters |= {name: _literal(value, otherwise=value) for name, value in args.p}
+    parameters = from_file(args.f) if args.f else {}
+    parameters |= {name: literal(value, otherwise=value) for name, value in args.p}
     outputs = {args.out / f"{path.stem}{args.suffix}.ipynb": path for path in args.notebook}
     if len(outputs) < len(args.notebook):
         raise UsageError("two notebooks have the same name and copy; run them one by one")
     for notebook in args.notebook:  # errors must appear before the first notebook runs
-        _check(notebook, parameters)
+        check_parameters(notebook, parameters)
     with _alone(args.out):
         for output, notebook in outputs.items():
-            print(notebook, end=" ", flush=True)
             start = time.monotonic()
             try:
-                with _times_kept(FIGURES):
+                with _times_kept(FIGURES), running(output.stem):
                     seen = execute(notebook, output, parameters, args.cell_timeout)
+                seconds = time.monotonic() - start
                 if args.out == OUT and not (parameters or args.suffix):
-                    _enter(notebook, output, seen)
+                    _enter(notebook, output, seen, seconds)
             except BaseException:
-                print("failed", flush=True)
+                print(notebook, "failed", flush=True)
                 raise
-            print(f"{time.monotonic() - start:.1f} s", flush=True)
+            print(f"{notebook} {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

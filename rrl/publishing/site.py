@@ -185,7 +185,7 @@ def write_site(names: Sequence[str], executed: Path = EXECUTED, out: Path = OUT)
     DataError
         If a notebook was not executed yet, or cannot be read.
     """
-    from rrl.publishing.reproduce import read_notebook
+    from rrl.publishing.parameters import read_notebook
 
     missing = [name for name in names if not (executed / f"{name}.ipynb").is_file()]
     if missing:

@@ -19,9 +19,9 @@ from rrl.core.space import ConfigSpace
 HOME = {
     "rrl": "rrl.tuning.recommended:recommended",
     "rrl-boltzmann": "rrl.core.variants:boltzmann",
-    "rrl-boltzmann-wide": "rrl.rivals.agents:wide",
+    "rrl-boltzmann-wide": "rrl.rivals.paper_variants:wide",
     "rrl-released": "rrl.core.variants:released",
-    "rrl-released-copy": "rrl.rivals.agents:released_copy",
+    "rrl-released-copy": "rrl.rivals.paper_variants:released_copy",
     "rrl-adaptive": "rrl.core.variants:adaptive",
     "tf-serving-default": "rrl.rivals.baselines:fixed_default",
     "heuristic": "rrl.rivals.baselines:heuristic",
@@ -77,21 +77,6 @@ def maker(name: str, **changes: Any) -> MakeAgent:
         return getattr(import_module(module), attribute)(space, rng, **settings)
 
     return make
-
-
-def wide(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
-    """Make `rrl-boltzmann` with the released radius of 3 levels; all other settings are equal."""
-    from rrl.core.variants import boltzmann
-
-    return boltzmann(space, rng, **({"radius": 3.0} | changes))
-
-
-def released_copy(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
-    """Make `rrl-released` without its network: a copy estimates the similarity."""
-    from rrl.core.similarity import Copy
-    from rrl.core.variants import released
-
-    return released(space, rng, similarity=Copy(), **changes)
 
 
 AGENTS: dict[str, MakeAgent] = {name: maker(name) for name in HOME}

@@ -1,11 +1,14 @@
 """Sweeps: many races from a list of literal settings, on one machine or on a cluster.
 
-A :class:`rrl.studies.settings.Setting` says what to run. It is divided into pieces of a few seeds.
-Each piece is one file under ``build/sweeps``. Its name is a digest of the setting, the code that it
-runs, the data that it reads and the versions of the numerical packages. So an interrupted sweep
-continues where it stopped, and a finished one is not run again. A change repeats only the pieces
-that depend on it. A piece draws from its own seeds and runs its linear algebra in one thread. So
-the results do not depend on the number of workers, and they are the same on a cluster.
+A :class:`rrl.studies.settings.Setting` says what to run. Results that are stored under
+``data/sweeps`` and belong to the present code and data are read (:mod:`rrl.studies.sweep_store`).
+The others are computed. They are divided into pieces of a few seeds (:mod:`rrl.studies.pieces`),
+and each piece is kept as one file under ``build/sweeps``. So an interrupted sweep continues where
+it stopped, and a finished one is not run again. A change repeats only the pieces that depend on it.
+A piece draws from its own seeds and runs its linear algebra in one thread. So the results do not
+depend on the number of workers, and they are the same on a cluster.
+
+With ``RRL_SWEEPS=store`` in the environment, what was computed is also stored (``make sweeps``).
 """
 
 from __future__ import annotations
@@ -13,82 +16,68 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rrl.recording.profile import EPISODES
-from rrl.recording.replay import replayed
-from rrl.rivals.agents import AGENTS, HOME
-from rrl.studies.problems import half_of, open_scenario
-from rrl.studies.race import Race, race
+from rrl.studies.pieces import (
+    Arrays,
+    problem,
+    run_piece,
+    run_truth,
+    setting_digest,
+    truth_digest,
+)
+from rrl.studies.race import Race
 from rrl.studies.scenario import Scenario, Truth
-from rrl.studies.settings import Load, Setting, check, workload
-from rrl.studies.truths import find_truth
+from rrl.studies.settings import Load, Setting, check
+from rrl.studies.sweep_store import Entry, Store, setting_name, truth_name
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import replacing
-from rrl.support.machine import available_cpus, one_thread
-from rrl.support.provenance import (
-    NUMERICAL,
-    PACKAGE,
-    code_behind,
-    combined,
-    digest,
-    versions,
-)
-from rrl.tuning.objective import parse_objective
+from rrl.support.machine import available_cpus
+from rrl.support.progress import bar
+from rrl.support.provenance import NUMERICAL, versions
 
-Arrays = dict[str, NDArray[Any]]
-SEEDS_A_PIECE = 5
+SEEDS_PER_PIECE = 5
+WANTED = "wanted"
+"""The file in the folder of pieces that names the results that were wanted while storing."""
 
 
-@lru_cache(maxsize=32)
-def _problem(testbed: str, load: Load, data: str) -> Scenario:
-    return open_scenario(testbed, workload(load), data)
+class Task(NamedTuple):
+    """A piece to compute: the name of its file, and what computes it."""
 
-
-def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
-    """Race one setting from some seeds, in a worker process."""
-    with one_thread():
-        scenario = _problem(*setting.problem, data)
-        runs = race(
-            scenario,
-            AGENTS[setting.agent],
-            seeds,
-            setting.episodes,
-            objective=parse_objective(setting.objective),
-        )
-    return {"chosen": runs.chosen, "recommended": runs.recommended, "costs": runs.costs}
-
-
-def run_truth(testbed: str, load: Load, episodes: int, replications: int, data: str) -> Arrays:
-    """Find the truth of one problem, in a worker process."""
-    problem = _problem(testbed, load, data)
-    return find_truth(problem, replications=replications, episodes=episodes)._asdict()
-
-
-class _Task(NamedTuple):
-    key: str  # the name of its file
+    key: str
     function: Callable[..., Arrays]
     arguments: tuple[Any, ...]
 
 
+class Result(NamedTuple):
+    """A stored result, or one to compute: its name in the store, its line there, its pieces."""
+
+    name: str
+    entry: Entry
+    tasks: tuple[Task, ...]
+
+
 class Sweep:
-    """The results of some settings: it reads existing pieces and runs missing ones on request.
+    """The results of some settings: it reads existing ones and runs missing ones on request.
 
     Parameters
     ----------
     settings : sequence of Setting
     data : path
-        This is the folder of the recorded profiles.
+        This is the folder of the recorded profiles. The stored results are in its subfolder
+        ``sweeps``.
     build : path
         The pieces are in the subfolder ``sweeps`` of this folder.
+    costs : bool, optional
+        Whether the races have the costs that the agents were told. They take much more room than
+        the configurations.
     replications : int, optional
         A simulated truth uses this many episodes per configuration.
     workers : int, optional
@@ -106,26 +95,32 @@ class Sweep:
         *,
         data: str | os.PathLike[str] = "data",
         build: str | os.PathLike[str] = "build",
+        costs: bool = False,
         replications: int = 150,
         workers: int | None = None,
     ) -> None:
-        self.settings = tuple(settings)
+        self.settings, self.costs = tuple(settings), costs
         self.data, self.folder = os.path.abspath(data), Path(build) / "sweeps"
         self.replications = replications
         self.workers = workers or int(os.environ.get("RRL_WORKERS") or available_cpus())
         for setting in self.settings:
             check(setting)
 
+    @cached_property
+    def store(self) -> Store:
+        """The stored results."""
+        return Store(Path(self.data) / "sweeps")
+
     def run(self, progress: bool = True) -> dict[Setting, Race]:
         """Race all settings, and return the results by setting, in the order of the settings."""
-        parts = {setting: self._pieces(setting) for setting in self.settings}
-        found = self._results([task for tasks in parts.values() for task in tasks], progress)
-        return {setting: _join([found[t.key] for t in tasks]) for setting, tasks in parts.items()}
+        wanted = {setting: self.result(setting) for setting in self.settings}
+        found = self._results(list(wanted.values()), progress)
+        return {setting: self._race(found[key.name], setting) for setting, key in wanted.items()}
 
     def scenarios(self, progress: bool = True) -> dict[tuple[str, Load], Scenario]:
         """Return the problems of the settings with their truths."""
         truths = self.truths(progress)
-        return {key: _problem(*key, self.data).knowing(truth) for key, truth in truths.items()}
+        return {key: problem(*key, self.data).knowing(truth) for key, truth in truths.items()}
 
     def truths(self, progress: bool = True) -> dict[tuple[str, Load], Truth]:
         """Return the truth of each problem; a changing workload uses the longest horizon."""
@@ -134,60 +129,78 @@ class Sweep:
             steady = isinstance(setting.load, int | float)
             length = self.replications if steady else setting.episodes
             horizon[setting.problem] = max(length, horizon.get(setting.problem, 0))
-        code = _code("rrl.studies.problems", *_server_modules())
-        tasks = {}
-        for problem, episodes in horizon.items():
-            what = (*problem, episodes, self.replications)
-            about = ("truth", *what, code, self._judged(problem[0]))
-            tasks[problem] = _Task(_key(about), run_truth, (*what, self.data))
-        found = self._results(list(tasks.values()), progress)
-        return {problem: Truth(**found[task.key]) for problem, task in tasks.items()}
+        wanted = {key: self.truth((*key, n, self.replications)) for key, n in horizon.items()}
+        found = self._results(list(wanted.values()), progress)
+        return {key: Truth(**found[result.name]) for key, result in wanted.items()}
 
-    def _pieces(self, setting: Setting) -> list[_Task]:
-        code = _code("rrl.studies.sweeps", *_server_modules(), *_agent_modules(setting, self.data))
-        tasks = []
-        for first in range(0, setting.seeds, SEEDS_A_PIECE):
-            seeds = tuple(range(first, min(first + SEEDS_A_PIECE, setting.seeds)))
-            about = (*setting._replace(seeds=0), seeds, code, self._recorded(setting.testbed))
-            tasks.append(_Task(_key(about), run_piece, (setting, seeds, self.data)))
-        return tasks
+    def result(self, setting: Setting, seeds: Sequence[Sequence[int]] | None = None) -> Result:
+        """Return a setting's result; `seeds` names the seeds of each piece."""
+        digest, last = setting_digest(setting, self.data), setting.seeds
+        starts = range(0, last, SEEDS_PER_PIECE)
+        parts = seeds or [range(first, min(first + SEEDS_PER_PIECE, last)) for first in starts]
+        tasks = (
+            Task(_key(digest, tuple(part)), run_piece, (setting, tuple(part), self.data))
+            for part in parts
+        )
+        return Result(setting_name(setting), Entry(setting, digest), tuple(tasks))
 
-    def _recorded(self, testbed: str) -> str:
-        """Return the digest of a profile's replayed data; it is empty for a simulated testbed."""
-        name, half = half_of(testbed)
-        folder = Path(self.data) / name
-        return replayed(folder, half) if folder.is_dir() else ""
+    def truth(self, what: tuple[str, Load, int, int]) -> Result:
+        """Return the result for a problem's truth: testbed, load, episodes and replications."""
+        digest = truth_digest(*what, self.data)
+        task = Task(_key(digest), run_truth, (*what, self.data))
+        return Result(truth_name(*what), Entry(what, digest), (task,))
 
-    def _judged(self, testbed: str) -> str:
-        """Return the digest of the data behind a profile's truth, finals included.
-
-        It is empty for a simulated testbed.
-        """
-        episodes = Path(self.data) / half_of(testbed)[0] / EPISODES
-        return digest(episodes) if episodes.exists() else ""
-
-    def _results(self, tasks: Sequence[_Task], progress: bool) -> dict[str, Arrays]:
+    def compute(self, tasks: Sequence[Task], progress: bool = True) -> dict[str, Arrays]:
+        """Return the pieces by key; those that are not in the folder of pieces are computed."""
         missing = [task for task in tasks if not self._file(task).exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
         if missing:
-            from tqdm import tqdm
-
             with _backend(self.workers) as parallel:
                 done = parallel(_keyed(task) for task in missing)
-                for key, arrays in tqdm(
-                    done, "sweep", len(missing), unit="piece", disable=not progress
-                ):
-                    self._save(key, arrays)
+                for key, arrays in bar(done, "sweep", len(missing), "piece", progress):
+                    with replacing(self.folder / f"{key}.npz") as file:
+                        np.savez_compressed(file, **arrays)
         return {task.key: self._load(task) for task in tasks}
 
-    def _file(self, task: _Task) -> Path:
+    def _results(self, wanted: Sequence[Result], progress: bool) -> dict[str, Arrays]:
+        stored = {result.name: found for result in wanted if (found := self._stored(result))}
+        missing = [result for result in wanted if result.name not in stored]
+        outdated = sum(result.name in self.store for result in missing)
+        if outdated and os.environ.get("RRL_SWEEPS") != "store":
+            print(f"{outdated} of {len(wanted)} stored results are outdated and computed anew")
+        pieces = self.compute([task for result in missing for task in result.tasks], progress)
+        found = {r.name: _join([pieces[task.key] for task in r.tasks]) for r in missing}
+        if os.environ.get("RRL_SWEEPS") == "store":
+            for name, arrays in found.items():
+                self.store.write(name, self._kept(arrays))
+            self.store.enter({result.name: result.entry for result in missing})
+            with (self.folder / WANTED).open("a", encoding="utf-8") as file:
+                file.writelines(f"{result.name}\n" for result in wanted)
+        return stored | found
+
+    def _stored(self, result: Result) -> Arrays | None:
+        """Return a stored result if it is of the present code and has all that is wanted."""
+        if not self.store.is_present(result.name, result.entry.digest):
+            return None
+        arrays = self.store.read(result.name)
+        if isinstance(result.entry.what, Setting):
+            enough = len(arrays["chosen"]) >= result.entry.what.seeds
+            return arrays if enough and ("costs" in arrays or not self.costs) else None
+        return arrays
+
+    def _kept(self, arrays: Arrays) -> Arrays:
+        return {name: array for name, array in arrays.items() if self.costs or name != "costs"}
+
+    def _race(self, arrays: Arrays, setting: Setting) -> Race:
+        rows = {name: array[: setting.seeds] for name, array in self._kept(arrays).items()}
+        costs = rows["costs"].astype(np.float64) if self.costs else None
+        chosen, recommended = (rows[n].astype(np.int32) for n in ("chosen", "recommended"))
+        return Race(chosen, recommended, np.nan, costs)
+
+    def _file(self, task: Task) -> Path:
         return self.folder / f"{task.key}.npz"
 
-    def _save(self, key: str, arrays: Arrays) -> None:
-        with replacing(self.folder / f"{key}.npz") as file:
-            np.savez_compressed(file, **arrays)
-
-    def _load(self, task: _Task) -> Arrays:
+    def _load(self, task: Task) -> Arrays:
         try:
             with np.load(self._file(task), allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
@@ -195,48 +208,26 @@ class Sweep:
             raise DataError(f"{self._file(task)}: damaged ({error}); remove it") from None
 
 
-def _call(task: _Task) -> tuple[str, Arrays]:
+def _call(task: Task) -> tuple[str, Arrays]:
     return task.key, task.function(*task.arguments)
 
 
-def _keyed(task: _Task) -> Any:
+def _keyed(task: Task) -> Any:
     from joblib import delayed
 
     return delayed(_call)(task)
 
 
-def _key(about: tuple[Any, ...]) -> str:
-    packages = versions(NUMERICAL)
-    text = json.dumps([about, packages], sort_keys=True)
+def _key(*about: Any) -> str:
+    """Return the name of a piece's file; the installed versions count here, not those locked."""
+    text = json.dumps([about, versions(NUMERICAL)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _code(*modules: str) -> str:
-    return combined(code_behind(*modules), PACKAGE)
-
-
-def _server_modules() -> tuple[str, ...]:
-    return (
-        "rrl.simulation.testbeds",
-        "rrl.recording.replay",
-        "rrl.workloads.modulated",
-        "rrl.workloads.workload",
-    )
-
-
-@lru_cache(maxsize=256)
-def _agent_modules(setting: Setting, data: str) -> frozenset[str]:
-    """Make an agent, and return the modules of its maker, its class and its parts' classes."""
-    space = _problem(*setting.problem, data).space
-    agent = AGENTS[setting.agent](space, np.random.default_rng(0))
-    modules = {type(part).__module__ for part in (agent, *vars(agent).values())}
-    modules.add(HOME[setting.agent].partition(":")[0])
-    return frozenset(module for module in modules if module.startswith("rrl."))
-
-
-def _join(parts: Sequence[Arrays]) -> Race:
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Race(whole["chosen"], whole["recommended"], np.nan, whole["costs"])
+def _join(parts: Sequence[Mapping[str, Any]]) -> Arrays:
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 @contextmanager

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
+import tokenize
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from io import StringIO
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent
@@ -38,6 +41,71 @@ def combined(paths: Iterable[Path], root: Path) -> str:
     """
     lines = sorted(f"{path.relative_to(root).as_posix()} {digest(path)}" for path in paths)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def code_digest(paths: Iterable[Path], root: Path) -> str:
+    """Return one digest of the names and the code of many source files.
+
+    Comments, docstrings and empty lines do not count, so other words leave a result valid. The
+    digest is the same on all versions of Python.
+    """
+    paths = sorted(paths)
+    lines = [
+        f"{path.relative_to(root).as_posix()} {_code(path, path.stat().st_mtime_ns)}"
+        for path in paths
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@lru_cache(maxsize=512)
+def _code(path: Path, changed: int) -> str:
+    code = without_words(path.read_text(encoding="utf-8"))
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def without_words(source: str) -> str:
+    """Return a module's source without comments, docstrings, other lone strings and empty lines.
+
+    Examples
+    --------
+    >>> print(without_words('def one():  # comment\\n    "Docstring."\\n\\n    return "1 # 1"'))
+    def one():
+        return "1 # 1"
+    """
+    lines = [line.encode() for line in source.split("\n")]  # the tree counts bytes
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            if isinstance(node.value.value, str):
+                first, last = node.lineno - 1, node.end_lineno - 1
+                after = lines[last][node.end_col_offset :]
+                before = lines[first][: node.col_offset]
+                lines[first : last + 1] = [before, *[b""] * (last - first)]
+                lines[last] += after
+    text = [line.decode() for line in lines]
+    for token in tokenize.generate_tokens(StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row = token.start[0] - 1
+            text[row] = text[row].removesuffix(token.string)
+    return "\n".join(filter(None, map(str.rstrip, text)))
+
+
+def locked(packages: Iterable[str]) -> dict[str, list[str]]:
+    """Return the versions in requirements.lock by name, each with the Pythons that it is for.
+
+    All are returned, whatever Python this is. The result is empty without a lock.
+
+    Examples
+    --------
+    >>> list(locked(["numba", "no-such-package"]))
+    ['numba']
+    """
+    lock = PACKAGE.parent / "requirements.lock"
+    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
+    pins = re.findall(r"^([\w.-]+)==([^\\\n]+?)\s*\\?$", text, re.MULTILINE)
+    found: dict[str, list[str]] = {}
+    for name, pin in pins:
+        found.setdefault(name, []).append(pin)
+    return {name: found[name] for name in packages if name in found}
 
 
 def code_behind(*modules: str) -> frozenset[Path]:

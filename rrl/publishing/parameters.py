@@ -1,0 +1,75 @@
+"""The parameters of a notebook: their defaults, and values from a command line or a file."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rrl.support.errors import DataError, UsageError
+
+
+def read_notebook(notebook: Path) -> Any:
+    """Read a notebook and convert it to the current format."""
+    import nbformat
+
+    if not notebook.is_file():
+        raise UsageError(f"{notebook}: no such notebook")
+    try:
+        return nbformat.read(notebook, as_version=4)
+    except Exception as error:  # nbformat can raise any error of its parsers
+        raise DataError(f"{notebook} is not a notebook ({error}); save it from Jupyter") from error
+
+
+def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
+    """Refuse a parameter that is unknown (papermill only warns) or of another kind."""
+    known = defaults(notebook)
+    for name, value in parameters.items():
+        if name not in known:
+            listed = ", ".join(known) or "none (no cell is tagged 'parameters')"
+            raise UsageError(f"{notebook} has no parameter {name!r}; it has {listed}")
+        default, kinds = known[name], ((bool,), (int, float), (str,))
+        kind = next((kind for kind in kinds if type(default) in kind), (type(value),))
+        if value is not None and type(value) not in kind:
+            raise UsageError(f"{notebook}: {name} is {value!r}, not of the type of {default!r}")
+
+
+def defaults(notebook: Path) -> dict[str, Any]:
+    """Return the default for each parameter name; it is Ellipsis if it is not a literal.
+
+    Python's parser reads the cell, because papermill's own inspection misses a line with a second
+    ``=`` or an optional type.
+    """
+    cells = (c for c in read_notebook(notebook).cells if "parameters" in c.metadata.get("tags", []))
+    try:
+        statements = ast.parse(next((cell.source for cell in cells), "")).body
+    except SyntaxError as error:
+        raise DataError(f"{notebook}: its parameters cell is not plain Python ({error})") from error
+    pairs = [
+        (statement.targets[0] if isinstance(statement, ast.Assign) else statement.target, value)
+        for statement in statements
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and (value := statement.value)
+    ]
+    return {name.id: literal(value, ...) for name, value in pairs if isinstance(name, ast.Name)}
+
+
+def literal(source: ast.expr | str, otherwise: Any) -> Any:
+    """Return the value of a literal; `otherwise` if `source` is none."""
+    try:
+        return ast.literal_eval(source)
+    except (ValueError, SyntaxError):
+        return otherwise
+
+
+def from_file(path: Path) -> dict[str, Any]:
+    """Read the parameters in a YAML file."""
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} cannot be read as YAML in UTF-8: {error}") from error
+    if not isinstance(loaded, dict):
+        raise UsageError(f"{path} must hold lines `name: value`, got a {type(loaded).__name__}")
+    return loaded

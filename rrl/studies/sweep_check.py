@@ -1,0 +1,146 @@
+"""Check the stored results of sweeps: ``python -m rrl.studies.sweep_check``.
+
+``recompute`` runs a share of the stored runs again and compares them byte by byte: one seed of each
+setting, and each eighth truth. The digest of the setting selects the seed, so a change of the code
+selects others. Results that are outdated are counted, not compared. ``keep`` removes what no
+notebook wanted while the results were stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rrl.studies.pieces import Arrays
+from rrl.studies.settings import Setting
+from rrl.studies.sweep_store import Store, differing
+from rrl.studies.sweeps import WANTED, Result, Sweep, Task
+from rrl.support.errors import Parser, UnstableError, UsageError, command
+
+TRUTHS = 8  # one of so many truths is computed again
+
+
+class Sample(NamedTuple):
+    """A part of a stored result that is computed again: the result, the piece, the seed if any."""
+
+    result: Result
+    task: Task
+    seed: int | None
+
+
+def wanted_now(sweep: Sweep) -> dict[str, Result]:
+    """Return what the present code makes of each stored result, by name.
+
+    A result is left out if its agent or its testbed no longer exists.
+    """
+    found = {}
+    for name, (what, _) in sweep.store.index.items():
+        try:
+            kind = len(what) == len(Setting._fields)
+            found[name] = sweep.result(Setting(*what)) if kind else sweep.truth(what)
+        except LookupError:
+            continue
+    return found
+
+
+def outdated(sweep: Sweep) -> list[str]:
+    """Return the names of the stored results that are not of the present code and data."""
+    now, store = wanted_now(sweep), sweep.store
+    return [n for n in store.index if n not in now or not store.is_present(n, now[n].entry.digest)]
+
+
+def samples(sweep: Sweep) -> list[Sample]:
+    """Choose what to compute again: one seed of each present setting, and each eighth truth."""
+    late, found = set(outdated(sweep)), []
+    for name, result in wanted_now(sweep).items():
+        what, number = result.entry.what, int(result.entry.digest, 16)
+        if name in late:
+            continue
+        if isinstance(what, Setting):
+            seed = number % what.seeds
+            (task,) = sweep.result(what, [[seed]]).tasks
+            found.append(Sample(result, task, seed))
+        elif number % TRUTHS == 0:
+            found.append(Sample(result, result.tasks[0], None))
+    return found
+
+
+def recompute(sweep: Sweep, progress: bool = True) -> str:
+    """Compute the samples, and return one line that says that they are as stored.
+
+    Raises
+    ------
+    UnstableError
+        If one differs. The message names its file and its seed.
+    DataError
+        If a file is damaged.
+    """
+    chosen = samples(sweep)
+    stored = {sample.result.name: sweep.store.read(sample.result.name) for sample in chosen}
+    computed = sweep.compute([sample.task for sample in chosen], progress)
+    for sample in chosen:
+        _compare(sweep.store, sample, stored[sample.result.name], computed[sample.task.key])
+    runs = [sample.seed for sample in chosen if sample.seed is not None]
+    settings = [r.entry.what for r in wanted_now(sweep).values() if isinstance(r.entry.what, Setting)]
+    total = sum(setting.seeds for setting in settings)
+    truths = len(sweep.store.index) - len(settings)
+    return (
+        f"recomputed {len(runs)} of {total} stored runs (one of each setting) and "
+        f"{len(chosen) - len(runs)} of {truths} stored truths: the same"
+    )
+
+
+def _compare(store: Store, sample: Sample, stored: Arrays, computed: Arrays) -> None:
+    what = ""
+    if sample.seed is not None:
+        what = f", seed {sample.seed}"
+        stored = {name: array[sample.seed : sample.seed + 1] for name, array in stored.items()}
+        computed = {name: array for name, array in computed.items() if name in stored}
+    if names := differing(stored, computed):
+        path = store.path(sample.result.name)
+        raise UnstableError(
+            f"{path}{what}: {' and '.join(names)} differ from what the same code and data give "
+            "here; use the locked versions (`make env`), or remove the file and run `make sweeps`"
+        )
+
+
+def keep(sweep: Sweep) -> str:
+    """Remove the stored results that were not wanted, and return one line about what is there."""
+    path = sweep.folder / WANTED
+    if not path.exists():
+        raise UsageError(f"{path}: nothing was stored; run `make sweeps`")
+    gone = sweep.store.keep(sorted(set(path.read_text(encoding="utf-8").split())))
+    path.unlink()
+    size = sum(file.stat().st_size for file in sweep.store.folder.rglob("*") if file.is_file())
+    removed = f", {len(gone)} older files removed" if gone else ""
+    return f"{len(sweep.store.index)} results are stored, {size / 1e6:.1f} MB{removed}"
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Check or tidy the stored results; print one line."""
+    parser = Parser(prog="python -m rrl.studies.sweep_check", description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["recompute", "keep"])
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the profiles")
+    parser.add_argument("--build", type=Path, default=Path("build"), help="folder of the pieces")
+    options = parser.parse_args(argv)
+    sweep = Sweep((), data=options.data, build=options.build)
+    if options.what == "keep":
+        print(keep(sweep))
+        return
+    if not sweep.store.index:
+        print("no results of sweeps are stored: all are computed, which takes longer")
+        return
+    if late := outdated(sweep):
+        print(
+            f"{len(late)} of {len(sweep.store.index)} stored results of sweeps are outdated and "
+            "will be computed, which takes longer; `make sweeps` stores them"
+        )
+    print(recompute(sweep))
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Stored results of sweeps: one file per setting under ``data/sweeps``, and an index with digests.
+
+``index.json`` names what each file holds, and the digest of all that it was computed from
+(:mod:`rrl.studies.pieces`). A file whose digest is not that of the present code and data is
+outdated and is not read. The files hold results only. So a change of the code that leaves a result
+as it was changes one line of the index and no file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+from lzma import LZMAError
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rrl.studies.pieces import Arrays
+from rrl.studies.settings import Load, Setting
+from rrl.support.errors import DataError
+from rrl.support.files import read_json, replacing, write_atomically
+
+INDEX = "index.json"
+
+
+class Entry(NamedTuple):
+    """A line of the index: what was run (a setting, or a truth's arguments), and its digest."""
+
+    what: tuple[Any, ...]
+    digest: str
+
+
+def setting_name(setting: Setting) -> str:
+    """Return the name of a setting's file, without its ending; the seeds do not count.
+
+    Examples
+    --------
+    >>> setting_name(Setting("gpu", ("Bursts", (8.0, 16.0), (60.0, 20.0)), "rrl", 30, 100))
+    'gpu/bursts-8-16-60-20/rrl-100'
+    """
+    objective = "" if setting.objective == "mean" else f"-{setting.objective}"
+    return f"{_folder(*setting.problem)}/{setting.agent}-{setting.episodes}{objective}"
+
+
+def truth_name(testbed: str, load: Load, episodes: int, replications: int) -> str:
+    """Return the name of a truth's file, without its ending."""
+    return f"{_folder(testbed, load)}/truth-{episodes}-{replications}"
+
+
+def _folder(testbed: str, load: Load) -> str:
+    def flat(part: Any) -> Iterable[str]:
+        if isinstance(part, tuple | list):
+            return (word for one in part for word in flat(one))
+        return (part.lower() if isinstance(part, str) else f"{part:g}",)
+
+    return f"{testbed.replace('/', '-half-')}/{'-'.join(flat(load))}"
+
+
+class Store:
+    """The stored results below one folder.
+
+    Parameters
+    ----------
+    folder : path
+        It may be missing. Then nothing is stored.
+
+    Raises
+    ------
+    DataError
+        If the index is damaged.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        path = self.folder / INDEX
+        try:
+            lines = read_json(path) if path.exists() else {}
+            self.index = {name: Entry(_tuples(what), key) for name, (what, key) in lines.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: not an index of sweeps ({error}); restore it") from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.index
+
+    def path(self, name: str) -> Path:
+        """Return the path of a result."""
+        return self.folder / f"{name}.npz"
+
+    def is_present(self, name: str, digest: str) -> bool:
+        """Return whether a result is stored that was computed from what the digest stands for."""
+        return name in self.index and self.index[name].digest == digest
+
+    def read(self, name: str) -> Arrays:
+        """Read a result.
+
+        Raises
+        ------
+        DataError
+            If the file is missing or damaged. The message names it.
+        """
+        path = self.path(name)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return {key: arrays[key] for key in arrays.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, LZMAError) as error:
+            raise DataError(
+                f"{path}: damaged ({error}); restore it, or remove it and run `make sweeps`"
+            ) from None
+
+    def write(self, name: str, arrays: Arrays) -> None:
+        """Write a result's file; it stays untouched if it holds these arrays already."""
+        path = self.path(name)
+        if not (path.exists() and self._same(name, arrays)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as file:
+                _save(file, arrays)
+
+    def _same(self, name: str, arrays: Arrays) -> bool:
+        try:
+            return not differing(self.read(name), arrays)
+        except DataError:
+            return False
+
+    def enter(self, entries: Mapping[str, Entry]) -> None:
+        """Enter results in the index; those that were entered meanwhile are kept."""
+        self.index = Store(self.folder).index | entries
+        self._write_index()
+
+    def keep(self, names: Iterable[str]) -> list[str]:
+        """Remove all results but these, and all other files; return what was removed, by path."""
+        self.index = {name: self.index[name] for name in names}
+        kept = {self.path(name) for name in self.index} | {self.folder / INDEX}
+        gone = [path for path in self.folder.rglob("*") if path.is_file() and path not in kept]
+        for path in gone:
+            path.unlink()
+        self._write_index()
+        return sorted(map(str, gone))
+
+    def _write_index(self) -> None:
+        lines = (f"{json.dumps(n)}: {json.dumps(list(e))}" for n, e in sorted(self.index.items()))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / INDEX, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def differing(one: Arrays, other: Arrays) -> list[str]:
+    """Return the names of the arrays that are not the same in both, byte by byte.
+
+    The size of an integer does not count, because the stored ones are as small as possible.
+
+    Examples
+    --------
+    >>> differing({"a": np.arange(2, dtype=np.int8)}, {"a": np.arange(2), "b": np.ones(1)})
+    ['b']
+    """
+    return [
+        name
+        for name in sorted({*one, *other})
+        if name not in one or name not in other or _bytes(one[name]) != _bytes(other[name])
+    ]
+
+
+def _bytes(array: np.ndarray) -> tuple[Any, ...]:
+    whole = array.astype(np.int64) if array.dtype.kind in "iu" else array
+    return whole.dtype.str, whole.shape, whole.tobytes()
+
+
+def _save(file: Any, arrays: Arrays) -> None:
+    """Write an .npz file as small as possible; equal arrays give equal bytes."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_LZMA) as archive:
+        for name, array in sorted(arrays.items()):
+            small = array
+            if array.dtype.kind in "iu":
+                ends = int(array.min(initial=0)), int(array.max(initial=0))
+                small = array.astype(np.result_type(*map(np.min_scalar_type, ends)))
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.ascontiguousarray(small), allow_pickle=False)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
