@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rrl.rivals.agents import AGENTS
-from rrl.studies import sweeps
+from rrl.studies import pieces, sweeps
 from rrl.studies.problems import recorded
 from rrl.studies.race import race
 from rrl.studies.settings import Setting, cross, workload
@@ -29,7 +29,8 @@ def _this_machine(monkeypatch):
 
 
 def run(folder, workers=1, settings=SETTINGS, data=DATA):
-    return Sweep(settings, data=data, build=folder, workers=workers).run(progress=False)
+    sweep = Sweep(settings, data=data, build=folder, costs=True, workers=workers)
+    return sweep.run(progress=False)
 
 
 def same(one, other):
@@ -53,7 +54,8 @@ def test_a_sweep_is_the_races_it_consists_of(alone):
         recorded(DATA / "keyword-threads", 900.0), AGENTS["rrl-boltzmann"], range(7), 12
     )
     assert np.array_equal(runs.chosen, straight.chosen)
-    assert np.array_equal(runs.costs, straight.costs)
+    assert np.array_equal(runs.costs, straight.costs.astype(np.float32))
+    assert Sweep(SETTINGS, data=DATA, build=alone[0]).run()[SETTINGS[0]].costs is None
 
 
 def test_two_workers_give_what_one_gives(alone, tmp_path):
@@ -104,7 +106,8 @@ def test_a_sweep_that_was_killed_goes_on_from_what_was_done(alone, tmp_path, mon
 
 def keys(data=DATA):
     sweep = Sweep(SETTINGS, data=data, build="unused")
-    return [task.key for task in sweep._pieces(SETTINGS[0])]
+    pieces._code.cache_clear()
+    return [task.key for task in sweep.result(SETTINGS[0]).tasks]
 
 
 def test_a_change_of_data_code_or_versions_is_a_new_piece(tmp_path, monkeypatch):
@@ -118,17 +121,26 @@ def test_a_change_of_data_code_or_versions_is_a_new_piece(tmp_path, monkeypatch)
     assert keys(tmp_path) == before
     episodes.write_text("".join(lines[:1] + lines[2:]))
     assert not set(keys(tmp_path)) & set(before)
-    for name, value in (("_code", "other"), ("versions", {"numpy": "0"})):
+    for module, name, value in (
+        (pieces, "code_digest", "other"),
+        (pieces, "locked", {"numpy": ["0"]}),
+        (sweeps, "versions", {"numpy": "0"}),
+    ):
         with monkeypatch.context() as patch:
-            patch.setattr(sweeps, name, lambda *_, value=value: value)
+            patch.setattr(module, name, lambda *_, value=value: value)
             assert not set(keys()) & set(before)
+    pieces._code.cache_clear()
 
 
 def test_a_piece_depends_on_its_agents_code_and_not_on_how_it_is_drawn():
-    modules = sweeps._agent_modules(SETTINGS[0], str(DATA))
-    code = {p.name for p in provenance.code_behind("rrl.studies.sweeps", *modules)}
-    assert {"agent.py", "qtable.py", "similarity.py", "race.py", "scenario.py", "agents.py"} <= code
-    assert not {"plotting.py", "cli.py", "reproduce.py", "manifest.py"} & code
+    def code_of(agent):
+        modules = pieces._modules_of(agent)
+        return {p.name for p in provenance.code_behind("rrl.studies.pieces", *modules)}
+
+    code = code_of("rrl-boltzmann")
+    assert {"agent.py", "qtable.py", "similarity.py", "race.py", "scenario.py"} <= code
+    assert not {"cli.py", "reproduce.py", "manifest.py", "sweeps.py", "sweep_store.py"} & code
+    assert not {"qtable.py", "region.py", "gaussian_process.py"} & code_of("random")
 
 
 def test_truths_are_kept_too(tmp_path):

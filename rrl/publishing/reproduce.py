@@ -154,7 +154,7 @@ def _own_kernel(home: Path, files: Path) -> type:
 
         async def start_kernel(self, **options: Any) -> None:
             home.mkdir(exist_ok=True)
-            with (home / f"{files.stem}.log").open("w") as log:  # a killed kernel's tracebacks are not for users
+            with (home / f"{files.stem}.log").open("w") as log:  # tracebacks are not for users
                 await super().start_kernel(stdout=log, stderr=log, **options)
 
     return OwnKernel

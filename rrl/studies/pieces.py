@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +27,15 @@ from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Load, Setting, workload
 from rrl.studies.truths import find_truth
 from rrl.support.machine import one_thread
-from rrl.support.provenance import NUMERICAL, PACKAGE, code_behind, code_digest, digest, locked
+from rrl.support.provenance import (
+    NUMERICAL,
+    PACKAGE,
+    code_behind,
+    code_digest,
+    digest,
+    locked,
+    without_words,
+)
 from rrl.tuning.objective import parse_objective
 from rrl.tuning.presets import paper_cpu
 
@@ -67,7 +74,7 @@ def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
 
 
 def run_truth(testbed: str, load: Load, episodes: int, replications: int, data: str) -> Arrays:
-    """Find the truth of one problem; the arrays are those of :class:`rrl.studies.scenario.Truth`."""
+    """Find the truth of one problem, as :class:`rrl.studies.scenario.Truth` has it."""
     where = problem(testbed, load, data)
     return find_truth(where, replications=replications, episodes=episodes)._asdict()
 
@@ -81,9 +88,7 @@ def setting_digest(setting: Setting, data: str) -> str:
     return _digest("runs", setting._replace(seeds=0), made, _code(*modules), read)
 
 
-def truth_digest(
-    testbed: str, load: Load, episodes: int, replications: int, data: str
-) -> str:
+def truth_digest(testbed: str, load: Load, episodes: int, replications: int, data: str) -> str:
     """Return the digest of all that the truth of a problem depends on."""
     judged = Path(data) / half_of(testbed)[0] / EPISODES
     read = digest(judged) if judged.exists() else ""
@@ -104,8 +109,8 @@ def _code(*modules: str) -> str:
     outdate the results of the others.
     """
     listed = {Path(agents.__file__)}
-    make = inspect.getsource(agents.maker)
-    return code_digest(code_behind(*modules) - listed, PACKAGE) + hashlib.sha256(make.encode()).hexdigest()
+    make = without_words(inspect.getsource(agents.maker))
+    return code_digest(code_behind(*modules) - listed, PACKAGE) + make
 
 
 @lru_cache(maxsize=64)

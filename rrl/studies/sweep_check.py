@@ -37,8 +37,7 @@ def wanted_now(sweep: Sweep) -> dict[str, Result]:
     found = {}
     for name, (what, _) in sweep.store.index.items():
         try:
-            kind = len(what) == len(Setting._fields)
-            found[name] = sweep.result(Setting(*what)) if kind else sweep.truth(what)
+            found[name] = sweep.result(what) if isinstance(what, Setting) else sweep.truth(what)
         except LookupError:
             continue
     return found
@@ -82,9 +81,8 @@ def recompute(sweep: Sweep, progress: bool = True) -> str:
     for sample in chosen:
         _compare(sweep.store, sample, stored[sample.result.name], computed[sample.task.key])
     runs = [sample.seed for sample in chosen if sample.seed is not None]
-    settings = [r.entry.what for r in wanted_now(sweep).values() if isinstance(r.entry.what, Setting)]
-    total = sum(setting.seeds for setting in settings)
-    truths = len(sweep.store.index) - len(settings)
+    total = sum(what.seeds for what, _ in sweep.store.index.values() if isinstance(what, Setting))
+    truths = sum(not isinstance(what, Setting) for what, _ in sweep.store.index.values())
     return (
         f"recomputed {len(runs)} of {total} stored runs (one of each setting) and "
         f"{len(chosen) - len(runs)} of {truths} stored truths: the same"

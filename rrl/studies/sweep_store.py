@@ -78,7 +78,7 @@ class Store:
         path = self.folder / INDEX
         try:
             lines = read_json(path) if path.exists() else {}
-            self.index = {name: Entry(_tuples(what), key) for name, (what, key) in lines.items()}
+            self.index = {name: Entry(_what(what), key) for name, (what, key) in lines.items()}
         except (AttributeError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not an index of sweeps ({error}); restore it") from None
 
@@ -177,6 +177,11 @@ def _save(file: Any, arrays: Arrays) -> None:
                 small = array.astype(np.result_type(*map(np.min_scalar_type, ends)))
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, np.ascontiguousarray(small), allow_pickle=False)
+
+
+def _what(line: list[Any]) -> tuple[Any, ...]:
+    """Return the setting or the truth's arguments that a line of the index has as a list."""
+    return Setting(*_tuples(line)) if len(line) == len(Setting._fields) else _tuples(line)
 
 
 def _tuples(value: Any) -> Any:

@@ -64,21 +64,20 @@ def _code(path: Path, changed: int) -> str:
 
 
 def without_words(source: str) -> str:
-    """Return a module's source without comments, docstrings, other lone strings and empty lines.
+    r"""Return a module's source without comments, docstrings, other lone strings and empty lines.
 
     Examples
     --------
-    >>> print(without_words('def one():  # comment\\n    "Docstring."\\n\\n    return "1 # 1"'))
+    >>> print(without_words('def one():  # comment\n    "Docstring."\n\n    return "1 # 1"'))
     def one():
         return "1 # 1"
     """
     lines = [line.encode() for line in source.split("\n")]  # the tree counts bytes
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            if isinstance(node.value.value, str):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str())):
                 first, last = node.lineno - 1, node.end_lineno - 1
-                after = lines[last][node.end_col_offset :]
-                before = lines[first][: node.col_offset]
+                after, before = lines[last][node.end_col_offset :], lines[first][: node.col_offset]
                 lines[first : last + 1] = [before, *[b""] * (last - first)]
                 lines[last] += after
     text = [line.decode() for line in lines]
