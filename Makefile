@@ -24,7 +24,9 @@ export PYTHONDONTWRITEBYTECODE := 1
 export NUMBA_CACHE_DIR := $(CURDIR)/build/numba
 # A style or a list of fonts that others made would change the figures.
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
-# Sums of products rounded in one order on all processors: OpenBLAS would take the widest vectors.
+# Sums of products rounded in one order on all processors: OpenBLAS would take the widest vectors,
+# and as many threads as there are cores, which are slower for small matrices and side by side.
+export OPENBLAS_NUM_THREADS := 1
 ifneq ($(shell grep -m1 -ow avx2 /proc/cpuinfo 2>/dev/null),)
 export OPENBLAS_CORETYPE := Haswell
 endif
@@ -145,7 +147,7 @@ complete = $(and $(wildcard build/notebooks/$(1).d),$(if $(filter-out \
 
 build/notebooks/%.ipynb: notebooks/%.ipynb requirements.lock \
                          $$(if $$(call complete,$$*),,AGAIN) | env
-	@$(if $(LIST),echo $*,$(ENV_PYTHON) -m rrl.publishing.reproduce $<)
+	@$(if $(LIST),$(info $*):,$(ENV_PYTHON) -m rrl.publishing.reproduce $<)
 
 # Before the first run, no fragment says who reads the tables of whom.
 build/notebooks/11_claims.ipynb: | build/notebooks/09_experiments.ipynb

@@ -198,14 +198,15 @@ open("../figures/t.csv").close()
 open("../figures/.x", "w").close()
 os.replace("../figures/.x", "../figures/x.png")
 open("../notes.txt").close()
+open("../data/sweeps/x.npz", "rb").close()
 open(sys.executable, "rb").close()
 """
 
 
 def test_a_process_is_seen_reading_and_writing(tmp_path):
-    for name in ("notebooks", "data", "figures"):
-        (tmp_path / name).mkdir()
-    for name in ("data/a b.csv", "data/unread.csv", "notes.txt"):
+    for name in ("notebooks", "data/sweeps", "figures"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("data/a b.csv", "data/unread.csv", "data/sweeps/x.npz", "notes.txt"):
         (tmp_path / name).touch()
     log = tmp_path / "log"
     command = [sys.executable, "-c", PROGRAM, str(log), str(tmp_path)]

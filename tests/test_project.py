@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import fcntl
+import json
 import os
 import re
 import shlex
@@ -171,9 +172,12 @@ def test_hooks_and_continuous_integration_run_the_same_checks():
 # --- The Makefile, with a stand-in for Python ---------------------------------------------------
 
 # Runs -c as it is; writes down what it was to run with -m, and fails if that holds `fails`' words.
+# What shows the progress of a command runs it, and notes down which steps it expects.
 STAND_IN = """#!/bin/sh
 [ "$1" = -m ] || exec "PYTHON" "$@"
 shift
+[ "$1" != rrl.publishing.progress ] || {
+    shift; : > steps; while [ "$1" != -- ]; do echo "$1" >> steps; shift; done; shift; exec "$@"; }
 echo "$@" >> log
 ! { [ -e fails ] && echo "$@" | grep -qF -e "$(cat fails)"; } || exit 1
 case "$1" in
@@ -371,6 +375,8 @@ FIRST, SECOND = (
     "rrl.publishing.reproduce notebooks/01_next.ipynb",
 )
 LIVE = f"{FIRST} -f notebooks/live.yml --suffix=-live"
+CHECK = "rrl.studies.sweep_check recompute"
+ONE_BY_ONE = "JOBS=1"  # side by side, either may come first
 
 
 def make_older(root: Path) -> None:
@@ -381,8 +387,40 @@ def make_older(root: Path) -> None:
 
 
 def test_a_first_run_runs_all_in_order_and_a_second_the_live_run_only(chain):
-    assert chain.make("-j4", "reproduce") == [FIRST, SECOND, LIVE]
-    assert chain.make("-j4", "reproduce") == [LIVE]
+    steps = ["--jobs", "1", "sweeps", "00_quickstart-live"]
+    assert chain.make("-j4", "reproduce", ONE_BY_ONE) == [CHECK, FIRST, SECOND, LIVE]
+    assert (chain.root / "steps").read_text().split() == [*steps, "00_quickstart", "01_next"]
+    assert chain.make("-j4", "reproduce", ONE_BY_ONE) == [CHECK, LIVE]
+    assert (chain.root / "steps").read_text().split() == steps
+
+
+def test_notebooks_run_side_by_side_and_all_else_does_not(chain):
+    ran = chain.make("reproduce")
+    assert (ran[0], set(ran[1:3]), ran[3]) == (CHECK, {FIRST, SECOND}, LIVE)
+
+
+def test_make_knows_which_notebooks_wait_for_the_tables_of_others_before_the_first_run():
+    manifest = json.loads((ROOT / "figures" / "manifest.json").read_text(encoding="utf-8"))
+    waits = {
+        (name, manifest["files"][path]["notebook"])
+        for name, entry in manifest["notebooks"].items()
+        for path in entry["read"]
+        if path in manifest["files"]
+    }
+    rule = r"^build/notebooks/(\S+)\.ipynb: \| build/notebooks/(\S+)\.ipynb$"
+    assert waits == set(re.findall(rule, MAKEFILE, flags=re.MULTILINE))
+
+
+def test_sweeps_are_stored_by_the_notebooks_that_have_them(checkout):
+    for name, cell in (("1", "from rrl.studies.sweeps import Sweep"), ("2", "x = 1")):
+        (checkout.root / "notebooks" / f"{name}.ipynb").write_text(cell)
+    checkout.make("env")
+    assert checkout.make("sweeps") == [
+        "rrl.publishing.reproduce notebooks/1.ipynb --out build/storing "
+        "-p figures ../build/storing",
+        "rrl.studies.sweep_check keep",
+    ]
+    assert (checkout.root / "steps").read_text().split() == ["1"]
 
 
 @pytest.mark.parametrize(
@@ -399,11 +437,11 @@ def test_a_first_run_runs_all_in_order_and_a_second_the_live_run_only(chain):
     ],
 )
 def test_what_changed_is_run_again_and_what_did_not_is_not(touched, ran, chain):
-    chain.make("reproduce")
+    chain.make("reproduce", ONE_BY_ONE)
     make_older(chain.root)
     (chain.root / touched).touch()
-    assert chain.make("reproduce") == [*ran, LIVE]
-    assert chain.make("reproduce") == [LIVE]
+    assert chain.make("reproduce", ONE_BY_ONE) == [CHECK, *ran, LIVE]
+    assert chain.make("reproduce") == [CHECK, LIVE]
 
 
 @pytest.mark.parametrize(
@@ -415,23 +453,24 @@ def test_what_changed_is_run_again_and_what_did_not_is_not(touched, ran, chain):
     ],
 )
 def test_what_was_removed_is_made_again(removed, ran, chain):
-    chain.make("reproduce")
+    chain.make("reproduce", ONE_BY_ONE)
     make_older(chain.root)
     (chain.root / removed).unlink()
-    assert chain.make("reproduce") == [*ran, LIVE]
-    assert chain.make("reproduce") == [LIVE]
+    assert chain.make("reproduce", ONE_BY_ONE) == [CHECK, *ran, LIVE]
+    assert chain.make("reproduce") == [CHECK, LIVE]
 
 
 def test_a_profile_that_is_gone_is_no_riddle_for_make(chain):
-    chain.make("reproduce")
+    chain.make("reproduce", ONE_BY_ONE)
     (chain.root / "data" / "grid.csv").unlink()
-    assert chain.make("reproduce")[0] == FIRST
+    assert chain.make("reproduce", ONE_BY_ONE)[1] == FIRST
 
 
 def test_verify_reproduces_without_a_live_run_and_then_compares(chain):
-    assert chain.make("verify") == [FIRST, SECOND, "rrl.publishing.manifest"]
+    assert chain.make("verify", ONE_BY_ONE) == [CHECK, FIRST, SECOND, "rrl.publishing.manifest"]
     assert chain.make("verify", "REFERENCE=/some where") == [
-        "rrl.publishing.manifest --reference /some where"
+        CHECK,
+        "rrl.publishing.manifest --reference /some where",
     ]
     (chain.root / "fails").write_text("rrl.publishing.manifest")
     chain.make("verify", code=2)
@@ -441,9 +480,12 @@ def test_a_failed_notebook_fails_the_target(checkout):
     (checkout.root / "notebooks" / "00_quickstart.ipynb").touch()
     checkout.make("env")
     (checkout.root / "fails").write_text("rrl.publishing.reproduce")
-    assert checkout.make("reproduce", code=2) == [
-        "rrl.publishing.reproduce notebooks/00_quickstart.ipynb"
-    ]
+    assert checkout.make("reproduce", code=2) == [CHECK, FIRST]
+
+
+def test_a_stored_result_that_differs_fails_the_target_before_any_notebook(chain):
+    (chain.root / "fails").write_text("sweep_check")
+    assert chain.make("reproduce", code=2) == [CHECK]
 
 
 def test_clean_removes_what_runs_leave_and_no_more(checkout):

@@ -242,15 +242,28 @@ def test_options_that_make_no_sense(args, words, tmp_path, capsys):
     assert words in capsys.readouterr().err
 
 
-def test_a_second_run_says_so_and_stops(tmp_path, capsys):
+@pytest.mark.parametrize("by_make", [True, False])
+def test_a_second_run_says_so_and_stops(by_make, tmp_path, capsys, monkeypatch):
     notebook = write(tmp_path / "1.ipynb", "1")
     out = tmp_path / "build"
     out.mkdir()
     with (out / ".lock").open("a") as first:
-        fcntl.flock(first, fcntl.LOCK_EX)
+        fcntl.flock(first, fcntl.LOCK_SH if by_make else fcntl.LOCK_EX)
         assert main([str(notebook), "--out", str(out)]) == 2
-    assert f"another run is writing to {out}" in capsys.readouterr().err
-    assert not (out / "1.ipynb").exists()
+        assert f"another run is writing to {out}" in capsys.readouterr().err
+        assert not (out / "1.ipynb").exists()
+        if by_make:  # which runs several side by side
+            monkeypatch.setenv("RRL_PROGRESS_FOLDER", str(tmp_path))
+            assert main([str(notebook), "--out", str(out)]) == 0
+
+
+def test_what_a_bar_has_overwritten_is_not_in_the_copy(tmp_path):
+    cell = "from tqdm import tqdm\nfor _ in tqdm(range(2000), mininterval=0, miniters=1): pass"
+    execute(write(tmp_path / "1.ipynb", cell), tmp_path / "out.ipynb")
+    text = outputs(tmp_path / "out.ipynb")
+    assert "2000/2000" in text
+    assert "1000/2000" not in text
+    assert len(text.splitlines()) <= 2
 
 
 def wait_for(condition, process: subprocess.Popen, limit_s: float = 30) -> None:

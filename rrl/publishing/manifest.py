@@ -58,7 +58,11 @@ def load(text: bytes | None, where: str) -> Manifest:
 
 
 def record(
-    root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traffic, seconds: float
+    root: Path,
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    seen: Traffic,
+    seconds: float = 0.0,
 ) -> None:
     """Enter what a notebook has just made; remove entries of files that it no longer makes.
 
@@ -74,7 +78,7 @@ def record(
         The parameters that the notebook ran with.
     seen : Traffic
         The files that the notebook read and wrote.
-    seconds : float
+    seconds : float, optional
         The time that the notebook took; it only serves to estimate the time of another run.
     """
     from rrl.support.files import write_atomically
