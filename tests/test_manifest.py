@@ -238,12 +238,12 @@ def test_imports_inside_functions_count_and_those_for_type_checkers_do_not():
 
 def test_every_module_that_a_race_loads_is_behind_it():
     program = (
-        "import sys, rrl.studies.sweeps as s; "
+        "import sys, rrl.studies.pieces as s; "
         "s.run_piece(s.Setting('cpu2', 115.0, 'rrl-boltzmann', 1, 2), (0,), 'data'); "
         "print(*(m.__file__ for name, m in sys.modules.items() if name.startswith('rrl.')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    behind = code_behind("rrl.studies.sweeps", "rrl.core.rrl", "rrl.simulation.testbeds")
+    behind = code_behind("rrl.studies.pieces", "rrl.core.variants", "rrl.simulation.testbeds")
     assert {Path(file) for file in done.stdout.split()} <= behind

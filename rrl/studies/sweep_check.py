@@ -21,7 +21,7 @@ from rrl.support.errors import Parser, UnstableError, UsageError, command
 TRUTHS = 8  # one of so many truths is computed again
 
 
-class Sample(NamedTuple):
+class Recomputed(NamedTuple):
     """A part of a stored result that is computed again: the result, the piece, the seed if any."""
 
     result: Result
@@ -49,7 +49,7 @@ def outdated(sweep: Sweep) -> list[str]:
     return [n for n in store.index if n not in now or not store.is_present(n, now[n].entry.digest)]
 
 
-def samples(sweep: Sweep) -> list[Sample]:
+def samples(sweep: Sweep) -> list[Recomputed]:
     """Choose what to compute again: one seed of each present setting, and each eighth truth."""
     late, found = set(outdated(sweep)), []
     for name, result in wanted_now(sweep).items():
@@ -59,9 +59,9 @@ def samples(sweep: Sweep) -> list[Sample]:
         if isinstance(what, Setting):
             seed = number % what.seeds
             (task,) = sweep.result(what, [[seed]]).tasks
-            found.append(Sample(result, task, seed))
+            found.append(Recomputed(result, task, seed))
         elif number % TRUTHS == 0:
-            found.append(Sample(result, result.tasks[0], None))
+            found.append(Recomputed(result, result.tasks[0], None))
     return found
 
 
@@ -89,7 +89,7 @@ def recompute(sweep: Sweep, progress: bool = True) -> str:
     )
 
 
-def _compare(store: Store, sample: Sample, stored: Arrays, computed: Arrays) -> None:
+def _compare(store: Store, sample: Recomputed, stored: Arrays, computed: Arrays) -> None:
     what = ""
     if sample.seed is not None:
         what = f", seed {sample.seed}"
