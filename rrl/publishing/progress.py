@@ -26,7 +26,7 @@ from rrl.support.errors import INTERRUPTED, Parser, UsageError, command
 from rrl.support.progress import FOLDER
 
 BUILD = Path("build/progress")
-EXPECTED = {"sweeps": 30.0, "00_quickstart-live": 80.0}
+EXPECTED = {"sweeps": 30.0, "00_quickstart-live": 90.0}
 """Seconds of the steps that the manifest does not have, on two cores."""
 UNKNOWN = 20.0  # seconds of a new notebook
 EACH_S, QUIET_S = 0.5, 60.0  # the bar is redrawn, and a line is printed if there was none

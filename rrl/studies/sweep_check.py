@@ -17,6 +17,7 @@ from rrl.studies.settings import Setting
 from rrl.studies.sweep_store import Store, differing
 from rrl.studies.sweeps import WANTED, Result, Sweep, Task
 from rrl.support.errors import Parser, UnstableError, UsageError, command
+from rrl.support.progress import running
 
 TRUTHS = 8  # one of so many truths is computed again
 
@@ -32,13 +33,13 @@ class Recomputed(NamedTuple):
 def wanted_now(sweep: Sweep) -> dict[str, Result]:
     """Return what the present code makes of each stored result, by name.
 
-    A result is left out if its agent or its testbed no longer exists.
+    A result is left out if its agent cannot be made here, or its testbed no longer exists.
     """
     found = {}
     for name, (what, _) in sweep.store.index.items():
         try:
             found[name] = sweep.result(what) if isinstance(what, Setting) else sweep.truth(what)
-        except LookupError:
+        except (LookupError, ImportError):
             continue
     return found
 
@@ -51,10 +52,10 @@ def outdated(sweep: Sweep) -> list[str]:
 
 def samples(sweep: Sweep) -> list[Recomputed]:
     """Choose what to compute again: one seed of each present setting, and each eighth truth."""
-    late, found = set(outdated(sweep)), []
+    found = []
     for name, result in wanted_now(sweep).items():
         what, number = result.entry.what, int(result.entry.digest, 16)
-        if name in late:
+        if not sweep.store.is_present(name, result.entry.digest):
             continue
         if isinstance(what, Setting):
             seed = number % what.seeds
@@ -135,7 +136,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{len(late)} of {len(sweep.store.index)} stored results of sweeps are outdated and "
             "will be computed, which takes longer; `make sweeps` stores them"
         )
-    print(recompute(sweep))
+    with running("sweeps"):
+        print(recompute(sweep))
 
 
 if __name__ == "__main__":

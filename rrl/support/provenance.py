@@ -99,12 +99,17 @@ def locked(packages: Iterable[str]) -> dict[str, list[str]]:
     ['numba']
     """
     lock = PACKAGE.parent / "requirements.lock"
-    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
-    pins = re.findall(r"^([\w.-]+)==([^\\\n]+?)\s*\\?$", text, re.MULTILINE)
+    pins = _pins(lock, lock.stat().st_mtime_ns) if lock.is_file() else {}
+    return {name: pins[name] for name in packages if name in pins}
+
+
+@lru_cache(maxsize=1)
+def _pins(lock: Path, changed: int) -> dict[str, list[str]]:
+    text = lock.read_text(encoding="utf-8")
     found: dict[str, list[str]] = {}
-    for name, pin in pins:
+    for name, pin in re.findall(r"^([\w.-]+)==([^\\\n]+?)\s*\\?$", text, re.MULTILINE):
         found.setdefault(name, []).append(pin)
-    return {name: found[name] for name in packages if name in found}
+    return found
 
 
 def code_behind(*modules: str) -> frozenset[Path]:
@@ -194,10 +199,13 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     >>> list(versions(["numpy", "no-such-package"]))
     ['numpy']
     """
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = ((package, _installed(package)) for package in packages)
+    return {package: number for package, number in found if number}
+
+
+@cache
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
