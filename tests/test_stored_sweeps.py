@@ -233,6 +233,24 @@ def test_a_new_agent_outdates_no_other(monkeypatch):
     assert pieces.setting_digest(SETTINGS[0], str(DATA)) != before
 
 
+def test_a_change_of_the_simulator_outdates_what_is_simulated_only(monkeypatch):
+    simulated = SETTINGS[0]._replace(testbed="cpu2", load=115.0)
+
+    def digests():
+        pieces._code.cache_clear()
+        truths = ("cpu2", 115.0), ("keyword-threads", 900.0)
+        runs = [pieces.setting_digest(setting, str(DATA)) for setting in (simulated, SETTINGS[0])]
+        return [*runs, *(pieces.truth_digest(*truth, 150, 150, str(DATA)) for truth in truths)]
+
+    before, real = digests(), pieces.code_digest
+    changed = PACKAGE / "simulation" / "queueing.py"
+    monkeypatch.setattr(
+        pieces, "code_digest", lambda files, root: real(files, root) + "?" * (changed in files)
+    )
+    assert [now == was for now, was in zip(digests(), before, strict=True)] == [False, True] * 2
+    pieces._code.cache_clear()
+
+
 def test_pieces_are_kept_apart_by_installed_versions(monkeypatch):
     sweep = Sweep(SETTINGS, data=DATA)
     before = sweep.result(SETTINGS[0])

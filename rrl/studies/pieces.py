@@ -47,6 +47,7 @@ _SERVERS = (
     "rrl.workloads.modulated",
     "rrl.workloads.workload",
 )
+_SIMULATION = PACKAGE / "simulation"
 
 
 @lru_cache(maxsize=64)
@@ -85,14 +86,15 @@ def setting_digest(setting: Setting, data: str) -> str:
     where = Path(data) / half_of(setting.testbed)[0]
     read = replayed(where, half_of(setting.testbed)[1]) if where.is_dir() else ""
     made = agents.HOME[setting.agent], agents.SETTINGS.get(setting.agent)
-    return _digest("runs", setting._replace(seeds=0), made, _code(*modules), read)
+    code = _code(modules, simulated=not read)
+    return _digest("runs", setting._replace(seeds=0), made, code, read)
 
 
 def truth_digest(testbed: str, load: Load, episodes: int, replications: int, data: str) -> str:
     """Return the digest of all that the truth of a problem depends on."""
     judged = Path(data) / half_of(testbed)[0] / EPISODES
     read = digest(judged) if judged.exists() else ""
-    code = _code("rrl.studies.pieces", *_SERVERS)
+    code = _code(("rrl.studies.pieces", *_SERVERS), simulated=not read)
     return _digest("truth", testbed, load, episodes, replications, code, read)
 
 
@@ -102,15 +104,16 @@ def _digest(*about: Any) -> str:
 
 
 @lru_cache(maxsize=64)
-def _code(*modules: str) -> str:
-    """Return the digest of the code behind modules.
+def _code(modules: tuple[str, ...], simulated: bool) -> str:
+    """Return the digest of the code behind modules; a recording does not run the simulator.
 
     Of the list of all agents, only the function that makes one counts. So a new agent does not
     outdate the results of the others.
     """
-    listed = {Path(agents.__file__)}
-    make = without_words(inspect.getsource(agents.maker))
-    return code_digest(code_behind(*modules) - listed, PACKAGE) + make
+    files = code_behind(*modules) - {Path(agents.__file__)}
+    if not simulated:
+        files = frozenset(path for path in files if not path.is_relative_to(_SIMULATION))
+    return code_digest(files, PACKAGE) + without_words(inspect.getsource(agents.maker))
 
 
 @lru_cache(maxsize=64)
