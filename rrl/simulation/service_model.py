@@ -28,6 +28,7 @@ Everything is a pure function of arrays, so a whole grid is evaluated in one cal
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -192,6 +193,25 @@ def batch_speed(
            [1., 1.],
            [2., 1.]])
     """
+    return speed_at(model, machine, batch_demand(model, machine, inter_op, intra_op), rate)
+
+
+class BatchDemand(NamedTuple):
+    """The part of :func:`batch_speed` that the load does not change; arrays of its shape.
+
+    `alone` is the time of a batch on free cores (s), `cores` is the number of cores that all
+    running batches want, and `crossing` is the slow-down by more threads than cores.
+    """
+
+    alone: Floats
+    cores: Floats
+    crossing: Floats
+
+
+def batch_demand(
+    model: Model, machine: Machine, inter_op: ArrayLike, intra_op: ArrayLike
+) -> BatchDemand:
+    """Return what :func:`speed_at` needs; the arguments are those of :func:`batch_speed`."""
     inter, intra = np.atleast_1d(inter_op)[:, None], np.atleast_1d(intra_op)[:, None]
     running = np.arange(1, inter.max() + 1)
     width = np.clip(inter / running, 1.0, model.branches)  # q: operations of a batch at once
@@ -201,14 +221,19 @@ def batch_speed(
     alone = alone + model.sync * (intra > 1)
     busy = running * work / alone
     idle = np.maximum(running * width + intra - 1 - busy, 0.0) * (intra > 1)
+    beyond = np.maximum(running * width / machine.cores - 1, 0.0)
+    return BatchDemand(alone, busy + machine.spin * idle, 1 + machine.switching * beyond)
+
+
+def speed_at(model: Model, machine: Machine, demand: BatchDemand, rate: float) -> Floats:
+    """Return what :func:`batch_speed` returns, at `rate` arrivals per second."""
     front_end = 0.0
     if model.front_end > 0:  # the rate is infinite if all requests arrive at once
         front_end = min(rate * model.front_end, FRONT_END_SHARE * machine.cores)
-    demand = busy + machine.spin * idle + front_end
-    crowd = np.maximum(np.minimum(demand, machine.cores) - 1, 0.0)
-    slow = np.maximum(demand / machine.cores, 1.0) * (1 + machine.contention * crowd)
-    crossing = np.maximum(running * width / machine.cores - 1, 0.0)
-    return work / (alone * slow * (1 + machine.switching * crossing))
+    cores = demand.cores + front_end
+    crowd = np.maximum(np.minimum(cores, machine.cores) - 1, 0.0)
+    slow = np.maximum(cores / machine.cores, 1.0) * (1 + machine.contention * crowd)
+    return (model.fixed + model.item) / (demand.alone * slow * demand.crossing)
 
 
 def _at_least(thing: Model | Machine, least: float, *names: str) -> None:

@@ -18,7 +18,14 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.simulation.queueing import serve_grid
-from rrl.simulation.service_model import Machine, Model, batch_speed, lognormal
+from rrl.simulation.service_model import (
+    BatchDemand,
+    Machine,
+    Model,
+    batch_demand,
+    lognormal,
+    speed_at,
+)
 from rrl.tuning.episode import Episode, Status, check_arrivals, watched
 from rrl.tuning.objective import FAILURE_S
 from rrl.tuning.watch import Watch
@@ -157,8 +164,9 @@ class SimulatedServer:
 
     def _settings(self, block: NDArray[np.int64], rate: float) -> tuple[NDArray, ...]:
         """Return what `queueing.serve_grid` needs for each configuration, then the overhead (s)."""
-        work, inter, intra, *others = (whole[block] for whole in self._of_each)
-        return work, batch_speed(self.model, self.machine, inter, intra, rate), *others
+        work, *others = (whole[block] for whole in self._of_each)
+        demand = BatchDemand(*others[:3])
+        return work, speed_at(self.model, self.machine, demand, rate), *others[3:]
 
     @cached_property
     def _of_each(self) -> tuple[NDArray, ...]:
@@ -184,7 +192,8 @@ class SimulatedServer:
         limits = np.stack((largest, slots, threads, capacity, np.full(size, handlers)), axis=1)
         work = np.tile(self.model.batch_work(int(largest.max())), (size, 1))
         overhead = self.model.overhead + self.machine.wake * (intra >= max(cores, 2))
-        return work, inter, intra, limits, np.stack((timeout, dispatch), axis=1), overhead
+        demand = batch_demand(self.model, self.machine, inter, intra)
+        return work, *demand, limits, np.stack((timeout, dispatch), axis=1), overhead
 
 
 @dataclass(frozen=True, eq=False)
