@@ -257,6 +257,26 @@ def test_a_second_run_says_so_and_stops(by_make, tmp_path, capsys, monkeypatch):
             assert main([str(notebook), "--out", str(out)]) == 0
 
 
+def test_notebooks_of_one_folder_run_side_by_side(tmp_path):
+    """Each waits until the other's kernel is there, too."""
+    cell = (
+        "import pathlib, time\n"
+        "pathlib.Path({0!r}).touch()\n"
+        "while not pathlib.Path({1!r}).exists(): time.sleep(0.02)"
+    )
+    pairs = [("1", "2"), ("2", "1")]
+    notebooks = [write(tmp_path / f"{a}.ipynb", cell.format(a, b)) for a, b in pairs]
+    command = [sys.executable, "-m", "rrl.publishing.reproduce", "--out", str(tmp_path / "build")]
+    runs = [
+        subprocess.Popen(
+            [*command, "--cell-timeout", "60", str(notebook)],
+            env={**os.environ, "RRL_PROGRESS_FOLDER": str(tmp_path)},
+        )
+        for notebook in notebooks
+    ]
+    assert [run.wait() for run in runs] == [0, 0]
+
+
 def test_what_a_bar_has_overwritten_is_not_in_the_copy(tmp_path):
     cell = "from tqdm import tqdm\nfor _ in tqdm(range(2000), mininterval=0, miniters=1): pass"
     execute(write(tmp_path / "1.ipynb", cell), tmp_path / "out.ipynb")

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rrl.publishing.parameters import (
@@ -104,18 +105,20 @@ def _run(
         str(path.absolute()).replace("{", "{{").replace("}", "}}") for path in (notebook, copy)
     )
     kind, reason = UnstableError, ""
+    home = copy.parent.absolute() / ".kernel"
     try:
-        execute_notebook(
-            *paths,  # papermill applies str.format to them, so their braces are doubled
-            parameters=parameters,
-            kernel_name="python3",
-            language="python",
-            kernel_manager_class=_own_kernel(copy.parent.absolute() / ".kernel", log.absolute()),
-            cwd=notebook.parent.absolute(),
-            execution_timeout=cell_timeout,
-            progress_bar=False,
-            coalesce_streams=True,  # what a bar has overwritten goes
-        )
+        with TemporaryDirectory(prefix="rrl-") as sockets:
+            execute_notebook(
+                *paths,  # papermill applies str.format to them, so their braces are doubled
+                parameters=parameters,
+                kernel_name="python3",
+                language="python",
+                kernel_manager_class=_own_kernel(home, log.absolute(), sockets),
+                cwd=notebook.parent.absolute(),
+                execution_timeout=cell_timeout,
+                progress_bar=False,
+                coalesce_streams=True,  # what a bar has overwritten goes
+            )
     except PapermillExecutionError as error:
         kind = _KINDS.get(error.ename, UnstableError)
         reason = _ANSI.sub("", f"{error.ename}: {error.evalue}")
@@ -132,10 +135,11 @@ def _run(
     return kind, reason and f"cell [{len(begun)}] ({first}): {reason}"
 
 
-def _own_kernel(home: Path, files: Path) -> type:
+def _own_kernel(home: Path, files: Path, sockets: str) -> type:
     """Return a kernel manager that starts this Python and ignores other kernels and settings.
 
-    The kernel writes the names of the files that it opens to `files`.
+    The kernel writes the names of the files that it opens to `files`. It is reached by sockets in
+    the folder `sockets`.
     """
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client import AsyncKernelManager
@@ -146,7 +150,8 @@ def _own_kernel(home: Path, files: Path) -> type:
     options = [f"--profile-dir={home}", f"--IPKernelApp.exec_lines={watch}"]
 
     class OwnKernel(AsyncKernelManager):
-        transport = "ipc"  # kernels that start side by side race for ports, but not for sockets
+        transport = "ipc"  # kernels that start side by side race for ports
+        ip = f"{sockets}/socket"
 
         @property
         def kernel_spec(self) -> KernelSpec:
