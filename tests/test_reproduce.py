@@ -264,13 +264,14 @@ def test_notebooks_of_one_folder_run_side_by_side(tmp_path):
         "pathlib.Path({0!r}).touch()\n"
         "while not pathlib.Path({1!r}).exists(): time.sleep(0.02)"
     )
+    (tmp_path / "progress").mkdir()
     pairs = [("1", "2"), ("2", "1")]
     notebooks = [write(tmp_path / f"{a}.ipynb", cell.format(a, b)) for a, b in pairs]
     command = [sys.executable, "-m", "rrl.publishing.reproduce", "--out", str(tmp_path / "build")]
     runs = [
         subprocess.Popen(
             [*command, "--cell-timeout", "60", str(notebook)],
-            env={**os.environ, "RRL_PROGRESS_FOLDER": str(tmp_path)},
+            env={**os.environ, "RRL_PROGRESS_FOLDER": str(tmp_path / "progress")},
         )
         for notebook in notebooks
     ]
