@@ -185,17 +185,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         left_behind.unlink()
     steps = Steps(estimates(options.names), options.jobs, BUILD)
     start = time.monotonic()
-    run = subprocess.Popen(
-        argv[argv.index("--") + 1 :],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, FOLDER: str(BUILD.absolute())},
-    )
-    signal.signal(signal.SIGTERM, lambda *_: run.terminate())
-    signal.signal(signal.SIGINT, lambda *_: None)  # a terminal interrupts the command, too
-    follow(run, steps)
-    if run.wait() < 0:
+    environment = {**os.environ, FOLDER: str(BUILD.absolute())}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(argv[argv.index("--") + 1 :], env=environment, **pipes) as run:
+        signal.signal(signal.SIGTERM, lambda *_: run.terminate())
+        signal.signal(signal.SIGINT, lambda *_: None)  # a terminal interrupts the command, too
+        follow(run, steps)
+    if run.returncode < 0:
         return INTERRUPTED
     if run.returncode == 0:
         print(f"all done in {clock(time.monotonic() - start)} min")
