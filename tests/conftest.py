@@ -11,6 +11,8 @@ import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures need no display
+# TensorFlow without Keras, also in the processes that tests start: half of its import time.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 # A shell starts background jobs deaf to Ctrl-C, and children inherit that; the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
