@@ -24,6 +24,8 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # A shell starts background jobs deaf to Ctrl-C, and children inherit that; the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by nohup; still ignored, but not inherited
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # The same examples in every run, and no verdict by the clock of a shared machine.
 set_hypothesis_home_dir(Path(__file__).parent.parent / "build" / "hypothesis")

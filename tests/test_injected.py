@@ -124,6 +124,7 @@ def check_live(place, operator):
     assert {name: now[name] for name in deployed} == deployed
 
 
+@pytest.mark.long
 def test_a_kill_in_the_middle_of_tuning_an_operators_server(operator):
     check_live(14, operator)
 

@@ -27,7 +27,7 @@ QUICK = {
         "replications": 10,
         "measurements": 16,
     },
-    "06_theory_bound": {"instances": 500, "covers": 40, "replications": 20, "learners": 8},
+    "06_theory_bound": {"instances": 200, "covers": 40, "replications": 20, "learners": 8},
     "07_adaptive_rrl": {
         "seeds": 2,
         "horizons": [20, 40],
