@@ -162,6 +162,7 @@ GOOD = {"batch_threads": 0, "max_batch_size": 1, "batch_timeout_micros": 0}
 BAD = {"batch_threads": 2, "max_batch_size": 64, "batch_timeout_micros": 5_000_000}
 SMALL = {"batch_threads": 2, "max_batch_size": 1, "batch_timeout_micros": 0}
 WATCH = Watch(late_s=1.0, allowance=1000, usual=0.02)
+PATIENT = Watch(late_s=60.0, allowance=1000, usual=0.02)  # no request of a living server is late
 
 
 @contextmanager
@@ -245,7 +246,7 @@ def test_a_trial_that_dies_takes_nobody_with_it(kept):
     rng = np.random.default_rng(0)
 
     def kill():
-        wait_until(lambda: kept.front.traffic.mark > before + 100, 60.0)  # in mid-episode
+        wait_until(lambda: kept.front.traffic.mark > before + 20, 60.0)  # in mid-episode
         os.kill(kept._server.process.pid, signal.SIGKILL)
 
     with others(kept.address) as outcomes:
@@ -254,7 +255,7 @@ def test_a_trial_that_dies_takes_nobody_with_it(kept):
         killer = threading.Thread(target=kill)
         killer.start()
         with pytest.raises(ServerError) as died:
-            kept.measure(SMALL, np.arange(200) / 20, rng, watch=WATCH)
+            kept.measure(SMALL, np.arange(200) / 20, rng, watch=PATIENT)
         killer.join()
         after = kept.measure(GOOD, np.arange(20) / 20, rng)
     assert died.value.lost > 0
