@@ -35,6 +35,9 @@ NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 STRIP := $(ENV_PYTHON) -m nbstripout --keep-id \
     --extra-keys "metadata.papermill cell.metadata.papermill"
 
+# Two processes, each with whole files, which share servers. More would disturb what is measured.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
@@ -44,7 +47,7 @@ env: ## Make or update the environment: .venv, or the active conda environment
 
 test: env ## Check style, notebooks and code: ruff, nbstripout, pytest with doctests
 	@failed=; $(MAKE) -s lint || failed=1; \
-	$(ENV_PYTHON) -m pytest || failed=1; \
+	$(ENV_PYTHON) -m pytest $(SIDE_BY_SIDE) || failed=1; \
 	[ -z "$$failed" ]
 
 test-long: env ## Run the tests that take minutes each

@@ -1,4 +1,11 @@
-"""What all tests share: where caches go, and how hypothesis runs."""
+"""What all tests share: where caches go, how hypothesis runs, and which tests are `long`.
+
+`make test` runs two processes side by side, each with whole files: no test depends on another file,
+and the tests of a file share a server where they do not change it. Together they take at most five
+minutes on two cores without other load. A test that does not fit is marked `long` and is run by
+`make test-long`; but of each promise (an exit code, a kind of server, a command, a hand-over, the
+guard, a run that goes on, a contract) at least one real test stays in `make test`.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +18,14 @@ import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures need no display
+# TensorFlow without Keras, also in the processes that tests start: half of its import time.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+# The matrices of the tests are small: more threads would only wait for one another.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # A shell starts background jobs deaf to Ctrl-C, and children inherit that; the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by nohup; still ignored, but not inherited
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # The same examples in every run, and no verdict by the clock of a shared machine.
 set_hypothesis_home_dir(Path(__file__).parent.parent / "build" / "hypothesis")

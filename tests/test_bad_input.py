@@ -61,6 +61,7 @@ OWN = ["profile", "x", "--model", "keyword"]
     [
         (["serve", "keyword", "--port", "70000"], "--port: '70000' is not a whole number from 1"),
         (["serve", "keyword", "--port", "-1"], "--port: '-1' is not a whole number from 1"),
+        (["serve", "keyword", "--port", "0"], "--port: '0' is not a whole number from 1"),
         (["serve", "keyword", "--port", "http"], "--port: 'http'"),
         ([*TUNE, "--port", "70000"], "--port: '70000' is not a whole number from 1 to 65535"),
         ([*TUNE, "--port", "0"], "--port: '0' is not a whole number from 1 to 65535"),
@@ -202,10 +203,6 @@ sys.exit(code)"""  # runs a command and prints its peak of memory in KiB
         ("bomb.npz", bomb, "its arrays take 512 MiB, and a sample may have 256 MiB"),
         ("lie.npz", lambda p: archive(p, header((2**40,)) + b"abc"), r"the shape (1099511627776,)"),
         ("none.npz", lambda p: archive(p, header((2**40,), "|S0")), "the shape (1099511627776,)"),
-        ("plain.npz", lambda p: np.save(p.open("wb"), np.ones(3)), "not an .npz file"),
-        ("deep.json", lambda p: p.write_text("[" * 10**6), "nested too deeply"),
-        ("many.json", lambda p: p.write_text('{"x":' + "[" * 99 + "]" * 99 + "}"), "'x' is not an"),
-        ("ragged.json", lambda p: p.write_text('{"x": [[1, 2], [3]]}'), "'x' is not an array"),
         ("promise.tfrecord", records, "shape [1000000000, 2] in a message of 2"),
     ],
 )
@@ -219,6 +216,24 @@ def test_a_sample_takes_no_more_memory_than_it_is_worth(name, make, message, mod
     assert message in line
     limit_mib = 1024 if name.endswith("tfrecord") else 300  # TensorFlow itself takes most of it
     assert int(done.stdout) < limit_mib * 1024
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("plain.npz", lambda p: np.save(p.open("wb"), np.ones(3)), "not an .npz file"),
+        ("deep.json", lambda p: p.write_text("[" * 10**6), "nested too deeply"),
+        ("many.json", lambda p: p.write_text('{"x":' + "[" * 99 + "]" * 99 + "}"), "'x' is not an"),
+        ("ragged.json", lambda p: p.write_text('{"x": [[1, 2], [3]]}'), "'x' is not an array"),
+    ],
+)
+def test_a_sample_that_is_none_is_one_line(name, make, message, model, tmp_path, capsys):
+    make(tmp_path / name)
+    tune = ["tune", str(model), "--rate", "9", "--out", str(tmp_path / "out")]
+    code, line = said([*tune, "--executable", "local", "--sample", str(tmp_path / name)], capsys)
+    assert code == 3
+    assert f"{tmp_path / name}: " in line
+    assert message in line
 
 
 @contextmanager
@@ -526,8 +541,15 @@ def commands(model, tmp_path):
     }
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("name", ["tune", "profile"])
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("tune", signal.SIGTERM),
+        ("profile", signal.SIGHUP),
+        pytest.param("tune", signal.SIGHUP, marks=pytest.mark.long),
+        pytest.param("profile", signal.SIGTERM, marks=pytest.mark.long),
+    ],
+)
 def test_a_signal_ends_a_live_run_cleanly(name, number, model, tmp_path):
     command, file = commands(model, tmp_path)[name]
     temporary = tmp_path / "tmp"
@@ -574,10 +596,9 @@ def test_nohup_keeps_its_word(tmp_path):
     assert process.wait(120) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_serve_ends_cleanly_by_a_signal(number, model, tmp_path):
+def test_serve_ends_cleanly_by_a_signal(model, tmp_path):
     with serving(model, tmp_path) as (_, process):
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     assert living(tmp_path / "tmp") == []
     assert not list((tmp_path / "tmp").iterdir())
@@ -611,6 +632,7 @@ def test_a_figure_without_room_hides_no_result_and_spares_the_old_one(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.long
 def test_a_really_full_disk_hides_no_result(tmp_path):
     roomy = run([*PLAIN, "--out", str(tmp_path / "roomy")])
     pages = {p.name: -(-p.stat().st_size // 4096) for p in (tmp_path / "roomy").iterdir()}

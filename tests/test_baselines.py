@@ -96,12 +96,12 @@ class TestHOO(AgentContract):
         return HOO(space, rng)
 
 
-class TestGPEI(AgentContract):
+class TestGPEI(Heavy):
     def make(self, space, rng):
         return GPEI(space, rng, most=30)
 
 
-class TestTuRBO(AgentContract):
+class TestTuRBO(Heavy):
     def make(self, space, rng):
         return TuRBO(space, rng, initial=3)
 

@@ -200,22 +200,28 @@ def test_a_plan_can_be_looked_at_before_it_runs(capsys):
     assert "96 configurations, 1152 episodes" in capsys.readouterr().out
 
 
-def test_profile_records_and_resumes_on_a_real_server(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder for commands that make the model that they name."""
+    return tmp_path_factory.mktemp("place")
+
+
+def test_profile_records_and_resumes_on_a_real_server(place, monkeypatch):
     plan = ["--model", "keyword", "--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(place)
     arguments = ["profile", "small", *plan, "--passes", "1", "--finals", "0"]
     assert main(arguments) == 0
-    profile = read_profile(tmp_path / "data" / "small")
+    profile = read_profile(place / "data" / "small")
     assert len(profile.table) == 2
-    before = (tmp_path / "data/small/episodes.csv").read_bytes()
+    before = (place / "data/small/episodes.csv").read_bytes()
     assert main(arguments) == 0
-    assert (tmp_path / "data/small/episodes.csv").read_bytes() == before
+    assert (place / "data/small/episodes.csv").read_bytes() == before
 
 
-def test_serve_answers_until_it_is_interrupted(tmp_path):
+def test_serve_answers_until_it_is_interrupted(place):
     port = free_port()
     command = [sys.executable, "-m", "rrl.cli", "serve", "keyword", "--port", str(port)]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, text=True)
     try:
         assert f"127.0.0.1:{port}" in process.stdout.readline()
         with Client(f"127.0.0.1:{port}", "keyword") as client:

@@ -372,6 +372,7 @@ def test_calls_survive_the_death_of_the_trial_that_answers_them(model, front):
         assert front.traffic.saved == 9
 
 
+@pytest.mark.long
 def test_a_batch_that_a_real_trial_refuses_is_answered(model, front):
     small = {"batch_threads": 1, "max_batch_size": 1}
     with (
@@ -497,7 +498,11 @@ def clients(address, long=3, short=3):
 
 
 @pytest.mark.parametrize(
-    ("flags", "short"), [([], 3), (["--bind_address=0.0.0.0"], 0)], ids=["loopback", "all"]
+    ("flags", "short"),
+    [
+        pytest.param([], 3, id="loopback"),
+        pytest.param(["--bind_address=0.0.0.0"], 0, id="all", marks=pytest.mark.long),
+    ],
 )
 def test_a_server_takes_the_port_over_and_no_call_fails(model, flags, short, tmp_path):
     front, socket = Front(connection_s=2.0), tmp_path / "s"

@@ -162,6 +162,7 @@ GOOD = {"batch_threads": 0, "max_batch_size": 1, "batch_timeout_micros": 0}
 BAD = {"batch_threads": 2, "max_batch_size": 64, "batch_timeout_micros": 5_000_000}
 SMALL = {"batch_threads": 2, "max_batch_size": 1, "batch_timeout_micros": 0}
 WATCH = Watch(late_s=1.0, allowance=1000, usual=0.02)
+PATIENT = Watch(late_s=60.0, allowance=1000, usual=0.02)  # no request of a living server is late
 
 
 @contextmanager
@@ -193,12 +194,19 @@ def others(address, batch=1):
             thread.join()
 
 
-@pytest.fixture
-def kept(model):
+@pytest.fixture(scope="module")
+def started(model):
     with HandoverServer(model, SLOW, executable=LOCAL, warmup=2, timeout_s=60.0) as server:
         server.keep(GOOD)
-        server.configure(GOOD, np.random.default_rng(0))
         yield server
+
+
+@pytest.fixture
+def kept(started):
+    """A server of all tests that serves the configuration to keep; nothing is counted yet."""
+    started.configure(GOOD, np.random.default_rng(0))
+    started.front.traffic.saved = started.front.traffic.largest_batch = 0
+    return started
 
 
 def test_a_bad_trial_is_stopped_and_the_kept_configuration_returns(kept):
@@ -238,7 +246,7 @@ def test_a_trial_that_dies_takes_nobody_with_it(kept):
     rng = np.random.default_rng(0)
 
     def kill():
-        wait_until(lambda: kept.front.traffic.mark > before + 100, 60.0)  # in mid-episode
+        wait_until(lambda: kept.front.traffic.mark > before + 20, 60.0)  # in mid-episode
         os.kill(kept._server.process.pid, signal.SIGKILL)
 
     with others(kept.address) as outcomes:
@@ -247,7 +255,7 @@ def test_a_trial_that_dies_takes_nobody_with_it(kept):
         killer = threading.Thread(target=kill)
         killer.start()
         with pytest.raises(ServerError) as died:
-            kept.measure(SMALL, np.arange(200) / 20, rng, watch=WATCH)
+            kept.measure(SMALL, np.arange(200) / 20, rng, watch=PATIENT)
         killer.join()
         after = kept.measure(GOOD, np.arange(20) / 20, rng)
     assert died.value.lost > 0
@@ -257,15 +265,16 @@ def test_a_trial_that_dies_takes_nobody_with_it(kept):
 
 def test_large_requests_of_others_are_not_refused_by_a_trial(kept):
     """Batches of 4 meet a trial with a largest batch of 1: the kept configuration answers them."""
-    rng = np.random.default_rng(0)
+    rng, before = np.random.default_rng(0), kept.front.traffic.mark
     with others(kept.address, batch=4) as outcomes:
-        wait_until(lambda: kept.front.traffic.mark > 5, 60.0)
+        wait_until(lambda: kept.front.traffic.mark > before + 5, 60.0)
         kept.measure(SMALL, np.arange(40) / 20, rng)
     assert not any(code for _, code in outcomes)
     assert kept.front.traffic.saved > 0
     assert kept.front.traffic.largest_batch == 4
 
 
+@pytest.mark.long
 def test_an_episode_may_consist_of_the_requests_of_others(model):
     rng = np.random.default_rng(0)
     options = {"executable": LOCAL, "warmup": 2, "traffic": True, "canary": 0.5}

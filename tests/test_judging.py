@@ -27,7 +27,7 @@ def test_judging_does_not_depend_on_units_or_order(seed, noise):
 def test_judging_errs_at_the_stated_rate(true_ratio, wrong_word):
     """At the edge of what a word means, it is wrong in 5 % of the cases and not more."""
     rng = np.random.default_rng(1)
-    wrong, tries = 0, 400
+    wrong, tries = 0, 200
     for _ in range(tries):
         noise = rng.standard_t(3, size=(20, 2)) * 0.03  # heavy tails, as neighbours make them
         best, verdicts = judge(np.exp(noise) * np.array([1.0, true_ratio]))

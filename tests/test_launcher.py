@@ -136,14 +136,6 @@ def test_what_the_original_exposes_at_a_port_is_said(model, tmp_path):
     )
 
 
-@pytest.mark.parametrize("port", ["70000", "0", "-1"])
-def test_a_port_that_cannot_be_is_refused(model, port):
-    command = [*RRL, "serve", str(model), f"--port={port}", "--executable", "local"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"{port}' is not a whole number from 1 to 65535" in done.stderr
-
-
 # --- A start that fails or takes long ------------------------------------------------------------
 
 
@@ -315,6 +307,7 @@ def test_a_detached_server_outlives_its_parent_and_follows_the_operator(
         again.communicate()
 
 
+@pytest.mark.long
 def test_a_detached_server_may_share_the_port_until_the_old_one_ends(model, tmp_path):
     port = free_port()
     first = start_detached(model, {}, port, tmp_path / "a", executable=LOCAL)

@@ -106,6 +106,12 @@ def recorded(folder, server=None, probe=None, plan=PLAN, finals=False):
     return recorder
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A recording that nobody interrupts, with its finals."""
+    return recorded(tmp_path_factory.mktemp("whole"), finals=True)
+
+
 def lines(folder, name=EPISODES):
     with (folder / name).open(newline="") as file:
         return list(csv.DictReader(file))
@@ -221,13 +227,13 @@ def test_the_adaptive_scheduler_adapts_before_it_is_measured(tmp_path):
     assert len(profile.table) == len(rows) - adaptive
 
 
-@pytest.mark.parametrize("life", [0, 1, 17, 60, 150])
-def test_an_interrupted_recording_goes_on_to_the_same_rows(tmp_path, life):
-    recorded(tmp_path / "whole", finals=True)
+@pytest.mark.parametrize("life", [17, pytest.param(60, marks=pytest.mark.long), 150])
+def test_an_interrupted_recording_goes_on_to_the_same_rows(whole, tmp_path, life):
+    """In the first pass over the grid, in the next one and in the finals."""
     with pytest.raises(KeyboardInterrupt):
-        recorded(tmp_path / "broken", Scripted(life), finals=True)
-    recorded(tmp_path / "broken", finals=True)
-    assert without_times(tmp_path / "broken") == without_times(tmp_path / "whole")
+        recorded(tmp_path, Scripted(life), finals=True)
+    recorded(tmp_path, finals=True)
+    assert without_times(tmp_path) == without_times(whole.folder)
 
 
 def test_rows_are_appended_and_one_that_was_cut_off_is_measured_again(tmp_path):
@@ -339,9 +345,8 @@ def test_finalists_are_the_best_of_either_half_and_guests_the_usual_settings(tmp
         assert any(c["batch_threads"] == ADAPTIVE for c in guests)
 
 
-def test_each_half_goes_on_until_every_ratio_is_known(tmp_path):
-    recorder = recorded(tmp_path, finals=True)
-    finals = Finals(recorder)
+def test_each_half_goes_on_until_every_ratio_is_known(whole):
+    finals = Finals(whole)
     for rate in range(2):
         for half in (0, 1):
             columns, means = finals.rounds(rate, half)
@@ -353,11 +358,10 @@ def test_each_half_goes_on_until_every_ratio_is_known(tmp_path):
             assert len(columns) == means.shape[1]
 
 
-def test_the_halves_of_the_finals_share_no_episode_and_meet_other_arrivals(tmp_path):
-    recorded(tmp_path, finals=True)
-    finals = [row for row in lines(tmp_path) if int(row["pass"]) >= PLAN.grid_passes]
+def test_the_halves_of_the_finals_share_no_episode_and_meet_other_arrivals(whole):
+    finals = [row for row in lines(whole.folder) if int(row["pass"]) >= PLAN.grid_passes]
     seeds = [{r["arrival_seed"] for r in finals if int(r["pass"]) % 2 == half} for half in (0, 1)]
-    grid = {row["arrival_seed"] for row in lines(tmp_path)} - seeds[0] - seeds[1]
+    grid = {row["arrival_seed"] for row in lines(whole.folder)} - seeds[0] - seeds[1]
     assert not seeds[0] & seeds[1]
     assert grid
     rounds = {}

@@ -303,7 +303,9 @@ def alive(pid: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM]
+)
 def test_an_interrupted_run_stops_its_kernel_and_leaves_nothing_half_written(number, tmp_path):
     cell = (
         "import os, pathlib, time\n"

@@ -193,7 +193,13 @@ def test_all_requests_failed(operator):
     assert "larger than maximum" in str(error.value)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hangs"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, id="killed", marks=pytest.mark.long),
+        pytest.param(signal.SIGSTOP, id="hangs"),
+    ],
+)
 def test_a_server_that_fails_in_mid_episode_is_restarted_and_the_episode_dropped(operator, number):
     with operator.server(timeout_s=3.0) as server:
         server.measure(TWO, [0.0], rng())
@@ -209,6 +215,7 @@ def test_a_server_that_fails_in_mid_episode_is_restarted_and_the_episode_dropped
     assert operator.is_well(TWO)
 
 
+@pytest.mark.long
 def test_a_server_that_keeps_dying_is_given_up_and_the_kept_one_runs(operator):
     with operator.server(restarts=1, warmup=0) as server:
         server.keep(ONE)
@@ -389,7 +396,10 @@ def test_a_tuner_that_was_killed_leaves_a_note_and_the_next_one_restores(operato
     assert operator.is_well(TWO)
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+@pytest.mark.parametrize(
+    "again",
+    [pytest.param(False, id="once", marks=pytest.mark.long), pytest.param(True, id="twice")],
+)
 def test_ctrl_c_waits_for_a_command_that_runs(operator, again):
     """A command that is stopped halfway may leave no server at all."""
     script = operator.folder / "slow.sh"

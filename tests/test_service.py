@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_the_default_in_service(model, tmp_path):
 def test_if_no_server_can_stay_the_tuner_goes_on_serving(model, tmp_path):
     port = free_port()
     (tmp_path / "serving").write_text("in the way of the folder of the server that stays")
-    words = ("--rate", "40", "--knob", "inter_op=1,2")
+    words = ("--rate", "40", "--knob", "inter_op=1,2", "--episodes", "1")
     with tuning(model, tmp_path, *words, port=port) as process:
         said = iter(process.stderr.readline, "")
         assert any("only as long as this process runs; Ctrl-C ends it" in line for line in said)
