@@ -36,7 +36,7 @@ PAGES = [
 
 
 def test_the_results_of_the_readme_are_those_of_the_tables():
-    """If it fails after the figures changed: ``python -m rrl.publishing.results``."""
+    """If it fails after the figures changed: ``make pages``."""
     assert insert(README, results(ROOT / "figures")) == README
 
 
@@ -82,7 +82,7 @@ def test_a_page_without_its_marks_and_a_folder_without_claims_are_said(
 
 
 def test_the_gallery_has_every_file_of_the_manifest_and_no_other():
-    """If it fails after the figures changed: ``python -m rrl.publishing.gallery``."""
+    """If it fails after the figures changed: ``make pages``."""
     text, files = (ROOT / "figures" / "README.md").read_text(), files_of(ROOT)
     assert text == gallery(files)
     linked = set(re.findall(r"\]\(([^/)]+)\)", text))
@@ -203,11 +203,11 @@ pyproject.toml requirements.lock rrl tests"""
 
 
 def test_the_top_level_holds_what_tools_expect_and_no_more():
-    git = ["git", "-C", ROOT, "ls-tree", "--name-only", "HEAD"]
-    done = subprocess.run(git, capture_output=True, text=True)
+    done = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
     if done.returncode != 0:
         pytest.skip("not a git checkout")
-    assert set(done.stdout.split()) == set(TOP.split())
+    tracked = done.stdout.split("\0")[:-1]
+    assert {path.split("/")[0] for path in tracked} == set(TOP.split())
 
 
 def test_the_changelog_is_kept_as_it_says():

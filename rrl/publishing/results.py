@@ -53,7 +53,7 @@ def results(folder: Path) -> str:
     static = tables["static"]
     parts = [introduction(static)]
     for measure, words in MEASURES.items():
-        parts += [words, standings(static, measure)]
+        parts += [words, measure_table(static, measure)]
     return "\n\n".join([*parts, saved(tables["savings"]), verdicts(claims)])
 
 
@@ -72,7 +72,7 @@ def _is_other(agent: str) -> bool:
     return not agent.startswith("rrl") and agent != DEFAULT
 
 
-def standings(static: pd.DataFrame, measure: str) -> str:
+def measure_table(static: pd.DataFrame, measure: str) -> str:
     """Return a table of one measure with a line per problem; the lowest median of a line is bold.
 
     The best other agent is the one with the lowest median in that line. The default and the paper's
