@@ -209,9 +209,9 @@ def save_animation(
     for figure in figures:
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
-        pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+        pictures.append(np.asarray(canvas.buffer_rgba())[..., :3])
     palette = common_colours(pictures[-1])
-    frames = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in pictures]
+    frames = [_indexed(pixels, palette) for pixels in pictures]
     times = [round(1000 * seconds)] * (len(frames) - 1) + [3000]
     path = Path(folder) / f"{name}.gif"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -220,19 +220,25 @@ def save_animation(
     return path
 
 
-def common_colours(picture: Image.Image, most: int = 255) -> Image.Image:
-    """Return a palette of the most frequent colours of a picture, unchanged.
-
-    So white stays white, which it does not under Pillow's own palettes.
+def common_colours(pixels: NDArray[np.uint8], most: int = 256) -> NDArray[np.uint8]:
+    """Return the most frequent colours of a picture, one per row.
 
     Examples
     --------
-    >>> picture = Image.fromarray(np.array([[[255] * 3] * 3, [[213, 94, 0]] * 3], dtype=np.uint8))
-    >>> common_colours(picture).getpalette()[:6]
-    [213, 94, 0, 255, 255, 255]
+    >>> pixels = np.array([[[255] * 3] * 3, [[213, 94, 0]] * 3], dtype=np.uint8)
+    >>> common_colours(pixels).tolist()
+    [[213, 94, 0], [255, 255, 255]]
     """
-    colours, counts = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_counts=True)
-    chosen = colours[np.argsort(-counts, kind="stable")[:most]]
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(chosen.ravel().tolist())
-    return palette
+    colours, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
+    return colours[np.argsort(-counts, kind="stable")[:most]]
+
+
+def _indexed(pixels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> Image.Image:
+    """Replace each colour by the nearest of a palette (Pillow's own way changes white a little)."""
+    packed = pixels.astype(np.int64) @ (1 << 16, 1 << 8, 1)
+    found, places = np.unique(packed, return_inverse=True)
+    colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
+    away = ((colours[:, None] - palette[None].astype(np.int64)) ** 2).sum(axis=2)
+    picture = Image.fromarray(away.argmin(axis=1).astype(np.uint8)[places.reshape(packed.shape)])
+    picture.putpalette(palette.ravel().tolist())
+    return picture

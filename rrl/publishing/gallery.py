@@ -115,8 +115,7 @@ def gallery(names: Iterable[tuple[str, str]]) -> str:
         "",
         "Made by the notebooks from `data/`; `make verify` makes them again and compares. Every "
         "PNG has a PDF of the same name for print. `manifest.json` names the data, the seeds and "
-        "the versions behind each file. This page is written by "
-        "`python -m rrl.publishing.gallery`.",
+        "the versions behind each file. `make pages` writes this page.",
         "",
     ]
     notebook = None
