@@ -179,7 +179,7 @@ def draw_growth(
     highest = MS * max(truth[default], *(m.cost for m in moments))
     bottom.set(
         xlim=(0, episodes + 1),
-        ylim=(0.6 * MS * truth.min(), 2 * highest),
+        ylim=(0.4 * MS * truth.min(), 2 * highest),
         yscale="log",
         xlabel="episode",
         ylabel="mean latency (ms)",
@@ -220,8 +220,10 @@ def save_animation(
     return path
 
 
-def common_colours(pixels: NDArray[np.uint8], most: int = 256) -> NDArray[np.uint8]:
-    """Return the most frequent colours of a picture, one per row.
+def common_colours(pixels: NDArray[np.uint8], most: int = 255) -> NDArray[np.uint8]:
+    """Return the most frequent colours of a picture, one per row; one of 256 stays free.
+
+    Pillow needs that one to store only what changes from picture to picture.
 
     Examples
     --------

@@ -62,8 +62,8 @@ def introduction(static: pd.DataFrame) -> str:
     others = sorted(agent for agent in static["agent"].unique() if _is_other(agent))
     return (
         "Each number is a mean latency over that of the best configuration, so 1 is the best "
-        f"possible: medians of {static['seeds'].min()} seeds, with their 95 % intervals. `rrl` is "
-        "the recommended agent; `rrl-boltzmann` and `rrl-adaptive` are the paper's. The last "
+        f"possible: medians of {static['seeds'].min()} seeds, with 95 % intervals where seeds "
+        "differ. `rrl` is the recommended agent; `rrl-boltzmann` and `rrl-adaptive` are the paper's. The last "
         f"column has the lowest of {len(others)} others: {', '.join(others)}."
     )
 
@@ -108,8 +108,8 @@ def saved(savings: pd.DataFrame) -> str:
     least, most = loads.min(), loads.max()
     return (
         f"At the {len(loads)} loads that were recorded on the real runtime, what `rrl` deploys has "
-        f"a mean latency {middle:.0f} % [{low:.0f}, {high:.0f}] below the default's. This is the "
-        f"median over the loads; the least is {least:.0f} %, the most {most:.0f} %."
+        f"a mean latency {middle:.0f} % [{low:.0f}, {high:.0f}] below the default's (median over "
+        f"the loads, which go from {least:.0f} to {most:.0f} %)."
     )
 
 
