@@ -63,8 +63,8 @@ def introduction(static: pd.DataFrame) -> str:
     return (
         "Each number is a mean latency over that of the best configuration, so 1 is the best "
         f"possible: medians of {static['seeds'].min()} seeds, with 95 % intervals where seeds "
-        "differ. `rrl` is the recommended agent; `rrl-boltzmann` and `rrl-adaptive` are the paper's. The last "
-        f"column has the lowest of {len(others)} others: {', '.join(others)}."
+        "differ. `rrl` is the recommended agent; `rrl-boltzmann` and `rrl-adaptive` are the "
+        f"paper's. The last column has the lowest of {len(others)} others: {', '.join(others)}."
     )
 
 
