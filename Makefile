@@ -11,8 +11,8 @@ endif
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 .PHONY: help env set-up test test-long lint format reproduce reproduce-all verify recorded measured \
-        live live-experiments bench peers profile lab lock clean student site sweeps store-sweeps \
-        check-sweeps copies notebooks all-steps
+        live live-experiments bench peers profile lab lock clean student pages site sweeps \
+        store-sweeps check-sweeps copies notebooks all-steps
 
 CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] && \
                  [ ! -d "$$CONDA_PREFIX/condabin" ] && echo "$$CONDA_PREFIX")
@@ -100,6 +100,9 @@ profile: env ## Record the profiles under data/ anew (hours; resumable; remove a
 
 student: env ## Write the student edition, without answers, to build/student/
 	@$(ENV_PYTHON) -m rrl.publishing.course
+
+pages: env ## Write the results in README.md and the gallery in figures/ anew, from figures/
+	@$(ENV_PYTHON) -m rrl.publishing.results && $(ENV_PYTHON) -m rrl.publishing.gallery
 
 site: recorded ## Write the executed notebooks as a static site to build/site/
 	@$(ENV_PYTHON) -m rrl.publishing.site

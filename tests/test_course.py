@@ -272,6 +272,16 @@ def test_pages_lead_to_their_neighbours_and_show_formulas_and_pictures(pages):
     assert "Why <em>01_b</em>?" in pages["index.html"]
 
 
+def test_an_animated_picture_is_in_its_page():
+    shown = cell("Image(filename='a.gif')")
+    data = {"image/gif": "R0lGODlh==\n", "text/plain": "<IPython.core.display.Image object>"}
+    shown.outputs = [new_output("display_data", data=data)]
+    notebook = new_notebook(cells=[new_markdown_cell("# A\n\nWhy?\n\n## Growth"), shown])
+    body = site.page(notebook, "00_a").body
+    assert '<img alt="Figure: Growth" src="data:image/gif;base64,R0lGODlh=="' in body
+    assert "IPython" not in body.split("R0lGOD")[1]
+
+
 def test_a_notebook_that_was_not_executed_is_said(tmp_path, monkeypatch, capsys):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "00_a.ipynb").write_text(json.dumps(new_notebook()))

@@ -44,7 +44,7 @@ QUICK = {
     },
     "11_claims": {"replications": 3, "tables": str(ROOT / "figures")},
     "12_live_serving": {},
-    "13_explorer": {"episodes": 10, "steps": 20, "seeds": 3},
+    "13_explorer": {"episodes": 10, "steps": 20, "seeds": 3, "growth": 3},
 }
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 WITH_EXERCISES = [path for path in NOTEBOOKS if '"exercise"' in path.read_text(encoding="utf-8")]

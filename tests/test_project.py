@@ -30,6 +30,7 @@ DECLARED = [
 ]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OPERATING = (ROOT / "rrl" / "operating" / "README.md").read_text(encoding="utf-8")
 TARGETS = re.findall(r"^([a-z-]+):.*## ", MAKEFILE, flags=re.MULTILINE)
 
 
@@ -71,7 +72,12 @@ def test_conda_gets_the_same_lock_and_a_python_in_range():
     assert pip_itself == "pip"
     name, version = python.split("=")
     assert name == "python"
-    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(version + ".0")
+    assert in_range(version)
+
+
+def in_range(version: str) -> bool:
+    """Whether a version of Python such as 3.11 is one that the package supports."""
+    return Requirement(f"python{PROJECT['requires-python']}").specifier.contains(version + ".0")
 
 
 def test_nothing_else_lists_dependencies():
@@ -88,6 +94,7 @@ def test_every_import_is_declared():
     distributions = packages_distributions()
     declared = {canonicalize_name(requirement.name) for requirement in DECLARED}
     come_along = {"nbformat", "nbclient", "ipykernel", "jupyter-client"}  # papermill, jupyterlab
+    come_along |= {"pillow"}  # matplotlib
     come_along |= {"keras", "protobuf", "packaging"}  # tensorflow, pytest
     come_along |= {"tornado", "requests", "prometheus-client"}  # jupyterlab
     come_along |= {"threadpoolctl", "distributed", "configspace"}  # scikit-learn, dask, smac
@@ -138,21 +145,15 @@ def test_the_readme_names_what_there_is(capsys):
     assert set(re.findall(r"\bmake ([a-z]+)\b", " ".join(re.findall("`+[^`]+`+", README)))) <= set(
         TARGETS
     )
-    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", README) + re.findall(
-        r"(?m)^\| `(\S+)`", README
-    ):
-        assert (ROOT / link).exists(), link
+    for name in re.findall(r"(?m)^\| `(\S+)`", README):
+        assert (ROOT / name).exists(), name
     with pytest.raises(SystemExit, match="0"):
         rrl_command(["--help"])
     helped = capsys.readouterr().out
-    for name in re.findall(r"^- `rrl (\w+)", README, flags=re.MULTILINE):
+    commands = re.findall(r"^- `rrl (\w+)", OPERATING, flags=re.MULTILINE)
+    assert len(commands) >= 3
+    for name in commands:
         assert re.search(rf"^    {name} ", helped, flags=re.MULTILINE), name
-
-
-def test_the_readmes_example_runs(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    exec(compile(example, "README.md", "exec"), {})  # our own text
-    assert capsys.readouterr().out == "{'threads': 4, 'batch': 1}\n"
 
 
 def test_hooks_and_continuous_integration_run_the_same_checks():
@@ -167,6 +168,34 @@ def test_hooks_and_continuous_integration_run_the_same_checks():
     assert os.access(script, os.X_OK)
     (command,) = [line for line in script.read_text().splitlines() if not line.startswith("#")]
     assert command.endswith("&& exec make test")
+
+
+def test_the_workflow_runs_targets_with_pinned_actions_and_few_permissions():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    assert "permissions" not in job
+    assert set(job["strategy"]["matrix"]["target"]) == {"test", "verify"} <= set(TARGETS)
+    steps = job["steps"]
+    assert [step["run"] for step in steps if "run" in step] == ["make ${{ matrix.target }}"]
+    used = [step["uses"] for step in steps if "uses" in step]
+    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", name) for name in used), used
+    (python,) = [step["with"] for step in steps if "setup-python" in step.get("uses", "")]
+    assert in_range(python["python-version"])
+    assert (ROOT / python["cache-dependency-path"]).is_file()
+
+
+def test_binder_and_the_container_have_the_lock_and_a_python_in_range():
+    runtime = (ROOT / ".binder" / "runtime.txt").read_text().strip()
+    assert in_range(runtime.removeprefix("python-"))
+    script = ROOT / ".binder" / "postBuild"
+    assert os.access(script, os.X_OK)
+    wanted = [line.split("install ")[1].rstrip("; \\") for line in MAKEFILE.split("set-up:\n")[1]
+              .splitlines() if "$(PIP) install" in line]  # fmt: skip
+    lines = re.findall(r"^pip install --no-cache-dir (.*)", script.read_text(), flags=re.M)
+    assert lines == wanted
+    recipe = (ROOT / ".devcontainer" / "Dockerfile").read_text()
+    assert in_range(re.search(r"^FROM python:(3\.\d+)-", recipe, flags=re.M)[1])
 
 
 # --- The Makefile, with a stand-in for Python ---------------------------------------------------

@@ -121,6 +121,10 @@ def _for_a_page(notebook: Any) -> Any:
             section = [section, *re.findall(r"^#+ (.*)", cell.source, re.M)][-1]
         else:
             cell.metadata["alt"] = f"Figure: {section}"
+            for data in (output.get("data", {}) for output in cell.outputs):
+                if "image/gif" in data:  # nbconvert has no place for animated pictures
+                    source = f"data:image/gif;base64,{data['image/gif'].strip()}"
+                    data["text/html"] = f'<img alt="Figure: {section}" src="{source}">'
     return copy
 
 

@@ -1,0 +1,162 @@
+"""The gallery of figures: ``python -m rrl.publishing.gallery`` writes ``figures/README.md``.
+
+Every figure and table that the manifest names gets one sentence, which is in :data:`CAPTIONS`, and
+a link to the notebook that makes it. The sentences say what is drawn. What it shows is in the
+notebook, because there it is computed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rrl.publishing.manifest import NAME, load
+from rrl.support.errors import DataError, Parser, command
+
+OUT = Path("figures/README.md")
+PICTURES = (".gif", ".png")
+
+#: What each figure or table has, by its name without the ending.
+CAPTIONS = {
+    "adaptive-horizons": "Mean cost above the optimum by the number of episodes: fixed radii, and "
+    "a radius that is selected meanwhile (black).",
+    "adaptive-radius": "The selected radius over time, what theory alone would choose, and the "
+    "fixed radius that was best up to then.",
+    "claims": "The paper's claims, our measurements with intervals, and the verdicts.",
+    "claims-reductions": "Reductions of latency and of late requests at every load, beside the "
+    "paper's largest number.",
+    "convergence-error": "Error of the table over the episodes by radius: the median over the "
+    "configurations, and the largest.",
+    "convergence-pareto": "Speed against loss: one point per radius, on a simulated and on a "
+    "recorded grid.",
+    "convergence-radius": "The best radius by the number of measurements, and the radius that the "
+    "adaptive agent selects.",
+    "convergence-settings": "What the temperature, the step and the similarity change while the "
+    "agent learns.",
+    "convergence-speedup": "Speed-up over single cells by the size of a region, beside the "
+    "theorem's line.",
+    "experiments-change": "Cost of what is deployed after the load has changed, with and without "
+    "what was learned before.",
+    "experiments-duels": "Every rival over `rrl` in speed, deployed cost and cost while learning: "
+    "violet is in our favour, orange in the rival's.",
+    "experiments-dynamic": "Latency served under changing loads, learning included, over that of "
+    "TensorFlow Serving's default.",
+    "experiments-everywhere": "All agents on 21 scenarios: episodes until they stay within 5 % of "
+    "the best, and cost while learning.",
+    "experiments-late": "Share of late requests under what each agent deploys.",
+    "experiments-phases": "Mean latency while the load changes four times in 3000 episodes.",
+    "experiments-savings": "What the deployed configuration saves over the default and over the "
+    "batching guide's heuristic, by load and metric.",
+    "experiments-slo": "Share of late requests by how strict the objective is.",
+    "experiments-speed": "Episodes of Q-learning and of a deep Q-network over those of `rrl`, at "
+    "every recorded load.",
+    "experiments-static": "All agents at steady loads: speed, deployed cost and cost while "
+    "learning, medians with intervals.",
+    "explorer": "The agent's table, its next choice and the table's standard deviations, after 40 "
+    "episodes.",
+    "explorer-race": "The paper's RRL and two textbook agents in one Gymnasium environment.",
+    "explorer-region": "A region grows over the heat map of 1296 simulated configurations, and the "
+    "latency falls.",
+    "live-phases": "A live server under a changing load: latency of each episode, and requests "
+    "that broke the objective so far.",
+    "live-totals": "The same run as a whole: mean latency over the default's, for all of it and "
+    "for its second half.",
+    "profiling-batching": "Recorded mean latency by batch size and batch timeout, at three loads.",
+    "profiling-finals": "The best ten configurations of each load, measured again in rounds: "
+    "ratios to the best with their intervals.",
+    "profiling-knobs": "Recorded mean latency when one knob moves at a time, at three loads.",
+    "profiling-noise": "How far one episode is from the mean of its configuration.",
+    "profiling-surfaces": "Recorded mean latency of the grid of thread settings; the ring marks "
+    "the best of each load.",
+    "quickstart": "The paper's RRL tunes a recorded server at two loads; its choice is then "
+    "compared with the default.",
+    "similarity-correlation": "How alike configurations are, by their distance.",
+    "similarity-coverage": "How often the truth lies within two standard deviations of an "
+    "estimate, by distance.",
+    "similarity-error": "Errors of four ways to estimate a configuration from others, by distance.",
+    "simulator-heldout": "Predicted against measured latency of configurations that the fit has "
+    "not seen.",
+    "simulator-residuals": "Where the simulator's predictions are too high or too low, by knob.",
+    "simulator-theory": "The simulated queue against textbook formulas, with 99 % intervals.",
+    "theory-cover": "Time until every cell was updated, by radius, with its two bounds.",
+    "theory-error": "Largest error of the table over time by radius, with the bounds of theorem 1.",
+    "theory-exploration": "What an agent pays that explores for ever, and one that stops too soon.",
+    "theory-fixed-point": "Where region Q-learning ends, beside the exact fixed point and the "
+    "optimum.",
+    "theory-price": "Error and loss by radius, with the bounds of theorem 2.",
+    "theory-sampled": "Speed-up by the size of a region when the targets are sampled.",
+    "theory-shrinking": "Error of a radius that shrinks, with the bounds of theorem 6.",
+    "theory-tightness": "How close ten thousand random instances come to each bound.",
+}
+
+
+def gallery(names: Iterable[tuple[str, str]]) -> str:
+    """Return the page of these files.
+
+    Parameters
+    ----------
+    names : iterable of (str, str)
+        The file's name in ``figures/`` and the notebook that makes it, without their folders.
+
+    Raises
+    ------
+    DataError
+        If a file has no caption.
+
+    Examples
+    --------
+    >>> page = gallery([("explorer.png", "13_explorer"), ("explorer.pdf", "13_explorer")])
+    >>> page.splitlines()[-1]
+    '![explorer](explorer.png)'
+    """
+    lines = [
+        "# Figures and tables",
+        "",
+        "Made by the notebooks from `data/`; `make verify` makes them again and compares. Every "
+        "PNG has a PDF of the same name for print. `manifest.json` names the data, the seeds and "
+        "the versions behind each file. `make pages` writes this page.",
+        "",
+    ]
+    notebook = None
+    for maker, name in sorted((maker, name) for name, maker in names):
+        path = Path(name)
+        if path.suffix == ".pdf":
+            continue
+        if path.stem not in CAPTIONS:
+            raise DataError(f"{name} has no caption; add one to CAPTIONS in {__file__}")
+        if maker != notebook:
+            lines += [f"## [{maker}](../notebooks/{maker}.ipynb)", ""]
+            notebook = maker
+        if path.suffix in PICTURES:
+            lines += [CAPTIONS[path.stem], "", f"![{path.stem}]({name})", ""]
+        else:
+            lines += [f"Table [`{name}`]({name}): {CAPTIONS[path.stem]}", ""]
+    return "\n".join(lines[:-1]) + "\n"
+
+
+def files_of(root: Path) -> list[tuple[str, str]]:
+    """Return the files that the manifest of a checkout names, each with its notebook."""
+    path = root / NAME
+    manifest = load(path.read_bytes() if path.exists() else None, str(path))
+    return [(Path(name).name, entry["notebook"]) for name, entry in manifest["files"].items()]
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the gallery of the checkout in the working folder, and print its path."""
+    from rrl.support.files import write_atomically
+
+    parser = Parser(
+        prog="python -m rrl.publishing.gallery", description="Write the gallery of figures."
+    )
+    parser.parse_args(argv)
+    files = files_of(Path())
+    if not files:
+        raise DataError(f"no figures in {NAME}; `make reproduce` makes them")
+    write_atomically(OUT, gallery(files))
+    print(OUT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""The results on the front page: ``python -m rrl.publishing.results`` writes them into README.md.
+
+They come from the tables and the claims in ``figures/``, and stand between two marks. So the page
+cannot say anything else than the notebooks have computed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rrl.studies.claim_table import Claim, read_tables
+from rrl.support.errors import DataError, Parser, UsageError, command
+from rrl.support.intervals import bootstrap_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAGE = Path("README.md")
+BEGIN, END = "<!-- results: written by rrl.publishing.results -->", "<!-- end of results -->"
+DEFAULT = "tf-serving-default"
+OURS = ("rrl", "rrl-boltzmann", "rrl-adaptive")
+MEASURES = {
+    "price": "While it learns, over all of its 300 episodes:",
+    "deployed": "What it deploys at the end:",
+}
+NO_BREAK = "\N{NO-BREAK SPACE}"  # keeps an interval on one line
+
+
+def results(folder: Path) -> str:
+    """Return the tables of results with their sentences, in Markdown.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder with the tables of the experiments and ``claims.json``.
+
+    Raises
+    ------
+    DataError
+        If a file is missing.
+    """
+    path = folder / "claims.json"
+    if not path.is_file():
+        raise DataError(f"{path}: not found; run notebooks/11_claims.ipynb first")
+    claims = [Claim(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    tables = read_tables(folder)
+    static = tables["static"]
+    parts = [introduction(static)]
+    for measure, words in MEASURES.items():
+        parts += [words, measure_table(static, measure)]
+    return "\n\n".join([*parts, saved(tables["savings"]), verdicts(claims)])
+
+
+def introduction(static: pd.DataFrame) -> str:
+    """Return what the numbers are, and who the other agents are, as sentences."""
+    others = sorted(agent for agent in static["agent"].unique() if _is_other(agent))
+    return (
+        "Each number is a mean latency over that of the best configuration, so 1 is the best "
+        f"possible: medians of {static['seeds'].min()} seeds, with 95 % intervals where seeds "
+        "differ. `rrl` is the recommended agent; `rrl-boltzmann` and `rrl-adaptive` are the "
+        f"paper's. The last column has the lowest of {len(others)} others: {', '.join(others)}."
+    )
+
+
+def _is_other(agent: str) -> bool:
+    return not agent.startswith("rrl") and agent != DEFAULT
+
+
+def measure_table(static: pd.DataFrame, measure: str) -> str:
+    """Return a table of one measure with a line per problem; the lowest median of a line is bold.
+
+    The best other agent is the one with the lowest median in that line. The default and the paper's
+    variants of RRL are not among the others; the batching guide's heuristic is. Numbers are rounded
+    before they are compared.
+    """
+    head = ("", "server's default", *(f"`{agent}`" for agent in OURS), "best other agent")
+    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+    for (problem, kind), rows in static.groupby(["problem", "kind"], sort=False):
+        by_agent = rows.set_index("agent")
+        others = by_agent[[_is_other(agent) for agent in by_agent.index]]
+        rival = str(others[measure].idxmin())
+        shown = [DEFAULT, *OURS, rival]
+        lowest = by_agent.loc[shown, measure].round(2).min()
+        cells = [_cell(by_agent.loc[agent], measure, lowest) for agent in shown]
+        cells[-1] += f" {rival}"
+        lines.append(f"| {problem} ({kind}) | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: pd.Series, measure: str, lowest: float) -> str:
+    value, low, high = (f"{row[measure + end]:.2f}" for end in ("", "_low", "_high"))
+    text = f"**{value}**" if round(row[measure], 2) == lowest else value
+    return text if low == high else f"{text} [{low},{NO_BREAK}{high}]"
+
+
+def saved(savings: pd.DataFrame) -> str:
+    """Return what is saved over the default at the recorded loads, as a sentence."""
+    rows = savings[(savings["reference"] == "default") & (savings["kind"] == "recorded")]
+    rows = rows[rows["metric"] == "mean latency (s)"]
+    loads = rows.groupby("problem", sort=False)["reduction"].median()
+    middle, low, high = bootstrap_interval(loads.to_numpy(), np.random.default_rng(0))
+    least, most = loads.min(), loads.max()
+    return (
+        f"At the {len(loads)} loads that were recorded on the real runtime, what `rrl` deploys has "
+        f"a mean latency {middle:.0f} % [{low:.0f}, {high:.0f}] below the default's (median over "
+        f"the loads, which go from {least:.0f} to {most:.0f} %)."
+    )
+
+
+def verdicts(claims: Sequence[Claim]) -> str:
+    """Return how many of the paper's claims hold here, and what did not reproduce.
+
+    Examples
+    --------
+    >>> rows = [("C3", "not", 1.0), ("C4", "partly", 1.8), ("C5", "reproduced", 95.0)]
+    >>> print(verdicts([Claim(n, n, "", x, x, x, "times", "", v, "") for n, v, x in rows]))
+    Of the paper's 3 claims, 1 is reproduced here (C5), 1 partly (C4) and 1 not (C3).
+    Not reproduced: "C3". The paper's "C4" is 1.8 times here, at best.
+    """
+    named = {
+        kind: [claim.id for claim in claims if claim.verdict == kind]
+        for kind in ("reproduced", "partly", "not")
+    }
+    done, partly, failed = ((len(ids), ", ".join(ids) or "none") for ids in named.values())
+    missed = "; ".join(f'"{claim.paper}"' for claim in claims if claim.verdict == "not")
+    (speed,) = [claim for claim in claims if claim.id == "C4"]
+    return (
+        f"Of the paper's {len(claims)} claims, {done[0]} {'is' if done[0] == 1 else 'are'} "
+        f"reproduced here ({done[1]}), {partly[0]} partly ({partly[1]}) and {failed[0]} not "
+        f"({failed[1]}).\n"
+        f'Not reproduced: {missed or "none"}. The paper\'s "{speed.paper}" is {speed.measured} '
+        "here, at best."
+    )
+
+
+def insert(page: str, text: str) -> str:
+    """Put the text between the two marks of a page.
+
+    Examples
+    --------
+    >>> insert(f"a {BEGIN} old {END} b", "new").splitlines()[1:-1]
+    ['new']
+
+    Raises
+    ------
+    UsageError
+        If the page does not have each mark once.
+    """
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise UsageError(f"{PAGE} must have the lines {BEGIN!r} and {END!r}, once each")
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}"
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the results into the README of the working folder, and print its path."""
+    from rrl.support.files import write_atomically
+
+    parser = Parser(
+        prog="python -m rrl.publishing.results", description="Write the results into README.md."
+    )
+    parser.parse_args(argv)
+    if not PAGE.is_file():
+        raise UsageError(f"no {PAGE} here; run it in the checkout")
+    page = PAGE.read_text(encoding="utf-8")
+    write_atomically(PAGE, insert(page, results(Path("figures"))))
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""What a visitor sees first: results, pictures, links and examples agree with what there is."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_agent import AgentContract
+
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.plotting.growth import Moment, draw_growth, mosaic, save_animation
+from rrl.publishing.gallery import CAPTIONS, PICTURES, files_of, gallery
+from rrl.publishing.gallery import main as write_gallery
+from rrl.publishing.results import BEGIN, END, insert, results
+from rrl.publishing.results import main as write_results
+from rrl.simulation.testbeds import testbed
+from rrl.support.errors import DataError
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    path
+    for folder in (".", ".github", "data", "data/peers", "figures", "notebooks", "rrl/operating")
+    for path in sorted((ROOT / folder).glob("*.md"))
+]
+
+
+# --- Results --------------------------------------------------------------------------------------
+
+
+def test_the_results_of_the_readme_are_those_of_the_tables():
+    """If it fails after the figures changed: ``make pages``."""
+    assert insert(README, results(ROOT / "figures")) == README
+
+
+def test_the_results_follow_the_tables(tmp_path):
+    for path in [*ROOT.glob("figures/experiments-*.csv"), ROOT / "figures/claims.json"]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    path = tmp_path / "experiments-static.csv"
+    lines = path.read_text().splitlines()
+    price = lines[0].split(",").index("price")
+    changed = []
+    for line in lines[1:]:
+        cells = line.split(",")
+        if cells[:3] == ["gpu 500/s", "simulated", "q-learning"]:
+            cells[price : price + 3] = ["0.5", "0.4", "0.6"]
+        changed.append(",".join(cells))
+    path.write_text("\n".join([lines[0], *changed]))
+    assert "| **0.50** [0.40,\N{NO-BREAK SPACE}0.60] q-learning |" in results(tmp_path)
+    assert "**0.50**" not in results(ROOT / "figures")
+
+
+def test_a_page_without_its_marks_and_a_folder_without_claims_are_said(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert write_results([]) == 2
+    (tmp_path / "figures").symlink_to(ROOT / "figures")
+    (tmp_path / "README.md").write_text(f"a {BEGIN} b")
+    assert write_results([]) == 2
+    (tmp_path / "README.md").write_text(f"a {BEGIN} b {END} c")
+    assert write_results([]) == 0
+    assert "| cpu10 12.5/s (simulated) |" in (tmp_path / "README.md").read_text()
+    (tmp_path / "figures").unlink()
+    assert write_results([]) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert [line[:21] for line in said] == [
+        "rrl: no README.md her",
+        "rrl: README.md must h",
+        "rrl: figures/claims.j",
+    ]
+
+
+# --- The gallery ----------------------------------------------------------------------------------
+
+
+def test_the_gallery_has_every_file_of_the_manifest_and_no_other():
+    """If it fails after the figures changed: ``make pages``."""
+    text, files = (ROOT / "figures" / "README.md").read_text(), files_of(ROOT)
+    assert text == gallery(files)
+    linked = set(re.findall(r"\]\(([^/)]+)\)", text))
+    assert linked == {name for name, _ in files if not name.endswith(".pdf")}
+    assert {Path(name).suffix for name in linked} >= set(PICTURES)
+    assert {Path(name).stem for name, _ in files} == set(CAPTIONS), "a caption too many"
+
+
+def test_a_caption_is_one_sentence_and_a_figure_without_one_is_named():
+    assert [text for text in CAPTIONS.values() if not re.fullmatch(r"[A-Z].*[^.]\.", text)] == []
+    with pytest.raises(DataError, match=r"new\.png has no caption; add one to CAPTIONS"):
+        gallery([("new.png", "00_quickstart")])
+
+
+def test_the_gallery_of_a_folder_without_figures_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert write_gallery([]) == 3
+    assert "`make reproduce` makes them" in capsys.readouterr().err
+    assert not (tmp_path / "figures").exists()
+
+
+# --- The animated picture -------------------------------------------------------------------------
+
+
+def test_every_configuration_has_a_place_of_its_own():
+    space = testbed("cpu2-joint").space
+    layout = mosaic(space, 2)
+    places = set(zip(layout.row.tolist(), layout.column.tolist(), strict=True))
+    assert len(places) == len(space) == (layout.row.max() + 1) * (layout.column.max() + 1)
+    assert [name for _, name in layout.blocks[1]] == ["1", "2", "3", "4", "8", "off"]
+    assert layout.downs + layout.acrosses == tuple(space.names)
+
+
+def test_an_animation_has_a_frame_per_figure_and_the_same_bytes_each_time(tmp_path):
+    space = ConfigSpace([Knob(name, (1, 2, 4)) for name in ("a", "b", "c")])
+    truth = np.linspace(0.1, 0.2, len(space))
+    moments = [Moment(np.arange(n), n, n, truth[n]) for n in (1, 2, 5)]
+
+    def write(folder):
+        figures = (draw_growth(space, truth, moments[:k], 3, default=26) for k in (1, 2, 3))
+        return save_animation(figures, "grows", tmp_path / folder, seconds=0.1)
+
+    first, second = write("one"), write("two")
+    assert first.read_bytes() == second.read_bytes()
+    with Image.open(first) as picture:
+        assert picture.n_frames == 3
+        frames = [np.asarray(picture.convert("RGB")) for k in range(3) if picture.seek(k) is None]
+        assert picture.info["duration"] == 3000
+    assert (frames[0] != frames[2]).any()
+    colours = {tuple(colour) for colour in np.unique(frames[2].reshape(-1, 3), axis=0).tolist()}
+    assert {(0xD5, 0x5E, 0x00), (255, 255, 255)} <= colours, "marks and paper keep their colours"
+
+
+def test_the_front_pages_picture_moves_and_is_small():
+    (name,) = re.findall(r"\((figures/[\w-]+\.gif)\)", README)
+    with Image.open(ROOT / name) as picture:
+        assert picture.n_frames > 30
+    assert (ROOT / name).stat().st_size < 1e6
+
+
+# --- Links and examples ---------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that a forge gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        name, _, anchor = unquote(link).partition("#")
+        target = (page.parent / name) if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_has_every_notebook():
+    linked = set(re.findall(r"\]\(notebooks/(\d\d_\w+)\.ipynb\)", README))
+    assert {path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb")} <= linked
+
+
+def test_the_six_lines_give_what_the_comment_says(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len([line for line in example.splitlines() if line]) <= 6
+    exec(compile(example, "README.md", "exec"), {})  # our own text
+    assert capsys.readouterr().out.strip() == example.splitlines()[-1].partition("  # ")[2]
+
+
+def test_the_examples_on_data_run(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        exec(compile(example, "data/README.md", "exec"), {})
+    assert capsys.readouterr().out == "{'threads': 4, 'batch': 1}\n"
+
+
+class TestContributed(AgentContract):
+    """The agent on the contributors' page keeps to the contract of all agents."""
+
+    def make(self, space, rng):
+        text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+        names = {}
+        exec(compile("from __future__ import annotations\n" + example, "a page", "exec"), names)
+        return names["Mine"](space, rng)
+
+
+# --- Files that other tools read ------------------------------------------------------------------
+
+TOP = """.binder .ci .devcontainer .gitattributes .github .gitignore .pre-commit-config.yaml
+CHANGELOG.md CITATION.cff LICENSE Makefile README.md data environment.yml figures notebooks
+pyproject.toml requirements.lock rrl tests"""
+
+
+def test_the_top_level_holds_what_tools_expect_and_no_more():
+    done = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    tracked = done.stdout.split("\0")[:-1]
+    assert {path.split("/")[0] for path in tracked} == set(TOP.split())
+
+
+def test_the_changelog_is_kept_as_it_says():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## \[(.+?)\]", text, flags=re.M)
+    assert releases[0] == "Unreleased"
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", release) for release in releases[1:])
+    kinds = re.findall(r"^### (.*)", text, flags=re.M)
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    cited = re.search(r"^version: (.*)", (ROOT / "CITATION.cff").read_text(), flags=re.M)[1]
+    assert cited in text
+
+
+def test_a_development_container_brings_the_real_server_and_makes_the_environment():
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    recipe = (ROOT / ".devcontainer" / container["build"]["dockerfile"]).read_text()
+    assert "NOT TESTED" in recipe
+    assert "COPY --from=serving /usr/bin/tensorflow_model_server" in recipe
+    assert container["postCreateCommand"] == "make env"
