@@ -28,6 +28,13 @@ def luck(profile: Profile, rate_per_s: float) -> dict[str, Any]:
         ``smallest`` and ``best`` are numbers of configurations: the smallest mean on the grid, and
         the best of the finals. ``verdict`` and ``ratio`` are what the finals say about the
         smallest. ``ratio_on_grid`` is the mean of the best on the grid, divided by the smallest.
+
+    Examples
+    --------
+    >>> from rrl import read_profile
+    >>> found = luck(read_profile("data/mobilenet_v2-threads"), 165.0)
+    >>> found["smallest"], found["verdict"], found["best"]
+    (24, 'best', 24)
     """
     grid, listed = profile.surface(rate_per_s), profile.finalists(rate_per_s)
     numbers = [profile.space.index({k: f[k] for k in profile.knobs}) for f in listed]
@@ -60,6 +67,12 @@ def paired_scatter(profile: Profile, rate_per_s: float) -> dict[str, float]:
     -------
     dict
         ``scatter`` is s, and ``episodes`` is the number of episodes for a tie.
+
+    Examples
+    --------
+    >>> from rrl import read_profile
+    >>> round(paired_scatter(read_profile("data/mobilenet_v2-threads"), 165.0)["episodes"])
+    127
     """
     listed = profile.finalists(rate_per_s)
     names = [tuple(f[knob] for knob in profile.knobs) for f in listed]
@@ -69,10 +82,8 @@ def paired_scatter(profile: Profile, rate_per_s: float) -> dict[str, float]:
     logs = np.log(rows.pivot_table("mean_s", ["pass", "repeat"], list(profile.knobs)))
     ratios = logs[[name for name in names if name != best]].sub(logs[best], axis=0)
     scatter = float(ratios.std().median())
-    return {
-        "scatter": scatter,
-        "episodes": float((norm.ppf(CONFIDENCE) * scatter / TOLERANCE) ** 2),
-    }
+    errors = float(norm.ppf(CONFIDENCE))
+    return {"scatter": scatter, "episodes": (errors * scatter / TOLERANCE) ** 2}
 
 
 def by_finals(profile: Profile, rate_per_s: float) -> dict[str, Any] | None:
@@ -83,6 +94,12 @@ def by_finals(profile: Profile, rate_per_s: float) -> dict[str, Any] | None:
     dict or None
         ``best`` is a configuration, ``tied`` and ``undecided`` count its rivals, and ``regret`` is
         the share by which the best can be slower than any of them, at most.
+
+    Examples
+    --------
+    >>> from rrl import read_profile
+    >>> by_finals(read_profile("data/mobilenet_v2-threads"), 165.0)["best"]
+    {'inter_op': 2, 'intra_op': 1, 'batch_threads': 0}
     """
     finalists = profile.finalists(rate_per_s)
     if not finalists:
