@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from rrl import ConfigSpace, Copy, Knob, LearnedSimilarity, TableServer, testbed
-from rrl.publishing.explorer import Explorer, draw_view, look, on_grid, outline, png
+from rrl.plotting.cells import on_grid, outline
+from rrl.publishing.explorer import Explorer, draw_view, look, png
 from rrl.publishing.panel import Panel
 
 

@@ -12,6 +12,7 @@ from rrl.publishing.reproduce import execute
 ROOT = Path(__file__).parent.parent
 QUICK = {
     "00_quickstart": {"episodes": 6, "rounds": 4},
+    "01_region_update": {"seeds": 4},
     "02_profiling": {},
     "03_simulator": {
         "requests": 50_000,
@@ -27,6 +28,7 @@ QUICK = {
         "replications": 10,
         "measurements": 16,
     },
+    "05_recommended_parts": {"episodes": 12, "seeds": 3},
     "06_theory_bound": {"instances": 200, "covers": 40, "replications": 20, "learners": 8},
     "07_adaptive_rrl": {
         "seeds": 2,

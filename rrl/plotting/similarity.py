@@ -18,24 +18,31 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def plot_correlation(
-    curves: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]], ax: Axes, reach: float
+def plot_variogram(
+    curves: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
+    ax: Axes,
+    reach: float,
+    farthest: float = 6.0,
 ) -> Axes:
-    """Plot the correlation of log costs over the distance, one line per scenario.
+    """Plot variograms of log costs, one line per scenario.
 
     Parameters
     ----------
-    curves : mapping of str to (distance, correlation)
-        :func:`rrl.studies.similarity_error.correlation_by_distance` returns these curves.
+    curves : mapping of str to (distance, share)
+        :func:`rrl.studies.similarity_error.variogram` returns these curves.
     ax : Axes
     reach : float
         This is the radius of the region, in levels. It is drawn as a grey line.
+    farthest : float, optional
+        Larger distances (levels) are left out: few pairs of configurations have them.
     """
-    for number, (name, (distance, correlation)) in enumerate(curves.items()):
-        ax.plot(distance, correlation, marker=MARKERS[number % len(MARKERS)], ms=4, label=name)
-    ax.axhline(0, color="0.3", lw=0.8)
+    for number, (name, (distance, share)) in enumerate(curves.items()):
+        near = distance <= farthest
+        marker = MARKERS[number % len(MARKERS)]
+        ax.plot(distance[near], share[near], marker=marker, ms=4, label=name)
+    ax.axhline(1, color="0.3", lw=0.8)
     ax.axvline(reach, color="0.6", lw=0.8, ls="--")
-    ax.set(xlabel="distance (levels)", ylabel="correlation of log latency", ylim=(-1.05, 1.05))
+    ax.set(xlabel="distance (levels)", ylabel="difference / that of any two", ylim=(0, None))
     ax.legend(title=f"dashed: radius {reach:g}")
     sns.despine(ax=ax)
     return ax
@@ -78,7 +85,7 @@ def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axe
 def plot_coverage(errors: pd.DataFrame, ax: Axes) -> Axes:
     """Plot the share of measured log costs within two stated standard deviations by distance.
 
-    The dashed line is at the share of a normal distribution, 95 %. There is one line per estimator.
+    The dashed line is at the share of a normal distribution, 95 %. Each estimator has a marker.
 
     Parameters
     ----------
@@ -87,10 +94,14 @@ def plot_coverage(errors: pd.DataFrame, ax: Axes) -> Axes:
     ax : Axes
     """
     shares = 100 * coverage(errors, "estimator", "distance")["within 2"]
-    for number, name in enumerate(dict.fromkeys(errors["estimator"])):
-        ax.plot(shares[name], marker=MARKERS[number % len(MARKERS)], ms=4, label=name)
+    names = list(dict.fromkeys(errors["estimator"]))
+    for number, name in enumerate(names):
+        shift = 0.08 * (number - (len(names) - 1) / 2)  # so that markers do not overlap
+        marker = MARKERS[number % len(MARKERS)]
+        ax.plot(shares[name].index + shift, shares[name], marker, ms=6, label=name)
     ax.axhline(95, color="0.6", lw=0.8, ls="--")
-    ax.set(xlabel="distance (levels)", ylabel="share within two deviations (%)", ylim=(0, 103))
+    ax.set(xlabel="distance (levels)", ylabel="share within two deviations (%)")
+    ax.set_ylim(min(70, shares.min() - 2), 101)
     ax.set_xticks(sorted(errors["distance"].unique()))
     ax.legend()
     sns.despine(ax=ax)

@@ -21,12 +21,12 @@ from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.exploration import Temperature, action_probabilities
-from rrl.core.knob import Knob
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.load_levels import LoadLevels
 from rrl.core.similarity import Copy, Similarity
 from rrl.core.space import ConfigSpace
 from rrl.core.variants import boltzmann
+from rrl.plotting.cells import MARK, level_order, on_grid, outline
 from rrl.plotting.shared import KNOB_LABELS, MS, label, level_label
 from rrl.tuning.episode import Server
 from rrl.tuning.objective import MeanLatency
@@ -46,7 +46,6 @@ SIMILARITIES = {
     "learned": Choice(LearnedSimilarity, 1.0, False),  # each estimate is made of all measurements
 }
 SLICES = 5  # largest number of panels side by side
-MARK = "#d55e00"  # vermilion: visible on all three colour maps, also to colour-blind people
 
 Floats = NDArray[np.float64]
 
@@ -234,35 +233,13 @@ def draw_view(view: View) -> Figure:
     return figure
 
 
-def _order(knob: Knob) -> list[int]:
-    """Return the level numbers of a knob in order of position."""
-    return np.argsort(knob.positions, kind="stable").tolist()
-
-
 def _slices(space: ConfigSpace) -> list[int]:
     """Return the middle knob's level numbers that get a panel; [0] if there is no such knob."""
     if len(space.knobs) == 2:
         return [0]
-    order = _order(space.knobs[1])
+    order = level_order(space.knobs[1])
     places = np.linspace(0, len(order) - 1, min(len(order), SLICES)).round().astype(int)
     return [order[place] for place in places]
-
-
-def on_grid(space: ConfigSpace, values: ArrayLike, level: int) -> Floats:
-    """Return one slice, shape (levels of the first knob, levels of the last); NaN if no value.
-
-    Examples
-    --------
-    >>> from rrl import Knob
-    >>> space = ConfigSpace([Knob("a", (1, 2)), Knob("b", (0, 1), positions=(1, 0))])
-    >>> on_grid(space, [1.0, 2.0, 3.0, 4.0], 0)  # b's level 1 comes first, as its position does
-    array([[2., 1.],
-           [4., 3.]])
-    """
-    grid = np.full(space.shape, np.nan)
-    grid[tuple(space.level_indices.T)] = values
-    flat = grid[:, level] if grid.ndim == 3 else grid
-    return flat[np.ix_(_order(space.knobs[0]), _order(space.knobs[-1]))]
 
 
 def _panel(
@@ -280,28 +257,12 @@ def _panel(
     return image
 
 
-def outline(region: NDArray[np.bool_]) -> list[list[tuple[float, float]]]:
-    """Return the edges around a region's cells, as lines from (x, y) to (x, y).
-
-    Examples
-    --------
-    >>> len(outline(np.array([[True, True, False]])))
-    6
-    """
-    padded = np.pad(region, 1)
-    across = np.argwhere(padded[:, 1:] != padded[:, :-1])
-    down = np.argwhere(padded[1:] != padded[:-1])
-    upright = [[(x - 0.5, y - 1.5), (x - 0.5, y - 0.5)] for y, x in across.tolist()]
-    level = [[(x - 1.5, y - 0.5), (x - 0.5, y - 0.5)] for y, x in down.tolist()]
-    return upright + level
-
-
 def _name_axes(axes: NDArray[Any], space: ConfigSpace, slices: Sequence[int]) -> None:
     down, *middle, across = space.knobs
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
     for edge, axis, knob in ((axes[-1], "x", across), (axes[:, 0], "y", down)):
-        names = [level_label(knob.name, knob.levels[level]) for level in _order(knob)]
+        names = [level_label(knob.name, knob.levels[level]) for level in level_order(knob)]
         every = -(-len(names) // 12)  # with many levels, only some get a label
         ticks = {f"{axis}ticks": range(0, len(names), every), f"{axis}ticklabels": names[::every]}
         for ax in edge:

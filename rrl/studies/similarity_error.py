@@ -64,13 +64,14 @@ class GlobalMean:
         """See :meth:`rrl.core.similarity.Similarity.restore`."""
 
 
-def correlation_by_distance(
+def variogram(
     space: ConfigSpace, cost: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the correlation of the log costs of two configurations, by their distance.
+    """Return how much the log costs of two configurations differ, by their distance.
 
-    It is 1 minus half the mean squared difference divided by the variance (the variogram's form).
-    So it is 0 if a pair at this distance is as similar as an average pair.
+    It is half the mean squared difference of all pairs at a distance, as a share of the variance.
+    It is 1 if a pair at this distance differs as much as any two configurations, and above 1 if it
+    differs more.
 
     Parameters
     ----------
@@ -79,16 +80,20 @@ def correlation_by_distance(
 
     Returns
     -------
-    distance, correlation : ndarray, shape (distances,)
+    distance, share : ndarray, shape (distances,)
         Distances are in levels and are rounded to integers.
+
+    References
+    ----------
+    Cressie, *Statistics for Spatial Data* (1993), section 2.4.
 
     Examples
     --------
     >>> from rrl import Knob
     >>> space = ConfigSpace([Knob("threads", range(5))])
-    >>> distance, correlation = correlation_by_distance(space, np.exp(np.arange(5.0)))
-    >>> correlation.round(2)
-    array([ 0.75,  0.  , -1.25, -3.  ])
+    >>> distance, share = variogram(space, np.exp(np.arange(5.0)))
+    >>> share.round(2)
+    array([0.25, 1.  , 2.25, 4.  ])
     """
     logs = np.log(cost)
     total, count = np.zeros(0), np.zeros(0)
@@ -99,7 +104,7 @@ def correlation_by_distance(
         total = np.pad(total, (0, size - len(total))) + np.bincount(away, squares, size)
         count = np.pad(count, (0, size - len(count))) + np.bincount(away, minlength=size)
     distance = np.flatnonzero(count)[1:]  # without each configuration paired with itself
-    return distance, 1 - total[distance] / count[distance] / logs.var()
+    return distance, total[distance] / count[distance] / logs.var()
 
 
 def neighbour_errors(

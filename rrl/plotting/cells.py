@@ -1,0 +1,121 @@
+"""Heat maps with one cell per configuration: values, the region's outline, marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from numpy.typing import ArrayLike, NDArray
+
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.plotting.shared import KNOB_LABELS, level_label
+
+Floats = NDArray[np.float64]
+
+MARK = "#d55e00"  # vermilion: visible on all colour maps here, also to colour-blind people
+
+
+def plot_cells(
+    space: ConfigSpace,
+    values: ArrayLike,
+    ax: Axes | None = None,
+    *,
+    text: str = ".0f",
+    limits: tuple[float, float] | None = None,
+    colours: str = "cividis_r",
+    log: bool = True,
+    region: Sequence[int] | NDArray[np.int64] = (),
+    cross: int | None = None,
+    ring: int | None = None,
+) -> Axes:
+    """Draw a heat map of one value per configuration, with the number in each cell.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+        It has two knobs. The levels of the first one are the rows.
+    values : array_like, shape (n,)
+        A cell without a value (NaN) stays grey.
+    text : str, optional
+        Format of the numbers, "" for none.
+    limits : (float, float), optional
+        Ends of the colour scale, so that panels can be compared.
+    colours : str, optional
+        Name of the colour map.
+    log : bool, optional
+        Whether the colour scale is logarithmic.
+    region : array of int, optional
+        A line is drawn around these configurations.
+    cross, ring : int, optional
+        These configurations get a small cross (the last measurement) and a ring.
+
+    Raises
+    ------
+    ValueError
+        If the space does not have two knobs.
+    """
+    if len(space.knobs) != 2:
+        raise ValueError(f"a heat map needs two knobs, the space has {len(space.knobs)}")
+    ax = ax or plt.gca()
+    table, numbers = on_grid(space, values), on_grid(space, np.arange(len(space)))
+    scale = (mpl.colors.LogNorm if log else mpl.colors.Normalize)(*(limits or (None, None)))
+    sns.heatmap(
+        table, ax=ax, norm=scale, cmap=colours, cbar=False, annot=bool(text), fmt=text or ".0f"
+    )
+    ax.set_facecolor("0.9")
+    lines = np.array(outline(np.isin(numbers, region))).reshape(-1, 2, 2) + 0.5
+    ax.add_collection(LineCollection(lines, colors=MARK, linewidths=2.5, clip_on=False))
+    for index, marker, size, shift in ((cross, "X", 6, 0.3), (ring, "o", 24, 0.0)):
+        for y, x in np.argwhere(numbers == (-1 if index is None else index)) + 0.5:
+            ax.plot(x + shift, y - shift, marker, ms=size, mew=1.8, mfc="none", color=MARK)
+    for axis, knob in zip("yx", space.knobs, strict=True):
+        names = [level_label(knob.name, knob.levels[level]) for level in level_order(knob)]
+        name = KNOB_LABELS.get(knob.name, knob.name)
+        ax.set(**{f"{axis}ticklabels": names, f"{axis}label": name})
+    return ax
+
+
+def level_order(knob: Knob) -> list[int]:
+    """Return the level numbers of a knob in order of position."""
+    return np.argsort(knob.positions, kind="stable").tolist()
+
+
+def on_grid(space: ConfigSpace, values: ArrayLike, level: int = 0) -> Floats:
+    """Return one slice, shape (levels of the first knob, levels of the last); NaN if no value.
+
+    With three knobs, `level` is the number of the middle one's level.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> space = ConfigSpace([Knob("a", (1, 2)), Knob("b", (0, 1), positions=(1, 0))])
+    >>> on_grid(space, [1.0, 2.0, 3.0, 4.0])  # b's level 1 comes first, as its position does
+    array([[2., 1.],
+           [4., 3.]])
+    """
+    grid = np.full(space.shape, np.nan)
+    grid[tuple(space.level_indices.T)] = values
+    flat = grid[:, level] if grid.ndim == 3 else grid
+    return flat[np.ix_(level_order(space.knobs[0]), level_order(space.knobs[-1]))]
+
+
+def outline(region: NDArray[np.bool_]) -> list[list[tuple[float, float]]]:
+    """Return the edges around a region's cells, as lines from (x, y) to (x, y).
+
+    Examples
+    --------
+    >>> len(outline(np.array([[True, True, False]])))
+    6
+    """
+    padded = np.pad(region, 1)
+    across = np.argwhere(padded[:, 1:] != padded[:, :-1])
+    down = np.argwhere(padded[1:] != padded[:-1])
+    upright = [[(x - 0.5, y - 1.5), (x - 0.5, y - 0.5)] for y, x in across.tolist()]
+    level = [[(x - 1.5, y - 0.5), (x - 0.5, y - 0.5)] for y, x in down.tolist()]
+    return upright + level
