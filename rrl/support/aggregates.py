@@ -1,0 +1,191 @@
+"""Aggregates over many runs and problems, with stratified bootstrap intervals.
+
+A sample has the last axes (problems, runs). Every statistic here works on these two axes and keeps
+the axes before them, so one call computes it for all resamples of a bootstrap. The problems are
+fixed and the runs are drawn again within each problem. So an interval tells what other seeds would
+give on these problems, and not what other problems would give.
+
+The aggregates are those of Agarwal et al., "Deep Reinforcement Learning at the Edge of the
+Statistical Precipice", NeurIPS 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+Statistic = Callable[..., Values]
+"""Takes one or more samples, shape (..., problems, runs), and returns an array of shape (...)."""
+
+
+class Estimate(NamedTuple):
+    """A number with the limits of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def interquartile_mean(sample: Values) -> Values:
+    """Return the mean of the middle half of all runs of all problems.
+
+    It is as robust as a median and uses more of the data.
+
+    Examples
+    --------
+    >>> interquartile_mean(np.array([[0.0, 2.0, 3.0, 4.0], [1.0, 3.0, 4.0, 99.0]])).item()
+    3.0
+    """
+    from scipy.stats import trim_mean
+
+    return np.asarray(trim_mean(sample.reshape(*sample.shape[:-2], -1), 0.25, axis=-1))
+
+
+def geometric_mean(sample: Values) -> Values:
+    """Return the geometric mean over the problems of the mean of their runs.
+
+    Examples
+    --------
+    >>> geometric_mean(np.array([[1.0, 3.0], [8.0, 8.0]])).item()
+    4.0
+    """
+    return np.exp(np.log(sample.mean(axis=-1)).mean(axis=-1))
+
+
+def performance_profile(costs: Values, limits: Values) -> Values:
+    """Return the share of runs whose cost is at most each limit, with equal weight per problem.
+
+    Parameters
+    ----------
+    costs : ndarray, shape (..., problems, runs)
+        An infinite cost is above every limit.
+    limits : ndarray, shape (limits,)
+
+    Returns
+    -------
+    ndarray, shape (..., limits)
+
+    Examples
+    --------
+    >>> costs = np.array([[1.0, 1.2], [1.0, np.inf]])
+    >>> performance_profile(costs, np.array([1.0, 1.5])).tolist()
+    [0.5, 0.75]
+    """
+    return np.stack([(costs <= limit).mean(axis=(-2, -1)) for limit in limits], axis=-1)
+
+
+def probability_of_improvement(ours: Values, theirs: Values) -> Values:
+    """Return how likely a run of ours costs less than one of theirs, as a mean over the problems.
+
+    An equal cost counts as one half. On each problem this is the statistic of Mann and Whitney,
+    divided by the number of pairs.
+
+    Examples
+    --------
+    >>> probability_of_improvement(np.array([[1.0, 2.0]]), np.array([[2.0, 3.0]])).item()
+    0.875
+    """
+    pairs = ours[..., :, None], theirs[..., None, :]
+    less, equal = (f(*pairs).mean(axis=(-2, -1)) for f in (np.less, np.equal))
+    return (less + equal / 2).mean(axis=-1)
+
+
+def stratified_draws(
+    statistic: Statistic,
+    samples: Sequence[Values],
+    rng: np.random.Generator,
+    *,
+    paired: bool = True,
+    resamples: int = 2000,
+) -> Values:
+    """Return a statistic of samples whose runs are drawn again within each problem.
+
+    Parameters
+    ----------
+    statistic : callable
+        See `Statistic`.
+    samples : sequence of ndarray, shape (problems, runs)
+    rng : numpy.random.Generator
+    paired : bool, optional
+        Whether run number i of each sample had the same random numbers. Then all samples draw the
+        same runs.
+    resamples : int, optional
+        How many times the runs are drawn again.
+
+    Returns
+    -------
+    ndarray, shape (resamples, ...)
+        The further axes are those of the statistic.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> stratified_draws(geometric_mean, [np.ones((2, 3))], rng, resamples=4).tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
+    drawn, rows = [], None
+    for sample in samples:
+        problems, runs = sample.shape
+        if rows is None or not paired:
+            rows = rng.integers(runs, size=(resamples, problems, runs))
+        drawn.append(sample[np.arange(problems)[:, None], rows])
+    return statistic(*drawn)
+
+
+def stratified_interval(
+    statistic: Statistic,
+    samples: Sequence[Values],
+    rng: np.random.Generator,
+    *,
+    paired: bool = True,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> Estimate:
+    """Return a statistic of samples and its percentile interval, see :func:`stratified_draws`.
+
+    Examples
+    --------
+    >>> ones, twos = np.ones((3, 5)), np.full((3, 5), 2.0)
+    >>> rng = np.random.default_rng(0)
+    >>> stratified_interval(probability_of_improvement, [ones, twos], rng)
+    Estimate(value=1.0, low=1.0, high=1.0)
+    """
+    draws = stratified_draws(statistic, samples, rng, paired=paired, resamples=resamples)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(float(statistic(*samples)), float(low), float(high))
+
+
+def largest_interval(values: Values, draws: Values, level: float = 0.95) -> Estimate:
+    """Return the largest of several numbers, with an interval that allows for the selection.
+
+    The largest of many noisy numbers is too large, because it is selected for its noise. So the
+    interval must hold whichever problem is selected. The limits of all problems hold together with
+    the probability `level`. The highest lower limit and the highest upper limit then enclose the
+    largest true number. The width is that of the bootstrap's largest standardised deviation.
+
+    Parameters
+    ----------
+    values : ndarray, shape (problems,)
+    draws : ndarray, shape (resamples, problems)
+        These are the same numbers, from runs that were drawn again.
+    level : float, optional
+
+    References
+    ----------
+    Davison & Hinkley, *Bootstrap Methods and their Application* (1997), section 4.2.4: "max-t".
+
+    Examples
+    --------
+    >>> largest_interval(np.array([1.0, 5.0]), np.array([[1.0, 5.0], [1.5, 5.0]]))
+    Estimate(value=5.0, low=5.0, high=5.0)
+    """
+    spread = draws.std(axis=0)
+    noisy = spread > 0
+    away = np.abs(draws[:, noisy] - values[noisy]) / spread[noisy]
+    width = spread * (np.quantile(away.max(axis=1), level) if noisy.any() else 0.0)
+    low, high = (values - width).max(), (values + width).max()
+    return Estimate(float(values.max()), float(low), float(high))

@@ -1,0 +1,120 @@
+"""Limits of shares, times that were not reached, and tests that belong together.
+
+A run that does not reach its goal before the horizon is censored: its time is only known to be
+longer. Two such runs are not equal, and their number is not the horizon.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def share_limits(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the exact limits of a share of which `count` of `total` trials were observed.
+
+    If the count is 0, the upper limit at 95 % is about 3.7 divided by the number of trials. The
+    "rule of three" (3 divided by the number) is the one-sided limit: a confidence of 90 % here.
+
+    References
+    ----------
+    Clopper & Pearson, "The use of confidence or fiducial limits illustrated in the case of the
+    binomial", Biometrika 26(4), 1934.
+
+    Examples
+    --------
+    >>> low, high = share_limits(0, 400, confidence=0.9)
+    >>> low, round(high, 4)
+    (0.0, 0.0075)
+    """
+    from scipy.stats import binomtest
+
+    limits = binomtest(count, total).proportion_ci(confidence, method="exact")
+    return float(limits.low), float(limits.high)
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Return the p-values of a family of tests, adjusted as Holm does.
+
+    Those of at most 0.05 after this are wrong in any of the tests with a probability of at most
+    5 %, whatever the dependence of the tests.
+
+    References
+    ----------
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 6(2), 1979.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def restricted_mean(times: NDArray[np.float64], horizon: float) -> NDArray[np.float64]:
+    """Return the mean over the last axis of the time until an event, or until the horizon.
+
+    It is the area under the survival curve up to the horizon. Unlike a median it is known even if
+    most runs are censored. It is a lower limit of the mean time.
+
+    Parameters
+    ----------
+    times : ndarray, shape (..., runs)
+        It is infinite for a run without the event. No run is censored before the horizon.
+    horizon : float
+
+    References
+    ----------
+    Royston & Parmar, "Restricted mean survival time: an alternative to the hazard ratio",
+    BMC Medical Research Methodology 13, 2013.
+
+    Examples
+    --------
+    >>> restricted_mean(np.array([10.0, 30.0, np.inf]), 100).round(1).item()
+    46.7
+    """
+    return np.minimum(times, horizon).mean(axis=-1)
+
+
+def kaplan_meier_median(times: ArrayLike, happened: ArrayLike) -> float:
+    """Return the first time by which half of the runs are expected to have had an event.
+
+    Parameters
+    ----------
+    times : array_like, shape (runs,)
+        The time of the event, or the time at which the run ended without it.
+    happened : array_like of bool, shape (runs,)
+        Whether the event happened.
+
+    Returns
+    -------
+    float
+        The median of Kaplan and Meier's survival curve. It is infinite if the curve ends above one
+        half.
+
+    References
+    ----------
+    Kaplan & Meier, "Nonparametric estimation from incomplete observations", Journal of the
+    American Statistical Association 53(282), 1958.
+
+    Examples
+    --------
+    >>> kaplan_meier_median([4.0, 9.0, 300.0], [True, True, False])
+    9.0
+    >>> kaplan_meier_median([4.0, 300.0, 300.0], [True, False, False])
+    inf
+    """
+    from scipy.stats import CensoredData, ecdf
+
+    ends, happened = np.asarray(times, dtype=float), np.asarray(happened, dtype=bool)
+    if not happened.any():
+        return float("inf")
+    curve = ecdf(CensoredData(ends[happened], right=ends[~happened])).sf
+    below = curve.quantiles[curve.probabilities <= 0.5 + 1e-12]
+    return float(below[0]) if len(below) else float("inf")

@@ -1,0 +1,158 @@
+"""Aggregates over runs and problems have known values, and their intervals hold what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import mannwhitneyu
+
+from rrl.support.aggregates import (
+    geometric_mean,
+    interquartile_mean,
+    largest_interval,
+    performance_profile,
+    probability_of_improvement,
+    stratified_draws,
+    stratified_interval,
+)
+from rrl.support.limits import holm, kaplan_meier_median, restricted_mean, share_limits
+
+SAMPLES = arrays(float, (3, 8), elements=st.floats(0.5, 100.0))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@given(SAMPLES)
+def test_the_middle_half_lies_within_the_quartiles(sample):
+    low, high = np.quantile(sample, [0.2, 0.8])
+    assert low - 1e-9 <= interquartile_mean(sample) <= high + 1e-9
+
+
+def test_outliers_do_not_move_the_interquartile_mean():
+    sample = np.arange(1.0, 9.0).reshape(2, 4)
+    assert interquartile_mean(sample) == pytest.approx(4.5)
+    sample[1, 3] = 1e9
+    assert interquartile_mean(sample) == pytest.approx(4.5)
+
+
+def test_statistics_keep_the_axes_of_resamples(rng):
+    many = rng.uniform(1, 2, (5, 3, 8))
+    for statistic in (interquartile_mean, geometric_mean):
+        assert statistic(many) == pytest.approx([statistic(one).item() for one in many])
+    both = probability_of_improvement(many, many[::-1])
+    assert both.shape == (5,)
+    assert performance_profile(many, np.array([1.0, 2.0])).tolist() == [[0.0, 1.0]] * 5
+
+
+@given(SAMPLES, SAMPLES)
+def test_improvement_is_the_statistic_of_mann_and_whitney(ours, theirs):
+    wins = [mannwhitneyu(y, x).statistic / 64 for x, y in zip(ours, theirs, strict=True)]
+    found = probability_of_improvement(ours, theirs)
+    assert found == pytest.approx(np.mean(wins))
+    assert found + probability_of_improvement(theirs, ours) == pytest.approx(1.0)
+
+
+@given(SAMPLES)
+def test_a_profile_rises_to_one(sample):
+    shares = performance_profile(sample, np.linspace(0, 100, 21))
+    assert np.all(np.diff(shares) >= 0)
+    assert (shares[0], shares[-1]) == (0, 1)
+
+
+def test_runs_are_drawn_within_their_problem_and_in_pairs(rng):
+    sample = np.array([[1.0, 2.0], [10.0, 20.0]])
+    drawn = stratified_draws(lambda x: x, [sample], rng, resamples=50)
+    assert set(drawn[:, 0].ravel()) == {1.0, 2.0}
+    assert set(drawn[:, 1].ravel()) == {10.0, 20.0}
+
+    def ratio(x, y):
+        return (x / y).mean(axis=(-2, -1))
+
+    assert stratified_interval(ratio, [sample, 2 * sample], rng) == (0.5, 0.5, 0.5)
+    unpaired = stratified_interval(ratio, [sample, 2 * sample], rng, paired=False)
+    assert unpaired.low < 0.5 < unpaired.high
+
+
+def test_an_interval_holds_its_level():
+    rng, held = np.random.default_rng(1), 0
+    for _ in range(200):
+        sample = np.exp(rng.normal(0, 0.5, (4, 30)))
+        low, high = stratified_interval(geometric_mean, [sample], rng, resamples=300)[1:]
+        held += low <= np.exp(0.5**2 / 2) <= high
+    assert held >= 180
+
+
+def test_the_largest_of_equals_is_held_by_its_interval_and_not_by_the_naive_one():
+    """16 problems with the same true mean: the largest observed one is too large."""
+    rng, held, naive = np.random.default_rng(2), 0, 0
+    for _ in range(200):
+        sample = rng.normal(50, 6, (16, 30))
+        draws = stratified_draws(lambda x: x.mean(axis=-1), [sample], rng, resamples=300)
+        low, high = largest_interval(sample.mean(axis=-1), draws)[1:]
+        held += low <= 50 <= high
+        naive += np.quantile(draws.max(axis=1), 0.025) <= 50
+    assert held >= 180
+    assert naive < 20
+
+
+# --- Shares, families and censored times -------------------------------------------------------
+
+
+def test_no_event_in_n_has_the_limit_of_the_rule_of_three():
+    assert share_limits(0, 300, confidence=0.9)[1] == pytest.approx(3 / 300, rel=0.01)
+    assert share_limits(0, 400) == pytest.approx((0.0, 1 - 0.025 ** (1 / 400)))
+
+
+def test_limits_of_a_share_are_those_of_clopper_and_pearson():
+    assert share_limits(8, 20) == pytest.approx((0.1912, 0.6395), abs=1e-4)  # Agresti, 2013
+
+
+@given(st.integers(0, 50), st.integers(1, 50))
+def test_a_share_lies_within_its_limits(count, more):
+    low, high = share_limits(count, count + more)
+    assert 0 <= low <= count / (count + more) <= high <= 1
+
+
+def test_holm_steps_down():
+    """Holm (1979): 0.01, 0.04, 0.03 and 0.005 are multiplied by 3, 1, 2 and 4."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_lies_between_the_raw_value_and_bonferroni(values):
+    p, adjusted = np.array(values), holm(values)
+    assert np.all((adjusted >= p) & (adjusted <= np.minimum(1, len(p) * p) + 1e-12))
+    assert np.all(np.diff(adjusted[np.argsort(p)]) >= 0)
+
+
+def test_holm_keeps_the_level_of_a_family(rng):
+    p = rng.uniform(size=(4000, 10))
+    wrong = np.mean([(holm(row) <= 0.05).any() for row in p])
+    assert wrong == pytest.approx(0.05, abs=0.012)
+
+
+def test_the_median_of_kaplan_and_meier_is_that_of_the_textbook():
+    """Remission of 21 patients on 6-MP (Freireich et al., 1963): a median of 23 weeks."""
+    times = [6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35]
+    happened = [1, 1, 1, 0, 1, 0, 1, 0, 0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]
+    assert kaplan_meier_median(times, happened) == 23
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=30))
+def test_runs_that_never_arrive_count_as_later_than_all_others(times):
+    happened = np.array(times) <= 300
+    median = kaplan_meier_median(np.minimum(times, 300), happened)
+    assert median == (np.sort(times)[(len(times) - 1) // 2] if happened.mean() >= 0.5 else np.inf)
+    assert restricted_mean(np.where(happened, times, np.inf), 300) <= 300
+
+
+def test_a_run_that_never_arrives_is_no_tie_with_one_that_arrives_at_the_end():
+    late, never = np.array([[300.0]]), np.array([[np.inf]])
+    assert probability_of_improvement(late, never) == 1.0
+    assert restricted_mean(np.array([100.0, np.inf]), 300) == 200
