@@ -44,7 +44,12 @@ QUICK = {
         "phases_episodes": 30,
         "replications": 3,
     },
-    "11_claims": {"replications": 3, "tables": str(ROOT / "figures")},
+    "11_claims": {
+        "seeds": 2,
+        "most_episodes": 12,
+        "replications": 3,
+        "only": "keyword-threads mobilenet_v2-threads gpu",
+    },
     "12_live_serving": {},
     "13_explorer": {"episodes": 10, "steps": 20, "seeds": 3, "growth": 3},
 }

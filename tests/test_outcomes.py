@@ -1,10 +1,8 @@
-"""Tables and claims follow from the races, and a claim can fail."""
+"""Tables follow from the races."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,14 +11,12 @@ import pytest
 
 from rrl import ConfigSpace, Knob
 from rrl.plotting import experiments as draw
-from rrl.studies import claim_table, claims, outcomes, savings
+from rrl.studies import outcomes, savings
 from rrl.studies.problems import surface
 from rrl.studies.race import Race
 from rrl.studies.scenario import SLO_FACTORS, Truth
 from rrl.studies.settings import Setting
-from rrl.support.errors import DataError
 
-DATA = Path(__file__).parent.parent / "data"
 SPACE = ConfigSpace([Knob("batch_threads", (0, 1, 2)), Knob("inter_op", (1, 2))])
 COST = [4.0, 8.0, 2.0, 2.0, 1.0, 3.0]  # the default is (0, 1)
 PROBLEM = ("cpu2", 10.0)
@@ -95,132 +91,6 @@ def test_tables_are_written_the_same_way_every_time(tmp_path, rng):
     table = pd.DataFrame({"a": [1 / 3], "b": ["x"]})
     outcomes.write_table(table, "t", tmp_path / "new")
     assert (tmp_path / "new" / "t.csv").read_bytes() == b"a,b\n0.33333,x\n"
-
-
-def saving(reduction, kind="recorded", reference_value=1.0, metric="mean latency (s)"):
-    row = {
-        "problem": "p",
-        "kind": kind,
-        "requests": 100,
-        "metric": metric,
-        "reference_value": reference_value,
-        "value": 0.1,
-        "reduction": reduction,
-        "reduction_low": reduction - 1,
-        "reduction_high": reduction + 1,
-    }
-    return pd.DataFrame([row | {"reference": name} for name in ("default", "heuristic")])
-
-
-def static_table(**columns):
-    agents = ["ours", "peer", "rrl-boltzmann-wide", "q-learning", "rrl-adaptive", "rrl-boltzmann"]
-    table = pd.DataFrame({"problem": "p", "kind": "recorded", "agent": agents, "seeds": 30})
-    table["judged"] = True
-    for name, values in columns.items():
-        for end in ("", "_low", "_high"):
-            table[name + end] = values
-    return table
-
-
-@pytest.mark.parametrize(
-    ("reduction", "kind", "word"),
-    [(95.0, "recorded", "reproduced"), (50.0, "recorded", "partly"),
-     (95.0, "simulated", "partly"), (-5.0, "recorded", "not")],
-)  # fmt: skip
-def test_the_verdict_on_latency_follows_from_the_number(reduction, kind, word, rng):
-    static = static_table(deployed=[1.0, 2.0, 2.0, 2.0, 2.0, 2.0])
-    claim = claims.latency(saving(reduction, kind), static, "ours", rng)
-    assert (claim.verdict, claim.value) == (word, reduction)
-    assert "against the best other agent 50 " in claim.why
-
-
-def test_a_reduction_from_next_to_nothing_does_not_count(rng):
-    late = "late at 2x"
-    table = pd.concat([saving(100.0, metric=late, reference_value=0.01), saving(60.0, metric=late)])
-    claim = claims.violations(
-        table, static_table(late=[0.05, 0.02, 0.1, 0.1, 0.1, 0.1]), "ours", rng
-    )
-    assert claim.value == 60.0
-    assert "the best other agent 3 [3, 3] percentage points" in claim.why
-
-
-def speed_rows(q, deep, low=None, kind="recorded"):
-    """Factors on two loads; each rival is slowest on one of them."""
-    rows = [
-        {"problem": problem, "kind": kind, "judged": True, "rival": rival, "measure": measure,
-         "ratio": ratio,
-         "low": ratio if low is None else low, "high": ratio, "ours": 8.0, "theirs": 8 * ratio}
-        for rival, ratios in (("q-learning", (q, 1.0)), ("deep-q-network", (1.0, deep)))
-        for problem, ratio in zip(("a", "b"), ratios, strict=True)
-        for measure in ("E5_first", "E5")
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-@pytest.mark.parametrize(
-    ("q", "deep", "word"), [(9, 12, "reproduced"), (20, 3, "partly"), (1, 1, "not")]
-)
-def test_speed_must_be_reached_against_either_rival_on_some_load(q, deep, word):
-    rows = speed_rows(q, deep)
-    claim = claims.speed(rows, rows.assign(rival="hill-climbing", ratio=2.0), "ours")
-    assert (claim.verdict, claim.value) == (word, min(q, deep))
-    assert "toughest rival hill-climbing: 2 times (median over 2 problems)" in claim.why
-    if q > 1:
-        assert f"q-learning {q} times (a, {8 * q} episodes against 8" in claim.why
-
-
-def test_speed_that_is_unsure_or_simulated_is_not_reproduced():
-    for rows, word in ((speed_rows(9, 9, low=0.5), "not"), (speed_rows(9, 9, kind="s"), "partly")):
-        assert claims.speed(rows, rows.assign(rival="random"), "ours").verdict == word
-
-
-def test_regions_must_be_quick_and_lose_to_be_reproduced():
-    first, deployed = [5, 5, 10, 80, 5, 5], [1.0, 1.0, 1.2, 1.0, 1.0, 1.0]
-    found = claims.regions(static_table(E5_first=first, deployed=deployed))
-    assert (found.value, found.verdict) == (8.0, "reproduced")
-    found = claims.regions(static_table(E5_first=first, deployed=[1.0] * 6))
-    assert found.verdict == "partly"
-    with pytest.raises(DataError, match="no agent 'rrl-boltzmann-wide'"):
-        claims.regions(static_table(E5_first=first).iloc[:1])
-
-
-def test_a_load_that_cannot_judge_says_nothing_of_speed():
-    rows = speed_rows(9, 12)
-    unjudged = rows.assign(problem="c", judged=False, ratio=100.0, low=100.0)
-    duels = rows.assign(rival="hill-climbing", ratio=2.0)
-    claim = claims.speed(pd.concat([rows, unjudged]), duels, "ours")
-    assert claim.value == 9
-    assert not claim.testbed.startswith("c:")
-
-
-def test_loads_that_change_are_judged_over_all_of_them():
-    rows = [
-        {"problem": f"m {n}", "kind": "recorded", "agent": "ours", "ratio": r, "ratio_low": r - 0.1,
-         "ratio_high": r + 0.1} for n, r in (("Phases", 0.5), ("Bursts", 0.8))
-    ]  # fmt: skip
-    table = pd.DataFrame(rows)
-    assert claims.dynamic(table, "ours").verdict == "reproduced"
-    table.loc[1, ["ratio", "ratio_low", "ratio_high"]] = [1.3, 1.2, 1.4]
-    assert claims.dynamic(table, "ours").verdict == "partly"
-
-
-def test_similarity_compares_with_a_random_configuration(rng):
-    flat = surface("flat", SPACE, [1.0, 1.01, 1.0, 1.01, 1.0, 1.01])
-    rough = surface("rough", SPACE, [1.0, 9.0, 5.0, 1.0, 9.0, 2.0])
-    assert claims.similarity([flat], rng).value < 2
-    assert claims.similarity([rough], rng).verdict != "reproduced"
-
-
-def test_claims_are_written_twice_from_the_same_numbers(tmp_path):
-    claim = claims.prototype(DATA)
-    assert claim.value > 1000
-    claim_table.write_claims([claim], tmp_path)
-    (row,) = json.loads((tmp_path / "claims.json").read_text())
-    line = (tmp_path / "claims.md").read_text().splitlines()[-1]
-    assert row["id"] == "C8"
-    assert claim.measured in line
-    with pytest.raises(DataError, match=r"experiments-static\.csv: not found"):
-        claim_table.read_tables(tmp_path)
 
 
 def test_figures_show_every_row(rng):

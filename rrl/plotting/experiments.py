@@ -251,24 +251,3 @@ def plot_slo(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.minorticks_off()
     sns.despine(ax=ax)
     return ax
-
-
-def plot_reductions(rows: pd.DataFrame, target: float, ax: Axes | None = None) -> Axes:
-    """Plot the reduction over the default per load, with 95 % intervals and the paper's number.
-
-    Filled points are measured on the real runtime. Hollow points are simulated.
-    """
-    ax = ax or plt.gca()
-    rows = rows.sort_values("reduction")
-    for y, (_, row) in enumerate(rows.iterrows()):
-        centre, low, high = row[["reduction", "reduction_low", "reduction_high"]]
-        error = [[centre - low], [high - centre]]
-        face = "C0" if row["kind"] == "recorded" else "white"
-        ax.errorbar(centre, y, xerr=error, fmt="o", ms=4, capsize=2, color="C0", mfc=face)
-    ax.axvline(target, color="C3", ls="--", lw=1)
-    ax.axvline(0, color="0.6", lw=0.8)
-    ax.annotate(f"paper: up to {target:g} %", (target, 0), ha="right", fontsize="small",
-                xytext=(-4, 2), textcoords="offset points", color="C3")  # fmt: skip
-    ax.set(yticks=range(len(rows)), yticklabels=rows["problem"], xlim=(-60, 105))
-    sns.despine(ax=ax)
-    return ax

@@ -1,311 +1,278 @@
-"""Compare the paper's claims with our measurements, from the tables of the experiments.
+"""The verdicts on the paper's claims, from the registration and from the measured tables.
 
-Each function takes tables and returns one :class:`Claim`. We compare the paper's "up to" with the
-best of our problems, and also give the median over all of them. Numbers decide the verdict. It is
-"reproduced" if our number reaches the paper's on a testbed that was measured on the real runtime.
-It is "partly" if our number reaches it only on a simulated testbed, or has the same direction but
-is smaller. Otherwise it is "not".
+No threshold is here: `data/claims.yaml` has them (:mod:`rrl.studies.registration`). Every claim
+about an agent gets a number and a verdict for each registered agent, for the best rival, and for
+each kind of problems apart: recorded on the real runtime, simulated, held out.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rrl.recording.replay import RecordedServer
-from rrl.studies.claim_table import Claim, verdict
-from rrl.studies.outcomes import testbed_kind
-from rrl.studies.scenario import SLO_FACTOR, Scenario
-from rrl.studies.similarity_error import neighbour_errors, repeat_error
-from rrl.support.errors import DataError
-from rrl.support.intervals import bootstrap_interval
+from rrl.studies.claim_numbers import Number, ceiling, number, runs_of, samples
+from rrl.studies.claim_runs import Evidence
+from rrl.studies.registration import Part, RegisteredClaim, Registration
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Rng = np.random.Generator
-_NOT_RIVALS = ("tf-serving-default", "heuristic")
-_NOT_RIVALS += ("rrl-boltzmann", "rrl-boltzmann-wide", "rrl-adaptive", "rrl-released-copy")
-"""These are not rivals in speed: two agents do not search, and the others are the paper's own."""
-LATE_ENOUGH = 0.05
-"""A reduction counts only if the reference has at least this share of late requests.
-
-A reduction from 1 in 1000 to 0 means little.
-"""
+NOBODY = ""
+"""The name of the agent where a claim is about none."""
 
 
-def similarity(scenarios: Iterable[Scenario], rng: np.random.Generator) -> Claim:
-    """C1: check that one measurement gives information about its region."""
-    near, far, names, measured, floors = [], [], [], [], []
-    for scenario in scenarios:
-        cost, space = scenario.cost, scenario.space
-        near.append(100 * float(np.median(neighbour_errors(space, cost, 1.0))))
-        other = rng.permutation(len(cost))
-        far.append(100 * float(np.median(np.abs(cost[other] / cost - 1))))
-        names.append(scenario.name)
-        measured.append(testbed_kind(scenario.name.split()[0]) == "recorded")
-        if measured[-1] and isinstance(scenario.server, RecordedServer):
-            floors.append(repeat_error(scenario))
-    value, low, high = bootstrap_interval(np.array(near), rng)
-    worst = int(np.argmax(near))
-    return Claim(
-        "C1",
-        "performance in a region can be estimated accurately from one of its configurations",
-        "error of taking a configuration's mean latency for that of one a step away",
-        value, low, high, "% error, median",
-        f"{len(names)} problems, recorded and simulated",
-        verdict(high < 10, any(measured), value < np.median(far)),
-        f"a random configuration: {np.median(far):.3g} %; worst problem {names[worst]}: "
-        f"{near[worst]:.3g} %; 'accurately' is taken as 10 %"
-        + (f"; recorded means of equal configurations would differ by up to {max(floors):.3g} %"
-           if floors else ""),
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Judged:
+    """A claim with its numbers and verdicts.
+
+    Parameters
+    ----------
+    id : str
+    claim : RegisteredClaim
+    kind : str
+        The kind of problems that decides.
+    agents : tuple of str
+        The agents that it was measured for on that kind; the last one is the best rival there.
+    numbers : mapping of (str, str) to tuple of Number
+        By kind and agent, a number for each part.
+    """
+
+    id: str
+    claim: RegisteredClaim
+    kind: str
+    agents: tuple[str, ...]
+    numbers: Mapping[tuple[str, str], tuple[Number, ...]]
+
+    def word(self, kind: str, agent: str) -> str:
+        """Return the verdict on an agent by a kind of problems."""
+        return verdict(self.numbers[kind, agent])
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on the agent that the claim is about, by the kind that decides."""
+        return self.word(self.kind, self.claim.about)
+
+    @property
+    def number(self) -> Number:
+        """The number of the first part, for the agent that the claim is about."""
+        return self.numbers[self.kind, self.claim.about][0]
 
 
-def regions(static: pd.DataFrame) -> Claim:
-    """C2: check that wide regions are fast but lose performance."""
-    wide, single = (_of(_judged(static), name) for name in ("rrl-boltzmann-wide", "q-learning"))
-    speed = single["E5_first"] / wide["E5_first"]
-    best = str(speed.idxmax())
-    loss = 100 * (wide["deployed"] - 1)
-    interval = _quotient(single.loc[best], wide.loc[best], "E5_first")
-    quick, loses = interval[0] > 1, bool((wide["deployed_low"] > 1).any())
-    return Claim(
-        "C2",
-        "region updates converge fast, at the cost of a performance loss",
-        "one-cell Q-learning's episodes to within 5 % for the first time, over those of radius 3",
-        float(speed[best]), *interval, "times",
-        best,
-        verdict(quick and loses, _measured(static, best), quick or loses),
-        f"median over {len(speed)} problems {speed.median():.3g} times; radius 3 ends "
-        f"{loss.median():.3g} % above the best (median), {loss.max():.3g} % at worst; the two "
-        "bounds are proved and checked in the theory notebook",
-    )  # fmt: skip
+def verdict(numbers: Iterable[Number]) -> str:
+    """Return the verdict that follows from the numbers of a claim's parts.
+
+    Examples
+    --------
+    >>> met, not_met = Number(met=True, problems=("p",)), Number(problems=("p",))
+    >>> verdict([met]), verdict([met, not_met]), verdict([not_met]), verdict([Number()])
+    ('reproduced', 'partly', 'not', 'cannot be tested')
+    """
+    numbers = list(numbers)
+    if not any(one.tested for one in numbers):
+        return "cannot be tested"
+    if all(one.met for one in numbers):
+        return "reproduced"
+    return "partly" if any(one.met or one.direction for one in numbers) else "not"
 
 
-def adaptive_radius(static: pd.DataFrame) -> Claim:
-    """C3: check that an adaptive radius gives both speed and a low cost."""
-    names = ("rrl-adaptive", "rrl-boltzmann-wide", "rrl-boltzmann")
-    ours, wide, narrow = (_of(_judged(static), name) for name in names)
-    both = (ours["E5_first"] <= narrow["E5_first"]) & (ours["deployed"] <= wide["deployed"])
-    gain = wide["deployed"] / ours["deployed"]
-    best = str(gain.idxmax())
-    return Claim(
-        "C3",
-        "adaptive RRL balances convergence speed and optimality",
-        "deployed cost of radius 3, over that of the radius set by Bayesian optimisation",
-        float(gain[best]), *_quotient(wide.loc[best], ours.loc[best], "deployed"), "times",
-        best,
-        verdict(bool(both.all()), _measured(static, best), bool(both.any())),
-        f"no slower than radius 1 and no worse than radius 3 on {int(both.sum())} of {len(both)} "
-        f"problems; {int(_seeds(static, 'rrl-adaptive'))} seeds",
-    )  # fmt: skip
+def judge_claim(
+    id: str, registered: Registration, tables: Evidence, rng: np.random.Generator
+) -> Judged:
+    """Measure a claim for all its agents and all kinds of problems, and find who decides.
+
+    Parameters
+    ----------
+    id : str
+        A key of the registered claims.
+    registered : Registration
+    tables : Evidence
+    rng : numpy.random.Generator
+    """
+    claim, rules = registered.claims[id], registered.rules
+    own = (*registered.paper_agents, *claim.also, *registered.recommended)
+    own = tuple(dict.fromkeys(own)) if claim.about else (NOBODY,)
+    numbers: dict[tuple[str, str], tuple[Number, ...]] = {}
+    rivals = {}
+    for kind in registered.kinds:
+        rows = tables_of(tables, kind, claim)
+        rivals[kind] = [best_rival(claim.parts[0], registered, rows, rng)] if claim.about else []
+        for agent in (*own, *rivals[kind]):
+            parts = (number(part, rules, rows, agent, rng) for part in claim.parts)
+            numbers[kind, agent] = tuple(parts)
+    tested = [k for k in registered.decided_by if any(n.tested for n in numbers[k, claim.about])]
+    kind = tested[0] if tested else registered.decided_by[-1]
+    return Judged(id, claim, kind, (*own, *rivals[kind]), numbers)
 
 
-def speed(races: pd.DataFrame, duels: pd.DataFrame, ours: str) -> Claim:
-    """C4: check a speed-up of over 8, for each rival on the problem where it is slowest."""
-    races, duels = _judged(races), _judged(duels)
-    races = races[races["rival"].isin(["q-learning", "deep-q-network"])]
-    first, lasting = (races[races["measure"] == name] for name in ("E5_first", "E5"))
-    tops = first.loc[first.groupby("rival", sort=False)["ratio"].idxmax()]
-    row = tops.loc[tops["ratio"].idxmin()]
-    sure = tops["low"] > 1
-    others = duels[(duels["measure"] == "E5_first") & ~duels["rival"].isin(_NOT_RIVALS)]
-    toughest = others.groupby("rival")["ratio"].median()
-    return Claim(
-        "C4",
-        "near-optimal solutions over 8 times faster than the state of the art",
-        f"episodes to within 5 % for the first time, over those of the agent {ours!r}: the smaller "
-        "of the factors to Q-learning and to deep Q-network, each at best",
-        float(row["ratio"]), float(row["low"]), float(row["high"]), "times",
-        f"{row['problem']}: {row['rival']}",
-        verdict(
-            bool((sure & (tops["ratio"] >= 8)).all()),
-            bool((tops["kind"] == "recorded").all()),
-            bool(sure.all()),
-        ),
-        f"first at best: {_factors(first)}; until it stays within 5 %, at best: "
-        f"{_factors(lasting)}; toughest rival {toughest.idxmin()}: {toughest.min():.3g} times "
-        f"(median over {others['problem'].nunique()} problems)",
-    )  # fmt: skip
+def best_rival(
+    part: Part, registered: Registration, tables: Evidence, rng: np.random.Generator
+) -> str:
+    """Return the rival with the best value of a part; the first rival if none can be tested."""
+    values = {}
+    for rival in registered.rivals:
+        found = number(part, registered.rules, tables, rival, rng, resamples=2)
+        values[rival] = found.value if part.above is not None else -found.value
+    known = {rival: value for rival, value in values.items() if not np.isnan(value)}
+    return max(known, key=lambda rival: known[rival], default=registered.rivals[0])
 
 
-def latency(savings: pd.DataFrame, static: pd.DataFrame, ours: str, rng: Rng) -> Claim:
-    """C5: check that the latency falls by up to 88.9 %."""
-    rows = savings[savings["metric"] == "mean latency (s)"]
-    own, rival = _beside_best(static, ours, "deployed")
-    against = 100 * (1 - own / rival)
-    why = f"; against the best other agent {_spread(against, rng)} % ({len(against)} problems)"
-    return _reduction("C5", "inference latency reduced by up to 88.9 %", 88.9, rows, rng, why)
+def judge_all(
+    registered: Registration, tables: Evidence, rng: np.random.Generator
+) -> dict[str, Judged]:
+    """Return every claim with its numbers and verdicts, in the order of the registration."""
+    return {id: judge_claim(id, registered, tables, rng) for id in registered.claims}
 
 
-def violations(savings: pd.DataFrame, static: pd.DataFrame, ours: str, rng: Rng) -> Claim:
-    """C6: check that SLO violations fall by up to 91.6 %."""
-    own, rival = _beside_best(static, ours, "late")
-    late = savings["metric"].str.startswith("late") & (savings["reference_value"] >= LATE_ENOUGH)
-    why = (
-        f"; counted where the reference is late in at least {100 * LATE_ENOUGH:g} % of requests; "
-        f"beyond the best other agent {_spread(100 * (own - rival), rng)} percentage points late "
-        f"at {SLO_FACTOR:g}x ({len(own)} problems)"
-    )
-    paper = "SLO violations reduced by up to 91.6 %"
-    return _reduction("C6", paper, 91.6, savings[late], rng, why)
+def tables_of(tables: Evidence, kind: str, claim: RegisteredClaim) -> Evidence:
+    """Return the rows of a kind of problems, and of the workloads that a claim is about."""
+
+    def rows(table: pd.DataFrame) -> pd.DataFrame:
+        if not len(table):
+            return table
+        if "workload" not in table:
+            return table[table["kind"] == kind]
+        return table[(table["kind"] == kind) & table["workload"].isin(claim.workloads or ("",))]
+
+    recorded = tables.recorded if kind == "real" else tables.recorded[:0]
+    return Evidence(*map(rows, tables[:4]), recorded)
 
 
-def dynamic(table: pd.DataFrame, ours: str) -> Claim:
-    """C7: check that tuning works under dynamic workloads."""
-    return _under_load("C7", "works under dynamic workloads", table, ours, ("Phases", "Bursts"))
+def columns_table(judged: Iterable[Judged]) -> pd.DataFrame:
+    """Return all numbers and verdicts: one row per claim, kind of problems, agent and part.
+
+    Returns
+    -------
+    DataFrame
+        `role` is "paper", "recommended" or "rival" as the registration says. `problems` is the
+        number of problems that could test the part. `decides` marks the kind that decides.
+    """
+    import pandas as pd
+
+    rows = []
+    for one in judged:
+        for (kind, agent), parts in one.numbers.items():
+            head = {"claim": one.id, "kind": kind, "agent": agent, "decides": kind == one.kind}
+            for part, found in zip(one.claim.parts, parts, strict=True):
+                row = {"metric": part.metric, "against": part.against, "statistic": part.statistic}
+                row |= {"threshold": found.threshold, "value": found.value, "low": found.low}
+                row |= {"high": found.high, "met": found.met, "problems": len(found.problems)}
+                rows.append(head | row | {"verdict": one.word(kind, agent)})
+    return pd.DataFrame(rows)
 
 
-def devices(table: pd.DataFrame, ours: str) -> Claim:
-    """C9: check that tuning serves massive IoT devices."""
-    paper = "cloud serving for massive IoT devices is the use"
-    return _under_load("C9", paper, table, ours, ("Fleet", "Diurnal", "FlashCrowd"))
+def by_problem(judged: Judged, kind: str, part: int = 0) -> pd.DataFrame:
+    """Return a part's value on each problem of a kind: one row per problem and agent.
 
+    Examples
+    --------
+    >>> from rrl.studies.registration import read_registration
+    >>> claim = read_registration("data").claims["C5"]
+    >>> numbers = {("real", "rrl"): (Number(problems=("p",), each=(42.0,)),)}
+    >>> by_problem(Judged("C5", claim, "real", ("rrl",), numbers), "real").to_dict("records")
+    [{'problem': 'p', 'agent': 'rrl', 'value': 42.0}]
+    """
+    import pandas as pd
 
-def prototype(data: str | os.PathLike[str]) -> Claim:
-    """C8: count the episodes recorded on TensorFlow Serving."""
-    from rrl.recording.profile import read_profile
-
-    folders = sorted(path.parent for path in Path(data).glob("*/profile.json"))
-    profiles = [read_profile(folder) for folder in folders]
-    episodes = sum(len(profile.table) for profile in profiles)
-    software = {profile.description["machine"]["versions"]["tensorflow"] for profile in profiles}
-    return Claim(
-        "C8",
-        "prototyped and evaluated on TensorFlow Serving",
-        "episodes recorded through TensorFlow Serving's gRPC API",
-        episodes, episodes, episodes, "episodes",
-        ", ".join(folder.name for folder in folders),
-        "partly",
-        f"TensorFlow {', '.join(sorted(software))}'s runtime and batch scheduler behind the API; "
-        "the server around them is ours unless the binary is installed",
-    )  # fmt: skip
-
-
-def _beside_best(static: pd.DataFrame, ours: str, column: str) -> tuple[pd.Series, pd.Series]:
-    """Return our column, and the lowest value of the other agents that search, by problem."""
-    peers = static[~static["agent"].isin([ours, "tf-serving-default", "heuristic"])]
-    own = _of(static, ours)[column]
-    return own, peers.groupby("problem")[column].min().loc[own.index]
-
-
-def _judged(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of problems that can show how soon a good configuration is found."""
-    return table[table["judged"]]
-
-
-def _of(static: pd.DataFrame, agent: str) -> pd.DataFrame:
-    rows = static[static["agent"] == agent].set_index("problem")
-    if rows.empty:
-        raise DataError(f"no agent {agent!r} in experiments-static.csv; run the experiments whole")
-    return rows
-
-
-def _factors(races: pd.DataFrame) -> str:
-    """Describe each rival: best factor, its problem and medians, and the median over loads."""
-    parts = []
-    for rival, rows in races.groupby("rival", sort=False):
-        top = rows.loc[rows["ratio"].idxmax()]
-        parts.append(
-            f"{rival} {top['ratio']:.3g} times ({top['problem']}, {top['theirs']:.3g} episodes "
-            f"against {top['ours']:.3g}; median over {len(rows)} loads "
-            f"{rows['ratio'].median():.3g})"
-        )
-    return ", ".join(parts)
-
-
-def _measured(static: pd.DataFrame, problem: str) -> bool:
-    return bool((static[static["problem"] == problem]["kind"] == "recorded").all())
-
-
-def _seeds(static: pd.DataFrame, agent: str) -> int:
-    return static[static["agent"] == agent]["seeds"].min()
-
-
-def _quotient(over: pd.Series, under: pd.Series, name: str) -> tuple[float, float]:
-    """Return the outer limits of a ratio of two medians; they are wider than a 95 % interval."""
-    return (
-        float(over[f"{name}_low"] / under[f"{name}_high"]),
-        float(over[f"{name}_high"] / under[f"{name}_low"]),
-    )
-
-
-def _spread(values: pd.Series, rng: Rng) -> str:
-    return "{:.3g} [{:.3g}, {:.3g}]".format(*bootstrap_interval(values.to_numpy(), rng))
-
-
-def _typical(rows: pd.DataFrame, rng: Rng) -> str:
-    """Return the median over the loads with its interval; each load counts once."""
-    return _spread(rows.groupby("problem", sort=False)["reduction"].median(), rng)
-
-
-def _reduction(
-    id: str, paper: str, target: float, rows: pd.DataFrame, rng: Rng, more: str
-) -> Claim:
-    default = rows[rows["reference"] == "default"]
-    guide = rows[rows["reference"] == "heuristic"]
-    recorded = default[default["kind"] == "recorded"]
-    pool = recorded if len(recorded) else default
-    top = pool.loc[pool["reduction"].idxmax()]
-    anywhere = default.loc[default["reduction"].idxmax()]
-    usual = pool[pool["requests"] == pool["requests"].min()]
-    short = usual.loc[usual["reduction"].idxmax()]
-    return Claim(
-        id,
-        paper,
-        "reduction by what is deployed at the end, over TensorFlow Serving's default, at best",
-        float(top["reduction"]), float(top["reduction_low"]), float(top["reduction_high"]), "%",
-        f"{top['problem']} ({top['kind']}), {top['metric']}",
-        verdict(top["reduction"] >= target, top["kind"] == "recorded", top["reduction"] > 0),
-        f"there from {top['reference_value']:.3g} to {top['value']:.3g} in episodes of "
-        f"{top['requests']} requests; at best in episodes of {short['requests']} requests "
-        f"{short['reduction']:.3g} % ({short['problem']}); at best anywhere "
-        f"{anywhere['reduction']:.3g} % ({anywhere['problem']}); median over "
-        f"{default['problem'].nunique()} loads: {_typical(default, rng)} % against the default, "
-        f"{_typical(guide, rng)} % against the guide's heuristic{more}",
-    )  # fmt: skip
-
-
-def _under_load(id: str, paper: str, table: pd.DataFrame, ours: str, kinds: Sequence[str]) -> Claim:
-    own = table[(table["agent"] == ours) & table["problem"].str.endswith(tuple(kinds))]
-    best = own.loc[own["ratio"].idxmin()]
-    recorded = own[own["kind"] == "recorded"]
-    won, lost = (own["ratio_high"] < 1).sum(), (own["ratio_low"] > 1).sum()
-    every = bool((recorded["ratio_high"] < 1).all()) and len(recorded) > 0
-    return Claim(
-        id,
-        paper,
-        "mean latency served, learning included, over the default's on the same arrivals, at best",
-        float(best["ratio"]), float(best["ratio_low"]), float(best["ratio_high"]), "times",
-        f"{best['problem']} ({best['kind']})",
-        verdict(every and not lost, len(recorded) > 0, bool(won)),
-        f"better on {won}, worse on {lost} of {len(own)} loads ({', '.join(own['problem'])}); "
-        f"median ratio {own['ratio'].median():.3g}",
-    )  # fmt: skip
-
-
-def check_all(
-    tables: dict[str, pd.DataFrame],
-    scenarios: Iterable[Scenario],
-    data: str | os.PathLike[str],
-    ours: str,
-    rng: Rng,
-) -> list[Claim]:
-    """Return every claim, in order."""
-    static = tables["static"]
-    return [
-        similarity(scenarios, rng),
-        regions(static),
-        adaptive_radius(static),
-        speed(tables["speed"], tables["duels"], ours),
-        latency(tables["savings"], static, ours, rng),
-        violations(tables["savings"], static, ours, rng),
-        dynamic(tables["dynamic"], ours),
-        prototype(data),
-        devices(tables["dynamic"], ours),
+    rows = [
+        {"problem": problem, "agent": agent, "value": value}
+        for (one, agent), parts in judged.numbers.items()
+        if one == kind
+        for problem, value in zip(parts[part].problems, parts[part].each, strict=True)
     ]
+    return pd.DataFrame(rows, columns=["problem", "agent", "value"])
+
+
+def problems_table(registered: Registration, tables: Evidence) -> pd.DataFrame:
+    """Return what each problem can test: one row per problem.
+
+    Returns
+    -------
+    DataFrame
+        Besides the columns of :class:`rrl.studies.claim_runs.Evidence`, `ceiling_<rival>` is by
+        what factor an agent can be faster than a rival at most, for the rivals of C4. `saves` is
+        whether the default leaves enough to save for C5 to C7 and C9.
+    """
+    rules = registered.rules
+    table = tables.facts.copy()
+    for part in registered.claims["C4"].parts:
+        values = []
+        for problem in table["problem"]:
+            rows = runs_of(tables.runs, problem, part.against)
+            known = not rows.empty
+            horizon = rows["episodes"].iloc[0] if known else 0
+            values.append(ceiling(rows["first"].to_numpy(), rules, horizon) if known else np.nan)
+        table[f"ceiling_{part.against}"] = values
+    table["saves"] = table["gap"] > rules.least_gap
+    return table
+
+
+def improvement(
+    registered: Registration, tables: Evidence, kind: str, agent: str, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Return how likely the agent is sooner within 5 %, and deploys better, than each other agent.
+
+    Returns
+    -------
+    DataFrame
+        One row per other agent: for the measures `first` and `deployed`, the probability of
+        improvement over all problems of the kind, with its stratified bootstrap interval. Two runs
+        that never get there count as one half, as equal ones do.
+    """
+    import pandas as pd
+
+    from rrl.support.aggregates import probability_of_improvement, stratified_interval
+
+    runs = tables.runs[tables.runs["kind"] == kind]
+    judged = set(tables.facts.loc[tables.facts["judged"].astype(bool), "problem"])
+    rows = []
+    for other in registered.agents:
+        row: dict[str, object] = {"agent": other}
+        for measure in ("first", "deployed") if other != agent else ():
+            part = runs if measure == "deployed" else runs[runs["problem"].isin(judged)]
+            pair = [as_matrix(part, name, measure) for name in (agent, other)]
+            if min(map(len, pair)) == 0:
+                continue
+            found = stratified_interval(probability_of_improvement, pair, rng, resamples=500)
+            row |= dict(zip((measure, f"{measure}_low", f"{measure}_high"), found, strict=True))
+        if len(row) > 1:
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def as_matrix(runs: pd.DataFrame, agent: str, column: str) -> np.ndarray:
+    """Return a column as an array of shape (problems, seeds)."""
+    own = runs[runs["agent"] == agent]
+    return own.pivot(index="problem", columns="seed", values=column).to_numpy(dtype=float)
+
+
+def speed_table(
+    registered: Registration, tables: Evidence, agent: str, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Return the factors of C4 for one agent: one row per problem and rival.
+
+    Returns
+    -------
+    DataFrame
+        `problem`, `kind`, `rival`, `ratio` with its 95 % limits `low` and `high`, and `ceiling`.
+        Only problems that can judge speed are there, however low the ceiling.
+    """
+    import pandas as pd
+
+    rows = []
+    for kind in registered.kinds:
+        claim = registered.claims["C4"]
+        part_of = tables_of(tables, kind, claim)
+        for part in claim.parts:
+            open_part = Part(part.metric, part.statistic, part.against, part.direction, above=0.0)
+            found = samples(open_part, registered.rules, part_of, agent)
+            if not found.problems:
+                continue
+            low, high = np.quantile(found.draws(rng), [0.025, 0.975], axis=0)
+            most = found.over.mean(axis=1) / registered.rules.least_episodes
+            head = {"kind": kind, "rival": part.against, "problem": found.problems}
+            columns = {"ratio": found.ratio, "low": low, "high": high, "ceiling": most}
+            rows.append(pd.DataFrame(head | columns))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()

@@ -1,0 +1,82 @@
+"""Figures of the claims: performance profiles, and numbers beside their thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from rrl.plotting.shared import MARKERS, agent_label, plain_log_ticks
+from rrl.support.aggregates import performance_profile, stratified_draws
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Values = NDArray[np.float64]
+
+
+def plot_profiles(
+    costs: Mapping[str, Values], limits: Values, rng: np.random.Generator, ax: Axes | None = None
+) -> Axes:
+    """Plot the share of runs at or below each limit, per agent, with 95 % bands.
+
+    Parameters
+    ----------
+    costs : mapping of str to ndarray, shape (problems, seeds)
+        What does not happen in a run is infinite.
+    limits : ndarray, shape (limits,)
+    rng : numpy.random.Generator
+        It draws the runs again within each problem.
+    """
+    ax = ax or plt.gca()
+    lines = ("-", "--", "-.", ":")
+    for i, (agent, values) in enumerate(costs.items()):
+        draws = stratified_draws(
+            lambda sample: performance_profile(sample, limits), [values], rng, resamples=200
+        )
+        low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+        share = performance_profile(values, limits)
+        ax.plot(limits, 100 * share, lines[i % 4], color=f"C{i}", label=agent_label(agent))
+        ax.fill_between(limits, 100 * low, 100 * high, color=f"C{i}", alpha=0.15, lw=0)
+    ax.set(ylabel="runs (%)", xscale="log", xlim=(limits[0], limits[-1]), ylim=(0, 100))
+    plain_log_ticks(ax.xaxis)
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_by_problem(
+    table: pd.DataFrame, threshold: float, nothing: float, ax: Axes | None = None
+) -> Axes:
+    """Plot a number on each problem and of each agent, with the claim's threshold as a line.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The columns are `problem`, `agent` and `value`. If it has `low` and `high`, they are limits;
+        if it has `ceiling`, a tick shows what is possible at most.
+    threshold, nothing : float
+        The threshold of the claim, and the value at which there is no difference.
+    """
+    ax = ax or plt.gca()
+    problems, agents = list(dict.fromkeys(table["problem"]))[::-1], table["agent"].unique()
+    for i, agent in enumerate(agents):
+        rows = table[table["agent"] == agent]
+        y = np.array([problems.index(name) for name in rows["problem"]], dtype=float)
+        y += 0.6 * (i - (len(agents) - 1) / 2) / max(len(agents), 1)
+        value, error = rows["value"].to_numpy(), None
+        if "low" in rows:
+            error = (value - rows["low"].to_numpy(), rows["high"].to_numpy() - value)
+        ax.errorbar(value, y, xerr=error, fmt=MARKERS[i % len(MARKERS)], ms=4, capsize=2,
+                    label=agent_label(agent))  # fmt: skip
+        if "ceiling" in rows:
+            ax.plot(rows["ceiling"], y, "|", ms=9, color=f"C{i}")
+    ax.axvline(nothing, color="0.6", lw=0.8)
+    ax.axvline(threshold, color="C3", ls="--", lw=1)
+    ax.set(yticks=range(len(problems)), yticklabels=problems)
+    sns.despine(ax=ax)
+    return ax

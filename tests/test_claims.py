@@ -1,0 +1,405 @@
+"""Every verdict of every claim follows from the registration and the tables, and can be had."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from rrl.studies import claim_runs, claim_table
+from rrl.studies.claim_numbers import number, samples
+from rrl.studies.claim_runs import DEFAULT, Evidence
+from rrl.studies.claims import (
+    columns_table,
+    improvement,
+    judge_all,
+    judge_claim,
+    problems_table,
+    speed_table,
+    tables_of,
+)
+from rrl.studies.registration import VERDICTS, content_digest, read_registration
+from rrl.support.errors import DataError
+
+DATA = Path(__file__).parent.parent / "data"
+SEEDS = 12
+PROBLEMS = ("a 1/s", "b 2/s")
+FACTS = {
+    "testbed": "a", "configurations": 96, "good": 2, "possible": 5, "judged": True, "ceiling": 1.0,
+    "best_s": 0.5, "default_s": 1.0, "gap": 1.0, "default_late": 0.5, "default_error": 0.0,
+    "default_requests": 10_000,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def registered():
+    return read_registration(DATA)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def facts(kind="real", workloads=("",), **changes):
+    rows = [
+        {"problem": f"{name} {workload}".strip(), "kind": kind, "workload": workload}
+        | FACTS
+        | {key: value[i] if isinstance(value, tuple) else value for key, value in changes.items()}
+        for i, name in enumerate(PROBLEMS)
+        for workload in workloads
+    ]
+    return pd.DataFrame(rows)
+
+
+def runs(table, agents, column_of_rest=None, **columns):
+    """Rows of equal runs, but for a scatter of 1 %; a column maps agents to a number or a pair."""
+    rows, rest = [], {"episodes": 300, "error": 0.0, "requests": 10_000} | (column_of_rest or {})
+    scatter = np.linspace(0.99, 1.01, SEEDS)
+    for i, about in enumerate(table.itertuples()):
+        for agent in agents:
+            head = {"problem": about.problem, "kind": about.kind, "workload": about.workload}
+            given = {}
+            for name, values in columns.items():
+                value = values.get(agent, values["others"])
+                value = value[i % len(value)] if isinstance(value, tuple) else value
+                given[name] = value * (scatter if name != "late" else np.ones(SEEDS))
+            frame = head | rest | given | {"agent": agent, "seed": np.arange(SEEDS)}
+            rows.append(pd.DataFrame(frame))
+    return pd.concat(rows, ignore_index=True)
+
+
+def evidence(**tables):
+    empty = {name: pd.DataFrame() for name in Evidence._fields}
+    empty["recorded"] = pd.DataFrame(columns=["profile", "episodes", "binary"])
+    return Evidence(**(empty | tables))
+
+
+def steady(registered, kind="real", table=None, **columns):
+    table = facts(kind) if table is None else table
+    whole = {name: {"others": 1.0} for name in ("first", "deployed", "price", "latency_s")}
+    whole["late"] = {"others": 0.5}
+    return evidence(facts=table, runs=runs(table, registered.agents, **(whole | columns)))
+
+
+def changing(registered, workloads, ours, table=None, kind="real"):
+    table = facts(kind, workloads) if table is None else table
+    columns = {"latency_s": {DEFAULT: 1.0, "rrl": ours, "others": 1.1}}
+    return evidence(facts=table, served=runs(table, (*registered.agents, DEFAULT), **columns))
+
+
+def similar(copy, learned, mean, repeat=5.0, kind="real"):
+    rows = [
+        {"problem": p, "kind": kind, "estimator": name, "error": error, "repeat": repeat}
+        for p in PROBLEMS
+        for name, error in (("copy", copy), ("learned", learned), ("mean", mean))
+    ]
+    return evidence(similarity=pd.DataFrame(rows))
+
+
+def recorded(episodes, binary):
+    row = {"profile": "p", "episodes": episodes, "binary": binary}
+    return evidence(recorded=pd.DataFrame([row] if episodes is not None else [], columns=list(row)))
+
+
+@lru_cache(maxsize=4)
+def made_up(kind="real"):
+    """For each claim and verdict, tables that lead to it."""
+    registered = read_registration(DATA)
+
+    def first(kind=kind, table=None, deployed=None, **values):
+        values = {name.replace("_", "-"): value for name, value in values.items()}
+        columns = {"first": {"others": 100.0} | values}
+        if deployed:
+            columns["deployed"] = {"others": 1.0} | deployed
+        return steady(registered, kind, table, **columns)
+
+    def saved(column, value, **changes):
+        return steady(registered, kind, facts(kind, **changes), **{column: {"others": value}})
+
+    slow, wide = {"q_learning": 40.0}, "rrl-boltzmann-wide"
+    cases = {
+        ("C1", "reproduced"): similar(8.0, 8.0, 20.0, kind=kind),
+        ("C1", "partly"): similar(25.0, 8.0, 60.0, kind=kind),
+        ("C1", "not"): similar(60.0, 8.0, 20.0, kind=kind),
+        ("C1", "cannot be tested"): evidence(),
+        ("C2", "reproduced"): first(**slow, rrl_boltzmann_wide=10.0, deployed={wide: 1.2}),
+        ("C2", "partly"): first(**slow, rrl_boltzmann_wide=60.0, deployed={wide: 1.2}),
+        ("C2", "not"): first(**slow, rrl_boltzmann_wide=60.0, deployed={wide: 0.9}),
+        ("C2", "cannot be tested"): evidence(),
+        ("C3", "reproduced"): first(rrl_adaptive=50.0, deployed={wide: 1.2}),
+        ("C3", "partly"): first(rrl_adaptive=150.0, deployed={wide: 1.2}),
+        ("C3", "not"): first(rrl_adaptive=150.0, deployed={"rrl-adaptive": 1.2}),
+        ("C3", "cannot be tested"): evidence(),
+        ("C4", "reproduced"): first(rrl=5.0),
+        ("C4", "partly"): first(rrl=50.0),
+        ("C4", "not"): first(rrl=120.0),
+        ("C4", "cannot be tested"): first(rrl=1.0, q_learning=9.0, deep_q_network=12.0),
+        ("C5", "reproduced"): saved("latency_s", 0.05),
+        ("C5", "partly"): saved("latency_s", 0.5),
+        ("C5", "not"): saved("latency_s", 1.1),
+        ("C5", "cannot be tested"): saved("latency_s", 0.05, gap=0.1),
+        ("C6", "reproduced"): saved("late", 0.001),
+        ("C6", "partly"): saved("late", 0.3),
+        ("C6", "not"): saved("late", 0.6),
+        ("C6", "cannot be tested"): saved("late", 0.0, default_late=0.01),
+        ("C8", "reproduced"): recorded(10, True),
+        ("C8", "partly"): recorded(10, False),
+        ("C8", "not"): recorded(0, False),
+        ("C8", "cannot be tested"): recorded(None, False),
+    }
+    for id in ("C7", "C9"):
+        loads = registered.claims[id].workloads[:1]
+        cases |= {
+            (id, "reproduced"): changing(registered, loads, 0.5, kind=kind),
+            (id, "partly"): changing(registered, loads, (0.5, 1.3), kind=kind),
+            (id, "not"): changing(registered, loads, 1.3, kind=kind),
+            (id, "cannot be tested"): changing(registered, loads, 0.5, facts(kind, loads, gap=0.1)),
+        }
+    return cases
+
+
+CASES = [(f"C{n}", word) for n in range(1, 10) for word in VERDICTS]
+
+
+@pytest.mark.parametrize(("id", "word"), CASES)
+def test_every_verdict_follows_from_tables(registered, rng, id, word):
+    judged = judge_claim(id, registered, made_up()[id, word], rng)
+    assert judged.verdict == word, judged.numbers[judged.kind, judged.claim.about]
+    row = claim_table.row_of(judged, registered)
+    assert row.verdict == word
+    assert row.registration == registered.digest
+    assert (row.value is None) == (word == "cannot be tested")
+    if judged.claim.about:
+        columns = {*registered.paper_agents, *registered.recommended}
+        assert columns <= set(row.verdicts), "every column has a verdict"
+        assert set(row.verdicts) & set(registered.rivals), "and so has the best rival"
+        assert columns <= set(row.simulated)
+
+
+@pytest.mark.parametrize(("id", "word"), [case for case in CASES if case[0] != "C8"])
+def test_simulated_problems_have_verdicts_of_their_own_and_decide_nothing(
+    registered, rng, id, word
+):
+    judged = judge_claim(id, registered, made_up("simulated")[id, word], rng)
+    assert judged.word("simulated", judged.claim.about) == word
+    assert judged.verdict == "cannot be tested"
+
+
+def join(*parts):
+    return Evidence(*(pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True)))
+
+
+def test_problems_that_were_held_out_decide_as_soon_as_they_exist(registered, rng):
+    seen, held = made_up(), made_up("held_out")
+    both = join(seen["C5", "reproduced"], held["C5", "not"])
+    judged = judge_claim("C5", registered, both, rng)
+    assert (judged.kind, judged.verdict) == ("held_out", "not")
+    assert judged.word("real", "rrl") == "reproduced"
+    untestable = join(seen["C5", "reproduced"], held["C5", "cannot be tested"])
+    assert judge_claim("C5", registered, untestable, rng).kind == "real"
+
+
+def test_a_threshold_decides_and_stands_in_the_registration_only(registered, rng):
+    tables = made_up()["C5", "partly"]
+    claim = registered.claims["C5"]
+    lower = replace(claim, parts=(replace(claim.parts[0], above=40),))
+    changed = replace(registered, claims={"C5": lower})
+    assert judge_claim("C5", changed, tables, rng).verdict == "reproduced"
+
+
+# --- What a problem can test ---------------------------------------------------------------------
+
+
+def test_a_rival_that_is_quick_itself_cannot_be_beaten_eightfold(registered, rng):
+    table = facts()
+    columns = {"first": {"q-learning": (9.0, 100.0), "rrl": 4.0, "others": 100.0}}
+    tables = steady(registered, "real", table, **columns)
+    part = registered.claims["C4"].parts[0]
+    assert samples(part, registered.rules, tables, "rrl").problems == ("b 2/s",)
+    ceilings = problems_table(registered, tables).set_index("problem")["ceiling_q-learning"]
+    assert ceilings.tolist() == pytest.approx([4.5, 50.0])
+    shown = speed_table(registered, tables, "rrl", rng)
+    assert set(shown["problem"]) == set(PROBLEMS), "the figure has all, with their ceilings"
+
+
+def test_agents_that_never_arrive_are_not_compared(registered, rng):
+    never = steady(registered, first={"others": np.inf})
+    part = registered.claims["C4"].parts[0]
+    assert not number(part, registered.rules, never, "rrl", rng).tested
+    one = steady(registered, first={"others": np.inf, "rrl": 10.0})
+    assert number(part, registered.rules, one, "rrl", rng).value == pytest.approx(30, rel=0.01)
+
+
+def test_a_load_that_cannot_judge_says_nothing_of_speed(registered, rng):
+    tables = steady(registered, "real", facts(judged=(True, False)), first={"others": 40.0})
+    found = number(registered.claims["C2"].parts[0], registered.rules, tables, "rrl", rng)
+    assert found.problems == ("a 1/s",)
+
+
+def test_a_default_near_the_best_can_test_no_saving(registered):
+    """cpu10: its default is within 15 % of the best, so C5 to C7 say nothing there."""
+    table = facts(gap=(0.14, 0.16))
+    tables = evidence(facts=table, runs=pd.DataFrame())
+    assert problems_table(registered, tables)["saves"].tolist() == [False, True]
+
+
+def test_the_limits_allow_for_none_late_and_for_the_selection(registered, rng):
+    """None late of 400 is no proof of none: the reduction may be less than 100 %."""
+    table = facts(default_late=0.1, default_requests=400)
+    tables = steady(registered, "real", table, late={"others": 0.0})
+    tables.runs["requests"] = 400
+    found = number(registered.claims["C6"].parts[0], registered.rules, tables, "rrl", rng)
+    assert found.value == 100
+    assert 75 < found.low < 95
+
+
+def test_an_uncertain_truth_widens_the_interval_of_a_reduction(registered, rng):
+    part = registered.claims["C5"].parts[0]
+    sure = steady(registered, latency_s={"others": 0.2})
+    unsure = sure._replace(facts=sure.facts.assign(default_error=0.3))
+    found = [number(part, registered.rules, tables, "rrl", rng) for tables in (sure, unsure)]
+    assert found[1].high - found[1].low > 5 * (found[0].high - found[0].low)
+    assert found[0].value == pytest.approx(found[1].value)
+
+
+def test_one_good_load_among_many_is_not_all_of_a_family(registered, rng):
+    """A difference in 9 of 12 runs is one in 14: no verdict, and less so among many loads."""
+    loads = registered.claims["C9"].workloads
+    tables = changing(registered, loads, 1.0)
+    served = tables.served
+    ours = (served["agent"] == "rrl").to_numpy()
+    served.loc[ours, "latency_s"] = np.where(served.loc[ours, "seed"] < 9, 0.99, 1.02)
+    served.loc[served["agent"] == DEFAULT, "latency_s"] = 1.0
+    assert judge_claim("C9", registered, tables, rng).verdict == "not"
+
+
+def test_the_best_rival_is_looked_up_afterwards(registered, rng):
+    tables = steady(registered, latency_s={"others": 0.9, "zooming": 0.3})
+    judged = judge_claim("C5", registered, tables, rng)
+    assert judged.agents[-1] == "zooming"
+    assert "best rival zooming: 70" in claim_table.row_of(judged, registered).why
+
+
+def test_the_recording_sets_what_accurate_can_mean(registered, rng):
+    found = judge_claim("C1", registered, similar(12.0, 8.0, 20.0, repeat=13.0), rng)
+    assert (found.verdict, found.number.threshold) == ("reproduced", 13.0)
+
+
+# --- Tables --------------------------------------------------------------------------------------
+
+
+def test_all_numbers_are_written(registered, rng, tmp_path):
+    cases = made_up()
+    tables = join(*(cases[f"C{n}", "reproduced"] for n in (1, 5, 7, 8, 9)))
+    judged = judge_all(registered, tables, rng)
+    claims = [claim_table.row_of(one, registered) for one in judged.values()]
+    claim_table.write_claims(claims, tmp_path)
+    rows = json.loads((tmp_path / "claims.json").read_text())
+    assert [row["id"] for row in rows] == [f"C{n}" for n in range(1, 10)]
+    text = (tmp_path / "claims.md").read_text()
+    assert registered.digest in text
+    assert "NaN" not in (tmp_path / "claims.json").read_text()
+    assert all(claim.measured in text for claim in claims)
+    table = columns_table(judged.values())
+    assert set(table["verdict"]) <= set(VERDICTS)
+    agents = set(table.loc[(table["claim"] == "C5") & (table["kind"] == "real"), "agent"])
+    assert {"rrl", "rrl-boltzmann", "rrl-adaptive"} < agents
+
+
+def test_improvement_is_over_all_problems(registered, rng):
+    tables = steady(registered, first={"others": 50.0, "rrl": 5.0})
+    table = improvement(registered, tables, "real", "rrl", rng).set_index("agent")
+    assert table["first"].tolist() == [1.0] * (len(registered.agents) - 1)
+    assert table.loc["q-learning", "deployed"] == pytest.approx(0.5)
+
+
+def test_tables_come_from_a_sweep(registered):
+    from rrl.studies.sweeps import Sweep
+
+    chosen = [p for p in registered.problems if p.testbed == "keyword-threads"]
+    chosen = [p for p in chosen if p.load == 900.0 or p.workload == "Bursts"]
+    few = replace(registered, rivals=("q-learning",), paper_agents=("rrl-boltzmann",), claims={})
+    sweep = Sweep(claim_runs.settings(few, chosen, 2, 4), data=DATA, build=DATA.parent / "build")
+    scenarios = sweep.scenarios(False)
+    found = claim_runs.gather(few, chosen, sweep.run(False), sweep.truths(False), scenarios, 100)
+    table, about, served = found
+    assert len(table) == 3 * 2
+    assert len(served) == 4 * 2
+    assert set(about["problem"]) == {"keyword-threads 900/s", "keyword-threads Bursts"}
+    assert (about["good"] <= about["possible"]).all()
+    assert table["late"].between(0, 1).all()
+    assert (table["requests"] >= 600).all()
+    whole = evidence(facts=about, runs=table, served=served)
+    kept = tables_of(whole, "real", registered.claims["C7"])
+    assert set(kept.facts["workload"]) == {"Bursts"}
+    errors = claim_runs.similarity_table(chosen, scenarios, 8, np.random.default_rng(0))
+    assert errors["estimator"].tolist() == ["copy", "learned", "mean"]
+
+
+# --- The registration ----------------------------------------------------------------------------
+
+
+def edited(tmp_path, change, sealed=True):
+    content = yaml.safe_load((DATA / "claims.yaml").read_text())
+    change(content)
+    if sealed:
+        content["changes"][-1:] = (
+            [{"date": "d", "reason": "r", "digest": content_digest(content)}]
+            if content.get("changes")
+            else []
+        )
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return tmp_path
+
+
+def test_a_change_needs_an_entry_with_its_reason(tmp_path):
+    def lower(content):
+        content["claims"]["C5"]["parts"][0]["above"] = 70
+
+    with pytest.raises(DataError, match="`changes` does not say why; undo it, or add an entry"):
+        read_registration(edited(tmp_path, lower, sealed=False))
+    assert read_registration(edited(tmp_path, lower)).claims["C5"].parts[0].above == 70
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("rules"), "no key 'rules'; add it"),
+        (lambda c: c["rules"].update(luck=1), r"rules: unknown key 'luck'; the keys are seeds"),
+        (lambda c: c["claims"]["C4"].pop("needs"), "claims.C4: no key 'needs'"),
+        (lambda c: c["claims"]["C4"]["needs"].pop("partly"), "needs: no key 'partly'"),
+        (lambda c: c["claims"]["C4"]["parts"][0].update(metric="joy"), "unknown metric 'joy'"),
+        (lambda c: c["claims"]["C4"]["parts"][0].update(below=1), "either `above` or `below`"),
+        (lambda c: c["columns"]["rivals"].append("nobody"), "unknown agent 'nobody'"),
+        (lambda c: c["steady"]["real"].append([]), r"steady.real\[5\]: write it as `key: value`"),
+        (lambda c: c["changing"]["real"][0].update(loads=[["Flood"]]), "unknown workload"),
+        (lambda c: c.update(changes=[]), "`changes` is empty"),
+    ],
+)
+def test_a_wrong_registration_gets_one_clear_line(tmp_path, change, message):
+    with pytest.raises(DataError, match=message) as caught:
+        read_registration(edited(tmp_path, change))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_none_is_refused(tmp_path):
+    with pytest.raises(DataError, match="not found; restore it"):
+        read_registration(tmp_path)
+    (tmp_path / "claims.yaml").write_text("a: [1")
+    with pytest.raises(DataError, match="not YAML"):
+        read_registration(tmp_path)
+    (tmp_path / "claims.yaml").write_text("- a")
+    with pytest.raises(DataError, match="write it as `key: value` lines"):
+        read_registration(tmp_path)
+
+
+def test_the_held_out_loads_are_not_among_the_problems_before_they_are_recorded(registered):
+    assert {p.load for p in registered.problems if p.kind == "held_out"} == {100.0, 225.0}
+    assert {p.kind for p in registered.present("/no/profiles")} == {"simulated"}
