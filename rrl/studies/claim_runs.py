@@ -48,7 +48,7 @@ class Evidence(NamedTuple):
         is. `deployed` is the true cost of the last recommendation over the optimum's. `latency_s`
         and `late` are the true mean latency and the true share of late requests of what is deployed
         after the registered number of episodes. `error` is the standard error of the logarithm of
-        `latency_s`, and `requests` is the number of requests behind `late`.
+        `latency_s`, and `requests` is the number of independent requests behind `late`.
     facts : DataFrame
         One row per problem, with the same numbers for TensorFlow Serving's default (`default_s`,
         `default_late`, `default_error`, `default_requests`). `gap` is its true cost above the
@@ -124,7 +124,8 @@ def gather(
         key = (problem.testbed, problem.load)
         head = {"problem": name_of(key), "kind": problem.kind, "workload": problem.workload}
         scenario, late = scenarios[key], truths[key].late[row]
-        known[key] = head | _judging(scenario, simulated_requests) | {"late": late}
+        limit_s = rules.late_factor * scenario.optimum
+        known[key] = head | _judging(scenario, limit_s, simulated_requests) | {"late": late}
         facts.append(head | {"testbed": problem.testbed} | _facts(scenario, known[key]))
     for setting, race in results.items():
         about = known[setting.problem]
@@ -165,14 +166,52 @@ def _facts(scenario: Scenario, about: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _judging(scenario: Scenario, simulated_requests: int) -> dict[str, NDArray[Any]]:
+def _judging(
+    scenario: Scenario, limit_s: float, simulated_requests: int
+) -> dict[str, NDArray[Any]]:
     """Return how sure the truth is: per configuration, an error and a number of requests."""
     server, n = scenario.server, len(scenario.space)
     pinned = getattr(scenario.workload, "rate", None)
     if not isinstance(server, RecordedServer) or pinned not in server.profile.rates_per_s:
         return {"error": np.zeros(n), "requests": np.full(n, simulated_requests)}
     assert server.half is not None  # the other half judges
-    return judging_errors(server.profile, pinned, 1 - server.half)
+    found = judging_errors(server.profile, pinned, 1 - server.half)
+    effect = design_effect(server.profile, pinned, 1 - server.half, limit_s)
+    return found | {"requests": np.maximum(1, found["requests"] / effect).astype(int)}
+
+
+def design_effect(profile: Profile, rate_per_s: float, half: int, limit_s: float) -> float:
+    """Return how many requests of an episode count as one independent request, if late ones count.
+
+    Late requests come together, because they wait in one queue. So the share of late requests
+    varies more from episode to episode than independent requests would make it. The value is the
+    ratio of the two variances over all configurations with at least two episodes, and at least 1.
+
+    References
+    ----------
+    Kish, *Survey Sampling* (1965), section 8.2.
+
+    Examples
+    --------
+    >>> profile = read_profile("data/keyword-threads")
+    >>> bool(1 <= design_effect(profile, 900.0, 1, 0.005) < 300)
+    True
+    """
+    rows = rows_of_half(profile, rate_per_s, half)
+    late = np.array(
+        [
+            ((profile.latencies(row) > limit_s) | (profile.statuses(row) != 0)).mean()
+            for row in rows.index
+        ]
+    )
+    index, n = profile.space.indices(rows), int(profile.description["plan"]["requests"])
+    counts = np.bincount(index).astype(float)
+    means = np.bincount(index, late) / np.maximum(counts, 1)
+    several = counts > 1
+    squares = np.bincount(index, (late - means[index]) ** 2)[several]
+    between = float((squares / (counts[several] - 1)).sum())
+    independent = float((means[several] * (1 - means[several]) / n).sum())
+    return max(1.0, between / independent) if independent > 0 else 1.0
 
 
 def judging_errors(profile: Profile, rate_per_s: float, half: int) -> dict[str, NDArray[Any]]:

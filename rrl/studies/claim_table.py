@@ -7,12 +7,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rrl.studies.claim_numbers import Number
 from rrl.studies.claims import Judged
 from rrl.studies.registration import Registration
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,16 @@ def as_text(value: float, low: float, high: float, unit: str = "") -> str:
     return f"{texts[0]}{interval} {unit}".rstrip()
 
 
-def row_of(judged: Judged, registered: Registration) -> Claim:
-    """Return the row of a claim."""
+def row_of(judged: Judged, registered: Registration, limits: pd.DataFrame) -> Claim:
+    """Return the row of a claim.
+
+    Parameters
+    ----------
+    judged : Judged
+    registered : Registration
+    limits : DataFrame
+        What each problem can test, see :func:`rrl.studies.claims.problems_table`.
+    """
     claim, found = judged.claim, judged.number
     numbers = [x if np.isfinite(x) else None for x in (found.value, found.low, found.high)]
     named = [agent for agent in judged.agents if agent]
@@ -89,9 +101,10 @@ def row_of(judged: Judged, registered: Registration) -> Claim:
         for kind, agent in judged.numbers
         if kind == "simulated" and agent
     }
+    why = [*_parts(judged), *_reasons(judged, registered), *_tested(judged, registered, limits)]
     return Claim(
         judged.id, claim.paper, claim.ours, *numbers, claim.unit, _where(judged, found),
-        judged.verdict, "; ".join(_reasons(judged, registered)), claim.about, judged.kind,
+        judged.verdict, "; ".join(why), claim.about, judged.kind,
         {agent: judged.word(judged.kind, agent) for agent in named}, simulated, registered.digest,
     )  # fmt: skip
 
@@ -106,17 +119,26 @@ def _where(judged: Judged, found: Number) -> str:
     return f"{len(found.problems)} {judged.kind}: {', '.join(testbeds)}"
 
 
+def _parts(judged: Judged) -> list[str]:
+    """Return what each part needs, and what it got."""
+    said = []
+    pairs = zip(judged.claim.parts, judged.numbers[judged.kind, judged.claim.about], strict=True)
+    for part, found in pairs:
+        side = "above" if part.above is not None else "below"
+        limit = f", needs to be {side} {found.threshold:.3g}" if found.tested else ""
+        met = "met" if found.met else "not met"
+        said.append(f"{met}: {part.metric} against {part.against} {_words(found)}{limit}")
+    return said
+
+
 def _reasons(judged: Judged, registered: Registration) -> list[str]:
-    """Return the other numbers of a claim, each as a phrase."""
-    claim, kind = judged.claim, judged.kind
-    said = [f"what decides: {claim.needs[judged.verdict]}"]
-    for part, found in list(zip(claim.parts, judged.numbers[kind, claim.about], strict=True))[1:]:
-        said.append(f"{part.metric} against {part.against}: {_words(found)}")
-    others = [agent for agent in judged.agents if agent not in (claim.about, "")]
-    for agent in others:
-        role = "best rival " if agent in registered.rivals else ""
-        text = f"{role}{agent}: {_words(judged.numbers[kind, agent][0])}"
-        said.append(f"{text} ({judged.word(kind, agent)})")
+    """Return the numbers of the other agents and kinds, each as a phrase."""
+    claim, kind, said = judged.claim, judged.kind, []
+    for agent in judged.agents:
+        if agent not in (claim.about, ""):
+            role = "best rival " if agent in registered.rivals else ""
+            text = f"{role}{agent}: {_words(judged.numbers[kind, agent][0])}"
+            said.append(f"{text} ({judged.word(kind, agent)})")
     found = judged.number
     if claim.parts[0].statistic == "largest" and found.tested:
         said.append(f"median over {len(found.each)} loads {np.median(found.each):.3g} %")
@@ -125,7 +147,7 @@ def _reasons(judged: Judged, registered: Registration) -> list[str]:
             said.append(f"overload, apart: {_words(over)} %")
     if claim.parts[0].statistic == "all of a family" and found.tested:
         better = sum(value > 1 for value in found.each)
-        said.append(f"better on {better} of {len(found.each)} loads, before the test")
+        said.append(f"a lower mean on {better} of {len(found.each)} loads")
     for other in ("real", "simulated"):
         if other != kind and claim.about:
             text = _words(judged.numbers[other, claim.about][0])
@@ -134,6 +156,35 @@ def _reasons(judged: Judged, registered: Registration) -> list[str]:
         said.append(f"the earlier paper's number is {claim.earlier:g} %")
     said += [f"rests on {claim.rests_on}"] if claim.rests_on else []
     return said + ([claim.history] if claim.history else [])
+
+
+def _tested(judged: Judged, registered: Registration, limits: pd.DataFrame) -> list[str]:
+    """Say what the problems can test: good configurations, ceilings, and what is left out."""
+    claim, said = judged.claim, []
+    if limits.empty or not claim.about:
+        return said
+    limits = limits[limits["workload"].isin(claim.workloads or ("",))]
+    metrics = {part.metric for part in claim.parts}
+    rows = limits[limits["kind"] == judged.kind]
+    fit = rows[rows["problem"].isin(judged.number.problems)]
+    if "speed" in metrics and len(fit):
+        good, of = fit["good"], fit["configurations"]
+        said.append(f"{good.min()} to {good.max()} of {of.min()} to {of.max()} configurations are "
+                    "within 5 % there")  # fmt: skip
+    for part in claim.parts:
+        if part.least_ceiling and len(rows):
+            most = rows[f"ceiling_{part.against}"]
+            said.append(f"the speed of {part.against} itself allows {most.min():.3g} to "
+                        f"{most.max():.3g} times, at least {part.least_ceiling:g} on "
+                        f"{(most >= part.least_ceiling).sum()} of {len(rows)} loads")  # fmt: skip
+    for kind in (judged.kind, "simulated") if metrics & {"latency", "late", "served"} else ():
+        near = limits[(limits["kind"] == kind) & ~limits["saves"].astype(bool)]
+        if len(near):
+            names = ", ".join(dict.fromkeys(name.split()[0] for name in near["problem"]))
+            said.append(f"left out, {kind}, as the default is within "
+                        f"{100 * registered.rules.least_gap:g} % of the best: {len(near)} loads "
+                        f"of {names}")  # fmt: skip
+    return said
 
 
 def _words(found: Number) -> str:

@@ -195,8 +195,9 @@ def problems_table(registered: Registration, tables: Evidence) -> pd.DataFrame:
         what factor an agent can be faster than a rival at most, for the rivals of C4. `saves` is
         whether the default leaves enough to save for C5 to C7 and C9.
     """
-    rules = registered.rules
-    table = tables.facts.copy()
+    rules, table = registered.rules, tables.facts.copy()
+    if table.empty:
+        return table
     for part in registered.claims["C4"].parts:
         values = []
         for problem in table["problem"]:

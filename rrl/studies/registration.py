@@ -134,7 +134,6 @@ class Registration:
 
     Parameters
     ----------
-    paper : str
     paper_agents, recommended, rivals : tuple of str
     rules : Rules
     decided_by : tuple of str
@@ -146,7 +145,6 @@ class Registration:
         The SHA-256 of the file.
     """
 
-    paper: str
     paper_agents: tuple[str, ...]
     recommended: tuple[str, ...]
     rivals: tuple[str, ...]
@@ -223,7 +221,7 @@ def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
     _check_changes(path, content)
     claims = {key: _claim(path, key, value) for key, value in content["claims"].items()}
     return Registration(
-        content["paper"], tuple(columns["paper"]), tuple(columns["recommended"]),
+        tuple(columns["paper"]), tuple(columns["recommended"]),
         tuple(columns["rivals"]), Rules(**rules), tuple(content["decided_by"]),
         tuple(_problems(path, content)), claims, tuple(content["changes"]),
         hashlib.sha256(text.encode()).hexdigest(),

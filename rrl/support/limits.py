@@ -27,10 +27,12 @@ def share_limits(count: int, total: int, confidence: float = 0.95) -> tuple[floa
     >>> low, round(high, 4)
     (0.0, 0.0075)
     """
-    from scipy.stats import binomtest
+    from scipy.special import betaincinv
 
-    limits = binomtest(count, total).proportion_ci(confidence, method="exact")
-    return float(limits.low), float(limits.high)
+    tail = (1 - confidence) / 2
+    low = betaincinv(count, total - count + 1, tail) if count > 0 else 0.0
+    high = betaincinv(count + 1, total - count, 1 - tail) if count < total else 1.0
+    return float(low), float(high)
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
