@@ -15,7 +15,7 @@ import yaml
 
 from rrl import ConfigSpace, Knob
 from rrl.studies import claim_runs, claim_table
-from rrl.studies.claim_numbers import number, samples
+from rrl.studies.claim_numbers import part_number, samples
 from rrl.studies.claim_runs import DEFAULT, Evidence
 from rrl.studies.claims import (
     columns_table,
@@ -239,14 +239,14 @@ def test_a_rival_that_is_quick_itself_cannot_be_beaten_eightfold(registered, rng
 def test_agents_that_never_arrive_are_not_compared(registered, rng):
     never = steady(registered, first={"others": np.inf})
     part = registered.claims["C4"].parts[0]
-    assert not number(part, registered.rules, never, "rrl", rng).tested
+    assert not part_number(part, registered.rules, never, "rrl", rng).tested
     one = steady(registered, first={"others": np.inf, "rrl": 10.0})
-    assert number(part, registered.rules, one, "rrl", rng).value == pytest.approx(30, rel=0.01)
+    assert part_number(part, registered.rules, one, "rrl", rng).value == pytest.approx(30, rel=0.01)
 
 
 def test_a_load_that_cannot_judge_says_nothing_of_speed(registered, rng):
     tables = steady(registered, "real", facts(judged=(True, False)), first={"others": 40.0})
-    found = number(registered.claims["C2"].parts[0], registered.rules, tables, "rrl", rng)
+    found = part_number(registered.claims["C2"].parts[0], registered.rules, tables, "rrl", rng)
     assert found.problems == ("a 1/s",)
 
 
@@ -266,7 +266,7 @@ def test_the_limits_allow_for_none_late_and_for_the_selection(registered, rng):
     table = facts(default_late=0.1, default_requests=400)
     tables = steady(registered, "real", table, late={"others": 0.0})
     tables.runs["requests"] = 400
-    found = number(registered.claims["C6"].parts[0], registered.rules, tables, "rrl", rng)
+    found = part_number(registered.claims["C6"].parts[0], registered.rules, tables, "rrl", rng)
     assert found.value == 100
     assert 75 < found.low < 95
 
@@ -275,7 +275,7 @@ def test_an_uncertain_truth_widens_the_interval_of_a_reduction(registered, rng):
     part = registered.claims["C5"].parts[0]
     sure = steady(registered, latency_s={"others": 0.2})
     unsure = sure._replace(facts=sure.facts.assign(default_error=0.3))
-    found = [number(part, registered.rules, tables, "rrl", rng) for tables in (sure, unsure)]
+    found = [part_number(part, registered.rules, tables, "rrl", rng) for tables in (sure, unsure)]
     assert found[1].high - found[1].low > 5 * (found[0].high - found[0].low)
     assert found[0].value == pytest.approx(found[1].value)
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.studies.claim_runs import DEFAULT, Evidence
-from rrl.studies.registration import Part, Rules
-from rrl.support.aggregates import Estimate, largest_interval, stratified_draws
+from rrl.studies.registration import ClaimPart, Rules
+from rrl.support.aggregates import Interval, largest_interval, stratified_draws
 from rrl.support.intervals import bootstrap_interval
 from rrl.support.limits import holm, restricted_mean, share_limits
 
@@ -63,13 +63,15 @@ class Number:
         return len(self.problems) > 0
 
 
-def beyond(part: Part, estimate: Estimate, threshold: float | None = None) -> tuple[bool, bool]:
+def beyond(
+    part: ClaimPart, estimate: Interval, threshold: float | None = None
+) -> tuple[bool, bool]:
     """Return whether an interval is beyond a part's threshold, and beyond its direction.
 
     Examples
     --------
-    >>> part = Part("speed", "geometric mean", "q-learning", direction=1, above=8)
-    >>> beyond(part, Estimate(9.0, 8.5, 9.5)), beyond(part, Estimate(9.0, 7.0, 11.0))
+    >>> part = ClaimPart("speed", "geometric mean", "q-learning", direction=1, above=8)
+    >>> beyond(part, Interval(9.0, 8.5, 9.5)), beyond(part, Interval(9.0, 7.0, 11.0))
     ((True, True), (False, True))
     """
     if part.above is not None:
@@ -79,8 +81,8 @@ def beyond(part: Part, estimate: Estimate, threshold: float | None = None) -> tu
     return estimate.high < limit, estimate.high < part.direction
 
 
-def number(
-    part: Part,
+def part_number(
+    part: ClaimPart,
     rules: Rules,
     tables: Evidence,
     agent: str,
@@ -91,7 +93,7 @@ def number(
 
     Parameters
     ----------
-    part : Part
+    part : ClaimPart
     rules : Rules
     tables : Evidence
         The tables of one kind of problems, and of those workloads that the claim is about.
@@ -115,11 +117,11 @@ def number(
     draws = found.draws(rng, resamples)
     if part.statistic == "largest":
         logs = largest_interval(np.log(found.ratio), np.log(draws), rules.confidence)
-        estimate = Estimate(*(100 * (1 - np.exp(-x)) for x in logs))
+        estimate = Interval(*(100 * (1 - np.exp(-x)) for x in logs))
         each = 100 * (1 - 1 / found.ratio)
     else:
         low, high = _limits(np.exp(np.log(draws).mean(axis=1)), rules.confidence)
-        estimate = Estimate(float(np.exp(np.log(found.ratio).mean())), low, high)
+        estimate = Interval(float(np.exp(np.log(found.ratio).mean())), low, high)
         each = found.ratio
     return _number(part, estimate, found.problems, each)
 
@@ -147,7 +149,7 @@ class Samples:
         return drawn * np.exp(rng.normal(size=drawn.shape) * self.error)
 
 
-def samples(part: Part, rules: Rules, tables: Evidence, agent: str) -> Samples:
+def samples(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Samples:
     """Return the samples of a part's ratio, on the problems that can test it."""
     facts = tables.facts.set_index("problem") if len(tables.facts) else tables.facts
     table = tables.served if part.metric == "served" else tables.runs
@@ -156,8 +158,8 @@ def samples(part: Part, rules: Rules, tables: Evidence, agent: str) -> Samples:
     other = DEFAULT if part.metric == "served" else part.against
     rows = []
     for problem, about in facts.iterrows():
-        own = runs_of(table, problem, agent)
-        theirs = own if part.metric == "latency" else runs_of(table, problem, other)
+        own = runs_on(table, problem, agent)
+        theirs = own if part.metric == "latency" else runs_on(table, problem, other)
         if own.empty or theirs.empty:
             continue
         x, y, error = theirs[name].to_numpy(float), own[name].to_numpy(float), 0.0
@@ -179,7 +181,7 @@ def samples(part: Part, rules: Rules, tables: Evidence, agent: str) -> Samples:
     return Samples(tuple(names), np.array(over), np.array(under), np.array(errors, dtype=float))
 
 
-def runs_of(table: pd.DataFrame, problem: str, agent: str) -> pd.DataFrame:
+def runs_on(table: pd.DataFrame, problem: str, agent: str) -> pd.DataFrame:
     """Return the runs of an agent on a problem, by seed."""
     if not len(table):
         return table
@@ -196,7 +198,7 @@ def ceiling(theirs: Values, rules: Rules, horizon: float) -> float:
     return float(restricted_mean(theirs, horizon)) / rules.least_episodes
 
 
-def _can_judge(part: Part, rules: Rules, theirs: Values, ours: Values, horizon: float) -> bool:
+def _can_judge(part: ClaimPart, rules: Rules, theirs: Values, ours: Values, horizon: float) -> bool:
     """Return whether a problem says something about speed: who never arrives is not compared."""
     reached = max(np.mean(theirs <= horizon), np.mean(ours <= horizon))
     possible = ceiling(theirs, rules, horizon) >= part.least_ceiling
@@ -204,7 +206,7 @@ def _can_judge(part: Part, rules: Rules, theirs: Values, ours: Values, horizon: 
 
 
 def _family(
-    part: Part, rules: Rules, found: Samples, rng: np.random.Generator, resamples: int
+    part: ClaimPart, rules: Rules, found: Samples, rng: np.random.Generator, resamples: int
 ) -> Number:
     """Test every load of a family, seed by seed; the number is the geometric mean of all."""
     from scipy.stats import wilcoxon
@@ -220,14 +222,14 @@ def _family(
                   tuple(found.ratio.tolist()), float(part.above))  # fmt: skip
 
 
-def _late(part: Part, rules: Rules, tables: Evidence, agent: str) -> Number:
+def _late(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Number:
     """Compare shares of late requests: exact limits that hold for all problems together."""
     if not len(tables.facts) or not len(tables.runs):
         return Number()
     facts = tables.facts.set_index("problem")
     counts = []
     for problem, about in facts.iterrows():
-        own = runs_of(tables.runs, problem, agent)
+        own = runs_on(tables.runs, problem, agent)
         often = about["gap"] > rules.least_gap and about["default_late"] >= rules.least_late
         if often and not own.empty:
             n, base = int(own["requests"].median()), int(about["default_requests"])
@@ -243,10 +245,10 @@ def _late(part: Part, rules: Rules, tables: Evidence, agent: str) -> Number:
         low.append(100 * (1 - o_high / d_low))
         high.append(100 * (1 - o_low / d_high))
     problems = tuple(one[0] for one in counts)
-    return _number(part, Estimate(max(value), max(low), max(high)), problems, np.array(value))
+    return _number(part, Interval(max(value), max(low), max(high)), problems, np.array(value))
 
 
-def _similarity(part: Part, tables: Evidence, agent: str, rng: np.random.Generator) -> Number:
+def _similarity(part: ClaimPart, tables: Evidence, agent: str, rng: np.random.Generator) -> Number:
     """Return the error of the agent's estimates, or its ratio to that of the mean of all."""
     if not len(tables.similarity):
         return Number()
@@ -255,26 +257,26 @@ def _similarity(part: Part, tables: Evidence, agent: str, rng: np.random.Generat
     if part.metric == "similarity":
         repeat = tables.similarity.groupby("problem")["repeat"].first().median()
         threshold = max(float(part.below), float(repeat))
-        estimate = Estimate(*bootstrap_interval(own.to_numpy(), rng))
+        estimate = Interval(*bootstrap_interval(own.to_numpy(), rng))
         return _number(part, estimate, tuple(own.index), own.to_numpy(), threshold)
     ratio = (own / cells[part.against]).to_numpy()
     centre = bootstrap_interval(np.log(ratio), rng, statistic=np.mean)
-    return _number(part, Estimate(*np.exp(centre).tolist()), tuple(own.index), ratio)
+    return _number(part, Interval(*np.exp(centre).tolist()), tuple(own.index), ratio)
 
 
-def _count(part: Part, tables: Evidence) -> Number:
+def _count(part: ClaimPart, tables: Evidence) -> Number:
     """Count the recorded episodes, all or only those of the binary."""
     rows = tables.recorded
     if not len(rows):
         return Number()
     counted = rows[rows["binary"].astype(bool)] if part.metric == "binary" else rows
     total = float(counted["episodes"].sum())
-    return _number(part, Estimate(total, total, total), tuple(rows["profile"]), np.array([total]))
+    return _number(part, Interval(total, total, total), tuple(rows["profile"]), np.array([total]))
 
 
 def _number(
-    part: Part,
-    estimate: Estimate,
+    part: ClaimPart,
+    estimate: Interval,
     problems: Sequence[str],
     each: Values,
     threshold: float | None = None,

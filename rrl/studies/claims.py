@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rrl.studies.claim_numbers import Number, ceiling, number, runs_of, samples
+from rrl.studies.claim_numbers import Number, ceiling, part_number, runs_on, samples
 from rrl.studies.claim_runs import Evidence
-from rrl.studies.registration import Part, RegisteredClaim, Registration
+from rrl.studies.registration import ClaimPart, RegisteredClaim, Registration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ def judge_claim(
         rows = tables_of(tables, kind, claim)
         rivals[kind] = [best_rival(claim.parts[0], registered, rows, rng)] if claim.about else []
         for agent in (*own, *rivals[kind]):
-            parts = (number(part, rules, rows, agent, rng) for part in claim.parts)
+            parts = (part_number(part, rules, rows, agent, rng) for part in claim.parts)
             numbers[kind, agent] = tuple(parts)
     tested = [k for k in registered.decided_by if any(n.tested for n in numbers[k, claim.about])]
     kind = tested[0] if tested else registered.decided_by[-1]
@@ -108,12 +108,12 @@ def judge_claim(
 
 
 def best_rival(
-    part: Part, registered: Registration, tables: Evidence, rng: np.random.Generator
+    part: ClaimPart, registered: Registration, tables: Evidence, rng: np.random.Generator
 ) -> str:
     """Return the rival with the best value of a part; the first rival if none can be tested."""
     values = {}
     for rival in registered.rivals:
-        found = number(part, registered.rules, tables, rival, rng, resamples=2)
+        found = part_number(part, registered.rules, tables, rival, rng, resamples=2)
         values[rival] = found.value if part.above is not None else -found.value
     known = {rival: value for rival, value in values.items() if not np.isnan(value)}
     return max(known, key=lambda rival: known[rival], default=registered.rivals[0])
@@ -201,7 +201,7 @@ def problems_table(registered: Registration, tables: Evidence) -> pd.DataFrame:
     for part in registered.claims["C4"].parts:
         values = []
         for problem in table["problem"]:
-            rows = runs_of(tables.runs, problem, part.against)
+            rows = runs_on(tables.runs, problem, part.against)
             known = not rows.empty
             horizon = rows["episodes"].iloc[0] if known else 0
             values.append(ceiling(rows["first"].to_numpy(), rules, horizon) if known else np.nan)
@@ -267,7 +267,9 @@ def speed_table(
         claim = registered.claims["C4"]
         part_of = tables_of(tables, kind, claim)
         for part in claim.parts:
-            open_part = Part(part.metric, part.statistic, part.against, part.direction, above=0.0)
+            open_part = ClaimPart(
+                part.metric, part.statistic, part.against, part.direction, above=0.0
+            )
             found = samples(open_part, registered.rules, part_of, agent)
             if not found.problems:
                 continue

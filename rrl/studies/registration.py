@@ -27,7 +27,7 @@ STATISTICS = ("median", "geometric mean", "largest", "all of a family", "count")
 
 
 @dataclass(frozen=True)
-class Part:
+class ClaimPart:
     """A number that a claim needs, and its threshold.
 
     Parameters
@@ -79,7 +79,7 @@ class RegisteredClaim:
         The claim in short, in the paper's words, and where it stands.
     ours, unit : str
         What is measured, and the unit of the first part.
-    parts : tuple of Part
+    parts : tuple of ClaimPart
     selection, correction : str
         Which problems count, and what is done because there are many.
     needs : mapping of str to str
@@ -101,7 +101,7 @@ class RegisteredClaim:
     source: str
     ours: str
     unit: str
-    parts: tuple[Part, ...]
+    parts: tuple[ClaimPart, ...]
     selection: str
     correction: str
     needs: Mapping[str, str]
@@ -284,7 +284,7 @@ def _claim(path: Path, key: str, content: Any) -> RegisteredClaim:
                                 f"{', '.join(values)}")  # fmt: skip
         if ("above" in part) == ("below" in part):
             raise DataError(f"{path}: {where}: give either `above` or `below`")
-        parts.append(Part(**part))
+        parts.append(ClaimPart(**part))
     listed = {name: tuple(content.get(name, ())) for name in ("also", "workloads")}
     return RegisteredClaim(**(content | listed | {"parts": tuple(parts)}))
 

@@ -22,7 +22,7 @@ Statistic = Callable[..., Values]
 """Takes one or more samples, shape (..., problems, runs), and returns an array of shape (...)."""
 
 
-class Estimate(NamedTuple):
+class Interval(NamedTuple):
     """A number with the limits of its confidence interval."""
 
     value: float
@@ -144,7 +144,7 @@ def stratified_interval(
     paired: bool = True,
     level: float = 0.95,
     resamples: int = 2000,
-) -> Estimate:
+) -> Interval:
     """Return a statistic of samples and its percentile interval, see :func:`stratified_draws`.
 
     Examples
@@ -152,14 +152,14 @@ def stratified_interval(
     >>> ones, twos = np.ones((3, 5)), np.full((3, 5), 2.0)
     >>> rng = np.random.default_rng(0)
     >>> stratified_interval(probability_of_improvement, [ones, twos], rng)
-    Estimate(value=1.0, low=1.0, high=1.0)
+    Interval(value=1.0, low=1.0, high=1.0)
     """
     draws = stratified_draws(statistic, samples, rng, paired=paired, resamples=resamples)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(float(statistic(*samples)), float(low), float(high))
+    return Interval(float(statistic(*samples)), float(low), float(high))
 
 
-def largest_interval(values: Values, draws: Values, level: float = 0.95) -> Estimate:
+def largest_interval(values: Values, draws: Values, level: float = 0.95) -> Interval:
     """Return the largest of several numbers, with an interval that allows for the selection.
 
     The largest of many noisy numbers is too large, because it is selected for its noise. So the
@@ -181,11 +181,11 @@ def largest_interval(values: Values, draws: Values, level: float = 0.95) -> Esti
     Examples
     --------
     >>> largest_interval(np.array([1.0, 5.0]), np.array([[1.0, 5.0], [1.5, 5.0]]))
-    Estimate(value=5.0, low=5.0, high=5.0)
+    Interval(value=5.0, low=5.0, high=5.0)
     """
     spread = draws.std(axis=0)
     noisy = spread > 0
     away = np.abs(draws[:, noisy] - values[noisy]) / spread[noisy]
     width = spread * (np.quantile(away.max(axis=1), level) if noisy.any() else 0.0)
     low, high = (values - width).max(), (values + width).max()
-    return Estimate(float(values.max()), float(low), float(high))
+    return Interval(float(values.max()), float(low), float(high))
