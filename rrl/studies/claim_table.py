@@ -102,6 +102,7 @@ def row_of(judged: Judged, registered: Registration, limits: pd.DataFrame) -> Cl
         if kind == "simulated" and agent
     }
     why = [*_parts(judged), *_reasons(judged, registered), *_tested(judged, registered, limits)]
+    why += [claim.history] if claim.history else []
     return Claim(
         judged.id, claim.paper, claim.ours, *numbers, claim.unit, _where(judged, found),
         judged.verdict, "; ".join(why), claim.about, judged.kind,
@@ -125,7 +126,10 @@ def _parts(judged: Judged) -> list[str]:
     pairs = zip(judged.claim.parts, judged.numbers[judged.kind, judged.claim.about], strict=True)
     for part, found in pairs:
         side = "above" if part.above is not None else "below"
-        limit = f", needs to be {side} {found.threshold:.3g}" if found.tested else ""
+        everywhere = " on every load" if part.statistic == "all of a family" else ""
+        limit = (
+            f", needs to be surely {side} {found.threshold:.3g}{everywhere}" if found.tested else ""
+        )
         met = "met" if found.met else "not met"
         said.append(f"{met}: {part.metric} against {part.against} {_words(found)}{limit}")
     return said
@@ -154,8 +158,7 @@ def _reasons(judged: Judged, registered: Registration) -> list[str]:
             said.append(f"{other}: {text} ({judged.word(other, claim.about)})")
     if claim.earlier is not None:
         said.append(f"the earlier paper's number is {claim.earlier:g} %")
-    said += [f"rests on {claim.rests_on}"] if claim.rests_on else []
-    return said + ([claim.history] if claim.history else [])
+    return said + ([f"rests on {claim.rests_on}"] if claim.rests_on else [])
 
 
 def _tested(judged: Judged, registered: Registration, limits: pd.DataFrame) -> list[str]:
