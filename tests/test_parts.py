@@ -24,6 +24,7 @@ from rrl.core.reach import FixedReach, RandomReach, ShrinkingReach
 from rrl.core.region import FixedRadius, Grown
 from rrl.core.region_size import SelectedRadius
 from rrl.core.released_network import NetworkSimilarity
+from rrl.core.selected_reach import SelectedReach
 from rrl.core.similarity import Copy
 from rrl.core.space import ConfigSpace
 from rrl.tuning.presets import paper_cpu
@@ -31,6 +32,8 @@ from rrl.tuning.presets import paper_cpu
 SIMILARITIES = {
     "copy": Copy,
     "learned": LearnedSimilarity,
+    "learned, flat prior": partial(LearnedSimilarity, vary=math.inf),
+    "learned, one length": partial(LearnedSimilarity, per_knob=False),
     "network": partial(NetworkSimilarity, hidden=(8,), rounds=5),
 }
 REGIONS = {
@@ -39,6 +42,7 @@ REGIONS = {
     "grown": lambda space: Grown(),
     "grown, shrinking": lambda space: Grown(ShrinkingReach(1.0)),
     "grown, random": lambda space: Grown(RandomReach(), widens=False),
+    "grown, selected": lambda space: Grown(SelectedReach(space)),
     "grown, whole": lambda space: Grown(FixedReach(math.inf)),
 }
 EXPLORATIONS = {"boltzmann": Boltzmann, "saving": ExpectedSaving}

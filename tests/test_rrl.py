@@ -23,6 +23,7 @@ from rrl.core.rrl import RRL
 from rrl.core.similarity import Copy
 from rrl.core.space import ConfigSpace
 from rrl.core.variants import adaptive, boltzmann, released
+from rrl.rivals.ablated import selected_reach
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.recommended import recommended
 
@@ -43,6 +44,11 @@ class TestBoltzmann(AgentContract):
 class TestAdaptive(AgentContract):
     def make(self, space, rng):
         return adaptive(space, rng)
+
+
+class TestSelectedReach(AgentContract):
+    def make(self, space, rng):
+        return selected_reach(space, rng)
 
 
 class TestReleased(AgentContract):

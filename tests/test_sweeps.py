@@ -58,6 +58,12 @@ def test_a_sweep_is_the_races_it_consists_of(alone):
     assert Sweep(SETTINGS, data=DATA, build=alone[0]).run()[SETTINGS[0]].costs is None
 
 
+def test_other_seeds_are_other_runs_of_the_same_race(alone, tmp_path):
+    later = [setting._replace(first_seed=5, seeds=2) for setting in SETTINGS[:1]]
+    runs = run(tmp_path, settings=later)[later[0]]
+    assert np.array_equal(runs.chosen, alone[1][SETTINGS[0]].chosen[5:])
+
+
 def test_two_workers_give_what_one_gives(alone, tmp_path):
     assert same(alone[1], run(tmp_path, workers=2))
 

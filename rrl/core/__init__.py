@@ -10,7 +10,7 @@ The modules in reading order:
    :mod:`~rrl.core.released_network`.
 4. About which others, and what may be tried next: :mod:`~rrl.core.region`, how far that reaches,
    :mod:`~rrl.core.reach`, and :mod:`~rrl.core.region_size`, which selects a radius by Bayesian
-   optimisation.
+   optimisation; :mod:`~rrl.core.selected_reach` lets it select a reach.
 5. What serves next: :mod:`~rrl.core.exploration`, with :mod:`~rrl.core.sum_tree`.
 6. The agent made of these parts: :mod:`~rrl.core.rrl`, with the rule of
    :mod:`~rrl.core.deployment`, the load levels of :mod:`~rrl.core.load_levels` and what every

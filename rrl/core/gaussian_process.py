@@ -169,7 +169,14 @@ class GaussianProcess:
 
 
 def fit_hyperparameters(
-    x: Floats, y: Floats, variance: Floats, start: Hyperparameters, expected: Hyperparameters
+    x: Floats,
+    y: Floats,
+    variance: Floats,
+    start: Hyperparameters,
+    expected: Hyperparameters,
+    *,
+    vary: float = VARY,
+    together: int = 0,
 ) -> Hyperparameters:
     """Return hyperparameters that make the measurements likely and stay near those expected.
 
@@ -184,6 +191,10 @@ def fit_hyperparameters(
     start : Hyperparameters
         The search begins here.
     expected : Hyperparameters
+    vary : float, optional
+        The standard deviation of each hyperparameter's logarithm. With infinity the prior is flat.
+    together : int, optional
+        The first so many length scales are multiplied by one factor. The others change alone.
 
     Examples
     --------
@@ -197,9 +208,12 @@ def fit_hyperparameters(
 
     def merit(logs: Floats) -> float:
         process = GaussianProcess(x, y, variance, Hyperparameters.of(np.exp(logs)))
-        return process.log_likelihood - float(((logs - centre) ** 2).sum()) / (2 * VARY**2)
+        return process.log_likelihood - float(((logs - centre) ** 2).sum()) / (2 * vary**2)
 
-    steps = math.log(5 / 3) * np.concatenate([np.eye(len(best)), -np.eye(len(best))])
+    moves = np.eye(len(best))
+    if together:
+        moves = np.vstack([moves[:together].sum(axis=0), moves[together:]])
+    steps = math.log(5 / 3) * np.concatenate([moves, -moves])
     score = merit(best)
     while True:
         merits = np.array([merit(best + step) for step in steps])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rrl.core.gaussian_process import (
+    VARY,
     GaussianProcess,
     Hyperparameters,
     compress,
@@ -106,6 +107,21 @@ class LearnedSimilarity:
     alike. Each estimate is made of all measurements, so it should replace the value of the table:
     use it with a `step` of 1.
 
+    Parameters
+    ----------
+    vary : float, optional
+        By what standard deviation the logarithm of a hyperparameter may differ from the expected
+        one, see :func:`expected_hyperparameters`. With 0 the expected ones are kept. With infinity
+        the prior is flat.
+    per_knob : bool, optional
+        Whether each knob learns a length scale of its own. Otherwise the expected length scales of
+        all knobs are multiplied by one factor.
+
+    Raises
+    ------
+    ValueError
+        If `vary` is negative or NaN.
+
     Examples
     --------
     >>> from rrl import Knob
@@ -118,7 +134,10 @@ class LearnedSimilarity:
     (array([1.02, 1.24, 1.61, 1.97]), array([0.15, 0.31, 0.31, 0.15]))
     """
 
-    def __init__(self) -> None:
+    def __init__(self, vary: float = VARY, per_knob: bool = True) -> None:
+        if not vary >= 0:
+            raise ValueError(f"vary must be a number that is at least 0, got {vary!r}")
+        self.vary, self.per_knob = vary, per_knob
         self.hyperparameters: Hyperparameters | None = None
         self._coordinates: Coordinates | None = None
 
@@ -131,9 +150,16 @@ class LearnedSimilarity:
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
         data = self._data(table)
-        if fit_is_due(table.episodes):
+        if self.vary > 0 and fit_is_due(table.episodes):
             expected = expected_hyperparameters(table.space)
-            self.hyperparameters = fit_hyperparameters(*data, self._assumed(table), expected)
+            knobs = len(expected.length_scales) - 1  # the last one is the load's
+            self.hyperparameters = fit_hyperparameters(
+                *data,
+                self._assumed(table),
+                expected,
+                vary=self.vary,
+                together=0 if self.per_knob else knobs,
+            )
         return self._posterior(table, cells, data)
 
     def _assumed(self, table: QTable) -> Hyperparameters:

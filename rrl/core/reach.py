@@ -1,9 +1,10 @@
 """How far from what was measured a trial may lie, in steps (see `ConfigSpace.steps`).
 
 A wide reach finds a good configuration sooner, because a distant trial tells more. A narrow one
-costs less and settles sooner, because a Gaussian process is reliable near its measurements. So the
-reach shrinks while the table fills, and :class:`~rrl.core.region.Grown` widens it where no trial
-within it pays.
+costs less and settles sooner, because a Gaussian process is reliable near its measurements. The
+recommended agent has a reach of one step, and :class:`~rrl.core.region.Grown` widens the region to
+the nearest configuration that is worth a trial if none within reach is. The other reaches here are
+what that rule is compared with (:mod:`rrl.studies.ablation`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ class Reach(Protocol):
         """
         ...
 
+    def learn(self, table: QTable, cost: float) -> None:
+        """Take in the cost of an episode, after the table was updated."""
+        ...
+
     def state(self) -> Any:
         """Return what was learned, fit for JSON."""
         ...
@@ -39,7 +44,20 @@ class Reach(Protocol):
         ...
 
 
-class FixedReach:
+class Unlearned:
+    """A reach that learns nothing, so it has no state."""
+
+    def learn(self, table: QTable, cost: float) -> None:
+        """Do nothing."""
+
+    def state(self) -> None:
+        """Return nothing."""
+
+    def restore(self, state: None) -> None:
+        """Do nothing."""
+
+
+class FixedReach(Unlearned):
     """The same reach in every episode; infinity is the whole space.
 
     Raises
@@ -57,14 +75,8 @@ class FixedReach:
         """See :class:`Reach`."""
         return self.steps
 
-    def state(self) -> None:
-        """Return nothing: it has no state."""
 
-    def restore(self, state: None) -> None:
-        """Do nothing."""
-
-
-class ShrinkingReach:
+class ShrinkingReach(Unlearned):
     """A reach that begins with a share of the space and shrinks towards one step.
 
     After t episodes it is ``share * widest * (1 + t / onset) ** -rate`` steps, and at least 1. A
@@ -78,8 +90,9 @@ class ShrinkingReach:
     onset : float, optional
         Number of episodes after which the reach begins to shrink.
     rate : float, optional
-        How fast it shrinks. The rate that is best for the worst surface is 1 / (d + 2) with d knobs
-        (:mod:`rrl.core.region_size`); servers' surfaces are smoother, so a higher one is better.
+        How fast it shrinks. By theory, the error of a table learned from copies is least with a
+        rate of 1 / (d + 2) for d knobs (:mod:`rrl.core.region_size`). That theory does not hold for
+        a Gaussian process. The default rate was chosen, not derived.
 
     Raises
     ------
@@ -110,14 +123,8 @@ class ShrinkingReach:
         episodes = table.episodes + (0 if table.near is None else table.near.episodes)
         return max(1.0, self.share * widest * (1 + episodes / self.onset) ** -self.rate)
 
-    def state(self) -> None:
-        """Return nothing: it has no state."""
 
-    def restore(self, state: None) -> None:
-        """Do nothing."""
-
-
-class RandomReach:
+class RandomReach(Unlearned):
     """A reach that is drawn for each episode, from 1 step to the whole space, evenly in logarithms.
 
     It is what a selection of the reach has to beat. The draws depend on the seed and the episode
@@ -138,9 +145,3 @@ class RandomReach:
         """See :class:`Reach`."""
         rng = np.random.default_rng([self.seed, table.level, table.episodes])
         return float(max(widest, 1) ** rng.random())
-
-    def state(self) -> None:
-        """Return nothing: it has no state."""
-
-    def restore(self, state: None) -> None:
-        """Do nothing."""

@@ -201,7 +201,8 @@ class Grown:
         return around
 
     def learn(self, table: QTable, cost: float) -> None:
-        """Do nothing: the table has all that the region depends on."""
+        """Let the reach learn; all else that the region depends on is in the table."""
+        self.reach.learn(table, cost)
 
     def state(self) -> dict[str, Any]:
         """Return the episodes of the next looks by load level, and the state of the reach."""

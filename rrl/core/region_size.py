@@ -18,6 +18,7 @@ Blocks grow with the run, so the number of fits grows with its logarithm.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -74,6 +75,9 @@ class RegionSize:
         Radius of the first block.
     widest : float
         No radius is larger.
+    slope : float, optional
+        Of the prior: the cost of a radius that is off, per squared difference of log(1 + radius).
+        With 0 the prior is flat.
 
     Attributes
     ----------
@@ -96,10 +100,10 @@ class RegionSize:
     True
     """
 
-    def __init__(self, dimensions: int, start: float, widest: float) -> None:
+    def __init__(self, dimensions: int, start: float, widest: float, slope: float = SLOPE) -> None:
         if not 0 <= start <= widest < math.inf:
             raise ValueError(f"need 0 <= start <= widest, got {start!r} and {widest!r}")
-        self.dimensions, self.start, self.widest = dimensions, start, widest
+        self.dimensions, self.start, self.widest, self.slope = dimensions, start, widest, slope
         self.radius, self.episode = float(start), 0
         self.blocks: list[tuple[float, float, float, float]] = []  # radius, age, mean, its variance
         self.history: list[tuple[int, float]] = [(0, self.radius)]
@@ -125,13 +129,17 @@ class RegionSize:
         del self.blocks[:-WINDOW]
         self.episode += n
         now = self.episode + self.due / 2
-        self.radius = float(self._candidates[np.argmin(self._bound(now))])
+        self.radius = self.select(now)
         self.history.append((self.episode, self.radius))
         return self.radius
 
+    def select(self, now: float) -> float:
+        """Return the radius of the next block, whose middle is at an age of `now` episodes."""
+        return float(self._candidates[np.argmin(self._bound(now))])
+
     def _prior(self, radius: Floats, age: Floats | float) -> Floats:
         ideal = recommended_radius(self.start, age, self.dimensions)
-        return SLOPE * (np.log1p(radius) - np.log1p(ideal)) ** 2
+        return self.slope * (np.log1p(radius) - np.log1p(ideal)) ** 2
 
     def _bound(self, now: float) -> Floats:
         """Lower confidence bound of each candidate's excess at an age of `now` episodes."""
@@ -171,10 +179,60 @@ class RegionSize:
         self.history = [(int(episode), float(radius)) for episode, radius in state["history"]]
 
 
+class LevelSizes:
+    """A size for each load level, as each has its own table, and the numbers of its present block.
+
+    Parameters
+    ----------
+    make : callable
+        It makes the :class:`RegionSize` of a load level.
+
+    Attributes
+    ----------
+    sizes : dict of int to RegionSize
+    """
+
+    def __init__(self, make: Callable[[], RegionSize]) -> None:
+        self._make = make
+        self.sizes: dict[int, RegionSize] = {}
+        self._blocks: dict[int, list[float]] = {}
+        make()  # refuses bad settings now
+
+    def at(self, level: int) -> RegionSize:
+        """Return the size of a load level; the first call makes it."""
+        if level not in self.sizes:
+            self.sizes[level], self._blocks[level] = self._make(), []
+        return self.sizes[level]
+
+    def add(self, level: int, number: float, excess: Callable[[Floats], Floats]) -> None:
+        """Take in one episode; at the end of a block, the excess of its numbers is told."""
+        size, block = self.at(level), self._blocks[level]
+        block.append(float(number))
+        if len(block) >= size.due:
+            size.tell(excess(np.array(block)))
+            block.clear()
+
+    def state(self) -> list[Any]:
+        """Return what was learned and the present blocks, fit for JSON."""
+        return [[k, size.state(), list(self._blocks[k])] for k, size in self.sizes.items()]
+
+    def restore(self, state: list[Any]) -> None:
+        """Continue from such a state."""
+        sizes, blocks = {}, {}
+        for level, saved, numbers in state:
+            sizes[level], blocks[level] = self._make(), [float(number) for number in numbers]
+            sizes[level].restore(saved)
+        self.sizes, self._blocks = sizes, blocks
+
+
 class SelectedRadius:
     """A region whose radius is selected by Bayesian optimisation, see `RegionSize`.
 
     Each load level has its own radius, as it has its own table.
+
+    In the ablation (``data/ablation``: nine problems, 30 seeds, 150 episodes), the cost while
+    learning is 0.99 times that of a fixed radius of 1. With the prior's schedule alone it is 0.98
+    times as high, and with a flat prior 1.23 times. So what this radius gains is in its prior.
 
     Parameters
     ----------
@@ -184,13 +242,13 @@ class SelectedRadius:
         neighbours, for the first 40 episodes) and 6.
     widest : float, optional
         The largest radius that may be selected. By default it is twice the first one, plus 1.
+    size : callable, optional
+        What selects a radius: :class:`RegionSize`, or another one with the same parameters.
 
     Attributes
     ----------
     radius : float
         Of the last measurement's region.
-    sizes : dict of int to RegionSize
-        What is known of the radius at each load level.
 
     Raises
     ------
@@ -211,25 +269,26 @@ class SelectedRadius:
     """
 
     def __init__(
-        self, space: ConfigSpace, radius: float | None = None, widest: float | None = None
+        self,
+        space: ConfigSpace,
+        radius: float | None = None,
+        widest: float | None = None,
+        size: Callable[[int, float, float], RegionSize] = RegionSize,
     ) -> None:
         if radius is None:
             radius = min(max(1.25, space.diameter / 12), 6.0, space.diameter)
         self.start = self.radius = check_radius(radius)
         self.widest = min(2 * self.start + 1, space.diameter) if widest is None else widest
-        self.dimensions = len(space.knobs)
-        self.sizes: dict[int, RegionSize] = {}
-        self._blocks: dict[int, list[float]] = {}  # costs of the present block
-        self._new()  # refuses a bad `widest`
+        self._levels = LevelSizes(lambda: size(len(space.knobs), self.start, self.widest))
 
-    def _new(self) -> RegionSize:
-        return RegionSize(self.dimensions, self.start, self.widest)
+    @property
+    def sizes(self) -> dict[int, RegionSize]:
+        """What is known of the radius at each load level."""
+        return self._levels.sizes
 
     def updated(self, table: QTable, index: int) -> Ints:
         """See :meth:`rrl.core.region.Region.updated`."""
-        if table.level not in self.sizes:
-            self.sizes[table.level], self._blocks[table.level] = self._new(), []
-        self.radius = self.sizes[table.level].radius
+        self.radius = self._levels.at(table.level).radius
         return table.space.ball(index, self.radius)
 
     def eligible(self, table: QTable, worth: Worth | None = None) -> None:
@@ -238,22 +297,20 @@ class SelectedRadius:
 
     def learn(self, table: QTable, cost: float) -> None:
         """See :meth:`rrl.core.region.Region.learn`; the end of a block selects a new radius."""
-        sizes, block = self.sizes[table.level], self._blocks[table.level]
-        block.append(float(cost))
-        if len(block) >= sizes.due:
-            best, costs = table.means[table.incumbent] + table.floor, np.array(block) + table.floor
-            self.radius = sizes.tell(np.log(costs / best) if best > 0 else np.zeros(len(costs)))
-            block.clear()
+
+        def excess(costs: Floats) -> Floats:
+            best = table.means[table.incumbent] + table.floor
+            return np.log((costs + table.floor) / best) if best > 0 else np.zeros(len(costs))
+
+        self._levels.add(table.level, cost, excess)
+        self.radius = self._levels.at(table.level).radius
 
     def state(self) -> dict[str, Any]:
         """See :meth:`rrl.core.region.Region.state`."""
-        levels = [[k, size.state(), list(self._blocks[k])] for k, size in self.sizes.items()]
-        return {"radius": self.radius, "levels": levels}
+        return {"radius": self.radius, "levels": self._levels.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """See :meth:`rrl.core.region.Region.restore`."""
-        sizes, blocks = {}, {}
-        for level, saved, costs in state["levels"]:
-            sizes[level], blocks[level] = self._new(), [float(cost) for cost in costs]
-            sizes[level].restore(saved)
-        self.radius, self.sizes, self._blocks = check_radius(state["radius"]), sizes, blocks
+        radius = check_radius(state["radius"])
+        self._levels.restore(state["levels"])
+        self.radius = radius

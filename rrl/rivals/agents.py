@@ -7,6 +7,7 @@ need it. The rivals use the settings that the study in ``data/peers/tuning.csv``
 
 from __future__ import annotations
 
+import math
 from importlib import import_module
 from typing import Any
 
@@ -23,6 +24,7 @@ HOME = {
     "rrl-released": "rrl.core.variants:released",
     "rrl-released-copy": "rrl.rivals.paper_variants:released_copy",
     "rrl-adaptive": "rrl.core.variants:adaptive",
+    "rrl-selected-reach": "rrl.rivals.ablated:selected_reach",
     "tf-serving-default": "rrl.rivals.baselines:fixed_default",
     "heuristic": "rrl.rivals.baselines:heuristic",
     "exhaustive": "rrl.rivals.baselines:Candidates",
@@ -42,8 +44,33 @@ HOME = {
     "smac": "rrl.rivals.peers:SMAC",
 }
 
+#: Agents of which one part is another one, for :mod:`rrl.studies.ablation` only.
+ABLATED = {
+    "rrl-reach-1": "rrl.rivals.ablated:fixed_reach",
+    "rrl-reach-2": "rrl.rivals.ablated:fixed_reach",
+    "rrl-reach-3": "rrl.rivals.ablated:fixed_reach",
+    "rrl-whole-space": "rrl.rivals.ablated:fixed_reach",
+    "rrl-shrinking-reach": "rrl.rivals.ablated:shrinking_reach",
+    "rrl-random-reach": "rrl.rivals.ablated:random_reach",
+    "rrl-flat-prior": "rrl.rivals.ablated:other_lengths",
+    "rrl-expected-lengths": "rrl.rivals.ablated:other_lengths",
+    "rrl-one-length": "rrl.rivals.ablated:other_lengths",
+    "rrl-boltzmann-radius-2": "rrl.core.variants:boltzmann",
+    "rrl-boltzmann-schedule": "rrl.rivals.ablated:scheduled_radius",
+    "rrl-boltzmann-random-radius": "rrl.rivals.ablated:random_radius",
+    "rrl-adaptive-flat-prior": "rrl.rivals.ablated:flat_radius",
+}
+
 #: The settings that differ from the agent's defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
+    "rrl-reach-1": {"steps": 1},
+    "rrl-reach-2": {"steps": 2},
+    "rrl-reach-3": {"steps": 3},
+    "rrl-whole-space": {"steps": math.inf},
+    "rrl-flat-prior": {"vary": math.inf},
+    "rrl-expected-lengths": {"vary": 0.0},
+    "rrl-one-length": {"per_knob": False},
+    "rrl-boltzmann-radius-2": {"radius": 2.0},
     "random": {"budget": 300},
     "coordinate-descent": {"repeats": 1, "rounds": 3},
     "hill-climbing": {"reach": 4, "again": 0.1, "patience": 1000},
@@ -54,13 +81,26 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+def home(name: str) -> str:
+    """Return the place where the named agent is made, as ``module:attribute``.
+
+    Raises
+    ------
+    ValueError
+        If no agent has this name. The message lists the known names.
+    """
+    if name not in HOME | ABLATED:
+        raise ValueError(f"unknown agent {name!r}: use one of {', '.join(HOME)}")
+    return (HOME | ABLATED)[name]
+
+
 def maker(name: str, **changes: Any) -> MakeAgent:
     """Return a function that makes the named agent; `changes` replace single settings.
 
     Raises
     ------
     ValueError
-        If no agent has this name. The message lists the known names.
+        See :func:`home`.
 
     Examples
     --------
@@ -68,9 +108,7 @@ def maker(name: str, **changes: Any) -> MakeAgent:
     >>> maker("random", budget=7)(paper_cpu(), np.random.default_rng(0)).budget
     7
     """
-    if name not in HOME:
-        raise ValueError(f"unknown agent {name!r}: use one of {', '.join(HOME)}")
-    module, _, attribute = HOME[name].partition(":")
+    module, _, attribute = home(name).partition(":")
 
     def make(space: ConfigSpace, rng: np.random.Generator) -> Agent:
         settings = SETTINGS.get(name, {}) | changes

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from rrl.rivals.agents import AGENTS
 from rrl.studies.problems import EPISODES, SCENARIOS, with_truth
-from rrl.studies.race import race, score
+from rrl.studies.race import Race, race, score
+from rrl.studies.scenario import Scenario
 from rrl.support.errors import DataError, Parser, UsageError, command
 from rrl.support.files import write_atomically
 from rrl.support.machine import one_thread
@@ -51,10 +52,15 @@ def raced(agent: str, scenario: str, seeds: Sequence[int], episodes: int) -> pd.
     import pandas as pd
 
     where = with_truth(scenario)
-    measured = score(where, race(where, AGENTS[agent], seeds, episodes))
-    columns = {name: np.minimum(measured[name], episodes + 1) for name in ("E5_first", "E5")}
-    columns |= {"deployed": 1 + measured["gap"], "price": measured["price"]}
+    columns = compared_measures(where, race(where, AGENTS[agent], seeds, episodes))
     return pd.DataFrame({"scenario": scenario, "agent": agent, "seed": list(seeds)} | columns)
+
+
+def compared_measures(where: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
+    """Return the measures of `COMPARED` for each run, see :func:`raced`."""
+    measured, most = score(where, runs), runs.chosen.shape[1] + 1
+    columns = {name: np.minimum(measured[name], most) for name in ("E5_first", "E5")}
+    return columns | {"deployed": 1 + measured["gap"], "price": measured["price"]}
 
 
 def ratios(ours: pd.DataFrame, theirs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

@@ -68,7 +68,7 @@ def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
     with one_thread():
         scenario = problem(*setting.problem, data)
         objective = parse_objective(setting.objective)
-        make = agents.AGENTS[setting.agent]
+        make = agents.maker(setting.agent)
         runs = race(scenario, make, seeds, setting.episodes, objective=objective)
     costs = runs.costs.astype(np.float32)
     return {"chosen": runs.chosen, "recommended": runs.recommended, "costs": costs}
@@ -85,7 +85,7 @@ def setting_digest(setting: Setting, data: str) -> str:
     modules = "rrl.studies.pieces", *_SERVERS, *_modules_of(setting.agent)
     where = Path(data) / half_of(setting.testbed)[0]
     read = replayed(where, half_of(setting.testbed)[1]) if where.is_dir() else ""
-    made = agents.HOME[setting.agent], agents.SETTINGS.get(setting.agent)
+    made = agents.home(setting.agent), agents.SETTINGS.get(setting.agent)
     code = _code(modules, simulated=not read)
     return _digest("runs", setting._replace(seeds=0), made, code, read)
 
@@ -119,7 +119,7 @@ def _code(modules: tuple[str, ...], simulated: bool) -> str:
 @lru_cache(maxsize=64)
 def _modules_of(agent: str) -> tuple[str, ...]:
     """Make an agent, and return the modules of its maker, its class and its parts' classes."""
-    made = agents.AGENTS[agent](paper_cpu(2), np.random.default_rng(0))
+    made = agents.maker(agent)(paper_cpu(2), np.random.default_rng(0))
     modules = {type(part).__module__ for part in (made, *vars(made).values())}
-    modules.add(agents.HOME[agent].partition(":")[0])
+    modules.add(agents.home(agent).partition(":")[0])
     return tuple(sorted(module for module in modules if module.startswith("rrl.")))

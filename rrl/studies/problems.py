@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.studies.made_spaces import MADE, NOISE, made_space
 from rrl.studies.scenario import Scenario
 from rrl.studies.truths import find_truth
 from rrl.tuning.episode import Episode, Server, Status, check_arrivals, watched
@@ -49,9 +50,9 @@ def open_scenario(
     Parameters
     ----------
     testbed : str
-        This is one of `SURFACES`, a simulated testbed (see :func:`rrl.testbed`), or the name of a
-        profile in `data`. The first half of a profile is replayed. With ``/1`` after the name, the
-        second half is replayed.
+        This is one of `SURFACES` or `MADE`, a simulated testbed (see :func:`rrl.testbed`), or the
+        name of a profile in `data`. The first half of a profile is replayed. With ``/1`` after the
+        name, the second half is replayed.
     load : float or Workload, optional
         This is the rate of Poisson arrivals in requests per second, or any workload. A recorded
         load is replayed as it is. Under a workload that changes, each episode gets the nearest
@@ -78,6 +79,8 @@ def open_scenario(
     if testbed in SURFACES:
         with np.load(Path(data) / "surfaces" / "surfaces.npz") as surfaces:
             return surface(testbed, paper_cpu(), surfaces[testbed].ravel())
+    if testbed in MADE:
+        return surface(testbed, *made_space(testbed), noise=NOISE)
     if load is None:
         testbed, _, rate = testbed.rpartition(" ")
         if not testbed:
@@ -118,8 +121,7 @@ def with_truth(name: str, data: PathLike = "data") -> Scenario:
     True
     """
     problem = open_scenario(name, data=data)
-    known = not np.isnan(problem.cost).any()
-    return problem if known else problem.knowing(find_truth(problem))
+    return problem if problem.known else problem.knowing(find_truth(problem))
 
 
 @lru_cache(maxsize=32)

@@ -81,6 +81,11 @@ class Scenario:
         """The smallest true cost."""
         return float(self.cost.min())
 
+    @property
+    def known(self) -> bool:
+        """Whether the truth is known."""
+        return not np.isnan(self.cost).any()
+
     def knowing(self, truth: Truth) -> Scenario:
         """Return the same scenario with its truth."""
         return replace(

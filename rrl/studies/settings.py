@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rrl.rivals.agents import AGENTS
+from rrl.rivals.agents import AGENTS, home
 from rrl.support.errors import UsageError
 from rrl.tuning.objective import parse_objective
 from rrl.workloads.modulated import Bursts, Diurnal, FlashCrowd
@@ -29,12 +29,14 @@ class Setting(NamedTuple):
         This is the rate of Poisson arrivals in requests per second, or a workload's name and
         arguments: ``("Phases",)``, ``("Bursts", (5.0, 20.0), (60.0, 10.0))``.
     agent : str
-        This is a key of ``rrl.AGENTS``.
+        This is a key of ``rrl.AGENTS`` or of :data:`rrl.rivals.agents.ABLATED`.
     seeds : int
-        There are this many runs, with the seeds 0, 1, ...
+        There are this many runs.
     episodes : int
     objective : str, optional
         The agent minimises this objective, see :func:`rrl.parse_objective`.
+    first_seed : int, optional
+        The runs have this seed and those that follow.
     """
 
     testbed: str
@@ -43,6 +45,7 @@ class Setting(NamedTuple):
     seeds: int
     episodes: int
     objective: str = "mean"
+    first_seed: int = 0
 
     @property
     def problem(self) -> tuple[str, Load]:
@@ -51,17 +54,23 @@ class Setting(NamedTuple):
 
 
 def cross(
-    problems: Iterable[tuple[str, Load]], agents: Mapping[str, int], episodes: int
+    problems: Iterable[tuple[str, Load]],
+    agents: Mapping[str, int],
+    episodes: int,
+    first_seed: int = 0,
 ) -> tuple[Setting, ...]:
     """Return settings for every agent, with its number of seeds, on every problem.
 
     Examples
     --------
-    >>> cross([("gpu", 500.0)], {"rrl": 30, "random": 5}, 100)[1]
-    Setting(testbed='gpu', load=500.0, agent='random', seeds=5, episodes=100, objective='mean')
+    >>> cross([("gpu", 500.0)], {"rrl": 30, "random": 5}, 100)[1][:5]
+    ('gpu', 500.0, 'random', 5, 100)
     """
     pairs = product(problems, agents.items())
-    return tuple(Setting(*problem, agent, seeds, episodes) for problem, (agent, seeds) in pairs)
+    return tuple(
+        Setting(*problem, agent, seeds, episodes, first_seed=first_seed)
+        for problem, (agent, seeds) in pairs
+    )
 
 
 def workload(load: Load) -> float | Workload:
@@ -97,10 +106,12 @@ def check(setting: Setting) -> None:
     ValueError
         If its objective is unknown.
     """
-    if setting.agent not in AGENTS:
-        raise UsageError(f"unknown agent {setting.agent!r}: use one of {', '.join(AGENTS)}")
-    if setting.seeds < 1 or setting.episodes < 1:
-        raise UsageError(f"{setting}: seeds and episodes must be at least 1")
+    try:
+        home(setting.agent)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if setting.seeds < 1 or setting.episodes < 1 or setting.first_seed < 0:
+        raise UsageError(f"{setting}: seeds and episodes must be at least 1, first_seed at least 0")
     workload(setting.load)
     parse_objective(setting.objective)
 

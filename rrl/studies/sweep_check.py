@@ -59,7 +59,7 @@ def samples(sweep: Sweep) -> list[Recomputed]:
             continue
         if isinstance(what, Setting):
             seed = number % what.seeds
-            (task,) = sweep.result(what, [[seed]]).tasks
+            (task,) = sweep.result(what, [[what.first_seed + seed]]).tasks
             found.append(Recomputed(result, task, seed))
         elif number % TRUTHS == 0:
             found.append(Recomputed(result, result.tasks[0], None))

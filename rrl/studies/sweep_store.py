@@ -24,6 +24,7 @@ from rrl.support.errors import DataError
 from rrl.support.files import read_json, replacing, write_atomically
 
 INDEX = "index.json"
+TRUTH = ("testbed", "load", "episodes", "replications")  # what a line of the index has for a truth
 
 
 class Entry(NamedTuple):
@@ -34,7 +35,7 @@ class Entry(NamedTuple):
 
 
 def setting_name(setting: Setting) -> str:
-    """Return the name of a setting's file, without its ending; the seeds do not count.
+    """Return the name of a setting's file, without its ending; the number of seeds does not count.
 
     Examples
     --------
@@ -42,7 +43,8 @@ def setting_name(setting: Setting) -> str:
     'gpu/bursts-8-16-60-20/rrl-100'
     """
     objective = "" if setting.objective == "mean" else f"-{setting.objective}"
-    return f"{_folder(*setting.problem)}/{setting.agent}-{setting.episodes}{objective}"
+    seeds = f"-from-{setting.first_seed}" if setting.first_seed else ""
+    return f"{_folder(*setting.problem)}/{setting.agent}-{setting.episodes}{objective}{seeds}"
 
 
 def truth_name(testbed: str, load: Load, episodes: int, replications: int) -> str:
@@ -181,7 +183,7 @@ def _save(file: Any, arrays: Arrays) -> None:
 
 def _what(line: list[Any]) -> tuple[Any, ...]:
     """Return the setting or the truth's arguments that a line of the index has as a list."""
-    return Setting(*_tuples(line)) if len(line) == len(Setting._fields) else _tuples(line)
+    return Setting(*_tuples(line)) if len(line) > len(TRUTH) else _tuples(line)
 
 
 def _tuples(value: Any) -> Any:

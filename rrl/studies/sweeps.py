@@ -120,12 +120,21 @@ class Sweep:
     def scenarios(self, progress: bool = True) -> dict[tuple[str, Load], Scenario]:
         """Return the problems of the settings with their truths."""
         truths = self.truths(progress)
-        return {key: problem(*key, self.data).knowing(truth) for key, truth in truths.items()}
+        problems = {s.problem: problem(*s.problem, self.data) for s in self.settings}
+        return {
+            key: where.knowing(truths[key]) if key in truths else where
+            for key, where in problems.items()
+        }
 
     def truths(self, progress: bool = True) -> dict[tuple[str, Load], Truth]:
-        """Return the truth of each problem; a changing workload uses the longest horizon."""
+        """Return the truth of each problem that does not have it already, as a surface does.
+
+        A changing workload uses the longest horizon.
+        """
         horizon: dict[tuple[str, Load], int] = {}
         for setting in self.settings:
+            if problem(*setting.problem, self.data).known:
+                continue
             steady = isinstance(setting.load, int | float)
             length = self.replications if steady else setting.episodes
             horizon[setting.problem] = max(length, horizon.get(setting.problem, 0))
@@ -135,8 +144,8 @@ class Sweep:
 
     def result(self, setting: Setting, seeds: Sequence[Sequence[int]] | None = None) -> Result:
         """Return a setting's result; `seeds` names the seeds of each piece."""
-        digest, last = setting_digest(setting, self.data), setting.seeds
-        starts = range(0, last, SEEDS_PER_PIECE)
+        digest, last = setting_digest(setting, self.data), setting.first_seed + setting.seeds
+        starts = range(setting.first_seed, last, SEEDS_PER_PIECE)
         parts = seeds or [range(first, min(first + SEEDS_PER_PIECE, last)) for first in starts]
         tasks = (
             Task(_key(digest, tuple(part)), run_piece, (setting, tuple(part), self.data))

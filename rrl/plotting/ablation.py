@@ -1,0 +1,65 @@
+"""The figure of the ablation: every agent against the reference of its family, on every problem."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rrl.plotting.experiments import LABELS
+from rrl.plotting.shared import agent_label
+from rrl.studies.comparison import COMPARED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIGNS = {"won": "+", "lost": "\N{MINUS SIGN}", "tied": "="}
+
+
+def plot_ablation(table: pd.DataFrame, family: str) -> Figure:
+    """Plot all measures of a family of agents, one panel per measure.
+
+    Parameters
+    ----------
+    table : DataFrame
+        :func:`rrl.studies.ablation.ablation_table` returns it.
+    family : str
+        This is the name of the reference.
+
+    Returns
+    -------
+    Figure
+        A number is the agent's measure divided by the reference's. It is below 1, and purple, if
+        the agent is better. The sign tells whether it won (+), lost (-) or tied (=).
+    """
+    rows = table[(table["family"] == family) & (table["agent"] != family)]
+    fig, axes = plt.subplots(
+        2, 2, figsize=(11, 1.6 + 0.42 * rows["agent"].nunique()), layout="constrained",
+        sharex=True, sharey=True,
+    )  # fmt: skip
+    for measure, ax in zip(COMPARED, axes.flat, strict=True):
+        _panel(rows[rows["measure"] == measure], ax).set_title(LABELS[measure], fontsize="small")
+    fig.suptitle(f"divided by that of {agent_label(family)}; +: won, =: tied, \N{MINUS SIGN}: lost")
+    return fig
+
+
+def _panel(rows: pd.DataFrame, ax: Axes) -> Axes:
+    agents, problems = list(rows["agent"].unique()), list(rows["problem"].unique())
+    cells = rows.set_index(["agent", "problem"])
+    shown = np.full((len(agents), len(problems)), np.nan)
+    for (agent, problem), cell in cells.iterrows():
+        i, j = agents.index(agent), problems.index(problem)
+        shown[i, j] = np.log10(cell["ratio"])
+        dark = abs(shown[i, j]) > 0.35
+        ax.text(j, i, f"{cell['ratio']:.2f} {SIGNS[cell['verdict']]}", ha="center", va="center",
+                fontsize="xx-small", color="white" if dark else "black")  # fmt: skip
+    ax.imshow(shown, cmap="PuOr_r", vmin=-0.6, vmax=0.6, aspect="auto")
+    ax.set_xticks(range(len(problems)), problems, rotation=40, ha="right")
+    ax.set_yticks(range(len(agents)), [agent_label(agent) for agent in agents])
+    ax.tick_params(length=0)
+    sns.despine(ax=ax, left=True, bottom=True)
+    return ax

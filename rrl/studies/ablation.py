@@ -1,0 +1,227 @@
+"""The ablation: what the size of the region, and what the agent assumes, are worth.
+
+Each agent differs in one part from the reference of its family, the recommended `rrl` or the
+paper's `rrl-boltzmann`. All meet the same arrivals. ``python -m rrl.studies.ablation`` races them
+as a :class:`rrl.studies.sweeps.Sweep`, so it can be stopped and run again, and writes two tables:
+every run, and one row for each problem, agent and measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rrl.studies.comparison import COMPARED, compared_measures
+from rrl.studies.made_spaces import MADE
+from rrl.studies.problems import SURFACES
+from rrl.studies.settings import Load, Setting, cross
+from rrl.studies.sweeps import Sweep
+from rrl.support.errors import Parser, UsageError, command
+from rrl.support.files import write_atomically
+from rrl.support.intervals import bootstrap_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FAMILIES = {
+    "rrl": (
+        "rrl",
+        "rrl-reach-1",
+        "rrl-reach-2",
+        "rrl-reach-3",
+        "rrl-whole-space",
+        "rrl-shrinking-reach",
+        "rrl-random-reach",
+        "rrl-selected-reach",
+        "rrl-flat-prior",
+        "rrl-expected-lengths",
+        "rrl-one-length",
+        "random",
+    ),
+    "rrl-boltzmann": (
+        "rrl-boltzmann",
+        "rrl-boltzmann-radius-2",
+        "rrl-boltzmann-wide",
+        "rrl-boltzmann-schedule",
+        "rrl-boltzmann-random-radius",
+        "rrl-adaptive-flat-prior",
+        "rrl-adaptive",
+        "zooming",
+    ),
+}
+"""The agents of each family, by the reference that they are compared with."""
+
+ANY_LOAD = 10.0  # requests per second; the costs of a surface do not depend on it
+PROBLEMS: dict[str, tuple[str, Load]] = {
+    **{name: (name, ANY_LOAD) for name in SURFACES},
+    **{f"{name} {rate:g}": (name, rate) for name, rate in (("cpu10", 12.5), ("gpu", 500.0))},
+    "cpu2-joint 115": ("cpu2-joint", 115.0),
+    **{name: (name, ANY_LOAD) for name in MADE},
+}
+"""The problems by name: three surfaces, three simulated servers and the spaces made on purpose."""
+
+FIRST_SEED = 6000  # no agent and no setting was chosen on these seeds
+SEEDS, EPISODES = 30, 150
+VERDICTS = ("won", "tied", "lost")
+KEYS = ["family", "problem", "agent"]
+
+
+def ablation_settings(
+    problems: Iterable[str] = PROBLEMS,
+    agents: Iterable[str] | None = None,
+    seeds: int = SEEDS,
+    episodes: int = EPISODES,
+    first_seed: int = FIRST_SEED,
+) -> tuple[Setting, ...]:
+    """Return the settings of some problems and agents; by default all agents of both families.
+
+    Raises
+    ------
+    UsageError
+        If a problem is not one of `PROBLEMS`. The message lists them.
+
+    Examples
+    --------
+    >>> len(ablation_settings()), ablation_settings(["pool"], ["rrl"])[0][:5]
+    (180, ('pool', 10.0, 'rrl', 30, 150))
+    """
+    problems = list(problems)
+    if unknown := [name for name in problems if name not in PROBLEMS]:
+        raise UsageError(f"unknown problem {unknown[0]!r}; known: {', '.join(PROBLEMS)}")
+    names = [name for family in FAMILIES.values() for name in family] if agents is None else agents
+    where = [PROBLEMS[name] for name in problems]
+    return cross(where, dict.fromkeys(names, seeds), episodes, first_seed)
+
+
+def ablation_runs(sweep: Sweep, progress: bool = True) -> pd.DataFrame:
+    """Race the settings of a sweep, and return one row per run.
+
+    Returns
+    -------
+    DataFrame
+        The columns are `problem`, `agent`, `seed` and those of
+        :data:`rrl.studies.comparison.COMPARED`, as :func:`rrl.studies.comparison.raced` has them.
+    """
+    import pandas as pd
+
+    names = {where: name for name, where in PROBLEMS.items()}
+    found, scenarios = sweep.run(progress), sweep.scenarios(progress)
+    parts = []
+    for setting, runs in found.items():
+        seeds = range(setting.first_seed, setting.first_seed + setting.seeds)
+        head = {"problem": names[setting.problem], "agent": setting.agent, "seed": seeds}
+        parts.append(pd.DataFrame(head | compared_measures(scenarios[setting.problem], runs)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def ablation_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Compare every agent with the reference of its family, problem by problem.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        See :func:`ablation_runs`. The agents have the same seeds, so the runs are paired. A family
+        without its reference is left out.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    DataFrame
+        One row per family, problem, agent and measure. `median`, `median_low` and `median_high` are
+        the median over the seeds with its 95 % interval. `ratio`, `low` and `high` are the
+        geometric mean of the agent's number divided by the reference's, with its 95 % interval.
+        `verdict` is "won" if the interval lies below 1, "lost" if it lies above, and else "tied".
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = [("pool", "rrl", 0, 2.0, 4.0, 1.0, 1.5), ("pool", "random", 0, 4.0, 4.0, 1.0, 3.0)]
+    >>> runs = pd.DataFrame(rows, columns=["problem", "agent", "seed", *COMPARED])
+    >>> table = ablation_table(runs, np.random.default_rng(0))
+    >>> table.loc[table["agent"] == "random", "verdict"].tolist()
+    ['lost', 'tied', 'tied', 'lost']
+    """
+    import pandas as pd
+
+    rows, draws = [], int(rng.integers(2**31))  # a row must not depend on which others there are
+    for problem, there in runs.groupby("problem", sort=False):
+        tables = {name: part.set_index("seed") for name, part in there.groupby("agent")}
+        for reference, family in FAMILIES.items():
+            for agent in (name for name in family if {name, reference} <= tables.keys()):
+                for measure in COMPARED:
+                    ours, theirs = tables[agent][measure], tables[reference][measure]
+                    row = (reference, problem, agent, measure)
+                    rows.append(row + _row(ours, theirs.loc[ours.index], draws))
+    numbers = ["median", "median_low", "median_high", "ratio", "low", "high", "verdict"]
+    return pd.DataFrame(rows, columns=[*KEYS, "measure", *numbers])
+
+
+def _row(ours: pd.Series, theirs: pd.Series, draws: int) -> tuple[float | str, ...]:
+    rng = np.random.default_rng(draws)
+    medians = bootstrap_interval(ours.to_numpy(), rng)
+    logs = np.log(ours.to_numpy() / theirs.to_numpy())
+    ratio, low, high = np.exp(bootstrap_interval(logs, rng, statistic=np.mean))
+    verdict = "won" if high < 1 else "lost" if low > 1 else "tied"
+    return (*medians, ratio, low, high, verdict)
+
+
+def who_won(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Count for each agent on how many problems it won, tied and lost against its reference.
+
+    Returns
+    -------
+    DataFrame
+        One row per agent of `table`, except the references. The columns are `won`, `tied` and
+        `lost`, and `ratio`: the geometric mean of the ratios over the problems.
+    """
+    rows = table[(table["measure"] == measure) & (table["agent"] != table["family"])]
+    groups = rows.groupby("agent", sort=False)
+    counts = {v: groups["verdict"].agg(lambda s, v=v: int((s == v).sum())) for v in VERDICTS}
+    means = groups["ratio"].agg(lambda ratios: float(np.exp(np.log(ratios).mean())))
+    return means.to_frame("ratio").assign(**counts)[[*VERDICTS, "ratio"]]
+
+
+def write_tables(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Write ``runs.csv`` and ``table.csv``, and return the table.
+
+    The table follows from the numbers as they are written.
+    """
+    import pandas as pd
+
+    folder.mkdir(parents=True, exist_ok=True)
+    text = runs.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_atomically(folder / "runs.csv", text)
+    table = ablation_table(pd.read_csv(folder / "runs.csv"), np.random.default_rng(0))
+    text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_atomically(folder / "table.csv", text)
+    return table
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Race what is missing, and write both tables."""
+    parser = Parser(prog="python -m rrl.studies.ablation", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--problems", default=",".join(PROBLEMS), help="default: all")
+    parser.add_argument("--agents", help="names of agents, separated by commas (default: all)")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"how many (default {SEEDS})")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="the first of them")
+    parser.add_argument("--episodes", type=int, default=EPISODES, help="per run")
+    parser.add_argument("--build", type=Path, default=Path("build"), help="for the pieces")
+    parser.add_argument("--out", type=Path, default=Path("data") / "ablation", help="a folder")
+    options = parser.parse_args(argv)
+    settings = ablation_settings(
+        options.problems.split(","),
+        options.agents.split(",") if options.agents else None,
+        options.seeds,
+        options.episodes,
+        options.first_seed,
+    )
+    table = write_tables(ablation_runs(Sweep(settings, build=options.build)), options.out)
+    print(who_won(table, "price").to_string(float_format="%.3f"))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

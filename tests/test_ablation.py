@@ -1,0 +1,156 @@
+"""The ablation: its agents and problems by name, its comparison, and its command."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rrl.core.qtable import QTable
+from rrl.core.region import Grown
+from rrl.core.region_size import SelectedRadius
+from rrl.rivals.agents import ABLATED, AGENTS, HOME, home, maker
+from rrl.studies.ablation import (
+    FAMILIES,
+    ablation_settings,
+    ablation_table,
+    main,
+    who_won,
+)
+from rrl.studies.comparison import COMPARED, FRESH
+from rrl.studies.made_spaces import MADE, made_space
+from rrl.studies.problems import SEEDS, open_scenario
+from rrl.studies.settings import check
+from rrl.studies.standings import TUNING_SEEDS
+
+NAMES = [name for family in FAMILIES.values() for name in family]
+
+
+def test_every_exchanged_part_is_in_the_ablation_and_no_agent_for_users():
+    assert set(ABLATED) <= set(NAMES) <= set(HOME | ABLATED)
+    assert not set(ABLATED) & set(AGENTS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_agents_can_be_made_and_run_on_the_spaces_made_on_purpose(name):
+    for problem in MADE:
+        space = open_scenario(problem).space
+        agent = maker(name)(space, np.random.default_rng(0))
+        for cost in (1.0, 2.0, 1.5):
+            agent.tell(agent.ask(10.0), cost)
+        assert agent.best(10.0) in space
+
+
+def test_an_agent_differs_from_its_reference():
+    space = open_scenario("made-binary").space
+    regions = {
+        name: maker(name)(space, np.random.default_rng(0)).region
+        for name in NAMES
+        if name not in ("random", "zooming")
+    }
+    for name in FAMILIES["rrl"][1:8]:
+        region = regions[name]
+        assert isinstance(region, Grown)
+        assert (vars(region.reach), region.widens) != (vars(regions["rrl"].reach), True), name
+    assert [region.widens for region in regions.values() if isinstance(region, Grown)][:5] == [
+        True, *[False] * 4
+    ]  # fmt: skip
+    adaptive = {name: r for name, r in regions.items() if isinstance(r, SelectedRadius)}
+    for region in adaptive.values():
+        region.updated(QTable(space), 0)
+    sizes = {name: type(region.sizes[0]).__name__ for name, region in adaptive.items()}
+    assert sizes == {
+        "rrl-boltzmann-schedule": "ScheduledSize",
+        "rrl-boltzmann-random-radius": "RandomSize",
+        "rrl-adaptive-flat-prior": "RegionSize",
+        "rrl-adaptive": "RegionSize",
+    }
+
+
+def test_settings_are_valid_and_their_seeds_are_fresh():
+    settings = ablation_settings()
+    for setting in settings:
+        check(setting)
+    used = {s.first_seed + k for s in settings for k in range(s.seeds)}
+    assert len(used) == 30
+    assert not used & {*SEEDS, *FRESH, *TUNING_SEEDS}
+    assert home("rrl-reach-2") == "rrl.rivals.ablated:fixed_reach"
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_made_space_follows_from_its_seed(name):
+    (space, cost), (again, same), (_, other) = (
+        made_space(name),
+        made_space(name),
+        made_space(name, 1),
+    )
+    assert space == again
+    assert np.array_equal(cost, same)
+    assert cost.min() == 1
+    assert not np.array_equal(cost, other)
+    scenario = open_scenario(name)
+    assert scenario.known
+    assert scenario.server.noise == 0.1
+
+
+def test_the_made_spaces_are_what_they_are_called():
+    category, binary, sparse = (made_space(name)[0] for name in MADE)
+    assert [knob.categorical for knob in category.knobs] == [True, False, False]
+    assert len(category.knobs[0].levels) == 6
+    assert (binary.shape, len(binary)) == ((2,) * 8, 128)
+    assert (sparse.shape, len(sparse)) == ((5,) * 6, 1562)
+
+
+def made_up(ratio):
+    """Runs of two agents on one problem; the second one's numbers are `ratio` times as high."""
+    rng = np.random.default_rng(0)
+    base = np.exp(rng.normal(1, 1, (20, len(COMPARED))))
+    noise = rng.normal(0, 0.05, base.shape)
+    other = base * ratio * np.exp(noise - noise.mean(axis=0))
+    parts = [
+        pd.DataFrame(numbers, columns=list(COMPARED)).assign(agent=agent, seed=range(20))
+        for agent, numbers in (("rrl", base), ("random", other))
+    ]
+    return pd.concat(parts).assign(problem="pool")
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(0.8, "won"), (1.0, "tied"), (1.3, "lost")])
+def test_pairs_are_compared_not_the_two_samples(ratio, verdict):
+    table = ablation_table(made_up(ratio), np.random.default_rng(1))
+    rows = table[table["agent"] == "random"]
+    assert set(rows["verdict"]) == {verdict}
+    assert ((rows["low"] <= rows["ratio"]) & (rows["ratio"] <= rows["high"])).all()
+    counts = who_won(table, "price").loc["random"]
+    assert counts[verdict] == 1
+    assert counts[["won", "tied", "lost"]].sum() == 1
+    own = table[table["agent"] == "rrl"]
+    assert (own[["ratio", "low", "high"]] == 1).all(axis=None)
+
+
+def test_the_command_writes_the_same_tables_again(tmp_path, capsys):
+    words = ["--problems", "made-binary", "--agents", "rrl,rrl-reach-2,random", "--seeds", "2",
+             "--episodes", "12", "--build", str(tmp_path)]  # fmt: skip
+    for out in ("one", "two"):
+        assert main([*words, "--out", str(tmp_path / out)]) == 0
+    for name in ("runs.csv", "table.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    runs = pd.read_csv(tmp_path / "one" / "runs.csv")
+    assert runs.groupby("agent", sort=False).size().to_dict() == {
+        "rrl": 2, "rrl-reach-2": 2, "random": 2
+    }  # fmt: skip
+    assert "rrl-reach-2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--problems", "nowhere"), "unknown problem 'nowhere'; known: wide"),
+        (("--agents", "nobody"), "unknown agent 'nobody'"),
+        (("--seeds", "0"), "must be at least 1"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, capsys, words, message):
+    assert main([*words, "--build", str(tmp_path), "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
