@@ -23,7 +23,10 @@ TRUTHS = 8  # one of so many truths is computed again
 
 
 class Recomputed(NamedTuple):
-    """A part of a stored result that is computed again: the result, the piece, the seed if any."""
+    """A part of a stored result that is computed again: the result, the piece, the seed if any.
+
+    The seed counts from the first one of the setting.
+    """
 
     result: Result
     task: Task
