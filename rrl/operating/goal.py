@@ -24,7 +24,9 @@ only has to keep the SLO:
   "rate of 20,40,80 with p99<80ms"  the highest of these rates (requests/s): each episode tries some
                                     of them by bisection, so it needs no --rate
 An episode that breaks the SLO costs latency / target, which is above 1. One that keeps it costs the
-share of the resource, at most 1. With a knob cpus, the report ends with latency against CPUs.
+share of the resource, at most 1. A short episode can keep an SLO by luck: give a smaller target
+than the promised one, or more --requests. With a knob cpus, the report ends with latency against
+CPUs.
 """
 """What the help of a command says about objectives."""
 

@@ -42,8 +42,8 @@ def plot_by_goal(
     Parameters
     ----------
     rows : DataFrame
-        Rows of :func:`rrl.studies.goals.deployed_by_goal` for one problem. Rows with the goal ``none`` are
-        drawn in black.
+        Rows of :func:`rrl.studies.goals.deployed_by_goal` for one problem. Rows with the goal
+        ``none`` are drawn in black.
     measure : str
         A column with ``..._low`` and ``..._high`` beside it.
     goals : sequence of str
@@ -61,7 +61,7 @@ def plot_by_goal(
         ax.hlines(y, shown[f"{measure}_low"], shown[f"{measure}_high"], color=colour, lw=1.2)
         ax.plot(shown[measure], y, MARKERS[number], ms=4, color=colour, label=label)
     ax.set_yticks(range(len(agents)), [agent_label(agent) for agent in agents])
-    ax.invert_yaxis()
+    ax.set_ylim(len(agents) - 0.5, -0.5)
     sns.despine(ax=ax)
     return ax
 

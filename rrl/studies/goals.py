@@ -152,8 +152,8 @@ def deployed_by_goal(
         :func:`untuned`. `p99` is the p99 divided by :attr:`Requests.reference_s`, `mean` is the
         mean latency divided by the lowest one, and `late NAME` is the share of requests above a
         target. `kept NAME` is the share of the seeds whose p99 keeps the target. `cpus` is the
-        number of CPUs, if it is a knob. Each has its median over the seeds (`kept` has the mean) with the
-        limits of its 95 % interval in columns ``..._low`` and ``..._high``.
+        number of CPUs, if it is a knob. Each has its median over the seeds (`kept` has the mean)
+        with the limits of its 95 % interval in columns ``..._low`` and ``..._high``.
     """
     import pandas as pd
 

@@ -10,7 +10,9 @@ an episode is turned into one dimensionless number like this:
 So an episode that breaks the SLO always costs more than any that keeps it, and among those that
 keep it the resource decides. This is a lexicographic order. It holds for each episode. Agents
 compare means over episodes: a configuration that sometimes breaks the SLO is charged for it in
-proportion to how often and by how much.
+proportion to how often and by how much. A short episode can keep an SLO by luck, and an agent that
+looks for the least of a resource finds such luck. So give a smaller target than the promised one,
+or more requests per episode, and judge the result by new requests, as ``rrl tune`` does.
 """
 
 from __future__ import annotations
