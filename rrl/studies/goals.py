@@ -38,7 +38,7 @@ class Requests:
     --------
     >>> requests = Requests([np.arange(1.0, 101), np.array([7.0])])
     >>> requests.percentile(90), requests.late(6.5)
-    (array([90.,  7.]), array([0.935, 1.   ]))
+    (array([90.,  7.]), array([0.94, 1.  ]))
     """
 
     latency: Sequence[NDArray[np.floating]]

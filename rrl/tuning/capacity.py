@@ -38,8 +38,8 @@ class RateSearch:
     ...     arrivals, rng = np.arange(100) / 50, np.random.default_rng(0)
     ...     episode = search.measure(threads | {"batch_threads": 2}, arrivals, rng)
     ...     episode.info["highest_rate_per_s"]
+    160.0
     80.0
-    40.0
     """
 
     def __init__(self, server: Server, objective: HighestRate) -> None:
