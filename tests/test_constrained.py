@@ -334,7 +334,7 @@ def test_a_real_server_is_tuned_for_the_fewest_cpus(tmp_path, capsys):
     arguments = [
         "tune", str(model), "--executable", LOCAL, "--rate", "40", "--requests", "12",
         "--episodes", "4", "--rounds", "8", "--agent", "random", "--knob", f"cpus=1,{most}",
-        "--objective", "cpus with p99<20s", "--out", str(out), "--quiet",
+        "--objective", "cpus with p99<20s", "--budget", "unlimited", "--out", str(out), "--quiet",
     ]  # fmt: skip
     assert main(arguments) == 0
     report = capsys.readouterr().out
