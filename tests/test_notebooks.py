@@ -44,6 +44,13 @@ QUICK = {
         "phases_episodes": 30,
         "replications": 3,
     },
+    "10_objectives": {
+        "seeds": 2,
+        "episodes": 8,
+        "replications": 4,
+        "testbeds": {"cpu2": 115.0},
+        "profiles": {"mobilenet_v2-busy": 76.0},
+    },
     "11_claims": {
         "seeds": 2,
         "most_episodes": 12,

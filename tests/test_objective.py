@@ -12,8 +12,8 @@ from rrl.tuning.objective import (
     SLOViolations,
     Weighted,
     charged_latency,
-    parse_objective,
 )
+from rrl.tuning.objective_names import parse_objective
 
 ALL = [MeanLatency(), Percentile(50), Percentile(99), SLOViolations(0.1)]
 latencies = st.lists(st.floats(0, 5), min_size=1, max_size=60)

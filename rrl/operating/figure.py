@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rrl.operating.records import Record, learned
+from rrl.operating.records import Record, ending, learned
 from rrl.operating.verdict import best_so_far
 from rrl.plotting.shared import MS, plain_log_ticks, style
+from rrl.tuning.constrained import Constrained
 from rrl.tuning.objective import MeanLatency, Percentile
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
     figure = Figure(figsize=(6.4, 4.4 if job.slo else 3.2), layout="constrained")
     axes = figure.subplots(2 if job.slo else 1, 1, sharex=True, squeeze=False)[:, 0]
     costs = scale * np.array([record["cost"] for record in tuned])
-    ended = np.array([_ended(record) for record in tuned])
+    ended = np.array([ending(record) for record in tuned])
     _draw_costs(axes[0], number, costs, ended)
     best = scale * best_so_far(tuned)
     axes[0].step(number, best, "-", color="C1", where="post", label="best so far")
@@ -50,6 +51,9 @@ def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
         target = MS * job.slo.target_s
         axes[0].axhline(target, ls="--", lw=1, color="0.25", label=f"SLO {job.slo}")
         shown.append(np.array([target]))
+    if isinstance(job.objective, Constrained):
+        axes[0].axhline(1, ls="--", lw=1, color="0.25", label="above it the SLO is broken")
+        shown.append(np.ones(1))
     unit = " (ms)" if is_latency else ""
     axes[0].set(ylabel=f"{job.objective}{' latency' if is_latency else ''}{unit}")
     _scale(axes[0], np.concatenate(shown))
@@ -63,12 +67,6 @@ def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def _ended(record: Record) -> str:
-    """Return how the trial of an episode ended: "", "aborted" or "crashed"."""
-    parts = record.get("guard", {}).get("parts") or [{"ended": ""}]
-    return parts[0]["ended"]
 
 
 def _draw_costs(ax: Axes, number: np.ndarray, costs: np.ndarray, ended: np.ndarray) -> None:

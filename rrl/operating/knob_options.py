@@ -20,10 +20,10 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
     A batch must hold the largest request (`largest` examples), or the server refuses it.
     """
     from rrl.core.space import ConfigSpace
-    from rrl.serving.process_knobs import CPUS, check_cpus, is_process_knob
+    from rrl.serving.process_knobs import check_cpus, is_process_knob
     from rrl.serving.settings import KNOBS, NAMES
     from rrl.support.machine import available_cpus
-    from rrl.tuning.presets import serving_knob, tf_serving
+    from rrl.tuning.presets import CPUS, serving_knob, tf_serving
 
     knobs = each_once(options.knob)
     if not options.address:
@@ -140,7 +140,8 @@ def _runs_now(address: str, space: ConfigSpace) -> Configuration:
 
 def _process_default(options: Namespace, knob: Knob) -> Level:
     """Return the server's own level of a flag or of the CPUs; the first level if it is unknown."""
-    from rrl.serving.process_knobs import CPUS, FLAG, read_level, usable_cpus
+    from rrl.serving.process_knobs import FLAG, read_level, usable_cpus
+    from rrl.tuning.presets import CPUS
 
     if knob.name == CPUS:
         return len(usable_cpus())

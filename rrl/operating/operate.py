@@ -27,6 +27,7 @@ from rrl.operating.records import (
 )
 from rrl.operating.verdict import amount, decided, duration, progress
 from rrl.support.errors import UsageError
+from rrl.tuning.capacity import searching
 from rrl.tuning.episode import Server
 from rrl.tuning.guard import Guard
 from rrl.tuning.guarded import check_answered
@@ -190,9 +191,10 @@ def _compare(
     show: Callable[[str], None],
     tick: Callable[[str, str], None],
 ) -> None:
-    pairs = {"recommended": (servers["recommended"], recommended)}
+    suited = {name: searching(server, job.objective) for name, server in servers.items()}
+    pairs = {"recommended": (suited["recommended"], recommended)}
     if recommended != dict(job.default):
-        pairs = {"default": (servers["default"], job.default), **pairs}
+        pairs = {"default": (suited["default"], job.default), **pairs}
     known = compared(journal.records)
     for step in rounds(
         pairs,

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from rrl.serving.process_knobs import CPUS, ENV, FLAG, check_process_knob, read_level
+from rrl.serving.process_knobs import ENV, FLAG, check_process_knob, read_level
 from rrl.support.errors import UsageError
+from rrl.tuning.presets import CPUS
 
 if TYPE_CHECKING:
     from rrl.core.knob import Level
-    from rrl.tuning.objective import Objective
-    from rrl.tuning.slo import SLO
-    from rrl.workloads.workload import Workload
 
 UNLIMITED, NO_LIMIT = "unlimited", 10**9
 """The word for no budget of bad requests, and the number that stands for it."""
@@ -230,7 +228,10 @@ def add_tuning_options(parser: ArgumentParser) -> None:
     parser.set_defaults(parser=parser)  # it knows the defaults
     goal = parser.add_argument_group("goal and load")
     goal.add_argument("--slo", help="the service-level objective to meet, such as p99<50ms")
-    goal.add_argument("--objective", help="the cost to minimise (default: the SLO's, or mean)")
+    goal.add_argument(
+        "--objective",
+        help="the cost to minimise (default: the SLO's, or mean); see the end of this help",
+    )
     goal.add_argument("--rate", type=float, help="Poisson arrivals, requests/s")
     goal.add_argument("--trace", type=Path, help="recorded arrivals: a file of timestamps")
     goal.add_argument(
@@ -267,38 +268,3 @@ def add_tuning_options(parser: ArgumentParser) -> None:
     )
     run.add_argument("--json", action="store_true", help="print the result as one JSON object")
     run.add_argument("--quiet", action="store_true", help="no progress on stderr")
-
-
-def read_goal(options: Namespace) -> tuple[Objective, SLO | None]:
-    """Return the objective of the agent, and the SLO if there is one."""
-    from rrl.tuning.objective import MeanLatency, parse_objective
-    from rrl.tuning.slo import parse_slo
-
-    slo = parse_slo(options.slo) if options.slo is not None else None
-    if options.objective is not None:
-        return parse_objective(options.objective), slo
-    return slo.statistic if slo else MeanLatency(), slo
-
-
-def read_load(options: Namespace, rate: float | None = None) -> Workload:
-    """Return the arrivals: recorded, or Poisson at the rate of the options (or at `rate`)."""
-    from rrl.workloads.trace import read_trace
-    from rrl.workloads.workload import Poisson
-
-    if options.trace and options.rate is not None:
-        raise UsageError("--rate and --trace: give one of them")
-    if not options.trace:
-        refuse(options, ["time_column", "speed"], "without --trace")
-    else:
-        trace = read_trace(options.trace, options.time_column)
-        wanted = (max(options.episodes + 1, options.rounds)) * options.requests
-        if wanted > len(trace.times):
-            raise UsageError(
-                f"{options.trace} holds {len(trace.times)} requests and the run needs {wanted}: "
-                "lower --episodes or --requests"
-            )
-        return trace if options.speed == 1 else trace.faster(options.speed)
-    rate = rate if options.rate is None else options.rate
-    if rate is None:
-        raise UsageError("give the load: --rate REQUESTS_PER_S, or --trace FILE of timestamps")
-    return Poisson(rate)

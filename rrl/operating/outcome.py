@@ -32,6 +32,7 @@ def run(
     A server that can keep a configuration is told at the end to keep the one to deploy. Without a
     target, the measurements are not made now.
     """
+    from rrl.operating.by_cpus import by_cpus, plot_by_cpus
     from rrl.operating.commands import add_commands, write
     from rrl.operating.figure import plot_journal
     from rrl.operating.operate import operate
@@ -64,7 +65,7 @@ def run(
         ) from None
     finally:
         screen.close()
-    result = summarise(job, records)
+    result = summarise(job, records) | {"by_cpus": by_cpus(job, records)}
     if isinstance(server, Keeps):
         server.keep(result["deploy"])
     files = add_commands(job, result, folder.absolute() if target else folder, target)
@@ -73,12 +74,15 @@ def run(
     finally:  # a full disk does not hide the result
         print(json.dumps(result) if options.json else _report(job, result, folder), flush=True)
     save(plot_journal(job, records), "tuning", folder)
+    if rows := result["by_cpus"]:
+        save(plot_by_cpus(job, records, rows), "cpus", folder)
     _judge(result)
     return 0
 
 
 def _report(job: Job, result: dict[str, Any], folder: Path) -> str:
     """Return the report that people read."""
+    from rrl.operating.by_cpus import table_lines
     from rrl.operating.verdict import words
 
     lines = [f"recommended: {words(result['recommended'])}", _gain(job, result)]
@@ -91,14 +95,20 @@ def _report(job: Job, result: dict[str, Any], folder: Path) -> str:
         )
     if result["verdict"] == "no difference shown":
         lines.append("  the gain is not certain: keep the default, or use more --rounds")
+    if memory := result["memory_bytes"]:
+        used = {name: f"{value / 2**20:.0f} MiB" for name, value in memory.items()}
+        other = f", {used['default']} by default" if "default" in used else ""
+        lines.append(f"  memory of the server: {used['recommended']}{other}")
     lines += _harm_lines(result)
+    lines += table_lines(job, result["by_cpus"])
     if "flags" in result:
         whose = "" if result["deploy"] == result["recommended"] else " of the default"
         lines.append(f"flags{whose}: {shlex.join(result['flags']) or '(none)'}")
         lines += [f"  batching.txt: {line}" for line in result["batching"].splitlines()]
     names = {line: name for name, line in result.get("start", {}).items()}  # they may be the same
     lines += [f"start the {name}: {line}" for line, name in names.items()]
-    lines.append(f"files: {folder}/: journal.jsonl, result.json, tuning.png and .pdf")
+    more = ", cpus.png and .pdf" if result["by_cpus"] else ""
+    lines.append(f"files: {folder}/: journal.jsonl, result.json, tuning.png and .pdf{more}")
     return "\n".join(lines)
 
 

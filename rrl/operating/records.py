@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rrl.core.agent import rng_state
+from rrl.tuning.constrained import MEMORY, RATE
 from rrl.tuning.guard import Guard, Part
 from rrl.tuning.objective import Percentile, charged_latency
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rrl.tuning.loop import Round, Step
 
 Record = dict[str, Any]
+REPORTED = (MEMORY, RATE)
+"""What else the journal stores of an episode's `info`."""
 
 
 def learned(records: Sequence[Record]) -> list[Record]:
@@ -45,6 +48,18 @@ def compared(records: Sequence[Record]) -> list[Record]:
     return [record for record in records[last + 1 :] if "round" in record]
 
 
+def ending(record: Record) -> str:
+    """Return how the trial of an episode ended: "" as planned, "aborted" or "crashed".
+
+    Examples
+    --------
+    >>> ending({}), ending({"guard": {"parts": [{"ended": "aborted"}]}})
+    ('', 'aborted')
+    """
+    parts = record.get("guard", {}).get("parts") or [{"ended": ""}]
+    return parts[0]["ended"]
+
+
 def episode_record(job: Job, step: Step, late_s: float | None) -> Record:
     """Return what the journal stores of one step; `late_s` is the guard's limit in seconds."""
     charged = charged_latency(step.episode)
@@ -61,6 +76,7 @@ def episode_record(job: Job, step: Step, late_s: float | None) -> Record:
     }
     if job.slo:
         record["late"] = job.slo.late(step.episode)
+    record |= {name: step.episode.info[name] for name in REPORTED if name in step.episode.info}
     if "switch_s" in step.episode.info:
         record["switch_s"] = round(step.switch_s, 3)
     if step.guarded is not None:
@@ -78,7 +94,10 @@ def episode_record(job: Job, step: Step, late_s: float | None) -> Record:
 def round_record(job: Job, step: Round) -> Record:
     """Return what the journal stores of one round."""
     costs = {name: job.objective(episode) for name, episode in step.episodes.items()}
-    requests = {name: kept(episode) for name, episode in step.episodes.items()}
+    requests = {
+        name: kept(episode) | {key: episode.info[key] for key in REPORTED if key in episode.info}
+        for name, episode in step.episodes.items()
+    }
     return {"round": step.number, "cost": costs, **requests, "state": step.state}
 
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rrl.operating.goal import OBJECTIVES, read_goal, read_load
 from rrl.operating.options import (
     add_tuning_options,
     checksum,
-    read_goal,
-    read_load,
     refuse,
     setting,
 )
@@ -23,6 +22,7 @@ from rrl.support.errors import DataError, UsageError
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration
     from rrl.tuning.episode import Server
+    from rrl.tuning.objective import Objective
 
 _EXAMPLES = """examples:
   a recorded profile under data/, at one of its loads:
@@ -32,7 +32,12 @@ _EXAMPLES = """examples:
   a simulated server:
     rrl replay cpu10 --rate 14 --episodes 300
 
+  the fewest CPUs of a simulated server, and the highest of some rates, that keep an SLO:
+    rrl replay cpu10-cores --rate 8 --objective "cpus with p99<900ms" --episodes 200
+    rrl replay cpu2 --objective "rate of 60,90,120,150,180 with p99<80ms"
+
 The same command gives the same files, even if it was stopped and continued.
+
 """
 
 
@@ -42,7 +47,7 @@ def add_parsers(commands: Any) -> None:
         "replay",
         help="tune on a recorded profile, a CSV file or a simulated server",
         description="Tune on measurements that exist already.",
-        epilog=_EXAMPLES,
+        epilog=_EXAMPLES + OBJECTIVES,
         formatter_class=RawDescriptionHelpFormatter,
     )
     replay.add_argument("source", help="a profile's name or folder, a .csv file, or a testbed")
@@ -72,7 +77,6 @@ def _replay(options: Namespace) -> int:
 
     source = _open(options)
     server = source.server
-    objective, slo = read_goal(options)
     chosen = setting(options.default) if options.default else serving_default(server.space)
     default = dict(chosen)
     texts = dict(text.split("=", 1) for text in options.default)
@@ -80,11 +84,13 @@ def _replay(options: Namespace) -> int:
         if knob.name in texts and isinstance(knob.levels[0], str):
             default[knob.name] = texts[knob.name]  # such as the 1 of "auto, 1, 2"
     server.space.index(default)
+    objective, slo = read_goal(options, server.space, default)
+    server = _suited(server, objective)
     job = Job(
         source.what,
         server.space,
         default,
-        read_load(options, source.rate),
+        read_load(options, objective, source.rate),
         objective,
         slo,
         options.agent,
@@ -103,6 +109,29 @@ def _replay(options: Namespace) -> int:
     folder = options.out or Path("build") / "tune" / Path(options.source).stem
     with Screen(options.quiet) as screen:
         return run(job, server, contestants, folder, options, screen)
+
+
+def _suited(server: Server, objective: Objective) -> Server:
+    """Return the server whose measurements an objective needs.
+
+    Raises
+    ------
+    UsageError
+        If what was measured has no such number.
+    """
+    from rrl.recording.replay import RecordedServer, TableServer
+    from rrl.tuning.constrained import Constrained, HighestRate, LeastMemory
+
+    if isinstance(objective, LeastMemory):
+        raise UsageError(f"objective {objective}: no memory was measured; use `rrl tune`")
+    if isinstance(objective, Constrained) and isinstance(server, TableServer):
+        raise UsageError(f"objective {objective}: a table has one cost only; use its column")
+    if not isinstance(objective, HighestRate) or not isinstance(server, RecordedServer):
+        return server
+    if unknown := [r for r in objective.rates_per_s if r not in server.profile.rates_per_s]:
+        known = ", ".join(f"{rate:g}" for rate in server.profile.rates_per_s)
+        raise UsageError(f"objective {objective}: no load of {unknown[0]:g}/s; recorded: {known}")
+    return RecordedServer(server.profile)
 
 
 def _open(options: Namespace) -> _Source:

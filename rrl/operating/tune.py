@@ -7,9 +7,11 @@ import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rrl.operating.goal import OBJECTIVES, read_goal, read_load
 from rrl.operating.options import (
+    NO_LIMIT,
     UNLIMITED,
     above_zero,
     add_process_options,
@@ -18,8 +20,6 @@ from rrl.operating.options import (
     command_line,
     endpoint,
     number,
-    read_goal,
-    read_load,
     refuse,
     refuse_without_effect,
     requests_or_unlimited,
@@ -27,6 +27,9 @@ from rrl.operating.options import (
     whole,
 )
 from rrl.support.errors import UsageError
+
+if TYPE_CHECKING:
+    from rrl.tuning.objective import Objective
 
 BUDGET_SHARE = 0.05  # of the requests of the tuning may be late or failed because of trials
 
@@ -46,6 +49,10 @@ _EXAMPLES = """examples:
   any flag, any environment variable, and the number of CPUs; a fixed flag beside them:
     rrl tune /models/resnet --rate 20 --knob flag:--grpc_max_threads=8,32 --knob cpus=1,2 \\
         --knob env:TF_ENABLE_ONEDNN_OPTS=0,1 --flag=--enable_model_warmup=false
+  the fewest CPUs that keep an objective; the rates that a configuration can serve:
+    rrl tune /models/resnet --rate 20 --knob cpus=1,2,4 --knob inter_op=1,2,4 \\
+        --objective "cpus with p99<80ms"
+    rrl tune /models/resnet --objective "rate of 20,30,40,60,80 with p99<80ms"
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads (0: no
 batching), max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads; also
@@ -70,6 +77,7 @@ requests, and --budget-factor times as many as the default would have caused. Of
 
 To continue a run that was stopped, run the same command again. Do no other work on the machine
 during a run, because load, server and measurement share its cores.
+
 """
 
 
@@ -80,7 +88,7 @@ def add_parsers(commands: Any) -> None:
         help="tune a model server and recommend its flags",
         description="Tune a model server under load, compare the recommendation with the default, "
         "and recommend flags and batching parameters.",
-        epilog=_EXAMPLES,
+        epilog=_EXAMPLES + OBJECTIVES,
         formatter_class=RawDescriptionHelpFormatter,
     )
     tune.add_argument("model", nargs="?", help="a known model, or a SavedModel's base path")
@@ -193,14 +201,16 @@ def _tune(options: Namespace) -> int:
     fixed = read_fixed(options, space, fixed)
     if options.address:  # a command that cannot work is refused before anything else
         RestartCommand(options.restart, space.names, Path(), fixed)
-    objective, slo = read_goal(options)
-    load = ClientTraffic() if options.traffic else read_load(options)
+    default = read_default(options, space)
+    objective, slo = read_goal(options, space, default)
+    _check_goal(options, objective)
+    load = ClientTraffic() if options.traffic else read_load(options, objective)
     what, name = _names(options)
     sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
     job = Job(
         f"{what}, sample {sample}",
         space,
-        read_default(options, space),
+        default,
         load,
         objective,
         slo,
@@ -212,7 +222,7 @@ def _tune(options: Namespace) -> int:
         options.switch_cost,
         fixed,
         serves=serves_now(options, space),
-        budget=_budget(options),
+        budget=_budget(options, objective),
         factor=options.budget_factor,
     )
     if not options.address:  # a default that cannot start is refused now, not after an hour
@@ -255,8 +265,23 @@ def _names(options: Namespace) -> tuple[str, str]:
     return f"{options.model} on a {kind} server", Path(options.model).name
 
 
-def _budget(options: Namespace) -> int:
-    """Return the guard's budget in requests."""
+def _check_goal(options: Namespace, objective: Objective) -> None:
+    """Refuse an objective that the server cannot be measured by."""
+    from rrl.tuning.constrained import HighestRate, LeastMemory
+
+    if isinstance(objective, HighestRate):
+        why = "with this objective: a capacity search overloads a server that nobody else uses"
+        refuse(options, ("address", "port", "budget", "budget_factor"), why)
+    if isinstance(objective, LeastMemory) and options.address:
+        raise UsageError(f"objective {objective}: the memory of a server at --address is unknown")
+
+
+def _budget(options: Namespace, objective: Objective) -> int:
+    """Return the guard's budget in requests; a capacity search has no limit."""
+    from rrl.tuning.constrained import HighestRate
+
+    if isinstance(objective, HighestRate):
+        return NO_LIMIT
     if options.budget is not None:
         return int(options.budget)
     return math.ceil(BUDGET_SHARE * options.episodes * options.requests)

@@ -14,6 +14,7 @@ from rrl.core.knob import Configuration
 from rrl.operating.records import Record, compared, harm_done, learned
 from rrl.serving.process_knobs import ENV, FLAG, is_process_knob
 from rrl.support.sequential import symmetric_interval
+from rrl.tuning.constrained import MEMORY, Constrained
 from rrl.tuning.episode import Episode
 from rrl.tuning.objective import MeanLatency, Percentile
 
@@ -63,6 +64,8 @@ def best_so_far(records: Sequence[Record]) -> NDArray[np.float64]:
 
 def amount(job: Job, cost: float) -> str:
     """Format a cost for people to read."""
+    if isinstance(job.objective, Constrained):
+        return job.objective.words(cost)
     seconds = isinstance(job.objective, MeanLatency | Percentile) and job.unit == "s"
     return f"{1e3 * cost:.1f} ms" if seconds else f"{cost:.4g}"
 
@@ -222,7 +225,8 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
     dict
         ``ratio``, ``difference`` and ``verdict`` are those of :func:`judge_rounds`. ``slo`` is the
         result of :meth:`SLO.judge`. ``deploy`` is the configuration to deploy: the recommended one
-        if it is shown to be better, and otherwise the default.
+        if it is shown to be better, and otherwise the default. ``memory_bytes`` is the median
+        resident memory of the server with each of the two, or None if it is not known.
     """
     tuned, rounds = learned(records), compared(records)
     recommended = tuned[-1]["recommended"]
@@ -235,6 +239,7 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
         **judge_rounds(rounds),
         "cost": {name: float(np.median(values)) for name, values in costs.items()},
         "slo": None,
+        MEMORY: _memory(rounds),
         "invalid": sum(r["invalid"] for r in tuned),
         "failed": sum(r["failed"] for r in tuned),
         "switches": len(switches),
@@ -247,6 +252,14 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
         result["slo"] = _judge_slo(job, rounds) | {"late_while_tuning": late}
     better = result["verdict"] == "better"
     return result | {"deploy": recommended if better else dict(job.default)}
+
+
+def _memory(rounds: Sequence[Record]) -> dict[str, int] | None:
+    """Return the median resident memory (bytes) of each contestant; None if it is unknown."""
+    used = {name: [r[name].get(MEMORY) for r in rounds] for name in rounds[0]["cost"]}
+    if any(None in values for values in used.values()):
+        return None
+    return {name: int(np.median(values)) for name, values in used.items()}
 
 
 def _judge_slo(job: Job, rounds: Sequence[Record]) -> dict[str, Any]:

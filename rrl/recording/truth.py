@@ -106,6 +106,15 @@ def late_share(profile: Profile, rate_per_s: float, half: int, limits_s: Floats)
     return np.array([_means(index, (latency > limit).mean(axis=1), n) for limit in limits_s])
 
 
+def requests_of_half(profile: Profile, rate_per_s: float, half: int) -> list[Floats]:
+    """Return the latencies (s) of all requests of each configuration; failed ones are charged."""
+    rows = rows_of_half(profile, rate_per_s, half)
+    found: list[list[Floats]] = [[] for _ in range(len(profile.space))]
+    for row, index in zip(rows.index, profile.space.indices(rows), strict=True):
+        found[index].append(charged_latency(_episode(profile, row)))
+    return [np.concatenate(parts) if parts else np.empty(0) for parts in found]
+
+
 def replay_best(profile: Profile, rate_per_s: float, half: int) -> int:
     """Return the number of the configuration that is best in the passes of a half.
 

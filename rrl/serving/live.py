@@ -20,6 +20,7 @@ from rrl.serving.sample import Inputs, fitting, repeated
 from rrl.serving.servable import newest_version
 from rrl.serving.volley import Sample
 from rrl.support.errors import ServerError
+from rrl.tuning.constrained import MEMORY
 from rrl.tuning.episode import Episode, check_arrivals
 from rrl.tuning.watch import Watch
 
@@ -281,6 +282,8 @@ def live_episode(
     stopped = {"aborted": sample.aborted, "aborted_s": sample.aborted_s} if sample.aborted else {}
     others = {"others": sample.others} if sample.others else {}
     failed = {"failure": sample.failure()} if sample.status.all() else {}
+    used = server and server.memory_bytes()
+    memory = {MEMORY: used} if used else {}
     return Episode(
         configuration=configuration,
         arrivals=arrivals[: len(sample.latency)] if sample.due is None else sample.due,
@@ -293,6 +296,7 @@ def live_episode(
             "max_slip_s": float(sample.slip.max()),
             "slip_share": share,
             "switch_s": switch_s,
+            **memory,
             **stopped,
             **others,
             **failed,

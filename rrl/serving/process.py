@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 from rrl.serving.loadgen import Client
 from rrl.support.errors import ServerError, UsageError
 
@@ -138,6 +140,14 @@ class ServerProcess:
         code = None if self.process is None else self.process.poll()
         if self.process is None or code is not None:
             raise ServerError(f"{self.title} ended with status {code}; {self.kept_log()}")
+
+    def memory_bytes(self) -> int | None:
+        """Return the resident memory of the process in bytes; None if it is not running."""
+        if self.process is None:
+            return None
+        with suppress(psutil.Error):
+            return int(psutil.Process(self.process.pid).memory_info().rss)
+        return None
 
     def pause(self) -> None:
         """Pause the whole process group; it then uses no processor and keeps its memory.

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from rrl.core.knob import Configuration, Level
 from rrl.support.errors import UsageError
+from rrl.tuning.presets import CPUS
 
-FLAG, ENV, CPUS = "flag:", "env:", "cpus"
-"""How the names begin, and the name of the number of CPUs."""
+FLAG, ENV = "flag:", "env:"
+"""How the names begin."""
 
 _FLAG_NAME = re.compile(r"--[A-Za-z][\w-]*", re.ASCII)
 _ENV_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rrl.core.knob import Configuration
-from rrl.serving.process_knobs import CPUS, ENV, FLAG, environment_of, is_process_knob
+from rrl.serving.process_knobs import ENV, FLAG, environment_of, is_process_knob
 from rrl.serving.settings import KNOBS, flags
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
+from rrl.tuning.presets import CPUS
 
 FLAGS, BATCHING, VARIABLES = "flags", "batching_file", "env"
 LOG = "restart.log"

@@ -163,7 +163,12 @@ def lognormal(variation: float, n: int, rng: np.random.Generator) -> Floats:
 
 
 def batch_speed(
-    model: Model, machine: Machine, inter_op: ArrayLike, intra_op: ArrayLike, rate: float
+    model: Model,
+    machine: Machine,
+    inter_op: ArrayLike,
+    intra_op: ArrayLike,
+    rate: float,
+    cores: ArrayLike | None = None,
 ) -> Floats:
     """Return the speed of each running batch, for each number of running batches.
 
@@ -177,6 +182,8 @@ def batch_speed(
         Number of threads in each of the two pools, at least 1.
     rate : float
         Arrivals per second, which load the front end.
+    cores : array_like, shape (g,), optional
+        Number of cores that the server is bound to. The default is all cores of the machine.
 
     Returns
     -------
@@ -193,23 +200,30 @@ def batch_speed(
            [1., 1.],
            [2., 1.]])
     """
-    return speed_at(model, machine, batch_demand(model, machine, inter_op, intra_op), rate)
+    demand = batch_demand(model, machine, inter_op, intra_op, cores)
+    return speed_at(model, machine, demand, rate)
 
 
 class BatchDemand(NamedTuple):
     """The part of :func:`batch_speed` that the load does not change; arrays of its shape.
 
     `alone` is the time of a batch on free cores (s), `cores` is the number of cores that all
-    running batches want, and `crossing` is the slow-down by more threads than cores.
+    running batches want, and `crossing` is the slow-down by more threads than cores. `bound` is the
+    number of cores that the server is bound to, with shape (g, 1).
     """
 
     alone: Floats
     cores: Floats
     crossing: Floats
+    bound: Floats
 
 
 def batch_demand(
-    model: Model, machine: Machine, inter_op: ArrayLike, intra_op: ArrayLike
+    model: Model,
+    machine: Machine,
+    inter_op: ArrayLike,
+    intra_op: ArrayLike,
+    cores: ArrayLike | None = None,
 ) -> BatchDemand:
     """Return what :func:`speed_at` needs; the arguments are those of :func:`batch_speed`."""
     inter, intra = np.atleast_1d(inter_op)[:, None], np.atleast_1d(intra_op)[:, None]
@@ -221,18 +235,20 @@ def batch_demand(
     alone = alone + model.sync * (intra > 1)
     busy = running * work / alone
     idle = np.maximum(running * width + intra - 1 - busy, 0.0) * (intra > 1)
-    beyond = np.maximum(running * width / machine.cores - 1, 0.0)
-    return BatchDemand(alone, busy + machine.spin * idle, 1 + machine.switching * beyond)
+    bound = np.atleast_1d(machine.cores if cores is None else cores)[:, None]
+    bound = np.broadcast_to(bound, inter.shape)
+    beyond = np.maximum(running * width / bound - 1, 0.0)
+    return BatchDemand(alone, busy + machine.spin * idle, 1 + machine.switching * beyond, bound)
 
 
 def speed_at(model: Model, machine: Machine, demand: BatchDemand, rate: float) -> Floats:
     """Return what :func:`batch_speed` returns, at `rate` arrivals per second."""
-    front_end = 0.0
+    front_end: float | Floats = 0.0
     if model.front_end > 0:  # the rate is infinite if all requests arrive at once
-        front_end = min(rate * model.front_end, FRONT_END_SHARE * machine.cores)
+        front_end = np.minimum(rate * model.front_end, FRONT_END_SHARE * demand.bound)
     cores = demand.cores + front_end
-    crowd = np.maximum(np.minimum(cores, machine.cores) - 1, 0.0)
-    slow = np.maximum(cores / machine.cores, 1.0) * (1 + machine.contention * crowd)
+    crowd = np.maximum(np.minimum(cores, demand.bound) - 1, 0.0)
+    slow = np.maximum(cores / demand.bound, 1.0) * (1 + machine.contention * crowd)
     return (model.fixed + model.item) / (demand.alone * slow * demand.crossing)
 
 

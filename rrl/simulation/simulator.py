@@ -26,15 +26,17 @@ from rrl.simulation.service_model import (
     lognormal,
     speed_at,
 )
+from rrl.tuning.constrained import most_cpus
 from rrl.tuning.episode import Episode, Status, check_arrivals, watched
 from rrl.tuning.objective import FAILURE_S
+from rrl.tuning.presets import CPUS
 from rrl.tuning.watch import Watch
 from rrl.workloads.workload import Poisson, Workload, check_size
 
 Floats = NDArray[np.float64]
 CELLS = 2_000_000  # most configurations times requests per block, to limit the memory
 
-#: Values of the knobs that a space leaves out: one request per batch, without waiting.
+#: Values of the knobs that a space leaves out: one request per batch, no waiting, all cores.
 DEFAULTS = MappingProxyType(
     {
         "inter_op": 0,
@@ -43,6 +45,7 @@ DEFAULTS = MappingProxyType(
         "max_batch_size": 1,
         "batch_timeout_micros": 0,
         "max_enqueued_batches": 10,
+        CPUS: 0,
     }
 )
 
@@ -55,8 +58,10 @@ class SimulatedServer:
     ----------
     space : ConfigSpace
         The configurations to choose from. The knobs are `inter_op`, `intra_op` (0: automatic, all
-        cores), `batch_threads` (0: batching off), `max_batch_size`, `batch_timeout_micros` and
-        `max_enqueued_batches`. They have the same meaning as in TensorFlow Serving.
+        cores), `batch_threads` (0: batching off), `max_batch_size`, `batch_timeout_micros`,
+        `max_enqueued_batches` and `cpus` (0: all). They have the same meaning as in TensorFlow
+        Serving and in :mod:`rrl.serving.process_knobs`: a server that is bound to fewer cores has
+        fewer automatic threads and fewer threads for requests.
     model, machine
         The model that is served and the machine that runs it.
     fixed : mapping of str to int, optional
@@ -65,7 +70,7 @@ class SimulatedServer:
     Raises
     ------
     ValueError
-        If a knob is unknown, or is given twice.
+        If a knob is unknown, or is given twice, or there are fewer cores than `cpus`.
 
     Examples
     --------
@@ -93,6 +98,8 @@ class SimulatedServer:
         if twice := set(self.space.names) & set(self.fixed):
             raise ValueError(f"{sorted(twice)[0]!r} is a knob of the space: it cannot be fixed too")
         object.__setattr__(self, "fixed", MappingProxyType(dict(self.fixed)))
+        if (most := most_cpus(self.space) or self.fixed.get(CPUS, 0)) > self.machine.cores:
+            raise ValueError(f"{CPUS}={most}: {self.machine.name} has {self.machine.cores:g} cores")
 
     def measure(
         self,
@@ -165,8 +172,8 @@ class SimulatedServer:
     def _settings(self, block: NDArray[np.int64], rate: float) -> tuple[NDArray, ...]:
         """Return what `queueing.serve_grid` needs for each configuration, then the overhead (s)."""
         work, *others = (whole[block] for whole in self._of_each)
-        demand = BatchDemand(*others[:3])
-        return work, speed_at(self.model, self.machine, demand, rate), *others[3:]
+        demand = BatchDemand(*others[:4])
+        return work, speed_at(self.model, self.machine, demand, rate), *others[4:]
 
     @cached_property
     def _of_each(self) -> tuple[NDArray, ...]:
@@ -180,19 +187,22 @@ class SimulatedServer:
             levels = np.array(self.space.knobs[column].levels)
             knob[name] = levels[self.space.level_indices[:, column]]
         knob = {name: np.broadcast_to(levels, size) for name, levels in knob.items()}
-        cores, handlers = int(self.machine.cores), self.machine.handlers
-        inter = np.where(knob["inter_op"] == 0, cores, knob["inter_op"])
-        intra = np.where(knob["intra_op"] == 0, cores, knob["intra_op"])
+        bound = knob[CPUS] > 0
+        cores = np.where(bound, knob[CPUS], self.machine.cores)
+        handlers = np.where(bound, 4 * knob[CPUS], self.machine.handlers)
+        automatic = cores.astype(np.int64)
+        inter = np.where(knob["inter_op"] == 0, automatic, knob["inter_op"])
+        intra = np.where(knob["intra_op"] == 0, automatic, knob["intra_op"])
         off = knob["batch_threads"] == 0  # each handler serves its request at once: none waits
         threads = np.where(off, handlers, knob["batch_threads"])
         timeout = np.where(off, 0.0, knob["batch_timeout_micros"] * 1e-6)
         dispatch = np.where(off, 0.0, self.model.dispatch)
         largest, slots = knob["max_batch_size"], np.minimum(inter, threads)
         capacity = knob["max_enqueued_batches"] * largest
-        limits = np.stack((largest, slots, threads, capacity, np.full(size, handlers)), axis=1)
+        limits = np.stack((largest, slots, threads, capacity, handlers), axis=1)
         work = np.tile(self.model.batch_work(int(largest.max())), (size, 1))
-        overhead = self.model.overhead + self.machine.wake * (intra >= max(cores, 2))
-        demand = batch_demand(self.model, self.machine, inter, intra)
+        overhead = self.model.overhead + self.machine.wake * (intra >= np.maximum(automatic, 2))
+        demand = batch_demand(self.model, self.machine, inter, intra, cores)
         return work, *demand, limits, np.stack((timeout, dispatch), axis=1), overhead
 
 

@@ -10,7 +10,11 @@ name            knobs                                    served                 
                 1296 configurations
 ``cpu10``       inter_op, intra_op, batch_threads 0..10  Inception v3 on 10 cores    8.3 to 16.7
                 1331 configurations, the paper's grid
-``cpu64``       the same, 0..64: 274,625 configurations  Inception v3 on 64 cores    50 to 120
+``cpu10-cores`` cpus 1..10; inter_op, intra_op 1, 2, 3,  Inception v3 on up to       8.3 to 16.7
+                5, 10; batch_threads the same or off:    10 cores
+                1500 configurations
+``cpu64``       the same as ``cpu10``, 0..64: 274,625    Inception v3 on 64 cores    50 to 120
+                configurations
 ``gpu``         max_batch_size, batch_timeout_micros,    Inception v3 on one GPU     200 to 900
                 batch_threads: 512 configurations
 ==============  =======================================  ==========================  ============
@@ -54,6 +58,9 @@ all                         ``gpu``                  assumed: batch time affine 
 The simulator's notebook shows how well held-out configurations are predicted. It also shows how
 much depends on the assumptions. On ``cpu10`` at the paper's loads, the default stays within about a
 fifth of the optimum for all reasonable assumptions.
+
+``cpu10-cores`` is ``cpu10`` with one more knob: the number of cores that the server is bound to.
+That a bound server behaves like one on a machine with so few cores is assumed, too.
 """
 
 from __future__ import annotations
@@ -64,7 +71,7 @@ from typing import TYPE_CHECKING
 
 from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.simulator import SimulatedServer
-from rrl.tuning.presets import effective_space, paper_cpu, paper_gpu
+from rrl.tuning.presets import CPUS, effective_space, paper_cpu, paper_gpu
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,9 +123,18 @@ def _cpu2_joint() -> SimulatedServer:
     return SimulatedServer(space, MOBILENET_V2, TWO_CORES, AMPLE)
 
 
+TEN_CORES = replace(TWO_CORES, name="10 cores", cores=10, contention=0.03, handlers=40)
+
+
 def _cpu10() -> SimulatedServer:
-    machine = replace(TWO_CORES, name="10 cores", cores=10, contention=0.03, handlers=40)
-    return SimulatedServer(paper_cpu(10), INCEPTION_V3, machine, AMPLE)
+    return SimulatedServer(paper_cpu(10), INCEPTION_V3, TEN_CORES, AMPLE)
+
+
+def _cpu10_cores() -> SimulatedServer:
+    threads = (1, 2, 3, 5, 10)
+    levels = {CPUS: range(1, 11), "inter_op": threads, "intra_op": threads}
+    space = effective_space(levels | {"batch_threads": (0, *threads)}, TEN_CORES.cores)
+    return SimulatedServer(space, INCEPTION_V3, TEN_CORES, AMPLE)
 
 
 def _cpu64() -> SimulatedServer:
@@ -151,6 +167,7 @@ SOURCES: dict[str, dict[str, str]] = {
     "cpu2": _TWO,
     "cpu2-joint": _TWO,
     "cpu10": _LARGE,
+    "cpu10-cores": _LARGE,
     "cpu64": {**_LARGE, "cores": "assumed"},
     "gpu": {},
 }
@@ -160,6 +177,7 @@ TESTBEDS: dict[str, Callable[[], SimulatedServer]] = {
     "cpu2": _cpu2,
     "cpu2-joint": _cpu2_joint,
     "cpu10": _cpu10,
+    "cpu10-cores": _cpu10_cores,
     "cpu64": _cpu64,
     "gpu": _gpu,
 }

@@ -234,9 +234,12 @@ def by_block(costs: Values, length: int) -> tuple[NDArray[np.int64], Values]:
     return length * np.arange(1, blocks + 1), np.quantile(means, [0.25, 0.5, 0.75], axis=0)
 
 
-def interval(name: str, values: Sequence[float], rng: np.random.Generator) -> dict[str, float]:
-    """Return a median with the limits of its 95 % interval, as columns of a table."""
-    centre, low, high = bootstrap_interval(np.asarray(values, dtype=float), rng)
+def interval(
+    name: str, values: Sequence[float], rng: np.random.Generator, statistic: Any = np.median
+) -> dict[str, float]:
+    """Return a median, or another statistic, with the limits of its 95 % interval, as columns."""
+    numbers = np.asarray(values, dtype=float)
+    centre, low, high = bootstrap_interval(numbers, rng, statistic=statistic)
     return {name: centre, f"{name}_low": low, f"{name}_high": high}
 
 

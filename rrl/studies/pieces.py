@@ -36,7 +36,8 @@ from rrl.support.provenance import (
     locked,
     without_words,
 )
-from rrl.tuning.objective import parse_objective
+from rrl.tuning.constrained import most_cpus
+from rrl.tuning.objective_names import parse_objective
 from rrl.tuning.presets import paper_cpu
 
 Arrays = dict[str, NDArray[Any]]
@@ -67,7 +68,7 @@ def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
     """
     with one_thread():
         scenario = problem(*setting.problem, data)
-        objective = parse_objective(setting.objective)
+        objective = parse_objective(setting.objective, most_cpus(scenario.space))
         make = agents.maker(setting.agent)
         runs = race(scenario, make, seeds, setting.episodes, objective=objective)
     costs = runs.costs.astype(np.float32)

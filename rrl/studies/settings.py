@@ -10,7 +10,7 @@ import numpy as np
 
 from rrl.rivals.agents import AGENTS, home
 from rrl.support.errors import UsageError
-from rrl.tuning.objective import parse_objective
+from rrl.tuning.objective_names import parse_objective
 from rrl.workloads.modulated import Bursts, Diurnal, FlashCrowd
 from rrl.workloads.workload import Fleet, Phases, Poisson, Workload
 
@@ -113,7 +113,7 @@ def check(setting: Setting) -> None:
     if setting.seeds < 1 or setting.episodes < 1 or setting.first_seed < 0:
         raise UsageError(f"{setting}: seeds and episodes must be at least 1, first_seed at least 0")
     workload(setting.load)
-    parse_objective(setting.objective)
+    parse_objective(setting.objective, most_cpus=1)
 
 
 def available(agents: Mapping[str, int]) -> dict[str, int]:

@@ -39,6 +39,11 @@ def available_cpus() -> int:
         return cpus
 
 
+def memory_bytes() -> int:
+    """Return the memory of this machine in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def describe_machine() -> dict[str, Any]:
     """Return what to record with a measurement: processor, memory, system and versions.
 
@@ -49,11 +54,10 @@ def describe_machine() -> dict[str, Any]:
     >>> sorted(describe_machine())
     ['cpus', 'load_average', 'memory_gib', 'processor', 'python', 'system', 'versions']
     """
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "processor": _processor(),
         "cpus": available_cpus(),
-        "memory_gib": round(pages / 2**30, 1),
+        "memory_gib": round(memory_bytes() / 2**30, 1),
         "load_average": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),

@@ -6,6 +6,7 @@ import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.tuning.presets import CPUS
 
 DEFAULT_BATCH_SIZE = 1000
 HEURISTIC_TIMEOUTS_MICROS = (0, 10_000)
@@ -14,9 +15,10 @@ HEURISTIC_TIMEOUTS_MICROS = (0, 10_000)
 def guess_cores(space: ConfigSpace) -> int:
     """Return the number of cores of a space's machine; guess it if the space does not give it.
 
-    The guess assumes that thread pools with a level 0 ("automatic") go up to the number of cores,
-    and that thread pools without it go up to twice that number. If the space has no thread pools,
-    the guess is the largest number of batch threads.
+    If the number of CPUs is a knob, the guess is its highest level. Otherwise it assumes that
+    thread pools with a level 0 ("automatic") go up to the number of cores, and that thread pools
+    without it go up to twice that number. If the space has no thread pools, the guess is the
+    largest number of batch threads.
 
     Examples
     --------
@@ -27,6 +29,8 @@ def guess_cores(space: ConfigSpace) -> int:
     if space.cores is not None:
         return space.cores
     knobs = {knob.name: knob.levels for knob in space.knobs}
+    if CPUS in knobs:
+        return max(knobs[CPUS])
     for name in ("inter_op", "intra_op"):
         if name in knobs:
             return max(knobs[name]) if 0 in knobs[name] else max(1, max(knobs[name]) // 2)
@@ -59,7 +63,7 @@ def serving_default(space: ConfigSpace, cores: int | None = None) -> Configurati
 
     By default, thread pools are automatic, with one thread per core, and batching is off. If a
     space has no level for batching off, batching has its own defaults: one batch thread per core,
-    batches of up to 1000 requests and no waiting.
+    batches of up to 1000 requests and no waiting. The server has all CPUs.
 
     Parameters
     ----------
@@ -125,4 +129,5 @@ def _automatic(space: ConfigSpace, cores: int | None, batching: bool) -> dict[st
         "batch_threads": 0 if off else cores,
         "max_batch_size": DEFAULT_BATCH_SIZE,
         "batch_timeout_micros": 0,
+        CPUS: cores,
     }

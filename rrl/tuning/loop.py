@@ -16,6 +16,7 @@ import numpy as np
 
 from rrl.core.agent import Agent, restore_rng, rng_state
 from rrl.core.knob import Configuration
+from rrl.tuning.capacity import searching
 from rrl.tuning.episode import Episode, Server
 from rrl.tuning.guard import Guard
 from rrl.tuning.guarded import Guarded, serve_guarded
@@ -127,6 +128,7 @@ def steps(
     if not 0 <= switch_cost < np.inf:
         raise ValueError(f"switch_cost must be a finite number, 0 or more, got {switch_cost!r}")
     objective = objective or MeanLatency()
+    server = searching(server, objective)
     arrivals_rng, server_rng = rng.spawn(2)
     if server_state is not None:
         restore_rng(server_rng, dict(server_state))

@@ -7,7 +7,6 @@ violation. So no configuration can look fast because it rejects requests.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -210,46 +209,3 @@ class Weighted:
 
     def __str__(self) -> str:
         return "+".join(f"{weight:.15g}*{term}" for weight, term in self.terms)
-
-
-def parse_objective(name: str) -> Objective:
-    """Return the objective with the given name.
-
-    Parameters
-    ----------
-    name : str
-        The name is ``mean``; ``p`` and a percentile, as in ``p99.9``; ``slo:`` and a time in
-        seconds, as in ``slo:0.1``; or a weighted sum of these, as in ``0.7*mean+0.3*p99``.
-
-    Raises
-    ------
-    ValueError
-        If the name is none of these.
-
-    Examples
-    --------
-    >>> parse_objective("mean"), parse_objective("p99").q, parse_objective("slo:0.1").target_s
-    (MeanLatency(failure_s=10.0), 99.0, 0.1)
-    >>> str(parse_objective("mean + 0.5*slo:0.1"))
-    '1*mean+0.5*slo:0.1'
-    """
-    parts = re.sub(r"\s", "", name).split("+")
-    terms = [_term(part, name) for part in parts]
-    return terms[0][1] if len(terms) == 1 and "*" not in name else Weighted(terms)
-
-
-def _term(part: str, name: str) -> tuple[float, Objective]:
-    weight, times, kind = part.rpartition("*")
-    weight = weight if times else "1"
-    number = r"(\d+\.?\d*|\.\d+)(e-?\d+)?"
-    if re.fullmatch(number, weight):
-        scale = float(weight)
-        if kind == "mean":
-            return scale, MeanLatency()
-        if re.fullmatch("p" + number, kind):
-            return scale, Percentile(float(kind[1:]))
-        if re.fullmatch("slo:" + number, kind):
-            return scale, SLOViolations(float(kind[4:]))
-    raise ValueError(
-        f"unknown objective {name!r}: use mean, p99, slo:SECONDS, or a sum such as mean+0.5*p99"
-    )

@@ -12,7 +12,9 @@ from rrl.core.space import ConfigSpace
 from rrl.support.machine import available_cpus
 
 THREADS = ("inter_op", "intra_op", "batch_threads")
-SERVING_KNOBS = (*THREADS, "max_batch_size", "batch_timeout_micros")
+CPUS = "cpus"
+"""The knob for the number of CPUs that the server is bound to."""
+SERVING_KNOBS = (*THREADS, "max_batch_size", "batch_timeout_micros", CPUS)
 
 
 def serving_knob(name: str, levels: Sequence[Level]) -> Knob:

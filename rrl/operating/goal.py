@@ -1,0 +1,88 @@
+"""What a run is to achieve, and under which load: the options about both."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from rrl.operating.options import refuse
+from rrl.support.errors import UsageError
+from rrl.tuning.presets import CPUS
+
+if TYPE_CHECKING:
+    from rrl.core.knob import Configuration
+    from rrl.core.space import ConfigSpace
+    from rrl.tuning.objective import Objective
+    from rrl.tuning.slo import SLO
+    from rrl.workloads.workload import Workload
+
+OBJECTIVES = """Objectives of --objective: mean, p99 (any percentile), slo:0.08 (the share of
+requests above 0.08 s), a sum such as mean+0.5*p99, or a resource under an SLO, where the latency
+only has to keep the SLO:
+  "cpus with p99<80ms"              the fewest CPUs (it needs --knob cpus=1,2), then the latency
+  "memory with p99<80ms"            the least memory of a server that rrl starts here
+  "rate of 20,40,80 with p99<80ms"  the highest of these rates (requests/s): each episode tries some
+                                    of them by bisection, so it needs no --rate
+An episode that breaks the SLO costs latency / target, which is above 1. One that keeps it costs the
+share of the resource, at most 1. A short episode can keep an SLO by luck: give a smaller target
+than the promised one, or more --requests. With a knob cpus, the report ends with latency against
+CPUs.
+"""
+"""What the help of a command says about objectives."""
+
+
+def read_goal(
+    options: Namespace, space: ConfigSpace, default: Configuration
+) -> tuple[Objective, SLO | None]:
+    """Return the objective of the agent, and the SLO if there is one.
+
+    An objective that has an SLO brings it along. A capacity search meets its own at every rate that
+    it finds, so there it is not judged.
+    """
+    from rrl.tuning.constrained import Constrained, HighestRate, most_cpus
+    from rrl.tuning.objective import MeanLatency
+    from rrl.tuning.objective_names import parse_objective
+    from rrl.tuning.slo import parse_slo
+
+    slo = parse_slo(options.slo) if options.slo is not None else None
+    if options.objective is None:
+        return slo.statistic if slo else MeanLatency(), slo
+    own = default.get(CPUS, 1)
+    most = most_cpus(space, own if isinstance(own, int | float) else 1)
+    objective = parse_objective(options.objective, most)
+    if isinstance(objective, Constrained):
+        if slo is not None:
+            raise UsageError(f"--slo: the objective has one already, {objective.slo}; leave it out")
+        slo = None if isinstance(objective, HighestRate) else objective.slo
+    return objective, slo
+
+
+def read_load(options: Namespace, objective: Objective, rate: float | None = None) -> Workload:
+    """Return the arrivals: recorded, or Poisson at the rate of the options (or at `rate`).
+
+    A capacity search has its own rates; the agent sees the lowest one.
+    """
+    from rrl.tuning.constrained import HighestRate
+    from rrl.workloads.trace import read_trace
+    from rrl.workloads.workload import Poisson
+
+    if isinstance(objective, HighestRate):
+        refuse(options, ("rate", "trace"), "with this objective, because it has its own rates")
+        return Poisson(objective.rates_per_s[0])
+    if options.trace and options.rate is not None:
+        raise UsageError("--rate and --trace: give one of them")
+    if not options.trace:
+        refuse(options, ["time_column", "speed"], "without --trace")
+    else:
+        trace = read_trace(options.trace, options.time_column)
+        wanted = (max(options.episodes + 1, options.rounds)) * options.requests
+        if wanted > len(trace.times):
+            raise UsageError(
+                f"{options.trace} holds {len(trace.times)} requests and the run needs {wanted}: "
+                "lower --episodes or --requests"
+            )
+        return trace if options.speed == 1 else trace.faster(options.speed)
+    rate = rate if options.rate is None else options.rate
+    if rate is None:
+        raise UsageError("give the load: --rate REQUESTS_PER_S, or --trace FILE of timestamps")
+    return Poisson(rate)

@@ -1,0 +1,89 @@
+"""Figures of goals other than the mean latency: the share of late requests, and the CPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from rrl.plotting.shared import MARKERS, MS, agent_label, plain_log_ticks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def plot_two_latencies(
+    mean_s: ArrayLike, p99_s: ArrayLike, targets_s: Mapping[str, float], ax: Axes | None = None
+) -> Axes:
+    """Plot the p99 (s) of each configuration against its mean (s), with targets as lines."""
+    ax = ax or plt.gca()
+    ax.plot(MS * np.asarray(mean_s), MS * np.asarray(p99_s), "o", ms=3, alpha=0.5, mew=0)
+    for (name, target), line in zip(targets_s.items(), ("--", ":", "-."), strict=False):
+        ax.axhline(MS * target, ls=line, lw=1, color="0.25", label=name)
+    ax.set(xlabel="mean latency (ms)", ylabel="p99 (ms)", xscale="log", yscale="log")
+    for axis in (ax.xaxis, ax.yaxis):
+        plain_log_ticks(axis)
+    ax.legend(title="target", loc="lower right")
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_by_goal(
+    rows: pd.DataFrame, measure: str, goals: Sequence[str], ax: Axes | None = None
+) -> Axes:
+    """Plot a measure of each agent for each goal: medians, with lines for their intervals.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of :func:`rrl.studies.goals.deployed_by_goal` for one problem. Rows with the goal
+        ``none`` are drawn in black.
+    measure : str
+        A column with ``..._low`` and ``..._high`` beside it.
+    goals : sequence of str
+        The goals to show, in their order.
+    ax : Axes, optional
+    """
+    ax = ax or plt.gca()
+    agents = list(dict.fromkeys(rows["agent"]))
+    for number, goal in enumerate(["none", *goals]):
+        shown = rows[rows["goal"] == goal]
+        offset = 0.0 if goal == "none" else 0.16 * (number - 1 - (len(goals) - 1) / 2)
+        y = [agents.index(agent) + offset for agent in shown["agent"]]
+        colour = "black" if goal == "none" else f"C{number - 1}"
+        label = "not tuned" if goal == "none" else goal
+        ax.hlines(y, shown[f"{measure}_low"], shown[f"{measure}_high"], color=colour, lw=1.2)
+        ax.plot(shown[measure], y, MARKERS[number], ms=4, color=colour, label=label)
+    ax.set_yticks(range(len(agents)), [agent_label(agent) for agent in agents])
+    ax.set_ylim(len(agents) - 0.5, -0.5)
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_cpus(
+    cpus: ArrayLike, values: ArrayLike, on_front: NDArray[np.bool_], ax: Axes | None = None
+) -> Axes:
+    """Plot a value of each configuration against its CPUs, and the Pareto front as steps.
+
+    Parameters
+    ----------
+    cpus, values : array_like, shape (n,)
+    on_front : ndarray of bool, shape (n,)
+    ax : Axes, optional
+    """
+    ax = ax or plt.gca()
+    x, y = np.asarray(cpus, dtype=float), np.asarray(values, dtype=float)
+    ax.plot(x, y, "o", ms=2.5, color="0.75", mew=0, label="a configuration")
+    order = np.flatnonzero(on_front)[np.argsort(x[on_front])]
+    ax.step(x[order], y[order], "-", where="post", color="black", lw=1.2, label="Pareto front")
+    ax.plot(x[order], y[order], "s", ms=3.5, color="black")
+    ax.set(xlabel="CPUs")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    sns.despine(ax=ax)
+    return ax

@@ -1,0 +1,232 @@
+"""Agents that are tuned for other goals than the mean latency, and what their choice is worth.
+
+A goal is an objective by its name: a percentile, the share of late requests, or the fewest CPUs
+that keep a service-level objective (:mod:`rrl.tuning.objective_names`). :func:`judging_requests`
+finds the latencies of all requests of a configuration, in episodes that no agent learned from.
+:func:`deployed_by_goal` looks up there what the agents deployed at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.studies.outcomes import Problem, Results, interval, name_of
+from rrl.studies.scenario import Scenario
+from rrl.tuning.constrained import most_cpus
+from rrl.tuning.defaults import heuristic_candidates, serving_default
+from rrl.tuning.objective import FAILURE_S
+from rrl.tuning.presets import CPUS
+from rrl.workloads.workload import episodes as cut
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Requests:
+    """The sorted latencies (s) of all requests that judge each configuration.
+
+    Examples
+    --------
+    >>> requests = Requests([np.arange(1.0, 101), np.array([7.0])])
+    >>> requests.percentile(90), requests.late(6.5)
+    (array([90.,  7.]), array([0.94, 1.  ]))
+    """
+
+    latency: Sequence[NDArray[np.floating]]
+
+    def percentile(self, q: float) -> Floats:
+        """Return the percentile of each configuration in seconds, as :class:`rrl.Percentile`."""
+        ranks = [max(int(np.ceil(q / 100 * len(one))) - 1, 0) for one in self.latency]
+        return np.array([one[rank] for one, rank in zip(self.latency, ranks, strict=True)])
+
+    def late(self, limit_s: float) -> Floats:
+        """Return the share of requests of each configuration that take longer than a limit (s)."""
+        return np.array(
+            [1 - np.searchsorted(one, limit_s, "right") / len(one) for one in self.latency]
+        )
+
+    @property
+    def reference_s(self) -> float:
+        """The p99 of the configuration with the lowest mean latency, in seconds.
+
+        Targets are multiples of it. The lowest p99 of a recorded grid is partly luck, because most
+        configurations have few requests. Those with a low mean were measured more often.
+        """
+        return float(self.percentile(99)[self.mean.argmin()])
+
+    def target_s(self, factor: float) -> float:
+        """Return a target for the p99 (s): a multiple of `reference_s`, with three digits."""
+        return float(f"{factor * self.reference_s:.3g}")
+
+    @cached_property
+    def mean(self) -> Floats:
+        """The mean latency of each configuration in seconds."""
+        return np.array([one.mean(dtype=float) for one in self.latency])
+
+
+def judging_requests(problem: Scenario, *, replications: int = 100, seed: int = 0) -> Requests:
+    """Return the requests by which the configurations of a problem are judged.
+
+    Parameters
+    ----------
+    problem : Scenario
+        It has a steady load, on a simulated server or a recorded profile.
+    replications : int
+        A simulated configuration is judged by this many episodes, with common random numbers. A
+        recorded one is judged by the half of the profile that agents do not replay, finals
+        included.
+    seed : int
+        This is the seed of the random numbers.
+
+    Examples
+    --------
+    >>> from rrl.studies.problems import open_scenario
+    >>> requests = judging_requests(open_scenario("keyword-threads 900"))
+    >>> len(requests.latency), bool((requests.percentile(99) > requests.mean).all())
+    (16, True)
+    """
+    from rrl.recording.replay import RecordedServer
+    from rrl.recording.truth import requests_of_half
+
+    server = problem.server
+    if isinstance(server, RecordedServer):
+        parts = requests_of_half(server.profile, problem.workload.rate, 1 - server.half)
+        return Requests([np.sort(part) for part in parts])
+    rng, n = np.random.default_rng(seed), problem.requests
+    whole = np.empty((len(problem.space), replications * n), dtype=np.float32)
+    stretch = problem.workload.arrivals(replications * n, rng)
+    for number, arrivals in enumerate(cut(stretch, n)):
+        for block, latency, rejected in server.grid(arrivals, rng):
+            latency[rejected] = np.maximum(latency[rejected], FAILURE_S)
+            whole[block, number * n : (number + 1) * n] = latency
+    whole.sort(axis=1)
+    return Requests(list(whole))
+
+
+def untuned(problem: Scenario) -> dict[str, int]:
+    """Return the server's default and the guide's heuristic, as numbers of configurations.
+
+    Raises
+    ------
+    ValueError
+        If the guide suggests several configurations, because then the heuristic has to measure.
+    """
+    guide = heuristic_candidates(problem.space)
+    if len(guide) > 1:
+        raise ValueError(f"{problem.name}: the guide suggests {len(guide)} configurations")
+    space = problem.space
+    return {"default": space.index(serving_default(space)), "heuristic": space.index(guide[0])}
+
+
+def deployed_by_goal(
+    results: Results,
+    scenarios: Mapping[Problem, Scenario],
+    judged: Mapping[Problem, Requests],
+    targets_s: Mapping[Problem, Mapping[str, float]],
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Return what the agents deployed at the end, tuned for each goal.
+
+    Parameters
+    ----------
+    results : mapping of Setting to Race
+    scenarios, judged : mapping
+        They are by problem.
+    targets_s : mapping
+        By problem and name, the targets for the p99 in seconds.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    DataFrame
+        It has one row per problem, agent and goal. The goal ``none`` has the configurations of
+        :func:`untuned`. `p99` is the p99 divided by :attr:`Requests.reference_s`, `mean` is the
+        mean latency divided by the lowest one, and `late NAME` is the share of requests above a
+        target. `kept NAME` is the share of the seeds whose p99 keeps the target. `cpus` is the
+        number of CPUs, if it is a knob. Each has its median over the seeds (`kept` has the mean)
+        with the limits of its 95 % interval in columns ``..._low`` and ``..._high``.
+    """
+    import pandas as pd
+
+    rows = []
+    finals = [(s.problem, s.agent, s.objective, r.recommended[:, -1]) for s, r in results.items()]
+    problems = list(dict.fromkeys(setting.problem for setting in results))
+    for problem in problems:
+        for agent, index in untuned(scenarios[problem]).items():
+            finals.append((problem, agent, "none", np.array([index])))
+    values = {p: _values(scenarios[p], judged[p], targets_s[p]) for p in problems}
+    for problem, agent, goal, final in finals:
+        row = {"problem": name_of(problem), "agent": agent, "goal": goal, "seeds": len(final)}
+        for name, of_each in values[problem].items():
+            statistic = np.mean if name.startswith("kept") else np.median
+            row |= interval(name, of_each[final], rng, statistic=statistic)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _values(
+    problem: Scenario, requests: Requests, targets_s: Mapping[str, float]
+) -> dict[str, Floats]:
+    """Return the measures of :func:`deployed_by_goal` for each configuration."""
+    p99, mean, space = requests.percentile(99), requests.mean, problem.space
+    found = {"p99": p99 / requests.reference_s, "mean": mean / mean.min()}
+    found |= {f"late {name}": requests.late(target) for name, target in targets_s.items()}
+    found |= {f"kept {name}": (p99 <= target) * 1.0 for name, target in targets_s.items()}
+    if most_cpus(space) is not None:
+        found["cpus"] = np.array([space[i][CPUS] for i in range(len(space))], dtype=float)
+    return found
+
+
+def compared_with_mean(
+    results: Results, judged: Mapping[Problem, Requests], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Compare each agent, tuned for a goal, with itself, tuned for the mean latency.
+
+    The two have the same arrivals, so they are compared seed by seed.
+
+    Returns
+    -------
+    DataFrame
+        It has one row per problem, agent and goal. `ratio` is the median ratio of the p99s, with
+        the limits of its interval. `verdict` is "better" if the interval lies below 1, "worse" if
+        it lies above 1, and otherwise "no difference shown".
+    """
+    import pandas as pd
+
+    rows = []
+    for setting, runs in results.items():
+        if setting.objective == "mean":
+            continue
+        usual = results[setting._replace(objective="mean")].recommended[:, -1]
+        p99 = judged[setting.problem].percentile(99)
+        row = interval("ratio", p99[runs.recommended[:, -1]] / p99[usual], rng)
+        verdict = "better" if row["ratio_high"] < 1 else "worse" if row["ratio_low"] > 1 else ""
+        rows.append(
+            {"problem": name_of(setting.problem), "agent": setting.agent, "goal": setting.objective}
+            | row
+            | {"verdict": verdict or "no difference shown"}
+        )
+    return pd.DataFrame(rows)
+
+
+def front(cost: Sequence[float], latency: Sequence[float]) -> NDArray[np.bool_]:
+    """Return which points are on the Pareto front: no other is as good in one and better in one.
+
+    Examples
+    --------
+    >>> front([1, 2, 3], [5.0, 5.0, 2.0])
+    array([ True, False,  True])
+    """
+    x, y = np.asarray(cost, dtype=float), np.asarray(latency, dtype=float)
+    as_good = (x[None] <= x[:, None]) & (y[None] <= y[:, None])
+    better = (x[None] < x[:, None]) | (y[None] < y[:, None])
+    return ~(as_good & better).any(axis=1)

@@ -1,0 +1,85 @@
+"""Objectives by name, as the command line and the settings of a sweep give them."""
+
+from __future__ import annotations
+
+import re
+
+from rrl.support.errors import UsageError
+from rrl.tuning.constrained import FewestCPUs, HighestRate, LeastMemory
+from rrl.tuning.objective import MeanLatency, Objective, Percentile, SLOViolations, Weighted
+from rrl.tuning.slo import parse_slo
+
+_NUMBER = r"(\d+\.?\d*|\.\d+)(e-?\d+)?"
+
+
+def parse_objective(name: str, most_cpus: int | None = None) -> Objective:
+    """Return the objective with the given name.
+
+    Parameters
+    ----------
+    name : str
+        The name is ``mean``; ``p`` and a percentile, as in ``p99.9``; ``slo:`` and a time in
+        seconds, as in ``slo:0.1``; or a weighted sum of these, as in ``0.7*mean+0.3*p99``. Or it
+        names a resource and the service-level objective to keep: ``cpus with p99<80ms`` (the fewest
+        CPUs), ``memory with p99<80ms`` (the least memory) or ``rate of 20,40,80 with p99<80ms``
+        (the highest of these rates, in requests per second).
+    most_cpus : int, optional
+        The highest number of CPUs of any configuration, see
+        :func:`rrl.tuning.constrained.most_cpus`. The fewest CPUs need it.
+
+    Raises
+    ------
+    ValueError
+        If the name is none of these, or its rates do not increase.
+    UsageError
+        If the service-level objective has another form, or the fewest CPUs are wanted and there is
+        no knob for them.
+
+    Examples
+    --------
+    >>> parse_objective("mean"), parse_objective("p99").q, parse_objective("slo:0.1").target_s
+    (MeanLatency(failure_s=10.0), 99.0, 0.1)
+    >>> str(parse_objective("mean + 0.5*slo:0.1"))
+    '1*mean+0.5*slo:0.1'
+    >>> str(parse_objective("cpus with p99 < 80ms", most_cpus=2))
+    'cpus with p99<80ms'
+    """
+    resource, limited, slo = name.partition(" with ")
+    if limited:
+        return _constrained(resource.strip(), slo, name, most_cpus)
+    parts = re.sub(r"\s", "", name).split("+")
+    terms = [_term(part, name) for part in parts]
+    return terms[0][1] if len(terms) == 1 and "*" not in name else Weighted(terms)
+
+
+def _constrained(resource: str, slo: str, name: str, most_cpus: int | None) -> Objective:
+    if resource == FewestCPUs.resource:
+        if most_cpus is None:
+            raise UsageError(f"objective {name!r} needs a knob such as --knob cpus=1,2")
+        return FewestCPUs(parse_slo(slo), most_cpus)
+    if resource == LeastMemory.resource:
+        return LeastMemory(parse_slo(slo))
+    if found := re.fullmatch(rf"rate\s+of\s+({_NUMBER}(\s*,\s*{_NUMBER})*)", resource):
+        return HighestRate(parse_slo(slo), tuple(map(float, found[1].split(","))))
+    raise _unknown(name)
+
+
+def _term(part: str, name: str) -> tuple[float, Objective]:
+    weight, times, kind = part.rpartition("*")
+    weight = weight if times else "1"
+    if re.fullmatch(_NUMBER, weight):
+        scale = float(weight)
+        if kind == "mean":
+            return scale, MeanLatency()
+        if re.fullmatch("p" + _NUMBER, kind):
+            return scale, Percentile(float(kind[1:]))
+        if re.fullmatch("slo:" + _NUMBER, kind):
+            return scale, SLOViolations(float(kind[4:]))
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> ValueError:
+    return ValueError(
+        f"unknown objective {name!r}: use mean, p99, slo:SECONDS, a sum such as mean+0.5*p99, or "
+        "'cpus with p99<80ms', 'memory with p99<80ms', 'rate of 20,40,80 with p99<80ms'"
+    )

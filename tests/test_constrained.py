@@ -1,0 +1,351 @@
+"""Objectives under an SLO: their order of preference, the capacity search, and bound CPUs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from probe import build_probe
+
+from rrl import (
+    ConfigSpace,
+    FewestCPUs,
+    HighestRate,
+    Knob,
+    LeastMemory,
+    SimulatedServer,
+    parse_objective,
+    parse_slo,
+    testbed,
+    tune,
+)
+from rrl.cli import main
+from rrl.core.from_table import from_table
+from rrl.rivals.agents import AGENTS
+from rrl.serving.launcher import LOCAL
+from rrl.serving.process_knobs import usable_cpus
+from rrl.tuning.capacity import RateSearch
+from rrl.tuning.constrained import MEMORY, RATE, most_cpus
+from rrl.tuning.defaults import serving_default
+from rrl.tuning.episode import Episode, Status
+from rrl.workloads.workload import Poisson
+
+SLO_TEXTS = ("p99<80ms", "p50<2s", "mean<0.05s", "p99.9<30s")
+MOST = 10
+latencies = st.lists(st.floats(0, 60), min_size=1, max_size=40)
+
+
+@st.composite
+def episodes(draw):
+    latency = draw(latencies)
+    failed = draw(st.lists(st.booleans(), min_size=len(latency), max_size=len(latency)))
+    few = draw(st.booleans())
+    status = np.where(failed, Status.UNAVAILABLE, 0) if few else np.zeros(len(latency))
+    info = {MEMORY: draw(st.integers(1, 2**30)), RATE: draw(st.sampled_from((20.0, 40.0, 80.0)))}
+    configuration = {"cpus": draw(st.integers(1, MOST))}
+    return Episode(configuration, np.arange(len(latency)), latency, status, info=info)
+
+
+def objectives(slo):
+    rates = (20.0, 40.0, 80.0)
+    return FewestCPUs(slo, MOST), LeastMemory(slo, 2**30), HighestRate(slo, rates)
+
+
+def used(objective, episode):
+    """How much of its resource an episode used; less is better."""
+    if isinstance(objective, FewestCPUs):
+        return episode.configuration["cpus"]
+    return episode.info[MEMORY] if isinstance(objective, LeastMemory) else -episode.info[RATE]
+
+
+@given(one=episodes(), other=episodes(), text=st.sampled_from(SLO_TEXTS))
+def test_first_the_slo_then_the_resource(one, other, text):
+    """An independent reading of the SLO decides which of two episodes must cost less."""
+    slo = parse_slo(text)
+    for objective in objectives(slo):
+        keeps = [_keeps(slo, episode) for episode in (one, other)]
+        costs = [objective(episode) for episode in (one, other)]
+        for kept, cost in zip(keeps, costs, strict=True):
+            assert kept == (cost <= 1)
+            assert 0 < cost < math.inf
+        if keeps == [True, False]:
+            assert costs[0] < costs[1]
+        if keeps == [True, True] and used(objective, one) < used(objective, other):
+            assert costs[0] < costs[1]
+
+
+def _keeps(slo, episode):
+    """Whether the statistic is within the target if failed requests take for ever."""
+    latency = np.where(episode.ok, episode.latency, np.maximum(episode.latency, 10.0))
+    latency = np.where(~episode.ok, np.maximum(latency, 2 * slo.target_s), latency)
+    if str(slo).startswith("mean"):
+        return latency.mean() <= slo.target_s
+    allowed = len(latency) - math.ceil(len(latency) * slo.statistic.q / 100 - 1e-9)
+    return np.count_nonzero(latency > slo.target_s) <= allowed
+
+
+@given(st.integers(1, MOST), st.floats(0, 0.08), st.floats(0, 0.08))
+def test_the_latency_decides_between_as_many_cpus(cpus, one, other):
+    objective = FewestCPUs(parse_slo("p99<80ms"), MOST)
+    costs = [objective(Episode({"cpus": cpus}, [0.0], [s], [0])) for s in (one, other)]
+    assert (costs[0] <= costs[1]) or one > other
+
+
+@given(st.lists(st.tuples(st.integers(1, 10), st.floats(0.001, 0.5)), min_size=1, max_size=9))
+def test_the_unit_of_time_does_not_matter(measured):
+    for scale in (1e-3, 60.0):
+        slos = parse_slo("p99<0.08s"), parse_slo(f"p99<{0.08 * scale:.6f}s")
+        for cpus, s in measured:
+            times = (s, s * scale)
+            pairs = zip(slos, times, strict=True)
+            a, b = (FewestCPUs(o, 10)(Episode({"cpus": cpus}, [0.0], [t], [0])) for o, t in pairs)
+            assert a == pytest.approx(b, rel=1e-3) or abs(s - 0.08) < 1e-4
+
+
+def test_failing_at_once_does_not_keep_a_slow_target():
+    """A target above the usual charge of 10 s for a failed request."""
+    failed = Episode({"cpus": 1}, [0.0, 1.0], [0.0, 0.0], [Status.UNAVAILABLE] * 2)
+    assert FewestCPUs(parse_slo("p99<30s"), 2)(failed) == 2.0
+
+
+@pytest.mark.parametrize(
+    "name", ["cpus with p99<80ms", "memory with mean<20ms", "rate of 20,40.5 with p99.9<80ms"]
+)
+def test_names_are_read_and_written(name):
+    objective = parse_objective(name, most_cpus=4)
+    assert str(objective) == name
+    assert parse_objective(f" {name.replace(',', ' , ').replace('<', ' < ')}", 4) == objective
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cpus with p99<80ms", "needs a knob such as --knob cpus=1,2"),
+        ("memory with p99", "write it as p99<50ms"),
+        ("disk with p99<80ms", "unknown objective"),
+        ("rate with p99<80ms", "unknown objective"),
+        ("rate of 40 with p99<80ms", "two or more"),
+        ("rate of 40,20 with p99<80ms", "increase"),
+        ("rate of 0,20 with p99<80ms", "above 0"),
+    ],
+)
+def test_bad_names(name, message):
+    with pytest.raises(ValueError, match=message):
+        parse_objective(name)
+
+
+def test_numbers_that_were_not_measured_are_named():
+    slo = parse_slo("p99<80ms")
+    fast = Episode({"cpus": 12}, [0.0], [0.01], [0])
+    for objective, message in (
+        (FewestCPUs(slo, 10), "cpus from 1 to 10, got 12"),
+        (LeastMemory(slo), "needs the memory"),
+        (HighestRate(slo, (1.0, 2.0)), "a capacity search"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            objective(fast)
+
+
+def test_costs_in_words():
+    fewest = parse_objective("cpus with p99<80ms", 4)
+    kept = fewest(Episode({"cpus": 2}, [0.0], [0.04], [0]))
+    assert fewest.words(kept) == "2 CPUs, p99 at 50 % of the target"
+    assert fewest.words(1.5) == "1.50 times the target (SLO broken)"
+    assert LeastMemory(parse_slo("p99<80ms"), 2**30).words(0.5) == "512 MiB"
+    assert parse_objective("rate of 20,40 with p99<80ms").words(0.5) == "40 requests/s"
+
+
+# --- the capacity search --------------------------------------------------------------------------
+
+
+class Limited:
+    """A server that answers at once up to a rate, and after a minute above it."""
+
+    def __init__(self, limit, valid=True):
+        self.space = from_table({"threads": [1, 2], "cost": [1, 1]}, ["threads"])
+        self.limit, self.valid, self.rates = limit, valid, []
+
+    def measure(self, configuration, arrivals, rng, *, watch=None):
+        rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0])
+        self.rates.append(rate)
+        latency = np.full(len(arrivals), 0.01 if rate <= self.limit * (1 + 1e-9) else 60.0)
+        info = {"switch_s": 1.0 if len(self.rates) == 1 else 0.0}
+        status = np.zeros(len(arrivals))
+        return Episode(configuration, arrivals, latency, status, self.valid, info)
+
+
+@given(
+    rates=st.sets(st.integers(1, 1000), min_size=2, max_size=20).map(sorted),
+    limit=st.integers(0, 1100),
+    seed=st.integers(0, 9),
+)
+def test_the_search_finds_the_highest_rate_with_few_episodes(rates, limit, seed):
+    server, rng = Limited(limit), np.random.default_rng(seed)
+    objective = HighestRate(parse_slo("p99<80ms"), tuple(map(float, rates)))
+    arrivals = Poisson(7.0).arrivals(30, rng)
+    episode = RateSearch(server, objective).measure({"threads": 1}, arrivals, rng)
+    kept = [rate for rate in rates if rate <= limit]
+    assert len(server.rates) <= math.ceil(math.log2(len(rates) + 1))
+    assert episode.info.get(RATE) == (kept[-1] if kept else None)
+    assert episode.rate == pytest.approx(kept[-1] if kept else rates[0])
+    assert objective(episode) == pytest.approx(rates[0] / kept[-1] if kept else 60 / 0.08)
+    others = episode.info.get("others", ((), ()))
+    assert len(others[0]) == 30 * (len(server.rates) - 1) == len(others[1])
+    assert episode.info["switch_s"] == 1.0
+
+
+def test_an_invalid_episode_ends_the_search():
+    server = Limited(100, valid=False)
+    search = RateSearch(server, HighestRate(parse_slo("p99<80ms"), (1.0, 2.0, 3.0)))
+    assert not search.measure({"threads": 1}, [0.0, 1.0], np.random.default_rng(0)).valid
+    assert len(server.rates) == 1
+
+
+def test_tuning_for_the_highest_rate_is_a_capacity_search():
+    server, rng = testbed("cpu2"), np.random.default_rng(1)
+    agent = AGENTS["random"](server.space, rng)
+    objective = parse_objective("rate of 40,80,120,160 with p99<80ms")
+    run = tune(server, agent, Poisson(40.0), 12, rng, objective=objective)
+    allowed = [40 / rate for rate in objective.rates_per_s]
+    assert all(cost > 1 or np.isclose(cost, allowed).any() for cost in run.costs)
+    assert len({round(cost, 6) for cost in run.costs}) > 2
+
+
+# --- a simulated server that is bound to some of its cores ----------------------------------------
+
+TEN, BOUND = testbed("cpu10"), testbed("cpu10-cores")
+
+
+@given(cpus=st.integers(1, 10), index=st.integers(0, 149), seed=st.integers(0, 5))
+def test_a_bound_server_is_one_on_a_smaller_machine(cpus, index, seed):
+    threads = {k: v for k, v in BOUND.space[index].items() if k != "cpus"}
+    machine = replace(TEN.machine, cores=cpus, handlers=4 * cpus)
+    small = SimulatedServer(TEN.space, TEN.model, machine, TEN.fixed)
+    arrivals = Poisson(9.0).arrivals(60, np.random.default_rng(seed))
+    one, other = (
+        server.measure(configuration, arrivals, np.random.default_rng(seed))
+        for server, configuration in ((BOUND, threads | {"cpus": cpus}), (small, threads))
+    )
+    assert one.latency.tolist() == other.latency.tolist()
+    assert one.status.tolist() == other.status.tolist()
+
+
+def test_automatic_threads_follow_the_bound_cores():
+    knobs = [Knob("cpus", (2, 10)), Knob("inter_op", (0, 2, 10)), Knob("intra_op", (0, 2, 10))]
+    server = SimulatedServer(ConfigSpace(knobs), TEN.model, TEN.machine)
+    arrivals = Poisson(2.0).arrivals(60, np.random.default_rng(0))
+    for cpus in (2, 10):
+        automatic, given_ = (
+            server.measure(
+                {"cpus": cpus, "inter_op": n, "intra_op": n}, arrivals, np.random.default_rng(0)
+            )
+            for n in (0, cpus)
+        )
+        assert automatic.latency.tolist() == given_.latency.tolist()
+
+
+def test_more_cores_than_the_machine_has_are_refused():
+    with pytest.raises(ValueError, match="cpus=11: 10 cores has 10 cores"):
+        SimulatedServer(ConfigSpace([Knob("cpus", (1, 11))]), TEN.model, TEN.machine)
+
+
+def test_the_default_has_all_cpus():
+    assert serving_default(BOUND.space)["cpus"] == 10
+    assert serving_default(ConfigSpace([Knob("cpus", (4, 1)), Knob("inter_op", (0, 1))])) == {
+        "cpus": 4,
+        "inter_op": 0,
+    }
+    assert most_cpus(BOUND.space) == 10
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cpu2", "--rate", "9", "--objective", "cpus with p99<80ms"], "--knob cpus=1,2"),
+        (["cpu2", "--rate", "9", "--objective", "memory with p99<80ms"], "no memory was measured"),
+        (["cpu2", "--rate", "9", "--objective", "rate of 9,20 with p99<80ms"], "--rate has no"),
+        (
+            ["cpu10-cores", "--rate", "9", "--objective", "cpus with p99<1s", "--slo", "p99<2s"],
+            "has one already, p99<1000ms",
+        ),
+    ],
+)
+def test_mistakes(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["replay", *arguments]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rate_that_was_not_recorded_is_refused(capsys, tmp_path):
+    wanted = ["--objective", "rate of 60,100 with p99<80ms", "--out", str(tmp_path / "out")]
+    assert main(["replay", "mobilenet_v2-threads", *wanted]) == 2
+    assert "no load of 100/s; recorded: 60, 115, 165" in capsys.readouterr().err
+
+
+def test_tune_refuses_what_a_capacity_search_would_overload(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wanted = ["tune", "keyword", "--objective", "rate of 60,90 with p99<80ms", "--port", "8599"]
+    assert main(wanted) == 2
+    assert "--port has no effect with this objective" in capsys.readouterr().err
+
+
+def test_a_replay_ends_with_latency_against_cpus(capsys, tmp_path):
+    """The table is compared with one that is computed here from the journal."""
+    out = tmp_path / "out"
+    arguments = ["cpu10-cores", "--rate", "8", "--objective", "cpus with p99<1.5s"]
+    more = ["--agent", "random", "--episodes", "30", "--rounds", "8", "--out", str(out), "--quiet"]
+    assert main(["replay", *arguments, *more]) in (0, 5)
+    report = capsys.readouterr().out
+    rows = json.loads((out / "result.json").read_text())["by_cpus"]
+    seen = {}
+    for line in (out / "journal.jsonl").read_text().splitlines()[1:]:
+        record = json.loads(line)
+        if "episode" in record:
+            key = json.dumps(record["configuration"], sort_keys=True)
+            seen.setdefault(key, []).extend(record["latency_us"])
+    assert {row["cpus"] for row in rows} == {json.loads(key)["cpus"] for key in seen} | {10}
+    fastest = math.inf
+    for row in rows:
+        mine = seen.get(json.dumps(row["configuration"], sort_keys=True))
+        if row["episodes"] == 1:
+            assert row["latency_s"] == pytest.approx(sorted(mine)[98] / 1e6)
+        assert row["worthwhile"] == (row["latency_s"] < fastest)
+        fastest = min(fastest, row["latency_s"])
+        assert f" {row['cpus']} CPU" in report
+    assert {"cpus.png", "cpus.pdf"} <= {path.name for path in out.iterdir()}
+
+
+@pytest.mark.skipif(len(usable_cpus()) < 2, reason="needs two CPUs to choose from")
+def test_a_real_server_is_tuned_for_the_fewest_cpus(tmp_path, capsys):
+    """Any configuration keeps so wide an SLO, so one CPU must be what is recommended."""
+    model, out = build_probe(tmp_path / "models" / "probe"), tmp_path / "out"
+    most = len(usable_cpus())
+    arguments = [
+        "tune", str(model), "--executable", LOCAL, "--rate", "40", "--requests", "12",
+        "--episodes", "4", "--rounds", "8", "--agent", "random", "--knob", f"cpus=1,{most}",
+        "--objective", "cpus with p99<20s", "--budget", "unlimited", "--out", str(out), "--quiet",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    report = capsys.readouterr().out
+    result = json.loads((out / "result.json").read_text())
+    assert result["recommended"] == result["deploy"] == {"cpus": 1}
+    assert result["default"] == {"cpus": most}
+    assert result["slo"]["slo"] == "p99<20000ms"
+    assert "taskset --cpu-list" in result["start"]["recommended"]
+    assert [row["cpus"] for row in result["by_cpus"]] == [1, most]
+    assert "1 CPU, p99 at" in report
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for used in result["memory_bytes"].values():  # TensorFlow alone needs more than 64 MiB
+        assert 64 * 2**20 < used < pages
+    assert "memory of the server: " in report

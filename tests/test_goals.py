@@ -1,0 +1,84 @@
+"""What agents deploy if they are tuned for other goals than the mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl import Setting, Sweep
+from rrl.recording.truth import late_share
+from rrl.studies.goals import compared_with_mean, deployed_by_goal, front, judging_requests, untuned
+from rrl.studies.problems import open_scenario
+from rrl.tuning.defaults import serving_default
+
+points = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=12)
+
+
+@given(points)
+def test_the_front_has_exactly_the_points_that_no_other_beats(measured):
+    cost, latency = np.array(measured).T
+    for (x, y), on_front in zip(measured, front(cost, latency), strict=True):
+        beaten = any(a <= x and b <= y and (a, b) != (x, y) for a, b in measured)
+        assert on_front != beaten
+
+
+def test_recorded_requests_are_those_of_the_half_that_judges():
+    problem = open_scenario("mobilenet_v2-threads 115")
+    requests, limits = judging_requests(problem), np.array([0.03, 0.06, 0.2])
+    shares = late_share(problem.server.profile, 115.0, 1, limits)
+    for limit, share in zip(limits, shares, strict=True):
+        assert requests.late(limit) == pytest.approx(share)
+
+
+def test_simulated_requests_are_like_new_episodes():
+    """The share above the p90 of one sample, in another sample."""
+    problem = open_scenario("cpu2 115")
+    one, other = (judging_requests(problem, replications=60, seed=seed) for seed in (0, 1))
+    p90, space = one.percentile(90), problem.space
+    for i in (int(one.mean.argmin()), space.index(serving_default(space))):
+        assert one.late(p90[i])[i] == pytest.approx(0.1, abs=1e-3)
+        assert 0.04 < other.late(p90[i])[i] < 0.2
+    reference = one.percentile(99)[one.mean.argmin()]
+    assert one.target_s(2.0) == pytest.approx(2 * reference, rel=5e-3)
+
+
+@pytest.fixture(scope="module")
+def race(tmp_path_factory):
+    problem = ("cpu2", 115.0)
+    goals = ("mean", "p99", "slo:0.06")
+    settings = [Setting(*problem, "coordinate-descent", 3, 12, goal) for goal in goals]
+    runs = Sweep(settings, build=tmp_path_factory.mktemp("build"), workers=1).run(progress=False)
+    return problem, runs
+
+
+def test_what_is_deployed_is_looked_up_in_the_judging_requests(race):
+    problem, runs = race
+    scenario = open_scenario(*problem)
+    judged = {problem: judging_requests(scenario, replications=20)}
+    rng = np.random.default_rng(0)
+    targets = {problem: {"tight": 0.06}}
+    table = deployed_by_goal(runs, {problem: scenario}, judged, targets, rng).set_index(
+        ["agent", "goal"]
+    )
+    p99 = judged[problem].percentile(99) / judged[problem].reference_s
+    for setting, run in runs.items():
+        row = table.loc[(setting.agent, setting.objective)]
+        assert row["p99"] == pytest.approx(np.median(p99[run.recommended[:, -1]]))
+        assert row["p99_low"] <= row["p99"] <= row["p99_high"]
+        assert 0 <= row["kept tight"] <= 1
+    index = untuned(scenario)["default"]
+    assert scenario.space[index] == serving_default(scenario.space)
+    assert table.loc[("default", "none")]["p99"] == pytest.approx(p99[index])
+    duels = compared_with_mean(runs, judged, rng)
+    assert duels["goal"].tolist() == ["p99", "slo:0.06"]
+
+
+def test_a_sweep_knows_the_fewest_cpus(tmp_path):
+    setting = Setting("cpu10-cores", 8.3, "random", 2, 6, "cpus with p99<1s")
+    (run,) = Sweep([setting], build=tmp_path, workers=1).run(progress=False).values()
+    space = open_scenario("cpu10-cores", 8.3).space
+    for chosen, cost in zip(run.chosen.ravel(), run.costs.ravel(), strict=True):
+        cpus = space[chosen]["cpus"]
+        assert cost > 1 or cpus - 0.5 - 1e-5 <= 10 * cost <= cpus + 1e-5
