@@ -132,7 +132,9 @@ def test_a_damaged_result_is_named(place, capsys):
 @pytest.mark.parametrize("name", ["chosen", "recommended"])
 def test_a_result_that_differs_is_named_with_its_seed(name, place, capsys):
     sweep = opened(place)
-    sample = next(s for s in sweep_check.samples(sweep) if s.result.entry.what == SETTINGS[0])
+    sample = next(
+        s for s in sweep_check.recomputed_share(sweep) if s.result.entry.what == SETTINGS[0]
+    )
 
     def change(arrays):
         arrays[name][sample.seed, 5] += 1
@@ -157,7 +159,7 @@ def test_a_truth_that_differs_is_named(place, monkeypatch):
 
 
 def test_the_share_has_one_run_of_each_setting_so_of_each_agent(place):
-    chosen = sweep_check.samples(opened(place))
+    chosen = sweep_check.recomputed_share(opened(place))
     runs = [sample for sample in chosen if sample.seed is not None]
     assert {sample.result.entry.what for sample in runs} == set(SETTINGS)
     assert all(0 <= sample.seed < sample.result.entry.what.seeds for sample in runs)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rrl.studies.claim_table import Claim, read_tables
+from rrl.studies.claim_table import Claim
 from rrl.support.errors import DataError, Parser, UsageError, command
 from rrl.support.intervals import bootstrap_interval
 
@@ -49,12 +49,20 @@ def results(folder: Path) -> str:
     if not path.is_file():
         raise DataError(f"{path}: not found; run notebooks/11_claims.ipynb first")
     claims = [Claim(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    tables = read_tables(folder)
-    static = tables["static"]
+    static, savings = _table(folder, "static"), _table(folder, "savings")
     parts = [introduction(static)]
     for measure, words in MEASURES.items():
         parts += [words, measure_table(static, measure)]
-    return "\n\n".join([*parts, saved(tables["savings"]), verdicts(claims)])
+    return "\n\n".join([*parts, saved(savings), verdicts(claims)])
+
+
+def _table(folder: Path, name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    path = folder / f"experiments-{name}.csv"
+    if not path.is_file():
+        raise DataError(f"{path}: not found; run notebooks/09_experiments.ipynb first")
+    return pd.read_csv(path)
 
 
 def introduction(static: pd.DataFrame) -> str:
@@ -133,10 +141,15 @@ def verdicts(claims: Sequence[Claim]) -> str:
     return (
         f"Of the paper's {len(claims)} claims, {done[0]} {'is' if done[0] == 1 else 'are'} "
         f"reproduced here ({done[1]}), {partly[0]} partly ({partly[1]}) and {failed[0]} not "
-        f"({failed[1]}).\n"
+        f"({failed[1]}){_untested(claims)}.\n"
         f'Not reproduced: {missed or "none"}. The paper\'s "{speed.paper}" is {speed.measured} '
         "here, at best."
     )
+
+
+def _untested(claims: Sequence[Claim]) -> str:
+    ids = [claim.id for claim in claims if claim.verdict == "cannot be tested"]
+    return f"; {len(ids)} cannot be tested ({', '.join(ids)})" if ids else ""
 
 
 def insert(page: str, text: str) -> str:

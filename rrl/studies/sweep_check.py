@@ -53,7 +53,7 @@ def outdated(sweep: Sweep) -> list[str]:
     return [n for n in store.index if n not in now or not store.is_present(n, now[n].entry.digest)]
 
 
-def samples(sweep: Sweep) -> list[Recomputed]:
+def recomputed_share(sweep: Sweep) -> list[Recomputed]:
     """Choose what to compute again: one seed of each present setting, and each eighth truth."""
     found = []
     for name, result in wanted_now(sweep).items():
@@ -79,7 +79,7 @@ def recompute(sweep: Sweep, progress: bool = True) -> str:
     DataError
         If a file is damaged.
     """
-    chosen = samples(sweep)
+    chosen = recomputed_share(sweep)
     stored = {sample.result.name: sweep.store.read(sample.result.name) for sample in chosen}
     computed = sweep.compute([sample.task for sample in chosen], progress)
     for sample in chosen:
