@@ -129,7 +129,7 @@ class GaussianProcess:
 
         self.x, self.assumed, self._solve = x, assumed, lapack.dtrtrs
         self._y, self._variance = y, variance
-        covariance = assumed.amplitude**2 * correlation(x, x, assumed.length_scales)
+        covariance = self._shared(x, x)
         covariance[np.diag_indices(len(y))] += variance + assumed.nugget**2
         self._factor, _ = lapack.dpotrf(covariance, lower=1)
         whitened, _ = self._solve(self._factor, np.column_stack([y, np.ones(len(y))]), lower=1)
@@ -137,15 +137,22 @@ class GaussianProcess:
         self._residual = whitened[:, 0] - self.mean * whitened[:, 1]
         self._weights, _ = self._solve(self._factor, self._residual, lower=1, trans=1)
 
+    def _shared(self, a: Floats, b: Floats) -> Floats:
+        """Return the covariances of points that neighbours share, shape (m, n)."""
+        return self.assumed.amplitude**2 * correlation(a, b, self.assumed.length_scales)
+
+    def _alone(self, points: Floats) -> Floats | float:
+        """Return the variance of each point before anything was measured."""
+        return self.assumed.amplitude**2 + self.assumed.nugget**2
+
     def elsewhere(self, points: Floats) -> tuple[Floats, Floats]:
         """Return posterior mean and standard deviation where nothing was measured.
 
         `points` has shape (n, d), and both results have shape (n,).
         """
-        scale = self.assumed.amplitude**2
-        cross = scale * correlation(points, self.x, self.assumed.length_scales)
+        cross = self._shared(points, self.x)
         known, _ = self._solve(self._factor, cross.T, lower=1)
-        left = scale + self.assumed.nugget**2 - np.einsum("ij,ij->j", known, known)
+        left = self._alone(points) - np.einsum("ij,ij->j", known, known)
         return self.mean + cross @ self._weights, np.sqrt(np.maximum(left, 1e-8))
 
     def at_measured(self, rows: NDArray[np.int64]) -> tuple[Floats, Floats]:
@@ -169,7 +176,12 @@ class GaussianProcess:
 
 
 def fit_hyperparameters(
-    x: Floats, y: Floats, variance: Floats, start: Hyperparameters, expected: Hyperparameters
+    x: Floats,
+    y: Floats,
+    variance: Floats,
+    start: Hyperparameters,
+    expected: Hyperparameters,
+    process: type[GaussianProcess] = GaussianProcess,
 ) -> Hyperparameters:
     """Return hyperparameters that make the measurements likely and stay near those expected.
 
@@ -184,6 +196,8 @@ def fit_hyperparameters(
     start : Hyperparameters
         The search begins here.
     expected : Hyperparameters
+    process : type, optional
+        The kind of Gaussian process.
 
     Examples
     --------
@@ -196,8 +210,8 @@ def fit_hyperparameters(
     centre, best = np.log(expected.numbers), np.log(start.numbers)
 
     def merit(logs: Floats) -> float:
-        process = GaussianProcess(x, y, variance, Hyperparameters.of(np.exp(logs)))
-        return process.log_likelihood - float(((logs - centre) ** 2).sum()) / (2 * VARY**2)
+        likelihood = process(x, y, variance, Hyperparameters.of(np.exp(logs))).log_likelihood
+        return likelihood - float(((logs - centre) ** 2).sum()) / (2 * VARY**2)
 
     steps = math.log(5 / 3) * np.concatenate([np.eye(len(best)), -np.eye(len(best))])
     score = merit(best)

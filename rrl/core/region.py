@@ -128,6 +128,9 @@ class Grown:
         How far from what was measured a trial may lie. By default it is one step.
     widens : bool, optional
         Whether the region widens if nothing within reach is worth a trial.
+    looks : bool, optional
+        Whether the middle is measured once after a first configuration elsewhere. That is of no use
+        if other measurements tell where to go.
 
     Examples
     --------
@@ -141,15 +144,16 @@ class Grown:
     array([1, 3, 4, 5, 7])
     """
 
-    def __init__(self, reach: Reach | None = None, widens: bool = True) -> None:
+    def __init__(self, reach: Reach | None = None, widens: bool = True, looks: bool = True) -> None:
         self.reach = FixedReach(1) if reach is None else reach
-        self.widens = widens
+        self.widens, self.looks = widens, looks
         self._around: dict[int, _Around] = {}  # by load level
         self._looks: dict[int, int] = {}  # the next episode in which the whole space is looked at
 
     def updated(self, table: QTable, index: int) -> Ints:
         """See :meth:`Region.updated`; a look at the middle that was of no use is forgotten."""
-        if table.episodes == 2 and len(table.measured) == 2 and table.near is None:
+        second = table.episodes == 2 and len(table.measured) == 2 and table.near is None
+        if second and self.looks:
             first, looked = table.measured
             hopeless = table.means[first] > HOPELESS * table.means[looked]
             if not hopeless and looked in table.space.middle:
@@ -160,7 +164,7 @@ class Grown:
         """See :meth:`Region.eligible`."""
         middle = table.space.middle
         alone = table.episodes == 1 and table.measured[0] not in middle
-        if table.near is None and (alone or not table.episodes):
+        if table.near is None and (not table.episodes or (alone and self.looks)):
             return middle
         inside, look = self._inside(table), self._looks.get(table.level, 0)
         if worth is None or not self.widens or table.episodes < look or worth(inside).any():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
@@ -17,6 +17,9 @@ from rrl.tuning.objective import Objective
 from rrl.tuning.slo import SLO
 from rrl.workloads.trace import Trace
 from rrl.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    from rrl.operating.warm_start import Warm
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,8 @@ class Job:
     about : mapping
         What else must be the same when the run continues: the model's digest and version, and the
         server's version.
+    warm : Warm, optional
+        What an earlier profile or tuning says. Only the agent `rrl` has a warm start.
     unit : str
         Unit of a latency: "s" for seconds, or "" if the costs of a table have another unit.
 
@@ -84,6 +89,7 @@ class Job:
     budget: int | None = None
     factor: float = 1.0
     about: Mapping[str, Any] = field(default_factory=dict)
+    warm: Warm | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("episodes", 1), ("requests", 2), ("rounds", 2), ("seed", 0)):
@@ -122,10 +128,12 @@ class Job:
         else:
             arrivals = repr(load)
         own = ("what", "agent", "episodes", "requests", "rounds", "seed", "switch_cost")
+        warm = {} if self.warm is None else {"warm_start": self.warm.name}
         guard = {} if self.budget is None else {"budget": self.budget, "factor": self.factor}
         return (
             {name: getattr(self, name) for name in own}
             | guard
+            | warm
             | dict(self.about)
             | {
                 "space": self.space.fingerprint,

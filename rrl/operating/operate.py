@@ -42,7 +42,8 @@ def make_agent(job: Job) -> Agent:
     from rrl.tuning.defaults import nearest
 
     begins = job.agent == "rrl" and job.serves is not None
-    settings = {"start": nearest(job.space, job.serves)} if begins else {}
+    settings: dict[str, Any] = {"start": nearest(job.space, job.serves)} if begins else {}
+    settings |= {} if job.warm is None else {"warm": job.warm.start}
     return maker(job.agent, **settings)(job.space, job.rng(0))
 
 
@@ -123,6 +124,9 @@ def operate(
             )
         if journal.records:
             show(f"continuing after {done[0]} episodes and {done[1]} rounds in {journal.path}")
+        if job.warm is not None and done[0] < job.episodes:
+            for line in job.warm.lines:
+                show(line)
         if machine is not None:
             _note_machine(journal, machine, show)
         _learn(job, server, journal, tick, every, make_guard(job, refuses))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +33,8 @@ _BATCHES = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
 def levels(text: str) -> tuple[str, tuple[Level, ...]]:
     """Read ``name=1,2,4``; the levels of a flag or an environment variable may also be text.
 
+    A level with a comma is in double quotes.
+
     Raises
     ------
     UsageError
@@ -43,12 +46,20 @@ def levels(text: str) -> tuple[str, tuple[Level, ...]]:
     ('inter_op', (1, 2))
     >>> levels("flag:--enable_model_warmup=true,false")
     ('flag:--enable_model_warmup', ('true', 'false'))
+    >>> levels('env:CPUS="0,1","2,3"')
+    ('env:CPUS', ('0,1', '2,3'))
     """
     name, equals, numbers = text.partition("=")
     if name.startswith((FLAG, ENV)):
-        words = numbers.split(",")
-        if not equals or not all(words):
-            raise UsageError(f"--knob {text!r}: write it as {name}=LEVEL,LEVEL; no level is empty")
+        try:
+            words = next(csv.reader([numbers], strict=True), [])
+        except csv.Error:
+            words = []
+        if not equals or not words or not all(words):
+            raise UsageError(
+                f"--knob {text!r}: write it as {name}=LEVEL,LEVEL; no level is empty, and one with "
+                'a comma is in double quotes: "0,1"'
+            )
         check_process_knob(name)
         return name, tuple(map(read_level, words))
     try:
@@ -220,6 +231,37 @@ def add_process_options(group: Any) -> None:
     )
 
 
+def add_server_options(group: Any) -> None:
+    """Add the options for the program that is started, and for how long its start may take."""
+    group.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
+    group.add_argument(
+        "--start-timeout",
+        type=above_zero,
+        default=120.0,
+        metavar="S",
+        help="seconds until a server that is started here must be available (default 120)",
+    )
+
+
+def add_model_options(group: Any) -> None:
+    """Add the options for the requests to send, and for the server of the model."""
+    group.add_argument("--sample", type=Path, help="requests to send: .npz, .json or TFRecord")
+    group.add_argument(
+        "--signature",
+        default="serving_default",
+        metavar="NAME",
+        help="the signature to call (default serving_default)",
+    )
+    group.add_argument(
+        "--deadline",
+        type=above_zero,
+        default=60.0,
+        metavar="S",
+        help="seconds after which a request without an answer has failed (default 60)",
+    )
+    add_server_options(group)
+
+
 def checksum(path: Path) -> str:
     """Return a file's checksum, so that a journal can identify the file of its measurements."""
     return f"crc32 {crc32(path.read_bytes()):08x}"
@@ -261,6 +303,12 @@ def add_tuning_options(parser: ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a level of the configuration to compare with (default: the server's own default)",
+    )
+    run.add_argument(
+        "--warm-start",
+        type=Path,
+        metavar="FOLDER",
+        help="begin with what a profile, or the journal of another tuning, says; it fades",
     )
     run.add_argument(
         "--out", type=Path, help="folder of journal and result (default: build/tune/NAME)"

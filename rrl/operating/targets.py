@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PORT = 8500  # TensorFlow Serving's own
 MOST_CPUS = 4096  # of a machine that cannot be asked
+UNKNOWN_BASE = "MODEL_BASE_PATH"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,6 @@ def _restarted(
     show: Callable[[str], None],
 ) -> Iterator[Target]:
     """Open a server that a command restarts; it closes with the kept configuration."""
-    from rrl.serving.launcher import BINARY
     from rrl.serving.loadgen import Client
     from rrl.serving.restarted import RestartedServer
     from rrl.serving.running import model_version
@@ -117,7 +117,7 @@ def _restarted(
         server.keep(job.default)
         with Client(options.address, options.model_name) as client:
             noted = {"model_version": model_version(client)}
-        start = {"command": [BINARY], "cpus": range(MOST_CPUS)}
+        start = {"command": command_at(options), "cpus": range(MOST_CPUS)}
         yield Target(server, _same(server), _refuses(job, lambda: largest), noted, **start)
 
 
@@ -272,6 +272,25 @@ def _command(options: Namespace, base: Path) -> list[str]:
         f"--port={options.port or PORT}",
         f"--model_name={base.resolve().name}",
         f"--model_base_path={base.resolve()}",
+    ]
+
+
+def command_at(options: Namespace) -> list[str]:
+    """Return the command that starts the server at an address, without the flags that are tuned.
+
+    `UNKNOWN_BASE` stands for the model's base path if it cannot be read from here.
+    """
+    from rrl.serving.launcher import BINARY
+    from rrl.serving.running import running_server
+
+    now = running_server(options.address)
+    where, _, port = options.address.rpartition(":")
+    own = where.startswith("unix") or not port.isdecimal()
+    return [
+        BINARY,
+        *([f"--grpc_socket_path={port}", "--port=0"] if own else [f"--port={port}"]),
+        f"--model_name={options.model_name}",
+        f"--model_base_path={now.model_base_path if now and now.model_base_path else UNKNOWN_BASE}",
     ]
 
 
