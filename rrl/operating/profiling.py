@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrl.operating.options import (
-    add_model_options,
-    add_process_options,
     checksum,
     each_once,
     refuse,
     refuse_idle,
     whole,
 )
+from rrl.operating.server_options import add_model_options, add_process_options
 from rrl.support.errors import UsageError, interrupt_by_signals
 
 if TYPE_CHECKING:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rrl.operating.options import (
-    add_process_options,
-    add_server_options,
     each_once,
     refuse_idle,
     whole,
 )
+from rrl.operating.server_options import add_process_options, add_server_options
 from rrl.support.errors import UsageError, interrupt_by_signals
 
 _SERVE = """examples:

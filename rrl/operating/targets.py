@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rrl.operating.requests import model_path
+from rrl.operating.start_command import command_at, command_here
 from rrl.support.errors import RRLError, UsageError, interrupt_by_signals
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
     from rrl.tuning.episode import Server
 
 
-PORT = 8500  # TensorFlow Serving's own
 MOST_CPUS = 4096  # of a machine that cannot be asked
-UNKNOWN_BASE = "MODEL_BASE_PATH"
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def _local(
 
     with LiveServer(base, with_default(job), **given) as server:
         refuses = _refuses(job, lambda: largest)
-        yield Target(server, contestants, refuses, command=_command(options, base))
+        yield Target(server, contestants, refuses, command=command_here(options, base))
 
 
 @contextmanager
@@ -171,7 +170,7 @@ def _at_port(
                 server,
                 _same(server),
                 _refuses(job, lambda: max(largest, traffic.largest_batch)),
-                command=_command(options, base),
+                command=command_here(options, base),
             )
         finally:
             if not options.stop:
@@ -261,37 +260,6 @@ def _given(
         "start_timeout_s": options.start_timeout,
         "logs": folder / "logs",
     }
-
-
-def _command(options: Namespace, base: Path) -> list[str]:
-    """Return the command that starts a server of the model, without the flags that are tuned."""
-    from rrl.serving.launcher import find_executable
-
-    return [
-        *find_executable(options.executable),
-        f"--port={options.port or PORT}",
-        f"--model_name={base.resolve().name}",
-        f"--model_base_path={base.resolve()}",
-    ]
-
-
-def command_at(options: Namespace) -> list[str]:
-    """Return the command that starts the server at an address, without the flags that are tuned.
-
-    `UNKNOWN_BASE` stands for the model's base path if it cannot be read from here.
-    """
-    from rrl.serving.launcher import BINARY
-    from rrl.serving.running import running_server
-
-    now = running_server(options.address)
-    where, _, port = options.address.rpartition(":")
-    own = where.startswith("unix") or not port.isdecimal()
-    return [
-        BINARY,
-        *([f"--grpc_socket_path={port}", "--port=0"] if own else [f"--port={port}"]),
-        f"--model_name={options.model_name}",
-        f"--model_base_path={now.model_base_path if now and now.model_base_path else UNKNOWN_BASE}",
-    ]
 
 
 def _same(server: LiveServer | Any) -> Contestants:

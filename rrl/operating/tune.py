@@ -12,8 +12,6 @@ from typing import Any
 from rrl.operating.options import (
     UNLIMITED,
     above_zero,
-    add_model_options,
-    add_process_options,
     add_tuning_options,
     checksum,
     command_line,
@@ -27,6 +25,7 @@ from rrl.operating.options import (
     share,
     whole,
 )
+from rrl.operating.server_options import add_model_options, add_process_options
 from rrl.support.errors import UsageError
 
 BUDGET_SHARE = 0.05  # of the requests of the tuning may be late or failed because of trials
