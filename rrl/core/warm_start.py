@@ -206,7 +206,7 @@ def transfer(space: ConfigSpace, earlier: Earlier, fixed: Configuration | None =
         len(rows),
         names,
         [name for name in space.names if name not in names],
-        sorted(tuned - set(fixed)),
+        sorted(name for name in tuned if slices[name] != fixed.get(name)),
     )
 
 

@@ -86,6 +86,7 @@ def study(
     episodes: int = EPISODES,
     problems: Sequence[str] = tuple(PROBLEMS),
     data: Path = DATA,
+    workers: int = 1,
 ) -> pd.DataFrame:
     """Race the agent with each source against the agent without one.
 
@@ -96,6 +97,8 @@ def study(
     problems : sequence of str
         Keys of `PROBLEMS`.
     data : pathlib.Path
+    workers : int
+        Number of processes; -1 is one per core.
 
     Returns
     -------
@@ -120,7 +123,7 @@ def study(
         scenario = with_truth(f"{problem} {PROBLEMS[problem]}", data)
         return score(scenario, race(scenario, maker(problem, source, data), seeds, episodes))
 
-    results = dict(zip(jobs, Parallel(-1)(delayed(run)(*job) for job in jobs), strict=True))
+    results = dict(zip(jobs, Parallel(workers)(delayed(run)(*job) for job in jobs), strict=True))
     rows = []
     for (problem, source), measured in results.items():
         judged = with_truth(f"{problem} {PROBLEMS[problem]}", data).judged
@@ -150,11 +153,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="number of seeds")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--episodes", type=int, default=EPISODES)
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    parser.add_argument("--workers", type=int, default=-1, help="processes (default: all cores)")
     options = parser.parse_args(argv)
     if options.seeds < 1 or options.episodes < 1 or options.first_seed < 0:
         raise UsageError("--seeds and --episodes must be at least 1, and --first-seed at least 0")
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    table = study(seeds, options.episodes)
+    table = study(seeds, options.episodes, options.problems, workers=options.workers)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(options.out, table.to_csv(index=False, float_format="%.4g"))
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
