@@ -16,7 +16,7 @@ from rrl.tuning.episode import Episode, Status
 from rrl.tuning.objective import Objective
 from rrl.tuning.slo import SLO
 from rrl.workloads.trace import Trace
-from rrl.workloads.workload import Workload
+from rrl.workloads.workload import Poisson, Workload
 
 if TYPE_CHECKING:
     from rrl.operating.warm_start import Warm
@@ -46,6 +46,10 @@ class Job:
         Number of episodes of the tuning, and number of requests per episode.
     rounds : int
         Number of paired episodes in the comparison.
+    patience : int
+        The tuning ends early when the agent `rrl` has kept its best this many episodes in a row
+        under a steady load: no trial is worth its price any more. With 0 it never does. It may
+        change when a run continues.
     seed : int
         Seed of all random numbers: for the agent, the arrivals, the server and the intervals.
     switch_cost : float
@@ -90,6 +94,7 @@ class Job:
     factor: float = 1.0
     about: Mapping[str, Any] = field(default_factory=dict)
     warm: Warm | None = None
+    patience: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (("episodes", 1), ("requests", 2), ("rounds", 2), ("seed", 0)):
@@ -112,6 +117,11 @@ class Job:
         """The cost of an episode in which no request is answered."""
         n = self.requests
         return self.objective(Episode({}, np.arange(n), np.zeros(n), np.full(n, Status.UNKNOWN)))
+
+    @property
+    def may_settle(self) -> bool:
+        """Whether the tuning may end before its last episode."""
+        return self.agent == "rrl" and self.patience > 0 and isinstance(self.workload, Poisson)
 
     def rng(self, stream: int) -> np.random.Generator:
         """Return the random generator of one stream of the seed."""

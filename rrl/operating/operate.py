@@ -24,6 +24,7 @@ from rrl.operating.records import (
     learned,
     remember,
     round_record,
+    settled,
 )
 from rrl.operating.verdict import amount, decided, duration, progress
 from rrl.support.errors import UsageError
@@ -34,6 +35,8 @@ from rrl.tuning.loop import rounds, steps
 
 Contestants = Callable[[Configuration], AbstractContextManager[Mapping[str, Server]]]
 """Takes a recommendation and opens the servers "default" and "recommended" of the comparison."""
+
+SETTLED = "no trial is worth its price any more: the tuning ends early"
 
 
 def make_agent(job: Job) -> Agent:
@@ -124,9 +127,8 @@ def operate(
             )
         if journal.records:
             show(f"continuing after {done[0]} episodes and {done[1]} rounds in {journal.path}")
-        if job.warm is not None and done[0] < job.episodes:
-            for line in job.warm.lines:
-                show(line)
+        for line in job.warm.lines if job.warm else ():
+            show(line)
         if machine is not None:
             _note_machine(journal, machine, show)
         _learn(job, server, journal, tick, every, make_guard(job, refuses))
@@ -158,7 +160,7 @@ def _learn(
 ) -> None:
     known = learned(journal.records)
     done = len(known)
-    if done >= job.episodes:
+    if done >= job.episodes or settled(job, known):
         return
     agent = journal.agent(lambda: make_agent(job))
     if guard is not None:
@@ -184,6 +186,9 @@ def _learn(
         if number % every == 0 or number == job.episodes:
             left = (job.episodes - number) * (time.monotonic() - began) / (number - done)
             tick(*progress(job, journal.records, duration(left)))
+        if settled(job, journal.records):
+            tick(SETTLED, SETTLED)
+            return
 
 
 def _compare(

@@ -28,6 +28,7 @@ from rrl.operating.options import (
 from rrl.operating.server_options import add_model_options, add_process_options
 from rrl.support.errors import UsageError
 
+PATIENCE = 6  # episodes; on recorded models, later ones did not change what is recommended
 BUDGET_SHARE = 0.05  # of the requests of the tuning may be late or failed because of trials
 
 _EXAMPLES = """examples:
@@ -153,6 +154,14 @@ def add_parsers(commands: Any) -> None:
         metavar="X",
         help="add X to an episode's cost for each second that switching to it took (default 0)",
     )
+    what.add_argument(
+        "--patience",
+        type=whole(0, 10**6),
+        default=PATIENCE,
+        metavar="N",
+        help="end the tuning when no trial was worth its price for N episodes in a row, under a "
+        f"steady --rate and with --agent rrl (default {PATIENCE}; 0: never)",
+    )
     add_tuning_options(tune)
     tune.set_defaults(run=_tune)
 
@@ -199,6 +208,7 @@ def _tune(options: Namespace) -> int:
         serves=serves_now(options, space),
         budget=_budget(options),
         factor=options.budget_factor,
+        patience=options.patience,
         warm=read_warm_start(options, space, fixed, objective, folder),
     )
     if not options.address:  # a default that cannot start is refused now, not after an hour
