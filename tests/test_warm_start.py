@@ -33,7 +33,7 @@ def measured(space, cost):
 
 
 def bowl(configuration, best=2):
-    return float(np.exp(0.2 * sum((level - best) ** 2 for level in configuration.values())))
+    return float(np.exp(0.03 * sum((level - best) ** 2 for level in configuration.values())))
 
 
 class TestWarm(AgentContract):
@@ -63,14 +63,17 @@ def test_what_was_good_elsewhere_is_found_sooner():
     warm = transfer(SPACE, measured(SPACE, lambda c: 30 * bowl(c) ** 0.5))
     cold, _ = served(None, bowl, 25)
     with_it, best = served(warm, bowl, 25)
-    assert sum(with_it) < 0.8 * sum(cold)
-    assert bowl(best) < 1.25
+    assert with_it[2] == 1.0  # one step has shown that it holds here, too
+    assert sum(with_it) < 0.9 * sum(cold)
+    assert bowl(best) < 1.1
 
 
 @pytest.mark.parametrize("mislead", [lambda c: 1 / bowl(c), lambda c: bowl(c, best=7)])
 def test_own_measurements_win_over_what_misleads(mislead):
-    _, best = served(transfer(SPACE, measured(SPACE, mislead)), bowl, 60)
-    assert bowl(best) < 1.25
+    cold, _ = served(None, bowl, 40)
+    misled, best = served(transfer(SPACE, measured(SPACE, mislead)), bowl, 40)
+    assert bowl(best) < 1.1
+    assert sum(misled) < 1.1 * sum(cold)
 
 
 def test_costs_without_order_say_nothing():

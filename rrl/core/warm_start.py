@@ -83,7 +83,10 @@ class WarmStart:
 
     def parts(self) -> dict[str, Any]:
         """Return the parts of an :class:`~rrl.core.rrl.RRL` that begins with it."""
-        return {"similarity": WarmSimilarity(self.trend), "region": Grown(looks=False)}
+        return {
+            "similarity": WarmSimilarity(self.trend),
+            "region": Grown(elsewhere=int(self.trend.argmin())),
+        }
 
     def __str__(self) -> str:
         text = f"{self.used} configurations of {', '.join(self.shared)}"
