@@ -169,6 +169,16 @@ class GaussianProcess:
         mean = self._y[rows] - self._variance[rows] * self._weights[rows]
         return mean, np.sqrt(np.maximum(left, 1e-8))
 
+    def left_out(self) -> Floats:
+        """Return what the others say about each measurement, shape (m,).
+
+        References
+        ----------
+        Rasmussen & Williams, equation 5.12.
+        """
+        known, _ = self._solve(self._factor, np.eye(len(self._y)), lower=1)
+        return self._y - self._weights / np.einsum("ij,ij->j", known, known)
+
     @property
     def log_likelihood(self) -> float:
         """The log likelihood of the measurements, up to a constant."""

@@ -82,14 +82,26 @@ class WarmStart:
     lost: Sequence[str] = ()
 
     def parts(self) -> dict[str, Any]:
-        """Return the parts of an :class:`~rrl.core.rrl.RRL` that begins with it."""
+        """Return the parts of an :class:`~rrl.core.rrl.RRL` that begins with it.
+
+        There are none, and it begins without a warm start, if the trend is flat.
+        """
+        if self.flat:
+            return {}
         return {
             "similarity": WarmSimilarity(self.trend),
             "region": Grown(elsewhere=int(self.trend.argmin())),
         }
 
+    @property
+    def flat(self) -> bool:
+        """Whether nothing is taken over."""
+        return not np.ptp(self.trend)
+
     def __str__(self) -> str:
         text = f"{self.used} configurations of {', '.join(self.shared)}"
+        if self.flat:
+            return f"{text}: they do not predict one another, so nothing is taken over"
         text += f"; {', '.join(self.new)}: nothing is known" if self.new else ""
         return text + (f"; {', '.join(self.lost)}: at the best level" if self.lost else "")
 
@@ -172,14 +184,14 @@ def transfer(space: ConfigSpace, earlier: Earlier, fixed: Configuration | None =
     Examples
     --------
     >>> from rrl import Knob
-    >>> then = [{"threads": t, "batch": b} for t in (1, 2, 4) for b in (1, 8)]
-    >>> costs = np.log([4.0, 9.0, 1.0, 9.0, 2.0, 9.0])
-    >>> space = ConfigSpace([Knob("threads", (1, 2, 4, 8)), Knob("timeout", (0, 1))])
-    >>> warm = transfer(space, Earlier(then, costs, np.ones(6, dtype=int)))
-    >>> warm.trend.round(1)
-    array([ 0.4,  0.4, -0.5, -0.5, -0.2, -0.2,  0.3,  0.3])
+    >>> then = [{"threads": t, "batch": b} for t in range(1, 7) for b in (1, 8)]
+    >>> costs = [0.3 * (c["threads"] - 3) ** 2 + c["batch"] for c in then]
+    >>> space = ConfigSpace([Knob("threads", range(1, 6)), Knob("timeout", (0, 1))])
+    >>> warm = transfer(space, Earlier(then, np.array(costs), np.full(12, 4)))
+    >>> warm.trend[::2].round(1)
+    array([ 0.2, -0.1, -0.3, -0.1,  0.2])
     >>> print(warm)
-    3 configurations of threads; timeout: nothing is known; batch: at the best level
+    5 configurations of threads; timeout: nothing is known; batch: at the best level
     """
     then, fixed = earlier.configurations, dict(fixed or {})
     everywhere = set.intersection(*map(set, then))
@@ -214,9 +226,10 @@ def transfer(space: ConfigSpace, earlier: Earlier, fixed: Configuration | None =
 
 
 def _smoothed(part: ConfigSpace, at: Ints, log_costs: Floats, counts: NDArray[Any]) -> Floats:
-    """Return what neighbours share in the log costs at some cells, for a whole space.
+    """Return the log costs of a whole space by those at some cells.
 
-    Costs without any order among neighbours have nothing in common with others, and become flat.
+    They are multiplied by the share of their variance that neighbours predict. So costs without any
+    order, which have nothing in common with others either, become flat.
     """
     expected, coordinates = expected_hyperparameters(part), Coordinates(part)
     expected = expected._replace(length_scales=expected.length_scales[:-1])  # there is no load
@@ -225,4 +238,6 @@ def _smoothed(part: ConfigSpace, at: Ints, log_costs: Floats, counts: NDArray[An
     sample = coordinates(at[chosen]), y[chosen], variance[chosen]
     assumed = fit_hyperparameters(*sample, expected, expected)
     process = GaussianProcess(coordinates(at), y, variance, assumed)
-    return process.elsewhere(coordinates(np.arange(len(part))))[0]
+    wrong = ((y - process.left_out()) ** 2).sum()
+    predicted = max(0.0, 1 - wrong / ((y - y.mean()) ** 2).sum()) if np.ptp(y) else 0.0
+    return predicted * process.elsewhere(coordinates(np.arange(len(part))))[0]

@@ -51,5 +51,6 @@ def recommended(
         start = serving_default(space)
     if warm is not None:
         settings = warm.parts() | settings
-        start = space[int(warm.trend.argmin())] if start is None else start
+        if start is None and not warm.flat:
+            start = space[int(warm.trend.argmin())]
     return RRL(space, rng, start=start, **settings)
