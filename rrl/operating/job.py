@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.core.warm_start import WarmStart
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode, Status
 from rrl.tuning.objective import Objective
@@ -18,8 +19,13 @@ from rrl.tuning.slo import SLO
 from rrl.workloads.trace import Trace
 from rrl.workloads.workload import Poisson, Workload
 
-if TYPE_CHECKING:
-    from rrl.operating.warm_start import Warm
+
+class Warm(NamedTuple):
+    """A warm start, its name and checksum for the journal, and lines that say what it has."""
+
+    start: WarmStart
+    name: str
+    lines: list[str]
 
 
 @dataclass(frozen=True, eq=False)

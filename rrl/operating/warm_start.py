@@ -9,11 +9,12 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.core.warm_start import Earlier, WarmStart, transfer
+from rrl.core.warm_start import Earlier, transfer
+from rrl.operating.job import Warm
 from rrl.operating.journal import JOURNAL, decode
 from rrl.operating.options import checksum, refuse
 from rrl.operating.records import learned
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
     from rrl.core.knob import Configuration
     from rrl.core.space import ConfigSpace
     from rrl.tuning.objective import Objective
-
-
-class Warm(NamedTuple):
-    """A warm start, its name and checksum for the journal, and lines that say what it has."""
-
-    start: WarmStart
-    name: str
-    lines: list[str]
 
 
 def read_warm_start(

@@ -69,7 +69,7 @@ def misleading(name: str, how: str, data: Path = DATA) -> Earlier:
     return true._replace(log_costs=-true.log_costs if how == "inverted" else shuffled)
 
 
-def maker(problem: str, source: str, data: Path = DATA) -> MakeAgent:
+def agent_with(problem: str, source: str, data: Path = DATA) -> MakeAgent:
     """Return a function that makes the agent for a problem, with what a source says."""
     if source == COLD:
         return recommended
@@ -121,7 +121,7 @@ def study(
 
     def run(problem: str, source: str) -> dict[str, np.ndarray]:
         scenario = with_truth(f"{problem} {PROBLEMS[problem]}", data)
-        return score(scenario, race(scenario, maker(problem, source, data), seeds, episodes))
+        return score(scenario, race(scenario, agent_with(problem, source, data), seeds, episodes))
 
     results = dict(zip(jobs, Parallel(workers)(delayed(run)(*job) for job in jobs), strict=True))
     rows = []
