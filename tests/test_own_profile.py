@@ -72,8 +72,8 @@ def test_a_model_of_ones_own_is_profiled_replayed_and_a_start(
 
     short = ["--requests", "6", "--rounds", "2", "--episodes", "2", "--quiet", "--rate", "60"]
     assert main(["replay", "words", *short, "--out", "a"]) == 0
-    tune = ["tune", str(model), *grid, *short, "--out", "b", "--warm-start", "data/words"]
-    assert main(tune) == 0
+    tune = ["tune", str(model), "--sample", str(sample), *grid, *short, "--out", "b"]
+    assert main([*tune, "--warm-start", "data/words"]) == 0
     assert json.loads((tmp_path / "b" / "result.json").read_text())["warm_start"].startswith(
         "words (crc32 "
     )
