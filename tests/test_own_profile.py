@@ -138,7 +138,7 @@ def test_the_time_is_told_by_what_a_start_takes():
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "give the grid: --knob"),
+        (["--rates", "9"], "at least one knob: --knob"),
         (["--knob", "inter_op=1,2"], "give the loads: --rates"),
         (["--knob", "inter_op=1,2", "--rates", "a"], "write requests/s as"),
         (["--knob", "threads=1,2", "--rates", "9"], "unknown knob 'threads'"),

@@ -179,11 +179,12 @@ def _plan(options: Namespace, model: str | None) -> tuple[Plan, dict[str, Any]]:
             )
         return PLANS[options.name], {}
     options.model = model  # as the functions of `rrl tune` expect it
+    rates = _rates(options)
     knobs, fixed, about, own = _own(options)
     plan = Plan(
         about.pop("name"),
         knobs,
-        _rates(options),
+        rates,
         requests=options.requests,
         passes=options.passes,
         fixed=fixed,
@@ -225,7 +226,7 @@ def _own(
         model_path(options.model)
     knobs: dict[str, Any] = each_once(options.knob)
     if not knobs:
-        raise UsageError("give the grid: --knob inter_op=1,2 and so on")
+        raise UsageError("give the grid, at least one knob: --knob inter_op=1,2")
     check_names(knobs)
     refuse_idle(knobs)
     requests, largest = read_requests(options)
