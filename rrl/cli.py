@@ -6,7 +6,7 @@ import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
-from rrl.operating import replay, serve, tune
+from rrl.operating import profiling, replay, serve, tune
 from rrl.support.errors import Parser, command
 from rrl.support.provenance import versions
 
@@ -15,7 +15,7 @@ _EXAMPLES = """examples:
   rrl tune mobilenet_v2 --rate 60 --slo "p99<50ms"
   rrl replay mobilenet_v2-threads --rate 115 --slo "p99<60ms"
   rrl profile mobilenet_v2-threads --out build/mine
-  rrl profile my-grid --model keyword --knob inter_op=1,2 --knob batch_threads=0,2 --rates 100,400
+  rrl profile /models/mine --sample one.npz --knob inter_op=1,2 --knob intra_op=1,2 --rates 20,60
 
 exit codes: 0 done, 2 usage, 3 bad data, 4 the server failed, 5 measured but not as hoped,
 130 interrupted
@@ -33,7 +33,7 @@ def _parser() -> Parser:
     version = versions(["rrl"]).get("rrl", "(not installed)")
     parser.add_argument("--version", action="version", version=f"rrl {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (tune, replay, serve):
+    for module in (tune, replay, serve, profiling):
         module.add_parsers(commands)
     return parser
 

@@ -7,7 +7,8 @@ The modules in reading order:
 2. What is known: :mod:`~rrl.core.qtable`. It begins with the region update.
 3. What a measurement says about other configurations: :mod:`~rrl.core.similarity`, then
    :mod:`~rrl.core.gaussian_process` and :mod:`~rrl.core.learned_similarity`, and
-   :mod:`~rrl.core.released_network`.
+   :mod:`~rrl.core.released_network`. :mod:`~rrl.core.warm_start` begins with what was measured
+   elsewhere.
 4. About which others, and what may be tried next: :mod:`~rrl.core.region`, how far that reaches,
    :mod:`~rrl.core.reach`, and :mod:`~rrl.core.region_size`, which selects a radius by Bayesian
    optimisation; :mod:`~rrl.core.selected_reach` lets it select a reach.

@@ -129,7 +129,7 @@ class GaussianProcess:
 
         self.x, self.assumed, self._solve = x, assumed, lapack.dtrtrs
         self._y, self._variance = y, variance
-        covariance = assumed.amplitude**2 * correlation(x, x, assumed.length_scales)
+        covariance = self._shared(x, x)
         covariance[np.diag_indices(len(y))] += variance + assumed.nugget**2
         self._factor, _ = lapack.dpotrf(covariance, lower=1)
         whitened, _ = self._solve(self._factor, np.column_stack([y, np.ones(len(y))]), lower=1)
@@ -137,15 +137,22 @@ class GaussianProcess:
         self._residual = whitened[:, 0] - self.mean * whitened[:, 1]
         self._weights, _ = self._solve(self._factor, self._residual, lower=1, trans=1)
 
+    def _shared(self, a: Floats, b: Floats) -> Floats:
+        """Return the covariances of points that neighbours share, shape (m, n)."""
+        return self.assumed.amplitude**2 * correlation(a, b, self.assumed.length_scales)
+
+    def _alone(self, points: Floats) -> Floats | float:
+        """Return the variance of each point before anything was measured."""
+        return self.assumed.amplitude**2 + self.assumed.nugget**2
+
     def elsewhere(self, points: Floats) -> tuple[Floats, Floats]:
         """Return posterior mean and standard deviation where nothing was measured.
 
         `points` has shape (n, d), and both results have shape (n,).
         """
-        scale = self.assumed.amplitude**2
-        cross = scale * correlation(points, self.x, self.assumed.length_scales)
+        cross = self._shared(points, self.x)
         known, _ = self._solve(self._factor, cross.T, lower=1)
-        left = scale + self.assumed.nugget**2 - np.einsum("ij,ij->j", known, known)
+        left = self._alone(points) - np.einsum("ij,ij->j", known, known)
         return self.mean + cross @ self._weights, np.sqrt(np.maximum(left, 1e-8))
 
     def at_measured(self, rows: NDArray[np.int64]) -> tuple[Floats, Floats]:
@@ -162,6 +169,16 @@ class GaussianProcess:
         mean = self._y[rows] - self._variance[rows] * self._weights[rows]
         return mean, np.sqrt(np.maximum(left, 1e-8))
 
+    def left_out(self) -> Floats:
+        """Return what the others say about each measurement, shape (m,).
+
+        References
+        ----------
+        Rasmussen & Williams, equation 5.12.
+        """
+        known, _ = self._solve(self._factor, np.eye(len(self._y)), lower=1)
+        return self._y - self._weights / np.einsum("ij,ij->j", known, known)
+
     @property
     def log_likelihood(self) -> float:
         """The log likelihood of the measurements, up to a constant."""
@@ -177,6 +194,7 @@ def fit_hyperparameters(
     *,
     vary: float = VARY,
     together: int = 0,
+    process: type[GaussianProcess] = GaussianProcess,
 ) -> Hyperparameters:
     """Return hyperparameters that make the measurements likely and stay near those expected.
 
@@ -195,6 +213,8 @@ def fit_hyperparameters(
         The standard deviation of each hyperparameter's logarithm. With infinity the prior is flat.
     together : int, optional
         The first so many length scales are multiplied by one factor. The others change alone.
+    process : type, optional
+        The kind of Gaussian process.
 
     Examples
     --------
@@ -207,8 +227,8 @@ def fit_hyperparameters(
     centre, best = np.log(expected.numbers), np.log(start.numbers)
 
     def merit(logs: Floats) -> float:
-        process = GaussianProcess(x, y, variance, Hyperparameters.of(np.exp(logs)))
-        return process.log_likelihood - float(((logs - centre) ** 2).sum()) / (2 * vary**2)
+        likelihood = process(x, y, variance, Hyperparameters.of(np.exp(logs))).log_likelihood
+        return likelihood - float(((logs - centre) ** 2).sum()) / (2 * vary**2)
 
     moves = np.eye(len(best))
     if together:

@@ -134,6 +134,8 @@ class LearnedSimilarity:
     (array([1.02, 1.24, 1.61, 1.97]), array([0.15, 0.31, 0.31, 0.15]))
     """
 
+    process: type[GaussianProcess] = GaussianProcess
+
     def __init__(self, vary: float = VARY, per_knob: bool = True) -> None:
         if not vary >= 0:
             raise ValueError(f"vary must be a number that is at least 0, got {vary!r}")
@@ -151,7 +153,7 @@ class LearnedSimilarity:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
         data = self._data(table)
         if self.vary > 0 and fit_is_due(table.episodes):
-            expected = expected_hyperparameters(table.space)
+            expected = self.expected(table.space)
             knobs = len(expected.length_scales) - 1  # the last one is the load's
             self.hyperparameters = fit_hyperparameters(
                 *data,
@@ -159,22 +161,28 @@ class LearnedSimilarity:
                 expected,
                 vary=self.vary,
                 together=0 if self.per_knob else knobs,
+                process=self.process,
             )
         return self._posterior(table, cells, data)
 
     def _assumed(self, table: QTable) -> Hyperparameters:
-        return self.hyperparameters or expected_hyperparameters(table.space)
+        return self.hyperparameters or self.expected(table.space)
+
+    def expected(self, space: ConfigSpace) -> Hyperparameters:
+        """Return what is assumed before anything is measured."""
+        return expected_hyperparameters(space)
 
     def _data(self, table: QTable) -> tuple[Floats, Floats, Floats]:
         """Coordinates, log costs (each load level's from its reference), and noise variances."""
         parts = [table] if table.near is None else [table, table.near]
         return (
-            np.concatenate([self._points(part, part.measured) for part in parts]),
+            np.concatenate([self.points(part, part.measured) for part in parts]),
             np.concatenate([compress(log_means(part) - _reference(part)) for part in parts]),
             np.concatenate([part.noise**2 / part.visits[part.measured] for part in parts]),
         )
 
-    def _points(self, table: QTable, cells: Ints) -> Floats:
+    def points(self, table: QTable, cells: Ints) -> Floats:
+        """Return where the process sees configurations: their coordinates, then the log load."""
         if self._coordinates is None or self._coordinates.space is not table.space:
             self._coordinates = Coordinates(table.space)
         return np.column_stack([self._coordinates(cells), np.full(len(cells), table.log_load)])
@@ -182,13 +190,13 @@ class LearnedSimilarity:
     def _posterior(
         self, table: QTable, cells: Ints, data: tuple[Floats, Floats, Floats]
     ) -> Estimate:
-        process, measured = GaussianProcess(*data, self._assumed(table)), table.visits[cells] > 0
+        process, measured = self.process(*data, self._assumed(table)), table.visits[cells] > 0
         mean, deviation = np.empty(len(cells)), np.empty(len(cells))
         row = {index: row for row, index in enumerate(table.measured.tolist())}
         rows = np.array([row[index] for index in cells[measured].tolist()], dtype=np.int64)
         mean[measured], deviation[measured] = process.at_measured(rows)
         if not measured.all():
-            points = self._points(table, cells[~measured])
+            points = self.points(table, cells[~measured])
             mean[~measured], deviation[~measured] = process.elsewhere(points)
         costs = np.exp(np.minimum(expand(mean) + _reference(table), MOST_LOG))
         return Estimate(costs, deviation)

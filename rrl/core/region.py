@@ -14,6 +14,7 @@ from rrl.core.reach import FixedReach, Reach
 from rrl.core.space import check_radius
 
 HOPELESS = 4.0  # the search leaves the first configuration if it costs so many times the middle
+TRUSTED = 2  # episodes before what was best elsewhere may be tried
 FAR = np.iinfo(np.int64).max  # steps, as long as nothing was measured
 MOST = 2000  # more candidates at once would make decisions slow
 
@@ -128,6 +129,10 @@ class Grown:
         How far from what was measured a trial may lie. By default it is one step.
     widens : bool, optional
         Whether the region widens if nothing within reach is worth a trial.
+    elsewhere : int, optional
+        The configuration that was best under other conditions. It may be tried from the third
+        episode on, when the first two have shown how alike the conditions are. The middle is then
+        not measured.
 
     Examples
     --------
@@ -141,15 +146,18 @@ class Grown:
     array([1, 3, 4, 5, 7])
     """
 
-    def __init__(self, reach: Reach | None = None, widens: bool = True) -> None:
+    def __init__(
+        self, reach: Reach | None = None, widens: bool = True, elsewhere: int | None = None
+    ) -> None:
         self.reach = FixedReach(1) if reach is None else reach
-        self.widens = widens
+        self.widens, self.elsewhere = widens, elsewhere
         self._around: dict[int, _Around] = {}  # by load level
         self._looks: dict[int, int] = {}  # the next episode in which the whole space is looked at
 
     def updated(self, table: QTable, index: int) -> Ints:
         """See :meth:`Region.updated`; a look at the middle that was of no use is forgotten."""
-        if table.episodes == 2 and len(table.measured) == 2 and table.near is None:
+        second = table.episodes == 2 and len(table.measured) == 2 and table.near is None
+        if second and self.elsewhere is None:
             first, looked = table.measured
             hopeless = table.means[first] > HOPELESS * table.means[looked]
             if not hopeless and looked in table.space.middle:
@@ -160,7 +168,7 @@ class Grown:
         """See :meth:`Region.eligible`."""
         middle = table.space.middle
         alone = table.episodes == 1 and table.measured[0] not in middle
-        if table.near is None and (alone or not table.episodes):
+        if table.near is None and (not table.episodes or (alone and self.elsewhere is None)):
             return middle
         inside, look = self._inside(table), self._looks.get(table.level, 0)
         if worth is None or not self.widens or table.episodes < look or worth(inside).any():
@@ -176,7 +184,11 @@ class Grown:
     def _inside(self, table: QTable) -> Ints:
         """Return what lies within reach, sorted; at least the nearest that was not measured."""
         around, widest = self._counted(table), table.space.widest
-        made = (*around.counted, int(min(self.reach(table, widest), widest)))
+        made = (
+            *around.counted,
+            table.episodes >= TRUSTED,
+            int(min(self.reach(table, widest), widest)),
+        )
         if around.inside is None or around.made != made:
             steps = around.steps
             nearest = steps[(steps > 0) & (steps < FAR)].min(initial=0)
@@ -197,6 +209,8 @@ class Grown:
             np.minimum(around.steps, table.space.steps(index), out=around.steps)
         others = np.empty(0, dtype=np.int64) if near is None else near.measured
         around.steps[others[around.counted[1] :]] = 0
+        if self.elsewhere is not None and table.episodes >= TRUSTED:
+            around.steps[self.elsewhere] = 0
         around.counted = len(table.measured), len(others)
         return around
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.core.warm_start import WarmStart
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode, Status
 from rrl.tuning.objective import Objective
 from rrl.tuning.slo import SLO
 from rrl.workloads.trace import Trace
-from rrl.workloads.workload import Workload
+from rrl.workloads.workload import Poisson, Workload
+
+
+class Warm(NamedTuple):
+    """A warm start, its name and checksum for the journal, and lines that say what it has."""
+
+    start: WarmStart
+    name: str
+    lines: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +52,10 @@ class Job:
         Number of episodes of the tuning, and number of requests per episode.
     rounds : int
         Number of paired episodes in the comparison.
+    patience : int
+        The tuning ends early when the agent `rrl` has kept its best this many episodes in a row
+        under a steady load: no trial is worth its price any more. With 0 it never does. It may
+        change when a run continues.
     seed : int
         Seed of all random numbers: for the agent, the arrivals, the server and the intervals.
     switch_cost : float
@@ -57,6 +70,8 @@ class Job:
     about : mapping
         What else must be the same when the run continues: the model's digest and version, and the
         server's version.
+    warm : Warm, optional
+        What an earlier profile or tuning says. Only the agent `rrl` has a warm start.
     unit : str
         Unit of a latency: "s" for seconds, or "" if the costs of a table have another unit.
 
@@ -84,6 +99,8 @@ class Job:
     budget: int | None = None
     factor: float = 1.0
     about: Mapping[str, Any] = field(default_factory=dict)
+    warm: Warm | None = None
+    patience: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (("episodes", 1), ("requests", 2), ("rounds", 2), ("seed", 0)):
@@ -107,6 +124,11 @@ class Job:
         n = self.requests
         return self.objective(Episode({}, np.arange(n), np.zeros(n), np.full(n, Status.UNKNOWN)))
 
+    @property
+    def may_settle(self) -> bool:
+        """Whether the tuning may end before its last episode."""
+        return self.agent == "rrl" and self.patience > 0 and isinstance(self.workload, Poisson)
+
     def rng(self, stream: int) -> np.random.Generator:
         """Return the random generator of one stream of the seed."""
         return np.random.default_rng([self.seed, stream])
@@ -122,10 +144,12 @@ class Job:
         else:
             arrivals = repr(load)
         own = ("what", "agent", "episodes", "requests", "rounds", "seed", "switch_cost")
+        warm = {} if self.warm is None else {"warm_start": self.warm.name}
         guard = {} if self.budget is None else {"budget": self.budget, "factor": self.factor}
         return (
             {name: getattr(self, name) for name in own}
             | guard
+            | warm
             | dict(self.about)
             | {
                 "space": self.space.fingerprint,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rrl.operating.options import each_once, refuse_idle, setting
@@ -20,17 +20,12 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
     A batch must hold the largest request (`largest` examples), or the server refuses it.
     """
     from rrl.core.space import ConfigSpace
-    from rrl.serving.process_knobs import check_cpus, is_process_knob
-    from rrl.serving.settings import KNOBS, NAMES
     from rrl.support.machine import available_cpus
-    from rrl.tuning.presets import CPUS, serving_knob, tf_serving
+    from rrl.tuning.presets import serving_knob, tf_serving
 
     knobs = each_once(options.knob)
     if not options.address:
-        for name in knobs:
-            if name not in KNOBS and not is_process_knob(name):
-                raise UsageError(f"unknown knob {name!r}; a server has: {', '.join(NAMES)}")
-        check_cpus(knobs.get(CPUS, ()))
+        check_names(knobs)
     if "max_batch_size" in knobs:
         knobs["max_batch_size"] = large_enough(knobs["max_batch_size"], largest)
     fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1}
@@ -46,6 +41,17 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
     if not free:
         return tf_serving(min(available_cpus(), 8)), fixed
     return ConfigSpace(free, cores=None if options.address else available_cpus()), fixed
+
+
+def check_names(knobs: Mapping[str, Sequence[Level]]) -> None:
+    """Raise UsageError if a server that is started here does not have a knob, or so many CPUs."""
+    from rrl.serving.process_knobs import CPUS, check_cpus, is_process_knob
+    from rrl.serving.settings import KNOBS, NAMES
+
+    for name in knobs:
+        if name not in KNOBS and not is_process_knob(name):
+            raise UsageError(f"unknown knob {name!r}; a server has: {', '.join(NAMES)}")
+    check_cpus(knobs.get(CPUS, ()))
 
 
 def read_fixed(options: Namespace, space: ConfigSpace, fixed: Configuration) -> Configuration:

@@ -24,6 +24,7 @@ from rrl.operating.records import (
     learned,
     remember,
     round_record,
+    settled,
 )
 from rrl.operating.verdict import amount, decided, duration, progress
 from rrl.support.errors import UsageError
@@ -36,6 +37,8 @@ from rrl.tuning.loop import rounds, steps
 Contestants = Callable[[Configuration], AbstractContextManager[Mapping[str, Server]]]
 """Takes a recommendation and opens the servers "default" and "recommended" of the comparison."""
 
+SETTLED = "no trial is worth its price any more: the tuning ends early"
+
 
 def make_agent(job: Job) -> Agent:
     """Make a job's agent by its name; `rrl` begins at or near what serves now."""
@@ -43,7 +46,8 @@ def make_agent(job: Job) -> Agent:
     from rrl.tuning.defaults import nearest
 
     begins = job.agent == "rrl" and job.serves is not None
-    settings = {"start": nearest(job.space, job.serves)} if begins else {}
+    settings: dict[str, Any] = {"start": nearest(job.space, job.serves)} if begins else {}
+    settings |= {} if job.warm is None else {"warm": job.warm.start}
     return maker(job.agent, **settings)(job.space, job.rng(0))
 
 
@@ -124,6 +128,8 @@ def operate(
             )
         if journal.records:
             show(f"continuing after {done[0]} episodes and {done[1]} rounds in {journal.path}")
+        for line in job.warm.lines if job.warm else ():
+            show(line)
         if machine is not None:
             _note_machine(journal, machine, show)
         _learn(job, server, journal, tick, every, make_guard(job, refuses))
@@ -155,7 +161,7 @@ def _learn(
 ) -> None:
     known = learned(journal.records)
     done = len(known)
-    if done >= job.episodes:
+    if done >= job.episodes or settled(job, known):
         return
     agent = journal.agent(lambda: make_agent(job))
     if guard is not None:
@@ -181,6 +187,9 @@ def _learn(
         if number % every == 0 or number == job.episodes:
             left = (job.episodes - number) * (time.monotonic() - began) / (number - done)
             tick(*progress(job, journal.records, duration(left)))
+        if settled(job, journal.records):
+            tick(SETTLED, SETTLED)
+            return
 
 
 def _compare(

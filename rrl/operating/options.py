@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from rrl.serving.process_knobs import ENV, FLAG, check_process_knob, read_level
@@ -30,6 +31,8 @@ _BATCHES = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
 def levels(text: str) -> tuple[str, tuple[Level, ...]]:
     """Read ``name=1,2,4``; the levels of a flag or an environment variable may also be text.
 
+    A level with a comma is in double quotes.
+
     Raises
     ------
     UsageError
@@ -41,12 +44,20 @@ def levels(text: str) -> tuple[str, tuple[Level, ...]]:
     ('inter_op', (1, 2))
     >>> levels("flag:--enable_model_warmup=true,false")
     ('flag:--enable_model_warmup', ('true', 'false'))
+    >>> levels('env:CPUS="0,1","2,3"')
+    ('env:CPUS', ('0,1', '2,3'))
     """
     name, equals, numbers = text.partition("=")
     if name.startswith((FLAG, ENV)):
-        words = numbers.split(",")
-        if not equals or not all(words):
-            raise UsageError(f"--knob {text!r}: write it as {name}=LEVEL,LEVEL; no level is empty")
+        try:
+            words = next(csv.reader([numbers], strict=True), [])
+        except csv.Error:
+            words = []
+        if not equals or not words or not all(words):
+            raise UsageError(
+                f"--knob {text!r}: write it as {name}=LEVEL,LEVEL; no level is empty, and one with "
+                'a comma is in double quotes: "0,1"'
+            )
         check_process_knob(name)
         return name, tuple(map(read_level, words))
     try:
@@ -200,24 +211,6 @@ def setting(texts: Sequence[str]) -> dict[str, Level]:
     return values
 
 
-def add_process_options(group: Any) -> None:
-    """Add the options for flags and environment variables that every configuration has."""
-    group.add_argument(
-        "--flag",
-        action="append",
-        default=[],
-        metavar="--NAME=VALUE",
-        help="a further flag of the server, written as --flag=--name=value; repeatable",
-    )
-    group.add_argument(
-        "--env",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an environment variable of the server; it is stored with the result; repeatable",
-    )
-
-
 def checksum(path: Path) -> str:
     """Return a file's checksum, so that a journal can identify the file of its measurements."""
     return f"crc32 {crc32(path.read_bytes()):08x}"
@@ -262,6 +255,12 @@ def add_tuning_options(parser: ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a level of the configuration to compare with (default: the server's own default)",
+    )
+    run.add_argument(
+        "--warm-start",
+        type=Path,
+        metavar="FOLDER",
+        help="begin with what a profile, or the journal of another tuning, says; it fades",
     )
     run.add_argument(
         "--out", type=Path, help="folder of journal and result (default: build/tune/NAME)"

@@ -49,7 +49,7 @@ def run(
         count = job.episodes + 2 * job.rounds
         seconds = count * job.requests / max(job.workload.rate, 1e-3)
         screen(
-            f"{count} episodes of {job.requests} requests: "
+            f"{'at most ' * job.may_settle}{count} episodes of {job.requests} requests: "
             f"{duration(seconds)} of load, plus the server starts"
         )
     try:

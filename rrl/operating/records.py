@@ -60,6 +60,22 @@ def ending(record: Record) -> str:
     return parts[0]["ended"]
 
 
+def settled(job: Job, records: Sequence[Record]) -> bool:
+    """Return whether the agent has kept its best for as many episodes as the job's patience.
+
+    An episode in which the guard ended or refused a trial does not count.
+    """
+    last = learned(records)[-job.patience :] if job.may_settle else []
+    if not job.may_settle or len(last) < job.patience:
+        return False
+    best = last[-1]["recommended"]
+    return all(
+        record["configuration"] == record["recommended"] == best
+        and record.get("guard", {}).get("asked", best) == best
+        for record in last
+    )
+
+
 def episode_record(job: Job, step: Step, late_s: float | None) -> Record:
     """Return what the journal stores of one step; `late_s` is the guard's limit in seconds."""
     charged = charged_latency(step.episode)

@@ -31,6 +31,8 @@ _EXAMPLES = """examples:
     rrl replay mine.csv --cost p99 --knobs threads,batch
   a simulated server:
     rrl replay cpu10 --rate 14 --episodes 300
+  the same with what the profile of another model says:
+    rrl replay inception_v3-threads --rate 21 --warm-start keyword-threads
 
   the fewest CPUs of a simulated server, and the highest of some rates, that keep an SLO:
     rrl replay cpu10-cores --rate 8 --objective "cpus with p99<900ms" --episodes 200
@@ -73,6 +75,7 @@ def _replay(options: Namespace) -> int:
     from rrl.operating.job import Job
     from rrl.operating.outcome import run
     from rrl.operating.screen import Screen
+    from rrl.operating.warm_start import read_warm_start
     from rrl.tuning.defaults import serving_default
 
     source = _open(options)
@@ -86,6 +89,7 @@ def _replay(options: Namespace) -> int:
     server.space.index(default)
     objective, slo = read_goal(options, server.space, default)
     server = _suited(server, objective)
+    folder = options.out or Path("build") / "tune" / Path(options.source).stem
     job = Job(
         source.what,
         server.space,
@@ -100,13 +104,13 @@ def _replay(options: Namespace) -> int:
         options.seed,
         unit=source.unit,
         serves=default if options.default or source.served else None,
+        warm=read_warm_start(options, server.space, {}, objective, folder),
     )
 
     @contextmanager
     def contestants(recommended: Configuration) -> Iterator[Mapping[str, Server]]:
         yield {"default": server, "recommended": server}
 
-    folder = options.out or Path("build") / "tune" / Path(options.source).stem
     with Screen(options.quiet) as screen:
         return run(job, server, contestants, folder, options, screen)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rrl.operating.requests import model_path
+from rrl.operating.start_command import command_at, command_here
 from rrl.support.errors import RRLError, UsageError, interrupt_by_signals
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from rrl.tuning.episode import Server
 
 
-PORT = 8500  # TensorFlow Serving's own
 MOST_CPUS = 4096  # of a machine that cannot be asked
 
 
@@ -96,7 +96,6 @@ def _restarted(
     show: Callable[[str], None],
 ) -> Iterator[Target]:
     """Open a server that a command restarts; it closes with the kept configuration."""
-    from rrl.serving.launcher import BINARY
     from rrl.serving.loadgen import Client
     from rrl.serving.restarted import RestartedServer
     from rrl.serving.running import model_version
@@ -117,7 +116,7 @@ def _restarted(
         server.keep(job.default)
         with Client(options.address, options.model_name) as client:
             noted = {"model_version": model_version(client)}
-        start = {"command": [BINARY], "cpus": range(MOST_CPUS)}
+        start = {"command": command_at(options), "cpus": range(MOST_CPUS)}
         yield Target(server, _same(server), _refuses(job, lambda: largest), noted, **start)
 
 
@@ -139,7 +138,7 @@ def _local(
 
     with LiveServer(base, with_default(job), **given) as server:
         refuses = _refuses(job, lambda: largest)
-        yield Target(server, contestants, refuses, command=_command(options, base))
+        yield Target(server, contestants, refuses, command=command_here(options, base))
 
 
 @contextmanager
@@ -171,7 +170,7 @@ def _at_port(
                 server,
                 _same(server),
                 _refuses(job, lambda: max(largest, traffic.largest_batch)),
-                command=_command(options, base),
+                command=command_here(options, base),
             )
         finally:
             if not options.stop:
@@ -261,18 +260,6 @@ def _given(
         "start_timeout_s": options.start_timeout,
         "logs": folder / "logs",
     }
-
-
-def _command(options: Namespace, base: Path) -> list[str]:
-    """Return the command that starts a server of the model, without the flags that are tuned."""
-    from rrl.serving.launcher import find_executable
-
-    return [
-        *find_executable(options.executable),
-        f"--port={options.port or PORT}",
-        f"--model_name={base.resolve().name}",
-        f"--model_base_path={base.resolve()}",
-    ]
 
 
 def _same(server: LiveServer | Any) -> Contestants:

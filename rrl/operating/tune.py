@@ -14,7 +14,6 @@ from rrl.operating.options import (
     NO_LIMIT,
     UNLIMITED,
     above_zero,
-    add_process_options,
     add_tuning_options,
     checksum,
     command_line,
@@ -26,11 +25,13 @@ from rrl.operating.options import (
     share,
     whole,
 )
+from rrl.operating.server_options import add_model_options, add_process_options
 from rrl.support.errors import UsageError
 
 if TYPE_CHECKING:
     from rrl.tuning.objective import Objective
 
+PATIENCE = 6  # episodes; on recorded models, later ones did not change what is recommended
 BUDGET_SHARE = 0.05  # of the requests of the tuning may be late or failed because of trials
 
 _EXAMPLES = """examples:
@@ -46,6 +47,8 @@ _EXAMPLES = """examples:
     rrl tune --address 10.0.0.7:8500 --model-name resnet --rate 50 --sample one.json \\
         --knob inter_op=1,2 --knob batch_threads=1,2,4 \\
         --restart "ssh 10.0.0.7 /opt/restart-serving {inter_op} {batch_threads}"
+  begin with what an earlier tuning, or a profile of this or another model, has found:
+    rrl tune /models/resnet --rate 20 --warm-start build/tune/mobilenet
   any flag, any environment variable, and the number of CPUs; a fixed flag beside them:
     rrl tune /models/resnet --rate 20 --knob flag:--grpc_max_threads=8,32 --knob cpus=1,2 \\
         --knob env:TF_ENABLE_ONEDNN_OPTS=0,1 --flag=--enable_model_warmup=false
@@ -59,7 +62,8 @@ batching), max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_
 flag:--NAME, env:NAME (their levels may be text) and cpus. cpus binds the server to that many CPUs;
 rrl and its load generator keep all of them. The default of a flag is the server's own, if its
 --help tells it; that of cpus is all CPUs; otherwise it is the first level. Such a level, and the
-value of --env, is stored with the result, so it must be no secret.
+value of --env, is stored with the result, so it must be no secret. A level with a comma is written
+in double quotes, inside single ones for the shell: --knob 'env:CPUS="0,1","2,3"'.
 Without --knob max_batch_size=... a batch has one request. If your server already uses batching,
 give its levels with --default. Otherwise the recommendation is compared with no batching.
 A sample is a .npz file with one array per input (batch first), a REST request in .json (instances
@@ -68,7 +72,8 @@ arrival per line, in seconds or ISO 8601.
 The --restart command runs for every change. {inter_op} and the other knobs stand for levels,
 {flags} for all flags of tensorflow_model_server, {env} for all NAME=VALUE of the environment (as in
 "env {env} serve {flags}"), {batching_file} for a batching file. The old server must have stopped
-when the command ends. The lines that are printed to start such a server lack its port and model.
+when the command ends. In the lines that are printed to start such a server, MODEL_BASE_PATH stands
+for the model's base path, if it cannot be read from here.
 
 The default serves first. A trial ends at once if many of its requests are late or fail, and the
 best known configuration returns. All trials together cause at most --budget late or failed
@@ -101,21 +106,7 @@ def add_parsers(commands: Any) -> None:
         help="a knob to tune (default: inter_op, intra_op, batch_threads, up to 8 each)",
     )
     add_process_options(what)
-    what.add_argument("--sample", type=Path, help="requests to send: .npz, .json or TFRecord")
-    what.add_argument(
-        "--signature",
-        default="serving_default",
-        metavar="NAME",
-        help="the signature to call (default serving_default)",
-    )
-    what.add_argument(
-        "--deadline",
-        type=above_zero,
-        default=60.0,
-        metavar="S",
-        help="seconds after which a request without an answer has failed (default 60)",
-    )
-    what.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
+    add_model_options(what)
     what.add_argument(
         "--port",
         type=whole(1, 65535),
@@ -132,13 +123,6 @@ def add_parsers(commands: Any) -> None:
         default=120.0,
         metavar="S",
         help="seconds until the restarted server must be available (default 120)",
-    )
-    what.add_argument(
-        "--start-timeout",
-        type=above_zero,
-        default=120.0,
-        metavar="S",
-        help="seconds until a server that is started here must be available (default 120)",
     )
     what.add_argument(
         "--traffic",
@@ -178,6 +162,14 @@ def add_parsers(commands: Any) -> None:
         metavar="X",
         help="add X to an episode's cost for each second that switching to it took (default 0)",
     )
+    what.add_argument(
+        "--patience",
+        type=whole(0, 10**6),
+        default=PATIENCE,
+        metavar="N",
+        help="end the tuning when no trial was worth its price for N episodes in a row, under a "
+        f"steady --rate and with --agent rrl (default {PATIENCE}; 0: never)",
+    )
     add_tuning_options(tune)
     tune.set_defaults(run=_tune)
 
@@ -189,6 +181,7 @@ def _tune(options: Namespace) -> int:
     from rrl.operating.requests import about, read_requests
     from rrl.operating.screen import Screen
     from rrl.operating.targets import open_target
+    from rrl.operating.warm_start import read_warm_start
     from rrl.serving.client_traffic import ClientTraffic
     from rrl.serving.process_knobs import prefix
     from rrl.serving.restart_command import RestartCommand
@@ -207,6 +200,7 @@ def _tune(options: Namespace) -> int:
     load = ClientTraffic() if options.traffic else read_load(options, objective)
     what, name = _names(options)
     sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
+    folder = options.out or Path("build") / "tune" / name
     job = Job(
         f"{what}, sample {sample}",
         space,
@@ -224,12 +218,13 @@ def _tune(options: Namespace) -> int:
         serves=serves_now(options, space),
         budget=_budget(options, objective),
         factor=options.budget_factor,
+        patience=options.patience,
+        warm=read_warm_start(options, space, fixed, objective, folder),
     )
     if not options.address:  # a default that cannot start is refused now, not after an hour
         flags({**fixed, **job.default}, Path("batching.txt"))
         prefix({**fixed, **job.default})
     job = replace(job, about=about(options))  # last, because it may build the model
-    folder = options.out or Path("build") / "tune" / name
     with announced() as other, Screen(options.quiet, stamped=True) as screen:
         if other:
             print(f"rrl: {other}", file=sys.stderr)

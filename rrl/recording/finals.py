@@ -14,21 +14,25 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.from_table import from_table
 from rrl.recording.judging import TOLERANCE, Verdict, judge
-from rrl.recording.plan import Plan, Visit, ordered
+from rrl.recording.plan import Plan, Visit, ordered, schedule
 from rrl.recording.record import Recorder
 from rrl.serving.quiet import load_tensorflow
 from rrl.support.errors import UsageError
 from rrl.support.machine import available_cpus
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 from rrl.tuning.episode import Episode
+
+if TYPE_CHECKING:
+    from rrl.serving.sample import Inputs
 
 HALVES = (0, 1)
 REPEATS = 4  # episodes per finalist and load in one round
@@ -150,6 +154,25 @@ def known(verdict: Verdict) -> bool:
     return verdict.word == "best" or verdict.high <= verdict.low * (1 + PRECISION) ** 2
 
 
+def least_seconds(plan: Plan, start_s: float) -> float:
+    """Return about how many seconds the finals take at least: one round per half.
+
+    Parameters
+    ----------
+    plan : Plan
+    start_s : float
+        Seconds that a server takes to start.
+
+    Examples
+    --------
+    >>> plan = Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(50.0,))
+    >>> round(least_seconds(plan, start_s=3.0))
+    62
+    """
+    entrants = plan.configurations[: plan.finalists]
+    return len(HALVES) * plan.seconds(entrants, REPEATS, start_s) if entrants else 0.0
+
+
 def prepare_machine(plan: Plan) -> None:
     """Check that this machine can record a plan, and use no more cores than the plan names.
 
@@ -184,21 +207,32 @@ def record_live(
     models: str | os.PathLike[str] = "build/models",
     *,
     start_timeout_s: float = 120.0,
+    base: Path | None = None,
+    inputs: Sequence[Inputs] | None = None,
+    started: Callable[[float], None] = lambda start_s: None,
+    **calls: Any,
 ) -> Iterator[tuple[int, Episode]]:
     """Record a plan and its finals on a new server, or continue the recording in `folder`.
 
     Parameters
     ----------
     plan : Plan
-        A plan for a model that `rrl.serving.models` can build.
     folder : pathlib.Path
         The folder of the profile.
     executable : str, optional
         See `rrl.serving.launcher.find_executable`.
     models : path
-        The folder in which models are built.
+        The folder in which known models are built.
     start_timeout_s : float
         Seconds allowed until a server that was started reports the model AVAILABLE.
+    base : pathlib.Path, optional
+        The base path of one's own model. By default, the plan names a known model.
+    inputs : sequence, optional
+        The requests to send. The default is one random request.
+    started : callable, optional
+        It is told the seconds of the first start and warm-up, before a new recording begins.
+    **calls
+        The `signature`, and the `timeout_s` of a request, as for `rrl.serving.live.LiveServer`.
 
     Yields
     ------
@@ -216,18 +250,16 @@ def record_live(
     prepare_machine(plan)
     recorder = Recorder(plan, folder)
     rng = np.random.default_rng(plan.seed)
-    path, inputs = build(plan.model, models), sample(plan.model, rng)
+    if base is None:
+        base, inputs = build(plan.model, models), [sample(plan.model, rng)]
     names = list(plan.configurations[0])
     table = {name: [c[name] for c in plan.configurations] for name in names}
-    space = from_table(table, names)
-    with LiveServer(
-        path,
-        space,
-        inputs=inputs,
-        fixed=plan.fixed,
-        executable=executable,
-        start_timeout_s=start_timeout_s,
-    ) as server:
+    given = {"fixed": plan.fixed, "executable": executable, "start_timeout_s": start_timeout_s}
+    with LiveServer(base, from_table(table, names), inputs=inputs, **given, **calls) as server:
+        if not len(recorder):
+            first = next(schedule(plan))[1]
+            server.configure(plan.configurations[first], rng)
+            started(server.start_s)
         for episode in recorder.run(server, rng):
             yield len(recorder), episode
         if plan.finalists:

@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.knob import Configuration
+from rrl.core.knob import Configuration, Level
 from rrl.core.space import ConfigSpace
 from rrl.recording.probe import Rule
+from rrl.serving.process_knobs import is_process_knob
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError
 from rrl.tuning.presets import effective_space, serving_knob
 
-PROCESS = ("inter_op", "intra_op", "batch_threads")
-"""A change of these knobs needs a new process; the other knobs change in a running process."""
+PROCESS = ("inter_op", "intra_op", "batch_threads", "grpc_max_threads")
+"""A change of these knobs needs a new process, and so does one of a process knob. The other knobs
+change in a running process."""
 
 START_S, SWITCH_S, OVERHEAD_S = 3.0, 3.0, 0.4  # seconds per process, per setting, per episode
 
@@ -36,8 +38,8 @@ class Plan:
     Parameters
     ----------
     model : str
-        Model name.
-    knobs : mapping of str to sequence of int
+        Name of a known model, or of one's own.
+    knobs : mapping of str to sequence of levels
         Levels of each knob.
     rates_per_s : sequence of float
         Loads in requests per second.
@@ -49,7 +51,7 @@ class Plan:
         the other half.
     repeats : int
         Number of episodes per configuration and load within a pass.
-    fixed : mapping of str to int
+    fixed : configuration
         Settings that hold for every configuration.
     seed : int
         Seed of the orders and the arrivals.
@@ -73,6 +75,8 @@ class Plan:
         Number of cores for the server and the load generator. The machine must have them.
     gpu : bool
         Whether the machine must have a GPU that TensorFlow can use.
+    about : mapping, optional
+        What identifies one's own model and its requests. A recording continues only with the same.
 
     Raises
     ------
@@ -87,12 +91,12 @@ class Plan:
     """
 
     model: str
-    knobs: Mapping[str, Sequence[int]]
+    knobs: Mapping[str, Sequence[Level]]
     rates_per_s: Sequence[float]
     requests: int = 100
     passes: int = 2
     repeats: int = 1
-    fixed: Mapping[str, int] | None = None
+    fixed: Configuration | None = None
     seed: int = 0
     distinct: bool = False
     again: int = 0
@@ -102,6 +106,7 @@ class Plan:
     rule: Rule | None = None
     cpus: int | None = None
     gpu: bool = False
+    about: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("requests", "passes", "repeats"):
@@ -145,11 +150,24 @@ class Plan:
         >>> round(Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(50.0,)).hours, 4)
         0.0093
         """
-        sending = sum(self.requests / rate for rate in self.rates_per_s) * self.repeats
-        processes = {process(c) for c in self.configurations}
-        each = sending + len(self.pairs) * OVERHEAD_S + SWITCH_S
-        whole = len(self.configurations) * each + len(processes) * START_S
-        return self.passes * whole / 3600
+        return self.passes * self.seconds(self.configurations, self.repeats) / 3600
+
+    def seconds(
+        self, configurations: Sequence[Configuration], repeats: int, start_s: float = START_S
+    ) -> float:
+        """Return about how many seconds one pass over some configurations takes at all loads.
+
+        Parameters
+        ----------
+        configurations : sequence of configuration
+        repeats : int
+            Number of episodes per configuration and load.
+        start_s : float, optional
+            Seconds that a server takes to start.
+        """
+        sending = sum(self.requests / rate + OVERHEAD_S for rate in self.rates_per_s) * repeats
+        processes = {process(c) for c in configurations}
+        return len(configurations) * (sending + SWITCH_S) + len(processes) * start_s
 
     @property
     def grid_passes(self) -> int:
@@ -187,10 +205,11 @@ class Plan:
             "fixed": dict(self.fixed or {}),
             "seed": self.seed,
         }
-        if not (self.distinct or self.again or self.adaptive or self.rule or self.cpus or self.gpu):
+        optional = (self.distinct, self.again, self.adaptive, self.rule, self.cpus, self.gpu)
+        if not any((*optional, self.about)):
             return first
         later = {field.name: getattr(self, field.name) for field in fields(self)[len(first) :]}
-        for name in ("cpus", "gpu"):
+        for name in ("cpus", "gpu", "about"):
             if not later[name]:
                 del later[name]
         later["adaptive"] = list(self.adaptive)
@@ -200,7 +219,8 @@ class Plan:
 
 def process(configuration: Configuration) -> tuple[Any, ...]:
     """Return the settings of a configuration that need their own process."""
-    return tuple(configuration.get(name) for name in PROCESS)
+    own = [level for name, level in configuration.items() if is_process_knob(name)]
+    return (*(configuration.get(name) for name in PROCESS), *own)
 
 
 def ordered(plan: Plan, wanted: Mapping[int, Sequence[tuple[int, int]]], pass_: int) -> list[Visit]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rrl.core.from_table import from_table
 from rrl.core.space import ConfigSpace
+from rrl.serving.process_knobs import ENV, FLAG, read_level
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, shown
 from rrl.support.files import read_json, read_text
@@ -52,6 +53,7 @@ PROBED = {  # further columns of schema 2, after the others
     "steal": "share of the processor time that the hypervisor took meanwhile",
     "commit": "version of the recorder, as git has it",
 }
+_TEXT = ("latencies_us", "statuses", "started", "commit")
 _POSITIVE = ("rate_per_s", "mean_s", "p99_s")
 _COUNTED = ("pass", "repeat", "order", "valid", "failed", "arrival_seed")
 _SHARES = ("slip_share", "start_s")
@@ -174,16 +176,19 @@ def read_profile(folder: str | os.PathLike[str]) -> Profile:
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: not found; record it with `rrl profile`") from None
     _check_description(folder / DESCRIPTION, description)
+    texts = [name for name in description["plan"]["knobs"] if name.startswith((FLAG, ENV))]
     try:
         table = pd.read_csv(
             io.StringIO(text),
             low_memory=False,
             keep_default_na=False,
-            dtype=dict.fromkeys(("latencies_us", "statuses", "started", "commit"), str),
+            dtype=dict.fromkeys((*_TEXT, *texts), str),
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path}: corrupt or truncated ({error}); restore it") from None
     _check_table(path, description, table)
+    for name in texts:
+        table[name] = table[name].map(read_level)
     if description["complete"] and description["sha256"] != episodes_hash(path):
         raise DataError(
             f"{path}: changed since it was recorded (its sha256 is not that of {DESCRIPTION}); "
@@ -257,7 +262,8 @@ def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame
 
 
 def _check_numbers(path: Path, knobs: Sequence[str], table: pd.DataFrame) -> None:
-    for name in (*knobs, *_POSITIVE, *_COUNTED, *_SHARES):
+    numeric = [name for name in knobs if not name.startswith((FLAG, ENV))]
+    for name in (*numeric, *_POSITIVE, *_COUNTED, *_SHARES):
         column = _numbers(table[name])
         good = np.isfinite(column) & (column >= (ADAPTIVE if name in knobs else 0))
         words = "it must be a finite number"

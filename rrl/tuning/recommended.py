@@ -9,6 +9,7 @@ import numpy as np
 from rrl.core.knob import Configuration
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
+from rrl.core.warm_start import WarmStart
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.presets import SERVING_KNOBS
 
@@ -18,6 +19,7 @@ def recommended(
     rng: np.random.Generator,
     *,
     start: Configuration | None = None,
+    warm: WarmStart | None = None,
     **settings: Any,
 ) -> RRL:
     """Make the agent `rrl`: :class:`rrl.core.rrl.RRL`, which starts from what serves now.
@@ -28,7 +30,10 @@ def recommended(
     rng : numpy.random.Generator
     start : configuration, optional
         The configuration that serves now. If it is not given and all knobs are knobs of TensorFlow
-        Serving, the default of TensorFlow Serving is used.
+        Serving, the default of TensorFlow Serving is used. Otherwise a warm start gives it.
+    warm : WarmStart, optional
+        What earlier measurements of another model, load or machine say, see
+        :mod:`rrl.core.warm_start`.
     **settings
         Of :class:`rrl.core.rrl.RRL`.
 
@@ -44,4 +49,8 @@ def recommended(
     """
     if start is None and set(space.names) <= set(SERVING_KNOBS):
         start = serving_default(space)
+    if warm is not None:
+        settings = warm.parts() | settings
+        if start is None and not warm.flat:
+            start = space[int(warm.trend.argmin())]
     return RRL(space, rng, start=start, **settings)

@@ -1,0 +1,243 @@
+"""A warm start: earlier measurements of another model, load or machine as a prior that fades.
+
+What was measured elsewhere is not true here, but often alike. So the Gaussian process of
+:class:`~rrl.core.learned_similarity.LearnedSimilarity` gets a mean: the earlier log costs times a
+slope. The slope is unknown, too, and a few own measurements tell it: near 1 if the costs differ as
+they did elsewhere, near 0 if they have nothing in common, below 0 if what was good is bad here.
+What is left is a Gaussian process as always. So own measurements always win in the end.
+
+References
+----------
+Rasmussen & Williams, *Gaussian Processes for Machine Learning* (2006), chapter 2.7: a mean with
+normal coefficients is a linear term of the covariance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.core.gaussian_process import (
+    GaussianProcess,
+    Hyperparameters,
+    compress,
+    fit_hyperparameters,
+)
+from rrl.core.knob import Configuration
+from rrl.core.learned_similarity import (
+    Coordinates,
+    LearnedSimilarity,
+    expected_hyperparameters,
+)
+from rrl.core.qtable import NOISE, Floats, Ints, QTable
+from rrl.core.region import Grown, spread_out
+from rrl.core.space import ConfigSpace
+
+SLOPE, SPREAD = 0.7, 0.5  # expected slope, and its standard deviation
+MOST_FITTED = 200  # so many earlier configurations tell the hyperparameters
+AMPLITUDE = 0.5  # expected standard deviation of what the slope leaves; 1 without a warm start
+
+
+class Earlier(NamedTuple):
+    """Earlier measurements: one entry per configuration.
+
+    Parameters
+    ----------
+    configurations : sequence of configuration
+        With the settings that were fixed.
+    log_costs : ndarray, shape (m,)
+        Mean logarithms of the costs. Only their differences matter.
+    counts : ndarray of int, shape (m,)
+        Numbers of measurements.
+    """
+
+    configurations: Sequence[Configuration]
+    log_costs: Floats
+    counts: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class WarmStart:
+    """What earlier measurements say about a space, made by :func:`transfer`.
+
+    Parameters
+    ----------
+    trend : ndarray, shape (n,)
+        The log cost that each configuration would have by them, with a mean of 0.
+    used : int
+        How many earlier configurations it is made of.
+    shared, new, lost : sequence of str
+        Knobs that both have, those without earlier measurements, and earlier ones that are not
+        tuned now.
+    """
+
+    trend: Floats
+    used: int
+    shared: Sequence[str]
+    new: Sequence[str] = ()
+    lost: Sequence[str] = ()
+
+    def parts(self) -> dict[str, Any]:
+        """Return the parts of an :class:`~rrl.core.rrl.RRL` that begins with it.
+
+        There are none, and it begins without a warm start, if the trend is flat.
+        """
+        if self.flat:
+            return {}
+        return {
+            "similarity": WarmSimilarity(self.trend),
+            "region": Grown(elsewhere=int(self.trend.argmin())),
+        }
+
+    @property
+    def flat(self) -> bool:
+        """Whether nothing is taken over."""
+        return not np.ptp(self.trend)
+
+    def __str__(self) -> str:
+        text = f"{self.used} configurations of {', '.join(self.shared)}"
+        if self.flat:
+            return f"{text}: they do not predict one another, so nothing is taken over"
+        text += f"; {', '.join(self.new)}: nothing is known" if self.new else ""
+        return text + (f"; {', '.join(self.lost)}: at the best level" if self.lost else "")
+
+
+class SlopeProcess(GaussianProcess):
+    """A Gaussian process whose mean is a trend times an unknown slope.
+
+    The last column of `x` and of the points is the trend; it has no length scale.
+
+    Examples
+    --------
+    >>> assumed = Hyperparameters(np.array([2.0]), 0.1)
+    >>> x = np.array([[0.0, -1.0], [1.0, 0.0], [2.0, 1.0]])
+    >>> process = SlopeProcess(x, np.array([-2.0, 0.0, 2.0]), np.full(3, 1e-4), assumed)
+    >>> mean, deviation = process.elsewhere(np.array([[9.0, 3.0]]))
+    >>> mean.round(1)
+    array([5.9])
+    """
+
+    def __init__(self, x: Floats, y: Floats, variance: Floats, assumed: Hyperparameters) -> None:
+        super().__init__(x, y - SLOPE * x[:, -1], variance, assumed)
+        self._y = y
+
+    def _shared(self, a: Floats, b: Floats) -> Floats:
+        along = SPREAD**2 * np.outer(a[:, -1], b[:, -1])
+        return super()._shared(a[:, :-1], b[:, :-1]) + along
+
+    def _alone(self, points: Floats) -> Floats:
+        return super()._alone(points) + (SPREAD * points[:, -1]) ** 2
+
+    def elsewhere(self, points: Floats) -> tuple[Floats, Floats]:
+        """See :meth:`GaussianProcess.elsewhere`."""
+        mean, deviation = super().elsewhere(points)
+        return mean + SLOPE * points[:, -1], deviation
+
+
+class WarmSimilarity(LearnedSimilarity):
+    """The learned similarity with a trend of earlier measurements.
+
+    Parameters
+    ----------
+    trend : ndarray, shape (n,)
+        See :class:`WarmStart`.
+    """
+
+    process = SlopeProcess
+
+    def __init__(self, trend: Floats) -> None:
+        super().__init__()
+        self.trend = trend
+
+    def expected(self, space: ConfigSpace) -> Hyperparameters:
+        """See :meth:`LearnedSimilarity.expected`."""
+        return super().expected(space)._replace(amplitude=AMPLITUDE)
+
+    def points(self, table: QTable, cells: Ints) -> Floats:
+        """See :meth:`LearnedSimilarity.points`; the last column is the trend."""
+        return np.column_stack([super().points(table, cells), self.trend[cells]])
+
+
+def transfer(space: ConfigSpace, earlier: Earlier, fixed: Configuration | None = None) -> WarmStart:
+    """Say what earlier measurements mean for a space.
+
+    Knobs and levels that both have are used. Of a knob that is not tuned now, only one level
+    counts: that of `fixed`, or else that of the best earlier configuration. Along a knob that was
+    not tuned earlier, nothing is expected to change.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+    earlier : Earlier
+    fixed : configuration, optional
+        Settings that every configuration has now.
+
+    Raises
+    ------
+    ValueError
+        If they share no two configurations.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> then = [{"threads": t, "batch": b} for t in range(1, 7) for b in (1, 8)]
+    >>> costs = [0.3 * (c["threads"] - 3) ** 2 + c["batch"] for c in then]
+    >>> space = ConfigSpace([Knob("threads", range(1, 6)), Knob("timeout", (0, 1))])
+    >>> warm = transfer(space, Earlier(then, np.array(costs), np.full(12, 4)))
+    >>> warm.trend[::2].round(1)
+    array([ 0.2, -0.1, -0.3, -0.1,  0.2])
+    >>> print(warm)
+    5 configurations of threads; timeout: nothing is known; batch: at the best level
+    """
+    then, fixed = earlier.configurations, dict(fixed or {})
+    everywhere = set.intersection(*map(set, then))
+    knobs = [knob for knob in space.knobs if knob.name in everywhere]
+    names = [knob.name for knob in knobs]
+    rest = [name for name in then[0] if name in everywhere and name not in names]
+    best = then[int(np.argmin(earlier.log_costs))]
+    tuned = {name for name in rest if any(c[name] != best[name] for c in then)}
+    slices = {n: fixed[n] if any(c[n] == fixed.get(n) for c in then) else best[n] for n in rest}
+    rows = [
+        row
+        for row, c in enumerate(then)
+        if all(c[n] == level for n, level in slices.items())
+        and all(c[knob.name] in knob.levels for knob in knobs)
+    ]
+    if not knobs or len(rows) < 2:
+        raise ValueError("it shares no two configurations with what is tuned now")
+    part = ConfigSpace(knobs)
+    at, first = np.unique(
+        part.indices({n: [then[row][n] for row in rows] for n in names}), return_index=True
+    )
+    rows = np.array(rows)[first]
+    trend = _smoothed(part, at, earlier.log_costs[rows], earlier.counts[rows])
+    cells = part.indices({n: [c[n] for c in space] for n in names})
+    return WarmStart(
+        trend[cells] - trend[cells].mean(),
+        len(rows),
+        names,
+        [name for name in space.names if name not in names],
+        sorted(name for name in tuned if slices[name] != fixed.get(name)),
+    )
+
+
+def _smoothed(part: ConfigSpace, at: Ints, log_costs: Floats, counts: NDArray[Any]) -> Floats:
+    """Return the log costs of a whole space by those at some cells.
+
+    They are multiplied by the share of their variance that neighbours predict. So costs without any
+    order, which have nothing in common with others either, become flat.
+    """
+    expected, coordinates = expected_hyperparameters(part), Coordinates(part)
+    expected = expected._replace(length_scales=expected.length_scales[:-1])  # there is no load
+    y, variance = compress(log_costs - log_costs.min()), NOISE**2 / counts
+    chosen = spread_out(np.argsort(log_costs, kind="stable"), MOST_FITTED)
+    sample = coordinates(at[chosen]), y[chosen], variance[chosen]
+    assumed = fit_hyperparameters(*sample, expected, expected)
+    process = GaussianProcess(coordinates(at), y, variance, assumed)
+    wrong = ((y - process.left_out()) ** 2).sum()
+    predicted = max(0.0, 1 - wrong / ((y - y.mean()) ** 2).sum()) if np.ptp(y) else 0.0
+    return predicted * process.elsewhere(coordinates(np.arange(len(part))))[0]

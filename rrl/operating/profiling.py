@@ -1,0 +1,251 @@
+"""`rrl profile`: measure a grid of configurations of a model at several loads."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rrl.operating.options import (
+    checksum,
+    each_once,
+    refuse,
+    refuse_idle,
+    whole,
+)
+from rrl.operating.server_options import add_model_options, add_process_options
+from rrl.support.errors import UsageError, interrupt_by_signals
+
+if TYPE_CHECKING:
+    from rrl.core.knob import Configuration
+    from rrl.recording.plan import Plan
+
+_EXAMPLES = """examples:
+  a grid of the repository, measured on this machine:
+    rrl profile mobilenet_v2-threads --out build/mine
+  your SavedModel with your own requests, into data/resnet; then look at it, or begin with it:
+    rrl profile /models/resnet --sample one.npz --knob inter_op=1,2 --knob batch_threads=0,2 \\
+        --rates 20,60
+    rrl replay resnet --rate 20
+    rrl tune /models/resnet --sample one.npz --rate 40 --warm-start data/resnet
+  a grid of your own for a known model, into data/my-grid:
+    rrl profile my-grid --model keyword --knob inter_op=1,2 --knob batch_threads=0,2 \\
+        --rates 100,400
+  show the plan and its size without measuring:
+    rrl profile inception_v3-threads --list
+
+The knobs, and the forms of a sample, are those of `rrl tune`. Without a sample, the model's own
+warm-up requests are sent, or random values.
+To continue a recording that was stopped, run the same command again on the same machine.
+The folders under data/ come from another machine, so their plans need --out here.
+An episode counts only if a short task before and after it shows that the machine is as fast as at
+the start. So do no other work on the machine meanwhile.
+"""
+
+
+def add_parsers(commands: Any) -> None:
+    """Add the subcommand."""
+    profile = commands.add_parser(
+        "profile",
+        help="measure a grid of configurations; it can be stopped and continued",
+        description="Measure every configuration of a grid at several loads, then the best again.",
+        epilog=_EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    profile.add_argument(
+        "name", help="a named plan, a SavedModel's base path, or a new name (with --model)"
+    )
+    profile.add_argument("--out", type=Path, help="folder (default: data/NAME)")
+    profile.add_argument("--model", help="a known model, or a SavedModel's base path")
+    profile.add_argument(
+        "--knob",
+        action="append",
+        default=[],
+        metavar="NAME=LEVELS",
+        help="a knob of your own plan with its levels, such as inter_op=1,2,4; repeatable",
+    )
+    add_process_options(profile)
+    add_model_options(profile)
+    profile.add_argument("--rates", default="", help="loads in requests/s, comma-separated")
+    profile.add_argument("--requests", type=int, default=100, help="requests per episode")
+    profile.add_argument("--passes", type=int, default=2, help="passes over the grid (default 2)")
+    profile.add_argument(
+        "--seed", type=whole(0, 2**63 - 1), default=0, help="seed of the run (default 0)"
+    )
+    profile.add_argument(
+        "--finals",
+        type=whole(0, 10**6),
+        metavar="N",
+        help="measure the N best of each half and load again (default: the plan's; 0: no finals)",
+    )
+    profile.add_argument("--list", action="store_true", help="show the plan and stop")
+    profile.set_defaults(run=_profile, parser=profile, address=None)
+
+
+def _profile(options: Namespace) -> int:
+    from rrl.operating.screen import Screen
+    from rrl.recording.finals import record_live
+    from rrl.recording.record import with_rule
+    from rrl.support.machine import another_run
+
+    name, model = _names(options)
+    plan, own = _plan(options, model)
+    if options.finals is not None:
+        plan = replace(plan, finalists=options.finals)
+    size = f"{name}: {len(plan.configurations)} configurations, {plan.episodes} episodes"
+    if options.list:
+        print(f"{size}, {_duration(plan)}: {plan}")
+        return 0
+    if other := another_run():
+        raise UsageError(other)
+    folder = options.out or Path("data") / name
+    interrupt_by_signals()
+    plan = with_rule(plan, folder)
+    with Screen(stamped=True) as screen:
+        screen(f"{size}, {_duration(plan)}")
+
+        def started(start_s: float) -> None:
+            screen(f"the first server took {start_s:.1f} s to start: {_duration(plan, start_s)}")
+
+        recording = record_live(
+            plan,
+            folder,
+            options.executable,
+            start_timeout_s=options.start_timeout,
+            started=started,
+            **own,
+        )
+        _show(name, plan, recording, screen.progress)
+        screen(f"complete: {folder}")
+    return 0
+
+
+def _show(name: str, plan: Plan, recording: Any, progress: Callable[[str, str], None]) -> None:
+    """Measure, and show how far the recording is."""
+    from rrl.operating.verdict import duration
+
+    began, first = time.monotonic(), None
+    for done, episode in recording:
+        first = done if first is None else first
+        total = max(plan.episodes, done)  # the finals continue until they decide
+        each_s = (time.monotonic() - began) / (done - first + 1)
+        left = "the finals" if done >= total else f"{duration((total - done) * each_s)} left"
+        more = " before the finals" if plan.finalists and done < total else ""
+        line = f"{name}: {done}/{total} episodes | {1e3 * episode.latency.mean():.1f} ms | {left}"
+        progress(line + more, line + more)
+
+
+def _duration(plan: Plan, start_s: float | None = None) -> str:
+    """Say how long a recording takes, by what is known of a server's start."""
+    from rrl.operating.verdict import duration
+    from rrl.recording.finals import least_seconds
+    from rrl.recording.plan import START_S
+
+    start_s = START_S if start_s is None else start_s
+    grid = plan.passes * plan.seconds(plan.configurations, plan.repeats, start_s)
+    finals = least_seconds(plan, start_s)
+    more = f" and at least {duration(finals)} for the finals" if finals else ""
+    return f"about {duration(grid)} for the grid{more}, and more if a load is too high to serve"
+
+
+def _names(options: Namespace) -> tuple[str, str | None]:
+    """Return the name of the profile, and the model; None for a named plan's."""
+    from rrl.serving.servable import newest_version
+
+    name, model = options.name, options.model
+    if model is None and newest_version(Path(name)) is not None:
+        name, model = Path(name).resolve().name, name
+    plain = Path(name).name == name != ".."
+    if options.out is None and not (plain and name):
+        raise UsageError(f"{name!r} is no name of a profile; give the folder by --out")
+    return name, model
+
+
+def _plan(options: Namespace, model: str | None) -> tuple[Plan, dict[str, Any]]:
+    """Return the plan, and what the recording needs to serve one's own model."""
+    from rrl.recording.plan import Plan
+    from rrl.recording.plans import PLANS
+
+    if model is None:
+        names = ("knob", "rates", "requests", "passes", "seed", "flag", "env")
+        refuse(options, (*names, *_CALLS), "on a named plan: give --model for your own plan")
+        if options.name not in PLANS:
+            raise UsageError(
+                f"unknown plan {options.name!r}; known: {', '.join(PLANS)}; give a folder with a "
+                "model version, or --model, --knob and --rates, for your own plan"
+            )
+        return PLANS[options.name], {}
+    options.model = model  # as the functions of `rrl tune` expect it
+    rates = _rates(options)
+    knobs, fixed, about, own = _own(options)
+    plan = Plan(
+        about.pop("name"),
+        knobs,
+        rates,
+        requests=options.requests,
+        passes=options.passes,
+        fixed=fixed,
+        seed=options.seed,
+        about=about or None,
+    )
+    return plan, own
+
+
+_CALLS = ("sample", "signature", "deadline")
+
+
+def _rates(options: Namespace) -> tuple[float, ...]:
+    if not options.rates:
+        raise UsageError("give the loads: --rates 20,60 (requests/s)")
+    try:
+        rates = tuple(float(rate) for rate in options.rates.split(","))
+    except ValueError:
+        raise UsageError(f"--rates {options.rates!r}: write requests/s as 50,100") from None
+    if len(set(rates)) < len(rates):
+        raise UsageError(f"--rates {options.rates} has a rate twice; write each once")
+    return rates
+
+
+def _own(
+    options: Namespace,
+) -> tuple[dict[str, Any], Configuration, dict[str, Any], dict[str, Any]]:
+    """Return knobs, fixed settings, what identifies the model, and what the recording needs."""
+    from rrl.core.space import ConfigSpace
+    from rrl.operating.knob_options import check_names, large_enough, read_fixed
+    from rrl.operating.requests import about, model_path, read_requests
+    from rrl.serving.models import MODELS
+    from rrl.tuning.presets import serving_knob
+
+    known = options.model in MODELS
+    if known:
+        refuse(options, _CALLS, "with a known model, which has its own requests")
+    else:
+        model_path(options.model)
+    knobs: dict[str, Any] = each_once(options.knob)
+    if not knobs:
+        raise UsageError("give the grid, at least one knob: --knob inter_op=1,2")
+    check_names(knobs)
+    refuse_idle(knobs)
+    requests, largest = read_requests(options)
+    fixed: dict[str, Any] = {}
+    if "max_batch_size" in knobs:
+        knobs["max_batch_size"] = large_enough(knobs["max_batch_size"], largest)
+    elif largest > 1:
+        fixed["max_batch_size"] = largest
+    space = ConfigSpace([serving_knob(name, levels) for name, levels in knobs.items()])
+    fixed = dict(read_fixed(options, space, fixed))
+    if known:
+        return knobs, fixed, {"name": options.model}, {}
+    base = model_path(options.model)
+    sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
+    what = {"name": base.resolve().name, "sample": sample, **about(options)}
+    own = {
+        "base": base,
+        "inputs": requests,
+        "signature": options.signature,
+        "timeout_s": options.deadline,
+    }
+    return knobs, fixed, what, own

@@ -1,0 +1,140 @@
+"""`--warm-start`: what a profile, or the journal of an earlier tuning, says about this job.
+
+The earlier costs are those of this job's objective, because both files have all latencies. The
+agent gets them as a prior that fades, see :mod:`rrl.core.warm_start`.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rrl.core.warm_start import Earlier, transfer
+from rrl.operating.job import Warm
+from rrl.operating.journal import JOURNAL, decode
+from rrl.operating.options import checksum, refuse
+from rrl.operating.records import learned
+from rrl.operating.verdict import kept_episode
+from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
+from rrl.support.errors import DataError, UsageError
+from rrl.tuning.episode import Episode
+
+if TYPE_CHECKING:
+    from rrl.core.knob import Configuration
+    from rrl.core.space import ConfigSpace
+    from rrl.tuning.objective import Objective
+
+
+def read_warm_start(
+    options: Namespace, space: ConfigSpace, fixed: Configuration, objective: Objective, out: Path
+) -> Warm | None:
+    """Return what the folder or journal of `--warm-start` says; None if the option is not given.
+
+    Parameters
+    ----------
+    options : Namespace
+    space : ConfigSpace
+        What this run tunes.
+    fixed : configuration
+        The settings that all its configurations have.
+    objective : Objective
+        What this run minimises.
+    out : pathlib.Path
+        The folder of this run.
+
+    Raises
+    ------
+    UsageError
+        If there is no such source, it shares no knob with at least two levels, or the agent has no
+        warm start.
+    DataError
+        If a file is damaged.
+    """
+    if options.warm_start is None:
+        return None
+    if options.agent != "rrl":
+        refuse(options, ["warm_start"], f"on the agent {options.agent}, only on rrl")
+    path = _found(options)
+    if path.resolve() in {out.resolve(), (out / JOURNAL).resolve()}:
+        raise UsageError(
+            f"--warm-start {path}: that is this run's own folder; choose another --out"
+        )
+    file, episodes = _episodes(path)
+    earlier = _summary(file, episodes, objective)
+    try:
+        start = transfer(space, earlier, fixed)
+    except ValueError as error:
+        raise UsageError(f"--warm-start {path}: {error}; leave it out") from None
+    name = f"{file.parent.name} ({checksum(file)})"
+    return Warm(start, name, [f"warm start from {file.parent}: {start}"])
+
+
+def _found(options: Namespace) -> Path:
+    """Return the path of the source: as it is given, or the name of a profile."""
+    given = options.warm_start
+    for path in (given, getattr(options, "data", Path("data")) / given):
+        if path.is_file() or (path / DESCRIPTION).is_file() or (path / JOURNAL).is_file():
+            return path
+    raise UsageError(
+        f"--warm-start {given}: neither a profile nor the journal of a tuning; give the folder of "
+        f"`rrl profile` (with {DESCRIPTION}) or of `rrl tune` (with {JOURNAL})"
+    )
+
+
+_Episodes = Iterable[tuple[Mapping[str, Any], float, Episode]]
+"""Configurations with the fixed settings, a load (requests/s), and an episode of them."""
+
+
+def _episodes(path: Path) -> tuple[Path, _Episodes]:
+    """Return the file with the measurements, and its episodes."""
+    if path.is_file():
+        path = path if path.name == JOURNAL else path.parent
+    if (path / DESCRIPTION).is_file():
+        return path / EPISODES, _of_profile(path)
+    return (file := path if path.is_file() else path / JOURNAL), _of_journal(file)
+
+
+def _of_profile(folder: Path) -> _Episodes:
+    profile = read_profile(folder)
+    fixed = profile.description["plan"].get("fixed") or {}
+    table = profile.grid
+    columns = [table[name].tolist() for name in profile.knobs]
+    for row, rate, *levels in zip(table.index, table["rate_per_s"], *columns, strict=True):
+        latency = profile.latencies(row)
+        episode = Episode({}, np.arange(len(latency)), latency, profile.statuses(row))
+        yield {**fixed, **dict(zip(profile.knobs, levels, strict=True))}, float(rate), episode
+
+
+def _of_journal(file: Path) -> _Episodes:
+    """Read a journal; an episode that was stopped early counts as what it was until then."""
+    lines = file.read_bytes().splitlines(keepends=True)
+    records = [decode(line) for line in lines]
+    if records and records[-1] is None:
+        records.pop()  # it was cut off, or another run is writing it
+    if not records or None in records or "settings" not in records[0]:
+        where = records.index(None) + 1 if None in records else 1
+        raise DataError(f"{file}, line {where}: damaged, or no journal; restore the file")
+    fixed = records[0]["settings"].get("fixed", {})
+    for record in learned(records):
+        if record["latency_us"]:  # a server that did not start has none
+            yield {**fixed, **record["configuration"]}, 0.0, kept_episode(record)
+
+
+def _summary(file: Path, episodes: _Episodes, objective: Objective) -> Earlier:
+    """Return the mean log cost of each configuration, in relation to the others at its loads."""
+    costs: dict[float, dict[tuple[Any, ...], list[float]]] = {}
+    for configuration, load, episode in episodes:
+        if (cost := objective(episode)) > 0:
+            of_load = costs.setdefault(load, {})
+            of_load.setdefault(tuple(configuration.items()), []).append(np.log(cost))
+    everywhere = set.intersection(*(set(of_load) for of_load in costs.values())) if costs else set()
+    if len(everywhere) < 2:
+        raise DataError(f"{file}: fewer than two configurations were measured; use another source")
+    known = [key for key in next(iter(costs.values())) if key in everywhere]
+    means = np.array([[np.mean(of_load[key]) for key in known] for of_load in costs.values()])
+    counts = np.array([sum(len(of_load[key]) for of_load in costs.values()) for key in known])
+    return Earlier([dict(key) for key in known], means.mean(axis=0), counts)

@@ -1,0 +1,184 @@
+"""`rrl profile` on a SavedModel of one's own: recorded, continued, replayed, used to tune."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from functools import partial
+
+import numpy as np
+import pytest
+from test_own_model import BYTES, b64, build_words
+
+from rrl.cli import main
+from rrl.operating.options import levels
+from rrl.operating.profiling import _duration
+from rrl.operating.start_command import UNKNOWN_BASE, command_at
+from rrl.recording.plan import Plan, process
+from rrl.recording.probe import Rule
+from rrl.recording.profile import read_profile
+from rrl.recording.record import Recorder
+from rrl.serving.launcher import LOCAL
+from rrl.support.errors import UsageError
+from rrl.tuning.episode import Episode
+
+FEW = ["--requests", "6", "--passes", "1", "--finals", "0"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return build_words(tmp_path_factory.mktemp("own") / "words")
+
+
+@pytest.fixture
+def sample(tmp_path):
+    path = tmp_path / "sample.json"
+    path.write_text(json.dumps({"instances": [b64(data) for data in BYTES[:1]]}))
+    return path
+
+
+def test_a_model_of_ones_own_is_profiled_replayed_and_a_start(
+    model, sample, tmp_path, monkeypatch, capsys
+):
+    """On real servers; a knob of text is a flag, and the recording goes on after a stop."""
+    monkeypatch.chdir(tmp_path)
+    grid = ["--knob", "flag:--enable_model_warmup=true,false", "--executable", LOCAL]
+    arguments = ["profile", str(model), "--sample", str(sample), "--rates", "60", *FEW, *grid]
+    limits = {"slowest": 0.0, "fastest": 1e9, "steal": 1.0}  # the machine may be busy
+    monkeypatch.setattr("rrl.recording.record.Rule", partial(Rule, **limits))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recorder, "_save", stop_at_the_second(Recorder._save))
+        assert main(arguments) == 130
+    folder = tmp_path / "data" / "words"
+    first = (folder / "episodes.csv").read_bytes()
+    assert first.count(b"\n") == 2
+    assert main(arguments) == 0
+    err = capsys.readouterr().err
+    assert "words: 2 configurations, 2 episodes, about " in err
+    assert "the first server took " in err
+    assert (folder / "episodes.csv").read_bytes().startswith(first)
+    profile = read_profile(folder)
+    knob = profile.space.knobs[0]
+    assert (knob.name, sorted(knob.levels)) == ("flag:--enable_model_warmup", ["false", "true"])
+    plan = profile.description["plan"]
+    assert plan["model"] == "words"
+    assert plan["about"]["sample"].startswith("sample.json (crc32 ")
+    assert plan["about"]["model"].startswith("version 1, ")
+    assert plan["rule"]["reference_s"] > 0
+
+    sample.write_text(json.dumps({"instances": [b64(b"other")]}))
+    assert main(arguments) == 3
+    assert "is from another plan" in capsys.readouterr().err
+
+    short = ["--requests", "6", "--rounds", "2", "--episodes", "2", "--quiet", "--rate", "60"]
+    assert main(["replay", "words", *short, "--out", "a"]) == 0
+    tune = ["tune", str(model), "--sample", str(sample), *grid, *short, "--out", "b"]
+    assert main([*tune, "--warm-start", "data/words"]) == 0
+    assert json.loads((tmp_path / "b" / "result.json").read_text())["warm_start"].startswith(
+        "words (crc32 "
+    )
+
+
+def stop_at_the_second(save):
+    """Make a function that saves one episode, and is then interrupted."""
+    saved = []
+
+    def stop(self, values, why):
+        if saved:
+            raise KeyboardInterrupt("interrupted by the test")
+        save(self, values, why)
+        if not why:
+            saved.append(values)
+
+    return stop
+
+
+def test_text_levels_come_back_as_they_were(tmp_path):
+    """Numbers stay numbers; text that looks like another kind of value stays text."""
+    knobs = {"env:A": ("true", 1, "08", "0,1"), "cpus": (1, 2)}
+    recorder = Recorder(Plan("m", knobs, (50.0,), requests=3, passes=1), tmp_path)
+    for _ in recorder.run(Ideal(), np.random.default_rng(0)):
+        pass
+    recorder.finish()
+    space = read_profile(tmp_path).space
+    assert set(space.knobs[0].levels) == {"true", 1, "08", "0,1"}
+    assert set(space.knobs[1].levels) == {1, 2}
+
+
+class Ideal:
+    """A server without a process; what is tested is the file."""
+
+    start_s = 0.0
+
+    def configure(self, configuration, rng):
+        pass
+
+    pause = resume = lambda self: None
+
+    def measure(self, configuration, arrivals, rng):
+        return Episode(
+            configuration, arrivals, np.full(len(arrivals), 0.01), np.zeros(len(arrivals), int)
+        )
+
+
+def test_each_setting_of_a_process_is_a_process():
+    one = {"cpus": 1, "env:A": "x", "max_batch_size": 1}
+    assert process(one) == process({**one, "max_batch_size": 8})
+    assert process(one) != process({**one, "cpus": 2})
+    assert process(one) != process({**one, "env:A": "y"})
+
+
+def test_the_time_is_told_by_what_a_start_takes():
+    plan = Plan("m", {"inter_op": (1, 2)}, (10.0,), requests=100)
+    fast, slow = _duration(plan, 1.0), _duration(plan, 60.0)
+    assert fast.startswith("about 58 s for the grid and at least ")
+    assert slow.startswith("about 5 min for the grid")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--rates", "9"], "at least one knob: --knob"),
+        (["--knob", "inter_op=1,2"], "give the loads: --rates"),
+        (["--knob", "inter_op=1,2", "--rates", "a"], "write requests/s as"),
+        (["--knob", "threads=1,2", "--rates", "9"], "unknown knob 'threads'"),
+        (["--knob", "max_batch_size=1,2", "--rates", "9"], "no effect while batching is off"),
+        (["--knob", "cpus=1,4000", "--rates", "9"], "cpus=4000"),
+        (["--knob", "env:A=1,2", "--env", "A=1", "--rates", "9"], "A is a knob, too"),
+        (["--knob", "flag:--nosuch=1,2", "--rates", "9"], "--nosuch"),
+        (["--knob", "inter_op=1,2", "--rates", "9", "--sample", "none.npz"], "none.npz"),
+    ],
+)
+def test_what_cannot_be_profiled_is_refused(more, message, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["profile", str(model), "--executable", LOCAL, *more]) in (2, 3, 4)
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", [["--sample", "x.npz"], ["--signature", "x"]])
+def test_a_known_model_has_its_own_requests(option, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    own = ["profile", "x", "--model", "keyword", "--rates", "9", "--knob", "inter_op=1,2"]
+    assert main([*own, *option]) == 2
+    assert f"{option[0]} has no effect with a known model" in capsys.readouterr().err
+    assert main(["profile", "keyword-threads", *option]) == 2
+    assert f"{option[0]} has no effect on a named plan" in capsys.readouterr().err
+
+
+# --- levels with commas, and the line that starts a server elsewhere ------------------------------
+
+
+@pytest.mark.parametrize("text", ['env:A="0,1', "env:A=", "env:A=a,,b", 'env:A="a"b,c'])
+def test_a_level_with_a_comma_needs_two_quotes(text):
+    with pytest.raises(UsageError, match=r'one with a comma is in double quotes: "0,1"'):
+        levels(text)
+
+
+def test_the_line_for_a_server_elsewhere_has_its_port_and_model():
+    line = command_at(Namespace(address="192.0.2.1:8501", model_name="resnet"))
+    assert line[1:] == [
+        "--port=8501", "--model_name=resnet", f"--model_base_path={UNKNOWN_BASE}",
+    ]  # fmt: skip

@@ -1,0 +1,239 @@
+"""A warm start: what is taken over, that it fades and is safe; on the command line, too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_agent import AgentContract
+
+from rrl.cli import main
+from rrl.core.gaussian_process import GaussianProcess, Hyperparameters
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.core.warm_start import Earlier, SlopeProcess, transfer
+from rrl.operating.journal import JOURNAL
+from rrl.studies.warm_start import earlier, misleading, study
+from rrl.tuning.presets import paper_cpu
+from rrl.tuning.recommended import recommended
+
+ROOT = Path(__file__).parent.parent
+REPLAY = ["replay", str(ROOT / "data" / "keyword-threads"), "--rate", "900", "--rounds", "8"]
+REPLAY += ["--quiet"]
+
+
+def measured(space, cost):
+    """All configurations of a space with their log costs."""
+    known = list(space)
+    return Earlier(known, np.log([cost(c) for c in known]), np.full(len(known), 4))
+
+
+def bowl(configuration, best=2):
+    return float(np.exp(0.03 * sum((level - best) ** 2 for level in configuration.values())))
+
+
+class TestWarm(AgentContract):
+    """An agent with a warm start keeps the contract of all agents, saved state included."""
+
+    def make(self, space, rng):
+        known = measured(space, lambda c: 1 + sum(map(len, map(str, c.values()))))
+        return recommended(space, rng, warm=transfer(space, known) if len(space) > 1 else None)
+
+
+SPACE = ConfigSpace([Knob("a", range(1, 8)), Knob("b", range(1, 8))])
+
+
+def served(warm, cost, episodes, seed=0):
+    """The costs of a run with 5 % of noise, from the worst corner."""
+    rng = np.random.default_rng(seed)
+    agent = recommended(SPACE, rng, start={"a": 7, "b": 7}, warm=warm)
+    costs = []
+    for _ in range(episodes):
+        choice = agent.ask(20.0)
+        costs.append(cost(choice))
+        agent.tell(choice, costs[-1] * np.exp(0.05 * rng.standard_normal()))
+    return costs, agent.best(20.0)
+
+
+def test_what_was_good_elsewhere_is_found_sooner():
+    warm = transfer(SPACE, measured(SPACE, lambda c: 30 * bowl(c) ** 0.5))
+    cold, _ = served(None, bowl, 25)
+    with_it, best = served(warm, bowl, 25)
+    assert with_it[2] == 1.0  # one step has shown that it holds here, too
+    assert sum(with_it) < 0.9 * sum(cold)
+    assert bowl(best) < 1.1
+
+
+@pytest.mark.parametrize("mislead", [lambda c: 1 / bowl(c), lambda c: bowl(c, best=7)])
+def test_own_measurements_win_over_what_misleads(mislead):
+    cold, _ = served(None, bowl, 40)
+    misled, best = served(transfer(SPACE, measured(SPACE, mislead)), bowl, 40)
+    assert bowl(best) < 1.1
+    assert sum(misled) < 1.1 * sum(cold)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_costs_without_order_say_nothing(seed):
+    """The agent is then the one without a warm start."""
+    costs = np.random.default_rng(seed).permutation([bowl(c) for c in SPACE])
+    noise = dict(zip(map(str, SPACE), costs, strict=True))
+    shuffled = transfer(SPACE, measured(SPACE, lambda c: noise[str(c)]))
+    ordered = transfer(SPACE, measured(SPACE, bowl))
+    assert np.std(shuffled.trend) < 0.1 * np.std(ordered.trend)
+    if shuffled.flat:
+        assert "nothing is taken over" in str(shuffled)
+        assert served(shuffled, bowl, 12) == served(None, bowl, 12)
+
+
+@given(st.floats(-2, 2), st.floats(-3, 3))
+def test_the_slope_is_learned(slope, level):
+    """On a straight line, the process continues the line, whatever its slope."""
+    trend = np.linspace(-2, 2, 9)
+    x = np.column_stack([np.zeros(9), trend])
+    process = SlopeProcess(
+        x, level + slope * trend, np.full(9, 1e-4), Hyperparameters(np.array([2.0]), 0.1)
+    )
+    mean, deviation = process.elsewhere(np.array([[0.0, 3.0]]))
+    assert mean[0] == pytest.approx(level + slope * 3, abs=0.15)
+    assert 0 < deviation[0] < 0.3
+
+
+def test_without_a_trend_it_is_the_process_without_a_warm_start():
+    rng = np.random.default_rng(0)
+    x, y, assumed = rng.random((8, 2)), rng.random(8), Hyperparameters(np.array([1.0, 2.0]), 0.7)
+    flat = SlopeProcess(np.column_stack([x, np.zeros(8)]), y, np.full(8, 0.01), assumed)
+    plain = GaussianProcess(x, y, np.full(8, 0.01), assumed)
+    points = rng.random((5, 2))
+    one = flat.elsewhere(np.column_stack([points, np.zeros(5)]))
+    np.testing.assert_allclose(one, plain.elsewhere(points))
+    assert flat.log_likelihood == pytest.approx(plain.log_likelihood)
+
+
+def test_only_what_both_have_is_used():
+    then = ConfigSpace([Knob("threads", range(1, 8)), Knob("batch", (1, 8))])
+    known = measured(then, lambda c: np.exp(0.1 * c["threads"] * c["batch"] ** 0.5))
+    now = ConfigSpace([Knob("threads", range(2, 9)), Knob("timeout", (0, 1))])
+    warm = transfer(now, known)
+    assert (warm.shared, warm.new, warm.lost) == (["threads"], ["timeout"], ["batch"])
+    assert warm.used == 6  # 1 thread is no level any more, and 8 were not measured
+    trend = warm.trend.reshape(7, 2)
+    assert (trend[:, 0] == trend[:, 1]).all()  # nothing is known about the timeout
+    assert (np.diff(trend[:6, 0]) > 0).all()
+    fixed = transfer(now, known, {"batch": 8})
+    assert fixed.lost == []
+    assert np.ptp(fixed.trend) > np.ptp(warm.trend)  # threads matter more where batches are large
+
+
+def test_nothing_in_common_is_refused():
+    other = ConfigSpace([Knob("x", (1, 2))])
+    with pytest.raises(ValueError, match="shares no two configurations"):
+        transfer(paper_cpu(2), measured(other, lambda c: c["x"]))
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def run(folder, *more):
+    code = main([*REPLAY, "--out", str(folder), *more])
+    assert code == 0
+    return (folder / JOURNAL).read_bytes(), json.loads((folder / "result.json").read_text())
+
+
+def test_a_profile_and_a_journal_are_both_a_start(tmp_path, capsys):
+    profile = str(ROOT / "data" / "inception_v3-threads")
+    few = ["--episodes", "12"]
+    cold, _ = run(tmp_path / "cold", *few)
+    warm, result = run(tmp_path / "warm", *few, "--warm-start", profile)
+    assert result["warm_start"].startswith("inception_v3-threads (crc32 ")
+    assert b"warm_start" not in cold
+    chosen = [json.loads(line)["configuration"] for line in warm.splitlines()[1:13]]
+    assert chosen != [json.loads(line)["configuration"] for line in cold.splitlines()[1:13]]
+    from_journal, _ = run(tmp_path / "again", *few, "--warm-start", str(tmp_path / "warm"))
+    by_file, _ = run(tmp_path / "file", *few, "--warm-start", str(tmp_path / "warm" / JOURNAL))
+    assert from_journal == by_file
+    capsys.readouterr()
+
+
+def test_it_goes_on_as_if_never_stopped_and_with_the_same_source_only(tmp_path, capsys):
+    source = ["--warm-start", str(ROOT / "data" / "mobilenet_v2-threads")]
+    whole, _ = run(tmp_path / "whole", "--episodes", "14", *source)
+    run(tmp_path / "parts", "--episodes", "6", *source)
+    (tmp_path / "parts" / "agent.json").unlink(missing_ok=True)
+    parts, _ = run(tmp_path / "parts", "--episodes", "14", *source)
+    episodes = [line for line in whole.splitlines() if line.startswith(b'{"episode"')]
+    assert [line for line in parts.splitlines() if line.startswith(b'{"episode"')] == episodes
+    other = ["--warm-start", str(ROOT / "data" / "mobilenet_v2-busy")]
+    for more in (other, []):
+        code = main([*REPLAY, "--out", str(tmp_path / "parts"), "--episodes", "15", *more])
+        assert code == 2
+        assert "is of a run with warm_start 'mobilenet_v2-threads" in capsys.readouterr().err
+
+
+def test_the_line_says_what_is_shared(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = [*REPLAY[:-1], "--episodes", "2", "--out", str(tmp_path), "--warm-start"]
+    assert main([*arguments, str(ROOT / "data" / "mobilenet_v2-batching")]) == 0
+    err = capsys.readouterr().err
+    few = "mobilenet_v2-batching: 3 configurations of inter_op, intra_op, batch_threads: they do"
+    assert few in err
+    assert main([*arguments, str(ROOT / "data" / "inception_v3-threads"), "--out", "b"]) == 0
+    assert "inception_v3-threads: 16 configurations of inter_op, intra" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "more", "code", "message"),
+    [
+        ("nowhere", [], 2, "neither a profile nor the journal of a tuning"),
+        (str(ROOT / "tests"), [], 2, "neither a profile nor the journal of a tuning"),
+        ("OUT", [], 2, "that is this run's own folder"),
+        (str(ROOT / "data/keyword-threads"), ["--agent", "random"], 2, "no effect on the agent"),
+        ("DAMAGED", [], 3, "line 2: damaged"),
+        ("EMPTY", [], 3, "line 1: damaged, or no journal"),
+        ("STRANGE", [], 2, "shares no two configurations"),
+        ("SHORT", [], 3, "fewer than two configurations were measured"),
+    ],
+)
+def test_a_source_that_cannot_be_used_is_refused(source, more, code, message, tmp_path, capsys):
+    folder = tmp_path / source.lower()
+    if source.isupper():
+        table = tmp_path / "table.csv"
+        table.write_text("x,cost\n1,2\n2,1\n3,3\n")
+        episodes = "1" if source == "SHORT" else "6"
+        own = ["replay", str(table), "--quiet", "--rounds", "2", "--episodes", episodes]
+        assert main([*own, "--out", str(folder)]) == 0
+        journal = folder / JOURNAL
+        lines = journal.read_bytes().splitlines(keepends=True)
+        if source == "DAMAGED":
+            lines[1] = lines[1].replace(b"cost", b"cast", 1)
+        journal.write_bytes(b"" if source == "EMPTY" else b"".join(lines))
+        source = str(folder)
+    out = folder if message.startswith("that is") else tmp_path / "out"
+    capsys.readouterr()
+    arguments = [*REPLAY, "--episodes", "2", "--out", str(out), "--warm-start", source, *more]
+    assert main(arguments) == code
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+# --- the study ------------------------------------------------------------------------------------
+
+
+def test_the_study_compares_with_no_warm_start_and_is_the_same_again():
+    table = study(range(100, 102), episodes=5, problems=["keyword-threads"])
+    assert list(table["source"]) == [
+        "none", "mobilenet_v2-threads", "mobilenet_v2-busy", "inception_v3-threads",
+        "mobilenet_v2-batching", "inverted", "shuffled",
+    ]  # fmt: skip
+    assert table["ratio"][0] == 1
+    assert table.equals(study(range(100, 102), episodes=5, problems=["keyword-threads"]))
+
+
+def test_an_inverted_profile_has_its_best_where_it_was_worst():
+    true, false = earlier("keyword-threads"), misleading("keyword-threads", "inverted")
+    assert false.log_costs.argmin() == true.log_costs.argmax()
