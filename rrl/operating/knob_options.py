@@ -45,8 +45,9 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
 
 def check_names(knobs: Mapping[str, Sequence[Level]]) -> None:
     """Raise UsageError if a server that is started here does not have a knob, or so many CPUs."""
-    from rrl.serving.process_knobs import CPUS, check_cpus, is_process_knob
+    from rrl.serving.process_knobs import check_cpus, is_process_knob
     from rrl.serving.settings import KNOBS, NAMES
+    from rrl.tuning.presets import CPUS
 
     for name in knobs:
         if name not in KNOBS and not is_process_knob(name):
