@@ -19,13 +19,27 @@ PICTURES = (".gif", ".png")
 
 #: What each figure or table has, by its name without the ending.
 CAPTIONS = {
+    "ablation-radius": "Variants of the paper's agent that differ in how the radius is chosen, on "
+    "nine problems: price, episodes and what is deployed.",
+    "ablation-reach": "Variants of the recommended agent that differ in its reach, on nine "
+    "problems: price, episodes and what is deployed.",
     "adaptive-horizons": "Mean cost above the optimum by the number of episodes: fixed radii, and "
     "a radius that is selected meanwhile (black).",
     "adaptive-radius": "The selected radius over time, what theory alone would choose, and the "
     "fixed radius that was best up to then.",
     "claims": "The paper's claims, our measurements with intervals, and the verdicts.",
-    "claims-reductions": "Reductions of latency and of late requests at every load, beside the "
-    "paper's largest number.",
+    "claims-columns": "Every claim, for the paper's agents, for `rrl` and for the best rival, on "
+    "the real runtime and simulated.",
+    "claims-problems": "What each problem can test: how much there is to save, how many "
+    "configurations are good, and the replay's ceiling.",
+    "claims-profiles": "Share of the runs that are within 5 % of the best by an episode, and that "
+    "deploy within a factor of the best.",
+    "claims-reductions": "Latency saved over the default at every load that can test it, beside "
+    "the paper's largest number.",
+    "claims-served": "The default's mean latency over that served while learning, for every "
+    "changing load.",
+    "claims-speed": "Episodes of each rival over those of `rrl`, with the largest factor that the "
+    "rival's own speed allows.",
     "convergence-error": "Error of the table over the episodes by radius: the median over the "
     "configurations, and the largest.",
     "convergence-pareto": "Speed against loss: one point per radius, on a simulated and on a "
@@ -56,12 +70,21 @@ CAPTIONS = {
     "explorer": "The agent's table, its next choice and the table's standard deviations, after 40 "
     "episodes.",
     "explorer-race": "The paper's RRL and two textbook agents in one Gymnasium environment.",
-    "explorer-region": "A region grows over the heat map of 1296 simulated configurations, and the "
-    "latency falls.",
+    "explorer-region": "A region grows over the heat map of 1296 simulated configurations, and "
+    "the latency falls.",
     "live-phases": "A live server under a changing load: latency of each episode, and requests "
     "that broke the objective so far.",
     "live-totals": "The same run as a whole: mean latency over the default's, for all of it and "
     "for its second half.",
+    "objectives-bill": "The number of CPUs and the latency that agents deploy, by what they were "
+    "tuned for.",
+    "objectives-duels": "Agents that minimise a limit or the p99, compared with the same agents "
+    "that minimise the mean.",
+    "objectives-latencies": "The p99 of every configuration against its mean latency, with the "
+    "two targets.",
+    "objectives-limits": "Late requests under what is deployed, by what the agent was tuned for.",
+    "objectives-pareto": "Latency against CPUs: all configurations, the best of each number of "
+    "CPUs, and where the agents end.",
     "profiling-batching": "Recorded mean latency by batch size and batch timeout, at three loads.",
     "profiling-finals": "The best ten configurations of each load, measured again in rounds: "
     "ratios to the best with their intervals.",
@@ -71,13 +94,29 @@ CAPTIONS = {
     "the best of each load.",
     "quickstart": "The paper's RRL tunes a recorded server at two loads; its choice is then "
     "compared with the default.",
-    "similarity-correlation": "How alike configurations are, by their distance.",
+    "recommended-posterior": "The Gaussian process on a grid of 16 configurations: expected cost, "
+    "and its standard deviation.",
+    "recommended-run": "One run of `rrl` on 16 configurations: what it expects after 1, 4, 8 and "
+    "all episodes, and how the region grows.",
+    "recommended-saving": "Expected saving, price, and the gain per cost by which the next trial "
+    "is chosen.",
+    "region-update-choice": "The probabilities of a Boltzmann choice over 16 configurations, at "
+    "two temperatures.",
+    "region-update-once": "The table before and after one measurement: a whole region changes.",
+    "region-update-race": "An agent written by hand, with regions and without: when it tries the "
+    "best, and what it costs.",
+    "region-update-several": "The table after 1, 3 and 10 measurements; the line is the region of "
+    "the last one.",
     "similarity-coverage": "How often the truth lies within two standard deviations of an "
     "estimate, by distance.",
     "similarity-error": "Errors of four ways to estimate a configuration from others, by distance.",
+    "similarity-variogram": "How much two configurations differ by the distance between them, on "
+    "the recorded grids.",
     "simulator-heldout": "Predicted against measured latency of configurations that the fit has "
     "not seen.",
     "simulator-residuals": "Where the simulator's predictions are too high or too low, by knob.",
+    "simulator-scaling": "Published times of InceptionV3 with 1 to 12 threads, and the fit that "
+    "the ten-core testbed uses.",
     "simulator-theory": "The simulated queue against textbook formulas, with 99 % intervals.",
     "theory-cover": "Time until every cell was updated, by radius, with its two bounds.",
     "theory-error": "Largest error of the table over time by radius, with the bounds of theorem 1.",
