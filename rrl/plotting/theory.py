@@ -81,7 +81,7 @@ def plot_prices(prices: Mapping[str, pd.DataFrame]) -> Figure:
     fig, axes = plt.subplots(2, len(prices), **how)
     for (top, bottom), (name, table) in zip(axes.T, prices.items(), strict=True):
         lost = table["loss"] > 1e-9
-        plot_bound(table.index, table["error"], {"theorem 2, error": table["error bound"]}, top)
+        plot_bound(table.index, table["error"], {"theorem 2": table["error bound"]}, top)
         plot_bound(table.index, table["loss"].where(lost), table[theorems], bottom)
         none, edge = table.index[~lost], bottom.get_xaxis_transform()
         bottom.plot(none, np.full(len(none), 0.03), "v", mfc="none", color="C0", transform=edge)
@@ -91,10 +91,9 @@ def plot_prices(prices: Mapping[str, pd.DataFrame]) -> Figure:
             ax.get_legend().remove()
     axes[0, 0].set_ylabel("largest error of the table")
     axes[1, 0].set_ylabel("loss of the greedy policy")
-    keys = [*axes[0, 0].get_lines()]
-    lines = [line for ax in axes[1] for line in ax.get_lines()]
-    keys += [next(line for line in lines if line.get_label() == name) for name in theorems]
-    keys.append(Line2D([], [], marker="v", mfc="none", color="C0", ls="", label="no loss"))
+    lines = {line.get_label(): line for ax in axes.flat for line in ax.get_lines()}
+    none = Line2D([], [], marker="v", mfc="none", color="C0", ls="", label="no loss")
+    keys = [*(lines[name] for name in ("observed", *theorems) if name in lines), none]
     fig.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize="small")
     return fig
 
