@@ -11,12 +11,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MS, agent_label
+from rrl.plotting.shared import MS, agent_label, agent_style, plain_log_ticks
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 
 def plot_load_phases(
@@ -24,33 +22,51 @@ def plot_load_phases(
     starts: Sequence[int],
     rates_per_s: Sequence[float],
     label: str,
-    ax: Axes | None = None,
-) -> Axes:
-    """Plot a measure over the episodes of a run, one line per contestant, with the load's phases.
+    axes: Sequence[Axes],
+    *,
+    log: bool = False,
+) -> None:
+    """Plot a measure over the episodes of a run, one panel per contestant, with the load's phases.
 
-    `values` has one column per contestant and one row per episode.
+    Parameters
+    ----------
+    values : DataFrame
+        It has one row per episode and one column per contestant. The first column is in each panel
+        as a grey line. Each of the others has a panel.
+    starts : sequence of int
+        These are the first episodes of the phases.
+    rates_per_s : sequence of float
+        These are the loads of the phases, in requests per second.
+    label : str
+        This is the measure with its unit.
+    axes : sequence of Axes
+        There is one for each column but the first.
+    log : bool, optional
+        If true, the measure has a logarithmic axis.
     """
-    ax = ax or plt.gca()
-    for i, name in enumerate(values.columns):
-        ax.plot(
-            values.index, values[name], ls=_LINES[i % len(_LINES)], lw=1.4, label=agent_label(name)
-        )
-    edges = [*starts, len(values)]
+    reference, *names = values.columns
+    for ax, name in zip(axes, names, strict=True):
+        for column, width in ((reference, 1.0), (name, 1.5)):
+            how = {**agent_style(column), "ms": 3, "lw": width, "label": agent_label(column)}
+            ax.plot(values.index, values[column], **how)
+        _shade_phases(ax, [*starts, len(values)], rates_per_s)
+        ax.set_title(agent_label(name), pad=16)
+        ax.set(xlabel="episode", xlim=(-0.5, len(values) - 0.5))
+        if log:
+            ax.set_yscale("log")
+            plain_log_ticks(ax.yaxis)
+        sns.despine(ax=ax)
+    axes[0].set_ylabel(label)
+
+
+def _shade_phases(ax: Axes, edges: Sequence[int], rates_per_s: Sequence[float]) -> None:
+    """Shade every second phase, and write the rates above the panel."""
     for i, rate in enumerate(rates_per_s):
         if i % 2:
             ax.axvspan(edges[i] - 0.5, edges[i + 1] - 0.5, color="0.93", zorder=0)
         middle = (edges[i] + edges[i + 1] - 1) / 2
-        ax.annotate(
-            f"{rate:g}/s",
-            (middle, 1.0),
-            xycoords=("data", "axes fraction"),
-            ha="center",
-            va="bottom",
-            fontsize="small",
-        )
-    ax.set(xlabel="episode", ylabel=label, xlim=(-0.5, len(values) - 0.5))
-    sns.despine(ax=ax)
-    return ax
+        how = {"xycoords": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+        ax.annotate(f"{rate:.0f}/s", (middle, 1.0), fontsize="x-small", **how)
 
 
 def plot_ratios(
@@ -58,9 +74,9 @@ def plot_ratios(
 ) -> Axes:
     """Plot each contestant's ratio to the default, with its interval; below 1 is better."""
     ax = ax or plt.gca()
-    for y, (centre, low, high) in enumerate(ratios.values()):
+    for y, (name, (centre, low, high)) in enumerate(ratios.items()):
         reach: NDArray[np.float64] = np.array([[centre - low], [high - centre]])
-        ax.errorbar(centre, y, xerr=reach, fmt="o", color=f"C{y + 1}", capsize=3)
+        ax.errorbar(centre, y, xerr=reach, **agent_style(name), capsize=3)
     ax.axvline(1, color="0.5", lw=1, ls="--")
     names = [agent_label(name) for name in ratios]
     ax.set(yticks=range(len(names)), yticklabels=names, xlabel=label, xscale="log")

@@ -49,6 +49,13 @@ AGENT_LABELS = {
     "rrl-released": "RRL, released settings",
     "rrl-released-copy": "RRL, released settings, copy",
 }
+AGENT_STYLES = {
+    "tf-serving-default": ("0.55", "X"),
+    "heuristic": ("C1", "D"),
+    "rrl-boltzmann": ("C2", "s"),
+    "rrl-adaptive": ("C3", "^"),
+    "rrl": ("C0", "o"),
+}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -115,6 +122,23 @@ def agent_label(name: str) -> str:
     ('RRL, Boltzmann', 'heuristic')
     """
     return AGENT_LABELS.get(name, name)
+
+
+def agent_style(name: str) -> dict[str, Any]:
+    """Return an agent's colour and marker, the same in all figures that show it.
+
+    Raises
+    ------
+    KeyError
+        If the agent has none. Then `AGENT_STYLES` needs an entry.
+
+    Examples
+    --------
+    >>> agent_style("rrl")
+    {'color': 'C0', 'marker': 'o'}
+    """
+    color, marker = AGENT_STYLES[name]
+    return {"color": color, "marker": marker}
 
 
 def plain_log_ticks(axis: Axis) -> None:

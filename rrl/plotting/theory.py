@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.plotting.shared import MARKERS
@@ -17,6 +20,9 @@ from rrl.theory.bound_checks import Check
 from rrl.theory.qlearning import Learning
 
 Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    import pandas as pd
+
 LINES = ("--", ":", "-.", (0, (1, 3)))
 
 
@@ -45,9 +51,11 @@ def plot_bound(
     """
     ax = ax or plt.gca()
     observed = np.asarray(observed, dtype=float)
-    centre = observed if observed.ndim == 1 else observed[:, 0]
-    low, high = (centre, centre) if observed.ndim == 1 else observed[:, 1:].T
-    ax.errorbar(x, centre, [centre - low, high - centre], fmt="o-", ms=4, capsize=2, label=name)
+    if observed.ndim == 1:
+        ax.plot(x, observed, "o-", color="C0", ms=4, label=name)
+    else:
+        centre, low, high = observed.T
+        ax.errorbar(x, centre, [centre - low, high - centre], fmt="o-", ms=4, capsize=2, label=name)
     for i, (bound, values) in enumerate(bounds.items()):
         line = np.broadcast_to(np.asarray(values, dtype=float), np.shape(x))
         if not np.isnan(line).all():
@@ -57,24 +65,73 @@ def plot_bound(
     return ax
 
 
-def plot_learning(runs: Mapping[str, tuple[Learning, Floats]], ax: Axes | None = None) -> Axes:
-    """Plot the error per step, and the bound at the ends of covers (dashed steps, same colour).
+def plot_prices(prices: Mapping[str, pd.DataFrame]) -> Figure:
+    """Plot errors (upper row) and losses (lower row) with their bounds, one column per problem.
 
-    `runs` has each run with its bound after 0, 1, 2, ... covers. About 25 of the ends have a
-    marker.
+    A loss of zero has no place on a logarithmic axis. It is an open triangle on the lower edge.
+
+    Parameters
+    ----------
+    prices : mapping of str to DataFrame
+        Each table has one row per radius, with the columns of
+        :func:`rrl.theory.comparisons.price`.
+    """
+    theorems = ["theorem 2", "theorem 3", "theorem 4"]
+    how = {"figsize": (11, 5), "layout": "constrained", "sharex": True, "squeeze": False}
+    fig, axes = plt.subplots(2, len(prices), **how)
+    for (top, bottom), (name, table) in zip(axes.T, prices.items(), strict=True):
+        lost = table["loss"] > 1e-9
+        plot_bound(table.index, table["error"], {"theorem 2": table["error bound"]}, top)
+        plot_bound(table.index, table["loss"].where(lost), table[theorems], bottom)
+        none, edge = table.index[~lost], bottom.get_xaxis_transform()
+        bottom.plot(none, np.full(len(none), 0.03), "v", mfc="none", color="C0", transform=edge)
+        top.set(title=name, yscale="log")
+        bottom.set(yscale="log", xlabel="radius (levels)")
+        for ax in (top, bottom):
+            ax.get_legend().remove()
+    axes[0, 0].set_ylabel("largest error of the table")
+    axes[1, 0].set_ylabel("loss of the greedy policy")
+    lines = {line.get_label(): line for ax in axes.flat for line in ax.get_lines()}
+    none = Line2D([], [], marker="v", mfc="none", color="C0", ls="", label="no loss")
+    keys = [*(lines[name] for name in ("observed", *theorems) if name in lines), none]
+    fig.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize="small")
+    return fig
+
+
+def plot_learning(run: Learning, bound: Floats, ax: Axes | None = None) -> Axes:
+    """Plot the error of a run per step, and its bound at the ends of covers (dashed stairs).
+
+    `bound` is for the error after 0, 1, 2, ... covers. About 10 of the ends have a marker.
     """
     ax = ax or plt.gca()
-    for i, (name, (run, bound)) in enumerate(runs.items()):
-        color, ends = shade(i, len(runs)), run.covers
-        ax.plot(run.errors, color=color, lw=1, label=name)
-        every = max(1, len(ends) // 25)
-        ax.plot(ends[::every], run.errors[ends[::every]], MARKERS[i], color=color, ms=4)
-        ax.step(np.r_[0, ends], bound[: len(ends) + 1], ls="--", where="post", color=color, lw=1)
-    ax.plot([], [], "--", color="0.3", lw=1, label="bound")
-    ax.set(xlabel="step", ylabel="largest error", yscale="log")
-    ax.legend(fontsize="small")
+    shown = run.covers[:: max(1, len(run.covers) // 10)]
+    ax.plot(run.errors, color="C0", lw=1, label="error")
+    ax.plot(shown, run.errors[shown], "o", color="C0", ms=4, label="error at the end of a cover")
+    ends = np.r_[0, run.covers]
+    ax.step(ends, bound[: len(ends)], ls="--", where="post", color="C1", lw=1.4, label="bound")
+    ax.set(yscale="log")
     sns.despine(ax=ax)
     return ax
+
+
+def plot_learning_runs(
+    problems: Mapping[str, Mapping[str, tuple[Learning, Floats]]],
+) -> Figure:
+    """Plot runs with their bounds in small multiples: a row per problem, a column per region.
+
+    The inner mappings have each run with its bound, see
+    :func:`rrl.theory.comparisons.learn_beside_bound`.
+    """
+    columns = max(len(runs) for runs in problems.values())
+    how = {"figsize": (9, 4.6), "layout": "constrained", "squeeze": False}
+    fig, axes = plt.subplots(len(problems), columns, sharex="row", sharey="row", **how)
+    for row, (problem, runs) in zip(axes, problems.items(), strict=True):
+        for ax, (name, (run, bound)) in zip(row, runs.items(), strict=True):
+            plot_learning(run, bound, ax).set(title=name, xlabel="step")
+        row[0].set_ylabel(f"{problem}: largest error")
+    keys = axes[0, 0].get_lines()
+    fig.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize="small")
+    return fig
 
 
 def plot_tightness(checks: Sequence[Check], ax: Axes | None = None) -> Axes:
@@ -88,30 +145,43 @@ def plot_tightness(checks: Sequence[Check], ax: Axes | None = None) -> Axes:
         valid = np.isfinite(check.bound) & (check.bound > 0)
         ratio = check.observed[valid] / check.bound[valid]
         low, middle, high = np.quantile(ratio, (0.05, 0.5, 0.95))
-        ax.plot([low, high], [y, y], color="C0", lw=4, alpha=0.5, solid_capstyle="butt")
-        ax.plot(middle, y, "o", color="C0", ms=5)
-        ax.plot(ratio.max(), y, "|", color="black", ms=10)
+        bar = {"color": "C0", "lw": 4, "alpha": 0.5, "solid_capstyle": "butt"}
+        ax.plot([low, high], [y, y], **bar, label=None if y else "5th to 95th percentile")
+        ax.plot(middle, y, "o", color="C0", ms=5, label=None if y else "median")
+        ax.plot(ratio.max(), y, "|", color="black", ms=10, label=None if y else "largest")
     ax.axvline(1, color="0.6", ls=":", lw=1, zorder=0)
     ax.set(yticks=range(len(shown)), yticklabels=[check.name for check in shown])
-    ax.set(xlabel="observed / bound", xlim=(0, 1.05))
+    ax.set(xlabel="observed / bound (1: the bound is attained)", xlim=(0, 1.05))
+    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=3, fontsize="small")
     ax.invert_yaxis()
     sns.despine(ax=ax)
     return ax
 
 
 def plot_estimates(estimates: Floats, exact: Floats, wrong: Floats, ax: Axes | None = None) -> Axes:
-    """Plot the means of runs (shape (runs, cells)), 95 % intervals and the exact fixed point.
+    """Plot the means of runs, 95 % intervals and the exact fixed point, cell by cell.
 
-    `wrong` is Q*, the limit of runs without regions.
+    Parameters
+    ----------
+    estimates : ndarray, shape (runs, S, A)
+    exact, wrong : ndarray, shape (S, A)
+        `exact` is the fixed point. `wrong` is Q*, the limit of runs without regions.
+    ax : Axes, optional
     """
     ax = ax or plt.gca()
     half = 2 * estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
-    cells = np.arange(len(exact))
-    ax.errorbar(cells, estimates.mean(axis=0), half, fmt="o", ms=3, capsize=2, label="learned")
-    ax.plot(cells, exact, "_", color="black", ms=12, label="fixed point of M T")
-    ax.plot(cells, wrong, "x", color="C3", ms=4, label="Q*")
-    ax.set(xlabel="state and action", ylabel="expected discounted cost")
-    ax.legend(fontsize="small")
+    states, actions = exact.shape
+    cells = np.arange(states * actions)
+    ax.plot(cells, exact.ravel(), "_", color="black", ms=14, label="fixed point of M T, exact")
+    how = {"fmt": "o", "ms": 3, "capsize": 2, "label": "learned, mean and 95 % interval"}
+    ax.errorbar(cells, estimates.mean(axis=0).ravel(), half.ravel(), **how)
+    ax.plot(cells, wrong.ravel(), "x", color="C3", ms=5, label="Q*, exact")
+    for state in range(1, states):
+        ax.axvline(state * actions - 0.5, color="0.7", lw=1, ls=":")
+    ax.set(xticks=cells, xticklabels=np.tile(np.arange(actions), states))
+    ax.set(xlabel=f"action (left to right: states 0 to {states - 1})")
+    ax.set_ylabel("expected discounted cost")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize="small")
     sns.despine(ax=ax)
     return ax
 

@@ -123,7 +123,7 @@ CAPTIONS = {
     "theory-exploration": "What an agent pays that explores for ever, and one that stops too soon.",
     "theory-fixed-point": "Where region Q-learning ends, beside the exact fixed point and the "
     "optimum.",
-    "theory-price": "Error and loss by radius, with the bounds of theorem 2.",
+    "theory-price": "Error and loss by radius, with the bounds of theorems 2 to 4.",
     "theory-sampled": "Speed-up by the size of a region when the targets are sampled.",
     "theory-shrinking": "Error of a radius that shrinks, with the bounds of theorem 6.",
     "theory-tightness": "How close ten thousand random instances come to each bound.",

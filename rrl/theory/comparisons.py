@@ -1,0 +1,236 @@
+"""Observed values beside their bounds: cover times, errors, losses, and steps of learning.
+
+:mod:`rrl.theory.bound_checks` asks whether a bound ever fails. The functions here show how far a
+bound is from what happens on one process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.theory import bounds
+from rrl.theory.mdp import MDP, blur, greedy_loss, mean_field, solve
+from rrl.theory.qlearning import Learning, region_learning
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+def cover_bounds(regions: Sequence[Mask], states: int = 1) -> dict[str, Floats]:
+    """Return K and both bounds of theorem 1 (a) on the mean cover (steps), for uniform visits.
+
+    Parameters
+    ----------
+    regions : sequence of ndarray of bool, shape (A, A)
+        There is one array per radius.
+    states : int, optional
+        This is the number of states. All of them have the same regions.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (len(regions),)
+        "K" is the number of cells in the smallest region. "bound by cell" and "bound" are in steps.
+
+    Examples
+    --------
+    >>> from rrl.theory.cover import cells
+    >>> found = cover_bounds([cells(4, 1), cells(4, 2)])
+    >>> found["K"], found["bound"].round(1)
+    (array([1, 2]), array([10.5,  5.8]))
+    """
+    sizes = [np.tile(near.sum(axis=1), states) for near in regions]
+    return {
+        "K": np.array([size.min() for size in sizes]),
+        "bound by cell": np.array([bounds.mean_cover_by_cell(s, 1 / len(s)) for s in sizes]),
+        "bound": np.array([bounds.mean_cover(len(s), s.min(), 1 / len(s)) for s in sizes]),
+    }
+
+
+def learn_beside_bound(
+    mdp: MDP, near: Mask, path: Ints, *, step: float = 0.3, first_error: float = 10.0
+) -> tuple[Learning, Floats]:
+    """Learn along a path with expected targets, and bound the error by theorem 1 (b).
+
+    Parameters
+    ----------
+    mdp : MDP
+    near : ndarray of bool, shape (A, A)
+    path : ndarray of int, shape (T, 3)
+        See :func:`rrl.theory.qlearning.walk`.
+    step : float, optional
+        This is the learning rate.
+    first_error : float, optional
+        Every cell starts above Q* by this number times the largest absolute value of Q*.
+
+    Returns
+    -------
+    run : Learning
+    bound : ndarray, shape (covers + 1,)
+        This bounds the error after 0, 1, 2, ... covers.
+
+    Examples
+    --------
+    >>> one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
+    >>> path = np.array([[0, 0, 0], [0, 1, 0]])
+    >>> run, bound = learn_beside_bound(one, np.eye(2, dtype=bool), path, step=0.5)
+    >>> run.errors, run.covers, bound
+    (array([30., 30., 15.]), array([2]), array([30., 15.]))
+    """
+    truth = solve(mdp)
+    start = truth + first_error * np.abs(truth).max()
+    run = region_learning(mdp, near, path, start, truth=truth, step=step)
+    b = bounds.bias(bounds.variation(truth, near), mdp.gamma)
+    rate = bounds.contraction(step, float(mdp.gamma))
+    return run, bounds.error_after(np.arange(len(run.covers) + 1), run.errors[0], b, rate)
+
+
+def at_covers(run: Learning, bound: Floats) -> dict[str, float]:
+    """Return the error and its bound at the middle one of the covers and at the end of a run.
+
+    Examples
+    --------
+    >>> run = Learning(np.array([9.0, 4.0, 3.0]), np.array([1, 2]), np.zeros(1), np.zeros(1))
+    >>> at_covers(run, np.array([9.0, 6.0, 5.0]))["bound, half way"]
+    5.0
+    """
+    half = len(run.covers) // 2
+    return {
+        "covers": len(run.covers),
+        "observed, half way": float(run.errors[run.covers[half]]),
+        "bound, half way": float(bound[half + 1]),
+        "observed, end": float(run.errors[-1]),
+        "bound, end": float(bound[-1]),
+    }
+
+
+def covers_to_share(run: Learning, bound: Floats, share: float = 0.1) -> tuple[int, int]:
+    """Return the covers until the error, and until its bound, is a share of the first error.
+
+    Raises
+    ------
+    ValueError
+        If the run is too short for one of them.
+
+    Examples
+    --------
+    >>> run = Learning(np.array([9.0, 4.0, 0.5]), np.array([1, 2]), np.zeros(1), np.zeros(1))
+    >>> covers_to_share(run, np.array([9.0, 6.0, 0.8]))
+    (2, 2)
+    """
+    goal = share * run.errors[0]
+    observed, allowed = run.errors[run.covers] <= goal, bound <= goal
+    if not (observed.any() and allowed.any()):
+        raise ValueError(f"the run never comes to {share:g} of its first error: use more steps")
+    return int(observed.argmax()) + 1, int(allowed.argmax())
+
+
+def price(mdp: MDP, near: Mask, weights: Floats | None = None) -> dict[str, float]:
+    """Return the error and the loss of the exact fixed point of M T, beside theorems 2 to 4.
+
+    Parameters
+    ----------
+    mdp : MDP
+    near : ndarray of bool, shape (A, A)
+    weights : ndarray, shape (A, A), optional
+        This is M. By default all visits are equally likely.
+
+    Returns
+    -------
+    dict of str to float
+        Theorem 4 is NaN if actions influence the next state. "V*" is the lowest value.
+
+    Examples
+    --------
+    >>> two = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.5)
+    >>> found = price(two, np.ones((2, 2), dtype=bool))
+    >>> found["error"], found["error bound"]
+    (2.0, 4.0)
+    """
+    truth = solve(mdp)
+    learned = solve(blur(mdp, mean_field(near) if weights is None else weights))
+    eps = bounds.variation(truth, near)
+    exogenous = bool((mdp.transition == mdp.transition[:, :1]).all())
+    return {
+        "error": float(np.abs(learned - truth).max()),
+        "error bound": float(bounds.bias(eps, mdp.gamma)),
+        "loss": float(greedy_loss(mdp, learned)),
+        "theorem 2": float(bounds.general_loss(eps, mdp.gamma)),
+        "theorem 3": float(bounds.loss(eps, mdp.gamma)),
+        "theorem 4": float(bounds.exogenous_loss(eps, mdp.gamma)) if exogenous else np.nan,
+        "V*": float(truth.min()),
+    }
+
+
+def local_price(cost: Floats, near: Mask) -> dict[str, float]:
+    """Return proposition 5: the loss of the lowest mean over a region, and what bounds it.
+
+    Parameters
+    ----------
+    cost : ndarray, shape (A,)
+        These are the true costs. There is one step, and visits are uniform.
+    near : ndarray of bool, shape (A, A)
+
+    Examples
+    --------
+    >>> near = np.array([[True, True, False], [True] * 3, [False, True, True]])
+    >>> found = local_price(np.array([2.0, 3.0, 1.0]), near)
+    >>> found["local price"], found["loss"]
+    (2.0, 2.0)
+    """
+    blurred = mean_field(near) @ cost
+    choice, best = blurred.argmin(), cost.argmin()
+    excess = cost - blurred
+    return {
+        "2 eps": float(2 * bounds.variation(cost[None], near)),
+        "local price": float(excess[choice] - excess[best]),
+        "of which the optimum's region": float(-excess[best]),
+        "loss": float(cost[choice] - cost[best]),
+        "loss / optimum (%)": float(100 * (cost[choice] / cost[best] - 1)),
+    }
+
+
+def steps_to_share(
+    mdp: MDP,
+    near: Mask,
+    paths: Iterable[Ints],
+    *,
+    share: float = 0.1,
+    step: float = 0.3,
+    first_error: float = 20.0,
+) -> Ints:
+    """Return the steps until the distance to Q_rho is a share of the first, with sampled targets.
+
+    Parameters
+    ----------
+    mdp : MDP
+    near : ndarray of bool, shape (A, A)
+    paths : iterable of ndarray of int, shape (T, 3)
+        There is one run per path. See :func:`rrl.theory.qlearning.walk`.
+    share, step : float, optional
+    first_error : float, optional
+        Every cell starts above Q_rho by this number times the largest absolute value of Q_rho.
+
+    Raises
+    ------
+    ValueError
+        If a path is too short.
+
+    Examples
+    --------
+    >>> one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
+    >>> path = np.array([[0, 0, 0], [0, 1, 0]])
+    >>> steps_to_share(one, np.eye(2, dtype=bool), [path], step=1.0)
+    array([2])
+    """
+    goal = solve(blur(mdp, mean_field(near)))
+    start = goal + first_error * np.abs(goal).max()
+    how = {"truth": goal, "step": step, "sampled": True}
+    runs = (region_learning(mdp, near, path, start, **how) for path in paths)
+    taken = np.array([(run.errors <= run.errors[0] * share).argmax() for run in runs])
+    if not taken.all():
+        raise ValueError(f"a run never comes to {share:g} of its first error: use more steps")
+    return taken
