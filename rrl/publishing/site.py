@@ -1,50 +1,61 @@
-"""The executed notebooks as a static site: ``python -m rrl.publishing.site`` (``make site``).
+"""The course as a static site: ``python -m rrl.publishing.site`` (``make site``).
 
-A page needs no script and no other host. Figures are inside the page. Formulas are MathML, which
-browsers draw without a script. (nbconvert's own pages load MathJax, RequireJS and widgets from the
-network.) If an output has a widget, the page shows the picture that is stored with the widget.
+Sphinx, MyST-NB and the Sphinx Book Theme write it from the executed notebooks and from the pages
+beside them. A page asks no other host for anything. Formulas are MathML, which browsers draw
+without a script. If an output has a widget, the page shows the picture that is stored with it.
 """
 
 from __future__ import annotations
 
 import html
+import io
 import re
+import shutil
 import sys
+import zipfile
 from collections.abc import Sequence
 from copy import deepcopy
-from functools import cache
 from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rrl.support.errors import DataError, Parser, UsageError, command
 
 if TYPE_CHECKING:
-    from nbconvert.exporters import HTMLExporter
+    from sphinx.application import Sphinx
 
 EXECUTED, OUT = Path("build/notebooks"), Path("build/site")
-_SHOWN = ("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain")
-
-
-class Page(NamedTuple):
-    """A notebook's page without its frame.
-
-    Parameters
-    ----------
-    name : str
-        Name of the notebook's file, without its ending.
-    title : str
-        First heading of the notebook.
-    summary : str
-        First paragraph of the notebook, as HTML.
-    body, code_css : str
-    """
-
-    name: str
-    title: str
-    summary: str
-    body: str
-    code_css: str
+ZIP = "student-edition.zip"
+_OWN = Path(__file__).parent
+_PAGES = (
+    "figures/claims.md",
+    "figures/README.md",
+    "data/README.md",
+    "notebooks/README.md",
+    "notebooks/DIFFERENCES.md",
+)
+_BESIDE = ("figures/*.png", "figures/*.gif", "figures/*.csv", "figures/*.json")
+_SETTINGS = {
+    "project": "Region-based reinforcement learning for model serving",
+    "html_title": "Region-based reinforcement learning for model serving",
+    "extensions": ["myst_nb", "rrl.publishing.site"],
+    "language": "en",
+    "html_theme": "sphinx_book_theme",
+    "html_theme_options": {
+        "show_toc_level": 2,
+        "use_fullscreen_button": False,
+        "pygments_light_style": "a11y-high-contrast-light",
+        "pygments_dark_style": "a11y-high-contrast-dark",
+    },
+    "html_css_files": ["site.css"],
+    "html_math_renderer": "mathml",
+    "html_show_copyright": False,
+    "html_show_sphinx": False,
+    "myst_enable_extensions": ["dollarmath", "amsmath"],
+    "myst_heading_anchors": 3,
+    "nb_execution_mode": "off",
+    "nb_ipywidgets_js": {},
+    "nb_mime_priority_overrides": [["html", "application/vnd.jupyter.widget-view+json", None]],
+}
 
 
 def mathml(formula: str, display: str = "inline") -> str:
@@ -65,53 +76,22 @@ def mathml(formula: str, display: str = "inline") -> str:
         return f"<code>{html.escape(formula, quote=False)}</code>"
 
 
-@cache
-def _exporter() -> HTMLExporter:
-    from nbconvert.exporters import HTMLExporter
-    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the formulas of this site; Sphinx calls this as it does with every extension."""
+    from docutils.nodes import SkipNode
 
-    class Renderer(IPythonRenderer):
-        def inline_math(self, body: str) -> str:
-            return mathml(body)
+    def visit(display: str) -> Any:
+        def show(translator: Any, node: Any) -> None:
+            translator.body.append(mathml(node.astext(), display))
+            raise SkipNode
 
-        def block_math(self, body: str) -> str:
-            return mathml(body, "block")
+        return show
 
-        def latex_environment(self, name: str, body: str) -> str:
-            return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
-
-    def markdown2html(source: str) -> str:
-        return MarkdownWithMath(renderer=Renderer(escape=False)).render(source)
-
-    exporter = HTMLExporter(template_name="basic")
-    exporter.config.NbConvertBase.display_data_priority = list(_SHOWN)
-    exporter.register_filter("markdown2html", markdown2html)
-    return exporter
+    app.add_html_math_renderer("mathml", (visit("inline"), None), (visit("block"), None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def page(notebook: Any, name: str) -> Page:
-    """Convert an executed notebook to a page.
-
-    Parameters
-    ----------
-    notebook : NotebookNode
-    name : str
-        Name of the notebook's file, without its ending.
-    """
-    body, resources = _exporter().from_notebook_node(_for_a_page(notebook))
-    body = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', body)
-    title = re.search(r"<h1[^>]*>(.*?)(?:<a |</h1>)", body, re.S)
-    summary = re.search(r"<p>(.*?)</p>", body, re.S)
-    return Page(
-        name,
-        title[1].strip() if title else name,
-        summary[1] if summary else "",
-        body,
-        "\n".join(resources["inlining"]["css"]),
-    )
-
-
-def _for_a_page(notebook: Any) -> Any:
+def for_a_page(notebook: Any) -> Any:
     """Return a copy without widget state, in which figures are named after their section."""
     copy = deepcopy(notebook)
     copy.metadata.pop("widgets", None)
@@ -120,96 +100,132 @@ def _for_a_page(notebook: Any) -> Any:
         if cell.cell_type == "markdown":
             section = [section, *re.findall(r"^#+ (.*)", cell.source, re.M)][-1]
         else:
-            cell.metadata["alt"] = f"Figure: {section}"
-            for data in (output.get("data", {}) for output in cell.outputs):
-                if "image/gif" in data:  # nbconvert has no place for animated pictures
-                    source = f"data:image/gif;base64,{data['image/gif'].strip()}"
-                    data["text/html"] = f'<img alt="Figure: {section}" src="{source}">'
+            cell.metadata["mystnb"] = {"image": {"alt": f"Figure: {section}"}}
     return copy
 
 
-def frame(pages: Sequence[Page], number: int) -> str:
-    """Put a page into its frame: links to its neighbours, and a list of its sections."""
-    own = pages[number]
-    links = ['<a href="index.html">All notebooks</a>']
-    if number > 0:
-        links.append(
-            f'<a rel="prev" href="{pages[number - 1].name}.html">← {_text(pages[number - 1])}</a>'
+def questions(plan: str) -> dict[str, str]:
+    """Return the question of each notebook from the table of ``notebooks/README.md``.
+
+    Examples
+    --------
+    >>> questions("| notebook | question |\\n| --- | --- |\\n| `00_quickstart` | Why? | nothing |")
+    {'00_quickstart': 'Why?'}
+    """
+    return dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", plan, re.M))
+
+
+def index(names: Sequence[str], asked: dict[str, str]) -> str:
+    """Return the first page in MyST: each notebook with its question, and the other pages."""
+    items = [f"- [](notebooks/{name}.ipynb)\n\n  {asked.get(name, '')}" for name in names]
+
+    def toctree(caption: str, pages: Sequence[str]) -> str:
+        return "\n".join(("```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"))
+
+    return "\n\n".join(
+        (
+            f"# {_SETTINGS['project']}",
+            "Each notebook asks one question. They build on each other in this order. "
+            "[The explorer](explorer.md) shows an agent at work, without any installation. "
+            "To work on the exercises, download [the student edition](student-edition.zip): "
+            "the notebooks without answers, and the data that they read.",
+            "## The questions",
+            *items,
+            "## Results, data and teaching",
+            "\n".join(f"- [](./{page})" for page in _PAGES),
+            toctree("Notebooks", [f"notebooks/{name}" for name in names]),
+            toctree("Try it", ["explorer"]),
+            toctree("Results, data and teaching", [page.removesuffix(".md") for page in _PAGES]),
         )
-    if number + 1 < len(pages):
-        links.append(
-            f'<a rel="next" href="{pages[number + 1].name}.html">{_text(pages[number + 1])} →</a>'
-        )
-    headings = re.findall(r'<h2 id="([^"]+)"[^>]*>(.*?)(?:<a class="anchor|</h2>)', own.body, re.S)
-    contents = [f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in headings]
-    return _fill(own.title, own.code_css, links, contents, own.body)
-
-
-def index(pages: Sequence[Page]) -> str:
-    """Return the first page, which shows every notebook with its first paragraph."""
-    items = [
-        f'<h2><a href="{own.name}.html">{own.name[:2]} · {own.title}</a></h2>\n<p>{own.summary}</p>'
-        for own in pages
-    ]
-    contents = [
-        f'<li><a href="{own.name}.html">{own.name[:2]} {_text(own)}</a></li>' for own in pages
-    ]
-    heading = "<h1>Region-based reinforcement learning for model serving</h1>\n"
-    return _fill("rrl: the notebooks", "", [], contents, heading + "\n".join(items))
-
-
-def _text(page: Page) -> str:
-    """Return the part of a title before its colon, for links."""
-    return page.title.split(":")[0]
-
-
-def _fill(
-    title: str, code_css: str, links: Sequence[str], contents: Sequence[str], body: str
-) -> str:
-    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=re.sub("<[^>]*>", "", title),
-        code_css=code_css,
-        links="\n".join(links),
-        contents="\n".join(contents),
-        body=body,
     )
 
 
-def write_site(names: Sequence[str], executed: Path = EXECUTED, out: Path = OUT) -> list[Path]:
-    """Write the site of the executed notebooks `names`, in that order.
+def _write_source(names: Sequence[str], executed: Path, root: Path, source: Path) -> None:
+    """Write what Sphinx reads; folders are as in the checkout, so relative links stay valid."""
+    import nbformat
 
-    Returns
-    -------
-    list of Path
-        The paths of the pages. The index is the first one.
+    from rrl.publishing.parameters import read_notebook
+    from rrl.publishing.states import write_states
+
+    for path in sorted({path for glob in (*_BESIDE, *_PAGES) for path in root.glob(glob)}):
+        target = source / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    claims = source / "figures" / "claims.md"
+    claims.write_text(f"# Claims\n\n{claims.read_text(encoding='utf-8')}", encoding="utf-8")
+    for name in names:
+        notebook = for_a_page(read_notebook(executed / f"{name}.ipynb"))
+        nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
+    asked = questions((root / "notebooks" / "README.md").read_text(encoding="utf-8"))
+    (source / "index.md").write_text(index(names, asked), encoding="utf-8")
+    shutil.copy(_OWN / "explorer.md", source)
+    (source / "_static").mkdir()
+    for name in ("explorer.js", "site.css"):
+        shutil.copy(_OWN / name, source / "_static")
+    write_states(root / "data" / "mobilenet_v2-threads", source / "_static" / "states.js")
+
+
+def pack(folder: Path, out: Path) -> None:
+    """Write the folder as a zip file; the same files give the same bytes."""
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(folder.parent).as_posix())
+            file.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+
+
+def write_site(
+    names: Sequence[str], executed: Path = EXECUTED, out: Path = OUT, root: Path = Path()
+) -> Path:
+    """Write the site of the executed notebooks `names`, in that order; return its first page.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the notebooks, without their ending.
+    executed : Path, optional
+        Folder of the executed notebooks.
+    out : Path, optional
+        Folder of the site. What it held is removed. What Sphinx read stays beside it, in
+        ``{out}-source``.
+    root : Path, optional
+        Root folder of the checkout.
 
     Raises
     ------
     DataError
-        If a notebook was not executed yet, or cannot be read.
+        If a notebook was not executed yet or cannot be read, or if a link leads nowhere.
     """
-    from rrl.publishing.parameters import read_notebook
+    from sphinx.application import Sphinx
+
+    from rrl.publishing.course import write_edition
 
     missing = [name for name in names if not (executed / f"{name}.ipynb").is_file()]
     if missing:
         raise DataError(f"{executed} has no {missing[0]}.ipynb; `make recorded` executes it")
-    pages = [page(read_notebook(executed / f"{name}.ipynb"), name) for name in names]
-    texts = {"index": index(pages)}
-    texts |= {own.name: frame(pages, number) for number, own in enumerate(pages)}
-    out.mkdir(parents=True, exist_ok=True)
-    for old in set(out.glob("*.html")) - {out / f"{name}.html" for name in texts}:
-        old.unlink()  # its notebook now has another name
-    for name, text in texts.items():
-        (out / f"{name}.html").write_text(text, encoding="utf-8")
-    return [out / f"{name}.html" for name in texts]
+    source = out.with_name(f"{out.name}-source")
+    for folder in (source, out):
+        shutil.rmtree(folder, ignore_errors=True)
+    source.mkdir(parents=True)
+    _write_source(names, executed, root, source)
+    edition = source / "student"
+    write_edition(root, edition)
+    pack(edition, source / ZIP)
+    shutil.rmtree(edition)
+    warnings = io.StringIO()
+    settings = {**_SETTINGS, "html_static_path": ["_static"]}
+    paths = (source, None, out, source / ".doctrees")
+    Sphinx(*paths, "html", settings, status=None, warning=warnings, parallel=2).build()
+    print(warnings.getvalue(),file=sys.stderr)
+    if warnings.getvalue():
+        raise DataError(f"the site has defects:\n{warnings.getvalue()}")
+    return out / "index.html"
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line `argv` and print where the site begins."""
     parser = Parser(
-        prog="python -m rrl.publishing.site", description="Write the notebooks as a static site."
+        prog="python -m rrl.publishing.site", description="Write the course as a static site."
     )
     parser.add_argument("--executed", type=Path, default=EXECUTED, help="default %(default)s")
     parser.add_argument("--out", type=Path, default=OUT, help="folder (default %(default)s)")
@@ -217,8 +233,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = sorted(path.stem for path in Path("notebooks").glob("[0-9]*.ipynb"))
     if not names:
         raise UsageError("no notebooks here; run it in the checkout")
-    written = write_site(names, options.executed, options.out)
-    print(f"{len(written)} pages; open {written[0]}")
+    print(f"open {write_site(names, options.executed, options.out)}")
 
 
 if __name__ == "__main__":
