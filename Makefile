@@ -104,7 +104,8 @@ student: env ## Write the student edition, without answers, to build/student/
 pages: env ## Write the results in README.md and the gallery in figures/ anew, from figures/
 	@$(ENV_PYTHON) -m rrl.publishing.results && $(ENV_PYTHON) -m rrl.publishing.gallery
 
-site: recorded ## Write the executed notebooks as a static site to build/site/
+site: recorded ## Write the course as a web site, which needs no network, to build/site/
+	@$(ENV_PYTHON) -c "import myst_nb, sphinx_book_theme" 2>/dev/null || $(PIP) install -e '.[site]'
 	@$(ENV_PYTHON) -m rrl.publishing.site
 
 lab: env ## Open the notebooks in JupyterLab on 127.0.0.1

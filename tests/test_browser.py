@@ -18,10 +18,8 @@ import nbformat
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from nbformat.v4 import new_markdown_cell, new_notebook
 from test_notebooks import QUICK
-
-from rrl.publishing import site
+from test_site import build, write_course
 
 ROOT = Path(__file__).parent.parent
 SHOTS = ROOT / "build" / "browser"
@@ -155,13 +153,58 @@ def test_a_slider_of_the_explorer_changes_the_picture(jupyter, tab):
     assert tab.elsewhere == []
 
 
-def test_a_page_of_the_site_draws_formulas_without_a_network(tab, tmp_path):
-    text = "# A page\n\n## Part\n\nA formula: $$\\frac{\\sum_{i=1}^n x_i}{n}$$"
-    nbformat.write(new_notebook(cells=[new_markdown_cell(text)]), tmp_path / "00_a.ipynb")
-    pages = site.write_site(["00_a"], tmp_path, tmp_path / "site")
-    tab.goto(pages[0].as_uri())
-    tab.get_by_role("link", name="A page", exact=False).first.click()
+# --- The web site ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    pytest.importorskip("sphinx_book_theme", reason="in the extra `site`")
+    folder = tmp_path_factory.mktemp("site")
+    write_course(folder / "checkout")
+    return build(folder / "checkout", folder / "site").parent
+
+
+def test_a_page_of_the_site_draws_formulas_without_a_network(tab, pages):
+    tab.goto((pages / "index.html").as_uri())
+    tab.locator("article").get_by_role("link", name="Second", exact=False).click()
     fraction = tab.locator("mfrac").bounding_box()
     line = tab.locator("mfrac mi").last.bounding_box()
     assert fraction["height"] > 1.8 * line["height"]  # drawn above each other, not in a row
     assert tab.elsewhere == []
+
+
+def test_the_site_can_be_searched_without_a_server(tab, pages):
+    tab.goto((pages / "search.html").as_uri() + "?q=Third")
+    tab.locator("#search-results a", has_text="Third").first.wait_for()
+    assert tab.elsewhere == []
+
+
+def test_the_explorer_of_the_site_is_used_with_the_keyboard(tab, pages):
+    failures = []
+    tab.on("pageerror", failures.append)
+    tab.goto((pages / "explorer.html").as_uri())
+    status, episodes = tab.get_by_role("status"), tab.get_by_label("episodes")
+    assert "After 10 episodes" in status.inner_text()
+    assert tab.locator("#explorer-maps svg rect").count() == 3 * 96
+    episodes.press("ArrowRight")
+    assert "After 11 episodes" in status.inner_text()
+    before = tab.locator("#explorer-maps").inner_html()
+    tab.get_by_label("radius").press("ArrowDown")
+    assert tab.get_by_label("radius").input_value() == "2"
+    assert tab.locator("#explorer-maps").inner_html() != before
+    tab.get_by_role("button", name="back to the start").press("Enter")
+    assert "Nothing is measured yet" in status.inner_text()
+    assert (failures, tab.elsewhere) == ([], [])
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_page_of_the_site_keeps_people_out_or_is_too_wide(tab, pages, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="in the extra `site`")
+    tab.set_viewport_size({"width": width, "height": 900})
+    for page in ("index", "explorer", "notebooks/01_b", "figures/claims", "search"):
+        tab.goto((pages / f"{page}.html").as_uri())
+        tab.wait_for_load_state("load")
+        found = axe.Axe().run(tab, options={"preload": False}).response["violations"]
+        bad = [v for v in found if v["impact"] in ("serious", "critical")]
+        assert [(v["id"], v["nodes"][0]["html"]) for v in bad] == [], page
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width, page

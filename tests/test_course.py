@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_notebooks import NOTEBOOKS, QUICK, WITH_EXERCISES
 
 from rrl.publishing import course, site
@@ -204,82 +203,6 @@ def test_the_instructors_page_knows_every_notebook():
 
 
 # --- The site ----------------------------------------------------------------------------------
-
-
-class Links(HTMLParser):
-    """What a page would load by itself, and where its links lead."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.loads, self.anchors, self.ids, self.tags = [], [], set(), []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        self.tags.append(tag)
-        self.ids.add(given.get("id"))
-        if tag == "a" and "href" in given:
-            self.anchors.append(given["href"])
-        elif tag == "link" or "src" in given:
-            self.loads.append(given.get("src") or given.get("href"))
-
-
-@pytest.fixture
-def pages(tmp_path):
-    widget = {
-        "application/vnd.jupyter.widget-view+json": {"model_id": "1", "version_major": 2},
-        "image/png": "iVBORw0KGgo=",
-        "text/plain": "Panel()",
-    }
-    for name, title in (("00_a", "First: one"), ("01_b", "Second: $x$ & two"), ("02_c", "Third")):
-        shown = cell("Panel()")
-        shown.outputs = [new_output("execute_result", data=widget, execution_count=1)]
-        formula = r"See [the last](02_c.ipynb). $$\sum_i x_i$$ and $\alpha < \beta$."
-        text = new_markdown_cell(f"# {title}\n\nWhy *{name}*?\n\n## A part\n\n{formula}")
-        notebook = new_notebook(cells=[text, shown])
-        notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
-        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
-    written = site.write_site(["00_a", "01_b", "02_c"], tmp_path, tmp_path / "site")
-    return {path.name: path.read_text(encoding="utf-8") for path in written}
-
-
-def test_pages_load_nothing_and_links_lead_somewhere(pages):
-    assert list(pages) == ["index.html", "00_a.html", "01_b.html", "02_c.html"]
-    for text in pages.values():
-        found = Links(text)
-        assert "script" not in found.tags
-        assert all(load.startswith("data:") for load in found.loads)
-        for link in found.anchors:
-            name, _, anchor = link.partition("#")
-            assert not name or name in pages, link
-            assert not anchor or anchor in found.ids, link
-
-
-def test_pages_lead_to_their_neighbours_and_show_formulas_and_pictures(pages):
-    middle = pages["01_b.html"]
-    assert re.search(r'rel="prev" href="00_a.html">← First<', middle)
-    assert re.search(r'rel="next" href="02_c.html">Third →<', middle)
-    assert 'rel="prev"' not in pages["00_a.html"]
-    assert 'rel="next"' not in pages["02_c.html"]
-    assert 'href="#A-part">A part<' in middle
-    assert '<math display="block"' in middle.replace(
-        ' xmlns="http://www.w3.org/1998/Math/MathML"', ""
-    )
-    assert "$" not in middle.split("<main>")[1]
-    assert "data:image/png;base64,iVBORw0KGgo=" in middle
-    assert 'alt="Figure: A part"' in middle
-    assert "<title>Second: " in middle
-    assert "Why <em>01_b</em>?" in pages["index.html"]
-
-
-def test_an_animated_picture_is_in_its_page():
-    shown = cell("Image(filename='a.gif')")
-    data = {"image/gif": "R0lGODlh==\n", "text/plain": "<IPython.core.display.Image object>"}
-    shown.outputs = [new_output("display_data", data=data)]
-    notebook = new_notebook(cells=[new_markdown_cell("# A\n\nWhy?\n\n## Growth"), shown])
-    body = site.page(notebook, "00_a").body
-    assert '<img alt="Figure: Growth" src="data:image/gif;base64,R0lGODlh=="' in body
-    assert "IPython" not in body.split("R0lGOD")[1]
 
 
 def test_a_notebook_that_was_not_executed_is_said(tmp_path, monkeypatch, capsys):

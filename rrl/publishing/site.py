@@ -15,6 +15,7 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ _SETTINGS = {
     "html_theme_options": {
         "show_toc_level": 2,
         "use_fullscreen_button": False,
+        "navbar_persistent": [],
+        "content_footer_items": [],
         "pygments_light_style": "a11y-high-contrast-light",
         "pygments_dark_style": "a11y-high-contrast-dark",
     },
@@ -51,6 +54,7 @@ _SETTINGS = {
     "html_show_copyright": False,
     "html_show_sphinx": False,
     "myst_enable_extensions": ["dollarmath", "amsmath"],
+    "myst_dmath_double_inline": True,
     "myst_heading_anchors": 3,
     "nb_execution_mode": "off",
     "nb_ipywidgets_js": {},
@@ -80,14 +84,17 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the formulas of this site; Sphinx calls this as it does with every extension."""
     from docutils.nodes import SkipNode
 
-    def visit(display: str) -> Any:
-        def show(translator: Any, node: Any) -> None:
-            translator.body.append(mathml(node.astext(), display))
-            raise SkipNode
+    def inline(translator: Any, node: Any) -> None:
+        translator.body.append(mathml(node.astext()))
+        raise SkipNode
 
-        return show
+    def block(translator: Any, node: Any) -> None:
+        formula = mathml(node.astext(), "block")  # a wide one can be scrolled, also by keyboard
+        frame = '<span class="formula" role="group" aria-label="formula" tabindex="0">'
+        translator.body.append(f"{frame}{formula}</span>")
+        raise SkipNode
 
-    app.add_html_math_renderer("mathml", (visit("inline"), None), (visit("block"), None))
+    app.add_html_math_renderer("mathml", (inline, None), (block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -105,14 +112,37 @@ def for_a_page(notebook: Any) -> Any:
 
 
 def questions(plan: str) -> dict[str, str]:
-    """Return the question of each notebook from the table of ``notebooks/README.md``.
+    r"""Return the question of each notebook from the table of ``notebooks/README.md``.
 
     Examples
     --------
-    >>> questions("| notebook | question |\\n| --- | --- |\\n| `00_quickstart` | Why? | nothing |")
+    >>> questions("| notebook | question |\n| --- | --- |\n| `00_quickstart` | Why? | nothing |")
     {'00_quickstart': 'Why?'}
     """
     return dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", plan, re.M))
+
+
+def sections(table: str) -> str:
+    r"""Return the table of the claims, which is too wide for a page, with a section for each row.
+
+    Examples
+    --------
+    >>> print(sections("| claim | the paper | ours |\n| --- | --- | --- |\n| C1 | Fast. | 2 s |"))
+    # Claims
+    <BLANKLINE>
+    ## C1: Fast.
+    <BLANKLINE>
+    - ours: 2 s
+    """
+    heads, _, *rows = (
+        re.split(r" \| ", line.strip("| ")) for line in table.splitlines() if line.startswith("|")
+    )
+    pages = ["# Claims"]
+    for claim, paper, *values in rows:
+        pages.append(f"## {claim}: {paper}")
+        items = zip(heads[2:], values, strict=True)
+        pages.append("\n".join(f"- {head}: {value}" for head, value in items))
+    return "\n\n".join(pages)
 
 
 def index(names: Sequence[str], asked: dict[str, str]) -> str:
@@ -152,7 +182,7 @@ def _write_source(names: Sequence[str], executed: Path, root: Path, source: Path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
     claims = source / "figures" / "claims.md"
-    claims.write_text(f"# Claims\n\n{claims.read_text(encoding='utf-8')}", encoding="utf-8")
+    claims.write_text(sections(claims.read_text(encoding="utf-8")), encoding="utf-8")
     for name in names:
         notebook = for_a_page(read_notebook(executed / f"{name}.ipynb"))
         nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
@@ -192,16 +222,20 @@ def write_site(
 
     Raises
     ------
+    UsageError
+        If the extra ``site`` is not installed.
     DataError
         If a notebook was not executed yet or cannot be read, or if a link leads nowhere.
     """
-    from sphinx.application import Sphinx
-
     from rrl.publishing.course import write_edition
 
     missing = [name for name in names if not (executed / f"{name}.ipynb").is_file()]
     if missing:
         raise DataError(f"{executed} has no {missing[0]}.ipynb; `make recorded` executes it")
+    if not find_spec("sphinx_book_theme"):
+        raise UsageError("the extra `site` is not installed; `make site` installs it")
+    from sphinx.application import Sphinx
+
     source = out.with_name(f"{out.name}-source")
     for folder in (source, out):
         shutil.rmtree(folder, ignore_errors=True)
@@ -215,9 +249,8 @@ def write_site(
     settings = {**_SETTINGS, "html_static_path": ["_static"]}
     paths = (source, None, out, source / ".doctrees")
     Sphinx(*paths, "html", settings, status=None, warning=warnings, parallel=2).build()
-    print(warnings.getvalue(),file=sys.stderr)
-    if warnings.getvalue():
-        raise DataError(f"the site has defects:\n{warnings.getvalue()}")
+    if defects := re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()):  # without the colours
+        raise DataError(f"the site has defects:\n{defects}")
     return out / "index.html"
 
 

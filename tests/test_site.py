@@ -1,0 +1,176 @@
+"""The web site of a small course: its links, its order, and that two builds are the same."""
+
+from __future__ import annotations
+
+import zipfile
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import numpy as np
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from rrl import RecordedServer
+from rrl.publishing import site
+from rrl.publishing.explorer import Explorer
+from rrl.publishing.states import EPISODES, states
+from rrl.support.errors import DataError
+
+ROOT = Path(__file__).parent.parent
+PROFILE = "mobilenet_v2-threads"
+NAMES = ["00_a", "01_b", "13_explorer"]
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
+GIF = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+
+
+@pytest.fixture(autouse=True)
+def _extra():
+    pytest.importorskip("sphinx_book_theme", reason="in the extra `site`")
+
+
+def write_course(root, link="13_explorer.ipynb"):
+    """Write a checkout with three executed notebooks, and the data of the explorer."""
+    for folder in ("notebooks", "figures", "data"):
+        (root / folder).mkdir(parents=True)
+    widget = {
+        "application/vnd.jupyter.widget-view+json": {"model_id": "1", "version_major": 2},
+        "image/png": PIXEL,
+        "text/plain": "Panel()",
+    }
+    animated = {"image/gif": GIF, "text/plain": "<IPython.core.display.Image object>"}
+    for name, title in zip(NAMES, ("First: one", "Second: $x$ & two", "Third"), strict=True):
+        shown = new_code_cell("Panel()", id="shown")
+        shown.outputs = [
+            new_output("execute_result", data=widget, execution_count=1),
+            new_output("display_data", data=animated),
+        ]
+        formula = rf"See [the last]({link}). $$\sum_i \frac{{x_i}}{{n}}$$ and $\alpha < \beta$."
+        text = new_markdown_cell(f"# {title}\n\nWhy?\n\n## A part\n\n{formula}", id="text")
+        notebook = new_notebook(cells=[text, shown])
+        notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+        nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
+    heads = "| notebook | question | needs |\n| --- | --- | --- |\n"
+    plan = heads + "".join(f"| `{name}` | Why {name}? | nothing |\n" for name in NAMES)
+    table = "| claim | the paper | ours |\n| --- | --- | --- |\n| C1 | Fast. | 2 s |\n"
+    for page, text in {
+        "notebooks/README.md": f"# Teaching\n\n{plan}",
+        "notebooks/DIFFERENCES.md": "# Differences\n\nSee [the data](../data/README.md).\n",
+        "figures/README.md": "# Figures\n\n[the claims](claims.md), [numbers](claims.json)\n",
+        "figures/claims.json": "{}",
+        "figures/claims.md": table,
+        "data/README.md": "# Data\n\nSee [the first](../notebooks/00_a.ipynb).\n",
+    }.items():
+        (root / page).write_text(text, encoding="utf-8")
+    (root / "data" / PROFILE).symlink_to(ROOT / "data" / PROFILE)
+
+
+def build(root, out):
+    return site.write_site(NAMES, root / "notebooks", out, root)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    write_course(folder / "checkout")
+    return build(folder / "checkout", folder / "site").parent
+
+
+class Links(HTMLParser):
+    """What a page loads, where its links lead, and the places in it."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.found, self.ids = [], set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.ids.add(given.get("id"))
+        self.found += [given[name] for name in ("href", "src") if given.get(name)]
+
+
+def test_every_link_leads_to_something_in_the_site(pages):
+    inside = {path.resolve(): Links(path) for path in pages.rglob("*.html")}
+    assert len(inside) > len(NAMES) + 6
+    for path, page in inside.items():
+        for link in page.found:
+            parts = urlsplit(link)
+            if parts.scheme in ("http", "https", "data", "mailto"):
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            assert target.is_file(), (path, link)
+            if parts.fragment and target in inside:
+                assert unquote(parts.fragment) in inside[target].ids, (path, link)
+
+
+def test_the_first_page_has_the_questions_in_order_and_the_student_edition(pages):
+    text = (pages / "index.html").read_text(encoding="utf-8")
+    places = [text.index(f"Why {name}?") for name in NAMES]
+    assert places == sorted(places)
+    (packed,) = pages.glob(f"_downloads/*/{site.ZIP}")
+    assert f"_downloads/{packed.parent.name}/{site.ZIP}" in text
+    names = zipfile.ZipFile(packed).namelist()
+    assert {"student/notebooks/00_a.ipynb", f"student/data/{PROFILE}/profile.json"} <= set(names)
+
+
+def test_a_notebook_has_neighbours_formulas_and_the_pictures_of_its_section(pages):
+    text = (pages / "notebooks" / "01_b.html").read_text(encoding="utf-8")
+    assert 'href="00_a.html"' in text.split('class="left-prev"')[1].split(">")[0]
+    assert 'href="13_explorer.html"' in text.split('class="right-next"')[1].split(">")[0]
+    article = text.split("<article")[1].split("</article>")[0]
+    assert 'display="block"' in article
+    assert "<mfrac>" in article
+    assert "$" not in article
+    assert article.count('alt="Figure: A part"') == 2
+    assert ".gif" in article
+    assert "IPython" not in article
+    assert "C1: Fast." in (pages / "figures" / "claims.html").read_text(encoding="utf-8")
+
+
+def test_two_builds_are_the_same_and_old_pages_go(pages, tmp_path):
+    write_course(tmp_path / "checkout")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "old.html").touch()
+    build(tmp_path / "checkout", tmp_path / "site")
+    first, second = (
+        {
+            path.relative_to(folder): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        for folder in (pages, tmp_path / "site")
+    )
+    assert first.keys() == second.keys()
+    assert [path for path in first if first[path] != second[path]] == []
+
+
+def test_a_link_that_leads_nowhere_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("rrl.publishing.states.write_states", lambda profile, out: out.touch())
+    write_course(tmp_path / "checkout", link="03_gone.ipynb")
+    with pytest.raises(DataError, match=r"03_gone\.ipynb"):
+        build(tmp_path / "checkout", tmp_path / "site")
+
+
+def test_the_states_are_those_of_the_explorer(monkeypatch):
+    monkeypatch.setattr("rrl.publishing.states.RADII", (2.0,))
+    monkeypatch.setattr("rrl.publishing.states.TEMPERATURES", (0.02,))
+    server = RecordedServer(ROOT / "data" / PROFILE)
+    truth = {165.0: server.profile.surface(165.0)}
+    found = states(server, truth, seed=3)
+    explorer = Explorer(server, [165.0], np.random.default_rng(3), truth=truth)
+    explorer.radius = 2.0
+    explorer.step(60)
+    run = found["runs"]["165 2 copy 0.02"]
+    assert [state[0] for state in run] == list(EPISODES)
+    episodes, costs, chances, _, measured, recommended, _ = run[-1]
+    table = explorer.agent.table(165.0)
+    np.testing.assert_allclose(costs, 1000 * table.values, rtol=0.006)
+    assert (episodes, measured) == (60, explorer.measured[165.0])
+    assert server.space[recommended] == explorer.agent.best(165.0)
+    assert sum(chances) == pytest.approx(100, abs=0.5)
+    assert run[0][1] == [None] * len(server.space)
