@@ -181,7 +181,7 @@ def test_the_site_can_be_searched_without_a_server(tab, pages):
 
 def test_the_explorer_of_the_site_is_used_with_the_keyboard(tab, pages):
     failures = []
-    tab.on("pageerror", failures.append)
+    tab.on("pageerror", lambda error: failures.append(error))
     tab.goto((pages / "explorer.html").as_uri())
     status, episodes = tab.get_by_role("status"), tab.get_by_label("episodes")
     assert "After 10 episodes" in status.inner_text()

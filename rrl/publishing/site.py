@@ -49,6 +49,7 @@ _SETTINGS = {
         "pygments_light_style": "a11y-high-contrast-light",
         "pygments_dark_style": "a11y-high-contrast-dark",
     },
+    "html_static_path": ["_static"],
     "html_css_files": ["site.css"],
     "html_math_renderer": "mathml",
     "html_show_copyright": False,
@@ -235,6 +236,7 @@ def write_site(
     if not find_spec("sphinx_book_theme"):
         raise UsageError("the extra `site` is not installed; `make site` installs it")
     from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace, patch_docutils
 
     source = out.with_name(f"{out.name}-source")
     for folder in (source, out):
@@ -246,9 +248,11 @@ def write_site(
     pack(edition, source / ZIP)
     shutil.rmtree(edition)
     warnings = io.StringIO()
-    settings = {**_SETTINGS, "html_static_path": ["_static"]}
+    settings = deepcopy(_SETTINGS)  # the theme writes into it
     paths = (source, None, out, source / ".doctrees")
-    Sphinx(*paths, "html", settings, status=None, warning=warnings, parallel=2).build()
+    with patch_docutils(), docutils_namespace():  # so that the next build begins anew
+        Sphinx(*paths, "html", settings, status=None, warning=warnings, parallel=2).build()
+    (out / ".buildinfo").unlink(missing_ok=True)  # for a build that goes on; no two are the same
     if defects := re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()):  # without the colours
         raise DataError(f"the site has defects:\n{defects}")
     return out / "index.html"
