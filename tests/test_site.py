@@ -57,7 +57,10 @@ def write_course(root, link="13_explorer.ipynb"):
         nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
     heads = "| notebook | question | needs |\n| --- | --- | --- |\n"
     plan = heads + "".join(f"| `{name}` | Why {name}? | nothing |\n" for name in NAMES)
-    table = "| claim | the paper | ours |\n| --- | --- | --- |\n| C1 | Fast. | 2 s |\n"
+    table = (
+        "| claim | the paper | ours | why |\n| --- | --- | --- | --- |\n| C1 | Fast. | 2 s |  |\n"
+    )
+    table += "| C2 | Good. |  | unknown |\n\nRegistered before.\n"
     for page, text in {
         "notebooks/README.md": f"# Teaching\n\n{plan}",
         "notebooks/DIFFERENCES.md": "# Differences\n\nSee [the data](../data/README.md).\n",
@@ -131,7 +134,8 @@ def test_a_notebook_has_neighbours_formulas_and_the_pictures_of_its_section(page
     assert article.count('alt="Figure: A part"') == 2
     assert ".gif" in article
     assert "IPython" not in article
-    assert "C1: Fast." in (pages / "figures" / "claims.html").read_text(encoding="utf-8")
+    claims = (pages / "figures" / "claims.html").read_text(encoding="utf-8")
+    assert all(words in claims for words in ("C1: Fast.", "why: unknown", "Registered before."))
 
 
 def test_two_builds_are_the_same_and_old_pages_go(pages, tmp_path):

@@ -135,15 +135,18 @@ def sections(table: str) -> str:
     <BLANKLINE>
     - ours: 2 s
     """
+    lines = table.splitlines()
     heads, _, *rows = (
-        re.split(r" \| ", line.strip("| ")) for line in table.splitlines() if line.startswith("|")
+        line.removeprefix("| ").removesuffix(" |").split(" | ")
+        for line in lines
+        if line.startswith("|")
     )
-    pages = ["# Claims"]
+    parts = ["# Claims"]
     for claim, paper, *values in rows:
-        pages.append(f"## {claim}: {paper}")
         items = zip(heads[2:], values, strict=True)
-        pages.append("\n".join(f"- {head}: {value}" for head, value in items))
-    return "\n\n".join(pages)
+        parts.append(f"## {claim}: {paper}")
+        parts.append("\n".join(f"- {head}: {value}" for head, value in items if value))
+    return "\n\n".join([*parts, *(line for line in lines if line and not line.startswith("|"))])
 
 
 def index(names: Sequence[str], asked: dict[str, str]) -> str:
