@@ -34,7 +34,7 @@ _PAGES = (
     "notebooks/README.md",
     "notebooks/DIFFERENCES.md",
 )
-_BESIDE = ("figures/*.png", "figures/*.gif", "figures/*.csv", "figures/*.json")
+_BESIDE = ("figures/*.png", "figures/*.gif", "figures/*.csv", "figures/*.json", "data/*.yaml")
 _SETTINGS = {
     "project": "Region-based reinforcement learning for model serving",
     "html_title": "Region-based reinforcement learning for model serving",
