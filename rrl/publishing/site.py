@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 EXECUTED, OUT = Path("build/notebooks"), Path("build/site")
 ZIP = "student-edition.zip"
+_LONG = 40  # TeX characters of a formula that may be wider than a phone
 _OWN = Path(__file__).parent
 _PAGES = (
     "figures/claims.md",
@@ -85,17 +86,18 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the formulas of this site; Sphinx calls this as it does with every extension."""
     from docutils.nodes import SkipNode
 
-    def inline(translator: Any, node: Any) -> None:
-        translator.body.append(mathml(node.astext()))
-        raise SkipNode
+    def visit(display: str) -> Any:
+        def show(translator: Any, node: Any) -> None:
+            formula = mathml(node.astext(), display)
+            if display == "block" or len(node.astext()) > _LONG:  # it scrolls, also by keyboard
+                more = 'role="group" aria-label="formula" tabindex="0"'
+                formula = f'<span class="formula {display}" {more}>{formula}</span>'
+            translator.body.append(formula)
+            raise SkipNode
 
-    def block(translator: Any, node: Any) -> None:
-        formula = mathml(node.astext(), "block")  # a wide one can be scrolled, also by keyboard
-        frame = '<span class="formula" role="group" aria-label="formula" tabindex="0">'
-        translator.body.append(f"{frame}{formula}</span>")
-        raise SkipNode
+        return show
 
-    app.add_html_math_renderer("mathml", (inline, None), (block, None))
+    app.add_html_math_renderer("mathml", (visit("inline"), None), (visit("block"), None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
