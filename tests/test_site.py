@@ -28,7 +28,7 @@ PIXEL = (
 GIF = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _extra():
     pytest.importorskip("sphinx_book_theme", reason="in the extra `site`")
 
