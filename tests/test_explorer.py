@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from rrl import ConfigSpace, Copy, Knob, LearnedSimilarity, TableServer, testbed
+from rrl import ConfigSpace, Copy, Knob, LearnedSimilarity, RecordedServer, TableServer, testbed
 from rrl.plotting.cells import on_grid, outline
 from rrl.publishing.explorer import Explorer, draw_view, look, png
 from rrl.publishing.panel import Panel
+from rrl.publishing.states import EPISODES, states
 
 
 @pytest.fixture
@@ -169,3 +171,23 @@ def test_a_panel_carries_its_picture_for_where_there_are_no_widgets(explorer):
 def test_copy_is_what_an_explorer_begins_with(explorer):
     explorer.step()
     assert isinstance(explorer.agent.similarity, Copy)
+
+
+def test_the_states_are_those_of_the_explorer(monkeypatch):
+    monkeypatch.setattr("rrl.publishing.states.RADII", (2.0,))
+    monkeypatch.setattr("rrl.publishing.states.TEMPERATURES", (0.02,))
+    server = RecordedServer(Path(__file__).parent.parent / "data" / "mobilenet_v2-threads")
+    truth = {165.0: server.profile.surface(165.0)}
+    found = states(server, truth, seed=3)
+    explorer = Explorer(server, [165.0], np.random.default_rng(3), truth=truth)
+    explorer.radius = 2.0
+    explorer.step(60)
+    run = found["runs"]["165 2 copy 0.02"]
+    assert [state[0] for state in run] == list(EPISODES)
+    episodes, costs, chances, _, measured, recommended, _ = run[-1]
+    table = explorer.agent.table(165.0)
+    np.testing.assert_allclose(costs, 1000 * table.values, rtol=0.006)
+    assert (episodes, measured) == (60, explorer.measured[165.0])
+    assert server.space[recommended] == explorer.agent.best(165.0)
+    assert sum(chances) == pytest.approx(100, abs=0.5)
+    assert run[0][1] == [None] * len(server.space)

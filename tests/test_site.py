@@ -8,14 +8,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
-import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from rrl import RecordedServer
 from rrl.publishing import site
-from rrl.publishing.explorer import Explorer
-from rrl.publishing.states import EPISODES, states
 from rrl.support.errors import DataError
 
 ROOT = Path(__file__).parent.parent
@@ -160,23 +156,3 @@ def test_a_link_that_leads_nowhere_is_said(tmp_path, monkeypatch):
     write_course(tmp_path / "checkout", link="03_gone.ipynb")
     with pytest.raises(DataError, match=r"03_gone\.ipynb"):
         build(tmp_path / "checkout", tmp_path / "site")
-
-
-def test_the_states_are_those_of_the_explorer(monkeypatch):
-    monkeypatch.setattr("rrl.publishing.states.RADII", (2.0,))
-    monkeypatch.setattr("rrl.publishing.states.TEMPERATURES", (0.02,))
-    server = RecordedServer(ROOT / "data" / PROFILE)
-    truth = {165.0: server.profile.surface(165.0)}
-    found = states(server, truth, seed=3)
-    explorer = Explorer(server, [165.0], np.random.default_rng(3), truth=truth)
-    explorer.radius = 2.0
-    explorer.step(60)
-    run = found["runs"]["165 2 copy 0.02"]
-    assert [state[0] for state in run] == list(EPISODES)
-    episodes, costs, chances, _, measured, recommended, _ = run[-1]
-    table = explorer.agent.table(165.0)
-    np.testing.assert_allclose(costs, 1000 * table.values, rtol=0.006)
-    assert (episodes, measured) == (60, explorer.measured[165.0])
-    assert server.space[recommended] == explorer.agent.best(165.0)
-    assert sum(chances) == pytest.approx(100, abs=0.5)
-    assert run[0][1] == [None] * len(server.space)
