@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rrl import Knob
 from rrl.core.space import ConfigSpace
 from rrl.core.variants import adaptive
+from rrl.plotting import convergence
 from rrl.plotting import theory as draw
 from rrl.plotting.shared import save, style
 from rrl.studies.problems import surface
@@ -326,8 +327,8 @@ def test_the_same_data_give_the_same_bytes(tmp_path, checks, watched):
         draw.plot_curves(curves, axes[0, 2], ends={"radius 0": [20.0]})
         slope = {"covers": (1.0, 0.9, 1.1)}
         draw.plot_speedup([1, 4], {"covers": times[0] / times}, slope, axes[1, 0])
-        draw.plot_pareto(times, times / 10, [0, 1], axes[1, 1])
-        draw.plot_decay([100, 1000], {"d = 1": [0.5, 0.2]}, {"d = 1": -1 / 3}, axes[1, 2])
+        convergence.plot_pareto(times, times / 10, [0, 1], axes[1, 1])
+        convergence.plot_decay([100, 1000], {"d = 1": [0.5, 0.2]}, {"d = 1": -1 / 3}, axes[1, 2])
         png = save(fig, "figure", folder)
         plt.close(fig)
         written.append((png.read_bytes(), png.with_suffix(".pdf").read_bytes()))
