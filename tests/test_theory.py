@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rrl import Knob
 from rrl.core.space import ConfigSpace
 from rrl.core.variants import adaptive
+from rrl.plotting import convergence
 from rrl.plotting import theory as draw
 from rrl.plotting.shared import save, style
 from rrl.studies.problems import surface
@@ -326,9 +327,37 @@ def test_the_same_data_give_the_same_bytes(tmp_path, checks, watched):
         draw.plot_curves(curves, axes[0, 2], ends={"radius 0": [20.0]})
         slope = {"covers": (1.0, 0.9, 1.1)}
         draw.plot_speedup([1, 4], {"covers": times[0] / times}, slope, axes[1, 0])
-        draw.plot_pareto(times, times / 10, [0, 1], axes[1, 1])
-        draw.plot_decay([100, 1000], {"d = 1": [0.5, 0.2]}, {"d = 1": -1 / 3}, axes[1, 2])
+        convergence.plot_pareto(times, times / 10, [0, 1], axes[1, 1])
+        convergence.plot_decay([100, 1000], {"d = 1": [0.5, 0.2]}, {"d = 1": -1 / 3}, axes[1, 2])
         png = save(fig, "figure", folder)
         plt.close(fig)
         written.append((png.read_bytes(), png.with_suffix(".pdf").read_bytes()))
     assert written[0] == written[1]
+
+
+def test_each_radius_has_a_column_with_its_fixed_point(watched):
+    import matplotlib.pyplot as plt
+
+    style()
+    runs, limits = watched[0], {0: (0.0, 0.0), 1: (0.2, 0.5)}
+    fig = convergence.plot_table_errors(runs, limits, {0: [20.0], 1: [5.0]}, shown=(1,))
+    (top,), (bottom,) = np.array(fig.axes).reshape(2, 1)
+    assert top.get_title() == "radius 1"
+    assert [ax.lines[-1].get_ydata()[0] for ax in (top, bottom)] == list(limits[1])
+    wanted = np.median(runs[1].worst, axis=0)
+    assert np.array_equal(bottom.lines[len(runs)].get_ydata(), wanted)
+    plt.close(fig)
+
+
+def test_settings_have_their_legend_above_the_panel(watched):
+    import matplotlib.pyplot as plt
+
+    style()
+    curves = {f"radius {radius}": run.typical + 0.1 for radius, run in watched[0].items()}
+    fig = convergence.plot_settings([(f"setting {i}", "error", curves) for i in range(4)])
+    fig.canvas.draw()
+    for i, ax in enumerate(fig.axes):
+        legend = ax.get_legend()
+        assert legend.get_title().get_text() == f"setting {i}"
+        assert legend.get_window_extent().y0 >= ax.get_window_extent().y1
+    plt.close(fig)

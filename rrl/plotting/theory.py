@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LINES = ("--", ":", "-.", (0, (1, 3)))
+DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 
 def shade(i: int, count: int) -> tuple[float, ...]:
@@ -200,7 +201,7 @@ def plot_curves(
     for i, (name, values) in enumerate(curves.items()):
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
         episodes, color = np.arange(1, len(middle) + 1), shade(i, len(curves))
-        ax.plot(episodes, middle, color=color, lw=1.4, ls=("-", "--", "-.")[i % 3], label=name)
+        ax.plot(episodes, middle, color=color, lw=1.4, ls=DASHES[i % len(DASHES)], label=name)
         ax.fill_between(episodes, low, high, color=color, alpha=0.08, lw=0)
         marked = [int(end) for end in (ends or {}).get(name, ()) if end <= len(middle)]
         ax.plot(marked, middle[np.array(marked, dtype=int) - 1], MARKERS[i], color=color, ms=5)
@@ -236,65 +237,6 @@ def plot_speedup(
         )
     ax.plot(k, k, color="0.3", ls="--", label="theory: K (slope 1)")
     ax.set(xlabel="cells in the smallest region, K", ylabel="speed-up over radius 0")
-    ax.set(xscale="log", yscale="log")
-    ax.legend(fontsize="small")
-    sns.despine(ax=ax)
-    return ax
-
-
-def plot_pareto(
-    times: Floats, losses: Floats, radii: Sequence[float], ax: Axes | None = None
-) -> Axes:
-    """Plot loss against time, one labelled point per radius; the lower left is better in both.
-
-    Times and losses (as shares) of the runs have the shape (m, runs). Lines are intervals of the
-    medians. Below 1 % the loss has a linear scale, because it may be 0.
-    """
-    ax = ax or plt.gca()
-    x, y = median_intervals(times), 100 * median_intervals(losses)
-    for i in range(len(radii)):
-        color = shade(i, len(radii))
-        ax.plot(x[i, 1:], [y[i, 0]] * 2, color=color, lw=1, alpha=0.6)
-        ax.plot([x[i, 0]] * 2, y[i, 1:], color=color, lw=1, alpha=0.6)
-        ax.plot(x[i, 0], y[i, 0], MARKERS[i % len(MARKERS)], color=color, ms=7)
-    for where, names in _together(radii, x[:, 0], y[:, 0]).items():
-        ax.annotate(", ".join(names), where, (5, 5), textcoords="offset points", weight="bold")
-    ax.set(ylabel="loss (% above the optimum)", xscale="log")
-    ax.set_yscale("symlog", linthresh=1)
-    ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
-    sns.despine(ax=ax)
-    return ax
-
-
-def _together(radii: Sequence[float], x: Floats, y: Floats) -> dict[tuple[float, float], list[str]]:
-    """Return the labels of radii by point; radii whose labels would overlap share a point."""
-    found: dict[tuple[float, float], list[str]] = {}
-    for radius, here in zip(radii, zip(x.tolist(), y.tolist(), strict=True), strict=True):
-        near = [p for p in found if (np.abs(np.log1p(p) - np.log1p(here)) < (0.12, 0.3)).all()]
-        found.setdefault(near[0] if near else here, []).append(f"{radius:g}")
-    return found
-
-
-def plot_decay(
-    t: ArrayLike,
-    radii: Mapping[str, ArrayLike],
-    rates: Mapping[str, float],
-    ax: Axes | None = None,
-) -> Axes:
-    """Plot the best radius against the number of measurements, with the theory's power law.
-
-    The power law passes through the middle of the points. Radii are in units of the grid's side.
-    `rates` has the exponent for each name.
-    """
-    ax = ax or plt.gca()
-    t = np.asarray(t, dtype=float)
-    for i, (name, values) in enumerate(radii.items()):
-        values = np.asarray(values, dtype=float)
-        ax.plot(t, values, MARKERS[i] + "-", color=f"C{i}", ms=4, lw=1, label=name)
-        if name in rates:
-            middle = np.exp(np.log(values).mean() - rates[name] * np.log(t).mean())
-            ax.plot(t, middle * t ** rates[name], ls="--", color=f"C{i}", lw=1)
-    ax.set(xlabel="measurements, t", ylabel="best radius / side of the grid")
     ax.set(xscale="log", yscale="log")
     ax.legend(fontsize="small")
     sns.despine(ax=ax)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.exploration import Temperature
@@ -17,6 +18,7 @@ from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.core.variants import boltzmann
 from rrl.simulation.simulator import SimulatedServer
+from rrl.theory.mdp import mean_field
 from rrl.tuning.episode import Server
 from rrl.tuning.experiments import tune
 from rrl.workloads.workload import Poisson
@@ -226,44 +228,79 @@ def slope_interval(
     return float(round(slope, 12)), float(round(low, 12)), float(round(high, 12))
 
 
-def falling_radius(
-    visits: NDArray[np.int64],
-    radii: Floats,
-    errors: Floats,
-    rng: np.random.Generator,
-    resamples: int = 500,
-) -> tuple[Floats, tuple[float, float, float]]:
-    """Find the best radius for each number of visits, and the exponent of its decay.
+def time_and_loss(curve: Floats, good: float = 0.25) -> tuple[Floats, Floats]:
+    """Return the episodes until each run's loss is first at most `good`, and its loss at the end.
 
-    Parameters
-    ----------
-    visits : ndarray of int, shape (n,)
-    radii : ndarray, shape (m,)
-    errors : ndarray, shape (n, m, tables)
-        This is the largest error of each table.
-    rng : numpy.random.Generator
-    resamples : int, optional
-        The interval uses this many resamples of the tables.
-
-    Returns
-    -------
-    best : ndarray, shape (n,)
-    exponent, low, high : float
-        The exponent is the least-squares slope of the logarithms. The others are the limits of its
-        95 % bootstrap interval over the tables.
+    The time is at most the length of the runs. Both arrays have the shape (runs,).
 
     Examples
     --------
-    >>> visits, radii = np.array([10, 100, 1000]), np.array([1.0, 0.1, 0.01])
-    >>> errors = np.abs(np.log(radii)[None, :, None] + np.log(visits / 10)[:, None, None])
-    >>> best, (exponent, *_) = falling_radius(visits, radii, errors, np.random.default_rng(0))
-    >>> best.tolist(), round(exponent, 3)
-    ([1.0, 0.1, 0.01], -1.0)
+    >>> time_and_loss(np.array([[0.5, 0.2, 0.1], [0.9, 0.8, 0.7]]))
+    (array([2., 3.]), array([0.1, 0.7]))
     """
-    logs = np.log(visits) - np.log(visits).mean()
-    best = radii[errors.mean(axis=2).argmin(axis=1)]
-    drawn = rng.integers(errors.shape[2], size=(resamples, errors.shape[2]))
-    again = radii[errors[:, :, drawn].mean(axis=-1).argmin(axis=1)]
-    slope, spread = (logs @ np.log(r) / (logs**2).sum() for r in (best, again))
-    low, high = np.quantile(spread, (0.025, 0.975))
-    return best, (float(slope), float(low), float(high))
+    return first_below(curve, good).clip(max=curve.shape[1]), curve[:, -1]
+
+
+def speed_and_loss(
+    runs: Mapping[int, Curves], regions: Mapping[int, NDArray[np.bool_]], truth: Floats
+) -> pd.DataFrame:
+    """Return medians of times and losses, one row per radius, with the loss of the fixed point.
+
+    Times are from :func:`time_and_loss`, losses are in per cent of the optimum.
+
+    Parameters
+    ----------
+    runs : mapping of int to Curves
+    regions : mapping of int to ndarray of bool, shape (n, n)
+    truth : ndarray, shape (n,)
+
+    Examples
+    --------
+    >>> ones = np.ones((2, 3))
+    >>> curves = Curves(ones, ones, ones, 0 * ones, ones, ones.astype(int))
+    >>> table = speed_and_loss({0: curves}, {0: np.eye(3, dtype=bool)}, np.array([3.0, 1.0, 2.0]))
+    >>> table.loc[0].tolist()
+    [0.0, 100.0, 0.0, 3.0, 1.0]
+    """
+    rows = {}
+    for radius, curves in runs.items():
+        when, table = time_and_loss(curves.greedy)
+        sooner, deployed = time_and_loss(curves.deployed)
+        best = (mean_field(regions[radius]) @ truth).argmin()
+        rows[radius] = {
+            "fixed point (%)": 100 * (truth[best] / truth.min() - 1),
+            "table's minimum (%)": 100 * np.median(table),
+            "deployed (%)": 100 * np.median(deployed),
+            "episodes, table": np.median(when),
+            "episodes, deployed": np.median(sooner),
+        }
+    return pd.DataFrame(rows).T.rename_axis("radius")
+
+
+def state_at_end(curves: Curves, near: NDArray[np.bool_], truth: Floats) -> dict[str, float]:
+    """Return medians over the runs of what was measured, learned and paid until their end.
+
+    Parameters
+    ----------
+    curves : Curves
+    near : ndarray of bool, shape (n, n)
+        These are the agent's regions.
+    truth : ndarray, shape (n,)
+
+    Examples
+    --------
+    >>> ones = np.ones((1, 2))
+    >>> curves = Curves(ones, ones / 2, ones, ones, ones, np.array([[0, 0]]))
+    >>> state = state_at_end(curves, np.eye(2, dtype=bool), np.array([3.0, 1.0]))
+    >>> float(state["share of the grid updated"]), float(state["mean cost served / optimum"])
+    (0.5, 3.0)
+    """
+    visited = [np.unique(chosen) for chosen in curves.chosen]
+    return {
+        "configurations measured": np.median([len(cells) for cells in visited]),
+        "share of the grid updated": np.median([near[v].any(axis=0).mean() for v in visited]),
+        "typical error": np.median(curves.typical[:, -1]),
+        "loss, table (%)": 100 * np.median(curves.greedy[:, -1]),
+        "loss, deployed (%)": 100 * np.median(curves.deployed[:, -1]),
+        "mean cost served / optimum": np.median(truth[curves.chosen].mean(axis=1)) / truth.min(),
+    }

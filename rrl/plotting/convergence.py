@@ -1,0 +1,166 @@
+"""Figures of the convergence of the running system: errors, speed against loss, settings, radii."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from rrl.plotting.shared import MARKERS, agent_label, agent_style, plain_log_ticks
+from rrl.plotting.theory import median_intervals, plot_curves, shade
+from rrl.theory.convergence import Curves
+
+Floats = NDArray[np.float64]
+
+
+def plot_table_errors(
+    runs: Mapping[int, Curves],
+    fixed_points: Mapping[int, tuple[float, float]],
+    ends: Mapping[int, Sequence[float]],
+    shown: Sequence[int],
+) -> Figure:
+    """Plot the error of the table per episode in small multiples, one column per radius.
+
+    The upper row has the typical relative error, the lower row the largest error in seconds. Each
+    panel shows one radius, with quartiles as a band, and the medians of all others in grey.
+
+    Parameters
+    ----------
+    runs : mapping of int to Curves
+        These are the runs of each radius.
+    fixed_points : mapping of int to (float, float)
+        These are the typical and the largest error of each radius' fixed point (dashed lines).
+    ends : mapping of int to sequence of float
+        These are the episodes of each radius that have a marker, the ends of covers.
+    shown : sequence of int
+        These radii have a column.
+    """
+    how = {"figsize": (10, 4.6), "layout": "constrained", "squeeze": False}
+    fig, axes = plt.subplots(2, len(shown), sharex=True, sharey="row", **how)
+    for row, (axis, what) in enumerate(zip(axes, ("typical", "worst"), strict=True)):
+        middles = {radius: np.median(getattr(run, what), axis=0) for radius, run in runs.items()}
+        for ax, radius in zip(axis, shown, strict=True):
+            for middle in middles.values():
+                ax.plot(np.arange(1, len(middle) + 1), middle, color="0.85", lw=0.8)
+            name = f"radius {radius}"
+            curve = {name: getattr(runs[radius], what)}
+            plot_curves(curve, ax, ends={name: ends[radius]}).get_legend().remove()
+            ax.axhline(fixed_points[radius][row], color="C1", ls="--", lw=1.2)
+            ax.set(yscale="log", xlabel="episode" if row else "", title="" if row else name)
+    axes[0, 0].set_ylabel("median error / truth")
+    axes[1, 0].set_ylabel("largest error (s)")
+    keys = [axes[0, 0].lines[len(runs)], axes[0, 0].lines[len(runs) + 1]]
+    keys += [axes[0, 0].lines[-1], axes[0, 0].lines[0]]
+    names = ["this radius", "mean end of a cover", "its fixed point", "all radii"]
+    fig.legend(keys, names, loc="outside lower center", ncols=len(keys), fontsize="small")
+    return fig
+
+
+def plot_settings(panels: Sequence[tuple[str, str, Mapping[str, Floats]]]) -> Figure:
+    """Plot four panels of curves per episode, each with its legend above it.
+
+    Parameters
+    ----------
+    panels : sequence of (str, str, mapping of str to ndarray)
+        Each has the title of its legend, the label of its vertical axis, and the curves of its
+        settings with the shape (runs, episodes). The vertical axes are logarithmic.
+    """
+    fig, axes = plt.subplots(2, 2, figsize=(9, 8), layout="constrained")
+    for ax, (title, label, curves) in zip(axes.flat, panels, strict=True):
+        plot_curves(curves, ax).set(ylabel=label, yscale="log")
+        plain_log_ticks(ax.yaxis)
+        how = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2, "fontsize": "small"}
+        ax.legend(title=title, **how)
+    return fig
+
+
+def plot_radius_decay(radius: Floats, theory: ArrayLike, name: str, ax: Axes | None = None) -> Axes:
+    """Plot the radius of an agent per episode, with its quartiles, beside the one of the theory.
+
+    Parameters
+    ----------
+    radius : ndarray, shape (runs, episodes)
+        This is the radius in levels.
+    theory : array_like, shape (episodes,)
+    name : str
+        This is the agent, as in ``AGENT_STYLES``.
+    ax : Axes, optional
+    """
+    ax = ax or plt.gca()
+    low, middle, high = np.quantile(radius, (0.25, 0.5, 0.75), axis=0)
+    episodes, how = np.arange(1, len(middle) + 1), agent_style(name)
+    ax.plot(episodes, middle, ms=4, markevery=0.1, label=agent_label(name), **how)
+    ax.fill_between(episodes, low, high, color=how["color"], alpha=0.15, lw=0)
+    ax.plot(episodes, theory, "k:", label="theory, from the same start")
+    ax.set(xlabel="episode", ylabel="radius (levels)", xscale="log", ylim=(0, None))
+    ax.legend(fontsize="small", loc="lower left")
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_pareto(
+    times: Floats, losses: Floats, radii: Sequence[float], ax: Axes | None = None
+) -> Axes:
+    """Plot loss against time, one labelled point per radius; the lower left is better in both.
+
+    Times and losses (as shares) of the runs have the shape (m, runs). Lines are intervals of the
+    medians. Below 1 % the loss has a linear scale, because it may be 0.
+    """
+    ax = ax or plt.gca()
+    x, y = median_intervals(times), 100 * median_intervals(losses)
+    for i in range(len(radii)):
+        color = shade(i, len(radii))
+        ax.plot(x[i, 1:], [y[i, 0]] * 2, color=color, lw=1, alpha=0.6)
+        ax.plot([x[i, 0]] * 2, y[i, 1:], color=color, lw=1, alpha=0.6)
+        ax.plot(x[i, 0], y[i, 0], MARKERS[i % len(MARKERS)], color=color, ms=7)
+    for where, names in _together(radii, x[:, 0], y[:, 0]).items():
+        side = (-5, "right") if len(names) > 1 else (5, "left")  # long labels go to the empty side
+        how = {"textcoords": "offset points", "weight": "bold", "ha": side[1]}
+        ax.annotate(", ".join(names), where, (side[0], 5), **how)
+    ax.set(ylabel="loss (% above the optimum)", xscale="log")
+    ax.set_yscale("symlog", linthresh=1)
+    ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    plain_log_ticks(ax.xaxis)
+    sns.despine(ax=ax)
+    return ax
+
+
+def _together(radii: Sequence[float], x: Floats, y: Floats) -> dict[tuple[float, float], list[str]]:
+    """Return the labels of radii by point; radii whose labels would overlap share a point."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for radius, here in zip(radii, zip(x.tolist(), y.tolist(), strict=True), strict=True):
+        near = [p for p in found if (np.abs(np.log1p(p) - np.log1p(here)) < (0.12, 0.3)).all()]
+        found.setdefault(near[0] if near else here, []).append(f"{radius:g}")
+    return found
+
+
+def plot_decay(
+    t: ArrayLike,
+    radii: Mapping[str, ArrayLike],
+    rates: Mapping[str, float],
+    ax: Axes | None = None,
+) -> Axes:
+    """Plot the best radius against the number of measurements, with the theory's power law.
+
+    The power law passes through the middle of the points. Radii are in units of the grid's side.
+    `rates` has the exponent for each name.
+    """
+    ax = ax or plt.gca()
+    t = np.asarray(t, dtype=float)
+    for i, (name, values) in enumerate(radii.items()):
+        values = np.asarray(values, dtype=float)
+        ax.plot(t, values, MARKERS[i] + "-", color=f"C{i}", ms=4, lw=1, label=name)
+        if name in rates:
+            middle = np.exp(np.log(values).mean() - rates[name] * np.log(t).mean())
+            ax.plot(t, middle * t ** rates[name], ls="--", color=f"C{i}", lw=1)
+    ax.set(xlabel="measurements, t", ylabel="best radius / side of the grid")
+    ax.set(xscale="log", yscale="log")
+    ax.legend(fontsize="small")
+    sns.despine(ax=ax)
+    return ax
