@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from rrl.plotting.shared import KNOB_LABELS, MARKERS, MS, in_order, level_label
 from rrl.support.intervals import bootstrap_interval
@@ -40,7 +41,9 @@ def plot_theory(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
             label=f"utilisation {load:g}",
         )
     ax.axvline(1, color="0.3", lw=1)
-    ax.set(yticks=range(len(systems)), yticklabels=systems, xlabel="simulated / theory")
+    ax.set(
+        yticks=range(len(systems)), yticklabels=systems, xlabel="simulated mean / theoretical mean"
+    )
     ax.invert_yaxis()
     ax.legend(loc="upper center", bbox_to_anchor=(0.4, 1.14), ncols=len(loads))
     sns.despine(ax=ax)
@@ -73,8 +76,11 @@ def plot_held_out(cells: pd.DataFrame, ax: Axes | None = None) -> Axes:
                 mfc=f"C{i}" if stable else "none",
                 label=f"{rate:g} requests/s" if stable else None,
             )
+    ax.plot([], [], "o", ms=4, color="0.3", mfc="none", label="hollow: not stable")
     ax.set(xscale="log", yscale="log", xlim=line, ylim=line)
-    ax.set(xlabel="measured mean latency (ms)", ylabel="predicted (ms)", aspect="equal")
+    ax.set(
+        xlabel="measured mean latency (ms)", ylabel="predicted mean latency (ms)", aspect="equal"
+    )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
@@ -124,7 +130,29 @@ def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes | None = None) -> Ax
         xticks=range(len(levels)),
         xticklabels=[level_label(knob, level) for level in levels],
         xlabel=KNOB_LABELS.get(knob, knob),
-        ylabel="predicted / measured",
+        ylabel="predicted / measured latency",
     )
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_scaling(
+    published_s: NDArray[np.float64], fitted_s: NDArray[np.float64], ax: Axes | None = None
+) -> Axes:
+    """Plot published and fitted times per request by the number of intra-op threads.
+
+    Parameters
+    ----------
+    published_s, fitted_s : ndarray, shape (threads,)
+        Seconds per request with 1, 2, ... threads.
+    """
+    ax = ax or plt.gca()
+    threads = np.arange(1, len(published_s) + 1)
+    ax.plot(threads, MS * published_s, "o", color="C0", label="published")
+    ax.plot(threads, MS * fitted_s, color="C1", label="fit")
+    ax.plot(threads, MS * published_s[0] / threads, ":", color="0.5", label="perfect split")
+    ax.set(xlabel="intra-op threads", ylabel="time per request (ms)", ylim=(0, None))
+    ax.set_xticks(threads)
+    ax.legend()
     sns.despine(ax=ax)
     return ax
