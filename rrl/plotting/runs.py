@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rrl.plotting.shared import MARKERS, MS, plain_log_ticks
@@ -63,3 +64,42 @@ def plot_comparison(
     ax.legend()
     sns.despine(ax=ax)
     return ax
+
+
+def plot_bands(curves: Mapping[str, NDArray[np.float64]], colors: Sequence[str]) -> Figure:
+    """Plot the median over the runs per episode, with quartiles as a band, one panel per agent.
+
+    The later panels repeat the median of the first one as a dashed line.
+
+    Parameters
+    ----------
+    curves : mapping of str to ndarray, shape (runs, episodes)
+        Values of each agent, by its label.
+    colors : sequence of str
+        Color of each agent, in the same order.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer colors than agents, or no agents.
+
+    Examples
+    --------
+    >>> fig = plot_bands({"a": np.ones((3, 5)), "b": np.ones((3, 5))}, ["C0", "C1"])
+    >>> [ax.get_title() for ax in fig.axes]
+    ['a', 'b']
+    """
+    fig, axes = plt.subplots(
+        1, len(curves), figsize=(3 * len(curves), 2.8), sharey=True, layout="constrained"
+    )
+    compared, *_ = (np.median(values, axis=0) for values in curves.values())
+    for ax, (name, values), color in zip(axes, curves.items(), colors, strict=True):
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+        episodes = np.arange(1, len(middle) + 1)
+        ax.fill_between(episodes, low, high, color=color, alpha=0.25, lw=0)
+        ax.plot(episodes, middle, color=color, lw=1.4)
+        if ax is not axes[0]:
+            ax.plot(episodes, compared, "--", color=colors[0], lw=1)
+        ax.set(xlabel="episode", title=name)
+    sns.despine(fig=fig)
+    return fig

@@ -145,6 +145,12 @@ def plot_scaling(
     ----------
     published_s, fitted_s : ndarray, shape (threads,)
         Seconds per request with 1, 2, ... threads.
+
+    Examples
+    --------
+    >>> axes = plot_scaling(np.array([0.08, 0.05]), np.array([0.08, 0.06]))
+    >>> axes.get_legend_handles_labels()[1]
+    ['published', 'fit', 'perfect split']
     """
     ax = ax or plt.gca()
     threads = np.arange(1, len(published_s) + 1)
