@@ -23,7 +23,7 @@ from rrl.recording.finals import (
     prepare_machine,
 )
 from rrl.recording.judging import judge
-from rrl.recording.plan import PROCESS, Plan, schedule
+from rrl.recording.plan import Plan, process, schedule
 from rrl.recording.plans import JOINT, PLANS
 from rrl.recording.probe import Probe, Rule, processor_ticks, stolen
 from rrl.recording.profile import EPISODES, REJECTED, read_profile
@@ -137,7 +137,7 @@ def test_the_joint_grid_has_the_size_that_its_plan_says():
 def test_a_pass_visits_everything_once_and_keeps_a_process_together():
     visits = [visit for visit in schedule(PLAN) if visit[0] == 1]
     assert sorted(index for _, index, _ in visits) == list(range(len(PLAN.configurations)))
-    keys = [tuple(PLAN.configurations[i][k] for k in PROCESS) for _, i, _ in visits]
+    keys = [process(PLAN.configurations[i]) for _, i, _ in visits]
     changes = sum(a != b for a, b in pairwise(keys))
     assert changes == len(set(keys)) - 1
     assert [i for _, i, _ in visits] != [i for p, i, _ in schedule(PLAN) if p == 0]
