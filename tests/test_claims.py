@@ -353,7 +353,8 @@ def test_tables_come_from_a_sweep(registered, tmp_path):
     chosen = [p for p in registered.problems if p.testbed == "keyword-threads"]
     chosen = [p for p in chosen if p.load == 900.0 or p.workload == "Bursts"]
     few = replace(registered, rivals=("q-learning",), paper_agents=("rrl-boltzmann",), claims={})
-    sweep = Sweep(claim_runs.settings(few, chosen, 2, 4), data=DATA, build=tmp_path)
+    settings = claim_runs.settings(few, chosen, 2, 4)
+    sweep = Sweep(settings, data=DATA, build=tmp_path, costs=True)
     scenarios = sweep.scenarios(False)
     found = claim_runs.gather(few, chosen, sweep.run(False), sweep.truths(False), scenarios, 100)
     table, about, served = found
