@@ -59,10 +59,8 @@ def misleading(name: str, how: str, data: Path = DATA) -> Earlier:
     Examples
     --------
     >>> true, false = (earlier("keyword-threads"), misleading("keyword-threads", "inverted"))
-    >>> true.configurations[int(true.log_costs.argmin())]
-    {'inter_op': 1, 'intra_op': 1, 'batch_threads': 0}
-    >>> false.configurations[int(false.log_costs.argmin())]
-    {'inter_op': 2, 'intra_op': 2, 'batch_threads': 1}
+    >>> int(false.log_costs.argmin()) == int(true.log_costs.argmax())
+    True
     """
     true = earlier(name, data)
     shuffled = np.random.default_rng(0).permutation(true.log_costs)
