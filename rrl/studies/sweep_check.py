@@ -112,7 +112,7 @@ def keep(sweep: Sweep) -> str:
     path = sweep.folder / WANTED
     if not path.exists():
         raise UsageError(f"{path}: nothing was stored; run `make sweeps`")
-    gone = sweep.store.keep(sorted(set(path.read_text(encoding="utf-8").split())))
+    gone = sweep.store.keep(sorted(set(path.read_text(encoding="utf-8").splitlines())))
     path.unlink()
     size = sum(file.stat().st_size for file in sweep.store.folder.rglob("*") if file.is_file())
     removed = f", {len(gone)} older files removed" if gone else ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from lzma import LZMAError
@@ -42,7 +43,8 @@ def setting_name(setting: Setting) -> str:
     >>> setting_name(Setting("gpu", ("Bursts", (8.0, 16.0), (60.0, 20.0)), "rrl", 30, 100))
     'gpu/bursts-8-16-60-20/rrl-100'
     """
-    objective = "" if setting.objective == "mean" else f"-{setting.objective}"
+    words = re.sub(r"[^\w.]+", "-", setting.objective)  # no spaces, colons or "<" in file names
+    objective = "" if setting.objective == "mean" else f"-{words}"
     seeds = f"-from-{setting.first_seed}" if setting.first_seed else ""
     return f"{_folder(*setting.problem)}/{setting.agent}-{setting.episodes}{objective}{seeds}"
 
