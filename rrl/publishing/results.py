@@ -129,7 +129,7 @@ def verdicts(claims: Sequence[Claim]) -> str:
     >>> rows = [("C3", "not", 1.0), ("C4", "partly", 1.8), ("C5", "reproduced", 95.0)]
     >>> print(verdicts([Claim(n, n, "", x, x, x, "times", "", v, "") for n, v, x in rows]))
     Of the paper's 3 claims, 1 is reproduced here (C5), 1 partly (C4) and 1 not (C3).
-    Not reproduced: "C3". The paper's "C4" is 1.8 times here, at best.
+    Not reproduced: "C3". The paper's "C4" is 1.8 times here.
     """
     named = {
         kind: [claim.id for claim in claims if claim.verdict == kind]
@@ -143,7 +143,7 @@ def verdicts(claims: Sequence[Claim]) -> str:
         f"reproduced here ({done[1]}), {partly[0]} partly ({partly[1]}) and {failed[0]} not "
         f"({failed[1]}){_untested(claims)}.\n"
         f'Not reproduced: {missed or "none"}. The paper\'s "{speed.paper}" is {speed.measured} '
-        "here, at best."
+        "here."
     )
 
 
