@@ -156,9 +156,6 @@ build/notebooks/%.ipynb: notebooks/%.ipynb requirements.lock \
                          $$(if $$(call complete,$$*),,AGAIN) | env
 	@$(if $(LIST),$(info $*):,$(ENV_PYTHON) -m rrl.publishing.reproduce $<)
 
-# Before the first run, no fragment says who reads the tables of whom.
-build/notebooks/11_claims.ipynb: | build/notebooks/09_experiments.ipynb
-
 AGAIN:
 
 # A share of the stored results is computed again.
