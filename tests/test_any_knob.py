@@ -285,7 +285,6 @@ AT = ["tune", "--address", "a:1", "--rate", "9", "--restart"]
         (["serve", "keyword", "--knob", "cpus=4000"], 2, "cpus=4000: rrl may use"),
         (["serve", "keyword", "--knob", "env:A=1", "--env", "A=1"], 2, "env:A is given twice"),
         (["serve", "keyword", "--executable", LOCAL, "--flag=--zzz=1"], 4, "the flag --zzz"),
-        (["profile", "x", "--model", "keyword", "--knob", "cpus=1,2", "--rates", "5"], 2, "'cpus'"),
     ],
 )  # fmt: skip
 def test_mistakes_end_with_one_line(arguments, code, message, capsys, tmp_path, monkeypatch):
