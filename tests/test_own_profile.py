@@ -45,7 +45,7 @@ def test_a_model_of_ones_own_is_profiled_replayed_and_a_start(
     grid = ["--knob", "flag:--enable_model_warmup=true,false", "--executable", LOCAL]
     arguments = ["profile", str(model), "--sample", str(sample), "--rates", "60", *FEW, *grid]
     limits = {"slowest": 0.0, "fastest": 1e9, "steal": 1.0}  # the machine may be busy
-    monkeypatch.setattr("rrl.recording.record.Rule", partial(Rule, **limits))
+    monkeypatch.setattr("rrl.recording.calibration.Rule", partial(Rule, **limits))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Recorder, "_save", stop_at_the_second(Recorder._save))
         assert main(arguments) == 130

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from rrl.recording import record
+from rrl.recording.calibration import for_machine
 from rrl.recording.finals import (
     MOST_ROUNDS,
     PRECISION,
@@ -320,13 +321,33 @@ def test_the_real_probe_measures_work_and_the_kernel_counts_ticks():
     assert 0 <= stolen(ticks, processor_ticks()) <= 1
 
 
+def never():
+    raise AssertionError("nothing is measured here")
+
+
 def test_a_plan_without_a_rule_gets_one_for_this_machine_and_keeps_it(tmp_path):
     bare = replace(PLAN, rule=None)
-    plan = record.with_rule(bare, tmp_path)
+    plan = for_machine(bare, tmp_path, never)
     assert plan.rule.accepts(plan.rule.reference_s)
     Recorder(plan, tmp_path, Speeds(plan.rule.reference_s))
-    assert record.with_rule(bare, tmp_path).rule == plan.rule
-    assert record.with_rule(PLAN, tmp_path) == PLAN
+    assert for_machine(bare, tmp_path, never).rule == plan.rule
+    assert for_machine(PLAN, tmp_path, never) == PLAN
+
+
+def test_shares_become_loads_when_a_recording_begins_and_stay(tmp_path):
+    shares = replace(PLAN, rates_per_s=(), shares=(0.4, 0.9))
+    assert shares.episodes == PLAN.episodes
+    plan = for_machine(shares, tmp_path, lambda: 123.4)
+    assert list(plan.rates_per_s) == [49.4, 111.0]
+    Recorder(plan, tmp_path, Speeds(1.0))
+    assert for_machine(shares, tmp_path, never) == plan
+    assert Recorder(plan, tmp_path, Speeds(1.0)).plan.to_json()["shares"] == (0.4, 0.9)
+
+
+@pytest.mark.parametrize("loads", [{}, {"rates_per_s": (0.0,)}, {"shares": (0.5, 1.0)}])
+def test_a_plan_has_loads_that_can_be(loads):
+    with pytest.raises(DataError, match=r"above 0|between 0 and 1"):
+        Plan("keyword", {"inter_op": (1, 2)}, **loads)
 
 
 # The finals

@@ -69,7 +69,12 @@ def add_parsers(commands: Any) -> None:
     )
     add_process_options(profile)
     add_model_options(profile)
-    profile.add_argument("--rates", default="", help="loads in requests/s, comma-separated")
+    profile.add_argument(
+        "--rates",
+        default="",
+        help="loads, comma-separated: requests/s (20,60), or shares of what the machine sustains "
+        "(40%%,85%%), which is measured first",
+    )
     profile.add_argument("--requests", type=int, default=100, help="requests per episode")
     profile.add_argument("--passes", type=int, default=2, help="passes over the grid (default 2)")
     profile.add_argument(
@@ -87,8 +92,8 @@ def add_parsers(commands: Any) -> None:
 
 def _profile(options: Namespace) -> int:
     from rrl.operating.screen import Screen
+    from rrl.recording.calibration import for_machine
     from rrl.recording.finals import record_live
-    from rrl.recording.record import with_rule
     from rrl.support.machine import another_run
 
     name, model = _names(options)
@@ -103,24 +108,37 @@ def _profile(options: Namespace) -> int:
         raise UsageError(other)
     folder = options.out or Path("data") / name
     interrupt_by_signals()
-    plan = with_rule(plan, folder)
+    server = {"executable": options.executable, "start_timeout_s": options.start_timeout, **own}
     with Screen(stamped=True) as screen:
-        screen(f"{size}, {_duration(plan)}")
+
+        def measured() -> float:
+            screen("measuring the rate that this machine sustains; the loads are shares of it")
+            return _sustained(plan, **server)
+
+        plan = for_machine(plan, folder, measured)
+        rates = ", ".join(f"{rate:g}" for rate in plan.rates_per_s)
+        screen(f"{size}, loads {rates} requests/s, {_duration(plan)}")
 
         def started(start_s: float) -> None:
             screen(f"the first server took {start_s:.1f} s to start: {_duration(plan, start_s)}")
 
-        recording = record_live(
-            plan,
-            folder,
-            options.executable,
-            start_timeout_s=options.start_timeout,
-            started=started,
-            **own,
-        )
+        recording = record_live(plan, folder, started=started, **server)
         _show(name, plan, recording, screen.progress)
         screen(f"complete: {folder}")
     return 0
+
+
+def _sustained(plan: Plan, executable: str | None, **given: Any) -> float:
+    """Measure the rate that this machine sustains, before the loads of a plan are known."""
+    import numpy as np
+
+    from rrl.recording.calibration import sustained
+    from rrl.recording.finals import live_server, prepare_machine
+
+    prepare_machine(plan)
+    rng = np.random.default_rng(plan.seed)
+    with live_server(plan, executable, "build/models", rng, **given) as server:
+        return sustained(server, plan, rng)
 
 
 def _show(name: str, plan: Plan, recording: Any, progress: Callable[[str, str], None]) -> None:
@@ -144,6 +162,9 @@ def _duration(plan: Plan, start_s: float | None = None) -> str:
     from rrl.recording.finals import least_seconds
     from rrl.recording.plan import START_S
 
+    if not plan.rates_per_s:
+        shares = ", ".join(f"{share:.0%}" for share in plan.shares)
+        return f"at {shares} of the rate that the machine sustains, which is measured first"
     start_s = START_S if start_s is None else start_s
     grid = plan.passes * plan.seconds(plan.configurations, plan.repeats, start_s)
     finals = least_seconds(plan, start_s)
@@ -179,7 +200,7 @@ def _plan(options: Namespace, model: str | None) -> tuple[Plan, dict[str, Any]]:
             )
         return PLANS[options.name], {}
     options.model = model  # as the functions of `rrl tune` expect it
-    rates = _rates(options)
+    rates, shares = _loads(options)
     knobs, fixed, about, own = _own(options)
     plan = Plan(
         about.pop("name"),
@@ -190,6 +211,7 @@ def _plan(options: Namespace, model: str | None) -> tuple[Plan, dict[str, Any]]:
         fixed=fixed,
         seed=options.seed,
         about=about or None,
+        shares=shares,
     )
     return plan, own
 
@@ -197,16 +219,21 @@ def _plan(options: Namespace, model: str | None) -> tuple[Plan, dict[str, Any]]:
 _CALLS = ("sample", "signature", "deadline")
 
 
-def _rates(options: Namespace) -> tuple[float, ...]:
+def _loads(options: Namespace) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the loads in requests/s, or as shares of what the machine sustains."""
     if not options.rates:
-        raise UsageError("give the loads: --rates 20,60 (requests/s)")
+        raise UsageError("give the loads: --rates 20,60 (requests/s), or --rates 40%,85%")
+    words = options.rates.split(",")
+    percent = all(word.endswith("%") for word in words)
     try:
-        rates = tuple(float(rate) for rate in options.rates.split(","))
+        loads = tuple(float(word.removesuffix("%") if percent else word) for word in words)
     except ValueError:
-        raise UsageError(f"--rates {options.rates!r}: write requests/s as 50,100") from None
-    if len(set(rates)) < len(rates):
+        raise UsageError(
+            f"--rates {options.rates!r}: write requests/s as 50,100, or shares as 40%,85%"
+        ) from None
+    if len(set(loads)) < len(loads):
         raise UsageError(f"--rates {options.rates} has a rate twice; write each once")
-    return rates
+    return ((), tuple(load / 100 for load in loads)) if percent else (loads, ())
 
 
 def _own(

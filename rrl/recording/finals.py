@@ -32,6 +32,7 @@ from rrl.tuning.defaults import heuristic_candidates, serving_default
 from rrl.tuning.episode import Episode
 
 if TYPE_CHECKING:
+    from rrl.serving.live import LiveServer
     from rrl.serving.sample import Inputs
 
 HALVES = (0, 1)
@@ -200,6 +201,28 @@ def prepare_machine(plan: Plan) -> None:
             )
 
 
+def live_server(
+    plan: Plan,
+    executable: str | None,
+    models: str | os.PathLike[str],
+    rng: np.random.Generator,
+    *,
+    base: Path | None = None,
+    inputs: Sequence[Inputs] | None = None,
+    **given: Any,
+) -> LiveServer:
+    """Return a server for the configurations of a plan, with the arguments of `record_live`."""
+    from rrl.serving.live import LiveServer
+    from rrl.serving.models import build, sample
+
+    if base is None:
+        base, inputs = build(plan.model, models), [sample(plan.model, rng)]
+    names = list(plan.configurations[0])
+    space = from_table({name: [c[name] for c in plan.configurations] for name in names}, names)
+    fixed = plan.fixed
+    return LiveServer(base, space, inputs=inputs, fixed=fixed, executable=executable, **given)
+
+
 def record_live(
     plan: Plan,
     folder: Path,
@@ -244,18 +267,11 @@ def record_live(
     UsageError
         If this machine cannot record the plan.
     """
-    from rrl.serving.live import LiveServer
-    from rrl.serving.models import build, sample
-
     prepare_machine(plan)
     recorder = Recorder(plan, folder)
     rng = np.random.default_rng(plan.seed)
-    if base is None:
-        base, inputs = build(plan.model, models), [sample(plan.model, rng)]
-    names = list(plan.configurations[0])
-    table = {name: [c[name] for c in plan.configurations] for name in names}
-    given = {"fixed": plan.fixed, "executable": executable, "start_timeout_s": start_timeout_s}
-    with LiveServer(base, from_table(table, names), inputs=inputs, **given, **calls) as server:
+    given = {"start_timeout_s": start_timeout_s, "base": base, "inputs": inputs, **calls}
+    with live_server(plan, executable, models, rng, **given) as server:
         if not len(recorder):
             first = next(schedule(plan))[1]
             server.configure(plan.configurations[first], rng)

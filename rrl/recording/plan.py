@@ -42,7 +42,7 @@ class Plan:
     knobs : mapping of str to sequence of levels
         Levels of each knob.
     rates_per_s : sequence of float
-        Loads in requests per second.
+        Loads in requests per second. They may be empty if `shares` are given.
     requests : int
         Requests per episode.
     passes : int
@@ -77,6 +77,9 @@ class Plan:
         Whether the machine must have a GPU that TensorFlow can use.
     about : mapping, optional
         What identifies one's own model and its requests. A recording continues only with the same.
+    shares : sequence of float
+        Loads as shares of the rate that the machine sustains. They become `rates_per_s` when a
+        recording begins; see `rrl.recording.calibration`.
 
     Raises
     ------
@@ -92,7 +95,7 @@ class Plan:
 
     model: str
     knobs: Mapping[str, Sequence[Level]]
-    rates_per_s: Sequence[float]
+    rates_per_s: Sequence[float] = ()
     requests: int = 100
     passes: int = 2
     repeats: int = 1
@@ -107,13 +110,17 @@ class Plan:
     cpus: int | None = None
     gpu: bool = False
     about: Mapping[str, Any] | None = None
+    shares: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         for name in ("requests", "passes", "repeats"):
             if getattr(self, name) < 1:
                 raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.rates_per_s or not all(0 < rate < np.inf for rate in self.rates_per_s):
-            raise DataError(f"rates must be above 0 requests/s, got {list(self.rates_per_s)}")
+        rates, shares = list(self.rates_per_s), list(self.shares)
+        if not (rates or shares) or not all(0 < rate < np.inf for rate in rates):
+            raise DataError(f"rates must be above 0 requests/s, got {rates}")
+        if not all(0 < share < 1 for share in shares):
+            raise DataError(f"shares of the sustained rate must be between 0 and 1, got {shares}")
 
     @cached_property
     def space(self) -> ConfigSpace:
@@ -139,7 +146,8 @@ class Plan:
     @property
     def episodes(self) -> int:
         """Number of episodes of the passes over the whole grid."""
-        return len(self.configurations) * len(self.rates_per_s) * self.passes * self.repeats
+        loads = len(self.rates_per_s) or len(self.shares)
+        return len(self.configurations) * loads * self.passes * self.repeats
 
     @property
     def hours(self) -> float:
@@ -206,10 +214,10 @@ class Plan:
             "seed": self.seed,
         }
         optional = (self.distinct, self.again, self.adaptive, self.rule, self.cpus, self.gpu)
-        if not any((*optional, self.about)):
+        if not any((*optional, self.about, self.shares)):
             return first
         later = {field.name: getattr(self, field.name) for field in fields(self)[len(first) :]}
-        for name in ("cpus", "gpu", "about"):
+        for name in ("cpus", "gpu", "about", "shares"):
             if not later[name]:
                 del later[name]
         later["adaptive"] = list(self.adaptive)

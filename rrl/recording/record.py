@@ -6,7 +6,6 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
 from rrl.recording.plan import Plan, Visit, ordered, schedule
-from rrl.recording.probe import Probe, Rule, calibrated, processor_ticks, stolen
+from rrl.recording.probe import Probe, processor_ticks, stolen
 from rrl.recording.profile import (
     COLUMNS,
     DESCRIPTION,
@@ -293,14 +292,3 @@ class Recorder:
     def _has(self, configuration: Configuration, pass_: int, rate: int, repeat: int) -> bool:
         load = f"{self.plan.rates_per_s[rate]:g}"
         return (*self._levels(configuration), load, str(pass_), str(repeat)) in self._done
-
-
-def with_rule(plan: Plan, folder: Path) -> Plan:
-    """Return the plan with its own rule, the folder's rule, or a new rule for this machine."""
-    if plan.rule is not None:
-        return plan
-    try:
-        stored = read_json(folder / DESCRIPTION)["plan"]
-    except (OSError, ValueError, LookupError, TypeError):  # the recorder says what is wrong
-        return replace(plan, rule=Rule(reference_s=calibrated(Probe())))
-    return replace(plan, rule=Rule(**stored["rule"]) if stored.get("rule") else None)
