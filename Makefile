@@ -19,8 +19,7 @@ CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] &&
 ENVIRONMENT := $(or $(CONDA),.venv)
 ENV_PYTHON := "$(ENVIRONMENT)/bin/python"
 
-# Whatever a run leaves besides figures/ and data/ goes to build/.
-export PYTHONDONTWRITEBYTECODE := 1
+# Whatever a run leaves besides figures/, data/ and Python's bytecode goes to build/.
 export NUMBA_CACHE_DIR := $(CURDIR)/build/numba
 # A style or a list of fonts that others made would change the figures.
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib

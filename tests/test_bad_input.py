@@ -256,6 +256,7 @@ def peak_kib(pid):
     return int(line.split()[1])
 
 
+@pytest.mark.long
 def test_a_request_takes_no_more_memory_than_it_sends(model, tmp_path):
     with serving(model, tmp_path) as (address, process), Client(address, model.name) as client:
         (server,) = psutil.Process(process.pid).children()
@@ -545,7 +546,7 @@ def commands(model, tmp_path):
     ("name", "number"),
     [
         ("tune", signal.SIGTERM),
-        ("profile", signal.SIGHUP),
+        pytest.param("profile", signal.SIGHUP, marks=pytest.mark.long),
         pytest.param("tune", signal.SIGHUP, marks=pytest.mark.long),
         pytest.param("profile", signal.SIGTERM, marks=pytest.mark.long),
     ],

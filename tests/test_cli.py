@@ -206,6 +206,7 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("place")
 
 
+@pytest.mark.long
 def test_profile_records_and_resumes_on_a_real_server(place, monkeypatch):
     plan = ["--model", "keyword", "--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
     monkeypatch.chdir(place)

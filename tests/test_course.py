@@ -158,7 +158,16 @@ def attempts(notebook):
     return edition
 
 
-@pytest.mark.parametrize("notebook", WITH_EXERCISES, ids=lambda path: path.stem)
+SHORT = ("00_quickstart", "01_region_update", "05_recommended_parts")  # the others take minutes
+
+
+@pytest.mark.parametrize(
+    "notebook",
+    [
+        pytest.param(path, id=path.stem, marks=() if path.stem in SHORT else pytest.mark.long)
+        for path in WITH_EXERCISES
+    ],
+)
 def test_checks_pass_the_answers_and_tell_what_is_wrong_with_others(notebook, tmp_path):
     """The student edition runs to its end with the blanks filled in; other answers do not pass."""
     copy = tmp_path / "notebooks" / notebook.name

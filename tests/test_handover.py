@@ -226,6 +226,7 @@ def test_a_bad_trial_is_stopped_and_the_kept_configuration_returns(kept):
     assert kept.front.traffic.saved > 0  # what the trial held was answered by the other one
 
 
+@pytest.mark.long
 def test_a_trial_is_stopped_by_the_requests_of_others_alone(kept):
     """Two own requests in 20 s say nothing, but the clients wait for a batch to fill."""
     rng = np.random.default_rng(0)
@@ -263,6 +264,7 @@ def test_a_trial_that_dies_takes_nobody_with_it(kept):
     assert not any(code for _, code in outcomes)
 
 
+@pytest.mark.long
 def test_large_requests_of_others_are_not_refused_by_a_trial(kept):
     """Batches of 4 meet a trial with a largest batch of 1: the kept configuration answers them."""
     rng, before = np.random.default_rng(0), kept.front.traffic.mark

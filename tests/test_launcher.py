@@ -200,6 +200,7 @@ def serving(model, folder):
     return process
 
 
+@pytest.mark.long
 def test_the_folders_of_killed_runs_go_and_those_of_living_ones_stay(model, tmp_path):
     own, tmp_path = tmp_path / "probe", tmp_path / "temporary"
     shutil.copytree(model, own)

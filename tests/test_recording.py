@@ -228,7 +228,9 @@ def test_the_adaptive_scheduler_adapts_before_it_is_measured(tmp_path):
     assert len(profile.table) == len(rows) - adaptive
 
 
-@pytest.mark.parametrize("life", [17, pytest.param(60, marks=pytest.mark.long), 150])
+@pytest.mark.parametrize(
+    "life", [17, *(pytest.param(life, marks=pytest.mark.long) for life in (60, 150))]
+)
 def test_an_interrupted_recording_goes_on_to_the_same_rows(whole, tmp_path, life):
     """In the first pass over the grid, in the next one and in the finals."""
     with pytest.raises(KeyboardInterrupt):

@@ -419,6 +419,7 @@ def test_ctrl_c_waits_for_a_command_that_runs(operator, again):
     assert ("(interrupted)" in err) == again
 
 
+@pytest.mark.long
 def test_ctrl_c_of_the_command_line_leaves_the_default_in_service(operator):
     command = [
         sys.executable, "-m", "rrl.cli", "tune", "--address", operator.address,

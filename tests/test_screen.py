@@ -53,7 +53,7 @@ def visible(text):
     return re.sub(r"\x1b\[K", "", text)
 
 
-@pytest.mark.parametrize("columns", [80, 30])
+@pytest.mark.parametrize("columns", [80, pytest.param(30, marks=pytest.mark.long)])
 def test_a_terminal_has_one_line_of_progress_that_is_redrawn(columns, tmp_path):
     terminal = Terminal(columns)
     command = [*REPLAY, "--out", str(tmp_path)]

@@ -340,6 +340,7 @@ class TestLiveServer:
         assert len(first) == 10
         assert first.info["mean_slip_s"] >= 0
 
+    @pytest.mark.long
     def test_an_episode_that_the_server_died_in_is_measured_again(self, model):
         rng = np.random.default_rng(0)
         configuration = {"inter_op": 1, "batch_threads": 0}

@@ -193,7 +193,9 @@ class TestProcess:
         client.close()
         assert process.returncode == 0
 
-    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+    @pytest.mark.parametrize(
+        "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+    )
     def test_ends_with_the_process_that_started_it(self, target, number):
         command = [sys.executable, "-c", FIRES, f"127.0.0.1:{target.port}"]
         before = shared_memory()
