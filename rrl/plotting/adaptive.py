@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,10 +12,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from rrl.core.region_size import recommended_radius
+from rrl.plotting.shared import agent_style, radius_style
 
 History = Sequence[tuple[int, float]]
 
-STYLES = ("o--", "s:", "^-.", "D--", "v:", "P-.")
+FIXED = "radius "  # a fixed radius is named so, with its number (levels) after it
 
 
 def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes | None = None) -> Axes:
@@ -23,7 +25,8 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes | None = None) ->
     Parameters
     ----------
     table : DataFrame
-        :func:`rrl.studies.horizons.by_horizon` returns it.
+        :func:`rrl.studies.horizons.by_horizon` returns it. The agents with a fixed radius are named
+        ``radius 0``, ``radius 1`` and so on.
     adaptive : str
         This is the name of the adaptive agent in the table.
     """
@@ -33,20 +36,18 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes | None = None) ->
         rows = table[table["agent"] == name]
         ours = name == adaptive
         shift = 1.03 ** (i - len(names) / 2)  # so that markers do not overlap
-        ax.errorbar(
-            rows["horizon"] * shift,
-            rows["centre"] - 1,
-            yerr=[rows["centre"] - rows["low"], rows["high"] - rows["centre"]],
-            fmt="*-" if ours else STYLES[i % len(STYLES)],
-            color="black" if ours else f"C{i}",
-            linewidth=2 if ours else 1,
-            label=name,
-        )
+        how = agent_style("rrl-adaptive", lw=2) if ours else _fixed(name)
+        error = [rows["centre"] - rows["low"], rows["high"] - rows["centre"]]
+        ax.errorbar(rows["horizon"] * shift, rows["centre"] - 1, yerr=error, label=name, **how)
     ax.set(xscale="log", yscale="log", xlabel="episodes", ylabel="mean cost above the optimum")
     ax.set_xticks(table["horizon"].unique(), [f"{h}" for h in table["horizon"].unique()])
     ax.set_xticks([], minor=True)
     sns.despine(ax=ax)
     return ax
+
+
+def _fixed(name: str) -> dict[str, Any]:
+    return radius_style(float(name.removeprefix(FIXED)), lw=1, ms=5)
 
 
 def plot_radius(
@@ -75,8 +76,9 @@ def plot_radius(
     steps = [(np.array([e for e, _ in h]), np.array([r for _, r in h])) for h in histories]
     radii = np.array([r[np.searchsorted(e, t, side="right") - 1] for e, r in steps])
     low, middle, high = np.quantile(radii, [0.25, 0.5, 0.75], axis=0)
-    ax.fill_between(t, low, high, color="C0", alpha=0.3, linewidth=0)
-    ax.plot(t, middle, "C0-", label="adaptive, median and middle half")
+    how = agent_style("rrl-adaptive", marker="", ls="-")
+    ax.fill_between(t, low, high, color=how["color"], alpha=0.3, linewidth=0)
+    ax.plot(t, middle, label="adaptive, median and middle half", **how)
     start = histories[0][0][1]
     ax.plot(t, recommended_radius(start, t, dimensions), "k:", label="prior: theory")
     ax.plot(list(best_fixed), list(best_fixed.values()), "kD", label="best fixed in hindsight")

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MARKERS, agent_label, plain_log_ticks
+from rrl.plotting.shared import agent_label, agent_style, plain_log_ticks
 from rrl.support.aggregates import performance_profile, stratified_draws
 
 if TYPE_CHECKING:
@@ -34,15 +34,15 @@ def plot_profiles(
         It draws the runs again within each problem.
     """
     ax = ax or plt.gca()
-    lines = ("-", "--", "-.", ":")
-    for i, (agent, values) in enumerate(costs.items()):
+    for agent, values in costs.items():
         draws = stratified_draws(
             lambda sample: performance_profile(sample, limits), [values], rng, resamples=200
         )
         low, high = np.quantile(draws, [0.025, 0.975], axis=0)
         share = performance_profile(values, limits)
-        ax.plot(limits, 100 * share, lines[i % 4], color=f"C{i}", label=agent_label(agent))
-        ax.fill_between(limits, 100 * low, 100 * high, color=f"C{i}", alpha=0.15, lw=0)
+        how = agent_style(agent, ms=4, markevery=0.15, label=agent_label(agent))
+        ax.plot(limits, 100 * share, **how)
+        ax.fill_between(limits, 100 * low, 100 * high, color=how["color"], alpha=0.12, lw=0)
     ax.set(ylabel="runs (%)", xscale="log", xlim=(limits[0], limits[-1]), ylim=(0, 100))
     plain_log_ticks(ax.xaxis)
     sns.despine(ax=ax)
@@ -71,12 +71,12 @@ def plot_by_problem(
         value, error = rows["value"].to_numpy(), None
         if "low" in rows:
             error = (value - rows["low"].to_numpy(), rows["high"].to_numpy() - value)
-        ax.errorbar(value, y, xerr=error, fmt=MARKERS[i % len(MARKERS)], ms=4, capsize=2,
-                    label=agent_label(agent))  # fmt: skip
+        how = agent_style(agent, ls="", ms=4, label=agent_label(agent))
+        ax.errorbar(value, y, xerr=error, capsize=2, **how)
         if "ceiling" in rows:
-            ax.plot(rows["ceiling"], y, "|", ms=9, color=f"C{i}")
-    ax.axvline(nothing, color="0.6", lw=0.8)
-    ax.axvline(threshold, color="C3", ls="--", lw=1)
+            ax.plot(rows["ceiling"], y, "|", ms=9, color=how["color"])
+    ax.axvline(nothing, color="0.6", lw=0.8, zorder=0)
+    ax.axvline(threshold, color="0.25", ls="--", lw=1, zorder=0)
     ax.set(yticks=range(len(problems)), yticklabels=problems)
     sns.despine(ax=ax)
     return ax

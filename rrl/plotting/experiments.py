@@ -9,10 +9,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MS, agent_label, plain_log_ticks
+from rrl.plotting.shared import MS, agent_label, agent_style, legend_below, plain_log_ticks
 from rrl.studies.load_change import WITHIN
 from rrl.studies.outcomes import DUELS, by_block
 
@@ -27,7 +28,6 @@ LABELS = {
     "pain": "summed cost above the best (bests)",
     "violations": "late requests while learning (share)",
 }
-_LINES = ("-", "--", "-.", ":")
 
 
 def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) -> Axes:
@@ -37,7 +37,9 @@ def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) ->
     y = np.arange(len(rows))
     centre = rows[measure].to_numpy()
     low, high = (rows[f"{measure}_{end}"].to_numpy() for end in ("low", "high"))
-    ax.errorbar(centre, y, xerr=(centre - low, high - centre), fmt="o", ms=4, capsize=2, color="C0")
+    for i, agent in enumerate(rows["agent"]):
+        error = [[centre[i] - low[i]], [high[i] - centre[i]]]
+        ax.errorbar(centre[i], i, xerr=error, capsize=2, **agent_style(agent, ls="", ms=4))
     ax.set(
         yticks=y,
         yticklabels=[agent_label(agent) for agent in rows["agent"]],
@@ -50,7 +52,12 @@ def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) ->
         ax.axvline(horizon, color="0.3", ls=":", lw=1)
         ax.annotate("never", (horizon, 1), xycoords=("data", "axes fraction"), fontsize="x-small",
                     ha="center", va="bottom")  # fmt: skip
-    plain_log_ticks(ax.xaxis)
+    left, right = ax.get_xlim()
+    if right > 1.5 * left:
+        plain_log_ticks(ax.xaxis)
+    else:  # so narrow that labels at 1, 2 and 5 would be too few, and those between too many
+        ax.set_xscale("linear")
+        ax.xaxis.set_major_locator(MaxNLocator(4))
     sns.despine(ax=ax)
     return ax
 
@@ -130,11 +137,11 @@ def plot_speedups(races: pd.DataFrame, target: float, ax: Axes | None = None) ->
         y = np.arange(len(rows)) + 0.25 * (i - (len(rivals) - 1) / 2)
         centre = rows["ratio"].to_numpy()
         error = (centre - rows["low"].to_numpy(), rows["high"].to_numpy() - centre)
-        ax.errorbar(centre, y, xerr=error, fmt="osD^"[i % 4], ms=4, capsize=2,
-                    label=agent_label(rival))  # fmt: skip
-    ax.axvline(target, color="C3", ls="--", lw=1)
-    ax.axvline(1, color="0.6", lw=0.8)
-    ax.annotate(f"paper: {target:g}", (target, 1), xycoords=("data", "axes fraction"), color="C3",
+        how = agent_style(rival, ls="", ms=4, label=agent_label(rival))
+        ax.errorbar(centre, y, xerr=error, capsize=2, **how)
+    ax.axvline(target, color="0.25", ls="--", lw=1, zorder=0)
+    ax.axvline(1, color="0.6", lw=0.8, zorder=0)
+    ax.annotate(f"paper: {target:g}", (target, 1), xycoords=("data", "axes fraction"),
                 fontsize="small", ha="center", va="bottom")  # fmt: skip
     ax.set(yticks=range(len(problems)), yticklabels=problems, xscale="log")
     plain_log_ticks(ax.xaxis)
@@ -163,10 +170,11 @@ def plot_phases(
         Each plotted point averages this many episodes.
     """
     ax = ax or plt.gca()
-    for i, (name, values) in enumerate(costs.items()):
+    for name, values in costs.items():
         last, (low, middle, high) = by_block(MS * values, length)
-        ax.plot(last, middle, _LINES[i % 4], color=f"C{i}", lw=1.5, label=agent_label(name))
-        ax.fill_between(last, low, high, color=f"C{i}", alpha=0.2, lw=0)
+        how = agent_style(name, lw=1.5, ms=4, markevery=0.12, label=agent_label(name))
+        ax.plot(last, middle, **how)
+        ax.fill_between(last, low, high, color=how["color"], alpha=0.2, lw=0)
     end = next(iter(costs.values())).shape[1]
     for name, steps in references.items():
         ax.stairs(MS * steps, (*starts, end), baseline=None, color="0.2", lw=1, ls=":", label=name)
@@ -174,37 +182,63 @@ def plot_phases(
         ax.axvline(start, color="0.8", lw=0.8, zorder=0)
     ax.set(xlabel="episode", ylabel="mean latency (ms)", yscale="log", xlim=(0, end))
     plain_log_ticks(ax.yaxis)
-    ax.legend(fontsize="small", ncols=2)
+    ax.legend(fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
     sns.despine(ax=ax)
     return ax
 
 
-def plot_change(
-    curves: Mapping[str, Mapping[str, NDArray[np.float64]]], ax: Axes | None = None
-) -> Axes:
-    """Plot the deployed cost divided by the optimum's under a new load: after a change, and fresh.
+def plot_changes(
+    curves: Mapping[str, Mapping[str, Mapping[str, NDArray[np.float64]]]], ncols: int = 4
+) -> Figure:
+    """Plot the deployed cost divided by the optimum's under a new load: fresh, and after a change.
+
+    Each change has two panels, one above the other with the same axes: on top agents that meet the
+    load first, and below those that come from another load.
 
     Parameters
     ----------
-    curves : mapping of str to mapping of str to ndarray, shape (seeds, episodes)
-        The keys are the agent, then ``change`` or ``fresh``. Medians over the seeds are drawn.
+    curves : mapping of str to mapping of str to mapping of str to ndarray, shape (seeds, episodes)
+        The keys are the change, the agent, and ``change`` or ``fresh``. Medians over the seeds are
+        drawn.
+    ncols : int, optional
+        Changes are drawn from left to right, with so many in a row.
     """
-    ax = ax or plt.gca()
-    for i, (agent, ratios) in enumerate(curves.items()):
-        for kind, line in (("change", "-"), ("fresh", ":")):
-            middle = np.median(ratios[kind], axis=0)
-            label = f"{agent_label(agent)}, {kind}"
-            ax.plot(np.arange(1, len(middle) + 1), middle, line, color=f"C{i}", label=label)
+    rows = -(-len(curves) // ncols)
+    fig, axes = plt.subplots(
+        2 * rows, ncols, figsize=(12, 4.6 * rows), layout="constrained", sharex=True, squeeze=False
+    )
+    for number, (name, agents) in enumerate(curves.items()):
+        row, column = divmod(number, ncols)
+        pair = axes[2 * row : 2 * row + 2, column]
+        pair[1].sharey(pair[0])
+        for ax, kind in zip(pair, ("fresh", "change"), strict=True):
+            _plot_change(agents, kind, ax)
+        pair[0].set_title(name, fontsize="medium")
+    for first, second in zip(axes[::2, 0], axes[1::2, 0], strict=True):
+        first.set_ylabel("fresh:\ndeployed cost / best")
+        second.set_ylabel("after the change:\ndeployed cost / best")
+    for ax in axes[-1]:
+        ax.set_xlabel("episode under the new load")
+    legend_below(fig, axes[0, 0], 6)
+    return fig
+
+
+def _plot_change(
+    curves: Mapping[str, Mapping[str, NDArray[np.float64]]], kind: str, ax: Axes
+) -> None:
+    """Plot the medians of one kind, of each agent."""
+    for agent, ratios in curves.items():
+        middle = np.median(ratios[kind], axis=0)
+        how = agent_style(agent, lw=1.3, ms=4, markevery=0.15, label=agent_label(agent))
+        ax.plot(np.arange(1, len(middle) + 1), middle, **how)
     ax.axhline(1 + WITHIN, color="0.3", lw=0.8)
-    ax.set(xlabel="episode under the new load", ylabel="deployed cost / best", xscale="log",
-           yscale="log")  # fmt: skip
+    ax.set(xscale="log", yscale="log")
     plain_log_ticks(ax.xaxis)
     ax.yaxis.set_major_locator(FixedLocator((1, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set_ylim(bottom=0.99)
     sns.despine(ax=ax)
-    return ax
 
 
 def plot_served(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -218,34 +252,44 @@ def plot_served(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         x = np.array(known) + 0.12 * (i - (len(agents) - 1) / 2)
         centre = rows["ratio"].to_numpy()
         error = (centre - rows["ratio_low"].to_numpy(), rows["ratio_high"].to_numpy() - centre)
-        ax.errorbar(x, centre, yerr=error, fmt="osD^vPX"[i % 7], ms=4, capsize=2,
-                    label=agent_label(agent))  # fmt: skip
+        how = agent_style(agent, ls="", ms=4, label=agent_label(agent))
+        ax.errorbar(x, centre, yerr=error, capsize=2, **how)
     ax.axhline(1, color="0.3", lw=0.8, ls=":")
     ax.set_xticks(
         range(len(problems)), [p.replace(" ", "\n").replace("-", "\n", 1) for p in problems]
     )
     ax.set(ylabel="served latency / TF Serving's default", yscale="log")
     plain_log_ticks(ax.yaxis)
-    ax.legend(fontsize="small", ncols=2)
+    ax.legend(fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
     sns.despine(ax=ax)
     return ax
 
 
-def plot_slo(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Plot the share of late requests against the objective: default, heuristic, ours and best."""
+def plot_slo(table: pd.DataFrame, ours: str, ax: Axes | None = None) -> Axes:
+    """Plot the share of late requests against the objective: default, heuristic, ours and best.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of :func:`rrl.studies.savings.reductions` for one problem.
+    ours : str
+        The agent of the table.
+    ax : Axes, optional
+    """
     ax = ax or plt.gca()
     late = table[table["metric"].str.startswith("late")]
     factor = late["metric"].str.extract(r"at ([\d.]+)x")[0].astype(float)
     default = (late["reference"] == "default").to_numpy()
     curves = {
-        "default": (default, "reference_value"),
+        "tf-serving-default": (default, "reference_value"),
         "heuristic": (~default, "reference_value"),
-        "ours": (default, "value"),
-        "best mean latency": (default, "best_value"),
+        ours: (default, "value"),
     }
-    for i, (name, (rows, column)) in enumerate(curves.items()):
-        values = 100 * late[column][rows]
-        ax.plot(factor[rows], values, "osD^"[i], ls=_LINES[i], ms=4, label=name)
+    for name, (rows, column) in curves.items():
+        how = agent_style(name, ms=4, label=agent_label(name))
+        ax.plot(factor[rows], 100 * late[column][rows], **how)
+    best = 100 * late["best_value"][default]
+    ax.plot(factor[default], best, "+", color="black", label="best mean latency")
     ax.set(xlabel="objective / smallest mean latency", ylabel="late requests (%)", xscale="log")
     ax.set_xticks(sorted(factor.unique()), [f"{f:g}" for f in sorted(factor.unique())])
     ax.minorticks_off()

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.plotting.shared import MARKERS, MS, agent_label, plain_log_ticks
+from rrl.plotting.shared import MARKERS, MS, agent_label, agent_style, plain_log_ticks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +39,8 @@ def plot_by_goal(
 ) -> Axes:
     """Plot a measure of each agent for each goal: medians, with lines for their intervals.
 
+    Agents are the rows, and colours show the goals. So they are not the colours of agents.
+
     Parameters
     ----------
     rows : DataFrame
@@ -52,11 +54,12 @@ def plot_by_goal(
     """
     ax = ax or plt.gca()
     agents = list(dict.fromkeys(rows["agent"]))
+    shades = sns.color_palette("viridis", len(goals))
     for number, goal in enumerate(["none", *goals]):
         shown = rows[rows["goal"] == goal]
         offset = 0.0 if goal == "none" else 0.16 * (number - 1 - (len(goals) - 1) / 2)
         y = [agents.index(agent) + offset for agent in shown["agent"]]
-        colour = "black" if goal == "none" else f"C{number - 1}"
+        colour = "black" if goal == "none" else shades[number - 1]
         label = "not tuned" if goal == "none" else goal
         ax.hlines(y, shown[f"{measure}_low"], shown[f"{measure}_high"], color=colour, lw=1.2)
         ax.plot(shown[measure], y, MARKERS[number], ms=4, color=colour, label=label)
@@ -86,4 +89,23 @@ def plot_cpus(
     ax.set(xlabel="CPUs")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     sns.despine(ax=ax)
+    return ax
+
+
+def plot_choices(
+    cpus: Mapping[str, float], values: Mapping[str, float], ax: Axes | None = None
+) -> Axes:
+    """Plot what each agent chose on top of :func:`plot_cpus`; agents at one point lie side by side.
+
+    Parameters
+    ----------
+    cpus, values : mapping of str to float
+        The CPUs and the value of each agent's choice.
+    ax : Axes, optional
+    """
+    ax = ax or plt.gca()
+    for number, agent in enumerate(cpus):
+        shift = 0.1 * (number - (len(cpus) - 1) / 2)
+        how = agent_style(agent, ls="", ms=5, mec="white", mew=0.3, label=agent_label(agent))
+        ax.plot(cpus[agent] + shift, values[agent], **how)
     return ax

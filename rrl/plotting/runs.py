@@ -11,21 +11,33 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MARKERS, MS, plain_log_ticks
+from rrl.plotting.shared import MS, agent_label, agent_style, plain_log_ticks
 from rrl.support.intervals import bootstrap_interval
 from rrl.tuning.experiments import Run
 
 
 def plot_tuning(
-    run: Run, references: Mapping[str, float] | None = None, ax: Axes | None = None
+    run: Run, agent: str, references: Mapping[str, float] | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Plot the cost of each episode, with reference costs (s) as horizontal lines."""
+    """Plot the cost of each episode, with what each agent deploys as a horizontal line.
+
+    Parameters
+    ----------
+    run : Run
+    agent : str
+        The name of the agent that learned.
+    references : mapping of str to float, optional
+        The cost (s) of what an agent deploys, by the agent's name.
+    ax : Axes, optional
+    """
     ax = ax or plt.gca()
     costs = MS * np.array(run.costs)
-    ax.plot(np.arange(1, len(run) + 1), costs, "o", ms=3.5, label="an episode")
-    for (name, cost), line in zip((references or {}).items(), ("--", ":", "-."), strict=False):
-        ax.axhline(MS * cost, ls=line, color="0.25", lw=1, label=f"{name}: {MS * cost:.1f} ms")
-    ax.legend(loc="upper right")
+    how = agent_style(agent, ls="", ms=3.5, label="an episode")
+    ax.plot(np.arange(1, len(run) + 1), costs, **how)
+    for name, cost in (references or {}).items():
+        how = agent_style(name, marker="", lw=1.5, label=f"{agent_label(name)}: {MS * cost:.1f} ms")
+        ax.axhline(MS * cost, **how)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize="small")
     ax.set(xlabel="episode", ylabel="mean latency (ms)", yscale="log")
     plain_log_ticks(ax.yaxis)
     sns.despine(ax=ax)
@@ -35,33 +47,40 @@ def plot_tuning(
 def plot_comparison(
     costs: Mapping[str, Mapping[str, NDArray[np.float64]]], ax: Axes | None = None
 ) -> Axes:
-    """Plot contestants' costs (s) in paired episodes per load: points, medians and intervals."""
+    """Plot agents' costs (s) in paired episodes per load: points, medians and intervals.
+
+    Parameters
+    ----------
+    costs : mapping of str to mapping of str to ndarray
+        For each load, the costs of each agent by its name.
+    ax : Axes, optional
+    """
     ax = ax or plt.gca()
     rng = np.random.default_rng(0)  # only for the bootstrap and the jitter of the points
     loads, names = list(costs), list(next(iter(costs.values())))
     for i, name in enumerate(names):
         offset = 0.3 * (i - (len(names) - 1) / 2)
-        color = f"C{i}"
+        how = agent_style(name, ls="")
         for x, load in enumerate(loads):
             values = MS * costs[load][name]
             at = x + offset
-            ax.plot(at + rng.uniform(-0.06, 0.06, len(values)), values, ".", color=color, alpha=0.4)
+            ax.plot(at + rng.uniform(-0.06, 0.06, len(values)), values, ".", color=how["color"],
+                    alpha=0.4)  # fmt: skip
             centre, low, high = bootstrap_interval(values, rng)
             ax.errorbar(
                 at,
                 centre,
                 [[centre - low], [high - centre]],
-                fmt=MARKERS[i],
-                color=color,
                 mec="black",
                 ecolor="black",
                 capsize=3,
-                label=name if x == 0 else None,
+                label=agent_label(name) if x == 0 else None,
+                **how,
             )
     ax.set(yscale="log", ylabel="mean latency (ms)", xticks=range(len(loads)), xticklabels=loads)
     ax.margins(x=0.2)
     plain_log_ticks(ax.yaxis)
-    ax.legend()
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize="small")
     sns.despine(ax=ax)
     return ax
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
@@ -49,13 +51,36 @@ AGENT_LABELS = {
     "rrl-released": "RRL, released settings",
     "rrl-released-copy": "RRL, released settings, copy",
 }
-AGENT_STYLES = {
-    "tf-serving-default": ("0.55", "X"),
-    "heuristic": ("C1", "D"),
-    "rrl-boltzmann": ("C2", "s"),
-    "rrl-adaptive": ("C3", "^"),
-    "rrl": ("C0", "o"),
+#: Colour, marker and line of each agent. Those that figures draw together differ in all three, so
+#: that a grey print and a reader who cannot tell colours apart lose nothing. Relatives share a hue.
+AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
+    "rrl": ("C0", "o", "-"),
+    "rrl-boltzmann": ("C2", "s", "--"),
+    "rrl-adaptive": ("C3", "^", "-."),
+    "tf-serving-default": ("0.55", "X", ":"),
+    "heuristic": ("C1", "D", (0, (5, 1, 1, 1, 1, 1))),
+    "q-learning": ("C4", "v", (0, (8, 2))),
+    "deep-q-network": ("C5", "P", (0, (3, 1, 1, 1))),
+    "coordinate-descent": ("0.2", "<", (0, (1, 1))),
+    "hill-climbing": ("C9", ">", (0, (8, 2, 1, 2))),
+    "random": ("C6", "*", (0, (1, 4))),
+    "simulated-annealing": ("C9", "d", (0, (2, 1))),
+    "exhaustive": ("0.2", "p", (0, (4, 4))),
+    "rrl-selected-reach": ("C0", "d", (0, (8, 2))),
+    "rrl-boltzmann-wide": ("C2", "D", (0, (2, 1))),
+    "rrl-released": ("C2", "h", (0, (4, 4))),
+    "rrl-released-copy": ("C2", "p", (0, (8, 2))),
+    "optuna-tpe": ("C5", "h", (0, (4, 4))),
+    "optuna-tpe-multivariate": ("C5", "H", (0, (2, 1))),
+    "smac": ("C5", "d", (0, (8, 2, 1, 2))),
+    "skopt-gp": ("C6", "p", (0, (4, 4))),
+    "gp-ei": ("C6", "h", (0, (2, 1))),
+    "turbo": ("C6", "d", (0, (8, 2))),
+    "zooming": ("C4", "p", (0, (4, 4))),
+    "hoo": ("C4", "h", (0, (2, 1))),
 }
+OTHER_STYLE = ("0.35", "8", "-")  # of an agent that is not among them
+_RADIUS_MARKERS, _RADIUS_LINES = "ovs*DP<>hX", (":", "-.", "--", (0, (5, 1, 1, 1, 1, 1)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -124,21 +149,48 @@ def agent_label(name: str) -> str:
     return AGENT_LABELS.get(name, name)
 
 
-def agent_style(name: str) -> dict[str, Any]:
-    """Return an agent's colour and marker, the same in all figures that show it.
+def agent_style(name: str, **how: Any) -> dict[str, Any]:
+    """Return an agent's colour, marker and line, the same in all figures that show it.
 
-    Raises
-    ------
-    KeyError
-        If the agent has none. Then `AGENT_STYLES` needs an entry.
+    An agent without an entry in `AGENT_STYLES` has `OTHER_STYLE`.
+
+    Parameters
+    ----------
+    name : str
+    **how
+        These arguments are added, or they replace some: ``ls=""`` is for points without a line.
 
     Examples
     --------
-    >>> agent_style("rrl")
-    {'color': 'C0', 'marker': 'o'}
+    >>> agent_style("rrl", ls="", ms=4)
+    {'color': 'C0', 'marker': 'o', 'ls': '', 'ms': 4}
     """
-    color, marker = AGENT_STYLES[name]
-    return {"color": color, "marker": marker}
+    color, marker, line = AGENT_STYLES.get(name, OTHER_STYLE)
+    return {"color": color, "marker": marker, "ls": line} | how
+
+
+def radius_style(radius: float, **how: Any) -> dict[str, Any]:
+    """Return the style of ``rrl-boltzmann`` with a radius (levels): the wider, the darker.
+
+    A radius of 1 is the agent itself. See :func:`agent_style` for the other arguments.
+
+    Examples
+    --------
+    >>> radius_style(1)["marker"], radius_style(1)["ls"]
+    ('s', '--')
+    """
+    part, own = min(int(2 * radius), len(_RADIUS_MARKERS) - 1), agent_style("rrl-boltzmann")
+    shade = min(max(radius - 1, -1) / (2 if radius < 1 else 5), 0.75)  # from -0.5 to 0.75
+    rgb = np.array(mpl.colors.to_rgb(own["color"]))
+    own["color"] = tuple(((1 - abs(shade)) * rgb + max(-shade, 0)).tolist())
+    own |= {"marker": _RADIUS_MARKERS[part], "ls": _RADIUS_LINES[part % len(_RADIUS_LINES)]}
+    return own | how
+
+
+def legend_below(fig: Figure, ax: Axes, ncols: int) -> None:
+    """Put the legend of one panel below all panels, where it hides no data."""
+    handles, labels = ax.get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=ncols, fontsize="small")
 
 
 def plain_log_ticks(axis: Axis) -> None:

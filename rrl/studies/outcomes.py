@@ -234,6 +234,36 @@ def by_block(costs: Values, length: int) -> tuple[NDArray[np.int64], Values]:
     return length * np.arange(1, blocks + 1), np.quantile(means, [0.25, 0.5, 0.75], axis=0)
 
 
+def first_good(cost: Values, within: float = 0.05) -> dict[str, int]:
+    """Count the trials until the first good configuration, if a grid is tried one by one.
+
+    Parameters
+    ----------
+    cost : ndarray, shape (configurations,)
+        The true costs, in the order of the grid.
+    within : float, optional
+        A configuration is good if it costs at most this share more than the best.
+
+    Returns
+    -------
+    dict of str to int
+        The number ``in order``, ``backwards``, and ``at random`` (the mean, rounded), and the
+        number of configurations (``of``).
+
+    Examples
+    --------
+    >>> first_good(np.array([3.0, 1.0, 1.04, 3.0, 3.0]))
+    {'in order': 2, 'backwards': 3, 'at random': 2, 'of': 5}
+    """
+    good = cost <= (1 + within) * cost.min()
+    return {
+        "in order": int(good.argmax()) + 1,
+        "backwards": int(good[::-1].argmax()) + 1,
+        "at random": round(float((len(good) + 1) / (good.sum() + 1))),
+        "of": len(good),
+    }
+
+
 def interval(
     name: str, values: Sequence[float], rng: np.random.Generator, statistic: Any = np.median
 ) -> dict[str, float]:

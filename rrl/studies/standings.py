@@ -136,6 +136,34 @@ def leaderboard(data: Path = DATA, measure: str = "E5") -> pd.DataFrame:
     return cells.loc[rows, [name for name in SCENARIOS if name in cells.columns]]
 
 
+def lost_scenarios(cells: pd.DataFrame, ours: str) -> pd.DataFrame:
+    """Return the scenarios of a :func:`leaderboard` in which another agent is better than ours.
+
+    Returns
+    -------
+    DataFrame
+        It has one row per such scenario: `ours`, `best other`, `by` whom, and what the `server's
+        default` has. Smaller values are better.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = {"rrl": [1.0, 3.0], "tf-serving-default": [2.0, 4.0], "random": [5.0, 2.5]}
+    >>> lost_scenarios(pd.DataFrame(rows, ["pool", "wide"]).T, "rrl")["by"].to_dict()
+    {'wide': 'random'}
+    """
+    import pandas as pd
+
+    others = cells.drop(index=ours)
+    columns = {
+        "ours": cells.loc[ours],
+        "best other": others.min(),
+        "by": others.idxmin(),
+        "server's default": cells.loc["tf-serving-default"],
+    }
+    return pd.DataFrame(columns)[others.min() < cells.loc[ours]]
+
+
 def tuning_row(agent: str, settings: str, scenario: str, data: Path = DATA) -> dict[str, str]:
     """Race one variant of an agent (settings in JSON) on the seeds of the tuning study.
 
