@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from rrl.plotting.experiments import plot_change
+from rrl.plotting.experiments import plot_changes
 from rrl.studies.load_change import Change, curves, episodes_until_good, recoveries
 from rrl.studies.race import Race
 from rrl.studies.scenario import Truth
@@ -57,9 +57,11 @@ def test_the_change_is_a_workload():
     check(Setting(*CHANGE.problem, "rrl-boltzmann", 1, 30))
 
 
-def test_the_figure_has_a_line_for_each_way_to_come_to_the_load():
+def test_the_figure_has_a_panel_for_each_way_to_come_to_the_load():
     ratios = {"rrl-boltzmann": {"change": np.ones((3, 5)), "fresh": np.full((3, 5), 2.0)}}
-    ax = plot_change(ratios, plt.figure().add_subplot())
-    labels = ["RRL, Boltzmann, change", "RRL, Boltzmann, fresh"]
-    assert [line.get_label() for line in ax.lines[:2]] == labels
-    assert ax.get_xlabel() == "episode under the new load"
+    fresh, change = plot_changes({"up": ratios}, ncols=1).axes
+    assert (fresh.get_title(), fresh.lines[0].get_label()) == ("up", "RRL, Boltzmann")
+    assert fresh.lines[0].get_ydata().tolist() == [2.0] * 5
+    assert change.lines[0].get_ydata().tolist() == [1.0] * 5
+    assert change.get_xlabel() == "episode under the new load"
+    assert change.get_ylim() == fresh.get_ylim()

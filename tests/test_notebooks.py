@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ QUICK = {
     "12_live_serving": {},
     "13_explorer": {"episodes": 10, "steps": 20, "seeds": 3, "growth": 3},
 }
+LONGEST = 12  # lines of a code cell
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 WITH_EXERCISES = [path for path in NOTEBOOKS if '"exercise"' in path.read_text(encoding="utf-8")]
 WITHOUT = [path for path in NOTEBOOKS if path not in WITH_EXERCISES]  # test_course runs the others
@@ -91,3 +93,12 @@ def test_is_kept_the_way_the_course_wants_it(notebook):
         assert not cell["outputs"]
     for line in code[0]["source"]:
         assert "#" in line, f"a parameter needs its help in a comment: {line}"
+    for before, cell in pairwise(cells):
+        if cell["cell_type"] == "code":
+            where, first = cell["id"], "".join(cell["source"][:1])
+            assert len(cell["source"]) <= LONGEST, f"{where}: too long to read at one look: {first}"
+            assert before["cell_type"] == "markdown", f"{where}: no line of prose before it"
+    text = "".join(line for c in cells if c["cell_type"] == "markdown" for line in c["source"])
+    assert "**You will be able to**" in text
+    assert "**Predict" in text
+    assert sum("exercise" in c["metadata"].get("tags", ()) for c in cells) >= 3

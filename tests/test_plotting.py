@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from test_profile import PLAN, FakeServer, record
 
 from rrl import read_profile
+from rrl.plotting.claims import plot_by_problem
+from rrl.plotting.goals import plot_choices
 from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
 from rrl.plotting.runs import plot_comparison, plot_tuning
-from rrl.plotting.shared import save, style
+from rrl.plotting.shared import AGENT_STYLES, agent_style, radius_style, save, style
 from rrl.tuning.experiments import Run
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +49,10 @@ def test_saving_twice_gives_the_same_bytes(tmp_path, profile):
 
 def test_tuning_shows_every_episode_in_milliseconds():
     run = Run(configurations=[{}] * 3, costs=[0.1, 0.02, 0.05], loads=[1.0] * 3)
-    ax = plot_tuning(run, {"default": 0.2})
+    ax = plot_tuning(run, "rrl", {"tf-serving-default": 0.2})
     assert ax.lines[0].get_ydata().tolist() == pytest.approx([100, 20, 50])
     assert "ms" in ax.get_ylabel()
-    assert ax.get_legend().get_texts()[1].get_text() == "default: 200.0 ms"
+    assert ax.get_legend().get_texts()[1].get_text() == "tf-serving-default: 200.0 ms"
 
 
 def test_a_knob_is_drawn_at_every_level_and_load(profile):
@@ -72,3 +80,42 @@ def test_comparison_noise_and_finals_have_an_entry_for_each(profile):
     ]
     ax = plot_finals(finalists, ["inter_op", "batch_threads"])
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["2 / 2", "1 / off"]
+
+
+def test_agents_that_are_drawn_together_differ_in_a_grey_print_too():
+    together = ["rrl", "rrl-boltzmann", "rrl-adaptive", "tf-serving-default", "heuristic"]
+    together += ["q-learning", "deep-q-network", "coordinate-descent", "hill-climbing", "random"]
+    for part in ("color", "marker", "ls"):
+        assert len({agent_style(name)[part] for name in together}) == len(together)
+    assert len({(color, marker) for color, marker, _ in AGENT_STYLES.values()}) == len(AGENT_STYLES)
+
+
+def test_every_agent_of_the_committed_tables_has_a_style():
+    tables = sorted((ROOT / "figures").glob("experiments-*.csv"))
+    named = [pd.read_csv(path).get(column) for path in tables for column in ("agent", "rival")]
+    agents = set(pd.concat([names for names in named if names is not None]))
+    assert len(agents) > 10
+    assert agents <= set(AGENT_STYLES)
+
+
+def test_a_wider_radius_is_darker_and_radius_one_is_the_agent_itself():
+    shades = [sum(to_rgb(radius_style(radius)["color"])) for radius in (0, 0.5, 1, 2, 4, 9)]
+    assert shades == sorted(shades, reverse=True)
+    own, one = agent_style("rrl-boltzmann"), radius_style(1)
+    assert (one["marker"], one["ls"]) == (own["marker"], own["ls"])
+    assert to_rgb(one["color"]) == pytest.approx(to_rgb(own["color"]))
+
+
+def test_figures_use_the_style_of_each_agent():
+    costs = {"20/s": {name: np.array([1.0, 2.0]) for name in ("tf-serving-default", "rrl")}}
+    markers = [line.get_marker() for line in plot_comparison(costs).lines]
+    assert {agent_style(name)["marker"] for name in costs["20/s"]} <= set(markers)
+    rows = {"problem": ["a", "b"] * 2, "agent": ["rrl"] * 2 + ["q-learning"] * 2}
+    ax = plot_by_problem(pd.DataFrame(rows | {"value": [1.0, 2.0, 3.0, 4.0]}), 1.0, 1.0)
+    assert [line.get_marker() for line in ax.lines[:2]] == ["o", "v"]
+
+
+def test_choices_at_one_point_lie_side_by_side():
+    names = ["rrl", "random", "q-learning"]
+    ax = plot_choices(dict.fromkeys(names, 4.0), dict.fromkeys(names, 1.0))
+    assert len({line.get_xdata()[0] for line in ax.lines}) == 3
