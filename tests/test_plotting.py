@@ -111,6 +111,7 @@ def test_figures_use_the_style_of_each_agent():
     markers = [line.get_marker() for line in plot_comparison(costs).lines]
     assert {agent_style(name)["marker"] for name in costs["20/s"]} <= set(markers)
     rows = {"problem": ["a", "b"] * 2, "agent": ["rrl"] * 2 + ["q-learning"] * 2}
+    plt.figure()
     ax = plot_by_problem(pd.DataFrame(rows | {"value": [1.0, 2.0, 3.0, 4.0]}), 1.0, 1.0)
     assert [line.get_marker() for line in ax.lines[:2]] == ["o", "v"]
 
