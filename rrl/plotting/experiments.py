@@ -234,7 +234,7 @@ def _plot_change(
     ax.axhline(1 + WITHIN, color="0.3", lw=0.8)
     ax.set(xscale="log", yscale="log")
     plain_log_ticks(ax.xaxis)
-    ax.yaxis.set_major_locator(FixedLocator((1, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)))
+    ax.yaxis.set_major_locator(FixedLocator((1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set_ylim(bottom=0.99)
