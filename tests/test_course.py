@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -115,6 +117,19 @@ def test_no_answer_is_left_in_the_student_edition(notebook):
     assert not re.search(r"^\W*solution\b", text, flags=re.I | re.M), "tag it 'solution'"
     exercises = [cell for cell in edition.cells if "exercise" in course.tags(cell)]
     assert text.count("# YOUR CODE HERE") >= len(exercises)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_text_of_an_exercise_names_what_its_check_reads(notebook):
+    """The student edition leaves out the lines that give an answer its name."""
+    cells = read(notebook).cells
+    for before, exercise in pairwise(cells):
+        if "exercise" in course.tags(exercise):
+            text = before.source + exercise.source.split(course.BEGIN)[0]
+            parsed = ast.parse(course.solved(exercise.source)).body
+            targets = [t for node in parsed if isinstance(node, ast.Assign) for t in node.targets]
+            named = {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+            assert {name for name in named if name not in text} == set(), exercise.id
 
 
 ATTEMPT = """
