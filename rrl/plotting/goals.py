@@ -95,7 +95,10 @@ def plot_cpus(
 def plot_choices(
     cpus: Mapping[str, float], values: Mapping[str, float], ax: Axes | None = None
 ) -> Axes:
-    """Plot what each agent chose on top of :func:`plot_cpus`; agents at one point lie side by side.
+    """Plot what each agent chose on top of :func:`plot_cpus`, with agents at one point side by side.
+
+    Each marker is a little to the right of the one before, and none is to the left of its CPUs. So
+    no marker seems to be below the front.
 
     Parameters
     ----------
@@ -105,7 +108,6 @@ def plot_choices(
     """
     ax = ax or plt.gca()
     for number, agent in enumerate(cpus):
-        shift = 0.1 * (number - (len(cpus) - 1) / 2)
         how = agent_style(agent, ls="", ms=5, mec="white", mew=0.3, label=agent_label(agent))
-        ax.plot(cpus[agent] + shift, values[agent], **how)
+        ax.plot(cpus[agent] + 0.1 * number, values[agent], **how)
     return ax

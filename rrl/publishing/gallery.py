@@ -24,7 +24,7 @@ CAPTIONS = {
     "ablation-reach": "Variants of the recommended agent that differ in its reach, on nine "
     "problems: price, episodes and what is deployed.",
     "adaptive-horizons": "Mean cost above the optimum by the number of episodes: fixed radii, and "
-    "a radius that is selected meanwhile (black).",
+    "a radius that is selected meanwhile (the thick line).",
     "adaptive-radius": "The selected radius over time, what theory alone would choose, and the "
     "fixed radius that was best up to then.",
     "claims": "The paper's claims, our measurements with intervals, and the verdicts.",
@@ -84,7 +84,7 @@ CAPTIONS = {
     "two targets.",
     "objectives-limits": "Late requests under what is deployed, by what the agent was tuned for.",
     "objectives-pareto": "Latency against CPUs: all configurations, the best of each number of "
-    "CPUs, and where the agents end.",
+    "CPUs, and where each agent ends, by what it was tuned for.",
     "profiling-batching": "Recorded mean latency by batch size and batch timeout, at three loads.",
     "profiling-finals": "The best ten configurations of each load, measured again in rounds: "
     "ratios to the best with their intervals.",
