@@ -95,7 +95,7 @@ def plot_cpus(
 def plot_choices(
     cpus: Mapping[str, float], values: Mapping[str, float], ax: Axes | None = None
 ) -> Axes:
-    """Plot what each agent chose on top of :func:`plot_cpus`, with agents at one point side by side.
+    """Plot what each agent chose on top of :func:`plot_cpus`, side by side where points agree.
 
     Each marker is a little to the right of the one before, and none is to the left of its CPUs. So
     no marker seems to be below the front.
