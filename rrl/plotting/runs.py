@@ -37,7 +37,7 @@ def plot_tuning(
     for name, cost in (references or {}).items():
         how = agent_style(name, marker="", lw=1.5, label=f"{agent_label(name)}: {MS * cost:.1f} ms")
         ax.axhline(MS * cost, **how)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize="small")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="small")  # off the data
     ax.set(xlabel="episode", ylabel="mean latency (ms)", yscale="log")
     plain_log_ticks(ax.yaxis)
     sns.despine(ax=ax)
@@ -80,7 +80,7 @@ def plot_comparison(
     ax.set(yscale="log", ylabel="mean latency (ms)", xticks=range(len(loads)), xticklabels=loads)
     ax.margins(x=0.2)
     plain_log_ticks(ax.yaxis)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize="small")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="small")
     sns.despine(ax=ax)
     return ax
 
