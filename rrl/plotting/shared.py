@@ -50,6 +50,7 @@ AGENT_LABELS = {
     "rrl-adaptive-flat-prior": "RRL, adaptive radius, flat prior",
     "rrl-released": "RRL, released settings",
     "rrl-released-copy": "RRL, released settings, copy",
+    "knowing": "knows each load level",
 }
 #: Colour, marker and line of each agent. Those that figures draw together differ in all three, so
 #: that a grey print and a reader who cannot tell colours apart lose nothing. Relatives share a hue.
@@ -78,6 +79,7 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "turbo": ("#6a51a3", "d", (0, (8, 2))),
     "zooming": ("C4", "p", (0, (4, 4))),
     "hoo": ("C4", "h", (0, (2, 1))),
+    "knowing": ("C5", "*", "-"),
 }
 OTHER_STYLE = ("0.35", "8", "-")  # of an agent that is not among them
 _RADIUS_MARKERS, _RADIUS_LINES = "ovs*DP<>hX", (":", "-.", "--", (0, (5, 1, 1, 1, 1, 1)), "-")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rrl.studies.days import Day
 from rrl.studies.pieces import Arrays
 from rrl.studies.settings import Setting
 from rrl.studies.sweep_store import Store, differing
@@ -20,6 +21,7 @@ from rrl.support.errors import Parser, UnstableError, UsageError, command
 from rrl.support.progress import running
 
 TRUTHS = 8  # one of so many truths is computed again
+RUNS = Setting | Day  # what has seeds; all else is a truth
 
 
 class Recomputed(NamedTuple):
@@ -41,7 +43,7 @@ def wanted_now(sweep: Sweep) -> dict[str, Result]:
     found = {}
     for name, (what, _) in sweep.store.index.items():
         try:
-            found[name] = sweep.result(what) if isinstance(what, Setting) else sweep.truth(what)
+            found[name] = sweep.result(what) if isinstance(what, RUNS) else sweep.truth(what)
         except (LookupError, ImportError):
             continue
     return found
@@ -60,7 +62,7 @@ def recomputed_share(sweep: Sweep) -> list[Recomputed]:
         what, number = result.entry.what, int(result.entry.digest, 16)
         if not sweep.store.is_present(name, result.entry.digest):
             continue
-        if isinstance(what, Setting):
+        if isinstance(what, RUNS):
             seed = number % what.seeds
             (task,) = sweep.result(what, [[what.first_seed + seed]]).tasks
             found.append(Recomputed(result, task, seed))
@@ -85,8 +87,8 @@ def recompute(sweep: Sweep, progress: bool = True) -> str:
     for sample in chosen:
         _compare(sweep.store, sample, stored[sample.result.name], computed[sample.task.key])
     runs = [sample.seed for sample in chosen if sample.seed is not None]
-    total = sum(what.seeds for what, _ in sweep.store.index.values() if isinstance(what, Setting))
-    truths = sum(not isinstance(what, Setting) for what, _ in sweep.store.index.values())
+    total = sum(what.seeds for what, _ in sweep.store.index.values() if isinstance(what, RUNS))
+    truths = sum(not isinstance(what, RUNS) for what, _ in sweep.store.index.values())
     return (
         f"recomputed {len(runs)} of {total} stored runs (one of each setting) and "
         f"{len(chosen) - len(runs)} of {truths} stored truths: the same"

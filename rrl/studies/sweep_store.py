@@ -19,17 +19,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rrl.studies.days import Day
 from rrl.studies.pieces import Arrays
 from rrl.studies.settings import Load, Setting
 from rrl.support.errors import DataError
 from rrl.support.files import read_json, replacing, write_atomically
 
 INDEX = "index.json"
-TRUTH = ("testbed", "load", "episodes", "replications")  # what a line of the index has for a truth
 
 
 class Entry(NamedTuple):
-    """A line of the index: what was run (a setting, or a truth's arguments), and its digest."""
+    """A line of the index: what was run (a setting, a day, a truth's arguments), and its digest."""
 
     what: tuple[Any, ...]
     digest: str
@@ -184,8 +184,12 @@ def _save(file: Any, arrays: Arrays) -> None:
 
 
 def _what(line: list[Any]) -> tuple[Any, ...]:
-    """Return the setting or the truth's arguments that a line of the index has as a list."""
-    return Setting(*_tuples(line)) if len(line) > len(TRUTH) else _tuples(line)
+    """Return the setting, the day or the truth's arguments that the index has as a list.
+
+    They differ in their length.
+    """
+    made = {len(kind._fields): kind for kind in (Setting, Day)}.get(len(line))
+    return made(*_tuples(line)) if made else _tuples(line)
 
 
 def _tuples(value: Any) -> Any:

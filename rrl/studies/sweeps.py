@@ -5,6 +5,7 @@ A :class:`rrl.studies.settings.Setting` says what to run. Results that are store
 The others are computed. They are divided into pieces of a few seeds (:mod:`rrl.studies.pieces`),
 and each piece is kept as one file under ``build/sweeps``. So an interrupted sweep continues where
 it stopped, and a finished one is not run again. A change repeats only the pieces that depend on it.
+Days of devices (:class:`rrl.studies.days.Day`) are run and kept in the same way.
 A piece draws from its own seeds and runs its linear algebra in one thread. So the results do not
 depend on the number of workers, and they are the same on a cluster.
 
@@ -25,6 +26,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from rrl.studies.days import Day, check_day, day_digest, day_name, run_days
 from rrl.studies.pieces import (
     Arrays,
     problem,
@@ -69,7 +71,8 @@ class Sweep:
 
     Parameters
     ----------
-    settings : sequence of Setting
+    settings : sequence of Setting or Day
+        All are of the same kind. Settings have :meth:`run`, days have :meth:`days`.
     data : path
         This is the folder of the recorded profiles. The stored results are in its subfolder
         ``sweeps``.
@@ -91,7 +94,7 @@ class Sweep:
 
     def __init__(
         self,
-        settings: Sequence[Setting],
+        settings: Sequence[Setting] | Sequence[Day],
         *,
         data: str | os.PathLike[str] = "data",
         build: str | os.PathLike[str] = "build",
@@ -104,7 +107,7 @@ class Sweep:
         self.replications = replications
         self.workers = workers or int(os.environ.get("RRL_WORKERS") or available_cpus())
         for setting in self.settings:
-            check(setting)
+            (check_day if isinstance(setting, Day) else check)(setting)
 
     @cached_property
     def store(self) -> Store:
@@ -116,6 +119,15 @@ class Sweep:
         wanted = {setting: self.result(setting) for setting in self.settings}
         found = self._results(list(wanted.values()), progress)
         return {setting: self._race(found[key.name], setting) for setting, key in wanted.items()}
+
+    def days(self, progress: bool = True) -> dict[Day, Arrays]:
+        """Return what :func:`rrl.studies.days.run_days` gives, by day, in the order of the days."""
+        wanted = {day: self.result(day) for day in self.settings}
+        found = self._results(list(wanted.values()), progress)
+        return {
+            day: {name: rows[: day.seeds] for name, rows in found[result.name].items()}
+            for day, result in wanted.items()
+        }
 
     def scenarios(self, progress: bool = True) -> dict[tuple[str, Load], Scenario]:
         """Return the problems of the settings with their truths."""
@@ -142,16 +154,22 @@ class Sweep:
         found = self._results(list(wanted.values()), progress)
         return {key: Truth(**found[result.name]) for key, result in wanted.items()}
 
-    def result(self, setting: Setting, seeds: Sequence[Sequence[int]] | None = None) -> Result:
-        """Return a setting's result; `seeds` names the seeds of each piece."""
-        digest, last = setting_digest(setting, self.data), setting.first_seed + setting.seeds
+    def result(
+        self, setting: Setting | Day, seeds: Sequence[Sequence[int]] | None = None
+    ) -> Result:
+        """Return a setting's or a day's result; `seeds` names the seeds of each piece."""
+        if isinstance(setting, Day):
+            name, digest, run = day_name(setting), day_digest(setting, self.data), run_days
+        else:
+            name, digest, run = setting_name(setting), setting_digest(setting, self.data), run_piece
+        last = setting.first_seed + setting.seeds
         starts = range(setting.first_seed, last, SEEDS_PER_PIECE)
         parts = seeds or [range(first, min(first + SEEDS_PER_PIECE, last)) for first in starts]
         tasks = (
-            Task(_key(digest, tuple(part)), run_piece, (setting, tuple(part), self.data))
+            Task(_key(digest, tuple(part)), run, (setting, tuple(part), self.data))
             for part in parts
         )
-        return Result(setting_name(setting), Entry(setting, digest), tuple(tasks))
+        return Result(name, Entry(setting, digest), tuple(tasks))
 
     def truth(self, what: tuple[str, Load, int, int]) -> Result:
         """Return the result for a problem's truth: testbed, load, episodes and replications."""
@@ -192,10 +210,10 @@ class Sweep:
         if not self.store.is_present(result.name, result.entry.digest):
             return None
         arrays = self.store.read(result.name)
-        if isinstance(result.entry.what, Setting):
-            enough = len(arrays["chosen"]) >= result.entry.what.seeds
-            return arrays if enough and ("costs" in arrays or not self.costs) else None
-        return arrays
+        if not isinstance(result.entry.what, Setting | Day):
+            return arrays
+        enough = len(arrays["chosen"]) >= result.entry.what.seeds
+        return arrays if enough and ("costs" in arrays or not self.costs) else None
 
     def _kept(self, arrays: Arrays) -> Arrays:
         return {name: array for name, array in arrays.items() if self.costs or name != "costs"}

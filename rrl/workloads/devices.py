@@ -1,0 +1,309 @@
+"""What IoT devices send: cameras, firmware updates, uplink delays, and several classes at once.
+
+Periodic sensors are :class:`rrl.workloads.workload.Fleet`: its phases are not synchronised, and
+its reports have jitter. The classes of this module take other workloads as parts, so that a fleet
+is put together from them: :class:`Superposed` of a ``Fleet``, of ``Cameras`` and of
+``Reconnects``, all :class:`Delayed` by a cellular uplink.
+
+Each default has a source in the docstring of its class. Those without one are called assumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rrl.workloads.workload import Times, Workload, check_size, positive
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Cameras that send frames only while something moves: a cluster process.
+
+    An event starts at each arrival of `starts`, and its camera sends a frame at once. The camera
+    goes on with a frame every `interval` seconds while the event lasts. Durations are exponential.
+    So the number of frames of an event is geometric, and the frames of many events overlap. No
+    event is going on at time 0.
+
+    Parameters
+    ----------
+    starts : Workload
+        When events start, on all cameras together.
+    duration : float
+        Mean duration of an event in seconds.
+    interval : float
+        Seconds between two frames of one event.
+
+    Raises
+    ------
+    ValueError
+        If a length is not positive.
+
+    References
+    ----------
+    The cluster process: Cox and Isham, "Point Processes", 1980, section 3.4 (Bartlett-Lewis).
+    Cameras that send only frames of events, which last for seconds: Canel et al., "Scaling Video
+    Analytics on Constrained Edge Nodes", SysML 2019, arXiv:1905.13536. Assumed: the mean of 13 s,
+    and one frame per second.
+
+    Examples
+    --------
+    >>> from rrl import Poisson
+    >>> cameras = Cameras(Poisson(4.0), duration=13.0, interval=1.0)
+    >>> round(cameras.frames, 2), round(cameras.rate, 1)
+    (13.51, 54.0)
+    """
+
+    starts: Workload
+    duration: float = 13.0
+    interval: float = 1.0
+
+    def __post_init__(self) -> None:
+        positive("duration", self.duration, "s")
+        positive("interval", self.interval, "s")
+
+    @property
+    def frames(self) -> float:
+        """Mean number of frames of an event, at least 1."""
+        return 1 / self._last
+
+    @property
+    def rate(self) -> float:
+        """Long-run mean requests per second."""
+        return self.starts.rate * self.frames
+
+    @property
+    def _last(self) -> float:
+        """Probability that a frame is the last one of its event."""
+        return -math.expm1(-self.interval / self.duration)
+
+    def arrivals(self, n: int, rng: np.random.Generator) -> Times:
+        """Times of the first `n` requests: seconds, sorted, shape (n,)."""
+        check_size(n)
+        of_starts, of_sizes = rng.integers(2**63, size=2)
+
+        def draw(events: int) -> tuple[Times, float]:
+            starts = self.starts.arrivals(events, np.random.default_rng(of_starts))
+            sizes = np.random.default_rng(of_sizes).geometric(self._last, events)
+            number = np.arange(check_size(int(sizes.sum()))) - np.repeat(
+                np.cumsum(sizes) - sizes, sizes
+            )
+            return np.repeat(starts, sizes) + self.interval * number, float(starts[-1])
+
+        return _first(n, math.ceil(n / self.frames + self.starts.rate * self.duration), draw)
+
+
+@dataclass(frozen=True)
+class Reconnects:
+    """Devices that all come back at once after an update, spread over a back-off window.
+
+    The update is distributed at ``first``, ``first + every``, and so on. Each time every device
+    sends one request, after a delay of `window` times a beta variable.
+
+    Parameters
+    ----------
+    devices : int
+        Number of devices.
+    every : float
+        Seconds between two updates.
+    window : float
+        Length of the back-off window in seconds, at most `every`.
+    alpha, beta : float
+        Shape of the beta distribution. With 1 and 1, the delays are uniform over the window.
+    first : float
+        Time of the first update in seconds.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range.
+
+    References
+    ----------
+    3GPP TR 37.868 V11.0.0, "Study on RAN improvements for machine-type communications", 2011,
+    table 6.1.1: 1000 to 30,000 devices, either uniform over 60 s (traffic model 1) or beta (3, 4)
+    over 10 s (traffic model 2, which is the default here).
+
+    Examples
+    --------
+    >>> update = Reconnects(devices=1000, every=3600.0, first=60.0)
+    >>> times = update.arrivals(1000, np.random.default_rng(0))
+    >>> bool(times[0] > 60) and bool(times[-1] < 70), round(update.rate, 3)
+    (True, 0.278)
+    """
+
+    devices: int
+    every: float
+    window: float = 10.0
+    alpha: float = 3.0
+    beta: float = 4.0
+    first: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_size(self.devices, "devices")
+        positive("every", self.every, "s")
+        positive("alpha", self.alpha, "(a shape)")
+        positive("beta", self.beta, "(a shape)")
+        if not 0 < self.window <= self.every:
+            raise ValueError(
+                f"window {self.window} s: must be above 0 and at most every = {self.every} s"
+            )
+        if not (math.isfinite(self.first) and self.first >= 0):
+            raise ValueError(f"first {self.first} s: must be at least 0")
+
+    @property
+    def rate(self) -> float:
+        """Long-run mean requests per second."""
+        return self.devices / self.every
+
+    def arrivals(self, n: int, rng: np.random.Generator) -> Times:
+        """Times of the first `n` requests: seconds, sorted, shape (n,)."""
+        updates = math.ceil(check_size(n) / self.devices)
+        check_size(updates * self.devices)
+        delays = self.window * rng.beta(self.alpha, self.beta, (updates, self.devices))
+        times = self.first + self.every * np.arange(updates)[:, None] + np.sort(delays, axis=1)
+        return times.reshape(-1)[:n]
+
+
+@dataclass(frozen=True)
+class Delayed:
+    """A workload behind an uplink: each request is delayed, so requests overtake each other.
+
+    Delays are lognormal and independent, and a longer one than `longest` is cut to it. The
+    workload gives the sending times. No request is on its way at time 0. Independent delays leave
+    a Poisson workload a Poisson workload (the displacement theorem), but they spread a burst that
+    is shorter than they are.
+
+    Parameters
+    ----------
+    workload : Workload
+        When the devices send.
+    median : float
+        Median delay in seconds.
+    sigma : float
+        Standard deviation of the logarithm of the delay, at least 0.
+    longest : float
+        Longest delay in seconds, at least the median.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range.
+
+    References
+    ----------
+    The median is the latency of an NB-IoT network that Ugwuanyi et al. measured, "Survey of IoT
+    for Developing Countries", Electronics 10(18) 2224, 2021. The longest delay is the limit of
+    3GPP TR 38.913 for infrequent small packets, 10 s. Assumed: the lognormal form, and its sigma.
+
+    Examples
+    --------
+    >>> from rrl import Poisson
+    >>> late = Delayed(Poisson(10.0), median=0.84, sigma=0.6, longest=10.0)
+    >>> late.rate, len(late.arrivals(50, np.random.default_rng(0)))
+    (10.0, 50)
+    """
+
+    workload: Workload
+    median: float = 0.837
+    sigma: float = 0.6
+    longest: float = 10.0
+
+    def __post_init__(self) -> None:
+        positive("median", self.median, "s")
+        if not (math.isfinite(self.sigma) and self.sigma >= 0):
+            raise ValueError(f"sigma {self.sigma}: must be at least 0")
+        if not self.median <= self.longest < math.inf:
+            raise ValueError(
+                f"longest {self.longest} s: must be finite and at least the median {self.median} s"
+            )
+
+    @property
+    def rate(self) -> float:
+        """Long-run mean requests per second."""
+        return self.workload.rate
+
+    def delays(self, n: int, rng: np.random.Generator) -> Times:
+        """Delays of `n` requests in the order of their sending: seconds, shape (n,)."""
+        return np.minimum(self.median * np.exp(self.sigma * rng.standard_normal(n)), self.longest)
+
+    def arrivals(self, n: int, rng: np.random.Generator) -> Times:
+        """Times of the first `n` requests: seconds, sorted, shape (n,)."""
+        check_size(n)
+        of_workload, of_delays = rng.integers(2**63, size=2)
+
+        def draw(requests: int) -> tuple[Times, float]:
+            sent = self.workload.arrivals(requests, np.random.default_rng(of_workload))
+            delay = self.delays(requests, np.random.default_rng(of_delays))
+            return sent + delay, float(sent[-1])
+
+        return _first(n, n + math.ceil(2 * self.rate * self.median), draw)
+
+
+@dataclass(frozen=True)
+class Superposed:
+    """Several workloads at once, such as the classes of devices of a fleet.
+
+    Parameters
+    ----------
+    parts : tuple of Workload
+        One or more independent workloads.
+
+    Raises
+    ------
+    ValueError
+        If there is no part.
+
+    Examples
+    --------
+    >>> from rrl import Fleet, Poisson
+    >>> Superposed((Fleet(devices=600, period=60.0), Poisson(2.5))).rate
+    12.5
+    """
+
+    parts: tuple[Workload, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(self.parts))
+        if not self.parts:
+            raise ValueError("no parts: superpose at least one workload")
+
+    @property
+    def rate(self) -> float:
+        """Long-run mean requests per second."""
+        return float(sum(part.rate for part in self.parts))
+
+    def arrivals(self, n: int, rng: np.random.Generator) -> Times:
+        """Times of the first `n` requests: seconds, sorted, shape (n,)."""
+        check_size(n)
+        seeds = rng.integers(2**63, size=len(self.parts))
+        sizes = [math.ceil(n * part.rate / self.rate) + 16 for part in self.parts]
+        times: list[Times | None] = [None] * len(sizes)
+        while True:
+            for i, part in enumerate(self.parts):
+                if times[i] is None:
+                    times[i] = part.arrivals(sizes[i], np.random.default_rng(seeds[i]))
+            ends = [own[-1] for own in times]  # a part is known up to its own last arrival only
+            merged = np.sort(np.concatenate(times))
+            if np.searchsorted(merged, min(ends), side="right") >= n:
+                return merged[:n]
+            short = int(np.argmin(ends))
+            sizes[short], times[short] = 2 * sizes[short], None
+
+
+def _first(n: int, guess: int, draw: Callable[[int], tuple[Times, float]]) -> Times:
+    """Return the first `n` times of a process of which each draw gives a beginning.
+
+    ``draw(size)`` returns times in any order, and the time up to which they are complete. Each
+    draw begins from the same seed, so a larger one goes on where a smaller one ended.
+    """
+    size = guess + 16
+    while True:
+        times, complete = draw(size)
+        times = np.sort(times[times <= complete])
+        if len(times) >= n:
+            return times[:n]
+        size += size // 2
