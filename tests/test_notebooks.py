@@ -60,6 +60,7 @@ QUICK = {
     },
     "12_live_serving": {},
     "13_explorer": {"episodes": 10, "steps": 20, "seeds": 3, "growth": 3},
+    "14_iot": {"seeds": 2, "length_s": 150.0},
 }
 LONGEST = 12  # lines of a code cell
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl.support.errors import DataError
+from rrl.workloads.devices import Cameras, Delayed, Reconnects, Superposed
 from rrl.workloads.modulated import Bursts, Diurnal, FlashCrowd
 from rrl.workloads.trace import Trace, read_trace
 from rrl.workloads.workload import Fleet, Phases, Poisson, check_size, episodes, estimate_rate
@@ -28,6 +29,10 @@ WORKLOADS = [
     (Phases(), 300_000),
     (Bursts((5.0, 100.0), (0.9, 0.1)), 400_000),
     (Bursts((0.0, 20.0, 80.0), (1.0, 0.5, 0.25)), 400_000),
+    (Cameras(Poisson(4.0)), 400_000),
+    (Reconnects(devices=50, every=20.0), 100_000),
+    (Delayed(Poisson(10.0)), 200_000),
+    (Superposed((Fleet(600, 60.0, 0.5), Cameras(Diurnal(0.5, 0.9, 100.0)), Poisson(5.0))), 200_000),
     *PERIODIC,
 ]
 

@@ -1,0 +1,278 @@
+"""A day of devices: the queue that is carried over, the neighbour, and what a day's tables say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.recording.replay import RecordedServer
+from rrl.simulation.service_model import Machine, Model
+from rrl.simulation.simulator import SimulatedServer
+from rrl.simulation.testbeds import testbed
+from rrl.studies.day_tables import DEFAULT, paying, pays_from, room, saved_so_far, served_days
+from rrl.studies.days import KNOWING, Day, Knowing, check_day, day_digest, level_costs, run_days
+from rrl.studies.shared_machine import ALONE, Neighbour, SharedServer
+from rrl.studies.sweep_check import outdated, recompute
+from rrl.studies.sweep_store import Store
+from rrl.studies.sweeps import Sweep
+from rrl.support.errors import UsageError
+from rrl.workloads.workload import Poisson
+
+DATA = Path(__file__).parent.parent / "data"
+SPACE = ConfigSpace([Knob("batch_threads", (1, 2, 4))])
+#: No chance and no waiting but in the queue: a request takes 0.1 s on each of two cores.
+PLAIN = SimulatedServer(SPACE, Model("plain", item=0.1), Machine("two cores", cores=2))
+gaps = st.lists(st.floats(0.0, 0.5), min_size=2, max_size=40)
+EPISODES = [{"batch_threads": threads} for threads in SPACE.knobs[0].levels]
+QUICK = Day("cpu2", 60.0, "rrl", 2, 60, 0.05, length_s=48.0)
+
+
+def serve(server, parts, configurations):
+    rng = np.random.default_rng(0)
+    return [
+        server.measure(configuration, part, rng)
+        for configuration, part in zip(configurations, parts, strict=True)
+    ]
+
+
+# --- The queue that is carried over ---------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.lists(gaps, min_size=1, max_size=6), st.data())
+def test_carry_over_conserves_requests_and_only_ever_delays(parts, data):
+    """Each request is answered once, in its own episode, and not before an empty queue would."""
+    parts = [np.cumsum(part) for part in parts]
+    configurations = [data.draw(st.sampled_from(EPISODES)) for _ in parts]
+    shared = SharedServer(PLAIN)
+    owed = 0
+    for part, configuration in zip(parts, configurations, strict=True):
+        (episode,) = serve(shared, [part], [configuration])
+        (fresh,) = serve(PLAIN, [part], [configuration])
+        assert len(episode) == len(part)
+        assert episode.info["carried"] == owed
+        assert np.all(episode.latency >= fresh.latency - 1e-9)
+        owed = shared.carried
+        assert 1 <= owed <= episode.info["carried"] + len(part)  # the last one came just now
+
+
+@settings(deadline=None)
+@given(gaps, st.integers(1, 5), st.sampled_from(EPISODES))
+def test_work_is_lost_by_a_restart_only(part, count, configuration):
+    """A day in pieces takes as long as the day in one go, and what is begun anew on top of it."""
+    parts = [np.cumsum(part)] * count
+    pieces = serve(SharedServer(PLAIN), parts, [configuration] * count)
+    ends = np.concatenate(([0.0], np.cumsum([p[-1] for p in parts])[:-1]))
+    whole = PLAIN.measure(
+        configuration,
+        np.concatenate([p + end for p, end in zip(parts, ends, strict=True)]),
+        np.random.default_rng(0),
+    )
+    together = np.concatenate([piece.latency for piece in pieces])
+    assert np.all(together >= whole.latency - 1e-9)
+    again = 0.1 * (count - 1) * configuration["batch_threads"]  # at most all that runs
+    assert np.max(together - whole.latency) <= again + 1e-6
+
+
+def test_an_overloaded_server_gets_slower_from_episode_to_episode():
+    part = np.arange(1, 41) * 0.02  # fifty per second, and two cores answer twenty
+    means = [e.latency.mean() for e in serve(SharedServer(PLAIN), [part] * 4, EPISODES[1:2] * 4)]
+    assert np.all(np.diff(means) > 0.5)
+
+
+def test_what_is_unfinished_does_not_change_the_random_numbers_of_later_episodes():
+    """An agent that made a queue meets the same machine as the others once it is gone."""
+    server, rng = testbed("cpu2"), np.random.default_rng(5)
+    busy, calm = (SharedServer(server) for _ in range(2))
+    poor, good = (
+        {"inter_op": 1, "intra_op": 2, "batch_threads": 1},
+        {"inter_op": 2, "intra_op": 1, "batch_threads": 2},
+    )
+    parts = [Poisson(150.0).arrivals(100, rng), [60.0], [60.0], Poisson(50.0).arrivals(100, rng)]
+    for part, one, other in zip(parts, [poor, good, good, good], [good] * 4, strict=True):
+        last = [
+            shared.measure(configuration, part, state)
+            for shared, configuration, state in (
+                (busy, one, np.random.default_rng(1)),
+                (calm, other, np.random.default_rng(1)),
+            )
+        ]
+    np.testing.assert_allclose(last[0].latency, last[1].latency)
+
+
+# --- The neighbour --------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(
+    st.builds(Neighbour, st.floats(0, 0.95), st.floats(0.1, 50), st.floats(0.1, 50)),
+    st.floats(1.0, 500.0),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_neighbour_takes_no_more_than_its_share_and_clocks_run_both_ways(other, horizon, seed):
+    progress = other.progress(horizon, np.random.default_rng(seed))
+    times = np.linspace(0, 1.5 * horizon, 200)
+    done = progress.at(times)
+    speeds = np.diff(done) / np.diff(times)
+    assert np.all(speeds >= 1 - other.share - 1e-6)
+    assert np.all(speeds <= 1 + 1e-6)
+    np.testing.assert_allclose(progress.when(done), times, atol=1e-4)
+    after = times > horizon
+    np.testing.assert_allclose(np.diff(done[after]), np.diff(times[after]), atol=1e-4)
+
+
+def test_a_neighbour_takes_its_mean_share():
+    other = Neighbour(0.5, busy=2.0, idle=6.0)
+    progress = other.progress(20_000.0, np.random.default_rng(0))
+    assert progress.at(20_000.0) / 20_000 == pytest.approx(1 - other.mean_share, rel=0.01)
+
+
+def test_while_the_neighbour_works_all_takes_longer():
+    half = Neighbour(0.5, busy=1e6, idle=1e-3).progress(100.0, np.random.default_rng(0))
+    arrivals, rng = np.arange(1.0, 5.0), np.random.default_rng
+    slow = SharedServer(PLAIN, half).measure(EPISODES[0], arrivals, rng(0))
+    fast = SharedServer(PLAIN).measure(EPISODES[0], arrivals, rng(0))
+    np.testing.assert_allclose(slow.latency, 2 * fast.latency, rtol=1e-3)
+
+
+def test_without_either_it_is_the_simulated_server():
+    server, arrivals = testbed("cpu2"), Poisson(20.0).arrivals(50, np.random.default_rng(0))
+    shared = SharedServer(server, ALONE).measure(
+        server.space[5], arrivals, np.random.default_rng(1)
+    )
+    own = np.random.default_rng(np.random.default_rng(1).integers(2**63))
+    alone = server.measure(server.space[5], arrivals, own)
+    np.testing.assert_allclose(shared.latency, alone.latency, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1.0, 1.0, 1.0), "share 1.0"),
+        ((-0.1, 1.0, 1.0), "share -0.1"),
+        ((0.5, 0.0, 1.0), "busy 0.0 s"),
+        ((0.5, 1.0, np.inf), "idle inf s"),
+    ],
+)
+def test_a_bad_neighbour_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Neighbour(*arguments)
+
+
+# --- A day ----------------------------------------------------------------------------------------
+
+
+def test_a_day_is_the_same_each_time_and_its_arrivals_are_the_same_for_all():
+    agents = ("rrl", DEFAULT)
+    first, other = (run_days(QUICK._replace(agent=a), range(2), str(DATA)) for a in agents)
+    again = run_days(QUICK, [1], str(DATA))
+    assert first["chosen"].shape == (2, QUICK.episodes)
+    for name in ("chosen", "mean_s", "late"):
+        assert first[name][1:].tobytes() == again[name].tobytes()
+    assert len(np.unique(other["chosen"])) == 1
+    both = first["chosen"][:, 0] == other["chosen"][:, 0]
+    assert np.array_equal(first["mean_s"][both, 0], other["mean_s"][both, 0])
+    assert np.all((first["late"] >= 0) & (first["late"] <= QUICK.requests))
+
+
+def test_the_knowing_agent_has_the_truth_of_the_half_that_is_not_replayed():
+    day = Day("mobilenet_v2-threads", 110.0, KNOWING, 1, 100, 0.05, length_s=20.0)
+    rates, costs = level_costs(day.problem, str(DATA))
+    assert rates.tolist() == [60.0, 115.0, 165.0]
+    space = RecordedServer(DATA / day.testbed, half=0).space
+    agent = Knowing(rates, [space[int(best)] for best in costs.argmin(axis=1)])
+    agent.tell(space[0], 99.0)
+    assert agent.ask(1e6) == agent.best(165.0) == space[int(costs[2].argmin())]
+    assert set(np.unique(run_days(day, [0], str(DATA))["chosen"])) <= set(costs.argmin(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"agent": "nobody"}, "unknown agent 'nobody'"),
+        ({"neighbour": (2.0, 1.0, 1.0)}, "share 2.0"),
+        ({"neighbour": (0.5,)}, "missing 2 required"),
+        ({"testbed": "keyword-threads", "neighbour": (0.5, 1.0, 1.0)}, "cannot have a neighbour"),
+        ({"seeds": 0}, "needs a seed"),
+        ({"length_s": 1.0}, "two episodes"),
+    ],
+)
+def test_a_day_that_cannot_be_run_is_refused(changes, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        check_day(QUICK._replace(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_day_is_stored_read_and_checked_like_other_results(tmp_path, monkeypatch):
+    monkeypatch.setenv("RRL_SWEEPS", "store")
+    folders = {"data": tmp_path / "data", "build": tmp_path / "build", "workers": 1}
+    found = Sweep([QUICK], **folders).days(progress=False)[QUICK]
+    monkeypatch.delenv("RRL_SWEEPS")
+    (name,) = Store(tmp_path / "data" / "sweeps").index
+    assert Store(tmp_path / "data" / "sweeps").index[name].what == QUICK
+    for piece in (tmp_path / "build" / "sweeps").glob("*.npz"):
+        piece.unlink()
+    sweep = Sweep([QUICK._replace(seeds=1)], **folders)
+    (fewer,) = sweep.days(progress=False).values()
+    assert not list((tmp_path / "build" / "sweeps").glob("*.npz"))
+    assert np.array_equal(fewer["mean_s"], found["mean_s"][:1])
+    assert outdated(sweep) == []
+    assert recompute(sweep, progress=False).startswith("recomputed 1 of 2 stored runs")
+
+
+def test_the_digest_of_a_day_depends_on_its_agent_and_its_load_not_on_its_seeds():
+    days = [QUICK, QUICK._replace(agent="q-learning"), QUICK._replace(rate=61.0)]
+    assert len({day_digest(day, str(DATA)) for day in days}) == 3
+    assert day_digest(QUICK, str(DATA)) == day_digest(QUICK._replace(seeds=9), str(DATA))
+
+
+# --- What the tables say --------------------------------------------------------------------------
+
+
+def made(agent, mean_s, late=None):
+    rows = np.asarray(mean_s, dtype=float)
+    day = Day("cpu2", 10.0, agent, len(rows), 100, 0.05, length_s=70.0)
+    counts = np.zeros(rows.shape, dtype=int) if late is None else np.asarray(late)
+    return day, {"mean_s": rows, "late": counts}
+
+
+def test_a_day_s_tables_compare_seed_by_seed():
+    base = [[2.0] * 6, [4.0] * 6, [2.0] * 6]
+    found = dict(
+        [
+            made(DEFAULT, base, np.full((3, 6), 10)),
+            made(KNOWING, np.array(base) / 4),
+            made("rrl", [[4, 2, 1, 1, 1, 1], [4] * 6, [2, 2, 2, 2, 2, 6]], np.full((3, 6), 5)),
+        ]
+    )
+    table = served_days(found, np.random.default_rng(0)).set_index("agent")
+    assert table.loc[KNOWING, "ratio"] == 0.25
+    assert table.loc["rrl", "ratio"] == 1.0
+    assert table.loc["rrl", "worse"] == pytest.approx(1 / 3)
+    assert table.loc["rrl", "late_more"] == pytest.approx(-0.05)
+    parts = room(found, np.random.default_rng(0)).set_index("agent")
+    assert parts.loc["rrl", "first third"] == 1.0
+    assert parts.loc[KNOWING, "last third"] == 0.25
+    when = paying(found).set_index("agent")
+    assert list(when.index) == ["rrl"]
+    assert when.loc["rrl", "paid"] == pytest.approx(1 / 3)
+    assert when.loc["rrl", "hour"] == np.inf
+
+
+@given(st.lists(st.floats(0.1, 10.0), min_size=2, max_size=30))
+def test_learning_pays_from_the_hour_after_which_it_is_never_behind(means):
+    own = {"mean_s": np.array([means])}
+    base = {"mean_s": np.full((1, len(means)), 5.0)}
+    saved, (hour,) = saved_so_far(own, base)[0], pays_from(own, base)
+    if saved[-1] <= 0:
+        assert hour == np.inf
+    else:
+        first = round(hour / 24 * len(means))
+        assert np.all(saved[first:] > 0)
+        assert first == 0 or saved[first - 1] <= 0
