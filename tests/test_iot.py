@@ -173,7 +173,10 @@ def test_a_day_is_the_same_each_time_and_its_arrivals_are_the_same_for_all():
     first, other = (run_days(QUICK._replace(agent=a), range(2), str(DATA)) for a in agents)
     again = run_days(QUICK, [1], str(DATA))
     assert first["chosen"].shape == (2, QUICK.episodes)
-    for name in ("chosen", "mean_s", "late"):
+    assert np.array_equal(first["hour"], other["hour"])
+    assert np.all(np.diff(first["hour"]) > 0)
+    assert first["hour"][:, -1] == pytest.approx(24, abs=3)
+    for name in ("chosen", "mean_s", "late", "hour"):
         assert first[name][1:].tobytes() == again[name].tobytes()
     assert len(np.unique(other["chosen"])) == 1
     both = first["chosen"][:, 0] == other["chosen"][:, 0]
@@ -239,7 +242,8 @@ def made(agent, mean_s, late=None):
     rows = np.asarray(mean_s, dtype=float)
     day = Day("cpu2", 10.0, agent, len(rows), 100, 0.05, length_s=70.0)
     counts = np.zeros(rows.shape, dtype=int) if late is None else np.asarray(late)
-    return day, {"mean_s": rows, "late": counts}
+    hours = np.tile(24 * np.arange(1, rows.shape[1] + 1) / rows.shape[1], (len(rows), 1))
+    return day, {"mean_s": rows, "late": counts, "hour": hours}
 
 
 def test_a_day_s_tables_compare_seed_by_seed():
@@ -267,7 +271,8 @@ def test_a_day_s_tables_compare_seed_by_seed():
 
 @given(st.lists(st.floats(0.1, 10.0), min_size=2, max_size=30))
 def test_learning_pays_from_the_hour_after_which_it_is_never_behind(means):
-    own = {"mean_s": np.array([means])}
+    hours = 24 * np.arange(1, len(means) + 1) / len(means)
+    own = {"mean_s": np.array([means]), "hour": hours[None, :]}
     base = {"mean_s": np.full((1, len(means)), 5.0)}
     saved, (hour,) = saved_so_far(own, base)[0], pays_from(own, base)
     if saved[-1] <= 0:

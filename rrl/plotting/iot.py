@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.plotting.shared import MS, agent_label, agent_style, plain_log_ticks
+from rrl.studies.pieces import Arrays
 from rrl.workloads.device_day import HOURS
 
 Values = NDArray[np.float64]
@@ -40,65 +41,86 @@ def plot_counts(times: ArrayLike, until: float, title: str, ax: Axes | None = No
 
 
 def clock_axis(ax: Axes) -> None:
-    """Label an axis of hours since the start of the day with the hours of the clock."""
+    """Label an axis of hours since the start of the day by the clock, and shade the update."""
     ticks = np.arange(0, HOURS + 1, 6)
     ax.set(xticks=ticks, xlim=(0, HOURS), xlabel="hour of the day")
     ax.set_xticklabels([f"{(STARTS_AT + tick) % HOURS}:00" for tick in ticks])
     ax.axvspan(*NIGHT, color="0.9", zorder=0)
+    sns.despine(ax=ax)
 
 
-def plot_day(values: Mapping[str, Values], length: int, ax: Axes | None = None) -> Axes:
-    """Plot the mean latency over a day: for each agent the median over the seeds.
+def plot_day(runs: Mapping[str, Arrays], ax: Axes | None = None) -> Axes:
+    """Plot the mean latency of each hour of a day: for each agent the median over the seeds.
 
     Parameters
     ----------
-    values : mapping of str to ndarray, shape (seeds, episodes)
-        Mean latency of each episode in seconds, by agent.
-    length : int
-        Number of episodes of a block, of which the mean is shown.
+    runs : mapping of str to arrays
+        What :func:`rrl.studies.days.run_days` returns, by agent.
     ax : Axes, optional
     """
     ax = ax or plt.gca()
-    for name, means in values.items():
-        blocks = means.shape[1] // length
-        block = MS * means[:, : blocks * length].reshape(len(means), blocks, length).mean(axis=2)
-        hours = HOURS * (np.arange(blocks) + 0.5) / blocks
+    hours = np.arange(HOURS) + 0.5
+    for name, run in runs.items():
+        block = MS * hourly(run["mean_s"], run["hour"])
         how = {**agent_style(name), "ms": 3, "lw": 1.2, "label": agent_label(name)}
-        ax.plot(hours, np.median(block, axis=0), **how)
+        ax.plot(hours, np.nanmedian(block, axis=0), **how)
     ax.set(yscale="log", ylabel="mean latency (ms)")
     plain_log_ticks(ax.yaxis)
     clock_axis(ax)
-    sns.despine(ax=ax)
     return ax
 
 
-def plot_saved(saved: Mapping[str, Values], title: str, ax: Axes | None = None) -> Axes:
+def hourly(values: Values, hour: Values) -> Values:
+    """Return the means of the episodes that ended in each hour of the day.
+
+    Parameters
+    ----------
+    values, hour : ndarray, shape (seeds, episodes)
+        A value of each episode, and the hour at which it ended.
+
+    Returns
+    -------
+    ndarray, shape (seeds, 24)
+        It is NaN if no episode ended in an hour.
+
+    Examples
+    --------
+    >>> hourly(np.array([[1.0, 3.0, 5.0]]), np.array([[0.1, 0.9, 1.5]]))[0, :3]
+    array([ 2.,  5., nan])
+    """
+    ended = np.clip(hour.astype(int), 0, HOURS - 1)
+    sums, counts = (
+        np.array([np.bincount(h, weights, HOURS) for h, weights in zip(ended, rows, strict=True)])
+        for rows in (values, np.ones_like(values))
+    )
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
+def plot_saved(
+    saved: Mapping[str, Values], hour: Values, title: str, ax: Axes | None = None
+) -> Axes:
     """Plot what each agent has saved so far, with the quartiles over the seeds.
 
     Parameters
     ----------
     saved : mapping of str to ndarray, shape (seeds, episodes)
         Share of the default's latency of the whole day, see
-        :func:`rrl.studies.day_tables.saved_so_far`.
+        :func:`rrl.studies.day_tables.saved_so_far`. What lies below -100 % is cut off.
+    hour : ndarray, shape (seeds, episodes)
+        The hour of the day at which each episode ended.
     title : str
     ax : Axes, optional
     """
     ax = ax or plt.gca()
+    hours = np.median(hour, axis=0)
     for name, share in saved.items():
         low, middle, high = 100 * np.quantile(share, [0.25, 0.5, 0.75], axis=0)
-        hours = HOURS * np.arange(1, share.shape[1] + 1) / share.shape[1]
         every = max(share.shape[1] // 8, 1)
         how = {**agent_style(name), "ms": 4, "lw": 1.4, "markevery": every}
         ax.plot(hours, middle, label=agent_label(name), **how)
         ax.fill_between(hours, low, high, color=how["color"], alpha=0.15, lw=0)
     ax.axhline(0, color="0.25", lw=1)
     ax.set_title(title, loc="left")
+    ax.set_ylim(bottom=max(ax.get_ylim()[0], -100))
     clock_axis(ax)
-    sns.despine(ax=ax)
     return ax
-
-
-def common_limits(axes: Sequence[Axes], low: float, high: float) -> None:
-    """Give panels the same vertical limits; what lies below them is cut off."""
-    for ax in axes:
-        ax.set_ylim(low, high)

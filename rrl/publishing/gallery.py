@@ -72,10 +72,10 @@ CAPTIONS = {
     "explorer-race": "The paper's RRL and two textbook agents in one Gymnasium environment.",
     "explorer-region": "A region grows over the heat map of 1296 simulated configurations, and "
     "the latency falls.",
-    "iot-day": "A day of a device fleet, compressed into an hour: the load, and the mean latency of "
-    "agents that learn meanwhile on a machine with a neighbour.",
-    "iot-devices": "Requests per second of sensors, cameras and firmware updates with the same mean "
-    "rate.",
+    "iot-day": "A day of a device fleet, compressed into an hour: the load, and the mean latency "
+    "of agents that learn meanwhile on a machine with a neighbour.",
+    "iot-devices": "Requests per second of sensors, cameras and firmware updates with the same "
+    "mean rate.",
     "iot-saved": "Waiting saved so far over the default's, hour by hour, on four problems: above "
     "zero, learning has paid.",
     "iot-served": "What each agent serves over a day of devices, learning included: latency and "

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from rrl.studies.days import KNOWING, Day
 from rrl.studies.outcomes import interval
 from rrl.studies.pieces import Arrays
-from rrl.workloads.device_day import HOURS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 DEFAULT = "tf-serving-default"
 PARTS = {"first third": slice(0, 1 / 3), "last third": slice(2 / 3, 1)}
-"""Parts of a day, as shares of its episodes."""
+"""Parts of a day, as shares of its requests."""
 
 
 def problem_label(day: Day) -> str:
@@ -122,19 +121,21 @@ def pays_from(own: Arrays, base: Arrays) -> Values:
     Returns
     -------
     ndarray, shape (seeds,)
-        Hours from 0 to 24 since the start of the day. It is infinite for a run that has not saved
-        by the end of the day.
+        Hours from 0 to 24 since the start of the day: the end of the last episode after which the
+        run was not ahead. It is infinite for a run that has not saved by the end of the day.
 
     Examples
     --------
-    >>> base = {"mean_s": np.full((2, 4), 2.0)}
-    >>> pays_from({"mean_s": np.array([[3.0, 0.5, 1.0, 1.0], [3.0, 2.0, 2.0, 2.0]])}, base)
-    array([ 6., inf])
+    >>> base = {"mean_s": np.full((2, 3), 2.0)}
+    >>> own = {"mean_s": np.array([[3.0, 0.5, 1.0], [3.0, 2.0, 2.0]])}
+    >>> pays_from(own | {"hour": np.array([[5.0, 10.0, 24.0]] * 2)}, base)
+    array([ 5., inf])
     """
     ahead = saved_so_far(own, base) > 0
-    behind = ahead.shape[1] - np.argmin(ahead[:, ::-1], axis=1)  # one after the last one behind
-    first = np.where(ahead.all(axis=1), 0, behind)
-    return np.where(ahead[:, -1], HOURS * first / ahead.shape[1], np.inf)
+    behind = ahead.shape[1] - np.argmin(ahead[:, ::-1], axis=1)  # so many until the last one behind
+    episodes = np.where(ahead.all(axis=1), 0, behind)
+    hours = np.column_stack((np.zeros(len(ahead)), own["hour"]))
+    return np.where(ahead[:, -1], hours[np.arange(len(ahead)), episodes], np.inf)
 
 
 def paying(found: Mapping[Day, Arrays]) -> pd.DataFrame:

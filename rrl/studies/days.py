@@ -45,7 +45,7 @@ from rrl.support.provenance import (
 )
 from rrl.tuning.episode import Server
 from rrl.tuning.loop import steps
-from rrl.workloads.device_day import device_day
+from rrl.workloads.device_day import HOURS, device_day
 
 KNOWING = "knowing"
 """The name of the agent that knows the best configuration of each load level beforehand."""
@@ -89,8 +89,8 @@ class Day(NamedTuple):
     first_seed: int = 0
 
     @property
-    def problem(self) -> tuple[Any, ...]:
-        """All but the agent and the seeds; agents are compared on the same problem."""
+    def problem(self) -> Day:
+        """The same day without an agent and seeds; agents are compared on the same problem."""
         return self._replace(agent="", seeds=0, first_seed=0)
 
     @property
@@ -171,9 +171,13 @@ def run_days(day: Day, seeds: Sequence[int], data: str) -> dict[str, NDArray[Any
     dict of str to ndarray, shape (seeds, episodes)
         ``chosen`` is the number of the configuration that served. ``mean_s`` is the mean latency
         of the episode in seconds, in single precision. ``late`` is its number of late requests.
+        ``hour`` is the time of its last arrival since the first episode began, in hours of the day
+        (0 to 24), in single precision. Episodes have equally many requests, so at night they last
+        longer.
     """
     chosen = np.empty((len(seeds), day.episodes), dtype=np.int32)
     late, mean_s = np.empty_like(chosen), np.empty(chosen.shape, dtype=np.float32)
+    hour = np.empty_like(mean_s)
     with one_thread():
         for row, seed in enumerate(seeds):
             server = _server(day, seed, data)
@@ -186,11 +190,14 @@ def run_days(day: Day, seeds: Sequence[int], data: str) -> dict[str, NDArray[Any
                 np.random.default_rng([seed, 1]),
                 requests=day.requests,
             )
+            elapsed_s = 0.0
             for step in run:
+                elapsed_s += float(step.episode.arrivals[-1])
+                hour[row, step.number] = HOURS * elapsed_s / day.length_s
                 chosen[row, step.number] = server.space.index(step.configuration)
                 mean_s[row, step.number] = step.episode.latency.mean()
                 late[row, step.number] = step.episode.bad(day.late_s)
-    return {"chosen": chosen, "mean_s": mean_s, "late": late}
+    return {"chosen": chosen, "mean_s": mean_s, "late": late, "hour": hour}
 
 
 def check_day(day: Day) -> None:
