@@ -172,8 +172,8 @@ def run_days(day: Day, seeds: Sequence[int], data: str) -> dict[str, NDArray[Any
         ``chosen`` is the number of the configuration that served. ``mean_s`` is the mean latency
         of the episode in seconds, in single precision. ``late`` is its number of late requests.
         ``hour`` is the time of its last arrival since the first episode began, in hours of the day
-        (0 to 24), in single precision. Episodes have equally many requests, so at night they last
-        longer.
+        (0 to 24, or a little more), in single precision. Episodes have equally many requests, so at
+        night they last longer.
     """
     chosen = np.empty((len(seeds), day.episodes), dtype=np.int32)
     late, mean_s = np.empty_like(chosen), np.empty(chosen.shape, dtype=np.float32)
