@@ -79,7 +79,7 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "turbo": ("#6a51a3", "d", (0, (8, 2))),
     "zooming": ("C4", "p", (0, (4, 4))),
     "hoo": ("C4", "h", (0, (2, 1))),
-    "knowing": ("C5", "*", "-"),
+    "knowing": ("C5", "*", (0, (4, 4))),
 }
 OTHER_STYLE = ("0.35", "8", "-")  # of an agent that is not among them
 _RADIUS_MARKERS, _RADIUS_LINES = "ovs*DP<>hX", (":", "-.", "--", (0, (5, 1, 1, 1, 1, 1)), "-")

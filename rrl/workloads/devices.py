@@ -44,7 +44,7 @@ class Cameras:
 
     References
     ----------
-    The cluster process: Cox and Isham, "Point Processes", 1980, section 3.4 (Bartlett-Lewis).
+    The cluster process: Cox and Isham, "Point Processes", 1980 (Bartlett-Lewis).
     Cameras that send only frames of events, which last for seconds: Canel et al., "Scaling Video
     Analytics on Constrained Edge Nodes", SysML 2019, arXiv:1905.13536. Assumed: the mean of 13 s,
     and one frame per second.
@@ -123,9 +123,9 @@ class Reconnects:
 
     References
     ----------
-    3GPP TR 37.868 V11.0.0, "Study on RAN improvements for machine-type communications", 2011,
-    table 6.1.1: 1000 to 30,000 devices, either uniform over 60 s (traffic model 1) or beta (3, 4)
-    over 10 s (traffic model 2, which is the default here).
+    3GPP TR 37.868, "Study on RAN improvements for machine-type communications", release 11, 2011:
+    up to 30,000 devices, either uniform over 60 s (traffic model 1) or beta (3, 4) over 10 s
+    (traffic model 2, which is the default here).
 
     Examples
     --------
