@@ -202,6 +202,13 @@ def test_storing_again_changes_no_file_and_keeps_what_is_wanted_only(place, monk
     assert len(list(folder.rglob("*.npz"))) == 3
 
 
+def test_results_of_an_agent_that_is_gone_are_left_out(place, monkeypatch):
+    before = sweep_check.wanted_now(opened(place))
+    monkeypatch.delitem(agents.HOME, "random")
+    gone = set(before) - set(sweep_check.wanted_now(opened(place)))
+    assert gone == {name for name in before if "random" in name} != set()
+
+
 def test_equal_results_give_equal_files(tmp_path):
     arrays = {"b": np.arange(2000, dtype=np.int64), "a": np.linspace(0, 1, 9)}
     files = []

@@ -44,7 +44,7 @@ def wanted_now(sweep: Sweep) -> dict[str, Result]:
     for name, (what, _) in sweep.store.index.items():
         try:
             found[name] = sweep.result(what) if isinstance(what, RUNS) else sweep.truth(what)
-        except (LookupError, ImportError):
+        except (LookupError, ImportError, ValueError):  # an agent or a testbed that is gone
             continue
     return found
 
