@@ -203,9 +203,9 @@ def test_storing_again_changes_no_file_and_keeps_what_is_wanted_only(place, monk
 
 
 def test_results_of_an_agent_that_is_gone_are_left_out(place, monkeypatch):
-    before = sweep_check.wanted_now(opened(place))
+    before = sweep_check.wanted_now(opened(place, ()))
     monkeypatch.delitem(agents.HOME, "random")
-    gone = set(before) - set(sweep_check.wanted_now(opened(place)))
+    gone = set(before) - set(sweep_check.wanted_now(opened(place, ())))
     assert gone == {name for name in before if "random" in name} != set()
 
 
