@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from typing import NoReturn
 
 from rrl.operating import profiling, replay, serve, tune
 from rrl.support.errors import Parser, command
@@ -22,8 +23,18 @@ exit codes: 0 done, 2 usage, 3 bad data, 4 the server failed, 5 measured but not
 """
 
 
+class _Parser(Parser):
+    """A parser that also says how to give a value that begins with a dash."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.endswith("expected one argument"):
+            option = message.split()[1].rstrip(":")
+            message += f"; write a value that begins with a dash as {option}=VALUE"
+        super().error(message)
+
+
 def _parser() -> Parser:
-    parser = Parser(
+    parser = _Parser(
         prog="rrl",
         description="Tune the parallelism of TensorFlow Serving by region-based reinforcement "
         "learning.",

@@ -103,9 +103,10 @@ def table_lines(job: Job, rows: Sequence[dict[str, Any]]) -> list[str]:
         word = f", SLO {row['slo']}" if row["slo"] else ""
         rest = {name: level for name, level in row["configuration"].items() if name != CPUS}
         cpus = f"{row[CPUS]} CPU" + ("s" if row[CPUS] != 1 else "")
+        episodes = f"{row['episodes']} episode" + ("s" if row["episodes"] != 1 else "")
         lines.append(
             f" {mark} {cpus}: {scale * row['latency_s']:.1f} {unit}".rstrip()
-            + f" ({scale * row['low_s']:.1f} to {high}, {row['episodes']} episodes){word}"
+            + f" ({scale * row['low_s']:.1f} to {high}, {episodes}){word}"
             + (f": {words(rest)}" if rest else "")
         )
     return lines

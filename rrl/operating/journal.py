@@ -89,7 +89,7 @@ class Journal:
     Raises
     ------
     UsageError
-        If another process holds the journal, or if it belongs to a run with other settings.
+        If another process holds the journal, or if it has measurements with other settings.
     DataError
         If a line other than the last is damaged. The message names that line.
 
@@ -164,7 +164,11 @@ class Journal:
             self._write(header)
             _sync(self.folder)
         elif not _continues(stored := _renamed(records[0]), header):
-            raise UsageError(f"{self.path} {_difference(stored, header, records[0])}")
+            if any("machine" not in record for record in records[1:]):
+                raise UsageError(f"{self.path} {_difference(stored, header, records[0])}")
+            os.ftruncate(self._file, 0)  # nothing was measured, so nothing is lost
+            self._write(header)
+            records = [header]
         self.records = [record for record in records[1:] if record is not None]
 
     def append(self, record: Record) -> None:
@@ -294,9 +298,13 @@ def _difference(stored: Record, wanted: Record, written: Record) -> str:
     before = written["settings"].get(name)
     then = "" if before == old.get(name) else f" (then called {before!r})"
     return (
-        f"is of a run with {name} {old.get(name)!r}{then}, not {new.get(name)!r}: "
+        f"is of a run with {name} {_value(old, name)}{then}, not {_value(new, name)}: "
         "give the same options to continue it, or choose another folder"
     )
+
+
+def _value(settings: Record, name: str) -> str:
+    return repr(settings[name]) if settings.get(name) is not None else "by default"
 
 
 def _sync(folder: Path) -> None:

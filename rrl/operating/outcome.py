@@ -85,7 +85,9 @@ def _report(job: Job, result: dict[str, Any], folder: Path) -> str:
     from rrl.operating.by_cpus import table_lines
     from rrl.operating.verdict import words
 
-    lines = [f"recommended: {words(result['recommended'])}", _gain(job, result)]
+    own = " (the default)" if result["verdict"] == "the default" else ""
+    lines = [f"recommended: {words(result['recommended'])}{own}", _gain(job, result)]
+    lines += _top_lines(job, result)
     if slo := result["slo"]:
         high = "unknown" if slo["high_s"] is None else f"{1e3 * slo['high_s']:.1f}"
         lines.append(
@@ -99,7 +101,7 @@ def _report(job: Job, result: dict[str, Any], folder: Path) -> str:
         used = {name: f"{value / 2**20:.0f} MiB" for name, value in memory.items()}
         other = f", {used['default']} by default" if "default" in used else ""
         lines.append(f"  memory of the server: {used['recommended']}{other}")
-    lines += _harm_lines(result)
+    lines += _harm_lines(job, result)
     lines += table_lines(job, result["by_cpus"])
     if "flags" in result:
         whose = "" if result["deploy"] == result["recommended"] else " of the default"
@@ -122,16 +124,29 @@ def _gain(job: Job, result: dict[str, Any]) -> str:
             f" against {cost['default']} by default: {ratio['median']:.2f} of it "
             f"({interval_words(ratio)}, {result['compared']} paired episodes)"
         )
-    return f"{gain}; {result['verdict']}"
+    return gain if "default" not in cost else f"{gain}; {result['verdict']}"
 
 
-def _harm_lines(result: dict[str, Any]) -> list[str]:
+def _top_lines(job: Job, result: dict[str, Any]) -> list[str]:
+    """Say that a capacity search ended at the highest of its rates."""
+    from rrl.tuning.constrained import HighestRate
+
+    if not isinstance(job.objective, HighestRate):
+        return []
+    least, most = job.objective.rates_per_s[0], job.objective.rates_per_s[-1]
+    if min(result["cost"].values()) > 1.001 * least / most:
+        return []
+    return [f"  {most:g}/s kept the SLO, and higher rates may, too: name some in --objective"]
+
+
+def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
     """Say what tuning did to the requests, and which trials ended early."""
     from rrl.operating.options import NO_LIMIT, UNLIMITED
     from rrl.operating.verdict import words
+    from rrl.tuning.constrained import HighestRate
 
     harm = result["harm"]
-    if harm["late_s"] is None:
+    if harm["late_s"] is None or isinstance(job.objective, HighestRate):  # it overloads on purpose
         return []
     trials, default = (f"{bad} of {n}" for n, bad in (harm["trials"], harm["default"]))
     budget = UNLIMITED if result["budget"] == NO_LIMIT else result["budget"]

@@ -102,7 +102,7 @@ def _profile(options: Namespace) -> int:
         plan = replace(plan, finalists=options.finals)
     size = f"{name}: {len(plan.configurations)} configurations, {plan.episodes} episodes"
     if options.list:
-        print(f"{size}, {_duration(plan)}: {plan}")
+        print(f"{size}, {_duration(plan)}\n{_listed(plan)}")
         return 0
     if other := another_run():
         raise UsageError(other)
@@ -150,10 +150,24 @@ def _show(name: str, plan: Plan, recording: Any, progress: Callable[[str, str], 
         first = done if first is None else first
         total = max(plan.episodes, done)  # the finals continue until they decide
         each_s = (time.monotonic() - began) / (done - first + 1)
-        left = "the finals" if done >= total else f"{duration((total - done) * each_s)} left"
+        left = f"{duration((total - done) * each_s)} left"
+        if done >= total:
+            left = "the finals" if plan.finalists else "done"
         more = " before the finals" if plan.finalists and done < total else ""
         line = f"{name}: {done}/{total} episodes | {1e3 * episode.latency.mean():.1f} ms | {left}"
         progress(line + more, line + more)
+
+
+def _listed(plan: Plan) -> str:
+    """Say what a plan measures, one line per subject."""
+    from rrl.operating.verdict import words
+
+    lines = [f"  {name}: {', '.join(map(str, levels))}" for name, levels in plan.knobs.items()]
+    lines.append(f"  fixed: {words(plan.fixed) or 'nothing'}")
+    lines.append(f"  loads: {', '.join(f'{rate:g}' for rate in plan.rates_per_s)} requests/s")
+    lines.append(f"  {plan.requests} requests per episode, {plan.passes} passes, seed {plan.seed}")
+    lines.append(f"  finals: the {plan.finalists} best of each half and load, again")
+    return "\n".join(lines if plan.finalists else lines[:-1])
 
 
 def _duration(plan: Plan, start_s: float | None = None) -> str:

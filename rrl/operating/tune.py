@@ -228,6 +228,8 @@ def _tune(options: Namespace) -> int:
     with announced() as other, Screen(options.quiet, stamped=True) as screen:
         if other:
             print(f"rrl: {other}", file=sys.stderr)
+        if note := _own_server(options):
+            screen(note)
         with open_target(options, job, folder, requests, largest, screen) as target:
             return run(job, target.server, target.contestants, folder, options, screen, target)
 
@@ -258,6 +260,15 @@ def _names(options: Namespace) -> tuple[str, str]:
         return what, options.model_name
     kind = kind_of(find_executable(options.executable))
     return f"{options.model} on a {kind} server", Path(options.model).name
+
+
+def _own_server(options: Namespace) -> str:
+    """Say which server starts here, if nobody chose it and it is not the original."""
+    from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
+
+    if options.address or options.executable or kind_of(find_executable()) != LOCAL:
+        return ""
+    return f"no {BINARY} on the PATH: the local server of rrl, on the same runtime, takes its place"
 
 
 def _check_goal(options: Namespace, objective: Objective) -> None:

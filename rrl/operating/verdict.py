@@ -14,13 +14,14 @@ from rrl.core.knob import Configuration
 from rrl.operating.records import Record, compared, harm_done, learned
 from rrl.serving.process_knobs import ENV, FLAG, is_process_knob
 from rrl.support.sequential import symmetric_interval
-from rrl.tuning.constrained import MEMORY, Constrained
+from rrl.tuning.constrained import MEMORY, Constrained, LeastMemory
 from rrl.tuning.episode import Episode
 from rrl.tuning.objective import MeanLatency, Percentile
 
 if TYPE_CHECKING:
     from rrl.operating.job import Job
 
+SAME_MEMORY = 0.02  # of the memory; seven starts of one server differed by up to 1.1 %
 FAR = 20.0  # the log ratio of costs if one of them is 0; the verdict limits large ones anyway
 
 
@@ -145,7 +146,7 @@ def progress(job: Job, records: Sequence[Record], left: str) -> tuple[str, str]:
 # --- the result -----------------------------------------------------------------------------------
 
 
-def judge_rounds(rounds: Sequence[Record]) -> dict[str, Any]:
+def judge_rounds(rounds: Sequence[Record], least: float = 0.0) -> dict[str, Any]:
     """Judge the paired costs of all rounds so far; see :func:`symmetric_interval` for the method.
 
     At most 5 % of the runs in which the two do not differ ever get a verdict, even if each one is
@@ -155,6 +156,8 @@ def judge_rounds(rounds: Sequence[Record]) -> dict[str, Any]:
     ----------
     rounds : sequence of dict
         Records of the comparison, at least one.
+    least : float, optional
+        A share of the cost. A difference that may be smaller is none, see :func:`least_share`.
 
     Returns
     -------
@@ -177,12 +180,22 @@ def judge_rounds(rounds: Sequence[Record]) -> dict[str, Any]:
     with np.errstate(divide="ignore", invalid="ignore"):  # the same rule for costs of 0: see FAR
         logs = np.where(ours == theirs, 0.0, np.clip(np.log(ours / theirs), -FAR, FAR))
     centre, low, high = symmetric_interval(logs)
-    verdict = "better" if high < 0 else "worse" if low > 0 else "no difference shown"
+    limit = math.log1p(least)
+    verdict = "better" if high < -limit else "worse" if low > limit else "no difference shown"
     return {
         "verdict": "the default" if alone else verdict,
         "ratio": _ends(centre, low, high, math.exp) if (ours * theirs).all() else None,
         "difference": _ends(*symmetric_interval(ours - theirs)),
     }
+
+
+def least_share(job: Job) -> float:
+    """Return the share of the cost by which two configurations must differ.
+
+    Memory is measured in one process per configuration, so rounds do not average what differs from
+    start to start.
+    """
+    return SAME_MEMORY if isinstance(job.objective, LeastMemory) else 0.0
 
 
 def _ends(
@@ -212,7 +225,7 @@ def decided(job: Job, records: Sequence[Record]) -> bool:
     They must show which configuration is better, and whether the better one meets the SLO.
     """
     rounds = compared(records)
-    if not rounds or judge_rounds(rounds)["verdict"] not in ("better", "worse"):
+    if not rounds or judge_rounds(rounds, least_share(job))["verdict"] not in ("better", "worse"):
         return False
     return job.slo is None or _judge_slo(job, rounds)["word"] != "undecided"
 
@@ -236,7 +249,7 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
         **job.settings(),
         "load_per_s": float(np.mean([r["load_per_s"] for r in tuned])),
         "recommended": recommended,
-        **judge_rounds(rounds),
+        **judge_rounds(rounds, least_share(job)),
         "cost": {name: float(np.median(values)) for name, values in costs.items()},
         "slo": None,
         MEMORY: _memory(rounds),

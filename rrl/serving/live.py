@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.serving.launcher import ModelServer
-from rrl.serving.loadgen import SIGNATURE, Client
+from rrl.serving.loadgen import SIGNATURE, Client, LastingError
 from rrl.serving.process import START_TIMEOUT_S
 from rrl.serving.sample import Inputs, fitting, repeated
 from rrl.serving.servable import newest_version
@@ -220,7 +220,8 @@ class LiveServer:
         ValueError
             If the configuration is not in the space.
         ServerError
-            If the server dies too often. Episodes in which it died are dropped.
+            If the server dies too often, or at once if another start would not help. Episodes in
+            which it died are dropped.
         """
         arrivals = check_arrivals(arrivals)
         self.space.index(configuration)
@@ -233,8 +234,8 @@ class LiveServer:
                 switch_s = 0.0 if same else time.monotonic() - began
                 sample = self._fire(server, arrivals, watch)
                 return live_episode(configuration, arrivals, sample, server, switch_s)
-            except ServerError:
-                if attempt == restarts:
+            except ServerError as error:
+                if attempt == restarts or isinstance(error, LastingError):
                     raise
         raise AssertionError("unreachable")
 

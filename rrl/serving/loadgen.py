@@ -26,6 +26,7 @@ UNLIMITED = [
 ]
 SYNTHETIC = ("rrl-synthetic", "1")
 """Metadata of the requests of `Client.fire`, by which a front tells them from those of others."""
+INTERNAL = "__"  # names of signatures that TensorFlow adds begin with it
 
 _CHANNEL_OPTIONS = [
     *UNLIMITED,
@@ -49,6 +50,10 @@ def predict_request(
     for name, array in inputs.items():
         request.inputs[name].CopyFrom(make_tensor_proto(array))
     return request
+
+
+class LastingError(ServerError):
+    """A failure of a server that another start would not mend."""
 
 
 class Client:
@@ -142,8 +147,9 @@ class Client:
         Raises
         ------
         ServerError
-            If the server cannot be reached, or if it has no such signature. In the second case the
-            message lists its signatures.
+            If the server cannot be reached.
+        LastingError
+            If it has no such signature. The message lists those that it has.
         """
         import grpc
         from tensorflow import dtypes
@@ -158,10 +164,10 @@ class Client:
         signatures = metadata_pb2.SignatureDefMap()
         reply.metadata["signature_def"].Unpack(signatures)
         if self.signature not in signatures.signature_def:
-            known = ", ".join(sorted(signatures.signature_def))
-            raise ServerError(
+            own = (name for name in signatures.signature_def if not name.startswith(INTERNAL))
+            raise LastingError(
                 f"{self.address}: model {self.model!r} has no signature {self.signature!r}; "
-                f"it has: {known}"
+                f"it has: {', '.join(sorted(own))}; choose one with --signature"
             )
         inputs = signatures.signature_def[self.signature].inputs
         return {

@@ -13,10 +13,10 @@ from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_
 from numpy.typing import NDArray
 
 from rrl.serving import json_sample
-from rrl.serving.loadgen import SIGNATURE, Client, random_inputs
+from rrl.serving.loadgen import SIGNATURE, Client, LastingError, random_inputs
 from rrl.serving.quiet import load_tensorflow, quiet
 from rrl.serving.tensors import to_array
-from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.support.errors import DataError, UsageError
 
 Inputs = Mapping[str, Any]
 """One request: for each input name, an array whose first axis is the batch."""
@@ -156,8 +156,8 @@ def fitting(
 
     Raises
     ------
-    ServerError
-        If a request does not fit. The message shows the signature.
+    LastingError
+        If a request does not fit, or there is no such signature. The message shows what is there.
     UsageError
         If random values cannot be made for the signature.
     """
@@ -191,7 +191,7 @@ def fit(
 
     Raises
     ------
-    ServerError
+    LastingError
         If names, shapes or types differ. The message shows the signature.
 
     Examples
@@ -203,7 +203,7 @@ def fit(
     if request.keys() == {json_sample.UNNAMED} and len(signature) == 1:
         request = dict.fromkeys(signature, request[json_sample.UNNAMED])
     if request.keys() != signature.keys():
-        raise ServerError(
+        raise LastingError(
             f"the sample has the inputs {', '.join(sorted(request)) or '(no names)'}; the model "
             f"needs: {wanted}"
         )
@@ -213,7 +213,7 @@ def fit(
         sizes = zip(shape, given.shape, strict=False)
         fits = len(given.shape) == len(shape) and all(want in (-1, have) for want, have in sizes)
         if not fits or (array := _convert(given, dtype)) is None:
-            raise ServerError(
+            raise LastingError(
                 f"the sample's {name!r} is {given.dtype} {given.shape}; the model needs: {wanted}"
             )
         fitted[name] = array

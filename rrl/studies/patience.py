@@ -67,9 +67,7 @@ def ends(runs: Race, patience: int, episodes: int = EPISODES) -> NDArray[np.int6
     (array([4]), array([6]))
     """
     last = []
-    for served, best in zip(
-        runs.chosen[:, :episodes], runs.recommended[:, :episodes], strict=True
-    ):
+    for served, best in zip(runs.chosen[:, :episodes], runs.recommended[:, :episodes], strict=True):
         kept = 0
         for number, (one, other) in enumerate(zip(served, best, strict=True), 1):
             same = number > 1 and other == best[number - 2]
@@ -111,7 +109,9 @@ def patience_table(sweep: Sweep, patiences: Sequence[int] = PATIENCES) -> pd.Dat
             rest = np.arange(len(last))
             early, late = runs.recommended[rest, last - 1], runs.recommended[:, EPISODES - 1]
             changed = np.diff(runs.chosen[:, :EPISODES], axis=1) != 0
-            switches.append(np.mean([row[: n - 1].sum() for row, n in zip(changed, last, strict=True)]))
+            switches.append(
+                np.mean([row[: n - 1].sum() for row, n in zip(changed, last, strict=True)])
+            )
             episodes.append(last.mean())
             other.append((early != late).mean())
             costs.append((cost[early] / cost[late]).mean())
