@@ -6,6 +6,7 @@ import json
 import math
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probe import build_probe
 
+import rrl
 from rrl import (
     ConfigSpace,
     FewestCPUs,
@@ -27,6 +29,7 @@ from rrl import (
 )
 from rrl.cli import main
 from rrl.core.from_table import from_table
+from rrl.operating.verdict import SAME_MEMORY, judge_rounds
 from rrl.rivals.agents import AGENTS
 from rrl.serving.launcher import LOCAL
 from rrl.serving.process_knobs import usable_cpus
@@ -217,6 +220,14 @@ def test_tuning_for_the_highest_rate_is_a_capacity_search():
     assert len({round(cost, 6) for cost in run.costs}) > 2
 
 
+@pytest.mark.parametrize(("most", "said"), [(80, True), (2000, False)])
+def test_a_capacity_search_that_ends_at_its_highest_rate_says_so(most, said, tmp_path, capsys):
+    objective = f"rate of 40,{most} with p99<80ms"
+    arguments = ["replay", "cpu2", "--objective", objective, "--episodes", "8", "--rounds", "2"]
+    assert main([*arguments, "--quiet", "--out", str(tmp_path)]) in (0, 5)
+    assert ("80/s kept the SLO, and higher rates may, too" in capsys.readouterr().out) == said
+
+
 # --- a simulated server that is bound to some of its cores ----------------------------------------
 
 TEN, BOUND = testbed("cpu10"), testbed("cpu10-cores")
@@ -349,3 +360,32 @@ def test_a_real_server_is_tuned_for_the_fewest_cpus(tmp_path, capsys):
     for used in result["memory_bytes"].values():  # TensorFlow alone needs more than 64 MiB
         assert 64 * 2**20 < used < pages
     assert "memory of the server: " in report
+
+
+def test_a_real_server_is_tuned_for_the_least_memory(tmp_path, capsys):
+    """With the default, a file that Python runs at its start takes 64 MiB."""
+    model, out = build_probe(tmp_path / "models" / "probe"), tmp_path / "out"
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.taken = b'x' * 2**26\n")
+    plain = str(Path(rrl.__file__).parent.parent)
+    knob = f"env:PYTHONPATH={tmp_path}:{plain},{plain}"
+    arguments = [
+        "tune", str(model), "--executable", LOCAL, "--rate", "40", "--requests", "10",
+        "--episodes", "3", "--rounds", "8", "--agent", "random", "--budget", "unlimited",
+        "--knob", knob, "--objective", "memory with p99<20s", "--out", str(out), "--quiet",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    report, result = capsys.readouterr().out, json.loads((out / "result.json").read_text())
+    assert result["verdict"] == "better"
+    assert result["deploy"] == {"env:PYTHONPATH": plain}
+    used = result[MEMORY]
+    assert 2**25 < used["default"] - used["recommended"] < 2**27
+    assert f"p99<20000ms {used['recommended'] / 2**20:.0f} MiB against " in report
+
+
+def test_memory_that_differs_as_starts_do_is_no_difference():
+    """Every round has the same two processes, so rounds alone would find a sure difference."""
+    rounds = [{"cost": {"default": 0.1000, "recommended": 0.1005}}] * 12
+    assert judge_rounds(rounds)["verdict"] == "worse"
+    assert judge_rounds(rounds, SAME_MEMORY)["verdict"] == "no difference shown"
+    rounds = [{"cost": {"default": 0.1000, "recommended": 0.0950}}] * 12
+    assert judge_rounds(rounds, SAME_MEMORY)["verdict"] == "better"

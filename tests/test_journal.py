@@ -70,6 +70,20 @@ def test_every_cut_of_the_last_line_is_recovered(tmp_path):
         assert path.read_bytes() == whole
 
 
+def test_a_run_that_measured_nothing_may_be_corrected(tmp_path):
+    """A wrong option is found when the first server starts; the corrected command then works."""
+    for settings in (SETTINGS, SETTINGS | {"signature": "classify"}):
+        with Journal(tmp_path, settings) as journal:
+            assert journal.records == []
+            journal.append({"machine": {"cpus": 2}})
+    header, _ = map(json.loads, (tmp_path / JOURNAL).read_text().splitlines())
+    assert header["settings"]["signature"] == "classify"
+    with Journal(tmp_path, header["settings"]) as journal:
+        journal.append({"episode": 0, "cost": 0.1})
+    with pytest.raises(UsageError, match="with signature 'classify', not by default: give the sa"):
+        Journal(tmp_path, SETTINGS)
+
+
 def test_a_cut_first_line_is_an_empty_journal(tmp_path):
     path = fill(tmp_path, costs=())
     whole = path.read_bytes()

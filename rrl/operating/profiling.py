@@ -163,7 +163,7 @@ def _listed(plan: Plan) -> str:
     from rrl.operating.verdict import words
 
     lines = [f"  {name}: {', '.join(map(str, levels))}" for name, levels in plan.knobs.items()]
-    lines.append(f"  fixed: {words(plan.fixed) or 'nothing'}")
+    lines.append(f"  fixed: {words(plan.fixed or {}) or 'nothing'}")
     lines.append(f"  loads: {', '.join(f'{rate:g}' for rate in plan.rates_per_s)} requests/s")
     lines.append(f"  {plan.requests} requests per episode, {plan.passes} passes, seed {plan.seed}")
     lines.append(f"  finals: the {plan.finalists} best of each half and load, again")
