@@ -84,6 +84,8 @@ CAPTIONS = {
     "that broke the objective so far.",
     "live-totals": "The same run as a whole: mean latency over the default's, for all of it and "
     "for its second half.",
+    "live-warm-start": "What a warm start from another model's profile saves and costs, on five "
+    "recorded models; orange sources mislead on purpose.",
     "objectives-bill": "The number of CPUs and the latency that agents deploy, by what they were "
     "tuned for.",
     "objectives-duels": "Agents that minimise a limit or the p99, compared with the same agents "
