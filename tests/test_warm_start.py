@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.core.warm_start import Earlier, SlopeProcess, transfer
 from rrl.operating.journal import JOURNAL
-from rrl.studies.warm_start import earlier, misleading, study
+from rrl.studies.warm_start import FIRST_SEED, SEEDS, earlier, misleading, study, write_tables
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.recommended import recommended
 
@@ -224,14 +225,32 @@ def test_a_source_that_cannot_be_used_is_refused(source, more, code, message, tm
 # --- the study ------------------------------------------------------------------------------------
 
 
-def test_the_study_compares_with_no_warm_start_and_is_the_same_again():
-    table = study(range(100, 102), episodes=5, problems=["keyword-threads"])
-    assert list(table["source"]) == [
+@pytest.fixture(scope="module")
+def stored():
+    return pd.read_csv(ROOT / "data" / "warm-start" / "runs.csv")
+
+
+def test_the_stored_runs_are_those_of_this_code(stored):
+    """A seed of each source is raced again; where nothing is taken over, the run is the same."""
+    again = study([FIRST_SEED], problems=["keyword-threads"], data=ROOT / "data")
+    assert list(again["source"]) == [
         "none", "mobilenet_v2-threads", "mobilenet_v2-busy", "inception_v3-threads",
         "mobilenet_v2-batching", "inverted", "shuffled",
     ]  # fmt: skip
-    assert table["ratio"][0] == 1
-    assert table.equals(study(range(100, 102), episodes=5, problems=["keyword-threads"]))
+    there = stored[stored["problem"].eq(again["problem"][0]) & stored["seed"].eq(FIRST_SEED)]
+    pd.testing.assert_frame_equal(again, there.reset_index(drop=True), rtol=1e-5)
+    own = again.set_index("source")[["reached", "deployed", "price"]]
+    same = own.eq(own.loc["none"]).all(axis=1)
+    assert same[~again.set_index("source")["taken"]].all()
+    assert not same.all()
+
+
+def test_the_stored_table_follows_from_the_stored_runs(stored, tmp_path):
+    assert stored.groupby(["problem", "source"])["seed"].nunique().eq(SEEDS).all()
+    write_tables(stored, tmp_path)
+    for name in ("runs.csv", "table.csv"):
+        made, kept = tmp_path / name, ROOT / "data" / "warm-start" / name
+        assert made.read_bytes() == kept.read_bytes()
 
 
 def test_an_inverted_profile_has_its_best_where_it_was_worst():
