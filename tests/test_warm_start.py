@@ -18,7 +18,7 @@ from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.core.warm_start import Earlier, SlopeProcess, transfer
 from rrl.operating.journal import JOURNAL
-from rrl.studies.warm_start import FIRST_SEED, SEEDS, earlier, misleading, study, write_tables
+from rrl.studies.warm_start import FIRST_SEED, SEEDS, earlier, misleading, study, write_warm_start
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.recommended import recommended
 
@@ -247,7 +247,7 @@ def test_the_stored_runs_are_those_of_this_code(stored):
 
 def test_the_stored_table_follows_from_the_stored_runs(stored, tmp_path):
     assert stored.groupby(["problem", "source"])["seed"].nunique().eq(SEEDS).all()
-    write_tables(stored, tmp_path)
+    write_warm_start(stored, tmp_path)
     for name in ("runs.csv", "table.csv"):
         made, kept = tmp_path / name, ROOT / "data" / "warm-start" / name
         assert made.read_bytes() == kept.read_bytes()

@@ -230,6 +230,11 @@ def _smoothed(part: ConfigSpace, at: Ints, log_costs: Floats, counts: NDArray[An
 
     They are multiplied by the share of their variance that neighbours predict. So costs without any
     order, which have nothing in common with others either, become flat.
+
+    No other power of the share is clearly better (``tests/bench_warm_start.py``, 30 seeds). With
+    its square, learning costs 1.2 % more and what is deployed costs 0.3 % less. Without it,
+    learning costs 3 % less, because more sources count. But what is deployed costs 0.5 % more, and
+    18 % more for the keyword model with a source that otherwise counts nothing.
     """
     expected, coordinates = expected_hyperparameters(part), Coordinates(part)
     expected = expected._replace(length_scales=expected.length_scales[:-1])  # there is no load

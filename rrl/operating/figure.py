@@ -26,7 +26,8 @@ def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
     """Plot each episode's cost, the recommendation's cost, and the share of late requests.
 
     Trials that were stopped or crashed have marks of their own. A trial that crashed has no
-    latency, so its mark is at the upper edge.
+    latency, so its mark is at the upper edge. The requests that were open when a trial was stopped
+    count as failed, so its mark is not drawn above `WIDE` times the highest other cost.
 
     Parameters
     ----------
@@ -43,6 +44,8 @@ def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
     axes = figure.subplots(2 if job.slo else 1, 1, sharex=True, squeeze=False)[:, 0]
     costs = scale * np.array([record["cost"] for record in tuned])
     ended = np.array([ending(record) for record in tuned])
+    most = WIDE * costs[ended == ""].max(initial=0.0) or np.inf
+    costs = np.where(ended == "aborted", np.minimum(costs, most), costs)
     _draw_costs(axes[0], number, costs, ended)
     best = scale * best_so_far(tuned)
     axes[0].step(number, best, "-", color="C1", where="post", label="best so far")

@@ -239,7 +239,7 @@ def random_inputs(
     for name, (dtype, shape) in signature.items():
         size = tuple(max(1, s) for s in shape)
         if dtype in ("string", "object"):
-            raise ValueError(f"input {name!r} is a string: give a request sample")
+            raise ValueError(f"input {name!r} is a string: give a request with --sample")
         if np.issubdtype(np.dtype(dtype), np.integer):
             inputs[name] = rng.integers(0, 100, size).astype(dtype)
         else:

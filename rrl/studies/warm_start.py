@@ -215,7 +215,7 @@ def verdicts(table: pd.DataFrame, measure: str) -> pd.Series:
     return table.assign(verdict=words)["verdict"]
 
 
-def write_tables(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def write_warm_start(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Write ``runs.csv`` and ``table.csv``, and return the table.
 
     The table follows from the numbers as they are written.
@@ -245,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError("--seeds and --episodes must be at least 1, and --first-seed at least 0")
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     runs = study(seeds, options.episodes, options.problems, workers=options.workers)
-    table = write_tables(runs, options.out)
+    table = write_warm_start(runs, options.out)
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
     return 0
 
