@@ -198,14 +198,14 @@ def warm_start_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def verdicts(table: pd.DataFrame, measure: str) -> pd.Series:
+def source_verdicts(table: pd.DataFrame, measure: str) -> pd.Series:
     """Say for each row of a table whether a measure is shown to be better than without a source.
 
     Examples
     --------
     >>> import pandas as pd
     >>> table = pd.DataFrame({"price_low": [0.8, 0.9, 1.1], "price_high": [0.9, 1.1, 1.2]})
-    >>> verdicts(table, "price").tolist()
+    >>> source_verdicts(table, "price").tolist()
     ['better', 'no difference shown', 'worse']
     """
     low, high = table[f"{measure}_low"], table[f"{measure}_high"]
