@@ -176,8 +176,9 @@ def warm_start_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFra
     >>> rows = [("a", "none", False, 0, 9, 1.2, 2.0), ("a", "b", True, 0, 4, 1.2, 1.0)]
     >>> names = ["problem", "source", "taken", "seed", "reached", "deployed", "price"]
     >>> table = warm_start_table(pd.DataFrame(rows, columns=names), np.random.default_rng(0))
-    >>> table.loc[1, ["source", "saved", "price", "deployed"]].tolist()
-    ['b', 5.0, 0.5, 1.0]
+    >>> table[["source", "saved", "price", "deployed"]].iloc[1:]
+      source  saved  price  deployed
+    1      b    5.0    0.5       1.0
     """
     import pandas as pd
 
