@@ -54,7 +54,7 @@ def test_a_model_of_ones_own_is_profiled_replayed_and_a_start(
     assert first.count(b"\n") == 2
     assert main(arguments) == 0
     err = capsys.readouterr().err
-    assert "words: 2 configurations, 2 episodes, about " in err
+    assert "words: 2 configurations, 2 episodes, loads 60 requests/s, about " in err
     assert "the first server took " in err
     assert (folder / "episodes.csv").read_bytes().startswith(first)
     profile = read_profile(folder)

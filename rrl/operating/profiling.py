@@ -164,7 +164,10 @@ def _listed(plan: Plan) -> str:
 
     lines = [f"  {name}: {', '.join(map(str, levels))}" for name, levels in plan.knobs.items()]
     lines.append(f"  fixed: {words(plan.fixed or {}) or 'nothing'}")
-    lines.append(f"  loads: {', '.join(f'{rate:g}' for rate in plan.rates_per_s)} requests/s")
+    loads = ", ".join(f"{rate:g}" for rate in plan.rates_per_s) + " requests/s"
+    if not plan.rates_per_s:
+        loads = ", ".join(f"{share:.0%}" for share in plan.shares) + " of what the machine sustains"
+    lines.append(f"  loads: {loads}")
     lines.append(f"  {plan.requests} requests per episode, {plan.passes} passes, seed {plan.seed}")
     lines.append(f"  finals: the {plan.finalists} best of each half and load, again")
     return "\n".join(lines if plan.finalists else lines[:-1])
