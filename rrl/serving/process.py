@@ -17,7 +17,7 @@ from typing import Self
 
 import psutil
 
-from rrl.serving.loadgen import Client, LastingError
+from rrl.serving.loadgen import Client
 from rrl.support.errors import ServerError, UsageError
 
 START_TIMEOUT_S = 120.0
@@ -125,7 +125,7 @@ class ServerProcess:
             while not client.available(timeout_s=0.25):
                 self.check()
                 if time.monotonic() > deadline:
-                    raise LastingError(
+                    raise ServerError(
                         f"{self.title}: the model is not available after {self._timeout_s:g} s; "
                         f"allow more seconds with --start-timeout; {self.kept_log()}"
                     )
