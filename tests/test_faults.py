@@ -67,6 +67,7 @@ another run on this machine: 2 for a recording, a warning otherwise
     test_launcher::test_a_recording_does_not_begin_beside_a_run_until_that_ends
 folders of killed runs: removed at the next start
     test_launcher::test_the_folders_of_killed_runs_go_and_those_of_living_ones_stay
+    test_launcher::test_only_what_is_ours_and_abandoned_is_removed
 sender of the requests dies: 4
     test_volley::test_that_dies_during_an_episode_is_reported_in_one_line
 a fault at any write, rename or process start: goes on; same bytes, a server that serves
