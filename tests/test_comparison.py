@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rrl.studies.comparison import COMPARED, main, ratios
+from rrl import paper_cpu
+from rrl.rivals.agents import AGENTS
+from rrl.rivals.constants import with_constants
+from rrl.studies.comparison import BEST, COMPARED, factors, main, medians, raced, ratios
 
 
 def run(*words):
@@ -14,15 +17,15 @@ def run(*words):
 
 
 @pytest.fixture(scope="module")
-def raced(tmp_path_factory):
+def races(tmp_path_factory):
     path = tmp_path_factory.mktemp("comparison") / "race.csv"
     words = ("race", "--scenarios", "pool,wide", "--seeds", 3, "--episodes", 20, "--out", path)
     assert run(*words, "--agents", "rrl,random") == 0
     return path, words
 
 
-def test_a_race_goes_on_where_it_stopped(raced):
-    path, words = raced
+def test_a_race_goes_on_where_it_stopped(races):
+    path, words = races
     whole = path.read_bytes()
     table = pd.read_csv(path)
     assert table.groupby(["scenario", "agent"]).size().tolist() == [3] * 4
@@ -32,8 +35,8 @@ def test_a_race_goes_on_where_it_stopped(raced):
     assert path.read_bytes() == whole
 
 
-def test_ratios_of_an_agent_with_itself_are_one_and_of_two_agents_are_inverse(raced):
-    table = pd.read_csv(raced[0])
+def test_ratios_of_an_agent_with_itself_are_one_and_of_two_agents_are_inverse(races):
+    table = pd.read_csv(races[0])
     one, other = (table[table["agent"] == name] for name in ("rrl", "random"))
     same = ratios(one, one, np.random.default_rng(0))
     assert (same[["ratio", "low", "high"]] == 1).all(axis=None)
@@ -45,10 +48,76 @@ def test_ratios_of_an_agent_with_itself_are_one_and_of_two_agents_are_inverse(ra
     assert there["price"] < 1  # random search serves whatever it draws
 
 
-def test_the_comparison_is_printed_with_its_limits(raced, capsys):
-    assert run("compare", f"{raced[0]}:rrl", f"{raced[0]}:random") == 0
+def test_the_comparison_is_printed_with_its_limits(races, capsys):
+    assert run("compare", f"{races[0]}:rrl", f"{races[0]}:random") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["measure", *COMPARED]
+
+
+def made_up():
+    """Three agents with known ratios: the first of the rivals finds sooner, the second serves."""
+    rng, seeds = np.random.default_rng(0), range(20)
+    noise = np.exp(rng.normal(0, 0.3, len(seeds)))
+    levels = {"rrl": (10, 20, 1.0, 1.5), "soon": (5, 40, 1.1, 3.0), "kind": (30, 60, 1.2, 1.2)}
+    parts = [
+        pd.DataFrame({name: level * noise for name, level in zip(COMPARED, row, strict=True)})
+        .assign(scenario="pool", agent=agent, seed=seeds)
+        for agent, row in levels.items()
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_factors_are_of_the_rival_over_ours_and_the_best_one_is_found_for_each_measure():
+    table = factors(made_up(), np.random.default_rng(0), ["rrl"], ["kind"])
+    cells = table.set_index(["rival", "measure"])
+    assert cells.loc[("kind", "E5_first"), "factor"] == pytest.approx(3)
+    assert cells.loc[(BEST, "E5_first"), "who"] == "soon"
+    assert cells.loc[(BEST, "E5_first"), "factor"] == pytest.approx(0.5)
+    assert cells.loc[(BEST, "price"), "who"] == "kind"
+    assert cells.loc[(BEST, "price"), "factor"] == pytest.approx(0.8)
+    assert ((table["low"] <= table["factor"]) & (table["factor"] <= table["high"])).all()
+
+
+def test_an_interval_of_a_factor_is_that_of_the_ratio_upside_down():
+    runs = made_up()
+    runs.loc[runs["agent"] == "soon", "E5"] *= np.random.default_rng(1).uniform(0.5, 2, 20)
+    (row,) = (
+        factors(runs, np.random.default_rng(2), ["rrl"], ["soon"])
+        .query("measure == 'E5' and rival == 'soon'")
+        .itertuples()
+    )
+    one, other = (runs[runs["agent"] == name] for name in ("soon", "rrl"))
+    there = ratios(one, other, np.random.default_rng(2)).set_index("measure").loc["E5"]
+    assert row.factor == pytest.approx(there["ratio"])
+    assert (row.low, row.high) == pytest.approx((there["low"], there["high"]), rel=0.05)
+    assert row.low < row.factor < row.high
+
+
+def test_medians_are_sorted_by_the_price():
+    table = medians(made_up(), np.random.default_rng(0))
+    assert table["agent"].tolist() == ["kind", "rrl", "soon"]
+    assert ((table["price_low"] <= table["price"]) & (table["price"] <= table["price_high"])).all()
+
+
+def test_other_constants_make_another_run_and_its_own_ones_the_same():
+    own = {"horizon": 300.0, "reach": 1.0, "lengths": 1.0, "amplitude": 1.0}
+    plain, same, other = (
+        raced("rrl", "pool", [0, 1], 25, constants) for constants in (None, own, {"horizon": 2.0})
+    )
+    pd.testing.assert_frame_equal(plain, same)
+    assert not plain["price"].equals(other["price"])
+
+
+def test_each_constant_reaches_its_part():
+    changed = {"horizon": 7.0, "reach": 2.0, "lengths": 0.5, "amplitude": 3.0}
+    space = paper_cpu(5)
+    agent = with_constants("rrl", changed)(space, np.random.default_rng(0))
+    usual = AGENTS["rrl"](space, np.random.default_rng(0))
+    assert (agent.exploration.horizon, agent.region.reach.steps) == (7.0, 2.0)
+    ours, theirs = (made.similarity.expected(space) for made in (agent, usual))
+    assert ours.amplitude == 3.0
+    np.testing.assert_allclose(ours.length_scales, theirs.length_scales * [0.5, 0.5, 0.5, 1])
+    assert with_constants("hoo", {"lipschitz": 9.0})(space, np.random.default_rng(0)).lipschitz == 9
 
 
 @pytest.mark.parametrize(
@@ -57,10 +126,11 @@ def test_the_comparison_is_printed_with_its_limits(raced, capsys):
         (("race", "--agents", "nobody", "--out", "x.csv"), "unknown agent 'nobody'"),
         (("compare", "{path}", "{path}:rrl"), "write it as FILE:AGENT with one of random, rrl"),
         (("compare", "none.csv:rrl", "none.csv:rrl"), "none.csv"),
+        (("factors", "none.csv"), "none.csv"),
     ],
 )
-def test_a_mistake_is_one_line(raced, capsys, words, message):
-    assert run(*(str(word).format(path=raced[0]) for word in words)) in (2, 3)
+def test_a_mistake_is_one_line(races, capsys, words, message):
+    assert run(*(str(word).format(path=races[0]) for word in words)) in (2, 3)
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1

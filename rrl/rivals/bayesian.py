@@ -59,6 +59,8 @@ class Surrogate:
         Each pair is the number of a configuration and its cost. There is at least one.
     assumed : list of float, optional
         These are the hyperparameters, as :meth:`fit` returns them; by default the expected ones.
+    length : float, optional
+        This is the expected length scale, as a share of a knob's range.
 
     Attributes
     ----------
@@ -67,13 +69,17 @@ class Surrogate:
     """
 
     def __init__(
-        self, cube: UnitCube, history: list[list[Any]], assumed: list[float] | None = None
+        self,
+        cube: UnitCube,
+        history: list[list[Any]],
+        assumed: list[float] | None = None,
+        length: float = LENGTH,
     ) -> None:
         indices = np.array([index for index, _ in history], dtype=np.int64)
         self._cube, self.measured = cube, np.unique(indices)
         self._x, self._y = cube.points[indices], standardised([cost for _, cost in history])
         self._variance = np.full(len(indices), JITTER)
-        self._expected = Hyperparameters(np.full(len(cube.knobs), LENGTH), 1.0, NOISE)
+        self._expected = Hyperparameters(np.full(len(cube.knobs), length), 1.0, NOISE)
         self.assumed = Hyperparameters.of(assumed) if assumed else self._expected
 
     def fit(self) -> list[float]:
@@ -124,13 +130,24 @@ class GPEI(Searcher):
     most : int, optional
         A larger space is not scanned as a whole: each decision draws so many candidates at random.
         What was measured is always a candidate.
+    margin : float, optional
+        Only what is lower than the lowest posterior mean by more than this counts as an
+        improvement, in standard deviations of all log costs. A wider margin explores more.
+    length : float, optional
+        This is the expected length scale, as a share of a knob's range.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
 
     References
     ----------
     Jones, Schonlau & Welch, "Efficient Global Optimization of Expensive Black-Box Functions",
     Journal of Global Optimization 13, 1998; Snoek, Larochelle & Adams, "Practical Bayesian
     Optimization of Machine Learning Algorithms", NIPS'12; the lowest mean: Picheny, Wagner &
-    Ginsbourger, Structural and Multidisciplinary Optimization 48, 2013.
+    Ginsbourger, Structural and Multidisciplinary Optimization 48, 2013; the margin: Lizotte,
+    "Practical Bayesian Optimization", 2008.
 
     Examples
     --------
@@ -151,11 +168,15 @@ class GPEI(Searcher):
         *,
         initial: int = 5,
         most: int = 2000,
+        margin: float = 0.0,
+        length: float = LENGTH,
     ) -> None:
         super().__init__(space, rng)
         if initial < 1 or most < 1:
             raise ValueError(f"need initial >= 1 and most >= 1, got {initial} and {most}")
-        self.initial, self.most = initial, most
+        if not (margin >= 0 and length > 0):
+            raise ValueError(f"need margin >= 0 and length > 0, got {margin} and {length}")
+        self.initial, self.most, self.margin, self.length = initial, most, margin, length
         self.cube, self._neighbours = UnitCube(space), Neighbours(space)
 
     def begin(self, search: Search, start: int) -> None:
@@ -168,13 +189,13 @@ class GPEI(Searcher):
         done = len(search.history)
         if done < self.initial:
             return search.memory["design"][done]
-        known = Surrogate(self.cube, search.history, search.memory["assumed"])
+        known = self._known(search)
         candidates = np.arange(len(self.space))
         if len(candidates) > self.most:
             drawn = self.rng.choice(len(candidates), self.most, replace=False)
             candidates = np.union1d(drawn, known.measured)
         mean, deviation = known.posterior(candidates)
-        best = float(mean[np.isin(candidates, known.measured)].min())
+        best = float(mean[np.isin(candidates, known.measured)].min()) - self.margin
         gain = expected_improvement(mean - best, deviation)
         if not gain.max() > 0:  # all are too small for a float; the order of z is theirs
             gain = (best - mean) / deviation
@@ -183,13 +204,15 @@ class GPEI(Searcher):
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
         if fit_is_due(len(search.history)):
-            known = Surrogate(self.cube, search.history, search.memory["assumed"])
-            search.memory["assumed"] = known.fit()
+            search.memory["assumed"] = self._known(search).fit()
 
     def recommended(self, search: Search) -> int:
         """See :meth:`Searcher.recommended`."""
         episodes = len(search.history)
         if search.cache is None or search.cache[0] != episodes:
-            known = Surrogate(self.cube, search.history, search.memory["assumed"])
-            search.cache = (episodes, known.lowest)
+            search.cache = (episodes, self._known(search).lowest)
         return search.cache[1]
+
+    def _known(self, search: Search) -> Surrogate:
+        """Return the model of all measurements."""
+        return Surrogate(self.cube, search.history, search.memory["assumed"], self.length)

@@ -12,8 +12,6 @@ from rrl.rivals.search import Search, Searcher
 from rrl.rivals.unit_cube import Floats, UnitCube, is_category, latin_hypercube
 
 FIRST, SHORTEST, LONGEST = 0.8, 0.5**7, 1.6  # sides of the trust region
-SUCCESSES = 3  # improvements in a row until the sides double
-LEAST_FAILURES = 4  # or the number of knobs: failures in a row until the sides halve
 BETTER = 1e-3  # an improvement lowers the lowest cost by at least this share
 CANDIDATES_PER_KNOB, MOST_CANDIDATES = 100, 5000
 ROUNDING = 1e-9  # relative slack, so that a level just at the edge is in the box
@@ -24,10 +22,10 @@ class TuRBO(Searcher):
 
     The region is a box in the unit cube around the measured configuration with the lowest posterior
     mean. Knobs with longer length scales get longer sides; the sides' product is that of a cube.
-    Three improvements in a row double the sides; as many failures in a row as there are knobs (at
-    least four) halve them. Then a function is drawn from the posterior, and the configuration of
-    the region where it is lowest is measured. If the region is too small, the search starts anew
-    with other first configurations and forgets all measurements; its recommendation does not.
+    Improvements in a row double the sides, and failures in a row halve them. Then a function is
+    drawn from the posterior, and the configuration of the region where it is lowest is measured.
+    If the region is too small, the search starts anew with other first configurations and forgets
+    all measurements; its recommendation does not.
 
     The published method is for continuous variables. Here a level stands for its share of the
     knob's range, and it is in the box if its share reaches into it. All levels of a category are
@@ -42,6 +40,17 @@ class TuRBO(Searcher):
     initial : int, optional
         Each start measures a Latin hypercube of this many configurations; the first start of a load
         level begins with what serves. The default is twice the number of knobs.
+    side : float, optional
+        The first sides of the region, as a share of a knob's range.
+    successes : int, optional
+        So many improvements in a row double the sides.
+    failures : int, optional
+        So many failures in a row halve the sides, or as many as there are knobs if that is more.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
 
     References
     ----------
@@ -61,7 +70,14 @@ class TuRBO(Searcher):
     """
 
     def __init__(
-        self, space: ConfigSpace, rng: np.random.Generator, *, initial: int | None = None
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        initial: int | None = None,
+        side: float = FIRST,
+        successes: int = 3,
+        failures: int = 4,
     ) -> None:
         super().__init__(space, rng)
         self.cube, self._neighbours = UnitCube(space), Neighbours(space)
@@ -69,6 +85,13 @@ class TuRBO(Searcher):
         self.initial = 2 * max(len(self._free), 1) if initial is None else initial
         if self.initial < 1:
             raise ValueError(f"need initial >= 1, got {initial}")
+        if not SHORTEST <= side <= LONGEST or successes < 1 or failures < 1:
+            raise ValueError(
+                f"need {SHORTEST} <= side <= {LONGEST}, successes >= 1 and failures >= 1, "
+                f"got {side}, {successes} and {failures}"
+            )
+        self.side, self.successes = side, successes
+        self.failures = max(failures, len(self._free))
         self._gaps = [self._gaps_of(k) for k in self._free.tolist()]
 
     def _gaps_of(self, k: int) -> Floats:
@@ -87,7 +110,7 @@ class TuRBO(Searcher):
 
     def _start_anew(self, search: Search) -> None:
         todo = latin_hypercube(self._neighbours, self.initial, self.rng)
-        counts = {"side": FIRST, "successes": 0, "failures": 0, "assumed": None}
+        counts = {"side": self.side, "successes": 0, "failures": 0, "assumed": None}
         search.memory = {"todo": todo, "since": len(search.history)} | counts
 
     def choose(self, search: Search) -> int:
@@ -136,7 +159,7 @@ class TuRBO(Searcher):
         memory = search.memory
         memory["successes"] = memory["successes"] + 1 if success else 0
         memory["failures"] = 0 if success else memory["failures"] + 1
-        if memory["successes"] == SUCCESSES:
+        if memory["successes"] == self.successes:
             memory |= {"side": min(2 * memory["side"], LONGEST), "successes": 0}
-        elif memory["failures"] == max(LEAST_FAILURES, len(self._free)):
+        elif memory["failures"] == self.failures:
             memory |= {"side": memory["side"] / 2, "failures": 0}

@@ -5,23 +5,29 @@ agents on seeds that no table or study uses, and writes one row per run. It skip
 has, so it can be stopped and run again. ``compare`` prints the geometric mean of the ratios with
 its interval: ``python -m rrl.studies.comparison compare build/race.csv:rrl
 build/race.csv:rrl-boltzmann``. The two files may come from two versions of the package.
+``factors build/race.csv`` prints how many times as many episodes, or as high a cost, the rivals
+had as each of our agents. ``race`` takes constants that replace those of an agent:
+``--constants '{"horizon": 100}'``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl.rivals.agents import AGENTS
+from rrl.rivals.constants import with_constants
 from rrl.studies.problems import EPISODES, SCENARIOS, with_truth
 from rrl.studies.race import Race, race, score
 from rrl.studies.scenario import Scenario
 from rrl.support.errors import DataError, Parser, UsageError, command
 from rrl.support.files import write_atomically
+from rrl.support.intervals import bootstrap_interval
 from rrl.support.machine import one_thread
 
 if TYPE_CHECKING:
@@ -32,10 +38,21 @@ FRESH = range(5200, 5230)
 
 KEYS = ["scenario", "agent", "seed"]
 COMPARED = ("E5_first", "E5", "deployed", "price")
+OURS = ("rrl", "rrl-boltzmann", "rrl-adaptive")
+AGAINST = ("q-learning", "deep-q-network", "gp-ei")
+BEST = "best rival"
 
 
-def raced(agent: str, scenario: str, seeds: Sequence[int], episodes: int) -> pd.DataFrame:
+def raced(
+    agent: str,
+    scenario: str,
+    seeds: Sequence[int],
+    episodes: int,
+    constants: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
     """Race an agent on a scenario, and return one row per seed.
+
+    `constants` replace some of the agent's own, see :mod:`rrl.rivals.constants`.
 
     Returns
     -------
@@ -52,7 +69,8 @@ def raced(agent: str, scenario: str, seeds: Sequence[int], episodes: int) -> pd.
     import pandas as pd
 
     where = with_truth(scenario)
-    columns = compared_measures(where, race(where, AGENTS[agent], seeds, episodes))
+    make = with_constants(agent, constants) if constants else AGENTS[agent]
+    columns = compared_measures(where, race(where, make, seeds, episodes))
     return pd.DataFrame({"scenario": scenario, "agent": agent, "seed": list(seeds)} | columns)
 
 
@@ -116,8 +134,67 @@ def bootstrapped_means(
     return rng.choice(values, (resamples, len(values))).mean(axis=1)
 
 
+def medians(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the median over the runs of each agent, one row per agent, lowest price first.
+
+    Returns
+    -------
+    DataFrame
+        The columns are `agent`, `seeds`, and for each measure of `COMPARED` its median and the
+        limits of its 95 % interval, for example ``price``, ``price_low``, ``price_high``.
+    """
+    import pandas as pd
+
+    rows = []
+    for agent, part in runs.groupby("agent", sort=False):
+        row: dict[str, Any] = {"agent": agent, "seeds": len(part)}
+        for name in COMPARED:
+            names = (name, f"{name}_low", f"{name}_high")
+            row |= zip(names, bootstrap_interval(part[name].to_numpy(), rng), strict=True)
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values("price", ignore_index=True)
+
+
+def factors(
+    runs: pd.DataFrame,
+    rng: np.random.Generator,
+    ours: Iterable[str] = OURS,
+    against: Iterable[str] = AGAINST,
+) -> pd.DataFrame:
+    """Compare our agents with some rivals, and with the best rival for each measure.
+
+    The best rival is any agent but those named ``rrl...``, with the lowest geometric mean. It is
+    chosen by the same runs, which favours it.
+
+    Returns
+    -------
+    DataFrame
+        One row per agent of ours, rival and measure. `factor` is the geometric mean of the rival's
+        number divided by ours: above 1, ours is better. `low` and `high` are the limits of its
+        95 % interval. `rival` is ``best rival`` in the rows of the best one, and `who` is its name.
+    """
+    import pandas as pd
+
+    logs = np.log(runs[list(COMPARED)]).groupby(runs["agent"]).mean()
+    best = logs[~logs.index.str.startswith("rrl")].idxmin()
+    rows = []
+    for agent in ours:
+        here = runs[runs["agent"] == agent]
+        for rival, measure in [(r, m) for r in (*against, BEST) for m in COMPARED]:
+            who = best[measure] if rival == BEST else rival
+            table = ratios(here, runs[runs["agent"] == who], rng).set_index("measure")
+            over = 1 / table.loc[measure, ["ratio", "high", "low"]].astype(float)
+            rows.append((agent, rival, who, measure, *over))
+    return pd.DataFrame(rows, columns=["agent", "rival", "who", "measure", "factor", "low", "high"])
+
+
 def race_missing(
-    path: Path, agents: Iterable[str], scenarios: Sequence[str], seeds: Sequence[int], episodes: int
+    path: Path,
+    agents: Iterable[str],
+    scenarios: Sequence[str],
+    seeds: Sequence[int],
+    episodes: int,
+    constants: Mapping[str, Any] | None = None,
 ) -> None:
     """Add what is missing to a file of runs, with a progress bar over agents and scenarios."""
     import pandas as pd
@@ -132,18 +209,30 @@ def race_missing(
             if set(seeds) <= set(known.loc[same, "seed"]):
                 continue
             known = known[~same]
-        known = pd.concat([known, raced(agent, scenario, seeds, episodes)])
+        known = pd.concat([known, raced(agent, scenario, seeds, episodes, constants)])
         write_atomically(path, known.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
+
+
+def read_runs(path: str | Path) -> pd.DataFrame:
+    """Read a file of the command ``race``.
+
+    Raises
+    ------
+    DataError
+        If it is another file. The message names a column that is missing.
+    """
+    import pandas as pd
+
+    table = pd.read_csv(path)
+    if missing := [column for column in (*KEYS, *COMPARED) if column not in table]:
+        raise DataError(f"{path}: no column {missing[0]!r}; make the file with the command race")
+    return table
 
 
 def runs_of(source: str) -> pd.DataFrame:
     """Read the runs of one agent: ``FILE:AGENT``, or ``FILE`` if it has only one."""
-    import pandas as pd
-
     name, _, agent = source.partition(":")
-    table = pd.read_csv(name)
-    if missing := [column for column in (*KEYS, *COMPARED) if column not in table]:
-        raise DataError(f"{name}: no column {missing[0]!r}; make the file with the command race")
+    table = read_runs(name)
     agents = sorted(set(table["agent"]))
     if not agent and len(agents) == 1:
         agent = agents[0]
@@ -163,11 +252,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     racing.add_argument("--first-seed", type=int, default=FRESH.start)
     racing.add_argument("--seeds", type=int, default=len(FRESH), help="how many (default 30)")
     racing.add_argument("--episodes", type=int, default=EPISODES, help="per run (default 300)")
+    racing.add_argument("--constants", type=json.loads, help="in JSON, for all the agents")
     racing.add_argument("--out", type=Path, required=True, help="the file of the runs, a .csv")
     comparing = commands.add_parser("compare", help="print the ratios of ours over theirs")
     comparing.add_argument("ours", metavar="FILE:AGENT")
     comparing.add_argument("theirs", metavar="FILE:AGENT")
+    dividing = commands.add_parser("factors", help="print the factors of rivals over our agents")
+    dividing.add_argument("file", help="a file of the command race, with our agents and rivals")
     options = parser.parse_args(argv)
+    if options.what == "factors":
+        table = factors(read_runs(options.file), np.random.default_rng(0))
+        print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
+        return
     if options.what == "compare":
         table = ratios(runs_of(options.ours), runs_of(options.theirs), np.random.default_rng(0))
         print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
@@ -177,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UsageError(f"unknown agent {unknown[0]!r}; known: {', '.join(AGENTS)}")
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     with one_thread():
-        race_missing(options.out, agents, scenarios, seeds, options.episodes)
+        race_missing(options.out, agents, scenarios, seeds, options.episodes, options.constants)
 
 
 if __name__ == "__main__":

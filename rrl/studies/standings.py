@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.rivals.agents import AGENTS, maker
+from rrl.rivals.agents import AGENTS
+from rrl.rivals.constants import with_constants
 from rrl.studies.peer_runs import RECORDED, read_record, record_seed
 from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, with_truth
 from rrl.studies.race import race, score
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 TUNING_SEEDS = range(1000, 1030)  # the table never uses these seeds
 TUNING = SURFACES  # the testbeds and the recorded profiles are held out
+SHORT = {"gp-ei": (10, 100)}  # seeds and episodes of agents whose decisions take long
 MEASURES = (
     "E5_first",
     "E5",
@@ -46,6 +48,7 @@ MEASURES = (
 
 
 _EPSILONS = ([0.1, 0.1, 50], [0.3, 0.3, 50], [0.5, 0.5, 50], [0.5, 0.05, 50], [1.0, 0.1, 50])
+_RRL = {"horizon": 300.0, "reach": 1.0, "lengths": 1.0, "amplitude": 1.0}
 
 #: The settings that the command ``tune`` compares.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
@@ -67,6 +70,28 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"actions": "configurations", "epsilon": e}
         for e in ([0.3, 0.3, 50], [0.3, 0.05, 20], [1.0, 0.1, 20])
     ] + [{"actions": "moves", "epsilon": [0.3, 0.3, 50], "discount": d} for d in (0.0, 0.7)],
+    "zooming": [
+        {"lipschitz": s, "confidence": c}
+        for s in (0.25, 0.5, 1.0, 2.0) for c in (0.025, 0.05, 0.14)
+    ],
+    "hoo": [
+        {"lipschitz": s, "confidence": c}
+        for s in (0.5, 1.0, 2.0, 4.0) for c in (0.025, 0.05, 0.14)
+    ],
+    "turbo": [
+        {"side": side, "successes": s, "failures": f}
+        for side in (0.4, 0.8) for s in (2, 3) for f in (4, 8)
+    ],
+    "gp-ei": [{"initial": n, "margin": 0.0, "length": 0.5} for n in (5, 10, 20)] + [
+        {"initial": 5, "margin": m, "length": s}
+        for m in (0.0, 0.1) for s in (0.25, 0.5, 1.0) if (m, s) != (0.0, 0.5)
+    ],
+    "rrl": [
+        _RRL | change for change in (
+            {}, {"horizon": 100.0}, {"horizon": 1000.0}, {"reach": 2.0},
+            {"lengths": 0.5}, {"lengths": 2.0}, {"amplitude": 0.5}, {"amplitude": 2.0},
+        )
+    ],
 }  # fmt: skip
 
 
@@ -171,11 +196,13 @@ def tuning_row(agent: str, settings: str, scenario: str, data: Path = DATA) -> d
     of episodes. The other columns are medians.
     """
     where = with_truth(scenario, data)
-    make = maker(agent, **json.loads(settings))
-    measured = score(where, race(where, make, TUNING_SEEDS, EPISODES))
-    mean = np.exp(np.log(np.minimum(measured["E5"], 2 * EPISODES)).mean())
+    make = with_constants(agent, json.loads(settings))
+    seeds, episodes = SHORT.get(agent, (len(TUNING_SEEDS), EPISODES))
+    measured = score(where, race(where, make, TUNING_SEEDS[:seeds], episodes))
+    mean = np.exp(np.log(np.minimum(measured["E5"], 2 * episodes)).mean())
     medians = {name: f"{np.median(measured[name]):.4g}" for name in ("E5_first", "E5", "pain")}
     head = {"agent": agent, "settings": settings, "scenario": scenario}
+    head |= {"seeds": str(seeds), "episodes": str(episodes)}
     return head | {"E5_mean": f"{mean:.4g}"} | medians
 
 
@@ -186,7 +213,8 @@ def best_settings(data: Path = DATA, by: str = "E5_mean") -> dict[str, dict[str,
     """
     found: dict[tuple[str, str], list[float]] = {}
     for row in read_rows(data / "peers" / "tuning.csv", TUNING_KEYS).values():
-        value = min(float(row[by]), 2 * EPISODES) if by.startswith("E5") else float(row[by])
+        most = 2 * int(row["episodes"])
+        value = min(float(row[by]), most) if by.startswith("E5") else float(row[by])
         found.setdefault((row["agent"], row["settings"]), []).append(float(np.log(value)))
     best: dict[str, tuple[float, str]] = {}
     for (agent, settings), values in found.items():

@@ -1,0 +1,101 @@
+"""Any agent with other constants, for the tuning study (:mod:`rrl.studies.standings`).
+
+A rival's constants are arguments of its class. Those of `rrl` belong to its parts, so
+:func:`other_constants` makes the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from rrl.core.agent import MakeAgent
+from rrl.core.exploration import ExpectedSaving
+from rrl.core.gaussian_process import Hyperparameters
+from rrl.core.learned_similarity import LearnedSimilarity, expected_hyperparameters
+from rrl.core.reach import FixedReach
+from rrl.core.region import Grown
+from rrl.core.rrl import RRL
+from rrl.core.space import ConfigSpace
+from rrl.rivals.agents import maker
+from rrl.tuning.recommended import recommended
+
+
+class OtherPrior(LearnedSimilarity):
+    """A learned similarity that expects other length scales, or another amplitude.
+
+    Parameters
+    ----------
+    lengths : float
+        The expected length scales of the knobs are multiplied by this.
+    amplitude : float
+        This is the expected amplitude.
+    """
+
+    def __init__(self, lengths: float, amplitude: float) -> None:
+        super().__init__()
+        self.lengths, self.amplitude = lengths, amplitude
+
+    def expected(self, space: ConfigSpace) -> Hyperparameters:
+        """See :meth:`rrl.core.learned_similarity.LearnedSimilarity.expected`."""
+        known = expected_hyperparameters(space)
+        length_scales = known.length_scales.copy()
+        length_scales[:-1] *= self.lengths  # the last one is the load's
+        return Hyperparameters(length_scales, self.amplitude)
+
+
+def other_constants(
+    space: ConfigSpace,
+    rng: np.random.Generator,
+    *,
+    horizon: float = 300.0,
+    reach: float = 1.0,
+    lengths: float = 1.0,
+    amplitude: float = 1.0,
+) -> RRL:
+    """Make `rrl` with other constants; the defaults are its own.
+
+    Parameters
+    ----------
+    space, rng
+        See :func:`rrl.tuning.recommended.recommended`.
+    horizon : float, optional
+        See :class:`rrl.core.exploration.ExpectedSaving`, in episodes.
+    reach : float, optional
+        See :class:`rrl.core.reach.FixedReach`, in steps.
+    lengths, amplitude : float, optional
+        See :class:`OtherPrior`.
+
+    Raises
+    ------
+    ValueError
+        If the horizon or the reach is out of range.
+    """
+    return recommended(
+        space,
+        rng,
+        similarity=OtherPrior(lengths, amplitude),
+        region=Grown(FixedReach(reach)),
+        exploration=ExpectedSaving(horizon),
+    )
+
+
+def with_constants(name: str, constants: Mapping[str, Any]) -> MakeAgent:
+    """Return a function that makes the named agent with some constants of its own.
+
+    Raises
+    ------
+    ValueError
+        If no agent has this name.
+
+    Examples
+    --------
+    >>> from rrl import paper_cpu
+    >>> agent = with_constants("rrl", {"horizon": 50.0})(paper_cpu(), np.random.default_rng(0))
+    >>> agent.exploration.horizon
+    50.0
+    """
+    return partial(other_constants, **constants) if name == "rrl" else maker(name, **constants)
