@@ -42,6 +42,8 @@ CAPTIONS = {
     "rival's own speed allows.",
     "convergence-error": "Error of the table over the episodes by radius: the median over the "
     "configurations, and the largest.",
+    "convergence-joint": "All agents where five knobs are chosen together: episodes and price, "
+    "medians with intervals.",
     "convergence-pareto": "Speed against loss: one point per radius, on a simulated and on a "
     "recorded grid.",
     "convergence-radius": "The best radius by the number of measurements, and the radius that the "
