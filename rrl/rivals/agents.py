@@ -77,6 +77,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "simulated-annealing": {"temperature": 0.3, "decay": 0.98, "reach": 4},
     "q-learning": {"epsilon": [1.0, 0.1, 50], "step": 0.3},
     "deep-q-network": {"actions": "configurations", "epsilon": [1.0, 0.1, 20]},
+    "hoo": {"lipschitz": 2.0, "confidence": 0.025},
+    "gp-ei": {"initial": 5, "margin": 0.0, "length": 0.25},
     "optuna-tpe-multivariate": {"multivariate": True},
 }
 

@@ -15,8 +15,8 @@ After n measurements, the confidence radius of a mean is `confidence` times
 same certainty, `confidence` is twice the standard deviation that the noise of a log cost may have.
 Both algorithms go on after the horizon.
 
-The default constants were the best of a few values on seven problems of 300 episodes each. They are
-lower than the theory asks for at a noise of 7 %, because 300 episodes are few.
+The tuning study (:mod:`rrl.studies.standings`) chose a lower `confidence` than the theory asks for
+at a noise of 7 %, because 300 episodes are few.
 """
 
 from __future__ import annotations

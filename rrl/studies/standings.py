@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 TUNING_SEEDS = range(1000, 1030)  # the table never uses these seeds
 TUNING = SURFACES  # the testbeds and the recorded profiles are held out
-SHORT = {"gp-ei": (10, 100)}  # seeds and episodes of agents whose decisions take long
+SHORT = {
+    "gp-ei": (10, 100),
+    "turbo": (10, 300),
+}  # seeds and episodes of agents whose decisions take long
 MEASURES = (
     "E5_first",
     "E5",
