@@ -170,6 +170,23 @@ def test_a_large_space_is_scanned_in_part():
     assert len(set(chosen(agent, 15))) > 8
     with pytest.raises(ValueError, match="need initial >= 1 and most >= 1"):
         GPEI(space, rng(), most=0)
+    with pytest.raises(ValueError, match=r"need margin >= 0 and length > 0, got 0\.0 and -1"):
+        GPEI(space, rng(), length=-1)
+
+
+def test_a_margin_explores_more_and_a_length_is_the_expected_one():
+    space = ConfigSpace([Knob("a", tuple(range(41)))])
+    tried = []
+    for margin in (0.0, 1.0):
+        agent = GPEI(space, rng(), margin=margin)
+        for _ in range(40):
+            configuration = agent.ask(10.0)
+            agent.tell(configuration, 1 + (configuration["a"] - 9) ** 2)
+        tried.append(len(agent.searches[0].means))
+    assert tried[0] < tried[1]
+    narrow, wide = (Surrogate(UnitCube(space), [[0, 1.0]], None, s) for s in (0.1, 2.0))
+    assert narrow.assumed.length_scales == pytest.approx([0.1])
+    assert wide.assumed.length_scales == pytest.approx([2.0])
 
 
 def sides(agent, costs):
@@ -188,6 +205,16 @@ def test_the_trust_region_grows_with_successes_and_halves_with_failures():
     assert sides(agent, 10 * better) == [FIRST, FIRST, *[LONGEST] * 4]
     assert sides(agent, [9.0] * 4) == [LONGEST, LONGEST, LONGEST, FIRST]
     assert sides(agent, [9.0, 9.0, 9.0, 1.0, 9.0]) == [FIRST] * 5  # a success counts anew
+
+
+def test_the_counts_and_the_first_side_of_the_trust_region_can_be_set():
+    agent = TuRBO(paper_cpu(), rng(), initial=4, side=0.4, successes=2, failures=5)
+    assert sides(agent, [10.0] * 4) == [0.4] * 4
+    assert sides(agent, [9.0, 8.0, *[8.0] * 5]) == [0.4, *[0.8] * 5, 0.4]
+    with pytest.raises(ValueError, match=r"successes >= 1 and failures >= 1, got 0\.8, 0 and 4"):
+        TuRBO(paper_cpu(), rng(), successes=0)
+    with pytest.raises(ValueError, match=r"<= side <= 1\.6"):
+        TuRBO(paper_cpu(), rng(), side=2.0)
 
 
 def test_the_search_starts_anew_when_the_region_holds_one_configuration():
