@@ -78,6 +78,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "q-learning": {"epsilon": [1.0, 0.1, 50], "step": 0.3},
     "deep-q-network": {"actions": "configurations", "epsilon": [1.0, 0.1, 20]},
     "hoo": {"lipschitz": 2.0, "confidence": 0.025},
+    "turbo": {"side": 0.4, "successes": 3, "failures": 4},
     "gp-ei": {"initial": 5, "margin": 0.0, "length": 0.25},
     "optuna-tpe-multivariate": {"multivariate": True},
 }
