@@ -9,7 +9,19 @@ import pytest
 from rrl import paper_cpu
 from rrl.rivals.agents import AGENTS
 from rrl.rivals.constants import with_constants
-from rrl.studies.comparison import BEST, COMPARED, factors, main, medians, raced, ratios
+from rrl.studies.comparison import (
+    AGAINST,
+    BEST,
+    COMPARED,
+    FRESH,
+    OURS,
+    factors,
+    main,
+    medians,
+    raced,
+    ratios,
+    read_runs,
+)
 
 
 def run(*words):
@@ -118,6 +130,16 @@ def test_each_constant_reaches_its_part():
     assert ours.amplitude == 3.0
     np.testing.assert_allclose(ours.length_scales, theirs.length_scales * [0.5, 0.5, 0.5, 1])
     assert with_constants("hoo", {"lipschitz": 9.0})(space, np.random.default_rng(0)).lipschitz == 9
+
+
+def test_the_joint_runs_are_paired_and_can_be_made_again():
+    runs = read_runs("data/peers/joint.csv")
+    for agent, part in runs.groupby("agent"):
+        assert part["seed"].tolist() == list(FRESH[: len(part)]), agent
+    assert set(OURS) | set(AGAINST) <= set(runs["agent"])
+    again = raced("heuristic", "cpu2-joint 115", FRESH[:2], 300)
+    stored = runs[runs["agent"] == "heuristic"].head(2)
+    np.testing.assert_allclose(again[list(COMPARED)], stored[list(COMPARED)], rtol=1e-7)
 
 
 @pytest.mark.parametrize(
