@@ -142,6 +142,13 @@ def test_the_joint_runs_are_paired_and_can_be_made_again():
     np.testing.assert_allclose(again[list(COMPARED)], stored[list(COMPARED)], rtol=1e-7)
 
 
+def test_the_factors_are_printed_for_our_agents_that_are_there(races, capsys):
+    assert run("factors", races[0], "--against", "random") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 2 * len(COMPARED)
+    assert {line.split()[0] for line in lines[1:]} == {"rrl"}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -149,6 +156,7 @@ def test_the_joint_runs_are_paired_and_can_be_made_again():
         (("compare", "{path}", "{path}:rrl"), "write it as FILE:AGENT with one of random, rrl"),
         (("compare", "none.csv:rrl", "none.csv:rrl"), "none.csv"),
         (("factors", "none.csv"), "none.csv"),
+        (("factors", "{path}"), "no runs of deep-q-network; name others by --against"),
     ],
 )
 def test_a_mistake_is_one_line(races, capsys, words, message):

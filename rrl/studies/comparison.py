@@ -259,9 +259,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     comparing.add_argument("theirs", metavar="FILE:AGENT")
     dividing = commands.add_parser("factors", help="print the factors of rivals over our agents")
     dividing.add_argument("file", help="a file of the command race, with our agents and rivals")
+    dividing.add_argument("--against", default=",".join(AGAINST), help="rivals, and the best one")
     options = parser.parse_args(argv)
     if options.what == "factors":
-        table = factors(read_runs(options.file), np.random.default_rng(0))
+        runs, rivals = read_runs(options.file), options.against.split(",")
+        if missing := set(rivals) - set(runs["agent"]):
+            raise UsageError(f"{options.file}: no runs of {min(missing)}; name others by --against")
+        ours = [agent for agent in OURS if agent in set(runs["agent"])]
+        table = factors(runs, np.random.default_rng(0), ours, rivals)
         print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
         return
     if options.what == "compare":
