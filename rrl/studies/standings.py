@@ -126,14 +126,11 @@ def summary_row(scenario: str, agent: str, data: Path = DATA) -> dict[str, str] 
     `settled` is the share of seeds with a finite E5, whose recommendation stays good to the end.
     `judged` and `ceiling` are those of :class:`rrl.studies.scenario.Scenario`.
     """
+    known = read_record(agent, scenario, data)
+    if agent in RECORDED and known is None:
+        return None
     where = with_truth(scenario, data)
-    if agent in RECORDED:
-        known = read_record(agent, scenario, data)
-        if known is None:
-            return None
-        runs = known.runs
-    else:
-        runs = race(where, AGENTS[agent], SEEDS, EPISODES)
+    runs = known.runs if known else race(where, AGENTS[agent], SEEDS, EPISODES)
     measured = score(where, runs)
     medians = {name: f"{np.median(measured[name]):.4g}" for name in MEASURES}
     settled = f"{np.isfinite(measured['E5']).mean():.3g}"
