@@ -42,7 +42,7 @@ def checkout(tmp_path):
 
 def enter(root: Path) -> None:
     record(root, root / "notebooks/1.ipynb", {"seed": 7}, FIRST)
-    record(root, root / "notebooks/2.ipynb", {}, SECOND)
+    record(root, root / "notebooks/2.ipynb", {"factors": (1.2, 2.0)}, SECOND)  # a tuple
 
 
 @pytest.fixture

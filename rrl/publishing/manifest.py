@@ -100,6 +100,7 @@ def record(
         "processor": describe_machine()["processor"],
         "seconds": round(seconds),
     }
+    entry = json.loads(json.dumps(entry))  # a tuple among the parameters is stored as a list
     stored = manifest["notebooks"].get(notebook.stem, {})
     if made != before or any(entry[k] != stored.get(k) for k in entry if k not in MACHINE):
         manifest["notebooks"][notebook.stem] = entry
