@@ -1,9 +1,9 @@
 """Check the stored results of sweeps: ``python -m rrl.studies.sweep_check``.
 
-``recompute`` runs a share of the stored runs again and compares them byte by byte: one seed of each
-setting, and each eighth truth. The digest of the setting selects the seed, so a change of the code
-selects others. Results that are outdated are counted, not compared. ``keep`` removes what no
-notebook wanted while the results were stored.
+``recompute`` runs a share of the stored runs again and compares them byte by byte: one of each
+agent on each testbed, and each eighth truth. The digests select the settings and the seeds, so a
+change of the code selects others. Results that are outdated are counted, not compared. ``keep``
+removes what no notebook wanted while the results were stored.
 """
 
 from __future__ import annotations
@@ -56,18 +56,20 @@ def outdated(sweep: Sweep) -> list[str]:
 
 
 def recomputed_share(sweep: Sweep) -> list[Recomputed]:
-    """Choose what to compute again: one seed of each present setting, and each eighth truth."""
-    found = []
-    for name, result in wanted_now(sweep).items():
+    """Choose what to compute again: a run of each agent on each testbed, and each eighth truth."""
+    found, seen = [], set()
+    for name, result in sorted(wanted_now(sweep).items(), key=lambda item: item[1].entry.digest):
         what, number = result.entry.what, int(result.entry.digest, 16)
         if not sweep.store.is_present(name, result.entry.digest):
             continue
-        if isinstance(what, RUNS):
+        if not isinstance(what, RUNS):
+            if number % TRUTHS == 0:
+                found.append(Recomputed(result, result.tasks[0], None))
+        elif (type(what), what.testbed, what.agent) not in seen:
+            seen.add((type(what), what.testbed, what.agent))
             seed = number % what.seeds
             (task,) = sweep.result(what, [[what.first_seed + seed]]).tasks
             found.append(Recomputed(result, task, seed))
-        elif number % TRUTHS == 0:
-            found.append(Recomputed(result, result.tasks[0], None))
     return found
 
 
@@ -90,7 +92,7 @@ def recompute(sweep: Sweep, progress: bool = True) -> str:
     total = sum(what.seeds for what, _ in sweep.store.index.values() if isinstance(what, RUNS))
     truths = sum(not isinstance(what, RUNS) for what, _ in sweep.store.index.values())
     return (
-        f"recomputed {len(runs)} of {total} stored runs (one of each setting) and "
+        f"recomputed {len(runs)} of {total} stored runs (one of each agent on each testbed) and "
         f"{len(chosen) - len(runs)} of {truths} stored truths: the same"
     )
 
