@@ -130,6 +130,6 @@ def test_a_kill_in_the_middle_of_tuning_an_operators_server(operator):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("place", range(1, 40, 3))
+@pytest.mark.parametrize("place", range(1, 25, 3))
 def test_a_kill_at_every_third_place_of_tuning_an_operators_server(place, operator):
     check_live(place, operator)
