@@ -161,7 +161,7 @@ AGAIN:
 check-sweeps: | env
 	@$(ENV_PYTHON) -m rrl.studies.sweep_check recompute
 
-SWEEPING = $(shell grep -l "Sweep(" $(NOTEBOOKS))
+SWEEPING = $(shell grep -lE "import .*\bSweep\b" $(NOTEBOOKS))
 
 store-sweeps: | env
 	@rm -rf build/sweeps/wanted

@@ -442,7 +442,7 @@ def test_make_knows_which_notebooks_wait_for_the_tables_of_others_before_the_fir
 
 
 def test_sweeps_are_stored_by_the_notebooks_that_have_them(checkout):
-    for name, cell in (("1", "from rrl.studies.sweeps import Sweep"), ("2", "x = 1")):
+    for name, cell in (("1", "from rrl import RegionSize, Sweep, adaptive"), ("2", "x = 1")):
         (checkout.root / "notebooks" / f"{name}.ipynb").write_text(cell)
     checkout.make("env")
     assert checkout.make("sweeps") == [
