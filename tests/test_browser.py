@@ -117,6 +117,7 @@ def changed(before, after):
     return np.mean(np.any(one != two, axis=-1))
 
 
+@pytest.mark.long
 def test_a_slider_of_the_explorer_changes_the_picture(jupyter, tab):
     SHOTS.mkdir(parents=True, exist_ok=True)
     tab.goto(jupyter("notebooks/13_explorer.ipynb"))

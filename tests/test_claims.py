@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from rrl import ConfigSpace, Knob
-from rrl.studies import claim_runs, claim_table
+from rrl.studies import claim_days, claim_runs, claim_table, judging_error
 from rrl.studies.claim_numbers import part_number, samples
 from rrl.studies.claim_runs import DEFAULT, Evidence
 from rrl.studies.claims import (
@@ -26,6 +26,7 @@ from rrl.studies.claims import (
     speed_table,
     tables_of,
 )
+from rrl.studies.days import KNOWING
 from rrl.studies.registration import VERDICTS, content_digest, read_registration
 from rrl.support.errors import DataError
 
@@ -87,7 +88,8 @@ def steady(registered, kind="real", table=None, **columns):
     table = facts(kind) if table is None else table
     whole = {name: {"others": 1.0} for name in ("first", "deployed", "price", "latency_s")}
     whole["late"] = {"others": 0.5}
-    return evidence(facts=table, runs=runs(table, registered.agents, **(whole | columns)))
+    rows = runs(table, registered.agents, **(whole | columns))
+    return evidence(facts=table, runs=rows, late=rows)
 
 
 def changing(registered, workloads, ours, table=None, kind="real"):
@@ -344,7 +346,7 @@ def test_late_requests_that_come_together_count_less(rng, together, least, most)
         latencies=lambda row: latency[row], statuses=lambda row: np.zeros(100),
         description={"plan": {"requests": 100}},
     )  # fmt: skip
-    assert least <= claim_runs.design_effect(profile, 1.0, 0, 1.0) <= most
+    assert least <= judging_error.design_effect(profile, 1.0, 0, 1.0) <= most
 
 
 def test_tables_come_from_a_sweep(registered, tmp_path):
@@ -429,5 +431,46 @@ def test_a_file_that_is_none_is_refused(tmp_path):
 
 
 def test_the_held_out_loads_are_not_among_the_problems_before_they_are_recorded(registered):
-    assert {p.load for p in registered.problems if p.kind == "held_out"} == {100.0, 225.0}
+    held_out = [p for p in registered.problems if p.kind == "held_out"]
+    steady = {p.load for p in held_out if not p.workload}
+    assert steady == {100.0, 225.0, 50.2, 113.0}
+    assert {p.testbed for p in held_out if p.workload} == {"mobilenet_v2-joint-279"}
     assert {p.kind for p in registered.present("/no/profiles")} == {"simulated"}
+    assert {p.kind for p in registered.present_days("/no/profiles")} == {"simulated"}
+
+
+def test_agents_of_c6_minimise_late_requests(registered):
+    assert registered.claims["C6"].objective == "late"
+    problems = [p for p in registered.problems if p.testbed == "keyword-threads"]
+    scenario = SimpleNamespace(optimum=0.01234)
+    scenarios = {(p.testbed, p.load): scenario for p in problems}
+    found = claim_runs.late_settings(registered, problems, scenarios, 3, 3000)
+    assert {s.load for s in found} == {450.0, 900.0, 1275.0}
+    assert {s.agent for s in found} == set(registered.agents)
+    assert {(s.objective, s.episodes, s.seeds) for s in found} == {("slo:0.0247", 100, 3)}
+
+
+def test_only_the_claim_about_late_requests_reads_their_runs(registered):
+    usual, late = pd.DataFrame({"kind": ["real"]}), pd.DataFrame({"kind": ["real", "real"]})
+    tables = evidence(runs=usual, late=late)
+    sizes = {id: len(tables_of(tables, "real", registered.claims[id]).runs) for id in ("C5", "C6")}
+    assert sizes == {"C5": 1, "C6": 2}
+
+
+def test_a_day_of_devices_is_a_problem_of_c7_and_c9(registered, rng):
+    one = registered.days[0]
+    base = np.full((SEEDS, 4), 0.2)
+    served = {DEFAULT: base, KNOWING: base / 4, "rrl": base / 2}
+    found = {
+        one.day._replace(agent=name, seeds=SEEDS): {"mean_s": mean} for name, mean in served.items()
+    }
+    facts, rows = claim_days.gather_days([one], found)
+    (about,) = facts.to_dict("records")
+    assert (about["kind"], about["workload"]) == ("held_out", "DeviceDay")
+    assert about["gap"] == pytest.approx(3)
+    assert set(rows["agent"]) == {DEFAULT, "rrl"}  # nobody knows the best beforehand
+    for id in ("C7", "C9"):
+        claim = registered.claims[id]
+        tables = tables_of(evidence(facts=facts, served=rows), "held_out", claim)
+        number = part_number(claim.parts[0], registered.rules, tables, "rrl", rng)
+        assert (number.value, number.met) == (pytest.approx(2), True)

@@ -112,7 +112,7 @@ def test_medians_are_sorted_by_the_price():
 
 
 def test_other_constants_make_another_run_and_its_own_ones_the_same():
-    own = {"horizon": 300.0, "reach": 1.0, "lengths": 1.0, "amplitude": 1.0}
+    own = {"horizon": 100.0, "reach": 1.0, "lengths": 1.0, "amplitude": 1.0}
     plain, same, other = (
         raced("rrl", "pool", [0, 1], 25, constants) for constants in (None, own, {"horizon": 2.0})
     )

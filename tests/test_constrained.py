@@ -362,6 +362,7 @@ def test_a_real_server_is_tuned_for_the_fewest_cpus(tmp_path, capsys):
     assert "memory of the server: " in report
 
 
+@pytest.mark.long
 def test_a_real_server_is_tuned_for_the_least_memory(tmp_path, capsys):
     """With the default, a file that Python runs at its start takes 64 MiB."""
     model, out = build_probe(tmp_path / "models" / "probe"), tmp_path / "out"

@@ -442,7 +442,7 @@ def test_a_read_only_folder(tmp_path):
 def tune_at(address, restart, tmp_path):
     return [
         *RRL, "tune", "--address", address, "--model-name", "probe", "--restart", restart,
-        "--restart-timeout", "2", "--knob", "inter_op=1,2", "--default", "inter_op=1",
+        "--restart-timeout", "1", "--knob", "inter_op=1,2", "--default", "inter_op=1",
         "--rate", "50", "--episodes", "2",
         "--rounds", "2", "--requests", "10", "--agent", "rrl-boltzmann", "--quiet",
         "--out", str(tmp_path),
@@ -452,7 +452,7 @@ def tune_at(address, restart, tmp_path):
 def test_an_absent_server_is_named(tmp_path):
     address = f"127.0.0.1:{free_port()}"
     message = one_line(run(tune_at(address, "true {inter_op}", tmp_path)), 4)
-    assert f"{address}: no model available 2 s after the restart command true (" in message
+    assert f"{address}: no model available 1 s after the restart command true (" in message
 
 
 @pytest.mark.parametrize(

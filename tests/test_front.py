@@ -497,11 +497,12 @@ def clients(address, long=3, short=3):
         process.kill()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flags", "short"),
     [
         pytest.param([], 3, id="loopback"),
-        pytest.param(["--bind_address=0.0.0.0"], 0, id="all", marks=pytest.mark.long),
+        pytest.param(["--bind_address=0.0.0.0"], 0, id="all"),
     ],
 )
 def test_a_server_takes_the_port_over_and_no_call_fails(model, flags, short, tmp_path):

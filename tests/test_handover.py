@@ -60,6 +60,7 @@ def under_load(address, action, rate=20.0):
     return np.concatenate([sample.status for sample in samples])
 
 
+@pytest.mark.long
 def test_three_hand_overs_lose_no_request(service):
     """The last one is an episode's, and comes while large requests are still being answered."""
     rng = np.random.default_rng(0)

@@ -90,6 +90,7 @@ def test_bytes_reach_a_real_model_unchanged(model, tmp_path):
                 assert client.predict(fitted)["length"].tolist() == [3, 0, 3]
 
 
+@pytest.mark.long
 def test_another_signature_is_called_and_a_deadline_counts(model, tmp_path):
     path = write(tmp_path, {"instances": [{"x": [1, 2], "k": 3}, {"x": [4, 5], "k": 6}]})
     (request,) = read_sample(path)

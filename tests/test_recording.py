@@ -178,7 +178,8 @@ UNFINISHED = sorted((Path(__file__).parent.parent / "data" / "recording").glob("
 @pytest.mark.parametrize("folder", UNFINISHED, ids=lambda folder: folder.name)
 def test_a_recording_that_is_not_complete_is_sound_so_far(folder):
     """Another processor has a folder of its own, with a suffix, for the same plan."""
-    profile, plan = read_profile(folder), PLANS[folder.name.removesuffix("-xeon")]
+    profile = read_profile(folder)
+    plan = for_machine(PLANS[folder.name.removesuffix("-xeon")], folder, never)
     assert profile.description["plan"] == json.loads(json.dumps(plan.to_json()))
     assert not profile.description["complete"]
     rows = pd.concat([profile.table, profile.adaptive])
@@ -296,6 +297,16 @@ def test_what_cannot_be_measured_now_is_left_for_later_and_then_given_up(tmp_pat
     assert len(rejected) == MAX_TRIES * record.SWEEPS * len(one.pairs) * one.passes
 
 
+def test_a_recording_that_waits_says_so_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "PAUSE_S", 0.0)
+    monkeypatch.setattr(record, "QUIET_S", 0.0)
+    said = []
+    recorder = Recorder(PLAN, tmp_path, Speeds(2.0, 2.0, 2.0, 1.0), said.append)
+    next(recorder.run(Scripted(), np.random.default_rng(0)))
+    (line,) = said
+    assert "at 0.50 of the plan's speed" in line
+
+
 def test_recording_waits_for_the_machine_and_stops_if_it_stays_slow(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "PAUSE_S", 0.0)
     recorded(tmp_path / "waits", probe=Speeds(2.0, 2.0, 2.0, 1.0))
@@ -395,6 +406,7 @@ def test_the_halves_of_the_finals_share_no_episode_and_meet_other_arrivals(whole
     assert {len(seeds) for seeds in rounds.values()} == {1}
 
 
+@pytest.mark.long
 def test_who_is_surely_not_good_waits_until_the_others_are_known(tmp_path):
     recorder = recorded(tmp_path, Scripted(scatter=0.2), finals=True)
     finals = Finals(recorder)

@@ -196,8 +196,8 @@ def test_all_requests_failed(operator):
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(signal.SIGKILL, id="killed", marks=pytest.mark.long),
-        pytest.param(signal.SIGSTOP, id="hangs"),
+        pytest.param(signal.SIGKILL, id="killed"),
+        pytest.param(signal.SIGSTOP, id="hangs", marks=pytest.mark.long),
     ],
 )
 def test_a_server_that_fails_in_mid_episode_is_restarted_and_the_episode_dropped(operator, number):
@@ -308,6 +308,7 @@ def test_a_description_has_no_secret_but_shows_a_change():
 # --- how the operator's server is left ------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_after_an_error_the_kept_configuration_runs_and_its_file_is_there_for_all(operator):
     before = os.umask(0o077)
     try:

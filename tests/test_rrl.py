@@ -194,7 +194,7 @@ def test_a_deviation_in_the_table_changes_what_is_tried():
     table.deviations[:] = 1e-6  # all is known: no trial can save anything
     assert agent.ask(10.0) == agent.space[table.incumbent]
     unmeasured = [c for c in agent.region.eligible(table) if not table.visits[c]]
-    table.deviations[unmeasured[0]] = 0.5
+    table.deviations[unmeasured[0]] = 1.0
     assert agent.ask(10.0) == agent.space[int(unmeasured[0])]
     table.values[unmeasured[0]] *= 1e3
     assert agent.ask(10.0) == agent.space[table.incumbent]

@@ -9,9 +9,18 @@ import pytest
 
 from rrl.core.variants import boltzmann
 from rrl.simulation.testbeds import testbed
-from rrl.studies.live_phases import _begun, main, scaled_phases
-from rrl.studies.side_by_side import DESCRIPTION, STATE, STEPS, read_steps, record_side_by_side
+from rrl.studies.contestants import Contestant
+from rrl.studies.live_phases import _begun, _is_complete, main, scaled_phases
+from rrl.studies.side_by_side import (
+    DESCRIPTION,
+    STATE,
+    STEPS,
+    read_steps,
+    record_side_by_side,
+)
 from rrl.support.errors import DataError, UsageError
+from rrl.tuning.defaults import serving_default
+from rrl.tuning.guard import Guard
 
 EPISODES, REQUESTS = 12, 20
 PHASES = scaled_phases(120.0, EPISODES, REQUESTS)
@@ -19,10 +28,14 @@ PHASES = scaled_phases(120.0, EPISODES, REQUESTS)
 
 def make():
     server = testbed("cpu2")
-    return {
-        name: (server, boltzmann(server.space, np.random.default_rng(i), radius=radius))
-        for i, (name, radius) in enumerate([("narrow", 1.0), ("wide", 2.0)])
-    }
+    default = serving_default(server.space)
+
+    def one(number, radius, guard=None):
+        rng = np.random.default_rng(number)
+        return Contestant(server, boltzmann(server.space, rng, radius=radius), guard)
+
+    guard = Guard(server.space, default, budget=5, late_s=0.03)
+    return {"narrow": one(0, 1.0), "wide": one(1, 2.0, guard)}
 
 
 def record(folder, stop=None):
@@ -102,9 +115,13 @@ def test_a_run_that_goes_on_keeps_its_peak(tmp_path):
     assert _begun(tmp_path) is None
     rates = [round(1 / gap, 1) for gap in PHASES.gaps]
     notes = {"rates_per_s": rates}
-    run = record_side_by_side(tmp_path, make, PHASES, EPISODES, 3, live=False, notes=notes)
+    run = record_side_by_side(tmp_path / "0", make, PHASES, EPISODES, 3, live=False, notes=notes)
     next(run)
     assert _begun(tmp_path) == 120.0
+    assert not _is_complete(tmp_path / "0")
+    (tmp_path / "0" / DESCRIPTION).write_text("{}")
+    with pytest.raises(DataError, match="damaged; restore it, or remove"):
+        _begun(tmp_path)
 
 
 def test_the_command_names_an_unknown_model(capsys):

@@ -68,6 +68,7 @@ def test_two_workers_give_what_one_gives(alone, tmp_path):
     assert same(alone[1], run(tmp_path, workers=2))
 
 
+@pytest.mark.long
 def test_a_dask_cluster_gives_what_one_worker_gives(alone, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="dask[distributed] is not installed")
     options = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}

@@ -52,7 +52,7 @@ class SelectedReach:
     1.0
     """
 
-    def __init__(self, space: ConfigSpace, horizon: float = 300.0) -> None:
+    def __init__(self, space: ConfigSpace, horizon: float = 100.0) -> None:
         if not 0 < horizon < math.inf:
             raise ValueError(f"horizon must be a positive number of episodes, got {horizon!r}")
         self.horizon = horizon

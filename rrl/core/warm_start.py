@@ -7,8 +7,9 @@ they did elsewhere, near 0 if they have nothing in common, below 0 if what was g
 What is left is a Gaussian process as always. So own measurements always win in the end.
 
 The slope is expected at 0.5, with a standard deviation of 1. A smaller deviation, or a smaller
-amplitude of what is left, trusts the source more. Then learning costs up to 2 % less, but where a
-source misleads, what is deployed can cost half as much again (20 seeds from 8600 on, five models).
+amplitude of what is left, trusts the source more. Then learning costs up to 2 % less, but with the
+worst source, a misleading one, what is deployed costs half as much again (20 seeds from 8600 on,
+five models).
 
 References
 ----------

@@ -122,7 +122,7 @@ def _profile(options: Namespace) -> int:
         def started(start_s: float) -> None:
             screen(f"the first server took {start_s:.1f} s to start: {_duration(plan, start_s)}")
 
-        recording = record_live(plan, folder, started=started, **server)
+        recording = record_live(plan, folder, started=started, say=screen, **server)
         _show(name, plan, recording, screen.progress)
         screen(f"complete: {folder}")
     return 0

@@ -31,13 +31,13 @@ from rrl.support.errors import UsageError
 if TYPE_CHECKING:
     from rrl.tuning.objective import Objective
 
-PATIENCE = 6
+PATIENCE = 8
 """Episodes in a row in which no trial was worth its price, after which the tuning ends.
 
-At the 16 recorded loads, 0.0 and 0.6 % of 480 runs each recommend something else than after 60
-episodes (``python -m rrl.studies.patience``, and the same with ``--first-seed 9000``), and what
-they recommend costs as much, within 0.1 %. With 4 it is 0.6 and 1.2 %, with 3 it is 1.7 and 3.3 %.
-They save 2 and 4 episodes of 45, hardly any with a change of the configuration.
+At the 16 recorded loads, 0.6 and 0.8 % of 480 runs each recommend something else than after 60
+episodes (``python -m rrl.studies.patience``, and the same with ``--first-seed 9000``). With 6 it is
+1.0 and 1.2 %, with 4 it is 1.9 and 2.1 %. They save 2 and 4 episodes of 42, hardly any with a
+change of the configuration.
 """
 BUDGET_SHARE = 0.05  # of the requests of the tuning may be late or failed because of trials
 

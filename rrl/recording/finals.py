@@ -233,6 +233,7 @@ def record_live(
     base: Path | None = None,
     inputs: Sequence[Inputs] | None = None,
     started: Callable[[float], None] = lambda start_s: None,
+    say: Callable[[str], None] = lambda line: None,
     **calls: Any,
 ) -> Iterator[tuple[int, Episode]]:
     """Record a plan and its finals on a new server, or continue the recording in `folder`.
@@ -254,6 +255,8 @@ def record_live(
         The requests to send. The default is one random request.
     started : callable, optional
         It is told the seconds of the first start and warm-up, before a new recording begins.
+    say : callable, optional
+        It is told in one line why the recording waits.
     **calls
         The `signature`, and the `timeout_s` of a request, as for `rrl.serving.live.LiveServer`.
 
@@ -268,7 +271,7 @@ def record_live(
         If this machine cannot record the plan.
     """
     prepare_machine(plan)
-    recorder = Recorder(plan, folder)
+    recorder = Recorder(plan, folder, say=say)
     rng = np.random.default_rng(plan.seed)
     given = {"start_timeout_s": start_timeout_s, "base": base, "inputs": inputs, **calls}
     with live_server(plan, executable, models, rng, **given) as server:

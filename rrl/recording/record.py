@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,6 +37,7 @@ MAX_TRIES = 5  # tries per episode in one visit; later sweeps try again if all o
 SWEEPS = 3  # sweeps over a pass; each one measures what is still missing
 PATIENCE_S = 900.0  # longest time outside the rule's limits before the recording stops
 PAUSE_S = 2.0  # time between two probes while waiting
+QUIET_S = 10.0  # the recording says that it waits if it does so for longer
 
 
 class Recordable(Server, Protocol):
@@ -64,6 +65,8 @@ class Recorder:
         The folder of the profile. An existing profile of the same plan is continued.
     probe : callable, optional
         It returns seconds. The default is a `rrl.recording.probe.Probe` if the plan has a rule.
+    say : callable, optional
+        It is told in one line why the recording waits.
 
     Raises
     ------
@@ -71,8 +74,14 @@ class Recorder:
         If the folder has a profile of another plan or from another machine.
     """
 
-    def __init__(self, plan: Plan, folder: Path, probe: Any = None) -> None:
-        self.plan, self.folder = plan, folder
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        probe: Any = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.plan, self.folder, self._say = plan, folder, say
         self.knobs = list(plan.configurations[0])
         self.columns = [*self.knobs, *COLUMNS, *PROBED]
         self._probe = probe or (Probe() if plan.rule else None)
@@ -221,9 +230,16 @@ class Recorder:
         rule = self.plan.rule
         if rule is None:
             return 0.0
-        deadline = time.monotonic() + PATIENCE_S
+        began, told = time.monotonic(), False
         while not (self._speed_s and rule.accepts(self._speed_s)):
-            if time.monotonic() > deadline:
+            waited_s = time.monotonic() - began
+            if self._speed_s and waited_s > QUIET_S and not told:
+                told = True
+                self._say(
+                    f"waiting: the machine runs at {rule.speed(self._speed_s):.2f} of the plan's "
+                    f"speed, and {rule.slowest:g} to {rule.fastest:g} count; something else may run"
+                )
+            if waited_s > PATIENCE_S:
                 raise UnstableError(
                     f"for {PATIENCE_S:.0f} s the machine's speed was outside the limits; it is "
                     f"{rule.speed(self._speed_s):.2f} of the plan's speed; "

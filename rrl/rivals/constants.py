@@ -51,7 +51,7 @@ def other_constants(
     space: ConfigSpace,
     rng: np.random.Generator,
     *,
-    horizon: float = 300.0,
+    horizon: float = 100.0,
     reach: float = 1.0,
     lengths: float = 1.0,
     amplitude: float = 1.0,

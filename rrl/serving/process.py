@@ -17,7 +17,7 @@ from typing import Self
 
 import psutil
 
-from rrl.serving.loadgen import Client
+from rrl.serving.loadgen import Client, LastingError
 from rrl.support.errors import ServerError, UsageError
 
 START_TIMEOUT_S = 120.0
@@ -95,7 +95,8 @@ class ServerProcess:
         Raises
         ------
         ServerError
-            If it does not. The message names the log, which stays, and quotes its last line.
+            If it does not. The message names the log, which stays, and quotes its last line. If the
+            time was not enough, it is a LastingError, since another start would take as long.
         """
         tied = [sys.executable, "-SE", str(_TIED), str(os.getpid())] if self._tied else []
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
@@ -125,7 +126,7 @@ class ServerProcess:
             while not client.available(timeout_s=0.25):
                 self.check()
                 if time.monotonic() > deadline:
-                    raise ServerError(
+                    raise LastingError(
                         f"{self.title}: the model is not available after {self._timeout_s:g} s; "
                         f"allow more seconds with --start-timeout; {self.kept_log()}"
                     )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.studies.claim_runs import DEFAULT, Evidence
-from rrl.studies.registration import ClaimPart, Rules
+from rrl.studies.registered import ClaimPart, Rules
 from rrl.support.aggregates import Interval, largest_interval, stratified_draws
 from rrl.support.intervals import bootstrap_interval
 from rrl.support.limits import holm, restricted_mean, share_limits

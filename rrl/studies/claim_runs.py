@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.similarity import Copy
-from rrl.recording.profile import Profile, read_profile
+from rrl.recording.profile import read_profile
 from rrl.recording.replay import RecordedServer
-from rrl.recording.truth import rows_of_half
+from rrl.studies.judging_error import judging
 from rrl.studies.outcomes import Results, name_of
 from rrl.studies.race import score
-from rrl.studies.registration import Problem, Registration
+from rrl.studies.registered import Problem, Registration
 from rrl.studies.scenario import SLO_FACTORS, Scenario, Truth
 from rrl.studies.settings import Setting
 from rrl.studies.similarity_error import GlobalMean, region_errors, repeat_error
@@ -63,6 +63,8 @@ class Evidence(NamedTuple):
         the `repeat` error (%): what two equal configurations of the recording would differ by.
     recorded : DataFrame
         One row per profile, with the number of its `episodes` and whether the `binary` served them.
+    late : DataFrame
+        As `runs`, for agents that minimised the share of late requests, see :func:`late_settings`.
     """
 
     runs: pd.DataFrame
@@ -70,6 +72,7 @@ class Evidence(NamedTuple):
     served: pd.DataFrame
     similarity: pd.DataFrame
     recorded: pd.DataFrame
+    late: pd.DataFrame
 
 
 def settings(
@@ -94,6 +97,30 @@ def settings(
     ]
 
 
+def late_settings(
+    registered: Registration,
+    problems: Iterable[Problem],
+    scenarios: Mapping[Any, Scenario],
+    seeds: int,
+    most_episodes: int,
+) -> list[Setting]:
+    """Return the settings of agents that minimise the share of late requests, on steady problems.
+
+    They run until the episode after which the registration looks at what is deployed. The limit is
+    the registered multiple of the smallest mean latency, in three digits.
+    """
+    rules, found = registered.rules, []
+    episodes = min(rules.deployed_after, most_episodes)
+    for problem in problems:
+        if not problem.workload:
+            limit_s = rules.late_factor * scenarios[problem.testbed, problem.load].optimum
+            about = (seeds, episodes, f"slo:{float(f'{limit_s:.3g}'):.15g}")
+            found += [
+                Setting(problem.testbed, problem.load, agent, *about) for agent in registered.agents
+            ]
+    return found
+
+
 def gather(
     registered: Registration,
     problems: Sequence[Problem],
@@ -109,6 +136,7 @@ def gather(
     registered : Registration
     problems : sequence of Problem
     results : mapping of Setting to Race
+        All agents minimised the same: with those of :func:`late_settings`, `runs` is `late`.
     truths, scenarios : mapping
         By testbed and load.
     simulated_requests : int
@@ -125,7 +153,7 @@ def gather(
         head = {"problem": name_of(key), "kind": problem.kind, "workload": problem.workload}
         scenario, late = scenarios[key], truths[key].late[row]
         limit_s = rules.late_factor * scenario.optimum
-        known[key] = head | _judging(scenario, limit_s, simulated_requests) | {"late": late}
+        known[key] = head | judging(scenario, limit_s, simulated_requests) | {"late": late}
         facts.append(head | {"testbed": problem.testbed} | _facts(scenario, known[key]))
     for setting, race in results.items():
         about = known[setting.problem]
@@ -164,85 +192,6 @@ def _facts(scenario: Scenario, about: Mapping[str, Any]) -> dict[str, Any]:
         "default_error": float(about["error"][default]),
         "default_requests": int(about["requests"][default]),
     }
-
-
-def _judging(
-    scenario: Scenario, limit_s: float, simulated_requests: int
-) -> dict[str, NDArray[Any]]:
-    """Return how sure the truth is: per configuration, an error and a number of requests."""
-    server, n = scenario.server, len(scenario.space)
-    pinned = getattr(scenario.workload, "rate", None)
-    if not isinstance(server, RecordedServer) or pinned not in server.profile.rates_per_s:
-        return {"error": np.zeros(n), "requests": np.full(n, simulated_requests)}
-    assert server.half is not None  # the other half judges
-    found = judging_errors(server.profile, pinned, 1 - server.half)
-    effect = design_effect(server.profile, pinned, 1 - server.half, limit_s)
-    return found | {"requests": np.maximum(1, found["requests"] / effect).astype(int)}
-
-
-def design_effect(profile: Profile, rate_per_s: float, half: int, limit_s: float) -> float:
-    """Return how many requests of an episode count as one independent request, if late ones count.
-
-    Late requests come together, because they wait in one queue. So the share of late requests
-    varies more from episode to episode than independent requests would make it. The value is the
-    ratio of the two variances over all configurations with at least two episodes, and at least 1.
-
-    References
-    ----------
-    Kish, *Survey Sampling* (1965), section 8.2.
-
-    Examples
-    --------
-    >>> profile = read_profile("data/keyword-threads")
-    >>> bool(1 <= design_effect(profile, 900.0, 1, 0.005) < 300)
-    True
-    """
-    rows = rows_of_half(profile, rate_per_s, half)
-    late = np.array(
-        [
-            ((profile.latencies(row) > limit_s) | (profile.statuses(row) != 0)).mean()
-            for row in rows.index
-        ]
-    )
-    index, n = profile.space.indices(rows), int(profile.description["plan"]["requests"])
-    counts = np.bincount(index).astype(float)
-    means = np.bincount(index, late) / np.maximum(counts, 1)
-    several = counts > 1
-    squares = np.bincount(index, (late - means[index]) ** 2)[several]
-    between = float((squares / (counts[several] - 1)).sum())
-    independent = float((means[several] * (1 - means[several]) / n).sum())
-    return max(1.0, between / independent) if independent > 0 else 1.0
-
-
-def judging_errors(profile: Profile, rate_per_s: float, half: int) -> dict[str, NDArray[Any]]:
-    """Return the standard errors of the log mean latencies of a half, and its numbers of requests.
-
-    The scatter of an episode is pooled over the configurations of the grid, without what all
-    configurations share in a repeat of a pass. The finals make some means surer than this says.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (configurations,)
-        ``error`` and ``requests``.
-
-    Examples
-    --------
-    >>> found = judging_errors(read_profile("data/keyword-threads"), 900.0, 1)
-    >>> bool(0 < found["error"].max() < 0.3), int(found["requests"].min())
-    (True, 600)
-    """
-    grid = profile.grid[np.isclose(profile.grid["rate_per_s"], rate_per_s)]
-    keys = [*profile.knobs, "pass", "repeat"]
-    logs = np.log(grid.set_index(keys)["mean_s"].unstack(["pass", "repeat"]).to_numpy())
-    logs = logs - np.nanmean(logs, axis=0)
-    free = (~np.isnan(logs)).sum() - logs.shape[0] - logs.shape[1] + 1
-    rest = logs - np.nanmean(logs, axis=1, keepdims=True)
-    scatter = np.sqrt(np.nansum(rest**2) / max(free, 1))
-    rows, n = rows_of_half(profile, rate_per_s, half), len(profile.space)
-    index = profile.space.indices(rows)
-    passes = np.bincount(index[(rows["pass"] < profile.grid_passes).to_numpy()], minlength=n)
-    requests = int(profile.description["plan"]["requests"]) * np.bincount(index, minlength=n)
-    return {"error": scatter / np.sqrt(np.maximum(passes, 1)), "requests": requests}
 
 
 def similarity_table(

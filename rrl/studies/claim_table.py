@@ -13,7 +13,7 @@ import numpy as np
 
 from rrl.studies.claim_numbers import Number
 from rrl.studies.claims import Judged
-from rrl.studies.registration import Registration
+from rrl.studies.registered import Registration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +158,8 @@ def _reasons(judged: Judged, registered: Registration) -> list[str]:
             said.append(f"{other}: {text} ({judged.word(other, claim.about)})")
     if claim.earlier is not None:
         said.append(f"the earlier paper's number is {claim.earlier:g} %")
-    return said + ([f"rests on {claim.rests_on}"] if claim.rests_on else [])
+    tuned = claim.objective == "late"
+    return said + (["the agents minimise the share of late requests"] if tuned else [])
 
 
 def _tested(judged: Judged, registered: Registration, limits: pd.DataFrame) -> list[str]:

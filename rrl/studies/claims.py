@@ -15,7 +15,7 @@ import numpy as np
 
 from rrl.studies.claim_numbers import Number, ceiling, part_number, runs_on, samples
 from rrl.studies.claim_runs import Evidence
-from rrl.studies.registration import ClaimPart, RegisteredClaim, Registration
+from rrl.studies.registered import ClaimPart, RegisteredClaim, Registration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +127,10 @@ def judge_all(
 
 
 def tables_of(tables: Evidence, kind: str, claim: RegisteredClaim) -> Evidence:
-    """Return the rows of a kind of problems, and of the workloads that a claim is about."""
+    """Return the rows of a kind of problems, and of the workloads that a claim is about.
+
+    For a claim about late requests, `runs` are those of agents that minimised their share.
+    """
 
     def rows(table: pd.DataFrame) -> pd.DataFrame:
         if not len(table):
@@ -136,8 +139,9 @@ def tables_of(tables: Evidence, kind: str, claim: RegisteredClaim) -> Evidence:
             return table[table["kind"] == kind]
         return table[(table["kind"] == kind) & table["workload"].isin(claim.workloads or ("",))]
 
+    found = tables._replace(runs=tables.late) if claim.objective == "late" else tables
     recorded = tables.recorded if kind == "real" else tables.recorded[:0]
-    return Evidence(*map(rows, tables[:4]), recorded)
+    return Evidence(*map(rows, found[:4]), recorded, rows(tables.late))
 
 
 def columns_table(judged: Iterable[Judged]) -> pd.DataFrame:
@@ -198,6 +202,8 @@ def problems_table(registered: Registration, tables: Evidence) -> pd.DataFrame:
     rules, table = registered.rules, tables.facts.copy()
     if table.empty:
         return table
+    counts = ["configurations", "good", "possible", "default_requests"]  # unknown of a day
+    table[counts] = table[counts].astype("Int64")
     for part in registered.claims["C4"].parts:
         values = []
         for problem in table["problem"]:

@@ -1,29 +1,100 @@
 """Record the closed loop on a live server while the load follows the paper's five phases.
 
-``python -m rrl.studies.live_phases`` runs TensorFlow Serving's default, its guide's heuristic, the
-paper's RRL with a fixed and with an adaptive radius, and the recommended RRL side by side. It keeps
-every latency.
+``python -m rrl.studies.live_phases`` makes several runs. In each, TensorFlow Serving's default, its
+guide's heuristic, TensorFlow's adaptive batch scheduler and the learners of `LEARNERS` take turns,
+each on its own server, with the same arrivals. The learners tune the five knobs of the recorded
+joint grid behind a guard. Settings of batching change without a restart. Every latency is kept.
+
 The phases are scaled to the rate that the server's default sustains on this machine.
 ``notebooks/12_live_serving`` reads the recorded data.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from rrl.studies.side_by_side import DESCRIPTION, Tuners, record_side_by_side
-from rrl.support.errors import Parser, command
+from rrl.core.knob import Configuration, Knob
+from rrl.core.space import ConfigSpace
+from rrl.studies.contestants import Contestant, Contestants
+from rrl.studies.side_by_side import DESCRIPTION, record_side_by_side
+from rrl.support.errors import DataError, Parser, command
+from rrl.support.files import read_json
+from rrl.tuning.defaults import serving_default
+from rrl.tuning.episode import Server
+from rrl.tuning.guard import Guard
 from rrl.workloads.workload import Phases
 
-NAMES = ("tf-serving-default", "heuristic", "rrl-boltzmann", "rrl-adaptive", "rrl")
+UNTUNED = ("tf-serving-default", "heuristic")
+SCHEDULER = "adaptive-scheduler"
+LEARNERS = ("coordinate-descent", "rrl-boltzmann", "rrl-adaptive", "rrl")
 PEAK = 1.1
 """The peak rate is this multiple of what the default sustains: the default must fall behind."""
+HARM = 0.02
+"""Trials of a learner may cause this share of a run's requests to be late, as the guard counts."""
+
+
+def contestants(
+    space: ConfigSpace,
+    server: Callable[[ConfigSpace], Server],
+    seed: int,
+    budget: int,
+) -> Contestants:
+    """Make all contestants of a run.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+        What the learners tune. It has the knob `batch_threads`.
+    server : callable
+        It makes a server for a space. Each contestant gets its own.
+    seed : int
+        It sets the agents' random choices.
+    budget : int
+        Bad requests that the trials of a learner may cause, see :class:`rrl.tuning.guard.Guard`.
+
+    Examples
+    --------
+    >>> from rrl import testbed
+    >>> made = contestants(testbed("cpu2").space, lambda space: testbed("cpu2"), 0, 96)
+    >>> list(made)[:3], made["rrl"].guard.budget, made["heuristic"].guard
+    (['tf-serving-default', 'heuristic', 'adaptive-scheduler'], 96, None)
+    """
+    from rrl.rivals.agents import AGENTS
+
+    def made(number: int, name: str, space: ConfigSpace, guard: Guard | None = None) -> Contestant:
+        agent = AGENTS[name](space, np.random.default_rng([seed, number]))
+        return Contestant(server(space), agent, guard)
+
+    default = serving_default(space)
+    found = {name: made(i, name, space) for i, name in enumerate(UNTUNED)}
+    found[SCHEDULER] = made(len(found), UNTUNED[0], only(scheduled(default)))
+    for name in LEARNERS:
+        found[name] = made(len(found), name, space, Guard(space, default, budget))
+    return found
+
+
+def scheduled(default: Configuration) -> Configuration:
+    """Return a configuration with TensorFlow's adaptive scheduler, and batches of up to 8.
+
+    Examples
+    --------
+    >>> scheduled({"inter_op": 2, "batch_threads": 0})
+    {'inter_op': 2, 'batch_threads': -1, 'max_batch_size': 8}
+    """
+    from rrl.serving.settings import ADAPTIVE
+
+    return {**default, "batch_threads": ADAPTIVE, "max_batch_size": 8}
+
+
+def only(configuration: Configuration) -> ConfigSpace:
+    """Return the space of a single configuration."""
+    return ConfigSpace([Knob(name, (level,)) for name, level in configuration.items()])
 
 
 def scaled_phases(peak_per_s: float, episodes: int, requests: int = 100) -> Phases:
@@ -66,69 +137,79 @@ def _parser() -> Parser:
     )
     parser.add_argument("--out", type=Path, default=Path("data/live-phases"))
     parser.add_argument("--model", default="mobilenet_v2", help="default: mobilenet_v2")
-    parser.add_argument("--episodes", type=int, default=48, help="rounds (default 48)")
+    parser.add_argument("--runs", type=int, default=5, help="default 5; those that exist are kept")
+    parser.add_argument("--episodes", type=int, default=36, help="rounds of a run (default 36)")
     parser.add_argument("--requests", type=int, default=100, help="of an episode (default 100)")
     parser.add_argument("--peak", type=float, help="requests/s; default: 1.1 of what runs untuned")
-    parser.add_argument("--seed", type=int, default=0)
     return parser
 
 
 def _begun(folder: Path) -> float | None:
-    """Return the peak (requests per second) of the run that a folder already contains."""
+    """Return the peak (requests per second) of the runs that a folder already contains."""
+    found = sorted(folder.glob(f"*/{DESCRIPTION}"))
     try:
-        return max(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["rates_per_s"])
-    except FileNotFoundError:
-        return None
+        return max(read_json(found[0])["rates_per_s"]) if found else None
+    except (ValueError, LookupError, TypeError):
+        raise DataError(f"{found[0]}: damaged; restore it, or remove {folder}") from None
+
+
+def _is_complete(folder: Path) -> bool:
+    file = folder / DESCRIPTION
+    return file.exists() and bool(read_json(file)["complete"])
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Record a new run or continue an old one, and return the exit code."""
-    from tqdm import tqdm
-
+    """Record new runs or continue old ones, and return the exit code."""
+    from rrl.recording.plans import JOINT_PART, PLANS
     from rrl.recording.source import AUTOMATIC, sustained_rate
-    from rrl.rivals.agents import AGENTS
     from rrl.serving.live import LiveServer
     from rrl.serving.models import build, check_model, sample
-    from rrl.tuning.presets import tf_serving
 
     options = _parser().parse_args(argv)
     check_model(options.model)
-    model, space = build(options.model), tf_serving()
-    inputs = sample(options.model, np.random.default_rng(options.seed))
+    model, plan = build(options.model), PLANS[JOINT_PART]
+    inputs = sample(options.model, np.random.default_rng(0))
 
-    with ExitStack() as stack:
+    def live(stack: ExitStack, space: ConfigSpace) -> LiveServer:
+        server = LiveServer(model, space, inputs=inputs, fixed=plan.fixed)
+        return stack.enter_context(server)
 
-        def server() -> LiveServer:
-            return stack.enter_context(LiveServer(model, space, inputs=inputs))
-
-        peak = options.peak or _begun(options.out)
-        if peak is None:
-            peak = PEAK * sustained_rate(server(), AUTOMATIC, np.random.default_rng(0), 300)
-            stack.pop_all().close()
-
-        def make() -> Tuners:
-            return {
-                name: (server(), AGENTS[name](space, np.random.default_rng([options.seed, i])))
-                for i, name in enumerate(NAMES)
-            }
-
-        phases = scaled_phases(round(peak, 1), options.episodes, options.requests)
-        run = record_side_by_side(
-            options.out,
-            make,
-            phases,
-            options.episodes,
-            options.seed,
-            requests=options.requests,
-            notes={"starts": phases.starts, "rates_per_s": [round(1 / g, 1) for g in phases.gaps]},
-        )
-        for turn in (bar := tqdm(run, "phases", options.episodes, unit="round")):
-            means = (
-                f"{name} {1e3 * step.episode.latency.mean():.0f}" for name, step in turn.items()
-            )
-            bar.set_postfix_str(", ".join(means) + " ms", refresh=False)
+    peak = options.peak or _begun(options.out)
+    if peak is None:
+        with ExitStack() as stack:
+            server = live(stack, only(AUTOMATIC))
+            peak = PEAK * sustained_rate(server, AUTOMATIC, np.random.default_rng(0), 300)
+    phases = scaled_phases(round(peak, 1), options.episodes, options.requests)
+    budget = int(HARM * options.episodes * options.requests)
+    for seed in range(options.runs):
+        folder = options.out / str(seed)
+        if _is_complete(folder):
+            continue
+        with ExitStack() as stack:
+            made = partial(contestants, plan.space, partial(live, stack), seed, budget)
+            _record(folder, made, phases, seed, f"run {seed + 1} of {options.runs}")
     return 0
+
+
+def _record(
+    folder: Path, make: Callable[[], Contestants], phases: Phases, seed: int, title: str
+) -> None:
+    """Record a run or continue it, with a progress bar that shows the mean latencies."""
+    from tqdm import tqdm
+
+    run = record_side_by_side(
+        folder,
+        make,
+        phases,
+        phases.episodes,
+        seed,
+        requests=phases.requests,
+        notes={"starts": phases.starts, "rates_per_s": [round(1 / g, 1) for g in phases.gaps]},
+    )
+    for turn in (bar := tqdm(run, title, phases.episodes, unit="round")):
+        means = (f"{name} {1e3 * step.episode.latency.mean():.0f}" for name, step in turn.items())
+        bar.set_postfix_str(", ".join(means) + " ms", refresh=False)
 
 
 if __name__ == "__main__":

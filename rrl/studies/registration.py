@@ -10,12 +10,21 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from rrl.rivals.agents import AGENTS
-from rrl.studies.settings import Load, workload
+from rrl.studies.days import Day
+from rrl.studies.registered import (
+    ClaimPart,
+    DayProblem,
+    Problem,
+    RegisteredClaim,
+    Registration,
+    Rules,
+)
+from rrl.studies.settings import workload
 from rrl.support.errors import DataError
 from rrl.support.files import read_text
 
@@ -24,164 +33,7 @@ VERDICTS = ("reproduced", "partly", "not", "cannot be tested")
 METRICS = ("similarity", "information", "speed", "loss", "quality", "latency", "late", "served",
            "runtime", "binary")  # fmt: skip
 STATISTICS = ("median", "geometric mean", "largest", "all of a family", "count")
-
-
-@dataclass(frozen=True)
-class ClaimPart:
-    """A number that a claim needs, and its threshold.
-
-    Parameters
-    ----------
-    metric, statistic : str
-        One of `METRICS` and one of `STATISTICS`.
-    against : str
-        What the agent is compared with: another agent, or a word that the metric explains.
-    direction : float
-        The part has the claim's direction if its interval lies beyond this number.
-    above, below : float, optional
-        The threshold. Exactly one of them is given.
-    least_ceiling : float, optional
-        A problem counts only if the other agent is slow enough for this factor.
-    """
-
-    metric: str
-    statistic: str
-    against: str
-    direction: float
-    above: float | None = None
-    below: float | None = None
-    least_ceiling: float = 0.0
-
-
-@dataclass(frozen=True)
-class Rules:
-    """Numbers that hold for all claims; `data/claims.yaml` says what each one means."""
-
-    seeds: int
-    confidence: float
-    steady_episodes: int
-    deployed_after: int
-    least_episodes: float
-    least_reached: float
-    least_gap: float
-    least_late: float
-    late_factor: float
-    similarity_episodes: int
-
-
-@dataclass(frozen=True)
-class RegisteredClaim:
-    """A claim of the paper with all that decides about it.
-
-    Parameters
-    ----------
-    paper, words, source : str
-        The claim in short, in the paper's words, and where it stands.
-    ours, unit : str
-        What is measured, and the unit of the first part.
-    parts : tuple of ClaimPart
-    selection, correction : str
-        Which problems count, and what is done because there are many.
-    needs : mapping of str to str
-        What each of `VERDICTS` needs.
-    about : str
-        The agent that the verdict of the claim is about. It is empty if the claim is about none.
-    also : tuple of str
-        Further agents that the claim is measured for.
-    workloads : tuple of str
-        The kinds of changing loads that count. Without any, the loads are those that stay.
-    earlier : float, optional
-        The number of the earlier paper.
-    history, rests_on : str
-        Numbers reported before, and what the claim rests on until something better exists.
-    """
-
-    paper: str
-    words: str
-    source: str
-    ours: str
-    unit: str
-    parts: tuple[ClaimPart, ...]
-    selection: str
-    correction: str
-    needs: Mapping[str, str]
-    about: str = ""
-    also: tuple[str, ...] = ()
-    workloads: tuple[str, ...] = ()
-    earlier: float | None = None
-    history: str = ""
-    rests_on: str = ""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A problem that agents are judged on: a testbed under a load, for so many episodes."""
-
-    kind: str
-    testbed: str
-    load: Load
-    episodes: int
-
-    @property
-    def workload(self) -> str:
-        """The name of a load that changes; it is empty for one that stays."""
-        return "" if isinstance(self.load, int | float) else str(self.load[0])
-
-
-@dataclass(frozen=True)
-class Registration:
-    """All that `data/claims.yaml` says.
-
-    Parameters
-    ----------
-    paper_agents, recommended, rivals : tuple of str
-    rules : Rules
-    decided_by : tuple of str
-        The kinds of problems that decide, the first one that can.
-    problems : tuple of Problem
-    claims : mapping of str to RegisteredClaim
-    changes : tuple of mapping
-    digest : str
-        The SHA-256 of the file.
-    """
-
-    paper_agents: tuple[str, ...]
-    recommended: tuple[str, ...]
-    rivals: tuple[str, ...]
-    rules: Rules
-    decided_by: tuple[str, ...]
-    problems: tuple[Problem, ...]
-    claims: Mapping[str, RegisteredClaim]
-    changes: tuple[Mapping[str, str], ...]
-    digest: str = field(compare=False)
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of problems, those that decide first."""
-        return tuple(dict.fromkeys((*self.decided_by, *(p.kind for p in self.problems))))
-
-    @property
-    def agents(self) -> tuple[str, ...]:
-        """Every agent that a claim is measured for or compared with."""
-        own = (*self.recommended, *self.paper_agents, *self.rivals)
-        also = [name for claim in self.claims.values() for name in claim.also]
-        return tuple(dict.fromkeys((*own, *also)))
-
-    def present(self, data: str | os.PathLike[str]) -> tuple[Problem, ...]:
-        """Return the problems that can be run: simulated ones, and profiles in the folder `data`.
-
-        Examples
-        --------
-        >>> registered = read_registration("data")
-        >>> {p.testbed for p in registered.present("/no/profiles")} == {"cpu10", "gpu"}
-        True
-        """
-        from rrl.simulation.testbeds import TESTBEDS
-
-        def known(testbed: str) -> bool:
-            return testbed in TESTBEDS or (Path(data) / testbed / "profile.json").is_file()
-
-        return tuple(problem for problem in self.problems if known(problem.testbed))
+OBJECTIVES = ("mean", "late")
 
 
 def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
@@ -210,7 +62,8 @@ def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
     except yaml.YAMLError as error:
         line = " ".join(str(error).split())
         raise DataError(f"{path}: not YAML ({line}); restore it") from None
-    wanted = ("paper", "columns", "rules", "decided_by", "steady", "changing", "claims", "changes")
+    wanted = ("paper", "columns", "rules", "decided_by", "steady", "changing", "days", "claims",
+              "changes")  # fmt: skip
     _keys(path, "", content, wanted)
     columns, rules = content["columns"], content["rules"]
     _keys(path, "columns", columns, ("paper", "recommended", "rivals"))
@@ -223,7 +76,8 @@ def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
     return Registration(
         tuple(columns["paper"]), tuple(columns["recommended"]),
         tuple(columns["rivals"]), Rules(**rules), tuple(content["decided_by"]),
-        tuple(_problems(path, content)), claims, tuple(content["changes"]),
+        tuple(_problems(path, content)), tuple(_days(path, content)), claims,
+        tuple(content["changes"]),
         hashlib.sha256(text.encode()).hexdigest(),
     )  # fmt: skip
 
@@ -285,6 +139,9 @@ def _claim(path: Path, key: str, content: Any) -> RegisteredClaim:
         if ("above" in part) == ("below" in part):
             raise DataError(f"{path}: {where}: give either `above` or `below`")
         parts.append(ClaimPart(**part))
+    if content.get("objective", "mean") not in OBJECTIVES:
+        words = " or ".join(OBJECTIVES)
+        raise DataError(f"{path}: claims.{key}: unknown objective; use {words}")
     listed = {name: tuple(content.get(name, ())) for name in ("also", "workloads")}
     return RegisteredClaim(**(content | listed | {"parts": tuple(parts)}))
 
@@ -303,6 +160,15 @@ def _problems(path: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
                     except ValueError as error:
                         raise DataError(f"{path}: {where}: {error}") from None
                     yield Problem(kind, entry["testbed"], load, entry.get("episodes", steady))
+
+
+def _days(path: Path, content: Mapping[str, Any]) -> Iterator[DayProblem]:
+    known = ("testbed", "rate", "requests", "late_s", "neighbour", "first_seed")
+    for kind, entries in content["days"].items():
+        for number, entry in enumerate(entries):
+            _keys(path, f"days.{kind}[{number}]", entry, known[:4], known[4:])
+            about = {name: _literal(value) for name, value in entry.items()}
+            yield DayProblem(kind, Day(agent="", seeds=0, **about))
 
 
 def _literal(value: Any) -> Any:

@@ -1,8 +1,11 @@
 """Several agents in one run: each has its own server, and they take turns with the same arrivals.
 
 So other programs on the machine affect all agents alike, and differences come from the agents. A
-run is a folder of two files. `run.json` says what ran, where and when. `steps.csv` has one row per
-episode with every latency. The run is saved after each round and can continue from there.
+live server is paused between its turns. A guard may limit what a contestant tries.
+
+A run is a folder of two files. `run.json` says what ran, where and when. `steps.csv` has one row
+per episode with every latency, also of what served the rest after a bad trial. The run is saved
+after each round and can continue from there.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -19,11 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.core.agent import Agent, rng_state
+from rrl.core.agent import rng_state
+from rrl.studies.contestants import Contestants, Served
 from rrl.support.errors import DataError
 from rrl.support.files import write_atomically
 from rrl.support.machine import describe_machine, exclusive
-from rrl.tuning.episode import Server
+from rrl.tuning.episode import Episode
+from rrl.tuning.guard import Part
 from rrl.tuning.loop import Step, steps
 from rrl.tuning.objective import Objective
 from rrl.workloads.workload import Workload
@@ -34,11 +40,9 @@ if TYPE_CHECKING:
 STEPS, DESCRIPTION, STATE = "steps.csv", "run.json", "state.json"
 SCHEMA = 1
 
-Tuners = Mapping[str, tuple[Server, Agent]]
-
 
 def side_by_side(
-    contestants: Tuners,
+    contestants: Contestants,
     workload: Workload,
     episodes: int,
     seed: int,
@@ -51,7 +55,7 @@ def side_by_side(
 
     Parameters
     ----------
-    contestants : mapping of str to (Server, Agent)
+    contestants : mapping of str to Contestant
         If the servers are live, each contestant needs its own.
     workload : Workload
         All contestants get the same arrivals.
@@ -68,15 +72,17 @@ def side_by_side(
     Examples
     --------
     >>> from rrl import RRL, Poisson, TableServer
+    >>> from rrl.studies.contestants import Contestant
     >>> server = TableServer({"threads": [1, 2], "cost": [0.5, 0.25]}, ["threads"])
-    >>> agents = {k: (server, RRL(server.space, np.random.default_rng(k))) for k in (1, 2)}
-    >>> turns = list(side_by_side(agents, Poisson(9.0), 3, seed=0))
+    >>> agents = {k: RRL(server.space, np.random.default_rng(k)) for k in (1, 2)}
+    >>> both = {f"agent {k}": Contestant(server, agent) for k, agent in agents.items()}
+    >>> turns = list(side_by_side(both, Poisson(9.0), 3, seed=0))
     >>> len(turns), sorted(turns[-1])
-    (3, [1, 2])
+    (3, ['agent 1', 'agent 2'])
     """
     done = done or {}
     runs = {}
-    for name, (server, agent) in contestants.items():
+    for name, (server, agent, guard) in contestants.items():
         start, state = done.get(name, (0, None))
         rng = np.random.default_rng(seed)
         runs[name] = steps(
@@ -89,6 +95,7 @@ def side_by_side(
             objective=objective,
             start=start,
             server_state=state,
+            guard=guard,
         )
     first = min((start for start, _ in done.values()), default=0)
     for number in range(first, episodes):
@@ -99,7 +106,7 @@ def side_by_side(
 
 def record_side_by_side(
     folder: Path,
-    make: Callable[[], Tuners],
+    make: Callable[[], Contestants],
     workload: Workload,
     episodes: int,
     seed: int,
@@ -133,7 +140,7 @@ def record_side_by_side(
     """
     folder.mkdir(parents=True, exist_ok=True)
     what = {"episodes": episodes, "requests": requests, "seed": seed, "workload": repr(workload)}
-    contestants = make()
+    contestants = {name: one._replace(server=Served(one.server)) for name, one in make().items()}
     what["contestants"] = sorted(contestants)
     rows, done = _resume(folder, what, contestants)
     _describe(folder, what, complete=False, notes=notes)
@@ -147,7 +154,10 @@ def record_side_by_side(
             turn = next(rounds, None)
         if turn is None:
             break
-        rows += [_row(name, step, order) for order, (name, step) in enumerate(turn.items())]
+        rows += [
+            _row(name, step, order, contestants[name].server.taken())
+            for order, (name, step) in enumerate(turn.items())
+        ]
         _save(folder, rows, contestants, turn)
         yield turn
     (folder / STATE).unlink(missing_ok=True)
@@ -182,8 +192,11 @@ def read_steps(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], pd.DataF
     return description, table
 
 
-def _row(name: str, step: Step, order: int) -> dict[str, Any]:
-    micros = np.rint(step.episode.latency * 1e6).astype(np.int64)
+def _row(name: str, step: Step, order: int, served: list[Episode]) -> dict[str, Any]:
+    """Return the row of a step; `served` has the trial and what served the rest after it."""
+    micros = np.rint(1e6 * np.concatenate([one.latency for one in served])).astype(np.int64)
+    parts = step.guarded.parts if step.guarded else []
+    lost = sum(part.bad for part in parts if part.ended == "crashed")
     return {
         "contestant": name,
         "episode": step.number,
@@ -191,16 +204,17 @@ def _row(name: str, step: Step, order: int) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "load_per_s": f"{step.load:.3f}",
         "knobs": json.dumps(step.configuration),
-        "switch_s": f"{step.switch_s:.2f}",
+        "switch_s": f"{sum(one.info.get('switch_s', 0.0) for one in served):.2f}",
         "invalid": step.invalid,
+        "ended": parts[0].ended if parts else "",
         "mean_s": f"{micros.mean() / 1e6:.6f}",
-        "failed": int((~step.episode.ok).sum()),
+        "failed": lost + sum(int((~one.ok).sum()) for one in served),
         "latencies_us": " ".join(map(str, micros)),
     }
 
 
 def _save(
-    folder: Path, rows: list[dict[str, Any]], contestants: Tuners, turn: Mapping[str, Step]
+    folder: Path, rows: list[dict[str, Any]], contestants: Contestants, turn: Mapping[str, Step]
 ) -> None:
     """Save the steps, then the state: a stop between them loses a round but repeats none."""
     text = StringIO()
@@ -213,14 +227,15 @@ def _save(
             "done": turn[name].number + 1,
             "server": rng_state(turn[name].rng),
             "agent": agent.state(),
+            "guard": guard and {"late_s": guard.late_s, "parts": [asdict(p) for p in guard.parts]},
         }
-        for name, (_, agent) in contestants.items()
+        for name, (_, agent, guard) in contestants.items()
     }
     write_atomically(folder / STATE, json.dumps(state))
 
 
 def _resume(
-    folder: Path, what: Mapping[str, Any], contestants: Tuners
+    folder: Path, what: Mapping[str, Any], contestants: Contestants
 ) -> tuple[list[dict[str, Any]], dict[str, tuple[int, Mapping[str, Any]]]]:
     if not (folder / DESCRIPTION).exists():
         return [], {}
@@ -231,8 +246,12 @@ def _resume(
         return [], {}
     state = json.loads((folder / STATE).read_text(encoding="utf-8"))
     done = {}
-    for name, (_, agent) in contestants.items():
+    for name, (_, agent, guard) in contestants.items():
         agent.restore(state[name]["agent"])
+        if guard is not None:
+            guard.late_s = state[name]["guard"]["late_s"]
+            for part in state[name]["guard"]["parts"]:
+                guard.note(Part(**part))
         done[name] = state[name]["done"], state[name]["server"]
     with (folder / STEPS).open(encoding="utf-8", newline="") as file:
         rows = [
