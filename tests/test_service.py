@@ -130,7 +130,6 @@ def test_ctrl_c_leaves_the_default_in_service(model, tmp_path):
         assert running_configuration(f"127.0.0.1:{port}")["inter_op"] in (1, 2)
 
 
-@pytest.mark.long
 def test_if_no_server_can_stay_the_tuner_goes_on_serving(model, tmp_path):
     port = free_port()
     (tmp_path / "serving").write_text("in the way of the folder of the server that stays")
