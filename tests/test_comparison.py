@@ -22,6 +22,7 @@ from rrl.studies.comparison import (
     ratios,
     read_runs,
 )
+from rrl.studies.other_loads import compare_constants
 
 
 def run(*words):
@@ -164,3 +165,13 @@ def test_a_mistake_is_one_line(races, capsys, words, message):
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+def test_constants_are_compared_on_other_loads_seed_by_seed():
+    where = [("gpu", 500.0, 12), ("keyword-threads", ("Bursts", (450.0, 1275.0), (2.3, 1.15)), 12)]
+    same, other = (
+        compare_constants({"horizon": horizon}, where, [0, 1], np.random.default_rng(0))
+        for horizon in (100.0, 2.0)
+    )
+    assert (same[["ratio", "low", "high", "of_means"]] == 1).all(axis=None)
+    assert (other["of_means"] != 1).all()

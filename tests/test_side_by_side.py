@@ -118,7 +118,9 @@ def test_a_run_that_goes_on_keeps_its_peak(tmp_path):
     run = record_side_by_side(tmp_path / "0", make, PHASES, EPISODES, 3, live=False, notes=notes)
     next(run)
     assert _begun(tmp_path) == 120.0
-    assert not _is_complete(tmp_path / "0")
+    assert not _is_complete(tmp_path / "1")
+    with pytest.raises(DataError, match="holds another run"):
+        _is_complete(tmp_path / "0")
     (tmp_path / "0" / DESCRIPTION).write_text("{}")
     with pytest.raises(DataError, match="damaged; restore it, or remove"):
         _begun(tmp_path)

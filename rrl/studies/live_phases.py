@@ -154,8 +154,14 @@ def _begun(folder: Path) -> float | None:
 
 
 def _is_complete(folder: Path) -> bool:
+    """Return whether a folder has a whole run, and refuse one of other contestants."""
     file = folder / DESCRIPTION
-    return file.exists() and bool(read_json(file)["complete"])
+    if not file.exists():
+        return False
+    stored = read_json(file)
+    if stored["what"]["contestants"] != sorted((*UNTUNED, SCHEDULER, *LEARNERS)):
+        raise DataError(f"{folder} holds another run; choose another folder, or remove it")
+    return bool(stored["complete"])
 
 
 @command
