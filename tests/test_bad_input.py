@@ -259,7 +259,7 @@ def peak_kib(pid):
 @pytest.mark.long
 def test_a_request_takes_no_more_memory_than_it_sends(model, tmp_path):
     with serving(model, tmp_path) as (address, process), Client(address, model.name) as client:
-        (server,) = psutil.Process(process.pid).children()
+        (server,) = psutil.Process(process.pid).children(recursive=True)[-1:]
         inputs = {"x": np.ones((1, 2), np.float32)}
         client.predict(inputs)
         before = peak_kib(server.pid)
@@ -517,11 +517,13 @@ def lines_in(path):
 
 
 def living(folder):
-    """Processes whose command line names a folder."""
+    """Processes of servers whose command line or environment names a folder."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any(str(folder) in word for word in process.info["cmdline"] or ()):
-            found.append(process.info["cmdline"])
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        words, environment = process.info["cmdline"] or [], process.info["environ"] or {}
+        named = any(str(folder) in text for text in (*words, *environment.values()))
+        if named and any("rrl.serving" in word for word in words):
+            found.append(words)
     return found
 
 

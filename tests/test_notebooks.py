@@ -33,6 +33,7 @@ QUICK = {
     "06_theory_bound": {"instances": 200, "covers": 40, "replications": 20, "learners": 8},
     "07_adaptive_rrl": {
         "seeds": 2,
+        "from_file": False,
         "horizons": [20, 40],
         "radii": [0.0, 1.0],
         "surfaces": ["pool", "wide, 4 times as fine"],

@@ -176,7 +176,7 @@ def test_a_server_behind_measure_restarts_for_threads_only(model, executable, ki
     base = {"batch_threads": 2, "max_batch_size": 1, "inter_op": 2}
     server = kind(model, SPACE, executable=executable, inputs=X)
     try:
-        pids = []
+        pids, restarted = [], []
         for change in (
             {},
             {"max_batch_size": 4},
@@ -189,9 +189,13 @@ def test_a_server_behind_measure_restarts_for_threads_only(model, executable, ki
             assert episode.ok.all()
             assert episode.info["switch_s"] > 0
             pids.append(server._server.process.pid)
+            restarted.append(episode.info["restarted"])
+        assert restarted == [True, False, False, False, True, True]
         assert pids[0] == pids[1] == pids[2] == pids[3]
         assert len(set(pids[3:])) == 3
-        assert server.measure(base | change, arrivals, rng).info["switch_s"] == 0
+        again = server.measure(base | change, arrivals, rng).info
+        assert again["switch_s"] == 0
+        assert not again["restarted"]
         if kind is HandoverServer:
             assert len(server.switches) == 5
     finally:

@@ -70,11 +70,19 @@ def _shade_phases(ax: Axes, edges: Sequence[int], rates_per_s: Sequence[float]) 
 
 
 def plot_ratios(
-    ratios: Mapping[str, tuple[float, float, float]], label: str, ax: Axes | None = None
+    ratios: Mapping[str, tuple[float, float, float]],
+    label: str,
+    ax: Axes | None = None,
+    each: pd.DataFrame | None = None,
 ) -> Axes:
-    """Plot each contestant's ratio to the default, with its interval; below 1 is better."""
+    """Plot each contestant's ratio to the default, with its interval; below 1 is better.
+
+    Small points are the ratios of the single runs: `each` has a column per contestant.
+    """
     ax = ax or plt.gca()
     for y, (name, (centre, low, high)) in enumerate(ratios.items()):
+        if each is not None:
+            ax.plot(each[name], np.full(len(each), y - 0.3), ".", color="0.4", ms=3)
         reach: NDArray[np.float64] = np.array([[centre - low], [high - centre]])
         ax.errorbar(centre, y, xerr=reach, **agent_style(name), capsize=3)
     ax.axvline(1, color="0.5", lw=1, ls="--")
@@ -82,7 +90,7 @@ def plot_ratios(
     ax.set(yticks=range(len(names)), yticklabels=names, xlabel=label, xscale="log")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.xaxis.set_minor_formatter(lambda value, _: f"{value:g}")
-    ax.invert_yaxis()
+    ax.set_ylim(len(names) - 0.5, -0.5)
     sns.despine(ax=ax)
     return ax
 

@@ -51,6 +51,7 @@ AGENT_LABELS = {
     "rrl-released": "RRL, released settings",
     "rrl-released-copy": "RRL, released settings, copy",
     "knowing": "knows each load level",
+    "adaptive-scheduler": "adaptive scheduler",
 }
 #: Colour, marker and line of each agent. Those that figures draw together differ in all three, so
 #: that a grey print and a reader who cannot tell colours apart lose nothing. Relatives share a hue.
@@ -80,6 +81,7 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "zooming": ("C4", "p", (0, (4, 4))),
     "hoo": ("C4", "h", (0, (2, 1))),
     "knowing": ("C5", "*", (0, (4, 4))),
+    "adaptive-scheduler": ("C8", "P", (0, (8, 2, 1, 2))),
 }
 OTHER_STYLE = ("0.35", "8", "-")  # of an agent that is not among them
 _RADIUS_MARKERS, _RADIUS_LINES = "ovs*DP<>hX", (":", "-.", "--", (0, (5, 1, 1, 1, 1, 1)), "-")

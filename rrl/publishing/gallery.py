@@ -84,8 +84,8 @@ CAPTIONS = {
     "late requests, beside the default's.",
     "live-phases": "A live server under a changing load: latency of each episode, and requests "
     "that broke the objective so far.",
-    "live-totals": "The same run as a whole: mean latency over the default's, for all of it and "
-    "for its second half.",
+    "live-totals": "Whole runs on live servers: mean latency over the default's, for all of a run "
+    "and for its second half.",
     "live-warm-start": "What a warm start from another model's profile saves and costs, on five "
     "recorded models; orange sources mislead on purpose.",
     "objectives-bill": "The number of CPUs and the latency that agents deploy, by what they were "

@@ -129,21 +129,27 @@ def verdicts(claims: Sequence[Claim]) -> str:
     >>> rows = [("C3", "not", 1.0), ("C4", "partly", 1.8), ("C5", "reproduced", 95.0)]
     >>> print(verdicts([Claim(n, n, "", x, x, x, "times", "", v, "") for n, v, x in rows]))
     Of the paper's 3 claims, 1 is reproduced here (C5), 1 partly (C4) and 1 not (C3).
-    Not reproduced: "C3". The paper's "C4" is 1.8 times here.
+    Not reproduced: "C3". The paper's "C4": 1.8 times here.
+    >>> rows = [("C3", "reproduced", 1.0), ("C4", "not", 1.2)]
+    >>> print(verdicts([Claim(n, n, "", x, x, x, "times", "", v, "") for n, v, x in rows]))
+    Of the paper's 2 claims, 1 is reproduced here (C3), 0 partly (none) and 1 not (C4).
+    Not reproduced: "C4" (1.2 times here).
     """
     named = {
         kind: [claim.id for claim in claims if claim.verdict == kind]
         for kind in ("reproduced", "partly", "not")
     }
     done, partly, failed = ((len(ids), ", ".join(ids) or "none") for ids in named.values())
-    missed = "; ".join(f'"{claim.paper}"' for claim in claims if claim.verdict == "not")
     (speed,) = [claim for claim in claims if claim.id == "C4"]
+    here = f"{speed.measured} here"
+    missed = [claim for claim in claims if claim.verdict == "not"]
+    quoted = [f'"{c.paper}"' + (f" ({here})" if c is speed else "") for c in missed]
+    other = "" if speed in missed else f' The paper\'s "{speed.paper}": {here}.'
     return (
         f"Of the paper's {len(claims)} claims, {done[0]} {'is' if done[0] == 1 else 'are'} "
         f"reproduced here ({done[1]}), {partly[0]} partly ({partly[1]}) and {failed[0]} not "
         f"({failed[1]}){_untested(claims)}.\n"
-        f'Not reproduced: {missed or "none"}. The paper\'s "{speed.paper}" is {speed.measured} '
-        "here."
+        f"Not reproduced: {'; '.join(quoted) or 'none'}.{other}"
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any, Self
 from rrl.core.knob import Configuration
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import Client
-from rrl.serving.process import START_TIMEOUT_S, ServerProcess, new_log
+from rrl.serving.process import LOCAL_COMMAND, START_TIMEOUT_S, ServerProcess, new_log
 from rrl.serving.process_knobs import prefix
 from rrl.serving.settings import ADAPTIVE, batching, can_switch, process_flags
 from rrl.serving.version_folders import VersionFolders
@@ -52,7 +52,7 @@ def find_executable(executable: str | None = None) -> list[str]:
     if executable is None:
         executable = shutil.which(BINARY) or LOCAL
     if executable == LOCAL:
-        return [sys.executable, "-m", "rrl.serving.local_server"]
+        return list(LOCAL_COMMAND)
     path = shutil.which(executable)
     if path is None:
         raise UsageError(f"no executable {executable!r}; install it, or use {LOCAL!r}")

@@ -37,7 +37,7 @@ class LiveServer:
     A change of thread counts, of another flag, of the environment or of the CPUs restarts the
     server. Other changes of batching load a new version of the model in the running process. In
     both cases, the server is warm before the first measured request. The episode's `info` has the
-    seconds of the change as `switch_s`.
+    seconds of the change as `switch_s`, and as `restarted` whether another process serves now.
 
     Parameters
     ----------
@@ -232,16 +232,19 @@ class LiveServer:
                 server = self.configure(configuration, rng)
                 same = self._running() == before
                 switch_s = 0.0 if same else time.monotonic() - began
+                restarted = before is None or before[0] is not server
                 sample = self._fire(server, arrivals, watch)
-                return live_episode(configuration, arrivals, sample, server, switch_s)
+                return live_episode(
+                    configuration, arrivals, sample, server, switch_s, restarted=restarted
+                )
             except ServerError as error:
                 if attempt == restarts or isinstance(error, LastingError):
                     raise
         raise AssertionError("unreachable")
 
-    def _running(self) -> tuple[int, Configuration] | None:
-        """Return what identifies the running process and its configuration."""
-        return self._server and (id(self._server), self._server.configuration)
+    def _running(self) -> tuple[ModelServer, Configuration] | None:
+        """Return the running process and its configuration."""
+        return self._server and (self._server, self._server.configuration)
 
     def _fire(
         self,
@@ -277,6 +280,8 @@ def live_episode(
     sample: Sample,
     server: ModelServer | None,
     switch_s: float = 0.0,
+    *,
+    restarted: bool = False,
 ) -> Episode:
     """Make the episode of a sample; it is invalid if the generator itself was too late."""
     share = sample.slip_share()
@@ -297,6 +302,7 @@ def live_episode(
             "max_slip_s": float(sample.slip.max()),
             "slip_share": share,
             "switch_s": switch_s,
+            "restarted": restarted,
             **memory,
             **stopped,
             **others,

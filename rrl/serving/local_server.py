@@ -45,6 +45,7 @@ from rrl.serving.inference import warm_up
 from rrl.serving.loadgen import UNLIMITED
 from rrl.serving.local_flags import START_ERROR, parse_flags
 from rrl.serving.model_config import ModelSettings, read_model_config
+from rrl.serving.quiet import load_tensorflow
 from rrl.serving.servable import LoadedModel, log, reason
 from rrl.serving.served_models import ServedModels
 from rrl.serving.services import Answer, answers, servicers
@@ -192,6 +193,23 @@ def start_all(flags: argparse.Namespace) -> list[Any]:
     return servers
 
 
+def preload() -> None:
+    """Import what serving needs and what may be imported before a fork, most of it TensorFlow."""
+    _choose_imports()
+    load_tensorflow()
+    from tensorflow_serving.apis import get_model_status_pb2, predict_pb2  # noqa: F401
+
+
+def _choose_imports() -> None:
+    """Set what TensorFlow reads when it is imported.
+
+    Serving does not need Keras, whose import takes nearly half of TensorFlow's import time. The old
+    Keras is a separate package. If it is requested, TensorFlow starts without Keras.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Load, warm up, serve; return the exit status. SIGTERM and SIGINT end it at any time."""
     flags = parse_flags(argv)
@@ -202,10 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.set_wakeup_fd(signalled.fileno())
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: sys.exit(0))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    # Serving does not need Keras, whose import takes nearly half of TensorFlow's import time. The
-    # old Keras is a separate package. If it is requested, TensorFlow starts without Keras.
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    _choose_imports()
     try:
         grpc_server, *others = start_all(flags)
     except (OSError, ValueError) as error:
@@ -228,8 +243,13 @@ def _leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-if __name__ == "__main__":
+def serve(argv: Sequence[str] | None = None) -> NoReturn:
+    """Serve as the whole process, and end it with the exit status."""
     try:
-        _leave(main())
+        _leave(main(argv))
     except SystemExit as end:
         _leave(int(end.code or 0))
+
+
+if __name__ == "__main__":
+    serve()

@@ -18,9 +18,11 @@ from typing import Self
 import psutil
 
 from rrl.serving.loadgen import Client, LastingError
+from rrl.serving.preloaded import Forked, fork_server
 from rrl.support.errors import ServerError, UsageError
 
 START_TIMEOUT_S = 120.0
+LOCAL_COMMAND = [sys.executable, "-m", "rrl.serving.local_server"]
 _TIED = Path(__file__).with_name("tied.py")
 
 # The kernel ties a parent-death signal to the *thread* that forked, so all children are started
@@ -70,7 +72,7 @@ class ServerProcess:
         self.command, self.address, self.name = list(command), address, name
         self.log, self._keep_log, self._tied = log, keep_log, tied
         self._timeout_s = start_timeout_s
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -98,27 +100,35 @@ class ServerProcess:
             If it does not. The message names the log, which stays, and quotes its last line. If the
             time was not enough, it is a LastingError, since another start would take as long.
         """
-        tied = [sys.executable, "-SE", str(_TIED), str(os.getpid())] if self._tied else []
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self._keep_log:
             self.log.touch(mode=0o600)  # it is private, wherever it is moved
         with self.log.open("wb") as log:
-            self.process = _spawner.submit(
-                subprocess.Popen,
-                [*tied, *self.command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # Ctrl-C reaches the tuner, which then stops the server
-            ).result()
+            self.process = _spawner.submit(self._spawn, log.fileno()).result()
         try:
             self._wait_until_available()
         except BaseException:
             self.stop()
             raise
         return self
+
+    def _spawn(self, log: int) -> subprocess.Popen[bytes] | Forked:
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
+        start, arguments = self.command[: len(LOCAL_COMMAND)], self.command[len(LOCAL_COMMAND) :]
+        private = self._tied and self.address.startswith("unix:")
+        if private and start == LOCAL_COMMAND:  # at a port, others may look for its command
+            forked = fork_server(arguments, log, environment)
+            if forked:
+                return forked
+        tied = [sys.executable, "-SE", str(_TIED), str(os.getpid())] if self._tied else []
+        return subprocess.Popen(
+            [*tied, *self.command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches the tuner, which then stops the server
+        )
 
     def _wait_until_available(self) -> None:
         deadline = time.monotonic() + self._timeout_s

@@ -315,7 +315,8 @@ class RestartedServer:
             return None
         if not sample.aborted and (failure := sample.failure()):
             raise ServerError(f"{self.address}: all {len(arrivals)} requests failed: {failure}")
-        return live_episode(configuration, arrivals, sample, None, switch_s)
+        restarted = switch_s > 0
+        return live_episode(configuration, arrivals, sample, None, switch_s, restarted=restarted)
 
 
 def _words(configuration: Configuration) -> str:

@@ -13,10 +13,15 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 
-if __name__ == "__main__":
-    parent, command = int(sys.argv[1]), sys.argv[2:]
+
+def tie(parent: int) -> None:
+    """Let the kernel kill this process when its parent dies; end it if that has happened."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # the parent died before the call
             sys.exit(1)
-    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    tie(int(sys.argv[1]))
+    os.execvp(sys.argv[2], sys.argv[2:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -75,17 +75,13 @@ def learn_on_surface(
     return np.array(rows), agents
 
 
-def by_horizon(
-    served: Mapping[str, Floats], horizons: Sequence[int], rng: np.random.Generator
-) -> pd.DataFrame:
+def by_horizon(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Return the median over the seeds of the mean cost up to each horizon, with its interval.
 
     Parameters
     ----------
-    served : mapping of str to ndarray, shape (seeds, episodes)
-        These are the costs of each agent, see :func:`learn_on_surface`.
-    horizons : sequence of int
-        They are in episodes.
+    runs : DataFrame
+        It has a row per run and horizon, with the columns agent, horizon (episodes) and cost.
     rng : numpy.random.Generator
         The bootstrap uses it.
 
@@ -93,11 +89,16 @@ def by_horizon(
     -------
     DataFrame
         It has one row per agent and horizon, with the columns agent, horizon, centre, low, high.
+
+    Examples
+    --------
+    >>> runs = pd.DataFrame({"agent": "a", "horizon": 10, "cost": [1.0, 2.0, 3.0]})
+    >>> by_horizon(runs, np.random.default_rng(0)).values.tolist()
+    [['a', 10, 2.0, 1.0, 3.0]]
     """
     rows = [
-        (name, horizon, *bootstrap_interval(runs[:, :horizon].mean(axis=1), rng))
-        for name, runs in served.items()
-        for horizon in horizons
+        (*of, *bootstrap_interval(costs.to_numpy(), rng))
+        for of, costs in runs.groupby(["agent", "horizon"], sort=False)["cost"]
     ]
     return pd.DataFrame(rows, columns=["agent", "horizon", "centre", "low", "high"])
 

@@ -182,7 +182,9 @@ def read_steps(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], pd.DataF
             np.array(text.split(), dtype=float) / 1e6 for text in table.pop("latencies_us")
         ]
     except FileNotFoundError as error:
-        raise DataError(f"{error.filename}: not found; record it with `make live-phases`") from None
+        raise DataError(
+            f"{error.filename}: not found; record it with `python -m rrl.studies.live_phases`"
+        ) from None
     except (ValueError, KeyError, AttributeError) as error:
         raise DataError(f"{folder}: corrupt or truncated ({error}); restore it") from None
     if description.get("schema") != SCHEMA:
@@ -205,6 +207,7 @@ def _row(name: str, step: Step, order: int, served: list[Episode]) -> dict[str, 
         "load_per_s": f"{step.load:.3f}",
         "knobs": json.dumps(step.configuration),
         "switch_s": f"{sum(one.info.get('switch_s', 0.0) for one in served):.2f}",
+        "restarts": sum(bool(one.info.get("restarted")) for one in served),
         "invalid": step.invalid,
         "ended": parts[0].ended if parts else "",
         "mean_s": f"{micros.mean() / 1e6:.6f}",

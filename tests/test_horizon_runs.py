@@ -1,0 +1,80 @@
+"""The race of radii over many episodes: what its files hold, and what is not in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rrl.studies.horizon_runs import (
+    ADAPTIVE,
+    HORIZONS,
+    RADII,
+    RADII_FILE,
+    RUNS,
+    SEEDS,
+    SURFACES,
+    RadiusRace,
+    is_part,
+    learning_surface,
+    race_radii,
+    read_race,
+)
+from rrl.support.errors import DataError
+
+DATA = Path(__file__).parent.parent / "data"
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return {"pool": learning_surface("pool", np.load(DATA / "surfaces" / "surfaces.npz"))}
+
+
+@pytest.fixture(scope="module")
+def raced(pool):
+    return race_radii(pool, [3, 4], [10, 40], [0.0, 2.0])
+
+
+def test_a_race_has_a_row_per_run_and_horizon_and_the_blocks_of_the_adaptive_agent(raced):
+    assert len(raced.runs) == 3 * 2 * 2
+    assert set(raced.runs["agent"]) == {"radius 0", "radius 2", ADAPTIVE}
+    assert (raced.runs["cost"] >= 1).all(), "over the optimum's"
+    assert raced.radii.groupby("seed")["episode"].first().tolist() == [0, 0]
+
+
+def test_seeds_raced_alone_give_the_same_numbers(pool, raced):
+    alone = race_radii(pool, [4], [10, 40], [0.0, 2.0])
+    assert is_part(alone, raced)
+    assert not is_part(raced, alone)
+    other = alone.runs.assign(cost=alone.runs["cost"] + 1e-9)
+    assert not is_part(RadiusRace(other, alone.radii), raced)
+
+
+def test_the_file_is_whole(raced):
+    stored = read_race(DATA / "horizons")
+    assert len(stored.runs) == len(SURFACES) * (len(RADII) + 1) * SEEDS * len(HORIZONS)
+    assert set(stored.runs["surface"]) == set(stored.radii["surface"]) == set(SURFACES)
+    assert stored.radii.groupby("surface")["seed"].nunique().eq(SEEDS).all()
+
+
+def test_what_is_written_is_read_back_exactly(raced, tmp_path):
+    raced.runs.to_csv(tmp_path / RUNS, index=False)
+    raced.radii.to_csv(tmp_path / RADII_FILE, index=False)
+    assert is_part(raced, read_race(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["missing", "a,b\n1,2\n", "surface,cost\npool,\n"])
+def test_a_damaged_or_missing_file_is_named_with_its_remedy(damage, raced, tmp_path):
+    raced.radii.to_csv(tmp_path / RADII_FILE, index=False)
+    if damage != "missing":
+        (tmp_path / RUNS).write_text(damage)
+    with pytest.raises(DataError, match=r"restore it, or run `python -m rrl\."):
+        read_race(tmp_path)
+
+
+def test_the_finer_surface_agrees_where_both_have_a_configuration(pool):
+    tables = np.load(DATA / "surfaces" / "surfaces.npz")
+    coarse, fine = (learning_surface(name, tables) for name in ("wide", SURFACES[-1]))
+    assert fine.cost.min() == pytest.approx(coarse.cost.min())
+    assert len(fine.space) == 41**3

@@ -1,0 +1,125 @@
+"""Local servers that are forked from a process with TensorFlow imported: the same, but sooner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+from probe import build_probe
+
+from rrl.serving.launcher import ModelServer
+from rrl.serving.loadgen import Client
+from rrl.serving.preloaded import Forked, forget_preloaded, fork_server
+from rrl.support.errors import ServerError
+
+X = np.zeros((1, 2), np.float32)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return build_probe(tmp_path_factory.mktemp("models") / "probe")
+
+
+def wait_until(condition, limit_s=60.0):
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_two_servers_of_different_threads_come_from_one_process(model):
+    with ModelServer(model, {"inter_op": 1}) as one, ModelServer(model, {"inter_op": 2}) as two:
+        assert isinstance(one.process, Forked)
+        parents = {psutil.Process(server.process.pid).ppid() for server in (one, two)}
+        assert len(parents) == 1
+        assert psutil.Process(parents.pop()).num_threads() == 1, "a fork copies one thread only"
+        for server in (one, two):
+            with Client(server.address, server.name) as client:
+                assert client.available(1.0)
+            assert os.getsid(server.process.pid) == server.process.pid
+    assert one.process.poll() == two.process.poll() == 0
+
+
+def test_the_log_is_the_servers_own(model, tmp_path):
+    with ModelServer(model, logs=tmp_path) as server:
+        assert "Running gRPC ModelServer at unix:" in server.log.read_text()
+
+
+def test_a_killed_server_has_the_status_of_its_signal(model):
+    with ModelServer(model) as server:
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.process.wait(0.01)
+        os.kill(server.process.pid, signal.SIGKILL)
+        assert server.process.wait(30) == -signal.SIGKILL
+        with pytest.raises(ServerError, match="ended with status -9"):
+            server.check()
+
+
+def test_a_wrong_flag_ends_the_server_and_no_other(model):
+    with ModelServer(model) as good:
+        with pytest.raises(ServerError, match="ended with status 255"):
+            ModelServer(model, extra_flags=["--port=text"]).start()
+        good.check()
+
+
+def test_servers_die_with_the_process_that_forked_them_and_its_owner(model):
+    code = (
+        "import sys; from rrl.serving.launcher import ModelServer\n"
+        "server = ModelServer(sys.argv[1]).start()\n"
+        "print(server.process.pid, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(model)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as owner:
+        pid = int(owner.stdout.readline())
+        parent = psutil.Process(pid).ppid()
+        owner.kill()
+    wait_until(lambda: not alive(parent) and not alive(pid))
+
+
+def test_if_the_process_dies_its_servers_do_and_the_next_starts_as_usual(model):
+    server = ModelServer(model).start()
+    os.kill(psutil.Process(server.process.pid).ppid(), signal.SIGKILL)
+    assert server.process.wait(30) == -signal.SIGKILL
+    with ModelServer(model) as usual:
+        assert isinstance(usual.process, subprocess.Popen)
+    forget_preloaded()
+
+
+def test_another_environment_has_a_process_of_its_own(model, monkeypatch):
+    with ModelServer(model) as one:
+        monkeypatch.setenv("RRL_TEST_OTHER", "1")
+        with ModelServer(model) as two:
+            first, second = (psutil.Process(server.process.pid) for server in (one, two))
+            assert first.ppid() != second.ppid()
+            assert second.environ()["RRL_TEST_OTHER"] == "1"
+    forget_preloaded()
+
+
+def test_a_process_that_cannot_import_forks_nothing(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise ImportError")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with (tmp_path / "log").open("wb") as log:
+        assert fork_server([], log.fileno(), environment) is None
+    forget_preloaded()
+
+
+def test_a_process_with_a_second_thread_forks_nothing(tmp_path):
+    sleeper = "threading.Thread(target=time.sleep, args=[60], daemon=True).start()"
+    (tmp_path / "sitecustomize.py").write_text(f"import threading, time; {sleeper}")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with (tmp_path / "log").open("wb") as log:
+        assert fork_server([], log.fileno(), environment) is None
+    forget_preloaded()
