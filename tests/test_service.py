@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from itertools import takewhile
 
 import grpc
 import numpy as np
@@ -58,8 +59,11 @@ def finished(process):
 
 
 @contextmanager
-def clients(port, batch=1, count=2):
-    """Clients that call all the time from when the service answers; a list of gRPC codes."""
+def clients(port, batch=1, count=2, calls=10**9):
+    """Clients that call all the time from when the service answers; a list of gRPC codes.
+
+    After so many calls they connect again.
+    """
     stop, codes = threading.Event(), []
     request = {"x": np.repeat(X, batch, axis=0)}
 
@@ -67,13 +71,15 @@ def clients(port, batch=1, count=2):
         with Client(f"127.0.0.1:{port}", "probe") as client:
             if not wait_until(lambda: client.available(timeout_s=0.5), LIMIT_S):
                 return
-            while not stop.is_set():
-                try:
-                    client.predict(request, timeout_s=60.0)
-                    codes.append(0)
-                except grpc.RpcError as error:
-                    codes.append(error.code().value[0])
-                time.sleep(0.02)
+        while not stop.is_set():
+            with Client(f"127.0.0.1:{port}", "probe") as client:
+                for _ in takewhile(lambda _: not stop.is_set(), range(calls)):
+                    try:
+                        client.predict(request, timeout_s=60.0)
+                        codes.append(0)
+                    except grpc.RpcError as error:
+                        codes.append(error.code().value[0])
+                    time.sleep(0.02)
 
     threads = [threading.Thread(target=call) for _ in range(count)]
     for thread in threads:
@@ -117,7 +123,7 @@ def test_ctrl_c_leaves_the_default_in_service(model, tmp_path):
     port = free_port()
     words = ("--rate", "40", "--knob", "inter_op=1,2", "--default", "inter_op=2")
     with tuning(model, tmp_path, *words, port=port) as process:
-        with clients(port) as codes:
+        with clients(port, calls=20) as codes:  # a long connection would be waited for
             assert wait_until((tmp_path / JOURNAL).exists, LIMIT_S)
             assert wait_until(lambda: len(records_of(tmp_path)) > 2, LIMIT_S)
             process.send_signal(signal.SIGINT)

@@ -225,7 +225,7 @@ def _hand_over(server: HandoverServer, base: Path, folder: Path, options: Namesp
             )
         )
 
-    server.front.hand_port_over(start)
+    server.hand_port_over(start)
     return left[0]
 
 

@@ -138,6 +138,16 @@ class HandoverServer(LiveServer):
             self._stop(running)
         super().close()
 
+    def hand_port_over(self, start: Callable[[], object]) -> bool:
+        """Give the port to a server that stays, see :meth:`rrl.serving.front.Front.hand_port_over`.
+
+        Nothing can be measured afterwards.
+        """
+        if self._client:
+            self._client.close()  # else this connection, too, would have to reach its age first
+            self._client = None
+        return self.front.hand_port_over(start)
+
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
         """Start and warm up `configuration`; the running configuration serves until then."""
         wanted, began = {**self._fixed, **configuration}, time.monotonic()
