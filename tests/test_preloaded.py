@@ -13,6 +13,7 @@ import psutil
 import pytest
 from probe import build_probe
 
+from rrl.serving import preloaded
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client
 from rrl.serving.preloaded import Forked, forget_preloaded, fork_server
@@ -122,4 +123,31 @@ def test_a_process_with_a_second_thread_forks_nothing(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     with (tmp_path / "log").open("wb") as log:
         assert fork_server([], log.fileno(), environment) is None
+    forget_preloaded()
+
+
+@pytest.mark.parametrize("call", ["fork", "setsid"])
+def test_a_fork_that_fails_costs_no_running_server(call, model, tmp_path, monkeypatch):
+    """It fails in the process itself, or in the new one before that has said its number."""
+    text = f"""
+import os
+real = os.{call}
+def failing(*given):
+    if os.path.exists({str(tmp_path / "full")!r}):
+        raise OSError("no room")
+    return real(*given)
+os.{call} = failing
+"""
+    (tmp_path / "sitecustomize.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with ModelServer(model) as running:
+        assert isinstance(running.process, Forked)
+        (tmp_path / "full").touch()
+        with (tmp_path / "log").open("wb") as log:
+            waiting = next(reversed(preloaded._processes.values()))
+            assert waiting.fork([], log.fileno()) is None
+        running.check()
+        (tmp_path / "full").unlink()
+        with ModelServer(model) as another:
+            assert isinstance(another.process, Forked)
     forget_preloaded()

@@ -23,15 +23,14 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import connection
-from pathlib import Path
 from typing import NoReturn
 
-from rrl.serving.tied import tie
+from rrl.serving.tied import tie, tied_command
 
 LARGEST = 1 << 16  # bytes of a message
+STARTED, ENDED = "started", "ended"  # what is said of a server, with its process and its status
 LONGEST_S = 120.0  # that the imports may take
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # else NumPy starts threads, which serving never uses
-_TIED = Path(__file__).with_name("tied.py")
 
 
 class Forked:
@@ -68,7 +67,8 @@ class Forked:
             if not connection.wait([self._status], timeout):
                 raise subprocess.TimeoutExpired("rrl.serving.local_server", timeout or 0.0)
             said = self._status.recv(LARGEST, socket.MSG_PEEK)  # any thread may ask, and again
-            self.returncode = int(said or -signal.SIGKILL)  # closed: its parent has died, so it too
+            code = said.decode().removeprefix(ENDED) or -signal.SIGKILL
+            self.returncode = int(code)  # if closed without a word, its parent has died, so it too
         return self.returncode
 
 
@@ -85,10 +85,9 @@ class Preloaded:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        own = [sys.executable, "-m", "rrl.serving.preloaded"]
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-SE", str(_TIED), str(os.getpid()), *own],
+                tied_command([sys.executable, "-m", "rrl.serving.preloaded"]),
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -119,11 +118,11 @@ class Preloaded:
         message = json.dumps(list(arguments)).encode()
         with suppress(OSError), theirs:
             socket.send_fds(self._control, [message], [log, theirs.fileno()])
-        pid = 0
+        said = ""
         with suppress(OSError):
-            pid = int(status.recv(LARGEST) or 0)  # nothing: the other process has ended
-        if pid:
-            return Forked(pid, status)
+            said = status.recv(LARGEST).decode()
+        if said.startswith(STARTED):
+            return Forked(int(said.removeprefix(STARTED)), status)
         status.close()
         return None
 
@@ -174,14 +173,19 @@ def main() -> int:
         message, descriptors, *_ = socket.recv_fds(control, LARGEST, 2)
         if not message:
             os._exit(0)  # at once: TensorFlow needs a second for it otherwise
-        log, status = descriptors[0], socket.socket(fileno=descriptors[1])
-        parent, pid = os.getpid(), os.fork()
+        try:
+            log, status = descriptors
+            parent, pid = os.getpid(), os.fork()
+        except (OSError, ValueError):  # no memory or descriptors: servers that run must not suffer
+            for descriptor in descriptors:
+                os.close(descriptor)  # so the other side learns that there is no server
+            continue
         if not pid:
             for inherited in (control, ended, signalled, *running.values()):
                 inherited.close()
-            _serve(json.loads(message), log, status, parent)
+            _serve(json.loads(message), log, socket.socket(fileno=status), parent)
         os.close(log)
-        running[pid] = status
+        running[pid] = socket.socket(fileno=status)
 
 
 def _report(running: dict[int, socket.socket]) -> None:
@@ -191,7 +195,7 @@ def _report(running: dict[int, socket.socket]) -> None:
         if not pid:
             return
         with running.pop(pid) as owner, suppress(OSError):
-            owner.send(str(os.waitstatus_to_exitcode(status)).encode())
+            owner.send(f"{ENDED} {os.waitstatus_to_exitcode(status)}".encode())
 
 
 def _serve(arguments: Sequence[str], log: int, status: socket.socket, parent: int) -> NoReturn:
@@ -208,7 +212,7 @@ def _serve(arguments: Sequence[str], log: int, status: socket.socket, parent: in
             os.dup2(source, target)
         os.close(log)
         with status:
-            status.send(str(os.getpid()).encode())
+            status.send(f"{STARTED} {os.getpid()}".encode())
         local_server.serve(arguments)
     except BaseException:  # nothing may reach the loop of the parent
         traceback.print_exc()

@@ -19,11 +19,11 @@ import psutil
 
 from rrl.serving.loadgen import Client, LastingError
 from rrl.serving.preloaded import Forked, fork_server
+from rrl.serving.tied import tied_command
 from rrl.support.errors import ServerError, UsageError
 
 START_TIMEOUT_S = 120.0
 LOCAL_COMMAND = [sys.executable, "-m", "rrl.serving.local_server"]
-_TIED = Path(__file__).with_name("tied.py")
 
 # The kernel ties a parent-death signal to the *thread* that forked, so all children are started
 # from one thread that lives as long as the process.
@@ -120,9 +120,8 @@ class ServerProcess:
             forked = fork_server(arguments, log, environment)
             if forked:
                 return forked
-        tied = [sys.executable, "-SE", str(_TIED), str(os.getpid())] if self._tied else []
         return subprocess.Popen(
-            [*tied, *self.command],
+            tied_command(self.command) if self._tied else self.command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

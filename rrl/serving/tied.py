@@ -10,8 +10,14 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
+
+
+def tied_command(command: Sequence[str]) -> list[str]:
+    """Return the command that runs another one, tied to this process."""
+    return [sys.executable, "-SE", __file__, str(os.getpid()), *command]
 
 
 def tie(parent: int) -> None:
