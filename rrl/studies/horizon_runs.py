@@ -1,8 +1,8 @@
 """The race of fixed radii against the adaptive one, over thousands of episodes, and its files.
 
-``python -m rrl.studies.horizon_runs`` races 30 seeds on three surfaces and writes ``data/horizons``;
-two cores need about half a minute. ``notebooks/07_adaptive_rrl`` races a few seeds again and
-compares.
+``python -m rrl.studies.horizon_runs`` races 30 seeds on three surfaces, about half a minute
+on two cores, and writes ``data/horizons``. ``notebooks/07_adaptive_rrl`` races a few seeds again
+and compares.
 
 `runs.csv` has the mean cost of each run up to each horizon, over the optimum's. `radii.csv` has the
 radius of each block of the adaptive agent, at the load level that served most episodes.
