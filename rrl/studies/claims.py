@@ -7,7 +7,7 @@ each kind of problems apart: recorded on the real runtime, simulated, held out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -102,9 +102,29 @@ def judge_claim(
         for agent in (*own, *rivals[kind]):
             parts = (part_number(part, rules, rows, agent, rng) for part in claim.parts)
             numbers[kind, agent] = tuple(parts)
-    tested = [k for k in registered.decided_by if any(n.tested for n in numbers[k, claim.about])]
-    kind = tested[0] if tested else registered.decided_by[-1]
+    kind = deciding(registered.decided_by, {k: numbers[k, claim.about] for k in registered.kinds})
     return Judged(id, claim, kind, (*own, *rivals[kind]), numbers)
+
+
+def deciding(kinds: Sequence[str], numbers: Mapping[str, Sequence[Number]]) -> str:
+    """Return the kind that decides: the first one that can test every part of a claim.
+
+    If none can test every part, it is the first one that can test some part.
+
+    Examples
+    --------
+    >>> numbers = {"held_out": (Number(problems=("p",)), Number()), "real": (Number(), Number())}
+    >>> deciding(["held_out", "real"], numbers)
+    'held_out'
+    >>> numbers["real"] = (Number(problems=("q",)),) * 2
+    >>> deciding(["held_out", "real"], numbers)
+    'real'
+    """
+    for enough in (all, any):
+        for kind in kinds:
+            if enough(number.tested for number in numbers[kind]):
+                return kind
+    return kinds[-1]
 
 
 def best_rival(
