@@ -211,6 +211,17 @@ def test_problems_that_were_held_out_decide_as_soon_as_they_exist(registered, rn
     assert judge_claim("C5", registered, untestable, rng).kind == "real"
 
 
+def test_a_kind_that_can_test_only_a_part_of_a_claim_leaves_the_verdict_to_others(registered, rng):
+    """Nobody is ever within 5 % on the held-out problems: speed says nothing there, loss does."""
+    held = made_up("held_out")["C2", "reproduced"]
+    never = held._replace(runs=held.runs.assign(first=np.inf))
+    alone = judge_claim("C2", registered, never, rng)
+    assert [part.tested for part in alone.numbers["held_out", alone.claim.about]] == [False, True]
+    assert (alone.kind, alone.verdict) == ("held_out", "partly")
+    both = judge_claim("C2", registered, join(never, made_up()["C2", "reproduced"]), rng)
+    assert (both.kind, both.verdict) == ("real", "reproduced")
+
+
 def test_a_threshold_decides_and_stands_in_the_registration_only(registered, rng):
     tables = made_up()["C5", "partly"]
     claim = registered.claims["C5"]

@@ -101,7 +101,7 @@ def test_the_service_goes_on_after_a_run_and_no_client_is_refused(model, tmp_pat
     port = free_port()
     words = ("--rate", "40", "--knob", "batch_threads=0,2", "--knob", "max_batch_size=1,8")
     with tuning(model, tmp_path, *words, "--agent", "random", port=port) as process:
-        with clients(port, batch=4) as codes:
+        with clients(port, batch=4, calls=20) as codes:  # a long connection would be waited for
             _, err = finished(process)
             assert process.returncode in (0, 5), err
             after = len(codes)
@@ -123,7 +123,7 @@ def test_ctrl_c_leaves_the_default_in_service(model, tmp_path):
     port = free_port()
     words = ("--rate", "40", "--knob", "inter_op=1,2", "--default", "inter_op=2")
     with tuning(model, tmp_path, *words, port=port) as process:
-        with clients(port, calls=20) as codes:  # a long connection would be waited for
+        with clients(port, calls=20) as codes:
             assert wait_until((tmp_path / JOURNAL).exists, LIMIT_S)
             assert wait_until(lambda: len(records_of(tmp_path)) > 2, LIMIT_S)
             process.send_signal(signal.SIGINT)

@@ -59,9 +59,10 @@ PROBLEMS: dict[str, tuple[str, Load]] = {
     **{name: (name, ANY_LOAD) for name in SURFACES},
     **{f"{name} {rate:g}": (name, rate) for name, rate in (("cpu10", 12.5), ("gpu", 500.0))},
     "cpu2-joint 115": ("cpu2-joint", 115.0),
+    "mobilenet_v2-joint-279 81.5": ("mobilenet_v2-joint-279", 81.5),
     **{name: (name, ANY_LOAD) for name in MADE},
 }
-"""The problems by name: three surfaces, three simulated servers and the spaces made on purpose."""
+"""The problems by name: surfaces, simulated servers, a recording, and spaces made on purpose."""
 
 FIRST_SEED = 6000  # no agent and no setting was chosen on these seeds
 SEEDS, EPISODES = 30, 150
