@@ -225,6 +225,7 @@ def test_equal_results_give_equal_files(tmp_path):
     assert files[0] == files[1]
     with zipfile.ZipFile(io.BytesIO(files[0])) as archive:
         assert archive.testzip() is None
+        assert {one.compress_type for one in archive.infolist()} == {zipfile.ZIP_LZMA}
     read = store.read("x/y")
     assert read["b"].dtype == np.uint16
     assert all(np.array_equal(read[name], arrays[name]) for name in arrays)

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
+from rrl.serving.live import live_episode
 from rrl.serving.loadgen import SYNTHETIC, Client
 from rrl.serving.sender import METHOD
 from rrl.serving.volley import Volley
@@ -180,6 +181,14 @@ def test_a_watch_stops_and_cancels_what_is_open(client, target):
     assert sample.status.tolist() == [1] * 4  # no request was sent beyond the allowance
     wait_for_open_calls(target, 0)
     assert client.fire(b"x", [0.0]).status.tolist() == [0]
+
+
+def test_that_an_episode_is_stopped_at_once_is_no_fault_of_the_generator(client):
+    arrivals = np.arange(10) / 50
+    watch = Watch(late_s=0.1, allowance=1, usual=0.5)
+    sample = client.fire(b"slow", arrivals, LIMIT_S, watch)
+    assert sample.status.tolist() == [1]
+    assert live_episode({}, arrivals, sample, None).valid
 
 
 class TestProcess:

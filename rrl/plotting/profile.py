@@ -15,6 +15,8 @@ from rrl.core.knob import Configuration
 from rrl.plotting.shared import KNOB_LABELS, MARKERS, MS, in_order, level_label, plain_log_ticks
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from rrl.recording.profile import Profile
 
 
@@ -134,5 +136,30 @@ def plot_finals(
     handles, labels = ax.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     ax.legend(unique.values(), unique.keys())
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_usual(settings: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Plot what settings that need no tuning cost at one load, relative to the best.
+
+    Parameters
+    ----------
+    settings : DataFrame
+        The rows of one load, as :func:`rrl.recording.evidence.usual_settings` returns them. Bars
+        are the 95 % limits. A setting that was in no finals has no point.
+    ax : Axes, optional
+    """
+    ax = ax or plt.gca()
+    names = list(dict.fromkeys(settings["setting"]))
+    for half, rows in settings.groupby("half"):
+        y = [names.index(name) + 0.24 * half - 0.12 for name in rows["setting"]]
+        reach = [rows["ratio"] - rows["low"], rows["high"] - rows["ratio"]]
+        how = {"fmt": MARKERS[half], "color": f"C{half}", "capsize": 2}
+        ax.errorbar(rows["ratio"], y, xerr=reach, label=f"half {half} judges", **how)
+    ax.axvline(1, color="0.5", lw=1, ls="--")
+    ax.set(xlabel="mean latency / that of the best", xscale="log")
+    ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+    plain_log_ticks(ax.xaxis)
     sns.despine(ax=ax)
     return ax

@@ -42,8 +42,8 @@ CAPTIONS = {
     "rival's own speed allows.",
     "convergence-error": "Error of the table over the episodes by radius: the median over the "
     "configurations, and the largest.",
-    "convergence-joint": "All agents where five knobs are chosen together: episodes and price, "
-    "medians with intervals.",
+    "convergence-joint": "All agents where five knobs are chosen together, simulated (above) and "
+    "recorded: episodes and price, medians with intervals.",
     "convergence-pareto": "Speed against loss: one point per radius, on a simulated and on a "
     "recorded grid.",
     "convergence-radius": "The best radius by the number of measurements, and the radius that the "
@@ -58,7 +58,7 @@ CAPTIONS = {
     "violet is in our favour, orange in the rival's.",
     "experiments-dynamic": "Latency served under changing loads, learning included, over that of "
     "TensorFlow Serving's default.",
-    "experiments-everywhere": "All agents on 21 scenarios: episodes until they stay within 5 % of "
+    "experiments-everywhere": "All agents on 22 scenarios: episodes until they stay within 5 % of "
     "the best, and cost while learning.",
     "experiments-late": "Share of late requests under what each agent deploys.",
     "experiments-phases": "Mean latency while the load changes four times in 3000 episodes.",
@@ -104,6 +104,8 @@ CAPTIONS = {
     "profiling-noise": "How far one episode is from the mean of its configuration.",
     "profiling-surfaces": "Recorded mean latency of the grid of thread settings; the ring marks "
     "the best of each load.",
+    "profiling-usual": "What settings that need no tuning cost, relative to the best of 279 "
+    "configurations, at three loads.",
     "quickstart": "The paper's RRL tunes a recorded server at two loads; its choice is then "
     "compared with the default.",
     "recommended-posterior": "The Gaussian process on a grid of 16 configurations: expected cost, "

@@ -68,8 +68,20 @@ class Sample:
         return f"{Status(self.status[0]).name}: {' '.join(self.details.split())}"
 
     def slip_share(self) -> float:
-        """Return mean slip / mean latency, the share that the generator itself added."""
-        return float(self.slip.mean() / self.latency.mean())
+        """Return mean slip / mean latency, the share that the generator itself added.
+
+        Requests that were cancelled when the episode was stopped have no latency, so they do not
+        count. Without others the share is 0.
+
+        Examples
+        --------
+        >>> Sample(np.array([0.1, 1e-3]), np.array([0, 1]), np.array([1e-3, 1e-3])).slip_share()
+        0.01
+        """
+        waited = self.status != Status.CANCELLED
+        if not waited.any():
+            return 0.0
+        return float(self.slip[waited].mean() / self.latency[waited].mean())
 
 
 class Volley:

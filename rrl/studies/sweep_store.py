@@ -173,13 +173,15 @@ def _bytes(array: np.ndarray) -> tuple[Any, ...]:
 
 def _save(file: Any, arrays: Arrays) -> None:
     """Write an .npz file as small as possible; equal arrays give equal bytes."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_LZMA) as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         for name, array in sorted(arrays.items()):
             small = array
             if array.dtype.kind in "iu":
                 ends = int(array.min(initial=0)), int(array.max(initial=0))
                 small = array.astype(np.result_type(*map(np.min_scalar_type, ends)))
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
+            about = zipfile.ZipInfo(f"{name}.npy")  # without a date
+            about.compress_type = zipfile.ZIP_LZMA
+            with archive.open(about, "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, np.ascontiguousarray(small), allow_pickle=False)
 
 
