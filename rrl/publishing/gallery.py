@@ -20,8 +20,8 @@ PICTURES = (".gif", ".png")
 #: What each figure or table has, by its name without the ending.
 CAPTIONS = {
     "ablation-radius": "Variants of the paper's agent that differ in how the radius is chosen, on "
-    "nine problems: price, episodes and what is deployed.",
-    "ablation-reach": "Variants of the recommended agent that differ in its reach, on nine "
+    "ten problems: price, episodes and what is deployed.",
+    "ablation-reach": "Variants of the recommended agent that differ in its reach, on ten "
     "problems: price, episodes and what is deployed.",
     "adaptive-horizons": "Mean cost above the optimum by the number of episodes: fixed radii, and "
     "a radius that is selected meanwhile (the thick line).",

@@ -87,7 +87,7 @@ def ablation_settings(
     Examples
     --------
     >>> len(ablation_settings()), ablation_settings(["pool"], ["rrl"])[0][:5]
-    (180, ('pool', 10.0, 'rrl', 30, 150))
+    (200, ('pool', 10.0, 'rrl', 30, 150))
     """
     problems = list(problems)
     if unknown := [name for name in problems if name not in PROBLEMS]:
