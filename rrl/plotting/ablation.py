@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rrl.plotting.experiments import LABELS
-from rrl.plotting.shared import agent_label
 from rrl.studies.comparison import COMPARED
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def plot_ablation(table: pd.DataFrame, family: str) -> Figure:
     )  # fmt: skip
     for measure, ax in zip(COMPARED, axes.flat, strict=True):
         _panel(rows[rows["measure"] == measure], ax).set_title(LABELS[measure], fontsize="small")
-    fig.suptitle(f"divided by that of {agent_label(family)}; +: won, =: tied, \N{MINUS SIGN}: lost")
+    fig.suptitle(f"divided by that of {family}; +: won, =: tied, \N{MINUS SIGN}: lost")
     return fig
 
 
@@ -59,7 +58,7 @@ def _panel(rows: pd.DataFrame, ax: Axes) -> Axes:
                 fontsize="xx-small", color="white" if dark else "black")  # fmt: skip
     ax.imshow(shown, cmap="PuOr_r", vmin=-0.6, vmax=0.6, aspect="auto")
     ax.set_xticks(range(len(problems)), problems, rotation=40, ha="right")
-    ax.set_yticks(range(len(agents)), [agent_label(agent) for agent in agents])
+    ax.set_yticks(range(len(agents)), list(agents))
     ax.tick_params(length=0)
     sns.despine(ax=ax, left=True, bottom=True)
     return ax

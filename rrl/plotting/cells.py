@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from numpy.typing import ArrayLike, NDArray
+from seaborn.utils import relative_luminance
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
@@ -18,6 +19,7 @@ from rrl.plotting.shared import KNOB_LABELS, level_label
 
 Floats = NDArray[np.float64]
 
+EVEN = 0.18  # relative luminance on which black and white have the same contrast
 MARK = "#d55e00"  # vermilion: visible on all colour maps here, also to colour-blind people
 
 
@@ -68,6 +70,9 @@ def plot_cells(
     sns.heatmap(
         table, ax=ax, norm=scale, cmap=colours, cbar=False, annot=bool(text), fmt=text or ".0f"
     )
+    faces = ax.collections[0].get_facecolors()[~np.isnan(table.ravel())]
+    for number, face in zip(ax.texts, faces, strict=False):  # none, if there is no text
+        number.set_color("black" if relative_luminance(face) > EVEN else "white")
     ax.set_facecolor("0.9")
     lines = np.array(outline(np.isin(numbers, region))).reshape(-1, 2, 2) + 0.5
     ax.add_collection(LineCollection(lines, colors=MARK, linewidths=2.5, clip_on=False))

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import agent_label, agent_style, plain_log_ticks
+from rrl.plotting.shared import agent_style, plain_log_ticks
 from rrl.support.aggregates import performance_profile, stratified_draws
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def plot_profiles(
         )
         low, high = np.quantile(draws, [0.025, 0.975], axis=0)
         share = performance_profile(values, limits)
-        how = agent_style(agent, ms=4, markevery=0.15, label=agent_label(agent))
+        how = agent_style(agent, ms=4, markevery=0.15, label=agent)
         ax.plot(limits, 100 * share, **how)
         ax.fill_between(limits, 100 * low, 100 * high, color=how["color"], alpha=0.12, lw=0)
     ax.set(ylabel="runs (%)", xscale="log", xlim=(limits[0], limits[-1]), ylim=(0, 100))
@@ -71,12 +71,15 @@ def plot_by_problem(
         value, error = rows["value"].to_numpy(), None
         if "low" in rows:
             error = (value - rows["low"].to_numpy(), rows["high"].to_numpy() - value)
-        how = agent_style(agent, ls="", ms=4, label=agent_label(agent))
+        how = agent_style(agent, ls="", ms=4, label=agent)
         ax.errorbar(value, y, xerr=error, capsize=2, **how)
         if "ceiling" in rows:
             ax.plot(rows["ceiling"], y, "|", ms=9, color=how["color"])
     ax.axvline(nothing, color="0.6", lw=0.8, zorder=0)
-    ax.axvline(threshold, color="0.25", ls="--", lw=1, zorder=0)
+    if threshold != nothing:
+        ax.axvline(threshold, color="0.25", ls="--", lw=1, zorder=0)
+        ax.annotate(f"paper: {threshold:g}", (threshold, 1), ha="center", va="bottom",
+                    xycoords=("data", "axes fraction"), fontsize="small")  # fmt: skip
     ax.set(yticks=range(len(problems)), yticklabels=problems)
     sns.despine(ax=ax)
     return ax

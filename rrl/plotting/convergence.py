@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.plotting.shared import MARKERS, agent_label, agent_style, plain_log_ticks
+from rrl.plotting.shared import MARKERS, agent_style, plain_log_ticks
 from rrl.plotting.theory import median_intervals, plot_curves, shade
 from rrl.theory.convergence import Curves
 
@@ -95,7 +95,7 @@ def plot_radius_decay(radius: Floats, theory: ArrayLike, name: str, ax: Axes | N
     ax = ax or plt.gca()
     low, middle, high = np.quantile(radius, (0.25, 0.5, 0.75), axis=0)
     episodes, how = np.arange(1, len(middle) + 1), agent_style(name)
-    ax.plot(episodes, middle, ms=4, markevery=0.1, label=agent_label(name), **how)
+    ax.plot(episodes, middle, ms=4, markevery=0.1, label=name, **how)
     ax.fill_between(episodes, low, high, color=how["color"], alpha=0.15, lw=0)
     ax.plot(episodes, theory, "k:", label="theory, from the same start")
     ax.set(xlabel="episode", ylabel="radius (levels)", xscale="log", ylim=(0, None))

@@ -10,10 +10,10 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MS, agent_label, agent_style, legend_below, plain_log_ticks
+from rrl.plotting.shared import MS, agent_style, legend_below, plain_log_ticks
 from rrl.studies.load_change import WITHIN
 from rrl.studies.outcomes import DUELS, by_block
 
@@ -42,7 +42,7 @@ def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) ->
         ax.errorbar(centre[i], i, xerr=error, capsize=2, **agent_style(agent, ls="", ms=4))
     ax.set(
         yticks=y,
-        yticklabels=[agent_label(agent) for agent in rows["agent"]],
+        yticklabels=list(rows["agent"]),
         xlabel=LABELS[measure],
         xscale="log",
     )
@@ -52,12 +52,7 @@ def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) ->
         ax.axvline(horizon, color="0.3", ls=":", lw=1)
         ax.annotate("never", (horizon, 1), xycoords=("data", "axes fraction"), fontsize="x-small",
                     ha="center", va="bottom")  # fmt: skip
-    left, right = ax.get_xlim()
-    if right > 1.5 * left:
-        plain_log_ticks(ax.xaxis)
-    else:  # so narrow that labels at 1, 2 and 5 would be too few, and those between too many
-        ax.set_xscale("linear")
-        ax.xaxis.set_major_locator(MaxNLocator(4))
+    plain_log_ticks(ax.xaxis)
     sns.despine(ax=ax)
     return ax
 
@@ -68,7 +63,8 @@ def plot_leaderboard(cells: pd.DataFrame, measure: str, ax: Axes | None = None) 
     Parameters
     ----------
     cells : DataFrame
-        See :func:`rrl.studies.standings.leaderboard`. An infinite value means never.
+        See :func:`rrl.studies.standings.leaderboard`. An infinite value means never; a column
+        with no other value is grey.
     measure : str
         This is the name of the measure in `LABELS`.
     """
@@ -76,6 +72,7 @@ def plot_leaderboard(cells: pd.DataFrame, measure: str, ax: Axes | None = None) 
     ratio = cells / cells.min()
     colours = np.log10(ratio.to_numpy(dtype=float))
     ax.imshow(np.minimum(colours, 1.0), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    ax.set_facecolor("0.9")  # of a column in which nobody arrives
     for (i, j), value in np.ndenumerate(cells.to_numpy(dtype=float)):
         if np.isnan(value):
             continue
@@ -84,7 +81,7 @@ def plot_leaderboard(cells: pd.DataFrame, measure: str, ax: Axes | None = None) 
                 fontsize="xx-small", weight="bold" if best else "normal",
                 color="white" if colours[i, j] > 0.6 else "black")  # fmt: skip
     ax.set_xticks(range(cells.shape[1]), cells.columns, rotation=60, ha="right", fontsize="x-small")
-    ax.set_yticks(range(len(cells)), [agent_label(agent) for agent in cells.index])
+    ax.set_yticks(range(len(cells)), list(cells.index))
     ax.set_title(LABELS[measure], fontsize="small")
     sns.despine(ax=ax, left=True, bottom=True)
     return ax
@@ -110,7 +107,7 @@ def plot_duels(duels: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
     names = {"E5_first": "first", "E5": "for good", "deployed": "deployed", "price": "price"}
     ax.set_xticks(range(len(columns)), [names[m] for _, m in columns], rotation=90)
-    ax.set_yticks(range(len(rivals)), [agent_label(rival) for rival in rivals])
+    ax.set_yticks(range(len(rivals)), list(rivals))
     for first in range(0, len(columns), len(DUELS)):
         ax.axvline(first - 0.5, color="white", lw=3)
         ax.text(
@@ -137,7 +134,7 @@ def plot_speedups(races: pd.DataFrame, target: float, ax: Axes | None = None) ->
         y = np.arange(len(rows)) + 0.25 * (i - (len(rivals) - 1) / 2)
         centre = rows["ratio"].to_numpy()
         error = (centre - rows["low"].to_numpy(), rows["high"].to_numpy() - centre)
-        how = agent_style(rival, ls="", ms=4, label=agent_label(rival))
+        how = agent_style(rival, ls="", ms=4, label=rival)
         ax.errorbar(centre, y, xerr=error, capsize=2, **how)
     ax.axvline(target, color="0.25", ls="--", lw=1, zorder=0)
     ax.axvline(1, color="0.6", lw=0.8, zorder=0)
@@ -172,7 +169,7 @@ def plot_phases(
     ax = ax or plt.gca()
     for name, values in costs.items():
         last, (low, middle, high) = by_block(MS * values, length)
-        how = agent_style(name, lw=1.5, ms=4, markevery=0.12, label=agent_label(name))
+        how = agent_style(name, lw=1.5, ms=4, markevery=0.12, label=name)
         ax.plot(last, middle, **how)
         ax.fill_between(last, low, high, color=how["color"], alpha=0.2, lw=0)
     end = next(iter(costs.values())).shape[1]
@@ -229,7 +226,7 @@ def _plot_change(
     """Plot the medians of one kind, of each agent."""
     for agent, ratios in curves.items():
         middle = np.median(ratios[kind], axis=0)
-        how = agent_style(agent, lw=1.3, ms=4, markevery=0.15, label=agent_label(agent))
+        how = agent_style(agent, lw=1.3, ms=4, markevery=0.15, label=agent)
         ax.plot(np.arange(1, len(middle) + 1), middle, **how)
     ax.axhline(1 + WITHIN, color="0.3", lw=0.8)
     ax.set(xscale="log", yscale="log")
@@ -252,7 +249,7 @@ def plot_served(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         x = np.array(known) + 0.12 * (i - (len(agents) - 1) / 2)
         centre = rows["ratio"].to_numpy()
         error = (centre - rows["ratio_low"].to_numpy(), rows["ratio_high"].to_numpy() - centre)
-        how = agent_style(agent, ls="", ms=4, label=agent_label(agent))
+        how = agent_style(agent, ls="", ms=4, label=agent)
         ax.errorbar(x, centre, yerr=error, capsize=2, **how)
     ax.axhline(1, color="0.3", lw=0.8, ls=":")
     ax.set_xticks(
@@ -286,7 +283,7 @@ def plot_slo(table: pd.DataFrame, ours: str, ax: Axes | None = None) -> Axes:
         ours: (default, "value"),
     }
     for name, (rows, column) in curves.items():
-        how = agent_style(name, ms=4, label=agent_label(name))
+        how = agent_style(name, ms=4, label=name)
         ax.plot(factor[rows], 100 * late[column][rows], **how)
     best = 100 * late["best_value"][default]
     ax.plot(factor[default], best, "+", color="black", label="best mean latency")

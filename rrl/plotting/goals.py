@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.plotting.shared import MARKERS, MS, agent_label, agent_style, plain_log_ticks
+from rrl.plotting.shared import MARKERS, MS, agent_style, plain_log_ticks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ def plot_two_latencies(
     ax.set(xlabel="mean latency (ms)", ylabel="p99 (ms)", xscale="log", yscale="log")
     for axis in (ax.xaxis, ax.yaxis):
         plain_log_ticks(axis)
-    ax.legend(title="target", loc="lower right")
+    ax.legend(title="target", loc="lower right", frameon=True, framealpha=1, edgecolor="none")
     sns.despine(ax=ax)
     return ax
 
@@ -63,7 +63,7 @@ def plot_by_goal(
         label = "not tuned" if goal == "none" else goal
         ax.hlines(y, shown[f"{measure}_low"], shown[f"{measure}_high"], color=colour, lw=1.2)
         ax.plot(shown[measure], y, MARKERS[number], ms=4, color=colour, label=label)
-    ax.set_yticks(range(len(agents)), [agent_label(agent) for agent in agents])
+    ax.set_yticks(range(len(agents)), list(agents))
     ax.set_ylim(len(agents) - 0.5, -0.5)
     sns.despine(ax=ax)
     return ax
@@ -108,6 +108,6 @@ def plot_choices(
     """
     ax = ax or plt.gca()
     for number, agent in enumerate(cpus):
-        how = agent_style(agent, ls="", ms=5, mec="white", mew=0.3, label=agent_label(agent))
+        how = agent_style(agent, ls="", ms=5, mec="white", mew=0.3, label=agent)
         ax.plot(cpus[agent] + 0.1 * number, values[agent], **how)
     return ax

@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.plotting.shared import MS, agent_label, agent_style, plain_log_ticks
+from rrl.plotting.shared import MS, agent_style, plain_log_ticks
 from rrl.studies.pieces import Arrays
 from rrl.workloads.device_day import HOURS
 
@@ -62,7 +62,7 @@ def plot_day(runs: Mapping[str, Arrays], ax: Axes | None = None) -> Axes:
     hours = np.arange(HOURS) + 0.5
     for name, run in runs.items():
         block = MS * hourly(run["mean_s"], run["hour"])
-        how = {**agent_style(name), "ms": 3, "lw": 1.2, "label": agent_label(name)}
+        how = {**agent_style(name), "ms": 3, "lw": 1.2, "label": name}
         ax.plot(hours, np.nanmedian(block, axis=0), **how)
     ax.set(yscale="log", ylabel="mean latency (ms)")
     plain_log_ticks(ax.yaxis)
@@ -117,7 +117,7 @@ def plot_saved(
         low, middle, high = 100 * np.quantile(share, [0.25, 0.5, 0.75], axis=0)
         every = max(share.shape[1] // 8, 1)
         how = {**agent_style(name), "ms": 4, "lw": 1.4, "markevery": every}
-        ax.plot(hours, middle, label=agent_label(name), **how)
+        ax.plot(hours, middle, label=name, **how)
         ax.fill_between(hours, low, high, color=how["color"], alpha=0.15, lw=0)
     ax.axhline(0, color="0.25", lw=1)
     ax.set_title(title, loc="left")

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MS, agent_label, agent_style, plain_log_ticks
+from rrl.plotting.shared import MS, agent_style, plain_log_ticks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,10 +47,10 @@ def plot_load_phases(
     reference, *names = values.columns
     for ax, name in zip(axes, names, strict=True):
         for column, width in ((reference, 1.0), (name, 1.5)):
-            how = {**agent_style(column), "ms": 3, "lw": width, "label": agent_label(column)}
+            how = {**agent_style(column), "ms": 3, "lw": width, "label": column}
             ax.plot(values.index, values[column], **how)
         _shade_phases(ax, [*starts, len(values)], rates_per_s)
-        ax.set_title(agent_label(name), pad=16)
+        ax.set_title(name, pad=16)
         ax.set(xlabel="episode", xlim=(-0.5, len(values) - 0.5))
         if log:
             ax.set_yscale("log")
@@ -86,10 +86,9 @@ def plot_ratios(
         reach: NDArray[np.float64] = np.array([[centre - low], [high - centre]])
         ax.errorbar(centre, y, xerr=reach, **agent_style(name), capsize=3)
     ax.axvline(1, color="0.5", lw=1, ls="--")
-    names = [agent_label(name) for name in ratios]
+    names = list(ratios)
     ax.set(yticks=range(len(names)), yticklabels=names, xlabel=label, xscale="log")
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.xaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+    plain_log_ticks(ax.xaxis)
     ax.set_ylim(len(names) - 0.5, -0.5)
     sns.despine(ax=ax)
     return ax

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MS, agent_label, agent_style, plain_log_ticks
+from rrl.plotting.shared import MS, agent_style, plain_log_ticks
 from rrl.support.intervals import bootstrap_interval
 from rrl.tuning.experiments import Run
 
@@ -35,7 +35,7 @@ def plot_tuning(
     how = agent_style(agent, ls="", ms=3.5, label="an episode")
     ax.plot(np.arange(1, len(run) + 1), costs, **how)
     for name, cost in (references or {}).items():
-        how = agent_style(name, marker="", lw=1.5, label=f"{agent_label(name)}: {MS * cost:.1f} ms")
+        how = agent_style(name, marker="", lw=1.5, label=f"{name}: {MS * cost:.1f} ms")
         ax.axhline(MS * cost, **how)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="small")  # off the data
     ax.set(xlabel="episode", ylabel="mean latency (ms)", yscale="log")
@@ -74,7 +74,7 @@ def plot_comparison(
                 mec="black",
                 ecolor="black",
                 capsize=3,
-                label=agent_label(name) if x == 0 else None,
+                label=name if x == 0 else None,
                 **how,
             )
     ax.set(yscale="log", ylabel="mean latency (ms)", xticks=range(len(loads)), xticklabels=loads)

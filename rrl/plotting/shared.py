@@ -29,30 +29,6 @@ KNOB_LABELS = {
     "max_batch_size": "max batch size",
     "batch_timeout_micros": "batch timeout (ms)",
 }
-AGENT_LABELS = {
-    "rrl": "RRL",
-    "rrl-boltzmann": "RRL, Boltzmann",
-    "rrl-boltzmann-wide": "RRL, Boltzmann, radius 3",
-    "rrl-adaptive": "RRL, adaptive radius",
-    "rrl-selected-reach": "RRL, selected reach",
-    "rrl-reach-1": "RRL, reach 1",
-    "rrl-reach-2": "RRL, reach 2",
-    "rrl-reach-3": "RRL, reach 3",
-    "rrl-whole-space": "RRL, whole space",
-    "rrl-shrinking-reach": "RRL, shrinking reach",
-    "rrl-random-reach": "RRL, random reach",
-    "rrl-flat-prior": "RRL, flat prior of lengths",
-    "rrl-expected-lengths": "RRL, lengths not learned",
-    "rrl-one-length": "RRL, one length for all knobs",
-    "rrl-boltzmann-radius-2": "RRL, Boltzmann, radius 2",
-    "rrl-boltzmann-schedule": "RRL, radius by schedule",
-    "rrl-boltzmann-random-radius": "RRL, random radius",
-    "rrl-adaptive-flat-prior": "RRL, adaptive radius, flat prior",
-    "rrl-released": "RRL, released settings",
-    "rrl-released-copy": "RRL, released settings, copy",
-    "knowing": "knows each load level",
-    "adaptive-scheduler": "adaptive scheduler",
-}
 #: Colour, marker and line of each agent. Those that figures draw together differ in all three, so
 #: that a grey print and a reader who cannot tell colours apart lose nothing. Relatives share a hue.
 AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
@@ -142,17 +118,6 @@ def label(configuration: Configuration) -> str:
     return ", ".join(parts)
 
 
-def agent_label(name: str) -> str:
-    """Return the label of an agent; one without a label keeps its name.
-
-    Examples
-    --------
-    >>> agent_label("rrl-boltzmann"), agent_label("heuristic")
-    ('RRL, Boltzmann', 'heuristic')
-    """
-    return AGENT_LABELS.get(name, name)
-
-
 def agent_style(name: str, **how: Any) -> dict[str, Any]:
     """Return an agent's colour, marker and line, the same in all figures that show it.
 
@@ -197,8 +162,27 @@ def legend_below(fig: Figure, ax: Axes, ncols: int) -> None:
     fig.legend(handles, labels, loc="outside lower center", ncols=ncols, fontsize="small")
 
 
+class _PlainLog(mpl.ticker.Locator):
+    """Ticks at round numbers of a logarithmic axis, as many as there is room for."""
+
+    def __call__(self) -> Any:
+        return self.tick_values(*self.axis.get_view_interval())
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        low, high = sorted((vmin, vmax))
+        room = max(0.8 * self.axis.get_tick_space(), 3)
+        for subs in ((1, 2, 5), (1, 3), (1,)):
+            ticks = mpl.ticker.LogLocator(subs=subs, numticks=99).tick_values(low, high)
+            seen = [tick for tick in ticks if low <= tick <= high]
+            if len(seen) <= room:
+                break
+        if len(seen) < 3 and low > 0:  # the axis is so short that it is nearly linear
+            return mpl.ticker.MaxNLocator(min(int(room), 4)).tick_values(low, high)
+        return ticks
+
+
 def plain_log_ticks(axis: Axis) -> None:
     """Label the ticks of a logarithmic axis as 20, 50, 100 and not as powers of ten."""
-    axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(_PlainLog())
     axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     axis.set_minor_formatter(mpl.ticker.NullFormatter())

@@ -43,7 +43,7 @@ def plot_variogram(
     ax.axhline(1, color="0.3", lw=0.8)
     ax.axvline(reach, color="0.6", lw=0.8, ls="--")
     ax.set(xlabel="distance (levels)", ylabel="difference / that of any two", ylim=(0, None))
-    ax.legend(title=f"dashed: radius {reach:g}")
+    ax.legend(title=f"dashed: radius {reach:g}", frameon=True, framealpha=1, edgecolor="none")
     sns.despine(ax=ax)
     return ax
 

@@ -111,13 +111,14 @@ def saved(savings: pd.DataFrame) -> str:
     """Return what is saved over the default at the recorded loads, as a sentence."""
     rows = savings[(savings["reference"] == "default") & (savings["kind"] == "recorded")]
     rows = rows[rows["metric"] == "mean latency (s)"]
+    rows = rows[~rows["problem"].str.contains("overload")]  # its queue grows as long as one likes
     loads = rows.groupby("problem", sort=False)["reduction"].median()
     middle, low, high = bootstrap_interval(loads.to_numpy(), np.random.default_rng(0))
     least, most = loads.min(), loads.max()
     return (
-        f"At the {len(loads)} loads that were recorded on the real runtime, what `rrl` deploys has "
+        f"At {len(loads)} loads that were recorded on the real runtime, what `rrl` deploys has "
         f"a mean latency {middle:.0f} % [{low:.0f}, {high:.0f}] below the default's (median over "
-        f"the loads, which go from {least:.0f} to {most:.0f} %)."
+        f"the loads, which go from {least:.0f} to {most:.0f} %; an overload stands apart)."
     )
 
 
@@ -127,11 +128,11 @@ def verdicts(claims: Sequence[Claim]) -> str:
     Examples
     --------
     >>> rows = [("C3", "not", 1.0), ("C4", "partly", 1.8), ("C5", "reproduced", 95.0)]
-    >>> print(verdicts([Claim(n, n, "", x, x, x, "times", "", v, "") for n, v, x in rows]))
+    >>> print(verdicts([Claim(n, n, "", "", "", x, x, x, "times", "", v) for n, v, x in rows]))
     Of the paper's 3 claims, 1 is reproduced here (C5), 1 partly (C4) and 1 not (C3).
     Not reproduced: "C3". The paper's "C4": 1.8 times here.
     >>> rows = [("C3", "reproduced", 1.0), ("C4", "not", 1.2)]
-    >>> print(verdicts([Claim(n, n, "", x, x, x, "times", "", v, "") for n, v, x in rows]))
+    >>> print(verdicts([Claim(n, n, "", "", "", x, x, x, "times", "", v) for n, v, x in rows]))
     Of the paper's 2 claims, 1 is reproduced here (C3), 0 partly (none) and 1 not (C4).
     Not reproduced: "C4" (1.2 times here).
     """

@@ -125,32 +125,6 @@ def questions(plan: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", plan, re.M))
 
 
-def sections(table: str) -> str:
-    r"""Return the table of the claims, which is too wide for a page, with a section for each row.
-
-    Examples
-    --------
-    >>> print(sections("| claim | the paper | ours |\n| --- | --- | --- |\n| C1 | Fast. | 2 s |"))
-    # Claims
-    <BLANKLINE>
-    ## C1: Fast.
-    <BLANKLINE>
-    - ours: 2 s
-    """
-    lines = table.splitlines()
-    heads, _, *rows = (
-        line.removeprefix("| ").removesuffix(" |").split(" | ")
-        for line in lines
-        if line.startswith("|")
-    )
-    parts = ["# Claims"]
-    for claim, paper, *values in rows:
-        items = zip(heads[2:], values, strict=True)
-        parts.append(f"## {claim}: {paper}")
-        parts.append("\n".join(f"- {head}: {value}" for head, value in items if value))
-    return "\n\n".join([*parts, *(line for line in lines if line and not line.startswith("|"))])
-
-
 def index(names: Sequence[str], asked: dict[str, str]) -> str:
     """Return the first page in MyST: each notebook with its question, and the other pages."""
     items = [f"- [](notebooks/{name}.ipynb)\n\n  {asked.get(name, '')}" for name in names]
@@ -187,8 +161,6 @@ def _write_source(names: Sequence[str], executed: Path, root: Path, source: Path
         target = source / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-    claims = source / "figures" / "claims.md"
-    claims.write_text(sections(claims.read_text(encoding="utf-8")), encoding="utf-8")
     for name in names:
         notebook = for_a_page(read_notebook(executed / f"{name}.ipynb"))
         nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")

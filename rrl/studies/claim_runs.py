@@ -24,7 +24,7 @@ from rrl.studies.race import score
 from rrl.studies.registered import Problem, Registration
 from rrl.studies.scenario import SLO_FACTORS, Scenario, Truth
 from rrl.studies.settings import Setting
-from rrl.studies.similarity_error import GlobalMean, region_errors, repeat_error
+from rrl.studies.similarity_error import GlobalMean, region_errors, repeat_error, typical_difference
 from rrl.tuning.defaults import serving_default
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ class Evidence(NamedTuple):
         `default_late`, `default_error`, `default_requests`). `gap` is its true cost above the
         optimum's, as a share. `good` and `possible` count the configurations that are surely, and
         perhaps, within 5 % of the optimum. `judged` and `ceiling` are those of
-        :class:`rrl.studies.scenario.Scenario`.
+        :class:`rrl.studies.scenario.Scenario`. `step` and `region` are what two configurations
+        within a radius of 1 and of 3 differ by, as a share (median of all pairs). `chance` is how
+        many episodes a random order needs on average to meet a good configuration.
     served : DataFrame
         One row per problem with a changing load, agent and seed, with the mean latency `latency_s`
         that was served while learning.
@@ -188,6 +190,9 @@ def _facts(scenario: Scenario, about: Mapping[str, Any]) -> dict[str, Any]:
         "best_s": scenario.optimum,
         "default_s": float(scenario.cost[default]),
         "gap": float(scenario.cost[default]) / scenario.optimum - 1,
+        "step": typical_difference(scenario.space, scenario.cost, 1.0),
+        "region": typical_difference(scenario.space, scenario.cost, 3.0),
+        "chance": (len(scenario.space) + 1) / (scenario.good.sum() + 1),
         "default_late": float(about["late"][default]),
         "default_error": float(about["error"][default]),
         "default_requests": int(about["requests"][default]),

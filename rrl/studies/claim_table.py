@@ -1,12 +1,11 @@
-"""The table of claims: its rows, and the two files that contain it."""
+"""What each claim comes to: its number, its verdicts, and the sentences that belong to it.
+
+:mod:`rrl.studies.claim_page` writes them.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,14 +19,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A row of the claims table.
+class Column:
+    """What was measured for one agent: a number as text, and a verdict, twice.
 
     Parameters
     ----------
-    id, paper, ours : str
-        `id` is the number of the claim. `paper` is what the paper says. `ours` is what we measure
-        to compare with it.
+    measured, verdict : str
+        By the problems of the kind that decides.
+    simulated, simulated_verdict : str
+        By the simulated problems; empty if the agent has no such number.
+    """
+
+    measured: str
+    verdict: str
+    simulated: str = ""
+    simulated_verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim with what was measured, as the two files have it.
+
+    Parameters
+    ----------
+    id, paper, words, source, ours : str
+        `id` is the number of the claim. `paper` is what the paper says in short, and `words` in its
+        own words, which stand in `source`. `ours` is what we measure to compare with it.
     value, low, high : float or None
         The measured number and the limits of its 95 % interval, in `unit`. None if no problem can
         test the claim.
@@ -35,19 +52,21 @@ class Claim:
         `testbed` says on which problems the number rests.
     verdict : str
         One of :data:`rrl.studies.registration.VERDICTS`, for `agent`, by the problems of `kind`.
-    why : str
-        These are the other numbers that belong to the claim.
+    needs, parts, notes : list of str
+        What each verdict needs; what each part of the claim needs and got; all else that belongs to
+        the claim. Each is a sentence or a phrase.
     agent, kind : str
-        The agent that the row is about, and the kind of problems that decides.
-    verdicts, simulated : mapping of str to str
-        The verdict for each agent, the best rival last, by the kind that decides, and by the
-        simulated problems.
+        The agent that the verdict is about, and the kind of problems that decides.
+    columns : mapping of str to Column
+        What was measured for each agent, the best rival last.
     registration : str
         The SHA-256 of the registration that the verdict follows from.
     """
 
     id: str
     paper: str
+    words: str
+    source: str
     ours: str
     value: float | None
     low: float | None
@@ -55,11 +74,12 @@ class Claim:
     unit: str
     testbed: str
     verdict: str
-    why: str
+    needs: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     agent: str = ""
     kind: str = ""
-    verdicts: dict[str, str] = field(default_factory=dict)
-    simulated: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, Column] = field(default_factory=dict)
     registration: str = ""
 
     @property
@@ -83,8 +103,10 @@ def as_text(value: float, low: float, high: float, unit: str = "") -> str:
     return f"{texts[0]}{interval} {unit}".rstrip()
 
 
-def row_of(judged: Judged, registered: Registration, limits: pd.DataFrame) -> Claim:
-    """Return the row of a claim.
+def row_of(
+    judged: Judged, registered: Registration, limits: pd.DataFrame, again: Judged | None = None
+) -> Claim:
+    """Return what a claim comes to.
 
     Parameters
     ----------
@@ -92,22 +114,43 @@ def row_of(judged: Judged, registered: Registration, limits: pd.DataFrame) -> Cl
     registered : Registration
     limits : DataFrame
         What each problem can test, see :func:`rrl.studies.claims.problems_table`.
+    again : Judged, optional
+        The same claim, judged by what no agent has replayed, see :mod:`rrl.studies.other_half`.
     """
     claim, found = judged.claim, judged.number
     numbers = [x if np.isfinite(x) else None for x in (found.value, found.low, found.high)]
-    named = [agent for agent in judged.agents if agent]
-    simulated = {
-        agent: judged.word("simulated", agent)
-        for kind, agent in judged.numbers
-        if kind == "simulated" and agent
-    }
-    why = [*_parts(judged), *_reasons(judged, registered), *_tested(judged, registered, limits)]
-    why += [claim.history] if claim.history else []
+    notes = [*_reasons(judged), *_tested(judged, registered, limits)]
+    notes += _by_the_other_half(judged, again) if again else []
+    notes += [claim.history] if claim.history else []
     return Claim(
-        judged.id, claim.paper, claim.ours, *numbers, claim.unit, _where(judged, found),
-        judged.verdict, "; ".join(why), claim.about, judged.kind,
-        {agent: judged.word(judged.kind, agent) for agent in named}, simulated, registered.digest,
+        judged.id, claim.paper, claim.words, claim.source, claim.ours, *numbers, claim.unit,
+        _where(judged, found), judged.verdict, [f"{w}: {need}" for w, need in claim.needs.items()],
+        _parts(judged), notes, claim.about, judged.kind, _columns(judged), registered.digest,
     )  # fmt: skip
+
+
+def _columns(judged: Judged) -> dict[str, Column]:
+    """Return a column for each agent; the best rival may differ between the two kinds."""
+
+    def entry(kind: str, agent: str) -> tuple[str, str]:
+        numbers = judged.numbers.get((kind, agent))
+        return (_words(numbers[0]), judged.word(kind, agent)) if numbers else ("", "")
+
+    known = (*judged.agents, *(agent for kind, agent in judged.numbers if kind == "simulated"))
+    named = dict.fromkeys(agent for agent in known if agent)
+    return {name: Column(*entry(judged.kind, name), *entry("simulated", name)) for name in named}
+
+
+def _by_the_other_half(judged: Judged, again: Judged) -> list[str]:
+    """Say what each agent was served if the half of the recording that nobody replayed counts."""
+    said = []
+    for agent in judged.agents:
+        found = again.numbers.get((judged.kind, agent), (Number(),))[0]
+        if agent and found.tested:
+            better = sum(each > 1 for each in found.each)
+            said.append(f"by the half that no agent replayed, {agent}: {_words(found)}, "
+                        f"better on {better} of {len(found.each)} loads")  # fmt: skip
+    return said
 
 
 def _where(judged: Judged, found: Number) -> str:
@@ -135,20 +178,17 @@ def _parts(judged: Judged) -> list[str]:
     return said
 
 
-def _reasons(judged: Judged, registered: Registration) -> list[str]:
-    """Return the numbers of the other agents and kinds, each as a phrase."""
+def _reasons(judged: Judged) -> list[str]:
+    """Return the numbers of the other kinds, and what else belongs to the claim, as phrases."""
     claim, kind, said = judged.claim, judged.kind, []
-    for agent in judged.agents:
-        if agent not in (claim.about, ""):
-            role = "best rival " if agent in registered.rivals else ""
-            text = f"{role}{agent}: {_words(judged.numbers[kind, agent][0])}"
-            said.append(f"{text} ({judged.word(kind, agent)})")
     found = judged.number
     if claim.parts[0].statistic == "largest" and found.tested:
         said.append(f"median over {len(found.each)} loads {np.median(found.each):.3g} %")
         over = judged.numbers.get(("overload", claim.about), (Number(),))[0]
         if over.tested:
             said.append(f"overload, apart: {_words(over)} %")
+    if claim.parts[0].statistic == "median" and 0 < len(found.each) <= 5:
+        said.append(f"the interval is the range of these {len(found.each)} loads, which are few")
     if claim.parts[0].statistic == "all of a family" and found.tested:
         better = sum(value > 1 for value in found.each)
         said.append(f"a lower mean on {better} of {len(found.each)} loads")
@@ -171,7 +211,14 @@ def _tested(judged: Judged, registered: Registration, limits: pd.DataFrame) -> l
     metrics = {part.metric for part in claim.parts}
     rows = limits[limits["kind"] == judged.kind]
     fit = rows[rows["problem"].isin(judged.number.problems)]
+    if "similarity" in metrics and len(fit):
+        said.append(f"no copy can be closer than neighbours are: two that are one step apart "
+                    f"differ by {_span(100 * fit['step'])} % (median of a load)")  # fmt: skip
     if "speed" in metrics and len(fit):
+        said.append(f"to be found is what is within 5 %, but within a radius of 3 configurations "
+                    f"differ by {_span(100 * fit['region'])} %, so a copy blurs it")  # fmt: skip
+        said.append(f"a random order meets a good one after {_span(fit['chance'])} episodes on "
+                    "average")  # fmt: skip
         good, of = fit["good"], fit["configurations"]
         said.append(f"{good.min()} to {good.max()} of {of.min()} to {of.max()} configurations are "
                     "within 5 % there")  # fmt: skip
@@ -191,28 +238,9 @@ def _tested(judged: Judged, registered: Registration, limits: pd.DataFrame) -> l
     return said
 
 
+def _span(values: pd.Series) -> str:
+    return f"{values.min():.3g} to {values.max():.3g}"
+
+
 def _words(found: Number) -> str:
     return as_text(found.value, found.low, found.high) if found.tested else "no problem can test it"
-
-
-def write_claims(claims: Sequence[Claim], folder: str | os.PathLike[str]) -> None:
-    """Write ``claims.json`` and ``claims.md``; both contain the same numbers."""
-    from rrl.support.files import write_atomically
-
-    rows = [
-        {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in asdict(c).items()}
-        for c in claims
-    ]
-    head = ("claim", "the paper", "ours", "measured", "testbed", "agent", "verdict",
-            "verdicts by agent", "simulated", "why")  # fmt: skip
-    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
-    for c in claims:
-        by = (", ".join(f"{agent} {word}" for agent, word in words.items())
-              for words in (c.verdicts, c.simulated))  # fmt: skip
-        cells = (c.id, c.paper, c.ours, c.measured, c.testbed, c.agent, f"**{c.verdict}**", *by)
-        lines.append("| " + " | ".join((*cells, c.why)) + " |")
-    if claims:
-        lines += ["", f"Registered in `data/claims.yaml`, SHA-256 {claims[0].registration}."]
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    write_atomically(Path(folder) / "claims.json", json.dumps(rows, indent=1) + "\n")
-    write_atomically(Path(folder) / "claims.md", "\n".join(lines) + "\n")

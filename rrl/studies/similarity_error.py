@@ -15,7 +15,7 @@ from rrl.core.deployment import deploy
 from rrl.core.learned_similarity import log_means
 from rrl.core.qtable import QTable
 from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate, Similarity
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ROUNDING, ConfigSpace
 from rrl.studies.scenario import Scenario
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import episodes
@@ -105,6 +105,33 @@ def variogram(
         count = np.pad(count, (0, size - len(count))) + np.bincount(away, minlength=size)
     distance = np.flatnonzero(count)[1:]  # without each configuration paired with itself
     return distance, total[distance] / count[distance] / logs.var()
+
+
+def typical_difference(space: ConfigSpace, cost: NDArray[np.float64], radius: float) -> float:
+    """Return by how much two configurations of one region differ: a median, as a share.
+
+    No copy of a cost can be closer than that, however well it was measured.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+    cost : ndarray, shape (configurations,)
+        True costs, above 0.
+    radius : float
+        Of the region.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> space = ConfigSpace([Knob("threads", (1, 2, 3))])
+    >>> round(typical_difference(space, np.array([1.0, 1.1, 1.21]), radius=1.0), 3)
+    0.1
+    """
+    from scipy.spatial.distance import pdist
+
+    near = pdist(space.positions) <= radius * (1 + ROUNDING)
+    away = pdist(np.log(cost)[:, None])[near]
+    return float(np.expm1(np.median(away))) if len(away) else 0.0
 
 
 def neighbour_errors(
