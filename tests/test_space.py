@@ -131,7 +131,7 @@ def test_ball_is_shared_and_cannot_be_written():
 
 
 def test_ball_cache_stays_bounded(monkeypatch):
-    monkeypatch.setattr("rrl.core.space.CACHED_BALLS", 3)
+    monkeypatch.setattr("rrl.core.space.CACHED", 3)
     space = paper_cpu(2)
     balls = [space.ball(index, 1).tolist() for index in range(len(space))]
     assert len(space._balls) == 3

@@ -13,7 +13,7 @@ from math import isnan
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 Level = int | float | str
 Configuration = Mapping[str, Level]
@@ -109,7 +109,7 @@ class Knob:
         2
         """
         try:
-            return self._index[plain(level)]
+            return self._index[level]
         except (KeyError, TypeError):
             raise ValueError(
                 f"knob {self.name!r} has no level {level!r}: choose one of {list(self.levels)}"
@@ -140,6 +140,22 @@ def spread(name: str, levels: Sequence[Level], scale: Scale) -> Sequence[float] 
             f"knob {name!r} has the level {min(levels)}: a log scale needs positive ones"
         )
     return np.log2(levels).tolist() if scale == "log" else levels
+
+
+def coordinates(knob: Knob, unit: float = 1.0) -> NDArray[np.float64]:
+    """Return the coordinates of a knob's levels, one row each; positions are in units of `unit`.
+
+    Examples
+    --------
+    >>> coordinates(Knob("threads", (1, 2, 4)), unit=2.0).ravel()
+    array([0. , 0.5, 1. ])
+    >>> x = coordinates(Knob("policy", ("a", "b")))
+    >>> round(float(np.linalg.norm(x[0] - x[1])), 9)
+    1.0
+    """
+    if knob.categorical:
+        return np.eye(len(knob.levels)) / np.sqrt(2)
+    return np.array(knob.positions)[:, None] / unit
 
 
 def column(table: Mapping[str, ArrayLike], name: str) -> list[Level]:

@@ -19,9 +19,10 @@ from rrl.core.gaussian_process import (
     expand,
     fit_hyperparameters,
 )
+from rrl.core.knob import coordinates
 from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.similarity import Estimate
-from rrl.core.space import ConfigSpace, coordinates
+from rrl.core.space import ConfigSpace
 
 LENGTH = 3.0  # expected length scale, in levels, and at most
 SPAN = 1.2  # so many times the distance between the first level and the last

@@ -79,7 +79,10 @@ class LoadLevels:
 
     def nearest(self, log_load: float, among: Iterable[int]) -> int | None:
         """Return the load level, among some, that is nearest to the logarithm of a load."""
-        return min(among, key=lambda level: abs(self.log_loads[level] - log_load), default=None)
+        levels = list(among)
+        if len(levels) < 2:  # as in most runs
+            return levels[0] if levels else None
+        return min(levels, key=lambda level: abs(self.log_loads[level] - log_load))
 
     def state(self) -> dict[str, Any]:
         """Return all of it, fit for JSON."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rrl.core.space import ConfigSpace, coordinates
+from rrl.core.knob import coordinates
+from rrl.core.space import ConfigSpace
 
 TIE = 1e-9  # differences below this are rounding
 

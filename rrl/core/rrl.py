@@ -169,7 +169,7 @@ class RRL:
         return None if near is None else self.tables[near]
 
     def _nearest(self, log_load: float, other_than: int | None = None) -> int | None:
-        measured = (t.level for t in self.tables if t.episodes and t.level != other_than)
+        measured = [t.level for t in self.tables if t.episodes and t.level != other_than]
         return self.loads.nearest(log_load, measured)
 
     def _table(self, level: int) -> QTable:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.knob import Configuration, Knob, Level, column
+from rrl.core.knob import Configuration, Knob, Level, column, coordinates
 
 ROUNDING = 1e-9  # relative slack that keeps a closed ball closed when positions are rounded
-CACHED_BALLS = 4096  # an agent that has found its region asks for the same balls again and again
+CACHED = 4096  # an agent that has found its region asks for the same again and again
 
 
 class ConfigSpace:
@@ -70,7 +70,10 @@ class ConfigSpace:
             raise ValueError(f"knob names must differ, got {list(self.names)}")
         self._cells = self._available_cells(available)  # sorted cells of the full grid
         self._cells.flags.writeable = False
+        self._whole = len(self._cells) == prod(self.shape)
+        self._expected = frozenset(self.names)
         self._balls: dict[tuple[int, float], NDArray[np.int64]] = {}
+        self._made: dict[int, dict[str, Level]] = {}
 
     def _available_cells(self, available: ArrayLike | None) -> NDArray[np.int64]:
         if available is None:
@@ -92,7 +95,14 @@ class ConfigSpace:
         return len(self._cells)
 
     def __getitem__(self, index: int) -> dict[str, Level]:
-        cell, levels = int(self._cells[index]), []
+        if (made := self._made.get(index)) is None:
+            if len(self._made) >= CACHED:
+                self._made.clear()
+            made = self._made[index] = self._make(int(self._cells[index]))
+        return made.copy()
+
+    def _make(self, cell: int) -> dict[str, Level]:
+        levels = []
         for knob in reversed(self.knobs):  # the plain loop is faster than np.unravel_index
             cell, level = divmod(cell, len(knob.levels))
             levels.append(knob.levels[level])
@@ -136,7 +146,7 @@ class ConfigSpace:
         """
         if not isinstance(configuration, Mapping):
             raise TypeError(f"a configuration maps knob names to levels, got {configuration!r}")
-        if configuration.keys() != set(self.names):
+        if configuration.keys() != self._expected:
             unknown = [name for name in configuration if name not in self.names]
             missing = [name for name in self.names if name not in configuration]
             what = f"unknown knob {unknown[0]!r}" if unknown else f"no level for {missing[0]!r}"
@@ -146,7 +156,7 @@ class ConfigSpace:
         cell = 0
         for knob in self.knobs:
             cell = cell * len(knob.levels) + knob.index(configuration[knob.name])
-        if len(self) == prod(self.shape):
+        if self._whole:
             return cell
         found = int(self._cells.searchsorted(cell))
         if found == len(self) or self._cells[found] != cell:
@@ -266,7 +276,7 @@ class ConfigSpace:
         found = self._tree.query_ball_point(self.positions[index], reach, return_sorted=True)
         ball = np.array(found, dtype=np.int64)
         ball.flags.writeable = False  # it is shared with the next caller
-        if len(self._balls) >= CACHED_BALLS:
+        if len(self._balls) >= CACHED:
             self._balls.pop(next(iter(self._balls)))
         self._balls[key] = ball
         return ball
@@ -301,22 +311,6 @@ class ConfigSpace:
         columns = [column(table, name) for name in self.names]
         rows = zip(*columns, strict=True)
         return np.array([self.index(dict(zip(self.names, row, strict=True))) for row in rows], int)
-
-
-def coordinates(knob: Knob, unit: float = 1.0) -> NDArray[np.float64]:
-    """Return the coordinates of a knob's levels, one row each; positions are in units of `unit`.
-
-    Examples
-    --------
-    >>> coordinates(Knob("threads", (1, 2, 4)), unit=2.0).ravel()
-    array([0. , 0.5, 1. ])
-    >>> x = coordinates(Knob("policy", ("a", "b")))
-    >>> round(float(np.linalg.norm(x[0] - x[1])), 9)
-    1.0
-    """
-    if knob.categorical:
-        return np.eye(len(knob.levels)) / np.sqrt(2)
-    return np.array(knob.positions)[:, None] / unit
 
 
 def check_radius(radius: float) -> float:
