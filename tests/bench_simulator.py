@@ -15,12 +15,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rrl.simulation.queueing import BYTES_PER_REQUEST, simulate_queue
+from rrl.simulation.queueing import simulate_queue
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import testbed
 from rrl.workloads.workload import Poisson
 
 SERVERS, UTILISATION = 4, 0.7
+BYTES_PER_REQUEST = 33  # arrival, work, departure and batch edge, 8 each; rejected, 1
 MEAN = 1.3573  # Erlang C: seconds in the system where a service takes 1 s
 
 

@@ -18,7 +18,7 @@ from rrl.support.aggregates import (
     stratified_draws,
     stratified_interval,
 )
-from rrl.support.limits import holm, kaplan_meier_median, restricted_mean, share_limits
+from rrl.support.limits import holm, restricted_mean, share_limits
 
 SAMPLES = arrays(float, (3, 8), elements=st.floats(0.5, 100.0))
 
@@ -135,21 +135,6 @@ def test_holm_keeps_the_level_of_a_family(rng):
     p = rng.uniform(size=(4000, 10))
     wrong = np.mean([(holm(row) <= 0.05).any() for row in p])
     assert wrong == pytest.approx(0.05, abs=0.012)
-
-
-def test_the_median_of_kaplan_and_meier_is_that_of_the_textbook():
-    """Remission of 21 patients on 6-MP (Freireich et al., 1963): a median of 23 weeks."""
-    times = [6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35]
-    happened = [1, 1, 1, 0, 1, 0, 1, 0, 0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]
-    assert kaplan_meier_median(times, happened) == 23
-
-
-@given(st.lists(st.integers(1, 400), min_size=1, max_size=30))
-def test_runs_that_never_arrive_count_as_later_than_all_others(times):
-    happened = np.array(times) <= 300
-    median = kaplan_meier_median(np.minimum(times, 300), happened)
-    assert median == (np.sort(times)[(len(times) - 1) // 2] if happened.mean() >= 0.5 else np.inf)
-    assert restricted_mean(np.where(happened, times, np.inf), 300) <= 300
 
 
 def test_a_run_that_never_arrives_is_no_tie_with_one_that_arrives_at_the_end():

@@ -259,6 +259,7 @@ def test_tell_needs_an_ask_and_best_needs_a_tell():
         ({"searches": [{}]}, "incomplete or damaged: KeyError"),
         ({"searches": []}, "searches and of load levels differ"),
         ({"loads": {}}, "incomplete or damaged: KeyError"),
+        ({"rng": {}}, "generator|incomplete or damaged"),
     ],
 )
 def test_a_foreign_or_damaged_state_is_refused(change, message):
@@ -577,3 +578,19 @@ def test_a_row_follows_its_record_when_that_has_grown(tmp_path, monkeypatch):
         assert main(call) == 0
         rows = read_rows(tmp_path / "peers" / "summary.csv", ("scenario", "agent"))
         assert rows["pool", "random"]["seeds"] == seeds
+
+
+def test_a_damaged_state_of_a_network_leaves_the_agent_as_it_was():
+    agent = AGENTS["deep-q-network"](paper_cpu(2), rng())
+    chosen(agent, 3)
+    before = json.dumps(agent.state())
+    with pytest.raises(ValueError, match="incomplete or damaged: KeyError"):
+        agent.restore(json.loads(before) | {"extras": {}})
+    assert json.dumps(agent.state()) == before
+
+
+@pytest.mark.parametrize("name", ["rrl", "coordinate-descent"])
+def test_levels_of_threads_may_be_text(name):
+    levels = [Knob("inter_op", ("1", "2", "auto")), Knob("intra_op", (1, 2))]
+    agent = AGENTS[name](ConfigSpace(levels), rng())
+    assert agent.ask(10.0)["inter_op"] in ("1", "2", "auto")

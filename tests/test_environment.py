@@ -145,3 +145,11 @@ def test_gymnasium_is_loaded_by_this_module_alone():
     script = "import sys, rrl, rrl.cli, rrl.tuning.loop; print('gymnasium' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+def test_a_knob_without_an_order_is_shown_by_a_number_for_each_level():
+    columns = {"allocator": ["a", "b", "c"], "cost": [0.1, 0.2, 0.3]}
+    environment = make(TableServer(columns, ["allocator"]))
+    observation, _ = environment.reset(seed=1)
+    assert observation.shape == environment.observation_space.shape == (5,)
+    assert environment.step([1])[0][2:].tolist() == [0.0, 1.0, 0.0]

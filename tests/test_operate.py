@@ -321,6 +321,21 @@ def test_failed_requests_break_the_slo():
     assert parse_slo("p99<50ms").late(episodes[0]) == 0.05
 
 
+def test_requests_that_are_late_together_count_as_few():
+    """Independent requests of the same distribution decide what clusters of them do not."""
+    rng = np.random.default_rng(0)
+    latency = np.where(rng.random(4000) < 0.002, 0.1, 0.01)
+    slo = parse_slo("p99<50ms")
+    mixed = [Episode({}, range(100), part, np.zeros(100)) for part in latency.reshape(40, 100)]
+    together = [Episode({}, range(100), part, np.zeros(100)) for part in np.full((40, 100), 0.01)]
+    together[7] = Episode({}, range(100), np.full(100, 0.1), np.zeros(100))  # 2.5 %, in one
+    assert slo.judge(mixed, rng)["word"] == "met"
+    assert slo.judge(together, rng)["word"] == "undecided"
+    spread = np.where(np.arange(4000) % 40 == 7, 0.1, 0.01).reshape(40, 100)  # the same 2.5 %
+    alone = [Episode({}, range(100), part, np.zeros(100)) for part in spread]
+    assert slo.judge(alone, rng)["word"] == "missed"
+
+
 def test_too_few_requests_decide_nothing_about_a_tail():
     episodes = [Episode({}, range(50), np.full(50, 0.01), np.zeros(50))]
     verdict = parse_slo("p99<50ms").judge(episodes, np.random.default_rng(0))

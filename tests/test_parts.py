@@ -197,7 +197,7 @@ def test_a_grown_region_is_what_lies_within_reach_of_what_was_measured(space, nu
         table.record(number % len(space), 1.0)
         grown = region.updated(table, number % len(space))
     steps = np.min([space.steps(index) for index in table.measured], axis=0)
-    least = steps[steps > 0].min(initial=0)  # where combinations are missing
+    least = min(steps[steps > 0].tolist(), default=0)  # more, where combinations are missing
     assert grown.tolist() == np.flatnonzero(steps <= max(reach, least)).tolist()
     assert grown.tolist() == region.eligible(table).tolist()
 
@@ -257,6 +257,23 @@ def test_a_grown_region_begins_in_the_middle_and_looks_there_once():
 
 
 # --- explorations ---------------------------------------------------------------------------------
+
+
+def test_a_second_measurement_counts_where_all_configurations_are_the_middle():
+    """Two levels, or categories, have no middle that is better known than the rest."""
+    table = QTable(ConfigSpace([Knob("allocator", ("a", "b", "c"))]))
+    region = Grown()
+    for index, cost in ((0, 1.0), (1, 0.3)):
+        table.record(index, cost)
+        region.updated(table, index)
+    assert table.measured.tolist() == [0, 1]
+
+
+def test_a_region_in_which_all_neighbours_are_missing_reaches_the_nearest_that_exist():
+    space = ConfigSpace([Knob("threads", range(7))], available=[[0], [3], [6]])
+    table, region = QTable(space), Grown(widens=False)
+    table.record(1, 1.0)
+    assert region.updated(table, 1).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("make", EXPLORATIONS.values(), ids=EXPLORATIONS)
@@ -337,3 +354,14 @@ def test_the_incumbent_yields_only_to_a_clear_winner():
     table.deviations[[0, 5]] = 0.14, 0.14
     table.values[5] = 0.85
     assert deploy(table) == 0
+
+
+def test_a_cost_of_zero_replaces_any_other_but_not_another_zero():
+    table = QTable(ConfigSpace([Knob("threads", (1, 2, 4))]))
+    for index, cost in enumerate((1.0, 0.0, 0.0)):
+        table.record(index, cost)
+    table.incumbent = 0
+    first = deploy(table)
+    assert first in (1, 2)
+    table.incumbent = 2
+    assert deploy(table) == 2

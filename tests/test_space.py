@@ -342,3 +342,15 @@ def test_text_is_ordered_only_if_it_has_positions():
     assert not Knob("pool", ("auto", 1, 2)).categorical
     table = {"policy": ["lru", "none", "fifo"], "threads": [1, 2, 3], "cost": [1.0, 2.0, 3.0]}
     assert [k.categorical for k in from_table(table, ["policy", "threads"]).knobs] == [True, False]
+
+
+def test_more_combinations_than_can_be_numbered_are_refused():
+    knobs = [Knob(f"flag{k}", (0, 1)) for k in range(64)]
+    with pytest.raises(ValueError, match=r"1.84e\+19 combinations, more than can be numbered"):
+        ConfigSpace(knobs, available=[[0] * 64])
+
+
+def test_numbers_beside_text_stay_numbers():
+    space = from_table({"batch_threads": [0, 1, "adaptive"]}, ["batch_threads"])
+    assert space.knobs[0].levels == (0, 1, "adaptive")
+    assert {"batch_threads": 1} in space

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from test_recording import PLAN, Scripted, recorded
 
-from rrl.core.from_table import from_table
 from rrl.recording.evidence import (
     SUMMARY,
     agreement,
@@ -23,8 +22,6 @@ from rrl.recording.evidence import (
 )
 from rrl.recording.profile import EPISODES, episodes_hash, read_profile
 from rrl.recording.truth import judge_half, late_share, replay_best, rows_of_half
-from rrl.studies.adaptive_scheduler import adaptive_scheduler
-from rrl.support.errors import DataError
 
 RATE = 20.0
 
@@ -185,59 +182,3 @@ def test_the_scatter_is_not_that_of_a_pass_which_measures_only_the_good_again():
     rows = pd.concat([first, again[again["threads"] < 100]])
     assert log_scatter(rows, ["threads"]) == pytest.approx(0.05, rel=0.15)
     assert np.isnan(log_scatter(first, ["threads"]))
-
-
-# The adaptive scheduler
-
-
-@pytest.fixture(params=["profile", "no_finals"])
-def either(request):
-    return request.getfixturevalue(request.param)
-
-
-def test_the_adaptive_scheduler_is_compared_with_the_best_at_every_load_by_each_half(either):
-    table = adaptive_scheduler(either)
-    assert len(table) == 2 * 2 * len(PLAN.rates_per_s)
-    assert not table.duplicated(["rate_per_s", "half", "choice"]).any()
-    pool = min(either.space.cores, 2)
-    true = table["choice"].map({"best pools": 0.9, "default pools": 0.9 * pool})  # by the script
-    assert table["ratio"].to_numpy() == pytest.approx(true.to_numpy(), rel=0.1)
-    assert (table["low"] < table["ratio"]).all()
-    assert (table["ratio"] < table["high"]).all()
-    assert (table["high"] < 1.5 * table["low"]).all()
-
-
-def test_the_default_pools_have_the_largest_batch_and_the_other_half_chooses_the_best(either):
-    table = adaptive_scheduler(either)
-    default = table.loc[table["choice"] == "default pools", "knobs"]
-    start = f"inter_op {min(either.space.cores, 2)}, intra_op 1, batch_threads -1, max_batch_size 4"
-    assert default.str.startswith(start).all()
-    space = from_table(either.adaptive[either.knobs], either.knobs)
-    for row in table[table["choice"] == "best pools"].itertuples():
-        rows = either.adaptive[np.isclose(either.adaptive["rate_per_s"], row.rate_per_s)]
-        rows = rows[(rows["pass"] < PLAN.grid_passes) & (rows["pass"] % 2 != row.half)]
-        best = rows.groupby(either.knobs)["mean_s"].mean().idxmin()
-        levels = dict(zip(either.knobs, best, strict=True))
-        assert levels in space
-        assert row.knobs == ", ".join(f"{name} {level}" for name, level in levels.items())
-
-
-def test_limits_are_of_the_finals_where_the_setting_was_in_them(either, profile):
-    table = adaptive_scheduler(either)
-    assert table.loc[table["choice"] == "best pools", "finals"].eq(either is profile).all()
-    assert (table["episodes"] >= np.where(table["finals"], 6, 1)).all()
-    if either is profile:  # the table of the usual settings says the same
-        usual = usual_settings(profile)
-        usual = usual[usual["setting"] == "adaptive"]
-        own = table[table["choice"] == "best pools"]
-        for name in ("ratio", "low", "high"):
-            assert own[name].to_numpy() == pytest.approx(usual[name].to_numpy(), rel=0.02)
-
-
-def test_a_profile_without_the_adaptive_scheduler_or_with_half_of_it_is_refused(folder):
-    with pytest.raises(DataError, match="has no adaptive scheduler: record a plan"):
-        adaptive_scheduler(read_profile("data/mobilenet_v2-overload"))
-    half = read_profile(folder)
-    half.adaptive = half.adaptive[half.adaptive["pass"] % 2 == 0]
-    with pytest.raises(DataError, match=r"half 1 .* at 20 requests/s: complete the recording"):
-        adaptive_scheduler(half)

@@ -85,7 +85,7 @@ def _chosen(
         return best
     lower, one = expected_cost(values[best], deviations[best], means[best], visits[best], noise)
     higher, other = expected_cost(values[now], deviations[now], means[now], visits[now], noise)
-    if lower <= 0:
-        return best
+    if lower <= 0:  # nothing is better than a cost of 0, and a tie changes nothing
+        return now if higher <= 0 else best
     gap = math.log(max(higher, lower)) - math.log(lower)
     return now if gap < math.hypot(one, other) else best

@@ -173,7 +173,9 @@ def column(table: Mapping[str, ArrayLike], name: str) -> list[Level]:
     """
     if name not in table:
         raise ValueError(f"the table has no column {name!r}: it has {list(table)}")
-    values = [plain(value) for value in np.asarray(table[name]).reshape(-1)]
+    given = table[name]
+    mixed = isinstance(given, list | tuple)  # NumPy would turn numbers beside text into text
+    values = [plain(x) for x in np.asarray(given, dtype=object if mixed else None).reshape(-1)]
     for row, value in enumerate(values):
         if not isinstance(value, Level) or (isinstance(value, float) and isnan(value)):
             raise ValueError(f"column {name!r}, row {row}: {value!r} is not a level")

@@ -160,7 +160,8 @@ class Grown:
         if second and self.elsewhere is None:
             first, looked = table.measured
             hopeless = table.means[first] > HOPELESS * table.means[looked]
-            if not hopeless and looked in table.space.middle:
+            middle = table.space.middle
+            if not hopeless and looked in middle and first not in middle:
                 table.forget(int(looked))
         return self._inside(table)
 
@@ -191,8 +192,8 @@ class Grown:
         )
         if around.inside is None or around.made != made:
             steps = around.steps
-            nearest = steps[(steps > 0) & (steps < FAR)].min(initial=0)
-            reach = max(made[-1], nearest)
+            beyond = steps[(steps > 0) & (steps < FAR)]
+            reach = max(made[-1], beyond.min() if len(beyond) else 0)
             cells = np.flatnonzero(steps <= reach)
             close = steps[cells] <= 1
             around.inside = np.union1d(cells[close], spread_out(cells[~close], MOST))

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.knob import Configuration, Knob, Level, column, coordinates
 
 ROUNDING = 1e-9  # relative slack that keeps a closed ball closed when positions are rounded
+MOST = 1 << 62  # combinations of levels, available or not
 CACHED = 4096  # an agent that has found its region asks for the same again and again
 
 
@@ -41,7 +42,8 @@ class ConfigSpace:
     Raises
     ------
     ValueError
-        If names repeat, the mask has another shape, or nothing is available.
+        If names repeat, the mask has another shape, nothing is available, or there are more than
+        `MOST` combinations.
 
     Examples
     --------
@@ -66,6 +68,11 @@ class ConfigSpace:
         self.shape = tuple(len(knob.levels) for knob in self.knobs)
         if not self.knobs:
             raise ValueError("a configuration space needs at least one knob")
+        if prod(self.shape) > MOST:
+            raise ValueError(
+                f"the knobs span {float(prod(self.shape)):.3g} combinations, more than can be "
+                "numbered (4e18): leave out knobs, or give those of many values fewer levels"
+            )
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"knob names must differ, got {list(self.names)}")
         self._cells = self._available_cells(available)  # sorted cells of the full grid

@@ -40,6 +40,7 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "q-learning": ("C4", "v", (0, (8, 2))),
     "deep-q-network": ("C5", "P", (0, (3, 1, 1, 1))),
     "coordinate-descent": ("0.2", "<", (0, (1, 1))),
+    "coordinate-descent-once": ("0.2", "d", (0, (8, 2))),
     "hill-climbing": ("C9", ">", (0, (8, 2, 1, 2))),
     "random": ("#6a51a3", "*", (0, (1, 4))),
     "simulated-annealing": ("C9", "d", (0, (2, 1))),

@@ -58,7 +58,7 @@ CAPTIONS = {
     "violet is in our favour, orange in the rival's.",
     "experiments-dynamic": "Latency served under changing loads, learning included, over that of "
     "TensorFlow Serving's default.",
-    "experiments-everywhere": "All agents on 22 scenarios: episodes until they stay within 5 % of "
+    "experiments-everywhere": "All agents on 24 scenarios: episodes until they stay within 5 % of "
     "the best, and cost while learning.",
     "experiments-late": "Share of late requests under what each agent deploys.",
     "experiments-phases": "Mean latency while the load changes four times in 3000 episodes.",

@@ -85,10 +85,14 @@ def measure_table(static: pd.DataFrame, measure: str) -> str:
 
     The best other agent is the one with the lowest median in that line. The default and the paper's
     variants of RRL are not among the others; the batching guide's heuristic is. Numbers are rounded
-    before they are compared.
+    before they are compared. The last line has the highest median of each agent; of the others, it
+    is that of the agent for which it is lowest.
     """
     head = ("", "server's default", *(f"`{agent}`" for agent in OURS), "best other agent")
     lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+    worst = static.groupby("agent")[measure].max()
+    others = worst[[_is_other(agent) for agent in worst.index]]
+    last = [f"{worst[agent]:.2f}" for agent in (DEFAULT, *OURS)]
     for (problem, kind), rows in static.groupby(["problem", "kind"], sort=False):
         by_agent = rows.set_index("agent")
         others = by_agent[[_is_other(agent) for agent in by_agent.index]]
@@ -98,6 +102,8 @@ def measure_table(static: pd.DataFrame, measure: str) -> str:
         cells = [_cell(by_agent.loc[agent], measure, lowest) for agent in shown]
         cells[-1] += f" {rival}"
         lines.append(f"| {problem} ({kind}) | " + " | ".join(cells) + " |")
+    last.append(f"{others.min():.2f} {others.idxmin()}")
+    lines.append("| highest of the column's agent | " + " | ".join(last) + " |")
     return "\n".join(lines)
 
 

@@ -30,6 +30,7 @@ HOME = {
     "exhaustive": "rrl.rivals.baselines:Candidates",
     "random": "rrl.rivals.baselines:RandomSearch",
     "coordinate-descent": "rrl.rivals.baselines:CoordinateDescent",
+    "coordinate-descent-once": "rrl.rivals.baselines:CoordinateDescent",
     "hill-climbing": "rrl.rivals.baselines:hill_climbing",
     "simulated-annealing": "rrl.rivals.baselines:Annealing",
     "q-learning": "rrl.rivals.q_agents:QLearning",
@@ -73,6 +74,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "rrl-boltzmann-radius-2": {"radius": 2.0},
     "random": {"budget": 300},
     "coordinate-descent": {"repeats": 1, "rounds": 3},
+    "coordinate-descent-once": {"repeats": 1, "rounds": 1},  # no tuning: the least that it can do
     "hill-climbing": {"reach": 4, "again": 0.1, "patience": 1000},
     "simulated-annealing": {"temperature": 0.3, "decay": 0.98, "reach": 4},
     "q-learning": {"epsilon": [1.0, 0.1, 50], "step": 0.3},

@@ -19,7 +19,6 @@ import numpy as np
 from rrl.core.neighbours import Neighbours
 from rrl.core.space import ConfigSpace
 from rrl.rivals.search import SMALLEST_COST, Search, Searcher
-from rrl.rivals.unit_cube import is_category
 from rrl.support.errors import UsageError
 
 SEEDS = 2**31 - 1
@@ -43,7 +42,7 @@ class _Peer(Searcher):
         self._neighbours = Neighbours(space)
         self._free = [k for k, size in enumerate(space.shape) if size > 1]
         self._sizes = {space.names[k]: space.shape[k] for k in self._free}
-        self._categories = {knob.name for knob in space.knobs if is_category(knob)}
+        self._categories = {knob.name for knob in space.knobs if knob.categorical}
 
     def _point(self, index: int) -> list[int]:
         ranks = self._neighbours.ranks(index)

@@ -200,11 +200,17 @@ class Searcher:
                 raise ValueError("the numbers of searches and of load levels differ")
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ValueError(f"the saved state is incomplete or damaged: {error!r}") from None
-        restore_rng(self.rng, rng)
-        self.loads, self.searches = loads, searches
-        self.restore_extras(extras)
-        for search in searches:
-            self.rebuild(search)
+        before = self.rng.bit_generator.state, self.loads, self.searches, self.extras()
+        try:
+            restore_rng(self.rng, rng)
+            self.loads, self.searches = loads, searches
+            self.restore_extras(extras)
+            for search in searches:
+                self.rebuild(search)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            self.rng.bit_generator.state, self.loads, self.searches, extras = before
+            self.restore_extras(extras)
+            raise ValueError(f"the saved state is incomplete or damaged: {error!r}") from None
 
 
 def _restored(saved: dict[str, Any]) -> Search:

@@ -9,7 +9,7 @@ from rrl.core.neighbours import Neighbours
 from rrl.core.space import ConfigSpace
 from rrl.rivals.bayesian import Ints, Surrogate
 from rrl.rivals.search import Search, Searcher
-from rrl.rivals.unit_cube import Floats, UnitCube, is_category, latin_hypercube
+from rrl.rivals.unit_cube import Floats, UnitCube, latin_hypercube
 
 FIRST, SHORTEST, LONGEST = 0.8, 0.5**7, 1.6  # sides of the trust region
 BETTER = 1e-3  # an improvement lowers the lowest cost by at least this share
@@ -99,7 +99,7 @@ class TuRBO(Searcher):
         knob, levels = self.space.knobs[k], self.space.shape[k]
         positions = np.asarray(knob.positions)
         away = np.abs(positions[:, None] - positions) / np.ptp(positions) * (levels - 1) / levels
-        if is_category(knob):
+        if knob.categorical:
             away = (1 - np.eye(levels)) / levels
         return np.maximum(away - 0.5 / levels, 0)
 

@@ -14,17 +14,6 @@ from rrl.core.space import ConfigSpace
 Floats = NDArray[np.float64]
 
 
-def is_category(knob: Knob) -> bool:
-    """Return whether the levels of a knob have no order: at least one of them is a string.
-
-    Examples
-    --------
-    >>> is_category(Knob("device", ("cpu", "gpu"))), is_category(Knob("threads", (1, 2)))
-    (True, False)
-    """
-    return any(isinstance(level, str) for level in knob.levels)
-
-
 class UnitCube:
     """Coordinates of all configurations, each from 0 to 1.
 
@@ -53,7 +42,7 @@ class UnitCube:
         self.space, columns, knobs = space, [np.empty((len(space), 0))], []
         for k, knob in enumerate(space.knobs):
             if len(knob.levels) > 1:
-                levels = _category(knob) if is_category(knob) else _ordered(knob)
+                levels = _category(knob) if knob.categorical else _ordered(knob)
                 columns.append(levels[space.level_indices[:, k]])
                 knobs += [k] * levels.shape[1]
         self.points: Floats = np.concatenate(columns, axis=1)

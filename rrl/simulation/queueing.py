@@ -36,7 +36,6 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 NO_LIMIT = int(np.iinfo(np.int64).max)
-BYTES_PER_REQUEST = 33  # arrival, work, departure and batch edge, 8 each; rejected, 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,7 @@ grid, 10 cores, loads       ``cpu10``                released code of the paper;
                                                      batch, no timeout
 all                         ``gpu``                  assumed: batch time affine in the size (Shen et
                                                      al., "Nexus", SOSP'19), 6 ms + 0.6 ms per
-                                                     request; copies overlap, 1.5 batches at once
+                                                     request; one batch at a time
 ==========================  =======================  =============================================
 
 The simulator's notebook shows how well held-out configurations are predicted. It also shows how
@@ -143,7 +143,7 @@ def _cpu64() -> SimulatedServer:
 
 
 def _gpu() -> SimulatedServer:
-    machine = Machine("one GPU", cores=1.5, contention=0.05, noise=0.05, handlers=512)
+    machine = Machine("one GPU", cores=1, noise=0.05, handlers=512)
     return SimulatedServer(paper_gpu(), INCEPTION_V3_GPU, machine)
 
 

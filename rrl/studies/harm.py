@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
     from rrl.core.knob import Configuration
 
-GRIDS = tuple(name for name in SCENARIOS if name.split("-")[0] in ("mobilenet_v2", "inception_v3"))
+GRIDS = tuple(
+    name for name in SCENARIOS if name.startswith(("mobilenet_v2", "inception_v3"))
+    and "batching" not in name
+)  # fmt: skip
 EPISODES, REQUESTS, SHARE = 60, 100, 0.05  # as in `rrl tune`: a budget of 5 % of the requests
 
 

@@ -35,6 +35,8 @@ SCENARIOS = (
     *(f"mobilenet_v2-threads {rate}" for rate in (60, 115, 165)),
     *(f"mobilenet_v2-busy {rate}" for rate in (38, 76, 107)),
     *(f"inception_v3-threads {rate}" for rate in (10, 21, 30)),
+    "mobilenet_v2-batching 165",
+    "keyword-threads 1275",
     "mobilenet_v2-joint-279 81.5",  # its other two loads are held out
 )
 """Each name is a surface, or it is a testbed or profile with a rate in requests per second.

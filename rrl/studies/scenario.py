@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ from rrl.core.space import ConfigSpace
 from rrl.recording.judging import TOLERANCE
 from rrl.tuning.episode import Server
 from rrl.workloads.workload import Poisson, Workload
-
-if TYPE_CHECKING:
-    pass
 
 Costs = NDArray[np.float64]
 Flags = NDArray[np.bool_]

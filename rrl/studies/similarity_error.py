@@ -23,8 +23,6 @@ from rrl.workloads.workload import episodes
 if TYPE_CHECKING:
     import pandas as pd
 
-REQUESTS = 100  # per episode
-
 
 class GlobalMean:
     """A trivial estimator for comparison: every estimate is the geometric mean of seen costs.
@@ -134,26 +132,6 @@ def typical_difference(space: ConfigSpace, cost: NDArray[np.float64], radius: fl
     return float(np.expm1(np.median(away))) if len(away) else 0.0
 
 
-def neighbour_errors(
-    space: ConfigSpace, cost: NDArray[np.float64], radius: float
-) -> NDArray[np.float64]:
-    """Return the relative errors of using a configuration's cost for its neighbours in a region.
-
-    Examples
-    --------
-    >>> from rrl import Knob
-    >>> line = ConfigSpace([Knob("threads", (1, 2, 3))])
-    >>> neighbour_errors(line, np.array([1.0, 2.0, 4.0]), 1).tolist()
-    [1.0, 0.5, 1.0, 0.5]
-    """
-    parts = []
-    for centre in range(len(space)):
-        ball = space.ball(centre, radius)
-        ball = ball[ball != centre]
-        parts.append(np.abs(cost[ball] / cost[centre] - 1))
-    return np.concatenate(parts)
-
-
 def repeat_error(scenario: Scenario) -> float:
     """Estimate by how much (%) two equal configurations of a recorded grid would differ.
 
@@ -243,11 +221,12 @@ def _measure(
 ) -> NDArray[np.float64]:
     """Measure configurations by number, one episode each, and return their costs."""
     objective, server, space = MeanLatency(), scenario.server, scenario.space
-    stretch = scenario.workload.arrivals(len(indices) * REQUESTS, arrivals_rng)
+    requests = scenario.requests
+    stretch = scenario.workload.arrivals(len(indices) * requests, arrivals_rng)
     return np.array(
         [
             objective(server.measure(space[index], arrivals, server_rng))
-            for index, arrivals in zip(indices, episodes(stretch, REQUESTS), strict=True)
+            for index, arrivals in zip(indices, episodes(stretch, requests), strict=True)
         ]
     )
 

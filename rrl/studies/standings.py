@@ -60,7 +60,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "rrl-released-copy": [{"radius": r} for r in (1.0, 2.0, 3.0)],
     "random": [{"budget": b} for b in (100, 200, 300)],
-    "coordinate-descent": [{"repeats": n, "rounds": k} for n in (1, 2, 3) for k in (2, 3, 100)],
+    "coordinate-descent": [{"repeats": n, "rounds": k} for n in (1, 2, 3) for k in (1, 2, 3, 100)],
     "hill-climbing": [
         {"reach": r, "again": a, "patience": p}
         for r in (1, 2, 4) for a in (0.1, 0.3) for p in (40, 1000)

@@ -28,7 +28,8 @@ def guess_cores(space: ConfigSpace) -> int:
     """
     if space.cores is not None:
         return space.cores
-    knobs = {knob.name: knob.levels for knob in space.knobs}
+    numbers = {k.name: [x for x in k.levels if not isinstance(x, str)] for k in space.knobs}
+    knobs = {name: levels for name, levels in numbers.items() if levels}
     if CPUS in knobs:
         return max(knobs[CPUS])
     for name in ("inter_op", "intra_op"):

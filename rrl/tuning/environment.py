@@ -50,7 +50,8 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
     **Observation.** The observation is ``[load, cost, knob, ...]`` as float32. The load is in
     requests per second and is estimated from the arrivals before this step. The cost is that of
     the last step, divided by `unit`. The knobs show which configuration served last, from 0 to 1
-    along each knob's positions. After a reset, all values except the load are 0.
+    along each knob's positions; a knob without an order has a number for each level. After a reset,
+    all values except the load are 0.
 
     **Reward.** The reward is ``-cost / unit``. With the default unit of 1 and an objective in
     seconds, this is minus the seconds. If `unit` is the cost of a known configuration, rewards are
@@ -119,7 +120,8 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         self.action_space = (
             spaces.MultiDiscrete(space.shape) if whole else spaces.Discrete(len(space))
         )
-        high = np.array([_LARGEST, _LARGEST, *(1.0 for _ in space.knobs)], dtype=np.float32)
+        columns = space.positions.shape[1]
+        high = np.array([_LARGEST, _LARGEST, *[1.0] * columns], dtype=np.float32)
         self.observation_space = spaces.Box(np.zeros_like(high), high)
         low, high = space.positions.min(axis=0), space.positions.max(axis=0)
         self._places = (space.positions - low) / np.where(high > low, high - low, 1.0)
@@ -168,7 +170,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         arrivals_rng, self._server_rng = self.np_random.spawn(2)
         stretch = self.workload.arrivals((self.steps + 1) * self.requests, arrivals_rng)
         self._parts, self._done = list(cut(stretch, self.requests)), 0
-        return self._observe(0.0, np.zeros(len(self.server.space.knobs))), {}
+        return self._observe(0.0, np.zeros(self._places.shape[1])), {}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Serve an episode; see :meth:`gymnasium.Env.step`.

@@ -7,6 +7,7 @@ violation. So no configuration can look fast because it rejects requests.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -113,20 +114,25 @@ class Percentile:
         charged = charged_latency(episode, self.failure_s)
         return float(np.percentile(charged, self.q, method="inverted_cdf"))
 
-    def interval(self, episode: Episode, level: float = 0.95) -> tuple[float, float]:
+    def interval(
+        self, episode: Episode, level: float = 0.95, effect: float = 1.0
+    ) -> tuple[float, float]:
         """Return a distribution-free confidence interval of the percentile, in seconds.
 
         The two ends are latencies of the episode. The number of requests below the true percentile
         is binomial for every distribution of the latency, and this gives the ranks of the ends.
         The true percentile lies beyond each end with a probability of at most half of
         ``1 - level``. If the sample is too small for an end, the end is 0 or infinity. For example,
-        an upper end for the p99 needs 368 requests at 95 %. Requests that queue behind each other
-        are not independent, so for one short episode the interval is slightly too narrow.
+        an upper end for the p99 needs 368 requests at 95 %.
 
         Parameters
         ----------
         level : float, optional
             The confidence level of the interval, above 0 and below 1.
+        effect : float, optional
+            How many requests count as one independent request, at least 1. Requests that queue
+            behind each other are not independent: with an effect of 1 the interval is far too
+            narrow on a busy server. See :meth:`rrl.tuning.slo.SLO.judge`.
 
         References
         ----------
@@ -136,12 +142,16 @@ class Percentile:
             raise ValueError(f"level must lie between 0 and 1, both excluded, got {level!r}")
         from scipy.special import bdtr
 
-        n, miss = len(episode), (1 - level) / 2
+        n, miss = max(int(len(episode) / effect), 1), (1 - level) / 2
         at_most = bdtr(np.arange(n), n, self.q / 100)  # P(fewer than k + 1 lie below), k < n
         low = int(np.searchsorted(at_most, miss, side="right"))  # ranks count from 1
         high = int(np.searchsorted(at_most, 1 - miss, side="left")) + 1
-        ordered = np.r_[0.0, np.sort(charged_latency(episode, self.failure_s)), np.inf]
-        return float(ordered[low]), float(ordered[high])
+        ordered = np.sort(charged_latency(episode, self.failure_s))
+        down, up = low * len(ordered) // n, -(-high * len(ordered) // n)  # of all the requests
+        return (
+            float(ordered[down - 1]) if low else 0.0,
+            float(ordered[up - 1]) if high <= n else math.inf,
+        )
 
     def __str__(self) -> str:
         return f"p{self.q:.15g}"

@@ -12,7 +12,7 @@ import numpy as np
 from rrl.support.errors import UsageError
 from rrl.support.intervals import bootstrap_interval
 from rrl.tuning.episode import Episode
-from rrl.tuning.objective import MeanLatency, Percentile, SLOViolations
+from rrl.tuning.objective import MeanLatency, Percentile, SLOViolations, charged_latency
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
@@ -47,18 +47,55 @@ class SLO:
             ``value_s``, the ends ``low_s`` and ``high_s`` of its 95 % interval (all in seconds),
             and the ``word``. The word is "met" if the whole interval is within the target,
             "missed" if no part of it is, and "undecided" otherwise. The interval is that of the
-            percentile over all requests, or of the mean over episodes.
+            percentile over all requests, or of the mean over episodes. For the percentile, requests
+            count as fewer independent ones as they scatter together, see :func:`requests_as_one`.
         """
         if isinstance(self.statistic, Percentile):
             joined = join(episodes)
             value = self.statistic(joined)
-            low, high = self.statistic.interval(joined)
+            effect = requests_as_one(episodes, value, self.statistic.failure_s)
+            low, high = self.statistic.interval(joined, effect=effect)
         else:
             means = np.array([self.statistic(episode) for episode in episodes])
             value, low, high = bootstrap_interval(means, rng, statistic=np.mean)
         word = "met" if high <= self.target_s else "missed" if low > self.target_s else "undecided"
         bounds = {"low_s": low, "high_s": high if np.isfinite(high) else None}
         return {"slo": str(self), "word": word, "value_s": value, **bounds}
+
+
+def requests_as_one(episodes: Sequence[Episode], latency_s: float, failure_s: float) -> float:
+    """Return how many requests count as one independent request.
+
+    Requests of one queue are late together. So the share of those that take longer than `latency_s`
+    varies more from episode to episode than the shares of independent requests would. The ratio of
+    the two variances is the effect. The fewer the episodes are, the less sure is their variance, so
+    it is enlarged as Student's t is.
+
+    References
+    ----------
+    Kish, *Survey Sampling* (1965), section 8.2.
+
+    Examples
+    --------
+    >>> fast, slow = (Episode({}, range(100), np.full(100, x), np.zeros(100)) for x in (0.1, 1.0))
+    >>> round(requests_as_one([fast, slow] * 10, 0.5, failure_s=10.0))  # all late or none: 100 as one
+    120
+    >>> requests_as_one([fast], 0.5, failure_s=10.0)
+    1.0
+    """
+    from scipy.special import stdtrit
+
+    if len(episodes) < 2:
+        return 1.0
+    charged = [charged_latency(one, failure_s) for one in episodes]
+    unsure = stdtrit(len(episodes) - 1, 0.975) / stdtrit(np.inf, 0.975)
+    effects = [1.0]
+    for beyond in (np.greater, np.greater_equal):  # many requests may take just as long
+        shares = np.array([beyond(one, latency_s).mean() for one in charged])
+        independent = shares.mean() * (1 - shares.mean()) * len(charged) / sum(map(len, charged))
+        if independent > 0:
+            effects.append(float(shares.var(ddof=1) / independent * unsure**2))
+    return max(effects)
 
 
 def parse_slo(text: str) -> SLO:
