@@ -294,7 +294,7 @@ def kill_when(process, folder, count, wait_s, number=signal.SIGKILL):
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
     """A run that nobody stops: its command, journal and result."""
-    command = [*SIMULATED, "--episodes", str(400 + 25 * KILLS)]
+    command = [*SIMULATED, "--episodes", str(60 + 25 * KILLS)]
     folder = tmp_path_factory.mktemp("whole")
     done = run([*command, "--out", str(folder)])
     assert done.returncode == 0, done.stderr

@@ -90,6 +90,7 @@ def test_servers_die_with_the_process_that_forked_them_and_its_owner(model):
     wait_until(lambda: not alive(parent) and not alive(pid))
 
 
+@pytest.mark.long
 def test_if_the_process_dies_its_servers_do_and_the_next_starts_as_usual(model):
     server = ModelServer(model).start()
     os.kill(psutil.Process(server.process.pid).ppid(), signal.SIGKILL)
@@ -126,7 +127,7 @@ def test_a_process_with_a_second_thread_forks_nothing(tmp_path):
     forget_preloaded()
 
 
-@pytest.mark.parametrize("call", ["fork", "setsid"])
+@pytest.mark.parametrize("call", ["fork", pytest.param("setsid", marks=pytest.mark.long)])
 def test_a_fork_that_fails_costs_no_running_server(call, model, tmp_path, monkeypatch):
     """It fails in the process itself, or in the new one before that has said its number."""
     text = f"""
