@@ -103,7 +103,7 @@ def measure_table(static: pd.DataFrame, measure: str) -> str:
         cells[-1] += f" {rival}"
         lines.append(f"| {problem} ({kind}) | " + " | ".join(cells) + " |")
     last.append(f"{others.min():.2f} {others.idxmin()}")
-    lines.append("| highest of the column's agent | " + " | ".join(last) + " |")
+    lines.append("| highest of these | " + " | ".join(last) + " |")
     return "\n".join(lines)
 
 
