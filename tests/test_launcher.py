@@ -191,12 +191,21 @@ def test_the_log_of_a_crash_stays(model, tmp_path, monkeypatch):
 # --- What killed processes leave in the temporary directory --------------------------------------
 
 
+SERVE = """
+import sys
+from rrl.serving.launcher import ModelServer
+with ModelServer(sys.argv[1], executable="local"):
+    print("it serves", flush=True)
+    sys.stdin.read()
+"""
+
+
 def serving(model, folder):
-    """Start `rrl serve` with a temporary directory of its own; return it when it serves."""
-    command = [*RRL, "serve", str(model), "--port", str(free_port()), "--executable", "local"]
+    """Start a server in a process with a temporary directory of its own; return the process."""
+    command = [sys.executable, "-c", SERVE, str(model)]
     environment = {**os.environ, "TMPDIR": str(folder)}
-    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, text=True, env=environment)
-    assert "Ctrl-C stops it" in process.stdout.readline()
+    process = subprocess.Popen(command, cwd=ROOT, stdin=-1, stdout=-1, stderr=-1, env=environment)
+    assert b"it serves" in process.stdout.readline()
     return process
 
 
