@@ -83,7 +83,7 @@ class VersionFolders:
         shutil.rmtree(self.base / str(number), ignore_errors=True)
 
     def check(self, version: int | None) -> None:
-        """Check that a version is still the model's newest.
+        """Check that a version is still the model's newest; None stands for any version.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class VersionFolders:
             If the model's folder now has a newer version.
         """
         newest = newest_version(self.model)
-        if newest != version:
+        if version not in (None, newest):
             raise UnstableError(
                 f"{self.model}: the newest version is now {newest}, but the measurements are of "
                 f"version {version}; start a new run to measure the new version"
