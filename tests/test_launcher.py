@@ -191,12 +191,21 @@ def test_the_log_of_a_crash_stays(model, tmp_path, monkeypatch):
 # --- What killed processes leave in the temporary directory --------------------------------------
 
 
+SERVE = """
+import sys
+from rrl.serving.launcher import ModelServer
+with ModelServer(sys.argv[1], executable="local"):
+    print("it serves", flush=True)
+    sys.stdin.read()
+"""
+
+
 def serving(model, folder):
-    """Start `rrl serve` with a temporary directory of its own; return it when it serves."""
-    command = [*RRL, "serve", str(model), "--port", str(free_port()), "--executable", "local"]
+    """Start a server in a process with a temporary directory of its own; return the process."""
+    command = [sys.executable, "-c", SERVE, str(model)]
     environment = {**os.environ, "TMPDIR": str(folder)}
-    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, text=True, env=environment)
-    assert "Ctrl-C stops it" in process.stdout.readline()
+    process = subprocess.Popen(command, cwd=ROOT, stdin=-1, stdout=-1, stderr=-1, env=environment)
+    assert b"it serves" in process.stdout.readline()
     return process
 
 
@@ -290,12 +299,13 @@ def test_a_detached_server_outlives_its_parent_and_follows_the_operator(
             shutil.copytree(own / "1", tmp_path / "2")
             (tmp_path / "2").rename(own / "2")
             wait_until(lambda: client.states(5.0).get(2, [""])[0] == "AVAILABLE")
+        name = f"own-{address.rpartition(':')[2]}"
         files = [Path(word.partition("=")[2]) for word in command if "=/" in word]
-        assert {path.name for path in files} == {"own.sock", "own", "own-batching.txt"}
+        assert {path.name for path in files} == {f"{name}.sock", "own", f"{name}-batching.txt"}
         assert all(path.exists() for path in [Path(log), *files])
         assert all(path.is_relative_to(folder) or path == own for path in [Path(log), *files])
         assert stat.S_IMODE(folder.stat().st_mode) == 0o755
-        for path in (Path(log), folder / "own-batching.txt"):
+        for path in (Path(log), folder / f"{name}-batching.txt"):
             assert stat.S_IMODE(path.stat().st_mode) == 0o644
         assert list(tmp_path.glob("rrl-*")) == []
     finally:
@@ -328,10 +338,11 @@ def test_a_detached_server_may_share_the_port_until_the_old_one_ends(model, tmp_
 
 
 def test_a_detached_server_that_does_not_start_is_stopped_and_explained(model, tmp_path):
+    port = free_port()
     failing = script(tmp_path / "failing", "echo no memory >&2; exit 9")
-    with pytest.raises(ServerError, match=r"status 9; the log is .*/out/probe\.log: no memory"):
-        start_detached(model, {}, free_port(), tmp_path / "out", executable=str(failing))
-    assert (tmp_path / "out" / "probe.log").read_text() == "no memory\n"
+    with pytest.raises(ServerError, match=r"status 9; the log is .*/out/probe-.*\.log: no memory"):
+        start_detached(model, {}, port, tmp_path / "out", executable=str(failing))
+    assert (tmp_path / "out" / f"probe-{port}.log").read_text() == "no memory\n"
     with pytest.raises(DataError, match="holds no model version"):
         start_detached(tmp_path, {}, free_port(), tmp_path / "out")
     with pytest.raises(UsageError, match="choose a shorter folder"):

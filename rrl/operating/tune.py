@@ -26,7 +26,7 @@ from rrl.operating.options import (
     whole,
 )
 from rrl.operating.server_options import add_model_options, add_process_options
-from rrl.support.errors import UsageError
+from rrl.support.errors import UsageError, interrupt_by_signals
 
 if TYPE_CHECKING:
     from rrl.tuning.objective import Objective
@@ -87,8 +87,9 @@ best known configuration returns. All trials together cause at most --budget lat
 requests, and --budget-factor times as many as the default would have caused. Of a server at
 --address, only the requests that rrl sends are seen: give a --sample with your largest batch.
 
-To continue a run that was stopped, run the same command again. Do no other work on the machine
-during a run, because load, server and measurement share its cores.
+To continue a run that was stopped, run the same command again; with --port, kill the server that
+it left there first. Do no other work on the machine during a run, because load, server and
+measurement share its cores.
 
 """
 
@@ -195,6 +196,7 @@ def _tune(options: Namespace) -> int:
     from rrl.serving.settings import flags
     from rrl.support.machine import announced
 
+    interrupt_by_signals()  # now, because the servers start before the first episode
     _check(options)
     requests, largest = read_requests(options)
     space, fixed = read_space(options, largest)

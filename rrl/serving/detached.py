@@ -52,6 +52,11 @@ class Detached:
         return f"kill {self.pid}"
 
 
+def socket_path(folder: Path, name: str, port: int) -> Path:
+    """Return where a detached server has its unix socket."""
+    return folder / f"{name}-{port}.sock"
+
+
 def start_detached(
     model_path: str | os.PathLike[str],
     configuration: Configuration,
@@ -74,8 +79,8 @@ def start_detached(
     port : int
         gRPC port.
     folder : path
-        A folder that stays. It gets the batching parameters, the log and a unix socket. Everybody
-        can read these files, except the socket.
+        A folder that stays. It gets the batching parameters, the log and a unix socket, with the
+        port in their names. Everybody can read these files, except the socket.
     executable : str, optional
         See `find_executable`.
     name : str, optional
@@ -110,7 +115,8 @@ def start_detached(
     if newest_version(base) is None:
         raise DataError(f"{base} holds no model version: it needs {base}/1/")
     found = find_executable(executable)
-    batching_file, socket = folder / f"{name}-batching.txt", folder / f"{name}.sock"
+    own_name = f"{name}-{port}"  # one folder may have the servers of several ports
+    batching_file, socket = folder / f"{own_name}-batching.txt", socket_path(folder, name, port)
     own, parameters = flags(configuration, batching_file)
     if not fits(socket):
         raise UsageError(f"{socket}: this path is too long for a socket; choose a shorter folder")
@@ -128,7 +134,7 @@ def start_detached(
     ]
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    log = folder / f"{name}.log"
+    log = folder / f"{own_name}.log"
     log.touch()
     if parameters:
         write_atomically(batching_file, parameters)

@@ -21,6 +21,7 @@ from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
 from rrl.serving.ports import leave_new_connections, listeners, nobody_is_connected, wait_until
 from rrl.serving.route import Metadata, Reply, Route, passed_on, seconds_left
+from rrl.serving.running import running_server
 from rrl.serving.traffic import PREDICTION, ObservedTraffic, batch_size
 from rrl.support.errors import ServerError
 
@@ -99,7 +100,7 @@ class Front(grpc.GenericRpcHandler):
         self._server.start()
         if not free:  # a server that has not been started does not close its socket
             self._server.stop(grace=None).wait()
-            raise ServerError(f"{self.address}: the port is taken; choose another, or none")
+            raise ServerError(f"{self.address}: the port is taken; {self._remedy()}")
 
     def _bind(self) -> bool:
         """Listen on the port; return False if someone else listens there, too."""
@@ -110,6 +111,16 @@ class Front(grpc.GenericRpcHandler):
         except RuntimeError:
             return False
         return listeners(self.port) <= 1  # another one may have come after the first check
+
+    def _remedy(self) -> str:
+        """Say what helps if the port is taken, perhaps by the server that an earlier run left."""
+        found, other = running_server(self.address), "choose another, or none"
+        if found is None:
+            return other
+        return (
+            f"if an earlier run left the server there, kill {found.pid} first, then the same "
+            f"command continues; otherwise {other}"
+        )
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """Return the handler of a method to gRPC; the front handles every method."""

@@ -20,7 +20,7 @@ from rrl.core.knob import Configuration
 from rrl.serving.launcher import BINARY, LOCAL
 from rrl.serving.loadgen import Client
 from rrl.serving.local_server import read_batching
-from rrl.serving.servable import newest_version
+from rrl.serving.servable import found_versions
 from rrl.serving.settings import ADAPTIVE
 
 PROGRAMS = {BINARY: BINARY, "rrl.serving.local_server": LOCAL}
@@ -143,11 +143,12 @@ def read_command_line(words: Sequence[str], pid: int = 0) -> Running | None:
         if flags.platform_config_file:  # it replaces the flags
             return None
         base = view(flags.model_base_path) if flags.model_base_path else None
-        version = newest_version(base) if base else None
+        found = found_versions(base) if base else {}
+        version = max(found, default=None)
         if flags.enable_per_model_batching_parameters and flags.enable_batching:
-            if base is None or version is None:
+            if version is None:
                 return None
-            base = base / str(version)
+            base = found[version]
         if flags.batching_parameters_file:
             flags.batching_parameters_file = str(view(flags.batching_parameters_file))
         batching = read_batching(flags, base or Path())
