@@ -559,7 +559,7 @@ def test_a_signal_ends_a_live_run_cleanly(name, number, model, tmp_path):
     temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary)}
     if name == "profile":  # one that does not wait until the machine is as fast as it was
-        Recorder(Plan("keyword", {"inter_op": (1, 2)}, (20.0,), passes=50), file.parent)
+        Recorder(Plan("keyword", {"inter_op": (1, 2)}, (20.0,), passes=50), file.parent).close()
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-1, stderr=-1, text=True)
     wait_for(lambda: lines_in(file) > 2 and living(temporary), process)
     process.send_signal(number)

@@ -68,6 +68,10 @@ another run on this machine: 2 for a recording, a warning otherwise
 folders of killed runs: removed at the next start
     test_launcher::test_the_folders_of_killed_runs_go_and_those_of_living_ones_stay
     test_launcher::test_only_what_is_ours_and_abandoned_is_removed
+files half written by killed runs: removed by the next run
+    test_launcher::test_what_killed_runs_left_half_written_goes_and_that_of_living_ones_stays
+    test_journal::test_what_a_kill_left_of_an_atomic_write_is_removed
+    test_recording::test_what_a_kill_left_of_an_atomic_write_is_removed
 sender of the requests dies: 4
     test_volley::test_that_dies_during_an_episode_is_reported_in_one_line
 a fault at any write, rename or process start: goes on; same bytes, a server that serves
@@ -76,6 +80,7 @@ a fault at any write, rename or process start: goes on; same bytes, a server tha
     test_injected::test_a_kill_in_the_middle_of_tuning_an_operators_server
 two runs in one folder: 2
     test_restarted::test_a_second_run_in_one_folder_says_so_and_touches_nothing
+    test_recording::test_a_second_recording_in_one_folder_says_so_and_touches_nothing
 new configuration does not start: 4; the old one serves on
     test_handover::test_a_configuration_that_cannot_start_never_takes_over
 wrong model name: 4; give the name it was started with
@@ -167,6 +172,7 @@ SIGKILL: goes on; resumed, same bytes
     test_a_killed_live_run_leaves_no_server_and_goes_on
 power loss in the last line: goes on
     test_journal::test_every_cut_of_the_last_line_is_recovered
+    test_recording::test_a_rejected_row_that_was_cut_off_does_not_mix_with_the_next_one
 no journal: 3; line 1
     test_bad_input::test_a_file_that_is_no_journal_is_left_alone
     test_bad_input::test_a_journal_without_its_first_line_is_refused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +60,9 @@ class FakeServer:
 
 
 def record(folder, server, plan=PLAN):
-    recorder = Recorder(plan, folder)
-    list(recorder.run(server, np.random.default_rng(0)))
-    recorder.finish()
-    return recorder
+    with closing(Recorder(plan, folder)) as recorder:
+        list(recorder.run(server, np.random.default_rng(0)))
+        recorder.finish()
 
 
 def rows_without_times(folder):
@@ -189,8 +189,8 @@ def test_the_recorded_server_replays_recorded_latencies(folder):
 
 def test_finals_leave_the_replay_as_it_is(folder):
     before = replayed(folder)
-    recorder = Recorder(PLAN, folder)
-    list(recorder.run(FakeServer(), np.random.default_rng(0), Finals(recorder).order()))
+    with closing(Recorder(PLAN, folder)) as recorder:
+        list(recorder.run(FakeServer(), np.random.default_rng(0), Finals(recorder).order()))
     assert len(read_profile(folder).table) > PLAN.episodes
     assert replayed(folder) == before
     rows = (folder / EPISODES).read_text().splitlines(keepends=True)

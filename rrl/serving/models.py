@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rrl.serving.quiet import load_tensorflow, quiet
 from rrl.support.errors import UsageError
+from rrl.support.one_writer import remove_leftovers
 
 INPUT = "inputs"
 
@@ -118,7 +119,8 @@ def build(model: str, root: str | os.PathLike[str] = "build/models", seed: int =
     if (base / "1" / "saved_model.pb").exists():
         return base
     base.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{model}-", dir=base.parent))
+    remove_leftovers(base.parent, model)
+    scratch = Path(tempfile.mkdtemp(f".{os.getpid()}", f".{model}.", base.parent))
     try:
         with quiet():
             _export(model, scratch / "1", seed)
