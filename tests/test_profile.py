@@ -18,7 +18,7 @@ from rrl.recording.plans import JOINT, KEPT, PLANS
 from rrl.recording.profile import EPISODES, read_profile
 from rrl.recording.record import Recorder
 from rrl.recording.replay import RecordedServer, replayed
-from rrl.support.errors import DataError
+from rrl.support.errors import DataError, UsageError
 from rrl.tuning.episode import Episode
 
 PLAN = Plan(
@@ -117,7 +117,7 @@ def test_a_folder_of_another_plan_is_refused(folder):
     "bad", [{"requests": 0}, {"passes": 0}, {"rates_per_s": ()}, {"rates_per_s": (0.0,)}]
 )
 def test_bad_plans(bad):
-    with pytest.raises(DataError):
+    with pytest.raises(UsageError):
         Plan(**{"model": "keyword", "knobs": {"inter_op": (1,)}, "rates_per_s": (1.0,), **bad})
 
 

@@ -406,7 +406,7 @@ def test_shares_become_loads_when_a_recording_begins_and_stay(tmp_path):
 
 @pytest.mark.parametrize("loads", [{}, {"rates_per_s": (0.0,)}, {"shares": (0.5, 1.0)}])
 def test_a_plan_has_loads_that_can_be(loads):
-    with pytest.raises(DataError, match=r"above 0|between 0 and 1"):
+    with pytest.raises(UsageError, match=r"above 0|between 0 and 1"):
         Plan("keyword", {"inter_op": (1, 2)}, **loads)
 
 
