@@ -137,6 +137,7 @@ bad SLO: 2
 bad CSV table: 3; line and value
     test_bad_input::test_a_bad_table_is_one_line
     test_bad_input::test_na_is_text_among_texts_and_a_number_among_texts_can_be_the_default
+    test_bad_input::test_text_in_a_column_named_like_a_knob_loses_no_report
     test_cli::test_a_bad_table_is_refused_with_line_and_value
 sample larger than its file, request larger than its message: 3, INVALID_ARGUMENT; the limit
     test_bad_input::test_a_sample_takes_no_more_memory_than_it_is_worth
@@ -187,6 +188,9 @@ file size limit: 3
     test_a_full_disk_keeps_what_was_there
 full disk: 3
     test_a_really_full_disk
+a reader of the output that has seen enough: goes on; the result is stored
+    test_screen::test_a_reader_of_the_progress_that_has_seen_enough_does_not_end_the_run
+    test_errors::test_a_reader_that_has_seen_enough_is_no_error
 full disk during the figure: 3; result printed and stored
     test_bad_input::test_a_figure_without_room_hides_no_result_and_spares_the_old_one
     test_bad_input::test_a_really_full_disk_hides_no_result
