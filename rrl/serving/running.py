@@ -10,8 +10,7 @@ import argparse
 import ipaddress
 import os
 import socket
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,14 @@ from rrl.core.knob import Configuration
 from rrl.serving.launcher import BINARY, LOCAL
 from rrl.serving.loadgen import Client
 from rrl.serving.local_server import read_batching
+from rrl.serving.ports import listening
 from rrl.serving.servable import newest_version
 from rrl.serving.settings import ADAPTIVE
 
 PROGRAMS = {BINARY: BINARY, "rrl.serving.local_server": LOCAL}
 """How the command line names an executable, and its kind."""
 
-_LISTENS, _ACCEPTS = "0A", 0x10000  # a TCP socket's state, a unix socket's flag
+_ACCEPTS = 0x10000  # the flag of a unix socket that listens
 _NUMBERS = (
     "tensorflow_inter_op_parallelism",
     "tensorflow_intra_op_parallelism",
@@ -261,7 +261,7 @@ def _inodes(address: str) -> set[str]:
         return {r[6] for r in rows if r[7:] == [path] and int(r[3], 16) & _ACCEPTS}
     host, _, port = address.rpartition(":")
     found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    sockets = list(_listening(int(port)))
+    sockets = list(listening(int(port)))
     inodes: set[str] = set()
     for wanted in {ipaddress.ip_address(info[4][0]) for info in found if _is_here(info)}:
         exact = {inode for ip, inode in sockets if ip == wanted}
@@ -279,25 +279,6 @@ def _is_here(info: tuple) -> bool:
         except OSError:
             return False
     return True
-
-
-def _listening(
-    port: int,
-) -> Iterator[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, str]]:
-    """Yield address and number of each listening TCP socket of a port."""
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        for line in table.read_text().splitlines()[1:] if table.exists() else ():
-            row = line.split()
-            where, _, number = row[1].partition(":")
-            if row[3] != _LISTENS or int(number, 16) != port:
-                continue
-            # The kernel prints each group of four bytes as a number of its own byte order.
-            groups = (where[i : i + 8] for i in range(0, len(where), 8))
-            ip = ipaddress.ip_address(
-                b"".join(int(group, 16).to_bytes(4, sys.byteorder) for group in groups)
-            )
-            mapped = getattr(ip, "ipv4_mapped", None)
-            yield mapped or ip, row[9]
 
 
 def _owners(sockets: set[str]) -> set[int]:
