@@ -518,15 +518,16 @@ def test_a_sample_that_fits_gets_the_models_types():
 
 
 def test_samples_are_read_in_all_three_forms(tmp_path, model):
-    from rrl.serving.models import write_warmup
+    from rrl.serving.models import WARMUPS, write_warmup
 
     x = np.array([[1.0, 2.0]], np.float32)
     np.savez(tmp_path / "one.npz", x=x)
     (tmp_path / "one.json").write_text('{"x": [[1.0, 2.0]]}')
     shutil.copytree(model / "1", tmp_path / "1")
     (tmp_path / "1" / "assets.extra").mkdir(exist_ok=True)
-    records = write_warmup(tmp_path / "1", "probe", {"x": x}, n=2)
-    for path, count in ((tmp_path / "one.npz", 1), (tmp_path / "one.json", 1), (records, 2)):
+    records = write_warmup(tmp_path / "1", "probe", {"x": x})
+    counts = {tmp_path / "one.npz": 1, tmp_path / "one.json": 1, records: WARMUPS}
+    for path, count in counts.items():
         requests = read_sample(path)
         assert len(requests) == count
         assert all(np.array_equal(request["x"], x) for request in requests)

@@ -23,6 +23,7 @@ from rrl.support.errors import UsageError
 from rrl.support.one_writer import remove_leftovers
 
 INPUT = "inputs"
+WARMUPS = 3  # requests in the file for the warm-up
 
 
 def _mobilenet_v2(keras: Any) -> Any:
@@ -145,7 +146,7 @@ def _export(model: str, version: Path, seed: int) -> None:
     keras.backend.clear_session()
 
 
-def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]], n: int = 3) -> Path:
+def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]]) -> Path:
     """Write TF Serving's warm-up file; TF Serving replays it before it reports AVAILABLE.
 
     Parameters
@@ -156,8 +157,6 @@ def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]], n: 
         The model name in the requests.
     inputs : dict of str to ndarray
         The inputs of one request.
-    n : int
-        Number of requests.
     """
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
@@ -169,7 +168,7 @@ def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]], n: 
     path = version / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for _ in range(n):
+        for _ in range(WARMUPS):
             writer.write(log.SerializeToString())
     return path
 

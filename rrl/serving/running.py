@@ -34,7 +34,7 @@ _NUMBERS = (
     "grpc_max_threads",
 )
 _SWITCHES = ("enable_batching", "enable_per_model_batching_parameters", "adaptive_batching")
-_TEXTS = ("model_name", "model_base_path", "batching_parameters_file", "platform_config_file")
+_TEXTS = ("model_base_path", "batching_parameters_file", "platform_config_file")
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,11 @@ class Running:
 
     Parameters
     ----------
-    kind : str
-        `LOCAL` or `BINARY` of :mod:`rrl.serving.launcher`.
     configuration : configuration
         A value for each of `rrl.serving.settings.KNOBS`. Without a flag, it is the server's own
         default.
-    model_name : str
     model_base_path : str
         Empty if the models are in a configuration file.
-    version : int, optional
-        Newest version under that path.
     others : tuple of str
         Batching settings that no knob has, such as ``"allowed_batch_sizes"``. A server that is
         restarted by its knobs alone loses them.
@@ -62,11 +57,8 @@ class Running:
         The command line.
     """
 
-    kind: str
     configuration: Configuration
-    model_name: str
     model_base_path: str
-    version: int | None
     others: tuple[str, ...] = ()
     pid: int = 0
     command: tuple[str, ...] = ()
@@ -143,8 +135,8 @@ def read_command_line(words: Sequence[str], pid: int = 0) -> Running | None:
         if flags.platform_config_file:  # it replaces the flags
             return None
         base = view(flags.model_base_path) if flags.model_base_path else None
-        version = newest_version(base) if base else None
         if flags.enable_per_model_batching_parameters and flags.enable_batching:
+            version = newest_version(base) if base else None
             if base is None or version is None:
                 return None
             base = base / str(version)
@@ -182,11 +174,8 @@ def read_command_line(words: Sequence[str], pid: int = 0) -> Running | None:
         )
         others = tuple(name for name in unknown if getattr(batching, name))
     return Running(
-        kind=PROGRAMS[program],
         configuration=configuration,
-        model_name=flags.model_name or "default",
         model_base_path=flags.model_base_path,
-        version=version,
         others=others,
         pid=pid,
         command=tuple(words),
