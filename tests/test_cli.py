@@ -42,7 +42,7 @@ def test_help(command, capsys):
         (["profile", "nosuch"], 2, "known: mobilenet_v2-threads"),
         (["profile", "x", "--model", "nosuch", "--rates", "1"], 3, "known model (mobilenet_v2"),
         (["profile", "x", "--model", "keyword", "--rates", "fast"], 2, "--rates 'fast'"),
-        (["profile", "x", "--model", "keyword", "--rates", "-1", "--knob", "inter_op=1"], 3, "-1"),
+        (["profile", "x", "--model", "keyword", "--rates", "-1", "--knob", "inter_op=1"], 2, "-1"),
         (
             ["profile", "x", "--model", "keyword", "--rates", "5", "--knob", "inter_op"],
             2,

@@ -22,6 +22,8 @@ from test_serving import EXECUTABLES, X, _running, _state
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
+from rrl.serving import models
+from rrl.serving.deployed import DEPLOYED, Deployed
 from rrl.serving.detached import start_detached
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port
@@ -238,6 +240,21 @@ def test_the_folders_of_killed_runs_go_and_those_of_living_ones_stay(model, tmp_
     assert (after.st_nlink, after.st_mtime_ns) == (1, before.st_mtime_ns)
 
 
+def test_what_killed_runs_left_half_written_goes_and_that_of_living_ones_stays(
+    tmp_path, monkeypatch
+):
+    gone, living = 2**22 + 1, os.getpid()  # the first is larger than any process number
+    monkeypatch.setattr(models, "_export", lambda model, version, seed: version.mkdir())
+    for number in (gone, living):
+        (tmp_path / f".keyword.abc.{number}" / "1").mkdir(parents=True)
+        (tmp_path / f".{DEPLOYED}.{number}").write_text("{")
+    models.build("keyword", tmp_path)
+    Deployed(tmp_path, "a:1").close()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "keyword", f".keyword.abc.{living}", f".{DEPLOYED}.{living}"
+    }  # fmt: skip
+
+
 def test_only_what_is_ours_and_abandoned_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("rrl.support.owned_folder.SHORT", str(tmp_path))
@@ -267,7 +284,7 @@ from rrl.serving.detached import start_detached
 executable, model, port, folder = sys.argv[1:]
 configuration = {"inter_op": 1, "batch_threads": 1, "max_batch_size": 3}
 left = start_detached(model, configuration, int(port), folder, executable=executable)
-print(left.pid, left.address, left.log, left.stop_command, *left.command, sep="\\n")
+print(left.pid, left.address, left.log, left.stop_command, sep="\\n")
 """
 
 
@@ -286,8 +303,8 @@ def test_a_detached_server_outlives_its_parent_and_follows_the_operator(
         umask=0o077,
     )
     assert done.returncode == 0, done.stderr
-    pid, address, log, stop, *command = done.stdout.splitlines()
-    pid = int(pid)
+    pid, address, log, stop = done.stdout.splitlines()
+    pid, command = int(pid), Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
     try:
         assert stop == f"kill {pid}"
         assert _running(pid)

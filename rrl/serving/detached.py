@@ -34,8 +34,6 @@ class Detached:
         ``127.0.0.1:port``, where it serves.
     log : pathlib.Path
         The file of its log.
-    command : tuple of str
-        The command that started it. The same command starts it again.
     exposed : str or None
         One line that says what other machines can reach; None if it is nothing.
     """
@@ -43,7 +41,6 @@ class Detached:
     pid: int
     address: str
     log: Path
-    command: tuple[str, ...]
     exposed: str | None = None
 
     @property
@@ -64,7 +61,6 @@ def start_detached(
     folder: str | os.PathLike[str],
     *,
     executable: str | None = None,
-    name: str | None = None,
     start_timeout_s: float = START_TIMEOUT_S,
     shared: bool = False,
 ) -> Detached:
@@ -83,8 +79,6 @@ def start_detached(
         port in their names. Everybody can read these files, except the socket.
     executable : str, optional
         See `find_executable`.
-    name : str, optional
-        Model name (default: the folder's name).
     start_timeout_s : float
         Seconds allowed until the model reports AVAILABLE.
     shared : bool
@@ -111,7 +105,7 @@ def start_detached(
     stop it with: kill 4711
     """
     base, folder = Path(model_path).resolve(), Path(folder).absolute()
-    name, address = name or base.name, f"127.0.0.1:{port}"
+    name, address = base.name, f"127.0.0.1:{port}"
     if newest_version(base) is None:
         raise DataError(f"{base} holds no model version: it needs {base}/1/")
     found = find_executable(executable)
@@ -147,4 +141,4 @@ def start_detached(
     _left.append(server)
     assert server.process is not None
     exposed = exposure(kind_of(found), port)
-    return Detached(server.process.pid, address, log, tuple(command), exposed)
+    return Detached(server.process.pid, address, log, exposed)
