@@ -20,7 +20,7 @@ from test_restarted import Operator
 from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.address import keep_others
+from rrl.operating.address import keep_others, warning
 from rrl.operating.begun import begun
 from rrl.operating.journal import JOURNAL, Journal
 from rrl.operating.knob_options import read_default
@@ -231,6 +231,22 @@ def test_a_run_that_goes_on_has_the_settings_that_it_began_with(operator, capsys
     (line,) = capsys.readouterr().err.splitlines()
     assert "give the same options to continue it" in line
     assert operator.calls == calls
+
+
+@pytest.mark.parametrize(
+    ("command", "begun", "says"),
+    [
+        ("x {flags}", None, "what 192.0.2.1:8500 runs now cannot be read from here: with {flags}"),
+        ("x {flags}", {"default": {}}, ""),  # it was said when the run began
+        ("x {inter_op}", None, ""),
+    ],
+)
+def test_what_may_be_lost_is_said_before_a_run_begins(command, begun, says):
+    asked = Namespace(address="192.0.2.1:8500", restart=command)  # an address of no machine
+    space = ConfigSpace([Knob("inter_op", (1, 2))])
+    line = warning(asked, Namespace(space=space, fixed={}, default={"inter_op": 1}), begun)
+    assert line.startswith(says)
+    assert bool(line) == bool(says)
 
 
 def test_what_no_knob_has_is_not_lost(operator, capsys):
