@@ -53,6 +53,7 @@ def said(arguments, capsys):
 
 TUNE = ["tune", "keyword", "--rate", "9"]
 AT = ["tune", "--address", "a:1", "--rate", "9", "--restart", "x {flags}", "--knob", "inter_op=1,2"]
+RATES = "rate of 60,90 with p99<80ms"
 OWN = ["profile", "x", "--model", "keyword"]
 
 
@@ -127,6 +128,16 @@ def test_a_number_that_cannot_be_is_refused(arguments, message, capsys, tmp_path
         ([*TUNE, "--time-column", "x"], "--time-column has no effect without --trace"),
         ([*AT, "--port", "8500"], "--port has no effect with --address"),
         ([*AT, "--executable", "local"], "--executable has no effect with --address"),
+        ([*AT, "--start-timeout", "9"], "--start-timeout has no effect with --address, where --re"),
+        *(
+            ([*command, *option], f"{option[0]} has no effect with {why}")
+            for option in (["--speed", "2"], ["--time-column", "x"])
+            for command, why in (
+                (["tune", "keyword", "--port", "8500", "--traffic"], "--traffic"),
+                (["tune", "keyword", "--objective", RATES], "this objective"),
+                (["replay", "cpu2", "--objective", RATES], "this objective"),
+            )
+        ),
         (["replay", "cpu2", "--rate", "9", "--cost", "p99"], "--cost has no effect without a .csv"),
         (["replay", "cpu2", "--rate", "9", "--knobs", "a"], "--knobs has no effect without"),
         (["replay", "cpu2", "--rate", "9", "--data", "x"], "--data has no effect on a testbed"),

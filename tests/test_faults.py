@@ -21,6 +21,14 @@ tuner ends early: the configuration to keep runs, its files stay
     test_restarted::test_after_an_error_the_kept_configuration_runs_and_its_file_is_there_for_all
     test_restarted::test_ctrl_c_of_the_command_line_leaves_the_default_in_service
     test_restarted::test_a_tuner_that_was_killed_leaves_a_note_and_the_next_one_restores
+tuner was killed in a trial: goes on with the default and the settings that the run began with
+    test_injected::test_a_run_that_goes_on_has_the_settings_that_it_began_with
+    test_injected::test_a_run_that_was_killed_in_a_trial_goes_on_and_the_server_keeps_its_own_settings
+a command that cannot continue the journal: 2; no server is started, restarted or left
+    test_injected::test_a_run_that_goes_on_has_the_settings_that_it_began_with
+    test_service::test_a_refused_command_leaves_no_server
+a setting of the server that no knob has: 2; how the command can keep it
+    test_injected::test_what_no_knob_has_is_not_lost
 the configuration to keep cannot be restored: 4; what to do by hand
     test_restarted::test_a_command_that_always_fails_ends_with_what_to_do_by_hand
     test_restarted::test_ctrl_c_waits_for_a_command_that_runs

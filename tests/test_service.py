@@ -25,7 +25,7 @@ from probe import build_probe
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.journal import JOURNAL
+from rrl.operating.journal import JOURNAL, Journal
 from rrl.operating.targets import leave_running
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import LOCAL, free_port
@@ -276,6 +276,18 @@ def test_real_requests_are_enough(model, tmp_path):
         assert "stop it with" not in err
         served = codes[: codes.index(14)] if 14 in codes else codes  # it stops at the end
         assert set(served) == {0}
+
+
+def test_a_refused_command_leaves_no_server(model, tmp_path):
+    with Journal(tmp_path, {"seed": 3, "default": {"inter_op": 1}, "fixed": {}}) as journal:
+        journal.append({"episode": 0})
+    port = free_port()
+    with tuning(model, tmp_path, "--rate", "40", "--knob", "inter_op=1,2", port=port) as run:
+        _, err = finished(run)
+    assert run.returncode == 2
+    assert "give the same options to continue it" in err
+    assert "stays in service" not in err
+    assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]  # no log of a server either
 
 
 def test_a_folder_with_too_long_a_path_is_refused_before_anything_serves(model, tmp_path):

@@ -68,10 +68,17 @@ def open_target(
     largest: int,
     show: Callable[[str], None],
 ) -> AbstractContextManager[Target]:
-    """Open the server of a run; at the end it is left with the configuration to keep."""
+    """Open the server of a run; at the end it is left with the configuration to keep.
+
+    What cannot work is refused at once. The server is touched when the context is entered.
+    """
+    from rrl.serving.restart_command import make_folder
+
     if options.address:
+        make_folder(folder)
         return _restarted(options, job, folder, requests, largest, show)
     if options.port is not None:
+        _check_socket(options, folder)
         return _at_port(options, job, folder, requests, largest)
     return _local(options, job, folder, requests, largest)
 
@@ -147,17 +154,9 @@ def _at_port(
 ) -> Iterator[Target]:
     """Serve at a port while tuning; at the end a server of its own goes on there."""
     from rrl.serving.client_traffic import ClientTraffic, wait_for_requests
-    from rrl.serving.detached import socket_path
     from rrl.serving.handover import HandoverServer
-    from rrl.serving.launcher import fits
 
     base, given = _given(options, job, folder, requests)
-    socket = socket_path((folder / "serving").absolute(), base.name, options.port)
-    if not options.stop and not fits(socket):
-        raise UsageError(  # now, not at the end, when clients would lose their service
-            f"{folder}: this path is too long for the socket of the server that stays; give a "
-            "shorter --out, or --stop"
-        )
     live = {"port": options.port, "traffic": options.traffic, "canary": options.canary}
     with HandoverServer(base, with_default(job), **live, **given) as server:
         traffic = server.front.traffic
@@ -177,6 +176,20 @@ def _at_port(
         finally:
             if not options.stop:
                 leave_running(server, base, folder, options)
+
+
+def _check_socket(options: Namespace, folder: Path) -> None:
+    """Refuse now what would end the service of the clients at the end of the run."""
+    from rrl.serving.detached import socket_path
+    from rrl.serving.launcher import fits
+
+    name = model_path(options.model).name
+    socket = socket_path((folder / "serving").absolute(), name, options.port)
+    if not options.stop and not fits(socket):
+        raise UsageError(
+            f"{folder}: this path is too long for the socket of the server that stays; give a "
+            "shorter --out, or --stop"
+        )
 
 
 def leave_running(server: HandoverServer, base: Path, folder: Path, options: Namespace) -> None:
