@@ -12,7 +12,7 @@ from rrl.support.errors import Parser, command
 from rrl.support.provenance import versions
 
 _EXAMPLES = """examples:
-  rrl serve mobilenet_v2 --knob inter_op=2 --knob batch_threads=2
+  rrl serve mobilenet_v2 --knob batch_threads=2 --knob max_batch_size=32
   rrl tune mobilenet_v2 --rate 60 --slo "p99<50ms"
   rrl replay mobilenet_v2-threads --rate 115 --slo "p99<60ms"
   rrl profile mobilenet_v2-threads --out build/mine

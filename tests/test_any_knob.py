@@ -83,7 +83,6 @@ def test_a_server_that_stays_has_them_too(model, tmp_path):
         words, variables, cpus = runs_with(left.pid)
         assert "--grpc_max_threads=4" in words
         assert (variables, cpus) == ([ODD], 1)
-        assert left.command[: len(words)][:2] == ("env", f"RRL_TEST={ODD}")
     finally:
         os.kill(left.pid, signal.SIGKILL)
 
@@ -190,6 +189,17 @@ def test_a_restart_command_quotes_them_inside_a_word():
     assert shlex.split(words[2]) == ["env", f"A={ODD}", "serve", "--cpus=2", "--x=p q"]
 
 
+@pytest.mark.parametrize("place", ["{env:A}", '"{env:A}"', "'{env:A}'", "A={env:A}", "\\'{env:A}"])
+def test_a_shell_reads_a_level_inside_a_word_as_it_is(place, tmp_path):
+    """Whatever quotation is open there, and whatever the level has."""
+    odd = """a  b'c"d$HOME`date`\\e"""
+    command = RestartCommand(f"sh -c {shlex.quote('printf %s ' + place)}", ["env:A"], tmp_path)
+    done = subprocess.run(command.words({"env:A": odd}), capture_output=True, text=True, check=True)
+    assert done.stdout == place.strip("\"'").replace("\\", "").replace("{env:A}", odd)
+    alone = RestartCommand("serve {env:A} --a={env:A}", ["env:A"], tmp_path)
+    assert alone.words({"env:A": odd}) == ["serve", odd, f"--a={odd}"]  # no shell reads these
+
+
 @pytest.mark.parametrize("name", ["flag:--x", "env:A", "cpus", "inter_op"])
 @pytest.mark.parametrize("fixed", [False, True])
 def test_a_restart_command_that_leaves_one_out_is_refused(name, fixed):
@@ -224,7 +234,7 @@ def test_the_default_of_a_flag_is_what_the_servers_help_says(tmp_path):
     assert fixed == {"cpus": 1}
     default = read_default(options, space)
     assert list(default.values()) == [12, 1, "b", 0, 0]
-    near = serves_now(options, space)
+    near = serves_now(options, space, default)
     assert near == default | {"flag:--grpc_max_threads": 8}  # the agent begins on its grid
 
 

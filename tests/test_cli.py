@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from argparse import Namespace
 
 import numpy as np
 import pytest
+from probe import build_probe
 
 from rrl import Client, read_profile
 from rrl.cli import main
 from rrl.operating.knob_options import read_space
 from rrl.serving.launcher import free_port
+from rrl.serving.ports import wait_until
 
 
 def lines(capsys):
@@ -39,7 +42,7 @@ def test_help(command, capsys):
         (["profile", "nosuch"], 2, "known: mobilenet_v2-threads"),
         (["profile", "x", "--model", "nosuch", "--rates", "1"], 3, "known model (mobilenet_v2"),
         (["profile", "x", "--model", "keyword", "--rates", "fast"], 2, "--rates 'fast'"),
-        (["profile", "x", "--model", "keyword", "--rates", "-1", "--knob", "inter_op=1"], 3, "-1"),
+        (["profile", "x", "--model", "keyword", "--rates", "-1", "--knob", "inter_op=1"], 2, "-1"),
         (
             ["profile", "x", "--model", "keyword", "--rates", "5", "--knob", "inter_op"],
             2,
@@ -241,6 +244,30 @@ def test_serve_answers_until_it_is_interrupted(place):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_serve_follows_new_versions_and_takes_the_batches_of_its_example(tmp_path, capsys):
+    model, port = build_probe(tmp_path / "probe"), free_port()
+    knobs = ["--knob", "batch_threads=2", "--knob", "max_batch_size=32"]
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    assert " ".join(knobs) in capsys.readouterr().out
+    command = [sys.executable, "-m", "rrl.cli", "serve", str(model), "--port", str(port), *knobs]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert f"127.0.0.1:{port}" in process.stdout.readline()
+            with Client(f"127.0.0.1:{port}", "probe") as client:
+                assert client.predict({"x": np.ones((32, 2), np.float32)})["y"].shape == (32, 2)
+                shutil.copytree(model / "1", tmp_path / "2")
+                (tmp_path / "2").rename(model / "2")
+                assert wait_until(
+                    lambda: client.states(5.0).get(2, [""])[0] == "AVAILABLE", timeout_s=60.0
+                )
+                assert client.predict({"x": np.ones((2, 2), np.float32)})["y"].shape == (2, 2)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
 
 
 def test_tuned_thread_counts_are_in_the_order_of_their_effect():

@@ -173,7 +173,7 @@ def attempts(notebook):
     return edition
 
 
-SHORT = ("00_quickstart", "01_region_update", "05_recommended_parts")  # the others take minutes
+SHORT = ("00_quickstart", "01_region_update")  # the others take minutes
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,14 @@ tuner ends early: the configuration to keep runs, its files stay
     test_restarted::test_after_an_error_the_kept_configuration_runs_and_its_file_is_there_for_all
     test_restarted::test_ctrl_c_of_the_command_line_leaves_the_default_in_service
     test_restarted::test_a_tuner_that_was_killed_leaves_a_note_and_the_next_one_restores
+tuner was killed in a trial: goes on with the default and the settings that the run began with
+    test_injected::test_a_run_that_goes_on_has_the_settings_that_it_began_with
+    test_injected::test_a_run_that_was_killed_in_a_trial_goes_on_and_the_server_keeps_its_own_settings
+a command that cannot continue the journal: 2; no server is started, restarted or left
+    test_injected::test_a_run_that_goes_on_has_the_settings_that_it_began_with
+    test_service::test_a_refused_command_leaves_no_server
+a setting of the server that no knob has: 2; how the command can keep it
+    test_injected::test_what_no_knob_has_is_not_lost
 the configuration to keep cannot be restored: 4; what to do by hand
     test_restarted::test_a_command_that_always_fails_ends_with_what_to_do_by_hand
     test_restarted::test_ctrl_c_waits_for_a_command_that_runs
@@ -68,6 +76,10 @@ another run on this machine: 2 for a recording, a warning otherwise
 folders of killed runs: removed at the next start
     test_launcher::test_the_folders_of_killed_runs_go_and_those_of_living_ones_stay
     test_launcher::test_only_what_is_ours_and_abandoned_is_removed
+files half written by killed runs: removed by the next run
+    test_launcher::test_what_killed_runs_left_half_written_goes_and_that_of_living_ones_stays
+    test_journal::test_what_a_kill_left_of_an_atomic_write_is_removed
+    test_recording::test_what_a_kill_left_of_an_atomic_write_is_removed
 sender of the requests dies: 4
     test_volley::test_that_dies_during_an_episode_is_reported_in_one_line
 a fault at any write, rename or process start: goes on; same bytes, a server that serves
@@ -76,6 +88,7 @@ a fault at any write, rename or process start: goes on; same bytes, a server tha
     test_injected::test_a_kill_in_the_middle_of_tuning_an_operators_server
 two runs in one folder: 2
     test_restarted::test_a_second_run_in_one_folder_says_so_and_touches_nothing
+    test_recording::test_a_second_recording_in_one_folder_says_so_and_touches_nothing
 new configuration does not start: 4; the old one serves on
     test_handover::test_a_configuration_that_cannot_start_never_takes_over
 wrong model name: 4; give the name it was started with
@@ -132,6 +145,7 @@ bad SLO: 2
 bad CSV table: 3; line and value
     test_bad_input::test_a_bad_table_is_one_line
     test_bad_input::test_na_is_text_among_texts_and_a_number_among_texts_can_be_the_default
+    test_bad_input::test_text_in_a_column_named_like_a_knob_loses_no_report
     test_cli::test_a_bad_table_is_refused_with_line_and_value
 sample larger than its file, request larger than its message: 3, INVALID_ARGUMENT; the limit
     test_bad_input::test_a_sample_takes_no_more_memory_than_it_is_worth
@@ -167,6 +181,7 @@ SIGKILL: goes on; resumed, same bytes
     test_a_killed_live_run_leaves_no_server_and_goes_on
 power loss in the last line: goes on
     test_journal::test_every_cut_of_the_last_line_is_recovered
+    test_recording::test_a_rejected_row_that_was_cut_off_does_not_mix_with_the_next_one
 no journal: 3; line 1
     test_bad_input::test_a_file_that_is_no_journal_is_left_alone
     test_bad_input::test_a_journal_without_its_first_line_is_refused
@@ -181,6 +196,9 @@ file size limit: 3
     test_a_full_disk_keeps_what_was_there
 full disk: 3
     test_a_really_full_disk
+a reader of the output that has seen enough: goes on; the result is stored
+    test_screen::test_a_reader_of_the_progress_that_has_seen_enough_does_not_end_the_run
+    test_errors::test_a_reader_that_has_seen_enough_is_no_error
 full disk during the figure: 3; result printed and stored
     test_bad_input::test_a_figure_without_room_hides_no_result_and_spares_the_old_one
     test_bad_input::test_a_really_full_disk_hides_no_result
@@ -294,7 +312,7 @@ def kill_when(process, folder, count, wait_s, number=signal.SIGKILL):
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
     """A run that nobody stops: its command, journal and result."""
-    command = [*SIMULATED, "--episodes", str(400 + 25 * KILLS)]
+    command = [*SIMULATED, "--episodes", str(60 + 25 * KILLS)]
     folder = tmp_path_factory.mktemp("whole")
     done = run([*command, "--out", str(folder)])
     assert done.returncode == 0, done.stderr
@@ -508,15 +526,16 @@ def test_a_sample_that_fits_gets_the_models_types():
 
 
 def test_samples_are_read_in_all_three_forms(tmp_path, model):
-    from rrl.serving.models import write_warmup
+    from rrl.serving.models import WARMUPS, write_warmup
 
     x = np.array([[1.0, 2.0]], np.float32)
     np.savez(tmp_path / "one.npz", x=x)
     (tmp_path / "one.json").write_text('{"x": [[1.0, 2.0]]}')
     shutil.copytree(model / "1", tmp_path / "1")
     (tmp_path / "1" / "assets.extra").mkdir(exist_ok=True)
-    records = write_warmup(tmp_path / "1", "probe", {"x": x}, n=2)
-    for path, count in ((tmp_path / "one.npz", 1), (tmp_path / "one.json", 1), (records, 2)):
+    records = write_warmup(tmp_path / "1", "probe", {"x": x})
+    counts = {tmp_path / "one.npz": 1, tmp_path / "one.json": 1, records: WARMUPS}
+    for path, count in counts.items():
         requests = read_sample(path)
         assert len(requests) == count
         assert all(np.array_equal(request["x"], x) for request in requests)

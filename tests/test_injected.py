@@ -10,16 +10,26 @@ import os
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from probe import build_probe
 from test_restarted import Operator
 
-from rrl.operating.journal import JOURNAL
+from rrl.cli import main
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.operating.address import keep_others, warning
+from rrl.operating.begun import begun
+from rrl.operating.journal import JOURNAL, Journal
+from rrl.operating.knob_options import read_default
+from rrl.serving.deployed import DEPLOYED
 from rrl.serving.loadgen import Client
+from rrl.serving.ports import wait_until
 from rrl.serving.running import running_configuration
 
+INTER, INTRA = (f"--tensorflow_{pool}_op_parallelism" for pool in ("inter", "intra"))
 HERE = Path(__file__).resolve().parent
 SIMULATED = [
     "replay", "cpu2", "--rate", "115", "--requests", "20", "--episodes", "12", "--rounds", "2",
@@ -63,7 +73,9 @@ def check(kind, place, whole, folder):
     assert not list(folder.glob(".*")), place
 
 
-@pytest.mark.parametrize(("kind", "share"), [("kill", 0.5), ("full", 0.97)])
+@pytest.mark.parametrize(
+    ("kind", "share"), [("kill", 0.5), pytest.param("full", 0.97, marks=pytest.mark.long)]
+)
 def test_a_fault_at_some_places_of_a_run(kind, share, whole, tmp_path):
     check(kind, max(1, round(share * whole[2])), whole, tmp_path)
 
@@ -94,12 +106,22 @@ def operator(model, tmp_path):
     os.kill(mine.pid, signal.SIGKILL)
 
 
-def tuning(operator):
+def tuning(operator, *more):
     return [
         "tune", "--address", operator.address, "--model-name", "probe", "--restart",
         operator.command, "--rate", "40", "--requests", "10", "--episodes", "3", "--rounds", "2",
-        "--knob", "inter_op=1,2", "--knob", "batch_threads=0,1", "--out", operator.out, "--quiet",
+        "--knob", "inter_op=1,2", "--knob", "batch_threads=0,1", "--out", str(operator.out),
+        "--agent", "random", "--budget", "unlimited", "--quiet", *more,
     ]  # fmt: skip
+
+
+def started_with(operator, batching):
+    """Start the operator's server with settings that are no knob of the tuning."""
+    file = operator.folder / "mine.txt"
+    file.write_text(batching)
+    flags = ["--enable_batching", f"--batching_parameters_file={file}", f"{INTRA}=1"]
+    subprocess.run(["sh", str(operator.folder / "restart.sh"), *flags], check=True)
+    serves(operator)
 
 
 def serves(operator):
@@ -119,9 +141,18 @@ def check_live(place, operator):
     done = run("count", 0, tuning(operator))
     assert done.returncode in (0, 5), done.stderr
     serves(operator)
-    deployed = json.loads((operator.out / "result.json").read_text())["deploy"]
+    result = json.loads((operator.out / "result.json").read_text())
     now = running_configuration(operator.address)
-    assert {name: now[name] for name in deployed} == deployed
+    assert {name: now[name] for name in result["deploy"]} == result["deploy"]
+    assert result["default"] == {"inter_op": 0, "batch_threads": 0}  # and not a trial
+    tried = [r["configuration"] for r in records_of(operator) if "episode" in r]
+    assert any(configuration != result["default"] for configuration in tried)
+
+
+def records_of(operator):
+    journal = operator.out / JOURNAL
+    whole = journal.exists() and journal.read_bytes().rpartition(b"\n")[0].splitlines()
+    return [json.loads(line) for line in whole or ()]
 
 
 @pytest.mark.long
@@ -133,3 +164,96 @@ def test_a_kill_in_the_middle_of_tuning_an_operators_server(operator):
 @pytest.mark.parametrize("place", range(1, 25, 3))
 def test_a_kill_at_every_third_place_of_tuning_an_operators_server(place, operator):
     check_live(place, operator)
+
+
+@pytest.mark.long
+def test_a_run_that_was_killed_in_a_trial_goes_on_and_the_server_keeps_its_own_settings(operator):
+    """A refused command touches nothing, and more may be asked for when the best is in service."""
+    started_with(operator, "max_batch_size { value: 32 } num_batch_threads { value: 2 }")
+    own = running_configuration(operator.address)
+    default = {"inter_op": 0, "batch_threads": 2}
+    command = [sys.executable, "-m", "rrl.cli"]
+
+    def in_a_trial():
+        now = running_configuration(operator.address)
+        return len(records_of(operator)) > 2 and now and now["inter_op"] > 0
+
+    with subprocess.Popen([*command, *tuning(operator)], cwd=HERE.parent) as killed:
+        assert wait_until(lambda: in_a_trial() or killed.poll() is not None, 240)
+        killed.kill()
+    serves(operator)
+    calls = operator.calls
+    for more in (["--seed", "3"], [], ["--rounds", "3"]):
+        words = [*command, *tuning(operator, *more)]
+        done = subprocess.run(words, cwd=HERE.parent, capture_output=True, text=True)
+        if "--seed" in more:
+            assert (done.returncode, operator.calls) == (2, calls)
+            assert done.stderr.startswith(f"rrl: {operator.out / JOURNAL} is of a run with seed 0")
+            continue
+        assert done.returncode in (0, 5), done.stderr
+        if not more:
+            own_default = "the run that goes on has the default inter_op 0, batch_threads 2"
+            assert own_default in done.stderr
+        serves(operator)
+        result = json.loads((operator.out / "result.json").read_text())
+        assert result["default"] == default
+        now = running_configuration(operator.address)
+        assert {name: now[name] for name in default} == result["deploy"]
+        assert now["intra_op"] == own["intra_op"] == 1
+        assert f"{INTRA}=1" in result["flags"]
+        if now["batch_threads"]:
+            assert now["max_batch_size"] == own["max_batch_size"] == 32
+
+
+def test_a_run_that_goes_on_has_the_settings_that_it_began_with(operator, capsys):
+    """The server runs a trial now; a refused command leaves it as it is."""
+    default, fixed = {"inter_op": 0, "batch_threads": 2}, {"intra_op": 1, "max_batch_size": 32}
+    asked = Namespace(default=[], address=operator.address, restart=operator.command)
+    space = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 1))])
+    trial = [f"{INTER}=2", f"{INTRA}=3"]
+    subprocess.run(["sh", str(operator.folder / "restart.sh"), *trial], check=True)
+    serves(operator)
+    calls = operator.calls
+    with Journal(operator.out, {"default": default, "fixed": fixed}) as journal:
+        assert begun(operator.out) is None  # nothing was changed yet
+        journal.append({"episode": 0})
+    earlier = begun(operator.out)
+    assert read_default(asked, space) == {"inter_op": 2, "batch_threads": 0}
+    assert read_default(asked, space, earlier) == default
+    more = {"flag:--x": 1}
+    assert keep_others(asked, space, more) == {**more, "intra_op": 3}
+    assert keep_others(asked, space, more, earlier) == {**more, **fixed}
+    for same in (f"flag:{INTRA}", "flag:--tensorflow_session_parallelism"):
+        assert keep_others(asked, space, {same: 4}) == {same: 4}
+    note = {"address": operator.address, "configuration": {"inter_op": 2}, "complete": True}
+    (operator.out / DEPLOYED).write_text(json.dumps(note))
+    assert main(tuning(operator)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "give the same options to continue it" in line
+    assert operator.calls == calls
+
+
+@pytest.mark.parametrize(
+    ("command", "begun", "says"),
+    [
+        ("x {flags}", None, "what 192.0.2.1:8500 runs now cannot be read from here: with {flags}"),
+        ("x {flags}", {"default": {}}, ""),  # it was said when the run began
+        ("x {inter_op}", None, ""),
+    ],
+)
+def test_what_may_be_lost_is_said_before_a_run_begins(command, begun, says):
+    asked = Namespace(address="192.0.2.1:8500", restart=command)  # an address of no machine
+    space = ConfigSpace([Knob("inter_op", (1, 2))])
+    line = warning(asked, Namespace(space=space, fixed={}, default={"inter_op": 1}), begun)
+    assert line.startswith(says)
+    assert bool(line) == bool(says)
+
+
+def test_what_no_knob_has_is_not_lost(operator, capsys):
+    started_with(operator, "max_batch_size { value: 8 } allowed_batch_sizes: [4, 8]")
+    calls = operator.calls
+    assert main(tuning(operator)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "has allowed_batch_sizes, which no knob has, so {flags} and {batching_file}" in line
+    assert operator.calls == calls
+    assert not operator.out.exists()

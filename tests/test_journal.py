@@ -17,6 +17,7 @@ from rrl.operating.journal import JOURNAL, RENAMED, SNAPSHOT, Journal, decode, e
 from rrl.rivals.agents import AGENTS
 from rrl.support.errors import DataError, UsageError
 
+GONE = 2**22 + 1  # larger than any process number
 SETTINGS = {"seed": 1, "rate": 14.0}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -149,16 +150,18 @@ def test_a_second_run_says_so_and_stops(tmp_path):
         journal.append({"episode": 0})
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "another run writes it" in done.stderr
+    assert "another run uses it" in done.stderr
     with Journal(tmp_path, SETTINGS) as journal:  # and it lets go
         assert journal.records == [{"episode": 0}]
 
 
 def test_what_a_kill_left_of_an_atomic_write_is_removed(tmp_path):
     fill(tmp_path)
-    (tmp_path / f".{SNAPSHOT}.4242").write_text("half")
+    for name in (SNAPSHOT, "tuning.pdf", "cpus.png", "batching.txt"):
+        (tmp_path / f".{name}.{GONE}").write_text("half")
+    (tmp_path / f".cpus.png.{os.getpid()}").write_text("half, and the process lives")
     Journal(tmp_path, SETTINGS).close()
-    assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".cpus.png.{os.getpid()}", JOURNAL]
 
 
 def test_a_failed_write_leaves_the_journal_as_it_was(tmp_path, monkeypatch):

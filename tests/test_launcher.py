@@ -22,6 +22,8 @@ from test_serving import EXECUTABLES, X, _running, _state
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
+from rrl.serving import models
+from rrl.serving.deployed import DEPLOYED, Deployed
 from rrl.serving.detached import start_detached
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port
@@ -191,12 +193,21 @@ def test_the_log_of_a_crash_stays(model, tmp_path, monkeypatch):
 # --- What killed processes leave in the temporary directory --------------------------------------
 
 
+SERVE = """
+import sys
+from rrl.serving.launcher import ModelServer
+with ModelServer(sys.argv[1], executable="local"):
+    print("it serves", flush=True)
+    sys.stdin.read()
+"""
+
+
 def serving(model, folder):
-    """Start `rrl serve` with a temporary directory of its own; return it when it serves."""
-    command = [*RRL, "serve", str(model), "--port", str(free_port()), "--executable", "local"]
+    """Start a server in a process with a temporary directory of its own; return the process."""
+    command = [sys.executable, "-c", SERVE, str(model)]
     environment = {**os.environ, "TMPDIR": str(folder)}
-    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, text=True, env=environment)
-    assert "Ctrl-C stops it" in process.stdout.readline()
+    process = subprocess.Popen(command, cwd=ROOT, stdin=-1, stdout=-1, stderr=-1, env=environment)
+    assert b"it serves" in process.stdout.readline()
     return process
 
 
@@ -229,6 +240,21 @@ def test_the_folders_of_killed_runs_go_and_those_of_living_ones_stay(model, tmp_
     assert (after.st_nlink, after.st_mtime_ns) == (1, before.st_mtime_ns)
 
 
+def test_what_killed_runs_left_half_written_goes_and_that_of_living_ones_stays(
+    tmp_path, monkeypatch
+):
+    gone, living = 2**22 + 1, os.getpid()  # the first is larger than any process number
+    monkeypatch.setattr(models, "_export", lambda model, version, seed: version.mkdir())
+    for number in (gone, living):
+        (tmp_path / f".keyword.abc.{number}" / "1").mkdir(parents=True)
+        (tmp_path / f".{DEPLOYED}.{number}").write_text("{")
+    models.build("keyword", tmp_path)
+    Deployed(tmp_path, "a:1").close()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "keyword", f".keyword.abc.{living}", f".{DEPLOYED}.{living}"
+    }  # fmt: skip
+
+
 def test_only_what_is_ours_and_abandoned_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("rrl.support.owned_folder.SHORT", str(tmp_path))
@@ -258,7 +284,7 @@ from rrl.serving.detached import start_detached
 executable, model, port, folder = sys.argv[1:]
 configuration = {"inter_op": 1, "batch_threads": 1, "max_batch_size": 3}
 left = start_detached(model, configuration, int(port), folder, executable=executable)
-print(left.pid, left.address, left.log, left.stop_command, *left.command, sep="\\n")
+print(left.pid, left.address, left.log, left.stop_command, sep="\\n")
 """
 
 
@@ -277,8 +303,8 @@ def test_a_detached_server_outlives_its_parent_and_follows_the_operator(
         umask=0o077,
     )
     assert done.returncode == 0, done.stderr
-    pid, address, log, stop, *command = done.stdout.splitlines()
-    pid = int(pid)
+    pid, address, log, stop = done.stdout.splitlines()
+    pid, command = int(pid), Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
     try:
         assert stop == f"kill {pid}"
         assert _running(pid)
@@ -290,12 +316,13 @@ def test_a_detached_server_outlives_its_parent_and_follows_the_operator(
             shutil.copytree(own / "1", tmp_path / "2")
             (tmp_path / "2").rename(own / "2")
             wait_until(lambda: client.states(5.0).get(2, [""])[0] == "AVAILABLE")
+        name = f"own-{address.rpartition(':')[2]}"
         files = [Path(word.partition("=")[2]) for word in command if "=/" in word]
-        assert {path.name for path in files} == {"own.sock", "own", "own-batching.txt"}
+        assert {path.name for path in files} == {f"{name}.sock", "own", f"{name}-batching.txt"}
         assert all(path.exists() for path in [Path(log), *files])
         assert all(path.is_relative_to(folder) or path == own for path in [Path(log), *files])
         assert stat.S_IMODE(folder.stat().st_mode) == 0o755
-        for path in (Path(log), folder / "own-batching.txt"):
+        for path in (Path(log), folder / f"{name}-batching.txt"):
             assert stat.S_IMODE(path.stat().st_mode) == 0o644
         assert list(tmp_path.glob("rrl-*")) == []
     finally:
@@ -328,10 +355,11 @@ def test_a_detached_server_may_share_the_port_until_the_old_one_ends(model, tmp_
 
 
 def test_a_detached_server_that_does_not_start_is_stopped_and_explained(model, tmp_path):
+    port = free_port()
     failing = script(tmp_path / "failing", "echo no memory >&2; exit 9")
-    with pytest.raises(ServerError, match=r"status 9; the log is .*/out/probe\.log: no memory"):
-        start_detached(model, {}, free_port(), tmp_path / "out", executable=str(failing))
-    assert (tmp_path / "out" / "probe.log").read_text() == "no memory\n"
+    with pytest.raises(ServerError, match=r"status 9; the log is .*/out/probe-.*\.log: no memory"):
+        start_detached(model, {}, port, tmp_path / "out", executable=str(failing))
+    assert (tmp_path / "out" / f"probe-{port}.log").read_text() == "no memory\n"
     with pytest.raises(DataError, match="holds no model version"):
         start_detached(tmp_path, {}, free_port(), tmp_path / "out")
     with pytest.raises(UsageError, match="choose a shorter folder"):

@@ -70,9 +70,8 @@ def test_rrl_begins_with_what_serves_or_near_it():
 def test_automatic_threads_that_are_not_on_the_grid_are_a_thread_a_core(levels, begins):
     space = ConfigSpace([Knob("inter_op", levels)])
     wanted = available_cpus() if begins == "cores" else begins
-    assert serves_now(Namespace(default=["inter_op=0"], address=None), space) == {
-        "inter_op": wanted
-    }
+    options = Namespace(default=["inter_op=0"], address=None)
+    assert serves_now(options, space, {"inter_op": 0}) == {"inter_op": wanted}
 
 
 class Killed(BaseException):

@@ -138,11 +138,11 @@ def test_a_wrong_signature_costs_one_start_and_can_be_corrected(
 
 
 def test_records_for_other_signatures_are_left_out(tmp_path):
-    from rrl.serving.models import write_warmup
+    from rrl.serving.models import WARMUPS, write_warmup
 
     (tmp_path / "1" / "assets.extra").mkdir(parents=True)
-    records = write_warmup(tmp_path / "1", "words", {"x": np.ones((1, 2), np.float32)}, n=2)
-    assert len(read_sample(records)) == 2
+    records = write_warmup(tmp_path / "1", "words", {"x": np.ones((1, 2), np.float32)})
+    assert len(read_sample(records)) == WARMUPS
     with pytest.raises(DataError, match=r"no request for the signature 'both'.*serving_default"):
         read_sample(records, "both")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -96,10 +97,10 @@ def stop_at_the_second(save):
 def test_text_levels_come_back_as_they_were(tmp_path):
     """Numbers stay numbers; text that looks like another kind of value stays text."""
     knobs = {"env:A": ("true", 1, "08", "0,1"), "cpus": (1, 2)}
-    recorder = Recorder(Plan("m", knobs, (50.0,), requests=3, passes=1), tmp_path)
-    for _ in recorder.run(Ideal(), np.random.default_rng(0)):
-        pass
-    recorder.finish()
+    plan = Plan("m", knobs, (50.0,), requests=3, passes=1)
+    with closing(Recorder(plan, tmp_path)) as recorder:
+        list(recorder.run(Ideal(), np.random.default_rng(0)))
+        recorder.finish()
     space = read_profile(tmp_path).space
     assert set(space.knobs[0].levels) == {"true", 1, "08", "0,1"}
     assert set(space.knobs[1].levels) == {1, 2}

@@ -90,6 +90,7 @@ def test_servers_die_with_the_process_that_forked_them_and_its_owner(model):
     wait_until(lambda: not alive(parent) and not alive(pid))
 
 
+@pytest.mark.long
 def test_if_the_process_dies_its_servers_do_and_the_next_starts_as_usual(model):
     server = ModelServer(model).start()
     os.kill(psutil.Process(server.process.pid).ppid(), signal.SIGKILL)
@@ -109,6 +110,33 @@ def test_another_environment_has_a_process_of_its_own(model, monkeypatch):
     forget_preloaded()
 
 
+def test_few_processes_wait_and_none_with_a_server_is_closed(model, monkeypatch):
+    """Whoever changes the environment again and again leaves no process behind for each change."""
+    parents = []
+    with ModelServer(model) as running:
+        for number in range(3):
+            monkeypatch.setenv("RRL_TEST_OTHER", str(number))
+            with ModelServer(model) as server:
+                parents.append(psutil.Process(server.process.pid).ppid())
+        assert len(set(parents)) == 3
+        assert [alive(parent) for parent in parents] == [False, True, True]
+        running.check()
+        with Client(running.address, running.name) as client:
+            assert client.available(1.0)
+        parents.append(psutil.Process(running.process.pid).ppid())
+    forget_preloaded()
+    assert not any(alive(parent) for parent in parents)
+
+
+def test_all_tests_of_pytest_share_one_process(model, monkeypatch):
+    with ModelServer(model) as one:
+        monkeypatch.setenv("PYTEST_CURRENT_TEST", "another test")
+        with ModelServer(model) as two:
+            first, second = (psutil.Process(server.process.pid) for server in (one, two))
+            assert first.ppid() == second.ppid()
+            assert "PYTEST_CURRENT_TEST" not in second.environ()
+
+
 def test_a_process_that_cannot_import_forks_nothing(tmp_path):
     (tmp_path / "tensorflow.py").write_text("raise ImportError")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -126,7 +154,7 @@ def test_a_process_with_a_second_thread_forks_nothing(tmp_path):
     forget_preloaded()
 
 
-@pytest.mark.parametrize("call", ["fork", "setsid"])
+@pytest.mark.parametrize("call", ["fork", pytest.param("setsid", marks=pytest.mark.long)])
 def test_a_fork_that_fails_costs_no_running_server(call, model, tmp_path, monkeypatch):
     """It fails in the process itself, or in the new one before that has said its number."""
     text = f"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from rrl.recording.plans import JOINT, KEPT, PLANS
 from rrl.recording.profile import EPISODES, read_profile
 from rrl.recording.record import Recorder
 from rrl.recording.replay import RecordedServer, replayed
-from rrl.support.errors import DataError
+from rrl.support.errors import DataError, UsageError
 from rrl.tuning.episode import Episode
 
 PLAN = Plan(
@@ -59,10 +60,9 @@ class FakeServer:
 
 
 def record(folder, server, plan=PLAN):
-    recorder = Recorder(plan, folder)
-    list(recorder.run(server, np.random.default_rng(0)))
-    recorder.finish()
-    return recorder
+    with closing(Recorder(plan, folder)) as recorder:
+        list(recorder.run(server, np.random.default_rng(0)))
+        recorder.finish()
 
 
 def rows_without_times(folder):
@@ -117,7 +117,7 @@ def test_a_folder_of_another_plan_is_refused(folder):
     "bad", [{"requests": 0}, {"passes": 0}, {"rates_per_s": ()}, {"rates_per_s": (0.0,)}]
 )
 def test_bad_plans(bad):
-    with pytest.raises(DataError):
+    with pytest.raises(UsageError):
         Plan(**{"model": "keyword", "knobs": {"inter_op": (1,)}, "rates_per_s": (1.0,), **bad})
 
 
@@ -189,8 +189,8 @@ def test_the_recorded_server_replays_recorded_latencies(folder):
 
 def test_finals_leave_the_replay_as_it_is(folder):
     before = replayed(folder)
-    recorder = Recorder(PLAN, folder)
-    list(recorder.run(FakeServer(), np.random.default_rng(0), Finals(recorder).order()))
+    with closing(Recorder(PLAN, folder)) as recorder:
+        list(recorder.run(FakeServer(), np.random.default_rng(0), Finals(recorder).order()))
     assert len(read_profile(folder).table) > PLAN.episodes
     assert replayed(folder) == before
     rows = (folder / EPISODES).read_text().splitlines(keepends=True)

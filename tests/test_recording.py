@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +30,7 @@ from rrl.recording.judging import judge
 from rrl.recording.plan import Plan, process, schedule
 from rrl.recording.plans import JOINT, JOINT_PART, PLANS
 from rrl.recording.probe import Probe, Rule, processor_ticks, stolen
-from rrl.recording.profile import EPISODES, REJECTED, read_profile
+from rrl.recording.profile import DESCRIPTION, EPISODES, REJECTED, read_profile
 from rrl.recording.record import MAX_TRIES, Recorder
 from rrl.recording.rows import commit
 from rrl.serving.settings import ADAPTIVE
@@ -99,12 +102,12 @@ class Speeds:
 
 
 def recorded(folder, server=None, probe=None, plan=PLAN, finals=False):
-    recorder = Recorder(plan, folder, probe or Speeds(1.0))
-    server = server or Scripted()
-    list(recorder.run(server, np.random.default_rng(0)))
-    if finals:
-        list(recorder.run(server, np.random.default_rng(0), Finals(recorder).order()))
-    return recorder
+    with closing(Recorder(plan, folder, probe or Speeds(1.0))) as recorder:
+        server = server or Scripted()
+        list(recorder.run(server, np.random.default_rng(0)))
+        if finals:
+            list(recorder.run(server, np.random.default_rng(0), Finals(recorder).order()))
+        return recorder
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +149,7 @@ def test_a_pass_visits_everything_once_and_keeps_a_process_together():
 
 def test_a_plan_reads_back_as_it_was_written_and_guards_its_folder(tmp_path):
     recorded(tmp_path)
-    Recorder(PLAN, tmp_path, Speeds(1.0))
+    Recorder(PLAN, tmp_path, Speeds(1.0)).close()
     for other in (replace(PLAN, worth=3.0), replace(PLAN, rule=Rule(2.0))):
         with pytest.raises(DataError, match="another plan"):
             Recorder(other, tmp_path, Speeds(1.0))
@@ -252,6 +255,48 @@ def test_rows_are_appended_and_one_that_was_cut_off_is_measured_again(tmp_path):
     assert len(again.splitlines()) == len(whole.splitlines())
 
 
+def test_a_rejected_row_that_was_cut_off_does_not_mix_with_the_next_one(tmp_path):
+    late = {1, 2, 3}
+    recorded(tmp_path, Scripted(late=late))
+    whole = (tmp_path / REJECTED).read_bytes()
+    (tmp_path / REJECTED).write_bytes(whole[:-7])
+    (tmp_path / EPISODES).unlink()
+    recorded(tmp_path, Scripted(late=late))
+    again = (tmp_path / REJECTED).read_bytes()
+    assert again.startswith(whole[: whole[:-1].rfind(b"\n") + 1])
+    assert len(again.splitlines()) == 1 + 2 + 3
+    assert {row["why"] for row in lines(tmp_path, REJECTED)} == {"slip"}
+
+
+def test_a_second_recording_in_one_folder_says_so_and_touches_nothing(tmp_path):
+    script = (
+        "import sys; from test_recording import *; from rrl.support.errors import command\n"
+        f"sys.exit(command(lambda argv: recorded(Path({str(tmp_path)!r})) and 0)())"
+    )
+    with closing(Recorder(PLAN, tmp_path, Speeds(1.0))) as first:
+        measured = first.run(Scripted(), np.random.default_rng(0))
+        next(measured)
+        before = (tmp_path / EPISODES).read_bytes()
+        other = [sys.executable, "-c", script]
+        done = subprocess.run(other, cwd=Path(__file__).parent, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stderr == (
+            f"rrl: {tmp_path}: another run uses it; wait for that one, stop it, or choose another "
+            "folder\n"
+        )
+        assert (tmp_path / EPISODES).read_bytes() == before
+        list(measured)
+    recorded(tmp_path)  # it lets go
+    keys = [tuple(row[k] for k in (*PLAN.knobs, "rate_per_s", "pass")) for row in lines(tmp_path)]
+    assert len(keys) == len(set(keys)) > PLAN.episodes
+
+
+def test_what_a_kill_left_of_an_atomic_write_is_removed(tmp_path):
+    (tmp_path / f".{DESCRIPTION}.{2**22 + 1}").write_text("half")  # larger than a process number
+    Recorder(PLAN, tmp_path, Speeds(1.0)).close()
+    assert [path.name for path in tmp_path.iterdir()] == [DESCRIPTION]
+
+
 # The rule
 
 
@@ -302,8 +347,8 @@ def test_a_recording_that_waits_says_so_once(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "PAUSE_S", 0.0)
     monkeypatch.setattr(record, "QUIET_S", 0.0)
     said = []
-    recorder = Recorder(PLAN, tmp_path, Speeds(2.0, 2.0, 2.0, 1.0), said.append)
-    next(recorder.run(Scripted(), np.random.default_rng(0)))
+    with closing(Recorder(PLAN, tmp_path, Speeds(2.0, 2.0, 2.0, 1.0), said.append)) as recorder:
+        next(recorder.run(Scripted(), np.random.default_rng(0)))
     (line,) = said
     assert "at 0.50 of the plan's speed" in line
 
@@ -343,7 +388,7 @@ def test_a_plan_without_a_rule_gets_one_for_this_machine_and_keeps_it(tmp_path):
     bare = replace(PLAN, rule=None)
     plan = for_machine(bare, tmp_path, never)
     assert plan.rule.accepts(plan.rule.reference_s)
-    Recorder(plan, tmp_path, Speeds(plan.rule.reference_s))
+    Recorder(plan, tmp_path, Speeds(plan.rule.reference_s)).close()
     assert for_machine(bare, tmp_path, never).rule == plan.rule
     assert for_machine(PLAN, tmp_path, never) == PLAN
 
@@ -353,14 +398,15 @@ def test_shares_become_loads_when_a_recording_begins_and_stay(tmp_path):
     assert shares.episodes == PLAN.episodes
     plan = for_machine(shares, tmp_path, lambda: 123.4)
     assert list(plan.rates_per_s) == [49.4, 111.0]
-    Recorder(plan, tmp_path, Speeds(1.0))
+    Recorder(plan, tmp_path, Speeds(1.0)).close()
     assert for_machine(shares, tmp_path, never) == plan
-    assert Recorder(plan, tmp_path, Speeds(1.0)).plan.to_json()["shares"] == (0.4, 0.9)
+    with closing(Recorder(plan, tmp_path, Speeds(1.0))) as recorder:
+        assert recorder.plan.to_json()["shares"] == (0.4, 0.9)
 
 
 @pytest.mark.parametrize("loads", [{}, {"rates_per_s": (0.0,)}, {"shares": (0.5, 1.0)}])
 def test_a_plan_has_loads_that_can_be(loads):
-    with pytest.raises(DataError, match=r"above 0|between 0 and 1"):
+    with pytest.raises(UsageError, match=r"above 0|between 0 and 1"):
         Plan("keyword", {"inter_op": (1, 2)}, **loads)
 
 

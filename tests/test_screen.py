@@ -81,6 +81,20 @@ def test_a_file_gets_plain_lines(tmp_path):
     assert all("best so far" in line for line in lines[:20])
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_a_reader_of_the_progress_that_has_seen_enough_does_not_end_the_run(both, tmp_path):
+    """As with `2>&1 | head -1`."""
+    reader, writer = os.pipe()
+    out = writer if both else subprocess.DEVNULL
+    command = [*REPLAY, "--out", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=writer)
+    os.close(writer)
+    assert os.read(reader, 7) == b"episode"
+    os.close(reader)
+    assert process.wait(60) == 0
+    assert (tmp_path / "result.json").exists()
+
+
 def test_lasting_lines_of_a_long_run_have_the_time_of_day():
     file = io.StringIO()
     with Screen(stamped=True, file=file) as screen:

@@ -5,24 +5,34 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from argparse import Namespace
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import takewhile
+from pathlib import Path
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from probe import build_probe
 
-from rrl.operating.journal import JOURNAL
-from rrl.serving.launcher import free_port
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.operating.journal import JOURNAL, Journal
+from rrl.operating.targets import leave_running
+from rrl.serving.handover import HandoverServer
+from rrl.serving.launcher import LOCAL, free_port
 from rrl.serving.loadgen import Client
-from rrl.serving.ports import wait_until
+from rrl.serving.ports import listeners, wait_until
 from rrl.serving.running import running_configuration
+from rrl.support.owned_folder import LOCK_NAME
 
 X = np.ones((1, 2), np.float32)
 LIMIT_S = 120.0
@@ -49,7 +59,8 @@ def tuning(model, folder, *words, port):
             process.kill()
         _, err = process.said if hasattr(process, "said") else process.communicate()
         for pid in re.findall(r"stop it with: kill (\d+)", err):
-            os.kill(int(pid), signal.SIGKILL)
+            with suppress(ProcessLookupError):  # the test has stopped it
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def finished(process):
@@ -90,6 +101,26 @@ def clients(port, batch=1, count=2, calls=10**9):
         stop.set()
         for thread in threads:
             thread.join()
+
+
+@contextmanager
+def connected(port):
+    """A client that has a connection all the time, so that a hand-over waits for it."""
+    with Client(f"127.0.0.1:{port}", "probe") as client:
+        assert wait_until(lambda: client.available(timeout_s=0.5), LIMIT_S)
+        yield client
+
+
+def line_with(process, words):
+    """The next line of stderr that has these words."""
+    return next(line for line in iter(process.stderr.readline, "") if words in line)
+
+
+def alive(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def records_of(folder):
@@ -136,6 +167,85 @@ def test_ctrl_c_leaves_the_default_in_service(model, tmp_path):
         assert running_configuration(f"127.0.0.1:{port}")["inter_op"] in (1, 2)
 
 
+def test_a_second_ctrl_c_names_the_server_and_the_same_command_says_what_to_do(model, tmp_path):
+    port = free_port()
+    words = ("--rate", "40", "--knob", "inter_op=1,2", "--episodes", "1000", "--patience", "0")
+    with tuning(model, tmp_path, *words, port=port) as process:
+        line_with(process, "episode 1/1000")
+        with connected(port):
+            process.send_signal(signal.SIGINT)
+            assert f"takes 127.0.0.1:{port} over" in line_with(process, "a server that stays")
+            with Client(f"unix:{tmp_path}/serving/probe-{port}.sock", "probe") as left:
+                assert wait_until(lambda: left.available(timeout_s=0.5), LIMIT_S)
+            time.sleep(2.0)  # now it waits for the client
+            process.send_signal(signal.SIGINT)
+            _, err = finished(process)
+        assert process.returncode == 130
+        assert "calls that were still open are cut off" in err
+        assert f"kill the server that stays at port {port} first, then the same command" in err
+        (pid,) = re.findall(r"stop it with: kill (\d+)", err)
+        with connected(port) as client:
+            client.predict({"x": X}, timeout_s=60.0)
+        with tuning(model, tmp_path, *words, port=port) as again:
+            _, err = finished(again)
+        assert again.returncode == 4
+        assert f"kill {pid} first, then the same command continues" in err
+        os.kill(int(pid), signal.SIGTERM)
+        assert wait_until(lambda: not listeners(port), LIMIT_S)
+        with tuning(model, tmp_path, *words, port=port) as again:
+            line_with(again, "continuing after")
+
+
+def test_a_release_ends_the_run_and_is_what_serves_then(model, tmp_path):
+    own, port = tmp_path / "probe", free_port()
+    shutil.copytree(model, own)
+    words = ("--rate", "40", "--knob", "inter_op=1,2", "--episodes", "1000", "--patience", "0")
+    with tuning(own, tmp_path / "out", *words, port=port) as process:
+        line_with(process, "episode 1/1000")
+        shutil.copytree(own / "1", tmp_path / "2")
+        (tmp_path / "2").rename(own / "2")
+        _, err = finished(process)
+        assert process.returncode == 5
+        assert "the newest version is now 2" in err
+        assert "stop it with: kill" in err
+        with connected(port) as client:
+            assert client.states(timeout_s=5.0) == {2: ("AVAILABLE", "")}
+            client.predict({"x": X}, timeout_s=60.0)
+
+
+def test_sigterm_while_it_waits_for_clients_leaves_nothing(model, tmp_path):
+    words = ("--traffic", "--knob", "inter_op=1,2")
+    with tuning(model, tmp_path, *words, port=free_port()) as process:
+        line_with(process, "waiting for requests")
+        servers = psutil.Process(process.pid).children(recursive=True)
+        open_files = [one.path for one in psutil.Process(process.pid).open_files()]
+        folders = [Path(path).parent for path in open_files if path.endswith(LOCK_NAME)]
+        assert servers
+        assert folders
+        process.send_signal(signal.SIGTERM)
+        _, err = finished(process)
+    assert process.returncode == 130
+    assert "rrl: interrupted" in err
+    assert not any(folder.exists() for folder in folders)
+    assert wait_until(lambda: not any(map(alive, servers)), LIMIT_S)
+
+
+def test_calls_that_a_hand_over_cuts_off_are_said(model, tmp_path, capsys):
+    space, rng = ConfigSpace([Knob("inter_op", (1, 2))]), np.random.default_rng(0)
+    options = Namespace(executable=LOCAL, start_timeout=LIMIT_S)
+    with HandoverServer(model, space, executable=LOCAL, warmup=2) as server:
+        server.keep(space[0])
+        server.configure(space[0], rng)
+        server.front._connection_s = 0.0  # nor is there time for calls that take long
+        server.front.hand_port_over = partial(server.front.hand_port_over, leave_s=0.0)
+        with connected(server.front.port):
+            leave_running(server, model, tmp_path, options)
+    err = capsys.readouterr().err
+    (pid,) = re.findall(r"stop it with: kill (\d+)", err)
+    os.kill(int(pid), signal.SIGKILL)
+    assert "calls that were still open are cut off" in err
+
+
 def test_if_no_server_can_stay_the_tuner_goes_on_serving(model, tmp_path):
     port = free_port()
     (tmp_path / "serving").write_text("in the way of the folder of the server that stays")
@@ -166,6 +276,18 @@ def test_real_requests_are_enough(model, tmp_path):
         assert "stop it with" not in err
         served = codes[: codes.index(14)] if 14 in codes else codes  # it stops at the end
         assert set(served) == {0}
+
+
+def test_a_refused_command_leaves_no_server(model, tmp_path):
+    with Journal(tmp_path, {"seed": 3, "default": {"inter_op": 1}, "fixed": {}}) as journal:
+        journal.append({"episode": 0})
+    port = free_port()
+    with tuning(model, tmp_path, "--rate", "40", "--knob", "inter_op=1,2", port=port) as run:
+        _, err = finished(run)
+    assert run.returncode == 2
+    assert "give the same options to continue it" in err
+    assert "stays in service" not in err
+    assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]  # no log of a server either
 
 
 def test_a_folder_with_too_long_a_path_is_refused_before_anything_serves(model, tmp_path):

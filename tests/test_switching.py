@@ -294,6 +294,20 @@ def test_on_another_file_system_the_model_is_copied_once(model, tmp_path):
         shutil.rmtree(root, ignore_errors=True)
 
 
+def test_a_model_of_links_in_a_folder_0007_is_served(model, tmp_path):
+    """So do tools that keep the files of all versions in one place; the server finds it, too."""
+    (tmp_path / "own").mkdir()
+    shutil.copytree(model / "7", tmp_path / "own" / "0007")
+    graph = tmp_path / "own" / "0007" / "saved_model.pb"
+    graph.rename(tmp_path / "own" / "graph.pb")
+    graph.symlink_to("../graph.pb")
+    for follow in (False, True):
+        own = ModelServer(tmp_path / "own", executable="local", name="own", follow=follow)
+        with own as server, Client(server.address, server.name) as client:
+            assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+            assert client.states(timeout_s=5.0) == {7: ("AVAILABLE", "")}
+
+
 def newest_files(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 

@@ -121,7 +121,8 @@ class Grown:
 
     If no configuration within reach is worth a trial, the region widens to the nearest ones that
     are. So it does not end where combinations are missing, and not at a local optimum. If none in
-    the whole space is worth a trial, that is checked again when the run is a tenth older.
+    the whole space is worth a trial, that is checked again when the run is a tenth older. Of a
+    space with more than `MOST` configurations, it looks at so many, evenly spread.
 
     Parameters
     ----------

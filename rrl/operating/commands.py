@@ -27,7 +27,7 @@ def add_commands(
 
     ``flags``, ``batching`` and ``environment`` are those of the configuration to deploy. ``start``
     has a complete line for a shell for each of the two, if a server was measured. Nothing is added
-    if `tensorflow_model_server` has not all of the knobs.
+    if `tensorflow_model_server` has not all of the knobs, or cannot have their levels.
 
     Parameters
     ----------
@@ -48,7 +48,9 @@ def add_commands(
     from rrl.serving.process_knobs import environment_of
 
     deploy = {**job.fixed, **result["deploy"]}
-    own = serving_flags(deploy, folder / BATCHING)
+    own = None
+    with suppress(UsageError):  # a table may have other levels, such as text
+        own = serving_flags(deploy, folder / BATCHING)
     if own is None:
         return {}
     result["flags"], result["batching"] = own

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from rrl.operating.options import refuse
+from rrl.operating.options import NO_LIMIT, refuse
 from rrl.support.errors import UsageError
 from rrl.tuning.presets import CPUS
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from rrl.tuning.objective import Objective
     from rrl.tuning.slo import SLO
     from rrl.workloads.workload import Workload
+
+BUDGET_SHARE = 0.05  # of the requests of the tuning may be late or failed because of trials
 
 OBJECTIVES = """Objectives of --objective: mean, p99 (any percentile), slo:0.08 (the share of
 requests above 0.08 s), a sum such as mean+0.5*p99, or a resource under an SLO, where the latency
@@ -67,7 +70,8 @@ def read_load(options: Namespace, objective: Objective, rate: float | None = Non
     from rrl.workloads.workload import Poisson
 
     if isinstance(objective, HighestRate):
-        refuse(options, ("rate", "trace"), "with this objective, because it has its own rates")
+        given = ("rate", "trace", "time_column", "speed")
+        refuse(options, given, "with this objective, because it has its own rates")
         return Poisson(objective.rates_per_s[0])
     if options.trace and options.rate is not None:
         raise UsageError("--rate and --trace: give one of them")
@@ -86,3 +90,14 @@ def read_load(options: Namespace, objective: Objective, rate: float | None = Non
     if rate is None:
         raise UsageError("give the load: --rate REQUESTS_PER_S, or --trace FILE of timestamps")
     return Poisson(rate)
+
+
+def read_budget(options: Namespace, objective: Objective) -> int:
+    """Return the guard's budget in requests; a capacity search has no limit."""
+    from rrl.tuning.constrained import HighestRate
+
+    if isinstance(objective, HighestRate):
+        return NO_LIMIT
+    if options.budget is not None:
+        return int(options.budget)
+    return math.ceil(BUDGET_SHARE * options.episodes * options.requests)

@@ -8,7 +8,6 @@ time: a new agent of the same job that gets the measurements again reaches the s
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from rrl.core.agent import Agent
 from rrl.operating.records import Record, learned
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import write_atomically
+from rrl.support.one_writer import open_alone, remove_leftovers
 
 JOURNAL, SNAPSHOT = "journal.jsonl", "agent.json"
 SCHEMA = 2  # schema 1 differs only in the names of agents
@@ -34,6 +34,7 @@ RENAMED = {
 """The names of agents in schema 1, and their names now."""
 RAISABLE = ("episodes", "rounds", "budget")
 """Settings that may be larger when the run continues."""
+_WRITTEN = (SNAPSHOT, "result.json", "batching*.txt", "tuning.*", "cpus.*")  # each as a whole
 SNAPSHOT_EVERY = 10  # episodes; a resumed run tells the agent fewer than these again
 _MARK = ',"crc32":"'
 _HEADER = b'{"journal":'  # how the first line begins
@@ -110,9 +111,8 @@ class Journal:
         self.records: list[Record] = []
         self.recovered = False
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file = open_alone(self.path, os.O_RDWR | os.O_CREAT)
         try:
-            self._lock()
             self._open(json.loads(json.dumps(settings)))
         except BaseException:
             self.close()
@@ -128,20 +128,8 @@ class Journal:
         """Close the file, so that another process may continue it."""
         os.close(self._file)
 
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"{self.path}: another run writes it; wait for that one, stop it, or choose "
-                "another folder"
-            ) from None
-
     def _open(self, settings: Record) -> None:
-        for name in (SNAPSHOT, "result.json", "batching*.txt", "tuning.pdf", "tuning.png"):
-            for left in self.folder.glob(f".{name}.*"):  # left by a kill during an atomic write
-                if left.suffix[1:].isdecimal():  # our files end with a process number
-                    left.unlink()
+        remove_leftovers(self.folder, *_WRITTEN)
         header = {"journal": SCHEMA, "settings": settings}
         lines = self.path.read_bytes().splitlines(keepends=True)
         records = [decode(line) for line in lines]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rrl.operating.options import each_once, refuse_idle, setting
 from rrl.support.errors import UsageError
@@ -108,15 +108,24 @@ def large_enough(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
     return tuple(size for size in sizes if size >= largest)
 
 
-def read_default(options: Namespace, space: ConfigSpace) -> Configuration:
-    """Return the default to compare with: the user's choice, or what the server has now."""
+def read_default(
+    options: Namespace, space: ConfigSpace, begun: Mapping[str, Any] | None = None
+) -> Configuration:
+    """Return the default to compare with: the user's choice, or what the server has now.
+
+    If a run is continued, it is the default of that run (`begun` has its settings), because the
+    server may run a trial of it, or what it recommended.
+    """
+    from rrl.operating.address import runs_now
     from rrl.serving.process_knobs import is_process_knob
     from rrl.tuning.defaults import DEFAULT_BATCH_SIZE
 
     if options.default:
         return setting(options.default)
+    if begun and set(begun["default"]) == set(space.names):
+        return {name: begun["default"][name] for name in space.names}
     if options.address:
-        now = _runs_now(options.address, space)
+        now = runs_now(options.address, space)
         if unknown := [name for name in space.names if name not in now]:
             raise UsageError(
                 f"what {options.address} runs now cannot be read from here: name it with --default "
@@ -130,19 +139,6 @@ def read_default(options: Namespace, space: ConfigSpace) -> Configuration:
         else own.get(knob.name, 0)
         for knob in space.knobs
     }
-
-
-def _runs_now(address: str, space: ConfigSpace) -> Configuration:
-    """Return what the server at an address was started with, as far as it can be read."""
-    from rrl.serving.process_knobs import is_process_knob, level_of_process
-    from rrl.serving.running import running_server
-
-    now = running_server(address)
-    if now is None:
-        return {}
-    names = filter(is_process_knob, space.names)
-    found = {name: level_of_process(name, now.command, now.pid) for name in names}
-    return {**now.configuration, **{n: level for n, level in found.items() if level is not None}}
 
 
 def _process_default(options: Namespace, knob: Knob) -> Level:
@@ -161,7 +157,9 @@ def _process_default(options: Namespace, knob: Knob) -> Level:
     return next((level for level in knob.levels if str(level) in same), read_level(own))
 
 
-def serves_now(options: Namespace, space: ConfigSpace) -> Configuration | None:
+def serves_now(
+    options: Namespace, space: ConfigSpace, default: Configuration
+) -> Configuration | None:
     """Return what serves now: the user's default, or TensorFlow Serving's if it has all knobs."""
     from rrl.serving.process_knobs import is_process_knob
     from rrl.serving.settings import KNOBS
@@ -174,10 +172,9 @@ def serves_now(options: Namespace, space: ConfigSpace) -> Configuration | None:
         automatic = [name for name in THREADS if 0 not in levels.get(name, (0,))]
         return {
             name: available_cpus() if level == 0 and name in automatic else level
-            for name, level in read_default(options, space).items()
+            for name, level in default.items()
         }
     if not all(name in KNOBS or is_process_knob(name) for name in space.names):
         return None
-    default = read_default(options, space)
     process = {name: level for name, level in default.items() if is_process_knob(name)}
     return nearest(space, {**serving_default(space), **process})

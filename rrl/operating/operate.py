@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from rrl.core.agent import Agent
@@ -65,11 +65,32 @@ def make_guard(job: Job, refuses: Callable[[Configuration], bool] | None = None)
     )  # fmt: skip
 
 
+@contextmanager
+def open_journal(job: Job, folder: str | os.PathLike[str]) -> Iterator[Journal]:
+    """Open the journal of a job, before any server is touched.
+
+    Raises
+    ------
+    UsageError, DataError
+        If the job cannot continue it.
+    """
+    with Journal(folder, job.settings()) as journal:
+        known = learned(journal.records)
+        if len(known) > job.episodes:
+            raise UsageError(
+                f"{journal.path} has {len(known)} episodes: give --episodes {len(known)} or more, "
+                "or choose another folder"
+            )
+        if known and not _has_learned(job, known):
+            journal.agent(lambda: make_agent(job))  # another version of it may choose otherwise
+        yield journal
+
+
 def operate(
     job: Job,
     server: Server,
     contestants: Contestants,
-    folder: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | Journal,
     show: Callable[[str], None] = lambda line: None,
     every: int = 1,
     *,
@@ -86,8 +107,8 @@ def operate(
         The server to tune.
     contestants : callable
         This function opens the servers of the comparison.
-    folder : path
-        The folder of the journal.
+    folder : path or Journal
+        The folder of the journal, or the journal that :func:`open_journal` has opened.
     show : callable, optional
         This function receives lines of text for people to read.
     every : int, optional
@@ -117,15 +138,11 @@ def operate(
         def tick(short: str, line: str) -> None:
             show(line)
 
-    with Journal(folder, job.settings()) as journal:
+    opened = nullcontext(folder) if isinstance(folder, Journal) else open_journal(job, folder)
+    with opened as journal:
         if journal.recovered:
             show("the last line of the journal was cut off; that episode is measured again")
         done = len(learned(journal.records)), len(compared(journal.records))
-        if done[0] > job.episodes:
-            raise UsageError(
-                f"{journal.path} has {done[0]} episodes: give --episodes {done[0]} or more, or "
-                "choose another folder"
-            )
         if journal.records:
             show(f"continuing after {done[0]} episodes and {done[1]} rounds in {journal.path}")
         for line in job.warm.lines if job.warm else ():
@@ -151,6 +168,10 @@ def _note_machine(
         journal.append({"machine": dict(machine)})
 
 
+def _has_learned(job: Job, known: list[Record]) -> bool:
+    return len(known) >= job.episodes or settled(job, known)
+
+
 def _learn(
     job: Job,
     server: Server,
@@ -161,7 +182,7 @@ def _learn(
 ) -> None:
     known = learned(journal.records)
     done = len(known)
-    if done >= job.episodes or settled(job, known):
+    if _has_learned(job, known):
         return
     agent = journal.agent(lambda: make_agent(job))
     if guard is not None:

@@ -182,6 +182,7 @@ def refuse_without_effect(options: Namespace) -> None:
     """Raise UsageError if an option of `rrl tune` has no effect beside the others."""
     if options.address:
         refuse(options, ("port", "executable"), "with --address: that server is not started here")
+        refuse(options, ["start_timeout"], "with --address, where --restart-timeout has one")
     else:
         names = ("restart", "restart_timeout", "model_name")
         refuse(options, names, "without --address")

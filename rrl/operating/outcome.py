@@ -12,6 +12,7 @@ from rrl.support.errors import UnstableError, interrupt_by_signals
 
 if TYPE_CHECKING:
     from rrl.operating.job import Job
+    from rrl.operating.journal import Journal
     from rrl.operating.operate import Contestants
     from rrl.operating.screen import Screen
     from rrl.operating.targets import Target
@@ -26,11 +27,13 @@ def run(
     options: Namespace,
     screen: Screen,
     target: Target | None = None,
+    journal: Journal | None = None,
 ) -> int:
     """Tune, write the result and the figure, print a report, and return the exit code.
 
     A server that can keep a configuration is told at the end to keep the one to deploy. Without a
-    target, the measurements are not made now.
+    target, the measurements are not made now. The journal is that of the folder, if it is open
+    already.
     """
     from rrl.operating.by_cpus import by_cpus, plot_by_cpus
     from rrl.operating.commands import add_commands, write
@@ -56,12 +59,13 @@ def run(
         every = 1 if target else max(1, job.episodes // 20)
         refuses = target and target.refuses
         records = operate(
-            job, server, contestants, folder, screen, every, tick=screen.progress,
+            job, server, contestants, journal or folder, screen, every, tick=screen.progress,
             machine=machine, refuses=refuses,
         )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"interrupted; all finished episodes are in {folder}: the same command continues"
+            f"interrupted; all finished episodes are in {folder}: {_first(options, target)}"
+            "the same command continues"
         ) from None
     finally:
         screen.close()
@@ -78,6 +82,13 @@ def run(
         save(plot_by_cpus(job, records, rows), "cpus", folder)
     _judge(result)
     return 0
+
+
+def _first(options: Namespace, target: Target | None) -> str:
+    """Say what must be done before an interrupted run can continue."""
+    if target is None or options.port is None or options.stop:
+        return ""
+    return f"kill the server that stays at port {options.port} first, then "
 
 
 def _report(job: Job, result: dict[str, Any], folder: Path) -> str:

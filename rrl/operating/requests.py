@@ -23,12 +23,11 @@ def about(options: Namespace) -> dict[str, Any]:
         return calls  # the others are asked for when the run begins, and a change is noted
     from rrl.serving.identity import model_digest, server_version
     from rrl.serving.launcher import find_executable
-    from rrl.serving.servable import newest_version
+    from rrl.serving.servable import found_versions
 
-    base = model_path(options.model)
-    version = newest_version(base)
+    version, folder = max(found_versions(model_path(options.model)).items())
     return {
-        "model": f"version {version}, {model_digest(base / str(version))}",
+        "model": f"version {version}, {model_digest(folder)}",
         "server": server_version(find_executable(options.executable)),
         **calls,
     }
@@ -63,14 +62,14 @@ def read_requests(options: Namespace) -> tuple[list[Inputs] | None, int]:
     """
     from rrl.serving import models
     from rrl.serving.sample import WARMUP, read_sample
-    from rrl.serving.servable import newest_version
+    from rrl.serving.servable import found_versions
 
     requests = None
     if options.sample:
         requests = read_sample(options.sample, options.signature)
     elif options.model is not None and options.model not in models.MODELS:
-        base = model_path(options.model)
-        recorded = base / str(newest_version(base)) / WARMUP
+        _, newest = max(found_versions(model_path(options.model)).items())
+        recorded = newest / WARMUP
         requests = read_sample(recorded, options.signature) if recorded.exists() else None
     sizes = [np.shape(array)[:1] for request in requests or () for array in request.values()]
     return requests, max((size[0] for size in sizes if size), default=1)

@@ -75,11 +75,11 @@ class Screen:
             self._write("\r\x1b[K")
 
     def _write(self, text: str) -> None:
-        """Write a text; a terminal that was closed does not end a run, but a closed pipe does."""
+        """Write a text; a terminal or a pipe that was closed does not end a run."""
         try:
             print(text, end="", file=self._file, flush=True)
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError:  # nobody reads on; what could not be written would fail at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
         except OSError:
             pass
 

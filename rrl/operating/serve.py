@@ -18,14 +18,15 @@ from rrl.support.errors import UsageError, interrupt_by_signals
 
 _SERVE = """examples:
   rrl serve mobilenet_v2
-  rrl serve /models/resnet --port 9000 --knob inter_op=2 --knob batch_threads=2
+  rrl serve /models/resnet --port 9000 --knob batch_threads=2 --knob max_batch_size=32
   rrl serve /models/resnet --knob cpus=2 --flag=--rest_api_port=8501 --env OMP_NUM_THREADS=1
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads,
 max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads. With 0 threads,
-TensorFlow chooses their number. With 0 batch threads, batching is off. --knob cpus=N binds the
-server to N CPUs. --knob flag:--NAME=VALUE is the same as --flag=--NAME=VALUE, and
---knob env:NAME=VALUE the same as --env NAME=VALUE.
+TensorFlow chooses their number. With 0 batch threads, batching is off. Otherwise a request may have
+at most max_batch_size examples, which is 1 unless it is given. --knob cpus=N binds the server to N
+CPUs. --knob flag:--NAME=VALUE is the same as --flag=--NAME=VALUE, and --knob env:NAME=VALUE the
+same as --env NAME=VALUE.
 """
 
 
@@ -34,8 +35,9 @@ def add_parsers(commands: Any) -> None:
     serve = commands.add_parser(
         "serve",
         help="serve a model on this machine until Ctrl-C",
-        description="Serve a model by TensorFlow Serving's gRPC API until Ctrl-C. The local server "
-        "listens on 127.0.0.1. tensorflow_model_server can only listen on all addresses.",
+        description="Serve a model by TensorFlow Serving's gRPC API until Ctrl-C. A new version in "
+        "the model's folder takes over without a restart. The local server listens on 127.0.0.1. "
+        "tensorflow_model_server can only listen on all addresses.",
         epilog=_SERVE,
         formatter_class=RawDescriptionHelpFormatter,
     )
@@ -82,6 +84,7 @@ def _serve(options: Namespace) -> int:
         port=options.port,
         executable=options.executable,
         logs=options.out,
+        follow=True,  # of a service, the operator may release another version at any time
         start_timeout_s=options.start_timeout,
     ) as server:
         if server.exposed:

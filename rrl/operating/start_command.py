@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from rrl.serving.launcher import BINARY, find_executable
+from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
 from rrl.serving.running import running_server
 
 PORT = 8500  # TensorFlow Serving's own
@@ -21,6 +21,13 @@ def command_here(options: Namespace, base: Path) -> list[str]:
         f"--model_name={base.resolve().name}",
         f"--model_base_path={base.resolve()}",
     ]
+
+
+def own_server(options: Namespace) -> str:
+    """Say which server starts here, if nobody chose it and it is not the original."""
+    if options.address or options.executable or kind_of(find_executable()) != LOCAL:
+        return ""
+    return f"no {BINARY} on the PATH: the local server of rrl, on the same runtime, takes its place"
 
 
 def command_at(options: Namespace) -> list[str]:

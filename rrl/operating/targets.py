@@ -68,10 +68,17 @@ def open_target(
     largest: int,
     show: Callable[[str], None],
 ) -> AbstractContextManager[Target]:
-    """Open the server of a run; at the end it is left with the configuration to keep."""
+    """Open the server of a run; at the end it is left with the configuration to keep.
+
+    What cannot work is refused at once. The server is touched when the context is entered.
+    """
+    from rrl.serving.restart_command import make_folder
+
     if options.address:
+        make_folder(folder)
         return _restarted(options, job, folder, requests, largest, show)
     if options.port is not None:
+        _check_socket(options, folder)
         return _at_port(options, job, folder, requests, largest)
     return _local(options, job, folder, requests, largest)
 
@@ -148,14 +155,8 @@ def _at_port(
     """Serve at a port while tuning; at the end a server of its own goes on there."""
     from rrl.serving.client_traffic import ClientTraffic, wait_for_requests
     from rrl.serving.handover import HandoverServer
-    from rrl.serving.launcher import fits
 
     base, given = _given(options, job, folder, requests)
-    if not options.stop and not fits((folder / "serving" / f"{base.name}.sock").absolute()):
-        raise UsageError(  # now, not at the end, when clients would lose their service
-            f"{folder}: this path is too long for the socket of the server that stays; give a "
-            "shorter --out, or --stop"
-        )
     live = {"port": options.port, "traffic": options.traffic, "canary": options.canary}
     with HandoverServer(base, with_default(job), **live, **given) as server:
         traffic = server.front.traffic
@@ -177,40 +178,71 @@ def _at_port(
                 leave_running(server, base, folder, options)
 
 
+def _check_socket(options: Namespace, folder: Path) -> None:
+    """Refuse now what would end the service of the clients at the end of the run."""
+    from rrl.serving.detached import socket_path
+    from rrl.serving.launcher import fits
+
+    name = model_path(options.model).name
+    socket = socket_path((folder / "serving").absolute(), name, options.port)
+    if not options.stop and not fits(socket):
+        raise UsageError(
+            f"{folder}: this path is too long for the socket of the server that stays; give a "
+            "shorter --out, or --stop"
+        )
+
+
 def leave_running(server: HandoverServer, base: Path, folder: Path, options: Namespace) -> None:
     """Give the port to a server that outlives this process, with the kept configuration.
 
     If no such server starts, this process goes on serving until it is interrupted.
     """
+    left: list[Detached] = []
+    _say(
+        f"a server that stays takes {server.address} over; with clients, this needs half a minute "
+        "or more, so that no call fails"
+    )
     try:
-        kept = {name: server.kept[name] for name in server.space.names}
-        server.configure(kept, np.random.default_rng(0))
-        serving = _hand_over(server, base, folder, options)
+        server.return_to_kept(np.random.default_rng(0))
+        complete = _hand_over(server, base, folder, options, left)
+    except KeyboardInterrupt:
+        if not left:
+            raise KeyboardInterrupt(
+                f"interrupted before a server took {server.address} over: nothing serves "
+                "there; the same command starts it again"
+            ) from None
+        complete = False
     except (RRLError, OSError) as error:
-        print(
-            f"rrl: no server of its own could take over {server.address}: {error}\n"
-            f"rrl: {server.address} stays in service, but only as long as this process runs; "
-            "Ctrl-C ends it",
-            file=sys.stderr,
-            flush=True,
+        _say(f"no server of its own could take over {server.address}: {error}")
+        _say(
+            f"{server.address} stays in service, but only as long as this process runs; "
+            "Ctrl-C ends it"
         )
         _serve_until_interrupted()
         return
+    (serving,) = left
+    if not complete:
+        _say("calls that were still open are cut off: not all clients have connected again")
     if serving.exposed:
-        print(f"rrl: {serving.exposed}", file=sys.stderr)
-    print(
-        f"rrl: {server.address} stays in service with {dict(server.kept)}; the log is "
-        f"{serving.log}; stop it with: {serving.stop_command}",
-        file=sys.stderr,
-        flush=True,
+        _say(serving.exposed)
+    _say(
+        f"{server.address} stays in service with {dict(server.kept)}; the log is "
+        f"{serving.log}; stop it with: {serving.stop_command}"
     )
 
 
-def _hand_over(server: HandoverServer, base: Path, folder: Path, options: Namespace) -> Detached:
-    """Start the server that stays, and let the front leave the port to it."""
-    from rrl.serving.detached import start_detached
+def _say(line: str) -> None:
+    print("rrl:", line, file=sys.stderr, flush=True)
 
-    left = []
+
+def _hand_over(
+    server: HandoverServer, base: Path, folder: Path, options: Namespace, left: list[Detached]
+) -> bool:
+    """Start the server that stays, and let the front leave the port to it.
+
+    The server is put into `left` as soon as it serves. The result says whether no call was cut off.
+    """
+    from rrl.serving.detached import start_detached
 
     def start() -> None:
         left.append(
@@ -225,8 +257,7 @@ def _hand_over(server: HandoverServer, base: Path, folder: Path, options: Namesp
             )
         )
 
-    server.hand_port_over(start)
-    return left[0]
+    return server.hand_port_over(start)
 
 
 def _serve_until_interrupted() -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.operating.goal import OBJECTIVES, read_goal, read_load
+from rrl.operating.goal import OBJECTIVES, read_budget, read_goal, read_load
 from rrl.operating.options import (
-    NO_LIMIT,
     UNLIMITED,
     above_zero,
     add_tuning_options,
@@ -26,9 +24,10 @@ from rrl.operating.options import (
     whole,
 )
 from rrl.operating.server_options import add_model_options, add_process_options
-from rrl.support.errors import UsageError
+from rrl.support.errors import UsageError, interrupt_by_signals
 
 if TYPE_CHECKING:
+    from rrl.operating.job import Job
     from rrl.tuning.objective import Objective
 
 PATIENCE = 8
@@ -39,7 +38,6 @@ episodes (``python -m rrl.studies.patience``, and the same with ``--first-seed 9
 1.0 and 1.2 %, with 4 it is 1.9 and 2.1 %. They save 2 and 4 episodes of 42, hardly any with a
 change of the configuration.
 """
-BUDGET_SHARE = 0.05  # of the requests of the tuning may be late or failed because of trials
 
 _EXAMPLES = """examples:
   a known model, on this machine:
@@ -72,23 +70,26 @@ rrl and its load generator keep all of them. The default of a flag is the server
 value of --env, is stored with the result, so it must be no secret. A level with a comma is written
 in double quotes, inside single ones for the shell: --knob 'env:CPUS="0,1","2,3"'.
 Without --knob max_batch_size=... a batch has one request. If your server already uses batching,
-give its levels with --default. Otherwise the recommendation is compared with no batching.
+give its levels with --default. Otherwise the recommendation is compared with no batching. A server
+at --address keeps what it has, and is the default, where its process can be read from here.
 A sample is a .npz file with one array per input (batch first), a REST request in .json (instances
 or inputs, bytes as {"b64": "..."}), or a TFRecord of PredictionLog. A trace is a file with one
 arrival per line, in seconds or ISO 8601.
 The --restart command runs for every change. {inter_op} and the other knobs stand for levels,
 {flags} for all flags of tensorflow_model_server, {env} for all NAME=VALUE of the environment (as in
-"env {env} serve {flags}"), {batching_file} for a batching file. The old server must have stopped
-when the command ends. In the lines that are printed to start such a server, MODEL_BASE_PATH stands
-for the model's base path, if it cannot be read from here.
+"env {env} serve {flags}"), {batching_file} for a batching file. In a word with spaces, which is a
+text for a shell, they are quoted. The old server must have stopped when the command ends. In the
+lines that are printed to start such a server, MODEL_BASE_PATH stands for the model's base path, if
+it cannot be read from here.
 
 The default serves first. A trial ends at once if many of its requests are late or fail, and the
 best known configuration returns. All trials together cause at most --budget late or failed
 requests, and --budget-factor times as many as the default would have caused. Of a server at
 --address, only the requests that rrl sends are seen: give a --sample with your largest batch.
 
-To continue a run that was stopped, run the same command again. Do no other work on the machine
-during a run, because load, server and measurement share its cores.
+To continue a run that was stopped, run the same command again; with --port, kill the server that
+it left there first. Do no other work on the machine during a run, because load, server and
+measurement share its cores.
 
 """
 
@@ -182,32 +183,56 @@ def add_parsers(commands: Any) -> None:
 
 
 def _tune(options: Namespace) -> int:
+    from rrl.operating.operate import open_journal
+    from rrl.operating.outcome import run
+    from rrl.operating.requests import read_requests
+    from rrl.operating.screen import Screen
+    from rrl.operating.start_command import own_server
+    from rrl.operating.targets import open_target
+    from rrl.support.machine import announced
+
+    interrupt_by_signals()  # now, because the servers start before the first episode
+    _check(options)
+    requests, largest = read_requests(options)
+    job, folder, warning = _job(options, largest)
+    with announced() as other, Screen(options.quiet, stamped=True) as screen:
+        if other:
+            print(f"rrl: {other}", file=sys.stderr)
+        if note := own_server(options):
+            screen(note)
+        target = open_target(options, job, folder, requests, largest, screen)
+        with open_journal(job, folder) as journal:
+            if warning:
+                print(f"rrl: {warning}", file=sys.stderr)
+            with target as opened:
+                servers = opened.server, opened.contestants
+                return run(job, *servers, folder, options, screen, opened, journal)
+
+
+def _job(options: Namespace, largest: int) -> tuple[Job, Path, str]:
+    """Return the job, its folder, and a line that warns of what it may change."""
+    from rrl.operating.address import keep_others, warning
+    from rrl.operating.begun import begun
     from rrl.operating.job import Job
     from rrl.operating.knob_options import read_default, read_fixed, read_space, serves_now
-    from rrl.operating.outcome import run
-    from rrl.operating.requests import about, read_requests
-    from rrl.operating.screen import Screen
-    from rrl.operating.targets import open_target
+    from rrl.operating.requests import about
     from rrl.operating.warm_start import read_warm_start
     from rrl.serving.client_traffic import ClientTraffic
     from rrl.serving.process_knobs import prefix
-    from rrl.serving.restart_command import RestartCommand
     from rrl.serving.settings import flags
-    from rrl.support.machine import announced
 
-    _check(options)
-    requests, largest = read_requests(options)
     space, fixed = read_space(options, largest)
     fixed = read_fixed(options, space, fixed)
+    what, name = _names(options)
+    folder = options.out or Path("build") / "tune" / name
+    before = begun(folder)
     if options.address:  # a command that cannot work is refused before anything else
-        RestartCommand(options.restart, space.names, Path(), fixed)
-    default = read_default(options, space)
+        fixed = keep_others(options, space, fixed, before)
+    default = read_default(options, space, before)
     objective, slo = read_goal(options, space, default)
     _check_goal(options, objective)
     load = ClientTraffic() if options.traffic else read_load(options, objective)
-    what, name = _names(options)
     sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
-    folder = options.out or Path("build") / "tune" / name
     job = Job(
         f"{what}, sample {sample}",
         space,
@@ -222,8 +247,8 @@ def _tune(options: Namespace) -> int:
         options.seed,
         options.switch_cost,
         fixed,
-        serves=serves_now(options, space),
-        budget=_budget(options, objective),
+        serves=serves_now(options, space, default),
+        budget=read_budget(options, objective),
         factor=options.budget_factor,
         patience=options.patience,
         warm=read_warm_start(options, space, fixed, objective, folder),
@@ -231,14 +256,8 @@ def _tune(options: Namespace) -> int:
     if not options.address:  # a default that cannot start is refused now, not after an hour
         flags({**fixed, **job.default}, Path("batching.txt"))
         prefix({**fixed, **job.default})
-    job = replace(job, about=about(options))  # last, because it may build the model
-    with announced() as other, Screen(options.quiet, stamped=True) as screen:
-        if other:
-            print(f"rrl: {other}", file=sys.stderr)
-        if note := _own_server(options):
-            screen(note)
-        with open_target(options, job, folder, requests, largest, screen) as target:
-            return run(job, target.server, target.contestants, folder, options, screen, target)
+    line = warning(options, job, before) if options.address else ""
+    return replace(job, about=about(options)), folder, line  # last, as it may build the model
 
 
 def _check(options: Namespace) -> None:
@@ -253,7 +272,8 @@ def _check(options: Namespace) -> None:
     if not options.traffic:
         refuse(options, ("canary",), "without --traffic")
     else:
-        refuse(options, ("rate", "trace"), "with --traffic: the clients send the requests")
+        given = ("rate", "trace", "time_column", "speed")
+        refuse(options, given, "with --traffic: the clients send the requests")
 
 
 def _names(options: Namespace) -> tuple[str, str]:
@@ -269,15 +289,6 @@ def _names(options: Namespace) -> tuple[str, str]:
     return f"{options.model} on a {kind} server", Path(options.model).name
 
 
-def _own_server(options: Namespace) -> str:
-    """Say which server starts here, if nobody chose it and it is not the original."""
-    from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
-
-    if options.address or options.executable or kind_of(find_executable()) != LOCAL:
-        return ""
-    return f"no {BINARY} on the PATH: the local server of rrl, on the same runtime, takes its place"
-
-
 def _check_goal(options: Namespace, objective: Objective) -> None:
     """Refuse an objective that the server cannot be measured by."""
     from rrl.tuning.constrained import HighestRate, LeastMemory
@@ -287,14 +298,3 @@ def _check_goal(options: Namespace, objective: Objective) -> None:
         refuse(options, ("address", "port", "budget", "budget_factor"), why)
     if isinstance(objective, LeastMemory) and options.address:
         raise UsageError(f"objective {objective}: the memory of a server at --address is unknown")
-
-
-def _budget(options: Namespace, objective: Objective) -> int:
-    """Return the guard's budget in requests; a capacity search has no limit."""
-    from rrl.tuning.constrained import HighestRate
-
-    if isinstance(objective, HighestRate):
-        return NO_LIMIT
-    if options.budget is not None:
-        return int(options.budget)
-    return math.ceil(BUDGET_SHARE * options.episodes * options.requests)

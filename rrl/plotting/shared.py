@@ -170,15 +170,13 @@ class _PlainLog(mpl.ticker.Locator):
         return self.tick_values(*self.axis.get_view_interval())
 
     def tick_values(self, vmin: float, vmax: float) -> Any:
-        low, high = sorted((vmin, vmax))
-        room = max(0.8 * self.axis.get_tick_space(), 3)
+        (low, high), room = sorted((vmin, vmax)), max(self.axis.get_tick_space(), 3)
+        if high < 4 * low:  # the axis is so short that it is nearly linear
+            return mpl.ticker.MaxNLocator(min(room, 4)).tick_values(low, high)
         for subs in ((1, 2, 5), (1, 3), (1,)):
             ticks = mpl.ticker.LogLocator(subs=subs, numticks=99).tick_values(low, high)
-            seen = [tick for tick in ticks if low <= tick <= high]
-            if len(seen) <= room:
+            if np.count_nonzero((low <= ticks) & (ticks <= high)) <= room:
                 break
-        if len(seen) < 3 and low > 0:  # the axis is so short that it is nearly linear
-            return mpl.ticker.MaxNLocator(min(int(room), 4)).tick_values(low, high)
         return ticks
 
 

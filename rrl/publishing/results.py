@@ -72,7 +72,9 @@ def introduction(static: pd.DataFrame) -> str:
         "Each number is a mean latency over that of the best configuration, so 1 is the best "
         f"possible: medians of {static['seeds'].min()} seeds, with 95 % intervals where seeds "
         "differ. `rrl` is the recommended agent; `rrl-boltzmann` and `rrl-adaptive` are the "
-        f"paper's. The last column has the lowest of {len(others)} others: {', '.join(others)}."
+        f"paper's. The last column has the lowest of {len(others)} others: {', '.join(others)}. "
+        "The last line has the highest number of each agent; of the others, it is of the agent "
+        "for which it is lowest. Of each recording, the load is the highest that can judge."
     )
 
 
@@ -91,7 +93,7 @@ def measure_table(static: pd.DataFrame, measure: str) -> str:
     head = ("", "server's default", *(f"`{agent}`" for agent in OURS), "best other agent")
     lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     worst = static.groupby("agent")[measure].max()
-    others = worst[[_is_other(agent) for agent in worst.index]]
+    best = worst[[_is_other(agent) for agent in worst.index]]
     last = [f"{worst[agent]:.2f}" for agent in (DEFAULT, *OURS)]
     for (problem, kind), rows in static.groupby(["problem", "kind"], sort=False):
         by_agent = rows.set_index("agent")
@@ -102,8 +104,8 @@ def measure_table(static: pd.DataFrame, measure: str) -> str:
         cells = [_cell(by_agent.loc[agent], measure, lowest) for agent in shown]
         cells[-1] += f" {rival}"
         lines.append(f"| {problem} ({kind}) | " + " | ".join(cells) + " |")
-    last.append(f"{others.min():.2f} {others.idxmin()}")
-    lines.append("| highest of the column's agent | " + " | ".join(last) + " |")
+    last.append(f"{best.min():.2f} {best.idxmin()}")
+    lines.append("| highest of these | " + " | ".join(last) + " |")
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -268,13 +269,15 @@ def record_live(
     Raises
     ------
     UsageError
-        If this machine cannot record the plan.
+        If this machine cannot record the plan, or if another process records into the folder.
     """
     prepare_machine(plan)
-    recorder = Recorder(plan, folder, say=say)
     rng = np.random.default_rng(plan.seed)
     given = {"start_timeout_s": start_timeout_s, "base": base, "inputs": inputs, **calls}
-    with live_server(plan, executable, models, rng, **given) as server:
+    with (
+        closing(Recorder(plan, folder, say=say)) as recorder,
+        live_server(plan, executable, models, rng, **given) as server,
+    ):
         if not len(recorder):
             first = next(schedule(plan))[1]
             server.configure(plan.configurations[first], rng)
@@ -284,4 +287,4 @@ def record_live(
         if plan.finalists:
             for episode in recorder.run(server, rng, Finals(recorder).order()):
                 yield len(recorder), episode
-    recorder.finish()
+        recorder.finish()

@@ -18,7 +18,7 @@ from rrl.core.space import ConfigSpace
 from rrl.recording.probe import Rule
 from rrl.serving.process_knobs import is_process_knob
 from rrl.serving.settings import ADAPTIVE
-from rrl.support.errors import DataError
+from rrl.support.errors import UsageError
 from rrl.tuning.presets import effective_space, serving_knob
 
 PROCESS = ("inter_op", "intra_op", "batch_threads", "grpc_max_threads")
@@ -83,7 +83,7 @@ class Plan:
 
     Raises
     ------
-    DataError
+    UsageError
         If a number is out of range.
 
     Examples
@@ -115,12 +115,12 @@ class Plan:
     def __post_init__(self) -> None:
         for name in ("requests", "passes", "repeats"):
             if getattr(self, name) < 1:
-                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
         rates, shares = list(self.rates_per_s), list(self.shares)
         if not (rates or shares) or not all(0 < rate < np.inf for rate in rates):
-            raise DataError(f"rates must be above 0 requests/s, got {rates}")
+            raise UsageError(f"rates must be above 0 requests/s, got {rates}")
         if not all(0 < share < 1 for share in shares):
-            raise DataError(f"shares of the sustained rate must be between 0 and 1, got {shares}")
+            raise UsageError(f"shares of the sustained rate must be between 0 and 1, got {shares}")
 
     @cached_property
     def space(self) -> ConfigSpace:

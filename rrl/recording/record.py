@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,6 +32,7 @@ from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError
 from rrl.support.files import read_json, write_atomically
 from rrl.support.machine import describe_machine, exclusive
+from rrl.support.one_writer import open_alone, remove_leftovers
 from rrl.tuning.episode import Episode, Server
 
 MAX_TRIES = 5  # tries per episode in one visit; later sweeps try again if all of them fail
@@ -58,6 +60,8 @@ class Recordable(Server, Protocol):
 class Recorder:
     """Measure the episodes that a profile folder does not have yet, and append each of them.
 
+    While it is open, no other process can open one for the same folder.
+
     Parameters
     ----------
     plan : Plan
@@ -70,6 +74,8 @@ class Recorder:
 
     Raises
     ------
+    UsageError
+        If another process records into the folder.
     DataError
         If the folder has a profile of another plan or from another machine.
     """
@@ -94,8 +100,17 @@ class Recorder:
         self._rows = 0
         self._done: set[tuple[str, ...]] = set()
         self._means: dict[str, list[tuple[int, int, int, float]]] = defaultdict(list)
-        for row in self._resume():
-            self._keep(row)
+        self._lock = open_alone(folder)  # before anything is read: two would append the same rows
+        try:
+            for row in self._resume():
+                self._keep(row)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let another process record into the folder."""
+        os.close(self._lock)
 
     def __len__(self) -> int:
         return self._rows
@@ -271,6 +286,7 @@ class Recorder:
             read_profile(self.folder)  # it refuses episodes that were changed
 
     def _resume(self) -> list[dict[str, str]]:
+        remove_leftovers(self.folder, DESCRIPTION, EPISODES, REJECTED)
         path = self.folder / DESCRIPTION
         if not path.exists():
             self._describe(complete=False)
@@ -284,6 +300,7 @@ class Recorder:
         if any(here[key] != there.get(key) for key in ("processor", "cpus")):
             raise DataError(f"{path} was recorded on another machine; choose another folder")
         self._complete = bool(stored.get("complete"))
+        read_appended(self.folder / REJECTED, ["why", *self.columns])  # its last line may be cut
         return read_appended(self.folder / EPISODES, self.columns)
 
     def _describe(self, complete: bool, **notes: Any) -> None:

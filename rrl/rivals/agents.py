@@ -74,7 +74,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "rrl-boltzmann-radius-2": {"radius": 2.0},
     "random": {"budget": 300},
     "coordinate-descent": {"repeats": 1, "rounds": 3},
-    "coordinate-descent-once": {"repeats": 1, "rounds": 1},  # no tuning: the least that it can do
+    "coordinate-descent-once": {"repeats": 1, "rounds": 1},  # the least that it can do
     "hill-climbing": {"reach": 4, "again": 0.1, "patience": 1000},
     "simulated-annealing": {"temperature": 0.3, "decay": 0.98, "reach": 4},
     "q-learning": {"epsilon": [1.0, 0.1, 50], "step": 0.3},

@@ -6,15 +6,14 @@ note, so it knows that a good configuration has to be restored.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from rrl.core.knob import Configuration, plain
-from rrl.support.errors import UsageError
 from rrl.support.files import write_atomically
+from rrl.support.one_writer import open_alone, remove_leftovers
 
 DEPLOYED = "deployed.json"
 """The name of the file."""
@@ -60,15 +59,8 @@ class Deployed:
         self._file, self._address = folder / DEPLOYED, address
         self.configuration: Configuration | None = None
         self.complete = False
-        self._lock = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise UsageError(
-                f"{folder}: another run uses it; wait for that one, stop it, or choose another "
-                "folder"
-            ) from None
+        self._lock = open_alone(folder)
+        remove_leftovers(folder, DEPLOYED)
         try:
             note = json.loads(self._file.read_text(encoding="utf-8"))
             if note["address"] == address:

@@ -34,8 +34,6 @@ class Detached:
         ``127.0.0.1:port``, where it serves.
     log : pathlib.Path
         The file of its log.
-    command : tuple of str
-        The command that started it. The same command starts it again.
     exposed : str or None
         One line that says what other machines can reach; None if it is nothing.
     """
@@ -43,13 +41,17 @@ class Detached:
     pid: int
     address: str
     log: Path
-    command: tuple[str, ...]
     exposed: str | None = None
 
     @property
     def stop_command(self) -> str:
         """The command that stops the server."""
         return f"kill {self.pid}"
+
+
+def socket_path(folder: Path, name: str, port: int) -> Path:
+    """Return where a detached server has its unix socket."""
+    return folder / f"{name}-{port}.sock"
 
 
 def start_detached(
@@ -59,7 +61,6 @@ def start_detached(
     folder: str | os.PathLike[str],
     *,
     executable: str | None = None,
-    name: str | None = None,
     start_timeout_s: float = START_TIMEOUT_S,
     shared: bool = False,
 ) -> Detached:
@@ -74,12 +75,10 @@ def start_detached(
     port : int
         gRPC port.
     folder : path
-        A folder that stays. It gets the batching parameters, the log and a unix socket. Everybody
-        can read these files, except the socket.
+        A folder that stays. It gets the batching parameters, the log and a unix socket, with the
+        port in their names. Everybody can read these files, except the socket.
     executable : str, optional
         See `find_executable`.
-    name : str, optional
-        Model name (default: the folder's name).
     start_timeout_s : float
         Seconds allowed until the model reports AVAILABLE.
     shared : bool
@@ -106,11 +105,12 @@ def start_detached(
     stop it with: kill 4711
     """
     base, folder = Path(model_path).resolve(), Path(folder).absolute()
-    name, address = name or base.name, f"127.0.0.1:{port}"
+    name, address = base.name, f"127.0.0.1:{port}"
     if newest_version(base) is None:
         raise DataError(f"{base} holds no model version: it needs {base}/1/")
     found = find_executable(executable)
-    batching_file, socket = folder / f"{name}-batching.txt", folder / f"{name}.sock"
+    own_name = f"{name}-{port}"  # one folder may have the servers of several ports
+    batching_file, socket = folder / f"{own_name}-batching.txt", socket_path(folder, name, port)
     own, parameters = flags(configuration, batching_file)
     if not fits(socket):
         raise UsageError(f"{socket}: this path is too long for a socket; choose a shorter folder")
@@ -128,7 +128,7 @@ def start_detached(
     ]
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    log = folder / f"{name}.log"
+    log = folder / f"{own_name}.log"
     log.touch()
     if parameters:
         write_atomically(batching_file, parameters)
@@ -141,4 +141,4 @@ def start_detached(
     _left.append(server)
     assert server.process is not None
     exposed = exposure(kind_of(found), port)
-    return Detached(server.process.pid, address, log, tuple(command), exposed)
+    return Detached(server.process.pid, address, log, exposed)

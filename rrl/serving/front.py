@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import grpc
-import numpy as np
 
 from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
 from rrl.serving.ports import leave_new_connections, listeners, nobody_is_connected, wait_until
 from rrl.serving.route import Metadata, Reply, Route, passed_on, seconds_left
+from rrl.serving.running import running_server
 from rrl.serving.traffic import PREDICTION, ObservedTraffic, batch_size
 from rrl.support.errors import ServerError
 
@@ -88,7 +88,7 @@ class Front(grpc.GenericRpcHandler):
         self.traffic = ObservedTraffic()
         self._most_on_trial, self._connection_s = at_once // 2, connection_s
         self._plan, self._switching = _Plan(), threading.Lock()
-        self._position, self._rng = 0.0, None
+        self._position = 0.0
         options = [
             *UNLIMITED,
             ("grpc.so_reuseport", 1),
@@ -99,7 +99,7 @@ class Front(grpc.GenericRpcHandler):
         self._server.start()
         if not free:  # a server that has not been started does not close its socket
             self._server.stop(grace=None).wait()
-            raise ServerError(f"{self.address}: the port is taken; choose another, or none")
+            raise ServerError(f"{self.address}: the port is taken; {self._remedy()}")
 
     def _bind(self) -> bool:
         """Listen on the port; return False if someone else listens there, too."""
@@ -110,6 +110,16 @@ class Front(grpc.GenericRpcHandler):
         except RuntimeError:
             return False
         return listeners(self.port) <= 1  # another one may have come after the first check
+
+    def _remedy(self) -> str:
+        """Say what helps if the port is taken, perhaps by the server that an earlier run left."""
+        found, other = running_server(self.address), "choose another, or none"
+        if found is None:
+            return other
+        return (
+            f"if an earlier run left the server there, kill {found.pid} first, then the same "
+            f"command continues; otherwise {other}"
+        )
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """Return the handler of a method to gRPC; the front handles every method."""
@@ -178,8 +188,6 @@ class Front(grpc.GenericRpcHandler):
             return route
 
     def _draw(self) -> float:
-        if self._rng is not None:
-            return float(self._rng.random())
         self._position = (self._position + _GOLDEN) % 1
         return self._position
 
@@ -220,9 +228,9 @@ class Front(grpc.GenericRpcHandler):
             on the servers that get none any more, and returns whether all of them have ended. Then
             it closes the connections to them.
         """
-        return self._follow(address, standby, 1.0, None)
+        return self._follow(address, standby, 1.0)
 
-    def split(self, trial: str, share: float, rng: np.random.Generator | None = None) -> None:
+    def split(self, trial: str, share: float) -> None:
         """Send a share of the calls to a server on trial; the present server gets the others.
 
         A prediction that the server on trial refuses because of its batching, or cannot serve, is
@@ -234,9 +242,7 @@ class Front(grpc.GenericRpcHandler):
         trial : str
             Address of the server on trial.
         share : float
-            Share of the calls, from 0 to 1.
-        rng : Generator, optional
-            It chooses the calls at random. By default, they follow each other evenly.
+            Share of the calls, from 0 to 1. They follow each other evenly.
 
         Raises
         ------
@@ -246,17 +252,16 @@ class Front(grpc.GenericRpcHandler):
         present = self._plan.second or self._plan.first
         if present is None or not 0 <= share <= 1:
             raise ValueError(f"share {share} of {present and present.address}: it needs a server")
-        self._follow(trial, present.address, share, rng)
+        self._follow(trial, present.address, share)
 
     def _follow(
-        self, first: str | None, second: str | None, share: float, rng: np.random.Generator | None
+        self, first: str | None, second: str | None, share: float
     ) -> Callable[[float], bool]:
         """Make a new plan; a server that was in the old one keeps its connection."""
         with self._switching:
             old = {route.address: route for route in self._plan.routes()}
             now = {a: old.pop(a, None) or Route(a) for a in (first, second) if a}
             self._plan = _Plan(now.get(first or ""), now.get(second or ""), share)
-            self._rng = rng
 
         def drain(timeout_s: float) -> bool:
             deadline = time.monotonic() + timeout_s

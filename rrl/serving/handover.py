@@ -138,6 +138,14 @@ class HandoverServer(LiveServer):
             self._stop(running)
         super().close()
 
+    def return_to_kept(self, rng: np.random.Generator) -> None:
+        """Let the kept configuration serve until the end, even if the model has a new version.
+
+        Nothing can be measured afterwards.
+        """
+        self._version = None
+        self.configure(self.kept, rng)
+
     def hand_port_over(self, start: Callable[[], object]) -> bool:
         """Give the port to a server that stays, see :meth:`rrl.serving.front.Front.hand_port_over`.
 

@@ -103,6 +103,9 @@ class ModelServer(ServerProcess):
     logs : path, optional
         A folder for the server's log, which is named ``NAME-N.log`` there. By default, the log is a
         temporary file. It stays only if the server does not start or crashes.
+    follow : bool
+        Whether the server reads the model's own folder, and so loads its new versions. By default,
+        it serves the version that is the newest now, and can :meth:`switch` its batching.
     extra_flags : sequence of str
         Further flags. They are passed on without a change.
     start_timeout_s : float
@@ -134,6 +137,7 @@ class ModelServer(ServerProcess):
         port: int | None = None,
         name: str | None = None,
         logs: str | os.PathLike[str] | None = None,
+        follow: bool = False,
         extra_flags: Sequence[str] = (),
         start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
@@ -147,10 +151,11 @@ class ModelServer(ServerProcess):
         self._folder = OwnedFolder("server")
         folder = self._folder.path
         self.versions = VersionFolders(self.base, folder / "versions", name)
-        self.versions.add(parameters)
+        self._follow = follow
+        if not follow:
+            self.versions.add(parameters)
         if parameters is not None:
-            own += ["--enable_batching", "--enable_per_model_batching_parameters"]
-            own += self._threads(parameters, folder / "batching.txt")
+            own += ["--enable_batching", *self._batching(parameters, folder / "batching.txt")]
         address, listen = self._listen(port)
         super().__init__(
             [
@@ -158,7 +163,7 @@ class ModelServer(ServerProcess):
                 *command,
                 *listen,
                 f"--model_name={name}",
-                f"--model_base_path={self.versions.base}",
+                f"--model_base_path={self.base if follow else self.versions.base}",
                 f"--file_system_poll_wait_seconds={POLL_S[self.kind]}",
                 # Two servers on one port would share its requests; the second must fail instead.
                 "--grpc_channel_arguments=grpc.so_reuseport=0",
@@ -187,15 +192,16 @@ class ModelServer(ServerProcess):
         """One line that says what other machines can reach; None if it is nothing."""
         return exposure(self.kind, self.port)
 
-    def _threads(self, parameters: BatchingParameters, file: Path) -> list[str]:
-        """Return the flags for the batch threads, which all versions of a process share."""
-        if not parameters.adaptive:
-            common = BatchingParameters(num_batch_threads=parameters.num_batch_threads)
-            file.write_text(common.to_text())
-            return [f"--batching_parameters_file={file}"]
-        if self.kind != LOCAL:
+    def _batching(self, parameters: BatchingParameters, file: Path) -> list[str]:
+        """Return the flags for batching; all versions of a process share the batch threads."""
+        own = ["--adaptive_batching"] if parameters.adaptive else []
+        if own and self.kind != LOCAL:
             raise UsageError(f"adaptive batch threads ({ADAPTIVE}) need the local server")
-        return ["--adaptive_batching"]
+        if not self._follow:  # the rest is in a file of each version
+            own.append("--enable_per_model_batching_parameters")
+            parameters = BatchingParameters(num_batch_threads=parameters.num_batch_threads)
+        file.write_text(parameters.to_text())
+        return [*own, f"--batching_parameters_file={file}"]
 
     def start(self) -> Self:
         """Start the process and wait until it reports the model AVAILABLE."""
@@ -205,7 +211,8 @@ class ModelServer(ServerProcess):
 
     def can_switch(self, configuration: Configuration) -> bool:
         """Return whether the process can change to a configuration without a restart."""
-        return self.process is not None and can_switch(self._started, configuration)
+        started = self.process is not None and not self._follow
+        return started and can_switch(self._started, configuration)
 
     def switch(self, configuration: Configuration) -> None:
         """Change to a configuration that `can_switch` allows, by a new version of the model.

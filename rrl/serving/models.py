@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 
 from rrl.serving.quiet import load_tensorflow, quiet
 from rrl.support.errors import UsageError
+from rrl.support.one_writer import remove_leftovers
 
 INPUT = "inputs"
+WARMUPS = 3  # requests in the file for the warm-up
 
 
 def _mobilenet_v2(keras: Any) -> Any:
@@ -118,7 +120,8 @@ def build(model: str, root: str | os.PathLike[str] = "build/models", seed: int =
     if (base / "1" / "saved_model.pb").exists():
         return base
     base.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{model}-", dir=base.parent))
+    remove_leftovers(base.parent, model)
+    scratch = Path(tempfile.mkdtemp(f".{os.getpid()}", f".{model}.", base.parent))
     try:
         with quiet():
             _export(model, scratch / "1", seed)
@@ -143,7 +146,7 @@ def _export(model: str, version: Path, seed: int) -> None:
     keras.backend.clear_session()
 
 
-def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]], n: int = 3) -> Path:
+def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]]) -> Path:
     """Write TF Serving's warm-up file; TF Serving replays it before it reports AVAILABLE.
 
     Parameters
@@ -154,8 +157,6 @@ def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]], n: 
         The model name in the requests.
     inputs : dict of str to ndarray
         The inputs of one request.
-    n : int
-        Number of requests.
     """
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
@@ -167,7 +168,7 @@ def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]], n: 
     path = version / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for _ in range(n):
+        for _ in range(WARMUPS):
             writer.write(log.SerializeToString())
     return path
 

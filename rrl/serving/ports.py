@@ -9,22 +9,44 @@ before.
 from __future__ import annotations
 
 import ctypes
+import ipaddress
 import os
 import socket
 import struct
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-_LISTEN = "0A"  # a state in /proc/net/tcp
-_MAPPED = "0000000000000000FFFF0000"  # the start of an IPv4 address in /proc/net/tcp6
-_LOOPBACK = {"0100007F", _MAPPED + "0100007F"}
-_ALL = {"00000000", _MAPPED + "00000000", "0" * 32}
+_LISTENS = "0A"  # a state in /proc/net/tcp
+_LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
 _SETTLE_S = 0.5  # in this time, a connection that has begun is accepted
 _SO_ATTACH_REUSEPORT_CBPF = 51  # missing in Python's socket module
 _BPF_RETURN = 0x06
+
+
+def listening(
+    port: int,
+) -> Iterator[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, str]]:
+    """Yield address and number of each TCP socket of this machine that listens on a port.
+
+    A socket may come twice while connections come and go.
+    """
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        for line in table.read_text().splitlines()[1:] if table.exists() else ():
+            row = line.split()
+            where, _, number = row[1].partition(":")
+            if row[3] != _LISTENS or int(number, 16) != port:
+                continue
+            # The kernel prints each group of four bytes as a number of its own byte order.
+            groups = (where[i : i + 8] for i in range(0, len(where), 8))
+            ip = ipaddress.ip_address(
+                b"".join(int(group, 16).to_bytes(4, sys.byteorder) for group in groups)
+            )
+            mapped = getattr(ip, "ipv4_mapped", None)
+            yield mapped or ip, row[9]
 
 
 def listeners(port: int, *, all_addresses: bool = True) -> int:
@@ -37,14 +59,11 @@ def listeners(port: int, *, all_addresses: bool = True) -> int:
     all_addresses : bool
         Whether sockets count that listen on all addresses of the machine.
     """
-    addresses = _LOOPBACK | _ALL if all_addresses else _LOOPBACK
-    found = set()  # a line may come twice while connections come and go
-    for table in filter(Path.exists, (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))):
-        for line in table.read_text().splitlines()[1:]:
-            words = line.split()
-            address, _, number = words[1].partition(":")
-            if words[3] == _LISTEN and int(number, 16) == port and address in addresses:
-                found.add(words[9])  # the socket's number
+    found = {
+        number
+        for ip, number in listening(port)
+        if ip == _LOOPBACK or (all_addresses and ip.is_unspecified)
+    }
     return len(found)
 
 

@@ -30,6 +30,7 @@ from rrl.serving.tied import tie, tied_command
 LARGEST = 1 << 16  # bytes of a message
 STARTED, ENDED = "started", "ended"  # what is said of a server, with its process and its status
 LONGEST_S = 120.0  # that the imports may take
+_PASSING = {"PYTEST_CURRENT_TEST"}  # pytest gives it another value in each phase of each test
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # else NumPy starts threads, which serving never uses
 
 
@@ -94,7 +95,14 @@ class Preloaded:
                 env={**environment, **_ONE_THREAD},
                 start_new_session=True,
             )
+        self._forked: list[Forked] = []
         atexit.register(self.close)
+
+    @property
+    def idle(self) -> bool:
+        """Whether none of its servers runs any more."""
+        self._forked = [server for server in self._forked if server.poll() is None]
+        return not self._forked
 
     def close(self) -> None:
         """End the process, and with it all of its servers."""
@@ -122,12 +130,14 @@ class Preloaded:
         with suppress(OSError):
             said = status.recv(LARGEST).decode()
         if said.startswith(STARTED):
-            return Forked(int(said.removeprefix(STARTED)), status)
+            self._forked.append(Forked(int(said.removeprefix(STARTED)), status))
+            return self._forked[-1]
         status.close()
         return None
 
 
 _processes: dict[tuple[int, frozenset[int], frozenset[tuple[str, str]]], Preloaded] = {}
+"""By their process, CPUs and environment; the one that was used last comes last."""
 
 
 def fork_server(
@@ -137,13 +147,22 @@ def fork_server(
 
     Call it from one thread that lives as long as this process: the kernel ties the other process to
     the thread. The result is None where servers cannot be forked; then start one as usual.
+
+    Each process takes 190 MB. So beside the one that is used, only one more goes on waiting, and
+    those that have running servers, because these would die with it.
     """
     if sys.platform != "linux":
         return None
+    environment = {name: environment[name] for name in environment.keys() - _PASSING}
     key = os.getpid(), frozenset(os.sched_getaffinity(0)), frozenset(environment.items())
-    if key not in _processes:
-        _processes[key] = Preloaded(environment)
-    return _processes[key].fork(arguments, log)
+    used = _processes.pop(key, None)
+    if used is None:
+        own = [other for other in _processes if other[0] == os.getpid()]  # not those of a parent
+        for other in [other for other in own if _processes[other].idle][:-1]:
+            _processes.pop(other).close()
+        used = Preloaded(environment)
+    _processes[key] = used
+    return used.fork(arguments, log)
 
 
 def forget_preloaded() -> None:

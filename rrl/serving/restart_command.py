@@ -2,7 +2,8 @@
 
 A running server refers to its batching file for as long as it lives, and whoever restarts it later
 reads the file again. Therefore a file has its own content for ever, and it lies in a folder that
-stays. Text of the command may be secret, so only :func:`describe` may end in a file.
+stays. That folder has nothing else, because other users can read it. Text of the command may be
+secret, so only :func:`describe` may end in a file.
 """
 
 from __future__ import annotations
@@ -11,19 +12,17 @@ import hashlib
 import os
 import re
 import shlex
-import signal
-import stat
 import subprocess
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
 
 from rrl.core.knob import Configuration
 from rrl.serving.process_knobs import ENV, FLAG, environment_of, is_process_knob
+from rrl.serving.run_to_end import run_to_end
 from rrl.serving.settings import KNOBS, flags
+from rrl.serving.shell_text import quoted
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
 from rrl.tuning.presets import CPUS
@@ -31,6 +30,9 @@ from rrl.tuning.presets import CPUS
 FLAGS, BATCHING, VARIABLES = "flags", "batching_file", "env"
 LOG = "restart.log"
 """The file in the folder with the output of the last command. Only its owner can read it."""
+
+FILES = "batching"
+"""The folder in the folder with the batching files."""
 
 _FILE = "batching-{}.txt"
 _PLACEHOLDER = re.compile(rf"{{(\w+|{FLAG}--[\w-]+|{ENV}\w+)}}")
@@ -81,7 +83,7 @@ class RestartCommand:
     knobs : sequence of str
         Names of the knobs that each configuration has.
     folder : path
-        Folder of the batching files and of the log. It is made when it is needed.
+        Folder of the log, and of the folder `FILES`. It is made when it is needed.
     fixed : configuration, optional
         Settings that hold for every configuration.
 
@@ -107,6 +109,7 @@ class RestartCommand:
         self._words, self.name = split(text), describe(text)
         self._knobs, self._fixed = list(knobs), dict(fixed or {})
         self.folder = Path(folder).resolve()
+        self._files = self.folder / FILES
         self._placeholders = set(_PLACEHOLDER.findall(text))
         self._check()
 
@@ -127,11 +130,16 @@ class RestartCommand:
                     f"effect: add it{more}"
                 )
         strange = [name for name in names if name not in KNOBS and not is_process_knob(name)]
-        if found & {FLAGS, BATCHING} and strange:
+        if self.sets_all and strange:
             raise UsageError(
                 f"{strange[0]!r} is not a knob of tensorflow_model_server, so {{flags}} and "
                 f"{{batching_file}} cannot be made; its knobs: {', '.join(KNOBS)}"
             )
+
+    @property
+    def sets_all(self) -> bool:
+        """Whether it gives the server all of its settings, so that it loses any other one."""
+        return bool(self._placeholders & {FLAGS, BATCHING})
 
     def words(self, configuration: Configuration) -> list[str]:
         """Return the command for a configuration in words, and write its batching file.
@@ -146,7 +154,7 @@ class RestartCommand:
         settings = {**self._fixed, **configuration}
         values = {name: str(level) for name, level in settings.items()}
         own: list[str] = []
-        if self._placeholders & {FLAGS, BATCHING}:
+        if self.sets_all:
             file, text = self._file(configuration)
             own, _ = flags(settings, file)
             values[BATCHING] = str(file)
@@ -156,35 +164,28 @@ class RestartCommand:
             FLAGS: own,
             VARIABLES: [f"{n}={value}" for n, value in environment_of(settings).items()],
         }
-        values |= {name: shlex.join(several) for name, several in lists.items()}
         words = []
         for word in self._words:
             if word[1:-1] in lists and word == f"{{{word[1:-1]}}}":
                 words += lists[word[1:-1]]
             else:
-                words.append(_PLACEHOLDER.sub(lambda m: values.get(m[1], m[0]), word))
+                words.append(_filled(word, values, lists))
         return words
 
     def _file(self, configuration: Configuration) -> tuple[Path, str]:
         """Return the path and the content of a configuration's batching file."""
         text = flags({**self._fixed, **configuration}, Path())[1]
-        return self.folder / _FILE.format(hashlib.sha256(text.encode()).hexdigest()[:12]), text
+        return self._files / _FILE.format(hashlib.sha256(text.encode()).hexdigest()[:12]), text
 
     def _write(self, file: Path, text: str) -> None:
-        """Write a file that other users can read, and open the folder to them."""
-        self.make_folder()
+        """Write a file that other users can read, in a folder that is open to them."""
+        make_folder(self.folder)
+        self._files.mkdir(exist_ok=True)
         with suppress(PermissionError):  # someone else's folder
-            self.folder.chmod(stat.S_IMODE(self.folder.stat().st_mode) | 0o755)
+            self._files.chmod(0o755)  # whatever the umask is
         if not file.exists() or file.read_text() != text:
             write_atomically(file, text)
         file.chmod(0o644)
-
-    def make_folder(self) -> None:
-        """Make the folder, if it is missing, so that other users can enter it."""
-        for path in (*reversed(self.folder.parents), self.folder):
-            if not path.exists():
-                path.mkdir(exist_ok=True)
-                path.chmod(0o755)  # whatever the umask is
 
     def run(self, configuration: Configuration, timeout_s: float) -> None:
         """Run the command for a configuration and wait until it ends.
@@ -197,7 +198,7 @@ class RestartCommand:
             If the command cannot be started.
         """
         words = self.words(configuration)
-        self.make_folder()
+        make_folder(self.folder)
         try:
             code = run_to_end(words, timeout_s, self.folder / LOG)
         except OSError as error:
@@ -222,9 +223,9 @@ class RestartCommand:
 
     def unreadable(self, configuration: Configuration) -> str:
         """Return a hint if other users cannot reach a configuration's batching file, or ""."""
-        if not self._placeholders & {FLAGS, BATCHING} or not self._file(configuration)[1]:
+        if not self.sets_all or not self._file(configuration)[1]:
             return ""
-        closed = [p for p in (self.folder, *self.folder.parents) if not p.stat().st_mode & 0o001]
+        closed = [p for p in (self._files, *self._files.parents) if not p.stat().st_mode & 0o001]
         return (
             f"; other users cannot enter {closed[-1]}, so if the server is one of them, it cannot "
             "read its batching file: choose another folder"
@@ -234,10 +235,35 @@ class RestartCommand:
 
     def tidy(self, configuration: Configuration) -> None:
         """Remove all batching files but the one of a configuration."""
-        needs = {self._file(configuration)[0]} if self._placeholders & {FLAGS, BATCHING} else set()
+        needs = {self._file(configuration)[0]} if self.sets_all else set()
         for pattern in (_FILE.format("*"), f".{_FILE.format('*')}.*"):
-            for file in set(self.folder.glob(pattern)) - needs:
+            for file in set(self._files.glob(pattern)) - needs:
                 file.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, if it is missing, so that other users can enter it.
+
+    One that is there keeps its mode.
+    """
+    folder = folder.resolve()
+    for path in (*reversed(folder.parents), folder):
+        if not path.exists():
+            path.mkdir(exist_ok=True)
+            path.chmod(0o755)  # whatever the umask is
+
+
+def _filled(word: str, values: Mapping[str, str], lists: Mapping[str, Sequence[str]]) -> str:
+    """Replace the placeholders in a word; if it has spaces, it is a text for a shell."""
+
+    def fill(found: re.Match[str]) -> str:
+        if (name := found[1]) in lists:
+            return shlex.join(lists[name])
+        if name not in values or len(word.split()) < 2:
+            return values.get(name, found[0])
+        return quoted(values[name], word[: found.start()])
+
+    return _PLACEHOLDER.sub(fill, word)
 
 
 def _all_of(name: str) -> str | None:
@@ -245,55 +271,3 @@ def _all_of(name: str) -> str | None:
     if name == CPUS:
         return None
     return VARIABLES if name.startswith(ENV) else FLAGS
-
-
-def run_to_end(words: Sequence[str], timeout_s: float, log: Path) -> int:
-    """Run a command, wait until it ends, and return its exit status.
-
-    A command that is stopped halfway may leave no server at all. Therefore the first Ctrl-C waits
-    for its end; the second one stops it.
-
-    Parameters
-    ----------
-    words : sequence of str
-    timeout_s : float
-        Seconds allowed for the command.
-    log : pathlib.Path
-        File for the output. A server that the command starts may write there, too.
-
-    Raises
-    ------
-    OSError
-        If the command cannot be started.
-    subprocess.TimeoutExpired
-        If it takes too long. It is stopped then.
-    """
-    deadline = time.monotonic() + timeout_s
-    with _new_log(log) as output:
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C must not reach the server
-        )
-    try:
-        try:
-            return process.wait(timeout_s)
-        except KeyboardInterrupt:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            raise
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _new_log(log: Path) -> BinaryIO:
-    """Open a new file for its owner only: an older server may still write into the old one."""
-    try:
-        log.unlink(missing_ok=True)
-        return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-    except OSError:  # a full disk must not prevent a restart
-        return open(os.devnull, "wb")

@@ -22,7 +22,7 @@ from rrl.core.space import ConfigSpace
 from rrl.serving.deployed import Deployed
 from rrl.serving.live import live_episode
 from rrl.serving.loadgen import SIGNATURE, Client
-from rrl.serving.restart_command import RestartCommand
+from rrl.serving.restart_command import RestartCommand, make_folder
 from rrl.serving.sample import Inputs, payloads
 from rrl.support.errors import RRLError, ServerError
 from rrl.tuning.episode import Episode, check_arrivals
@@ -49,8 +49,8 @@ class RestartedServer:
         for a file with the batching parameters. ``{flags}`` stands for all flags of
         `tensorflow_model_server` (one word each), including that file, and ``{env}`` for all
         environment variables (``NAME=VALUE``, one word each). Inside a longer word, as in
-        ``ssh HOST "restart {flags}"``, they are quoted for a shell. When the command ends, the old
-        server must have stopped answering.
+        ``ssh HOST "restart {flags}"``, they are quoted for a shell, and so is a level or the file
+        in a word with spaces. When the command ends, the old server must have stopped answering.
     space : ConfigSpace
     inputs : mapping of str to ndarray, or sequence of these, optional
         One request, or several that are sent in turn.
@@ -111,7 +111,7 @@ class RestartedServer:
         self._running: Configuration | None = None
         self._payloads: list[bytes] = []  # empty until the running server is warm
         self._kept: Configuration | None = None
-        self._command.make_folder()
+        make_folder(self._command.folder)
         self._deployed = Deployed(self._command.folder, address)
         self._client, self._inputs = Client(address, model, signature), inputs
         self._closed = False

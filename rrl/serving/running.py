@@ -10,8 +10,7 @@ import argparse
 import ipaddress
 import os
 import socket
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,14 @@ from rrl.core.knob import Configuration
 from rrl.serving.launcher import BINARY, LOCAL
 from rrl.serving.loadgen import Client
 from rrl.serving.local_server import read_batching
-from rrl.serving.servable import newest_version
+from rrl.serving.ports import listening
+from rrl.serving.servable import found_versions
 from rrl.serving.settings import ADAPTIVE
 
 PROGRAMS = {BINARY: BINARY, "rrl.serving.local_server": LOCAL}
 """How the command line names an executable, and its kind."""
 
-_LISTENS, _ACCEPTS = "0A", 0x10000  # a TCP socket's state, a unix socket's flag
+_ACCEPTS = 0x10000  # the flag of a unix socket that listens
 _NUMBERS = (
     "tensorflow_inter_op_parallelism",
     "tensorflow_intra_op_parallelism",
@@ -34,7 +34,7 @@ _NUMBERS = (
     "grpc_max_threads",
 )
 _SWITCHES = ("enable_batching", "enable_per_model_batching_parameters", "adaptive_batching")
-_TEXTS = ("model_name", "model_base_path", "batching_parameters_file", "platform_config_file")
+_TEXTS = ("model_base_path", "batching_parameters_file", "platform_config_file")
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,11 @@ class Running:
 
     Parameters
     ----------
-    kind : str
-        `LOCAL` or `BINARY` of :mod:`rrl.serving.launcher`.
     configuration : configuration
         A value for each of `rrl.serving.settings.KNOBS`. Without a flag, it is the server's own
         default.
-    model_name : str
     model_base_path : str
         Empty if the models are in a configuration file.
-    version : int, optional
-        Newest version under that path.
     others : tuple of str
         Batching settings that no knob has, such as ``"allowed_batch_sizes"``. A server that is
         restarted by its knobs alone loses them.
@@ -62,11 +57,8 @@ class Running:
         The command line.
     """
 
-    kind: str
     configuration: Configuration
-    model_name: str
     model_base_path: str
-    version: int | None
     others: tuple[str, ...] = ()
     pid: int = 0
     command: tuple[str, ...] = ()
@@ -143,11 +135,12 @@ def read_command_line(words: Sequence[str], pid: int = 0) -> Running | None:
         if flags.platform_config_file:  # it replaces the flags
             return None
         base = view(flags.model_base_path) if flags.model_base_path else None
-        version = newest_version(base) if base else None
         if flags.enable_per_model_batching_parameters and flags.enable_batching:
-            if base is None or version is None:
+            found = found_versions(base) if base else {}
+            version = max(found, default=None)
+            if version is None:
                 return None
-            base = base / str(version)
+            base = found[version]
         if flags.batching_parameters_file:
             flags.batching_parameters_file = str(view(flags.batching_parameters_file))
         batching = read_batching(flags, base or Path())
@@ -182,11 +175,8 @@ def read_command_line(words: Sequence[str], pid: int = 0) -> Running | None:
         )
         others = tuple(name for name in unknown if getattr(batching, name))
     return Running(
-        kind=PROGRAMS[program],
         configuration=configuration,
-        model_name=flags.model_name or "default",
         model_base_path=flags.model_base_path,
-        version=version,
         others=others,
         pid=pid,
         command=tuple(words),
@@ -261,7 +251,7 @@ def _inodes(address: str) -> set[str]:
         return {r[6] for r in rows if r[7:] == [path] and int(r[3], 16) & _ACCEPTS}
     host, _, port = address.rpartition(":")
     found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    sockets = list(_listening(int(port)))
+    sockets = list(listening(int(port)))
     inodes: set[str] = set()
     for wanted in {ipaddress.ip_address(info[4][0]) for info in found if _is_here(info)}:
         exact = {inode for ip, inode in sockets if ip == wanted}
@@ -279,25 +269,6 @@ def _is_here(info: tuple) -> bool:
         except OSError:
             return False
     return True
-
-
-def _listening(
-    port: int,
-) -> Iterator[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, str]]:
-    """Yield address and number of each listening TCP socket of a port."""
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        for line in table.read_text().splitlines()[1:] if table.exists() else ():
-            row = line.split()
-            where, _, number = row[1].partition(":")
-            if row[3] != _LISTENS or int(number, 16) != port:
-                continue
-            # The kernel prints each group of four bytes as a number of its own byte order.
-            groups = (where[i : i + 8] for i in range(0, len(where), 8))
-            ip = ipaddress.ip_address(
-                b"".join(int(group, 16).to_bytes(4, sys.byteorder) for group in groups)
-            )
-            mapped = getattr(ip, "ipv4_mapped", None)
-            yield mapped or ip, row[9]
 
 
 def _owners(sockets: set[str]) -> set[int]:

@@ -22,14 +22,14 @@ def log(message: str) -> None:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}: {message}", file=sys.stderr, flush=True)
 
 
-def version_numbers(base: Path) -> set[int]:
-    """Return the version numbers under `base`, as TF Serving finds them."""
-    return {int(p.name) for p in base.glob("[0-9]*") if p.name.isdecimal() and p.is_dir()}
+def found_versions(base: Path) -> dict[int, Path]:
+    """Return the version folders under `base` by number, as TF Serving finds them: 0001 is 1."""
+    return {int(p.name): p for p in base.glob("[0-9]*") if p.name.isdecimal() and p.is_dir()}
 
 
 def newest_version(base: Path) -> int | None:
     """Return the largest version number under `base`; None if there is no version."""
-    return max(version_numbers(base), default=None)
+    return max(found_versions(base), default=None)
 
 
 def batched(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 PREDICTION = "/tensorflow.serving.PredictionService/"
 KEPT = 100_000  # records in memory; about 18 MB
+_RATE_OVER_S = 10.0
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
 _MOST_FIELDS = 4096  # a message with more fields than this is read no further
@@ -222,10 +223,10 @@ class ObservedTraffic:
         with self._lock:
             return [(arrival, tried) for arrival, _, tried in self._open.values()]
 
-    def rate_per_s(self, over_s: float = 10.0) -> float:
-        """Return how many requests per second came in during the last `over_s` seconds."""
+    def rate_per_s(self) -> float:
+        """Return how many requests per second came in during the last `_RATE_OVER_S` seconds."""
         now = time.monotonic()
-        first = max(now - over_s, self._began)
+        first = max(now - _RATE_OVER_S, self._began)
         with self._lock:
             count = sum(arrival >= first for arrival, _, _ in self._open.values())
             for arrival, latency, *_ in reversed(self._ended):

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from rrl.serving.batching import VERSION_PARAMETERS, BatchingParameters
-from rrl.serving.servable import newest_version
+from rrl.serving.servable import found_versions, newest_version
 from rrl.support.errors import DataError, UnstableError
 
 
@@ -38,13 +38,13 @@ class VersionFolders:
     """
 
     def __init__(self, model: Path, root: Path, name: str) -> None:
-        newest = newest_version(model)
-        if newest is None:
+        versions = found_versions(model)
+        if not versions:
             raise DataError(f"{model} holds no model version: it needs {model}/1/")
         self.model = model
         self.base, self._copy = root / name, root / f".{name}"
-        self._source = model / str(newest)
-        self._next = newest
+        self._next = max(versions)
+        self._source = versions[self._next]
         self.base.mkdir(parents=True)
 
     def add(self, batching: BatchingParameters | None) -> int:
@@ -54,7 +54,7 @@ class VersionFolders:
         """
         number, scratch = self._next, self.base / f".{self._next}"
         try:
-            shutil.copytree(self._source, scratch, copy_function=os.link)
+            shutil.copytree(self._source, scratch, copy_function=_link)
         except (OSError, shutil.Error):  # another file system, or links are not allowed
             shutil.rmtree(scratch, ignore_errors=True)
             if self._source == self._copy:
@@ -83,7 +83,7 @@ class VersionFolders:
         shutil.rmtree(self.base / str(number), ignore_errors=True)
 
     def check(self, version: int | None) -> None:
-        """Check that a version is still the model's newest.
+        """Check that a version is still the model's newest; None stands for any version.
 
         Raises
         ------
@@ -91,11 +91,16 @@ class VersionFolders:
             If the model's folder now has a newer version.
         """
         newest = newest_version(self.model)
-        if newest != version:
+        if version not in (None, newest):
             raise UnstableError(
                 f"{self.model}: the newest version is now {newest}, but the measurements are of "
                 f"version {version}; start a new run to measure the new version"
             )
+
+
+def _link(source: str, target: str) -> None:
+    """Make a hard link to a file, and not to a symbolic link, which may lead nowhere from there."""
+    os.link(os.path.realpath(source), target)
 
 
 def _make_writable(root: Path) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rrl.serving.servable import LoadedModel, log, reason, version_numbers
+from rrl.serving.servable import LoadedModel, found_versions, log, reason
 from rrl.serving.status import UNKNOWN, not_found
 
 Load = Callable[[str, Path], LoadedModel]
@@ -102,7 +102,7 @@ class Versions:
 
     def wanted(self) -> set[int]:
         """Return the versions to serve that are there now."""
-        return self.policy.choose(version_numbers(self.base)) if self.policy else set()
+        return self.policy.choose(found_versions(self.base)) if self.policy else set()
 
     def wait(self, poll_wait_s: float) -> None:
         """Wait for a version; log each failed look, as the original does."""
@@ -146,8 +146,9 @@ class Versions:
 
     def _load(self, version: int) -> None:
         self.states[version] = State("LOADING")
+        folder = found_versions(self.base).get(version, self.base / str(version))
         try:
-            model = self._load_folder(self.name, self.base / str(version))
+            model = self._load_folder(self.name, folder)
         except BaseException as error:
             code = getattr(error, "error_code", UNKNOWN)
             self.states[version] = State("END", code, reason(str(error)) or repr(error))

@@ -48,7 +48,8 @@ class Evidence(NamedTuple):
         is. `deployed` is the true cost of the last recommendation over the optimum's. `latency_s`
         and `late` are the true mean latency and the true share of late requests of what is deployed
         after the registered number of episodes. `error` is the standard error of the logarithm of
-        `latency_s`, and `requests` is the number of independent requests behind `late`.
+        `latency_s`, and `requests` is the number of independent requests behind `late`; of a
+        simulated truth all requests are taken for independent.
     facts : DataFrame
         One row per problem, with the same numbers for TensorFlow Serving's default (`default_s`,
         `default_late`, `default_error`, `default_requests`). `gap` is its true cost above the

@@ -78,7 +78,7 @@ def requests_as_one(episodes: Sequence[Episode], latency_s: float, failure_s: fl
     Examples
     --------
     >>> fast, slow = (Episode({}, range(100), np.full(100, x), np.zeros(100)) for x in (0.1, 1.0))
-    >>> round(requests_as_one([fast, slow] * 10, 0.5, failure_s=10.0))  # all late or none: 100 as one
+    >>> round(requests_as_one([fast, slow] * 10, 0.5, failure_s=10.0))  # all late or none
     120
     >>> requests_as_one([fast], 0.5, failure_s=10.0)
     1.0

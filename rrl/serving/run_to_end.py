@@ -1,0 +1,64 @@
+"""Run a command to its end, whatever the user presses meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+def run_to_end(words: Sequence[str], timeout_s: float, log: Path) -> int:
+    """Run a command, wait until it ends, and return its exit status.
+
+    A command that is stopped halfway may leave no server at all. Therefore the first Ctrl-C waits
+    for its end; the second one stops it.
+
+    Parameters
+    ----------
+    words : sequence of str
+    timeout_s : float
+        Seconds allowed for the command.
+    log : pathlib.Path
+        File for the output. A server that the command starts may write there, too.
+
+    Raises
+    ------
+    OSError
+        If the command cannot be started.
+    subprocess.TimeoutExpired
+        If it takes too long. It is stopped then.
+    """
+    deadline = time.monotonic() + timeout_s
+    with _new_log(log) as output:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C must not reach the server
+        )
+    try:
+        try:
+            return process.wait(timeout_s)
+        except KeyboardInterrupt:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+            raise
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _new_log(log: Path) -> BinaryIO:
+    """Open a new file for its owner only: an older server may still write into the old one."""
+    try:
+        log.unlink(missing_ok=True)
+        return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except OSError:  # a full disk must not prevent a restart
+        return open(os.devnull, "wb")
