@@ -424,6 +424,20 @@ def test_a_run_is_told_of_a_recording(tmp_path, monkeypatch):
         assert warning is None
 
 
+def test_other_users_can_lock_the_machine_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("rrl.support.machine.LOCK", tmp_path / "rrl-machine.lock")
+    before = os.umask(0o077)
+    try:
+        for _ in range(2):  # also files that an earlier version has left
+            with announced(), exclusive():
+                files = list(tmp_path.iterdir())
+            assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o644] * 3
+            for path in files:
+                path.chmod(0o600)
+    finally:
+        os.umask(before)
+
+
 # --- Pause ---------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,8 @@ def _locked(path: Path, mode: int) -> Iterator[int]:
         file = os.open(path, os.O_RDONLY)  # the file may belong to another user
     except FileNotFoundError:
         file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+    with suppress(PermissionError):  # only its owner can do that
+        os.fchmod(file, 0o644)  # whatever the umask is: other users lock the same file
     try:
         fcntl.flock(file, mode)
         yield file
