@@ -193,8 +193,9 @@ class Grown:
         )
         if around.inside is None or around.made != made:
             steps = around.steps
-            beyond = steps[(steps > 0) & (steps < FAR)]
-            reach = max(made[-1], beyond.min() if len(beyond) else 0)
+            reach, new = made[-1], (table.visits == 0) & (steps < FAR)
+            if new.any():  # where combinations are missing, the nearest may lie beyond the reach
+                reach = max(reach, steps[new].min())
             cells = np.flatnonzero(steps <= reach)
             close = steps[cells] <= 1
             around.inside = np.union1d(cells[close], spread_out(cells[~close], MOST))
