@@ -59,7 +59,7 @@ def test_the_change_is_a_workload():
 def test_the_figure_has_a_panel_for_each_way_to_come_to_the_load():
     ratios = {"rrl-boltzmann": {"change": np.ones((3, 5)), "fresh": np.full((3, 5), 2.0)}}
     fresh, change = plot_changes({"up": ratios}, ncols=1).axes
-    assert (fresh.get_title(), fresh.lines[0].get_label()) == ("up", "RRL, Boltzmann")
+    assert (fresh.get_title(), fresh.lines[0].get_label()) == ("up", "rrl-boltzmann")
     assert fresh.lines[0].get_ydata().tolist() == [2.0] * 5
     assert change.lines[0].get_ydata().tolist() == [1.0] * 5
     assert change.get_xlabel() == "episode under the new load"
