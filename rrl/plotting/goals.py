@@ -29,7 +29,7 @@ def plot_two_latencies(
     ax.set(xlabel="mean latency (ms)", ylabel="p99 (ms)", xscale="log", yscale="log")
     for axis in (ax.xaxis, ax.yaxis):
         plain_log_ticks(axis)
-    ax.legend(title="target", loc="lower right", frameon=True, framealpha=1, edgecolor="none")
+    ax.legend(title="target", loc="upper left")
     sns.despine(ax=ax)
     return ax
 
