@@ -100,6 +100,7 @@ def test_if_the_process_dies_its_servers_do_and_the_next_starts_as_usual(model):
     forget_preloaded()
 
 
+@pytest.mark.long
 def test_another_environment_has_a_process_of_its_own(model, monkeypatch):
     with ModelServer(model) as one:
         monkeypatch.setenv("RRL_TEST_OTHER", "1")
@@ -110,6 +111,7 @@ def test_another_environment_has_a_process_of_its_own(model, monkeypatch):
     forget_preloaded()
 
 
+@pytest.mark.long
 def test_few_processes_wait_and_none_with_a_server_is_closed(model, monkeypatch):
     """Whoever changes the environment again and again leaves no process behind for each change."""
     parents = []
