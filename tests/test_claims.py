@@ -305,6 +305,28 @@ def test_one_good_load_among_many_is_not_all_of_a_family(registered, rng):
     assert judge_claim("C9", registered, tables, rng).verdict == "not"
 
 
+@pytest.mark.parametrize(
+    ("other_half", "word", "value"),
+    [(1.3, "not", 1 / 1.3), ((0.5, 1.3), "partly", 1.24), (0.2, "reproduced", 2.0)],
+)
+def test_the_smaller_factor_of_replay_and_other_half_counts(
+    registered, rng, other_half, word, value
+):
+    """The replay says twice as good, on every load: what the agent was told may be luck."""
+    loads = registered.claims["C7"].workloads[:1]
+    tables = changing(registered, loads, 0.5)
+    by_other = changing(registered, loads, other_half).served
+    judged = judge_claim("C7", registered, tables._replace(other_half=by_other), rng)
+    assert judged.verdict == word
+    assert judged.number.value == pytest.approx(value, rel=0.15)
+    source = judge_claim("C7", registered, tables._replace(served=by_other), rng)
+    row = claim_table.row_of(
+        judged, registered, problems_table(registered, tables), {"the other half": source}
+    )
+    (said,) = [note for note in row.notes if note.startswith("by the other half alone, rrl:")]
+    assert f"of {len(judged.number.each)} loads" in said
+
+
 def test_the_best_rival_is_looked_up_afterwards(registered, rng):
     tables = steady(registered, latency_s={"others": 0.9, "zooming": 0.3})
     judged = judge_claim("C5", registered, tables, rng)

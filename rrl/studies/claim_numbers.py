@@ -152,14 +152,11 @@ class Samples:
 def samples(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Samples:
     """Return the samples of a part's ratio, on the problems that can test it."""
     facts = tables.facts.set_index("problem") if len(tables.facts) else tables.facts
-    table = tables.served if part.metric == "served" else tables.runs
     column = {"speed": "first", "served": "latency_s", "latency": "latency_s"}
     name = column.get(part.metric, "deployed")
-    other = DEFAULT if part.metric == "served" else part.against
     rows = []
     for problem, about in facts.iterrows():
-        own = runs_on(table, problem, agent)
-        theirs = own if part.metric == "latency" else runs_on(table, problem, other)
+        own, theirs = _compared(part, tables, str(problem), agent)
         if own.empty or theirs.empty:
             continue
         x, y, error = theirs[name].to_numpy(float), own[name].to_numpy(float), 0.0
@@ -179,6 +176,31 @@ def samples(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Samp
         return Samples((), np.empty((0, 1)), np.empty((0, 1)), np.empty(0))
     names, over, under, errors = zip(*rows, strict=True)
     return Samples(tuple(names), np.array(over), np.array(under), np.array(errors, dtype=float))
+
+
+def _compared(
+    part: ClaimPart, tables: Evidence, problem: str, agent: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the runs of an agent on a problem, and those that they are compared with.
+
+    Under a changing load, a recording has two pairs: what was served in its replay, and the same by
+    the half that no agent replayed. The pair with the smaller ratio counts.
+    """
+    if part.metric != "served":
+        own = runs_on(tables.runs, problem, agent)
+        same = part.metric == "latency"  # the truth of the default is one of the facts
+        return own, own if same else runs_on(tables.runs, problem, part.against)
+    sources = tables.served, tables.other_half
+    pairs = [
+        (runs_on(table, problem, agent), runs_on(table, problem, DEFAULT)) for table in sources
+    ]
+    known = [pair for pair in pairs if not (pair[0].empty or pair[1].empty)]
+    return min(known, key=_ratio, default=pairs[0])
+
+
+def _ratio(pair: tuple[pd.DataFrame, pd.DataFrame]) -> float:
+    ours, theirs = (rows["latency_s"].mean() for rows in pair)
+    return float(theirs / ours)
 
 
 def runs_on(table: pd.DataFrame, problem: str, agent: str) -> pd.DataFrame:

@@ -61,6 +61,9 @@ class Evidence(NamedTuple):
     served : DataFrame
         One row per problem with a changing load, agent and seed, with the mean latency `latency_s`
         that was served while learning.
+    other_half : DataFrame
+        The rows of `served` that are about recordings, by the half that no agent replayed, see
+        :mod:`rrl.studies.other_half`.
     similarity : DataFrame
         One row per steady problem and estimator, with the median `error` of its estimates (%), and
         the `repeat` error (%): what two equal configurations of the recording would differ by.
@@ -73,6 +76,7 @@ class Evidence(NamedTuple):
     runs: pd.DataFrame
     facts: pd.DataFrame
     served: pd.DataFrame
+    other_half: pd.DataFrame
     similarity: pd.DataFrame
     recorded: pd.DataFrame
     late: pd.DataFrame

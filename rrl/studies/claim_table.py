@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -104,7 +105,10 @@ def as_text(value: float, low: float, high: float, unit: str = "") -> str:
 
 
 def row_of(
-    judged: Judged, registered: Registration, limits: pd.DataFrame, again: Judged | None = None
+    judged: Judged,
+    registered: Registration,
+    limits: pd.DataFrame,
+    alone: Mapping[str, Judged] | None = None,
 ) -> Claim:
     """Return what a claim comes to.
 
@@ -114,13 +118,14 @@ def row_of(
     registered : Registration
     limits : DataFrame
         What each problem can test, see :func:`rrl.studies.claims.problems_table`.
-    again : Judged, optional
-        The same claim, judged by what no agent has replayed, see :mod:`rrl.studies.other_half`.
+    alone : mapping of str to Judged, optional
+        The same claim by one source of data alone, by the name of the source. Each becomes a note.
     """
     claim, found = judged.claim, judged.number
     numbers = [x if np.isfinite(x) else None for x in (found.value, found.low, found.high)]
     notes = [*_reasons(judged), *_tested(judged, registered, limits)]
-    notes += _by_the_other_half(judged, again) if again else []
+    for source, one in (alone or {}).items():
+        notes += _alone(judged, source, one)
     notes += [claim.history] if claim.history else []
     return Claim(
         judged.id, claim.paper, claim.words, claim.source, claim.ours, *numbers, claim.unit,
@@ -141,15 +146,15 @@ def _columns(judged: Judged) -> dict[str, Column]:
     return {name: Column(*entry(judged.kind, name), *entry("simulated", name)) for name in named}
 
 
-def _by_the_other_half(judged: Judged, again: Judged) -> list[str]:
-    """Say what each agent was served if the half of the recording that nobody replayed counts."""
+def _alone(judged: Judged, source: str, one: Judged) -> list[str]:
+    """Say what each agent was served by one source of data alone."""
     said = []
     for agent in judged.agents:
-        found = again.numbers.get((judged.kind, agent), (Number(),))[0]
+        found = one.numbers.get((judged.kind, agent), (Number(),))[0]
         if agent and found.tested:
             better = sum(each > 1 for each in found.each)
-            said.append(f"by the half that no agent replayed, {agent}: {_words(found)}, "
-                        f"better on {better} of {len(found.each)} loads")  # fmt: skip
+            said.append(f"by {source} alone, {agent}: {_words(found)}, better on {better} of "
+                        f"{len(found.each)} loads")  # fmt: skip
     return said
 
 

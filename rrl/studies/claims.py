@@ -161,7 +161,7 @@ def tables_of(tables: Evidence, kind: str, claim: RegisteredClaim) -> Evidence:
 
     found = tables._replace(runs=tables.late) if claim.objective == "late" else tables
     recorded = tables.recorded if kind == "real" else tables.recorded[:0]
-    return Evidence(*map(rows, found[:4]), recorded, rows(tables.late))
+    return Evidence(*map(rows, found[:5]), recorded, rows(tables.late))
 
 
 def columns_table(judged: Iterable[Judged]) -> pd.DataFrame:
