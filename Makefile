@@ -21,6 +21,8 @@ ENV_PYTHON := "$(ENVIRONMENT)/bin/python"
 
 # Whatever a run leaves besides figures/, data/ and Python's bytecode goes to build/.
 export NUMBA_CACHE_DIR := $(CURDIR)/build/numba
+# Hundreds of processes would compile the package anew if the shell forbids Python to keep bytecode.
+unexport PYTHONDONTWRITEBYTECODE
 # A style or a list of fonts that others made would change the figures.
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 # Sums of products rounded in one order on all processors: OpenBLAS would take the widest vectors,
@@ -34,8 +36,8 @@ NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 STRIP := $(ENV_PYTHON) -m nbstripout --keep-id \
     --extra-keys "metadata.papermill cell.metadata.papermill"
 
-# Two processes, each with whole files, which share servers. More would disturb what is measured.
-SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+# Three processes, each with whole files, which share servers: much of a test is waiting for a server.
+SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile

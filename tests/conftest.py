@@ -1,8 +1,8 @@
 """What all tests share: where caches go, how hypothesis runs, and which tests are `long`.
 
-`make test` runs two processes side by side, each with whole files: no test depends on another file,
-and the tests of a file share a server where they do not change it. Together they take about eight
-minutes on two cores without other load. A test that does not fit is marked `long` and is run by
+`make test` runs three processes side by side, each with whole files: no test depends on another
+file, and the tests of a file share a server where they do not change it. Together they take between
+five and six minutes on two cores. A test that does not fit is marked `long` and is run by
 `make test-long`; but of each promise (an exit code, a kind of server, a command, a hand-over, the
 guard, a run that goes on, a contract) at least one real test stays in `make test`.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -22,6 +23,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")  # figures need no display
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 # The matrices of the tests are small: more threads would only wait for one another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# As in rrl.publishing.parameters: nbformat imports in a third of the time.
+sys.modules.setdefault("rfc3987_syntax", None)
 # A shell starts background jobs deaf to Ctrl-C, and children inherit that; the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by nohup; still ignored, but not inherited

@@ -30,6 +30,7 @@ from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.ports import wait_until
+from rrl.serving.preloaded import Forked
 from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.restart_command import RestartCommand
 from rrl.serving.restarted import RestartedServer
@@ -63,9 +64,11 @@ def test_a_process_is_started_with_them_and_only_a_new_one_has_others(model):
     fixed = {**MANY, "env:RRL_TEST": ODD, "batch_threads": 1}
     rng = np.random.default_rng(0)
     with LiveServer(model, space, fixed=fixed, **given) as server:
-        first = server.configure({"cpus": 1, "max_batch_size": 1}, rng).process.pid
-        words, variables, cpus = runs_with(first)
-        assert "--grpc_max_threads=8" in words
+        running = server.configure({"cpus": 1, "max_batch_size": 1}, rng)
+        first = running.process.pid
+        _, variables, cpus = runs_with(first)  # forked, so its command line is its parent's
+        assert isinstance(running.process, Forked)
+        assert "--grpc_max_threads=8" in running.command
         assert (variables, cpus) == ([ODD], 1)
         assert len(os.sched_getaffinity(0)) == len(usable_cpus())  # the generator keeps all
         assert server.configure({"cpus": 1, "max_batch_size": 2}, rng).process.pid == first

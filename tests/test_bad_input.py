@@ -631,6 +631,7 @@ def test_nohup_keeps_its_word(tmp_path):
     assert process.wait(120) == 0
 
 
+@pytest.mark.long
 def test_serve_ends_cleanly_by_a_signal(model, tmp_path):
     with serving(model, tmp_path) as (_, process):
         process.send_signal(signal.SIGTERM)

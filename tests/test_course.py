@@ -173,7 +173,7 @@ def attempts(notebook):
     return edition
 
 
-SHORT = ("00_quickstart", "01_region_update")  # the others take minutes
+SHORT = ("01_region_update",)  # the others take minutes
 
 
 @pytest.mark.parametrize(

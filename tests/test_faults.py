@@ -84,7 +84,7 @@ files half written by killed runs: removed by the next run
 sender of the requests dies: 4
     test_volley::test_that_dies_during_an_episode_is_reported_in_one_line
 a fault at any write, rename or process start: goes on; same bytes, a server that serves
-    test_injected::test_a_fault_at_some_places_of_a_run
+    test_a_killed_simulated_run_ends_as_if_never_killed
     test_injected::test_a_fault_at_every_place_of_a_run
     test_injected::test_a_kill_in_the_middle_of_tuning_an_operators_server
 two runs in one folder: 2
@@ -238,7 +238,7 @@ from rrl.support.errors import DataError, ServerError, UsageError
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-KILLS = int(os.environ.get("RRL_KILLS", "2"))
+KILLS = int(os.environ.get("RRL_KILLS", "1"))
 LIVE_KILLS = int(os.environ.get("RRL_LIVE_KILLS", "1"))
 RRL = [sys.executable, "-m", "rrl.cli"]
 SIMULATED = [

@@ -73,13 +73,6 @@ def check(kind, place, whole, folder):
     assert not list(folder.glob(".*")), place
 
 
-@pytest.mark.parametrize(
-    ("kind", "share"), [("kill", 0.5), pytest.param("full", 0.97, marks=pytest.mark.long)]
-)
-def test_a_fault_at_some_places_of_a_run(kind, share, whole, tmp_path):
-    check(kind, max(1, round(share * whole[2])), whole, tmp_path)
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["kill", "full"])
 def test_a_fault_at_every_place_of_a_run(kind, whole, tmp_path):

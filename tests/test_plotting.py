@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import seaborn as sns
 from matplotlib.colors import to_rgb
 from test_profile import PLAN, FakeServer, record
 
@@ -35,6 +37,23 @@ def _figure():
     plt.figure()
     yield
     plt.close("all")
+
+
+def test_the_style_sheet_is_seaborns_theme_and_little_more():
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        sns.set_theme(context="paper", style="ticks", palette="colorblind")
+        theme = dict(mpl.rcParams)
+        mpl.rcdefaults()
+        style()
+        ours = dict(mpl.rcParams)
+    own = {"figure.dpi", "savefig.dpi", "legend.frameon", "axes.formatter.min_exponent"}
+    rest = {name for name in theme if theme[name] != ours[name]} - own - {"image.cmap"}
+    cycle = "axes.prop_cycle"
+    assert [to_rgb(c["color"]) for c in theme[cycle]] == [to_rgb(c["color"]) for c in ours[cycle]]
+    for name in rest - {cycle}:  # 1.2 for 1.2000000000000002
+        assert theme[name] == pytest.approx(ours[name])
+    assert {ours[name] for name in own} == {110, 200, False, 4}
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path, profile):

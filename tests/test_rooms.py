@@ -9,6 +9,7 @@ import ast
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -53,7 +54,11 @@ FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "rrl").rglob("*.py"))
 }
-TREES = {module: tree(path) for module, path in FILES.items()}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    return {module: tree(path) for module, path in FILES.items()}
 
 
 def imports(by: str, tree: ast.Module) -> Iterator[Import]:
@@ -82,7 +87,9 @@ def defined(tree: ast.Module) -> set[str]:
     return names
 
 
-IMPORTS = [one for module in FILES for one in imports(module, TREES[module])]
+@cache
+def all_imports() -> list[Import]:
+    return [one for module, parsed in trees().items() for one in imports(module, parsed)]
 
 
 def room(module: str) -> str:
@@ -91,22 +98,22 @@ def room(module: str) -> str:
 
 def test_every_module_lies_in_a_room_and_all_imports_are_seen():
     assert {room(module) for module in FILES} == {"", *ORDER}
-    assert len(IMPORTS) > 500
+    assert len(all_imports()) > 500
 
 
 def test_imports_between_rooms_run_one_way():
     height = {name: number for number, name in enumerate((*ORDER, ""))}  # all names on top
-    upwards = [one for one in IMPORTS if height[room(one.module)] > height[room(one.by)]]
+    upwards = [one for one in all_imports() if height[room(one.module)] > height[room(one.by)]]
     assert upwards == []
 
 
 def test_the_method_needs_no_other_room():
-    assert [one for one in IMPORTS if room(one.by) == "core" != room(one.module)] == []
+    assert [one for one in all_imports() if room(one.by) == "core" != room(one.module)] == []
 
 
 def test_no_modules_import_each_other():
     uses = defaultdict(set)
-    for one in IMPORTS:
+    for one in all_imports():
         uses[one.by].add(one.module)
     TopologicalSorter(uses).prepare()  # a CycleError names the circle
 
@@ -119,10 +126,10 @@ def test_a_name_is_imported_from_the_module_that_defines_it():
         others.append((path.name, ast.parse("".join(x for x in code if not x.startswith("%")))))
     outside = [one for name, parsed in others for one in imports(name, parsed)]
     assert len(outside) > 300
-    names = {module: defined(parsed) for module, parsed in TREES.items()}
+    names = {module: defined(parsed) for module, parsed in trees().items()}
     elsewhere = [
         one
-        for one in IMPORTS + [one for one in outside if one.module != "rrl"]
+        for one in all_imports() + [one for one in outside if one.module != "rrl"]
         if one.name and one.name not in names[one.module]
     ]
     assert elsewhere == []
@@ -130,7 +137,7 @@ def test_a_name_is_imported_from_the_module_that_defines_it():
 
 def test_no_two_modules_define_the_same_public_thing():
     places = defaultdict(set)
-    for module, parsed in TREES.items():
+    for module, parsed in trees().items():
         for node in parsed.body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name[0] != "_":
                 places[node.name].add(module)
@@ -139,11 +146,11 @@ def test_no_two_modules_define_the_same_public_thing():
 
 
 def test_what_is_private_to_a_module_is_used_by_no_other():
-    assert [one for one in IMPORTS if one.name and one.name.startswith("_")] == []
+    assert [one for one in all_imports() if one.name and one.name.startswith("_")] == []
 
 
 def test_a_room_itself_holds_its_docstring_and_nothing_else():
     rooms = [module for module, path in FILES.items() if path.stem == "__init__"]
     assert len(rooms) == len(ORDER)  # cli is a module, and there is the package itself
     rooms.remove("rrl")
-    assert [r for r in rooms if len(TREES[r].body) > 1 or not ast.get_docstring(TREES[r])] == []
+    assert [r for r in rooms if len(trees()[r].body) > 1 or not ast.get_docstring(trees()[r])] == []

@@ -167,6 +167,7 @@ def test_ctrl_c_leaves_the_default_in_service(model, tmp_path):
         assert running_configuration(f"127.0.0.1:{port}")["inter_op"] in (1, 2)
 
 
+@pytest.mark.long
 def test_a_second_ctrl_c_names_the_server_and_the_same_command_says_what_to_do(model, tmp_path):
     port = free_port()
     words = ("--rate", "40", "--knob", "inter_op=1,2", "--episodes", "1000", "--patience", "0")
@@ -196,6 +197,7 @@ def test_a_second_ctrl_c_names_the_server_and_the_same_command_says_what_to_do(m
             line_with(again, "continuing after")
 
 
+@pytest.mark.long
 def test_a_release_ends_the_run_and_is_what_serves_then(model, tmp_path):
     own, port = tmp_path / "probe", free_port()
     shutil.copytree(model, own)
@@ -213,6 +215,7 @@ def test_a_release_ends_the_run_and_is_what_serves_then(model, tmp_path):
             client.predict({"x": X}, timeout_s=60.0)
 
 
+@pytest.mark.long
 def test_sigterm_while_it_waits_for_clients_leaves_nothing(model, tmp_path):
     words = ("--traffic", "--knob", "inter_op=1,2")
     with tuning(model, tmp_path, *words, port=free_port()) as process:

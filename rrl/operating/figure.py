@@ -82,7 +82,7 @@ def _draw_costs(ax: Axes, number: np.ndarray, costs: np.ndarray, ended: np.ndarr
     if (crashed := ended == "crashed").any():
         edge = np.full(crashed.sum(), 0.98)
         ax.plot(
-            number[crashed], edge, "X", ms=6, color="k", label="a crashed trial", clip_on=False,
+            number[crashed], edge, "X", ms=6, color="0.1", label="a crashed trial", clip_on=False,
             transform=ax.get_xaxis_transform(),
         )  # fmt: skip
 

@@ -80,8 +80,14 @@ def plot_radius(
     ax.fill_between(t, low, high, color=how["color"], alpha=0.3, linewidth=0)
     ax.plot(t, middle, label="adaptive, median and middle half", **how)
     start = histories[0][0][1]
-    ax.plot(t, recommended_radius(start, t, dimensions), "k:", label="prior: theory")
-    ax.plot(list(best_fixed), list(best_fixed.values()), "kD", label="best fixed in hindsight")
+    ax.plot(t, recommended_radius(start, t, dimensions), ":", color="0.1", label="prior: theory")
+    ax.plot(
+        list(best_fixed),
+        list(best_fixed.values()),
+        "D",
+        color="0.1",
+        label="best fixed in hindsight",
+    )
     ax.set(xscale="log", xlabel="episode", ylabel="radius (levels)", ylim=(0, None))
     sns.despine(ax=ax)
     return ax

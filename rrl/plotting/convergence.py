@@ -97,7 +97,7 @@ def plot_radius_decay(radius: Floats, theory: ArrayLike, name: str, ax: Axes | N
     episodes, how = np.arange(1, len(middle) + 1), agent_style(name)
     ax.plot(episodes, middle, ms=4, markevery=0.1, label=name, **how)
     ax.fill_between(episodes, low, high, color=how["color"], alpha=0.15, lw=0)
-    ax.plot(episodes, theory, "k:", label="theory, from the same start")
+    ax.plot(episodes, theory, ":", color="0.1", label="theory, from the same start")
     ax.set(xlabel="episode", ylabel="radius (levels)", xscale="log", ylim=(0, None))
     ax.legend(fontsize="small", loc="lower left")
     sns.despine(ax=ax)

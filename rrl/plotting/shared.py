@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -66,10 +66,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def style() -> None:
-    """Set the style of all figures: seaborn's colour-blind palette on white."""
-    sns.set_theme(context="paper", style="ticks", palette="colorblind")
-    mpl.rcParams.update({"figure.dpi": 110, "savefig.dpi": 200, "legend.frameon": False})
-    mpl.rcParams["axes.formatter.min_exponent"] = 4  # a logarithmic axis shows 20, not 2 x 10^1
+    """Set the style of all figures, `rrl.mplstyle`: seaborn's colour-blind palette on white."""
+    mpl.style.use("rrl.plotting.rrl")
 
 
 def save(figure: Figure, name: str, folder: str | os.PathLike[str] = "figures") -> Path:

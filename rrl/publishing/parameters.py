@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rrl.support.errors import DataError, UsageError
+
+# nbformat imports jsonschema, which would then build 38 grammars for URIs: most of the time of both
+# imports. No notebook is checked for URIs, and jsonschema does without the package.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 def read_notebook(notebook: Path) -> Any:

@@ -116,6 +116,7 @@ def _run(
                 kernel_manager_class=_own_kernel(home, log.absolute(), sockets),
                 cwd=notebook.parent.absolute(),
                 execution_timeout=cell_timeout,
+                iopub_timeout=cell_timeout,  # on a busy machine, output comes late
                 progress_bar=False,
                 coalesce_streams=True,  # what a bar has overwritten goes
             )

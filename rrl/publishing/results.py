@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,9 +157,29 @@ def verdicts(claims: Sequence[Claim]) -> str:
     return (
         f"Of the paper's {len(claims)} claims, {done[0]} {'is' if done[0] == 1 else 'are'} "
         f"reproduced here ({done[1]}), {partly[0]} partly ({partly[1]}) and {failed[0]} not "
-        f"({failed[1]}){_untested(claims)}.\n"
+        f"({failed[1]}){_untested(claims)}.\n{_by_agent(claims)}"
         f"Not reproduced: {'; '.join(quoted) or 'none'}.{other}"
     )
+
+
+def _by_agent(claims: Sequence[Claim]) -> str:
+    """Say which claims `rrl`, the paper's own agents and the best rivals reproduce."""
+    groups: dict[str, Callable[[str], bool]] = {
+        "`rrl` reproduces": lambda name: name == OURS[0],
+        "the paper's own agents": lambda name: name in OURS[1:],
+        "the best rivals, which have no regions,": lambda name: not name.startswith("rrl"),
+    }
+    words = []
+    for who, chosen in groups.items():
+        found = [
+            claim.id
+            for claim in claims
+            if any(
+                chosen(n) and dict(c)["verdict"] == "reproduced" for n, c in claim.columns.items()
+            )
+        ]
+        words.append(f"{who} {', '.join(found) or 'none'}")
+    return f"By agent: {'; '.join(words)}.\n" if any(claim.columns for claim in claims) else ""
 
 
 def _untested(claims: Sequence[Claim]) -> str:

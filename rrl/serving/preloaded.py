@@ -111,7 +111,7 @@ class Preloaded:
         self.process.kill()
         self.process.wait()
 
-    def fork(self, arguments: Sequence[str], log: int) -> Forked | None:
+    def fork(self, arguments: Sequence[str], log: int, cpus: Sequence[int] = ()) -> Forked | None:
         """Fork a local server; return None if this process cannot do it.
 
         Parameters
@@ -120,10 +120,13 @@ class Preloaded:
             See ``python -m rrl.serving.local_server --help``.
         log : int
             The file descriptor of the server's log.
+        cpus : sequence of int, optional
+            The CPUs that the server may use, as `taskset` would set them; by default all that this
+            process may use.
         """
         status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         status.settimeout(LONGEST_S)
-        message = json.dumps(list(arguments)).encode()
+        message = json.dumps([list(arguments), list(cpus)]).encode()
         with suppress(OSError), theirs:
             socket.send_fds(self._control, [message], [log, theirs.fileno()])
         said = ""
@@ -141,7 +144,7 @@ _processes: dict[tuple[int, frozenset[int], frozenset[tuple[str, str]]], Preload
 
 
 def fork_server(
-    arguments: Sequence[str], log: int, environment: Mapping[str, str]
+    arguments: Sequence[str], log: int, environment: Mapping[str, str], cpus: Sequence[int] = ()
 ) -> Forked | None:
     """Fork a local server from a process with this environment and these CPUs, kept for the next.
 
@@ -162,7 +165,7 @@ def fork_server(
             _processes.pop(other).close()
         used = Preloaded(environment)
     _processes[key] = used
-    return used.fork(arguments, log)
+    return used.fork(arguments, log, cpus)
 
 
 def forget_preloaded() -> None:
@@ -202,7 +205,7 @@ def main() -> int:
         if not pid:
             for inherited in (control, ended, signalled, *running.values()):
                 inherited.close()
-            _serve(json.loads(message), log, socket.socket(fileno=status), parent)
+            _serve(*json.loads(message), log, socket.socket(fileno=status), parent)
         os.close(log)
         running[pid] = socket.socket(fileno=status)
 
@@ -217,8 +220,13 @@ def _report(running: dict[int, socket.socket]) -> None:
             owner.send(f"{ENDED} {os.waitstatus_to_exitcode(status)}".encode())
 
 
-def _serve(arguments: Sequence[str], log: int, status: socket.socket, parent: int) -> NoReturn:
-    """Be a server: of its own session, tied to its parent, with its output in the log."""
+def _serve(
+    arguments: Sequence[str], cpus: Sequence[int], log: int, status: socket.socket, parent: int
+) -> NoReturn:
+    """Be a server: of its own session, on its CPUs, tied to its parent, with its output in the log.
+
+    TensorFlow counts the CPUs when it opens the first session, so after this.
+    """
     from rrl.serving import local_server
 
     try:
@@ -230,6 +238,8 @@ def _serve(arguments: Sequence[str], log: int, status: socket.socket, parent: in
         for source, target in ((null, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
         os.close(log)
+        if cpus:
+            os.sched_setaffinity(0, cpus)
         with status:
             status.send(f"{STARTED} {os.getpid()}".encode())
         local_server.serve(arguments)

@@ -19,6 +19,7 @@ import psutil
 
 from rrl.serving.loadgen import Client, LastingError
 from rrl.serving.preloaded import Forked, fork_server
+from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.tied import tied_command
 from rrl.support.errors import ServerError, UsageError
 
@@ -114,10 +115,11 @@ class ServerProcess:
 
     def _spawn(self, log: int) -> subprocess.Popen[bytes] | Forked:
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
-        start, arguments = self.command[: len(LOCAL_COMMAND)], self.command[len(LOCAL_COMMAND) :]
+        own, cpus, command = read_prefix(self.command)
+        start, arguments = command[: len(LOCAL_COMMAND)], command[len(LOCAL_COMMAND) :]
         private = self._tied and self.address.startswith("unix:")
         if private and start == LOCAL_COMMAND:  # at a port, others may look for its command
-            forked = fork_server(arguments, log, environment)
+            forked = fork_server(arguments, log, environment | own, cpus)
             if forked:
                 return forked
         return subprocess.Popen(
@@ -222,3 +224,25 @@ def new_log(folder: Path, name: str) -> Path:
             path.touch(exist_ok=False)
             return path
     raise AssertionError("unreachable")
+
+
+def read_prefix(command: Sequence[str]) -> tuple[dict[str, str], list[int], list[str]]:
+    """Return the environment and the CPUs before a command, and the command.
+
+    :func:`rrl.serving.process_knobs.prefix` puts them there. Without CPUs of its own, a command may
+    use those of this process.
+
+    Examples
+    --------
+    >>> read_prefix(["env", "A=1", "taskset", "--cpu-list", "0,1", "server", "--port=1"])
+    ({'A': '1'}, [0, 1], ['server', '--port=1'])
+    """
+    rest, variables, cpus = list(command), {}, usable_cpus()
+    if rest[:1] == ["env"]:
+        del rest[0]
+        while "=" in rest[0]:
+            name, _, variables[name] = rest.pop(0).partition("=")
+    if rest[:2] == ["taskset", "--cpu-list"]:
+        cpus = list(map(int, rest[2].split(",")))
+        del rest[:3]
+    return variables, cpus, rest

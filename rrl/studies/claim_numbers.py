@@ -1,28 +1,24 @@
 """The numbers of the claims: each metric of the registration, on all problems of a kind.
 
 Every number of a part is about one agent and one kind of problems, and has an interval. It also
-says on which problems it rests. Most metrics are ratios of two means over the runs of a problem,
-from a sample in the numerator and one in the denominator. A ratio above 1 is in the sense of the
-claim.
+says on which problems it rests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.studies.claim_runs import DEFAULT, Evidence
+from rrl.studies.claim_runs import Evidence
+from rrl.studies.claim_samples import Samples, runs_on, samples
 from rrl.studies.registered import ClaimPart, Rules
-from rrl.support.aggregates import Interval, largest_interval, stratified_draws
+from rrl.support.aggregates import Interval, largest_interval
 from rrl.support.intervals import bootstrap_interval
-from rrl.support.limits import holm, restricted_mean, share_limits
-
-if TYPE_CHECKING:
-    import pandas as pd
+from rrl.support.limits import holm, share_limits
 
 Values = NDArray[np.float64]
 
@@ -109,11 +105,14 @@ def part_number(
         return _count(part, tables)
     if part.metric == "late":
         return _late(part, rules, tables, agent)
+    if part.statistic == "all of a family":
+        sources = (tables, tables._replace(served=tables.other_half))
+        return _family(
+            part, rules, [samples(part, rules, one, agent) for one in sources], rng, resamples
+        )
     found = samples(part, rules, tables, agent)
     if not found.problems:
         return Number()
-    if part.statistic == "all of a family":
-        return _family(part, rules, found, rng, resamples)
     draws = found.draws(rng, resamples)
     if part.statistic == "largest":
         logs = largest_interval(np.log(found.ratio), np.log(draws), rules.confidence)
@@ -126,122 +125,61 @@ def part_number(
     return _number(part, estimate, found.problems, each)
 
 
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """The two samples of a ratio, shape (problems, runs), and the errors of the truth's logs."""
-
-    problems: tuple[str, ...]
-    over: Values
-    under: Values
-    error: Values
-
-    @property
-    def ratio(self) -> Values:
-        """The ratio of the means on each problem."""
-        return self.over.mean(axis=-1) / self.under.mean(axis=-1)
-
-    def draws(self, rng: np.random.Generator, resamples: int = 2000) -> Values:
-        """Return the ratio of runs that were drawn again, shape (resamples, problems)."""
-        both = [self.over, self.under]
-        drawn = stratified_draws(
-            lambda x, y: x.mean(axis=-1) / y.mean(axis=-1), both, rng, resamples=resamples
-        )
-        return drawn * np.exp(rng.normal(size=drawn.shape) * self.error)
-
-
-def samples(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Samples:
-    """Return the samples of a part's ratio, on the problems that can test it."""
-    facts = tables.facts.set_index("problem") if len(tables.facts) else tables.facts
-    column = {"speed": "first", "served": "latency_s", "latency": "latency_s"}
-    name = column.get(part.metric, "deployed")
-    rows = []
-    for problem, about in facts.iterrows():
-        own, theirs = _compared(part, tables, str(problem), agent)
-        if own.empty or theirs.empty:
-            continue
-        x, y, error = theirs[name].to_numpy(float), own[name].to_numpy(float), 0.0
-        if part.metric == "speed":
-            if not about["judged"] or not _can_judge(part, rules, x, y, own["episodes"].iloc[0]):
-                continue
-            x, y = (np.minimum(z, own["episodes"].iloc[0]) for z in (x, y))
-        elif part.metric in ("latency", "served") and not about["gap"] > rules.least_gap:
-            continue
-        elif part.metric == "loss":
-            x, y = y, x
-        elif part.metric == "latency":
-            x = np.full(len(y), about["default_s"])
-            error = float(np.hypot(about["default_error"], own["error"].mean()))
-        rows.append((problem, x, y, error))
-    if not rows:
-        return Samples((), np.empty((0, 1)), np.empty((0, 1)), np.empty(0))
-    names, over, under, errors = zip(*rows, strict=True)
-    return Samples(tuple(names), np.array(over), np.array(under), np.array(errors, dtype=float))
-
-
-def _compared(
-    part: ClaimPart, tables: Evidence, problem: str, agent: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the runs of an agent on a problem, and those that they are compared with.
-
-    Under a changing load, a recording has two pairs: what was served in its replay, and the same by
-    the half that no agent replayed. The pair with the smaller ratio counts.
-    """
-    if part.metric != "served":
-        own = runs_on(tables.runs, problem, agent)
-        same = part.metric == "latency"  # the truth of the default is one of the facts
-        return own, own if same else runs_on(tables.runs, problem, part.against)
-    sources = tables.served, tables.other_half
-    pairs = [
-        (runs_on(table, problem, agent), runs_on(table, problem, DEFAULT)) for table in sources
-    ]
-    known = [pair for pair in pairs if not (pair[0].empty or pair[1].empty)]
-    return min(known, key=_ratio, default=pairs[0])
-
-
-def _ratio(pair: tuple[pd.DataFrame, pd.DataFrame]) -> float:
-    ours, theirs = (rows["latency_s"].mean() for rows in pair)
-    return float(theirs / ours)
-
-
-def runs_on(table: pd.DataFrame, problem: str, agent: str) -> pd.DataFrame:
-    """Return the runs of an agent on a problem, by seed."""
-    if not len(table):
-        return table
-    found = table[(table["problem"] == problem) & (table["agent"] == agent)]
-    return found.sort_values("seed")
-
-
-def ceiling(theirs: Values, rules: Rules, horizon: float) -> float:
-    """Return by what factor an agent can be faster than another at most.
-
-    The other's own speed limits it: nobody recommends a better configuration before the registered
-    least number of episodes.
-    """
-    return float(restricted_mean(theirs, horizon)) / rules.least_episodes
-
-
-def _can_judge(part: ClaimPart, rules: Rules, theirs: Values, ours: Values, horizon: float) -> bool:
-    """Return whether a problem says something about speed: who never arrives is not compared."""
-    reached = max(np.mean(theirs <= horizon), np.mean(ours <= horizon))
-    possible = ceiling(theirs, rules, horizon) >= part.least_ceiling
-    return bool(reached >= rules.least_reached and possible)
-
-
 def _family(
-    part: ClaimPart, rules: Rules, found: Samples, rng: np.random.Generator, resamples: int
+    part: ClaimPart,
+    rules: Rules,
+    sources: Sequence[Samples],
+    rng: np.random.Generator,
+    resamples: int,
 ) -> Number:
-    """Test every load of a family, seed by seed; the number is the geometric mean of all."""
-    from scipy.stats import wilcoxon
+    """Test every load of a family; the number is the geometric mean of all.
 
-    logs = np.log(found.over / found.under)
-    p = [wilcoxon(row, method="asymptotic").pvalue if np.any(row) else 1.0 for row in logs]
-    sure = holm(p) <= 1 - rules.confidence + 1e-12
-    limits = (part.above, part.direction)
-    better = [sure & (np.exp(np.median(logs, axis=1)) > limit) for limit in limits]
-    low, high = _limits(np.exp(np.log(found.draws(rng, resamples)).mean(axis=1)), rules.confidence)
-    value = float(np.exp(np.log(found.ratio).mean()))
-    return Number(value, low, high, bool(better[0].all()), bool(better[1].any()), found.problems,
-                  tuple(found.ratio.tolist()), float(part.above))  # fmt: skip
+    A load with two sources, a replay and the half that nobody replayed, counts by both: with the
+    smaller ratio, and with the larger p-value.
+    """
+    names = tuple(dict.fromkeys(name for one in sources for name in one.problems))
+    if not names:
+        return Number()
+    found = [
+        [_load(one, one.problems.index(name)) for one in sources if name in one.problems]
+        for name in names
+    ]
+    sure = holm([max(load.p for load in both) for both in found]) <= 1 - rules.confidence + 1e-12
+    centre = np.array([min(load.centre for load in both) for both in found])
+    better = [sure & (centre > limit) for limit in (part.above, part.direction)]
+    weaker = [min(both, key=lambda load: load.ratio) for both in found]
+    rows = [[load.source.over[load.at], load.source.under[load.at]] for load in weaker]
+    over, under = np.moveaxis(np.array(rows), 1, 0)
+    chosen = Samples(names, over, under, np.array([load.error for load in weaker]))
+    draws = np.log(chosen.draws(rng, resamples, together=True)).mean(axis=1)
+    value = float(np.exp(np.log(chosen.ratio).mean()))
+    return Number(value, *_limits(np.exp(draws), rules.confidence), bool(better[0].all()),
+                  bool(better[1].any()), names, tuple(chosen.ratio.tolist()),
+                  float(part.above or 0.0))  # fmt: skip
+
+
+class _Load(NamedTuple):
+    """One load of a family by one source: its median ratio, p-value, mean ratio, and error."""
+
+    source: Samples
+    at: int
+    centre: float
+    p: float
+    ratio: float
+    error: float
+
+
+def _load(source: Samples, at: int) -> _Load:
+    """Compare the runs of a load seed by seed, and once more with the error of the truth."""
+    from scipy.stats import norm, wilcoxon
+
+    logs, error = np.log(source.over[at] / source.under[at]), float(source.error[at])
+    p = float(wilcoxon(logs, method="asymptotic").pvalue) if np.any(logs) else 1.0
+    spread = np.hypot(logs.std(ddof=1) / np.sqrt(len(logs)), error) if len(logs) > 1 else error
+    if spread > 0:
+        p = max(p, float(2 * norm.sf(abs(logs.mean()) / spread)))
+    centre = float(np.exp(np.median(logs)))
+    return _Load(source, at, centre, p, float(source.ratio[at]), error)
 
 
 def _late(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Number:

@@ -15,9 +15,11 @@ from rrl.support.files import write_atomically
 _LEAD = """# Claims
 
 What the abstract of the paper claims, and what was measured here. A verdict is about the agent that
-is named beside it, by the problems that the registration lets decide: the loads of a recording that
-nobody had looked at (`held_out`), if they can test the claim, and otherwise the older recordings
-(`real`). Brackets have 95 % intervals. Each claim has a section below, with all agents and reasons.
+is named beside it, by the problems that the registration lets decide. These are the lowest and the
+highest load of a recording, which nobody had looked at, and loads that change between them
+(`held_out`), if they can test the claim, and otherwise the older recordings (`real`). Brackets have
+95 % intervals: over loads for C1, over the seeds of the runs for C2 to C4, and with the error of
+the recording for C5 to C7 and C9. Each claim has a section below, with all agents and reasons.
 """
 
 

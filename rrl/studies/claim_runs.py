@@ -62,8 +62,8 @@ class Evidence(NamedTuple):
         One row per problem with a changing load, agent and seed, with the mean latency `latency_s`
         that was served while learning.
     other_half : DataFrame
-        The rows of `served` that are about recordings, by the half that no agent replayed, see
-        :mod:`rrl.studies.other_half`.
+        The rows of `served` that are about recordings, by the half that no agent replayed, with its
+        `error`, see :func:`rrl.studies.other_half.rejudged`.
     similarity : DataFrame
         One row per steady problem and estimator, with the median `error` of its estimates (%), and
         the `repeat` error (%): what two equal configurations of the recording would differ by.

@@ -193,7 +193,7 @@ def _reasons(judged: Judged) -> list[str]:
         if over.tested:
             said.append(f"overload, apart: {_words(over)} %")
     if claim.parts[0].statistic == "median" and 0 < len(found.each) <= 5:
-        said.append(f"the interval is the range of these {len(found.each)} loads, which are few")
+        said.append(f"the brackets are no interval but the range of {len(found.each)} loads")
     if claim.parts[0].statistic == "all of a family" and found.tested:
         better = sum(value > 1 for value in found.each)
         said.append(f"a lower mean on {better} of {len(found.each)} loads")
@@ -228,11 +228,12 @@ def _tested(judged: Judged, registered: Registration, limits: pd.DataFrame) -> l
         said.append(f"{good.min()} to {good.max()} of {of.min()} to {of.max()} configurations are "
                     "within 5 % there")  # fmt: skip
     for part in claim.parts:
-        if part.least_ceiling and len(rows):
-            most = rows[f"ceiling_{part.against}"]
+        most = rows[rows["judged"].astype(bool)].get(f"ceiling_{part.against}")
+        if part.least_ceiling and most is not None and len(most):
             said.append(f"the speed of {part.against} itself allows {most.min():.3g} to "
                         f"{most.max():.3g} times, at least {part.least_ceiling:g} on "
-                        f"{(most >= part.least_ceiling).sum()} of {len(rows)} loads")  # fmt: skip
+                        f"{(most >= part.least_ceiling).sum()} of the {len(most)} loads that can "
+                        "judge speed")  # fmt: skip
     for kind in (judged.kind, "simulated") if metrics & {"latency", "late", "served"} else ():
         near = limits[(limits["kind"] == kind) & ~limits["saves"].astype(bool)]
         if len(near):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rrl.studies.claim_numbers import Number, ceiling, part_number, runs_on, samples
+from rrl.studies.claim_numbers import Number, part_number
 from rrl.studies.claim_runs import Evidence
+from rrl.studies.claim_samples import ceiling, runs_on, samples
 from rrl.studies.registered import ClaimPart, RegisteredClaim, Registration
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rrl.recording.profile import Profile
 from rrl.recording.replay import RecordedServer
-from rrl.recording.truth import rows_of_half
+from rrl.recording.truth import CONFIDENCE, judge_half, rows_of_half
 from rrl.studies.scenario import Scenario
 
 
@@ -80,6 +80,32 @@ def design_effect(profile: Profile, rate_per_s: float, half: int, limit_s: float
     between = float((squares / (counts[several] - 1)).sum())
     independent = float((means[several] * (1 - means[several]) / n).sum())
     return max(1.0, between / independent) if independent > 0 else 1.0
+
+
+def ratio_errors(profile: Profile, rate_per_s: float, half: int) -> NDArray[np.float64]:
+    """Return the standard error of the logarithm of each cost over the best's, by a half.
+
+    What took part in the finals has the error that its limits stand for, and the best has none. All
+    others have the error of :func:`judging_errors`.
+
+    Returns
+    -------
+    ndarray, shape (configurations,)
+
+    Examples
+    --------
+    >>> from rrl.recording.profile import read_profile
+    >>> errors = ratio_errors(read_profile("data/keyword-threads"), 900.0, 1)
+    >>> float(errors.min()), bool(errors.max() < 0.3)
+    (0.0, True)
+    """
+    from scipy.stats import norm
+
+    truth = judge_half(profile, rate_per_s, half)
+    errors = judging_errors(profile, rate_per_s, half)["error"].copy()
+    known = np.isfinite(truth.high) & (truth.low > 0)
+    errors[known] = np.log(truth.high[known] / truth.low[known]) / (2 * norm.ppf(CONFIDENCE))
+    return errors
 
 
 def judging_errors(profile: Profile, rate_per_s: float, half: int) -> dict[str, NDArray[Any]]:

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half
+from rrl.studies.claim_runs import DEFAULT
 from rrl.studies.day_tables import problem_label
 from rrl.studies.days import Day
+from rrl.studies.judging_error import ratio_errors
 from rrl.studies.outcomes import Results, name_of
 from rrl.studies.problems import open_scenario
 from rrl.studies.settings import workload
@@ -76,7 +78,8 @@ def rejudged(
     -------
     DataFrame
         The rows of `served` whose problem is a recording under a changing load, with another
-        `latency_s`.
+        `latency_s`. `error` is the standard error of the logarithm of the default's mean latency
+        over the agent's, as far as the recording is to blame.
     """
     import pandas as pd
 
@@ -90,7 +93,7 @@ def rejudged(
         key, name = (day.testbed, day.problem), f"{problem_label(day)}, day"
         about[key] = name, device_day(day.rate, day.length_s), day.requests, day.first_seed
         runs.setdefault(key, {})[day.agent] = arrays["chosen"]
-    found = {}
+    found: dict[tuple[str, str], tuple[NDArray[np.float64], float]] = {}
     for key, (name, load, requests, first_seed) in about.items():
         scenario = open_scenario(key[0], load, data)
         if isinstance(scenario.server, RecordedServer):
@@ -98,7 +101,7 @@ def rejudged(
             means = _means(scenario.server, *how, runs[key])
             found |= {(name, agent): values for agent, values in means.items()}
     parts = [
-        rows.sort_values("seed").assign(latency_s=found[key])
+        rows.sort_values("seed").assign(latency_s=found[key][0], error=found[key][1])
         for key, rows in served.groupby(["problem", "agent"], sort=False)
         if key in found
     ]
@@ -111,13 +114,25 @@ def _means(
     requests: int,
     first_seed: int,
     agents: Mapping[str, Chosen],
-) -> dict[str, NDArray[np.float64]]:
-    """Return for each agent the mean latency (s) of each run by the other half."""
+) -> dict[str, tuple[NDArray[np.float64], float]]:
+    """Return for each agent the mean latency (s) of each run, and its error, by the other half.
+
+    The error is the standard error of the logarithm of the default's mean over the agent's. It is
+    common to all runs. Where both serve the same configuration at the same load, it cancels out.
+    """
     profile, judge = server.profile, 1 - (server.half or 0)
     costs = np.array([judge_half(profile, rate, judge).cost for rate in profile.rates_per_s])
+    errors = np.array([ratio_errors(profile, rate, judge) for rate in profile.rates_per_s])
     seeds, episodes = np.shape(next(iter(agents.values())))
     met = [loads_met(server, load, requests, first_seed + i, episodes) for i in range(seeds)]
+    shares, latencies = {}, {}
+    for agent, chosen in agents.items():
+        told = np.array([costs[at, row] for at, row in zip(met, chosen, strict=True)])
+        latencies[agent], weight = told.mean(axis=1), np.zeros_like(costs)
+        np.add.at(weight, (np.array(met), np.asarray(chosen)), told)
+        shares[agent] = weight / weight.sum()
+    default = shares.get(DEFAULT, 0.0)
     return {
-        agent: np.array([costs[at, row].mean() for at, row in zip(met, chosen, strict=True)])
-        for agent, chosen in agents.items()
+        agent: (latencies[agent], float(np.linalg.norm((default - shares[agent]) * errors)))
+        for agent in agents
     }
