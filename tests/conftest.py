@@ -1,14 +1,15 @@
 """What all tests share: where caches go, how hypothesis runs, and which tests are `long`.
 
 `make test` runs three processes side by side, each with whole files: no test depends on another
-file, and the tests of a file share a server where they do not change it. Together they take between
-five and six minutes on two cores. A test that does not fit is marked `long` and is run by
+file, and the tests of a file share a server where they do not change it. Together they take about five
+minutes on two cores. A test that does not fit is marked `long` and is run by
 `make test-long`; but of each promise (an exit code, a kind of server, a command, a hand-over, the
 guard, a run that goes on, a contract) at least one real test stays in `make test`.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -34,6 +35,17 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by nohup; still ignored
 set_hypothesis_home_dir(Path(__file__).parent.parent / "build" / "hypothesis")
 hypothesis.settings.register_profile("rrl", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("rrl")
+
+
+def pytest_configure():
+    gc.disable()  # until all tests are collected: what is imported stays
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what stays: all tests together take a tenth less time."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

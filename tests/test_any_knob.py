@@ -309,6 +309,7 @@ def test_mistakes_end_with_one_line(arguments, code, message, capsys, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_serve_gives_them_to_its_server(model, tmp_path):
     port = free_port()
     command = [

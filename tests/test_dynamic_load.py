@@ -65,6 +65,7 @@ def test_a_new_load_takes_a_share_of_a_fresh_start_and_an_old_one_three_episodes
     assert typically(back) <= 3
 
 
+@pytest.mark.long
 def test_the_loads_of_the_paper():
     phases = recommended("cpu10", PAPER, boltzmann)
     for number, ratios in enumerate(phases[1:], 1):
