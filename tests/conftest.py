@@ -1,8 +1,8 @@
 """What all tests share: where caches go, how hypothesis runs, and which tests are `long`.
 
 `make test` runs three processes side by side, each with whole files: no test depends on another
-file, and the tests of a file share a server where they do not change it. Together they take about five
-minutes on two cores. A test that does not fit is marked `long` and is run by
+file, and the tests of a file share a server where they do not change it. Together they take about
+five minutes on two cores. A test that does not fit is marked `long` and is run by
 `make test-long`; but of each promise (an exit code, a kind of server, a command, a hand-over, the
 guard, a run that goes on, a contract) at least one real test stays in `make test`.
 """

@@ -27,6 +27,7 @@ from rrl.serving.launcher import free_port
 from rrl.serving.loadgen import Client
 from rrl.serving.restart_command import FILES, LOG, RestartCommand, describe
 from rrl.serving.restarted import RestartedServer
+from rrl.serving.run_to_end import run_to_end
 from rrl.serving.running import model_version, running_configuration, running_server
 from rrl.support.errors import ServerError, UsageError
 
@@ -407,6 +408,19 @@ def test_a_tuner_that_was_killed_leaves_a_note_and_the_next_one_restores(operato
     with operator.server() as server:
         server.keep(TWO)
     assert operator.is_well(TWO)
+
+
+def test_ctrl_c_during_its_start_waits_for_a_command_too(tmp_path, monkeypatch):
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *given, **named):
+            super().__init__(*given, **named)
+            os.kill(os.getpid(), signal.SIGINT)  # before anybody knows the process
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    words = ["sh", "-c", f"sleep 0.5; echo ended > {shlex.quote(str(tmp_path / 'out'))}"]
+    with pytest.raises(KeyboardInterrupt):
+        run_to_end(words, 60.0, tmp_path / "log")
+    assert (tmp_path / "out").read_text() == "ended\n"
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,26 +32,30 @@ def run_to_end(words: Sequence[str], timeout_s: float, log: Path) -> int:
     subprocess.TimeoutExpired
         If it takes too long. It is stopped then.
     """
-    deadline = time.monotonic() + timeout_s
-    with _new_log(log) as output:
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C must not reach the server
-        )
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run() -> int:
+        with _new_log(log) as output:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C must not reach the server
+            )
+        started.append(process)
+        return process.wait(timeout_s)
+
     try:
-        try:
-            return process.wait(timeout_s)
-        except KeyboardInterrupt:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            raise
+        # Ctrl-C interrupts the main thread alone, so the start is never cut in half, and leaving
+        # the block waits for the end. Another Ctrl-C interrupts this wait.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(run).result()
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        for process in started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def _new_log(log: Path) -> BinaryIO:
