@@ -38,6 +38,7 @@ from rrl.support.provenance import digest
 OUT = Path("build/notebooks")
 FIGURES = Path("figures")
 CELL_TIMEOUT = 1800  # seconds; a cell that takes longer is stopped as hanging
+OUTPUT_TIMEOUT = 60  # seconds; on a busy machine, the output of a cell comes late
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _KINDS = {kind.__name__: kind for kind in (UsageError, DataError, ServerError)}
 
@@ -116,15 +117,17 @@ def _run(
                 kernel_manager_class=_own_kernel(home, log.absolute(), sockets),
                 cwd=notebook.parent.absolute(),
                 execution_timeout=cell_timeout,
-                iopub_timeout=cell_timeout,  # on a busy machine, output comes late
+                iopub_timeout=OUTPUT_TIMEOUT,
                 progress_bar=False,
                 coalesce_streams=True,  # what a bar has overwritten goes
             )
     except PapermillExecutionError as error:
         kind = _KINDS.get(error.ename, UnstableError)
         reason = _ANSI.sub("", f"{error.ename}: {error.evalue}")
-    except CellTimeoutError:
+    except CellTimeoutError as error:
         reason = f"still running after {cell_timeout} s; raise --cell-timeout if it needs longer"
+        if "IOPub" in str(error):  # ZeroMQ drops messages when a thousand wait
+            reason = f"its output was not complete {OUTPUT_TIMEOUT} s after its end; print less"
     except RuntimeError as error:  # nbclient raises it for a dead kernel
         reason = f"the kernel died ({error})"
     code = [cell for cell in read_notebook(copy).cells if cell.cell_type == "code"]
