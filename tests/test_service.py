@@ -153,6 +153,7 @@ def test_the_service_goes_on_after_a_run_and_no_client_is_refused(model, tmp_pat
 def test_ctrl_c_leaves_the_default_in_service(model, tmp_path):
     port = free_port()
     words = ("--rate", "40", "--knob", "inter_op=1,2", "--default", "inter_op=2")
+    words += ("--episodes", "1000", "--patience", "0")  # it cannot have ended by itself
     with tuning(model, tmp_path, *words, port=port) as process:
         with clients(port, calls=20) as codes:
             assert wait_until((tmp_path / JOURNAL).exists, LIMIT_S)
@@ -161,7 +162,7 @@ def test_ctrl_c_leaves_the_default_in_service(model, tmp_path):
             _, err = finished(process)
             after = len(codes)
             assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
-        assert process.returncode == 130
+        assert process.returncode == 130, err
         assert "the same command continues" in err
         assert set(codes) == {0}
         assert running_configuration(f"127.0.0.1:{port}")["inter_op"] in (1, 2)
