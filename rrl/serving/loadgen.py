@@ -32,7 +32,7 @@ _CHANNEL_OPTIONS = [
     *UNLIMITED,
     ("grpc.use_local_subchannel_pool", 1),  # a new server on an old port gets a new connection
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 5000),  # what one attempt to connect may take
+    ("grpc.min_reconnect_backoff_ms", 1000),  # what one attempt to connect may take
     ("grpc.max_reconnect_backoff_ms", 200),
 ]
 
