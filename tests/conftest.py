@@ -12,20 +12,19 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import sys
 from pathlib import Path
 
 import hypothesis
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
+import rrl.publishing.parameters  # noqa: F401 (it makes the import of nbformat quick)
+
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures need no display
 # TensorFlow without Keras, also in the processes that tests start: half of its import time.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 # The matrices of the tests are small: more threads would only wait for one another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# As in rrl.publishing.parameters: nbformat imports in a third of the time.
-sys.modules.setdefault("rfc3987_syntax", None)
 # A shell starts background jobs deaf to Ctrl-C, and children inherit that; the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by nohup; still ignored, but not inherited

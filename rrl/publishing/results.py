@@ -167,7 +167,7 @@ def _by_agent(claims: Sequence[Claim]) -> str:
     groups: dict[str, Callable[[str], bool]] = {
         "`rrl` reproduces": lambda name: name == OURS[0],
         "the paper's own agents": lambda name: name in OURS[1:],
-        "the best rivals, which have no regions,": lambda name: not name.startswith("rrl"),
+        "the best rivals": lambda name: not name.startswith("rrl"),
     }
     words = []
     for who, chosen in groups.items():

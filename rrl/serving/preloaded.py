@@ -146,7 +146,7 @@ _processes: dict[tuple[int, frozenset[int], frozenset[tuple[str, str]]], Preload
 def fork_server(
     arguments: Sequence[str], log: int, environment: Mapping[str, str], cpus: Sequence[int] = ()
 ) -> Forked | None:
-    """Fork a local server from a process with this environment and these CPUs, kept for the next.
+    """Fork a local server, for `cpus`, from a process with this environment, kept for others.
 
     Call it from one thread that lives as long as this process: the kernel ties the other process to
     the thread. The result is None where servers cannot be forked; then start one as usual.
