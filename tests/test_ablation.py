@@ -8,7 +8,7 @@ import pytest
 
 from rrl.core.qtable import QTable
 from rrl.core.region import Grown
-from rrl.core.region_size import SelectedRadius
+from rrl.core.selected_radius import SelectedRadius
 from rrl.rivals.agents import ABLATED, AGENTS, HOME, home, maker
 from rrl.studies.ablation import (
     FAMILIES,

@@ -22,8 +22,8 @@ from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.qtable import QTable
 from rrl.core.reach import FixedReach, RandomReach, ShrinkingReach
 from rrl.core.region import FixedRadius, Grown
-from rrl.core.region_size import SelectedRadius
 from rrl.core.released_network import NetworkSimilarity
+from rrl.core.selected_radius import SelectedRadius
 from rrl.core.selected_reach import SelectedReach
 from rrl.core.similarity import Copy
 from rrl.core.space import ConfigSpace

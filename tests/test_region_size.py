@@ -14,7 +14,8 @@ from test_rrl import bowl, permuted
 from test_space import spaces
 
 from rrl.core.knob import Knob
-from rrl.core.region_size import BLOCK, WINDOW, RegionSize, SelectedRadius, recommended_radius
+from rrl.core.region_size import BLOCK, WINDOW, RegionSize, recommended_radius
+from rrl.core.selected_radius import SelectedRadius
 from rrl.core.space import ConfigSpace
 from rrl.core.variants import adaptive
 from rrl.tuning.presets import paper_cpu

@@ -17,9 +17,10 @@ from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.recording.profile import Profile, read_profile
 from rrl.simulation.calibration import calibrate, predict, with_parameters
+from rrl.simulation.optimum import optimum
 from rrl.simulation.published_scaling import CORES, TIMES_S, fit_parallel, service_times
 from rrl.simulation.service_model import Machine, Model, batch_speed, lognormal
-from rrl.simulation.simulator import SimulatedServer, optimum
+from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import INCEPTION_V3, MOBILENET_V2, TESTBEDS, TWO_CORES, testbed
 from rrl.simulation.validation import cell_table, fit_profile, hold_out, predict_cells, twin
 from rrl.tuning.episode import Status

@@ -77,6 +77,8 @@ def _chosen(
 ) -> int:
     best, lowest = measured[0], math.inf
     for c in measured:
+        if values[c] >= lowest and means[c] >= lowest:
+            continue  # its limit is no lower, and need not be computed
         cost, spread = expected_cost(values[c], deviations[c], means[c], visits[c], noise)
         limit = cost * math.exp(SURE * spread)
         if limit < lowest:

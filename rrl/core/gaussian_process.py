@@ -167,10 +167,7 @@ class GaussianProcess:
         (K - V) K^-1 is I - V K^-1, and the posterior variance is that of V - V K^-1 V. So no
         correlation has to be computed again.
         """
-        chosen = np.zeros((len(self.x), len(rows)))
-        chosen[rows, np.arange(len(rows))] = self._variance[rows]
-        known, _ = self._solve(self._factor, chosen, lower=1)
-        left = self._variance[rows] - np.einsum("ij,ij->j", known, known)
+        left = self._variance[rows] * (1 - self._variance[rows] * self._precisions()[rows])
         mean = self._y[rows] - self._variance[rows] * self._weights[rows]
         return mean, np.sqrt(np.maximum(left, 1e-8))
 
@@ -181,8 +178,14 @@ class GaussianProcess:
         ----------
         Rasmussen & Williams, equation 5.12.
         """
-        known, _ = self._solve(self._factor, np.eye(len(self._y)), lower=1)
-        return self._y - self._weights / np.einsum("ij,ij->j", known, known)
+        return self._y - self._weights / self._precisions()
+
+    def _precisions(self) -> Floats:
+        """Return the diagonal of K^-1, the inverse of the covariance of what was measured."""
+        from scipy.linalg import lapack
+
+        inverse, _ = lapack.dtrtri(self._factor, lower=1)
+        return np.einsum("ij,ij->j", inverse, inverse)
 
     @property
     def log_likelihood(self) -> float:

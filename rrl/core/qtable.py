@@ -176,13 +176,14 @@ class QTable:
             self._repeats += 1
         else:
             self._append(index)
-        self._scatter -= self._share(index)
         self.episodes += 1
-        away = cost - self.means[index]
-        self.visits[index] += 1
-        self.means[index] += away / self.visits[index]
-        self.squares[index] += away * (cost - self.means[index])
-        self._scatter += self._share(index)
+        visits, mean, squares = self._own(index)  # plain numbers are faster than NumPy's
+        self._scatter -= _share(mean, squares)
+        away = cost - mean
+        mean += away / (visits + 1)
+        squares += away * (cost - mean)
+        self.visits[index], self.means[index], self.squares[index] = visits + 1, mean, squares
+        self._scatter += _share(mean, squares)
 
     def update(
         self, cells: Ints, costs: Floats, deviations: Floats, step: float, average: bool
@@ -196,8 +197,9 @@ class QTable:
 
     def forget(self, index: int) -> None:
         """Drop the measurements of one configuration; the episodes still count."""
-        self._scatter -= self._share(index)
-        self._repeats -= int(self.visits[index]) - 1
+        visits, mean, squares = self._own(index)
+        self._scatter -= _share(mean, squares)
+        self._repeats -= visits - 1
         self.visits[index], self.means[index], self.squares[index] = 0, 0.0, 0.0
         kept = self.measured[self.measured != index]
         self._measured[: len(kept)], self._count = kept, len(kept)
@@ -218,10 +220,9 @@ class QTable:
         self._measured[self._count] = index
         self._count += 1
 
-    def _share(self, index: int) -> float:
-        """The squared deviations of one configuration's costs, as shares of their mean."""
-        mean = self.means[index]
-        return float(self.squares[index] / mean / mean) if mean > 1e-150 else 0.0
+    def _own(self, index: int) -> tuple[int, float, float]:
+        """The visits, the mean and the squares of one configuration."""
+        return self.visits.item(index), self.means.item(index), self.squares.item(index)
 
     def state(self) -> dict[str, Any]:
         """Return everything as plain lists and numbers; only cells with an estimate are listed."""
@@ -278,3 +279,8 @@ class QTable:
         table._repeats = sum(state["visits"]) - len(state["measured"])
         table._scatter = float(state["scatter"])
         return table
+
+
+def _share(mean: float, squares: float) -> float:
+    """The squared deviations of one configuration's costs, as shares of their mean."""
+    return squares / mean / mean if mean > 1e-150 else 0.0

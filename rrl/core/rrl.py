@@ -178,7 +178,7 @@ class RRL:
             self.tables.append(QTable(self.space, level))
         table = self.tables[level]
         table.log_load = self.loads.log_loads[level]
-        near = self._nearest(table.log_load, other_than=level)
+        near = self._nearest(table.log_load, level) if len(self.tables) > 1 else None
         table.near = None if near is None else self.tables[near]
         return table
 

@@ -104,12 +104,13 @@ class Copy:
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`Similarity.estimate`."""
-        deviations = np.empty(len(cells))
+        costs, deviations = np.empty((2, len(cells)))
+        costs.fill(cost)
         self._contrast, self._distance = contrasts(
             table.space.positions, index, cost, cells, table.visits, table.means,
             (self._contrast, self._distance, table.noise), deviations,
         )  # fmt: skip
-        return Estimate(np.full(len(cells), cost), deviations)
+        return Estimate(costs, deviations)
 
     def state(self) -> dict[str, Any]:
         """See :meth:`Similarity.state`."""

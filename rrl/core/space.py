@@ -81,6 +81,7 @@ class ConfigSpace:
         self._expected = frozenset(self.names)
         self._balls: dict[tuple[int, float], NDArray[np.int64]] = {}
         self._made: dict[int, dict[str, Level]] = {}
+        self._numbers: dict[tuple[tuple[str, Level], ...], int] = {}
 
     def _available_cells(self, available: ArrayLike | None) -> NDArray[np.int64]:
         if available is None:
@@ -153,6 +154,17 @@ class ConfigSpace:
         """
         if not isinstance(configuration, Mapping):
             raise TypeError(f"a configuration maps knob names to levels, got {configuration!r}")
+        asked = tuple(configuration.items())
+        try:
+            return self._numbers[asked]
+        except (KeyError, TypeError):  # TypeError: a level that is not hashable is none
+            number = self._number(configuration)
+        if len(self._numbers) >= CACHED:
+            self._numbers.clear()
+        self._numbers[asked] = number
+        return number
+
+    def _number(self, configuration: Configuration) -> int:
         if configuration.keys() != self._expected:
             unknown = [name for name in configuration if name not in self.names]
             missing = [name for name in self.names if name not in configuration]

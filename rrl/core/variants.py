@@ -14,9 +14,9 @@ import numpy as np
 from rrl.core.exploration import Boltzmann, Temperature
 from rrl.core.load_levels import LoadLevels
 from rrl.core.region import FixedRadius, Region
-from rrl.core.region_size import SelectedRadius
 from rrl.core.released_network import NetworkSimilarity
 from rrl.core.rrl import RRL
+from rrl.core.selected_radius import SelectedRadius
 from rrl.core.similarity import Copy, Similarity
 from rrl.core.space import ConfigSpace
 
@@ -92,7 +92,7 @@ def adaptive(
     space, rng
         See :class:`~rrl.core.rrl.RRL`.
     radius, widest : float, optional
-        The first radius and the widest, see :class:`~rrl.core.region_size.SelectedRadius`.
+        The first radius and the widest, see :class:`~rrl.core.selected_radius.SelectedRadius`.
     **settings
         See :func:`boltzmann`.
     """

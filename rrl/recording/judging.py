@@ -128,9 +128,17 @@ def _median_polish(logs: NDArray[np.float64], sweeps: int = 20) -> NDArray[np.fl
     """Return the effect of each column; rows have effects too, cells may be NaN (Tukey, 1977)."""
     columns = np.zeros(logs.shape[1])
     for _ in range(sweeps):
-        rows = np.nanmedian(logs - columns, axis=1, keepdims=True)
-        columns = np.nanmedian(logs - rows, axis=0)
+        rows = _medians(logs - columns, axis=1)
+        columns = _medians(logs - rows, axis=0)[0]
     return columns
+
+
+def _medians(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Return what `np.nanmedian` does with `keepdims`, which takes ten times as long here."""
+    ordered = np.sort(values, axis=axis)  # NaN comes last
+    count = (~np.isnan(values)).sum(axis=axis, keepdims=True)
+    lower = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis)
+    return (lower + np.take_along_axis(ordered, count // 2, axis)) / 2
 
 
 def _ratios(logs: NDArray[np.float64], column: int) -> list[NDArray[np.float64]]:

@@ -15,8 +15,9 @@ import numpy as np
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.reach import FixedReach, RandomReach, ShrinkingReach
 from rrl.core.region import Grown
-from rrl.core.region_size import RegionSize, SelectedRadius, recommended_radius
+from rrl.core.region_size import RegionSize, recommended_radius
 from rrl.core.rrl import RRL
+from rrl.core.selected_radius import SelectedRadius
 from rrl.core.selected_reach import SelectedReach
 from rrl.core.space import ConfigSpace
 from rrl.core.variants import boltzmann

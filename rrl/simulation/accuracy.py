@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.simulation.simulator import SimulatedServer, optimum
+from rrl.simulation.optimum import optimum
+from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import testbed_parameters
 from rrl.simulation.validation import cell_table
 from rrl.tuning.defaults import serving_default

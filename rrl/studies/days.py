@@ -29,7 +29,8 @@ from rrl.recording.profile import EPISODES
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half
 from rrl.rivals import agents
-from rrl.simulation.simulator import SimulatedServer, optimum
+from rrl.simulation.optimum import optimum
+from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.shared_machine import ALONE, Neighbour, SharedServer
 from rrl.support.errors import UsageError

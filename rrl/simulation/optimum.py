@@ -1,0 +1,132 @@
+"""The exact optimum of a simulated server: all configurations serve the same requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
+from rrl.simulation.simulator import SimulatedServer
+from rrl.tuning.objective import FAILURE_S
+from rrl.workloads.workload import Poisson, Workload, check_size
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """The best configuration of a simulated server, and how certain this result is.
+
+    Parameters
+    ----------
+    index : int
+        Number of the configuration with the smallest mean cost.
+    configuration : mapping
+        The same configuration, by knob name.
+    cost : float
+        Its mean cost in seconds.
+    half_width : float
+        Half the width of the confidence interval of `cost`, in seconds.
+    ties : ndarray of int
+        Numbers of all configurations that cannot be distinguished from the best one at the
+        confidence level. All others are worse. This holds for all of them together (Bonferroni).
+    excess : float
+        Upper confidence bound on how much lower the cost of any configuration can be, in seconds.
+    costs : ndarray, shape (configurations,)
+        Mean cost of each configuration in seconds.
+    """
+
+    index: int
+    configuration: Configuration
+    cost: float
+    half_width: float
+    ties: NDArray[np.int64]
+    excess: float
+    costs: Floats
+
+
+def optimum(
+    server: SimulatedServer,
+    workload: float | Workload,
+    *,
+    requests: int = 100,
+    replications: int = 100,
+    confidence: float = 0.99,
+    rng: np.random.Generator,
+) -> Optimum:
+    """Find the configuration with the smallest mean latency by measuring all configurations.
+
+    Each replication is an episode that all configurations serve with the same arrivals and the same
+    work (common random numbers). So the differences of their costs are more precise than the costs.
+    A rejected request counts ``FAILURE_S`` seconds, as in
+    :class:`rrl.tuning.objective.MeanLatency`.
+
+    Parameters
+    ----------
+    server : SimulatedServer
+        The server to search.
+    workload : float or Workload
+        Rate of Poisson arrivals per second, or any workload.
+    requests : int
+        Requests per episode. Each episode starts with an empty queue, as an agent sees it.
+    replications : int
+        Number of episodes of each configuration, at least 2.
+    confidence : float
+        Confidence level of the interval and of the whole list of ties, above 0 and below 1.
+    rng : numpy.random.Generator
+        Generator of all random numbers.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two replications or the confidence level is out of range.
+
+    Examples
+    --------
+    >>> from rrl import testbed
+    >>> best = optimum(testbed("cpu2"), 100.0, replications=50, rng=np.random.default_rng(0))
+    >>> best.configuration["intra_op"], best.half_width < 0.1 * best.cost
+    (1, True)
+    """
+    if not (replications >= 2 and 0 < confidence < 1):
+        raise ValueError(
+            f"{replications} replications at confidence {confidence}: use at least 2, and a "
+            "confidence between 0 and 1"
+        )
+    workload = Poisson(float(workload)) if isinstance(workload, int | float) else workload
+    check_size(replications * len(server.space), "costs", bytes_each=32)
+    costs = np.empty((replications, len(server.space)))
+    for row in costs:
+        for block, latency, rejected in server.grid(workload.arrivals(requests, rng), rng):
+            row[block] = np.where(rejected, np.maximum(latency, FAILURE_S), latency).mean(axis=1)
+    return _compare(server.space, costs, confidence)
+
+
+def _compare(space: ConfigSpace, costs: Floats, confidence: float) -> Optimum:
+    """Compare all configurations with the best one by paired differences.
+
+    `costs` has shape (r, g): r replications of g configurations.
+    """
+    from scipy.special import stdtrit  # Student's t quantile, without scipy.stats
+
+    r, g = costs.shape
+    mean = costs.mean(axis=0)
+    best = int(np.argmin(mean))
+    excess = costs - costs[:, best : best + 1]
+    error = excess.std(axis=0, ddof=1) / np.sqrt(r)
+    reach = stdtrit(r - 1, 1 - (1 - confidence) / max(g - 1, 1)) * error
+    gap = excess.mean(axis=0)
+    half = stdtrit(r - 1, (1 + confidence) / 2) * costs[:, best].std(ddof=1) / np.sqrt(r)
+    return Optimum(
+        index=best,
+        configuration=MappingProxyType(space[best]),
+        cost=float(mean[best]),
+        half_width=float(half),
+        ties=np.flatnonzero(gap <= reach),
+        excess=float(np.max(reach - gap).clip(min=0)),
+        costs=mean,
+    )
