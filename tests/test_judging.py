@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.recording.judging import judge
+from rrl.recording.judging import _medians, judge
 
 
 @given(st.integers(0, 10**6), st.floats(0.001, 0.2))
@@ -65,3 +67,14 @@ def test_a_guest_may_be_faster_and_is_not_the_best():
     best, verdicts = judge(rounds, contenders=2)
     assert best == 0
     assert verdicts[2].ratio == pytest.approx(0.8)
+
+
+@given(st.integers(0, 10**6), st.floats(0, 1), st.sampled_from([0, 1]))
+def test_medians_are_those_of_numpy(seed, missing, axis):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=tuple(rng.integers(1, 9, 2)))
+    values[rng.random(values.shape) < missing] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a row of nothing but NaN
+        expected = np.nanmedian(values, axis=axis, keepdims=True)
+    np.testing.assert_array_equal(_medians(values, axis), expected)

@@ -9,7 +9,8 @@ from rrl.plotting.experiments import plot_changes
 from rrl.studies.load_change import Change, curves, episodes_until_good, recoveries
 from rrl.studies.race import Race
 from rrl.studies.scenario import Truth
-from rrl.studies.settings import Setting, check
+from rrl.studies.settings import Setting, check, workload
+from rrl.workloads.workload import episodes as cut
 
 CHANGE = Change("cpu2", 10.0, 40.0, 10)
 COSTS = np.array([[1.0, 2.0, 4.0], [3.0, 2.0, 1.0]])  # of three configurations under both loads
@@ -64,3 +65,12 @@ def test_the_figure_has_a_panel_for_each_way_to_come_to_the_load():
     assert change.lines[0].get_ydata().tolist() == [1.0] * 5
     assert change.get_xlabel() == "episode under the new load"
     assert change.get_ylim() == fresh.get_ylim()
+
+
+def test_the_load_changes_with_the_first_episode_of_a_phase():
+    """As in a run, the first part of the arrivals is not served."""
+    change = Change("cpu2", 10.0, 40.0, 10)
+    arrivals = workload(change.problem[1]).arrivals(3100, np.random.default_rng(0))
+    _, *served = (1 / np.diff(part).mean() for part in cut(arrivals, 100))
+    fast = np.array(served) > 20
+    assert fast.tolist() == [False] * 10 + [True] * 10 + [False] * 10

@@ -138,6 +138,16 @@ def test_ball_cache_stays_bounded(monkeypatch):
     assert [space.ball(index, 1).tolist() for index in range(len(space))] == balls
 
 
+def test_known_numbers_do_not_depend_on_the_order_of_the_keys_and_stay_few(monkeypatch):
+    monkeypatch.setattr("rrl.core.space.CACHED", 3)
+    space = paper_cpu(2)
+    backwards = [dict(reversed(configuration.items())) for configuration in space]
+    for _ in range(2):
+        assert [space.index(configuration) for configuration in space] == list(range(27))
+        assert [space.index(configuration) for configuration in backwards] == list(range(27))
+    assert len(space._numbers) <= 3
+
+
 @pytest.mark.parametrize("radius", [-1, -1e-9, nan])
 def test_bad_radius(radius):
     with pytest.raises(ValueError, match="radius must be"):

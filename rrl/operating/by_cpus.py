@@ -53,7 +53,7 @@ def by_cpus(job: Job, records: Sequence[Record]) -> list[dict[str, Any]]:
     slo = job.slo or SLO(Percentile(99), math.inf)
     best: dict[float, dict[str, Any]] = {}
     for configuration, episodes in _measured(job, records):
-        judged = slo.judge(episodes, job.rng(6))
+        judged = slo.judge(episodes)
         cpus = configuration[CPUS]
         if cpus not in best or judged["value_s"] < best[cpus]["latency_s"]:
             best[cpus] = {
@@ -119,7 +119,7 @@ def plot_by_cpus(job: Job, records: Sequence[Record], rows: Sequence[dict[str, A
     slo = job.slo or SLO(statistic, math.inf)
     scale = MS if job.unit == "s" else 1.0
     points = [
-        (configuration[CPUS], slo.judge(episodes, job.rng(6))["value_s"])
+        (configuration[CPUS], slo.judge(episodes)["value_s"])
         for configuration, episodes in _measured(job, records)
     ]
     cpus, latency = np.array(points).T

@@ -30,7 +30,7 @@ from rrl.operating.verdict import amount, decided, duration, progress
 from rrl.support.errors import UsageError
 from rrl.tuning.capacity import searching
 from rrl.tuning.episode import Server
-from rrl.tuning.guard import Guard
+from rrl.tuning.guard import Guard, Keeps
 from rrl.tuning.guarded import check_answered
 from rrl.tuning.loop import rounds, steps
 
@@ -149,12 +149,29 @@ def operate(
             show(line)
         if machine is not None:
             _note_machine(journal, machine, show)
-        _learn(job, server, journal, tick, every, make_guard(job, refuses))
+        guard = make_guard(job, refuses)
+        if guard is not None:
+            remember(guard, journal.records)
+        _learn(job, server, journal, tick, every, guard)
         recommended = learned(journal.records)[-1]["recommended"]
-        if len(compared(journal.records)) < job.rounds and not decided(job, journal.records):
+        if guard is not None and isinstance(server, Keeps):
+            server.keep(guard.sound(recommended))
+        if _undecided(job, journal.records, guard):
             with contestants(recommended) as servers:
-                _compare(job, servers, recommended, journal, show, tick)
+                _compare(job, servers, recommended, journal, show, tick, guard)
         return journal.records
+
+
+def _undecided(job: Job, records: list[Record], guard: Guard | None) -> bool:
+    """Return whether another round is needed, and the recommendation may serve in it.
+
+    The first round is always served: the guard's watch stops it at once if nothing is left of the
+    budget.
+    """
+    known = compared(records)
+    if known and guard is not None and not guard.admits(learned(records)[-1]["recommended"]):
+        return False
+    return len(known) < job.rounds and not decided(job, records)
 
 
 def _note_machine(
@@ -185,8 +202,6 @@ def _learn(
     if _has_learned(job, known):
         return
     agent = journal.agent(lambda: make_agent(job))
-    if guard is not None:
-        remember(guard, known)
     began = time.monotonic()
     for step in steps(
         server,
@@ -220,6 +235,7 @@ def _compare(
     journal: Journal,
     show: Callable[[str], None],
     tick: Callable[[str, str], None],
+    guard: Guard | None,
 ) -> None:
     suited = {name: searching(server, job.objective) for name, server in servers.items()}
     pairs = {"recommended": (suited["recommended"], recommended)}
@@ -234,14 +250,21 @@ def _compare(
         requests=job.requests,
         start=len(known),
         state=known[-1]["state"] if known else None,
+        guard=guard,
     ):
-        for episode in step.episodes.values():
-            check_answered(episode)
-        journal.append(round_record(job, step))
+        if guard is None:
+            for episode in step.episodes.values():
+                check_answered(episode)
+        journal.append(round_record(job, step, guard and guard.late_s))
+        if guard is not None:
+            remember(guard, journal.records[-1:])
         costs = journal.records[-1]["cost"]
         words = ", ".join(f"{name} {amount(job, cost)}" for name, cost in costs.items())
         line = f"round {step.number + 1}/{job.rounds}: {words}"
         tick(line, line)
+        if guard is not None and not guard.admits(recommended):
+            show("the recommendation did too badly to serve any longer: the comparison ends")
+            return
         if decided(job, journal.records):
             show("the answer is clear: no more rounds are needed")
             return

@@ -107,14 +107,18 @@ def episode_record(job: Job, step: Step, late_s: float | None) -> Record:
     return record | kept(step.episode) | {"rng": rng_state(step.rng)}
 
 
-def round_record(job: Job, step: Round) -> Record:
-    """Return what the journal stores of one round."""
+def round_record(job: Job, step: Round, late_s: float | None) -> Record:
+    """Return what the journal stores of one round; `late_s` is the guard's limit in seconds."""
     costs = {name: job.objective(episode) for name, episode in step.episodes.items()}
     requests = {
         name: kept(episode) | {key: episode.info[key] for key in REPORTED if key in episode.info}
         for name, episode in step.episodes.items()
     }
-    return {"round": step.number, "cost": costs, **requests, "state": step.state}
+    record = {"round": step.number, "cost": costs, **requests, "state": step.state}
+    if step.trials:
+        parts = [trial.charged(job.objective(trial.episode)) for trial in step.trials]
+        record["guard"] = {"parts": [asdict(part) for part in parts], "late_s": late_s}
+    return record
 
 
 def kept(episode: Episode) -> Record:
@@ -124,31 +128,60 @@ def kept(episode: Episode) -> Record:
 
 
 def harm_done(job: Job, records: Sequence[Record]) -> Record:
-    """Return what the tuning did to the requests, in a form for JSON.
+    """Return what tuning and comparison did to the requests, in a form for JSON.
 
     `trials` and `default` have the numbers of requests, and of late or failed ones among them.
     `ended` lists the trials that were stopped or crashed. It is empty without a guard.
     """
-    parts = [(r, part) for r in learned(records) for part in r.get("guard", {}).get("parts", ())]
+    parts = [(r, part) for r in records for part in r.get("guard", {}).get("parts", ())]
     counts = {"trials": [0, 0], "default": [0, 0]}
     for _, part in parts:
         side = counts["default" if part["configuration"] == dict(job.default) else "trials"]
         side[0] += part["requests"]
         side[1] += part["bad"]
     ended = [
-        {"episode": record["episode"]} | {k: part[k] for k in ("configuration", "ended", "why")}
+        {name: record[name] for name in ("episode", "round") if name in record}
+        | {name: part[name] for name in ("configuration", "ended", "why")}
         for record, part in parts
         if part["ended"]
     ]
-    late = [record["guard"]["late_s"] for record in learned(records) if "guard" in record]
+    late = [record["guard"]["late_s"] for record in records if "guard" in record]
     machines = [record["machine"] for record in records if "machine" in record]
     return {"late_s": late[-1] if late else None, **counts, "ended": ended, "machines": machines}
 
 
+def late_share(job: Job, records: Sequence[Record]) -> float:
+    """Return the share of the requests while tuning that were late by the SLO, or failed.
+
+    With a guard, these are the requests that were sent: a trial that did not start had none, and
+    the incumbent served in its place.
+    """
+    tuned = learned(records)
+    trials, default = (harm_done(job, tuned)[side] for side in ("trials", "default"))
+    if requests := trials[0] + default[0]:
+        return (trials[1] + default[1]) / requests
+    return float(np.mean([record["late"] for record in tuned]))
+
+
+def failures(records: Sequence[Record]) -> int:
+    """Return how many requests failed while tuning; those that were not sent do not count.
+
+    Examples
+    --------
+    >>> crashed = {"guard": {"parts": [{"ended": "crashed", "requests": 3}]}}
+    >>> episode = {"configuration": {}, "failed": 2}
+    >>> failures([episode, episode | crashed])
+    5
+    """
+    return sum(
+        record["guard"]["parts"][0]["requests"] if ending(record) == "crashed" else record["failed"]
+        for record in learned(records)
+    )
+
+
 def remember(guard: Guard, records: Sequence[Record]) -> None:
     """Bring a new guard into its state after these records."""
-    for record in learned(records):
-        done = record["guard"]
+    for done in (record["guard"] for record in records if "guard" in record):
         for part in done["parts"]:
             guard.note(Part(**part))
         guard.late_s = done["late_s"]

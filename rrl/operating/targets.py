@@ -6,7 +6,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,8 +164,8 @@ def _at_port(
         running = server.configure(job.default, job.rng(5))
         if isinstance(job.workload, ClientTraffic):
             job.workload.traffic = traffic
-            print(f"rrl: waiting for requests at {server.address}", file=sys.stderr, flush=True)
-            wait_for_requests(traffic, running, 20, None)
+            _say(f"waiting for requests at {server.address}")
+            wait_for_requests(traffic, running, 20, None, options.deadline)
         try:
             yield Target(
                 server,
@@ -232,7 +232,8 @@ def leave_running(server: HandoverServer, base: Path, folder: Path, options: Nam
 
 
 def _say(line: str) -> None:
-    print("rrl:", line, file=sys.stderr, flush=True)
+    with suppress(OSError):  # a terminal that was closed must not end the service
+        print("rrl:", line, file=sys.stderr, flush=True)
 
 
 def _hand_over(

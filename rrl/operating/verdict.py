@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
-from rrl.operating.records import Record, compared, harm_done, learned
+from rrl.operating.records import Record, compared, failures, harm_done, late_share, learned
 from rrl.serving.process_knobs import ENV, FLAG, is_process_knob
 from rrl.support.sequential import symmetric_interval
 from rrl.tuning.constrained import MEMORY, Constrained, LeastMemory
@@ -222,12 +222,13 @@ def interval_words(ends: Mapping[str, float | None]) -> str:
 def decided(job: Job, records: Sequence[Record]) -> bool:
     """Return whether the rounds so far answer all questions, so that no more are needed.
 
-    They must show which configuration is better, and whether the better one meets the SLO.
+    They must show which configuration is better. With an SLO, all rounds are needed: if they ended
+    as soon as they seem to decide whether it is met, the answer would be wrong too often.
     """
     rounds = compared(records)
-    if not rounds or judge_rounds(rounds, least_share(job))["verdict"] not in ("better", "worse"):
+    if not rounds or job.slo is not None:
         return False
-    return job.slo is None or _judge_slo(job, rounds)["word"] != "undecided"
+    return judge_rounds(rounds, least_share(job))["verdict"] in ("better", "worse")
 
 
 def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
@@ -254,15 +255,15 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
         "slo": None,
         MEMORY: _memory(rounds),
         "invalid": sum(r["invalid"] for r in tuned),
-        "failed": sum(r["failed"] for r in tuned),
+        "failed": failures(tuned),
         "switches": len(switches),
         "switch_s": float(np.mean(switches)) if switches else None,
         "compared": len(rounds),
         "harm": harm_done(job, records),
     }
     if job.slo:
-        late = float(np.mean([r["late"] for r in tuned]))
-        result["slo"] = _judge_slo(job, rounds) | {"late_while_tuning": late}
+        late = {"late_while_tuning": late_share(job, records)}
+        result["slo"] = job.slo.judge([kept_episode(r["recommended"]) for r in rounds]) | late
     better = result["verdict"] == "better"
     return result | {"deploy": recommended if better else dict(job.default)}
 
@@ -273,12 +274,6 @@ def _memory(rounds: Sequence[Record]) -> dict[str, int] | None:
     if any(None in values for values in used.values()):
         return None
     return {name: int(np.median(values)) for name, values in used.items()}
-
-
-def _judge_slo(job: Job, rounds: Sequence[Record]) -> dict[str, Any]:
-    """Judge the recommended configuration by the SLO; the job must have one."""
-    assert job.slo is not None
-    return job.slo.judge([kept_episode(r["recommended"]) for r in rounds], job.rng(3))
 
 
 def serving_flags(configuration: Configuration, file: Path) -> tuple[list[str], str] | None:

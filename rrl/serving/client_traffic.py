@@ -9,13 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.serving.launcher import ModelServer
+from rrl.serving.loadgen import LastingError
 from rrl.serving.traffic import ObservedTraffic
 from rrl.serving.volley import LOOK_S, Sample
-from rrl.support.errors import ServerError
 from rrl.tuning.episode import Status
+from rrl.tuning.measuring import GeneratorError
 from rrl.tuning.watch import Watch
 
 QUIET_S = 60.0  # without a request for so long, there is no traffic to learn from
+
+
+class NoTrafficError(GeneratorError, LastingError):
+    """The clients send nothing: no configuration is to blame, and a restart would not help."""
 
 
 class ClientTraffic:
@@ -83,21 +88,30 @@ def requests_of_others(
 
 
 def wait_for_requests(
-    traffic: ObservedTraffic, server: ModelServer, count: int, watch: Watch | None
+    traffic: ObservedTraffic,
+    server: ModelServer,
+    count: int,
+    watch: Watch | None,
+    timeout_s: float,
 ) -> Sample:
-    """Wait until a server has answered `count` requests of others that came from now on.
+    """Wait until a server has answered the first `count` requests of others from now on.
+
+    A request that is open for more than `timeout_s` seconds has failed.
 
     Returns
     -------
     Sample
         `due` has the real arrivals. A request that another server had to answer counts as failed.
-        If a watch stops the episode, the open requests are failed, too: they are late, or another
-        server must answer them.
+        If a watch stops the episode, all requests so far are in it, and the open ones are failed:
+        they are late, or another server must answer them. Otherwise, `others` has those that came
+        while the first ones were waited for.
 
     Raises
     ------
     ServerError
-        If the server dies, or no request comes for `QUIET_S` seconds.
+        If the server dies.
+    NoTrafficError
+        If no request comes for `QUIET_S` seconds.
     """
     start, mark = time.monotonic(), traffic.mark
     while True:
@@ -105,33 +119,36 @@ def wait_for_requests(
         now = time.monotonic() - start
         due, done, failed = _seen(traffic, mark, server.address, start)
         reason = watch.at(now, due, done, failed) if watch else ""
-        if reason or np.isfinite(done).sum() >= count:
+        over = np.isfinite(done[:count]) | (now - due[:count] > timeout_s)
+        if reason or (len(due) >= count and over.all()):
             break
-        if now - max(due, default=0.0) > QUIET_S:
-            raise ServerError(
+        if now - max(due, default=0.0) > max(QUIET_S, timeout_s):
+            raise NoTrafficError(
                 f"no client sent a request for {QUIET_S:.0f} s: send some, or give --rate"
             )
         time.sleep(LOOK_S)
-    keep = np.isfinite(done) | bool(reason)
-    due, done, failed = due[keep], done[keep], failed[keep] | np.isinf(done[keep])
-    order = np.argsort(due, kind="stable")
-    due, done, failed = due[order], np.minimum(done[order], now), failed[order]
+    latency = np.maximum(np.minimum(done, now) - due, 0.0)
+    first = len(due) if reason else count
+    lost = failed | (np.isinf(done) & (np.arange(len(due)) < first))
+    status = np.where(lost, int(Status.UNAVAILABLE), 0)
     return Sample(
-        latency=np.maximum(done - due, 0.0),
-        status=np.where(failed, int(Status.UNAVAILABLE), 0),
-        slip=np.zeros(len(due)),
+        latency=latency[:first],
+        status=status[:first],
+        slip=np.zeros(first),
         aborted=reason,
         aborted_s=now if reason else None,
-        due=due - due[0] if len(due) else due,
+        due=due[:first] - due[0] if first else due,
+        others=None if first == len(due) else (latency[first:], status[first:]),
     )
 
 
 def _seen(
     traffic: ObservedTraffic, mark: int, address: str, start: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return arrivals and answers in seconds from the start, and failures; open ones are infinite.
+    """Return arrivals and answers in seconds from the start, and failures, in order of arrival.
 
-    Only requests that came to the server `address` after the start are among them.
+    An answer that is not known yet is infinite. Only requests that came to the server `address`
+    after the start are among them.
     """
     waiting = [arrival for arrival, tried in traffic.open() if tried == address]
     ended = traffic.since(mark)
@@ -140,5 +157,6 @@ def _seen(
     done = np.concatenate([(ended.arrival + ended.latency)[mine], np.full(len(waiting), np.inf)])
     failed = (ended.status != 0) | ended.saved
     failed = np.concatenate([failed[mine], np.zeros(len(waiting), dtype=bool)])
-    new = arrival >= start
+    order = np.argsort(arrival, kind="stable")
+    new = order[arrival[order] >= start]
     return arrival[new] - start, done[new] - start, failed[new]

@@ -24,6 +24,7 @@ from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.volley import Sample
 from rrl.support.errors import ServerError
+from rrl.tuning.measuring import GeneratorError
 from rrl.tuning.watch import Watch
 
 GIVE_UP_S = 0.5  # a stopped trial has so many seconds to answer; then others answer in its place
@@ -162,6 +163,8 @@ class HandoverServer(LiveServer):
         for running in self._all:
             running.server.versions.check(self._version)
         before = self._current and self._current.server.configuration
+        if self._kept not in (None, wanted) and self._find(self._kept) is None:
+            self.configure(self._kept, rng)  # no trial without a standby
         found = self._find(wanted) or self._bring_up(wanted, rng)
         if found is not self._current:
             self._take_over(found, began)
@@ -177,7 +180,7 @@ class HandoverServer(LiveServer):
     def _bring_up(self, wanted: Configuration, rng: np.random.Generator) -> _Running:
         """Start a configuration, or switch a server to it, while another one serves."""
         if self._kept not in (None, wanted):
-            self.configure(self._kept, rng)
+            self.configure(self._kept, rng)  # serves until then
         spare = next((r for r in self._all if r is not self._current), None)
         host = self._current if self._kept is None else spare
         if host and host.server.can_switch(wanted):
@@ -267,9 +270,12 @@ class HandoverServer(LiveServer):
     ) -> Sample:
         if self._traffic:
             try:
-                sample = wait_for_requests(self.front.traffic, server, len(arrivals), watch)
-            except ServerError:
-                self._drop()
+                sample = wait_for_requests(
+                    self.front.traffic, server, len(arrivals), watch, self._timeout_s
+                )
+            except ServerError as error:
+                if not isinstance(error, GeneratorError):
+                    self._drop()
                 raise
         else:
             sample = self._fire_beside_others(server, arrivals, watch)

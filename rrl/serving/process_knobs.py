@@ -33,7 +33,7 @@ _TAKEN = {
     "enable_batching": "use the knob batch_threads",
     "enable_per_model_batching_parameters": "use the knob batch_threads",
     "batching_parameters_file": "use the knobs batch_threads, max_batch_size and so on",
-    "adaptive_batching": "use batch_threads=-1",
+    "adaptive_batching": "only the local server has it; in Python, use batch_threads=-1",
 }
 
 

@@ -43,7 +43,7 @@ class Change(NamedTuple):
     Examples
     --------
     >>> Change("gpu", 200.0, 500.0, 40).problem
-    ('gpu', ('Phases', (0, 40, 80), (0.005, 0.002, 0.005), 120))
+    ('gpu', ('Phases', (0, 41, 81), (0.005, 0.002, 0.005), 121))
     """
 
     testbed: str
@@ -53,9 +53,13 @@ class Change(NamedTuple):
 
     @property
     def problem(self) -> Problem:
-        """The problem with the three phases."""
+        """The problem with the three phases.
+
+        The first part of the arrivals is not served: it only shows the first load. So the load
+        changes one part later than the number of episodes.
+        """
         n, gaps = self.length, (1 / self.before, 1 / self.after, 1 / self.before)
-        load: Load = ("Phases", (0, n, 2 * n), gaps, 3 * n)
+        load: Load = ("Phases", (0, n + 1, 2 * n + 1), gaps, 3 * n + 1)
         return self.testbed, load
 
     @property

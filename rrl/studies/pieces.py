@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.recording.profile import EPISODES
+from rrl.recording.profile import DESCRIPTION, EPISODES
 from rrl.recording.replay import replayed
 from rrl.rivals import agents
-from rrl.studies.problems import half_of, open_scenario
+from rrl.studies.problems import SURFACES, half_of, open_scenario
 from rrl.studies.race import race
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Load, Setting, workload
@@ -86,6 +86,8 @@ def setting_digest(setting: Setting, data: str) -> str:
     modules = "rrl.studies.pieces", *_SERVERS, *_modules_of(setting.agent)
     where = Path(data) / half_of(setting.testbed)[0]
     read = replayed(where, half_of(setting.testbed)[1]) if where.is_dir() else ""
+    if setting.testbed in SURFACES:
+        read = digest(Path(data) / "surfaces" / "surfaces.npz")
     made = agents.home(setting.agent), agents.SETTINGS.get(setting.agent)
     code = _code(modules, simulated=not read)
     return _digest("runs", setting._replace(seeds=0), made, code, read)
@@ -93,8 +95,8 @@ def setting_digest(setting: Setting, data: str) -> str:
 
 def truth_digest(testbed: str, load: Load, episodes: int, replications: int, data: str) -> str:
     """Return the digest of all that the truth of a problem depends on."""
-    judged = Path(data) / half_of(testbed)[0] / EPISODES
-    read = digest(judged) if judged.exists() else ""
+    where = Path(data) / half_of(testbed)[0]
+    read = [digest(where / name) for name in (DESCRIPTION, EPISODES) if where.is_dir()]
     code = _code(("rrl.studies.pieces", *_SERVERS), simulated=not read)
     return _digest("truth", testbed, load, episodes, replications, code, read)
 

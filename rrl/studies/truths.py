@@ -38,7 +38,7 @@ def find_truth(
         This is the seed of the random numbers.
     episodes : int, optional
         This is the horizon of a workload that changes. The replications are spread evenly over this
-        many episodes, and there are at most this many replications. A steady load ignores it.
+        many episodes, at most one each. A steady load ignores it.
     """
     from rrl.recording.replay import RecordedServer
 
@@ -48,7 +48,7 @@ def find_truth(
         return _recorded_truth(problem, horizon, seed)
     requests, rng = problem.requests, np.random.default_rng(seed)
     stretch = problem.workload.arrivals(horizon * requests, rng)
-    parts = list(cut(stretch, requests))[:: max(horizon // replications, 1)]
+    parts = list(cut(stretch, requests))[:: -(-horizon // replications)]
     start = rng.bit_generator.state  # so both passes draw the same numbers
     cost = np.zeros(len(problem.space))
     for block, latency in _charged(problem.server, parts, rng):

@@ -183,14 +183,20 @@ class Guard:
         return Watch(self.late_s, max(self.allowance, 1), usual)
 
     def incumbent(self, agent: Agent, load: float) -> Configuration:
-        """Return what serves after a bad trial: the agent's choice if it did well, or the default.
-
-        The agent's choice must have served a whole episode, and have no larger share of bad
-        requests than the default so far.
-        """
+        """Return what serves after a bad trial: the agent's choice if it is sound."""
         try:
             best = agent.best(load)
         except ValueError:  # the agent knows nothing yet
+            return self.default
+        return self.sound(best)
+
+    def sound(self, best: Configuration) -> Configuration:
+        """Return a configuration if it did well, or the default.
+
+        It must have served a whole episode, and have no larger share of bad requests than the
+        default so far.
+        """
+        if self.is_default(best):
             return self.default
         requests, bad = self._records.get(self.space.index(best), (0, 0))
         sound = requests and bad / requests <= np.mean(self._default_shares or [0.0])

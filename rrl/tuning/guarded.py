@@ -12,7 +12,7 @@ from rrl.core.knob import Configuration
 from rrl.support.errors import ServerError
 from rrl.tuning.episode import Episode, Server, Status
 from rrl.tuning.guard import Guard, Keeps, Part
-from rrl.tuning.measuring import GeneratorError, measure_valid
+from rrl.tuning.measuring import GeneratorError, counted, measure_valid
 from rrl.tuning.objective import Objective, Percentile
 
 Times = NDArray[np.float64]
@@ -59,14 +59,29 @@ class Guarded:
 
 
 @dataclass(frozen=True, eq=False)
-class _Trial:
-    """A part with its episode, and how it was measured."""
+class Trial:
+    """A part with its episode, and how it was measured.
+
+    Parameters
+    ----------
+    part : Part
+        Its charge is not known yet.
+    episode : Episode
+    shun : bool
+        Whether the configuration must not be tried again.
+    invalid, switch_s
+        See :class:`rrl.tuning.loop.Step`.
+    """
 
     part: Part
     episode: Episode
     shun: bool
     invalid: int = 0
     switch_s: float = 0.0
+
+    def charged(self, cost: float) -> Part:
+        """Return the part, with its cost as the charge if the configuration is shunned."""
+        return replace(self.part, charge=cost if self.shun else None)
 
 
 def serve_guarded(
@@ -98,13 +113,13 @@ def serve_guarded(
         server.keep(safe)
     parts: list[Part] = []
 
-    def take_in(trial: _Trial) -> float:
+    def take_in(trial: Trial) -> float:
         cost = objective(trial.episode) + switch_cost * trial.switch_s
-        parts.append(replace(trial.part, charge=cost if trial.shun else None))
+        parts.append(trial.charged(cost))
         guard.note(parts[-1])
         return cost
 
-    trial = _measured(guard, server, chosen, arrivals, rng)
+    trial = measured(guard, server, chosen, arrivals, rng)
     cost = take_in(trial)
     told = _has(guard, chosen)
     if told:
@@ -115,7 +130,7 @@ def serve_guarded(
     for fallback in (safe, guard.default):
         if not last.part.ended or len(rest) < 2:
             break
-        last = _measured(guard, server, fallback, rest - rest[0], rng, whole=False)
+        last = measured(guard, server, fallback, rest - rest[0], rng, whole=False)
         take_in(last)
         rest = _rest(rest, last)
     return Guarded(
@@ -141,20 +156,26 @@ def _has(guard: Guard, configuration: Configuration) -> bool:
     return True
 
 
-def _rest(arrivals: Times, trial: _Trial) -> Times:
+def _rest(arrivals: Times, trial: Trial) -> Times:
     """Return the arrivals that a trial left to others."""
     return arrivals if trial.part.ended == "crashed" else arrivals[len(trial.episode) :]
 
 
-def _measured(
+def measured(
     guard: Guard,
     server: Server,
     configuration: Configuration,
     arrivals: Times,
     rng: np.random.Generator,
     whole: bool = True,
-) -> _Trial:
-    """Measure one part under the guard's watch; only the default's failures are raised."""
+) -> Trial:
+    """Measure one part under the guard's watch; only the default's failures are raised.
+
+    Raises
+    ------
+    ServerError
+        If the default itself fails, or no configuration is to blame.
+    """
     watch = guard.watch(configuration)
     try:
         episode, invalid, switch_s = measure_valid(server, configuration, arrivals, rng, watch)
@@ -165,21 +186,12 @@ def _measured(
         episode = unanswered(configuration, arrivals)
         lost = error.lost
         part = Part(dict(configuration), lost, lost, "crashed", str(error), whole)
-        return _Trial(part, episode, shun=True)
+        return Trial(part, episode, shun=True)
     reason = str(episode.info.get("aborted", ""))
-    requests, bad = _counts(episode, guard.late_s)
+    requests, bad = counted([*invalid, episode], guard.late_s)
     ended = "aborted" if reason else ""
     part = Part(dict(configuration), requests, bad, ended, whole=whole)
-    return _Trial(part, episode, reason == "worse", invalid, switch_s)
-
-
-def _counts(episode: Episode, late_s: float | None) -> tuple[int, int]:
-    """Return how many requests were served, and how many were bad: also those of other clients."""
-    latency, status = episode.info.get("others", (np.empty(0), np.empty(0)))
-    requests = len(episode) + len(latency)
-    if late_s is None:
-        return requests, 0
-    return requests, episode.bad(late_s) + int(np.count_nonzero((status != 0) | (latency > late_s)))
+    return Trial(part, episode, reason == "worse", len(invalid), switch_s)
 
 
 def check_answered(episode: Episode) -> None:

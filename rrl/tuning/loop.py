@@ -19,7 +19,7 @@ from rrl.core.knob import Configuration
 from rrl.tuning.capacity import searching
 from rrl.tuning.episode import Episode, Server
 from rrl.tuning.guard import Guard
-from rrl.tuning.guarded import Guarded, serve_guarded
+from rrl.tuning.guarded import Guarded, Trial, measured, serve_guarded
 from rrl.tuning.measuring import measure_valid
 from rrl.tuning.objective import MeanLatency, Objective
 from rrl.workloads.workload import Workload, estimate_rate
@@ -140,7 +140,8 @@ def steps(
         past = arrivals
         if guard is None:
             guarded, configuration = None, agent.ask(load)
-            episode, invalid, switch_s = measure_valid(server, configuration, arrivals, server_rng)
+            episode, dropped, switch_s = measure_valid(server, configuration, arrivals, server_rng)
+            invalid = len(dropped)
             cost = objective(episode) + switch_cost * switch_s
             agent.tell(configuration, cost)
         else:
@@ -177,11 +178,14 @@ class Round:
         Episodes by contestant, all with the same arrivals.
     state : dict
         The state on which the later rounds depend. It can be saved as JSON.
+    trials : list of Trial
+        What the guard must take note of, if there is one.
     """
 
     number: int
     episodes: dict[str, Episode]
     state: dict[str, Any]
+    trials: list[Trial]
 
 
 def rounds(
@@ -193,6 +197,7 @@ def rounds(
     requests: int = 100,
     start: int = 0,
     state: Mapping[str, Any] | None = None,
+    guard: Guard | None = None,
 ) -> Iterator[Round]:
     """Measure configurations in alternating episodes with the same arrivals and random draws.
 
@@ -206,6 +211,8 @@ def rounds(
         Number of rounds that are already done.
     state : mapping, optional
         The state after the last of these rounds.
+    guard : Guard, optional
+        It watches all but the default. The caller lets it take note of each round.
 
     Raises
     ------
@@ -219,11 +226,15 @@ def rounds(
     names = list(servers)
     stretch = workload.arrivals(count * requests, arrivals_rng)
     for number, arrivals in enumerate(islice(cut(stretch, requests), start, None), start):
-        episodes = {}
+        episodes, trials = {}, []
         draws = int(server_rng.integers(2**63))  # so all get the same work, or the same repeat
         for name in order_rng.permutation(names).tolist():
             server, configuration = servers[name]
             own = np.random.default_rng(draws)
-            episodes[name], _, _ = measure_valid(server, configuration, arrivals, own)
+            if guard is None:
+                episodes[name], _, _ = measure_valid(server, configuration, arrivals, own)
+            else:
+                trials.append(measured(guard, server, configuration, arrivals, own))
+                episodes[name] = trials[-1].episode
         states = {"server": rng_state(server_rng), "order": rng_state(order_rng)}
-        yield Round(number, {name: episodes[name] for name in names}, states)
+        yield Round(number, {name: episodes[name] for name in names}, states, trials)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl.support.errors import UsageError
-from rrl.support.intervals import bootstrap_interval
 from rrl.tuning.episode import Episode
 from rrl.tuning.objective import MeanLatency, Percentile, SLOViolations, charged_latency
 
@@ -38,17 +38,18 @@ class SLO:
     def __str__(self) -> str:
         return f"{self.statistic}<{1e3 * self.target_s:.15g}ms"
 
-    def judge(self, episodes: Sequence[Episode], rng: np.random.Generator) -> dict[str, Any]:
+    def judge(self, episodes: Sequence[Episode]) -> dict[str, Any]:
         """Judge whether episodes of one configuration meet the objective.
 
         Returns
         -------
         dict
-            ``value_s``, the ends ``low_s`` and ``high_s`` of its 95 % interval (all in seconds),
-            and the ``word``. The word is "met" if the whole interval is within the target,
-            "missed" if no part of it is, and "undecided" otherwise. The interval is that of the
-            percentile over all requests, or of the mean over episodes. For the percentile, requests
-            count as fewer independent ones as they scatter together, see :func:`requests_as_one`.
+            ``value_s``, the ends ``low_s`` and ``high_s`` of its 95 % interval (all in seconds;
+            ``high_s`` is None if nothing limits it), and the ``word``. The word is "met" if the
+            whole interval is within the target, "missed" if no part of it is, and "undecided"
+            otherwise. The interval is that of the percentile over all requests, or Student's of the
+            mean over episodes. For the percentile, requests count as fewer independent ones as they
+            scatter together, see :func:`requests_as_one`.
         """
         if isinstance(self.statistic, Percentile):
             joined = join(episodes)
@@ -57,10 +58,21 @@ class SLO:
             low, high = self.statistic.interval(joined, effect=effect)
         else:
             means = np.array([self.statistic(episode) for episode in episodes])
-            value, low, high = bootstrap_interval(means, rng, statistic=np.mean)
+            value, low, high = _mean_interval(means)
         word = "met" if high <= self.target_s else "missed" if low > self.target_s else "undecided"
         bounds = {"low_s": low, "high_s": high if np.isfinite(high) else None}
         return {"slo": str(self), "word": word, "value_s": value, **bounds}
+
+
+def _mean_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the mean of positive numbers, and the ends of Student's 95 % interval."""
+    from scipy.special import stdtrit
+
+    n, mean = len(values), float(values.mean())
+    if n < 2:
+        return mean, 0.0, np.inf
+    half = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
+    return mean, max(mean - half, 0.0), mean + half
 
 
 def requests_as_one(episodes: Sequence[Episode], latency_s: float, failure_s: float) -> float:
