@@ -14,13 +14,16 @@ from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import operate
-from rrl.operating.records import episode_record, remember
+from rrl.operating.records import episode_record, failures, late_share, remember
+from rrl.operating.verdict import summarise
 from rrl.rivals.agents import AGENTS
 from rrl.support.errors import ServerError
 from rrl.support.mean_bound import lower_mean
 from rrl.tuning.episode import Episode, Status, check_arrivals, watched
 from rrl.tuning.guard import LEAST, Guard
 from rrl.tuning.loop import steps
+from rrl.tuning.measuring import measure_valid
+from rrl.tuning.slo import parse_slo
 from rrl.tuning.watch import Watch
 
 SPACE = ConfigSpace([Knob("threads", range(1, 7)), Knob("batch", (1, 2, 4, 8))])
@@ -279,6 +282,107 @@ def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):
     assert [r["round"] for r in records if "round" in r] == [0, 1, 2, 0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="has 40 episodes: give --episodes 40"):
         operate(guarded_job(), Mortal(0), contestants, tmp_path)
+
+
+# --- the comparison -------------------------------------------------------------------------------
+
+
+class Tempting(Hostile):
+    """One configuration is better on average, but a share of its requests is late."""
+
+    def __init__(self, lives, late):
+        super().__init__(0)
+        self.lives, self.late, self.kept = lives, late, DEFAULT
+
+    def keep(self, configuration):
+        self.kept = dict(configuration)
+
+    def measure(self, configuration, arrivals, rng, *, watch=None):
+        self.lives -= 1
+        if self.lives < 0:
+            raise KeyboardInterrupt
+        n, trial = len(arrivals), configuration != DEFAULT
+        late = rng.random(n) < (self.late if trial else 0.0)
+        latency = np.where(late, 0.2, 0.001 if trial else 0.08)
+        self.served.append((dict(configuration), n))
+        return watched(Episode(configuration, arrivals, latency, np.zeros(n, int)), watch)
+
+
+def tempting_job(**changes):
+    space = ConfigSpace([Knob("threads", (3, 4)), Knob("batch", (1,))])
+    return guarded_job(**({"space": space, "slo": parse_slo("p99<100ms"), "rounds": 15} | changes))
+
+
+def tune_tempting(job, folder, lives=10**6, late=0.1):
+    server = Tempting(lives, late)
+
+    @contextmanager
+    def same(recommended):
+        yield {"default": server, "recommended": server}
+
+    try:
+        return server, operate(job, server, same, folder)
+    except KeyboardInterrupt:
+        return server, None
+
+
+def test_the_budget_holds_in_the_comparison_too(tmp_path):
+    job = tempting_job(budget=40)
+    _, records = tune_tempting(job, tmp_path)
+    result = summarise(job, records)
+    trials = [
+        part for r in records for part in r["guard"]["parts"] if part["configuration"] != DEFAULT
+    ]
+    assert sum(part["bad"] for part in trials) == result["harm"]["trials"][1] <= 40
+    assert result["recommended"] != DEFAULT
+    assert 1 <= result["compared"] < 15
+    assert result["deploy"] == DEFAULT
+    again = tune_tempting(job, tmp_path, lives=0)[1]  # a finished run measures nothing
+    assert summarise(job, again) == result
+
+
+def test_a_comparison_that_is_stopped_twice_leaves_the_best_in_service(tmp_path):
+    job = tempting_job()
+    for lives in (job.episodes + 4, 1):
+        server, records = tune_tempting(job, tmp_path, lives, late=0.0)
+        assert records is None
+        assert server.kept == {"threads": 4, "batch": 1}
+
+
+def test_late_while_tuning_counts_what_was_sent():
+    """A trial that did not start sent nothing: the incumbent served in its place."""
+    job = tempting_job()
+    served = {"configuration": DEFAULT, "requests": 50, "bad": 1, "ended": "", "why": ""}
+    crash = {"configuration": {}, "requests": 0, "bad": 0, "ended": "crashed", "why": "no"}
+    guards = ({"parts": parts, "late_s": 0.1} for parts in ([crash, served], [served]))
+    records = [
+        {"configuration": {}, "late": late, "failed": failed, "guard": guard}
+        for late, failed, guard in zip((1.0, 0.02), (50, 0), guards, strict=True)
+    ]
+    assert late_share(job, records) == 0.02
+    assert failures(records) == 0
+    assert late_share(job, [{"configuration": {}, "late": share} for share in (0.0, 0.5)]) == 0.25
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 40))
+def test_invalid_episodes_use_up_the_allowance(seed, allowance):
+    """The generator is too late again and again, and every request is bad."""
+
+    class Slow(Hostile):
+        def measure(self, configuration, arrivals, rng, *, watch=None):
+            n = len(arrivals)
+            episode = Episode(configuration, arrivals, np.full(n, 60.0), np.zeros(n, int))
+            seen = watched(episode, watch)
+            served.append(seen.bad(LATE_S))
+            return replace(seen, valid=len(served) == 3)
+
+    served = []
+    watch = Watch(LATE_S, allowance, usual=0.9)
+    arrivals = np.cumsum(np.random.default_rng(seed).exponential(0.2, 50))
+    _, dropped, _ = measure_valid(Slow(0), DEFAULT, arrivals, np.random.default_rng(0), watch)
+    assert len(dropped) == 2
+    assert sum(served) <= allowance + 2  # at least one request is sent in each
 
 
 # --- the parts ------------------------------------------------------------------------------------

@@ -162,6 +162,7 @@ SLOW = ConfigSpace(
 GOOD = {"batch_threads": 0, "max_batch_size": 1, "batch_timeout_micros": 0}
 BAD = {"batch_threads": 2, "max_batch_size": 64, "batch_timeout_micros": 5_000_000}
 SMALL = {"batch_threads": 2, "max_batch_size": 1, "batch_timeout_micros": 0}
+OTHER = {"batch_threads": 0, "max_batch_size": 64, "batch_timeout_micros": 0}
 WATCH = Watch(late_s=1.0, allowance=1000, usual=0.02)
 PATIENT = Watch(late_s=60.0, allowance=1000, usual=0.02)  # no request of a living server is late
 
@@ -242,6 +243,19 @@ def test_a_trial_is_stopped_by_the_requests_of_others_alone(kept):
     latency, status = episode.info["others"]
     assert (status.astype(bool) | (latency > WATCH.late_s)).sum() >= 2
     assert not any(code for _, code in outcomes)
+
+
+def test_no_trial_is_without_its_standby(kept):
+    """What is on trial runs already when another configuration becomes the one to return to."""
+    rng = np.random.default_rng(0)
+    kept.configure(SMALL, rng)
+    kept.keep(OTHER)
+    kept.configure(SMALL, rng)
+    running = [one.server.configuration for one in kept._all]
+    assert sorted(running, key=str) == sorted((SMALL, OTHER), key=str)
+    assert kept.serves
+    kept.keep(GOOD)
+    kept.configure(GOOD, rng)
 
 
 def test_a_trial_that_dies_takes_nobody_with_it(kept):

@@ -335,6 +335,26 @@ def test_requests_that_are_late_together_count_as_few():
     assert slo.judge(alone)["word"] == "missed"
 
 
+@pytest.mark.parametrize("rounds", [1, 2, 5, 8])
+def test_a_mean_at_its_target_is_seldom_called_met_or_missed(rounds):
+    rng, slo, wrong = np.random.default_rng(0), parse_slo("mean<100ms"), 0
+    for _ in range(400):
+        means = 0.1 * rng.normal(1, 0.25, rounds).clip(0.01)
+        episodes = [Episode({}, range(5), np.full(5, mean), np.zeros(5)) for mean in means]
+        verdict = slo.judge(episodes)
+        assert verdict["low_s"] <= verdict["value_s"]
+        wrong += verdict["word"] != "undecided"
+    assert wrong <= (0 if rounds == 1 else 0.05 * 400 + 3 * np.sqrt(0.05 * 400))
+
+
+def test_an_slo_needs_all_rounds(tmp_path):
+    """The answer would be wrong too often if it were taken as soon as it is given."""
+    for slo, count in ((None, 8), (parse_slo("mean<0.2s"), 12)):
+        mine, server, both = table_job(0.4, 0.1, slo=slo, rounds=12)
+        records = operate(mine, server, both, tmp_path / str(count))
+        assert summarise(mine, records)["compared"] == count
+
+
 def test_too_few_requests_decide_nothing_about_a_tail():
     episodes = [Episode({}, range(50), np.full(50, 0.01), np.zeros(50))]
     verdict = parse_slo("p99<50ms").judge(episodes)

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from probe import build_probe
 
+from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.journal import JOURNAL
@@ -446,15 +447,41 @@ def test_ctrl_c_waits_for_a_command_that_runs(operator, again):
     assert ("(interrupted)" in err) == again
 
 
+def tune(operator, *more):
+    """The words of the command line that tunes the operator's server."""
+    return [
+        "tune", "--address", operator.address, "--model-name", "probe",
+        "--restart", operator.command, "--knob", "inter_op=1,2", "--knob", "batch_threads=0,1,2",
+        "--default", "inter_op=2", "--default", "batch_threads=1", "--rate", "50",
+        "--requests", "20", "--episodes", "50", "--out", str(operator.out), *more,
+    ]  # fmt: skip
+
+
+def start(operator):
+    """Let the operator start the server, before rrl comes."""
+    with operator.server(warmup=0, folder=operator.folder / "before") as server:
+        server.measure(TWO, [0.0], rng())
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_restarted(operator, tmp_path, capsys):
+    start(operator)
+    calls, sample = operator.calls, tmp_path / "sample.json"
+    sample.write_text('{"z": [1.0]}')
+    for option, value, words in (
+        ("--signature", "nosuch", "has no signature 'nosuch'"),
+        ("--sample", str(sample), "the model needs: x float32"),
+        ("--address", "127.0.0.1:1", "no server answers; start it, or correct --address"),
+    ):
+        assert main(tune(operator, option, value)) == 4
+        assert words in capsys.readouterr().err
+        assert operator.calls == calls
+    assert operator.runs() == TWO
+
+
 @pytest.mark.long
 def test_ctrl_c_of_the_command_line_leaves_the_default_in_service(operator):
-    command = [
-        sys.executable, "-m", "rrl.cli", "tune", "--address", operator.address,
-        "--model-name", "probe", "--restart", operator.command,
-        "--knob", "inter_op=1,2", "--knob", "batch_threads=0,1,2", "--rate", "50",
-        "--default", "inter_op=2", "--default", "batch_threads=1", "--requests", "20",
-        "--episodes", "50", "--out", str(operator.out),
-    ]  # fmt: skip
+    start(operator)
+    command = [sys.executable, "-m", "rrl.cli", *tune(operator)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True)
     journal = operator.out / JOURNAL
 

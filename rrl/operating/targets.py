@@ -15,7 +15,7 @@ import numpy as np
 
 from rrl.operating.requests import model_path
 from rrl.operating.start_command import command_at, command_here
-from rrl.support.errors import RRLError, UsageError, interrupt_by_signals
+from rrl.support.errors import RRLError, ServerError, UsageError, interrupt_by_signals
 
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rrl.serving.handover import HandoverServer
     from rrl.serving.live import LiveServer
     from rrl.serving.sample import Inputs
-    from rrl.tuning.episode import Server
+    from rrl.tuning.episode import Episode, Server
 
 
 MOST_CPUS = 4096  # of a machine that cannot be asked
@@ -123,6 +123,12 @@ def _restarted(
         server.keep(job.default)
         with Client(options.address, options.model_name) as client:
             noted = {"model_version": model_version(client)}
+        if noted["model_version"] is not None:
+            server.check_requests(job.rng(4))
+        elif not server.touched:
+            raise ServerError(
+                f"{options.address}: no server answers; start it, or correct --address"
+            )
         start = {"command": command_at(options), "cpus": range(MOST_CPUS)}
         yield Target(server, _same(server), _refuses(job, lambda: largest), noted, **start)
 
@@ -136,10 +142,19 @@ def _local(
 
     base, given = _given(options, job, folder, requests)
 
+    class InTurns(LiveServer):
+        """A server that uses no processor while the other one of a comparison has its turn."""
+
+        def measure(self, *arguments: Any, **options: Any) -> Episode:
+            try:
+                return super().measure(*arguments, **options)
+            finally:
+                self.pause()
+
     @contextmanager
     def contestants(recommended: Configuration) -> Iterator[Mapping[str, Server]]:
         server.close()
-        one, two = (LiveServer(base, with_default(job), **given) for _ in range(2))
+        one, two = (InTurns(base, with_default(job), **given) for _ in range(2))
         with closing(one), closing(two):
             yield {"default": one, "recommended": two}
 
@@ -213,6 +228,8 @@ def leave_running(server: HandoverServer, base: Path, folder: Path, options: Nam
             ) from None
         complete = False
     except (RRLError, OSError) as error:
+        if not server.serves:
+            raise ServerError(f"nothing serves at {server.address} any more: {error}") from error
         _say(f"no server of its own could take over {server.address}: {error}")
         _say(
             f"{server.address} stays in service, but only as long as this process runs; "

@@ -73,7 +73,7 @@ def stop_by_others(
 
 
 def requests_of_others(
-    traffic: ObservedTraffic, mark: int, address: str, start: float
+    traffic: ObservedTraffic, mark: int, address: str, start: float, *, aborted: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return latencies (s) and statuses of what others sent to a server since a start.
 
@@ -81,8 +81,12 @@ def requests_of_others(
     ----------
     traffic, mark, address, start
         See :func:`stop_by_others`.
+    aborted : bool
+        Whether the episode was stopped. Then the open requests have failed, because another server
+        must answer them.
     """
     due, done, failed = _seen(traffic, mark, address, start)
+    failed |= np.isinf(done) & aborted
     latency = np.minimum(done, time.monotonic() - start) - due
     return np.maximum(latency, 0.0), np.where(failed, int(Status.UNAVAILABLE), 0)
 
@@ -122,7 +126,8 @@ def wait_for_requests(
         over = np.isfinite(done[:count]) | (now - due[:count] > timeout_s)
         if reason or (len(due) >= count and over.all()):
             break
-        if now - max(due, default=0.0) > max(QUIET_S, timeout_s):
+        quiet_s = now - max(due, default=0.0)
+        if quiet_s > max(QUIET_S, timeout_s) and not traffic.rate_per_s():
             raise NoTrafficError(
                 f"no client sent a request for {QUIET_S:.0f} s: send some, or give --rate"
             )

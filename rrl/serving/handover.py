@@ -128,6 +128,14 @@ class HandoverServer(LiveServer):
         """The configuration that is kept running, with the fixed settings; empty if none is."""
         return self._kept or {}
 
+    @property
+    def serves(self) -> bool:
+        """Whether a server answers at the address now."""
+        try:
+            return self._current is not None and self._current.server.check() is None
+        except ServerError:
+            return False
+
     def keep(self, configuration: Configuration) -> None:
         """Keep a configuration running beside every trial, so that it takes over at once."""
         self._kept = {**self._fixed, **configuration}
@@ -259,7 +267,7 @@ class HandoverServer(LiveServer):
             also = stop_by_others(*now, replace(watch, allowance=half))
             watch = replace(watch, allowance=max(watch.allowance - half, 1))
         sample = super()._fire(server, arrivals, watch, also)
-        return replace(sample, others=requests_of_others(*now))
+        return replace(sample, others=requests_of_others(*now, aborted=bool(sample.aborted)))
 
     def _fire(
         self,

@@ -134,6 +134,21 @@ class RestartedServer:
             before = str(error) or type(error).__name__
             raise ServerError(f"{failed}; before that: {before}") from error
 
+    @property
+    def touched(self) -> bool:
+        """Whether a run with this folder has restarted the server."""
+        return self._deployed.configuration is not None
+
+    def check_requests(self, rng: np.random.Generator) -> None:
+        """Check signature and sample by the model that serves now, before anything is restarted.
+
+        Raises
+        ------
+        ServerError
+            If a request does not fit, or there is no such signature.
+        """
+        payloads(self._client, self._inputs, rng)
+
     # --- what the operator is left with ---------------------------------------------------------
 
     def keep(self, configuration: Configuration) -> None:

@@ -1,0 +1,114 @@
+"""Episodes that consist of what clients send themselves, whatever is still open at their end."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from rrl.serving import client_traffic
+from rrl.serving.client_traffic import NoTrafficError, requests_of_others, wait_for_requests
+from rrl.serving.traffic import ObservedTraffic
+from rrl.tuning.measuring import GeneratorError
+from rrl.tuning.watch import Watch
+
+OTHER = "the other server"
+
+
+class Clients:
+    """A running server that does one thing whenever it is looked at: what clients do meanwhile."""
+
+    address = "this server"
+
+    def __init__(self, *actions):
+        self.traffic, self.actions, self.numbers = ObservedTraffic(), list(actions), {}
+
+    def check(self):
+        if self.actions:
+            self.actions.pop(0)(self)
+
+    def wait(self, count, watch=None, timeout_s=60.0):
+        return wait_for_requests(self.traffic, self, count, watch, timeout_s)
+
+
+def send(*names):
+    def action(clients):
+        for name in names:
+            clients.numbers[name] = clients.traffic.begin(1, clients.address)
+
+    return action
+
+
+def answer(*names, status=0, route=Clients.address):
+    def action(clients):
+        for name in names:
+            clients.traffic.end(clients.numbers.pop(name), status, route)
+
+    return action
+
+
+def nothing(clients):
+    """A look at which nothing happens."""
+
+
+def test_an_episode_is_the_first_requests_and_waits_for_the_last_of_them():
+    clients = Clients(send("a", "b"), answer("b"), send("c"), answer("c"), nothing, answer("a"))
+    sample = clients.wait(2)
+    assert len(sample.latency) == len(sample.due) == 2
+    assert sample.latency[0] > sample.latency[1]  # the first one was open for longest
+    assert not sample.status.any()
+    assert not sample.aborted
+    assert len(sample.others[0]) == 1
+
+
+def test_the_load_is_that_of_the_first_requests():
+    """More may come meanwhile, but an episode has as many as were asked for."""
+    clients = Clients(send(*range(9)), answer(*range(9)))
+    sample = clients.wait(4)
+    assert len(sample.due) == 4
+    assert sample.due[0] == 0
+    assert all(one <= two for one, two in pairwise(sample.due))
+
+
+def test_a_request_that_is_never_answered_has_failed():
+    clients = Clients(send("a", "b"), answer("a"))
+    sample = clients.wait(2, timeout_s=0.05)
+    assert sample.status.astype(bool).tolist() == [False, True]
+    assert sample.latency[1] >= 0.05
+
+
+def test_what_another_server_answered_has_failed():
+    clients = Clients(send("a", "b"), answer("a"), answer("b", route=OTHER))
+    assert clients.wait(2).status.astype(bool).tolist() == [False, True]
+
+
+def test_a_stopped_episode_has_all_requests_so_far():
+    clients = Clients(send(*range(5)), answer(*range(3), status=14))
+    sample = clients.wait(100, Watch(late_s=60.0, allowance=100, usual=0.02))
+    assert sample.aborted == "worse"
+    assert sample.status.astype(bool).all()
+    assert sample.others is None
+
+
+@pytest.mark.parametrize("aborted", [False, True])
+def test_what_is_open_at_the_end_of_a_stopped_trial_has_failed(aborted):
+    clients = Clients()
+    start = time.monotonic()
+    send("a", "b")(clients)
+    answer("a")(clients)
+    _, status = requests_of_others(clients.traffic, 0, clients.address, start, aborted=aborted)
+    assert sorted(status.astype(bool).tolist()) == [False, aborted]
+
+
+def test_silent_clients_are_nobodys_fault(monkeypatch):
+    monkeypatch.setattr(client_traffic, "QUIET_S", 0.02)
+    with pytest.raises(NoTrafficError, match="no client sent a request") as silent:
+        Clients().wait(1, timeout_s=0.02)
+    assert isinstance(silent.value, GeneratorError)  # so no configuration is shunned
+    busy = Clients(*[nothing] * 9, send("a"), answer("a"))
+    other = busy.traffic.begin(1, OTHER)
+    busy.traffic.end(other, 0, OTHER)  # clients do send, but to the other server
+    assert len(busy.wait(1, timeout_s=0.02).latency) == 1
+    assert np.isfinite(busy.traffic.rate_per_s())
