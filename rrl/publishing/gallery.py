@@ -21,8 +21,8 @@ PICTURES = (".gif", ".png")
 CAPTIONS = {
     "ablation-radius": "Variants of the paper's agent that differ in how the radius is chosen, on "
     "ten problems: price, episodes and what is deployed.",
-    "ablation-reach": "Variants of the recommended agent that differ in its reach, on ten "
-    "problems: price, episodes and what is deployed.",
+    "ablation-reach": "Variants of the recommended agent that differ in its reach or in what is "
+    "assumed of the length scales, on ten problems: price, episodes and what is deployed.",
     "adaptive-horizons": "Mean cost above the optimum by the number of episodes: fixed radii, and "
     "a radius that is selected meanwhile (the thick line).",
     "adaptive-radius": "The selected radius over time, what theory alone would choose, and the "
@@ -34,8 +34,8 @@ CAPTIONS = {
     "configurations are good, and the replay's ceiling.",
     "claims-profiles": "Share of the runs that are within 5 % of the best by an episode, and that "
     "deploy within a factor of the best.",
-    "claims-reductions": "Latency saved over the default at every load that can test it, beside "
-    "the paper's largest number.",
+    "claims-reductions": "Latency saved over the default at every load that can test it, and (last "
+    "row) at the overload, beside the paper's largest number.",
     "claims-served": "The default's mean latency over that served while learning, for every "
     "changing load.",
     "claims-speed": "Episodes of each rival over those of `rrl`, with the largest factor that the "
