@@ -17,6 +17,8 @@ original are intended:
 - a config that is reloaded changes nothing if a new model is missing or does not load (the original
   first removes the models that are no longer listed, and waits for a missing one for ever);
 - a REST request that is late gets its 504 in time, but what has begun runs to its end;
+- a request beyond `--grpc_max_threads` waits for a thread (the original refuses it with
+  RESOURCE_EXHAUSTED, "Server Threadpool Exhausted");
 - a REST request has at most 2 GiB, as on gRPC (the original has no limit);
 - numbers in REST answers have the fewest digits that give the same value back.
 
