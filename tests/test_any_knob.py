@@ -118,7 +118,7 @@ def test_the_printed_lines_start_what_was_measured(model, tmp_path):
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     tried = [json.loads(line) for line in (tmp_path / "out/journal.jsonl").open()][1:]
     assert len({json.dumps(r["configuration"]) for r in tried if "episode" in r}) > 1
-    own = {"env:RRL_TEST": "one", "flag:--grpc_max_threads": 4 * os.cpu_count()}
+    own = {"env:RRL_TEST": "one", "flag:--grpc_max_threads": 4 * len(usable_cpus())}
     assert result["default"] == {**own, "batch_threads": 0}
     assert result["environment"]["RRL_ODD"] == ODD
     for name in ("default", "recommended"):

@@ -20,6 +20,7 @@ import grpc
 import numpy as np
 import pytest
 from probe import build_probe
+from tensorflow_serving.apis import get_model_status_pb2
 
 from rrl.serving.front import Front
 from rrl.serving.launcher import LOCAL, ModelServer, find_executable, free_port
@@ -257,6 +258,23 @@ def test_requests_of_others_are_measured_and_rrls_own_are_not(front, backend, ca
     )
 
 
+def test_probes_pass_and_are_no_requests(front, backend, calling):
+    def answer(request, context):
+        if request == b"health":  # as a server without a health service
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        return request
+
+    front.route(backend(answer).address)
+    assert calling(b"a", "/tensorflow.serving.ModelService/GetModelStatus")[0] == b"a"
+    assert calling(b"b", PREDICTION + "GetModelMetadata")[0] == b"b"
+    unknown = failure(calling, b"health", "/grpc.health.v1.Health/Check")
+    assert unknown.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert (front.traffic.mark, front.traffic.open()) == (0, [])
+    for name in ("Predict", "Classify", "Regress", "MultiInference"):
+        calling(b"", PREDICTION + name)
+    assert front.traffic.mark == 4
+
+
 def test_the_load_generator_marks_its_requests(front, backend):
     server = backend()
     with Client(server.address) as client:
@@ -267,6 +285,29 @@ def test_the_load_generator_marks_its_requests(front, backend):
         assert not client.fire(b"x", np.zeros(2)).status.any()
     assert SYNTHETIC[0] not in server.metadata[-1]
     assert front.traffic.mark == 0
+
+
+def test_a_server_without_a_free_thread_is_asked_again(backend):
+    server = backend(ALL_LATE)  # the code with which the original refuses
+    with Client(server.address, "m") as client:
+        assert not client.available(timeout_s=0.2)
+        status = get_model_status_pb2.GetModelStatusResponse()
+        status.model_version_status.add(version=3, state="AVAILABLE")
+        busy = iter([True, True, False])
+        server.answer = lambda *call: ALL_LATE(*call) if next(busy) else status.SerializeToString()
+        assert client.states(timeout_s=LIMIT_S) == {3: ("AVAILABLE", "")}
+
+
+def test_no_proxy_is_between_rrl_and_its_servers(front, backend, monkeypatch):
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")  # nobody is there
+    server = backend()
+    front.route(server.address)
+    for address in (server.address, front.address):
+        with Client(address) as client:
+            assert not client.fire(b"x", np.zeros(2), LIMIT_S).status.any()
 
 
 def test_a_refused_size_is_no_size_that_is_served(front, backend, calling):

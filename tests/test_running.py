@@ -99,6 +99,13 @@ def test_what_cannot_be_read_is_not_guessed(flags, file, tmp_path):
     assert read(tmp_path, flags, file) is None
 
 
+@pytest.mark.parametrize("program", [BINARY, "-m rrl.serving.local_server"])
+def test_either_executable_has_a_batch_thread_for_each_cpu_it_may_use(program, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(CPUS + 1)))
+    found = read_command_line([*program.split(), "--enable_batching"])
+    assert found.configuration["batch_threads"] == CPUS + 1
+
+
 def test_another_program_is_no_model_server():
     assert read_command_line(["/usr/sbin/nginx", "--port=8500"]) is None
     with socket.socket() as listener:

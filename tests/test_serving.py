@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -22,6 +24,8 @@ from rrl.serving.launcher import BINARY, LOCAL, ModelServer, find_executable, fr
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.ports import wait_until
+from rrl.serving.process import ServerProcess
+from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.remote import RemoteServer
 from rrl.support.errors import DataError, ServerError, UsageError
 
@@ -215,6 +219,77 @@ def test_the_process_really_has_the_pools_and_batches_it_was_asked_for(model, ex
         assert names.count("tf_Compute") == 2
         # The intra-op pool's threads keep the process's own name: count what else changed.
         assert seen[4].count("python") - seen[1].count("python") == 2
+
+
+@contextmanager
+def started_locally(model, folder, *flags, text="", cpus=()):
+    """A local server on a socket, batched by a file with a text, on some CPUs."""
+    (folder / "b.txt").write_text(text)
+    batching = ("--enable_batching", f"--batching_parameters_file={folder}/b.txt")
+    own = (f"--model_base_path={model}", "--model_name=probe", f"--grpc_socket_path={folder}/s")
+    command = [*find_executable(LOCAL), "--port=0", *own, *batching, *flags]
+    if cpus:
+        command = ["taskset", "--cpu-list", ",".join(map(str, cpus)), *command]
+    with ServerProcess(command, f"unix:{folder}/s", "probe", log=folder / "log") as server:
+        yield server
+
+
+@pytest.mark.skipif(len(usable_cpus()) < 2, reason="needs two CPUs to choose from")
+def test_without_a_number_there_are_as_many_batch_threads_as_cpus_to_use(model, tmp_path):
+    with started_locally(model, tmp_path, cpus=usable_cpus()[:1]) as server:
+        run_many(server)
+        assert sum(name.startswith("batch_threads") for name in threads(server)) == 1
+
+
+def test_thread_defaults_count_the_cpus_of_the_moment(monkeypatch):
+    from rrl.serving.local_flags import parse_flags
+
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3}, raising=False)
+    flags = parse_flags(["--model_base_path=x"])
+    assert (flags.grpc_max_threads, flags.rest_api_num_threads) == (4, 4)
+
+
+def test_no_more_than_was_asked_for_run_at_once_after_a_split(model, tmp_path):
+    text = """
+    max_batch_size { value: 8 } max_execution_batch_size { value: 3 }
+    enable_large_batch_splitting { value: true } num_batch_threads { value: 1 }
+    """
+    with (
+        started_locally(model, tmp_path, text=text) as server,
+        Client(server.address, "probe") as client,
+    ):
+        sizes = client.predict({"x": np.ones((8, 2), np.float32)})["batch"].tolist()
+        code, _ = refused(client.predict, {"x": np.ones((9, 2), np.float32)})
+    assert sizes == [3, 3, 3, 3, 3, 3, 2, 2]
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_inputs_that_it_cannot_pad_end_the_start(model, tmp_path):
+    with (
+        pytest.raises(ServerError, match=r"status 255; .*: the local server cannot pad inputs"),
+        started_locally(model, tmp_path, text="pad_variable_length_inputs: true"),
+    ):
+        pass
+
+
+def test_what_stays_is_no_work_for_the_garbage_collector(monkeypatch):
+    """It would be visited whenever a version is freed, and requests wait for that."""
+    from rrl.serving import local_server
+
+    seen = []
+
+    def start(*_):
+        seen.append(gc.get_freeze_count())
+        raise OSError("enough")
+
+    monkeypatch.setattr(local_server.ServedModels, "start", start)
+    gc.unfreeze()
+    try:
+        with pytest.raises(OSError, match="enough"):
+            local_server.start_all(local_server.parse_flags(["--model_base_path=x"]))
+    finally:
+        gc.unfreeze()
+    assert seen[0] > 100_000  # of TensorFlow
 
 
 def test_batches_at_once_are_also_limited_by_the_inter_op_pool(model):

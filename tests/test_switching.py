@@ -22,7 +22,10 @@ from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
+from rrl.serving.model_config import ModelSettings
+from rrl.serving.served_models import ServedModels
 from rrl.serving.version_folders import VersionFolders
+from rrl.serving.versions import Policy, Versions
 from rrl.support.errors import ServerError, UnstableError
 
 FOUR = {"x": np.ones((4, 2), np.float32)}
@@ -328,3 +331,95 @@ def test_a_read_only_model_is_served_and_leaves_nothing_behind(model, tmp_path):
     finally:
         for folder in folders_of_own:
             folder.chmod(0o755)
+
+
+# --- versions that do not load ------------------------------------------------------------------
+
+
+class Loaded:
+    """A version that the server holds; loading one needs only its file."""
+
+    def __init__(self, _name, folder):
+        (folder / "saved_model.pb").read_bytes()
+        self.version = int(folder.name)
+
+    def close(self):
+        pass
+
+
+def put(base, version):
+    (base / str(version)).mkdir(exist_ok=True)
+    (base / str(version) / "saved_model.pb").touch()
+
+
+@pytest.fixture
+def followed(tmp_path):
+    put(tmp_path, 1)
+    versions = Versions("m", Loaded)
+    versions.serve(tmp_path, Policy())
+    versions.load_all()
+    return versions
+
+
+def names(versions):
+    return {version: state.name for version, state in versions.states.items()}
+
+
+def test_a_version_that_was_half_copied_is_tried_again(followed, monkeypatch):
+    (followed.base / "2").mkdir()
+    followed.look()
+    put(followed.base, 2)
+    followed.look()  # too soon
+    assert names(followed) == {1: "AVAILABLE", 2: "END"}
+    monkeypatch.setattr("rrl.serving.versions.RETRY_S", 0.0)
+    followed.look()
+    assert names(followed) == {1: "END", 2: "AVAILABLE"}
+
+
+def test_a_version_that_never_loads_is_tried_as_often_as_by_the_original(
+    followed, monkeypatch, capsys
+):
+    monkeypatch.setattr("rrl.serving.versions.RETRY_S", 0.0)
+    (followed.base / "2").mkdir()
+    for _ in range(9):
+        followed.look()
+    assert capsys.readouterr().err.count("Loading version 2 failed") == 1 + 5
+
+
+def test_a_new_copy_of_a_version_that_did_not_load_is_tried_at_once(followed):
+    (followed.base / "2").mkdir()
+    followed.look()
+    (followed.base / "2").rmdir()
+    followed.look()
+    put(followed.base, 2)
+    followed.look()
+    assert names(followed) == {1: "END", 2: "AVAILABLE"}
+
+
+def test_a_look_that_fails_is_not_the_last_one(tmp_path, monkeypatch, capsys):
+    put(tmp_path, 1)
+    models, looked = ServedModels(Loaded), threading.Event()
+    models.start([ModelSettings("m", tmp_path)], poll_wait_s=0.0)
+    looks = iter([OSError("Too many open files")])
+
+    def look(_):
+        for error in looks:
+            raise error
+        looked.set()
+        threading.Event().wait()  # so that the thread is not busy until the tests end
+
+    monkeypatch.setattr(Versions, "look", look)
+    models.follow(0.01)
+    assert looked.wait(60)
+    assert "versions of m failed: Too many open files" in capsys.readouterr().err
+
+
+def test_a_version_has_ended_when_its_memory_is_free(followed, monkeypatch):
+    """Freeing it stops all requests for a moment, so whoever switches must wait for that, too."""
+    seen = []
+    monkeypatch.setattr(
+        "rrl.serving.versions.return_memory", lambda: seen.append(names(followed)[1])
+    )
+    put(followed.base, 2)
+    followed.look()
+    assert (seen, names(followed)[1]) == (["UNLOADING"], "END")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from rrl.support.errors import ServerError
 from rrl.tuning.watch import Watch
 
 LIMIT_S = 60.0
+WATCH = Watch(late_s=LIMIT_S, allowance=1000, usual=0.5)
 
 ECHO = """
 import sys, time
@@ -189,6 +191,60 @@ def test_that_an_episode_is_stopped_at_once_is_no_fault_of_the_generator(client)
     sample = client.fire(b"slow", arrivals, LIMIT_S, watch)
     assert sample.status.tolist() == [1]
     assert live_episode({}, arrivals, sample, None).valid
+
+
+def test_an_episode_that_is_stopped_before_its_first_request_has_that_one_cancelled():
+    arrivals = np.array([LIMIT_S, 2 * LIMIT_S])
+    sample = Volley(lambda _: None, arrivals, WATCH, lambda: "worse").fire()
+    episode = live_episode({}, arrivals, sample, None)
+    assert episode.arrivals.tolist() == [LIMIT_S]
+    assert (episode.latency.tolist(), episode.status.tolist()) == ([0.0], [1])
+    assert episode.info["aborted"] == "worse"
+    assert episode.info["aborted_s"] < LIMIT_S
+    assert episode.valid
+
+
+class Call:
+    """A call as the volley sees it; it ends at once, or when it is cancelled."""
+
+    def __init__(self, ends):
+        self.ends, self.cancels = ends, 0
+
+    def add_done_callback(self, callback):
+        self.callback = callback
+        if self.ends:
+            callback(self)
+
+    def cancel(self):
+        self.cancels += 1
+        self.callback(self)
+
+    def code(self):
+        return grpc.StatusCode.CANCELLED if self.cancels else grpc.StatusCode.OK
+
+    def details(self):
+        return ""
+
+
+def test_a_stop_cancels_each_open_call_once_and_answers_are_not_kept():
+    alive, opened = weakref.WeakSet(), []
+
+    def call(i):
+        made = Call(ends=i % 2 == 0)
+        alive.add(made)
+        if not made.ends:
+            opened.append(made)
+        return made
+
+    def halted():
+        return "worse" if len(opened) == 50 else ""
+
+    due = np.append(np.zeros(100), LIMIT_S)
+    sample = Volley(call, due, WATCH, halted).fire()
+    assert sample.aborted == "worse"
+    assert sample.status.tolist() == [0, 1] * 50
+    assert [made.cancels for made in opened] == [1] * 50
+    assert set(alive) == set(opened)
 
 
 class TestProcess:

@@ -33,6 +33,9 @@ It is the only way to a port's next owner on which no call fails: gRPC cancels t
 a server which is about to stop.
 """
 
+_REQUESTS = {PREDICTION + name for name in ("Predict", "Classify", "Regress", "MultiInference")}
+"""The methods whose calls are traffic; others are probes, as those of a health check."""
+
 _GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples modulo 1 fill the unit interval evenly
 _AT_DEADLINE = 0.03  # gRPC rounds a timeout up by about 1 % on its way to the server
 
@@ -63,8 +66,9 @@ class Front(grpc.GenericRpcHandler):
     Attributes
     ----------
     traffic : ObservedTraffic
-        The requests of others that have passed. Calls with the metadata key of
-        `rrl.serving.loadgen.SYNTHETIC` are rrl's own, and are not among them.
+        The requests of others that have passed: their predictions, and no questions about status
+        or health. Calls with the metadata key of `rrl.serving.loadgen.SYNTHETIC` are rrl's own,
+        and are not among them.
 
     Raises
     ------
@@ -136,15 +140,15 @@ class Front(grpc.GenericRpcHandler):
         metadata = passed_on(sent)
         route = self._choose(synthetic)
         address = route.address if route else ""
-        if synthetic:
-            reply = self._ask(route, method, request, metadata, context)
-        else:
+        number = None
+        if not synthetic and method in _REQUESTS:
             number = self.traffic.begin(batch_size(method, request), address, arrival)
-            reply = self._ask(route, method, request, metadata, context)
-            other = self._other(route) if self._may_repeat(method, reply, context) else None
-            if other:
-                reply = self._ask(other, method, request, metadata, context)
-                address = other.address
+        reply = self._ask(route, method, request, metadata, context)
+        repeated = not synthetic and self._may_repeat(method, reply, context)
+        if repeated and (other := self._other(route)):
+            reply = self._ask(other, method, request, metadata, context)
+            address = other.address
+        if number is not None:
             code, left_s = reply.code, seconds_left(context)
             passed_s = time.monotonic() - arrival
             late = left_s is not None and left_s <= _AT_DEADLINE * passed_s

@@ -7,6 +7,7 @@ its own requests left.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,12 +25,16 @@ UNLIMITED = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]
+DIRECT = ("grpc.enable_http_proxy", 0)  # gRPC would send even 127.0.0.1 through `http_proxy`
 SYNTHETIC = ("rrl-synthetic", "1")
 """Metadata of the requests of `Client.fire`, by which a front tells them from those of others."""
 INTERNAL = "__"  # names of signatures that TensorFlow adds begin with it
 
+_BUSY_S = 0.05  # the pause before a server that had no thread is asked again
+
 _CHANNEL_OPTIONS = [
     *UNLIMITED,
+    DIRECT,
     ("grpc.use_local_subchannel_pool", 1),  # a new server on an old port gets a new connection
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 1000),  # what one attempt to connect may take
@@ -110,7 +115,7 @@ class Client:
         """Return the state and error message that the server reports for each model version.
 
         The result is empty if the server does not answer within `timeout_s` seconds. The connection
-        may come up during that time.
+        may come up during that time, and a server that has no free thread is asked again.
 
         Raises
         ------
@@ -122,15 +127,20 @@ class Client:
 
         request = status_pb2.GetModelStatusRequest()
         request.model_spec.name = self.model
-        try:
-            reply = self._models.GetModelStatus(request, timeout=timeout_s, wait_for_ready=True)
-        except grpc.RpcError as error:
-            if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
-                return {}
-            raise ServerError(
-                f"{self.address}: model {self.model!r}: {error.details()} "
-                "(give the name that the server was started with)"
-            ) from None
+        deadline, reply = time.monotonic() + timeout_s, None
+        while reply is None:
+            left_s = deadline - time.monotonic()
+            try:
+                reply = self._models.GetModelStatus(request, timeout=left_s, wait_for_ready=True)
+            except grpc.RpcError as error:
+                if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
+                    return {}
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    raise ServerError(
+                        f"{self.address}: model {self.model!r}: {error.details()} "
+                        "(give the name that the server was started with)"
+                    ) from None
+                time.sleep(_BUSY_S)
         name = status_pb2.ModelVersionStatus.State.Name
         return {
             found.version: (name(found.state), found.status.error_message)

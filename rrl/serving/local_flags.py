@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from typing import NoReturn
 
+from rrl.serving.process_knobs import usable_cpus
+
 START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
-_THREADS = 4 * (os.cpu_count() or 1)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,11 +66,12 @@ def _parser() -> _Parser:
         description="Serve SavedModels on the local TensorFlow runtime behind TF Serving's gRPC "
         "and REST APIs. Flags are those of tensorflow_model_server.",
     )
+    threads = 4 * len(usable_cpus())  # a forked server gets its CPUs after the import
     flag = parser.add_argument
     flag("--port", type=_natural, default=8500, help="gRPC port; 0: none")
     flag("--grpc_socket_path", default="", help="unix socket to listen on as well")
     flag("--rest_api_port", type=_natural, default=0, help="HTTP port of the REST API; 0: none")
-    flag("--rest_api_num_threads", type=_natural, default=_THREADS)
+    flag("--rest_api_num_threads", type=_natural, default=threads)
     flag("--rest_api_timeout_in_ms", type=_natural, default=30_000, help="0: no limit")
     flag("--bind_address", default="127.0.0.1", help="address to bind (only in rrl)")
     flag("--model_name", default="default")
@@ -78,7 +79,7 @@ def _parser() -> _Parser:
     flag("--model_config_file", default="", help="ModelServerConfig; replaces the two flags above")
     flag("--model_config_file_poll_wait_seconds", type=_seconds, default=0.0, help="0: read once")
     flag("--file_system_poll_wait_seconds", type=_seconds, default=1.0, help="0: look only once")
-    flag("--grpc_max_threads", type=_natural, default=_THREADS)
+    flag("--grpc_max_threads", type=_natural, default=threads)
     flag("--grpc_channel_arguments", default="", help="comma-separated key=value")
     flag("--tensorflow_session_parallelism", type=_natural, default=0)
     flag("--tensorflow_intra_op_parallelism", type=_natural, default=0, help="0: automatic")

@@ -17,6 +17,9 @@ original are intended:
 - a config that is reloaded changes nothing if a new model is missing or does not load (the original
   first removes the models that are no longer listed, and waits for a missing one for ever);
 - a REST request that is late gets its 504 in time, but what has begun runs to its end;
+- `pad_variable_length_inputs` in the batching parameters stops the start-up;
+- a request beyond `--grpc_max_threads` waits for a thread (the original refuses it with
+  RESOURCE_EXHAUSTED, "Server Threadpool Exhausted");
 - a REST request has at most 2 GiB, as on gRPC (the original has no limit);
 - numbers in REST answers have the fewest digits that give the same value back.
 
@@ -27,6 +30,7 @@ no local folders, model formats other than SavedModel, and the metrics of Tensor
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import socket
@@ -49,7 +53,7 @@ from rrl.serving.quiet import load_tensorflow
 from rrl.serving.servable import LoadedModel, log, reason
 from rrl.serving.served_models import ServedModels
 from rrl.serving.services import Answer, answers, servicers
-from rrl.serving.status import FAILED_PRECONDITION, StatusError
+from rrl.serving.status import FAILED_PRECONDITION, StatusError, invalid
 
 
 def read_batching(flags: argparse.Namespace, version: Path) -> BatchingParameters | None:
@@ -71,6 +75,17 @@ def read_batching(flags: argparse.Namespace, version: Path) -> BatchingParameter
         common = BatchingParameters.from_text(own.read_text())
         common = replace(common, num_batch_threads=threads)
     return replace(common, adaptive=True) if flags.adaptive_batching else common
+
+
+def served_batching(flags: argparse.Namespace, version: Path) -> BatchingParameters | None:
+    """Return `read_batching`; settings that only the original can serve raise StatusError."""
+    parameters = read_batching(flags, version)
+    if parameters and parameters.pad_variable_length_inputs:
+        raise invalid(
+            "pad_variable_length_inputs: the local server cannot pad inputs; remove it from the "
+            "batching parameters, or use tensorflow_model_server"
+        )
+    return parameters
 
 
 def start(flags: argparse.Namespace, methods: Mapping[str, Answer]) -> Any:
@@ -116,7 +131,7 @@ def load_version(
         flags.tensorflow_inter_op_parallelism or both,
         flags.tensorflow_intra_op_parallelism or both,
     )
-    model = kind(name, path, read_batching(flags, path), pools)
+    model = kind(name, path, served_batching(flags, path), pools)
     if flags.enable_model_warmup:
         log(f"Warmed up with {warm_up(model)} requests")
     return model
@@ -163,12 +178,13 @@ def start_all(flags: argparse.Namespace) -> list[Any]:
         if metrics_path:
             metrics = Metrics()
             kind = partial(MeasuredModel, metrics)
-    read_batching(flags, Path(flags.model_base_path))  # a bad file must end the start-up
+    served_batching(flags, Path(flags.model_base_path))  # a bad file must end the start-up
     listed = read_models(flags)  # and so must a bad config
     models = ServedModels(
         lambda name, path: load_version(flags, name, path, kind),
         flags.allow_version_labels_for_unavailable_models,
     )
+    preload()
     models.start(listed, flags.file_system_poll_wait_seconds)
     methods = answers(models)
     observed = {}
@@ -194,10 +210,17 @@ def start_all(flags: argparse.Namespace) -> list[Any]:
 
 
 def preload() -> None:
-    """Import what serving needs and what may be imported before a fork, most of it TensorFlow."""
+    """Import what serving needs and what may be imported before a fork, most of it TensorFlow.
+
+    What is there then stays. The garbage collector need not look at it whenever a closed version is
+    freed, for no request is answered meanwhile.
+    """
     _choose_imports()
     load_tensorflow()
     from tensorflow_serving.apis import get_model_status_pb2, predict_pb2  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 def _choose_imports() -> None:

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import grpc
 from grpc.experimental import ChannelOptions
 
-from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
+from rrl.serving.loadgen import DIRECT, SYNTHETIC, UNLIMITED
 
 NO_DEADLINE_S = 1e8
 """A call without a deadline gets one that is centuries ahead; gRPC refuses it as a timeout."""
 
 _CHANNEL_OPTIONS = [
     *UNLIMITED,
+    DIRECT,
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rrl.core.knob import Configuration
-from rrl.serving.launcher import BINARY, LOCAL
+from rrl.serving.launcher import BINARY
 from rrl.serving.loadgen import Client
 from rrl.serving.local_server import read_batching
 from rrl.serving.ports import listening
 from rrl.serving.servable import found_versions
 from rrl.serving.settings import ADAPTIVE
 
-PROGRAMS = {BINARY: BINARY, "rrl.serving.local_server": LOCAL}
-"""How the command line names an executable, and its kind."""
+PROGRAMS = {BINARY, "rrl.serving.local_server"}
+"""How the command line names an executable."""
 
 _ACCEPTS = 0x10000  # the flag of a unix socket that listens
 _NUMBERS = (
@@ -159,7 +159,7 @@ def read_command_line(words: Sequence[str], pid: int = 0) -> Running | None:
     others: tuple[str, ...] = ()
     if batching is not None:
         given = {
-            "batch_threads": batching.num_batch_threads or _processors(PROGRAMS[program], pid),
+            "batch_threads": batching.num_batch_threads or _processors(pid),
             "max_batch_size": batching.max_batch_size,
             "batch_timeout_micros": batching.batch_timeout_micros,
             "max_enqueued_batches": batching.max_enqueued_batches,
@@ -232,11 +232,10 @@ def _view(pid: int) -> Callable[[str], Path]:
     return find
 
 
-def _processors(kind: str, pid: int) -> int:
+def _processors(pid: int) -> int:
     """Return how many batch threads a server has if no number is given."""
     affinity = getattr(os, "sched_getaffinity", None)
-    here = os.cpu_count() or 1
-    return here if kind == LOCAL or affinity is None else len(affinity(pid))
+    return len(affinity(pid)) if affinity else os.cpu_count() or 1
 
 
 # --- who listens ----------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rrl.serving.batching import BatchingParameters
+from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.status import FAILED_PRECONDITION, StatusError, invalid
 from rrl.serving.tensors import to_array
 
@@ -54,13 +54,17 @@ def batched(
     part = tf.compat.v1.graph_util.extract_sub_graph(
         tf.compat.v1.get_default_graph().as_graph_def(), [tensor.op.name for tensor in outputs]
     )
-    threads = parameters.num_batch_threads or os.cpu_count() or 1
+    threads = parameters.num_batch_threads or len(usable_cpus())
+    largest, sizes = parameters.max_batch_size or 1000, list(parameters.allowed_batch_sizes)
+    most = parameters.max_execution_batch_size or largest
+    if parameters.enable_large_batch_splitting and not sizes and most < largest:
+        sizes = list(range(1, most + 1))  # how TensorFlow is told what may run at once
 
     @tf.nondifferentiable_batch_function(
         num_batch_threads=0 if parameters.adaptive else threads,
-        max_batch_size=parameters.max_batch_size or 1000,
+        max_batch_size=largest,
         batch_timeout_micros=parameters.batch_timeout_micros or 0,
-        allowed_batch_sizes=list(parameters.allowed_batch_sizes) or None,
+        allowed_batch_sizes=sizes or None,
         max_enqueued_batches=parameters.max_enqueued_batches or 10,
         autograph=False,
         enable_large_batch_splitting=bool(parameters.enable_large_batch_splitting),

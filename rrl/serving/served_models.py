@@ -101,7 +101,10 @@ class ServedModels:
         while True:
             time.sleep(poll_wait_s)
             for versions in list(self._versions.values()):
-                versions.look()
+                try:
+                    versions.look()
+                except OSError as error:  # perhaps too many open files; the next look may succeed
+                    log(f"Looking for versions of {versions.name} failed: {error}")
 
     def find(self, spec: Any) -> tuple[Versions, int | None]:
         """Return the versions of the model that a ModelSpec names, and the version that it names.

@@ -19,6 +19,10 @@ from pathlib import Path
 from rrl.serving.servable import LoadedModel, found_versions, log, reason
 from rrl.serving.status import UNKNOWN, not_found
 
+RETRIES = 5
+RETRY_S = 60.0
+"""How often, and after what pauses, a version that did not load is tried again: as the original."""
+
 Load = Callable[[str, Path], LoadedModel]
 """A function that makes a warm model from the model's name and a version folder."""
 
@@ -88,6 +92,7 @@ class Versions:
         self.policy: Policy | None = None
         self.states: dict[int, State] = {}
         self._models: dict[int, LoadedModel] = {}
+        self._failed: dict[int, tuple[int, float]] = {}  # how often, and when it was (s)
         self._newest = -1  # no version
         self._calls: dict[int, int] = {}  # requests that a version is answering
         self._changed = threading.Condition()
@@ -98,7 +103,8 @@ class Versions:
         with self._changing:
             self.base, self.policy = base, policy
             for version in [v for v, state in self.states.items() if state.error]:
-                del self.states[version]  # it is tried again
+                del self.states[version]
+            self._failed = {}  # all are tried again
 
     def wanted(self) -> set[int]:
         """Return the versions to serve that are there now."""
@@ -124,12 +130,16 @@ class Versions:
     def look(self) -> None:
         """Load the versions to serve that are new, and unload those that are no longer served.
 
-        If none is there, the present ones stay. After any error, they continue to serve, too.
+        If none is there, the present ones stay. After any error, they continue to serve, too. A
+        version that did not load, perhaps because its files were still being copied, is tried again
+        `RETRIES` times, or as new after its folder was gone.
         """
         with self._changing:
             wanted = self.wanted()
+            self._failed = {v: failed for v, failed in self._failed.items() if v in wanted}
             for version in sorted(wanted - set(self._models)):
-                if version in self.states and self.states[version].error:
+                times, last = self._failed.get(version, (0, 0.0))
+                if times and (times > RETRIES or time.monotonic() < last + RETRY_S):
                     continue
                 try:
                     self._load(version)
@@ -150,6 +160,8 @@ class Versions:
         try:
             model = self._load_folder(self.name, folder)
         except BaseException as error:
+            times, _ = self._failed.get(version, (0, 0.0))
+            self._failed[version] = times + 1, time.monotonic()
             code = getattr(error, "error_code", UNKNOWN)
             self.states[version] = State("END", code, reason(str(error)) or repr(error))
             raise
@@ -157,6 +169,7 @@ class Versions:
             self._models[version] = model
             self._newest = max(self._models)
             self._calls.setdefault(version, 0)
+        self._failed.pop(version, None)
         self.states[version] = State("AVAILABLE")
         log(f"Version {version} of {self.name} is available")
 
@@ -169,10 +182,9 @@ class Versions:
                 self._newest = max(self._models, default=-1)
                 self._changed.wait_for(lambda version=version: not self._calls[version])
             model.close()
-            self.states[version] = State("END")
             del model
-        if versions:
-            return_memory()
+            return_memory()  # who waits for the end need not meet the pause that this takes
+            self.states[version] = State("END")
 
     @contextmanager
     def serving(self, version: int | None = None) -> Iterator[LoadedModel]:

@@ -95,6 +95,7 @@ class Volley:
         Scheduled arrivals in seconds from the start.
     watch : Watch, optional
         It may stop the episode. Then the open requests are cancelled, and the others are not sent.
+        If none was sent before, the sample has the first one as cancelled when it was due.
     halted : callable, optional
         It returns another reason to stop, or an empty text. It is asked as often as the watch.
     """
@@ -110,7 +111,7 @@ class Volley:
         n = len(due)
         self._left, self._done = np.zeros(n), np.full(n, np.inf)
         self._status = np.zeros(n, dtype=np.int64)
-        self._calls: list[Any] = []
+        self._sent, self._open = 0, dict[int, Any]()  # an ended call would keep its answer
         self._answers = threading.Semaphore(0)
         self._details, self._first_failed = "", n
         self._reason = ""
@@ -122,11 +123,15 @@ class Volley:
             if self._stopped_before(at):
                 break
             self._left[i] = time.monotonic()
-            call = self._call(i)
-            self._calls.append(call)
+            self._open[i] = call = self._call(i)
+            self._sent += 1
             call.add_done_callback(lambda call, i=i: self._finish(i, call))
         self._wait()
-        k = len(self._calls)
+        stopped_s = time.monotonic() - self._start if self._reason else None
+        if self._reason and not self._sent:  # an episode has at least one request
+            cancelled = np.array([int(Status.CANCELLED)])
+            return Sample(np.zeros(1), cancelled, np.zeros(1), "", self._reason, stopped_s)
+        k = self._sent
         due = self._due[:k]
         return Sample(
             latency=self._done[:k] - self._start - due,
@@ -134,7 +139,7 @@ class Volley:
             slip=self._left[:k] - self._start - due,
             details=self._details,
             aborted=self._reason,
-            aborted_s=time.monotonic() - self._start if self._reason else None,
+            aborted_s=stopped_s,
         )
 
     def _finish(self, i: int, call: Any) -> None:
@@ -142,6 +147,7 @@ class Volley:
         if self._status[i] and i < self._first_failed:
             self._first_failed, self._details = i, call.details() or ""
         self._done[i] = time.monotonic()
+        del self._open[i]
         self._answers.release()
 
     def _stopped_before(self, at: float) -> bool:
@@ -156,7 +162,7 @@ class Volley:
     def _look(self) -> str:
         """Let the watch look at the requests so far; return its reason to stop."""
         if self._watch is not None and not self._reason:
-            k, now = len(self._calls), time.monotonic() - self._start
+            k, now = self._sent, time.monotonic() - self._start
             done, failed = self._done[:k] - self._start, self._status[:k] != 0
             self._reason = self._halted() or self._watch.at(now, self._due[:k], done, failed)
         return self._reason
@@ -164,10 +170,11 @@ class Volley:
     def _wait(self) -> None:
         """Wait until every request has ended; a stop cancels those that are open."""
         answered = 0
-        while answered < len(self._calls):
-            if self._look():
-                for call in self._calls:
+        while answered < self._sent and not self._look():
+            answered += self._answers.acquire(timeout=None if self._watch is None else LOOK_S)
+        if self._reason:
+            for i in range(self._sent):
+                if call := self._open.get(i):
                     call.cancel()
-            watching = self._watch is not None and not self._reason
-            if self._answers.acquire(timeout=LOOK_S if watching else None):
-                answered += 1
+        for _ in range(answered, self._sent):
+            self._answers.acquire()
