@@ -112,6 +112,12 @@ def test_medians_are_sorted_by_the_price():
     assert ((table["price_low"] <= table["price"]) & (table["price"] <= table["price_high"])).all()
 
 
+def test_a_median_between_reached_and_never_is_never():
+    runs = pd.DataFrame(dict.fromkeys(COMPARED, 1.0), index=range(4)).assign(agent="half")
+    runs["E5"] = [2.0, 18.0, 31.0, 31.0]
+    assert medians(runs, np.random.default_rng(0), episodes=30).loc[0, "E5"] == 31
+
+
 def test_other_constants_make_another_run_and_its_own_ones_the_same():
     own = {"horizon": 100.0, "reach": 1.0, "lengths": 1.0, "amplitude": 1.0}
     plain, same, other = (

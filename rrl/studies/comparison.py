@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from rrl.rivals.agents import AGENTS
 from rrl.rivals.constants import with_constants
+from rrl.studies.outcomes import measures, median_of
 from rrl.studies.problems import EPISODES, SCENARIOS, with_truth
-from rrl.studies.race import Race, race, score
-from rrl.studies.scenario import Scenario
+from rrl.studies.race import race
 from rrl.support.errors import DataError, Parser, UsageError, command
 from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
@@ -70,15 +70,8 @@ def raced(
 
     where = with_truth(scenario)
     make = with_constants(agent, constants) if constants else AGENTS[agent]
-    columns = compared_measures(where, race(where, make, seeds, episodes))
+    columns = measures(where, race(where, make, seeds, episodes), COMPARED)
     return pd.DataFrame({"scenario": scenario, "agent": agent, "seed": list(seeds)} | columns)
-
-
-def compared_measures(where: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
-    """Return the measures of `COMPARED` for each run, see :func:`raced`."""
-    measured, most = score(where, runs), runs.chosen.shape[1] + 1
-    columns = {name: np.minimum(measured[name], most) for name in ("E5_first", "E5")}
-    return columns | {"deployed": 1 + measured["gap"], "price": measured["price"]}
 
 
 def ratios(ours: pd.DataFrame, theirs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -134,8 +127,10 @@ def bootstrapped_means(
     return rng.choice(values, (resamples, len(values))).mean(axis=1)
 
 
-def medians(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+def medians(runs: pd.DataFrame, rng: np.random.Generator, episodes: int = EPISODES) -> pd.DataFrame:
     """Return the median over the runs of each agent, one row per agent, lowest price first.
+
+    Numbers of episodes are censored after `episodes`, as :mod:`rrl.studies.outcomes` says.
 
     Returns
     -------
@@ -150,7 +145,9 @@ def medians(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         row: dict[str, Any] = {"agent": agent, "seeds": len(part)}
         for name in COMPARED:
             names = (name, f"{name}_low", f"{name}_high")
-            row |= zip(names, bootstrap_interval(part[name].to_numpy(), rng), strict=True)
+            middle = median_of(name, episodes)
+            found = bootstrap_interval(part[name].to_numpy(), rng, statistic=middle)
+            row |= zip(names, found, strict=True)
         rows.append(row)
     return pd.DataFrame(rows).sort_values("price", ignore_index=True)
 
