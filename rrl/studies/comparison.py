@@ -2,12 +2,12 @@
 
 ``python -m rrl.studies.comparison race --agents rrl,rrl-boltzmann --out build/race.csv`` races
 agents on seeds that no table or study uses, and writes one row per run. It skips what the file
-has, so it can be stopped and run again. ``compare`` prints the geometric mean of the ratios with
-its interval: ``python -m rrl.studies.comparison compare build/race.csv:rrl
-build/race.csv:rrl-boltzmann``. The two files may come from two versions of the package.
-``factors build/race.csv`` prints how many times as many episodes, or as high a cost, the rivals
-had as each of our agents. ``race`` takes constants that replace those of an agent:
-``--constants '{"horizon": 100}'``.
+has, so it can be stopped and run again; a file has one number of episodes and one set of constants.
+``compare`` prints the geometric mean of the ratios with its interval:
+``python -m rrl.studies.comparison compare build/race.csv:rrl build/race.csv:rrl-boltzmann``.
+The two files may come from two versions of the package. ``factors build/race.csv`` prints how many
+times as many episodes, or as high a cost, the rivals had as each of our agents. ``race`` takes
+constants that replace those of an agent: ``--constants '{"horizon": 100}'``.
 """
 
 from __future__ import annotations
@@ -193,20 +193,33 @@ def race_missing(
     episodes: int,
     constants: Mapping[str, Any] | None = None,
 ) -> None:
-    """Add what is missing to a file of runs, with a progress bar over agents and scenarios."""
+    """Add what is missing to a file of runs, with a progress bar over agents and scenarios.
+
+    The column `settings` of the file has the episodes and the constants in JSON.
+
+    Raises
+    ------
+    UsageError
+        If the file has runs with other episodes or constants.
+    """
     import pandas as pd
     from tqdm import tqdm
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    known = pd.read_csv(path) if path.exists() else None
+    settings = json.dumps({"episodes": episodes, **(constants or {})}, sort_keys=True)
+    known = read_runs(path) if path.exists() else pd.DataFrame(columns=[*KEYS, *COMPARED])
+    if "settings" not in known:  # from before there was this column
+        known["settings"] = json.dumps({"episodes": EPISODES})
+    if others := set(known["settings"]) - {settings}:
+        raise UsageError(f"{path}: made with {min(others)}; write runs with {settings} elsewhere")
     pairs = [(agent, scenario) for agent in agents for scenario in scenarios]
     for agent, scenario in tqdm(pairs, unit="race"):
-        if known is not None:
-            same = (known["agent"] == agent) & (known["scenario"] == scenario)
-            if set(seeds) <= set(known.loc[same, "seed"]):
-                continue
-            known = known[~same]
-        known = pd.concat([known, raced(agent, scenario, seeds, episodes, constants)])
+        same = (known["agent"] == agent) & (known["scenario"] == scenario)
+        missing = sorted(set(seeds) - set(known.loc[same, "seed"]))
+        if not missing:
+            continue
+        new = raced(agent, scenario, missing, episodes, constants).assign(settings=settings)
+        known = pd.concat([known, new]) if len(known) else new
         write_atomically(path, known.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
 
 
