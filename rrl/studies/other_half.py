@@ -87,7 +87,8 @@ def rejudged(
     about: dict[tuple[str, Any], tuple[str, Workload, int | None, int]] = {}
     for setting, race in races.items():
         if not isinstance(setting.load, int | float):
-            about[setting.problem] = name_of(setting.problem), workload(setting.load), None, 0
+            name, load = name_of(setting.problem), workload(setting.load)
+            about[setting.problem] = name, load, None, setting.first_seed
             runs.setdefault(setting.problem, {})[setting.agent] = race.chosen
     for day, arrays in days.items():
         key, name = (day.testbed, day.problem), f"{problem_label(day)}, day"
