@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half
-from rrl.studies.claim_runs import DEFAULT
-from rrl.studies.day_tables import problem_label
+from rrl.studies.day_tables import DEFAULT, problem_label
 from rrl.studies.days import Day
 from rrl.studies.judging_error import ratio_errors
 from rrl.studies.outcomes import Results, name_of
