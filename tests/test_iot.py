@@ -127,10 +127,10 @@ def test_a_neighbour_takes_no_more_than_its_share_and_clocks_run_both_ways(other
     np.testing.assert_allclose(np.diff(done[after]), np.diff(times[after]), atol=1e-4)
 
 
-def test_a_neighbour_takes_its_share_while_it_works():
+def test_a_neighbour_takes_its_mean_share():
     other = Neighbour(0.5, busy=2.0, idle=6.0)
     progress = other.progress(20_000.0, np.random.default_rng(0))
-    assert progress.at(20_000.0) / 20_000 == pytest.approx(1 - 0.5 * other.working, rel=0.01)
+    assert progress.at(20_000.0) / 20_000 == pytest.approx(1 - other.mean_share, rel=0.01)
 
 
 def test_while_the_neighbour_works_all_takes_longer():

@@ -49,8 +49,8 @@ class Neighbour:
 
     Examples
     --------
-    >>> round(Neighbour(share=0.5, busy=60.0, idle=120.0).working, 3)
-    0.333
+    >>> Neighbour(share=0.5, busy=60.0, idle=120.0).mean_share.__round__(3)
+    0.167
     """
 
     share: float
@@ -68,6 +68,11 @@ class Neighbour:
     def working(self) -> float:
         """Share of the time in which it works."""
         return self.busy / (self.busy + self.idle)
+
+    @property
+    def mean_share(self) -> float:
+        """Share of the machine that it takes on average."""
+        return self.share * self.working
 
     def progress(self, horizon: float, rng: np.random.Generator) -> Progress:
         """Draw when it works until `horizon` (s); from then on it pauses."""
