@@ -16,7 +16,7 @@ import yaml
 from rrl import ConfigSpace, Knob
 from rrl.studies import claim_days, claim_page, claim_runs, claim_table, judging_error
 from rrl.studies.claim_numbers import part_number
-from rrl.studies.claim_runs import DEFAULT, Evidence
+from rrl.studies.claim_runs import Evidence
 from rrl.studies.claim_samples import samples
 from rrl.studies.claims import (
     columns_table,
@@ -27,6 +27,7 @@ from rrl.studies.claims import (
     speed_table,
     tables_of,
 )
+from rrl.studies.day_tables import DEFAULT
 from rrl.studies.days import KNOWING
 from rrl.studies.registration import VERDICTS, content_digest, read_registration
 from rrl.support.errors import DataError

@@ -112,6 +112,37 @@ def test_medians_are_sorted_by_the_price():
     assert ((table["price_low"] <= table["price"]) & (table["price"] <= table["price_high"])).all()
 
 
+def test_a_median_between_reached_and_never_is_never():
+    runs = pd.DataFrame(dict.fromkeys(COMPARED, 1.0), index=range(4)).assign(agent="half")
+    runs["E5"] = [2.0, 18.0, 31.0, 31.0]
+    assert medians(runs, np.random.default_rng(0), episodes=30).loc[0, "E5"] == 31
+
+
+def test_more_seeds_are_added_to_those_that_are_there(tmp_path):
+    path, whole = tmp_path / "race.csv", tmp_path / "whole.csv"
+    words = ("race", "--agents", "random", "--scenarios", "pool", "--episodes", 5, "--out")
+    for first in (0, 2):
+        assert run(*words, path, "--first-seed", first, "--seeds", 3) == 0
+    assert run(*words, whole, "--first-seed", 0, "--seeds", 5) == 0
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_a_file_has_runs_of_one_kind(tmp_path, capsys):
+    path = tmp_path / "race.csv"
+    words = ("race", "--agents", "rrl", "--scenarios", "pool", "--seeds", 1, "--out", path)
+    few, more = ("--episodes", 3), ("--constants", '{"horizon": 2.0}')
+    assert run(*words, *few, *more) == 0
+    before = path.read_bytes()
+    for other in (few, more, (*few, "--constants", '{"horizon": 3.0}')):
+        assert run(*words, *other) == 2
+        assert 'made with {"episodes": 3, "horizon": 2.0}; write' in capsys.readouterr().err
+    assert run(*words, *few, *more) == 0
+    assert path.read_bytes() == before
+    pd.read_csv(path).drop(columns="settings").to_csv(path, index=False)  # as older versions wrote
+    assert run(*words, *few) == 2
+    assert run(*words) == 0
+
+
 def test_other_constants_make_another_run_and_its_own_ones_the_same():
     own = {"horizon": 100.0, "reach": 1.0, "lengths": 1.0, "amplitude": 1.0}
     plain, same, other = (

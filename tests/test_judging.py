@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl.recording.judging import _medians, judge
+from rrl.recording.profile import Profile, read_profile
+from rrl.studies.finals_summary import paired_scatter
+
+DATA = Path(__file__).parent.parent / "data"
 
 
 @given(st.integers(0, 10**6), st.floats(0.001, 0.2))
@@ -78,3 +83,12 @@ def test_medians_are_those_of_numpy(seed, missing, axis):
         warnings.simplefilter("ignore", RuntimeWarning)  # a row of nothing but NaN
         expected = np.nanmedian(values, axis=axis, keepdims=True)
     np.testing.assert_array_equal(_medians(values, axis), expected)
+
+
+def test_further_passes_of_the_good_ones_are_no_finals():
+    profile = read_profile(DATA / "mobilenet_v2-threads")
+    plan = profile.description["plan"]
+    assert (plan["passes"], plan.get("again", 0)) == (2, 0)
+    further = profile.description | {"plan": plan | {"passes": 1, "again": 1}}
+    expected = paired_scatter(profile, 165.0)
+    assert paired_scatter(Profile(further, profile.table), 165.0) == expected

@@ -11,7 +11,7 @@ from rrl.recording.truth import judge_half
 from rrl.studies.days import Day, run_days
 from rrl.studies.other_half import loads_met, rejudged
 from rrl.studies.problems import open_scenario
-from rrl.studies.race import race
+from rrl.studies.race import Race, race
 from rrl.studies.settings import Setting, workload
 from rrl.tuning.defaults import serving_default
 
@@ -69,6 +69,20 @@ def test_an_agent_that_stays_costs_what_the_other_half_says_at_each_load(scenari
     np.testing.assert_allclose(found["latency_s"], [costs[one].mean() for one in met])
     told = runs.costs.mean(axis=1)
     assert not np.allclose(found["latency_s"], told)  # which is of the half that is replayed
+
+
+def test_a_race_is_judged_by_the_arrivals_of_its_own_seeds(scenario, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "rrl.studies.other_half.loads_met",
+        lambda server, load, requests, seed, episodes: (
+            seen.append(seed) or loads_met(server, load, requests, seed, episodes)
+        ),
+    )
+    setting = Setting(BED, LOAD, STAYS, 2, 3, first_seed=7)
+    runs = Race(*np.zeros((2, 2, 3), dtype=np.int32), 0.0)
+    rejudged(rows("", STAYS, 2)[:0], {setting: runs}, {}, "data")
+    assert seen == [7, 8]
 
 
 def test_a_day_is_judged_by_its_own_requests_and_seeds(scenario):

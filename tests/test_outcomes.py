@@ -46,6 +46,19 @@ def test_standings_are_censored_at_the_horizon(rng):
     assert set(table["kind"]) == {"simulated"}
 
 
+def test_between_a_run_that_arrives_and_one_that_never_does_the_median_is_censored(rng):
+    chosen = np.full((6, EPISODES), 1)
+    chosen[:3] = 4
+    results = {Setting(*PROBLEM, "half", 6, EPISODES): Race(chosen, chosen, 0.0)}
+    table = outcomes.standings(results, {PROBLEM: SCENARIO}, rng)
+    (row,) = table.to_dict("records")
+    assert (row["E5"], row["E5_low"], row["E5_high"]) == (11, 1, 11)
+    assert row["deployed"] == 4.5
+    rivals = {Setting(*PROBLEM, "rival", 6, EPISODES): Race(chosen, chosen, 0.0)}
+    duels = outcomes.duels(results | rivals, {PROBLEM: SCENARIO}, "half", rng).set_index("measure")
+    assert duels.loc["E5", ["ours", "theirs"]].tolist() == [11, 11]
+
+
 def test_standings_say_how_late_the_last_recommendation_is(rng):
     scenario = replace(SCENARIO, violations=np.arange(6) / 10)
     table = outcomes.standings(races(good=4, poor=1), {PROBLEM: scenario}, rng)

@@ -18,6 +18,7 @@ from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.core.warm_start import Earlier, SlopeProcess, transfer
 from rrl.operating.journal import JOURNAL
+from rrl.studies.problems import open_scenario
 from rrl.studies.warm_start import FIRST_SEED, SEEDS, earlier, misleading, study, write_warm_start
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.recommended import recommended
@@ -101,6 +102,42 @@ def test_the_slope_is_learned(slope, level):
     mean, deviation = process.elsewhere(np.array([[0.0, 3.0]]))
     assert mean[0] == pytest.approx(level + slope * 3, abs=0.15)
     assert 0 < deviation[0] < 0.3
+
+
+def test_adversaries_know_nothing_of_the_half_that_judges(monkeypatch):
+    from rrl.recording import profile as recorded
+    from rrl.studies.warm_start import ADVERSARIES, PROBLEMS
+
+    read, name = recorded.read_profile, "keyword-threads"
+    before = {how: misleading(name, how).log_costs for how in ADVERSARIES}
+
+    def other(folder):
+        profile = read(folder)
+        table = profile.table.copy()
+        judging = (table["pass"] % 2 == 1).to_numpy()
+        table.loc[judging, "mean_s"] = table.loc[judging, "mean_s"].to_numpy()[::-1]
+        return recorded.Profile(profile.description, table)
+
+    scenario = open_scenario(f"{name} {PROBLEMS[name]}")
+    monkeypatch.setattr("rrl.studies.warm_start._scenario", lambda *_: scenario)
+    monkeypatch.setattr(recorded, "read_profile", other)
+    assert not np.array_equal(earlier(name).log_costs, earlier(name, half=0).log_costs)
+    for how, logs in before.items():
+        np.testing.assert_array_equal(misleading(name, how).log_costs, logs)
+
+
+def test_a_mirrored_profile_has_one_knob_the_other_way_round():
+    true, false = (
+        earlier("mobilenet_v2-threads", half=0),
+        misleading("mobilenet_v2-threads", "mirrored"),
+    )
+    levels = sorted({c["intra_op"] for c in true.configurations})
+    back = dict(zip(levels, levels[::-1], strict=True))
+    costs = dict(zip(map(str, true.configurations), true.log_costs, strict=True))
+    expected = [costs[str({**c, "intra_op": back[c["intra_op"]]})] for c in false.configurations]
+    assert false.log_costs.tolist() == expected
+    looks_best = int(false.log_costs.argmin())
+    assert true.log_costs[looks_best] > true.log_costs.min() + np.log(2)
 
 
 def test_without_a_trend_it_is_the_process_without_a_warm_start():
@@ -235,7 +272,7 @@ def test_the_stored_runs_are_those_of_this_code(stored):
     again = study([FIRST_SEED], problems=["keyword-threads"], data=ROOT / "data")
     assert list(again["source"]) == [
         "none", "mobilenet_v2-threads", "mobilenet_v2-busy", "inception_v3-threads",
-        "mobilenet_v2-batching", "inverted", "shuffled",
+        "mobilenet_v2-batching", "inverted", "shuffled", "mirrored",
     ]  # fmt: skip
     there = stored[stored["problem"].eq(again["problem"][0]) & stored["seed"].eq(FIRST_SEED)]
     pd.testing.assert_frame_equal(again, there.reset_index(drop=True), rtol=1e-5)
@@ -254,5 +291,5 @@ def test_the_stored_table_follows_from_the_stored_runs(stored, tmp_path):
 
 
 def test_an_inverted_profile_has_its_best_where_it_was_worst():
-    true, false = earlier("keyword-threads"), misleading("keyword-threads", "inverted")
+    true, false = earlier("keyword-threads", half=0), misleading("keyword-threads", "inverted")
     assert false.log_costs.argmin() == true.log_costs.argmax()

@@ -9,6 +9,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from rrl.studies.warm_start import ADVERSARIES
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -38,7 +40,7 @@ def plot_warm_start(table: pd.DataFrame) -> Figure:
     fig, axes = plt.subplots(
         1, len(PANELS), figsize=(10, 0.8 + 0.22 * len(table)), layout="constrained", sharey=True
     )
-    misled = table["source"].isin(("inverted", "shuffled"))
+    misled = table["source"].isin(ADVERSARIES)
     labels = table["source"] + "  \N{RIGHTWARDS ARROW}  " + table["problem"]
     for (name, words), ax in zip(PANELS.items(), axes, strict=True):
         ax.axvline(0 if name == "saved" else 1, lw=0.8, color="0.6")

@@ -66,7 +66,9 @@ class Finals:
         """Return the numbers of the guests at a rate index: each half's best usual settings.
 
         The usual settings are the server's default, those that the batching guide suggests, and
-        those of the adaptive scheduler. Guests are compared with the best, but are never the best.
+        those of the adaptive scheduler. While the finals are recorded, guests are compared with the
+        best, but are never the best. Later they are judged like the finalists, see
+        :func:`rrl.recording.truth.judge_half`.
         """
         space = self.plan.space
         cores = available_cpus()

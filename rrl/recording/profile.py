@@ -68,8 +68,9 @@ class Profile:
         The content of `profile.json`.
     table : DataFrame
         One row per episode. The attribute `adaptive` has the rows of TensorFlow's adaptive
-        scheduler, and `table` has the others. `grid` is `table` without the finals, so all its
-        configurations got the same arrivals.
+        scheduler, and `table` has the others. `grid` is `table` without the finals. In a pass of
+        the grid, all configurations that took part got the same arrivals. In further passes these
+        are only the good ones.
 
     Examples
     --------

@@ -24,8 +24,10 @@ from rrl.tuning.watch import Watch
 class RecordedServer:
     """Replay a profile: draw each measurement from the repeats in the passes over the grid.
 
-    The repeats are in the order of the passes, and in one repeat all configurations got the same
-    arrivals. So equal generators draw the same arrivals for all configurations.
+    The repeats are in the order of the passes, and in one repeat all configurations that took part
+    got the same arrivals. If all took part in every pass, equal generators draw the same arrivals
+    for all of them. After further passes of the good ones only, these have more repeats than the
+    others, and equal generators draw other arrivals.
 
     The finals are left out, because they had other arrivals and only the best few took part.
 

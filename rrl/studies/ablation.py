@@ -8,14 +8,15 @@ every run, and one row for each problem, agent and measure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.studies.comparison import COMPARED, compared_measures
+from rrl.studies.comparison import COMPARED
 from rrl.studies.made_spaces import MADE
+from rrl.studies.outcomes import measures, median_of
 from rrl.studies.problems import SURFACES
 from rrl.studies.settings import Load, Setting, cross
 from rrl.studies.sweeps import Sweep
@@ -114,11 +115,13 @@ def ablation_runs(sweep: Sweep, progress: bool = True) -> pd.DataFrame:
     for setting, runs in found.items():
         seeds = range(setting.first_seed, setting.first_seed + setting.seeds)
         head = {"problem": names[setting.problem], "agent": setting.agent, "seed": seeds}
-        parts.append(pd.DataFrame(head | compared_measures(scenarios[setting.problem], runs)))
+        parts.append(pd.DataFrame(head | measures(scenarios[setting.problem], runs, COMPARED)))
     return pd.concat(parts, ignore_index=True)
 
 
-def ablation_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+def ablation_table(
+    runs: pd.DataFrame, rng: np.random.Generator, episodes: int = EPISODES
+) -> pd.DataFrame:
     """Compare every agent with the reference of its family, problem by problem.
 
     Parameters
@@ -127,6 +130,8 @@ def ablation_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame
         See :func:`ablation_runs`. The agents have the same seeds, so the runs are paired. A family
         without its reference is left out.
     rng : numpy.random.Generator
+    episodes : int, optional
+        Per run. Numbers of episodes are censored there, as :mod:`rrl.studies.outcomes` says.
 
     Returns
     -------
@@ -155,14 +160,17 @@ def ablation_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame
                 for measure in COMPARED:
                     ours, theirs = tables[agent][measure], tables[reference][measure]
                     row = (reference, problem, agent, measure)
-                    rows.append(row + _row(ours, theirs.loc[ours.index], draws))
+                    middle = median_of(measure, episodes)
+                    rows.append(row + _row(ours, theirs.loc[ours.index], draws, middle))
     numbers = ["median", "median_low", "median_high", "ratio", "low", "high", "verdict"]
     return pd.DataFrame(rows, columns=[*KEYS, "measure", *numbers])
 
 
-def _row(ours: pd.Series, theirs: pd.Series, draws: int) -> tuple[float | str, ...]:
+def _row(
+    ours: pd.Series, theirs: pd.Series, draws: int, middle: Callable[..., Any]
+) -> tuple[float | str, ...]:
     rng = np.random.default_rng(draws)
-    medians = bootstrap_interval(ours.to_numpy(), rng)
+    medians = bootstrap_interval(ours.to_numpy(), rng, statistic=middle)
     logs = np.log(ours.to_numpy() / theirs.to_numpy())
     ratio, low, high = np.exp(bootstrap_interval(logs, rng, statistic=np.mean))
     verdict = "won" if high < 1 else "lost" if low > 1 else "tied"
@@ -185,7 +193,7 @@ def who_won(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     return means.to_frame("ratio").assign(**counts)[[*VERDICTS, "ratio"]]
 
 
-def write_tables(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def write_tables(runs: pd.DataFrame, folder: Path, episodes: int = EPISODES) -> pd.DataFrame:
     """Write ``runs.csv`` and ``table.csv``, and return the table.
 
     The table follows from the numbers as they are written.
@@ -195,7 +203,8 @@ def write_tables(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
     folder.mkdir(parents=True, exist_ok=True)
     text = runs.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     write_atomically(folder / "runs.csv", text)
-    table = ablation_table(pd.read_csv(folder / "runs.csv"), np.random.default_rng(0))
+    known = pd.read_csv(folder / "runs.csv")
+    table = ablation_table(known, np.random.default_rng(0), episodes)
     text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     write_atomically(folder / "table.csv", text)
     return table
@@ -220,7 +229,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         options.episodes,
         options.first_seed,
     )
-    table = write_tables(ablation_runs(Sweep(settings, build=options.build)), options.out)
+    runs = ablation_runs(Sweep(settings, build=options.build))
+    table = write_tables(runs, options.out, options.episodes)
     print(who_won(table, "price").to_string(float_format="%.3f"))
 
 

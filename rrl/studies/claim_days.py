@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.studies.claim_runs import DEFAULT
-from rrl.studies.day_tables import problem_label
+from rrl.studies.day_tables import DEFAULT, problem_label
 from rrl.studies.days import KNOWING, Day
 from rrl.studies.registered import DAY, DayProblem, Registration
 

@@ -18,6 +18,7 @@ from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.similarity import Copy
 from rrl.recording.profile import read_profile
 from rrl.recording.replay import RecordedServer
+from rrl.studies.day_tables import DEFAULT
 from rrl.studies.judging_error import judging
 from rrl.studies.outcomes import Results, name_of
 from rrl.studies.race import score
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Values = NDArray[np.float64]
-DEFAULT = "tf-serving-default"
 ESTIMATORS = {"copy": Copy, "learned": LearnedSimilarity, "mean": GlobalMean}
 """How the agents estimate a region, and what is known without regions."""
 RADIUS = 1.0  # of the regions whose estimates are judged: the direct neighbours

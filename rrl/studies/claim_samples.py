@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.studies.claim_runs import DEFAULT, Evidence
+from rrl.studies.claim_runs import Evidence
+from rrl.studies.day_tables import DEFAULT
 from rrl.studies.registered import ClaimPart, Rules
 from rrl.support.aggregates import stratified_draws
 from rrl.support.limits import restricted_mean

@@ -171,8 +171,8 @@ def columns_table(judged: Iterable[Judged]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `role` is "paper", "recommended" or "rival" as the registration says. `problems` is the
-        number of problems that could test the part. `decides` marks the kind that decides.
+        `problems` is the number of problems that could test the part. `decides` marks the kind that
+        decides.
     """
     import pandas as pd
 

@@ -2,12 +2,12 @@
 
 ``python -m rrl.studies.comparison race --agents rrl,rrl-boltzmann --out build/race.csv`` races
 agents on seeds that no table or study uses, and writes one row per run. It skips what the file
-has, so it can be stopped and run again. ``compare`` prints the geometric mean of the ratios with
-its interval: ``python -m rrl.studies.comparison compare build/race.csv:rrl
-build/race.csv:rrl-boltzmann``. The two files may come from two versions of the package.
-``factors build/race.csv`` prints how many times as many episodes, or as high a cost, the rivals
-had as each of our agents. ``race`` takes constants that replace those of an agent:
-``--constants '{"horizon": 100}'``.
+has, so it can be stopped and run again; a file has one number of episodes and one set of constants.
+``compare`` prints the geometric mean of the ratios with its interval:
+``python -m rrl.studies.comparison compare build/race.csv:rrl build/race.csv:rrl-boltzmann``.
+The two files may come from two versions of the package. ``factors build/race.csv`` prints how many
+times as many episodes, or as high a cost, the rivals had as each of our agents. ``race`` takes
+constants that replace those of an agent: ``--constants '{"horizon": 100}'``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from rrl.rivals.agents import AGENTS
 from rrl.rivals.constants import with_constants
+from rrl.studies.outcomes import measures, median_of
 from rrl.studies.problems import EPISODES, SCENARIOS, with_truth
-from rrl.studies.race import Race, race, score
-from rrl.studies.scenario import Scenario
+from rrl.studies.race import race
 from rrl.support.errors import DataError, Parser, UsageError, command
 from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
@@ -70,15 +70,8 @@ def raced(
 
     where = with_truth(scenario)
     make = with_constants(agent, constants) if constants else AGENTS[agent]
-    columns = compared_measures(where, race(where, make, seeds, episodes))
+    columns = measures(where, race(where, make, seeds, episodes), COMPARED)
     return pd.DataFrame({"scenario": scenario, "agent": agent, "seed": list(seeds)} | columns)
-
-
-def compared_measures(where: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
-    """Return the measures of `COMPARED` for each run, see :func:`raced`."""
-    measured, most = score(where, runs), runs.chosen.shape[1] + 1
-    columns = {name: np.minimum(measured[name], most) for name in ("E5_first", "E5")}
-    return columns | {"deployed": 1 + measured["gap"], "price": measured["price"]}
 
 
 def ratios(ours: pd.DataFrame, theirs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -134,8 +127,10 @@ def bootstrapped_means(
     return rng.choice(values, (resamples, len(values))).mean(axis=1)
 
 
-def medians(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+def medians(runs: pd.DataFrame, rng: np.random.Generator, episodes: int = EPISODES) -> pd.DataFrame:
     """Return the median over the runs of each agent, one row per agent, lowest price first.
+
+    Numbers of episodes are censored after `episodes`, as :mod:`rrl.studies.outcomes` says.
 
     Returns
     -------
@@ -150,7 +145,9 @@ def medians(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         row: dict[str, Any] = {"agent": agent, "seeds": len(part)}
         for name in COMPARED:
             names = (name, f"{name}_low", f"{name}_high")
-            row |= zip(names, bootstrap_interval(part[name].to_numpy(), rng), strict=True)
+            middle = median_of(name, episodes)
+            found = bootstrap_interval(part[name].to_numpy(), rng, statistic=middle)
+            row |= zip(names, found, strict=True)
         rows.append(row)
     return pd.DataFrame(rows).sort_values("price", ignore_index=True)
 
@@ -196,20 +193,33 @@ def race_missing(
     episodes: int,
     constants: Mapping[str, Any] | None = None,
 ) -> None:
-    """Add what is missing to a file of runs, with a progress bar over agents and scenarios."""
+    """Add what is missing to a file of runs, with a progress bar over agents and scenarios.
+
+    The column `settings` of the file has the episodes and the constants in JSON.
+
+    Raises
+    ------
+    UsageError
+        If the file has runs with other episodes or constants.
+    """
     import pandas as pd
     from tqdm import tqdm
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    known = pd.read_csv(path) if path.exists() else None
+    settings = json.dumps({"episodes": episodes, **(constants or {})}, sort_keys=True)
+    known = read_runs(path) if path.exists() else pd.DataFrame(columns=[*KEYS, *COMPARED])
+    if "settings" not in known:  # from before there was this column
+        known["settings"] = json.dumps({"episodes": EPISODES})
+    if others := set(known["settings"]) - {settings}:
+        raise UsageError(f"{path}: made with {min(others)}; write runs with {settings} elsewhere")
     pairs = [(agent, scenario) for agent in agents for scenario in scenarios]
     for agent, scenario in tqdm(pairs, unit="race"):
-        if known is not None:
-            same = (known["agent"] == agent) & (known["scenario"] == scenario)
-            if set(seeds) <= set(known.loc[same, "seed"]):
-                continue
-            known = known[~same]
-        known = pd.concat([known, raced(agent, scenario, seeds, episodes, constants)])
+        same = (known["agent"] == agent) & (known["scenario"] == scenario)
+        missing = sorted(set(seeds) - set(known.loc[same, "seed"]))
+        if not missing:
+            continue
+        new = raced(agent, scenario, missing, episodes, constants).assign(settings=settings)
+        known = pd.concat([known, new]) if len(known) else new
         write_atomically(path, known.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
 
 

@@ -8,9 +8,8 @@ import numpy as np
 from scipy.stats import norm
 
 from rrl.recording.finals import CONFIDENCE
+from rrl.recording.judging import TOLERANCE
 from rrl.recording.profile import Profile
-
-TOLERANCE = 0.05  # configurations whose costs differ by less are tied
 
 
 def luck(profile: Profile, rate_per_s: float) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def paired_scatter(profile: Profile, rate_per_s: float) -> dict[str, float]:
     listed = profile.finalists(rate_per_s)
     names = [tuple(f[knob] for knob in profile.knobs) for f in listed]
     best = names[[f["verdict"] for f in listed].index("best")]
-    later = profile.table[profile.table["pass"] >= profile.description["plan"]["passes"]]
+    later = profile.table[profile.table["pass"] >= profile.grid_passes]
     rows = later[(later["rate_per_s"] == rate_per_s) & (later["valid"] == 1)]
     logs = np.log(rows.pivot_table("mean_s", ["pass", "repeat"], list(profile.knobs)))
     ratios = logs[[name for name in names if name != best]].sub(logs[best], axis=0)

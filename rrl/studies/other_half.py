@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half
-from rrl.studies.claim_runs import DEFAULT
-from rrl.studies.day_tables import problem_label
+from rrl.studies.day_tables import DEFAULT, problem_label
 from rrl.studies.days import Day
 from rrl.studies.judging_error import ratio_errors
 from rrl.studies.outcomes import Results, name_of
@@ -87,7 +86,8 @@ def rejudged(
     about: dict[tuple[str, Any], tuple[str, Workload, int | None, int]] = {}
     for setting, race in races.items():
         if not isinstance(setting.load, int | float):
-            about[setting.problem] = name_of(setting.problem), workload(setting.load), None, 0
+            name, load = name_of(setting.problem), workload(setting.load)
+            about[setting.problem] = name, load, None, setting.first_seed
             runs.setdefault(setting.problem, {})[setting.agent] = race.chosen
     for day, arrays in days.items():
         key, name = (day.testbed, day.problem), f"{problem_label(day)}, day"

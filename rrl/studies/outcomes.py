@@ -1,13 +1,15 @@
 """Tables of race results with intervals: standings, duels and served latency.
 
 Numbers of episodes until an event are censored at the horizon. If the event never happens in a
-run, the number is one more than the horizon. A median with this value is censored too.
+run, the number is one more than the horizon. A median with this value is censored too: so is the
+median of an even number of runs if the later one of the two in the middle is censored.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from rrl.studies.race import Race, score
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Load, Setting
 from rrl.support.intervals import bootstrap_interval, ratio_interval
+from rrl.support.limits import censored_median
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +35,8 @@ MEASURES = ("E5", "E5_first", "E5_possible", "deployed", "price", "pain", "viola
 DUELS = ("E5_first", "E5", "deployed", "price")
 
 
-def measures(scenario: Scenario, runs: Race) -> dict[str, Values]:
-    """Return the censored `MEASURES` of each run, each of shape (seeds,).
+def measures(scenario: Scenario, runs: Race, names: Iterable[str] = MEASURES) -> dict[str, Values]:
+    """Return censored measures of each run, by default all `MEASURES`; each of shape (seeds,).
 
     `deployed` is the true cost of the last recommendation, divided by the optimum's. The other
     measures are those of :func:`rrl.studies.race.score`.
@@ -42,7 +45,19 @@ def measures(scenario: Scenario, runs: Race) -> dict[str, Values]:
     found["deployed"] = 1 + found["gap"]
     horizon = runs.chosen.shape[1]
     return {name: np.minimum(found[name], horizon + 1) if name[0] == "E" else found[name]
-            for name in MEASURES}  # fmt: skip
+            for name in names}  # fmt: skip
+
+
+def median_of(measure: str, episodes: int) -> Callable[..., Values]:
+    """Return the function for the median of a measure: a censored one for numbers of episodes.
+
+    Examples
+    --------
+    >>> middle_two = np.array([2.0, 11.0])
+    >>> [median_of(name, episodes=10)(middle_two).item() for name in ("E5", "price")]
+    [11.0, 6.5]
+    """
+    return partial(censored_median, most=episodes + 1) if measure[0] == "E" else np.median
 
 
 def name_of(problem: Problem) -> str:
@@ -115,7 +130,7 @@ def standings(
             "ceiling": scenarios[setting.problem].ceiling,
         }
         for name, values in measures(scenarios[setting.problem], runs).items():
-            row |= interval(name, values, rng)
+            row |= interval(name, values, rng, median_of(name, setting.episodes))
         late = scenarios[setting.problem].violations[runs.recommended[:, -1]]
         rows.append(row | {"late": float(np.median(late))})
     return pd.DataFrame(rows)
@@ -149,6 +164,7 @@ def duels(
     rows = []
     for setting, theirs in scored.items():
         for measure in DUELS if setting.agent != ours else ():
+            middle = median_of(measure, setting.episodes)
             mine = own[setting.problem][measure]
             paired = min(len(theirs[measure]), len(mine))
             ratio, low, high = ratio_interval(theirs[measure][:paired], mine[:paired], rng)
@@ -160,8 +176,8 @@ def duels(
                     "rival": setting.agent,
                     "measure": measure,
                     "seeds": paired,
-                    "ours": float(np.median(mine)),
-                    "theirs": float(np.median(theirs[measure])),
+                    "ours": float(middle(mine)),
+                    "theirs": float(middle(theirs[measure])),
                     "ratio": ratio,
                     "low": low,
                     "high": high,

@@ -1,8 +1,12 @@
 """Problems with a known answer: a server, a load, and the true cost of every configuration.
 
 The truth of a simulated server is the mean over many episodes. Agents replay one half of a
-recorded profile, and the other half is the truth (:mod:`rrl.recording.truth`). No agent sees the
-truth. :mod:`rrl.studies.race` uses it to score the agents.
+recorded profile, and the other half is the truth (:mod:`rrl.recording.truth`).
+:mod:`rrl.studies.race` uses it to score the agents.
+
+No agent sees the truth, with one exception. An agent that minimises late requests, or keeps a
+target, is given a limit in seconds, and this limit is a multiple of one true number: the mean or
+p99 of the best configuration. It does not say which configuration that is.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """What a warm start saves, and what it costs where the earlier measurements mislead.
 
 Each recorded model is tuned at its middle load, without and with the profile of each other
-recording. Two adversaries are the model's own profile, once with good and bad exchanged, and once
-with all its costs shuffled. Agents replay one half of a profile, and the other half judges them.
+recording. Agents replay one half of a profile, and the other half judges them. Three adversaries
+are made from the half that is replayed: good and bad exchanged, all costs shuffled, and the levels
+of one knob in the opposite order. The agent learns the slope between two models, which may be
+negative. So what is inverted need not mislead it, and what is shuffled has no order to take over.
+What is mirrored keeps its order along the other knobs, but something else looks best.
 ``python -m rrl.studies.warm_start`` writes two tables: every run, and one row per problem and
 source. ``data/README.md`` has their columns. The settings in :mod:`rrl.core.warm_start` were chosen
 with other seeds than these.
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rrl.core.agent import Agent
+from rrl.core.qtable import Floats
 from rrl.core.space import ConfigSpace
 from rrl.core.warm_start import Earlier, WarmStart, transfer
 from rrl.studies.problems import DATA, with_truth
@@ -25,6 +29,7 @@ from rrl.studies.scenario import Scenario
 from rrl.support.errors import Parser, UsageError, command
 from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
+from rrl.support.limits import censored_median
 from rrl.support.machine import one_thread
 from rrl.tuning.recommended import recommended
 
@@ -40,16 +45,19 @@ PROBLEMS = {
 }
 """The recorded models, and their middle loads in requests per second."""
 
-COLD, ADVERSARIES = "none", ("inverted", "shuffled")
+COLD, ADVERSARIES = "none", ("inverted", "shuffled", "mirrored")
 EPISODES = 60  # as in `rrl tune`
 FIRST_SEED, SEEDS = 8000, 30  # no setting was chosen on these seeds
 
 
-def earlier(name: str, data: Path = DATA) -> Earlier:
-    """Return the mean log latencies of a profile, over its loads."""
-    from rrl.recording.profile import read_profile
+def earlier(name: str, data: Path = DATA, half: int | None = None) -> Earlier:
+    """Return the mean log latencies of a profile, or of one half of it, over its loads."""
+    from rrl.recording.profile import Profile, read_profile
 
     profile = read_profile(data / name)
+    if half is not None:
+        rows = profile.table["pass"] % 2 == half
+        profile = Profile(profile.description, profile.table[rows])
     fixed = profile.description["plan"]["fixed"]
     logs = np.mean([np.log(profile.surface(rate)) for rate in profile.rates_per_s], axis=0)
     counts = profile.grid.groupby(profile.knobs).size()
@@ -58,17 +66,36 @@ def earlier(name: str, data: Path = DATA) -> Earlier:
 
 
 def misleading(name: str, how: str, data: Path = DATA) -> Earlier:
-    """Return a profile that misleads: one of `ADVERSARIES`.
+    """Return a profile that misleads: one of `ADVERSARIES`, made from the half that is replayed.
 
     Examples
     --------
-    >>> true, false = (earlier("keyword-threads"), misleading("keyword-threads", "inverted"))
+    >>> true, false = earlier("keyword-threads", half=0), misleading("keyword-threads", "inverted")
     >>> int(false.log_costs.argmin()) == int(true.log_costs.argmax())
     True
     """
-    true = earlier(name, data)
-    shuffled = np.random.default_rng(0).permutation(true.log_costs)
-    return true._replace(log_costs=-true.log_costs if how == "inverted" else shuffled)
+    scenario = _scenario(name, data)
+    true = earlier(name, data, scenario.server.half)  # type: ignore[attr-defined]
+    logs = true.log_costs
+    if how == "mirrored":
+        return true._replace(log_costs=mirrored(logs, scenario.space.shape))
+    shuffled = np.random.default_rng(0).permutation(logs)
+    return true._replace(log_costs=-logs if how == "inverted" else shuffled)
+
+
+def mirrored(costs: Floats, shape: Sequence[int]) -> Floats:
+    """Return the costs of a whole grid with the levels of one knob in the opposite order.
+
+    It is the knob for which the configuration that then looks best costs most.
+
+    Examples
+    --------
+    >>> mirrored(np.array([1.0, 2.0, 3.0, 8.0, 9.0, 7.0]), (2, 3))
+    array([8., 9., 7., 1., 2., 3.])
+    """
+    grid = np.asarray(costs).reshape(shape)
+    found = [np.flip(grid, axis).ravel() for axis in range(grid.ndim)]
+    return max(found, key=lambda one: costs[one.argmin()])
 
 
 def warm_start(problem: str, source: str, data: Path = DATA) -> WarmStart | None:
@@ -153,7 +180,9 @@ def _measures(scenario: Scenario, runs: Race, cold: Race) -> dict[str, np.ndarra
     }
 
 
-def warm_start_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+def warm_start_table(
+    runs: pd.DataFrame, rng: np.random.Generator, episodes: int = EPISODES
+) -> pd.DataFrame:
     """Compare each source with the runs without one, seed by seed.
 
     Parameters
@@ -161,14 +190,16 @@ def warm_start_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFra
     runs : DataFrame
         See :func:`study`.
     rng : numpy.random.Generator
+    episodes : int, optional
+        Of a run.
 
     Returns
     -------
     DataFrame
-        One row per problem and source. ``reached`` is the median over the seeds. ``saved`` is the
-        median number of episodes by which it is reached earlier, ``price`` the median ratio of the
-        prices, and ``deployed`` that of what is deployed, each with the ends of its 95 % interval
-        (``saved_low`` and so on).
+        One row per problem and source. ``reached`` is the median over the seeds; it is censored too
+        if the later of the two runs in the middle is. ``saved`` is the median number of episodes by
+        which it is reached earlier, ``price`` the median ratio of the prices, and ``deployed`` that
+        of what is deployed, each with the ends of its 95 % interval (``saved_low`` and so on).
 
     Examples
     --------
@@ -187,7 +218,7 @@ def warm_start_table(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFra
         ours = ours.set_index("seed")
         cold = runs[(runs["problem"] == problem) & (runs["source"] == COLD)].set_index("seed")
         row = {"problem": problem, "source": source, "taken": ours["taken"].all()}
-        row["reached"] = ours["reached"].median()
+        row["reached"] = censored_median(ours["reached"].to_numpy(float), episodes + 1).item()
         for name, paired in (
             ("saved", cold["reached"] - ours["reached"]),
             ("price", ours["price"] / cold["price"]),
@@ -216,7 +247,7 @@ def source_verdicts(table: pd.DataFrame, measure: str) -> pd.Series:
     return table.assign(verdict=words)["verdict"]
 
 
-def write_warm_start(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def write_warm_start(runs: pd.DataFrame, folder: Path, episodes: int = EPISODES) -> pd.DataFrame:
     """Write ``runs.csv`` and ``table.csv``, and return the table.
 
     The table follows from the numbers as they are written.
@@ -226,7 +257,8 @@ def write_warm_start(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
     folder.mkdir(parents=True, exist_ok=True)
     form = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
     write_atomically(folder / "runs.csv", runs.to_csv(**form))
-    table = warm_start_table(pd.read_csv(folder / "runs.csv"), np.random.default_rng(0))
+    known = pd.read_csv(folder / "runs.csv")
+    table = warm_start_table(known, np.random.default_rng(0), episodes)
     write_atomically(folder / "table.csv", table.to_csv(**form))
     return table
 
@@ -246,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError("--seeds and --episodes must be at least 1, and --first-seed at least 0")
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     runs = study(seeds, options.episodes, options.problems, workers=options.workers)
-    table = write_warm_start(runs, options.out)
+    table = write_warm_start(runs, options.out, options.episodes)
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
     return 0
 

@@ -45,17 +45,6 @@ def interquartile_mean(sample: Values) -> Values:
     return np.asarray(trim_mean(sample.reshape(*sample.shape[:-2], -1), 0.25, axis=-1))
 
 
-def geometric_mean(sample: Values) -> Values:
-    """Return the geometric mean over the problems of the mean of their runs.
-
-    Examples
-    --------
-    >>> geometric_mean(np.array([[1.0, 3.0], [8.0, 8.0]])).item()
-    4.0
-    """
-    return np.exp(np.log(sample.mean(axis=-1)).mean(axis=-1))
-
-
 def performance_profile(costs: Values, limits: Values) -> Values:
     """Return the share of runs whose cost is at most each limit, with equal weight per problem.
 
@@ -124,7 +113,7 @@ def stratified_draws(
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> stratified_draws(geometric_mean, [np.ones((2, 3))], rng, resamples=4).tolist()
+    >>> stratified_draws(interquartile_mean, [np.ones((2, 3))], rng, resamples=4).tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
     drawn, rows = [], None

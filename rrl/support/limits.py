@@ -59,6 +59,23 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
+def censored_median(
+    times: NDArray[np.float64], most: float, axis: int | None = None
+) -> NDArray[np.float64]:
+    """Return the median of times of which those of at least `most` are censored; `most` at most.
+
+    A median between a time and a censored one is censored too, because the censored one may be of
+    any length.
+
+    Examples
+    --------
+    >>> censored_median(np.array([10.0, 18.0, 301.0, 301.0]), 301).item()
+    301.0
+    """
+    times = np.where(np.asarray(times) >= most, np.inf, times)
+    return np.minimum(np.median(times, axis=axis), most)
+
+
 def restricted_mean(times: NDArray[np.float64], horizon: float) -> NDArray[np.float64]:
     """Return the mean over the last axis of the time until an event, or until the horizon.
 
