@@ -248,7 +248,12 @@ def add_tuning_options(parser: ArgumentParser) -> None:
     )
     run.add_argument("--episodes", type=int, default=60, help="episodes of tuning (default 60)")
     run.add_argument("--requests", type=int, default=100, help="requests per episode (default 100)")
-    run.add_argument("--rounds", type=int, default=15, help="rounds of comparison (default 15)")
+    run.add_argument(
+        "--rounds",
+        type=int,
+        default=15,
+        help="rounds of comparison, fewer if the answer is clear and there is no SLO (default 15)",
+    )
     run.add_argument("--seed", type=int, default=0, help="seed of all randomness (default 0)")
     run.add_argument(
         "--default",
