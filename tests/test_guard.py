@@ -14,7 +14,7 @@ from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import operate
-from rrl.operating.records import episode_record, failures, late_share, remember
+from rrl.operating.records import episode_record, failures, late_while_tuning, remember
 from rrl.operating.verdict import summarise
 from rrl.rivals.agents import AGENTS
 from rrl.support.errors import ServerError
@@ -359,9 +359,12 @@ def test_late_while_tuning_counts_what_was_sent():
         {"configuration": {}, "late": late, "failed": failed, "guard": guard}
         for late, failed, guard in zip((1.0, 0.02), (50, 0), guards, strict=True)
     ]
-    assert late_share(job, records) == 0.02
+    assert late_while_tuning(job, records) == 0.02
     assert failures(records) == 0
-    assert late_share(job, [{"configuration": {}, "late": share} for share in (0.0, 0.5)]) == 0.25
+    assert (
+        late_while_tuning(job, [{"configuration": {}, "late": share} for share in (0.0, 0.5)])
+        == 0.25
+    )
 
 
 @settings(max_examples=30, deadline=None)

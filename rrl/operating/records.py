@@ -150,7 +150,7 @@ def harm_done(job: Job, records: Sequence[Record]) -> Record:
     return {"late_s": late[-1] if late else None, **counts, "ended": ended, "machines": machines}
 
 
-def late_share(job: Job, records: Sequence[Record]) -> float:
+def late_while_tuning(job: Job, records: Sequence[Record]) -> float:
     """Return the share of the requests while tuning that were late by the SLO, or failed.
 
     With a guard, these are the requests that were sent: a trial that did not start had none, and

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
-from rrl.operating.records import Record, compared, failures, harm_done, late_share, learned
+from rrl.operating.records import Record, compared, failures, harm_done, late_while_tuning, learned
 from rrl.serving.process_knobs import ENV, FLAG, is_process_knob
 from rrl.support.sequential import symmetric_interval
 from rrl.tuning.constrained import MEMORY, Constrained, LeastMemory
@@ -262,7 +262,7 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
         "harm": harm_done(job, records),
     }
     if job.slo:
-        late = {"late_while_tuning": late_share(job, records)}
+        late = {"late_while_tuning": late_while_tuning(job, records)}
         result["slo"] = job.slo.judge([kept_episode(r["recommended"]) for r in rounds]) | late
     better = result["verdict"] == "better"
     return result | {"deploy": recommended if better else dict(job.default)}

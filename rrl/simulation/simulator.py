@@ -74,7 +74,7 @@ class SimulatedServer:
 
     Examples
     --------
-    >>> from rrl import testbed
+    >>> from rrl import Poisson, testbed
     >>> server = testbed("cpu2")
     >>> rng = np.random.default_rng(1)
     >>> arrivals = Poisson(100.0).arrivals(100, rng)
