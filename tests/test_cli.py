@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -131,6 +132,35 @@ def test_replay_of_ones_own_table(table, capsys):
     (folder,) = table.parent.glob("build/tune/*")
     names = {"journal.jsonl", "agent.json", "result.json", "tuning.png", "tuning.pdf"}
     assert {path.name for path in folder.iterdir()} == names
+
+
+INTERRUPTS = """
+import signal
+import sys
+
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "rrl.operating.operate":
+            exec("signal.raise_signal(signal.SIGINT); [0 for _ in range(9)]")
+
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def test_an_interrupt_in_the_middle_of_an_import_has_its_exit_code(tmp_path):
+    """The definition of a dataclass is code that Python has as text."""
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTS)
+    words = ["replay", "cpu2", "--rate", "115", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "rrl.cli", *words],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.splitlines()[-1].startswith("rrl: interrupted")
+    assert done.returncode == 130
 
 
 def test_json_is_one_object_on_stdout_and_the_same_again(table, capsys):
