@@ -26,7 +26,7 @@ from probe import build_probe
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.journal import JOURNAL, Journal
-from rrl.operating.targets import leave_running
+from rrl.operating.staying import leave_running
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import LOCAL, free_port
 from rrl.serving.loadgen import Client

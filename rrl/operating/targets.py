@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rrl.operating.requests import model_path
 from rrl.operating.start_command import command_at, command_here
-from rrl.support.errors import RRLError, ServerError, UsageError, interrupt_by_signals
+from rrl.operating.staying import check_socket, leave_running, say
+from rrl.support.errors import ServerError
 
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration
     from rrl.core.space import ConfigSpace
     from rrl.operating.job import Job
     from rrl.operating.operate import Contestants
-    from rrl.serving.detached import Detached
-    from rrl.serving.handover import HandoverServer
     from rrl.serving.live import LiveServer
     from rrl.serving.sample import Inputs
     from rrl.tuning.episode import Episode, Server
@@ -78,7 +73,7 @@ def open_target(
         make_folder(folder)
         return _restarted(options, job, folder, requests, largest, show)
     if options.port is not None:
-        _check_socket(options, folder)
+        check_socket(options, folder)
         return _at_port(options, job, folder, requests, largest)
     return _local(options, job, folder, requests, largest)
 
@@ -179,7 +174,7 @@ def _at_port(
         running = server.configure(job.default, job.rng(5))
         if isinstance(job.workload, ClientTraffic):
             job.workload.traffic = traffic
-            _say(f"waiting for requests at {server.address}")
+            say(f"waiting for requests at {server.address}")
             wait_for_requests(traffic, running, 20, None, options.deadline)
         try:
             yield Target(
@@ -191,100 +186,6 @@ def _at_port(
         finally:
             if not options.stop:
                 leave_running(server, base, folder, options)
-
-
-def _check_socket(options: Namespace, folder: Path) -> None:
-    """Refuse now what would end the service of the clients at the end of the run."""
-    from rrl.serving.detached import socket_path
-    from rrl.serving.launcher import fits
-
-    name = model_path(options.model).name
-    socket = socket_path((folder / "serving").absolute(), name, options.port)
-    if not options.stop and not fits(socket):
-        raise UsageError(
-            f"{folder}: this path is too long for the socket of the server that stays; give a "
-            "shorter --out, or --stop"
-        )
-
-
-def leave_running(server: HandoverServer, base: Path, folder: Path, options: Namespace) -> None:
-    """Give the port to a server that outlives this process, with the kept configuration.
-
-    If no such server starts, this process goes on serving until it is interrupted.
-    """
-    left: list[Detached] = []
-    _say(
-        f"a server that stays takes {server.address} over; with clients, this needs half a minute "
-        "or more, so that no call fails"
-    )
-    try:
-        server.return_to_kept(np.random.default_rng(0))
-        complete = _hand_over(server, base, folder, options, left)
-    except KeyboardInterrupt:
-        if not left:
-            raise KeyboardInterrupt(
-                f"interrupted before a server took {server.address} over: nothing serves "
-                "there; the same command starts it again"
-            ) from None
-        complete = False
-    except (RRLError, OSError) as error:
-        if not server.serves:
-            raise ServerError(f"nothing serves at {server.address} any more: {error}") from error
-        _say(f"no server of its own could take over {server.address}: {error}")
-        _say(
-            f"{server.address} stays in service, but only as long as this process runs; "
-            "Ctrl-C ends it"
-        )
-        _serve_until_interrupted()
-        return
-    (serving,) = left
-    if not complete:
-        _say("calls that were still open are cut off: not all clients have connected again")
-    if serving.exposed:
-        _say(serving.exposed)
-    _say(
-        f"{server.address} stays in service with {dict(server.kept)}; the log is "
-        f"{serving.log}; stop it with: {serving.stop_command}"
-    )
-
-
-def _say(line: str) -> None:
-    with suppress(OSError):  # a terminal that was closed must not end the service
-        print("rrl:", line, file=sys.stderr, flush=True)
-
-
-def _hand_over(
-    server: HandoverServer, base: Path, folder: Path, options: Namespace, left: list[Detached]
-) -> bool:
-    """Start the server that stays, and let the front leave the port to it.
-
-    The server is put into `left` as soon as it serves. The result says whether no call was cut off.
-    """
-    from rrl.serving.detached import start_detached
-
-    def start() -> None:
-        left.append(
-            start_detached(
-                base,
-                server.kept,
-                server.front.port,
-                folder / "serving",
-                executable=options.executable,
-                start_timeout_s=options.start_timeout,
-                shared=True,
-            )
-        )
-
-    return server.hand_port_over(start)
-
-
-def _serve_until_interrupted() -> None:
-    interrupt_by_signals()  # again, because an interrupted run ignores further signals
-    try:
-        while True:
-            signal.pause()
-    except KeyboardInterrupt:
-        pass
 
 
 def _given(

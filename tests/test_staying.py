@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rrl.operating.targets import leave_running
+from rrl.operating.staying import leave_running
 from rrl.support.errors import ServerError
 
 OPTIONS = Namespace(executable=None, start_timeout=1.0)
