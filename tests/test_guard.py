@@ -326,16 +326,17 @@ def tune_tempting(job, folder, lives=10**6, late=0.1):
         return server, None
 
 
-def test_the_budget_holds_in_the_comparison_too(tmp_path):
-    job = tempting_job(budget=40)
+@pytest.mark.parametrize("budget", range(5, 60, 6))
+def test_the_budget_holds_in_the_comparison_too(budget, tmp_path):
+    """The default is never late, so all bad requests are those of trials."""
+    job = tempting_job(budget=budget)
     _, records = tune_tempting(job, tmp_path)
     result = summarise(job, records)
     trials = [
         part for r in records for part in r["guard"]["parts"] if part["configuration"] != DEFAULT
     ]
-    assert sum(part["bad"] for part in trials) == result["harm"]["trials"][1] <= 40
-    assert result["recommended"] != DEFAULT
-    assert 1 <= result["compared"] < 15
+    assert sum(part["bad"] for part in trials) == result["harm"]["trials"][1] <= budget
+    assert 1 <= result["compared"] < 15 or result["verdict"] == "the default"
     assert result["deploy"] == DEFAULT
     again = tune_tempting(job, tmp_path, lives=0)[1]  # a finished run measures nothing
     assert summarise(job, again) == result

@@ -153,25 +153,29 @@ def operate(
         if guard is not None:
             remember(guard, journal.records)
         _learn(job, server, journal, tick, every, guard)
-        recommended = learned(journal.records)[-1]["recommended"]
         if guard is not None and isinstance(server, Keeps):
-            server.keep(guard.sound(recommended))
-        if _undecided(job, journal.records, guard):
+            server.keep(guard.sound(learned(journal.records)[-1]["recommended"]))
+        recommended = _to_compare(job, journal.records, guard)
+        if recommended is not None:
             with contestants(recommended) as servers:
                 _compare(job, servers, recommended, journal, show, tick, guard)
         return journal.records
 
 
-def _undecided(job: Job, records: list[Record], guard: Guard | None) -> bool:
-    """Return whether another round is needed, and the recommendation may serve in it.
+def _to_compare(job: Job, records: list[Record], guard: Guard | None) -> Configuration | None:
+    """Return what another round measures beside the default; None if no round is needed.
 
-    The first round is always served: the guard's watch stops it at once if nothing is left of the
-    budget.
+    It is the recommendation. If nothing is left of the guard's budget, the default is measured
+    alone.
     """
-    known = compared(records)
-    if known and guard is not None and not guard.admits(learned(records)[-1]["recommended"]):
-        return False
-    return len(known) < job.rounds and not decided(job, records)
+    known, recommended = compared(records), learned(records)[-1]["recommended"]
+    if len(known) >= job.rounds or decided(job, records):
+        return None
+    if known and "default" not in known[0]["cost"]:
+        return dict(job.default)
+    if guard is None or guard.admits(recommended):
+        return recommended
+    return None if known else dict(job.default)
 
 
 def _note_machine(

@@ -243,7 +243,8 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
         resident memory of the server with each of the two, or None if it is not known.
     """
     tuned, rounds = learned(records), compared(records)
-    recommended = tuned[-1]["recommended"]
+    alone = "default" not in rounds[0]["cost"]
+    recommended = dict(job.default) if alone else tuned[-1]["recommended"]
     costs = {n: np.array([r["cost"][n] for r in rounds]) for n in rounds[0]["cost"]}
     switches = [r["switch_s"] for r in tuned if r.get("switch_s")]
     result = {

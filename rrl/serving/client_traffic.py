@@ -115,7 +115,7 @@ def wait_for_requests(
     ServerError
         If the server dies.
     NoTrafficError
-        If no request comes for `QUIET_S` seconds.
+        If too few requests have come, and none comes for `QUIET_S` seconds.
     """
     start, mark = time.monotonic(), traffic.mark
     while True:
@@ -126,8 +126,8 @@ def wait_for_requests(
         over = np.isfinite(done[:count]) | (now - due[:count] > timeout_s)
         if reason or (len(due) >= count and over.all()):
             break
-        quiet_s = now - max(due, default=0.0)
-        if quiet_s > max(QUIET_S, timeout_s) and not traffic.rate_per_s():
+        quiet = len(due) < count and now - max(due, default=0.0) > QUIET_S
+        if quiet and not traffic.rate_per_s():
             raise NoTrafficError(
                 f"no client sent a request for {QUIET_S:.0f} s: send some, or give --rate"
             )

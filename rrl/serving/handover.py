@@ -171,8 +171,9 @@ class HandoverServer(LiveServer):
         for running in self._all:
             running.server.versions.check(self._version)
         before = self._current and self._current.server.configuration
-        if self._kept not in (None, wanted) and self._find(self._kept) is None:
-            self.configure(self._kept, rng)  # no trial without a standby
+        on_trial = self._kept not in (None, wanted)
+        if on_trial and None in (self._find(self._kept), self._find(wanted)):
+            self.configure(self._kept, rng)  # it serves until then, and stays ready
         found = self._find(wanted) or self._bring_up(wanted, rng)
         if found is not self._current:
             self._take_over(found, began)
@@ -187,8 +188,6 @@ class HandoverServer(LiveServer):
 
     def _bring_up(self, wanted: Configuration, rng: np.random.Generator) -> _Running:
         """Start a configuration, or switch a server to it, while another one serves."""
-        if self._kept not in (None, wanted):
-            self.configure(self._kept, rng)  # serves until then
         spare = next((r for r in self._all if r is not self._current), None)
         host = self._current if self._kept is None else spare
         if host and host.server.can_switch(wanted):

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.serving.volley import LOOK_S, Sample, Volley
-from rrl.support.errors import ServerError
+from rrl.tuning.measuring import GeneratorError
 from rrl.tuning.watch import Watch
 
 CONNECT_S = 1.0  # longest wait for the connection before an episode
@@ -95,7 +95,7 @@ class Sender:
 
         Raises
         ------
-        ServerError
+        GeneratorError
             If the process ended before it had all answers.
         """
         wanted = list(payloads)
@@ -110,7 +110,7 @@ class Sender:
             return self._connection.recv()
         except (EOFError, OSError):
             self.close()
-            raise ServerError(
+            raise GeneratorError(
                 f"{self.address}: the process that sends the requests ended with status "
                 f"{self.process.returncode}; measure again"
             ) from None
