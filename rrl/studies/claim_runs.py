@@ -25,7 +25,13 @@ from rrl.studies.race import score
 from rrl.studies.registered import Problem, Registration
 from rrl.studies.scenario import SLO_FACTORS, Scenario, Truth
 from rrl.studies.settings import Setting
-from rrl.studies.similarity_error import GlobalMean, region_errors, repeat_error, typical_difference
+from rrl.studies.similarity_error import (
+    GlobalMean,
+    on_one_scale,
+    region_errors,
+    repeat_error,
+    typical_difference,
+)
 from rrl.tuning.defaults import serving_default
 
 if TYPE_CHECKING:
@@ -225,6 +231,39 @@ def similarity_table(
         for name, part in errors.groupby("estimator", sort=False):
             error = 100 * float(np.expm1(part["error"].median()))
             rows.append(head | {"estimator": name, "error": error, "repeat": repeat})
+    return pd.DataFrame(rows)
+
+
+def copy_over_mean(problems: Mapping[str, Scenario], measurements: int, draws: int) -> pd.DataFrame:
+    """Compare the error of a copy with that of the mean, for several draws of the measurements.
+
+    Parameters
+    ----------
+    problems : mapping of str to Scenario
+        Recorded loads.
+    measurements : int
+        Of each draw.
+    draws : int
+
+    Returns
+    -------
+    DataFrame
+        One row per problem and draw: `registered` is the ratio of the two errors that C1 uses, and
+        `one scale` is that of :func:`rrl.studies.similarity_error.on_one_scale`.
+    """
+    import pandas as pd
+
+    chosen = {name: ESTIMATORS[name] for name in ("copy", "mean")}
+    rows = []
+    for draw in range(draws):
+        for name, scenario in problems.items():
+            row: dict[str, Any] = {"problem": name, "draw": draw}
+            for kind, one in (("registered", scenario), ("one scale", on_one_scale(scenario))):
+                rng = np.random.default_rng(draw)
+                errors = region_errors(one, chosen, measurements, RADIUS, rng)
+                middle = np.expm1(errors.groupby("estimator")["error"].median())
+                row[kind] = float(middle["copy"] / middle["mean"])
+            rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -6,6 +6,7 @@ An estimator is honest if its errors are as large as the standard deviations tha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from rrl.core.learned_similarity import log_means
 from rrl.core.qtable import QTable
 from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate, Similarity
 from rrl.core.space import ROUNDING, ConfigSpace
+from rrl.recording.truth import judge_half
 from rrl.studies.scenario import Scenario
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import episodes
@@ -144,6 +146,18 @@ def repeat_error(scenario: Scenario) -> float:
     passes = np.log(rows.groupby([*profile.knobs, "pass"])["mean_s"].mean().unstack().to_numpy())
     between = passes[:, 1] - passes[:, 0]
     return 100 * float(np.expm1(np.median(np.abs(between - np.median(between))) / np.sqrt(2)))
+
+
+def on_one_scale(scenario: Scenario) -> Scenario:
+    """Return a recorded problem without the factor by which its two halves differ.
+
+    The true costs are multiplied by the factor that all configurations share: the median ratio of
+    the replayed half to the judging one.
+    """
+    server = scenario.server
+    seen = judge_half(server.profile, scenario.workload.rate, server.half).cost
+    factor = np.exp(np.median(np.log(seen) - np.log(scenario.cost)))
+    return replace(scenario, cost=factor * scenario.cost)
 
 
 def region_errors(
