@@ -57,8 +57,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    # Since bpo-1054041, `python -m` ends by the signal if an interrupt met code that Python had as
-    # text, as that of dataclasses, even if it was handled; unless other such code has run since.
-    exec("")
-    sys.exit(code)
+    sys.exit(main())

@@ -29,6 +29,38 @@ def surface(x):
     return 0.3 * x[:, 0] + 0.01 * x[:, 1]
 
 
+@given(st.integers(1, 150), st.integers(1, 5), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_the_correlation_is_the_formula(points, others, seed):
+    """It is computed in blocks, and partly by compiled code."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.uniform(0, 9, (points, 2)), rng.uniform(0, 9, (others, 2))
+    b[0] = a[-1]  # rounding must not make a distance of 0 negative
+    lengths = np.array([0.7, 3.0])
+    r = np.sqrt(5) * np.linalg.norm((a[:, None] - b) / lengths, axis=2)
+    expected = (1 + r + r**2 / 3) * np.exp(-r)
+    np.testing.assert_allclose(correlation(a, b, lengths), expected, rtol=1e-6, atol=1e-12)
+
+
+def test_the_posterior_is_that_of_the_textbook():
+    """Rasmussen & Williams, equations 2.25 and 2.26, with an unknown mean put in."""
+    rng, assumed = np.random.default_rng(5), Hyperparameters(np.array([2.0, 4.0]), 0.7, 0.1)
+    x, elsewhere = rng.uniform(0, 10, (90, 2)), rng.uniform(0, 10, (200, 2))
+    y, variance = np.sin(x[:, 0]), rng.uniform(0.001, 0.02, 90)
+    process = GaussianProcess(x, y, variance, assumed)
+    prior = 0.49 * correlation(x, x, assumed.length_scales) + 0.01 * np.eye(90)
+    cross = 0.49 * correlation(elsewhere, x, assumed.length_scales)
+    of_all = np.linalg.inv(prior + np.diag(variance))
+    centre = of_all.sum(axis=0) @ y / of_all.sum()
+    mean, deviation = process.elsewhere(elsewhere)
+    np.testing.assert_allclose(mean, centre + cross @ of_all @ (y - centre))
+    left = 0.49 + 0.01 - np.einsum("ij,jk,ik->i", cross, of_all, cross)
+    np.testing.assert_allclose(deviation, np.sqrt(left))
+    mean, deviation = process.at_measured(np.arange(90))
+    np.testing.assert_allclose(mean, centre + prior @ of_all @ (y - centre))
+    np.testing.assert_allclose(deviation**2, np.diag(prior - prior @ of_all @ prior), rtol=1e-6)
+
+
 def test_a_knob_that_does_not_matter_gets_the_longest_length_scale():
     rng = np.random.default_rng(1)
     x = rng.uniform(0, 10, (40, 2))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from enum import EnumType, IntEnum
+
 import numpy as np
 import pytest
 from probe import build_probe
@@ -10,6 +13,11 @@ from test_profile import PLAN, FakeServer, record
 from rrl import ConfigSpace, Knob, LiveServer, Poisson, RecordedServer, TableServer, testbed
 from rrl.support.errors import DataError
 from rrl.tuning.watch import Watch
+
+
+class Member(IntEnum):
+    ONE = 1
+
 
 SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
 
@@ -69,6 +77,29 @@ def test_a_watch_stops_an_episode_and_leaves_out_what_was_not_sent(server):
     assert len(none) == 1
     assert none.info["aborted"] == "budget"
     assert len(server.measure(server.space[0], arrivals, rng)) == 30  # it serves on as before
+
+
+def test_an_interrupt_is_not_lost_in_numpy(server, monkeypatch):
+    """NumPy drops what is raised while it asks an object for attributes, as a signal's handler may.
+
+    Enumerations answer by code written in Python (up to 3.11), so they meet no array.
+    """
+    asked = []
+
+    def answer(_kind, name):
+        asked.append(name)
+        raise AttributeError(name)
+
+    watch = Watch(60.0, 1000, 0.02)
+    episode = server.measure(server.space[0], [0.0, 0.01], np.random.default_rng(1), watch=watch)
+    monkeypatch.setattr(EnumType, "__getattr__", answer, raising=False)
+    np.where(True, Member.ONE, 0)
+    assert asked or sys.version_info >= (3, 12)
+    asked.clear()
+    server.measure(server.space[0], [0.0, 0.01], np.random.default_rng(1), watch=watch)
+    assert episode.bad(60.0) == 0
+    monkeypatch.undo()
+    assert not asked
 
 
 def test_one_request_is_enough_and_none_is_refused(server):

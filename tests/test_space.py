@@ -207,6 +207,13 @@ def test_bad_configuration(change, message):
         paper_cpu(2).index(configuration)
 
 
+def test_a_text_knob_with_an_order_is_another_space():
+    levels = ("small", "middle", "large")
+    free, ordered = (ConfigSpace([Knob("model", levels, at)]) for at in (None, (0, 1, 2)))
+    assert free != ordered
+    assert free.fingerprint != ordered.fingerprint
+
+
 def test_incomplete_configuration():
     with pytest.raises(ValueError, match="no level for 'batch_threads'"):
         paper_cpu(2).index({"inter_op": 1, "intra_op": 1})

@@ -19,9 +19,11 @@ Rasmussen & Williams, *Gaussian Processes for Machine Learning* (2006), chapters
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
@@ -94,12 +96,33 @@ def correlation(a: Floats, b: Floats, length_scales: Floats) -> Floats:
     array([[1.  , 0.83, 0.14]])
     """
     a, b = a / length_scales, b / length_scales
-    result, of_a, of_b = 2 * a @ b.T, (a * a).sum(axis=1)[:, None], (b * b).sum(axis=1)
+    result, of_a, of_b = 2 * a @ b.T, (a * a).sum(axis=1), (b * b).sum(axis=1)
+    powers = np.empty((BLOCK, len(b)))
     for first in range(0, len(a), BLOCK):  # a block stays in the processor's cache
-        rows = slice(first, first + BLOCK)
-        r = np.sqrt(5 * np.maximum(of_a[rows] + of_b - result[rows], 0))
-        result[rows] = (1 + r + r * r / 3) * np.exp(-r)
+        rows = result[first : first + BLOCK]
+        power = powers[: len(rows)]
+        _set_distances(rows, of_a[first : first + BLOCK], of_b, power)
+        _set_correlations(rows, np.exp(power, out=power))
     return result
+
+
+@njit(cache=True)
+def _set_distances(rows: Floats, of_a: Floats, of_b: Floats, negative: Floats) -> None:
+    """Replace doubled scalar products by scaled distances, and set the negative ones, too."""
+    for i in range(len(of_a)):
+        for j in range(len(of_b)):
+            square = of_a[i] + of_b[j] - rows[i, j]
+            rows[i, j] = math.sqrt(5 * (square if square > 0 else 0.0))
+            negative[i, j] = -rows[i, j]
+
+
+@njit(cache=True)
+def _set_correlations(rows: Floats, powers: Floats) -> None:
+    """Replace scaled distances r by their correlations, given exp(-r)."""
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            r = rows[i, j]
+            rows[i, j] = (1 + r + r * r / 3) * powers[i, j]
 
 
 class GaussianProcess:
@@ -131,15 +154,16 @@ class GaussianProcess:
     def __init__(self, x: Floats, y: Floats, variance: Floats, assumed: Hyperparameters) -> None:
         from scipy.linalg import lapack
 
-        self.x, self.assumed, self._solve = x, assumed, lapack.dtrtrs
+        self.x, self.assumed = x, assumed
         self._y, self._variance = y, variance
         covariance = self._shared(x, x)
         covariance[np.diag_indices(len(y))] += variance + assumed.nugget**2
         self._factor, _ = lapack.dpotrf(covariance, lower=1)
-        whitened, _ = self._solve(self._factor, np.column_stack([y, np.ones(len(y))]), lower=1)
+        columns = np.column_stack([y, np.ones(len(y))])
+        whitened, _ = lapack.dtrtrs(self._factor, columns, lower=1)
         self.mean = (whitened[:, 0] @ whitened[:, 1]) / (whitened[:, 1] @ whitened[:, 1])
         self._residual = whitened[:, 0] - self.mean * whitened[:, 1]
-        self._weights, _ = self._solve(self._factor, self._residual, lower=1, trans=1)
+        self._weights, _ = lapack.dtrtrs(self._factor, self._residual, lower=1, trans=1)
 
     def _shared(self, a: Floats, b: Floats) -> Floats:
         """Return the covariances of points that neighbours share, shape (m, n)."""
@@ -154,9 +178,11 @@ class GaussianProcess:
 
         `points` has shape (n, d), and both results have shape (n,).
         """
+        from scipy.linalg import blas
+
         cross = self._shared(points, self.x)
         mean = self.mean + cross @ self._weights
-        known, _ = self._solve(self._factor, cross.T, lower=1, overwrite_b=1)
+        known = blas.dtrmm(1.0, self._inverse_factor, cross.T, lower=1, overwrite_b=1)
         left = self._alone(points) - np.einsum("ij,ij->j", known, known)
         return mean, np.sqrt(np.maximum(left, 1e-8))
 
@@ -167,7 +193,7 @@ class GaussianProcess:
         (K - V) K^-1 is I - V K^-1, and the posterior variance is that of V - V K^-1 V. So no
         correlation has to be computed again.
         """
-        left = self._variance[rows] * (1 - self._variance[rows] * self._precisions()[rows])
+        left = self._variance[rows] * (1 - self._variance[rows] * self._precisions[rows])
         mean = self._y[rows] - self._variance[rows] * self._weights[rows]
         return mean, np.sqrt(np.maximum(left, 1e-8))
 
@@ -178,14 +204,19 @@ class GaussianProcess:
         ----------
         Rasmussen & Williams, equation 5.12.
         """
-        return self._y - self._weights / self._precisions()
+        return self._y - self._weights / self._precisions
 
-    def _precisions(self) -> Floats:
-        """Return the diagonal of K^-1, the inverse of the covariance of what was measured."""
+    @cached_property
+    def _inverse_factor(self) -> Floats:
+        """L^-1, where L L' is K; for many points, a product with it is faster than a solution."""
         from scipy.linalg import lapack
 
-        inverse, _ = lapack.dtrtri(self._factor, lower=1)
-        return np.einsum("ij,ij->j", inverse, inverse)
+        return lapack.dtrtri(self._factor, lower=1)[0]
+
+    @cached_property
+    def _precisions(self) -> Floats:
+        """The diagonal of K^-1, the inverse of the covariance of what was measured."""
+        return np.einsum("ij,ij->j", self._inverse_factor, self._inverse_factor)
 
     @property
     def log_likelihood(self) -> float:

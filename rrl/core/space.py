@@ -186,6 +186,9 @@ class ConfigSpace:
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that tell spaces apart, for files that belong to one."""
         digest = sha256(repr(self.knobs).encode())
+        texts = (knob for knob in self.knobs if all(isinstance(x, str) for x in knob.levels))
+        if ordered := [knob.name for knob in texts if not knob.categorical]:
+            digest.update(repr(ordered).encode())  # a categorical knob has positions, too
         digest.update(self._cells.astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 

@@ -122,7 +122,8 @@ class Job:
     def failure_cost(self) -> float:
         """The cost of an episode in which no request is answered."""
         n = self.requests
-        return self.objective(Episode({}, np.arange(n), np.zeros(n), np.full(n, Status.UNKNOWN)))
+        failed = np.full(n, Status.UNKNOWN.value)
+        return self.objective(Episode({}, np.arange(n), np.zeros(n), failed))
 
     @property
     def may_settle(self) -> bool:

@@ -213,7 +213,7 @@ class TableServer:
         arrivals = check_arrivals(arrivals)
         value = rng.choice(self._values[self.space.index(configuration)])
         n = len(arrivals)
-        latency, status = np.full(n, value), np.full(n, Status.OK)
+        latency, status = np.full(n, value), np.full(n, Status.OK.value)
         return watched(
             Episode(configuration, arrivals, latency, status, info={"server": "table"}), watch
         )

@@ -88,7 +88,7 @@ def requests_of_others(
     due, done, failed = _seen(traffic, mark, address, start)
     failed |= np.isinf(done) & aborted
     latency = np.minimum(done, time.monotonic() - start) - due
-    return np.maximum(latency, 0.0), np.where(failed, int(Status.UNAVAILABLE), 0)
+    return np.maximum(latency, 0.0), np.where(failed, Status.UNAVAILABLE.value, 0)
 
 
 def wait_for_requests(
@@ -135,7 +135,7 @@ def wait_for_requests(
     latency = np.maximum(np.minimum(done, now) - due, 0.0)
     first = len(due) if reason else count
     lost = failed | (np.isinf(done) & (np.arange(len(due)) < first))
-    status = np.where(lost, int(Status.UNAVAILABLE), 0)
+    status = np.where(lost, Status.UNAVAILABLE.value, 0)
     return Sample(
         latency=latency[:first],
         status=status[:first],

@@ -78,7 +78,7 @@ class Sample:
         >>> Sample(np.array([0.1, 1e-3]), np.array([0, 1]), np.array([1e-3, 1e-3])).slip_share()
         0.01
         """
-        waited = self.status != Status.CANCELLED
+        waited = self.status != Status.CANCELLED.value
         if not waited.any():
             return 0.0
         return float(self.slip[waited].mean() / self.latency[waited].mean())
@@ -129,7 +129,7 @@ class Volley:
         self._wait()
         stopped_s = time.monotonic() - self._start if self._reason else None
         if self._reason and not self._sent:  # an episode has at least one request
-            cancelled = np.array([int(Status.CANCELLED)])
+            cancelled = np.array([Status.CANCELLED.value])
             return Sample(np.zeros(1), cancelled, np.zeros(1), "", self._reason, stopped_s)
         k = self._sent
         due = self._due[:k]

@@ -122,7 +122,7 @@ class SimulatedServer:
         index = self.space.index(configuration)
         times = check_arrivals(arrivals)
         latency, rejected = next(self.grid(times, rng, [index]))[1:]
-        status = np.where(rejected[0], Status.UNAVAILABLE, Status.OK)
+        status = np.where(rejected[0], Status.UNAVAILABLE.value, Status.OK.value)
         info = {
             "server": "simulated",
             "model": self.model.name,

@@ -191,7 +191,7 @@ class SurfaceServer:
         cost = mean * max(1 + self.noise * rng.standard_normal(), 0.1)
         n = len(arrivals)
         info = {"server": "surface"}
-        latency, status = np.full(n, cost), np.full(n, Status.OK)
+        latency, status = np.full(n, cost), np.full(n, Status.OK.value)
         return watched(Episode(configuration, arrivals, latency, status, info=info), watch)
 
 

@@ -160,6 +160,9 @@ def command(
             message, code = _explain(error)
             with suppress(OSError):  # a terminal that was closed takes no more text
                 print("rrl:", " ".join(message.split()), file=sys.stderr)
+            # Since bpo-1054041, `python -m` ends by the signal if an interrupt met code that Python
+            # had as text, as that of dataclasses; unless other such code has run since.
+            exec("")
             return code
 
     return run

@@ -24,6 +24,10 @@ from rrl.tuning.watch import Watch
 class Status(IntEnum):
     """How a request ended; the numbers are gRPC's own status codes.
 
+    Arrays are made of and compared with `Status.OK.value`, a plain number. Of a member itself,
+    NumPy asks for attributes; until Python 3.12 these are looked for by code written in Python, and
+    an interrupt that arrives there is dropped by NumPy.
+
     Examples
     --------
     >>> Status.UNAVAILABLE.name, int(Status.OK)
@@ -140,7 +144,7 @@ class Episode:
     @property
     def ok(self) -> NDArray[np.bool_]:
         """Whether each request was answered, shape (n,)."""
-        return self.status == Status.OK
+        return self.status == Status.OK.value
 
     def bad(self, late_s: float) -> int:
         """Return how many requests failed or took longer than `late_s` seconds."""

@@ -214,4 +214,4 @@ def check_answered(episode: Episode) -> None:
 def unanswered(configuration: Configuration, arrivals: Times) -> Episode:
     """Return an episode in which no request was answered."""
     n = len(arrivals)
-    return Episode(configuration, arrivals, np.zeros(n), np.full(n, Status.UNAVAILABLE))
+    return Episode(configuration, arrivals, np.zeros(n), np.full(n, Status.UNAVAILABLE.value))
