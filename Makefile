@@ -11,7 +11,7 @@ endif
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 .PHONY: help env set-up test test-long lint format reproduce reproduce-all verify recorded measured \
-        live live-experiments bench peers profile lab lock clean student pages site sweeps \
+        live live-experiments bench peers lab lock clean student pages site sweeps \
         store-sweeps check-sweeps copies notebooks all-steps
 
 CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] && \
@@ -67,9 +67,10 @@ format: env ## Mend the style and strip the notebooks' outputs
 reproduce: env ## Run the notebooks on the recorded data, then one of them on a live server
 	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s all-steps
 
-reproduce-all: env ## Measure everything anew (hours, resumable), then reproduce
+reproduce-all: env ## Measure anew what is in data/README.md (hours, resumable), then reproduce
 	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s measured peers store-sweeps all-steps \
 	    live-experiments
+	@rm -rf build/measured
 
 sweeps: env ## Compute what data/sweeps/ lacks or has of older code or data, and store it there
 	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s store-sweeps
@@ -81,23 +82,19 @@ verify: env ## Reproduce, then compare figures and tables with what is committed
 bench: env ## Time what must be fast: the server, hand-overs, the simulator, the agents' decisions
 	@for script in tests/bench_*.py; do $(ENV_PYTHON) $$script || exit; done
 
-# Into build/measured first, so that it can go on after an interruption; then in place of the old.
+# Into build/measured first, which stays until all is done: an interrupted run does not begin again.
 measured: | env
-	@for name in $$($(ENV_PYTHON) -c "from rrl.recording.plans import KEPT; print(*KEPT)"); do \
+	@for name in $$($(ENV_PYTHON) -c "from rrl.recording.plans import REPEATED; print(*REPEATED)") \
+	    live-phases; do \
 	    [ -e build/measured/$$name.done ] || { \
-	    $(ENV_PYTHON) -m rrl.cli profile $$name --out build/measured/$$name && \
+	    if [ $$name = live-phases ]; then $(ENV_PYTHON) -m rrl.studies.$${name/-/_}; \
+	    else $(ENV_PYTHON) -m rrl.cli profile $$name; fi --out build/measured/$$name && \
 	    rm -rf data/$$name && cp -r build/measured/$$name data/ && \
 	    touch build/measured/$$name.done; } || exit; done
-	@$(ENV_PYTHON) -m rrl.studies.live_phases --out build/measured/live-phases
-	@rm -rf data/live-phases && mv build/measured/live-phases data/ && rm -rf build/measured
 
 peers: env ## Race the peers of RRL anew, as far as data/peers/ lacks them (hours; resumable)
 	@$(ENV_PYTHON) -c "import optuna, smac" 2>/dev/null || $(PIP) install -e '.[peers]'
 	@$(ENV_PYTHON) -m rrl.studies.standings record && $(ENV_PYTHON) -m rrl.studies.standings summary
-
-profile: env ## Record the profiles under data/ anew (hours; resumable; remove a folder to redo it)
-	@for name in $$($(ENV_PYTHON) -c "from rrl.recording.plans import KEPT; print(*KEPT)"); do \
-	    $(ENV_PYTHON) -m rrl.cli profile $$name || exit; done
 
 student: env ## Write the student edition, without answers, to build/student/
 	@$(ENV_PYTHON) -m rrl.publishing.course
@@ -137,7 +134,7 @@ JOBS := 2 # notebooks at once
 watch = $(ENV_PYTHON) -m rrl.publishing.progress --jobs $(JOBS) $(1) \
     $$($(MAKE) -s LIST=yes copies) -- $(MAKE) -s $(2)
 
-recorded: | env
+recorded: | env ## Run the notebooks that are outdated, on the recorded data (part of reproduce)
 	@$(call watch,,notebooks)
 
 all-steps: | env

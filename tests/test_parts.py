@@ -177,7 +177,8 @@ def test_regions_are_sorted_sets_that_hold_what_was_measured(make, space, measur
         updated = region.updated(table, index)
         assert updated.tolist() == sorted(set(updated.tolist()))
         assert set(table.measured.tolist()) & {index} <= set(updated.tolist())
-        table.update(updated, *Copy().estimate(table, index, cost, updated), 1.0, average=False)
+        if (estimate := Copy().estimate(table, index, cost, updated)) is not None:
+            table.update(updated, *estimate, 1.0, average=False)
         table.incumbent = deploy(table)
         region.learn(table, cost)
         if (eligible := region.eligible(table)) is not None and len(table.measured) > 2:

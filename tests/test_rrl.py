@@ -268,6 +268,36 @@ def test_the_first_look_survives_an_interruption():
     assert again.ask(10.0) == whole.ask(10.0) == dict.fromkeys(space.names, 3)
 
 
+def test_a_copy_of_a_look_that_was_of_no_use_changes_nothing():
+    space = ConfigSpace([Knob("a", range(9))])
+    agent = RRL(space, np.random.default_rng(0), similarity=Copy(), start=space[0])
+    for cost in (1.0, 3.0):  # the start, then the middle
+        agent.ask(10.0)
+        agent.tell(space[0 if cost == 1.0 else 4], cost)
+    table = agent.tables[0]
+    assert table.measured.tolist() == [0]
+    assert table.values.tolist() == [1.0] * 9
+
+
+@pytest.mark.parametrize("similarity", [Copy, LearnedSimilarity])
+@pytest.mark.parametrize("tells", [0, 1, 2])
+def test_a_restored_agent_goes_on_equally_whatever_its_sum_tree_lacks(similarity, tells):
+    space = paper_cpu(3)
+    agents = [boltzmann(space, np.random.default_rng(3), similarity=similarity()) for _ in "ab"]
+    for episode in range(6):
+        agents[0].tell(agents[0].ask(10.0), 1.0 + episode % 3)
+    agents[1].restore(json.loads(json.dumps(agents[0].state())))
+    for number in range(tells):  # an agent may be told of episodes that it did not ask for
+        for agent in agents:
+            agent.tell(space[number], 0.4 / (1 + number))
+    for _ in range(5):
+        asked = [agent.ask(10.0) for agent in agents]
+        assert asked[0] == asked[1]
+        assert agents[0].state() == agents[1].state()
+        for agent in agents:
+            agent.tell(asked[0], 1.3)
+
+
 def test_regions_find_the_bottom_of_the_bowl_on_the_papers_grid():
     """27 of 1331 configurations are within 5 %; 150 episodes with 7 % noise."""
     space = paper_cpu()
@@ -433,6 +463,24 @@ def test_a_foreign_or_damaged_state_is_refused_and_changes_nothing(make, change,
     with pytest.raises(ValueError, match="incomplete or damaged"):
         agent.restore({key: value for key, value in agent.state().items() if key != "rng"})
     assert json.dumps(agent.state()) == before
+
+
+def test_a_cost_that_cannot_be_squared_is_refused():
+    agent = recommended(paper_cpu(2), np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"at most 1e\+150, got 1e\+160; use another unit"):
+        agent.tell(agent.ask(10.0), 1e160)
+    for cost in (1e150, 1.0, 9e149, 0.0, 1e150):
+        agent.tell(agent.ask(10.0), cost)
+    assert np.isfinite(agent.tables[0].values).all()
+    assert np.isfinite(agent.tables[0].noise)
+
+
+def test_a_radius_may_be_wider_than_a_small_space():
+    space = ConfigSpace([Knob("a", (1, 2)), Knob("b", (1, 2))])
+    agent = adaptive(space, np.random.default_rng(0), radius=3.0)
+    for _ in range(25):
+        agent.tell(agent.ask(10.0), 1.0)
+    assert 0 <= agent.region.radius <= 3.0
 
 
 def test_tell_needs_an_ask_and_best_needs_a_tell():

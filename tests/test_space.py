@@ -139,7 +139,7 @@ def test_ball_cache_stays_bounded(monkeypatch):
 
 
 def test_known_numbers_do_not_depend_on_the_order_of_the_keys_and_stay_few(monkeypatch):
-    monkeypatch.setattr("rrl.core.space.CACHED", 3)
+    monkeypatch.setattr("rrl.core.configurations.CACHED", 3)
     space = paper_cpu(2)
     backwards = [dict(reversed(configuration.items())) for configuration in space]
     for _ in range(2):
@@ -205,6 +205,20 @@ def test_bad_configuration(change, message):
     configuration = {"inter_op": 1, "intra_op": 1, "batch_threads": 1} | change
     with pytest.raises(ValueError, match=message):
         paper_cpu(2).index(configuration)
+
+
+def test_whole_numbers_are_one_space_however_they_are_written():
+    one, other = (from_table({"a": [1, 2, 4], "b": [0.5, x, x]}, ["a", "b"]) for x in (2, 2.0))
+    assert one == other
+    assert one.fingerprint == other.fingerprint
+    assert from_table({"a": [1.0, 2.0, 4.0]}, ["a"]).fingerprint == (
+        from_table({"a": [1, 2, 4]}, ["a"]).fingerprint
+    )
+
+
+def test_a_knob_may_have_very_many_levels():
+    space = ConfigSpace([Knob("batch_timeout_micros", range(40_000))])
+    assert space.steps(0)[[0, 32_767, 32_768, 39_999]].tolist() == [0, 32_767, 32_768, 39_999]
 
 
 def test_a_text_knob_with_an_order_is_another_space():

@@ -44,6 +44,7 @@ class Agent(Protocol):
         ...
 
 
+HIGHEST = 1e150  # the square of a cost must be finite, and sums of such squares
 MakeAgent = Callable[[ConfigSpace, np.random.Generator], Agent]
 
 
@@ -61,7 +62,7 @@ def check_load(load: float) -> float:
 
 
 def check_cost(cost: float) -> float:
-    """Return the cost if it is a number that is at least 0.
+    """Return the cost if it is a number that is at least 0, and not too large to be squared.
 
     Examples
     --------
@@ -70,6 +71,8 @@ def check_cost(cost: float) -> float:
     """
     if not 0 <= cost < math.inf:
         raise ValueError(f"a cost must be a finite number that is at least 0, got {cost!r}")
+    if cost > HIGHEST:
+        raise ValueError(f"a cost must be at most {HIGHEST:g}, got {cost!r}; use another unit")
     return float(cost)
 
 

@@ -213,19 +213,25 @@ class Boltzmann:
         return np.ones(len(cells), dtype=np.bool_)
 
     def state(self, tables: list[QTable]) -> list[list[float] | None]:
-        """Return the scales of the sum trees: a new tree is then equal to the last bit."""
+        """Return the scales of the sum trees, and whether the last update (0 or 1) is missing.
+
+        A new tree is then equal to the last bit, now and after the next updates.
+        """
         known = [self._trees.get(table.level) for table in tables]
+        behind = [tree and t.updates - tree.updates for t, tree in zip(tables, known, strict=True)]
         return [
-            list(tree.scale) if tree and table.updates - tree.updates <= 1 else None
-            for table, tree in zip(tables, known, strict=True)
+            [*tree.scale, missing] if tree and missing <= 1 else None
+            for tree, missing in zip(known, behind, strict=True)
         ]
 
     def restore(self, state: list[list[float] | None], tables: list[QTable]) -> None:
         """See :meth:`Exploration.restore`."""
         self._trees.clear()
-        for table, scale in zip(tables, state, strict=True):
-            if scale is not None:
-                self._plant(table, tuple(scale))
+        for table, saved in zip(tables, state, strict=True):
+            if saved is not None:
+                floor, lowest, temperature, *missing = saved
+                self._plant(table, (floor, lowest, temperature))
+                self._trees[table.level].updates -= sum(missing)
 
 
 @dataclass

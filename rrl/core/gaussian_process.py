@@ -1,9 +1,10 @@
 """A Gaussian process: what measurements say about all configurations, and how sure that is.
 
 The process models the logarithm of the cost over the knobs' levels and the logarithm of the load.
-Two configurations are less alike the further apart they are. Each knob has its own length scale:
-a knob that hardly matters gets a long one, and a measurement at one of its levels then says much
-about the others. The nugget is the part of a cost that no neighbour predicts.
+Two configurations are less alike the further apart they are. Each knob has its own length scale (a
+categorical one has one per level): a knob that hardly matters gets a long one, and a measurement at
+one of its levels then says much about the others. The nugget is the part of a cost that no
+neighbour predicts.
 
 A cost far above the best is bad, and how bad does not matter. So such logarithms are compressed
 (:func:`compress`), and a cliff does not bend the model near the best.

@@ -6,6 +6,7 @@ levels are expected to behave alike. Only positions enter a distance.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,9 +86,9 @@ class Knob:
             ("level", levels, numbers),
             ("position", positions, positions),
         ):
-            twice = [value for i, value in enumerate(values) if value in values[:i]]
-            if twice:
-                raise ValueError(f"knob {self.name!r} has the {what} {twice[0]!r} twice")
+            value, times = Counter(values).most_common(1)[0]
+            if times > 1:
+                raise ValueError(f"knob {self.name!r} has the {what} {value!r} twice")
             if not np.all(np.isfinite(finite)):
                 raise ValueError(f"knob {self.name!r} has a {what} that is not finite: {values}")
 

@@ -115,8 +115,8 @@ class LearnedSimilarity:
         one, see :func:`expected_hyperparameters`. With 0 the expected ones are kept. With infinity
         the prior is flat.
     per_knob : bool, optional
-        Whether each knob learns a length scale of its own. Otherwise the expected length scales of
-        all knobs are multiplied by one factor.
+        Whether each knob learns a length scale of its own, and a categorical one one per level.
+        Otherwise the expected length scales of all knobs are multiplied by one factor.
 
     Raises
     ------

@@ -110,7 +110,8 @@ class QTable:
     near : QTable or None
         The table of the nearest other load level that has measurements.
     last : ndarray of int
-        The region that was updated last; `updates` counts the updates.
+        The region that was updated last, or everything if the table was restored; `updates` counts
+        the updates.
 
     Examples
     --------
@@ -277,7 +278,7 @@ class QTable:
         for index in state["measured"]:
             table._append(index)
         table._repeats = sum(state["visits"]) - len(state["measured"])
-        table._scatter = float(state["scatter"])
+        table._scatter, table.last = float(state["scatter"]), np.arange(len(space))
         return table
 
 

@@ -127,8 +127,8 @@ class ShrinkingReach(Unlearned):
 class RandomReach(Unlearned):
     """A reach that is drawn for each episode, from 1 step to the whole space, evenly in logarithms.
 
-    It is what a selection of the reach has to beat. The draws depend on the seed and the episode
-    only.
+    It is what a selection of the reach has to beat. The draws depend only on the seed, the load
+    level and the number of its episodes.
 
     Examples
     --------

@@ -132,8 +132,8 @@ class Grown:
         Whether the region widens if nothing within reach is worth a trial.
     elsewhere : int, optional
         The configuration that was best under other conditions. It may be tried from the third
-        episode on, when the first two have shown how alike the conditions are. The middle is then
-        not measured.
+        episode on, when the first two have shown how alike the conditions are. After a first
+        measurement, the middle is then not looked at.
 
     Examples
     --------

@@ -145,7 +145,8 @@ class RRL:
         table.record(index, cost)
         cells = self.region.updated(table, index)
         estimate = self.similarity.estimate(table, index, cost, cells)
-        table.update(cells, *estimate, self.step, self.average)
+        if estimate is not None:
+            table.update(cells, *estimate, self.step, self.average)
         table.incumbent = deploy(table)
         self.region.learn(table, cost)
         self._told = table.level

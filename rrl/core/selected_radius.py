@@ -29,7 +29,8 @@ class SelectedRadius:
         The first radius. By default it is a twelfth of the grid's diagonal, between 1.25 (direct
         neighbours, for the first 40 episodes) and 6.
     widest : float, optional
-        The largest radius that may be selected. By default it is twice the first one, plus 1.
+        The largest radius that may be selected. By default it is twice the first one, plus 1, but
+        not more than the diameter of the space, unless the first one is.
     size : callable, optional
         What selects a radius: :class:`RegionSize`, or another one with the same parameters.
 
@@ -66,7 +67,9 @@ class SelectedRadius:
         if radius is None:
             radius = min(max(1.25, space.diameter / 12), 6.0, space.diameter)
         self.start = self.radius = check_radius(radius)
-        self.widest = min(2 * self.start + 1, space.diameter) if widest is None else widest
+        if widest is None:
+            widest = max(self.start, min(2 * self.start + 1, space.diameter))
+        self.widest = widest
         self._levels = LevelSizes(lambda: size(len(space.knobs), self.start, self.widest))
 
     @property

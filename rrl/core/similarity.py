@@ -44,7 +44,7 @@ class Similarity(Protocol):
         """
         ...
 
-    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
+    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate | None:
         """Say what a measurement means for the region `cells`.
 
         It is called once for each measurement, in order, so a similarity that learns does so here.
@@ -58,7 +58,13 @@ class Similarity(Protocol):
         cost : float
             Its cost.
         cells : ndarray of int, shape (m,)
-            Numbers of the region's configurations, with `index` among them.
+            Numbers of the region's configurations. `index` is among them, unless the region has
+            dropped the measurement from the table.
+
+        Returns
+        -------
+        Estimate or None
+            The values of `cells`. None if the table stays as it is.
         """
         ...
 
@@ -102,8 +108,10 @@ class Copy:
         """See :meth:`Similarity.enter`."""
         inherit(table)
 
-    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
-        """See :meth:`Similarity.estimate`."""
+    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate | None:
+        """See :meth:`Similarity.estimate`; a measurement that the region dropped is not copied."""
+        if not table.visits[index]:
+            return None
         costs, deviations = np.empty((2, len(cells)))
         costs.fill(cost)
         self._contrast, self._distance = contrasts(

@@ -6,44 +6,24 @@ measurement is taken to speak for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from hashlib import sha256
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.knob import Configuration, Knob, Level, column, coordinates
+from rrl.core.configurations import CACHED, Configurations
+from rrl.core.knob import Knob, coordinates
 
 ROUNDING = 1e-9  # relative slack that keeps a closed ball closed when positions are rounded
-MOST = 1 << 62  # combinations of levels, available or not
-CACHED = 4096  # an agent that has found its region asks for the same again and again
 
 
-class ConfigSpace:
-    """The configurations that may be chosen, numbered from 0.
+class ConfigSpace(Configurations):
+    """The configurations that may be chosen, with distances between them.
 
-    ``space[i]`` is a configuration and ``space.index(configuration)`` its number. Those that are
-    not available have no number, so nothing can choose them. The last knob varies fastest.
-
-    Parameters
-    ----------
-    knobs : sequence of Knob
-        At least one, each name once.
-    available : array_like, optional
-        Which combinations exist: a boolean mask of shape `shape`, or the level indices of each
-        available one, shape (n, d), in any order. All, if not given.
-    cores : int, optional
-        Of the machine whose server the knobs belong to, if that is known: what "automatic" means
-        there. Spaces that differ in nothing else are equal.
-
-    Raises
-    ------
-    ValueError
-        If names repeat, the mask has another shape, nothing is available, or there are more than
-        `MOST` combinations.
+    See :class:`~rrl.core.configurations.Configurations` for the numbers, the parameters and what is
+    raised.
 
     Examples
     --------
@@ -63,139 +43,8 @@ class ConfigSpace:
         *,
         cores: int | None = None,
     ) -> None:
-        self.knobs, self.cores = tuple(knobs), cores
-        self.names = tuple(knob.name for knob in self.knobs)
-        self.shape = tuple(len(knob.levels) for knob in self.knobs)
-        if not self.knobs:
-            raise ValueError("a configuration space needs at least one knob")
-        if prod(self.shape) > MOST:
-            raise ValueError(
-                f"the knobs span {float(prod(self.shape)):.3g} combinations, more than can be "
-                "numbered (4e18): leave out knobs, or give those of many values fewer levels"
-            )
-        if len(set(self.names)) < len(self.names):
-            raise ValueError(f"knob names must differ, got {list(self.names)}")
-        self._cells = self._available_cells(available)  # sorted cells of the full grid
-        self._cells.flags.writeable = False
-        self._whole = len(self._cells) == prod(self.shape)
-        self._expected = frozenset(self.names)
+        super().__init__(knobs, available, cores=cores)
         self._balls: dict[tuple[int, float], NDArray[np.int64]] = {}
-        self._made: dict[int, dict[str, Level]] = {}
-        self._numbers: dict[tuple[tuple[str, Level], ...], int] = {}
-
-    def _available_cells(self, available: ArrayLike | None) -> NDArray[np.int64]:
-        if available is None:
-            return np.arange(prod(self.shape))
-        given = np.asarray(available)
-        if given.size == 0 or (given.dtype == bool and not given.any()):
-            raise ValueError("no configuration is available: at least one must be")
-        if given.dtype == bool:
-            if given.shape != self.shape:
-                raise ValueError(f"the mask has shape {given.shape}, the knobs span {self.shape}")
-            return np.flatnonzero(given)
-        if given.ndim != 2 or given.shape[1] != len(self.knobs):
-            raise ValueError(
-                f"available level indices have shape {given.shape}, expected (n, {len(self.knobs)})"
-            )
-        return np.unique(np.ravel_multi_index(tuple(given.T), self.shape)).astype(np.int64)
-
-    def __len__(self) -> int:
-        return len(self._cells)
-
-    def __getitem__(self, index: int) -> dict[str, Level]:
-        if (made := self._made.get(index)) is None:
-            if len(self._made) >= CACHED:
-                self._made.clear()
-            made = self._made[index] = self._make(int(self._cells[index]))
-        return made.copy()
-
-    def _make(self, cell: int) -> dict[str, Level]:
-        levels = []
-        for knob in reversed(self.knobs):  # the plain loop is faster than np.unravel_index
-            cell, level = divmod(cell, len(knob.levels))
-            levels.append(knob.levels[level])
-        return dict(zip(self.names, reversed(levels), strict=True))
-
-    def __iter__(self) -> Iterator[dict[str, Level]]:
-        return (self[i] for i in range(len(self)))
-
-    def __contains__(self, configuration: object) -> bool:
-        try:
-            self.index(configuration)  # type: ignore[arg-type]
-        except (ValueError, TypeError):
-            return False
-        return True
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ConfigSpace):
-            return NotImplemented
-        return self.knobs == other.knobs and np.array_equal(self._cells, other._cells)
-
-    def __hash__(self) -> int:
-        return hash((self.knobs, len(self)))
-
-    def __repr__(self) -> str:
-        spans = " x ".join(f"{knob.name}[{len(knob.levels)}]" for knob in self.knobs)
-        return f"ConfigSpace({spans}, {len(self)} available)"
-
-    def index(self, configuration: Configuration) -> int:
-        """Return the number of a configuration.
-
-        Raises
-        ------
-        ValueError
-            If a knob is unknown or left out, a level is unknown, or it is not available.
-
-        Examples
-        --------
-        >>> from rrl import paper_cpu
-        >>> paper_cpu().index({"inter_op": 0, "intra_op": 1, "batch_threads": 2})
-        13
-        """
-        if not isinstance(configuration, Mapping):
-            raise TypeError(f"a configuration maps knob names to levels, got {configuration!r}")
-        asked = tuple(configuration.items())
-        try:
-            return self._numbers[asked]
-        except (KeyError, TypeError):  # TypeError: a level that is not hashable is none
-            number = self._number(configuration)
-        if len(self._numbers) >= CACHED:
-            self._numbers.clear()
-        self._numbers[asked] = number
-        return number
-
-    def _number(self, configuration: Configuration) -> int:
-        if configuration.keys() != self._expected:
-            unknown = [name for name in configuration if name not in self.names]
-            missing = [name for name in self.names if name not in configuration]
-            what = f"unknown knob {unknown[0]!r}" if unknown else f"no level for {missing[0]!r}"
-            raise ValueError(
-                f"{what} in configuration {dict(configuration)}: the knobs are {list(self.names)}"
-            )
-        cell = 0
-        for knob in self.knobs:
-            cell = cell * len(knob.levels) + knob.index(configuration[knob.name])
-        if self._whole:
-            return cell
-        found = int(self._cells.searchsorted(cell))
-        if found == len(self) or self._cells[found] != cell:
-            raise ValueError(f"configuration {dict(configuration)} is not available in {self}")
-        return found
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that tell spaces apart, for files that belong to one."""
-        digest = sha256(repr(self.knobs).encode())
-        texts = (knob for knob in self.knobs if all(isinstance(x, str) for x in knob.levels))
-        if ordered := [knob.name for knob in texts if not knob.categorical]:
-            digest.update(repr(ordered).encode())  # a categorical knob has positions, too
-        digest.update(self._cells.astype("<i8").tobytes())
-        return digest.hexdigest()[:16]
-
-    @cached_property
-    def level_indices(self) -> NDArray[np.int64]:
-        """Which level of each knob a configuration takes, shape (n, d)."""
-        return np.stack(np.unravel_index(self._cells, self.shape), axis=1).astype(np.int64)
 
     @cached_property
     def positions(self) -> NDArray[np.float64]:
@@ -209,11 +58,11 @@ class ConfigSpace:
         return table
 
     @cached_property
-    def _ranks(self) -> NDArray[np.int16]:
+    def _ranks(self) -> NDArray[np.int32]:
         """Ranks of the levels of each configuration, by position, shape (n, d)."""
         ranks = [np.argsort(np.argsort(knob.positions)) for knob in self.knobs]
         columns = zip(ranks, self.level_indices.T, strict=True)
-        return np.stack([rank[level] for rank, level in columns], axis=1).astype(np.int16)
+        return np.stack([rank[level] for rank, level in columns], axis=1).astype(np.int32)
 
     def steps(self, index: int) -> NDArray[np.int64]:
         """Return the number of steps from one configuration to each, shape (n,).
@@ -262,7 +111,11 @@ class ConfigSpace:
 
     @cached_property
     def diameter(self) -> float:
-        """No two configurations are further apart: the diagonal of the grid."""
+        """No two configurations are further apart: the diagonal of the coordinates' ranges.
+
+        A categorical knob with k levels adds k to its square, so that the diagonal is then longer
+        than the largest distance.
+        """
         return float(np.linalg.norm(np.ptp(self.positions, axis=0)))
 
     @cached_property
@@ -315,24 +168,6 @@ class ConfigSpace:
         """
         reach = check_radius(radius) * (1 + ROUNDING)
         return self._tree.query_ball_point(self.positions, reach, return_length=True)
-
-    def indices(self, table: Mapping[str, ArrayLike]) -> NDArray[np.int64]:
-        """Return the number of each row of a table (a DataFrame, or a mapping of columns).
-
-        Raises
-        ------
-        ValueError
-            As :meth:`index`, for the first row that is wrong.
-
-        Examples
-        --------
-        >>> space = ConfigSpace([Knob("inter_op", (1, 2))])
-        >>> space.indices({"inter_op": [2, 1, 2], "cost": [0.1, 0.3, 0.1]}).tolist()
-        [1, 0, 1]
-        """
-        columns = [column(table, name) for name in self.names]
-        rows = zip(*columns, strict=True)
-        return np.array([self.index(dict(zip(self.names, row, strict=True))) for row in rows], int)
 
 
 def check_radius(radius: float) -> float:

@@ -213,7 +213,8 @@ class Plan:
             "fixed": dict(self.fixed or {}),
             "seed": self.seed,
         }
-        optional = (self.distinct, self.again, self.adaptive, self.rule, self.cpus, self.gpu)
+        own = self.finalists != type(self).finalists  # a class has its fields' defaults
+        optional = (self.distinct, self.again, self.adaptive, self.rule, self.cpus, self.gpu, own)
         if not any((*optional, self.about, self.shares)):
             return first
         later = {field.name: getattr(self, field.name) for field in fields(self)[len(first) :]}

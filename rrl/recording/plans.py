@@ -118,3 +118,7 @@ PLANS["paper-gpu"] = Plan(
 
 KEPT = tuple(name for name in PLANS if not name.startswith("paper-"))
 """The plans whose profiles the repository keeps under `data/`."""
+
+REPEATED = tuple(name for name in KEPT if name not in (JOINT, JOINT_PART))
+"""Those that ``make reproduce-all`` measures again. The others stay, because ``claims.yaml`` names
+one of them and its loads, and the whole grid takes ten hours."""

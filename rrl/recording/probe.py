@@ -1,8 +1,9 @@
 """Check the speed of the machine by a short fixed task before and after each episode.
 
-The task does not depend on what is measured, and the server is paused while it runs. So an episode
-is never rejected because of its own latency. It is rejected only because of the speed of this task,
-the time that the hypervisor took, or the load generator's own delay.
+The task does not depend on what is measured, and the server is paused while it runs. An episode is
+rejected because of the speed of this task, the time that the hypervisor took, or the load
+generator's own delay. No limit is on a latency. But the generator may delay requests by a tenth of
+the mean latency, so the same delay is sooner too long for a fast configuration.
 """
 
 from __future__ import annotations

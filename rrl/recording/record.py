@@ -279,11 +279,32 @@ class Recorder:
         self._keep(row)
 
     def finish(self, **notes: Any) -> None:
-        """Mark the profile as complete if it is not, with `notes` and a hash of its episodes."""
+        """Mark the profile as complete if it is not, with `notes` and a hash of its episodes.
+
+        Raises
+        ------
+        UnstableError
+            If an episode of the passes is missing, because none of its tries counted.
+        """
+        if missing := self._missing():
+            raise UnstableError(
+                f"{self.folder}: {missing} episodes of the plan did not count in any of "
+                f"{SWEEPS * MAX_TRIES} tries ({REJECTED} has the reasons), so the recording is not "
+                "complete; the same command tries them again"
+            )
         if not self._complete or self._new:
             self._describe(complete=True, sha256=episodes_hash(self.folder / EPISODES), **notes)
         else:
             read_profile(self.folder)  # it refuses episodes that were changed
+
+    def _missing(self) -> int:
+        """Return how many episodes of the passes are not on disk; the finals may end early."""
+        return sum(
+            not self._has(self.plan.configurations[index], pass_, *pair)
+            for visits in self.order()
+            for pass_, index, pairs in visits
+            for pair in pairs
+        )
 
     def _resume(self) -> list[dict[str, str]]:
         remove_leftovers(self.folder, DESCRIPTION, EPISODES, REJECTED)

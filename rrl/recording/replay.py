@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -111,8 +110,10 @@ class RecordedServer:
         """Return the number of the recorded load that is used for these arrivals (s)."""
         if self._pinned is not None:
             return self._pinned
-        if len(arrivals) < 2 or arrivals[-1] <= arrivals[0]:
+        if len(arrivals) < 2:
             return 0
+        if arrivals[-1] <= arrivals[0]:  # all at once
+            return len(self._rates) - 1
         rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0])
         return int(np.argmin(np.abs(np.log(self._rates / rate))))
 
@@ -142,16 +143,15 @@ def replayed(folder: str | os.PathLike[str], half: int | None = None) -> str:
 
 @lru_cache(maxsize=64)
 def _replayed(description: Path, episodes: Path, half: int | None, changed: tuple[int, ...]) -> str:
+    import pandas as pd
+
     plan = json.loads(description.read_text(encoding="utf-8"))["plan"]
     digest = hashlib.sha256(json.dumps(plan, sort_keys=True).encode())
-    with episodes.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file)
-        at = next(rows, []).index("pass")
-        for row in filter(None, rows):
-            pass_ = int(row[at])
-            of_grid = pass_ < plan["passes"] + plan.get("again", 0)
-            if of_grid and half in (None, pass_ % 2):
-                digest.update("\x1f".join(row).encode())
+    table = pd.read_csv(episodes, dtype=str, keep_default_na=False)
+    passes = table["pass"].astype(int)
+    of_grid = passes < plan["passes"] + plan.get("again", 0)
+    for row in table[of_grid & ((half is None) | (passes % 2 == half))].to_numpy():
+        digest.update("\x1f".join(row).encode())
     return digest.hexdigest()
 
 

@@ -53,6 +53,8 @@ def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
     DataError
         If the file has other columns.
     """
+    import pandas as pd
+
     try:
         text = path.read_bytes()
     except FileNotFoundError:
@@ -60,10 +62,13 @@ def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
     whole = text[: text.rfind(b"\n") + 1]
     if whole != text:
         write_atomically(path, whole.decode())
-    rows = csv.DictReader(io.StringIO(whole.decode(), newline=""))
-    if whole and rows.fieldnames != columns:
+    if not whole:
+        return []
+    # Not the csv module: its fields have at most 128 KiB, which are 20,000 latencies.
+    table = pd.read_csv(io.BytesIO(whole), dtype=str, keep_default_na=False)
+    if list(table) != columns:
         raise DataError(f"{path}: its columns are not those of the plan; choose another folder")
-    return list(rows)
+    return table.to_dict("records")
 
 
 def charged_mean(row: Mapping[str, str]) -> float:

@@ -138,7 +138,8 @@ def steps_to(precision: float, start: float, *, rate: float, n: int, k: int, p: 
     >>> [round(steps_to(0.01, 1, rate=0.7, n=100, k=k, p=0.01)) for k in (1, 10)]
     [7300, 742]
     """
-    covers = np.ceil(np.log(max(start / precision, 1.0)) / -np.log(rate)) if rate else 1.0
+    excess = max(start / precision, 1.0)
+    covers = np.ceil(np.log(excess) / -np.log(rate)) if rate else excess > 1
     return float(covers * mean_cover(n, k, p))
 
 

@@ -8,10 +8,10 @@ differences of logarithms of costs. Prices are shares of the incumbent's cost.
 Without noise, a measurement shows the cost. The incumbent is the configuration with the lowest cost
 so far, v_t. The posterior is right: the saving and the price of a trial are conditional
 expectations, given all that was measured. The configuration of episode t is x_t, v_1 is the first
-one's cost, v_T the last incumbent's, and c* is the lowest of all costs.
+incumbent's cost, v_(T+1) that of the incumbent after T episodes, and c* is the lowest of all costs.
 
 **Theorem 8.** For any number of episodes, the expected sum of all prices satisfies
-``E sum of (c(x_t) / v_t - 1) <= H E ln(v_1 / v_T) <= H E ln(v_1 / c*)``.
+``E sum of (c(x_t) / v_t - 1) <= H E ln(v_1 / v_(T+1)) <= H E ln(v_1 / c*)``.
 In these units, exploration is paid back within H episodes, on average. Its price does not grow with
 the number of episodes. It does not matter which of the trials that pay is chosen.
 
@@ -21,7 +21,7 @@ the number of episodes. It does not matter which of the trials that pay is chose
    is the rule. An episode with the incumbent adds 0 to both sides.
 2. The next incumbent has the cost ``v_(t+1) = min(v_t, c(x_t))``. So the maximum is
    ``ln v_t - ln v_(t+1)``: what a trial is expected to save is what it does save, on average.
-3. Take expectations and sum over t. The right side telescopes to ``H E ln(v_1 / v_T)``. The last
+3. Take expectations and sum over t. The right side telescopes to ``H E ln(v_1 / v_(T+1))``. That
    incumbent costs at least c*.
 
 :func:`hardest_trials` attains the bound. The agent's own rule is more careful than the premise.
@@ -88,7 +88,7 @@ KNOWN = 1e-9  # the deviation of a configuration whose cost is known
 def price_bound(horizon: ArrayLike, saving: ArrayLike) -> Floats:
     """Theorem 8: all trials together cost at most the horizon times the saving that they find.
 
-    The price is in shares of the incumbent's cost. The saving is ``E ln(v_1 / v_T)``.
+    The price is in shares of the incumbent's cost. The saving is ``E ln(v_1 / v_(T+1))``.
     """
     return np.asarray(horizon) * np.asarray(saving)
 

@@ -250,6 +250,6 @@ def serving_mdp(cost: Floats, gamma: float, *, stay: float = 0.8, retries: float
     states = len(cost)
     drift = stay * np.eye(states) + (1 - stay) / states
     rise = np.eye(states)[np.minimum(np.arange(states) + 1, states - 1)]
-    slow = retries * (cost - cost.min()) / np.ptp(cost)
+    slow = retries * (cost - cost.min()) / (np.ptp(cost) or 1.0)
     transition = (1 - slow)[..., None] * drift[:, None] + slow[..., None] * rise[:, None]
     return MDP(np.asarray(cost, dtype=float), transition, gamma)

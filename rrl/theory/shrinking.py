@@ -191,7 +191,7 @@ def cover_centres(apart: Floats, radius: float) -> Ints:
 
 
 def table_in_turn(epoch: Epoch, cost: Floats, apart: Floats, noise: ArrayLike = 0.0) -> Floats:
-    """Return the table Q_k at the end of an epoch: shape (n,).
+    """Return the table Q_k at the end of an epoch: shape (n,); infinite where nothing is measured.
 
     Parameters
     ----------
@@ -210,7 +210,9 @@ def table_in_turn(epoch: Epoch, cost: Floats, apart: Floats, noise: ArrayLike = 
     array([0., 1., 2., 3., 4.])
     """
     weight = (apart[:, epoch.centres] <= epoch.radius) * epoch.visits
-    return weight @ (cost[epoch.centres] + noise) / weight.sum(axis=1)
+    total = weight.sum(axis=1)
+    means = weight @ (cost[epoch.centres] + noise) / np.maximum(total, 1)
+    return np.where(total > 0, means, np.inf)
 
 
 def centre_deviation(

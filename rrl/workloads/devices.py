@@ -247,6 +247,12 @@ class Delayed:
 class Superposed:
     """Several workloads at once, such as the classes of devices of a fleet.
 
+    If the arrivals of a part end too soon, the part draws more of them from the same seed. Poisson
+    arrivals, fleets and traces then go on where they ended. Workloads with a changing rate
+    (:mod:`rrl.workloads.modulated`) draw others instead, so that a dense beginning is less likely
+    than it should be. The effect is small for many requests; with a hundred requests and bursts of
+    ten times the rate, the last one is up to a tenth too late on average.
+
     Parameters
     ----------
     parts : tuple of Workload
@@ -297,8 +303,8 @@ class Superposed:
 def _first(n: int, guess: int, draw: Callable[[int], tuple[Times, float]]) -> Times:
     """Return the first `n` times of a process of which each draw gives a beginning.
 
-    ``draw(size)`` returns times in any order, and the time up to which they are complete. Each
-    draw begins from the same seed, so a larger one goes on where a smaller one ended.
+    ``draw(size)`` returns times in any order, and the time up to which they are complete. A draw
+    that is too short is repeated in a larger size, from the same seed, see :class:`Superposed`.
     """
     size = guess + 16
     while True:

@@ -13,7 +13,7 @@ import numpy as np
 
 from rrl.support.errors import DataError, shown
 from rrl.support.files import read_text
-from rrl.workloads.workload import Times, check_size
+from rrl.workloads.workload import Times, check_size, positive
 
 TIME_COLUMNS = ("timestamp", "time", "arrival")
 """The usual names of a column of arrival times, in any case."""
@@ -60,11 +60,17 @@ class Trace:
     def faster(self, times: float) -> Trace:
         """Return the trace played so many times as fast.
 
+        Raises
+        ------
+        ValueError
+            If the number is not positive and finite.
+
         Examples
         --------
         >>> Trace([0.0, 1.0, 4.0]).faster(2).times
         array([0. , 0.5, 2. ])
         """
+        positive("speed", times, "times")
         return Trace(self.times / times)
 
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
@@ -141,8 +147,18 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
 
 
 def _is_header(row: list[str]) -> bool:
-    """Return whether the first row names columns: no cell in it starts like a number."""
-    return not any(cell.strip()[:1].isdigit() or cell.strip()[:1] in "+-." for cell in row)
+    """Return whether the first row names columns: no cell in it is a number, or starts like one."""
+    cells = [cell.strip() for cell in row if cell.strip()]  # pandas writes an index without a name
+    return not any(cell[0].isdigit() or cell[0] in "+-." or _is_number(cell) for cell in cells)
+
+
+def _is_number(text: str) -> bool:
+    """Return whether Python takes it for a number, as also nan and Infinity."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _column(path: str | Path, header: list[str] | None, width: int, name: str | None) -> int:
