@@ -87,8 +87,8 @@ measured: | env
 	@for name in $$($(ENV_PYTHON) -c "from rrl.recording.plans import REPEATED; print(*REPEATED)") \
 	    live-phases; do \
 	    [ -e build/measured/$$name.done ] || { \
-	    if [ $$name = live-phases ]; then $(ENV_PYTHON) -m rrl.studies.$${name/-/_}; \
-	    else $(ENV_PYTHON) -m rrl.cli profile $$name; fi --out build/measured/$$name && \
+	    what="rrl.cli profile $$name"; [ $$name != live-phases ] || what=rrl.studies.live_phases; \
+	    $(ENV_PYTHON) -m $$what --out build/measured/$$name && \
 	    rm -rf data/$$name && cp -r build/measured/$$name data/ && \
 	    touch build/measured/$$name.done; } || exit; done
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from test_agent import SPACES, AgentContract, true_cost
 from rrl import Knob, paper_cpu, paper_gpu, read_profile, tf_serving
 from rrl.core.neighbours import Neighbours
 from rrl.core.space import ConfigSpace
+from rrl.recording.profile import episodes_hash
 from rrl.rivals.agents import AGENTS, SETTINGS, maker
 from rrl.rivals.baselines import (
     Annealing,
@@ -578,6 +580,26 @@ def test_a_row_follows_its_record_when_that_has_grown(tmp_path, monkeypatch):
         assert main(call) == 0
         rows = read_rows(tmp_path / "peers" / "summary.csv", ("scenario", "agent"))
         assert rows["pool", "random"]["seeds"] == seeds
+
+
+def test_a_row_of_another_recording_is_made_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("rrl.studies.standings.SEEDS", range(2))
+    monkeypatch.setattr("rrl.studies.standings.EPISODES", 5)
+    folder = tmp_path / "keyword-threads"
+    shutil.copytree("data/keyword-threads", folder)
+    call = ["summary", "--agents", "tf-serving-default", "--scenarios", "keyword-threads 1275"]
+    for expected in ("tf-serving-default on keyword-threads 1275\n", ""):
+        assert main([*call, "--data", str(tmp_path)]) == 0
+        assert capsys.readouterr().out == expected
+    description = json.loads((folder / "profile.json").read_text())
+    lines = (folder / "episodes.csv").read_text().splitlines(keepends=True)
+    (folder / "episodes.csv").write_text("".join(lines[:-1]))
+    description["sha256"] = episodes_hash(folder / "episodes.csv")
+    (folder / "profile.json").write_text(json.dumps(description))
+    assert main([*call, "--data", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "tf-serving-default on keyword-threads 1275\n"
+    rows = read_rows(tmp_path / "peers" / "summary.csv", ("scenario", "agent"))
+    assert [row["data"] for row in rows.values()] == [description["sha256"][:12]]
 
 
 def test_a_damaged_state_of_a_network_leaves_the_agent_as_it_was():

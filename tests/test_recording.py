@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rrl.recording import record
+from rrl.recording import record, steady_machine
 from rrl.recording.calibration import for_machine
 from rrl.recording.finals import (
     MOST_ROUNDS,
@@ -32,7 +32,7 @@ from rrl.recording.plans import JOINT, JOINT_PART, PLANS
 from rrl.recording.probe import Probe, Rule, processor_ticks, stolen
 from rrl.recording.profile import DESCRIPTION, EPISODES, REJECTED, read_profile
 from rrl.recording.record import MAX_TRIES, Recorder
-from rrl.recording.rows import commit
+from rrl.recording.rows import append, commit, read_appended
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.tuning.episode import Episode
@@ -343,11 +343,32 @@ def test_what_cannot_be_measured_now_is_left_for_later_and_then_given_up(tmp_pat
     assert len(recorder) == 0
     rejected = lines(tmp_path, REJECTED)
     assert len(rejected) == MAX_TRIES * record.SWEEPS * len(one.pairs) * one.passes
+    missing = len(one.pairs) * one.passes
+    with pytest.raises(
+        UnstableError, match=f"{missing} episodes .* not complete; the same command"
+    ):
+        recorder.finish()
+    assert not json.loads((tmp_path / DESCRIPTION).read_text())["complete"]
+    recorded(tmp_path, Scripted(), plan=one).finish()
+    assert json.loads((tmp_path / DESCRIPTION).read_text())["complete"]
+
+
+def test_rows_of_any_length_are_read_again(tmp_path):
+    """Python's csv module reads no field of more than 128 KiB."""
+    row = {"latencies_us": " ".join(["25000"] * 25_000), "statuses": ""}
+    append(tmp_path / EPISODES, row)
+    assert read_appended(tmp_path / EPISODES, list(row)) == [row]
+
+
+def test_plans_with_other_finals_are_other_plans():
+    plain = Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(50.0,))
+    assert replace(plain, finalists=0).to_json() != plain.to_json()
+    assert replace(plain, finalists=7).to_json()["finalists"] == 7
 
 
 def test_a_recording_that_waits_says_so_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "PAUSE_S", 0.0)
-    monkeypatch.setattr(record, "QUIET_S", 0.0)
+    monkeypatch.setattr(steady_machine, "PAUSE_S", 0.0)
+    monkeypatch.setattr(steady_machine, "QUIET_S", 0.0)
     said = []
     with closing(Recorder(PLAN, tmp_path, Speeds(2.0, 2.0, 2.0, 1.0), said.append)) as recorder:
         next(recorder.run(Scripted(), np.random.default_rng(0)))
@@ -356,10 +377,10 @@ def test_a_recording_that_waits_says_so_once(tmp_path, monkeypatch):
 
 
 def test_recording_waits_for_the_machine_and_stops_if_it_stays_slow(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "PAUSE_S", 0.0)
+    monkeypatch.setattr(steady_machine, "PAUSE_S", 0.0)
     recorded(tmp_path / "waits", probe=Speeds(2.0, 2.0, 2.0, 1.0))
     assert not (tmp_path / "waits" / REJECTED).exists()
-    monkeypatch.setattr(record, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(steady_machine, "PATIENCE_S", 0.01)
     with pytest.raises(UnstableError, match=r"0\.50 of the plan"):
         recorded(tmp_path / "slow", probe=Speeds(2.0))
     assert read_profile_rows(tmp_path / "slow") == 0

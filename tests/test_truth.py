@@ -136,6 +136,8 @@ def test_the_agreement_of_the_halves_is_counted(profile):
     both = [judge_half(profile, RATE, half) for half in (0, 1)]
     assert row["good_both"] == (both[0].good & both[1].good).sum() > 0
     assert row["ceiling_0"] >= 1
+    assert row["best_over_1"] == pytest.approx(1 / np.nanmin(both[1].low))
+    assert row["best_over_1"] >= 1
     assert row["judged_0"] == both[1].good[replay_best(profile, RATE, 0)]
     assert 0.8 < row["rank_correlation"] <= 1
 

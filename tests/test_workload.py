@@ -242,6 +242,7 @@ def test_numpy_integers_count_as_whole_numbers():
             [0, 1.5, 2],
         ),
         (".5\n-1e0\n+2", [0, 1.5, 3]),
+        (",timestamp\n0,2024-05-01T12:00:00\n1,2024-05-01T12:00:02\n", [0, 2]),  # from pandas
     ],
 )
 def test_a_trace_file_is_read(tmp_path, text, times):
@@ -252,6 +253,12 @@ def test_a_trace_file_is_read(tmp_path, text, times):
     assert trace.rate == pytest.approx((len(times) - 1) / times[-1])
     with pytest.raises(ValueError, match=f"holds {len(times)} requests and 99"):
         trace.arrivals(99, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("speed", [0, -1, np.nan, np.inf])
+def test_a_trace_is_played_at_a_positive_speed(speed):
+    with pytest.raises(ValueError, match="must be a positive number"):
+        Trace([0.0, 1.0]).faster(speed)
 
 
 def test_a_column_is_chosen_by_name(tmp_path):
@@ -275,6 +282,7 @@ def test_a_column_is_chosen_by_name(tmp_path):
         (b"time\n1\n", "two distinct times"),
         (b"1\n2\nsoon\n", "line 3: 'soon' is neither"),
         (b"1\nnan\n", "line 2: 'nan' is not a finite"),
+        (b"nan\n1\n2\n", "line 1: 'nan' is not a finite"),
         (b"1\ninf\n", "line 2: 'inf' is not a finite"),
         (b"1\n2024-13-01\n", "line 2: '2024-13-01' is neither"),
         (b"0,07\n0,14\n", "line 1: '0,07' has 2 fields; write decimals with a point"),

@@ -129,7 +129,8 @@ def _gain(job: Job, result: dict[str, Any]) -> str:
     from rrl.operating.verdict import amount, interval_words
 
     cost = {name: amount(job, value) for name, value in result["cost"].items()}
-    gain = f"  {result['objective']} {cost['recommended']}"
+    table = result["objective"] == "mean" and not job.unit  # of costs in any unit
+    gain = f"  {'cost' if table else result['objective']} {cost['recommended']}"
     if "default" in cost and (ratio := result["ratio"]):
         gain += (
             f" against {cost['default']} by default: {ratio['median']:.2f} of it "

@@ -100,7 +100,9 @@ def _profile(options: Namespace) -> int:
     plan, own = _plan(options, model)
     if options.finals is not None:
         plan = replace(plan, finalists=options.finals)
-    size = f"{name}: {len(plan.configurations)} configurations, {plan.episodes} episodes"
+    guests = len(plan.configurations) - len(plan.space)
+    also = f" and {guests} of the adaptive scheduler" if guests else ""
+    size = f"{name}: {len(plan.space)} configurations{also}, {plan.episodes} episodes"
     if options.list:
         print(f"{size}, {_duration(plan)}\n{_listed(plan)}")
         return 0

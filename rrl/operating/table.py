@@ -69,9 +69,10 @@ def read_table(
         if not name:
             raise DataError(f"{path}: a column has no name; name it, or choose by --knobs")
         if name not in header:
-            raise DataError(
-                f"{path}: no column {name!r}, it has {', '.join(header)}; name yours with {option}"
-            )
+            remedy = f"name yours with {option}"
+            if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+                remedy = "separate the columns by commas"
+            raise DataError(f"{path}: no column {name!r}, it has {', '.join(header)}; {remedy}")
         if header.count(name) > 1:
             raise DataError(f"{path}: more than one column is {name!r}; rename one of them")
         if names.count(name) > 1:

@@ -194,7 +194,7 @@ def draw_growth(
 def save_animation(
     figures: Iterable[Figure], name: str, folder: str | Path, seconds: float = 0.2
 ) -> Path:
-    """Write figures of one size as ``name.gif``, which repeats; the last one stays for 3 seconds.
+    """Write figures of one size as ``name.gif``, which is played once and ends at the last one.
 
     Parameters
     ----------
@@ -212,11 +212,11 @@ def save_animation(
         pictures.append(np.asarray(canvas.buffer_rgba())[..., :3])
     palette = common_colours(pictures[-1])
     frames = [_indexed(pixels, palette) for pixels in pictures]
-    times = [round(1000 * seconds)] * (len(frames) - 1) + [3000]
     path = Path(folder) / f"{name}.gif"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
+    each = round(1000 * seconds)
+    with replacing(path) as file:  # without a `loop`, it is not repeated
+        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=each)
     return path
 
 

@@ -160,15 +160,16 @@ def gallery(names: Iterable[tuple[str, str]]) -> str:
     Examples
     --------
     >>> page = gallery([("explorer.png", "13_explorer"), ("explorer.pdf", "13_explorer")])
-    >>> page.splitlines()[-1]
-    '![explorer](explorer.png)'
+    >>> page.splitlines()[-1].endswith("after 40 episodes.](explorer.png)")
+    True
     """
     lines = [
         "# Figures and tables",
         "",
         "Made by the notebooks from `data/`; `make verify` makes them again and compares. Every "
-        "PNG has a PDF of the same name for print. `manifest.json` names the data, the seeds and "
-        "the versions behind each file. `make pages` writes this page.",
+        "PNG has a PDF of the same name for print; the widest need a page in landscape. "
+        "`manifest.json` names the data, the seeds and the versions behind each file. `make pages` "
+        "writes this page.",
         "",
     ]
     notebook = None
@@ -182,7 +183,8 @@ def gallery(names: Iterable[tuple[str, str]]) -> str:
             lines += [f"## [{maker}](../notebooks/{maker}.ipynb)", ""]
             notebook = maker
         if path.suffix in PICTURES:
-            lines += [CAPTIONS[path.stem], "", f"![{path.stem}]({name})", ""]
+            first = CAPTIONS[path.stem].split(". ")[0].rstrip(".")
+            lines += [CAPTIONS[path.stem], "", f"![{first}.]({name})", ""]
         else:
             lines += [f"Table [`{name}`]({name}): {CAPTIONS[path.stem]}", ""]
     return "\n".join(lines[:-1]) + "\n"

@@ -81,12 +81,15 @@ def agreement(profile: Profile) -> pd.DataFrame:
         `episodes` and `finalists` are numbers. `good_0` and `good_1` are the numbers of
         configurations that are surely within 5 % of the best by the finals of a half; `good_both`
         counts those that are good by both halves. `undecided_0` and `undecided_1` count the
-        finalists for which this is not known. `rank_correlation` is Spearman's correlation of the
-        halves' costs, over all configurations or (`rank_correlation_finalists`) over the finalists.
-        `ceiling_0` and `ceiling_1` are for the best configuration of a half's own passes. They are
-        its cost by the *other* half, divided by the best cost there. No replay of the half can show
-        a better choice. `judged_0` and `judged_1` tell whether this configuration is good by the
-        other half. Only then can agents that replay the half be judged.
+        finalists for which this is not known. The best is the one with the lowest typical cost in
+        the finals, so it is good by definition. `best_over_0` and `best_over_1` are the largest
+        upper limit of its cost over that of another finalist. `rank_correlation` is Spearman's
+        correlation of the halves' costs, over all configurations or (`rank_correlation_finalists`)
+        over the finalists. `ceiling_0` and `ceiling_1` are for the best configuration of a half's
+        own passes. They are its cost by the *other* half, divided by the best cost there. No replay
+        of the half can show a better choice. `judged_0` and `judged_1` tell whether this
+        configuration is good by the other half. Only then can agents that replay the half be
+        judged.
     """
     import pandas as pd
     from scipy.stats import spearmanr
@@ -109,10 +112,17 @@ def agreement(profile: Profile) -> pd.DataFrame:
             judge, deployed = both[1 - half], replay_best(profile, rate, half)
             line[f"good_{half}"] = int(truth.good.sum())
             line[f"undecided_{half}"] = int((truth.possible & ~truth.good & met).sum())
+            line[f"best_over_{half}"] = _best_over(truth)
             line[f"ceiling_{half}"] = float(judge.cost[deployed] / np.nanmin(judge.cost))
             line[f"judged_{half}"] = bool(judge.good[deployed])
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def _best_over(truth: HalfTruth) -> float:
+    """Return how much the best may cost over another finalist, by the limits of the ratios."""
+    lows = truth.low[np.isfinite(truth.low) & (truth.low > 0)]
+    return float(1 / lows.min()) if len(lows) else np.nan
 
 
 def usual_settings(profile: Profile) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from rrl.recording.profile import (
     read_profile,
 )
 from rrl.recording.rows import append, charged_mean, commit, read_appended, values_of
+from rrl.recording.steady_machine import SteadyMachine
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError
 from rrl.support.files import read_json, write_atomically
@@ -37,9 +37,6 @@ from rrl.tuning.episode import Episode, Server
 
 MAX_TRIES = 5  # tries per episode in one visit; later sweeps try again if all of them fail
 SWEEPS = 3  # sweeps over a pass; each one measures what is still missing
-PATIENCE_S = 900.0  # longest time outside the rule's limits before the recording stops
-PAUSE_S = 2.0  # time between two probes while waiting
-QUIET_S = 10.0  # the recording says that it waits if it does so for longer
 
 
 class Recordable(Server, Protocol):
@@ -87,11 +84,10 @@ class Recorder:
         probe: Any = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.plan, self.folder, self._say = plan, folder, say
+        self.plan, self.folder = plan, folder
         self.knobs = list(plan.configurations[0])
         self.columns = [*self.knobs, *COLUMNS, *PROBED]
-        self._probe = probe or (Probe() if plan.rule else None)
-        self._speed_s = 0.0  # seconds of the last probe; 0 if the machine has worked since then
+        self._machine = SteadyMachine(plan.rule, probe or Probe(), say) if plan.rule else None
         self._commit = commit()
         self._new = 0  # episodes measured by this recorder
         self._complete = False  # whether an earlier recording has marked the folder as complete
@@ -193,7 +189,8 @@ class Recorder:
     ) -> Iterator[Episode]:
         server.configure(configuration, rng)
         server.pause()
-        self._speed_s = 0.0
+        if self._machine:
+            self._machine.forget()
         for rate, repeat in pairs:
             for _ in range(MAX_TRIES):
                 episode = self._measure(server, configuration, pass_, rate, repeat, rng)
@@ -212,7 +209,7 @@ class Recorder:
     ) -> Episode | None:
         """Measure and save an episode between two probes; return None if it does not count."""
         seed, arrivals = self.plan.arrivals(pass_, rate, repeat)
-        before_s = self._ready()
+        before_s = self._machine.wait() if self._machine else 0.0
         server.resume()
         if configuration.get("batch_threads") == ADAPTIVE:  # first it adapts to the load
             server.measure(configuration, self.plan.arrivals(pass_, rate, repeat + 1000)[1], rng)
@@ -220,7 +217,7 @@ class Recorder:
         episode = server.measure(configuration, arrivals, rng)
         steal = stolen(ticks, processor_ticks())
         server.pause()
-        self._speed_s = after_s = self._probe() if self._probe else 0.0
+        after_s = self._machine.look() if self._machine else 0.0
         where = {
             **configuration,
             "rate_per_s": f"{self.plan.rates_per_s[rate]:g}",
@@ -239,31 +236,6 @@ class Recorder:
             why = rule.objection(before_s, after_s, steal, episode.valid)
         self._save(where | values_of(episode), why)
         return None if why else episode
-
-    def _ready(self) -> float:
-        """Wait until a probe is within the rule's limits, and return its seconds."""
-        rule = self.plan.rule
-        if rule is None:
-            return 0.0
-        began, told = time.monotonic(), False
-        while not (self._speed_s and rule.accepts(self._speed_s)):
-            waited_s = time.monotonic() - began
-            if self._speed_s and waited_s > QUIET_S and not told:
-                told = True
-                self._say(
-                    f"waiting: the machine runs at {rule.speed(self._speed_s):.2f} of the plan's "
-                    f"speed, and {rule.slowest:g} to {rule.fastest:g} count; something else may run"
-                )
-            if waited_s > PATIENCE_S:
-                raise UnstableError(
-                    f"for {PATIENCE_S:.0f} s the machine's speed was outside the limits; it is "
-                    f"{rule.speed(self._speed_s):.2f} of the plan's speed; "
-                    "try again when it is less busy, or make a plan for this machine"
-                )
-            if self._speed_s:
-                time.sleep(PAUSE_S)
-            self._speed_s = self._probe()
-        return self._speed_s
 
     def _save(self, values: Mapping[str, Any], why: str) -> None:
         """Append an episode to those that count, or to the rejected ones with the reason."""

@@ -183,8 +183,15 @@ def choose_rates(
     rng: np.random.Generator,
     shares: Sequence[float] = (0.6, 1.1),
 ) -> list[float]:
-    """Return the given loads, or shares of the rate that the default sustains if none is given."""
+    """Return the given loads; if there is none, those that make sense for a source.
+
+    They are the recorded loads, or shares of the rate that the default sustains live.
+    """
+    from rrl.recording.replay import RecordedServer
+
     if len(rates_per_s):
         return [float(rate) for rate in rates_per_s]
+    if isinstance(source.server, RecordedServer):
+        return list(source.server.profile.rates_per_s)
     sustained = sustained_rate(source.server, source.default, rng)
     return [round(share * sustained, 1) for share in shares]

@@ -18,8 +18,11 @@ What the abstract of the paper claims, and what was measured here. A verdict is 
 is named beside it, by the problems that the registration lets decide. These are the lowest and the
 highest load of a recording, which nobody had looked at, and loads that change between them
 (`held_out`), if they can test the claim, and otherwise the older recordings (`real`). Brackets have
-95 % intervals: over loads for C1, over the seeds of the runs for C2 to C4, and with the error of
-the recording for C5 to C7 and C9. Each claim has a section below, with all agents and reasons.
+95 % intervals: over the seeds of the runs for C2 to C4, and with the error of the recording for C5
+to C7 and C9. For C1 they are over loads; of up to five loads, they are the range, and no interval.
+Each claim has a section below, with all agents and reasons. What is known against a verdict is
+under `changes` in `data/claims.yaml`. For C1: its error contains a factor that the two halves of a
+recording have in common, and a single draw of configurations decides. `11_claims` counts both.
 """
 
 

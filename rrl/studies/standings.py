@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rrl.recording.profile import DESCRIPTION
 from rrl.rivals.agents import AGENTS
 from rrl.rivals.constants import with_constants
 from rrl.studies.peer_runs import RECORDED, read_record, record_seed
-from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, with_truth
+from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, half_of, with_truth
 from rrl.studies.race import race, score
 from rrl.support.errors import Parser, UsageError, command
-from rrl.support.files import write_atomically
+from rrl.support.files import read_json, write_atomically
 from rrl.support.machine import one_thread
 
 if TYPE_CHECKING:
@@ -137,8 +138,20 @@ def summary_row(scenario: str, agent: str, data: Path = DATA) -> dict[str, str] 
     seeds, episodes = runs.chosen.shape
     head = {"scenario": scenario, "agent": agent, "seeds": str(seeds), "episodes": str(episodes)}
     truth = {"judged": str(int(where.judged)), "ceiling": f"{where.ceiling:.4g}"}
-    time_s = {"ms_per_decision": f"{1e3 * runs.seconds:.2g}"}
-    return head | medians | {"settled": settled} | truth | time_s
+    last = {"ms_per_decision": f"{1e3 * runs.seconds:.2g}", "data": judged_by(scenario, data)}
+    return head | medians | {"settled": settled} | truth | last
+
+
+def judged_by(scenario: str, data: Path = DATA) -> str:
+    """Return the first digits of the checksum of a scenario's recording; empty without one.
+
+    Examples
+    --------
+    >>> judged_by("keyword-threads 1275"), judged_by("pool")
+    ('130071ae59d1', '')
+    """
+    description = data / half_of(scenario.partition(" ")[0])[0] / DESCRIPTION
+    return str(read_json(description).get("sha256", ""))[:12] if description.exists() else ""
 
 
 def leaderboard(data: Path = DATA, measure: str = "E5") -> pd.DataFrame:
@@ -242,9 +255,11 @@ def _missing(
                     yield f"{agent} {settings} on {scenario}"
 
 
-def _recorded_seeds(scenario: str, agent: str, data: Path) -> int:
-    known = read_record(agent, scenario, data)
-    return 0 if known is None else len(known.runs.chosen)
+def _is_current(row: dict[str, str], data: Path) -> bool:
+    """Return whether a row of the summary is of the present recording and of all recorded seeds."""
+    known = read_record(row["agent"], row["scenario"], data)
+    grown = known is not None and len(known.runs.chosen) > int(row["seeds"])
+    return not grown and row["data"] == judged_by(row["scenario"], data)
 
 
 def _add(
@@ -256,9 +271,7 @@ def _add(
 ) -> bool:
     """Add the row that `make` returns for a key to a table, unless a current row exists."""
     old = read_rows(path, keys).get(key)
-    if old is not None and (
-        make is not summary_row or _recorded_seeds(*key, data) <= int(old["seeds"])
-    ):
+    if old is not None and (make is not summary_row or _is_current(old, data)):
         return False
     row = make(*key, data)
     if row is not None:
