@@ -94,7 +94,8 @@ def judge(
     -------
     best : int
         Column with the smallest typical cost. Median polish estimates this cost, because finalists
-        that were left out early took part in fewer episodes.
+        that were left out early took part in fewer episodes. So a finalist that is nearly as good
+        may have a ratio a little below 1.
     verdicts : list of Verdict, length finalists
         Each word is "best", "separated", "tied" or "undecided".
 

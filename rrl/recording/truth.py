@@ -34,7 +34,9 @@ class HalfTruth(NamedTuple):
     ----------
     cost : ndarray, shape (configurations,)
         Mean latency in seconds. For a finalist, it is the ratio to the best of the finals, scaled
-        to the half's own passes. For the others, it is the mean over these passes.
+        to the half's own passes. For the others, it is the mean over these passes. Many finalists
+        have low means there by luck too, so the scale is a little low, and the others' costs are a
+        little high beside theirs. That is the same for all agents.
     ratio, low, high : ndarray, shape (configurations,)
         Ratio to the best of the finals with its 95 % limits; NaN if it was not in the finals.
     good : ndarray of bool, shape (configurations,)
