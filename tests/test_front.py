@@ -158,7 +158,7 @@ def test_a_cancel_reaches_the_server(front, backend):
     with channel(front.address) as opened:
         call = opened.unary_unary(PREDICT).future(b"", timeout=10 * LIMIT_S)
         assert began.wait(LIMIT_S)
-        assert front.traffic.open()[0][1] == front._plan.first.address
+        assert front.traffic.open()[0][1] == front._routing.present.address
         assert not cancelled.is_set()
         call.cancel()
         assert cancelled.wait(LIMIT_S)

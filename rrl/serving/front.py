@@ -7,12 +7,9 @@ server cannot answer goes to the other one. At the end, it gives its port to a s
 
 from __future__ import annotations
 
-import math
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import grpc
 
@@ -20,6 +17,7 @@ from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
 from rrl.serving.ports import leave_new_connections, listeners, nobody_is_connected, wait_until
 from rrl.serving.route import Metadata, Reply, Route, passed_on, seconds_left
+from rrl.serving.routing import Routing
 from rrl.serving.running import running_server
 from rrl.serving.traffic import PREDICTION, ObservedTraffic, batch_size
 from rrl.support.errors import ServerError
@@ -36,19 +34,7 @@ a server which is about to stop.
 _REQUESTS = {PREDICTION + name for name in ("Predict", "Classify", "Regress", "MultiInference")}
 """The methods whose calls are traffic; others are probes, as those of a health check."""
 
-_GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples modulo 1 fill the unit interval evenly
 _AT_DEADLINE = 0.03  # gRPC rounds a timeout up by about 1 % on its way to the server
-
-
-class _Plan(NamedTuple):
-    """Where calls go: a share to the first server, the others to the second one."""
-
-    first: Route | None = None
-    second: Route | None = None
-    share: float = 1.0
-
-    def routes(self) -> list[Route]:
-        return [route for route in (self.first, self.second) if route]
 
 
 class Front(grpc.GenericRpcHandler):
@@ -90,9 +76,8 @@ class Front(grpc.GenericRpcHandler):
         self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.traffic = ObservedTraffic()
-        self._most_on_trial, self._connection_s = at_once // 2, connection_s
-        self._plan, self._switching = _Plan(), threading.Lock()
-        self._position = 0.0
+        # A server on trial that does not answer must leave threads for the other one.
+        self._routing, self._connection_s = Routing(at_once // 2), connection_s
         options = [
             *UNLIMITED,
             ("grpc.so_reuseport", 1),
@@ -138,14 +123,14 @@ class Front(grpc.GenericRpcHandler):
         sent = context.invocation_metadata()
         synthetic = any(key == SYNTHETIC[0] for key, _ in sent)
         metadata = passed_on(sent)
-        route = self._choose(synthetic)
+        route = self._routing.choose(synthetic)
         address = route.address if route else ""
         number = None
         if not synthetic and method in _REQUESTS:
             number = self.traffic.begin(batch_size(method, request), address, arrival)
         reply = self._ask(route, method, request, metadata, context)
         repeated = not synthetic and self._may_repeat(method, reply, context)
-        if repeated and (other := self._other(route)):
+        if repeated and (other := self._routing.other(route)):
             reply = self._ask(other, method, request, metadata, context)
             address = other.address
         if number is not None:
@@ -173,36 +158,6 @@ class Front(grpc.GenericRpcHandler):
         if route is None:
             return Reply(grpc.StatusCode.UNAVAILABLE, "no server is running")
         return route.call(method, request, metadata, context)
-
-    def _choose(self, synthetic: bool) -> Route | None:
-        """Return the server for the next call, and count the call as one of its open calls."""
-        with self._switching:  # no switch may come between the choice and the count
-            first, second, share = self._plan
-            route = first
-            # A server on trial that does not answer must leave threads for the other one.
-            if (
-                first
-                and second
-                and not synthetic
-                and (first.calls >= self._most_on_trial or self._draw() >= share)
-            ):
-                route = second
-            if route:
-                route.begin()
-            return route
-
-    def _draw(self) -> float:
-        self._position = (self._position + _GOLDEN) % 1
-        return self._position
-
-    def _other(self, failed: Route | None) -> Route | None:
-        """Return the server that answers what another one could not, and count the call there."""
-        with self._switching:
-            other = self._plan.second or self._plan.first
-            if other is failed or failed is None or other is None:
-                return None
-            other.begin()
-            return other
 
     @staticmethod
     def _may_repeat(method: str, reply: Reply, context: grpc.ServicerContext) -> bool:
@@ -232,7 +187,7 @@ class Front(grpc.GenericRpcHandler):
             on the servers that get none any more, and returns whether all of them have ended. Then
             it closes the connections to them.
         """
-        return self._follow(address, standby, 1.0)
+        return self._routing.follow(address, standby, 1.0)
 
     def split(self, trial: str, share: float) -> None:
         """Send a share of the calls to a server on trial; the present server gets the others.
@@ -253,28 +208,10 @@ class Front(grpc.GenericRpcHandler):
         ValueError
             If there is no present server, or if the share is no share.
         """
-        present = self._plan.second or self._plan.first
+        present = self._routing.present
         if present is None or not 0 <= share <= 1:
             raise ValueError(f"share {share} of {present and present.address}: it needs a server")
-        self._follow(trial, present.address, share)
-
-    def _follow(
-        self, first: str | None, second: str | None, share: float
-    ) -> Callable[[float], bool]:
-        """Make a new plan; a server that was in the old one keeps its connection."""
-        with self._switching:
-            old = {route.address: route for route in self._plan.routes()}
-            now = {a: old.pop(a, None) or Route(a) for a in (first, second) if a}
-            self._plan = _Plan(now.get(first or ""), now.get(second or ""), share)
-
-        def drain(timeout_s: float) -> bool:
-            deadline = time.monotonic() + timeout_s
-            drained = [left.drain(deadline - time.monotonic()) for left in old.values()]
-            for left in old.values():
-                left.close()
-            return all(drained)
-
-        return drain
+        self._routing.follow(trial, present.address, share)
 
     def hand_port_over(
         self, start: Callable[[], object], *, listen_s: float = 120.0, leave_s: float = 60.0
