@@ -471,6 +471,8 @@ def test_agents_by_name(name):
     try:
         agent = AGENTS[name](paper_cpu(3), rng())
     except UsageError as error:
+        if not name.startswith(("optuna", "smac")):
+            raise
         pytest.skip(str(error))
     for _ in range(3):
         agent.tell(agent.ask(10.0), 1.0)

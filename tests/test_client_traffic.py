@@ -10,6 +10,7 @@ import pytest
 
 from rrl.serving import client_traffic
 from rrl.serving.client_traffic import NoTrafficError, requests_of_others, wait_for_requests
+from rrl.serving.ports import wait_until
 from rrl.serving.traffic import ObservedTraffic
 from rrl.tuning.measuring import GeneratorError
 from rrl.tuning.watch import Watch
@@ -100,6 +101,33 @@ def test_what_is_open_at_the_end_of_a_stopped_trial_has_failed(aborted):
     answer("a")(clients)
     _, status = requests_of_others(clients.traffic, 0, clients.address, start, aborted=aborted)
     assert sorted(status.astype(bool).tolist()) == [False, aborted]
+
+
+def test_what_was_open_before_an_episode_does_not_count_in_it():
+    clients = Clients(answer("before", status=14), send("a"), answer("a"))
+    send("before")(clients)
+    sample = clients.wait(1)
+    assert len(sample.latency) == 1
+    assert not sample.status.any()
+    clients = Clients()
+    send("before")(clients)
+    start = time.monotonic()
+    send("a")(clients)
+    answer("before", status=14)(clients)
+    answer("a")(clients)
+    _, status = requests_of_others(clients.traffic, 0, clients.address, start, aborted=False)
+    assert status.tolist() == [0]
+
+
+def test_the_rate_is_that_of_the_last_seconds(monkeypatch):
+    monkeypatch.setattr("rrl.serving.traffic._RATE_OVER_S", 0.05)
+    monkeypatch.setattr(client_traffic, "QUIET_S", 0.02)
+    clients = Clients()
+    send("a", "b")(clients)
+    answer("a", "b")(clients)
+    assert wait_until(lambda: clients.traffic.rate_per_s() == 0, 10.0)
+    with pytest.raises(NoTrafficError, match="no client sent a request"):
+        clients.wait(1, timeout_s=0.02)
 
 
 def test_silent_clients_are_nobodys_fault(monkeypatch):

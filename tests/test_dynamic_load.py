@@ -110,11 +110,13 @@ def test_one_strange_estimate_makes_no_load_level_but_a_second_one_does():
 @given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=30))
 def test_a_load_level_is_near_its_loads(loads):
     levels = LoadLevels()
-    numbers = entered(levels, loads)
-    assert set(numbers) == set(range(len(levels.log_loads)))
-    for load, number in zip(loads, numbers, strict=True):
-        if number == levels.nearest(math.log(load), range(len(levels.log_loads))):
-            continue  # means move, and a strange load belongs nowhere yet
+    for load in loads:
+        before = list(levels.log_loads)
+        number = levels.enter(load)
+        assert abs(levels.log_loads[number] - math.log(load)) <= 2 * levels.width + 1e-9
+        if number == len(before):  # a new level is for a load that is unlike all others
+            assert all(abs(other - math.log(load)) > levels.width for other in before)
+        levels.count()
     other = LoadLevels()
     other.restore(json.loads(json.dumps(levels.state())))
     assert entered(other, loads) == entered(levels, loads)

@@ -228,11 +228,13 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from probe import build_probe
 
 from rrl.operating.journal import JOURNAL
 from rrl.serving.launcher import free_port
+from rrl.serving.ports import wait_until
 from rrl.serving.sample import fit, read_sample
 from rrl.support.errors import DataError, ServerError, UsageError
 
@@ -494,6 +496,19 @@ def test_a_restart_command_that_fails(restart, words, tmp_path):
         pytest.raises((ServerError, UsageError), match=words),
     ):
         server.measure({"inter_op": 1}, [0.0], rng)
+
+
+def test_a_restart_command_that_takes_too_long_leaves_no_process(tmp_path):
+    from rrl.serving.run_to_end import run_to_end
+
+    words = ["sh", "-c", f"sleep 60 & echo $! > {tmp_path / 'pid'}; wait"]
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_to_end(words, 1.0, tmp_path / "log")
+    pid = int((tmp_path / "pid").read_text())
+    ended = {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    assert wait_until(
+        lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() in ended, 10.0
+    )
 
 
 # --- samples --------------------------------------------------------------------------------------

@@ -253,9 +253,9 @@ def test_requests_of_others_are_measured_and_rrls_own_are_not(front, backend, ca
     assert len(front.traffic.since(mark)) == 0
     calling(request_of(1))
     assert front.traffic.since(mark).batch.tolist() == [1]
-    assert front.traffic.rate_per_s() == pytest.approx(
-        4 / (time.monotonic() - front.traffic._began), rel=0.1
-    )
+    began, first = front.traffic._began, time.monotonic()
+    rate = front.traffic.rate_per_s()
+    assert 4 / (time.monotonic() - began) <= rate <= 4 / (first - began)
 
 
 def test_probes_pass_and_are_no_requests(front, backend, calling):

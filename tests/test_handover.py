@@ -8,9 +8,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from probe import build_probe
 
@@ -19,6 +21,7 @@ from rrl.core.space import ConfigSpace
 from rrl.serving.front import Front
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import LOCAL
+from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
 from rrl.serving.ports import wait_until
 from rrl.support.errors import ServerError
@@ -119,6 +122,19 @@ def test_a_server_that_dies_in_mid_episode_is_started_again_at_the_same_address(
     assert service._server is not victim
     with Client(service.address, "probe") as client:
         assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+
+
+def test_a_server_that_hangs_in_mid_episode_is_replaced(model):
+    rng = np.random.default_rng(0)
+    given = {"executable": LOCAL, "warmup": 2, "timeout_s": 1.0}
+    with HandoverServer(model, SPACE, **given) as server:
+        victim = server.configure(SPACE[0], rng)
+        stopper = threading.Timer(0.3, os.killpg, (victim.process.pid, signal.SIGSTOP))
+        stopper.start()
+        episode = server.measure(SPACE[0], np.linspace(0, 1, 20), rng)
+        stopper.join()
+        assert episode.ok.all()  # measured anew, as a whole
+        assert server._server is not victim
 
 
 def test_errors_and_deadlines_pass_through(service):
@@ -243,6 +259,32 @@ def test_a_trial_is_stopped_by_the_requests_of_others_alone(kept):
     latency, status = episode.info["others"]
     assert (status.astype(bool) | (latency > WATCH.late_s)).sum() >= 2
     assert not any(code for _, code in outcomes)
+
+
+def test_own_requests_and_those_of_others_share_the_bad_ones_that_a_trial_may_have(
+    kept, monkeypatch
+):
+    allowed, fire = [], LiveServer._fire
+    monkeypatch.setattr(
+        "rrl.serving.handover.stop_by_others", lambda *given: allowed.append(given[-1].allowance)
+    )
+
+    def noted(self, server, arrivals, watch, also=None):
+        allowed.append(watch.allowance)
+        return fire(self, server, arrivals, watch, also)
+
+    monkeypatch.setattr(LiveServer, "_fire", noted)
+    watch = replace(WATCH, allowance=5)
+    assert kept.measure(GOOD, np.zeros(2), np.random.default_rng(0), watch=watch).ok.all()
+    assert allowed == [2, 3]
+
+
+def test_a_former_trial_does_not_use_the_processor(kept):
+    rng = np.random.default_rng(0)
+    trial = psutil.Process(kept.configure(SMALL, rng).process.pid)
+    assert trial.status() != psutil.STATUS_STOPPED
+    kept.configure(GOOD, rng)
+    assert wait_until(lambda: trial.status() == psutil.STATUS_STOPPED, 10.0)
 
 
 def test_no_trial_is_without_its_standby(kept):

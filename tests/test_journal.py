@@ -50,6 +50,17 @@ def test_a_changed_byte_is_noticed(record, data):
     assert decode(bytes(line)) is None
 
 
+def test_a_record_is_on_disk_when_it_is_appended(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file)))
+    with Journal(tmp_path, SETTINGS) as journal:
+        assert tmp_path.stat().st_ino in {entry.st_ino for entry in synced}
+        for episode in range(3):
+            journal.append({"episode": episode})
+            now = (tmp_path / JOURNAL).stat()
+            assert (synced[-1].st_ino, synced[-1].st_size) == (now.st_ino, now.st_size)
+
+
 def test_records_are_kept_in_order(tmp_path):
     fill(tmp_path)
     with Journal(tmp_path, SETTINGS) as journal:

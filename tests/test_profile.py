@@ -187,6 +187,15 @@ def test_the_recorded_server_replays_recorded_latencies(folder):
     assert np.isin(episode.latency, recorded).all()
 
 
+def test_the_nearest_recorded_load_is_nearest_by_its_ratio(folder):
+    server = RecordedServer(folder)
+    for gaps, rate_per_s, nearest in ((99, 33.0, 50.0), (99, 30.0, 20.0), (6, 30.0, 20.0)):
+        arrivals = np.arange(gaps + 1) / rate_per_s
+        assert server.profile.rates_per_s[server.nearest_rate(arrivals)] == nearest
+    assert server.nearest_rate(np.zeros(5)) == 1
+    assert server.nearest_rate(np.zeros(1)) == 0
+
+
 def test_finals_leave_the_replay_as_it_is(folder):
     before = replayed(folder)
     with closing(Recorder(PLAN, folder)) as recorder:

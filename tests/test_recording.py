@@ -35,7 +35,7 @@ from rrl.recording.record import MAX_TRIES, Recorder
 from rrl.recording.rows import append, commit, read_appended
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError, UsageError
-from rrl.tuning.episode import Episode
+from rrl.tuning.episode import Episode, Status
 
 RULE = Rule(reference_s=1.0)
 PLAN = Plan(
@@ -61,8 +61,9 @@ SPREAD = {0: 1.0, 1: 1.01, 2: 1.3}  # cost of batch threads; 0 and 1 are close
 class Scripted:
     """A server whose latency follows from the configuration; scatter comes from the arrivals."""
 
-    def __init__(self, life=10**9, scatter=0.05, late=()):
+    def __init__(self, life=10**9, scatter=0.05, late=(), failing=None):
         self.start_s, self.life, self.scatter = 0.5, life, scatter
+        self.failing = failing  # a configuration of which every second request fails
         self.late = set(late)  # numbers of the measurements in which the generator is too late
         self.measured, self.running, self.standing = [], None, False
 
@@ -85,8 +86,10 @@ class Scripted:
         base = 0.01 * SPREAD.get(configuration["batch_threads"], 0.9) * configuration["inter_op"]
         own = 1 + self.scatter * np.sin(1e5 * arrivals[-1] * (1 + base))
         valid = len(self.measured) not in self.late
-        ok = np.zeros(len(arrivals))
-        return Episode(configuration, arrivals, np.full(len(arrivals), base * own), ok, valid)
+        status = np.zeros(len(arrivals), dtype=int)
+        if dict(configuration) == self.failing:
+            status[::2] = Status.UNAVAILABLE.value
+        return Episode(configuration, arrivals, np.full(len(arrivals), base * own), status, valid)
 
 
 class Speeds:
@@ -351,6 +354,15 @@ def test_what_cannot_be_measured_now_is_left_for_later_and_then_given_up(tmp_pat
     assert not json.loads((tmp_path / DESCRIPTION).read_text())["complete"]
     recorded(tmp_path, Scripted(), plan=one).finish()
     assert json.loads((tmp_path / DESCRIPTION).read_text())["complete"]
+
+
+def test_a_row_is_on_disk_when_it_is_appended(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file)))
+    for number in range(3):
+        append(tmp_path / EPISODES, {"pass": str(number)})
+        now = (tmp_path / EPISODES).stat()
+        assert (synced[-1].st_ino, synced[-1].st_size) == (now.st_ino, now.st_size)
 
 
 def test_rows_of_any_length_are_read_again(tmp_path):

@@ -22,6 +22,7 @@ from rrl.recording.evidence import (
 )
 from rrl.recording.profile import EPISODES, episodes_hash, read_profile
 from rrl.recording.truth import judge_half, late_share, replay_best, rows_of_half
+from rrl.tuning.objective import FAILURE_S
 
 RATE = 20.0
 
@@ -103,6 +104,30 @@ def test_costs_are_on_one_scale(profile):
     )
     assert np.isnan(truth.ratio[slow])
     assert truth.cost[slow] / best == pytest.approx(2.6, rel=0.1)
+
+
+def test_finalists_are_scaled_to_the_passes(profile):
+    truth, rows = judge_half(profile, RATE, 0), rows_of_half(profile, RATE, 0)
+    passes = rows[rows["pass"] < profile.grid_passes]
+    grid = passes.groupby(profile.space.indices(passes))["mean_s"].mean()
+    met = np.flatnonzero(~np.isnan(truth.ratio))
+    scale = np.median(grid[met] / truth.ratio[met])
+    np.testing.assert_allclose(truth.cost[met], scale * truth.ratio[met], rtol=1e-3)
+    assert truth.ratio[met].max() > 1.1  # a wrong sign would show
+
+
+def test_a_fast_answer_that_is_a_failure_is_not_good(profile, tmp_path):
+    fastest = replay_best(profile, RATE, 0)
+    server = Scripted(failing=dict(profile.space[fastest]))
+    recorder = recorded(tmp_path, server, finals=True)
+    recorder.finish()
+    means = [mean for _, _, index, mean in recorder.means(0) if index == fastest]
+    assert min(means) >= FAILURE_S / 2
+    failed = read_profile(tmp_path)
+    for half in (0, 1):
+        truth = judge_half(failed, RATE, half)
+        assert truth.cost[fastest] > 100 * np.nanmin(truth.cost)
+        assert not truth.good[fastest]
 
 
 def test_without_finals_nobody_is_good_and_everybody_may_be(no_finals):
