@@ -152,6 +152,23 @@ def test_the_service_goes_on_after_a_run_and_no_client_is_refused(model, tmp_pat
         assert result["deploy"] in ([result["default"], result["recommended"]])
 
 
+@pytest.mark.parametrize(("rounds", "proven"), [(2, False), (20, True)])
+def test_only_a_proven_recommendation_stays_in_service(model, tmp_path, rounds, proven):
+    """By default a batch waits 0.1 s to fill; two rounds are too few to show that this is worse."""
+    port = free_port()
+    words = ("--rate", "40", "--knob", "batch_threads=2", "--knob", "max_batch_size=16")
+    words += ("--knob", "batch_timeout_micros=0,100000", "--rounds", str(rounds))
+    words += ("--default", "batch_timeout_micros=100000", "--budget", "unlimited")
+    with tuning(model, tmp_path, *words, port=port) as process:
+        _, err = finished(process)
+        assert process.returncode in (0, 5), err
+        result = json.loads((tmp_path / "result.json").read_text())
+        assert result["recommended"] == {"batch_timeout_micros": 0}
+        assert result["deploy"] == result["recommended" if proven else "default"]
+        running = running_configuration(f"127.0.0.1:{port}")
+        assert running["batch_timeout_micros"] == result["deploy"]["batch_timeout_micros"]
+
+
 def test_ctrl_c_leaves_the_default_in_service(model, tmp_path):
     port = free_port()
     words = ("--rate", "40", "--knob", "inter_op=1,2", "--default", "inter_op=2")
