@@ -370,6 +370,10 @@ def test_rows_of_any_length_are_read_again(tmp_path):
     row = {"latencies_us": " ".join(["25000"] * 25_000), "statuses": ""}
     append(tmp_path / EPISODES, row)
     assert read_appended(tmp_path / EPISODES, list(row)) == [row]
+    with (tmp_path / EPISODES).open("a") as file:
+        file.write("1,2,3,4\n")
+    with pytest.raises(DataError, match=r"line 3, saw 4; restore the file, or"):
+        read_appended(tmp_path / EPISODES, list(row))
 
 
 def test_plans_with_other_finals_are_other_plans():

@@ -51,7 +51,7 @@ def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
     Raises
     ------
     DataError
-        If the file has other columns.
+        If the file has other columns, or cannot be read.
     """
     import pandas as pd
 
@@ -65,7 +65,11 @@ def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
     if not whole:
         return []
     # Not the csv module: its fields have at most 128 KiB, which are 20,000 latencies.
-    table = pd.read_csv(io.BytesIO(whole), dtype=str, keep_default_na=False)
+    try:
+        table = pd.read_csv(io.BytesIO(whole), dtype=str, keep_default_na=False)
+    except ValueError as error:
+        why = str(error).strip()
+        raise DataError(f"{path}: {why}; restore the file, or choose another folder") from None
     if list(table) != columns:
         raise DataError(f"{path}: its columns are not those of the plan; choose another folder")
     return table.to_dict("records")
