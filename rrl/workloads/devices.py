@@ -250,8 +250,7 @@ class Superposed:
     If the arrivals of a part end too soon, the part draws more of them from the same seed. Poisson
     arrivals, fleets and traces then go on where they ended. Workloads with a changing rate
     (:mod:`rrl.workloads.modulated`) draw others instead, so that a dense beginning is less likely
-    than it should be. The effect is small for many requests; with a hundred requests and bursts of
-    ten times the rate, the last one is up to a tenth too late on average.
+    than it should be.
 
     Parameters
     ----------
