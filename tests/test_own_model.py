@@ -15,6 +15,7 @@ from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.journal import JOURNAL
+from rrl.serving.identity import model_digest
 from rrl.serving.launcher import LOCAL
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
@@ -221,3 +222,16 @@ def test_a_trace_is_played_faster_on_request(tmp_path, monkeypatch, capsys):
         loads.append(json.loads(capsys.readouterr().out)["load_per_s"])
     assert loads[1] == pytest.approx(2.5 * loads[0])
     assert main([*arguments, *few, "b"]) == 2  # another load than that of the journal
+
+
+def test_other_variables_are_another_model_even_if_their_folder_is_a_link(tmp_path):
+    version, shared = tmp_path / "1", tmp_path / "shared"
+    version.mkdir()
+    shared.mkdir()
+    (version / "saved_model.pb").write_bytes(b"graph")
+    (version / "variables").symlink_to(shared)
+    digests = set()
+    for weights in (b"old", b"new"):
+        (shared / "variables.data").write_bytes(weights)
+        digests.add(model_digest(version))
+    assert len(digests) == 2

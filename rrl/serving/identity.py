@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ _IN_HELP = re.compile(r'^\s+--(\w+)=("[^"]*"|\S*)\s+(?:bool|u?int32|u?int64|floa
 def model_digest(version: Path) -> str:
     """Return a digest of all files of a version folder: their names and their contents.
 
+    Files in linked folders count, too, as a deployment may link to a shared `variables` folder.
+
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
@@ -29,7 +32,9 @@ def model_digest(version: Path) -> str:
     'sha256 5df3901e39f6'
     """
     digest = hashlib.sha256()
-    for path in sorted(path for path in version.rglob("*") if path.is_file()):
+    within = ((Path(folder), names) for folder, _, names in os.walk(version, followlinks=True))
+    files = [folder / name for folder, names in within for name in names]
+    for path in sorted(path for path in files if path.is_file()):
         digest.update(f"{path.relative_to(version).as_posix()}\0".encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
