@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl.recording.plans import KEPT
 from rrl.rivals.agents import AGENTS
 from rrl.studies.problems import SCENARIOS, with_truth
 from rrl.studies.race import Race, score
@@ -32,10 +33,7 @@ if TYPE_CHECKING:
 
     from rrl.core.knob import Configuration
 
-GRIDS = tuple(
-    name for name in SCENARIOS if name.startswith(("mobilenet_v2", "inception_v3"))
-    and "batching" not in name
-)  # fmt: skip
+GRIDS = tuple(name for name in SCENARIOS if name.split()[0] in KEPT)  # all recorded ones
 EPISODES, REQUESTS, SHARE = 60, 100, 0.05  # as in `rrl tune`: a budget of 5 % of the requests
 
 
