@@ -65,6 +65,13 @@ def test_the_figure_has_a_panel_for_each_way_to_come_to_the_load():
     assert change.lines[0].get_ydata().tolist() == [1.0] * 5
     assert change.get_xlabel() == "episode under the new load"
     assert change.get_ylim() == fresh.get_ylim()
+    assert fresh.lines[1].get_label() == "10 % above the best"
+
+
+def test_panels_without_a_change_are_not_drawn():
+    ratios = {"rrl": {"change": np.ones((3, 5)), "fresh": np.ones((3, 5))}}
+    axes = plot_changes(dict.fromkeys("abc", ratios), ncols=2).axes
+    assert [ax.get_visible() for ax in axes] == [*[True] * 5, False, True, False]
 
 
 def test_the_load_changes_with_the_first_episode_of_a_phase():

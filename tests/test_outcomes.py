@@ -116,7 +116,7 @@ def test_figures_show_every_row(rng):
     texts = [text.get_text() for text in draw.plot_duels(duels).texts]
     assert len(texts) == len(duels) + 1
     plt.figure()
-    ax = draw.plot_speedups(duels[duels["measure"] == "price"], 8)
+    ax = draw.plot_speedups(duels[duels["measure"] == "price"], 8, 300)
     assert ax.get_legend_handles_labels()[1] == ["better", "worse"]
     plt.figure()
     ax = draw.plot_phases({"a": np.ones((3, 40))}, (0, 20), {"best": np.ones(2)}, 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -11,14 +12,28 @@ import pandas as pd
 import pytest
 import seaborn as sns
 from matplotlib.colors import to_rgb
+from seaborn.utils import relative_luminance
 from test_profile import PLAN, FakeServer, record
 
-from rrl import read_profile
+from rrl import ConfigSpace, Knob, read_profile
+from rrl.plotting.ablation import plot_ablation
+from rrl.plotting.cells import EVEN, plot_cells, write_in_cells
 from rrl.plotting.claims import plot_by_problem
-from rrl.plotting.goals import plot_choices
+from rrl.plotting.experiments import plot_leaderboard, plot_speedups
+from rrl.plotting.goals import plot_choices, plot_two_latencies
 from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
-from rrl.plotting.runs import plot_comparison, plot_tuning
-from rrl.plotting.shared import AGENT_STYLES, agent_style, radius_style, save, style
+from rrl.plotting.runs import plot_bands, plot_comparison, plot_tuning
+from rrl.plotting.shared import (
+    AGENT_STYLES,
+    agent_style,
+    marker,
+    plain_log_ticks,
+    radius_style,
+    save,
+    style,
+)
+from rrl.plotting.warm_start import plot_warm_start
+from rrl.studies.comparison import COMPARED
 from rrl.tuning.experiments import Run
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +97,7 @@ def test_a_knob_is_drawn_at_every_level_and_load(profile):
 
 def test_the_ring_is_at_the_best(profile):
     ax = plot_surface(profile, 20.0, ("batch_threads", "inter_op"))
-    assert ax.patches[-1].center == (0.5, 1.5)  # inter-op 1, batching off
+    assert ax.lines[-1].get_xydata().tolist() == [[0.5, 1.5]]  # inter-op 1, batching off
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["2", "off"]
 
 
@@ -139,3 +154,102 @@ def test_choices_at_one_point_lie_side_by_side():
     names = ["rrl", "random", "q-learning"]
     ax = plot_choices(dict.fromkeys(names, 4.0), dict.fromkeys(names, 1.0))
     assert len({line.get_xdata()[0] for line in ax.lines}) == 3
+
+
+def test_a_combination_that_was_not_measured_is_grey_and_has_no_ring():
+    rows = {"rate_per_s": 20.0, "a": [1, 1, 2], "b": [1, 2, 2], "mean_s": [0.3, 0.05, 0.2]}
+    partial = SimpleNamespace(summary=lambda: pd.DataFrame(rows))
+    ax = plot_surface(partial, 20.0, ("a", "b"))
+    assert ax.lines[-1].get_xydata().tolist() == [[1.5, 0.5]]
+    assert [text.get_text() for text in ax.texts] == ["300", "50", "200"]
+
+
+def test_a_number_on_a_heat_map_is_black_or_white_whichever_can_be_read():
+    space = ConfigSpace([Knob("inter_op", (1, 2, 3)), Knob("intra_op", (1, 2))])
+    ax = plot_cells(space, [1.0, 3.0, 10.0, 30.0, np.nan, 100.0])
+    faces = [face for face in ax.collections[0].get_facecolors() if face[3]]
+    for text, face in zip(ax.texts, faces, strict=True):
+        assert (text.get_color() == "black") == (relative_luminance(face) > EVEN)
+    assert {text.get_color() for text in ax.texts} == {"black", "white"}
+    assert {label.get_rotation() for label in ax.get_yticklabels()} == {0.0}
+    plt.figure()
+    image = plt.imshow([[0.0, 1.0, np.nan]], cmap="Greys")
+    write_in_cells(image, {(0, 0): "a", (0, 1): "b", (0, 2): "never"}, bold={(0, 1)})
+    found = [(text.get_color(), text.get_weight()) for text in image.axes.texts]
+    assert found == [("black", "normal"), ("white", "bold"), ("black", "normal")]
+
+
+def test_text_in_a_cell_is_at_least_six_points_high():
+    image = plt.imshow([[0.0]])
+    write_in_cells(image, {(0, 0): "12 +"})
+    assert image.axes.texts[0].get_fontsize() >= 6
+
+
+def test_a_board_says_never_and_names_loads_with_their_unit():
+    cells = pd.DataFrame({"cpu2 60": [5.0, np.inf], "wide": [np.inf, np.inf], "b": [np.nan, 2.0]})
+    ax = plot_leaderboard(cells, "E5")
+    assert [text.get_text() for text in ax.texts] == ["5", "never", "never", "never", "2"]
+    assert [text.get_weight() for text in ax.texts] == ["bold", *["normal"] * 3, "bold"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["cpu2 60/s", "wide", "b"]
+
+
+def test_an_ablation_has_each_agent_but_the_reference_and_its_verdict():
+    rows = [
+        {"family": "rrl", "agent": agent, "problem": "gpu 500", "measure": measure}
+        | {"ratio": 1.25, "verdict": "lost"}
+        for agent in ("rrl", "other")
+        for measure in COMPARED
+    ]
+    axes = plot_ablation(pd.DataFrame(rows), "rrl").axes
+    assert [[text.get_text() for text in ax.texts] for ax in axes] == [["1.25 \N{MINUS SIGN}"]] * 4
+    assert axes[-1].get_xticklabels()[0].get_text() == "gpu 500/s"
+
+
+def test_a_factor_of_two_agents_that_never_arrive_is_hollow():
+    rows = {"problem": ["a", "b"], "rival": "random", "ours": [301, 10], "theirs": [301, 301]}
+    limits = {"ratio": [1.0, 30.1], "low": [1.0, 20.0], "high": [1.0, 40.0]}
+    ax = plot_speedups(pd.DataFrame(rows | limits), 8, 300)
+    names = ax.get_legend_handles_labels()[1]
+    assert names == ["random", "hollow: neither arrives"]
+    full, hollow = (container.lines[0] for container in ax.containers[:2])
+    assert (full.get_xdata().tolist(), hollow.get_xdata().tolist()) == ([30.1], [1.0])
+    assert hollow.get_markerfacecolor() == "white"
+    later = pd.DataFrame(rows | limits).assign(ours=10)
+    plt.figure()
+    assert plot_speedups(later, 8, 300).get_legend_handles_labels()[1] == ["random"]
+
+
+def test_a_source_that_misleads_differs_in_a_grey_print_too():
+    columns = ("saved", "price", "deployed")
+    numbers = {name + end: 1.0 for name in columns for end in ("", "_low", "_high")}
+    rows = [{"problem": "a", "source": name} | numbers for name in ("b", "inverted")]
+    ax = plot_warm_start(pd.DataFrame(rows)).axes[0]
+    points = [line for line in ax.lines if line.get_marker() != "None"]
+    assert [point.get_marker() for point in points] == ["o", "s"]
+    assert points[1].get_markerfacecolor() == "white"
+
+
+def test_a_single_agent_has_a_panel():
+    fig = plot_bands({"a": np.ones((3, 5))}, ["C0"])
+    assert [ax.get_title() for ax in fig.axes] == ["a"]
+
+
+def test_series_beyond_the_last_marker_or_line_are_drawn():
+    assert marker(7) == marker(0)
+    targets = {str(number): 0.1 * number for number in range(1, 6)}
+    ax = plot_two_latencies([0.1, 0.2], [0.3, 0.4], targets)
+    assert ax.get_legend_handles_labels()[1] == list(targets)
+
+
+def test_agents_can_be_seen_on_white():
+    luminance = {name: relative_luminance(to_rgb(c)) for name, (c, *_) in AGENT_STYLES.items()}
+    assert max(luminance.values()) < 0.5, max(luminance, key=luminance.get)
+
+
+@pytest.mark.parametrize(("low", "high"), [(110, 590), (0.9, 4.8), (1, 300), (20, 60)])
+def test_a_logarithmic_axis_has_three_labels_or_more(low, high):
+    _, ax = plt.subplots(figsize=(4, 3))
+    ax.set(xscale="log", xlim=(low, high))
+    plain_log_ticks(ax.xaxis)
+    shown = [tick for tick in ax.xaxis.get_majorticklocs() if low <= tick <= high]
+    assert len(shown) >= 3

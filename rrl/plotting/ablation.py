@@ -10,13 +10,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rrl.plotting.experiments import LABELS
+from rrl.plotting.cells import write_in_cells
+from rrl.plotting.experiments import LABELS, SIGNS
+from rrl.plotting.shared import problem_label
 from rrl.studies.comparison import COMPARED
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SIGNS = {"won": "+", "lost": "\N{MINUS SIGN}", "tied": "="}
 
 
 def plot_ablation(table: pd.DataFrame, family: str) -> Figure:
@@ -42,22 +42,23 @@ def plot_ablation(table: pd.DataFrame, family: str) -> Figure:
     )  # fmt: skip
     for measure, ax in zip(COMPARED, axes.flat, strict=True):
         _panel(rows[rows["measure"] == measure], ax).set_title(LABELS[measure], fontsize="small")
-    fig.suptitle(f"divided by that of {family}; +: won, =: tied, \N{MINUS SIGN}: lost")
+    words = ", ".join(f"{sign}: {word}" for word, sign in SIGNS.items())
+    fig.suptitle(f"divided by that of {family}; below 1 (purple) is better; {words}")
     return fig
 
 
 def _panel(rows: pd.DataFrame, ax: Axes) -> Axes:
     agents, problems = list(rows["agent"].unique()), list(rows["problem"].unique())
     cells = rows.set_index(["agent", "problem"])
-    shown = np.full((len(agents), len(problems)), np.nan)
+    shown, texts = np.full((len(agents), len(problems)), np.nan), {}
     for (agent, problem), cell in cells.iterrows():
-        i, j = agents.index(agent), problems.index(problem)
-        shown[i, j] = np.log10(cell["ratio"])
-        dark = abs(shown[i, j]) > 0.35
-        ax.text(j, i, f"{cell['ratio']:.2f} {SIGNS[cell['verdict']]}", ha="center", va="center",
-                fontsize="xx-small", color="white" if dark else "black")  # fmt: skip
-    ax.imshow(shown, cmap="PuOr_r", vmin=-0.6, vmax=0.6, aspect="auto")
-    ax.set_xticks(range(len(problems)), problems, rotation=40, ha="right")
+        place = agents.index(agent), problems.index(problem)
+        shown[place] = np.log10(cell["ratio"])
+        texts[place] = f"{cell['ratio']:.2f} {SIGNS[cell['verdict']]}"
+    image = ax.imshow(shown, cmap="PuOr_r", vmin=-0.6, vmax=0.6, aspect="auto")
+    write_in_cells(image, texts)
+    names = [problem_label(problem) for problem in problems]
+    ax.set_xticks(range(len(problems)), names, rotation=40, ha="right")
     ax.set_yticks(range(len(agents)), list(agents))
     ax.tick_params(length=0)
     sns.despine(ax=ax, left=True, bottom=True)

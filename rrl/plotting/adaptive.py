@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from rrl.core.region_size import recommended_radius
-from rrl.plotting.shared import agent_style, radius_style
+from rrl.plotting.shared import agent_style, plain_log_ticks, radius_style
 
 History = Sequence[tuple[int, float]]
 
@@ -39,9 +39,11 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes | None = None) ->
         how = agent_style("rrl-adaptive", lw=2) if ours else _fixed(name)
         error = [rows["centre"] - rows["low"], rows["high"] - rows["centre"]]
         ax.errorbar(rows["horizon"] * shift, rows["centre"] - 1, yerr=error, label=name, **how)
-    ax.set(xscale="log", yscale="log", xlabel="episodes", ylabel="mean cost above the optimum")
+    ax.set(xscale="log", yscale="log", xlabel="episodes")
+    ax.set_ylabel("mean cost / optimum \N{MINUS SIGN} 1")
     ax.set_xticks(table["horizon"].unique(), [f"{h}" for h in table["horizon"].unique()])
     ax.set_xticks([], minor=True)
+    plain_log_ticks(ax.yaxis)
     sns.despine(ax=ax)
     return ax
 

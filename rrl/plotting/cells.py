@@ -1,8 +1,8 @@
-"""Heat maps with one cell per configuration: values, the region's outline, marks."""
+"""Heat maps: one cell per configuration, or one number per cell of a table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -10,17 +10,19 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 from seaborn.utils import relative_luminance
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.plotting.shared import KNOB_LABELS, level_label
+from rrl.plotting.shared import KNOB_LABELS, MARK, level_label
 
 Floats = NDArray[np.float64]
 
 EVEN = 0.18  # relative luminance on which black and white have the same contrast
-MARK = "#d55e00"  # vermilion: visible on all colour maps here, also to colour-blind people
+RING = {"marker": "o", "ms": 24, "mew": 1.8, "mfc": "none", "color": MARK, "ls": ""}
+CROSS = RING | {"marker": "X", "ms": 6}
 
 
 def plot_cells(
@@ -70,20 +72,61 @@ def plot_cells(
     sns.heatmap(
         table, ax=ax, norm=scale, cmap=colours, cbar=False, annot=bool(text), fmt=text or ".0f"
     )
-    faces = ax.collections[0].get_facecolors()[~np.isnan(table.ravel())]
-    for number, face in zip(ax.texts, faces, strict=False):  # none, if there is no text
-        number.set_color("black" if relative_luminance(face) > EVEN else "white")
-    ax.set_facecolor("0.9")
+    readable(ax, table)
     lines = np.array(outline(np.isin(numbers, region))).reshape(-1, 2, 2) + 0.5
     ax.add_collection(LineCollection(lines, colors=MARK, linewidths=2.5, clip_on=False))
-    for index, marker, size, shift in ((cross, "X", 6, 0.3), (ring, "o", 24, 0.0)):
+    for index, how, shift in ((cross, CROSS, 0.36), (ring, RING, 0.0)):
         for y, x in np.argwhere(numbers == (-1 if index is None else index)) + 0.5:
-            ax.plot(x + shift, y - shift, marker, ms=size, mew=1.8, mfc="none", color=MARK)
+            ax.plot(x + shift, y - shift, **how)
     for axis, knob in zip("yx", space.knobs, strict=True):
         names = [level_label(knob.name, knob.levels[level]) for level in level_order(knob)]
         name = KNOB_LABELS.get(knob.name, knob.name)
         ax.set(**{f"{axis}ticklabels": names, f"{axis}label": name})
     return ax
+
+
+def ink(face: ArrayLike) -> str:
+    """Return black or white, whichever is easier to read on a colour.
+
+    Examples
+    --------
+    >>> ink((1.0, 1.0, 0.8)), ink((0.1, 0.1, 0.3))
+    ('black', 'white')
+    """
+    return "black" if relative_luminance(face) > EVEN else "white"
+
+
+def readable(ax: Axes, table: ArrayLike) -> None:
+    """Make a heat map of seaborn readable: the colour of its numbers, upright labels, no gaps.
+
+    Parameters
+    ----------
+    ax : Axes
+    table : array_like
+        The values of the heat map. Those without a value (NaN) are grey and have no number.
+    """
+    faces = ax.collections[0].get_facecolors()[~np.isnan(np.asarray(table, dtype=float).ravel())]
+    for number, face in zip(ax.texts, faces, strict=False):  # none, if there is no text
+        number.set_color(ink(face))
+    ax.set_facecolor("0.9")
+    ax.tick_params(axis="y", rotation=0)
+
+
+def write_in_cells(
+    image: AxesImage,
+    texts: Mapping[tuple[int, int], str],
+    bold: Container[tuple[int, int]] = (),
+) -> None:
+    """Write a text into cells of an image, given by their row and column.
+
+    What is in `bold` is bold. A cell without a value is taken for light.
+    """
+    faces = image.to_rgba(image.get_array())
+    for (row, column), text in texts.items():
+        face = faces[row, column]
+        weight = "bold" if (row, column) in bold else "normal"
+        how = {"ha": "center", "va": "center", "fontsize": "x-small", "weight": weight}
+        image.axes.text(column, row, text, color=ink(face) if face[3] else "black", **how)
 
 
 def level_order(knob: Knob) -> list[int]:

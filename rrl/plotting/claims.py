@@ -75,11 +75,14 @@ def plot_by_problem(
         ax.errorbar(value, y, xerr=error, capsize=2, **how)
         if "ceiling" in rows:
             ax.plot(rows["ceiling"], y, "|", ms=9, color=how["color"])
+    if "ceiling" in table:
+        ax.errorbar([], [], fmt="|", ms=9, color="0.3", label="the most that is possible")
     ax.axvline(nothing, color="0.6", lw=0.8, zorder=0)
     if threshold != nothing:
         ax.axvline(threshold, color="0.25", ls="--", lw=1, zorder=0)
         ax.annotate(f"paper: {threshold:g}", (threshold, 1), ha="center", va="bottom",
                     xycoords=("data", "axes fraction"), fontsize="small")  # fmt: skip
     ax.set(yticks=range(len(problems)), yticklabels=problems)
+    ax.grid(axis="y", lw=0.4)
     sns.despine(ax=ax)
     return ax

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.plotting.shared import MARKERS, agent_style, plain_log_ticks
+from rrl.plotting.shared import agent_style, marker, plain_log_ticks
 from rrl.plotting.theory import median_intervals, plot_curves, shade
 from rrl.theory.convergence import Curves
 
@@ -118,12 +118,13 @@ def plot_pareto(
         color = shade(i, len(radii))
         ax.plot(x[i, 1:], [y[i, 0]] * 2, color=color, lw=1, alpha=0.6)
         ax.plot([x[i, 0]] * 2, y[i, 1:], color=color, lw=1, alpha=0.6)
-        ax.plot(x[i, 0], y[i, 0], MARKERS[i % len(MARKERS)], color=color, ms=7)
+        ax.plot(x[i, 0], y[i, 0], marker(i), color=color, ms=7)
     for where, names in _together(radii, x[:, 0], y[:, 0]).items():
         side = (-5, "right") if len(names) > 1 else (5, "left")  # long labels go to the empty side
         how = {"textcoords": "offset points", "weight": "bold", "ha": side[1]}
         ax.annotate(", ".join(names), where, (side[0], 5), **how)
     ax.set(ylabel="loss (% above the optimum)", xscale="log")
+    ax.margins(x=0.15)  # room for the labels
     ax.set_yscale("symlog", linthresh=1)
     ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     plain_log_ticks(ax.xaxis)
@@ -155,7 +156,7 @@ def plot_decay(
     t = np.asarray(t, dtype=float)
     for i, (name, values) in enumerate(radii.items()):
         values = np.asarray(values, dtype=float)
-        ax.plot(t, values, MARKERS[i] + "-", color=f"C{i}", ms=4, lw=1, label=name)
+        ax.plot(t, values, marker(i) + "-", color=f"C{i}", ms=4, lw=1, label=name)
         if name in rates:
             middle = np.exp(np.log(values).mean() - rates[name] * np.log(t).mean())
             ax.plot(t, middle * t ** rates[name], ls="--", color=f"C{i}", lw=1)

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MS, agent_style, legend_below, plain_log_ticks
+from rrl.plotting.cells import write_in_cells
+from rrl.plotting.shared import MS, agent_style, legend_below, plain_log_ticks, problem_label
 from rrl.studies.load_change import WITHIN
 from rrl.studies.outcomes import DUELS, by_block
 
@@ -28,6 +29,8 @@ LABELS = {
     "pain": "summed cost above the best (bests)",
     "violations": "late requests while learning (share)",
 }
+
+SIGNS = {"won": "+", "tied": "=", "lost": "\N{MINUS SIGN}"}
 
 
 def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) -> Axes:
@@ -71,16 +74,13 @@ def plot_leaderboard(cells: pd.DataFrame, measure: str, ax: Axes | None = None) 
     ax = ax or plt.gca()
     ratio = cells / cells.min()
     colours = np.log10(ratio.to_numpy(dtype=float))
-    ax.imshow(np.minimum(colours, 1.0), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    image = ax.imshow(np.minimum(colours, 1.0), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     ax.set_facecolor("0.9")  # of a column in which nobody arrives
-    for (i, j), value in np.ndenumerate(cells.to_numpy(dtype=float)):
-        if np.isnan(value):
-            continue
-        best = colours[i, j] < 1e-9
-        ax.text(j, i, "never" if np.isinf(value) else f"{value:.3g}", ha="center", va="center",
-                fontsize="xx-small", weight="bold" if best else "normal",
-                color="white" if colours[i, j] > 0.6 else "black")  # fmt: skip
-    ax.set_xticks(range(cells.shape[1]), cells.columns, rotation=60, ha="right", fontsize="x-small")
+    known = {at: cell for at, cell in np.ndenumerate(cells.to_numpy(float)) if not np.isnan(cell)}
+    texts = {at: "never" if np.isinf(value) else f"{value:.3g}" for at, value in known.items()}
+    write_in_cells(image, texts, bold={at for at in known if colours[at] < 1e-9})
+    names = [problem_label(name) for name in cells.columns]
+    ax.set_xticks(range(cells.shape[1]), names, rotation=60, ha="right", fontsize="x-small")
     ax.set_yticks(range(len(cells)), list(cells.index))
     ax.set_title(LABELS[measure], fontsize="small")
     sns.despine(ax=ax, left=True, bottom=True)
@@ -93,18 +93,12 @@ def plot_duels(duels: pd.DataFrame, ax: Axes | None = None) -> Axes:
     columns = [(p, m) for p in duels["problem"].unique() for m in DUELS]
     rivals = list(duels["rival"].unique())
     cells = duels.set_index(["rival", "problem", "measure"])
-    values = np.full((len(rivals), len(columns)), np.nan)
-    for i, rival in enumerate(rivals):
-        for j, (problem, measure) in enumerate(columns):
-            if (rival, problem, measure) not in cells.index:
-                continue
-            cell = cells.loc[(rival, problem, measure)]
-            values[i, j] = np.log10(cell["ratio"])
-            sign = {"won": "+", "lost": "\N{MINUS SIGN}", "tied": "="}[cell["verdict"]]
-            dark = abs(values[i, j]) > 0.6
-            ax.text(j, i, f"{cell['ratio']:.2g} {sign}", ha="center", va="center",
-                    fontsize="xx-small", color="white" if dark else "black")  # fmt: skip
-    ax.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
+    values, texts = np.full((len(rivals), len(columns)), np.nan), {}
+    for (rival, *column), cell in cells.iterrows():
+        place = rivals.index(rival), columns.index(tuple(column))
+        values[place] = np.log10(cell["ratio"])
+        texts[place] = f"{cell['ratio']:.3g} {SIGNS[cell['verdict']]}"
+    write_in_cells(ax.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto"), texts)
     names = {"E5_first": "first", "E5": "for good", "deployed": "deployed", "price": "price"}
     ax.set_xticks(range(len(columns)), [names[m] for _, m in columns], rotation=90)
     ax.set_yticks(range(len(rivals)), list(rivals))
@@ -117,8 +111,13 @@ def plot_duels(duels: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_speedups(races: pd.DataFrame, target: float, ax: Axes | None = None) -> Axes:
+def plot_speedups(
+    races: pd.DataFrame, target: float, horizon: float, ax: Axes | None = None
+) -> Axes:
     """Plot each rival's episodes divided by ours at every load, with 95 % intervals.
+
+    A marker is hollow if neither arrives in the median run. Its factor is about 1, but it says
+    nothing about speed.
 
     Parameters
     ----------
@@ -126,16 +125,23 @@ def plot_speedups(races: pd.DataFrame, target: float, ax: Axes | None = None) ->
         These are rows of :func:`rrl.studies.outcomes.duels` for one measure.
     target : float
         This is the paper's factor. It is drawn as a line.
+    horizon : float
+        This is the number of episodes of a run. A longer time means never.
     """
     ax = ax or plt.gca()
     problems, rivals = list(races["problem"].unique())[::-1], list(races["rival"].unique())
     for i, rival in enumerate(rivals):
-        rows = races[races["rival"] == rival].set_index("problem").loc[problems]
+        rows = races[races["rival"] == rival].set_index("problem").reindex(problems)
         y = np.arange(len(rows)) + 0.25 * (i - (len(rivals) - 1) / 2)
         centre = rows["ratio"].to_numpy()
-        error = (centre - rows["low"].to_numpy(), rows["high"].to_numpy() - centre)
-        how = agent_style(rival, ls="", ms=4, label=rival)
-        ax.errorbar(centre, y, xerr=error, capsize=2, **how)
+        error = np.array([centre - rows["low"].to_numpy(), rows["high"].to_numpy() - centre])
+        never = (rows[["ours", "theirs"]] > horizon).all(axis=1).to_numpy()
+        for part, how in ((~never, {"label": rival}), (never, {"mfc": "white", "zorder": 1.9})):
+            how = agent_style(rival, ls="", ms=4, **how)
+            ax.errorbar(centre[part], y[part], xerr=error[:, part], capsize=2, **how)
+    if (races[["ours", "theirs"]] > horizon).all(axis=1).any():
+        how = {"fmt": "o", "ms": 4, "color": "0.3", "mfc": "white"}
+        ax.errorbar([], [], label="hollow: neither arrives", **how)
     ax.axvline(target, color="0.25", ls="--", lw=1, zorder=0)
     ax.axvline(1, color="0.6", lw=0.8, zorder=0)
     ax.annotate(f"paper: {target:g}", (target, 1), xycoords=("data", "axes fraction"),
@@ -211,6 +217,10 @@ def plot_changes(
         for ax, kind in zip(pair, ("fresh", "change"), strict=True):
             _plot_change(agents, kind, ax)
         pair[0].set_title(name, fontsize="medium")
+    for number in range(len(curves), rows * ncols):  # there is no change left for these panels
+        row, column = divmod(number, ncols)
+        for ax in axes[2 * row : 2 * row + 2, column]:
+            ax.set_visible(False)
     for first, second in zip(axes[::2, 0], axes[1::2, 0], strict=True):
         first.set_ylabel("fresh:\ndeployed cost / best")
         second.set_ylabel("after the change:\ndeployed cost / best")
@@ -228,7 +238,7 @@ def _plot_change(
         middle = np.median(ratios[kind], axis=0)
         how = agent_style(agent, lw=1.3, ms=4, markevery=0.15, label=agent)
         ax.plot(np.arange(1, len(middle) + 1), middle, **how)
-    ax.axhline(1 + WITHIN, color="0.3", lw=0.8)
+    ax.axhline(1 + WITHIN, color="0.3", lw=0.8, label=f"{100 * WITHIN:g} % above the best")
     ax.set(xscale="log", yscale="log")
     plain_log_ticks(ax.xaxis)
     ax.yaxis.set_major_locator(FixedLocator((1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.plotting.shared import MARKERS, MS, agent_style, plain_log_ticks
+from rrl.plotting.shared import MS, agent_style, marker, plain_log_ticks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ def plot_two_latencies(
     """Plot the p99 (s) of each configuration against its mean (s), with targets as lines."""
     ax = ax or plt.gca()
     ax.plot(MS * np.asarray(mean_s), MS * np.asarray(p99_s), "o", ms=3, alpha=0.5, mew=0)
-    for (name, target), line in zip(targets_s.items(), ("--", ":", "-."), strict=False):
+    for (name, target), line in zip(targets_s.items(), cycle(("--", ":", "-."))):
         ax.axhline(MS * target, ls=line, lw=1, color="0.25", label=name)
     ax.set(xlabel="mean latency (ms)", ylabel="p99 (ms)", xscale="log", yscale="log")
     for axis in (ax.xaxis, ax.yaxis):
@@ -62,7 +63,7 @@ def plot_by_goal(
         colour = "black" if goal == "none" else shades[number - 1]
         label = "not tuned" if goal == "none" else goal
         ax.hlines(y, shown[f"{measure}_low"], shown[f"{measure}_high"], color=colour, lw=1.2)
-        ax.plot(shown[measure], y, MARKERS[number], ms=4, color=colour, label=label)
+        ax.plot(shown[measure], y, marker(number), ms=4, color=colour, label=label)
     ax.set_yticks(range(len(agents)), list(agents))
     ax.set_ylim(len(agents) - 0.5, -0.5)
     sns.despine(ax=ax)

@@ -20,10 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from rrl.core.space import ConfigSpace
-from rrl.plotting.shared import KNOB_LABELS, MS, level_label, plain_log_ticks
+from rrl.plotting.shared import KNOB_LABELS, MARK, MS, level_label, plain_log_ticks
 from rrl.support.files import replacing
 
-MARK = "#d55e00"  # vermilion, as in the explorer's pictures
 SHADES = 32  # of the heat map
 
 

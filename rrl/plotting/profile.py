@@ -12,7 +12,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from rrl.core.knob import Configuration
-from rrl.plotting.shared import KNOB_LABELS, MARKERS, MS, in_order, level_label, plain_log_ticks
+from rrl.plotting.cells import RING, readable
+from rrl.plotting.shared import KNOB_LABELS, MS, in_order, level_label, marker, plain_log_ticks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,7 @@ def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes | None = 
             range(len(levels)),
             MS * rows["mean_s"],
             MS * rows["sem_s"].fillna(0),
-            marker=MARKERS[i],
+            marker=marker(i),
             ls=("-", "--", ":")[i % 3],
             capsize=2,
             label=f"{rate:g} requests/s",
@@ -60,8 +61,8 @@ def plot_surface(
 ) -> Axes:
     """Draw a heat map of the mean latency over two knobs, with a ring at the best cell.
 
-    A cell shows the lowest mean latency over the other knobs. `limits` (s) fixes the colour scale,
-    so that panels can be compared.
+    A cell shows the lowest mean latency over the other knobs; it is grey if nothing was measured.
+    `limits` (s) fixes the colour scale, so that panels can be compared.
     """
     ax = ax or plt.gca()
     summary = profile.summary()
@@ -79,8 +80,9 @@ def plot_surface(
         cbar=False,
         annot_kws={"size": "small"},
     )
-    row, column = np.unravel_index(np.argmin(table.to_numpy()), table.shape)
-    ax.add_patch(plt.Circle((column + 0.5, row + 0.5), 0.42, fill=False, ec="red", lw=1.5))
+    readable(ax, table)
+    row, column = np.unravel_index(np.nanargmin(table.to_numpy()), table.shape)
+    ax.plot(column + 0.5, row + 0.5, **RING)
     ax.set(
         title=f"{rate_per_s:g} requests/s",
         xlabel=KNOB_LABELS.get(knobs[1], knobs[1]),
@@ -155,7 +157,7 @@ def plot_usual(settings: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for half, rows in settings.groupby("half"):
         y = [names.index(name) + 0.24 * half - 0.12 for name in rows["setting"]]
         reach = [rows["ratio"] - rows["low"], rows["high"] - rows["ratio"]]
-        how = {"fmt": MARKERS[half], "color": f"C{half}", "capsize": 2}
+        how = {"fmt": marker(half), "color": f"C{half}", "capsize": 2}
         ax.errorbar(rows["ratio"], y, xerr=reach, label=f"half {half} judges", **how)
     ax.axvline(1, color="0.5", lw=1, ls="--")
     ax.set(xlabel="mean latency / that of the best", xscale="log")

@@ -109,15 +109,16 @@ def plot_bands(curves: Mapping[str, NDArray[np.float64]], colors: Sequence[str])
     ['a', 'b']
     """
     fig, axes = plt.subplots(
-        1, len(curves), figsize=(3 * len(curves), 2.8), sharey=True, layout="constrained"
-    )
+        1, len(curves), figsize=(3 * len(curves), 2.8), sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
     compared, *_ = (np.median(values, axis=0) for values in curves.values())
-    for ax, (name, values), color in zip(axes, curves.items(), colors, strict=True):
+    for ax, (name, values), color in zip(axes[0], curves.items(), colors, strict=True):
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
         episodes = np.arange(1, len(middle) + 1)
         ax.fill_between(episodes, low, high, color=color, alpha=0.25, lw=0)
         ax.plot(episodes, middle, color=color, lw=1.4)
-        if ax is not axes[0]:
+        if ax is not axes[0, 0]:
             ax.plot(episodes, compared, "--", color=colors[0], lw=1)
         ax.set(xlabel="episode", title=name)
     sns.despine(fig=fig)

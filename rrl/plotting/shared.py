@@ -7,6 +7,7 @@ bytes for the same data.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,12 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "zooming": ("C4", "p", (0, (4, 4))),
     "hoo": ("C4", "h", (0, (2, 1))),
     "knowing": ("C5", "*", (0, (4, 4))),
-    "adaptive-scheduler": ("C8", "P", (0, (8, 2, 1, 2))),
+    "adaptive-scheduler": ("#6a51a3", "P", (0, (8, 2, 1, 2))),
 }
 OTHER_STYLE = ("0.35", "8", "-")  # of an agent that is not among them
 _RADIUS_MARKERS, _RADIUS_LINES = "ovs*DP<>hX", (":", "-.", "--", (0, (5, 1, 1, 1, 1, 1)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARK = "#d55e00"  # vermilion: visible on all colour maps here, also to colour-blind people
 
 
 def style() -> None:
@@ -115,6 +117,22 @@ def label(configuration: Configuration) -> str:
     words["batch_threads"] = "batch threads"
     parts = (f"{words.get(k, k)} {level_label(k, v)}" for k, v in configuration.items())
     return ", ".join(parts)
+
+
+def marker(number: int) -> str:
+    """Return the marker of a series by its number; after the last marker the first one follows."""
+    return MARKERS[number % len(MARKERS)]
+
+
+def problem_label(name: str) -> str:
+    """Return a problem's name with the unit of its load, if it ends with a load.
+
+    Examples
+    --------
+    >>> problem_label("cpu10 12.5"), problem_label("cpu10 12.5/s"), problem_label("wide")
+    ('cpu10 12.5/s', 'cpu10 12.5/s', 'wide')
+    """
+    return re.sub(r" \d+(\.\d+)?$", r"\g<0>/s", name)
 
 
 def agent_style(name: str, **how: Any) -> dict[str, Any]:
@@ -171,7 +189,8 @@ class _PlainLog(mpl.ticker.Locator):
         (low, high), room = sorted((vmin, vmax)), max(self.axis.get_tick_space(), 3)
         if high < 4 * low:  # the axis is so short that it is nearly linear
             return mpl.ticker.MaxNLocator(min(room, 4)).tick_values(low, high)
-        for subs in ((1, 2, 5), (1, 3), (1,)):
+        dense = ((1, 2, 3, 5),) if high < 10 * low else ()  # else two or three ticks
+        for subs in (*dense, (1, 2, 5), (1, 3), (1,)):
             ticks = mpl.ticker.LogLocator(subs=subs, numticks=99).tick_values(low, high)
             if np.count_nonzero((low <= ticks) & (ticks <= high)) <= room:
                 break

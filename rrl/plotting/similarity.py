@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MARKERS
+from rrl.plotting.shared import marker
 from rrl.studies.similarity_error import coverage
 from rrl.support.intervals import bootstrap_interval
 
@@ -38,11 +38,10 @@ def plot_variogram(
     """
     for number, (name, (distance, share)) in enumerate(curves.items()):
         near = distance <= farthest
-        marker = MARKERS[number % len(MARKERS)]
-        ax.plot(distance[near], share[near], marker=marker, ms=4, label=name)
+        ax.plot(distance[near], share[near], marker=marker(number), ms=4, label=name)
     ax.axhline(1, color="0.3", lw=0.8)
     ax.axvline(reach, color="0.6", lw=0.8, ls="--")
-    ax.set(xlabel="distance (levels)", ylabel="difference / that of any two", ylim=(0, None))
+    ax.set(xlabel="distance (levels)", ylabel="variogram / variance", ylim=(0, None))
     ax.legend(title=f"dashed: radius {reach:g}", frameon=True, framealpha=1, edgecolor="none")
     sns.despine(ax=ax)
     return ax
@@ -72,12 +71,11 @@ def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axe
         shift = 0.06 * (number - (len(names) - 1) / 2)
         percent = [100 * np.expm1(bound) for bound in (centre, low, high)]
         bars = [percent[0] - percent[1], percent[2] - percent[0]]
-        marker = MARKERS[number % len(MARKERS)]
-        ax.errorbar(distance + shift, percent[0], bars, marker=marker, ms=4, capsize=2, label=name)
+        how = {"marker": marker(number), "ms": 4, "capsize": 2, "label": name}
+        ax.errorbar(distance + shift, percent[0], bars, **how)
     ax.set(xlabel="distance (levels)", ylabel="median error of the latency (%)")
     ax.set_ylim(bottom=0)
     ax.set_xticks(sorted(errors["distance"].unique()))
-    ax.legend()
     sns.despine(ax=ax)
     return ax
 
@@ -97,12 +95,10 @@ def plot_coverage(errors: pd.DataFrame, ax: Axes) -> Axes:
     names = list(dict.fromkeys(errors["estimator"]))
     for number, name in enumerate(names):
         shift = 0.08 * (number - (len(names) - 1) / 2)  # so that markers do not overlap
-        marker = MARKERS[number % len(MARKERS)]
-        ax.plot(shares[name].index + shift, shares[name], marker, ms=6, label=name)
+        ax.plot(shares[name].index + shift, shares[name], marker(number), ms=6, label=name)
     ax.axhline(95, color="0.6", lw=0.8, ls="--")
     ax.set(xlabel="distance (levels)", ylabel="share within two deviations (%)")
     ax.set_ylim(min(70, shares.min() - 2), 101)
     ax.set_xticks(sorted(errors["distance"].unique()))
-    ax.legend()
     sns.despine(ax=ax)
     return ax

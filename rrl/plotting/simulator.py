@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import KNOB_LABELS, MARKERS, MS, in_order, level_label
+from rrl.plotting.shared import KNOB_LABELS, MS, in_order, level_label, marker, plain_log_ticks
 from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def plot_theory(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
             rows["measured"] / rows["theory"],
             np.arange(len(systems)) + 0.22 * (i - (len(loads) - 1) / 2),
             xerr=rows["half_width"] / rows["theory"],
-            fmt=MARKERS[i],
+            fmt=marker(i),
             ms=4,
             capsize=2,
             label=f"utilisation {load:g}",
@@ -70,7 +69,7 @@ def plot_held_out(cells: pd.DataFrame, ax: Axes | None = None) -> Axes:
             ax.plot(
                 MS * part["measured_s"],
                 MS * part["predicted_s"],
-                MARKERS[i],
+                marker(i),
                 ms=4,
                 color=f"C{i}",
                 mfc=f"C{i}" if stable else "none",
@@ -82,9 +81,7 @@ def plot_held_out(cells: pd.DataFrame, ax: Axes | None = None) -> Axes:
         xlabel="measured mean latency (ms)", ylabel="predicted mean latency (ms)", aspect="equal"
     )
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
-        axis.set_minor_formatter(mpl.ticker.NullFormatter())
+        plain_log_ticks(axis)
     ax.legend()
     sns.despine(ax=ax)
     return ax
@@ -120,7 +117,7 @@ def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes | None = None) -> Ax
             np.arange(len(levels)) + 0.18 * (i - (len(loads) - 1) / 2),
             centre,
             [centre - low, high - centre],
-            fmt=MARKERS[i],
+            fmt=marker(i),
             ms=4,
             capsize=2,
             label=f"{rate:g} requests/s",

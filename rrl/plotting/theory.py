@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.plotting.shared import MARKERS
+from rrl.plotting.shared import marker
 from rrl.support.intervals import bootstrap_interval
 from rrl.theory.bound_checks import Check
 from rrl.theory.qlearning import Learning
@@ -60,7 +60,7 @@ def plot_bound(
     for i, (bound, values) in enumerate(bounds.items()):
         line = np.broadcast_to(np.asarray(values, dtype=float), np.shape(x))
         if not np.isnan(line).all():
-            ax.plot(x, line, ls=LINES[i], color=f"C{i + 1}", label=bound)
+            ax.plot(x, line, ls=LINES[i % len(LINES)], color=f"C{i + 1}", label=bound)
     ax.legend(fontsize="small")
     sns.despine(ax=ax)
     return ax
@@ -204,7 +204,7 @@ def plot_curves(
         ax.plot(episodes, middle, color=color, lw=1.4, ls=DASHES[i % len(DASHES)], label=name)
         ax.fill_between(episodes, low, high, color=color, alpha=0.08, lw=0)
         marked = [int(end) for end in (ends or {}).get(name, ()) if end <= len(middle)]
-        ax.plot(marked, middle[np.array(marked, dtype=int) - 1], MARKERS[i], color=color, ms=5)
+        ax.plot(marked, middle[np.array(marked, dtype=int) - 1], marker(i), color=color, ms=5)
     ax.set(xlabel="episode", xscale="log")
     ax.legend(fontsize="small", ncols=2)
     sns.despine(ax=ax)
@@ -230,7 +230,7 @@ def plot_speedup(
             k,
             centre,
             [centre - low, high - centre],
-            fmt=MARKERS[i] + "-",
+            fmt=marker(i) + "-",
             ms=4,
             capsize=2,
             label=f"{name}: {slope}",

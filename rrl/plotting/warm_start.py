@@ -34,8 +34,8 @@ def plot_warm_start(table: pd.DataFrame) -> Figure:
     -------
     Figure
         The first panel has episodes: more than 0 is sooner. The others have ratios: less than 1 is
-        better than without a warm start. The bars are 95 % intervals. A row is orange if its source
-        misleads on purpose.
+        better than without a warm start. The bars are 95 % intervals. A row is orange and has a
+        hollow square if its source misleads on purpose.
     """
     fig, axes = plt.subplots(
         1, len(PANELS), figsize=(10, 0.8 + 0.22 * len(table)), layout="constrained", sharey=True
@@ -48,7 +48,8 @@ def plot_warm_start(table: pd.DataFrame) -> Figure:
             centre, low, high = (getattr(values, name + end) for end in ("", "_low", "_high"))
             colour = "C1" if misled.iloc[row] else "C0"
             ax.plot([low, high], [row, row], lw=1.4, color=colour)
-            ax.plot(centre, row, "o", ms=4, color=colour)
+            how = {"marker": "s", "mfc": "white"} if misled.iloc[row] else {"marker": "o"}
+            ax.plot(centre, row, ms=4, color=colour, **how)
         ax.set_xlabel(words + ("" if name == "saved" else " / without"))
     axes[0].set_yticks(np.arange(len(table)), labels, fontsize="x-small")
     axes[0].invert_yaxis()

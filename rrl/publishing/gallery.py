@@ -20,9 +20,11 @@ PICTURES = (".gif", ".png")
 #: What each figure or table has, by its name without the ending.
 CAPTIONS = {
     "ablation-radius": "Variants of the paper's agent that differ in how the radius is chosen, on "
-    "ten problems: price, episodes and what is deployed.",
+    "ten problems: price, episodes and what is deployed. Purple is better than the reference, and "
+    "orange is worse.",
     "ablation-reach": "Variants of the recommended agent that differ in its reach or in what is "
-    "assumed of the length scales, on ten problems: price, episodes and what is deployed.",
+    "assumed of the length scales, on ten problems: price, episodes and what is deployed. Purple "
+    "is better than the reference, and orange is worse.",
     "adaptive-horizons": "Mean cost above the optimum by the number of episodes: fixed radii, and "
     "a radius that is selected meanwhile (the thick line).",
     "adaptive-radius": "The selected radius over time, what theory alone would choose, and the "
@@ -39,7 +41,7 @@ CAPTIONS = {
     "claims-served": "The default's mean latency over that served while learning, for every "
     "changing load.",
     "claims-speed": "Episodes of each rival over those of `rrl`, with the largest factor that the "
-    "rival's own speed allows.",
+    "rival's own speed allows (ticks).",
     "convergence-error": "Error of the table over the episodes by radius: the median over the "
     "configurations, and the largest.",
     "convergence-joint": "All agents where five knobs are chosen together, simulated (above) and "
@@ -55,7 +57,7 @@ CAPTIONS = {
     "experiments-change": "Cost of what is deployed after the load has changed, with and without "
     "what was learned before.",
     "experiments-duels": "Every rival over `rrl` in speed, deployed cost and cost while learning: "
-    "violet is in our favour, orange in the rival's.",
+    "purple is in our favour, orange in the rival's.",
     "experiments-dynamic": "Latency served under changing loads, learning included, over that of "
     "TensorFlow Serving's default.",
     "experiments-everywhere": "All agents on 24 scenarios: episodes until they stay within 5 % of "
@@ -66,12 +68,13 @@ CAPTIONS = {
     "batching guide's heuristic, by load and metric.",
     "experiments-slo": "Share of late requests by how strict the objective is.",
     "experiments-speed": "Episodes of Q-learning and of a deep Q-network over those of `rrl`, at "
-    "every recorded load.",
+    "every recorded load. A marker is hollow where neither arrives.",
     "experiments-static": "All agents at steady loads: speed, deployed cost and cost while "
     "learning, medians with intervals.",
     "explorer": "The agent's table, its next choice and the table's standard deviations, after 40 "
     "episodes.",
-    "explorer-race": "The paper's RRL and two textbook agents in one Gymnasium environment.",
+    "explorer-race": "The paper's RRL and two textbook agents in one Gymnasium environment; "
+    "the paper's RRL is the dashed line beside the others.",
     "explorer-region": "A region grows over the heat map of 1296 simulated configurations, and "
     "the latency falls.",
     "iot-day": "A day of a device fleet, compressed into an hour: the load, and the mean latency "
@@ -86,8 +89,8 @@ CAPTIONS = {
     "that broke the objective so far.",
     "live-totals": "Whole runs on live servers: mean latency over the default's, for all of a run "
     "and for its second half.",
-    "live-warm-start": "What a warm start from another model's profile saves and costs, on five "
-    "recorded models; orange sources mislead on purpose.",
+    "live-warm-start": "What a warm start from another profile saves and costs, on five "
+    "recordings. Orange rows with hollow squares have a source that misleads on purpose.",
     "objectives-bill": "The number of CPUs and the latency that agents deploy, by what they were "
     "tuned for.",
     "objectives-duels": "Agents that minimise a limit or the p99, compared with the same agents "
@@ -98,12 +101,12 @@ CAPTIONS = {
     "objectives-pareto": "Latency against CPUs: all configurations, the best of each number of "
     "CPUs, and where each agent ends, by what it was tuned for.",
     "profiling-batching": "Recorded mean latency by batch size and batch timeout, at three loads.",
-    "profiling-finals": "The best ten configurations of each load, measured again in rounds: "
-    "ratios to the best with their intervals.",
+    "profiling-finals": "The best ten configurations of each load of two recordings, measured "
+    "again in rounds: ratios to the best with their intervals.",
     "profiling-knobs": "Recorded mean latency when one knob moves at a time, at three loads.",
     "profiling-noise": "How far one episode is from the mean of its configuration.",
-    "profiling-surfaces": "Recorded mean latency of the grid of thread settings; the ring marks "
-    "the best of each load.",
+    "profiling-surfaces": "Recorded mean latency by inter-op and batch threads, with the best "
+    "intra-op threads; the ring marks the best of each load.",
     "profiling-usual": "What settings that need no tuning cost, relative to the best of 279 "
     "configurations, at three loads.",
     "quickstart": "The paper's RRL tunes a recorded server at two loads; its choice is then "
@@ -111,7 +114,7 @@ CAPTIONS = {
     "recommended-posterior": "The Gaussian process on a grid of 16 configurations: expected cost, "
     "and its standard deviation.",
     "recommended-run": "One run of `rrl` on 16 configurations: what it expects after 1, 4, 8 and "
-    "all episodes, and how the region grows.",
+    "all episodes. Grey cells have no estimate yet.",
     "recommended-saving": "Expected saving, price, and the gain per cost by which the next trial "
     "is chosen.",
     "region-update-choice": "The probabilities of a Boltzmann choice over 16 configurations, at "
@@ -125,7 +128,7 @@ CAPTIONS = {
     "estimate, by distance.",
     "similarity-error": "Errors of four ways to estimate a configuration from others, by distance.",
     "similarity-variogram": "How much two configurations differ by the distance between them, on "
-    "the recorded grids.",
+    "two simulated grids and a recorded one.",
     "simulator-heldout": "Predicted against measured latency of configurations that the fit has "
     "not seen.",
     "simulator-residuals": "Where the simulator's predictions are too high or too low, by knob.",
