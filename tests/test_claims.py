@@ -473,6 +473,8 @@ def test_a_change_needs_an_entry_with_its_reason(tmp_path):
         (lambda c: c["claims"]["C4"]["needs"].pop("partly"), "needs: no key 'partly'"),
         (lambda c: c["claims"]["C4"]["parts"][0].update(metric="joy"), "unknown metric 'joy'"),
         (lambda c: c["claims"]["C4"]["parts"][0].update(below=1), "either `above` or `below`"),
+        (lambda c: c["claims"]["C7"]["parts"][0].update(above=2), "tests ratios against 1; give"),
+        (lambda c: c["claims"]["C9"]["parts"][0].update(direction=0.9), "tests ratios against 1"),
         (lambda c: c["columns"]["rivals"].append("nobody"), "unknown agent 'nobody'"),
         (lambda c: c["steady"]["real"].append([]), r"steady.real\[5\]: write it as `key: value`"),
         (lambda c: c["changing"]["real"][0].update(loads=[["Flood"]]), "unknown workload"),
