@@ -51,9 +51,9 @@ def test_a_change_is_compared_with_a_fresh_start_and_the_return_with_neither():
 def test_a_median_between_a_run_that_arrives_and_one_that_never_does_is_never():
     results = races("half", [0] * 30, [2] * 10)
     results[Setting(*CHANGE.problem, "half", 8, 30)].recommended[4:, 10:20] = 2
-    (row,) = recoveries(
-        [CHANGE], ["half"], results, TRUTHS, np.random.default_rng(0)
-    ).to_dict("records")
+    (row,) = recoveries([CHANGE], ["half"], results, TRUTHS, np.random.default_rng(0)).to_dict(
+        "records"
+    )
     assert [row[f"change_episodes{end}"] for end in ("", "_low", "_high")] == [11, 1, 11]
     assert row["change_cost"] == 2, "the mean of 3 and 1: a cost is no number of episodes"
 
