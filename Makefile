@@ -5,6 +5,9 @@
 # lock and which checkout it was completed for. Once it is complete nothing asks for a network.
 
 .DEFAULT_GOAL := help
+# These two are set on the command lines below; in the environment they mean something else.
+LIST :=
+PARALLEL :=
 ifndef PARALLEL # which is set for the notebooks alone
 .NOTPARALLEL:
 endif
@@ -25,6 +28,7 @@ export NUMBA_CACHE_DIR := $(CURDIR)/build/numba
 unexport PYTHONDONTWRITEBYTECODE
 # A style or a list of fonts that others made would change the figures.
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
+unexport MATPLOTLIBRC
 # Sums of products rounded in one order on all processors: OpenBLAS would take the widest vectors,
 # and as many threads as there are cores, which are slower for small matrices and side by side.
 export OPENBLAS_NUM_THREADS := 1

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import norm
 
 from rrl import ConfigSpace, Knob
 from rrl.studies import claim_days, claim_page, claim_runs, claim_table, judging_error
@@ -31,6 +32,7 @@ from rrl.studies.day_tables import DEFAULT
 from rrl.studies.days import KNOWING
 from rrl.studies.registration import VERDICTS, content_digest, read_registration
 from rrl.support.errors import DataError
+from rrl.support.limits import share_limits
 
 DATA = Path(__file__).parent.parent / "data"
 SEEDS = 12
@@ -287,10 +289,23 @@ def test_the_limits_allow_for_none_late_and_for_the_selection(registered, rng):
     assert 75 < found.low < 95
 
 
-def test_an_uncertain_truth_widens_the_interval_of_a_reduction(registered, rng):
+def test_the_limits_of_late_requests_hold_for_all_loads_together(registered, rng):
+    """By the way of Bonferroni: two limits of each of two loads."""
+    table = facts(default_late=0.2, default_requests=400)
+    tables = steady(registered, "real", table, late={"others": 0.05})
+    tables.runs["requests"] = 400
+    found = part_number(registered.claims["C6"].parts[0], registered.rules, tables, "rrl", rng)
+    (least, _), (_, most) = (share_limits(count, 400, 1 - 0.05 / 4) for count in (80, 20))
+    assert (found.value, found.low) == pytest.approx((75, 100 * (1 - most / least)))
+
+
+@pytest.mark.parametrize("whose", ["default", "own"])
+def test_an_uncertain_truth_widens_the_interval_of_a_reduction(registered, rng, whose):
     part = registered.claims["C5"].parts[0]
     sure = steady(registered, latency_s={"others": 0.2})
     unsure = sure._replace(facts=sure.facts.assign(default_error=0.3))
+    if whose == "own":
+        unsure = sure._replace(runs=sure.runs.assign(error=0.3))
     found = [part_number(part, registered.rules, tables, "rrl", rng) for tables in (sure, unsure)]
     assert found[1].high - found[1].low > 5 * (found[0].high - found[0].low)
     assert found[0].value == pytest.approx(found[1].value)
@@ -305,6 +320,18 @@ def test_one_good_load_among_many_is_not_all_of_a_family(registered, rng):
     served.loc[ours, "latency_s"] = np.where(served.loc[ours, "seed"] < 9, 0.99, 1.02)
     served.loc[served["agent"] == DEFAULT, "latency_s"] = 1.0
     assert judge_claim("C9", registered, tables, rng).verdict == "not"
+
+
+def test_a_load_of_many_must_be_surer_than_a_load_alone(registered, rng):
+    """Each has a chance of 3 % to come from nothing: Holm makes it 6 % for two."""
+    loads = registered.claims["C7"].workloads[:1]
+    tables = changing(registered, loads, 0.9)
+    again = tables.served.assign(error=np.log(1 / 0.9) / norm.isf(0.03 / 2))
+    two = tables._replace(other_half=again)
+    one = Evidence(*(t[t["problem"].str.startswith("a")] if "problem" in t else t for t in two))
+    found = [judge_claim("C7", registered, tables, rng) for tables in (one, two)]
+    assert [len(judged.number.problems) for judged in found] == [1, 2]
+    assert [judged.verdict for judged in found] == ["reproduced", "not"]
 
 
 def test_what_the_recording_cannot_tell_is_not_sure(registered, rng):
@@ -473,6 +500,8 @@ def test_a_change_needs_an_entry_with_its_reason(tmp_path):
         (lambda c: c["claims"]["C4"]["needs"].pop("partly"), "needs: no key 'partly'"),
         (lambda c: c["claims"]["C4"]["parts"][0].update(metric="joy"), "unknown metric 'joy'"),
         (lambda c: c["claims"]["C4"]["parts"][0].update(below=1), "either `above` or `below`"),
+        (lambda c: c["claims"]["C7"]["parts"][0].update(above=2), "tests ratios against 1; give"),
+        (lambda c: c["claims"]["C9"]["parts"][0].update(direction=0.9), "tests ratios against 1"),
         (lambda c: c["columns"]["rivals"].append("nobody"), "unknown agent 'nobody'"),
         (lambda c: c["steady"]["real"].append([]), r"steady.real\[5\]: write it as `key: value`"),
         (lambda c: c["changing"]["real"][0].update(loads=[["Flood"]]), "unknown workload"),

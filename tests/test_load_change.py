@@ -48,6 +48,16 @@ def test_a_change_is_compared_with_a_fresh_start_and_the_return_with_neither():
     assert rows.loc["quick", ["fresh_cost", "change_cost", "back_cost"]].tolist() == [2.6, 1.2, 1.1]
 
 
+def test_a_median_between_a_run_that_arrives_and_one_that_never_does_is_never():
+    results = races("half", [0] * 30, [2] * 10)
+    results[Setting(*CHANGE.problem, "half", 8, 30)].recommended[4:, 10:20] = 2
+    (row,) = recoveries([CHANGE], ["half"], results, TRUTHS, np.random.default_rng(0)).to_dict(
+        "records"
+    )
+    assert [row[f"change_episodes{end}"] for end in ("", "_low", "_high")] == [11, 1, 11]
+    assert row["change_cost"] == 2, "the mean of 3 and 1: a cost is no number of episodes"
+
+
 def test_an_agent_that_was_not_raced_is_missed():
     with pytest.raises(KeyError):
         curves(CHANGE, "absent", {}, TRUTHS)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from rrl import AGENTS, tune
+from rrl import AGENTS, ConfigSpace, Knob, tune
 from rrl.recording.truth import judge_half
 from rrl.studies.days import Day, run_days
+from rrl.studies.judging_error import judging_errors, ratio_errors
 from rrl.studies.other_half import loads_met, rejudged
 from rrl.studies.problems import open_scenario
 from rrl.studies.race import Race, race
@@ -94,3 +97,63 @@ def test_a_day_is_judged_by_its_own_requests_and_seeds(scenario):
     assert (found >= costs.min()).all()
     assert (found <= costs.max()).all()
     assert len(set(found)) == 2  # two seeds, two days
+
+
+# --- How sure it is: this decides the claims about loads that change ------------------------------
+
+
+def test_two_agents_are_compared_as_surely_as_they_differ():
+    """What both serve at a load cancels out; the rest has the errors of its configurations."""
+    load, (seeds, episodes) = ("Phases", (0,), (1 / 1275,), 20, 300), (2, 9)
+    where = open_scenario(BED, workload(load))
+    profile, default = where.server.profile, where.space.index(serving_default(where.space))
+    costs, errors = judge_half(profile, 1275.0, 1).cost, ratio_errors(profile, 1275.0, 1)
+    other = int(np.argmax(np.where(np.arange(len(costs)) == default, 0, errors)))
+    both = np.where(np.arange(episodes) < 6, default, other)
+    chosen = {STAYS: np.full(episodes, default), "rrl": np.full(episodes, other), "random": both}
+    races = {
+        Setting(BED, load, agent, seeds, episodes): Race(*[np.tile(row, (seeds, 1))] * 2, 0.0)
+        for agent, row in chosen.items()
+    }
+    served = pd.concat([rows(f"{BED} Phases", agent, seeds) for agent in chosen])
+    found = rejudged(served, races, {}, "data").groupby("agent")["error"].first()
+    whole = np.hypot(errors[default], errors[other])
+    part = 3 * costs[other] / (6 * costs[default] + 3 * costs[other])  # of the time is another's
+    assert whole > 0.01
+    assert found[STAYS] == 0
+    assert found["rrl"] == pytest.approx(whole)
+    assert found["random"] == pytest.approx(part * whole)
+
+
+def made_up(passes, scatter, configurations=300):
+    """A grid whose configurations and passes differ by known factors, with a known scatter."""
+    rng, space = np.random.default_rng(0), ConfigSpace([Knob("x", range(configurations))])
+    x, number = (one.ravel() for one in np.indices((configurations, passes)))
+    logs = rng.normal(0, 1, configurations)[x] + 2.0 * number + rng.normal(0, scatter, len(x))
+    columns = {"x": x, "pass": number, "repeat": 0, "rate_per_s": 9.0, "valid": 1}
+    table = pd.DataFrame(columns | {"mean_s": np.exp(logs)})
+    plan = {"plan": {"requests": 100}}
+    return SimpleNamespace(
+        table=table, grid=table, grid_passes=passes, knobs=["x"], space=space, description=plan
+    )
+
+
+@pytest.mark.parametrize(("passes", "of_half"), [(2, 1), (4, 2), (8, 4)])
+def test_the_error_of_a_mean_is_the_scatter_of_its_episodes(passes, of_half):
+    found = judging_errors(made_up(passes, scatter=0.3), 9.0, half=1)
+    assert found["error"] == pytest.approx(0.3 / np.sqrt(of_half), rel=0.1)
+    assert set(found["requests"]) == {100 * of_half}
+
+
+@pytest.mark.parametrize("rate", [450.0, 900.0, 1275.0])
+def test_a_finalist_is_as_sure_as_its_limits_and_all_others_as_their_means(scenario, rate):
+    profile = scenario.server.profile
+    truth, errors = judge_half(profile, rate, 1), ratio_errors(profile, rate, 1)
+    final = np.isfinite(truth.high)  # a few took part in too few rounds for a limit
+    np.testing.assert_allclose(  # 1.96 errors to each side
+        np.exp(2 * 1.959964 * errors[final]), (truth.high / truth.low)[final], rtol=1e-6
+    )
+    assert np.count_nonzero(errors == 0) == 1, "all are compared with the best"
+    rest = judging_errors(profile, rate, 1)["error"]
+    assert np.array_equal(errors[~final], rest[~final])
+    assert not final.all()

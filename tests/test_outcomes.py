@@ -74,6 +74,19 @@ def test_duels_are_won_lost_and_tied(rng):
     assert len(table) == 3 * len(outcomes.DUELS)
 
 
+def test_duels_are_fought_seed_by_seed(rng):
+    """A rival that does the same in every run is as good, however much the runs differ."""
+    chosen = np.tile(np.array([[4], [1], [0], [3], [5], [1]]), EPISODES)
+    runs = Race(chosen, chosen, 0.0)
+    results = {Setting(*PROBLEM, agent, 6, EPISODES): runs for agent in ("ours", "theirs")}
+    table = outcomes.duels(results, {PROBLEM: SCENARIO}, "ours", rng)
+    assert (table[["ratio", "low", "high"]] == 1).all(axis=None)
+    turned = Race(chosen[::-1], chosen[::-1], 0.0)
+    other = {s: turned if s.agent == "theirs" else run for s, run in results.items()}
+    table = outcomes.duels(other, {PROBLEM: SCENARIO}, "ours", rng).set_index("measure")
+    assert table.loc["price", "low"] < 1 < table.loc["price", "high"]
+
+
 def test_reductions_are_shares_of_the_reference(rng):
     late = np.tile(np.array([0.5, 0.9, 0.1, 0.1, 0.0, 0.2]), (len(SLO_FACTORS), 1))
     late[-1] = 0

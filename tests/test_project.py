@@ -318,6 +318,22 @@ def test_linear_algebra_has_the_same_kernels_on_all_processors():
     assert set(done.stdout.split()) == {"Haswell"}
 
 
+def test_settings_of_matplotlib_do_not_reach_the_figures(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("savefig.transparent: True\n")
+    code = "import matplotlib as m; print(m.rcParams['savefig.transparent'])"
+    recipe = f"own: ; @{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
+    for name, value in (("MATPLOTLIBRC", tmp_path / "matplotlibrc"), ("MPLCONFIGDIR", tmp_path)):
+        done = subprocess.run(
+            ["make", "-s", "--eval", recipe, "own"],
+            cwd=ROOT,
+            env=os.environ | {name: str(value)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == ["False"], name
+
+
 def test_no_python_is_one_clear_line(checkout):
     (checkout.path / "python3.12").unlink()
     shim = checkout.path / "python3.11"  # on PATH, and leads nowhere, as pyenv's do
@@ -422,6 +438,11 @@ def test_a_first_run_runs_all_in_order_and_a_second_the_live_run_only(chain):
     assert (chain.root / "steps").read_text().split() == [*steps, "00_quickstart", "01_next"]
     assert chain.make("-j4", "reproduce", ONE_BY_ONE) == [CHECK, LIVE]
     assert (chain.root / "steps").read_text().split() == steps
+
+
+def test_variables_of_other_programs_change_nothing(chain):
+    chain.variables = {"LIST": "one two", "PARALLEL": "--jobs 8"}  # the second is of GNU parallel
+    assert chain.make("-j4", "reproduce", ONE_BY_ONE) == [CHECK, FIRST, SECOND, LIVE]
 
 
 def test_notebooks_run_side_by_side_and_all_else_does_not(chain):

@@ -8,9 +8,11 @@ numbers must agree within `TOLERANCE`.
 
 The same bytes need the locked versions, the seeds, figures without dates, and linear algebra with
 one thread and AVX2 kernels. (The Makefile also asks for AVX2 kernels where there are wider
-vectors.) An AMD EPYC and an Intel Xeon with AVX-512 give the same bytes. A processor without AVX2
-may round differently. This can change the result of a comparison inside a simulation, so the same
-bytes are not promised for such a processor.
+vectors.) An AMD EPYC and an Intel Xeon with AVX-512 give the same bytes. With AVX-512, NumPy takes
+an exponential and a logarithm of its own, and their last bit may be another one. Without them, all
+tables and claims had the same bytes, but some drawings had not. A processor without AVX2 may round
+more differently. This can change the result of a comparison inside a simulation, so the same bytes
+are not promised for such a processor.
 """
 
 from __future__ import annotations

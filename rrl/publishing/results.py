@@ -71,7 +71,8 @@ def introduction(static: pd.DataFrame) -> str:
     return (
         "Each number is a mean latency over that of the best configuration, so 1 is the best "
         f"possible: medians of {static['seeds'].min()} seeds, with 95 % intervals where seeds "
-        "differ. `rrl` is the recommended agent; `rrl-boltzmann` and `rrl-adaptive` are the "
+        "differ. What is uncertain in a recording is not in them: other seeds replay the same "
+        "episodes. `rrl` is the recommended agent; `rrl-boltzmann` and `rrl-adaptive` are the "
         f"paper's. The last column has the lowest of {len(others)} others: {', '.join(others)}. "
         "The last line has the highest number of each agent; of the others, it is of the agent "
         "for which it is lowest. Of each recording, the load is the highest that can judge."

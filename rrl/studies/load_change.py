@@ -8,6 +8,7 @@ the second load.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from rrl.studies.outcomes import Problem, Results, interval
 from rrl.studies.scenario import Truth
 from rrl.studies.settings import Load
 from rrl.support.intervals import ratio_interval
+from rrl.support.limits import censored_median
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,7 +157,8 @@ def recoveries(
         It has one row per change and agent. `apart` is the median, over the configurations that
         are good under the first load, of their cost under the second, divided by the optimum's.
         `fresh_episodes`, `change_episodes` and `back_episodes` are medians over the seeds of
-        :func:`episodes_until_good`. An infinite number counts as one more than the phase has.
+        :func:`episodes_until_good`. An infinite number counts as one more than the phase has, and
+        the medians are censored there, as :mod:`rrl.studies.outcomes` says.
         `share` is the median over the seeds of change divided by fresh. `fresh_cost`,
         `change_cost` and `back_cost` are medians of the mean cost deployed in the first `STRETCH`
         episodes, divided by the optimum's. These medians over the seeds have 95 % intervals.
@@ -176,8 +179,9 @@ def recoveries(
             }
             row = {"change": change.name, "apart": apart, "agent": agent}
             row |= {"seeds": len(until["fresh"]), "at_once": np.mean(until["change"] == 1)}
+            middle = partial(censored_median, most=change.length + 1)
             for name, episodes in until.items():
-                row |= interval(f"{name}_episodes", episodes, rng)
+                row |= interval(f"{name}_episodes", episodes, rng, middle)
                 row |= interval(f"{name}_cost", runs[name][:, :STRETCH].mean(axis=1), rng)
             ends = ratio_interval(until["change"], until["fresh"], rng)
             rows.append(row | dict(zip(("share", "share_low", "share_high"), ends, strict=True)))

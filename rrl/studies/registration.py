@@ -32,7 +32,8 @@ NAME = "claims.yaml"
 VERDICTS = ("reproduced", "partly", "not", "cannot be tested")
 METRICS = ("similarity", "information", "speed", "loss", "quality", "latency", "late", "served",
            "runtime", "binary")  # fmt: skip
-STATISTICS = ("median", "geometric mean", "largest", "all of a family", "count")
+FAMILY = "all of a family"
+STATISTICS = ("median", "geometric mean", "largest", FAMILY, "count")
 OBJECTIVES = ("mean", "late")
 
 
@@ -138,6 +139,9 @@ def _claim(path: Path, key: str, content: Any) -> RegisteredClaim:
                                 f"{', '.join(values)}")  # fmt: skip
         if ("above" in part) == ("below" in part):
             raise DataError(f"{path}: {where}: give either `above` or `below`")
+        if part["statistic"] == FAMILY and (part.get("above"), part["direction"]) != (1, 1):
+            raise DataError(f"{path}: {where}: {FAMILY!r} tests ratios against 1; give `above: 1` "
+                            "and `direction: 1`")  # fmt: skip
         parts.append(ClaimPart(**part))
     if content.get("objective", "mean") not in OBJECTIVES:
         words = " or ".join(OBJECTIVES)

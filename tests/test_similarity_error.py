@@ -1,0 +1,73 @@
+"""What C1 rests on: errors of estimates, and what two equal configurations would differ by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rrl import ConfigSpace, Knob
+from rrl.core.similarity import Copy, Estimate
+from rrl.recording.truth import judge_half
+from rrl.studies.problems import SurfaceServer, recorded, surface
+from rrl.studies.similarity_error import GlobalMean, on_one_scale, region_errors, repeat_error
+
+SPACE = ConfigSpace([Knob("x", range(5)), Knob("y", range(4))])
+COST = np.exp(0.1 * SPACE.level_indices.sum(axis=1))  # a step costs 10 % more, in logs
+
+
+def test_what_equal_configurations_differ_by_is_the_scatter_of_a_mean_of_two():
+    """Half of normal numbers are within 0.6745 standard deviations; what all share is left out."""
+    rng, n, scatter = np.random.default_rng(0), 4000, 0.2
+    x, number = (one.ravel() for one in np.indices((n, 2)))
+    logs = rng.normal(0, 1, n)[x] + 0.5 * number + rng.normal(0, scatter, 2 * n)
+    columns = {"x": x, "pass": number, "rate_per_s": 9.0, "mean_s": np.exp(logs)}
+    profile = SimpleNamespace(grid=pd.DataFrame(columns), knobs=["x"])
+    server, workload = SimpleNamespace(profile=profile), SimpleNamespace(rate=9.0)
+    found = repeat_error(SimpleNamespace(server=server, workload=workload))
+    assert found == pytest.approx(100 * np.expm1(0.6745 * scatter), rel=0.05)
+
+
+def test_on_one_scale_the_halves_have_no_factor_in_common():
+    scenario = recorded("data/keyword-threads", 1275.0)
+    seen = judge_half(scenario.server.profile, 1275.0, scenario.server.half).cost
+    before, after = (
+        np.median(np.log(seen) - np.log(one.cost)) for one in (scenario, on_one_scale(scenario))
+    )
+    assert abs(before) > 0.01
+    assert after == pytest.approx(0)
+    assert np.ptp(on_one_scale(scenario).cost / scenario.cost) == pytest.approx(0)
+
+
+def without_noise():
+    problem = surface("steps", SPACE, COST)
+    return replace(problem, server=SurfaceServer(SPACE, COST, noise=0.0))
+
+
+class Knows(GlobalMean):
+    """An estimator that knows the true costs."""
+
+    def estimate(self, table, index, cost, cells):
+        return Estimate(COST[cells], np.full(len(cells), 0.1))
+
+
+def test_an_error_is_that_of_the_neighbours_and_not_of_the_measured_configuration():
+    estimators = {"copy": Copy, "knows": Knows}
+    errors = region_errors(without_noise(), estimators, 20, 1.0, np.random.default_rng(0))
+    copy, knows = (errors[errors["estimator"] == name] for name in estimators)
+    assert set(errors["distance"]) == {1}
+    assert copy["error"].to_numpy() == pytest.approx(0.1)  # it says that they cost the same
+    assert knows["error"].to_numpy() == pytest.approx(0)
+    assert len(copy) == len(knows) <= 10 * 4, "the first half of the measurements is not judged"
+
+
+def test_all_estimators_are_told_the_same():
+    alone, both = (
+        region_errors(surface("s", SPACE, COST), those, 20, 1.0, np.random.default_rng(0))
+        for those in ({"mean": GlobalMean}, {"copy": Copy, "mean": GlobalMean})
+    )
+    rest = both[both["estimator"] == "mean"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, rest)
