@@ -35,6 +35,10 @@ export OPENBLAS_NUM_THREADS := 1
 ifneq ($(shell grep -m1 -ow avx2 /proc/cpuinfo 2>/dev/null),)
 export OPENBLAS_CORETYPE := Haswell
 endif
+# One exponential and one logarithm, too: the last bit of NumPy's own ones for AVX-512 is another.
+ifneq ($(shell grep -m1 -ow avx512f /proc/cpuinfo 2>/dev/null),)
+export NPY_DISABLE_CPU_FEATURES := X86_V4
+endif
 
 NOTEBOOKS := $(wildcard notebooks/[0-9]*.ipynb)
 STRIP := $(ENV_PYTHON) -m nbstripout --keep-id \

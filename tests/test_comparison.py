@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from rrl import paper_cpu
+from rrl.core.variants import boltzmann
 from rrl.rivals.agents import AGENTS
 from rrl.rivals.constants import with_constants
 from rrl.studies.comparison import (
@@ -22,7 +25,10 @@ from rrl.studies.comparison import (
     ratios,
     read_runs,
 )
+from rrl.studies.deploy_rule import redeployed
 from rrl.studies.other_loads import compare_constants
+from rrl.studies.problems import with_truth
+from rrl.studies.race import race
 
 
 def run(*words):
@@ -206,3 +212,26 @@ def test_constants_are_compared_on_other_loads_seed_by_seed():
     )
     assert (same[["ratio", "low", "high", "of_means"]] == 1).all(axis=None)
     assert (other["of_means"] != 1).all()
+
+
+def test_one_rule_changes_what_rivals_deploy_and_nothing_else():
+    """The episodes are the same, and the RRL agents have that rule already."""
+    for agent, same in (("random", False), ("rrl-boltzmann", True)):
+        own, one = (raced(agent, "pool", [0, 1, 2], 40, one_rule=rule) for rule in (False, True))
+        assert own["price"].equals(one["price"])
+        assert own["deployed"].equals(one["deployed"]) == same
+
+
+def test_the_rule_of_rrl_is_that_of_its_own_table():
+    """A region of a single configuration estimates nothing, so only the means decide."""
+    where = with_truth("pool")
+    runs = race(where, partial(boltzmann, radius=0.0, step=1.0), [0, 1], 60)
+    np.testing.assert_array_equal(redeployed(where.space, runs).recommended, runs.recommended)
+
+
+def test_one_rule_is_written_into_the_file(tmp_path):
+    words = ("race", "--agents", "random", "--scenarios", "pool", "--seeds", "2", "--episodes", "9",
+             "--out", str(tmp_path / "race.csv"))  # fmt: skip
+    assert run(*words, "--one-rule") == 0
+    assert '"one_rule": true' in read_runs(tmp_path / "race.csv")["settings"][0]
+    assert run(*words) == 2
