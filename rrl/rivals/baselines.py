@@ -163,8 +163,9 @@ class Annealing(Searcher):
     """Walk from neighbour to neighbour, sometimes uphill: simulated annealing.
 
     At temperature 0 the walk accepts only improvements; this is hill climbing. A neighbour differs
-    in one knob. The walk compares the means of repeated measurements. From time to time it
-    measures the present configuration again. Otherwise one lucky episode could hold it for ever.
+    in one knob. The walk moves along a category in the order of its levels, too. It compares the
+    means of repeated measurements. From time to time it measures the present configuration again.
+    Otherwise one lucky episode could hold it for ever.
 
     Parameters
     ----------

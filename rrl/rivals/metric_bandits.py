@@ -3,8 +3,9 @@
 Both assume that configurations that are near each other cost about the same, and both measure more
 densely where the cost is low. They share three constants.
 
-A reward is the negative logarithm of a cost relative to the first cost of the load level, so its
-unit does not matter. It is kept within `MOST_LOG` of 0, because the theory's rewards are bounded.
+A reward is the negative logarithm of a cost relative to the first cost above 0 of the load level,
+so its unit does not matter. It is kept within `MOST_LOG` of 0, because the theory's rewards are
+bounded.
 
 `lipschitz` bounds the change of the reward per unit of distance in the unit cube
 (:class:`rrl.rivals.unit_cube.UnitCube`). Nobody knows it beforehand.
@@ -62,13 +63,15 @@ class _MetricBandit(Searcher):
     def rebuild(self, search: Search) -> None:
         """See :meth:`Searcher.rebuild`."""
         self.begin(search, search.memory["start"])
-        first = _log(search.history[0][1]) if search.history else 0.0
+        first = 0.0
         for index, cost in search.history:
+            first = first or cost
             search.cache.add(index, _reward(cost, first))
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        search.cache.add(index, _reward(cost, _log(search.history[0][1])))
+        first = next((cost for _, cost in search.history if cost > 0), 0.0)
+        search.cache.add(index, _reward(cost, first))
 
 
 def _log(cost: float) -> float:
@@ -76,7 +79,8 @@ def _log(cost: float) -> float:
 
 
 def _reward(cost: float, first: float) -> float:
-    return min(max(first - _log(cost), -MOST_LOG), MOST_LOG)
+    """Return the reward of a cost; `first` is the first one above 0, or 0 if there was none."""
+    return min(max(_log(first or 1.0) - _log(cost), -MOST_LOG), MOST_LOG)
 
 
 class Zooming(_MetricBandit):

@@ -112,8 +112,10 @@ class DeepQNetwork(Searcher):
     Future costs are multiplied by `discount`, and a target network estimates them (Mnih et al.,
     with the states and actions of VCONF). With ``actions="configurations"``, the state is the load
     and an action is a configuration. An episode ends after one action. The network maps the load
-    and the configuration to the cost, so it also generalises over actions. In both versions, a
-    load level begins at its starting configuration, see :class:`Searcher`.
+    and the configuration to the cost, so it also generalises over actions. With
+    configurations, a load level first serves its starting configuration (see :class:`Searcher`);
+    with moves, the first move starts there. The target network has random weights of its own until
+    it is first set to the network.
 
     Parameters
     ----------

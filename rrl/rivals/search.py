@@ -1,7 +1,7 @@
 """Base of the searchers that RRL is compared with: loads, measurements and saved states.
 
 A :class:`Searcher` keeps one search per load level. A subclass chooses the next configuration.
-Unless a subclass has a model of the noise, it recommends the lowest observed mean cost.
+It recommends the lowest observed mean cost, unless a subclass knows better by its model.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class TuRBO(Searcher):
     Improvements in a row double the sides, and failures in a row halve them. Then a function is
     drawn from the posterior, and the configuration of the region where it is lowest is measured.
     If the region is too small, the search starts anew with other first configurations and forgets
-    all measurements; its recommendation does not.
+    all measurements. Its recommendation does not: it is the lowest mean of all measurements.
 
     The published method is for continuous variables. Here a level stands for its share of the
     knob's range, and it is in the box if its share reaches into it. All levels of a category are
