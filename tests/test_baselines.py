@@ -34,7 +34,16 @@ from rrl.rivals.search import Searcher
 from rrl.rivals.trust_region import TuRBO
 from rrl.studies.peer_runs import RECORDED, Budget, read_record, record_seed
 from rrl.studies.problems import EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
-from rrl.studies.standings import TUNING, TUNING_SEEDS, VARIANTS, best_settings, main, read_rows
+from rrl.studies.standings import (
+    TUNING,
+    TUNING_KEYS,
+    TUNING_SEEDS,
+    VARIANTS,
+    best_settings,
+    main,
+    read_rows,
+    tuning_row,
+)
 from rrl.support.errors import UsageError
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 
@@ -503,6 +512,14 @@ def test_settings_are_the_best_of_the_study():
             continue
         own, chosen = (maker(name, **how)(paper_cpu(3), rng()) for how in ({}, best[name]))
         assert constants(own) == constants(chosen), name
+
+
+@pytest.mark.parametrize("agent", ["random", "coordinate-descent", "q-learning", "zooming"])
+def test_a_row_of_the_study_can_be_made_again(agent):
+    """All agents were tuned with the present code; rows were once kept from an older one."""
+    settings = json.dumps(VARIANTS[agent][0])
+    row = read_rows(open_path("tuning.csv"), TUNING_KEYS)[agent, settings, "pool"]
+    assert tuning_row(agent, settings, "pool") == row
 
 
 def constants(agent):
