@@ -223,9 +223,9 @@ def _job(options: Namespace, largest: int) -> tuple[Job, Path, str]:
 
     space, fixed = read_space(options, largest)
     fixed = read_fixed(options, space, fixed)
-    what, name = _names(options)
+    server, how, name = _names(options)
     folder = options.out or Path("build") / "tune" / name
-    before = begun(folder)
+    before = begun(folder, server)
     if options.address:  # a command that cannot work is refused before anything else
         fixed = keep_others(options, space, fixed, before)
     default = read_default(options, space, before)
@@ -234,7 +234,7 @@ def _job(options: Namespace, largest: int) -> tuple[Job, Path, str]:
     load = ClientTraffic() if options.traffic else read_load(options, objective)
     sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
     job = Job(
-        f"{what}, sample {sample}",
+        f"{server}{how}, sample {sample}",
         space,
         default,
         load,
@@ -276,17 +276,17 @@ def _check(options: Namespace) -> None:
         refuse(options, given, "with --traffic: the clients send the requests")
 
 
-def _names(options: Namespace) -> tuple[str, str]:
-    """Return a line that names what is tuned, and a short name for its folder."""
+def _names(options: Namespace) -> tuple[str, str, str]:
+    """Return which server is tuned, how it is restarted, and a short name for its folder."""
     from rrl.serving.launcher import find_executable, kind_of
     from rrl.serving.restart_command import describe
 
     if options.address:
         command = describe(options.restart)  # the journal must not have its secrets
-        what = f"{options.model_name} at {options.address}, restarted by {command}"
-        return what, options.model_name
+        server, how = f"{options.model_name} at {options.address}, ", f"restarted by {command}"
+        return server, how, options.model_name
     kind = kind_of(find_executable(options.executable))
-    return f"{options.model} on a {kind} server", Path(options.model).name
+    return f"{options.model} on a {kind} server", "", Path(options.model).name
 
 
 def _check_goal(options: Namespace, objective: Objective) -> None:
