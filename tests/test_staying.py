@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from rrl.operating.staying import leave_running
-from rrl.support.errors import ServerError
+from rrl.serving.detached import Detached
+from rrl.support.errors import ServerError, interrupt_by_signals
 
 OPTIONS = Namespace(executable=None, start_timeout=1.0)
 
@@ -53,3 +56,47 @@ def test_nothing_claims_to_serve_if_nothing_does(capsys):
     with pytest.raises(ServerError, match=r"nothing serves at \S+:8500 any more: the server"):
         leave_running(service, Path(), Path(), OPTIONS)
     assert "stays in service" not in capsys.readouterr().err
+
+
+@pytest.fixture
+def handlers():
+    """How a command of rrl takes signals; afterwards they are as before."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    interrupt_by_signals()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def at_the_end(action, error):
+    """Do what a run does at its end, which an error may have brought about."""
+    try:
+        if error:
+            raise error
+    finally:
+        action()
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("error", [KeyboardInterrupt("Ctrl-C"), None])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_closes_the_terminal_meanwhile_does_not_end_the_service(
+    error, number, monkeypatch, capsys
+):
+    """The port is given over all the same; if nothing else has ended the run, the signal does."""
+    service, left = Kept(serves=True), Detached(4711, "127.0.0.1:8500", Path("log"))
+    monkeypatch.setattr("rrl.serving.detached.start_detached", lambda *_, **__: left)
+
+    def hand_port_over(start):
+        os.kill(os.getpid(), number)
+        start()
+        return True
+
+    service.hand_port_over = hand_port_over
+    with pytest.raises(KeyboardInterrupt) as end:
+        at_the_end(lambda: leave_running(service, Path(), Path(), OPTIONS), error)
+    said = capsys.readouterr().err
+    assert "stays in service with {'inter_op': 1}; the log is log; stop it with: kill 4711" in said
+    assert "cut off" not in said
+    assert (str(end.value) == "Ctrl-C") == bool(error)

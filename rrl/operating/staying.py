@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rrl.operating.requests import model_path
+from rrl.serving.undisturbed import undisturbed
 from rrl.support.errors import RRLError, ServerError, UsageError, interrupt_by_signals
 
 if TYPE_CHECKING:
@@ -38,6 +39,13 @@ def leave_running(server: HandoverServer, base: Path, folder: Path, options: Nam
 
     If no such server starts, this process goes on serving until it is interrupted.
     """
+    if not _gave_over(server, base, folder, options):
+        _serve_until_interrupted()
+
+
+@undisturbed()
+def _gave_over(server: HandoverServer, base: Path, folder: Path, options: Namespace) -> bool:
+    """Give the port to a server that stays; return False if this process has to go on serving."""
     left: list[Detached] = []
     say(
         f"a server that stays takes {server.address} over; with clients, this needs half a minute "
@@ -61,8 +69,7 @@ def leave_running(server: HandoverServer, base: Path, folder: Path, options: Nam
             f"{server.address} stays in service, but only as long as this process runs; "
             "Ctrl-C ends it"
         )
-        _serve_until_interrupted()
-        return
+        return False
     (serving,) = left
     if not complete:
         say("calls that were still open are cut off: not all clients have connected again")
@@ -72,6 +79,7 @@ def leave_running(server: HandoverServer, base: Path, folder: Path, options: Nam
         f"{server.address} stays in service with {dict(server.kept)}; the log is "
         f"{serving.log}; stop it with: {serving.stop_command}"
     )
+    return True
 
 
 def say(line: str) -> None:

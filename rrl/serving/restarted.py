@@ -24,6 +24,7 @@ from rrl.serving.live import live_episode
 from rrl.serving.loadgen import SIGNATURE, Client
 from rrl.serving.restart_command import RestartCommand, make_folder
 from rrl.serving.sample import Inputs, payloads
+from rrl.serving.undisturbed import undisturbed
 from rrl.support.errors import RRLError, ServerError
 from rrl.tuning.episode import Episode, check_arrivals
 from rrl.tuning.watch import Watch
@@ -164,6 +165,7 @@ class RestartedServer:
         self._command.words(configuration)
         self._kept = dict(configuration)
 
+    @undisturbed()
     def restore(self) -> None:
         """Restart the server with the configuration to keep, if something else runs.
 

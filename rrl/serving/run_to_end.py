@@ -10,12 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
+from rrl.serving.undisturbed import undisturbed
 
+
+@undisturbed()
 def run_to_end(words: Sequence[str], timeout_s: float, log: Path) -> int:
     """Run a command, wait until it ends, and return its exit status.
 
     A command that is stopped halfway may leave no server at all. Therefore the first Ctrl-C waits
-    for its end; the second one stops it.
+    for its end, and so does any SIGTERM or SIGHUP; the second Ctrl-C stops it.
 
     Parameters
     ----------
