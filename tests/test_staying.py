@@ -35,6 +35,10 @@ class Kept:
         self.asked.append("hand over")
         raise SystemExit  # ends the test here
 
+    def warm_up(self, address):
+        self.asked.append(f"warm up {address}")
+        raise ServerError("it answers too late")
+
 
 class Closed(io.StringIO):
     """A terminal that was closed."""
@@ -85,7 +89,8 @@ def test_who_closes_the_terminal_meanwhile_does_not_end_the_service(
     error, number, monkeypatch, capsys
 ):
     """The port is given over all the same; if nothing else has ended the run, the signal does."""
-    service, left = Kept(serves=True), Detached(4711, "127.0.0.1:8500", Path("log"))
+    service = Kept(serves=True)
+    left = Detached(4711, "127.0.0.1:8500", Path("log"), own_address="unix:own")
     monkeypatch.setattr("rrl.serving.detached.start_detached", lambda *_, **__: left)
 
     def hand_port_over(start):
@@ -99,4 +104,47 @@ def test_who_closes_the_terminal_meanwhile_does_not_end_the_service(
     said = capsys.readouterr().err
     assert "stays in service with {'inter_op': 1}; the log is log; stop it with: kill 4711" in said
     assert "cut off" not in said
+    assert service.asked[-1] == "warm up unix:own"
     assert (str(end.value) == "Ctrl-C") == bool(error)
+
+
+class Dying(Kept):
+    """Its server dies as soon as no other one has taken the port over."""
+
+    def __init__(self, starts):
+        self.asked, self.starts, self.lives = [], starts, iter([True, False])
+
+    @property
+    def serves(self):
+        return next(self.lives)
+
+    def return_to_kept(self, rng):
+        self.asked.append("return")
+        if len(self.asked) == 1:  # before the hand-over
+            return
+        if not self.starts:
+            raise ServerError("no memory")
+        os.kill(os.getpid(), signal.SIGTERM)  # ends the test
+
+    def hand_port_over(self, start):
+        start()
+        raise ServerError("the new server does not listen there")
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_tuner_that_goes_on_serving_starts_its_server_again(starts, monkeypatch, capsys):
+    """Nor does it leave a second server behind that nobody knows of."""
+    service = Dying(starts)
+    left = Detached(4711, "127.0.0.1:8500", Path("log"), own_address="unix:own")
+    monkeypatch.setattr("rrl.serving.detached.start_detached", lambda *_, **__: left)
+    monkeypatch.setattr(Detached, "stop", lambda self: service.asked.append(f"stop {self.pid}"))
+    if starts:
+        leave_running(service, Path(), Path(), OPTIONS)
+    else:
+        with pytest.raises(ServerError, match=r"nothing serves at \S+ any more: no memory"):
+            leave_running(service, Path(), Path(), OPTIONS)
+    assert service.asked == ["return", "warm up unix:own", "stop 4711", "return"]
+    said = capsys.readouterr().err
+    assert "only as long as this process runs; Ctrl-C ends it" in said
+    assert "has ended; it is started again" in said

@@ -155,6 +155,15 @@ class HandoverServer(LiveServer):
         for running in [running for running in self._all if running is not self._current]:
             self._stop(running)
 
+    def warm_up(self, address: str) -> None:
+        """Warm up a server with the kept configuration that is to take over.
+
+        It gets the same requests as those that this object starts.
+        """
+        if self._current:
+            with Client(address, self._current.server.name, self._signature) as client:
+                self._warm_up(client, self.kept)
+
     def hand_port_over(self, start: Callable[[], object]) -> bool:
         """Give the port to a server that stays, see :meth:`rrl.serving.front.Front.hand_port_over`.
 
