@@ -232,7 +232,7 @@ def test_a_run_that_goes_on_has_the_settings_that_it_began_with(operator, capsys
     assert operator.calls == calls
 
 
-def test_what_another_server_began_with_is_not_that_of_this_one(operator):
+def test_what_another_server_began_with_is_not_that_of_this_one(operator, tmp_path, capsys):
     """A run on a server of the same model has measured nothing; the folder has its name."""
     earlier = {
         "what": "probe at 192.0.2.1:8500, restarted by sh", "fixed": {"intra_op": 2},
@@ -245,6 +245,9 @@ def test_what_another_server_began_with_is_not_that_of_this_one(operator):
     settings = json.loads((operator.out / JOURNAL).read_bytes().splitlines()[0])["settings"]
     assert settings["default"] == {"inter_op": 0, "batch_threads": 0}
     assert settings["fixed"] == {}
+    capsys.readouterr()
+    assert main(tuning(operator, "--out", str(tmp_path / "other"))) == 2  # it was not returned
+    assert f"may still run a trial of the run in {operator.out}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

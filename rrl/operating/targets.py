@@ -67,10 +67,12 @@ def open_target(
 
     What cannot work is refused at once. The server is touched when the context is entered.
     """
+    from rrl.serving.deployed import Deployed
     from rrl.serving.restart_command import make_folder
 
     if options.address:
         make_folder(folder)
+        Deployed(folder.resolve(), options.address).close()  # it refuses that of another server
         return _restarted(options, job, folder, requests, largest, show)
     if options.port is not None:
         check_socket(options, folder)

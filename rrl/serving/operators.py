@@ -167,8 +167,9 @@ class OperatorsServer:
 
     def _deploy(self, configuration: Configuration, tries: int = 1) -> None:
         """Run the command and wait until the model is available."""
+        trial = self._kept is not None and self._kept != dict(configuration)
+        self._deployed.note(configuration, complete=False, surely=trial)
         self._running = None
-        self._deployed.note(configuration, complete=False)
         for attempt in range(tries):
             try:
                 self._command.run(configuration, self._start_timeout_s)
