@@ -511,6 +511,23 @@ def test_a_restart_command_that_takes_too_long_leaves_no_process(tmp_path):
     )
 
 
+def test_a_restart_command_of_another_user_that_takes_too_long_is_said_to(tmp_path, monkeypatch):
+    """As by sudo, whose processes an ordinary user may not kill."""
+    from rrl.serving.restart_command import RestartCommand
+
+    def refused(pid, number):
+        raise PermissionError(1, "Operation not permitted")
+
+    pid = tmp_path / "pid"
+    command = RestartCommand(f"sh -c 'echo $$ > {pid}; exec sleep 60' {{inter_op}}", ["inter_op"],
+                             tmp_path)  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "killpg", refused)
+        with pytest.raises(ServerError, match="still running after 1 s; let it start the server"):
+            command.run({"inter_op": 1}, 1.0)
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
 # --- samples --------------------------------------------------------------------------------------
 
 SIGNATURE = {"x": ("float32", (-1, 2)), "n": ("int32", (-1,))}
