@@ -266,6 +266,19 @@ def test_what_may_be_lost_is_said_before_a_run_begins(command, begun, says):
     assert bool(line) == bool(says)
 
 
+def test_a_folder_that_the_servers_user_cannot_enter_is_refused(operator, capsys, monkeypatch):
+    """Without its batching file it would not start again, whatever is restored."""
+    calls = operator.calls
+    monkeypatch.setattr(
+        "rrl.serving.operators.may_enter",
+        lambda pid, folder: (pid, folder) != (operator.pid, operator.out),
+    )
+    assert main(tuning(operator)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"cannot enter {operator.out}, so it could not read its batching file" in line
+    assert operator.calls == calls
+
+
 def test_what_no_knob_has_is_not_lost(operator, capsys):
     started_with(operator, "max_batch_size { value: 8 } allowed_batch_sizes: [4, 8]")
     calls = operator.calls

@@ -102,7 +102,7 @@ def _restarted(
     """Open a server that a command restarts; it closes with the kept configuration."""
     from rrl.serving.loadgen import Client
     from rrl.serving.restarted import RestartedServer
-    from rrl.serving.running import model_version
+    from rrl.serving.running import model_version, running_server
 
     with RestartedServer(
         options.address,
@@ -122,6 +122,8 @@ def _restarted(
             noted = {"model_version": model_version(client)}
         if noted["model_version"] is not None:
             server.check_requests(job.rng(4))
+            now = running_server(options.address)
+            server.check_reach(now.pid if now else 0, (job.default, *job.space))
         elif not server.touched:
             raise ServerError(
                 f"{options.address}: no server answers; start it, or correct --address"

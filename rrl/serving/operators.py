@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -16,8 +16,9 @@ from rrl.core.knob import Configuration
 from rrl.serving.deployed import Deployed
 from rrl.serving.loadgen import Client
 from rrl.serving.restart_command import RestartCommand, make_folder
+from rrl.serving.running import may_enter
 from rrl.serving.undisturbed import undisturbed
-from rrl.support.errors import RRLError, ServerError
+from rrl.support.errors import RRLError, ServerError, UsageError
 
 PAUSE_S = 1.0  # between two tries of the command
 
@@ -100,6 +101,30 @@ class OperatorsServer:
         """
         self._command.words(configuration)
         self._kept = dict(configuration)
+
+    def check_reach(self, pid: int, configurations: Iterable[Configuration]) -> None:
+        """Check that the server's user may read the batching files, before it is restarted.
+
+        Otherwise it would not start, perhaps not even with what it has now.
+
+        Parameters
+        ----------
+        pid : int
+            The server's process; 0 if it is not known.
+        configurations : iterable of configuration
+
+        Raises
+        ------
+        UsageError
+            If that user cannot enter the folder of the file of one of them.
+        """
+        if not pid or not any(map(self._command.needs_file, configurations)):
+            return
+        if closed := self._command.first(lambda folder: not may_enter(pid, folder)):
+            raise UsageError(
+                f"the user of the server at {self.address} cannot enter {closed}, so it could not "
+                "read its batching file: choose another folder"
+            )
 
     @undisturbed()
     def restore(self) -> None:
