@@ -25,6 +25,7 @@ from rrl.serving.launcher import ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.model_config import ModelSettings
+from rrl.serving.ports import wait_until
 from rrl.serving.served_models import ServedModels
 from rrl.serving.version_folders import VersionFolders
 from rrl.serving.versions import Policy, Versions
@@ -311,6 +312,23 @@ def test_a_model_of_links_in_a_folder_0007_is_served(model, tmp_path):
         with own as server, Client(server.address, server.name) as client:
             assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
             assert client.states(timeout_s=5.0) == {7: ("AVAILABLE", "")}
+
+
+def test_a_link_to_the_models_folder_is_followed_when_it_changes(model, tmp_path):
+    """So an operator may release: the new folder is complete, and then the link leads to it."""
+    for release, version in (("a", "7"), ("b", "8")):
+        shutil.copytree(model / "7", tmp_path / release / version)
+    link, new = tmp_path / "probe", tmp_path / "new"
+    link.symlink_to("a")
+    new.symlink_to("b")
+    with (
+        ModelServer(link, executable="local", follow=True) as server,
+        Client(server.address, server.name) as client,
+    ):
+        assert server.name == "a"
+        new.rename(link)
+        assert wait_until(lambda: client.states(5.0).get(8) == ("AVAILABLE", ""), 30.0)
+        assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
 
 
 def newest_files(folder):

@@ -114,8 +114,8 @@ def start_detached(
     >>> print(f"stop it with: {left.stop_command}")  # doctest: +SKIP
     stop it with: kill 4711
     """
-    base, folder = Path(model_path).resolve(), Path(folder).absolute()
-    name, address = base.name, f"127.0.0.1:{port}"
+    base, folder = Path(os.path.abspath(model_path)), Path(folder).absolute()  # perhaps a link
+    name, address = base.resolve().name, f"127.0.0.1:{port}"
     if newest_version(base) is None:
         raise DataError(f"{base} holds no model version: it needs {base}/1/")
     found = find_executable(executable)
