@@ -135,7 +135,7 @@ def alone_at(address: str | None) -> Iterator[OnlyTuner]:
 
 def _places(address: str) -> set[str]:
     """Return the endpoints that an address stands for, so that no two names hide one server."""
-    if address.startswith("unix"):
+    if address.startswith(("unix:", "unix-abstract:")):
         return {os.path.realpath(address.partition(":")[2])}
     host, _, port = address.rpartition(":")
     try:
