@@ -8,6 +8,7 @@ server unreachable: 4; address, deadline
     test_an_absent_server_is_named
 restart command fails or hangs: 4; where its output is
     test_a_restart_command_that_fails
+    test_a_restart_command_of_another_user_that_takes_too_long_is_said_to
     test_restarted::test_a_command_that_fails_once_is_tried_again
 server dies in mid-episode: goes on; episode dropped, server restarted
     test_serving::test_an_episode_that_the_server_died_in_is_measured_again
@@ -24,6 +25,16 @@ tuner ends early: the configuration to keep runs, its files stay
 tuner was killed in a trial: goes on with the default and the settings that the run began with
     test_injected::test_a_run_that_goes_on_has_the_settings_that_it_began_with
     test_injected::test_a_run_that_was_killed_in_a_trial_goes_on_and_the_server_keeps_its_own_settings
+tuner was killed, and another folder is used: 2; where the same command returns the server
+    test_alone::test_the_next_run_does_not_take_a_trial_for_the_operators_choice
+    test_injected::test_what_another_server_began_with_is_not_that_of_this_one
+two tuners at one server, or a folder with the files of another one: 2
+    test_alone::test_the_folder_of_another_server_is_refused
+no room for the note of a trial: 3; no trial begins
+    test_alone::test_no_trial_begins_without_its_note
+batching files out of the reach of the server's user: 2; another folder
+    test_injected::test_a_folder_that_the_servers_user_cannot_enter_is_refused
+    test_running::test_who_may_enter_a_folder_is_told_by_user_and_groups
 a command that cannot continue the journal: 2; no server is started, restarted or left
     test_injected::test_a_run_that_goes_on_has_the_settings_that_it_began_with
     test_service::test_a_refused_command_leaves_no_server
@@ -48,6 +59,9 @@ a trial that crashes: goes on; counted, shunned, also after the run was continue
 the default itself fails, or answers nothing: 4; status and the server's text
     test_guard::test_a_default_that_fails_is_the_servers_fault
     test_guard::test_a_server_that_answers_nothing_names_the_status_and_its_words
+the server that is kept ready dies beside a trial: goes on; the trial serves until it is back
+    test_handover::test_a_standby_that_died_is_not_counted_on
+    test_front::test_calls_survive_the_death_of_the_incumbent_if_a_trial_runs
 a batch that is too small for a request: goes on, or 2; never tried, answered by the kept one
     test_cli::test_a_batch_must_hold_the_largest_request
     test_service::test_the_service_goes_on_after_a_run_and_no_client_is_refused
@@ -59,6 +73,10 @@ tuning at a port ends, or Ctrl-C: the service goes on in a process of its own; h
     test_launcher::test_a_detached_server_outlives_its_parent_and_follows_the_operator
 the server that is to stay does not start: goes on; the tuner itself serves until Ctrl-C
     test_service::test_if_no_server_can_stay_the_tuner_goes_on_serving
+    test_staying::test_a_tuner_that_goes_on_serving_starts_its_server_again
+SIGTERM or SIGHUP while a service is given over or returned: goes on, then 130
+    test_staying::test_who_closes_the_terminal_meanwhile_does_not_end_the_service
+    test_restarted::test_ctrl_c_waits_for_a_command_that_runs
 no verdict yet: the default is to deploy, with its flags
     test_operate::test_what_is_not_better_is_not_deployed
     test_sequential::test_any_number_of_rounds_has_a_result
@@ -127,6 +145,8 @@ a restart command that leaves out a flag, a variable or the CPUs: 2
     test_any_knob::test_a_restart_command_that_leaves_one_out_is_refused
 no model version: 3
     test_serving::test_missing_model_folder
+read-only model whose files cannot be linked: goes on; copied
+    test_switching::test_a_read_only_model_that_cannot_be_linked_is_copied
 parent killed: goes on; server dies too
     test_serving::test_the_server_dies_with_its_parent
 binary absent: 2
@@ -509,6 +529,23 @@ def test_a_restart_command_that_takes_too_long_leaves_no_process(tmp_path):
     assert wait_until(
         lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() in ended, 10.0
     )
+
+
+def test_a_restart_command_of_another_user_that_takes_too_long_is_said_to(tmp_path, monkeypatch):
+    """As by sudo, whose processes an ordinary user may not kill."""
+    from rrl.serving.restart_command import RestartCommand
+
+    def refused(pid, number):
+        raise PermissionError(1, "Operation not permitted")
+
+    pid = tmp_path / "pid"
+    command = RestartCommand(f"sh -c 'echo $$ > {pid}; exec sleep 60' {{inter_op}}", ["inter_op"],
+                             tmp_path)  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "killpg", refused)
+        with pytest.raises(ServerError, match="still running after 1 s; let it start the server"):
+            command.run({"inter_op": 1}, 1.0)
+    os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 # --- samples --------------------------------------------------------------------------------------

@@ -410,6 +410,18 @@ def test_calls_survive_the_death_of_the_trial_that_answers_them(model, front):
         assert front.traffic.saved == 9
 
 
+def test_calls_survive_the_death_of_the_incumbent_if_a_trial_runs(front, backend, calling):
+    incumbent, trial = backend(), backend()
+    front.route(incumbent.address)
+    front.split(trial.address, 0.2)
+    incumbent.server.stop(None).wait()
+    for number in range(20):
+        assert calling(b"%d" % number)[0] == b"re:%d" % number
+    assert front.traffic.saved == 16
+    trial.server.stop(None).wait()
+    assert failure(calling).code() == grpc.StatusCode.UNAVAILABLE  # and not for ever to and fro
+
+
 @pytest.mark.long
 def test_a_batch_that_a_real_trial_refuses_is_answered(model, front):
     small = {"batch_threads": 1, "max_batch_size": 1}

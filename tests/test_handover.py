@@ -321,6 +321,36 @@ def test_a_trial_that_dies_takes_nobody_with_it(kept):
     assert not any(code for _, code in outcomes)
 
 
+def test_a_standby_that_died_is_not_counted_on(kept, monkeypatch):
+    """The trial answers meanwhile, so nobody notices anything; it serves though it is stopped."""
+    rng, fire = np.random.default_rng(0), LiveServer._fire
+    late = Watch(late_s=1e-6, allowance=1000, usual=0.02)  # for any request
+
+    def lose_the_standby(*_):
+        os.kill(kept._find(GOOD).server.process.pid, signal.SIGKILL)
+        assert wait_until(lambda: kept._find(GOOD) is None, 10.0)
+
+    def losing(self, *given):
+        lose_the_standby()
+        return fire(self, *given)
+
+    kept.configure(SMALL, rng)
+    with others(kept.address) as outcomes:
+        lose_the_standby()
+        assert kept.measure(GOOD, np.arange(20) / 20, rng).ok.all()
+        kept.configure(SMALL, rng)
+        with monkeypatch.context() as patch:
+            patch.setattr(LiveServer, "_fire", losing)
+            episode = kept.measure(SMALL, np.arange(100) / 20, rng, watch=late)
+        assert episode.info["aborted"] == "worse"
+        assert kept._current.server.configuration == SMALL
+        kept.configure(OTHER, rng)
+        assert kept._find(GOOD)
+        kept.return_to_kept(rng)
+    assert [one.server.configuration for one in kept._all] == [GOOD]
+    assert not any(code for _, code in outcomes)
+
+
 @pytest.mark.long
 def test_large_requests_of_others_are_not_refused_by_a_trial(kept):
     """Batches of 4 meet a trial with a largest batch of 1: the kept configuration answers them."""

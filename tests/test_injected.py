@@ -207,15 +207,21 @@ def test_a_run_that_goes_on_has_the_settings_that_it_began_with(operator, capsys
     subprocess.run(["sh", str(operator.folder / "restart.sh"), *trial], check=True)
     serves(operator)
     calls = operator.calls
-    with Journal(operator.out, {"default": default, "fixed": fixed}) as journal:
-        assert begun(operator.out) is None  # nothing was changed yet
+    server = f"probe at {operator.address}, "
+    what = {"what": f"{server}restarted by sh", "default": default, "fixed": fixed}
+    with Journal(operator.out, what) as journal:
+        assert begun(operator.out, server) is None  # nothing was changed yet
         journal.append({"episode": 0})
-    earlier = begun(operator.out)
+    earlier = begun(operator.out, server)
     assert read_default(asked, space) == {"inter_op": 2, "batch_threads": 0}
     assert read_default(asked, space, earlier) == default
     more = {"flag:--x": 1}
     assert keep_others(asked, space, more) == {**more, "intra_op": 3}
     assert keep_others(asked, space, more, earlier) == {**more, **fixed}
+    others = ConfigSpace([Knob("intra_op", (1, 2)), Knob("max_batch_size", (8, 32))])
+    assert keep_others(asked, others, {}, earlier) == {"batch_threads": 2}
+    off = {"default": {"inter_op": 4, "batch_threads": 0, "max_enqueued_batches": 9}, "fixed": {}}
+    assert keep_others(asked, others, {}, off) == {"inter_op": 4}  # no trial, and no batches
     for same in (f"flag:{INTRA}", "flag:--tensorflow_session_parallelism"):
         assert keep_others(asked, space, {same: 4}) == {same: 4}
     note = {"address": operator.address, "configuration": {"inter_op": 2}, "complete": True}
@@ -224,6 +230,24 @@ def test_a_run_that_goes_on_has_the_settings_that_it_began_with(operator, capsys
     (line,) = capsys.readouterr().err.splitlines()
     assert "give the same options to continue it" in line
     assert operator.calls == calls
+
+
+def test_what_another_server_began_with_is_not_that_of_this_one(operator, tmp_path, capsys):
+    """A run on a server of the same model has measured nothing; the folder has its name."""
+    earlier = {
+        "what": "probe at 192.0.2.1:8500, restarted by sh", "fixed": {"intra_op": 2},
+        "default": {"inter_op": 2, "batch_threads": 1},
+    }  # fmt: skip
+    with Journal(operator.out, earlier) as journal:
+        journal.append({"machine": {}})
+    operator.command = "false {flags}"
+    assert main(tuning(operator)) == 4
+    settings = json.loads((operator.out / JOURNAL).read_bytes().splitlines()[0])["settings"]
+    assert settings["default"] == {"inter_op": 0, "batch_threads": 0}
+    assert settings["fixed"] == {}
+    capsys.readouterr()
+    assert main(tuning(operator, "--out", str(tmp_path / "other"))) == 2  # it was not returned
+    assert f"may still run a trial of the run in {operator.out}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -240,6 +264,19 @@ def test_what_may_be_lost_is_said_before_a_run_begins(command, begun, says):
     line = warning(asked, Namespace(space=space, fixed={}, default={"inter_op": 1}), begun)
     assert line.startswith(says)
     assert bool(line) == bool(says)
+
+
+def test_a_folder_that_the_servers_user_cannot_enter_is_refused(operator, capsys, monkeypatch):
+    """Without its batching file it would not start again, whatever is restored."""
+    calls = operator.calls
+    monkeypatch.setattr(
+        "rrl.serving.operators.may_enter",
+        lambda pid, folder: (pid, folder) != (operator.pid, operator.out),
+    )
+    assert main(tuning(operator)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"cannot enter {operator.out}, so it could not read its batching file" in line
+    assert operator.calls == calls
 
 
 def test_what_no_knob_has_is_not_lost(operator, capsys):

@@ -30,7 +30,7 @@ from rrl.serving.restart_command import FILES, LOG, RestartCommand, describe
 from rrl.serving.restarted import RestartedServer
 from rrl.serving.run_to_end import run_to_end
 from rrl.serving.running import model_version, running_configuration, running_server
-from rrl.support.errors import ServerError, UsageError
+from rrl.support.errors import ServerError, UsageError, interrupt_by_signals  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 SPACE = ConfigSpace([Knob("inter_op", (1, 2, 3)), Knob("batch_threads", (0, 1, 2))])
@@ -374,6 +374,7 @@ def test_a_second_run_in_one_folder_says_so_and_touches_nothing(operator):
 TUNER = """
 import sys
 from test_restarted import *
+interrupt_by_signals()
 operator = Operator.__new__(Operator)
 operator.__dict__.update(eval(sys.argv[1], {"PosixPath": Path}))
 with operator.server(warmup=0, start_timeout_s=float(sys.argv[2]), restarts=0) as server:
@@ -426,7 +427,11 @@ def test_ctrl_c_during_its_start_waits_for_a_command_too(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "again",
-    [pytest.param(False, id="once", marks=pytest.mark.long), pytest.param(True, id="twice")],
+    [
+        pytest.param(None, id="once", marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, id="twice"),
+        pytest.param(signal.SIGTERM, id="then-stopped"),  # or its terminal was closed
+    ],
 )
 def test_ctrl_c_waits_for_a_command_that_runs(operator, again):
     """A command that is stopped halfway may leave no server at all."""
@@ -439,12 +444,12 @@ def test_ctrl_c_waits_for_a_command_that_runs(operator, again):
     process.send_signal(signal.SIGINT)
     if again:  # while the return to what is to be kept runs
         wait_until(lambda: calls.read_text().count("began") == 2, process)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(again)
     _, err = process.communicate(timeout=120)
     # The second call is the return; this script starts no server at all.
     assert calls.read_text().split() == ["began", "ended"] * 2
     assert "may not serve: restore inter_op 2, batch_threads 1 by hand with `sh " in err
-    assert ("(interrupted)" in err) == again
+    assert ("(interrupted)" in err) == (again == signal.SIGINT)
 
 
 def tune(operator, *more):

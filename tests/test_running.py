@@ -13,7 +13,12 @@ from probe import build_probe
 
 from rrl.serving.batching import VERSION_PARAMETERS
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port
-from rrl.serving.running import read_command_line, running_configuration, running_server
+from rrl.serving.running import (
+    may_enter,
+    read_command_line,
+    running_configuration,
+    running_server,
+)
 from rrl.serving.settings import KNOBS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -184,3 +189,22 @@ def test_a_listener_is_found_however_it_listens(family, bound, asked, tmp_path):
         assert found.pid == process.pid
     finally:
         process.communicate()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process of another user")
+def test_who_may_enter_a_folder_is_told_by_user_and_groups(tmp_path):
+    other = {"user": 65534, "group": 65534, "extra_groups": [12]}
+    with subprocess.Popen(["sleep", "60"], cwd="/", **other) as process:
+        for owner, group, mode, may in (
+            (0, 0, 0o700, False), (0, 0, 0o750, False), (0, 0, 0o751, True),
+            (0, 12, 0o750, True), (0, 12, 0o705, False), (0, 65534, 0o710, True),
+            (65534, 0, 0o700, True), (65534, 0, 0o077, False),
+        ):  # fmt: skip
+            os.chown(tmp_path, owner, group)
+            tmp_path.chmod(mode)
+            assert may_enter(process.pid, tmp_path) == may, (owner, group, oct(mode))
+            assert may_enter(os.getpid(), tmp_path)  # root
+        process.kill()
+    os.chown(tmp_path, 0, 0)
+    tmp_path.chmod(0o700)
+    assert may_enter(2**22 + 1, tmp_path)  # nobody knows

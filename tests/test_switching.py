@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -23,6 +25,7 @@ from rrl.serving.launcher import ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.model_config import ModelSettings
+from rrl.serving.ports import wait_until
 from rrl.serving.served_models import ServedModels
 from rrl.serving.version_folders import VersionFolders
 from rrl.serving.versions import Policy, Versions
@@ -311,6 +314,23 @@ def test_a_model_of_links_in_a_folder_0007_is_served(model, tmp_path):
             assert client.states(timeout_s=5.0) == {7: ("AVAILABLE", "")}
 
 
+def test_a_link_to_the_models_folder_is_followed_when_it_changes(model, tmp_path):
+    """So an operator may release: the new folder is complete, and then the link leads to it."""
+    for release, version in (("a", "7"), ("b", "8")):
+        shutil.copytree(model / "7", tmp_path / release / version)
+    link, new = tmp_path / "probe", tmp_path / "new"
+    link.symlink_to("a")
+    new.symlink_to("b")
+    with (
+        ModelServer(link, executable="local", follow=True) as server,
+        Client(server.address, server.name) as client,
+    ):
+        assert server.name == "a"
+        new.rename(link)
+        assert wait_until(lambda: client.states(5.0).get(8) == ("AVAILABLE", ""), 30.0)
+        assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+
+
 def newest_files(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
@@ -331,6 +351,44 @@ def test_a_read_only_model_is_served_and_leaves_nothing_behind(model, tmp_path):
     finally:
         for folder in folders_of_own:
             folder.chmod(0o755)
+
+
+UNLINKED = """
+import errno, os, sys
+from pathlib import Path
+from rrl.serving.version_folders import VersionFolders
+
+link, (model, root) = os.link, map(Path, sys.argv[1:])
+def refused(source, target):
+    if Path(source).is_relative_to(model):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    link(source, target)
+
+os.link = refused
+folders = VersionFolders(model, root, "served")
+folders.add(None)
+folders.keep(folders.add(None))
+"""
+
+
+def test_a_read_only_model_that_cannot_be_linked_is_copied(model, tmp_path):
+    """So it is for a user who does not own the files; root has to give its rights away first."""
+    command = [sys.executable, "-c", UNLINKED, str(tmp_path / "own"), str(tmp_path / "root")]
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("root may write everywhere, and there is no setpriv")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    shutil.copytree(model, tmp_path / "own")
+    folders_of_own = [p for p in (tmp_path / "own").rglob("*") if p.is_dir()]
+    for folder in folders_of_own:
+        folder.chmod(0o555)
+    try:
+        subprocess.run(command, cwd=Path(__file__).parent.parent, check=True)
+    finally:
+        for folder in folders_of_own:
+            folder.chmod(0o755)
+    assert newest_files(tmp_path / "root" / "served" / "8") == newest_files(model / "7")
+    assert [path.name for path in (tmp_path / "root" / "served").iterdir()] == ["8"]
 
 
 # --- versions that do not load ------------------------------------------------------------------

@@ -38,9 +38,9 @@ def keep_others(
 ) -> Configuration:
     """Check the restart command, and return the fixed settings with what it would lose otherwise.
 
-    These are the settings of the server that are no knob of this run. If a run is continued
-    (`begun` has its settings), they are those of that run, because a trial has no batching settings
-    while batching is off.
+    These are the settings of the server that are no knob of this run. If a run has begun here
+    (`begun` has its settings), they are those that it returns to, because a trial may be in service
+    now. They may have been knobs there, if that run has measured nothing and this one replaces it.
 
     Raises
     ------
@@ -61,9 +61,11 @@ def keep_others(
             "levels alone, as {inter_op}"
         )
     if begun:
-        found = {name: value for name, value in begun["fixed"].items() if name in KNOBS}
-    elif not found.get("batch_threads"):  # then the others of a batch mean nothing
-        found = {name: value for name, value in found.items() if process_flags({name: value})}
+        fixed_then = {name: value for name, value in begun["fixed"].items() if name in KNOBS}
+        then = {name: value for name, value in begun["default"].items() if name in KNOBS}
+        found = {**_meant({**fixed_then, **then}), **fixed_then}
+    else:
+        found = _meant(found)
     given = {name.removeprefix(FLAG) for name in (*space.names, *fixed)}
     if "--tensorflow_session_parallelism" in given:  # it stands for both
         given |= {"inter_op", "intra_op"}
@@ -73,6 +75,13 @@ def keep_others(
         return not given.isdisjoint([name, *flags])
 
     return {**fixed, **{n: value for n, value in found.items() if value and not is_given(n)}}
+
+
+def _meant(found: Configuration) -> Configuration:
+    """Leave out the other settings of a batch while batching is off: they mean nothing then."""
+    if found.get("batch_threads"):
+        return found
+    return {name: value for name, value in found.items() if process_flags({name: value})}
 
 
 def warning(options: Namespace, job: Job, begun: Mapping[str, Any] | None = None) -> str:

@@ -8,12 +8,18 @@ from typing import Any
 from rrl.operating.journal import JOURNAL, decode
 
 
-def begun(folder: Path) -> dict[str, Any] | None:
+def begun(folder: Path, server: str) -> dict[str, Any] | None:
     """Return the settings of the run in a folder; None if it has not begun to measure.
 
     The server of such a run may have a trial in service, if the run was killed. Therefore what the
     server had before is known from here only. Whether the journal is sound and belongs to the same
     command is checked when it is opened.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    server : str
+        How the text of what is tuned begins. What another server had says nothing about this one.
     """
     try:
         with (folder / JOURNAL).open("rb") as file:
@@ -24,4 +30,4 @@ def begun(folder: Path) -> dict[str, Any] | None:
     if not isinstance(settings, dict):
         return None
     known = all(isinstance(settings.get(name), dict) for name in ("default", "fixed"))
-    return settings if known else None
+    return settings if known and str(settings.get("what")).startswith(server) else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
+import time
 from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rrl.operating.requests import model_path
+from rrl.serving.undisturbed import undisturbed
 from rrl.support.errors import RRLError, ServerError, UsageError, interrupt_by_signals
 
 if TYPE_CHECKING:
     from rrl.serving.detached import Detached
     from rrl.serving.handover import HandoverServer
+
+LOOK_S = 0.5
+"""How often a process that has to go on serving looks whether its server runs."""
 
 
 def check_socket(options: Namespace, folder: Path) -> None:
@@ -38,6 +42,13 @@ def leave_running(server: HandoverServer, base: Path, folder: Path, options: Nam
 
     If no such server starts, this process goes on serving until it is interrupted.
     """
+    if not _gave_over(server, base, folder, options):
+        _serve_until_interrupted(server)
+
+
+@undisturbed()
+def _gave_over(server: HandoverServer, base: Path, folder: Path, options: Namespace) -> bool:
+    """Give the port to a server that stays; return False if this process has to go on serving."""
     left: list[Detached] = []
     say(
         f"a server that stays takes {server.address} over; with clients, this needs half a minute "
@@ -54,15 +65,16 @@ def leave_running(server: HandoverServer, base: Path, folder: Path, options: Nam
             ) from None
         complete = False
     except (RRLError, OSError) as error:
+        for useless in left:  # it does not listen at the port, and nobody would know of it
+            useless.stop()
         if not server.serves:
-            raise ServerError(f"nothing serves at {server.address} any more: {error}") from error
+            raise _nothing_serves(server, error) from error
         say(f"no server of its own could take over {server.address}: {error}")
         say(
             f"{server.address} stays in service, but only as long as this process runs; "
             "Ctrl-C ends it"
         )
-        _serve_until_interrupted()
-        return
+        return False
     (serving,) = left
     if not complete:
         say("calls that were still open are cut off: not all clients have connected again")
@@ -72,6 +84,7 @@ def leave_running(server: HandoverServer, base: Path, folder: Path, options: Nam
         f"{server.address} stays in service with {dict(server.kept)}; the log is "
         f"{serving.log}; stop it with: {serving.stop_command}"
     )
+    return True
 
 
 def say(line: str) -> None:
@@ -90,6 +103,7 @@ def _hand_over(
     from rrl.serving.detached import start_detached
 
     def start() -> None:
+        """Start it, and warm it up: the model may have no warm-up requests of its own."""
         left.append(
             start_detached(
                 base,
@@ -101,14 +115,26 @@ def _hand_over(
                 shared=True,
             )
         )
+        with suppress(RRLError):  # it serves all the same
+            server.warm_up(left[0].own_address)
 
     return server.hand_port_over(start)
 
 
-def _serve_until_interrupted() -> None:
+def _serve_until_interrupted(server: HandoverServer) -> None:
+    """Go on serving; a server that ends is started again."""
     interrupt_by_signals()  # again, because an interrupted run ignores further signals
     try:
         while True:
-            signal.pause()
+            if not server.serves:
+                say(f"the server behind {server.address} has ended; it is started again")
+                server.return_to_kept(np.random.default_rng(0))
+            time.sleep(LOOK_S)
+    except RRLError as error:
+        raise _nothing_serves(server, error) from error
     except KeyboardInterrupt:
         pass
+
+
+def _nothing_serves(server: HandoverServer, error: Exception) -> ServerError:
+    return ServerError(f"nothing serves at {server.address} any more: {error}")

@@ -67,10 +67,12 @@ def open_target(
 
     What cannot work is refused at once. The server is touched when the context is entered.
     """
+    from rrl.serving.deployed import Deployed
     from rrl.serving.restart_command import make_folder
 
     if options.address:
         make_folder(folder)
+        Deployed(folder.resolve(), options.address).close()  # it refuses that of another server
         return _restarted(options, job, folder, requests, largest, show)
     if options.port is not None:
         check_socket(options, folder)
@@ -100,7 +102,7 @@ def _restarted(
     """Open a server that a command restarts; it closes with the kept configuration."""
     from rrl.serving.loadgen import Client
     from rrl.serving.restarted import RestartedServer
-    from rrl.serving.running import model_version
+    from rrl.serving.running import model_version, running_server
 
     with RestartedServer(
         options.address,
@@ -120,6 +122,8 @@ def _restarted(
             noted = {"model_version": model_version(client)}
         if noted["model_version"] is not None:
             server.check_requests(job.rng(4))
+            now = running_server(options.address)
+            server.check_reach(now.pid if now else 0, (job.default, *job.space))
         elif not server.touched:
             raise ServerError(
                 f"{options.address}: no server answers; start it, or correct --address"

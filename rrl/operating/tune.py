@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,10 @@ from rrl.operating.options import (
     whole,
 )
 from rrl.operating.server_options import add_model_options, add_process_options
-from rrl.support.errors import UsageError, interrupt_by_signals
+from rrl.support.errors import DataError, UsageError, interrupt_by_signals
 
 if TYPE_CHECKING:
+    from rrl.operating.alone import OnlyTuner
     from rrl.operating.job import Job
     from rrl.tuning.objective import Objective
 
@@ -183,6 +185,7 @@ def add_parsers(commands: Any) -> None:
 
 
 def _tune(options: Namespace) -> int:
+    from rrl.operating.alone import alone_at
     from rrl.operating.operate import open_journal
     from rrl.operating.outcome import run
     from rrl.operating.requests import read_requests
@@ -194,22 +197,31 @@ def _tune(options: Namespace) -> int:
     interrupt_by_signals()  # now, because the servers start before the first episode
     _check(options)
     requests, largest = read_requests(options)
-    job, folder, warning = _job(options, largest)
-    with announced() as other, Screen(options.quiet, stamped=True) as screen:
+    with ExitStack() as stack:
+        only = stack.enter_context(alone_at(options.address))
+        job, folder, warning = _job(options, largest, only)
+        other = stack.enter_context(announced())
+        screen = stack.enter_context(Screen(options.quiet, stamped=True))
         if other:
             print(f"rrl: {other}", file=sys.stderr)
         if note := own_server(options):
             screen(note)
         target = open_target(options, job, folder, requests, largest, screen)
-        with open_journal(job, folder) as journal:
-            if warning:
-                print(f"rrl: {warning}", file=sys.stderr)
-            with target as opened:
-                servers = opened.server, opened.contestants
-                return run(job, *servers, folder, options, screen, opened, journal)
+        try:
+            journal = stack.enter_context(open_journal(job, folder))
+        except (UsageError, DataError) as error:
+            raise type(error)(f"{error}{only.refused(folder)}") from None
+        if warning:
+            print(f"rrl: {warning}", file=sys.stderr)
+        if options.address:
+            only.begin(folder, job.default)
+            stack.callback(only.end, folder)
+        opened = stack.enter_context(target)
+        servers = opened.server, opened.contestants
+        return run(job, *servers, folder, options, screen, opened, journal)
 
 
-def _job(options: Namespace, largest: int) -> tuple[Job, Path, str]:
+def _job(options: Namespace, largest: int, only: OnlyTuner) -> tuple[Job, Path, str]:
     """Return the job, its folder, and a line that warns of what it may change."""
     from rrl.operating.address import keep_others, warning
     from rrl.operating.begun import begun
@@ -223,9 +235,10 @@ def _job(options: Namespace, largest: int) -> tuple[Job, Path, str]:
 
     space, fixed = read_space(options, largest)
     fixed = read_fixed(options, space, fixed)
-    what, name = _names(options)
+    server, how, name = _names(options)
     folder = options.out or Path("build") / "tune" / name
-    before = begun(folder)
+    only.check(folder, options.default)
+    before = begun(folder, server)
     if options.address:  # a command that cannot work is refused before anything else
         fixed = keep_others(options, space, fixed, before)
     default = read_default(options, space, before)
@@ -234,7 +247,7 @@ def _job(options: Namespace, largest: int) -> tuple[Job, Path, str]:
     load = ClientTraffic() if options.traffic else read_load(options, objective)
     sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
     job = Job(
-        f"{what}, sample {sample}",
+        f"{server}{how}, sample {sample}",
         space,
         default,
         load,
@@ -276,17 +289,17 @@ def _check(options: Namespace) -> None:
         refuse(options, given, "with --traffic: the clients send the requests")
 
 
-def _names(options: Namespace) -> tuple[str, str]:
-    """Return a line that names what is tuned, and a short name for its folder."""
+def _names(options: Namespace) -> tuple[str, str, str]:
+    """Return which server is tuned, how it is restarted, and a short name for its folder."""
     from rrl.serving.launcher import find_executable, kind_of
     from rrl.serving.restart_command import describe
 
     if options.address:
         command = describe(options.restart)  # the journal must not have its secrets
-        what = f"{options.model_name} at {options.address}, restarted by {command}"
-        return what, options.model_name
+        server, how = f"{options.model_name} at {options.address}, ", f"restarted by {command}"
+        return server, how, options.model_name
     kind = kind_of(find_executable(options.executable))
-    return f"{options.model} on a {kind} server", Path(options.model).name
+    return f"{options.model} on a {kind} server", "", Path(options.model).name
 
 
 def _check_goal(options: Namespace, objective: Objective) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from rrl.core.knob import Configuration, plain
+from rrl.support.errors import UsageError
 from rrl.support.files import write_atomically
 from rrl.support.one_writer import open_alone, remove_leftovers
 
@@ -29,7 +29,7 @@ class Deployed:
     folder : pathlib.Path
         The folder of the note. It must exist.
     address : str
-        Address of the server. A note about another one is ignored.
+        Address of the server.
 
     Attributes
     ----------
@@ -41,7 +41,8 @@ class Deployed:
     Raises
     ------
     UsageError
-        If another process has it open.
+        If another process has it open, or the note is about another server, which may still need
+        it, and the batching files beside it.
 
     Examples
     --------
@@ -63,22 +64,46 @@ class Deployed:
         remove_leftovers(folder, DEPLOYED)
         try:
             note = json.loads(self._file.read_text(encoding="utf-8"))
-            if note["address"] == address:
-                self.configuration = dict(note["configuration"])
-                self.complete = bool(note["complete"])
+            other = str(note["address"])
+            self.configuration = dict(note["configuration"])
+            self.complete = bool(note["complete"])
         except FileNotFoundError:
-            pass
+            return
         except (OSError, ValueError, KeyError, TypeError):
             self.configuration = {}
+            return
+        if other != address:
+            self.close()
+            raise UsageError(
+                f"{folder} is of a run on {other}, which may need its files: choose another folder "
+                f"for {address}"
+            )
 
     def close(self) -> None:
         """Let another process open it."""
         os.close(self._lock)
 
-    def note(self, configuration: Configuration, *, complete: bool) -> None:
-        """Note that a restart with a configuration began or is complete."""
+    def note(self, configuration: Configuration, *, complete: bool, surely: bool = False) -> None:
+        """Note that a restart with a configuration began or is complete.
+
+        Parameters
+        ----------
+        configuration : configuration
+        complete : bool
+        surely : bool
+            Whether there must be no restart without the note: so it is with a trial, but a full
+            disk must not prevent the return to a good configuration.
+
+        Raises
+        ------
+        OSError
+            If the note cannot be written, and it must be. Nothing has changed then.
+        """
         levels = {name: plain(level) for name, level in configuration.items()}
-        self.configuration, self.complete = levels, complete
         note = {"address": self._address, "configuration": levels, "complete": complete}
-        with suppress(OSError):  # a full disk must not prevent the return to a good configuration
+        try:
             write_atomically(self._file, json.dumps(note) + "\n")
+        except OSError:
+            if surely:
+                raise
+        self.configuration, self.complete = levels, complete

@@ -7,6 +7,8 @@ also serves the operator's next versions. Its other files lie in a folder that s
 from __future__ import annotations
 
 import os
+import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,17 +38,25 @@ class Detached:
         The file of its log.
     exposed : str or None
         One line that says what other machines can reach; None if it is nothing.
+    own_address : str
+        ``unix:/path``, where nobody else serves even if the port is shared.
     """
 
     pid: int
     address: str
     log: Path
     exposed: str | None = None
+    own_address: str = ""
 
     @property
     def stop_command(self) -> str:
         """The command that stops the server."""
         return f"kill {self.pid}"
+
+    def stop(self) -> None:
+        """Ask the server to end."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGTERM)
 
 
 def socket_path(folder: Path, name: str, port: int) -> Path:
@@ -104,8 +114,8 @@ def start_detached(
     >>> print(f"stop it with: {left.stop_command}")  # doctest: +SKIP
     stop it with: kill 4711
     """
-    base, folder = Path(model_path).resolve(), Path(folder).absolute()
-    name, address = base.name, f"127.0.0.1:{port}"
+    base, folder = Path(os.path.abspath(model_path)), Path(folder).absolute()  # perhaps a link
+    name, address = base.resolve().name, f"127.0.0.1:{port}"
     if newest_version(base) is None:
         raise DataError(f"{base} holds no model version: it needs {base}/1/")
     found = find_executable(executable)
@@ -141,4 +151,4 @@ def start_detached(
     _left.append(server)
     assert server.process is not None
     exposed = exposure(kind_of(found), port)
-    return Detached(server.process.pid, address, log, exposed)
+    return Detached(server.process.pid, address, log, exposed, server.address)

@@ -1,8 +1,8 @@
 """One gRPC address in front of changing servers, for a service that has clients already.
 
 A front passes on unary calls of any method: bytes, metadata, deadlines, cancels and errors. It
-measures the requests of others. It can try a server with a share of the calls; a call that this
-server cannot answer goes to the other one. At the end, it gives its port to a server.
+measures the requests of others. It can try a server with a share of the calls; a call that one of
+the two cannot answer goes to the other one. At the end, it gives its port to a server.
 """
 
 from __future__ import annotations
@@ -192,8 +192,8 @@ class Front(grpc.GenericRpcHandler):
     def split(self, trial: str, share: float) -> None:
         """Send a share of the calls to a server on trial; the present server gets the others.
 
-        A prediction that the server on trial refuses because of its batching, or cannot serve, is
-        sent to the present server. All calls of rrl itself go to the server on trial. `route` ends
+        A prediction that one of them refuses because of its batching, or cannot serve, is sent to
+        the other one. All calls of rrl itself go to the server on trial. `route` ends
         this.
 
         Parameters

@@ -131,10 +131,7 @@ class HandoverServer(LiveServer):
     @property
     def serves(self) -> bool:
         """Whether a server answers at the address now."""
-        try:
-            return self._current is not None and self._current.server.check() is None
-        except ServerError:
-            return False
+        return self._current is not None and self._current.server.alive
 
     def keep(self, configuration: Configuration) -> None:
         """Keep a configuration running beside every trial, so that it takes over at once."""
@@ -150,10 +147,22 @@ class HandoverServer(LiveServer):
     def return_to_kept(self, rng: np.random.Generator) -> None:
         """Let the kept configuration serve until the end, even if the model has a new version.
 
-        Nothing can be measured afterwards.
+        No other server runs then, for the next one needs its memory. Nothing can be measured
+        afterwards.
         """
         self._version = None
         self.configure(self.kept, rng)
+        for running in [running for running in self._all if running is not self._current]:
+            self._stop(running)
+
+    def warm_up(self, address: str) -> None:
+        """Warm up a server with the kept configuration that is to take over.
+
+        It gets the same requests as those that this object starts.
+        """
+        if self._current:
+            with Client(address, self._current.server.name, self._signature) as client:
+                self._warm_up(client, self.kept)
 
     def hand_port_over(self, start: Callable[[], object]) -> bool:
         """Give the port to a server that stays, see :meth:`rrl.serving.front.Front.hand_port_over`.
@@ -168,6 +177,7 @@ class HandoverServer(LiveServer):
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
         """Start and warm up `configuration`; the running configuration serves until then."""
         wanted, began = {**self._fixed, **configuration}, time.monotonic()
+        self._forget_dead()
         for running in self._all:
             running.server.versions.check(self._version)
         before = self._current and self._current.server.configuration
@@ -184,7 +194,16 @@ class HandoverServer(LiveServer):
 
     def _find(self, wanted: Configuration | None) -> _Running | None:
         """Return the server that runs a configuration, if there is one."""
-        return next((r for r in self._all if r.server.configuration == wanted), None)
+        running = (r for r in self._all if r.server.configuration == wanted)
+        return next((r for r in running if r.server.alive), None)
+
+    def _forget_dead(self) -> None:
+        """Count on no server whose process has ended: the one that is kept ready may have, too."""
+        for running in [running for running in self._all if not running.server.alive]:
+            if running is self._current:
+                self._drop()
+            else:
+                self._stop(running)
 
     def _bring_up(self, wanted: Configuration, rng: np.random.Generator) -> _Running:
         """Start a configuration, or switch a server to it, while another one serves."""

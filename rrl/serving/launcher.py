@@ -156,6 +156,8 @@ class ModelServer(ServerProcess):
             self.versions.add(parameters)
         if parameters is not None:
             own += ["--enable_batching", *self._batching(parameters, folder / "batching.txt")]
+        # A link to a model's folder may lead to another one later, so it is followed as a link.
+        served = os.path.abspath(model_path) if follow else self.versions.base
         address, listen = self._listen(port)
         super().__init__(
             [
@@ -163,7 +165,7 @@ class ModelServer(ServerProcess):
                 *command,
                 *listen,
                 f"--model_name={name}",
-                f"--model_base_path={self.base if follow else self.versions.base}",
+                f"--model_base_path={served}",
                 f"--file_system_poll_wait_seconds={POLL_S[self.kind]}",
                 # Two servers on one port would share its requests; the second must fail instead.
                 "--grpc_channel_arguments=grpc.so_reuseport=0",

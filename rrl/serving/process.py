@@ -147,6 +147,11 @@ class ServerProcess:
                 f"{self.title} ignored a flag it does not know: {unknown[0]}; {self.kept_log()}"
             )
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs; it may be paused."""
+        return self.process is not None and self.process.poll() is None
+
     def check(self) -> None:
         """Raise ServerError if the process has ended."""
         code = None if self.process is None else self.process.poll()
@@ -173,7 +178,7 @@ class ServerProcess:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.alive:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
 

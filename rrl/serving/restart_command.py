@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -221,14 +221,22 @@ class RestartCommand:
             return ""
         return next((line for line in reversed(lines) if line.strip()), "")
 
+    def needs_file(self, configuration: Configuration) -> bool:
+        """Return whether the server reads a batching file with a configuration."""
+        return self.sets_all and bool(self._file(configuration)[1])
+
+    def first(self, closed: Callable[[Path], bool]) -> Path | None:
+        """Return the outermost folder around the batching files that is closed, if any is."""
+        return next(filter(closed, (*reversed(self._files.parents), self._files)), None)
+
     def unreadable(self, configuration: Configuration) -> str:
         """Return a hint if other users cannot reach a configuration's batching file, or ""."""
-        if not self.sets_all or not self._file(configuration)[1]:
+        if not self.needs_file(configuration):
             return ""
-        closed = [p for p in (self._files, *self._files.parents) if not p.stat().st_mode & 0o001]
+        closed = self.first(lambda folder: not folder.stat().st_mode & 0o001)
         return (
-            f"; other users cannot enter {closed[-1]}, so if the server is one of them, it cannot "
-            "read its batching file: choose another folder"
+            f"; other users cannot enter {closed}, so if the server is one of them, it cannot read "
+            "its batching file: choose another folder"
             if closed
             else ""
         )

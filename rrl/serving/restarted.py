@@ -1,37 +1,29 @@
-"""A server that is not started here; a command restarts it with another configuration.
-
-It is the operator's server. Therefore at the end, also after an error or Ctrl-C, it runs the
-configuration that was named last as the one to keep.
-"""
+"""Measure a server that is not started here; a command restarts it with another configuration."""
 
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.serving.deployed import Deployed
 from rrl.serving.live import live_episode
-from rrl.serving.loadgen import SIGNATURE, Client
-from rrl.serving.restart_command import RestartCommand, make_folder
+from rrl.serving.loadgen import SIGNATURE
+from rrl.serving.operators import OperatorsServer
+from rrl.serving.restart_command import RestartCommand
 from rrl.serving.sample import Inputs, payloads
-from rrl.support.errors import RRLError, ServerError
+from rrl.support.errors import ServerError
 from rrl.tuning.episode import Episode, check_arrivals
 from rrl.tuning.watch import Watch
 
-PAUSE_S = 1.0  # between two tries of the command
 
-
-class RestartedServer:
+class RestartedServer(OperatorsServer):
     """Measure a server that a command restarts for a new configuration; a context manager.
 
     A server that dies or hangs in mid-episode is restarted with the same configuration, and that
@@ -103,41 +95,19 @@ class RestartedServer:
         signature: str = SIGNATURE,
         show: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.space, self.address = space, address
-        self._command = RestartCommand(command, space.names, folder, fixed)
+        super().__init__(
+            address,
+            model,
+            signature,
+            RestartCommand(command, space.names, folder, fixed),
+            start_timeout_s=start_timeout_s,
+            restarts=restarts,
+            show=show,
+        )
+        self.space, self._inputs = space, inputs
         self._warmup, self._timeout_s = warmup, timeout_s
-        self._start_timeout_s, self._restarts = start_timeout_s, restarts
-        self._show = show
-        self._running: Configuration | None = None
         self._payloads: list[bytes] = []  # empty until the running server is warm
-        self._kept: Configuration | None = None
-        make_folder(self._command.folder)
-        self._deployed = Deployed(self._command.folder, address)
-        self._client, self._inputs = Client(address, model, signature), inputs
-        self._closed = False
         self.dropped_requests = 0
-
-    def __enter__(self) -> RestartedServer:
-        return self
-
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        try:
-            self.close()
-        except RRLError as failed:
-            if error is None:
-                raise
-            before = str(error) or type(error).__name__
-            raise ServerError(f"{failed}; before that: {before}") from error
-
-    @property
-    def touched(self) -> bool:
-        """Whether a run with this folder has restarted the server."""
-        return self._deployed.configuration is not None
 
     def check_requests(self, rng: np.random.Generator) -> None:
         """Check signature and sample by the model that serves now, before anything is restarted.
@@ -149,110 +119,9 @@ class RestartedServer:
         """
         payloads(self._client, self._inputs, rng)
 
-    # --- what the operator is left with ---------------------------------------------------------
-
-    def keep(self, configuration: Configuration) -> None:
-        """Name the configuration to return to at the end, and after an error.
-
-        Its batching file is written at once, so a full disk cannot prevent the return.
-
-        Raises
-        ------
-        UsageError
-            If the configuration leaves out a knob.
-        """
-        self._command.words(configuration)
-        self._kept = dict(configuration)
-
-    def restore(self) -> None:
-        """Restart the server with the configuration to keep, if something else runs.
-
-        Nothing happens if no configuration was named, or if no run with this folder ever restarted
-        the server.
-
-        Raises
-        ------
-        ServerError
-            If the restart fails. The message has the whole command, so it must not be stored.
-        """
-        kept, why = self._kept, ""
-        if kept is None or self._deployed.configuration is None or self._is_served(kept):
-            return
-        self._show(f"restarting {self.address} with {_words(kept)}: a second Ctrl-C prevents it")
-        try:
-            for _ in range(self._restarts + 1):
-                try:
-                    return self._deploy(kept)
-                except (RRLError, OSError) as error:
-                    why = str(error)
-                    time.sleep(PAUSE_S)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(self._by_hand(kept, "interrupted")) from None
-        raise ServerError(self._by_hand(kept, why))
-
-    def _is_served(self, configuration: Configuration) -> bool:
-        now = self._deployed
-        return now.configuration == configuration and now.complete and self._answers()
-
-    def _answers(self) -> bool:
-        try:
-            return self._client.available(timeout_s=2.0)
-        except ServerError:
-            return False
-
-    def _by_hand(self, kept: Configuration, why: str) -> str:
-        return (
-            f"{self.address} may not serve: restore {_words(kept)} by hand with "
-            f"`{shlex.join(self._command.words(kept))}` ({why})"
-        )
-
-    def close(self) -> None:
-        """Restore the configuration to keep, remove files that nothing needs, and disconnect.
-
-        Raises
-        ------
-        ServerError
-            See :meth:`restore`. No batching file is removed then.
-        """
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            self.restore()
-            if self._deployed.configuration and self._deployed.complete:
-                self._command.tidy(self._deployed.configuration)
-        finally:
-            self._client.close()
-            self._deployed.close()
-
-    # --- restarts -------------------------------------------------------------------------------
-
     def _deploy(self, configuration: Configuration, tries: int = 1) -> None:
-        """Run the command and wait until the model is available."""
-        self._running, self._payloads = None, []
-        self._deployed.note(configuration, complete=False)
-        for attempt in range(tries):
-            try:
-                self._command.run(configuration, self._start_timeout_s)
-                break
-            except ServerError as error:
-                if attempt == tries - 1:
-                    raise
-                self._show(f"{error}: {self._command.last_line()}; it is tried again")
-                time.sleep(PAUSE_S)
-        deadline = time.monotonic() + self._start_timeout_s
-        while not self._client.available(timeout_s=0.5):
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"{self.address}: no model available {self._start_timeout_s:.0f} s after the "
-                    f"restart command {self._command.name}; see that server's log"
-                    f"{self._command.unreadable(configuration)}"
-                )
-            time.sleep(0.05)
-        self._deployed.note(configuration, complete=True)
-        self._running = dict(configuration)
-
-    # --- measurements ---------------------------------------------------------------------------
+        self._payloads = []
+        super()._deploy(configuration, tries)
 
     def measure(
         self,
@@ -297,7 +166,7 @@ class RestartedServer:
             self._running, self._deployed.complete = None, False
             self._show(f"{self.address}: no answer in mid-episode; the episode is dropped")
         raise ServerError(
-            f"{self.address}: {_words(configuration)}: the server stopped answering in {tries} "
+            f"{self.address}: {self._text(configuration)}: the server stopped answering in {tries} "
             "episodes in a row; see that server's log",
             lost=self.dropped_requests,
         )
@@ -332,7 +201,3 @@ class RestartedServer:
             raise ServerError(f"{self.address}: all {len(arrivals)} requests failed: {failure}")
         restarted = switch_s > 0
         return live_episode(configuration, arrivals, sample, None, switch_s, restarted=restarted)
-
-
-def _words(configuration: Configuration) -> str:
-    return ", ".join(f"{name} {level}" for name, level in configuration.items())

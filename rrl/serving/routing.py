@@ -67,10 +67,17 @@ class Routing:
         return self._position
 
     def other(self, failed: Route | None) -> Route | None:
-        """Return the server that answers what another one could not, and count the call there."""
+        """Return the server that answers what another one could not, and count the call there.
+
+        It is the server in service. If that one failed, it is the one on trial, if it has room.
+        """
         with self._switching:
             other = self.present
-            if other is failed or failed is None or other is None:
+            if other is failed:
+                first = self._plan.first
+                room = first and first is not failed and first.calls < self._most_on_trial
+                other = first if room else None
+            if failed is None or other is None:
                 return None
             other.begin()
             return other

@@ -7,15 +7,21 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from rrl.serving.undisturbed import undisturbed
 
+KILL_S = 10.0  # longest wait for the end of a command that was killed
+
+
+@undisturbed()
 def run_to_end(words: Sequence[str], timeout_s: float, log: Path) -> int:
     """Run a command, wait until it ends, and return its exit status.
 
     A command that is stopped halfway may leave no server at all. Therefore the first Ctrl-C waits
-    for its end; the second one stops it.
+    for its end, and so does any SIGTERM or SIGHUP; the second Ctrl-C stops it.
 
     Parameters
     ----------
@@ -30,7 +36,7 @@ def run_to_end(words: Sequence[str], timeout_s: float, log: Path) -> int:
     OSError
         If the command cannot be started.
     subprocess.TimeoutExpired
-        If it takes too long. It is stopped then.
+        If it takes too long. It is stopped then, if that is permitted.
     """
     started: list[subprocess.Popen[bytes]] = []
 
@@ -53,9 +59,11 @@ def run_to_end(words: Sequence[str], timeout_s: float, log: Path) -> int:
             return pool.submit(run).result()
     finally:
         for process in started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            # A command of another user, as by sudo, cannot be stopped: it goes on.
+            with suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait(KILL_S)
 
 
 def _new_log(log: Path) -> BinaryIO:

@@ -195,6 +195,32 @@ def model_version(client: Client, timeout_s: float = 5.0) -> int | None:
     return max((v for v, (state, _) in states.items() if state == "AVAILABLE"), default=None)
 
 
+def may_enter(pid: int, folder: Path) -> bool:
+    """Return whether a process may enter a folder, by its user and groups; True if unknown.
+
+    A process in a container sees other folders, so there it is unknown.
+
+    Examples
+    --------
+    >>> may_enter(os.getpid(), Path("/"))
+    True
+    """
+    try:
+        if os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"):
+            return True
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        words = {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
+        user, groups = int(words["Uid"][1]), {*map(int, (words["Gid"][1], *words["Groups"]))}
+        about = folder.stat()
+    except (OSError, KeyError, ValueError):
+        return True
+    with suppress(OSError):  # this file system has no such lists
+        if "system.posix_acl_access" in os.listxattr(folder):
+            return True  # the mode does not tell who is in its list
+    bit = 0o100 if about.st_uid == user else 0o010 if about.st_gid in groups else 0o001
+    return user == 0 or bool(about.st_mode & bit)
+
+
 # --- the command line -----------------------------------------------------------------------------
 
 

@@ -56,11 +56,13 @@ class VersionFolders:
         try:
             shutil.copytree(self._source, scratch, copy_function=_link)
         except (OSError, shutil.Error):  # another file system, or links are not allowed
-            shutil.rmtree(scratch, ignore_errors=True)
+            _remove(scratch)
             if self._source == self._copy:
                 raise
-            shutil.copytree(self._source, self._copy)
-            _make_writable(self._copy)
+            try:
+                shutil.copytree(self._source, self._copy)
+            finally:
+                _make_writable(self._copy)
             self._source = self._copy
             return self.add(batching)
         _make_writable(scratch)
@@ -76,11 +78,11 @@ class VersionFolders:
         """Remove all versions except `number`."""
         for folder in self.base.iterdir():
             if folder.name != str(number):
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
 
     def remove(self, number: int) -> None:
         """Remove a version."""
-        shutil.rmtree(self.base / str(number), ignore_errors=True)
+        _remove(self.base / str(number))
 
     def check(self, version: int | None) -> None:
         """Check that a version is still the model's newest; None stands for any version.
@@ -101,6 +103,12 @@ class VersionFolders:
 def _link(source: str, target: str) -> None:
     """Make a hard link to a file, and not to a symbolic link, which may lead nowhere from there."""
     os.link(os.path.realpath(source), target)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that may be half made, with the modes of the model's own one."""
+    _make_writable(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_writable(root: Path) -> None:
