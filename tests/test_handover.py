@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from probe import build_probe
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
@@ -277,6 +278,27 @@ def test_own_requests_and_those_of_others_share_the_bad_ones_that_a_trial_may_ha
     watch = replace(WATCH, allowance=5)
     assert kept.measure(GOOD, np.zeros(2), np.random.default_rng(0), watch=watch).ok.all()
     assert allowed == [2, 3]
+
+
+def test_a_client_that_names_a_version_is_answered_during_every_trial(model):
+    """A switch without a restart gives the model another number; a restart keeps its own."""
+    rng, request = np.random.default_rng(0), predict_request(X, "probe")
+    request.model_spec.version.value = 1
+    with HandoverServer(model, SLOW, executable=LOCAL, warmup=2, timeout_s=60.0) as server:
+        server.keep(GOOD)
+        server.configure(SMALL, rng)
+        assert server.configure(OTHER, rng).renumbered
+        with grpc.insecure_channel(server.address) as channel:
+            predict = PredictionServiceStub(channel).Predict
+            assert predict(request, timeout=30.0).model_spec.version.value == 1
+            assert server.front.traffic.saved == 1  # the kept configuration answered
+            assert not server.configure(OTHER, rng).renumbered
+            assert predict(request, timeout=30.0).model_spec.version.value == 1
+            request.model_spec.version.value = 7
+            with pytest.raises(grpc.RpcError, match="Specific"):
+                predict(request, timeout=30.0)
+        assert not server.configure(SMALL, rng).renumbered
+        assert [one.server.configuration for one in server._all] == [GOOD, SMALL]
 
 
 def test_a_former_trial_does_not_use_the_processor(kept):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from rrl.plotting.cells import write_in_cells
 from rrl.plotting.experiments import LABELS, SIGNS
-from rrl.plotting.shared import problem_label
+from rrl.plotting.shared import scenario_label
 from rrl.studies.comparison import COMPARED
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _panel(rows: pd.DataFrame, ax: Axes) -> Axes:
         texts[place] = f"{cell['ratio']:.2f} {SIGNS[cell['verdict']]}"
     image = ax.imshow(shown, cmap="PuOr_r", vmin=-0.6, vmax=0.6, aspect="auto")
     write_in_cells(image, texts)
-    names = [problem_label(problem) for problem in problems]
+    names = [scenario_label(problem) for problem in problems]
     ax.set_xticks(range(len(problems)), names, rotation=40, ha="right")
     ax.set_yticks(range(len(agents)), list(agents))
     ax.tick_params(length=0)

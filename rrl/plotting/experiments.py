@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
 from rrl.plotting.cells import write_in_cells
-from rrl.plotting.shared import MS, agent_style, legend_below, plain_log_ticks, problem_label
+from rrl.plotting.shared import MS, agent_style, legend_below, plain_log_ticks, scenario_label
 from rrl.studies.load_change import WITHIN
 from rrl.studies.outcomes import DUELS, by_block
 
@@ -79,7 +79,7 @@ def plot_leaderboard(cells: pd.DataFrame, measure: str, ax: Axes | None = None) 
     known = {at: cell for at, cell in np.ndenumerate(cells.to_numpy(float)) if not np.isnan(cell)}
     texts = {at: "never" if np.isinf(value) else f"{value:.3g}" for at, value in known.items()}
     write_in_cells(image, texts, bold={at for at in known if colours[at] < 1e-9})
-    names = [problem_label(name) for name in cells.columns]
+    names = [scenario_label(name) for name in cells.columns]
     ax.set_xticks(range(cells.shape[1]), names, rotation=60, ha="right", fontsize="x-small")
     ax.set_yticks(range(len(cells)), list(cells.index))
     ax.set_title(LABELS[measure], fontsize="small")

@@ -124,12 +124,12 @@ def marker(number: int) -> str:
     return MARKERS[number % len(MARKERS)]
 
 
-def problem_label(name: str) -> str:
+def scenario_label(name: str) -> str:
     """Return a problem's name with the unit of its load, if it ends with a load.
 
     Examples
     --------
-    >>> problem_label("cpu10 12.5"), problem_label("cpu10 12.5/s"), problem_label("wide")
+    >>> scenario_label("cpu10 12.5"), scenario_label("cpu10 12.5/s"), scenario_label("wide")
     ('cpu10 12.5/s', 'cpu10 12.5/s', 'wide')
     """
     return re.sub(r" \d+(\.\d+)?$", r"\g<0>/s", name)

@@ -26,8 +26,8 @@ from rrl.core.load_levels import LoadLevels
 from rrl.core.similarity import Copy, Similarity
 from rrl.core.space import ConfigSpace
 from rrl.core.variants import boltzmann
-from rrl.plotting.cells import MARK, level_order, on_grid, outline
-from rrl.plotting.shared import KNOB_LABELS, MS, label, level_label
+from rrl.plotting.cells import level_order, on_grid, outline
+from rrl.plotting.shared import KNOB_LABELS, MARK, MS, label, level_label
 from rrl.tuning.episode import Server
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import Poisson

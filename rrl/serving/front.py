@@ -19,7 +19,7 @@ from rrl.serving.ports import leave_new_connections, listeners, nobody_is_connec
 from rrl.serving.route import Metadata, Reply, Route, passed_on, seconds_left
 from rrl.serving.routing import Routing
 from rrl.serving.running import running_server
-from rrl.serving.traffic import PREDICTION, ObservedTraffic, batch_size
+from rrl.serving.traffic import PREDICTION, ObservedTraffic, batch_size, names_version
 from rrl.support.errors import ServerError
 
 AT_ONCE = 1024  # requests that a front passes on in parallel; more requests wait for a thread
@@ -127,6 +127,7 @@ class Front(grpc.GenericRpcHandler):
         address = route.address if route else ""
         number = None
         if not synthetic and method in _REQUESTS:
+            self.traffic.names_version |= names_version(method, request)
             number = self.traffic.begin(batch_size(method, request), address, arrival)
         reply = self._ask(route, method, request, metadata, context)
         repeated = not synthetic and self._may_repeat(method, reply, context)

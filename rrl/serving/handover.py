@@ -182,9 +182,9 @@ class HandoverServer(LiveServer):
             running.server.versions.check(self._version)
         before = self._current and self._current.server.configuration
         on_trial = self._kept not in (None, wanted)
-        if on_trial and None in (self._find(self._kept), self._find(wanted)):
+        if on_trial and None in (self._usable(self._kept), self._usable(wanted)):
             self.configure(self._kept, rng)  # it serves until then, and stays ready
-        found = self._find(wanted) or self._bring_up(wanted, rng)
+        found = self._usable(wanted) or self._bring_up(wanted, rng)
         if found is not self._current:
             self._take_over(found, began)
         elif before != wanted:  # the same process, with a new version
@@ -196,6 +196,15 @@ class HandoverServer(LiveServer):
         """Return the server that runs a configuration, if there is one."""
         running = (r for r in self._all if r.server.configuration == wanted)
         return next((r for r in running if r.server.alive), None)
+
+    def _usable(self, wanted: Configuration | None) -> _Running | None:
+        """Return the server that runs a configuration and answers all clients.
+
+        A switch without a restart gives the model another version number. A client that names a
+        version would then be refused.
+        """
+        found, named = self._find(wanted), self.front.traffic.names_version
+        return None if found and named and found.server.renumbered else found
 
     def _forget_dead(self) -> None:
         """Count on no server whose process has ended: the one that is kept ready may have, too."""
@@ -209,7 +218,7 @@ class HandoverServer(LiveServer):
         """Start a configuration, or switch a server to it, while another one serves."""
         spare = next((r for r in self._all if r is not self._current), None)
         host = self._current if self._kept is None else spare
-        if host and host.server.can_switch(wanted):
+        if host and not self.front.traffic.names_version and host.server.can_switch(wanted):
             host.server.resume()
             host.server.switch(wanted)
             self._warm_up(host.client, wanted)

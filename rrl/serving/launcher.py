@@ -117,6 +117,8 @@ class ModelServer(ServerProcess):
         The target for gRPC: ``unix:/path`` or ``127.0.0.1:port``.
     log : pathlib.Path
         The server's log.
+    renumbered : bool
+        Whether the model has another version number since a :meth:`switch`.
 
     Raises
     ------
@@ -144,7 +146,7 @@ class ModelServer(ServerProcess):
         self.base = Path(model_path).resolve()
         name = name or self.base.name
         self.configuration: Mapping[str, Any] = dict(configuration or {})
-        self._started = self.configuration
+        self._started, self.renumbered = self.configuration, False
         parameters, own = batching(self.configuration), process_flags(self.configuration)
         command = find_executable(executable)
         self.kind, self.port = kind_of(command), port
@@ -245,7 +247,7 @@ class ModelServer(ServerProcess):
                 self.check()
                 time.sleep(0.02)
         self.versions.keep(version)
-        self.configuration = dict(configuration)
+        self.configuration, self.renumbered = dict(configuration), True
 
 
 def fits(socket_path: Path) -> bool:

@@ -38,6 +38,7 @@ _LOST = {
     grpc.StatusCode.CANCELLED,  # by the server, or because the connection was closed
 }
 _REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION}
+_OF_A_VERSION = "Specific("  # how both executables name a version that they do not have
 _BECAUSE_OF_BATCHING = re.compile(r"batch|task size|padding", re.IGNORECASE)
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -59,9 +60,10 @@ class Reply(NamedTuple):
 
     @property
     def refused(self) -> bool:
-        """Whether a server with another setting, or a server that runs, may answer the call."""
+        """Whether a server with another setting or version, or one that runs, may answer."""
         by_setting = self.code in _REFUSALS and _BECAUSE_OF_BATCHING.search(self.details)
-        return self.code in _LOST or bool(by_setting)
+        by_version = self.code is grpc.StatusCode.NOT_FOUND and _OF_A_VERSION in self.details
+        return self.code in _LOST or bool(by_setting) or by_version
 
 
 def seconds_left(context: grpc.ServicerContext) -> float | None:

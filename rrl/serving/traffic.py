@@ -19,6 +19,10 @@ _RATE_OVER_S = 10.0
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
 _MOST_FIELDS = 4096  # a message with more fields than this is read no further
 
+# The fields that lead to `ModelSpec.version`: of the first task, if a request has several.
+_VERSION = {name: (1, 2) for name in ("Predict", "Classify", "Regress")}
+_VERSION["MultiInference"] = (1, 1, 2)
+
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     """Return the number that begins at a position, and the position after it."""
@@ -109,6 +113,30 @@ def batch_size(method: str, request: bytes) -> int:
         return 0
 
 
+def names_version(method: str, request: bytes) -> bool:
+    """Return whether a request wants one version of the model by its number.
+
+    Examples
+    --------
+    >>> from rrl.serving.loadgen import predict_request
+    >>> request, method = predict_request({}), "/tensorflow.serving.PredictionService/Predict"
+    >>> names_version(method, request.SerializeToString())
+    False
+    >>> request.model_spec.version.value = 3
+    >>> names_version(method, request.SerializeToString())
+    True
+    """
+    start, end = 0, len(request)
+    try:
+        for number in _VERSION.get(method.removeprefix(PREDICTION), (0,)):
+            start, end = _inside(request, number, start, end)
+            if end <= 0:
+                return False
+    except (IndexError, ValueError):  # a damaged request
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class TrafficSample:
     """Requests of others that were answered or failed, in the order of their ends.
@@ -167,6 +195,8 @@ class ObservedTraffic:
         How many requests have ended since the start. It is the argument of `since`.
     saved : int
         How many requests were sent again to the incumbent's server, since the start.
+    names_version : bool
+        Whether a request wanted one version of the model by its number, since the start.
 
     Examples
     --------
@@ -186,6 +216,7 @@ class ObservedTraffic:
         self._numbers, self._lock = itertools.count(), threading.Lock()
         self._began = time.monotonic()
         self.largest_batch = self.mark = self.saved = 0
+        self.names_version = False
 
     def begin(self, batch: int, tried: str, arrival: float | None = None) -> int:
         """Note a request that came in; return its number for `end`."""
