@@ -146,7 +146,7 @@ def test_the_command_writes_the_same_tables_again(tmp_path, capsys):
     [
         (("--problems", "nowhere"), "unknown problem 'nowhere'; known: wide"),
         (("--agents", "nobody"), "unknown agent 'nobody'"),
-        (("--seeds", "0"), "must be at least 1"),
+        (("--seeds", "0"), "'0' is not a whole number from 1"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, capsys, words, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
 from rrl.recording.plans import KEPT
 from rrl.studies.harm import GRIDS, limit_of, main
@@ -38,6 +39,7 @@ def test_every_recorded_profile_of_the_standings_is_among_the_grids():
     }
 
 
-def test_an_unknown_agent_is_refused_before_anything_runs(tmp_path):
-    assert main(["--agents", "nobody", "--out", str(tmp_path / "harm.csv")]) == 2
+@pytest.mark.parametrize(("option", "value"), [("--agents", "nobody"), ("--seeds", "0")])
+def test_a_mistake_is_refused_before_anything_runs(option, value, tmp_path):
+    assert main([option, value, "--out", str(tmp_path / "harm.csv")]) == 2
     assert not list(tmp_path.iterdir())

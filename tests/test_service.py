@@ -154,11 +154,11 @@ def test_the_service_goes_on_after_a_run_and_no_client_is_refused(model, tmp_pat
 
 @pytest.mark.parametrize(("rounds", "proven"), [(2, False), (20, True)])
 def test_only_a_proven_recommendation_stays_in_service(model, tmp_path, rounds, proven):
-    """By default a batch waits 0.1 s to fill; two rounds are too few to show that this is worse."""
+    """By default a batch waits 0.4 s to fill; two rounds are too few to show that this is worse."""
     port = free_port()
     words = ("--rate", "40", "--knob", "batch_threads=2", "--knob", "max_batch_size=16")
-    words += ("--knob", "batch_timeout_micros=0,100000", "--rounds", str(rounds))
-    words += ("--default", "batch_timeout_micros=100000", "--budget", "unlimited")
+    words += ("--knob", "batch_timeout_micros=0,400000", "--rounds", str(rounds))
+    words += ("--default", "batch_timeout_micros=400000", "--budget", "unlimited")
     with tuning(model, tmp_path, *words, port=port) as process:
         _, err = finished(process)
         assert process.returncode in (0, 5), err

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import shlex
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import inf
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from rrl.serving.process_knobs import ENV, FLAG, check_process_knob, read_level
 from rrl.support.errors import UsageError
+from rrl.support.number_options import above_zero, whole
 from rrl.tuning.presets import CPUS
 
 if TYPE_CHECKING:
@@ -91,51 +91,9 @@ def each_once(texts: Iterable[str]) -> dict[str, tuple[Level, ...]]:
     return knobs
 
 
-def whole(least: int, most: int) -> Callable[[str], int]:
-    """Make the `type` of an option that is a whole number between two limits.
-
-    Examples
-    --------
-    >>> whole(1, 65535)("8500")
-    8500
-    """
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text[:20]) <= most:
-            raise ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
-        return int(text)
-
-    return read
-
-
-def number(text: str) -> float:
-    """Read an option that is a finite number of 0 or more."""
-    return _finite(text, lambda value: 0 <= value < inf, "of 0 or more")
-
-
-def above_zero(text: str) -> float:
-    """Read an option that is a finite number above 0."""
-    return _finite(text, lambda value: 0 < value < inf, "above 0")
-
-
-def share(text: str) -> float:
-    """Read an option that is a share above 0 and at most 1."""
-    return _finite(text, lambda value: 0 < value <= 1, "above 0 and at most 1")
-
-
 def requests_or_unlimited(text: str) -> int:
     """Read a number of requests, or `UNLIMITED`."""
     return NO_LIMIT if text == UNLIMITED else whole(0, NO_LIMIT)(text)
-
-
-def _finite(text: str, accepts: Callable[[float], bool], words: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = inf
-    if not accepts(value):
-        raise ArgumentTypeError(f"{text!r} is not a finite number {words}")
-    return value
 
 
 def endpoint(text: str) -> str:

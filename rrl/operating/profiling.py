@@ -14,10 +14,10 @@ from rrl.operating.options import (
     each_once,
     refuse,
     refuse_idle,
-    whole,
 )
 from rrl.operating.server_options import add_model_options, add_process_options
 from rrl.support.errors import UsageError, interrupt_by_signals
+from rrl.support.number_options import whole
 
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration

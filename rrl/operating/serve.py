@@ -11,10 +11,10 @@ from typing import Any
 from rrl.operating.options import (
     each_once,
     refuse_idle,
-    whole,
 )
 from rrl.operating.server_options import add_process_options, add_server_options
 from rrl.support.errors import UsageError, interrupt_by_signals
+from rrl.support.number_options import whole
 
 _SERVE = """examples:
   rrl serve mobilenet_v2

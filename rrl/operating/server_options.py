@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rrl.operating.options import above_zero
+from rrl.support.number_options import above_zero
 
 
 def add_process_options(group: Any) -> None:

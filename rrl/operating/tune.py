@@ -12,20 +12,17 @@ from typing import TYPE_CHECKING, Any
 from rrl.operating.goal import OBJECTIVES, read_budget, read_goal, read_load
 from rrl.operating.options import (
     UNLIMITED,
-    above_zero,
     add_tuning_options,
     checksum,
     command_line,
     endpoint,
-    number,
     refuse,
     refuse_without_effect,
     requests_or_unlimited,
-    share,
-    whole,
 )
 from rrl.operating.server_options import add_model_options, add_process_options
 from rrl.support.errors import DataError, UsageError, interrupt_by_signals
+from rrl.support.number_options import above_zero, number, share, whole
 
 if TYPE_CHECKING:
     from rrl.operating.alone import OnlyTuner

@@ -23,6 +23,7 @@ from rrl.studies.sweeps import Sweep
 from rrl.support.errors import Parser, UsageError, command
 from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
+from rrl.support.number_options import COUNT, SEED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,9 +217,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(prog="python -m rrl.studies.ablation", description=__doc__.split("\n\n")[0])
     parser.add_argument("--problems", default=",".join(PROBLEMS), help="default: all")
     parser.add_argument("--agents", help="names of agents, separated by commas (default: all)")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"how many (default {SEEDS})")
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="the first of them")
-    parser.add_argument("--episodes", type=int, default=EPISODES, help="per run")
+    parser.add_argument("--seeds", type=COUNT, default=SEEDS, help=f"how many (default {SEEDS})")
+    parser.add_argument("--first-seed", type=SEED, default=FIRST_SEED, help="the first of them")
+    parser.add_argument("--episodes", type=COUNT, default=EPISODES, help="per run")
     parser.add_argument("--build", type=Path, default=Path("build"), help="for the pieces")
     parser.add_argument("--out", type=Path, default=Path("data") / "ablation", help="a folder")
     options = parser.parse_args(argv)

@@ -31,6 +31,7 @@ from rrl.support.errors import DataError, Parser, UsageError, command
 from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
 from rrl.support.machine import one_thread
+from rrl.support.number_options import COUNT, SEED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -269,9 +270,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     racing = commands.add_parser("race", help="race agents and write one row per run")
     racing.add_argument("--agents", default="rrl,rrl-boltzmann", help="names of rrl.AGENTS")
     racing.add_argument("--scenarios", default=",".join(SCENARIOS), help="default: all")
-    racing.add_argument("--first-seed", type=int, default=FRESH.start)
-    racing.add_argument("--seeds", type=int, default=len(FRESH), help="how many (default 30)")
-    racing.add_argument("--episodes", type=int, default=EPISODES, help="per run (default 300)")
+    racing.add_argument("--first-seed", type=SEED, default=FRESH.start)
+    racing.add_argument("--seeds", type=COUNT, default=len(FRESH), help="how many (default 30)")
+    racing.add_argument("--episodes", type=COUNT, default=EPISODES, help="per run (default 300)")
     racing.add_argument("--constants", type=json.loads, help="in JSON, for all the agents")
     racing.add_argument("--one-rule", action="store_true", help="rivals deploy as rrl does")
     racing.add_argument("--out", type=Path, required=True, help="the file of the runs, a .csv")

@@ -144,8 +144,9 @@ def paying(found: Mapping[Day, Arrays]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `hour` is the median over the seeds of :func:`pays_from`, `low` and `high` are the
-        quartiles, and `paid` is the share of the seeds that have saved by the end of the day.
+        `hour` is the median over the seeds of :func:`pays_from` (of an even number, the later one
+        in the middle), `low` and `high` are the quartiles, and `paid` is the share of the seeds
+        that have saved by the end of the day.
     """
     import pandas as pd
 

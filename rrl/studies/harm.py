@@ -23,6 +23,7 @@ from rrl.studies.scenario import Scenario
 from rrl.support.errors import Parser, UsageError, command
 from rrl.support.files import write_atomically
 from rrl.support.machine import one_thread
+from rrl.support.number_options import COUNT
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.guard import LATE, Guard
 from rrl.tuning.loop import steps
@@ -125,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(prog="python -m rrl.studies.harm", description=__doc__.split("\n\n")[0])
     parser.add_argument("--agents", default="rrl,rrl-boltzmann,random", help="names of rrl.AGENTS")
     parser.add_argument("--grids", default=",".join(GRIDS), help="names of problems")
-    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--seeds", type=COUNT, default=30)
     parser.add_argument("--out", type=Path, required=True, help="the table, a .csv")
     options = parser.parse_args(argv)
     agents = options.agents.split(",")

@@ -86,7 +86,7 @@ def ratio_errors(profile: Profile, rate_per_s: float, half: int) -> NDArray[np.f
     """Return the standard error of the logarithm of each cost over the best's, by a half.
 
     What took part in the finals has the error that its limits stand for, and the best has none. All
-    others have the error of :func:`judging_errors`.
+    others have the error of :func:`judging_errors`, and so have finalists without limits.
 
     Returns
     -------

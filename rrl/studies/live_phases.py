@@ -25,6 +25,7 @@ from rrl.studies.contestants import Contestant, Contestants
 from rrl.studies.side_by_side import DESCRIPTION, record_side_by_side
 from rrl.support.errors import DataError, Parser, command
 from rrl.support.files import read_json
+from rrl.support.number_options import COUNT
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
 from rrl.tuning.guard import Guard
@@ -137,9 +138,11 @@ def _parser() -> Parser:
     )
     parser.add_argument("--out", type=Path, default=Path("data/live-phases"))
     parser.add_argument("--model", default="mobilenet_v2", help="default: mobilenet_v2")
-    parser.add_argument("--runs", type=int, default=5, help="default 5; those that exist are kept")
-    parser.add_argument("--episodes", type=int, default=36, help="rounds of a run (default 36)")
-    parser.add_argument("--requests", type=int, default=100, help="of an episode (default 100)")
+    parser.add_argument(
+        "--runs", type=COUNT, default=5, help="default 5; those that exist are kept"
+    )
+    parser.add_argument("--episodes", type=COUNT, default=36, help="rounds of a run (default 36)")
+    parser.add_argument("--requests", type=COUNT, default=100, help="of an episode (default 100)")
     parser.add_argument("--peak", type=float, help="requests/s; default: 1.1 of what runs untuned")
     return parser
 

@@ -20,6 +20,7 @@ from rrl.studies.settings import Setting, cross
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import Parser, command
 from rrl.support.intervals import bootstrap_interval
+from rrl.support.number_options import COUNT, SEED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,9 +138,9 @@ def patience_table(sweep: Sweep, patiences: Sequence[int] = PATIENCES) -> pd.Dat
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = Parser(prog="python -m rrl.studies.patience", description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=30, help="how many (default 30)")
+    parser.add_argument("--seeds", type=COUNT, default=30, help="how many (default 30)")
     parser.add_argument(
-        "--first-seed", type=int, default=0, help="the first of them (default 0: the stored runs)"
+        "--first-seed", type=SEED, default=0, help="the first of them (default 0: the stored runs)"
     )
     parser.add_argument("--build", type=Path, default=Path("build"), help="for the pieces")
     options = parser.parse_args(argv)

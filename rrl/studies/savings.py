@@ -38,13 +38,14 @@ def reductions(
     Returns
     -------
     DataFrame
-        It has one row per problem, reference and metric. `requests` is the number per episode. The
-        references are TensorFlow Serving's default and the best candidate of the guide's heuristic.
-        The metrics are the mean latency, and the share of late requests at each of ``SLO_FACTORS``
-        times the smallest mean latency. `reference_value` is the reference's value. `best_value`
-        is that of the configuration with the smallest mean latency in the whole grid. `value` is
-        the median over the seeds of ours. `reduction` is in percent of the reference, with its
-        interval over the seeds. It is NaN if the reference is never late.
+        It has one row per problem, reference and metric. `episodes` is the number in a run, and
+        `requests` is the number per episode. The references are TensorFlow Serving's default and
+        the best candidate of the guide's heuristic. The metrics are the mean latency, and the share
+        of late requests at each of ``SLO_FACTORS`` times the smallest mean latency.
+        `reference_value` is the reference's value. `best_value` is that of the configuration with
+        the smallest mean latency in the whole grid. `value` is the median over the seeds of ours.
+        `reduction` is in percent of the reference, with its interval over the seeds. It is NaN if
+        the reference is never late.
     """
     import pandas as pd
 
@@ -73,6 +74,7 @@ def reductions(
                     {
                         "problem": name_of(setting.problem),
                         "kind": testbed_kind(setting.testbed),
+                        "episodes": setting.episodes,
                         "requests": scenarios[setting.problem].requests,
                         "reference": reference,
                         "metric": metric,

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.support.errors import Parser, command
+from rrl.support.number_options import COUNT
 from rrl.support.sequential import PLANNED, first_decisions
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(prog="python -m rrl.studies.verdicts", description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the profiles")
     parser.add_argument("--out", type=Path, default=Path("build/verdicts"), help="folder to write")
-    parser.add_argument("--runs", type=int, default=20000, help="per cell of the level")
+    parser.add_argument("--runs", type=COUNT, default=20000, help="per cell of the level")
     options = parser.parse_args(argv)
     rows, groups = [], {}
     for name in PROFILES:

@@ -26,11 +26,12 @@ from rrl.core.warm_start import Earlier, WarmStart, transfer
 from rrl.studies.problems import DATA, with_truth
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario
-from rrl.support.errors import Parser, UsageError, command
+from rrl.support.errors import Parser, command
 from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
 from rrl.support.limits import censored_median
 from rrl.support.machine import one_thread
+from rrl.support.number_options import COUNT, SEED
 from rrl.tuning.recommended import recommended
 
 if TYPE_CHECKING:
@@ -268,14 +269,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the study, write its tables and print the second."""
     parser = Parser(prog="python -m rrl.studies.warm_start", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=DATA / "warm-start", help="a folder")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"how many (default {SEEDS})")
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="the first of them")
-    parser.add_argument("--episodes", type=int, default=EPISODES)
+    parser.add_argument("--seeds", type=COUNT, default=SEEDS, help=f"how many (default {SEEDS})")
+    parser.add_argument("--first-seed", type=SEED, default=FIRST_SEED, help="the first of them")
+    parser.add_argument("--episodes", type=COUNT, default=EPISODES)
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--workers", type=int, default=-1, help="processes (default: all cores)")
     options = parser.parse_args(argv)
-    if options.seeds < 1 or options.episodes < 1 or options.first_seed < 0:
-        raise UsageError("--seeds and --episodes must be at least 1, and --first-seed at least 0")
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     runs = study(seeds, options.episodes, options.problems, workers=options.workers)
     table = write_warm_start(runs, options.out, options.episodes)
