@@ -318,6 +318,27 @@ def test_linear_algebra_has_the_same_kernels_on_all_processors():
     assert set(done.stdout.split()) == {"Haswell"}
 
 
+def test_numpy_has_the_same_exponential_on_all_processors():
+    """That for AVX-512 differs in the last bit, and so did drawings."""
+    if "avx512f" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this processor has no AVX-512")
+    code = (
+        "from numpy._core._multiarray_umath import __cpu_features__ as found;"
+        "print(found['X86_V4'], found['AVX2'])"
+    )
+    recipe = f"features: ; @{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
+    outside = {k: v for k, v in os.environ.items() if k != "NPY_DISABLE_CPU_FEATURES"}
+    done = subprocess.run(
+        ["make", "-s", "--eval", recipe, "features"],
+        cwd=ROOT,
+        env=outside,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["False", "True"]
+
+
 def test_settings_of_matplotlib_do_not_reach_the_figures(tmp_path):
     (tmp_path / "matplotlibrc").write_text("savefig.transparent: True\n")
     code = "import matplotlib as m; print(m.rcParams['savefig.transparent'])"

@@ -8,11 +8,11 @@ numbers must agree within `TOLERANCE`.
 
 The same bytes need the locked versions, the seeds, figures without dates, and linear algebra with
 one thread and AVX2 kernels. (The Makefile also asks for AVX2 kernels where there are wider
-vectors.) An AMD EPYC and an Intel Xeon with AVX-512 give the same bytes. With AVX-512, NumPy takes
-an exponential and a logarithm of its own, and their last bit may be another one. Without them, all
-tables and claims had the same bytes, but some drawings had not. A processor without AVX2 may round
-more differently. This can change the result of a comparison inside a simulation, so the same bytes
-are not promised for such a processor.
+vectors.) With AVX-512, NumPy would also take an exponential and a logarithm of its own, whose last
+bit may be another one; the Makefile leaves them out. So an AMD EPYC and an Intel Xeon with AVX-512
+give the same bytes, and so does that Xeon if it compiles for a processor without AVX-512. A
+processor without AVX2 may round differently. This can change the result of a comparison inside a
+simulation, so the same bytes are not promised for such a processor.
 """
 
 from __future__ import annotations
