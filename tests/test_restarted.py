@@ -425,6 +425,25 @@ def test_ctrl_c_during_its_start_waits_for_a_command_too(tmp_path, monkeypatch):
     assert (tmp_path / "out").read_text() == "ended\n"
 
 
+def test_ctrl_c_while_the_thread_of_a_command_starts_runs_nothing(tmp_path, monkeypatch):
+    """The pool does not wait for a thread that it does not know yet: its command was killed."""
+    ran, begin = [], threading.Thread.start
+
+    def interrupted(thread):
+        begin(thread)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        patch.setattr(subprocess, "Popen", lambda *given, **_: ran.append(given))
+        with pytest.raises(KeyboardInterrupt):
+            run_to_end(["true"], 60.0, tmp_path / "log")
+        for thread in threading.enumerate():
+            if thread.name.startswith("ThreadPoolExecutor"):
+                thread.join(60.0)
+    assert not ran
+
+
 @pytest.mark.parametrize(
     "again",
     [

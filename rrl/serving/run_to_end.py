@@ -54,8 +54,10 @@ def run_to_end(words: Sequence[str], timeout_s: float, log: Path) -> int:
 
     try:
         # Ctrl-C interrupts the main thread alone, so the start is never cut in half, and leaving
-        # the block waits for the end. Another Ctrl-C interrupts this wait.
+        # the block waits for the end. Another Ctrl-C interrupts this wait. If the start of a thread
+        # was interrupted, the pool would not wait for it, so at first it does something else.
         with ThreadPoolExecutor(1) as pool:
+            pool.submit(os.getpid).result()
             return pool.submit(run).result()
     finally:
         for process in started:

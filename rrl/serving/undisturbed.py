@@ -32,7 +32,8 @@ def undisturbed() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    left_alone = signal.SIG_IGN, None  # None: set by another language, and it cannot be restored
+    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) not in left_alone]
     before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in heard}
     try:
         yield
