@@ -1,0 +1,176 @@
+"""The recorder of large grids: halves, stages, caps, and what is lost by a stop."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from half_plus import build_half_plus
+
+from rrl.recording import large_grid
+from rrl.recording.large_grid import (
+    EPISODES,
+    HALVES,
+    REJECTED,
+    STAGES,
+    STARTS,
+    GridPlan,
+    GridRecorder,
+    Others,
+    Stand,
+    Visit,
+)
+from rrl.support.errors import DataError, UnstableError, UsageError
+
+PLAN = Path(__file__).parent.parent / "data" / "plans" / "keyword-joint.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _short_looks(monkeypatch):
+    monkeypatch.setattr(large_grid, "LOOK_S", 0.05)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return GridPlan.read(PLAN)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return build_half_plus(tmp_path_factory.mktemp("model"), 1, plus=2.0)
+
+
+@pytest.fixture
+def small(whole):
+    """Two configurations, short episodes, and limits that a busy machine keeps."""
+    knobs = {"inter_op": (1, 2), "batch_threads": (0,)}
+    reference = dict(whole.reference) | {"look_s": 0.05, "looks": 2, "slowest": 1e6, "fastest": 0.0}
+    return replace(
+        whole,
+        knobs=knobs,
+        rate_per_s=100.0,
+        requests=20,
+        reference=reference,
+        limits={"slip": 1e6, "steal": 1.0, "foreign": 1.0},
+        draws={"each": 1, "within": 1e6, "fraction": 0.5},
+        finals={"best": 1, "rounds": 1},
+    )
+
+
+def test_the_plan_is_the_grid_of_the_papers_size(whole):
+    assert len(whole.space) == 1296
+    assert len(whole.levels) == 50
+    visits = list(whole.passes())
+    assert [visit.half for visit in visits] == ["A"] * 1296 + ["B"] * 1296
+    assert sorted(visit.index for visit in visits[:1296]) == list(range(1296))
+    assert [v.index for v in visits[:1296]] != [v.index for v in visits[1296:]]
+
+
+def test_halves_stages_and_draws_have_arrivals_of_their_own_and_configurations_share_them(whole):
+    visits = (Visit(*what, 0) for what in product(STAGES, HALVES, (0, 1)))
+    assert len({whole.arrivals(visit)[0] for visit in visits}) == 12
+    one, other = (whole.arrivals(Visit("pass", "A", 0, index))[1] for index in (3, 700))
+    assert np.array_equal(one, other)
+    assert len(one) == 1500
+
+
+def test_further_draws_begin_with_the_best_of_each_half_and_finals_with_both(whole):
+    n = len(whole.space)
+    means = {"A": np.full(n, 1.0), "B": np.full(n, 1.0)}
+    means["A"][[5, 6]], means["B"][900] = (0.2, 0.25), 0.1
+    visits = list(whole.further(means))
+    assert [(v.half, v.index) for v in visits[:2]] == [("A", 5), ("B", 900)]
+    per_half = len(visits) / 4  # two draws in each half
+    assert per_half < 65 + 30
+    assert {v.draw for v in visits} == {0, 1}
+    finals = list(whole.last(means))
+    indices = {visit.index for visit in finals}
+    assert {5, 6, 900} <= indices
+    assert len(finals) == 12 * 2 * len(indices)
+    first = finals[: len(indices)]
+    assert {visit.half for visit in first} == {"A"}
+
+
+def test_smoothing_is_an_average_with_the_direct_neighbours(whole):
+    means = np.full(len(whole.space), np.e)
+    means[7] = 1.0
+    near = whole.space.steps(7) <= 1
+    smoothed = np.log(whole.smoothed(means))
+    assert smoothed[7] == pytest.approx(0.5 * (1 - 1 / near.sum()))
+    assert np.isnan(whole.smoothed(np.where(near, means, np.nan))[~near]).all()
+
+
+def test_a_recording_is_stopped_continued_and_ended(small, base, tmp_path):
+    said = []
+    with closing(Stand(small, base)) as stand:
+        with closing(GridRecorder(small, tmp_path, said.append)) as recorder:
+            assert len(list(islice(recorder.run(stand), 3))) == 3
+            with pytest.raises(UsageError, match="another run uses it"):
+                GridRecorder(small, tmp_path)
+        text = (tmp_path / EPISODES).read_text()
+        (tmp_path / EPISODES).write_text(text + "1,0,pass,B,0,")  # a kill in the middle of a row
+        with closing(GridRecorder(small, tmp_path, said.append)) as recorder:
+            assert len(recorder.rows) == 3
+            stages = [stage for stage, _, _ in recorder.run(stand)]
+            rows = recorder.rows
+    finalists = {row["inter_op"] for row in rows if row["stage"] == "final"}
+    assert stages == ["pass"] + ["draw"] * 4 + ["final"] * 2 * len(finalists)
+    assert not (tmp_path / REJECTED).exists()
+    assert len((tmp_path / STARTS).read_text().splitlines()) == 3
+    assert said == []
+    assert all(len(row["quantiles_us"].split()) == 50 for row in rows)
+    assert all(float(row["reference_before_s"]) > 0 for row in rows)
+    keys = [(row["stage"], row["half"], row["draw"], row["inter_op"]) for row in rows]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_cap_ends_a_stage_and_what_is_missing_is_said(small, base, tmp_path):
+    said = []
+    capped = replace(small, hours={"pass": 1e-9, "draw": 0.0, "final": 0.0})
+    with (
+        closing(Stand(capped, base)) as stand,
+        closing(GridRecorder(capped, tmp_path, said.append)) as recorder,
+    ):
+        assert len(list(recorder.run(stand))) == 1
+    assert said[0] == "pass: 3 of 4 visits are missing"
+
+
+def test_a_visit_outside_the_limits_does_not_count(small, base, tmp_path, monkeypatch):
+    monkeypatch.setattr(large_grid, "TRIES", 1)
+    busy = replace(small, limits={"slip": -1.0, "steal": 1.0, "foreign": 1.0})
+    with (
+        closing(Stand(busy, base)) as stand,
+        closing(GridRecorder(busy, tmp_path, lambda line: None)) as recorder,
+        pytest.raises(UnstableError, match="4 visits of stage 'pass' did not count"),
+    ):
+        list(recorder.run(stand))
+    assert "slip" in (tmp_path / REJECTED).read_text()
+    assert not (tmp_path / EPISODES).exists()
+
+
+def test_another_machine_is_refused_and_noted(small, base, tmp_path):
+    slow = replace(small, reference=dict(small.reference) | {"slowest": 1e-9})
+    with (
+        closing(Stand(slow, base)) as stand,
+        closing(GridRecorder(slow, tmp_path)) as recorder,
+        pytest.raises(UnstableError, match="this machine is another one, or busy"),
+    ):
+        next(recorder.run(stand))
+    assert (tmp_path / STARTS).read_text().rstrip().endswith(",0")
+
+
+def test_own_work_is_not_that_of_others():
+    others = Others()
+    sum(i * i for i in range(2_000_000))
+    assert others.share() < 0.9
+
+
+def test_a_file_that_is_no_plan_is_refused(tmp_path):
+    file = tmp_path / "plan.yaml"
+    file.write_text("model: keyword\n")
+    with pytest.raises(DataError, match=r"plan.yaml: it is no plan of a grid"):
+        GridPlan.read(file)
