@@ -551,10 +551,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = GridPlan.read(options.plan)
     interrupt_by_signals()
     with (
-        closing(
-            GridRecorder(plan, options.folder, lambda line: print(line, flush=True))
-        ) as recorder,
-        closing(Stand(plan, options.models)) as stand,
+        closing(GridRecorder(plan, options.folder)) as recorder,
+        closing(known_model(plan, options.models)) as stand,
     ):
         for stage, have, wanted in recorder.run(stand):
             _print(f"{stage}: {have}/{wanted}, {recorder.hours(stage):.2f} h")
