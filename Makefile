@@ -14,8 +14,8 @@ endif
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 .PHONY: help env set-up test test-long lint format reproduce reproduce-all verify recorded measured \
-        live live-experiments bench peers lab lock clean student pages site sweeps \
-        store-sweeps check-sweeps copies notebooks all-steps
+        live live-experiments bench peers lab lock clean student pages site results versions \
+        verify-all store-results check-results copies notebooks all-steps
 
 CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] && \
                  [ ! -d "$$CONDA_PREFIX/condabin" ] && echo "$$CONDA_PREFIX")
@@ -76,15 +76,22 @@ reproduce: env ## Run the notebooks on the recorded data, then one of them on a 
 	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s all-steps
 
 reproduce-all: env ## Measure anew what is in data/README.md (hours, resumable), then reproduce
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s measured peers store-sweeps all-steps \
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s measured peers store-results all-steps \
 	    live-experiments
 	@rm -rf build/measured
 
-sweeps: env ## Compute what data/sweeps/ lacks or has of older code or data, and store it there
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s store-sweeps
+results: env ## Renew the stored results of other versions: all, or those of FIGURE=name
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(ENV_PYTHON) -m rrl.studies.results renew \
+	    $(if $(FIGURE),--figure "$(FIGURE)")
+
+versions: env ## Give what behaves otherwise than its version says the next version
+	@$(ENV_PYTHON) -m rrl.studies.results versions
+
+verify-all: env ## Compute every stored result again, and compare (hours; resumable)
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(ENV_PYTHON) -m rrl.studies.results verify --all
 
 verify: env ## Reproduce, then compare figures and tables with what is committed (or REFERENCE=DIR)
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(call watch,sweeps,check-sweeps notebooks)
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(call watch,sweeps,check-results notebooks)
 	@$(ENV_PYTHON) -m rrl.publishing.manifest $(if $(REFERENCE),--reference "$(REFERENCE)")
 
 bench: env ## Time what must be fast: the server, hand-overs, the simulator, the agents' decisions
@@ -100,7 +107,7 @@ measured: | env
 	    rm -rf data/$$name && cp -r build/measured/$$name data/ && \
 	    touch build/measured/$$name.done; } || exit; done
 
-peers: env ## Race the peers of RRL anew, as far as data/peers/ lacks them (hours; resumable)
+peers: env ## Race the peers of RRL anew, as far as they are not stored (hours; resumable)
 	@$(ENV_PYTHON) -c "import optuna, smac" 2>/dev/null || $(PIP) install -e '.[peers]'
 	@$(ENV_PYTHON) -m rrl.studies.standings record && $(ENV_PYTHON) -m rrl.studies.standings summary
 
@@ -146,7 +153,7 @@ recorded: | env ## Run the notebooks that are outdated, on the recorded data (pa
 	@$(call watch,,notebooks)
 
 all-steps: | env
-	@$(call watch,sweeps 00_quickstart-live,check-sweeps notebooks live)
+	@$(call watch,sweeps 00_quickstart-live,check-results notebooks live)
 
 notebooks: | env
 	@$(MAKE) -s -j$(JOBS) PARALLEL=yes copies
@@ -164,18 +171,17 @@ build/notebooks/%.ipynb: notebooks/%.ipynb requirements.lock \
 
 AGAIN:
 
-# A share of the stored results is computed again.
-check-sweeps: | env
-	@$(ENV_PYTHON) -m rrl.studies.sweep_check recompute
+check-results: | env
+	@$(ENV_PYTHON) -m rrl.studies.results check
 
 SWEEPING = $(shell grep -lE "import .*\bSweep\b" $(NOTEBOOKS))
 
-store-sweeps: | env
-	@rm -rf build/sweeps/wanted
-	@RRL_SWEEPS=store $(ENV_PYTHON) -m rrl.publishing.progress $(basename $(notdir $(SWEEPING))) -- \
+store-results: | env
+	@rm -rf build/results/wanted
+	@RRL_RESULTS=store $(ENV_PYTHON) -m rrl.publishing.progress $(basename $(notdir $(SWEEPING))) -- \
 	    $(ENV_PYTHON) -m rrl.publishing.reproduce $(SWEEPING) --out build/storing \
 	    -p figures ../build/storing
-	@$(ENV_PYTHON) -m rrl.studies.sweep_check keep
+	@$(ENV_PYTHON) -m rrl.studies.results keep
 
 live: | env
 	@$(ENV_PYTHON) -m rrl.publishing.reproduce notebooks/00_quickstart.ipynb -f notebooks/live.yml --suffix=-live

@@ -505,7 +505,7 @@ def test_settings_are_the_best_of_the_study():
     whole = {(a, json.dumps(s), t) for a, tried in VARIANTS.items() for s in tried for t in TUNING}
     assert set(rows) == whole
     best = best_settings()
-    kept = {"rrl", "rrl-boltzmann", "rrl-released-copy"}  # see data/peers/README.md
+    kept = {"rrl", "rrl-boltzmann", "rrl-released-copy"}  # see data/results/README.md
     for name in set(VARIANTS) - kept:
         if name in SETTINGS:
             assert SETTINGS[name] == best[name], name
@@ -529,7 +529,7 @@ def constants(agent):
 def open_path(name):
     from pathlib import Path
 
-    return Path("data/peers") / name
+    return Path("data/results/tables") / {"summary.csv": "peers"}.get(name, "tuning") / name
 
 
 def test_the_table_holds_every_agent_and_agrees_with_the_records():
@@ -586,7 +586,9 @@ def test_the_command_says_what_it_did_and_does_it_once(tmp_path, capsys, monkeyp
     for expected in ("tf-serving-default on pool\n", ""):
         assert main([*call, "--data", str(tmp_path)]) == 0
         assert capsys.readouterr().out == expected
-    rows = read_rows(tmp_path / "peers" / "summary.csv", ("scenario", "agent"))
+    rows = read_rows(
+        tmp_path / "results" / "tables" / "peers" / "summary.csv", ("scenario", "agent")
+    )
     assert rows["pool", "tf-serving-default"]["settled"] == "0"
 
 
@@ -597,7 +599,9 @@ def test_a_row_follows_its_record_when_that_has_grown(tmp_path, monkeypatch):
     for seeds in ("1", "2"):
         assert record_seed("random", "pool", tmp_path)
         assert main(call) == 0
-        rows = read_rows(tmp_path / "peers" / "summary.csv", ("scenario", "agent"))
+        rows = read_rows(
+            tmp_path / "results" / "tables" / "peers" / "summary.csv", ("scenario", "agent")
+        )
         assert rows["pool", "random"]["seeds"] == seeds
 
 
@@ -617,7 +621,9 @@ def test_a_row_of_another_recording_is_made_anew(tmp_path, monkeypatch, capsys):
     (folder / "profile.json").write_text(json.dumps(description))
     assert main([*call, "--data", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "tf-serving-default on keyword-threads 1275\n"
-    rows = read_rows(tmp_path / "peers" / "summary.csv", ("scenario", "agent"))
+    rows = read_rows(
+        tmp_path / "results" / "tables" / "peers" / "summary.csv", ("scenario", "agent")
+    )
     assert [row["data"] for row in rows.values()] == [description["sha256"][:12]]
 
 

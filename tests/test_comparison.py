@@ -171,7 +171,7 @@ def test_each_constant_reaches_its_part():
 
 
 def test_the_joint_runs_are_paired_and_can_be_made_again():
-    runs = read_runs("data/peers/joint.csv")
+    runs = read_runs("data/results/tables/joint/simulated.csv")
     for agent, part in runs.groupby("agent"):
         assert part["seed"].tolist() == list(FRESH[: len(part)]), agent
     assert set(OURS) | set(AGAINST) <= set(runs["agent"])

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [
     path
-    for folder in (".", ".github", "data", "data/peers", "figures", "notebooks", "rrl/operating")
+    for folder in (".", ".github", "data", "data/results", "figures", "notebooks", "rrl/operating")
     for path in sorted((ROOT / folder).glob("*.md"))
 ]
 

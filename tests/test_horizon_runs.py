@@ -52,7 +52,7 @@ def test_seeds_raced_alone_give_the_same_numbers(pool, raced):
 
 
 def test_the_file_is_whole(raced):
-    stored = read_race(DATA / "horizons")
+    stored = read_race(DATA / "results" / "tables" / "horizons")
     assert len(stored.runs) == len(SURFACES) * (len(RADII) + 1) * SEEDS * len(HORIZONS)
     assert set(stored.runs["surface"]) == set(stored.radii["surface"]) == set(SURFACES)
     assert stored.radii.groupby("surface")["seed"].nunique().eq(SEEDS).all()

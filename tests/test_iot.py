@@ -16,9 +16,10 @@ from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import testbed
 from rrl.studies.day_tables import DEFAULT, paying, pays_from, room, saved_so_far, served_days
-from rrl.studies.days import KNOWING, Day, Knowing, check_day, day_digest, level_costs, run_days
+from rrl.studies.days import KNOWING, Day, Knowing, check_day, level_costs, run_days
+from rrl.studies.pieces import day_key
+from rrl.studies.results import outdated, verify
 from rrl.studies.shared_machine import ALONE, Neighbour, SharedServer
-from rrl.studies.sweep_check import outdated, recompute
 from rrl.studies.sweep_store import Store
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import UsageError
@@ -213,26 +214,26 @@ def test_a_day_that_cannot_be_run_is_refused(changes, message):
 
 
 def test_a_day_is_stored_read_and_checked_like_other_results(tmp_path, monkeypatch):
-    monkeypatch.setenv("RRL_SWEEPS", "store")
+    monkeypatch.setenv("RRL_RESULTS", "store")
     folders = {"data": tmp_path / "data", "build": tmp_path / "build", "workers": 1}
     found = Sweep([QUICK], **folders).days(progress=False)[QUICK]
-    monkeypatch.delenv("RRL_SWEEPS")
-    (name,) = Store(tmp_path / "data" / "sweeps").index
-    assert Store(tmp_path / "data" / "sweeps").index[name].what == QUICK
-    for piece in (tmp_path / "build" / "sweeps").glob("*.npz"):
+    monkeypatch.delenv("RRL_RESULTS")
+    (name,) = Store(tmp_path / "data" / "results").index
+    assert Store(tmp_path / "data" / "results").index[name].what == QUICK
+    for piece in (tmp_path / "build" / "results").glob("*.npz"):
         piece.unlink()
     sweep = Sweep([QUICK._replace(seeds=1)], **folders)
     (fewer,) = sweep.days(progress=False).values()
-    assert not list((tmp_path / "build" / "sweeps").glob("*.npz"))
+    assert not list((tmp_path / "build" / "results").glob("*.npz"))
     assert np.array_equal(fewer["mean_s"], found["mean_s"][:1])
-    assert outdated(sweep) == []
-    assert recompute(sweep, progress=False).startswith("recomputed 1 of 2 stored runs")
+    assert [name for name in outdated(sweep) if not name.startswith("tables/")] == []
+    assert verify(sweep, progress=False).startswith("computed again: 1 of 1 stored results")
 
 
-def test_the_digest_of_a_day_depends_on_its_agent_and_its_load_not_on_its_seeds():
-    days = [QUICK, QUICK._replace(agent="q-learning"), QUICK._replace(rate=61.0)]
-    assert len({day_digest(day, str(DATA)) for day in days}) == 3
-    assert day_digest(QUICK, str(DATA)) == day_digest(QUICK._replace(seeds=9), str(DATA))
+def test_the_key_of_a_day_depends_on_its_agent_and_not_on_its_seeds():
+    own = day_key(QUICK, str(DATA))
+    assert day_key(QUICK._replace(agent="q-learning"), str(DATA)) != own
+    assert day_key(QUICK._replace(seeds=9), str(DATA)) == own
 
 
 # --- What the tables say --------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from rrl.studies.problems import recorded
 from rrl.studies.race import race
 from rrl.studies.settings import Setting, cross, workload
 from rrl.studies.sweeps import Sweep
-from rrl.support import provenance
 from rrl.support.errors import DataError, UsageError
 
 DATA = Path(__file__).parent.parent / "data"
@@ -80,7 +79,7 @@ def test_a_dask_cluster_gives_what_one_worker_gives(alone, tmp_path, monkeypatch
 
 def test_what_is_on_file_is_not_run_again_and_what_is_missing_is(alone, tmp_path, monkeypatch):
     shutil.copytree(alone[0], tmp_path, dirs_exist_ok=True)
-    files = sorted((tmp_path / "sweeps").iterdir())
+    files = sorted((tmp_path / "results").iterdir())
     assert len(files) == 3  # seven seeds in two pieces, three in one
     ran = []
     monkeypatch.setattr(sweeps, "_call", lambda task: ran.append(task.key) or one(task))
@@ -104,7 +103,7 @@ def test_a_sweep_that_was_killed_goes_on_from_what_was_done(alone, tmp_path, mon
     monkeypatch.setattr(sweeps, "_call", dies)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
-    kept = {path.stem for path in (tmp_path / "sweeps").iterdir()}
+    kept = {path.stem for path in (tmp_path / "results").iterdir()}
     assert kept <= set(calls)
     assert len(kept) >= 1
     monkeypatch.undo()
@@ -113,7 +112,6 @@ def test_a_sweep_that_was_killed_goes_on_from_what_was_done(alone, tmp_path, mon
 
 def keys(data=DATA):
     sweep = Sweep(SETTINGS, data=data, build="unused")
-    pieces._code.cache_clear()
     return [task.key for task in sweep.result(SETTINGS[0]).tasks]
 
 
@@ -129,25 +127,13 @@ def test_a_change_of_data_code_or_versions_is_a_new_piece(tmp_path, monkeypatch)
     episodes.write_text("".join(lines[:1] + lines[2:]))
     assert not set(keys(tmp_path)) & set(before)
     for module, name, value in (
-        (pieces, "code_digest", "other"),
+        (pieces, "label", "other"),
         (pieces, "locked", {"numpy": ["0"]}),
         (sweeps, "versions", {"numpy": "0"}),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, lambda *_, value=value: value)
             assert not set(keys()) & set(before)
-    pieces._code.cache_clear()
-
-
-def test_a_piece_depends_on_its_agents_code_and_not_on_how_it_is_drawn():
-    def code_of(agent):
-        modules = pieces._modules_of(agent)
-        return {p.name for p in provenance.code_behind("rrl.studies.pieces", *modules)}
-
-    code = code_of("rrl-boltzmann")
-    assert {"agent.py", "qtable.py", "similarity.py", "race.py", "scenario.py"} <= code
-    assert not {"cli.py", "reproduce.py", "manifest.py", "sweeps.py", "sweep_store.py"} & code
-    assert not {"qtable.py", "region.py", "gaussian_process.py"} & code_of("random")
 
 
 def test_truths_are_kept_too(tmp_path):
@@ -160,7 +146,7 @@ def test_truths_are_kept_too(tmp_path):
 
 def test_a_damaged_piece_is_named(alone, tmp_path):
     shutil.copytree(alone[0], tmp_path, dirs_exist_ok=True)
-    path = min((tmp_path / "sweeps").iterdir())
+    path = min((tmp_path / "results").iterdir())
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(DataError, match=f"{path.name}: damaged .*remove it"):
         run(tmp_path)

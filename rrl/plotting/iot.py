@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.plotting.shared import MS, agent_style, plain_log_ticks
-from rrl.studies.pieces import Arrays
+from rrl.studies.sweep_store import Arrays
 from rrl.workloads.device_day import HOURS
 
 Values = NDArray[np.float64]

@@ -1,7 +1,7 @@
 """Every agent by name, with the settings that it uses in a race.
 
 A module is imported only when its agent is made. So a missing package stops only the agents that
-need it. The rivals use the settings that the study in ``data/peers/tuning.csv`` found best, see
+need it. The rivals use the settings that the study in the table ``tuning`` found best, see
 :mod:`rrl.studies.standings`.
 """
 

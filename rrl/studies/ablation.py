@@ -19,6 +19,7 @@ from rrl.studies.made_spaces import MADE
 from rrl.studies.outcomes import measures, median_of
 from rrl.studies.problems import SURFACES
 from rrl.studies.settings import Load, Setting, cross
+from rrl.studies.sweep_store import table_folder
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import Parser, UsageError, command
 from rrl.support.files import write_atomically
@@ -221,7 +222,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=SEED, default=FIRST_SEED, help="the first of them")
     parser.add_argument("--episodes", type=COUNT, default=EPISODES, help="per run")
     parser.add_argument("--build", type=Path, default=Path("build"), help="for the pieces")
-    parser.add_argument("--out", type=Path, default=Path("data") / "ablation", help="a folder")
+    parser.add_argument(
+        "--out", type=Path, default=table_folder("ablation", "data"), help="a folder"
+    )
     options = parser.parse_args(argv)
     settings = ablation_settings(
         options.problems.split(","),

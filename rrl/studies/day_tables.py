@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rrl.studies.days import KNOWING, Day
 from rrl.studies.outcomes import interval
-from rrl.studies.pieces import Arrays
+from rrl.studies.sweep_store import Arrays
 
 if TYPE_CHECKING:
     import pandas as pd

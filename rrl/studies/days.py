@@ -11,9 +11,6 @@ cannot be carried over, and there is no neighbour.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +22,6 @@ from numpy.typing import NDArray
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.recording.profile import EPISODES
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half
 from rrl.rivals import agents
@@ -35,15 +31,6 @@ from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.shared_machine import ALONE, Neighbour, SharedServer
 from rrl.support.errors import UsageError
 from rrl.support.machine import one_thread
-from rrl.support.provenance import (
-    NUMERICAL,
-    PACKAGE,
-    code_behind,
-    code_digest,
-    digest,
-    locked,
-    without_words,
-)
 from rrl.tuning.episode import Server
 from rrl.tuning.loop import steps
 from rrl.workloads.device_day import HOURS, device_day
@@ -233,24 +220,6 @@ def day_name(day: Day) -> str:
     rest = "-".join(f"{number:g}" for number in (day.length_s, day.requests, day.late_s))
     seeds = f"-from-{day.first_seed}" if day.first_seed else ""
     return f"{day.testbed}/day-{load}/{day.agent}-{rest}{seeds}"
-
-
-def day_digest(day: Day, data: str) -> str:
-    """Return the digest of all that a run of a day depends on, its seed left out.
-
-    Of the list of all agents, only the function that makes one counts, as in
-    :mod:`rrl.studies.pieces`.
-    """
-    known = day.agent == KNOWING
-    where = "" if known else agents.home(day.agent)
-    modules = (__name__, *([] if known else [where.partition(":")[0]]))
-    files = code_behind(*modules) - {Path(agents.__file__)}
-    code = code_digest(files, PACKAGE) + without_words(inspect.getsource(agents.maker))
-    judged = Path(data) / day.testbed / EPISODES
-    read = digest(judged) if judged.exists() else ""
-    made = where, agents.SETTINGS.get(day.agent)
-    about = ["day", day._replace(seeds=0), made, code, read, locked(NUMERICAL)]
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @lru_cache(maxsize=8)

@@ -1,8 +1,8 @@
 """The race of fixed radii against the adaptive one, over thousands of episodes, and its files.
 
 ``python -m rrl.studies.horizon_runs`` races 30 seeds on three surfaces, about half a minute
-on two cores, and writes ``data/horizons``. ``notebooks/07_adaptive_rrl`` races a few seeds again
-and compares.
+on two cores, and writes the table ``horizons``. ``notebooks/07_adaptive_rrl`` races a few seeds
+again and compares.
 
 `runs.csv` has the mean cost of each run up to each horizon, over the optimum's. `radii.csv` has the
 radius of each block of the adaptive agent, at the load level that served most episodes.
@@ -25,6 +25,7 @@ from rrl.core.variants import adaptive, boltzmann
 from rrl.studies.horizons import learn_on_surface, refine
 from rrl.studies.problems import surface
 from rrl.studies.scenario import Scenario
+from rrl.studies.sweep_store import table_folder
 from rrl.support.errors import DataError, Parser, command
 from rrl.support.files import write_atomically
 from rrl.support.machine import available_cpus
@@ -149,7 +150,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m rrl.studies.horizon_runs", description=__doc__.split("\n", maxsplit=1)[0]
     )
-    parser.add_argument("--out", type=Path, default=Path("data/horizons"))
+    parser.add_argument("--out", type=Path, default=table_folder("horizons", "data"))
     parser.add_argument("--surfaces", type=Path, default=Path("data/surfaces/surfaces.npz"))
     return parser
 

@@ -80,7 +80,7 @@ def testbed_kind(testbed: str) -> str:
 def recorded_peers(
     problems: Sequence[Problem], seeds: int, episodes: int, data: str | os.PathLike[str]
 ) -> dict[Setting, Race]:
-    """Return the runs of slow agents that are recorded under ``data/peers``, for the same seeds.
+    """Return the runs of slow agents that are kept in the store, for the same seeds.
 
     An agent is included only if its record is complete on every problem and has enough episodes.
     Its first `seeds` runs are used.

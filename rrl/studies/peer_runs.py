@@ -1,4 +1,4 @@
-"""Recorded runs of the agents whose decisions take long, under ``data/peers``."""
+"""Recorded runs of the agents whose decisions take long, in the store of results."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rrl.recording.replay import replayed
 from rrl.rivals.agents import AGENTS
 from rrl.studies.problems import DATA, SCENARIOS, SEEDS, SURFACES, half_of, open_scenario
 from rrl.studies.race import Race, race
+from rrl.studies.sweep_store import table_folder
 from rrl.support.files import replacing
 from rrl.support.machine import describe_machine
 
@@ -53,7 +54,8 @@ class PeerRuns(NamedTuple):
 
 def record_path(agent: str, scenario: str, data: Path = DATA) -> Path:
     """Return the path of the file with the runs of an agent on a scenario."""
-    return data / "peers" / agent / f"{scenario.replace(' ', '-').replace('/', '-half-')}.npz"
+    name = f"{scenario.replace(' ', '-').replace('/', '-half-')}.npz"
+    return table_folder("peers", data) / agent / name
 
 
 def read_record(agent: str, scenario: str, data: Path = DATA) -> PeerRuns | None:

@@ -1,54 +1,36 @@
 """Pieces of a sweep: what a worker process runs, and what the result depends on.
 
-A piece is one setting with a few seeds, or the truth of one problem. Its digest covers the setting,
-the code that it runs, the data that it reads, and the versions of the numerical packages in the
-lock. Comments and docstrings do not count.
+A piece is one setting with a few seeds, or the truth of one problem. Its key names the versions of
+the agent, the problem, the load and the judge, the data, and the locked numerical packages.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rrl.recording.profile import DESCRIPTION, EPISODES
 from rrl.recording.replay import replayed
 from rrl.rivals import agents
+from rrl.studies.behaviour import label, problem_name
+from rrl.studies.days import KNOWING, Day
 from rrl.studies.problems import SURFACES, half_of, open_scenario
 from rrl.studies.race import race
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Load, Setting, workload
+from rrl.studies.sweep_store import Arrays, Key
 from rrl.studies.truths import find_truth
 from rrl.support.machine import one_thread
-from rrl.support.provenance import (
-    NUMERICAL,
-    PACKAGE,
-    code_behind,
-    code_digest,
-    digest,
-    locked,
-    without_words,
-)
+from rrl.support.provenance import NUMERICAL, digest, locked
 from rrl.tuning.constrained import most_cpus
 from rrl.tuning.objective_names import parse_objective
-from rrl.tuning.presets import paper_cpu
 
-Arrays = dict[str, NDArray[Any]]
-
-_SERVERS = (
-    "rrl.simulation.testbeds",
-    "rrl.recording.replay",
-    "rrl.workloads.modulated",
-    "rrl.workloads.workload",
-)
-_SIMULATION = PACKAGE / "simulation"
+LOOP = "judge loop", "judge objectives"
 
 
 @lru_cache(maxsize=64)
@@ -81,48 +63,43 @@ def run_truth(testbed: str, load: Load, episodes: int, replications: int, data: 
     return find_truth(where, replications=replications, episodes=episodes)._asdict()
 
 
-def setting_digest(setting: Setting, data: str) -> str:
-    """Return the digest of all that a run of a setting depends on, its seed left out."""
-    modules = "rrl.studies.pieces", *_SERVERS, *_modules_of(setting.agent)
-    where = Path(data) / half_of(setting.testbed)[0]
-    read = replayed(where, half_of(setting.testbed)[1]) if where.is_dir() else ""
-    if setting.testbed in SURFACES:
-        read = digest(Path(data) / "surfaces" / "surfaces.npz")
-    made = agents.home(setting.agent), agents.SETTINGS.get(setting.agent)
-    code = _code(modules, simulated=not read)
-    return _digest("runs", setting._replace(seeds=0), made, code, read)
+def setting_key(setting: Setting, data: str) -> Key:
+    """Return what a run of a setting depends on, besides the setting itself."""
+    kind = "Poisson" if isinstance(setting.load, int | float) else setting.load[0]
+    names = f"agent {setting.agent}", problem_name(setting.testbed), f"load {kind}", *LOOP
+    return (*map(label, names), *data_key(setting.testbed, data, judged=False), packages())
 
 
-def truth_digest(testbed: str, load: Load, episodes: int, replications: int, data: str) -> str:
-    """Return the digest of all that the truth of a problem depends on."""
-    where = Path(data) / half_of(testbed)[0]
-    read = [digest(where / name) for name in (DESCRIPTION, EPISODES) if where.is_dir()]
-    code = _code(("rrl.studies.pieces", *_SERVERS), simulated=not read)
-    return _digest("truth", testbed, load, episodes, replications, code, read)
+def truth_key(testbed: str, load: Load, data: str) -> Key:
+    """Return what the truth of a problem depends on, besides its arguments."""
+    kind = "Poisson" if isinstance(load, int | float) else load[0]
+    names = problem_name(testbed), f"load {kind}", "judge truth"
+    return (*map(label, names), *data_key(testbed, data, judged=True), packages())
 
 
-def _digest(*about: Any) -> str:
-    text = json.dumps([about, locked(NUMERICAL)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def day_key(day: Day, data: str) -> Key:
+    """Return what a run of a day depends on, besides the day itself."""
+    agent = () if day.agent == KNOWING else (f"agent {day.agent}",)
+    names = *agent, problem_name(day.testbed), "problem day", "judge loop"
+    judged = Path(data) / day.testbed / EPISODES
+    read = (f"data {digest(judged)[:12]}",) if judged.exists() else ()
+    return (*map(label, names), *read, packages())
 
 
-@lru_cache(maxsize=64)
-def _code(modules: tuple[str, ...], simulated: bool) -> str:
-    """Return the digest of the code behind modules; a recording does not run the simulator.
-
-    Of the list of all agents, only the function that makes one counts. So a new agent does not
-    outdate the results of the others.
-    """
-    files = code_behind(*modules) - {Path(agents.__file__)}
-    if not simulated:
-        files = frozenset(path for path in files if not path.is_relative_to(_SIMULATION))
-    return code_digest(files, PACKAGE) + without_words(inspect.getsource(agents.maker))
+def packages() -> str:
+    """Return the locked versions of the packages that can change a number, as one name."""
+    text = json.dumps(locked(NUMERICAL), sort_keys=True)
+    return f"packages {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-@lru_cache(maxsize=64)
-def _modules_of(agent: str) -> tuple[str, ...]:
-    """Make an agent, and return the modules of its maker, its class and its parts' classes."""
-    made = agents.maker(agent)(paper_cpu(2), np.random.default_rng(0))
-    modules = {type(part).__module__ for part in (made, *vars(made).values())}
-    modules.add(agents.home(agent).partition(":")[0])
-    return tuple(sorted(module for module in modules if module.startswith("rrl.")))
+def data_key(testbed: str, data: str, judged: bool) -> Key:
+    """Return the digest of the data of a testbed: what is replayed, or all of the recording."""
+    name, half = half_of(testbed)
+    where = Path(data) / name
+    if where.is_dir() and judged:
+        read = "".join(digest(where / file) for file in (DESCRIPTION, EPISODES))
+        return (f"data {hashlib.sha256(read.encode()).hexdigest()[:12]}",)
+    if where.is_dir():
+        return (f"data {replayed(where, half)[:12]}",)
+    surfaces = Path(data) / "surfaces" / "surfaces.npz"
+    return (f"data {digest(surfaces)[:12]}",) if name in SURFACES and surfaces.exists() else ()

@@ -1,7 +1,7 @@
 """Standings of RRL's rivals: their tuning study, recorded runs of slow ones, a table of all.
 
 ``python -m rrl.studies.standings record`` races the agents of `RECORDED` and keeps their runs under
-``data/peers/``. ``summary`` writes one row per agent and scenario to ``summary.csv``. ``tune``
+``data/results/tables/peers``. ``summary`` writes one row per agent and scenario there. ``tune``
 compares settings on separate seeds and writes ``tuning.csv``. Each command skips results that
 exist, so it can be stopped and run again. To redo a result, remove its file.
 """
@@ -25,6 +25,8 @@ from rrl.rivals.constants import with_constants
 from rrl.studies.peer_runs import RECORDED, read_record, record_seed
 from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, half_of, with_truth
 from rrl.studies.race import race, score
+from rrl.studies.sweep_store import table_folder
+from rrl.studies.tables import table_file
 from rrl.support.errors import Parser, UsageError, command
 from rrl.support.files import read_json, write_atomically
 from rrl.support.machine import one_thread
@@ -104,6 +106,11 @@ TUNING_KEYS = ("agent", "settings", "scenario")
 Rows = dict[tuple[str, ...], dict[str, str]]
 
 
+def _file(table: str, data: Path) -> Path:
+    """Return the path of the summary of the peers, or of the tuning study."""
+    return table_folder(table, data) / {"peers": "summary.csv", "tuning": "tuning.csv"}[table]
+
+
 def read_rows(path: Path, keys: Sequence[str]) -> Rows:
     """Read a table into a dict by its key columns; the dict is empty if there is no file."""
     if not path.exists():
@@ -167,7 +174,7 @@ def leaderboard(data: Path = DATA, measure: str = "E5") -> pd.DataFrame:
     """
     import pandas as pd
 
-    table = pd.read_csv(data / "peers" / "summary.csv")
+    table = pd.read_csv(table_file("peers", "summary.csv", data))
     whole = table[table["episodes"] == EPISODES]
     cells = whole.pivot(index="agent", columns="scenario", values=measure)
     rows = [agent for agent in AGENTS if agent in cells.index]
@@ -225,7 +232,7 @@ def best_settings(data: Path = DATA, by: str = "E5_mean") -> dict[str, dict[str,
     The best variant has the lowest geometric mean of the column `by` over the scenarios.
     """
     found: dict[tuple[str, str], list[float]] = {}
-    for row in read_rows(data / "peers" / "tuning.csv", TUNING_KEYS).values():
+    for row in read_rows(_file("tuning", data), TUNING_KEYS).values():
         most = 2 * int(row["episodes"])
         value = min(float(row[by]), most) if by.startswith("E5") else float(row[by])
         found.setdefault((row["agent"], row["settings"]), []).append(float(np.log(value)))
@@ -241,7 +248,7 @@ def _missing(
     what: str, agents: Iterable[str], scenarios: Iterable[str], data: Path
 ) -> Iterator[str]:
     """Make the missing results one by one, and yield a description of each."""
-    summary, tuning = data / "peers" / "summary.csv", data / "peers" / "tuning.csv"
+    summary, tuning = _file("peers", data), _file("tuning", data)
     for scenario, agent in product(scenarios, agents):
         if what == "record":
             while scenario in RECORDED[agent].scenarios and record_seed(agent, scenario, data):

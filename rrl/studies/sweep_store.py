@@ -1,9 +1,8 @@
-"""Stored results of sweeps: one file per setting under ``data/sweeps``, and an index with digests.
+"""The one store of results: files under ``data/results``, and an index of what they depend on.
 
-``index.json`` names what each file holds, and the digest of all that it was computed from
-(:mod:`rrl.studies.pieces`). A file whose digest is not that of the present code and data is
-outdated and is not read. The files hold results only. So a change of the code that leaves a result
-as it was changes one line of the index and no file.
+``index.json`` names what each file holds, and its *key*: the versions of the agent, the problem,
+the load and the judge (:mod:`rrl.studies.behaviour`), the data and the locked packages. A result
+with another key is outdated and is not read. The files hold results only.
 """
 
 from __future__ import annotations
@@ -18,21 +17,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rrl.studies.days import Day
-from rrl.studies.pieces import Arrays
 from rrl.studies.settings import Load, Setting
 from rrl.support.errors import DataError
 from rrl.support.files import read_json, replacing, write_atomically
 
+Arrays = dict[str, NDArray[Any]]
+
 INDEX = "index.json"
+TABLES = "tables/"
+"""What the names of tables begin with, see :mod:`rrl.studies.tables`."""
+
+
+Key = tuple[str, ...]
+"""What a result depends on: names with their versions, such as ``"agent random 1"``."""
 
 
 class Entry(NamedTuple):
-    """A line of the index: what was run (a setting, a day, a truth's arguments), and its digest."""
+    """A line of the index: what was run (a setting, a day, a truth, a table), and its key."""
 
     what: tuple[Any, ...]
-    digest: str
+    key: Key
 
 
 def setting_name(setting: Setting) -> str:
@@ -63,6 +70,11 @@ def _folder(testbed: str, load: Load) -> str:
     return f"{testbed.replace('/', '-half-')}/{'-'.join(flat(load))}"
 
 
+def table_folder(name: str, data: str | os.PathLike[str]) -> Path:
+    """Return the folder of a table, see :mod:`rrl.studies.tables`."""
+    return Path(data) / "results" / TABLES / name
+
+
 class Store:
     """The stored results below one folder.
 
@@ -82,9 +94,12 @@ class Store:
         path = self.folder / INDEX
         try:
             lines = read_json(path) if path.exists() else {}
-            self.index = {name: Entry(_what(what), key) for name, (what, key) in lines.items()}
+            self.index = {
+                name: Entry(_what(what), tuple(map(str, key)))
+                for name, (what, key) in lines.items()
+            }
         except (AttributeError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: not an index of sweeps ({error}); restore it") from None
+            raise DataError(f"{path}: not an index of results ({error}); restore it") from None
 
     def __contains__(self, name: str) -> bool:
         return name in self.index
@@ -93,9 +108,9 @@ class Store:
         """Return the path of a result."""
         return self.folder / f"{name}.npz"
 
-    def is_present(self, name: str, digest: str) -> bool:
-        """Return whether a result is stored that was computed from what the digest stands for."""
-        return name in self.index and self.index[name].digest == digest
+    def is_present(self, name: str, key: Key) -> bool:
+        """Return whether a result with this key is stored."""
+        return name in self.index and set(self.index[name].key) == set(key)
 
     def read(self, name: str) -> Arrays:
         """Read a result.
@@ -111,7 +126,7 @@ class Store:
                 return {key: arrays[key] for key in arrays.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, LZMAError) as error:
             raise DataError(
-                f"{path}: damaged ({error}); restore it, or remove it and run `make sweeps`"
+                f"{path}: damaged ({error}); restore it, or remove it and run `make results`"
             ) from None
 
     def write(self, name: str, arrays: Arrays) -> None:
@@ -133,11 +148,20 @@ class Store:
         self.index = Store(self.folder).index | entries
         self._write_index()
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove some results and their lines."""
+        for name in names:
+            self.path(name).unlink(missing_ok=True)
+            del self.index[name]
+        self._write_index()
+
     def keep(self, names: Iterable[str]) -> list[str]:
-        """Remove all results but these, and all other files; return what was removed, by path."""
-        self.index = {name: self.index[name] for name in names}
-        kept = {self.path(name) for name in self.index} | {self.folder / INDEX}
-        gone = [path for path in self.folder.rglob("*") if path.is_file() and path not in kept]
+        """Remove all runs, days and truths but these; return the removed files by path."""
+        tables = {name for name in self.index if name.startswith(TABLES)}
+        self.index = {name: self.index[name] for name in {*names, *tables}}
+        kept = {self.path(name) for name in self.index}
+        files = (path for path in self.folder.rglob("*.npz"))
+        gone = [path for path in files if path not in kept and TABLES not in f"{path}/"]
         for path in gone:
             path.unlink()
         self._write_index()

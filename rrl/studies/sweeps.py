@@ -1,15 +1,14 @@
 """Sweeps: many races from a list of literal settings, on one machine or on a cluster.
 
-A :class:`rrl.studies.settings.Setting` says what to run. Results that are stored under
-``data/sweeps`` and belong to the present code and data are read (:mod:`rrl.studies.sweep_store`).
-The others are computed. They are divided into pieces of a few seeds (:mod:`rrl.studies.pieces`),
-and each piece is kept as one file under ``build/sweeps``. So an interrupted sweep continues where
-it stopped, and a finished one is not run again. A change repeats only the pieces that depend on it.
-Days of devices (:class:`rrl.studies.days.Day`) are run and kept in the same way.
+A :class:`rrl.studies.settings.Setting` says what to run. Results of the present versions are read
+from the store (:mod:`rrl.studies.sweep_store`), and the others are computed. They are divided into
+pieces of a few seeds (:mod:`rrl.studies.pieces`), and each piece is kept as one file under
+``build/results``. So an interrupted sweep continues where it stopped, and a finished one is not run
+again. Days of devices (:class:`rrl.studies.days.Day`) are run and kept in the same way.
 A piece draws from its own seeds and runs its linear algebra in one thread. So the results do not
 depend on the number of workers, and they are the same on a cluster.
 
-With ``RRL_SWEEPS=store`` in the environment, what was computed is also stored (``make sweeps``).
+With ``RRL_RESULTS=store`` in the environment, computed results are also stored (``make results``).
 """
 
 from __future__ import annotations
@@ -26,19 +25,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from rrl.studies.days import Day, check_day, day_digest, day_name, run_days
-from rrl.studies.pieces import (
-    Arrays,
-    problem,
-    run_piece,
-    run_truth,
-    setting_digest,
-    truth_digest,
-)
+from rrl.studies.days import Day, check_day, day_name, run_days
+from rrl.studies.pieces import day_key, problem, run_piece, run_truth, setting_key, truth_key
 from rrl.studies.race import Race
 from rrl.studies.scenario import Scenario, Truth
 from rrl.studies.settings import Load, Setting, check
-from rrl.studies.sweep_store import Entry, Store, setting_name, truth_name
+from rrl.studies.sweep_store import Arrays, Entry, Store, setting_name, truth_name
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import replacing
 from rrl.support.machine import available_cpus
@@ -75,9 +67,9 @@ class Sweep:
         All are of the same kind. Settings have :meth:`run`, days have :meth:`days`.
     data : path
         This is the folder of the recorded profiles. The stored results are in its subfolder
-        ``sweeps``.
+        ``results``.
     build : path
-        The pieces are in the subfolder ``sweeps`` of this folder.
+        The pieces are in the subfolder ``results`` of this folder.
     costs : bool, optional
         Whether the races have the costs that the agents were told. They take much more room than
         the configurations.
@@ -103,7 +95,7 @@ class Sweep:
         workers: int | None = None,
     ) -> None:
         self.settings, self.costs = tuple(settings), costs
-        self.data, self.folder = os.path.abspath(data), Path(build) / "sweeps"
+        self.data, self.folder = os.path.abspath(data), Path(build) / "results"
         self.replications = replications
         self.workers = workers or int(os.environ.get("RRL_WORKERS") or available_cpus())
         for setting in self.settings:
@@ -112,7 +104,7 @@ class Sweep:
     @cached_property
     def store(self) -> Store:
         """The stored results."""
-        return Store(Path(self.data) / "sweeps")
+        return Store(Path(self.data) / "results")
 
     def run(self, progress: bool = True) -> dict[Setting, Race]:
         """Race all settings, and return the results by setting, in the order of the settings."""
@@ -159,23 +151,27 @@ class Sweep:
     ) -> Result:
         """Return a setting's or a day's result; `seeds` names the seeds of each piece."""
         if isinstance(setting, Day):
-            name, digest, run = day_name(setting), day_digest(setting, self.data), run_days
+            name, key, run = day_name(setting), day_key(setting, self.data), run_days
         else:
-            name, digest, run = setting_name(setting), setting_digest(setting, self.data), run_piece
+            name, key, run = setting_name(setting), setting_key(setting, self.data), run_piece
         last = setting.first_seed + setting.seeds
         starts = range(setting.first_seed, last, SEEDS_PER_PIECE)
         parts = seeds or [range(first, min(first + SEEDS_PER_PIECE, last)) for first in starts]
         tasks = (
-            Task(_key(digest, tuple(part)), run, (setting, tuple(part), self.data))
+            Task(
+                _key(setting._replace(seeds=0), key, tuple(part)),
+                run,
+                (setting, tuple(part), self.data),
+            )
             for part in parts
         )
-        return Result(name, Entry(setting, digest), tuple(tasks))
+        return Result(name, Entry(setting, key), tuple(tasks))
 
     def truth(self, what: tuple[str, Load, int, int]) -> Result:
         """Return the result for a problem's truth: testbed, load, episodes and replications."""
-        digest = truth_digest(*what, self.data)
-        task = Task(_key(digest), run_truth, (*what, self.data))
-        return Result(truth_name(*what), Entry(what, digest), (task,))
+        key = truth_key(*what[:2], self.data)
+        task = Task(_key(what, key), run_truth, (*what, self.data))
+        return Result(truth_name(*what), Entry(what, key), (task,))
 
     def compute(self, tasks: Sequence[Task], progress: bool = True) -> dict[str, Arrays]:
         """Return the pieces by key; those that are not in the folder of pieces are computed."""
@@ -189,15 +185,25 @@ class Sweep:
                         np.savez_compressed(file, **arrays)
         return {task.key: self._load(task) for task in tasks}
 
+    def keep_result(self, result: Result) -> None:
+        """Store a result whose pieces were computed, with the same arrays as before."""
+        pieces = self.compute(result.tasks, progress=False)
+        arrays = _join([pieces[task.key] for task in result.tasks])
+        before = self.store.read(result.name) if self.store.path(result.name).exists() else arrays
+        self.store.write(result.name, {name: arrays[name] for name in arrays if name in before})
+        self.store.enter({result.name: result.entry})
+
     def _results(self, wanted: Sequence[Result], progress: bool) -> dict[str, Arrays]:
         stored = {result.name: found for result in wanted if (found := self._stored(result))}
         missing = [result for result in wanted if result.name not in stored]
         outdated = sum(result.name in self.store for result in missing)
-        if outdated and os.environ.get("RRL_SWEEPS") != "store":
-            print(f"{outdated} of {len(wanted)} stored results are outdated and computed anew")
+        if outdated and os.environ.get("RRL_RESULTS") != "store":
+            print(
+                f"{outdated} of {len(wanted)} stored results are of other versions: computed anew"
+            )
         pieces = self.compute([task for result in missing for task in result.tasks], progress)
         found = {r.name: _join([pieces[task.key] for task in r.tasks]) for r in missing}
-        if os.environ.get("RRL_SWEEPS") == "store":
+        if os.environ.get("RRL_RESULTS") == "store":
             for name, arrays in found.items():
                 self.store.write(name, self._kept(arrays))
             self.store.enter({result.name: result.entry for result in missing})
@@ -207,7 +213,7 @@ class Sweep:
 
     def _stored(self, result: Result) -> Arrays | None:
         """Return a stored result if it is of the present code and has all that is wanted."""
-        if not self.store.is_present(result.name, result.entry.digest):
+        if not self.store.is_present(result.name, result.entry.key):
             return None
         arrays = self.store.read(result.name)
         if not isinstance(result.entry.what, Setting | Day):

@@ -26,6 +26,7 @@ from rrl.core.warm_start import Earlier, WarmStart, transfer
 from rrl.studies.problems import DATA, with_truth
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario
+from rrl.studies.sweep_store import table_folder
 from rrl.support.errors import Parser, command
 from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
@@ -268,7 +269,9 @@ def write_warm_start(runs: pd.DataFrame, folder: Path, episodes: int = EPISODES)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the study, write its tables and print the second."""
     parser = Parser(prog="python -m rrl.studies.warm_start", description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=DATA / "warm-start", help="a folder")
+    parser.add_argument(
+        "--out", type=Path, default=table_folder("warm-start", DATA), help="a folder"
+    )
     parser.add_argument("--seeds", type=COUNT, default=SEEDS, help=f"how many (default {SEEDS})")
     parser.add_argument("--first-seed", type=SEED, default=FIRST_SEED, help="the first of them")
     parser.add_argument("--episodes", type=COUNT, default=EPISODES)

@@ -1,4 +1,4 @@
-"""Stored results of sweeps: read, checked, replaced, and never taken for what they are not."""
+"""Stored results: read, checked, renewed, and never taken for what they are not."""
 
 from __future__ import annotations
 
@@ -13,30 +13,34 @@ import numpy as np
 import pytest
 
 from rrl.rivals import agents
-from rrl.studies import pieces, sweep_check, sweeps
+from rrl.studies import behaviour, pieces, results, sweeps, tables
 from rrl.studies.settings import cross
 from rrl.studies.sweep_store import Store, setting_name
 from rrl.studies.sweeps import Sweep
-from rrl.support.errors import DataError, UnstableError
-from rrl.support.provenance import PACKAGE, without_words
+from rrl.support.errors import DataError, UnstableError, UsageError
+from rrl.support.versions import Version, known
 
 DATA = Path(__file__).parent.parent / "data"
 AGENTS = {"rrl-boltzmann": 7, "random": 3, "heuristic": 2}
 SETTINGS = cross([("keyword-threads", 900.0), ("keyword-threads", 450.0)], AGENTS, 12)
-REMEDY = "run `make sweeps`: stored results of sweeps are not of the present code or data"
 
 
-def test_the_stored_sweeps_are_of_the_present_code_and_data():
-    """Only digests are compared, so this is fast; `make reproduce` computes a share again."""
+def test_no_behaviour_has_changed_under_its_version():
+    """`make versions` gives a new version to what is meant to behave differently."""
+    assert behaviour.changed() == {}
+    assert set(known()) == set(behaviour.behaviours())
+
+
+def test_all_stored_results_are_of_the_present_versions():
     sweep = Sweep((), data=DATA)
-    assert sweep.store.index, "run `make sweeps`: no results of sweeps are stored"
-    assert sweep_check.outdated(sweep) == [], REMEDY
-    assert [name for name in sweep.store.index if not sweep.store.path(name).exists()] == [], REMEDY
+    assert results.outdated(sweep) == {}, "`make results` renews them"
+    files = [n for n in sweep.store.index if not n.startswith("tables/")]
+    assert [name for name in files if not sweep.store.path(name).exists()] == []
 
 
 @pytest.fixture(autouse=True)
 def _this_machine(monkeypatch):
-    for name in ("RRL_BACKEND", "RRL_SCHEDULER", "RRL_WORKERS", "RRL_SWEEPS", "RRL_PROGRESS_FILE"):
+    for name in ("RRL_BACKEND", "RRL_SCHEDULER", "RRL_WORKERS", "RRL_RESULTS", "RRL_PROGRESS_FILE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -46,7 +50,7 @@ def stored(tmp_path_factory):
     place = tmp_path_factory.mktemp("stored")
     shutil.copytree(DATA / "keyword-threads", place / "data" / "keyword-threads")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RRL_SWEEPS", "store")
+        patch.setenv("RRL_RESULTS", "store")
         sweep = Sweep(SETTINGS, data=place / "data", build=place / "build", workers=1)
         sweep.run(progress=False)
         sweep.truths(progress=False)
@@ -54,8 +58,9 @@ def stored(tmp_path_factory):
 
 
 @pytest.fixture
-def place(stored, tmp_path):
-    """The same, for one test to change, with nothing under build."""
+def place(stored, tmp_path, monkeypatch):
+    """The same, for one test to change, with nothing under build, and no tables."""
+    monkeypatch.setattr(tables, "tables", dict)
     shutil.copytree(stored / "data", tmp_path / "data")
     return tmp_path
 
@@ -66,7 +71,7 @@ def opened(place, settings=SETTINGS, **options):
 
 def computed(place):
     """How many pieces were computed."""
-    return len(list((place / "build" / "sweeps").glob("*.npz")))
+    return len(list((place / "build" / "results").glob("*.npz")))
 
 
 def rewrite(path: Path, change) -> None:
@@ -79,7 +84,7 @@ def rewrite(path: Path, change) -> None:
 def test_stored_results_are_what_would_be_computed_and_nothing_is(place, tmp_path):
     read = opened(place).run(progress=False)
     assert computed(place) == 0
-    shutil.rmtree(place / "data" / "sweeps")
+    shutil.rmtree(place / "data" / "results")
     anew = opened(place).run(progress=False)
     assert computed(place) == 2 * 4  # all: seven seeds are two pieces
     for setting in SETTINGS:
@@ -98,26 +103,62 @@ def test_more_seeds_or_costs_than_stored_are_computed(place):
     assert computed(place) == 3
 
 
-def test_an_outdated_result_is_computed_and_said_and_the_others_are_read(
-    place, monkeypatch, capsys
-):
-    monkeypatch.setitem(agents.SETTINGS, "random", {"budget": 5})
-    late = sweep_check.outdated(opened(place))
-    assert sorted(late) == sorted(setting_name(s) for s in SETTINGS if s.agent == "random")
+@pytest.fixture
+def changed_random(monkeypatch):
+    """The agent `random` as it is after a change: it has another digest."""
+    real = behaviour.digests
+    monkeypatch.setattr(
+        behaviour,
+        "digests",
+        lambda names: real(names) | {n: "0123456789ab" for n in names if n == "agent random"},
+    )
+
+
+def test_a_result_of_another_behaviour_is_computed_and_said(place, changed_random, capsys):
+    late = results.outdated(opened(place))
+    assert set(late) == {setting_name(s) for s in SETTINGS if s.agent == "random"}
+    assert set(late.values()) == {("agent random 0123456789ab",)}
     opened(place).run(progress=False)
     assert computed(place) == 2
-    assert capsys.readouterr().out == "2 of 6 stored results are outdated and computed anew\n"
-    folders = ["--data", str(place / "data"), "--build", str(place / "build")]
-    assert sweep_check.main(["recompute", *folders]) == 0
+    said = "2 of 6 stored results are of other versions: computed anew\n"
+    assert capsys.readouterr().out == said
+
+
+def test_nothing_is_drawn_from_results_of_another_behaviour(place, changed_random, capsys):
+    manifest = place / "figures" / "manifest.json"
+    manifest.parent.mkdir()
+    name = next(setting_name(s) for s in SETTINGS if s.agent == "random")
+    entry = {"read": {}, "results": [f"data/results/{name}.npz"]}
+    files = {"figures/speed.png": {"notebook": "09"}, "figures/other.png": {"notebook": "10"}}
+    notebooks = {"09": entry, "10": {"read": {}}}
+    manifest.write_text(json.dumps({"files": files, "notebooks": notebooks}))
+    with pytest.raises(UnstableError, match=r"nothing is drawn; `make versions`, then `make res"):
+        results.check(opened(place), place)
     said = capsys.readouterr().out
-    assert said.startswith("2 of 8 stored results of sweeps are outdated and will be computed")
-    assert "`make sweeps` stores them" in said
-    assert "recomputed 2 of 24 stored runs (one of each agent on each testbed)" in said
+    assert "agent random 0123456789ab: 2 stored results" in said
+    assert "figures/speed.png rests on 1 of them" in said
+    assert "other.png" not in said
+    with pytest.raises(UsageError, match="agent random: no versions yet; `make versions`"):
+        results.renew(opened(place), root=place)
+
+
+def test_a_new_version_is_given_once_and_its_results_are_renewed(place, monkeypatch, tmp_path):
+    path = tmp_path / "versions.json"
+    old = known() | {"agent random": Version(1, "of-before")}
+    path.write_text(json.dumps({name: list(version) for name, version in old.items()}))
+    monkeypatch.setattr(behaviour, "known", lambda *_: known(path))
+    assert behaviour.accept(path) == ["agent random: version 2"]
+    with pytest.raises(UsageError, match="no behaviour has changed"):
+        behaviour.accept(path)
+    assert len(results.outdated(opened(place))) == 2
+    said = results.renew(opened(place))
+    assert said == "2 results and 0 tables renewed, 0 removed"
+    assert results.outdated(opened(place)) == {}
 
 
 def of_the_share(sweep):
     """A stored run that is computed again."""
-    return next(s for s in sweep_check.recomputed_share(sweep) if s.seed is not None)
+    return next(s for s in results.sample_of(sweep, "", 99) if s.seed is not None)
 
 
 def test_a_damaged_result_is_named(place, capsys):
@@ -125,10 +166,10 @@ def test_a_damaged_result_is_named(place, capsys):
     whole = path.read_bytes()
     for damaged in (whole[:50], whole[:-30], b"", whole.replace(whole[90:100], b"x" * 10)):
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match=f"{path.name}: damaged .*run `make sweeps`"):
+        with pytest.raises(DataError, match=f"{path.name}: damaged .*run `make results`"):
             opened(place).run(progress=False)
     folders = ["--data", str(place / "data"), "--build", str(place / "build")]
-    assert sweep_check.main(["recompute", *folders]) == 3
+    assert results.main(["verify", *folders]) == 3
     assert f"{path.name}: damaged" in capsys.readouterr().err
     path.unlink()
     with pytest.raises(DataError, match=path.name):
@@ -139,81 +180,85 @@ def test_a_damaged_result_is_named(place, capsys):
 def test_a_result_that_differs_is_named_with_its_seed(name, place, capsys):
     sweep = opened(place)
     sample = of_the_share(sweep)
+    seed = sample.seed
 
     def change(arrays):
-        arrays[name][sample.seed, 5] += 1
+        arrays[name][seed, 5] += 1
 
     path = sweep.store.path(sample.result.name)
     rewrite(path, change)
     folders = ["--data", str(place / "data"), "--build", str(place / "build")]
-    assert sweep_check.main(["recompute", *folders]) == UnstableError.code
+    assert results.main(["verify", "--all", *folders]) == UnstableError.code
     err = capsys.readouterr().err
     (line,) = (line for line in err.splitlines() if line.startswith("rrl:"))
-    assert f"{path}, seed {sample.seed}: {name} differ" in line
+    first = seed - seed % sweeps.SEEDS_PER_PIECE
+    assert f"{path}, seeds {first} to" in line
+    assert f": {name} differ" in line
 
 
 def test_a_truth_that_differs_is_named(place, monkeypatch):
-    monkeypatch.setattr(sweep_check, "TRUTHS", 1)
     sweep = opened(place)
-    assert sweep_check.recompute(sweep, progress=False).endswith("2 of 2 stored truths: the same")
+    said = "computed again: 8 of 8 stored results, and the same came out"
+    assert results.verify(sweep, progress=False) == said
     name = next(name for name in sweep.store.index if "truth" in name)
     rewrite(sweep.store.path(name), lambda arrays: arrays["cost"].__setitem__(3, 1.0))
     with pytest.raises(UnstableError, match=r"truth-150-150.npz: cost differ"):
-        sweep_check.recompute(opened(place), progress=False)
+        results.verify(opened(place), progress=False)
 
 
 @pytest.mark.parametrize(("share", "same"), [(1e-15, True), (-1e-15, True), (1e-9, False)])
 def test_a_truth_may_differ_by_rounding_and_by_no_more(share, same, place, monkeypatch):
     """As a processor without AVX-512 has it, where NumPy takes another exponential."""
-    monkeypatch.setattr(sweep_check, "TRUTHS", 1)
     sweep = opened(place)
     name = next(name for name in sweep.store.index if "truth" in name)
     rewrite(sweep.store.path(name), lambda arrays: arrays.update(cost=arrays["cost"] * (1 + share)))
     expected = nullcontext() if same else pytest.raises(UnstableError, match="cost differ")
     with expected:
-        sweep_check.recompute(opened(place), progress=False)
+        results.verify(opened(place), progress=False)
 
 
-def test_the_share_has_one_run_of_each_agent_on_each_testbed(place):
-    chosen = sweep_check.recomputed_share(opened(place))
-    runs = [sample for sample in chosen if sample.seed is not None]
-    assert sorted(sample.result.entry.what.agent for sample in runs) == sorted(AGENTS)
-    assert {sample.result.entry.what for sample in runs} < set(SETTINGS)
-    assert all(0 <= sample.seed < sample.result.entry.what.seeds for sample in runs)
-    said = sweep_check.recompute(opened(place), progress=False)
-    assert said.startswith(
-        "recomputed 3 of 24 stored runs (one of each agent on each testbed) and "
-    )
-    assert computed(place) == len(chosen)
+def test_each_commit_has_another_sample_and_all_is_possible(place):
+    one, other = (results.sample_of(opened(place), salt, 4) for salt in ("a", "b"))
+    assert len(one) == len(other) == 4
+    assert {sample.task.key for sample in one} != {sample.task.key for sample in other}
+    assert {s.result.name for s in results.sample_of(opened(place), "a", 4)} == {
+        sample.result.name for sample in one
+    }
+    said = results.verify(opened(place), None, progress=False)
+    assert said == "computed again: all stored results, and the same came out"
+    assert computed(place) == 2 * (2 + 1 + 1) + 2  # seven seeds are two pieces; two truths
 
 
 def test_nothing_stored_is_said_and_all_is_computed(place, capsys):
-    shutil.rmtree(place / "data" / "sweeps")
+    shutil.rmtree(place / "data" / "results")
     folders = ["--data", str(place / "data"), "--build", str(place / "build")]
-    assert sweep_check.main(["recompute", *folders]) == 0
-    assert capsys.readouterr().out.startswith("no results of sweeps are stored")
-    assert sweep_check.main(["keep", *folders]) == 2
+    assert results.main(["verify", *folders]) == 0
+    assert capsys.readouterr().out.startswith("no results are stored")
+    assert results.main(["keep", *folders]) == 2
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}', '{"a": [1]}', '{"a": [1, 2, 3]}', "\xff"])
 def test_a_damaged_index_is_named(text, place):
-    (place / "data" / "sweeps" / "index.json").write_bytes(text.encode("latin-1"))
+    (place / "data" / "results" / "index.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=r"index\.json"):
         opened(place).run(progress=False)
 
 
 def test_storing_again_changes_no_file_and_keeps_what_is_wanted_only(place, monkeypatch, capsys):
-    folder = place / "data" / "sweeps"
-    monkeypatch.setenv("RRL_SWEEPS", "store")
+    folder = place / "data" / "results"
+    monkeypatch.setenv("RRL_RESULTS", "store")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npz")}
-    monkeypatch.setitem(agents.SETTINGS, "random", {"budget": 301})  # as good as 300 in 12 episodes
-    sweep = opened(place, SETTINGS[:3])
-    assert len(sweep_check.outdated(sweep)) == 2
-    sweep.run(progress=False)
+    index = json.loads((folder / "index.json").read_text())
+    late = [name for name in index if "/random-" in name]
+    for name in late:
+        index[name][1][0] = "agent random 0"  # an older version, whose choices were the same
+    (folder / "index.json").write_text(json.dumps(index))
+    assert set(results.outdated(opened(place))) == set(late)
+    opened(place, SETTINGS[:3]).run(progress=False)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.npz")} == before
-    assert len(sweep_check.outdated(opened(place))) == 1
+    assert len(results.outdated(opened(place))) == 1
     folders = ["--data", str(place / "data"), "--build", str(place / "build")]
-    assert sweep_check.main(["keep", *folders]) == 0
+    assert results.main(["keep", *folders]) == 0
     assert capsys.readouterr().out.startswith("3 results are stored, 0.0 MB, 5 older files removed")
     assert set(json.loads((folder / "index.json").read_text())) == {
         setting_name(setting) for setting in SETTINGS[:3]
@@ -221,11 +266,13 @@ def test_storing_again_changes_no_file_and_keeps_what_is_wanted_only(place, monk
     assert len(list(folder.rglob("*.npz"))) == 3
 
 
-def test_results_of_an_agent_that_is_gone_are_left_out(place, monkeypatch):
-    before = sweep_check.wanted_now(opened(place, ()))
+def test_results_of_an_agent_that_is_gone_are_told_and_removed(place, monkeypatch):
     monkeypatch.delitem(agents.HOME, "random")
-    gone = set(before) - set(sweep_check.wanted_now(opened(place, ())))
-    assert gone == {name for name in before if "random" in name} != set()
+    late = results.outdated(opened(place, ()))
+    assert set(late) == {setting_name(s) for s in SETTINGS if s.agent == "random"}
+    monkeypatch.setattr(results, "changed", dict)
+    assert results.renew(opened(place, ())) == "0 results and 0 tables renewed, 2 removed"
+    assert results.outdated(opened(place, ())) == {}
 
 
 def test_equal_results_give_equal_files(tmp_path):
@@ -244,40 +291,15 @@ def test_equal_results_give_equal_files(tmp_path):
     assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
 
 
-def test_comments_and_docstrings_do_not_outdate_and_code_does(tmp_path, monkeypatch):
-    source = (PACKAGE / "core" / "qtable.py").read_text(encoding="utf-8")
-    code = without_words(source)
-    assert '"""' not in code
-    assert without_words(source.replace("\n\n", "\n\n# more\n\n")) == code
-    assert without_words(source.replace('"""', '"""Another word. ', 1)) == code
-    assert without_words(source.replace(" + ", " - ")) != code
-    compile(without_words((PACKAGE / "studies" / "race.py").read_text()), "race", "exec")
-
-
-def test_a_new_agent_outdates_no_other(monkeypatch):
-    before = pieces.setting_digest(SETTINGS[0], str(DATA))
-    monkeypatch.setitem(agents.HOME, "new", "rrl.core.variants:boltzmann")
-    assert pieces.setting_digest(SETTINGS[0], str(DATA)) == before
-    monkeypatch.setitem(agents.SETTINGS, SETTINGS[0].agent, {"radius": 2.0})
-    assert pieces.setting_digest(SETTINGS[0], str(DATA)) != before
-
-
-def test_a_change_of_the_simulator_outdates_what_is_simulated_only(monkeypatch):
-    simulated = SETTINGS[0]._replace(testbed="cpu2", load=115.0)
-
-    def digests():
-        pieces._code.cache_clear()
-        truths = ("cpu2", 115.0), ("keyword-threads", 900.0)
-        runs = [pieces.setting_digest(setting, str(DATA)) for setting in (simulated, SETTINGS[0])]
-        return [*runs, *(pieces.truth_digest(*truth, 150, 150, str(DATA)) for truth in truths)]
-
-    before, real = digests(), pieces.code_digest
-    changed = PACKAGE / "simulation" / "queueing.py"
-    monkeypatch.setattr(
-        pieces, "code_digest", lambda files, root: real(files, root) + "?" * (changed in files)
-    )
-    assert [now == was for now, was in zip(digests(), before, strict=True)] == [False, True] * 2
-    pieces._code.cache_clear()
+def test_a_key_names_what_a_result_depends_on():
+    key = pieces.setting_key(SETTINGS[0]._replace(testbed="gpu", load=500.0), str(DATA))
+    kinds = [name.rpartition(" ")[0] for name in key]
+    agent = f"agent {SETTINGS[0].agent}"
+    loop = ["judge loop", "judge objectives"]
+    assert kinds == [agent, "problem gpu", "load Poisson", *loop, "packages"]
+    recorded = pieces.setting_key(SETTINGS[0], str(DATA))
+    assert [name.split()[0] for name in recorded if name.startswith(("problem replay", "data "))]
+    assert pieces.setting_key(SETTINGS[0]._replace(seeds=99), str(DATA)) == recorded
 
 
 def test_pieces_are_kept_apart_by_installed_versions(monkeypatch):

@@ -1,0 +1,416 @@
+"""Digests of what agents, problems and the judge do, on small cases.
+
+A digest tells behaviours apart, not texts. A renamed variable or another error message leaves it as
+it is; another constant, another order of draws or another rule changes it. `rrl/versions.json` has
+the digest that belongs to each version. :func:`label` names the present behaviour: by its version
+if the digest is the known one, and by the digest itself if it is not. So a result of a method that
+was changed a minute ago is never taken for a stored one.
+
+An agent's digest covers 130 episodes on three spaces, with changes of the load. A problem's digest
+covers the latencies of some configurations, a load's digest its arrivals. The judge consists of the
+loop, the objectives, the truth and the measures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rrl.core.agent import MakeAgent
+from rrl.core.knob import Configuration, Knob
+from rrl.core.space import ConfigSpace
+from rrl.rivals.agents import ABLATED, HOME, maker
+from rrl.simulation.testbeds import TESTBEDS
+from rrl.studies.days import Day, run_days
+from rrl.studies.made_spaces import MADE
+from rrl.studies.problems import SURFACES, half_of, open_scenario
+from rrl.studies.race import Race, score
+from rrl.studies.scenario import Scenario
+from rrl.studies.settings import WORKLOADS
+from rrl.studies.truths import find_truth
+from rrl.support.errors import DataError, UsageError
+from rrl.support.files import read_json, write_atomically
+from rrl.support.machine import available_cpus, one_thread
+from rrl.support.provenance import NUMERICAL, PACKAGE, combined
+from rrl.support.provenance import versions as installed
+from rrl.support.versions import PATH, Version, known
+from rrl.tuning.experiments import tune
+from rrl.tuning.objective_names import parse_objective
+from rrl.tuning.presets import effective_space, paper_cpu
+from rrl.workloads.workload import Phases, Poisson
+
+DATA = PACKAGE.parent / "data"
+CACHE = PACKAGE.parent / "build" / "behaviour.json"
+ROOMS = ("core", "rivals", "tuning", "simulation", "workloads", "recording", "studies", "support")
+EPISODES = 130
+SHORT = {
+    "rrl-released": 25,
+    "skopt-gp": 14,
+    "gp-ei": 40,
+    "smac": 14,
+    "optuna-tpe": 60,
+    "optuna-tpe-multivariate": 60,
+}
+"""Episodes of the agents that take long for a decision."""
+
+LOADS: dict[str, tuple[Any, ...]] = {
+    "Poisson": (20.0,),
+    "Phases": ((0, 3, 6), (0.05, 0.02, 0.05), 40),
+    "Fleet": (60, 7.0, 0.6, 0.8),
+    "Bursts": ((8.0, 16.0), (2.0, 1.0)),
+    "Diurnal": (12.0, 0.4, 9.0),
+    "FlashCrowd": (8.0, 16.0, 3.0, 1.0, 3.0, 2.0, 10.0),
+}
+"""Arguments of each workload for its digest."""
+
+RATES = {"cpu10": 12.5, "cpu10-cores": 12.5, "gpu": 500.0}
+USUAL_RATE = 115.0
+JUDGED = "mobilenet_v2-joint-279"
+"""The recording by which the digests of replays and truths are made; it is never recorded anew."""
+
+
+def spaces() -> Iterator[tuple[ConfigSpace, int]]:
+    """Yield the spaces on which agents choose, with the number of episodes: 1331, 96 and 84."""
+    yield paper_cpu(), EPISODES
+    threads = {"inter_op": (1, 2, 4), "intra_op": (1, 2), "batch_threads": (0, 1, 2, 4)}
+    yield effective_space({**threads, "max_batch_size": (1, 2, 4, 8)}), EPISODES
+    mixed = [Knob("policy", ("a", "b", "c")), Knob("size", (1, 2, 4, 8)), Knob("rate", range(8))]
+    available = np.random.default_rng(0).random((3, 4, 8)) < 0.9
+    yield ConfigSpace(mixed, available), EPISODES // 2
+
+
+def agent_choices(name: str, make: MakeAgent | None = None) -> str | None:
+    """Return the digest of an agent's choices; None if its package is not installed."""
+    chosen: list[list[int]] = []
+    for number, (space, episodes) in enumerate(spaces()):
+        try:
+            agent = (make or maker(name))(space, np.random.default_rng([7, number]))
+        except (ImportError, AttributeError, UsageError):
+            return None
+        except (ValueError, KeyError):  # an agent for the knobs of TensorFlow Serving
+            continue
+        noise, far = (
+            np.random.default_rng(number),
+            space.positions - space.positions[len(space) // 3],
+        )
+        scaled = (far / np.maximum(np.ptp(space.positions, axis=0), 1.0)) ** 2
+        for episode in range(min(episodes, SHORT.get(name, episodes))):
+            load = 10.0 if episode < 50 or episode >= 105 else 40.0
+            index = space.index(agent.ask(load))
+            bend = 1.0 + load / 10.0 * float(scaled[index].sum())
+            agent.tell(space[index], 0.01 * bend * (1 + 0.07 * float(noise.standard_normal())))
+            chosen.append([index, space.index(agent.best(load))])
+    return _hash(chosen)
+
+
+def warm_choices() -> str | None:
+    """Return the digest of the recommended agent's choices after a warm start."""
+    from rrl.core.warm_start import Earlier, transfer
+    from rrl.tuning.recommended import recommended
+
+    def make(space: ConfigSpace, rng: np.random.Generator) -> Any:
+        known_before: list[Configuration] = list(space)[:: max(len(space) // 30, 1)]
+        logs = np.linspace(-4.0, -5.0, len(known_before))
+        earlier = Earlier(known_before, logs, np.full(len(known_before), 2))
+        return recommended(space, rng, warm=transfer(space, earlier))
+
+    return agent_choices("warm start", make)
+
+
+def _rate(testbed: str) -> float:
+    return RATES.get(testbed, USUAL_RATE)
+
+
+def latencies(testbed: str) -> str:
+    """Return the digest of the latencies of six configurations of a testbed at two loads."""
+    found: list[Any] = []
+    for factor in (0.7, 1.0):
+        problem = open_scenario(testbed, factor * _rate(testbed), DATA)
+        rng = np.random.default_rng(3)
+        for index in rng.permutation(len(problem.space))[:6].tolist():
+            arrivals = problem.workload.arrivals(150, rng)
+            episode = problem.server.measure(problem.space[index], arrivals, rng)
+            found.append([index, *map(_short, episode.latency), *episode.status.tolist()])
+    return _hash(found)
+
+
+def surface_costs(names: Iterable[str]) -> str | None:
+    """Return the digest of the costs of some surfaces, and of what their noise makes of them."""
+    found: list[Any] = []
+    for name in names:
+        try:
+            problem = open_scenario(name, 10.0, DATA)
+        except OSError:
+            return None
+        rng = np.random.default_rng(4)
+        told = [problem.server.measure(c, [0.0, 1.0], rng) for c in list(problem.space)[:40]]
+        found += [list(map(_short, problem.cost)), [_short(e.latency.mean()) for e in told]]
+    return _hash(found)
+
+
+def replays() -> str | None:
+    """Return the digest of what both halves of a recording replay."""
+    found: list[Any] = []
+    for half in (0, 1):
+        for load in (81.5, Phases((0, 2, 4), (1 / 50, 1 / 113, 1 / 80), 100)):
+            try:
+                problem = open_scenario(f"{JUDGED}/{half}", load, DATA)
+            except (OSError, DataError):
+                return None
+            rng = np.random.default_rng(5)
+            for index in rng.permutation(len(problem.space))[:12].tolist():
+                arrivals = problem.workload.arrivals(problem.requests, rng)
+                episode = problem.server.measure(problem.space[index], arrivals, rng)
+                found.append([index, *map(_short, episode.latency)])
+    return _hash(found)
+
+
+def arrivals(name: str) -> str:
+    """Return the digest of the arrivals of a workload."""
+    times = WORKLOADS[name](*LOADS[name]).arrivals(400, np.random.default_rng(6))
+    return _hash(list(map(_short, times)))
+
+
+def days() -> str:
+    """Return the digest of short days of devices, with and without a neighbour."""
+    found: list[Any] = []
+    for neighbour in ((), (0.5, 20.0, 40.0)):
+        day = Day("cpu2", 75.0, "tf-serving-default", 1, 300, 0.1, neighbour, 60.0)
+        for agent in ("tf-serving-default", "knowing"):
+            arrays = run_days(day._replace(agent=agent), [1], str(DATA))
+            found += [[_short(value) for value in array.ravel()] for array in arrays.values()]
+    return _hash(found)
+
+
+class _Cycle:
+    """An agent that serves all configurations in turn, and notes the loads that it is shown."""
+
+    def __init__(self, space: ConfigSpace) -> None:
+        self.space, self.loads, self.costs = space, list[float](), list[float]()
+
+    def ask(self, load: float) -> Configuration:
+        self.loads.append(load)
+        return self.space[len(self.loads) % len(self.space)]
+
+    def tell(self, configuration: Configuration, cost: float) -> None:
+        self.costs.append(cost)
+
+    def best(self, load: float) -> Configuration:
+        return self.space[int(np.argmin(self.costs)) % len(self.space)]
+
+
+def loop() -> str:
+    """Return the digest of a run of the loop: loads, costs and recommendations."""
+    found: list[Any] = []
+    for load in (Poisson(115.0), Phases((0, 10, 20), (1 / 60, 1 / 165, 1 / 60), 100)):
+        server = TESTBEDS["cpu2"]()
+        agent = _Cycle(server.space)
+        run = tune(server, agent, load, 125, np.random.default_rng(8))
+        recommended = [server.space.index(c) for c in run.recommended]
+        found += [list(map(_short, run.costs)), list(map(_short, agent.loads)), recommended]
+    return _hash(found)
+
+
+def objectives() -> str:
+    """Return the digest of the costs of some episodes by each kind of objective."""
+    names = ("mean", "p99", "slo:0.05", "0.7*mean+0.3*p99", "cpus with p99<522ms")
+    found: list[Any] = []
+    server = TESTBEDS["cpu10-cores"]()
+    for name in names:
+        objective = parse_objective(name, most_cpus=10)
+        rng = np.random.default_rng(9)
+        episodes = [
+            server.measure(server.space[i], Poisson(12.0).arrivals(100, rng), rng)
+            for i in range(0, len(server.space), max(len(server.space) // 9, 1))
+        ]
+        found.append([name, *(_short(objective(episode)) for episode in episodes)])
+    return _hash(found)
+
+
+def horizons() -> str | None:
+    """Return the digest of a small race of radii over two horizons."""
+    from rrl.studies.horizon_runs import learning_surface, race_radii
+
+    file = DATA / "surfaces" / "surfaces.npz"
+    if not file.exists():
+        return None
+    scenario = {"pool": learning_surface("pool", np.load(file))}
+    race = race_radii(scenario, [1], horizons=(40, 130), radii=(1.0,))
+    return _hash([_short(value) for value in race.runs["cost"]])
+
+
+def truths() -> str | None:
+    """Return the digest of the truth of a simulated load, a changing one, and a recorded one."""
+    phases = Phases((0, 2, 4), (1 / 60, 1 / 165, 1 / 60), 100)
+    found: list[Any] = []
+    for testbed, load in (("cpu2", 115.0), ("cpu2", phases), (JUDGED, 81.5), (f"{JUDGED}/1", 81.5)):
+        try:
+            truth = find_truth(open_scenario(testbed, load, DATA), replications=6, episodes=6)
+        except (OSError, DataError):
+            return None
+        found += [[_short(value) for value in np.ravel(part)] for part in truth if part is not None]
+    return _hash(found)
+
+
+def measured() -> str:
+    """Return the digest of all measures of some runs, and of their medians and intervals."""
+    from rrl.studies.outcomes import interval, measures, median_of
+
+    rng = np.random.default_rng(10)
+    space = ConfigSpace([Knob("threads", range(12))])
+    cost, late = np.geomspace(1.0, 3.0, 12), np.linspace(0.0, 0.5, 12)
+    scenario = Scenario("line", TESTBEDS["cpu2"](), Poisson(9.0), cost, late)
+    chosen = rng.integers(len(space), size=(9, 140))
+    recommended = np.minimum(np.sort(chosen, axis=1)[:, ::-1], chosen)
+    runs = Race(chosen, recommended, 0.0)
+    found = [[name, *map(_short, values)] for name, values in score(scenario, runs).items()]
+    for name, values in measures(scenario, runs).items():
+        middle = interval(name, values, np.random.default_rng(0), median_of(name, 140))
+        found += [[name, *map(_short, values)], [_short(value) for value in middle.values()]]
+    return _hash(found)
+
+
+def behaviours() -> dict[str, Callable[[], str | None]]:
+    """Return what has a version, by name, with the function that makes its digest."""
+    agents = {f"agent {name}": partial(agent_choices, name) for name in (*HOME, *ABLATED)}
+    problems = {f"problem {name}": partial(latencies, name) for name in TESTBEDS}
+    made = {f"problem {name}": partial(surface_costs, [name]) for name in (*SURFACES, *MADE)}
+    return {
+        **agents,
+        "agent warm start": warm_choices,
+        **problems,
+        **made,
+        "problem replay": replays,
+        "problem day": days,
+        **{f"load {name}": partial(arrivals, name) for name in WORKLOADS},
+        "judge loop": loop,
+        "judge objectives": objectives,
+        "judge truth": truths,
+        "judge measures": measured,
+        "judge horizons": horizons,
+    }
+
+
+def problem_name(testbed: str) -> str:
+    """Return the name under which a testbed has its version: recordings share that of the replay.
+
+    Examples
+    --------
+    >>> problem_name("gpu"), problem_name("keyword-threads/1")
+    ('problem gpu', 'problem replay')
+    """
+    own = half_of(testbed)[0] in (*TESTBEDS, *SURFACES, *MADE)
+    return f"problem {testbed}" if own else "problem replay"
+
+
+def digests(names: Iterable[str]) -> dict[str, str | None]:
+    """Return the digest of the present behaviour of each name; None if it cannot be told here.
+
+    Digests are kept in ``build/`` for as long as no file of the code changes.
+    """
+    wanted, kept = list(names), _kept()
+    missing = [name for name in wanted if name not in kept]
+    if missing:
+        from joblib import Parallel, delayed
+
+        workers = min(available_cpus(), len(missing)) if len(missing) > 5 else 1
+        found = Parallel(workers)(delayed(_digest)(name) for name in missing)
+        kept.update(zip(missing, found, strict=True))
+        _keep(kept)
+    return {name: kept[name] for name in wanted}
+
+
+def _digest(name: str) -> str | None:
+    with one_thread():
+        return behaviours()[name]()
+
+
+@cache
+def _kept() -> dict[str, str | None]:
+    """Return the digests that were made with the present files."""
+    with suppress(OSError, DataError, KeyError, TypeError):
+        stored = read_json(CACHE)
+        if stored["code"] == _code():
+            return dict(stored["digests"])
+    return {}
+
+
+def _keep(found: dict[str, str | None]) -> None:
+    with suppress(OSError):  # a package that was installed has no folder for it
+        CACHE.parent.mkdir(exist_ok=True)
+        write_atomically(CACHE, json.dumps({"code": _code(), "digests": found}, indent=1))
+
+
+@cache
+def _code() -> str:
+    """Return the digest of all that a behaviour can depend on, as it lies on the disk."""
+    files = [path for room in ROOMS for path in (PACKAGE / room).rglob("*.py")]
+    return combined(files, PACKAGE) + json.dumps(installed((*NUMERICAL, "tensorflow")))
+
+
+def label(name: str) -> str:
+    """Return the name of a behaviour with its version, or with its digest if that is another one.
+
+    Examples
+    --------
+    >>> label("load Poisson").startswith("load Poisson ")
+    True
+    """
+    stored, (digest,) = known().get(name), digests([name]).values()
+    if stored is None:
+        return f"{name} {(digest or 'unknown')[:12]}"
+    same = digest is None or stored.digest in ("", digest)
+    return f"{name} {stored.number if same else digest[:12]}"  # type: ignore[index]
+
+
+def changed() -> dict[str, str]:
+    """Return the digests of all behaviours that are not those of their versions, by name."""
+    stored = known()
+    present = digests(behaviours())
+    return {
+        name: digest
+        for name, digest in present.items()
+        if digest is not None and (name not in stored or stored[name].digest not in ("", digest))
+    }
+
+
+def accept(path: Path = PATH) -> list[str]:
+    """Give the behaviours that have changed their next versions; return lines that say which.
+
+    An agent whose package is not installed has version 1 without a digest until it can be told.
+
+    Raises
+    ------
+    UsageError
+        If nothing has changed.
+    """
+    new = changed()
+    gone = sorted(set(known(path)) - set(behaviours()))
+    if not new and not gone:
+        raise UsageError("no behaviour has changed: the versions stay as they are")
+    stored = {name: version for name, version in known(path).items() if name not in gone}
+    stored |= {name: Version(1, "") for name in behaviours() if name not in stored | new}
+    lines = [f"{name}: gone" for name in gone]
+    for name, digest in new.items():
+        number = stored[name].number + 1 if name in stored else 1
+        stored[name] = Version(number, digest)
+        lines.append(f"{name}: version {number}")
+    text = (f'"{name}": {json.dumps(list(stored[name]))}' for name in sorted(stored))
+    write_atomically(path, "{\n" + ",\n".join(text) + "\n}\n")
+    return lines
+
+
+def _short(value: Any) -> str:
+    """Return nine digits of a number: the last bits differ between processors."""
+    return f"{float(value):.9g}"
+
+
+def _hash(found: Any) -> str:
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:24]

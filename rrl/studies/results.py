@@ -1,0 +1,313 @@
+"""The stored results: of which versions they are, and how they are renewed and checked.
+
+``python -m rrl.studies.results WHAT``:
+
+- ``check`` says what is stored, and fails if a result is of other versions than the present ones.
+  It names the figures that rest on it, and the command that renews it.
+- ``renew`` computes what is of other versions, all of it or what one figure rests on. It can be
+  stopped, and the same command goes on.
+- ``versions`` gives the behaviours that have changed their next versions (``make versions``).
+- ``verify`` computes a sample of the stored runs again and compares them byte by byte. Each commit
+  has another sample. With ``--all`` it computes every run.
+- ``keep`` removes what no notebook wanted while the results were stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.studies import tables
+from rrl.studies.behaviour import accept, changed
+from rrl.studies.days import Day, check_day
+from rrl.studies.settings import Setting
+from rrl.studies.settings import check as check_setting
+from rrl.studies.sweep_store import TABLES, Arrays, Key, Store, differing
+from rrl.studies.sweeps import WANTED, Result, Sweep, Task
+from rrl.support.errors import Parser, UnstableError, UsageError, command
+from rrl.support.files import read_json
+
+RUNS = Setting | Day  # what has seeds
+SAMPLE = 60  # results that are computed again, of one seed each
+ROUNDING = 1e-12  # two truths may differ by this fraction; 1e-15 was seen between processors
+MANIFEST = Path("figures") / "manifest.json"
+
+
+class Recomputed(NamedTuple):
+    """A part of a stored result that is computed again: the result, the piece, the seed if any.
+
+    The seed counts from the first one of the setting.
+    """
+
+    result: Result
+    task: Task
+    seed: int | None
+
+
+def wanted_now(sweep: Sweep) -> dict[str, Result]:
+    """Return what the present code makes of each stored run, day and truth, by name.
+
+    A result is left out if its agent cannot be made here, or its testbed no longer exists.
+    """
+    found = {}
+    for name, (what, _) in sweep.store.index.items():
+        if name.startswith(TABLES):
+            continue
+        try:
+            if isinstance(what, RUNS):
+                (check_day if isinstance(what, Day) else check_setting)(what)
+            found[name] = sweep.result(what) if isinstance(what, RUNS) else sweep.truth(what)
+        except (LookupError, ImportError, ValueError):  # an agent or a testbed that is gone
+            continue
+    return found
+
+
+def outdated(sweep: Sweep) -> dict[str, Key]:
+    """Return the stored results of other versions, with what has changed in their keys."""
+    now, index = wanted_now(sweep), sweep.store.index
+    keys = {name: result.entry.key for name, result in now.items()}
+    known = tables.tables()
+    for name in known:
+        keys[TABLES + name] = tables.key_of(known[name], sweep.data)
+    late = {}
+    for name in {*index, *keys}:
+        if name not in keys:
+            late[name] = (f"{name} cannot be made any more",)
+        elif name not in index:
+            late[name] = ("is not stored",)
+        elif new := set(keys[name]) ^ set(index[name].key):
+            late[name] = tuple(sorted(new & set(keys[name]) or new))
+    return dict(sorted(late.items()))
+
+
+def figures_by_result(root: Path) -> dict[str, list[str]]:
+    """Return the names of the figures and tables that rest on each file that was read.
+
+    The manifest names the files that a notebook read, its stored results among them, and the files
+    that it made. So a figure counts for all files that its notebook read.
+    """
+    path = root / MANIFEST
+    if not path.exists():
+        return {}
+    manifest = read_json(path)
+    made = defaultdict(list)
+    for file, entry in manifest["files"].items():
+        made[entry["notebook"]].append(Path(file).name)
+    found: dict[str, list[str]] = defaultdict(list)
+    for notebook, entry in manifest["notebooks"].items():
+        for file in (*entry["read"], *entry.get("results", ())):
+            found[file] += sorted(made[notebook])
+    return found
+
+
+def rests_on(names: Iterable[str], root: Path) -> dict[str, list[str]]:
+    """Return the stored results on which each figure rests, of those that are named."""
+    by_file, found = figures_by_result(root), defaultdict(list)
+    for name in names:
+        prefix = f"data/results/{name}"
+        files = [f for f in by_file if f == f"{prefix}.npz" or f.startswith(f"{prefix}/")]
+        for figure in sorted({figure for file in files for figure in by_file[file]}):
+            found[figure].append(name)
+    return found
+
+
+def check(sweep: Sweep, root: Path = Path()) -> str:
+    """Return one line about the stored results, all of which are of the present versions.
+
+    Raises
+    ------
+    UnstableError
+        If some are not. The message names what has changed, the figures and the commands.
+    """
+    if unknown := changed():
+        print(f"changed, without a version of their own yet: {', '.join(sorted(unknown))}")
+    late = outdated(sweep)
+    if not late:
+        runs = sum(w.seeds for w, _ in sweep.store.index.values() if isinstance(w, RUNS))
+        count = sum(name.startswith(TABLES) for name in sweep.store.index)
+        return (
+            f"read from data/results: {len(sweep.store.index) - count} results ({runs} runs) and "
+            f"{count} tables, all of the present versions; computed: what notebooks do not store"
+        )
+    reasons: dict[Key, list[str]] = defaultdict(list)
+    for name, new in late.items():
+        reasons[new].append(name)
+    for new, names in reasons.items():
+        print(f"{', '.join(new)}: {len(names)} stored results, such as {names[0]}")
+    figures = rests_on(late, root)
+    for figure, names in figures.items():
+        print(f"  figures/{figure} rests on {len(names)} of them")
+    steps = "`make versions`, then `make results`" if unknown else "`make results`"
+    raise UnstableError(
+        f"{len(late)} of {len(sweep.store.index)} stored results are of other versions, and "
+        f"{len(figures)} figures and tables rest on them: nothing is drawn; {steps} renews them, "
+        "or FIGURE=NAME with it those of one figure"
+    )
+
+
+def renew(sweep: Sweep, figure: str | None = None, root: Path = Path()) -> str:
+    """Compute and store what is of other versions; return one line about it.
+
+    Pieces are computed in a random order, so that the time left is that of all of them.
+
+    Raises
+    ------
+    UsageError
+        If no figure has that name.
+    """
+    if missing := sorted(changed()):
+        raise UsageError(f"{', '.join(missing)}: no versions yet; `make versions` gives them some")
+    late, now = list(outdated(sweep)), wanted_now(sweep)
+    if figure is not None:
+        wanted = rests_on({*sweep.store.index}, root)
+        names = {Path(name).stem: rest for name, rest in wanted.items()}
+        if Path(figure).stem not in names:
+            raise UsageError(
+                f"no figure {figure!r} rests on stored results; known: {sorted(names)}"
+            )
+        late = [name for name in late if name in names[Path(figure).stem]]
+    results = [now[name] for name in late if name in now]
+    tasks = [task for result in results for task in result.tasks]
+    random.Random(0).shuffle(tasks)
+    sweep.compute(tasks)
+    for result in results:
+        sweep.keep_result(result)
+    made = [name.removeprefix(TABLES) for name in late if name.startswith(TABLES)]
+    for name in made:
+        print(f"table {name}", flush=True)
+        tables.renew(name, sweep.data)
+    gone = [name for name in late if name not in now and not name.startswith(TABLES)]
+    sweep.store.forget(gone)
+    return f"{len(results)} results and {len(made)} tables renewed, {len(gone)} removed"
+
+
+def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[Recomputed]:
+    """Choose what to compute again: one seed of some results; all seeds of all without a count.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    salt : str
+        Another text selects another sample.
+    count : int or None
+    """
+
+    def number(name: str) -> int:
+        return int(hashlib.sha256(f"{salt} {name}".encode()).hexdigest(), 16)
+
+    present = {
+        name: result
+        for name, result in wanted_now(sweep).items()
+        if sweep.store.is_present(name, result.entry.key)
+    }
+    found = []
+    for name in sorted(present, key=number)[:count]:
+        result, what = present[name], present[name].entry.what
+        if not isinstance(what, RUNS) or count is None:
+            found += [Recomputed(result, task, None) for task in result.tasks]
+            continue
+        seed = number(name) % what.seeds
+        (task,) = sweep.result(what, [[what.first_seed + seed]]).tasks
+        found.append(Recomputed(result, task, seed))
+    return found
+
+
+def verify(sweep: Sweep, count: int | None = SAMPLE, progress: bool = True) -> str:
+    """Compute a sample of the stored results again, or all; return one line: they are the same.
+
+    Raises
+    ------
+    UnstableError
+        If one differs. The message names its file and its seed.
+    DataError
+        If a file is damaged.
+    """
+    chosen = sample_of(sweep, _commit(), count)
+    computed = sweep.compute([sample.task for sample in chosen], progress)
+    for sample in chosen:
+        stored = sweep.store.read(sample.result.name)
+        _compare(sweep.store, sample, stored, computed[sample.task.key])
+    total = sum(not name.startswith(TABLES) for name in sweep.store.index)
+    what = "all" if count is None else f"{len(chosen)} of {total}"
+    return f"computed again: {what} stored results, and the same came out"
+
+
+def _commit() -> str:
+    """Return the commit of the checkout; empty outside one."""
+    git = ["git", "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ""
+
+
+def _compare(store: Store, sample: Recomputed, stored: Arrays, computed: Arrays) -> None:
+    what, whole = "", sample.result.entry.what
+    if isinstance(whole, RUNS):
+        first, seeds = whole.first_seed, sample.task.arguments[1]
+        rows = slice(seeds[0] - first, seeds[-1] + 1 - first)
+        what = f", seeds {seeds[0]} to {seeds[-1]}"
+        stored = {name: array[rows] for name, array in stored.items()}
+        computed = {name: array for name, array in computed.items() if name in stored}
+    elif "cost" in stored and _is_rounding(stored["cost"], computed["cost"]):
+        stored = stored | {"cost": computed["cost"]}
+    if names := differing(stored, computed):
+        raise UnstableError(
+            f"{store.path(sample.result.name)}{what}: {' and '.join(names)} differ from what the "
+            "same versions give here; use the locked packages (`make env`), or remove the file and "
+            "run `make results`"
+        )
+
+
+def _is_rounding(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    return one.shape == other.shape and np.allclose(one, other, rtol=ROUNDING, atol=0)
+
+
+def keep(sweep: Sweep) -> str:
+    """Remove the stored results that were not wanted, and return one line about what is there."""
+    path = sweep.folder / WANTED
+    if not path.exists():
+        raise UsageError(f"{path}: nothing was stored; run `make results`")
+    gone = sweep.store.keep(sorted(set(path.read_text(encoding="utf-8").splitlines())))
+    path.unlink()
+    size = sum(file.stat().st_size for file in sweep.store.folder.rglob("*") if file.is_file())
+    removed = f", {len(gone)} older files removed" if gone else ""
+    return f"{len(sweep.store.index)} results are stored, {size / 1e6:.1f} MB{removed}"
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Check, renew or verify the stored results; print what was found."""
+    parser = Parser(prog="python -m rrl.studies.results", description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["check", "renew", "versions", "verify", "keep"])
+    parser.add_argument("--figure", help="renew only what this figure rests on")
+    parser.add_argument("--all", action="store_true", help="verify every stored result (hours)")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the profiles")
+    parser.add_argument("--build", type=Path, default=Path("build"), help="folder of the pieces")
+    options = parser.parse_args(argv)
+    sweep = Sweep((), data=options.data, build=options.build)
+    if options.what == "versions":
+        print(*accept(), sep="\n")
+    elif options.what == "keep":
+        print(keep(sweep))
+    elif options.what == "renew":
+        print(renew(sweep, options.figure))
+    elif not sweep.store.index:
+        print("no results are stored: all are computed, which takes longer")
+    elif options.what == "check":
+        print(check(sweep))
+    else:
+        print(verify(sweep, None if options.all else SAMPLE))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
