@@ -384,7 +384,7 @@ def test_invalid_episodes_use_up_the_allowance(seed, allowance):
     served = []
     watch = Watch(LATE_S, allowance, usual=0.9)
     arrivals = np.cumsum(np.random.default_rng(seed).exponential(0.2, 50))
-    _, dropped, _ = measure_valid(Slow(0), DEFAULT, arrivals, np.random.default_rng(0), watch)
+    _, dropped = measure_valid(Slow(0), DEFAULT, arrivals, np.random.default_rng(0), watch)
     assert len(dropped) == 2
     assert sum(served) <= allowance + 2  # at least one request is sent in each
 
