@@ -138,9 +138,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--out", type=Path, default=Path("data/live-phases"))
     parser.add_argument("--model", default="mobilenet_v2", help="default: mobilenet_v2")
-    parser.add_argument(
-        "--runs", type=COUNT, default=5, help="default 5; complete ones are kept"
-    )
+    parser.add_argument("--runs", type=COUNT, default=5, help="default 5; complete ones are kept")
     parser.add_argument("--episodes", type=COUNT, default=36, help="rounds of a run (default 36)")
     parser.add_argument("--requests", type=COUNT, default=100, help="of an episode (default 100)")
     parser.add_argument("--peak", type=float, help="requests/s; default: 1.1 of what runs untuned")
