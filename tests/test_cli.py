@@ -130,7 +130,7 @@ def test_replay_of_ones_own_table(table, capsys):
     assert out.startswith("recommended: threads 4, batch 1\n")
     assert "0.37 of it (95 % interval 0.37 to 0.37, 8 paired episodes); better" in out
     (folder,) = table.parent.glob("build/tune/*")
-    names = {"journal.jsonl", "agent.json", "result.json", "tuning.png", "tuning.pdf"}
+    names = {"journal.jsonl", "result.json", "tuning.png", "tuning.pdf"}
     assert {path.name for path in folder.iterdir()} == names
 
 
