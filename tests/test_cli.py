@@ -18,9 +18,9 @@ from probe import build_probe
 from rrl import Client, read_profile
 from rrl.cli import main
 from rrl.operating.knob_options import read_space
-from rrl.rivals.agents import VERSION
 from rrl.serving.launcher import free_port
 from rrl.serving.ports import wait_until
+from rrl.support.versions import version
 
 
 def lines(capsys):
@@ -138,7 +138,7 @@ def test_replay_of_ones_own_table(table, capsys):
 def test_a_run_of_another_version_of_its_agent_is_refused(table, capsys, monkeypatch):
     arguments = ["replay", str(table), "--cost", "p99", "--quiet", "--out", "out"]
     assert main(arguments) == 0
-    monkeypatch.setitem(VERSION, "rrl", VERSION["rrl"] + 1)
+    monkeypatch.setattr("rrl.operating.resume.version", lambda name: version(name) + 1)
     capsys.readouterr()
     assert main(arguments) == 3
     (line,) = capsys.readouterr().err.splitlines()

@@ -18,6 +18,7 @@ from rrl.operating.job import Job
 from rrl.operating.journal import OTHER_VERSION, Journal
 from rrl.operating.records import Record, learned, settled
 from rrl.support.errors import DataError, UsageError
+from rrl.support.versions import version
 from rrl.tuning.guard import Guard, Part
 
 
@@ -37,9 +38,7 @@ def open_journal(job: Job, folder: str | os.PathLike[str]) -> Iterator[Opened]:
     UsageError, DataError
         If the job cannot continue it.
     """
-    from rrl.rivals.agents import VERSION
-
-    with Journal(folder, job.settings(), VERSION[job.agent]) as journal:
+    with Journal(folder, job.settings(), version(f"agent {job.agent}")) as journal:
         known = learned(journal.records)
         if len(known) > job.episodes:
             raise UsageError(
