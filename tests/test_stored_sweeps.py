@@ -36,7 +36,7 @@ def test_the_stored_sweeps_are_of_the_present_code_and_data():
 
 @pytest.fixture(autouse=True)
 def _this_machine(monkeypatch):
-    for name in ("RRL_BACKEND", "RRL_SCHEDULER", "RRL_WORKERS", "RRL_SWEEPS", "RRL_PROGRESS_FILE"):
+    for name in ("RRL_BACKEND", "RRL_SCHEDULER", "RRL_WORKERS", "RRL_SWEEPS"):
         monkeypatch.delenv(name, raising=False)
 
 

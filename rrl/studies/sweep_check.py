@@ -24,7 +24,6 @@ from rrl.studies.settings import Setting
 from rrl.studies.sweep_store import Store, differing
 from rrl.studies.sweeps import WANTED, Result, Sweep, Task
 from rrl.support.errors import Parser, UnstableError, UsageError, command
-from rrl.support.progress import running
 
 TRUTHS = 8  # one of so many truths is computed again
 RUNS = Setting | Day  # what has seeds; all else is a truth
@@ -156,8 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{len(late)} of {len(sweep.store.index)} stored results of sweeps are outdated and "
             "will be computed, which takes longer; `make sweeps` stores them"
         )
-    with running("sweeps"):
-        print(recompute(sweep))
+    print(recompute(sweep))
 
 
 if __name__ == "__main__":
