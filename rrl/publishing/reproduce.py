@@ -44,6 +44,7 @@ from rrl.support.errors import (
     interrupt_by_signals,
 )
 
+EXECUTE = (sys.executable, "-m", "rrl.publishing.execute")
 OUT = Path("build/notebooks")
 FIGURES = {"figures": "../figures"}
 """The parameter of a recorded run; by default a notebook writes to ``build/figures``."""
@@ -84,19 +85,16 @@ class Run:
     began: float = field(default=0.0, init=False)
     seconds: float = field(default=0.0, init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    said: tuple[IO[bytes], IO[bytes]] | None = field(default=None, init=False)
+    said: IO[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
         """Start the process; a terminal's Ctrl-C does not reach it."""
         self.before, self.began = records.snapshot(), time.monotonic()
-        self.said = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # a pipe would be full soon
+        self.said = tempfile.TemporaryFile()  # noqa: SIM115 (a pipe would be full soon)
         self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "rrl.publishing.execute"),
-                *(str(self.notebook), str(self.output), *self.options),
-            ],
-            stdout=self.said[0],
-            stderr=self.said[1],
+            [*EXECUTE, str(self.notebook), str(self.output), *self.options],
+            stdout=self.said,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
 
@@ -122,18 +120,14 @@ class Run:
 
     def result(self) -> Traffic:
         """Return what a run that has ended read and wrote; raise the error that it ended with."""
-        out, err = (_text(file) for file in self.said)
+        self.said.seek(0)
+        lines = self.said.read().decode(errors="replace").splitlines()
         if self.process.returncode:
-            lines = [line for line in err.splitlines() if line.startswith("rrl: ")]
-            message = lines[-1].removeprefix("rrl: ") if lines else f"{self.notebook}: {err[-500:]}"
+            errors = [line for line in lines if line.startswith("rrl: ")] or [*lines, "no words"]
+            message = errors[-1].removeprefix("rrl: ")
             raise _ERRORS.get(self.process.returncode, UnstableError)(message)
-        found = json.loads(out.splitlines()[-1])
+        found = json.loads(lines[-1])
         return Traffic(tuple(found["read"]), tuple(found["written"]))
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
 
 
 def time_left(waiting: Sequence[float], running: Sequence[float], jobs: int) -> float:
@@ -295,7 +289,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line `argv`; print one line per notebook, with its time in seconds."""
     options = _options(argv)
     parameters = given_parameters(options)
-    outputs = {options.out / f"{path.stem}{options.suffix}.ipynb": path for path in options.notebook}
+    outputs = {
+        options.out / f"{path.stem}{options.suffix}.ipynb": path for path in options.notebook
+    }
     if len(outputs) < len(options.notebook):
         raise UsageError("two notebooks have the same name and copy; run them one by one")
     for notebook in options.notebook:  # errors must appear before the first notebook runs
