@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_notebooks import NOTEBOOKS, QUICK, WITH_EXERCISES
 
 from rrl.publishing import course, site
-from rrl.publishing.reproduce import execute
+from rrl.publishing.execute import execute
 from rrl.support.errors import DataError
 
 ROOT = Path(__file__).parent.parent

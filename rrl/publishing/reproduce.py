@@ -16,13 +16,12 @@ import heapq
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rrl.publishing import manifest, records
 from rrl.publishing.execute import CELL_TIMEOUT
@@ -85,18 +84,20 @@ class Run:
     began: float = field(default=0.0, init=False)
     seconds: float = field(default=0.0, init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    said: IO[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
         """Start the process; a terminal's Ctrl-C does not reach it."""
         self.before, self.began = records.snapshot(), time.monotonic()
-        self.said = tempfile.TemporaryFile()  # noqa: SIM115 (a pipe would be full soon)
-        self.process = subprocess.Popen(
-            [*EXECUTE, str(self.notebook), str(self.output), *self.options],
-            stdout=self.said,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        words = [*EXECUTE, str(self.notebook), str(self.output), *self.options]
+        self._said.parent.mkdir(parents=True, exist_ok=True)
+        with self._said.open("wb") as said:
+            self.process = subprocess.Popen(
+                words, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    @property
+    def _said(self) -> Path:
+        return self.output.parent / ".kernel" / f"{self.output.stem}.said"
 
     def has_ended(self) -> bool:
         """Return whether the process has ended; note the seconds since its start."""
@@ -120,8 +121,7 @@ class Run:
 
     def result(self) -> Traffic:
         """Return what a run that has ended read and wrote; raise the error that it ended with."""
-        self.said.seek(0)
-        lines = self.said.read().decode(errors="replace").splitlines()
+        lines = self._said.read_text(encoding="utf-8", errors="replace").splitlines()
         if self.process.returncode:
             errors = [line for line in lines if line.startswith("rrl: ")] or [*lines, "no words"]
             message = errors[-1].removeprefix("rrl: ")
