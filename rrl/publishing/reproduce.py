@@ -2,10 +2,10 @@
 
 A notebook is current if nothing has changed since its last run: its cells, its parameters, the
 locked packages, the files that it read, what its code does, and the files that it made
-(:mod:`rrl.publishing.records`). Two others run side by side, each in a process of its own
+(:mod:`rrl.publishing.records`). The others run two at a time, each in a process of its own
 (:mod:`rrl.publishing.execute`). They write to ``figures/``; in JupyterLab, notebooks write to
-``build/figures/``. A run with a parameter, a suffix or another folder is extra: it always runs, and
-it is not recorded.
+``build/figures/``. A run with a parameter, a suffix or another folder is extra: it always happens,
+and it is not recorded.
 """
 
 from __future__ import annotations
