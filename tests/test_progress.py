@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from rrl.publishing import reproduce
-from rrl.publishing.reproduce import Run, expected_seconds, run_all, time_left
+from rrl.publishing.reproduce import Execution, expected_seconds, run_all, time_left
 from rrl.publishing.tracing import Traffic
 
 
@@ -33,7 +33,7 @@ def test_two_at_a_time_take_half_as_long_and_the_longest_decides():
 
 
 def test_an_overdue_run_is_never_thought_to_be_over(tmp_path):
-    run = Run(tmp_path / "1.ipynb", tmp_path / "out.ipynb", [], 40.0)
+    run = Execution(tmp_path / "1.ipynb", tmp_path / "out.ipynb", [], 40.0)
     assert run.left(slower=2.0) == 80  # it waits
     run.process = object()
     for seconds, left in ((10.0, 30.0), (32.0, 8.0), (40.0, 10.0), (400.0, 100.0)):
@@ -41,7 +41,7 @@ def test_an_overdue_run_is_never_thought_to_be_over(tmp_path):
         assert run.left(slower=1.0) == left
 
 
-class FakeRun(Run):
+class FakeRun(Execution):
     """A run that ends when it is looked at for the second time, after 20 s."""
 
     def start(self):

@@ -2,7 +2,7 @@
 
 The record of ``00_quickstart`` is ``build/notebooks/00_quickstart.json``. It contains no times of
 files: a file counts as changed if its bytes did, and a module if its code does something else
-(:func:`rrl.support.provenance.behaviour`). Records stay on one machine; what is committed about a
+(:func:`rrl.support.behaviour.behaviour`). Records stay on one machine; what is committed about a
 notebook is in :mod:`rrl.publishing.manifest`.
 """
 
@@ -17,13 +17,14 @@ from typing import Any
 
 from rrl.publishing.parameters import read_notebook
 from rrl.publishing.tracing import WATCHED, Traffic
+from rrl.support.behaviour import behaviour
 from rrl.support.files import write_atomically
-from rrl.support.provenance import DRAWING, NUMERICAL, behaviour, digest, locked
+from rrl.support.provenance import DRAWING, NUMERICAL, digest, locked
 
 Record = dict[str, Any]
 
 
-def load(path: Path) -> Record:
+def last_record(path: Path) -> Record:
     """Return a record; it is empty if there is none, or if it cannot be read."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -47,7 +48,7 @@ def why_outdated(
     root : Path, optional
         Root folder of the checkout.
     """
-    record = load(path)
+    record = last_record(path)
     if not record:
         return "not run yet"
     for name, value in _circumstances(notebook, parameters).items():
@@ -70,7 +71,7 @@ def snapshot(root: Path = Path()) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): digest(path) for path in files}
 
 
-def keep(
+def write_record(
     path: Path,
     notebook: Path,
     parameters: Mapping[str, Any],

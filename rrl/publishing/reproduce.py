@@ -62,7 +62,7 @@ _ERRORS = {kind.code: kind for kind in (UsageError, DataError, ServerError)}
 
 
 @dataclass
-class Run:
+class Execution:
     """A notebook that is to run, or runs now.
 
     Parameters
@@ -156,21 +156,21 @@ def clock(seconds: float) -> str:
     return "{}:{:02}".format(*divmod(round(seconds), 60))
 
 
-def run_all(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Traffic]]:
+def run_all(runs: Sequence[Execution], jobs: int) -> Iterator[tuple[Execution, Traffic]]:
     """Run notebooks side by side, and yield each that has ended.
 
     A terminal shows a bar. If a run fails, or the caller does, the others are stopped.
 
     Parameters
     ----------
-    runs : sequence of Run
+    runs : sequence of Execution
     jobs : int
         At most this number runs at once.
     """
     from tqdm import tqdm
 
     waiting = sorted(runs, key=lambda run: -run.expected)  # a long one at the end would run alone
-    running: list[Run] = []
+    running: list[Execution] = []
     took = expected = 0.0
     form = "{desc} |{bar}| {percentage:3.0f} %{postfix}"
     start = time.monotonic()
@@ -199,7 +199,7 @@ def run_all(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, Traffic]]:
                 run.stop()
 
 
-def _ended(run: Run, bar: Any) -> tuple[Run, Traffic]:
+def _ended(run: Execution, bar: Any) -> tuple[Execution, Traffic]:
     try:
         seen = run.result()
     except BaseException:
@@ -212,10 +212,12 @@ def _ended(run: Run, bar: Any) -> tuple[Run, Traffic]:
 
 def expected_seconds(out: Path, name: str) -> float:
     """Return how long a run may take: as its last one, or as the table says."""
-    return float(records.load(out / f"{name}.json").get("seconds") or EXPECTED.get(name, SHORT))
+    return float(
+        records.last_record(out / f"{name}.json").get("seconds") or EXPECTED.get(name, SHORT)
+    )
 
 
-def _enter(run: Run, seen: Traffic) -> None:
+def _enter(run: Execution, seen: Traffic) -> None:
     """Record what a notebook was made from and what it made, here and in the manifest."""
     if changed := [n for n in seen.read if run.before.get(n) != records.digest_of(Path(n))]:
         print(f"{changed[0]} has changed while {run.notebook} ran: it has to run again")
@@ -225,7 +227,7 @@ def _enter(run: Run, seen: Traffic) -> None:
     given = _given(run.notebook)
     made = [*figures, str(run.output)]
     path = run.output.with_suffix(".json")
-    records.keep(path, run.notebook, given, seen, made, run.seconds)
+    records.write_record(path, run.notebook, given, seen, made, run.seconds)
     manifest.record(Path(), run.notebook, defaults(run.notebook) | given, seen)
 
 
@@ -233,7 +235,7 @@ def _given(notebook: Path) -> dict[str, Any]:
     return {name: value for name, value in FIGURES.items() if name in defaults(notebook)}
 
 
-def recorded_runs(outputs: Mapping[Path, Path], timeout: Sequence[str]) -> list[Run]:
+def recorded_runs(outputs: Mapping[Path, Path], timeout: Sequence[str]) -> list[Execution]:
     """Return the runs of the notebooks that are not current, and say why they are not."""
     runs, reasons = [], {}
     for output, notebook in outputs.items():
@@ -241,7 +243,7 @@ def recorded_runs(outputs: Mapping[Path, Path], timeout: Sequence[str]) -> list[
         if why := records.why_outdated(output.with_suffix(".json"), notebook, given):
             options = [word for pair in given.items() for word in ("-p", *pair)]
             seconds = expected_seconds(output.parent, output.stem)
-            runs.append(Run(notebook, output, [*options, *timeout], seconds))
+            runs.append(Execution(notebook, output, [*options, *timeout], seconds))
             reasons.setdefault(why, []).append(notebook.stem)
     for why, names in reasons.items():
         print(f"{why}: {', '.join(names)}")
@@ -305,7 +307,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             words = [*as_options(options), *timeout]
             runs = [
-                Run(path, output, words, expected_seconds(options.out, output.stem))
+                Execution(path, output, words, expected_seconds(options.out, output.stem))
                 for output, path in outputs.items()
             ]
         with closing(run_all(runs, options.jobs)) as ended:

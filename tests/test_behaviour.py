@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rrl.support.provenance import PACKAGE, behaviour
+from rrl.support.behaviour import behaviour
+from rrl.support.provenance import PACKAGE
 
 SOURCE = '''"""A module."""
 
