@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,13 +112,6 @@ class Execution:
         expected = self.expected * slower
         return max(expected - self.seconds, self.seconds / 4) if self.process else expected
 
-    def stop(self) -> None:
-        """End the process and its kernel, and wait for both."""
-        if self.process:
-            with suppress(ProcessLookupError):
-                self.process.terminate()
-            self.process.wait()
-
     def result(self) -> Traffic:
         """Return what a run that has ended read and wrote; raise the error that it ended with."""
         lines = self._said.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -188,15 +181,27 @@ def run_all(runs: Sequence[Execution], jobs: int) -> Iterator[tuple[Execution, T
                     yield _ended(run, bar)
                 slower = took / expected if expected else 1.0
                 lefts = [[run.left(slower) for run in some] for some in (waiting, running)]
-                left, past = time_left(*lefts, jobs), time.monotonic() - start
-                names = ", ".join(run.output.stem for run in running) or "..."
                 done = len(runs) - len(waiting) - len(running)
-                bar.n = past / max(past + left, 1e-9)
-                bar.set_description_str(f"{done} of {len(runs)} done, now {names}", refresh=False)
-                bar.set_postfix_str(f"{clock(left)} left")
+                names = ", ".join(run.output.stem for run in running) or "..."
+                past, left = time.monotonic() - start, time_left(*lefts, jobs)
+                _show(bar, f"{done} of {len(runs)} done, now {names}", past, left)
         finally:
-            for run in running:
-                run.stop()
+            _stop(running)
+
+
+def _show(bar: Any, words: str, past: float, left: float) -> None:
+    bar.n = past / max(past + left, 1e-9)
+    bar.set_description_str(words, refresh=False)
+    bar.set_postfix_str(f"{clock(left)} left")
+
+
+def _stop(running: Sequence[Execution]) -> None:
+    """End the processes with their kernels, and wait for them."""
+    processes = [run.process for run in running if run.process]
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait()
 
 
 def _ended(run: Execution, bar: Any) -> tuple[Execution, Traffic]:
