@@ -33,9 +33,7 @@ def last_record(path: Path) -> Record:
     return record if isinstance(record, dict) else {}
 
 
-def why_outdated(
-    path: Path, notebook: Path, parameters: Mapping[str, Any], root: Path = Path()
-) -> str:
+def why_outdated(path: Path, notebook: Path, parameters: Mapping[str, Any]) -> str:
     """Return what has changed since the run of a record; it is empty if the notebook is current.
 
     Parameters
@@ -45,8 +43,6 @@ def why_outdated(
     notebook : Path
     parameters : mapping
         The parameters that the notebook is to run with.
-    root : Path, optional
-        Root folder of the checkout.
     """
     record = last_record(path)
     if not record:
@@ -55,20 +51,20 @@ def why_outdated(
         if value != record.get(name):
             return f"other {name} than in the last run"
     for name, before in {**record["read"], **record["made"]}.items():
-        if before != digest_of(root / name):
+        if before != digest_of(Path(name)):
             return f"{name} has changed"
     for name, (text, does) in record["code"].items():
-        now = digest_of(root / name)
-        if now != text and (not now or _does(root / name) != does):
+        now = digest_of(Path(name))
+        if now != text and (not now or _does(Path(name)) != does):
             return f"{name} does something else"
     return ""
 
 
-def snapshot(root: Path = Path()) -> dict[str, str]:
-    """Return the digests of all files that a notebook may read."""
-    paths = (path for folder in WATCHED for path in (root / folder).rglob("*"))
+def snapshot() -> dict[str, str]:
+    """Return the digests of all files below the current folder that a notebook may read."""
+    paths = (path for folder in WATCHED for path in Path(folder).rglob("*"))
     files = (path for path in paths if path.is_file() and path.suffix != ".pyc")
-    return {path.relative_to(root).as_posix(): digest(path) for path in files}
+    return {path.as_posix(): digest(path) for path in files}
 
 
 def write_record(
@@ -78,7 +74,6 @@ def write_record(
     seen: Traffic,
     made: Iterable[str],
     seconds: float,
-    root: Path = Path(),
 ) -> None:
     """Write the record of a run.
 
@@ -95,14 +90,12 @@ def write_record(
         The files that the run made.
     seconds : float
         The time that the run took. The next run is expected to take as long.
-    root : Path, optional
-        Root folder of the checkout.
     """
     code = [name for name in seen.read if name.startswith("rrl/")]
     record = _circumstances(notebook, parameters) | {
-        "read": {name: digest_of(root / name) for name in seen.read if name not in code},
-        "code": {name: [digest_of(root / name), _does(root / name)] for name in code},
-        "made": {name: digest_of(root / name) for name in made},
+        "read": {name: digest_of(Path(name)) for name in seen.read if name not in code},
+        "code": {name: [digest_of(Path(name)), _does(Path(name))] for name in code},
+        "made": {name: digest_of(Path(name)) for name in made},
         "seconds": round(seconds, 1),
     }
     write_atomically(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
