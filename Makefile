@@ -5,17 +5,11 @@
 # lock and which checkout it was completed for. Once it is complete nothing asks for a network.
 
 .DEFAULT_GOAL := help
-# These two are set on the command lines below; in the environment they mean something else.
-LIST :=
-PARALLEL :=
-ifndef PARALLEL # which is set for the notebooks alone
 .NOTPARALLEL:
-endif
 .DELETE_ON_ERROR:
-.SECONDEXPANSION:
 .PHONY: help env set-up test test-long lint format reproduce reproduce-all verify recorded measured \
         live live-experiments bench peers lab lock clean student pages site results versions \
-        verify-all store-results check-results copies notebooks all-steps
+        verify-all store-results renew-results check-results verify-results all-steps
 
 CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] && \
                  [ ! -d "$$CONDA_PREFIX/condabin" ] && echo "$$CONDA_PREFIX")
@@ -80,9 +74,9 @@ reproduce-all: env ## Measure anew what is in data/README.md (hours, resumable),
 	    live-experiments
 	@rm -rf build/measured
 
-results: env ## Renew the stored results of other versions: all, or those of FIGURE=name
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(ENV_PYTHON) -m rrl.studies.results renew \
-	    $(if $(FIGURE),--figure "$(FIGURE)")
+results: env ## Renew the stored results of other versions, and store new ones; or of FIGURE=name
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s renew-results \
+	    $(if $(FIGURE),,store-results)
 
 versions: env ## Give what behaves otherwise than its version says the next version
 	@$(ENV_PYTHON) -m rrl.studies.results versions
@@ -91,7 +85,7 @@ verify-all: env ## Compute every stored result again, and compare (hours; resuma
 	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(ENV_PYTHON) -m rrl.studies.results verify --all
 
 verify: env ## Reproduce, then compare figures and tables with what is committed (or REFERENCE=DIR)
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(call watch,sweeps,check-results notebooks)
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s check-results verify-results recorded
 	@$(ENV_PYTHON) -m rrl.publishing.manifest $(if $(REFERENCE),--reference "$(REFERENCE)")
 
 bench: env ## Time what must be fast: the server, hand-overs, the simulator, the agents' decisions
@@ -122,7 +116,8 @@ site: recorded ## Write the course as a web site, which needs no network, to bui
 	@$(ENV_PYTHON) -m rrl.publishing.site
 
 lab: env ## Open the notebooks in JupyterLab on 127.0.0.1
-	@$(ENV_PYTHON) -m jupyterlab --ip=127.0.0.1 notebooks
+	@$(ENV_PYTHON) -m jupyterlab --ip=127.0.0.1 --LabApp.news_url=None \
+	    $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
 lock: ## Pin pyproject.toml's dependencies in requirements.lock (needs uv and a network)
 	@command -v uv >/dev/null || { echo "rrl: no uv on PATH; install it, e.g. pipx install uv" >&2; \
@@ -135,60 +130,44 @@ clean: ## Remove what runs leave: build/ and figures/live/ (the environment stay
 	find rrl tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune \
 	    -exec rm -rf {} +
 
-# --- Notebooks: a copy is executed anew when something that it read or made has changed ---------
+# --- Notebooks: one runs again when something that it read or made has changed -------------------
 
 # BACKEND=dask SCHEDULER=tcp://HOST:PORT sends the sweeps to a cluster; WORKERS=N limits processes.
 export RRL_BACKEND := $(BACKEND)
 export RRL_SCHEDULER := $(SCHEDULER)
 export RRL_WORKERS := $(WORKERS)
 
-COPIES := $(NOTEBOOKS:%=build/%)
 JOBS := 2 # notebooks at once
 
-# Shows the progress of the targets $(2), which are steps $(1) besides the outdated notebooks.
-watch = $(ENV_PYTHON) -m rrl.publishing.progress --jobs $(JOBS) $(1) \
-    $$($(MAKE) -s LIST=yes copies) -- $(MAKE) -s $(2)
+RUN := $(ENV_PYTHON) -m rrl.publishing.reproduce
 
-recorded: | env ## Run the notebooks that are outdated, on the recorded data (part of reproduce)
-	@$(call watch,,notebooks)
+recorded: | env ## Run the notebooks that are not current, on the recorded data (part of reproduce)
+	@$(RUN) $(NOTEBOOKS) --jobs $(JOBS)
 
-all-steps: | env
-	@$(call watch,sweeps 00_quickstart-live,check-results notebooks live)
+all-steps: check-results recorded live
 
-notebooks: | env
-	@$(MAKE) -s -j$(JOBS) PARALLEL=yes copies
-
-copies: $(COPIES)
-
-# Each run leaves a fragment X.d that names the files X read, and in made.X those it made.
--include $(COPIES:.ipynb=.d)
-complete = $(and $(wildcard build/notebooks/$(1).d),$(if $(filter-out \
-    $(wildcard $(made.$(1))),$(made.$(1))),,yes))
-
-build/notebooks/%.ipynb: notebooks/%.ipynb requirements.lock \
-                         $$(if $$(call complete,$$*),,AGAIN) | env
-	@$(if $(LIST),$(info $*):,$(ENV_PYTHON) -m rrl.publishing.reproduce $<)
-
-AGAIN:
+renew-results: | env
+	@$(ENV_PYTHON) -m rrl.studies.results renew $(if $(FIGURE),--figure "$(FIGURE)")
 
 check-results: | env
 	@$(ENV_PYTHON) -m rrl.studies.results check
+
+verify-results: | env
+	@$(ENV_PYTHON) -m rrl.studies.results verify
 
 SWEEPING = $(shell grep -lE "import .*\bSweep\b" $(NOTEBOOKS))
 
 store-results: | env
 	@rm -rf build/results/wanted
-	@RRL_RESULTS=store $(ENV_PYTHON) -m rrl.publishing.progress $(basename $(notdir $(SWEEPING))) -- \
-	    $(ENV_PYTHON) -m rrl.publishing.reproduce $(SWEEPING) --out build/storing \
-	    -p figures ../build/storing
+	@RRL_RESULTS=store $(RUN) $(SWEEPING) --jobs 1 --out build/storing -p figures ../build/storing
 	@$(ENV_PYTHON) -m rrl.studies.results keep
 
 live: | env
-	@$(ENV_PYTHON) -m rrl.publishing.reproduce notebooks/00_quickstart.ipynb -f notebooks/live.yml --suffix=-live
+	@$(RUN) notebooks/00_quickstart.ipynb -f notebooks/live.yml --suffix=-live
 
 live-experiments: | env
-	@$(ENV_PYTHON) -m rrl.publishing.reproduce notebooks/09_experiments.ipynb -p source live \
-	    -p figures ../figures/live --suffix=-live
+	@$(RUN) notebooks/09_experiments.ipynb -p source live -p figures ../figures/live \
+	    --suffix=-live
 
 # --- The environment ---------------------------------------------------------------------------
 

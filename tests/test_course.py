@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_notebooks import NOTEBOOKS, QUICK, WITH_EXERCISES
 
 from rrl.publishing import course, site
-from rrl.publishing.reproduce import execute
+from rrl.publishing.execute import execute
 from rrl.support.errors import DataError
 
 ROOT = Path(__file__).parent.parent
@@ -239,3 +239,10 @@ def test_a_notebook_that_was_not_executed_is_said(tmp_path, monkeypatch, capsys)
 
 def test_formulas_that_cannot_be_converted_stay_readable():
     assert site.mathml(r"\left( a < b") == r"<code>\left( a &lt; b</code>"
+
+
+def test_a_page_shows_no_parameters_of_the_runner():
+    """With them it would tell readers to write to ``figures/``."""
+    cells = [cell("figures = 'build'", "parameters"), cell("figures = ''", "injected-parameters")]
+    page = site.for_a_page(new_notebook(cells=cells))
+    assert [c.source for c in page.cells] == ["figures = 'build'"]

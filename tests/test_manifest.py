@@ -14,7 +14,7 @@ from rrl.publishing import manifest
 from rrl.publishing.manifest import Difference, folder, main, record, text_difference, verify
 from rrl.publishing.tracing import Traffic, traffic
 from rrl.support.errors import DataError, UsageError
-from rrl.support.provenance import code_behind, combined, digest, imports
+from rrl.support.provenance import DRAWING, NUMERICAL, code_behind, digest, imports, locked
 
 ROOT = Path(__file__).parent.parent
 FIRST = Traffic(("data/p/episodes.csv", "rrl/a.py"), ("figures/one.csv", "figures/one.png"))
@@ -60,9 +60,9 @@ def test_entries_name_inputs_seeds_versions_and_the_maker(checkout):
     }
     notebook = entries["notebooks"]["1"]
     assert notebook["read"] == {"data/p/episodes.csv": digest(checkout / "data/p/episodes.csv")}
-    assert notebook["code"] == combined([checkout / "rrl/a.py"], checkout)
+    assert set(notebook) == {"parameters", "read", "packages"}
     assert notebook["parameters"] == {"seed": 7}
-    assert {"numpy", "matplotlib"} <= set(notebook["packages"])
+    assert notebook["packages"] == locked((*NUMERICAL, *DRAWING))
 
 
 def test_a_file_that_is_not_made_any_more_leaves_the_manifest(checkout):
@@ -77,23 +77,12 @@ def test_the_same_run_gives_the_same_bytes_whatever_the_order(checkout):
     assert (checkout / manifest.NAME).read_bytes() == text
 
 
-def test_a_machine_is_entered_only_when_it_makes_something_else(checkout, monkeypatch):
-    """A checkout stays clean on another processor that comes to the same figures."""
-
-    def processor() -> str:
-        return json.loads((checkout / manifest.NAME).read_text())["notebooks"]["1"]["processor"]
-
+def test_the_words_of_the_code_and_stored_results_change_no_line(checkout):
     text = (checkout / manifest.NAME).read_bytes()
-    monkeypatch.setattr(manifest, "describe_machine", lambda: {"processor": "another"})
-    enter(checkout)
+    (checkout / "rrl/a.py").write_text("a = 1  # one")
+    stored = FIRST._replace(read=(*FIRST.read, "data/results/a.npz"))
+    record(checkout, checkout / "notebooks/1.ipynb", {"seed": 7}, stored)
     assert (checkout / manifest.NAME).read_bytes() == text
-    (checkout / "figures/one.png").write_text("another drawing")
-    enter(checkout)
-    assert processor() == "another"
-    monkeypatch.setattr(manifest, "describe_machine", lambda: {"processor": "a third"})
-    (checkout / "rrl/a.py").write_text("a = 3")
-    enter(checkout)
-    assert processor() == "a third", "made of something else"
 
 
 def test_nothing_changed_is_no_difference(checkout, before):
@@ -102,10 +91,12 @@ def test_nothing_changed_is_no_difference(checkout, before):
 
 def test_other_bytes_from_the_same_data_are_a_difference_however_small(checkout, before):
     (checkout / "figures/one.csv").write_text("load,gain\n60,2.0000001\n")
-    (checkout / "rrl/a.py").write_text("a = 2")
     enter(checkout)
     (found,) = verify(checkout, before)
-    assert found == Difference("figures/one.csv", "other bytes from the same data (changed: code)")
+    assert found == Difference("figures/one.csv", "other bytes from the same data")
+    record(checkout, checkout / "notebooks/1.ipynb", {"seed": 8}, FIRST)
+    (found,) = verify(checkout, before)
+    assert found.what == "other bytes from the same data (changed: parameters)"
 
 
 @pytest.mark.parametrize(
@@ -198,20 +189,21 @@ open("../figures/t.csv").close()
 open("../figures/.x", "w").close()
 os.replace("../figures/.x", "../figures/x.png")
 open("../notes.txt").close()
-open("../data/sweeps/x.npz", "rb").close()
+open("../data/results/x.npz", "rb").close()
 open(sys.executable, "rb").close()
 """
 
 
 def test_a_process_is_seen_reading_and_writing(tmp_path):
-    for name in ("notebooks", "data/sweeps", "figures"):
+    for name in ("notebooks", "data/results", "figures"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("data/a b.csv", "data/unread.csv", "data/sweeps/x.npz", "notes.txt"):
+    for name in ("data/a b.csv", "data/unread.csv", "data/results/x.npz", "notes.txt"):
         (tmp_path / name).touch()
     log = tmp_path / "log"
     command = [sys.executable, "-c", PROGRAM, str(log), str(tmp_path)]
     subprocess.run(command, check=True, cwd=tmp_path)
-    assert traffic(log, tmp_path) == Traffic(("data/a b.csv",), ("figures/t.csv", "figures/x.png"))
+    read = ("data/a b.csv", "data/results/x.npz")
+    assert traffic(log, tmp_path) == Traffic(read, ("figures/t.csv", "figures/x.png"))
 
 
 def test_a_compiled_module_counts_as_its_source(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rrl.publishing.reproduce import execute
+from rrl.publishing.execute import execute
 
 ROOT = Path(__file__).parent.parent
 QUICK = {
@@ -90,6 +90,7 @@ def test_is_kept_the_way_the_course_wants_it(notebook):
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert cells[0]["cell_type"] == "markdown"
     assert code[0]["metadata"]["tags"] == ["parameters"]
+    assert 'figures = "../build/figures"' in "".join(code[0]["source"])  # git ignores it
     for cell in code:
         assert cell["execution_count"] is None
         assert not cell["outputs"]

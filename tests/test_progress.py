@@ -1,84 +1,82 @@
-"""What a run of make shows: which steps are done, what runs, and the time left."""
+"""What a run of the notebooks shows: which are done, which run, and the time left."""
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
-import signal
 import subprocess
 import sys
 import termios
-from pathlib import Path
 
+import nbformat
 import pytest
 
-from rrl.publishing.progress import UNKNOWN, Steps, estimates, main
-from rrl.support import progress
-
-#: Runs three steps as the notebooks do; each waits until the bar or the lines have shown it.
-SCRIPT = """
-cd "$RRL_PROGRESS_FOLDER"
-touch sweeps; echo "1 4 0.5 run" > sweeps; sleep 1; rm sweeps; echo checked
-touch 00_a 01_b; sleep 0.7; rm 00_a; echo "notebooks/00_a.ipynb 0.7 s"; sleep 0.7
-rm 01_b; echo "notebooks/01_b.ipynb 1.4 s"; echo trouble >&2; exit 3
-"""
-COMMAND = [sys.executable, "-m", "rrl.publishing.progress", "sweeps", "00_a", "01_b", "--jobs", "2"]
+from rrl.publishing import reproduce
+from rrl.publishing.reproduce import Execution, expected_seconds, run_all, time_left
+from rrl.publishing.tracing import Traffic
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(progress.FILE, raising=False)
-    monkeypatch.delenv(progress.FOLDER, raising=False)
-    (tmp_path / "figures").mkdir()
-    notebooks = {"00_a": {"seconds": 40}, "01_b": {"seconds": 20}, "old": {}}
-    text = json.dumps({"files": {}, "notebooks": notebooks})
-    (tmp_path / "figures" / "manifest.json").write_text(text)
-    return tmp_path
+def test_a_run_is_expected_to_take_as_long_as_the_last_one(tmp_path):
+    assert expected_seconds(tmp_path, "11_claims") == reproduce.EXPECTED["11_claims"]
+    assert expected_seconds(tmp_path, "new") == reproduce.SHORT
+    (tmp_path / "11_claims.json").write_text('{"seconds": 12.5}')
+    assert expected_seconds(tmp_path, "11_claims") == 12.5
 
 
-def test_the_manifest_says_how_long_a_notebook_takes(folder):
-    found = estimates(["00_a", "old", "new", "sweeps"])
-    assert found == {"00_a": 40.0, "old": UNKNOWN, "new": UNKNOWN, "sweeps": 30.0}
+def test_two_at_a_time_take_half_as_long_and_the_longest_decides():
+    assert time_left([], [], 2) == 0
+    assert time_left([10.0] * 4, [], 2) == 20
+    assert time_left([10.0] * 4, [], 1) == 40
+    assert time_left([10.0], [50.0, 5.0], 2) == 50
+    assert time_left([10.0], [50.0], 2) == 50
 
 
-def test_the_time_left_follows_from_what_is_done_and_from_what_runs(tmp_path):
-    steps = Steps({"sweeps": 10.0, "a": 40.0, "b": 20.0, "c": 20.0}, 2, tmp_path)
-    assert steps.left(0.0) == 10 + 80 / 2
-    (tmp_path / "sweeps").touch()
-    steps.look(0.0)
-    assert steps.left(4.0) == 6 + 40
-    (tmp_path / "sweeps").unlink()
-    steps.look(20.0)  # twice as long as expected
-    assert steps.left(20.0) == 2 * 40
-    assert steps.running == []
-    (tmp_path / "a").touch()
-    steps.look(20.0)
-    assert steps.left(50.0) == (50 + 80) / 2
-    (tmp_path / "a").write_text("5 105 50.0 piece")  # its sweep takes 10 s per piece
-    assert steps.left(50.0) == 1000
-    assert steps.describe() == "1 of 4 done, now a (5 of 105 pieces)"
+def test_an_overdue_run_is_never_thought_to_be_over(tmp_path):
+    run = Execution(tmp_path / "1.ipynb", tmp_path / "out.ipynb", [], 40.0)
+    assert run.left(slower=2.0) == 80  # it waits
+    run.process = object()
+    for seconds, left in ((10.0, 30.0), (32.0, 8.0), (40.0, 10.0), (400.0, 100.0)):
+        run.seconds = seconds
+        assert run.left(slower=1.0) == left
 
 
-def test_lines_when_piped(folder):
-    done = subprocess.run([*COMMAND, "--", "sh", "-c", SCRIPT], capture_output=True, text=True)
-    assert done.returncode == 3
-    assert done.stderr == "trouble\n"
-    first, *others = done.stdout.splitlines()
-    assert first == "checked"
-    assert [re.sub(r"\(\d+:\d\d left\)", "(left)", line) for line in others] == [
-        "notebooks/00_a.ipynb 0.7 s (left)",
-        "notebooks/01_b.ipynb 1.4 s (left)",
-    ]
+class FakeRun(Execution):
+    """A run that ends when it is looked at for the second time, after 20 s."""
+
+    def start(self):
+        self.process, self.looks = self, 0
+
+    def has_ended(self):
+        self.looks, self.seconds = self.looks + 1, self.seconds + 10.0
+        return self.looks == 2
+
+    def result(self):
+        return Traffic((), ())
 
 
-def test_one_bar_that_is_redrawn_on_a_terminal(folder):
+def test_the_longest_begins_and_what_is_done_corrects_the_rest(tmp_path, monkeypatch):
+    """All take twice as long as expected, so the last is expected to need 10 s, not 5 s."""
+    monkeypatch.setattr(reproduce, "EACH_S", 0.0)
+    lefts = []
+    monkeypatch.setattr(reproduce, "time_left", lambda *args: lefts.append(args) or 1.0)
+    runs = [FakeRun(tmp_path / n, tmp_path / n, [], s) for n, s in (("a", 5.0), ("b", 10.0))]
+    ended = [run.notebook.name for run, _ in run_all(runs, 1)]
+    assert ended == ["b", "a"]
+    assert lefts[:2] == [([5.0], [2.5], 1), ([10.0], [], 1)]
+
+
+@pytest.mark.parametrize("count", [2])
+def test_a_terminal_has_one_bar_that_is_redrawn(count, tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    names = [str(tmp_path / f"{i}.ipynb") for i in range(count)]
+    for name in names:
+        nbformat.write(notebook, name)
+    command = [sys.executable, "-m", "rrl.publishing.reproduce", *names, "--out", str(tmp_path)]
     terminal, inside = pty.openpty()
     termios.tcsetwinsize(inside, (24, 100))
     with subprocess.Popen(
-        [*COMMAND, "--", "sh", "-c", SCRIPT], stdout=inside, stderr=inside
+        [*command, "--suffix=-x"], stdout=inside, stderr=inside, cwd=tmp_path
     ) as run:
         os.close(inside)
         shown = b""
@@ -88,39 +86,9 @@ def test_one_bar_that_is_redrawn_on_a_terminal(folder):
             except OSError:  # the other end is closed
                 break
             shown += part
-        assert run.wait() == 3
+        assert run.wait() == 0
     os.close(terminal)
     text = shown.decode()
-    assert "\r0 of 3 done, now sweeps (1 of 4 runs) |" in text
-    assert re.search(r"\r1 of 3 done, now 00_a, 01_b \|[^|]*\| +\d+ %, \d+:\d\d left", text)
-    assert "notebooks/00_a.ipynb 0.7 s\r\n" in text
-    assert "left)" not in text
-    assert text.count("\n") < 8  # the bar adds no lines of its own
-
-
-def test_an_interrupted_command_ends_and_all_is_said_to_be_done_otherwise(folder, capsys):
-    assert main(["--", "sh", "-c", "kill -TERM $$"]) == 130
-    assert main(["00_a", "--", "true"]) == 0
-    assert re.fullmatch(r"all done in 0:0\d min\n", capsys.readouterr().out)
-    assert main(["00_a"]) == 2
-
-
-@pytest.fixture(autouse=True)
-def own_signals():
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def test_an_unattended_bar_is_one_line_and_tells_how_far_it_is(folder, monkeypatch, capsys):
-    monkeypatch.setenv(progress.FOLDER, str(folder))
-    seen = []
-    with progress.running("09_x"):
-        path = Path(os.environ[progress.FILE])
-        for _ in progress.bar(iter("abc"), "sweep", 3, "piece"):
-            seen.append(path.read_text().split()[:2])
-    assert seen == [["1", "3"], ["2", "3"], ["3", "3"]]
-    assert re.fullmatch(r"sweep: 3 pieces, \d+ s\n", capsys.readouterr().err)
-    assert not path.exists()
-    assert progress.FILE not in os.environ
+    assert re.search(r"\r0 of 2 done, now 0-x, 1-x \|[^|]*\| +\d+ %, \d+:\d\d left", text)
+    assert len(re.findall(r"\d\.ipynb \d+\.\d s\r\n", text)) == 2
+    assert text.count("\n") < 5  # the bar adds no lines of its own

@@ -202,19 +202,13 @@ def test_binder_and_the_container_have_the_lock_and_a_python_in_range():
 # --- The Makefile, with a stand-in for Python ---------------------------------------------------
 
 # Runs -c as it is; writes down what it was to run with -m, and fails if that holds `fails`' words.
-# What shows the progress of a command runs it, and notes down which steps it expects.
 STAND_IN = """#!/bin/sh
 [ "$1" = -m ] || exec "PYTHON" "$@"
 shift
-[ "$1" != rrl.publishing.progress ] || {
-    shift; : > steps; while [ "$1" != -- ]; do echo "$1" >> steps; shift; done; shift; exec "$@"; }
 echo "$@" >> log
 ! { [ -e fails ] && echo "$@" | grep -qF -e "$(cat fails)"; } || exit 1
 case "$1" in
     venv) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
-    rrl.publishing.reproduce) mkdir -p build/notebooks; [ $# -gt 2 ] || {
-        touch "build/$2"; name=${2#notebooks/}; name=${name%.ipynb}
-        [ ! -e $name.d ] || cp $name.d build/notebooks; [ ! -e $name.sh ] || . ./$name.sh; } ;;
 esac
 """
 
@@ -409,78 +403,30 @@ def test_make_test_runs_every_check_and_fails_if_one_does(failing, checkout):
 
 
 @pytest.fixture
-def chain(checkout):
-    """Two notebooks: the first makes a table from a profile, the second reads it."""
-    for path in ("data/grid.csv", "data/other.csv"):
-        (checkout.root / path).touch()
-    (checkout.root / "figures").mkdir()
-    fragments = {
-        "00_quickstart": (
-            "build/notebooks/00_quickstart.ipynb: data/grid.csv rrl/a.py\n"
-            "data/grid.csv rrl/a.py:\n"
-            "figures/table.csv: build/notebooks/00_quickstart.ipynb\n\t@:\n"
-            "made.00_quickstart := figures/table.csv\n"
-        ),
-        "01_next": (
-            "build/notebooks/01_next.ipynb: data/other.csv figures/table.csv\n"
-            "data/other.csv figures/table.csv:\nmade.01_next :=\n"
-        ),
-    }
-    for name, text in fragments.items():
+def course(checkout):
+    """Two notebooks, and an environment."""
+    for name in ("00_quickstart", "01_next"):
         (checkout.root / "notebooks" / f"{name}.ipynb").touch()
-        (checkout.root / f"{name}.d").write_text(text)
-    # As a run does: a table that comes out the same keeps its time.
-    (checkout.root / "00_quickstart.sh").write_text(
-        "[ -e figures/table.csv ] || touch figures/table.csv"
-    )
     checkout.make("env")
     return checkout
 
 
-FIRST, SECOND = (
-    "rrl.publishing.reproduce notebooks/00_quickstart.ipynb",
-    "rrl.publishing.reproduce notebooks/01_next.ipynb",
-)
-LIVE = f"{FIRST} -f notebooks/live.yml --suffix=-live"
-CHECK = "rrl.studies.sweep_check recompute"
-ONE_BY_ONE = "JOBS=1"  # side by side, either may come first
+RUN = "rrl.publishing.reproduce notebooks/00_quickstart.ipynb"
+RECORDED = f"{RUN} notebooks/01_next.ipynb --jobs 2"
+LIVE = f"{RUN} -f notebooks/live.yml --suffix=-live"
+CHECK = "rrl.studies.results check"
 
 
-def make_older(root: Path) -> None:
-    """What is there now was there long ago, in the same order."""
-    for path in [p for p in root.rglob("*") if p.is_file() and ".venv" not in p.parts]:
-        status = path.stat()
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - 10**12))
+def test_reproduce_checks_then_runs_the_notebooks_then_a_live_run(course):
+    assert course.make("-j4", "reproduce") == [CHECK, RECORDED, LIVE]
+    assert course.make("recorded", "JOBS=1") == [RECORDED.replace("2", "1")]
 
 
-def test_a_first_run_runs_all_in_order_and_a_second_the_live_run_only(chain):
-    steps = ["--jobs", "1", "sweeps", "00_quickstart-live"]
-    assert chain.make("-j4", "reproduce", ONE_BY_ONE) == [CHECK, FIRST, SECOND, LIVE]
-    assert (chain.root / "steps").read_text().split() == [*steps, "00_quickstart", "01_next"]
-    assert chain.make("-j4", "reproduce", ONE_BY_ONE) == [CHECK, LIVE]
-    assert (chain.root / "steps").read_text().split() == steps
-
-
-def test_variables_of_other_programs_change_nothing(chain):
-    chain.variables = {"LIST": "one two", "PARALLEL": "--jobs 8"}  # the second is of GNU parallel
-    assert chain.make("-j4", "reproduce", ONE_BY_ONE) == [CHECK, FIRST, SECOND, LIVE]
-
-
-def test_notebooks_run_side_by_side_and_all_else_does_not(chain):
-    ran = chain.make("reproduce")
-    assert (ran[0], set(ran[1:3]), ran[3]) == (CHECK, {FIRST, SECOND}, LIVE)
-
-
-def test_make_knows_which_notebooks_wait_for_the_tables_of_others_before_the_first_run():
+def test_no_notebook_reads_what_another_makes():
+    """They run side by side, in any order."""
     manifest = json.loads((ROOT / "figures" / "manifest.json").read_text(encoding="utf-8"))
-    waits = {
-        (name, manifest["files"][path]["notebook"])
-        for name, entry in manifest["notebooks"].items()
-        for path in entry["read"]
-        if path in manifest["files"]
-    }
-    rule = r"^build/notebooks/(\S+)\.ipynb: \| build/notebooks/(\S+)\.ipynb$"
-    assert waits == set(re.findall(rule, MAKEFILE, flags=re.MULTILINE))
+    read = {path for entry in manifest["notebooks"].values() for path in entry["read"]}
+    assert read & set(manifest["files"]) == set()
 
 
 def test_sweeps_are_stored_by_the_notebooks_that_have_them(checkout):
@@ -488,76 +434,39 @@ def test_sweeps_are_stored_by_the_notebooks_that_have_them(checkout):
         (checkout.root / "notebooks" / f"{name}.ipynb").write_text(cell)
     checkout.make("env")
     assert checkout.make("sweeps") == [
-        "rrl.publishing.reproduce notebooks/1.ipynb --out build/storing "
+        "rrl.publishing.reproduce notebooks/1.ipynb --jobs 1 --out build/storing "
         "-p figures ../build/storing",
-        "rrl.studies.sweep_check keep",
+        "rrl.studies.results keep",
     ]
-    assert (checkout.root / "steps").read_text().split() == ["1"]
 
 
-@pytest.mark.parametrize(
-    ("touched", "ran"),
-    [
-        ("notebooks/00_quickstart.ipynb", [FIRST]),
-        ("data/grid.csv", [FIRST]),
-        ("rrl/a.py", [FIRST]),
-        ("figures/table.csv", [SECOND]),
-        ("data/other.csv", [SECOND]),
-        ("notebooks/01_next.ipynb", [SECOND]),
-        ("requirements.lock", [FIRST, SECOND]),
-        ("data/unread.csv", []),
-    ],
-)
-def test_what_changed_is_run_again_and_what_did_not_is_not(touched, ran, chain):
-    chain.make("reproduce", ONE_BY_ONE)
-    make_older(chain.root)
-    (chain.root / touched).touch()
-    assert chain.make("reproduce", ONE_BY_ONE) == [CHECK, *ran, LIVE]
-    assert chain.make("reproduce") == [CHECK, LIVE]
-
-
-@pytest.mark.parametrize(
-    ("removed", "ran"),
-    [
-        ("figures/table.csv", [FIRST, SECOND]),  # made anew, so newer than what was made of it
-        ("build/notebooks/00_quickstart.ipynb", [FIRST]),
-        ("build/notebooks/01_next.d", [SECOND]),
-    ],
-)
-def test_what_was_removed_is_made_again(removed, ran, chain):
-    chain.make("reproduce", ONE_BY_ONE)
-    make_older(chain.root)
-    (chain.root / removed).unlink()
-    assert chain.make("reproduce", ONE_BY_ONE) == [CHECK, *ran, LIVE]
-    assert chain.make("reproduce") == [CHECK, LIVE]
-
-
-def test_a_profile_that_is_gone_is_no_riddle_for_make(chain):
-    chain.make("reproduce", ONE_BY_ONE)
-    (chain.root / "data" / "grid.csv").unlink()
-    assert chain.make("reproduce", ONE_BY_ONE)[1] == FIRST
-
-
-def test_verify_reproduces_without_a_live_run_and_then_compares(chain):
-    assert chain.make("verify", ONE_BY_ONE) == [CHECK, FIRST, SECOND, "rrl.publishing.manifest"]
-    assert chain.make("verify", "REFERENCE=/some where") == [
+def test_verify_reproduces_without_a_live_run_and_then_compares(course):
+    assert course.make("verify") == [CHECK, RECORDED, "rrl.publishing.manifest"]
+    assert course.make("verify", "REFERENCE=/some where") == [
         CHECK,
+        RECORDED,
         "rrl.publishing.manifest --reference /some where",
     ]
-    (chain.root / "fails").write_text("rrl.publishing.manifest")
-    chain.make("verify", code=2)
+    (course.root / "fails").write_text("rrl.publishing.manifest")
+    course.make("verify", code=2)
 
 
-def test_a_failed_notebook_fails_the_target(checkout):
-    (checkout.root / "notebooks" / "00_quickstart.ipynb").touch()
-    checkout.make("env")
-    (checkout.root / "fails").write_text("rrl.publishing.reproduce")
-    assert checkout.make("reproduce", code=2) == [CHECK, FIRST]
+@pytest.mark.parametrize(
+    ("failing", "ran"),
+    [("studies.results", [CHECK]), ("rrl.publishing.reproduce", [CHECK, RECORDED])],
+)
+def test_what_fails_ends_the_target(failing, ran, course):
+    (course.root / "fails").write_text(failing)
+    assert course.make("reproduce", code=2) == ran
 
 
-def test_a_stored_result_that_differs_fails_the_target_before_any_notebook(chain):
-    (chain.root / "fails").write_text("sweep_check")
-    assert chain.make("reproduce", code=2) == [CHECK]
+@pytest.mark.parametrize("user", [0, 1000])
+def test_the_lab_also_opens_for_root_and_asks_no_host_for_news(user, course):
+    (course.path / "id").write_text(f"#!/bin/sh\necho {user}\n")
+    (course.path / "id").chmod(0o755)
+    (line,) = course.make("lab")
+    assert line.startswith("jupyterlab --ip=127.0.0.1 --LabApp.news_url=None ")
+    assert ("--allow-root" in line) == (user == 0)
 
 
 def test_clean_removes_what_runs_leave_and_no_more(checkout):

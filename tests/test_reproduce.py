@@ -14,7 +14,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from rrl.publishing.reproduce import execute, main
+from rrl.publishing import records
+from rrl.publishing.execute import execute
+from rrl.publishing.reproduce import main
 from rrl.support.errors import UsageError
 
 PARAMETERS = "\n".join(
@@ -30,10 +32,11 @@ PARAMETERS = "\n".join(
 
 @pytest.fixture(autouse=True)
 def own_signals():
-    """`main` takes over SIGTERM; the tests' own process gets it back."""
-    before = signal.getsignal(signal.SIGTERM)
+    """`main` takes over two signals; the tests' own process gets them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -144,7 +147,7 @@ def test_a_good_run_clears_the_failed_copy_and_later_notebooks_wait_for_the_firs
     out.mkdir()
     (out / "1-failed.ipynb").write_text("from an earlier run")
     never = write(folder / "3.ipynb", "1")
-    assert main([*map(str, [good, bad, never]), "--out", str(out)]) == 5
+    assert main([*map(str, [good, bad, never]), "--out", str(out), "--jobs", "1"]) == 5
     assert sorted(path.name for path in out.glob("*.ipynb")) == ["1.ipynb", "2-failed.ipynb"]
     first, second = capsys.readouterr().out.splitlines()
     assert first.endswith(" s")
@@ -230,6 +233,7 @@ def test_a_magic_in_the_parameters_cell_is_named(tmp_path, capsys):
     ("args", "words"),
     [
         (["--cell-timeout", "0"], "--cell-timeout is 0"),
+        (["--jobs", "0"], "--jobs is 0"),
         (["--cell-timeout", "soon"], "soon"),
         (["-p", "a"], "-p"),
         (["1.ipynb", "sub/1.ipynb"], "two notebooks have the same name"),
@@ -242,40 +246,38 @@ def test_options_that_make_no_sense(args, words, tmp_path, capsys):
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("by_make", [True, False])
-def test_a_second_run_says_so_and_stops(by_make, tmp_path, capsys, monkeypatch):
+def test_a_second_run_says_so_and_stops(tmp_path, capsys):
     notebook = write(tmp_path / "1.ipynb", "1")
     out = tmp_path / "build"
     out.mkdir()
     with (out / ".lock").open("a") as first:
-        fcntl.flock(first, fcntl.LOCK_SH if by_make else fcntl.LOCK_EX)
+        fcntl.flock(first, fcntl.LOCK_EX)
         assert main([str(notebook), "--out", str(out)]) == 2
-        assert f"another run is writing to {out}" in capsys.readouterr().err
-        assert not (out / "1.ipynb").exists()
-        if by_make:  # which runs several side by side
-            monkeypatch.setenv("RRL_PROGRESS_FOLDER", str(tmp_path))
-            assert main([str(notebook), "--out", str(out)]) == 0
+    assert f"another run is writing to {out}" in capsys.readouterr().err
+    assert not (out / "1.ipynb").exists()
 
 
-def test_notebooks_of_one_folder_run_side_by_side(tmp_path):
+def test_two_notebooks_run_side_by_side(tmp_path):
     """Each waits until the other's kernel is there, too."""
     cell = (
         "import pathlib, time\n"
         "pathlib.Path({0!r}).touch()\n"
         "while not pathlib.Path({1!r}).exists(): time.sleep(0.02)"
     )
-    (tmp_path / "progress").mkdir()
     pairs = [("1", "2"), ("2", "1")]
     notebooks = [write(tmp_path / f"{a}.ipynb", cell.format(a, b)) for a, b in pairs]
-    command = [sys.executable, "-m", "rrl.publishing.reproduce", "--out", str(tmp_path / "build")]
-    runs = [
-        subprocess.Popen(
-            [*command, "--cell-timeout", "60", str(notebook)],
-            env={**os.environ, "RRL_PROGRESS_FOLDER": str(tmp_path / "progress")},
-        )
-        for notebook in notebooks
-    ]
-    assert [run.wait() for run in runs] == [0, 0]
+    options = ["--out", str(tmp_path / "build"), "--cell-timeout", "60"]
+    assert main([*map(str, notebooks), *options]) == 0
+
+
+def test_a_failed_notebook_stops_the_other_one(tmp_path, capsys):
+    bad = write(tmp_path / "1.ipynb", "1 / 0")
+    other = write(tmp_path / "2.ipynb", "import time; time.sleep(600)")
+    start = time.monotonic()
+    assert main([str(bad), str(other), "--out", str(tmp_path / "build")]) == 5
+    assert time.monotonic() - start < 60
+    assert capsys.readouterr().out == f"{bad} failed\n"
+    assert not list((tmp_path / "build").glob("2*.ipynb"))
 
 
 def test_what_a_bar_has_overwritten_is_not_in_the_copy(tmp_path):
@@ -333,53 +335,111 @@ def test_an_interrupted_run_stops_its_kernel_and_leaves_nothing_half_written(num
     assert not list(out.glob(".*.partial*"))
 
 
-# --- What a run leaves for make and for the manifest ---------------------------------------------
+# --- What a run leaves: when a notebook is current, and the manifest -----------------------------
 
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A notebook that makes a table from a profile, in a checkout of its own."""
-    for name in ("notebooks", "data", "figures"):
+    """A notebook that makes a table from a profile and a module, in a checkout of its own."""
+    for name in ("notebooks", "data", "figures", "rrl"):
         (tmp_path / name).mkdir()
     (tmp_path / "data" / "p.csv").write_text("1")
+    (tmp_path / "rrl" / "own.py").write_text("two = 2.0")
     cell = (
         "from pathlib import Path\n"
+        "exec(Path('../rrl/own.py').read_text())\n"
         "text = Path('../data/p.csv').read_text()\n"
-        "Path('../figures/t.csv').write_text(text)"
+        "Path(figures).mkdir(parents=True, exist_ok=True)\n"
+        "Path(figures, 't.csv').write_text(f'{text} {two}')"
     )
-    write(tmp_path / "notebooks" / "1.ipynb", cell, parameters="seed = 5")
+    parameters = "seed = 5\nfigures = '../build/figures'"
+    write(tmp_path / "notebooks" / "1.ipynb", cell, parameters=parameters)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_a_run_says_what_it_read_and_made(checkout):
-    assert main(["notebooks/1.ipynb"]) == 0
-    lines = (checkout / "build/notebooks/1.d").read_text().splitlines()
-    assert lines[0] == "build/notebooks/1.ipynb: data/p.csv"
-    assert "data/p.csv:" in lines
-    assert "figures/t.csv: build/notebooks/1.ipynb" in lines
-    assert "made.1 := figures/t.csv" in lines
-    manifest = json.loads((checkout / "figures/manifest.json").read_text())
+def run(capsys, *options: str) -> str:
+    assert main(["notebooks/1.ipynb", *options]) == 0
+    return capsys.readouterr().out
+
+
+NOTHING = "1 of 1 notebooks are current: nothing to do\n"
+
+
+def test_a_run_is_recorded_and_a_second_one_has_nothing_to_do(checkout, capsys):
+    first = run(capsys).splitlines()
+    assert first[0] == "not run yet: 1"
+    assert first[1].startswith("notebooks/1.ipynb ")
+    text = (checkout / "figures/manifest.json").read_text()
+    manifest = json.loads(text)
     assert manifest["files"]["figures/t.csv"]["notebook"] == "1"
-    assert manifest["notebooks"]["1"]["parameters"] == {"seed": 5}
+    parameters = {"seed": 5, "figures": "../figures"}
+    assert manifest["notebooks"]["1"]["parameters"] == parameters
     assert list(manifest["notebooks"]["1"]["read"]) == ["data/p.csv"]
+    record = json.loads((checkout / "build/notebooks/1.json").read_text())
+    assert (list(record["read"]), list(record["code"])) == (["data/p.csv"], ["rrl/own.py"])
+    assert set(record["made"]) == {"figures/t.csv", "build/notebooks/1.ipynb"}
+    for path in checkout.rglob("*"):
+        os.utime(path)  # times do not count
+    assert run(capsys) == NOTHING
+    assert (checkout / "figures/manifest.json").read_text() == text
 
 
-def test_a_run_with_other_parameters_or_elsewhere_is_not_entered(checkout):
-    assert main(["notebooks/1.ipynb", "-p", "seed", "6"]) == 0
-    assert main(["notebooks/1.ipynb", "--suffix=-mine"]) == 0
-    assert main(["notebooks/1.ipynb", "--out", "elsewhere"]) == 0
-    assert not list(checkout.rglob("*.d"))
-    assert not (checkout / "figures/manifest.json").exists()
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("data/p.csv", "2", "data/p.csv has changed"),
+        ("data/p.csv", None, "data/p.csv has changed"),
+        ("data/q.csv", "2", ""),
+        ("rrl/own.py", "two = 3.0", "rrl/own.py does something else"),
+        ("rrl/own.py", "two = ", "rrl/own.py does something else"),
+        ("rrl/own.py", None, "rrl/own.py does something else"),
+        ("rrl/own.py", "'''Two.'''\ntwo: float = 2.00  # as it was", ""),
+        ("figures/t.csv", "by hand", "figures/t.csv has changed"),
+        ("figures/t.csv", None, "figures/t.csv has changed"),
+        ("build/notebooks/1.ipynb", None, "build/notebooks/1.ipynb has changed"),
+        ("build/notebooks/1.json", None, "not run yet"),
+        ("build/notebooks/1.json", "{", "not run yet"),
+    ],
+)
+def test_what_has_changed_is_why_a_notebook_runs_again(name, text, why, checkout, capsys):
+    run(capsys)
+    if text is None:
+        (checkout / name).unlink()
+    else:
+        (checkout / name).write_text(text)
+    notebook, record = Path("notebooks/1.ipynb"), Path("build/notebooks/1.json")
+    assert records.why_outdated(record, notebook, {"figures": "../figures"}) == why
 
 
-def test_a_table_that_comes_out_the_same_keeps_its_time(checkout):
-    table = checkout / "figures" / "t.csv"
-    main(["notebooks/1.ipynb"])
-    os.utime(table, ns=(10**18, 10**18))
-    main(["notebooks/1.ipynb"])
-    assert table.stat().st_mtime_ns == 10**18
-    (checkout / "data" / "p.csv").write_text("2")
-    main(["notebooks/1.ipynb"])
-    assert table.read_text() == "2"
-    assert table.stat().st_mtime_ns > 10**18
+def test_another_cell_parameter_or_package_is_why_a_notebook_runs_again(
+    checkout, capsys, monkeypatch
+):
+    run(capsys)
+    notebook, record = Path("notebooks/1.ipynb"), Path("build/notebooks/1.json")
+    assert "other parameters" in records.why_outdated(record, notebook, {})
+    given = {"figures": "../figures"}
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "locked", lambda names: {"numpy": ["9"]})
+        assert "other packages" in records.why_outdated(record, notebook, given)
+    write(notebook, "1", parameters="seed = 5")
+    assert "other cells" in records.why_outdated(record, notebook, given)
+
+
+def test_an_extra_run_leaves_figures_manifest_and_record_alone(checkout, capsys):
+    run(capsys)
+    before = {path: path.read_bytes() for path in checkout.rglob("figures/*")}
+    for options in (["-p", "seed", "6", "--suffix=-mine"], ["--suffix=-mine"], ["--out", "other"]):
+        assert run(capsys, *options).startswith("notebooks/1.ipynb ")
+    made = checkout / "build/figures/t.csv"
+    assert made.read_text() == "1 2.0"
+    assert {p: p.read_bytes() for p in checkout.rglob("figures/*") if p != made} == before
+    assert [path.name for path in checkout.rglob("1*.json")] == ["1.json"]
+    assert run(capsys) == NOTHING
+
+
+def test_what_changes_while_a_notebook_runs_makes_it_run_again(checkout, capsys):
+    cell = "from pathlib import Path\npath = Path('../data/p.csv')\npath.read_text()\n"
+    write(checkout / "notebooks/1.ipynb", f"{cell}path.write_text('3')")
+    assert "data/p.csv has changed while notebooks/1.ipynb ran" in run(capsys)
+    assert not (checkout / "build/notebooks/1.json").exists()

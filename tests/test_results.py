@@ -40,7 +40,7 @@ def test_all_stored_results_are_of_the_present_versions():
 
 @pytest.fixture(autouse=True)
 def _this_machine(monkeypatch):
-    for name in ("RRL_BACKEND", "RRL_SCHEDULER", "RRL_WORKERS", "RRL_RESULTS", "RRL_PROGRESS_FILE"):
+    for name in ("RRL_BACKEND", "RRL_SCHEDULER", "RRL_WORKERS", "RRL_RESULTS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -128,7 +128,7 @@ def test_nothing_is_drawn_from_results_of_another_behaviour(place, changed_rando
     manifest = place / "figures" / "manifest.json"
     manifest.parent.mkdir()
     name = next(setting_name(s) for s in SETTINGS if s.agent == "random")
-    entry = {"read": {}, "results": [f"data/results/{name}.npz"]}
+    entry = {"read": {}, "results": [name]}
     files = {"figures/speed.png": {"notebook": "09"}, "figures/other.png": {"notebook": "10"}}
     notebooks = {"09": entry, "10": {"read": {}}}
     manifest.write_text(json.dumps({"files": files, "notebooks": notebooks}))

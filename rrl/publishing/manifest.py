@@ -1,10 +1,11 @@
 """The manifest of the figures: what each file is, what made it, and whether it is still the same.
 
 ``figures/manifest.json`` has an entry for every figure and table (digest, notebook). It also has an
-entry for every notebook (parameters with the seeds, digests of all files that it read, versions,
-machine). :func:`verify` compares the present files with a reference, by default the committed
-files. The bytes must be the same if nothing was measured again. If data were measured again, the
-numbers must agree within `TOLERANCE`.
+entry for every notebook (parameters with the seeds, digests of the data that it read, locked
+versions). Nothing in it depends on the machine, or on the words of the code. :func:`verify`
+compares the present files with a reference, by default the committed files. The bytes must be the
+same if nothing was measured again. If data were measured again, the numbers must agree within
+`TOLERANCE`.
 
 The same bytes need the locked versions, the seeds, figures without dates, and linear algebra with
 one thread and AVX2 kernels. (The Makefile also asks for AVX2 kernels where there are wider
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -28,14 +28,14 @@ from typing import Any, NamedTuple
 
 from rrl.publishing.tracing import Traffic
 from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
-from rrl.support.machine import describe_machine
-from rrl.support.provenance import DRAWING, NUMERICAL, combined, digest, versions
+from rrl.support.provenance import DRAWING, NUMERICAL, digest, locked
 
 NAME = "figures/manifest.json"
 TOLERANCE = 0.5
 """Allowed change of a number whose data were measured again, as a share of the larger number."""
 TEXT = (".csv", ".json", ".md")
-MACHINE = ("python", "processor", "seconds")  # the parts that describe where an entry was made
+STORE = "data/results/"
+"""The stored results. An entry names those that its notebook read: the index has their versions."""
 _NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 Manifest = dict[str, dict[str, Any]]
@@ -59,17 +59,8 @@ def load(text: bytes | None, where: str) -> Manifest:
         raise DataError(f"{where} is not a manifest ({error!r}); restore it") from None
 
 
-def record(
-    root: Path,
-    notebook: Path,
-    parameters: Mapping[str, Any],
-    seen: Traffic,
-    seconds: float = 0.0,
-) -> None:
+def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traffic) -> None:
     """Enter what a notebook has just made; remove entries of files that it no longer makes.
-
-    An entry names the first machine that made exactly these files from exactly these inputs. A
-    later machine with the same result changes nothing, so a checkout stays clean.
 
     Parameters
     ----------
@@ -80,36 +71,40 @@ def record(
         The parameters that the notebook ran with.
     seen : Traffic
         The files that the notebook read and wrote.
-    seconds : float, optional
-        The time that the notebook took; it only serves to estimate the time of another run.
     """
     from rrl.support.files import write_atomically
 
     path = root / NAME
     manifest = load(path.read_bytes() if path.exists() else None, str(path))
-    before = {n: e for n, e in manifest["files"].items() if e["notebook"] == notebook.stem}
+    others = {n: e for n, e in manifest["files"].items() if e["notebook"] != notebook.stem}
     made = {n: {"sha256": digest(root / n), "notebook": notebook.stem} for n in seen.written}
-    others = {n: e for n, e in manifest["files"].items() if n not in before}
     files = others | made
-    code = [root / name for name in seen.read if name.startswith("rrl/")]
+    data = [n for n in seen.read if not n.startswith(("rrl/", STORE))]
     entry = {
-        "sha256": digest(notebook),
         "parameters": {k: v for k, v in parameters.items() if v is not ...},
-        "code": combined(code, root),
-        "read": {n: digest(root / n) for n in seen.read if not n.startswith("rrl/")},
-        "packages": versions((*NUMERICAL, *DRAWING)),
-        "python": platform.python_version(),
-        "processor": describe_machine()["processor"],
-        "seconds": round(seconds),
+        "read": {name: digest(root / name) for name in data},
+        "results": sorted({_result(n) for n in seen.read if n.startswith(STORE)} - {"index.json"}),
+        "packages": locked((*NUMERICAL, *DRAWING)),
     }
-    entry = json.loads(json.dumps(entry))  # a tuple among the parameters is stored as a list
-    stored = manifest["notebooks"].get(notebook.stem, {})
-    if made != before or any(entry[k] != stored.get(k) for k in entry if k not in MACHINE):
-        manifest["notebooks"][notebook.stem] = entry
+    manifest["notebooks"][notebook.stem] = json.loads(json.dumps(entry))  # tuples become lists
     known = {entry["notebook"] for entry in files.values()} | {notebook.stem}
     manifest["notebooks"] = {n: e for n, e in manifest["notebooks"].items() if n in known}
     manifest["files"] = files
     write_atomically(path, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+
+
+def _result(file: str) -> str:
+    """Return the name that a file of the store has in its index.
+
+    Examples
+    --------
+    >>> _result("data/results/gpu/500/rrl-300.npz"), _result("data/results/tables/joint/a.csv")
+    ('gpu/500/rrl-300', 'tables/joint')
+    """
+    name = file.removeprefix(STORE)
+    return (
+        "/".join(name.split("/")[:2]) if name.startswith("tables/") else name.removesuffix(".npz")
+    )
 
 
 class Difference(NamedTuple):
@@ -178,9 +173,7 @@ def _measured_anew(name: str, then: Manifest, now: Manifest, asked: frozenset[st
 
 def _circumstances(entry: Mapping[str, Any], then: Manifest, now: Manifest) -> str:
     before, after = (side["notebooks"].get(entry["notebook"], {}) for side in (then, now))
-    facts = ("code", "sha256", "parameters", "packages", "python", "processor")
-    names = {"sha256": "notebook"}
-    changed = [names.get(f, f) for f in facts if before.get(f) != after.get(f)]
+    changed = [fact for fact in ("parameters", "packages") if before.get(fact) != after.get(fact)]
     return f" (changed: {', '.join(changed)})" if changed else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import sys
 from collections.abc import Mapping
@@ -78,3 +79,22 @@ def from_file(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise UsageError(f"{path} must hold lines `name: value`, got a {type(loaded).__name__}")
     return loaded
+
+
+def add_parameter_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that give a notebook its parameters; :func:`given_parameters` reads them."""
+    add = parser.add_argument
+    add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="parameter")
+    add("-f", type=Path, metavar="FILE", help="YAML file of parameters; -p overrides it")
+
+
+def given_parameters(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the parameters that a command line gives; a value that is no literal is a text."""
+    parameters = from_file(options.f) if options.f else {}
+    return parameters | {name: literal(value, otherwise=value) for name, value in options.p}
+
+
+def as_options(options: argparse.Namespace) -> list[str]:
+    """Return the same options for the command line of another process."""
+    file = ["-f", str(options.f)] if options.f else []
+    return [*file, *(word for pair in options.p for word in ("-p", *pair))]

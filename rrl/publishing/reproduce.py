@@ -1,259 +1,324 @@
-"""Run notebooks unattended: ``python -m rrl.publishing.reproduce notebooks/00_quickstart.ipynb``.
+"""Run the notebooks that are not current: ``python -m rrl.publishing.reproduce NOTEBOOK ...``.
 
-papermill runs the cells. This module adds what an unattended run needs. It checks parameters
-against the notebook, uses the environment's own kernel, limits the time of every cell, and allows
-one run at a time. An executed copy appears only when every cell has run. The kernel works in the
-notebook's folder, as it does in JupyterLab. Only make runs several notebooks at once, under
-:mod:`rrl.publishing.progress`.
+A notebook is current if nothing has changed since its last run: its cells, its parameters, the
+locked packages, the files that it read, what its code does, and the files that it made
+(:mod:`rrl.publishing.records`). The others run two at a time, each in a process of its own
+(:mod:`rrl.publishing.execute`). They write to ``figures/``; in JupyterLab, notebooks write to
+``build/figures/``. A run with a parameter, a suffix or another folder is extra: it always happens,
+and it is not recorded.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
-import logging
-import os
-import re
-import signal
+import heapq
+import json
+import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from rrl.publishing import manifest, records
+from rrl.publishing.execute import CELL_TIMEOUT
 from rrl.publishing.parameters import (
+    add_parameter_options,
+    as_options,
     check_parameters,
     defaults,
-    from_file,
-    literal,
-    read_notebook,
+    given_parameters,
 )
-from rrl.publishing.tracing import Traffic, traffic
-from rrl.support.errors import DataError, Parser, ServerError, UnstableError, UsageError, command
-from rrl.support.progress import FOLDER, running
-from rrl.support.provenance import digest
+from rrl.publishing.tracing import Traffic
+from rrl.support.errors import (
+    DataError,
+    Parser,
+    ServerError,
+    UnstableError,
+    UsageError,
+    command,
+    interrupt_by_signals,
+)
 
+EXECUTE = (sys.executable, "-m", "rrl.publishing.execute")
 OUT = Path("build/notebooks")
-FIGURES = Path("figures")
-CELL_TIMEOUT = 1800  # seconds; a cell that takes longer is stopped as hanging
-OUTPUT_TIMEOUT = 60  # seconds; on a busy machine, the output of a cell comes late
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_KINDS = {kind.__name__: kind for kind in (UsageError, DataError, ServerError)}
+FIGURES = {"figures": "../figures"}
+"""The parameter of a recorded run; by default a notebook writes to ``build/figures``."""
+EXPECTED = {
+    "00_quickstart-live": 90.0,
+    "03_simulator": 44.0,
+    "06_theory_bound": 58.0,
+    "08_convergence": 77.0,
+    "09_experiments": 62.0,
+    "11_claims": 76.0,
+}
+"""Seconds of the long notebooks, two at a time on two cores, for a first run."""
+SHORT = 20.0  # seconds of any other
+EACH_S = 0.2  # so often the processes are looked at
+_ERRORS = {kind.code: kind for kind in (UsageError, DataError, ServerError)}
 
 
-def execute(
-    notebook: Path,
-    output: Path,
-    parameters: Mapping[str, Any] | None = None,
-    cell_timeout: int = CELL_TIMEOUT,
-) -> Traffic:
-    """Run every cell of `notebook` and write the executed copy to `output`.
+@dataclass
+class Execution:
+    """A notebook that is to run, or runs now.
 
     Parameters
     ----------
     notebook : Path
-        The notebook to run. It is not changed.
     output : Path
-        Path of the executed copy. Only a complete copy replaces an older one.
-    parameters : mapping of str to object, optional
-        These values replace the notebook's defaults.
-    cell_timeout : int
-        Longest time in seconds that one cell may take.
-
-    Returns
-    -------
-    Traffic
-        The files that the notebook read and wrote below the current folder.
-
-    Raises
-    ------
-    UsageError, DataError
-        If the notebook cannot be read, or does not have one of the parameters.
-    RRLError
-        If a cell failed, hung, left the notebook early or stopped the kernel. The error is of the
-        kind that the cell raised, or an :class:`UnstableError` in other cases. The copy with the
-        traceback is then in the folder of `output`. Its name ends in ``-failed``.
+        Path of the executed copy.
+    options : sequence of str
+        Options of :mod:`rrl.publishing.execute`.
+    expected : float
+        Seconds that it may take.
     """
-    check_parameters(notebook, parameters or {})
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.stem}.partial.ipynb")
-    log = output.with_name(f".{output.stem}.files")
-    failed = output.with_name(f"{output.stem}-failed.ipynb")
-    try:
-        kind, reason = _run(notebook, partial, dict(parameters or {}), cell_timeout, log)
-        if reason:
-            partial.replace(failed)
-            raise kind(f"{notebook}, {reason}; the executed copy is {failed}")
-        partial.replace(output)
-        failed.unlink(missing_ok=True)
-        return traffic(log, Path.cwd())
-    finally:
-        partial.unlink(missing_ok=True)
-        log.unlink(missing_ok=True)
 
+    notebook: Path
+    output: Path
+    options: Sequence[str]
+    expected: float
+    before: Mapping[str, str] = field(default_factory=dict, init=False)
+    began: float = field(default=0.0, init=False)
+    seconds: float = field(default=0.0, init=False)
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
-def _run(
-    notebook: Path, copy: Path, parameters: dict[str, Any], cell_timeout: int, log: Path
-) -> tuple[type[Exception], str]:
-    """Run the notebook; return the kind of failure, and its cell and reason (empty if none)."""
-    from nbclient.exceptions import CellTimeoutError
-    from papermill import PapermillExecutionError, execute_notebook
-
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the code below reports errors
-    paths = (
-        str(path.absolute()).replace("{", "{{").replace("}", "}}") for path in (notebook, copy)
-    )
-    kind, reason = UnstableError, ""
-    home = copy.parent.absolute() / ".kernel"
-    try:
-        with TemporaryDirectory(prefix="rrl-") as sockets:
-            execute_notebook(
-                *paths,  # papermill applies str.format to them, so their braces are doubled
-                parameters=parameters,
-                kernel_name="python3",
-                language="python",
-                kernel_manager_class=_own_kernel(home, log.absolute(), sockets),
-                cwd=notebook.parent.absolute(),
-                execution_timeout=cell_timeout,
-                iopub_timeout=OUTPUT_TIMEOUT,
-                progress_bar=False,
-                coalesce_streams=True,  # what a bar has overwritten goes
+    def start(self) -> None:
+        """Start the process; a terminal's Ctrl-C does not reach it."""
+        self.before, self.began = records.snapshot(), time.monotonic()
+        words = [*EXECUTE, str(self.notebook), str(self.output), *self.options]
+        self._said.parent.mkdir(parents=True, exist_ok=True)
+        with self._said.open("wb") as said:
+            self.process = subprocess.Popen(
+                words, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
             )
-    except PapermillExecutionError as error:
-        kind = _KINDS.get(error.ename, UnstableError)
-        reason = _ANSI.sub("", f"{error.ename}: {error.evalue}")
-    except CellTimeoutError as error:
-        reason = f"still running after {cell_timeout} s; raise --cell-timeout if it needs longer"
-        if "IOPub" in str(error):  # ZeroMQ drops messages when a thousand wait
-            reason = f"its output was not complete {OUTPUT_TIMEOUT} s after its end; print less"
-    except RuntimeError as error:  # nbclient raises it for a dead kernel
-        reason = f"the kernel died ({error})"
-    code = [cell for cell in read_notebook(copy).cells if cell.cell_type == "code"]
-    begun = [cell for cell in code if cell.metadata.papermill.start_time]
-    if not reason and (len(begun) < len(code) or any(c.metadata.papermill.exception for c in code)):
-        reason = "left the notebook by sys.exit, which papermill counts as success"
-    lines = begun[-1].source.split("\n") if begun else ["before the first"]
-    first = textwrap.shorten(next(filter(str.strip, lines), ""), 60, placeholder=" ...")
-    return kind, reason and f"cell [{len(begun)}] ({first}): {reason}"
+
+    @property
+    def _said(self) -> Path:
+        return self.output.parent / ".kernel" / f"{self.output.stem}.said"
+
+    def has_ended(self) -> bool:
+        """Return whether the process has ended; note the seconds since its start."""
+        self.seconds = time.monotonic() - self.began
+        return self.process.poll() is not None
+
+    def left(self, slower: float) -> float:
+        """Return the seconds until the end, if all runs take `slower` times what was expected.
+
+        A run that takes longer than that is expected to need another quarter of its time.
+        """
+        expected = self.expected * slower
+        return max(expected - self.seconds, self.seconds / 4) if self.process else expected
+
+    def result(self) -> Traffic:
+        """Return what a run that has ended read and wrote; raise the error that it ended with."""
+        lines = self._said.read_text(encoding="utf-8", errors="replace").splitlines()
+        if self.process.returncode:
+            errors = [line for line in lines if line.startswith("rrl: ")] or [*lines, "no words"]
+            message = errors[-1].removeprefix("rrl: ")
+            raise _ERRORS.get(self.process.returncode, UnstableError)(message)
+        found = json.loads(lines[-1])
+        return Traffic(tuple(found["read"]), tuple(found["written"]))
 
 
-def _own_kernel(home: Path, files: Path, sockets: str) -> type:
-    """Return a kernel manager that starts this Python and ignores other kernels and settings.
+def time_left(waiting: Sequence[float], running: Sequence[float], jobs: int) -> float:
+    """Return the seconds until the last run ends, if each place that is free takes the next one.
 
-    The kernel writes the names of the files that it opens to `files`. It is reached by sockets in
-    the folder `sockets`.
+    Examples
+    --------
+    >>> time_left([30.0, 20.0, 10.0], [5.0], jobs=2)
+    35.0
     """
-    from ipykernel.kernelspec import get_kernel_dict
-    from jupyter_client import AsyncKernelManager
-    from jupyter_client.kernelspec import KernelSpec
+    places = [*running, *[0.0] * (jobs - len(running))]
+    heapq.heapify(places)
+    for seconds in waiting:
+        heapq.heapreplace(places, places[0] + seconds)
+    return max(places)
 
-    module = "__import__('rrl.publishing.tracing', fromlist=['watch'])"
-    watch = f"{module}.watch({str(files)!r}, {str(Path.cwd())!r})"
-    options = [f"--profile-dir={home}", f"--IPKernelApp.exec_lines={watch}"]
 
-    class OwnKernel(AsyncKernelManager):
-        transport = "ipc"  # kernels that start side by side race for ports
-        ip = f"{sockets}/socket"
+def clock(seconds: float) -> str:
+    """Return a time in minutes and seconds.
 
-        @property
-        def kernel_spec(self) -> KernelSpec:
-            return KernelSpec(**get_kernel_dict(options))
+    Examples
+    --------
+    >>> clock(125.4)
+    '2:05'
+    """
+    return "{}:{:02}".format(*divmod(round(seconds), 60))
 
-        async def start_kernel(self, **options: Any) -> None:
-            home.mkdir(exist_ok=True)
-            with (home / f"{files.stem}.log").open("w") as log:  # tracebacks are not for users
-                await super().start_kernel(stdout=log, stderr=log, **options)
 
-    return OwnKernel
+def run_all(runs: Sequence[Execution], jobs: int) -> Iterator[tuple[Execution, Traffic]]:
+    """Run notebooks side by side, and yield each that has ended.
+
+    A terminal shows a bar. If a run fails, or the caller does, the others are stopped.
+
+    Parameters
+    ----------
+    runs : sequence of Execution
+    jobs : int
+        At most this number runs at once.
+    """
+    from tqdm import tqdm
+
+    waiting = sorted(runs, key=lambda run: -run.expected)  # a long one at the end would run alone
+    running: list[Execution] = []
+    took = expected = 0.0
+    form = "{desc} |{bar}| {percentage:3.0f} %{postfix}"
+    start = time.monotonic()
+    with tqdm(total=1.0, bar_format=form, disable=None, leave=False) as bar:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    running.append(waiting.pop(0))
+                    running[-1].start()
+                time.sleep(EACH_S)
+                ended = [run for run in running if run.has_ended()]
+                running = [run for run in running if run not in ended]
+                for run in ended:
+                    took, expected = took + run.seconds, expected + run.expected
+                    yield _ended(run, bar)
+                slower = took / expected if expected else 1.0
+                lefts = [[run.left(slower) for run in some] for some in (waiting, running)]
+                done = len(runs) - len(waiting) - len(running)
+                names = ", ".join(run.output.stem for run in running) or "..."
+                past, left = time.monotonic() - start, time_left(*lefts, jobs)
+                _show(bar, f"{done} of {len(runs)} done, now {names}", past, left)
+        finally:
+            _stop(running)
+
+
+def _show(bar: Any, words: str, past: float, left: float) -> None:
+    bar.n = past / max(past + left, 1e-9)
+    bar.set_description_str(words, refresh=False)
+    bar.set_postfix_str(f"{clock(left)} left")
+
+
+def _stop(running: Sequence[Execution]) -> None:
+    """End the processes with their kernels, and wait for them."""
+    processes = [run.process for run in running if run.process]
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait()
+
+
+def _ended(run: Execution, bar: Any) -> tuple[Execution, Traffic]:
+    try:
+        seen = run.result()
+    except BaseException:
+        bar.write(f"{run.notebook} failed", sys.stdout)
+        raise
+    bar.write(f"{run.notebook} {run.seconds:.1f} s", sys.stdout)
+    sys.stdout.flush()
+    return run, seen
+
+
+def expected_seconds(out: Path, name: str) -> float:
+    """Return how long a run may take: as its last one, or as the table says."""
+    return float(
+        records.last_record(out / f"{name}.json").get("seconds") or EXPECTED.get(name, SHORT)
+    )
+
+
+def _enter(run: Execution, seen: Traffic) -> None:
+    """Record what a notebook was made from and what it made, here and in the manifest."""
+    if changed := [n for n in seen.read if run.before.get(n) != records.digest_of(Path(n))]:
+        print(f"{changed[0]} has changed while {run.notebook} ran: it has to run again")
+        return
+    figures = [path for path in seen.written if path.count("/") == 1]  # not those of a live run
+    seen = Traffic(seen.read, tuple(figures))
+    given = _given(run.notebook)
+    made = [*figures, str(run.output)]
+    path = run.output.with_suffix(".json")
+    records.write_record(path, run.notebook, given, seen, made, run.seconds)
+    manifest.record(Path(), run.notebook, defaults(run.notebook) | given, seen)
+
+
+def _given(notebook: Path) -> dict[str, Any]:
+    return {name: value for name, value in FIGURES.items() if name in defaults(notebook)}
+
+
+def recorded_runs(outputs: Mapping[Path, Path], timeout: Sequence[str]) -> list[Execution]:
+    """Return the runs of the notebooks that are not current, and say why they are not."""
+    runs, reasons = [], {}
+    for output, notebook in outputs.items():
+        given = _given(notebook)
+        if why := records.why_outdated(output.with_suffix(".json"), notebook, given):
+            options = [word for pair in given.items() for word in ("-p", *pair)]
+            seconds = expected_seconds(output.parent, output.stem)
+            runs.append(Execution(notebook, output, [*options, *timeout], seconds))
+            reasons.setdefault(why, []).append(notebook.stem)
+    for why, names in reasons.items():
+        print(f"{why}: {', '.join(names)}")
+    if current := len(outputs) - len(runs):
+        nothing = "" if runs else ": nothing to do"
+        print(f"{current} of {len(outputs)} notebooks are current{nothing}", flush=True)
+    return runs
 
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Lock `out` against a second run; make, which keeps its runs apart, shares the lock."""
+    """Lock `out` against a second run."""
     out.mkdir(parents=True, exist_ok=True)
-    mode = fcntl.LOCK_SH if FOLDER in os.environ else fcntl.LOCK_EX
     with (out / ".lock").open("a") as lock:
         try:
-            fcntl.flock(lock, mode | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(f"another run is writing to {out}; wait for it or stop it") from None
         yield
 
 
-@contextmanager
-def _times_kept(folder: Path) -> Iterator[None]:
-    """Restore the old time of files that were written again with the same bytes.
-
-    Then make does not rebuild what depends on these files.
-    """
-    before = {path: (digest(path), path.stat()) for path in folder.glob("*") if path.is_file()}
-    yield
-    for path, (was, status) in before.items():
-        if path.is_file() and path.stat().st_mtime_ns != status.st_mtime_ns and digest(path) == was:
-            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _enter(notebook: Path, output: Path, seen: Traffic, seconds: float) -> None:
-    """Record what a notebook was made from and what it made, for make and for the manifest."""
-    from rrl.publishing.manifest import record
-    from rrl.support.files import write_atomically
-
-    made = [path for path in seen.written if path.count("/") == 1]  # not those of a live run
-    seen = Traffic(seen.read, tuple(made))
-    lines = [f"{output}: {' '.join(seen.read)}", "", *(f"{path}:" for path in seen.read), ""]
-    lines += [f"{path}: {output}\n\t@:" for path in made]  # its readers wait until it is made
-    lines += [f"made.{output.stem} := {' '.join(made)}", ""]
-    write_atomically(output.with_suffix(".d"), "\n".join(lines))
-    with output.with_name(".manifest.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        record(Path.cwd(), notebook, defaults(notebook), seen, seconds)
-
-
-def _parser() -> Parser:
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
-        prog="python -m rrl.publishing.reproduce", description="Run notebooks with papermill."
+        prog="python -m rrl.publishing.reproduce",
+        description="Run the notebooks that are not current, with papermill.",
     )
     add = parser.add_argument
     add("notebook", nargs="+", type=Path, help="notebook to run, with its folder as working folder")
-    add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="parameter")
-    add("-f", type=Path, metavar="FILE", help="YAML file of parameters; -p overrides it")
+    add_parameter_options(parser)
     add("--out", type=Path, default=OUT, help="folder of the executed copies (default %(default)s)")
     add("--suffix", default="", help="end of the copies' names, as in 00_quickstart-live.ipynb")
+    add("--jobs", type=int, default=2, metavar="N", help="notebooks at once (default %(default)s)")
     add(
         "--cell-timeout", type=int, default=CELL_TIMEOUT, metavar="S", help="seconds a cell may run"
     )
-    return parser
+    options = parser.parse_args(argv)
+    for name, value in (("--cell-timeout", options.cell_timeout), ("--jobs", options.jobs)):
+        if value < 1:
+            raise UsageError(f"{name} is {value}; give a whole number from 1")
+    return options
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line `argv`; print one line per notebook, with its time in seconds."""
-    args = _parser().parse_args(argv)
-    if args.cell_timeout < 1:
-        raise UsageError(f"--cell-timeout is {args.cell_timeout}; give a number of seconds, from 1")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM must stop the kernel too
-    parameters = from_file(args.f) if args.f else {}
-    parameters |= {name: literal(value, otherwise=value) for name, value in args.p}
-    outputs = {args.out / f"{path.stem}{args.suffix}.ipynb": path for path in args.notebook}
-    if len(outputs) < len(args.notebook):
+    options = _options(argv)
+    parameters = given_parameters(options)
+    outputs = {
+        options.out / f"{path.stem}{options.suffix}.ipynb": path for path in options.notebook
+    }
+    if len(outputs) < len(options.notebook):
         raise UsageError("two notebooks have the same name and copy; run them one by one")
-    for notebook in args.notebook:  # errors must appear before the first notebook runs
+    for notebook in options.notebook:  # errors must appear before the first notebook runs
         check_parameters(notebook, parameters)
-    with _alone(args.out):
-        for output, notebook in outputs.items():
-            start = time.monotonic()
-            try:
-                with _times_kept(FIGURES), running(output.stem):
-                    seen = execute(notebook, output, parameters, args.cell_timeout)
-                seconds = time.monotonic() - start
-                if args.out == OUT and not (parameters or args.suffix):
-                    _enter(notebook, output, seen, seconds)
-            except BaseException:
-                print(notebook, "failed", flush=True)
-                raise
-            print(f"{notebook} {seconds:.1f} s", flush=True)
+    interrupt_by_signals()  # the kernels must end, too
+    timeout = ["--cell-timeout", str(options.cell_timeout)]
+    recorded = options.out == OUT and not (parameters or options.suffix)
+    with _alone(options.out):
+        if recorded:
+            runs = recorded_runs(outputs, timeout)
+        else:
+            words = [*as_options(options), *timeout]
+            runs = [
+                Execution(path, output, words, expected_seconds(options.out, output.stem))
+                for output, path in outputs.items()
+            ]
+        with closing(run_all(runs, options.jobs)) as ended:
+            for run, seen in ended:
+                if recorded:
+                    _enter(run, seen)
 
 
 if __name__ == "__main__":

@@ -102,10 +102,15 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def for_a_page(notebook: Any) -> Any:
-    """Return a copy without widget state, in which figures are named after their section."""
+    """Return a copy without widget state and the runner's parameters.
+
+    Its figures are named after their section.
+    """
     copy = deepcopy(notebook)
     copy.metadata.pop("widgets", None)
     section = ""
+    given = "injected-parameters"  # papermill's tag
+    copy.cells = [cell for cell in copy.cells if given not in cell.metadata.get("tags", [])]
     for cell in copy.cells:
         if cell.cell_type == "markdown":
             section = [section, *re.findall(r"^#+ (.*)", cell.source, re.M)][-1]

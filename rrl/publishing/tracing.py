@@ -1,10 +1,8 @@
 """Find what a notebook reads and writes by watching which files its kernel opens.
 
-So nobody has to keep lists of inputs. Make rebuilds a notebook when a file that it read has
-changed. The manifest names the files that a figure was made from. Worker processes are not watched.
-The kernel has already read the files that they read, because it checks whether a stored result is
-still valid (:mod:`rrl.studies.sweeps`). The stored results themselves are left out: they follow
-from these files.
+So nobody has to keep lists of inputs. A notebook runs again when a file that it read has changed
+(:mod:`rrl.publishing.records`). The manifest names the data that a figure was made from. Worker
+processes are not watched: what they compute rests on files that the kernel has read, too.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 WATCHED = ("data/", "figures/", "rrl/")
-DERIVED = "data/sweeps/"
 _CACHED = re.compile(r"__pycache__/(\w+)\.[\w-]+\.pyc.*$")
 
 
@@ -66,11 +63,7 @@ def traffic(log: Path, root: Path) -> Traffic:
     for line in lines:
         mode, _, path = line.partition(" ")
         path = _CACHED.sub(r"\1.py", path)
-        if _matters(path) and (root / path).is_file():
+        if path.startswith(WATCHED) and (root / path).is_file():
             found[mode].add(path)
     written = {path for path in found["w"] if path.startswith("figures/")}
     return Traffic(tuple(sorted(found["r"] - written)), tuple(sorted(written)))
-
-
-def _matters(path: str) -> bool:
-    return path.startswith(WATCHED) and not path.startswith(DERIVED)

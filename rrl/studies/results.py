@@ -89,34 +89,19 @@ def outdated(sweep: Sweep) -> dict[str, Key]:
     return dict(sorted(late.items()))
 
 
-def figures_by_result(root: Path) -> dict[str, list[str]]:
-    """Return the names of the figures and tables that rest on each file that was read.
+def rests_on(names: Iterable[str], root: Path) -> dict[str, list[str]]:
+    """Return the stored results on which each figure or table rests, of those that are named.
 
-    The manifest names the files that a notebook read, its stored results among them, and the files
-    that it made. So a figure counts for all files that its notebook read.
+    The manifest names the results that a notebook read, and the files that it made. So each of
+    these files rests on all results that its notebook read.
     """
     path = root / MANIFEST
-    if not path.exists():
-        return {}
-    manifest = read_json(path)
-    made = defaultdict(list)
-    for file, entry in manifest["files"].items():
-        made[entry["notebook"]].append(Path(file).name)
-    found: dict[str, list[str]] = defaultdict(list)
-    for notebook, entry in manifest["notebooks"].items():
-        for file in (*entry["read"], *entry.get("results", ())):
-            found[file] += sorted(made[notebook])
-    return found
-
-
-def rests_on(names: Iterable[str], root: Path) -> dict[str, list[str]]:
-    """Return the stored results on which each figure rests, of those that are named."""
-    by_file, found = figures_by_result(root), defaultdict(list)
-    for name in names:
-        prefix = f"data/results/{name}"
-        files = [f for f in by_file if f == f"{prefix}.npz" or f.startswith(f"{prefix}/")]
-        for figure in sorted({figure for file in files for figure in by_file[file]}):
-            found[figure].append(name)
+    manifest = read_json(path) if path.exists() else {"files": {}, "notebooks": {}}
+    wanted, found = set(names), dict[str, list[str]]()
+    for file, entry in sorted(manifest["files"].items()):
+        read = manifest["notebooks"].get(entry["notebook"], {}).get("results", ())
+        if rest := sorted(wanted.intersection(read)):
+            found[Path(file).name] = rest
     return found
 
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
+from tqdm import tqdm
 
 from rrl.studies.days import Day, check_day, day_name, run_days
 from rrl.studies.pieces import day_key, problem, run_piece, run_truth, setting_key, truth_key
@@ -34,7 +35,6 @@ from rrl.studies.sweep_store import Arrays, Entry, Store, setting_name, truth_na
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import replacing
 from rrl.support.machine import available_cpus
-from rrl.support.progress import bar
 from rrl.support.provenance import NUMERICAL, versions
 
 SEEDS_PER_PIECE = 5
@@ -180,7 +180,9 @@ class Sweep:
         if missing:
             with _backend(self.workers) as parallel:
                 done = parallel(_keyed(task) for task in missing)
-                for key, arrays in bar(done, "sweep", len(missing), "piece", progress):
+                for key, arrays in tqdm(
+                    done, "sweep", len(missing), unit="piece", disable=not progress
+                ):
                     with replacing(self.folder / f"{key}.npz") as file:
                         np.savez_compressed(file, **arrays)
         return {task.key: self._load(task) for task in tasks}

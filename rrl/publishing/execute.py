@@ -1,0 +1,188 @@
+"""Execute one notebook with papermill: ``python -m rrl.publishing.execute NOTEBOOK COPY``.
+
+papermill runs the cells. This module adds what an unattended run needs. It checks parameters
+against the notebook, uses the environment's own kernel, limits the time of every cell, and notes
+which files the kernel opens. An executed copy appears only when every cell has run. The kernel
+works in the notebook's folder, as it does in JupyterLab. :mod:`rrl.publishing.reproduce` starts
+one such process for each notebook.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rrl.publishing.parameters import (
+    add_parameter_options,
+    check_parameters,
+    given_parameters,
+    read_notebook,
+)
+from rrl.publishing.tracing import Traffic, traffic
+from rrl.support.errors import (
+    DataError,
+    Parser,
+    ServerError,
+    UnstableError,
+    UsageError,
+    command,
+    interrupt_by_signals,
+)
+
+CELL_TIMEOUT = 1800  # seconds; a cell that takes longer is stopped as hanging
+OUTPUT_TIMEOUT = 60  # seconds; on a busy machine, the output of a cell comes late
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_KINDS = {kind.__name__: kind for kind in (UsageError, DataError, ServerError)}
+
+
+def execute(
+    notebook: Path,
+    output: Path,
+    parameters: Mapping[str, Any] | None = None,
+    cell_timeout: int = CELL_TIMEOUT,
+) -> Traffic:
+    """Run every cell of `notebook` and write the executed copy to `output`.
+
+    Parameters
+    ----------
+    notebook : Path
+        The notebook to run. It is not changed.
+    output : Path
+        Path of the executed copy. Only a complete copy replaces an older one.
+    parameters : mapping of str to object, optional
+        These values replace the notebook's defaults.
+    cell_timeout : int
+        Longest time in seconds that one cell may take.
+
+    Returns
+    -------
+    Traffic
+        The files that the notebook read and wrote below the current folder.
+
+    Raises
+    ------
+    UsageError, DataError
+        If the notebook cannot be read, or does not have one of the parameters.
+    RRLError
+        If a cell failed, hung, left the notebook early or stopped the kernel. The error is of the
+        kind that the cell raised, or an :class:`UnstableError` in other cases. The copy with the
+        traceback is then in the folder of `output`. Its name ends in ``-failed``.
+    """
+    check_parameters(notebook, parameters or {})
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.stem}.partial.ipynb")
+    log = output.with_name(f".{output.stem}.files")
+    failed = output.with_name(f"{output.stem}-failed.ipynb")
+    try:
+        kind, reason = _run(notebook, partial, dict(parameters or {}), cell_timeout, log)
+        if reason:
+            partial.replace(failed)
+            raise kind(f"{notebook}, {reason}; the executed copy is {failed}")
+        partial.replace(output)
+        failed.unlink(missing_ok=True)
+        return traffic(log, Path.cwd())
+    finally:
+        partial.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
+
+
+def _run(
+    notebook: Path, copy: Path, parameters: dict[str, Any], cell_timeout: int, log: Path
+) -> tuple[type[Exception], str]:
+    """Run the notebook; return the kind of failure, and its cell and reason (empty if none)."""
+    from nbclient.exceptions import CellTimeoutError
+    from papermill import PapermillExecutionError, execute_notebook
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the code below reports errors
+    paths = (
+        str(path.absolute()).replace("{", "{{").replace("}", "}}") for path in (notebook, copy)
+    )
+    kind, reason = UnstableError, ""
+    home = copy.parent.absolute() / ".kernel"
+    try:
+        with TemporaryDirectory(prefix="rrl-") as sockets:
+            execute_notebook(
+                *paths,  # papermill applies str.format to them, so their braces are doubled
+                parameters=parameters,
+                kernel_name="python3",
+                language="python",
+                kernel_manager_class=_own_kernel(home, log.absolute(), sockets),
+                cwd=notebook.parent.absolute(),
+                execution_timeout=cell_timeout,
+                iopub_timeout=OUTPUT_TIMEOUT,
+                progress_bar=False,
+                coalesce_streams=True,  # what a bar has overwritten goes
+            )
+    except PapermillExecutionError as error:
+        kind = _KINDS.get(error.ename, UnstableError)
+        reason = _ANSI.sub("", f"{error.ename}: {error.evalue}")
+    except CellTimeoutError as error:
+        reason = f"still running after {cell_timeout} s; raise --cell-timeout if it needs longer"
+        if "IOPub" in str(error):  # ZeroMQ drops messages when a thousand wait
+            reason = f"its output was not complete {OUTPUT_TIMEOUT} s after its end; print less"
+    except RuntimeError as error:  # nbclient raises it for a dead kernel
+        reason = f"the kernel died ({error})"
+    code = [cell for cell in read_notebook(copy).cells if cell.cell_type == "code"]
+    begun = [cell for cell in code if cell.metadata.papermill.start_time]
+    if not reason and (len(begun) < len(code) or any(c.metadata.papermill.exception for c in code)):
+        reason = "left the notebook by sys.exit, which papermill counts as success"
+    lines = begun[-1].source.split("\n") if begun else ["before the first"]
+    first = textwrap.shorten(next(filter(str.strip, lines), ""), 60, placeholder=" ...")
+    return kind, reason and f"cell [{len(begun)}] ({first}): {reason}"
+
+
+def _own_kernel(home: Path, files: Path, sockets: str) -> type:
+    """Return a kernel manager that starts this Python and ignores other kernels and settings.
+
+    The kernel writes the names of the files that it opens to `files`. It is reached by sockets in
+    the folder `sockets`.
+    """
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    module = "__import__('rrl.publishing.tracing', fromlist=['watch'])"
+    watch = f"{module}.watch({str(files)!r}, {str(Path.cwd())!r})"
+    options = [f"--profile-dir={home}", f"--IPKernelApp.exec_lines={watch}"]
+
+    class OwnKernel(AsyncKernelManager):
+        transport = "ipc"  # kernels that start side by side race for ports
+        ip = f"{sockets}/socket"
+
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(**get_kernel_dict(options))
+
+        async def start_kernel(self, **options: Any) -> None:
+            home.mkdir(exist_ok=True)
+            with (home / f"{files.stem}.log").open("w") as log:  # tracebacks are not for users
+                await super().start_kernel(stdout=log, stderr=log, **options)
+
+    return OwnKernel
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Execute one notebook; print the files that it read and wrote as JSON."""
+    parser = Parser(
+        prog="python -m rrl.publishing.execute", description="Execute one notebook with papermill."
+    )
+    parser.add_argument("notebook", type=Path, help="its folder is the working folder")
+    parser.add_argument("copy", type=Path, help="path of the executed copy")
+    add_parameter_options(parser)
+    parser.add_argument("--cell-timeout", type=int, default=CELL_TIMEOUT, metavar="S")
+    args = parser.parse_args(argv)
+    interrupt_by_signals()  # the kernel must end, too
+    seen = execute(args.notebook, args.copy, given_parameters(args), args.cell_timeout)
+    print(json.dumps(seen._asdict()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
