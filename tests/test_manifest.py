@@ -14,7 +14,7 @@ from rrl.publishing import manifest
 from rrl.publishing.manifest import Difference, folder, main, record, text_difference, verify
 from rrl.publishing.tracing import Traffic, traffic
 from rrl.support.errors import DataError, UsageError
-from rrl.support.provenance import DRAWING, NUMERICAL, code_behind, digest, imports, locked
+from rrl.support.provenance import DRAWING, NUMERICAL, digest, locked
 
 ROOT = Path(__file__).parent.parent
 FIRST = Traffic(("data/p/episodes.csv", "rrl/a.py"), ("figures/one.csv", "figures/one.png"))
@@ -60,7 +60,7 @@ def test_entries_name_inputs_seeds_versions_and_the_maker(checkout):
     }
     notebook = entries["notebooks"]["1"]
     assert notebook["read"] == {"data/p/episodes.csv": digest(checkout / "data/p/episodes.csv")}
-    assert set(notebook) == {"parameters", "read", "packages"}
+    assert set(notebook) == {"parameters", "read", "results", "packages"}
     assert notebook["parameters"] == {"seed": 7}
     assert notebook["packages"] == locked((*NUMERICAL, *DRAWING))
 
@@ -77,12 +77,16 @@ def test_the_same_run_gives_the_same_bytes_whatever_the_order(checkout):
     assert (checkout / manifest.NAME).read_bytes() == text
 
 
-def test_the_words_of_the_code_and_stored_results_change_no_line(checkout):
+def test_the_words_of_the_code_change_no_line_and_stored_results_are_named(checkout):
     text = (checkout / manifest.NAME).read_bytes()
     (checkout / "rrl/a.py").write_text("a = 1  # one")
-    stored = FIRST._replace(read=(*FIRST.read, "data/results/a.npz"))
-    record(checkout, checkout / "notebooks/1.ipynb", {"seed": 7}, stored)
+    record(checkout, checkout / "notebooks/1.ipynb", {"seed": 7}, FIRST)
     assert (checkout / manifest.NAME).read_bytes() == text
+    read = ("data/results/index.json", "data/results/gpu/a-9.npz", "data/results/tables/b/c.csv")
+    record(checkout, checkout / "notebooks/1.ipynb", {}, FIRST._replace(read=(*FIRST.read, *read)))
+    entry = json.loads((checkout / manifest.NAME).read_text())["notebooks"]["1"]
+    assert entry["results"] == ["gpu/a-9", "tables/b"]
+    assert not set(entry["read"]) & set(read)
 
 
 def test_nothing_changed_is_no_difference(checkout, before):
@@ -213,29 +217,3 @@ def test_a_compiled_module_counts_as_its_source(tmp_path):
     log.write_text("r rrl/__pycache__/a.cpython-311.pyc\nr rrl/__pycache__/gone.cpython-311.pyc\n")
     assert traffic(log, tmp_path) == Traffic(("rrl/a.py",), ())
     assert traffic(tmp_path / "none", tmp_path) == Traffic((), ())
-
-
-# --- The code behind a result -------------------------------------------------------------------
-
-
-def test_imports_inside_functions_count_and_those_for_type_checkers_do_not():
-    found = set(imports("rrl.studies.truths"))
-    assert {"rrl.recording.replay", "rrl.recording.truth"} <= found
-    assert "rrl.simulation.simulator" not in found  # for type checkers only
-    behind = {path.name for path in code_behind("rrl.studies.problems")}
-    assert "simulator.py" in behind  # by way of the testbeds
-    with pytest.raises(ValueError, match=r"no module 'rrl\.nothing'"):
-        code_behind("rrl.nothing")
-
-
-def test_every_module_that_a_race_loads_is_behind_it():
-    program = (
-        "import sys, rrl.studies.pieces as s; "
-        "s.run_piece(s.Setting('cpu2', 115.0, 'rrl-boltzmann', 1, 2), (0,), 'data'); "
-        "print(*(m.__file__ for name, m in sys.modules.items() if name.startswith('rrl.')))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    behind = code_behind("rrl.studies.pieces", "rrl.core.variants", "rrl.simulation.testbeds")
-    assert {Path(file) for file in done.stdout.split()} <= behind

@@ -433,17 +433,21 @@ def test_sweeps_are_stored_by_the_notebooks_that_have_them(checkout):
     for name, cell in (("1", "from rrl import RegionSize, Sweep, adaptive"), ("2", "x = 1")):
         (checkout.root / "notebooks" / f"{name}.ipynb").write_text(cell)
     checkout.make("env")
-    assert checkout.make("sweeps") == [
+    assert checkout.make("results") == [
+        "rrl.studies.results renew",
         "rrl.publishing.reproduce notebooks/1.ipynb --jobs 1 --out build/storing "
         "-p figures ../build/storing",
         "rrl.studies.results keep",
     ]
+    assert checkout.make("results", "FIGURE=a b") == ["rrl.studies.results renew --figure a b"]
 
 
 def test_verify_reproduces_without_a_live_run_and_then_compares(course):
-    assert course.make("verify") == [CHECK, RECORDED, "rrl.publishing.manifest"]
+    again = "rrl.studies.results verify"
+    assert course.make("verify") == [CHECK, again, RECORDED, "rrl.publishing.manifest"]
     assert course.make("verify", "REFERENCE=/some where") == [
         CHECK,
+        again,
         RECORDED,
         "rrl.publishing.manifest --reference /some where",
     ]

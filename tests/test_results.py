@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -309,3 +311,15 @@ def test_pieces_are_kept_apart_by_installed_versions(monkeypatch):
     after = sweep.result(SETTINGS[0])
     assert before.entry == after.entry  # the stored results are those of the lock
     assert before.tasks[0].key != after.tasks[0].key
+
+
+def test_digests_are_made_again_after_a_change_of_any_room_that_a_race_loads():
+    program = (
+        "import sys, rrl.studies.pieces as s; "
+        "s.run_piece(s.Setting('cpu2', 115.0, 'rrl-boltzmann', 1, 2), (0,), 'data'); "
+        "print(*(name for name in sys.modules if name.startswith('rrl.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=DATA.parent, check=True
+    )
+    assert {name.split(".")[1] for name in done.stdout.split()} <= set(behaviour.ROOMS)

@@ -37,8 +37,9 @@ from rrl.studies.settings import WORKLOADS
 from rrl.studies.truths import find_truth
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import read_json, write_atomically
+from rrl.support.instructions import behaviour
 from rrl.support.machine import available_cpus, one_thread
-from rrl.support.provenance import NUMERICAL, PACKAGE, combined
+from rrl.support.provenance import NUMERICAL, PACKAGE
 from rrl.support.provenance import versions as installed
 from rrl.support.versions import PATH, Version, known
 from rrl.tuning.experiments import tune
@@ -48,7 +49,10 @@ from rrl.workloads.workload import Phases, Poisson
 
 DATA = PACKAGE.parent / "data"
 CACHE = PACKAGE.parent / "build" / "behaviour.json"
-ROOMS = ("core", "rivals", "tuning", "simulation", "workloads", "recording", "studies", "support")
+ROOMS = (
+    *("core", "rivals", "tuning", "serving", "simulation"),
+    *("workloads", "recording", "studies", "support"),
+)
 EPISODES = 130
 SHORT = {
     "rrl-released": 25,
@@ -313,7 +317,7 @@ def problem_name(testbed: str) -> str:
 def digests(names: Iterable[str]) -> dict[str, str | None]:
     """Return the digest of the present behaviour of each name; None if it cannot be told here.
 
-    Digests are kept in ``build/`` for as long as no file of the code changes.
+    Digests are kept in ``build/`` for as long as no instruction of the code changes.
     """
     wanted, kept = list(names), _kept()
     missing = [name for name in wanted if name not in kept]
@@ -350,9 +354,10 @@ def _keep(found: dict[str, str | None]) -> None:
 
 @cache
 def _code() -> str:
-    """Return the digest of all that a behaviour can depend on, as it lies on the disk."""
-    files = [path for room in ROOMS for path in (PACKAGE / room).rglob("*.py")]
-    return combined(files, PACKAGE) + json.dumps(installed((*NUMERICAL, "tensorflow")))
+    """Return the digest of all that a behaviour can depend on, without the words of the code."""
+    files = sorted(path for room in ROOMS for path in (PACKAGE / room).rglob("*.py"))
+    parts = [behaviour(path.read_text(encoding="utf-8")) for path in files]
+    return _hash([parts, list(map(str, files)), installed((*NUMERICAL, "tensorflow"))])
 
 
 def label(name: str) -> str:
