@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl import RRL, boltzmann, paper_cpu
+from rrl import RRL, paper_cpu
 from rrl.operating.journal import JOURNAL, RENAMED, SNAPSHOT, Journal, decode, encode
 from rrl.rivals.agents import AGENTS
 from rrl.support.errors import DataError, UsageError
@@ -212,7 +212,7 @@ def tell(journal, agent, episodes):
 
 @pytest.mark.parametrize("saved_after", [None, 0, 4, 9])
 @pytest.mark.parametrize("damage", [None, b"", b"{", b'{"records": 1}'])
-@pytest.mark.parametrize("kind", [RRL, boltzmann])
+@pytest.mark.parametrize("kind", [RRL])
 def test_the_agent_comes_back_with_or_without_a_snapshot(tmp_path, saved_after, damage, kind):
     with Journal(tmp_path, SETTINGS) as journal:
         agent = make(kind)

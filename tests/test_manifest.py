@@ -245,5 +245,5 @@ def test_every_module_that_a_race_loads_is_behind_it():
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    behind = code_behind("rrl.studies.pieces", "rrl.core.variants", "rrl.simulation.testbeds")
+    behind = code_behind("rrl.studies.pieces", "rrl.core.rrl", "rrl.simulation.testbeds")
     assert {Path(file) for file in done.stdout.split()} <= behind

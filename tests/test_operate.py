@@ -18,7 +18,6 @@ from rrl import (
     Poisson,
     TableServer,
     Trace,
-    boltzmann,
     testbed,
     tune,
 )
@@ -123,7 +122,7 @@ def test_the_same_records_give_the_same_result_and_a_finished_run_measures_nothi
 
 def test_the_tuning_is_that_of_tune(tmp_path):
     records = operate(job(), SERVER, contestants, tmp_path)
-    agent = boltzmann(SERVER.space, np.random.default_rng([0, 0]))
+    agent = RRL(SERVER.space, np.random.default_rng([0, 0]))
     run = tune(
         SERVER, agent, Poisson(115.0), 25, np.random.default_rng([0, 1]), requests=50,
         objective=Percentile(99),
@@ -258,7 +257,7 @@ def test_among_equals_the_charge_makes_an_agent_stay_more():
     space = ConfigSpace([Knob("threads", (1, 2, 3, 4, 5, 6))])
 
     def moves(seed, switch_cost):
-        server, agent = Switching(space), boltzmann(space, np.random.default_rng(seed))
+        server, agent = Switching(space), RRL(space, np.random.default_rng(seed))
         args = (server, agent, Poisson(20.0), 60, np.random.default_rng([seed, 1]))
         return sum(step.switch_s > 0 for step in steps(*args, switch_cost=switch_cost))
 

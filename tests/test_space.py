@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rrl
-from rrl.core.from_table import from_table
 from rrl.core.knob import Knob
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, from_table
 from rrl.tuning.presets import paper_cpu, paper_gpu, tf_serving
 
 HEAVY = {"tensorflow", "skopt", "pandas", "numba", "matplotlib", "scipy.stats", "scipy"}
@@ -139,7 +138,7 @@ def test_ball_cache_stays_bounded(monkeypatch):
 
 
 def test_known_numbers_do_not_depend_on_the_order_of_the_keys_and_stay_few(monkeypatch):
-    monkeypatch.setattr("rrl.core.configurations.CACHED", 3)
+    monkeypatch.setattr("rrl.core.space.CACHED", 3)
     space = paper_cpu(2)
     backwards = [dict(reversed(configuration.items())) for configuration in space]
     for _ in range(2):

@@ -256,7 +256,7 @@ def test_comments_and_docstrings_do_not_outdate_and_code_does(tmp_path, monkeypa
 
 def test_a_new_agent_outdates_no_other(monkeypatch):
     before = pieces.setting_digest(SETTINGS[0], str(DATA))
-    monkeypatch.setitem(agents.HOME, "new", "rrl.core.variants:boltzmann")
+    monkeypatch.setitem(agents.HOME, "new", "rrl.core.rrl:RRL")
     assert pieces.setting_digest(SETTINGS[0], str(DATA)) == before
     monkeypatch.setitem(agents.SETTINGS, SETTINGS[0].agent, {"radius": 2.0})
     assert pieces.setting_digest(SETTINGS[0], str(DATA)) != before
