@@ -200,7 +200,8 @@ def who_won(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 def write_tables(runs: pd.DataFrame, folder: Path, episodes: int = EPISODES) -> pd.DataFrame:
     """Write ``runs.csv`` and ``table.csv``, and return the table.
 
-    The table follows from the numbers as they are written. Stored runs of agents that are gone stay.
+    The table follows from the numbers as they are written. The stored runs of agents that are gone
+    stay.
     """
     import pandas as pd
 
