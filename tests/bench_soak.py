@@ -117,7 +117,6 @@ def main() -> int:
             server, agent, bursts, episodes, rng, requests=options.requests, objective=MeanLatency()
         ):
             journal.append({"episode": step.number, "cost": step.cost})
-            journal.save(agent)
             latency.append(step.episode.latency)
             failed += int((~step.episode.ok).sum())
             if time.monotonic() - memory.began > 60 * options.minutes:

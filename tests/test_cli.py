@@ -18,6 +18,7 @@ from probe import build_probe
 from rrl import Client, read_profile
 from rrl.cli import main
 from rrl.operating.knob_options import read_space
+from rrl.rivals.agents import VERSION
 from rrl.serving.launcher import free_port
 from rrl.serving.ports import wait_until
 
@@ -130,8 +131,19 @@ def test_replay_of_ones_own_table(table, capsys):
     assert out.startswith("recommended: threads 4, batch 1\n")
     assert "0.37 of it (95 % interval 0.37 to 0.37, 8 paired episodes); better" in out
     (folder,) = table.parent.glob("build/tune/*")
-    names = {"journal.jsonl", "agent.json", "result.json", "tuning.png", "tuning.pdf"}
+    names = {"journal.jsonl", "result.json", "tuning.png", "tuning.pdf"}
     assert {path.name for path in folder.iterdir()} == names
+
+
+def test_a_run_of_another_version_of_its_agent_is_refused(table, capsys, monkeypatch):
+    arguments = ["replay", str(table), "--cost", "p99", "--quiet", "--out", "out"]
+    assert main(arguments) == 0
+    monkeypatch.setitem(VERSION, "rrl", VERSION["rrl"] + 1)
+    capsys.readouterr()
+    assert main(arguments) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is of version 1 of the agent, and this is version 2: finish that run with" in line
+    assert "or begin a new run in another folder" in line
 
 
 INTERRUPTS = """

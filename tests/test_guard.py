@@ -14,14 +14,16 @@ from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import operate
-from rrl.operating.records import episode_record, failures, late_while_tuning, remember
+from rrl.operating.records import episode_record, failures, late_while_tuning
+from rrl.operating.resume import remember
 from rrl.operating.verdict import summarise
 from rrl.rivals.agents import AGENTS
 from rrl.support.errors import ServerError
 from rrl.support.mean_bound import lower_mean
 from rrl.tuning.episode import Episode, Status, check_arrivals, watched
 from rrl.tuning.guard import LEAST, Guard
-from rrl.tuning.loop import steps
+from rrl.tuning.guarded import guarded_steps
+from rrl.tuning.loop import draw_run, steps
 from rrl.tuning.measuring import measure_valid
 from rrl.tuning.slo import parse_slo
 from rrl.tuning.watch import Watch
@@ -30,6 +32,12 @@ SPACE = ConfigSpace([Knob("threads", range(1, 7)), Knob("batch", (1, 2, 4, 8))])
 DEFAULT = {"threads": 3, "batch": 1}
 LATE_S = 0.1
 QUICK = ("rrl", "rrl-boltzmann", "random", "q-learning", "coordinate-descent", "hill-climbing")
+
+
+def guarded(server, agent, guard, episodes, rng, requests=50):
+    """Learn under a guard at 40 requests a second."""
+    drawn = draw_run(Poisson(40.0), episodes, requests, rng)
+    return guarded_steps(server, agent, *drawn, MeanLatency(), guard)
 
 
 class Hostile:
@@ -72,7 +80,7 @@ def learn(seed, agent, budget, episodes=60, share=0.05, factor=1.0, delta=0.05):
     guard = Guard(SPACE, DEFAULT, budget, LATE_S, factor, delta)
     tuner = AGENTS[agent](SPACE, np.random.default_rng([seed, 0]))
     excess = -np.inf
-    for _ in steps(server, tuner, Poisson(40.0), episodes, rng, requests=50, guard=guard):
+    for _ in guarded(server, tuner, guard, episodes, rng):
         trials = [part for part in guard.parts if part.configuration != DEFAULT]
         requests, bad = sum(p.requests for p in trials), sum(p.bad for p in trials)
         excess = max(excess, bad - budget - factor * share * requests)
@@ -114,8 +122,8 @@ def test_what_crashed_or_was_worse_never_serves_again(agent):
     guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
     tuner = AGENTS[agent](SPACE, np.random.default_rng(7))
     shunned: set[int] = set()
-    for step in steps(server, tuner, Poisson(40.0), 80, rng, requests=50, guard=guard):
-        served = {SPACE.index(part.configuration) for part in step.guarded.parts}
+    for step in guarded(server, tuner, guard, 80, rng):
+        served = {SPACE.index(part.configuration) for part in step.parts}
         assert not served & shunned
         shunned = set(guard.shunned)
     assert len(shunned) > 1
@@ -138,7 +146,7 @@ def test_a_default_that_fails_is_the_servers_fault():
 
     guard = Guard(SPACE, DEFAULT, 100, LATE_S)
     agent = AGENTS["rrl"](SPACE, np.random.default_rng(0))
-    run = steps(Dead(0), agent, Poisson(40.0), 5, np.random.default_rng(1), guard=guard)
+    run = guarded(Dead(0), agent, guard, 5, np.random.default_rng(1), requests=100)
     with pytest.raises(ServerError, match="connection refused"):
         next(run)
 
@@ -153,7 +161,7 @@ def test_a_server_that_answers_nothing_names_the_status_and_its_words():
 
     guard = Guard(SPACE, DEFAULT, 100, LATE_S)
     agent = AGENTS["rrl"](SPACE, np.random.default_rng(0))
-    run = steps(Refusing(0), agent, Poisson(40.0), 5, np.random.default_rng(1), guard=guard)
+    run = guarded(Refusing(0), agent, guard, 5, np.random.default_rng(1), requests=100)
     with pytest.raises(ServerError, match=r"100 requests .* NOT_FOUND: model is not"):
         next(run)
 
@@ -168,7 +176,7 @@ def test_a_late_generator_shuns_nobody_and_ends_the_run():
     server.kinds[:] = "late"
     guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
     agent = AGENTS["random"](SPACE, np.random.default_rng(0))
-    run = steps(server, agent, Poisson(40.0), 5, np.random.default_rng(1), requests=50, guard=guard)
+    run = guarded(server, agent, guard, 5, np.random.default_rng(1))
     with pytest.raises(ServerError, match="the load generator itself was late"):
         list(run)
     assert not guard.shunned
@@ -178,7 +186,7 @@ def test_configurations_that_would_refuse_what_is_served_today_never_serve():
     guard = Guard(SPACE, DEFAULT, 10_000, LATE_S, refuses=lambda c: c["batch"] == 8)
     server, agent = Hostile(1), AGENTS["random"](SPACE, np.random.default_rng(0))
     rng = np.random.default_rng(1)
-    for step in steps(server, agent, Poisson(40.0), 60, rng, requests=50, guard=guard):
+    for step in guarded(server, agent, guard, 60, rng):
         assert step.recommended["batch"] != 8
     assert all(configuration["batch"] != 8 for configuration, _ in server.served)
 
@@ -215,17 +223,19 @@ def test_an_incumbent_that_fails_in_the_rest_of_an_episode_is_shunned_too(end):
     guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
     agent = Scripted([good, good, bad, good], best=good)
     rng = np.random.default_rng(1)
-    run = steps(Failing(0), agent, Poisson(40.0), 4, rng, requests=50, guard=guard)
+    run = guarded(Failing(0), agent, guard, 4, rng)
     done = list(run)
-    assert [part.configuration for part in done[2].guarded.parts] == [bad, good, DEFAULT]
-    assert [part.ended for part in done[2].guarded.parts] == ["aborted", end, ""]
+    assert [part.configuration for part in done[2].parts] == [bad, good, DEFAULT]
+    assert [part.ended for part in done[2].parts] == ["aborted", end, ""]
     assert {SPACE.index(bad), SPACE.index(good)} == set(guard.shunned)
     assert [step.recommended for step in done] == [good, good, DEFAULT, DEFAULT]
     assert done[3].configuration == DEFAULT
     assert agent.told[-2] == (good, guard.shunned[SPACE.index(good)])
 
     again = Guard(SPACE, DEFAULT, 10_000, LATE_S)
-    remember(again, [episode_record(guarded_job(), step, guard.late_s) for step in done])
+    remember(
+        again, [episode_record(guarded_job(), i, step, rng, guard) for i, step in enumerate(done)]
+    )
     assert (again.shunned, again.parts) == (guard.shunned, guard.parts)
 
 
@@ -272,6 +282,21 @@ def test_a_guarded_run_that_was_killed_ends_as_the_one_that_was_not(lives, whole
     assert (tmp_path / JOURNAL).read_bytes() == whole
     parts = [part for r in records if "guard" in r for part in r["guard"]["parts"]]
     assert any(part["charge"] is not None for part in parts)
+
+
+@pytest.mark.parametrize("calls", [4, 7])
+def test_a_guarded_run_that_is_killed_again_and_again_is_replayed_to_the_last_byte(
+    calls, whole, tmp_path
+):
+    kills, records = 0, None
+    while records is None:
+        try:
+            records = operate(guarded_job(), Mortal(calls), contestants, tmp_path)
+        except KeyboardInterrupt:
+            kills += 1
+            assert whole.startswith((tmp_path / JOURNAL).read_bytes())
+    assert kills >= 30 // calls
+    assert (tmp_path / JOURNAL).read_bytes() == whole
 
 
 def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):
@@ -342,6 +367,23 @@ def test_the_budget_holds_in_the_comparison_too(budget, tmp_path):
     assert summarise(job, again) == result
 
 
+@pytest.mark.parametrize("lives", [3, 5, 8])
+def test_a_comparison_that_is_killed_again_and_again_is_replayed_to_the_last_byte(lives, tmp_path):
+    job = tempting_job(budget=400, episodes=12)
+    tune_tempting(job, tmp_path / "whole", late=0.02)
+    whole, rounds = (tmp_path / "whole" / JOURNAL).read_bytes(), set()
+    for _ in range(100):
+        _, records = tune_tempting(job, tmp_path / "parts", lives, late=0.02)
+        parts = (tmp_path / "parts" / JOURNAL).read_bytes()
+        assert whole.startswith(parts)
+        rounds.add(parts.count(b'{"round":'))
+        if records is not None:
+            break
+    assert parts == whole
+    assert {0, 15} < rounds  # a kill in the tuning, the end, and kills between the rounds
+    assert whole.count(b'{"round":') == 15
+
+
 def test_a_comparison_that_is_stopped_twice_leaves_the_best_in_service(tmp_path):
     job = tempting_job()
     for lives in (job.episodes + 4, 1):
@@ -384,7 +426,7 @@ def test_invalid_episodes_use_up_the_allowance(seed, allowance):
     served = []
     watch = Watch(LATE_S, allowance, usual=0.9)
     arrivals = np.cumsum(np.random.default_rng(seed).exponential(0.2, 50))
-    _, dropped, _ = measure_valid(Slow(0), DEFAULT, arrivals, np.random.default_rng(0), watch)
+    _, dropped = measure_valid(Slow(0), DEFAULT, arrivals, np.random.default_rng(0), watch)
     assert len(dropped) == 2
     assert sum(served) <= allowance + 2  # at least one request is sent in each
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl import RRL, paper_cpu
-from rrl.operating.journal import JOURNAL, RENAMED, SNAPSHOT, Journal, decode, encode
-from rrl.rivals.agents import AGENTS
+from rrl import RRL, adaptive, paper_cpu
+from rrl.operating.journal import JOURNAL, Journal, decode, encode
+from rrl.operating.resume import replay
+from rrl.rivals.agents import AGENTS, VERSION
 from rrl.support.errors import DataError, UsageError
 
 GONE = 2**22 + 1  # larger than any process number
@@ -125,28 +126,32 @@ def test_other_settings_are_refused_by_name(tmp_path):
         Journal(tmp_path, {**SETTINGS, "seed": 2})
 
 
-def old_journal(folder, agent):
-    """A journal from before the agents were renamed, with one episode."""
-    header = {"journal": 1, "settings": {**SETTINGS, "agent": agent}}
-    (folder / JOURNAL).write_text(encode(header) + encode({"episode": 0, "cost": 0.1}))
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"journal": 2}, "has schema 2, and this version of rrl writes 3"),
+        ({"agent_version": 2}, "is of version 2 of the agent, and this is version 1"),
+    ],
+)
+def test_a_journal_of_another_version_is_refused_with_what_to_do(tmp_path, change, why):
+    path = fill(tmp_path)
+    header, rest = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(encode(decode(header) | change).encode() + rest)
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=f"{why}: finish that run with .* in another folder$"):
+        Journal(tmp_path, SETTINGS)
+    assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize(("old", "new"), [*RENAMED.items(), ("random", "random")])
-def test_a_journal_with_an_agents_old_name_is_continued_under_the_new_one(tmp_path, old, new):
-    assert new in AGENTS
-    old_journal(tmp_path, old)
-    for episodes in (1, 2):
-        with Journal(tmp_path, {**SETTINGS, "agent": new}) as journal:
-            assert len(journal.records) == episodes
-            journal.append({"episode": episodes, "cost": 0.2})
+def test_a_journal_of_another_version_without_a_measurement_is_begun_anew(tmp_path):
+    Journal(tmp_path, SETTINGS, agent_version=1).close()
+    Journal(tmp_path, SETTINGS, agent_version=2).close()
+    assert decode((tmp_path / JOURNAL).read_bytes())["agent_version"] == 2
 
 
-def test_an_old_name_that_now_means_another_agent_is_refused_with_the_new_name(tmp_path):
-    old_journal(tmp_path, "rrl")
-    before = (tmp_path / JOURNAL).read_bytes()
-    with pytest.raises(UsageError, match=r"agent 'rrl-boltzmann' \(then called 'rrl'\), not 'rrl'"):
-        Journal(tmp_path, {**SETTINGS, "agent": "rrl"})
-    assert (tmp_path / JOURNAL).read_bytes() == before
+def test_every_agent_has_a_version():
+    assert list(VERSION) == list(AGENTS)
+    assert all(isinstance(version, int) and version > 0 for version in VERSION.values())
 
 
 def test_a_second_run_says_so_and_stops(tmp_path):
@@ -168,7 +173,7 @@ def test_a_second_run_says_so_and_stops(tmp_path):
 
 def test_what_a_kill_left_of_an_atomic_write_is_removed(tmp_path):
     fill(tmp_path)
-    for name in (SNAPSHOT, "tuning.pdf", "cpus.png", "batching.txt"):
+    for name in ("result.json", "tuning.pdf", "cpus.png", "batching.txt"):
         (tmp_path / f".{name}.{GONE}").write_text("half")
     (tmp_path / f".cpus.png.{os.getpid()}").write_text("half, and the process lives")
     Journal(tmp_path, SETTINGS).close()
@@ -210,37 +215,24 @@ def tell(journal, agent, episodes):
         journal.append({"load_per_s": 14.0, "configuration": configuration, "cost": cost})
 
 
-@pytest.mark.parametrize("saved_after", [None, 0, 4, 9])
-@pytest.mark.parametrize("damage", [None, b"", b"{", b'{"records": 1}'])
-@pytest.mark.parametrize("kind", [RRL])
-def test_the_agent_comes_back_with_or_without_a_snapshot(tmp_path, saved_after, damage, kind):
+@pytest.mark.parametrize("kind", [RRL, adaptive])
+def test_a_new_agent_that_gets_the_journal_again_chooses_as_the_old_one(tmp_path, kind):
+    agent, again = make(kind), make(kind)
     with Journal(tmp_path, SETTINGS) as journal:
-        agent = make(kind)
-        for episode in range(10):
-            tell(journal, agent, 1)
-            if episode == saved_after:
-                journal.save(agent)
-    if damage is not None:
-        (tmp_path / SNAPSHOT).write_bytes(damage)
+        tell(journal, agent, 10)
     with Journal(tmp_path, SETTINGS) as journal:
-        assert journal.agent(lambda: make(kind)).state() == agent.state()
-
-
-def test_a_snapshot_of_another_journal_is_not_used(tmp_path):
-    with Journal(tmp_path, SETTINGS) as journal:
-        agent = make()
-        tell(journal, agent, 4)
-        journal.save(agent)
-    (tmp_path / JOURNAL).unlink()
-    with Journal(tmp_path, SETTINGS) as journal:
-        other = make(seed=6)
-        tell(journal, other, 4)
-        again = journal.agent(lambda: make(seed=6))
-        assert again.state() == other.state() != agent.state()
+        replay(journal, again)
+        for _ in range(5):
+            assert again.best(14.0) == agent.best(14.0)
+            chosen = again.ask(14.0)
+            assert chosen == agent.ask(14.0)
+            for one in (again, agent):
+                one.tell(chosen, 1.0 + sum(chosen.values()))
 
 
 def test_an_agent_that_chooses_otherwise_is_refused(tmp_path):
     with Journal(tmp_path, SETTINGS) as journal:
         tell(journal, make(), 4)
-        with pytest.raises(DataError, match=r"line \d: the agent chooses .* where the journal has"):
-            journal.agent(lambda: make(seed=6))
+        wrong = r"line \d: the agent asks for .* where the journal has .*: finish that run with"
+        with pytest.raises(DataError, match=wrong):
+            replay(journal, make(seed=6))

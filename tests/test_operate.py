@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +19,8 @@ from rrl import (
     Poisson,
     TableServer,
     Trace,
+    compare,
+    parse_objective,
     testbed,
     tune,
 )
@@ -25,12 +28,14 @@ from rrl.operating.figure import plot_journal
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.knob_options import serves_now
-from rrl.operating.operate import make_agent, operate
+from rrl.operating.operate import operate
+from rrl.operating.resume import make_agent
 from rrl.operating.verdict import best_so_far, kept_episode, serving_flags, summarise
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.machine import available_cpus
 from rrl.tuning.episode import Episode
-from rrl.tuning.loop import rounds, steps
+from rrl.tuning.loop import steps
+from rrl.tuning.measuring import measure_valid
 from rrl.tuning.objective import SLOViolations
 from rrl.tuning.slo import SLO, join, parse_slo
 
@@ -112,6 +117,19 @@ def test_a_run_that_was_killed_ends_as_the_one_that_was_not(lives, whole, tmp_pa
     assert (tmp_path / JOURNAL).read_bytes() == whole
     assert [record["episode"] for record in records[:25]] == [*range(25)]
     assert [record["round"] for record in records[25:]] == [*range(6)]
+
+
+def test_a_capacity_search_that_was_killed_goes_on_with_the_load_that_it_found(tmp_path):
+    """The next load is that of the rate found, so it is known only from the measurement."""
+    objective = parse_objective("rate of 40,80,160,320 with p99<60ms")
+    mine = job(objective=objective, slo=None, episodes=12, rounds=2)
+    operate(mine, SERVER, contestants, tmp_path / "whole")
+    for calls in (4, 9):
+        with pytest.raises(Killed):
+            operate(mine, Mortal(calls), contestants, tmp_path / "parts")
+    operate(mine, SERVER, contestants, tmp_path / "parts")
+    whole, parts = ((tmp_path / name / JOURNAL).read_bytes() for name in ("whole", "parts"))
+    assert parts == whole
 
 
 def test_the_same_records_give_the_same_result_and_a_finished_run_measures_nothing(tmp_path, whole):
@@ -239,27 +257,28 @@ class Switching:
         )
 
 
+def priced(space, agent, episodes, rng, switch_cost):
+    mine = job(space=space, objective=MeanLatency(), default=space[0], switch_cost=switch_cost)
+    return steps(Switching(space), agent, Poisson(20.0), episodes, rng, objective=mine.cost)
+
+
 @pytest.mark.parametrize("switch_cost", [0.0, 0.25])
 def test_a_switch_is_part_of_the_cost_when_asked(switch_cost):
     agent = RRL(SERVER.space, np.random.default_rng(1))
-    run = [
-        *steps(
-            Switching(), agent, Poisson(20.0), 30, np.random.default_rng(0), switch_cost=switch_cost
-        )
-    ]
+    run = list(priced(SERVER.space, agent, 30, np.random.default_rng(0), switch_cost))
     moved = [a.configuration != b.configuration for a, b in pairwise(run)]
     assert any(moved)
     assert [step.cost for step in run[1:]] == [1 + switch_cost * 2 * m for m in moved]
 
 
 def test_among_equals_the_charge_makes_an_agent_stay_more():
-    """Where configurations differ by more than the noise it hardly does: see `steps`."""
+    """Where configurations differ by more than the noise it hardly does."""
     space = ConfigSpace([Knob("threads", (1, 2, 3, 4, 5, 6))])
 
     def moves(seed, switch_cost):
-        server, agent = Switching(space), RRL(space, np.random.default_rng(seed))
-        args = (server, agent, Poisson(20.0), 60, np.random.default_rng([seed, 1]))
-        return sum(step.switch_s > 0 for step in steps(*args, switch_cost=switch_cost))
+        agent = RRL(space, np.random.default_rng(seed))
+        run = priced(space, agent, 60, np.random.default_rng([seed, 1]), switch_cost)
+        return sum(step.episode.info["switch_s"] > 0 for step in run)
 
     free, charged = (np.array([moves(seed, cost) for seed in range(30)]) for cost in (0.0, 0.5))
     assert np.median(charged) < 0.8 * np.median(free)
@@ -267,11 +286,18 @@ def test_among_equals_the_charge_makes_an_agent_stay_more():
 
 @pytest.mark.parametrize("switch_cost", [-1.0, np.nan, np.inf])
 def test_a_switch_cost_must_be_a_number(switch_cost):
-    agent = RRL(SERVER.space, np.random.default_rng(1))
-    with pytest.raises(ValueError, match="switch_cost"):
-        next(
-            steps(SERVER, agent, Poisson(9.0), 1, np.random.default_rng(0), switch_cost=switch_cost)
-        )
+    with pytest.raises(UsageError, match="switch_cost"):
+        job(switch_cost=switch_cost)
+
+
+def test_the_switch_before_an_invalid_episode_is_charged_too():
+    class Slow(Switching):
+        def measure(self, configuration, arrivals, rng):
+            moved = configuration != self.last
+            return replace(super().measure(configuration, arrivals, rng), valid=not moved)
+
+    episode, invalid = measure_valid(Slow(), SERVER.space[0], np.arange(3.0), None)
+    assert (len(invalid), episode.info["switch_s"]) == (1, 2.0)
 
 
 def test_rounds_that_are_always_invalid_are_given_up():
@@ -283,7 +309,7 @@ def test_rounds_that_are_always_invalid_are_given_up():
             return Episode(configuration, arrivals, np.ones(n), np.zeros(n), valid=False)
 
     with pytest.raises(ServerError, match="5 invalid episodes in a row"):
-        next(rounds({"one": (Late(), DEFAULT)}, Poisson(9.0), 2, np.random.default_rng(0)))
+        compare({"one": (Late(), DEFAULT)}, Poisson(9.0), 2, np.random.default_rng(0))
 
 
 # --- words and numbers ----------------------------------------------------------------------------

@@ -200,7 +200,6 @@ def test_it_goes_on_as_if_never_stopped_and_with_the_same_source_only(tmp_path, 
     source = ["--warm-start", str(ROOT / "data" / "mobilenet_v2-threads")]
     whole, _ = run(tmp_path / "whole", "--episodes", "14", *source)
     run(tmp_path / "parts", "--episodes", "6", *source)
-    (tmp_path / "parts" / "agent.json").unlink(missing_ok=True)
     parts, _ = run(tmp_path / "parts", "--episodes", "14", *source)
     episodes = [line for line in whole.splitlines() if line.startswith(b'{"episode"')]
     assert [line for line in parts.splitlines() if line.startswith(b'{"episode"')] == episodes

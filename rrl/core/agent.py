@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -147,37 +147,3 @@ class LoadLevels:
         if len(levels) < 2:  # as in most runs
             return levels[0] if levels else None
         return min(levels, key=lambda level: abs(self.log_loads[level] - log_load))
-
-
-def rng_state(rng: np.random.Generator) -> dict[str, Any]:
-    """Return a generator's state with arrays as lists, fit for JSON.
-
-    Examples
-    --------
-    >>> rng_state(np.random.default_rng(1))["bit_generator"]
-    'PCG64'
-    """
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(inner) for key, inner in value.items()}
-        return value.tolist() if isinstance(value, np.ndarray) else value
-
-    return plain(rng.bit_generator.state)
-
-
-def restore_rng(rng: np.random.Generator, state: dict[str, Any]) -> None:
-    """Put a generator into a state that :func:`rng_state` returned.
-
-    Raises
-    ------
-    ValueError
-        If it belongs to another kind of generator.
-    """
-    kind = rng.bit_generator.state["bit_generator"]
-    if state.get("bit_generator") != kind:
-        raise ValueError(
-            f"the state was saved with a {state.get('bit_generator')} generator: "
-            f"restore it into an agent with the same, not {kind}"
-        )
-    rng.bit_generator.state = state

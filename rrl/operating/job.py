@@ -59,7 +59,10 @@ class Job:
     seed : int
         Seed of all random numbers: for the agent, the arrivals, the server and the intervals.
     switch_cost : float
-        Cost per second of a switch; see :func:`rrl.tuning.loop.steps`.
+        Cost of each second that a change of configuration takes, in the objective's unit. It is
+        added to the cost of the episode after the change. Agents learn the cost of a configuration,
+        not the cost of changing to it, so the charge makes an agent stay only where configurations
+        are nearly equal.
     fixed : configuration
         Settings of the server that hold for every configuration, including the default.
     budget : int, optional
@@ -106,6 +109,10 @@ class Job:
         for name, least in (("episodes", 1), ("requests", 2), ("rounds", 2), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not 0 <= self.switch_cost < np.inf:
+            raise UsageError(
+                f"switch_cost must be a finite number, 0 or more, got {self.switch_cost!r}"
+            )
         if set(self.default) != set(self.space.names):
             raise UsageError(
                 f"the default has the knobs {', '.join(self.default)}; give a level for each of: "
@@ -117,6 +124,10 @@ class Job:
             raise UsageError(f"unknown agent {self.agent!r}; known: {', '.join(AGENTS)}")
         if self.seed >= 2**63:
             raise UsageError(f"seed {self.seed} is too large: use one below 2**63")
+
+    def cost(self, episode: Episode) -> float:
+        """Return the cost that the agent is told: the objective, and the charge for a switch."""
+        return self.objective(episode) + self.switch_cost * episode.info.get("switch_s", 0.0)
 
     @property
     def failure_cost(self) -> float:

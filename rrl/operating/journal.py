@@ -1,41 +1,33 @@
 """The journal of a tuning run: it stores all measurements, so a run can stop at any moment.
 
-The journal is a folder with two files. `journal.jsonl` grows by one line per episode. Each line has
-a checksum and is on disk before the run continues. The first line holds the settings. `agent.json`
-is a snapshot of the agent. From time to time it is replaced as a whole. The snapshot only saves
-time: a new agent of the same job that gets the measurements again reaches the same state.
+The journal is a folder with a file `journal.jsonl` that grows by one line per episode. Each line
+has a checksum and is on disk before the run continues. The first line holds the settings, and the
+version of the agent. Nothing else is saved: a new agent and a new guard of the same job that get
+the measurements again reach the same state (:mod:`rrl.operating.resume`).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from rrl.core.agent import Agent
-from rrl.operating.records import Record, learned
-from rrl.support.errors import DataError, UsageError
-from rrl.support.files import write_atomically
+from rrl.operating.records import Record
+from rrl.support.errors import DataError, RRLError, UsageError
 from rrl.support.one_writer import open_alone, remove_leftovers
 
-JOURNAL, SNAPSHOT = "journal.jsonl", "agent.json"
-SCHEMA = 2  # schema 1 differs only in the names of agents
-RENAMED = {
-    "default": "rrl",
-    "rrl": "rrl-boltzmann",
-    "rrl-wide": "rrl-boltzmann-wide",
-    "adaptive-rrl": "rrl-adaptive",
-    "released-rrl": "rrl-released",
-    "released-rrl-copy": "rrl-released-copy",
-}
-"""The names of agents in schema 1, and their names now."""
+JOURNAL = "journal.jsonl"
+SCHEMA = 3
 RAISABLE = ("episodes", "rounds", "budget")
 """Settings that may be larger when the run continues."""
-_WRITTEN = (SNAPSHOT, "result.json", "batching*.txt", "tuning.*", "cpus.*")  # each as a whole
-SNAPSHOT_EVERY = 10  # episodes; a resumed run tells the agent fewer than these again
+OTHER_VERSION = (
+    "finish that run with the version of rrl that began it, or begin a new run in another folder"
+)
+"""What to do with a journal that this version cannot continue."""
+_WRITTEN = ("result.json", "batching*.txt", "tuning.*", "cpus.*")  # each as a whole
 _MARK = ',"crc32":"'
 _HEADER = b'{"journal":'  # how the first line begins
 
@@ -79,6 +71,8 @@ class Journal:
         The folder is made if it is missing. If it holds a journal, that journal is continued.
     settings : mapping
         The settings that must be the same when the run continues, in a form for JSON.
+    agent_version : int, optional
+        The version of the agent, which must be the same, too.
 
     Attributes
     ----------
@@ -92,7 +86,8 @@ class Journal:
     UsageError
         If another process holds the journal, or if it has measurements with other settings.
     DataError
-        If a line other than the last is damaged. The message names that line.
+        If a line other than the last is damaged, which the message names. If another version of rrl
+        or of the agent wrote it.
 
     Examples
     --------
@@ -105,7 +100,12 @@ class Journal:
     [{'episode': 0, 'cost': 0.1}]
     """
 
-    def __init__(self, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        agent_version: int = 1,
+    ) -> None:
         self.folder = Path(folder)
         self.path = self.folder / JOURNAL
         self.records: list[Record] = []
@@ -113,7 +113,8 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = open_alone(self.path, os.O_RDWR | os.O_CREAT)
         try:
-            self._open(json.loads(json.dumps(settings)))
+            plain = json.loads(json.dumps(settings))
+            self._open({"journal": SCHEMA, "agent_version": agent_version, "settings": plain})
         except BaseException:
             self.close()
             raise
@@ -128,9 +129,8 @@ class Journal:
         """Close the file, so that another process may continue it."""
         os.close(self._file)
 
-    def _open(self, settings: Record) -> None:
+    def _open(self, header: Record) -> None:
         remove_leftovers(self.folder, *_WRITTEN)
-        header = {"journal": SCHEMA, "settings": settings}
         lines = self.path.read_bytes().splitlines(keepends=True)
         records = [decode(line) for line in lines]
         if lines and not _is_header(lines[0]):
@@ -151,9 +151,9 @@ class Journal:
         if not records:
             self._write(header)
             _sync(self.folder)
-        elif not _continues(stored := _renamed(records[0]), header):
+        elif error := _difference(self.path, records[0], header):
             if any("machine" not in record for record in records[1:]):
-                raise UsageError(f"{self.path} {_difference(stored, header, records[0])}")
+                raise error
             os.ftruncate(self._file, 0)  # nothing was measured, so nothing is lost
             self._write(header)
             records = [header]
@@ -176,67 +176,6 @@ class Journal:
             os.ftruncate(self._file, end)
             raise OSError(error.errno, error.strerror, str(self.path)) from None
 
-    # --- the agent ------------------------------------------------------------------------------
-
-    def save(self, agent: Agent) -> None:
-        """Replace the snapshot with the agent's state after the last record."""
-        snapshot = {"records": len(self.records), "last": _checksum(self.records)}
-        text = json.dumps(snapshot | {"state": agent.state()})
-        write_atomically(self.folder / SNAPSHOT, text + "\n")
-
-    def agent(self, make: Callable[[], Agent]) -> Agent:
-        """Return the agent in its state after the last record.
-
-        Parameters
-        ----------
-        make : callable
-            This function makes a new agent.
-
-        Raises
-        ------
-        DataError
-            If the agent does not choose the configurations that are in the journal.
-        """
-        agent, told = make(), 0
-        episodes = learned(self.records)
-        if (snapshot := self._snapshot()) is not None:
-            try:
-                agent.restore(snapshot["state"])
-                told = len(learned(self.records[: snapshot["records"]]))
-            except ValueError:  # another version of the agent wrote it; the records are enough
-                agent = make()
-        for record in episodes[told:]:
-            done = record.get("guard", {})
-            for choice, charge in done.get("refused", ()):
-                self._same(agent, record, choice)
-                agent.tell(choice, charge)
-            asked = done.get("asked", record["configuration"])
-            if asked is not None:
-                self._same(agent, record, asked)
-            if done.get("told", True):
-                agent.tell(record["configuration"], record["cost"])
-        return agent
-
-    def _same(self, agent: Agent, record: Record, choice: Any) -> None:
-        """Let the agent choose, and check that its choice is the one of the journal."""
-        asked = dict(agent.ask(record["load_per_s"]))
-        if asked != choice:
-            raise DataError(
-                f"{self.path}, line {self.records.index(record) + 2}: the agent chooses {asked} "
-                f"where the journal has {choice}: another version of it wrote this; choose "
-                "another folder"
-            )
-
-    def _snapshot(self) -> Record | None:
-        """Return the snapshot if it is complete and belongs to this journal."""
-        try:
-            snapshot = json.loads((self.folder / SNAPSHOT).read_text(encoding="utf-8"))
-            known = self.records[: snapshot["records"]]
-            fits = len(known) == snapshot["records"] and snapshot["last"] == _checksum(known)
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
-        return snapshot if fits else None
-
 
 def _is_header(line: bytes) -> bool:
     """Return whether the first line of a file is that of a journal, or was cut off or damaged."""
@@ -244,27 +183,6 @@ def _is_header(line: bytes) -> bool:
     if record is None:
         return _HEADER.startswith(line.strip(b"\0")[: len(_HEADER)])
     return "journal" in record and isinstance(record.get("settings"), dict)
-
-
-def _checksum(records: list[Record]) -> int:
-    return crc32(encode(records[-1]).encode()) if records else 0
-
-
-def _renamed(header: Record) -> Record:
-    """Return the first line of a journal as this version would write it."""
-    if header.get("journal") != 1:
-        return header
-    settings = dict(header["settings"])
-    if "agent" in settings:
-        settings["agent"] = RENAMED.get(settings["agent"], settings["agent"])
-    return {"journal": SCHEMA, "settings": settings}
-
-
-def _continues(stored: Record, wanted: Record) -> bool:
-    """Return whether a run with the wanted settings continues the stored one."""
-    return stored.get("journal") == wanted["journal"] and not _changed(
-        stored["settings"], wanted["settings"]
-    )
 
 
 def _changed(old: Record, new: Record) -> list[str]:
@@ -277,18 +195,26 @@ def _changed(old: Record, new: Record) -> list[str]:
     ]
 
 
-def _difference(stored: Record, wanted: Record, written: Record) -> str:
-    """Return a text that names the first different setting and says what to do."""
-    if stored.get("journal") != wanted["journal"]:
-        return f"has schema {stored.get('journal')!r}, this version of rrl writes {SCHEMA}"
+def _difference(path: Path, stored: Record, wanted: Record) -> RRLError | None:
+    """Return why a run cannot continue the stored one, in one line that says what to do."""
+    if stored["journal"] != SCHEMA:
+        return DataError(
+            f"{path} has schema {stored['journal']!r}, and this version of rrl writes {SCHEMA}: "
+            f"{OTHER_VERSION}"
+        )
     old, new = stored["settings"], wanted["settings"]
-    name = _changed(old, new)[0]
-    before = written["settings"].get(name)
-    then = "" if before == old.get(name) else f" (then called {before!r})"
-    return (
-        f"is of a run with {name} {_value(old, name)}{then}, not {_value(new, name)}: "
-        "give the same options to continue it, or choose another folder"
-    )
+    if changed := _changed(old, new):
+        name = changed[0]
+        return UsageError(
+            f"{path} is of a run with {name} {_value(old, name)}, not {_value(new, name)}: "
+            "give the same options to continue it, or choose another folder"
+        )
+    if stored.get("agent_version") != wanted["agent_version"]:
+        return DataError(
+            f"{path} is of version {stored.get('agent_version')!r} of the agent, and this is "
+            f"version {wanted['agent_version']}: {OTHER_VERSION}"
+        )
+    return None
 
 
 def _value(settings: Record, name: str) -> str:

@@ -2,53 +2,45 @@
 
 :func:`operate` lets an agent tune. Then it compares the recommended configuration with the default
 in alternating episodes. Every episode is in the journal before the next one begins. Therefore the
-same call continues where the last call was stopped.
+same call continues where the last call was stopped (:mod:`rrl.operating.resume`).
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import Any
 
-from rrl.core.agent import Agent
+import numpy as np
+
 from rrl.core.knob import Configuration
 from rrl.operating.job import Job
-from rrl.operating.journal import SNAPSHOT_EVERY, Journal
+from rrl.operating.journal import Journal
 from rrl.operating.records import (
     Record,
     compared,
     episode_record,
     learned,
-    remember,
     round_record,
     settled,
 )
+from rrl.operating.resume import Opened, open_journal, remember
 from rrl.operating.verdict import amount, decided, duration, progress
-from rrl.support.errors import UsageError
 from rrl.tuning.capacity import searching
-from rrl.tuning.episode import Server
+from rrl.tuning.episode import Episode, Server
 from rrl.tuning.guard import Guard, Keeps
-from rrl.tuning.guarded import check_answered
-from rrl.tuning.loop import rounds, steps
+from rrl.tuning.guarded import Trial, check_answered, guarded_steps, measured
+from rrl.tuning.loop import draw_rounds, draw_run, learning_steps
+from rrl.tuning.measuring import measure_valid
+from rrl.workloads.workload import Times
 
 Contestants = Callable[[Configuration], AbstractContextManager[Mapping[str, Server]]]
 """Takes a recommendation and opens the servers "default" and "recommended" of the comparison."""
 
 SETTLED = "no trial is worth its price any more: the tuning ends early"
-
-
-def make_agent(job: Job) -> Agent:
-    """Make a job's agent by its name; `rrl` begins at or near what serves now."""
-    from rrl.rivals.agents import maker
-    from rrl.tuning.defaults import nearest
-
-    begins = job.agent == "rrl" and job.serves is not None
-    settings: dict[str, Any] = {"start": nearest(job.space, job.serves)} if begins else {}
-    settings |= {} if job.warm is None else {"warm": job.warm.start}
-    return maker(job.agent, **settings)(job.space, job.rng(0))
 
 
 def make_guard(job: Job, refuses: Callable[[Configuration], bool] | None = None) -> Guard | None:
@@ -65,32 +57,11 @@ def make_guard(job: Job, refuses: Callable[[Configuration], bool] | None = None)
     )  # fmt: skip
 
 
-@contextmanager
-def open_journal(job: Job, folder: str | os.PathLike[str]) -> Iterator[Journal]:
-    """Open the journal of a job, before any server is touched.
-
-    Raises
-    ------
-    UsageError, DataError
-        If the job cannot continue it.
-    """
-    with Journal(folder, job.settings()) as journal:
-        known = learned(journal.records)
-        if len(known) > job.episodes:
-            raise UsageError(
-                f"{journal.path} has {len(known)} episodes: give --episodes {len(known)} or more, "
-                "or choose another folder"
-            )
-        if known and not _has_learned(job, known):
-            journal.agent(lambda: make_agent(job))  # another version of it may choose otherwise
-        yield journal
-
-
 def operate(
     job: Job,
     server: Server,
     contestants: Contestants,
-    folder: str | os.PathLike[str] | Journal,
+    folder: str | os.PathLike[str] | Opened,
     show: Callable[[str], None] = lambda line: None,
     every: int = 1,
     *,
@@ -107,8 +78,8 @@ def operate(
         The server to tune.
     contestants : callable
         This function opens the servers of the comparison.
-    folder : path or Journal
-        The folder of the journal, or the journal that :func:`open_journal` has opened.
+    folder : path or Opened
+        The folder of the journal, or what :func:`open_journal` gave.
     show : callable, optional
         This function receives lines of text for people to read.
     every : int, optional
@@ -138,8 +109,9 @@ def operate(
         def tick(short: str, line: str) -> None:
             show(line)
 
-    opened = nullcontext(folder) if isinstance(folder, Journal) else open_journal(job, folder)
-    with opened as journal:
+    journals = nullcontext(folder) if isinstance(folder, Opened) else open_journal(job, folder)
+    with journals as opened:
+        journal = opened.journal
         if journal.recovered:
             show("the last line of the journal was cut off; that episode is measured again")
         done = len(learned(journal.records)), len(compared(journal.records))
@@ -152,7 +124,7 @@ def operate(
         guard = make_guard(job, refuses)
         if guard is not None:
             remember(guard, journal.records)
-        _learn(job, server, journal, tick, every, guard)
+        _learn(job, server, opened, tick, every, guard)
         if guard is not None and isinstance(server, Keeps):
             server.keep(guard.sound(learned(journal.records)[-1]["recommended"]))
         recommended = _to_compare(job, journal.records, guard)
@@ -189,44 +161,31 @@ def _note_machine(
         journal.append({"machine": dict(machine)})
 
 
-def _has_learned(job: Job, known: list[Record]) -> bool:
-    return len(known) >= job.episodes or settled(job, known)
-
-
 def _learn(
     job: Job,
     server: Server,
-    journal: Journal,
+    opened: Opened,
     tick: Callable[[str, str], None],
     every: int,
     guard: Guard | None,
 ) -> None:
-    known = learned(journal.records)
-    done = len(known)
-    if _has_learned(job, known):
+    journal, agent = opened
+    if agent is None:
         return
-    agent = journal.agent(lambda: make_agent(job))
+    known = learned(journal.records)
+    load, parts, rng = draw_run(job.workload, job.episodes, job.requests, job.rng(1))
+    if known:
+        load, rng.bit_generator.state = known[-1]["next_load_per_s"], known[-1]["rng"]
+    left = islice(parts, len(known), None)
+    what = searching(server, job.objective), agent, load, left, rng, job.cost
+    run = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
     began = time.monotonic()
-    for step in steps(
-        server,
-        agent,
-        job.workload,
-        job.episodes,
-        job.rng(1),
-        requests=job.requests,
-        objective=job.objective,
-        switch_cost=job.switch_cost,
-        start=done,
-        server_state=known[-1]["rng"] if done else None,
-        guard=guard,
-    ):
-        journal.append(episode_record(job, step, guard and guard.late_s))
-        number = step.number + 1
-        if number % SNAPSHOT_EVERY == 0:
-            journal.save(agent)
+    for done, step in enumerate(run, 1):
+        number = len(known) + done
+        journal.append(episode_record(job, number - 1, step, rng, guard))
         if number % every == 0 or number == job.episodes:
-            left = (job.episodes - number) * (time.monotonic() - began) / (number - done)
-            tick(*progress(job, journal.records, duration(left)))
+            left_s = (job.episodes - number) * (time.monotonic() - began) / done
+            tick(*progress(job, journal.records, duration(left_s)))
         if settled(job, journal.records):
             tick(SETTLED, SETTLED)
             return
@@ -245,26 +204,16 @@ def _compare(
     pairs = {"recommended": (suited["recommended"], recommended)}
     if recommended != dict(job.default):
         pairs = {"default": (suited["default"], job.default), **pairs}
-    known = compared(journal.records)
-    for step in rounds(
-        pairs,
-        job.workload,
-        job.rounds,
-        job.rng(2),
-        requests=job.requests,
-        start=len(known),
-        state=known[-1]["state"] if known else None,
-        guard=guard,
-    ):
-        if guard is None:
-            for episode in step.episodes.values():
-                check_answered(episode)
-        journal.append(round_record(job, step, guard and guard.late_s))
+    drawn = draw_rounds(list(pairs), job.workload, job.rounds, job.requests, job.rng(2))
+    done = len(compared(journal.records))
+    for number, (arrivals, seed, order) in enumerate(islice(drawn, done, None), done):
+        episodes, trials = _round(pairs, arrivals, seed, order, guard)
+        journal.append(round_record(job, number, episodes, trials, guard))
         if guard is not None:
             remember(guard, journal.records[-1:])
         costs = journal.records[-1]["cost"]
         words = ", ".join(f"{name} {amount(job, cost)}" for name, cost in costs.items())
-        line = f"round {step.number + 1}/{job.rounds}: {words}"
+        line = f"round {number + 1}/{job.rounds}: {words}"
         tick(line, line)
         if guard is not None and not guard.admits(recommended):
             show("the recommendation did too badly to serve any longer: the comparison ends")
@@ -272,3 +221,23 @@ def _compare(
         if decided(job, journal.records):
             show("the answer is clear: no more rounds are needed")
             return
+
+
+def _round(
+    pairs: Mapping[str, tuple[Server, Configuration]],
+    arrivals: Times,
+    seed: int,
+    order: list[str],
+    guard: Guard | None,
+) -> tuple[dict[str, Episode], list[Trial]]:
+    """Measure the contestants in an order; return their episodes, and the trials of a guard."""
+    episodes, trials = {}, []
+    for name in order:
+        rng = np.random.default_rng(seed)
+        if guard is None:
+            episodes[name], _ = measure_valid(*pairs[name], arrivals, rng)
+            check_answered(episodes[name])
+        else:
+            trials.append(measured(guard, *pairs[name], arrivals, rng))
+            episodes[name] = trials[-1].episode
+    return {name: episodes[name] for name in pairs}, trials

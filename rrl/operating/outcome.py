@@ -12,8 +12,8 @@ from rrl.support.errors import UnstableError, interrupt_by_signals
 
 if TYPE_CHECKING:
     from rrl.operating.job import Job
-    from rrl.operating.journal import Journal
     from rrl.operating.operate import Contestants
+    from rrl.operating.resume import Opened
     from rrl.operating.screen import Screen
     from rrl.operating.targets import Target
     from rrl.tuning.episode import Server
@@ -27,13 +27,13 @@ def run(
     options: Namespace,
     screen: Screen,
     target: Target | None = None,
-    journal: Journal | None = None,
+    opened: Opened | None = None,
 ) -> int:
     """Tune, write the result and the figure, print a report, and return the exit code.
 
     A server that can keep a configuration is told at the end to keep the one to deploy. Without a
-    target, the measurements are not made now. The journal is that of the folder, if it is open
-    already.
+    target, the measurements are not made now. If the journal of the folder is already open,
+    `opened` has it.
     """
     from rrl.operating.by_cpus import by_cpus, plot_by_cpus
     from rrl.operating.commands import add_commands, write
@@ -59,7 +59,7 @@ def run(
         every = 1 if target else max(1, job.episodes // 20)
         refuses = target and target.refuses
         records = operate(
-            job, server, contestants, journal or folder, screen, every, tick=screen.progress,
+            job, server, contestants, opened or folder, screen, every, tick=screen.progress,
             machine=machine, refuses=refuses,
         )  # fmt: skip
     except KeyboardInterrupt:

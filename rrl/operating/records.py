@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.core.agent import rng_state
 from rrl.tuning.constrained import MEMORY, RATE
-from rrl.tuning.guard import Guard, Part
+from rrl.tuning.guarded import GuardedStep
 from rrl.tuning.objective import Percentile, charged_latency
 
 if TYPE_CHECKING:
     from rrl.operating.job import Job
     from rrl.tuning.episode import Episode
-    from rrl.tuning.loop import Round, Step
+    from rrl.tuning.guard import Guard
+    from rrl.tuning.guarded import Trial
+    from rrl.tuning.loop import Step
 
 Record = dict[str, Any]
 REPORTED = (MEMORY, RATE)
@@ -76,11 +77,13 @@ def settled(job: Job, records: Sequence[Record]) -> bool:
     )
 
 
-def episode_record(job: Job, step: Step, late_s: float | None) -> Record:
-    """Return what the journal stores of one step; `late_s` is the guard's limit in seconds."""
+def episode_record(
+    job: Job, number: int, step: Step, rng: np.random.Generator, guard: Guard | None
+) -> Record:
+    """Return what the journal stores of an episode; `rng` is the generator of the server."""
     charged = charged_latency(step.episode)
     record: Record = {
-        "episode": step.number,
+        "episode": number,
         "load_per_s": step.load,
         "configuration": step.configuration,
         "cost": step.cost,
@@ -94,30 +97,36 @@ def episode_record(job: Job, step: Step, late_s: float | None) -> Record:
         record["late"] = job.slo.late(step.episode)
     record |= {name: step.episode.info[name] for name in REPORTED if name in step.episode.info}
     if "switch_s" in step.episode.info:
-        record["switch_s"] = round(step.switch_s, 3)
-    if step.guarded is not None:
-        done = step.guarded
+        record["switch_s"] = round(step.episode.info["switch_s"], 3)
+    if guard is not None and isinstance(step, GuardedStep):
         record["guard"] = {
-            "asked": done.asked,
-            "refused": done.refused,
-            "told": done.told,
-            "parts": [asdict(part) for part in done.parts],
-            "late_s": late_s,
+            "asked": step.asked,
+            "refused": step.refused,
+            "told": step.told,
+            "parts": [asdict(part) for part in step.parts],
+            "late_s": guard.late_s,
         }
-    return record | kept(step.episode) | {"rng": rng_state(step.rng)}
+    after = {"next_load_per_s": step.next_load, "rng": rng.bit_generator.state}
+    return record | kept(step.episode) | after
 
 
-def round_record(job: Job, step: Round, late_s: float | None) -> Record:
-    """Return what the journal stores of one round; `late_s` is the guard's limit in seconds."""
-    costs = {name: job.objective(episode) for name, episode in step.episodes.items()}
+def round_record(
+    job: Job,
+    number: int,
+    episodes: Mapping[str, Episode],
+    trials: Sequence[Trial],
+    guard: Guard | None,
+) -> Record:
+    """Return what the journal stores of a round: the episodes by contestant, and the trials."""
+    costs = {name: job.objective(episode) for name, episode in episodes.items()}
     requests = {
         name: kept(episode) | {key: episode.info[key] for key in REPORTED if key in episode.info}
-        for name, episode in step.episodes.items()
+        for name, episode in episodes.items()
     }
-    record = {"round": step.number, "cost": costs, **requests, "state": step.state}
-    if step.trials:
-        parts = [trial.charged(job.objective(trial.episode)) for trial in step.trials]
-        record["guard"] = {"parts": [asdict(part) for part in parts], "late_s": late_s}
+    record = {"round": number, "cost": costs, **requests}
+    if guard is not None:
+        parts = [trial.charged(job.objective(trial.episode)) for trial in trials]
+        record["guard"] = {"parts": [asdict(part) for part in parts], "late_s": guard.late_s}
     return record
 
 
@@ -177,11 +186,3 @@ def failures(records: Sequence[Record]) -> int:
         record["guard"]["parts"][0]["requests"] if ending(record) == "crashed" else record["failed"]
         for record in learned(records)
     )
-
-
-def remember(guard: Guard, records: Sequence[Record]) -> None:
-    """Bring a new guard into its state after these records."""
-    for done in (record["guard"] for record in records if "guard" in record):
-        for part in done["parts"]:
-            guard.note(Part(**part))
-        guard.late_s = done["late_s"]

@@ -183,9 +183,9 @@ def add_parsers(commands: Any) -> None:
 
 def _tune(options: Namespace) -> int:
     from rrl.operating.alone import alone_at
-    from rrl.operating.operate import open_journal
     from rrl.operating.outcome import run
     from rrl.operating.requests import read_requests
+    from rrl.operating.resume import open_journal
     from rrl.operating.screen import Screen
     from rrl.operating.start_command import own_server
     from rrl.operating.targets import open_target
@@ -203,9 +203,9 @@ def _tune(options: Namespace) -> int:
             print(f"rrl: {other}", file=sys.stderr)
         if note := own_server(options):
             screen(note)
-        target = open_target(options, job, folder, requests, largest, screen)
+        opening = open_target(options, job, folder, requests, largest, screen)
         try:
-            journal = stack.enter_context(open_journal(job, folder))
+            opened = stack.enter_context(open_journal(job, folder))
         except (UsageError, DataError) as error:
             raise type(error)(f"{error}{only.refused(folder)}") from None
         if warning:
@@ -213,9 +213,9 @@ def _tune(options: Namespace) -> int:
         if options.address:
             only.begin(folder, job.default)
             stack.callback(only.end, folder)
-        opened = stack.enter_context(target)
-        servers = opened.server, opened.contestants
-        return run(job, *servers, folder, options, screen, opened, journal)
+        target = stack.enter_context(opening)
+        servers = target.server, target.contestants
+        return run(job, *servers, folder, options, screen, target, opened)
 
 
 def _job(options: Namespace, largest: int, only: OnlyTuner) -> tuple[Job, Path, str]:

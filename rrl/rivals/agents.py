@@ -123,3 +123,33 @@ def maker(name: str, **changes: Any) -> MakeAgent:
 
 
 AGENTS: dict[str, MakeAgent] = {name: maker(name) for name in HOME}
+
+VERSION: dict[str, int] = {
+    "rrl": 1,
+    "rrl-boltzmann": 1,
+    "rrl-boltzmann-wide": 1,
+    "rrl-released": 1,
+    "rrl-released-copy": 1,
+    "rrl-adaptive": 1,
+    "tf-serving-default": 1,
+    "heuristic": 1,
+    "exhaustive": 1,
+    "random": 1,
+    "coordinate-descent": 1,
+    "coordinate-descent-once": 1,
+    "hill-climbing": 1,
+    "simulated-annealing": 1,
+    "q-learning": 1,
+    "deep-q-network": 1,
+    "zooming": 1,
+    "hoo": 1,
+    "gp-ei": 1,
+    "turbo": 1,
+    "skopt-gp": 1,
+    "optuna-tpe": 1,
+    "optuna-tpe-multivariate": 1,
+    "smac": 1,
+}
+"""The version of each agent. It grows when the agent chooses otherwise than before, so that a run
+which an older version began is not continued by a newer one.
+"""

@@ -26,8 +26,9 @@ from rrl.support.machine import one_thread
 from rrl.support.number_options import COUNT
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.guard import LATE, Guard
-from rrl.tuning.loop import steps
-from rrl.tuning.objective import Percentile
+from rrl.tuning.guarded import GuardedStep, guarded_steps
+from rrl.tuning.loop import draw_run, learning_steps
+from rrl.tuning.objective import MeanLatency, Percentile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,17 +54,16 @@ def learn(scenario: Scenario, agent: str, seed: int, budget: int | None, late_s:
     space, default = scenario.space, serving_default(scenario.space)
     tuner = AGENTS[agent](space, np.random.default_rng([seed, 0]))
     guard = None if budget is None else Guard(space, default, budget, late_s)
-    rng = np.random.default_rng([seed, 1])
+    ahead = draw_run(scenario.workload, EPISODES, REQUESTS, np.random.default_rng([seed, 1]))
+    what = scenario.server, tuner, *ahead, MeanLatency()
     recommended, requests, bad = [], [], []
     trial = np.zeros(2, dtype=int)
-    for step in steps(
-        scenario.server, tuner, scenario.workload, EPISODES, rng, requests=REQUESTS, guard=guard
-    ):
+    for step in learning_steps(*what) if guard is None else guarded_steps(*what, guard):
         recommended.append(space.index(step.recommended))
-        if step.guarded is None:
-            counts = [(step.configuration, len(step.episode), step.episode.bad(late_s))]
+        if isinstance(step, GuardedStep):
+            counts = [(p.configuration, p.requests, p.bad) for p in step.parts]
         else:
-            counts = [(p.configuration, p.requests, p.bad) for p in step.guarded.parts]
+            counts = [(step.configuration, len(step.episode), step.episode.bad(late_s))]
         requests.append(sum(count[1] for count in counts))
         bad.append(sum(count[2] for count in counts))
         for configuration, n, late in counts:

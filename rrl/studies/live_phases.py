@@ -138,9 +138,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--out", type=Path, default=Path("data/live-phases"))
     parser.add_argument("--model", default="mobilenet_v2", help="default: mobilenet_v2")
-    parser.add_argument(
-        "--runs", type=COUNT, default=5, help="default 5; those that exist are kept"
-    )
+    parser.add_argument("--runs", type=COUNT, default=5, help="default 5; complete ones are kept")
     parser.add_argument("--episodes", type=COUNT, default=36, help="rounds of a run (default 36)")
     parser.add_argument("--requests", type=COUNT, default=100, help="of an episode (default 100)")
     parser.add_argument("--peak", type=float, help="requests/s; default: 1.1 of what runs untuned")
@@ -169,7 +167,7 @@ def _is_complete(folder: Path) -> bool:
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Record new runs or continue old ones, and return the exit code."""
+    """Record the runs that are not complete, and return the exit code."""
     from rrl.recording.plans import JOINT_PART, PLANS
     from rrl.recording.source import AUTOMATIC, sustained_rate
     from rrl.serving.live import LiveServer
@@ -204,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _record(
     folder: Path, make: Callable[[], Contestants], phases: Phases, seed: int, title: str
 ) -> None:
-    """Record a run or continue it, with a progress bar that shows the mean latencies."""
+    """Record a run, with a progress bar that shows the mean latencies."""
     from tqdm import tqdm
 
     run = record_side_by_side(

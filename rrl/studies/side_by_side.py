@@ -4,8 +4,8 @@ So other programs on the machine affect all agents alike, and differences come f
 live server is paused between its turns. A guard may limit what a contestant tries.
 
 A run is a folder of two files. `run.json` says what ran, where and when. `steps.csv` has one row
-per episode with every latency, also of what served the rest after a bad trial. The run is saved
-after each round and can continue from there.
+per episode with every latency, also of what served the rest after a bad trial. The rows are saved
+after each round. A run that was stopped begins again, so that all its rounds are of one sitting.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -23,21 +22,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.core.agent import rng_state
 from rrl.studies.contestants import Contestants, Served
 from rrl.support.errors import DataError
 from rrl.support.files import write_atomically
 from rrl.support.machine import describe_machine, exclusive
 from rrl.tuning.episode import Episode
-from rrl.tuning.guard import Part
-from rrl.tuning.loop import Step, steps
-from rrl.tuning.objective import Objective
+from rrl.tuning.guarded import GuardedStep, guarded_steps
+from rrl.tuning.loop import Step, draw_run, learning_steps
+from rrl.tuning.objective import MeanLatency, Objective
 from rrl.workloads.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
 
-STEPS, DESCRIPTION, STATE = "steps.csv", "run.json", "state.json"
+STEPS, DESCRIPTION = "steps.csv", "run.json"
 SCHEMA = 1
 
 
@@ -49,7 +47,6 @@ def side_by_side(
     *,
     requests: int = 100,
     objective: Objective | None = None,
-    done: Mapping[str, tuple[int, Mapping[str, Any]]] | None = None,
 ) -> Iterator[dict[str, Step]]:
     """Let agents learn in turns; yield a round (one step of each) after all agents learned.
 
@@ -65,9 +62,6 @@ def side_by_side(
         It sets the arrivals and the order within a round, which is random.
     requests, objective
         See :func:`rrl.tune`.
-    done : mapping of str to (int, mapping), optional
-        For each contestant, these are the number of finished rounds and the state of its server's
-        generator.
 
     Examples
     --------
@@ -80,25 +74,12 @@ def side_by_side(
     >>> len(turns), sorted(turns[-1])
     (3, ['agent 1', 'agent 2'])
     """
-    done = done or {}
-    runs = {}
+    runs: dict[str, Iterator[Step]] = {}
     for name, (server, agent, guard) in contestants.items():
-        start, state = done.get(name, (0, None))
-        rng = np.random.default_rng(seed)
-        runs[name] = steps(
-            server,
-            agent,
-            workload,
-            episodes,
-            rng,
-            requests=requests,
-            objective=objective,
-            start=start,
-            server_state=state,
-            guard=guard,
-        )
-    first = min((start for start, _ in done.values()), default=0)
-    for number in range(first, episodes):
+        drawn = draw_run(workload, episodes, requests, np.random.default_rng(seed))
+        what = server, agent, *drawn, objective or MeanLatency()
+        runs[name] = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
+    for number in range(episodes):
         order = np.random.default_rng([seed, number]).permutation(sorted(runs)).tolist()
         turn = {name: next(runs[name]) for name in order}
         yield turn
@@ -116,13 +97,13 @@ def record_side_by_side(
     live: bool = True,
     notes: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Step]]:
-    """Run :func:`side_by_side` and save it in a folder, or continue the run in the folder.
+    """Run :func:`side_by_side` and save it in a folder; a run that was stopped begins again.
 
     Parameters
     ----------
     folder : pathlib.Path
     make : callable
-        It makes the contestants. To continue a run, it must make them as before.
+        It makes the contestants.
     live : bool, optional
         If true, this keeps other measurements off the machine during a round.
     notes : mapping, optional
@@ -136,18 +117,17 @@ def record_side_by_side(
     Raises
     ------
     DataError
-        If the folder contains another run.
+        If the folder contains another run, or one that is complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
     what = {"episodes": episodes, "requests": requests, "seed": seed, "workload": repr(workload)}
     contestants = {name: one._replace(server=Served(one.server)) for name, one in make().items()}
     what["contestants"] = sorted(contestants)
-    rows, done = _resume(folder, what, contestants)
+    _check_folder(folder, what)
     _describe(folder, what, complete=False, notes=notes)
-    rounds = iter(
-        side_by_side(
-            contestants, workload, episodes, seed, requests=requests, objective=objective, done=done
-        )
+    rows: list[dict[str, Any]] = []
+    rounds = side_by_side(
+        contestants, workload, episodes, seed, requests=requests, objective=objective
     )
     while True:
         with exclusive() if live else nullcontext():
@@ -158,9 +138,8 @@ def record_side_by_side(
             _row(name, step, order, contestants[name].server.taken())
             for order, (name, step) in enumerate(turn.items())
         ]
-        _save(folder, rows, contestants, turn)
+        _save(folder, rows)
         yield turn
-    (folder / STATE).unlink(missing_ok=True)
     _describe(folder, what, complete=True, notes=notes)
 
 
@@ -197,7 +176,7 @@ def read_steps(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], pd.DataF
 def _row(name: str, step: Step, order: int, served: list[Episode]) -> dict[str, Any]:
     """Return the row of a step; `served` has the trial and what served the rest after it."""
     micros = np.rint(1e6 * np.concatenate([one.latency for one in served])).astype(np.int64)
-    parts = step.guarded.parts if step.guarded else []
+    parts = step.parts if isinstance(step, GuardedStep) else []
     lost = sum(part.bad for part in parts if part.ended == "crashed")
     return {
         "contestant": name,
@@ -216,51 +195,21 @@ def _row(name: str, step: Step, order: int, served: list[Episode]) -> dict[str, 
     }
 
 
-def _save(
-    folder: Path, rows: list[dict[str, Any]], contestants: Contestants, turn: Mapping[str, Step]
-) -> None:
-    """Save the steps, then the state: a stop between them loses a round but repeats none."""
+def _save(folder: Path, rows: list[dict[str, Any]]) -> None:
     text = StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(folder / STEPS, text.getvalue())
-    state = {
-        name: {
-            "done": turn[name].number + 1,
-            "server": rng_state(turn[name].rng),
-            "agent": agent.state(),
-            "guard": guard and {"late_s": guard.late_s, "parts": [asdict(p) for p in guard.parts]},
-        }
-        for name, (_, agent, guard) in contestants.items()
-    }
-    write_atomically(folder / STATE, json.dumps(state))
 
 
-def _resume(
-    folder: Path, what: Mapping[str, Any], contestants: Contestants
-) -> tuple[list[dict[str, Any]], dict[str, tuple[int, Mapping[str, Any]]]]:
+def _check_folder(folder: Path, what: Mapping[str, Any]) -> None:
+    """Refuse a folder with another run, or with a complete one."""
     if not (folder / DESCRIPTION).exists():
-        return [], {}
+        return
     stored = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     if stored.get("what") != what or stored["complete"]:
         raise DataError(f"{folder} holds another run; choose another folder, or remove it")
-    if not (folder / STATE).exists():
-        return [], {}
-    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    done = {}
-    for name, (_, agent, guard) in contestants.items():
-        agent.restore(state[name]["agent"])
-        if guard is not None:
-            guard.late_s = state[name]["guard"]["late_s"]
-            for part in state[name]["guard"]["parts"]:
-                guard.note(Part(**part))
-        done[name] = state[name]["done"], state[name]["server"]
-    with (folder / STEPS).open(encoding="utf-8", newline="") as file:
-        rows = [
-            row for row in csv.DictReader(file) if int(row["episode"]) < done[row["contestant"]][0]
-        ]
-    return rows, done
 
 
 def _describe(

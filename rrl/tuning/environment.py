@@ -193,7 +193,7 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         self._done += 1
         configuration = self.server.space[index]
         arrivals = self._parts[self._done]
-        episode, _, _ = measure_valid(self.server, configuration, arrivals, self._server_rng)
+        episode, _ = measure_valid(self.server, configuration, arrivals, self._server_rng)
         cost = float(self.objective(episode))
         info = {
             "configuration": configuration,

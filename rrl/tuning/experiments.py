@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
+from rrl.tuning.capacity import searching
 from rrl.tuning.episode import Server
-from rrl.tuning.loop import rounds as alternate
-from rrl.tuning.loop import steps
+from rrl.tuning.loop import draw_rounds, steps
+from rrl.tuning.measuring import measure_valid
 from rrl.tuning.objective import MeanLatency, Objective
 from rrl.workloads.workload import Workload
 
@@ -122,6 +123,8 @@ def tune(
     from tqdm import tqdm
 
     run = Run()
+    objective = objective or MeanLatency()
+    server = searching(server, objective)
     every = steps(server, agent, workload, episodes, rng, requests=requests, objective=objective)
     bar = tqdm(every, "tuning", episodes, unit="episode", disable=not progress)
     for step in bar:
@@ -164,7 +167,10 @@ def compare(
     """
     objective = objective or MeanLatency()
     costs = {name: np.empty(rounds) for name in servers}
-    for step in alternate(servers, workload, rounds, rng, requests=requests):
-        for name, episode in step.episodes.items():
-            costs[name][step.number] = objective(episode)
+    drawn = draw_rounds(list(servers), workload, rounds, requests, rng)
+    for number, (arrivals, seed, order) in enumerate(drawn):
+        for name in order:
+            own = np.random.default_rng(seed)
+            episode, _ = measure_valid(*servers[name], arrivals, own)
+            costs[name][number] = objective(episode)
     return costs

@@ -1,35 +1,36 @@
-"""One episode under a guard: the agent chooses, the guard admits, watches and returns."""
+"""The loop under a guard: the agent chooses, the guard admits, watches and returns.
+
+`rrl tune` and the runs on live servers use it. Without a guard, see :mod:`rrl.tuning.loop`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
 from rrl.support.errors import ServerError
 from rrl.tuning.episode import Episode, Server, Status
 from rrl.tuning.guard import Guard, Keeps, Part
+from rrl.tuning.loop import Step, shown_load
 from rrl.tuning.measuring import GeneratorError, counted, measure_valid
-from rrl.tuning.objective import Objective, Percentile
-
-Times = NDArray[np.float64]
+from rrl.tuning.objective import Percentile
+from rrl.workloads.workload import Times
 
 
 @dataclass(frozen=True, eq=False)
-class Guarded:
+class GuardedStep(Step):
     """One episode under a guard.
+
+    The configuration is what served, or what was tried and crashed. After a crash, the cost is that
+    of an episode without answers. The recommended configuration is the default if the agent knows
+    nothing, or if its choice is shunned.
 
     Parameters
     ----------
-    configuration : configuration
-        What served, or what was tried and crashed.
-    cost : float
-        Its cost in the objective's unit. After a crash it is that of an episode without answers.
-    episode : Episode
-        Its requests; none was answered after a crash.
     asked : configuration, optional
         The agent's last choice. It differs from `configuration` if the guard did not admit it, and
         is None if all choices were refused.
@@ -39,23 +40,12 @@ class Guarded:
         Whether the agent was told the cost; not if the default is not in its space.
     parts : list of Part
         Everything that was served, in order.
-    recommended : configuration
-        What the agent would deploy. It is the default if the agent knows nothing, or if its choice
-        is shunned.
-    invalid, switch_s
-        See :class:`rrl.tuning.loop.Step`.
     """
 
-    configuration: Configuration
-    cost: float
-    episode: Episode
     asked: Configuration | None
     refused: list[tuple[Configuration, float]]
     told: bool
     parts: list[Part]
-    recommended: Configuration
-    invalid: int
-    switch_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,34 +59,32 @@ class Trial:
     episode : Episode
     shun : bool
         Whether the configuration must not be tried again.
-    invalid, switch_s
-        See :class:`rrl.tuning.loop.Step`.
+    invalid : int
+        Number of measurements that were dropped before this one.
     """
 
     part: Part
     episode: Episode
     shun: bool
     invalid: int = 0
-    switch_s: float = 0.0
 
     def charged(self, cost: float) -> Part:
         """Return the part, with its cost as the charge if the configuration is shunned."""
         return replace(self.part, charge=cost if self.shun else None)
 
 
-def serve_guarded(
-    guard: Guard,
+def guarded_steps(
     server: Server,
     agent: Agent,
     load: float,
-    arrivals: Times,
+    parts: Iterable[Times],
     rng: np.random.Generator,
-    objective: Objective,
-    switch_cost: float = 0.0,
-) -> Guarded:
-    """Serve one episode, and tell the agent its cost.
+    objective: Callable[[Episode], float],
+    guard: Guard,
+) -> Iterator[GuardedStep]:
+    """Let `agent` learn under a guard; see :func:`rrl.tuning.loop.learning_steps`.
 
-    If the trial crashes or is stopped, the incumbent serves the rest of the arrivals. If that fails
+    If a trial crashes or is stopped, the incumbent serves the rest of the arrivals. If that fails
     too, the default does.
 
     Raises
@@ -104,39 +92,56 @@ def serve_guarded(
     ServerError
         If the default itself fails. Then it is not the configuration that is wrong.
     """
-    *refused, (asked, charge) = guard.choices(agent, load)
-    if charge is not None:
-        refused, asked = [*refused, (asked, charge)], None
-    chosen = asked if asked is not None and guard.admits(asked) else guard.default
-    safe = guard.incumbent(agent, load)
-    if isinstance(server, Keeps):
-        server.keep(safe)
-    parts: list[Part] = []
+    for number, arrivals in enumerate(parts):
+        *refused, (asked, charge) = guard.choices(agent, load)
+        if charge is not None:
+            refused, asked = [*refused, (asked, charge)], None
+        chosen = asked if asked is not None and guard.admits(asked) else guard.default
+        safe = guard.incumbent(agent, load)
+        if isinstance(server, Keeps):
+            server.keep(safe)
+        trial = measured(guard, server, chosen, arrivals, rng)
+        cost = objective(trial.episode)
+        served = [_noted(guard, trial, cost)]
+        if told := _has(guard, chosen):
+            agent.tell(chosen, cost)
+        if guard.is_default(chosen):
+            guard.set_limit(Percentile(99)(trial.episode))
+        served += _serve_rest(server, trial, arrivals, rng, objective, guard, safe)
+        whole = len(trial.episode) == len(arrivals)
+        next_load = shown_load(trial.episode.arrivals if whole else arrivals)
+        yield GuardedStep(
+            number, load, dict(chosen), cost, _recommended(guard, agent, load), trial.episode,
+            trial.invalid, next_load, asked, refused, told, served,
+        )  # fmt: skip
+        load = next_load
 
-    def take_in(trial: Trial) -> float:
-        cost = objective(trial.episode) + switch_cost * trial.switch_s
-        parts.append(trial.charged(cost))
-        guard.note(parts[-1])
-        return cost
 
-    trial = measured(guard, server, chosen, arrivals, rng)
-    cost = take_in(trial)
-    told = _has(guard, chosen)
-    if told:
-        agent.tell(chosen, cost)
-    if guard.is_default(chosen) and guard.late_s is None:
-        guard.set_limit(Percentile(99)(trial.episode))
-    rest, last = _rest(arrivals, trial), trial
+def _serve_rest(
+    server: Server,
+    trial: Trial,
+    arrivals: Times,
+    rng: np.random.Generator,
+    objective: Callable[[Episode], float],
+    guard: Guard,
+    safe: Configuration,
+) -> list[Part]:
+    """Serve what a bad trial left of the arrivals; `safe` does it, and then the default."""
+    parts, last, rest = [], trial, _rest(arrivals, trial)
     for fallback in (safe, guard.default):
         if not last.part.ended or len(rest) < 2:
             break
         last = measured(guard, server, fallback, rest - rest[0], rng, whole=False)
-        take_in(last)
+        parts.append(_noted(guard, last, objective(last.episode)))
         rest = _rest(rest, last)
-    return Guarded(
-        chosen, cost, trial.episode, asked, refused, told, parts,
-        _recommended(guard, agent, load), trial.invalid, trial.switch_s,
-    )  # fmt: skip
+    return parts
+
+
+def _noted(guard: Guard, trial: Trial, cost: float) -> Part:
+    """Let the guard note a trial; return the part with its charge."""
+    part = trial.charged(cost)
+    guard.note(part)
+    return part
 
 
 def _recommended(guard: Guard, agent: Agent, load: float) -> Configuration:
@@ -178,7 +183,7 @@ def measured(
     """
     watch = guard.watch(configuration)
     try:
-        episode, invalid, switch_s = measure_valid(server, configuration, arrivals, rng, watch)
+        episode, invalid = measure_valid(server, configuration, arrivals, rng, watch)
         check_answered(episode)
     except ServerError as error:
         if guard.is_default(configuration) or isinstance(error, GeneratorError):
@@ -191,7 +196,7 @@ def measured(
     requests, bad = counted([*invalid, episode], guard.late_s)
     ended = "aborted" if reason else ""
     part = Part(dict(configuration), requests, bad, ended, whole=whole)
-    return Trial(part, episode, reason == "worse", len(invalid), switch_s)
+    return Trial(part, episode, reason == "worse", len(invalid))
 
 
 def check_answered(episode: Episode) -> None:

@@ -26,10 +26,11 @@ def measure_valid(
     arrivals: NDArray[np.float64],
     rng: np.random.Generator,
     watch: Watch | None = None,
-) -> tuple[Episode, list[Episode], float]:
-    """Return a valid episode, the invalid ones before it, and the seconds of the switch.
+) -> tuple[Episode, list[Episode]]:
+    """Return a valid episode, and the invalid ones before it.
 
-    The bad requests of invalid episodes use up the watch's allowance, too.
+    The bad requests of invalid episodes use up the watch's allowance, too, and the seconds of their
+    switches are in the valid episode's ``switch_s``.
 
     Raises
     ------
@@ -38,20 +39,27 @@ def measure_valid(
     GeneratorError
         If too many episodes in a row are invalid.
     """
-    switch_s, invalid, options = 0.0, [], {}
+    invalid, options = [], {}
     for _ in range(MAX_INVALID):
         if watch is not None:
             left = watch.allowance - counted(invalid, watch.late_s)[1]
             options = {"watch": replace(watch, allowance=max(left, 1))}
         episode = server.measure(configuration, arrivals, rng, **options)
-        switch_s += float(episode.info.get("switch_s", 0.0))
         if episode.valid:
-            return episode, invalid, switch_s
+            return _with_switches(episode, invalid), invalid
         invalid.append(episode)  # its requests were late before they left
     raise GeneratorError(
         f"{MAX_INVALID} invalid episodes in a row: the load generator itself was late; "
         "free the machine, or lower the rate"
     )
+
+
+def _with_switches(episode: Episode, invalid: list[Episode]) -> Episode:
+    """Return an episode whose switch took as long as those of the invalid ones and its own."""
+    if not invalid or "switch_s" not in episode.info:
+        return episode
+    seconds = sum(float(one.info.get("switch_s", 0.0)) for one in (*invalid, episode))
+    return replace(episode, info={**episode.info, "switch_s": seconds})
 
 
 def counted(episodes: Iterable[Episode], late_s: float | None) -> tuple[int, int]:
