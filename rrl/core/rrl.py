@@ -140,9 +140,10 @@ class RRL:
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.ask`."""
         table = self._table(self.loads.enter(load))
-        first = self.start if table.near is None else table.near.incumbent
-        if not table.episodes and first is not None:
-            return self.space[first]
+        if not table.episodes:
+            first = self.start if table.near is None else table.near.incumbent
+            if first is not None:
+                return self.space[first]
         cells = self.region.candidates(table)
         expected = self._predicted(table, cells) if self._has_news(table) else table
         further = self.region.further(table)
@@ -160,7 +161,9 @@ class RRL:
         table = self._entered(self.loads.current)
         self.loads.count()
         table.record(index, cost)
-        self._relate(table)
+        table.log_load = self.loads.log_loads[table.level]
+        if len(self.tables) > 1:
+            self._relate()
         for useless in self.region.forgotten(table):
             table.forget(useless)
         cells = self.region.around(table, index)
@@ -204,7 +207,7 @@ class RRL:
 
     def _has_news(self, table: QTable) -> bool:
         """Return whether another load level was measured since the last update of a table."""
-        return table.near is not None and table.level != self._last and table.episodes > 0
+        return table.level != self._last and table.near is not None and table.episodes > 0
 
     def _predicted(self, table: QTable, cells: Ints | None) -> QTable:
         """Return the table as the similarity predicts it; if all may be tried, where measured."""
@@ -226,12 +229,10 @@ class RRL:
             table.inherit(table.near)
         return table
 
-    def _relate(self, table: QTable) -> None:
-        """Take in the load of a measurement: what it is on average, and which tables are near."""
-        table.log_load = self.loads.log_loads[table.level]
-        if len(self.tables) > 1:
-            for one in self.tables:
-                one.near = self._nearest(one.log_load, other_than=one)
+    def _relate(self) -> None:
+        """Let each table know the nearest other load level that contains measurements."""
+        for table in self.tables:
+            table.near = self._nearest(table.log_load, other_than=table)
 
 
 def deploy(table: QTable) -> int:
