@@ -21,7 +21,7 @@ from rrl.core.knob import Configuration, Knob, Level, Scale, column, coordinates
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MOST = 1 << 62  # combinations of values, available or not
+MOST = 1 << 62  # combinations that fit into a machine's integer
 CACHED = 4096  # an agent that has found its region asks for the same again and again
 ROUNDING = 1e-9  # relative slack that keeps a closed ball closed when positions are rounded
 
@@ -46,8 +46,8 @@ class ConfigSpace:
     Raises
     ------
     ValueError
-        If names repeat, the mask has another shape, nothing is available, or there are more than
-        `MOST` combinations.
+        If names repeat, the mask has another shape, nothing is available, or all of more than
+        `MOST` combinations are.
 
     Examples
     --------
@@ -72,11 +72,6 @@ class ConfigSpace:
         self.shape = tuple(len(knob.levels) for knob in self.knobs)
         if not self.knobs:
             raise ValueError("a configuration space needs at least one knob")
-        if prod(self.shape) > MOST:
-            raise ValueError(
-                f"the knobs span {float(prod(self.shape)):.3g} combinations, more than can be "
-                "numbered (4e18): leave out knobs, or give those of many values fewer levels"
-            )
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"knob names must differ, got {list(self.names)}")
         self._cells = self._available_cells(available)  # sorted cells of the full grid
@@ -87,8 +82,18 @@ class ConfigSpace:
         self._numbers: dict[tuple[tuple[str, Level], ...], int] = {}
         self._balls: dict[tuple[int, float], Ints] = {}
 
-    def _available_cells(self, available: ArrayLike | None) -> Ints:
+    def _available_cells(self, available: ArrayLike | None) -> NDArray[Any]:
+        """Return the places of the available configurations in the full grid, sorted.
+
+        A table of many knobs with many values covers little of a grid that is larger than an
+        integer of the machine. Its places are Python's integers.
+        """
         if available is None:
+            if prod(self.shape) > MOST:
+                raise ValueError(
+                    f"the knobs span {float(prod(self.shape)):.3g} combinations, more than can be "
+                    "numbered (4e18): leave out knobs, or give those of many values fewer levels"
+                )
             return np.arange(prod(self.shape))
         given = np.asarray(available)
         if given.size == 0 or (given.dtype == bool and not given.any()):
@@ -101,7 +106,14 @@ class ConfigSpace:
             raise ValueError(
                 f"available level indices have shape {given.shape}, expected (n, {len(self.knobs)})"
             )
-        return np.unique(np.ravel_multi_index(tuple(given.T), self.shape)).astype(np.int64)
+        if prod(self.shape) <= MOST:
+            return np.unique(np.ravel_multi_index(tuple(given.T), self.shape)).astype(np.int64)
+        if not ((given >= 0) & (given < self.shape)).all():
+            raise ValueError("invalid entry among the available level indices")
+        places = given[:, 0].astype(object)
+        for levels, size in zip(given.T[1:], self.shape[1:], strict=True):
+            places = places * size + levels.astype(object)
+        return np.array(sorted(set(places.tolist())), dtype=object)
 
     # --- configurations and their numbers ---------------------------------------------------------
 
@@ -213,13 +225,21 @@ class ConfigSpace:
         texts = (knob for knob in self.knobs if all(isinstance(x, str) for x in knob.levels))
         if ordered := [knob.name for knob in texts if not knob.categorical]:
             digest.update(repr(ordered).encode())  # a categorical knob has positions, too
-        digest.update(self._cells.astype("<i8").tobytes())
+        big = self._cells.dtype == object
+        cells = self.level_indices if big else self._cells
+        digest.update(cells.astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 
     @cached_property
     def level_indices(self) -> Ints:
         """Which level of each knob a configuration takes, shape (n, d)."""
-        return np.stack(np.unravel_index(self._cells, self.shape), axis=1).astype(np.int64)
+        if self._cells.dtype != object:
+            return np.stack(np.unravel_index(self._cells, self.shape), axis=1).astype(np.int64)
+        columns, cells = [], self._cells
+        for size in reversed(self.shape):
+            columns.append((cells % size).astype(np.int64))
+            cells = cells // size
+        return np.stack(columns[::-1], axis=1)
 
     # --- distances --------------------------------------------------------------------------------
 
