@@ -144,13 +144,7 @@ class RRL:
             first = self.start if table.near is None else table.near.incumbent
             if first is not None:
                 return self.space[first]
-        cells = self.region.candidates(table)
-        expected = self._predicted(table, cells) if self._has_news(table) else table
-        further = self.region.further(table)
-        if further is not None and not self.exploration.worth(expected, cells).any():
-            expected = self._predicted(expected, further)
-            worth = further[self.exploration.worth(expected, further)]
-            cells = self.region.widened(table, worth)
+        cells, expected = self._candidates(table)
         return self.space[self.exploration.choose(expected, cells, self.rng)]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
@@ -205,9 +199,22 @@ class RRL:
         table.near = self._nearest(table.log_load)
         return table
 
+    def _candidates(self, table: QTable) -> tuple[Ints | None, QTable]:
+        """Return what may be tried next, and the table that says what is expected of it."""
+        cells = self.region.candidates(table)
+        expected = table
+        if table.level != self._last and self._has_news(table):
+            expected = self._predicted(table, cells)
+        further = self.region.further(table)
+        if further is None or self.exploration.worth(expected, cells).any():
+            return cells, expected
+        expected = self._predicted(expected, further)
+        worth = further[self.exploration.worth(expected, further)]
+        return self.region.widened(table, worth), expected
+
     def _has_news(self, table: QTable) -> bool:
-        """Return whether another load level was measured since the last update of a table."""
-        return table.level != self._last and table.near is not None and table.episodes > 0
+        """Return whether another load level may say more than before, if it was measured last."""
+        return table.near is not None and table.episodes > 0
 
     def _predicted(self, table: QTable, cells: Ints | None) -> QTable:
         """Return the table as the similarity predicts it; if all may be tried, where measured."""
@@ -217,6 +224,8 @@ class RRL:
 
     def _entered(self, level: int) -> QTable:
         """Return the table of a load level, made or brought up to date by the other load levels."""
+        if level == self._last:
+            return self.tables[level]
         while len(self.tables) <= level:
             self.tables.append(self._table(len(self.tables)))
         table = self.tables[level]
