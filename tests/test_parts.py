@@ -24,14 +24,14 @@ from rrl.core.released_network import NetworkSimilarity
 from rrl.core.rrl import SURE, deploy, expected_cost
 from rrl.core.similarity import Copy
 from rrl.core.space import ConfigSpace
-from rrl.rivals.ablated import ShrinkingSteps, random_steps
+from rrl.rivals.ablated import OtherFit, ShrinkingSteps, random_steps
 from rrl.tuning.presets import paper_cpu
 
 SIMILARITIES = {
     "copy": Copy,
     "learned": LearnedSimilarity,
-    "learned, flat prior": partial(LearnedSimilarity, prior_sd=math.inf),
-    "learned, one length": partial(LearnedSimilarity, per_knob=False),
+    "learned, flat prior": partial(OtherFit, "flat prior"),
+    "learned, one length": partial(OtherFit, "one length"),
     "network": partial(NetworkSimilarity, hidden=(8,), rounds=5),
 }
 REGIONS = {

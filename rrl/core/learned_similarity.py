@@ -11,7 +11,6 @@ import math
 import numpy as np
 
 from rrl.core.gaussian_process import (
-    PRIOR_SD,
     GaussianProcess,
     Hyperparameters,
     compress,
@@ -107,20 +106,10 @@ class LearnedSimilarity:
     alike. Each estimate is made of all measurements, so it should replace the value of the table:
     it needs a learning rate of 1.
 
-    Parameters
+    Attributes
     ----------
-    prior_sd : float, optional
-        The sd of the prior of each hyperparameter's logarithm, see :func:`prior_hyperparameters`
-        for its mean. With 0 the prior's hyperparameters are kept. With infinity the prior is flat.
-    per_knob : bool, optional
-        Whether each knob has a length scale of its own, which is learned; a categorical knob has
-        one per value. Otherwise the prior's length scales of all knobs are multiplied by one
-        factor.
-
-    Raises
-    ------
-    ValueError
-        If `prior_sd` is negative or NaN.
+    hyperparameters : Hyperparameters or None
+        What was fitted last; None before the first fit.
 
     Examples
     --------
@@ -137,27 +126,16 @@ class LearnedSimilarity:
     inherits = False  # the measurements of the nearest load level are among the data
     process: type[GaussianProcess] = GaussianProcess
 
-    def __init__(self, prior_sd: float = PRIOR_SD, per_knob: bool = True) -> None:
-        if not prior_sd >= 0:
-            raise ValueError(f"prior_sd must be a number that is at least 0, got {prior_sd!r}")
-        self.prior_sd, self.per_knob = prior_sd, per_knob
+    def __init__(self) -> None:
         self.hyperparameters: Hyperparameters | None = None
         self._coordinates: Coordinates | None = None
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
         data = self._data(table)
-        if self.prior_sd > 0 and fit_is_due(table.episodes):
+        if fit_is_due(table.episodes):
             prior = self.prior(table.space)
-            knobs = len(prior.length_scales) - 1  # the last one is the load's
-            self.hyperparameters = fit_hyperparameters(
-                *data,
-                self.hyperparameters or prior,
-                prior,
-                prior_sd=self.prior_sd,
-                together=0 if self.per_knob else knobs,
-                process=self.process,
-            )
+            self.hyperparameters = self.fitted(data, self.hyperparameters or prior, prior)
         return self._posterior(table, cells, data)
 
     def predict(self, table: QTable, cells: Ints) -> Estimate:
@@ -167,6 +145,12 @@ class LearnedSimilarity:
     def prior(self, space: ConfigSpace) -> Hyperparameters:
         """Return what is assumed before anything is measured."""
         return prior_hyperparameters(space)
+
+    def fitted(
+        self, data: tuple[Floats, Floats, Floats], start: Hyperparameters, prior: Hyperparameters
+    ) -> Hyperparameters:
+        """Return hyperparameters that make the data likely and stay near the prior's."""
+        return fit_hyperparameters(*data, start, prior, process=self.process)
 
     def points(self, table: QTable, cells: Ints) -> Floats:
         """Return where the process sees configurations: their coordinates, then the log load."""

@@ -32,7 +32,8 @@ CANDIDATES = 41
 class Region:
     """What every region answers. A subclass says at least which values a measurement updates.
 
-    All answers are about one table, and only :meth:`widened` and :meth:`learn` change the region.
+    All answers are about one table, which no region changes. A region learns in :meth:`learn`, and
+    :meth:`widened` remembers where a look was of no use.
     """
 
     def around(self, table: QTable, index: int) -> Ints:
@@ -109,7 +110,7 @@ class SelectedRadius(Region):
     Attributes
     ----------
     radius : float
-        Of the last measurement's region.
+        Of the next measurement's region at the load level of the last one.
     sizes : dict of int to RegionSize
         What is known of the radius at each load level.
 
@@ -151,8 +152,7 @@ class SelectedRadius(Region):
 
     def around(self, table: QTable, index: int) -> Ints:
         """See :meth:`Region.around`."""
-        self.radius = self._size(table.level).radius
-        return table.space.ball(index, self.radius)
+        return table.space.ball(index, self._size(table.level).radius)
 
     def learn(self, table: QTable, cost: float) -> None:
         """See :meth:`Region.learn`; the end of a block selects a new radius."""

@@ -202,9 +202,7 @@ class RRL:
     def _candidates(self, table: QTable) -> tuple[Ints | None, QTable]:
         """Return what may be tried next, and the table that says what is expected of it."""
         cells = self.region.candidates(table)
-        expected = table
-        if table.level != self._last and self._has_news(table):
-            expected = self._predicted(table, cells)
+        expected = self._predicted(table, cells) if self._has_news(table) else table
         further = self.region.further(table)
         if further is None or self.exploration.worth(expected, cells).any():
             return cells, expected
@@ -213,8 +211,8 @@ class RRL:
         return self.region.widened(table, worth), expected
 
     def _has_news(self, table: QTable) -> bool:
-        """Return whether another load level may say more than before, if it was measured last."""
-        return table.near is not None and table.episodes > 0
+        """Return whether another load level was measured last, which may say more than before."""
+        return table.level != self._last and table.near is not None and table.episodes > 0
 
     def _predicted(self, table: QTable, cells: Ints | None) -> QTable:
         """Return the table as the similarity predicts it; if all may be tried, where measured."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rrl.core.gaussian_process import Hyperparameters, fit_hyperparameters
 from rrl.core.grown import Grown
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.qtable import QTable
@@ -98,11 +99,32 @@ def randomised_steps(space: ConfigSpace, rng: np.random.Generator, **changes: An
     return recommended(space, rng, region=Grown(radius), **changes)
 
 
-def other_lengths(
-    space: ConfigSpace, rng: np.random.Generator, *, prior: dict[str, Any], **changes: Any
-) -> RRL:
-    """Make `rrl` with another prior of its length scales, see `LearnedSimilarity`."""
-    return recommended(space, rng, similarity=LearnedSimilarity(**prior), **changes)
+class OtherFit(LearnedSimilarity):
+    """A learned similarity that fits its hyperparameters in another way.
+
+    Parameters
+    ----------
+    how : {"flat prior", "prior alone", "one length"}
+        With a flat prior, only the likelihood counts. With the prior alone, nothing is fitted. With
+        one length, the prior's length scales of all knobs are multiplied by one factor.
+    """
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def fitted(self, data: Any, start: Hyperparameters, prior: Hyperparameters) -> Hyperparameters:
+        """See :meth:`rrl.core.learned_similarity.LearnedSimilarity.fitted`."""
+        if self.how == "prior alone":
+            return prior
+        knobs = len(prior.length_scales) - 1  # the last one is the load's
+        flat = {"prior_sd": math.inf} if self.how == "flat prior" else {"together": knobs}
+        return fit_hyperparameters(*data, start, prior, process=self.process, **flat)
+
+
+def other_fit(space: ConfigSpace, rng: np.random.Generator, *, how: str, **changes: Any) -> RRL:
+    """Make `rrl` with another way to fit its hyperparameters, see :class:`OtherFit`."""
+    return recommended(space, rng, similarity=OtherFit(how), **changes)
 
 
 class ScheduledSize(RegionSize):
