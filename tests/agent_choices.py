@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import rrl
+from rrl.core.rrl import gp
 from rrl.studies.problems import open_scenario
 from rrl.studies.scenario import Scenario
 from rrl.support.machine import one_thread
@@ -30,12 +31,17 @@ def agents() -> dict[str, Callable]:
     """Makers of agents by name: those of the package, and RRL with other parts."""
     named = {name: make for name, make in rrl.AGENTS.items() if name not in LEFT_OUT}
     variants = {
-        "table": partial(rrl.boltzmann, average=False, step=0.5),
-        "one load level": lambda s, rng: rrl.boltzmann(s, rng, loads=rrl.LoadLevels(math.inf)),
-        "learned, radius 2": lambda s, rng: rrl.boltzmann(
-            s, rng, radius=2.0, similarity=rrl.LearnedSimilarity(), step=1.0, average=False
+        "table": partial(rrl.RRL, average=False, learning_rate=0.5),
+        "one load level": lambda s, rng: rrl.RRL(s, rng, loads=rrl.LoadLevels(math.inf)),
+        "learned, radius 2": lambda s, rng: rrl.RRL(
+            s,
+            rng,
+            similarity=rrl.LearnedSimilarity(),
+            region=rrl.FixedRadius(2.0),
+            learning_rate=1.0,
+            average=False,
         ),
-        "copy, grown": lambda s, rng: rrl.RRL(s, rng, similarity=rrl.Copy(), average=True),
+        "copy, grown": lambda s, rng: gp(s, rng, similarity=rrl.Copy(), average=True),
         "short horizon": partial(rrl.recommended, exploration=rrl.ExpectedSaving(30)),
     }
     return named | variants

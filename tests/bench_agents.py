@@ -15,6 +15,7 @@ from itertools import product
 import numpy as np
 
 from rrl import paper_cpu, testbed
+from rrl.core.region import FixedRadius
 from rrl.core.space import ConfigSpace
 from rrl.rivals.agents import AGENTS, maker
 from rrl.support.errors import UsageError
@@ -107,7 +108,8 @@ def goals() -> None:
     for n, limit in LIMITS_US.items():
         space = paper_cpu(n - 1)
         for name, radius in product(("rrl-boltzmann", "rrl-released-copy"), (1.0, 2.0, 3.0)):
-            runs = runs_of(maker(name, radius=radius), space, 1000, 8 if n == 11 else 3)
+            make = maker(name, region=FixedRadius(radius))
+            runs = runs_of(make, space, 1000, 8 if n == 11 else 3)
             each = min(statistics.median(run[100:]) for run in runs)  # at first it builds trees
             judge(f"{name}, {n}^3, radius {radius:g}: median", each, limit / 1e6)
     space = paper_cpu(10)

@@ -26,9 +26,9 @@ def with_power(power):
             super().__init__(x, y, *rest)
             self.y = y
 
-        def left_out(self):
+        def leave_one_out(self):
             off = self.y - self.y.mean()
-            wrong = ((self.y - super().left_out()) ** 2).sum() / ((off**2).sum() or 1.0)
+            wrong = ((self.y - super().leave_one_out()) ** 2).sum() / ((off**2).sum() or 1.0)
             return self.y - np.sqrt(1 - max(0.0, 1 - wrong) ** power) * off
 
     return patch("rrl.core.warm_start.GaussianProcess", Powered)

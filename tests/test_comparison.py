@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from rrl import paper_cpu
-from rrl.core.variants import boltzmann
+from rrl.core.region import FixedRadius
+from rrl.core.rrl import RRL
 from rrl.rivals.agents import AGENTS
 from rrl.rivals.constants import with_constants
 from rrl.studies.comparison import (
@@ -163,8 +164,8 @@ def test_each_constant_reaches_its_part():
     space = paper_cpu(5)
     agent = with_constants("rrl", changed)(space, np.random.default_rng(0))
     usual = AGENTS["rrl"](space, np.random.default_rng(0))
-    assert (agent.exploration.horizon, agent.region.reach.steps) == (7.0, 2.0)
-    ours, theirs = (made.similarity.expected(space) for made in (agent, usual))
+    assert (agent.exploration.horizon, agent.region.radius) == (7.0, 2.0)
+    ours, theirs = (made.similarity.prior(space) for made in (agent, usual))
     assert ours.amplitude == 3.0
     np.testing.assert_allclose(ours.length_scales, theirs.length_scales * [0.5, 0.5, 0.5, 1])
     assert with_constants("hoo", {"lipschitz": 9.0})(space, np.random.default_rng(0)).lipschitz == 9
@@ -225,7 +226,8 @@ def test_one_rule_changes_what_rivals_deploy_and_nothing_else():
 def test_the_rule_of_rrl_is_that_of_its_own_table():
     """A region of a single configuration estimates nothing, so only the means decide."""
     where = with_truth("pool")
-    runs = race(where, partial(boltzmann, radius=0.0, step=1.0), [0, 1], 60)
+    make = partial(RRL, region=FixedRadius(0.0), learning_rate=1.0)
+    runs = race(where, make, [0, 1], 60)
     np.testing.assert_array_equal(redeployed(where.space, runs).recommended, runs.recommended)
 
 

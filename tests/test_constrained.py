@@ -28,7 +28,7 @@ from rrl import (
     tune,
 )
 from rrl.cli import main
-from rrl.core.from_table import from_table
+from rrl.core.space import from_table
 from rrl.operating.verdict import SAME_MEMORY, judge_rounds
 from rrl.rivals.agents import AGENTS
 from rrl.serving.launcher import LOCAL

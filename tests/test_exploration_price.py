@@ -76,11 +76,11 @@ def test_what_is_tried_is_expected_to_save_its_price(seed, horizon):
     table.record(0, 1.0)
     table.incumbent = 0
     table.values[:] = np.exp(rng.normal(0, 0.5, 8))
-    table.deviations[:] = np.exp(rng.uniform(-5, 0.7, 8))
+    table.sds[:] = np.exp(rng.uniform(-5, 0.7, 8))
     tried = ExpectedSaving(horizon).choose(table, None, rng)
     if tried != 0:
         gap = np.log(table.values[tried] / table.values[0])
-        deviation = table.deviations[tried]
+        deviation = table.sds[tried]
         price = np.expm1(gap + deviation**2 / 2)
         assert price <= horizon * expected_improvement(gap, deviation) + 1e-9
         assert price <= trial_price(horizon, deviation) + 1e-9

@@ -38,9 +38,9 @@ def test_the_view_is_the_agents_own_table_choice_and_region(explorer, similarity
     assert view.cost.tolist() == table.values.tolist()
     region = view.space.ball(view.measured, 1.5)
     assert np.flatnonzero(view.region).tolist() == region.tolist() == table.last.tolist()
-    known = table.evidence > 0
+    known = table.counts > 0
     assert np.isnan(view.deviation[~known]).all()
-    assert (view.deviation[known] == table.deviations[known]).all()
+    assert (view.deviation[known] == table.sds[known]).all()
     assert view.space[view.recommended] == agent.best(60.0)
     uniform = SimpleNamespace(random=iter((np.arange(2000) + 0.5) / 2000).__next__)
     draws = [agent.exploration.choose(table, None, uniform) for _ in range(2000)]
@@ -52,13 +52,13 @@ def test_settings_reach_the_agent_and_each_load_has_a_table(explorer):
     explorer.step(3)
     agent = explorer.agent
     assert isinstance(agent.similarity, Copy)
-    assert (agent.step, agent.average) == (0.3, True)
+    assert (agent.learning_rate, agent.average) == (0.3, True)
     explorer.load, explorer.radius, explorer.temperature = 115.0, 3.0, 0.3
     explorer.similarity = "learned"
     explorer.step(2)
     assert [table.episodes for table in agent.tables] == [3, 2]
     assert isinstance(agent.similarity, LearnedSimilarity)
-    assert (agent.step, agent.average, agent.region.radius) == (1.0, False, 3.0)
+    assert (agent.learning_rate, agent.average, agent.region.radius) == (1.0, False, 3.0)
     temperature = agent.exploration.temperature
     assert temperature(0) == temperature(10_000) == 0.3
     explorer.restart()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl import RRL, boltzmann, paper_cpu
+from rrl import RRL, paper_cpu, recommended
 from rrl.operating.journal import JOURNAL, Journal, decode, encode
 from rrl.operating.resume import replay
 from rrl.rivals.agents import AGENTS
@@ -215,7 +215,7 @@ def tell(journal, agent, episodes):
         journal.append({"load_per_s": 14.0, "configuration": configuration, "cost": cost})
 
 
-@pytest.mark.parametrize("kind", [RRL, boltzmann])
+@pytest.mark.parametrize("kind", [RRL, recommended])
 def test_a_new_agent_that_gets_the_journal_again_chooses_as_the_old_one(tmp_path, kind):
     agent, again = make(kind), make(kind)
     with Journal(tmp_path, SETTINGS) as journal:

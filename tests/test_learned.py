@@ -52,11 +52,11 @@ def test_the_posterior_is_that_of_the_textbook():
     cross = 0.49 * correlation(elsewhere, x, assumed.length_scales)
     of_all = np.linalg.inv(prior + np.diag(variance))
     centre = of_all.sum(axis=0) @ y / of_all.sum()
-    mean, deviation = process.elsewhere(elsewhere)
+    mean, deviation = process.posterior(elsewhere)
     np.testing.assert_allclose(mean, centre + cross @ of_all @ (y - centre))
     left = 0.49 + 0.01 - np.einsum("ij,jk,ik->i", cross, of_all, cross)
     np.testing.assert_allclose(deviation, np.sqrt(left))
-    mean, deviation = process.at_measured(np.arange(90))
+    mean, deviation = process.posterior_at_measured(np.arange(90))
     np.testing.assert_allclose(mean, centre + prior @ of_all @ (y - centre))
     np.testing.assert_allclose(deviation**2, np.diag(prior - prior @ of_all @ prior), rtol=1e-6)
 
@@ -94,8 +94,8 @@ def test_the_process_is_calibrated_on_functions_drawn_from_its_prior():
         seen = truth[:30] + 0.1 * rng.standard_normal(30)
         process = GaussianProcess(x[:30], seen, np.full(30, 0.01), assumed)
         for (mean, deviation), here in (
-            (process.elsewhere(x[30:]), truth[30:]),
-            (process.at_measured(np.arange(30)), truth[:30]),
+            (process.posterior(x[30:]), truth[30:]),
+            (process.posterior_at_measured(np.arange(30)), truth[:30]),
         ):
             surprises.append((here - mean) / deviation)
     assert np.std(surprises) == pytest.approx(1.0, abs=0.06)
@@ -114,7 +114,7 @@ def test_the_posterior_is_that_of_a_well_kept_library():
         kernel + WhiteKernel(0.01, "fixed"), alpha=variance, optimizer=None
     ).fit(x, y - process.mean)
     mean, deviation = theirs.predict(points, return_std=True)
-    ours = process.elsewhere(points)
+    ours = process.posterior(points)
     assert ours[0] == pytest.approx(mean + process.mean, rel=1e-6)
     assert ours[1] == pytest.approx(deviation, rel=1e-6)
 

@@ -19,7 +19,6 @@ from rrl import (
     Poisson,
     TableServer,
     Trace,
-    boltzmann,
     compare,
     parse_objective,
     testbed,
@@ -141,7 +140,7 @@ def test_the_same_records_give_the_same_result_and_a_finished_run_measures_nothi
 
 def test_the_tuning_is_that_of_tune(tmp_path):
     records = operate(job(), SERVER, contestants, tmp_path)
-    agent = boltzmann(SERVER.space, np.random.default_rng([0, 0]))
+    agent = RRL(SERVER.space, np.random.default_rng([0, 0]))
     run = tune(
         SERVER, agent, Poisson(115.0), 25, np.random.default_rng([0, 1]), requests=50,
         objective=Percentile(99),
@@ -277,7 +276,7 @@ def test_among_equals_the_charge_makes_an_agent_stay_more():
     space = ConfigSpace([Knob("threads", (1, 2, 3, 4, 5, 6))])
 
     def moves(seed, switch_cost):
-        agent = boltzmann(space, np.random.default_rng(seed))
+        agent = RRL(space, np.random.default_rng(seed))
         run = priced(space, agent, 60, np.random.default_rng([seed, 1]), switch_cost)
         return sum(step.episode.info["switch_s"] > 0 for step in run)
 

@@ -5,7 +5,6 @@ A new part is checked by adding it to `SIMILARITIES`, `REGIONS` or `EXPLORATIONS
 
 from __future__ import annotations
 
-import json
 import math
 from functools import partial
 
@@ -15,35 +14,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_space import spaces
 
-from rrl.core.deployment import SURE, deploy, expected_cost
 from rrl.core.exploration import Boltzmann, ExpectedSaving
+from rrl.core.grown import Grown
 from rrl.core.knob import Knob
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.qtable import QTable
-from rrl.core.reach import FixedReach, RandomReach, ShrinkingReach
-from rrl.core.region import FixedRadius, Grown
+from rrl.core.region import FixedRadius, SelectedRadius
 from rrl.core.released_network import NetworkSimilarity
-from rrl.core.selected_radius import SelectedRadius
-from rrl.core.selected_reach import SelectedReach
+from rrl.core.rrl import SURE, deploy, expected_cost
 from rrl.core.similarity import Copy
 from rrl.core.space import ConfigSpace
+from rrl.rivals.ablated import OtherFit, ShrinkingSteps, random_steps
 from rrl.tuning.presets import paper_cpu
 
 SIMILARITIES = {
     "copy": Copy,
     "learned": LearnedSimilarity,
-    "learned, flat prior": partial(LearnedSimilarity, vary=math.inf),
-    "learned, one length": partial(LearnedSimilarity, per_knob=False),
+    "learned, flat prior": partial(OtherFit, "flat prior"),
+    "learned, one length": partial(OtherFit, "one length"),
     "network": partial(NetworkSimilarity, hidden=(8,), rounds=5),
 }
 REGIONS = {
     "fixed": lambda space: FixedRadius(1.5),
     "selected": SelectedRadius,
     "grown": lambda space: Grown(),
-    "grown, shrinking": lambda space: Grown(ShrinkingReach(1.0)),
-    "grown, random": lambda space: Grown(RandomReach(), widens=False),
-    "grown, selected": lambda space: Grown(SelectedReach(space)),
-    "grown, whole": lambda space: Grown(FixedReach(math.inf)),
+    "grown, shrinking": lambda space: Grown(ShrinkingSteps(1.0)),
+    "grown, random": lambda space: Grown(random_steps, widens=False),
+    "grown, whole": lambda space: Grown(math.inf),
 }
 EXPLORATIONS = {"boltzmann": Boltzmann, "saving": ExpectedSaving}
 told = st.lists(
@@ -55,7 +52,7 @@ def measure(table, similarity, index, cost, cells):
     """One episode, as RRL takes it in."""
     table.record(index, cost)
     estimate = similarity.estimate(table, index, cost, cells)
-    table.update(cells, *estimate, step=1.0, average=False)
+    table.update(cells, *estimate, learning_rate=1.0, average=False)
     table.incumbent = deploy(table)
     return estimate
 
@@ -66,7 +63,7 @@ def filled(space, measurements, similarity=None, region=None):
     region = region or FixedRadius(1.5)
     for number, cost in measurements:
         index = number % len(space)
-        measure(table, similarity, index, cost, region.updated(table, index))
+        measure(table, similarity, index, cost, region.around(table, index))
         region.learn(table, cost)
     return table
 
@@ -82,28 +79,27 @@ def test_estimates_are_costs_with_a_standard_deviation(make, space, measurements
     for number, cost in measurements:
         index = number % len(space)
         cells = space.ball(index, 2.0)
-        costs, deviations = measure(table, similarity, index, cost, cells)
-        assert costs.shape == deviations.shape == cells.shape
+        costs, sds = measure(table, similarity, index, cost, cells)
+        assert costs.shape == sds.shape == cells.shape
         assert np.all(np.isfinite(costs) & (costs >= 0))
-        assert np.all(np.isfinite(deviations) & (deviations > 0))
-        assert deviations[cells == index][0] <= table.noise + 1e-12  # as sure as a measurement
+        assert np.all(np.isfinite(sds) & (sds > 0))
+        assert sds[cells == index][0] <= table.noise + 1e-12  # as sure as a measurement
 
 
 @pytest.mark.parametrize("make", SIMILARITIES.values(), ids=SIMILARITIES)
-def test_a_restored_similarity_estimates_the_same(make):
-    space, one, rng = paper_cpu(3), make(), np.random.default_rng(0)
-    table = QTable(space)
+def test_a_prediction_is_what_the_next_estimate_would_be_and_changes_nothing(make):
+    space, rng = paper_cpu(3), np.random.default_rng(0)
+    (table, one), (twin, other) = ((QTable(space), make()) for _ in range(2))
     for index in rng.integers(64, size=9).tolist():
-        measure(table, one, index, 1.0 + rng.random(), space.ball(index, 2))
-    saved = json.loads(json.dumps(one.state()))
-    other = make()
-    other.restore(saved)
-    table.record(5, 1.5)
-    results = [s.estimate(table, 5, 1.5, space.ball(5, 2)) for s in (one, other)]
-    assert np.array_equal(results[0].costs, results[1].costs)
-    assert np.array_equal(results[0].deviations, results[1].deviations)
-    with pytest.raises(KeyError):
-        other.restore({})
+        cost, cells = 1.0 + rng.random(), space.ball(index, 2)
+        found = measure(table, one, index, cost, cells)
+        before = table.values.copy(), table.sds.copy()
+        predicted = one.predict(table, cells)
+        assert np.array_equal(table.values, before[0])
+        assert np.array_equal(table.sds, before[1])
+        if predicted is None:  # the table says all that is known
+            assert np.array_equal(table.values[cells], found.costs)
+        assert np.array_equal(measure(twin, other, index, cost, cells).costs, found.costs)
 
 
 def surfaces(space):
@@ -132,8 +128,8 @@ def test_the_standard_deviation_covers_what_was_not_measured_yet(make, surface):
             if episode >= 10:
                 kept = np.isin(cells, new) & (cells != index)
                 off = np.log(estimate.costs[kept] / truth[cells[kept]])
-                inside += (np.abs(off) <= 2 * estimate.deviations[kept]).tolist()
-                widths += estimate.deviations[kept].tolist()
+                inside += (np.abs(off) <= 2 * estimate.sds[kept]).tolist()
+                widths += estimate.sds[kept].tolist()
     assert np.mean(inside) >= 0.85
     assert np.median(widths) < 1.5 * np.log(truth).std()  # it does say something
 
@@ -141,11 +137,11 @@ def test_the_standard_deviation_covers_what_was_not_measured_yet(make, surface):
 def test_a_copy_is_less_sure_the_further_away():
     space = paper_cpu()
     table = filled(space, [(665, 0.25)])
-    costs, deviations = Copy().estimate(table, 665, 0.25, space.ball(665, 3))
+    costs, sds = Copy().estimate(table, 665, 0.25, space.ball(665, 3))
     away = space.distances(665)[space.ball(665, 3)]
     assert set(costs) == {0.25}
-    assert np.all(np.diff(deviations[np.argsort(away, kind="stable")]) >= -1e-12)
-    assert deviations[away == 0][0] == table.noise
+    assert np.all(np.diff(sds[np.argsort(away, kind="stable")]) >= -1e-12)
+    assert sds[away == 0][0] == table.noise
 
 
 @pytest.mark.parametrize("steep", [0.02, 0.5])
@@ -155,7 +151,7 @@ def test_a_copy_learns_how_much_neighbours_differ(steep):
     table = QTable(space)
     for index in range(30):
         estimate = measure(table, similarity, index, truth[index], space.ball(index, 1))
-    slope = np.sqrt(estimate.deviations.max() ** 2 - table.noise**2)
+    slope = np.sqrt(estimate.sds.max() ** 2 - table.noise**2)
     assert slope == pytest.approx(steep, rel=0.35, abs=0.1)
 
 
@@ -169,38 +165,37 @@ def test_regions_are_sorted_sets_that_hold_what_was_measured(make, space, measur
     region, table = make(space), QTable(space)
     for number, cost in measurements:
         index = number % len(space)
-        eligible = region.eligible(table)
-        if eligible is not None:
-            assert len(eligible) > 0
-            assert set(eligible.tolist()) <= set(range(len(space)))
+        cells = region.candidates(table)
+        if cells is not None:
+            assert len(cells) > 0
+            assert set(cells.tolist()) <= set(range(len(space)))
         table.record(index, cost)
-        updated = region.updated(table, index)
-        assert updated.tolist() == sorted(set(updated.tolist()))
-        assert set(table.measured.tolist()) & {index} <= set(updated.tolist())
-        if (estimate := Copy().estimate(table, index, cost, updated)) is not None:
-            table.update(updated, *estimate, 1.0, average=False)
+        for useless in region.forgotten(table):
+            table.forget(useless)
+        around = region.around(table, index)
+        assert around.tolist() == sorted(set(around.tolist()))
+        assert set(table.measured.tolist()) & {index} <= set(around.tolist())
+        if (estimate := Copy().estimate(table, index, cost, around)) is not None:
+            table.update(around, *estimate, 1.0, average=False)
         table.incumbent = deploy(table)
         region.learn(table, cost)
-        if (eligible := region.eligible(table)) is not None and len(table.measured) > 2:
-            assert table.incumbent in eligible
-    other = make(space)
-    other.restore(json.loads(json.dumps(region.state())))
-    assert other.updated(table, index).tolist() == region.updated(table, index).tolist()
+        if (cells := region.candidates(table)) is not None and len(table.measured) > 2:
+            assert table.incumbent in cells
 
 
 @settings(max_examples=50, deadline=None)
-@given(space=spaces(), numbers=st.lists(st.integers(0, 124), min_size=1), reach=st.integers(1, 9))
-def test_a_grown_region_is_what_lies_within_reach_of_what_was_measured(space, numbers, reach):
-    region, table = Grown(FixedReach(reach)), QTable(space)
+@given(space=spaces(), numbers=st.lists(st.integers(0, 124), min_size=1), radius=st.integers(1, 9))
+def test_a_grown_region_is_what_lies_around_what_was_measured(space, numbers, radius):
+    region, table = Grown(radius), QTable(space)
     for _ in range(3):  # a first look at the middle is something else
         table.record(numbers[0] % len(space), 1.0)
     for number in numbers:
         table.record(number % len(space), 1.0)
-        grown = region.updated(table, number % len(space))
+        grown = region.around(table, number % len(space))
     steps = np.min([space.steps(index) for index in table.measured], axis=0)
     least = min(steps[steps > 0].tolist(), default=0)  # more, where combinations are missing
-    assert grown.tolist() == np.flatnonzero(steps <= max(reach, least)).tolist()
-    assert grown.tolist() == region.eligible(table).tolist()
+    assert grown.tolist() == np.flatnonzero(steps <= max(radius, least)).tolist()
+    assert grown.tolist() == region.candidates(table).tolist()
 
 
 @settings(max_examples=50, deadline=None)
@@ -209,52 +204,40 @@ def test_a_grown_region_widens_to_the_nearest_that_is_worth_a_trial(space, numbe
     region, table, index = Grown(), QTable(space), number % len(space)
     for _ in range(3):
         table.record(index, 1.0)
-    wanted, seen = np.array(sorted({c % len(space) for c in promising}), dtype=np.int64), []
-
-    def worth(cells, estimate=False):
-        seen.extend(cells.tolist() if estimate else [])
-        return np.isin(cells, wanted)
-
-    inside = region.updated(table, index)
-    found, steps = region.eligible(table, worth), space.steps(index)
-    if np.isin(inside, wanted).any():
-        assert found.tolist() == inside.tolist()
-        assert not seen
-    else:
-        assert sorted(seen + inside.tolist()) == list(range(len(space)))
-        nearest = wanted[steps[wanted] == steps[wanted].min(initial=10**6)]
-        assert found.tolist() == sorted({*inside.tolist(), *nearest.tolist()})
-    seen.clear()
-    if not len(wanted):  # nothing pays anywhere: the next episodes do not look again
-        region.eligible(table, worth)
-        assert not seen
+    wanted = np.array(sorted({c % len(space) for c in promising}), dtype=np.int64)
+    inside, further, steps = region.around(table, index), region.further(table), space.steps(index)
+    assert sorted([*inside, *further]) == list(range(len(space)))
+    worth = further[np.isin(further, wanted)]
+    found = region.widened(table, worth)
+    nearest = worth[steps[worth] == steps[worth].min(initial=10**6)]
+    assert found.tolist() == sorted({*inside.tolist(), *nearest.tolist()})
+    if not len(worth):  # nothing pays anywhere: the next episodes do not look again
+        assert region.further(table) is None
 
 
 def test_a_region_that_was_stopped_does_not_widen():
     table, region = QTable(ConfigSpace([Knob("threads", range(9))])), Grown(widens=False)
     for _ in range(3):
         table.record(4, 1.0)
-    far = region.eligible(table, lambda cells, estimate=False: cells == 8)
-    assert far.tolist() == [3, 4, 5]
+    assert region.further(table) is None
+    assert region.candidates(table).tolist() == [3, 4, 5]
 
 
-@pytest.mark.parametrize("settings", [{"share": 0.0}, {"share": 1.1}, {"onset": 0}, {"rate": -1}])
-def test_a_reach_refuses_bad_settings(settings):
-    with pytest.raises(ValueError, match="need 0 < share <= 1"):
-        ShrinkingReach(**settings)
+@pytest.mark.parametrize("radius", [0.5, math.nan])
+def test_a_grown_region_refuses_a_radius_below_a_step(radius):
     with pytest.raises(ValueError, match="at least 1 step"):
-        FixedReach(0.5)
+        Grown(radius)
 
 
 def test_a_grown_region_begins_in_the_middle_and_looks_there_once():
     region, table = Grown(), QTable(paper_cpu(10))
-    middle = region.eligible(table)
+    middle = region.candidates(table)
     assert [paper_cpu(10)[int(i)] for i in middle] == [dict.fromkeys(table.space.names, 6)]
     table.record(0, 10.0)
-    assert region.eligible(table).tolist() == middle.tolist()
+    assert region.candidates(table).tolist() == middle.tolist()
     table.record(int(middle[0]), 3.0)
-    assert int(middle[0]) not in region.updated(table, int(middle[0]))  # not four times as good
-    assert table.measured.tolist() == [0]
+    assert region.forgotten(table) == middle.tolist()  # it is not four times as good
+    assert table.measured.tolist() == [0, *middle]  # who asks forgets nothing
 
 
 # --- explorations ---------------------------------------------------------------------------------
@@ -266,26 +249,25 @@ def test_a_second_measurement_counts_where_all_configurations_are_the_middle():
     region = Grown()
     for index, cost in ((0, 1.0), (1, 0.3)):
         table.record(index, cost)
-        region.updated(table, index)
-    assert table.measured.tolist() == [0, 1]
+        assert not region.forgotten(table)
 
 
 def test_a_region_in_which_all_neighbours_are_missing_reaches_the_nearest_that_exist():
     space = ConfigSpace([Knob("threads", range(7))], available=[[0], [3], [6]])
     table, region = QTable(space), Grown(widens=False)
     table.record(1, 1.0)
-    assert region.updated(table, 1).tolist() == [0, 1, 2]
+    assert region.around(table, 1).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("make", EXPLORATIONS.values(), ids=EXPLORATIONS)
 @settings(max_examples=25, deadline=None)
 @given(space=spaces(), measurements=told, data=st.data())
-def test_only_what_is_eligible_is_chosen(make, space, measurements, data):
+def test_only_candidates_are_chosen(make, space, measurements, data):
     table, rng = filled(space, measurements), np.random.default_rng(0)
     numbers = st.sets(st.integers(0, len(space) - 1), min_size=1)
-    eligible = np.array(sorted(data.draw(numbers)), dtype=np.int64)
+    cells = np.array(sorted(data.draw(numbers)), dtype=np.int64)
     exploration = make()
-    assert all(exploration.choose(table, eligible, rng) in eligible for _ in range(5))
+    assert all(exploration.choose(table, cells, rng) in cells for _ in range(5))
     assert all(0 <= exploration.choose(table, None, rng) < len(space) for _ in range(5))
 
 
@@ -298,7 +280,7 @@ def test_an_empty_table_gives_every_configuration_a_chance(make):
 @pytest.mark.parametrize("make", EXPLORATIONS.values(), ids=EXPLORATIONS)
 def test_a_low_value_is_chosen(make):
     table = filled(paper_cpu(2), [(0, 1.0), (26, 2.0)])
-    table.values[13], table.deviations[13] = 0.1, 0.1
+    table.values[13], table.sds[13] = 0.1, 0.1
     exploration, rng = make(), np.random.default_rng(0)
     assert {exploration.choose(table, None, rng) for _ in range(20)} == {13}
     assert {exploration.choose(table, np.array([0, 13, 26]), rng) for _ in range(20)} == {13}
@@ -313,8 +295,8 @@ def test_a_boltzmann_choice_from_all_or_from_a_list_of_all_is_the_same():
 
 def test_a_longer_horizon_tries_more():
     table = filled(paper_cpu(2), [(13, 1.0)])
-    table.values[:], table.deviations[:] = 1.5, 0.4
-    table.values[13], table.deviations[13] = 1.0, 0.01
+    table.values[:], table.sds[:] = 1.5, 0.4
+    table.values[13], table.sds[13] = 1.0, 0.01
     rng = np.random.default_rng(0)
     assert ExpectedSaving(2.0).choose(table, None, rng) == 13
     assert ExpectedSaving(2000.0).choose(table, None, rng) != 13
@@ -333,26 +315,26 @@ def test_bad_horizon(horizon):
 @given(space=spaces(), measurements=told)
 def test_only_what_was_measured_is_deployed(space, measurements):
     table = filled(space, measurements)
-    noise, columns = table.noise, (table.values, table.deviations, table.means, table.visits)
+    noise, columns = table.noise, (table.values, table.sds, table.means, table.visits)
     expected = [expected_cost(*(x[c] for x in columns), noise) for c in table.measured]
-    costs, deviations = np.array(expected).T
+    costs, sds = np.array(expected).T
     assert deploy(table) in table.measured
-    assert np.all(deviations <= noise / np.sqrt(table.visits[table.measured]) + 1e-12)
+    assert np.all(sds <= noise / np.sqrt(table.visits[table.measured]) + 1e-12)
     table.incumbent = None
-    assert deploy(table) == table.measured[(costs * np.exp(SURE * deviations)).argmin()]
+    assert deploy(table) == table.measured[(costs * np.exp(SURE * sds)).argmin()]
 
 
 def test_the_incumbent_yields_only_to_a_clear_winner():
     table = filled(ConfigSpace([Knob("threads", range(9))]), [(0, 1.0), (5, 0.9)])
     table.incumbent = 0
     table.values[[0, 5]] = 1.0, 0.9
-    table.deviations[[0, 5]] = 0.1, 0.1  # the difference is 10.5 %, its deviation 14 %
+    table.sds[[0, 5]] = 0.1, 0.1  # the difference is 10.5 %, its sd 14 %
     assert deploy(table) == 0
     table.values[5] = 0.8  # 22 %
     assert deploy(table) == 5
-    table.deviations[0] = 0.14  # of the difference: 17 %
+    table.sds[0] = 0.14  # of the difference: 17 %
     assert deploy(table) == 5
-    table.deviations[[0, 5]] = 0.14, 0.14
+    table.sds[[0, 5]] = 0.14, 0.14
     table.values[5] = 0.85
     assert deploy(table) == 0
 

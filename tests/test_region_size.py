@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
@@ -14,10 +13,9 @@ from test_rrl import bowl, permuted
 from test_space import spaces
 
 from rrl.core.knob import Knob
-from rrl.core.region_size import BLOCK, WINDOW, RegionSize, recommended_radius
-from rrl.core.selected_radius import SelectedRadius
+from rrl.core.region import BLOCK, WINDOW, RegionSize, SelectedRadius, recommended_radius
+from rrl.core.rrl import adaptive
 from rrl.core.space import ConfigSpace
-from rrl.core.variants import adaptive
 from rrl.tuning.presets import paper_cpu
 
 
@@ -130,16 +128,6 @@ def test_each_load_level_has_its_own_radius():
     assert agent.region.radius == narrow
 
 
-def test_a_run_interrupted_inside_a_block_continues_identically():
-    agent, other = (adaptive(paper_cpu(4), np.random.default_rng(seed)) for seed in (1, 2))
-    list(bowl(agent, 47))
-    ((_, _, block),) = agent.state()["region"]["levels"]
-    assert 0 < len(block) < agent.region.sizes[0].due
-    other.restore(json.loads(json.dumps(agent.state())))
-    assert list(bowl(other, 60, seed=5)) == list(bowl(agent, 60, seed=5))
-    assert json.dumps(other.state()) == json.dumps(agent.state())
-
-
 def test_the_first_radius_follows_the_grid():
     grids = {levels: ConfigSpace([Knob(k, range(levels)) for k in "abc"]) for levels in (2, 11, 65)}
     first = {n: SelectedRadius(grid).radius for n, grid in grids.items()}
@@ -151,5 +139,5 @@ def test_the_first_radius_follows_the_grid():
 
 def test_importing_it_loads_no_scikit_optimize():
     heavy = "{'skopt', 'sklearn'}"
-    code = f"import sys, rrl.core.region_size; sys.exit(bool({heavy} & set(sys.modules)))"
+    code = f"import sys, rrl.core.region; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrl.core.region_size import ONSET, recommended_radius
+from rrl.core.region import ONSET, recommended_radius
 from rrl.theory import shrinking
 from rrl.theory.bound_checks import chosen, shrunk
 from rrl.theory.shrinking import (

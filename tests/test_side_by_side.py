@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from rrl.core.variants import boltzmann
+from rrl.core.region import FixedRadius
+from rrl.core.rrl import RRL
 from rrl.simulation.testbeds import testbed
 from rrl.studies.contestants import Contestant
 from rrl.studies.live_phases import _begun, _is_complete, main, scaled_phases
@@ -31,7 +32,7 @@ def make():
 
     def one(number, radius, guard=None):
         rng = np.random.default_rng(number)
-        return Contestant(server, boltzmann(server.space, rng, radius=radius), guard)
+        return Contestant(server, RRL(server.space, rng, region=FixedRadius(radius)), guard)
 
     guard = Guard(server.space, default, budget=5, late_s=0.03)
     return {"narrow": one(0, 1.0), "wide": one(1, 2.0, guard)}

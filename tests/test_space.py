@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
-from math import inf, nan
+from math import inf, nan, prod
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rrl
-from rrl.core.from_table import from_table
 from rrl.core.knob import Knob
-from rrl.core.space import ConfigSpace
+from rrl.core.region import FixedRadius
+from rrl.core.rrl import RRL
+from rrl.core.space import ConfigSpace, from_table
 from rrl.tuning.presets import paper_cpu, paper_gpu, tf_serving
 
 HEAVY = {"tensorflow", "skopt", "pandas", "numba", "matplotlib", "scipy.stats", "scipy"}
@@ -139,7 +140,7 @@ def test_ball_cache_stays_bounded(monkeypatch):
 
 
 def test_known_numbers_do_not_depend_on_the_order_of_the_keys_and_stay_few(monkeypatch):
-    monkeypatch.setattr("rrl.core.configurations.CACHED", 3)
+    monkeypatch.setattr("rrl.core.space.CACHED", 3)
     space = paper_cpu(2)
     backwards = [dict(reversed(configuration.items())) for configuration in space]
     for _ in range(2):
@@ -375,10 +376,34 @@ def test_text_is_ordered_only_if_it_has_positions():
     assert [k.categorical for k in from_table(table, ["policy", "threads"]).knobs] == [True, False]
 
 
+def test_a_table_may_cover_little_of_a_grid_that_cannot_be_numbered():
+    rng = np.random.default_rng(0)
+    table = {f"k{k}": rng.integers(1000, size=300) for k in range(12)}
+    space = from_table(table, list(table))
+    assert prod(space.shape) > 1 << 62
+    assert space.indices(table)[np.argsort(space.indices(table))].tolist() == list(range(300))
+    assert [space.index(c) for c in space] == list(range(300))
+    rows = space.level_indices.tolist()
+    assert rows == sorted(rows)
+    assert space[7] == {k.name: k.levels[i] for k, i in zip(space.knobs, rows[7], strict=True)}
+    assert space == ConfigSpace(space.knobs, space.level_indices[::-1])
+    other = ConfigSpace(space.knobs, space.level_indices[1:])
+    assert space.fingerprint != other.fingerprint
+    with pytest.raises(ValueError, match="is not available"):
+        other.index(space[0])
+    with pytest.raises(ValueError, match="invalid entry"):
+        ConfigSpace(space.knobs, [[1000] * 12])
+    agent = RRL(space, rng, region=FixedRadius(1e3))
+    for _ in range(30):
+        configuration = agent.ask(10.0)
+        agent.tell(configuration, 1.0 + configuration["k0"])
+    assert agent.best(10.0) in space
+
+
 def test_more_combinations_than_can_be_numbered_are_refused():
     knobs = [Knob(f"flag{k}", (0, 1)) for k in range(64)]
     with pytest.raises(ValueError, match=r"1.84e\+19 combinations, more than can be numbered"):
-        ConfigSpace(knobs, available=[[0] * 64])
+        ConfigSpace(knobs)
 
 
 def test_numbers_beside_text_stay_numbers():

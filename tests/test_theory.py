@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl import Knob
+from rrl.core.exploration import Boltzmann
+from rrl.core.region import FixedRadius
+from rrl.core.rrl import adaptive
 from rrl.core.space import ConfigSpace
-from rrl.core.variants import adaptive
 from rrl.plotting import convergence
 from rrl.plotting import theory as draw
 from rrl.plotting.shared import save, style
@@ -254,7 +256,13 @@ def watched():
     return (
         {
             radius: watch_table(
-                flat.server, 10.0, cost, 30, 150, radius=radius, temperature=UNIFORM
+                flat.server,
+                10.0,
+                cost,
+                30,
+                150,
+                region=FixedRadius(radius),
+                exploration=Boltzmann(UNIFORM),
             )
             for radius in (0, 1)
         },

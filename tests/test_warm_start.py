@@ -99,7 +99,7 @@ def test_the_slope_is_learned(slope, level):
     process = SlopeProcess(
         x, level + slope * trend, np.full(9, 1e-4), Hyperparameters(np.array([2.0]), 0.1)
     )
-    mean, deviation = process.elsewhere(np.array([[0.0, 3.0]]))
+    mean, deviation = process.posterior(np.array([[0.0, 3.0]]))
     assert mean[0] == pytest.approx(level + slope * 3, abs=0.15)
     assert 0 < deviation[0] < 0.3
 
@@ -146,8 +146,8 @@ def test_without_a_trend_it_is_the_process_without_a_warm_start():
     flat = SlopeProcess(np.column_stack([x, np.zeros(8)]), y, np.full(8, 0.01), assumed)
     plain = GaussianProcess(x, y, np.full(8, 0.01), assumed)
     points = rng.random((5, 2))
-    one = flat.elsewhere(np.column_stack([points, np.zeros(5)]))
-    np.testing.assert_allclose(one, plain.elsewhere(points))
+    one = flat.posterior(np.column_stack([points, np.zeros(5)]))
+    np.testing.assert_allclose(one, plain.posterior(points))
     assert flat.log_likelihood == pytest.approx(plain.log_likelihood)
 
 

@@ -1,10 +1,10 @@
-"""What every agent is: the protocol, checks of what it is told, its generator saved."""
+"""What every agent is: the protocol, the checks of what it is told, and the load levels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import numpy as np
 
@@ -13,7 +13,11 @@ from rrl.core.space import ConfigSpace
 
 
 class Agent(Protocol):
-    """Whatever can tune: it sees costs and load estimates, and nothing else."""
+    """Whatever can tune: it sees costs and load estimates, and nothing else.
+
+    All random choices come from the generator that the agent was made with. So a run that is
+    replayed gives the same agent.
+    """
 
     def ask(self, load: float) -> Configuration:
         """Choose the configuration of the next episode.
@@ -32,15 +36,7 @@ class Agent(Protocol):
         ...
 
     def best(self, load: float) -> Configuration:
-        """Return the configuration to deploy under `load`. It does not change the agent."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """Return all that the next choices depend on, the generator included, fit for JSON."""
-        ...
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from such a state as if never interrupted."""
+        """Return the configuration to deploy under `load`. The agent does not change."""
         ...
 
 
@@ -76,35 +72,78 @@ def check_cost(cost: float) -> float:
     return float(cost)
 
 
-def rng_state(rng: np.random.Generator) -> dict[str, Any]:
-    """Return a generator's state with arrays as lists, fit for JSON.
+class LoadLevels:
+    """The load levels that were met so far: groups of loads that are treated as one.
 
-    Examples
-    --------
-    >>> rng_state(np.random.default_rng(1))["bit_generator"]
-    'PCG64'
-    """
+    Estimates of a load are noisy, and each load level has to learn from its own episodes. So there
+    should be few. All agents group loads with this class.
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(inner) for key, inner in value.items()}
-        return value.tolist() if isinstance(value, np.ndarray) else value
+    A load belongs to the nearest load level. A load that differs from the nearest one by more than
+    a factor of `ratio` begins a new load level: at once if the factor is above the square of the
+    ratio, and otherwise only if the next load is as far away, too. So a single noisy estimate
+    begins no new load level.
 
-    return plain(rng.bit_generator.state)
+    Parameters
+    ----------
+    ratio : float, optional
+        Above 1. An estimate from 100 requests is off by about 10 %. With infinity, all loads
+        belong to one load level.
 
-
-def restore_rng(rng: np.random.Generator, state: dict[str, Any]) -> None:
-    """Put a generator into a state that :func:`rng_state` returned.
+    Attributes
+    ----------
+    log_loads : list of float
+        The mean logarithm of the loads (requests per second) of each load level.
+    current : int or None
+        The load level of the last load.
 
     Raises
     ------
     ValueError
-        If it belongs to another kind of generator.
+        If the ratio is not above 1.
+
+    Examples
+    --------
+    >>> levels = LoadLevels()
+    >>> for load in (10.0, 11.0, 15.0, 10.0, 15.0, 16.0, 40.0):
+    ...     level = levels.enter(load)
+    ...     levels.count()
+    >>> [round(math.exp(x), 1) for x in levels.log_loads]  # 15 counts when it comes again
+    [10.3, 16.0, 40.0]
     """
-    kind = rng.bit_generator.state["bit_generator"]
-    if state.get("bit_generator") != kind:
-        raise ValueError(
-            f"the state was saved with a {state.get('bit_generator')} generator: "
-            f"restore it into an agent with the same, not {kind}"
-        )
-    rng.bit_generator.state = state
+
+    def __init__(self, ratio: float = 1.35) -> None:
+        if not ratio > 1:
+            raise ValueError(f"the ratio of load levels must be above 1, got {ratio!r}")
+        self.width = math.log(ratio)
+        self.log_loads: list[float] = []
+        self.current: int | None = None
+        self._counts: list[int] = []  # loads that belong to each load level
+        self._log_load = 0.0  # of the last load
+        self._outlier = False  # whether the last load is far from all load levels
+
+    def enter(self, load: float) -> int:
+        """Return the number of the load level of a load (requests per second)."""
+        self._log_load = math.log(check_load(load))
+        near = self.nearest(self._log_load, range(len(self.log_loads)))
+        distance = math.inf if near is None else abs(self.log_loads[near] - self._log_load)
+        again, self._outlier = self._outlier, distance > self.width
+        if near is None or (self._outlier and (again or distance > 2 * self.width)):
+            self._outlier, near = False, len(self.log_loads)
+            self.log_loads.append(self._log_load)
+            self._counts.append(0)
+        self.current = near
+        return near
+
+    def count(self) -> None:
+        """Let the last load count for the mean of its load level, unless it is an outlier."""
+        if self.current is not None and not self._outlier:
+            self._counts[self.current] += 1
+            difference = self._log_load - self.log_loads[self.current]
+            self.log_loads[self.current] += difference / self._counts[self.current]
+
+    def nearest(self, log_load: float, among: Iterable[int]) -> int | None:
+        """Return the load level, among some, that is nearest to the logarithm of a load."""
+        levels = list(among)
+        if len(levels) < 2:  # as in most runs
+            return levels[0] if levels else None
+        return min(levels, key=lambda level: abs(self.log_loads[level] - log_load))

@@ -1,136 +1,43 @@
 """Exploration: which configuration of the table serves next.
 
 :class:`Boltzmann` is the paper's: configurations with a low value are likely, and a temperature
-says how much. Its draws go through a sum tree (:mod:`rrl.core.sum_tree`), so their time is the
-logarithm of the grid's size. :class:`ExpectedSaving` chooses what is expected to save more over
-the next episodes than trying it costs.
+says how much. Its draws go through a sum tree, so their time is the logarithm of the grid's size.
+:class:`ExpectedSaving` chooses what is expected to save more over the next episodes than trying it
+costs.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from rrl.core.neighbours import TIE
 from rrl.core.qtable import Floats, Ints, QTable
-from rrl.core.sum_tree import draw, fill_tree, mend_tree
+
+TIE = 1e-9  # scores that differ by less are equal, apart from rounding
 
 
 class Exploration(Protocol):
     """Whatever chooses the next configuration from a table."""
 
-    def choose(self, table: QTable, eligible: Ints | None, rng: np.random.Generator) -> int:
-        """Return the number of a configuration in `eligible`, or of any one if that is None."""
+    def choose(self, table: QTable, cells: Ints | None, rng: np.random.Generator) -> int:
+        """Return the number of a configuration in `cells`, or of any one if that is None."""
         ...
 
     def worth(self, table: QTable, cells: Ints) -> NDArray[np.bool_]:
         """Return which configurations are worth a trial, whatever else may be tried."""
         ...
 
-    def state(self, tables: list[QTable]) -> Any:
-        """Return what the next choices depend on besides the tables, fit for JSON."""
-        ...
-
-    def restore(self, state: Any, tables: list[QTable]) -> None:
-        """Continue from such a state."""
-        ...
-
-
-class ExpectedSaving:
-    """Serve what is expected to save more than it costs.
-
-    A trial's expected saving is its expected improvement on the incumbent, per episode, times the
-    horizon. Its price is what the trial is expected to cost above the incumbent. It pays if it
-    saves more than its price. Of the trials that pay, the one serves whose gain (saving less price)
-    is highest in relation to what its episode costs. If none pays, the incumbent serves.
-
-    Parameters
-    ----------
-    horizon : float, optional
-        Number of episodes that profit from a better configuration. A longer horizon explores more.
-
-    Raises
-    ------
-    ValueError
-        If the horizon is not a positive number.
-
-    References
-    ----------
-    Jones, Schonlau & Welch, "Efficient Global Optimization of Expensive Black-Box Functions",
-    Journal of Global Optimization 13, 1998, equation 15 (expected improvement).
-
-    Examples
-    --------
-    >>> gap, deviation = np.array([0.0, 1.0]), np.array([1.0, 1.0])
-    >>> expected_improvement(gap, deviation).round(3)
-    array([0.399, 0.083])
-    """
-
-    def __init__(self, horizon: float = 100.0) -> None:
-        if not 0 < horizon < math.inf:
-            raise ValueError(f"horizon must be a positive number of episodes, got {horizon!r}")
-        self.horizon = horizon
-
-    def choose(self, table: QTable, eligible: Ints | None, rng: np.random.Generator) -> int:
-        """See :meth:`Exploration.choose`; ties are broken at random."""
-        cells = np.arange(len(table.space)) if eligible is None else eligible
-        gains, prices = self.gains(table, cells)
-        scores = np.where(gains > 0, gains / (1 + prices), gains)
-        ties = np.flatnonzero(scores >= scores.max() - TIE)
-        return int(cells[ties[int(rng.random() * len(ties))]])
-
-    def worth(self, table: QTable, cells: Ints) -> NDArray[np.bool_]:
-        """See :meth:`Exploration.worth`: a trial that gains more than serving the incumbent."""
-        if table.incumbent is None:
-            return np.ones(len(cells), dtype=np.bool_)
-        gains, _ = self.gains(table, np.append(cells, table.incumbent))
-        return (gains[:-1] > max(gains[-1], 0.0)) & (cells != table.incumbent)
-
-    def gains(self, table: QTable, cells: Ints) -> tuple[Floats, Floats]:
-        """Return gains and prices of trials, as shares of the incumbent's value; shape (m,).
-
-        The incumbent has a price of 0. It gains something if it turns out to be worse than the next
-        best. Without an incumbent, all gains are 0.
-        """
-        if table.incumbent is None:
-            return np.zeros(len(cells)), np.zeros(len(cells))
-        reference = max(table.values[table.incumbent], 1e-300)
-        gap = self._gap(table, cells, reference)
-        deviation, here = np.minimum(table.deviations[cells], 10.0), cells == table.incumbent
-        price = np.where(here, 0.0, np.expm1(np.minimum(gap + deviation**2 / 2, 30.0)))
-        others = table.measured[table.measured != table.incumbent]
-        gap[here] = self._gap(table, others, reference).min(initial=1.0)
-        return self.horizon * expected_improvement(gap, deviation) - price, price
-
-    @staticmethod
-    def _gap(table: QTable, cells: Ints, reference: float) -> Floats:
-        """Return by how much the logarithms of values are above that of the reference."""
-        return np.maximum(np.log(np.maximum(table.values[cells], 1e-300) / reference), 0.0)
-
-    def state(self, tables: list[QTable]) -> None:
-        """Return nothing: it has no state."""
-
-    def restore(self, state: None, tables: list[QTable]) -> None:
-        """Do nothing."""
-
-
-def expected_improvement(gap: Floats, deviation: Floats) -> Floats:
-    """Return the mean of max(0, -g) where g is normal with mean `gap`, see `ExpectedSaving`."""
-    from scipy.special import ndtr
-
-    z = gap / deviation
-    return deviation * np.exp(-z * z / 2) / math.sqrt(2 * math.pi) - gap * ndtr(-z)
-
 
 @dataclass(frozen=True)
 class Temperature:
     """A temperature that halves every `half_life` episodes, down to `end`.
 
-    It falls in steps, because each new value costs a pass over the whole table.
+    The temperature falls in jumps, because each new one costs a pass over the whole table.
 
     Parameters
     ----------
@@ -179,64 +86,42 @@ class Boltzmann:
         self.temperature = Temperature() if temperature is None else temperature
         self._trees: dict[int, _Tree] = {}  # by load level
 
-    def choose(self, table: QTable, eligible: Ints | None, rng: np.random.Generator) -> int:
+    def choose(self, table: QTable, cells: Ints | None, rng: np.random.Generator) -> int:
         """See :meth:`Exploration.choose`; one number is drawn."""
         uniform, temperature = rng.random(), self.temperature(table.episodes)
-        if eligible is not None:
-            values = table.values[eligible]
+        if cells is not None:
+            values = table.values[cells]
             running = np.cumsum(action_probabilities(values, temperature, table.floor))
-            return int(eligible[np.searchsorted(running[:-1], uniform * running[-1], "right")])
+            return int(cells[np.searchsorted(running[:-1], uniform * running[-1], "right")])
         if table.floor == 0:  # every cost so far was 0: nothing tells them apart
             return int(uniform * len(table.values))
         return int(draw(self._tree(table, temperature), uniform))
-
-    def _tree(self, table: QTable, temperature: float) -> Floats:
-        known = self._trees.get(table.level)
-        scale = table.floor, temperature
-        if known is not None and known.table is table and known.scale[::2] == scale:
-            if known.updates == table.updates - 1:
-                mend_tree(known.tree, table.values, table.last, known.scale)
-                known.updates = table.updates
-            if known.updates == table.updates and 1e-100 < known.tree[1] < 1e100:
-                return known.tree
-        lowest = float(table.values.min() + table.floor)
-        return self._plant(table, (table.floor, lowest, temperature))
-
-    def _plant(self, table: QTable, scale: tuple[float, float, float]) -> Floats:
-        tree = np.zeros(2 << (len(table.values) - 1).bit_length())
-        fill_tree(tree, table.values, scale)
-        self._trees[table.level] = _Tree(table, tree, scale, table.updates)
-        return tree
 
     def worth(self, table: QTable, cells: Ints) -> NDArray[np.bool_]:
         """See :meth:`Exploration.worth`: any configuration may be drawn."""
         return np.ones(len(cells), dtype=np.bool_)
 
-    def state(self, tables: list[QTable]) -> list[list[float] | None]:
-        """Return the scales of the sum trees, and whether the last update (0 or 1) is missing.
-
-        A new tree is then equal to the last bit, now and after the next updates.
-        """
-        known = [self._trees.get(table.level) for table in tables]
-        behind = [tree and t.updates - tree.updates for t, tree in zip(tables, known, strict=True)]
-        return [
-            [*tree.scale, missing] if tree and missing <= 1 else None
-            for tree, missing in zip(known, behind, strict=True)
-        ]
-
-    def restore(self, state: list[list[float] | None], tables: list[QTable]) -> None:
-        """See :meth:`Exploration.restore`."""
-        self._trees.clear()
-        for table, saved in zip(tables, state, strict=True):
-            if saved is not None:
-                floor, lowest, temperature, *missing = saved
-                self._plant(table, (floor, lowest, temperature))
-                self._trees[table.level].updates -= sum(missing)
+    def _tree(self, table: QTable, temperature: float) -> Floats:
+        """Return the sum tree of a table: the last one, mended, or a new one."""
+        last = self._trees.get(table.level)
+        scale = table.floor, temperature
+        if last is not None and last.table is table and last.scale[::2] == scale:
+            if last.updates == table.updates - 1:
+                mend_tree(last.tree, table.values, table.last, last.scale)
+                last.updates = table.updates
+            if last.updates == table.updates and 1e-100 < last.tree[1] < 1e100:
+                return last.tree
+        lowest = float(table.values.min() + table.floor)
+        tree = np.zeros(2 << (len(table.values) - 1).bit_length())
+        fill_tree(tree, table.values, (table.floor, lowest, temperature))
+        made = _Tree(table, tree, (table.floor, lowest, temperature), table.updates)
+        self._trees[table.level] = made
+        return tree
 
 
 @dataclass
 class _Tree:
-    """A table's sum tree, its (floor, reference, temperature), and the updates that it has."""
+    """A table's sum tree, its (floor, reference, temperature), and the updates that it contains."""
 
     table: QTable
     tree: Floats
@@ -262,7 +147,7 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
     Returns
     -------
     ndarray, shape (n,)
-        They add up to 1.
+        The sum is 1.
 
     Examples
     --------
@@ -280,3 +165,145 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
         logs = np.where(np.isinf(logs), 0.0, np.inf)
     weights = np.exp((logs.min() - logs) / temperature)
     return weights / weights.sum()
+
+
+@njit(cache=True)
+def fill_tree(tree: Floats, values: Floats, scale: tuple[float, float, float]) -> None:
+    """Compute all leaves and sums of a sum tree; `scale` is (floor, reference, temperature).
+
+    ``tree[1]`` is the root and node i has the children 2i and 2i + 1; the leaves start in the
+    middle. A leaf is ``((Q + floor) / reference)^(-1/temperature)``. See :func:`draw`.
+    """
+    half = len(tree) // 2
+    floor, reference, temperature = scale
+    for c in range(len(values)):
+        tree[half + c] = np.exp(-np.log((values[c] + floor) / reference) / temperature)
+    for node in range(half - 1, 0, -1):
+        tree[node] = tree[2 * node] + tree[2 * node + 1]
+
+
+@njit(cache=True)
+def mend_tree(tree: Floats, values: Floats, cells: Ints, scale: tuple[float, float, float]) -> None:
+    """Recompute the leaves of a sorted region and the sums above them, level by level.
+
+    The sums are added up again, never corrected by differences. So a mended tree equals a filled
+    one to the last bit.
+    """
+    half = len(tree) // 2
+    floor, reference, temperature = scale
+    nodes = cells + half
+    for j in range(len(cells)):
+        tree[nodes[j]] = np.exp(-np.log((values[cells[j]] + floor) / reference) / temperature)
+    count = len(nodes)
+    while nodes[0] > 1:
+        kept = 0
+        for j in range(count):
+            parent = nodes[j] // 2
+            if kept == 0 or nodes[kept - 1] != parent:
+                tree[parent] = tree[2 * parent] + tree[2 * parent + 1]
+                nodes[kept] = parent
+                kept += 1
+        count = kept
+
+
+@njit(cache=True)
+def draw(tree: Floats, uniform: float) -> int:
+    """Return the leaf at which the running sum of weights passes `uniform` times the total.
+
+    Examples
+    --------
+    >>> values, tree = np.array([2.0, 1.0, 4.0]), np.zeros(8)
+    >>> fill_tree(tree, values, (0.0, 1.0, 1.0))
+    >>> tree[4:]
+    array([0.5 , 1.  , 0.25, 0.  ])
+    >>> draw(tree, 0.2), draw(tree, 0.5), draw(tree, 0.9)
+    (0, 1, 2)
+    """
+    half, node = len(tree) // 2, 1
+    rest = uniform * tree[1]
+    while node < half:
+        node *= 2
+        if rest >= tree[node] and tree[node + 1] > 0:  # rounding must not lead to a leaf of 0
+            rest -= tree[node]
+            node += 1
+    return node - half
+
+
+class ExpectedSaving:
+    """Serve what is expected to save more than it costs.
+
+    A trial's expected saving is its expected improvement on the incumbent, per episode, times the
+    horizon. Its price is what the trial is expected to cost above the incumbent. A trial pays if it
+    saves more than its price. Of the trials that pay, the one serves whose net saving (saving less
+    price) is highest in relation to what its episode costs. If none pays, the incumbent serves.
+
+    Parameters
+    ----------
+    horizon : float, optional
+        Number of episodes that profit from a better configuration. A longer horizon explores more.
+
+    Raises
+    ------
+    ValueError
+        If the horizon is not a positive number.
+
+    References
+    ----------
+    Jones, Schonlau & Welch, "Efficient Global Optimization of Expensive Black-Box Functions",
+    Journal of Global Optimization 13, 1998, equation 15 (expected improvement).
+
+    Examples
+    --------
+    >>> excess, sd = np.array([0.0, 1.0]), np.array([1.0, 1.0])
+    >>> expected_improvement(excess, sd).round(3)
+    array([0.399, 0.083])
+    """
+
+    def __init__(self, horizon: float = 100.0) -> None:
+        if not 0 < horizon < math.inf:
+            raise ValueError(f"horizon must be a positive number of episodes, got {horizon!r}")
+        self.horizon = horizon
+
+    def choose(self, table: QTable, cells: Ints | None, rng: np.random.Generator) -> int:
+        """See :meth:`Exploration.choose`; ties are broken at random."""
+        cells = np.arange(len(table.space)) if cells is None else cells
+        nets, prices = self.net_savings(table, cells)
+        scores = np.where(nets > 0, nets / (1 + prices), nets)
+        ties = np.flatnonzero(scores >= scores.max() - TIE)
+        return int(cells[ties[int(rng.random() * len(ties))]])
+
+    def worth(self, table: QTable, cells: Ints) -> NDArray[np.bool_]:
+        """See :meth:`Exploration.worth`: a trial that saves more than serving the incumbent."""
+        if table.incumbent is None:
+            return np.ones(len(cells), dtype=np.bool_)
+        nets, _ = self.net_savings(table, np.append(cells, table.incumbent))
+        return (nets[:-1] > max(nets[-1], 0.0)) & (cells != table.incumbent)
+
+    def net_savings(self, table: QTable, cells: Ints) -> tuple[Floats, Floats]:
+        """Return savings less prices, and prices, as fractions of the incumbent's value.
+
+        Both have the shape (m,). The incumbent's price is 0, and serving it saves something if it
+        turns out to be worse than the next best. Without an incumbent, all net savings are 0.
+        """
+        if table.incumbent is None:
+            return np.zeros(len(cells)), np.zeros(len(cells))
+        reference = max(table.values[table.incumbent], 1e-300)
+        excess = self._excess(table, cells, reference)
+        sd, here = np.minimum(table.sds[cells], 10.0), cells == table.incumbent
+        price = np.where(here, 0.0, np.expm1(np.minimum(excess + sd**2 / 2, 30.0)))
+        others = table.measured[table.measured != table.incumbent]
+        excess[here] = self._excess(table, others, reference).min(initial=1.0)
+        return self.horizon * expected_improvement(excess, sd) - price, price
+
+    @staticmethod
+    def _excess(table: QTable, cells: Ints, reference: float) -> Floats:
+        """Return by how much the logarithms of values are above that of the reference."""
+        return np.maximum(np.log(np.maximum(table.values[cells], 1e-300) / reference), 0.0)
+
+
+def expected_improvement(excess: Floats, sd: Floats) -> Floats:
+    """Return the mean of max(0, -g), where g is normal with this mean (`excess`) and sd."""
+    from scipy.special import ndtr
+
+    z = excess / sd
+    return sd * np.exp(-z * z / 2) / math.sqrt(2 * math.pi) - excess * ndtr(-z)

@@ -1,13 +1,25 @@
 """A Gaussian process: what measurements say about all configurations, and how sure that is.
 
-The process models the logarithm of the cost over the knobs' levels and the logarithm of the load.
+The process models the logarithm of the cost over the knobs' values and the logarithm of the load.
 Two configurations are less alike the further apart they are. Each knob has its own length scale (a
-categorical one has one per level): a knob that hardly matters gets a long one, and a measurement at
-one of its levels then says much about the others. The nugget is the part of a cost that no
-neighbour predicts.
+categorical one has a length scale per value): a knob that hardly matters gets a long one, and a
+measurement at one of its values then says much about the others. The nugget is the part of a cost
+that no neighbour predicts.
 
 A cost far above the best is bad, and how bad does not matter. So such logarithms are compressed
 (:func:`compress`), and a cliff does not bend the model near the best.
+
+Notation, as in the reference:
+
+* x, points: coordinates of the measured configurations, shape (m, d), and of others, shape (n, d);
+* y: the measured log costs; V: the diagonal matrix of the variances of their noise;
+* k(a, b): the covariance of two configurations that neighbours predict, ``amplitude^2`` times a
+  Matérn correlation;
+* K = k(x, x) + nugget^2 I + V: the covariance of y; L: its Cholesky factor, K = L L';
+* mean: the constant that y varies around; alpha = K^-1 (y - mean).
+
+The posterior at new points has the mean ``mean + k(points, x) alpha`` and the variance
+``amplitude^2 + nugget^2 - k(points, x) K^-1 k(x, points)``.
 
 The module is not replaced by a library for one reason: :func:`fit_hyperparameters` moves on a
 coarse grid and takes rounding errors for ties, so every processor finds the same hyperparameters.
@@ -29,9 +41,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-NUGGET = 0.06  # expected standard deviation of the part that no neighbour predicts
+NUGGET = 0.06  # expected sd of the part that no neighbour predicts
 CAP = 2.0  # costs above e^2 times the best are compressed
-VARY = 0.7  # expected standard deviation of each hyperparameter's logarithm
+PRIOR_SD = 0.7  # of each hyperparameter's logarithm
 BLOCK = 64  # rows of a matrix that are computed together
 SAME = 1e-7  # log likelihoods that differ by less are equal, apart from rounding
 
@@ -44,9 +56,9 @@ class Hyperparameters(NamedTuple):
     length_scales : ndarray, shape (d,)
         For each coordinate, the distance over which log costs are alike.
     amplitude : float
-        The standard deviation of the part that neighbours share.
+        The sd of the part that neighbours predict.
     nugget : float
-        The standard deviation of the part that no neighbour predicts.
+        The sd of the part that no neighbour predicts.
     """
 
     length_scales: Floats
@@ -137,86 +149,88 @@ class GaussianProcess:
         Their log costs.
     variance : ndarray, shape (m,)
         The variance of the noise in each log cost.
-    assumed : Hyperparameters
+    hyperparameters : Hyperparameters
 
     Examples
     --------
-    >>> assumed = Hyperparameters(np.array([2.0]), 1.0)
+    >>> hyperparameters = Hyperparameters(np.array([2.0]), 1.0)
     >>> x, y = np.array([[0.0], [4.0]]), np.array([0.0, 1.0])
-    >>> process = GaussianProcess(x, y, np.full(2, 1e-4), assumed)
-    >>> mean, deviation = process.elsewhere(np.array([[1.0], [2.0]]))
-    >>> mean.round(2), deviation.round(2)
+    >>> process = GaussianProcess(x, y, np.full(2, 1e-4), hyperparameters)
+    >>> mean, sd = process.posterior(np.array([[1.0], [2.0]]))
+    >>> mean.round(2), sd.round(2)
     (array([0.18, 0.5 ]), array([0.54, 0.72]))
-    >>> mean, deviation = process.at_measured(np.arange(2))
-    >>> mean.round(2), deviation.round(2)
+    >>> mean, sd = process.posterior_at_measured(np.arange(2))
+    >>> mean.round(2), sd.round(2)
     (array([0., 1.]), array([0.01, 0.01]))
     """
 
-    def __init__(self, x: Floats, y: Floats, variance: Floats, assumed: Hyperparameters) -> None:
+    def __init__(
+        self, x: Floats, y: Floats, variance: Floats, hyperparameters: Hyperparameters
+    ) -> None:
         from scipy.linalg import lapack
 
-        self.x, self.assumed = x, assumed
+        self.x, self.hyperparameters = x, hyperparameters
         self._y, self._variance = y, variance
-        covariance = self._shared(x, x)
-        covariance[np.diag_indices(len(y))] += variance + assumed.nugget**2
+        covariance = self._kernel(x, x)
+        covariance[np.diag_indices(len(y))] += variance + hyperparameters.nugget**2
         self._factor, _ = lapack.dpotrf(covariance, lower=1)
         columns = np.column_stack([y, np.ones(len(y))])
         whitened, _ = lapack.dtrtrs(self._factor, columns, lower=1)
         self.mean = (whitened[:, 0] @ whitened[:, 1]) / (whitened[:, 1] @ whitened[:, 1])
         self._residual = whitened[:, 0] - self.mean * whitened[:, 1]
-        self._weights, _ = lapack.dtrtrs(self._factor, self._residual, lower=1, trans=1)
+        self._alpha, _ = lapack.dtrtrs(self._factor, self._residual, lower=1, trans=1)
 
-    def _shared(self, a: Floats, b: Floats) -> Floats:
-        """Return the covariances of points that neighbours share, shape (m, n)."""
-        return self.assumed.amplitude**2 * correlation(a, b, self.assumed.length_scales)
+    def _kernel(self, a: Floats, b: Floats) -> Floats:
+        """Return the covariances k(a, b) that neighbours predict, shape (m, n)."""
+        amplitude = self.hyperparameters.amplitude
+        return amplitude**2 * correlation(a, b, self.hyperparameters.length_scales)
 
-    def _alone(self, points: Floats) -> Floats | float:
+    def _prior_variance(self, points: Floats) -> Floats | float:
         """Return the variance of each point before anything was measured."""
-        return self.assumed.amplitude**2 + self.assumed.nugget**2
+        return self.hyperparameters.amplitude**2 + self.hyperparameters.nugget**2
 
-    def elsewhere(self, points: Floats) -> tuple[Floats, Floats]:
-        """Return posterior mean and standard deviation where nothing was measured.
+    def posterior(self, points: Floats) -> tuple[Floats, Floats]:
+        """Return posterior mean and sd where nothing was measured.
 
         `points` has shape (n, d), and both results have shape (n,).
         """
         from scipy.linalg import blas
 
-        cross = self._shared(points, self.x)
-        mean = self.mean + cross @ self._weights
-        known = blas.dtrmm(1.0, self._inverse_factor, cross.T, lower=1, overwrite_b=1)
-        left = self._alone(points) - np.einsum("ij,ij->j", known, known)
+        cross = self._kernel(points, self.x)
+        mean = self.mean + cross @ self._alpha
+        explained = blas.dtrmm(1.0, self._inverse_factor, cross.T, lower=1, overwrite_b=1)
+        left = self._prior_variance(points) - np.einsum("ij,ij->j", explained, explained)
         return mean, np.sqrt(np.maximum(left, 1e-8))
 
-    def at_measured(self, rows: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Return posterior mean and standard deviation at some rows of `x`, nugget included.
+    def posterior_at_measured(self, rows: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Return posterior mean and sd at some rows of `x`, nugget included.
 
-        Let K be the covariance of what was measured, and V the diagonal matrix of the noise. Then
-        (K - V) K^-1 is I - V K^-1, and the posterior variance is that of V - V K^-1 V. So no
-        correlation has to be computed again.
+        Since (K - V) K^-1 = I - V K^-1, the posterior mean is y - V alpha, and the posterior
+        variance is the diagonal of V - V K^-1 V. So no correlation has to be computed again.
         """
         left = self._variance[rows] * (1 - self._variance[rows] * self._precisions[rows])
-        mean = self._y[rows] - self._variance[rows] * self._weights[rows]
+        mean = self._y[rows] - self._variance[rows] * self._alpha[rows]
         return mean, np.sqrt(np.maximum(left, 1e-8))
 
-    def left_out(self) -> Floats:
-        """Return what the others say about each measurement, shape (m,).
+    def leave_one_out(self) -> Floats:
+        """Return what all others say about each measurement, shape (m,).
 
         References
         ----------
         Rasmussen & Williams, equation 5.12.
         """
-        return self._y - self._weights / self._precisions
+        return self._y - self._alpha / self._precisions
 
     @cached_property
     def _inverse_factor(self) -> Floats:
-        """L^-1, where L L' is K; for many points, a product with it is faster than a solution."""
+        """L^-1; for many points, a product with it is faster than a solution."""
         from scipy.linalg import lapack
 
         return lapack.dtrtri(self._factor, lower=1)[0]
 
     @cached_property
     def _precisions(self) -> Floats:
-        """The diagonal of K^-1, the inverse of the covariance of what was measured."""
+        """The diagonal of K^-1."""
         return np.einsum("ij,ij->j", self._inverse_factor, self._inverse_factor)
 
     @property
@@ -230,17 +244,17 @@ def fit_hyperparameters(
     y: Floats,
     variance: Floats,
     start: Hyperparameters,
-    expected: Hyperparameters,
+    prior: Hyperparameters,
     *,
-    vary: float = VARY,
+    prior_sd: float = PRIOR_SD,
     together: int = 0,
     process: type[GaussianProcess] = GaussianProcess,
 ) -> Hyperparameters:
-    """Return hyperparameters that make the measurements likely and stay near those expected.
+    """Return hyperparameters that make the measurements likely and stay near the prior's.
 
-    The logarithm of each hyperparameter is normal around the expected one. The search multiplies
-    or divides one number by 5/3, the one that gains most, until nothing gains. Numbers that gain
-    the same change together, so the order of the knobs does not matter.
+    The prior of each hyperparameter's logarithm is normal. The search multiplies or divides one
+    number by 5/3, the one that gains most, until nothing gains. Numbers that gain the same change
+    together, so the order of the knobs does not matter.
 
     Parameters
     ----------
@@ -248,11 +262,13 @@ def fit_hyperparameters(
         See :class:`GaussianProcess`.
     start : Hyperparameters
         The search begins here.
-    expected : Hyperparameters
-    vary : float, optional
-        The standard deviation of each hyperparameter's logarithm. With infinity the prior is flat.
+    prior : Hyperparameters
+        Their logarithms are the means of the prior.
+    prior_sd : float, optional
+        The sd of the prior of each logarithm. With infinity the prior is flat.
     together : int, optional
-        The first so many length scales are multiplied by one factor. The others change alone.
+        The first length scales, up to this number, are multiplied by one factor. The others change
+        alone.
     process : type, optional
         The kind of Gaussian process.
 
@@ -264,20 +280,20 @@ def fit_hyperparameters(
     >>> bool(found.length_scales[1] > 2 * found.length_scales[0])
     True
     """
-    centre, best = np.log(expected.numbers), np.log(start.numbers)
+    centre, best = np.log(prior.numbers), np.log(start.numbers)
 
     def merit(logs: Floats) -> float:
         likelihood = process(x, y, variance, Hyperparameters.of(np.exp(logs))).log_likelihood
-        return likelihood - float(((logs - centre) ** 2).sum()) / (2 * vary**2)
+        return likelihood - float(((logs - centre) ** 2).sum()) / (2 * prior_sd**2)
 
     moves = np.eye(len(best))
     if together:
         moves = np.vstack([moves[:together].sum(axis=0), moves[together:]])
-    steps = math.log(5 / 3) * np.concatenate([moves, -moves])
+    moves = math.log(5 / 3) * np.concatenate([moves, -moves])
     score = merit(best)
     while True:
-        merits = np.array([merit(best + step) for step in steps])
-        gains_most = steps[merits > merits.max() - SAME]
+        merits = np.array([merit(best + move) for move in moves])
+        gains_most = moves[merits > merits.max() - SAME]
         better = best + gains_most.sum(axis=0)
         reached = merits.max() if len(gains_most) == 1 else merit(better)
         if not reached > score + SAME:

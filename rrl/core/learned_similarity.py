@@ -7,12 +7,10 @@ the posterior (:mod:`rrl.core.gaussian_process`) into estimates.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from rrl.core.gaussian_process import (
-    VARY,
     GaussianProcess,
     Hyperparameters,
     compress,
@@ -24,21 +22,21 @@ from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.similarity import Estimate
 from rrl.core.space import ConfigSpace
 
-LENGTH = 3.0  # expected length scale, in levels, and at most
-SPAN = 1.2  # so many times the distance between the first level and the last
+LENGTH = 3.0  # expected length scale, in values of a knob, and at most
+SPAN = 1.2  # times the distance between a knob's first value and its last
 LOAD_LENGTH = 2.0  # expected length scale of the log load: a factor of 7.4
 FIRST_FIT, GROWTH = 4, 1.5  # the hyperparameters are fitted after 4, 7, 11, 17, ... measurements
 MOST_LOG = 500.0  # logarithm of the highest cost that is returned
 
 
-def expected_hyperparameters(space: ConfigSpace) -> Hyperparameters:
+def prior_hyperparameters(space: ConfigSpace) -> Hyperparameters:
     """Return what is assumed about a space before anything is measured.
 
     Examples
     --------
     >>> from rrl import Knob
     >>> space = ConfigSpace([Knob("threads", range(8)), Knob("spin", (0, 1)), Knob("fixed", (7,))])
-    >>> expected_hyperparameters(space).length_scales
+    >>> prior_hyperparameters(space).length_scales
     array([3. , 1.2, 1.2, 2. ])
     """
     lengths = []
@@ -52,7 +50,7 @@ def expected_hyperparameters(space: ConfigSpace) -> Hyperparameters:
 class Coordinates:
     """Coordinates of configurations: positions in units of a knob's mean spacing.
 
-    A categorical knob has one coordinate per level, so that any two levels have distance 1.
+    A categorical knob has one coordinate per value, so that any two values have distance 1.
 
     Examples
     --------
@@ -66,8 +64,8 @@ class Coordinates:
     def __init__(self, space: ConfigSpace) -> None:
         self.space, self._places = space, []
         for knob in space.knobs:
-            spread = max(knob.positions) - min(knob.positions)
-            unit = spread / max(len(knob.levels) - 1, 1) or 1.0
+            span = max(knob.positions) - min(knob.positions)
+            unit = span / max(len(knob.levels) - 1, 1) or 1.0
             places = coordinates(knob, unit)
             self._places.append(places if knob.categorical else places - places.min())
 
@@ -88,7 +86,7 @@ def log_means(table: QTable) -> Floats:
 
 
 def fit_is_due(episodes: int) -> bool:
-    """Return whether the hyperparameters are fitted after so many measurements.
+    """Return whether the hyperparameters are fitted after this number of measurements.
 
     Examples
     --------
@@ -106,22 +104,12 @@ class LearnedSimilarity:
 
     The load is a coordinate like the knobs, so the process also learns how much two loads are
     alike. Each estimate is made of all measurements, so it should replace the value of the table:
-    use it with a `step` of 1.
+    it needs a learning rate of 1.
 
-    Parameters
+    Attributes
     ----------
-    vary : float, optional
-        By what standard deviation the logarithm of a hyperparameter may differ from the expected
-        one, see :func:`expected_hyperparameters`. With 0 the expected ones are kept. With infinity
-        the prior is flat.
-    per_knob : bool, optional
-        Whether each knob learns a length scale of its own, and a categorical one one per level.
-        Otherwise the expected length scales of all knobs are multiplied by one factor.
-
-    Raises
-    ------
-    ValueError
-        If `vary` is negative or NaN.
+    hyperparameters : Hyperparameters or None
+        What was fitted last; None before the first fit.
 
     Examples
     --------
@@ -131,47 +119,44 @@ class LearnedSimilarity:
     >>> for index, cost in ((0, 1.0), (3, 2.0)):
     ...     table.record(index, cost)
     ...     estimate = similarity.estimate(table, index, cost, np.arange(4))
-    >>> estimate.costs.round(2), estimate.deviations.round(2)
+    >>> estimate.costs.round(2), estimate.sds.round(2)
     (array([1.02, 1.24, 1.61, 1.97]), array([0.15, 0.31, 0.31, 0.15]))
     """
 
+    inherits = False  # the measurements of the nearest load level are among the data
     process: type[GaussianProcess] = GaussianProcess
 
-    def __init__(self, vary: float = VARY, per_knob: bool = True) -> None:
-        if not vary >= 0:
-            raise ValueError(f"vary must be a number that is at least 0, got {vary!r}")
-        self.vary, self.per_knob = vary, per_knob
+    def __init__(self) -> None:
         self.hyperparameters: Hyperparameters | None = None
         self._coordinates: Coordinates | None = None
-
-    def enter(self, table: QTable, cells: Ints) -> Estimate | None:
-        """See :meth:`rrl.core.similarity.Similarity.enter`: other load levels may have changed."""
-        if not table.episodes:
-            return None
-        return self._posterior(table, cells, self._data(table))
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
         data = self._data(table)
-        if self.vary > 0 and fit_is_due(table.episodes):
-            expected = self.expected(table.space)
-            knobs = len(expected.length_scales) - 1  # the last one is the load's
-            self.hyperparameters = fit_hyperparameters(
-                *data,
-                self._assumed(table),
-                expected,
-                vary=self.vary,
-                together=0 if self.per_knob else knobs,
-                process=self.process,
-            )
+        if fit_is_due(table.episodes):
+            prior = self.prior(table.space)
+            self.hyperparameters = self.fitted(data, self.hyperparameters or prior, prior)
         return self._posterior(table, cells, data)
 
-    def _assumed(self, table: QTable) -> Hyperparameters:
-        return self.hyperparameters or self.expected(table.space)
+    def predict(self, table: QTable, cells: Ints) -> Estimate:
+        """See :meth:`rrl.core.similarity.Similarity.predict`."""
+        return self._posterior(table, cells, self._data(table))
 
-    def expected(self, space: ConfigSpace) -> Hyperparameters:
+    def prior(self, space: ConfigSpace) -> Hyperparameters:
         """Return what is assumed before anything is measured."""
-        return expected_hyperparameters(space)
+        return prior_hyperparameters(space)
+
+    def fitted(
+        self, data: tuple[Floats, Floats, Floats], start: Hyperparameters, prior: Hyperparameters
+    ) -> Hyperparameters:
+        """Return hyperparameters that make the data likely and stay near the prior's."""
+        return fit_hyperparameters(*data, start, prior, process=self.process)
+
+    def points(self, table: QTable, cells: Ints) -> Floats:
+        """Return where the process sees configurations: their coordinates, then the log load."""
+        if self._coordinates is None or self._coordinates.space is not table.space:
+            self._coordinates = Coordinates(table.space)
+        return np.column_stack([self._coordinates(cells), np.full(len(cells), table.log_load)])
 
     def _data(self, table: QTable) -> tuple[Floats, Floats, Floats]:
         """Coordinates, log costs (each load level's from its reference), and noise variances."""
@@ -182,35 +167,20 @@ class LearnedSimilarity:
             np.concatenate([part.noise**2 / part.visits[part.measured] for part in parts]),
         )
 
-    def points(self, table: QTable, cells: Ints) -> Floats:
-        """Return where the process sees configurations: their coordinates, then the log load."""
-        if self._coordinates is None or self._coordinates.space is not table.space:
-            self._coordinates = Coordinates(table.space)
-        return np.column_stack([self._coordinates(cells), np.full(len(cells), table.log_load)])
-
     def _posterior(
         self, table: QTable, cells: Ints, data: tuple[Floats, Floats, Floats]
     ) -> Estimate:
-        process, measured = self.process(*data, self._assumed(table)), table.visits[cells] > 0
-        mean, deviation = np.empty(len(cells)), np.empty(len(cells))
+        process = self.process(*data, self.hyperparameters or self.prior(table.space))
+        measured = table.visits[cells] > 0
+        mean, sd = np.empty(len(cells)), np.empty(len(cells))
         row = {index: row for row, index in enumerate(table.measured.tolist())}
         rows = np.array([row[index] for index in cells[measured].tolist()], dtype=np.int64)
-        mean[measured], deviation[measured] = process.at_measured(rows)
+        mean[measured], sd[measured] = process.posterior_at_measured(rows)
         if not measured.all():
             points = self.points(table, cells[~measured])
-            mean[~measured], deviation[~measured] = process.elsewhere(points)
+            mean[~measured], sd[~measured] = process.posterior(points)
         costs = np.exp(np.minimum(expand(mean) + _reference(table), MOST_LOG))
-        return Estimate(costs, deviation)
-
-    def state(self) -> dict[str, Any]:
-        """Return the hyperparameters; the measurements are in the tables."""
-        found = self.hyperparameters
-        return {"hyperparameters": None if found is None else found.numbers}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """See :meth:`rrl.core.similarity.Similarity.restore`."""
-        numbers = state["hyperparameters"]
-        self.hyperparameters = None if numbers is None else Hyperparameters.of(numbers)
+        return Estimate(costs, sd)
 
 
 def _reference(table: QTable) -> float:

@@ -2,14 +2,14 @@
 
 :func:`update_region` is the update that gives the method its name. :class:`QTable` holds the
 arrays of one load level. Costs are at least 0, and lower is better. As in the code released with
-the paper, there is one step and no next state: Q[c] is the expected cost of an episode with
-configuration c.
+the paper, an episode is one step and there is no next state: Q[c] is the expected cost of an
+episode with configuration c.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -21,40 +21,40 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SCALED = 8  # first measurements that set the scale of values from another load level
-TRUST = 2.0  # a value from another load level counts for at most so many measurements
-FLOOR = 0.01  # share of about the lowest positive cost: keeps the logarithm of a cost of 0 finite
-NOISE, NOISE_WEIGHT = 0.15, 4.0  # expected noise before any repeat, worth so many repeats
+TRUST = 2.0  # a value from another load level counts for at most this number of measurements
+FLOOR = 0.01  # times about the lowest positive cost: keeps the logarithm of a cost of 0 finite
+NOISE, NOISE_WEIGHT = 0.15, 4.0  # noise expected before any repeat, and its weight in repeats
 
 
 @njit(cache=True)
 def update_region(
     values: Floats,
-    deviations: Floats,
-    evidence: Floats,
+    sds: Floats,
+    counts: Floats,
     cells: Ints,
     costs: Floats,
-    spreads: Floats,
-    step: float,
+    cost_sds: Floats,
+    learning_rate: float,
     average: bool,
 ) -> None:
     """Move the values of one region towards their estimates, in place.
 
     For each configuration c of the region, ``Q[c] = (1 - g) Q[c] + g estimate[c]``. In the
-    released code, g is the learning rate `step`. With `average`, g is at least 1 / n for the n-th
+    released code, g is the learning rate. With `average`, g is at least 1 / n for the n-th
     estimate of c, so Q[c] is the mean of its estimates until the learning rate takes over. The
-    standard deviation moves in the same way: the errors of copies from one neighbour are alike, so
-    they do not cancel.
+    standard deviation (sd) moves in the same way: the errors of copies from one neighbour are
+    alike, so they do not cancel.
 
     Parameters
     ----------
-    values, deviations, evidence : ndarray, shape (n,)
-        Q, the standard deviation of each value as a share of it, and the number of its estimates.
+    values, sds, counts : ndarray, shape (n,)
+        Q, the sd of each value as a fraction of the value, and the number of its estimates.
     cells : ndarray of int, shape (m,)
         Numbers of the region's configurations.
-    costs, spreads : ndarray, shape (m,)
-        The estimates, and their standard deviations as shares.
-    step : float
-        The learning rate, above 0 and at most 1.
+    costs, cost_sds : ndarray, shape (m,)
+        The estimates, and their sds as fractions.
+    learning_rate : float
+        Above 0 and at most 1.
     average : bool
         Whether values are means until the learning rate takes over.
 
@@ -64,19 +64,19 @@ def update_region(
 
     Examples
     --------
-    >>> values, deviations, evidence = np.full(4, 9.0), np.full(4, np.inf), np.zeros(4)
-    >>> region, costs, spreads = np.array([1, 2]), np.full(2, 5.0), np.full(2, 0.1)
-    >>> update_region(values, deviations, evidence, region, costs, spreads, 0.25, False)
+    >>> values, sds, counts = np.full(4, 9.0), np.full(4, np.inf), np.zeros(4)
+    >>> region, costs, cost_sds = np.array([1, 2]), np.full(2, 5.0), np.full(2, 0.1)
+    >>> update_region(values, sds, counts, region, costs, cost_sds, 0.25, False)
     >>> values
     array([9., 8., 8., 9.])
     """
     for j in range(len(cells)):
         c = cells[j]
-        evidence[c] += 1
-        gain = max(step, 1 / evidence[c]) if average else step
-        values[c] = (1 - gain) * values[c] + gain * costs[j]
-        known = gain < 1 and deviations[c] < np.inf
-        deviations[c] = (1 - gain) * deviations[c] + gain * spreads[j] if known else spreads[j]
+        counts[c] += 1
+        g = max(learning_rate, 1 / counts[c]) if average else learning_rate
+        values[c] = (1 - g) * values[c] + g * costs[j]
+        mixes = g < 1 and sds[c] < np.inf
+        sds[c] = (1 - g) * sds[c] + g * cost_sds[j] if mixes else cost_sds[j]
 
 
 class QTable:
@@ -90,11 +90,12 @@ class QTable:
 
     Attributes
     ----------
-    values, deviations : ndarray, shape (n,)
-        The expected cost of each configuration, and its standard deviation as a share of it. All
-        values equal the first measurement at first, with an infinite deviation.
-    evidence : ndarray, shape (n,)
-        Number of estimates so far; values from another load level count as `TRUST`.
+    values, sds : ndarray, shape (n,)
+        The expected cost of each configuration, and the sd of that value as a fraction of it. The
+        first measurement sets all values, with an infinite sd.
+    counts : ndarray, shape (n,)
+        Number of estimates of each value. A value from another load level counts for at most
+        `TRUST` estimates.
     inherited : ndarray of bool, shape (n,)
         Whether a value is still that of another load level.
     visits, means, squares : ndarray, shape (n,)
@@ -108,10 +109,9 @@ class QTable:
     log_load : float
         Mean logarithm of the load level's loads, in requests per second.
     near : QTable or None
-        The table of the nearest other load level that has measurements.
+        The table of the nearest other load level that contains measurements.
     last : ndarray of int
-        The region that was updated last, or everything if the table was restored; `updates` counts
-        the updates.
+        The region that was updated last; `updates` counts the updates.
 
     Examples
     --------
@@ -119,7 +119,7 @@ class QTable:
     >>> table, region = QTable(ConfigSpace([Knob("threads", (1, 2, 4))])), np.array([1, 2])
     >>> for index, cost in ((1, 3.0), (2, 1.0)):
     ...     table.record(index, cost)
-    ...     table.update(region, np.full(2, cost), np.full(2, 0.15), step=0.3, average=True)
+    ...     table.update(region, np.full(2, cost), np.full(2, 0.15), 0.3, average=True)
     >>> table.values, table.measured
     (array([3., 2., 2.]), array([1, 2]))
     """
@@ -127,8 +127,8 @@ class QTable:
     def __init__(self, space: ConfigSpace, level: int = 0) -> None:
         size = len(space)
         self.space, self.level = space, level
-        self.values, self.deviations = np.zeros(size), np.full(size, np.inf)
-        self.evidence = np.zeros(size)
+        self.values, self.sds = np.zeros(size), np.full(size, np.inf)
+        self.counts = np.zeros(size)
         self.inherited, self.scaled = np.zeros(size, dtype=np.bool_), 0
         self._inherits = False
         self.visits = np.zeros(size, dtype=np.int64)
@@ -136,7 +136,8 @@ class QTable:
         self.episodes, self.floor = 0, 0.0
         self.initial: float | None = None  # value of configurations without an estimate
         self.incumbent: int | None = None
-        self.log_load, self.near = 0.0, None
+        self.log_load: float = 0.0
+        self.near: QTable | None = None
         self.last, self.updates = np.empty(0, dtype=np.int64), 0
         self._measured, self._scatter = np.empty(16, dtype=np.int64), 0.0
         self._count = self._repeats = 0  # of configurations measured, and of repeats
@@ -152,17 +153,6 @@ class QTable:
         scatter = self._scatter + NOISE_WEIGHT * NOISE**2
         return math.sqrt(scatter / (self._repeats + NOISE_WEIGHT))
 
-    def inherit(self, other: QTable) -> None:
-        """Start from the values of another load level; they count for `TRUST` measurements.
-
-        The first measurements then tell by what factor all costs differ.
-        """
-        if other.initial is not None:
-            self.values[:], self.initial, self.floor = other.values, other.initial, other.floor
-            np.maximum(other.deviations, other.noise / TRUST**0.5, out=self.deviations)
-            np.minimum(other.evidence, TRUST, out=self.evidence)
-            self.inherited[:] = self._inherits = True
-
     def record(self, index: int, cost: float) -> None:
         """Take in the cost that was measured at `index`; :meth:`update` then moves the values."""
         if self.initial is None:
@@ -171,35 +161,63 @@ class QTable:
         if cost > 0 and (self.floor == 0 or FLOOR * cost < self.floor / 2):
             self.floor = FLOOR * cost
             self.updates += 1
-        if self.inherited[index] and self.evidence[index] > 0 and self.scaled < SCALED:
+        if self.inherited[index] and self.counts[index] > 0 and self.scaled < SCALED:
             self._rescale(index, cost)
         if self.visits[index]:
             self._repeats += 1
         else:
             self._append(index)
         self.episodes += 1
-        visits, mean, squares = self._own(index)  # plain numbers are faster than NumPy's
-        self._scatter -= _share(mean, squares)
-        away = cost - mean
-        mean += away / (visits + 1)
-        squares += away * (cost - mean)
+        visits, mean, squares = self._statistics(index)  # plain numbers are faster than NumPy's
+        self._scatter -= _relative(mean, squares)
+        difference = cost - mean
+        mean += difference / (visits + 1)
+        squares += difference * (cost - mean)
         self.visits[index], self.means[index], self.squares[index] = visits + 1, mean, squares
-        self._scatter += _share(mean, squares)
+        self._scatter += _relative(mean, squares)
 
     def update(
-        self, cells: Ints, costs: Floats, deviations: Floats, step: float, average: bool
+        self, cells: Ints, costs: Floats, sds: Floats, learning_rate: float, average: bool
     ) -> None:
         """Move the values of a region towards their estimates, see :func:`update_region`."""
-        table = self.values, self.deviations, self.evidence
-        update_region(*table, cells, costs, deviations, step, average)
+        table = self.values, self.sds, self.counts
+        update_region(*table, cells, costs, sds, learning_rate, average)
         if self._inherits:
             self.inherited[cells] = False
         self.last, self.updates = cells, self.updates + 1
 
+    def expecting(self, cells: Ints, costs: Floats, sds: Floats) -> QTable:
+        """Return this table with other values of some configurations; this table keeps its own.
+
+        Examples
+        --------
+        >>> from rrl import Knob
+        >>> table = QTable(ConfigSpace([Knob("threads", (1, 2, 4))]))
+        >>> table.expecting(np.array([1]), np.array([5.0]), np.array([0.1])).values
+        array([0., 5., 0.])
+        >>> table.values
+        array([0., 0., 0.])
+        """
+        other = copy.copy(self)
+        other.values, other.sds = self.values.copy(), self.sds.copy()
+        other.values[cells], other.sds[cells] = costs, sds
+        return other
+
+    def inherit(self, other: QTable) -> None:
+        """Start from the values of another load level; they count for `TRUST` measurements.
+
+        The first measurements then tell by what factor all costs differ.
+        """
+        if other.initial is not None:
+            self.values[:], self.initial, self.floor = other.values, other.initial, other.floor
+            np.maximum(other.sds, other.noise / TRUST**0.5, out=self.sds)
+            np.minimum(other.counts, TRUST, out=self.counts)
+            self.inherited[:] = self._inherits = True
+
     def forget(self, index: int) -> None:
         """Drop the measurements of one configuration; the episodes still count."""
-        visits, mean, squares = self._own(index)
-        self._scatter -= _share(mean, squares)
+        visits, mean, squares = self._statistics(index)
+        self._scatter -= _relative(mean, squares)
         self._repeats -= visits - 1
         self.visits[index], self.means[index], self.squares[index] = 0, 0.0, 0.0
         kept = self.measured[self.measured != index]
@@ -221,67 +239,11 @@ class QTable:
         self._measured[self._count] = index
         self._count += 1
 
-    def _own(self, index: int) -> tuple[int, float, float]:
+    def _statistics(self, index: int) -> tuple[int, float, float]:
         """The visits, the mean and the squares of one configuration."""
         return self.visits.item(index), self.means.item(index), self.squares.item(index)
 
-    def state(self) -> dict[str, Any]:
-        """Return everything as plain lists and numbers; only cells with an estimate are listed."""
-        cells, measured = np.flatnonzero(self.evidence), self.measured
-        own = np.flatnonzero(~self.inherited).tolist() if self.inherited.any() else None
-        return {
-            "level": self.level,
-            "initial": self.initial,
-            "episodes": self.episodes,
-            "floor": self.floor,
-            "incumbent": self.incumbent,
-            "log_load": self.log_load,
-            "scatter": self._scatter,
-            "scaled": self.scaled,
-            "own": own,
-            "cells": cells.tolist(),
-            "values": self.values[cells].tolist(),
-            "deviations": self.deviations[cells].tolist(),
-            "evidence": self.evidence[cells].tolist(),
-            "measured": measured.tolist(),
-            "visits": self.visits[measured].tolist(),
-            "means": self.means[measured].tolist(),
-            "squares": self.squares[measured].tolist(),
-        }
 
-    @classmethod
-    def from_state(cls, space: ConfigSpace, state: dict[str, Any]) -> QTable:
-        """Return the table that :meth:`state` described, equal to the last bit.
-
-        Raises
-        ------
-        KeyError, TypeError, ValueError, IndexError
-            If the state is incomplete or damaged.
-        """
-        table = cls(space, state["level"])
-        for name in ("initial", "episodes", "floor", "incumbent", "log_load", "scaled"):
-            setattr(table, name, state[name])
-        table.values[:] = table.initial or 0.0
-        if state["own"] is not None:
-            table.inherited[:] = table._inherits = True
-            table.inherited[np.array(state["own"], dtype=np.int64)] = False
-        for where, names in (
-            ("cells", ("values", "deviations", "evidence")),
-            ("measured", ("visits", "means", "squares")),
-        ):
-            for name in names:
-                if len(state[where]) != len(state[name]):
-                    raise ValueError(
-                        f"a saved table's lists {where!r} and {name!r} differ in length"
-                    )
-                getattr(table, name)[np.array(state[where], dtype=np.int64)] = state[name]
-        for index in state["measured"]:
-            table._append(index)
-        table._repeats = sum(state["visits"]) - len(state["measured"])
-        table._scatter, table.last = float(state["scatter"]), np.arange(len(space))
-        return table
-
-
-def _share(mean: float, squares: float) -> float:
-    """The squared deviations of one configuration's costs, as shares of their mean."""
+def _relative(mean: float, squares: float) -> float:
+    """The squared deviations of one configuration's costs, as fractions of their mean."""
     return squares / mean / mean if mean > 1e-150 else 0.0

@@ -1,56 +1,66 @@
-"""Regions: about which configurations a measurement says something, and what may be tried next."""
+"""Regions: which values a measurement updates, and which configurations may be tried next.
+
+:class:`FixedRadius` is the paper's region. :class:`SelectedRadius` is its adaptive one: Bayesian
+optimisation (:class:`RegionSize`) selects the radius while serving. The region of the recommended
+agent is in :mod:`rrl.core.grown`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+import math
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-from rrl.core.qtable import Ints, QTable
-from rrl.core.reach import FixedReach, Reach
-from rrl.core.space import check_radius
+from rrl.core.qtable import Floats, Ints, QTable
+from rrl.core.space import ConfigSpace, check_radius
 
-HOPELESS = 4.0  # the search leaves the first configuration if it costs so many times the middle
-TRUSTED = 2  # episodes before what was best elsewhere may be tried
-FAR = np.iinfo(np.int64).max  # steps, as long as nothing was measured
-MOST = 2000  # more candidates at once would make decisions slow
+BLOCK = 10  # episodes of the first blocks; later ones are a tenth of the run's age
+GROWTH = 0.1
+WINDOW = 30  # blocks that the model remembers
+ONSET = 20.0  # episodes after which the recommended radius begins to fall
+AMPLITUDE = 0.1  # by how much, in log cost, a radius may differ from what the prior says
+SLOPE = 0.3  # of the prior: cost of a radius that is off, per squared difference of log(1 + r)
+WIDTH, AGEING = 0.5, 1.0  # length scales of the model, in log(1 + radius) and in log(age)
+LEAST_ERROR = 0.01  # least standard error of an observation
+CANDIDATES = 41
 
-Worth = Callable[..., NDArray[np.bool_]]
-"""Takes configurations, and returns which are worth a trial. With True as a second argument, their
-values are estimated first."""
 
+class Region:
+    """What every region answers. A subclass says at least which values a measurement updates.
 
-class Region(Protocol):
-    """Two sets of configurations: those that are updated, and those that may be tried."""
+    All answers are about one table, which no region changes. A region learns in :meth:`learn`, and
+    :meth:`widened` remembers where a look was of no use.
+    """
 
-    def updated(self, table: QTable, index: int) -> Ints:
+    def around(self, table: QTable, index: int) -> Ints:
         """Return the configurations whose values a measurement at `index` updates, sorted."""
-        ...
+        raise NotImplementedError
 
-    def eligible(self, table: QTable, worth: Worth | None = None) -> Ints | None:
-        """Return the configurations that may be tried next; None means all.
+    def candidates(self, table: QTable) -> Ints | None:
+        """Return the configurations that may be tried next, sorted; None means all."""
+        return None
 
-        A region may ask which of them are worth a trial.
-        """
-        ...
+    def further(self, table: QTable) -> Ints | None:
+        """Return what to look at if no candidate is worth a trial; None if the region stays."""
+        return None
+
+    def widened(self, table: QTable, worth: Ints) -> Ints:
+        """Return the candidates and the nearest of those further ones that are worth a trial."""
+        raise NotImplementedError("a region that looks further must say how it widens")
+
+    def forgotten(self, table: QTable) -> Iterable[int]:
+        """Return the configurations whose measurements should not count, after the last one."""
+        return ()
 
     def learn(self, table: QTable, cost: float) -> None:
         """Take in the cost of an episode, after the table was updated."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """Return what was learned, fit for JSON."""
-        ...
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from such a state; KeyError if it is incomplete."""
-        ...
 
 
-class FixedRadius:
+class FixedRadius(Region):
     """The paper's region: all configurations within a radius are updated, and any may be tried.
 
     Parameters
@@ -68,178 +78,234 @@ class FixedRadius:
     --------
     >>> from rrl import ConfigSpace, Knob
     >>> table = QTable(ConfigSpace([Knob("a", (1, 2, 3)), Knob("b", (1, 2, 3))]))
-    >>> FixedRadius(1.0).updated(table, 0), FixedRadius(1.0).eligible(table)
+    >>> FixedRadius(1.0).around(table, 0), FixedRadius(1.0).candidates(table)
     (array([0, 1, 3]), None)
     """
 
     def __init__(self, radius: float = 1.0) -> None:
         self.radius = check_radius(radius)
 
-    def updated(self, table: QTable, index: int) -> Ints:
-        """See :meth:`Region.updated`."""
+    def around(self, table: QTable, index: int) -> Ints:
+        """See :meth:`Region.around`."""
         return table.space.ball(index, self.radius)
 
-    def eligible(self, table: QTable, worth: Worth | None = None) -> None:
-        """See :meth:`Region.eligible`."""
-        return
 
-    def learn(self, table: QTable, cost: float) -> None:
-        """Do nothing: the radius is fixed."""
+class SelectedRadius(Region):
+    """A region whose radius is selected by Bayesian optimisation, see :class:`RegionSize`.
 
-    def state(self) -> dict[str, Any]:
-        """See :meth:`Region.state`."""
-        return {"radius": self.radius}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """See :meth:`Region.restore`."""
-        self.radius = check_radius(state["radius"])
-
-
-@dataclass
-class _Around:
-    """How far every configuration lies from what was measured, for one table and its near one."""
-
-    table: QTable
-    near: QTable | None
-    steps: Ints
-    counted: tuple[int, int] = (0, 0)  # measured configurations in the two tables
-    made: tuple[int, ...] = ()  # what `inside` was made of
-    inside: Ints | None = None
-
-
-class Grown:
-    """What was measured, and what lies within reach: the region grows towards where costs fall.
-
-    Both sets are the same: the values of all configurations within reach of a measured one are
-    updated, and any of them may be tried. What was measured under the nearest other load level is
-    in the region, too, but the region does not grow from there. With a reach of one step, a cliff
-    is met one step at a time.
-
-    Before the first measurement, the region is the middle of the grid. After a first one elsewhere,
-    the middle is measured once: if the first configuration costs more than `HOPELESS` times the
-    middle, the region grows from both, and otherwise from the first one only.
-
-    If no configuration within reach is worth a trial, the region widens to the nearest ones that
-    are. So it does not end where combinations are missing, and not at a local optimum. If none in
-    the whole space is worth a trial, that is checked again when the run is a tenth older. Of a
-    space with more than `MOST` configurations, it looks at so many, evenly spread.
+    Each load level has its own radius, as it has its own table.
 
     Parameters
     ----------
-    reach : Reach, optional
-        How far from what was measured a trial may lie. By default it is one step.
-    widens : bool, optional
-        Whether the region widens if nothing within reach is worth a trial.
-    elsewhere : int, optional
-        The configuration that was best under other conditions. It may be tried from the third
-        episode on, when the first two have shown how alike the conditions are. After a first
-        measurement, the middle is then not looked at.
+    space : ConfigSpace
+    radius : float, optional
+        The first radius. By default it is a twelfth of the grid's diagonal, between 1.25 (direct
+        neighbours, for the first 40 episodes) and 6.
+    widest : float, optional
+        The largest radius that may be selected. By default it is twice the first one, plus 1, but
+        not more than the diameter of the space, unless the first one is.
+    size : callable, optional
+        What selects a radius: :class:`RegionSize`, or another one with the same parameters.
+
+    Attributes
+    ----------
+    radius : float
+        Of the next measurement's region at the load level of the last one.
+    sizes : dict of int to RegionSize
+        What is known of the radius at each load level.
+
+    Raises
+    ------
+    ValueError
+        If the first radius is negative or larger than the widest.
 
     Examples
     --------
-    >>> from rrl import ConfigSpace, Knob
-    >>> table = QTable(ConfigSpace([Knob("a", (1, 2, 3)), Knob("b", (1, 2, 3))]))
-    >>> region = Grown()
-    >>> region.eligible(table)
-    array([4])
-    >>> table.record(4, 1.0)
-    >>> region.updated(table, 4)
-    array([1, 3, 4, 5, 7])
+    >>> from rrl import paper_cpu
+    >>> from rrl.core.rrl import adaptive
+    >>> agent = adaptive(paper_cpu(), np.random.default_rng(7))
+    >>> for _ in range(100):
+    ...     configuration = agent.ask(load=14.0)
+    ...     cost = 1 + sum((threads - 4) ** 2 for threads in configuration.values())
+    ...     agent.tell(configuration, cost)
+    >>> agent.best(load=14.0), agent.region.radius < agent.region.start
+    ({'inter_op': 4, 'intra_op': 4, 'batch_threads': 4}, True)
     """
 
     def __init__(
-        self, reach: Reach | None = None, widens: bool = True, elsewhere: int | None = None
+        self,
+        space: ConfigSpace,
+        radius: float | None = None,
+        widest: float | None = None,
+        size: Callable[[int, float, float], RegionSize] | None = None,
     ) -> None:
-        self.reach = FixedReach(1) if reach is None else reach
-        self.widens, self.elsewhere = widens, elsewhere
-        self._around: dict[int, _Around] = {}  # by load level
-        self._looks: dict[int, int] = {}  # the next episode in which the whole space is looked at
+        if radius is None:
+            radius = min(max(1.25, space.diameter / 12), 6.0, space.diameter)
+        self.start = self.radius = check_radius(radius)
+        if widest is None:
+            widest = max(self.start, min(2 * self.start + 1, space.diameter))
+        self.widest = widest
+        self._make = lambda: (size or RegionSize)(len(space.knobs), self.start, self.widest)
+        self._make()  # refuses bad settings now
+        self.sizes: dict[int, RegionSize] = {}
+        self._costs: dict[int, list[float]] = {}  # of the present block, by load level
 
-    def updated(self, table: QTable, index: int) -> Ints:
-        """See :meth:`Region.updated`; a look at the middle that was of no use is forgotten."""
-        second = table.episodes == 2 and len(table.measured) == 2 and table.near is None
-        if second and self.elsewhere is None:
-            first, looked = table.measured
-            hopeless = table.means[first] > HOPELESS * table.means[looked]
-            middle = table.space.middle
-            if not hopeless and looked in middle and first not in middle:
-                table.forget(int(looked))
-        return self._inside(table)
-
-    def eligible(self, table: QTable, worth: Worth | None = None) -> Ints:
-        """See :meth:`Region.eligible`."""
-        middle = table.space.middle
-        alone = table.episodes == 1 and table.measured[0] not in middle
-        if table.near is None and (not table.episodes or (alone and self.elsewhere is None)):
-            return middle
-        inside, look = self._inside(table), self._looks.get(table.level, 0)
-        if worth is None or not self.widens or table.episodes < look or worth(inside).any():
-            return inside
-        beyond = np.setdiff1d(spread_out(np.arange(len(table.space)), MOST), inside)
-        beyond = beyond[worth(beyond, True)]
-        if not len(beyond):
-            self._looks[table.level] = table.episodes + 1 + table.episodes // 10
-            return inside
-        away = self._around[table.level].steps[beyond]
-        return np.union1d(inside, beyond[away == away.min()])
-
-    def _inside(self, table: QTable) -> Ints:
-        """Return what lies within reach, sorted; at least the nearest that was not measured."""
-        around, widest = self._counted(table), table.space.widest
-        made = (
-            *around.counted,
-            table.episodes >= TRUSTED,
-            int(min(self.reach(table, widest), widest)),
-        )
-        if around.inside is None or around.made != made:
-            steps = around.steps
-            reach, new = made[-1], (table.visits == 0) & (steps < FAR)
-            if new.any():  # where combinations are missing, the nearest may lie beyond the reach
-                reach = max(reach, steps[new].min())
-            cells = np.flatnonzero(steps <= reach)
-            close = steps[cells] <= 1
-            around.inside = np.union1d(cells[close], spread_out(cells[~close], MOST))
-            around.made = made
-        return around.inside
-
-    def _counted(self, table: QTable) -> _Around:
-        """Bring the steps of a table up to date with what was measured."""
-        around, near = self._around.get(table.level), table.near
-        if around is None or around.table is not table or around.near is not near:
-            steps = np.full(len(table.space), FAR)
-            around = self._around[table.level] = _Around(table, near, steps)
-        for index in table.measured[around.counted[0] :].tolist():
-            np.minimum(around.steps, table.space.steps(index), out=around.steps)
-        others = np.empty(0, dtype=np.int64) if near is None else near.measured
-        around.steps[others[around.counted[1] :]] = 0
-        if self.elsewhere is not None and table.episodes >= TRUSTED:
-            around.steps[self.elsewhere] = 0
-        around.counted = len(table.measured), len(others)
-        return around
+    def around(self, table: QTable, index: int) -> Ints:
+        """See :meth:`Region.around`."""
+        return table.space.ball(index, self._size(table.level).radius)
 
     def learn(self, table: QTable, cost: float) -> None:
-        """Let the reach learn; all else that the region depends on is in the table."""
-        self.reach.learn(table, cost)
+        """See :meth:`Region.learn`; the end of a block selects a new radius."""
+        size, costs = self._size(table.level), self._costs[table.level]
+        costs.append(float(cost))
+        if len(costs) >= size.due:
+            size.tell(self._excess(table, np.array(costs)))
+            costs.clear()
+        self.radius = size.radius
 
-    def state(self) -> dict[str, Any]:
-        """Return the episodes of the next looks by load level, and the state of the reach."""
-        return {"looks": [list(pair) for pair in self._looks.items()], "reach": self.reach.state()}
+    def _size(self, level: int) -> RegionSize:
+        if level not in self.sizes:
+            self.sizes[level], self._costs[level] = self._make(), []
+        return self.sizes[level]
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """See :meth:`Region.restore`."""
-        self._looks = {int(level): int(episode) for level, episode in state["looks"]}
-        self.reach.restore(state["reach"])
-        self._around.clear()
+    @staticmethod
+    def _excess(table: QTable, costs: Floats) -> Floats:
+        """Return the logarithm of each cost over the best known one."""
+        best = table.means[table.incumbent] + table.floor
+        return np.log((costs + table.floor) / best) if best > 0 else np.zeros(len(costs))
 
 
-def spread_out(cells: Ints, most: int) -> Ints:
-    """Return at most so many cells, evenly spread over the given ones.
+def recommended_radius(start: float, episode: ArrayLike, dimensions: int) -> Any:
+    """Return the radius that theory recommends after some episodes.
+
+    The error of a table that is learned from regions of radius rho is at most
+    ``L rho + a rho^(-d/2)`` with ``a`` proportional to ``t^(-1/2)`` (see
+    :mod:`rrl.theory.bounds`), which is least at a radius proportional to ``t^(-1/(d+2))``.
 
     Examples
     --------
-    >>> spread_out(np.arange(10), 4)
-    array([0, 3, 6, 9])
+    >>> recommended_radius(3.0, [0, 100, 1000], dimensions=3).round(2)
+    array([3.  , 2.1 , 1.37])
     """
-    if len(cells) <= most:
-        return cells
-    return cells[np.linspace(0, len(cells) - 1, most).round().astype(np.int64)]
+    return start * (1 + np.asarray(episode) / ONSET) ** (-1 / (dimensions + 2))
+
+
+class RegionSize:
+    """Bayesian optimisation of a radius whose best value drifts.
+
+    A wide region finds a good configuration sooner, a narrow one settles on a better one, and which
+    is better changes as the table fills. The abstract of the paper names Bayesian optimisation of
+    the region's size as its answer; its full text was not at hand, so everything beyond that name
+    is a choice made here:
+
+    * What is observed: the mean, over a block of episodes, of ``log(cost / best known cost)``.
+    * The model: a Gaussian process over ``log(1 + radius)`` and ``log(age)``, so that an
+      observation counts less as the run grows older; a window of the latest blocks is kept.
+    * Its prior mean is lowest at the radius that theory recommends, ``t^(-1 / (d + 2))`` times a
+      starting radius in d dimensions; the data correct it.
+    * The next block gets the radius whose lower confidence bound is smallest.
+
+    Blocks grow with the run, so the number of fits grows with its logarithm.
+
+    Parameters
+    ----------
+    dimensions : int
+        Number of knobs.
+    start : float
+        Radius of the first block.
+    widest : float
+        No radius is larger.
+    slope : float, optional
+        Of the prior: the cost of a radius that is off, per squared difference of log(1 + radius).
+        With 0 the prior is flat.
+
+    Attributes
+    ----------
+    radius : float
+        Of the present block.
+    history : list of tuple of (int, float)
+        First episode and radius of every block so far.
+
+    References
+    ----------
+    Qin et al., IEEE Internet of Things Journal 7(7), 2020 (abstract: adaptive RRL); Srinivas et
+    al., "Gaussian Process Optimization in the Bandit Setting", ICML 2010 (lower confidence bound).
+
+    Examples
+    --------
+    >>> size = RegionSize(dimensions=3, start=2.0, widest=6.0)
+    >>> size.due, size.radius
+    (10, 2.0)
+    >>> size.tell(np.full(10, 0.5)) < 2.0  # nothing unusual: it begins to fall
+    True
+    """
+
+    def __init__(self, dimensions: int, start: float, widest: float, slope: float = SLOPE) -> None:
+        if not 0 <= start <= widest < math.inf:
+            raise ValueError(f"need 0 <= start <= widest, got {start!r} and {widest!r}")
+        self.dimensions, self.start, self.widest, self.slope = dimensions, start, widest, slope
+        self.radius, self.episode = float(start), 0
+        self.blocks: list[tuple[float, float, float, float]] = []  # radius, age, mean, its variance
+        self.history: list[tuple[int, float]] = [(0, self.radius)]
+        self._candidates = np.expm1(np.linspace(0, math.log1p(widest), CANDIDATES))
+
+    @property
+    def due(self) -> int:
+        """The number of episodes of the present block."""
+        return max(BLOCK, int(GROWTH * self.episode))
+
+    def tell(self, excess: Floats) -> float:
+        """Take in a block and return the radius of the next one.
+
+        Parameters
+        ----------
+        excess : ndarray, shape (episodes,)
+            Logarithm of each episode's cost over the best known cost; at least two.
+        """
+        n = len(excess)
+        variance = float(np.var(excess, ddof=1)) / n + LEAST_ERROR**2
+        mean = round(float(np.mean(excess)), 6)  # so that rounding in the costs changes nothing
+        self.blocks.append((self.radius, self.episode + n / 2, mean, round(variance, 9)))
+        del self.blocks[:-WINDOW]
+        self.episode += n
+        now = self.episode + self.due / 2
+        self.radius = self.select(now)
+        self.history.append((self.episode, self.radius))
+        return self.radius
+
+    def select(self, now: float) -> float:
+        """Return the radius of the next block, whose middle is at an age of `now` episodes."""
+        return float(self._candidates[np.argmin(self._bound(now))])
+
+    def _prior(self, radius: Floats, age: Floats | float) -> Floats:
+        ideal = recommended_radius(self.start, age, self.dimensions)
+        return self.slope * (np.log1p(radius) - np.log1p(ideal)) ** 2
+
+    def _bound(self, now: float) -> Floats:
+        """Lower confidence bound of each candidate's excess at an age of `now` episodes."""
+        from skopt.learning import GaussianProcessRegressor
+        from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
+
+        def part(scales: list[float]) -> Any:
+            amplitude = ConstantKernel(AMPLITUDE**2, "fixed")
+            return amplitude * Matern(scales, length_scale_bounds="fixed", nu=2.5)
+
+        def inputs(radius: Floats, age: Floats) -> Floats:
+            return np.column_stack([np.log1p(radius), np.log(age + ONSET)])
+
+        radius, age, mean, variance = np.array(self.blocks).T
+        fading = variance * (now + ONSET) / (age + ONSET)  # old blocks tell less
+        kernel = part([WIDTH, AGEING]) + part([1e6, AGEING])  # the radius, and the mere passing
+        model = GaussianProcessRegressor(kernel, alpha=fading, optimizer=None)
+        points = inputs(self._candidates, np.full(CANDIDATES, now))
+        with _threads().limit(limits=1):  # so small a problem is ten times slower on several
+            model.fit(inputs(radius, age), mean - mean.mean() - self._prior(radius, age))
+            centre, sd = model.predict(points, return_std=True)
+        return centre + self._prior(self._candidates, now) - sd
+
+
+@cache
+def _threads() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()  # of the numerical libraries that are loaded by now

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
 
 import numpy as np
 
 from rrl.core.qtable import Floats, Ints, QTable
-from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate, inherit
+from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate
 from rrl.core.space import ConfigSpace
 
 
 class NetworkSimilarity:
-    """A network of 256 and 64 rectified units tells the region's costs from all seen so far.
+    """A network of 256 and 64 rectified units learns the costs of a region from all measurements.
 
     Its inputs are the mean time between requests and the knobs' positions. As in the released
-    code it is fitted from scratch after every measurement, and all its estimates count in full,
-    however far off. What differs: inputs and costs are standardised, the optimiser is Adam on the
-    squared error (the release: FTRL with a rate of 0.7 on the Huber loss), the initial weights
-    have a seed, an estimate is at least half the lowest cost seen (a table must not hold costs
-    below 0), and the measured configuration keeps its measured cost.
+    code, the network is fitted from scratch after every measurement, and all its estimates count
+    in full, however far off. What differs: inputs and costs are standardised, the optimiser is
+    Adam on the squared error (the release: FTRL with a rate of 0.7 on the Huber loss), the initial
+    weights come from a seed, an estimate is at least half the lowest measured cost (a table must
+    not contain costs below 0), and the measured configuration keeps its measured cost.
 
     Parameters
     ----------
@@ -30,7 +29,7 @@ class NetworkSimilarity:
     rounds : int, optional
         Passes over the data of one fit.
     window : int, optional
-        How many of the last measurements it is fitted to.
+        The number of the last measurements that the network is fitted to.
     seed : int, optional
         Of the initial weights and the order of the data.
 
@@ -49,6 +48,8 @@ class NetworkSimilarity:
     True
     """
 
+    inherits = True
+
     def __init__(
         self,
         hidden: tuple[int, ...] = (256, 64),
@@ -59,33 +60,32 @@ class NetworkSimilarity:
         if rounds < 1 or window < 1:
             raise ValueError(f"rounds and window must be at least 1, got {rounds} and {window}")
         self.hidden, self.rounds, self.window, self.seed = hidden, rounds, window, seed
-        self._seen: list[list[float]] = []  # [index, load, cost]
+        self._measured: list[list[float]] = []  # [index, load, cost]
         self._errors = CONTRAST_WEIGHT * CONTRAST**2  # sum of squared errors of log costs
         self._count = CONTRAST_WEIGHT
-
-    def enter(self, table: QTable, cells: Ints) -> None:
-        """See :meth:`rrl.core.similarity.Similarity.enter`."""
-        inherit(table)
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.estimate`.
 
-        The standard deviation comes from the network's past errors: how far its estimate was off
-        when a configuration was measured for the first time.
+        The sd comes from the network's past errors: how far its estimate was off when a
+        configuration was measured for the first time.
         """
         load = math.exp(table.log_load)
-        first = table.episodes > 1 and table.visits[index] == 1 and table.evidence[index] > 0
+        first = table.episodes > 1 and table.visits[index] == 1 and table.counts[index] > 0
         if first and cost > 0 and table.values[index] > 0:
             self._errors += math.log(cost / table.values[index]) ** 2
             self._count += 1
-        self._seen = [*self._seen, [int(index), load, float(cost)]][-self.window :]
-        costs, here = self.predict(table.space, cells, load), cells == index
-        elsewhere = max(table.noise, math.sqrt(self._errors / self._count))
-        deviations = np.where(here, table.noise, elsewhere)
-        return Estimate(np.where(here, cost, costs), deviations)
+        self._measured = [*self._measured, [int(index), load, float(cost)]][-self.window :]
+        costs, here = self.fitted(table.space, cells, load), cells == index
+        sd = max(table.noise, math.sqrt(self._errors / self._count))
+        return Estimate(np.where(here, cost, costs), np.where(here, table.noise, sd))
 
-    def predict(self, space: ConfigSpace, indices: Ints, load: float) -> Floats:
-        """Fit the network to all that was seen and return the costs that it expects.
+    def predict(self, table: QTable, cells: Ints) -> None:
+        """See :meth:`rrl.core.similarity.Similarity.predict`: the table keeps its values."""
+        return
+
+    def fitted(self, space: ConfigSpace, indices: Ints, load: float) -> Floats:
+        """Fit the network to all measurements and return the costs that it expects.
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class NetworkSimilarity:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPRegressor
 
-        where, loads, costs = np.array(self._seen).T
+        where, loads, costs = np.array(self._measured).T
         x = _inputs(space, where.astype(int), loads)
         wanted = _inputs(space, indices, np.full(len(indices), load))
         centre, scale = x.mean(axis=0), np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
@@ -117,16 +117,6 @@ class NetworkSimilarity:
             network.fit((x - centre) / scale, (costs - costs.mean()) / unit)
         found = network.predict((wanted - centre) / scale) * unit + costs.mean()
         return np.maximum(found, costs.min() / 2)
-
-    def state(self) -> dict[str, Any]:
-        """Return the measurements, from which the network follows, and the past errors."""
-        seen = [list(row) for row in self._seen]
-        return {"seen": seen, "errors": self._errors, "count": self._count}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """See :meth:`rrl.core.similarity.Similarity.restore`."""
-        self._seen = [[int(index), load, cost] for index, load, cost in state["seen"]]
-        self._errors, self._count = float(state["errors"]), float(state["count"])
 
 
 def _inputs(space: ConfigSpace, indices: Ints, loads: Floats) -> Floats:

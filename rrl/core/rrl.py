@@ -1,39 +1,63 @@
 """Region-based reinforcement learning: a measurement updates the values of a whole region.
 
-After each episode, RRL answers three questions, and each answer is a part that can be exchanged:
+An episode with one configuration was measured. The agent answers three questions, and each answer
+is a part that can be exchanged:
 
 1. *Similarity*: what does the measurement say about other configurations?
-2. *Region*: about which other configurations, and which may be tried next?
+2. *Region*: about which others, and which of them may be tried next?
 3. *Exploration*: which one serves next?
 
-The Q-table has the answers to the first two, and the third is read from it.
+Each load level has a table (:class:`~rrl.core.qtable.QTable`): the expected cost of every
+configuration, and how sure that is.
+
+:meth:`RRL.ask` only chooses: *load* -> the table of its load level -> the region's candidates ->
+the exploration's choice. It moves the generator, and remembers the load and where looking further
+was of no use. It writes no value. Where the table may be out of date, the similarity *predicts*
+values, and the exploration reads them from a copy. That is so in two cases: the load level has
+changed, and the measurements of other load levels may say more now; or no candidate is worth a
+trial, and the region looks further.
+
+:meth:`RRL.tell` learns: *cost* -> the table records it -> the region around the measurement -> the
+similarity's estimates -> the update of the region -> the configuration to deploy. If the load
+level has changed, the table first takes in what `ask` predicted. The first measurement under a
+load level makes its table.
+
+:class:`RRL` is the paper's method with our settings. :func:`adaptive` selects the radius of the
+region by Bayesian optimisation, :func:`released` takes the settings of the released code, and
+:func:`gp` makes our own extension: a Gaussian process, a region that grows, and exploration by
+what is saved.
 """
 
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numba import njit
 
-from rrl.core.agent import check_cost, check_load, restore_rng, rng_state
-from rrl.core.deployment import deploy
-from rrl.core.exploration import ExpectedSaving, Exploration
+from rrl.core.agent import LoadLevels, check_cost, check_load
+from rrl.core.exploration import Boltzmann, ExpectedSaving, Exploration, Temperature
+from rrl.core.grown import Grown
 from rrl.core.knob import Configuration
 from rrl.core.learned_similarity import LearnedSimilarity
-from rrl.core.load_levels import LoadLevels
-from rrl.core.qtable import Ints, QTable
-from rrl.core.region import Grown, Region
-from rrl.core.similarity import Similarity
+from rrl.core.qtable import Floats, Ints, QTable
+from rrl.core.region import FixedRadius, Region, SelectedRadius
+from rrl.core.released_network import NetworkSimilarity
+from rrl.core.similarity import Copy, Similarity
 from rrl.core.space import ConfigSpace
+from rrl.core.warm_start import WarmStart
+
+SURE = 2.0  # sds above the expected cost, at the upper limit of a challenger
 
 
 class RRL:
-    """Region-based reinforcement learning, made of three parts.
+    """Region-based reinforcement learning, made of three parts; by default the paper's.
 
-    The default parts are the recommended ones. :mod:`rrl.core.variants` makes the paper's.
+    A measurement is copied to all configurations within a fixed radius, and the next configuration
+    is drawn from Boltzmann probabilities. What differs from the released code: the probabilities
+    (see :func:`rrl.core.exploration.action_probabilities`), values that are means at first, what is
+    deployed, and the load levels.
 
     Parameters
     ----------
@@ -42,19 +66,18 @@ class RRL:
     rng : numpy.random.Generator
         All its choices come from it.
     similarity : Similarity, optional
-        What a measurement says about others. By default it is a
-        :class:`~rrl.core.learned_similarity.LearnedSimilarity`.
+        What a measurement says about others: a :class:`~rrl.core.similarity.Copy` by default.
     region : Region, optional
-        About which others. By default it is :class:`~rrl.core.region.Grown`.
+        About which others: a :class:`~rrl.core.region.FixedRadius` of 1 by default.
     exploration : Exploration, optional
-        What serves next. By default it is :class:`~rrl.core.exploration.ExpectedSaving`.
+        What serves next: :class:`~rrl.core.exploration.Boltzmann` by default.
     start : configuration, optional
         The configuration that serves first, usually the one that serves now. By default the
         exploration chooses it, too. A new load level always starts with the incumbent of the
         nearest other one.
-    step : float, optional
-        The learning rate, above 0 and at most 1. With 1, an estimate replaces the value: right for
-        a similarity that makes each estimate of all measurements.
+    learning_rate : float, optional
+        Above 0 and at most 1. With 1, an estimate replaces the value: right for a similarity that
+        makes each estimate of all measurements.
     average : bool, optional
         Whether values are means of their estimates until the learning rate takes over, see
         :func:`rrl.core.qtable.update_region`.
@@ -64,7 +87,7 @@ class RRL:
     Attributes
     ----------
     tables : list of QTable
-        One per load level.
+        One per load level, by its number.
 
     Raises
     ------
@@ -81,7 +104,7 @@ class RRL:
     --------
     >>> from rrl import paper_cpu
     >>> agent = RRL(paper_cpu(), np.random.default_rng(7))
-    >>> for _ in range(60):
+    >>> for _ in range(100):
     ...     configuration = agent.ask(load=14.0)
     ...     cost = 1 + sum((threads - 4) ** 2 for threads in configuration.values())
     ...     agent.tell(configuration, cost)
@@ -98,58 +121,52 @@ class RRL:
         region: Region | None = None,
         exploration: Exploration | None = None,
         start: Configuration | None = None,
-        step: float = 1.0,
-        average: bool = False,
+        learning_rate: float = 0.3,
+        average: bool = True,
         loads: LoadLevels | None = None,
     ) -> None:
-        if not 0 < step <= 1:
-            raise ValueError(f"step must be above 0 and at most 1, got {step!r}")
-        self.space, self.rng, self.step, self.average = space, rng, step, average
-        self.similarity = LearnedSimilarity() if similarity is None else similarity
-        self.region = Grown() if region is None else region
-        self.exploration = ExpectedSaving() if exploration is None else exploration
+        if not 0 < learning_rate <= 1:
+            raise ValueError(f"learning_rate must be above 0 and at most 1, got {learning_rate!r}")
+        self.space, self.rng = space, rng
+        self.similarity = Copy() if similarity is None else similarity
+        self.region = FixedRadius() if region is None else region
+        self.exploration = Boltzmann() if exploration is None else exploration
         self.start = None if start is None else space.index(start)
+        self.learning_rate, self.average = learning_rate, average
         self.loads = LoadLevels() if loads is None else loads
         self.tables: list[QTable] = []
-        self._told: int | None = None  # the load level of the last measurement
+        self._last: int | None = None  # the load level of the last measurement
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.ask`."""
-        table = self._enter(load)
+        table = self._table(self.loads.enter(load))
         if not table.episodes:
             first = self.start if table.near is None else table.near.incumbent
             if first is not None:
                 return self.space[first]
-        cells = self.region.eligible(table, partial(self._worth, table))
-        return self.space[self.exploration.choose(table, cells, self.rng)]
-
-    def _worth(self, table: QTable, cells: Ints, estimate: bool = False) -> NDArray[np.bool_]:
-        """Return which configurations are worth a trial; if wanted, estimate their values first."""
-        if estimate:
-            self._refresh(table, cells)
-        return self.exploration.worth(table, cells)
-
-    def _refresh(self, table: QTable, cells: Ints) -> None:
-        """Update values with what all measurements say about them now."""
-        known = self.similarity.enter(table, cells)
-        if known is not None:
-            table.update(cells, *known, step=1.0, average=False)
+        cells, expected = self._candidates(table)
+        return self.space[self.exploration.choose(expected, cells, self.rng)]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
         """See :meth:`rrl.core.agent.Agent.tell`."""
         if self.loads.current is None:
             raise ValueError("tell comes after ask: the load of this episode is not known")
         cost, index = check_cost(cost), self.space.index(configuration)
+        table = self._entered(self.loads.current)
         self.loads.count()
-        table = self._table(self.loads.current)
         table.record(index, cost)
-        cells = self.region.updated(table, index)
+        table.log_load = self.loads.log_loads[table.level]
+        if len(self.tables) > 1:
+            self._relate()
+        for useless in self.region.forgotten(table):
+            table.forget(useless)
+        cells = self.region.around(table, index)
         estimate = self.similarity.estimate(table, index, cost, cells)
         if estimate is not None:
-            table.update(cells, *estimate, self.step, self.average)
+            table.update(cells, *estimate, self.learning_rate, self.average)
         table.incumbent = deploy(table)
         self.region.learn(table, cost)
-        self._told = table.level
+        self._last = table.level
 
     def best(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.best`; it is that of the nearest load level.
@@ -166,78 +183,240 @@ class RRL:
 
     def table(self, load: float) -> QTable | None:
         """Return the table of the nearest load level with measurements; None if there is none."""
-        near = self._nearest(math.log(check_load(load)))
+        return self._nearest(math.log(check_load(load)))
+
+    def _nearest(self, log_load: float, other_than: QTable | None = None) -> QTable | None:
+        measured = [t.level for t in self.tables if t.episodes and t is not other_than]
+        near = self.loads.nearest(log_load, measured)
         return None if near is None else self.tables[near]
 
-    def _nearest(self, log_load: float, other_than: int | None = None) -> int | None:
-        measured = [t.level for t in self.tables if t.episodes and t.level != other_than]
-        return self.loads.nearest(log_load, measured)
-
     def _table(self, level: int) -> QTable:
-        """Return the table of a load level, with the nearest other one as it is now."""
-        if level == len(self.tables):
-            self.tables.append(QTable(self.space, level))
-        table = self.tables[level]
+        """Return the table of a load level, which is a new one before the first measurement."""
+        if level < len(self.tables):
+            return self.tables[level]
+        table = QTable(self.space, level)
         table.log_load = self.loads.log_loads[level]
-        near = self._nearest(table.log_load, level) if len(self.tables) > 1 else None
-        table.near = None if near is None else self.tables[near]
+        table.near = self._nearest(table.log_load)
         return table
 
-    def _enter(self, load: float) -> QTable:
-        """Return the table of a load, with what other load levels say if the level has changed."""
-        table = self._table(self.loads.enter(load))
-        if table.near is not None and table.level != self._told:
-            cells = self.region.eligible(table)
-            self._refresh(table, table.measured if cells is None else cells)
+    def _candidates(self, table: QTable) -> tuple[Ints | None, QTable]:
+        """Return what may be tried next, and the table that says what is expected of it."""
+        cells = self.region.candidates(table)
+        expected = self._predicted(table, cells) if self._has_news(table) else table
+        further = self.region.further(table)
+        if further is None or self.exploration.worth(expected, cells).any():
+            return cells, expected
+        expected = self._predicted(expected, further)
+        worth = further[self.exploration.worth(expected, further)]
+        return self.region.widened(table, worth), expected
+
+    def _has_news(self, table: QTable) -> bool:
+        """Return whether another load level was measured last, which may say more than before."""
+        return table.level != self._last and table.near is not None and table.episodes > 0
+
+    def _predicted(self, table: QTable, cells: Ints | None) -> QTable:
+        """Return the table as the similarity predicts it; if all may be tried, where measured."""
+        cells = table.measured if cells is None else cells
+        found = self.similarity.predict(table, cells)
+        return table if found is None else table.expecting(cells, *found)
+
+    def _entered(self, level: int) -> QTable:
+        """Return the table of a load level, made or brought up to date by the other load levels."""
+        if level == self._last:
+            return self.tables[level]
+        while len(self.tables) <= level:
+            self.tables.append(self._table(len(self.tables)))
+        table = self.tables[level]
+        if self._has_news(table):
+            cells = self.region.candidates(table)
+            cells = table.measured if cells is None else cells
+            if (found := self.similarity.predict(table, cells)) is not None:
+                table.update(cells, *found, learning_rate=1.0, average=False)
+        elif not table.episodes and table.near is not None and self.similarity.inherits:
+            table.inherit(table.near)
         return table
 
-    def state(self) -> dict[str, Any]:
-        """See :meth:`rrl.core.agent.Agent.state`. Settings are not part of it."""
-        return {
-            "agent": "RRL",
-            "parts": self._parts,
-            "space": self.space.fingerprint,
-            "rng": rng_state(self.rng),
-            "loads": self.loads.state(),
-            "told": self._told,
-            "tables": [table.state() for table in self.tables],
-            "similarity": self.similarity.state(),
-            "region": self.region.state(),
-            "exploration": self.exploration.state(self.tables),
-        }
+    def _relate(self) -> None:
+        """Let each table know the nearest other load level that contains measurements."""
+        for table in self.tables:
+            table.near = self._nearest(table.log_load, other_than=table)
 
-    @property
-    def _parts(self) -> list[str]:
-        return [type(part).__name__ for part in (self.similarity, self.region, self.exploration)]
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """See :meth:`rrl.core.agent.Agent.restore`; the agent must have been made with equal parts.
+def deploy(table: QTable) -> int:
+    """Return the configuration to deploy: the incumbent, unless another one is clearly better.
 
-        Raises
-        ------
-        ValueError
-            If the state is incomplete, or of another agent, space or kind of generator.
-        """
-        theirs = state.get("agent"), state.get("parts"), state.get("space")
-        if theirs != (mine := ("RRL", self._parts, self.space.fingerprint)):
-            raise ValueError(
-                "the state is of agent {!r} with parts {} on space {!r}, ".format(*theirs)
-                + "not {!r} with {} on {!r}: make the agent as it was made before".format(*mine)
-            )
-        before = self.state()
-        try:
-            self._restore(state)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            self._restore(before)
-            raise ValueError(f"the saved state is incomplete or damaged: {error!r}") from None
+    The challenger is the configuration whose upper limit is lowest: its expected cost plus
+    `SURE` standard deviations (sds). It replaces the incumbent if the incumbent's expected cost is
+    higher by at least the sd of the difference. So a lucky measurement changes nothing. Only
+    measured configurations are deployed, see :func:`expected_cost`.
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        tables = [QTable.from_state(self.space, saved) for saved in state["tables"]]
-        self.loads.restore(state["loads"])
-        if len(tables) != len(self.loads.log_loads):
-            raise ValueError("the numbers of tables and of load levels differ")
-        self.similarity.restore(state["similarity"])
-        self.region.restore(state["region"])
-        self.exploration.restore(state["exploration"], tables)
-        restore_rng(self.rng, state["rng"])
-        self.tables, self._told = tables, state["told"]
+    Parameters
+    ----------
+    table : QTable
+        It contains at least one measurement.
+
+    Examples
+    --------
+    >>> from rrl import ConfigSpace, Knob
+    >>> table = QTable(ConfigSpace([Knob("threads", (1, 2))]))
+    >>> for index, cost in enumerate((1.0, 0.9)):
+    ...     table.record(index, cost)
+    >>> table.values[:], table.incumbent = (1.0, 0.9), 0
+    >>> table.sds[:] = 0.1
+    >>> deploy(table)
+    0
+    >>> table.sds[:] = 0.05
+    >>> deploy(table)
+    1
+    """
+    incumbent = table.incumbent
+    known = incumbent is not None and table.visits[incumbent] > 0
+    columns = table.values, table.sds, table.means, table.visits
+    return int(_chosen(*columns, table.measured, table.noise, incumbent if known else -1))
+
+
+@njit(cache=True)
+def expected_cost(
+    value: float, sd: float, mean: float, visits: int, noise: float
+) -> tuple[float, float]:
+    """Return the expected cost of a measured configuration, and its sd as a fraction.
+
+    Two numbers say what a configuration costs: the value of the table, and the mean of its own
+    measurements, each with the given `noise`. The more precise one is taken. So copies from
+    neighbours count no more once a configuration was measured often enough itself.
+
+    Examples
+    --------
+    >>> expected_cost(1.0, 0.05, 1.2, visits=4, noise=0.2)
+    (1.0, 0.05)
+    >>> expected_cost(1.0, 0.15, 1.2, visits=4, noise=0.2)
+    (1.2, 0.1)
+    """
+    of_mean = noise / math.sqrt(visits)
+    return (value, sd) if sd <= of_mean else (mean, of_mean)
+
+
+@njit(cache=True)
+def _chosen(
+    values: Floats,
+    sds: Floats,
+    means: Floats,
+    visits: Ints,
+    measured: Ints,
+    noise: float,
+    incumbent: int,
+) -> int:
+    best, lowest = measured[0], math.inf
+    for c in measured:
+        if values[c] >= lowest and means[c] >= lowest:
+            continue  # its limit is no lower, and need not be computed
+        cost, sd = expected_cost(values[c], sds[c], means[c], visits[c], noise)
+        limit = cost * math.exp(SURE * sd)
+        if limit < lowest:
+            best, lowest = c, limit
+    if incumbent < 0:
+        return best
+    now = incumbent
+    lower, one = expected_cost(values[best], sds[best], means[best], visits[best], noise)
+    higher, other = expected_cost(values[now], sds[now], means[now], visits[now], noise)
+    if lower <= 0:  # nothing is better than a cost of 0, and a tie changes nothing
+        return now if higher <= 0 else best
+    difference = math.log(max(higher, lower)) - math.log(lower)
+    return now if difference < math.hypot(one, other) else best
+
+
+def adaptive(
+    space: ConfigSpace,
+    rng: np.random.Generator,
+    *,
+    radius: float | None = None,
+    widest: float | None = None,
+    **settings: Any,
+) -> RRL:
+    """Make the paper's adaptive agent: Bayesian optimisation selects the radius.
+
+    Parameters
+    ----------
+    space, rng
+        See :class:`RRL`.
+    radius, widest : float, optional
+        The first radius and the widest, see :class:`~rrl.core.region.SelectedRadius`.
+    **settings
+        See :class:`RRL`.
+    """
+    return RRL(space, rng, region=SelectedRadius(space, radius, widest), **settings)
+
+
+def released(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> RRL:
+    """Make the agent with the settings of the released code.
+
+    A network estimates the region of radius 3, every estimate moves its value by 0.3, all loads
+    share one table, and choices are nearly greedy: exp(500 Qmin / Q) is close to the minimum.
+
+    Parameters
+    ----------
+    space, rng
+        See :class:`RRL`.
+    **settings
+        Of :class:`RRL`; they replace single settings.
+    """
+    kept: dict[str, Any] = {
+        "similarity": NetworkSimilarity(),
+        "region": FixedRadius(3.0),
+        "exploration": Boltzmann(Temperature(0.002, 0.002)),
+        "learning_rate": 0.3,
+        "average": False,
+        "loads": LoadLevels(math.inf),
+    }
+    return RRL(space, rng, **(kept | settings))
+
+
+def gp(
+    space: ConfigSpace,
+    rng: np.random.Generator,
+    *,
+    start: Configuration | None = None,
+    warm: WarmStart | None = None,
+    **settings: Any,
+) -> RRL:
+    """Make our own extension of the method, the agent that we recommend.
+
+    A Gaussian process estimates the region from all measurements. The region grows from what was
+    measured. A trial serves if it is expected to save more than its price.
+
+    Parameters
+    ----------
+    space, rng
+        See :class:`RRL`.
+    start : configuration, optional
+        The configuration that serves first. By default a warm start gives it, and otherwise the
+        agent begins in the middle of the grid.
+    warm : WarmStart, optional
+        What earlier measurements of another model, load or machine say, see
+        :mod:`rrl.core.warm_start`.
+    **settings
+        Of :class:`RRL`; they replace single settings.
+
+    Examples
+    --------
+    >>> from rrl import paper_cpu
+    >>> agent = gp(paper_cpu(), np.random.default_rng(7))
+    >>> for _ in range(60):
+    ...     configuration = agent.ask(load=14.0)
+    ...     cost = 1 + sum((threads - 4) ** 2 for threads in configuration.values())
+    ...     agent.tell(configuration, cost)
+    >>> agent.best(load=14.0)
+    {'inter_op': 4, 'intra_op': 4, 'batch_threads': 4}
+    """
+    kept: dict[str, Any] = {
+        "similarity": LearnedSimilarity(),
+        "region": Grown(),
+        "exploration": ExpectedSaving(),
+        "learning_rate": 1.0,  # each estimate is made of all measurements
+        "average": False,
+    }
+    if warm is not None:
+        kept |= warm.parts()
+        if start is None and not warm.flat:
+            start = space[int(warm.trend.argmin())]
+    return RRL(space, rng, start=start, **(kept | settings))

@@ -1,53 +1,45 @@
-"""Region-similarity estimation: what one measurement says about other configurations.
+"""Region similarity: what one measurement says about other configurations.
 
 A similarity returns, for each configuration of a region, an estimated cost and the standard
-deviation of that estimate. So the table has not only values, but also how sure each value is.
+deviation (sd) of that estimate. So the table contains not only values, but also how sure each
+value is.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
 
 from rrl.core.qtable import Floats, Ints, QTable
 
-CONTRAST, CONTRAST_WEIGHT = 0.3, 4.0  # expected error at distance 1, worth so many comparisons
+CONTRAST, CONTRAST_WEIGHT = 0.3, 4.0  # error expected at distance 1, and its weight in comparisons
 
 
 class Estimate(NamedTuple):
-    """Estimated costs, and their standard deviations as shares of them; shape (m,)."""
+    """Estimated costs, and their sds as fractions of them; shape (m,)."""
 
     costs: Floats
-    deviations: Floats
+    sds: Floats
 
 
 class Similarity(Protocol):
-    """Whatever can estimate the costs of a region from a measurement."""
+    """Whatever can estimate the costs of a region from a measurement.
 
-    def enter(self, table: QTable, cells: Ints) -> Estimate | None:
-        """Say what is known when the load comes to the load level of `table`.
+    Attributes
+    ----------
+    inherits : bool
+        Whether the table of a new load level starts from the values of the nearest other one.
+    """
 
-        Parameters
-        ----------
-        table : QTable
-            The table of the load level; ``table.near`` is that of the nearest other one.
-        cells : ndarray of int, shape (m,)
-            Numbers of the configurations that may be tried.
-
-        Returns
-        -------
-        Estimate or None
-            The values of `cells`. None if the table stays as it is.
-        """
-        ...
+    inherits: bool
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate | None:
-        """Say what a measurement means for the region `cells`.
+        """Return what a measurement means for the region `cells`, and learn from it.
 
-        It is called once for each measurement, in order, so a similarity that learns does so here.
+        The agent calls it once for each measurement, in order.
 
         Parameters
         ----------
@@ -58,29 +50,36 @@ class Similarity(Protocol):
         cost : float
             Its cost.
         cells : ndarray of int, shape (m,)
-            Numbers of the region's configurations. `index` is among them, unless the region has
-            dropped the measurement from the table.
+            Numbers of the region's configurations. `index` is among them, unless the measurement
+            was forgotten.
 
         Returns
         -------
         Estimate or None
-            The values of `cells`. None if the table stays as it is.
+            None if the values of `cells` stay as they are.
         """
         ...
 
-    def state(self) -> dict[str, Any]:
-        """Return what was learned, fit for JSON."""
+    def predict(self, table: QTable, cells: Ints) -> Estimate | None:
+        """Return what is known of `cells` before the next episode. Nothing changes.
+
+        The agent asks for it where the table may be out of date: when the load comes to the load
+        level of `table`, because other load levels may know more now, and for configurations
+        beyond the region.
+
+        Parameters
+        ----------
+        table : QTable
+            It contains at least one measurement; ``table.near`` is the nearest other one.
+        cells : ndarray of int, shape (m,)
+            Numbers of configurations.
+
+        Returns
+        -------
+        Estimate or None
+            None if the table already says all that is known.
+        """
         ...
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from such a state; KeyError if it is incomplete."""
-        ...
-
-
-def inherit(table: QTable) -> None:
-    """Let a new table start from the values of the nearest other load level, if there is one."""
-    if not table.episodes and table.near is not None:
-        table.inherit(table.near)
 
 
 class Copy:
@@ -96,37 +95,31 @@ class Copy:
     >>> table = QTable(ConfigSpace([Knob("inter_op", (1, 2, 3))]))
     >>> table.record(1, 0.5)
     >>> estimate = Copy().estimate(table, 1, 0.5, np.arange(3))
-    >>> estimate.costs, estimate.deviations.round(2)
+    >>> estimate.costs, estimate.sds.round(2)
     (array([0.5, 0.5, 0.5]), array([0.34, 0.15, 0.34]))
     """
+
+    inherits = True
 
     def __init__(self) -> None:
         self._contrast = CONTRAST_WEIGHT * CONTRAST**2  # sum of squared differences of logarithms
         self._distance = CONTRAST_WEIGHT  # sum of distances
 
-    def enter(self, table: QTable, cells: Ints) -> None:
-        """See :meth:`Similarity.enter`."""
-        inherit(table)
-
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate | None:
-        """See :meth:`Similarity.estimate`; a measurement that the region dropped is not copied."""
+        """See :meth:`Similarity.estimate`; a measurement that was forgotten is not copied."""
         if not table.visits[index]:
             return None
-        costs, deviations = np.empty((2, len(cells)))
+        costs, sds = np.empty((2, len(cells)))
         costs.fill(cost)
         self._contrast, self._distance = contrasts(
             table.space.positions, index, cost, cells, table.visits, table.means,
-            (self._contrast, self._distance, table.noise), deviations,
+            (self._contrast, self._distance, table.noise), sds,
         )  # fmt: skip
-        return Estimate(costs, deviations)
+        return Estimate(costs, sds)
 
-    def state(self) -> dict[str, Any]:
-        """See :meth:`Similarity.state`."""
-        return {"contrast": self._contrast, "distance": self._distance}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """See :meth:`Similarity.restore`."""
-        self._contrast, self._distance = float(state["contrast"]), float(state["distance"])
+    def predict(self, table: QTable, cells: Ints) -> None:
+        """See :meth:`Similarity.predict`: a table of copies is always up to date."""
+        return
 
 
 @njit(cache=True)
@@ -138,12 +131,12 @@ def contrasts(
     visits: Ints,
     means: Floats,
     sums: tuple[float, float, float],
-    deviations: Floats,
+    sds: Floats,
 ) -> tuple[float, float]:
     """Compare a measurement with the measured configurations of its region.
 
-    `sums` has the squared differences between logarithms of costs so far, the distances, and the
-    noise of a measurement. The deviations of all `cells` are written into `deviations`.
+    `sums` contains the squared differences between logarithms of costs so far, the distances, and
+    the noise of a measurement. The sds of all `cells` are written into `sds`.
 
     Returns
     -------
@@ -156,10 +149,10 @@ def contrasts(
         c, squared = cells[j], 0.0
         for k in range(positions.shape[1]):
             squared += (positions[c, k] - positions[index, k]) ** 2
-        deviations[j] = math.sqrt(squared)  # the distance, at first
+        sds[j] = math.sqrt(squared)  # the distance, at first
         if squared > 0 and visits[c] > 0 and means[c] > 0 and cost > 0:
             contrast += (log_cost - math.log(means[c])) ** 2
-            distance += deviations[j]
+            distance += sds[j]
     for j in range(len(cells)):
-        deviations[j] = math.sqrt(noise**2 + contrast / distance * deviations[j])
+        sds[j] = math.sqrt(noise**2 + contrast / distance * sds[j])
     return contrast, distance

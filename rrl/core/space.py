@@ -6,24 +6,48 @@ measurement is taken to speak for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
+from hashlib import sha256
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.configurations import CACHED, Configurations
-from rrl.core.knob import Knob, coordinates
+from rrl.core.knob import Configuration, Knob, Level, Scale, column, coordinates, spread
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MOST = 1 << 62  # combinations that fit into a machine's integer
+CACHED = 4096  # an agent that has found its region asks for the same again and again
 ROUNDING = 1e-9  # relative slack that keeps a closed ball closed when positions are rounded
 
 
-class ConfigSpace(Configurations):
-    """The configurations that may be chosen, with distances between them.
+class ConfigSpace:
+    """The configurations that may be chosen, numbered from 0, with distances between them.
 
-    See :class:`~rrl.core.configurations.Configurations` for the numbers, the parameters and what is
-    raised.
+    ``space[i]`` is a configuration and ``space.index(configuration)`` its number. Those that are
+    not available have no number, so nothing can choose them. The last knob varies fastest.
+
+    Parameters
+    ----------
+    knobs : sequence of Knob
+        At least one, each name once.
+    available : array_like, optional
+        Which combinations exist: a boolean mask of shape `shape`, or the level indices of each
+        available one, shape (n, d), in any order. All, if not given.
+    cores : int, optional
+        Of the machine whose server the knobs belong to, if that is known: what "automatic" means
+        there. Spaces that differ in nothing else are equal.
+
+    Raises
+    ------
+    ValueError
+        If names repeat, the mask has another shape, nothing is available, or all of more than
+        `MOST` combinations are.
 
     Examples
     --------
@@ -43,11 +67,184 @@ class ConfigSpace(Configurations):
         *,
         cores: int | None = None,
     ) -> None:
-        super().__init__(knobs, available, cores=cores)
-        self._balls: dict[tuple[int, float], NDArray[np.int64]] = {}
+        self.knobs, self.cores = tuple(knobs), cores
+        self.names = tuple(knob.name for knob in self.knobs)
+        self.shape = tuple(len(knob.levels) for knob in self.knobs)
+        if not self.knobs:
+            raise ValueError("a configuration space needs at least one knob")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"knob names must differ, got {list(self.names)}")
+        self._cells = self._available_cells(available)  # sorted cells of the full grid
+        self._cells.flags.writeable = False
+        self._whole = len(self._cells) == prod(self.shape)
+        self._expected = frozenset(self.names)
+        self._made: dict[int, dict[str, Level]] = {}
+        self._numbers: dict[tuple[tuple[str, Level], ...], int] = {}
+        self._balls: dict[tuple[int, float], Ints] = {}
+
+    def _available_cells(self, available: ArrayLike | None) -> NDArray[Any]:
+        """Return the places of the available configurations in the full grid, sorted.
+
+        A table of many knobs with many values covers little of a grid that is larger than an
+        integer of the machine. Its places are Python's integers.
+        """
+        if available is None:
+            if prod(self.shape) > MOST:
+                raise ValueError(
+                    f"the knobs span {float(prod(self.shape)):.3g} combinations, more than can be "
+                    "numbered (4e18): leave out knobs, or give those of many values fewer levels"
+                )
+            return np.arange(prod(self.shape))
+        given = np.asarray(available)
+        if given.size == 0 or (given.dtype == bool and not given.any()):
+            raise ValueError("no configuration is available: at least one must be")
+        if given.dtype == bool:
+            if given.shape != self.shape:
+                raise ValueError(f"the mask has shape {given.shape}, the knobs span {self.shape}")
+            return np.flatnonzero(given)
+        if given.ndim != 2 or given.shape[1] != len(self.knobs):
+            raise ValueError(
+                f"available level indices have shape {given.shape}, expected (n, {len(self.knobs)})"
+            )
+        if prod(self.shape) <= MOST:
+            return np.unique(np.ravel_multi_index(tuple(given.T), self.shape)).astype(np.int64)
+        if not ((given >= 0) & (given < self.shape)).all():
+            raise ValueError("invalid entry among the available level indices")
+        places = given[:, 0].astype(object)
+        for levels, size in zip(given.T[1:], self.shape[1:], strict=True):
+            places = places * size + levels.astype(object)
+        return np.array(sorted(set(places.tolist())), dtype=object)
+
+    # --- configurations and their numbers ---------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, index: int) -> dict[str, Level]:
+        if (made := self._made.get(index)) is None:
+            if len(self._made) >= CACHED:
+                self._made.clear()
+            made = self._made[index] = self._make(int(self._cells[index]))
+        return made.copy()
+
+    def _make(self, cell: int) -> dict[str, Level]:
+        levels = []
+        for knob in reversed(self.knobs):  # the plain loop is faster than np.unravel_index
+            cell, level = divmod(cell, len(knob.levels))
+            levels.append(knob.levels[level])
+        return dict(zip(self.names, reversed(levels), strict=True))
+
+    def __iter__(self) -> Iterator[dict[str, Level]]:
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, configuration: object) -> bool:
+        try:
+            self.index(configuration)  # type: ignore[arg-type]
+        except (ValueError, TypeError):
+            return False
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ConfigSpace):
+            return NotImplemented
+        return self.knobs == other.knobs and np.array_equal(self._cells, other._cells)
+
+    def __hash__(self) -> int:
+        return hash((self.knobs, len(self)))
+
+    def __repr__(self) -> str:
+        spans = " x ".join(f"{knob.name}[{len(knob.levels)}]" for knob in self.knobs)
+        return f"{type(self).__name__}({spans}, {len(self)} available)"
+
+    def index(self, configuration: Configuration) -> int:
+        """Return the number of a configuration.
+
+        Raises
+        ------
+        ValueError
+            If a knob is unknown or left out, a level is unknown, or it is not available.
+
+        Examples
+        --------
+        >>> from rrl import paper_cpu
+        >>> paper_cpu().index({"inter_op": 0, "intra_op": 1, "batch_threads": 2})
+        13
+        """
+        if not isinstance(configuration, Mapping):
+            raise TypeError(f"a configuration maps knob names to levels, got {configuration!r}")
+        asked = tuple(configuration.items())
+        try:
+            return self._numbers[asked]
+        except (KeyError, TypeError):  # TypeError: what cannot be hashed is not a level
+            number = self._number(configuration)
+        if len(self._numbers) >= CACHED:
+            self._numbers.clear()
+        self._numbers[asked] = number
+        return number
+
+    def _number(self, configuration: Configuration) -> int:
+        if configuration.keys() != self._expected:
+            unknown = [name for name in configuration if name not in self.names]
+            missing = [name for name in self.names if name not in configuration]
+            what = f"unknown knob {unknown[0]!r}" if unknown else f"no level for {missing[0]!r}"
+            raise ValueError(
+                f"{what} in configuration {dict(configuration)}: the knobs are {list(self.names)}"
+            )
+        cell = 0
+        for knob in self.knobs:
+            cell = cell * len(knob.levels) + knob.index(configuration[knob.name])
+        if self._whole:
+            return cell
+        found = int(self._cells.searchsorted(cell))
+        if found == len(self) or self._cells[found] != cell:
+            raise ValueError(f"configuration {dict(configuration)} is not available in {self}")
+        return found
+
+    def indices(self, table: Mapping[str, ArrayLike]) -> Ints:
+        """Return the number of each row of a table (a DataFrame, or a mapping of columns).
+
+        Raises
+        ------
+        ValueError
+            As :meth:`index`, for the first row that is wrong.
+
+        Examples
+        --------
+        >>> space = ConfigSpace([Knob("inter_op", (1, 2))])
+        >>> space.indices({"inter_op": [2, 1, 2], "cost": [0.1, 0.3, 0.1]}).tolist()
+        [1, 0, 1]
+        """
+        columns = [column(table, name) for name in self.names]
+        rows = zip(*columns, strict=True)
+        return np.array([self.index(dict(zip(self.names, row, strict=True))) for row in rows], int)
 
     @cached_property
-    def positions(self) -> NDArray[np.float64]:
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that tell spaces apart, for files that belong to one."""
+        digest = sha256(repr(tuple(map(_whole_numbers, self.knobs))).encode())
+        texts = (knob for knob in self.knobs if all(isinstance(x, str) for x in knob.levels))
+        if ordered := [knob.name for knob in texts if not knob.categorical]:
+            digest.update(repr(ordered).encode())  # a categorical knob has positions, too
+        big = self._cells.dtype == object
+        cells = self.level_indices if big else self._cells
+        digest.update(cells.astype("<i8").tobytes())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def level_indices(self) -> Ints:
+        """Which level of each knob a configuration takes, shape (n, d)."""
+        if self._cells.dtype != object:
+            return np.stack(np.unravel_index(self._cells, self.shape), axis=1).astype(np.int64)
+        columns, cells = [], self._cells
+        for size in reversed(self.shape):
+            columns.append((cells % size).astype(np.int64))
+            cells = cells // size
+        return np.stack(columns[::-1], axis=1)
+
+    # --- distances --------------------------------------------------------------------------------
+
+    @cached_property
+    def positions(self) -> Floats:
         """Coordinates of every configuration, with one row each and one column per knob.
 
         A categorical knob has one column per level instead: any two of its levels have distance 1.
@@ -57,6 +254,68 @@ class ConfigSpace(Configurations):
         table.flags.writeable = False
         return table
 
+    def distances(self, index: int) -> Floats:
+        """Euclidean distance from one configuration to each, shape (n,)."""
+        return np.linalg.norm(self.positions - self.positions[index], axis=1)
+
+    @cached_property
+    def diameter(self) -> float:
+        """No two configurations are further apart: the diagonal of the coordinates' ranges.
+
+        A categorical knob with k levels adds k to its square, so that the diagonal is then longer
+        than the largest distance.
+        """
+        return float(np.linalg.norm(np.ptp(self.positions, axis=0)))
+
+    @cached_property
+    def _tree(self) -> Any:
+        from scipy.spatial import KDTree  # here, since it takes 0.2 s to load
+
+        return KDTree(self.positions)
+
+    def ball(self, index: int, radius: float) -> Ints:
+        """Return the numbers of all available configurations within `radius`, sorted.
+
+        The ball is closed. Its cost follows its own size (a k-d tree query), not the grid's.
+
+        Raises
+        ------
+        ValueError
+            If the radius is negative or NaN.
+
+        Examples
+        --------
+        >>> from rrl import paper_cpu
+        >>> len(paper_cpu().ball(665, radius=3)), len(paper_cpu().ball(665, radius=0))
+        (123, 1)
+        """
+        key = (int(index), float(radius))
+        if (known := self._balls.get(key)) is not None:
+            return known
+        limit = check_radius(radius) * (1 + ROUNDING)
+        found = self._tree.query_ball_point(self.positions[index], limit, return_sorted=True)
+        ball = np.array(found, dtype=np.int64)
+        ball.flags.writeable = False  # it is shared with the next caller
+        if len(self._balls) >= CACHED:
+            self._balls.pop(next(iter(self._balls)))
+        self._balls[key] = ball
+        return ball
+
+    def ball_sizes(self, radius: float) -> Ints:
+        """Return the number of configurations in each ball, shape (n,).
+
+        Examples
+        --------
+        >>> from rrl import paper_cpu
+        >>> sizes = paper_cpu().ball_sizes(2)
+        >>> sizes.min(), sizes.max()
+        (np.int64(11), np.int64(33))
+        """
+        limit = check_radius(radius) * (1 + ROUNDING)
+        return self._tree.query_ball_point(self.positions, limit, return_length=True)
+
+    # --- steps along the knobs --------------------------------------------------------------------
+
     @cached_property
     def _ranks(self) -> NDArray[np.int32]:
         """Ranks of the levels of each configuration, by position, shape (n, d)."""
@@ -64,7 +323,11 @@ class ConfigSpace(Configurations):
         columns = zip(ranks, self.level_indices.T, strict=True)
         return np.stack([rank[level] for rank, level in columns], axis=1).astype(np.int32)
 
-    def steps(self, index: int) -> NDArray[np.int64]:
+    @cached_property
+    def _unordered(self) -> NDArray[np.bool_]:
+        return np.array([knob.categorical for knob in self.knobs])
+
+    def steps(self, index: int) -> Ints:
         """Return the number of steps from one configuration to each, shape (n,).
 
         A step changes one knob by one level. Any two levels of a categorical knob are one step
@@ -88,14 +351,10 @@ class ConfigSpace(Configurations):
         return sum(min(levels - 1, 1) if unordered else levels - 1 for unordered, levels in spans)
 
     @cached_property
-    def _unordered(self) -> NDArray[np.bool_]:
-        return np.array([knob.categorical for knob in self.knobs])
+    def middle(self) -> Ints:
+        """The configurations nearest to the grid's middle, measured in fractions of its sides.
 
-    @cached_property
-    def middle(self) -> NDArray[np.int64]:
-        """The configurations nearest to the grid's middle, measured in shares of its sides.
-
-        A categorical knob has no middle, so each of its levels is as good.
+        A categorical knob has no middle: all of its levels are in it.
 
         Examples
         --------
@@ -109,69 +368,60 @@ class ConfigSpace(Configurations):
         squared = (away[:, ~self._unordered] ** 2).sum(axis=1)
         return np.flatnonzero(squared <= squared.min() + ROUNDING)
 
-    @cached_property
-    def diameter(self) -> float:
-        """No two configurations are further apart: the diagonal of the coordinates' ranges.
-
-        A categorical knob with k levels adds k to its square, so that the diagonal is then longer
-        than the largest distance.
-        """
-        return float(np.linalg.norm(np.ptp(self.positions, axis=0)))
-
-    @cached_property
-    def _tree(self) -> Any:
-        from scipy.spatial import KDTree  # here, since it takes 0.2 s to load
-
-        return KDTree(self.positions)
-
-    def distances(self, index: int) -> NDArray[np.float64]:
-        """Euclidean distance from one configuration to each, shape (n,)."""
-        return np.linalg.norm(self.positions - self.positions[index], axis=1)
-
-    def ball(self, index: int, radius: float) -> NDArray[np.int64]:
-        """Return the numbers of all available configurations within `radius`, sorted.
-
-        The ball is closed. Its cost follows its own size (a k-d tree query), not the grid's.
-
-        Raises
-        ------
-        ValueError
-            If the radius is negative or NaN.
-
-        Examples
-        --------
-        >>> from rrl import paper_cpu
-        >>> len(paper_cpu().ball(665, radius=3)), len(paper_cpu().ball(665, radius=0))
-        (123, 1)
-        """
-        key = (int(index), float(radius))
-        if (known := self._balls.get(key)) is not None:
-            return known
-        reach = check_radius(radius) * (1 + ROUNDING)
-        found = self._tree.query_ball_point(self.positions[index], reach, return_sorted=True)
-        ball = np.array(found, dtype=np.int64)
-        ball.flags.writeable = False  # it is shared with the next caller
-        if len(self._balls) >= CACHED:
-            self._balls.pop(next(iter(self._balls)))
-        self._balls[key] = ball
-        return ball
-
-    def ball_sizes(self, radius: float) -> NDArray[np.int64]:
-        """How many configurations each region holds, shape (n,).
-
-        Examples
-        --------
-        >>> from rrl import paper_cpu
-        >>> sizes = paper_cpu().ball_sizes(2)
-        >>> sizes.min(), sizes.max()
-        (np.int64(11), np.int64(33))
-        """
-        reach = check_radius(radius) * (1 + ROUNDING)
-        return self._tree.query_ball_point(self.positions, reach, return_length=True)
-
 
 def check_radius(radius: float) -> float:
     """Return the radius if it is a number that is at least 0 (infinity is the whole grid)."""
     if not radius >= 0:
         raise ValueError(f"radius must be a number that is at least 0, got {radius!r}")
     return float(radius)
+
+
+def _whole_numbers(knob: Knob) -> Knob:
+    """Return the same knob, with 1 for a level of 1.0 or True, since these are equal."""
+    numbers = [x if isinstance(x, str) or x != int(x) else int(x) for x in knob.levels]
+    return replace(knob, levels=tuple(numbers))
+
+
+def from_table(
+    table: Mapping[str, ArrayLike],
+    knobs: Sequence[str],
+    scale: Scale | Mapping[str, Scale] = "rank",
+) -> ConfigSpace:
+    """Build the space that a table of measurements covers.
+
+    Parameters
+    ----------
+    table : DataFrame or mapping of str to array_like
+        One row a measurement. Rows may repeat and combinations may be missing.
+    knobs : sequence of str
+        The columns that are knobs; each column's sorted values become its levels.
+    scale : {"rank", "value", "log"} or mapping of str to these, optional
+        Positions of the levels: 0, 1, 2, ... (default), the values themselves, or their base-2
+        logarithms; a mapping sets it knob by knob.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, contains NaN, or cannot be put on the scale.
+
+    Examples
+    --------
+    >>> table = {"batch": [1, 8, 8, 64], "threads": [1, 1, 2, 2], "p99": [0.3, 0.1, 0.2, 0.4]}
+    >>> space = from_table(table, ["batch", "threads"], scale={"batch": "log"})
+    >>> space
+    ConfigSpace(batch[3] x threads[2], 4 available)
+    >>> space.knobs[0].positions
+    (0.0, 3.0, 6.0)
+    """
+    if isinstance(knobs, str):
+        raise TypeError(f"knobs must be a list of column names, got the string {knobs!r}")
+    scales = scale if isinstance(scale, Mapping) else dict.fromkeys(knobs, scale)
+    if unknown := sorted(set(scales) - set(knobs)):
+        raise ValueError(f"scale names {unknown}, the knobs are {list(knobs)}")
+    columns = {name: column(table, name) for name in knobs}
+    made = []
+    for name, values in columns.items():
+        levels = sorted(set(values), key=lambda x: (isinstance(x, str), x))
+        made.append(Knob(name, tuple(levels), spread(name, levels, scales.get(name, "rank"))))
+    rows = [[knob.index(level) for level in columns[knob.name]] for knob in made]
+    return ConfigSpace(made, available=np.array(rows, dtype=np.int64).T)

@@ -6,10 +6,8 @@ slope. The slope is unknown, too, and a few own measurements tell it: near 1 if 
 they did elsewhere, near 0 if they have nothing in common, below 0 if what was good is bad here.
 What is left is a Gaussian process as always. So own measurements always win in the end.
 
-The slope is expected at 0.5, with a standard deviation of 1. A smaller deviation, or a smaller
-amplitude of what is left, trusts the source more. Then learning costs up to 2 % less, but with the
-worst source, a misleading one, what is deployed costs half as much again (20 seeds from 8600 on,
-five models).
+The prior of the slope has a mean of 0.5 and a standard deviation (sd) of 1. A smaller sd, or a
+smaller amplitude of what is left, trusts the source more (``data/README.md`` says what that costs).
 
 References
 ----------
@@ -32,18 +30,18 @@ from rrl.core.gaussian_process import (
     compress,
     fit_hyperparameters,
 )
+from rrl.core.grown import Grown, spread_out
 from rrl.core.knob import Configuration
 from rrl.core.learned_similarity import (
     Coordinates,
     LearnedSimilarity,
-    expected_hyperparameters,
+    prior_hyperparameters,
 )
 from rrl.core.qtable import NOISE, Floats, Ints, QTable
-from rrl.core.region import Grown, spread_out
 from rrl.core.space import ConfigSpace
 
-SLOPE, SPREAD = 0.5, 1.0  # expected slope, and its standard deviation
-MOST_FITTED = 200  # so many earlier configurations tell the hyperparameters
+SLOPE, SLOPE_SD = 0.5, 1.0  # mean and sd of the slope's prior
+MOST_FITTED = 200  # earlier configurations that the hyperparameters are fitted to
 
 
 class Earlier(NamedTuple):
@@ -94,7 +92,7 @@ class WarmStart:
             return {}
         return {
             "similarity": WarmSimilarity(self.trend),
-            "region": Grown(elsewhere=int(self.trend.argmin())),
+            "region": Grown(guess=int(self.trend.argmin())),
         }
 
     @property
@@ -117,29 +115,31 @@ class SlopeProcess(GaussianProcess):
 
     Examples
     --------
-    >>> assumed = Hyperparameters(np.array([2.0]), 0.1)
+    >>> hyperparameters = Hyperparameters(np.array([2.0]), 0.1)
     >>> x = np.array([[0.0, -1.0], [1.0, 0.0], [2.0, 1.0]])
-    >>> process = SlopeProcess(x, np.array([-2.0, 0.0, 2.0]), np.full(3, 1e-4), assumed)
-    >>> mean, deviation = process.elsewhere(np.array([[9.0, 3.0]]))
+    >>> process = SlopeProcess(x, np.array([-2.0, 0.0, 2.0]), np.full(3, 1e-4), hyperparameters)
+    >>> mean, sd = process.posterior(np.array([[9.0, 3.0]]))
     >>> mean.round(1)
     array([6.])
     """
 
-    def __init__(self, x: Floats, y: Floats, variance: Floats, assumed: Hyperparameters) -> None:
-        super().__init__(x, y - SLOPE * x[:, -1], variance, assumed)
+    def __init__(
+        self, x: Floats, y: Floats, variance: Floats, hyperparameters: Hyperparameters
+    ) -> None:
+        super().__init__(x, y - SLOPE * x[:, -1], variance, hyperparameters)
         self._y = y
 
-    def _shared(self, a: Floats, b: Floats) -> Floats:
-        along = SPREAD**2 * np.outer(a[:, -1], b[:, -1])
-        return super()._shared(a[:, :-1], b[:, :-1]) + along
+    def _kernel(self, a: Floats, b: Floats) -> Floats:
+        along = SLOPE_SD**2 * np.outer(a[:, -1], b[:, -1])
+        return super()._kernel(a[:, :-1], b[:, :-1]) + along
 
-    def _alone(self, points: Floats) -> Floats:
-        return super()._alone(points) + (SPREAD * points[:, -1]) ** 2
+    def _prior_variance(self, points: Floats) -> Floats:
+        return super()._prior_variance(points) + (SLOPE_SD * points[:, -1]) ** 2
 
-    def elsewhere(self, points: Floats) -> tuple[Floats, Floats]:
-        """See :meth:`GaussianProcess.elsewhere`."""
-        mean, deviation = super().elsewhere(points)
-        return mean + SLOPE * points[:, -1], deviation
+    def posterior(self, points: Floats) -> tuple[Floats, Floats]:
+        """See :meth:`GaussianProcess.posterior`."""
+        mean, sd = super().posterior(points)
+        return mean + SLOPE * points[:, -1], sd
 
 
 class WarmSimilarity(LearnedSimilarity):
@@ -228,22 +228,16 @@ def transfer(space: ConfigSpace, earlier: Earlier, fixed: Configuration | None =
 def _smoothed(part: ConfigSpace, at: Ints, log_costs: Floats, counts: NDArray[Any]) -> Floats:
     """Return the log costs of a whole space by those at some cells.
 
-    They are multiplied by the share of their variance that neighbours predict. So costs without any
-    order, which have nothing in common with others either, become flat.
-
-    No other power of the share is clearly better (``tests/bench_warm_start.py``, 30 seeds):
-    learning costs 0.4 % more with its square and 0.2 % more with its square root, and what is
-    deployed costs 0.4 and 0.5 % less. Without it, learning costs 2 % less, because more sources
-    count. But what is deployed costs 9 % more for the keyword model with a source that otherwise
-    counts nothing.
+    They are multiplied by the fraction of their variance that neighbours predict. So costs without
+    any order, which say nothing about others either, become flat.
     """
-    expected, coordinates = expected_hyperparameters(part), Coordinates(part)
-    expected = expected._replace(length_scales=expected.length_scales[:-1])  # there is no load
+    prior, coordinates = prior_hyperparameters(part), Coordinates(part)
+    prior = prior._replace(length_scales=prior.length_scales[:-1])  # there is no load
     y, variance = compress(log_costs - log_costs.min()), NOISE**2 / counts
     chosen = spread_out(np.argsort(log_costs, kind="stable"), MOST_FITTED)
     sample = coordinates(at[chosen]), y[chosen], variance[chosen]
-    assumed = fit_hyperparameters(*sample, expected, expected)
-    process = GaussianProcess(coordinates(at), y, variance, assumed)
-    wrong = ((y - process.left_out()) ** 2).sum()
+    hyperparameters = fit_hyperparameters(*sample, prior, prior)
+    process = GaussianProcess(coordinates(at), y, variance, hyperparameters)
+    wrong = ((y - process.leave_one_out()) ** 2).sum()
     predicted = max(0.0, 1 - wrong / ((y - y.mean()) ** 2).sum()) if np.ptp(y) else 0.0
-    return predicted * process.elsewhere(coordinates(np.arange(len(part))))[0]
+    return predicted * process.posterior(coordinates(np.arange(len(part))))[0]

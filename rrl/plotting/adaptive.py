@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from rrl.core.region_size import recommended_radius
+from rrl.core.region import recommended_radius
 from rrl.plotting.shared import agent_style, plain_log_ticks, radius_style
 
 History = Sequence[tuple[int, float]]

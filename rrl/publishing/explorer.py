@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
+from rrl.core.agent import LoadLevels
 from rrl.core.exploration import Temperature, action_probabilities
 from rrl.core.learned_similarity import LearnedSimilarity
-from rrl.core.load_levels import LoadLevels
+from rrl.core.rrl import RRL
 from rrl.core.similarity import Copy, Similarity
 from rrl.core.space import ConfigSpace
-from rrl.core.variants import boltzmann
 from rrl.plotting.cells import level_order, on_grid, outline
 from rrl.plotting.shared import KNOB_LABELS, MARK, MS, label, level_label
 from rrl.tuning.episode import Server
@@ -37,7 +37,7 @@ class Choice(NamedTuple):
     """A similarity that can be chosen, with the learning rate and the averaging that fit it."""
 
     make: Callable[[], Similarity]
-    step: float
+    learning_rate: float
     average: bool
 
 
@@ -53,8 +53,8 @@ Floats = NDArray[np.float64]
 class Explorer:
     """The paper's agent tunes a server, with settings that may change between episodes.
 
-    The agent is :func:`rrl.core.variants.boltzmann`. It is told the load that is set here, and
-    each load has its own table. In :func:`rrl.tune` the agent has to estimate the load.
+    The agent is :class:`rrl.core.rrl.RRL` with its default parts. It is told the load that is set
+    here, and each load has its own table. In :func:`rrl.tune` the load has to be estimated.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Explorer:
         """Delete what the agent has learned; the settings stay."""
         self._arrivals_rng, self._server_rng, agent_rng = self._rng.spawn(3)
         levels = LoadLevels(_separating_ratio(self.loads))
-        self.agent = boltzmann(self.server.space, agent_rng, loads=levels)
+        self.agent = RRL(self.server.space, agent_rng, loads=levels)
         self._similarities = {name: choice.make() for name, choice in SIMILARITIES.items()}
         self.costs: list[float] = []
         self.measured: dict[float, int] = {}  # for each load, the last measured configuration
@@ -118,7 +118,7 @@ class Explorer:
         """Run this number of episodes (ask, serve, tell) with the current settings."""
         agent, choice = self.agent, SIMILARITIES[self.similarity]
         agent.similarity = self._similarities[self.similarity]
-        agent.step, agent.average = choice.step, choice.average
+        agent.learning_rate, agent.average = choice.learning_rate, choice.average
         agent.region.radius = self.radius
         agent.exploration.temperature = Temperature(self.temperature, self.temperature)
         for _ in range(episodes):
@@ -183,7 +183,7 @@ def look(explorer: Explorer) -> View:
             title += f", no episodes; begins with {label(agent.best(load))}"
         return View(space, unknown, chances, unknown, region, None, None, title)
     region[space.ball(measured, explorer.radius)] = True
-    deviation = np.where(np.isfinite(table.deviations), table.deviations, np.nan)
+    deviation = np.where(np.isfinite(table.sds), table.sds, np.nan)
     best = agent.best(load)
     recommended = space.index(best)
     title = f"{load:g} requests/s, {table.episodes} episodes; deploy {label(best)}"

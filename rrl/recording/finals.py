@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.from_table import from_table
+from rrl.core.space import from_table
 from rrl.recording.judging import TOLERANCE, Verdict, judge
 from rrl.recording.plan import Plan, Visit, ordered, schedule
 from rrl.recording.record import Recorder

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.from_table import from_table
-from rrl.core.space import ConfigSpace
+from rrl.core.space import ConfigSpace, from_table
 from rrl.serving.process_knobs import ENV, FLAG, read_level
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, shown

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.from_table import from_table
 from rrl.core.knob import Configuration, Scale
+from rrl.core.space import from_table
 from rrl.recording.profile import DESCRIPTION, EPISODES, Profile, read_profile
 from rrl.support.errors import DataError
 from rrl.tuning.episode import Episode, Status, check_arrivals, watched

@@ -19,12 +19,11 @@ from rrl.core.space import ConfigSpace
 #: The place where each agent is made, as ``module:attribute``.
 HOME = {
     "rrl": "rrl.tuning.recommended:recommended",
-    "rrl-boltzmann": "rrl.core.variants:boltzmann",
-    "rrl-boltzmann-wide": "rrl.rivals.paper_variants:wide",
-    "rrl-released": "rrl.core.variants:released",
+    "rrl-boltzmann": "rrl.core.rrl:RRL",
+    "rrl-boltzmann-wide": "rrl.rivals.paper_variants:with_radius",
+    "rrl-released": "rrl.core.rrl:released",
     "rrl-released-copy": "rrl.rivals.paper_variants:released_copy",
-    "rrl-adaptive": "rrl.core.variants:adaptive",
-    "rrl-selected-reach": "rrl.rivals.ablated:selected_reach",
+    "rrl-adaptive": "rrl.core.rrl:adaptive",
     "tf-serving-default": "rrl.rivals.baselines:fixed_default",
     "heuristic": "rrl.rivals.baselines:heuristic",
     "exhaustive": "rrl.rivals.baselines:Candidates",
@@ -47,16 +46,16 @@ HOME = {
 
 #: Agents of which one part is another one, for :mod:`rrl.studies.ablation` only.
 ABLATED = {
-    "rrl-reach-1": "rrl.rivals.ablated:fixed_reach",
-    "rrl-reach-2": "rrl.rivals.ablated:fixed_reach",
-    "rrl-reach-3": "rrl.rivals.ablated:fixed_reach",
-    "rrl-whole-space": "rrl.rivals.ablated:fixed_reach",
-    "rrl-shrinking-reach": "rrl.rivals.ablated:shrinking_reach",
-    "rrl-random-reach": "rrl.rivals.ablated:random_reach",
-    "rrl-flat-prior": "rrl.rivals.ablated:other_lengths",
-    "rrl-expected-lengths": "rrl.rivals.ablated:other_lengths",
-    "rrl-one-length": "rrl.rivals.ablated:other_lengths",
-    "rrl-boltzmann-radius-2": "rrl.core.variants:boltzmann",
+    "rrl-reach-1": "rrl.rivals.ablated:fixed_steps",
+    "rrl-reach-2": "rrl.rivals.ablated:fixed_steps",
+    "rrl-reach-3": "rrl.rivals.ablated:fixed_steps",
+    "rrl-whole-space": "rrl.rivals.ablated:fixed_steps",
+    "rrl-shrinking-reach": "rrl.rivals.ablated:shrinking_steps",
+    "rrl-random-reach": "rrl.rivals.ablated:randomised_steps",
+    "rrl-flat-prior": "rrl.rivals.ablated:other_fit",
+    "rrl-expected-lengths": "rrl.rivals.ablated:other_fit",
+    "rrl-one-length": "rrl.rivals.ablated:other_fit",
+    "rrl-boltzmann-radius-2": "rrl.rivals.paper_variants:with_radius",
     "rrl-boltzmann-schedule": "rrl.rivals.ablated:scheduled_radius",
     "rrl-boltzmann-random-radius": "rrl.rivals.ablated:random_radius",
     "rrl-adaptive-flat-prior": "rrl.rivals.ablated:flat_radius",
@@ -64,14 +63,15 @@ ABLATED = {
 
 #: The settings that differ from the agent's defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "rrl-reach-1": {"steps": 1},
-    "rrl-reach-2": {"steps": 2},
-    "rrl-reach-3": {"steps": 3},
-    "rrl-whole-space": {"steps": math.inf},
-    "rrl-flat-prior": {"vary": math.inf},
-    "rrl-expected-lengths": {"vary": 0.0},
-    "rrl-one-length": {"per_knob": False},
+    "rrl-reach-1": {"radius": 1},
+    "rrl-reach-2": {"radius": 2},
+    "rrl-reach-3": {"radius": 3},
+    "rrl-whole-space": {"radius": math.inf},
+    "rrl-flat-prior": {"how": "flat prior"},
+    "rrl-expected-lengths": {"how": "prior alone"},
+    "rrl-one-length": {"how": "one length"},
     "rrl-boltzmann-radius-2": {"radius": 2.0},
+    "rrl-boltzmann-wide": {"radius": 3.0},  # as released
     "random": {"budget": 300},
     "coordinate-descent": {"repeats": 1, "rounds": 3},
     "coordinate-descent-once": {"repeats": 1, "rounds": 1},  # the least that it can do

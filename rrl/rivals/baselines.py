@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.neighbours import Neighbours
 from rrl.core.space import ConfigSpace
+from rrl.rivals.neighbours import Neighbours
 from rrl.rivals.search import Search, Searcher
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 

@@ -21,8 +21,8 @@ from rrl.core.gaussian_process import (
     fit_hyperparameters,
 )
 from rrl.core.learned_similarity import fit_is_due
-from rrl.core.neighbours import Neighbours
 from rrl.core.space import ConfigSpace
+from rrl.rivals.neighbours import Neighbours
 from rrl.rivals.search import Search, Searcher
 from rrl.rivals.unit_cube import Floats, UnitCube, latin_hypercube
 
@@ -57,8 +57,8 @@ class Surrogate:
     cube : UnitCube
     history : list of [int, float]
         Each pair is the number of a configuration and its cost. There is at least one.
-    assumed : list of float, optional
-        These are the hyperparameters, as :meth:`fit` returns them; by default the expected ones.
+    hyperparameters : list of float, optional
+        These are the hyperparameters, as :meth:`fit` returns them; by default the prior's.
     length : float, optional
         This is the expected length scale, as a share of a knob's range.
 
@@ -72,26 +72,28 @@ class Surrogate:
         self,
         cube: UnitCube,
         history: list[list[Any]],
-        assumed: list[float] | None = None,
+        hyperparameters: list[float] | None = None,
         length: float = LENGTH,
     ) -> None:
         indices = np.array([index for index, _ in history], dtype=np.int64)
         self._cube, self.measured = cube, np.unique(indices)
         self._x, self._y = cube.points[indices], standardised([cost for _, cost in history])
         self._variance = np.full(len(indices), JITTER)
-        self._expected = Hyperparameters(np.full(len(cube.knobs), length), 1.0, NOISE)
-        self.assumed = Hyperparameters.of(assumed) if assumed else self._expected
+        self._prior = Hyperparameters(np.full(len(cube.knobs), length), 1.0, NOISE)
+        self.hyperparameters = (
+            Hyperparameters.of(hyperparameters) if hyperparameters else self._prior
+        )
 
     def fit(self) -> list[float]:
         """Return hyperparameters that suit the measurements, fit for JSON."""
         data = self._x, self._y, self._variance
-        return fit_hyperparameters(*data, self.assumed, self._expected).numbers
+        return fit_hyperparameters(*data, self.hyperparameters, self._prior).numbers
 
     def posterior(self, indices: Ints) -> tuple[Floats, Floats]:
         """Return posterior mean and standard deviation of what an episode costs without noise."""
-        process = GaussianProcess(self._x, self._y, self._variance, self.assumed)
-        mean, deviation = process.elsewhere(self._cube.points[indices])
-        return mean, np.sqrt(np.maximum(deviation**2 - self.assumed.nugget**2, JITTER))
+        process = GaussianProcess(self._x, self._y, self._variance, self.hyperparameters)
+        mean, deviation = process.posterior(self._cube.points[indices])
+        return mean, np.sqrt(np.maximum(deviation**2 - self.hyperparameters.nugget**2, JITTER))
 
     @property
     def lowest(self) -> int:
@@ -105,14 +107,14 @@ class Surrogate:
         measurements (Matheron's rule; Wilson et al., "Efficiently Sampling Functions from Gaussian
         Process Posteriors", ICML 2020).
         """
-        amplitude, m = self.assumed.amplitude, len(self._y)
+        amplitude, m = self.hyperparameters.amplitude, len(self._y)
         points = np.concatenate([self._x, self._cube.points[indices]])
-        covariance = amplitude**2 * correlation(points, points, self.assumed.length_scales)
+        covariance = amplitude**2 * correlation(points, points, self.hyperparameters.length_scales)
         covariance[np.diag_indices(len(points))] += JITTER * max(amplitude**2, 1)
         prior = np.linalg.cholesky(covariance) @ rng.standard_normal(len(points))
-        away = self._y - prior[:m] - self.assumed.nugget * rng.standard_normal(m)
-        process = GaussianProcess(self._x, away, self._variance, self.assumed)
-        return prior[m:] + process.elsewhere(self._cube.points[indices])[0]
+        away = self._y - prior[:m] - self.hyperparameters.nugget * rng.standard_normal(m)
+        process = GaussianProcess(self._x, away, self._variance, self.hyperparameters)
+        return prior[m:] + process.posterior(self._cube.points[indices])[0]
 
 
 class GPEI(Searcher):
@@ -182,7 +184,7 @@ class GPEI(Searcher):
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
         drawn = latin_hypercube(self._neighbours, self.initial - 1, self.rng)
-        search.memory = {"design": [start, *drawn], "assumed": None}
+        search.memory = {"design": [start, *drawn], "hyperparameters": None}
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
@@ -204,7 +206,7 @@ class GPEI(Searcher):
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
         if fit_is_due(len(search.history)):
-            search.memory["assumed"] = self._known(search).fit()
+            search.memory["hyperparameters"] = self._known(search).fit()
 
     def recommended(self, search: Search) -> int:
         """See :meth:`Searcher.recommended`."""
@@ -215,4 +217,4 @@ class GPEI(Searcher):
 
     def _known(self, search: Search) -> Surrogate:
         """Return the model of all measurements."""
-        return Surrogate(self.cube, search.history, search.memory["assumed"], self.length)
+        return Surrogate(self.cube, search.history, search.memory["hyperparameters"], self.length)

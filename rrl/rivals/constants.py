@@ -1,12 +1,13 @@
 """Any agent with other constants, for the tuning study (:mod:`rrl.studies.standings`).
 
-A rival's constants are arguments of its class. Those of `rrl` belong to its parts, so
-:func:`other_constants` makes the parts.
+A rival's constants are arguments of its class. Those of `rrl` and of `rrl-boltzmann` belong to
+their parts, so :func:`other_constants` and :func:`paper_constants` make the parts. The names are
+those in the study's table, ``data/peers/tuning.csv``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,9 +16,9 @@ import numpy as np
 from rrl.core.agent import MakeAgent
 from rrl.core.exploration import ExpectedSaving
 from rrl.core.gaussian_process import Hyperparameters
-from rrl.core.learned_similarity import LearnedSimilarity, expected_hyperparameters
-from rrl.core.reach import FixedReach
-from rrl.core.region import Grown
+from rrl.core.grown import Grown
+from rrl.core.learned_similarity import LearnedSimilarity, prior_hyperparameters
+from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.rivals.agents import maker
@@ -39,10 +40,9 @@ class OtherPrior(LearnedSimilarity):
         super().__init__()
         self.lengths, self.amplitude = lengths, amplitude
 
-    def expected(self, space: ConfigSpace) -> Hyperparameters:
-        """See :meth:`rrl.core.learned_similarity.LearnedSimilarity.expected`."""
-        known = expected_hyperparameters(space)
-        length_scales = known.length_scales.copy()
+    def prior(self, space: ConfigSpace) -> Hyperparameters:
+        """See :meth:`rrl.core.learned_similarity.LearnedSimilarity.prior`."""
+        length_scales = prior_hyperparameters(space).length_scales.copy()
         length_scales[:-1] *= self.lengths  # the last one is the load's
         return Hyperparameters(length_scales, self.amplitude)
 
@@ -65,7 +65,7 @@ def other_constants(
     horizon : float, optional
         See :class:`rrl.core.exploration.ExpectedSaving`, in episodes.
     reach : float, optional
-        See :class:`rrl.core.reach.FixedReach`, in steps.
+        The radius of :class:`rrl.core.grown.Grown`, in steps.
     lengths, amplitude : float, optional
         See :class:`OtherPrior`.
 
@@ -78,9 +78,19 @@ def other_constants(
         space,
         rng,
         similarity=OtherPrior(lengths, amplitude),
-        region=Grown(FixedReach(reach)),
+        region=Grown(reach),
         exploration=ExpectedSaving(horizon),
     )
+
+
+def paper_constants(
+    space: ConfigSpace, rng: np.random.Generator, *, radius: float = 1.0, step: float = 0.3
+) -> RRL:
+    """Make `rrl-boltzmann` with another radius or another learning rate (`step`)."""
+    return RRL(space, rng, region=FixedRadius(radius), learning_rate=step)
+
+
+MAKERS: dict[str, Callable[..., RRL]] = {"rrl": other_constants, "rrl-boltzmann": paper_constants}
 
 
 def with_constants(name: str, constants: Mapping[str, Any]) -> MakeAgent:
@@ -98,4 +108,5 @@ def with_constants(name: str, constants: Mapping[str, Any]) -> MakeAgent:
     >>> agent.exploration.horizon
     50.0
     """
-    return partial(other_constants, **constants) if name == "rrl" else maker(name, **constants)
+    make = MAKERS.get(name)
+    return maker(name, **constants) if make is None else partial(make, **constants)

@@ -37,7 +37,7 @@ MOST_LOG = math.log(1000)
 
 
 class _MetricBandit(Searcher):
-    """A searcher whose cache follows from the history alone."""
+    """A bandit whose regions are balls in a metric."""
 
     lipschitz: float
 
@@ -59,14 +59,6 @@ class _MetricBandit(Searcher):
             )
         self.lipschitz, self.width = lipschitz, confidence * math.sqrt(2 * math.log(horizon))
         self.cube = UnitCube(space)
-
-    def rebuild(self, search: Search) -> None:
-        """See :meth:`Searcher.rebuild`."""
-        self.begin(search, search.memory["start"])
-        first = 0.0
-        for index, cost in search.history:
-            first = first or cost
-            search.cache.add(index, _reward(cost, first))
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""

@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.agent import Agent
+from rrl.core.region import FixedRadius
+from rrl.core.rrl import RRL, released
 from rrl.core.similarity import Copy
 from rrl.core.space import ConfigSpace
-from rrl.core.variants import boltzmann, released
 
 
-def wide(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
-    """Make `rrl-boltzmann` with the released radius of 3 levels; all other settings are equal."""
-    return boltzmann(space, rng, **({"radius": 3.0} | changes))
+def with_radius(
+    space: ConfigSpace, rng: np.random.Generator, *, radius: float, **changes: Any
+) -> RRL:
+    """Make `rrl-boltzmann` with another radius; all other settings are equal."""
+    return RRL(space, rng, region=FixedRadius(radius), **changes)
 
 
-def released_copy(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> Agent:
+def released_copy(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
     """Make `rrl-released` without its network: a copy estimates the similarity."""
     return released(space, rng, similarity=Copy(), **changes)

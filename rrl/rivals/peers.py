@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from rrl.core.neighbours import Neighbours
 from rrl.core.space import ConfigSpace
+from rrl.rivals.neighbours import Neighbours
 from rrl.rivals.search import SMALLEST_COST, Search, Searcher
 from rrl.support.errors import UsageError
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,16 +71,6 @@ class Network:
     def copy_from(self, other: Network) -> None:
         """Copy the weights of a network that has the same sizes."""
         self._flat[:] = other._flat
-
-    def state(self) -> dict[str, Any]:
-        """Return the weights and moments as lists that JSON can store."""
-        flat = {"weights": self._flat, "mean": self._mean, "square": self._square}
-        return {name: values.tolist() for name, values in flat.items()} | {"steps": self.steps}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a state that :meth:`state` returned."""
-        self._flat[:], self.steps = state["weights"], state["steps"]
-        self._mean[:], self._square[:] = state["mean"], state["square"]
 
 
 def _views(shapes: Sequence[tuple[int, ...]]) -> tuple[Floats, list[Floats]]:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.neighbours import Neighbours
 from rrl.core.space import ConfigSpace
+from rrl.rivals.neighbours import Neighbours
 from rrl.rivals.perceptron import Network
 from rrl.rivals.search import SMALLEST_COST, Search, Searcher
 
@@ -96,12 +96,6 @@ class QLearning(Searcher):
         """See :meth:`Searcher.learn`."""
         old = search.cache.get(index, cost)
         search.cache[index] = old + self.step * (cost - old)
-
-    def rebuild(self, search: Search) -> None:
-        """See :meth:`Searcher.rebuild`."""
-        search.cache = {}
-        for index, cost in search.history:
-            self.learn(search, index, cost)
 
 
 class DeepQNetwork(Searcher):
@@ -232,15 +226,3 @@ class DeepQNetwork(Searcher):
 
     def _values(self, log_load: float, indices: Any) -> Floats:
         return self.network(self._inputs(log_load, indices))
-
-    def extras(self) -> dict[str, Any]:
-        """See :meth:`Searcher.extras`."""
-        replay = [list(transition) for transition in self.replay]
-        networks = {"network": self.network.state(), "target": self.target.state()}
-        return networks | {"replay": replay}
-
-    def restore_extras(self, extras: dict[str, Any]) -> None:
-        """See :meth:`Searcher.restore_extras`."""
-        self.network.restore(extras["network"])
-        self.target.restore(extras["target"])
-        self.replay = [list(transition) for transition in extras["replay"]]

@@ -1,4 +1,4 @@
-"""Base of the searchers that RRL is compared with: loads, measurements and saved states.
+"""Base of the searchers that RRL is compared with: loads and measurements.
 
 A :class:`Searcher` keeps one search per load level. A subclass chooses the next configuration.
 It recommends the lowest observed mean cost, unless a subclass knows better by its model.
@@ -6,16 +6,14 @@ It recommends the lowest observed mean cost, unless a subclass knows better by i
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from rrl.core.agent import check_cost, check_load, restore_rng, rng_state
+from rrl.core.agent import LoadLevels, check_cost, check_load
 from rrl.core.knob import Configuration
-from rrl.core.load_levels import LoadLevels
 from rrl.core.space import ConfigSpace
 from rrl.tuning.defaults import serving_default
 
@@ -34,11 +32,11 @@ class Search:
     history : list of [int, float]
         Each pair is the number of a configuration and its cost. The pairs are in order of time.
     memory : dict
-        The search continues from this state. JSON can store it.
+        What the search continues from, under names of its own.
     means : dict of int to (int, float)
         For each configuration, these are the number of its measurements and its mean cost.
     cache : any
-        A subclass can rebuild this from the other attributes.
+        What a subclass keeps so as not to compute it again.
     """
 
     log_load: float
@@ -74,7 +72,7 @@ class Search:
 class Searcher:
     """A tuner with a separate search per load level, by default for the lowest mean cost.
 
-    Loads are grouped as for RRL, see :class:`rrl.core.load_levels.LoadLevels`. The search at a new
+    Loads are grouped as for RRL, see :class:`rrl.core.agent.LoadLevels`. The search at a new
     load level starts from the recommendation for the nearest one with measurements. If there is
     none, it starts from `start`.
 
@@ -108,9 +106,6 @@ class Searcher:
     def recommended(self, search: Search) -> int:
         """Return the number of the configuration to deploy; `search` has a measurement."""
         return search.best
-
-    def rebuild(self, search: Search) -> None:
-        """Rebuild the cache of `search` after its history and memory were restored."""
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.ask`."""
@@ -150,71 +145,3 @@ class Searcher:
         measured = [level for level, search in enumerate(self.searches) if search.history]
         near = self.loads.nearest(log_load, measured)
         return None if near is None else self.searches[near]
-
-    def extras(self) -> dict[str, Any]:
-        """Return state that belongs to no load level; :meth:`restore_extras` restores it."""
-        return {}
-
-    def restore_extras(self, extras: dict[str, Any]) -> None:
-        """Continue from what :meth:`extras` returned."""
-
-    def state(self) -> dict[str, Any]:
-        """See :meth:`rrl.core.agent.Agent.state`. Settings are not part of it."""
-        return {
-            "agent": type(self).__name__,
-            "space": self.space.fingerprint,
-            "rng": rng_state(self.rng),
-            "loads": self.loads.state(),
-            "searches": [
-                {
-                    "log_load": search.log_load,
-                    "history": [list(pair) for pair in search.history],
-                    "memory": copy.deepcopy(search.memory),
-                }
-                for search in self.searches
-            ],
-            "extras": self.extras(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """See :meth:`rrl.core.agent.Agent.restore`; the agent must have the same settings.
-
-        Raises
-        ------
-        ValueError
-            If the state is incomplete, or belongs to another agent, space or kind of generator.
-        """
-        mine = (type(self).__name__, self.space.fingerprint)
-        theirs = (state.get("agent"), state.get("space"))
-        if theirs != mine:
-            raise ValueError(
-                "the state is of agent {!r} on space {!r}, ".format(*theirs)
-                + "not {!r} on {!r}: make the agent as it was made before".format(*mine)
-            )
-        loads = LoadLevels()
-        try:
-            searches = [_restored(saved) for saved in state["searches"]]
-            loads.restore(state["loads"])
-            rng, extras = state["rng"], state["extras"]
-            if len(searches) != len(loads.log_loads):
-                raise ValueError("the numbers of searches and of load levels differ")
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"the saved state is incomplete or damaged: {error!r}") from None
-        before = self.rng.bit_generator.state, self.loads, self.searches, self.extras()
-        try:
-            restore_rng(self.rng, rng)
-            self.loads, self.searches = loads, searches
-            self.restore_extras(extras)
-            for search in searches:
-                self.rebuild(search)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            self.rng.bit_generator.state, self.loads, self.searches, extras = before
-            self.restore_extras(extras)
-            raise ValueError(f"the saved state is incomplete or damaged: {error!r}") from None
-
-
-def _restored(saved: dict[str, Any]) -> Search:
-    search = Search(saved["log_load"], memory=copy.deepcopy(saved["memory"]))
-    for index, cost in saved["history"]:
-        search.add(index, cost)
-    return search

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from rrl.core.learned_similarity import fit_is_due
-from rrl.core.neighbours import Neighbours
 from rrl.core.space import ConfigSpace
 from rrl.rivals.bayesian import Ints, Surrogate
+from rrl.rivals.neighbours import Neighbours
 from rrl.rivals.search import Search, Searcher
 from rrl.rivals.unit_cube import Floats, UnitCube, latin_hypercube
 
@@ -110,7 +110,7 @@ class TuRBO(Searcher):
 
     def _start_anew(self, search: Search) -> None:
         todo = latin_hypercube(self._neighbours, self.initial, self.rng)
-        counts = {"side": self.side, "successes": 0, "failures": 0, "assumed": None}
+        counts = {"side": self.side, "successes": 0, "failures": 0, "hyperparameters": None}
         search.memory = {"todo": todo, "since": len(search.history)} | counts
 
     def choose(self, search: Search) -> int:
@@ -130,11 +130,11 @@ class TuRBO(Searcher):
     def _known(self, search: Search) -> Surrogate:
         """Return the model of the measurements since the last start."""
         recent = search.history[search.memory["since"] :]
-        return Surrogate(self.cube, recent, search.memory["assumed"])
+        return Surrogate(self.cube, recent, search.memory["hyperparameters"])
 
     def _region(self, known: Surrogate, side: float) -> Ints:
         """Return the numbers of the configurations in the trust region."""
-        logs = np.log(known.assumed.length_scales)
+        logs = np.log(known.hyperparameters.length_scales)
         lengths = np.array([logs[self.cube.knobs == k].mean() for k in self._free])
         halves = side / 2 * np.exp(lengths - lengths.mean())
         inside, centre = np.ones(len(self.space), dtype=bool), known.lowest
@@ -152,7 +152,7 @@ class TuRBO(Searcher):
         else:
             self._count(search, success=not before or cost < (1 - BETTER) * min(before))
         if fit_is_due(len(before) + 1):
-            memory["assumed"] = self._known(search).fit()
+            memory["hyperparameters"] = self._known(search).fit()
 
     def _count(self, search: Search, success: bool) -> None:
         """Count successes and failures in a row, and change the sides after enough of them."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.knob import Knob
-from rrl.core.neighbours import Neighbours
 from rrl.core.space import ConfigSpace
+from rrl.rivals.neighbours import Neighbours
 
 Floats = NDArray[np.float64]
 

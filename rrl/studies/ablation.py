@@ -38,7 +38,6 @@ FAMILIES = {
         "rrl-whole-space",
         "rrl-shrinking-reach",
         "rrl-random-reach",
-        "rrl-selected-reach",
         "rrl-flat-prior",
         "rrl-expected-lengths",
         "rrl-one-length",
@@ -56,6 +55,9 @@ FAMILIES = {
     ),
 }
 """The agents of each family, by the reference that they are compared with."""
+
+FORMER = {"rrl": ("rrl-selected-reach",)}
+"""Agents that are gone; their stored runs still stand in the table."""
 
 ANY_LOAD = 10.0  # requests per second; the costs of a surface do not depend on it
 PROBLEMS: dict[str, tuple[str, Load]] = {
@@ -90,7 +92,7 @@ def ablation_settings(
     Examples
     --------
     >>> len(ablation_settings()), ablation_settings(["pool"], ["rrl"])[0][:5]
-    (200, ('pool', 10.0, 'rrl', 30, 150))
+    (190, ('pool', 10.0, 'rrl', 30, 150))
     """
     problems = list(problems)
     if unknown := [name for name in problems if name not in PROBLEMS]:
@@ -158,6 +160,7 @@ def ablation_table(
     for problem, there in runs.groupby("problem", sort=False):
         tables = {name: part.set_index("seed") for name, part in there.groupby("agent")}
         for reference, family in FAMILIES.items():
+            family = (*family, *FORMER.get(reference, ()))
             for agent in (name for name in family if {name, reference} <= tables.keys()):
                 for measure in COMPARED:
                     ours, theirs = tables[agent][measure], tables[reference][measure]
@@ -198,11 +201,15 @@ def who_won(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 def write_tables(runs: pd.DataFrame, folder: Path, episodes: int = EPISODES) -> pd.DataFrame:
     """Write ``runs.csv`` and ``table.csv``, and return the table.
 
-    The table follows from the numbers as they are written.
+    The table follows from the numbers as they are written. The stored runs of agents that are gone
+    stay.
     """
     import pandas as pd
 
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "runs.csv").exists():
+        stored = pd.read_csv(folder / "runs.csv")
+        runs = pd.concat([runs, stored[stored["agent"].isin(sum(FORMER.values(), ()))]])
     text = runs.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     write_atomically(folder / "runs.csv", text)
     known = pd.read_csv(folder / "runs.csv")

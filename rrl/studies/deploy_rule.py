@@ -1,7 +1,7 @@
 """One rule of what to deploy for all agents: what is due to a rival's search, and what to its rule.
 
 A rival deploys the configuration with the lowest mean so far (`gp-ei`: by its model), and the RRL
-agents deploy by :mod:`rrl.core.deployment`. The lowest mean moves at once to a configuration that
+agents deploy by :func:`rrl.core.rrl.deploy`. The lowest mean moves at once to a configuration that
 was lucky. So it may meet a good one sooner and keep it less long. What a rival serves under a
 steady load does not depend on what it would deploy. So its runs can be judged by the other rule,
 too.
@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from rrl.core.deployment import deploy
 from rrl.core.qtable import QTable
+from rrl.core.rrl import deploy
 from rrl.core.space import ConfigSpace
 from rrl.studies.race import Race
 

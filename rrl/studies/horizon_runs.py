@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from rrl.core.agent import MakeAgent
-from rrl.core.region_size import RegionSize
-from rrl.core.variants import adaptive, boltzmann
+from rrl.core.region import FixedRadius, RegionSize
+from rrl.core.rrl import RRL, adaptive
 from rrl.studies.horizons import learn_on_surface, refine
 from rrl.studies.problems import surface
 from rrl.studies.scenario import Scenario
@@ -91,7 +91,9 @@ def race_radii(
     radii : sequence of float
         These are the fixed radii (levels).
     """
-    makers: dict[str, MakeAgent] = {f"radius {r:g}": partial(boltzmann, radius=r) for r in radii}
+    makers: dict[str, MakeAgent] = {
+        f"radius {r:g}": partial(RRL, region=FixedRadius(r)) for r in radii
+    }
     makers[ADAPTIVE] = adaptive
     runs, blocks = [], []
     for name, scenario in scenarios.items():

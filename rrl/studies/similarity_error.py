@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.deployment import deploy
 from rrl.core.learned_similarity import log_means
 from rrl.core.qtable import QTable
+from rrl.core.rrl import deploy
 from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate, Similarity
 from rrl.core.space import ROUNDING, ConfigSpace
 from rrl.recording.truth import judge_half
@@ -39,12 +39,11 @@ class GlobalMean:
     >>> for index, cost in ((0, 1.0), (1, 4.0)):
     ...     table.record(index, cost)
     ...     estimate = GlobalMean().estimate(table, index, cost, np.arange(2))
-    >>> estimate.costs, estimate.deviations.round(2)
+    >>> estimate.costs, estimate.sds.round(2)
     (array([2., 2.]), array([0.47, 0.47]))
     """
 
-    def enter(self, table: QTable, cells: NDArray[np.int64]) -> None:
-        """See :meth:`rrl.core.similarity.Similarity.enter`: other load levels do not matter."""
+    inherits = False
 
     def estimate(
         self, table: QTable, index: int, cost: float, cells: NDArray[np.int64]
@@ -56,12 +55,9 @@ class GlobalMean:
         deviation = np.sqrt(squares / (counts.sum() + CONTRAST_WEIGHT))
         return Estimate(np.full(len(cells), np.exp(mean)), np.full(len(cells), deviation))
 
-    def state(self) -> dict[str, Any]:
-        """See :meth:`rrl.core.similarity.Similarity.state`: the table has all that it needs."""
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """See :meth:`rrl.core.similarity.Similarity.restore`."""
+    def predict(self, table: QTable, cells: NDArray[np.int64]) -> None:
+        """See :meth:`rrl.core.similarity.Similarity.predict`: other load levels do not matter."""
+        return
 
 
 def variogram(
@@ -210,11 +206,11 @@ def region_errors(
             table.log_load = float(np.log(scenario.workload.rate))
             table.record(index, cost)
             estimate = similarity.estimate(table, index, cost, ball)
-            table.update(ball, *estimate, step=1.0, average=False)
+            table.update(ball, *estimate, learning_rate=1.0, average=False)
             table.incumbent = deploy(table)
             if number < measurements // 2:
                 continue
-            stated = np.hypot(estimate.deviations, table.noise)
+            stated = np.hypot(estimate.sds, table.noise)
             off = np.abs(np.log(estimate.costs / later[ball])) / stated
             columns = {
                 "estimator": name,

@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from rrl.core.agent import LoadLevels
 from rrl.core.exploration import Temperature
 from rrl.core.knob import Configuration, Knob
-from rrl.core.load_levels import LoadLevels
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
-from rrl.core.variants import boltzmann
 from rrl.simulation.simulator import SimulatedServer
 from rrl.theory.mdp import mean_field
 from rrl.tuning.episode import Server
@@ -93,12 +92,6 @@ class _Watched:
     def best(self, load: float) -> Configuration:
         return self.agent.best(load)
 
-    def state(self) -> dict[str, Any]:
-        return self.agent.state()
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.agent.restore(state)
-
 
 def watch_table(
     server: Server,
@@ -106,7 +99,7 @@ def watch_table(
     truth: ArrayLike,
     seeds: int,
     episodes: int,
-    make: Callable[..., RRL] = boltzmann,
+    make: Callable[..., RRL] = RRL,
     **settings: Any,
 ) -> Curves:
     """Let RRL learn from each seed and record the state of its table after each episode.
@@ -122,10 +115,10 @@ def watch_table(
         This is the true mean cost of each configuration, in seconds.
     seeds, episodes : int
     make : callable, optional
-        This is :func:`rrl.boltzmann` or :func:`rrl.adaptive`. The agent's region has a radius.
+        This is :class:`rrl.RRL` or :func:`rrl.adaptive`. The agent's region has a radius.
     **settings
-        These are settings of the agent, for example ``radius=2``. The agents of all seeds share
-        them. So `make` has to make a part that learns, such as a similarity.
+        These are settings of the agent, such as ``learning_rate=0.1``. The agents of all seeds
+        share them. So `make` has to make a part that learns, such as a similarity.
 
     Raises
     ------
@@ -134,9 +127,11 @@ def watch_table(
 
     Examples
     --------
+    >>> from rrl import FixedRadius
     >>> from rrl.studies.problems import surface
     >>> line = surface("line", ConfigSpace([Knob("inter_op", (1, 2, 4))]), [3.0, 1.0, 2.0], 0.0)
-    >>> curves = watch_table(line.server, 10.0, line.cost, seeds=2, episodes=40, radius=0)
+    >>> how = {"seeds": 2, "episodes": 40, "region": FixedRadius(0)}
+    >>> curves = watch_table(line.server, 10.0, line.cost, **how)
     >>> curves.worst.shape, curves.worst[:, -1].max().round(9)
     ((2, 40), np.float64(0.0))
     """

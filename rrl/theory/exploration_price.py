@@ -72,9 +72,7 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.exploration import ExpectedSaving
 from rrl.core.knob import Knob
 from rrl.core.qtable import QTable
-from rrl.core.region import FixedRadius
-from rrl.core.rrl import RRL
-from rrl.core.similarity import Copy
+from rrl.core.rrl import RRL, gp
 from rrl.core.space import ConfigSpace
 
 Floats = NDArray[np.float64]
@@ -239,13 +237,13 @@ def explore(
     """
     table = QTable(ConfigSpace([Knob("configuration", tuple(range(len(log_cost))))]))
     table.record(0, np.exp(log_cost[0]))
-    table.values[:], table.deviations[:] = np.exp(expected), deviation
+    table.values[:], table.sds[:] = np.exp(expected), deviation
     rule, price, table.incumbent = ExpectedSaving(horizon), 0.0, 0
-    table.values[0], table.deviations[0] = table.means[0], KNOWN
+    table.values[0], table.sds[0] = table.means[0], KNOWN
     while (tried := rule.choose(table, None, rng)) != table.incumbent:
         price += np.expm1(log_cost[tried] - log_cost[table.incumbent])
         table.record(tried, np.exp(log_cost[tried]))
-        table.values[tried], table.deviations[tried] = table.means[tried], KNOWN
+        table.values[tried], table.sds[tried] = table.means[tried], KNOWN
         table.incumbent = int(table.measured[table.means[table.measured].argmin()])
     return float(price), float(log_cost[0] - log_cost[table.incumbent])
 
@@ -266,9 +264,8 @@ def paying_without_end(high: float = 3.0) -> tuple[RRL, Floats]:
     array([0, 1, 0, 1, 0, 1, 0, 1])
     """
     space = ConfigSpace([Knob("threads", (1, 2))])
-    parts = {"similarity": Copy(), "region": FixedRadius(1.0), "exploration": ExpectedSaving()}
-    how = {"start": space[0], "step": 0.3, "average": True}
-    return RRL(space, np.random.default_rng(0), **parts, **how), np.array([1.0, high])
+    parts = {"exploration": ExpectedSaving(), "start": space[0]}
+    return RRL(space, np.random.default_rng(0), **parts), np.array([1.0, high])
 
 
 def staying_stuck(wall: float = 5.0) -> tuple[RRL, Floats]:
@@ -283,7 +280,7 @@ def staying_stuck(wall: float = 5.0) -> tuple[RRL, Floats]:
     array([2, 3, 1, 2, 2, 2, 2, 2])
     """
     space = ConfigSpace([Knob("threads", (1, 2, 3, 4, 5))])
-    agent = RRL(space, np.random.default_rng(0), start=space[2])
+    agent = gp(space, np.random.default_rng(0), start=space[2])
     return agent, np.array([wall, wall, 1.0, wall, 0.1])
 
 

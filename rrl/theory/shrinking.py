@@ -68,7 +68,7 @@ martingale. (Fresh noises replace those that the epoch does not reach.) It has t
 j sigma^2, so ``P(|mean| > x) <= 2 exp(-j x^2 / (2 sigma^2))`` (Azuma and Hoeffding). The claim is a
 union bound over n configurations and m counts j.
 
-**The agent that runs is another one.** `rrl-adaptive` (:func:`rrl.core.variants.adaptive`) differs
+**The agent that runs is another one.** `rrl-adaptive` (:func:`rrl.core.rrl.adaptive`) differs
 in six ways.
 
 * It chooses by Boltzmann probabilities. Proposition 7 allows that, but it says nothing of a
@@ -78,7 +78,7 @@ in six ways.
   ``sigma sqrt(a / (2 - a))``, which is 0.42 sigma, however long it runs.
 * Its table is never emptied. Values of wider regions fade only where there are updates.
 * Bayesian optimisation selects its radius from noisy costs. The schedule is only the prior mean.
-* It deploys by :func:`rrl.core.deployment.deploy`, and only what was measured.
+* It deploys by :func:`rrl.core.rrl.deploy`, and only what was measured.
 * A server's cost is not L-Lipschitz with a small L where it saturates, and its noise grows with the
   cost and has no known variance proxy.
 
@@ -100,7 +100,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.region_size import ONSET, recommended_radius
+from rrl.core.region import ONSET, recommended_radius
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

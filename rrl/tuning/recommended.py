@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from rrl.core.knob import Configuration
-from rrl.core.rrl import RRL
+from rrl.core.rrl import RRL, gp
 from rrl.core.space import ConfigSpace
-from rrl.core.warm_start import WarmStart
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.presets import SERVING_KNOBS
 
@@ -19,10 +18,9 @@ def recommended(
     rng: np.random.Generator,
     *,
     start: Configuration | None = None,
-    warm: WarmStart | None = None,
     **settings: Any,
 ) -> RRL:
-    """Make the agent `rrl`: :class:`rrl.core.rrl.RRL`, which starts from what serves now.
+    """Make the agent `rrl`: :func:`rrl.core.rrl.gp`, which starts from what serves now.
 
     Parameters
     ----------
@@ -30,12 +28,9 @@ def recommended(
     rng : numpy.random.Generator
     start : configuration, optional
         The configuration that serves now. If it is not given and all knobs are knobs of TensorFlow
-        Serving, the default of TensorFlow Serving is used. Otherwise a warm start gives it.
-    warm : WarmStart, optional
-        What earlier measurements of another model, load or machine say, see
-        :mod:`rrl.core.warm_start`.
+        Serving, the default of TensorFlow Serving is used.
     **settings
-        Of :class:`rrl.core.rrl.RRL`.
+        Of :func:`rrl.core.rrl.gp`, such as `warm`, which also gives a start if there is no other.
 
     Examples
     --------
@@ -49,8 +44,4 @@ def recommended(
     """
     if start is None and set(space.names) <= set(SERVING_KNOBS):
         start = serving_default(space)
-    if warm is not None:
-        settings = warm.parts() | settings
-        if start is None and not warm.flat:
-            start = space[int(warm.trend.argmin())]
-    return RRL(space, rng, start=start, **settings)
+    return gp(space, rng, start=start, **settings)
