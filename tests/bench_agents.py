@@ -107,7 +107,7 @@ def goals() -> None:
     print("\nus per decision, lowest of the runs")
     for n, limit in LIMITS_US.items():
         space = paper_cpu(n - 1)
-        for name, radius in product(("rrl-boltzmann", "rrl-released-copy"), (1.0, 2.0, 3.0)):
+        for name, radius in product(("rrl", "rrl-released-copy"), (1.0, 2.0, 3.0)):
             make = maker(name, region=FixedRadius(radius))
             runs = runs_of(make, space, 1000, 8 if n == 11 else 3)
             each = min(statistics.median(run[100:]) for run in runs)  # at first it builds trees
@@ -118,7 +118,7 @@ def goals() -> None:
         judge(f"rrl-adaptive, 11^3: mean of {episodes}", min(map(statistics.fmean, runs)),
               LIMITS_US[11] / 1e6)  # fmt: skip
     for title, where in (("11^3", space), ("cpu2-joint", testbed("cpu2-joint").space)):
-        runs = runs_of(AGENTS["rrl"], where, 1000, 2)
+        runs = runs_of(AGENTS["rrl-gp"], where, 1000, 2)
         judge(f"rrl, {title}: mean of 1000", min(map(statistics.fmean, runs)), RRL_LIMIT_S)
         late = min(statistics.fmean(run[-WINDOW:]) for run in runs)
         judge(f"rrl, {title}: mean of the last {WINDOW}", late, RRL_LIMIT_S)

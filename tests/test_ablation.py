@@ -48,7 +48,7 @@ def test_an_agent_differs_from_its_reference():
         for name in NAMES
         if name not in ("random", "zooming")
     }
-    for name in FAMILIES["rrl"][1:7]:
+    for name in FAMILIES["rrl-gp"][1:7]:
         region = regions[name]
         assert isinstance(region, Grown)
         assert (region.radius, region.widens) != (1.0, True), name
@@ -60,8 +60,8 @@ def test_an_agent_differs_from_its_reference():
         region.around(QTable(space), 0)
     sizes = {name: type(region.sizes[0]).__name__ for name, region in adaptive.items()}
     assert sizes == {
-        "rrl-boltzmann-schedule": "ScheduledSize",
-        "rrl-boltzmann-random-radius": "RandomSize",
+        "rrl-schedule": "ScheduledSize",
+        "rrl-random-radius": "RandomSize",
         "rrl-adaptive-flat-prior": "RegionSize",
         "rrl-adaptive": "RegionSize",
     }
@@ -74,7 +74,7 @@ def test_settings_are_valid_and_their_seeds_are_fresh():
     used = {s.first_seed + k for s in settings for k in range(s.seeds)}
     assert len(used) == 30
     assert not used & {*SEEDS, *FRESH, *TUNING_SEEDS}
-    assert home("rrl-reach-2") == "rrl.rivals.ablated:fixed_steps"
+    assert home("rrl-gp-reach-2") == "rrl.rivals.ablated:fixed_steps"
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -109,7 +109,7 @@ def made_up(ratio):
     other = base * ratio * np.exp(noise - noise.mean(axis=0))
     parts = [
         pd.DataFrame(numbers, columns=list(COMPARED)).assign(agent=agent, seed=range(20))
-        for agent, numbers in (("rrl", base), ("random", other))
+        for agent, numbers in (("rrl-gp", base), ("random", other))
     ]
     return pd.concat(parts).assign(problem="pool")
 
@@ -123,22 +123,22 @@ def test_pairs_are_compared_not_the_two_samples(ratio, verdict):
     counts = who_won(table, "price").loc["random"]
     assert counts[verdict] == 1
     assert counts[["won", "tied", "lost"]].sum() == 1
-    own = table[table["agent"] == "rrl"]
+    own = table[table["agent"] == "rrl-gp"]
     assert (own[["ratio", "low", "high"]] == 1).all(axis=None)
 
 
 def test_the_command_writes_the_same_tables_again(tmp_path, capsys):
-    words = ["--problems", "made-binary", "--agents", "rrl,rrl-reach-2,random", "--seeds", "2",
-             "--episodes", "12", "--build", str(tmp_path)]  # fmt: skip
+    words = ["--problems", "made-binary", "--agents", "rrl-gp,rrl-gp-reach-2,random",
+             "--seeds", "2", "--episodes", "12", "--build", str(tmp_path)]  # fmt: skip
     for out in ("one", "two"):
         assert main([*words, "--out", str(tmp_path / out)]) == 0
     for name in ("runs.csv", "table.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     runs = pd.read_csv(tmp_path / "one" / "runs.csv")
     assert runs.groupby("agent", sort=False).size().to_dict() == {
-        "rrl": 2, "rrl-reach-2": 2, "random": 2
+        "rrl-gp": 2, "rrl-gp-reach-2": 2, "random": 2
     }  # fmt: skip
-    assert "rrl-reach-2" in capsys.readouterr().out
+    assert "rrl-gp-reach-2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

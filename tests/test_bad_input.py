@@ -34,7 +34,7 @@ from rrl.serving.loadgen import Client
 from rrl.serving.tensors import FILLED_BYTES
 
 ROOT = Path(__file__).parent.parent
-SHORT = ["--episodes", "3", "--requests", "10", "--rounds", "3", "--agent", "rrl-boltzmann"]
+SHORT = ["--episodes", "3", "--requests", "10", "--rounds", "3", "--agent", "rrl"]
 REPLAY = ["replay", "cpu2", *SHORT, "--quiet"]
 
 
@@ -564,7 +564,7 @@ def commands(model, tmp_path):
     out = tmp_path / "out"
     tune = [
         "tune", str(model), "--executable", "local", "--rate", "50", "--requests", "20",
-        "--knob", "batch_threads=0,2", "--agent", "rrl-boltzmann",
+        "--knob", "batch_threads=0,2", "--agent", "rrl",
     ]  # fmt: skip
     profile = [
         "profile", "x", "--model", "keyword", "--knob", "inter_op=1,2", "--rates", "20",
@@ -642,7 +642,7 @@ def test_serve_ends_cleanly_by_a_signal(model, tmp_path):
 
 # --- no room for the figure -----------------------------------------------------------------------
 
-FEW = ["--episodes", "4", "--requests", "4", "--rounds", "3", "--agent", "rrl-boltzmann"]
+FEW = ["--episodes", "4", "--requests", "4", "--rounds", "3", "--agent", "rrl"]
 PLAIN = [*RRL, "replay", "cpu2", "--rate", "115", *FEW, "--quiet", "--json"]
 
 

@@ -469,7 +469,7 @@ def test_agents_by_name(name):
 
 
 def test_an_unknown_agent_is_refused():
-    with pytest.raises(ValueError, match="unknown agent 'dqn': use one of rrl, rrl-boltzmann"):
+    with pytest.raises(ValueError, match="unknown agent 'dqn': use one of rrl, rrl"):
         maker("dqn")
 
 
@@ -485,7 +485,7 @@ def test_settings_are_the_best_of_the_study():
     whole = {(a, json.dumps(s), t) for a, tried in VARIANTS.items() for s in tried for t in TUNING}
     assert set(rows) == whole
     best = best_settings()
-    kept = {"rrl", "rrl-boltzmann", "rrl-released-copy"}  # see data/results/README.md
+    kept = {"rrl-gp", "rrl", "rrl-released-copy"}  # see data/results/README.md
     for name in set(VARIANTS) - kept:
         if name in SETTINGS:
             assert SETTINGS[name] == best[name], name
@@ -514,7 +514,7 @@ def open_path(name):
 
 def test_the_table_holds_every_agent_and_agrees_with_the_records():
     rows = read_rows(open_path("summary.csv"), ("scenario", "agent"))
-    cheap = {"rrl", "rrl-boltzmann", "random", "coordinate-descent"}
+    cheap = {"rrl-gp", "rrl", "random", "coordinate-descent"}
     cheap |= {"hill-climbing", "simulated-annealing"}
     for scenario in SURFACES:
         assert cheap | {"q-learning", "deep-q-network"} <= {a for s, a in rows if s == scenario}
@@ -607,7 +607,7 @@ def test_a_row_of_another_recording_is_made_anew(tmp_path, monkeypatch, capsys):
     assert [row["data"] for row in rows.values()] == [description["sha256"][:12]]
 
 
-@pytest.mark.parametrize("name", ["rrl", "coordinate-descent"])
+@pytest.mark.parametrize("name", ["rrl-gp", "coordinate-descent"])
 def test_levels_of_threads_may_be_text(name):
     levels = [Knob("inter_op", ("1", "2", "auto")), Knob("intra_op", (1, 2))]
     agent = AGENTS[name](ConfigSpace(levels), rng())

@@ -98,7 +98,7 @@ def steady(registered, kind="real", table=None, **columns):
 
 def changing(registered, workloads, ours, table=None, kind="real"):
     table = facts(kind, workloads) if table is None else table
-    columns = {"latency_s": {DEFAULT: 1.0, "rrl": ours, "others": 1.1}}
+    columns = {"latency_s": {DEFAULT: 1.0, "rrl-gp": ours, "others": 1.1}}
     return evidence(facts=table, served=runs(table, (*registered.agents, DEFAULT), **columns))
 
 
@@ -131,7 +131,7 @@ def made_up(kind="real"):
     def saved(column, value, **changes):
         return steady(registered, kind, facts(kind, **changes), **{column: {"others": value}})
 
-    slow, wide = {"q_learning": 40.0}, "rrl-boltzmann-wide"
+    slow, wide = {"q_learning": 40.0}, "rrl-wide"
     cases = {
         ("C1", "reproduced"): similar(8.0, 8.0, 20.0, kind=kind),
         ("C1", "partly"): similar(25.0, 8.0, 60.0, kind=kind),
@@ -210,7 +210,7 @@ def test_problems_that_were_held_out_decide_as_soon_as_they_exist(registered, rn
     both = join(seen["C5", "reproduced"], held["C5", "not"])
     judged = judge_claim("C5", registered, both, rng)
     assert (judged.kind, judged.verdict) == ("held_out", "not")
-    assert judged.word("real", "rrl") == "reproduced"
+    assert judged.word("real", "rrl-gp") == "reproduced"
     untestable = join(seen["C5", "reproduced"], held["C5", "cannot be tested"])
     assert judge_claim("C5", registered, untestable, rng).kind == "real"
 
@@ -239,13 +239,13 @@ def test_a_threshold_decides_and_stands_in_the_registration_only(registered, rng
 
 def test_a_rival_that_is_quick_itself_cannot_be_beaten_eightfold(registered, rng):
     table = facts()
-    columns = {"first": {"q-learning": (9.0, 100.0), "rrl": 4.0, "others": 100.0}}
+    columns = {"first": {"q-learning": (9.0, 100.0), "rrl-gp": 4.0, "others": 100.0}}
     tables = steady(registered, "real", table, **columns)
     part = registered.claims["C4"].parts[0]
-    assert samples(part, registered.rules, tables, "rrl").problems == ("b 2/s",)
+    assert samples(part, registered.rules, tables, "rrl-gp").problems == ("b 2/s",)
     ceilings = problems_table(registered, tables).set_index("problem")["ceiling_q-learning"]
     assert ceilings.tolist() == pytest.approx([4.5, 50.0])
-    shown = speed_table(registered, tables, "rrl", rng)
+    shown = speed_table(registered, tables, "rrl-gp", rng)
     assert set(shown["problem"]) == set(PROBLEMS), "the figure has all, with their ceilings"
     limits = problems_table(registered, tables)
     row = claim_table.row_of(judge_claim("C4", registered, tables, rng), registered, limits)
@@ -257,14 +257,16 @@ def test_a_rival_that_is_quick_itself_cannot_be_beaten_eightfold(registered, rng
 def test_agents_that_never_arrive_are_not_compared(registered, rng):
     never = steady(registered, first={"others": np.inf})
     part = registered.claims["C4"].parts[0]
-    assert not part_number(part, registered.rules, never, "rrl", rng).tested
-    one = steady(registered, first={"others": np.inf, "rrl": 10.0})
-    assert part_number(part, registered.rules, one, "rrl", rng).value == pytest.approx(30, rel=0.01)
+    assert not part_number(part, registered.rules, never, "rrl-gp", rng).tested
+    one = steady(registered, first={"others": np.inf, "rrl-gp": 10.0})
+    assert part_number(part, registered.rules, one, "rrl-gp", rng).value == pytest.approx(
+        30, rel=0.01
+    )
 
 
 def test_a_load_that_cannot_judge_says_nothing_of_speed(registered, rng):
     tables = steady(registered, "real", facts(judged=(True, False)), first={"others": 40.0})
-    found = part_number(registered.claims["C2"].parts[0], registered.rules, tables, "rrl", rng)
+    found = part_number(registered.claims["C2"].parts[0], registered.rules, tables, "rrl-gp", rng)
     assert found.problems == ("a 1/s",)
 
 
@@ -284,7 +286,7 @@ def test_the_limits_allow_for_none_late_and_for_the_selection(registered, rng):
     table = facts(default_late=0.1, default_requests=400)
     tables = steady(registered, "real", table, late={"others": 0.0})
     tables.runs["requests"] = 400
-    found = part_number(registered.claims["C6"].parts[0], registered.rules, tables, "rrl", rng)
+    found = part_number(registered.claims["C6"].parts[0], registered.rules, tables, "rrl-gp", rng)
     assert found.value == 100
     assert 75 < found.low < 95
 
@@ -294,7 +296,7 @@ def test_the_limits_of_late_requests_hold_for_all_loads_together(registered, rng
     table = facts(default_late=0.2, default_requests=400)
     tables = steady(registered, "real", table, late={"others": 0.05})
     tables.runs["requests"] = 400
-    found = part_number(registered.claims["C6"].parts[0], registered.rules, tables, "rrl", rng)
+    found = part_number(registered.claims["C6"].parts[0], registered.rules, tables, "rrl-gp", rng)
     (least, _), (_, most) = (share_limits(count, 400, 1 - 0.05 / 4) for count in (80, 20))
     assert (found.value, found.low) == pytest.approx((75, 100 * (1 - most / least)))
 
@@ -306,7 +308,9 @@ def test_an_uncertain_truth_widens_the_interval_of_a_reduction(registered, rng, 
     unsure = sure._replace(facts=sure.facts.assign(default_error=0.3))
     if whose == "own":
         unsure = sure._replace(runs=sure.runs.assign(error=0.3))
-    found = [part_number(part, registered.rules, tables, "rrl", rng) for tables in (sure, unsure)]
+    found = [
+        part_number(part, registered.rules, tables, "rrl-gp", rng) for tables in (sure, unsure)
+    ]
     assert found[1].high - found[1].low > 5 * (found[0].high - found[0].low)
     assert found[0].value == pytest.approx(found[1].value)
 
@@ -316,7 +320,7 @@ def test_one_good_load_among_many_is_not_all_of_a_family(registered, rng):
     loads = registered.claims["C9"].workloads
     tables = changing(registered, loads, 1.0)
     served = tables.served
-    ours = (served["agent"] == "rrl").to_numpy()
+    ours = (served["agent"] == "rrl-gp").to_numpy()
     served.loc[ours, "latency_s"] = np.where(served.loc[ours, "seed"] < 9, 0.99, 1.02)
     served.loc[served["agent"] == DEFAULT, "latency_s"] = 1.0
     assert judge_claim("C9", registered, tables, rng).verdict == "not"
@@ -355,7 +359,7 @@ def test_both_halves_must_be_sure(registered, rng):
     """The half with the smaller factor is sure; the other one is larger, and scatters."""
     loads = registered.claims["C7"].workloads[:1]
     tables = changing(registered, loads, 0.9)
-    ours = (tables.served["agent"] == "rrl").to_numpy()
+    ours = (tables.served["agent"] == "rrl-gp").to_numpy()
     wild = tables.served.copy()
     wild.loc[ours, "latency_s"] = np.where(wild.loc[ours, "seed"] % 2, 0.1, 1.3)
     for one, other in ((tables.served, wild), (wild, tables.served)):
@@ -418,12 +422,12 @@ def test_all_numbers_are_written(registered, rng, tmp_path):
     table = columns_table(judged.values())
     assert set(table["verdict"]) <= set(VERDICTS)
     agents = set(table.loc[(table["claim"] == "C5") & (table["kind"] == "real"), "agent"])
-    assert {"rrl", "rrl-boltzmann", "rrl-adaptive"} < agents
+    assert {"rrl-gp", "rrl", "rrl-adaptive"} < agents
 
 
 def test_improvement_is_over_all_problems(registered, rng):
-    tables = steady(registered, first={"others": 50.0, "rrl": 5.0})
-    table = improvement(registered, tables, "real", "rrl", rng).set_index("agent")
+    tables = steady(registered, first={"others": 50.0, "rrl-gp": 5.0})
+    table = improvement(registered, tables, "real", "rrl-gp", rng).set_index("agent")
     assert table["first"].tolist() == [1.0] * (len(registered.agents) - 1)
     assert table.loc["q-learning", "deployed"] == pytest.approx(0.5)
 
@@ -447,7 +451,7 @@ def test_tables_come_from_a_sweep(registered, tmp_path):
 
     chosen = [p for p in registered.problems if p.testbed == "keyword-threads"]
     chosen = [p for p in chosen if p.load == 900.0 or p.workload == "Bursts"]
-    few = replace(registered, rivals=("q-learning",), paper_agents=("rrl-boltzmann",), claims={})
+    few = replace(registered, rivals=("q-learning",), paper_agents=("rrl",), claims={})
     settings = claim_runs.settings(few, chosen, 2, 4)
     sweep = Sweep(settings, data=DATA, build=tmp_path, costs=True)
     scenarios = sweep.scenarios(False)
@@ -555,7 +559,7 @@ def test_only_the_claim_about_late_requests_reads_their_runs(registered):
 def test_a_day_of_devices_is_a_problem_of_c7_and_c9(registered, rng):
     one = registered.days[0]
     base = np.full((SEEDS, 4), 0.2)
-    served = {DEFAULT: base, KNOWING: base / 4, "rrl": base / 2}
+    served = {DEFAULT: base, KNOWING: base / 4, "rrl-gp": base / 2}
     found = {
         one.day._replace(agent=name, seeds=SEEDS): {"mean_s": mean} for name, mean in served.items()
     }
@@ -563,9 +567,9 @@ def test_a_day_of_devices_is_a_problem_of_c7_and_c9(registered, rng):
     (about,) = facts.to_dict("records")
     assert (about["kind"], about["workload"]) == ("held_out", "DeviceDay")
     assert about["gap"] == pytest.approx(3)
-    assert set(rows["agent"]) == {DEFAULT, "rrl"}  # nobody knows the best beforehand
+    assert set(rows["agent"]) == {DEFAULT, "rrl-gp"}  # nobody knows the best beforehand
     for id in ("C7", "C9"):
         claim = registered.claims[id]
         tables = tables_of(evidence(facts=facts, served=rows), "held_out", claim)
-        number = part_number(claim.parts[0], registered.rules, tables, "rrl", rng)
+        number = part_number(claim.parts[0], registered.rules, tables, "rrl-gp", rng)
         assert (number.value, number.met) == (pytest.approx(2), True)

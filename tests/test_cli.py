@@ -124,7 +124,7 @@ def table(tmp_path, monkeypatch):
 
 
 def test_replay_of_ones_own_table(table, capsys):
-    arguments = ["replay", str(table), "--cost", "p99", "--agent", "rrl-boltzmann", "--quiet"]
+    arguments = ["replay", str(table), "--cost", "p99", "--agent", "rrl", "--quiet"]
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -176,7 +176,7 @@ def test_an_interrupt_in_the_middle_of_an_import_has_its_exit_code(tmp_path):
 
 
 def test_json_is_one_object_on_stdout_and_the_same_again(table, capsys):
-    arguments = ["replay", str(table), "--cost", "p99", "--agent", "rrl-boltzmann", "--json"]
+    arguments = ["replay", str(table), "--cost", "p99", "--agent", "rrl", "--json"]
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     result = json.loads(out)
@@ -187,7 +187,7 @@ def test_json_is_one_object_on_stdout_and_the_same_again(table, capsys):
 
 
 def test_a_journal_of_another_table_is_refused(table, capsys):
-    arguments = ["replay", str(table), "--cost", "p99", "--agent", "rrl-boltzmann", "--quiet"]
+    arguments = ["replay", str(table), "--cost", "p99", "--agent", "rrl", "--quiet"]
     assert main(arguments) == 0
     table.write_text(TABLE.replace("0.18", "0.19"))
     capsys.readouterr()
@@ -197,7 +197,7 @@ def test_a_journal_of_another_table_is_refused(table, capsys):
 
 def test_crlf_and_windows_line_ends_are_accepted(table, capsys):
     table.write_bytes(TABLE.replace("\n", "\r\n").encode())
-    assert main(["replay", str(table), "--cost", "p99", "--agent", "rrl-boltzmann", "--quiet"]) == 0
+    assert main(["replay", str(table), "--cost", "p99", "--agent", "rrl", "--quiet"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_crlf_and_windows_line_ends_are_accepted(table, capsys):
 )
 def test_a_bad_table_is_refused_with_line_and_value(change, message, table, capsys):
     table.write_bytes(change(TABLE.encode()))
-    assert main(["replay", str(table), "--cost", "p99", "--agent", "rrl-boltzmann"]) == 3
+    assert main(["replay", str(table), "--cost", "p99", "--agent", "rrl"]) == 3
     (line,) = lines(capsys)
     assert re.search(message, line), line
     assert not (table.parent / "build").exists()
@@ -223,7 +223,7 @@ def test_a_bad_table_is_refused_with_line_and_value(change, message, table, caps
 
 def test_a_missed_slo_is_five(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = ["replay", "cpu2", "--rate", "115", "--slo", "mean<1ms", "--agent", "rrl-boltzmann"]
+    arguments = ["replay", "cpu2", "--rate", "115", "--slo", "mean<1ms", "--agent", "rrl"]
     assert main([*arguments, "--episodes", "10", "--rounds", "5", "--quiet"]) == 5
     out, err = capsys.readouterr()
     assert "SLO mean<1ms: missed" in out
@@ -233,7 +233,7 @@ def test_a_missed_slo_is_five(capsys, tmp_path, monkeypatch):
 def test_a_trace_that_is_too_short_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.csv").write_text("".join(f"{i / 10}\n" for i in range(300)))
-    arguments = ["replay", "cpu2", "--trace", "t.csv", "--agent", "rrl-boltzmann", "--quiet"]
+    arguments = ["replay", "cpu2", "--trace", "t.csv", "--agent", "rrl", "--quiet"]
     assert main(arguments) == 2
     assert "holds 300 requests and the run needs 6100: lower --episodes" in lines(capsys)[0]
     few = ["--episodes", "9", "--requests", "30", "--rounds", "10"]

@@ -49,7 +49,7 @@ def test_a_race_goes_on_where_it_stopped(races):
     whole = path.read_bytes()
     table = pd.read_csv(path)
     assert table.groupby(["scenario", "agent"]).size().tolist() == [3] * 4
-    cut = table[(table["agent"] == "rrl") & (table["scenario"] == "pool")]
+    cut = table[(table["agent"] == "rrl-gp") & (table["scenario"] == "pool")]
     cut.to_csv(path, index=False)
     assert run(*words, "--agents", "rrl,random") == 0
     assert path.read_bytes() == whole
@@ -57,7 +57,7 @@ def test_a_race_goes_on_where_it_stopped(races):
 
 def test_ratios_of_an_agent_with_itself_are_one_and_of_two_agents_are_inverse(races):
     table = pd.read_csv(races[0])
-    one, other = (table[table["agent"] == name] for name in ("rrl", "random"))
+    one, other = (table[table["agent"] == name] for name in ("rrl-gp", "random"))
     same = ratios(one, one, np.random.default_rng(0))
     assert (same[["ratio", "low", "high"]] == 1).all(axis=None)
     there, back = (
@@ -78,7 +78,7 @@ def made_up():
     """Three agents with known ratios: the first of the rivals finds sooner, the second serves."""
     rng, seeds = np.random.default_rng(0), range(20)
     noise = np.exp(rng.normal(0, 0.3, len(seeds)))
-    levels = {"rrl": (10, 20, 1.0, 1.5), "soon": (5, 40, 1.1, 3.0), "kind": (30, 60, 1.2, 1.2)}
+    levels = {"rrl-gp": (10, 20, 1.0, 1.5), "soon": (5, 40, 1.1, 3.0), "kind": (30, 60, 1.2, 1.2)}
     parts = [
         pd.DataFrame({name: level * noise for name, level in zip(COMPARED, row, strict=True)})
         .assign(scenario="pool", agent=agent, seed=seeds)
@@ -88,7 +88,7 @@ def made_up():
 
 
 def test_factors_are_of_the_rival_over_ours_and_the_best_one_is_found_for_each_measure():
-    table = factors(made_up(), np.random.default_rng(0), ["rrl"], ["kind"])
+    table = factors(made_up(), np.random.default_rng(0), ["rrl-gp"], ["kind"])
     cells = table.set_index(["rival", "measure"])
     assert cells.loc[("kind", "E5_first"), "factor"] == pytest.approx(3)
     assert cells.loc[(BEST, "E5_first"), "who"] == "soon"
@@ -102,11 +102,11 @@ def test_an_interval_of_a_factor_is_that_of_the_ratio_upside_down():
     runs = made_up()
     runs.loc[runs["agent"] == "soon", "E5"] *= np.random.default_rng(1).uniform(0.5, 2, 20)
     (row,) = (
-        factors(runs, np.random.default_rng(2), ["rrl"], ["soon"])
+        factors(runs, np.random.default_rng(2), ["rrl-gp"], ["soon"])
         .query("measure == 'E5' and rival == 'soon'")
         .itertuples()
     )
-    one, other = (runs[runs["agent"] == name] for name in ("soon", "rrl"))
+    one, other = (runs[runs["agent"] == name] for name in ("soon", "rrl-gp"))
     there = ratios(one, other, np.random.default_rng(2)).set_index("measure").loc["E5"]
     assert row.factor == pytest.approx(there["ratio"])
     assert (row.low, row.high) == pytest.approx((there["low"], there["high"]), rel=0.05)
@@ -115,7 +115,7 @@ def test_an_interval_of_a_factor_is_that_of_the_ratio_upside_down():
 
 def test_medians_are_sorted_by_the_price():
     table = medians(made_up(), np.random.default_rng(0))
-    assert table["agent"].tolist() == ["kind", "rrl", "soon"]
+    assert table["agent"].tolist() == ["kind", "rrl-gp", "soon"]
     assert ((table["price_low"] <= table["price"]) & (table["price"] <= table["price_high"])).all()
 
 
@@ -136,7 +136,7 @@ def test_more_seeds_are_added_to_those_that_are_there(tmp_path):
 
 def test_a_file_has_runs_of_one_kind(tmp_path, capsys):
     path = tmp_path / "race.csv"
-    words = ("race", "--agents", "rrl", "--scenarios", "pool", "--seeds", 1, "--out", path)
+    words = ("race", "--agents", "rrl-gp", "--scenarios", "pool", "--seeds", 1, "--out", path)
     few, more = ("--episodes", 3), ("--constants", '{"horizon": 2.0}')
     assert run(*words, *few, *more) == 0
     before = path.read_bytes()
@@ -153,7 +153,8 @@ def test_a_file_has_runs_of_one_kind(tmp_path, capsys):
 def test_other_constants_make_another_run_and_its_own_ones_the_same():
     own = {"horizon": 100.0, "reach": 1.0, "lengths": 1.0, "amplitude": 1.0}
     plain, same, other = (
-        raced("rrl", "pool", [0, 1], 25, constants) for constants in (None, own, {"horizon": 2.0})
+        raced("rrl-gp", "pool", [0, 1], 25, constants)
+        for constants in (None, own, {"horizon": 2.0})
     )
     pd.testing.assert_frame_equal(plain, same)
     assert not plain["price"].equals(other["price"])
@@ -162,8 +163,8 @@ def test_other_constants_make_another_run_and_its_own_ones_the_same():
 def test_each_constant_reaches_its_part():
     changed = {"horizon": 7.0, "reach": 2.0, "lengths": 0.5, "amplitude": 3.0}
     space = paper_cpu(5)
-    agent = with_constants("rrl", changed)(space, np.random.default_rng(0))
-    usual = AGENTS["rrl"](space, np.random.default_rng(0))
+    agent = with_constants("rrl-gp", changed)(space, np.random.default_rng(0))
+    usual = AGENTS["rrl-gp"](space, np.random.default_rng(0))
     assert (agent.exploration.horizon, agent.region.radius) == (7.0, 2.0)
     ours, theirs = (made.similarity.prior(space) for made in (agent, usual))
     assert ours.amplitude == 3.0
@@ -185,7 +186,7 @@ def test_the_factors_are_printed_for_our_agents_that_are_there(races, capsys):
     assert run("factors", races[0], "--against", "random") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 2 * len(COMPARED)
-    assert {line.split()[0] for line in lines[1:]} == {"rrl"}
+    assert {line.split()[0] for line in lines[1:]} == {"rrl-gp"}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_constants_are_compared_on_other_loads_seed_by_seed():
 
 def test_one_rule_changes_what_rivals_deploy_and_nothing_else():
     """The episodes are the same, and the RRL agents have that rule already."""
-    for agent, same in (("random", False), ("rrl-boltzmann", True)):
+    for agent, same in (("random", False), ("rrl", True)):
         own, one = (raced(agent, "pool", [0, 1, 2], 40, one_rule=rule) for rule in (False, True))
         assert own["price"].equals(one["price"])
         assert own["deployed"].equals(one["deployed"]) == same

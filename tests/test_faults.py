@@ -265,7 +265,7 @@ LIVE_KILLS = int(os.environ.get("RRL_LIVE_KILLS", "1"))
 RRL = [sys.executable, "-m", "rrl.cli"]
 SIMULATED = [
     *RRL, "replay", "cpu2", "--rate", "115", "--requests", "30", "--rounds", "10",
-    "--slo", "p99<60ms", "--agent", "rrl-boltzmann", "--quiet", "--json",
+    "--slo", "p99<60ms", "--agent", "rrl", "--quiet", "--json",
 ]  # fmt: skip
 
 
@@ -395,7 +395,7 @@ def test_a_killed_live_run_leaves_no_server_and_goes_on(model, tmp_path):
     command = [
         *RRL, "tune", str(model), "--executable", "local", "--rate", "50", "--requests", "20",
         "--knob", "batch_threads=0,2", "--episodes", str(episodes), "--rounds", "2",
-        "--agent", "rrl-boltzmann", "--out", str(tmp_path),
+        "--agent", "rrl", "--out", str(tmp_path),
     ]  # fmt: skip
     temporary = tmp_path / "tmp"  # a server serves a copy of the model in there
     temporary.mkdir()
@@ -485,7 +485,7 @@ def tune_at(address, restart, tmp_path):
         *RRL, "tune", "--address", address, "--model-name", "probe", "--restart", restart,
         "--restart-timeout", "1", "--knob", "inter_op=1,2", "--default", "inter_op=1",
         "--rate", "50", "--episodes", "2",
-        "--rounds", "2", "--requests", "10", "--agent", "rrl-boltzmann", "--quiet",
+        "--rounds", "2", "--requests", "10", "--agent", "rrl", "--quiet",
         "--out", str(tmp_path),
     ]  # fmt: skip
 

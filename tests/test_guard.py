@@ -31,7 +31,7 @@ from rrl.tuning.watch import Watch
 SPACE = ConfigSpace([Knob("threads", range(1, 7)), Knob("batch", (1, 2, 4, 8))])
 DEFAULT = {"threads": 3, "batch": 1}
 LATE_S = 0.1
-QUICK = ("rrl", "rrl-boltzmann", "random", "q-learning", "coordinate-descent", "hill-climbing")
+QUICK = ("rrl-gp", "rrl", "random", "q-learning", "coordinate-descent", "hill-climbing")
 
 
 def guarded(server, agent, guard, episodes, rng, requests=50):
@@ -91,7 +91,7 @@ def learn(seed, agent, budget, episodes=60, share=0.05, factor=1.0, delta=0.05):
 @pytest.mark.parametrize("budget", [0, 40, 300])
 def test_the_promise_holds_at_every_moment(agent, budget):
     """The probability of an error is 5 %; the bound of the mean has room, so none is expected."""
-    excesses = [learn(seed, agent, budget)[1] for seed in range(3 if agent == "rrl" else 8)]
+    excesses = [learn(seed, agent, budget)[1] for seed in range(3 if agent == "rrl-gp" else 8)]
     assert max(excesses) <= 0
 
 
@@ -110,7 +110,7 @@ def test_without_a_guard_the_promise_is_broken():
 
 def test_more_is_allowed_where_the_default_itself_is_bad():
     """With half of its requests late, the default leaves room for trials beyond the budget."""
-    guard, excess = learn(3, "rrl", 20, episodes=200, share=0.2)
+    guard, excess = learn(3, "rrl-gp", 20, episodes=200, share=0.2)
     trials = guard.summary()["trial_bad"]
     assert excess <= 0
     assert trials > 20
@@ -145,7 +145,7 @@ def test_a_default_that_fails_is_the_servers_fault():
             raise ServerError("connection refused")
 
     guard = Guard(SPACE, DEFAULT, 100, LATE_S)
-    agent = AGENTS["rrl"](SPACE, np.random.default_rng(0))
+    agent = AGENTS["rrl-gp"](SPACE, np.random.default_rng(0))
     run = guarded(Dead(0), agent, guard, 5, np.random.default_rng(1), requests=100)
     with pytest.raises(ServerError, match="connection refused"):
         next(run)
@@ -160,7 +160,7 @@ def test_a_server_that_answers_nothing_names_the_status_and_its_words():
             return Episode(configuration, arrivals, np.zeros(n), status, info=info)
 
     guard = Guard(SPACE, DEFAULT, 100, LATE_S)
-    agent = AGENTS["rrl"](SPACE, np.random.default_rng(0))
+    agent = AGENTS["rrl-gp"](SPACE, np.random.default_rng(0))
     run = guarded(Refusing(0), agent, guard, 5, np.random.default_rng(1), requests=100)
     with pytest.raises(ServerError, match=r"100 requests .* NOT_FOUND: model is not"):
         next(run)
@@ -257,7 +257,7 @@ class Mortal:
 
 def guarded_job(**changes):
     options = {"what": "hostile", "space": SPACE, "default": DEFAULT, "workload": Poisson(40.0)}
-    options |= {"objective": MeanLatency(), "agent": "rrl", "episodes": 30, "requests": 50}
+    options |= {"objective": MeanLatency(), "agent": "rrl-gp", "episodes": 30, "requests": 50}
     return Job(**(options | {"rounds": 3, "budget": 200} | changes))
 
 

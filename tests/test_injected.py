@@ -33,7 +33,7 @@ INTER, INTRA = (f"--tensorflow_{pool}_op_parallelism" for pool in ("inter", "int
 HERE = Path(__file__).resolve().parent
 SIMULATED = [
     "replay", "cpu2", "--rate", "115", "--requests", "20", "--episodes", "12", "--rounds", "2",
-    "--slo", "p99<60ms", "--agent", "rrl-boltzmann", "--quiet", "--json",
+    "--slo", "p99<60ms", "--agent", "rrl", "--quiet", "--json",
 ]  # fmt: skip
 
 

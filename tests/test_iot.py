@@ -31,7 +31,7 @@ SPACE = ConfigSpace([Knob("batch_threads", (1, 2, 4))])
 PLAIN = SimulatedServer(SPACE, Model("plain", item=0.1), Machine("two cores", cores=2))
 gaps = st.lists(st.floats(0.001, 0.5), min_size=2, max_size=40)
 EPISODES = [{"batch_threads": threads} for threads in SPACE.knobs[0].levels]
-QUICK = Day("cpu2", 60.0, "rrl", 2, 60, 0.05, length_s=48.0)
+QUICK = Day("cpu2", 60.0, "rrl-gp", 2, 60, 0.05, length_s=48.0)
 
 
 def serve(server, parts, configurations):
@@ -170,7 +170,7 @@ def test_a_bad_neighbour_is_named(arguments, message):
 
 
 def test_a_day_is_the_same_each_time_and_its_arrivals_are_the_same_for_all():
-    agents = ("rrl", DEFAULT)
+    agents = ("rrl-gp", DEFAULT)
     first, other = (run_days(QUICK._replace(agent=a), range(2), str(DATA)) for a in agents)
     again = run_days(QUICK, [1], str(DATA))
     assert first["chosen"].shape == (2, QUICK.episodes)
@@ -253,21 +253,21 @@ def test_a_day_s_tables_compare_seed_by_seed():
         [
             made(DEFAULT, base, np.full((3, 6), 10)),
             made(KNOWING, np.array(base) / 4),
-            made("rrl", [[4, 2, 1, 1, 1, 1], [4] * 6, [2, 2, 2, 2, 2, 6]], np.full((3, 6), 5)),
+            made("rrl-gp", [[4, 2, 1, 1, 1, 1], [4] * 6, [2, 2, 2, 2, 2, 6]], np.full((3, 6), 5)),
         ]
     )
     table = served_days(found, np.random.default_rng(0)).set_index("agent")
     assert table.loc[KNOWING, "ratio"] == 0.25
-    assert table.loc["rrl", "ratio"] == 1.0
-    assert table.loc["rrl", "worse"] == pytest.approx(1 / 3)
-    assert table.loc["rrl", "late_more"] == pytest.approx(-0.05)
+    assert table.loc["rrl-gp", "ratio"] == 1.0
+    assert table.loc["rrl-gp", "worse"] == pytest.approx(1 / 3)
+    assert table.loc["rrl-gp", "late_more"] == pytest.approx(-0.05)
     parts = room(found, np.random.default_rng(0)).set_index("agent")
-    assert parts.loc["rrl", "first third"] == 1.0
+    assert parts.loc["rrl-gp", "first third"] == 1.0
     assert parts.loc[KNOWING, "last third"] == 0.25
     when = paying(found).set_index("agent")
-    assert list(when.index) == ["rrl"]
-    assert when.loc["rrl", "paid"] == pytest.approx(1 / 3)
-    assert when.loc["rrl", "hour"] == np.inf
+    assert list(when.index) == ["rrl-gp"]
+    assert when.loc["rrl-gp", "paid"] == pytest.approx(1 / 3)
+    assert when.loc["rrl-gp", "hour"] == np.inf
 
 
 @given(st.lists(st.floats(0.1, 10.0), min_size=2, max_size=30))

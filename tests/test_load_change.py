@@ -64,13 +64,13 @@ def test_an_agent_that_was_not_raced_is_missed():
 
 
 def test_the_change_is_a_workload():
-    check(Setting(*CHANGE.problem, "rrl-boltzmann", 1, 30))
+    check(Setting(*CHANGE.problem, "rrl", 1, 30))
 
 
 def test_the_figure_has_a_panel_for_each_way_to_come_to_the_load():
-    ratios = {"rrl-boltzmann": {"change": np.ones((3, 5)), "fresh": np.full((3, 5), 2.0)}}
+    ratios = {"rrl": {"change": np.ones((3, 5)), "fresh": np.full((3, 5), 2.0)}}
     fresh, change = plot_changes({"up": ratios}, ncols=1).axes
-    assert (fresh.get_title(), fresh.lines[0].get_label()) == ("up", "rrl-boltzmann")
+    assert (fresh.get_title(), fresh.lines[0].get_label()) == ("up", "rrl")
     assert fresh.lines[0].get_ydata().tolist() == [2.0] * 5
     assert change.lines[0].get_ydata().tolist() == [1.0] * 5
     assert change.get_xlabel() == "episode under the new load"
@@ -79,7 +79,7 @@ def test_the_figure_has_a_panel_for_each_way_to_come_to_the_load():
 
 
 def test_panels_without_a_change_are_not_drawn():
-    ratios = {"rrl": {"change": np.ones((3, 5)), "fresh": np.ones((3, 5))}}
+    ratios = {"rrl-gp": {"change": np.ones((3, 5)), "fresh": np.ones((3, 5))}}
     axes = plot_changes(dict.fromkeys("abc", ratios), ncols=2).axes
     assert [ax.get_visible() for ax in axes] == [*[True] * 5, False, True, False]
 

@@ -51,7 +51,7 @@ def job(**changes):
         "workload": Poisson(115.0),
         "objective": Percentile(99),
         "slo": parse_slo("p99<60ms"),
-        "agent": "rrl-boltzmann",
+        "agent": "rrl",
         "episodes": 25,
         "requests": 50,
         "rounds": 6,
@@ -67,7 +67,7 @@ def contestants(recommended):
 def test_rrl_begins_with_what_serves_or_near_it():
     serves = {"inter_op": 4, "intra_op": 1, "batch_threads": 6}
     for known, first in ((serves, serves | {"batch_threads": 4}), (None, DEFAULT)):
-        assert make_agent(job(agent="rrl", serves=known)).ask(115.0) == first
+        assert make_agent(job(agent="rrl-gp", serves=known)).ask(115.0) == first
 
 
 @pytest.mark.parametrize(("levels", "begins"), [((1, 2), "cores"), ((0, 1, 2), 0)])

@@ -110,7 +110,7 @@ def test_two_agents_are_compared_as_surely_as_they_differ():
     costs, errors = judge_half(profile, 1275.0, 1).cost, ratio_errors(profile, 1275.0, 1)
     other = int(np.argmax(np.where(np.arange(len(costs)) == default, 0, errors)))
     both = np.where(np.arange(episodes) < 6, default, other)
-    chosen = {STAYS: np.full(episodes, default), "rrl": np.full(episodes, other), "random": both}
+    chosen = {STAYS: np.full(episodes, default), "rrl-gp": np.full(episodes, other), "random": both}
     races = {
         Setting(BED, load, agent, seeds, episodes): Race(*[np.tile(row, (seeds, 1))] * 2, 0.0)
         for agent, row in chosen.items()
@@ -121,7 +121,7 @@ def test_two_agents_are_compared_as_surely_as_they_differ():
     part = 3 * costs[other] / (6 * costs[default] + 3 * costs[other])  # of the time is another's
     assert whole > 0.01
     assert found[STAYS] == 0
-    assert found["rrl"] == pytest.approx(whole)
+    assert found["rrl-gp"] == pytest.approx(whole)
     assert found["random"] == pytest.approx(part * whole)
 
 

@@ -83,7 +83,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path, profile):
 
 def test_tuning_shows_every_episode_in_milliseconds():
     run = Run(configurations=[{}] * 3, costs=[0.1, 0.02, 0.05], loads=[1.0] * 3)
-    ax = plot_tuning(run, "rrl", {"tf-serving-default": 0.2})
+    ax = plot_tuning(run, "rrl-gp", {"tf-serving-default": 0.2})
     assert ax.lines[0].get_ydata().tolist() == pytest.approx([100, 20, 50])
     assert "ms" in ax.get_ylabel()
     assert ax.get_legend().get_texts()[1].get_text() == "tf-serving-default: 200.0 ms"
@@ -117,7 +117,7 @@ def test_comparison_noise_and_finals_have_an_entry_for_each(profile):
 
 
 def test_agents_that_are_drawn_together_differ_in_a_grey_print_too():
-    together = ["rrl", "rrl-boltzmann", "rrl-adaptive", "tf-serving-default", "heuristic"]
+    together = ["rrl-gp", "rrl", "rrl-adaptive", "tf-serving-default", "heuristic"]
     together += ["q-learning", "deep-q-network", "coordinate-descent", "hill-climbing", "random"]
     for part in ("color", "marker", "ls"):
         assert len({agent_style(name)[part] for name in together}) == len(together)
@@ -135,23 +135,23 @@ def test_every_agent_of_the_committed_tables_has_a_style():
 def test_a_wider_radius_is_darker_and_radius_one_is_the_agent_itself():
     shades = [sum(to_rgb(radius_style(radius)["color"])) for radius in (0, 0.5, 1, 2, 4, 9)]
     assert shades == sorted(shades, reverse=True)
-    own, one = agent_style("rrl-boltzmann"), radius_style(1)
+    own, one = agent_style("rrl"), radius_style(1)
     assert (one["marker"], one["ls"]) == (own["marker"], own["ls"])
     assert to_rgb(one["color"]) == pytest.approx(to_rgb(own["color"]))
 
 
 def test_figures_use_the_style_of_each_agent():
-    costs = {"20/s": {name: np.array([1.0, 2.0]) for name in ("tf-serving-default", "rrl")}}
+    costs = {"20/s": {name: np.array([1.0, 2.0]) for name in ("tf-serving-default", "rrl-gp")}}
     markers = [line.get_marker() for line in plot_comparison(costs).lines]
     assert {agent_style(name)["marker"] for name in costs["20/s"]} <= set(markers)
-    rows = {"problem": ["a", "b"] * 2, "agent": ["rrl"] * 2 + ["q-learning"] * 2}
+    rows = {"problem": ["a", "b"] * 2, "agent": ["rrl-gp"] * 2 + ["q-learning"] * 2}
     plt.figure()
     ax = plot_by_problem(pd.DataFrame(rows | {"value": [1.0, 2.0, 3.0, 4.0]}), 1.0, 1.0)
     assert [line.get_marker() for line in ax.lines[:2]] == ["o", "v"]
 
 
 def test_choices_at_one_point_lie_side_by_side():
-    names = ["rrl", "random", "q-learning"]
+    names = ["rrl-gp", "random", "q-learning"]
     ax = plot_choices(dict.fromkeys(names, 4.0), dict.fromkeys(names, 1.0))
     assert len({line.get_xdata()[0] for line in ax.lines}) == 3
 
@@ -195,12 +195,12 @@ def test_a_board_says_never_and_names_loads_with_their_unit():
 
 def test_an_ablation_has_each_agent_but_the_reference_and_its_verdict():
     rows = [
-        {"family": "rrl", "agent": agent, "problem": "gpu 500", "measure": measure}
+        {"family": "rrl-gp", "agent": agent, "problem": "gpu 500", "measure": measure}
         | {"ratio": 1.25, "verdict": "lost"}
-        for agent in ("rrl", "other")
+        for agent in ("rrl-gp", "other")
         for measure in COMPARED
     ]
-    axes = plot_ablation(pd.DataFrame(rows), "rrl").axes
+    axes = plot_ablation(pd.DataFrame(rows), "rrl-gp").axes
     assert [[text.get_text() for text in ax.texts] for ax in axes] == [["1.25 \N{MINUS SIGN}"]] * 4
     assert axes[-1].get_xticklabels()[0].get_text() == "gpu 500/s"
 

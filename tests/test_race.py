@@ -51,23 +51,23 @@ def test_price_and_pain_are_about_what_served_and_the_gap_about_what_is_deployed
 
 
 def test_a_race_is_the_same_again_and_a_seed_is_not_another():
-    one, two = (race(LINE, AGENTS["rrl-boltzmann"], [3, 4], 15) for _ in range(2))
+    one, two = (race(LINE, AGENTS["rrl"], [3, 4], 15) for _ in range(2))
     assert np.array_equal(one.chosen, two.chosen)
     assert np.array_equal(one.costs, two.costs)
-    alone = race(LINE, AGENTS["rrl-boltzmann"], [4], 15)
+    alone = race(LINE, AGENTS["rrl"], [4], 15)
     assert np.array_equal(one.chosen[1], alone.chosen[0])
     assert not np.array_equal(one.costs[0], one.costs[1])
 
 
 def test_agents_meet_the_same_arrivals_and_the_same_luck():
     problem = open_scenario("keyword-threads", 900.0, DATA)
-    fixed = [race(problem, AGENTS[n], [0], 8) for n in ("tf-serving-default", "rrl-boltzmann")]
+    fixed = [race(problem, AGENTS[n], [0], 8) for n in ("tf-serving-default", "rrl")]
     same = fixed[0].chosen == fixed[1].chosen
     assert np.array_equal(fixed[0].costs[same], fixed[1].costs[same])
 
 
 def test_the_objective_is_what_costs_are_made_of():
-    runs = race(LINE, AGENTS["rrl-boltzmann"], [0], 10, objective=SLOViolations(1.5))
+    runs = race(LINE, AGENTS["rrl"], [0], 10, objective=SLOViolations(1.5))
     assert set(np.unique(runs.costs)) <= {0.0, 1.0}
 
 

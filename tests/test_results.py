@@ -23,7 +23,7 @@ from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.support.versions import Version, known
 
 DATA = Path(__file__).parent.parent / "data"
-AGENTS = {"rrl-boltzmann": 7, "random": 3, "heuristic": 2}
+AGENTS = {"rrl": 7, "random": 3, "heuristic": 2}
 SETTINGS = cross([("keyword-threads", 900.0), ("keyword-threads", 450.0)], AGENTS, 12)
 
 
@@ -316,7 +316,7 @@ def test_pieces_are_kept_apart_by_installed_versions(monkeypatch):
 def test_digests_are_made_again_after_a_change_of_any_room_that_a_race_loads():
     program = (
         "import sys, rrl.studies.pieces as s; "
-        "s.run_piece(s.Setting('cpu2', 115.0, 'rrl-boltzmann', 1, 2), (0,), 'data'); "
+        "s.run_piece(s.Setting('cpu2', 115.0, 'rrl', 1, 2), (0,), 'data'); "
         "print(*(name for name in sys.modules if name.startswith('rrl.')))"
     )
     done = subprocess.run(

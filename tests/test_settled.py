@@ -67,7 +67,7 @@ def test_it_goes_on_as_if_never_stopped(tmp_path):
     "changes",
     [
         {"patience": 0},
-        {"agent": "rrl-boltzmann"},
+        {"agent": "rrl"},
         {"workload": Trace(np.arange(100_000) / 50.0)},  # its rate may change
     ],
 )

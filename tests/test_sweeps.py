@@ -18,7 +18,7 @@ from rrl.studies.sweeps import Sweep
 from rrl.support.errors import DataError, UsageError
 
 DATA = Path(__file__).parent.parent / "data"
-SETTINGS = cross([("keyword-threads", 900.0)], {"rrl-boltzmann": 7, "random": 3}, 12)
+SETTINGS = cross([("keyword-threads", 900.0)], {"rrl": 7, "random": 3}, 12)
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +49,7 @@ def alone(tmp_path_factory):
 
 def test_a_sweep_is_the_races_it_consists_of(alone):
     runs = alone[1][SETTINGS[0]]
-    straight = race(
-        recorded(DATA / "keyword-threads", 900.0), AGENTS["rrl-boltzmann"], range(7), 12
-    )
+    straight = race(recorded(DATA / "keyword-threads", 900.0), AGENTS["rrl"], range(7), 12)
     assert np.array_equal(runs.chosen, straight.chosen)
     assert np.array_equal(runs.costs, straight.costs.astype(np.float32))
     assert Sweep(SETTINGS, data=DATA, build=alone[0]).run()[SETTINGS[0]].costs is None
@@ -184,4 +182,4 @@ def test_an_unknown_backend_or_a_missing_address_is_said(environment, words, tmp
 def test_workloads_come_from_literals():
     assert workload(3) == 3.0
     assert workload(("Bursts", (5.0, 20.0), (60.0, 10.0))).rates == (5.0, 20.0)
-    assert Setting("gpu", 500.0, "rrl-boltzmann", 5, 10).problem == ("gpu", 500.0)
+    assert Setting("gpu", 500.0, "rrl", 5, 10).problem == ("gpu", 500.0)

@@ -40,7 +40,7 @@ class Job:
     default : configuration
         The recommendation is compared with this configuration.
     serves : configuration, optional
-        The configuration that serves now, if it is known. The agent `rrl` begins with it.
+        The configuration that serves now, if it is known. The agent `rrl-gp` begins with it.
     workload : Workload
     objective : Objective
         The agent minimises this objective.
@@ -53,7 +53,7 @@ class Job:
     rounds : int
         Number of paired episodes in the comparison.
     patience : int
-        The tuning ends early when the agent `rrl` has kept its best this many episodes in a row
+        The tuning ends early when the agent `rrl-gp` has kept its best this many episodes in a row
         under a steady load: no trial is worth its price any more. With 0 it never does. It may
         change when a run continues.
     seed : int
@@ -74,7 +74,7 @@ class Job:
         What else must be the same when the run continues: the model's digest and version, and the
         server's version.
     warm : Warm, optional
-        What an earlier profile or tuning says. Only the agent `rrl` has a warm start.
+        What an earlier profile or tuning says. Only the agent `rrl-gp` has a warm start.
     unit : str
         Unit of a latency: "s" for seconds, or "" if the costs of a table have another unit.
 
@@ -90,7 +90,7 @@ class Job:
     workload: Workload
     objective: Objective
     slo: SLO | None = None
-    agent: str = "rrl"
+    agent: str = "rrl-gp"
     episodes: int = 60
     requests: int = 100
     rounds: int = 15
@@ -139,7 +139,7 @@ class Job:
     @property
     def may_settle(self) -> bool:
         """Whether the tuning may end before its last episode."""
-        return self.agent == "rrl" and self.patience > 0 and isinstance(self.workload, Poisson)
+        return self.agent == "rrl-gp" and self.patience > 0 and isinstance(self.workload, Poisson)
 
     def rng(self, stream: int) -> np.random.Generator:
         """Return the random generator of one stream of the seed."""

@@ -54,11 +54,11 @@ def open_journal(job: Job, folder: str | os.PathLike[str]) -> Iterator[Opened]:
 
 
 def make_agent(job: Job) -> Agent:
-    """Make a job's agent by its name; `rrl` begins at or near what serves now."""
+    """Make a job's agent by its name; `rrl-gp` begins at or near what serves now."""
     from rrl.rivals.agents import maker
     from rrl.tuning.defaults import nearest
 
-    begins = job.agent == "rrl" and job.serves is not None
+    begins = job.agent == "rrl-gp" and job.serves is not None
     settings: dict[str, Any] = {"start": nearest(job.space, job.serves)} if begins else {}
     settings |= {} if job.warm is None else {"warm": job.warm.start}
     return maker(job.agent, **settings)(job.space, job.rng(0))

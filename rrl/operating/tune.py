@@ -175,7 +175,7 @@ def add_parsers(commands: Any) -> None:
         default=PATIENCE,
         metavar="N",
         help="end the tuning when no trial was worth its price for N episodes in a row, under a "
-        f"steady --rate and with --agent rrl (default {PATIENCE}; 0: never)",
+        f"steady --rate and with --agent rrl-gp (default {PATIENCE}; 0: never)",
     )
     add_tuning_options(tune)
     tune.set_defaults(run=_tune)

@@ -56,7 +56,7 @@ def read_warm_start(
     """
     if options.warm_start is None:
         return None
-    if options.agent != "rrl":
+    if options.agent != "rrl-gp":
         refuse(options, ["warm_start"], f"on the agent {options.agent}, only on rrl")
     path = _found(options)
     if path.resolve() in {out.resolve(), (out / JOURNAL).resolve()}:

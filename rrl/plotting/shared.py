@@ -33,8 +33,8 @@ KNOB_LABELS = {
 #: Colour, marker and line of each agent. Those that figures draw together differ in all three, so
 #: that a grey print and a reader who cannot tell colours apart lose nothing. Relatives share a hue.
 AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
-    "rrl": ("C0", "o", "-"),
-    "rrl-boltzmann": ("C2", "s", "--"),
+    "rrl-gp": ("C0", "o", "-"),
+    "rrl": ("C2", "s", "--"),
     "rrl-adaptive": ("C3", "^", "-."),
     "tf-serving-default": ("0.55", "X", ":"),
     "heuristic": ("C1", "D", (0, (5, 1, 1, 1, 1, 1))),
@@ -46,8 +46,8 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "random": ("#6a51a3", "*", (0, (1, 4))),
     "simulated-annealing": ("C9", "d", (0, (2, 1))),
     "exhaustive": ("0.2", "p", (0, (4, 4))),
-    "rrl-selected-reach": ("C0", "d", (0, (8, 2))),
-    "rrl-boltzmann-wide": ("C2", "D", (0, (2, 1))),
+    "rrl-gp-selected-reach": ("C0", "d", (0, (8, 2))),
+    "rrl-wide": ("C2", "D", (0, (2, 1))),
     "rrl-released": ("C2", "h", (0, (4, 4))),
     "rrl-released-copy": ("C2", "p", (0, (8, 2))),
     "optuna-tpe": ("C5", "h", (0, (4, 4))),
@@ -148,7 +148,7 @@ def agent_style(name: str, **how: Any) -> dict[str, Any]:
 
     Examples
     --------
-    >>> agent_style("rrl", ls="", ms=4)
+    >>> agent_style("rrl-gp", ls="", ms=4)
     {'color': 'C0', 'marker': 'o', 'ls': '', 'ms': 4}
     """
     color, marker, line = AGENT_STYLES.get(name, OTHER_STYLE)
@@ -156,7 +156,7 @@ def agent_style(name: str, **how: Any) -> dict[str, Any]:
 
 
 def radius_style(radius: float, **how: Any) -> dict[str, Any]:
-    """Return the style of ``rrl-boltzmann`` with a radius (levels): the wider, the darker.
+    """Return the style of ``rrl`` with a radius (levels): the wider, the darker.
 
     A radius of 1 is the agent itself. See :func:`agent_style` for the other arguments.
 
@@ -165,7 +165,7 @@ def radius_style(radius: float, **how: Any) -> dict[str, Any]:
     >>> radius_style(1)["marker"], radius_style(1)["ls"]
     ('s', '--')
     """
-    part, own = min(int(2 * radius), len(_RADIUS_MARKERS) - 1), agent_style("rrl-boltzmann")
+    part, own = min(int(2 * radius), len(_RADIUS_MARKERS) - 1), agent_style("rrl")
     shade = min(max(radius - 1, -1) / (2 if radius < 1 else 5), 0.75)  # from -0.5 to 0.75
     rgb = np.array(mpl.colors.to_rgb(own["color"]))
     own["color"] = tuple(((1 - abs(shade)) * rgb + max(-shade, 0)).tolist())

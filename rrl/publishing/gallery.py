@@ -30,8 +30,8 @@ CAPTIONS = {
     "adaptive-radius": "The selected radius over time, what theory alone would choose, and the "
     "fixed radius that was best up to then.",
     "claims": "The paper's claims, our measurements with intervals, and the verdicts.",
-    "claims-columns": "Every claim, for the paper's agents, for `rrl` and for the best rival, on "
-    "the real runtime and simulated.",
+    "claims-columns": "Every claim, for the paper's agents, for `rrl-gp` and for the best rival, "
+    "on the real runtime and simulated.",
     "claims-problems": "What each problem can test: how much there is to save, how many "
     "configurations are good, and the replay's ceiling.",
     "claims-profiles": "Share of the runs that are within 5 % of the best by an episode, and that "
@@ -40,8 +40,8 @@ CAPTIONS = {
     "row) at the overload, beside the paper's largest number.",
     "claims-served": "The default's mean latency over that served while learning, for every "
     "changing load.",
-    "claims-speed": "Episodes of each rival over those of `rrl`, with the largest factor that the "
-    "rival's own speed allows (ticks).",
+    "claims-speed": "Episodes of each rival over those of `rrl-gp`, with the largest factor that "
+    "the rival's own speed allows (ticks).",
     "convergence-error": "Error of the table over the episodes by radius: the median over the "
     "configurations, and the largest.",
     "convergence-joint": "All agents where five knobs are chosen together, simulated (above) and "
@@ -56,8 +56,8 @@ CAPTIONS = {
     "theorem's line.",
     "experiments-change": "Cost of what is deployed after the load has changed, with and without "
     "what was learned before.",
-    "experiments-duels": "Every rival over `rrl` in speed, deployed cost and cost while learning: "
-    "purple is in our favour, orange in the rival's.",
+    "experiments-duels": "Every rival over `rrl-gp` in speed, deployed cost and cost while "
+    "learning: purple is in our favour, orange in the rival's.",
     "experiments-dynamic": "Latency served under changing loads, learning included, over that of "
     "TensorFlow Serving's default.",
     "experiments-everywhere": "All agents on 24 scenarios: episodes until they stay within 5 % of "
@@ -67,8 +67,8 @@ CAPTIONS = {
     "experiments-savings": "What the deployed configuration saves over the default and over the "
     "batching guide's heuristic, by load and metric.",
     "experiments-slo": "Share of late requests by how strict the objective is.",
-    "experiments-speed": "Episodes of Q-learning and of a deep Q-network over those of `rrl`, at "
-    "every recorded load. A marker is hollow where neither arrives.",
+    "experiments-speed": "Episodes of Q-learning and of a deep Q-network over those of `rrl-gp`, "
+    "at every recorded load. A marker is hollow where neither arrives.",
     "experiments-static": "All agents at steady loads: speed, deployed cost and cost while "
     "learning, medians with intervals.",
     "explorer": "The agent's table, its next choice and the table's standard deviations, after 40 "
@@ -113,8 +113,8 @@ CAPTIONS = {
     "compared with the default.",
     "recommended-posterior": "The Gaussian process on a grid of 16 configurations: expected cost, "
     "and its standard deviation.",
-    "recommended-run": "One run of `rrl` on 16 configurations: what it expects after 1, 4, 8 and "
-    "all episodes. Grey cells have no estimate yet.",
+    "recommended-run": "One run of `rrl-gp` on 16 configurations: what it expects after 1, 4, 8 "
+    "and all episodes. Grey cells have no estimate yet.",
     "recommended-saving": "Expected saving, price, and the gain per cost by which the next trial "
     "is chosen.",
     "region-update-choice": "The probabilities of a Boltzmann choice over 16 configurations, at "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PAGE = Path("README.md")
 BEGIN, END = "<!-- results: written by rrl.publishing.results -->", "<!-- end of results -->"
 DEFAULT = "tf-serving-default"
-OURS = ("rrl", "rrl-boltzmann", "rrl-adaptive")
+OURS = ("rrl-gp", "rrl", "rrl-adaptive")
 MEASURES = {
     "price": "While it learns, over all of its 300 episodes:",
     "deployed": "What it deploys at the end:",
@@ -72,7 +72,7 @@ def introduction(static: pd.DataFrame) -> str:
         "Each number is a mean latency over that of the best configuration, so 1 is the best "
         f"possible: medians of {static['seeds'].min()} seeds, with 95 % intervals where seeds "
         "differ. What is uncertain in a recording is not in them: other seeds replay the same "
-        "episodes. `rrl` is the recommended agent; `rrl-boltzmann` and `rrl-adaptive` are the "
+        "episodes. `rrl-gp` is the recommended agent; `rrl` and `rrl-adaptive` are the "
         f"paper's. The last column has the lowest of {len(others)} others: {', '.join(others)}. "
         "The last line has the highest number of each agent; of the others, it is of the agent "
         "for which it is lowest. Of each recording, the load is the highest that can judge."
@@ -126,8 +126,8 @@ def saved(savings: pd.DataFrame) -> str:
     least, most = loads.min(), loads.max()
     after = rows["episodes"].max()
     return (
-        f"At {len(loads)} loads that were recorded on the real runtime, what `rrl` deploys after "
-        f"{after} episodes has a mean latency {middle:.0f} % [{low:.0f}, {high:.0f}] below the "
+        f"At {len(loads)} loads that were recorded on the real runtime, what `rrl-gp` deploys "
+        f"after {after} episodes has a mean latency {middle:.0f} % [{low:.0f}, {high:.0f}] below the "
         f"default's (median over the loads, which go from {least:.0f} to {most:.0f} %; an overload "
         "stands apart)."
     )
@@ -166,9 +166,9 @@ def verdicts(claims: Sequence[Claim]) -> str:
 
 
 def _by_agent(claims: Sequence[Claim]) -> str:
-    """Say which claims `rrl`, the paper's own agents and the best rivals reproduce."""
+    """Say which claims `rrl-gp`, the paper's own agents and the best rivals reproduce."""
     groups: dict[str, Callable[[str], bool]] = {
-        "`rrl` reproduces": lambda name: name == OURS[0],
+        "`rrl-gp` reproduces": lambda name: name == OURS[0],
         "the paper's own agents": lambda name: name in OURS[1:],
         "the best rivals": lambda name: not name.startswith("rrl"),
     }

@@ -1,6 +1,6 @@
 """The recommended agent, and the adaptive one, with another region or another prior.
 
-:mod:`rrl.studies.ablation` compares them. Each differs from `rrl`, `rrl-boltzmann` or
+:mod:`rrl.studies.ablation` compares them. Each differs from `rrl-gp`, `rrl` or
 `rrl-adaptive` in one part. Settings of that agent replace single settings.
 """
 
@@ -28,7 +28,7 @@ SEEDS = 2**31
 def fixed_steps(
     space: ConfigSpace, rng: np.random.Generator, *, radius: float, **changes: Any
 ) -> RRL:
-    """Make `rrl` with a radius, in steps, that never widens."""
+    """Make `rrl-gp` with a radius, in steps, that never widens."""
     return recommended(space, rng, region=Grown(radius, widens=False), **changes)
 
 
@@ -89,12 +89,12 @@ def random_steps(table: QTable, seed: int = 0) -> float:
 
 
 def shrinking_steps(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
-    """Make `rrl` with a radius that shrinks by a schedule; it widens as that of `rrl` does."""
+    """Make `rrl-gp` with a radius that shrinks by a schedule, and that widens as well."""
     return recommended(space, rng, region=Grown(ShrinkingSteps()), **changes)
 
 
 def randomised_steps(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
-    """Make `rrl` with a radius that is drawn anew in each episode, and that widens as well."""
+    """Make `rrl-gp` with a radius that is drawn anew in each episode, and that widens as well."""
     radius = partial(random_steps, seed=int(rng.integers(SEEDS)))
     return recommended(space, rng, region=Grown(radius), **changes)
 
@@ -123,7 +123,7 @@ class OtherFit(LearnedSimilarity):
 
 
 def other_fit(space: ConfigSpace, rng: np.random.Generator, *, how: str, **changes: Any) -> RRL:
-    """Make `rrl` with another way to fit its hyperparameters, see :class:`OtherFit`."""
+    """Make `rrl-gp` with another way to fit its hyperparameters, see :class:`OtherFit`."""
     return recommended(space, rng, similarity=OtherFit(how), **changes)
 
 

@@ -18,9 +18,9 @@ from rrl.core.space import ConfigSpace
 
 #: The place where each agent is made, as ``module:attribute``.
 HOME = {
-    "rrl": "rrl.tuning.recommended:recommended",
-    "rrl-boltzmann": "rrl.core.rrl:RRL",
-    "rrl-boltzmann-wide": "rrl.rivals.paper_variants:with_radius",
+    "rrl-gp": "rrl.tuning.recommended:recommended",
+    "rrl": "rrl.core.rrl:RRL",
+    "rrl-wide": "rrl.rivals.paper_variants:with_radius",
     "rrl-released": "rrl.core.rrl:released",
     "rrl-released-copy": "rrl.rivals.paper_variants:released_copy",
     "rrl-adaptive": "rrl.core.rrl:adaptive",
@@ -46,32 +46,32 @@ HOME = {
 
 #: Agents of which one part is another one, for :mod:`rrl.studies.ablation` only.
 ABLATED = {
-    "rrl-reach-1": "rrl.rivals.ablated:fixed_steps",
-    "rrl-reach-2": "rrl.rivals.ablated:fixed_steps",
-    "rrl-reach-3": "rrl.rivals.ablated:fixed_steps",
-    "rrl-whole-space": "rrl.rivals.ablated:fixed_steps",
-    "rrl-shrinking-reach": "rrl.rivals.ablated:shrinking_steps",
-    "rrl-random-reach": "rrl.rivals.ablated:randomised_steps",
-    "rrl-flat-prior": "rrl.rivals.ablated:other_fit",
-    "rrl-expected-lengths": "rrl.rivals.ablated:other_fit",
-    "rrl-one-length": "rrl.rivals.ablated:other_fit",
-    "rrl-boltzmann-radius-2": "rrl.rivals.paper_variants:with_radius",
-    "rrl-boltzmann-schedule": "rrl.rivals.ablated:scheduled_radius",
-    "rrl-boltzmann-random-radius": "rrl.rivals.ablated:random_radius",
+    "rrl-gp-reach-1": "rrl.rivals.ablated:fixed_steps",
+    "rrl-gp-reach-2": "rrl.rivals.ablated:fixed_steps",
+    "rrl-gp-reach-3": "rrl.rivals.ablated:fixed_steps",
+    "rrl-gp-whole-space": "rrl.rivals.ablated:fixed_steps",
+    "rrl-gp-shrinking-reach": "rrl.rivals.ablated:shrinking_steps",
+    "rrl-gp-random-reach": "rrl.rivals.ablated:randomised_steps",
+    "rrl-gp-flat-prior": "rrl.rivals.ablated:other_fit",
+    "rrl-gp-expected-lengths": "rrl.rivals.ablated:other_fit",
+    "rrl-gp-one-length": "rrl.rivals.ablated:other_fit",
+    "rrl-radius-2": "rrl.rivals.paper_variants:with_radius",
+    "rrl-schedule": "rrl.rivals.ablated:scheduled_radius",
+    "rrl-random-radius": "rrl.rivals.ablated:random_radius",
     "rrl-adaptive-flat-prior": "rrl.rivals.ablated:flat_radius",
 }
 
 #: The settings that differ from the agent's defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "rrl-reach-1": {"radius": 1},
-    "rrl-reach-2": {"radius": 2},
-    "rrl-reach-3": {"radius": 3},
-    "rrl-whole-space": {"radius": math.inf},
-    "rrl-flat-prior": {"how": "flat prior"},
-    "rrl-expected-lengths": {"how": "prior alone"},
-    "rrl-one-length": {"how": "one length"},
-    "rrl-boltzmann-radius-2": {"radius": 2.0},
-    "rrl-boltzmann-wide": {"radius": 3.0},  # as released
+    "rrl-gp-reach-1": {"radius": 1},
+    "rrl-gp-reach-2": {"radius": 2},
+    "rrl-gp-reach-3": {"radius": 3},
+    "rrl-gp-whole-space": {"radius": math.inf},
+    "rrl-gp-flat-prior": {"how": "flat prior"},
+    "rrl-gp-expected-lengths": {"how": "prior alone"},
+    "rrl-gp-one-length": {"how": "one length"},
+    "rrl-radius-2": {"radius": 2.0},
+    "rrl-wide": {"radius": 3.0},  # as released
     "random": {"budget": 300},
     "coordinate-descent": {"repeats": 1, "rounds": 3},
     "coordinate-descent-once": {"repeats": 1, "rounds": 1},  # the least that it can do

@@ -1,6 +1,6 @@
 """Any agent with other constants, for the tuning study (:mod:`rrl.studies.standings`).
 
-A rival's constants are arguments of its class. Those of `rrl` and of `rrl-boltzmann` belong to
+A rival's constants are arguments of its class. Those of `rrl-gp` and of `rrl` belong to
 their parts, so :func:`other_constants` and :func:`paper_constants` make the parts. The names are
 those in the study's table, ``data/peers/tuning.csv``.
 """
@@ -56,7 +56,7 @@ def other_constants(
     lengths: float = 1.0,
     amplitude: float = 1.0,
 ) -> RRL:
-    """Make `rrl` with other constants; the defaults are its own.
+    """Make `rrl-gp` with other constants; the defaults are its own.
 
     Parameters
     ----------
@@ -86,11 +86,11 @@ def other_constants(
 def paper_constants(
     space: ConfigSpace, rng: np.random.Generator, *, radius: float = 1.0, step: float = 0.3
 ) -> RRL:
-    """Make `rrl-boltzmann` with another radius or another learning rate (`step`)."""
+    """Make `rrl` with another radius or another learning rate (`step`)."""
     return RRL(space, rng, region=FixedRadius(radius), learning_rate=step)
 
 
-MAKERS: dict[str, Callable[..., RRL]] = {"rrl": other_constants, "rrl-boltzmann": paper_constants}
+MAKERS: dict[str, Callable[..., RRL]] = {"rrl-gp": other_constants, "rrl": paper_constants}
 
 
 def with_constants(name: str, constants: Mapping[str, Any]) -> MakeAgent:
@@ -104,7 +104,7 @@ def with_constants(name: str, constants: Mapping[str, Any]) -> MakeAgent:
     Examples
     --------
     >>> from rrl import paper_cpu
-    >>> agent = with_constants("rrl", {"horizon": 50.0})(paper_cpu(), np.random.default_rng(0))
+    >>> agent = with_constants("rrl-gp", {"horizon": 50.0})(paper_cpu(), np.random.default_rng(0))
     >>> agent.exploration.horizon
     50.0
     """

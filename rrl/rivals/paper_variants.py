@@ -15,7 +15,7 @@ from rrl.core.space import ConfigSpace
 def with_radius(
     space: ConfigSpace, rng: np.random.Generator, *, radius: float, **changes: Any
 ) -> RRL:
-    """Make `rrl-boltzmann` with another radius; all other settings are equal."""
+    """Make `rrl` with another radius; all other settings are equal."""
     return RRL(space, rng, region=FixedRadius(radius), **changes)
 
 

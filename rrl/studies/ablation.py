@@ -1,7 +1,7 @@
 """The ablation: what the size of the region, and what the agent assumes, are worth.
 
-Each agent differs in one part from the reference of its family, the recommended `rrl` or the
-paper's `rrl-boltzmann`. All meet the same arrivals. ``python -m rrl.studies.ablation`` races them
+Each agent differs in one part from the reference of its family, the recommended `rrl-gp` or the
+paper's `rrl`. All meet the same arrivals. ``python -m rrl.studies.ablation`` races them
 as a :class:`rrl.studies.sweeps.Sweep`, so it can be stopped and run again, and writes two tables:
 every run, and one row for each problem, agent and measure.
 """
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FAMILIES = {
-    "rrl": (
-        "rrl",
-        "rrl-reach-1",
-        "rrl-reach-2",
-        "rrl-reach-3",
-        "rrl-whole-space",
-        "rrl-shrinking-reach",
-        "rrl-random-reach",
-        "rrl-flat-prior",
-        "rrl-expected-lengths",
-        "rrl-one-length",
+    "rrl-gp": (
+        "rrl-gp",
+        "rrl-gp-reach-1",
+        "rrl-gp-reach-2",
+        "rrl-gp-reach-3",
+        "rrl-gp-whole-space",
+        "rrl-gp-shrinking-reach",
+        "rrl-gp-random-reach",
+        "rrl-gp-flat-prior",
+        "rrl-gp-expected-lengths",
+        "rrl-gp-one-length",
         "random",
     ),
-    "rrl-boltzmann": (
-        "rrl-boltzmann",
-        "rrl-boltzmann-radius-2",
-        "rrl-boltzmann-wide",
-        "rrl-boltzmann-schedule",
-        "rrl-boltzmann-random-radius",
+    "rrl": (
+        "rrl",
+        "rrl-radius-2",
+        "rrl-wide",
+        "rrl-schedule",
+        "rrl-random-radius",
         "rrl-adaptive-flat-prior",
         "rrl-adaptive",
         "zooming",
@@ -56,7 +56,7 @@ FAMILIES = {
 }
 """The agents of each family, by the reference that they are compared with."""
 
-FORMER = {"rrl": ("rrl-selected-reach",)}
+FORMER = {"rrl-gp": ("rrl-gp-selected-reach",)}
 """Agents that are gone; their stored runs still stand in the table."""
 
 ANY_LOAD = 10.0  # requests per second; the costs of a surface do not depend on it
@@ -91,8 +91,8 @@ def ablation_settings(
 
     Examples
     --------
-    >>> len(ablation_settings()), ablation_settings(["pool"], ["rrl"])[0][:5]
-    (190, ('pool', 10.0, 'rrl', 30, 150))
+    >>> len(ablation_settings()), ablation_settings(["pool"], ["rrl-gp"])[0][:5]
+    (190, ('pool', 10.0, 'rrl-gp', 30, 150))
     """
     problems = list(problems)
     if unknown := [name for name in problems if name not in PROBLEMS]:
@@ -148,7 +148,8 @@ def ablation_table(
     Examples
     --------
     >>> import pandas as pd
-    >>> rows = [("pool", "rrl", 0, 2.0, 4.0, 1.0, 1.5), ("pool", "random", 0, 4.0, 4.0, 1.0, 3.0)]
+    >>> ours, other = (0, 2.0, 4.0, 1.0, 1.5), (0, 4.0, 4.0, 1.0, 3.0)
+    >>> rows = [("pool", "rrl-gp", *ours), ("pool", "random", *other)]
     >>> runs = pd.DataFrame(rows, columns=["problem", "agent", "seed", *COMPARED])
     >>> table = ablation_table(runs, np.random.default_rng(0))
     >>> table.loc[table["agent"] == "random", "verdict"].tolist()

@@ -22,8 +22,8 @@ from rrl.support.limits import holm, share_limits
 
 Values = NDArray[np.float64]
 
-ESTIMATOR = {"rrl-boltzmann": "copy", "rrl-boltzmann-wide": "copy", "rrl-adaptive": "copy",
-             "rrl": "learned"}  # fmt: skip
+ESTIMATOR = {"rrl": "copy", "rrl-wide": "copy", "rrl-adaptive": "copy",
+             "rrl-gp": "learned"}  # fmt: skip
 """How the agents estimate a region. The rivals have no regions: they know the mean."""
 
 

@@ -195,9 +195,9 @@ def by_problem(judged: Judged, kind: str, part: int = 0) -> pd.DataFrame:
     --------
     >>> from rrl.studies.registration import read_registration
     >>> claim = read_registration("data").claims["C5"]
-    >>> numbers = {("real", "rrl"): (Number(problems=("p",), each=(42.0,)),)}
-    >>> by_problem(Judged("C5", claim, "real", ("rrl",), numbers), "real").to_dict("records")
-    [{'problem': 'p', 'agent': 'rrl', 'value': 42.0}]
+    >>> numbers = {("real", "rrl-gp"): (Number(problems=("p",), each=(42.0,)),)}
+    >>> by_problem(Judged("C5", claim, "real", ("rrl-gp",), numbers), "real").to_dict("records")
+    [{'problem': 'p', 'agent': 'rrl-gp', 'value': 42.0}]
     """
     import pandas as pd
 

@@ -1,10 +1,10 @@
 """Compare two agents, or two versions of one, seed by seed over all problems.
 
-``python -m rrl.studies.comparison race --agents rrl,rrl-boltzmann --out build/race.csv`` races
+``python -m rrl.studies.comparison race --agents rrl-gp,rrl --out build/race.csv`` races
 agents on seeds that no table or study uses, and writes one row per run. It skips what the file
 has, so it can be stopped and run again; a file has one number of episodes and one set of constants.
 ``compare`` prints the geometric mean of the ratios with its interval:
-``python -m rrl.studies.comparison compare build/race.csv:rrl build/race.csv:rrl-boltzmann``.
+``python -m rrl.studies.comparison compare build/race.csv:rrl build/race.csv:rrl``.
 The two files may come from two versions of the package. ``factors build/race.csv`` prints how many
 times as many episodes, or as high a cost, the rivals had as each of our agents. ``race`` takes
 constants that replace those of an agent: ``--constants '{"horizon": 100}'``. With ``--one-rule``
@@ -41,7 +41,7 @@ FRESH = range(5200, 5230)
 
 KEYS = ["scenario", "agent", "seed"]
 COMPARED = ("E5_first", "E5", "deployed", "price")
-OURS = ("rrl", "rrl-boltzmann", "rrl-adaptive")
+OURS = ("rrl-gp", "rrl", "rrl-adaptive")
 AGAINST = ("q-learning", "deep-q-network", "gp-ei")
 BEST = "best rival"
 
@@ -268,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(prog="python -m rrl.studies.comparison", description=__doc__.split("\n\n")[0])
     commands = parser.add_subparsers(dest="what", required=True, parser_class=Parser)
     racing = commands.add_parser("race", help="race agents and write one row per run")
-    racing.add_argument("--agents", default="rrl,rrl-boltzmann", help="names of rrl.AGENTS")
+    racing.add_argument("--agents", default="rrl-gp,rrl", help="names of rrl.AGENTS")
     racing.add_argument("--scenarios", default=",".join(SCENARIOS), help="default: all")
     racing.add_argument("--first-seed", type=SEED, default=FRESH.start)
     racing.add_argument("--seeds", type=COUNT, default=len(FRESH), help="how many (default 30)")

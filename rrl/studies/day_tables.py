@@ -30,7 +30,7 @@ def problem_label(day: Day) -> str:
 
     Examples
     --------
-    >>> problem_label(Day("cpu2", 60.0, "rrl", 30, 540, 0.05, neighbour=(0.35, 150.0, 300.0)))
+    >>> problem_label(Day("cpu2", 60.0, "rrl-gp", 30, 540, 0.05, neighbour=(0.35, 150.0, 300.0)))
     'cpu2 60/s, neighbour'
     """
     return f"{day.testbed} {day.rate:g}/s{', neighbour' if day.neighbour else ''}"

@@ -124,7 +124,7 @@ def table_of(grids: Sequence[str], agents: Sequence[str], seeds: Sequence[int]) 
 def main(argv: Sequence[str] | None = None) -> None:
     """Make the table and print it."""
     parser = Parser(prog="python -m rrl.studies.harm", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--agents", default="rrl,rrl-boltzmann,random", help="names of rrl.AGENTS")
+    parser.add_argument("--agents", default="rrl-gp,rrl,random", help="names of rrl.AGENTS")
     parser.add_argument("--grids", default=",".join(GRIDS), help="names of problems")
     parser.add_argument("--seeds", type=COUNT, default=30)
     parser.add_argument("--out", type=Path, required=True, help="the table, a .csv")

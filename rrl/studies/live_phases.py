@@ -33,7 +33,7 @@ from rrl.workloads.workload import Phases
 
 UNTUNED = ("tf-serving-default", "heuristic")
 SCHEDULER = "adaptive-scheduler"
-LEARNERS = ("coordinate-descent", "rrl-boltzmann", "rrl-adaptive", "rrl")
+LEARNERS = ("coordinate-descent", "rrl", "rrl-adaptive", "rrl-gp")
 PEAK = 1.1
 """The peak rate is this multiple of what the default sustains: the default must fall behind."""
 HARM = 0.02
@@ -63,7 +63,7 @@ def contestants(
     --------
     >>> from rrl import testbed
     >>> made = contestants(testbed("cpu2").space, lambda space: testbed("cpu2"), 0, 96)
-    >>> list(made)[:3], made["rrl"].guard.budget, made["heuristic"].guard
+    >>> list(made)[:3], made["rrl-gp"].guard.budget, made["heuristic"].guard
     (['tf-serving-default', 'heuristic', 'adaptive-scheduler'], 96, None)
     """
     from rrl.rivals.agents import AGENTS

@@ -1,8 +1,8 @@
 """Other constants of an agent under loads that change, and in long runs under loads that stay.
 
 The tuning study has runs of 300 episodes under steady loads. ``python -m rrl.studies.other_loads
---constants '{"horizon": 300}'`` compares other constants of `rrl` with its own on further problems:
-the changing loads of ``data/claims.yaml`` that are not held out, and `STEADY` for 1000 episodes.
+--constants '{"horizon": 300}'`` compares other constants of `rrl-gp` with its own on further
+problems: the changing loads of ``data/claims.yaml`` that are not held out, and `STEADY` for 1000 episodes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def compare_constants(
     rng: np.random.Generator,
     data: Path = DATA,
 ) -> pd.DataFrame:
-    """Divide the mean cost of `rrl`, as it is, by that of `rrl` with other constants.
+    """Divide the mean cost of `rrl-gp`, as it is, by that of `rrl-gp` with other constants.
 
     Both meet the same arrivals, seed by seed.
 
@@ -96,7 +96,9 @@ def _costs(
     testbed, load, episodes = problem
     with one_thread():
         scenario = open_scenario(testbed, workload(load), data)
-        return race(scenario, with_constants("rrl", constants), seeds, episodes).costs.mean(axis=1)
+        return race(scenario, with_constants("rrl-gp", constants), seeds, episodes).costs.mean(
+            axis=1
+        )
 
 
 @command

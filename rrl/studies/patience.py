@@ -1,8 +1,8 @@
 """When a tuning may end early: what a shorter or a longer patience costs and saves.
 
-``rrl tune`` ends when its agent `rrl` has served what it recommends `patience` times in a row: no
-trial was worth its price. ``python -m rrl.studies.patience`` prints a table for several patiences,
-over all recorded loads. It reads the stored runs of `rrl`, or races others from fresh seeds with
+``rrl tune`` ends when its agent `rrl-gp` has served what it recommends `patience` times in a row:
+no trial was worth its price. ``python -m rrl.studies.patience`` prints a table for several patiences,
+over all recorded loads. It reads the stored runs of `rrl-gp`, or races others from fresh seeds with
 ``--first-seed``. An agent does not know its patience, so one run serves for all of them.
 """
 
@@ -42,7 +42,7 @@ EPISODES, STORED = 60, 300  # of a tuning as in `rrl tune`; of a stored run
 def patience_settings(seeds: int = 30, first_seed: int = 0) -> tuple[Setting, ...]:
     """Return the runs of the study; those from seed 0 are stored, and have more episodes."""
     where = [(name, load) for name, loads in LOADS.items() for load in loads]
-    return cross(where, {"rrl": seeds}, STORED if first_seed == 0 else EPISODES, first_seed)
+    return cross(where, {"rrl-gp": seeds}, STORED if first_seed == 0 else EPISODES, first_seed)
 
 
 def ends(runs: Race, patience: int, episodes: int = EPISODES) -> NDArray[np.int64]:

@@ -63,7 +63,7 @@ def cross(
 
     Examples
     --------
-    >>> cross([("gpu", 500.0)], {"rrl": 30, "random": 5}, 100)[1][:5]
+    >>> cross([("gpu", 500.0)], {"rrl-gp": 30, "random": 5}, 100)[1][:5]
     ('gpu', 500.0, 'random', 5, 100)
     """
     pairs = product(problems, agents.items())

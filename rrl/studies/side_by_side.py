@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STEPS, DESCRIPTION = "steps.csv", "run.json"
-SCHEMA = 1
+SCHEMA = 2
+FORMER = {"rrl": "rrl-gp", "rrl-boltzmann": "rrl"}
+"""The present names of agents by those that runs of schema 1 have."""
 
 
 def side_by_side(
@@ -166,10 +168,12 @@ def read_steps(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], pd.DataF
         ) from None
     except (ValueError, KeyError, AttributeError) as error:
         raise DataError(f"{folder}: corrupt or truncated ({error}); restore it") from None
-    if description.get("schema") != SCHEMA:
+    if description.get("schema") not in (1, SCHEMA):
         raise DataError(
-            f"{folder / DESCRIPTION}: schema {description.get('schema')!r}, not {SCHEMA}"
+            f"{folder / DESCRIPTION}: schema {description.get('schema')!r}, not 1 or {SCHEMA}"
         )
+    if description["schema"] == 1:
+        table["contestant"] = table["contestant"].replace(FORMER)
     return description, table
 
 

@@ -58,7 +58,7 @@ _RRL = {"horizon": 300.0, "reach": 1.0, "lengths": 1.0, "amplitude": 1.0}
 
 #: The settings that the command ``tune`` compares.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "rrl-boltzmann": [
+    "rrl": [
         {"radius": r, "step": s} for r in (1.0, 1.5, 2.0, 3.0) for s in (0.1, 0.3, 0.5)
     ],
     "rrl-released-copy": [{"radius": r} for r in (1.0, 2.0, 3.0)],
@@ -92,7 +92,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"initial": 5, "margin": m, "length": s}
         for m in (0.0, 0.1) for s in (0.25, 0.5, 1.0) if (m, s) != (0.0, 0.5)
     ],
-    "rrl": [
+    "rrl-gp": [
         _RRL | change for change in (
             {}, {"horizon": 100.0}, {"horizon": 1000.0}, {"reach": 2.0},
             {"lengths": 0.5}, {"lengths": 2.0}, {"amplitude": 0.5}, {"amplitude": 2.0},
@@ -169,7 +169,7 @@ def leaderboard(data: Path = DATA, measure: str = "E5") -> pd.DataFrame:
 
     Examples
     --------
-    >>> bool(leaderboard(measure="pain").loc["rrl", "pool"] < 30)
+    >>> bool(leaderboard(measure="pain").loc["rrl-gp", "pool"] < 30)
     True
     """
     import pandas as pd
@@ -193,8 +193,8 @@ def lost_scenarios(cells: pd.DataFrame, ours: str) -> pd.DataFrame:
     Examples
     --------
     >>> import pandas as pd
-    >>> rows = {"rrl": [1.0, 3.0], "tf-serving-default": [2.0, 4.0], "random": [5.0, 2.5]}
-    >>> lost_scenarios(pd.DataFrame(rows, ["pool", "wide"]).T, "rrl")["by"].to_dict()
+    >>> rows = {"rrl-gp": [1.0, 3.0], "tf-serving-default": [2.0, 4.0], "random": [5.0, 2.5]}
+    >>> lost_scenarios(pd.DataFrame(rows, ["pool", "wide"]).T, "rrl-gp")["by"].to_dict()
     {'wide': 'random'}
     """
     import pandas as pd

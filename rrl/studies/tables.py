@@ -35,11 +35,11 @@ SMALL = (
     "mobilenet_v2-batching",
 )
 RULED = (
-    *("rrl", "rrl-boltzmann", "rrl-adaptive", "coordinate-descent", "deep-q-network"),
+    *("rrl-gp", "rrl", "rrl-adaptive", "coordinate-descent", "deep-q-network"),
     *("exhaustive", "gp-ei", "heuristic", "hill-climbing", "hoo", "q-learning", "random"),
     *("simulated-annealing", "tf-serving-default", "turbo", "zooming"),
 )
-JOINT_AGENTS = (*RULED, "optuna-tpe", "rrl-boltzmann-wide", "rrl-released-copy")
+JOINT_AGENTS = (*RULED, "optuna-tpe", "rrl-wide", "rrl-released-copy")
 JUDGE = ("judge loop", "judge truth", "judge measures")
 
 
@@ -79,12 +79,12 @@ def tables() -> dict[str, Table]:
             ("ablation --out {folder}",),
         ),
         "horizons": Table(
-            ("rrl-boltzmann", "rrl-adaptive"),
+            ("rrl", "rrl-adaptive"),
             ("wide", "pool"),
             ("horizon_runs --out {folder}",),
             ("judge horizons",),
         ),
-        "warm-start": Table(("rrl", "warm start"), SMALL, ("warm_start --out {folder}",)),
+        "warm-start": Table(("rrl-gp", "warm start"), SMALL, ("warm_start --out {folder}",)),
         "joint": Table(JOINT_AGENTS, (JOINT, JOINT_RECORDED), joint),
         "joint-one-rule": Table(
             RULED, (JOINT, JOINT_RECORDED), tuple(f"{race} --one-rule" for race in joint)

@@ -20,7 +20,7 @@ def recommended(
     start: Configuration | None = None,
     **settings: Any,
 ) -> RRL:
-    """Make the agent `rrl`: :func:`rrl.core.rrl.gp`, which starts from what serves now.
+    """Make the agent `rrl-gp`: :func:`rrl.core.rrl.gp`, which starts from what serves now.
 
     Parameters
     ----------
