@@ -2,7 +2,8 @@
 
 The tuning study has runs of 300 episodes under steady loads. ``python -m rrl.studies.other_loads
 --constants '{"horizon": 300}'`` compares other constants of `rrl-gp` with its own on further
-problems: the changing loads of ``data/claims.yaml`` that are not held out, and `STEADY` for 1000 episodes.
+problems: the changing loads of ``data/claims.yaml`` that are not held out, and `STEADY` for 1000
+episodes.
 """
 
 from __future__ import annotations
