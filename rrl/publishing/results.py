@@ -128,8 +128,8 @@ def saved(savings: pd.DataFrame) -> str:
     return (
         f"At {len(loads)} loads that were recorded on the real runtime, what `rrl-gp` deploys "
         f"after {after} episodes has a mean latency {middle:.0f} % [{low:.0f}, {high:.0f}] below "
-        f"the default's (median over the loads, which go from {least:.0f} to {most:.0f} %; an overload "
-        "stands apart)."
+        f"the default's (median over the loads, which go from {least:.0f} to {most:.0f} %; an "
+        "overload stands apart)."
     )
 
 

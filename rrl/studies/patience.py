@@ -2,8 +2,8 @@
 
 ``rrl tune`` ends when its agent `rrl-gp` has served what it recommends `patience` times in a row:
 no trial was worth its price. ``python -m rrl.studies.patience`` prints a table for several
-patiences, over all recorded loads. It reads the stored runs of `rrl-gp`, or races others from fresh seeds with
-``--first-seed``. An agent does not know its patience, so one run serves for all of them.
+patiences, over all recorded loads. It reads the stored runs of `rrl-gp`, or races others from fresh
+seeds with ``--first-seed``. An agent does not know its patience, so one run serves for all of them.
 """
 
 from __future__ import annotations
