@@ -128,9 +128,9 @@ class RRL:
         if not 0 < learning_rate <= 1:
             raise ValueError(f"learning_rate must be above 0 and at most 1, got {learning_rate!r}")
         self.space, self.rng = space, rng
-        self.similarity = Copy() if similarity is None else similarity
-        self.region = FixedRadius() if region is None else region
-        self.exploration = Boltzmann() if exploration is None else exploration
+        self.similarity: Similarity = Copy() if similarity is None else similarity
+        self.region: Region = FixedRadius() if region is None else region
+        self.exploration: Exploration = Boltzmann() if exploration is None else exploration
         self.start = None if start is None else space.index(start)
         self.learning_rate, self.average = learning_rate, average
         self.loads = LoadLevels() if loads is None else loads
