@@ -469,7 +469,7 @@ def test_agents_by_name(name):
 
 
 def test_an_unknown_agent_is_refused():
-    with pytest.raises(ValueError, match="unknown agent 'dqn': use one of rrl, rrl"):
+    with pytest.raises(ValueError, match="unknown agent 'dqn': use one of rrl-gp, rrl, rrl-wide"):
         maker("dqn")
 
 
@@ -507,8 +507,6 @@ def constants(agent):
 
 
 def open_path(name):
-    from pathlib import Path
-
     return Path("data/results/tables") / {"summary.csv": "peers"}.get(name, "tuning") / name
 
 
@@ -545,7 +543,7 @@ def test_the_table_can_be_made_again():
 
 
 def test_records_grow_a_seed_at_a_time(tmp_path):
-    (tmp_path / "surfaces").symlink_to(open_path("..").resolve() / "surfaces")
+    (tmp_path / "surfaces").symlink_to(Path("data/surfaces").resolve())
     budget = Budget(2, 5, ("pool",))
     assert [record_seed("random", "pool", tmp_path, budget) for _ in range(3)] == [
         True,
@@ -561,7 +559,7 @@ def test_records_grow_a_seed_at_a_time(tmp_path):
 def test_the_command_says_what_it_did_and_does_it_once(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("rrl.studies.problems.SEEDS", range(2))
     monkeypatch.setattr("rrl.studies.problems.EPISODES", 5)
-    (tmp_path / "surfaces").symlink_to(open_path("..").resolve() / "surfaces")
+    (tmp_path / "surfaces").symlink_to(Path("data/surfaces").resolve())
     call = ["summary", "--agents", "tf-serving-default", "--scenarios", "pool"]
     for expected in ("tf-serving-default on pool\n", ""):
         assert main([*call, "--data", str(tmp_path)]) == 0
@@ -573,7 +571,7 @@ def test_the_command_says_what_it_did_and_does_it_once(tmp_path, capsys, monkeyp
 
 
 def test_a_row_follows_its_record_when_that_has_grown(tmp_path, monkeypatch):
-    (tmp_path / "surfaces").symlink_to(open_path("..").resolve() / "surfaces")
+    (tmp_path / "surfaces").symlink_to(Path("data/surfaces").resolve())
     monkeypatch.setitem(RECORDED, "random", Budget(2, 5, ("pool",)))
     call = ["summary", "--agents", "random", "--scenarios", "pool", "--data", str(tmp_path)]
     for seeds in ("1", "2"):

@@ -40,7 +40,7 @@ def run(*words):
 def races(tmp_path_factory):
     path = tmp_path_factory.mktemp("comparison") / "race.csv"
     words = ("race", "--scenarios", "pool,wide", "--seeds", 3, "--episodes", 20, "--out", path)
-    assert run(*words, "--agents", "rrl,random") == 0
+    assert run(*words, "--agents", "rrl-gp,random") == 0
     return path, words
 
 
@@ -51,7 +51,7 @@ def test_a_race_goes_on_where_it_stopped(races):
     assert table.groupby(["scenario", "agent"]).size().tolist() == [3] * 4
     cut = table[(table["agent"] == "rrl-gp") & (table["scenario"] == "pool")]
     cut.to_csv(path, index=False)
-    assert run(*words, "--agents", "rrl,random") == 0
+    assert run(*words, "--agents", "rrl-gp,random") == 0
     assert path.read_bytes() == whole
 
 
@@ -69,7 +69,7 @@ def test_ratios_of_an_agent_with_itself_are_one_and_of_two_agents_are_inverse(ra
 
 
 def test_the_comparison_is_printed_with_its_limits(races, capsys):
-    assert run("compare", f"{races[0]}:rrl", f"{races[0]}:random") == 0
+    assert run("compare", f"{races[0]}:rrl-gp", f"{races[0]}:random") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["measure", *COMPARED]
 
@@ -193,7 +193,7 @@ def test_the_factors_are_printed_for_our_agents_that_are_there(races, capsys):
     ("words", "message"),
     [
         (("race", "--agents", "nobody", "--out", "x.csv"), "unknown agent 'nobody'"),
-        (("compare", "{path}", "{path}:rrl"), "write it as FILE:AGENT with one of random, rrl"),
+        (("compare", "{path}", "{path}:rrl"), "write it as FILE:AGENT with one of random, rrl-gp"),
         (("compare", "none.csv:rrl", "none.csv:rrl"), "none.csv"),
         (("factors", "none.csv"), "none.csv"),
         (("factors", "{path}"), "no runs of deep-q-network; name others by --against"),
@@ -218,7 +218,7 @@ def test_constants_are_compared_on_other_loads_seed_by_seed():
 
 def test_one_rule_changes_what_rivals_deploy_and_nothing_else():
     """The episodes are the same, and the RRL agents have that rule already."""
-    for agent, same in (("random", False), ("rrl", True)):
+    for agent, same in (("random", False), ("rrl-gp", True), ("rrl", True)):
         own, one = (raced(agent, "pool", [0, 1, 2], 40, one_rule=rule) for rule in (False, True))
         assert own["price"].equals(one["price"])
         assert own["deployed"].equals(one["deployed"]) == same

@@ -34,9 +34,6 @@ ORDER = (
     "cli",
 )
 
-#: What every command has under the same name.
-OF_EVERY_COMMAND = {"main", "add_parsers"}
-
 
 class Import(NamedTuple):
     """An import of this package: who imports, the module, and the name if it is not all of it."""
@@ -133,16 +130,6 @@ def test_a_name_is_imported_from_the_module_that_defines_it():
         if one.name and one.name not in names[one.module]
     ]
     assert elsewhere == []
-
-
-def test_no_two_modules_define_the_same_public_thing():
-    places = defaultdict(set)
-    for module, parsed in trees().items():
-        for node in parsed.body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name[0] != "_":
-                places[node.name].add(module)
-    twice = {name: where for name, where in places.items() if len(where) > 1}
-    assert set(twice) == OF_EVERY_COMMAND, twice
 
 
 def test_what_is_private_to_a_module_is_used_by_no_other():

@@ -263,7 +263,7 @@ def test_a_source_that_cannot_be_used_is_refused(source, more, code, message, tm
 
 @pytest.fixture(scope="module")
 def stored():
-    return pd.read_csv(ROOT / "data" / "warm-start" / "runs.csv")
+    return pd.read_csv(ROOT / "data" / "results" / "tables" / "warm-start" / "runs.csv")
 
 
 def test_the_stored_runs_are_those_of_this_code(stored):
@@ -285,7 +285,7 @@ def test_the_stored_table_follows_from_the_stored_runs(stored, tmp_path):
     assert stored.groupby(["problem", "source"])["seed"].nunique().eq(SEEDS).all()
     write_warm_start(stored, tmp_path)
     for name in ("runs.csv", "table.csv"):
-        made, kept = tmp_path / name, ROOT / "data" / "warm-start" / name
+        made, kept = tmp_path / name, ROOT / "data" / "results" / "tables" / "warm-start" / name
         assert made.read_bytes() == kept.read_bytes()
 
 

@@ -214,7 +214,7 @@ def day_name(day: Day) -> str:
     Examples
     --------
     >>> day_name(Day("cpu2", 75.0, "rrl-gp", 30, 750, 0.1, neighbour=(0.5, 150.0, 300.0)))
-    'cpu2/day-75-0.5-150-300/rrl-3600-750-0.1'
+    'cpu2/day-75-0.5-150-300/rrl-gp-3600-750-0.1'
     """
     load = "-".join(f"{number:g}" for number in (day.rate, *day.neighbour))
     rest = "-".join(f"{number:g}" for number in (day.length_s, day.requests, day.late_s))

@@ -48,7 +48,7 @@ def setting_name(setting: Setting) -> str:
     Examples
     --------
     >>> setting_name(Setting("gpu", ("Bursts", (8.0, 16.0), (60.0, 20.0)), "rrl-gp", 30, 100))
-    'gpu/bursts-8-16-60-20/rrl-100'
+    'gpu/bursts-8-16-60-20/rrl-gp-100'
     """
     words = re.sub(r"[^\w.]+", "-", setting.objective)  # no spaces, colons or "<" in file names
     objective = "" if setting.objective == "mean" else f"-{words}"

@@ -40,6 +40,10 @@ RULED = (
     *("simulated-annealing", "tf-serving-default", "turbo", "zooming"),
 )
 JOINT_AGENTS = (*RULED, "optuna-tpe", "rrl-wide", "rrl-released-copy")
+TUNED = (
+    *("rrl-gp", "rrl", "rrl-released-copy", "random", "coordinate-descent", "hill-climbing"),
+    *("simulated-annealing", "q-learning", "deep-q-network", "zooming", "hoo", "turbo", "gp-ei"),
+)
 JUDGE = ("judge loop", "judge truth", "judge measures")
 
 
@@ -66,7 +70,6 @@ def tables() -> dict[str, Table]:
     """Return all tables by name."""
     from rrl.rivals.agents import HOME
     from rrl.studies.ablation import FAMILIES
-    from rrl.studies.standings import VARIANTS
 
     families = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family))
     simulated = ("cpu10", "gpu", "cpu2")
@@ -94,7 +97,7 @@ def tables() -> dict[str, Table]:
             (*SURFACES, *simulated, *SMALL, JOINT_RECORDED),
             ("standings record", "standings summary"),
         ),
-        "tuning": Table(tuple(VARIANTS), SURFACES, ("standings tune",)),
+        "tuning": Table(TUNED, SURFACES, ("standings tune",)),
     }
 
 
