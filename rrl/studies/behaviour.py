@@ -6,9 +6,9 @@ the digest that belongs to each version. :func:`label` names the present behavio
 if the digest is the known one, and by the digest itself if it is not. So a result of a method that
 was changed a minute ago is never taken for a stored one.
 
-An agent's digest covers 130 episodes on three spaces, with changes of the load. A problem's digest
-covers the latencies of some configurations, a load's digest its arrivals. The judge consists of the
-loop, the objectives, the truth and the measures.
+An agent's digest covers runs on three spaces: up to 160 episodes, with steady and changing loads. A
+problem's digest covers the latencies of some configurations, and a load's digest its arrivals. The
+judge consists of the loop, the objectives, the truth and the measures.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ ROOMS = (
     *("core", "rivals", "tuning", "serving", "simulation"),
     *("workloads", "recording", "studies", "support"),
 )
-EPISODES = 130
 SHORT = {
     "rrl-released": 25,
     "skopt-gp": 14,
@@ -80,20 +79,21 @@ JUDGED = "mobilenet_v2-joint-279"
 """The recording by which the digests of replays and truths are made; it is never recorded anew."""
 
 
-def spaces() -> Iterator[tuple[ConfigSpace, int]]:
-    """Yield the spaces on which agents choose, with the number of episodes: 1331, 96 and 84."""
-    yield paper_cpu(), EPISODES
+def spaces() -> Iterator[tuple[ConfigSpace, list[float]]]:
+    """Yield the spaces on which agents choose, and the load of each episode (requests/s)."""
+    changing = [10.0] * 50 + [40.0] * 55 + [10.0] * 25
+    yield paper_cpu(), changing
     threads = {"inter_op": (1, 2, 4), "intra_op": (1, 2), "batch_threads": (0, 1, 2, 4)}
-    yield effective_space({**threads, "max_batch_size": (1, 2, 4, 8)}), EPISODES
+    yield effective_space({**threads, "max_batch_size": (1, 2, 4, 8)}), [10.0] * 160
     mixed = [Knob("policy", ("a", "b", "c")), Knob("size", (1, 2, 4, 8)), Knob("rate", range(8))]
     available = np.random.default_rng(0).random((3, 4, 8)) < 0.9
-    yield ConfigSpace(mixed, available), EPISODES // 2
+    yield ConfigSpace(mixed, available), changing[::2]
 
 
 def agent_choices(name: str, make: MakeAgent | None = None) -> str | None:
     """Return the digest of an agent's choices; None if its package is not installed."""
     chosen: list[list[int]] = []
-    for number, (space, episodes) in enumerate(spaces()):
+    for number, (space, loads) in enumerate(spaces()):
         try:
             agent = (make or maker(name))(space, np.random.default_rng([7, number]))
         except (ImportError, AttributeError, UsageError):
@@ -105,8 +105,7 @@ def agent_choices(name: str, make: MakeAgent | None = None) -> str | None:
             space.positions - space.positions[len(space) // 3],
         )
         scaled = (far / np.maximum(np.ptp(space.positions, axis=0), 1.0)) ** 2
-        for episode in range(min(episodes, SHORT.get(name, episodes))):
-            load = 10.0 if episode < 50 or episode >= 105 else 40.0
+        for load in loads[: SHORT.get(name)]:
             index = space.index(agent.ask(load))
             bend = 1.0 + load / 10.0 * float(scaled[index].sum())
             agent.tell(space[index], 0.01 * bend * (1 + 0.07 * float(noise.standard_normal())))
