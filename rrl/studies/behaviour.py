@@ -55,13 +55,16 @@ ROOMS = (
 )
 SHORT = {
     "rrl-released": 25,
-    "skopt-gp": 14,
+    "skopt-gp": 10,
     "gp-ei": 40,
     "smac": 14,
     "optuna-tpe": 60,
     "optuna-tpe-multivariate": 60,
 }
 """Episodes of the agents that take long for a decision."""
+
+NOISE = (0.07, 0.2, 0.3)
+"""Standard deviations of an episode's cost on the three spaces, as fractions."""
 
 LOADS: dict[str, tuple[Any, ...]] = {
     "Poisson": (20.0,),
@@ -108,7 +111,8 @@ def agent_choices(name: str, make: MakeAgent | None = None) -> str | None:
         for load in loads[: SHORT.get(name)]:
             index = space.index(agent.ask(load))
             bend = 1.0 + load / 10.0 * float(scaled[index].sum())
-            agent.tell(space[index], 0.01 * bend * (1 + 0.07 * float(noise.standard_normal())))
+            cost = 0.01 * bend * max(1 + NOISE[number] * float(noise.standard_normal()), 0.1)
+            agent.tell(space[index], cost)
             chosen.append([index, space.index(agent.best(load))])
     return _hash(chosen)
 
@@ -132,9 +136,9 @@ def _rate(testbed: str) -> float:
 
 
 def latencies(testbed: str) -> str:
-    """Return the digest of the latencies of six configurations of a testbed at two loads."""
+    """Return the digest of six configurations of a testbed at two loads and under an overload."""
     found: list[Any] = []
-    for factor in (0.7, 1.0):
+    for factor in (0.7, 1.0, 4.0):
         problem = open_scenario(testbed, factor * _rate(testbed), DATA)
         rng = np.random.default_rng(3)
         for index in rng.permutation(len(problem.space))[:6].tolist():
@@ -217,7 +221,8 @@ def loop() -> str:
         agent = _Cycle(server.space)
         run = tune(server, agent, load, 125, np.random.default_rng(8))
         recommended = [server.space.index(c) for c in run.recommended]
-        found += [list(map(_short, run.costs)), list(map(_short, agent.loads)), recommended]
+        numbers = run.costs, agent.costs, agent.loads
+        found += [*(list(map(_short, one)) for one in numbers), recommended]
     return _hash(found)
 
 
@@ -230,8 +235,9 @@ def objectives() -> str:
         objective = parse_objective(name, most_cpus=10)
         rng = np.random.default_rng(9)
         episodes = [
-            server.measure(server.space[i], Poisson(12.0).arrivals(100, rng), rng)
+            server.measure(server.space[i], Poisson(rate).arrivals(200, rng), rng)
             for i in range(0, len(server.space), max(len(server.space) // 9, 1))
+            for rate in (12.0, 200.0)
         ]
         found.append([name, *(_short(objective(episode)) for episode in episodes)])
     return _hash(found)
