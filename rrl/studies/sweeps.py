@@ -180,9 +180,9 @@ class Sweep:
         if missing:
             with _backend(self.workers) as parallel:
                 done = parallel(_keyed(task) for task in missing)
-                for key, arrays in tqdm(
-                    done, "sweep", len(missing), unit="piece", disable=not progress
-                ):
+                # By the mean speed of all pieces: they differ in length, and their order is random.
+                options = {"unit": "piece", "smoothing": 0, "disable": not progress}
+                for key, arrays in tqdm(done, "sweep", len(missing), **options):
                     with replacing(self.folder / f"{key}.npz") as file:
                         np.savez_compressed(file, **arrays)
         return {task.key: self._load(task) for task in tasks}
