@@ -6,8 +6,8 @@ the digest that belongs to each version. :func:`label` names the present behavio
 if the digest is the known one, and by the digest itself if it is not. So a result of a method that
 was changed a minute ago is never taken for a stored one.
 
-An agent's digest covers four runs of up to 160 episodes, with steady and changing loads. A
-problem's digest covers the latencies of some configurations, a load's digest its arrivals. The judge
+An agent's digest covers four runs of up to 160 episodes, with steady and changing loads. The digest
+of a problem covers the latencies of some configurations, and that of a load its arrivals. The judge
 consists of the loop, the objectives, the truth and the measures.
 """
 
