@@ -1,8 +1,8 @@
 """The gallery of figures: ``python -m rrl.publishing.gallery`` writes ``figures/README.md``.
 
-Every figure and table that the manifest names gets one sentence, which is in :data:`CAPTIONS`, and
-a link to the notebook that makes it. The sentences say what is drawn. What it shows is in the
-notebook, because there it is computed.
+Every figure and table that the manifest names gets a caption from :data:`CAPTIONS` and a link to
+the notebook that makes it. The captions say what is drawn. The notebook says what the figure shows,
+because the notebook computes it.
 """
 
 from __future__ import annotations
@@ -17,131 +17,134 @@ from rrl.support.errors import DataError, Parser, command
 OUT = Path("figures/README.md")
 PICTURES = (".gif", ".png")
 
-#: What each figure or table has, by its name without the ending.
+#: What each figure or table contains, by its name without the ending.
 CAPTIONS = {
-    "ablation-radius": "Variants of the paper's agent that differ in how the radius is chosen, on "
-    "ten problems: price, episodes and what is deployed. Purple is better than the reference, and "
+    "ablation-radius": "Variants of the paper's agent that differ in the choice of the radius, on "
+    "ten problems: mean cost, episodes and deployed cost. Purple is better than the reference, and "
     "orange is worse.",
-    "ablation-reach": "Variants of the recommended agent that differ in its reach or in what is "
-    "assumed of the length scales, on ten problems: price, episodes and what is deployed. Purple "
-    "is better than the reference, and orange is worse.",
+    "ablation-reach": "Variants of `rrl-gp` that differ in the reach of the region or in the prior "
+    "of the length scales, on ten problems: mean cost, episodes and deployed cost. Purple is "
+    "better than the reference, and orange is worse.",
     "adaptive-horizons": "Mean cost above the optimum by the number of episodes: fixed radii, and "
-    "a radius that is selected meanwhile (the thick line).",
-    "adaptive-radius": "The selected radius over time, what theory alone would choose, and the "
-    "fixed radius that was best up to then.",
+    "the selected radius of the adaptive agent (the thick line).",
+    "adaptive-radius": "The selected radius over time, the radius that theory alone would choose, "
+    "and the fixed radius that was best up to each episode.",
     "claims": "The paper's claims, our measurements with intervals, and the verdicts.",
     "claims-columns": "Every claim, for the paper's agents, for `rrl-gp` and for the best rival, "
     "on the real runtime and simulated.",
-    "claims-problems": "What each problem can test: how much there is to save, how many "
-    "configurations are good, and the replay's ceiling.",
-    "claims-profiles": "Share of the runs that are within 5 % of the best by an episode, and that "
-    "deploy within a factor of the best.",
-    "claims-reductions": "Latency saved over the default at every load that can test it, and (last "
-    "row) at the overload, beside the paper's largest number.",
-    "claims-served": "The default's mean latency over that served while learning, for every "
-    "changing load.",
+    "claims-problems": "Which claims each problem can test: the possible saving, the number of "
+    "good configurations, and the replay's ceiling.",
+    "claims-profiles": "Fraction of the runs that are within 5 % of the best by an episode, and "
+    "fraction of the runs that deploy a configuration within a factor of the best.",
+    "claims-reductions": "Latency saved over the default at every load that can test the claim, "
+    "beside the paper's largest number; the overload (last row) is not counted.",
+    "claims-served": "The default's mean latency over that of each agent while it learns, for "
+    "every changing load.",
     "claims-speed": "Episodes of each rival over those of `rrl-gp`, with the largest factor that "
     "the rival's own speed allows (ticks).",
     "convergence-error": "Error of the table over the episodes by radius: the median over the "
     "configurations, and the largest.",
-    "convergence-joint": "All agents where five knobs are chosen together, simulated (above) and "
-    "recorded: episodes and price, medians with intervals.",
+    "convergence-joint": "All agents on five knobs that are chosen together, simulated (above) and "
+    "recorded: episodes and mean cost, medians with intervals.",
     "convergence-pareto": "Speed against loss: one point per radius, on a simulated and on a "
     "recorded grid.",
     "convergence-radius": "The best radius by the number of measurements, and the radius that the "
     "adaptive agent selects.",
-    "convergence-settings": "What the temperature, the step and the similarity change while the "
-    "agent learns.",
-    "convergence-speedup": "Speed-up over single cells by the size of a region, beside the "
-    "theorem's line.",
-    "experiments-change": "Cost of what is deployed after the load has changed, with and without "
-    "what was learned before.",
-    "experiments-duels": "Every rival over `rrl-gp` in speed, deployed cost and cost while "
-    "learning: purple is in our favour, orange in the rival's.",
+    "convergence-settings": "How the error and the cost depend on the temperature, the learning "
+    "rate and the similarity while the agent learns.",
+    "convergence-speedup": "Speed-up over single cells by the number of cells in a region, beside "
+    "the theorem's line.",
+    "experiments-change": "Cost of the deployed configuration after a change of the load, with and "
+    "without earlier learning at another load.",
+    "experiments-duels": "Every rival over `rrl-gp` in speed, deployed cost and mean cost: purple "
+    "means that `rrl-gp` is better, orange that the rival is better.",
     "experiments-dynamic": "Latency served under changing loads, learning included, over that of "
     "TensorFlow Serving's default.",
-    "experiments-everywhere": "All agents on 24 scenarios: episodes until they stay within 5 % of "
-    "the best, and cost while learning.",
-    "experiments-late": "Share of late requests under what each agent deploys.",
+    "experiments-everywhere": "All agents on 24 scenarios: episodes until within 5 % of the best "
+    "to the end, and mean cost.",
+    "experiments-late": "Fraction of late requests under the configuration that each agent "
+    "deploys.",
     "experiments-phases": "Mean latency while the load changes four times in 3000 episodes.",
     "experiments-savings": "What the deployed configuration saves over the default and over the "
     "batching guide's heuristic, by load and metric.",
-    "experiments-slo": "Share of late requests by how strict the objective is.",
+    "experiments-slo": "Fraction of late requests by how strict the objective is.",
     "experiments-speed": "Episodes of Q-learning and of a deep Q-network over those of `rrl-gp`, "
-    "at every recorded load. A marker is hollow where neither arrives.",
-    "experiments-static": "All agents at steady loads: speed, deployed cost and cost while "
-    "learning, medians with intervals.",
+    "at every recorded load. A marker is hollow if neither agent reaches the goal.",
+    "experiments-static": "All agents at steady loads: speed, deployed cost and mean cost, medians "
+    "with intervals.",
     "explorer": "The agent's table, its next choice and the table's standard deviations, after 40 "
     "episodes.",
     "explorer-race": "The paper's RRL and two textbook agents in one Gymnasium environment; "
     "the paper's RRL is the dashed line beside the others.",
-    "explorer-region": "A region grows over the heat map of 1296 simulated configurations, and "
+    "explorer-region": "A region grows over the heat map of 1296 simulated configurations, while "
     "the latency falls.",
     "iot-day": "A day of a device fleet, compressed into an hour: the load, and the mean latency "
-    "of agents that learn meanwhile on a machine with a neighbour.",
+    "of agents that learn during the day on a machine with a neighbour.",
     "iot-devices": "Requests per second of sensors, cameras and firmware updates with the same "
     "mean rate.",
     "iot-saved": "Waiting saved so far over the default's, hour by hour, on four problems: above "
     "zero, learning has paid.",
     "iot-served": "What each agent serves over a day of devices, learning included: latency and "
     "late requests, beside the default's.",
-    "live-phases": "A live server under a changing load: latency of each episode, and requests "
-    "that broke the objective so far.",
-    "live-totals": "Whole runs on live servers: mean latency over the default's, for all of a run "
+    "live-phases": "A live server under a changing load: latency of each episode, and the number "
+    "of requests that broke the objective so far.",
+    "live-totals": "Whole runs on live servers: mean latency over the default's, for a whole run "
     "and for its second half.",
-    "live-warm-start": "What a warm start from another profile saves and costs, on five "
-    "recordings. Orange rows with hollow squares have a source that misleads on purpose.",
-    "objectives-bill": "The number of CPUs and the latency that agents deploy, by what they were "
-    "tuned for.",
+    "live-warm-start": "Saving and cost of a warm start from another profile, on five recordings. "
+    "Orange rows with hollow squares show a source that misleads on purpose.",
+    "objectives-bill": "The number of CPUs and the latency of the deployed configurations, by the "
+    "objective of the tuning.",
     "objectives-duels": "Agents that minimise a limit or the p99, compared with the same agents "
     "that minimise the mean.",
     "objectives-latencies": "The p99 of every configuration against its mean latency, with the "
     "two targets.",
-    "objectives-limits": "Late requests under what is deployed, by what the agent was tuned for.",
+    "objectives-limits": "Late requests under the deployed configuration, by the objective of the "
+    "tuning.",
     "objectives-pareto": "Latency against CPUs: all configurations, the best of each number of "
-    "CPUs, and where each agent ends, by what it was tuned for.",
+    "CPUs, and the configuration that each agent deploys, by the objective of the tuning.",
     "profiling-batching": "Recorded mean latency by batch size and batch timeout, at three loads.",
     "profiling-finals": "The best ten configurations of each load of two recordings, measured "
     "again in rounds: ratios to the best with their intervals.",
-    "profiling-knobs": "Recorded mean latency when one knob moves at a time, at three loads.",
+    "profiling-knobs": "Recorded mean latency when one knob changes at a time, at three loads.",
     "profiling-noise": "How far one episode is from the mean of its configuration.",
     "profiling-surfaces": "Recorded mean latency by inter-op and batch threads, with the best "
     "intra-op threads; the ring marks the best of each load.",
-    "profiling-usual": "What settings that need no tuning cost, relative to the best of 279 "
+    "profiling-usual": "Cost of settings that need no tuning, relative to the best of 279 "
     "configurations, at three loads.",
-    "quickstart": "The paper's RRL tunes a recorded server at two loads; its choice is then "
+    "quickstart": "The paper's RRL tunes a recorded server at two loads; then its choice is "
     "compared with the default.",
     "recommended-posterior": "The Gaussian process on a grid of 16 configurations: expected cost, "
     "and its standard deviation.",
-    "recommended-run": "One run of `rrl-gp` on 16 configurations: what it expects after 1, 4, 8 "
-    "and all episodes. Grey cells have no estimate yet.",
+    "recommended-run": "One run of `rrl-gp` on 16 configurations: expected costs after 1, 4, 8 "
+    "and all episodes. Grey cells are without an estimate.",
     "recommended-saving": "Expected saving, price, and the gain per cost by which the next trial "
     "is chosen.",
     "region-update-choice": "The probabilities of a Boltzmann choice over 16 configurations, at "
     "two temperatures.",
     "region-update-once": "The table before and after one measurement: a whole region changes.",
-    "region-update-race": "An agent written by hand, with regions and without: when it tries the "
-    "best, and what it costs.",
-    "region-update-several": "The table after 1, 3 and 10 measurements; the line is the region of "
-    "the last one.",
+    "region-update-race": "An agent written by hand, with regions and without: when the agent "
+    "tries the best configuration, and the mean cost.",
+    "region-update-several": "The table after 1, 3 and 10 measurements; the line encloses the "
+    "region of the last measurement.",
     "similarity-coverage": "How often the truth lies within two standard deviations of an "
     "estimate, by distance.",
     "similarity-error": "Errors of four ways to estimate a configuration from others, by distance.",
     "similarity-variogram": "How much two configurations differ by the distance between them, on "
     "two simulated grids and a recorded one.",
-    "simulator-heldout": "Predicted against measured latency of configurations that the fit has "
-    "not seen.",
+    "simulator-heldout": "Predicted against measured latency of configurations that the fit did "
+    "not use.",
     "simulator-residuals": "Where the simulator's predictions are too high or too low, by knob.",
     "simulator-scaling": "Published times of InceptionV3 with 1 to 12 threads, and the fit that "
     "the ten-core testbed uses.",
     "simulator-theory": "The simulated queue against textbook formulas, with 99 % intervals.",
     "theory-cover": "Time until every cell was updated, by radius, with its two bounds.",
     "theory-error": "Largest error of the table over time by radius, with the bounds of theorem 1.",
-    "theory-exploration": "What an agent pays that explores for ever, and one that stops too soon.",
+    "theory-exploration": "Total cost above the optimum of an agent that explores for ever, and of "
+    "an agent that stops too soon.",
     "theory-fixed-point": "Where region Q-learning ends, beside the exact fixed point and the "
     "optimum.",
     "theory-price": "Error and loss by radius, with the bounds of theorems 2 to 4.",
-    "theory-sampled": "Speed-up by the size of a region when the targets are sampled.",
+    "theory-sampled": "Speed-up by the number of cells in a region, with sampled targets.",
     "theory-shrinking": "Error of a radius that shrinks, with the bounds of theorem 6.",
     "theory-tightness": "How close ten thousand random instances come to each bound.",
 }
@@ -169,10 +172,10 @@ def gallery(names: Iterable[tuple[str, str]]) -> str:
     lines = [
         "# Figures and tables",
         "",
-        "Made by the notebooks from `data/`; `make verify` makes them again and compares. Every "
-        "PNG has a PDF of the same name for print; the widest need a page in landscape. "
-        "`manifest.json` names the data, the seeds and the versions behind each file. `make pages` "
-        "writes this page.",
+        "The notebooks make these files from `data/`. `make verify` makes the files again and "
+        "compares them. Beside every PNG lies a PDF of the same name for print; the widest figures "
+        "need a page in landscape. `manifest.json` names the data, the seeds and the versions "
+        "behind each file. `make pages` writes this page.",
         "",
     ]
     notebook = None

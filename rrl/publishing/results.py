@@ -26,8 +26,8 @@ BEGIN, END = "<!-- results: written by rrl.publishing.results -->", "<!-- end of
 DEFAULT = "tf-serving-default"
 OURS = ("rrl-gp", "rrl", "rrl-adaptive")
 MEASURES = {
-    "price": "While it learns, over all of its 300 episodes:",
-    "deployed": "What it deploys at the end:",
+    "price": "Mean over all 300 episodes, while the agent learns:",
+    "deployed": "The configuration that is deployed at the end:",
 }
 NO_BREAK = "\N{NO-BREAK SPACE}"  # keeps an interval on one line
 
@@ -69,13 +69,15 @@ def introduction(static: pd.DataFrame) -> str:
     """Return what the numbers are, and who the other agents are, as sentences."""
     others = sorted(agent for agent in static["agent"].unique() if _is_other(agent))
     return (
-        "Each number is a mean latency over that of the best configuration, so 1 is the best "
-        f"possible: medians of {static['seeds'].min()} seeds, with 95 % intervals where seeds "
-        "differ. What is uncertain in a recording is not in them: other seeds replay the same "
-        "episodes. `rrl-gp` is the recommended agent; `rrl` and `rrl-adaptive` are the "
-        f"paper's. The last column has the lowest of {len(others)} others: {', '.join(others)}. "
-        "The last line has the highest number of each agent; of the others, it is of the agent "
-        "for which it is lowest. Of each recording, the load is the highest that can judge."
+        "Each number is a mean latency divided by that of the best configuration, so 1 is the "
+        f"best possible. The numbers are medians over {static['seeds'].min()} seeds, with 95 % "
+        "intervals where the seeds differ. The intervals do not contain the error of a recording, "
+        "because every seed replays the same episodes. `rrl` and `rrl-adaptive` are the paper's "
+        "agents, and `rrl-gp` is our extension. The last column shows the best of "
+        f"{len(others)} other agents in that row: {', '.join(others)}. The last row shows the "
+        "highest number of each agent; its last cell shows the other agent whose highest number "
+        "is lowest. Each recording is replayed at its highest load at which the best "
+        "configuration of one half of the recording is also good by the other half."
     )
 
 
@@ -88,8 +90,8 @@ def measure_table(static: pd.DataFrame, measure: str) -> str:
 
     The best other agent is the one with the lowest median in that line. The default and the paper's
     variants of RRL are not among the others; the batching guide's heuristic is. Numbers are rounded
-    before they are compared. The last line has the highest median of each agent; of the others, it
-    is that of the agent for which it is lowest.
+    before they are compared. The last row shows the highest median of each agent. Its last cell
+    shows the other agent whose highest median is lowest.
     """
     head = ("", "server's default", *(f"`{agent}`" for agent in OURS), "best other agent")
     lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
@@ -126,10 +128,10 @@ def saved(savings: pd.DataFrame) -> str:
     least, most = loads.min(), loads.max()
     after = rows["episodes"].max()
     return (
-        f"At {len(loads)} loads that were recorded on the real runtime, what `rrl-gp` deploys "
-        f"after {after} episodes has a mean latency {middle:.0f} % [{low:.0f}, {high:.0f}] below "
-        f"the default's (median over the loads, which go from {least:.0f} to {most:.0f} %; an "
-        "overload stands apart)."
+        f"At {len(loads)} loads that were recorded on the real runtime, the configuration that "
+        f"`rrl-gp` deploys after {after} episodes reduces the default's mean latency by "
+        f"{middle:.0f} % [{low:.0f}, {high:.0f}]. This is the median over the loads; single loads "
+        f"reach from {least:.0f} to {most:.0f} %, and an overload is not counted."
     )
 
 
@@ -169,8 +171,8 @@ def _by_agent(claims: Sequence[Claim]) -> str:
     """Say which claims `rrl-gp`, the paper's own agents and the best rivals reproduce."""
     groups: dict[str, Callable[[str], bool]] = {
         "`rrl-gp` reproduces": lambda name: name == OURS[0],
-        "the paper's own agents": lambda name: name in OURS[1:],
-        "the best rivals": lambda name: not name.startswith("rrl"),
+        "the paper's own agents reproduce": lambda name: name in OURS[1:],
+        "the best rivals reproduce": lambda name: not name.startswith("rrl"),
     }
     words = []
     for who, chosen in groups.items():
@@ -182,7 +184,8 @@ def _by_agent(claims: Sequence[Claim]) -> str:
             )
         ]
         words.append(f"{who} {', '.join(found) or 'none'}")
-    return f"By agent: {'; '.join(words)}.\n" if any(claim.columns for claim in claims) else ""
+    text = f"{'; '.join(words)}.\n"
+    return text if any(claim.columns for claim in claims) else ""
 
 
 def _untested(claims: Sequence[Claim]) -> str:

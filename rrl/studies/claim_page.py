@@ -14,15 +14,17 @@ from rrl.support.files import write_atomically
 
 _LEAD = """# Claims
 
-What the abstract of the paper claims, and what was measured here. A verdict is about the agent that
-is named beside it, by the problems that the registration lets decide. These are the lowest and the
-highest load of a recording, which nobody had looked at, and loads that change between them
-(`held_out`), if they can test the claim, and otherwise the older recordings (`real`). Brackets have
-95 % intervals: over the seeds of the runs for C2 to C4, and with the error of the recording for C5
-to C7 and C9. For C1 they are over loads; of up to five loads, they are the range, and no interval.
-Each claim has a section below, with all agents and reasons. What is known against a verdict is
-under `changes` in `data/claims.yaml`. For C1: its error contains a factor that the two halves of a
-recording have in common, and a single draw of configurations decides. `11_claims` counts both.
+This page compares the claims in the abstract of the paper with our measurements. Each verdict is
+about the agent beside it. The registration says which problems decide a verdict. The first choice
+is `held_out`: the lowest and the highest load of a recording that nobody had looked at before, and
+loads that change between these two. If these loads cannot test the claim, the older recordings
+(`real`) decide. Brackets contain 95 % intervals. For C2 to C4, the intervals are over the seeds of
+the runs. For C5 to C7 and C9, they contain the error of the recording. For C1, they are over the
+loads; with up to five loads, the bracket is the range and no interval. A section below shows each
+claim with all agents and reasons. Known objections to a verdict are under `changes` in
+`data/claims.yaml`. There are two objections to C1: its error contains a factor that both halves of
+a recording share, and a single draw of configurations decides. `11_claims` measures the influence
+of both.
 """
 
 
