@@ -44,7 +44,7 @@ def main():
         with with_power(power):
             other = study(seeds)
         used = usual["taken"] | other["taken"]
-        ratios = np.log(other[["price", "deployed"]] / usual[["price", "deployed"]])
+        ratios = np.log(other[["mean_cost", "deployed"]] / usual[["mean_cost", "deployed"]])
         by_source = pd.concat([usual[KEYS], ratios], axis=1)[used].groupby(KEYS, sort=False)
         print(f"power {power} over 1: geometric means of the ratios")
         print(np.exp(by_source.mean()).to_string(float_format="%.3f"))

@@ -120,7 +120,7 @@ def test_pairs_are_compared_not_the_two_samples(ratio, verdict):
     rows = table[table["agent"] == "random"]
     assert set(rows["verdict"]) == {verdict}
     assert ((rows["low"] <= rows["ratio"]) & (rows["ratio"] <= rows["high"])).all()
-    counts = who_won(table, "price").loc["random"]
+    counts = who_won(table, "mean_cost").loc["random"]
     assert counts[verdict] == 1
     assert counts[["won", "tied", "lost"]].sum() == 1
     own = table[table["agent"] == "rrl-gp"]

@@ -275,7 +275,7 @@ def test_the_stored_runs_are_those_of_this_code(stored):
     ]  # fmt: skip
     there = stored[stored["problem"].eq(again["problem"][0]) & stored["seed"].eq(FIRST_SEED)]
     pd.testing.assert_frame_equal(again, there.reset_index(drop=True), rtol=1e-5)
-    own = again.set_index("source")[["reached", "deployed", "price"]]
+    own = again.set_index("source")[["reached", "deployed", "mean_cost"]]
     same = own.eq(own.loc["none"]).all(axis=1)
     assert same[~again.set_index("source")["taken"]].all()
     assert not same.all()

@@ -26,7 +26,7 @@ BEGIN, END = "<!-- results: written by rrl.publishing.results -->", "<!-- end of
 DEFAULT = "tf-serving-default"
 OURS = ("rrl-gp", "rrl", "rrl-adaptive")
 MEASURES = {
-    "price": "While it learns, over all of its 300 episodes:",
+    "mean_cost": "While it learns, over all of its 300 episodes:",
     "deployed": "What it deploys at the end:",
 }
 NO_BREAK = "\N{NO-BREAK SPACE}"  # keeps an interval on one line

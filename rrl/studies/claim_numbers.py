@@ -190,7 +190,9 @@ def _late(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Number
     counts = []
     for problem, about in facts.iterrows():
         own = runs_on(tables.runs, problem, agent)
-        often = about["gap"] > rules.least_gap and about["default_late"] >= rules.least_late
+        often = (
+            about["simple_regret"] > rules.least_gap and about["default_late"] >= rules.least_late
+        )
         if often and not own.empty:
             n, base = int(own["requests"].median()), int(about["default_requests"])
             pairs = ((about["default_late"], base), (own["late"].mean(), n))

@@ -233,7 +233,7 @@ def problems_table(registered: Registration, tables: Evidence) -> pd.DataFrame:
             horizon = rows["episodes"].iloc[0] if known else 0
             values.append(ceiling(rows["first"].to_numpy(), rules, horizon) if known else np.nan)
         table[f"ceiling_{part.against}"] = values
-    table["saves"] = table["gap"] > rules.least_gap
+    table["saves"] = table["simple_regret"] > rules.least_gap
     return table
 
 

@@ -72,7 +72,7 @@ def learn(scenario: Scenario, agent: str, seed: int, budget: int | None, late_s:
 
 
 def limit_of(scenario: Scenario, default: Configuration, episodes: int = 20) -> tuple[float, float]:
-    """Return the limit of lateness in seconds, and the default's own share of late requests."""
+    """Return the limit of lateness in seconds, and the default's own fraction of late requests."""
     rng = np.random.default_rng(0)
     arrivals = scenario.workload.arrivals(REQUESTS, rng)
     served = [scenario.server.measure(default, arrivals, rng) for _ in range(episodes)]
@@ -83,9 +83,10 @@ def limit_of(scenario: Scenario, default: Configuration, episodes: int = 20) -> 
 def harm(name: str, agent: str, budget: int | None, seeds: Sequence[int]) -> dict[str, Any]:
     """Return one row of the table: medians over the seeds, and the worst episode of all.
 
-    `late` is the share of bad requests while learning, and `late_default` that of the default.
-    `over` is the number of runs whose trials had more bad requests than promised. `E5_first` and
-    `deployed` are those of :func:`rrl.studies.race.score`, with the run's episodes.
+    `late` is the fraction of bad requests while learning, and `late_default` that of the default.
+    `over` is the number of runs whose trials had more bad requests than promised. `first_within_5`
+    is that of :func:`rrl.studies.race.score`, censored after the run's episodes, and `deployed` is
+    that of :func:`rrl.studies.outcomes.measures`.
     """
     scenario = with_truth(name)
     late_s, own = limit_of(scenario, serving_default(scenario.space))
@@ -105,8 +106,8 @@ def harm(name: str, agent: str, budget: int | None, seeds: Sequence[int]) -> dic
         "worst_run": max(float(run.bad.sum() / run.requests.sum()) for run in runs),
         "worst_episode": worst,
         "over": int(np.sum(over)),
-        "E5_first": float(min(np.median(measured["E5_first"]), EPISODES + 1)),
-        "deployed": float(np.median(1 + measured["gap"])),
+        "first_within_5": float(min(np.median(measured["first_within_5"]), EPISODES + 1)),
+        "deployed": float(np.median(1 + measured["simple_regret"])),
     }
 
 
