@@ -96,7 +96,7 @@ def test_a_made_space_follows_from_its_seed(name):
 def test_the_made_spaces_are_what_they_are_called():
     category, binary, sparse = (made_space(name)[0] for name in MADE)
     assert [knob.categorical for knob in category.knobs] == [True, False, False]
-    assert len(category.knobs[0].levels) == 6
+    assert len(category.knobs[0].values) == 6
     assert (binary.shape, len(binary)) == ((2,) * 8, 128)
     assert (sparse.shape, len(sparse)) == ((5,) * 6, 1562)
 

@@ -30,7 +30,7 @@ SPACE = ConfigSpace([Knob("batch_threads", (1, 2, 4))])
 #: No chance and no waiting but in the queue: a request takes 0.1 s on each of two cores.
 PLAIN = SimulatedServer(SPACE, Model("plain", item=0.1), Machine("two cores", cores=2))
 gaps = st.lists(st.floats(0.001, 0.5), min_size=2, max_size=40)
-EPISODES = [{"batch_threads": threads} for threads in SPACE.knobs[0].levels]
+EPISODES = [{"batch_threads": threads} for threads in SPACE.knobs[0].values]
 QUICK = Day("cpu2", 60.0, "rrl-gp", 2, 60, 0.05, length_s=48.0)
 
 

@@ -165,7 +165,7 @@ def test_compressing_keeps_the_order_and_what_is_low(values):
 @settings(max_examples=30, deadline=None)
 @given(spaces(), st.floats(0.1, 100), st.floats(-50, 50))
 def test_the_unit_of_the_positions_does_not_matter(space, scale, shift):
-    moved = [Knob(k.name, k.levels, [p * scale + shift for p in k.positions]) for k in space.knobs]
-    other = ConfigSpace(moved, available=space.level_indices)
+    moved = [Knob(k.name, k.values, [p * scale + shift for p in k.positions]) for k in space.knobs]
+    other = ConfigSpace(moved, available=space.value_indices)
     everything = np.arange(len(space))
     assert Coordinates(other)(everything) == pytest.approx(Coordinates(space)(everything), abs=1e-6)

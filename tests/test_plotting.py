@@ -89,7 +89,7 @@ def test_tuning_shows_every_episode_in_milliseconds():
     assert ax.get_legend().get_texts()[1].get_text() == "tf-serving-default: 200.0 ms"
 
 
-def test_a_knob_is_drawn_at_every_level_and_load(profile):
+def test_a_knob_is_drawn_at_every_value_and_load(profile):
     ax = plot_knob(profile, "inter_op", PLAN.space[0])
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "2", "4"]
     assert len(ax.containers) == 2

@@ -236,7 +236,7 @@ def test_the_search_starts_anew_when_the_region_holds_one_configuration():
     agent = TuRBO(paper_cpu(), rng(), initial=4)
     found = sides(agent, [1.0] * 40)
     again = found.index(FIRST, found.index(FIRST / 2))
-    assert min(found) >= 0.05  # levels are a tenth of a knob's range apart
+    assert min(found) >= 0.05  # values are a tenth of a knob's range apart
     assert found[again : again + 4] == [FIRST] * 4
     assert agent.searches[0].memory["since"] >= again
     assert len(agent.searches[0].means) > 20
@@ -249,7 +249,7 @@ def test_the_region_is_longer_along_a_knob_that_matters_less():
         configuration = agent.ask(10.0)
         agent.tell(configuration, 1.0 + (configuration["inter_op"] - 5) ** 2)
     search = agent.searches[0]
-    region = space.level_indices[agent._region(agent._known(search), 0.2)]
+    region = space.value_indices[agent._region(agent._known(search), 0.2)]
     spans = np.ptp(region, axis=0)
     assert spans[0] < min(spans[1], spans[2])
 

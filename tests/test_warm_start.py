@@ -35,7 +35,7 @@ def measured(space, cost):
 
 
 def bowl(configuration, best=2):
-    return float(np.exp(0.03 * sum((level - best) ** 2 for level in configuration.values())))
+    return float(np.exp(0.03 * sum((value - best) ** 2 for value in configuration.values())))
 
 
 class TestWarm(AgentContract):
@@ -131,8 +131,8 @@ def test_a_mirrored_profile_has_one_knob_the_other_way_round():
         earlier("mobilenet_v2-threads", half=0),
         misleading("mobilenet_v2-threads", "mirrored"),
     )
-    levels = sorted({c["intra_op"] for c in true.configurations})
-    back = dict(zip(levels, levels[::-1], strict=True))
+    values = sorted({c["intra_op"] for c in true.configurations})
+    back = dict(zip(values, values[::-1], strict=True))
     costs = dict(zip(map(str, true.configurations), true.log_costs, strict=True))
     expected = [costs[str({**c, "intra_op": back[c["intra_op"]]})] for c in false.configurations]
     assert false.log_costs.tolist() == expected
@@ -157,7 +157,7 @@ def test_only_what_both_have_is_used():
     now = ConfigSpace([Knob("threads", range(2, 9)), Knob("timeout", (0, 1))])
     warm = transfer(now, known)
     assert (warm.shared, warm.new, warm.lost) == (["threads"], ["timeout"], ["batch"])
-    assert warm.used == 6  # 1 thread is no level any more, and 8 were not measured
+    assert warm.used == 6  # 1 thread is not a value any more, and 8 were not measured
     trend = warm.trend.reshape(7, 2)
     assert (trend[:, 0] == trend[:, 1]).all()  # nothing is known about the timeout
     assert (np.diff(trend[:6, 0]) > 0).all()

@@ -65,7 +65,7 @@ def add_parsers(commands: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=LEVELS",
-        help="a knob of your own plan with its levels, such as inter_op=1,2,4; repeatable",
+        help="a knob of your own plan with its values, such as inter_op=1,2,4; repeatable",
     )
     add_process_options(profile)
     add_model_options(profile)
@@ -164,7 +164,7 @@ def _listed(plan: Plan) -> str:
     """Say what a plan measures, one line per subject."""
     from rrl.operating.verdict import words
 
-    lines = [f"  {name}: {', '.join(map(str, levels))}" for name, levels in plan.knobs.items()]
+    lines = [f"  {name}: {', '.join(map(str, values))}" for name, values in plan.knobs.items()]
     lines.append(f"  fixed: {words(plan.fixed or {}) or 'nothing'}")
     loads = ", ".join(f"{rate:g}" for rate in plan.rates_per_s) + " requests/s"
     if not plan.rates_per_s:
@@ -281,7 +281,7 @@ def _own(
         knobs["max_batch_size"] = large_enough(knobs["max_batch_size"], largest)
     elif largest > 1:
         fixed["max_batch_size"] = largest
-    space = ConfigSpace([serving_knob(name, levels) for name, levels in knobs.items()])
+    space = ConfigSpace([serving_knob(name, values) for name, values in knobs.items()])
     fixed = dict(read_fixed(options, space, fixed))
     if known:
         return knobs, fixed, {"name": options.model}, {}

@@ -82,8 +82,8 @@ def words(configuration: Configuration) -> str:
     '--grpc_max_threads=8, OMP_NUM_THREADS=1, cpus 2'
     """
     return ", ".join(
-        f"{name.partition(':')[2]}={level}" if name.startswith((FLAG, ENV)) else f"{name} {level}"
-        for name, level in configuration.items()
+        f"{name.partition(':')[2]}={value}" if name.startswith((FLAG, ENV)) else f"{name} {value}"
+        for name, value in configuration.items()
     )
 
 

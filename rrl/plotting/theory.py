@@ -87,7 +87,7 @@ def plot_prices(prices: Mapping[str, pd.DataFrame]) -> Figure:
         none, edge = table.index[~lost], bottom.get_xaxis_transform()
         bottom.plot(none, np.full(len(none), 0.03), "v", mfc="none", color="C0", transform=edge)
         top.set(title=name, yscale="log")
-        bottom.set(yscale="log", xlabel="radius (levels)")
+        bottom.set(yscale="log", xlabel="radius (steps)")
         for ax in (top, bottom):
             ax.get_legend().remove()
     axes[0, 0].set_ylabel("largest error of the table")

@@ -159,7 +159,7 @@ def usual_settings(profile: Profile) -> pd.DataFrame:
 def _line(
     rate: float, half: int, name: str, configuration: Configuration, limits: Sequence[float]
 ) -> dict[str, Any]:
-    words = ", ".join(f"{knob} {level}" for knob, level in configuration.items())
+    words = ", ".join(f"{knob} {value}" for knob, value in configuration.items())
     values = dict(zip(("ratio", "low", "high"), map(float, limits), strict=True))
     return {"rate_per_s": rate, "half": half, "setting": name, "knobs": words, **values}
 

@@ -29,7 +29,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from rrl.core.knob import Configuration, Level
+from rrl.core.knob import Configuration, Value
 from rrl.core.space import ConfigSpace
 from rrl.recording.probe import processor_ticks, stolen
 from rrl.recording.rows import append, commit, read_appended
@@ -84,7 +84,7 @@ class GridPlan:
     ----------
     model : str
         Name of a known model.
-    knobs : mapping of str to sequence of level
+    knobs : mapping of str to sequence of value
         Values of each knob. Configurations that differ only in settings without effect count once.
     fixed : mapping
         Settings of all configurations.
@@ -120,7 +120,7 @@ class GridPlan:
     """
 
     model: str
-    knobs: Mapping[str, Sequence[Level]]
+    knobs: Mapping[str, Sequence[Value]]
     fixed: Configuration
     rate_per_s: float
     requests: int
@@ -297,7 +297,7 @@ class Stand:
         rng = np.random.default_rng(plan.seed)
         given: dict[str, Any] = {"inputs": inputs, "fixed": plan.fixed}
         usual = dict(plan.reference["configuration"])
-        alone = ConfigSpace([serving_knob(name, [level]) for name, level in usual.items()])
+        alone = ConfigSpace([serving_knob(name, [value]) for name, value in usual.items()])
         self.server = self._stack.enter_context(LiveServer(base, plan.space, **given))
         self._reference = self._stack.enter_context(LiveServer(base, alone, **given))
         self._usual, self._rng = usual, rng

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.space import ConfigSpace, from_table
-from rrl.serving.process_knobs import ENV, FLAG, read_level
+from rrl.serving.process_knobs import ENV, FLAG, read_value
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, shown
 from rrl.support.files import read_json, read_text
@@ -90,9 +90,9 @@ class Profile:
         self.grid = table[table["pass"] < self.grid_passes]
         self.rates_per_s: list[float] = sorted(float(r) for r in table["rate_per_s"].unique())
         found = from_table(table[self.knobs], self.knobs)
-        knobs = [serving_knob(knob.name, knob.levels) for knob in found.knobs]
+        knobs = [serving_knob(knob.name, knob.values) for knob in found.knobs]
         cores = int(description["machine"]["cpus"])
-        self.space = ConfigSpace(knobs, available=found.level_indices, cores=cores)
+        self.space = ConfigSpace(knobs, available=found.value_indices, cores=cores)
 
     def latencies(self, row: int) -> NDArray[np.float64]:
         """Return the latencies (s) of the episode in a row of the table, in order of arrival."""
@@ -135,7 +135,7 @@ class Profile:
     def finalists(self, rate_per_s: float) -> list[dict[str, Any]]:
         """Return the results of the finals at a load, one per finalist; empty if no finals.
 
-        A result has the level of each knob, the `verdict` (the word of
+        A result has the value of each knob, the `verdict` (the word of
         :class:`rrl.recording.judging.Verdict`), the `ratio` to the best with its limits `low` and
         `high`, and `best_s`, a typical mean latency of the best in seconds.
         """
@@ -188,7 +188,7 @@ def read_profile(folder: str | os.PathLike[str]) -> Profile:
         raise DataError(f"{path}: corrupt or truncated ({error}); restore it") from None
     _check_table(path, description, table)
     for name in texts:
-        table[name] = table[name].map(read_level)
+        table[name] = table[name].map(read_value)
     if description["complete"] and description["sha256"] != episodes_hash(path):
         raise DataError(
             f"{path}: changed since it was recorded (its sha256 is not that of {DESCRIPTION}); "

@@ -102,7 +102,7 @@ class DeepQNetwork(Searcher):
     """Deep Q-learning with experience replay; one network serves all loads, which are inputs.
 
     The task has two versions, both from the literature. With ``actions="moves"``, the state is the
-    load and the present configuration. An action moves one knob by one level or changes nothing.
+    load and the present configuration. An action moves one knob by one step or changes nothing.
     Future costs are multiplied by `discount`, and a target network estimates them (Mnih et al.,
     with the states and actions of VCONF). With ``actions="configurations"``, the state is the load
     and an action is a configuration. An episode ends after one action. The network maps the load

@@ -99,11 +99,11 @@ class Deployed:
         OSError
             If the note cannot be written, and it must be. Nothing has changed then.
         """
-        levels = {name: plain(level) for name, level in configuration.items()}
-        note = {"address": self._address, "configuration": levels, "complete": complete}
+        values = {name: plain(value) for name, value in configuration.items()}
+        note = {"address": self._address, "configuration": values, "complete": complete}
         try:
             write_atomically(self._file, json.dumps(note) + "\n")
         except OSError:
             if surely:
                 raise
-        self.configuration, self.complete = levels, complete
+        self.configuration, self.complete = values, complete

@@ -218,4 +218,4 @@ class OperatorsServer:
 
     @staticmethod
     def _text(configuration: Configuration) -> str:
-        return ", ".join(f"{name} {level}" for name, level in configuration.items())
+        return ", ".join(f"{name} {value}" for name, value in configuration.items())

@@ -95,7 +95,7 @@ def scheduled(default: Configuration) -> Configuration:
 
 def only(configuration: Configuration) -> ConfigSpace:
     """Return the space of a single configuration."""
-    return ConfigSpace([Knob(name, (level,)) for name, level in configuration.items()])
+    return ConfigSpace([Knob(name, (value,)) for name, value in configuration.items()])
 
 
 def scaled_phases(peak_per_s: float, episodes: int, requests: int = 100) -> Phases:

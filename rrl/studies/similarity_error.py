@@ -77,7 +77,7 @@ def variogram(
     Returns
     -------
     distance, share : ndarray, shape (distances,)
-        Distances are in levels and are rounded to integers.
+        Distances are in steps and are rounded to whole ones.
 
     References
     ----------
@@ -178,13 +178,13 @@ def region_errors(
     measurements : int
         There are this many episodes, each with a randomly drawn configuration.
     radius : float
-        This is the radius of the region, in levels.
+        This is the radius of the region, in steps.
     rng : numpy.random.Generator
 
     Returns
     -------
     DataFrame
-        It has one row per prediction: `estimator`, `distance` (rounded to integer levels), `error`,
+        It has one row per prediction: `estimator`, `distance` (rounded to whole steps), `error`,
         `stated` and `deviations`. The error is the absolute value of the logarithm of the estimated
         cost divided by the true cost. `stated` is the standard deviation of the log cost of a
         measurement: that of the estimate and that of the noise, added in quadrature. `deviations`

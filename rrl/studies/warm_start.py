@@ -2,7 +2,7 @@
 
 Each recorded model is tuned at its middle load, without and with the profile of each other
 recording. Agents replay one half of a profile, and the other half judges them. Three adversaries
-are made from the half that is replayed: good and bad exchanged, all costs shuffled, and the levels
+are made from the half that is replayed: good and bad exchanged, all costs shuffled, and the values
 of one knob in the opposite order. The agent learns the slope between two models, which may be
 negative. So what is inverted need not mislead it, and what is shuffled has no order to take over.
 What is mirrored keeps its order along the other knobs, but something else looks best.
@@ -86,7 +86,7 @@ def misleading(name: str, how: str, data: Path = DATA) -> Earlier:
 
 
 def mirrored(costs: Floats, shape: Sequence[int]) -> Floats:
-    """Return the costs of a whole grid with the levels of one knob in the opposite order.
+    """Return the costs of a whole grid with the values of one knob in the opposite order.
 
     It is the knob for which the configuration that then looks best costs most.
 

@@ -27,10 +27,10 @@ UNIFORM = Temperature(1e9, 1e9)
 """At this temperature all configurations are equally likely, as the theorems assume."""
 
 
-def subgrid(server: SimulatedServer, levels: Sequence[int]) -> SimulatedServer:
-    """Return a simulated server that offers only these levels of each of its knobs.
+def subgrid(server: SimulatedServer, values: Sequence[int]) -> SimulatedServer:
+    """Return a simulated server that offers only these values of each of its knobs.
 
-    The levels have the positions 0, 1, 2, ... in the given order.
+    The values have the positions 0, 1, 2, ... in the given order.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def subgrid(server: SimulatedServer, levels: Sequence[int]) -> SimulatedServer:
     >>> len(subgrid(testbed("cpu10"), (1, 2, 4)).space)
     27
     """
-    space = ConfigSpace([Knob(name, tuple(levels)) for name in server.space.names])
+    space = ConfigSpace([Knob(name, tuple(values)) for name in server.space.names])
     return replace(server, space=space)
 
 
@@ -58,7 +58,7 @@ class Curves:
     deployed : ndarray
         This is the same for the configuration that the agent deploys.
     radius : ndarray
-        This is the agent's radius in levels. An adaptive agent changes it.
+        This is the agent's radius in steps. An adaptive agent changes it.
     chosen : ndarray of int
         These are the numbers of the measured configurations.
     """

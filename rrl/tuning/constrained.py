@@ -232,7 +232,7 @@ def most_cpus(space: ConfigSpace, *more: float) -> int | None:
     Raises
     ------
     UsageError
-        If a level is text.
+        If a value is text.
 
     Examples
     --------
@@ -240,7 +240,7 @@ def most_cpus(space: ConfigSpace, *more: float) -> int | None:
     >>> most_cpus(ConfigSpace([Knob("cpus", (1, 2))]), 4), most_cpus(paper_cpu())
     (4, None)
     """
-    levels = next((knob.levels for knob in space.knobs if knob.name == CPUS), ())
-    if any(isinstance(level, str) for level in levels):
-        raise UsageError(f"the levels of {CPUS} must be numbers, got {', '.join(map(str, levels))}")
-    return int(max(*levels, *more)) if levels else None
+    values = next((knob.values for knob in space.knobs if knob.name == CPUS), ())
+    if any(isinstance(value, str) for value in values):
+        raise UsageError(f"the values of {CPUS} must be numbers, got {', '.join(map(str, values))}")
+    return int(max(*values, *more)) if values else None
