@@ -370,9 +370,9 @@ def test_hill_climbing_restarts_when_it_is_stuck():
     assert len(set(again)) > 2 * len(set(still))
 
 
-def test_a_table_cell_moves_by_the_step():
+def test_a_table_cell_moves_by_the_learning_rate():
     space = paper_cpu(2)
-    agent = QLearning(space, rng(), epsilon=(0.0, 0.0, 1), step=0.25)
+    agent = QLearning(space, rng(), epsilon=(0.0, 0.0, 1), learning_rate=0.25)
     agent.ask(10.0)
     for cost in (4.0, 8.0):
         agent.tell(space[3], cost)

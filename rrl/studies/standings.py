@@ -59,7 +59,7 @@ _RRL = {"horizon": 300.0, "reach": 1.0, "lengths": 1.0, "amplitude": 1.0}
 #: The settings that the command ``tune`` compares.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "rrl": [
-        {"radius": r, "step": s} for r in (1.0, 1.5, 2.0, 3.0) for s in (0.1, 0.3, 0.5)
+        {"radius": r, "learning_rate": s} for r in (1.0, 1.5, 2.0, 3.0) for s in (0.1, 0.3, 0.5)
     ],
     "rrl-released-copy": [{"radius": r} for r in (1.0, 2.0, 3.0)],
     "random": [{"budget": b} for b in (100, 200, 300)],
@@ -71,7 +71,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "simulated-annealing": [
         {"temperature": t, "decay": 0.98, "reach": r} for t in (0.1, 0.3, 1.0) for r in (1, 2, 4)
     ],
-    "q-learning": [{"epsilon": e, "step": s} for e in _EPSILONS for s in (0.1, 0.3)],
+    "q-learning": [{"epsilon": e, "learning_rate": s} for e in _EPSILONS for s in (0.1, 0.3)],
     "deep-q-network": [
         {"actions": "configurations", "epsilon": e}
         for e in ([0.3, 0.3, 50], [0.3, 0.05, 20], [1.0, 0.1, 20])
