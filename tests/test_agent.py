@@ -29,10 +29,10 @@ SPACES = {
 }
 
 
-def random_part(knobs, share):
-    """A grid of which only a random share is available."""
+def random_part(knobs, fraction):
+    """A grid of which only a random fraction is available."""
     whole = ConfigSpace(knobs)
-    part = np.random.default_rng(0).permutation(len(whole))[: round(share * len(whole))]
+    part = np.random.default_rng(0).permutation(len(whole))[: round(fraction * len(whole))]
     return ConfigSpace(knobs, available=whole.value_indices[part])
 
 

@@ -32,7 +32,7 @@ from rrl.studies.day_tables import DEFAULT
 from rrl.studies.days import KNOWING
 from rrl.studies.registration import VERDICTS, content_digest, read_registration
 from rrl.support.errors import DataError
-from rrl.support.limits import share_limits
+from rrl.support.limits import fraction_limits
 
 DATA = Path(__file__).parent.parent / "data"
 SEEDS = 12
@@ -300,7 +300,7 @@ def test_the_limits_of_late_requests_hold_for_all_loads_together(registered, rng
     tables = steady(registered, "real", table, late={"others": 0.05})
     tables.runs["requests"] = 400
     found = part_number(registered.claims["C6"].parts[0], registered.rules, tables, "rrl-gp", rng)
-    (least, _), (_, most) = (share_limits(count, 400, 1 - 0.05 / 4) for count in (80, 20))
+    (least, _), (_, most) = (fraction_limits(count, 400, 1 - 0.05 / 4) for count in (80, 20))
     assert (found.value, found.low) == pytest.approx((75, 100 * (1 - most / least)))
 
 

@@ -44,7 +44,7 @@ def test_the_unit_of_the_cost_does_not_matter(make, space):
 
 @pytest.mark.parametrize("make", [Zooming, HOO])
 def test_a_first_cost_of_zero_hides_no_later_difference(make):
-    """Shares of late requests are often 0 at first; they were then the only reference."""
+    """Fractions of late requests are often 0 at first; they were then the only reference."""
     space = ConfigSpace([Knob("threads", tuple(range(30)))])
     agent, costs = make(space, np.random.default_rng(0)), 0.02 * np.arange(1, 31)
     agent.tell(agent.ask(10.0), 0.0)

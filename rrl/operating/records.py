@@ -160,7 +160,7 @@ def harm_done(job: Job, records: Sequence[Record]) -> Record:
 
 
 def late_while_tuning(job: Job, records: Sequence[Record]) -> float:
-    """Return the share of the requests while tuning that were late by the SLO, or failed.
+    """Return the fraction of the requests while tuning that were late by the SLO, or failed.
 
     With a guard, these are the requests that were sent: a trial that did not start had none, and
     the incumbent served in its place.

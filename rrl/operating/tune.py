@@ -22,7 +22,7 @@ from rrl.operating.options import (
 )
 from rrl.operating.server_options import add_model_options, add_process_options
 from rrl.support.errors import DataError, UsageError, interrupt_by_signals
-from rrl.support.number_options import above_zero, number, share, whole
+from rrl.support.number_options import above_zero, fraction, number, whole
 
 if TYPE_CHECKING:
     from rrl.operating.alone import OnlyTuner
@@ -138,10 +138,10 @@ def add_parsers(commands: Any) -> None:
     )
     what.add_argument(
         "--canary",
-        type=share,
+        type=fraction,
         default=1.0,
-        metavar="SHARE",
-        help="share of these requests that goes to a configuration on trial (default 1)",
+        metavar="FRACTION",
+        help="fraction of these requests that goes to a configuration on trial (default 1)",
     )
     what.add_argument(
         "--stop",

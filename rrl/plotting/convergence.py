@@ -109,7 +109,7 @@ def plot_pareto(
 ) -> Axes:
     """Plot loss against time, one labelled point per radius; the lower left is better in both.
 
-    Times and losses (as shares) of the runs have the shape (m, runs). Lines are intervals of the
+    Times and losses (as fractions) of the runs have the shape (m, runs). Lines are intervals of the
     medians. Below 1 % the loss has a linear scale, because it may be 0.
     """
     ax = ax or plt.gca()

@@ -279,7 +279,7 @@ def plot_served(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_slo(table: pd.DataFrame, ours: str, ax: Axes | None = None) -> Axes:
-    """Plot the share of late requests against the objective: default, heuristic, ours and best.
+    """Plot the fraction of late requests against the objective: default, heuristic, ours and best.
 
     Parameters
     ----------

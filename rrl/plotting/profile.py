@@ -101,10 +101,10 @@ def plot_noise(profile: Profile, ax: Axes | None = None) -> Axes:
     ratio = table["mean_s"] / cells.transform("mean")
     for i, (rate, values) in enumerate(ratio.groupby(table["rate_per_s"])):
         values = np.sort(values.to_numpy())
-        share = (np.arange(len(values)) + 0.5) / len(values)
+        fraction = (np.arange(len(values)) + 0.5) / len(values)
         line = ("-", "--", ":")[i % 3]
-        ax.plot(values, share, ls=line, lw=1.8, label=f"{rate:g} requests/s")
-    ax.set(xlabel="an episode / mean of its configuration", ylabel="share of episodes")
+        ax.plot(values, fraction, ls=line, lw=1.8, label=f"{rate:g} requests/s")
+    ax.set(xlabel="an episode / mean of its configuration", ylabel="fraction of episodes")
     ax.legend()
     sns.despine(ax=ax)
     return ax

@@ -151,7 +151,8 @@ class View(NamedTuple):
     probability : ndarray, shape (n,)
         Probability that the agent chooses each configuration next.
     deviation : ndarray, shape (n,)
-        Standard deviation of each expected cost, as a share of it. It is NaN where it is infinite.
+        Standard deviation of each expected cost, as a fraction of it. It is NaN where it is
+        infinite.
     region : ndarray of bool, shape (n,)
         Whether a configuration is in the region of the last measurement.
     measured, recommended : int or None

@@ -34,8 +34,8 @@ CAPTIONS = {
     "on the real runtime and simulated.",
     "claims-problems": "What each problem can test: how much there is to save, how many "
     "configurations are good, and the replay's ceiling.",
-    "claims-profiles": "Share of the runs that are within 5 % of the best by an episode, and that "
-    "deploy within a factor of the best.",
+    "claims-profiles": "Fraction of the runs that are within 5 % of the best by an episode, and "
+    "that deploy within a factor of the best.",
     "claims-reductions": "Latency saved over the default at every load that can test it, and (last "
     "row) at the overload, beside the paper's largest number.",
     "claims-served": "The default's mean latency over that served while learning, for every "
@@ -62,11 +62,11 @@ CAPTIONS = {
     "TensorFlow Serving's default.",
     "experiments-everywhere": "All agents on 24 scenarios: episodes until they stay within 5 % of "
     "the best, and cost while learning.",
-    "experiments-late": "Share of late requests under what each agent deploys.",
+    "experiments-late": "Fraction of late requests under what each agent deploys.",
     "experiments-phases": "Mean latency while the load changes four times in 3000 episodes.",
     "experiments-savings": "What the deployed configuration saves over the default and over the "
     "batching guide's heuristic, by load and metric.",
-    "experiments-slo": "Share of late requests by how strict the objective is.",
+    "experiments-slo": "Fraction of late requests by how strict the objective is.",
     "experiments-speed": "Episodes of Q-learning and of a deep Q-network over those of `rrl-gp`, "
     "at every recorded load. A marker is hollow where neither arrives.",
     "experiments-static": "All agents at steady loads: speed, deployed cost and cost while "

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 HALVES = (0, 1)
 REPEATS = 4  # episodes per finalist and load in one round
-PRECISION = 0.03  # half the width of the 95 % interval of a ratio to the best, as a share
+PRECISION = 0.03  # half the width of the 95 % interval of a ratio to the best, as a fraction
 CONFIDENCE = 0.975  # confidence level of each of its two limits
 SURE = 0.9995  # confidence level for "not good"; it is high because the test is repeated often
 MOST_ROUNDS = 40  # largest number of rounds per half

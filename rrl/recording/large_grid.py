@@ -248,7 +248,7 @@ class Others:
         """Begin a period."""
         self._seen = self._used()
 
-    def share(self) -> float:
+    def fraction(self) -> float:
         """Return the fraction of all processor time since the beginning that others used."""
         own, busy, all_ = np.subtract(self._used(), self._seen)
         return max(0.0, float((busy - own) / max(all_, 1e-9)))
@@ -482,12 +482,12 @@ class GridRecorder:
         while True:
             self._others.begin()
             time.sleep(LOOK_S)
-            share = self._others.share()
-            if share <= self.plan.limits["foreign"]:
+            fraction = self._others.fraction()
+            if fraction <= self.plan.limits["foreign"]:
                 return
             if not told:
                 told = True
-                self._say(f"waiting: other processes use {share:.0%} of the processor time")
+                self._say(f"waiting: other processes use {fraction:.0%} of the processor time")
             time.sleep(PAUSE_S)
 
     def _measure(self, stand: Stand, visit: Visit) -> None:
@@ -510,7 +510,7 @@ class GridRecorder:
         started, began = _now(), time.monotonic()
         self._others.begin()
         measured = stand.visit(visit.index, arrivals, bool(self.plan.reference["beside"]))
-        foreign = self._others.share()
+        foreign = self._others.fraction()
         values = {
             **self.plan.space[visit.index],
             "stage": visit.stage,

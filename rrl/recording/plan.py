@@ -78,7 +78,7 @@ class Plan:
     about : mapping, optional
         What identifies one's own model and its requests. A recording continues only with the same.
     shares : sequence of float
-        Loads as shares of the rate that the machine sustains. They become `rates_per_s` when a
+        Loads as fractions of the rate that the machine sustains. They become `rates_per_s` when a
         recording begins; see `rrl.recording.calibration`.
 
     Raises
@@ -116,11 +116,13 @@ class Plan:
         for name in ("requests", "passes", "repeats"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
-        rates, shares = list(self.rates_per_s), list(self.shares)
-        if not (rates or shares) or not all(0 < rate < np.inf for rate in rates):
+        rates, fractions = list(self.rates_per_s), list(self.shares)
+        if not (rates or fractions) or not all(0 < rate < np.inf for rate in rates):
             raise UsageError(f"rates must be above 0 requests/s, got {rates}")
-        if not all(0 < share < 1 for share in shares):
-            raise UsageError(f"shares of the sustained rate must be between 0 and 1, got {shares}")
+        if not all(0 < fraction < 1 for fraction in fractions):
+            raise UsageError(
+                f"fractions of the sustained rate must be between 0 and 1, got {fractions}"
+            )
 
     @cached_property
     def space(self) -> ConfigSpace:

@@ -49,13 +49,13 @@ COLUMNS = {  # the columns of episodes.csv after the knobs
 PROBED = {  # further columns of schema 2, after the others
     "speed_before": "speed of the machine just before, by the probe; 1 is the plan's reference",
     "speed_after": "the same just after",
-    "steal": "share of the processor time that the hypervisor took meanwhile",
+    "steal": "fraction of the processor time that the hypervisor took meanwhile",
     "commit": "version of the recorder, as git has it",
 }
 _TEXT = ("latencies_us", "statuses", "started", "commit")
 _POSITIVE = ("rate_per_s", "mean_s", "p99_s")
 _COUNTED = ("pass", "repeat", "order", "valid", "failed", "arrival_seed")
-_SHARES = ("slip_share", "start_s")
+_NEVER_NEGATIVE = ("slip_share", "start_s")
 
 
 class Profile:
@@ -143,7 +143,7 @@ class Profile:
         return finals.get(f"{rate_per_s:g}", {}).get("finalists", [])
 
     def regret_limit(self, rate_per_s: float) -> float:
-        """Return the limit of how much slower than any finalist a load's best can be, as a share.
+        """Return the largest fraction by which a load's best can be slower than any finalist.
 
         It comes from the lower limits of the ratios. Undecided finalists count like the others.
         The result is NaN if there were no finals.
@@ -263,7 +263,7 @@ def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame
 
 def _check_numbers(path: Path, knobs: Sequence[str], table: pd.DataFrame) -> None:
     numeric = [name for name in knobs if not name.startswith((FLAG, ENV))]
-    for name in (*numeric, *_POSITIVE, *_COUNTED, *_SHARES):
+    for name in (*numeric, *_POSITIVE, *_COUNTED, *_NEVER_NEGATIVE):
         column = _numbers(table[name])
         good = np.isfinite(column) & (column >= (ADAPTIVE if name in knobs else 0))
         words = "it must be a finite number"

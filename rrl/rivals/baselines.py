@@ -171,7 +171,7 @@ class Annealing(Searcher):
     ----------
     space, rng
     temperature : float, optional
-        A step that raises the cost by this share of the present cost is accepted with
+        A step that raises the cost by this fraction of the present cost is accepted with
         probability 1/e.
     decay : float, optional
         Each measurement multiplies the temperature by this factor.

@@ -28,8 +28,8 @@ from rrl.rivals.unit_cube import Floats, UnitCube, latin_hypercube
 
 Ints = NDArray[np.int64]
 
-LENGTH = 0.5  # expected length scale, as a share of a knob's range
-NOISE = 0.1  # expected noise, as a share of the standard deviation of all log costs
+LENGTH = 0.5  # expected length scale, as a fraction of a knob's range
+NOISE = 0.1  # expected noise, as a fraction of the standard deviation of all log costs
 JITTER = 1e-6  # added to the variance of a point, so that repeated points can be factorised
 
 
@@ -60,7 +60,7 @@ class Surrogate:
     hyperparameters : list of float, optional
         These are the hyperparameters, as :meth:`fit` returns them; by default the prior's.
     length : float, optional
-        This is the expected length scale, as a share of a knob's range.
+        This is the expected length scale, as a fraction of a knob's range.
 
     Attributes
     ----------
@@ -136,7 +136,7 @@ class GPEI(Searcher):
         Only what is lower than the lowest posterior mean by more than this counts as an
         improvement, in standard deviations of all log costs. A wider margin explores more.
     length : float, optional
-        This is the expected length scale, as a share of a knob's range.
+        This is the expected length scale, as a fraction of a knob's range.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from rrl.rivals.search import Search, Searcher
 from rrl.rivals.unit_cube import Floats, UnitCube, latin_hypercube
 
 FIRST, SHORTEST, LONGEST = 0.8, 0.5**7, 1.6  # sides of the trust region
-BETTER = 1e-3  # an improvement lowers the lowest cost by at least this share
+BETTER = 1e-3  # an improvement lowers the lowest cost by at least this fraction
 CANDIDATES_PER_KNOB, MOST_CANDIDATES = 100, 5000
 ROUNDING = 1e-9  # relative slack, so that a value just at the edge is in the box
 
@@ -41,7 +41,7 @@ class TuRBO(Searcher):
         Each start measures a Latin hypercube of this many configurations; the first start of a load
         level begins with what serves. The default is twice the number of knobs.
     side : float, optional
-        The first sides of the region, as a share of a knob's range.
+        The first sides of the region, as a fraction of a knob's range.
     successes : int, optional
         So many improvements in a row double the sides.
     failures : int, optional

@@ -86,7 +86,7 @@ class HandoverServer(LiveServer):
         Whether episodes consist of the requests of other clients. Then no other load is sent, and
         an episode has as many requests as `measure` gets arrivals.
     canary : float, optional
-        Share of these requests that goes to a configuration on trial, above 0 and at most 1. The
+        Fraction of these requests that goes to a configuration on trial, above 0 and at most 1. The
         kept configuration gets the others.
 
     Attributes

@@ -210,7 +210,7 @@ def testbed_parameters() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns are `testbed`, `parameter`, `value` (in seconds, cores or shares: see
+        The columns are `testbed`, `parameter`, `value` (in seconds, cores or fractions: see
         :class:`rrl.simulation.service_model.Model` and ``Machine``) and `source`.
 
     Examples

@@ -77,7 +77,8 @@ class Evidence(NamedTuple):
     recorded : DataFrame
         One row per profile, with the number of its `episodes` and whether the `binary` served them.
     late : DataFrame
-        As `runs`, for agents that minimised the share of late requests, see :func:`late_settings`.
+        As `runs`, for agents that minimised the fraction of late requests, see
+        :func:`late_settings`.
     """
 
     runs: pd.DataFrame
@@ -118,7 +119,7 @@ def late_settings(
     seeds: int,
     most_episodes: int,
 ) -> list[Setting]:
-    """Return the settings of agents that minimise the share of late requests, on steady problems.
+    """Return the settings of agents that minimise the fraction of late requests under steady loads.
 
     They run until the episode after which the registration looks at what is deployed. The limit is
     the registered multiple of the smallest mean latency, in three digits.

@@ -204,7 +204,7 @@ def _reasons(judged: Judged) -> list[str]:
     if claim.earlier is not None:
         said.append(f"the earlier paper's number is {claim.earlier:g} %")
     tuned = claim.objective == "late"
-    return said + (["the agents minimise the share of late requests"] if tuned else [])
+    return said + (["the agents minimise the fraction of late requests"] if tuned else [])
 
 
 def _tested(judged: Judged, registered: Registration, limits: pd.DataFrame) -> list[str]:

@@ -150,7 +150,7 @@ def judge_all(
 def tables_of(tables: Evidence, kind: str, claim: RegisteredClaim) -> Evidence:
     """Return the rows of a kind of problems, and of the workloads that a claim is about.
 
-    For a claim about late requests, `runs` are those of agents that minimised their share.
+    For a claim about late requests, `runs` are those of agents that minimised their fraction.
     """
 
     def rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from rrl.core.knob import Configuration
 
 GRIDS = tuple(name for name in SCENARIOS if name.split()[0] in KEPT)  # all recorded ones
-EPISODES, REQUESTS, SHARE = 60, 100, 0.05  # as in `rrl tune`: a budget of 5 % of the requests
+EPISODES, REQUESTS = 60, 100
+BUDGET_FRACTION = 0.05  # of the requests may be bad, as in `rrl tune`
 
 
 class Learned(NamedTuple):
@@ -93,7 +94,7 @@ def harm(name: str, agent: str, budget: int | None, seeds: Sequence[int]) -> dic
     runs = [learn(scenario, agent, seed, budget, late_s) for seed in seeds]
     recommended = np.array([run.recommended for run in runs])
     measured = score(scenario, Race(recommended, recommended, 0.0))
-    allowed = SHARE * EPISODES * REQUESTS if budget is None else budget
+    allowed = BUDGET_FRACTION * EPISODES * REQUESTS if budget is None else budget
     over = [run.trial_bad > allowed + own * run.trial_requests for run in runs]
     worst = max(float((run.bad / run.requests).max()) for run in runs)
     return {
@@ -116,7 +117,7 @@ def table_of(grids: Sequence[str], agents: Sequence[str], seeds: Sequence[int]) 
     import pandas as pd
     from tqdm import tqdm
 
-    budget = int(SHARE * EPISODES * REQUESTS)
+    budget = int(BUDGET_FRACTION * EPISODES * REQUESTS)
     cells = [(g, a, b) for g in grids for a in agents for b in (None, budget)]
     return pd.DataFrame([harm(*cell, seeds) for cell in tqdm(cells, unit="cell")])
 

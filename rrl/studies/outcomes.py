@@ -265,7 +265,7 @@ def first_good(cost: Values, within: float = 0.05) -> dict[str, int]:
     cost : ndarray, shape (configurations,)
         The true costs, in the order of the grid.
     within : float, optional
-        A configuration is good if it costs at most this share more than the best.
+        A configuration is good if it costs at most this fraction more than the best.
 
     Returns
     -------

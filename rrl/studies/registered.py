@@ -87,7 +87,8 @@ class RegisteredClaim:
     history : str
         Numbers reported before.
     objective : str
-        What the agents minimise: "mean" (the mean latency) or "late" (the share of late requests).
+        What the agents minimise: "mean" (the mean latency) or "late" (the fraction of late
+        requests).
     """
 
     paper: str

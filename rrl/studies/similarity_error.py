@@ -65,9 +65,9 @@ def variogram(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return how much the log costs of two configurations differ, by their distance.
 
-    It is half the mean squared difference of all pairs at a distance, as a share of the variance.
-    It is 1 if a pair at this distance differs as much as any two configurations, and above 1 if it
-    differs more.
+    It is half the mean squared difference of all pairs at a distance, as a fraction of the
+    variance. It is 1 if a pair at this distance differs as much as any two configurations, and
+    above 1 if it differs more.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def variogram(
 
     Returns
     -------
-    distance, share : ndarray, shape (distances,)
+    distance, fraction : ndarray, shape (distances,)
         Distances are in steps and are rounded to whole ones.
 
     References
@@ -87,8 +87,8 @@ def variogram(
     --------
     >>> from rrl import Knob
     >>> space = ConfigSpace([Knob("threads", range(5))])
-    >>> distance, share = variogram(space, np.exp(np.arange(5.0)))
-    >>> share.round(2)
+    >>> distance, fraction = variogram(space, np.exp(np.arange(5.0)))
+    >>> fraction.round(2)
     array([0.25, 1.  , 2.25, 4.  ])
     """
     logs = np.log(cost)
@@ -104,7 +104,7 @@ def variogram(
 
 
 def typical_difference(space: ConfigSpace, cost: NDArray[np.float64], radius: float) -> float:
-    """Return by how much two configurations of one region differ: a median, as a share.
+    """Return by how much two configurations of one region differ: a median, as a fraction.
 
     No copy of a cost can be closer than that, however well it was measured.
 
@@ -242,16 +242,16 @@ def _measure(
 
 
 def coverage(errors: pd.DataFrame, *by: str) -> pd.DataFrame:
-    """Return the shares of measured log costs within one and two stated standard deviations.
+    """Return the fractions of measured log costs within one and two stated standard deviations.
 
-    If errors are normal and the standard deviations are right, the shares are 68 % and 95 %.
+    If errors are normal and the standard deviations are right, the fractions are 68 % and 95 %.
 
     Parameters
     ----------
     errors : DataFrame
         :func:`region_errors` returns this table.
     *by : str
-        The shares are computed for each value of these columns, `estimator` by default.
+        The fractions are computed for each value of these columns, `estimator` by default.
 
     Returns
     -------

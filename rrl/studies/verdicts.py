@@ -6,10 +6,10 @@ arrivals, seconds apart. Then it draws runs of up to 30 rounds from these ratios
 ones, judges each run after every round, and writes three tables as CSV files:
 
 - ``scatter.csv``: the scatter by profile and load, and how it depends on the round before;
-- ``level.csv``: the share of runs without a difference that got a verdict by then. The level is
+- ``level.csv``: the fraction of runs without a difference that got a verdict by then. The level is
   exact for equal configurations ("normal", "recorded"). Two configurations with the same median
   but another skewness ("skewed") are not covered by its proof;
-- ``power.csv``: the share of runs with a difference that got the right verdict by then.
+- ``power.csv``: the fraction of runs with a difference that got the right verdict by then.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LOADS = ("light", "medium", "heavy")  # 30, 60 and 85 % of what the best configu
 LEAST = 8  # rounds that a pair of finalists must have
 MOST = 30  # rounds of a run
 LOOKS = (*range(2, PLANNED + 1), MOST)
-CUTS = (0.05, 0.10, 0.20)  # the recommendation costs this share less
+CUTS = (0.05, 0.10, 0.20)  # the recommendation costs this fraction less
 LEVEL = 0.95
 ROBUST = 1.4826  # a normal standard deviation, divided by its median absolute deviation
 CHUNK = 1000  # runs that are judged together, so that they fit into the processor's cache
@@ -165,7 +165,7 @@ def _first(words: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def level_table(draws: dict[str, Draw], runs: int) -> pd.DataFrame:
-    """Return the share of runs without a difference that got a verdict, by rounds and method."""
+    """Return the fraction of runs without a difference that got a verdict, by rounds and method."""
     import pandas as pd
 
     columns: dict[str, list[float]] = {}
@@ -187,7 +187,7 @@ def level_table(draws: dict[str, Draw], runs: int) -> pd.DataFrame:
 
 
 def power_table(draws: dict[str, Draw], runs: int) -> pd.DataFrame:
-    """Return the share of runs in which the recommendation was rightly called better.
+    """Return the fraction of runs in which the recommendation was rightly called better.
 
     The column `rounds` has the mean number of rounds of a run that ends with its verdict, and after
     15 rounds at the latest. `one look` is Wilcoxon's signed-rank test after 15 rounds, for

@@ -46,7 +46,7 @@ def interquartile_mean(sample: Values) -> Values:
 
 
 def performance_profile(costs: Values, limits: Values) -> Values:
-    """Return the share of runs whose cost is at most each limit, with equal weight per problem.
+    """Return the fraction of runs whose cost is at most each limit, with equal weight per problem.
 
     Parameters
     ----------

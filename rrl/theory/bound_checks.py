@@ -2,7 +2,7 @@
 
 All observations are exact (linear systems, sums over subsets, whole learning runs). So a single
 excess shows that the bound or the program is wrong. The exceptions are the bounds on noisy means
-and tables. They may fail in a share delta of the instances.
+and tables. They may fail in a fraction delta of the instances.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SLACK = 1e-8  # relative; linear systems and alternating sums have rounding erro
 class Check(NamedTuple):
     """One bound and the observed values, both of shape (instances,).
 
-    `allowed` is the share of instances in which the bound may fail.
+    `allowed` is the fraction of instances in which the bound may fail.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Check(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the bound fails in at most the allowed share of the instances."""
+        """Whether the bound fails in at most the allowed fraction of the instances."""
         return bool(self.violated.mean() <= self.allowed)
 
 
@@ -236,8 +236,8 @@ def explored(rng: np.random.Generator, count: int, n: int = 4) -> Iterator[Check
     """Theorem 8: check the expected price of exploration, exactly, if the prior is right."""
     low, chance = -rng.exponential(1, (count, n)), rng.random((count, n))
     horizon = 10 ** rng.uniform(-1, 2.5, count)
-    share = rng.uniform(0, 1.2, (count, n))  # of the highest price that is paid
-    high = exploration_price.high_cost(low, chance, share * horizon[:, None] * chance * -low)
+    fraction = rng.uniform(0, 1.2, (count, n))  # of the highest price that is paid
+    high = exploration_price.high_cost(low, chance, fraction * horizon[:, None] * chance * -low)
     for i in range(0, count, 100):
         low[i], high[i], chance[i] = exploration_price.hardest_trials(n, horizon[i])
     price, saving = exploration_price.expected_price(low, high, chance, horizon)

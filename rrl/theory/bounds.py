@@ -257,7 +257,7 @@ def noise_scale(t: ArrayLike, n: int, kappa: float, sigma: float, delta: float =
 
     This holds with probability 1 - delta for ``a = 2 sigma sqrt(ln(4 n / delta) / (kappa t))``. The
     visits are independent and uniform, and the noise is sigma-sub-Gaussian. A region of radius rho
-    must contain at least a share ``kappa rho^d`` of all cells, and the number of visits t must
+    must contain at least a fraction ``kappa rho^d`` of all cells, and the number of visits t must
     satisfy ``t kappa rho^d >= 8 ln(2 n / delta)``.
 
     References
@@ -297,7 +297,7 @@ def best_radius(lipschitz: float, a: ArrayLike, d: int) -> Floats:
 
 
 def density(near: Mask, radius: float, d: int) -> float:
-    """Return kappa for this radius: the smallest region's share of all cells, divided by rho^d.
+    """Return kappa for this radius: the smallest region's fraction of all cells, divided by rho^d.
 
     Examples
     --------

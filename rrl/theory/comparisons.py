@@ -107,8 +107,8 @@ def at_covers(run: Learning, bound: Floats) -> dict[str, float]:
     }
 
 
-def covers_to_share(run: Learning, bound: Floats, share: float = 0.1) -> tuple[int, int]:
-    """Return the covers until the error, and until its bound, is a share of the first error.
+def covers_to_fraction(run: Learning, bound: Floats, fraction: float = 0.1) -> tuple[int, int]:
+    """Return the covers until the error, and until its bound, is a fraction of the first error.
 
     Raises
     ------
@@ -118,13 +118,13 @@ def covers_to_share(run: Learning, bound: Floats, share: float = 0.1) -> tuple[i
     Examples
     --------
     >>> run = Learning(np.array([9.0, 4.0, 0.5]), np.array([1, 2]), np.zeros(1), np.zeros(1))
-    >>> covers_to_share(run, np.array([9.0, 6.0, 0.8]))
+    >>> covers_to_fraction(run, np.array([9.0, 6.0, 0.8]))
     (2, 2)
     """
-    goal = share * run.errors[0]
+    goal = fraction * run.errors[0]
     observed, allowed = run.errors[run.covers] <= goal, bound <= goal
     if not (observed.any() and allowed.any()):
-        raise ValueError(f"the run never comes to {share:g} of its first error: use more steps")
+        raise ValueError(f"the run never comes to {fraction:g} of its first error: use more steps")
     return int(observed.argmax()) + 1, int(allowed.argmax())
 
 
@@ -193,16 +193,16 @@ def local_price(cost: Floats, near: Mask) -> dict[str, float]:
     }
 
 
-def steps_to_share(
+def steps_to_fraction(
     mdp: MDP,
     near: Mask,
     paths: Iterable[Ints],
     *,
-    share: float = 0.1,
+    fraction: float = 0.1,
     step: float = 0.3,
     first_error: float = 20.0,
 ) -> Ints:
-    """Return the steps until the distance to Q_rho is a share of the first, with sampled targets.
+    """Return the steps until a fraction of the first distance to Q_rho is left, by sampled targets.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def steps_to_share(
     near : ndarray of bool, shape (A, A)
     paths : iterable of ndarray of int, shape (T, 3)
         There is one run per path. See :func:`rrl.theory.qlearning.walk`.
-    share, step : float, optional
+    fraction, step : float, optional
     first_error : float, optional
         Every cell starts above Q_rho by this number times the largest absolute value of Q_rho.
 
@@ -223,14 +223,14 @@ def steps_to_share(
     --------
     >>> one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
     >>> path = np.array([[0, 0, 0], [0, 1, 0]])
-    >>> steps_to_share(one, np.eye(2, dtype=bool), [path], step=1.0)
+    >>> steps_to_fraction(one, np.eye(2, dtype=bool), [path], step=1.0)
     array([2])
     """
     goal = solve(blur(mdp, mean_field(near)))
     start = goal + first_error * np.abs(goal).max()
     how = {"truth": goal, "step": step, "sampled": True}
     runs = (region_learning(mdp, near, path, start, **how) for path in paths)
-    taken = np.array([(run.errors <= run.errors[0] * share).argmax() for run in runs])
+    taken = np.array([(run.errors <= run.errors[0] * fraction).argmax() for run in runs])
     if not taken.all():
-        raise ValueError(f"a run never comes to {share:g} of its first error: use more steps")
+        raise ValueError(f"a run never comes to {fraction:g} of its first error: use more steps")
     return taken

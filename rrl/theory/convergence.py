@@ -287,13 +287,13 @@ def state_at_end(curves: Curves, near: NDArray[np.bool_], truth: Floats) -> dict
     >>> ones = np.ones((1, 2))
     >>> curves = Curves(ones, ones / 2, ones, ones, ones, np.array([[0, 0]]))
     >>> state = state_at_end(curves, np.eye(2, dtype=bool), np.array([3.0, 1.0]))
-    >>> float(state["share of the grid updated"]), float(state["mean cost served / optimum"])
+    >>> float(state["fraction of the grid updated"]), float(state["mean cost served / optimum"])
     (0.5, 3.0)
     """
     visited = [np.unique(chosen) for chosen in curves.chosen]
     return {
         "configurations measured": np.median([len(cells) for cells in visited]),
-        "share of the grid updated": np.median([near[v].any(axis=0).mean() for v in visited]),
+        "fraction of the grid updated": np.median([near[v].any(axis=0).mean() for v in visited]),
         "typical error": np.median(curves.typical[:, -1]),
         "loss, table (%)": 100 * np.median(curves.greedy[:, -1]),
         "loss, deployed (%)": 100 * np.median(curves.deployed[:, -1]),

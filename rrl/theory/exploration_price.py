@@ -2,7 +2,7 @@
 
 :class:`rrl.core.exploration.ExpectedSaving` tries a configuration only if its expected saving per
 episode, times the horizon H, is at least its expected extra cost (its price). Savings are
-differences of logarithms of costs. Prices are shares of the incumbent's cost.
+differences of logarithms of costs. Prices are fractions of the incumbent's cost.
 
 **Setting.** There is one load level. The costs of the configurations are drawn from a prior.
 Without noise, a measurement shows the cost. The incumbent is the configuration with the lowest cost
@@ -40,7 +40,7 @@ the normal density. Let each of n configurations have a normal posterior of its 
 deviation s_0 at first, and at most ``tau / sqrt(j)`` after j of its own measurements. Then the
 prices of T episodes add up to at most
 ``n p(s_0) + n (p(tau / sqrt(1)) + ... + p(tau / sqrt(ceil(T / n))))``. If the posterior is right,
-this bounds the expected extra cost, in shares of the incumbent's value. It grows as
+this bounds the expected extra cost, in fractions of the incumbent's value. It grows as
 ``2 u tau sqrt(n T)``. We have no bound that does not grow with T.
 
 *Proof.* Let g >= 0 be the gap of the logarithms, and ``z = g / s``. The expected saving is
@@ -86,13 +86,13 @@ KNOWN = 1e-9  # the deviation of a configuration whose cost is known
 def price_bound(horizon: ArrayLike, saving: ArrayLike) -> Floats:
     """Theorem 8: all trials together cost at most the horizon times the saving that they find.
 
-    The price is in shares of the incumbent's cost. The saving is ``E ln(v_1 / v_(T+1))``.
+    The price is in fractions of the incumbent's cost. The saving is ``E ln(v_1 / v_(T+1))``.
     """
     return np.asarray(horizon) * np.asarray(saving)
 
 
 def trial_price(horizon: float, deviation: ArrayLike) -> Floats:
-    """Proposition 9: bound the price of a trial, in shares, if the log cost has this deviation.
+    """Proposition 9: bound the price of a trial, in fractions, if the log cost has this deviation.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def trial_price(horizon: float, deviation: ArrayLike) -> Floats:
 def noisy_price_bound(
     horizon: float, configurations: int, episodes: int, prior: float, noise: float
 ) -> float:
-    """Proposition 9: bound the price of all trials, in shares of the incumbent's value.
+    """Proposition 9: bound the price of all trials, in fractions of the incumbent's value.
 
     Parameters
     ----------

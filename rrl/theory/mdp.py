@@ -147,7 +147,7 @@ def blur(mdp: MDP, weights: Floats) -> MDP:
 
 
 def mean_field(near: Mask, visiting: ArrayLike = 1.0) -> Floats:
-    """Return M: each visited action's mean share in the updates of a cell, under random visits.
+    """Return M: each visited action's mean weight in the updates of a cell, under random visits.
 
     Parameters
     ----------

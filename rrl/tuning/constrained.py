@@ -5,7 +5,7 @@ service should need few CPUs or little memory, or carry a high load. Agents mini
 an episode is turned into one dimensionless number like this:
 
 * If the episode breaks the SLO, its cost is the statistic divided by the target. It is above 1.
-* If it keeps the SLO, its cost is a share of the resource, above 0 and at most 1.
+* If it keeps the SLO, its cost is a fraction of the resource, above 0 and at most 1.
 
 So an episode that breaks the SLO always costs more than any that keeps it, and among those that
 keep it the resource decides. This is a lexicographic order. It holds for each episode. Agents
@@ -60,10 +60,10 @@ class Constrained(ABC):
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode."""
         times = self.exceeds(episode)
-        return times if times > 1 else self.share(episode, times)
+        return times if times > 1 else self.fraction(episode, times)
 
     @abstractmethod
-    def share(self, episode: Episode, times: float) -> float:
+    def fraction(self, episode: Episode, times: float) -> float:
         """Return the cost of an episode that keeps the SLO, above 0 and at most 1."""
 
     @abstractmethod
@@ -112,8 +112,8 @@ class FewestCPUs(Constrained):
         if self.most < 1:
             raise ValueError(f"most must be at least 1 CPU, got {self.most}")
 
-    def share(self, episode: Episode, times: float) -> float:
-        """See :meth:`Constrained.share`."""
+    def fraction(self, episode: Episode, times: float) -> float:
+        """See :meth:`Constrained.fraction`."""
         cpus = episode.configuration.get(CPUS)
         if not isinstance(cpus, int | float) or not 1 <= cpus <= self.most:
             raise ValueError(f"{self} needs {CPUS} from 1 to {self.most}, got {cpus!r}")
@@ -133,7 +133,7 @@ class FewestCPUs(Constrained):
 class LeastMemory(Constrained):
     """The least resident memory of the server process that keeps the SLO.
 
-    The cost of an episode that keeps the SLO is the share of the machine's memory. The server is
+    The cost of an episode that keeps the SLO is the fraction of the machine's memory. The server is
     asked at the end of the episode (``memory_bytes`` in the episode's `info`).
 
     Parameters
@@ -158,8 +158,8 @@ class LeastMemory(Constrained):
     most: int | None = None
     resource: ClassVar[str] = "memory"
 
-    def share(self, episode: Episode, times: float) -> float:
-        """See :meth:`Constrained.share`."""
+    def fraction(self, episode: Episode, times: float) -> float:
+        """See :meth:`Constrained.fraction`."""
         used, most = episode.info.get(MEMORY), self.most or memory_bytes()
         if not used or used > most:
             raise ValueError(
@@ -209,8 +209,8 @@ class HighestRate(Constrained):
         if len(rates) < 2 or not rise or not 0 < rates[0] <= rates[-1] < float("inf"):
             raise ValueError(f"rates must be two or more, above 0 and increase, got {rates}")
 
-    def share(self, episode: Episode, times: float) -> float:
-        """See :meth:`Constrained.share`."""
+    def fraction(self, episode: Episode, times: float) -> float:
+        """See :meth:`Constrained.fraction`."""
         if RATE not in episode.info:
             raise ValueError(f"{self} needs episodes of a capacity search")
         return self.rates_per_s[0] / float(episode.info[RATE])
