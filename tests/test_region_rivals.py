@@ -160,9 +160,9 @@ def test_functions_are_drawn_from_the_posterior():
     history = [[index, np.exp(index / 4)] for index in (0, 3, 4, 8, 8)]
     known = Surrogate(UnitCube(space), history)
     drawn = np.array([known.drawn(np.arange(9), rng(seed)) for seed in range(3000)])
-    mean, deviation = known.posterior(np.arange(9))
+    mean, sd = known.posterior(np.arange(9))
     assert drawn.mean(axis=0) == pytest.approx(mean, abs=0.03)
-    assert drawn.std(axis=0) == pytest.approx(deviation, rel=0.1, abs=0.01)
+    assert drawn.std(axis=0) == pytest.approx(sd, rel=0.1, abs=0.01)
 
 
 def test_a_lucky_episode_is_not_recommended():

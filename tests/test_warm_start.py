@@ -99,9 +99,9 @@ def test_the_slope_is_learned(slope, level):
     process = SlopeProcess(
         x, level + slope * trend, np.full(9, 1e-4), Hyperparameters(np.array([2.0]), 0.1)
     )
-    mean, deviation = process.posterior(np.array([[0.0, 3.0]]))
+    mean, sd = process.posterior(np.array([[0.0, 3.0]]))
     assert mean[0] == pytest.approx(level + slope * 3, abs=0.15)
-    assert 0 < deviation[0] < 0.3
+    assert 0 < sd[0] < 0.3
 
 
 def test_adversaries_know_nothing_of_the_half_that_judges(monkeypatch):

@@ -81,7 +81,7 @@ def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axe
 
 
 def plot_coverage(errors: pd.DataFrame, ax: Axes) -> Axes:
-    """Plot the fraction of measured log costs within two stated standard deviations by distance.
+    """Plot the fraction of measured log costs within two stated sds by distance.
 
     The dashed line is at the fraction of a normal distribution, 95 %. Each estimator has a marker.
 
@@ -97,7 +97,7 @@ def plot_coverage(errors: pd.DataFrame, ax: Axes) -> Axes:
         shift = 0.08 * (number - (len(names) - 1) / 2)  # so that markers do not overlap
         ax.plot(fractions[name].index + shift, fractions[name], marker(number), ms=6, label=name)
     ax.axhline(95, color="0.6", lw=0.8, ls="--")
-    ax.set(xlabel="distance (steps)", ylabel="fraction within two deviations (%)")
+    ax.set(xlabel="distance (steps)", ylabel="percent within two sds")
     ax.set_ylim(min(70, fractions.min() - 2), 101)
     ax.set_xticks(sorted(errors["distance"].unique()))
     sns.despine(ax=ax)

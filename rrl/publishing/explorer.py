@@ -150,7 +150,7 @@ class View(NamedTuple):
         The table's expected cost in seconds. It is NaN before the first measurement.
     probability : ndarray, shape (n,)
         Probability that the agent chooses each configuration next.
-    deviation : ndarray, shape (n,)
+    sd : ndarray, shape (n,)
         Standard deviation of each expected cost, as a fraction of it. It is NaN where it is
         infinite.
     region : ndarray of bool, shape (n,)
@@ -163,7 +163,7 @@ class View(NamedTuple):
     space: ConfigSpace
     cost: Floats
     probability: Floats
-    deviation: Floats
+    sd: Floats
     region: NDArray[np.bool_]
     measured: int | None
     recommended: int | None
@@ -184,7 +184,7 @@ def look(explorer: Explorer) -> View:
             title += f", no episodes; begins with {label(agent.best(load))}"
         return View(space, unknown, chances, unknown, region, None, None, title)
     region[space.ball(measured, explorer.radius)] = True
-    deviation = np.where(np.isfinite(table.sds), table.sds, np.nan)
+    sd = np.where(np.isfinite(table.sds), table.sds, np.nan)
     best = agent.best(load)
     recommended = space.index(best)
     title = f"{load:g} requests/s, {table.episodes} episodes; deploy {label(best)}"
@@ -192,9 +192,7 @@ def look(explorer: Explorer) -> View:
         truth = explorer.truth[load]
         title += f", {truth[recommended] / np.nanmin(truth) - 1:.0%} above the best"
     chances = action_probabilities(table.values, explorer.temperature, table.floor)
-    return View(
-        space, table.values.copy(), chances, deviation, region, measured, recommended, title
-    )
+    return View(space, table.values.copy(), chances, sd, region, measured, recommended, title)
 
 
 def draw_view(view: View) -> Figure:
@@ -210,7 +208,7 @@ def draw_view(view: View) -> Figure:
     rows = (
         ("expected cost (ms)", MS * view.cost, cost, "cividis_r"),
         ("next choice (%)", 100 * view.probability, mpl.colors.LogNorm(0.1, 100), "Greys"),
-        ("standard dev. (%)", 100 * view.deviation, mpl.colors.Normalize(0, 100), "Purples_r"),
+        ("standard dev. (%)", 100 * view.sd, mpl.colors.Normalize(0, 100), "Purples_r"),
     )
     slices = _slices(view.space)
     figure = Figure(figsize=(2.3 * len(slices) + 1.2, 6.0), dpi=90)

@@ -86,7 +86,7 @@ def _state(explorer: Explorer, episodes: int) -> list[Any]:
     above = None
     if view.recommended is not None:
         above = round(100 * float(truth[view.recommended] / np.nanmin(truth) - 1))
-    shown = (MS * view.cost, 100 * view.probability, 100 * view.deviation)
+    shown = (MS * view.cost, 100 * view.probability, 100 * view.sd)
     return [episodes, *map(_short, shown), view.measured, view.recommended, above]
 
 

@@ -92,8 +92,8 @@ class Surrogate:
     def posterior(self, indices: Ints) -> tuple[Floats, Floats]:
         """Return posterior mean and standard deviation of what an episode costs without noise."""
         process = GaussianProcess(self._x, self._y, self._variance, self.hyperparameters)
-        mean, deviation = process.posterior(self._cube.points[indices])
-        return mean, np.sqrt(np.maximum(deviation**2 - self.hyperparameters.nugget**2, JITTER))
+        mean, sd = process.posterior(self._cube.points[indices])
+        return mean, np.sqrt(np.maximum(sd**2 - self.hyperparameters.nugget**2, JITTER))
 
     @property
     def lowest(self) -> int:
@@ -196,11 +196,11 @@ class GPEI(Searcher):
         if len(candidates) > self.most:
             drawn = self.rng.choice(len(candidates), self.most, replace=False)
             candidates = np.union1d(drawn, known.measured)
-        mean, deviation = known.posterior(candidates)
+        mean, sd = known.posterior(candidates)
         best = float(mean[np.isin(candidates, known.measured)].min()) - self.margin
-        gain = expected_improvement(mean - best, deviation)
+        gain = expected_improvement(mean - best, sd)
         if not gain.max() > 0:  # all are too small for a float; the order of z is theirs
-            gain = (best - mean) / deviation
+            gain = (best - mean) / sd
         return int(candidates[gain.argmax()])
 
     def learn(self, search: Search, index: int, cost: float) -> None:

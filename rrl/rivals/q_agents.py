@@ -161,8 +161,8 @@ class DeepQNetwork(Searcher):
         self.network = Network(sizes, learning_rate, rng)
         self.target = Network(sizes, learning_rate, rng)
         self.replay: list[list[Any]] = []  # log load, from, action, log cost, to
-        spread = np.maximum(np.ptp(space.positions, axis=0), 1e-9)
-        self._features = 2 * (space.positions - space.positions.min(axis=0)) / spread - 1
+        widths = np.maximum(np.ptp(space.positions, axis=0), 1e-9)
+        self._features = 2 * (space.positions - space.positions.min(axis=0)) / widths - 1
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""

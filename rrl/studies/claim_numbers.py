@@ -175,9 +175,9 @@ def _load(source: Samples, at: int) -> _Load:
 
     logs, error = np.log(source.over[at] / source.under[at]), float(source.error[at])
     p = float(wilcoxon(logs, method="asymptotic").pvalue) if np.any(logs) else 1.0
-    spread = np.hypot(logs.std(ddof=1) / np.sqrt(len(logs)), error) if len(logs) > 1 else error
-    if spread > 0:
-        p = max(p, float(2 * norm.sf(abs(logs.mean()) / spread)))
+    se = np.hypot(logs.std(ddof=1) / np.sqrt(len(logs)), error) if len(logs) > 1 else error
+    if se > 0:
+        p = max(p, float(2 * norm.sf(abs(logs.mean()) / se)))
     centre = float(np.exp(np.median(logs)))
     return _Load(source, at, centre, p, float(source.ratio[at]), error)
 

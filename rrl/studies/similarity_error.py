@@ -52,8 +52,8 @@ class GlobalMean:
         logs, counts = log_means(table), table.visits[table.measured]
         mean = float(np.average(logs, weights=counts))
         squares = counts @ (logs - mean) ** 2 + CONTRAST_WEIGHT * CONTRAST**2
-        deviation = np.sqrt(squares / (counts.sum() + CONTRAST_WEIGHT))
-        return Estimate(np.full(len(cells), np.exp(mean)), np.full(len(cells), deviation))
+        sd = np.sqrt(squares / (counts.sum() + CONTRAST_WEIGHT))
+        return Estimate(np.full(len(cells), np.exp(mean)), np.full(len(cells), sd))
 
     def predict(self, table: QTable, cells: NDArray[np.int64]) -> None:
         """See :meth:`rrl.core.similarity.Similarity.predict`: other load levels do not matter."""
@@ -185,9 +185,9 @@ def region_errors(
     -------
     DataFrame
         It has one row per prediction: `estimator`, `distance` (rounded to whole steps), `error`,
-        `stated` and `deviations`. The error is the absolute value of the logarithm of the estimated
+        `stated` and `sds_off`. The error is the absolute value of the logarithm of the estimated
         cost divided by the true cost. `stated` is the standard deviation of the log cost of a
-        measurement: that of the estimate and that of the noise, added in quadrature. `deviations`
+        measurement: that of the estimate and that of the noise, added in quadrature. `sds_off`
         is the absolute value of the logarithm of the estimated cost divided by the measured cost,
         in units of `stated`. It is NaN if the configuration was measured before.
     """
@@ -217,7 +217,7 @@ def region_errors(
                 "distance": np.rint(away).astype(int),
                 "error": np.abs(np.log(estimate.costs / scenario.cost[ball])),
                 "stated": stated,
-                "deviations": np.where(table.visits[ball] == 0, off, np.nan),
+                "sds_off": np.where(table.visits[ball] == 0, off, np.nan),
             }
             parts.append(pd.DataFrame(columns)[away > 0])
     return pd.concat(parts, ignore_index=True)
@@ -242,9 +242,9 @@ def _measure(
 
 
 def coverage(errors: pd.DataFrame, *by: str) -> pd.DataFrame:
-    """Return the fractions of measured log costs within one and two stated standard deviations.
+    """Return the fractions of measured log costs within one and two stated sds.
 
-    If errors are normal and the standard deviations are right, the fractions are 68 % and 95 %.
+    If errors are normal and the standard deviations (sds) are right, the fractions are 68 % and 95 %.
 
     Parameters
     ----------
@@ -261,12 +261,12 @@ def coverage(errors: pd.DataFrame, *by: str) -> pd.DataFrame:
     Examples
     --------
     >>> import pandas as pd
-    >>> off = pd.DataFrame({"estimator": "copy", "deviations": [0.5, 1.5, 3.0, np.nan]})
+    >>> off = pd.DataFrame({"estimator": "copy", "sds_off": [0.5, 1.5, 3.0, np.nan]})
     >>> coverage(off).round(2).to_dict("records")
     [{'within 1': 0.33, 'within 2': 0.67, 'predictions': 3}]
     """
     import pandas as pd
 
-    groups = errors.dropna(subset="deviations").groupby(list(by) or "estimator")["deviations"]
+    groups = errors.dropna(subset="sds_off").groupby(list(by) or "estimator")["sds_off"]
     within = {f"within {n}": groups.agg(lambda off, n=n: (off <= n).mean()) for n in (1, 2)}
     return pd.DataFrame({**within, "predictions": groups.size()})

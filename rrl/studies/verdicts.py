@@ -75,17 +75,17 @@ def scatter_of(samples: Sequence[Values]) -> dict[str, float]:
 
     Examples
     --------
-    >>> scatter_of([np.array([1.0, -1.0] * 8)])["deviation_50"].round(3)
+    >>> scatter_of([np.array([1.0, -1.0] * 8)])["sd_50"].round(3)
     np.float64(1.033)
     """
     from scipy.stats import rankdata
 
-    deviations = [np.std(values, ddof=1) for values in samples]
+    sds = [np.std(values, ddof=1) for values in samples]
     robust = [ROBUST * np.median(np.abs(values)) for values in samples]
     ranks = [rankdata(values) for values in samples]
     serial = [np.corrcoef(values[1:], values[:-1])[0, 1] for values in ranks]
     found = {"pairs": len(samples), "rounds": float(np.median([len(v) for v in samples]))}
-    for name, numbers in (("deviation", deviations), ("robust", robust)):
+    for name, numbers in (("sd", sds), ("robust", robust)):
         quartiles = np.quantile(numbers, [0.25, 0.5, 0.75])
         found |= {f"{name}_{q}": value for q, value in zip((25, 50, 75), quartiles, strict=True)}
     return found | {"neighbours": float(np.mean(serial))}
@@ -108,9 +108,9 @@ def resampled(groups: Sequence[Sequence[Values]], equals: bool = True) -> Draw:
     return draw
 
 
-def normal_noise(deviation: float) -> Draw:
+def normal_noise(sd: float) -> Draw:
     """Return a function that draws runs of normal values."""
-    return lambda runs, rng: rng.normal(0.0, deviation, (runs, MOST))
+    return lambda runs, rng: rng.normal(0.0, sd, (runs, MOST))
 
 
 # --- ways to judge: each takes the values, and returns signed rounds as `first_decisions` ---------
@@ -233,13 +233,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             groups[name, load] = residuals(profile, rate)
             found = scatter_of(groups[name, load])
             rows.append({"profile": name, "load": load, "rate_per_s": rate, **found})
-    spread = pd.DataFrame(rows)
+    scatter = pd.DataFrame(rows)
     everywhere = resampled(list(groups.values()))
-    ordinary = np.quantile(spread["robust_50"], [0.25, 0.5, 0.75])
+    ordinary = np.quantile(scatter["robust_50"], [0.25, 0.5, 0.75])
     draws = {load: resampled([v for key, v in groups.items() if key[1] == load]) for load in LOADS}
     draws |= {"recorded": everywhere} | {f"normal, {s:.3f}": normal_noise(s) for s in ordinary}
     tables = {
-        "scatter": spread,
+        "scatter": scatter,
         "level": level_table(
             {
                 "normal": normal_noise(1.0),
