@@ -195,7 +195,7 @@ def test_the_fixed_point_is_one_of_m_t_and_the_solver_finds_the_best_policy():
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 0.9, 0.99])
-def test_the_price_bounds_are_attained(gamma):
+def test_the_bounds_of_bias_and_loss_are_attained(gamma):
     cost, transition, weights = bounds.hardest(gamma)
     mdp = MDP(cost, transition, gamma)
     learned = solve(blur(mdp, weights))

@@ -44,7 +44,7 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
 
 
 def check_names(knobs: Mapping[str, Sequence[Value]]) -> None:
-    """Raise UsageError if a server that is started here does not have a knob, or so many CPUs."""
+    """Raise UsageError if a server that is started here lacks a knob, or the number of CPUs."""
     from rrl.serving.process_knobs import check_cpus, is_process_knob
     from rrl.serving.settings import KNOBS, NAMES
     from rrl.tuning.presets import CPUS

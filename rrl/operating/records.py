@@ -62,7 +62,7 @@ def ending(record: Record) -> str:
 
 
 def settled(job: Job, records: Sequence[Record]) -> bool:
-    """Return whether the agent has kept its best for as many episodes as the job's patience.
+    """Return whether the agent has kept its best during all episodes of the job's patience.
 
     An episode in which the guard ended or refused a trial does not count.
     """

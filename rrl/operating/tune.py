@@ -83,7 +83,7 @@ it cannot be read from here.
 
 The default serves first. A trial ends at once if many of its requests are late or fail, and the
 best known configuration returns. All trials together cause at most --budget late or failed
-requests, and --budget-factor times as many as the default would have caused. Of a server at
+requests, and --budget-factor times those that the default would have caused. Of a server at
 --address, only the requests that rrl sends are seen: give a --sample with your largest batch.
 
 To continue a run that was stopped, run the same command again; with --port, kill the server that
@@ -160,7 +160,7 @@ def add_parsers(commands: Any) -> None:
         type=number,
         default=1.0,
         metavar="A",
-        help="and A times as many as the default itself would have caused (default 1)",
+        help="and A times those that the default itself would have caused (default 1)",
     )
     what.add_argument(
         "--switch-cost",

@@ -210,7 +210,7 @@ def plot_changes(
         The keys are the change, the agent, and ``change`` or ``fresh``. Medians over the seeds are
         drawn.
     ncols : int, optional
-        Changes are drawn from left to right, with so many in a row.
+        The number of changes in a row of the figure.
     """
     rows = -(-len(curves) // ncols)
     fig, axes = plt.subplots(

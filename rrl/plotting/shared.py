@@ -180,7 +180,7 @@ def legend_below(fig: Figure, ax: Axes, ncols: int) -> None:
 
 
 class _PlainLog(mpl.ticker.Locator):
-    """Ticks at round numbers of a logarithmic axis, as many as there is room for."""
+    """Ticks at round numbers of a logarithmic axis, within the room that there is."""
 
     def __call__(self) -> Any:
         return self.tick_values(*self.axis.get_view_interval())

@@ -20,11 +20,11 @@ PICTURES = (".gif", ".png")
 #: What each figure or table has, by its name without the ending.
 CAPTIONS = {
     "ablation-radius": "Variants of the paper's agent that differ in how the radius is chosen, on "
-    "ten problems: price, episodes and what is deployed. Purple is better than the reference, and "
-    "orange is worse.",
+    "ten problems: mean cost, episodes and what is deployed. Purple is better than the "
+    "reference, and orange is worse.",
     "ablation-reach": "Variants of the recommended agent that differ in its reach or in what is "
-    "assumed of the length scales, on ten problems: price, episodes and what is deployed. Purple "
-    "is better than the reference, and orange is worse.",
+    "assumed of the length scales, on ten problems: mean cost, episodes and what is deployed. "
+    "Purple is better than the reference, and orange is worse.",
     "adaptive-horizons": "Mean cost above the optimum by the number of episodes: fixed radii, and "
     "a radius that is selected meanwhile (the thick line).",
     "adaptive-radius": "The selected radius over time, what theory alone would choose, and the "
@@ -45,7 +45,7 @@ CAPTIONS = {
     "convergence-error": "Error of the table over the episodes by radius: the median over the "
     "configurations, and the largest.",
     "convergence-joint": "All agents where five knobs are chosen together, simulated (above) and "
-    "recorded: episodes and price, medians with intervals.",
+    "recorded: episodes and mean cost, medians with intervals.",
     "convergence-pareto": "Speed against loss: one point per radius, on a simulated and on a "
     "recorded grid.",
     "convergence-radius": "The best radius by the number of measurements, and the radius that the "

@@ -79,8 +79,8 @@ def agreement(profile: Profile) -> pd.DataFrame:
     -------
     DataFrame
         `episodes` and `finalists` are numbers. `good_0` and `good_1` are the numbers of
-        configurations that are surely within 5 % of the best by the finals of a half; `good_both`
-        counts those that are good by both halves. `undecided_0` and `undecided_1` count the
+        configurations that are within 5 % of the best by the upper limits of a half's finals;
+        `good_both` counts those that are good by both halves. `undecided_0` and `undecided_1` count the
         finalists for which this is not known. The best is the one with the lowest typical cost in
         the finals, so it is good by definition. `best_over_0` and `best_over_1` are the largest
         upper limit of its cost over that of another finalist. `rank_correlation` is Spearman's

@@ -40,9 +40,9 @@ class HalfTruth(NamedTuple):
     ratio, low, high : ndarray, shape (configurations,)
         Ratio to the best of the finals with its 95 % limits; NaN if it was not in the finals.
     good : ndarray of bool, shape (configurations,)
-        Whether the ratio is surely at most 1.05, by its upper limit.
+        Whether the upper limit of the ratio is at most 1.05.
     possible : ndarray of bool, shape (configurations,)
-        Whether the ratio may be at most 1.05, by its lower limit.
+        Whether the lower limit of the ratio is at most 1.05.
     """
 
     cost: Floats

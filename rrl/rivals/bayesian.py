@@ -130,8 +130,8 @@ class GPEI(Searcher):
     initial : int, optional
         The search first measures what serves, and then a Latin hypercube of this many less one.
     most : int, optional
-        A larger space is not scanned as a whole: each decision draws so many candidates at random.
-        What was measured is always a candidate.
+        A larger space is not scanned as a whole: each decision draws this number of candidates at
+        random. What was measured is always a candidate.
     margin : float, optional
         Only what is lower than the lowest posterior mean by more than this counts as an
         improvement, in standard deviations of all log costs. A wider margin explores more.

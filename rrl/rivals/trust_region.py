@@ -43,9 +43,9 @@ class TuRBO(Searcher):
     side : float, optional
         The first sides of the region, as a fraction of a knob's range.
     successes : int, optional
-        So many improvements in a row double the sides.
+        This number of improvements in a row doubles the sides.
     failures : int, optional
-        So many failures in a row halve the sides, or as many as there are knobs if that is more.
+        This number of failures in a row, or the number of knobs if that is more, halves the sides.
 
     Raises
     ------

@@ -176,7 +176,9 @@ def _parts(judged: Judged) -> list[str]:
         side = "above" if part.above is not None else "below"
         everywhere = " on every load" if part.statistic == "all of a family" else ""
         limit = (
-            f", needs to be surely {side} {found.threshold:.3g}{everywhere}" if found.tested else ""
+            f", the interval must be {side} {found.threshold:.3g}{everywhere}"
+            if found.tested
+            else ""
         )
         met = "met" if found.met else "not met"
         said.append(f"{met}: {part.metric} against {part.against} {_words(found)}{limit}")

@@ -132,7 +132,7 @@ def pays_from(own: Arrays, base: Arrays) -> Values:
     array([ 5., inf])
     """
     ahead = saved_so_far(own, base) > 0
-    behind = ahead.shape[1] - np.argmin(ahead[:, ::-1], axis=1)  # so many until the last one behind
+    behind = ahead.shape[1] - np.argmin(ahead[:, ::-1], axis=1)  # episodes to the last one behind
     episodes = np.where(ahead.all(axis=1), 0, behind)
     hours = np.column_stack((np.zeros(len(ahead)), own["hour"]))
     return np.where(ahead[:, -1], hours[np.arange(len(ahead)), episodes], np.inf)

@@ -110,7 +110,7 @@ class RegisteredClaim:
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem that agents are judged on: a testbed under a load, for so many episodes."""
+    """A problem that agents are judged on: a testbed under a load, for a number of episodes."""
 
     kind: str
     testbed: str

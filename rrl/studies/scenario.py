@@ -52,9 +52,9 @@ class Scenario:
     requests : int
         Each episode has this many requests. A recorded episode has the recorded number.
     good, possible : ndarray of bool, shape (configurations,), optional
-        `good` marks configurations that are surely within 5 % of the optimum. `possible` marks
-        those that are possibly within 5 %. They differ if the truth is recorded. By default both
-        follow from the costs.
+        `good` marks configurations that are within 5 % of the optimum by the upper limit of their
+        cost, and `possible` those that are so by the lower limit. They differ if the truth is
+        recorded. By default both follow from the costs.
     """
 
     name: str

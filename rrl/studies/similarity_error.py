@@ -244,7 +244,8 @@ def _measure(
 def coverage(errors: pd.DataFrame, *by: str) -> pd.DataFrame:
     """Return the fractions of measured log costs within one and two stated sds.
 
-    If errors are normal and the standard deviations (sds) are right, the fractions are 68 % and 95 %.
+    If errors are normal and the standard deviations (sds) are right, the fractions are 68 % and
+    95 %.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ def largest_errors(
     noise : float or ndarray, shape (n,)
         This is the standard deviation of a measurement.
     tables : int
-        So many independent tables are simulated.
+        The number of independent tables that are simulated.
     seed : int
         All radii get the same visits and the same noise.
 

@@ -53,7 +53,7 @@ def sweep(rng: np.random.Generator, count: int) -> list[Check]:
     >>> [check.name for check in sweep(np.random.default_rng(0), 20) if not check.holds]
     []
     """
-    parts = (covers, learning, prices, exogenous, noisy, shrunk, chosen, explored)
+    parts = (covers, learning, biases, exogenous, noisy, shrunk, chosen, explored)
     return [check for part in parts for check in part(rng, count)]
 
 
@@ -114,7 +114,7 @@ def _with_hardest(rng: np.random.Generator, count: int) -> tuple[MDP, Mask, Floa
     return mdp, near, weights
 
 
-def prices(rng: np.random.Generator, count: int) -> Iterator[Check]:
+def biases(rng: np.random.Generator, count: int) -> Iterator[Check]:
     """Theorems 2 and 3: check the fixed point of the blurred process and its greedy policy."""
     mdp, near, weights = _with_hardest(rng, count)
     q, blurred = solve(mdp), solve(blur(mdp, weights))

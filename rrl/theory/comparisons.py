@@ -128,7 +128,7 @@ def covers_to_fraction(run: Learning, bound: Floats, fraction: float = 0.1) -> t
     return int(observed.argmax()) + 1, int(allowed.argmax())
 
 
-def price(mdp: MDP, near: Mask, weights: Floats | None = None) -> dict[str, float]:
+def bias_and_loss(mdp: MDP, near: Mask, weights: Floats | None = None) -> dict[str, float]:
     """Return the error and the loss of the exact fixed point of M T, beside theorems 2 to 4.
 
     Parameters
@@ -146,7 +146,7 @@ def price(mdp: MDP, near: Mask, weights: Floats | None = None) -> dict[str, floa
     Examples
     --------
     >>> two = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.5)
-    >>> found = price(two, np.ones((2, 2), dtype=bool))
+    >>> found = bias_and_loss(two, np.ones((2, 2), dtype=bool))
     >>> found["error"], found["error bound"]
     (2.0, 4.0)
     """
@@ -165,7 +165,7 @@ def price(mdp: MDP, near: Mask, weights: Floats | None = None) -> dict[str, floa
     }
 
 
-def local_price(cost: Floats, near: Mask) -> dict[str, float]:
+def local_loss(cost: Floats, near: Mask) -> dict[str, float]:
     """Return proposition 5: the loss of the lowest mean over a region, and what bounds it.
 
     Parameters
@@ -177,8 +177,8 @@ def local_price(cost: Floats, near: Mask) -> dict[str, float]:
     Examples
     --------
     >>> near = np.array([[True, True, False], [True] * 3, [False, True, True]])
-    >>> found = local_price(np.array([2.0, 3.0, 1.0]), near)
-    >>> found["local price"], found["loss"]
+    >>> found = local_loss(np.array([2.0, 3.0, 1.0]), near)
+    >>> found["local bound"], found["loss"]
     (2.0, 2.0)
     """
     blurred = mean_field(near) @ cost
@@ -186,7 +186,7 @@ def local_price(cost: Floats, near: Mask) -> dict[str, float]:
     excess = cost - blurred
     return {
         "2 eps": float(2 * bounds.variation(cost[None], near)),
-        "local price": float(excess[choice] - excess[best]),
+        "local bound": float(excess[choice] - excess[best]),
         "of which the optimum's region": float(-excess[best]),
         "loss": float(cost[choice] - cost[best]),
         "loss / optimum (%)": float(100 * (cost[choice] / cost[best] - 1)),

@@ -80,7 +80,7 @@ class Constrained(ABC):
 
 @dataclass(frozen=True)
 class FewestCPUs(Constrained):
-    """The fewest CPUs that keep the SLO; of two configurations with as many, the faster one.
+    """The fewest CPUs that keep the SLO; of configurations with equal CPUs, the fastest one.
 
     The cost of an episode that keeps the SLO is ``(cpus - (1 - times) / 2) / most``, where `times`
     is its latency divided by the target. So the latency counts for at most half a CPU.

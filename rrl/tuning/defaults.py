@@ -92,9 +92,9 @@ def serving_default(space: ConfigSpace, cores: int | None = None) -> Configurati
 def heuristic_candidates(space: ConfigSpace, cores: int | None = None) -> list[Configuration]:
     """Return the configurations that the batching guide suggests to try.
 
-    Thread pools are automatic, because the guide says nothing about them. There are as many batch
-    threads as cores, and the batches are the largest. The first timeout is 0; then the timeouts up
-    to 10 ms follow.
+    Thread pools are automatic, because the guide says nothing about them. There is a batch thread
+    per core, and the batches are the largest. The first timeout is 0; then the timeouts up to 10 ms
+    follow.
 
     References
     ----------

@@ -2,9 +2,9 @@
 
 The default configuration is what serves without tuning. A request is bad if it failed or was late
 (:mod:`rrl.tuning.watch`). The guard keeps this promise for any agent, with probability at least
-1 - `delta`: at every moment, the bad requests of all trials are at most `budget`, plus `factor`
-times as many as the default would have caused among the same requests. A trial is every episode of
-another configuration than the default.
+1 - `delta`: at every moment, the number of bad requests of all trials is at most `budget`, plus
+`factor` times the number that the default would have caused among the same requests. A trial is
+every episode of another configuration than the default.
 
 A server that other clients use, too, measures their requests and reports them with the episode.
 They count like the others.
