@@ -80,9 +80,9 @@ def agreement(profile: Profile) -> pd.DataFrame:
     DataFrame
         `episodes` and `finalists` are numbers. `good_0` and `good_1` are the numbers of
         configurations that are within 5 % of the best by the upper limits of a half's finals;
-        `good_both` counts those that are good by both halves. `undecided_0` and `undecided_1` count the
-        finalists for which this is not known. The best is the one with the lowest typical cost in
-        the finals, so it is good by definition. `best_over_0` and `best_over_1` are the largest
+        `good_both` counts those that are good by both halves. `undecided_0` and `undecided_1` count
+        the finalists for which this is not known. The best is the one with the lowest typical cost
+        in the finals, so it is good by definition. `best_over_0` and `best_over_1` are the largest
         upper limit of its cost over that of another finalist. `rank_correlation` is Spearman's
         correlation of the halves' costs, over all configurations or (`rank_correlation_finalists`)
         over the finalists. `ceiling_0` and `ceiling_1` are for the best configuration of a half's

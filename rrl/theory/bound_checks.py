@@ -78,16 +78,18 @@ def covers(rng: np.random.Generator, count: int, n: int = 7) -> Iterator[Check]:
 def learning(rng: np.random.Generator, count: int, steps: int = 60) -> Iterator[Check]:
     """Theorem 1 (b): check the error after the cover with the largest ratio of error to bound."""
     mdps, nears = random_mdps(rng, count, states=2, actions=4)
-    q, step = solve(mdps), rng.uniform(0.02, 1, count)
+    q, learning_rate = solve(mdps), rng.uniform(0.02, 1, count)
     scale = 10.0 ** rng.uniform(-2, 1, count)[:, None, None]
     start = q + scale * rng.normal(size=q.shape)
     path = rng.integers([2, 4, 2], size=(count, steps, 3))  # the bound holds on any path
     observed, bound = np.zeros(count), np.full(count, np.inf)
     b = bounds.bias(bounds.variation(q, nears), mdps.gamma)
-    rate = bounds.contraction(step, mdps.gamma)
+    rate = bounds.contraction(learning_rate, mdps.gamma)
     for i in range(count):
         mdp = MDP(mdps.cost[i], mdps.transition[i], float(mdps.gamma[i]))
-        run = region_learning(mdp, nears[i], path[i], start[i], truth=q[i], step=step[i])
+        run = region_learning(
+            mdp, nears[i], path[i], start[i], truth=q[i], learning_rate=learning_rate[i]
+        )
         if len(run.covers):
             covers = np.arange(1, len(run.covers) + 1)
             allowed = bounds.error_after(covers, run.errors[0], b[i], rate[i])

@@ -51,7 +51,7 @@ def cover_bounds(regions: Sequence[Mask], states: int = 1) -> dict[str, Floats]:
 
 
 def learn_beside_bound(
-    mdp: MDP, near: Mask, path: Ints, *, step: float = 0.3, first_error: float = 10.0
+    mdp: MDP, near: Mask, path: Ints, *, learning_rate: float = 0.3, first_error: float = 10.0
 ) -> tuple[Learning, Floats]:
     """Learn along a path with expected targets, and bound the error by theorem 1 (b).
 
@@ -61,8 +61,8 @@ def learn_beside_bound(
     near : ndarray of bool, shape (A, A)
     path : ndarray of int, shape (T, 3)
         See :func:`rrl.theory.qlearning.walk`.
-    step : float, optional
-        This is the learning rate.
+    learning_rate : float, optional
+        Above 0 and at most 1.
     first_error : float, optional
         Every cell starts above Q* by this number times the largest absolute value of Q*.
 
@@ -76,15 +76,15 @@ def learn_beside_bound(
     --------
     >>> one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
     >>> path = np.array([[0, 0, 0], [0, 1, 0]])
-    >>> run, bound = learn_beside_bound(one, np.eye(2, dtype=bool), path, step=0.5)
+    >>> run, bound = learn_beside_bound(one, np.eye(2, dtype=bool), path, learning_rate=0.5)
     >>> run.errors, run.covers, bound
     (array([30., 30., 15.]), array([2]), array([30., 15.]))
     """
     truth = solve(mdp)
     start = truth + first_error * np.abs(truth).max()
-    run = region_learning(mdp, near, path, start, truth=truth, step=step)
+    run = region_learning(mdp, near, path, start, truth=truth, learning_rate=learning_rate)
     b = bounds.bias(bounds.variation(truth, near), mdp.gamma)
-    rate = bounds.contraction(step, float(mdp.gamma))
+    rate = bounds.contraction(learning_rate, float(mdp.gamma))
     return run, bounds.error_after(np.arange(len(run.covers) + 1), run.errors[0], b, rate)
 
 
@@ -199,7 +199,7 @@ def steps_to_fraction(
     paths: Iterable[Ints],
     *,
     fraction: float = 0.1,
-    step: float = 0.3,
+    learning_rate: float = 0.3,
     first_error: float = 20.0,
 ) -> Ints:
     """Return the steps until a fraction of the first distance to Q_rho is left, by sampled targets.
@@ -210,7 +210,7 @@ def steps_to_fraction(
     near : ndarray of bool, shape (A, A)
     paths : iterable of ndarray of int, shape (T, 3)
         There is one run per path. See :func:`rrl.theory.qlearning.walk`.
-    fraction, step : float, optional
+    fraction, learning_rate : float, optional
     first_error : float, optional
         Every cell starts above Q_rho by this number times the largest absolute value of Q_rho.
 
@@ -223,12 +223,12 @@ def steps_to_fraction(
     --------
     >>> one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
     >>> path = np.array([[0, 0, 0], [0, 1, 0]])
-    >>> steps_to_fraction(one, np.eye(2, dtype=bool), [path], step=1.0)
+    >>> steps_to_fraction(one, np.eye(2, dtype=bool), [path], learning_rate=1.0)
     array([2])
     """
     goal = solve(blur(mdp, mean_field(near)))
     start = goal + first_error * np.abs(goal).max()
-    how = {"truth": goal, "step": step, "sampled": True}
+    how = {"truth": goal, "learning_rate": learning_rate, "sampled": True}
     runs = (region_learning(mdp, near, path, start, **how) for path in paths)
     taken = np.array([(run.errors <= run.errors[0] * fraction).argmax() for run in runs])
     if not taken.all():
