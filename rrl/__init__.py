@@ -17,7 +17,7 @@ _HOME = {
     "ConfigSpace": "rrl.core.space",
     "Configuration": "rrl.core.knob",
     "Knob": "rrl.core.knob",
-    "Level": "rrl.core.knob",
+    "Value": "rrl.core.knob",
     "from_table": "rrl.core.space",
     "paper_cpu": "rrl.tuning.presets",
     "paper_gpu": "rrl.tuning.presets",

@@ -24,7 +24,7 @@ from rrl.support.machine import one_thread
 EPISODES = (50, 200, 1000)
 WINDOW = 20  # decisions whose mean is shown
 GRIDS = (11, 51, 101)
-LIMITS_US = {11: 20, 101: 50}  # of the paper's agents with a copy, by the levels per knob
+LIMITS_US = {11: 20, 101: 50}  # of the paper's agents with a copy, by the values per knob
 RRL_LIMIT_S = 5e-3
 
 

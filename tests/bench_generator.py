@@ -31,7 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from rrl.serving import models
 from rrl.serving.launcher import ModelServer, free_port
-from rrl.serving.live import MAX_SLIP_SHARE
+from rrl.serving.live import MAX_SLIP_FRACTION
 from rrl.serving.loadgen import SYNTHETIC, Client
 from rrl.serving.sender import METHOD
 from rrl.serving.volley import Sample, Volley
@@ -115,11 +115,11 @@ def compare(name: str, address: str, client: Client, payload: bytes, rounds: int
                     milliseconds(np.concatenate([getattr(s, what) for s in ones]))
                     for what in ("latency", "slip")
                 )
-                shares = [s.slip_share() for s in ones]
+                fractions = [s.slip_share() for s in ones]
                 print(
                     f"{name:8s} {'busy' if is_busy else 'quiet':6s} {rate:4d} {sender:8s} "
-                    f"{latency} {slip} {np.median(shares):6.3f} "
-                    f"{sum(share <= MAX_SLIP_SHARE for share in shares)}/{rounds}",
+                    f"{latency} {slip} {np.median(fractions):6.3f} "
+                    f"{sum(fraction <= MAX_SLIP_FRACTION for fraction in fractions)}/{rounds}",
                     flush=True,
                 )
 
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--only-public", action="store_true", help="skip the first table")
     options = parser.parse_args()
     if not options.only_public:
-        print("target   here   rate/s sender  latency p50, p99  slip p50, p99  share valid")
+        print("target   here   rate/s sender  latency p50, p99  slip p50, p99  fraction valid")
         with echo() as address, Client(address) as client:
             compare("echo", address, client, b"x" * 1000, options.rounds)
         base, inputs = models.build("keyword"), models.sample("keyword", np.random.default_rng(0))

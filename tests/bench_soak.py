@@ -30,7 +30,7 @@ from rrl.tuning.loop import steps
 
 MIB = 2.0**20
 WARM = 1 / 3
-MOST = 0.05  # growth, as a share, that the counted part may show
+MOST = 0.05  # growth, as a fraction, that the counted part may show
 LEAST = 16.0  # MiB; less than that is the allocator's own
 HOLD = 5  # episodes of a configuration in a row, so that a server has time to leak
 SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])

@@ -1,7 +1,7 @@
 """The factor by which a warm start counts, and others: ``python tests/bench_warm_start.py``.
 
-:func:`rrl.core.warm_start.transfer` multiplies earlier costs by the share of their variance that
-neighbours predict. Here the share has other powers: 0 is no factor. About ten minutes.
+:func:`rrl.core.warm_start.transfer` multiplies earlier costs by the fraction of their variance that
+neighbours predict. Here the fraction has other powers: 0 is no factor. About ten minutes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KEYS = ["problem", "source"]
 
 
 def with_power(power):
-    """The process of the earlier costs, such that the factor is that power of the share."""
+    """The process of the earlier costs, such that the factor is that power of the fraction."""
 
     class Powered(GaussianProcess):
         def __init__(self, x, y, *rest):
@@ -44,7 +44,7 @@ def main():
         with with_power(power):
             other = study(seeds)
         used = usual["taken"] | other["taken"]
-        ratios = np.log(other[["price", "deployed"]] / usual[["price", "deployed"]])
+        ratios = np.log(other[["mean_cost", "deployed"]] / usual[["mean_cost", "deployed"]])
         by_source = pd.concat([usual[KEYS], ratios], axis=1)[used].groupby(KEYS, sort=False)
         print(f"power {power} over 1: geometric means of the ratios")
         print(np.exp(by_source.mean()).to_string(float_format="%.3f"))

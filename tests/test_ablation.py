@@ -96,7 +96,7 @@ def test_a_made_space_follows_from_its_seed(name):
 def test_the_made_spaces_are_what_they_are_called():
     category, binary, sparse = (made_space(name)[0] for name in MADE)
     assert [knob.categorical for knob in category.knobs] == [True, False, False]
-    assert len(category.knobs[0].levels) == 6
+    assert len(category.knobs[0].values) == 6
     assert (binary.shape, len(binary)) == ((2,) * 8, 128)
     assert (sparse.shape, len(sparse)) == ((5,) * 6, 1562)
 
@@ -120,7 +120,7 @@ def test_pairs_are_compared_not_the_two_samples(ratio, verdict):
     rows = table[table["agent"] == "random"]
     assert set(rows["verdict"]) == {verdict}
     assert ((rows["low"] <= rows["ratio"]) & (rows["ratio"] <= rows["high"])).all()
-    counts = who_won(table, "price").loc["random"]
+    counts = who_won(table, "mean_cost").loc["random"]
     assert counts[verdict] == 1
     assert counts[["won", "tied", "lost"]].sum() == 1
     own = table[table["agent"] == "rrl-gp"]

@@ -29,11 +29,11 @@ SPACES = {
 }
 
 
-def random_part(knobs, share):
-    """A grid of which only a random share is available."""
+def random_part(knobs, fraction):
+    """A grid of which only a random fraction is available."""
     whole = ConfigSpace(knobs)
-    part = np.random.default_rng(0).permutation(len(whole))[: round(share * len(whole))]
-    return ConfigSpace(knobs, available=whole.level_indices[part])
+    part = np.random.default_rng(0).permutation(len(whole))[: round(fraction * len(whole))]
+    return ConfigSpace(knobs, available=whole.value_indices[part])
 
 
 ODD = {
@@ -146,7 +146,7 @@ class AgentContract:
         configuration, twin = dict(agent.ask(10.0)), self.agent(space)
         twin.ask(10.0)
         for wrong in (configuration | {space.names[0]: "none"}, configuration | {"threads": 1}, {}):
-            with pytest.raises(ValueError, match=r"level|knob"):
+            with pytest.raises(ValueError, match=r"value|knob"):
                 agent.tell(wrong, 1.0)
         assert_alike(agent, twin, configuration)
 

@@ -17,7 +17,7 @@ from rrl.support.aggregates import (
     stratified_draws,
     stratified_interval,
 )
-from rrl.support.limits import holm, restricted_mean, share_limits
+from rrl.support.limits import fraction_limits, holm, restricted_mean
 
 SAMPLES = arrays(float, (3, 8), elements=st.floats(0.5, 100.0))
 
@@ -59,9 +59,9 @@ def test_improvement_is_the_statistic_of_mann_and_whitney(ours, theirs):
 
 @given(SAMPLES)
 def test_a_profile_rises_to_one(sample):
-    shares = performance_profile(sample, np.linspace(0, 100, 21))
-    assert np.all(np.diff(shares) >= 0)
-    assert (shares[0], shares[-1]) == (0, 1)
+    fractions = performance_profile(sample, np.linspace(0, 100, 21))
+    assert np.all(np.diff(fractions) >= 0)
+    assert (fractions[0], fractions[-1]) == (0, 1)
 
 
 def test_runs_are_drawn_within_their_problem_and_in_pairs(rng):
@@ -107,17 +107,17 @@ def test_the_largest_of_equals_is_held_by_its_interval_and_not_by_the_naive_one(
 
 
 def test_no_event_in_n_has_the_limit_of_the_rule_of_three():
-    assert share_limits(0, 300, confidence=0.9)[1] == pytest.approx(3 / 300, rel=0.01)
-    assert share_limits(0, 400) == pytest.approx((0.0, 1 - 0.025 ** (1 / 400)))
+    assert fraction_limits(0, 300, confidence=0.9)[1] == pytest.approx(3 / 300, rel=0.01)
+    assert fraction_limits(0, 400) == pytest.approx((0.0, 1 - 0.025 ** (1 / 400)))
 
 
 def test_limits_of_a_share_are_those_of_clopper_and_pearson():
-    assert share_limits(8, 20) == pytest.approx((0.1912, 0.6395), abs=1e-4)  # Agresti, 2013
+    assert fraction_limits(8, 20) == pytest.approx((0.1912, 0.6395), abs=1e-4)  # Agresti, 2013
 
 
 @given(st.integers(0, 50), st.integers(1, 50))
 def test_a_share_lies_within_its_limits(count, more):
-    low, high = share_limits(count, count + more)
+    low, high = fraction_limits(count, count + more)
     assert 0 <= low <= count / (count + more) <= high <= 1
 
 

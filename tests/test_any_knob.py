@@ -162,20 +162,20 @@ def test_each_line_has_a_batching_file_of_its_own(tmp_path):
 
 def test_a_restart_command_gets_them(tmp_path, model):
     operator = Operator(tmp_path, model)
-    levels = [Knob("flag:--grpc_max_threads", (5, 6)), Knob("env:RRL_TEST", ("x", ODD))]
+    values = [Knob("flag:--grpc_max_threads", (5, 6)), Knob("env:RRL_TEST", ("x", ODD))]
     command = f"env {{env}} {operator.command}"
     address, folder = operator.address, operator.out
     asked = Namespace(default=[], address=address, executable=None)
     given = {"folder": folder, "warmup": 2, "fixed": {"flag:--enable_model_warmup": "false"}}
     try:
-        space = ConfigSpace(levels)
+        space = ConfigSpace(values)
         with RestartedServer(address, "probe", command, space, **given) as server:
             wanted = {"flag:--grpc_max_threads": 6, "env:RRL_TEST": ODD}
             server.measure(wanted, [0.0], np.random.default_rng(0))
         words, variables, cpus = runs_with(operator.pid)
         assert {"--grpc_max_threads=6", "--enable_model_warmup=false"} <= set(words)
         assert variables == [ODD]
-        more = ConfigSpace([*levels, Knob("cpus", (1, 2)), Knob("inter_op", (0, 1))])
+        more = ConfigSpace([*values, Knob("cpus", (1, 2)), Knob("inter_op", (0, 1))])
         now = read_default(asked, more)  # what serves is read from the process
         assert now == {**wanted, "cpus": cpus, "inter_op": 0}
         with pytest.raises(UsageError, match="name it with --default env:RRL_NONE=LEVEL"):
@@ -193,8 +193,8 @@ def test_a_restart_command_quotes_them_inside_a_word():
 
 
 @pytest.mark.parametrize("place", ["{env:A}", '"{env:A}"', "'{env:A}'", "A={env:A}", "\\'{env:A}"])
-def test_a_shell_reads_a_level_inside_a_word_as_it_is(place, tmp_path):
-    """Whatever quotation is open there, and whatever the level has."""
+def test_a_shell_reads_a_value_inside_a_word_as_it_is(place, tmp_path):
+    """Whatever quotation is open there, and whatever the value has."""
     odd = """a  b'c"d$HOME`date`\\e"""
     command = RestartCommand(f"sh -c {shlex.quote('printf %s ' + place)}", ["env:A"], tmp_path)
     done = subprocess.run(command.words({"env:A": odd}), capture_output=True, text=True, check=True)
@@ -246,8 +246,8 @@ def test_text_levels_keep_their_order_and_numbers_are_sorted():
     knobs = ["flag:--mode=slow,fast,7", "env:A=10,9,0.5"]
     space, _ = read_space(Namespace(knob=knobs, address=None), 1)
     mode, number = space.knobs
-    assert (mode.levels, mode.positions) == (("slow", "fast", 7), (0.0, 1.0, 2.0))
-    assert (number.levels, number.positions) == ((10, 9, 0.5), (2.0, 1.0, 0.0))
+    assert (mode.values, mode.positions) == (("slow", "fast", 7), (0.0, 1.0, 2.0))
+    assert (number.values, number.positions) == ((10, 9, 0.5), (2.0, 1.0, 0.0))
 
 
 def test_two_settings_of_one_flag_are_refused(tmp_path):
@@ -267,17 +267,17 @@ AT = ["tune", "--address", "a:1", "--rate", "9", "--restart"]
     ("arguments", "code", "message"),
     [
         ([*TUNE, "--knob", "flag:grpc_max_threads=8,9"], 2, "write it with its dashes"),
-        ([*TUNE, "--knob", "flag:--grpc_max_threads=8,"], 2, "no level is empty"),
+        ([*TUNE, "--knob", "flag:--grpc_max_threads=8,"], 2, "no value is empty"),
         ([*TUNE, "--knob", "flag:--grpc_max_threads"], 2, "write it as flag:--grpc_max_threads="),
         ([*TUNE, "--knob", "flag:--port=1,2"], 2, "--port cannot be set in this way"),
         ([*TUNE, "--knob", "flag:--enable_batching=1,0"], 2, "use the knob batch_threads"),
         ([*TUNE, "--knob", "env:2X=0,1"], 2, "no name of an environment variable"),
-        ([*TUNE, "--knob", "env:A=1,1"], 2, "has the level 1 twice"),
+        ([*TUNE, "--knob", "env:A=1,1"], 2, "has the value 1 twice"),
         ([*TUNE, "--knob", "cpus=0,1"], 2, "at least 1 CPU"),
         ([*TUNE, "--knob", "cpus=1,two"], 2, "whole numbers"),
         ([*TUNE, "--knob", "cpus=1,4000"], 2, "cpus=4000: rrl may use"),
         ([*TUNE, "--knob", "cpus=1,4000", "--default", "cpus=1"], 2, "cpus=4000: rrl may use"),
-        ([*TUNE, "--knob", "env:A=1,2", "--default", "env:B=1"], 2, "give a level for each"),
+        ([*TUNE, "--knob", "env:A=1,2", "--default", "env:B=1"], 2, "give a value for each"),
         ([*TUNE, "--knob", "env:A=1,2", "--env", "A=3"], 2, "A is a knob, too"),
         ([*TUNE, "--env", "A"], 2, "write it as NAME=VALUE"),
         ([*TUNE, "--env", "A=1", "--env", "A=2"], 2, "--env A is given twice"),

@@ -477,10 +477,10 @@ def test_an_incomplete_profile_is_not_replayed(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "code", "message"),
     [
-        ("a,b,cost\n1,1,3\n\n2,,4\n", [], 3, "line 4: b is '', so a level is missing"),
-        ("a,b,cost\n1,x,3\n2,,4\n", [], 3, "line 3: b is '', so a level is missing"),
-        ("a,cost\n1,3\nNA,4\n2,5\n", [], 3, "line 3: a is 'NA', so a level is missing"),
-        ("a,cost\n1,3\ninf,4\n", [], 3, "line 3: a is 'inf', so a level is missing"),
+        ("a,b,cost\n1,1,3\n\n2,,4\n", [], 3, "line 4: b is '', so a value is missing"),
+        ("a,b,cost\n1,x,3\n2,,4\n", [], 3, "line 3: b is '', so a value is missing"),
+        ("a,cost\n1,3\nNA,4\n2,5\n", [], 3, "line 3: a is 'NA', so a value is missing"),
+        ("a,cost\n1,3\ninf,4\n", [], 3, "line 3: a is 'inf', so a value is missing"),
         ("a,cost\n1,3\n2,NA\n", [], 3, "line 3: cost is 'NA': it must be a number from 0"),
         ("a,cost\n1,3\n2,1e308\n", [], 3, "line 3: cost is '1e308'"),
         ("a,cost\n1,3\n2,4\n", ["--knobs", "a,cost"], 2, "'cost' is the cost, so it cannot be a"),

@@ -158,7 +158,7 @@ class TestSMAC(Heavy):
 
 
 def test_smac_is_told_the_cost_of_the_configuration_that_it_asked_for():
-    """It sorts its knobs by name, and here they have different numbers of levels."""
+    """It sorts its knobs by name, and here they have different numbers of values."""
     pytest.importorskip("smac", reason="in the extra `peers`")
     space = ConfigSpace([Knob("malloc", ("je", "tc")), Knob("batch", range(7)), Knob("a", (4, 8))])
     agent = SMAC(space, rng(), initial=4)
@@ -167,8 +167,8 @@ def test_smac_is_told_the_cost_of_the_configuration_that_it_asked_for():
     told = {}
     for key, value in history.items():
         ranks = dict(history.get_config(key.config_id))
-        levels = {knob.name: knob.levels[int(ranks[knob.name])] for knob in space.knobs}
-        told[space.index(levels)] = value.cost
+        values = {knob.name: knob.values[int(ranks[knob.name])] for knob in space.knobs}
+        told[space.index(values)] = value.cost
     assert told == {i: pytest.approx(true_cost(space, space[i]) ** 4) for i in asked}
 
 
@@ -213,11 +213,11 @@ def rng(seed=0):
 class Recorder(Searcher):
     """Serves where it starts; remembers where that was."""
 
-    def begin(self, level, start):
-        level.memory["at"] = start
+    def begin(self, search, start):
+        search.memory["at"] = start
 
-    def choose(self, level):
-        return level.memory["at"]
+    def choose(self, search):
+        return search.memory["at"]
 
 
 def test_a_load_has_a_search_of_its_own_that_starts_from_the_nearest():
@@ -225,7 +225,7 @@ def test_a_load_has_a_search_of_its_own_that_starts_from_the_nearest():
     agent = Recorder(space, rng(), start=space[5])
     assert agent.ask(10.0) == space[5]
     agent.tell(space[7], 1.0)
-    assert [agent.ask(load) for load in (11.0, 9.1, 14.0)] == [space[5]] * 3  # the same level
+    assert [agent.ask(load) for load in (11.0, 9.1, 14.0)] == [space[5]] * 3  # the same load level
     assert len(agent.searches) == 1
     assert agent.ask(40.0) == space[7]  # what was best so far
     assert agent.best(40.0) == agent.best(1.0) == space[7]  # nothing is known there yet
@@ -269,7 +269,7 @@ def test_moves_follow_positions_and_skip_what_is_missing():
         assert moves.at(moves.ranks(index)) == index
         for knob in range(2):
             line = list(moves.line(index, knob))
-            same = space.level_indices[:, 1 - knob] == space.level_indices[index, 1 - knob]
+            same = space.value_indices[:, 1 - knob] == space.value_indices[index, 1 - knob]
             assert sorted(line) == np.flatnonzero(same).tolist()
     gaps = [r for r in np.ndindex(space.shape) if moves.at(list(r)) is None]
     assert len(gaps) == 16 - len(space)
@@ -294,7 +294,7 @@ def test_defaults_in_spaces_of_all_kinds():
 
 
 def test_the_default_of_a_recorded_machine_is_a_thread_a_core():
-    """Grids of few levels do not show the machine's cores; the profile says."""
+    """Grids of few values do not show the machine's cores; the profile says."""
     default = {"inter_op": 2, "intra_op": 2, "batch_threads": 0}
     for name in ("mobilenet_v2-threads", "inception_v3-threads", "keyword-threads"):
         space = read_profile(DATA / name).space
@@ -370,9 +370,9 @@ def test_hill_climbing_restarts_when_it_is_stuck():
     assert len(set(again)) > 2 * len(set(still))
 
 
-def test_a_table_cell_moves_by_the_step():
+def test_a_table_cell_moves_by_the_learning_rate():
     space = paper_cpu(2)
-    agent = QLearning(space, rng(), epsilon=(0.0, 0.0, 1), step=0.25)
+    agent = QLearning(space, rng(), epsilon=(0.0, 0.0, 1), learning_rate=0.25)
     agent.ask(10.0)
     for cost in (4.0, 8.0):
         agent.tell(space[3], cost)
@@ -528,7 +528,7 @@ def test_the_table_holds_every_agent_and_agrees_with_the_records():
         if scenario in SURFACES:
             deployed = open_scenario(scenario).cost[known.runs.recommended[:, -1]]
             gap = np.median(deployed) / open_scenario(scenario).optimum - 1
-            assert float(row["gap"]) == pytest.approx(gap, abs=1e-3)
+            assert float(row["simple_regret"]) == pytest.approx(gap, abs=1e-3)
 
 
 def test_the_table_can_be_made_again():
@@ -607,6 +607,6 @@ def test_a_row_of_another_recording_is_made_anew(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", ["rrl-gp", "coordinate-descent"])
 def test_levels_of_threads_may_be_text(name):
-    levels = [Knob("inter_op", ("1", "2", "auto")), Knob("intra_op", (1, 2))]
-    agent = AGENTS[name](ConfigSpace(levels), rng())
+    values = [Knob("inter_op", ("1", "2", "auto")), Knob("intra_op", (1, 2))]
+    agent = AGENTS[name](ConfigSpace(values), rng())
     assert agent.ask(10.0)["inter_op"] in ("1", "2", "auto")

@@ -111,7 +111,7 @@ def await_answer(address, server, log):
 
 
 def changed(before, after):
-    """Share of the pixels that differ between two screenshots of one size."""
+    """Fraction of the pixels that differ between two screenshots of one size."""
     one, two = imread(before), imread(after)
     assert one.shape == two.shape
     return np.mean(np.any(one != two, axis=-1))

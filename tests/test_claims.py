@@ -32,15 +32,16 @@ from rrl.studies.day_tables import DEFAULT
 from rrl.studies.days import KNOWING
 from rrl.studies.registration import VERDICTS, content_digest, read_registration
 from rrl.support.errors import DataError
-from rrl.support.limits import share_limits
+from rrl.support.limits import fraction_limits
 
 DATA = Path(__file__).parent.parent / "data"
 SEEDS = 12
 PROBLEMS = ("a 1/s", "b 2/s")
 FACTS = {
     "testbed": "a", "configurations": 96, "good": 2, "possible": 5, "judged": True, "ceiling": 1.0,
-    "best_s": 0.5, "default_s": 1.0, "gap": 1.0, "default_late": 0.5, "default_error": 0.0,
-    "default_requests": 10_000, "step": 0.2, "region": 0.5, "chance": 30.0,
+    "best_s": 0.5, "default_s": 1.0, "simple_regret": 1.0,
+    "default_late": 0.5, "default_error": 0.0, "default_requests": 10_000,
+    "step": 0.2, "region": 0.5, "chance": 30.0,
 }  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def evidence(**tables):
 
 def steady(registered, kind="real", table=None, **columns):
     table = facts(kind) if table is None else table
-    whole = {name: {"others": 1.0} for name in ("first", "deployed", "price", "latency_s")}
+    whole = {name: {"others": 1.0} for name in ("first", "deployed", "mean_cost", "latency_s")}
     whole["late"] = {"others": 0.5}
     rows = runs(table, registered.agents, **(whole | columns))
     return evidence(facts=table, runs=rows, late=rows)
@@ -152,7 +153,7 @@ def made_up(kind="real"):
         ("C5", "reproduced"): saved("latency_s", 0.05),
         ("C5", "partly"): saved("latency_s", 0.5),
         ("C5", "not"): saved("latency_s", 1.1),
-        ("C5", "cannot be tested"): saved("latency_s", 0.05, gap=0.1),
+        ("C5", "cannot be tested"): saved("latency_s", 0.05, simple_regret=0.1),
         ("C6", "reproduced"): saved("late", 0.001),
         ("C6", "partly"): saved("late", 0.3),
         ("C6", "not"): saved("late", 0.6),
@@ -168,7 +169,9 @@ def made_up(kind="real"):
             (id, "reproduced"): changing(registered, loads, 0.5, kind=kind),
             (id, "partly"): changing(registered, loads, (0.5, 1.3), kind=kind),
             (id, "not"): changing(registered, loads, 1.3, kind=kind),
-            (id, "cannot be tested"): changing(registered, loads, 0.5, facts(kind, loads, gap=0.1)),
+            (id, "cannot be tested"): changing(
+                registered, loads, 0.5, facts(kind, loads, simple_regret=0.1)
+            ),
         }
     return cases
 
@@ -272,7 +275,7 @@ def test_a_load_that_cannot_judge_says_nothing_of_speed(registered, rng):
 
 def test_a_default_near_the_best_can_test_no_saving(registered):
     """cpu10: its default is within 15 % of the best, so C5 to C7 say nothing there."""
-    tables = steady(registered, "real", facts(gap=(0.14, 0.16)))
+    tables = steady(registered, "real", facts(simple_regret=(0.14, 0.16)))
     limits = problems_table(registered, tables)
     assert limits["saves"].tolist() == [False, True]
     judged = judge_claim("C5", registered, tables, np.random.default_rng(0))
@@ -297,7 +300,7 @@ def test_the_limits_of_late_requests_hold_for_all_loads_together(registered, rng
     tables = steady(registered, "real", table, late={"others": 0.05})
     tables.runs["requests"] = 400
     found = part_number(registered.claims["C6"].parts[0], registered.rules, tables, "rrl-gp", rng)
-    (least, _), (_, most) = (share_limits(count, 400, 1 - 0.05 / 4) for count in (80, 20))
+    (least, _), (_, most) = (fraction_limits(count, 400, 1 - 0.05 / 4) for count in (80, 20))
     assert (found.value, found.low) == pytest.approx((75, 100 * (1 - most / least)))
 
 
@@ -566,7 +569,7 @@ def test_a_day_of_devices_is_a_problem_of_c7_and_c9(registered, rng):
     facts, rows = claim_days.gather_days([one], found)
     (about,) = facts.to_dict("records")
     assert (about["kind"], about["workload"]) == ("held_out", "DeviceDay")
-    assert about["gap"] == pytest.approx(3)
+    assert about["simple_regret"] == pytest.approx(3)
     assert set(rows["agent"]) == {DEFAULT, "rrl-gp"}  # nobody knows the best beforehand
     for id in ("C7", "C9"):
         claim = registered.claims[id]

@@ -91,7 +91,7 @@ def test_help(command, capsys):
         (["replay", "nosuch"], 2, "unknown source 'nosuch'; known: cpu2"),
         (["replay", "cpu2"], 2, "give the load: --rate"),
         (["replay", "cpu2", "--rate", "9", "--default", "inter_op=99"], 2, "inter_op"),
-        (["tune", "keyword", "--rate", "9", "--default", "threads=1"], 2, "a level for each of"),
+        (["tune", "keyword", "--rate", "9", "--default", "threads=1"], 2, "a value for each of"),
         (["tune", "keyword", "--rate", "9", "--sample", "no.npz"], 3, "no.npz"),
         (["serve", "/nosuch/model"], 3, "holds no model version"),
         (["serve", "/nosuch/model", "--knob", "threads=1"], 2, "unknown knob 'threads'"),
@@ -321,7 +321,7 @@ def test_tuned_thread_counts_are_in_the_order_of_their_effect():
 
 
 def test_a_batch_must_hold_the_largest_request():
-    """A sample of 4 examples: no level below is a candidate, with a knob for it or without."""
+    """A sample of 4 examples: no smaller value is a candidate, with a knob for it or without."""
     knobs = ["batch_threads=0,2", "max_batch_size=1,2,4,8"]
     space, _ = read_space(Namespace(knob=knobs, address=None), 4)
     assert {c["max_batch_size"] for c in space} == {4, 8}

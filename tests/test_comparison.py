@@ -65,7 +65,7 @@ def test_ratios_of_an_agent_with_itself_are_one_and_of_two_agents_are_inverse(ra
         for pair in ((one, other), (other, one))
     )
     np.testing.assert_allclose(there * back, 1)
-    assert there["price"] < 1  # random search serves whatever it draws
+    assert there["mean_cost"] < 1  # random search serves whatever it draws
 
 
 def test_the_comparison_is_printed_with_its_limits(races, capsys):
@@ -90,24 +90,25 @@ def made_up():
 def test_factors_are_of_the_rival_over_ours_and_the_best_one_is_found_for_each_measure():
     table = factors(made_up(), np.random.default_rng(0), ["rrl-gp"], ["kind"])
     cells = table.set_index(["rival", "measure"])
-    assert cells.loc[("kind", "E5_first"), "factor"] == pytest.approx(3)
-    assert cells.loc[(BEST, "E5_first"), "who"] == "soon"
-    assert cells.loc[(BEST, "E5_first"), "factor"] == pytest.approx(0.5)
-    assert cells.loc[(BEST, "price"), "who"] == "kind"
-    assert cells.loc[(BEST, "price"), "factor"] == pytest.approx(0.8)
+    assert cells.loc[("kind", "first_within_5"), "factor"] == pytest.approx(3)
+    assert cells.loc[(BEST, "first_within_5"), "who"] == "soon"
+    assert cells.loc[(BEST, "first_within_5"), "factor"] == pytest.approx(0.5)
+    assert cells.loc[(BEST, "mean_cost"), "who"] == "kind"
+    assert cells.loc[(BEST, "mean_cost"), "factor"] == pytest.approx(0.8)
     assert ((table["low"] <= table["factor"]) & (table["factor"] <= table["high"])).all()
 
 
 def test_an_interval_of_a_factor_is_that_of_the_ratio_upside_down():
     runs = made_up()
-    runs.loc[runs["agent"] == "soon", "E5"] *= np.random.default_rng(1).uniform(0.5, 2, 20)
+    factor = np.random.default_rng(1).uniform(0.5, 2, 20)
+    runs.loc[runs["agent"] == "soon", "stays_within_5"] *= factor
     (row,) = (
         factors(runs, np.random.default_rng(2), ["rrl-gp"], ["soon"])
-        .query("measure == 'E5' and rival == 'soon'")
+        .query("measure == 'stays_within_5' and rival == 'soon'")
         .itertuples()
     )
     one, other = (runs[runs["agent"] == name] for name in ("soon", "rrl-gp"))
-    there = ratios(one, other, np.random.default_rng(2)).set_index("measure").loc["E5"]
+    there = ratios(one, other, np.random.default_rng(2)).set_index("measure").loc["stays_within_5"]
     assert row.factor == pytest.approx(there["ratio"])
     assert (row.low, row.high) == pytest.approx((there["low"], there["high"]), rel=0.05)
     assert row.low < row.factor < row.high
@@ -116,13 +117,13 @@ def test_an_interval_of_a_factor_is_that_of_the_ratio_upside_down():
 def test_medians_are_sorted_by_the_price():
     table = medians(made_up(), np.random.default_rng(0))
     assert table["agent"].tolist() == ["kind", "rrl-gp", "soon"]
-    assert ((table["price_low"] <= table["price"]) & (table["price"] <= table["price_high"])).all()
+    assert table["mean_cost"].between(table["mean_cost_low"], table["mean_cost_high"]).all()
 
 
 def test_a_median_between_reached_and_never_is_never():
     runs = pd.DataFrame(dict.fromkeys(COMPARED, 1.0), index=range(4)).assign(agent="half")
-    runs["E5"] = [2.0, 18.0, 31.0, 31.0]
-    assert medians(runs, np.random.default_rng(0), episodes=30).loc[0, "E5"] == 31
+    runs["stays_within_5"] = [2.0, 18.0, 31.0, 31.0]
+    assert medians(runs, np.random.default_rng(0), episodes=30).loc[0, "stays_within_5"] == 31
 
 
 def test_more_seeds_are_added_to_those_that_are_there(tmp_path):
@@ -157,7 +158,7 @@ def test_other_constants_make_another_run_and_its_own_ones_the_same():
         for constants in (None, own, {"horizon": 2.0})
     )
     pd.testing.assert_frame_equal(plain, same)
-    assert not plain["price"].equals(other["price"])
+    assert not plain["mean_cost"].equals(other["mean_cost"])
 
 
 def test_each_constant_reaches_its_part():
@@ -220,7 +221,7 @@ def test_one_rule_changes_what_rivals_deploy_and_nothing_else():
     """The episodes are the same, and the RRL agents have that rule already."""
     for agent, same in (("random", False), ("rrl-gp", True), ("rrl", True)):
         own, one = (raced(agent, "pool", [0, 1, 2], 40, one_rule=rule) for rule in (False, True))
-        assert own["price"].equals(one["price"])
+        assert own["mean_cost"].equals(one["mean_cost"])
         assert own["deployed"].equals(one["deployed"]) == same
 
 

@@ -29,7 +29,7 @@ simple = st.one_of(
                 Reconnects,
                 st.just(devices),
                 st.just(every),
-                st.floats(0.01, 1.0).map(lambda share: share * every),
+                st.floats(0.01, 1.0).map(lambda fraction: fraction * every),
                 st.floats(0.5, 5.0),
                 st.floats(0.5, 5.0),
                 st.floats(0, 30.0),

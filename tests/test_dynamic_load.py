@@ -51,8 +51,8 @@ def fresh(testbed, phases, phase, kind):
     return typically(recommended(testbed, alone, kind)[0])
 
 
-@pytest.mark.parametrize(("kind", "share"), [(RRL, 1 / 4), (adaptive, 1 / 2)])
-def test_a_new_load_takes_a_share_of_a_fresh_start_and_an_old_one_three_episodes(kind, share):
+@pytest.mark.parametrize(("kind", "fraction"), [(RRL, 1 / 4), (adaptive, 1 / 2)])
+def test_a_new_load_takes_a_share_of_a_fresh_start_and_an_old_one_three_episodes(kind, fraction):
     """The GPU's optimum moves: the best at 200 requests/s costs 39 % more than that at 900.
 
     The adaptive agent has narrowed its regions by then, so it knows less of what lies around.
@@ -60,7 +60,7 @@ def test_a_new_load_takes_a_share_of_a_fresh_start_and_an_old_one_three_episodes
     before, cost = truth("gpu", 1 / 200), truth("gpu", 1 / 900)
     assert cost[before.argmin()] > 1.3 * cost.min()
     _, new, back = recommended("gpu", GPU, kind)
-    assert typically(new) <= share * fresh("gpu", GPU, 1, kind)
+    assert typically(new) <= fraction * fresh("gpu", GPU, 1, kind)
     assert typically(back) <= 3
 
 

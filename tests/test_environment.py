@@ -41,11 +41,11 @@ def test_gymnasium_finds_nothing_to_complain_about(name):
 
 def test_levels_are_actions_and_where_some_are_missing_configurations_are():
     whole, holed = testbed("cpu2"), TableServer(HOLED, ["a", "b"])
-    levels = make(whole)
-    assert levels.action_space == gymnasium.spaces.MultiDiscrete(whole.space.shape)
+    chosen = make(whole)
+    assert chosen.action_space == gymnasium.spaces.MultiDiscrete(whole.space.shape)
     for index in (0, 17, 95):
-        action = whole.space.level_indices[index]
-        assert levels.unwrapped.configuration(action) == whole.space[index]
+        action = whole.space.value_indices[index]
+        assert chosen.unwrapped.configuration(action) == whole.space[index]
     numbers = make(holed)
     assert numbers.action_space == gymnasium.spaces.Discrete(4)
     assert [numbers.unwrapped.configuration(i) for i in range(4)] == list(holed.space)
@@ -147,7 +147,7 @@ def test_gymnasium_is_loaded_by_this_module_alone():
     assert done.stdout == "False\n"
 
 
-def test_a_knob_without_an_order_is_shown_by_a_number_for_each_level():
+def test_a_knob_without_an_order_is_shown_by_a_number_for_each_value():
     columns = {"allocator": ["a", "b", "c"], "cost": [0.1, 0.2, 0.3]}
     environment = make(TableServer(columns, ["allocator"]))
     observation, _ = environment.reset(seed=1)

@@ -48,11 +48,11 @@ def worlds(bias: float, horizon: float, count: int, rng: np.random.Generator) ->
     """Price less the bound of the agent's own rule, in worlds that cost more than expected."""
     excess = []
     for _ in range(count):
-        deviation = np.r_[KNOWN, np.exp(rng.uniform(-3, 0, 5))]
+        sd = np.r_[KNOWN, np.exp(rng.uniform(-3, 0, 5))]
         expected = np.r_[0, rng.normal(0.3, 0.5, 5)]
-        truth = expected + deviation * (bias + rng.normal(size=6))
+        truth = expected + sd * (bias + rng.normal(size=6))
         truth[0] = 0
-        price, saving = explore(truth, expected, deviation, horizon, rng)
+        price, saving = explore(truth, expected, sd, horizon, rng)
         excess.append(price - price_bound(horizon, saving))
     return np.array(excess)
 
@@ -80,10 +80,10 @@ def test_what_is_tried_is_expected_to_save_its_price(seed, horizon):
     tried = ExpectedSaving(horizon).choose(table, None, rng)
     if tried != 0:
         gap = np.log(table.values[tried] / table.values[0])
-        deviation = table.sds[tried]
-        price = np.expm1(gap + deviation**2 / 2)
-        assert price <= horizon * expected_improvement(gap, deviation) + 1e-9
-        assert price <= trial_price(horizon, deviation) + 1e-9
+        sd = table.sds[tried]
+        price = np.expm1(gap + sd**2 / 2)
+        assert price <= horizon * expected_improvement(gap, sd) + 1e-9
+        assert price <= trial_price(horizon, sd) + 1e-9
 
 
 def test_with_noise_the_bound_grows_as_the_root_of_the_episodes():

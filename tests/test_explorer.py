@@ -39,8 +39,8 @@ def test_the_view_is_the_agents_own_table_choice_and_region(explorer, similarity
     region = view.space.ball(view.measured, 1.5)
     assert np.flatnonzero(view.region).tolist() == region.tolist() == table.last.tolist()
     known = table.counts > 0
-    assert np.isnan(view.deviation[~known]).all()
-    assert (view.deviation[known] == table.sds[known]).all()
+    assert np.isnan(view.sd[~known]).all()
+    assert (view.sd[known] == table.sds[known]).all()
     assert view.space[view.recommended] == agent.best(60.0)
     uniform = SimpleNamespace(random=iter((np.arange(2000) + 0.5) / 2000).__next__)
     draws = [agent.exploration.choose(table, None, uniform) for _ in range(2000)]
@@ -93,7 +93,7 @@ def test_at_a_new_load_the_view_has_what_serves_first(explorer):
     explorer.load = 115.0
     view = look(explorer)
     assert np.isnan(view.cost).all()
-    assert np.isnan(view.deviation).all()
+    assert np.isnan(view.sd).all()
     assert not view.region.any()
     assert view.measured is view.recommended is None
     explorer.step()

@@ -346,12 +346,12 @@ def test_a_canary_gets_its_share_until_the_next_route(front, backend, calling):
     assert len(trial.requests) == tried + 1
 
 
-def test_a_share_needs_a_server_and_is_a_share(front, backend):
+def test_a_share_needs_a_server_and_is_a_fraction(front, backend):
     server = backend()
     with pytest.raises(ValueError, match="needs a server"):
         front.split(server.address, 0.5)
     front.route(server.address)
-    with pytest.raises(ValueError, match=r"share 1\.5"):
+    with pytest.raises(ValueError, match=r"fraction 1\.5"):
         front.split(server.address, 1.5)
 
 

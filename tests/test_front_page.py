@@ -45,12 +45,12 @@ def test_the_results_follow_the_tables(tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     path = tmp_path / "experiments-static.csv"
     lines = path.read_text().splitlines()
-    price = lines[0].split(",").index("price")
+    column = lines[0].split(",").index("mean_cost")
     changed = []
     for line in lines[1:]:
         cells = line.split(",")
         if cells[:3] == ["gpu 500/s", "simulated", "q-learning"]:
-            cells[price : price + 3] = ["0.5", "0.4", "0.6"]
+            cells[column : column + 3] = ["0.5", "0.4", "0.6"]
         changed.append(",".join(cells))
     path.write_text("\n".join([lines[0], *changed]))
     assert "| **0.50** [0.40,\N{NO-BREAK SPACE}0.60] q-learning |" in results(tmp_path)

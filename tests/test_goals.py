@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrl import Setting, Sweep
-from rrl.recording.truth import late_share
+from rrl.recording.truth import late_fraction
 from rrl.studies.goals import compared_with_mean, deployed_by_goal, front, judging_requests, untuned
 from rrl.studies.problems import open_scenario
 from rrl.tuning.defaults import serving_default
@@ -27,13 +27,13 @@ def test_the_front_has_exactly_the_points_that_no_other_beats(measured):
 def test_recorded_requests_are_those_of_the_half_that_judges():
     problem = open_scenario("mobilenet_v2-threads 115")
     requests, limits = judging_requests(problem), np.array([0.03, 0.06, 0.2])
-    shares = late_share(problem.server.profile, 115.0, 1, limits)
-    for limit, share in zip(limits, shares, strict=True):
-        assert requests.late(limit) == pytest.approx(share)
+    fractions = late_fraction(problem.server.profile, 115.0, 1, limits)
+    for limit, fraction in zip(limits, fractions, strict=True):
+        assert requests.late(limit) == pytest.approx(fraction)
 
 
 def test_simulated_requests_are_like_new_episodes():
-    """The share above the p90 of one sample, in another sample."""
+    """The fraction above the p90 of one sample, in another sample."""
     problem = open_scenario("cpu2 115")
     one, other = (judging_requests(problem, replications=60, seed=seed) for seed in (0, 1))
     p90, space = one.percentile(90), problem.space

@@ -48,8 +48,8 @@ class Hostile:
 
     KINDS = ("fine", "late", "failing", "stalling", "crashing", "moody", "as the default")
 
-    def __init__(self, seed, share=0.05):
-        self.space, self.share = SPACE, share
+    def __init__(self, seed, fraction=0.05):
+        self.space, self.fraction = SPACE, fraction
         self.kinds = np.random.default_rng(seed).choice(self.KINDS, len(SPACE))
         self.served = []
 
@@ -63,7 +63,7 @@ class Hostile:
             raise ServerError("it died", lost=int(rng.integers(0, 3)))
         latency, status = rng.uniform(0.01, 0.05, n), np.zeros(n, dtype=int)
         if kind == "as the default":  # some episodes are far worse than others
-            latency[rng.random(n) < rng.choice([0, 4 * self.share], p=[0.75, 0.25])] = 1.0
+            latency[rng.random(n) < rng.choice([0, 4 * self.fraction], p=[0.75, 0.25])] = 1.0
         elif kind == "late":
             latency[rng.random(n) < 0.8] = rng.uniform(0.2, 90)
         elif kind == "failing":
@@ -74,16 +74,16 @@ class Hostile:
         return watched(Episode(configuration, arrivals, latency, status), watch)
 
 
-def learn(seed, agent, budget, episodes=60, share=0.05, factor=1.0, delta=0.05):
+def learn(seed, agent, budget, episodes=60, fraction=0.05, factor=1.0, delta=0.05):
     """Run an agent under a guard; return the guard, and the largest excess over the promise."""
-    server, rng = Hostile(seed, share), np.random.default_rng([seed, 1])
+    server, rng = Hostile(seed, fraction), np.random.default_rng([seed, 1])
     guard = Guard(SPACE, DEFAULT, budget, LATE_S, factor, delta)
     tuner = AGENTS[agent](SPACE, np.random.default_rng([seed, 0]))
     excess = -np.inf
     for _ in guarded(server, tuner, guard, episodes, rng):
         trials = [part for part in guard.parts if part.configuration != DEFAULT]
         requests, bad = sum(p.requests for p in trials), sum(p.bad for p in trials)
-        excess = max(excess, bad - budget - factor * share * requests)
+        excess = max(excess, bad - budget - factor * fraction * requests)
     return guard, excess
 
 
@@ -110,7 +110,7 @@ def test_without_a_guard_the_promise_is_broken():
 
 def test_more_is_allowed_where_the_default_itself_is_bad():
     """With half of its requests late, the default leaves room for trials beyond the budget."""
-    guard, excess = learn(3, "rrl-gp", 20, episodes=200, share=0.2)
+    guard, excess = learn(3, "rrl-gp", 20, episodes=200, fraction=0.2)
     trials = guard.summary()["trial_bad"]
     assert excess <= 0
     assert trials > 20
@@ -313,7 +313,7 @@ def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):
 
 
 class Tempting(Hostile):
-    """One configuration is better on average, but a share of its requests is late."""
+    """One configuration is better on average, but a fraction of its requests is late."""
 
     def __init__(self, lives, late):
         super().__init__(0)
@@ -405,7 +405,7 @@ def test_late_while_tuning_counts_what_was_sent():
     assert late_while_tuning(job, records) == 0.02
     assert failures(records) == 0
     assert (
-        late_while_tuning(job, [{"configuration": {}, "late": share} for share in (0.0, 0.5)])
+        late_while_tuning(job, [{"configuration": {}, "late": fraction} for fraction in (0.0, 0.5)])
         == 0.25
     )
 

@@ -30,7 +30,7 @@ SPACE = ConfigSpace([Knob("batch_threads", (1, 2, 4))])
 #: No chance and no waiting but in the queue: a request takes 0.1 s on each of two cores.
 PLAIN = SimulatedServer(SPACE, Model("plain", item=0.1), Machine("two cores", cores=2))
 gaps = st.lists(st.floats(0.001, 0.5), min_size=2, max_size=40)
-EPISODES = [{"batch_threads": threads} for threads in SPACE.knobs[0].levels]
+EPISODES = [{"batch_threads": threads} for threads in SPACE.knobs[0].values]
 QUICK = Day("cpu2", 60.0, "rrl-gp", 2, 60, 0.05, length_s=48.0)
 
 
@@ -121,17 +121,17 @@ def test_a_neighbour_takes_no_more_than_its_share_and_clocks_run_both_ways(other
     times = np.linspace(0, 1.5 * horizon, 200)
     done = progress.at(times)
     speeds = np.diff(done) / np.diff(times)
-    assert np.all(speeds >= 1 - other.share - 1e-6)
+    assert np.all(speeds >= 1 - other.fraction - 1e-6)
     assert np.all(speeds <= 1 + 1e-6)
     np.testing.assert_allclose(progress.when(done), times, atol=1e-4)
     after = times > horizon
     np.testing.assert_allclose(np.diff(done[after]), np.diff(times[after]), atol=1e-4)
 
 
-def test_a_neighbour_takes_its_mean_share():
+def test_a_neighbour_takes_its_mean_fraction():
     other = Neighbour(0.5, busy=2.0, idle=6.0)
     progress = other.progress(20_000.0, np.random.default_rng(0))
-    assert progress.at(20_000.0) / 20_000 == pytest.approx(1 - other.mean_share, rel=0.01)
+    assert progress.at(20_000.0) / 20_000 == pytest.approx(1 - other.mean_fraction, rel=0.01)
 
 
 def test_while_the_neighbour_works_all_takes_longer():
@@ -155,8 +155,8 @@ def test_without_either_it_is_the_simulated_server():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((1.0, 1.0, 1.0), "share 1.0"),
-        ((-0.1, 1.0, 1.0), "share -0.1"),
+        ((1.0, 1.0, 1.0), "fraction 1.0"),
+        ((-0.1, 1.0, 1.0), "fraction -0.1"),
         ((0.5, 0.0, 1.0), "busy 0.0 s"),
         ((0.5, 1.0, np.inf), "idle inf s"),
     ],
@@ -200,7 +200,7 @@ def test_the_knowing_agent_has_the_truth_of_the_half_that_is_not_replayed():
     ("changes", "message"),
     [
         ({"agent": "nobody"}, "unknown agent 'nobody'"),
-        ({"neighbour": (2.0, 1.0, 1.0)}, "share 2.0"),
+        ({"neighbour": (2.0, 1.0, 1.0)}, "fraction 2.0"),
         ({"neighbour": (0.5,)}, "missing 2 required"),
         ({"testbed": "keyword-threads", "neighbour": (0.5, 1.0, 1.0)}, "cannot have a neighbour"),
         ({"seeds": 0}, "needs a seed"),

@@ -166,7 +166,7 @@ def test_another_machine_is_refused_and_noted(small, base, tmp_path):
 def test_own_work_is_not_that_of_others():
     others = Others()
     sum(i * i for i in range(2_000_000))
-    assert others.share() < 0.9
+    assert others.fraction() < 0.9
 
 
 def test_a_file_that_is_no_plan_is_refused(tmp_path):

@@ -52,13 +52,13 @@ def test_the_posterior_is_that_of_the_textbook():
     cross = 0.49 * correlation(elsewhere, x, assumed.length_scales)
     of_all = np.linalg.inv(prior + np.diag(variance))
     centre = of_all.sum(axis=0) @ y / of_all.sum()
-    mean, deviation = process.posterior(elsewhere)
+    mean, sd = process.posterior(elsewhere)
     np.testing.assert_allclose(mean, centre + cross @ of_all @ (y - centre))
     left = 0.49 + 0.01 - np.einsum("ij,jk,ik->i", cross, of_all, cross)
-    np.testing.assert_allclose(deviation, np.sqrt(left))
-    mean, deviation = process.posterior_at_measured(np.arange(90))
+    np.testing.assert_allclose(sd, np.sqrt(left))
+    mean, sd = process.posterior_at_measured(np.arange(90))
     np.testing.assert_allclose(mean, centre + prior @ of_all @ (y - centre))
-    np.testing.assert_allclose(deviation**2, np.diag(prior - prior @ of_all @ prior), rtol=1e-6)
+    np.testing.assert_allclose(sd**2, np.diag(prior - prior @ of_all @ prior), rtol=1e-6)
 
 
 def test_a_knob_that_does_not_matter_gets_the_longest_length_scale():
@@ -93,11 +93,11 @@ def test_the_process_is_calibrated_on_functions_drawn_from_its_prior():
         truth = rng.multivariate_normal(np.zeros(60), covariance)
         seen = truth[:30] + 0.1 * rng.standard_normal(30)
         process = GaussianProcess(x[:30], seen, np.full(30, 0.01), assumed)
-        for (mean, deviation), here in (
+        for (mean, sd), here in (
             (process.posterior(x[30:]), truth[30:]),
             (process.posterior_at_measured(np.arange(30)), truth[:30]),
         ):
-            surprises.append((here - mean) / deviation)
+            surprises.append((here - mean) / sd)
     assert np.std(surprises) == pytest.approx(1.0, abs=0.06)
 
 
@@ -113,10 +113,10 @@ def test_the_posterior_is_that_of_a_well_kept_library():
     theirs = GaussianProcessRegressor(
         kernel + WhiteKernel(0.01, "fixed"), alpha=variance, optimizer=None
     ).fit(x, y - process.mean)
-    mean, deviation = theirs.predict(points, return_std=True)
+    mean, sd = theirs.predict(points, return_std=True)
     ours = process.posterior(points)
     assert ours[0] == pytest.approx(mean + process.mean, rel=1e-6)
-    assert ours[1] == pytest.approx(deviation, rel=1e-6)
+    assert ours[1] == pytest.approx(sd, rel=1e-6)
 
 
 def test_learning_beats_copying_away_from_the_measurement():
@@ -165,7 +165,7 @@ def test_compressing_keeps_the_order_and_what_is_low(values):
 @settings(max_examples=30, deadline=None)
 @given(spaces(), st.floats(0.1, 100), st.floats(-50, 50))
 def test_the_unit_of_the_positions_does_not_matter(space, scale, shift):
-    moved = [Knob(k.name, k.levels, [p * scale + shift for p in k.positions]) for k in space.knobs]
-    other = ConfigSpace(moved, available=space.level_indices)
+    moved = [Knob(k.name, k.values, [p * scale + shift for p in k.positions]) for k in space.knobs]
+    other = ConfigSpace(moved, available=space.value_indices)
     everything = np.arange(len(space))
     assert Coordinates(other)(everything) == pytest.approx(Coordinates(space)(everything), abs=1e-6)

@@ -43,7 +43,7 @@ def test_a_change_is_compared_with_a_fresh_start_and_the_return_with_neither():
     columns = ["fresh_episodes", "change_episodes", "back_episodes"]
     assert rows.loc["quick", columns].tolist() == [9, 3, 2]
     assert rows.loc["stubborn", columns].tolist() == [11, 11, 1]  # never: one more than the phase
-    assert rows.loc["quick", ["share", "share_low", "share_high"]].tolist() == [1 / 3] * 3
+    assert rows.loc["quick", ["ratio", "ratio_low", "ratio_high"]].tolist() == [1 / 3] * 3
     assert rows["at_once"].tolist() == [0, 0]
     assert rows.loc["quick", ["fresh_cost", "change_cost", "back_cost"]].tolist() == [2.6, 1.2, 1.1]
 

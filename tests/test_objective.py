@@ -29,9 +29,9 @@ def test_answered_requests_count_as_they_are(latency, q):
     run = episode(latency)
     assert MeanLatency()(run) == pytest.approx(np.mean(latency))
     value = Percentile(q)(run)
-    share = np.mean(np.array(latency) <= value)
+    fraction = np.mean(np.array(latency) <= value)
     assert value in latency
-    assert share >= q / 100 - 1e-12
+    assert fraction >= q / 100 - 1e-12
     assert np.mean(np.array(latency) < value) <= q / 100 + 1e-12
     assert SLOViolations(1.0)(run) == np.mean(np.array(latency) > 1.0)
 

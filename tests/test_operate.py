@@ -70,9 +70,9 @@ def test_rrl_begins_with_what_serves_or_near_it():
         assert make_agent(job(agent="rrl-gp", serves=known)).ask(115.0) == first
 
 
-@pytest.mark.parametrize(("levels", "begins"), [((1, 2), "cores"), ((0, 1, 2), 0)])
-def test_automatic_threads_that_are_not_on_the_grid_are_a_thread_a_core(levels, begins):
-    space = ConfigSpace([Knob("inter_op", levels)])
+@pytest.mark.parametrize(("values", "begins"), [((1, 2), "cores"), ((0, 1, 2), 0)])
+def test_automatic_threads_that_are_not_on_the_grid_are_a_thread_a_core(values, begins):
+    space = ConfigSpace([Knob("inter_op", values)])
     wanted = available_cpus() if begins == "cores" else begins
     options = Namespace(default=["inter_op=0"], address=None)
     assert serves_now(options, space, {"inter_op": 0}) == {"inter_op": wanted}

@@ -41,8 +41,9 @@ def rng():
 
 def test_standings_are_censored_at_the_horizon(rng):
     table = outcomes.standings(races(good=4, poor=1), {PROBLEM: SCENARIO}, rng).set_index("agent")
-    assert table.loc["good", ["E5", "deployed", "price", "pain"]].tolist() == [1, 1, 1, 0]
-    assert table.loc["poor", ["E5", "deployed", "price", "pain"]].tolist() == [11, 8, 8, 70]
+    names = ["stays_within_5", "deployed", "mean_cost", "cumulative_regret"]
+    assert table.loc["good", names].tolist() == [1, 1, 1, 0]
+    assert table.loc["poor", names].tolist() == [11, 8, 8, 70]
     assert set(table["kind"]) == {"simulated"}
 
 
@@ -52,11 +53,11 @@ def test_between_a_run_that_arrives_and_one_that_never_does_the_median_is_censor
     results = {Setting(*PROBLEM, "half", 6, EPISODES): Race(chosen, chosen, 0.0)}
     table = outcomes.standings(results, {PROBLEM: SCENARIO}, rng)
     (row,) = table.to_dict("records")
-    assert (row["E5"], row["E5_low"], row["E5_high"]) == (11, 1, 11)
+    assert [row[f"stays_within_5{end}"] for end in ("", "_low", "_high")] == [11, 1, 11]
     assert row["deployed"] == 4.5
     rivals = {Setting(*PROBLEM, "rival", 6, EPISODES): Race(chosen, chosen, 0.0)}
     duels = outcomes.duels(results | rivals, {PROBLEM: SCENARIO}, "half", rng).set_index("measure")
-    assert duels.loc["E5", ["ours", "theirs"]].tolist() == [11, 11]
+    assert duels.loc["stays_within_5", ["ours", "theirs"]].tolist() == [11, 11]
 
 
 def test_standings_say_how_late_the_last_recommendation_is(rng):
@@ -68,9 +69,9 @@ def test_standings_say_how_late_the_last_recommendation_is(rng):
 def test_duels_are_won_lost_and_tied(rng):
     results = races(ours=2, better=4, worse=1, same=3)
     table = outcomes.duels(results, {PROBLEM: SCENARIO}, "ours", rng)
-    price = table[table["measure"] == "price"].set_index("rival")["verdict"].to_dict()
-    assert price == {"better": "lost", "worse": "won", "same": "tied"}
-    assert outcomes.tally(table).loc["price"].tolist() == [1, 1, 1]
+    verdicts = table[table["measure"] == "mean_cost"].set_index("rival")["verdict"].to_dict()
+    assert verdicts == {"better": "lost", "worse": "won", "same": "tied"}
+    assert outcomes.tally(table).loc["mean_cost"].tolist() == [1, 1, 1]
     assert len(table) == 3 * len(outcomes.DUELS)
 
 
@@ -84,7 +85,7 @@ def test_duels_are_fought_seed_by_seed(rng):
     turned = Race(chosen[::-1], chosen[::-1], 0.0)
     other = {s: turned if s.agent == "theirs" else run for s, run in results.items()}
     table = outcomes.duels(other, {PROBLEM: SCENARIO}, "ours", rng).set_index("measure")
-    assert table.loc["price", "low"] < 1 < table.loc["price", "high"]
+    assert table.loc["mean_cost", "low"] < 1 < table.loc["mean_cost", "high"]
 
 
 def test_reductions_are_shares_of_the_reference(rng):
@@ -122,14 +123,14 @@ def test_tables_are_written_the_same_way_every_time(tmp_path, rng):
 def test_figures_show_every_row(rng):
     results = races(ours=2, better=4, worse=1)
     table = outcomes.standings(results, {PROBLEM: SCENARIO}, rng)
-    ax = draw.plot_standings(table, "price")
+    ax = draw.plot_standings(table, "mean_cost")
     assert [t.get_text() for t in ax.get_yticklabels()] == ["worse", "better", "ours"]
     plt.figure()
     duels = outcomes.duels(results, {PROBLEM: SCENARIO}, "ours", rng)
     texts = [text.get_text() for text in draw.plot_duels(duels).texts]
     assert len(texts) == len(duels) + 1
     plt.figure()
-    ax = draw.plot_speedups(duels[duels["measure"] == "price"], 8, 300)
+    ax = draw.plot_speedups(duels[duels["measure"] == "mean_cost"], 8, 300)
     assert ax.get_legend_handles_labels()[1] == ["better", "worse"]
     plt.figure()
     ax = draw.plot_phases({"a": np.ones((3, 40))}, (0, 20), {"best": np.ones(2)}, 10)

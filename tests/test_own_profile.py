@@ -12,7 +12,7 @@ import pytest
 from test_own_model import BYTES, b64, build_words
 
 from rrl.cli import main
-from rrl.operating.options import levels
+from rrl.operating.options import knob_values
 from rrl.operating.profiling import _duration
 from rrl.operating.start_command import UNKNOWN_BASE, command_at
 from rrl.recording.plan import Plan, process
@@ -60,7 +60,7 @@ def test_a_model_of_ones_own_is_profiled_replayed_and_a_start(
     assert (folder / "episodes.csv").read_bytes().startswith(first)
     profile = read_profile(folder)
     knob = profile.space.knobs[0]
-    assert (knob.name, sorted(knob.levels)) == ("flag:--enable_model_warmup", ["false", "true"])
+    assert (knob.name, sorted(knob.values)) == ("flag:--enable_model_warmup", ["false", "true"])
     plan = profile.description["plan"]
     assert plan["model"] == "words"
     assert plan["about"]["sample"].startswith("sample.json (crc32 ")
@@ -102,8 +102,8 @@ def test_text_levels_come_back_as_they_were(tmp_path):
         list(recorder.run(Ideal(), np.random.default_rng(0)))
         recorder.finish()
     space = read_profile(tmp_path).space
-    assert set(space.knobs[0].levels) == {"true", 1, "08", "0,1"}
-    assert set(space.knobs[1].levels) == {1, 2}
+    assert set(space.knobs[0].values) == {"true", 1, "08", "0,1"}
+    assert set(space.knobs[1].values) == {1, 2}
 
 
 class Ideal:
@@ -169,13 +169,13 @@ def test_a_known_model_has_its_own_requests(option, tmp_path, monkeypatch, capsy
     assert f"{option[0]} has no effect on a named plan" in capsys.readouterr().err
 
 
-# --- levels with commas, and the line that starts a server elsewhere ------------------------------
+# --- values with commas, and the line that starts a server elsewhere ------------------------------
 
 
 @pytest.mark.parametrize("text", ['env:A="0,1', "env:A=", "env:A=a,,b", 'env:A="a"b,c'])
-def test_a_level_with_a_comma_needs_two_quotes(text):
+def test_a_value_with_a_comma_needs_two_quotes(text):
     with pytest.raises(UsageError, match=r'one with a comma is in double quotes: "0,1"'):
-        levels(text)
+        knob_values(text)
 
 
 def test_the_line_for_a_server_elsewhere_has_its_port_and_model():

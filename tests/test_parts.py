@@ -244,7 +244,7 @@ def test_a_grown_region_begins_in_the_middle_and_looks_there_once():
 
 
 def test_a_second_measurement_counts_where_all_configurations_are_the_middle():
-    """Two levels, or categories, have no middle that is better known than the rest."""
+    """Two values, or categories, have no middle that is better known than the rest."""
     table = QTable(ConfigSpace([Knob("allocator", ("a", "b", "c"))]))
     region = Grown()
     for index, cost in ((0, 1.0), (1, 0.3)):

@@ -89,7 +89,7 @@ def test_tuning_shows_every_episode_in_milliseconds():
     assert ax.get_legend().get_texts()[1].get_text() == "tf-serving-default: 200.0 ms"
 
 
-def test_a_knob_is_drawn_at_every_level_and_load(profile):
+def test_a_knob_is_drawn_at_every_value_and_load(profile):
     ax = plot_knob(profile, "inter_op", PLAN.space[0])
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "2", "4"]
     assert len(ax.containers) == 2
@@ -187,7 +187,7 @@ def test_text_in_a_cell_is_at_least_six_points_high():
 
 def test_a_board_says_never_and_names_loads_with_their_unit():
     cells = pd.DataFrame({"cpu2 60": [5.0, np.inf], "wide": [np.inf, np.inf], "b": [np.nan, 2.0]})
-    ax = plot_leaderboard(cells, "E5")
+    ax = plot_leaderboard(cells, "stays_within_5")
     assert [text.get_text() for text in ax.texts] == ["5", "never", "never", "never", "2"]
     assert [text.get_weight() for text in ax.texts] == ["bold", *["normal"] * 3, "bold"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["cpu2 60/s", "wide", "b"]
@@ -220,7 +220,7 @@ def test_a_factor_of_two_agents_that_never_arrive_is_hollow():
 
 
 def test_a_source_that_misleads_differs_in_a_grey_print_too():
-    columns = ("saved", "price", "deployed")
+    columns = ("saved", "mean_cost", "deployed")
     numbers = {name + end: 1.0 for name in columns for end in ("", "_low", "_high")}
     rows = [{"problem": "a", "source": name} | numbers for name in ("b", "inverted")]
     ax = plot_warm_start(pd.DataFrame(rows)).axes[0]

@@ -218,8 +218,8 @@ def test_equal_draws_meet_equal_arrivals_whatever_the_order_of_recording(tmp_pat
     met = {seed: set() for seed in range(20)}
     for configuration in PLAN.space:
         rows = table[table["rate_per_s"] == 20.0]
-        for knob, level in configuration.items():
-            rows = rows[rows[knob] == level]
+        for knob, value in configuration.items():
+            rows = rows[rows[knob] == value]
         for seed, arrivals in met.items():
             rng = np.random.default_rng(seed)
             latency = server.measure(configuration, np.zeros(5), rng).latency

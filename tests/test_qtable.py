@@ -58,16 +58,16 @@ def test_a_value_is_the_mean_of_its_estimates_until_the_learning_rate_takes_over
 
 
 @given(costs, costs, st.floats(0.01, 1), st.floats(0.01, 1))
-def test_a_learning_rate_of_one_replaces_value_and_sd(before, after, known, spread):
+def test_a_learning_rate_of_one_replaces_value_and_sd(before, after, known, sd):
     values, sds, counts = np.array([before]), np.array([known]), np.ones(1)
-    update(values, sds, counts, [0], [after], [spread], learning_rate=1.0)
-    assert (values[0], sds[0]) == (after, spread)
+    update(values, sds, counts, [0], [after], [sd], learning_rate=1.0)
+    assert (values[0], sds[0]) == (after, sd)
 
 
 def test_the_sd_follows_the_estimates():
     values, sds, counts = np.ones(1), np.array([np.inf]), np.zeros(1)
-    for spread, expected in ((0.4, 0.4), (0.2, 0.3), (0.3, 0.3)):
-        update(values, sds, counts, [0], [1.0], [spread], learning_rate=0.1, average=True)
+    for sd, expected in ((0.4, 0.4), (0.2, 0.3), (0.3, 0.3)):
+        update(values, sds, counts, [0], [1.0], [sd], learning_rate=0.1, average=True)
         assert sds[0] == pytest.approx(expected)
 
 

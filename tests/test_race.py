@@ -40,14 +40,14 @@ def runs_of(*recommended: int, chosen=None) -> Race:
 )
 def test_episodes_until_good_first_and_for_good(recommended, first, stays):
     found = score(LINE, runs_of(*recommended))
-    assert (found["E5_first"][0], found["E5"][0]) == (first, stays)
+    assert (found["first_within_5"][0], found["stays_within_5"][0]) == (first, stays)
 
 
 def test_price_and_pain_are_about_what_served_and_the_gap_about_what_is_deployed():
     found = score(LINE, runs_of(1, 1, 2, chosen=[0, 2, 1]))
-    assert found["price"][0] == pytest.approx((3 + 2 + 1) / 3)
-    assert found["pain"][0] == pytest.approx(2 + 1 + 0)
-    assert found["gap"][0] == pytest.approx(1.0)
+    assert found["mean_cost"][0] == pytest.approx((3 + 2 + 1) / 3)
+    assert found["cumulative_regret"][0] == pytest.approx(2 + 1 + 0)
+    assert found["simple_regret"][0] == pytest.approx(1.0)
 
 
 def test_a_race_is_the_same_again_and_a_seed_is_not_another():
@@ -103,8 +103,8 @@ def test_the_undecided_are_a_second_set():
     line = replace(line, good=good, possible=possible)
     runs = Race(np.zeros((1, 4), int), np.array([[0, 2, 1, 1]]), 0.0)
     measured = score(line, runs)
-    assert measured["E5"] == 3
-    assert measured["E5_possible"] == 2
+    assert measured["stays_within_5"] == 3
+    assert measured["stays_possibly_within_5"] == 2
 
 
 def test_a_recorded_load_that_changes_weighs_the_loads_by_how_often_they_answer():

@@ -432,13 +432,13 @@ def test_a_plan_without_a_rule_gets_one_for_this_machine_and_keeps_it(tmp_path):
     assert for_machine(PLAN, tmp_path, never) == PLAN
 
 
-def test_shares_become_loads_when_a_recording_begins_and_stay(tmp_path):
-    shares = replace(PLAN, rates_per_s=(), shares=(0.4, 0.9))
-    assert shares.episodes == PLAN.episodes
-    plan = for_machine(shares, tmp_path, lambda: 123.4)
+def test_fractions_become_loads_when_a_recording_begins_and_stay(tmp_path):
+    relative = replace(PLAN, rates_per_s=(), shares=(0.4, 0.9))
+    assert relative.episodes == PLAN.episodes
+    plan = for_machine(relative, tmp_path, lambda: 123.4)
     assert list(plan.rates_per_s) == [49.4, 111.0]
     Recorder(plan, tmp_path, Speeds(1.0)).close()
-    assert for_machine(shares, tmp_path, never) == plan
+    assert for_machine(relative, tmp_path, never) == plan
     with closing(Recorder(plan, tmp_path, Speeds(1.0))) as recorder:
         assert recorder.plan.to_json()["shares"] == (0.4, 0.9)
 

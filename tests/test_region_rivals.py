@@ -44,7 +44,7 @@ def test_the_unit_of_the_cost_does_not_matter(make, space):
 
 @pytest.mark.parametrize("make", [Zooming, HOO])
 def test_a_first_cost_of_zero_hides_no_later_difference(make):
-    """Shares of late requests are often 0 at first; they were then the only reference."""
+    """Fractions of late requests are often 0 at first; they were then the only reference."""
     space = ConfigSpace([Knob("threads", tuple(range(30)))])
     agent, costs = make(space, np.random.default_rng(0)), 0.02 * np.arange(1, 31)
     agent.tell(agent.ask(10.0), 0.0)
@@ -160,9 +160,9 @@ def test_functions_are_drawn_from_the_posterior():
     history = [[index, np.exp(index / 4)] for index in (0, 3, 4, 8, 8)]
     known = Surrogate(UnitCube(space), history)
     drawn = np.array([known.drawn(np.arange(9), rng(seed)) for seed in range(3000)])
-    mean, deviation = known.posterior(np.arange(9))
+    mean, sd = known.posterior(np.arange(9))
     assert drawn.mean(axis=0) == pytest.approx(mean, abs=0.03)
-    assert drawn.std(axis=0) == pytest.approx(deviation, rel=0.1, abs=0.01)
+    assert drawn.std(axis=0) == pytest.approx(sd, rel=0.1, abs=0.01)
 
 
 def test_a_lucky_episode_is_not_recommended():
@@ -236,7 +236,7 @@ def test_the_search_starts_anew_when_the_region_holds_one_configuration():
     agent = TuRBO(paper_cpu(), rng(), initial=4)
     found = sides(agent, [1.0] * 40)
     again = found.index(FIRST, found.index(FIRST / 2))
-    assert min(found) >= 0.05  # levels are a tenth of a knob's range apart
+    assert min(found) >= 0.05  # values are a tenth of a knob's range apart
     assert found[again : again + 4] == [FIRST] * 4
     assert agent.searches[0].memory["since"] >= again
     assert len(agent.searches[0].means) > 20
@@ -249,7 +249,7 @@ def test_the_region_is_longer_along_a_knob_that_matters_less():
         configuration = agent.ask(10.0)
         agent.tell(configuration, 1.0 + (configuration["inter_op"] - 5) ** 2)
     search = agent.searches[0]
-    region = space.level_indices[agent._region(agent._known(search), 0.2)]
+    region = space.value_indices[agent._region(agent._known(search), 0.2)]
     spans = np.ptp(region, axis=0)
     assert spans[0] < min(spans[1], spans[2])
 

@@ -129,7 +129,7 @@ def test_each_load_level_has_its_own_radius():
 
 
 def test_the_first_radius_follows_the_grid():
-    grids = {levels: ConfigSpace([Knob(k, range(levels)) for k in "abc"]) for levels in (2, 11, 65)}
+    grids = {size: ConfigSpace([Knob(k, range(size)) for k in "abc"]) for size in (2, 11, 65)}
     first = {n: SelectedRadius(grid).radius for n, grid in grids.items()}
     assert first[2] == 1.25
     assert first[11] == pytest.approx(300**0.5 / 12)

@@ -213,12 +213,14 @@ def test_a_truth_that_differs_is_named(place, monkeypatch):
         results.verify(opened(place), progress=False)
 
 
-@pytest.mark.parametrize(("share", "same"), [(1e-15, True), (-1e-15, True), (1e-9, False)])
-def test_a_truth_may_differ_by_rounding_and_by_no_more(share, same, place, monkeypatch):
+@pytest.mark.parametrize(("fraction", "same"), [(1e-15, True), (-1e-15, True), (1e-9, False)])
+def test_a_truth_may_differ_by_rounding_and_by_no_more(fraction, same, place, monkeypatch):
     """As a processor without AVX-512 has it, where NumPy takes another exponential."""
     sweep = opened(place)
     name = next(name for name in sweep.store.index if "truth" in name)
-    rewrite(sweep.store.path(name), lambda arrays: arrays.update(cost=arrays["cost"] * (1 + share)))
+    rewrite(
+        sweep.store.path(name), lambda arrays: arrays.update(cost=arrays["cost"] * (1 + fraction))
+    )
     expected = nullcontext() if same else pytest.raises(UnstableError, match="cost differ")
     with expected:
         results.verify(opened(place), progress=False)

@@ -74,12 +74,12 @@ def bowl(agent, episodes, seed=0, load=10.0, factor=1.0):
 
 
 def permuted(space, rng):
-    """The same space with its knobs, and the levels of each, in another order."""
+    """The same space with its knobs, and the values of each, in another order."""
     knobs = []
     for k in rng.permutation(len(space.knobs)):
-        knob, order = space.knobs[k], rng.permutation(len(space.knobs[k].levels))
-        levels, positions = ([what[i] for i in order] for what in (knob.levels, knob.positions))
-        knobs.append(Knob(knob.name, levels, positions))
+        knob, order = space.knobs[k], rng.permutation(len(space.knobs[k].values))
+        values, positions = ([what[i] for i in order] for what in (knob.values, knob.positions))
+        knobs.append(Knob(knob.name, values, positions))
     rows = [[knob.index(c[knob.name]) for knob in knobs] for c in space]
     return ConfigSpace(knobs, available=np.array(rows))
 
@@ -99,13 +99,13 @@ def test_the_unit_of_the_cost_changes_no_choice(make, factor):
 def test_renaming_knobs_changes_no_choice(make):
     names = {"inter_op": "z", "intra_op": "a", "batch_threads": "m"}
     space = paper_cpu(4)
-    renamed = ConfigSpace([Knob(names[k.name], k.levels, k.positions) for k in space.knobs])
+    renamed = ConfigSpace([Knob(names[k.name], k.values, k.positions) for k in space.knobs])
     plain = list(bowl(make(space, np.random.default_rng(3)), 60))
     other = list(bowl(make(renamed, np.random.default_rng(3)), 60))
-    assert other == [{names[name]: level for name, level in c.items()} for c in plain]
+    assert other == [{names[name]: value for name, value in c.items()} for c in plain]
 
 
-def by_levels(space, numbers, cells):
+def by_values(space, numbers, cells):
     return {tuple(sorted(space[int(c)].items())): x for c, x in zip(cells, numbers, strict=True)}
 
 
@@ -126,7 +126,7 @@ def test_order_of_knobs_and_levels_changes_no_chance(make, space, told, seed):
             agent.tell(space[index % len(space)], cost)
         (table,) = agent.tables
         chance = action_probabilities(table.values, 0.02, table.floor)
-        chances.append(by_levels(where, chance, range(len(where))))
+        chances.append(by_values(where, chance, range(len(where))))
         best.append(agent.best(10.0))
     assert chances[1] == pytest.approx(chances[0], rel=1e-6, abs=1e-99)
     assert best[0] == best[1]
@@ -148,7 +148,7 @@ def test_order_of_knobs_and_levels_changes_no_expected_saving(space, told, seed)
         (table,) = agent.tables
         cells = agent.region.candidates(table)
         net, _ = agent.exploration.net_savings(table, cells)
-        savings.append(by_levels(where, net, cells))
+        savings.append(by_values(where, net, cells))
     assert savings[1] == pytest.approx(savings[0], rel=1e-3, abs=1e-3)
 
 
@@ -275,7 +275,7 @@ def test_it_settles_on_the_optimum_and_meets_the_cliff_at_most_seldom():
 @pytest.mark.parametrize(("at_middle", "begins"), [(3.0, "now"), (1.1, "middle")])
 def test_it_begins_with_what_serves_now_unless_that_is_hopeless(at_middle, begins):
     space = paper_cpu(10)
-    now, middle = (dict.fromkeys(space.names, level) for level in (10, 6))
+    now, middle = (dict.fromkeys(space.names, value) for value in (10, 6))
     agent = gp(space, np.random.default_rng(0), start=now)
     for expected, cost in ((now, 10.0), (middle, at_middle)):
         assert agent.ask(10.0) == expected
@@ -353,7 +353,7 @@ def test_any_number_of_knobs(knobs):
     agent, rng = gp(space, np.random.default_rng(0)), np.random.default_rng(1)
     for _ in range(60):
         configuration = agent.ask(10.0)
-        cost = 1 + sum((level - 1) ** 2 for level in configuration.values())
+        cost = 1 + sum((value - 1) ** 2 for value in configuration.values())
         agent.tell(configuration, cost * rng.lognormal(0, 0.05))
     assert agent.best(10.0) == {f"k{i}": 1 for i in range(knobs)}
 
@@ -389,7 +389,7 @@ def test_a_new_load_starts_from_what_is_known_and_a_seen_one_is_not_forgotten():
 
 
 def test_what_was_measured_at_the_nearest_load_is_within_reach_at_a_new_one():
-    """A valley that no step of one level leads to, but which was nearly as good before."""
+    """A valley that no single step leads to, but which was nearly as good before."""
     agent = gp(ConfigSpace([Knob("threads", range(9))]), np.random.default_rng(0))
     for threads, cost in 3 * [(0, 1.0), (8, 1.05)]:
         agent.ask(10.0)
@@ -405,7 +405,7 @@ def test_what_was_measured_at_the_nearest_load_is_within_reach_at_a_new_one():
 @pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
 def test_loads_have_tables_of_their_own(make):
     agent = make(paper_cpu(4), np.random.default_rng(0))
-    good, bad = (dict.fromkeys(agent.space.names, level) for level in (1, 4))
+    good, bad = (dict.fromkeys(agent.space.names, value) for value in (1, 4))
     for load, low, high in ((1.0, good, bad), (50.0, bad, good)):
         for _ in range(6):  # the second load has to unlearn what the first one said
             for configuration, cost in ((low, 1.0), (high, 9.0)):
@@ -471,7 +471,7 @@ def test_tell_needs_an_ask_and_best_needs_a_tell():
         (partial(RRL, learning_rate=0), "learning_rate must be"),
         (partial(RRL, learning_rate=1.1), "learning_rate must be"),
         (partial(adaptive, radius=-1), "radius must be"),
-        (partial(RRL, start={"inter_op": 1}), "level"),
+        (partial(RRL, start={"inter_op": 1}), "value"),
         (partial(adaptive, radius=3.0, widest=2.0), "need 0 <= start <= widest"),
     ],
 )

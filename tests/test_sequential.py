@@ -52,7 +52,7 @@ def test_the_first_round_that_can_decide_is_the_eighth():
     assert decision(np.ones(30), level=0.999) > 8
 
 
-def share_of_false(first):
+def fraction_of_false(first):
     return np.mean(first != 0)
 
 
@@ -64,7 +64,7 @@ def test_false_verdicts_are_rare_over_a_whole_run(tails):
         "cauchy": rng.standard_cauchy((4000, 30)),
         "jumps": rng.normal(size=(4000, 30)) * np.where(np.arange(30) % 5, 0.01, 9.0),
     }[tails]
-    false = share_of_false(verdicts.by_walk(values))
+    false = fraction_of_false(verdicts.by_walk(values))
     assert 0.03 < false < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
 
 
@@ -79,7 +79,7 @@ def test_a_broken_method_would_be_caught(broken, monkeypatch):
         monkeypatch.setattr(
             sequential, "step_lengths", lambda v: np.where(np.asarray(v) > 0, lengths(v), 1)
         )
-    assert share_of_false(verdicts.by_walk(values)) > 0.1
+    assert fraction_of_false(verdicts.by_walk(values)) > 0.1
 
 
 def test_the_old_method_was_not_valid():
@@ -260,7 +260,7 @@ def test_the_study_writes_its_tables(tmp_path, capsys):
 def test_the_rival_of_the_study_holds_the_level_over_all_signs():
     signs = np.array([*product((-1.0, 1.0), repeat=10)])
     sizes = np.random.default_rng(0).exponential(size=10)
-    assert 0 < share_of_false(verdicts.by_martingale(signs * sizes)) <= 0.05
+    assert 0 < fraction_of_false(verdicts.by_martingale(signs * sizes)) <= 0.05
 
 
 def test_the_bootstrap_of_the_study_is_the_one_that_was_used():

@@ -158,10 +158,9 @@ def test_the_error_itself_falls_at_the_rate():
     apart, rng = line(600) / 20, np.random.default_rng(0)
     cost, errors = np.abs(apart[200] - 5), []
     for epoch in epochs(apart, 3.0, first=40, episodes=200_000, d=1):
-        spread = 3.0 / np.sqrt(epoch.visits)
+        sd = 3.0 / np.sqrt(epoch.visits)
         tables = [
-            table_in_turn(epoch, cost, apart, spread * rng.normal(size=len(spread)))
-            for _ in range(20)
+            table_in_turn(epoch, cost, apart, sd * rng.normal(size=len(sd))) for _ in range(20)
         ]
         errors.append([epoch.length, np.mean([np.abs(t - cost).max() for t in tables])])
     length, error = np.log(errors).T

@@ -16,7 +16,7 @@ from rrl.studies.problems import SurfaceServer, recorded, surface
 from rrl.studies.similarity_error import GlobalMean, on_one_scale, region_errors, repeat_error
 
 SPACE = ConfigSpace([Knob("x", range(5)), Knob("y", range(4))])
-COST = np.exp(0.1 * SPACE.level_indices.sum(axis=1))  # a step costs 10 % more, in logs
+COST = np.exp(0.1 * SPACE.value_indices.sum(axis=1))  # a step costs 10 % more, in logs
 
 
 def test_what_equal_configurations_differ_by_is_the_scatter_of_a_mean_of_two():

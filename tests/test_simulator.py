@@ -503,10 +503,10 @@ def test_workloads_do_not_load_the_compiler():
     assert not {"numba", "scipy", "pandas"} & set(loaded)
 
 
-@pytest.mark.parametrize(("name", "share"), [("cpu10", 0.9), ("cpu64", 0.87)])
-def test_the_parallel_share_of_large_machines_is_that_of_published_times(name, share):
+@pytest.mark.parametrize(("name", "fraction"), [("cpu10", 0.9), ("cpu64", 0.87)])
+def test_the_parallel_share_of_large_machines_is_that_of_published_times(name, fraction):
     machine = testbed(name).machine
     item, parallel = fit_parallel(machine)
-    assert parallel == pytest.approx(share, abs=0.005)
+    assert parallel == pytest.approx(fraction, abs=0.005)
     fitted = service_times(item, parallel, replace(machine, cores=CORES), len(TIMES_S))
     assert np.abs(np.log(fitted / TIMES_S)).max() < 0.1

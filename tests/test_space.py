@@ -23,13 +23,13 @@ HEAVY = {"tensorflow", "skopt", "pandas", "numba", "matplotlib", "scipy.stats", 
 
 @st.composite
 def knobs(draw, name):
-    """A knob with levels of any kind, at irregular positions in any order."""
+    """A knob with values of any kind, at irregular positions in any order."""
     size = draw(st.integers(1, 5))
-    level = st.one_of(st.integers(0, 99), st.text("abc", min_size=1, max_size=3))
-    levels = draw(st.lists(level, min_size=size, max_size=size, unique=True))
+    value = st.one_of(st.integers(0, 99), st.text("abc", min_size=1, max_size=3))
+    values = draw(st.lists(value, min_size=size, max_size=size, unique=True))
     position = st.integers(-40, 40).map(lambda tenths: tenths / 10)
     positions = draw(st.lists(position, min_size=size, max_size=size, unique=True))
-    return Knob(name, tuple(levels), tuple(positions))
+    return Knob(name, tuple(values), tuple(positions))
 
 
 @st.composite
@@ -37,7 +37,7 @@ def spaces(draw):
     """A space of one to three knobs with some configurations missing."""
     names = ("inter_op", "intra_op", "batch_threads")[: draw(st.integers(1, 3))]
     made = [draw(knobs(name)) for name in names]
-    shape = tuple(len(knob.levels) for knob in made)
+    shape = tuple(len(knob.values) for knob in made)
     cells = int(np.prod(shape))
     mask = np.array(draw(st.lists(st.booleans(), min_size=cells, max_size=cells)))
     mask[draw(st.integers(0, cells - 1))] = True
@@ -109,12 +109,12 @@ def test_closed_ball_forgives_rounding():
 @given(spaces(), st.integers(0, 1000))
 def test_permuting_levels_with_their_positions_changes_no_distance(space, seed):
     order = [
-        np.random.default_rng([seed, k]).permutation(len(knob.levels))
+        np.random.default_rng([seed, k]).permutation(len(knob.values))
         for k, knob in enumerate(space.knobs)
     ]
     permuted = ConfigSpace(
         [
-            Knob(knob.name, [knob.levels[i] for i in o], [knob.positions[i] for i in o])
+            Knob(knob.name, [knob.values[i] for i in o], [knob.positions[i] for i in o])
             for knob, o in zip(space.knobs, order, strict=True)
         ]
     )
@@ -156,24 +156,24 @@ def test_bad_radius(radius):
 
 
 @pytest.mark.parametrize(
-    ("levels", "positions", "message"),
+    ("values", "positions", "message"),
     [
-        ((), None, "no levels"),
-        ((1, 1), None, "the level 1 twice"),
+        ((), None, "no values"),
+        ((1, 1), None, "the value 1 twice"),
         ((1, 2), (0.5, 0.5), "the position 0.5 twice"),
-        ((1, 2), (0.0,), "2 levels but 1 positions"),
+        ((1, 2), (0.0,), "2 values but 1 positions"),
         ((1, 2), (0.0, inf), "a position that is not finite"),
-        ((1, nan), None, "a level that is not finite"),
+        ((1, nan), None, "a value that is not finite"),
     ],
 )
-def test_bad_knob(levels, positions, message):
+def test_bad_knob(values, positions, message):
     with pytest.raises(ValueError, match=message):
-        Knob("inter_op", levels, positions)
+        Knob("inter_op", values, positions)
 
 
 def test_knob_makes_numpy_levels_plain():
     knob = Knob("inter_op", np.array([1, 2]))
-    assert [type(level) for level in knob.levels] == [int, int]
+    assert [type(value) for value in knob.values] == [int, int]
     assert knob.index(np.int64(2)) == 1
 
 
@@ -197,9 +197,9 @@ def test_bad_space(knobs_, available, message):
     ("change", "message"),
     [
         ({"inter": 1}, "unknown knob 'inter' .* the knobs are .*'inter_op', 'intra_op'"),
-        ({"inter_op": 3}, r"no level 3: choose one of \[0, 1, 2\]"),
-        ({"inter_op": "2"}, "no level '2'"),
-        ({"inter_op": [1]}, r"no level \[1\]"),
+        ({"inter_op": 3}, r"no value 3: choose one of \[0, 1, 2\]"),
+        ({"inter_op": "2"}, "no value '2'"),
+        ({"inter_op": [1]}, r"no value \[1\]"),
     ],
 )
 def test_bad_configuration(change, message):
@@ -217,22 +217,22 @@ def test_whole_numbers_are_one_space_however_they_are_written():
     )
 
 
-def test_a_knob_may_have_very_many_levels():
+def test_a_knob_may_have_very_many_values():
     space = ConfigSpace([Knob("batch_timeout_micros", range(40_000))])
     assert space.steps(0)[[0, 32_767, 32_768, 39_999]].tolist() == [0, 32_767, 32_768, 39_999]
 
 
 def test_a_text_knob_with_an_order_is_another_space():
-    levels = ("small", "middle", "large")
-    free, ordered = (ConfigSpace([Knob("model", levels, at)]) for at in (None, (0, 1, 2)))
+    values = ("small", "middle", "large")
+    free, ordered = (ConfigSpace([Knob("model", values, at)]) for at in (None, (0, 1, 2)))
     assert free != ordered
     assert free.fingerprint != ordered.fingerprint
 
 
 def test_incomplete_configuration():
-    with pytest.raises(ValueError, match="no level for 'batch_threads'"):
+    with pytest.raises(ValueError, match="no value for 'batch_threads'"):
         paper_cpu(2).index({"inter_op": 1, "intra_op": 1})
-    with pytest.raises(TypeError, match="maps knob names to levels"):
+    with pytest.raises(TypeError, match="maps knob names to values"):
         paper_cpu(2).index(3)
     with pytest.raises(IndexError):
         paper_cpu(2)[27]
@@ -287,7 +287,7 @@ def test_from_dataframe_and_dict_agree():
     }
     space = from_table(pd.DataFrame(columns), ["batch", "model", "share"], {"share": "value"})
     assert space == from_table(columns, ["batch", "model", "share"], {"share": "value"})
-    assert [knob.levels for knob in space.knobs] == [(1, 8, 64), ("a", "b"), (0.25, 0.5)]
+    assert [knob.values for knob in space.knobs] == [(1, 8, 64), ("a", "b"), (0.25, 0.5)]
     assert space.knobs[2].positions == (0.25, 0.5)
     assert len(space) == 4  # one row repeats, eight of twelve combinations are missing
     assert {"batch": 64, "model": "a", "share": 0.5} not in space
@@ -298,8 +298,8 @@ def test_from_dataframe_and_dict_agree():
     ("knob_names", "scale", "message"),
     [
         (["threads"], "rank", "no column 'threads': it has"),
-        (["gap"], "rank", "column 'gap', row 1: nan is not a level"),
-        (["model"], "value", "levels that are no numbers"),
+        (["gap"], "rank", "column 'gap', row 1: nan is not a value of a knob"),
+        (["model"], "value", "values that are not numbers"),
         (["batch"], "log", "a log scale needs positive ones"),
         (["batch"], "linear", "unknown scale 'linear'"),
         (["batch"], {"bach": "log"}, r"scale names \['bach'\]"),
@@ -314,7 +314,7 @@ def test_bad_table(knob_names, scale, message):
 @settings(max_examples=20)
 @given(spaces())
 def test_spaces_compare_by_what_they_hold(space):
-    twin = ConfigSpace(space.knobs, available=space.level_indices[::-1])
+    twin = ConfigSpace(space.knobs, available=space.value_indices[::-1])
     assert twin == space
     assert hash(twin) == hash(space)
     assert twin.fingerprint == space.fingerprint
@@ -344,12 +344,12 @@ POLICY = Knob("policy", ("none", "lru", "fifo"))
 
 
 @given(spaces())
-def test_steps_are_a_distance_that_each_level_adds_to(space):
+def test_steps_are_a_distance_that_each_value_adds_to(space):
     for index in range(0, len(space), 7):
         steps = space.steps(index)
         order = [np.argsort(np.argsort(knob.positions)) for knob in space.knobs]
-        pairs = zip(order, space.level_indices.T, strict=True)
-        apart = [np.abs(rank[level] - rank[level[index]]) for rank, level in pairs]
+        pairs = zip(order, space.value_indices.T, strict=True)
+        apart = [np.abs(rank[value] - rank[value[index]]) for rank, value in pairs]
         assert steps.tolist() == np.sum(apart, axis=0).tolist()
         assert steps.max() <= space.widest
         assert [space.steps(i)[index] for i in range(len(space))] == steps.tolist()
@@ -358,7 +358,7 @@ def test_steps_are_a_distance_that_each_level_adds_to(space):
 def test_any_two_levels_of_a_categorical_knob_are_one_step_and_the_same_distance_apart():
     space = ConfigSpace([POLICY, Knob("threads", (1, 2, 4))])
     assert (POLICY.categorical, space.knobs[1].categorical, space.widest) == (True, False, 3)
-    here, *others = [space.index({"policy": p, "threads": 1}) for p in POLICY.levels]
+    here, *others = [space.index({"policy": p, "threads": 1}) for p in POLICY.values]
     assert space.steps(here)[others].tolist() == [1, 1]
     assert space.distances(here)[others] == pytest.approx([1, 1])
     assert space.ball(here, 1.0).tolist() == sorted([here, *others, here + 1])
@@ -383,11 +383,11 @@ def test_a_table_may_cover_little_of_a_grid_that_cannot_be_numbered():
     assert prod(space.shape) > 1 << 62
     assert space.indices(table)[np.argsort(space.indices(table))].tolist() == list(range(300))
     assert [space.index(c) for c in space] == list(range(300))
-    rows = space.level_indices.tolist()
+    rows = space.value_indices.tolist()
     assert rows == sorted(rows)
-    assert space[7] == {k.name: k.levels[i] for k, i in zip(space.knobs, rows[7], strict=True)}
-    assert space == ConfigSpace(space.knobs, space.level_indices[::-1])
-    other = ConfigSpace(space.knobs, space.level_indices[1:])
+    assert space[7] == {k.name: k.values[i] for k, i in zip(space.knobs, rows[7], strict=True)}
+    assert space == ConfigSpace(space.knobs, space.value_indices[::-1])
+    other = ConfigSpace(space.knobs, space.value_indices[1:])
     assert space.fingerprint != other.fingerprint
     with pytest.raises(ValueError, match="is not available"):
         other.index(space[0])
@@ -408,5 +408,5 @@ def test_more_combinations_than_can_be_numbered_are_refused():
 
 def test_numbers_beside_text_stay_numbers():
     space = from_table({"batch_threads": [0, 1, "adaptive"]}, ["batch_threads"])
-    assert space.knobs[0].levels == (0, 1, "adaptive")
+    assert space.knobs[0].values == (0, 1, "adaptive")
     assert {"batch_threads": 1} in space

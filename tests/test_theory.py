@@ -132,7 +132,9 @@ def test_the_error_bound_holds_for_any_path_and_any_start(seed, step, radius):
     mdp = MDP(mdp.cost[0], mdp.transition[0], float(mdp.gamma[0]))
     near, q = line(5, radius), solve(mdp)
     path = rng.integers([2, 5, 2], size=(150, 3))
-    run = region_learning(mdp, near, path, q + rng.normal(size=q.shape), truth=q, step=step)
+    run = region_learning(
+        mdp, near, path, q + rng.normal(size=q.shape), truth=q, learning_rate=step
+    )
     b = bounds.bias(bounds.variation(q, near), mdp.gamma)
     rate = bounds.contraction(step, mdp.gamma)
     bound = bounds.error_after(np.arange(1, len(run.covers) + 1), run.errors[0], b, rate)
@@ -172,7 +174,7 @@ def test_long_averaged_q_learning_finds_the_fixed_point_of_the_aggregated_operat
         [
             region_learning(
                 mdp, near, walk(mdp, 40_000, rng), 0 * truth,
-                truth=truth, step=0.0, power=0.7, sampled=True,
+                truth=truth, learning_rate=0.0, power=0.7, sampled=True,
             ).average
             for _ in range(30)
         ]
@@ -195,7 +197,7 @@ def test_the_fixed_point_is_one_of_m_t_and_the_solver_finds_the_best_policy():
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 0.9, 0.99])
-def test_the_price_bounds_are_attained(gamma):
+def test_the_bounds_of_bias_and_loss_are_attained(gamma):
     cost, transition, weights = bounds.hardest(gamma)
     mdp = MDP(cost, transition, gamma)
     learned = solve(blur(mdp, weights))
@@ -316,9 +318,9 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="probabilities"):
         serving_mdp(np.ones((1, 2)), 0.5, stay=1.5)
     one = MDP(np.ones((1, 2)), np.ones((1, 2, 1)), 0.5)
-    with pytest.raises(ValueError, match="step"):
+    with pytest.raises(ValueError, match="learning_rate"):
         region_learning(one, line(2, 1), walk(one, 3, np.random.default_rng(0)), np.ones((1, 2)),
-                        truth=np.ones((1, 2)), step=0.0)  # fmt: skip
+                        truth=np.ones((1, 2)), learning_rate=0.0)  # fmt: skip
 
 
 def test_the_same_data_give_the_same_bytes(tmp_path, checks, watched):

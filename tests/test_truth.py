@@ -21,7 +21,7 @@ from rrl.recording.evidence import (
     usual_settings,
 )
 from rrl.recording.profile import EPISODES, episodes_hash, read_profile
-from rrl.recording.truth import judge_half, late_share, replay_best, rows_of_half
+from rrl.recording.truth import judge_half, late_fraction, replay_best, rows_of_half
 from rrl.tuning.objective import FAILURE_S
 
 RATE = 20.0
@@ -138,11 +138,11 @@ def test_without_finals_nobody_is_good_and_everybody_may_be(no_finals):
 
 
 def test_late_requests_are_counted_by_a_half(profile):
-    share = late_share(profile, RATE, 0, np.array([0.0, 0.015, 10.0]))
-    assert (share[0] == 1).all()
-    assert (share[2] == 0).all()
+    fraction = late_fraction(profile, RATE, 0, np.array([0.0, 0.015, 10.0]))
+    assert (fraction[0] == 1).all()
+    assert (fraction[2] == 0).all()
     slow = np.array([c["inter_op"] == 2 for c in profile.space])
-    assert share[1][slow].min() > share[1][~slow].max() == 0
+    assert fraction[1][slow].min() > fraction[1][~slow].max() == 0
 
 
 def test_a_perfect_reader_deploys_the_best_of_the_replayed_half(profile):
@@ -179,7 +179,7 @@ def test_usual_settings_stand_over_the_best_with_limits(profile):
 def test_what_the_rule_rejected_is_counted_by_configuration(profile, folder):
     table = rejected(profile, folder)
     assert table["rejected"].sum() == 1
-    assert (table["share"] <= 0.5).all()
+    assert (table["fraction"] <= 0.5).all()
     spread = scatter(profile, folder)
     assert spread["rejected"].sum() == 1
     assert (spread["with_rule"] > 0).all()

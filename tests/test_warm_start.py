@@ -35,7 +35,7 @@ def measured(space, cost):
 
 
 def bowl(configuration, best=2):
-    return float(np.exp(0.03 * sum((level - best) ** 2 for level in configuration.values())))
+    return float(np.exp(0.03 * sum((value - best) ** 2 for value in configuration.values())))
 
 
 class TestWarm(AgentContract):
@@ -99,9 +99,9 @@ def test_the_slope_is_learned(slope, level):
     process = SlopeProcess(
         x, level + slope * trend, np.full(9, 1e-4), Hyperparameters(np.array([2.0]), 0.1)
     )
-    mean, deviation = process.posterior(np.array([[0.0, 3.0]]))
+    mean, sd = process.posterior(np.array([[0.0, 3.0]]))
     assert mean[0] == pytest.approx(level + slope * 3, abs=0.15)
-    assert 0 < deviation[0] < 0.3
+    assert 0 < sd[0] < 0.3
 
 
 def test_adversaries_know_nothing_of_the_half_that_judges(monkeypatch):
@@ -131,8 +131,8 @@ def test_a_mirrored_profile_has_one_knob_the_other_way_round():
         earlier("mobilenet_v2-threads", half=0),
         misleading("mobilenet_v2-threads", "mirrored"),
     )
-    levels = sorted({c["intra_op"] for c in true.configurations})
-    back = dict(zip(levels, levels[::-1], strict=True))
+    values = sorted({c["intra_op"] for c in true.configurations})
+    back = dict(zip(values, values[::-1], strict=True))
     costs = dict(zip(map(str, true.configurations), true.log_costs, strict=True))
     expected = [costs[str({**c, "intra_op": back[c["intra_op"]]})] for c in false.configurations]
     assert false.log_costs.tolist() == expected
@@ -157,7 +157,7 @@ def test_only_what_both_have_is_used():
     now = ConfigSpace([Knob("threads", range(2, 9)), Knob("timeout", (0, 1))])
     warm = transfer(now, known)
     assert (warm.shared, warm.new, warm.lost) == (["threads"], ["timeout"], ["batch"])
-    assert warm.used == 6  # 1 thread is no level any more, and 8 were not measured
+    assert warm.used == 6  # 1 thread is not a value any more, and 8 were not measured
     trend = warm.trend.reshape(7, 2)
     assert (trend[:, 0] == trend[:, 1]).all()  # nothing is known about the timeout
     assert (np.diff(trend[:6, 0]) > 0).all()
@@ -275,7 +275,7 @@ def test_the_stored_runs_are_those_of_this_code(stored):
     ]  # fmt: skip
     there = stored[stored["problem"].eq(again["problem"][0]) & stored["seed"].eq(FIRST_SEED)]
     pd.testing.assert_frame_equal(again, there.reset_index(drop=True), rtol=1e-5)
-    own = again.set_index("source")[["reached", "deployed", "price"]]
+    own = again.set_index("source")[["reached", "deployed", "mean_cost"]]
     same = own.eq(own.loc["none"]).all(axis=1)
     assert same[~again.set_index("source")["taken"]].all()
     assert not same.all()

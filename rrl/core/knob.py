@@ -1,7 +1,7 @@
-"""One knob: the levels that it may take and the positions that a distance uses.
+"""One knob: the values that it may take and the positions that a distance uses.
 
-The two are kept apart on purpose. *Levels* are what the server is handed; *positions* say which
-levels are expected to behave alike. Only positions enter a distance.
+The two are kept apart on purpose. *Values* are what the server is handed; *positions* say which
+values are expected to behave alike. Only positions enter a distance.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Level = int | float | str
-Configuration = Mapping[str, Level]
+Value = int | float | str
+Configuration = Mapping[str, Value]
 Scale = Literal["rank", "value", "log"]
 
 
-def plain(value: Any) -> Level:
+def plain(value: Any) -> Value:
     """Turn a NumPy scalar into the Python number or string that it stands for."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 @dataclass(frozen=True)
 class Knob:
-    """One setting of the server, and the levels it may take.
+    """One setting of the server, and the values it may take.
 
     Parameters
     ----------
     name : str
         What the server calls it.
-    levels : sequence of int, float or str
+    values : sequence of int, float or str
         The values it may take, each once.
     positions : sequence of float, optional
-        The coordinate of each level, in any unit; 0, 1, 2, ... if not given.
+        The coordinate of each value, in any unit; 0, 1, 2, ... if not given.
 
     Attributes
     ----------
     categorical : bool
-        Whether the levels have no order, so that any two of them are one step apart. They have none
-        if all of them are text and no positions are given.
+        Whether the values have no order, so that any two of them are one step apart. This is so if
+        all values are text and no positions are given.
 
     Raises
     ------
     ValueError
-        If there is no level, a level or position occurs twice or is not finite, or the two
+        If there is no value, a value or position occurs twice or is not finite, or the two
         differ in length.
 
     Examples
@@ -60,49 +60,49 @@ class Knob:
     """
 
     name: str
-    levels: tuple[Level, ...]
+    values: tuple[Value, ...]
     positions: tuple[float, ...] | None = None
     categorical: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        levels = tuple(plain(level) for level in self.levels)
-        unordered = self.positions is None and all(isinstance(level, str) for level in levels)
-        object.__setattr__(self, "categorical", unordered and len(levels) > 0)
-        given = range(len(levels)) if self.positions is None else self.positions
+        values = tuple(plain(value) for value in self.values)
+        unordered = self.positions is None and all(isinstance(value, str) for value in values)
+        object.__setattr__(self, "categorical", unordered and len(values) > 0)
+        given = range(len(values)) if self.positions is None else self.positions
         positions = tuple(float(position) for position in given)
-        object.__setattr__(self, "levels", levels)  # the dataclass is frozen
+        object.__setattr__(self, "values", values)  # the class is frozen
         object.__setattr__(self, "positions", positions)
         if not self.name or not isinstance(self.name, str):
             raise ValueError(f"a knob needs a name, got {self.name!r}")
-        if not levels:
-            raise ValueError(f"knob {self.name!r} has no levels: give it at least one")
-        if len(levels) != len(positions):
+        if not values:
+            raise ValueError(f"knob {self.name!r} has no values: give it at least one")
+        if len(values) != len(positions):
             raise ValueError(
-                f"knob {self.name!r} has {len(levels)} levels but {len(positions)} positions: "
-                "give one position per level"
+                f"knob {self.name!r} has {len(values)} values but {len(positions)} positions: "
+                "give one position per value"
             )
-        numbers = [x for x in levels if not isinstance(x, str)]
-        for what, values, finite in (
-            ("level", levels, numbers),
+        numbers = [x for x in values if not isinstance(x, str)]
+        for what, given, finite in (
+            ("value", values, numbers),
             ("position", positions, positions),
         ):
-            value, times = Counter(values).most_common(1)[0]
+            one, times = Counter(given).most_common(1)[0]
             if times > 1:
-                raise ValueError(f"knob {self.name!r} has the {what} {value!r} twice")
+                raise ValueError(f"knob {self.name!r} has the {what} {one!r} twice")
             if not np.all(np.isfinite(finite)):
-                raise ValueError(f"knob {self.name!r} has a {what} that is not finite: {values}")
+                raise ValueError(f"knob {self.name!r} has a {what} that is not finite: {given}")
 
     @cached_property
-    def _index(self) -> dict[Level, int]:
-        return {level: i for i, level in enumerate(self.levels)}
+    def _index(self) -> dict[Value, int]:
+        return {value: i for i, value in enumerate(self.values)}
 
-    def index(self, level: Level) -> int:
-        """Which of the levels this is, counted from 0.
+    def index(self, value: Value) -> int:
+        """Return the number of a value, counted from 0.
 
         Raises
         ------
         ValueError
-            If it is none of them; the message lists them.
+            If the knob has no such value; the message lists its values.
 
         Examples
         --------
@@ -110,41 +110,41 @@ class Knob:
         2
         """
         try:
-            return self._index[level]
+            return self._index[value]
         except (KeyError, TypeError):
             raise ValueError(
-                f"knob {self.name!r} has no level {level!r}: choose one of {list(self.levels)}"
+                f"knob {self.name!r} has no value {value!r}: choose one of {list(self.values)}"
             ) from None
 
 
-def spread(name: str, levels: Sequence[Level], scale: Scale) -> Sequence[float] | None:
-    """Return the positions of sorted levels on a scale; None for text, which has no order.
+def positions_on(scale: Scale, name: str, values: Sequence[Value]) -> Sequence[float] | None:
+    """Return the positions of a knob's sorted values on a scale; None for text without an order.
 
     Raises
     ------
     ValueError
-        If the scale is unknown or does not fit the levels.
+        If the scale is unknown or does not fit the values.
 
     Examples
     --------
-    >>> spread("max_batch_size", (1, 4, 64), "log")
+    >>> positions_on("log", "max_batch_size", (1, 4, 64))
     [0.0, 2.0, 6.0]
     """
     if scale == "rank":
-        return None if all(isinstance(level, str) for level in levels) else range(len(levels))
+        return None if all(isinstance(value, str) for value in values) else range(len(values))
     if scale not in ("value", "log"):
         raise ValueError(f"unknown scale {scale!r} for knob {name!r}: use rank, value or log")
-    if any(isinstance(level, str) for level in levels):
-        raise ValueError(f"knob {name!r} has levels that are no numbers: use scale 'rank'")
-    if scale == "log" and min(levels) <= 0:
+    if any(isinstance(value, str) for value in values):
+        raise ValueError(f"knob {name!r} has values that are not numbers: use scale 'rank'")
+    if scale == "log" and min(values) <= 0:
         raise ValueError(
-            f"knob {name!r} has the level {min(levels)}: a log scale needs positive ones"
+            f"knob {name!r} has the value {min(values)}: a log scale needs positive values"
         )
-    return np.log2(levels).tolist() if scale == "log" else levels
+    return np.log2(values).tolist() if scale == "log" else values
 
 
 def coordinates(knob: Knob, unit: float = 1.0) -> NDArray[np.float64]:
-    """Return the coordinates of a knob's levels, one row each; positions are in units of `unit`.
+    """Return the coordinates of a knob's values, one row each; positions are in units of `unit`.
 
     Examples
     --------
@@ -155,17 +155,17 @@ def coordinates(knob: Knob, unit: float = 1.0) -> NDArray[np.float64]:
     1.0
     """
     if knob.categorical:
-        return np.eye(len(knob.levels)) / np.sqrt(2)
+        return np.eye(len(knob.values)) / np.sqrt(2)
     return np.array(knob.positions)[:, None] / unit
 
 
-def column(table: Mapping[str, ArrayLike], name: str) -> list[Level]:
-    """Return the levels in a column of a table.
+def column(table: Mapping[str, ArrayLike], name: str) -> list[Value]:
+    """Return the values in a column of a table.
 
     Raises
     ------
     ValueError
-        If the column is missing, or has a value that is no level, such as NaN.
+        If the column is missing, or contains NaN or another value that a knob cannot take.
 
     Examples
     --------
@@ -178,6 +178,6 @@ def column(table: Mapping[str, ArrayLike], name: str) -> list[Level]:
     mixed = isinstance(given, list | tuple)  # NumPy would turn numbers beside text into text
     values = [plain(x) for x in np.asarray(given, dtype=object if mixed else None).reshape(-1)]
     for row, value in enumerate(values):
-        if not isinstance(value, Level) or (isinstance(value, float) and isnan(value)):
-            raise ValueError(f"column {name!r}, row {row}: {value!r} is not a level")
+        if not isinstance(value, Value) or (isinstance(value, float) and isnan(value)):
+            raise ValueError(f"column {name!r}, row {row}: {value!r} is not a value of a knob")
     return values

@@ -41,8 +41,8 @@ def prior_hyperparameters(space: ConfigSpace) -> Hyperparameters:
     """
     lengths = []
     for knob in space.knobs:
-        span = 1 if knob.categorical else max(len(knob.levels) - 1, 1)
-        columns = len(knob.levels) if knob.categorical else 1
+        span = 1 if knob.categorical else max(len(knob.values) - 1, 1)
+        columns = len(knob.values) if knob.categorical else 1
         lengths += [min(LENGTH, SPAN * span)] * columns
     return Hyperparameters(np.array([*lengths, LOAD_LENGTH]), 1.0)
 
@@ -65,14 +65,14 @@ class Coordinates:
         self.space, self._places = space, []
         for knob in space.knobs:
             span = max(knob.positions) - min(knob.positions)
-            unit = span / max(len(knob.levels) - 1, 1) or 1.0
+            unit = span / max(len(knob.values) - 1, 1) or 1.0
             places = coordinates(knob, unit)
             self._places.append(places if knob.categorical else places - places.min())
 
     def __call__(self, indices: Ints) -> Floats:
         """Return the coordinates of configurations by number, shape (m, d)."""
-        columns = zip(self._places, self.space.level_indices[indices].T, strict=True)
-        return np.concatenate([places[level] for places, level in columns], axis=1)
+        columns = zip(self._places, self.space.value_indices[indices].T, strict=True)
+        return np.concatenate([places[value] for places, value in columns], axis=1)
 
 
 def log_means(table: QTable) -> Floats:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.knob import Configuration, Knob, Level, Scale, column, coordinates, spread
+from rrl.core.knob import Configuration, Knob, Scale, Value, column, coordinates, positions_on
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -37,7 +37,7 @@ class ConfigSpace:
     knobs : sequence of Knob
         At least one, each name once.
     available : array_like, optional
-        Which combinations exist: a boolean mask of shape `shape`, or the level indices of each
+        Which combinations exist: a boolean mask of shape `shape`, or the value indices of each
         available one, shape (n, d), in any order. All, if not given.
     cores : int, optional
         Of the machine whose server the knobs belong to, if that is known: what "automatic" means
@@ -69,7 +69,7 @@ class ConfigSpace:
     ) -> None:
         self.knobs, self.cores = tuple(knobs), cores
         self.names = tuple(knob.name for knob in self.knobs)
-        self.shape = tuple(len(knob.levels) for knob in self.knobs)
+        self.shape = tuple(len(knob.values) for knob in self.knobs)
         if not self.knobs:
             raise ValueError("a configuration space needs at least one knob")
         if len(set(self.names)) < len(self.names):
@@ -78,8 +78,8 @@ class ConfigSpace:
         self._cells.flags.writeable = False
         self._whole = len(self._cells) == prod(self.shape)
         self._expected = frozenset(self.names)
-        self._made: dict[int, dict[str, Level]] = {}
-        self._numbers: dict[tuple[tuple[str, Level], ...], int] = {}
+        self._made: dict[int, dict[str, Value]] = {}
+        self._numbers: dict[tuple[tuple[str, Value], ...], int] = {}
         self._balls: dict[tuple[int, float], Ints] = {}
 
     def _available_cells(self, available: ArrayLike | None) -> NDArray[Any]:
@@ -92,7 +92,7 @@ class ConfigSpace:
             if prod(self.shape) > MOST:
                 raise ValueError(
                     f"the knobs span {float(prod(self.shape)):.3g} combinations, more than can be "
-                    "numbered (4e18): leave out knobs, or give those of many values fewer levels"
+                    "numbered (4e18): leave out knobs, or values of the knobs that have many"
                 )
             return np.arange(prod(self.shape))
         given = np.asarray(available)
@@ -104,15 +104,15 @@ class ConfigSpace:
             return np.flatnonzero(given)
         if given.ndim != 2 or given.shape[1] != len(self.knobs):
             raise ValueError(
-                f"available level indices have shape {given.shape}, expected (n, {len(self.knobs)})"
+                f"available value indices have shape {given.shape}, expected (n, {len(self.knobs)})"
             )
         if prod(self.shape) <= MOST:
             return np.unique(np.ravel_multi_index(tuple(given.T), self.shape)).astype(np.int64)
         if not ((given >= 0) & (given < self.shape)).all():
-            raise ValueError("invalid entry among the available level indices")
+            raise ValueError("invalid entry among the available value indices")
         places = given[:, 0].astype(object)
-        for levels, size in zip(given.T[1:], self.shape[1:], strict=True):
-            places = places * size + levels.astype(object)
+        for indices, size in zip(given.T[1:], self.shape[1:], strict=True):
+            places = places * size + indices.astype(object)
         return np.array(sorted(set(places.tolist())), dtype=object)
 
     # --- configurations and their numbers ---------------------------------------------------------
@@ -120,21 +120,21 @@ class ConfigSpace:
     def __len__(self) -> int:
         return len(self._cells)
 
-    def __getitem__(self, index: int) -> dict[str, Level]:
+    def __getitem__(self, index: int) -> dict[str, Value]:
         if (made := self._made.get(index)) is None:
             if len(self._made) >= CACHED:
                 self._made.clear()
             made = self._made[index] = self._make(int(self._cells[index]))
         return made.copy()
 
-    def _make(self, cell: int) -> dict[str, Level]:
-        levels = []
+    def _make(self, cell: int) -> dict[str, Value]:
+        values = []
         for knob in reversed(self.knobs):  # the plain loop is faster than np.unravel_index
-            cell, level = divmod(cell, len(knob.levels))
-            levels.append(knob.levels[level])
-        return dict(zip(self.names, reversed(levels), strict=True))
+            cell, index = divmod(cell, len(knob.values))
+            values.append(knob.values[index])
+        return dict(zip(self.names, reversed(values), strict=True))
 
-    def __iter__(self) -> Iterator[dict[str, Level]]:
+    def __iter__(self) -> Iterator[dict[str, Value]]:
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, configuration: object) -> bool:
@@ -153,7 +153,7 @@ class ConfigSpace:
         return hash((self.knobs, len(self)))
 
     def __repr__(self) -> str:
-        spans = " x ".join(f"{knob.name}[{len(knob.levels)}]" for knob in self.knobs)
+        spans = " x ".join(f"{knob.name}[{len(knob.values)}]" for knob in self.knobs)
         return f"{type(self).__name__}({spans}, {len(self)} available)"
 
     def index(self, configuration: Configuration) -> int:
@@ -162,7 +162,7 @@ class ConfigSpace:
         Raises
         ------
         ValueError
-            If a knob is unknown or left out, a level is unknown, or it is not available.
+            If a knob is unknown or left out, a value is unknown, or it is not available.
 
         Examples
         --------
@@ -171,11 +171,11 @@ class ConfigSpace:
         13
         """
         if not isinstance(configuration, Mapping):
-            raise TypeError(f"a configuration maps knob names to levels, got {configuration!r}")
+            raise TypeError(f"a configuration maps knob names to values, got {configuration!r}")
         asked = tuple(configuration.items())
         try:
             return self._numbers[asked]
-        except (KeyError, TypeError):  # TypeError: what cannot be hashed is not a level
+        except (KeyError, TypeError):  # TypeError: a value of a knob can be hashed
             number = self._number(configuration)
         if len(self._numbers) >= CACHED:
             self._numbers.clear()
@@ -186,13 +186,13 @@ class ConfigSpace:
         if configuration.keys() != self._expected:
             unknown = [name for name in configuration if name not in self.names]
             missing = [name for name in self.names if name not in configuration]
-            what = f"unknown knob {unknown[0]!r}" if unknown else f"no level for {missing[0]!r}"
+            what = f"unknown knob {unknown[0]!r}" if unknown else f"no value for {missing[0]!r}"
             raise ValueError(
                 f"{what} in configuration {dict(configuration)}: the knobs are {list(self.names)}"
             )
         cell = 0
         for knob in self.knobs:
-            cell = cell * len(knob.levels) + knob.index(configuration[knob.name])
+            cell = cell * len(knob.values) + knob.index(configuration[knob.name])
         if self._whole:
             return cell
         found = int(self._cells.searchsorted(cell))
@@ -221,18 +221,18 @@ class ConfigSpace:
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that tell spaces apart, for files that belong to one."""
-        digest = sha256(repr(tuple(map(_whole_numbers, self.knobs))).encode())
-        texts = (knob for knob in self.knobs if all(isinstance(x, str) for x in knob.levels))
+        digest = sha256(_described(tuple(map(_whole_numbers, self.knobs))).encode())
+        texts = (knob for knob in self.knobs if all(isinstance(x, str) for x in knob.values))
         if ordered := [knob.name for knob in texts if not knob.categorical]:
             digest.update(repr(ordered).encode())  # a categorical knob has positions, too
         big = self._cells.dtype == object
-        cells = self.level_indices if big else self._cells
+        cells = self.value_indices if big else self._cells
         digest.update(cells.astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 
     @cached_property
-    def level_indices(self) -> Ints:
-        """Which level of each knob a configuration takes, shape (n, d)."""
+    def value_indices(self) -> Ints:
+        """The index of the value that each configuration gives to each knob, shape (n, d)."""
         if self._cells.dtype != object:
             return np.stack(np.unravel_index(self._cells, self.shape), axis=1).astype(np.int64)
         columns, cells = [], self._cells
@@ -247,10 +247,10 @@ class ConfigSpace:
     def positions(self) -> Floats:
         """Coordinates of every configuration, with one row each and one column per knob.
 
-        A categorical knob has one column per level instead: any two of its levels have distance 1.
+        A categorical knob has one column per value instead: any two of its values have distance 1.
         """
-        columns = zip(self.knobs, self.level_indices.T, strict=True)
-        table = np.concatenate([coordinates(knob)[level] for knob, level in columns], axis=1)
+        columns = zip(self.knobs, self.value_indices.T, strict=True)
+        table = np.concatenate([coordinates(knob)[indices] for knob, indices in columns], axis=1)
         table.flags.writeable = False
         return table
 
@@ -262,7 +262,7 @@ class ConfigSpace:
     def diameter(self) -> float:
         """No two configurations are further apart: the diagonal of the coordinates' ranges.
 
-        A categorical knob with k levels adds k to its square, so that the diagonal is then longer
+        A categorical knob with k values adds k to its square, so that the diagonal is then longer
         than the largest distance.
         """
         return float(np.linalg.norm(np.ptp(self.positions, axis=0)))
@@ -318,10 +318,10 @@ class ConfigSpace:
 
     @cached_property
     def _ranks(self) -> NDArray[np.int32]:
-        """Ranks of the levels of each configuration, by position, shape (n, d)."""
+        """Ranks of the values of each configuration, by position, shape (n, d)."""
         ranks = [np.argsort(np.argsort(knob.positions)) for knob in self.knobs]
-        columns = zip(ranks, self.level_indices.T, strict=True)
-        return np.stack([rank[level] for rank, level in columns], axis=1).astype(np.int32)
+        columns = zip(ranks, self.value_indices.T, strict=True)
+        return np.stack([rank[indices] for rank, indices in columns], axis=1).astype(np.int32)
 
     @cached_property
     def _unordered(self) -> NDArray[np.bool_]:
@@ -330,8 +330,8 @@ class ConfigSpace:
     def steps(self, index: int) -> Ints:
         """Return the number of steps from one configuration to each, shape (n,).
 
-        A step changes one knob by one level. Any two levels of a categorical knob are one step
-        apart. Configurations that are not available count as steps, too.
+        A step changes one knob to the next value. Any two values of a categorical knob are one
+        step apart. Configurations that are not available count as steps, too.
 
         Examples
         --------
@@ -348,13 +348,13 @@ class ConfigSpace:
     def widest(self) -> int:
         """The number of steps across the whole grid, from one corner to the opposite one."""
         spans = zip(self._unordered.tolist(), self.shape, strict=True)
-        return sum(min(levels - 1, 1) if unordered else levels - 1 for unordered, levels in spans)
+        return sum(min(size - 1, 1) if unordered else size - 1 for unordered, size in spans)
 
     @cached_property
     def middle(self) -> Ints:
         """The configurations nearest to the grid's middle, measured in fractions of its sides.
 
-        A categorical knob has no middle: all of its levels are in it.
+        A categorical knob has no middle: all of its values are in it.
 
         Examples
         --------
@@ -377,9 +377,17 @@ def check_radius(radius: float) -> float:
 
 
 def _whole_numbers(knob: Knob) -> Knob:
-    """Return the same knob, with 1 for a level of 1.0 or True, since these are equal."""
-    numbers = [x if isinstance(x, str) or x != int(x) else int(x) for x in knob.levels]
-    return replace(knob, levels=tuple(numbers))
+    """Return the same knob, with 1 for a value of 1.0 or True, since these are equal."""
+    numbers = [x if isinstance(x, str) or x != int(x) else int(x) for x in knob.values]
+    return replace(knob, values=tuple(numbers))
+
+
+def _described(knobs: tuple[Knob, ...]) -> str:
+    """Return the text behind a fingerprint, in the words of those that are stored in files."""
+    texts = [
+        f"Knob(name={k.name!r}, levels={k.values!r}, positions={k.positions!r})" for k in knobs
+    ]
+    return f"({', '.join(texts)}{',' if len(knobs) == 1 else ''})"
 
 
 def from_table(
@@ -394,9 +402,9 @@ def from_table(
     table : DataFrame or mapping of str to array_like
         One row a measurement. Rows may repeat and combinations may be missing.
     knobs : sequence of str
-        The columns that are knobs; each column's sorted values become its levels.
+        The columns that are knobs. The knob's values are those of its column, sorted.
     scale : {"rank", "value", "log"} or mapping of str to these, optional
-        Positions of the levels: 0, 1, 2, ... (default), the values themselves, or their base-2
+        Positions of the values: 0, 1, 2, ... (default), the values themselves, or their base-2
         logarithms; a mapping sets it knob by knob.
 
     Raises
@@ -420,8 +428,9 @@ def from_table(
         raise ValueError(f"scale names {unknown}, the knobs are {list(knobs)}")
     columns = {name: column(table, name) for name in knobs}
     made = []
-    for name, values in columns.items():
-        levels = sorted(set(values), key=lambda x: (isinstance(x, str), x))
-        made.append(Knob(name, tuple(levels), spread(name, levels, scales.get(name, "rank"))))
-    rows = [[knob.index(level) for level in columns[knob.name]] for knob in made]
+    for name, rows_of_knob in columns.items():
+        values = sorted(set(rows_of_knob), key=lambda x: (isinstance(x, str), x))
+        positions = positions_on(scales.get(name, "rank"), name, values)
+        made.append(Knob(name, tuple(values), positions))
+    rows = [[knob.index(value) for value in columns[knob.name]] for knob in made]
     return ConfigSpace(made, available=np.array(rows, dtype=np.int64).T)

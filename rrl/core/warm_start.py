@@ -105,7 +105,7 @@ class WarmStart:
         if self.flat:
             return f"{text}: they do not predict one another, so nothing is taken over"
         text += f"; {', '.join(self.new)}: nothing is known" if self.new else ""
-        return text + (f"; {', '.join(self.lost)}: at the best level" if self.lost else "")
+        return text + (f"; {', '.join(self.lost)}: at the best value" if self.lost else "")
 
 
 class SlopeProcess(GaussianProcess):
@@ -165,7 +165,7 @@ class WarmSimilarity(LearnedSimilarity):
 def transfer(space: ConfigSpace, earlier: Earlier, fixed: Configuration | None = None) -> WarmStart:
     """Say what earlier measurements mean for a space.
 
-    Knobs and levels that both have are used. Of a knob that is not tuned now, only one level
+    Knobs and values that both have are used. Of a knob that is not tuned now, only one value
     counts: that of `fixed`, or else that of the best earlier configuration. Along a knob that was
     not tuned earlier, nothing is expected to change.
 
@@ -191,7 +191,7 @@ def transfer(space: ConfigSpace, earlier: Earlier, fixed: Configuration | None =
     >>> warm.trend[::2].round(1)
     array([ 0.2, -0.1, -0.3, -0.1,  0.2])
     >>> print(warm)
-    5 configurations of threads; timeout: nothing is known; batch: at the best level
+    5 configurations of threads; timeout: nothing is known; batch: at the best value
     """
     then, fixed = earlier.configurations, dict(fixed or {})
     everywhere = set.intersection(*map(set, then))
@@ -204,8 +204,8 @@ def transfer(space: ConfigSpace, earlier: Earlier, fixed: Configuration | None =
     rows = [
         row
         for row, c in enumerate(then)
-        if all(c[n] == level for n, level in slices.items())
-        and all(c[knob.name] in knob.levels for knob in knobs)
+        if all(c[n] == value for n, value in slices.items())
+        and all(c[knob.name] in knob.values for knob in knobs)
     ]
     if not knobs or len(rows) < 2:
         raise ValueError("it shares no two configurations with what is tuned now")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrl.operating.verdict import words
-from rrl.serving.process_knobs import FLAG, is_process_knob, level_of_process
+from rrl.serving.process_knobs import FLAG, is_process_knob, value_of_process
 from rrl.serving.restart_command import RestartCommand
 from rrl.serving.running import running_server
 from rrl.serving.settings import ADAPTIVE, KNOBS, process_flags
@@ -26,8 +26,8 @@ def runs_now(address: str, space: ConfigSpace) -> Configuration:
     if now is None:
         return {}
     names = filter(is_process_knob, space.names)
-    found = {name: level_of_process(name, now.command, now.pid) for name in names}
-    return {**now.configuration, **{n: level for n, level in found.items() if level is not None}}
+    found = {name: value_of_process(name, now.command, now.pid) for name in names}
+    return {**now.configuration, **{n: value for n, value in found.items() if value is not None}}
 
 
 def keep_others(
@@ -58,7 +58,7 @@ def keep_others(
         raise UsageError(
             f"{options.address} has {', '.join(lost)}, which no knob has, so {{flags}} and "
             "{batching_file} would lose it: let a script of yours keep it, and give that the "
-            "levels alone, as {inter_op}"
+            "values alone, as {inter_op}"
         )
     if begun:
         fixed_then = {name: value for name, value in begun["fixed"].items() if name in KNOBS}

@@ -85,8 +85,8 @@ class OnlyTuner:
 
     @property
     def _default(self) -> str:
-        levels = self.left["default"] if self.left else {}
-        return ", ".join(f"{name} {level}" for name, level in levels.items())
+        values = self.left["default"] if self.left else {}
+        return ", ".join(f"{name} {value}" for name, value in values.items())
 
     def begin(self, folder: Path, default: Configuration) -> None:
         """Note that from now on a trial may be in service."""

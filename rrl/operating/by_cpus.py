@@ -101,7 +101,7 @@ def table_lines(job: Job, rows: Sequence[dict[str, Any]]) -> list[str]:
         mark = "*" if row["worthwhile"] else " "
         high = "unknown" if row["high_s"] is None else f"{scale * row['high_s']:.1f}"
         word = f", SLO {row['slo']}" if row["slo"] else ""
-        rest = {name: level for name, level in row["configuration"].items() if name != CPUS}
+        rest = {name: value for name, value in row["configuration"].items() if name != CPUS}
         cpus = f"{row[CPUS]} CPU" + ("s" if row[CPUS] != 1 else "")
         episodes = f"{row['episodes']} episode" + ("s" if row["episodes"] != 1 else "")
         lines.append(

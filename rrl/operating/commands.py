@@ -27,7 +27,7 @@ def add_commands(
 
     ``flags``, ``batching`` and ``environment`` are those of the configuration to deploy. ``start``
     has a complete line for a shell for each of the two, if a server was measured. Nothing is added
-    if `tensorflow_model_server` has not all of the knobs, or cannot have their levels.
+    if `tensorflow_model_server` has not all of the knobs, or cannot have their values.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def add_commands(
 
     deploy = {**job.fixed, **result["deploy"]}
     own = None
-    with suppress(UsageError):  # a table may have other levels, such as text
+    with suppress(UsageError):  # a table may have other values, such as text
         own = serving_flags(deploy, folder / BATCHING)
     if own is None:
         return {}

@@ -23,7 +23,7 @@ WIDE = 8.0  # if the costs differ by more than this factor, their axis is logari
 
 
 def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
-    """Plot each episode's cost, the recommendation's cost, and the share of late requests.
+    """Plot each episode's cost, the recommendation's cost, and the fraction of late requests.
 
     Trials that were stopped or crashed have marks of their own. A trial that crashed has no
     latency, so its mark is at the upper edge. The requests that were open when a trial was stopped

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from rrl.tuning.slo import SLO
     from rrl.workloads.workload import Workload
 
-BUDGET_SHARE = 0.05  # of the requests of the tuning may be late or failed because of trials
+BUDGET_FRACTION = 0.05  # of the requests of the tuning may be late or failed because of trials
 
-OBJECTIVES = """Objectives of --objective: mean, p99 (any percentile), slo:0.08 (the share of
+OBJECTIVES = """Objectives of --objective: mean, p99 (any percentile), slo:0.08 (the fraction of
 requests above 0.08 s), a sum such as mean+0.5*p99, or a resource under an SLO, where the latency
 only has to keep the SLO:
   "cpus with p99<80ms"              the fewest CPUs (it needs --knob cpus=1,2), then the latency
@@ -27,7 +27,7 @@ only has to keep the SLO:
   "rate of 20,40,80 with p99<80ms"  the highest of these rates (requests/s): each episode tries some
                                     of them by bisection, so it needs no --rate
 An episode that breaks the SLO costs latency / target, which is above 1. One that keeps it costs the
-share of the resource, at most 1. A short episode can keep an SLO by luck: give a smaller target
+fraction of the resource, at most 1. A short episode can keep an SLO by luck: give a smaller target
 than the promised one, or more --requests. With a knob cpus, the report ends with latency against
 CPUs.
 """
@@ -100,4 +100,4 @@ def read_budget(options: Namespace, objective: Objective) -> int:
         return NO_LIMIT
     if options.budget is not None:
         return int(options.budget)
-    return math.ceil(BUDGET_SHARE * options.episodes * options.requests)
+    return math.ceil(BUDGET_FRACTION * options.episodes * options.requests)

@@ -115,7 +115,7 @@ class Job:
             )
         if set(self.default) != set(self.space.names):
             raise UsageError(
-                f"the default has the knobs {', '.join(self.default)}; give a level for each of: "
+                f"the default has the knobs {', '.join(self.default)}; give a value for each of: "
                 f"{', '.join(self.space.names)}"
             )
         from rrl.rivals.agents import AGENTS

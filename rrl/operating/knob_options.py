@@ -10,12 +10,12 @@ from rrl.operating.options import each_once, refuse_idle, setting
 from rrl.support.errors import UsageError
 
 if TYPE_CHECKING:
-    from rrl.core.knob import Configuration, Knob, Level
+    from rrl.core.knob import Configuration, Knob, Value
     from rrl.core.space import ConfigSpace
 
 
 def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configuration]:
-    """Return the space to tune, and the knobs that have one level and are fixed.
+    """Return the space to tune, and the knobs that have one value and are fixed.
 
     A batch must hold the largest request (`largest` examples), or the server refuses it.
     """
@@ -33,18 +33,18 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
         fixed["max_batch_size"] = largest
     free = [serving_knob(name, values) for name, values in knobs.items() if len(values) > 1]
     if knobs and not free:
-        raise UsageError("each --knob has only one level: there is nothing to tune")
+        raise UsageError("each --knob has only one value: there is nothing to tune")
     if not options.address:
         refuse_idle(knobs)
     if options.address and (fixed or not free):
-        raise UsageError("--address: give the knobs of your command, each with two or more levels")
+        raise UsageError("--address: give the knobs of your command, each with two or more values")
     if not free:
         return tf_serving(min(available_cpus(), 8)), fixed
     return ConfigSpace(free, cores=None if options.address else available_cpus()), fixed
 
 
-def check_names(knobs: Mapping[str, Sequence[Level]]) -> None:
-    """Raise UsageError if a server that is started here does not have a knob, or so many CPUs."""
+def check_names(knobs: Mapping[str, Sequence[Value]]) -> None:
+    """Raise UsageError if a server that is started here lacks a knob, or the number of CPUs."""
     from rrl.serving.process_knobs import check_cpus, is_process_knob
     from rrl.serving.settings import KNOBS, NAMES
     from rrl.tuning.presets import CPUS
@@ -103,7 +103,7 @@ def large_enough(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
     if max(sizes) < largest:
         raise UsageError(
             f"max_batch_size {max(sizes)}: the sample has a request of {largest} examples, which a "
-            "server with smaller batches refuses; give a larger level"
+            "server with smaller batches refuses; give a larger value"
         )
     return tuple(size for size in sizes if size >= largest)
 
@@ -141,20 +141,20 @@ def read_default(
     }
 
 
-def _process_default(options: Namespace, knob: Knob) -> Level:
-    """Return the server's own level of a flag or of the CPUs; the first level if it is unknown."""
-    from rrl.serving.process_knobs import FLAG, read_level, usable_cpus
+def _process_default(options: Namespace, knob: Knob) -> Value:
+    """Return the server's own value of a flag or of the CPUs; the first value if it is unknown."""
+    from rrl.serving.process_knobs import FLAG, read_value, usable_cpus
     from rrl.tuning.presets import CPUS
 
     if knob.name == CPUS:
         return len(usable_cpus())
     if not knob.name.startswith(FLAG):
-        return knob.levels[0]
+        return knob.values[0]
     own = _known_flags(options).get(knob.name.removeprefix(f"{FLAG}--"))
     if own is None:
-        return knob.levels[0]
+        return knob.values[0]
     same = {"true": ("1", "True"), "false": ("0", "False")}.get(own, ())
-    return next((level for level in knob.levels if str(level) in same), read_level(own))
+    return next((value for value in knob.values if str(value) in same), read_value(own))
 
 
 def serves_now(
@@ -168,13 +168,13 @@ def serves_now(
     from rrl.tuning.presets import THREADS
 
     if options.default or options.address:
-        levels = {knob.name: knob.levels for knob in space.knobs}
-        automatic = [name for name in THREADS if 0 not in levels.get(name, (0,))]
+        values = {knob.name: knob.values for knob in space.knobs}
+        automatic = [name for name in THREADS if 0 not in values.get(name, (0,))]
         return {
-            name: available_cpus() if level == 0 and name in automatic else level
-            for name, level in default.items()
+            name: available_cpus() if value == 0 and name in automatic else value
+            for name, value in default.items()
         }
     if not all(name in KNOBS or is_process_knob(name) for name in space.names):
         return None
-    process = {name: level for name, level in default.items() if is_process_knob(name)}
+    process = {name: value for name, value in default.items() if is_process_knob(name)}
     return nearest(space, {**serving_default(space), **process})

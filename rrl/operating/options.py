@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from rrl.serving.process_knobs import ENV, FLAG, check_process_knob, read_level
+from rrl.serving.process_knobs import ENV, FLAG, check_process_knob, read_value
 from rrl.support.errors import UsageError
 from rrl.support.number_options import above_zero, whole
 from rrl.tuning.presets import CPUS
 
 if TYPE_CHECKING:
-    from rrl.core.knob import Level
+    from rrl.core.knob import Value
 
 UNLIMITED, NO_LIMIT = "unlimited", 10**9
 """The word for no budget of bad requests, and the number that stands for it."""
@@ -28,23 +28,23 @@ _THREADS = ("inter_op", "intra_op", "batch_threads", "grpc_max_threads")
 _BATCHES = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
 
 
-def levels(text: str) -> tuple[str, tuple[Level, ...]]:
-    """Read ``name=1,2,4``; the levels of a flag or an environment variable may also be text.
+def knob_values(text: str) -> tuple[str, tuple[Value, ...]]:
+    """Read a knob with its values; those of a flag or an environment variable may also be text.
 
-    A level with a comma is in double quotes.
+    A value with a comma is in double quotes.
 
     Raises
     ------
     UsageError
-        If the text has another form, or a level is one that no server can have.
+        If the text has another form, or a value is one that no server can have.
 
     Examples
     --------
-    >>> levels("inter_op=1,2")
+    >>> knob_values("inter_op=1,2")
     ('inter_op', (1, 2))
-    >>> levels("flag:--enable_model_warmup=true,false")
+    >>> knob_values("flag:--enable_model_warmup=true,false")
     ('flag:--enable_model_warmup', ('true', 'false'))
-    >>> levels('env:CPUS="0,1","2,3"')
+    >>> knob_values('env:CPUS="0,1","2,3"')
     ('env:CPUS', ('0,1', '2,3'))
     """
     name, equals, numbers = text.partition("=")
@@ -55,13 +55,13 @@ def levels(text: str) -> tuple[str, tuple[Level, ...]]:
             words = []
         if not equals or not words or not all(words):
             raise UsageError(
-                f"--knob {text!r}: write it as {name}=LEVEL,LEVEL; no level is empty, and one with "
+                f"--knob {text!r}: write it as {name}=VALUE,VALUE; no value is empty, and one with "
                 'a comma is in double quotes: "0,1"'
             )
         check_process_knob(name)
-        return name, tuple(map(read_level, words))
+        return name, tuple(map(read_value, words))
     try:
-        values = tuple(int(level) for level in numbers.split(","))
+        values = tuple(int(value) for value in numbers.split(","))
     except ValueError:
         values = ()
     if not equals or not values or min(values) < 0:
@@ -75,18 +75,18 @@ def levels(text: str) -> tuple[str, tuple[Level, ...]]:
     return name, values
 
 
-def each_once(texts: Iterable[str]) -> dict[str, tuple[Level, ...]]:
-    """Read the levels of several knobs; a UsageError names one that is given twice.
+def each_once(texts: Iterable[str]) -> dict[str, tuple[Value, ...]]:
+    """Read the values of several knobs; a UsageError names one that is given twice.
 
     Examples
     --------
     >>> each_once(["inter_op=1,2", "batch_threads=0"])
     {'inter_op': (1, 2), 'batch_threads': (0,)}
     """
-    knobs: dict[str, tuple[Level, ...]] = {}
-    for name, values in map(levels, texts):
+    knobs: dict[str, tuple[Value, ...]] = {}
+    for name, values in map(knob_values, texts):
         if name in knobs:
-            raise UsageError(f"--knob {name}= is given twice; write all its levels in one")
+            raise UsageError(f"--knob {name}= is given twice; write all its values in one")
         knobs[name] = values
     return knobs
 
@@ -127,7 +127,7 @@ def refuse(options: Namespace, names: Iterable[str], why: str) -> None:
             raise UsageError(f"{option} has no effect {why}; leave it out")
 
 
-def refuse_idle(knobs: Mapping[str, Sequence[Level]]) -> None:
+def refuse_idle(knobs: Mapping[str, Sequence[Value]]) -> None:
     """Raise UsageError if a knob of the batches is given and batching is off everywhere."""
     idle = [name for name in _BATCHES if name in knobs]
     if idle and not max(knobs.get("batch_threads", (0,))):
@@ -146,7 +146,7 @@ def refuse_without_effect(options: Namespace) -> None:
         refuse(options, names, "without --address")
 
 
-def setting(texts: Sequence[str]) -> dict[str, Level]:
+def setting(texts: Sequence[str]) -> dict[str, Value]:
     """Read a configuration from texts of the form ``name=value``.
 
     Examples
@@ -154,14 +154,14 @@ def setting(texts: Sequence[str]) -> dict[str, Level]:
     >>> setting(["threads=2", "mode=fast"])
     {'threads': 2, 'mode': 'fast'}
     """
-    values: dict[str, Level] = {}
+    values: dict[str, Value] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--default {text!r}: write it as name=value")
         if name in values:
             raise UsageError(f"--default {name}= is given twice; give it once")
-        for kind in (read_level,) if name.startswith((FLAG, ENV)) else (int, float, str):
+        for kind in (read_value,) if name.startswith((FLAG, ENV)) else (int, float, str):
             try:
                 values[name] = kind(value)
                 break
@@ -218,7 +218,7 @@ def add_tuning_options(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a level of the configuration to compare with (default: the server's own default)",
+        help="a value of the configuration to compare with (default: the server's own default)",
     )
     run.add_argument(
         "--warm-start",

@@ -65,15 +65,15 @@ def add_parsers(commands: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=LEVELS",
-        help="a knob of your own plan with its levels, such as inter_op=1,2,4; repeatable",
+        help="a knob of your own plan with its values, such as inter_op=1,2,4; repeatable",
     )
     add_process_options(profile)
     add_model_options(profile)
     profile.add_argument(
         "--rates",
         default="",
-        help="loads, comma-separated: requests/s (20,60), or shares of what the machine sustains "
-        "(40%%,85%%), which is measured first",
+        help="loads, comma-separated: requests/s (20,60), or percentages (40%%,85%%) of the rate "
+        "that the machine sustains, which is measured first",
     )
     profile.add_argument("--requests", type=int, default=100, help="requests per episode")
     profile.add_argument("--passes", type=int, default=2, help="passes over the grid (default 2)")
@@ -114,7 +114,7 @@ def _profile(options: Namespace) -> int:
     with Screen(stamped=True) as screen:
 
         def measured() -> float:
-            screen("measuring the rate that this machine sustains; the loads are shares of it")
+            screen("measuring the rate that this machine sustains; the loads are fractions of it")
             return _sustained(plan, **server)
 
         plan = for_machine(plan, folder, measured)
@@ -164,11 +164,12 @@ def _listed(plan: Plan) -> str:
     """Say what a plan measures, one line per subject."""
     from rrl.operating.verdict import words
 
-    lines = [f"  {name}: {', '.join(map(str, levels))}" for name, levels in plan.knobs.items()]
+    lines = [f"  {name}: {', '.join(map(str, values))}" for name, values in plan.knobs.items()]
     lines.append(f"  fixed: {words(plan.fixed or {}) or 'nothing'}")
     loads = ", ".join(f"{rate:g}" for rate in plan.rates_per_s) + " requests/s"
     if not plan.rates_per_s:
-        loads = ", ".join(f"{share:.0%}" for share in plan.shares) + " of what the machine sustains"
+        percentages = ", ".join(f"{fraction:.0%}" for fraction in plan.shares)
+        loads = f"{percentages} of what the machine sustains"
     lines.append(f"  loads: {loads}")
     lines.append(f"  {plan.requests} requests per episode, {plan.passes} passes, seed {plan.seed}")
     lines.append(f"  finals: the {plan.finalists} best of each half and load, again")
@@ -182,8 +183,8 @@ def _duration(plan: Plan, start_s: float | None = None) -> str:
     from rrl.recording.plan import START_S
 
     if not plan.rates_per_s:
-        shares = ", ".join(f"{share:.0%}" for share in plan.shares)
-        return f"at {shares} of the rate that the machine sustains, which is measured first"
+        percentages = ", ".join(f"{fraction:.0%}" for fraction in plan.shares)
+        return f"at {percentages} of the rate that the machine sustains, which is measured first"
     start_s = START_S if start_s is None else start_s
     grid = plan.passes * plan.seconds(plan.configurations, plan.repeats, start_s)
     finals = least_seconds(plan, start_s)
@@ -219,7 +220,7 @@ def _plan(options: Namespace, model: str | None) -> tuple[Plan, dict[str, Any]]:
             )
         return PLANS[options.name], {}
     options.model = model  # as the functions of `rrl tune` expect it
-    rates, shares = _loads(options)
+    rates, fractions = _loads(options)
     knobs, fixed, about, own = _own(options)
     plan = Plan(
         about.pop("name"),
@@ -230,7 +231,7 @@ def _plan(options: Namespace, model: str | None) -> tuple[Plan, dict[str, Any]]:
         fixed=fixed,
         seed=options.seed,
         about=about or None,
-        shares=shares,
+        shares=fractions,
     )
     return plan, own
 
@@ -239,7 +240,7 @@ _CALLS = ("sample", "signature", "deadline")
 
 
 def _loads(options: Namespace) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the loads in requests/s, or as shares of what the machine sustains."""
+    """Return the loads in requests/s, or as fractions of the rate that the machine sustains."""
     if not options.rates:
         raise UsageError("give the loads: --rates 20,60 (requests/s), or --rates 40%,85%")
     words = options.rates.split(",")
@@ -248,7 +249,7 @@ def _loads(options: Namespace) -> tuple[tuple[float, ...], tuple[float, ...]]:
         loads = tuple(float(word.removesuffix("%") if percent else word) for word in words)
     except ValueError:
         raise UsageError(
-            f"--rates {options.rates!r}: write requests/s as 50,100, or shares as 40%,85%"
+            f"--rates {options.rates!r}: write requests/s as 50,100, or percentages as 40%,85%"
         ) from None
     if len(set(loads)) < len(loads):
         raise UsageError(f"--rates {options.rates} has a rate twice; write each once")
@@ -281,7 +282,7 @@ def _own(
         knobs["max_batch_size"] = large_enough(knobs["max_batch_size"], largest)
     elif largest > 1:
         fixed["max_batch_size"] = largest
-    space = ConfigSpace([serving_knob(name, levels) for name, levels in knobs.items()])
+    space = ConfigSpace([serving_knob(name, values) for name, values in knobs.items()])
     fixed = dict(read_fixed(options, space, fixed))
     if known:
         return knobs, fixed, {"name": options.model}, {}

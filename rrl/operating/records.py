@@ -62,7 +62,7 @@ def ending(record: Record) -> str:
 
 
 def settled(job: Job, records: Sequence[Record]) -> bool:
-    """Return whether the agent has kept its best for as many episodes as the job's patience.
+    """Return whether the agent has kept its best during all episodes of the job's patience.
 
     An episode in which the guard ended or refused a trial does not count.
     """
@@ -160,7 +160,7 @@ def harm_done(job: Job, records: Sequence[Record]) -> Record:
 
 
 def late_while_tuning(job: Job, records: Sequence[Record]) -> float:
-    """Return the share of the requests while tuning that were late by the SLO, or failed.
+    """Return the fraction of the requests while tuning that were late by the SLO, or failed.
 
     With a guard, these are the requests that were sent: a trial that did not start had none, and
     the incumbent served in its place.

@@ -84,7 +84,7 @@ def _replay(options: Namespace) -> int:
     default = dict(chosen)
     texts = dict(text.split("=", 1) for text in options.default)
     for knob in server.space.knobs:
-        if knob.name in texts and isinstance(knob.levels[0], str):
+        if knob.name in texts and isinstance(knob.values[0], str):
             default[knob.name] = texts[knob.name]  # such as the 1 of "auto, 1, 2"
     server.space.index(default)
     objective, slo = read_goal(options, server.space, default)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from rrl.core.knob import Level
+from rrl.core.knob import Value
 from rrl.support.errors import DataError, UsageError, shown
 from rrl.support.files import read_text
 
@@ -23,12 +23,12 @@ Row = tuple[int, list[str]]
 
 def read_table(
     path: Path, cost: str, knobs: Sequence[str] | None = None
-) -> tuple[dict[str, list[Level]], list[str]]:
+) -> tuple[dict[str, list[Value]], list[str]]:
     r"""Read a CSV file of measurements whose cost column holds numbers.
 
     A column of numbers becomes numbers. A column with any other text becomes text, also where a
-    cell is a number. In such a column "NA" is a level like the others. In a column of numbers it is
-    a missing level, and an empty cell is a missing level in every column.
+    cell is a number. In such a column "NA" is a value like the others. In a column of numbers it is
+    a missing value, and an empty cell is a missing value in every column.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def read_table(
     if not names:
         raise DataError(f"{path}: it has the cost only; it needs a column for each knob")
     columns = {name: [(line, row[header.index(name)]) for line, row in rows] for name in header}
-    table = {name: _levels(path, name, columns[name]) for name in names}
+    table = {name: _values(path, name, columns[name]) for name in names}
     return {**table, cost: [_cost(path, cost, *cell) for cell in columns[cost]]}, names
 
 
@@ -110,15 +110,15 @@ def _stripped(cells: Sequence[str]) -> list[str]:
     return [cell.strip() for cell in cells]
 
 
-def _levels(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> list[Level]:
-    """Return a column of levels: whole numbers, numbers or text."""
+def _values(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> list[Value]:
+    """Return a column of values: whole numbers, numbers or text."""
     numbers = [_number(text) for _, text in cells]
     other = [cell for cell, value in zip(cells, numbers, strict=True) if value is None]
     among = len(other) < len(cells) and all(text.lower() in MISSING for _, text in other)
     for line, text in other:
         if not text or among:
             raise DataError(
-                f"{path}, line {line}: {name} is {shown(text)}, so a level is missing; "
+                f"{path}, line {line}: {name} is {shown(text)}, so a value is missing; "
                 "fill it in, or remove the line"
             )
     if other:

@@ -233,7 +233,7 @@ def with_default(job: Job) -> ConfigSpace:
 
     return ConfigSpace(
         [
-            Knob(knob.name, tuple(dict.fromkeys((*knob.levels, job.default[knob.name]))))
+            Knob(knob.name, tuple(dict.fromkeys((*knob.values, job.default[knob.name]))))
             for knob in job.space.knobs
         ]
     )

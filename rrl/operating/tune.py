@@ -22,7 +22,7 @@ from rrl.operating.options import (
 )
 from rrl.operating.server_options import add_model_options, add_process_options
 from rrl.support.errors import DataError, UsageError, interrupt_by_signals
-from rrl.support.number_options import above_zero, number, share, whole
+from rrl.support.number_options import above_zero, fraction, number, whole
 
 if TYPE_CHECKING:
     from rrl.operating.alone import OnlyTuner
@@ -63,18 +63,18 @@ _EXAMPLES = """examples:
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads (0: no
 batching), max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads; also
-flag:--NAME, env:NAME (their levels may be text) and cpus. cpus binds the server to that many CPUs;
+flag:--NAME, env:NAME (their values may be text) and cpus. cpus binds the server to that many CPUs;
 rrl and its load generator keep all of them. The default of a flag is the server's own, if its
---help tells it; that of cpus is all CPUs; otherwise it is the first level. Such a level, and the
-value of --env, is stored with the result, so it must be no secret. A level with a comma is written
+--help tells it; that of cpus is all CPUs; otherwise it is the first value. Such a value, and the
+value of --env, is stored with the result, so it must be no secret. A value with a comma is written
 in double quotes, inside single ones for the shell: --knob 'env:CPUS="0,1","2,3"'.
 Without --knob max_batch_size=... a batch has one request. If your server already uses batching,
-give its levels with --default. Otherwise the recommendation is compared with no batching. A server
+give its values with --default. Otherwise the recommendation is compared with no batching. A server
 at --address keeps what it has, and is the default, where its process can be read from here.
 A sample is a .npz file with one array per input (batch first), a REST request in .json (instances
 or inputs, bytes as {"b64": "..."}), or a TFRecord of PredictionLog. A trace is a file with one
 arrival per line, in seconds or ISO 8601.
-The --restart command runs for every change. {inter_op} and the other knobs stand for levels,
+The --restart command runs for every change. {inter_op} and the other knobs stand for values,
 {flags} for all flags of tensorflow_model_server, {env} for all NAME=VALUE of the environment (as in
 "env {env} serve {flags}"), {batching_file} for a batching file. In a word with spaces, which is a
 text for a shell, they are quoted. The old server must have stopped when the command ends. In the
@@ -83,7 +83,7 @@ it cannot be read from here.
 
 The default serves first. A trial ends at once if many of its requests are late or fail, and the
 best known configuration returns. All trials together cause at most --budget late or failed
-requests, and --budget-factor times as many as the default would have caused. Of a server at
+requests, and --budget-factor times those that the default would have caused. Of a server at
 --address, only the requests that rrl sends are seen: give a --sample with your largest batch.
 
 To continue a run that was stopped, run the same command again; with --port, kill the server that
@@ -138,10 +138,10 @@ def add_parsers(commands: Any) -> None:
     )
     what.add_argument(
         "--canary",
-        type=share,
+        type=fraction,
         default=1.0,
-        metavar="SHARE",
-        help="share of these requests that goes to a configuration on trial (default 1)",
+        metavar="FRACTION",
+        help="fraction of these requests that goes to a configuration on trial (default 1)",
     )
     what.add_argument(
         "--stop",
@@ -160,7 +160,7 @@ def add_parsers(commands: Any) -> None:
         type=number,
         default=1.0,
         metavar="A",
-        help="and A times as many as the default itself would have caused (default 1)",
+        help="and A times those that the default itself would have caused (default 1)",
     )
     what.add_argument(
         "--switch-cost",

@@ -82,8 +82,8 @@ def words(configuration: Configuration) -> str:
     '--grpc_max_threads=8, OMP_NUM_THREADS=1, cpus 2'
     """
     return ", ".join(
-        f"{name.partition(':')[2]}={level}" if name.startswith((FLAG, ENV)) else f"{name} {level}"
-        for name, level in configuration.items()
+        f"{name.partition(':')[2]}={value}" if name.startswith((FLAG, ENV)) else f"{name} {value}"
+        for name, value in configuration.items()
     )
 
 
@@ -157,7 +157,8 @@ def judge_rounds(rounds: Sequence[Record], least: float = 0.0) -> dict[str, Any]
     rounds : sequence of dict
         Records of the comparison, at least one.
     least : float, optional
-        A share of the cost. A difference that may be smaller is none, see :func:`least_share`.
+        A fraction of the cost. A difference that may be smaller is none, see
+        :func:`least_fraction`.
 
     Returns
     -------
@@ -189,8 +190,8 @@ def judge_rounds(rounds: Sequence[Record], least: float = 0.0) -> dict[str, Any]
     }
 
 
-def least_share(job: Job) -> float:
-    """Return the share of the cost by which two configurations must differ.
+def least_fraction(job: Job) -> float:
+    """Return the fraction of the cost by which two configurations must differ.
 
     Memory is measured in one process per configuration, so rounds do not average what differs from
     start to start.
@@ -228,7 +229,7 @@ def decided(job: Job, records: Sequence[Record]) -> bool:
     rounds = compared(records)
     if not rounds or job.slo is not None:
         return False
-    return judge_rounds(rounds, least_share(job))["verdict"] in ("better", "worse")
+    return judge_rounds(rounds, least_fraction(job))["verdict"] in ("better", "worse")
 
 
 def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
@@ -251,7 +252,7 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
         **job.settings(),
         "load_per_s": float(np.mean([r["load_per_s"] for r in tuned])),
         "recommended": recommended,
-        **judge_rounds(rounds, least_share(job)),
+        **judge_rounds(rounds, least_fraction(job)),
         "cost": {name: float(np.median(values)) for name, values in costs.items()},
         "slo": None,
         MEMORY: _memory(rounds),

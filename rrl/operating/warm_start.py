@@ -49,7 +49,7 @@ def read_warm_start(
     Raises
     ------
     UsageError
-        If there is no such source, it shares no knob with at least two levels, or the agent has no
+        If there is no such source, it shares no knob with at least two values, or the agent has no
         warm start.
     DataError
         If a file is damaged.
@@ -103,10 +103,10 @@ def _of_profile(folder: Path) -> _Episodes:
     fixed = profile.description["plan"].get("fixed") or {}
     table = profile.grid
     columns = [table[name].tolist() for name in profile.knobs]
-    for row, rate, *levels in zip(table.index, table["rate_per_s"], *columns, strict=True):
+    for row, rate, *values in zip(table.index, table["rate_per_s"], *columns, strict=True):
         latency = profile.latencies(row)
         episode = Episode({}, np.arange(len(latency)), latency, profile.statuses(row))
-        yield {**fixed, **dict(zip(profile.knobs, levels, strict=True))}, float(rate), episode
+        yield {**fixed, **dict(zip(profile.knobs, values, strict=True))}, float(rate), episode
 
 
 def _of_journal(file: Path) -> _Episodes:

@@ -16,7 +16,7 @@ from rrl.plotting.shared import agent_style, plain_log_ticks, radius_style
 
 History = Sequence[tuple[int, float]]
 
-FIXED = "radius "  # a fixed radius is named so, with its number (levels) after it
+FIXED = "radius "  # a fixed radius is named so, with its number (steps) after it
 
 
 def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes | None = None) -> Axes:
@@ -64,7 +64,7 @@ def plot_radius(
     Parameters
     ----------
     histories : sequence of list of (int, float)
-        Each run has a list with the first episode and the radius (levels) of each block. All runs
+        Each run has a list with the first episode and the radius (steps) of each block. All runs
         have the same first radius.
     dimensions : int
         This is the number of knobs.
@@ -90,6 +90,6 @@ def plot_radius(
         color="0.1",
         label="best fixed in hindsight",
     )
-    ax.set(xscale="log", xlabel="episode", ylabel="radius (levels)", ylim=(0, None))
+    ax.set(xscale="log", xlabel="episode", ylabel="radius (steps)", ylim=(0, None))
     sns.despine(ax=ax)
     return ax

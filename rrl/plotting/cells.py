@@ -16,7 +16,7 @@ from seaborn.utils import relative_luminance
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.plotting.shared import KNOB_LABELS, MARK, level_label
+from rrl.plotting.shared import KNOB_LABELS, MARK, value_label
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +43,7 @@ def plot_cells(
     Parameters
     ----------
     space : ConfigSpace
-        It has two knobs. The levels of the first one are the rows.
+        It has two knobs. The values of the first one are the rows.
     values : array_like, shape (n,)
         A cell without a value (NaN) stays grey.
     text : str, optional
@@ -79,7 +79,7 @@ def plot_cells(
         for y, x in np.argwhere(numbers == (-1 if index is None else index)) + 0.5:
             ax.plot(x + shift, y - shift, **how)
     for axis, knob in zip("yx", space.knobs, strict=True):
-        names = [level_label(knob.name, knob.levels[level]) for level in level_order(knob)]
+        names = [value_label(knob.name, knob.values[index]) for index in value_order(knob)]
         name = KNOB_LABELS.get(knob.name, knob.name)
         ax.set(**{f"{axis}ticklabels": names, f"{axis}label": name})
     return ax
@@ -129,28 +129,29 @@ def write_in_cells(
         image.axes.text(column, row, text, color=ink(face) if face[3] else "black", **how)
 
 
-def level_order(knob: Knob) -> list[int]:
-    """Return the level numbers of a knob in order of position."""
+def value_order(knob: Knob) -> list[int]:
+    """Return the indices of a knob's values in order of position."""
     return np.argsort(knob.positions, kind="stable").tolist()
 
 
-def on_grid(space: ConfigSpace, values: ArrayLike, level: int = 0) -> Floats:
-    """Return one slice, shape (levels of the first knob, levels of the last); NaN if no value.
+def on_grid(space: ConfigSpace, costs: ArrayLike, middle: int = 0) -> Floats:
+    """Return one slice of costs or other numbers; NaN where a configuration is not available.
 
-    With three knobs, `level` is the number of the middle one's level.
+    The rows are the values of the first knob, and the columns those of the last knob. With three
+    knobs, `middle` is the index of the middle knob's value.
 
     Examples
     --------
     >>> from rrl import Knob
     >>> space = ConfigSpace([Knob("a", (1, 2)), Knob("b", (0, 1), positions=(1, 0))])
-    >>> on_grid(space, [1.0, 2.0, 3.0, 4.0])  # b's level 1 comes first, as its position does
+    >>> on_grid(space, [1.0, 2.0, 3.0, 4.0])  # b's value 1 comes first, as its position does
     array([[2., 1.],
            [4., 3.]])
     """
     grid = np.full(space.shape, np.nan)
-    grid[tuple(space.level_indices.T)] = values
-    flat = grid[:, level] if grid.ndim == 3 else grid
-    return flat[np.ix_(level_order(space.knobs[0]), level_order(space.knobs[-1]))]
+    grid[tuple(space.value_indices.T)] = costs
+    flat = grid[:, middle] if grid.ndim == 3 else grid
+    return flat[np.ix_(value_order(space.knobs[0]), value_order(space.knobs[-1]))]
 
 
 def outline(region: NDArray[np.bool_]) -> list[list[tuple[float, float]]]:
@@ -165,5 +166,5 @@ def outline(region: NDArray[np.bool_]) -> list[list[tuple[float, float]]]:
     across = np.argwhere(padded[:, 1:] != padded[:, :-1])
     down = np.argwhere(padded[1:] != padded[:-1])
     upright = [[(x - 0.5, y - 1.5), (x - 0.5, y - 0.5)] for y, x in across.tolist()]
-    level = [[(x - 1.5, y - 0.5), (x - 0.5, y - 0.5)] for y, x in down.tolist()]
-    return upright + level
+    flat = [[(x - 1.5, y - 0.5), (x - 0.5, y - 0.5)] for y, x in down.tolist()]
+    return upright + flat

@@ -23,7 +23,7 @@ Values = NDArray[np.float64]
 def plot_profiles(
     costs: Mapping[str, Values], limits: Values, rng: np.random.Generator, ax: Axes | None = None
 ) -> Axes:
-    """Plot the share of runs at or below each limit, per agent, with 95 % bands.
+    """Plot the fraction of runs at or below each limit, per agent, with 95 % bands.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def plot_profiles(
             lambda sample: performance_profile(sample, limits), [values], rng, resamples=200
         )
         low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-        share = performance_profile(values, limits)
+        fraction = performance_profile(values, limits)
         how = agent_style(agent, ms=4, markevery=0.15, label=agent)
-        ax.plot(limits, 100 * share, **how)
+        ax.plot(limits, 100 * fraction, **how)
         ax.fill_between(limits, 100 * low, 100 * high, color=how["color"], alpha=0.12, lw=0)
     ax.set(ylabel="runs (%)", xscale="log", xlim=(limits[0], limits[-1]), ylim=(0, 100))
     plain_log_ticks(ax.xaxis)

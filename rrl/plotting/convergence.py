@@ -86,7 +86,7 @@ def plot_radius_decay(radius: Floats, theory: ArrayLike, name: str, ax: Axes | N
     Parameters
     ----------
     radius : ndarray, shape (runs, episodes)
-        This is the radius in levels.
+        This is the radius in steps.
     theory : array_like, shape (episodes,)
     name : str
         This is the agent, as in ``AGENT_STYLES``.
@@ -98,7 +98,7 @@ def plot_radius_decay(radius: Floats, theory: ArrayLike, name: str, ax: Axes | N
     ax.plot(episodes, middle, ms=4, markevery=0.1, label=name, **how)
     ax.fill_between(episodes, low, high, color=how["color"], alpha=0.15, lw=0)
     ax.plot(episodes, theory, ":", color="0.1", label="theory, from the same start")
-    ax.set(xlabel="episode", ylabel="radius (levels)", xscale="log", ylim=(0, None))
+    ax.set(xlabel="episode", ylabel="radius (steps)", xscale="log", ylim=(0, None))
     ax.legend(fontsize="small", loc="lower left")
     sns.despine(ax=ax)
     return ax
@@ -109,7 +109,7 @@ def plot_pareto(
 ) -> Axes:
     """Plot loss against time, one labelled point per radius; the lower left is better in both.
 
-    Times and losses (as shares) of the runs have the shape (m, runs). Lines are intervals of the
+    Times and losses (as fractions) of the runs have the shape (m, runs). Lines are intervals of the
     medians. Below 1 % the loss has a linear scale, because it may be 0.
     """
     ax = ax or plt.gca()

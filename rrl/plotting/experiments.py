@@ -17,19 +17,26 @@ from rrl.plotting.cells import write_in_cells
 from rrl.plotting.shared import MS, agent_style, legend_below, plain_log_ticks, scenario_label
 from rrl.studies.load_change import WITHIN
 from rrl.studies.outcomes import DUELS, by_block
+from rrl.studies.race import counts_episodes
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LABELS = {
-    "E5": "episodes until within 5 % for good",
-    "E5_first": "episodes until first within 5 %",
+    "stays_within_5": "episodes until within 5 % to the end",
+    "first_within_5": "first episode within 5 %",
     "deployed": "deployed cost / best",
-    "price": "cost while learning / best",
-    "pain": "summed cost above the best (bests)",
-    "violations": "late requests while learning (share)",
+    "mean_cost": "mean cost over the best",
+    "cumulative_regret": "cumulative regret",
+    "violations": "late requests while learning (fraction)",
 }
 
+SHORT_LABELS = {
+    "first_within_5": "first",
+    "stays_within_5": "to the end",
+    "deployed": "deployed",
+    "mean_cost": "mean cost",
+}
 SIGNS = {"won": "+", "tied": "=", "lost": "\N{MINUS SIGN}"}
 
 
@@ -50,7 +57,7 @@ def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) ->
         xscale="log",
     )
     ax.grid(axis="y", lw=0.4)
-    if measure.startswith("E"):
+    if counts_episodes(measure):
         horizon = rows["episodes"].iloc[0]
         ax.axvline(horizon, color="0.3", ls=":", lw=1)
         ax.annotate("never", (horizon, 1), xycoords=("data", "axes fraction"), fontsize="x-small",
@@ -99,8 +106,7 @@ def plot_duels(duels: pd.DataFrame, ax: Axes | None = None) -> Axes:
         values[place] = np.log10(cell["ratio"])
         texts[place] = f"{cell['ratio']:.3g} {SIGNS[cell['verdict']]}"
     write_in_cells(ax.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto"), texts)
-    names = {"E5_first": "first", "E5": "for good", "deployed": "deployed", "price": "price"}
-    ax.set_xticks(range(len(columns)), [names[m] for _, m in columns], rotation=90)
+    ax.set_xticks(range(len(columns)), [SHORT_LABELS[m] for _, m in columns], rotation=90)
     ax.set_yticks(range(len(rivals)), list(rivals))
     for first in range(0, len(columns), len(DUELS)):
         ax.axvline(first - 0.5, color="white", lw=3)
@@ -204,7 +210,7 @@ def plot_changes(
         The keys are the change, the agent, and ``change`` or ``fresh``. Medians over the seeds are
         drawn.
     ncols : int, optional
-        Changes are drawn from left to right, with so many in a row.
+        The number of changes in a row of the figure.
     """
     rows = -(-len(curves) // ncols)
     fig, axes = plt.subplots(
@@ -273,7 +279,7 @@ def plot_served(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_slo(table: pd.DataFrame, ours: str, ax: Axes | None = None) -> Axes:
-    """Plot the share of late requests against the objective: default, heuristic, ours and best.
+    """Plot the fraction of late requests against the objective: default, heuristic, ours and best.
 
     Parameters
     ----------

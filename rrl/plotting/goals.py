@@ -1,4 +1,4 @@
-"""Figures of goals other than the mean latency: the share of late requests, and the CPUs."""
+"""Figures of goals other than the mean latency: the fraction of late requests, and the CPUs."""
 
 from __future__ import annotations
 

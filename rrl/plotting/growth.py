@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from rrl.core.space import ConfigSpace
-from rrl.plotting.shared import KNOB_LABELS, MARK, MS, level_label, plain_log_ticks
+from rrl.plotting.shared import KNOB_LABELS, MARK, MS, plain_log_ticks, value_label
 from rrl.support.files import replacing
 
 SHADES = 32  # of the heat map
@@ -54,7 +54,7 @@ class Mosaic(NamedTuple):
     downs, acrosses : tuple of str
         Names of the knobs along each axis, from the outer to the inner one.
     blocks : tuple of list of (int, str)
-        For each axis, the first cell of each block of the outer knob, and its level as text.
+        For each axis, the first cell of each block of the outer knob, and its value as text.
     """
 
     row: NDArray[np.int64]
@@ -67,7 +67,7 @@ class Mosaic(NamedTuple):
 def mosaic(space: ConfigSpace, down: int) -> Mosaic:
     """Lay out a space: the first `down` knobs go along the vertical axis, the others across.
 
-    Levels are in order of position, and combinations that the space does not have take no place.
+    Values are in order of position, and combinations that the space does not have take no place.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def mosaic(space: ConfigSpace, down: int) -> Mosaic:
     """
     ranks = np.stack(
         [
-            np.argsort(np.argsort(knob.positions, kind="stable"))[space.level_indices[:, number]]
+            np.argsort(np.argsort(knob.positions, kind="stable"))[space.value_indices[:, number]]
             for number, knob in enumerate(space.knobs)
         ],
         axis=1,
@@ -91,7 +91,7 @@ def mosaic(space: ConfigSpace, down: int) -> Mosaic:
         outer, starts = np.unique(found[:, 0], return_index=True)
         knob = space.knobs[first]
         order = np.argsort(knob.positions, kind="stable")
-        names = [level_label(knob.name, knob.levels[order[rank]]) for rank in outer]
+        names = [value_label(knob.name, knob.values[order[rank]]) for rank in outer]
         blocks.append(list(zip(starts.tolist(), names, strict=True)))
     names = tuple(space.names)
     return Mosaic(*places, names[:down], names[down:], tuple(blocks))

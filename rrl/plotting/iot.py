@@ -104,7 +104,7 @@ def plot_saved(
     Parameters
     ----------
     saved : mapping of str to ndarray, shape (seeds, episodes)
-        Share of the default's latency of the whole day, see
+        Fraction of the default's latency of the whole day, see
         :func:`rrl.studies.day_tables.saved_so_far`. What lies below -100 % is cut off.
     hour : ndarray, shape (seeds, episodes)
         The hour of the day at which each episode ended.
@@ -113,9 +113,9 @@ def plot_saved(
     """
     ax = ax or plt.gca()
     hours = np.median(hour, axis=0)
-    for name, share in saved.items():
-        low, middle, high = 100 * np.quantile(share, [0.25, 0.5, 0.75], axis=0)
-        every = max(share.shape[1] // 8, 1)
+    for name, fraction in saved.items():
+        low, middle, high = 100 * np.quantile(fraction, [0.25, 0.5, 0.75], axis=0)
+        every = max(fraction.shape[1] // 8, 1)
         how = {**agent_style(name), "ms": 4, "lw": 1.4, "markevery": every}
         ax.plot(hours, middle, label=name, **how)
         ax.fill_between(hours, low, high, color=how["color"], alpha=0.15, lw=0)

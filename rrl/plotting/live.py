@@ -95,7 +95,7 @@ def plot_ratios(
 
 
 def per_episode(table: pd.DataFrame, slo_s: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return tables of mean latency (ms) and share of requests above `slo_s` (seconds).
+    """Return tables of mean latency (ms) and fraction of requests above `slo_s` (seconds).
 
     Each table has one row per episode and one column per contestant.
     """

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from rrl.core.knob import Configuration
 from rrl.plotting.cells import RING, readable
-from rrl.plotting.shared import KNOB_LABELS, MS, in_order, level_label, marker, plain_log_ticks
+from rrl.plotting.shared import KNOB_LABELS, MS, in_order, marker, plain_log_ticks, value_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +28,11 @@ def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes | None = 
     for name in profile.knobs:
         if name != knob:
             summary = summary[summary[name] == at[name]]
-    levels = in_order(knob, summary[knob].unique())
+    values = in_order(knob, summary[knob].unique())
     for i, (rate, rows) in enumerate(summary.groupby("rate_per_s")):
-        rows = rows.set_index(knob).loc[levels]
+        rows = rows.set_index(knob).loc[values]
         ax.errorbar(
-            range(len(levels)),
+            range(len(values)),
             MS * rows["mean_s"],
             MS * rows["sem_s"].fillna(0),
             marker=marker(i),
@@ -41,8 +41,8 @@ def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes | None = 
             label=f"{rate:g} requests/s",
         )
     ax.set(
-        xticks=range(len(levels)),
-        xticklabels=[level_label(knob, level) for level in levels],
+        xticks=range(len(values)),
+        xticklabels=[value_label(knob, value) for value in values],
         xlabel=KNOB_LABELS.get(knob, knob),
         ylabel="mean latency (ms)",
         yscale="log",
@@ -87,8 +87,8 @@ def plot_surface(
         title=f"{rate_per_s:g} requests/s",
         xlabel=KNOB_LABELS.get(knobs[1], knobs[1]),
         ylabel=KNOB_LABELS.get(knobs[0], knobs[0]),
-        xticklabels=[level_label(knobs[1], level) for level in table.columns],
-        yticklabels=[level_label(knobs[0], level) for level in table.index],
+        xticklabels=[value_label(knobs[1], value) for value in table.columns],
+        yticklabels=[value_label(knobs[0], value) for value in table.index],
     )
     return ax
 
@@ -101,10 +101,10 @@ def plot_noise(profile: Profile, ax: Axes | None = None) -> Axes:
     ratio = table["mean_s"] / cells.transform("mean")
     for i, (rate, values) in enumerate(ratio.groupby(table["rate_per_s"])):
         values = np.sort(values.to_numpy())
-        share = (np.arange(len(values)) + 0.5) / len(values)
+        fraction = (np.arange(len(values)) + 0.5) / len(values)
         line = ("-", "--", ":")[i % 3]
-        ax.plot(values, share, ls=line, lw=1.8, label=f"{rate:g} requests/s")
-    ax.set(xlabel="an episode / mean of its configuration", ylabel="share of episodes")
+        ax.plot(values, fraction, ls=line, lw=1.8, label=f"{rate:g} requests/s")
+    ax.set(xlabel="an episode / mean of its configuration", ylabel="fraction of episodes")
     ax.legend()
     sns.despine(ax=ax)
     return ax
@@ -132,7 +132,7 @@ def plot_finals(
             color=f"C{list(markers).index(verdict)}",
             label=verdict,
         )
-    names = [" / ".join(level_label(k, f[k]) for k in knobs) for f in ranked]
+    names = [" / ".join(value_label(k, f[k]) for k in knobs) for f in ranked]
     ax.set(yticks=range(len(ranked)), yticklabels=names, xlabel="mean latency / that of the best")
     ax.invert_yaxis()
     handles, labels = ax.get_legend_handles_labels()

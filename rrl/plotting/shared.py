@@ -85,24 +85,24 @@ def save(figure: Figure, name: str, folder: str | os.PathLike[str] = "figures") 
     return target / f"{name}.png"
 
 
-def level_label(name: str, level: Any) -> str:
-    """Return a label of a knob's level: 0 batch threads is "off", and microseconds become ms."""
-    if name == "batch_threads" and level == 0:
+def value_label(name: str, value: Any) -> str:
+    """Return a label of a knob's value: 0 batch threads is "off", and microseconds become ms."""
+    if name == "batch_threads" and value == 0:
         return "off"
-    if name in ("inter_op", "intra_op") and level == 0:
+    if name in ("inter_op", "intra_op") and value == 0:
         return "auto"
-    return f"{level / 1000:g}" if name == "batch_timeout_micros" else str(level)
+    return f"{value / 1000:g}" if name == "batch_timeout_micros" else str(value)
 
 
-def in_order(name: str, levels: Iterable[Any]) -> list[Any]:
-    """Sort a knob's levels by position: "off" and "auto" come after the largest number.
+def in_order(name: str, values: Iterable[Any]) -> list[Any]:
+    """Sort a knob's values by position: "off" and "auto" come after the largest number.
 
     Examples
     --------
     >>> in_order("batch_threads", [0, 1, 4, 2]), in_order("max_batch_size", [4, 1])
     ([1, 2, 4, 0], [1, 4])
     """
-    return sorted(levels, key=lambda level: (level_label(name, level) in ("off", "auto"), level))
+    return sorted(values, key=lambda value: (value_label(name, value) in ("off", "auto"), value))
 
 
 def label(configuration: Configuration) -> str:
@@ -115,7 +115,7 @@ def label(configuration: Configuration) -> str:
     """
     words = {name: text.replace(" threads", "", 1) for name, text in KNOB_LABELS.items()}
     words["batch_threads"] = "batch threads"
-    parts = (f"{words.get(k, k)} {level_label(k, v)}" for k, v in configuration.items())
+    parts = (f"{words.get(k, k)} {value_label(k, v)}" for k, v in configuration.items())
     return ", ".join(parts)
 
 
@@ -156,7 +156,7 @@ def agent_style(name: str, **how: Any) -> dict[str, Any]:
 
 
 def radius_style(radius: float, **how: Any) -> dict[str, Any]:
-    """Return the style of ``rrl`` with a radius (levels): the wider, the darker.
+    """Return the style of ``rrl`` with a radius (steps): the wider, the darker.
 
     A radius of 1 is the agent itself. See :func:`agent_style` for the other arguments.
 
@@ -180,7 +180,7 @@ def legend_below(fig: Figure, ax: Axes, ncols: int) -> None:
 
 
 class _PlainLog(mpl.ticker.Locator):
-    """Ticks at round numbers of a logarithmic axis, as many as there is room for."""
+    """Ticks at round numbers of a logarithmic axis, within the room that there is."""
 
     def __call__(self) -> Any:
         return self.tick_values(*self.axis.get_view_interval())

@@ -28,20 +28,20 @@ def plot_variogram(
 
     Parameters
     ----------
-    curves : mapping of str to (distance, share)
+    curves : mapping of str to (distance, fraction)
         :func:`rrl.studies.similarity_error.variogram` returns these curves.
     ax : Axes
     reach : float
-        This is the radius of the region, in levels. It is drawn as a grey line.
+        This is the radius of the region, in steps. It is drawn as a grey line.
     farthest : float, optional
-        Larger distances (levels) are left out: few pairs of configurations have them.
+        Larger distances (steps) are left out: few pairs of configurations have them.
     """
-    for number, (name, (distance, share)) in enumerate(curves.items()):
+    for number, (name, (distance, fraction)) in enumerate(curves.items()):
         near = distance <= farthest
-        ax.plot(distance[near], share[near], marker=marker(number), ms=4, label=name)
+        ax.plot(distance[near], fraction[near], marker=marker(number), ms=4, label=name)
     ax.axhline(1, color="0.3", lw=0.8)
     ax.axvline(reach, color="0.6", lw=0.8, ls="--")
-    ax.set(xlabel="distance (levels)", ylabel="variogram / variance", ylim=(0, None))
+    ax.set(xlabel="distance (steps)", ylabel="variogram / variance", ylim=(0, None))
     ax.legend(title=f"dashed: radius {reach:g}", frameon=True, framealpha=1, edgecolor="none")
     sns.despine(ax=ax)
     return ax
@@ -73,7 +73,7 @@ def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axe
         bars = [percent[0] - percent[1], percent[2] - percent[0]]
         how = {"marker": marker(number), "ms": 4, "capsize": 2, "label": name}
         ax.errorbar(distance + shift, percent[0], bars, **how)
-    ax.set(xlabel="distance (levels)", ylabel="median error of the latency (%)")
+    ax.set(xlabel="distance (steps)", ylabel="median error of the latency (%)")
     ax.set_ylim(bottom=0)
     ax.set_xticks(sorted(errors["distance"].unique()))
     sns.despine(ax=ax)
@@ -81,9 +81,9 @@ def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axe
 
 
 def plot_coverage(errors: pd.DataFrame, ax: Axes) -> Axes:
-    """Plot the share of measured log costs within two stated standard deviations by distance.
+    """Plot the fraction of measured log costs within two stated sds by distance.
 
-    The dashed line is at the share of a normal distribution, 95 %. Each estimator has a marker.
+    The dashed line is at the fraction of a normal distribution, 95 %. Each estimator has a marker.
 
     Parameters
     ----------
@@ -91,14 +91,14 @@ def plot_coverage(errors: pd.DataFrame, ax: Axes) -> Axes:
         :func:`rrl.studies.similarity_error.region_errors` returns this table.
     ax : Axes
     """
-    shares = 100 * coverage(errors, "estimator", "distance")["within 2"]
+    fractions = 100 * coverage(errors, "estimator", "distance")["within 2"]
     names = list(dict.fromkeys(errors["estimator"]))
     for number, name in enumerate(names):
         shift = 0.08 * (number - (len(names) - 1) / 2)  # so that markers do not overlap
-        ax.plot(shares[name].index + shift, shares[name], marker(number), ms=6, label=name)
+        ax.plot(fractions[name].index + shift, fractions[name], marker(number), ms=6, label=name)
     ax.axhline(95, color="0.6", lw=0.8, ls="--")
-    ax.set(xlabel="distance (levels)", ylabel="share within two deviations (%)")
-    ax.set_ylim(min(70, shares.min() - 2), 101)
+    ax.set(xlabel="distance (steps)", ylabel="percent within two sds")
+    ax.set_ylim(min(70, fractions.min() - 2), 101)
     ax.set_xticks(sorted(errors["distance"].unique()))
     sns.despine(ax=ax)
     return ax

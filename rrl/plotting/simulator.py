@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import KNOB_LABELS, MS, in_order, level_label, marker, plain_log_ticks
+from rrl.plotting.shared import KNOB_LABELS, MS, in_order, marker, plain_log_ticks, value_label
 from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def plot_held_out(cells: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes | None = None) -> Axes:
-    """Plot the median ratio of predicted to measured latency, per level of a knob and load.
+    """Plot the median ratio of predicted to measured latency, per value of a knob and load.
 
     The figure shows 95 % intervals.
 
@@ -101,20 +101,20 @@ def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes | None = None) -> Ax
     """
     ax = ax or plt.gca()
     rng = np.random.default_rng(0)  # only for the bootstrap
-    levels = in_order(knob, cells[knob].unique())
+    values = in_order(knob, cells[knob].unique())
     ratio = cells["predicted_s"] / cells["measured_s"]
     loads = sorted(cells["rate_per_s"].unique())
     for i, rate in enumerate(loads):
         here = cells["rate_per_s"] == rate
         found = np.array(
             [
-                bootstrap_interval(ratio[here & (cells[knob] == level)].to_numpy(), rng)
-                for level in levels
+                bootstrap_interval(ratio[here & (cells[knob] == value)].to_numpy(), rng)
+                for value in values
             ]
         )
         centre, low, high = found.T
         ax.errorbar(
-            np.arange(len(levels)) + 0.18 * (i - (len(loads) - 1) / 2),
+            np.arange(len(values)) + 0.18 * (i - (len(loads) - 1) / 2),
             centre,
             [centre - low, high - centre],
             fmt=marker(i),
@@ -124,8 +124,8 @@ def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes | None = None) -> Ax
         )
     ax.axhline(1, color="0.3", lw=1)
     ax.set(
-        xticks=range(len(levels)),
-        xticklabels=[level_label(knob, level) for level in levels],
+        xticks=range(len(values)),
+        xticklabels=[value_label(knob, value) for value in values],
         xlabel=KNOB_LABELS.get(knob, knob),
         ylabel="predicted / measured latency",
     )

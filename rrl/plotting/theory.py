@@ -66,28 +66,28 @@ def plot_bound(
     return ax
 
 
-def plot_prices(prices: Mapping[str, pd.DataFrame]) -> Figure:
+def plot_losses(losses: Mapping[str, pd.DataFrame]) -> Figure:
     """Plot errors (upper row) and losses (lower row) with their bounds, one column per problem.
 
     A loss of zero has no place on a logarithmic axis. It is an open triangle on the lower edge.
 
     Parameters
     ----------
-    prices : mapping of str to DataFrame
+    losses : mapping of str to DataFrame
         Each table has one row per radius, with the columns of
-        :func:`rrl.theory.comparisons.price`.
+        :func:`rrl.theory.comparisons.bias_and_loss`.
     """
     theorems = ["theorem 2", "theorem 3", "theorem 4"]
     how = {"figsize": (11, 5), "layout": "constrained", "sharex": True, "squeeze": False}
-    fig, axes = plt.subplots(2, len(prices), **how)
-    for (top, bottom), (name, table) in zip(axes.T, prices.items(), strict=True):
+    fig, axes = plt.subplots(2, len(losses), **how)
+    for (top, bottom), (name, table) in zip(axes.T, losses.items(), strict=True):
         lost = table["loss"] > 1e-9
         plot_bound(table.index, table["error"], {"theorem 2": table["error bound"]}, top)
         plot_bound(table.index, table["loss"].where(lost), table[theorems], bottom)
         none, edge = table.index[~lost], bottom.get_xaxis_transform()
         bottom.plot(none, np.full(len(none), 0.03), "v", mfc="none", color="C0", transform=edge)
         top.set(title=name, yscale="log")
-        bottom.set(yscale="log", xlabel="radius (levels)")
+        bottom.set(yscale="log", xlabel="radius (steps)")
         for ax in (top, bottom):
             ax.get_legend().remove()
     axes[0, 0].set_ylabel("largest error of the table")

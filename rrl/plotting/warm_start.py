@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PANELS = {
     "saved": "episodes saved",
-    "price": "cost while learning",
+    "mean_cost": "mean cost",
     "deployed": "cost of what is deployed",
 }
 """The columns of the table, and what they are called."""

@@ -56,9 +56,9 @@ function panel(parent, map, values, limits, grid, title, region, measured, recom
     if (index === recommended)
       element(svg, "circle", { cx: middle[0], cy: middle[1], r: 9, class: "mark" });
   }));
-  down.levels.forEach((name, y) => element(svg, "text",
+  down.values.forEach((name, y) => element(svg, "text",
     { x: -4, y: (y + 0.65) * CELL, "text-anchor": "end" }, name));
-  across.levels.forEach((name, x) => element(svg, "text",
+  across.values.forEach((name, x) => element(svg, "text",
     { x: (x + 0.5) * CELL, y: height + 14, "text-anchor": "middle" }, name));
 }
 
@@ -101,8 +101,8 @@ function draw() {
     element(caption, "span", { class: "scale", style: `background:linear-gradient(90deg,${stops})` });
     element(caption, "span", {}, shown[1]);
     const row = element(figure, "div", { class: "panels" });
-    STATES.panels.forEach((grid, level) => panel(row, map, values[number], limits, grid,
-      `${STATES.axes[1].name}: ${STATES.axes[1].levels[level]}`, region, measured, recommended));
+    STATES.panels.forEach((grid, index) => panel(row, map, values[number], limits, grid,
+      `${STATES.axes[1].name}: ${STATES.axes[1].values[index]}`, region, measured, recommended));
   });
   table(values);
 }

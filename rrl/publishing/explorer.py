@@ -26,8 +26,8 @@ from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.rrl import RRL
 from rrl.core.similarity import Copy, Similarity
 from rrl.core.space import ConfigSpace
-from rrl.plotting.cells import level_order, on_grid, outline
-from rrl.plotting.shared import KNOB_LABELS, MARK, MS, label, level_label
+from rrl.plotting.cells import on_grid, outline, value_order
+from rrl.plotting.shared import KNOB_LABELS, MARK, MS, label, value_label
 from rrl.tuning.episode import Server
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import Poisson
@@ -108,8 +108,8 @@ class Explorer:
     def restart(self) -> None:
         """Delete what the agent has learned; the settings stay."""
         self._arrivals_rng, self._server_rng, agent_rng = self._rng.spawn(3)
-        levels = LoadLevels(_separating_ratio(self.loads))
-        self.agent = RRL(self.server.space, agent_rng, loads=levels)
+        loads = LoadLevels(_separating_ratio(self.loads))
+        self.agent = RRL(self.server.space, agent_rng, loads=loads)
         self._similarities = {name: choice.make() for name, choice in SIMILARITIES.items()}
         self.costs: list[float] = []
         self.measured: dict[float, int] = {}  # for each load, the last measured configuration
@@ -150,8 +150,9 @@ class View(NamedTuple):
         The table's expected cost in seconds. It is NaN before the first measurement.
     probability : ndarray, shape (n,)
         Probability that the agent chooses each configuration next.
-    deviation : ndarray, shape (n,)
-        Standard deviation of each expected cost, as a share of it. It is NaN where it is infinite.
+    sd : ndarray, shape (n,)
+        Standard deviation of each expected cost, as a fraction of it. It is NaN where it is
+        infinite.
     region : ndarray of bool, shape (n,)
         Whether a configuration is in the region of the last measurement.
     measured, recommended : int or None
@@ -162,7 +163,7 @@ class View(NamedTuple):
     space: ConfigSpace
     cost: Floats
     probability: Floats
-    deviation: Floats
+    sd: Floats
     region: NDArray[np.bool_]
     measured: int | None
     recommended: int | None
@@ -183,7 +184,7 @@ def look(explorer: Explorer) -> View:
             title += f", no episodes; begins with {label(agent.best(load))}"
         return View(space, unknown, chances, unknown, region, None, None, title)
     region[space.ball(measured, explorer.radius)] = True
-    deviation = np.where(np.isfinite(table.sds), table.sds, np.nan)
+    sd = np.where(np.isfinite(table.sds), table.sds, np.nan)
     best = agent.best(load)
     recommended = space.index(best)
     title = f"{load:g} requests/s, {table.episodes} episodes; deploy {label(best)}"
@@ -191,16 +192,14 @@ def look(explorer: Explorer) -> View:
         truth = explorer.truth[load]
         title += f", {truth[recommended] / np.nanmin(truth) - 1:.0%} above the best"
     chances = action_probabilities(table.values, explorer.temperature, table.floor)
-    return View(
-        space, table.values.copy(), chances, deviation, region, measured, recommended, title
-    )
+    return View(space, table.values.copy(), chances, sd, region, measured, recommended, title)
 
 
 def draw_view(view: View) -> Figure:
     """Draw three rows of heat maps: the table, the next choice, the table's standard deviations.
 
     A line marks the region of the last measurement, a cross marks the measurement, and a ring marks
-    the configuration to deploy. Columns are slices through the grid. Levels are in order of
+    the configuration to deploy. Columns are slices through the grid. Values are in order of
     position.
     """
     known = MS * view.cost[np.isfinite(view.cost)]
@@ -209,7 +208,7 @@ def draw_view(view: View) -> Figure:
     rows = (
         ("expected cost (ms)", MS * view.cost, cost, "cividis_r"),
         ("next choice (%)", 100 * view.probability, mpl.colors.LogNorm(0.1, 100), "Greys"),
-        ("standard dev. (%)", 100 * view.deviation, mpl.colors.Normalize(0, 100), "Purples_r"),
+        ("standard dev. (%)", 100 * view.sd, mpl.colors.Normalize(0, 100), "Purples_r"),
     )
     slices = _slices(view.space)
     figure = Figure(figsize=(2.3 * len(slices) + 1.2, 6.0), dpi=90)
@@ -221,8 +220,8 @@ def draw_view(view: View) -> Figure:
         gridspec_kw={"left": 0.07, "right": 0.93, "top": 0.9, "bottom": 0.09, "wspace": 0.08},
     )
     for row, (name, values, norm, colours) in zip(axes, rows, strict=True):
-        for ax, level in zip(row[:-1], slices, strict=True):
-            image = _panel(ax, view, values, level, norm, colours)
+        for ax, middle in zip(row[:-1], slices, strict=True):
+            image = _panel(ax, view, values, middle, norm, colours)
         bar = figure.colorbar(image, cax=row[-1], label=name)
         if isinstance(norm, mpl.colors.LogNorm):
             bar.ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5), numticks=6))
@@ -234,25 +233,25 @@ def draw_view(view: View) -> Figure:
 
 
 def _slices(space: ConfigSpace) -> list[int]:
-    """Return the middle knob's level numbers that get a panel; [0] if there is no such knob."""
+    """Return the indices of the middle knob's values that get a panel; [0] without such a knob."""
     if len(space.knobs) == 2:
         return [0]
-    order = level_order(space.knobs[1])
+    order = value_order(space.knobs[1])
     places = np.linspace(0, len(order) - 1, min(len(order), SLICES)).round().astype(int)
     return [order[place] for place in places]
 
 
 def _panel(
-    ax: Axes, view: View, values: Floats, level: int, norm: mpl.colors.Normalize, colours: str
+    ax: Axes, view: View, values: Floats, middle: int, norm: mpl.colors.Normalize, colours: str
 ) -> AxesImage:
-    image = ax.imshow(on_grid(view.space, values, level), norm=norm, cmap=colours, aspect="auto")
+    image = ax.imshow(on_grid(view.space, values, middle), norm=norm, cmap=colours, aspect="auto")
     ax.set_facecolor("0.9")  # colour of missing values
-    region = on_grid(view.space, view.region, level) == 1
+    region = on_grid(view.space, view.region, middle) == 1
     ax.add_collection(LineCollection(outline(region), colors=MARK, linewidths=2.0))
     for index, marker, size in ((view.measured, "x", 7), (view.recommended, "o", 13)):
         if index is not None:
             one = np.arange(len(view.space)) == index
-            for y, x in np.argwhere(on_grid(view.space, one, level) == 1):
+            for y, x in np.argwhere(on_grid(view.space, one, middle) == 1):
                 ax.plot(x, y, marker, ms=size, mew=1.8, mfc="none", color=MARK)
     return image
 
@@ -262,15 +261,15 @@ def _name_axes(axes: NDArray[Any], space: ConfigSpace, slices: Sequence[int]) ->
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
     for edge, axis, knob in ((axes[-1], "x", across), (axes[:, 0], "y", down)):
-        names = [level_label(knob.name, knob.levels[level]) for level in level_order(knob)]
-        every = -(-len(names) // 12)  # with many levels, only some get a label
+        names = [value_label(knob.name, knob.values[index]) for index in value_order(knob)]
+        every = -(-len(names) // 12)  # with many values, only some get a label
         ticks = {f"{axis}ticks": range(0, len(names), every), f"{axis}ticklabels": names[::every]}
         for ax in edge:
             ax.set(**ticks, **{f"{axis}label": KNOB_LABELS.get(knob.name, knob.name)})
     for knob in middle:
-        for ax, level in zip(axes[0], slices, strict=True):
+        for ax, index in zip(axes[0], slices, strict=True):
             name = KNOB_LABELS.get(knob.name, knob.name)
-            ax.set_title(f"{name}: {level_label(knob.name, knob.levels[level])}", fontsize="small")
+            ax.set_title(f"{name}: {value_label(knob.name, knob.values[index])}", fontsize="small")
 
 
 def png(figure: Figure) -> bytes:

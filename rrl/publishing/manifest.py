@@ -32,7 +32,7 @@ from rrl.support.provenance import DRAWING, NUMERICAL, digest, locked
 
 NAME = "figures/manifest.json"
 TOLERANCE = 0.5
-"""Allowed change of a number whose data were measured again, as a share of the larger number."""
+"""Allowed change of a number whose data were measured again, as a fraction of the larger number."""
 TEXT = (".csv", ".json", ".md")
 STORE = "data/results/"
 """The stored results. An entry names those that its notebook read: the index has their versions."""

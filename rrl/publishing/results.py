@@ -26,7 +26,7 @@ BEGIN, END = "<!-- results: written by rrl.publishing.results -->", "<!-- end of
 DEFAULT = "tf-serving-default"
 OURS = ("rrl-gp", "rrl", "rrl-adaptive")
 MEASURES = {
-    "price": "Mean over all 300 episodes, while the agent learns:",
+    "mean_cost": "Mean over all 300 episodes, while the agent learns:",
     "deployed": "The configuration that is deployed at the end:",
 }
 NO_BREAK = "\N{NO-BREAK SPACE}"  # keeps an interval on one line

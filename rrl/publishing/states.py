@@ -15,8 +15,8 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.plotting.cells import level_order, on_grid
-from rrl.plotting.shared import KNOB_LABELS, MS, label, level_label
+from rrl.plotting.cells import on_grid, value_order
+from rrl.plotting.shared import KNOB_LABELS, MS, label, value_label
 from rrl.publishing.explorer import SIMILARITIES, Explorer, look
 from rrl.tuning.episode import Server
 
@@ -64,19 +64,19 @@ def states(server: Server, truth: dict[float, Any], seed: int = 1) -> dict[str, 
         "configurations": [label(configuration) for configuration in space],
         "regions": {f"{r:g}": [sorted(map(int, space.ball(i, r))) for i in numbers] for r in RADII},
         "axes": [
-            {"name": KNOB_LABELS.get(knob.name, knob.name), "levels": _level_names(knob)}
+            {"name": KNOB_LABELS.get(knob.name, knob.name), "values": _value_names(knob)}
             for knob in (down, middle, across)
         ],
         "panels": [
-            on_grid(space, numbers, level).astype(int).tolist() for level in level_order(middle)
+            on_grid(space, numbers, index).astype(int).tolist() for index in value_order(middle)
         ],
         "colours": {name: _colours(name) for name in ("cividis_r", "Greys", "Purples_r")},
         "runs": runs,
     }
 
 
-def _level_names(knob: Any) -> list[str]:
-    return [level_label(knob.name, knob.levels[level]) for level in level_order(knob)]
+def _value_names(knob: Any) -> list[str]:
+    return [value_label(knob.name, knob.values[index]) for index in value_order(knob)]
 
 
 def _state(explorer: Explorer, episodes: int) -> list[Any]:
@@ -86,7 +86,7 @@ def _state(explorer: Explorer, episodes: int) -> list[Any]:
     above = None
     if view.recommended is not None:
         above = round(100 * float(truth[view.recommended] / np.nanmin(truth) - 1))
-    shown = (MS * view.cost, 100 * view.probability, 100 * view.deviation)
+    shown = (MS * view.cost, 100 * view.probability, 100 * view.sd)
     return [episodes, *map(_short, shown), view.measured, view.recommended, above]
 
 

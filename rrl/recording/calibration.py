@@ -1,4 +1,4 @@
-"""What a plan leaves to the machine: loads that are shares of the sustained rate, and the rule."""
+"""What a plan leaves to the machine: loads as fractions of the sustained rate, and the rule."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def for_machine(plan: Plan, folder: Path, sustained: Callable[[], float]) -> Pla
         known = None
     if plan.shares and not plan.rates_per_s:
         top = 0.0 if known else sustained()
-        rates = known.rates_per_s if known else [_round(share * top) for share in plan.shares]
+        rates = known.rates_per_s if known else [_round(fraction * top) for fraction in plan.shares]
         plan = replace(plan, rates_per_s=rates)
     if plan.rule is None:
         plan = replace(plan, rule=known.rule if known else Rule(calibrated(Probe())))

@@ -21,7 +21,7 @@ from rrl.recording.truth import (
     CONFIDENCE,
     HalfTruth,
     judge_half,
-    late_share,
+    late_fraction,
     replay_best,
     rows_of_half,
 )
@@ -48,10 +48,10 @@ def summary(profile: Profile) -> pd.DataFrame:
     -------
     DataFrame
         The columns are the knobs, `rate_per_s`, `half`, `episodes`, `mean_s`, `sem_s`, `limit_s`,
-        `late_share`, `ratio`, `low` and `high`. `episodes` is the number of episodes of the passes
-        and the finals. `mean_s` is the mean over them, and `sem_s` is its standard error.
-        `late_share` is the share of requests that take longer than `limit_s` seconds. `ratio` is
-        the cost relative to the best of the finals, with the 95 % limits `low` and `high`. These
+        `late_fraction`, `ratio`, `low` and `high`. `episodes` is the number of episodes of the
+        passes and the finals. `mean_s` is the mean over them, and `sem_s` is its standard error.
+        `late_fraction` is the fraction of requests that take longer than `limit_s` seconds. `ratio`
+        is the cost relative to the best of the finals, with the 95 % limits `low` and `high`. These
         three are empty if the configuration was not in the finals.
     """
     import pandas as pd
@@ -66,7 +66,7 @@ def summary(profile: Profile) -> pd.DataFrame:
             part = part.assign(rate_per_s=rate, half=half)
             part = part.join(groups.agg(episodes="size", mean_s="mean", sem_s="sem"))
             part["limit_s"] = limit_s
-            part["late_share"] = late_share(profile, rate, half, np.array([limit_s]))[0]
+            part["late_fraction"] = late_fraction(profile, rate, half, np.array([limit_s]))[0]
             part = part.assign(ratio=truth.ratio, low=truth.low, high=truth.high)
             parts.append(part)
     return pd.concat(parts, ignore_index=True)
@@ -79,10 +79,10 @@ def agreement(profile: Profile) -> pd.DataFrame:
     -------
     DataFrame
         `episodes` and `finalists` are numbers. `good_0` and `good_1` are the numbers of
-        configurations that are surely within 5 % of the best by the finals of a half; `good_both`
-        counts those that are good by both halves. `undecided_0` and `undecided_1` count the
-        finalists for which this is not known. The best is the one with the lowest typical cost in
-        the finals, so it is good by definition. `best_over_0` and `best_over_1` are the largest
+        configurations that are within 5 % of the best by the upper limits of a half's finals;
+        `good_both` counts those that are good by both halves. `undecided_0` and `undecided_1` count
+        the finalists for which this is not known. The best is the one with the lowest typical cost
+        in the finals, so it is good by definition. `best_over_0` and `best_over_1` are the largest
         upper limit of its cost over that of another finalist. `rank_correlation` is Spearman's
         correlation of the halves' costs, over all configurations or (`rank_correlation_finalists`)
         over the finalists. `ceiling_0` and `ceiling_1` are for the best configuration of a half's
@@ -159,7 +159,7 @@ def usual_settings(profile: Profile) -> pd.DataFrame:
 def _line(
     rate: float, half: int, name: str, configuration: Configuration, limits: Sequence[float]
 ) -> dict[str, Any]:
-    words = ", ".join(f"{knob} {level}" for knob, level in configuration.items())
+    words = ", ".join(f"{knob} {value}" for knob, value in configuration.items())
     values = dict(zip(("ratio", "low", "high"), map(float, limits), strict=True))
     return {"rate_per_s": rate, "half": half, "setting": name, "knobs": words, **values}
 
@@ -189,17 +189,17 @@ def rejected(profile: Profile, folder: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The knobs, the numbers of kept and rejected episodes, and the rejected share.
+        The knobs, the numbers of kept and rejected episodes, and the rejected fraction.
     """
     import pandas as pd
 
     path = folder / REJECTED
     kept = pd.concat([profile.table, profile.adaptive]).groupby(profile.knobs).size()
     if not path.exists():
-        return kept.rename("kept").reset_index().assign(rejected=0, share=0.0)
+        return kept.rename("kept").reset_index().assign(rejected=0, fraction=0.0)
     out = pd.read_csv(path, usecols=profile.knobs).groupby(profile.knobs).size()
     table = pd.DataFrame({"kept": kept, "rejected": out}).fillna(0).astype(int).reset_index()
-    return table.assign(share=table["rejected"] / (table["kept"] + table["rejected"]))
+    return table.assign(fraction=table["rejected"] / (table["kept"] + table["rejected"]))
 
 
 def scatter(profile: Profile, folder: Path) -> pd.DataFrame:
@@ -261,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("agreement of the halves", agreement(profile).set_index("rate_per_s").T),
         ("usual settings relative to the best", usual_settings(profile)),
         ("scatter of repeats (standard deviation of the logarithm)", scatter(profile, folder)),
-        ("most often rejected", out.nlargest(10, "share")),
+        ("most often rejected", out.nlargest(10, "fraction")),
     ):
         print(f"\n{title}\n{table.to_string(float_format='{:.3f}'.format)}")
     text = summary(profile).to_csv(index=False, float_format="%.6g", lineterminator="\n")

@@ -6,8 +6,9 @@ also have two halves, and each half decides by itself. So an agent is never judg
 which it learned.
 
 In each round, all finalists of a load get the same arrivals. A half continues with the *open*
-finalists: their ratio to the best is not yet known within `PRECISION`. At first, finalists that are
-surely not good are left out too. At the end, they are measured to the same precision.
+finalists: their ratio to the best is not yet known within `PRECISION`. At first, finalists that
+cannot be good, by a limit of the confidence `SURE`, are left out too. At the end, they are measured
+to the same precision.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 HALVES = (0, 1)
 REPEATS = 4  # episodes per finalist and load in one round
-PRECISION = 0.03  # half the width of the 95 % interval of a ratio to the best, as a share
+PRECISION = 0.03  # half the width of the 95 % interval of a ratio to the best, as a fraction
 CONFIDENCE = 0.975  # confidence level of each of its two limits
 SURE = 0.9995  # confidence level for "not good"; it is high because the test is repeated often
 MOST_ROUNDS = 40  # largest number of rounds per half
@@ -114,19 +115,19 @@ class Finals:
 
         The first round measures all finalists and guests. A later round measures those that are
         open after the earlier rounds, and the best. If none is open, it measures nothing. Unless
-        `to_the_end` is true, it also leaves out those that are surely not good.
+        `to_the_end` is true, it also leaves out those that cannot be good.
         """
         columns, means = self.rounds(rate, pass_ % 2, before=pass_)
         if not len(means):
             return columns
         contenders = len(self.finalists(rate))
         _, verdicts = judge(means, confidence=CONFIDENCE, contenders=contenders)
-        _, surely = judge(means, confidence=SURE, contenders=contenders)
+        _, cautious = judge(means, confidence=SURE, contenders=contenders)
         words = [verdict.word for verdict in verdicts]
         opened = [
             i
             for i, verdict in enumerate(verdicts)
-            if not known(verdict) and (to_the_end or surely[i].low <= 1 + TOLERANCE)
+            if not known(verdict) and (to_the_end or cautious[i].low <= 1 + TOLERANCE)
         ]
         return [columns[i] for i in sorted({*opened, words.index("best")})] if opened else []
 

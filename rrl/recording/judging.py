@@ -84,7 +84,7 @@ def judge(
         Mean latency in seconds of each finalist in each episode; NaN if it took no part. The values
         of a row are paired: they share the arrivals and a few minutes of the machine's time.
     tolerance : float
-        A finalist is tied if its cost surely differs from the best cost by less than this share.
+        A finalist is tied if both limits of its ratio to the best differ from 1 by less than this.
     confidence : float
         Confidence level of each limit of the log ratio; see `centre_interval`.
     contenders : int, optional

@@ -29,7 +29,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from rrl.core.knob import Configuration, Level
+from rrl.core.knob import Configuration, Value
 from rrl.core.space import ConfigSpace
 from rrl.recording.probe import processor_ticks, stolen
 from rrl.recording.rows import append, commit, read_appended
@@ -84,7 +84,7 @@ class GridPlan:
     ----------
     model : str
         Name of a known model.
-    knobs : mapping of str to sequence of level
+    knobs : mapping of str to sequence of value
         Values of each knob. Configurations that differ only in settings without effect count once.
     fixed : mapping
         Settings of all configurations.
@@ -120,7 +120,7 @@ class GridPlan:
     """
 
     model: str
-    knobs: Mapping[str, Sequence[Level]]
+    knobs: Mapping[str, Sequence[Value]]
     fixed: Configuration
     rate_per_s: float
     requests: int
@@ -248,7 +248,7 @@ class Others:
         """Begin a period."""
         self._seen = self._used()
 
-    def share(self) -> float:
+    def fraction(self) -> float:
         """Return the fraction of all processor time since the beginning that others used."""
         own, busy, all_ = np.subtract(self._used(), self._seen)
         return max(0.0, float((busy - own) / max(all_, 1e-9)))
@@ -297,7 +297,7 @@ class Stand:
         rng = np.random.default_rng(plan.seed)
         given: dict[str, Any] = {"inputs": inputs, "fixed": plan.fixed}
         usual = dict(plan.reference["configuration"])
-        alone = ConfigSpace([serving_knob(name, [level]) for name, level in usual.items()])
+        alone = ConfigSpace([serving_knob(name, [value]) for name, value in usual.items()])
         self.server = self._stack.enter_context(LiveServer(base, plan.space, **given))
         self._reference = self._stack.enter_context(LiveServer(base, alone, **given))
         self._usual, self._rng = usual, rng
@@ -482,12 +482,12 @@ class GridRecorder:
         while True:
             self._others.begin()
             time.sleep(LOOK_S)
-            share = self._others.share()
-            if share <= self.plan.limits["foreign"]:
+            fraction = self._others.fraction()
+            if fraction <= self.plan.limits["foreign"]:
                 return
             if not told:
                 told = True
-                self._say(f"waiting: other processes use {share:.0%} of the processor time")
+                self._say(f"waiting: other processes use {fraction:.0%} of the processor time")
             time.sleep(PAUSE_S)
 
     def _measure(self, stand: Stand, visit: Visit) -> None:
@@ -510,7 +510,7 @@ class GridRecorder:
         started, began = _now(), time.monotonic()
         self._others.begin()
         measured = stand.visit(visit.index, arrivals, bool(self.plan.reference["beside"]))
-        foreign = self._others.share()
+        foreign = self._others.fraction()
         values = {
             **self.plan.space[visit.index],
             "stage": visit.stage,

@@ -76,7 +76,7 @@ def record(plan: GridPlan, stand: Stand, file: Path) -> None:
                 "beside": str(int(beside)),
                 **stand.visit(index, plan.arrivals(visit)[1], beside),
             }
-            append(file, row | {"foreign": f"{others.share():.4f}"})
+            append(file, row | {"foreign": f"{others.fraction():.4f}"})
         print(f"block {block + 1} of {BLOCKS}", flush=True)
 
 

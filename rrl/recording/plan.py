@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.knob import Configuration, Level
+from rrl.core.knob import Configuration, Value
 from rrl.core.space import ConfigSpace
 from rrl.recording.probe import Rule
 from rrl.serving.process_knobs import is_process_knob
@@ -39,8 +39,8 @@ class Plan:
     ----------
     model : str
         Name of a known model, or of one's own.
-    knobs : mapping of str to sequence of levels
-        Levels of each knob.
+    knobs : mapping of str to sequence of values
+        Values of each knob.
     rates_per_s : sequence of float
         Loads in requests per second. They may be empty if `shares` are given.
     requests : int
@@ -78,7 +78,7 @@ class Plan:
     about : mapping, optional
         What identifies one's own model and its requests. A recording continues only with the same.
     shares : sequence of float
-        Loads as shares of the rate that the machine sustains. They become `rates_per_s` when a
+        Loads as fractions of the rate that the machine sustains. They become `rates_per_s` when a
         recording begins; see `rrl.recording.calibration`.
 
     Raises
@@ -94,7 +94,7 @@ class Plan:
     """
 
     model: str
-    knobs: Mapping[str, Sequence[Level]]
+    knobs: Mapping[str, Sequence[Value]]
     rates_per_s: Sequence[float] = ()
     requests: int = 100
     passes: int = 2
@@ -116,24 +116,26 @@ class Plan:
         for name in ("requests", "passes", "repeats"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
-        rates, shares = list(self.rates_per_s), list(self.shares)
-        if not (rates or shares) or not all(0 < rate < np.inf for rate in rates):
+        rates, fractions = list(self.rates_per_s), list(self.shares)
+        if not (rates or fractions) or not all(0 < rate < np.inf for rate in rates):
             raise UsageError(f"rates must be above 0 requests/s, got {rates}")
-        if not all(0 < share < 1 for share in shares):
-            raise UsageError(f"shares of the sustained rate must be between 0 and 1, got {shares}")
+        if not all(0 < fraction < 1 for fraction in fractions):
+            raise UsageError(
+                f"fractions of the sustained rate must be between 0 and 1, got {fractions}"
+            )
 
     @cached_property
     def space(self) -> ConfigSpace:
         """The grid of configurations."""
         if self.distinct:
             return effective_space(self.knobs)
-        return ConfigSpace([serving_knob(name, levels) for name, levels in self.knobs.items()])
+        return ConfigSpace([serving_knob(name, values) for name, values in self.knobs.items()])
 
     @cached_property
     def configurations(self) -> list[Configuration]:
         """All measured configurations: first the grid, then the adaptive scheduler's settings."""
         pairs = {(c.get("inter_op"), c.get("intra_op")) for c in self.space}
-        rest = {knob.name: knob.levels[0] for knob in self.space.knobs}
+        rest = {knob.name: knob.values[0] for knob in self.space.knobs}
         beside = [
             rest
             | {"inter_op": inter, "intra_op": intra}
@@ -205,7 +207,7 @@ class Plan:
         """Return the plan in a form for JSON; newer fields are left out if they are not used."""
         first = {
             "model": self.model,
-            "knobs": {name: list(levels) for name, levels in self.knobs.items()},
+            "knobs": {name: list(values) for name, values in self.knobs.items()},
             "rates_per_s": list(self.rates_per_s),
             "requests": self.requests,
             "passes": self.passes,
@@ -228,7 +230,7 @@ class Plan:
 
 def process(configuration: Configuration) -> tuple[Any, ...]:
     """Return the settings of a configuration that need their own process."""
-    own = [level for name, level in configuration.items() if is_process_knob(name)]
+    own = [value for name, value in configuration.items() if is_process_knob(name)]
     return (*(configuration.get(name) for name in PROCESS), *own)
 
 

@@ -108,7 +108,7 @@ PLANS["paper-cpu10"] = Plan(
 )
 PLANS["paper-gpu"] = Plan(
     "inception_v3",
-    {knob.name: knob.levels for knob in paper_gpu().knobs},
+    {knob.name: knob.values for knob in paper_gpu().knobs},
     rates_per_s=(200.0, 500.0, 900.0),
     fixed={"inter_op": 0, "intra_op": 0, **_DEEP_QUEUE, "grpc_max_threads": 256},
     distinct=True,

@@ -33,7 +33,7 @@ class Rule:
         Limits of the machine's speed before and after an episode. The speed is `reference_s`
         divided by the seconds of the probe.
     steal : float
-        Largest share of an episode's processor time that the hypervisor may take.
+        Largest fraction of an episode's processor time that the hypervisor may take.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class Rule:
         before_s, after_s : float
             Seconds that the probe took before and after the episode.
         steal : float
-            Share of the processor time that the hypervisor took during the episode.
+            Fraction of the processor time that the hypervisor took during the episode.
         valid : bool
             Whether the load generator sent on time.
         """
@@ -130,7 +130,7 @@ def processor_ticks() -> tuple[int, int]:
 
 
 def stolen(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """Return the share of the processor time between two readings that the hypervisor took.
+    """Return the fraction of the processor time between two readings that the hypervisor took.
 
     Examples
     --------

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.space import ConfigSpace, from_table
-from rrl.serving.process_knobs import ENV, FLAG, read_level
+from rrl.serving.process_knobs import ENV, FLAG, read_value
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, shown
 from rrl.support.files import read_json, read_text
@@ -49,13 +49,13 @@ COLUMNS = {  # the columns of episodes.csv after the knobs
 PROBED = {  # further columns of schema 2, after the others
     "speed_before": "speed of the machine just before, by the probe; 1 is the plan's reference",
     "speed_after": "the same just after",
-    "steal": "share of the processor time that the hypervisor took meanwhile",
+    "steal": "fraction of the processor time that the hypervisor took meanwhile",
     "commit": "version of the recorder, as git has it",
 }
 _TEXT = ("latencies_us", "statuses", "started", "commit")
 _POSITIVE = ("rate_per_s", "mean_s", "p99_s")
 _COUNTED = ("pass", "repeat", "order", "valid", "failed", "arrival_seed")
-_SHARES = ("slip_share", "start_s")
+_NEVER_NEGATIVE = ("slip_share", "start_s")
 
 
 class Profile:
@@ -90,9 +90,9 @@ class Profile:
         self.grid = table[table["pass"] < self.grid_passes]
         self.rates_per_s: list[float] = sorted(float(r) for r in table["rate_per_s"].unique())
         found = from_table(table[self.knobs], self.knobs)
-        knobs = [serving_knob(knob.name, knob.levels) for knob in found.knobs]
+        knobs = [serving_knob(knob.name, knob.values) for knob in found.knobs]
         cores = int(description["machine"]["cpus"])
-        self.space = ConfigSpace(knobs, available=found.level_indices, cores=cores)
+        self.space = ConfigSpace(knobs, available=found.value_indices, cores=cores)
 
     def latencies(self, row: int) -> NDArray[np.float64]:
         """Return the latencies (s) of the episode in a row of the table, in order of arrival."""
@@ -135,7 +135,7 @@ class Profile:
     def finalists(self, rate_per_s: float) -> list[dict[str, Any]]:
         """Return the results of the finals at a load, one per finalist; empty if no finals.
 
-        A result has the level of each knob, the `verdict` (the word of
+        A result has the value of each knob, the `verdict` (the word of
         :class:`rrl.recording.judging.Verdict`), the `ratio` to the best with its limits `low` and
         `high`, and `best_s`, a typical mean latency of the best in seconds.
         """
@@ -143,7 +143,7 @@ class Profile:
         return finals.get(f"{rate_per_s:g}", {}).get("finalists", [])
 
     def regret_limit(self, rate_per_s: float) -> float:
-        """Return the limit of how much slower than any finalist a load's best can be, as a share.
+        """Return the largest fraction by which a load's best can be slower than any finalist.
 
         It comes from the lower limits of the ratios. Undecided finalists count like the others.
         The result is NaN if there were no finals.
@@ -188,7 +188,7 @@ def read_profile(folder: str | os.PathLike[str]) -> Profile:
         raise DataError(f"{path}: corrupt or truncated ({error}); restore it") from None
     _check_table(path, description, table)
     for name in texts:
-        table[name] = table[name].map(read_level)
+        table[name] = table[name].map(read_value)
     if description["complete"] and description["sha256"] != episodes_hash(path):
         raise DataError(
             f"{path}: changed since it was recorded (its sha256 is not that of {DESCRIPTION}); "
@@ -263,7 +263,7 @@ def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame
 
 def _check_numbers(path: Path, knobs: Sequence[str], table: pd.DataFrame) -> None:
     numeric = [name for name in knobs if not name.startswith((FLAG, ENV))]
-    for name in (*numeric, *_POSITIVE, *_COUNTED, *_SHARES):
+    for name in (*numeric, *_POSITIVE, *_COUNTED, *_NEVER_NEGATIVE):
         column = _numbers(table[name])
         good = np.isfinite(column) & (column >= (ADAPTIVE if name in knobs else 0))
         words = "it must be a finite number"

@@ -92,7 +92,7 @@ class Recorder:
         self._new = 0  # episodes measured by this recorder
         self._complete = False  # whether an earlier recording has marked the folder as complete
         folder.mkdir(parents=True, exist_ok=True)
-        self._number = {self._levels(c): i for i, c in enumerate(plan.configurations)}
+        self._number = {self._values(c): i for i, c in enumerate(plan.configurations)}
         self._rows = 0
         self._done: set[tuple[str, ...]] = set()
         self._means: dict[str, list[tuple[int, int, int, float]]] = defaultdict(list)
@@ -309,7 +309,7 @@ class Recorder:
         text = json.dumps(description, indent=2) + "\n"
         write_atomically(self.folder / DESCRIPTION, text)
 
-    def _levels(self, configuration: Configuration) -> tuple[str, ...]:
+    def _values(self, configuration: Configuration) -> tuple[str, ...]:
         return tuple(str(configuration[name]) for name in self.knobs)
 
     def _key(self, row: Mapping[str, str]) -> tuple[str, ...]:
@@ -317,4 +317,4 @@ class Recorder:
 
     def _has(self, configuration: Configuration, pass_: int, rate: int, repeat: int) -> bool:
         load = f"{self.plan.rates_per_s[rate]:g}"
-        return (*self._levels(configuration), load, str(pass_), str(repeat)) in self._done
+        return (*self._values(configuration), load, str(pass_), str(repeat)) in self._done

@@ -169,7 +169,7 @@ class TableServer:
     cost : str
         Name of the cost column. Costs are finite and not negative.
     scale : str or mapping
-        How levels become positions; see `rrl.from_table`.
+        How values become positions; see `rrl.from_table`.
 
     Raises
     ------

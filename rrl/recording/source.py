@@ -181,11 +181,11 @@ def choose_rates(
     rates_per_s: Sequence[float],
     source: Source,
     rng: np.random.Generator,
-    shares: Sequence[float] = (0.6, 1.1),
+    fractions: Sequence[float] = (0.6, 1.1),
 ) -> list[float]:
     """Return the given loads; if there is none, those that make sense for a source.
 
-    They are the recorded loads, or shares of the rate that the default sustains live.
+    They are the recorded loads, or fractions of the rate that the default sustains live.
     """
     from rrl.recording.replay import RecordedServer
 
@@ -194,4 +194,4 @@ def choose_rates(
     if isinstance(source.server, RecordedServer):
         return list(source.server.profile.rates_per_s)
     sustained = sustained_rate(source.server, source.default, rng)
-    return [round(share * sustained, 1) for share in shares]
+    return [round(fraction * sustained, 1) for fraction in fractions]

@@ -40,9 +40,9 @@ class HalfTruth(NamedTuple):
     ratio, low, high : ndarray, shape (configurations,)
         Ratio to the best of the finals with its 95 % limits; NaN if it was not in the finals.
     good : ndarray of bool, shape (configurations,)
-        Whether the ratio is surely at most 1.05, by its upper limit.
+        Whether the upper limit of the ratio is at most 1.05.
     possible : ndarray of bool, shape (configurations,)
-        Whether the ratio may be at most 1.05, by its lower limit.
+        Whether the lower limit of the ratio is at most 1.05.
     """
 
     cost: Floats
@@ -100,8 +100,8 @@ def judge_half(profile: Profile, rate_per_s: float, half: int) -> HalfTruth:
     return HalfTruth(grid, ratio, low, high, good, possible)
 
 
-def late_share(profile: Profile, rate_per_s: float, half: int, limits_s: Floats) -> Floats:
-    """Return the share of requests above each limit (s), shape (limits, configurations)."""
+def late_fraction(profile: Profile, rate_per_s: float, half: int, limits_s: Floats) -> Floats:
+    """Return the fraction of requests above each limit (s), shape (limits, configurations)."""
     rows, n = rows_of_half(profile, rate_per_s, half), len(profile.space)
     index = profile.space.indices(rows)
     latency = np.array([charged_latency(_episode(profile, row)) for row in rows.index])

@@ -77,7 +77,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "coordinate-descent-once": {"repeats": 1, "rounds": 1},  # the least that it can do
     "hill-climbing": {"reach": 4, "again": 0.1, "patience": 1000},
     "simulated-annealing": {"temperature": 0.3, "decay": 0.98, "reach": 4},
-    "q-learning": {"epsilon": [1.0, 0.1, 50], "step": 0.3},
+    "q-learning": {"epsilon": [1.0, 0.1, 50], "learning_rate": 0.3},
     "deep-q-network": {"actions": "configurations", "epsilon": [1.0, 0.1, 20]},
     "hoo": {"lipschitz": 2.0, "confidence": 0.025},
     "turbo": {"side": 0.4, "successes": 3, "failures": 4},

@@ -106,13 +106,13 @@ class RandomSearch(Searcher):
 
 
 class CoordinateDescent(Searcher):
-    """Try all levels of one knob, keep the best one, then go on with the next knob.
+    """Try all values of one knob, keep the best one, then go on with the next knob.
 
     Parameters
     ----------
     space, rng
     repeats : int, optional
-        Each level is measured in this many episodes before the best one is chosen.
+        Each value is measured in this many episodes before the best one is chosen.
     rounds : float, optional
         After this many rounds over all knobs, the configuration with the lowest mean cost serves.
         By default the rounds never end, so every round adds to the means along the last lines.
@@ -163,7 +163,7 @@ class Annealing(Searcher):
     """Walk from neighbour to neighbour, sometimes uphill: simulated annealing.
 
     At temperature 0 the walk accepts only improvements; this is hill climbing. A neighbour differs
-    in one knob. The walk moves along a category in the order of its levels, too. It compares the
+    in one knob. The walk moves along a category in the order of its values, too. It compares the
     means of repeated measurements. From time to time it measures the present configuration again.
     Otherwise one lucky episode could hold it for ever.
 
@@ -171,12 +171,12 @@ class Annealing(Searcher):
     ----------
     space, rng
     temperature : float, optional
-        A step that raises the cost by this share of the present cost is accepted with
+        A step that raises the cost by this fraction of the present cost is accepted with
         probability 1/e.
     decay : float, optional
         Each measurement multiplies the temperature by this factor.
     reach : int, optional
-        One step goes at most this many levels.
+        A move goes at most this number of steps along a knob.
     again : float, optional
         This is the probability that the present configuration is measured again.
     patience : float, optional

@@ -28,8 +28,8 @@ from rrl.rivals.unit_cube import Floats, UnitCube, latin_hypercube
 
 Ints = NDArray[np.int64]
 
-LENGTH = 0.5  # expected length scale, as a share of a knob's range
-NOISE = 0.1  # expected noise, as a share of the standard deviation of all log costs
+LENGTH = 0.5  # expected length scale, as a fraction of a knob's range
+NOISE = 0.1  # expected noise, as a fraction of the standard deviation of all log costs
 JITTER = 1e-6  # added to the variance of a point, so that repeated points can be factorised
 
 
@@ -60,7 +60,7 @@ class Surrogate:
     hyperparameters : list of float, optional
         These are the hyperparameters, as :meth:`fit` returns them; by default the prior's.
     length : float, optional
-        This is the expected length scale, as a share of a knob's range.
+        This is the expected length scale, as a fraction of a knob's range.
 
     Attributes
     ----------
@@ -92,8 +92,8 @@ class Surrogate:
     def posterior(self, indices: Ints) -> tuple[Floats, Floats]:
         """Return posterior mean and standard deviation of what an episode costs without noise."""
         process = GaussianProcess(self._x, self._y, self._variance, self.hyperparameters)
-        mean, deviation = process.posterior(self._cube.points[indices])
-        return mean, np.sqrt(np.maximum(deviation**2 - self.hyperparameters.nugget**2, JITTER))
+        mean, sd = process.posterior(self._cube.points[indices])
+        return mean, np.sqrt(np.maximum(sd**2 - self.hyperparameters.nugget**2, JITTER))
 
     @property
     def lowest(self) -> int:
@@ -130,13 +130,13 @@ class GPEI(Searcher):
     initial : int, optional
         The search first measures what serves, and then a Latin hypercube of this many less one.
     most : int, optional
-        A larger space is not scanned as a whole: each decision draws so many candidates at random.
-        What was measured is always a candidate.
+        A larger space is not scanned as a whole: each decision draws this number of candidates at
+        random. What was measured is always a candidate.
     margin : float, optional
         Only what is lower than the lowest posterior mean by more than this counts as an
         improvement, in standard deviations of all log costs. A wider margin explores more.
     length : float, optional
-        This is the expected length scale, as a share of a knob's range.
+        This is the expected length scale, as a fraction of a knob's range.
 
     Raises
     ------
@@ -196,11 +196,11 @@ class GPEI(Searcher):
         if len(candidates) > self.most:
             drawn = self.rng.choice(len(candidates), self.most, replace=False)
             candidates = np.union1d(drawn, known.measured)
-        mean, deviation = known.posterior(candidates)
+        mean, sd = known.posterior(candidates)
         best = float(mean[np.isin(candidates, known.measured)].min()) - self.margin
-        gain = expected_improvement(mean - best, deviation)
+        gain = expected_improvement(mean - best, sd)
         if not gain.max() > 0:  # all are too small for a float; the order of z is theirs
-            gain = (best - mean) / deviation
+            gain = (best - mean) / sd
         return int(candidates[gain.argmax()])
 
     def learn(self, search: Search, index: int, cost: float) -> None:

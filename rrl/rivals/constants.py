@@ -2,7 +2,7 @@
 
 A rival's constants are arguments of its class. Those of `rrl-gp` and of `rrl` belong to
 their parts, so :func:`other_constants` and :func:`paper_constants` make the parts. The names are
-those in the study's table, ``data/peers/tuning.csv``.
+those in the study's table, ``tuning.csv``.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ def other_constants(
 
 
 def paper_constants(
-    space: ConfigSpace, rng: np.random.Generator, *, radius: float = 1.0, step: float = 0.3
+    space: ConfigSpace, rng: np.random.Generator, *, radius: float = 1.0, learning_rate: float = 0.3
 ) -> RRL:
-    """Make `rrl` with another radius or another learning rate (`step`)."""
-    return RRL(space, rng, region=FixedRadius(radius), learning_rate=step)
+    """Make `rrl` with another radius or another learning rate."""
+    return RRL(space, rng, region=FixedRadius(radius), learning_rate=learning_rate)
 
 
 MAKERS: dict[str, Callable[..., RRL]] = {"rrl-gp": other_constants, "rrl": paper_constants}

@@ -1,4 +1,4 @@
-"""Neighbours on a grid: which configuration lies how many levels away along which knob."""
+"""Neighbours on a grid: which configurations are next to each other along which knob."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIE = 1e-9  # differences below this are rounding
 
 
 class Neighbours:
-    """Steps along the knobs: neighbours on a grid whose levels are ordered by position.
+    """Steps along the knobs: neighbours on a grid whose values are ordered by position.
 
     Examples
     --------
@@ -27,29 +27,29 @@ class Neighbours:
     def __init__(self, space: ConfigSpace) -> None:
         self.space = space
         order = [np.argsort(knob.positions).tolist() for knob in space.knobs]
-        self._levels = [
-            [knob.levels[i] for i in ranks] for knob, ranks in zip(space.knobs, order, strict=True)
+        self._values = [
+            [knob.values[i] for i in ranks] for knob, ranks in zip(space.knobs, order, strict=True)
         ]
         self._around: dict[int, list[int]] = {}
-        self._rank = [{level: r for r, level in enumerate(levels)} for levels in self._levels]
+        self._rank = [{value: r for r, value in enumerate(values)} for values in self._values]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Number of levels of each knob."""
+        """Number of values of each knob."""
         return self.space.shape
 
     def ranks(self, index: int) -> list[int]:
-        """Rank of the level of each knob, by position."""
-        levels = self.space[index].values()
-        return [rank[level] for rank, level in zip(self._rank, levels, strict=True)]
+        """Rank of the value of each knob, by position."""
+        values = self.space[index].values()
+        return [rank[value] for rank, value in zip(self._rank, values, strict=True)]
 
     def at(self, ranks: list[int]) -> int | None:
         """Return the configuration with these ranks; None if there is none."""
         if not all(0 <= r < size for r, size in zip(ranks, self.shape, strict=True)):
             return None
-        levels = (levels[r] for levels, r in zip(self._levels, ranks, strict=True))
+        values = (values[r] for values, r in zip(self._values, ranks, strict=True))
         try:
-            return self.space.index(dict(zip(self.space.names, levels, strict=True)))
+            return self.space.index(dict(zip(self.space.names, values, strict=True)))
         except ValueError:
             return None
 
@@ -59,14 +59,14 @@ class Neighbours:
         if found is not None:
             return found
         wanted = [
-            coordinates(knob)[knob.index(levels[r])]
-            for knob, levels, r in zip(self.space.knobs, self._levels, ranks, strict=True)
+            coordinates(knob)[knob.index(values[r])]
+            for knob, values, r in zip(self.space.knobs, self._values, ranks, strict=True)
         ]
         away = self.space.positions - np.concatenate(wanted)
         return int(np.linalg.norm(away, axis=1).argmin())
 
     def step(self, index: int, knob: int, by: int) -> int | None:
-        """Return the configuration `by` levels along a knob; None beyond the end or missing."""
+        """Return the configuration `by` steps along a knob; None beyond the end or missing."""
         ranks = self.ranks(index)
         ranks[knob] += by
         return self.at(ranks)
@@ -82,7 +82,7 @@ class Neighbours:
     def __call__(self, index: int) -> list[int]:
         """Return the next available configurations along each knob, both ways.
 
-        All levels of a categorical knob are next to each other. Where combinations are missing, the
+        All values of a categorical knob are next to each other. Where combinations are missing, the
         nearest ones off these lines belong to them, too.
         """
         if index not in self._around:

@@ -1,8 +1,8 @@
 """Agents that use the optimisers of other packages: scikit-optimize, Optuna and SMAC.
 
 Each agent runs a separate search per load level. A point consists of integers: the ranks of the
-knobs' levels in the order of their positions. Optuna and SMAC are told that a knob with strings for
-levels is a category. If a proposed configuration is not available, the nearest available one
+knobs' values in the order of their positions. Optuna and SMAC are told that a knob with strings for
+values is a category. If a proposed configuration is not available, the nearest available one
 replaces it. The agent recommends the configuration with the lowest observed
 mean cost. Under noise this is more reliable than the best single value, which these packages
 report. Optuna and SMAC are in the extra ``peers``.
@@ -35,7 +35,7 @@ def _load(module: str, package: str) -> Any:
 
 
 class _Peer(Searcher):
-    """A searcher over integers from 0, one per knob that has more than one level."""
+    """A searcher over integers from 0, one per knob that has more than one value."""
 
     def __init__(self, space: ConfigSpace, rng: np.random.Generator) -> None:
         super().__init__(space, rng)

@@ -19,8 +19,8 @@ class Network:
     ----------
     sizes : sequence of int
         These are the sizes of the input, the hidden layers and the output.
-    rate : float
-        This is the learning rate.
+    learning_rate : float
+        Above 0.
     rng : numpy.random.Generator
         It draws the first weights (He et al., ICCV'15).
 
@@ -29,8 +29,10 @@ class Network:
     Kingma & Ba, "Adam: A Method for Stochastic Optimization", ICLR'15.
     """
 
-    def __init__(self, sizes: Sequence[int], rate: float, rng: np.random.Generator) -> None:
-        self.rate, self.steps = rate, 0
+    def __init__(
+        self, sizes: Sequence[int], learning_rate: float, rng: np.random.Generator
+    ) -> None:
+        self.learning_rate, self.steps = learning_rate, 0
         shapes = [shape for pair in pairwise(sizes) for shape in (pair, pair[1:])]
         self._flat, self.weights = _views(shapes)
         for k, fan_in in enumerate(sizes[:-1]):
@@ -63,7 +65,7 @@ class Network:
                 delta = (delta @ self.weights[k].T) * (below > 0)
         gradient = np.concatenate(gradients)
         self.steps += 1
-        pace = self.rate * math.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
+        pace = self.learning_rate * math.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
         self._mean += 0.1 * (gradient - self._mean)
         self._square += 0.001 * (gradient**2 - self._square)
         self._flat -= pace * self._mean / (np.sqrt(self._square) + 1e-8)

@@ -48,10 +48,10 @@ class Epsilon:
 class QLearning(Searcher):
     """Tabular Q-learning: a state is a load level, and an action is a configuration.
 
-    The update is ``Q[c] = (1 - step) Q[c] + step cost``. Each measurement updates one cell, and
-    there is no next state. This is RRL with a region of one cell. A cell starts with its first
-    measurement. The first configuration of a load level is given, see :class:`Searcher`. Any other
-    cell is measured for the first time only by a random action.
+    The update is ``Q[c] = (1 - a) Q[c] + a cost`` with the learning rate a. Each measurement
+    updates one cell, and there is no next state. This is RRL with a region of one cell. A cell
+    starts with its first measurement. The first configuration of a load level is given, see
+    :class:`Searcher`. Any other cell is measured for the first time only by a random action.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ class QLearning(Searcher):
     epsilon : sequence of float, optional
         The probability of a random action is an :class:`Epsilon`. These are its start, its end and
         its half-life in episodes.
-    step : float, optional
-        This is the learning rate, above 0 and at most 1.
+    learning_rate : float, optional
+        Above 0 and at most 1.
 
     References
     ----------
@@ -74,10 +74,10 @@ class QLearning(Searcher):
         rng: np.random.Generator,
         *,
         epsilon: Sequence[float] = (0.3, 0.3, 50),
-        step: float = 0.3,
+        learning_rate: float = 0.3,
     ) -> None:
         super().__init__(space, rng)
-        self.epsilon, self.step = Epsilon(*epsilon), step
+        self.epsilon, self.learning_rate = Epsilon(*epsilon), learning_rate
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
@@ -95,14 +95,14 @@ class QLearning(Searcher):
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
         old = search.cache.get(index, cost)
-        search.cache[index] = old + self.step * (cost - old)
+        search.cache[index] = old + self.learning_rate * (cost - old)
 
 
 class DeepQNetwork(Searcher):
     """Deep Q-learning with experience replay; one network serves all loads, which are inputs.
 
     The task has two versions, both from the literature. With ``actions="moves"``, the state is the
-    load and the present configuration. An action moves one knob by one level or changes nothing.
+    load and the present configuration. An action moves one knob by one step or changes nothing.
     Future costs are multiplied by `discount`, and a target network estimates them (Mnih et al.,
     with the states and actions of VCONF). With ``actions="configurations"``, the state is the load
     and an action is a configuration. An episode ends after one action. The network maps the load
@@ -120,8 +120,8 @@ class DeepQNetwork(Searcher):
         its half-life in episodes.
     hidden : sequence of int, optional
         These are the sizes of the hidden layers.
-    rate : float, optional
-        This is Adam's learning rate.
+    learning_rate : float, optional
+        This is that of Adam.
     updates, batch : int, optional
         Each episode makes `updates` training steps. Each step replays `batch` measurements.
     discount : float, optional
@@ -144,7 +144,7 @@ class DeepQNetwork(Searcher):
         actions: str = "configurations",
         epsilon: Sequence[float] = (0.3, 0.3, 50),
         hidden: Sequence[int] = (32, 32),
-        rate: float = 0.01,
+        learning_rate: float = 0.01,
         updates: int = 8,
         batch: int = 32,
         discount: float = 0.7,
@@ -158,11 +158,11 @@ class DeepQNetwork(Searcher):
         self.discount, self.sync = discount, sync
         outputs = 1 if self.moves is None else 2 * len(space.knobs) + 1
         sizes = (1 + space.positions.shape[1], *hidden, outputs)
-        self.network = Network(sizes, rate, rng)
-        self.target = Network(sizes, rate, rng)
+        self.network = Network(sizes, learning_rate, rng)
+        self.target = Network(sizes, learning_rate, rng)
         self.replay: list[list[Any]] = []  # log load, from, action, log cost, to
-        spread = np.maximum(np.ptp(space.positions, axis=0), 1e-9)
-        self._features = 2 * (space.positions - space.positions.min(axis=0)) / spread - 1
+        widths = np.maximum(np.ptp(space.positions, axis=0), 1e-9)
+        self._features = 2 * (space.positions - space.positions.min(axis=0)) / widths - 1
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""

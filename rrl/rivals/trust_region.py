@@ -12,9 +12,9 @@ from rrl.rivals.search import Search, Searcher
 from rrl.rivals.unit_cube import Floats, UnitCube, latin_hypercube
 
 FIRST, SHORTEST, LONGEST = 0.8, 0.5**7, 1.6  # sides of the trust region
-BETTER = 1e-3  # an improvement lowers the lowest cost by at least this share
+BETTER = 1e-3  # an improvement lowers the lowest cost by at least this fraction
 CANDIDATES_PER_KNOB, MOST_CANDIDATES = 100, 5000
-ROUNDING = 1e-9  # relative slack, so that a level just at the edge is in the box
+ROUNDING = 1e-9  # relative slack, so that a value just at the edge is in the box
 
 
 class TuRBO(Searcher):
@@ -27,12 +27,12 @@ class TuRBO(Searcher):
     If the region is too small, the search starts anew with other first configurations and forgets
     all measurements. Its recommendation does not: it is the lowest mean of all measurements.
 
-    The published method is for continuous variables. Here a level stands for its share of the
-    knob's range, and it is in the box if its share reaches into it. All levels of a category are
-    next to each other. The search also starts anew when the box holds nothing but its centre, since
-    a smaller box would hold the same. The method assumes no missing combinations; here candidates
-    are the available ones, and at most 100 per knob are drawn. The published code draws new values
-    for only some knobs where there are more than 20; this one never does.
+    The published method is for continuous variables. Here a value stands for an equal part of the
+    knob's range, and it is in the box if this part reaches into the box. All values of a category
+    are next to each other. The search also starts anew when the box holds nothing but its centre,
+    since a smaller box would hold the same. The method assumes no missing combinations; here
+    candidates are the available ones, and at most 100 per knob are drawn. The published code draws
+    new values for only some knobs where there are more than 20; this one never does.
 
     Parameters
     ----------
@@ -41,11 +41,11 @@ class TuRBO(Searcher):
         Each start measures a Latin hypercube of this many configurations; the first start of a load
         level begins with what serves. The default is twice the number of knobs.
     side : float, optional
-        The first sides of the region, as a share of a knob's range.
+        The first sides of the region, as a fraction of a knob's range.
     successes : int, optional
-        So many improvements in a row double the sides.
+        This number of improvements in a row doubles the sides.
     failures : int, optional
-        So many failures in a row halve the sides, or as many as there are knobs if that is more.
+        This number of failures in a row, or the number of knobs if that is more, halves the sides.
 
     Raises
     ------
@@ -95,13 +95,13 @@ class TuRBO(Searcher):
         self._gaps = [self._gaps_of(k) for k in self._free.tolist()]
 
     def _gaps_of(self, k: int) -> Floats:
-        """Return how far a box around one level reaches before it meets another one's share."""
-        knob, levels = self.space.knobs[k], self.space.shape[k]
+        """Return how far a box around one value reaches before it meets another one's part."""
+        knob, size = self.space.knobs[k], self.space.shape[k]
         positions = np.asarray(knob.positions)
-        away = np.abs(positions[:, None] - positions) / np.ptp(positions) * (levels - 1) / levels
+        away = np.abs(positions[:, None] - positions) / np.ptp(positions) * (size - 1) / size
         if knob.categorical:
-            away = (1 - np.eye(levels)) / levels
-        return np.maximum(away - 0.5 / levels, 0)
+            away = (1 - np.eye(size)) / size
+        return np.maximum(away - 0.5 / size, 0)
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
@@ -139,8 +139,8 @@ class TuRBO(Searcher):
         halves = side / 2 * np.exp(lengths - lengths.mean())
         inside, centre = np.ones(len(self.space), dtype=bool), known.lowest
         for k, gaps, half in zip(self._free, self._gaps, halves, strict=True):
-            levels = self.space.level_indices[:, k]
-            inside &= gaps[levels[centre], levels] <= half * (1 + ROUNDING)
+            indices = self.space.value_indices[:, k]
+            inside &= gaps[indices[centre], indices] <= half * (1 + ROUNDING)
         return np.flatnonzero(inside)
 
     def learn(self, search: Search, index: int, cost: float) -> None:

@@ -17,9 +17,9 @@ Floats = NDArray[np.float64]
 class UnitCube:
     """Coordinates of all configurations, each from 0 to 1.
 
-    A knob whose levels have an order has one column, with its positions shifted and scaled. A
-    category has one column per level, with equal distances of 1 between any two of its levels. A
-    knob with a single level has no column.
+    A knob whose values have an order has one column, with its positions shifted and scaled. A
+    category has one column per value, with equal distances of 1 between any two of its values. A
+    knob with a single value has no column.
 
     Parameters
     ----------
@@ -41,10 +41,10 @@ class UnitCube:
     def __init__(self, space: ConfigSpace) -> None:
         self.space, columns, knobs = space, [np.empty((len(space), 0))], []
         for k, knob in enumerate(space.knobs):
-            if len(knob.levels) > 1:
-                levels = _category(knob) if knob.categorical else _ordered(knob)
-                columns.append(levels[space.level_indices[:, k]])
-                knobs += [k] * levels.shape[1]
+            if len(knob.values) > 1:
+                own = _category(knob) if knob.categorical else _ordered(knob)
+                columns.append(own[space.value_indices[:, k]])
+                knobs += [k] * own.shape[1]
         self.points: Floats = np.concatenate(columns, axis=1)
         self.knobs = np.array(knobs, dtype=np.int64)
 
@@ -60,11 +60,11 @@ def _ordered(knob: Knob) -> Floats:
 
 
 def _category(knob: Knob) -> Floats:
-    return np.eye(len(knob.levels)) / np.sqrt(2)
+    return np.eye(len(knob.values)) / np.sqrt(2)
 
 
 def latin_hypercube(neighbours: Neighbours, count: int, rng: np.random.Generator) -> list[int]:
-    """Return the numbers of `count` configurations that spread over the levels of every knob.
+    """Return the numbers of `count` configurations that spread over the values of every knob.
 
     Where a combination is missing, the nearest available one replaces it.
 

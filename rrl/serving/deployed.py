@@ -83,15 +83,15 @@ class Deployed:
         """Let another process open it."""
         os.close(self._lock)
 
-    def note(self, configuration: Configuration, *, complete: bool, surely: bool = False) -> None:
+    def note(self, configuration: Configuration, *, complete: bool, required: bool = False) -> None:
         """Note that a restart with a configuration began or is complete.
 
         Parameters
         ----------
         configuration : configuration
         complete : bool
-        surely : bool
-            Whether there must be no restart without the note: so it is with a trial, but a full
+        required : bool
+            Whether there must be no restart without the note. A trial requires the note, but a full
             disk must not prevent the return to a good configuration.
 
         Raises
@@ -99,11 +99,11 @@ class Deployed:
         OSError
             If the note cannot be written, and it must be. Nothing has changed then.
         """
-        levels = {name: plain(level) for name, level in configuration.items()}
-        note = {"address": self._address, "configuration": levels, "complete": complete}
+        values = {name: plain(value) for name, value in configuration.items()}
+        note = {"address": self._address, "configuration": values, "complete": complete}
         try:
             write_atomically(self._file, json.dumps(note) + "\n")
         except OSError:
-            if surely:
+            if required:
                 raise
-        self.configuration, self.complete = levels, complete
+        self.configuration, self.complete = values, complete

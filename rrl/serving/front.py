@@ -1,8 +1,8 @@
 """One gRPC address in front of changing servers, for a service that has clients already.
 
 A front passes on unary calls of any method: bytes, metadata, deadlines, cancels and errors. It
-measures the requests of others. It can try a server with a share of the calls; a call that one of
-the two cannot answer goes to the other one. At the end, it gives its port to a server.
+measures the requests of others. It can try a server with a fraction of the calls; a call that one
+of the two cannot answer goes to the other one. At the end, it gives its port to a server.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Front(grpc.GenericRpcHandler):
     >>> front = Front()
     >>> front.route("127.0.0.1:8501")(0.0)  # no server was there before, so all calls have ended
     True
-    >>> front.split("127.0.0.1:8502", share=0.1)  # every tenth call goes to a server on trial
+    >>> front.split("127.0.0.1:8502", fraction=0.1)  # every tenth call goes to a server on trial
     >>> front.close()
     """
 
@@ -190,8 +190,8 @@ class Front(grpc.GenericRpcHandler):
         """
         return self._routing.follow(address, standby, 1.0)
 
-    def split(self, trial: str, share: float) -> None:
-        """Send a share of the calls to a server on trial; the present server gets the others.
+    def split(self, trial: str, fraction: float) -> None:
+        """Send a fraction of the calls to a server on trial; the present server gets the others.
 
         A prediction that one of them refuses because of its batching, or cannot serve, is sent to
         the other one. All calls of rrl itself go to the server on trial. `route` ends
@@ -201,18 +201,20 @@ class Front(grpc.GenericRpcHandler):
         ----------
         trial : str
             Address of the server on trial.
-        share : float
-            Share of the calls, from 0 to 1. They follow each other evenly.
+        fraction : float
+            Fraction of the calls, from 0 to 1. They follow each other evenly.
 
         Raises
         ------
         ValueError
-            If there is no present server, or if the share is no share.
+            If there is no present server, or if the fraction is not between 0 and 1.
         """
         present = self._routing.present
-        if present is None or not 0 <= share <= 1:
-            raise ValueError(f"share {share} of {present and present.address}: it needs a server")
-        self._routing.follow(trial, present.address, share)
+        if present is None or not 0 <= fraction <= 1:
+            raise ValueError(
+                f"fraction {fraction} of {present and present.address}: it needs a server"
+            )
+        self._routing.follow(trial, present.address, fraction)
 
     def hand_port_over(
         self, start: Callable[[], object], *, listen_s: float = 120.0, leave_s: float = 60.0

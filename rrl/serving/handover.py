@@ -27,7 +27,7 @@ from rrl.support.errors import ServerError
 from rrl.tuning.measuring import GeneratorError
 from rrl.tuning.watch import Watch
 
-GIVE_UP_S = 0.5  # a stopped trial has so many seconds to answer; then others answer in its place
+GIVE_UP_S = 0.5  # seconds for a stopped trial to answer; then others answer in its place
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class HandoverServer(LiveServer):
         Longest wait in seconds for the old server's last answers.
     traffic : bool, optional
         Whether episodes consist of the requests of other clients. Then no other load is sent, and
-        an episode has as many requests as `measure` gets arrivals.
+        an episode has one request for each arrival that `measure` gets.
     canary : float, optional
-        Share of these requests that goes to a configuration on trial, above 0 and at most 1. The
+        Fraction of these requests that goes to a configuration on trial, above 0 and at most 1. The
         kept configuration gets the others.
 
     Attributes

@@ -24,8 +24,8 @@ from rrl.tuning.constrained import MEMORY
 from rrl.tuning.episode import Episode, check_arrivals
 from rrl.tuning.watch import Watch
 
-MAX_SLIP_SHARE = 0.10
-"""An episode is invalid if the generator's own delay exceeds this share of the latency."""
+MAX_SLIP_FRACTION = 0.10
+"""An episode is invalid if the generator's own delay exceeds this fraction of the latency."""
 
 LARGEST_WARM = 16  # batch sizes above this one are not warmed up one by one
 WARM_S = 5.0  # no further batch size after this time: a batch may wait long to fill
@@ -284,7 +284,7 @@ def live_episode(
     restarted: bool = False,
 ) -> Episode:
     """Make the episode of a sample; it is invalid if the generator itself was too late."""
-    share = sample.slip_share()
+    fraction = sample.slip_share()
     stopped = {"aborted": sample.aborted, "aborted_s": sample.aborted_s} if sample.aborted else {}
     others = {"others": sample.others} if sample.others else {}
     failed = {"failure": sample.failure()} if sample.status.all() else {}
@@ -295,12 +295,12 @@ def live_episode(
         arrivals=arrivals[: len(sample.latency)] if sample.due is None else sample.due,
         latency=sample.latency,
         status=sample.status,
-        valid=share <= MAX_SLIP_SHARE,
+        valid=fraction <= MAX_SLIP_FRACTION,
         info={
             "server": server.kind if server else "remote",
             "mean_slip_s": float(sample.slip.mean()),
             "max_slip_s": float(sample.slip.max()),
-            "slip_share": share,
+            "slip_share": fraction,
             "switch_s": switch_s,
             "restarted": restarted,
             **memory,

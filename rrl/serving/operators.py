@@ -193,7 +193,7 @@ class OperatorsServer:
     def _deploy(self, configuration: Configuration, tries: int = 1) -> None:
         """Run the command and wait until the model is available."""
         trial = self._kept is not None and self._kept != dict(configuration)
-        self._deployed.note(configuration, complete=False, surely=trial)
+        self._deployed.note(configuration, complete=False, required=trial)
         self._running = None
         for attempt in range(tries):
             try:
@@ -218,4 +218,4 @@ class OperatorsServer:
 
     @staticmethod
     def _text(configuration: Configuration) -> str:
-        return ", ".join(f"{name} {level}" for name, level in configuration.items())
+        return ", ".join(f"{name} {value}" for name, value in configuration.items())

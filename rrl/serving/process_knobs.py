@@ -1,8 +1,8 @@
 """Settings that a server's process starts with: any flag, any environment variable, its CPUs.
 
 The name of such a setting says what it is: ``flag:--grpc_max_threads``,
-``env:TF_ENABLE_ONEDNN_OPTS`` or ``cpus``. The levels of the first two are numbers or text. A
-process has these settings from its start to its end, so another level needs another process.
+``env:TF_ENABLE_ONEDNN_OPTS`` or ``cpus``. The values of the first two are numbers or text. A
+process has these settings from its start to its end, so another value needs another process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from rrl.core.knob import Configuration, Level
+from rrl.core.knob import Configuration, Value
 from rrl.support.errors import UsageError
 from rrl.tuning.presets import CPUS
 
@@ -48,8 +48,8 @@ def is_process_knob(name: str) -> bool:
     return name == CPUS or name.startswith((FLAG, ENV))
 
 
-def check_process_knob(name: str, level: Level | None = None) -> None:
-    """Check the name of such a setting, and its level if there is one.
+def check_process_knob(name: str, value: Value | None = None) -> None:
+    """Check the name of such a setting, and its value if there is one.
 
     Raises
     ------
@@ -72,19 +72,19 @@ def check_process_knob(name: str, level: Level | None = None) -> None:
             raise UsageError(f"{flag} cannot be set in this way: {why}")
     elif name.startswith(ENV) and not _ENV_NAME.fullmatch(name.removeprefix(ENV)):
         raise UsageError(f"{name}: no name of an environment variable; write it as env:NAME")
-    elif name == CPUS and level is not None:
-        whole = isinstance(level, int | float) and level == level // 1
-        if isinstance(level, bool) or not whole or level < 1:
-            raise UsageError(f"cpus must be a whole number, 1 or more, got {level!r}")
+    elif name == CPUS and value is not None:
+        whole = isinstance(value, int | float) and value == value // 1
+        if isinstance(value, bool) or not whole or value < 1:
+            raise UsageError(f"cpus must be a whole number, 1 or more, got {value!r}")
 
 
-def check_cpus(levels: Iterable[Level]) -> None:
+def check_cpus(values: Iterable[Value]) -> None:
     """Raise UsageError if a number of CPUs is larger than the machine has for this process."""
     here = len(usable_cpus())
-    for level in levels:
-        check_process_knob(CPUS, level)
-        if level > here:
-            raise UsageError(f"cpus={level}: rrl may use {here} CPUs here; give at most {here}")
+    for value in values:
+        check_process_knob(CPUS, value)
+        if value > here:
+            raise UsageError(f"cpus={value}: rrl may use {here} CPUs here; give at most {here}")
 
 
 def usable_cpus() -> list[int]:
@@ -93,12 +93,12 @@ def usable_cpus() -> list[int]:
     return sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
 
 
-def read_level(text: str) -> Level:
-    """Return the level that a text stands for: a number if it is written like one, or the text.
+def read_value(text: str) -> Value:
+    """Return the value that a text stands for: a number if it is written like one, or the text.
 
     Examples
     --------
-    >>> read_level("8"), read_level("0.5"), read_level("08"), read_level("true")
+    >>> read_value("8"), read_value("0.5"), read_value("08"), read_value("true")
     (8, 0.5, '08', 'true')
     """
     for kind in (int, float):
@@ -108,7 +108,7 @@ def read_level(text: str) -> Level:
     return text
 
 
-def process_settings(flags: Sequence[str], environment: Sequence[str]) -> dict[str, Level]:
+def process_settings(flags: Sequence[str], environment: Sequence[str]) -> dict[str, Value]:
     """Return the settings of texts ``--name=value`` and ``NAME=VALUE``.
 
     A flag without a value means "true".
@@ -123,7 +123,7 @@ def process_settings(flags: Sequence[str], environment: Sequence[str]) -> dict[s
     >>> process_settings(["--grpc_max_threads=8", "--verbose"], ["OMP_NUM_THREADS=1"])
     {'flag:--grpc_max_threads': 8, 'flag:--verbose': 'true', 'env:OMP_NUM_THREADS': 1}
     """
-    settings: dict[str, Level] = {}
+    settings: dict[str, Value] = {}
     for kind, option, texts in ((FLAG, "--flag", flags), (ENV, "--env", environment)):
         for text in texts:
             name, equals, value = text.partition("=")
@@ -134,7 +134,7 @@ def process_settings(flags: Sequence[str], environment: Sequence[str]) -> dict[s
             check_process_knob(kind + name)
             if kind + name in settings:
                 raise UsageError(f"{option} {name} is given twice; give it once")
-            settings[kind + name] = read_level(value) if equals else "true"
+            settings[kind + name] = read_value(value) if equals else "true"
     return settings
 
 
@@ -147,7 +147,7 @@ def extra_flags(configuration: Configuration) -> list[str]:
     ['--grpc_max_threads=8']
     """
     found = (pair for pair in configuration.items() if pair[0].startswith(FLAG))
-    return [f"{name.removeprefix(FLAG)}={level}" for name, level in found]
+    return [f"{name.removeprefix(FLAG)}={value}" for name, value in found]
 
 
 def environment_of(configuration: Configuration) -> dict[str, str]:
@@ -159,7 +159,7 @@ def environment_of(configuration: Configuration) -> dict[str, str]:
     {'OMP_NUM_THREADS': '1'}
     """
     found = (pair for pair in configuration.items() if pair[0].startswith(ENV))
-    return {name.removeprefix(ENV): str(level) for name, level in found}
+    return {name.removeprefix(ENV): str(value) for name, value in found}
 
 
 def prefix(configuration: Configuration, cpus: Sequence[int] | None = None) -> list[str]:
@@ -196,8 +196,8 @@ def prefix(configuration: Configuration, cpus: Sequence[int] | None = None) -> l
     return [*words, "taskset", "--cpu-list", ",".join(map(str, cpus[: int(wanted)]))]
 
 
-def level_of_process(name: str, words: Sequence[str], pid: int) -> Level | None:
-    """Return the level that a running process was started with; None if it cannot be known.
+def value_of_process(name: str, words: Sequence[str], pid: int) -> Value | None:
+    """Return the value that a running process was started with; None if it cannot be known.
 
     Parameters
     ----------
@@ -209,18 +209,18 @@ def level_of_process(name: str, words: Sequence[str], pid: int) -> Level | None:
 
     Examples
     --------
-    >>> level_of_process("flag:--grpc_max_threads", ["server", "--grpc_max_threads=8"], 0)
+    >>> value_of_process("flag:--grpc_max_threads", ["server", "--grpc_max_threads=8"], 0)
     8
     """
     if name.startswith(FLAG):
         start = name.removeprefix(FLAG) + "="
         values = [word.removeprefix(start) for word in words if word.startswith(start)]
-        return read_level(values[-1]) if values else None
+        return read_value(values[-1]) if values else None
     with suppress(OSError, AttributeError):
         if name == CPUS:
             return len(os.sched_getaffinity(pid))
         start = f"{name.removeprefix(ENV)}="
         texts = os.fsdecode(Path(f"/proc/{pid}/environ").read_bytes()).split("\0")
         values = [text.removeprefix(start) for text in texts if text.startswith(start)]
-        return read_level(values[-1]) if values else None
+        return read_value(values[-1]) if values else None
     return None

@@ -150,9 +150,9 @@ class RestartCommand:
             If the configuration leaves out a knob.
         """
         if missing := [name for name in self._knobs if name not in configuration]:
-            raise UsageError(f"{dict(configuration)}: give a level for the knob {missing[0]!r}")
+            raise UsageError(f"{dict(configuration)}: give a value for the knob {missing[0]!r}")
         settings = {**self._fixed, **configuration}
-        values = {name: str(level) for name, level in settings.items()}
+        values = {name: str(value) for name, value in settings.items()}
         own: list[str] = []
         if self.sets_all:
             file, text = self._file(configuration)

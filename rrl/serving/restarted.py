@@ -37,11 +37,11 @@ class RestartedServer(OperatorsServer):
         Model name on that server.
     command : str
         This command runs for each new configuration, without a shell. ``{inter_op}`` stands for
-        the level of that knob, and the other knobs work in the same way. ``{batching_file}`` stands
+        the value of that knob, and the other knobs work in the same way. ``{batching_file}`` stands
         for a file with the batching parameters. ``{flags}`` stands for all flags of
         `tensorflow_model_server` (one word each), including that file, and ``{env}`` for all
         environment variables (``NAME=VALUE``, one word each). Inside a longer word, as in
-        ``ssh HOST "restart {flags}"``, they are quoted for a shell, and so is a level or the file
+        ``ssh HOST "restart {flags}"``, they are quoted for a shell, and so is a value or the file
         in a word with spaces. When the command ends, the old server must have stopped answering.
     space : ConfigSpace
     inputs : mapping of str to ndarray, or sequence of these, optional

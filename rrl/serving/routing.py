@@ -1,4 +1,4 @@
-"""Which server gets the next call: the one in service, or a share of them one on trial."""
+"""Which server gets the next call: the one in service, or a fraction of them one on trial."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples modulo 1 fill the unit interva
 
 
 class _Plan(NamedTuple):
-    """Where calls go: a share to the first server, the others to the second one."""
+    """Where calls go: a fraction to the first server, the others to the second one."""
 
     first: Route | None = None
     second: Route | None = None
-    share: float = 1.0
+    fraction: float = 1.0
 
     def routes(self) -> list[Route]:
         return [route for route in (self.first, self.second) if route]
@@ -49,13 +49,13 @@ class Routing:
         A synthetic call is rrl's own, and goes to the first server.
         """
         with self._switching:  # no switch may come between the choice and the count
-            first, second, share = self._plan
+            first, second, fraction = self._plan
             route = first
             if (
                 first
                 and second
                 and not synthetic
-                and (first.calls >= self._most_on_trial or self._draw() >= share)
+                and (first.calls >= self._most_on_trial or self._draw() >= fraction)
             ):
                 route = second
             if route:
@@ -83,7 +83,7 @@ class Routing:
             return other
 
     def follow(
-        self, first: str | None, second: str | None, share: float
+        self, first: str | None, second: str | None, fraction: float
     ) -> Callable[[float], bool]:
         """Send calls by a new plan; a server that was in the old one keeps its connection.
 
@@ -95,7 +95,7 @@ class Routing:
         with self._switching:
             old = {route.address: route for route in self._plan.routes()}
             now = {a: old.pop(a, None) or Route(a) for a in (first, second) if a}
-            self._plan = _Plan(now.get(first or ""), now.get(second or ""), share)
+            self._plan = _Plan(now.get(first or ""), now.get(second or ""), fraction)
 
         def drain(timeout_s: float) -> bool:
             deadline = time.monotonic() + timeout_s

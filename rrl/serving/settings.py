@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rrl.core.knob import Configuration, Level
+from rrl.core.knob import Configuration, Value
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.process_knobs import FLAG, check_process_knob, extra_flags, is_process_knob
 from rrl.support.errors import UsageError
@@ -176,5 +176,5 @@ def can_switch(running: Configuration, wanted: Configuration) -> bool:
     )
 
 
-def _of_the_process(configuration: Configuration) -> dict[str, Level]:
-    return {name: level for name, level in configuration.items() if is_process_knob(name)}
+def _of_the_process(configuration: Configuration) -> dict[str, Value]:
+    return {name: value for name, value in configuration.items() if is_process_knob(name)}

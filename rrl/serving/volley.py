@@ -68,10 +68,10 @@ class Sample:
         return f"{Status(self.status[0]).name}: {' '.join(self.details.split())}"
 
     def slip_share(self) -> float:
-        """Return mean slip / mean latency, the share that the generator itself added.
+        """Return mean slip / mean latency, the fraction that the generator itself added.
 
         Requests that were cancelled when the episode was stopped have no latency, so they do not
-        count. Without others the share is 0.
+        count. Without others the fraction is 0.
 
         Examples
         --------

@@ -114,14 +114,14 @@ def second_pass(profile: Profile) -> pd.DataFrame:
     return cells.merge(cell_table(profile)[[*profile.knobs, "rate_per_s", "stable"]])
 
 
-def residuals_by_level(fits: Mapping[str, pd.DataFrame], knobs: Sequence[str]) -> pd.DataFrame:
-    """Return the median of predicted over measured latency per level of a knob, for several fits.
+def residuals_by_value(fits: Mapping[str, pd.DataFrame], knobs: Sequence[str]) -> pd.DataFrame:
+    """Return the median of predicted over measured latency per value of a knob, for several fits.
 
     Examples
     --------
     >>> import pandas as pd
     >>> cells = pd.DataFrame({"measured_s": [1, 2], "predicted_s": [2, 3], "inter_op": [1, 2]})
-    >>> residuals_by_level({"fit": cells}, ["inter_op"])["inter_op", "fit"].tolist()
+    >>> residuals_by_value({"fit": cells}, ["inter_op"])["inter_op", "fit"].tolist()
     [2.0, 1.5]
     """
     import pandas as pd
@@ -149,7 +149,7 @@ def choice_regret(held: pd.DataFrame, profile: Profile, rate_per_s: float) -> di
     Returns
     -------
     dict
-        `chosen` has the levels of the simulator's choice. A *regret* is the relative excess over
+        `chosen` has the values of the simulator's choice. A *regret* is the relative excess over
         the lowest mean of the second pass: of the choice by the simulator, of the choice by the
         first pass, and of the default. `top 10 in common` counts the configurations that are among
         the ten lowest both as predicted and as measured.

@@ -3,7 +3,7 @@
 Two cores cannot show how well an operation splits over ten. These times can. They are the medians
 of single requests (batches of one) of Inception v3 on a server with 16 cores, with 1 to 12
 intra-op threads of PyTorch. PyTorch splits an operation in the same way as TensorFlow's intra-op
-pool does, so the share of the work that can be split carries over. The absolute times do not.
+pool does, so the fraction of the work that can be split carries over. The absolute times do not.
 
 Source: measurements of the project Packrat (github.com/msr-fiddle/packrat, branch gh-pages,
 inception, pytorch-granular).
@@ -33,7 +33,7 @@ def service_times(item: float, parallel: float, machine: Machine, most: int) -> 
     item : float
         Core-seconds of work of the request.
     parallel : float
-        Share of the work that can be split, from 0 to 1.
+        Fraction of the work that can be split, from 0 to 1.
     machine : Machine
         The machine; nothing else runs on it.
     most : int
@@ -54,7 +54,7 @@ def service_times(item: float, parallel: float, machine: Machine, most: int) -> 
 
 
 def fit_parallel(machine: Machine) -> tuple[float, float]:
-    """Fit the work (core-seconds) and its parallel share to the published times.
+    """Fit the work (core-seconds) and its parallel fraction to the published times.
 
     Parameters
     ----------

@@ -7,9 +7,10 @@ The thread pools of TensorFlow are modelled as follows, while `a` batches run at
 * The whole process has one intra-op pool. The r = a q threads that run an operation take part in
   it and share its intra_op - 1 helpers. So an operation has t = 1 + (intra_op - 1) / r threads.
 * Alone on enough cores, a batch with `work` core-seconds takes T = work / q (1 - f + f / t) + sync
-  seconds. The first term is Amdahl's law for the parallel share f of the operations. If operations
-  are split, `sync` is the time that the batch waits for the slowest part of each operation.
-* A batch keeps work / T cores busy. Each further thread of the pools spins for a `spin` share of
+  seconds. The first term is Amdahl's law for the parallel fraction f of the operations. If
+  operations are split, `sync` is the time that the batch waits for the slowest part of each
+  operation.
+* A batch keeps work / T cores busy. Each further thread of the pools spins for a `spin` fraction of
   its time. To receive and answer a request takes `front_end` core-seconds, also on these cores.
   The sum is a demand of D cores. If D exceeds the number of cores, the speed of everything is
   multiplied by cores / D. Each busy core also slows down the others by `contention` (caches, memory
@@ -34,7 +35,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
-FRONT_END_SHARE = 0.5  # its largest share of the cores, because the system's scheduler is fair
+FRONT_END_FRACTION = 0.5  # of the cores at most, because the system's scheduler is fair
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Model:
     fixed : float
         Core-seconds of work per batch, independent of its size.
     parallel : float
-        Share f of an operation's work that intra-op threads can split, from 0 to 1.
+        Fraction f of an operation's work that intra-op threads can split, from 0 to 1.
     sync : float
         Seconds that a batch waits because its operations are split.
     branches : float
@@ -114,7 +115,7 @@ class Machine:
         Core-seconds of work per second when the whole machine is busy. For a CPU, this is its
         number of cores.
     spin : float
-        Share of its idle time during which a pool thread keeps a core busy, from 0 to 1.
+        Fraction of its idle time during which a pool thread keeps a core busy, from 0 to 1.
     contention : float
         Relative slow-down of everything for each busy core beyond the first.
     switching : float
@@ -190,7 +191,7 @@ def batch_speed(
     ndarray, shape (g, max(inter_op))
         Core-seconds of work that each batch completes per second when 1, 2, ... batches run. Only
         the first ``inter_op`` entries of a row have a meaning. For batches of several requests, the
-        share of `sync` is assumed to be that of a batch of one request.
+        fraction of `sync` is assumed to be that of a batch of one request.
 
     Examples
     --------
@@ -245,7 +246,7 @@ def speed_at(model: Model, machine: Machine, demand: BatchDemand, rate: float) -
     """Return what :func:`batch_speed` returns, at `rate` arrivals per second."""
     front_end: float | Floats = 0.0
     if model.front_end > 0:  # the rate is infinite if all requests arrive at once
-        front_end = np.minimum(rate * model.front_end, FRONT_END_SHARE * demand.bound)
+        front_end = np.minimum(rate * model.front_end, FRONT_END_FRACTION * demand.bound)
     cores = demand.cores + front_end
     crowd = np.maximum(np.minimum(cores, demand.bound) - 1, 0.0)
     slow = np.maximum(cores / demand.bound, 1.0) * (1 + machine.contention * crowd)

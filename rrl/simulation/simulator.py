@@ -184,9 +184,9 @@ class SimulatedServer:
         size = len(self.space)
         knob = {**DEFAULTS, **self.fixed}
         for column, name in enumerate(self.space.names):
-            levels = np.array(self.space.knobs[column].levels)
-            knob[name] = levels[self.space.level_indices[:, column]]
-        knob = {name: np.broadcast_to(levels, size) for name, levels in knob.items()}
+            values = np.array(self.space.knobs[column].values)
+            knob[name] = values[self.space.value_indices[:, column]]
+        knob = {name: np.broadcast_to(values, size) for name, values in knob.items()}
         bound = knob[CPUS] > 0
         cores = np.where(bound, knob[CPUS], self.machine.cores)
         handlers = np.where(bound, 4 * knob[CPUS], self.machine.handlers)

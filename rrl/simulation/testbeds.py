@@ -132,8 +132,8 @@ def _cpu10() -> SimulatedServer:
 
 def _cpu10_cores() -> SimulatedServer:
     threads = (1, 2, 3, 5, 10)
-    levels = {CPUS: range(1, 11), "inter_op": threads, "intra_op": threads}
-    space = effective_space(levels | {"batch_threads": (0, *threads)}, TEN_CORES.cores)
+    values = {CPUS: range(1, 11), "inter_op": threads, "intra_op": threads}
+    space = effective_space(values | {"batch_threads": (0, *threads)}, TEN_CORES.cores)
     return SimulatedServer(space, INCEPTION_V3, TEN_CORES, AMPLE)
 
 
@@ -210,7 +210,7 @@ def testbed_parameters() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns are `testbed`, `parameter`, `value` (in seconds, cores or shares: see
+        The columns are `testbed`, `parameter`, `value` (in seconds, cores or fractions: see
         :class:`rrl.simulation.service_model.Model` and ``Machine``) and `source`.
 
     Examples

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 BATCHES = 25  # for the method of batch means: long batches are nearly independent
-WARM_UP = 0.05  # share of the requests that is left out, because the queue starts empty
+WARM_UP = 0.05  # fraction of the requests that is left out, because the queue starts empty
 SCV = 2.0  # squared coefficient of variation of the lognormal service times
 ROOM = 5  # largest number of requests in the loss queue, waiting or in service
 SERVERS = 4
@@ -74,7 +74,7 @@ class System:
     settings : mapping
         Settings of :func:`rrl.simulation.queueing.simulate_queue`.
     lost : bool
-        Whether the share of rejected requests is compared instead of the time in the system.
+        Whether the fraction of rejected requests is compared instead of the time in the system.
     """
 
     name: str

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from rrl.recording.profile import Profile
 
-BACKLOG = 0.15  # largest share of unanswered requests at the last arrival of a stable episode
+BACKLOG = 0.15  # largest fraction of unanswered requests at the last arrival of a stable episode
 _DEEP = 1000  # batches in a queue whose plan sets no limit: more than an episode has
 
 
@@ -59,7 +59,7 @@ def cell_table(profile: Profile) -> pd.DataFrame:
         The columns are the knobs, `rate_per_s`, `measured_s`, `episodes`, `backlog` and `stable`.
         `measured_s` is the mean latency in seconds over the valid episodes of the passes over the
         whole grid. `episodes` has the positions of these episodes in :func:`profile_cases`.
-        `backlog` is the share of the requests that are unanswered when the last one arrives, in
+        `backlog` is the fraction of the requests that are unanswered when the last one arrives, in
         the median episode. `stable` tells whether `backlog` is at most ``BACKLOG``.
     """
     cases, measured = profile_cases(profile)

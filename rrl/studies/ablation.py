@@ -243,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     runs = ablation_runs(Sweep(settings, build=options.build))
     table = write_tables(runs, options.out, options.episodes)
-    print(who_won(table, "price").to_string(float_format="%.3f"))
+    print(who_won(table, "mean_cost").to_string(float_format="%.3f"))
 
 
 if __name__ == "__main__":

@@ -36,8 +36,9 @@ def gather_days(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of days of devices, for the tables `facts` and `served` of :class:`Evidence`.
 
-    What can be saved (`gap`) is the default's mean latency above that of the agent that knows the
-    best configuration of each load level. Other facts are not known of a day.
+    The `simple_regret` of the default is its mean latency above that of the agent that knows the
+    best configuration of each load level, divided by the latter. Other facts are not known of a
+    day.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ def gather_days(
         }
         best, default = (float(np.median(means[agent])) for agent in (KNOWING, DEFAULT))
         known = {"testbed": problem.testbed, "judged": False, "best_s": best, "default_s": default}
-        facts.append(head | known | {"gap": default / best - 1})
+        facts.append(head | known | {"simple_regret": default / best - 1})
         for agent, latency_s in means.items():
             if agent != KNOWING:
                 about = {"agent": agent, "seed": np.arange(len(latency_s)), "latency_s": latency_s}

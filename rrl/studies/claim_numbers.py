@@ -18,7 +18,7 @@ from rrl.studies.claim_samples import Samples, runs_on, samples
 from rrl.studies.registered import ClaimPart, Rules
 from rrl.support.aggregates import Interval, largest_interval
 from rrl.support.intervals import bootstrap_interval
-from rrl.support.limits import holm, share_limits
+from rrl.support.limits import fraction_limits, holm
 
 Values = NDArray[np.float64]
 
@@ -175,32 +175,34 @@ def _load(source: Samples, at: int) -> _Load:
 
     logs, error = np.log(source.over[at] / source.under[at]), float(source.error[at])
     p = float(wilcoxon(logs, method="asymptotic").pvalue) if np.any(logs) else 1.0
-    spread = np.hypot(logs.std(ddof=1) / np.sqrt(len(logs)), error) if len(logs) > 1 else error
-    if spread > 0:
-        p = max(p, float(2 * norm.sf(abs(logs.mean()) / spread)))
+    se = np.hypot(logs.std(ddof=1) / np.sqrt(len(logs)), error) if len(logs) > 1 else error
+    if se > 0:
+        p = max(p, float(2 * norm.sf(abs(logs.mean()) / se)))
     centre = float(np.exp(np.median(logs)))
     return _Load(source, at, centre, p, float(source.ratio[at]), error)
 
 
 def _late(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Number:
-    """Compare shares of late requests: exact limits that hold for all problems together."""
+    """Compare fractions of late requests: exact limits that hold for all problems together."""
     if not len(tables.facts) or not len(tables.runs):
         return Number()
     facts = tables.facts.set_index("problem")
     counts = []
     for problem, about in facts.iterrows():
         own = runs_on(tables.runs, problem, agent)
-        often = about["gap"] > rules.least_gap and about["default_late"] >= rules.least_late
+        often = (
+            about["simple_regret"] > rules.least_gap and about["default_late"] >= rules.least_late
+        )
         if often and not own.empty:
             n, base = int(own["requests"].median()), int(about["default_requests"])
             pairs = ((about["default_late"], base), (own["late"].mean(), n))
-            counts.append((problem, *((round(share * m), m) for share, m in pairs)))
+            counts.append((problem, *((round(fraction * m), m) for fraction, m in pairs)))
     if not counts:
         return Number()
     each = 1 - (1 - rules.confidence) / (2 * len(counts))
     value, low, high = [], [], []
     for _, default, own in counts:
-        (d_low, d_high), (o_low, o_high) = (share_limits(*pair, each) for pair in (default, own))
+        (d_low, d_high), (o_low, o_high) = (fraction_limits(*pair, each) for pair in (default, own))
         value.append(100 * (1 - (own[0] / own[1]) / (default[0] / default[1])))
         low.append(100 * (1 - o_high / d_low))
         high.append(100 * (1 - o_low / d_high))

@@ -52,18 +52,19 @@ class Evidence(NamedTuple):
         One row per steady problem, agent and seed. `first` is the number of episodes until the
         recommendation is within 5 % of the optimum for the first time; it is infinite if it never
         is. `deployed` is the true cost of the last recommendation over the optimum's. `latency_s`
-        and `late` are the true mean latency and the true share of late requests of what is deployed
-        after the registered number of episodes. `error` is the standard error of the logarithm of
-        `latency_s`, and `requests` is the number of independent requests behind `late`; of a
-        simulated truth all requests are taken for independent.
+        and `late` are the true mean latency and the true fraction of late requests of what is
+        deployed after the registered number of episodes. `error` is the standard error of the
+        logarithm of `latency_s`, and `requests` is the number of independent requests behind
+        `late`; all requests of a simulated truth count as independent.
     facts : DataFrame
         One row per problem, with the same numbers for TensorFlow Serving's default (`default_s`,
-        `default_late`, `default_error`, `default_requests`). `gap` is its true cost above the
-        optimum's, as a share. `good` and `possible` count the configurations that are surely, and
-        perhaps, within 5 % of the optimum. `judged` and `ceiling` are those of
-        :class:`rrl.studies.scenario.Scenario`. `step` and `region` are what two configurations
-        within a radius of 1 and of 3 differ by, as a share (median of all pairs). `chance` is how
-        many episodes a random order needs on average to meet a good configuration.
+        `default_late`, `default_error`, `default_requests`). `simple_regret` is the default's true
+        cost above the optimum's, divided by the optimum's. `good` counts the configurations that
+        are within 5 % of the optimum, and `possible` those that may be, by the errors of the truth.
+        `judged` and `ceiling` are those of :class:`rrl.studies.scenario.Scenario`. `step` and
+        `region` are the fractions by which two configurations within a radius of 1 and of 3 differ
+        (median of all pairs). `chance` is the mean number of episodes until a random order meets a
+        good configuration.
     served : DataFrame
         One row per problem with a changing load, agent and seed, with the mean latency `latency_s`
         that was served while learning.
@@ -76,7 +77,8 @@ class Evidence(NamedTuple):
     recorded : DataFrame
         One row per profile, with the number of its `episodes` and whether the `binary` served them.
     late : DataFrame
-        As `runs`, for agents that minimised the share of late requests, see :func:`late_settings`.
+        As `runs`, for agents that minimised the fraction of late requests, see
+        :func:`late_settings`.
     """
 
     runs: pd.DataFrame
@@ -117,7 +119,7 @@ def late_settings(
     seeds: int,
     most_episodes: int,
 ) -> list[Setting]:
-    """Return the settings of agents that minimise the share of late requests, on steady problems.
+    """Return the settings of agents that minimise the fraction of late requests under steady loads.
 
     They run until the episode after which the registration looks at what is deployed. The limit is
     the registered multiple of the smallest mean latency, in three digits.
@@ -179,8 +181,8 @@ def gather(
         found = score(scenario, race)
         end = min(rules.deployed_after, race.recommended.shape[1]) - 1
         final = race.recommended[:, end]
-        columns = {"first": found["E5_first"], "deployed": 1 + found["gap"]}
-        columns |= {"price": found["price"], "latency_s": scenario.cost[final]}
+        columns = {"first": found["first_within_5"], "deployed": 1 + found["simple_regret"]}
+        columns |= {"mean_cost": found["mean_cost"], "latency_s": scenario.cost[final]}
         columns |= {name: about[name][final] for name in ("late", "error", "requests")}
         columns["episodes"] = setting.episodes
         runs.append(pd.DataFrame(head | columns))
@@ -200,7 +202,7 @@ def _facts(scenario: Scenario, about: Mapping[str, Any]) -> dict[str, Any]:
         "ceiling": scenario.ceiling,
         "best_s": scenario.optimum,
         "default_s": float(scenario.cost[default]),
-        "gap": float(scenario.cost[default]) / scenario.optimum - 1,
+        "simple_regret": float(scenario.cost[default]) / scenario.optimum - 1,
         "step": typical_difference(scenario.space, scenario.cost, 1.0),
         "region": typical_difference(scenario.space, scenario.cost, 3.0),
         "chance": (len(scenario.space) + 1) / (scenario.good.sum() + 1),

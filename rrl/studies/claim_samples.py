@@ -71,7 +71,7 @@ def samples(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Samp
             if not about["judged"] or not _can_judge(part, rules, x, y, own["episodes"].iloc[0]):
                 continue
             x, y = (np.minimum(z, own["episodes"].iloc[0]) for z in (x, y))
-        elif part.metric in ("latency", "served") and not about["gap"] > rules.least_gap:
+        elif part.metric in ("latency", "served") and not about["simple_regret"] > rules.least_gap:
             continue
         elif part.metric == "served" and "error" in own:
             error = float(own["error"].iloc[0])

@@ -176,7 +176,9 @@ def _parts(judged: Judged) -> list[str]:
         side = "above" if part.above is not None else "below"
         everywhere = " on every load" if part.statistic == "all of a family" else ""
         limit = (
-            f", needs to be surely {side} {found.threshold:.3g}{everywhere}" if found.tested else ""
+            f", the interval must be {side} {found.threshold:.3g}{everywhere}"
+            if found.tested
+            else ""
         )
         met = "met" if found.met else "not met"
         said.append(f"{met}: {part.metric} against {part.against} {_words(found)}{limit}")
@@ -204,7 +206,7 @@ def _reasons(judged: Judged) -> list[str]:
     if claim.earlier is not None:
         said.append(f"the earlier paper's number is {claim.earlier:g} %")
     tuned = claim.objective == "late"
-    return said + (["the agents minimise the share of late requests"] if tuned else [])
+    return said + (["the agents minimise the fraction of late requests"] if tuned else [])
 
 
 def _tested(judged: Judged, registered: Registration, limits: pd.DataFrame) -> list[str]:

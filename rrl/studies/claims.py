@@ -150,7 +150,7 @@ def judge_all(
 def tables_of(tables: Evidence, kind: str, claim: RegisteredClaim) -> Evidence:
     """Return the rows of a kind of problems, and of the workloads that a claim is about.
 
-    For a claim about late requests, `runs` are those of agents that minimised their share.
+    For a claim about late requests, `runs` are those of agents that minimised their fraction.
     """
 
     def rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -233,7 +233,7 @@ def problems_table(registered: Registration, tables: Evidence) -> pd.DataFrame:
             horizon = rows["episodes"].iloc[0] if known else 0
             values.append(ceiling(rows["first"].to_numpy(), rules, horizon) if known else np.nan)
         table[f"ceiling_{part.against}"] = values
-    table["saves"] = table["gap"] > rules.least_gap
+    table["saves"] = table["simple_regret"] > rules.least_gap
     return table
 
 

@@ -5,8 +5,8 @@ agents on seeds that no table or study uses, and writes one row per run. It skip
 has, so it can be stopped and run again; a file has one number of episodes and one set of constants.
 ``compare`` prints the geometric mean of the ratios with its interval:
 ``python -m rrl.studies.comparison compare build/race.csv:rrl build/race.csv:rrl``.
-The two files may come from two versions of the package. ``factors build/race.csv`` prints how many
-times as many episodes, or as high a cost, the rivals had as each of our agents. ``race`` takes
+The two files may come from two versions of the package. ``factors build/race.csv`` prints the
+numbers of episodes and the costs of the rivals, divided by those of our agents. ``race`` takes
 constants that replace those of an agent: ``--constants '{"horizon": 100}'``. With ``--one-rule``
 the rivals deploy by the rule of the RRL agents, see :mod:`rrl.studies.deploy_rule`.
 """
@@ -40,7 +40,7 @@ FRESH = range(5200, 5230)
 """Seeds that neither the standings, nor their tuning study, nor the notebooks use."""
 
 KEYS = ["scenario", "agent", "seed"]
-COMPARED = ("E5_first", "E5", "deployed", "price")
+COMPARED = ("first_within_5", "stays_within_5", "deployed", "mean_cost")
 OURS = ("rrl-gp", "rrl", "rrl-adaptive")
 AGAINST = ("q-learning", "deep-q-network", "gp-ei")
 BEST = "best rival"
@@ -68,7 +68,7 @@ def raced(
 
     Examples
     --------
-    >>> raced("tf-serving-default", "pool", [0, 1], 5)["E5"].tolist()
+    >>> raced("tf-serving-default", "pool", [0, 1], 5)["stays_within_5"].tolist()
     [6.0, 6.0]
     """
     import pandas as pd
@@ -83,7 +83,7 @@ def raced(
 
 
 def ratios(ours: pd.DataFrame, theirs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Compare the runs that two tables of :func:`raced` share, by scenario and seed.
+    """Compare the runs that are in two tables of :func:`raced`, by scenario and seed.
 
     Parameters
     ----------
@@ -106,9 +106,10 @@ def ratios(ours: pd.DataFrame, theirs: pd.DataFrame, rng: np.random.Generator) -
     Examples
     --------
     >>> import pandas as pd
-    >>> runs = {"scenario": ["pool"] * 2, "seed": [0, 1], "E5_first": [2.0, 8.0]}
-    >>> one = pd.DataFrame(runs | {"E5": [4.0, 4.0], "deployed": 1.0, "price": 1.0})
-    >>> other = one.assign(E5_first=4.0, E5=8.0)
+    >>> runs = {"scenario": ["pool"] * 2, "seed": [0, 1], "first_within_5": [2.0, 8.0]}
+    >>> runs |= {"stays_within_5": [4.0, 4.0], "deployed": [1.0, 1.0], "mean_cost": [1.0, 1.0]}
+    >>> one = pd.DataFrame(runs)
+    >>> other = one.assign(first_within_5=4.0, stays_within_5=8.0)
     >>> ratios(one, other, np.random.default_rng(0))["ratio"].tolist()
     [1.0, 0.5, 1.0, 1.0]
     """
@@ -136,7 +137,7 @@ def bootstrapped_means(
 
 
 def medians(runs: pd.DataFrame, rng: np.random.Generator, episodes: int = EPISODES) -> pd.DataFrame:
-    """Return the median over the runs of each agent, one row per agent, lowest price first.
+    """Return the median over the runs of each agent, one row per agent, lowest mean cost first.
 
     Numbers of episodes are censored after `episodes`, as :mod:`rrl.studies.outcomes` says.
 
@@ -144,7 +145,8 @@ def medians(runs: pd.DataFrame, rng: np.random.Generator, episodes: int = EPISOD
     -------
     DataFrame
         The columns are `agent`, `seeds`, and for each measure of `COMPARED` its median and the
-        limits of its 95 % interval, for example ``price``, ``price_low``, ``price_high``.
+        limits of its 95 % interval, for example ``mean_cost``, ``mean_cost_low`` and
+        ``mean_cost_high``.
     """
     import pandas as pd
 
@@ -157,7 +159,7 @@ def medians(runs: pd.DataFrame, rng: np.random.Generator, episodes: int = EPISOD
             found = bootstrap_interval(part[name].to_numpy(), rng, statistic=middle)
             row |= zip(names, found, strict=True)
         rows.append(row)
-    return pd.DataFrame(rows).sort_values("price", ignore_index=True)
+    return pd.DataFrame(rows).sort_values("mean_cost", ignore_index=True)
 
 
 def factors(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 DEFAULT = "tf-serving-default"
 PARTS = {"first third": slice(0, 1 / 3), "last third": slice(2 / 3, 1)}
-"""Parts of a day, as shares of its requests."""
+"""Parts of a day, as fractions of its requests."""
 
 
 def problem_label(day: Day) -> str:
@@ -50,9 +50,9 @@ def served_days(found: Mapping[Day, Arrays], rng: np.random.Generator) -> pd.Dat
     -------
     DataFrame
         One row per problem and agent. `latency_s` is the mean latency in seconds, and `ratio` is
-        its ratio to the default's. `late` is the share of late requests, and `late_more` is the
-        difference to the default's share. Each is the median over the seeds with the limits of
-        its 95 % interval. `worse` is the share of the seeds in which the ratio is above 1.
+        its ratio to the default's. `late` is the fraction of late requests, and `late_more` is the
+        difference to the default's fraction. Each is the median over the seeds with the limits of
+        its 95 % interval. `worse` is the fraction of the seeds in which the ratio is above 1.
     """
     import pandas as pd
 
@@ -94,7 +94,7 @@ def room(found: Mapping[Day, Arrays], rng: np.random.Generator) -> pd.DataFrame:
 
 
 def saved_so_far(own: Arrays, base: Arrays) -> Values:
-    """Return the latency that was saved by each episode, as a share of the default's whole day.
+    """Return the latency that was saved by each episode, as a fraction of the default's whole day.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def pays_from(own: Arrays, base: Arrays) -> Values:
     array([ 5., inf])
     """
     ahead = saved_so_far(own, base) > 0
-    behind = ahead.shape[1] - np.argmin(ahead[:, ::-1], axis=1)  # so many until the last one behind
+    behind = ahead.shape[1] - np.argmin(ahead[:, ::-1], axis=1)  # episodes to the last one behind
     episodes = np.where(ahead.all(axis=1), 0, behind)
     hours = np.column_stack((np.zeros(len(ahead)), own["hour"]))
     return np.where(ahead[:, -1], hours[np.arange(len(ahead)), episodes], np.inf)
@@ -145,7 +145,7 @@ def paying(found: Mapping[Day, Arrays]) -> pd.DataFrame:
     -------
     DataFrame
         `hour` is the median over the seeds of :func:`pays_from` (of an even number, the later one
-        in the middle), `low` and `high` are the quartiles, and `paid` is the share of the seeds
+        in the middle), `low` and `high` are the quartiles, and `paid` is the fraction of the seeds
         that have saved by the end of the day.
     """
     import pandas as pd
@@ -162,7 +162,7 @@ def paying(found: Mapping[Day, Arrays]) -> pd.DataFrame:
 
 
 def _totals(day: Day, arrays: Arrays) -> tuple[Values, Values]:
-    """Return each run's mean latency (s) and share of late requests, both of shape (seeds,)."""
+    """Return each run's mean latency (s) and fraction of late requests, both of shape (seeds,)."""
     mean = np.asarray(arrays["mean_s"], dtype=float).mean(axis=1)
     return mean, arrays["late"].mean(axis=1) / day.requests
 

@@ -38,7 +38,7 @@ from rrl.workloads.device_day import HOURS, device_day
 KNOWING = "knowing"
 """The name of the agent that knows the best configuration of each load level beforehand."""
 LEVELS = np.geomspace(0.4, 1.7, 7)
-"""Load levels that the knowing agent distinguishes on a testbed, as shares of the mean rate."""
+"""Load levels that the knowing agent distinguishes on a testbed, as fractions of the mean rate."""
 
 
 class Day(NamedTuple):
@@ -147,7 +147,7 @@ def level_costs(problem: Day, data: str) -> tuple[NDArray[np.float64], NDArray[n
     if not problem.neighbour:
         return rates, costs(1.0)
     other = Neighbour(*problem.neighbour)
-    slow = 1 / (1 - other.share)
+    slow = 1 / (1 - other.fraction)
     return rates, other.working * costs(slow) + (1 - other.working) * costs(1.0)
 
 

@@ -92,7 +92,7 @@ def by_finals(profile: Profile, rate_per_s: float) -> dict[str, Any] | None:
     -------
     dict or None
         ``best`` is a configuration, ``tied`` and ``undecided`` count its rivals, and ``regret`` is
-        the share by which the best can be slower than any of them, at most.
+        the fraction by which the best can be slower than any of them, at most.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Agents that are tuned for other goals than the mean latency, and what their choice is worth.
 
-A goal is an objective by its name: a percentile, the share of late requests, or the fewest CPUs
+A goal is an objective by its name: a percentile, the fraction of late requests, or the fewest CPUs
 that keep a service-level objective (:mod:`rrl.tuning.objective_names`). :func:`judging_requests`
 finds the latencies of all requests of a configuration, in episodes that no agent learned from.
 :func:`deployed_by_goal` looks up there what the agents deployed at the end.
@@ -49,7 +49,7 @@ class Requests:
         return np.array([one[rank] for one, rank in zip(self.latency, ranks, strict=True)])
 
     def late(self, limit_s: float) -> Floats:
-        """Return the share of requests of each configuration that take longer than a limit (s)."""
+        """Return each configuration's fraction of requests that take longer than a limit (s)."""
         return np.array(
             [1 - np.searchsorted(one, limit_s, "right") / len(one) for one in self.latency]
         )
@@ -150,8 +150,8 @@ def deployed_by_goal(
     DataFrame
         It has one row per problem, agent and goal. The goal ``none`` has the configurations of
         :func:`untuned`. `p99` is the p99 divided by :attr:`Requests.reference_s`, `mean` is the
-        mean latency divided by the lowest one, and `late NAME` is the share of requests above a
-        target. `kept NAME` is the share of the seeds whose p99 keeps the target. `cpus` is the
+        mean latency divided by the lowest one, and `late NAME` is the fraction of requests above a
+        target. `kept NAME` is the fraction of the seeds whose p99 keeps the target. `cpus` is the
         number of CPUs, if it is a knob. Each has its median over the seeds (`kept` has the mean)
         with the limits of its 95 % interval in columns ``..._low`` and ``..._high``.
     """

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from rrl.core.knob import Configuration
 
 GRIDS = tuple(name for name in SCENARIOS if name.split()[0] in KEPT)  # all recorded ones
-EPISODES, REQUESTS, SHARE = 60, 100, 0.05  # as in `rrl tune`: a budget of 5 % of the requests
+EPISODES, REQUESTS = 60, 100
+BUDGET_FRACTION = 0.05  # of the requests may be bad, as in `rrl tune`
 
 
 class Learned(NamedTuple):
@@ -72,7 +73,7 @@ def learn(scenario: Scenario, agent: str, seed: int, budget: int | None, late_s:
 
 
 def limit_of(scenario: Scenario, default: Configuration, episodes: int = 20) -> tuple[float, float]:
-    """Return the limit of lateness in seconds, and the default's own share of late requests."""
+    """Return the limit of lateness in seconds, and the default's own fraction of late requests."""
     rng = np.random.default_rng(0)
     arrivals = scenario.workload.arrivals(REQUESTS, rng)
     served = [scenario.server.measure(default, arrivals, rng) for _ in range(episodes)]
@@ -83,16 +84,17 @@ def limit_of(scenario: Scenario, default: Configuration, episodes: int = 20) -> 
 def harm(name: str, agent: str, budget: int | None, seeds: Sequence[int]) -> dict[str, Any]:
     """Return one row of the table: medians over the seeds, and the worst episode of all.
 
-    `late` is the share of bad requests while learning, and `late_default` that of the default.
-    `over` is the number of runs whose trials had more bad requests than promised. `E5_first` and
-    `deployed` are those of :func:`rrl.studies.race.score`, with the run's episodes.
+    `late` is the fraction of bad requests while learning, and `late_default` that of the default.
+    `over` is the number of runs whose trials had more bad requests than promised. `first_within_5`
+    is that of :func:`rrl.studies.race.score`, censored after the run's episodes, and `deployed` is
+    that of :func:`rrl.studies.outcomes.measures`.
     """
     scenario = with_truth(name)
     late_s, own = limit_of(scenario, serving_default(scenario.space))
     runs = [learn(scenario, agent, seed, budget, late_s) for seed in seeds]
     recommended = np.array([run.recommended for run in runs])
     measured = score(scenario, Race(recommended, recommended, 0.0))
-    allowed = SHARE * EPISODES * REQUESTS if budget is None else budget
+    allowed = BUDGET_FRACTION * EPISODES * REQUESTS if budget is None else budget
     over = [run.trial_bad > allowed + own * run.trial_requests for run in runs]
     worst = max(float((run.bad / run.requests).max()) for run in runs)
     return {
@@ -105,8 +107,8 @@ def harm(name: str, agent: str, budget: int | None, seeds: Sequence[int]) -> dic
         "worst_run": max(float(run.bad.sum() / run.requests.sum()) for run in runs),
         "worst_episode": worst,
         "over": int(np.sum(over)),
-        "E5_first": float(min(np.median(measured["E5_first"]), EPISODES + 1)),
-        "deployed": float(np.median(1 + measured["gap"])),
+        "first_within_5": float(min(np.median(measured["first_within_5"]), EPISODES + 1)),
+        "deployed": float(np.median(1 + measured["simple_regret"])),
     }
 
 
@@ -115,7 +117,7 @@ def table_of(grids: Sequence[str], agents: Sequence[str], seeds: Sequence[int]) 
     import pandas as pd
     from tqdm import tqdm
 
-    budget = int(SHARE * EPISODES * REQUESTS)
+    budget = int(BUDGET_FRACTION * EPISODES * REQUESTS)
     cells = [(g, a, b) for g in grids for a in agents for b in (None, budget)]
     return pd.DataFrame([harm(*cell, seeds) for cell in tqdm(cells, unit="cell")])
 

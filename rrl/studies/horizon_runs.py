@@ -47,7 +47,7 @@ class RadiusRace(NamedTuple):
         The columns are surface, agent, seed, horizon (episodes) and cost (over the optimum's).
     radii : DataFrame
         The columns are surface, seed, levels (number of load levels that the run met), episode (the
-        first of a block) and radius (levels).
+        first of a block) and radius (steps).
     """
 
     runs: pd.DataFrame
@@ -89,7 +89,7 @@ def race_radii(
     horizons : sequence of int
         A run is as long as the largest (episodes).
     radii : sequence of float
-        These are the fixed radii (levels).
+        These are the fixed radii (steps).
     """
     makers: dict[str, MakeAgent] = {
         f"radius {r:g}": partial(RRL, region=FixedRadius(r)) for r in radii

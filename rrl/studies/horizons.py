@@ -28,8 +28,8 @@ def refine(name: str, cost: ArrayLike, times: int) -> Scenario:
     Parameters
     ----------
     name : str
-    cost : array_like, shape (levels, ..., levels)
-        The levels are in the order of the knobs' effect.
+    cost : array_like, shape (values, ..., values)
+        The values are in the order of the knobs' effect.
     times : int
 
     Examples

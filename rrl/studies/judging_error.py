@@ -50,7 +50,7 @@ def judging(scenario: Scenario, limit_s: float, simulated_requests: int) -> dict
 def design_effect(profile: Profile, rate_per_s: float, half: int, limit_s: float) -> float:
     """Return how many requests of an episode count as one independent request, if late ones count.
 
-    Late requests come together, because they wait in one queue. So the share of late requests
+    Late requests come together, because they wait in one queue. So the fraction of late requests
     varies more from episode to episode than independent requests would make it. The value is the
     ratio of the two variances over all configurations with at least two episodes, and at least 1.
 

@@ -37,7 +37,7 @@ LEARNERS = ("coordinate-descent", "rrl", "rrl-adaptive", "rrl-gp")
 PEAK = 1.1
 """The peak rate is this multiple of what the default sustains: the default must fall behind."""
 HARM = 0.02
-"""Trials of a learner may cause this share of a run's requests to be late, as the guard counts."""
+"""Trials of a learner may make this fraction of a run's requests late, as the guard counts."""
 
 
 def contestants(
@@ -95,7 +95,7 @@ def scheduled(default: Configuration) -> Configuration:
 
 def only(configuration: Configuration) -> ConfigSpace:
     """Return the space of a single configuration."""
-    return ConfigSpace([Knob(name, (level,)) for name, level in configuration.items()])
+    return ConfigSpace([Knob(name, (value,)) for name, value in configuration.items()])
 
 
 def scaled_phases(peak_per_s: float, episodes: int, requests: int = 100) -> Phases:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-WITHIN = 0.1  # a recommendation is good if it costs at most this share more than the optimum
-STRETCH, MOSTLY = 20, 0.9  # it stays good if this share of the next episodes is good
+WITHIN = 0.1  # a recommendation is good if it costs at most this fraction more than the optimum
+STRETCH, MOSTLY = 20, 0.9  # it stays good if this fraction of the next episodes is good
 
 
 class Change(NamedTuple):
@@ -87,7 +87,7 @@ def episodes_until_good(ratios: Values) -> Values:
     -------
     ndarray, shape (seeds,)
         It is infinite if there is no such episode. A ratio is good if it is at most 1 + `WITHIN`.
-        It stays good if a share of at least `MOSTLY` of the `STRETCH` episodes from there on is
+        It stays good if a fraction of at least `MOSTLY` of the `STRETCH` episodes from there on is
         good. At the end of the run, only the remaining episodes count.
 
     Examples
@@ -159,10 +159,10 @@ def recoveries(
         `fresh_episodes`, `change_episodes` and `back_episodes` are medians over the seeds of
         :func:`episodes_until_good`. An infinite number counts as one more than the phase has, and
         the medians are censored there, as :mod:`rrl.studies.outcomes` says.
-        `share` is the median over the seeds of change divided by fresh. `fresh_cost`,
+        `ratio` is the median over the seeds of change divided by fresh. `fresh_cost`,
         `change_cost` and `back_cost` are medians of the mean cost deployed in the first `STRETCH`
         episodes, divided by the optimum's. These medians over the seeds have 95 % intervals.
-        `at_once` is the share of seeds that are good from the first episode after the change.
+        `at_once` is the fraction of seeds that are good from the first episode after the change.
     """
     import pandas as pd
 
@@ -184,5 +184,5 @@ def recoveries(
                 row |= interval(f"{name}_episodes", episodes, rng, middle)
                 row |= interval(f"{name}_cost", runs[name][:, :STRETCH].mean(axis=1), rng)
             ends = ratio_interval(until["change"], until["fresh"], rng)
-            rows.append(row | dict(zip(("share", "share_low", "share_high"), ends, strict=True)))
+            rows.append(row | dict(zip(("ratio", "ratio_low", "ratio_high"), ends, strict=True)))
     return pd.DataFrame(rows)

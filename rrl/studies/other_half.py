@@ -125,14 +125,14 @@ def _means(
     errors = np.array([ratio_errors(profile, rate, judge) for rate in profile.rates_per_s])
     seeds, episodes = np.shape(next(iter(agents.values())))
     met = [loads_met(server, load, requests, first_seed + i, episodes) for i in range(seeds)]
-    shares, latencies = {}, {}
+    fractions, latencies = {}, {}
     for agent, chosen in agents.items():
         told = np.array([costs[at, row] for at, row in zip(met, chosen, strict=True)])
         latencies[agent], weight = told.mean(axis=1), np.zeros_like(costs)
         np.add.at(weight, (np.array(met), np.asarray(chosen)), told)
-        shares[agent] = weight / weight.sum()
-    default = shares.get(DEFAULT, 0.0)
+        fractions[agent] = weight / weight.sum()
+    default = fractions.get(DEFAULT, 0.0)
     return {
-        agent: (latencies[agent], float(np.linalg.norm((default - shares[agent]) * errors)))
+        agent: (latencies[agent], float(np.linalg.norm((default - fractions[agent]) * errors)))
         for agent in agents
     }

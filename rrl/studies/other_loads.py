@@ -104,7 +104,7 @@ def _costs(
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the comparison on all problems, and how many are surely better and worse."""
+    """Print the comparison on all problems, and the numbers of intervals below and above 1."""
     parser = Parser(prog="python -m rrl.studies.other_loads", description=__doc__.split("\n\n")[0])
     parser.add_argument("--constants", type=json.loads, required=True, help="the others, in JSON")
     parser.add_argument("--data", type=Path, default=DATA)
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(table.round(3).to_string(index=False))
     mean = np.exp(np.log(table["of_means"]).mean())
     better, worse = (table["high"] < 1).sum(), (table["low"] > 1).sum()
-    print(f"geometric mean {mean:.3f}; surely better on {better} of {len(table)}, worse on {worse}")
+    print(f"geometric mean {mean:.3f}; shown better on {better} of {len(table)}, worse on {worse}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.simulation.testbeds import TESTBEDS
-from rrl.studies.race import Race, score
+from rrl.studies.race import Race, counts_episodes, score
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Load, Setting
 from rrl.support.intervals import bootstrap_interval, ratio_interval
@@ -30,9 +30,12 @@ Results = Mapping[Setting, Race]
 Problem = tuple[str, Load]
 Values = NDArray[np.float64]
 
-MEASURES = ("E5", "E5_first", "E5_possible", "deployed", "price", "pain", "violations")
+MEASURES = (
+    *("stays_within_5", "first_within_5", "stays_possibly_within_5"),
+    *("deployed", "mean_cost", "cumulative_regret", "violations"),
+)
 """Standings show these measures of each run. Smaller values are better in all of them."""
-DUELS = ("E5_first", "E5", "deployed", "price")
+DUELS = ("first_within_5", "stays_within_5", "deployed", "mean_cost")
 
 
 def measures(scenario: Scenario, runs: Race, names: Iterable[str] = MEASURES) -> dict[str, Values]:
@@ -42,10 +45,12 @@ def measures(scenario: Scenario, runs: Race, names: Iterable[str] = MEASURES) ->
     measures are those of :func:`rrl.studies.race.score`.
     """
     found = score(scenario, runs)
-    found["deployed"] = 1 + found["gap"]
+    found["deployed"] = 1 + found["simple_regret"]
     horizon = runs.chosen.shape[1]
-    return {name: np.minimum(found[name], horizon + 1) if name[0] == "E" else found[name]
-            for name in names}  # fmt: skip
+    return {
+        name: np.minimum(found[name], horizon + 1) if counts_episodes(name) else found[name]
+        for name in names
+    }
 
 
 def median_of(measure: str, episodes: int) -> Callable[..., Values]:
@@ -54,10 +59,11 @@ def median_of(measure: str, episodes: int) -> Callable[..., Values]:
     Examples
     --------
     >>> middle_two = np.array([2.0, 11.0])
-    >>> [median_of(name, episodes=10)(middle_two).item() for name in ("E5", "price")]
+    >>> names = "stays_within_5", "mean_cost"
+    >>> [median_of(name, episodes=10)(middle_two).item() for name in names]
     [11.0, 6.5]
     """
-    return partial(censored_median, most=episodes + 1) if measure[0] == "E" else np.median
+    return partial(censored_median, most=episodes + 1) if counts_episodes(measure) else np.median
 
 
 def name_of(problem: Problem) -> str:
@@ -113,8 +119,9 @@ def standings(
     DataFrame
         The columns are `problem`, `kind`, `agent`, `seeds` and `episodes`. `judged` and `ceiling`
         are those of :class:`rrl.studies.scenario.Scenario`. Each measure has its median and the
-        limits of its interval, for example ``price``, ``price_low``, ``price_high``. The last
-        column `late` is the median share of late requests under the last recommendation.
+        limits of its interval, for example ``mean_cost``, ``mean_cost_low`` and
+        ``mean_cost_high``. The last column `late` is the median fraction of late requests under
+        the last recommendation.
     """
     import pandas as pd
 
@@ -258,7 +265,7 @@ def first_good(cost: Values, within: float = 0.05) -> dict[str, int]:
     cost : ndarray, shape (configurations,)
         The true costs, in the order of the grid.
     within : float, optional
-        A configuration is good if it costs at most this share more than the best.
+        A configuration is good if it costs at most this fraction more than the best.
 
     Returns
     -------

@@ -92,11 +92,11 @@ def patience_table(sweep: Sweep, patiences: Sequence[int] = PATIENCES) -> pd.Dat
     -------
     DataFrame
         One row per patience; the numbers are over all runs. ``episodes`` is the mean number of
-        episodes, ``switches`` that of changes of the configuration in them. ``other`` is the share
-        of runs that recommend another configuration than after `EPISODES` episodes. ``cost`` is the
-        mean of the true cost of what is recommended at the end in units of that after `EPISODES`
-        episodes; ``low`` and ``high`` are its 95 % interval, for which problems and not runs are
-        drawn. ``worst`` is the mean cost on the problem where it is highest.
+        episodes, ``switches`` that of changes of the configuration in them. ``other`` is the
+        fraction of runs that recommend another configuration than after `EPISODES` episodes.
+        ``cost`` is the mean of the true cost of what is recommended at the end in units of that
+        after `EPISODES` episodes; ``low`` and ``high`` are its 95 % interval, for which problems
+        and not runs are drawn. ``worst`` is the mean cost on the problem where it is highest.
     """
     import pandas as pd
 

@@ -109,21 +109,36 @@ def race(
     return Race(chosen, recommended, seconds / chosen.size, costs)
 
 
+def counts_episodes(measure: str) -> bool:
+    """Return whether a measure of :func:`score` is a number of episodes.
+
+    Such a number is infinite, or censored at the horizon, if the event never happens.
+
+    Examples
+    --------
+    >>> [counts_episodes(name) for name in ("first_within_5", "stays_within_10", "mean_cost")]
+    [True, True, False]
+    """
+    return measure.startswith(("first_", "stays_"))
+
+
 def score(scenario: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
     """Measure each run of a race against the truth.
 
     Returns
     -------
     dict of str to ndarray, shape (seeds,)
-        ``E5`` is the number of episodes until the recommended configuration is good (see
-        :class:`Scenario`) and stays good to the end. ``E5_possible`` is the same for possibly good
-        ones, and ``E10`` is the same for a true cost within 10 % of the optimum. ``E5_first`` and
-        so on are the numbers until this is true for the first time. A number is infinite if this
-        never happens. ``gap`` is the true cost of the last recommendation above the optimum's, as
-        a share. ``price`` is the true mean cost of all episodes, divided by the optimum's, and
-        ``price_100`` is that of the first hundred. ``pain`` is the sum over the episodes of the
-        true cost above the optimum's, in units of the optimum's. ``violations`` is the share of
-        requests above the latency objective while learning.
+        ``first_within_5`` is the first episode whose recommended configuration is good (see
+        :class:`Scenario`). ``stays_within_5`` is the first episode from which on all recommended
+        configurations are good, to the end of the run. The names with ``possibly_within_5`` are
+        the same for possibly good configurations, and those with ``within_10`` for a true cost
+        within 10 % of the optimum. These numbers are infinite if this never happens.
+        ``simple_regret`` is the true cost of the last recommendation above the optimum's, divided
+        by the optimum's. ``mean_cost`` is the true mean cost of all episodes, divided by the
+        optimum's, and ``mean_cost_100`` is that of the first hundred episodes.
+        ``cumulative_regret`` is the sum over the episodes of the true cost above the optimum's, in
+        units of the optimum's. ``violations`` is the fraction of requests above the latency
+        objective while learning.
 
     Examples
     --------
@@ -132,25 +147,25 @@ def score(scenario: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
     >>> line = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0])
     >>> runs = Race(np.array([[0, 1, 2, 1]]), np.array([[0, 1, 2, 1]]), 0.0)
     >>> measured = score(line, runs)
-    >>> {name: measured[name].item() for name in ("E5_first", "E5", "E10_first", "E10")}
-    {'E5_first': 2.0, 'E5': 4.0, 'E10_first': 2.0, 'E10': 4.0}
+    >>> measured["first_within_5"].item(), measured["stays_within_5"].item()
+    (2.0, 4.0)
     """
     best, episodes = scenario.optimum, runs.chosen.shape[1]
     served, deployed = scenario.cost[runs.chosen] / best, scenario.cost[runs.recommended] / best
     result: dict[str, NDArray[np.float64]] = {}
     for name, good in (
-        ("E5", scenario.good[runs.recommended]),
-        ("E5_possible", scenario.possible[runs.recommended]),
-        ("E10", deployed <= 1.1),
+        ("within_5", scenario.good[runs.recommended]),
+        ("possibly_within_5", scenario.possible[runs.recommended]),
+        ("within_10", deployed <= 1.1),
     ):
         first = np.where(good.any(axis=1), good.argmax(axis=1) + 1.0, np.inf)
         run_of_good = np.where(good.all(axis=1), episodes, good[:, ::-1].argmin(axis=1))
         stays = np.where(run_of_good > 0, episodes - run_of_good + 1.0, np.inf)
-        result |= {f"{name}_first": first, name: stays}
+        result |= {f"first_{name}": first, f"stays_{name}": stays}
     return result | {
-        "gap": deployed[:, -1] - 1,
-        "price": served.mean(axis=1),
-        "price_100": served[:, :100].mean(axis=1),
-        "pain": (served - 1).sum(axis=1),
+        "simple_regret": deployed[:, -1] - 1,
+        "mean_cost": served.mean(axis=1),
+        "mean_cost_100": served[:, :100].mean(axis=1),
+        "cumulative_regret": (served - 1).sum(axis=1),
         "violations": scenario.violations[runs.chosen].mean(axis=1),
     }

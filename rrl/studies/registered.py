@@ -87,7 +87,8 @@ class RegisteredClaim:
     history : str
         Numbers reported before.
     objective : str
-        What the agents minimise: "mean" (the mean latency) or "late" (the share of late requests).
+        What the agents minimise: "mean" (the mean latency) or "late" (the fraction of late
+        requests).
     """
 
     paper: str
@@ -109,7 +110,7 @@ class RegisteredClaim:
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem that agents are judged on: a testbed under a load, for so many episodes."""
+    """A problem that agents are judged on: a testbed under a load, for a number of episodes."""
 
     kind: str
     testbed: str

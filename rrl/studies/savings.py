@@ -40,8 +40,8 @@ def reductions(
     DataFrame
         It has one row per problem, reference and metric. `episodes` is the number in a run, and
         `requests` is the number per episode. The references are TensorFlow Serving's default and
-        the best candidate of the guide's heuristic. The metrics are the mean latency, and the share
-        of late requests at each of ``SLO_FACTORS`` times the smallest mean latency.
+        the best candidate of the guide's heuristic. The metrics are the mean latency, and the
+        fraction of late requests at each of ``SLO_FACTORS`` times the smallest mean latency.
         `reference_value` is the reference's value. `best_value` is that of the configuration with
         the smallest mean latency in the whole grid. `value` is the median over the seeds of ours.
         `reduction` is in percent of the reference, with its interval over the seeds. It is NaN if
@@ -67,7 +67,7 @@ def reductions(
         for reference, index in references.items():
             for metric, values in metrics.items():
                 base = values[index]
-                share = (
+                fraction = (
                     100 * (1 - values[final] / base) if base > 0 else np.full(len(final), np.nan)
                 )
                 rows.append(
@@ -82,13 +82,13 @@ def reductions(
                         "best_value": values[int(np.argmin(truth.cost))],
                         "value": float(np.median(values[final])),
                     }
-                    | interval("reduction", share, rng)
+                    | interval("reduction", fraction, rng)
                 )
     return pd.DataFrame(rows)
 
 
 def late(results: Results, truths: Truths, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the share of late requests under the last recommendation of each agent.
+    """Return the fraction of late requests under the last recommendation of each agent.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def late(results: Results, truths: Truths, rng: np.random.Generator) -> pd.DataF
     -------
     DataFrame
         It has one row per problem, agent and `factor` of ``SLO_FACTORS``. `late` is the median
-        share over the seeds, from 0 to 1, with its interval. `best` is the share under the
+        fraction over the seeds, from 0 to 1, with its interval. `best` is the fraction under the
         configuration with the smallest mean latency.
     """
     import pandas as pd
@@ -108,14 +108,14 @@ def late(results: Results, truths: Truths, rng: np.random.Generator) -> pd.DataF
     rows = []
     for setting, runs in results.items():
         truth = truths[setting.problem]
-        for factor, share in zip(SLO_FACTORS, truth.late, strict=True):
+        for factor, fraction in zip(SLO_FACTORS, truth.late, strict=True):
             row = {
                 "problem": name_of(setting.problem),
                 "kind": testbed_kind(setting.testbed),
                 "agent": setting.agent,
                 "seeds": setting.seeds,
                 "factor": factor,
-                "best": share[int(np.argmin(truth.cost))],
+                "best": fraction[int(np.argmin(truth.cost))],
             }
-            rows.append(row | interval("late", share[runs.recommended[:, -1]], rng))
+            rows.append(row | interval("late", fraction[runs.recommended[:, -1]], rng))
     return pd.DataFrame(rows)

@@ -47,14 +47,14 @@ class Scenario:
     cost : ndarray, shape (configurations,)
         This is the true mean cost of an episode, in seconds for a latency.
     violations : ndarray, shape (configurations,)
-        This is the true share of requests that take longer than `SLO_FACTOR` times the optimum's
-        mean latency. It is NaN if the share is not known.
+        This is the true fraction of requests that take longer than `SLO_FACTOR` times the optimum's
+        mean latency. It is NaN if the fraction is not known.
     requests : int
         Each episode has this many requests. A recorded episode has the recorded number.
     good, possible : ndarray of bool, shape (configurations,), optional
-        `good` marks configurations that are surely within 5 % of the optimum. `possible` marks
-        those that are possibly within 5 %. They differ if the truth is recorded. By default both
-        follow from the costs.
+        `good` marks configurations that are within 5 % of the optimum by the upper limit of their
+        cost, and `possible` those that are so by the lower limit. They differ if the truth is
+        recorded. By default both follow from the costs.
     """
 
     name: str
@@ -130,7 +130,7 @@ class Scenario:
 
 
 class Truth(NamedTuple):
-    """The truth about each configuration: its mean latency (s) and its share of late requests.
+    """The truth about each configuration: its mean latency (s) and its fraction of late requests.
 
     `cost` has shape (configurations,). `late` has one row for each of `SLO_FACTORS`, the latency
     objectives in units of the optimum's mean latency. `good` and `possible` are those of

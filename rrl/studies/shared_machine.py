@@ -7,11 +7,11 @@ machine of its own. In operation neither is true. :class:`SharedServer` adds bot
   answered by then are served first in the next episode, by the configuration of that episode, and
   their work begins anew, as after a restart. Each request is counted once, in the episode in which
   it arrived, with the time that the configuration of that episode needs for it.
-* **A neighbour takes a share of every core for part of the time.** This is a second model with its
-  own load, on the same cores, and a fair scheduler. While it works, all that the server does takes
-  ``1 / (1 - share)`` times as long. This is done exactly by a change of time: the queue is
+* **A neighbour takes a fraction of every core for part of the time.** This is a second model with
+  its own load, on the same cores, and a fair scheduler. While it works, all that the server does
+  takes ``1 / (1 - fraction)`` times as long. This is done exactly by a change of time: the queue is
   simulated in seconds of the whole machine, and they are converted to seconds of the clock. What
-  is left out is that a server which leaves cores idle loses less than the share.
+  is left out is that a server which leaves cores idle loses less than the fraction.
 
 The agent sees neither. It sees the arrivals of its own requests and their latencies.
 """
@@ -37,8 +37,8 @@ class Neighbour:
 
     Parameters
     ----------
-    share : float
-        Share of the machine that it takes while it works, at least 0 and below 1.
+    fraction : float
+        Fraction of the machine that it takes while it works, at least 0 and below 1.
     busy, idle : float
         Mean length of its work and of its pauses in seconds. Both are exponential.
 
@@ -49,30 +49,30 @@ class Neighbour:
 
     Examples
     --------
-    >>> Neighbour(share=0.5, busy=60.0, idle=120.0).mean_share.__round__(3)
+    >>> Neighbour(fraction=0.5, busy=60.0, idle=120.0).mean_fraction.__round__(3)
     0.167
     """
 
-    share: float
+    fraction: float
     busy: float
     idle: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share < 1:
-            raise ValueError(f"share {self.share}: must be at least 0 and below 1")
+        if not 0 <= self.fraction < 1:
+            raise ValueError(f"fraction {self.fraction}: must be at least 0 and below 1")
         for name in ("busy", "idle"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"{name} {getattr(self, name)} s: must be a positive number")
 
     @property
     def working(self) -> float:
-        """Share of the time in which it works."""
+        """Fraction of the time in which it works."""
         return self.busy / (self.busy + self.idle)
 
     @property
-    def mean_share(self) -> float:
-        """Share of the machine that it takes on average."""
-        return self.share * self.working
+    def mean_fraction(self) -> float:
+        """Fraction of the machine that it takes on average."""
+        return self.fraction * self.working
 
     def progress(self, horizon: float, rng: np.random.Generator) -> Progress:
         """Draw when it works until `horizon` (s); from then on it pauses."""
@@ -80,9 +80,9 @@ class Neighbour:
         lengths = rng.exponential((self.idle, self.busy), (pairs, 2)).reshape(-1)
         if rng.random() < self.working:
             lengths = lengths[1:]
-            speeds = np.resize((1 - self.share, 1.0), len(lengths))
+            speeds = np.resize((1 - self.fraction, 1.0), len(lengths))
         else:
-            speeds = np.resize((1.0, 1 - self.share), len(lengths))
+            speeds = np.resize((1.0, 1 - self.fraction), len(lengths))
         times = np.concatenate(((0.0,), np.cumsum(lengths)))
         kept = int(np.searchsorted(times, horizon))
         times = np.concatenate((times[:kept], (horizon, horizon + _FOR_EVER)))

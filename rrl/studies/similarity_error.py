@@ -52,8 +52,8 @@ class GlobalMean:
         logs, counts = log_means(table), table.visits[table.measured]
         mean = float(np.average(logs, weights=counts))
         squares = counts @ (logs - mean) ** 2 + CONTRAST_WEIGHT * CONTRAST**2
-        deviation = np.sqrt(squares / (counts.sum() + CONTRAST_WEIGHT))
-        return Estimate(np.full(len(cells), np.exp(mean)), np.full(len(cells), deviation))
+        sd = np.sqrt(squares / (counts.sum() + CONTRAST_WEIGHT))
+        return Estimate(np.full(len(cells), np.exp(mean)), np.full(len(cells), sd))
 
     def predict(self, table: QTable, cells: NDArray[np.int64]) -> None:
         """See :meth:`rrl.core.similarity.Similarity.predict`: other load levels do not matter."""
@@ -65,9 +65,9 @@ def variogram(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return how much the log costs of two configurations differ, by their distance.
 
-    It is half the mean squared difference of all pairs at a distance, as a share of the variance.
-    It is 1 if a pair at this distance differs as much as any two configurations, and above 1 if it
-    differs more.
+    It is half the mean squared difference of all pairs at a distance, as a fraction of the
+    variance. It is 1 if a pair at this distance differs as much as any two configurations, and
+    above 1 if it differs more.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ def variogram(
 
     Returns
     -------
-    distance, share : ndarray, shape (distances,)
-        Distances are in levels and are rounded to integers.
+    distance, fraction : ndarray, shape (distances,)
+        Distances are in steps and are rounded to whole ones.
 
     References
     ----------
@@ -87,8 +87,8 @@ def variogram(
     --------
     >>> from rrl import Knob
     >>> space = ConfigSpace([Knob("threads", range(5))])
-    >>> distance, share = variogram(space, np.exp(np.arange(5.0)))
-    >>> share.round(2)
+    >>> distance, fraction = variogram(space, np.exp(np.arange(5.0)))
+    >>> fraction.round(2)
     array([0.25, 1.  , 2.25, 4.  ])
     """
     logs = np.log(cost)
@@ -104,7 +104,7 @@ def variogram(
 
 
 def typical_difference(space: ConfigSpace, cost: NDArray[np.float64], radius: float) -> float:
-    """Return by how much two configurations of one region differ: a median, as a share.
+    """Return by how much two configurations of one region differ: a median, as a fraction.
 
     No copy of a cost can be closer than that, however well it was measured.
 
@@ -178,16 +178,16 @@ def region_errors(
     measurements : int
         There are this many episodes, each with a randomly drawn configuration.
     radius : float
-        This is the radius of the region, in levels.
+        This is the radius of the region, in steps.
     rng : numpy.random.Generator
 
     Returns
     -------
     DataFrame
-        It has one row per prediction: `estimator`, `distance` (rounded to integer levels), `error`,
-        `stated` and `deviations`. The error is the absolute value of the logarithm of the estimated
+        It has one row per prediction: `estimator`, `distance` (rounded to whole steps), `error`,
+        `stated` and `sds_off`. The error is the absolute value of the logarithm of the estimated
         cost divided by the true cost. `stated` is the standard deviation of the log cost of a
-        measurement: that of the estimate and that of the noise, added in quadrature. `deviations`
+        measurement: that of the estimate and that of the noise, added in quadrature. `sds_off`
         is the absolute value of the logarithm of the estimated cost divided by the measured cost,
         in units of `stated`. It is NaN if the configuration was measured before.
     """
@@ -217,7 +217,7 @@ def region_errors(
                 "distance": np.rint(away).astype(int),
                 "error": np.abs(np.log(estimate.costs / scenario.cost[ball])),
                 "stated": stated,
-                "deviations": np.where(table.visits[ball] == 0, off, np.nan),
+                "sds_off": np.where(table.visits[ball] == 0, off, np.nan),
             }
             parts.append(pd.DataFrame(columns)[away > 0])
     return pd.concat(parts, ignore_index=True)
@@ -242,16 +242,17 @@ def _measure(
 
 
 def coverage(errors: pd.DataFrame, *by: str) -> pd.DataFrame:
-    """Return the shares of measured log costs within one and two stated standard deviations.
+    """Return the fractions of measured log costs within one and two stated sds.
 
-    If errors are normal and the standard deviations are right, the shares are 68 % and 95 %.
+    If errors are normal and the standard deviations (sds) are right, the fractions are 68 % and
+    95 %.
 
     Parameters
     ----------
     errors : DataFrame
         :func:`region_errors` returns this table.
     *by : str
-        The shares are computed for each value of these columns, `estimator` by default.
+        The fractions are computed for each value of these columns, `estimator` by default.
 
     Returns
     -------
@@ -261,12 +262,12 @@ def coverage(errors: pd.DataFrame, *by: str) -> pd.DataFrame:
     Examples
     --------
     >>> import pandas as pd
-    >>> off = pd.DataFrame({"estimator": "copy", "deviations": [0.5, 1.5, 3.0, np.nan]})
+    >>> off = pd.DataFrame({"estimator": "copy", "sds_off": [0.5, 1.5, 3.0, np.nan]})
     >>> coverage(off).round(2).to_dict("records")
     [{'within 1': 0.33, 'within 2': 0.67, 'predictions': 3}]
     """
     import pandas as pd
 
-    groups = errors.dropna(subset="deviations").groupby(list(by) or "estimator")["deviations"]
+    groups = errors.dropna(subset="sds_off").groupby(list(by) or "estimator")["sds_off"]
     within = {f"within {n}": groups.agg(lambda off, n=n: (off <= n).mean()) for n in (1, 2)}
     return pd.DataFrame({**within, "predictions": groups.size()})

@@ -24,7 +24,7 @@ from rrl.rivals.agents import AGENTS
 from rrl.rivals.constants import with_constants
 from rrl.studies.peer_runs import RECORDED, read_record, record_seed
 from rrl.studies.problems import DATA, EPISODES, SCENARIOS, SEEDS, SURFACES, half_of, with_truth
-from rrl.studies.race import race, score
+from rrl.studies.race import counts_episodes, race, score
 from rrl.studies.sweep_store import table_folder
 from rrl.studies.tables import table_file
 from rrl.support.errors import Parser, UsageError, command
@@ -41,14 +41,14 @@ SHORT = {
     "turbo": (10, 300),
 }  # seeds and episodes of agents whose decisions take long
 MEASURES = (
-    "E5_first",
-    "E5",
-    "E5_possible",
-    "E10",
-    "gap",
-    "price_100",
-    "price",
-    "pain",
+    "first_within_5",
+    "stays_within_5",
+    "stays_possibly_within_5",
+    "stays_within_10",
+    "simple_regret",
+    "mean_cost_100",
+    "mean_cost",
+    "cumulative_regret",
     "violations",
 )
 
@@ -59,7 +59,7 @@ _RRL = {"horizon": 300.0, "reach": 1.0, "lengths": 1.0, "amplitude": 1.0}
 #: The settings that the command ``tune`` compares.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "rrl": [
-        {"radius": r, "step": s} for r in (1.0, 1.5, 2.0, 3.0) for s in (0.1, 0.3, 0.5)
+        {"radius": r, "learning_rate": s} for r in (1.0, 1.5, 2.0, 3.0) for s in (0.1, 0.3, 0.5)
     ],
     "rrl-released-copy": [{"radius": r} for r in (1.0, 2.0, 3.0)],
     "random": [{"budget": b} for b in (100, 200, 300)],
@@ -71,7 +71,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "simulated-annealing": [
         {"temperature": t, "decay": 0.98, "reach": r} for t in (0.1, 0.3, 1.0) for r in (1, 2, 4)
     ],
-    "q-learning": [{"epsilon": e, "step": s} for e in _EPSILONS for s in (0.1, 0.3)],
+    "q-learning": [{"epsilon": e, "learning_rate": s} for e in _EPSILONS for s in (0.1, 0.3)],
     "deep-q-network": [
         {"actions": "configurations", "epsilon": e}
         for e in ([0.3, 0.3, 50], [0.3, 0.05, 20], [1.0, 0.1, 20])
@@ -131,7 +131,7 @@ def _write_rows(path: Path, rows: Rows) -> None:
 def summary_row(scenario: str, agent: str, data: Path = DATA) -> dict[str, str] | None:
     """Return an agent's medians on a scenario: from its record if it is slow, or from a race now.
 
-    `settled` is the share of seeds with a finite E5, whose recommendation stays good to the end.
+    `settled` is the fraction of seeds whose recommendation is good at the end.
     `judged` and `ceiling` are those of :class:`rrl.studies.scenario.Scenario`.
     """
     known = read_record(agent, scenario, data)
@@ -141,7 +141,7 @@ def summary_row(scenario: str, agent: str, data: Path = DATA) -> dict[str, str] 
     runs = known.runs if known else race(where, AGENTS[agent], SEEDS, EPISODES)
     measured = score(where, runs)
     medians = {name: f"{np.median(measured[name]):.4g}" for name in MEASURES}
-    settled = f"{np.isfinite(measured['E5']).mean():.3g}"
+    settled = f"{np.isfinite(measured['stays_within_5']).mean():.3g}"
     seeds, episodes = runs.chosen.shape
     head = {"scenario": scenario, "agent": agent, "seeds": str(seeds), "episodes": str(episodes)}
     truth = {"judged": str(int(where.judged)), "ceiling": f"{where.ceiling:.4g}"}
@@ -161,15 +161,15 @@ def judged_by(scenario: str, data: Path = DATA) -> str:
     return str(read_json(description).get("sha256", ""))[:12] if description.exists() else ""
 
 
-def leaderboard(data: Path = DATA, measure: str = "E5") -> pd.DataFrame:
+def leaderboard(data: Path = DATA, measure: str = "stays_within_5") -> pd.DataFrame:
     """Return one measure of every agent (rows) in every scenario (columns) where it was raced.
 
-    Agents that were raced for fewer episodes than the others are left out. Their E5 is a different
-    measure.
+    Agents that were raced for fewer episodes than the others are left out. Their numbers of
+    episodes end at another horizon.
 
     Examples
     --------
-    >>> bool(leaderboard(measure="pain").loc["rrl-gp", "pool"] < 30)
+    >>> bool(leaderboard(measure="cumulative_regret").loc["rrl-gp", "pool"] < 30)
     True
     """
     import pandas as pd
@@ -212,21 +212,22 @@ def lost_scenarios(cells: pd.DataFrame, ours: str) -> pd.DataFrame:
 def tuning_row(agent: str, settings: str, scenario: str, data: Path = DATA) -> dict[str, str]:
     """Race one variant of an agent (settings in JSON) on the seeds of the tuning study.
 
-    `E5_mean` is the geometric mean of E5 over the seeds. An infinite E5 counts as twice the number
-    of episodes. The other columns are medians.
+    `stays_within_5_mean` is the geometric mean of `stays_within_5` over the seeds. An infinite
+    number counts as twice the number of episodes. The other columns are medians.
     """
     where = with_truth(scenario, data)
     make = with_constants(agent, json.loads(settings))
     seeds, episodes = SHORT.get(agent, (len(TUNING_SEEDS), EPISODES))
     measured = score(where, race(where, make, TUNING_SEEDS[:seeds], episodes))
-    mean = np.exp(np.log(np.minimum(measured["E5"], 2 * episodes)).mean())
-    medians = {name: f"{np.median(measured[name]):.4g}" for name in ("E5_first", "E5", "pain")}
+    mean = np.exp(np.log(np.minimum(measured["stays_within_5"], 2 * episodes)).mean())
+    names = ("first_within_5", "stays_within_5", "cumulative_regret")
+    medians = {name: f"{np.median(measured[name]):.4g}" for name in names}
     head = {"agent": agent, "settings": settings, "scenario": scenario}
     head |= {"seeds": str(seeds), "episodes": str(episodes)}
-    return head | {"E5_mean": f"{mean:.4g}"} | medians
+    return head | {"stays_within_5_mean": f"{mean:.4g}"} | medians
 
 
-def best_settings(data: Path = DATA, by: str = "E5_mean") -> dict[str, dict[str, Any]]:
+def best_settings(data: Path = DATA, by: str = "stays_within_5_mean") -> dict[str, dict[str, Any]]:
     """Return the best variant of each agent in the tuning study.
 
     The best variant has the lowest geometric mean of the column `by` over the scenarios.
@@ -234,7 +235,7 @@ def best_settings(data: Path = DATA, by: str = "E5_mean") -> dict[str, dict[str,
     found: dict[tuple[str, str], list[float]] = {}
     for row in read_rows(_file("tuning", data), TUNING_KEYS).values():
         most = 2 * int(row["episodes"])
-        value = min(float(row[by]), most) if by.startswith("E5") else float(row[by])
+        value = min(float(row[by]), most) if counts_episodes(by) else float(row[by])
         found.setdefault((row["agent"], row["settings"]), []).append(float(np.log(value)))
     best: dict[str, tuple[float, str]] = {}
     for (agent, settings), values in found.items():

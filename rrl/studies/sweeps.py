@@ -76,7 +76,7 @@ class Sweep:
     replications : int, optional
         A simulated truth uses this many episodes per configuration.
     workers : int, optional
-        This is the number of processes. By default there are as many as CPUs.
+        This is the number of processes. By default it is the number of CPUs.
 
     Raises
     ------

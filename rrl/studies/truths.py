@@ -82,7 +82,7 @@ def _recorded_truth(problem: Scenario, horizon: int, seed: int) -> Truth:
     ValueError
         If all passes are replayed. Then no data are left for the truth.
     """
-    from rrl.recording.truth import judge_half, late_share
+    from rrl.recording.truth import judge_half, late_fraction
 
     server, profile, requests = problem.server, problem.server.profile, problem.requests
     if server.half is None:
@@ -94,9 +94,9 @@ def _recorded_truth(problem: Scenario, horizon: int, seed: int) -> Truth:
     truths = [judge_half(profile, rate, judge) for rate in rates]
     cost = np.average([truth.cost for truth in truths], axis=0, weights=counts)
     limits = cost.min() * np.array(SLO_FACTORS)
-    shares = [late_share(profile, rate, judge, limits) for rate in rates]
-    late = np.average(shares, axis=0, weights=counts)
+    fractions = [late_fraction(profile, rate, judge, limits) for rate in rates]
+    late = np.average(fractions, axis=0, weights=counts)
     if len(truths) == 1:
-        return Truth(truths[0].cost, shares[0], truths[0].good, truths[0].possible)
+        return Truth(truths[0].cost, fractions[0], truths[0].good, truths[0].possible)
     within = cost <= (1 + TOLERANCE) * cost.min()
     return Truth(cost, late, within, within)

@@ -6,10 +6,10 @@ arrivals, seconds apart. Then it draws runs of up to 30 rounds from these ratios
 ones, judges each run after every round, and writes three tables as CSV files:
 
 - ``scatter.csv``: the scatter by profile and load, and how it depends on the round before;
-- ``level.csv``: the share of runs without a difference that got a verdict by then. The level is
+- ``level.csv``: the fraction of runs without a difference that got a verdict by then. The level is
   exact for equal configurations ("normal", "recorded"). Two configurations with the same median
   but another skewness ("skewed") are not covered by its proof;
-- ``power.csv``: the share of runs with a difference that got the right verdict by then.
+- ``power.csv``: the fraction of runs with a difference that got the right verdict by then.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LOADS = ("light", "medium", "heavy")  # 30, 60 and 85 % of what the best configu
 LEAST = 8  # rounds that a pair of finalists must have
 MOST = 30  # rounds of a run
 LOOKS = (*range(2, PLANNED + 1), MOST)
-CUTS = (0.05, 0.10, 0.20)  # the recommendation costs this share less
+CUTS = (0.05, 0.10, 0.20)  # the recommendation costs this fraction less
 LEVEL = 0.95
 ROBUST = 1.4826  # a normal standard deviation, divided by its median absolute deviation
 CHUNK = 1000  # runs that are judged together, so that they fit into the processor's cache
@@ -75,17 +75,17 @@ def scatter_of(samples: Sequence[Values]) -> dict[str, float]:
 
     Examples
     --------
-    >>> scatter_of([np.array([1.0, -1.0] * 8)])["deviation_50"].round(3)
+    >>> scatter_of([np.array([1.0, -1.0] * 8)])["sd_50"].round(3)
     np.float64(1.033)
     """
     from scipy.stats import rankdata
 
-    deviations = [np.std(values, ddof=1) for values in samples]
+    sds = [np.std(values, ddof=1) for values in samples]
     robust = [ROBUST * np.median(np.abs(values)) for values in samples]
     ranks = [rankdata(values) for values in samples]
     serial = [np.corrcoef(values[1:], values[:-1])[0, 1] for values in ranks]
     found = {"pairs": len(samples), "rounds": float(np.median([len(v) for v in samples]))}
-    for name, numbers in (("deviation", deviations), ("robust", robust)):
+    for name, numbers in (("sd", sds), ("robust", robust)):
         quartiles = np.quantile(numbers, [0.25, 0.5, 0.75])
         found |= {f"{name}_{q}": value for q, value in zip((25, 50, 75), quartiles, strict=True)}
     return found | {"neighbours": float(np.mean(serial))}
@@ -108,9 +108,9 @@ def resampled(groups: Sequence[Sequence[Values]], equals: bool = True) -> Draw:
     return draw
 
 
-def normal_noise(deviation: float) -> Draw:
+def normal_noise(sd: float) -> Draw:
     """Return a function that draws runs of normal values."""
-    return lambda runs, rng: rng.normal(0.0, deviation, (runs, MOST))
+    return lambda runs, rng: rng.normal(0.0, sd, (runs, MOST))
 
 
 # --- ways to judge: each takes the values, and returns signed rounds as `first_decisions` ---------
@@ -165,7 +165,7 @@ def _first(words: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def level_table(draws: dict[str, Draw], runs: int) -> pd.DataFrame:
-    """Return the share of runs without a difference that got a verdict, by rounds and method."""
+    """Return the fraction of runs without a difference that got a verdict, by rounds and method."""
     import pandas as pd
 
     columns: dict[str, list[float]] = {}
@@ -187,7 +187,7 @@ def level_table(draws: dict[str, Draw], runs: int) -> pd.DataFrame:
 
 
 def power_table(draws: dict[str, Draw], runs: int) -> pd.DataFrame:
-    """Return the share of runs in which the recommendation was rightly called better.
+    """Return the fraction of runs in which the recommendation was rightly called better.
 
     The column `rounds` has the mean number of rounds of a run that ends with its verdict, and after
     15 rounds at the latest. `one look` is Wilcoxon's signed-rank test after 15 rounds, for
@@ -233,13 +233,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             groups[name, load] = residuals(profile, rate)
             found = scatter_of(groups[name, load])
             rows.append({"profile": name, "load": load, "rate_per_s": rate, **found})
-    spread = pd.DataFrame(rows)
+    scatter = pd.DataFrame(rows)
     everywhere = resampled(list(groups.values()))
-    ordinary = np.quantile(spread["robust_50"], [0.25, 0.5, 0.75])
+    ordinary = np.quantile(scatter["robust_50"], [0.25, 0.5, 0.75])
     draws = {load: resampled([v for key, v in groups.items() if key[1] == load]) for load in LOADS}
     draws |= {"recorded": everywhere} | {f"normal, {s:.3f}": normal_noise(s) for s in ordinary}
     tables = {
-        "scatter": spread,
+        "scatter": scatter,
         "level": level_table(
             {
                 "normal": normal_noise(1.0),

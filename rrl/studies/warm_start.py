@@ -2,7 +2,7 @@
 
 Each recorded model is tuned at its middle load, without and with the profile of each other
 recording. Agents replay one half of a profile, and the other half judges them. Three adversaries
-are made from the half that is replayed: good and bad exchanged, all costs shuffled, and the levels
+are made from the half that is replayed: good and bad exchanged, all costs shuffled, and the values
 of one knob in the opposite order. The agent learns the slope between two models, which may be
 negative. So what is inverted need not mislead it, and what is shuffled has no order to take over.
 What is mirrored keeps its order along the other knobs, but something else looks best.
@@ -86,7 +86,7 @@ def misleading(name: str, how: str, data: Path = DATA) -> Earlier:
 
 
 def mirrored(costs: Floats, shape: Sequence[int]) -> Floats:
-    """Return the costs of a whole grid with the levels of one knob in the opposite order.
+    """Return the costs of a whole grid with the values of one knob in the opposite order.
 
     It is the knob for which the configuration that then looks best costs most.
 
@@ -135,8 +135,8 @@ def study(
         the run is the one without a source. ``reached`` is the number of episodes until the
         recommendation costs no more than what the agent without a source recommends at the end (the
         median over the seeds); one more than `episodes` means never. ``deployed`` is the true cost
-        of the last recommendation in units of the optimum's, and ``price`` is the true mean cost of
-        all episodes in the same units.
+        of the last recommendation in units of the optimum's, and ``mean_cost`` is the true mean
+        cost of all episodes in the same units.
     """
     import pandas as pd
     from joblib import Parallel, delayed
@@ -178,7 +178,7 @@ def _measures(scenario: Scenario, runs: Race, cold: Race) -> dict[str, np.ndarra
     return {
         "reached": np.where(found.any(axis=1), found.argmax(axis=1) + 1, found.shape[1] + 1),
         "deployed": cost[runs.recommended[:, -1]],
-        "price": cost[runs.chosen].mean(axis=1),
+        "mean_cost": cost[runs.chosen].mean(axis=1),
     }
 
 
@@ -198,20 +198,21 @@ def warm_start_table(
     Returns
     -------
     DataFrame
-        One row per problem and source. ``reached`` is the median over the seeds; it is censored too
-        if the later of the two runs in the middle is. ``saved`` is the median number of episodes by
-        which it is reached earlier, ``price`` the median ratio of the prices, and ``deployed`` that
-        of what is deployed, each with the ends of its 95 % interval (``saved_low`` and so on).
+        One row per problem and source. ``reached`` is the median over the seeds; the median is
+        censored too if the later of the two runs in the middle is. ``saved`` is the median number
+        of episodes that the source saves. ``mean_cost`` and ``deployed`` are the medians of these
+        measures divided by those without a source. Each has the limits of its 95 % interval
+        (``saved_low`` and so on).
 
     Examples
     --------
     >>> import pandas as pd
     >>> rows = [("a", "none", False, 0, 9, 1.2, 2.0), ("a", "b", True, 0, 4, 1.2, 1.0)]
-    >>> names = ["problem", "source", "taken", "seed", "reached", "deployed", "price"]
+    >>> names = ["problem", "source", "taken", "seed", "reached", "deployed", "mean_cost"]
     >>> table = warm_start_table(pd.DataFrame(rows, columns=names), np.random.default_rng(0))
-    >>> table[["source", "saved", "price", "deployed"]].iloc[1:]
-      source  saved  price  deployed
-    1      b    5.0    0.5       1.0
+    >>> table[["source", "saved", "mean_cost", "deployed"]].iloc[1:]
+      source  saved  mean_cost  deployed
+    1      b    5.0        0.5       1.0
     """
     import pandas as pd
 
@@ -223,7 +224,7 @@ def warm_start_table(
         row["reached"] = censored_median(ours["reached"].to_numpy(float), episodes + 1).item()
         for name, paired in (
             ("saved", cold["reached"] - ours["reached"]),
-            ("price", ours["price"] / cold["price"]),
+            ("mean_cost", ours["mean_cost"] / cold["mean_cost"]),
             ("deployed", ours["deployed"] / cold["deployed"]),
         ):
             ends = bootstrap_interval(paired.to_numpy(float), np.random.default_rng(draws))
@@ -238,8 +239,8 @@ def source_verdicts(table: pd.DataFrame, measure: str) -> pd.Series:
     Examples
     --------
     >>> import pandas as pd
-    >>> table = pd.DataFrame({"price_low": [0.8, 0.9, 1.1], "price_high": [0.9, 1.1, 1.2]})
-    >>> source_verdicts(table, "price").tolist()
+    >>> table = pd.DataFrame({"mean_cost_low": [0.8, 0.9, 1.1], "mean_cost_high": [0.9, 1.1, 1.2]})
+    >>> source_verdicts(table, "mean_cost").tolist()
     ['better', 'no difference shown', 'worse']
     """
     low, high = table[f"{measure}_low"], table[f"{measure}_high"]

@@ -46,7 +46,7 @@ def interquartile_mean(sample: Values) -> Values:
 
 
 def performance_profile(costs: Values, limits: Values) -> Values:
-    """Return the share of runs whose cost is at most each limit, with equal weight per problem.
+    """Return the fraction of runs whose cost is at most each limit, with equal weight per problem.
 
     Parameters
     ----------
@@ -172,9 +172,9 @@ def largest_interval(values: Values, draws: Values, level: float = 0.95) -> Inte
     >>> largest_interval(np.array([1.0, 5.0]), np.array([[1.0, 5.0], [1.5, 5.0]]))
     Interval(value=5.0, low=5.0, high=5.0)
     """
-    spread = draws.std(axis=0)
-    noisy = spread > 0
-    away = np.abs(draws[:, noisy] - values[noisy]) / spread[noisy]
-    width = spread * (np.quantile(away.max(axis=1), level) if noisy.any() else 0.0)
+    sd = draws.std(axis=0)
+    noisy = sd > 0
+    away = np.abs(draws[:, noisy] - values[noisy]) / sd[noisy]
+    width = sd * (np.quantile(away.max(axis=1), level) if noisy.any() else 0.0)
     low, high = (values - width).max(), (values + width).max()
     return Interval(float(values.max()), float(low), float(high))

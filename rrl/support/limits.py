@@ -1,4 +1,4 @@
-"""Limits of shares, times that were not reached, and tests that belong together.
+"""Limits of fractions, times that were not reached, and tests that belong together.
 
 A run that does not reach its goal before the horizon is censored: its time is only known to be
 longer. Two such runs are not equal, and their number is not the horizon.
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def share_limits(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the exact limits of a share of which `count` of `total` trials were observed.
+def fraction_limits(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the exact limits of a fraction of which `count` of `total` trials were observed.
 
     If the count is 0, the upper limit at 95 % is about 3.7 divided by the number of trials. The
     "rule of three" (3 divided by the number) is the one-sided limit: a confidence of 90 % here.
@@ -23,7 +23,7 @@ def share_limits(count: int, total: int, confidence: float = 0.95) -> tuple[floa
 
     Examples
     --------
-    >>> low, high = share_limits(0, 400, confidence=0.9)
+    >>> low, high = fraction_limits(0, 400, confidence=0.9)
     >>> low, round(high, 4)
     (0.0, 0.0075)
     """

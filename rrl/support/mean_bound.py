@@ -42,8 +42,8 @@ def lower_mean(values: ArrayLike, delta: float) -> float:
         return 0.0
     before = np.arange(1, n + 1)  # each bet uses the earlier values and a first guess of 1/2
     mean = (0.5 + np.cumsum(x)) / (before + 1)
-    spread = (0.25 + np.cumsum((x - mean) ** 2)) / (before + 1)
-    earlier = np.concatenate([[0.25], spread[:-1]])
+    variance = (0.25 + np.cumsum((x - mean) ** 2)) / (before + 1)
+    earlier = np.concatenate([[0.25], variance[:-1]])
     bets = np.sqrt(2 * math.log(1 / delta) / (earlier * before * np.log(before + 1)))
 
     def excluded(m: float) -> bool:

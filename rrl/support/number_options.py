@@ -34,8 +34,8 @@ def above_zero(text: str) -> float:
     return _finite(text, lambda value: 0 < value < inf, "above 0")
 
 
-def share(text: str) -> float:
-    """Read an option that is a share above 0 and at most 1."""
+def fraction(text: str) -> float:
+    """Read an option that is a fraction above 0 and at most 1."""
     return _finite(text, lambda value: 0 < value <= 1, "above 0 and at most 1")
 
 

@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 PLANNED = 15  # rounds; most of the budget is spent by then
-BY_THEN = 0.9  # this share of it
+BY_THEN = 0.9  # this fraction of it
 GROWTH = 2.5  # with this power of the round, so that clear cases end early and others lose little
 
 LONGEST = 10  # length of the longest step of the walk
@@ -88,7 +88,7 @@ def first_decisions(values: ArrayLike, level: float = 0.95) -> NDArray[np.int64]
     values : array_like, shape (runs, rounds)
         Each row has the differences of one run, in order of time.
     level : float, optional
-        At most a share of 1 - `level` of the runs without a typical difference ever decides.
+        At most a fraction of 1 - `level` of the runs without a typical difference ever decides.
 
     Returns
     -------

@@ -57,7 +57,7 @@ def largest_errors(
     noise : float or ndarray, shape (n,)
         This is the standard deviation of a measurement.
     tables : int
-        So many independent tables are simulated.
+        The number of independent tables that are simulated.
     seed : int
         All radii get the same visits and the same noise.
 
@@ -132,6 +132,6 @@ def falling_radius(
     best = radii[errors.mean(axis=2).argmin(axis=1)]
     drawn = rng.integers(errors.shape[2], size=(resamples, errors.shape[2]))
     again = radii[errors[:, :, drawn].mean(axis=-1).argmin(axis=1)]
-    slope, spread = (logs @ np.log(r) / (logs**2).sum() for r in (best, again))
-    low, high = np.quantile(spread, (0.025, 0.975))
+    slope, slopes = (logs @ np.log(r) / (logs**2).sum() for r in (best, again))
+    low, high = np.quantile(slopes, (0.025, 0.975))
     return best, (float(slope), float(low), float(high))

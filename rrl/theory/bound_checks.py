@@ -2,7 +2,7 @@
 
 All observations are exact (linear systems, sums over subsets, whole learning runs). So a single
 excess shows that the bound or the program is wrong. The exceptions are the bounds on noisy means
-and tables. They may fail in a share delta of the instances.
+and tables. They may fail in a fraction delta of the instances.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SLACK = 1e-8  # relative; linear systems and alternating sums have rounding erro
 class Check(NamedTuple):
     """One bound and the observed values, both of shape (instances,).
 
-    `allowed` is the share of instances in which the bound may fail.
+    `allowed` is the fraction of instances in which the bound may fail.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Check(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the bound fails in at most the allowed share of the instances."""
+        """Whether the bound fails in at most the allowed fraction of the instances."""
         return bool(self.violated.mean() <= self.allowed)
 
 
@@ -53,7 +53,7 @@ def sweep(rng: np.random.Generator, count: int) -> list[Check]:
     >>> [check.name for check in sweep(np.random.default_rng(0), 20) if not check.holds]
     []
     """
-    parts = (covers, learning, prices, exogenous, noisy, shrunk, chosen, explored)
+    parts = (covers, learning, biases, exogenous, noisy, shrunk, chosen, explored)
     return [check for part in parts for check in part(rng, count)]
 
 
@@ -78,16 +78,18 @@ def covers(rng: np.random.Generator, count: int, n: int = 7) -> Iterator[Check]:
 def learning(rng: np.random.Generator, count: int, steps: int = 60) -> Iterator[Check]:
     """Theorem 1 (b): check the error after the cover with the largest ratio of error to bound."""
     mdps, nears = random_mdps(rng, count, states=2, actions=4)
-    q, step = solve(mdps), rng.uniform(0.02, 1, count)
+    q, learning_rate = solve(mdps), rng.uniform(0.02, 1, count)
     scale = 10.0 ** rng.uniform(-2, 1, count)[:, None, None]
     start = q + scale * rng.normal(size=q.shape)
     path = rng.integers([2, 4, 2], size=(count, steps, 3))  # the bound holds on any path
     observed, bound = np.zeros(count), np.full(count, np.inf)
     b = bounds.bias(bounds.variation(q, nears), mdps.gamma)
-    rate = bounds.contraction(step, mdps.gamma)
+    rate = bounds.contraction(learning_rate, mdps.gamma)
     for i in range(count):
         mdp = MDP(mdps.cost[i], mdps.transition[i], float(mdps.gamma[i]))
-        run = region_learning(mdp, nears[i], path[i], start[i], truth=q[i], step=step[i])
+        run = region_learning(
+            mdp, nears[i], path[i], start[i], truth=q[i], learning_rate=learning_rate[i]
+        )
         if len(run.covers):
             covers = np.arange(1, len(run.covers) + 1)
             allowed = bounds.error_after(covers, run.errors[0], b[i], rate[i])
@@ -114,7 +116,7 @@ def _with_hardest(rng: np.random.Generator, count: int) -> tuple[MDP, Mask, Floa
     return mdp, near, weights
 
 
-def prices(rng: np.random.Generator, count: int) -> Iterator[Check]:
+def biases(rng: np.random.Generator, count: int) -> Iterator[Check]:
     """Theorems 2 and 3: check the fixed point of the blurred process and its greedy policy."""
     mdp, near, weights = _with_hardest(rng, count)
     q, blurred = solve(mdp), solve(blur(mdp, weights))
@@ -236,8 +238,8 @@ def explored(rng: np.random.Generator, count: int, n: int = 4) -> Iterator[Check
     """Theorem 8: check the expected price of exploration, exactly, if the prior is right."""
     low, chance = -rng.exponential(1, (count, n)), rng.random((count, n))
     horizon = 10 ** rng.uniform(-1, 2.5, count)
-    share = rng.uniform(0, 1.2, (count, n))  # of the highest price that is paid
-    high = exploration_price.high_cost(low, chance, share * horizon[:, None] * chance * -low)
+    fraction = rng.uniform(0, 1.2, (count, n))  # of the highest price that is paid
+    high = exploration_price.high_cost(low, chance, fraction * horizon[:, None] * chance * -low)
     for i in range(0, count, 100):
         low[i], high[i], chance[i] = exploration_price.hardest_trials(n, horizon[i])
     price, saving = exploration_price.expected_price(low, high, chance, horizon)

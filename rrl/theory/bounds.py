@@ -2,8 +2,8 @@
 
 Z is the set of state-action pairs (load level, configuration), and n is their number. A visit of z
 updates every cell of the ball B(z) of a given radius. A ball stays within one state. K is the size
-of the smallest ball. `step` is the learning rate, and `gamma` is the discount. Costs are minimised,
-and errors are in the maximum norm. The proofs are in ``notebooks/06_theory_bound.ipynb``.
+of the smallest ball. `gamma` is the discount. Costs are minimised, and errors are in the maximum
+norm. The proofs are in ``notebooks/06_theory_bound.ipynb``.
 """
 
 from __future__ import annotations
@@ -93,14 +93,14 @@ def mean_cover_by_cell(sizes: ArrayLike, p: ArrayLike) -> Floats:
     return high + (missed(high) / hit).sum(axis=-1)
 
 
-def contraction(step: ArrayLike, gamma: ArrayLike) -> Floats:
+def contraction(learning_rate: ArrayLike, gamma: ArrayLike) -> Floats:
     """Theorem 1 (b): each cover multiplies the excess of the error over the bias by this factor.
 
-    The factor is ``1 - step (1 - gamma)``. For single cells and expected targets it is the factor
-    of asynchronous value iteration (Bertsekas and Tsitsiklis, *Neuro-Dynamic Programming*, 1996,
-    section 2.2).
+    The factor is ``1 - a (1 - gamma)`` with the learning rate a. For single cells and expected
+    targets it is the factor of asynchronous value iteration (Bertsekas and Tsitsiklis,
+    *Neuro-Dynamic Programming*, 1996, section 2.2).
     """
-    return 1 - np.asarray(step) * (1 - np.asarray(gamma))
+    return 1 - np.asarray(learning_rate) * (1 - np.asarray(gamma))
 
 
 def error_after(
@@ -257,7 +257,7 @@ def noise_scale(t: ArrayLike, n: int, kappa: float, sigma: float, delta: float =
 
     This holds with probability 1 - delta for ``a = 2 sigma sqrt(ln(4 n / delta) / (kappa t))``. The
     visits are independent and uniform, and the noise is sigma-sub-Gaussian. A region of radius rho
-    must contain at least a share ``kappa rho^d`` of all cells, and the number of visits t must
+    must contain at least a fraction ``kappa rho^d`` of all cells, and the number of visits t must
     satisfy ``t kappa rho^d >= 8 ln(2 n / delta)``.
 
     References
@@ -297,7 +297,7 @@ def best_radius(lipschitz: float, a: ArrayLike, d: int) -> Floats:
 
 
 def density(near: Mask, radius: float, d: int) -> float:
-    """Return kappa for this radius: the smallest region's share of all cells, divided by rho^d.
+    """Return kappa for this radius: the smallest region's fraction of all cells, divided by rho^d.
 
     Examples
     --------

@@ -51,7 +51,7 @@ def cover_bounds(regions: Sequence[Mask], states: int = 1) -> dict[str, Floats]:
 
 
 def learn_beside_bound(
-    mdp: MDP, near: Mask, path: Ints, *, step: float = 0.3, first_error: float = 10.0
+    mdp: MDP, near: Mask, path: Ints, *, learning_rate: float = 0.3, first_error: float = 10.0
 ) -> tuple[Learning, Floats]:
     """Learn along a path with expected targets, and bound the error by theorem 1 (b).
 
@@ -61,8 +61,8 @@ def learn_beside_bound(
     near : ndarray of bool, shape (A, A)
     path : ndarray of int, shape (T, 3)
         See :func:`rrl.theory.qlearning.walk`.
-    step : float, optional
-        This is the learning rate.
+    learning_rate : float, optional
+        Above 0 and at most 1.
     first_error : float, optional
         Every cell starts above Q* by this number times the largest absolute value of Q*.
 
@@ -76,15 +76,15 @@ def learn_beside_bound(
     --------
     >>> one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
     >>> path = np.array([[0, 0, 0], [0, 1, 0]])
-    >>> run, bound = learn_beside_bound(one, np.eye(2, dtype=bool), path, step=0.5)
+    >>> run, bound = learn_beside_bound(one, np.eye(2, dtype=bool), path, learning_rate=0.5)
     >>> run.errors, run.covers, bound
     (array([30., 30., 15.]), array([2]), array([30., 15.]))
     """
     truth = solve(mdp)
     start = truth + first_error * np.abs(truth).max()
-    run = region_learning(mdp, near, path, start, truth=truth, step=step)
+    run = region_learning(mdp, near, path, start, truth=truth, learning_rate=learning_rate)
     b = bounds.bias(bounds.variation(truth, near), mdp.gamma)
-    rate = bounds.contraction(step, float(mdp.gamma))
+    rate = bounds.contraction(learning_rate, float(mdp.gamma))
     return run, bounds.error_after(np.arange(len(run.covers) + 1), run.errors[0], b, rate)
 
 
@@ -107,8 +107,8 @@ def at_covers(run: Learning, bound: Floats) -> dict[str, float]:
     }
 
 
-def covers_to_share(run: Learning, bound: Floats, share: float = 0.1) -> tuple[int, int]:
-    """Return the covers until the error, and until its bound, is a share of the first error.
+def covers_to_fraction(run: Learning, bound: Floats, fraction: float = 0.1) -> tuple[int, int]:
+    """Return the covers until the error, and until its bound, is a fraction of the first error.
 
     Raises
     ------
@@ -118,17 +118,17 @@ def covers_to_share(run: Learning, bound: Floats, share: float = 0.1) -> tuple[i
     Examples
     --------
     >>> run = Learning(np.array([9.0, 4.0, 0.5]), np.array([1, 2]), np.zeros(1), np.zeros(1))
-    >>> covers_to_share(run, np.array([9.0, 6.0, 0.8]))
+    >>> covers_to_fraction(run, np.array([9.0, 6.0, 0.8]))
     (2, 2)
     """
-    goal = share * run.errors[0]
+    goal = fraction * run.errors[0]
     observed, allowed = run.errors[run.covers] <= goal, bound <= goal
     if not (observed.any() and allowed.any()):
-        raise ValueError(f"the run never comes to {share:g} of its first error: use more steps")
+        raise ValueError(f"the run never comes to {fraction:g} of its first error: use more steps")
     return int(observed.argmax()) + 1, int(allowed.argmax())
 
 
-def price(mdp: MDP, near: Mask, weights: Floats | None = None) -> dict[str, float]:
+def bias_and_loss(mdp: MDP, near: Mask, weights: Floats | None = None) -> dict[str, float]:
     """Return the error and the loss of the exact fixed point of M T, beside theorems 2 to 4.
 
     Parameters
@@ -146,7 +146,7 @@ def price(mdp: MDP, near: Mask, weights: Floats | None = None) -> dict[str, floa
     Examples
     --------
     >>> two = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.5)
-    >>> found = price(two, np.ones((2, 2), dtype=bool))
+    >>> found = bias_and_loss(two, np.ones((2, 2), dtype=bool))
     >>> found["error"], found["error bound"]
     (2.0, 4.0)
     """
@@ -165,7 +165,7 @@ def price(mdp: MDP, near: Mask, weights: Floats | None = None) -> dict[str, floa
     }
 
 
-def local_price(cost: Floats, near: Mask) -> dict[str, float]:
+def local_loss(cost: Floats, near: Mask) -> dict[str, float]:
     """Return proposition 5: the loss of the lowest mean over a region, and what bounds it.
 
     Parameters
@@ -177,8 +177,8 @@ def local_price(cost: Floats, near: Mask) -> dict[str, float]:
     Examples
     --------
     >>> near = np.array([[True, True, False], [True] * 3, [False, True, True]])
-    >>> found = local_price(np.array([2.0, 3.0, 1.0]), near)
-    >>> found["local price"], found["loss"]
+    >>> found = local_loss(np.array([2.0, 3.0, 1.0]), near)
+    >>> found["local bound"], found["loss"]
     (2.0, 2.0)
     """
     blurred = mean_field(near) @ cost
@@ -186,23 +186,23 @@ def local_price(cost: Floats, near: Mask) -> dict[str, float]:
     excess = cost - blurred
     return {
         "2 eps": float(2 * bounds.variation(cost[None], near)),
-        "local price": float(excess[choice] - excess[best]),
+        "local bound": float(excess[choice] - excess[best]),
         "of which the optimum's region": float(-excess[best]),
         "loss": float(cost[choice] - cost[best]),
         "loss / optimum (%)": float(100 * (cost[choice] / cost[best] - 1)),
     }
 
 
-def steps_to_share(
+def steps_to_fraction(
     mdp: MDP,
     near: Mask,
     paths: Iterable[Ints],
     *,
-    share: float = 0.1,
-    step: float = 0.3,
+    fraction: float = 0.1,
+    learning_rate: float = 0.3,
     first_error: float = 20.0,
 ) -> Ints:
-    """Return the steps until the distance to Q_rho is a share of the first, with sampled targets.
+    """Return the steps until a fraction of the first distance to Q_rho is left, by sampled targets.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def steps_to_share(
     near : ndarray of bool, shape (A, A)
     paths : iterable of ndarray of int, shape (T, 3)
         There is one run per path. See :func:`rrl.theory.qlearning.walk`.
-    share, step : float, optional
+    fraction, learning_rate : float, optional
     first_error : float, optional
         Every cell starts above Q_rho by this number times the largest absolute value of Q_rho.
 
@@ -223,14 +223,14 @@ def steps_to_share(
     --------
     >>> one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
     >>> path = np.array([[0, 0, 0], [0, 1, 0]])
-    >>> steps_to_share(one, np.eye(2, dtype=bool), [path], step=1.0)
+    >>> steps_to_fraction(one, np.eye(2, dtype=bool), [path], learning_rate=1.0)
     array([2])
     """
     goal = solve(blur(mdp, mean_field(near)))
     start = goal + first_error * np.abs(goal).max()
-    how = {"truth": goal, "step": step, "sampled": True}
+    how = {"truth": goal, "learning_rate": learning_rate, "sampled": True}
     runs = (region_learning(mdp, near, path, start, **how) for path in paths)
-    taken = np.array([(run.errors <= run.errors[0] * share).argmax() for run in runs])
+    taken = np.array([(run.errors <= run.errors[0] * fraction).argmax() for run in runs])
     if not taken.all():
-        raise ValueError(f"a run never comes to {share:g} of its first error: use more steps")
+        raise ValueError(f"a run never comes to {fraction:g} of its first error: use more steps")
     return taken

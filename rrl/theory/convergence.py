@@ -27,10 +27,10 @@ UNIFORM = Temperature(1e9, 1e9)
 """At this temperature all configurations are equally likely, as the theorems assume."""
 
 
-def subgrid(server: SimulatedServer, levels: Sequence[int]) -> SimulatedServer:
-    """Return a simulated server that offers only these levels of each of its knobs.
+def subgrid(server: SimulatedServer, values: Sequence[int]) -> SimulatedServer:
+    """Return a simulated server that offers only these values of each of its knobs.
 
-    The levels have the positions 0, 1, 2, ... in the given order.
+    The values have the positions 0, 1, 2, ... in the given order.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def subgrid(server: SimulatedServer, levels: Sequence[int]) -> SimulatedServer:
     >>> len(subgrid(testbed("cpu10"), (1, 2, 4)).space)
     27
     """
-    space = ConfigSpace([Knob(name, tuple(levels)) for name in server.space.names])
+    space = ConfigSpace([Knob(name, tuple(values)) for name in server.space.names])
     return replace(server, space=space)
 
 
@@ -58,7 +58,7 @@ class Curves:
     deployed : ndarray
         This is the same for the configuration that the agent deploys.
     radius : ndarray
-        This is the agent's radius in levels. An adaptive agent changes it.
+        This is the agent's radius in steps. An adaptive agent changes it.
     chosen : ndarray of int
         These are the numbers of the measured configurations.
     """
@@ -287,13 +287,13 @@ def state_at_end(curves: Curves, near: NDArray[np.bool_], truth: Floats) -> dict
     >>> ones = np.ones((1, 2))
     >>> curves = Curves(ones, ones / 2, ones, ones, ones, np.array([[0, 0]]))
     >>> state = state_at_end(curves, np.eye(2, dtype=bool), np.array([3.0, 1.0]))
-    >>> float(state["share of the grid updated"]), float(state["mean cost served / optimum"])
+    >>> float(state["fraction of the grid updated"]), float(state["mean cost served / optimum"])
     (0.5, 3.0)
     """
     visited = [np.unique(chosen) for chosen in curves.chosen]
     return {
         "configurations measured": np.median([len(cells) for cells in visited]),
-        "share of the grid updated": np.median([near[v].any(axis=0).mean() for v in visited]),
+        "fraction of the grid updated": np.median([near[v].any(axis=0).mean() for v in visited]),
         "typical error": np.median(curves.typical[:, -1]),
         "loss, table (%)": 100 * np.median(curves.greedy[:, -1]),
         "loss, deployed (%)": 100 * np.median(curves.deployed[:, -1]),

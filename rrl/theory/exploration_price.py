@@ -2,7 +2,7 @@
 
 :class:`rrl.core.exploration.ExpectedSaving` tries a configuration only if its expected saving per
 episode, times the horizon H, is at least its expected extra cost (its price). Savings are
-differences of logarithms of costs. Prices are shares of the incumbent's cost.
+differences of logarithms of costs. Prices are fractions of the incumbent's cost.
 
 **Setting.** There is one load level. The costs of the configurations are drawn from a prior.
 Without noise, a measurement shows the cost. The incumbent is the configuration with the lowest cost
@@ -26,7 +26,7 @@ the number of episodes. It does not matter which of the trials that pay is chose
 
 :func:`hardest_trials` attains the bound. The agent's own rule is more careful than the premise.
 It takes a configuration that promises to cost less than the incumbent for one that promises to cost
-as much, which makes the saving smaller and the price higher. (Its other limits, on deviations and
+as much, which makes the saving smaller and the price higher. (Its other limits, on sds and
 exponents, only stop trials, as long as H is below 10^12.)
 
 The theorem is about the price of trials. It does not say that the optimum is found. When no trial
@@ -34,13 +34,13 @@ pays, the expected saving of each is at most its price, divided by H.
 
 **Proposition 9: noise.** With noise, step 2 fails. One measurement does not show the cost. So the
 expected saving is not realised at once, and it may be paid for again. This remains: if the
-deviation is s, the price of a trial is at most
+sd is s, the price of a trial is at most
 ``p(s) = min(H s / sqrt(2 pi), exp(u s + s^2 / 2) - 1)``. Here u solves ``u = H phi(u)``, and phi is
 the normal density. Let each of n configurations have a normal posterior of its log cost, with the
-deviation s_0 at first, and at most ``tau / sqrt(j)`` after j of its own measurements. Then the
+sd s_0 at first, and at most ``tau / sqrt(j)`` after j of its own measurements. Then the
 prices of T episodes add up to at most
 ``n p(s_0) + n (p(tau / sqrt(1)) + ... + p(tau / sqrt(ceil(T / n))))``. If the posterior is right,
-this bounds the expected extra cost, in shares of the incumbent's value. It grows as
+this bounds the expected extra cost, in fractions of the incumbent's value. It grows as
 ``2 u tau sqrt(n T)``. We have no bound that does not grow with T.
 
 *Proof.* Let g >= 0 be the gap of the logarithms, and ``z = g / s``. The expected saving is
@@ -77,7 +77,7 @@ from rrl.core.space import ConfigSpace
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-KNOWN = 1e-9  # the deviation of a configuration whose cost is known
+KNOWN = 1e-9  # the sd of a configuration whose cost is known
 
 
 # --- The bounds --------------------------------------------------------------------------------
@@ -86,13 +86,13 @@ KNOWN = 1e-9  # the deviation of a configuration whose cost is known
 def price_bound(horizon: ArrayLike, saving: ArrayLike) -> Floats:
     """Theorem 8: all trials together cost at most the horizon times the saving that they find.
 
-    The price is in shares of the incumbent's cost. The saving is ``E ln(v_1 / v_(T+1))``.
+    The price is in fractions of the incumbent's cost. The saving is ``E ln(v_1 / v_(T+1))``.
     """
     return np.asarray(horizon) * np.asarray(saving)
 
 
-def trial_price(horizon: float, deviation: ArrayLike) -> Floats:
-    """Proposition 9: bound the price of a trial, in shares, if the log cost has this deviation.
+def trial_price(horizon: float, sd: ArrayLike) -> Floats:
+    """Proposition 9: bound the price of a trial, in fractions, if the log cost has this sd.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def trial_price(horizon: float, deviation: ArrayLike) -> Floats:
     """
     from scipy.special import lambertw
 
-    s = np.asarray(deviation, dtype=float)
+    s = np.asarray(sd, dtype=float)
     widest = np.sqrt(lambertw(horizon**2 / (2 * np.pi)).real)  # solves u = H phi(u)
     return np.minimum(horizon * s / np.sqrt(2 * np.pi), np.expm1(widest * s + s * s / 2))
 
@@ -109,7 +109,7 @@ def trial_price(horizon: float, deviation: ArrayLike) -> Floats:
 def noisy_price_bound(
     horizon: float, configurations: int, episodes: int, prior: float, noise: float
 ) -> float:
-    """Proposition 9: bound the price of all trials, in shares of the incumbent's value.
+    """Proposition 9: bound the price of all trials, in fractions of the incumbent's value.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def noisy_price_bound(
     configurations, episodes : int
         These are n and T.
     prior, noise : float
-        These are the deviations s_0 and tau of log costs.
+        These are the sds s_0 and tau of log costs.
 
     Examples
     --------
@@ -210,7 +210,7 @@ def hardest_trials(n: int, horizon: float, gap: float = 1e-9) -> tuple[float, fl
 
 
 def explore(
-    log_cost: Floats, expected: Floats, deviation: Floats, horizon: float, rng: np.random.Generator
+    log_cost: Floats, expected: Floats, sd: Floats, horizon: float, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Let the agent's own rule explore independent costs without noise, until no trial pays.
 
@@ -218,7 +218,7 @@ def explore(
     ----------
     log_cost : ndarray, shape (n,)
         These are the true log costs. That of the first configuration is known.
-    expected, deviation : ndarray, shape (n,)
+    expected, sd : ndarray, shape (n,)
         These are the means and standard deviations of the log costs that the agent assumes.
     horizon : float
     rng : numpy.random.Generator
@@ -237,7 +237,7 @@ def explore(
     """
     table = QTable(ConfigSpace([Knob("configuration", tuple(range(len(log_cost))))]))
     table.record(0, np.exp(log_cost[0]))
-    table.values[:], table.sds[:] = np.exp(expected), deviation
+    table.values[:], table.sds[:] = np.exp(expected), sd
     rule, price, table.incumbent = ExpectedSaving(horizon), 0.0, 0
     table.values[0], table.sds[0] = table.means[0], KNOWN
     while (tried := rule.choose(table, None, rng)) != table.incumbent:
@@ -256,7 +256,7 @@ def paying_without_end(high: float = 3.0) -> tuple[RRL, Floats]:
 
     It copies each measurement to its region, and it explores by the expected saving. There are two
     configurations, in one region. So their values are always equal. The one that was not measured
-    last has the larger deviation. So it is expected to save more, and it serves next.
+    last has the larger sd. So it is expected to save more, and it serves next.
 
     Examples
     --------

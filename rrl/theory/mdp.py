@@ -147,7 +147,7 @@ def blur(mdp: MDP, weights: Floats) -> MDP:
 
 
 def mean_field(near: Mask, visiting: ArrayLike = 1.0) -> Floats:
-    """Return M: each visited action's mean share in the updates of a cell, under random visits.
+    """Return M: each visited action's mean weight in the updates of a cell, under random visits.
 
     Parameters
     ----------
@@ -217,8 +217,8 @@ def random_mdps(
     slope = rng.normal(size=(count, states, 3))
     cost = (1 - rough) * np.einsum("bak,bsk->bsa", position, slope)
     cost += rough * rng.normal(size=cost.shape)
-    spread = 10.0 ** rng.uniform(-1.5, 1, count)[:, None, None, None]
-    weight = rng.standard_gamma(np.broadcast_to(spread, (*cost.shape, states))) + 1e-12
+    concentration = 10.0 ** rng.uniform(-1.5, 1, count)[:, None, None, None]
+    weight = rng.standard_gamma(np.broadcast_to(concentration, (*cost.shape, states))) + 1e-12
     gamma = np.where(rng.random(count) < 0.1, 0.0, rng.uniform(0, 0.95, count))
     return MDP(cost, weight / weight.sum(axis=-1, keepdims=True), gamma), near
 

@@ -65,7 +65,7 @@ def region_learning(
     start: Floats,
     *,
     truth: Floats,
-    step: float = 0.3,
+    learning_rate: float = 0.3,
     power: float = 0.0,
     sampled: bool = False,
     noise: Floats | None = None,
@@ -82,10 +82,10 @@ def region_learning(
         See :func:`walk`.
     start, truth : ndarray, shape (S, A)
         `start` is the initial table. Errors are differences from `truth`.
-    step : float, optional
-        This is the learning rate, above 0 and at most 1.
+    learning_rate : float, optional
+        Above 0 and at most 1.
     power : float, optional
-        If positive, the k-th update of a cell has the rate ``max(step, k^-power)``.
+        If positive, the k-th update of a cell has the rate ``max(learning_rate, k^-power)``.
     sampled : bool, optional
         If true, a target uses the next state of the path (Q-learning). Otherwise it uses the
         expectation over the next state.
@@ -98,16 +98,16 @@ def region_learning(
     >>> one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
     >>> both = np.ones((2, 2), dtype=bool)
     >>> path, q = np.array([[0, 1, 0]]), solve(one)
-    >>> region_learning(one, both, path, np.zeros((1, 2)), truth=q, step=0.5).values
+    >>> region_learning(one, both, path, np.zeros((1, 2)), truth=q, learning_rate=0.5).values
     array([[1.5, 1.5]])
     """
-    if not 0 <= step <= 1 or (step == 0 and power <= 0):
-        raise ValueError(f"step must be above 0 and at most 1, got {step!r}")
+    if not 0 <= learning_rate <= 1 or (learning_rate == 0 and power <= 0):
+        raise ValueError(f"learning_rate must be above 0 and at most 1, got {learning_rate!r}")
     noise = np.zeros(len(path)) if noise is None else noise
     values = np.array(start, dtype=float)
     tables = (mdp.cost, mdp.transition, near, truth)
     errors, covers, average = _learn(
-        values, *tables, path, noise, float(mdp.gamma), step, power, sampled
+        values, *tables, path, noise, float(mdp.gamma), learning_rate, power, sampled
     )
     return Learning(errors, covers, values, average)
 
@@ -122,7 +122,7 @@ def _learn(
     path: Ints,
     noise: Floats,
     gamma: float,
-    step: float,
+    learning_rate: float,
     power: float,
     sampled: bool,
 ) -> tuple[Floats, Ints, Floats]:
@@ -143,8 +143,8 @@ def _learn(
         for b in range(values.shape[1]):
             if near[a, b]:
                 counts[s, b] += 1
-                gain = max(step, counts[s, b] ** -power) if power > 0 else step
-                values[s, b] += gain * (target - values[s, b])
+                rate = max(learning_rate, counts[s, b] ** -power) if power > 0 else learning_rate
+                values[s, b] += rate * (target - values[s, b])
                 missing -= not seen[s, b]
                 seen[s, b] = True
         if missing == 0:

@@ -74,7 +74,7 @@ in six ways.
 * It chooses by Boltzmann probabilities. Proposition 7 allows that, but it says nothing of a
   configuration without updates. No rate follows, as nothing makes the agent visit the region of the
   optimum.
-* From the fourth update on, its step is 0.3. A constant step a keeps a noise of
+* From the fourth update on, its learning rate is 0.3. A constant rate a keeps a noise of
   ``sigma sqrt(a / (2 - a))``, which is 0.42 sigma, however long it runs.
 * Its table is never emptied. Values of wider regions fade only where there are updates.
 * Bayesian optimisation selects its radius from noisy costs. The schedule is only the prior mean.

@@ -5,7 +5,7 @@ service should need few CPUs or little memory, or carry a high load. Agents mini
 an episode is turned into one dimensionless number like this:
 
 * If the episode breaks the SLO, its cost is the statistic divided by the target. It is above 1.
-* If it keeps the SLO, its cost is a share of the resource, above 0 and at most 1.
+* If it keeps the SLO, its cost is a fraction of the resource, above 0 and at most 1.
 
 So an episode that breaks the SLO always costs more than any that keeps it, and among those that
 keep it the resource decides. This is a lexicographic order. It holds for each episode. Agents
@@ -60,10 +60,10 @@ class Constrained(ABC):
     def __call__(self, episode: Episode) -> float:
         """Return the cost of an episode."""
         times = self.exceeds(episode)
-        return times if times > 1 else self.share(episode, times)
+        return times if times > 1 else self.fraction(episode, times)
 
     @abstractmethod
-    def share(self, episode: Episode, times: float) -> float:
+    def fraction(self, episode: Episode, times: float) -> float:
         """Return the cost of an episode that keeps the SLO, above 0 and at most 1."""
 
     @abstractmethod
@@ -80,7 +80,7 @@ class Constrained(ABC):
 
 @dataclass(frozen=True)
 class FewestCPUs(Constrained):
-    """The fewest CPUs that keep the SLO; of two configurations with as many, the faster one.
+    """The fewest CPUs that keep the SLO; of configurations with equal CPUs, the fastest one.
 
     The cost of an episode that keeps the SLO is ``(cpus - (1 - times) / 2) / most``, where `times`
     is its latency divided by the target. So the latency counts for at most half a CPU.
@@ -112,8 +112,8 @@ class FewestCPUs(Constrained):
         if self.most < 1:
             raise ValueError(f"most must be at least 1 CPU, got {self.most}")
 
-    def share(self, episode: Episode, times: float) -> float:
-        """See :meth:`Constrained.share`."""
+    def fraction(self, episode: Episode, times: float) -> float:
+        """See :meth:`Constrained.fraction`."""
         cpus = episode.configuration.get(CPUS)
         if not isinstance(cpus, int | float) or not 1 <= cpus <= self.most:
             raise ValueError(f"{self} needs {CPUS} from 1 to {self.most}, got {cpus!r}")
@@ -133,7 +133,7 @@ class FewestCPUs(Constrained):
 class LeastMemory(Constrained):
     """The least resident memory of the server process that keeps the SLO.
 
-    The cost of an episode that keeps the SLO is the share of the machine's memory. The server is
+    The cost of an episode that keeps the SLO is the fraction of the machine's memory. The server is
     asked at the end of the episode (``memory_bytes`` in the episode's `info`).
 
     Parameters
@@ -158,8 +158,8 @@ class LeastMemory(Constrained):
     most: int | None = None
     resource: ClassVar[str] = "memory"
 
-    def share(self, episode: Episode, times: float) -> float:
-        """See :meth:`Constrained.share`."""
+    def fraction(self, episode: Episode, times: float) -> float:
+        """See :meth:`Constrained.fraction`."""
         used, most = episode.info.get(MEMORY), self.most or memory_bytes()
         if not used or used > most:
             raise ValueError(
@@ -209,8 +209,8 @@ class HighestRate(Constrained):
         if len(rates) < 2 or not rise or not 0 < rates[0] <= rates[-1] < float("inf"):
             raise ValueError(f"rates must be two or more, above 0 and increase, got {rates}")
 
-    def share(self, episode: Episode, times: float) -> float:
-        """See :meth:`Constrained.share`."""
+    def fraction(self, episode: Episode, times: float) -> float:
+        """See :meth:`Constrained.fraction`."""
         if RATE not in episode.info:
             raise ValueError(f"{self} needs episodes of a capacity search")
         return self.rates_per_s[0] / float(episode.info[RATE])
@@ -232,7 +232,7 @@ def most_cpus(space: ConfigSpace, *more: float) -> int | None:
     Raises
     ------
     UsageError
-        If a level is text.
+        If a value is text.
 
     Examples
     --------
@@ -240,7 +240,7 @@ def most_cpus(space: ConfigSpace, *more: float) -> int | None:
     >>> most_cpus(ConfigSpace([Knob("cpus", (1, 2))]), 4), most_cpus(paper_cpu())
     (4, None)
     """
-    levels = next((knob.levels for knob in space.knobs if knob.name == CPUS), ())
-    if any(isinstance(level, str) for level in levels):
-        raise UsageError(f"the levels of {CPUS} must be numbers, got {', '.join(map(str, levels))}")
-    return int(max(*levels, *more)) if levels else None
+    values = next((knob.values for knob in space.knobs if knob.name == CPUS), ())
+    if any(isinstance(value, str) for value in values):
+        raise UsageError(f"the values of {CPUS} must be numbers, got {', '.join(map(str, values))}")
+    return int(max(*values, *more)) if values else None

@@ -15,8 +15,8 @@ HEURISTIC_TIMEOUTS_MICROS = (0, 10_000)
 def guess_cores(space: ConfigSpace) -> int:
     """Return the number of cores of a space's machine; guess it if the space does not give it.
 
-    If the number of CPUs is a knob, the guess is its highest level. Otherwise it assumes that
-    thread pools with a level 0 ("automatic") go up to the number of cores, and that thread pools
+    If the number of CPUs is a knob, the guess is its highest value. Otherwise it assumes that
+    thread pools with a value 0 ("automatic") go up to the number of cores, and that thread pools
     without it go up to twice that number. If the space has no thread pools, the guess is the
     largest number of batch threads.
 
@@ -28,8 +28,8 @@ def guess_cores(space: ConfigSpace) -> int:
     """
     if space.cores is not None:
         return space.cores
-    numbers = {k.name: [x for x in k.levels if not isinstance(x, str)] for k in space.knobs}
-    knobs = {name: levels for name, levels in numbers.items() if levels}
+    numbers = {k.name: [x for x in k.values if not isinstance(x, str)] for k in space.knobs}
+    knobs = {name: values for name, values in numbers.items() if values}
     if CPUS in knobs:
         return max(knobs[CPUS])
     for name in ("inter_op", "intra_op"):
@@ -39,22 +39,22 @@ def guess_cores(space: ConfigSpace) -> int:
 
 
 def nearest(space: ConfigSpace, wanted: Configuration) -> Configuration:
-    """Return the available configuration that is nearest to the wanted levels.
+    """Return the available configuration that is nearest to the wanted values.
 
     Batch threads are matched first, then the other knobs in their order. A knob that is not
-    mentioned takes its first level. The distance between levels is that of their values, not of
-    their positions.
+    mentioned takes its first value. The distance between two values is their difference, not that
+    of their positions.
     """
     gaps = np.zeros((len(space), len(space.knobs)))
     for k, knob in enumerate(space.knobs):
         target = wanted.get(knob.name)
-        by_level = [
+        by_value = [
             float(i) if target is None
-            else float(level != target) if isinstance(level, str) or isinstance(target, str)
-            else abs(level - target)
-            for i, level in enumerate(knob.levels)
+            else float(value != target) if isinstance(value, str) or isinstance(target, str)
+            else abs(value - target)
+            for i, value in enumerate(knob.values)
         ]  # fmt: skip
-        gaps[:, k] = np.array(by_level)[space.level_indices[:, k]]
+        gaps[:, k] = np.array(by_value)[space.value_indices[:, k]]
     first = sorted(range(len(space.knobs)), key=lambda k: space.names[k] != "batch_threads")
     return space[int(np.lexsort(gaps[:, first[::-1]].T)[0])]
 
@@ -63,7 +63,7 @@ def serving_default(space: ConfigSpace, cores: int | None = None) -> Configurati
     """Return the configuration of a space that is nearest to TensorFlow Serving's default.
 
     By default, thread pools are automatic, with one thread per core, and batching is off. If a
-    space has no level for batching off, batching has its own defaults: one batch thread per core,
+    space has no value for batching off, batching has its own defaults: one batch thread per core,
     batches of up to 1000 requests and no waiting. The server has all CPUs.
 
     Parameters
@@ -92,9 +92,9 @@ def serving_default(space: ConfigSpace, cores: int | None = None) -> Configurati
 def heuristic_candidates(space: ConfigSpace, cores: int | None = None) -> list[Configuration]:
     """Return the configurations that the batching guide suggests to try.
 
-    Thread pools are automatic, because the guide says nothing about them. There are as many batch
-    threads as cores, and the batches are the largest. The first timeout is 0; then the timeouts up
-    to 10 ms follow.
+    Thread pools are automatic, because the guide says nothing about them. There is a batch thread
+    per core, and the batches are the largest. The first timeout is 0; then the timeouts up to 10 ms
+    follow.
 
     References
     ----------
@@ -110,20 +110,20 @@ def heuristic_candidates(space: ConfigSpace, cores: int | None = None) -> list[C
     """
     wanted = _automatic(space, cores, batching=True)
     low, high = HEURISTIC_TIMEOUTS_MICROS
-    timeouts = [knob.levels for knob in space.knobs if knob.name == "batch_timeout_micros"]
-    tried = [level for level in (timeouts[0] if timeouts else (0,)) if low <= level <= high]
+    timeouts = [knob.values for knob in space.knobs if knob.name == "batch_timeout_micros"]
+    tried = [value for value in (timeouts[0] if timeouts else (0,)) if low <= value <= high]
     found = [nearest(space, wanted | {"batch_timeout_micros": t}) for t in tried or [low]]
     return [c for i, c in enumerate(found) if c not in found[:i]]
 
 
 def _automatic(space: ConfigSpace, cores: int | None, batching: bool) -> dict[str, float]:
     cores = guess_cores(space) if cores is None else cores
-    levels = {knob.name: knob.levels for knob in space.knobs}
+    values = {knob.name: knob.values for knob in space.knobs}
 
     def pool(name: str) -> int:
-        return 0 if 0 in levels.get(name, ()) else cores
+        return 0 if 0 in values.get(name, ()) else cores
 
-    off = not batching and 0 in levels.get("batch_threads", ())
+    off = not batching and 0 in values.get("batch_threads", ())
     return {
         "inter_op": pool("inter_op"),
         "intra_op": pool("intra_op"),

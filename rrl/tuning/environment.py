@@ -43,14 +43,14 @@ class _Shared:
 class ServingEnv(gymnasium.Env[Observation, Any]):
     """Choose a configuration, serve an episode with it, and get minus its cost as the reward.
 
-    **Action.** The action is a level number for each knob (``MultiDiscrete``). If the space lacks
-    some combinations, the action is the number of a configuration (``Discrete``), so that no action
-    is invalid.
+    **Action.** The action is the index of a value for each knob (``MultiDiscrete``). If the space
+    lacks some combinations, the action is the number of a configuration (``Discrete``), so that no
+    action is invalid.
 
     **Observation.** The observation is ``[load, cost, knob, ...]`` as float32. The load is in
     requests per second and is estimated from the arrivals before this step. The cost is that of
     the last step, divided by `unit`. The knobs show which configuration served last, from 0 to 1
-    along each knob's positions; a knob without an order has a number for each level. After a reset,
+    along each knob's positions; a knob without an order has a number for each value. After a reset,
     all values except the load are 0.
 
     **Reward.** The reward is ``-cost / unit``. With the default unit of 1 and an objective in
@@ -153,14 +153,14 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         return self.server.space[self._index(action)]
 
     def _index(self, action: Any) -> int:
-        levels = np.atleast_1d(np.asarray(action))
+        numbers = np.atleast_1d(np.asarray(action))
         shape = self.server.space.shape
         if isinstance(self.action_space, spaces.Discrete):
             shape = (int(self.action_space.n),)
-        whole = levels.dtype.kind in "iu" and levels.shape == (len(shape),)
-        if not (whole and (levels >= 0).all() and (levels < shape).all()):
+        whole = numbers.dtype.kind in "iu" and numbers.shape == (len(shape),)
+        if not (whole and (numbers >= 0).all() and (numbers < shape).all()):
             raise ValueError(f"action {action!r} is not in {self.action_space}")
-        return int(np.ravel_multi_index(tuple(levels), shape))
+        return int(np.ravel_multi_index(tuple(numbers), shape))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -2,17 +2,17 @@
 
 The default configuration is what serves without tuning. A request is bad if it failed or was late
 (:mod:`rrl.tuning.watch`). The guard keeps this promise for any agent, with probability at least
-1 - `delta`: at every moment, the bad requests of all trials are at most `budget`, plus `factor`
-times as many as the default would have caused among the same requests. A trial is every episode of
-another configuration than the default.
+1 - `delta`: at every moment, the number of bad requests of all trials is at most `budget`, plus
+`factor` times the number that the default would have caused among the same requests. A trial is
+every episode of another configuration than the default.
 
 A server that other clients use, too, measures their requests and reports them with the episode.
 They count like the others.
 
 The promise holds because a trial is admitted, and goes on, only while all its open requests may
-become bad without breaking it. The default's share of bad requests is known only from the
+become bad without breaking it. The default's fraction of bad requests is known only from the
 default's own episodes, so the guard uses a lower confidence bound of it. The promise concerns the
-requests that the server measures. It assumes that this share does not fall with time.
+requests that the server measures. It assumes that this fraction does not fall with time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rrl.tuning.objective import FAILURE_S
 from rrl.tuning.watch import Watch
 
 LATE = 2.0  # without an objective, late means later than this many times the default's p99
-LEAST_USUAL, MOST_USUAL = 0.02, 0.9  # limits of the share of bad requests that a watch expects
+LEAST_USUAL, MOST_USUAL = 0.02, 0.9  # limits of the fraction of bad requests that a watch expects
 LEAST = 5  # a trial that may have fewer bad requests than this is not worth its start
 MOST_REFUSED = 20  # choices of the agent that are answered without a measurement, per episode
 
@@ -145,7 +145,7 @@ class Guard:
                 f"a guard needs budget and factor of 0 or more and 0 < delta < 1, got "
                 f"{self.budget}, {self.factor} and {self.delta}"
             )
-        self._default_shares: list[float] = []
+        self._default_fractions: list[float] = []
         self._default_bad = self._trial_requests = self._trial_bad = 0
         self._lower = 0.0
         self._records: dict[int, tuple[int, int]] = {}  # requests and bad ones
@@ -166,7 +166,7 @@ class Guard:
         """Return whether a configuration may serve now."""
         if self.is_default(configuration):
             return True
-        known = bool(self._default_shares)
+        known = bool(self._default_fractions)
         return known and self.charge(configuration) is None and self.allowance >= LEAST
 
     def charge(self, configuration: Configuration) -> float | None:
@@ -179,7 +179,7 @@ class Guard:
         """Return the rule that stops an episode; None for the default: nothing else is safer."""
         if self.is_default(configuration) or self.late_s is None:
             return None
-        usual = float(np.clip(np.mean(self._default_shares or [0.0]), LEAST_USUAL, MOST_USUAL))
+        usual = float(np.clip(np.mean(self._default_fractions or [0.0]), LEAST_USUAL, MOST_USUAL))
         return Watch(self.late_s, max(self.allowance, 1), usual)
 
     def incumbent(self, agent: Agent, load: float) -> Configuration:
@@ -193,13 +193,13 @@ class Guard:
     def sound(self, best: Configuration) -> Configuration:
         """Return a configuration if it did well, or the default.
 
-        It must have served a whole episode, and have no larger share of bad requests than the
+        It must have served a whole episode, and have no larger fraction of bad requests than the
         default so far.
         """
         if self.is_default(best):
             return self.default
         requests, bad = self._records.get(self.space.index(best), (0, 0))
-        sound = requests and bad / requests <= np.mean(self._default_shares or [0.0])
+        sound = requests and bad / requests <= np.mean(self._default_fractions or [0.0])
         return dict(best) if sound and self.admits(best) else self.default
 
     def choices(self, agent: Agent, load: float) -> Iterator[tuple[Configuration, float | None]]:
@@ -228,8 +228,8 @@ class Guard:
         if self.is_default(part.configuration):
             self._default_bad += part.bad
             if part.whole:  # the rest of an episode suffers from the trial before it
-                self._default_shares.append(part.bad / max(part.requests, 1))
-                self._lower = lower_mean(self._default_shares, self.delta)
+                self._default_fractions.append(part.bad / max(part.requests, 1))
+                self._lower = lower_mean(self._default_fractions, self.delta)
             return
         self._trial_requests += part.requests
         self._trial_bad += part.bad

@@ -1,8 +1,8 @@
 """Objectives: each turns an episode into the one number that an agent minimises.
 
 Failed and rejected requests are never left out. In a latency, each of them counts `failure_s`
-seconds, or the time that it took if that is longer. In a share of violations, each of them is one
-violation. So no configuration can look fast because it rejects requests.
+seconds, or the time that it took if that is longer. In a fraction of violations, each of them is
+one violation. So no configuration can look fast because it rejects requests.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class Percentile:
 
 @dataclass(frozen=True)
 class SLOViolations:
-    """Share of requests that violate the service-level objective, from 0 to 1.
+    """Fraction of requests that violate the service-level objective, from 0 to 1.
 
     A request violates it if its latency is above `target_s` seconds. A request that fails or is
     rejected always violates it, even if this happens quickly.

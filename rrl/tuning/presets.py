@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.knob import Knob, Level
+from rrl.core.knob import Knob, Value
 from rrl.core.space import ConfigSpace
 from rrl.support.machine import available_cpus
 
@@ -17,13 +17,13 @@ CPUS = "cpus"
 SERVING_KNOBS = (*THREADS, "max_batch_size", "batch_timeout_micros", CPUS)
 
 
-def serving_knob(name: str, levels: Sequence[Level]) -> Knob:
-    """Build a knob of TensorFlow Serving with its levels in the order of their effect.
+def serving_knob(name: str, values: Sequence[Value]) -> Knob:
+    """Build a knob of TensorFlow Serving with its values in the order of their effect.
 
-    Levels are one step apart in the order of their values. The level 0 of a thread count is the
-    exception. It means "as many threads as there are cores" or, for batch threads, "batching off",
-    so that every request is served at once. In both cases 0 is the most parallel level, so it
-    comes last. If a level is text, the levels keep their order.
+    Sorted values are one step apart. The value 0 of a thread count is an exception. It means "one
+    thread per core" or, for batch threads, "batching off", so that every request is served at once.
+    In both cases 0 is the most parallel value, so this value comes last. If a value is text, the
+    values keep their order.
 
     Examples
     --------
@@ -32,21 +32,21 @@ def serving_knob(name: str, levels: Sequence[Level]) -> Knob:
     >>> serving_knob("batch_timeout_micros", (0, 1000)).positions
     (0.0, 1.0)
     """
-    if any(isinstance(level, str) for level in levels):
-        return Knob(name, tuple(levels))
+    if any(isinstance(value, str) for value in values):
+        return Knob(name, tuple(values))
     last = name in THREADS
-    order = sorted(levels, key=lambda level: (last and level == 0, level))
-    return Knob(name, tuple(levels), tuple(order.index(level) for level in levels))
+    order = sorted(values, key=lambda value: (last and value == 0, value))
+    return Knob(name, tuple(values), tuple(order.index(value) for value in values))
 
 
 def _threads(name: str, cores: int, order: str) -> Knob:
-    """Return a thread-count knob with the levels 0..`cores`; 0 is the most parallel level."""
+    """Return a thread-count knob with the values 0..`cores`; 0 is the most parallel value."""
     if isinstance(cores, bool) or cores != int(cores) or not 1 <= cores <= 4096:
         raise ValueError(f"cores must be a whole number from 1 to 4096, got {cores!r}")
     if order not in ("effective", "paper"):
         raise ValueError(f"unknown order {order!r}: use 'effective' or 'paper'")
-    levels = tuple(range(int(cores) + 1))
-    return serving_knob(name, levels) if order == "effective" else Knob(name, levels, levels)
+    values = tuple(range(int(cores) + 1))
+    return serving_knob(name, values) if order == "effective" else Knob(name, values, values)
 
 
 def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
@@ -58,9 +58,9 @@ def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
         Number of cores. The paper's machine has 10, so there are 11 x 11 x 11 = 1331
         configurations.
     order : {"effective", "paper"}, optional
-        The position of level 0. For the thread pools, 0 means "automatic", which is all cores. For
+        The position of value 0. For the thread pools, 0 means "automatic", which is all cores. For
         batch threads, 0 switches batching off, and then requests run side by side without a limit.
-        In both cases 0 is the *most* parallel level, so "effective" puts it after `cores`. "paper"
+        In both cases 0 is the *most* parallel value, so "effective" puts it after `cores`. "paper"
         keeps it beside 1, as the released code does. Only the positions differ. A configuration has
         the same number in both orders.
 
@@ -71,7 +71,7 @@ def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
 
     Examples
     --------
-    >>> len(paper_cpu()), paper_cpu(2).knobs[0].levels
+    >>> len(paper_cpu()), paper_cpu(2).knobs[0].values
     (1331, (0, 1, 2))
     >>> paper_cpu(2).knobs[0].positions, paper_cpu(2, order="paper").knobs[0].positions
     ((2.0, 0.0, 1.0), (0.0, 1.0, 2.0))
@@ -82,8 +82,8 @@ def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
 def paper_gpu() -> ConfigSpace:
     """Build a grid of the paper's indirect GPU knobs: batch size, batch timeout, batch threads.
 
-    The knobs are those of SC'19, figure 2. The levels are ours, because the paper's levels are not
-    in the released code. Sizes double from level to level, and timeouts approximately double. So
+    The knobs are those of SC'19, figure 2. The values are ours, because the paper's values are not
+    in the released code. Sizes double from value to value, and timeouts approximately double. So
     each step changes a knob by about the same factor.
 
     Examples
@@ -100,17 +100,17 @@ def paper_gpu() -> ConfigSpace:
     )
 
 
-def effective_space(levels: Mapping[str, Sequence[int]], cores: int | None = None) -> ConfigSpace:
+def effective_space(knobs: Mapping[str, Sequence[int]], cores: int | None = None) -> ConfigSpace:
     """Build a grid of TensorFlow Serving's knobs in which all configurations differ in effect.
 
     If batching is off, the batch size and the timeout have no effect. If batches have one request,
-    the timeout has no effect. Of the configurations that differ only in levels without effect,
-    only the one with the first levels is available.
+    the timeout has no effect. Of the configurations that differ only in values without effect,
+    only the one with the first values is available.
 
     Parameters
     ----------
-    levels : mapping of str to sequence of int
-        Levels by knob. The knobs in `SERVING_KNOBS` have the effects above.
+    knobs : mapping of str to sequence of int
+        Values of each knob. The knobs in `SERVING_KNOBS` have the effects above.
     cores : int, optional
         Number of cores of the machine.
 
@@ -119,22 +119,22 @@ def effective_space(levels: Mapping[str, Sequence[int]], cores: int | None = Non
     >>> effective_space({"batch_threads": (0, 2), "max_batch_size": (1, 4), "inter_op": (1, 2)})
     ConfigSpace(batch_threads[2] x max_batch_size[2] x inter_op[2], 6 available)
     """
-    knobs = [serving_knob(name, values) for name, values in levels.items()]
-    index = dict(zip(levels, np.indices([len(knob.levels) for knob in knobs]), strict=True))
-    available = np.ones([len(knob.levels) for knob in knobs], dtype=bool)
+    shape = [len(values) for values in knobs.values()]
+    index, available = dict(zip(knobs, np.indices(shape), strict=True)), np.ones(shape, dtype=bool)
 
-    def has(name: str, level: int) -> NDArray[np.bool_]:
-        """Return where a knob has a level; this is nowhere if the knob is absent."""
-        return np.array(levels[name])[index[name]] == level if name in levels else ~available
+    def has(name: str, value: int) -> NDArray[np.bool_]:
+        """Return where a knob has a value; this is nowhere if the knob is absent."""
+        return np.array(knobs[name])[index[name]] == value if name in knobs else ~available
 
     def first(name: str) -> NDArray[np.bool_]:
-        """Return where a knob has its first level; this is everywhere if the knob is absent."""
-        return index[name] == 0 if name in levels else np.ones_like(available)
+        """Return where a knob has its first value; this is everywhere if the knob is absent."""
+        return index[name] == 0 if name in knobs else np.ones_like(available)
 
     off, single = has("batch_threads", 0), has("max_batch_size", 1)
     available &= ~off | first("max_batch_size")
     available &= ~(off | single) | first("batch_timeout_micros")
-    return ConfigSpace(knobs, available=available, cores=cores)
+    made = [serving_knob(name, values) for name, values in knobs.items()]
+    return ConfigSpace(made, available=available, cores=cores)
 
 
 def tf_serving(
@@ -150,8 +150,8 @@ def tf_serving(
         Thread counts go from 1 to this number; 0 (automatic) comes last. The default is the number
         of CPUs that this process may use.
     batch_sizes, timeouts_micros : sequence of int, optional
-        Levels of `max_batch_size` (requests) and `batch_timeout_micros` (microseconds). A knob
-        without levels is left out. If batching is off, neither has an effect. So of the
+        Values of `max_batch_size` (requests) and `batch_timeout_micros` (microseconds). A knob
+        without values is left out. If batching is off, neither has an effect. So of the
         configurations that differ only in them, only the one with the first size and timeout is
         available.
 
@@ -163,9 +163,9 @@ def tf_serving(
     ConfigSpace(inter_op[3] x intra_op[3] x batch_threads[3] x max_batch_size[2], 45 available)
     """
     cores = available_cpus() if cores is None else cores
-    levels = {knob.name: knob.levels for knob in paper_cpu(cores).knobs}
+    values = {knob.name: knob.values for knob in paper_cpu(cores).knobs}
     if len(batch_sizes):
-        levels["max_batch_size"] = tuple(batch_sizes)
+        values["max_batch_size"] = tuple(batch_sizes)
     if len(timeouts_micros):
-        levels["batch_timeout_micros"] = tuple(timeouts_micros)
-    return effective_space(levels, cores)
+        values["batch_timeout_micros"] = tuple(timeouts_micros)
+    return effective_space(values, cores)

@@ -32,7 +32,7 @@ class SLO:
     target_s: float
 
     def late(self, episode: Episode) -> float:
-        """Return the share of an episode's requests that exceed the target or fail."""
+        """Return the fraction of an episode's requests that exceed the target or fail."""
         return SLOViolations(self.target_s)(episode)
 
     def __str__(self) -> str:
@@ -78,10 +78,10 @@ def _mean_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
 def requests_as_one(episodes: Sequence[Episode], latency_s: float, failure_s: float) -> float:
     """Return how many requests count as one independent request.
 
-    Requests of one queue are late together. So the share of those that take longer than `latency_s`
-    varies more from episode to episode than the shares of independent requests would. The ratio of
-    the two variances is the effect. The fewer the episodes are, the less sure is their variance, so
-    it is enlarged as Student's t is.
+    Requests of one queue are late together. So the fraction of those that take longer than
+    `latency_s` varies more from episode to episode than the fractions of independent requests
+    would. The ratio of the two variances is the effect. The fewer the episodes are, the less sure
+    is their variance, so it is enlarged as Student's t is.
 
     References
     ----------
@@ -103,10 +103,12 @@ def requests_as_one(episodes: Sequence[Episode], latency_s: float, failure_s: fl
     unsure = stdtrit(len(episodes) - 1, 0.975) / stdtrit(np.inf, 0.975)
     effects = [1.0]
     for beyond in (np.greater, np.greater_equal):  # many requests may take just as long
-        shares = np.array([beyond(one, latency_s).mean() for one in charged])
-        independent = shares.mean() * (1 - shares.mean()) * len(charged) / sum(map(len, charged))
+        fractions = np.array([beyond(one, latency_s).mean() for one in charged])
+        independent = (
+            fractions.mean() * (1 - fractions.mean()) * len(charged) / sum(map(len, charged))
+        )
         if independent > 0:
-            effects.append(float(shares.var(ddof=1) / independent * unsure**2))
+            effects.append(float(fractions.var(ddof=1) / independent * unsure**2))
     return max(effects)
 
 

@@ -25,7 +25,7 @@ class Watch:
 
     It has two reasons. First, `allowance` is a hard limit: no request is sent if it could become
     bad beyond this number, when all open requests become bad too. Second, a sequential probability
-    ratio test compares two shares of bad requests: the `usual` share, and the one in the middle
+    ratio test compares two fractions of bad requests: the `usual` one, and the one in the middle
     between that and all. The episode stops when the second is 1000 times as likely.
 
     Parameters
@@ -35,7 +35,7 @@ class Watch:
     allowance : int
         Most bad requests that the episode may have, at least 1.
     usual : float
-        The share of bad requests that is expected, above 0 and below 1.
+        The fraction of bad requests that is expected, above 0 and below 1.
 
     References
     ----------
@@ -64,7 +64,7 @@ class Watch:
         return "budget" if bad + open_requests + 1 > self.allowance else ""
 
     def evidence(self, bad: int, good: int) -> float:
-        """Return the logarithm of the probability ratio of the two shares."""
+        """Return the logarithm of the probability ratio of the two fractions."""
         many = (1 + self.usual) / 2
         ratios = math.log(many / self.usual), math.log((1 - many) / (1 - self.usual))
         return bad * ratios[0] + good * ratios[1]

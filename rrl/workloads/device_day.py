@@ -21,7 +21,7 @@ def device_day(rate: float, length_s: float = 3600.0) -> Delayed:
     send most of the others. Their events follow a sine: the highest rate is at a quarter of the
     day, the lowest at three quarters. There a firmware update makes devices come back within one of
     the 24 hours, with the delays of traffic model 2 of 3GPP TR 37.868 on that hour. They are 2 % of
-    the requests of the day. All of it comes over a cellular uplink. The shares are assumed.
+    the requests of the day. All of it comes over a cellular uplink. The fractions are assumed.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ class Bursts:
     def rate(self) -> float:
         """Long-run mean requests per second.
 
-        All jumps are equally likely, so each state's share of the time is proportional to its
+        All jumps are equally likely, so each state's fraction of the time is proportional to its
         sojourn.
         """
         return float(np.dot(self.rates, self.sojourns) / np.sum(self.sojourns))
@@ -95,7 +95,7 @@ class Diurnal:
     rate : float
         Mean requests per second.
     amplitude : float
-        Largest deviation from the mean rate, as a share of the mean rate, from 0 to 1.
+        Largest deviation from the mean rate, as a fraction of the mean rate, from 0 to 1.
     period : float
         Length of one cycle in seconds. The default is one day.
 
@@ -119,7 +119,9 @@ class Diurnal:
         positive("rate", self.rate, "requests/s")
         positive("period", self.period, "s")
         if not 0 <= self.amplitude <= 1:
-            raise ValueError(f"amplitude {self.amplitude}: must lie in 0 to 1, a share of the mean")
+            raise ValueError(
+                f"amplitude {self.amplitude}: must lie in 0 to 1, a fraction of the mean"
+            )
 
     def rate_at(self, time: ArrayLike) -> NDArray[np.float64]:
         """Requests per second at `time` (s)."""

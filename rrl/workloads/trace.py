@@ -58,7 +58,7 @@ class Trace:
         return (len(self.times) - 1) / float(self.times[-1])
 
     def faster(self, times: float) -> Trace:
-        """Return the trace played so many times as fast.
+        """Return the trace with all times divided by a number.
 
         Raises
         ------

@@ -149,7 +149,7 @@ class Fleet:
     jitter : float
         Longest delay of a report in seconds.
     spread : float
-        Share of the period over which the phases lie. With 0, all devices report at once.
+        Fraction of the period over which the phases lie. With 0, all devices report at once.
 
     Raises
     ------
@@ -173,7 +173,7 @@ class Fleet:
         if not (math.isfinite(self.jitter) and self.jitter >= 0):
             raise ValueError(f"jitter {self.jitter} s: must be at least 0")
         if not 0 <= self.spread <= 1:
-            raise ValueError(f"spread {self.spread}: must lie in 0 to 1, a share of the period")
+            raise ValueError(f"spread {self.spread}: must lie in 0 to 1, a fraction of the period")
 
     @property
     def rate(self) -> float:
