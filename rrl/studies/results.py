@@ -98,7 +98,8 @@ def rests_on(names: Iterable[str], root: Path) -> dict[str, list[str]]:
     path = root / MANIFEST
     manifest = read_json(path) if path.exists() else {"files": {}, "notebooks": {}}
     wanted, found = set(names), dict[str, list[str]]()
-    for file, entry in sorted(manifest["files"].items()):
+    files = {name: one for name, one in manifest["files"].items() if not name.endswith(".pdf")}
+    for file, entry in sorted(files.items()):  # a drawing is named once, as .png
         read = manifest["notebooks"].get(entry["notebook"], {}).get("results", ())
         if rest := sorted(wanted.intersection(read)):
             found[Path(file).name] = rest
