@@ -300,7 +300,7 @@ def test_from_dataframe_and_dict_agree():
         (["threads"], "rank", "no column 'threads': it has"),
         (["gap"], "rank", "column 'gap', row 1: nan is not a value of a knob"),
         (["model"], "value", "values that are not numbers"),
-        (["batch"], "log", "a log scale needs positive ones"),
+        (["batch"], "log", "a log scale needs positive values"),
         (["batch"], "linear", "unknown scale 'linear'"),
         (["batch"], {"bach": "log"}, r"scale names \['bach'\]"),
     ],
