@@ -33,8 +33,7 @@ from rrl.operating.verdict import SAME_MEMORY, judge_rounds
 from rrl.rivals.agents import AGENTS
 from rrl.serving.launcher import LOCAL
 from rrl.serving.process_knobs import usable_cpus
-from rrl.tuning.capacity import RateSearch
-from rrl.tuning.constrained import MEMORY, RATE, most_cpus
+from rrl.tuning.constrained import MEMORY, RATE, RateSearch, most_cpus
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Episode, Status
 from rrl.workloads.workload import Poisson

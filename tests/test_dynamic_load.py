@@ -15,7 +15,7 @@ from rrl.core.rrl import RRL, adaptive
 from rrl.studies.load_change import deployed, episodes_until_good
 from rrl.studies.problems import simulated
 from rrl.studies.race import Race
-from rrl.tuning.experiments import tune
+from rrl.tuning.loop import tune
 from rrl.workloads.workload import Phases
 
 SEEDS = range(30)

@@ -20,11 +20,10 @@ from rrl.operating.verdict import summarise
 from rrl.rivals.agents import AGENTS
 from rrl.support.errors import ServerError
 from rrl.support.mean_bound import lower_mean
-from rrl.tuning.episode import Episode, Status, check_arrivals, watched
+from rrl.tuning.episode import Episode, Status, check_arrivals, measure_valid, watched
 from rrl.tuning.guard import LEAST, Guard
 from rrl.tuning.guarded import guarded_steps
 from rrl.tuning.loop import draw_run, steps
-from rrl.tuning.measuring import measure_valid
 from rrl.tuning.slo import parse_slo
 from rrl.tuning.watch import Watch
 

@@ -33,9 +33,8 @@ from rrl.operating.resume import make_agent
 from rrl.operating.verdict import best_so_far, kept_episode, serving_flags, summarise
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.machine import available_cpus
-from rrl.tuning.episode import Episode
+from rrl.tuning.episode import Episode, measure_valid
 from rrl.tuning.loop import steps
-from rrl.tuning.measuring import measure_valid
 from rrl.tuning.objective import SLOViolations
 from rrl.tuning.slo import SLO, join, parse_slo
 

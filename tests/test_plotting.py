@@ -34,7 +34,7 @@ from rrl.plotting.shared import (
 )
 from rrl.plotting.warm_start import plot_warm_start
 from rrl.studies.comparison import COMPARED
-from rrl.tuning.experiments import Run
+from rrl.tuning.loop import Run
 
 ROOT = Path(__file__).parent.parent
 

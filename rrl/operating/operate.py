@@ -29,12 +29,12 @@ from rrl.operating.records import (
 )
 from rrl.operating.resume import Opened, open_journal, remember
 from rrl.operating.verdict import amount, decided, duration, progress
-from rrl.tuning.capacity import searching
-from rrl.tuning.episode import Episode, Server
+from rrl.tuning.comparison import draw_rounds
+from rrl.tuning.episode import Episode, Server, measure_valid
 from rrl.tuning.guard import Guard, Keeps
 from rrl.tuning.guarded import Trial, check_answered, guarded_steps, measured
-from rrl.tuning.loop import draw_rounds, draw_run, learning_steps
-from rrl.tuning.measuring import measure_valid
+from rrl.tuning.loop import draw_run, learning_steps
+from rrl.tuning.objective import suited
 from rrl.workloads.workload import Times
 
 Contestants = Callable[[Configuration], AbstractContextManager[Mapping[str, Server]]]
@@ -177,7 +177,7 @@ def _learn(
     if known:
         load, rng.bit_generator.state = known[-1]["next_load_per_s"], known[-1]["rng"]
     left = islice(parts, len(known), None)
-    what = searching(server, job.objective), agent, load, left, rng, job.cost
+    what = suited(server, job.objective), agent, load, left, rng, job.cost
     run = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
     began = time.monotonic()
     for done, step in enumerate(run, 1):
@@ -200,10 +200,10 @@ def _compare(
     tick: Callable[[str, str], None],
     guard: Guard | None,
 ) -> None:
-    suited = {name: searching(server, job.objective) for name, server in servers.items()}
-    pairs = {"recommended": (suited["recommended"], recommended)}
+    ready = {name: suited(server, job.objective) for name, server in servers.items()}
+    pairs = {"recommended": (ready["recommended"], recommended)}
     if recommended != dict(job.default):
-        pairs = {"default": (suited["default"], job.default), **pairs}
+        pairs = {"default": (ready["default"], job.default), **pairs}
     drawn = draw_rounds(list(pairs), job.workload, job.rounds, job.requests, job.rng(2))
     done = len(compared(journal.records))
     for number, (arrivals, seed, order) in enumerate(islice(drawn, done, None), done):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rrl.plotting.shared import MS, agent_style, plain_log_ticks
 from rrl.support.intervals import bootstrap_interval
-from rrl.tuning.experiments import Run
+from rrl.tuning.loop import Run
 
 
 def plot_tuning(

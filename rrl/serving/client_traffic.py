@@ -12,8 +12,8 @@ from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import LastingError
 from rrl.serving.traffic import ObservedTraffic
 from rrl.serving.volley import LOOK_S, Sample
+from rrl.support.errors import GeneratorError
 from rrl.tuning.episode import Status
-from rrl.tuning.measuring import GeneratorError
 from rrl.tuning.watch import Watch
 
 QUIET_S = 60.0  # without a request for so long, there is no traffic to learn from

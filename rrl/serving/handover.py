@@ -23,8 +23,7 @@ from rrl.serving.launcher import ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.volley import Sample
-from rrl.support.errors import ServerError
-from rrl.tuning.measuring import GeneratorError
+from rrl.support.errors import GeneratorError, ServerError
 from rrl.tuning.watch import Watch
 
 GIVE_UP_S = 0.5  # seconds for a stopped trial to answer; then others answer in its place

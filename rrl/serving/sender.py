@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.serving.volley import LOOK_S, Sample, Volley
-from rrl.tuning.measuring import GeneratorError
+from rrl.support.errors import GeneratorError
 from rrl.tuning.watch import Watch
 
 CONNECT_S = 1.0  # longest wait for the connection before an episode

@@ -44,7 +44,7 @@ from rrl.support.provenance import NUMERICAL, PACKAGE
 from rrl.support.provenance import versions as installed
 from rrl.support.versions import PATH, Version, known
 from rrl.tuning.episode import Status
-from rrl.tuning.experiments import tune
+from rrl.tuning.loop import tune
 from rrl.tuning.objective_names import parse_objective
 from rrl.tuning.presets import effective_space, paper_cpu
 from rrl.workloads.workload import Phases, Poisson

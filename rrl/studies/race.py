@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rrl.core.agent import Agent, MakeAgent
 from rrl.core.knob import Configuration
 from rrl.studies.scenario import Scenario
-from rrl.tuning.experiments import tune
+from rrl.tuning.loop import tune
 from rrl.tuning.objective import Objective
 
 

@@ -73,6 +73,10 @@ class ServerError(RRLError, RuntimeError):
         self.lost = lost
 
 
+class GeneratorError(ServerError):
+    """No requests came, or the load generator was too late: no configuration is to blame."""
+
+
 class UnstableError(RRLError, RuntimeError):
     """A measurement or run ended, but it is not stable, or a claim is not met (exit code 5)."""
 

@@ -19,7 +19,7 @@ from rrl.core.space import ConfigSpace
 from rrl.simulation.simulator import SimulatedServer
 from rrl.theory.mdp import mean_field
 from rrl.tuning.episode import Server
-from rrl.tuning.experiments import tune
+from rrl.tuning.loop import tune
 from rrl.workloads.workload import Poisson
 
 Floats = NDArray[np.float64]

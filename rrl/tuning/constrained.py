@@ -13,6 +13,8 @@ compare means over episodes: a configuration that sometimes breaks the SLO is ch
 proportion to how often and by how much. A short episode can keep an SLO by luck, and an agent that
 looks for the least of a resource finds such luck. So give a smaller target than the promised one,
 or more requests per episode, and judge the result by new requests, as ``rrl tune`` does.
+
+The highest rate needs episodes of a kind of its own: :class:`RateSearch` searches for it.
 """
 
 from __future__ import annotations
@@ -23,12 +25,17 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.support.errors import UsageError
 from rrl.support.machine import memory_bytes
-from rrl.tuning.episode import Episode
+from rrl.tuning.episode import Episode, Server, check_arrivals
 from rrl.tuning.presets import CPUS
 from rrl.tuning.slo import SLO
+from rrl.tuning.watch import Watch
 
 MEMORY = "memory_bytes"
 """Where an episode's `info` has the resident memory of the server."""
@@ -177,7 +184,7 @@ class HighestRate(Constrained):
     """The highest of some rates at which the SLO is kept: a capacity search.
 
     The loop tries the rates of each configuration by bisection, see
-    :class:`rrl.tuning.capacity.RateSearch`. The cost is the lowest rate divided by the highest rate
+    :class:`RateSearch`. The cost is the lowest rate divided by the highest rate
     that kept the SLO. If no rate keeps it, the cost is that of the lowest one.
 
     Parameters
@@ -203,6 +210,10 @@ class HighestRate(Constrained):
     rates_per_s: tuple[float, ...]
     resource: ClassVar[str] = "rate"
 
+    def server(self, server: Server) -> Server:
+        """Return a server whose episodes are capacity searches."""
+        return RateSearch(server, self)
+
     def __post_init__(self) -> None:
         rates = self.rates_per_s
         rise = all(low < high for low, high in pairwise(rates))
@@ -222,6 +233,86 @@ class HighestRate(Constrained):
     def __str__(self) -> str:
         rates = ",".join(f"{rate:.15g}" for rate in self.rates_per_s)
         return f"{self.resource} of {rates} with {self.slo}"
+
+
+class RateSearch:
+    """A server whose episodes are searches: the same arrivals, faster or slower, by bisection.
+
+    One call of :meth:`measure` serves ``ceil(log2(n + 1))`` episodes of the server at some of the
+    `n` rates. It begins with the middle one. A rate that keeps the SLO is followed by a higher one,
+    and a rate that breaks it by a lower one. So the search assumes that a configuration that keeps
+    the SLO at one rate keeps it at all lower rates. Each episode begins with an idle server. So a
+    short episode can pass at a rate that a server could not carry for long: use enough requests.
+
+    Parameters
+    ----------
+    server : Server
+    objective : HighestRate
+        The rates and the SLO.
+
+    Examples
+    --------
+    >>> from rrl import parse_objective, testbed
+    >>> search = RateSearch(testbed("cpu2"), parse_objective("rate of 40,80,160,320 with p99<60ms"))
+    >>> best, poor = {"inter_op": 2, "intra_op": 1}, {"inter_op": 1, "intra_op": 2}
+    >>> for threads in (best, poor):
+    ...     arrivals, rng = np.arange(100) / 50, np.random.default_rng(0)
+    ...     episode = search.measure(threads | {"batch_threads": 2}, arrivals, rng)
+    ...     episode.info["highest_rate_per_s"]
+    160.0
+    80.0
+    """
+
+    def __init__(self, server: Server, objective: HighestRate) -> None:
+        self.space = server.space
+        self._server, self._objective = server, objective
+
+    def measure(
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
+    ) -> Episode:
+        """Return the episode at the highest rate that kept the SLO, or at the lowest rate.
+
+        The requests at the other rates are in its `info` as ``others``, as those of other clients
+        are. An invalid episode ends the search and is returned. The `watch` is not used, because a
+        capacity search overloads the server on purpose.
+
+        Raises
+        ------
+        ValueError
+            If all requests arrive at once, because then they have no rate.
+        """
+        arrivals = check_arrivals(arrivals)
+        span = arrivals[-1] - arrivals[0]
+        if not span > 0:
+            raise ValueError("a capacity search needs arrivals at different times")
+        unit = (arrivals - arrivals[0]) * ((len(arrivals) - 1) / span)  # one request per second
+        rates, tried = self._objective.rates_per_s, {}
+        low, high = 0, len(rates)  # the number of rates that keep the SLO lies between
+        switch_s = 0.0
+        while low < high:
+            middle = (low + high) // 2
+            episode = self._server.measure(configuration, unit / rates[middle], rng)
+            switch_s += float(episode.info.get("switch_s", 0.0))
+            if not episode.valid:
+                return episode
+            tried[middle] = episode
+            low, high = (middle + 1, high) if self._kept(episode) else (low, middle)
+        chosen = tried.pop(max(low - 1, 0))
+        found = {RATE: rates[low - 1]} if low else {}
+        if "switch_s" in chosen.info:
+            found["switch_s"] = switch_s
+        latency = [other.latency for other in tried.values()]
+        status = [other.status for other in tried.values()]
+        others = {"others": (np.concatenate(latency), np.concatenate(status))} if tried else {}
+        return replace(chosen, info={**chosen.info, **found, **others})
+
+    def _kept(self, episode: Episode) -> bool:
+        return self._objective.exceeds(episode) <= 1
 
 
 def most_cpus(space: ConfigSpace, *more: float) -> int | None:

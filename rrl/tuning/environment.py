@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.tuning.episode import Server
-from rrl.tuning.measuring import measure_valid
+from rrl.tuning.episode import Server, measure_valid
 from rrl.tuning.objective import MeanLatency, Objective
 from rrl.workloads.workload import Workload, estimate_rate
 from rrl.workloads.workload import episodes as cut

@@ -18,7 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.support.errors import GeneratorError
 from rrl.tuning.watch import Watch
+
+MAX_INVALID = 5  # episodes in a row; after these, the machine is too busy to measure anything
 
 
 class Status(IntEnum):
@@ -206,3 +209,59 @@ class Server(Protocol):
         A `watch` may stop the episode before all requests were sent.
         """
         ...
+
+
+def measure_valid(
+    server: Server,
+    configuration: Configuration,
+    arrivals: NDArray[np.float64],
+    rng: np.random.Generator,
+    watch: Watch | None = None,
+) -> tuple[Episode, list[Episode]]:
+    """Return a valid episode, and the invalid ones before it.
+
+    The bad requests of invalid episodes use up the watch's allowance, too, and the seconds of their
+    switches are in the valid episode's ``switch_s``.
+
+    Raises
+    ------
+    ServerError
+        If the server fails.
+    GeneratorError
+        If too many episodes in a row are invalid.
+    """
+    invalid, options = [], {}
+    for _ in range(MAX_INVALID):
+        if watch is not None:
+            left = watch.allowance - sum(bad_requests(one, watch.late_s)[1] for one in invalid)
+            options = {"watch": replace(watch, allowance=max(left, 1))}
+        episode = server.measure(configuration, arrivals, rng, **options)
+        if episode.valid:
+            return _with_switches(episode, invalid), invalid
+        invalid.append(episode)  # its requests were late before they left
+    raise GeneratorError(
+        f"{MAX_INVALID} invalid episodes in a row: the load generator itself was late; "
+        "free the machine, or lower the rate"
+    )
+
+
+def _with_switches(episode: Episode, invalid: list[Episode]) -> Episode:
+    """Return an episode whose switch took as long as those of the invalid ones and its own."""
+    if not invalid or "switch_s" not in episode.info:
+        return episode
+    seconds = sum(float(one.info.get("switch_s", 0.0)) for one in (*invalid, episode))
+    return replace(episode, info={**episode.info, "switch_s": seconds})
+
+
+def bad_requests(episode: Episode, late_s: float | None) -> tuple[int, int]:
+    """Return the number of requests of an episode, and of those that failed or were late.
+
+    Those of other clients, which a server reports with an episode, count like the others. Without a
+    limit `late_s` in seconds, none is bad.
+    """
+    latency, status = episode.info.get("others", (np.empty(0), np.empty(0)))
+    requests = len(episode) + len(latency)
+    if late_s is None:
+        return requests, 0
+    others = int(np.count_nonzero((status != 0) | (latency > late_s)))
+    return requests, episode.bad(late_s) + others

@@ -12,11 +12,10 @@ import numpy as np
 
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
-from rrl.support.errors import ServerError
-from rrl.tuning.episode import Episode, Server, Status
+from rrl.support.errors import GeneratorError, ServerError
+from rrl.tuning.episode import Episode, Server, Status, bad_requests, measure_valid
 from rrl.tuning.guard import Guard, Keeps, Part
 from rrl.tuning.loop import Step, shown_load
-from rrl.tuning.measuring import GeneratorError, counted, measure_valid
 from rrl.tuning.objective import Percentile
 from rrl.workloads.workload import Times
 
@@ -193,7 +192,8 @@ def measured(
         part = Part(dict(configuration), lost, lost, "crashed", str(error), whole)
         return Trial(part, episode, shun=True)
     reason = str(episode.info.get("aborted", ""))
-    requests, bad = counted([*invalid, episode], guard.late_s)
+    counts = [bad_requests(one, guard.late_s) for one in (*invalid, episode)]
+    requests, bad = (sum(column) for column in zip(*counts, strict=True))
     ended = "aborted" if reason else ""
     part = Part(dict(configuration), requests, bad, ended, whole=whole)
     return Trial(part, episode, reason == "worse", len(invalid))

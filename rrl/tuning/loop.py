@@ -1,24 +1,26 @@
 """The main loop: an agent asks, a server measures an episode, and the agent is told its cost.
 
-:func:`steps` draws the arrivals of a run and starts the loop, :func:`learning_steps`. What is drawn
-stands apart, because the runs of `rrl tune` use it, too: see :func:`draw_run` for a tuning and
-:func:`draw_rounds` for a comparison.
+:func:`tune` runs the whole loop and returns its history. :func:`steps` yields one episode at a
+time: it draws the arrivals of a run (:func:`draw_run`) and starts :func:`learning_steps`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
-from rrl.tuning.episode import Episode, Server
-from rrl.tuning.measuring import measure_valid
-from rrl.tuning.objective import MeanLatency, Objective
+from rrl.tuning.episode import Episode, Server, measure_valid
+from rrl.tuning.objective import MeanLatency, Objective, suited
 from rrl.workloads.workload import Times, Workload, estimate_rate
 from rrl.workloads.workload import episodes as cut
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST = 1e6  # highest load (requests/s) shown to an agent; simultaneous arrivals give infinity
 
@@ -152,20 +154,111 @@ def draw_run(
     return shown_load(next(parts)), parts, server_rng
 
 
-def draw_rounds(
-    names: list[str], workload: Workload, rounds: int, requests: int, rng: np.random.Generator
-) -> Iterator[tuple[Times, int, list[str]]]:
-    """Draw the rounds of a comparison, in each of which all contestants get the same arrivals.
+@dataclass
+class Run:
+    """The history of a tuning run, with one entry per episode.
 
-    Yields
-    ------
-    arrivals : ndarray
-        Arrivals in seconds.
-    seed : int
-        Seed of a generator for each server, so that all get the same work or the same repeat.
-    order : list of str
-        The names in the order of their turns.
+    Parameters
+    ----------
+    configurations : list of configuration
+        The configurations that served.
+    costs : list of float
+        The costs that the agent was told, in the objective's unit (seconds for a latency).
+    loads : list of float
+        The loads that the agent was shown: estimated requests per second.
+    recommended : list of configuration
+        The configurations that the agent would have deployed after each episode.
+    invalid : int
+        Number of episodes that were dropped and measured again.
     """
-    arrivals_rng, server_rng, order_rng = rng.spawn(3)
-    for arrivals in cut(workload.arrivals(rounds * requests, arrivals_rng), requests):
-        yield arrivals, int(server_rng.integers(2**63)), order_rng.permutation(names).tolist()
+
+    configurations: list[Configuration] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    loads: list[float] = field(default_factory=list)
+    recommended: list[Configuration] = field(default_factory=list)
+    invalid: int = 0
+
+    def __len__(self) -> int:
+        return len(self.costs)
+
+    @property
+    def best(self) -> Configuration:
+        """The configuration to deploy at the end."""
+        return self.recommended[-1]
+
+    def table(self) -> pd.DataFrame:
+        """Return a table with one row per episode: the knobs, `load_per_s` and `cost`."""
+        import pandas as pd
+
+        table = pd.DataFrame(self.configurations)
+        return table.assign(load_per_s=self.loads, cost=self.costs)
+
+
+def tune(
+    server: Server,
+    agent: Agent,
+    workload: Workload,
+    episodes: int,
+    rng: np.random.Generator,
+    *,
+    requests: int = 100,
+    objective: Objective | None = None,
+    progress: bool = False,
+) -> Run:
+    """Let `agent` learn on `server` for a number of episodes.
+
+    The agent sees the rate of the arrivals *before* an episode, never the true rate. The arrivals
+    and the server's own noise come from two random streams. So agents with equal generators get the
+    same arrivals, whatever they choose (common random numbers).
+
+    Parameters
+    ----------
+    server : Server
+    agent : Agent
+    workload : Workload
+    episodes : int
+        Number of episodes, at least 1.
+    rng : numpy.random.Generator
+        Generator for the arrivals and the server. The agent has its own.
+    requests : int, optional
+        Requests per episode. The default is the paper's 100.
+    objective : Objective, optional
+        The cost of an episode. The default is the mean latency in seconds.
+    progress : bool, optional
+        Whether to show a progress bar on stderr.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ValueError
+        If `episodes` is below 1.
+    ServerError
+        If the server fails permanently, or too many episodes in a row are invalid.
+
+    Examples
+    --------
+    >>> from rrl import RRL, Poisson, TableServer
+    >>> table = {"threads": [1, 2, 3, 4], "latency": [0.4, 0.2, 0.1, 0.3]}
+    >>> server = TableServer(table, ["threads"], cost="latency")
+    >>> agent = RRL(server.space, np.random.default_rng(1))
+    >>> run = tune(server, agent, Poisson(rate=10.0), 40, np.random.default_rng(2))
+    >>> run.best, len(run)
+    ({'threads': 3}, 40)
+    """
+    from tqdm import tqdm
+
+    run = Run()
+    objective = objective or MeanLatency()
+    server = suited(server, objective)
+    every = steps(server, agent, workload, episodes, rng, requests=requests, objective=objective)
+    bar = tqdm(every, "tuning", episodes, unit="episode", disable=not progress)
+    for step in bar:
+        run.invalid += step.invalid
+        run.configurations.append(dict(step.configuration))
+        run.costs.append(step.cost)
+        run.loads.append(step.load)
+        run.recommended.append(dict(step.recommended))
+    return run
