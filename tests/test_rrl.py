@@ -172,7 +172,7 @@ def test_a_value_in_the_table_changes_what_is_tried_and_what_is_deployed(make):
     (table,) = agent.tables
     index = int(table.measured[-1])
     table.values[index], table.sds[index] = 1e-6, 1e-6
-    table.updates += 2  # the table was changed by hand: a sum tree must be filled again
+    table.version += 2  # the table was changed by hand: a sum tree must be filled again
     assert agent.ask(10.0) == agent.space[index] or isinstance(agent.exploration, ExpectedSaving)
     agent.tell(agent.space[int(table.measured[0])], 1.0)
     if isinstance(agent.similarity, Copy):

@@ -80,8 +80,9 @@ class LoadLevels:
 
     A load belongs to the nearest load level. A load that differs from the nearest one by more than
     a factor of `ratio` begins a new load level: at once if the factor is above the square of the
-    ratio, and otherwise only if the next load is as far away, too. So a single noisy estimate
-    begins no new load level.
+    ratio, and otherwise only if the next load also differs by more than `ratio` from every load
+    level, in either direction. Until then, the load belongs to the nearest load level. So a single
+    noisy estimate begins no new one.
 
     Parameters
     ----------

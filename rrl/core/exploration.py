@@ -29,7 +29,7 @@ class Exploration(Protocol):
         ...
 
     def worth(self, table: QTable, cells: Ints) -> NDArray[np.bool_]:
-        """Return which configurations are worth a trial, whatever else may be tried."""
+        """Return which of `cells` are better to try than serving the incumbent."""
         ...
 
 
@@ -106,34 +106,34 @@ class Boltzmann:
         last = self._trees.get(table.level)
         scale = table.floor, temperature
         if last is not None and last.table is table and last.scale[::2] == scale:
-            if last.updates == table.updates - 1:
+            if last.version == table.version - 1:
                 mend_tree(last.tree, table.values, table.last, last.scale)
-                last.updates = table.updates
-            if last.updates == table.updates and 1e-100 < last.tree[1] < 1e100:
+                last.version = table.version
+            if last.version == table.version and 1e-100 < last.tree[1] < 1e100:
                 return last.tree
         lowest = float(table.values.min() + table.floor)
         tree = np.zeros(2 << (len(table.values) - 1).bit_length())
         fill_tree(tree, table.values, (table.floor, lowest, temperature))
-        made = _Tree(table, tree, (table.floor, lowest, temperature), table.updates)
+        made = _Tree(table, tree, (table.floor, lowest, temperature), table.version)
         self._trees[table.level] = made
         return tree
 
 
 @dataclass
 class _Tree:
-    """A table's sum tree, its (floor, reference, temperature), and the updates that it contains."""
+    """A table's sum tree, its (floor, reference, temperature), and the version that it contains."""
 
     table: QTable
     tree: Floats
     scale: tuple[float, float, float]
-    updates: int
+    version: int
 
 
 def action_probabilities(values: Floats, temperature: float, floor: float = 0.0) -> Floats:
     """Return Boltzmann probabilities on the logarithm of the cost: p is proportional to Q^(-1/T).
 
     A cost that is twice as high is 2^(1/T) times less likely, so the unit of the cost does not
-    matter. (The released code's exp(k/Q) depends on it, never ends at Q = 0 and fails below.)
+    matter. (The released code's exp(k/Q) depends on it, loops forever at Q = 0 and fails below.)
 
     Parameters
     ----------
@@ -282,8 +282,9 @@ class ExpectedSaving:
     def net_savings(self, table: QTable, cells: Ints) -> tuple[Floats, Floats]:
         """Return savings less prices, and prices, as fractions of the incumbent's value.
 
-        Both have the shape (m,). The incumbent's price is 0, and serving it saves something if it
-        turns out to be worse than the next best. Without an incumbent, all net savings are 0.
+        Both have the shape (m,). The incumbent's price is 0. Measuring the incumbent again has
+        value, too: it may prove worse than the next best. Without an incumbent, all net savings are
+        0.
         """
         if table.incumbent is None:
             return np.zeros(len(cells)), np.zeros(len(cells))
@@ -297,7 +298,7 @@ class ExpectedSaving:
 
     @staticmethod
     def _excess(table: QTable, cells: Ints, reference: float) -> Floats:
-        """Return by how much the logarithms of values are above that of the reference."""
+        """Return by how much the logarithms of values exceed that of the reference, at least 0."""
         return np.maximum(np.log(np.maximum(table.values[cells], 1e-300) / reference), 0.0)
 
 

@@ -1,6 +1,6 @@
 """A Gaussian process: what measurements say about all configurations, and how sure that is.
 
-The process models the logarithm of the cost over the knobs' values and the logarithm of the load.
+The process models the logarithm of the cost over the knobs' positions and the log load.
 Two configurations are less alike the further apart they are. Each knob has its own length scale (a
 categorical one has a length scale per value): a knob that hardly matters gets a long one, and a
 measurement at one of its values then says much about the others. The nugget is the part of a cost

@@ -22,7 +22,7 @@ from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.similarity import Estimate
 from rrl.core.space import ConfigSpace
 
-LENGTH = 3.0  # expected length scale, in values of a knob, and at most
+LENGTH = 3.0  # largest expected length scale, in mean distances between values
 SPAN = 1.2  # times the distance between a knob's first value and its last
 LOAD_LENGTH = 2.0  # expected length scale of the log load: a factor of 7.4
 FIRST_FIT, GROWTH = 4, 1.5  # the hyperparameters are fitted after 4, 7, 11, 17, ... measurements

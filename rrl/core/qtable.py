@@ -21,8 +21,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SCALED = 8  # first measurements that set the scale of values from another load level
-TRUST = 2.0  # a value from another load level counts for at most this number of measurements
-FLOOR = 0.01  # times about the lowest positive cost: keeps the logarithm of a cost of 0 finite
+TRUST = 2.0  # a value from another load level counts for at most this number of estimates
+FLOOR = 0.01  # fraction of the lowest positive cost: keeps the logarithm of a cost of 0 finite
 NOISE, NOISE_WEIGHT = 0.15, 4.0  # noise expected before any repeat, and its weight in repeats
 
 
@@ -41,9 +41,9 @@ def update_region(
 
     For each configuration c of the region, ``Q[c] = (1 - g) Q[c] + g estimate[c]``. In the
     released code, g is the learning rate. With `average`, g is at least 1 / n for the n-th
-    estimate of c, so Q[c] is the mean of its estimates until the learning rate takes over. The
-    standard deviation (sd) moves in the same way: the errors of copies from one neighbour are
-    alike, so they do not cancel.
+    estimate of c, so Q[c] is the mean of its estimates as long as 1 / n exceeds the learning rate.
+    The first standard deviation (sd) replaces infinity, and later ones are mixed in the same way:
+    the errors of copies from one neighbour are alike, so they do not cancel.
 
     Parameters
     ----------
@@ -111,7 +111,11 @@ class QTable:
     near : QTable or None
         The table of the nearest other load level that contains measurements.
     last : ndarray of int
-        The region that was updated last; `updates` counts the updates.
+        The region that was updated last.
+    version : int
+        Number of changes of the values or of the `floor`.
+    floor : float
+        A small cost that is added to each value before its logarithm is taken.
 
     Examples
     --------
@@ -138,7 +142,7 @@ class QTable:
         self.incumbent: int | None = None
         self.log_load: float = 0.0
         self.near: QTable | None = None
-        self.last, self.updates = np.empty(0, dtype=np.int64), 0
+        self.last, self.version = np.empty(0, dtype=np.int64), 0
         self._measured, self._scatter = np.empty(16, dtype=np.int64), 0.0
         self._count = self._repeats = 0  # of configurations measured, and of repeats
 
@@ -160,7 +164,7 @@ class QTable:
             self.values[:] = cost
         if cost > 0 and (self.floor == 0 or FLOOR * cost < self.floor / 2):
             self.floor = FLOOR * cost
-            self.updates += 1
+            self.version += 1
         if self.inherited[index] and self.counts[index] > 0 and self.scaled < SCALED:
             self._rescale(index, cost)
         if self.visits[index]:
@@ -184,7 +188,7 @@ class QTable:
         update_region(*table, cells, costs, sds, learning_rate, average)
         if self._inherits:
             self.inherited[cells] = False
-        self.last, self.updates = cells, self.updates + 1
+        self.last, self.version = cells, self.version + 1
 
     def expecting(self, cells: Ints, costs: Floats, sds: Floats) -> QTable:
         """Return this table with other values of some configurations; this table keeps its own.
@@ -204,9 +208,10 @@ class QTable:
         return other
 
     def inherit(self, other: QTable) -> None:
-        """Start from the values of another load level; they count for `TRUST` measurements.
+        """Start from the values of another load level; they count for at most `TRUST` estimates.
 
-        The first measurements then tell by what factor all costs differ.
+        The first measurements then tell by what factor all costs differ. Only values that no own
+        region has touched are scaled by it.
         """
         if other.initial is not None:
             self.values[:], self.initial, self.floor = other.values, other.initial, other.floor
@@ -231,7 +236,7 @@ class QTable:
         factor = ratio ** (1 / self.scaled)  # makes a running geometric mean
         self.values[self.inherited] *= factor
         self.initial *= factor
-        self.updates += 1
+        self.version += 1
 
     def _append(self, index: int) -> None:
         if self._count == len(self._measured):

@@ -1,8 +1,8 @@
 """Regions: which values a measurement updates, and which configurations may be tried next.
 
-:class:`FixedRadius` is the paper's region. :class:`SelectedRadius` is its adaptive one: Bayesian
-optimisation (:class:`RegionSize`) selects the radius while serving. The region of the recommended
-agent is in :mod:`rrl.core.grown`.
+In the paper's regions, any configuration may be tried. :class:`FixedRadius` is the paper's region,
+and :class:`SelectedRadius` its adaptive one: Bayesian optimisation (:class:`RegionSize`) selects the
+radius while serving. The region of the recommended agent is in :mod:`rrl.core.grown`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rrl.core.space import ConfigSpace, check_radius
 BLOCK = 10  # episodes of the first blocks; later ones are a tenth of the run's age
 GROWTH = 0.1
 WINDOW = 30  # blocks that the model remembers
-ONSET = 20.0  # episodes after which the recommended radius begins to fall
+ONSET = 20.0  # episodes that delay the fall of the theoretical radius
 AMPLITUDE = 0.1  # by how much, in log cost, a radius may differ from what the prior says
 SLOPE = 0.3  # of the prior: cost of a radius that is off, per squared difference of log(1 + r)
 WIDTH, AGEING = 0.5, 1.0  # length scales of the model, in log(1 + radius) and in log(age)
@@ -53,7 +53,10 @@ class Region:
         raise NotImplementedError("a region that looks further must say how it widens")
 
     def forgotten(self, table: QTable) -> Iterable[int]:
-        """Return the configurations whose measurements should not count, after the last one."""
+        """Return the configurations whose measurements should not count.
+
+        The agent asks after each measurement.
+        """
         return ()
 
     def learn(self, table: QTable, cost: float) -> None:
@@ -99,8 +102,7 @@ class SelectedRadius(Region):
     ----------
     space : ConfigSpace
     radius : float, optional
-        The first radius. By default it is a twelfth of the grid's diagonal, between 1.25 (direct
-        neighbours, for the first 40 episodes) and 6.
+        The first radius. By default it is a twelfth of the grid's diagonal, between 1.25 and 6.
     widest : float, optional
         The largest radius that may be selected. By default it is twice the first one, plus 1, but
         not more than the diameter of the space, unless the first one is.
@@ -295,7 +297,7 @@ class RegionSize:
 
         radius, age, mean, variance = np.array(self.blocks).T
         fading = variance * (now + ONSET) / (age + ONSET)  # old blocks tell less
-        kernel = part([WIDTH, AGEING]) + part([1e6, AGEING])  # the radius, and the mere passing
+        kernel = part([WIDTH, AGEING]) + part([1e6, AGEING])  # of the radius, and of time alone
         model = GaussianProcessRegressor(kernel, alpha=fading, optimizer=None)
         points = inputs(self._candidates, np.full(CANDIDATES, now))
         with _threads().limit(limits=1):  # so small a problem is ten times slower on several

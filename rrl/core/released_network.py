@@ -16,8 +16,8 @@ class NetworkSimilarity:
     """A network of 256 and 64 rectified units learns the costs of a region from all measurements.
 
     Its inputs are the mean time between requests and the knobs' positions. As in the released
-    code, the network is fitted from scratch after every measurement, and all its estimates count
-    in full, however far off. What differs: inputs and costs are standardised, the optimiser is
+    code, the network is fitted from scratch after every measurement, and no estimate is weighted by
+    its error. What differs: inputs and costs are standardised, the optimiser is
     Adam on the squared error (the release: FTRL with a rate of 0.7 on the Huber loss), the initial
     weights come from a seed, an estimate is at least half the lowest measured cost (a table must
     not contain costs below 0), and the measured configuration keeps its measured cost.

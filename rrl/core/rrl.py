@@ -14,8 +14,8 @@ configuration, and how sure that is.
 the exploration's choice. It moves the generator, and remembers the load and where looking further
 was of no use. It writes no value. Where the table may be out of date, the similarity *predicts*
 values, and the exploration reads them from a copy. That is so in two cases: the load level has
-changed, and the measurements of other load levels may say more now; or no candidate is worth a
-trial, and the region looks further.
+changed, and the nearest other load level may know more now; or no candidate is worth a trial, and
+the region looks further.
 
 :meth:`RRL.tell` learns: *cost* -> the table records it -> the region around the measurement -> the
 similarity's estimates -> the update of the region -> the configuration to deploy. If the load
@@ -211,7 +211,7 @@ class RRL:
         return self.region.widened(table, worth), expected
 
     def _has_news(self, table: QTable) -> bool:
-        """Return whether another load level was measured last, which may say more than before."""
+        """Return whether another level was measured last, so that the nearest may know more."""
         return table.level != self._last and table.near is not None and table.episodes > 0
 
     def _predicted(self, table: QTable, cells: Ints | None) -> QTable:
@@ -245,10 +245,10 @@ class RRL:
 def deploy(table: QTable) -> int:
     """Return the configuration to deploy: the incumbent, unless another one is clearly better.
 
-    The challenger is the configuration whose upper limit is lowest: its expected cost plus
-    `SURE` standard deviations (sds). It replaces the incumbent if the incumbent's expected cost is
-    higher by at least the sd of the difference. So a lucky measurement changes nothing. Only
-    measured configurations are deployed, see :func:`expected_cost`.
+    The challenger is the configuration whose upper limit is lowest: its expected cost times
+    exp(`SURE` sds), where an sd is a fraction of the cost. It replaces the incumbent if the
+    incumbent's expected cost is higher by at least the sd of the difference. So a lucky measurement
+    rarely changes anything. Only measured configurations are deployed, see :func:`expected_cost`.
 
     Parameters
     ----------
@@ -350,8 +350,9 @@ def adaptive(
 def released(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> RRL:
     """Make the agent with the settings of the released code.
 
-    A network estimates the region of radius 3, every estimate moves its value by 0.3, all loads
-    share one table, and choices are nearly greedy: exp(500 Qmin / Q) is close to the minimum.
+    A network estimates the region of radius 3, the learning rate is 0.3, and all loads share one
+    table. Choices are nearly greedy: near the minimum, a temperature of 0.002 gives the
+    probabilities of the released exp(500 Qmin / Q).
 
     Parameters
     ----------

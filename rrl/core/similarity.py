@@ -64,8 +64,8 @@ class Similarity(Protocol):
         """Return what is known of `cells` before the next episode. Nothing changes.
 
         The agent asks for it where the table may be out of date: when the load comes to the load
-        level of `table`, because other load levels may know more now, and for configurations
-        beyond the region.
+        level of `table`, because the nearest other load level may know more now, and for
+        configurations beyond the region.
 
         Parameters
         ----------
@@ -87,7 +87,8 @@ class Copy:
 
     The measurements also tell how wrong that is. Whenever two measured configurations lie in one
     region, the squared difference between the logarithms of their costs is compared with their
-    distance. So the variance of a copy grows in proportion to the distance, as fast as costs do.
+    distance. The variance of a copy is ``noise**2 + rate * distance``, where the rate is the sum of
+    the squared differences divided by the sum of the distances.
 
     Examples
     --------

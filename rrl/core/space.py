@@ -1,7 +1,7 @@
-"""What can be chosen: the configurations that the knobs span, and the regions around them.
+"""What can be chosen: the configurations that the knobs span, and the distances between them.
 
-A region is a ball in the Euclidean distance of the knobs' positions: the configurations that one
-measurement is taken to speak for.
+The paper's region is a ball in the Euclidean distance of the knobs' positions
+(:mod:`rrl.core.region`). Distances in steps count the changes of a knob to its next value.
 """
 
 from __future__ import annotations
@@ -262,8 +262,8 @@ class ConfigSpace:
     def diameter(self) -> float:
         """No two configurations are further apart: the diagonal of the coordinates' ranges.
 
-        A categorical knob with k values adds k to its square, so that the diagonal is then longer
-        than the largest distance.
+        A categorical knob with k > 1 values adds k / 2 to its square. With k > 2, the diagonal is
+        longer than the largest distance.
         """
         return float(np.linalg.norm(np.ptp(self.positions, axis=0)))
 
@@ -331,7 +331,7 @@ class ConfigSpace:
         """Return the number of steps from one configuration to each, shape (n,).
 
         A step changes one knob to the next value. Any two values of a categorical knob are one
-        step apart. Configurations that are not available count as steps, too.
+        step apart. A step may pass through a combination that is not available.
 
         Examples
         --------
@@ -383,7 +383,7 @@ def _whole_numbers(knob: Knob) -> Knob:
 
 
 def _described(knobs: tuple[Knob, ...]) -> str:
-    """Return the text behind a fingerprint, in the words of those that are stored in files."""
+    """Return the text behind a fingerprint; it says `levels`, so stored fingerprints stay valid."""
     texts = [
         f"Knob(name={k.name!r}, levels={k.values!r}, positions={k.positions!r})" for k in knobs
     ]
