@@ -22,9 +22,9 @@ NOTHING = np.empty(0, dtype=np.int64)
 class Grown(Region):
     """All configurations within a radius of a measured one: the region grows to where costs fall.
 
-    Their values are updated, and any of them may be tried. What was measured under the nearest other
-    load level is in the region, too, but the region does not grow from there. With a radius of one
-    step, a cliff is met one step at a time.
+    Their values are updated, and any of them may be tried. What was measured under the nearest
+    other load level is in the region, too, but the region does not grow from there. With a radius
+    of one step, a cliff is met one step at a time.
 
     Before the first measurement, the region is the middle of the grid. After a first one elsewhere,
     the middle is measured once: if the first configuration costs more than `HOPELESS` times the

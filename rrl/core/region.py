@@ -1,8 +1,8 @@
 """Regions: which values a measurement updates, and which configurations may be tried next.
 
 In the paper's regions, any configuration may be tried. :class:`FixedRadius` is the paper's region,
-and :class:`SelectedRadius` its adaptive one: Bayesian optimisation (:class:`RegionSize`) selects the
-radius while serving. The region of the recommended agent is in :mod:`rrl.core.grown`.
+and :class:`SelectedRadius` its adaptive one: Bayesian optimisation (:class:`RegionSize`) selects
+the radius while serving. The region of the recommended agent is in :mod:`rrl.core.grown`.
 """
 
 from __future__ import annotations
