@@ -8,6 +8,7 @@ from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from half_plus import build_half_plus
 
@@ -26,7 +27,8 @@ from rrl.recording.large_grid import (
 )
 from rrl.support.errors import DataError, UnstableError, UsageError
 
-PLAN = Path(__file__).parent.parent / "data" / "plans" / "keyword-joint.yaml"
+DATA = Path(__file__).parent.parent / "data"
+PLAN, RECORDED = DATA / "plans" / "keyword-joint.yaml", DATA / "recording" / "keyword-joint"
 
 
 @pytest.fixture(autouse=True)
@@ -174,3 +176,23 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path):
     file.write_text("model: keyword\n")
     with pytest.raises(DataError, match=r"plan.yaml: it is no plan of a grid"):
         GridPlan.read(file)
+
+
+def test_what_was_recorded_so_far_follows_the_plan(whole):
+    """Any part of the recording passes: only rows that are there are looked at."""
+    rows = pd.read_csv(RECORDED / EPISODES)
+    knobs = [knob.name for knob in whole.space.knobs]
+    rows["index"] = whole.space.indices(rows[knobs])
+    assert not rows.duplicated(["stage", "half", "draw", "index"]).any()
+    assert rows["order"].tolist() == list(range(len(rows)))
+    for limit, most in whole.limits.items():
+        assert (rows[limit] <= most).all(), limit
+    assert set(rows["commit"]) == {"recorder-2"}
+    for (stage, half, draw), part in rows.groupby(["stage", "half", "draw"]):
+        assert set(part["arrival_seed"]) == {whole.arrivals(Visit(stage, half, draw, 0))[0]}
+    first = rows[rows["stage"] == "pass"]
+    planned = [(visit.half, visit.index) for visit in whole.passes()]
+    assert set(zip(first["half"], first["index"], strict=True)) <= set(planned)
+    assert (rows["quantiles_us"].str.split().str.len() == whole.quantiles).all()
+    starts = pd.read_csv(RECORDED / STARTS)
+    assert (starts["accepted"] == 1).any()

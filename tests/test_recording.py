@@ -179,7 +179,8 @@ def test_a_plan_keeps_to_its_cores():
 
 
 DATA = Path(__file__).parent.parent / "data"
-PROBED = [*sorted((DATA / "recording").glob("*")), DATA / JOINT_PART]
+PROBED = [file.parent for file in sorted((DATA / "recording").glob("*/profile.json"))]
+PROBED.append(DATA / JOINT_PART)
 
 
 @pytest.mark.parametrize("folder", PROBED, ids=lambda folder: folder.name)
