@@ -18,7 +18,7 @@ from rrl.rivals import agents
 from rrl.studies import behaviour, pieces, results, sweeps, tables
 from rrl.studies.settings import cross
 from rrl.studies.standings import VARIANTS
-from rrl.studies.sweep_store import Store, setting_name
+from rrl.studies.sweep_store import Entry, Store, setting_name
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.support.versions import Version, known
@@ -330,3 +330,24 @@ def test_digests_are_made_again_after_a_change_of_any_room_that_a_race_loads():
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=DATA.parent, check=True
     )
     assert {name.split(".")[1] for name in done.stdout.split()} <= set(behaviour.ROOMS)
+
+
+def test_a_table_whose_renewal_was_stopped_keeps_what_it_has(tmp_path, monkeypatch):
+    table = tables.Table(("random", "heuristic"), ("pool",), ("no_such_module",))
+    monkeypatch.setattr(tables, "tables", lambda: {"one": table})
+    store, key = Store(tmp_path / "results"), tables.key_of(table, tmp_path)
+    old = tuple(part.replace("agent random 1", "agent random 0") for part in key)
+    store.enter({"tables/one": Entry(("table", "one"), old)})
+    file = tables.table_folder("one", tmp_path) / "runs.csv"
+    file.parent.mkdir(parents=True)
+    file.write_text("agent,cost\nrandom,1.0\nheuristic,2.0\n")
+    with pytest.raises(UsageError, match="table 'one' is not renewed"):
+        tables.renew("one", tmp_path)
+    assert file.read_text() == "agent,cost\nheuristic,2.0\n"  # only what has changed is gone
+    made = file.read_text() + "random,3.0\n"
+    file.write_text(made)
+    with pytest.raises(UsageError, match="table 'one' is not renewed"):
+        tables.renew("one", tmp_path)
+    assert file.read_text() == made
+    with pytest.raises(DataError, match="unfinished"):
+        tables.table_file("one", "runs.csv", tmp_path)

@@ -44,6 +44,8 @@ TUNED = (
     *("rrl-gp", "rrl", "rrl-released-copy", "random", "coordinate-descent", "hill-climbing"),
     *("simulated-annealing", "q-learning", "deep-q-network", "zooming", "hoo", "turbo", "gp-ei"),
 )
+UNFINISHED = "unfinished"
+"""In the key of a table that is being renewed: its present rows stay if the command is stopped."""
 JUDGE = ("judge loop", "judge truth", "judge measures")
 
 
@@ -134,7 +136,7 @@ def table_file(name: str, file: str, data: PathLike = "data") -> Path:
     entry = stored.get(PREFIX + name)
     if entry is None or not path.exists():
         raise DataError(f"{path}: no such table is stored; `make results` makes it")
-    new = sorted(set(key_of(tables()[name], data)) - set(entry.key))
+    new = sorted(set(key_of(tables()[name], data)) ^ set(entry.key))
     if new:
         raise DataError(
             f"{path}: of other versions than {', '.join(new)}; `make results` renews the table"
@@ -154,6 +156,7 @@ def renew(name: str, data: PathLike = "data") -> None:
     key = key_of(table, data)
     if entry := store.index.get(PREFIX + name):
         _forget(folder, set(key) - set(entry.key))
+        store.enter({PREFIX + name: Entry(("table", name), (*key, UNFINISHED))})
     words = {"folder": str(folder), "agents": ",".join(table.agents)}
     for command in table.commands:
         arguments = [word.format(**words) for word in shlex.split(command)]
