@@ -494,6 +494,10 @@ def test_a_grid_of_too_many_combinations_is_refused(flags, count):
         ConfigSpace(knobs)
 
 
+def test_integers_may_have_more_than_64_bits():
+    assert from_table({"seed": [10**20, -1]}, ["seed"]).knobs[0].values == (-1, 10**20)
+
+
 def test_numbers_beside_text_stay_numbers():
     space = from_table({"batch_threads": [0, 1, "adaptive"]}, ["batch_threads"])
     assert space.knobs[0].values == (0, 1, "adaptive")
