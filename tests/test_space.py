@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 
 import rrl
 from rrl.core.knob import Knob
-from rrl.core.region import FixedRadius
-from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace, from_table
 from rrl.tuning.presets import paper_cpu, paper_gpu, tf_serving
 
@@ -376,34 +374,128 @@ def test_text_is_ordered_only_if_it_has_positions():
     assert [k.categorical for k in from_table(table, ["policy", "threads"]).knobs] == [True, False]
 
 
-def test_a_table_may_cover_little_of_a_grid_that_cannot_be_numbered():
+# --- tables of measurements -----------------------------------------------------------------------
+
+
+@st.composite
+def tables(draw):
+    """Columns of any kind, whose rows may repeat: few or many knobs, with few or many values."""
+    kinds = (
+        st.integers(0, 1),
+        st.integers(0, 2668),
+        st.booleans(),
+        st.just(7),
+        st.sampled_from(["none", "lru", "1"]),
+        st.one_of(st.integers(0, 3), st.just(0.5), st.text("ab", min_size=1, max_size=2)),
+    )
+    columns = draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=12))
+    rows = draw(st.lists(st.tuples(*columns), min_size=1, max_size=30))
+    rows += draw(st.lists(st.sampled_from(rows), max_size=5))
+    return {f"k{k}": list(values) for k, values in enumerate(zip(*rows, strict=True))}
+
+
+def large(name):
+    """Return a table that has much of one kind."""
     rng = np.random.default_rng(0)
-    table = {f"k{k}": rng.integers(1000, size=300) for k in range(12)}
+    hundreds = {
+        f"k{k}": rng.integers(size, size=2788) for k, size in enumerate([2669] * 6 + [9] * 3)
+    }
+    return {
+        "hundreds of values": hundreds,
+        "one-hot": {f"k{k}": np.arange(90) % 80 == k for k in range(80)},
+        "constant knobs": {f"k{k}": [k] * 3 for k in range(70)} | {"mode": ["a", "b", "b"]},
+        "a single row": {f"k{k}": [str(k)] for k in range(70)},
+    }[name]
+
+
+def check_rows(table):
+    """The rows of a table are numbered in the order of their value indices, each once."""
     space = from_table(table, list(table))
-    assert prod(space.shape) > 1 << 62
-    assert space.indices(table)[np.argsort(space.indices(table))].tolist() == list(range(300))
-    assert [space.index(c) for c in space] == list(range(300))
-    rows = space.value_indices.tolist()
-    assert rows == sorted(rows)
-    assert space[7] == {k.name: k.values[i] for k, i in zip(space.knobs, rows[7], strict=True)}
-    assert space == ConfigSpace(space.knobs, space.value_indices[::-1])
+    rows = list(zip(*(np.asarray(c, object).tolist() for c in table.values()), strict=True))
+    assert {tuple(configuration.values()) for configuration in space} == set(rows)
+    indices = space.value_indices.tolist()
+    assert indices == sorted(indices)
+    assert len(indices) == len(space) == len(set(rows))
+    assert [space.index(configuration) for configuration in space] == list(range(len(space)))
+    assert [tuple(space[i].values()) for i in space.indices(table).tolist()] == rows
+    assert space[-1] == space[len(space) - 1]
+    return space
+
+
+@given(tables(), st.data())
+def test_any_table_is_a_space_of_its_rows(table, data):
+    space = check_rows(table)
+    twin = ConfigSpace(space.knobs, data.draw(st.permutations(space.value_indices.tolist())))
+    assert (twin, twin.fingerprint) == (space, space.fingerprint)
+    other = {name: data.draw(st.sampled_from(values)) for name, values in table.items()}
+    assert (other in space) == (other in list(space))
+
+
+@pytest.mark.parametrize(
+    "name", ["hundreds of values", "one-hot", "constant knobs", "a single row"]
+)
+def test_a_table_may_have_many_knobs_and_many_values(name):
+    space = check_rows(large(name))
+    whole = prod(space.shape) == len(space)
+    assert len(space.fingerprint) == 16
+    if whole:
+        assert space == ConfigSpace(space.knobs)
+        return
     other = ConfigSpace(space.knobs, space.value_indices[1:])
+    assert space != other
     assert space.fingerprint != other.fingerprint
     with pytest.raises(ValueError, match="is not available"):
         other.index(space[0])
     with pytest.raises(ValueError, match="invalid entry"):
-        ConfigSpace(space.knobs, [[1000] * 12])
-    agent = RRL(space, rng, region=FixedRadius(1e3))
+        ConfigSpace(space.knobs, [space.shape])
+
+
+@pytest.mark.parametrize("name", ["rrl", "rrl-gp", "random", "coordinate-descent"])
+@pytest.mark.parametrize("free", [1, 3], ids=["all cost nothing", "some cost nothing"])
+def test_agents_tune_a_table_in_which_configurations_cost_nothing(name, free):
+    rng = np.random.default_rng(1)
+    table = {
+        "threads": [[1, 2, "auto"][i] for i in rng.integers(3, size=40)],
+        "constant": ["on"] * 40,
+        "cache": rng.integers(2669, size=40),
+        "mode": rng.choice(["a", "b"], 40),
+    }
+    space = from_table(table, list(table))
+    cost = np.where(np.arange(len(space)) % free == 0, 0.0, 1.0)
+    agent = rrl.AGENTS[name](space, rng)
     for _ in range(30):
         configuration = agent.ask(10.0)
-        agent.tell(configuration, 1.0 + configuration["k0"])
-    assert agent.best(10.0) in space
+        agent.tell(configuration, float(cost[space.index(configuration)]))
+    assert cost[space.index(agent.best(10.0))] == 0
 
 
-def test_more_combinations_than_can_be_numbered_are_refused():
-    knobs = [Knob(f"flag{k}", (0, 1)) for k in range(64)]
-    with pytest.raises(ValueError, match=r"1.84e\+19 combinations, more than can be numbered"):
+@pytest.mark.parametrize(("flags", "stored"), [(62, "6d875d4b94468c86"), (63, "2746fc56ab925c93")])
+def test_fingerprints_stay_as_files_have_them(flags, stored):
+    space = ConfigSpace([Knob(f"k{k}", (0, 1)) for k in range(flags)], [[1] * flags])
+    assert (space.fingerprint, paper_cpu().fingerprint) == (stored, "16d83cf61449ddfb")
+
+
+def test_a_whole_grid_makes_no_rows_until_they_are_asked_for():
+    space = ConfigSpace([Knob(name, range(1000)) for name in "abc"])
+    assert len(space) == 10**9
+    assert space.index(space[123_456_789]) == 123_456_789
+    assert space[-1] == {"a": 999, "b": 999, "c": 999}
+    assert space == ConfigSpace(space.knobs)
+    with pytest.raises(IndexError, match="has no configuration number 1000000000"):
+        space[10**9]
+
+
+@pytest.mark.parametrize(("flags", "count"), [(64, r"1.84e\+19"), (1100, r"1.36e\+331")])
+def test_a_grid_of_too_many_combinations_is_refused(flags, count):
+    knobs = [Knob(f"flag{k}", (0, 1)) for k in range(flags)]
+    with pytest.raises(
+        ValueError, match=f"{count} combinations, and a grid may have 1,000,000,000"
+    ):
         ConfigSpace(knobs)
+
+
+def test_integers_may_have_more_than_64_bits():
+    assert from_table({"seed": [10**20, -1]}, ["seed"]).knobs[0].values == (-1, 10**20)
 
 
 def test_numbers_beside_text_stay_numbers():

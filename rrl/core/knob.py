@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isnan
+from math import isfinite, isnan
 from typing import Any, Literal
 
 import numpy as np
@@ -89,7 +89,7 @@ class Knob:
             one, times = Counter(given).most_common(1)[0]
             if times > 1:
                 raise ValueError(f"knob {self.name!r} has the {what} {one!r} twice")
-            if not np.all(np.isfinite(finite)):
+            if not all(map(isfinite, finite)):  # NumPy has no integers beyond 64 bits
                 raise ValueError(f"knob {self.name!r} has a {what} that is not finite: {given}")
 
     @cached_property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from functools import cached_property
 from hashlib import sha256
 from math import prod
@@ -21,7 +22,8 @@ from rrl.core.knob import Configuration, Knob, Scale, Value, column, coordinates
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MOST = 1 << 62  # combinations that fit into a machine's integer
+MOST = 10**9  # combinations of a whole grid: the positions of more need tens of gigabytes
+NUMBERED = 1 << 62  # up to so many combinations, a fingerprint holds their numbers in the grid
 CACHED = 4096  # an agent that has found its region asks for the same again and again
 ROUNDING = 1e-9  # relative slack that keeps a closed ball closed when positions are rounded
 
@@ -46,8 +48,8 @@ class ConfigSpace:
     Raises
     ------
     ValueError
-        If names repeat, the mask has another shape, nothing is available, or all of more than
-        `MOST` combinations are.
+        If names repeat, the mask has another shape, a value index is out of range, nothing is
+        available, or a whole grid has more than `MOST` combinations.
 
     Examples
     --------
@@ -74,64 +76,72 @@ class ConfigSpace:
             raise ValueError("a configuration space needs at least one knob")
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"knob names must differ, got {list(self.names)}")
-        self._cells = self._available_cells(available)  # sorted cells of the full grid
-        self._cells.flags.writeable = False
-        self._whole = len(self._cells) == prod(self.shape)
+        self._digit = np.min_scalar_type(max(self.shape) - 1).newbyteorder(">")  # see `_keys`
+        self._rows = self._available_rows(available)  # value indices; None for the whole grid
+        self._count = prod(self.shape) if self._rows is None else len(self._rows)
         self._expected = frozenset(self.names)
         self._made: dict[int, dict[str, Value]] = {}
         self._numbers: dict[tuple[tuple[str, Value], ...], int] = {}
         self._balls: dict[tuple[int, float], Ints] = {}
 
-    def _available_cells(self, available: ArrayLike | None) -> NDArray[Any]:
-        """Return the places of the available configurations in the full grid, sorted.
-
-        A table of many knobs with many values covers little of a grid that is larger than an
-        integer of the machine. Its places are Python's integers.
-        """
+    def _available_rows(self, available: ArrayLike | None) -> Ints | None:
+        """Return the value indices of the available configurations, sorted; None if all are."""
         if available is None:
             if prod(self.shape) > MOST:
                 raise ValueError(
-                    f"the knobs span {float(prod(self.shape)):.3g} combinations, more than can be "
-                    "numbered (4e18): leave out knobs, or values of the knobs that have many"
+                    f"the knobs span {Decimal(prod(self.shape)):.3g} combinations, and a grid may "
+                    f"have {MOST:,}: leave out knobs, or values of the knobs that have many"
                 )
-            return np.arange(prod(self.shape))
+            return None
         given = np.asarray(available)
         if given.size == 0 or (given.dtype == bool and not given.any()):
             raise ValueError("no configuration is available: at least one must be")
         if given.dtype == bool:
             if given.shape != self.shape:
                 raise ValueError(f"the mask has shape {given.shape}, the knobs span {self.shape}")
-            return np.flatnonzero(given)
-        if given.ndim != 2 or given.shape[1] != len(self.knobs):
-            raise ValueError(
-                f"available value indices have shape {given.shape}, expected (n, {len(self.knobs)})"
-            )
-        if prod(self.shape) <= MOST:
-            return np.unique(np.ravel_multi_index(tuple(given.T), self.shape)).astype(np.int64)
-        if not ((given >= 0) & (given < self.shape)).all():
-            raise ValueError("invalid entry among the available value indices")
-        places = given[:, 0].astype(object)
-        for indices, size in zip(given.T[1:], self.shape[1:], strict=True):
-            places = places * size + indices.astype(object)
-        return np.array(sorted(set(places.tolist())), dtype=object)
+            if given.all():  # a large grid needs no rows, not even for a moment
+                return None
+            rows = np.argwhere(given)
+        else:
+            if given.ndim != 2 or given.shape[1] != len(self.knobs):
+                raise ValueError(
+                    f"available value indices have shape {given.shape}, "
+                    f"expected (n, {len(self.knobs)})"
+                )
+            rows = given.astype(np.int64, casting="same_kind")
+            if not ((rows >= 0) & (rows < self.shape)).all():
+                raise ValueError("invalid entry among the available value indices")
+            rows = rows[np.unique(self._keys(rows), return_index=True)[1]]
+        if len(rows) == prod(self.shape):
+            return None
+        rows = np.ascontiguousarray(rows)
+        rows.flags.writeable = False
+        return rows
 
     # --- configurations and their numbers ---------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._cells)
+        return self._count
 
     def __getitem__(self, index: int) -> dict[str, Value]:
         if (made := self._made.get(index)) is None:
             if len(self._made) >= CACHED:
                 self._made.clear()
-            made = self._made[index] = self._make(int(self._cells[index]))
+            made = self._made[index] = self._make(index)
         return made.copy()
 
-    def _make(self, cell: int) -> dict[str, Value]:
+    def _make(self, index: int) -> dict[str, Value]:
+        try:
+            number = range(len(self))[index]  # a negative index counts from the end
+        except IndexError:
+            raise IndexError(f"{self} has no configuration number {index}") from None
+        if self._rows is not None:
+            row = self._rows[number].tolist()
+            return {knob.name: knob.values[i] for knob, i in zip(self.knobs, row, strict=True)}
         values = []
         for knob in reversed(self.knobs):  # the plain loop is faster than np.unravel_index
-            cell, index = divmod(cell, len(knob.values))
-            values.append(knob.values[index])
+            number, i = divmod(number, len(knob.values))
+            values.append(knob.values[i])
         return dict(zip(self.names, reversed(values), strict=True))
 
     def __iter__(self) -> Iterator[dict[str, Value]]:
@@ -147,7 +157,9 @@ class ConfigSpace:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ConfigSpace):
             return NotImplemented
-        return self.knobs == other.knobs and np.array_equal(self._cells, other._cells)
+        if self.knobs != other.knobs or len(self) != len(other):
+            return False
+        return self._rows is None or np.array_equal(self._rows, other.value_indices)
 
     def __hash__(self) -> int:
         return hash((self.knobs, len(self)))
@@ -190,15 +202,25 @@ class ConfigSpace:
             raise ValueError(
                 f"{what} in configuration {dict(configuration)}: the knobs are {list(self.names)}"
             )
-        cell = 0
-        for knob in self.knobs:
-            cell = cell * len(knob.values) + knob.index(configuration[knob.name])
-        if self._whole:
-            return cell
-        found = int(self._cells.searchsorted(cell))
-        if found == len(self) or self._cells[found] != cell:
+        if self._rows is None:
+            number = 0
+            for knob in self.knobs:
+                number = number * len(knob.values) + knob.index(configuration[knob.name])
+            return number
+        row = [knob.index(configuration[knob.name]) for knob in self.knobs]
+        number = int(self._row_keys.searchsorted(np.array(row, self._digit).tobytes()))
+        if number == self._count or self._rows[number].tolist() != row:
             raise ValueError(f"configuration {dict(configuration)} is not available in {self}")
-        return found
+        return number
+
+    @cached_property
+    def _row_keys(self) -> NDArray[np.bytes_]:
+        return self._keys(self.value_indices)
+
+    def _keys(self, rows: Ints) -> NDArray[np.bytes_]:
+        """Return each row as bytes, highest byte first, so that they sort as the rows do."""
+        digits = np.array(rows, self._digit, order="C")
+        return digits.view(f"S{digits.itemsize * len(self.knobs)}").ravel()
 
     def indices(self, table: Mapping[str, ArrayLike]) -> Ints:
         """Return the number of each row of a table (a DataFrame, or a mapping of columns).
@@ -225,20 +247,24 @@ class ConfigSpace:
         texts = (knob for knob in self.knobs if all(isinstance(x, str) for x in knob.values))
         if ordered := [knob.name for knob in texts if not knob.categorical]:
             digest.update(repr(ordered).encode())  # a categorical knob has positions, too
-        big = self._cells.dtype == object
-        cells = self.value_indices if big else self._cells
+        if self._rows is None:
+            cells = np.arange(len(self))
+        elif prod(self.shape) <= NUMBERED:  # the last knob varies fastest
+            cells = self._rows @ np.cumprod([1, *self.shape[:0:-1]])[::-1]
+        else:
+            cells = self._rows
         digest.update(cells.astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 
     @cached_property
     def value_indices(self) -> Ints:
         """The index of the value that each configuration gives to each knob, shape (n, d)."""
-        if self._cells.dtype != object:
-            return np.stack(np.unravel_index(self._cells, self.shape), axis=1).astype(np.int64)
-        columns, cells = [], self._cells
-        for size in reversed(self.shape):
-            columns.append((cells % size).astype(np.int64))
-            cells = cells // size
+        if self._rows is not None:
+            return self._rows
+        columns, rest = [], np.arange(len(self))
+        for size in reversed(self.shape):  # np.unravel_index takes no more than 64 knobs
+            rest, indices = np.divmod(rest, size)
+            columns.append(indices)
         return np.stack(columns[::-1], axis=1)
 
     # --- distances --------------------------------------------------------------------------------
