@@ -7,7 +7,7 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rrl.operating import profiling, replay, serve, tune
+from rrl.operating import profiling, racing, replay, serve, tune
 from rrl.support.errors import Parser, command
 from rrl.support.provenance import versions
 
@@ -15,6 +15,7 @@ _EXAMPLES = """examples:
   rrl serve mobilenet_v2 --knob batch_threads=2 --knob max_batch_size=32
   rrl tune mobilenet_v2 --rate 60 --slo "p99<50ms"
   rrl replay mobilenet_v2-threads --rate 115 --slo "p99<60ms"
+  rrl race mine --agents rrl-gp,rrl,random
   rrl profile mobilenet_v2-threads --out build/mine
   rrl profile /models/mine --sample one.npz --knob inter_op=1,2 --knob intra_op=1,2 --rates 20,60
 
@@ -44,7 +45,7 @@ def _parser() -> Parser:
     version = versions(["rrl"]).get("rrl", "(not installed)")
     parser.add_argument("--version", action="version", version=f"rrl {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (tune, replay, serve, profiling):
+    for module in (tune, replay, racing, serve, profiling):
         module.add_parsers(commands)
     return parser
 

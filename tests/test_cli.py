@@ -27,7 +27,7 @@ def lines(capsys):
     return capsys.readouterr().err.strip().splitlines()
 
 
-@pytest.mark.parametrize("command", ["", "serve", "profile", "tune", "replay"])
+@pytest.mark.parametrize("command", ["", "serve", "profile", "tune", "replay", "race"])
 def test_help(command, capsys):
     arguments = [*command.split(), "--help"]
     with pytest.raises(SystemExit) as done:

@@ -15,7 +15,7 @@ from rrl.tuning.slo import parse_slo
 PAGE = (Path(cli.__file__).parent / "operating" / "README.md").read_text(encoding="utf-8")
 HELP = re.compile(r"^ {2,4}(rrl (?:.*\\\n)*.*)$", re.MULTILINE)
 CODE = re.compile(r"^(?:\$ )?(rrl \w.*)$", re.MULTILINE)
-INLINE = re.compile(r"`(rrl (?:replay|profile|serve|tune) [^`]+)`")
+INLINE = re.compile(r"`(rrl (?:replay|race|profile|serve|tune) [^`]+)`")
 
 
 def commands(text):
@@ -33,8 +33,8 @@ def examples(command, capsys):
 def accepted(command, monkeypatch):
     """The options of a command, after the readers of its values have accepted them, too."""
     read = []
-    for module in (cli.tune, cli.replay, cli.serve, cli.profiling):
-        for name in ("_tune", "_replay", "_serve", "_profile"):
+    for module in (cli.tune, cli.replay, cli.racing, cli.serve, cli.profiling):
+        for name in ("_tune", "_replay", "_race", "_serve", "_profile"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, lambda options: read.append(options) or 0)
     words = shlex.split(command.replace("\\\n", " "), comments=True)
@@ -74,7 +74,7 @@ def test_no_two_commands_of_the_page_share_a_folder(monkeypatch):
     assert [shared for shared in folders.values() if len(shared) > 1] == []
 
 
-@pytest.mark.parametrize("command", ["tune", "replay", "serve", "profile"])
+@pytest.mark.parametrize("command", ["tune", "replay", "race", "serve", "profile"])
 def test_the_examples_of_the_help_are_accepted(command, monkeypatch, capsys):
     found = examples(command, capsys)
     assert found
@@ -84,7 +84,7 @@ def test_the_examples_of_the_help_are_accepted(command, monkeypatch, capsys):
 
 def test_every_option_that_the_page_names_exists(capsys):
     known = ""
-    for command in ("tune", "replay", "serve", "profile"):
+    for command in ("tune", "replay", "race", "serve", "profile"):
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
         known += capsys.readouterr().out

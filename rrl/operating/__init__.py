@@ -1,1 +1,1 @@
-"""Operating: what the commands `rrl tune`, `rrl replay`, `rrl serve` and `rrl profile` do."""
+"""Operating: what `rrl tune`, `rrl replay`, `rrl race`, `rrl serve` and `rrl profile` do."""

@@ -67,7 +67,7 @@ def read_table(
         raise UsageError(f"--knobs: {cost!r} is the cost, so it cannot be a knob too")
     for name, option in ((cost, "--cost"), *((name, "--knobs") for name in names)):
         if not name:
-            raise DataError(f"{path}: a column has no name; name it, or choose by --knobs")
+            raise DataError(f"{path}: a column has no name; name it, or remove it")
         if name not in header:
             remedy = f"name yours with {option}"
             if len(header) == 1 and any(mark in header[0] for mark in ";\t"):

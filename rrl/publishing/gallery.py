@@ -72,6 +72,8 @@ CAPTIONS = {
     "at every recorded load. A marker is hollow if neither agent reaches the goal.",
     "experiments-static": "All agents at steady loads: speed, deployed cost and mean cost, medians "
     "with intervals.",
+    "experiments-tables": "Mean cost over the best on three made spaces: with a category, with "
+    "invalid combinations, and with most combinations missing.",
     "explorer": "The agent's table, its next choice and the table's standard deviations, after 40 "
     "episodes.",
     "explorer-race": "The paper's RRL and two textbook agents in one Gymnasium environment; "

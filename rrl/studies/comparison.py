@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from rrl.rivals.agents import AGENTS
 from rrl.rivals.constants import with_constants
 from rrl.studies.deploy_rule import redeployed
-from rrl.studies.outcomes import measures, median_of
+from rrl.studies.outcomes import interval, measures, median_of
 from rrl.studies.problems import EPISODES, SCENARIOS, with_truth
 from rrl.studies.race import race
 from rrl.support.errors import DataError, Parser, UsageError, command
 from rrl.support.files import write_atomically
-from rrl.support.intervals import bootstrap_interval
 from rrl.support.machine import one_thread
 from rrl.support.number_options import COUNT, SEED
 
@@ -136,7 +135,12 @@ def bootstrapped_means(
     return rng.choice(values, (resamples, len(values))).mean(axis=1)
 
 
-def medians(runs: pd.DataFrame, rng: np.random.Generator, episodes: int = EPISODES) -> pd.DataFrame:
+def medians(
+    runs: pd.DataFrame,
+    rng: np.random.Generator,
+    episodes: int = EPISODES,
+    names: Sequence[str] = COMPARED,
+) -> pd.DataFrame:
     """Return the median over the runs of each agent, one row per agent, lowest mean cost first.
 
     Numbers of episodes are censored after `episodes`, as :mod:`rrl.studies.outcomes` says.
@@ -144,7 +148,7 @@ def medians(runs: pd.DataFrame, rng: np.random.Generator, episodes: int = EPISOD
     Returns
     -------
     DataFrame
-        The columns are `agent`, `seeds`, and for each measure of `COMPARED` its median and the
+        The columns are `agent`, `seeds`, and for each measure of `names` its median and the
         limits of its 95 % interval, for example ``mean_cost``, ``mean_cost_low`` and
         ``mean_cost_high``.
     """
@@ -153,11 +157,8 @@ def medians(runs: pd.DataFrame, rng: np.random.Generator, episodes: int = EPISOD
     rows = []
     for agent, part in runs.groupby("agent", sort=False):
         row: dict[str, Any] = {"agent": agent, "seeds": len(part)}
-        for name in COMPARED:
-            names = (name, f"{name}_low", f"{name}_high")
-            middle = median_of(name, episodes)
-            found = bootstrap_interval(part[name].to_numpy(), rng, statistic=middle)
-            row |= zip(names, found, strict=True)
+        for name in names:
+            row |= interval(name, part[name], rng, median_of(name, episodes))
         rows.append(row)
     return pd.DataFrame(rows).sort_values("mean_cost", ignore_index=True)
 

@@ -1,0 +1,194 @@
+"""`rrl race`: agents on the tables of a folder."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from rrl.cli import main
+from rrl.rivals.agents import AGENTS, maker
+from rrl.studies import table_races
+from rrl.studies.race import race
+from rrl.studies.table_races import MEASURED, over_lowest, race_tables, table_scenario
+
+GRID = "threads,mode,cost\n" + "".join(
+    f"{threads},{mode},{abs(threads - 4) + factor}\n"
+    for threads in (1, 2, 4, 8)
+    for mode, factor in (("fast", 1), ("safe", 1.5))
+)
+LINE = "delay,ms\n0.5,3\n1,2\n2,1\n2,2\n4,9\n"
+SMALL = ("--agents", "rrl,random", "--seeds", "2", "--episodes", "20", "--jobs", "1", "--quiet")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "grid.csv").write_text(GRID)
+    (tmp_path / "mine" / "line.csv").write_text(LINE.replace("ms", "cost"))
+    return tmp_path
+
+
+def test_every_agent_runs_on_every_table_and_the_means_are_printed(folder, capsys):
+    assert main(["race", "mine", *SMALL]) == 0
+    out = capsys.readouterr().out
+    runs = pd.read_csv("build/race/mine/runs.csv")
+    assert runs.groupby(["table", "agent"])["seed"].agg(list).tolist() == [[0, 1]] * 4
+    assert np.isfinite(runs[list(MEASURED)]).all(axis=None)
+    assert (runs["mean_cost"] == runs["mean_cost_100"]).all()  # a run has 20 episodes
+    assert "line: 1 row repeats a configuration; their costs are averaged" in out
+    costs = runs.groupby(["table", "agent"])["mean_cost"].median().unstack()
+    ratios = costs["random"] / costs.min(axis=1)
+    expected = f"random 2 {np.exp(np.log(ratios).mean()):.3f} {ratios.max():.3f} {ratios.idxmax()}"
+    assert expected in re.sub(" +", " ", out)
+    for kind in ("png", "pdf"):
+        assert (folder / f"build/race/mine/mean_cost.{kind}").stat().st_size > 1000
+    assert min(Image.open("build/race/mine/mean_cost.png").size) > 200
+
+
+def test_a_race_goes_on_where_it_stopped_whatever_the_number_of_processes(folder):
+    path = folder / "build/race/mine/runs.csv"
+    assert main(["race", "mine", *SMALL]) == 0
+    whole, table = path.read_bytes(), pd.read_csv(path)
+    marked = table.iloc[:5].assign(mean_cost=7.0)  # to see that these are not raced again
+    marked.to_csv(path, index=False)
+    assert main(["race", "mine", *SMALL, "--jobs", "2"]) == 0
+    again = pd.read_csv(path)
+    assert again["mean_cost"].tolist() == [*[7.0] * 5, *table["mean_cost"][5:]]
+    path.unlink()
+    assert main(["race", "mine", *SMALL, "--agents", "random,random"]) == 0
+    assert main(["race", "mine", *SMALL]) == 0  # another agent is added
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("other", [("--episodes", "21"), ("--noise", "0"), "another table"])
+def test_a_file_with_other_settings_is_refused_and_kept(other, folder, capsys):
+    assert main(["race", "mine", *SMALL]) == 0
+    before = (folder / "build/race/mine/runs.csv").read_bytes()
+    if other == "another table":
+        (folder / "mine" / "grid.csv").write_text(GRID.replace("5.5", "5.6"))
+        other = ()
+    capsys.readouterr()
+    assert main(["race", "mine", *SMALL, *other]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'runs.csv: its runs of grid have {"episodes": 20, "noise": 0.07' in line
+    assert (folder / "build/race/mine/runs.csv").read_bytes() == before
+    assert main(["race", "mine", *SMALL, *other, "--out", "other"]) == 0
+
+
+def test_agents_of_a_table_and_seed_meet_the_same_noise():
+    rows = {"threads": [1, 2, 4, 8], "cost": [3.0] * 4}  # so the choices make no difference
+    flat = table_scenario("flat", rows, ["threads"], noise=0.2)
+    costs = [race(flat, AGENTS[name], [5], 20).costs for name in ("rrl-gp", "rrl", "random")]
+    np.testing.assert_array_equal(costs[0], costs[1])
+    np.testing.assert_array_equal(costs[0], costs[2])
+    assert 0.1 < np.std(costs[0] / 3) < 0.3
+
+
+def test_the_rows_of_a_configuration_are_averaged():
+    rows = {"a": [1, 2, 1, 1], "b": ["x", "x", "x", "y"], "cost": [1.0, 5.0, 2.0, 4.0]}
+    where = table_scenario("mine", rows, ["a", "b"])
+    assert where.cost[where.space.index({"a": 1, "b": "x"})] == 1.5
+    assert (len(where.space), where.optimum) == (3, 1.5)
+
+
+def test_a_table_that_an_agent_cannot_take_is_one_line_and_the_others_go_on(
+    folder, capsys, monkeypatch
+):
+    def fussy(name):
+        def make(space, rng):
+            if name == "random" and "mode" in space.names:
+                raise ValueError("no text,\nplease")
+            return maker(name)(space, rng)
+
+        return make
+
+    monkeypatch.setattr(table_races, "maker", fussy)
+    assert main(["race", "mine", *SMALL]) == 0
+    said = capsys.readouterr()
+    line = "rrl: random cannot take the table grid: ValueError: no text, please"
+    assert said.err.splitlines() == [line]
+    assert re.search(r"^random +1 ", said.out, re.MULTILINE)
+    (folder / "mine" / "line.csv").unlink()
+    only = ["race", "mine", *SMALL, "--agents", "random", "--out", "o"]
+    assert main(only) == 3
+    assert "no agent can take any of the tables" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        (None, 3, "mine: no .csv file in it"),
+        (LINE, 3, "no column 'cost', it has delay, ms; name yours with --cost"),
+        ("a,cost\n1,2\n2,-3\n", 3, "line 3: cost is '-3': it must be a number from 0"),
+        ("a,cost\n1,2\n2,nan\n", 3, "line 3: cost is 'nan'"),
+        ("a,cost\n1,2\n2,fast\n", 3, "line 3: cost is 'fast'"),
+        ("a,cost\n1,0\n2,1\n", 3, "its lowest cost is 0"),
+        ("a,cost\n1,2\n", 3, "one configuration only"),
+        ("cost\n1\n2\n", 3, "it has the cost only"),
+    ],
+)
+def test_a_bad_folder_is_one_line(text, code, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    if text:
+        (tmp_path / "mine" / "a.csv").write_text(text)
+    assert main(["race", "mine", *SMALL]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("rrl: mine")
+    assert message in line
+    assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "no folder nowhere"),
+        (["mine", "--agents", "nobody"], "unknown agent 'nobody': use one of rrl-gp"),
+        (["mine", "--agents", "rrl,optuna-tpe"], "agent optuna-tpe cannot run here (optuna is not"),
+        (["mine", "--out", "mine"], "--out mine is the folder of the tables"),
+        (["mine", "--seeds", "0"], "'0' is not a whole number from 1"),
+        (["mine", "--noise", "-1"], "--noise"),
+    ],
+)
+def test_a_bad_option_is_one_line(words, message, folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)  # as if it were missing
+    assert main(["race", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (folder / "build").exists()
+
+
+def test_another_file_in_its_place_is_refused(folder, capsys):
+    (folder / "out").mkdir()
+    (folder / "out" / "runs.csv").write_text("a,b\n1,2\n")
+    assert main(["race", "mine", *SMALL, "--out", "out"]) == 3
+    assert "runs.csv: not a file of runs" in capsys.readouterr().err
+    assert (folder / "out" / "runs.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_a_cost_column_may_have_another_name(folder):
+    (folder / "mine" / "grid.csv").unlink()
+    (folder / "mine" / "line.csv").write_text(LINE)
+    assert main(["race", "mine", *SMALL, "--cost", "ms"]) == 0
+
+
+def test_an_agent_that_took_fewer_tables_is_compared_on_these():
+    rows = [("a", "x", 1.0), ("a", "y", 2.0), ("b", "x", 3.0)]
+    found = over_lowest(pd.DataFrame(rows, columns=["table", "agent", "mean_cost"]))
+    assert found.loc["x"].tolist() == [2, 1.0, 1.0, "a"]
+    assert found.loc["y"].tolist() == [1, 2.0, 2.0, "a"]
+
+
+def test_a_race_without_a_file_gives_the_same_runs(folder):
+    assert main(["race", "mine", *SMALL]) == 0
+    table = pd.read_csv("mine/line.csv")
+    where = table_scenario("line", table, ["delay"])
+    runs = race_tables([where], ["random"], [1], 20, progress=False)
+    stored = pd.read_csv("build/race/mine/runs.csv").query("table == 'line' and agent == 'random'")
+    assert runs["mean_cost"].item() == stored["mean_cost"].iloc[1]
