@@ -37,7 +37,7 @@ _HOME = {
     "LearnedSimilarity": "rrl.core.learned_similarity",
     "NetworkSimilarity": "rrl.core.released_network",
     "FixedRadius": "rrl.core.region",
-    "Grown": "rrl.core.grown",
+    "WholeSpace": "rrl.core.region",
     "RegionSize": "rrl.core.region",
     "SelectedRadius": "rrl.core.region",
     "Boltzmann": "rrl.core.exploration",

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rrl.core.grown import Grown
 from rrl.core.qtable import QTable
 from rrl.core.region import SelectedRadius
+from rrl.rivals.ablated import Within
 from rrl.rivals.agents import ABLATED, AGENTS, HOME, home, maker
 from rrl.studies.ablation import (
     FAMILIES,
@@ -48,13 +48,8 @@ def test_an_agent_differs_from_its_reference():
         for name in NAMES
         if name not in ("random", "zooming")
     }
-    for name in FAMILIES["rrl-gp"][1:7]:
-        region = regions[name]
-        assert isinstance(region, Grown)
-        assert (region.radius, region.widens) != (1.0, True), name
-    assert [region.widens for region in regions.values() if isinstance(region, Grown)][:5] == [
-        True, *[False] * 4
-    ]  # fmt: skip
+    assert isinstance(regions["rrl-gp-reach-1"], Within)
+    assert not regions["rrl-gp-no-middle"].middle
     adaptive = {name: r for name, r in regions.items() if isinstance(r, SelectedRadius)}
     for region in adaptive.values():
         region.around(QTable(space), 0)
@@ -74,7 +69,7 @@ def test_settings_are_valid_and_their_seeds_are_fresh():
     used = {s.first_seed + k for s in settings for k in range(s.seeds)}
     assert len(used) == 30
     assert not used & {*SEEDS, *FRESH, *TUNING_SEEDS}
-    assert home("rrl-gp-reach-2") == "rrl.rivals.ablated:fixed_steps"
+    assert home("rrl-gp-reach-3") == "rrl.rivals.ablated:within_steps"
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -128,7 +123,7 @@ def test_pairs_are_compared_not_the_two_samples(ratio, verdict):
 
 
 def test_the_command_writes_the_same_tables_again(tmp_path, capsys):
-    words = ["--problems", "made-binary", "--agents", "rrl-gp,rrl-gp-reach-2,random",
+    words = ["--problems", "made-binary", "--agents", "rrl-gp,rrl-gp-reach-3,random",
              "--seeds", "2", "--episodes", "12", "--build", str(tmp_path)]  # fmt: skip
     for out in ("one", "two"):
         assert main([*words, "--out", str(tmp_path / out)]) == 0
@@ -136,9 +131,9 @@ def test_the_command_writes_the_same_tables_again(tmp_path, capsys):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     runs = pd.read_csv(tmp_path / "one" / "runs.csv")
     assert runs.groupby("agent", sort=False).size().to_dict() == {
-        "rrl-gp": 2, "rrl-gp-reach-2": 2, "random": 2
+        "rrl-gp": 2, "rrl-gp-reach-3": 2, "random": 2
     }  # fmt: skip
-    assert "rrl-gp-reach-2" in capsys.readouterr().out
+    assert "rrl-gp-reach-3" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ A new part is checked by adding it to `SIMILARITIES`, `REGIONS` or `EXPLORATIONS
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import numpy as np
@@ -15,21 +14,21 @@ from hypothesis import strategies as st
 from test_space import spaces
 
 from rrl.core.exploration import Boltzmann, ExpectedSaving
-from rrl.core.grown import Grown
 from rrl.core.knob import Knob
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.qtable import QTable
-from rrl.core.region import FixedRadius, SelectedRadius
+from rrl.core.region import MOST, FixedRadius, SelectedRadius, WholeSpace
 from rrl.core.released_network import NetworkSimilarity
 from rrl.core.rrl import SURE, deploy, expected_cost
 from rrl.core.similarity import Copy
 from rrl.core.space import ConfigSpace
-from rrl.rivals.ablated import OtherFit, ShrinkingSteps, random_steps
+from rrl.rivals.ablated import FlatConstant, OtherFit, Within
 from rrl.tuning.presets import paper_cpu
 
 SIMILARITIES = {
     "copy": Copy,
     "learned": LearnedSimilarity,
+    "learned, flat constant": FlatConstant,
     "learned, flat prior": partial(OtherFit, "flat prior"),
     "learned, one length": partial(OtherFit, "one length"),
     "network": partial(NetworkSimilarity, hidden=(8,), rounds=5),
@@ -37,10 +36,8 @@ SIMILARITIES = {
 REGIONS = {
     "fixed": lambda space: FixedRadius(1.5),
     "selected": SelectedRadius,
-    "grown": lambda space: Grown(),
-    "grown, shrinking": lambda space: Grown(ShrinkingSteps(1.0)),
-    "grown, random": lambda space: Grown(random_steps, widens=False),
-    "grown, whole": lambda space: Grown(math.inf),
+    "whole": lambda space: WholeSpace(),
+    "within steps": lambda space: Within(2),
 }
 EXPLORATIONS = {"boltzmann": Boltzmann, "saving": ExpectedSaving}
 told = st.lists(
@@ -170,93 +167,39 @@ def test_regions_are_sorted_sets_that_hold_what_was_measured(make, space, measur
             assert len(cells) > 0
             assert set(cells.tolist()) <= set(range(len(space)))
         table.record(index, cost)
-        for useless in region.forgotten(table):
-            table.forget(useless)
         around = region.around(table, index)
         assert around.tolist() == sorted(set(around.tolist()))
-        assert set(table.measured.tolist()) & {index} <= set(around.tolist())
-        if (estimate := Copy().estimate(table, index, cost, around)) is not None:
-            table.update(around, *estimate, 1.0, average=False)
+        assert index in around
+        table.update(around, *Copy().estimate(table, index, cost, around), 1.0, average=False)
         table.incumbent = deploy(table)
         region.learn(table, cost)
         if (cells := region.candidates(table)) is not None and len(table.measured) > 2:
             assert table.incumbent in cells
 
 
-@settings(max_examples=50, deadline=None)
-@given(space=spaces(), numbers=st.lists(st.integers(0, 124), min_size=1), radius=st.integers(1, 9))
-def test_a_grown_region_is_what_lies_around_what_was_measured(space, numbers, radius):
-    region, table = Grown(radius), QTable(space)
-    for _ in range(3):  # a first look at the middle is something else
-        table.record(numbers[0] % len(space), 1.0)
-    for number in numbers:
-        table.record(number % len(space), 1.0)
-        grown = region.around(table, number % len(space))
-    steps = np.min([space.steps(index) for index in table.measured], axis=0)
-    least = min(steps[steps > 0].tolist(), default=0)  # more, where combinations are missing
-    assert grown.tolist() == np.flatnonzero(steps <= max(radius, least)).tolist()
-    assert grown.tolist() == region.candidates(table).tolist()
-
-
-@settings(max_examples=50, deadline=None)
-@given(space=spaces(), number=st.integers(0, 124), promising=st.sets(st.integers(0, 124)))
-def test_a_grown_region_widens_to_the_nearest_that_is_worth_a_trial(space, number, promising):
-    region, table, index = Grown(), QTable(space), number % len(space)
-    for _ in range(3):
+def test_of_a_large_space_a_part_is_updated_and_each_episode_another_one():
+    space = ConfigSpace([Knob(name, range(30)) for name in "abc"])
+    table, region = QTable(space), WholeSpace()
+    parts = []
+    for index in (5, 13_000):
         table.record(index, 1.0)
-    wanted = np.array(sorted({c % len(space) for c in promising}), dtype=np.int64)
-    inside, further, steps = region.around(table, index), region.further(table), space.steps(index)
-    assert sorted([*inside, *further]) == list(range(len(space)))
-    worth = further[np.isin(further, wanted)]
-    found = region.widened(table, worth)
-    nearest = worth[steps[worth] == steps[worth].min(initial=10**6)]
-    assert found.tolist() == sorted({*inside.tolist(), *nearest.tolist()})
-    if not len(worth):  # nothing pays anywhere: the next episodes do not look again
-        assert region.further(table) is None
-
-
-def test_a_region_that_was_stopped_does_not_widen():
-    table, region = QTable(ConfigSpace([Knob("threads", range(9))])), Grown(widens=False)
-    for _ in range(3):
-        table.record(4, 1.0)
-    assert region.further(table) is None
-    assert region.candidates(table).tolist() == [3, 4, 5]
-
-
-@pytest.mark.parametrize("radius", [0.5, math.nan])
-def test_a_grown_region_refuses_a_radius_below_a_step(radius):
-    with pytest.raises(ValueError, match="at least 1 step"):
-        Grown(radius)
-
-
-def test_a_grown_region_begins_in_the_middle_and_looks_there_once():
-    region, table = Grown(), QTable(paper_cpu(10))
-    middle = region.candidates(table)
-    assert [paper_cpu(10)[int(i)] for i in middle] == [dict.fromkeys(table.space.names, 6)]
-    table.record(0, 10.0)
-    assert region.candidates(table).tolist() == middle.tolist()
-    table.record(int(middle[0]), 3.0)
-    assert region.forgotten(table) == middle.tolist()  # it is not four times as good
-    assert table.measured.tolist() == [0, *middle]  # who asks forgets nothing
+        table.incumbent = 13_000
+        parts.append(region.around(table, index))
+    assert all(MOST <= len(part) <= MOST + 10 < len(space) for part in parts)
+    assert {5, 13_000, *np.flatnonzero(space.steps(13_000) <= 1)} <= set(parts[1].tolist())
+    assert len(np.setdiff1d(parts[1], parts[0])) > MOST // 2
 
 
 # --- explorations ---------------------------------------------------------------------------------
 
 
-def test_a_second_measurement_counts_where_all_configurations_are_the_middle():
-    """Two values, or categories, have no middle that is better known than the rest."""
-    table = QTable(ConfigSpace([Knob("allocator", ("a", "b", "c"))]))
-    region = Grown()
-    for index, cost in ((0, 1.0), (1, 0.3)):
-        table.record(index, cost)
-        assert not region.forgotten(table)
-
-
-def test_a_region_in_which_all_neighbours_are_missing_reaches_the_nearest_that_exist():
+def test_trials_within_some_steps_reach_the_nearest_where_neighbours_are_missing():
     space = ConfigSpace([Knob("threads", range(7))], available=[[0], [3], [6]])
-    table, region = QTable(space), Grown(widens=False)
+    table, region = QTable(space), Within(1)
     table.record(1, 1.0)
-    assert region.around(table, 1).tolist() == [0, 1, 2]
+    table.update(region.around(table, 1), np.ones(3), np.ones(3), 1.0, average=False)
+    table.record(1, 1.0)
+    assert region.candidates(table).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("make", EXPLORATIONS.values(), ids=EXPLORATIONS)

@@ -169,18 +169,6 @@ def test_counts_means_and_noise_are_those_of_the_measurements(measured):
     assert table.measured.tolist() == list(dict.fromkeys(index for index, _ in measured))
 
 
-def test_what_is_forgotten_was_never_measured():
-    table, other = QTable(line(5)), QTable(line(5))
-    for index, cost in ((0, 1.0), (3, 2.0), (3, 3.0), (1, 4.0)):
-        measure(table, index, cost)
-        if index != 3:
-            measure(other, index, cost)
-    table.forget(3)
-    assert table.measured.tolist() == [0, 1]
-    assert (table.visits.tolist(), table.noise) == (other.visits.tolist(), other.noise)
-    assert table.episodes == 4
-
-
 def test_costs_of_zero_are_uniform_then_preferred():
     table = QTable(line(4))
     assert drawn(table) == {0, 1, 2, 3}

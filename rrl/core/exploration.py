@@ -14,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from rrl.core.qtable import Floats, Ints, QTable
 
@@ -26,10 +25,6 @@ class Exploration(Protocol):
 
     def choose(self, table: QTable, cells: Ints | None, rng: np.random.Generator) -> int:
         """Return the number of a configuration in `cells`, or of any one if that is None."""
-        ...
-
-    def worth(self, table: QTable, cells: Ints) -> NDArray[np.bool_]:
-        """Return which of `cells` are better to try than serving the incumbent."""
         ...
 
 
@@ -96,10 +91,6 @@ class Boltzmann:
         if table.floor == 0:  # every cost so far was 0: nothing tells them apart
             return int(uniform * len(table.values))
         return int(draw(self._tree(table, temperature), uniform))
-
-    def worth(self, table: QTable, cells: Ints) -> NDArray[np.bool_]:
-        """See :meth:`Exploration.worth`: any configuration may be drawn."""
-        return np.ones(len(cells), dtype=np.bool_)
 
     def _tree(self, table: QTable, temperature: float) -> Floats:
         """Return the sum tree of a table: the last one, mended, or a new one."""
@@ -271,13 +262,6 @@ class ExpectedSaving:
         scores = np.where(nets > 0, nets / (1 + prices), nets)
         ties = np.flatnonzero(scores >= scores.max() - TIE)
         return int(cells[ties[int(rng.random() * len(ties))]])
-
-    def worth(self, table: QTable, cells: Ints) -> NDArray[np.bool_]:
-        """See :meth:`Exploration.worth`: a trial that saves more than serving the incumbent."""
-        if table.incumbent is None:
-            return np.ones(len(cells), dtype=np.bool_)
-        nets, _ = self.net_savings(table, np.append(cells, table.incumbent))
-        return (nets[:-1] > max(nets[-1], 0.0)) & (cells != table.incumbent)
 
     def net_savings(self, table: QTable, cells: Ints) -> tuple[Floats, Floats]:
         """Return savings less prices, and prices, as fractions of the incumbent's value.

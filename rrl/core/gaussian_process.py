@@ -16,7 +16,8 @@ Notation, as in the reference:
 * k(a, b): the covariance of two configurations that neighbours predict, ``amplitude^2`` times a
   Matérn correlation;
 * K = k(x, x) + nugget^2 I + V: the covariance of y; L: its Cholesky factor, K = L L';
-* mean: the constant that y varies around; alpha = K^-1 (y - mean).
+* mean: the constant that y varies around, known by a normal prior and by the measurements;
+  alpha = K^-1 (y - mean).
 
 The posterior at new points has the mean ``mean + k(points, x) alpha`` and the variance
 ``amplitude^2 + nugget^2 - k(points, x) K^-1 k(x, points)``.
@@ -32,6 +33,7 @@ Rasmussen & Williams, *Gaussian Processes for Machine Learning* (2006), chapters
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -150,6 +152,9 @@ class GaussianProcess:
     variance : ndarray, shape (m,)
         The variance of the noise in each log cost.
     hyperparameters : Hyperparameters
+    constant : tuple of float, optional
+        The mean and the sd of the prior of the constant that the log costs vary around. By default
+        the prior is flat.
 
     Examples
     --------
@@ -165,7 +170,12 @@ class GaussianProcess:
     """
 
     def __init__(
-        self, x: Floats, y: Floats, variance: Floats, hyperparameters: Hyperparameters
+        self,
+        x: Floats,
+        y: Floats,
+        variance: Floats,
+        hyperparameters: Hyperparameters,
+        constant: tuple[float, float] | None = None,
     ) -> None:
         from scipy.linalg import lapack
 
@@ -176,7 +186,15 @@ class GaussianProcess:
         self._factor, _ = lapack.dpotrf(covariance, lower=1)
         columns = np.column_stack([y, np.ones(len(y))])
         whitened, _ = lapack.dtrtrs(self._factor, columns, lower=1)
-        self.mean = (whitened[:, 0] @ whitened[:, 1]) / (whitened[:, 1] @ whitened[:, 1])
+        weighted, weight = whitened[:, 0] @ whitened[:, 1], whitened[:, 1] @ whitened[:, 1]
+        self._surprise = 0.0  # of the constant, as a part of the log likelihood
+        if constant is None:
+            self.mean = weighted / weight
+        else:
+            centre, sd = constant
+            self.mean = (weighted + centre / sd**2) / (weight + 1 / sd**2)
+            surprise = ((self.mean - centre) / sd) ** 2 + math.log1p(weight * sd**2)
+            self._surprise = float(surprise) / 2
         self._residual = whitened[:, 0] - self.mean * whitened[:, 1]
         self._alpha, _ = lapack.dtrtrs(self._factor, self._residual, lower=1, trans=1)
 
@@ -236,7 +254,8 @@ class GaussianProcess:
     @property
     def log_likelihood(self) -> float:
         """The log likelihood of the measurements, up to a constant."""
-        return float(-self._residual @ self._residual / 2 - np.log(np.diag(self._factor)).sum())
+        logs = np.log(np.diag(self._factor)).sum()
+        return float(-self._residual @ self._residual / 2 - logs) - self._surprise
 
 
 def fit_hyperparameters(
@@ -248,7 +267,7 @@ def fit_hyperparameters(
     *,
     prior_sd: float = PRIOR_SD,
     together: int = 0,
-    process: type[GaussianProcess] = GaussianProcess,
+    process: Callable[..., GaussianProcess] = GaussianProcess,
 ) -> Hyperparameters:
     """Return hyperparameters that make the measurements likely and stay near the prior's.
 
@@ -269,8 +288,8 @@ def fit_hyperparameters(
     together : int, optional
         The first length scales, up to this number, are multiplied by one factor. The others change
         alone.
-    process : type, optional
-        The kind of Gaussian process.
+    process : callable, optional
+        What makes the Gaussian process of the data and of some hyperparameters.
 
     Examples
     --------

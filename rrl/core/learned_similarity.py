@@ -7,6 +7,7 @@ the posterior (:mod:`rrl.core.gaussian_process`) into estimates.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +23,11 @@ from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.similarity import Estimate
 from rrl.core.space import ConfigSpace
 
-LENGTH = 3.0  # largest expected length scale, in mean distances between values
-SPAN = 1.2  # times the distance between a knob's first value and its last
+ELSEWHERE = 1.5, 1.0  # expected log cost over the incumbent's, and the sd of this expectation
+LENGTH = 3.0  # expected length scale, in mean distances between values
+LEAST, MOST = 0.3, 1.2  # limits of it, as fractions of the distance between first and last value
 LOAD_LENGTH = 2.0  # expected length scale of the log load: a factor of 7.4
-FIRST_FIT, GROWTH = 4, 1.5  # the hyperparameters are fitted after 4, 7, 11, 17, ... measurements
+FIRST_FIT, GROWTH = 8, 1.5  # the hyperparameters are fitted after 8, 13, 20, 31, ... measurements
 MOST_LOG = 500.0  # logarithm of the highest cost that is returned
 
 
@@ -43,7 +45,7 @@ def prior_hyperparameters(space: ConfigSpace) -> Hyperparameters:
     for knob in space.knobs:
         span = 1 if knob.categorical else max(len(knob.values) - 1, 1)
         columns = len(knob.values) if knob.categorical else 1
-        lengths += [min(LENGTH, SPAN * span)] * columns
+        lengths += [min(max(LENGTH, LEAST * span), MOST * span)] * columns
     return Hyperparameters(np.array([*lengths, LOAD_LENGTH]), 1.0)
 
 
@@ -85,15 +87,15 @@ def log_means(table: QTable) -> Floats:
     return np.log(np.where(means > 0, means, lowest / 2 if math.isfinite(lowest) else 1.0))
 
 
-def fit_is_due(episodes: int) -> bool:
+def fit_is_due(episodes: int, first: int = FIRST_FIT) -> bool:
     """Return whether the hyperparameters are fitted after this number of measurements.
 
     Examples
     --------
     >>> [episodes for episodes in range(50) if fit_is_due(episodes)]
-    [4, 7, 11, 17, 26, 40]
+    [8, 13, 20, 31, 47]
     """
-    due = FIRST_FIT
+    due = first
     while due < episodes:
         due = int(GROWTH * due) + 1
     return due == episodes
@@ -101,6 +103,9 @@ def fit_is_due(episodes: int) -> bool:
 
 class LearnedSimilarity:
     """All measurements so far, of this load level and the nearest other one, estimate a region.
+
+    Far from all measurements, costs are expected to be higher than the incumbent's, see
+    `ELSEWHERE`. So a trial there has a high price until the costs seen say otherwise.
 
     The load is a coordinate like the knobs, so the process also learns how much two loads are
     alike. Each estimate is made of all measurements, so it should replace the value of the table:
@@ -120,11 +125,12 @@ class LearnedSimilarity:
     ...     table.record(index, cost)
     ...     estimate = similarity.estimate(table, index, cost, np.arange(4))
     >>> estimate.costs.round(2), estimate.sds.round(2)
-    (array([1.02, 1.24, 1.61, 1.97]), array([0.15, 0.31, 0.31, 0.15]))
+    (array([1.02, 1.2 , 1.56, 1.98]), array([0.15, 0.31, 0.31, 0.15]))
     """
 
     inherits = False  # the measurements of the nearest load level are among the data
     process: type[GaussianProcess] = GaussianProcess
+    elsewhere: tuple[float, float] | None = ELSEWHERE
 
     def __init__(self) -> None:
         self.hyperparameters: Hyperparameters | None = None
@@ -150,13 +156,16 @@ class LearnedSimilarity:
         self, data: tuple[Floats, Floats, Floats], start: Hyperparameters, prior: Hyperparameters
     ) -> Hyperparameters:
         """Return hyperparameters that make the data likely and stay near the prior's."""
-        return fit_hyperparameters(*data, start, prior, process=self.process)
+        return fit_hyperparameters(*data, start, prior, process=self._process)
 
     def points(self, table: QTable, cells: Ints) -> Floats:
         """Return where the process sees configurations: their coordinates, then the log load."""
         if self._coordinates is None or self._coordinates.space is not table.space:
             self._coordinates = Coordinates(table.space)
         return np.column_stack([self._coordinates(cells), np.full(len(cells), table.log_load)])
+
+    def _process(self, *data_and_hyperparameters: Any) -> GaussianProcess:
+        return self.process(*data_and_hyperparameters, self.elsewhere)
 
     def _data(self, table: QTable) -> tuple[Floats, Floats, Floats]:
         """Coordinates, log costs (each load level's from its reference), and noise variances."""
@@ -170,7 +179,7 @@ class LearnedSimilarity:
     def _posterior(
         self, table: QTable, cells: Ints, data: tuple[Floats, Floats, Floats]
     ) -> Estimate:
-        process = self.process(*data, self.hyperparameters or self.prior(table.space))
+        process = self._process(*data, self.hyperparameters or self.prior(table.space))
         measured = table.visits[cells] > 0
         mean, sd = np.empty(len(cells)), np.empty(len(cells))
         row = {index: row for row, index in enumerate(table.measured.tolist())}

@@ -219,15 +219,6 @@ class QTable:
             np.minimum(other.counts, TRUST, out=self.counts)
             self.inherited[:] = self._inherits = True
 
-    def forget(self, index: int) -> None:
-        """Drop the measurements of one configuration; the episodes still count."""
-        visits, mean, squares = self._statistics(index)
-        self._scatter -= _relative(mean, squares)
-        self._repeats -= visits - 1
-        self.visits[index], self.means[index], self.squares[index] = 0, 0.0, 0.0
-        kept = self.measured[self.measured != index]
-        self._measured[: len(kept)], self._count = kept, len(kept)
-
     def _rescale(self, index: int, cost: float) -> None:
         """Multiply inherited values by the mean ratio of the first costs to what was expected."""
         self.scaled += 1

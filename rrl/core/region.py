@@ -1,14 +1,14 @@
 """Regions: which values a measurement updates, and which configurations may be tried next.
 
-In the paper's regions, any configuration may be tried. :class:`FixedRadius` is the paper's region,
-and :class:`SelectedRadius` its adaptive one: Bayesian optimisation (:class:`RegionSize`) selects
-the radius while serving. The region of the recommended agent is in :mod:`rrl.core.grown`.
+:class:`FixedRadius` is the paper's region, and :class:`SelectedRadius` its adaptive one: Bayesian
+optimisation (:class:`RegionSize`) selects the radius while serving. :class:`WholeSpace` is the
+region of the recommended agent, whose similarity says itself how little it knows far away.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike
 from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.space import ConfigSpace, check_radius
 
+MOST = 10_000  # configurations that one measurement updates, apart from a few
+SHIFT = 0.618  # of the way to the next spread configuration, from one episode to the next
 BLOCK = 10  # episodes of the first blocks; later ones are a tenth of the run's age
 GROWTH = 0.1
 WINDOW = 30  # blocks that the model remembers
@@ -32,8 +34,7 @@ CANDIDATES = 41
 class Region:
     """What every region answers. A subclass says at least which values a measurement updates.
 
-    All answers are about one table, which no region changes. A region learns in :meth:`learn`, and
-    :meth:`widened` remembers where a look was of no use.
+    All answers are about one table, which no region changes. A region learns in :meth:`learn`.
     """
 
     def around(self, table: QTable, index: int) -> Ints:
@@ -43,21 +44,6 @@ class Region:
     def candidates(self, table: QTable) -> Ints | None:
         """Return the configurations that may be tried next, sorted; None means all."""
         return None
-
-    def further(self, table: QTable) -> Ints | None:
-        """Return what to look at if no candidate is worth a trial; None if the region stays."""
-        return None
-
-    def widened(self, table: QTable, worth: Ints) -> Ints:
-        """Return the candidates and the nearest of those further ones that are worth a trial."""
-        raise NotImplementedError("a region that looks further must say how it widens")
-
-    def forgotten(self, table: QTable) -> Iterable[int]:
-        """Return the configurations whose measurements should not count.
-
-        The agent asks after each measurement.
-        """
-        return ()
 
     def learn(self, table: QTable, cost: float) -> None:
         """Take in the cost of an episode, after the table was updated."""
@@ -175,6 +161,52 @@ class SelectedRadius(Region):
         """Return the logarithm of each cost over the best known one."""
         best = table.means[table.incumbent] + table.floor
         return np.log((costs + table.floor) / best) if best > 0 else np.zeros(len(costs))
+
+
+class WholeSpace(Region):
+    """All configurations are updated, and any may be tried.
+
+    Nothing else is tried before the middle of the grid was measured. So the costs of two distant
+    configurations are known at the first choice, and a bad start is left at once.
+
+    Of a space with more than `MOST` configurations, a measurement updates a part: `MOST` evenly
+    spread ones, others in each episode; what was measured; and what lies within one step of the
+    incumbent. The next trial is one of them.
+
+    Parameters
+    ----------
+    middle : bool, optional
+        Whether the middle is measured. It is of no use if earlier measurements tell the start.
+
+    Examples
+    --------
+    >>> from rrl import ConfigSpace, Knob
+    >>> table = QTable(ConfigSpace([Knob("a", (1, 2, 3)), Knob("b", (1, 2, 3))]))
+    >>> region = WholeSpace()
+    >>> region.candidates(table), region.around(table, 4)
+    (array([4]), array([0, 1, 2, 3, 4, 5, 6, 7, 8]))
+    """
+
+    def __init__(self, middle: bool = True) -> None:
+        self.middle = middle
+
+    def candidates(self, table: QTable) -> Ints:
+        """See :meth:`Region.candidates`: what was updated last, after the middle was measured."""
+        alone = self.middle and table.near is None and table.episodes == 1
+        if not table.episodes or (alone and not table.visits[table.space.middle].any()):
+            return table.space.middle
+        return table.last
+
+    def around(self, table: QTable, index: int) -> Ints:
+        """See :meth:`Region.around`."""
+        size = len(table.space)
+        if size <= MOST:
+            return np.arange(size)
+        spread = (np.arange(MOST) + table.episodes * SHIFT % 1) * size / MOST
+        known = [spread.astype(np.int64), table.measured]
+        if table.incumbent is not None:
+            known.append(np.flatnonzero(table.space.steps(table.incumbent) <= 1))
+        return np.unique(np.concatenate(known))
 
 
 def recommended_radius(start: float, episode: ArrayLike, dimensions: int) -> Any:

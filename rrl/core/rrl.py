@@ -11,11 +11,9 @@ Each load level has a table (:class:`~rrl.core.qtable.QTable`): the expected cos
 configuration, and how sure that is.
 
 :meth:`RRL.ask` only chooses: *load* -> the table of its load level -> the region's candidates ->
-the exploration's choice. It moves the generator, and remembers the load and where looking further
-was of no use. It writes no value. Where the table may be out of date, the similarity *predicts*
-values, and the exploration reads them from a copy. That is so in two cases: the load level has
-changed, and the nearest other load level may know more now; or no candidate is worth a trial, and
-the region looks further.
+the exploration's choice. It moves the generator and remembers the load. It writes no value. If the
+load level has changed, the nearest other load level may know more now. Then the similarity
+*predicts* values, and the exploration reads them from a copy.
 
 :meth:`RRL.tell` learns: *cost* -> the table records it -> the region around the measurement -> the
 similarity's estimates -> the update of the region -> the configuration to deploy. If the load
@@ -24,8 +22,8 @@ load level makes its table.
 
 :class:`RRL` is the paper's method with our settings. :func:`adaptive` selects the radius of the
 region by Bayesian optimisation, :func:`released` takes the settings of the released code, and
-:func:`gp` makes our own extension: a Gaussian process, a region that grows, and exploration by
-what is saved.
+:func:`gp` makes our own extension: a Gaussian process over the whole space, and exploration by what
+is saved.
 """
 
 from __future__ import annotations
@@ -38,11 +36,10 @@ from numba import njit
 
 from rrl.core.agent import LoadLevels, check_cost, check_load
 from rrl.core.exploration import Boltzmann, ExpectedSaving, Exploration, Temperature
-from rrl.core.grown import Grown
 from rrl.core.knob import Configuration
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.qtable import Floats, Ints, QTable
-from rrl.core.region import FixedRadius, Region, SelectedRadius
+from rrl.core.region import FixedRadius, Region, SelectedRadius, WholeSpace
 from rrl.core.released_network import NetworkSimilarity
 from rrl.core.similarity import Copy, Similarity
 from rrl.core.space import ConfigSpace
@@ -144,7 +141,8 @@ class RRL:
             first = self.start if table.near is None else table.near.incumbent
             if first is not None:
                 return self.space[first]
-        cells, expected = self._candidates(table)
+        cells = self.region.candidates(table)
+        expected = self._predicted(table, cells) if self._has_news(table) else table
         return self.space[self.exploration.choose(expected, cells, self.rng)]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
@@ -158,12 +156,9 @@ class RRL:
         table.log_load = self.loads.log_loads[table.level]
         if len(self.tables) > 1:
             self._relate()
-        for useless in self.region.forgotten(table):
-            table.forget(useless)
         cells = self.region.around(table, index)
         estimate = self.similarity.estimate(table, index, cost, cells)
-        if estimate is not None:
-            table.update(cells, *estimate, self.learning_rate, self.average)
+        table.update(cells, *estimate, self.learning_rate, self.average)
         table.incumbent = deploy(table)
         self.region.learn(table, cost)
         self._last = table.level
@@ -198,17 +193,6 @@ class RRL:
         table.log_load = self.loads.log_loads[level]
         table.near = self._nearest(table.log_load)
         return table
-
-    def _candidates(self, table: QTable) -> tuple[Ints | None, QTable]:
-        """Return what may be tried next, and the table that says what is expected of it."""
-        cells = self.region.candidates(table)
-        expected = self._predicted(table, cells) if self._has_news(table) else table
-        further = self.region.further(table)
-        if further is None or self.exploration.worth(expected, cells).any():
-            return cells, expected
-        expected = self._predicted(expected, further)
-        worth = further[self.exploration.worth(expected, further)]
-        return self.region.widened(table, worth), expected
 
     def _has_news(self, table: QTable) -> bool:
         """Return whether another level was measured last, so that the nearest may know more."""
@@ -382,8 +366,8 @@ def gp(
 ) -> RRL:
     """Make our own extension of the method, the agent that we recommend.
 
-    A Gaussian process estimates the region from all measurements. The region grows from what was
-    measured. A trial serves if it is expected to save more than its price.
+    A Gaussian process estimates the whole space from all measurements. A trial serves if it is
+    expected to save more than its price.
 
     Parameters
     ----------
@@ -411,7 +395,7 @@ def gp(
     """
     kept: dict[str, Any] = {
         "similarity": LearnedSimilarity(),
-        "region": Grown(),
+        "region": WholeSpace(),
         "exploration": ExpectedSaving(),
         "learning_rate": 1.0,  # each estimate is made of all measurements
         "average": False,

@@ -36,7 +36,7 @@ class Similarity(Protocol):
 
     inherits: bool
 
-    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate | None:
+    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """Return what a measurement means for the region `cells`, and learn from it.
 
         The agent calls it once for each measurement, in order.
@@ -50,13 +50,11 @@ class Similarity(Protocol):
         cost : float
             Its cost.
         cells : ndarray of int, shape (m,)
-            Numbers of the region's configurations. `index` is among them, unless the measurement
-            was forgotten.
+            Numbers of the region's configurations. `index` is among them.
 
         Returns
         -------
-        Estimate or None
-            None if the values of `cells` stay as they are.
+        Estimate
         """
         ...
 
@@ -106,10 +104,8 @@ class Copy:
         self._contrast = CONTRAST_WEIGHT * CONTRAST**2  # sum of squared differences of logarithms
         self._distance = CONTRAST_WEIGHT  # sum of distances
 
-    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate | None:
-        """See :meth:`Similarity.estimate`; a measurement that was forgotten is not copied."""
-        if not table.visits[index]:
-            return None
+    def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
+        """See :meth:`Similarity.estimate`."""
         costs, sds = np.empty((2, len(cells)))
         costs.fill(cost)
         self._contrast, self._distance = contrasts(

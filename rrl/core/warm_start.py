@@ -30,7 +30,6 @@ from rrl.core.gaussian_process import (
     compress,
     fit_hyperparameters,
 )
-from rrl.core.grown import Grown, spread_out
 from rrl.core.knob import Configuration
 from rrl.core.learned_similarity import (
     Coordinates,
@@ -38,6 +37,7 @@ from rrl.core.learned_similarity import (
     prior_hyperparameters,
 )
 from rrl.core.qtable import NOISE, Floats, Ints, QTable
+from rrl.core.region import WholeSpace
 from rrl.core.space import ConfigSpace
 
 SLOPE, SLOPE_SD = 0.5, 1.0  # mean and sd of the slope's prior
@@ -92,7 +92,7 @@ class WarmStart:
             return {}
         return {
             "similarity": WarmSimilarity(self.trend),
-            "region": Grown(guess=int(self.trend.argmin())),
+            "region": WholeSpace(middle=False),
         }
 
     @property
@@ -124,9 +124,14 @@ class SlopeProcess(GaussianProcess):
     """
 
     def __init__(
-        self, x: Floats, y: Floats, variance: Floats, hyperparameters: Hyperparameters
+        self,
+        x: Floats,
+        y: Floats,
+        variance: Floats,
+        hyperparameters: Hyperparameters,
+        constant: tuple[float, float] | None = None,
     ) -> None:
-        super().__init__(x, y - SLOPE * x[:, -1], variance, hyperparameters)
+        super().__init__(x, y - SLOPE * x[:, -1], variance, hyperparameters, constant)
         self._y = y
 
     def _kernel(self, a: Floats, b: Floats) -> Floats:
@@ -152,6 +157,7 @@ class WarmSimilarity(LearnedSimilarity):
     """
 
     process = SlopeProcess
+    elsewhere = None  # the trend says it
 
     def __init__(self, trend: Floats) -> None:
         super().__init__()
@@ -234,7 +240,9 @@ def _smoothed(part: ConfigSpace, at: Ints, log_costs: Floats, counts: NDArray[An
     prior, coordinates = prior_hyperparameters(part), Coordinates(part)
     prior = prior._replace(length_scales=prior.length_scales[:-1])  # there is no load
     y, variance = compress(log_costs - log_costs.min()), NOISE**2 / counts
-    chosen = spread_out(np.argsort(log_costs, kind="stable"), MOST_FITTED)
+    chosen = np.argsort(log_costs, kind="stable")
+    if len(chosen) > MOST_FITTED:  # evenly spread ones
+        chosen = chosen[np.linspace(0, len(chosen) - 1, MOST_FITTED).round().astype(np.int64)]
     sample = coordinates(at[chosen]), y[chosen], variance[chosen]
     hyperparameters = fit_hyperparameters(*sample, prior, prior)
     process = GaussianProcess(coordinates(at), y, variance, hyperparameters)

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from rrl.core.gaussian_process import Hyperparameters, fit_hyperparameters
-from rrl.core.grown import Grown
 from rrl.core.learned_similarity import LearnedSimilarity
-from rrl.core.qtable import QTable
-from rrl.core.region import RegionSize, SelectedRadius, recommended_radius
+from rrl.core.qtable import Ints, QTable
+from rrl.core.region import RegionSize, SelectedRadius, WholeSpace, recommended_radius
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.tuning.recommended import recommended
@@ -25,78 +24,50 @@ SEEDS = 2**31
 """Seeds of random radii are drawn below this number."""
 
 
-def fixed_steps(
-    space: ConfigSpace, rng: np.random.Generator, *, radius: float, **changes: Any
-) -> RRL:
-    """Make `rrl-gp` with a radius, in steps, that never widens."""
-    return recommended(space, rng, region=Grown(radius, widens=False), **changes)
-
-
-class ShrinkingSteps:
-    """A radius that begins with a fraction of the space and shrinks towards one step.
-
-    After t episodes it is ``fraction * widest * (1 + t / onset) ** -rate`` steps, and at least 1. A
-    new load level counts the episodes of the nearest other one, too, because its measurements are
-    known.
+class Within(WholeSpace):
+    """All configurations are updated, but only those near a measured one may be tried.
 
     Parameters
     ----------
-    fraction : float, optional
-        The first radius, as a fraction of the number of steps across the space.
-    onset : float, optional
-        Number of episodes after which the radius begins to shrink.
-    rate : float, optional
-        How fast it shrinks. By theory, the error of a table learned from copies is least with a
-        rate of 1 / (d + 2) for d knobs (:mod:`rrl.core.region`). That theory does not hold for a
-        Gaussian process. The default rate was chosen, not derived.
-
-    Examples
-    --------
-    >>> from rrl.core.knob import Knob
-    >>> table = QTable(ConfigSpace([Knob("threads", range(21))]))
-    >>> for _ in range(3):
-    ...     print(round(ShrinkingSteps(0.5)(table), 1))
-    ...     table.episodes += 50
-    10.0
-    4.7
-    3.4
+    steps : int
+        A trial lies at most so many steps from a measured configuration, or it is the nearest.
     """
 
-    def __init__(self, fraction: float = 0.5, onset: float = 20.0, rate: float = 0.6) -> None:
-        self.fraction, self.onset, self.rate = fraction, onset, rate
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
 
-    def __call__(self, table: QTable) -> float:
-        """Return the radius of the next trial in steps."""
-        episodes = table.episodes + (0 if table.near is None else table.near.episodes)
-        first = self.fraction * table.space.widest
-        return max(1.0, first * (1 + episodes / self.onset) ** -self.rate)
-
-
-def random_steps(table: QTable, seed: int = 0) -> float:
-    """Return a radius from 1 step to the whole space, drawn evenly in logarithms.
-
-    The draw depends only on the seed, the load level and the number of its episodes.
-
-    Examples
-    --------
-    >>> from rrl.core.knob import Knob
-    >>> table = QTable(ConfigSpace([Knob("threads", range(21))]))
-    >>> 1 <= random_steps(table) <= 20
-    True
-    """
-    rng = np.random.default_rng([seed, table.level, table.episodes])
-    return float(max(table.space.widest, 1) ** rng.random())
+    def candidates(self, table: QTable) -> Ints:
+        """See :meth:`rrl.core.region.Region.candidates`."""
+        cells = super().candidates(table)
+        if not len(table.measured):
+            return cells
+        away = np.min([table.space.steps(index)[cells] for index in table.measured], axis=0)
+        nearest = away[table.visits[cells] == 0].min(initial=table.space.widest)
+        return cells[away <= max(self.steps, nearest)]
 
 
-def shrinking_steps(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
-    """Make `rrl-gp` with a radius that shrinks by a schedule, and that widens as well."""
-    return recommended(space, rng, region=Grown(ShrinkingSteps()), **changes)
+def within_steps(
+    space: ConfigSpace, rng: np.random.Generator, *, steps: int, **changes: Any
+) -> RRL:
+    """Make `rrl-gp` with trials near measured configurations only, see :class:`Within`."""
+    return recommended(space, rng, region=Within(steps), **changes)
 
 
-def randomised_steps(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
-    """Make `rrl-gp` with a radius that is drawn anew in each episode, and that widens as well."""
-    radius = partial(random_steps, seed=int(rng.integers(SEEDS)))
-    return recommended(space, rng, region=Grown(radius), **changes)
+def without_middle(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
+    """Make `rrl-gp` that does not measure the middle of the grid after its start."""
+    return recommended(space, rng, region=WholeSpace(middle=False), **changes)
+
+
+class FlatConstant(LearnedSimilarity):
+    """A learned similarity that expects nothing of the costs where nothing was measured."""
+
+    elsewhere = None
+
+
+def flat_constant(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
+    """Make `rrl-gp` that expects nothing elsewhere, see :class:`FlatConstant`."""
+    return recommended(space, rng, similarity=FlatConstant(), **changes)
 
 
 class OtherFit(LearnedSimilarity):
@@ -119,7 +90,7 @@ class OtherFit(LearnedSimilarity):
             return prior
         knobs = len(prior.length_scales) - 1  # the last one is the load's
         flat = {"prior_sd": math.inf} if self.how == "flat prior" else {"together": knobs}
-        return fit_hyperparameters(*data, start, prior, process=self.process, **flat)
+        return fit_hyperparameters(*data, start, prior, process=self._process, **flat)
 
 
 def other_fit(space: ConfigSpace, rng: np.random.Generator, *, how: str, **changes: Any) -> RRL:

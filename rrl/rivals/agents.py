@@ -7,7 +7,6 @@ need it. The rivals use the settings that the study in the table ``tuning`` foun
 
 from __future__ import annotations
 
-import math
 from importlib import import_module
 from typing import Any
 
@@ -46,12 +45,10 @@ HOME = {
 
 #: Agents of which one part is another one, for :mod:`rrl.studies.ablation` only.
 ABLATED = {
-    "rrl-gp-reach-1": "rrl.rivals.ablated:fixed_steps",
-    "rrl-gp-reach-2": "rrl.rivals.ablated:fixed_steps",
-    "rrl-gp-reach-3": "rrl.rivals.ablated:fixed_steps",
-    "rrl-gp-whole-space": "rrl.rivals.ablated:fixed_steps",
-    "rrl-gp-shrinking-reach": "rrl.rivals.ablated:shrinking_steps",
-    "rrl-gp-random-reach": "rrl.rivals.ablated:randomised_steps",
+    "rrl-gp-flat-constant": "rrl.rivals.ablated:flat_constant",
+    "rrl-gp-no-middle": "rrl.rivals.ablated:without_middle",
+    "rrl-gp-reach-1": "rrl.rivals.ablated:within_steps",
+    "rrl-gp-reach-3": "rrl.rivals.ablated:within_steps",
     "rrl-gp-flat-prior": "rrl.rivals.ablated:other_fit",
     "rrl-gp-expected-lengths": "rrl.rivals.ablated:other_fit",
     "rrl-gp-one-length": "rrl.rivals.ablated:other_fit",
@@ -63,10 +60,8 @@ ABLATED = {
 
 #: The settings that differ from the agent's defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "rrl-gp-reach-1": {"radius": 1},
-    "rrl-gp-reach-2": {"radius": 2},
-    "rrl-gp-reach-3": {"radius": 3},
-    "rrl-gp-whole-space": {"radius": math.inf},
+    "rrl-gp-reach-1": {"steps": 1},
+    "rrl-gp-reach-3": {"steps": 3},
     "rrl-gp-flat-prior": {"how": "flat prior"},
     "rrl-gp-expected-lengths": {"how": "prior alone"},
     "rrl-gp-one-length": {"how": "one length"},

@@ -29,6 +29,7 @@ from rrl.rivals.unit_cube import Floats, UnitCube, latin_hypercube
 Ints = NDArray[np.int64]
 
 LENGTH = 0.5  # expected length scale, as a fraction of a knob's range
+FIRST_FIT = 4  # measurements after which the hyperparameters are fitted for the first time
 NOISE = 0.1  # expected noise, as a fraction of the standard deviation of all log costs
 JITTER = 1e-6  # added to the variance of a point, so that repeated points can be factorised
 
@@ -205,7 +206,7 @@ class GPEI(Searcher):
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        if fit_is_due(len(search.history)):
+        if fit_is_due(len(search.history), FIRST_FIT):
             search.memory["hyperparameters"] = self._known(search).fit()
 
     def recommended(self, search: Search) -> int:

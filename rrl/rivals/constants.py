@@ -16,8 +16,7 @@ import numpy as np
 from rrl.core.agent import MakeAgent
 from rrl.core.exploration import ExpectedSaving
 from rrl.core.gaussian_process import Hyperparameters
-from rrl.core.grown import Grown
-from rrl.core.learned_similarity import LearnedSimilarity, prior_hyperparameters
+from rrl.core.learned_similarity import ELSEWHERE, LearnedSimilarity, prior_hyperparameters
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
@@ -26,7 +25,7 @@ from rrl.tuning.recommended import recommended
 
 
 class OtherPrior(LearnedSimilarity):
-    """A learned similarity that expects other length scales, or another amplitude.
+    """A learned similarity that expects other length scales, another amplitude or other costs.
 
     Parameters
     ----------
@@ -34,11 +33,14 @@ class OtherPrior(LearnedSimilarity):
         The expected length scales of the knobs are multiplied by this.
     amplitude : float
         This is the expected amplitude.
+    elsewhere : float
+        This is how far log costs are expected to be above the incumbent's.
     """
 
-    def __init__(self, lengths: float, amplitude: float) -> None:
+    def __init__(self, lengths: float, amplitude: float, elsewhere: float) -> None:
         super().__init__()
         self.lengths, self.amplitude = lengths, amplitude
+        self.elsewhere = elsewhere, ELSEWHERE[1]
 
     def prior(self, space: ConfigSpace) -> Hyperparameters:
         """See :meth:`rrl.core.learned_similarity.LearnedSimilarity.prior`."""
@@ -52,9 +54,9 @@ def other_constants(
     rng: np.random.Generator,
     *,
     horizon: float = 100.0,
-    reach: float = 1.0,
     lengths: float = 1.0,
     amplitude: float = 1.0,
+    elsewhere: float = ELSEWHERE[0],
 ) -> RRL:
     """Make `rrl-gp` with other constants; the defaults are its own.
 
@@ -64,21 +66,18 @@ def other_constants(
         See :func:`rrl.tuning.recommended.recommended`.
     horizon : float, optional
         See :class:`rrl.core.exploration.ExpectedSaving`, in episodes.
-    reach : float, optional
-        The radius of :class:`rrl.core.grown.Grown`, in steps.
-    lengths, amplitude : float, optional
+    lengths, amplitude, elsewhere : float, optional
         See :class:`OtherPrior`.
 
     Raises
     ------
     ValueError
-        If the horizon or the reach is out of range.
+        If the horizon is out of range.
     """
     return recommended(
         space,
         rng,
-        similarity=OtherPrior(lengths, amplitude),
-        region=Grown(reach),
+        similarity=OtherPrior(lengths, amplitude, elsewhere),
         exploration=ExpectedSaving(horizon),
     )
 

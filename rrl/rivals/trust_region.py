@@ -6,7 +6,7 @@ import numpy as np
 
 from rrl.core.learned_similarity import fit_is_due
 from rrl.core.space import ConfigSpace
-from rrl.rivals.bayesian import Ints, Surrogate
+from rrl.rivals.bayesian import FIRST_FIT, Ints, Surrogate
 from rrl.rivals.neighbours import Neighbours
 from rrl.rivals.search import Search, Searcher
 from rrl.rivals.unit_cube import Floats, UnitCube, latin_hypercube
@@ -151,7 +151,7 @@ class TuRBO(Searcher):
             memory["todo"].remove(index)
         else:
             self._count(search, success=not before or cost < (1 - BETTER) * min(before))
-        if fit_is_due(len(before) + 1):
+        if fit_is_due(len(before) + 1, FIRST_FIT):
             memory["hyperparameters"] = self._known(search).fit()
 
     def _count(self, search: Search, success: bool) -> None:

@@ -32,12 +32,10 @@ if TYPE_CHECKING:
 FAMILIES = {
     "rrl-gp": (
         "rrl-gp",
+        "rrl-gp-flat-constant",
+        "rrl-gp-no-middle",
         "rrl-gp-reach-1",
-        "rrl-gp-reach-2",
         "rrl-gp-reach-3",
-        "rrl-gp-whole-space",
-        "rrl-gp-shrinking-reach",
-        "rrl-gp-random-reach",
         "rrl-gp-flat-prior",
         "rrl-gp-expected-lengths",
         "rrl-gp-one-length",
@@ -55,9 +53,6 @@ FAMILIES = {
     ),
 }
 """The agents of each family, by the reference that they are compared with."""
-
-FORMER = {"rrl-gp": ("rrl-gp-selected-reach",)}
-"""Agents that are gone; their stored runs still stand in the table."""
 
 ANY_LOAD = 10.0  # requests per second; the costs of a surface do not depend on it
 PROBLEMS: dict[str, tuple[str, Load]] = {
@@ -92,7 +87,7 @@ def ablation_settings(
     Examples
     --------
     >>> len(ablation_settings()), ablation_settings(["pool"], ["rrl-gp"])[0][:5]
-    (190, ('pool', 10.0, 'rrl-gp', 30, 150))
+    (170, ('pool', 10.0, 'rrl-gp', 30, 150))
     """
     problems = list(problems)
     if unknown := [name for name in problems if name not in PROBLEMS]:
@@ -161,7 +156,6 @@ def ablation_table(
     for problem, there in runs.groupby("problem", sort=False):
         tables = {name: part.set_index("seed") for name, part in there.groupby("agent")}
         for reference, family in FAMILIES.items():
-            family = (*family, *FORMER.get(reference, ()))
             for agent in (name for name in family if {name, reference} <= tables.keys()):
                 for measure in COMPARED:
                     ours, theirs = tables[agent][measure], tables[reference][measure]
@@ -202,15 +196,11 @@ def who_won(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 def write_tables(runs: pd.DataFrame, folder: Path, episodes: int = EPISODES) -> pd.DataFrame:
     """Write ``runs.csv`` and ``table.csv``, and return the table.
 
-    The table follows from the numbers as they are written. The stored runs of agents that are gone
-    stay.
+    The table follows from the numbers as they are written.
     """
     import pandas as pd
 
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "runs.csv").exists():
-        stored = pd.read_csv(folder / "runs.csv")
-        runs = pd.concat([runs, stored[stored["agent"].isin(sum(FORMER.values(), ()))]])
     text = runs.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     write_atomically(folder / "runs.csv", text)
     known = pd.read_csv(folder / "runs.csv")
