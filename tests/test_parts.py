@@ -17,7 +17,7 @@ from rrl.core.exploration import Boltzmann, ExpectedSaving
 from rrl.core.knob import Knob
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.qtable import QTable
-from rrl.core.region import MOST, FixedRadius, SelectedRadius, WholeSpace
+from rrl.core.region import PART, FixedRadius, SelectedRadius, WholeSpace
 from rrl.core.released_network import NetworkSimilarity
 from rrl.core.rrl import SURE, deploy, expected_cost
 from rrl.core.similarity import Copy
@@ -185,9 +185,9 @@ def test_of_a_large_space_a_part_is_updated_and_each_episode_another_one():
         table.record(index, 1.0)
         table.incumbent = 13_000
         parts.append(region.around(table, index))
-    assert all(MOST <= len(part) <= MOST + 10 < len(space) for part in parts)
+    assert all(PART <= len(part) <= PART + 10 < len(space) for part in parts)
     assert {5, 13_000, *np.flatnonzero(space.steps(13_000) <= 1)} <= set(parts[1].tolist())
-    assert len(np.setdiff1d(parts[1], parts[0])) > MOST // 2
+    assert len(np.setdiff1d(parts[1], parts[0])) > PART // 2
 
 
 # --- explorations ---------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from rrl.core.agent import LoadLevels
 from rrl.core.exploration import Boltzmann, ExpectedSaving, action_probabilities
 from rrl.core.knob import Knob
 from rrl.core.learned_similarity import LearnedSimilarity
-from rrl.core.region import MOST, FixedRadius, WholeSpace
+from rrl.core.region import PART, FixedRadius, WholeSpace
 from rrl.core.released_network import NetworkSimilarity
 from rrl.core.rrl import RRL, adaptive, gp, released
 from rrl.core.similarity import Copy
@@ -373,7 +373,7 @@ def test_of_a_grid_of_a_million_a_part_is_updated():
         agent.tell(configuration, 2.0 ** configuration["intra_op"])
     assert len(space) == 101**3
     estimated = np.count_nonzero(agent.tables[0].counts)
-    assert MOST <= estimated <= 12 * (MOST + 20)
+    assert PART <= estimated <= 12 * (PART + 20)
     assert agent.best(10.0)["intra_op"] < 50
 
 

@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike
 from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.space import ConfigSpace, check_radius
 
-MOST = 10_000  # configurations that one measurement updates, apart from a few
+LARGE = 10_000  # configurations; of a larger space, a measurement updates a part
+PART = 2000  # configurations of this part, apart from a few
 SHIFT = 0.618  # of the way to the next spread configuration, from one episode to the next
 BLOCK = 10  # episodes of the first blocks; later ones are a tenth of the run's age
 GROWTH = 0.1
@@ -169,7 +170,7 @@ class WholeSpace(Region):
     Nothing else is tried before the middle of the grid was measured. So the costs of two distant
     configurations are known at the first choice, and a bad start is left at once.
 
-    Of a space with more than `MOST` configurations, a measurement updates a part: `MOST` evenly
+    Of a space with more than `LARGE` configurations, a measurement updates a part: `PART` evenly
     spread ones, others in each episode; what was measured; and what lies within one step of the
     incumbent. The next trial is one of them.
 
@@ -200,9 +201,9 @@ class WholeSpace(Region):
     def around(self, table: QTable, index: int) -> Ints:
         """See :meth:`Region.around`."""
         size = len(table.space)
-        if size <= MOST:
+        if size <= LARGE:
             return np.arange(size)
-        spread = (np.arange(MOST) + table.episodes * SHIFT % 1) * size / MOST
+        spread = (np.arange(PART) + table.episodes * SHIFT % 1) * size / PART
         known = [spread.astype(np.int64), table.measured]
         if table.incumbent is not None:
             known.append(np.flatnonzero(table.space.steps(table.incumbent) <= 1))
