@@ -41,7 +41,7 @@ def agents() -> dict[str, Callable]:
             learning_rate=1.0,
             average=False,
         ),
-        "copy, grown": lambda s, rng: gp(s, rng, similarity=rrl.Copy(), average=True),
+        "copy, whole space": lambda s, rng: gp(s, rng, similarity=rrl.Copy(), average=True),
         "short horizon": partial(rrl.recommended, exploration=rrl.ExpectedSaving(30)),
     }
     return named | variants

@@ -15,7 +15,7 @@ from test_agent import AgentContract
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.plotting.growth import Moment, draw_growth, mosaic, save_animation
+from rrl.plotting.animation import Moment, draw_episode, mosaic, save_animation
 from rrl.publishing.gallery import CAPTIONS, PICTURES, files_of, gallery
 from rrl.publishing.gallery import main as write_gallery
 from rrl.publishing.results import BEGIN, END, insert, results
@@ -122,8 +122,8 @@ def test_an_animation_has_a_frame_per_figure_and_the_same_bytes_each_time(tmp_pa
     moments = [Moment(np.arange(n), n, n, truth[n]) for n in (1, 2, 5)]
 
     def write(folder):
-        figures = (draw_growth(space, truth, moments[:k], 3, default=26) for k in (1, 2, 3))
-        return save_animation(figures, "grows", tmp_path / folder, seconds=0.1)
+        figures = (draw_episode(space, truth, moments[:k], 3, default=26) for k in (1, 2, 3))
+        return save_animation(figures, "learns", tmp_path / folder, seconds=0.1)
 
     first, second = write("one"), write("two")
     assert first.read_bytes() == second.read_bytes()

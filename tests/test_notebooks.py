@@ -60,7 +60,7 @@ QUICK = {
         "only": "keyword-threads mobilenet_v2-threads gpu",
     },
     "12_live_serving": {},
-    "13_explorer": {"episodes": 10, "steps": 20, "seeds": 3, "growth": 3},
+    "13_explorer": {"episodes": 10, "steps": 20, "seeds": 3, "film": 3},
     "14_iot": {"seeds": 2, "length_s": 150.0},
 }
 LONGEST = 12  # lines of a code cell

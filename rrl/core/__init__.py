@@ -14,7 +14,7 @@ negative reward; there is no next state. The modules in reading order:
    and which loads count as one: :mod:`~rrl.core.agent`.
 
 These are the paper's method. Beside it: the similarity of the released code,
-:mod:`~rrl.core.released_network`, and the parts of the agent that we recommend, the similarity of
-:mod:`~rrl.core.gaussian_process` and :mod:`~rrl.core.learned_similarity` and the region of
-:mod:`~rrl.core.grown`. :mod:`~rrl.core.warm_start` begins with what was measured elsewhere.
+:mod:`~rrl.core.released_network`, and that of the agent that we recommend,
+:mod:`~rrl.core.gaussian_process` and :mod:`~rrl.core.learned_similarity`.
+:mod:`~rrl.core.warm_start` begins with what was measured elsewhere.
 """

@@ -46,7 +46,6 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "random": ("#6a51a3", "*", (0, (1, 4))),
     "simulated-annealing": ("C9", "d", (0, (2, 1))),
     "exhaustive": ("0.2", "p", (0, (4, 4))),
-    "rrl-gp-selected-reach": ("C0", "d", (0, (8, 2))),
     "rrl-wide": ("C2", "D", (0, (2, 1))),
     "rrl-released": ("C2", "h", (0, (4, 4))),
     "rrl-released-copy": ("C2", "p", (0, (8, 2))),

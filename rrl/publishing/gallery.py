@@ -22,9 +22,8 @@ CAPTIONS = {
     "ablation-radius": "Variants of the paper's agent that differ in the choice of the radius, on "
     "ten problems: mean cost, episodes and deployed cost. Purple is better than the reference, and "
     "orange is worse.",
-    "ablation-reach": "Variants of `rrl-gp` that differ in the reach of the region or in the prior "
-    "of the length scales, on ten problems: mean cost, episodes and deployed cost. Purple is "
-    "better than the reference, and orange is worse.",
+    "ablation-reach": "Variants of `rrl-gp` that differ in one assumption, on ten problems: mean "
+    "cost, episodes and deployed cost. Purple is better than the reference, and orange is worse.",
     "adaptive-horizons": "Mean cost above the optimum by the number of episodes: fixed radii, and "
     "the selected radius of the adaptive agent (the thick line).",
     "adaptive-radius": "The selected radius over time, the radius that theory alone would choose, "
@@ -78,8 +77,8 @@ CAPTIONS = {
     "episodes.",
     "explorer-race": "The paper's RRL and two textbook agents in one Gymnasium environment; "
     "the paper's RRL is the dashed line beside the others.",
-    "explorer-region": "A region grows over the heat map of 1296 simulated configurations, while "
-    "the latency falls.",
+    "explorer-region": "A heat map of 1296 simulated configurations: fewer and fewer trials would "
+    "pay, and the latency falls.",
     "iot-day": "A day of a device fleet, compressed into an hour: the load, and the mean latency "
     "of agents that learn during the day on a machine with a neighbour.",
     "iot-devices": "Requests per second of sensors, cameras and firmware updates with the same "
@@ -118,9 +117,9 @@ CAPTIONS = {
     "recommended-posterior": "The Gaussian process on a grid of 16 configurations: expected cost, "
     "and its standard deviation.",
     "recommended-run": "One run of `rrl-gp` on 16 configurations: expected costs after 1, 4, 8 "
-    "and all episodes. Grey cells are without an estimate.",
-    "recommended-saving": "Expected saving, price, and the gain per cost by which the next trial "
-    "is chosen.",
+    "and all episodes.",
+    "recommended-saving": "Expected cost, expected saving, price and gain per cost of trials on a "
+    "line of 24 configurations. The lines are dotted if nothing is expected far away.",
     "region-update-choice": "The probabilities of a Boltzmann choice over 16 configurations, at "
     "two temperatures.",
     "region-update-once": "The table before and after one measurement: a whole region changes.",

@@ -271,13 +271,13 @@ def paying_without_end(high: float = 3.0) -> tuple[RRL, Floats]:
 def staying_stuck(wall: float = 5.0) -> tuple[RRL, Floats]:
     """Return the recommended agent and costs whose optimum lies behind a wall.
 
-    It measures the wall on both sides of its start. From then on it takes for granted that costs
-    are high behind it. So no trial pays in the whole space, and its region does not widen.
+    It measures the wall on both sides of its start, and behind it on one side. All of them cost the
+    same, so it expects that of the last configuration, too. No trial pays in the whole space.
 
     Examples
     --------
     >>> serve_without_noise(*staying_stuck(), 8)
-    array([2, 3, 1, 2, 2, 2, 2, 2])
+    array([2, 3, 0, 1, 2, 2, 2, 2])
     """
     space = ConfigSpace([Knob("threads", (1, 2, 3, 4, 5))])
     agent = gp(space, np.random.default_rng(0), start=space[2])

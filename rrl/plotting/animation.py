@@ -1,4 +1,4 @@
-"""A region that grows while an agent learns, as an animated picture.
+"""How an agent learns, as an animated picture.
 
 All configurations of a space are on one heat map. Half of the knobs are nested along each axis: the
 last knob of an axis changes from cell to cell, the one before it from block to block. So no
@@ -31,15 +31,15 @@ class Moment(NamedTuple):
 
     Parameters
     ----------
-    region : ndarray of int
-        Numbers of the configurations in the region after the episode.
+    paying : ndarray of int
+        Numbers of the configurations whose trial would pay after the episode.
     measured, deployed : int
         Number of the configuration that served, and of the one that would be deployed.
     cost : float
         Mean latency of the episode in seconds.
     """
 
-    region: NDArray[np.int64]
+    paying: NDArray[np.int64]
     measured: int
     deployed: int
     cost: float
@@ -97,10 +97,10 @@ def mosaic(space: ConfigSpace, down: int) -> Mosaic:
     return Mosaic(*places, names[:down], names[down:], tuple(blocks))
 
 
-def plot_region(
+def plot_trials(
     space: ConfigSpace, truth: ArrayLike, moments: Sequence[Moment], ax: Axes, down: int = 2
 ) -> Axes:
-    """Draw the true costs (s) of all configurations: bright in the region, pale outside it.
+    """Draw the true costs (s) of all configurations: bright where a trial would pay.
 
     A cross marks the last measurement, and a ring marks what would be deployed.
     """
@@ -108,9 +108,9 @@ def plot_region(
     shape = layout.row.max() + 1, layout.column.max() + 1
     norm = mpl.colors.LogNorm(truth.min(), np.quantile(truth, 0.9))
     shades = mpl.colormaps["cividis_r"].resampled(SHADES)(norm(truth))
-    inside = np.zeros(len(space), dtype=bool)
-    inside[last.region] = True
-    shades[~inside, :3] = 0.75 + 0.25 * shades[~inside, :3]
+    pale = np.ones(len(space), dtype=bool)
+    pale[last.paying] = False
+    shades[pale, :3] = 0.75 + 0.25 * shades[pale, :3]
     image = np.ones((*shape, 4))
     image[layout.row, layout.column] = shades
     ax.imshow(image, aspect="auto", interpolation="nearest")
@@ -135,14 +135,14 @@ def plot_region(
     return ax
 
 
-def draw_growth(
+def draw_episode(
     space: ConfigSpace,
     truth: ArrayLike,
     moments: Sequence[Moment],
     episodes: int,
     default: int,
 ) -> Figure:
-    """Draw the region after the last of these episodes, and the latency up to it.
+    """Draw which trials would pay after the last of these episodes, and the latency up to it.
 
     Parameters
     ----------
@@ -161,11 +161,11 @@ def draw_growth(
     grid = figure.add_gridspec(2, 1, height_ratios=(3, 2))
     grid.update(left=0.1, right=0.97, top=0.93, bottom=0.11, hspace=0.55)
     top, bottom = (figure.add_subplot(cell) for cell in grid)
-    plot_region(space, truth, moments, top)
+    plot_trials(space, truth, moments, top)
     tried = len({moment.measured for moment in moments})
     top.set_title(
         f"episode {len(moments)}: {tried} of {len(space)} configurations tried, "
-        f"{len(moments[-1].region)} in the region (bright; yellow is fast)",
+        f"{len(moments[-1].paying)} trials would pay (bright; yellow is fast)",
         fontsize="medium",
     )
     x = np.arange(1, len(moments) + 1)
