@@ -152,7 +152,7 @@ def test_a_file_has_runs_of_one_kind(tmp_path, capsys):
 
 
 def test_other_constants_make_another_run_and_its_own_ones_the_same():
-    own = {"horizon": 100.0, "reach": 1.0, "lengths": 1.0, "amplitude": 1.0}
+    own = {"horizon": 60.0, "lengths": 1.0, "amplitude": 1.0, "elsewhere": 2.0}
     plain, same, other = (
         raced("rrl-gp", "pool", [0, 1], 25, constants)
         for constants in (None, own, {"horizon": 2.0})
@@ -162,11 +162,11 @@ def test_other_constants_make_another_run_and_its_own_ones_the_same():
 
 
 def test_each_constant_reaches_its_part():
-    changed = {"horizon": 7.0, "reach": 2.0, "lengths": 0.5, "amplitude": 3.0}
+    changed = {"horizon": 7.0, "elsewhere": 3.0, "lengths": 0.5, "amplitude": 3.0}
     space = paper_cpu(5)
     agent = with_constants("rrl-gp", changed)(space, np.random.default_rng(0))
     usual = AGENTS["rrl-gp"](space, np.random.default_rng(0))
-    assert (agent.exploration.horizon, agent.region.radius) == (7.0, 2.0)
+    assert (agent.exploration.horizon, agent.similarity.elsewhere) == (7.0, (3.0, 0.6))
     ours, theirs = (made.similarity.prior(space) for made in (agent, usual))
     assert ours.amplitude == 3.0
     np.testing.assert_allclose(ours.length_scales, theirs.length_scales * [0.5, 0.5, 0.5, 1])

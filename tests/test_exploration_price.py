@@ -114,5 +114,5 @@ def test_the_recommended_agent_can_stay_stuck():
     assert 4 not in numbers
     assert set(numbers[10:]) == {2}
     assert (costs[numbers[10:]] - costs.min()).sum() == pytest.approx(0.9 * 990)
-    lower = serve_without_noise(*staying_stuck(wall=1.5), 100)
+    lower = serve_without_noise(*staying_stuck(wall=1.2), 100)
     assert set(lower[10:]) == {4}  # a lower wall is no obstacle

@@ -22,15 +22,15 @@ from rrl.core.released_network import NetworkSimilarity
 from rrl.core.rrl import SURE, deploy, expected_cost
 from rrl.core.similarity import Copy
 from rrl.core.space import ConfigSpace
-from rrl.rivals.ablated import FlatConstant, OtherFit, Within
+from rrl.rivals.ablated import OtherFit, Within
 from rrl.tuning.presets import paper_cpu
 
 SIMILARITIES = {
     "copy": Copy,
     "learned": LearnedSimilarity,
-    "learned, flat constant": FlatConstant,
-    "learned, flat prior": partial(OtherFit, "flat prior"),
-    "learned, one length": partial(OtherFit, "one length"),
+    "learned, flat constant": partial(LearnedSimilarity, None),
+    "learned, flat prior": partial(OtherFit, None, "flat prior"),
+    "learned, one length": partial(OtherFit, (1.5, 1.0), "one length"),
     "network": partial(NetworkSimilarity, hidden=(8,), rounds=5),
 }
 REGIONS = {

@@ -66,7 +66,7 @@ def test_what_was_good_elsewhere_is_found_sooner():
     cold, _ = served(None, bowl, 25)
     with_it, best = served(warm, bowl, 25)
     assert with_it[2] < 1.1  # one step has shown that it holds here, too
-    assert sum(with_it) < 0.9 * sum(cold)
+    assert sum(with_it[1:]) - 24 < 0.6 * (sum(cold[1:]) - 24)  # above the best, from the 2nd on
     assert bowl(best) < 1.1
 
 

@@ -250,7 +250,7 @@ class ExpectedSaving:
     array([0.399, 0.083])
     """
 
-    def __init__(self, horizon: float = 100.0) -> None:
+    def __init__(self, horizon: float = 60.0) -> None:
         if not 0 < horizon < math.inf:
             raise ValueError(f"horizon must be a positive number of episodes, got {horizon!r}")
         self.horizon = horizon

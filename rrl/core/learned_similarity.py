@@ -23,7 +23,9 @@ from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.similarity import Estimate
 from rrl.core.space import ConfigSpace
 
-ELSEWHERE = 1.5, 1.0  # expected log cost over the incumbent's, and the sd of this expectation
+# Expected log cost over the incumbent's, far from all measurements, and the sd of this expectation:
+ELSEWHERE = 1.5, 1.0
+BESIDE_A_START = 2.0, 0.6  # somebody chose what serves now, so it is surely better than most
 LENGTH = 3.0  # expected length scale, in mean distances between values
 LEAST, MOST = 0.3, 1.2  # limits of it, as fractions of the distance between first and last value
 LOAD_LENGTH = 2.0  # expected length scale of the log load: a factor of 7.4
@@ -104,12 +106,18 @@ def fit_is_due(episodes: int, first: int = FIRST_FIT) -> bool:
 class LearnedSimilarity:
     """All measurements so far, of this load level and the nearest other one, estimate a region.
 
-    Far from all measurements, costs are expected to be higher than the incumbent's, see
-    `ELSEWHERE`. So a trial there has a high price until the costs seen say otherwise.
+    Far from all measurements, costs are expected to be higher than the incumbent's. So a trial
+    there has a high price until the costs seen say otherwise.
 
     The load is a coordinate like the knobs, so the process also learns how much two loads are
     alike. Each estimate is made of all measurements, so it should replace the value of the table:
     it needs a learning rate of 1.
+
+    Parameters
+    ----------
+    elsewhere : tuple of float, optional
+        The expected logarithm of such a cost over the incumbent's, and the sd of this expectation.
+        With None, nothing is expected.
 
     Attributes
     ----------
@@ -130,9 +138,9 @@ class LearnedSimilarity:
 
     inherits = False  # the measurements of the nearest load level are among the data
     process: type[GaussianProcess] = GaussianProcess
-    elsewhere: tuple[float, float] | None = ELSEWHERE
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: tuple[float, float] | None = ELSEWHERE) -> None:
+        self.elsewhere = elsewhere
         self.hyperparameters: Hyperparameters | None = None
         self._coordinates: Coordinates | None = None
 

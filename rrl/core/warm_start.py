@@ -157,10 +157,9 @@ class WarmSimilarity(LearnedSimilarity):
     """
 
     process = SlopeProcess
-    elsewhere = None  # the trend says it
 
     def __init__(self, trend: Floats) -> None:
-        super().__init__()
+        super().__init__(elsewhere=None)  # the trend says it
         self.trend = trend
 
     def points(self, table: QTable, cells: Ints) -> Floats:

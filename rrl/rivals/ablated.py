@@ -59,15 +59,9 @@ def without_middle(space: ConfigSpace, rng: np.random.Generator, **changes: Any)
     return recommended(space, rng, region=WholeSpace(middle=False), **changes)
 
 
-class FlatConstant(LearnedSimilarity):
-    """A learned similarity that expects nothing of the costs where nothing was measured."""
-
-    elsewhere = None
-
-
 def flat_constant(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
-    """Make `rrl-gp` that expects nothing elsewhere, see :class:`FlatConstant`."""
-    return recommended(space, rng, similarity=FlatConstant(), **changes)
+    """Make `rrl-gp` that expects nothing of the costs where nothing was measured."""
+    return recommended(space, rng, similarity=LearnedSimilarity(elsewhere=None), **changes)
 
 
 class OtherFit(LearnedSimilarity):
@@ -75,13 +69,15 @@ class OtherFit(LearnedSimilarity):
 
     Parameters
     ----------
+    elsewhere : tuple of float or None
+        See :class:`rrl.core.learned_similarity.LearnedSimilarity`.
     how : {"flat prior", "prior alone", "one length"}
         With a flat prior, only the likelihood counts. With the prior alone, nothing is fitted. With
         one length, the prior's length scales of all knobs are multiplied by one factor.
     """
 
-    def __init__(self, how: str) -> None:
-        super().__init__()
+    def __init__(self, elsewhere: tuple[float, float] | None, how: str) -> None:
+        super().__init__(elsewhere)
         self.how = how
 
     def fitted(self, data: Any, start: Hyperparameters, prior: Hyperparameters) -> Hyperparameters:
@@ -95,7 +91,10 @@ class OtherFit(LearnedSimilarity):
 
 def other_fit(space: ConfigSpace, rng: np.random.Generator, *, how: str, **changes: Any) -> RRL:
     """Make `rrl-gp` with another way to fit its hyperparameters, see :class:`OtherFit`."""
-    return recommended(space, rng, similarity=OtherFit(how), **changes)
+    agent = recommended(space, rng, **changes)
+    assert isinstance(agent.similarity, LearnedSimilarity)
+    agent.similarity = OtherFit(agent.similarity.elsewhere, how)
+    return agent
 
 
 class ScheduledSize(RegionSize):

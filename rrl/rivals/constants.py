@@ -16,7 +16,7 @@ import numpy as np
 from rrl.core.agent import MakeAgent
 from rrl.core.exploration import ExpectedSaving
 from rrl.core.gaussian_process import Hyperparameters
-from rrl.core.learned_similarity import ELSEWHERE, LearnedSimilarity, prior_hyperparameters
+from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity, prior_hyperparameters
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
@@ -38,9 +38,8 @@ class OtherPrior(LearnedSimilarity):
     """
 
     def __init__(self, lengths: float, amplitude: float, elsewhere: float) -> None:
-        super().__init__()
+        super().__init__((elsewhere, BESIDE_A_START[1]))
         self.lengths, self.amplitude = lengths, amplitude
-        self.elsewhere = elsewhere, ELSEWHERE[1]
 
     def prior(self, space: ConfigSpace) -> Hyperparameters:
         """See :meth:`rrl.core.learned_similarity.LearnedSimilarity.prior`."""
@@ -53,10 +52,10 @@ def other_constants(
     space: ConfigSpace,
     rng: np.random.Generator,
     *,
-    horizon: float = 100.0,
+    horizon: float = 60.0,
     lengths: float = 1.0,
     amplitude: float = 1.0,
-    elsewhere: float = ELSEWHERE[0],
+    elsewhere: float = BESIDE_A_START[0],
 ) -> RRL:
     """Make `rrl-gp` with other constants; the defaults are its own.
 

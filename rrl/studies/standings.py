@@ -54,7 +54,7 @@ MEASURES = (
 
 
 _EPSILONS = ([0.1, 0.1, 50], [0.3, 0.3, 50], [0.5, 0.5, 50], [0.5, 0.05, 50], [1.0, 0.1, 50])
-_RRL = {"horizon": 100.0, "lengths": 1.0, "amplitude": 1.0, "elsewhere": 1.5}
+_RRL = {"horizon": 60.0, "lengths": 1.0, "amplitude": 1.0, "elsewhere": 2.0}
 
 #: The settings that the command ``tune`` compares.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
@@ -94,7 +94,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "rrl-gp": [
         _RRL | change for change in (
-            {}, {"horizon": 30.0}, {"horizon": 300.0}, {"elsewhere": 0.5}, {"elsewhere": 3.0},
+            {}, {"horizon": 20.0}, {"horizon": 200.0}, {"elsewhere": 1.0}, {"elsewhere": 3.0},
             {"lengths": 0.5}, {"lengths": 2.0}, {"amplitude": 0.5}, {"amplitude": 2.0},
         )
     ],
