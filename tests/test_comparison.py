@@ -27,7 +27,6 @@ from rrl.studies.comparison import (
     read_runs,
 )
 from rrl.studies.deploy_rule import redeployed
-from rrl.studies.other_loads import compare_constants
 from rrl.studies.problems import with_truth
 from rrl.studies.race import race
 
@@ -205,16 +204,6 @@ def test_a_mistake_is_one_line(races, capsys, words, message):
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
-
-
-def test_constants_are_compared_on_other_loads_seed_by_seed():
-    where = [("gpu", 500.0, 12), ("keyword-threads", ("Bursts", (450.0, 1275.0), (2.3, 1.15)), 12)]
-    same, other = (
-        compare_constants({"horizon": horizon}, where, [0, 1], np.random.default_rng(0))
-        for horizon in (100.0, 2.0)
-    )
-    assert (same[["ratio", "low", "high", "of_means"]] == 1).all(axis=None)
-    assert (other["of_means"] != 1).all()
 
 
 def test_one_rule_changes_what_rivals_deploy_and_nothing_else():
