@@ -142,7 +142,9 @@ def test_a_run_of_another_version_of_its_agent_is_refused(table, capsys, monkeyp
     capsys.readouterr()
     assert main(arguments) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert "is of version 1 of the agent, and this is version 2: finish that run with" in line
+    now = version("agent rrl-gp")
+    refusal = f"is of version {now} of the agent, and this is version {now + 1}: finish that run"
+    assert refusal in line
     assert "or begin a new run in another folder" in line
 
 

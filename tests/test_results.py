@@ -284,6 +284,14 @@ def test_results_of_an_agent_that_is_gone_are_told_and_removed(place, monkeypatc
     assert results.outdated(opened(place, ())) == {}
 
 
+def test_what_another_process_entered_stays_in_the_index(tmp_path):
+    one, other = Store(tmp_path), Store(tmp_path)
+    one.enter({"a": Entry(("table", "a"), ("x",))})
+    other.enter({"b": Entry(("table", "b"), ("x",))})
+    one.forget(["a"])
+    assert set(Store(tmp_path).index) == {"b"}
+
+
 def test_equal_results_give_equal_files(tmp_path):
     arrays = {"b": np.arange(2000, dtype=np.int64), "a": np.linspace(0, 1, 9)}
     files = []

@@ -29,13 +29,11 @@ if TYPE_CHECKING:
     from rrl.operating.job import Job
     from rrl.tuning.objective import Objective
 
-PATIENCE = 8
+PATIENCE = 15
 """Episodes in a row in which no trial was worth its price, after which the tuning ends.
 
-At the 16 recorded loads, 0.6 and 0.8 % of 480 runs each recommend something else than after 60
-episodes (``python -m rrl.studies.patience``, and the same with ``--first-seed 9000``). With 6 it is
-1.0 and 1.2 %, with 4 it is 1.9 and 2.1 %. They save 2 and 4 episodes of 42, hardly any with a
-change of the configuration.
+It is the shortest one that hardly changes what is recommended at the recorded loads, see
+``python -m rrl.studies.patience``.
 """
 
 _EXAMPLES = """examples:

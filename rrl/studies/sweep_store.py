@@ -149,7 +149,8 @@ class Store:
         self._write_index()
 
     def forget(self, names: Iterable[str]) -> None:
-        """Remove some results and their lines."""
+        """Remove some results and their lines; what was entered meanwhile is kept."""
+        self.index = Store(self.folder).index
         for name in names:
             self.path(name).unlink(missing_ok=True)
             del self.index[name]
