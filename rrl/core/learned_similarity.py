@@ -25,7 +25,7 @@ from rrl.core.space import ConfigSpace
 
 # Expected log cost over the incumbent's, far from all measurements, and the sd of this expectation:
 ELSEWHERE = 1.5, 1.0
-BESIDE_A_START = 2.0, 0.6  # somebody chose what serves now, so it is surely better than most
+BESIDE_A_START = 2.0, 0.6  # what serves now was chosen by somebody: few others are better
 LENGTH = 3.0  # expected length scale, in mean distances between values
 LEAST, MOST = 0.3, 1.2  # limits of it, as fractions of the distance between first and last value
 LOAD_LENGTH = 2.0  # expected length scale of the log load: a factor of 7.4

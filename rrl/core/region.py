@@ -192,7 +192,7 @@ class WholeSpace(Region):
         self.middle = middle
 
     def candidates(self, table: QTable) -> Ints:
-        """See :meth:`Region.candidates`: what was updated last, after the middle was measured."""
+        """See :meth:`Region.candidates`: at first the middle, then what was updated last."""
         alone = self.middle and table.near is None and table.episodes == 1
         if not table.episodes or (alone and not table.visits[table.space.middle].any()):
             return table.space.middle

@@ -202,7 +202,7 @@ def add_tuning_options(parser: ArgumentParser) -> None:
     run.add_argument(
         "--agent",
         default="rrl-gp",
-        help="the agent: rrl (default), rrl, rrl-adaptive (see rrl.AGENTS)",
+        help="the agent: rrl-gp (default), rrl, rrl-adaptive (see rrl.AGENTS)",
     )
     run.add_argument("--episodes", type=int, default=60, help="episodes of tuning (default 60)")
     run.add_argument("--requests", type=int, default=100, help="requests per episode (default 100)")
