@@ -76,9 +76,17 @@ def test_a_file_with_other_settings_is_refused_and_kept(other, folder, capsys):
     capsys.readouterr()
     assert main(["race", "mine", *SMALL, *other]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert 'runs.csv: its runs of grid have {"episodes": 20, "noise": 0.07' in line
+    assert 'runs.csv: its runs of random on grid have {"agent": 1, "episodes": 20, "noise"' in line
     assert (folder / "build/race/mine/runs.csv").read_bytes() == before
     assert main(["race", "mine", *SMALL, *other, "--out", "other"]) == 0
+
+
+def test_runs_of_another_version_of_an_agent_are_refused(folder, capsys, monkeypatch):
+    assert main(["race", "mine", *SMALL]) == 0
+    monkeypatch.setattr("rrl.studies.table_races.version", lambda name: 99)
+    capsys.readouterr()
+    assert main(["race", "mine", *SMALL]) == 2
+    assert 'not {"agent": 99, ' in capsys.readouterr().err
 
 
 def test_agents_of_a_table_and_seed_meet_the_same_noise():

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from rrl.core.gaussian_process import (
     GaussianProcess,
-    Hyperparameters,
     compress,
     fit_hyperparameters,
 )
@@ -123,15 +122,8 @@ class SlopeProcess(GaussianProcess):
     array([6.])
     """
 
-    def __init__(
-        self,
-        x: Floats,
-        y: Floats,
-        variance: Floats,
-        hyperparameters: Hyperparameters,
-        constant: tuple[float, float] | None = None,
-    ) -> None:
-        super().__init__(x, y - SLOPE * x[:, -1], variance, hyperparameters, constant)
+    def __init__(self, x: Floats, y: Floats, *rest: Any) -> None:
+        super().__init__(x, y - SLOPE * x[:, -1], *rest)
         self._y = y
 
     def _kernel(self, a: Floats, b: Floats) -> Floats:

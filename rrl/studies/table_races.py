@@ -27,6 +27,7 @@ from rrl.studies.scenario import Scenario
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import write_atomically
 from rrl.support.machine import one_thread
+from rrl.support.versions import version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +129,8 @@ def race_tables(
     DataError
         If the file has something else, or no agent can take any of the scenarios.
     UsageError
-        If the file has runs of these scenarios with other settings.
+        If the file has runs of these scenarios with other settings, or of another version of an
+        agent.
 
     Examples
     --------
@@ -141,7 +143,7 @@ def race_tables(
     from joblib import Parallel, delayed
     from tqdm import tqdm
 
-    settings = {where.name: _settings(where, episodes) for where in scenarios}
+    settings = {(w.name, a): _settings(w, a, episodes) for w in scenarios for a in agents}
     rows = _read_runs(path, settings) if path and path.exists() else {}
     wanted = {(w.name, agent, s): w for w in scenarios for agent in agents for s in seeds}
     missing = [key for key in wanted if key not in rows]
@@ -154,7 +156,7 @@ def race_tables(
                 tqdm.write(f"rrl: {key[1]} cannot take the table {key[0]}: {row}", sys.stderr)
             failed.add(key[:2])
             continue
-        rows[key] = row | {"settings": settings[key[0]]}
+        rows[key] = row | {"settings": settings[key[:2]]}
         if path:
             text = pd.DataFrame([rows[k] for k in sorted(rows)]).to_csv(index=False)
             write_atomically(path, text)
@@ -177,15 +179,16 @@ def _run(
     return key, dict(zip(KEYS, key, strict=True)) | {n: v.item() for n, v in found.items()}
 
 
-def _settings(where: Scenario, episodes: int) -> str:
-    """Return what the runs of a table depend on, besides the agent and the seed."""
+def _settings(where: Scenario, agent: str, episodes: int) -> str:
+    """Return what the runs of an agent on a table depend on, besides the seed."""
     table = hashlib.sha256(where.space.fingerprint.encode() + where.cost.tobytes()).hexdigest()[:12]
     noise = where.server.noise  # type: ignore[attr-defined]  (of a surface)
-    return json.dumps({"episodes": episodes, "noise": noise, "table": table})
+    about = {"agent": version(f"agent {agent}"), "episodes": episodes, "noise": noise}
+    return json.dumps(about | {"table": table})
 
 
-def _read_runs(path: Path, settings: Mapping[str, str]) -> Rows:
-    """Read a file of runs; those of these tables must have these settings."""
+def _read_runs(path: Path, settings: Mapping[tuple[str, str], str]) -> Rows:
+    """Read a file of runs; those of these tables and agents must have these settings."""
     import pandas as pd
 
     kinds = {"table": str, "agent": str, "settings": str}
@@ -194,10 +197,11 @@ def _read_runs(path: Path, settings: Mapping[str, str]) -> Rows:
         table = table[[*KEYS, *MEASURED, "settings"]]
     except (KeyError, ValueError) as error:
         raise DataError(f"{path}: not a file of runs ({error}); remove it") from None
-    for name, made in table[["table", "settings"]].drop_duplicates().itertuples(index=False):
-        if made != settings.get(name, made):
+    seen = table[["table", "agent", "settings"]].drop_duplicates()
+    for name, agent, made in seen.itertuples(index=False):
+        if made != (wanted := settings.get((name, agent), made)):
             raise UsageError(
-                f"{path}: its runs of {name} have {made}, not {settings[name]}; "
+                f"{path}: its runs of {agent} on {name} have {made}, not {wanted}; "
                 "choose another folder with --out"
             )
     rows = table.to_dict("records")
