@@ -170,9 +170,9 @@ class WholeSpace(Region):
     Nothing else is tried before the middle of the grid was measured. So the costs of two distant
     configurations are known at the first choice, and a bad start is left at once.
 
-    Of a space with more than `LARGE` configurations, a measurement updates a part: `PART` evenly
-    spread ones, others in each episode; what was measured; and what lies within one step of the
-    incumbent. The next trial is one of them.
+    Of a space with more than `LARGE` configurations, a measurement updates a part. This part
+    contains what was measured, the configurations within one step of the incumbent, and `PART`
+    evenly spread configurations, which differ from episode to episode. The next trial is in it.
 
     Parameters
     ----------

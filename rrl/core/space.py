@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MOST = 10**9  # combinations of a whole grid: the positions of more need tens of gigabytes
-NUMBERED = 1 << 62  # up to so many combinations, a fingerprint holds their numbers in the grid
+NUMBERED = 1 << 62  # a fingerprint of a larger grid contains value indices, not numbers
 CACHED = 4096  # an agent that has found its region asks for the same again and again
 ROUNDING = 1e-9  # relative slack that keeps a closed ball closed when positions are rounded
 

@@ -114,6 +114,7 @@ class SlopeProcess(GaussianProcess):
 
     Examples
     --------
+    >>> from rrl.core.gaussian_process import Hyperparameters
     >>> hyperparameters = Hyperparameters(np.array([2.0]), 0.1)
     >>> x = np.array([[0.0, -1.0], [1.0, 0.0], [2.0, 1.0]])
     >>> process = SlopeProcess(x, np.array([-2.0, 0.0, 2.0]), np.full(3, 1e-4), hyperparameters)
