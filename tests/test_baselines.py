@@ -12,6 +12,8 @@ import pytest
 from test_agent import SPACES, AgentContract, true_cost
 
 from rrl import Knob, paper_cpu, paper_gpu, read_profile, tf_serving
+from rrl.core.region import FixedRadius
+from rrl.core.rrl import RRL, deploy
 from rrl.core.space import ConfigSpace
 from rrl.recording.profile import episodes_hash
 from rrl.rivals.agents import AGENTS, SETTINGS, maker
@@ -244,13 +246,38 @@ def test_estimates_of_one_load_do_not_split_it():
     assert split <= 1
 
 
-def test_the_best_mean_is_recommended_not_the_luckiest_episode():
-    space = paper_cpu(2)
-    agent = Recorder(space, rng())
-    for index, cost in ((0, 1.0), (1, 2.0), (0, 5.0)):
+def test_every_rival_deploys_by_the_rule_of_rrl():
+    """A region of one configuration estimates nothing, so RRL's table has the same means."""
+    space = paper_cpu(3)
+    rival = RandomSearch(space, rng(1))
+    own = RRL(space, rng(), region=FixedRadius(0.0), learning_rate=1.0)
+    noise = rng(2)
+    moved = []
+    for load in [10.0] * 80 + [40.0] * 80:
+        own.ask(load)
+        configuration = rival.ask(load)
+        cost = true_cost(space, configuration) * noise.lognormal(0, 0.2)
+        rival.tell(configuration, cost)
+        own.tell(configuration, cost)
+        assert rival.best(load) == own.best(load)
+        moved.append(space.index(rival.best(load)))
+    assert len(set(moved)) > 3
+
+
+def test_a_model_says_what_is_deployed():
+    """The posterior of the process knows more than a mean of two episodes."""
+    space = ConfigSpace([Knob("a", tuple(range(9)))])
+    agent = GPEI(space, rng())
+    for index in [*range(9), *range(9)]:
         agent.ask(10.0)
-        agent.tell(space[index], cost)
-    assert agent.best(10.0) == space[1]
+        agent.tell(space[index], 1 + (index - 5) ** 2 / 4)
+    table = agent.searches[0].table
+    model = agent._known(agent.searches[0]).costs()
+    np.testing.assert_array_equal(table.values, model[0])
+    np.testing.assert_array_equal(table.sds, model[1])
+    assert table.values == pytest.approx(table.means, rel=0.2)
+    assert agent.best(10.0) == {"a": 5}
+    assert deploy(table) == 5
 
 
 def test_tell_needs_an_ask_and_best_needs_a_tell():
@@ -376,7 +403,7 @@ def test_a_table_cell_moves_by_the_learning_rate():
     agent.ask(10.0)
     for cost in (4.0, 8.0):
         agent.tell(space[3], cost)
-    assert agent.searches[0].cache == {3: 5.0}
+    assert agent.searches[0].table.values[3] == 5.0
     agent.tell(space[9], 6.0)
     assert {space.index(agent.ask(10.0)) for _ in range(20)} == {3}
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from rrl import paper_cpu
-from rrl.core.region import FixedRadius
-from rrl.core.rrl import RRL
 from rrl.rivals.agents import AGENTS
 from rrl.rivals.constants import with_constants
 from rrl.studies.comparison import (
@@ -26,9 +22,6 @@ from rrl.studies.comparison import (
     ratios,
     read_runs,
 )
-from rrl.studies.deploy_rule import redeployed
-from rrl.studies.problems import with_truth
-from rrl.studies.race import race
 
 
 def run(*words):
@@ -204,27 +197,3 @@ def test_a_mistake_is_one_line(races, capsys, words, message):
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
-
-
-def test_one_rule_changes_what_rivals_deploy_and_nothing_else():
-    """The episodes are the same, and the RRL agents have that rule already."""
-    for agent, same in (("random", False), ("rrl-gp", True), ("rrl", True)):
-        own, one = (raced(agent, "pool", [0, 1, 2], 40, one_rule=rule) for rule in (False, True))
-        assert own["mean_cost"].equals(one["mean_cost"])
-        assert own["deployed"].equals(one["deployed"]) == same
-
-
-def test_the_rule_of_rrl_is_that_of_its_own_table():
-    """A region of a single configuration estimates nothing, so only the means decide."""
-    where = with_truth("pool")
-    make = partial(RRL, region=FixedRadius(0.0), learning_rate=1.0)
-    runs = race(where, make, [0, 1], 60)
-    np.testing.assert_array_equal(redeployed(where.space, runs).recommended, runs.recommended)
-
-
-def test_one_rule_is_written_into_the_file(tmp_path):
-    words = ("race", "--agents", "random", "--scenarios", "pool", "--seeds", "2", "--episodes", "9",
-             "--out", str(tmp_path / "race.csv"))  # fmt: skip
-    assert run(*words, "--one-rule") == 0
-    assert '"one_rule": true' in read_runs(tmp_path / "race.csv")["settings"][0]
-    assert run(*words) == 2

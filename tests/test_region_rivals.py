@@ -197,7 +197,7 @@ def test_a_margin_explores_more_and_a_length_is_the_expected_one():
         for _ in range(40):
             configuration = agent.ask(10.0)
             agent.tell(configuration, 1 + (configuration["a"] - 9) ** 2)
-        tried.append(len(agent.searches[0].means))
+        tried.append(len(agent.searches[0].table.measured))
     assert tried[0] < tried[1]
     narrow, wide = (Surrogate(UnitCube(space), [[0, 1.0]], None, s) for s in (0.1, 2.0))
     assert narrow.hyperparameters.length_scales == pytest.approx([0.1])
@@ -239,7 +239,7 @@ def test_the_search_starts_anew_when_the_region_holds_one_configuration():
     assert min(found) >= 0.05  # values are a tenth of a knob's range apart
     assert found[again : again + 4] == [FIRST] * 4
     assert agent.searches[0].memory["since"] >= again
-    assert len(agent.searches[0].means) > 20
+    assert len(agent.searches[0].table.measured) > 20
 
 
 def test_the_region_is_longer_along_a_knob_that_matters_less():

@@ -1,8 +1,7 @@
 """Plain rivals of RRL: fixed settings, exhaustive and random search, descent, annealing.
 
-Each agent is a :class:`rrl.rivals.search.Searcher`. It runs one search per load level. It
-recommends the configuration with the lowest observed mean cost. The settings are tuned, see
-:mod:`rrl.studies.standings`.
+Each agent is a :class:`rrl.rivals.search.Searcher`: it runs one search per load level. The settings
+are tuned, see :mod:`rrl.studies.tuning`.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class Candidates(Searcher):
         done = len(search.history)
         if done < self.repeats * len(self.candidates):
             return self.candidates[done // self.repeats]
-        return search.best
+        return search.lowest
 
 
 def fixed_default(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> Candidates:
@@ -97,11 +96,11 @@ class RandomSearch(Searcher):
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
         if len(search.history) >= self.budget:
-            return search.best
-        whole = len(search.means) == len(self.space)
+            return search.lowest
+        whole = len(search.table.measured) == len(self.space)
         while True:
             index = int(self.rng.integers(len(self.space)))
-            if whole or index not in search.means:
+            if whole or not search.table.visits[index]:
                 return index
 
 
@@ -150,7 +149,7 @@ class CoordinateDescent(Searcher):
             memory["line"] += 1
             memory["todo"] = self._line(memory["at"], memory["line"] % knobs)
         over = memory["line"] >= self.rounds * knobs
-        return search.best if over else memory["todo"][0]
+        return search.lowest if over else memory["todo"][0]
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
@@ -209,7 +208,7 @@ class Annealing(Searcher):
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
         at = search.memory["at"]
-        if at not in search.means or self.rng.random() < self.again:
+        if not search.table.visits[at] or self.rng.random() < self.again:
             return at
         for _ in range(100):  # a space may have no neighbour to go to
             knob = int(self.rng.integers(len(self.space.knobs)))

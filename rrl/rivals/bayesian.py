@@ -34,20 +34,17 @@ NOISE = 0.1  # expected noise, as a fraction of the standard deviation of all lo
 JITTER = 1e-6  # added to the variance of a point, so that repeated points can be factorised
 
 
-def standardised(costs: ArrayLike) -> Floats:
-    """Return the logarithms of the costs with a mean of 0 and a standard deviation of 1.
-
-    A cost of 0 counts as half the lowest cost above it. Equal costs give zeros.
+def log_costs(costs: ArrayLike) -> Floats:
+    """Return the logarithms of the costs; a cost of 0 counts as half the lowest cost above it.
 
     Examples
     --------
-    >>> standardised([1.0, 4.0, 1.0, 4.0]), standardised([0.0, 0.0])
-    (array([-1.,  1., -1.,  1.]), array([0., 0.]))
+    >>> log_costs([1.0, 0.0]).round(2), log_costs([0.0, 0.0])
+    (array([ 0.  , -0.69]), array([0., 0.]))
     """
     values = np.asarray(costs, dtype=float)
     lowest = values[values > 0].min(initial=np.inf)
-    logs = np.log(np.where(values > 0, values, lowest / 2 if lowest < np.inf else 1.0))
-    return (logs - logs.mean()) / (logs.std() or 1.0)
+    return np.log(np.where(values > 0, values, lowest / 2 if lowest < np.inf else 1.0))
 
 
 class Surrogate:
@@ -78,7 +75,9 @@ class Surrogate:
     ) -> None:
         indices = np.array([index for index, _ in history], dtype=np.int64)
         self._cube, self.measured = cube, np.unique(indices)
-        self._x, self._y = cube.points[indices], standardised([cost for _, cost in history])
+        logs = log_costs([cost for _, cost in history])
+        self._centre, self._scale = logs.mean(), logs.std() or 1.0
+        self._x, self._y = cube.points[indices], (logs - self._centre) / self._scale
         self._variance = np.full(len(indices), JITTER)
         self._prior = Hyperparameters(np.full(len(cube.knobs), length), 1.0, NOISE)
         self.hyperparameters = (
@@ -91,10 +90,15 @@ class Surrogate:
         return fit_hyperparameters(*data, self.hyperparameters, self._prior).numbers
 
     def posterior(self, indices: Ints) -> tuple[Floats, Floats]:
-        """Return posterior mean and standard deviation of what an episode costs without noise."""
+        """Return posterior mean and sd of standardised log costs, without an episode's noise."""
         process = GaussianProcess(self._x, self._y, self._variance, self.hyperparameters)
         mean, sd = process.posterior(self._cube.points[indices])
         return mean, np.sqrt(np.maximum(sd**2 - self.hyperparameters.nugget**2, JITTER))
+
+    def costs(self) -> tuple[Floats, Floats]:
+        """Return what the measured configurations are expected to cost, and sds as fractions."""
+        mean, sd = self.posterior(self.measured)
+        return np.exp(self._centre + self._scale * mean), self._scale * sd
 
     @property
     def lowest(self) -> int:
@@ -122,8 +126,8 @@ class GPEI(Searcher):
     """A Gaussian process with expected improvement over the whole grid.
 
     The improvement is over the lowest posterior mean of what was measured, because the lowest cost
-    itself is partly luck. For the same reason the agent recommends the configuration with this
-    mean. A configuration may be measured again.
+    itself is partly luck. What to deploy follows from the posterior, too. A configuration may be
+    measured again.
 
     Parameters
     ----------
@@ -209,12 +213,10 @@ class GPEI(Searcher):
         if fit_is_due(len(search.history), FIRST_FIT):
             search.memory["hyperparameters"] = self._known(search).fit()
 
-    def recommended(self, search: Search) -> int:
-        """See :meth:`Searcher.recommended`."""
-        episodes = len(search.history)
-        if search.cache is None or search.cache[0] != episodes:
-            search.cache = (episodes, self._known(search).lowest)
-        return search.cache[1]
+    def expect(self, search: Search) -> None:
+        """See :meth:`Searcher.expect`: the posterior of the measured configurations."""
+        known, table = self._known(search), search.table
+        table.values[known.measured], table.sds[known.measured] = known.costs()
 
     def _known(self, search: Search) -> Surrogate:
         """Return the model of all measurements."""

@@ -1,7 +1,6 @@
 """Q-learning agents for the comparison with RRL: a table and a deep network.
 
-The table has one cell per configuration. Both agents explore epsilon-greedily. Like all searchers
-here, they recommend the configuration with the lowest observed mean cost.
+The table has one cell per configuration. Both agents explore epsilon-greedily.
 """
 
 from __future__ import annotations
@@ -81,21 +80,22 @@ class QLearning(Searcher):
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
-        search.cache, search.memory = {}, {"start": start}
+        search.memory = {"start": start}
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        values: dict[int, float] = search.cache
-        if not values:
+        table, measured = search.table, search.table.measured
+        if not len(measured):
             return search.memory["start"]
         if self.rng.random() < self.epsilon(len(search.history)):
             return int(self.rng.integers(len(self.space)))
-        return min(values, key=values.__getitem__)
+        return int(measured[table.values[measured].argmin()])
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        old = search.cache.get(index, cost)
-        search.cache[index] = old + self.learning_rate * (cost - old)
+        values = search.table.values
+        old = cost if search.table.visits[index] == 1 else values.item(index)
+        values[index] = old + self.learning_rate * (cost - old)
 
 
 class DeepQNetwork(Searcher):
@@ -170,16 +170,18 @@ class DeepQNetwork(Searcher):
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        memory = search.memory
+        memory, log_load = search.memory, search.table.log_load
         greedy = self.replay and self.rng.random() >= self.epsilon(len(search.history))
         if self.moves is None:
             if not search.history:
                 return memory["at"]
             if not greedy:
                 return int(self.rng.integers(len(self.space)))
-            return int(self._values(search.log_load, np.arange(len(self.space)))[:, 0].argmin())
+            return int(
+                self._values(search.table.log_load, np.arange(len(self.space)))[:, 0].argmin()
+            )
         if greedy:
-            memory["action"] = int(self._values(search.log_load, [memory["at"]])[0].argmin())
+            memory["action"] = int(self._values(log_load, [memory["at"]])[0].argmin())
         else:
             memory["action"] = int(self.rng.integers(2 * len(self.space.knobs) + 1))
         return self._after(memory["at"], memory["action"])
@@ -196,7 +198,9 @@ class DeepQNetwork(Searcher):
         """See :meth:`Searcher.learn`."""
         memory, log_cost = search.memory, math.log(max(cost, SMALLEST_COST))
         if self.moves is None or self._after(memory["at"], memory["action"]) == index:
-            self.replay.append([search.log_load, memory["at"], memory["action"], log_cost, index])
+            self.replay.append(
+                [search.table.log_load, memory["at"], memory["action"], log_cost, index]
+            )
         memory["at"] = index
         if not self.replay:
             return

@@ -1,7 +1,8 @@
 """Base of the searchers that RRL is compared with: loads and measurements.
 
-A :class:`Searcher` keeps one search per load level. A subclass chooses the next configuration.
-It recommends the lowest observed mean cost, unless a subclass knows better by its model.
+A :class:`Searcher` keeps one search per load level, and a subclass chooses the next configuration.
+What to deploy follows from the rule of the RRL agents (:func:`rrl.core.rrl.deploy`). The rule reads
+the means of the measurements, or what a subclass expects by its model.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 
 from rrl.core.agent import LoadLevels, check_cost, check_load
 from rrl.core.knob import Configuration
+from rrl.core.qtable import QTable
+from rrl.core.rrl import deploy
 from rrl.core.space import ConfigSpace
 from rrl.tuning.defaults import serving_default
 
@@ -27,54 +30,38 @@ class Search:
 
     Parameters
     ----------
-    log_load : float
-        This is the mean logarithm of the load level's loads, in requests per second.
+    table : QTable
+        The measurements, and what to deploy.
     history : list of [int, float]
         Each pair is the number of a configuration and its cost. The pairs are in order of time.
     memory : dict
         What the search continues from, under names of its own.
-    means : dict of int to (int, float)
-        For each configuration, these are the number of its measurements and its mean cost.
     cache : any
         What a subclass keeps so as not to compute it again.
     """
 
-    log_load: float
+    table: QTable
     history: list[list[Any]] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
-    means: dict[int, tuple[int, float]] = field(default_factory=dict)
     cache: Any = None
-    _best: int | None = None
-
-    def add(self, index: int, cost: float) -> None:
-        """Add a measurement."""
-        self.history.append([index, cost])
-        count, mean = self.means.get(index, (0, 0.0))
-        mean += (cost - mean) / (count + 1)
-        self.means[index] = (count + 1, mean)
-        if self._best is None or self._best == index:
-            self._best = min(self.means, key=self.mean)
-        elif mean < self.mean(self._best):
-            self._best = index
 
     def mean(self, index: int) -> float:
         """Return the mean cost of a configuration; it is infinite without measurements."""
-        return self.means[index][1] if index in self.means else math.inf
+        return self.table.means.item(index) if self.table.visits[index] else math.inf
 
     @property
-    def best(self) -> int:
+    def lowest(self) -> int:
         """The measured configuration with the lowest mean cost."""
-        if self._best is None:
-            raise ValueError("nothing to recommend: tell the cost of an episode first")
-        return self._best
+        measured = self.table.measured
+        return int(measured[self.table.means[measured].argmin()])
 
 
 class Searcher:
-    """A tuner with a separate search per load level, by default for the lowest mean cost.
+    """A tuner with a separate search per load level.
 
     Loads are grouped as for RRL, see :class:`rrl.core.agent.LoadLevels`. The search at a new
-    load level starts from the recommendation for the nearest one with measurements. If there is
-    none, it starts from `start`.
+    load level starts from what the nearest one with measurements deploys. If there is none, it
+    starts from `start`.
 
     Parameters
     ----------
@@ -103,17 +90,17 @@ class Searcher:
     def learn(self, search: Search, index: int, cost: float) -> None:
         """Learn from a measurement that `search` already contains."""
 
-    def recommended(self, search: Search) -> int:
-        """Return the number of the configuration to deploy; `search` has a measurement."""
-        return search.best
+    def expect(self, search: Search) -> None:
+        """Write what a model expects into the table: values with their sds, as fractions."""
 
     def ask(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.ask`."""
         level = self.loads.enter(load)
         if level == len(self.searches):
-            near = self._measured(self.loads.log_loads[level])
-            self.searches.append(Search(self.loads.log_loads[level]))
-            self.begin(self.searches[level], self.start if near is None else self.recommended(near))
+            near = self._nearest(self.loads.log_loads[level])
+            self.searches.append(Search(QTable(self.space, level)))
+            self.searches[level].table.log_load = self.loads.log_loads[level]
+            self.begin(self.searches[level], self.start if near is None else near.incumbent)
         return self.space[self.choose(self.searches[level])]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
@@ -123,9 +110,12 @@ class Searcher:
         cost, index = check_cost(cost), self.space.index(configuration)
         self.loads.count()
         search = self.searches[self.loads.current]
-        search.log_load = self.loads.log_loads[self.loads.current]
-        search.add(index, cost)
+        search.table.log_load = self.loads.log_loads[self.loads.current]
+        search.table.record(index, cost)
+        search.history.append([index, cost])
         self.learn(search, index, cost)
+        self.expect(search)
+        search.table.incumbent = deploy(search.table)
 
     def best(self, load: float) -> Configuration:
         """See :meth:`rrl.core.agent.Agent.best`; the answer is for the nearest measured load.
@@ -135,13 +125,13 @@ class Searcher:
         ValueError
             If `tell` was not called yet, or the load is not a positive number.
         """
-        search = self._measured(math.log(check_load(load)))
-        if search is None:
+        table = self._nearest(math.log(check_load(load)))
+        if table is None:
             raise ValueError("nothing to recommend: tell the cost of an episode first")
-        return self.space[self.recommended(search)]
+        return self.space[table.incumbent]
 
-    def _measured(self, log_load: float) -> Search | None:
-        """Return the search at the nearest load level with measurements."""
+    def _nearest(self, log_load: float) -> QTable | None:
+        """Return the table of the nearest load level with measurements."""
         measured = [level for level, search in enumerate(self.searches) if search.history]
         near = self.loads.nearest(log_load, measured)
-        return None if near is None else self.searches[near]
+        return None if near is None else self.searches[near].table

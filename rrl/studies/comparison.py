@@ -7,8 +7,7 @@ has, so it can be stopped and run again; a file has one number of episodes and o
 ``python -m rrl.studies.comparison compare build/race.csv:rrl build/race.csv:rrl``.
 The two files may come from two versions of the package. ``factors build/race.csv`` prints the
 numbers of episodes and the costs of the rivals, divided by those of our agents. ``race`` takes
-constants that replace those of an agent: ``--constants '{"horizon": 100}'``. With ``--one-rule``
-the rivals deploy by the rule of the RRL agents, see :mod:`rrl.studies.deploy_rule`.
+constants that replace those of an agent: ``--constants '{"horizon": 100}'``.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from numpy.typing import NDArray
 
 from rrl.rivals.agents import AGENTS
 from rrl.rivals.constants import with_constants
-from rrl.studies.deploy_rule import redeployed
 from rrl.studies.outcomes import interval, measures, median_of
 from rrl.studies.problems import EPISODES, SCENARIOS, with_truth
 from rrl.studies.race import race
@@ -51,12 +49,10 @@ def raced(
     seeds: Sequence[int],
     episodes: int,
     constants: Mapping[str, Any] | None = None,
-    one_rule: bool = False,
 ) -> pd.DataFrame:
     """Race an agent on a scenario, and return one row per seed.
 
-    `constants` replace some of the agent's own, see :mod:`rrl.rivals.constants`. With `one_rule`, a
-    rival deploys as the RRL agents do, see :mod:`rrl.studies.deploy_rule`.
+    `constants` replace some of the agent's own, see :mod:`rrl.rivals.constants`.
 
     Returns
     -------
@@ -75,8 +71,6 @@ def raced(
     where = with_truth(scenario)
     make = with_constants(agent, constants) if constants else AGENTS[agent]
     runs = race(where, make, seeds, episodes)
-    if one_rule and not agent.startswith("rrl"):
-        runs = redeployed(where.space, runs)
     columns = measures(where, runs, COMPARED)
     return pd.DataFrame({"scenario": scenario, "agent": agent, "seed": list(seeds)} | columns)
 
@@ -203,11 +197,10 @@ def race_missing(
     seeds: Sequence[int],
     episodes: int,
     constants: Mapping[str, Any] | None = None,
-    one_rule: bool = False,
 ) -> None:
     """Add what is missing to a file of runs, with a progress bar over agents and scenarios.
 
-    The column `settings` of the file has the episodes, the constants and the rule in JSON.
+    The column `settings` of the file has the episodes and the constants in JSON.
 
     Raises
     ------
@@ -218,8 +211,7 @@ def race_missing(
     from tqdm import tqdm
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    rule = {"one_rule": True} if one_rule else {}
-    settings = json.dumps({"episodes": episodes, **rule, **(constants or {})}, sort_keys=True)
+    settings = json.dumps({"episodes": episodes, **(constants or {})}, sort_keys=True)
     known = read_runs(path) if path.exists() else pd.DataFrame(columns=[*KEYS, *COMPARED])
     if "settings" not in known:  # from before there was this column
         known["settings"] = json.dumps({"episodes": EPISODES})
@@ -231,7 +223,7 @@ def race_missing(
         missing = sorted(set(seeds) - set(known.loc[same, "seed"]))
         if not missing:
             continue
-        new = raced(agent, scenario, missing, episodes, constants, one_rule)
+        new = raced(agent, scenario, missing, episodes, constants)
         new = new.assign(settings=settings)
         known = pd.concat([known, new]) if len(known) else new
         write_atomically(path, known.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
@@ -277,7 +269,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     racing.add_argument("--seeds", type=COUNT, default=len(FRESH), help="how many (default 30)")
     racing.add_argument("--episodes", type=COUNT, default=EPISODES, help="per run (default 300)")
     racing.add_argument("--constants", type=json.loads, help="in JSON, for all the agents")
-    racing.add_argument("--one-rule", action="store_true", help="rivals deploy as rrl does")
     racing.add_argument("--out", type=Path, required=True, help="the file of the runs, a .csv")
     comparing = commands.add_parser("compare", help="print the ratios of ours over theirs")
     comparing.add_argument("ours", metavar="FILE:AGENT")
@@ -302,9 +293,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if unknown := [name for name in agents if name not in AGENTS]:
         raise UsageError(f"unknown agent {unknown[0]!r}; known: {', '.join(AGENTS)}")
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    rest = options.episodes, options.constants, options.one_rule
     with one_thread():
-        race_missing(options.out, agents, scenarios, seeds, *rest)
+        race_missing(options.out, agents, scenarios, seeds, options.episodes, options.constants)
 
 
 if __name__ == "__main__":

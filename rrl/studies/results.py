@@ -167,11 +167,12 @@ def renew(sweep: Sweep, figure: str | None = None, root: Path = Path()) -> str:
     sweep.compute(tasks)
     for result in results:
         sweep.keep_result(result)
-    made = [name.removeprefix(TABLES) for name in late if name.startswith(TABLES)]
+    known = {TABLES + name for name in tables.tables()}
+    made = [name.removeprefix(TABLES) for name in late if name in known]
     for name in made:
         print(f"table {name}", flush=True)
         tables.renew(name, sweep.data)
-    gone = [name for name in late if name not in now and not name.startswith(TABLES)]
+    gone = [name for name in late if name not in now and name not in known]
     sweep.store.forget(gone)
     return f"{len(results)} results and {len(made)} tables renewed, {len(gone)} removed"
 

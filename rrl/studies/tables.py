@@ -91,9 +91,6 @@ def tables() -> dict[str, Table]:
         ),
         "warm-start": Table(("rrl-gp", "warm start"), SMALL, ("warm_start --out {folder}",)),
         "joint": Table(JOINT_AGENTS, (JOINT, JOINT_RECORDED), joint),
-        "joint-one-rule": Table(
-            RULED, (JOINT, JOINT_RECORDED), tuple(f"{race} --one-rule" for race in joint)
-        ),
         "peers": Table(
             tuple(HOME),
             (*SURFACES, *simulated, *SMALL, JOINT_RECORDED),
