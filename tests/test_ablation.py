@@ -21,7 +21,7 @@ from rrl.studies.comparison import COMPARED, FRESH
 from rrl.studies.made_spaces import MADE, made_space
 from rrl.studies.problems import SEEDS, open_scenario
 from rrl.studies.settings import check
-from rrl.studies.standings import TUNING_SEEDS
+from rrl.studies.tuning import SEEDS as TUNING_SEEDS
 
 NAMES = [name for family in FAMILIES.values() for name in family]
 

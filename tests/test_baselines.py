@@ -1,10 +1,7 @@
-"""The rivals: each keeps to the contract of agents, does what its name says, and is on record."""
+"""The rivals: each keeps to the contract of agents and does what its name says."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +12,7 @@ from rrl import Knob, paper_cpu, paper_gpu, read_profile, tf_serving
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL, deploy
 from rrl.core.space import ConfigSpace
-from rrl.recording.profile import episodes_hash
-from rrl.rivals.agents import AGENTS, SETTINGS, maker
+from rrl.rivals.agents import AGENTS, maker
 from rrl.rivals.baselines import (
     Annealing,
     Candidates,
@@ -27,25 +23,12 @@ from rrl.rivals.baselines import (
     hill_climbing,
 )
 from rrl.rivals.bayesian import GPEI
-from rrl.rivals.metric_bandits import HOO, Zooming
 from rrl.rivals.neighbours import Neighbours
-from rrl.rivals.peers import SMAC, Optuna, ScikitOptimize
+from rrl.rivals.peers import SMAC, Optuna
 from rrl.rivals.perceptron import Network
 from rrl.rivals.q_agents import DeepQNetwork, QLearning
 from rrl.rivals.search import Searcher
-from rrl.rivals.trust_region import TuRBO
-from rrl.studies.peer_runs import RECORDED, Budget, read_record, record_seed
-from rrl.studies.problems import EPISODES, SCENARIOS, SEEDS, SURFACES, open_scenario
-from rrl.studies.standings import (
-    TUNING,
-    TUNING_KEYS,
-    TUNING_SEEDS,
-    VARIANTS,
-    best_settings,
-    main,
-    read_rows,
-    tuning_row,
-)
+from rrl.rivals.zooming import Zooming
 from rrl.support.errors import UsageError
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 
@@ -105,34 +88,9 @@ class TestZooming(AgentContract):
         return Zooming(space, rng)
 
 
-class TestHOO(AgentContract):
-    def make(self, space, rng):
-        return HOO(space, rng)
-
-
 class TestGPEI(Heavy):
     def make(self, space, rng):
         return GPEI(space, rng, most=30)
-
-
-class TestTuRBO(Heavy):
-    def make(self, space, rng):
-        return TuRBO(space, rng, initial=3)
-
-
-class TestScikitOptimize(Heavy):
-    episodes = 4
-
-    def make(self, space, rng):
-        return ScikitOptimize(space, rng, initial=13)
-
-    def test_the_process_is_asked_after_the_first_ones(self, space):
-        twice = []
-        for _ in range(2):
-            agent = ScikitOptimize(space, np.random.default_rng(3), initial=3)
-            twice.append(chosen(agent, 5))
-        assert twice[0] == twice[1]
-        assert set(twice[0]) <= set(range(len(space)))
 
 
 class TestOptuna(Heavy):
@@ -141,14 +99,6 @@ class TestOptuna(Heavy):
     def make(self, space, rng):
         pytest.importorskip("optuna", reason="in the extra `peers`")
         return Optuna(space, rng, initial=3)
-
-
-class TestOptunaMultivariate(Heavy):
-    episodes = 6
-
-    def make(self, space, rng):
-        pytest.importorskip("optuna", reason="in the extra `peers`")
-        return Optuna(space, rng, initial=3, multivariate=True)
 
 
 class TestSMAC(Heavy):
@@ -184,10 +134,9 @@ def test_smac_serves_the_best_when_it_has_measured_all():
     assert [agent.ask(10.0) for _ in range(3)] == [{"threads": 1}] * 3
 
 
-@pytest.mark.parametrize("make", [ScikitOptimize, Optuna, SMAC])
+@pytest.mark.parametrize("make", [Optuna, SMAC])
 def test_one_configuration_is_chosen_without_an_optimiser(make):
-    if make is not ScikitOptimize:
-        pytest.importorskip(make.__name__.lower(), reason="in the extra `peers`")
+    pytest.importorskip(make.__name__.lower(), reason="in the extra `peers`")
     agent = make(SPACES["single"], np.random.default_rng(0))
     for _ in range(4):
         agent.tell(agent.ask(10.0), 1.0)
@@ -479,7 +428,7 @@ def test_a_discount_makes_moves_look_ahead():
     assert greedy[1] == 1  # up
 
 
-# By name, and on record
+# By name
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -504,132 +453,6 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(UsageError, match=r"optuna is not installed .*: pip install optuna"):
         AGENTS["optuna-tpe"](paper_cpu(3), rng())
-
-
-def test_settings_are_the_best_of_the_study():
-    assert not set(SEEDS) & set(TUNING_SEEDS)
-    rows = read_rows(open_path("tuning.csv"), ("agent", "settings", "scenario"))
-    whole = {(a, json.dumps(s), t) for a, tried in VARIANTS.items() for s in tried for t in TUNING}
-    assert set(rows) == whole
-    best = best_settings()
-    kept = {"rrl-gp", "rrl", "rrl-released-copy"}  # see data/results/README.md
-    for name in set(VARIANTS) - kept:
-        if name in SETTINGS:
-            assert SETTINGS[name] == best[name], name
-            continue
-        own, chosen = (maker(name, **how)(paper_cpu(3), rng()) for how in ({}, best[name]))
-        assert constants(own) == constants(chosen), name
-
-
-@pytest.mark.parametrize("agent", ["random", "coordinate-descent", "q-learning", "zooming"])
-def test_a_row_of_the_study_can_be_made_again(agent):
-    """All agents were tuned with the present code; rows were once kept from an older one."""
-    settings = json.dumps(VARIANTS[agent][0])
-    row = read_rows(open_path("tuning.csv"), TUNING_KEYS)[agent, settings, "pool"]
-    assert tuning_row(agent, settings, "pool") == row
-
-
-def constants(agent):
-    return {name: value for name, value in vars(agent).items() if isinstance(value, int | float)}
-
-
-def open_path(name):
-    return Path("data/results/tables") / {"summary.csv": "peers"}.get(name, "tuning") / name
-
-
-def test_the_table_holds_every_agent_and_agrees_with_the_records():
-    rows = read_rows(open_path("summary.csv"), ("scenario", "agent"))
-    cheap = {"rrl-gp", "rrl", "random", "coordinate-descent"}
-    cheap |= {"hill-climbing", "simulated-annealing"}
-    for scenario in SURFACES:
-        assert cheap | {"q-learning", "deep-q-network"} <= {a for s, a in rows if s == scenario}
-    assert {s for s, _ in rows} <= set(SCENARIOS)
-    for agent, scenario in product(RECORDED, SCENARIOS):
-        known = read_record(agent, scenario)
-        assert (known is not None) == ((scenario, agent) in rows), (agent, scenario)
-        if known is None:  # raced by nobody yet
-            continue
-        row = rows[scenario, agent]
-        assert known.runs.chosen.shape == (int(row["seeds"]), int(row["episodes"]))
-        assert known.runs.chosen.shape[1] == RECORDED[agent].episodes
-        if scenario in SURFACES:
-            deployed = open_scenario(scenario).cost[known.runs.recommended[:, -1]]
-            gap = np.median(deployed) / open_scenario(scenario).optimum - 1
-            assert float(row["simple_regret"]) == pytest.approx(gap, abs=1e-3)
-
-
-def test_the_table_can_be_made_again():
-    """A random search races as it did when the table was made."""
-    from rrl.studies.standings import summary_row
-
-    row = read_rows(open_path("summary.csv"), ("scenario", "agent"))["pool", "random"]
-    again = summary_row("pool", "random")
-    assert (again["seeds"], again["episodes"]) == (str(len(SEEDS)), str(EPISODES))
-    for name in set(row) - {"ms_per_decision"}:
-        assert again[name] == row[name]
-
-
-def test_records_grow_a_seed_at_a_time(tmp_path):
-    (tmp_path / "surfaces").symlink_to(Path("data/surfaces").resolve())
-    budget = Budget(2, 5, ("pool",))
-    assert [record_seed("random", "pool", tmp_path, budget) for _ in range(3)] == [
-        True,
-        True,
-        False,
-    ]
-    runs, about = read_record("random", "pool", tmp_path)
-    assert runs.chosen.shape == (2, 5)
-    assert about["package"].startswith("rrl ")
-    assert read_record("random", "wide", tmp_path) is None
-
-
-def test_the_command_says_what_it_did_and_does_it_once(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("rrl.studies.problems.SEEDS", range(2))
-    monkeypatch.setattr("rrl.studies.problems.EPISODES", 5)
-    (tmp_path / "surfaces").symlink_to(Path("data/surfaces").resolve())
-    call = ["summary", "--agents", "tf-serving-default", "--scenarios", "pool"]
-    for expected in ("tf-serving-default on pool\n", ""):
-        assert main([*call, "--data", str(tmp_path)]) == 0
-        assert capsys.readouterr().out == expected
-    rows = read_rows(
-        tmp_path / "results" / "tables" / "peers" / "summary.csv", ("scenario", "agent")
-    )
-    assert rows["pool", "tf-serving-default"]["settled"] == "0"
-
-
-def test_a_row_follows_its_record_when_that_has_grown(tmp_path, monkeypatch):
-    (tmp_path / "surfaces").symlink_to(Path("data/surfaces").resolve())
-    monkeypatch.setitem(RECORDED, "random", Budget(2, 5, ("pool",)))
-    call = ["summary", "--agents", "random", "--scenarios", "pool", "--data", str(tmp_path)]
-    for seeds in ("1", "2"):
-        assert record_seed("random", "pool", tmp_path)
-        assert main(call) == 0
-        rows = read_rows(
-            tmp_path / "results" / "tables" / "peers" / "summary.csv", ("scenario", "agent")
-        )
-        assert rows["pool", "random"]["seeds"] == seeds
-
-
-def test_a_row_of_another_recording_is_made_anew(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("rrl.studies.standings.SEEDS", range(2))
-    monkeypatch.setattr("rrl.studies.standings.EPISODES", 5)
-    folder = tmp_path / "keyword-threads"
-    shutil.copytree("data/keyword-threads", folder)
-    call = ["summary", "--agents", "tf-serving-default", "--scenarios", "keyword-threads 1275"]
-    for expected in ("tf-serving-default on keyword-threads 1275\n", ""):
-        assert main([*call, "--data", str(tmp_path)]) == 0
-        assert capsys.readouterr().out == expected
-    description = json.loads((folder / "profile.json").read_text())
-    lines = (folder / "episodes.csv").read_text().splitlines(keepends=True)
-    (folder / "episodes.csv").write_text("".join(lines[:-1]))
-    description["sha256"] = episodes_hash(folder / "episodes.csv")
-    (folder / "profile.json").write_text(json.dumps(description))
-    assert main([*call, "--data", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "tf-serving-default on keyword-threads 1275\n"
-    rows = read_rows(
-        tmp_path / "results" / "tables" / "peers" / "summary.csv", ("scenario", "agent")
-    )
-    assert [row["data"] for row in rows.values()] == [description["sha256"][:12]]
 
 
 @pytest.mark.parametrize("name", ["rrl-gp", "coordinate-descent"])

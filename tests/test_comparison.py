@@ -6,9 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rrl import paper_cpu
-from rrl.rivals.agents import AGENTS
-from rrl.rivals.constants import with_constants
 from rrl.studies.comparison import (
     AGAINST,
     BEST,
@@ -129,13 +126,13 @@ def test_more_seeds_are_added_to_those_that_are_there(tmp_path):
 
 def test_a_file_has_runs_of_one_kind(tmp_path, capsys):
     path = tmp_path / "race.csv"
-    words = ("race", "--agents", "rrl-gp", "--scenarios", "pool", "--seeds", 1, "--out", path)
-    few, more = ("--episodes", 3), ("--constants", '{"horizon": 2.0}')
+    words = ("race", "--agents", "rrl", "--scenarios", "pool", "--seeds", 1, "--out", path)
+    few, more = ("--episodes", 3), ("--constants", '{"learning_rate": 0.5}')
     assert run(*words, *few, *more) == 0
     before = path.read_bytes()
-    for other in (few, more, (*few, "--constants", '{"horizon": 3.0}')):
+    for other in (few, more, (*few, "--constants", '{"learning_rate": 0.7}')):
         assert run(*words, *other) == 2
-        assert 'made with {"episodes": 3, "horizon": 2.0}; write' in capsys.readouterr().err
+        assert 'made with {"episodes": 3, "learning_rate": 0.5}; write' in capsys.readouterr().err
     assert run(*words, *few, *more) == 0
     assert path.read_bytes() == before
     pd.read_csv(path).drop(columns="settings").to_csv(path, index=False)  # as older versions wrote
@@ -144,25 +141,12 @@ def test_a_file_has_runs_of_one_kind(tmp_path, capsys):
 
 
 def test_other_constants_make_another_run_and_its_own_ones_the_same():
-    own = {"horizon": 60.0, "lengths": 1.0, "amplitude": 1.0, "elsewhere": 2.0}
     plain, same, other = (
-        raced("rrl-gp", "pool", [0, 1], 25, constants)
-        for constants in (None, own, {"horizon": 2.0})
+        raced("rrl", "pool", [0, 1], 25, constants)
+        for constants in (None, {"learning_rate": 0.3}, {"learning_rate": 0.9})
     )
     pd.testing.assert_frame_equal(plain, same)
     assert not plain["mean_cost"].equals(other["mean_cost"])
-
-
-def test_each_constant_reaches_its_part():
-    changed = {"horizon": 7.0, "elsewhere": 3.0, "lengths": 0.5, "amplitude": 3.0}
-    space = paper_cpu(5)
-    agent = with_constants("rrl-gp", changed)(space, np.random.default_rng(0))
-    usual = AGENTS["rrl-gp"](space, np.random.default_rng(0))
-    assert (agent.exploration.horizon, agent.similarity.elsewhere) == (7.0, (3.0, 0.6))
-    ours, theirs = (made.similarity.prior(space) for made in (agent, usual))
-    assert ours.amplitude == 3.0
-    np.testing.assert_allclose(ours.length_scales, theirs.length_scales * [0.5, 0.5, 0.5, 1])
-    assert with_constants("hoo", {"lipschitz": 9.0})(space, np.random.default_rng(0)).lipschitz == 9
 
 
 def test_the_joint_runs_are_paired_and_can_be_made_again():

@@ -138,25 +138,28 @@ def test_figures_show_every_row(rng):
     plt.close("all")
 
 
-def test_recorded_peers_are_taken_whole_or_not_at_all(tmp_path):
-    from rrl.studies.peer_runs import record_path
+def test_a_board_has_the_median_of_every_agent_on_every_problem():
+    chosen = np.full((6, EPISODES), 1)
+    chosen[:4, 2:] = 4
+    results = races(good=4, poor=1) | {
+        Setting(*PROBLEM, "late", 6, EPISODES): Race(chosen, chosen, 0.0),
+        Setting("wide", 10.0, "good", 6, EPISODES): Race(np.full_like(chosen, 2), chosen, 0.0),
+    }
+    scenarios = {PROBLEM: SCENARIO, ("wide", 10.0): SCENARIO}
+    cells = outcomes.board(results, scenarios, "stays_within_5")
+    assert list(cells.index) == ["good", "poor", "late"]
+    assert list(cells.columns) == ["cpu2 10/s", "wide"]
+    assert cells["cpu2 10/s"].tolist() == [1.0, np.inf, 3.0]
+    assert cells.loc["good", "wide"] == 3.0
+    assert cells.loc[["poor", "late"], "wide"].isna().all()
+    costs = outcomes.board(results, scenarios, "mean_cost")
+    assert costs["cpu2 10/s"].tolist() == pytest.approx([1.0, 8.0, (2 * 8 + 8) / 10])
 
-    def keep(agent, scenario, seeds, episodes):
-        path = record_path(agent, scenario, tmp_path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        runs = np.arange(seeds * episodes, dtype=np.int32).reshape(seeds, episodes)
-        np.savez(path, chosen=runs, recommended=runs, seconds=0.1, about="{}")
 
-    problems = [("cpu2", 60.0), ("gpu", 500.0)]
-    keep("optuna-tpe", "cpu2 60", 4, 10)
-    assert outcomes.recorded_peers(problems, 3, 10, tmp_path) == {}
-    keep("optuna-tpe", "gpu 500", 2, 10)  # interrupted
-    assert outcomes.recorded_peers(problems, 3, 10, tmp_path) == {}
-    keep("optuna-tpe", "gpu 500", 3, 10)
-    found = outcomes.recorded_peers(problems, 3, 10, tmp_path)
-    assert [(s.testbed, s.agent, s.seeds) for s in found] == [
-        ("cpu2", "optuna-tpe", 3),
-        ("gpu", "optuna-tpe", 3),
-    ]
-    assert found[Setting("cpu2", 60.0, "optuna-tpe", 3, 10)].chosen.shape == (3, 10)
-    assert outcomes.recorded_peers(problems, 3, 11, tmp_path) == {}
+def test_every_problem_of_the_board_has_a_testbed_and_a_load():
+    from rrl.studies.problems import SCENARIOS, open_scenario, problem_of
+
+    for name in SCENARIOS:
+        testbed, load = problem_of(name)
+        assert len(open_scenario(testbed, load).space) == len(open_scenario(name).space)
+        assert outcomes.name_of((testbed, load)).removesuffix("/s") == name

@@ -1,4 +1,4 @@
-"""The rivals that learn regions: zooming, HOO, and Bayesian optimisation with or without one."""
+"""The rivals that learn about regions: zooming, and Bayesian optimisation."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from test_baselines import chosen, rng
 from rrl import Knob, paper_cpu
 from rrl.core.space import ConfigSpace
 from rrl.rivals.bayesian import GPEI, Surrogate
-from rrl.rivals.metric_bandits import HOO, Zooming
-from rrl.rivals.trust_region import FIRST, LONGEST, TuRBO
 from rrl.rivals.unit_cube import UnitCube
+from rrl.rivals.zooming import Zooming
 from rrl.tuning.defaults import serving_default
 
-LEARNERS = [Zooming, HOO, GPEI, TuRBO]
+LEARNERS = [Zooming, GPEI]
 
 
 @pytest.mark.parametrize("make", LEARNERS)
@@ -42,11 +41,10 @@ def test_the_unit_of_the_cost_does_not_matter(make, space):
         second.tell(configuration, 1024 * cost)
 
 
-@pytest.mark.parametrize("make", [Zooming, HOO])
-def test_a_first_cost_of_zero_hides_no_later_difference(make):
+def test_a_first_cost_of_zero_hides_no_later_difference():
     """Fractions of late requests are often 0 at first; they were then the only reference."""
     space = ConfigSpace([Knob("threads", tuple(range(30)))])
-    agent, costs = make(space, np.random.default_rng(0)), 0.02 * np.arange(1, 31)
+    agent, costs = Zooming(space, np.random.default_rng(0)), 0.02 * np.arange(1, 31)
     agent.tell(agent.ask(10.0), 0.0)
     agent.tell(agent.ask(10.0), 0.6)
     served = []
@@ -81,7 +79,7 @@ def test_categories_are_equally_far_from_each_other_and_positions_keep_their_rat
     assert cube.points.shape == (9, 4)
 
 
-# Zooming and HOO
+# Zooming
 
 
 def test_zooming_activates_only_what_is_not_covered():
@@ -105,64 +103,13 @@ def test_zooming_activates_only_what_is_not_covered():
         radius[index] = 0.3 * np.sqrt(2 * np.log(300) / (counts[index] + 1))
 
 
-@pytest.mark.parametrize("space", sorted(ODD))
-def test_the_tree_partitions_the_space_and_its_bounds_are_those_of_the_paper(space):
-    space = ODD[space]
-    agent = HOO(space, rng(), lipschitz=2.0, confidence=0.1)
-    costs = rng(3).gamma(4.0, size=len(space))
-    numbers = []
-    for _ in range(60):
-        configuration = agent.ask(10.0)
-        numbers.append(space.index(configuration))
-        agent.tell(configuration, costs[numbers[-1]])
-    points = UnitCube(space).points
-    rewards = np.log(costs[numbers[0]] / costs[numbers])
-    depth_of_leaves = []
-
-    def check(cell, inside, depth):
-        """Cells below the first that an episode enters do not count that episode."""
-        own = rewards[inside]
-        assert (cell.count, cell.mean) == (len(inside), pytest.approx(own.mean()))
-        diameter = 2.0 * np.linalg.norm(np.ptp(points[cell.members], axis=0))
-        bound = own.mean() + 0.1 * np.sqrt(2 * np.log(300) / len(own)) + diameter
-        if cell.children:
-            below = np.concatenate([child.members for child in cell.children])
-            assert sorted(below) == sorted(cell.members)
-            bound = min(bound, max(child.bound for child in cell.children))
-            rest = inside[1:]  # the first one made this cell
-            for child in cell.children:
-                mine = rest[np.isin(np.array(numbers)[rest], child.members)]
-                if len(mine):
-                    check(child, mine, depth + 1)
-                else:
-                    assert child.bound == np.inf
-        else:
-            assert len(cell.members) == 1
-            depth_of_leaves.append(depth)
-        assert cell.bound == pytest.approx(bound)
-
-    check(agent.searches[0].cache.root, np.arange(60), 0)
-    assert max(depth_of_leaves, default=0) <= 60
-
-
-@pytest.mark.parametrize("make", [Zooming, HOO])
 @pytest.mark.parametrize("bad", [{"lipschitz": 0.0}, {"confidence": -1.0}, {"horizon": 1}])
-def test_constants_that_make_no_sense_are_refused(make, bad):
+def test_constants_that_make_no_sense_are_refused(bad):
     with pytest.raises(ValueError, match="need lipschitz > 0, confidence > 0 and horizon > 1"):
-        make(paper_cpu(2), rng(), **bad)
+        Zooming(paper_cpu(2), rng(), **bad)
 
 
 # Bayesian optimisation
-
-
-def test_functions_are_drawn_from_the_posterior():
-    space = ConfigSpace([Knob("a", tuple(range(9)))])
-    history = [[index, np.exp(index / 4)] for index in (0, 3, 4, 8, 8)]
-    known = Surrogate(UnitCube(space), history)
-    drawn = np.array([known.drawn(np.arange(9), rng(seed)) for seed in range(3000)])
-    mean, sd = known.posterior(np.arange(9))
-    assert drawn.mean(axis=0) == pytest.approx(mean, abs=0.03)
-    assert drawn.std(axis=0) == pytest.approx(sd, rel=0.1, abs=0.01)
 
 
 def test_a_lucky_episode_is_not_recommended():
@@ -202,62 +149,3 @@ def test_a_margin_explores_more_and_a_length_is_the_expected_one():
     narrow, wide = (Surrogate(UnitCube(space), [[0, 1.0]], None, s) for s in (0.1, 2.0))
     assert narrow.hyperparameters.length_scales == pytest.approx([0.1])
     assert wide.hyperparameters.length_scales == pytest.approx([2.0])
-
-
-def sides(agent, costs):
-    """Tell costs after the first configurations; the side of the region after each episode."""
-    found = []
-    for cost in costs:
-        agent.tell(agent.ask(10.0), cost)
-        found.append(agent.searches[0].memory["side"])
-    return found
-
-
-def test_the_trust_region_grows_with_successes_and_halves_with_failures():
-    agent = TuRBO(paper_cpu(), rng(), initial=4)
-    assert sides(agent, [10.0] * 4) == [FIRST] * 4
-    better = 0.9 ** np.arange(1, 7)
-    assert sides(agent, 10 * better) == [FIRST, FIRST, *[LONGEST] * 4]
-    assert sides(agent, [9.0] * 4) == [LONGEST, LONGEST, LONGEST, FIRST]
-    assert sides(agent, [9.0, 9.0, 9.0, 1.0, 9.0]) == [FIRST] * 5  # a success counts anew
-
-
-def test_the_counts_and_the_first_side_of_the_trust_region_can_be_set():
-    agent = TuRBO(paper_cpu(), rng(), initial=4, side=0.4, successes=2, failures=5)
-    assert sides(agent, [10.0] * 4) == [0.4] * 4
-    assert sides(agent, [9.0, 8.0, *[8.0] * 5]) == [0.4, *[0.8] * 5, 0.4]
-    with pytest.raises(ValueError, match=r"successes >= 1 and failures >= 1, got 0\.8, 0 and 4"):
-        TuRBO(paper_cpu(), rng(), successes=0)
-    with pytest.raises(ValueError, match=r"<= side <= 1\.6"):
-        TuRBO(paper_cpu(), rng(), side=2.0)
-
-
-def test_the_search_starts_anew_when_the_region_holds_one_configuration():
-    agent = TuRBO(paper_cpu(), rng(), initial=4)
-    found = sides(agent, [1.0] * 40)
-    again = found.index(FIRST, found.index(FIRST / 2))
-    assert min(found) >= 0.05  # values are a tenth of a knob's range apart
-    assert found[again : again + 4] == [FIRST] * 4
-    assert agent.searches[0].memory["since"] >= again
-    assert len(agent.searches[0].table.measured) > 20
-
-
-def test_the_region_is_longer_along_a_knob_that_matters_less():
-    space = paper_cpu()
-    agent = TuRBO(space, rng(), initial=40)
-    for _ in range(60):
-        configuration = agent.ask(10.0)
-        agent.tell(configuration, 1.0 + (configuration["inter_op"] - 5) ** 2)
-    search = agent.searches[0]
-    region = space.value_indices[agent._region(agent._known(search), 0.2)]
-    spans = np.ptp(region, axis=0)
-    assert spans[0] < min(spans[1], spans[2])
-
-
-def test_regions_reach_categories_and_flags():
-    for name in ("category", "flags", "line"):
-        agent = TuRBO(ODD[name], rng())
-        agent.tell(agent.ask(10.0), 1.0)
-        search = agent.searches[0]
-        sizes = [len(agent._region(agent._known(search), side)) for side in (1.6, 0.8, 0.01)]
-        assert sizes[0] >= sizes[1] > sizes[2] == 1

@@ -17,7 +17,6 @@ import pytest
 from rrl.rivals import agents
 from rrl.studies import behaviour, pieces, results, sweeps, tables
 from rrl.studies.settings import cross
-from rrl.studies.standings import VARIANTS
 from rrl.studies.sweep_store import Entry, Store, setting_name
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import DataError, UnstableError, UsageError
@@ -39,10 +38,6 @@ def test_all_stored_results_are_of_the_present_versions():
     assert results.outdated(sweep) == {}, "`make results` renews them"
     files = [n for n in sweep.store.index if not n.startswith("tables/")]
     assert [name for name in files if not sweep.store.path(name).exists()] == []
-
-
-def test_the_tuning_study_is_of_the_agents_that_it_compares():
-    assert set(tables.TUNED) == set(VARIANTS)
 
 
 @pytest.fixture(autouse=True)

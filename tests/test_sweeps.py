@@ -61,6 +61,18 @@ def test_other_seeds_are_other_runs_of_the_same_race(alone, tmp_path):
     assert np.array_equal(runs.chosen, alone[1][SETTINGS[0]].chosen[5:])
 
 
+def test_an_agent_that_cannot_be_made_is_left_out_unless_it_is_stored(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    settings = [*SETTINGS, SETTINGS[0]._replace(agent="optuna-tpe")]
+    found = Sweep(settings, data=DATA, build=tmp_path, workers=1).run(progress=False)
+    assert list(found) == list(SETTINGS)
+    said = capsys.readouterr().out
+    assert said.startswith("left out: optuna-tpe on 1 problems (optuna is not installed")
+    assert len(said.splitlines()) == 1
+
+
 def test_two_workers_give_what_one_gives(alone, tmp_path):
     assert same(alone[1], run(tmp_path, workers=2))
 

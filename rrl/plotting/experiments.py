@@ -73,7 +73,7 @@ def plot_leaderboard(cells: pd.DataFrame, measure: str, ax: Axes | None = None) 
     Parameters
     ----------
     cells : DataFrame
-        See :func:`rrl.studies.standings.leaderboard`. An infinite value means never; a column
+        See :func:`rrl.studies.outcomes.board`. An infinite value means never; a column
         with no other value is grey.
     measure : str
         This is the name of the measure in `LABELS`.

@@ -1,8 +1,8 @@
 """Every agent by name, with the settings that it uses in a race.
 
 A module is imported only when its agent is made. So a missing package stops only the agents that
-need it. The rivals use the settings that the study in the table ``tuning`` found best, see
-:mod:`rrl.studies.standings`.
+need it. The rivals use the settings that cost least in the study :mod:`rrl.studies.tuning`, and the
+agents named ``...-for-speed`` those that found a good configuration soonest.
 """
 
 from __future__ import annotations
@@ -28,18 +28,15 @@ HOME = {
     "exhaustive": "rrl.rivals.baselines:Candidates",
     "random": "rrl.rivals.baselines:RandomSearch",
     "coordinate-descent": "rrl.rivals.baselines:CoordinateDescent",
-    "coordinate-descent-once": "rrl.rivals.baselines:CoordinateDescent",
     "hill-climbing": "rrl.rivals.baselines:hill_climbing",
     "simulated-annealing": "rrl.rivals.baselines:Annealing",
     "q-learning": "rrl.rivals.q_agents:QLearning",
     "deep-q-network": "rrl.rivals.q_agents:DeepQNetwork",
-    "zooming": "rrl.rivals.metric_bandits:Zooming",
-    "hoo": "rrl.rivals.metric_bandits:HOO",
+    "q-learning-for-speed": "rrl.rivals.q_agents:QLearning",
+    "deep-q-network-for-speed": "rrl.rivals.q_agents:DeepQNetwork",
+    "zooming": "rrl.rivals.zooming:Zooming",
     "gp-ei": "rrl.rivals.bayesian:GPEI",
-    "turbo": "rrl.rivals.trust_region:TuRBO",
-    "skopt-gp": "rrl.rivals.peers:ScikitOptimize",
     "optuna-tpe": "rrl.rivals.peers:Optuna",
-    "optuna-tpe-multivariate": "rrl.rivals.peers:Optuna",
     "smac": "rrl.rivals.peers:SMAC",
 }
 
@@ -69,15 +66,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "rrl-wide": {"radius": 3.0},  # as released
     "random": {"budget": 300},
     "coordinate-descent": {"repeats": 1, "rounds": 3},
-    "coordinate-descent-once": {"repeats": 1, "rounds": 1},  # the least that it can do
     "hill-climbing": {"reach": 4, "again": 0.1, "patience": 1000},
     "simulated-annealing": {"temperature": 0.3, "decay": 0.98, "reach": 4},
     "q-learning": {"epsilon": [1.0, 0.1, 50], "learning_rate": 0.3},
     "deep-q-network": {"actions": "configurations", "epsilon": [1.0, 0.1, 20]},
-    "hoo": {"lipschitz": 2.0, "confidence": 0.025},
-    "turbo": {"side": 0.4, "successes": 3, "failures": 4},
+    "q-learning-for-speed": {"epsilon": [1.0, 0.1, 50], "learning_rate": 0.3},
+    "deep-q-network-for-speed": {"actions": "configurations", "epsilon": [1.0, 0.1, 20]},
     "gp-ei": {"initial": 5, "margin": 0.0, "length": 0.25},
-    "optuna-tpe-multivariate": {"multivariate": True},
 }
 
 

@@ -17,7 +17,6 @@ from rrl.core.exploration import expected_improvement
 from rrl.core.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
-    correlation,
     fit_hyperparameters,
 )
 from rrl.core.learned_similarity import fit_is_due
@@ -99,27 +98,6 @@ class Surrogate:
         """Return what the measured configurations are expected to cost, and sds as fractions."""
         mean, sd = self.posterior(self.measured)
         return np.exp(self._centre + self._scale * mean), self._scale * sd
-
-    @property
-    def lowest(self) -> int:
-        """The measured configuration with the lowest posterior mean."""
-        return int(self.measured[self.posterior(self.measured)[0].argmin()])
-
-    def drawn(self, indices: Ints, rng: np.random.Generator) -> Floats:
-        """Return one function drawn from the posterior, at some configurations.
-
-        A function is drawn from the prior, and the process corrects it by how far it is from the
-        measurements (Matheron's rule; Wilson et al., "Efficiently Sampling Functions from Gaussian
-        Process Posteriors", ICML 2020).
-        """
-        amplitude, m = self.hyperparameters.amplitude, len(self._y)
-        points = np.concatenate([self._x, self._cube.points[indices]])
-        covariance = amplitude**2 * correlation(points, points, self.hyperparameters.length_scales)
-        covariance[np.diag_indices(len(points))] += JITTER * max(amplitude**2, 1)
-        prior = np.linalg.cholesky(covariance) @ rng.standard_normal(len(points))
-        away = self._y - prior[:m] - self.hyperparameters.nugget * rng.standard_normal(m)
-        process = GaussianProcess(self._x, away, self._variance, self.hyperparameters)
-        return prior[m:] + process.posterior(self._cube.points[indices])[0]
 
 
 class GPEI(Searcher):

@@ -32,6 +32,11 @@ class Neighbours:
         ]
         self._around: dict[int, list[int]] = {}
         self._rank = [{value: r for r, value in enumerate(values)} for values in self._values]
+        self._found: dict[tuple[int, ...], int] | None = None  # of a space that lacks combinations
+        if len(space) < math.prod(space.shape):
+            columns = zip(order, space.value_indices.T, strict=True)
+            ranks = np.column_stack([np.argsort(ranked)[column] for ranked, column in columns])
+            self._found = {tuple(row): index for index, row in enumerate(ranks.tolist())}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -45,13 +50,12 @@ class Neighbours:
 
     def at(self, ranks: list[int]) -> int | None:
         """Return the configuration with these ranks; None if there is none."""
+        if self._found is not None:
+            return self._found.get(tuple(ranks))
         if not all(0 <= r < size for r, size in zip(ranks, self.shape, strict=True)):
             return None
         values = (values[r] for values, r in zip(self._values, ranks, strict=True))
-        try:
-            return self.space.index(dict(zip(self.space.names, values, strict=True)))
-        except ValueError:
-            return None
+        return self.space.index(dict(zip(self.space.names, values, strict=True)))
 
     def nearest(self, ranks: list[int]) -> int:
         """Return the available configuration that is nearest to these ranks."""

@@ -1,16 +1,13 @@
-"""Agents that use the optimisers of other packages: scikit-optimize, Optuna and SMAC.
+"""Agents that use the optimisers of other packages: Optuna and SMAC.
 
 Each agent runs a separate search per load level. A point consists of integers: the ranks of the
-knobs' values in the order of their positions. Optuna and SMAC are told that a knob with strings for
+knobs' values in the order of their positions. The packages are told that a knob with strings for
 values is a category. If a proposed configuration is not available, the nearest available one
-replaces it. The agent recommends the configuration with the lowest observed
-mean cost. Under noise this is more reliable than the best single value, which these packages
-report. Optuna and SMAC are in the extra ``peers``.
+replaces it. Both packages are in the extra ``peers``.
 """
 
 from __future__ import annotations
 
-import warnings
 from importlib import import_module
 from typing import Any
 
@@ -58,80 +55,24 @@ class _Peer(Searcher):
         return int(self.rng.integers(SEEDS))
 
 
-class ScikitOptimize(_Peer):
-    """Gaussian process with expected improvement, as CherryPick uses it (scikit-optimize).
-
-    Every decision fits the Gaussian process (Matérn 5/2, estimated noise) again to the logarithms
-    of all measured costs. A point may be proposed again, because under noise a second measurement
-    is worth an episode. Otherwise the package would propose a random point in its place.
-
-    Parameters
-    ----------
-    space, rng
-    initial : int, optional
-        The search first measures this many random configurations. CherryPick measures three.
-
-    References
-    ----------
-    Alipourfard et al., "CherryPick: Adaptively Unearthing the Best Cloud Configurations for Big
-    Data Analytics", NSDI'17.
-    """
-
-    def __init__(self, space: ConfigSpace, rng: np.random.Generator, *, initial: int = 3) -> None:
-        super().__init__(space, rng)
-        self.initial = initial
-
-    def choose(self, search: Search) -> int:
-        """See :meth:`Searcher.choose`."""
-        seed = self._seed()
-        if len(search.history) < self.initial or not self._free:
-            return seed % len(self.space)
-        from skopt import Optimizer
-
-        optimizer = Optimizer(
-            [(0, size - 1) for size in self._sizes.values()],
-            base_estimator="GP",
-            n_initial_points=0,
-            acq_func="EI",
-            random_state=seed,
-            avoid_duplicates=False,
-        )
-        points = [self._point(index) for index, _ in search.history]
-        costs = [float(np.log(max(cost, SMALLEST_COST))) for _, cost in search.history]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of repeated points and kernel hyperparameter bounds
-            optimizer.tell(points, costs)
-            return self._index(optimizer.ask())
-
-
 class Optuna(_Peer):
-    """Tree-structured Parzen estimator, Optuna's default sampler, of each knob or of all together.
+    """Tree-structured Parzen estimator, Optuna's default sampler.
 
     Parameters
     ----------
     space, rng
     initial : int, optional
         The search first measures this many random configurations.
-    multivariate : bool, optional
-        If true, the sampler models the knobs together, and those that depend on each other in
-        groups.
 
     References
     ----------
-    Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NIPS'11; Falkner et al., "BOHB",
-    ICML'18, for all knobs together; Akiba et al., "Optuna", KDD'19.
+    Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NIPS'11; Akiba et al.,
+    "Optuna", KDD'19.
     """
 
-    def __init__(
-        self,
-        space: ConfigSpace,
-        rng: np.random.Generator,
-        *,
-        initial: int = 10,
-        multivariate: bool = False,
-    ) -> None:
+    def __init__(self, space: ConfigSpace, rng: np.random.Generator, *, initial: int = 10) -> None:
         super().__init__(space, rng)
-        self.initial, self.multivariate = initial, multivariate
+        self.initial = initial
         self._optuna = _load("optuna", "optuna")
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
         integer = self._optuna.distributions.IntDistribution
@@ -152,14 +93,7 @@ class Optuna(_Peer):
             for point, (_, cost) in zip(search.memory["points"], search.history, strict=True):
                 self._add(search.cache[0], point, cost)
         study, seed = search.cache[0], self._seed()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
-            study.sampler = self._optuna.samplers.TPESampler(
-                n_startup_trials=self.initial,
-                multivariate=self.multivariate,
-                group=self.multivariate,
-                seed=seed,
-            )
+        study.sampler = self._optuna.samplers.TPESampler(n_startup_trials=self.initial, seed=seed)
         search.cache[1] = trial = study.ask(self._ranges)
         point = [trial.params[name] for name in self._ranges]
         index = self._index(point)
@@ -233,7 +167,7 @@ class SMAC(_Peer):
         search.memory["events"].append(None)
         point = search.cache.ask()
         if point is None:
-            return search.best if search.history else self.start
+            return search.lowest if search.history else self.start
         return self._index(point)
 
     def learn(self, search: Search, index: int, cost: float) -> None:

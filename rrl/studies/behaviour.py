@@ -60,12 +60,8 @@ SHORT = {
     "gp-ei": 40,
     "smac": 14,
     "optuna-tpe": 60,
-    "optuna-tpe-multivariate": 60,
 }
 """Episodes of the agents that take long for a decision."""
-
-BY_HAND = ("skopt-gp",)
-"""Agents without a digest: their choices depend on the kernels of the linear algebra."""
 
 LOADS: dict[str, tuple[Any, ...]] = {
     "Poisson": (20.0,),
@@ -118,8 +114,6 @@ def cases() -> Iterator[Case]:
 
 def agent_choices(name: str, make: MakeAgent | None = None) -> str | None:
     """Return the digest of an agent's choices; None if its package is not installed."""
-    if name in BY_HAND:
-        return None
     chosen: list[list[int]] = []
     for number, (space, loads, curvature, noise) in enumerate(cases()):
         try:

@@ -95,20 +95,21 @@ def settings(
 ) -> list[Setting]:
     """Return the settings of the sweep: every registered agent on each problem.
 
-    Under a load that changes, TensorFlow Serving's default is there, too.
+    Under a load that stays, agents that others are only compared with are there, too. Under a load
+    that changes, TensorFlow Serving's default is.
 
     Examples
     --------
     >>> from rrl.studies.registration import read_registration
     >>> registered = read_registration("data")
     >>> one = settings(registered, registered.problems[:1], 30, 3000)
-    >>> len(one) == len(registered.agents), one[0].episodes
+    >>> len(one) == len(registered.agents + registered.only_compared), one[0].episodes
     (True, 300)
     """
     return [
         Setting(p.testbed, p.load, agent, seeds, min(p.episodes, most_episodes))
         for p in problems
-        for agent in (*registered.agents, *([DEFAULT] if p.workload else []))
+        for agent in (*registered.agents, *([DEFAULT] if p.workload else registered.only_compared))
     ]
 
 

@@ -7,7 +7,7 @@ has, so it can be stopped and run again; a file has one number of episodes and o
 ``python -m rrl.studies.comparison compare build/race.csv:rrl build/race.csv:rrl``.
 The two files may come from two versions of the package. ``factors build/race.csv`` prints the
 numbers of episodes and the costs of the rivals, divided by those of our agents. ``race`` takes
-constants that replace those of an agent: ``--constants '{"horizon": 100}'``.
+constants that replace those of an agent: ``--constants '{"learning_rate": 0.1}'``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.rivals.agents import AGENTS
-from rrl.rivals.constants import with_constants
+from rrl.rivals.agents import AGENTS, maker
 from rrl.studies.outcomes import interval, measures, median_of
 from rrl.studies.problems import EPISODES, SCENARIOS, with_truth
 from rrl.studies.race import race
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FRESH = range(5200, 5230)
-"""Seeds that neither the standings, nor their tuning study, nor the notebooks use."""
+"""Seeds that neither the tuning study nor the notebooks use."""
 
 KEYS = ["scenario", "agent", "seed"]
 COMPARED = ("first_within_5", "stays_within_5", "deployed", "mean_cost")
@@ -52,7 +51,7 @@ def raced(
 ) -> pd.DataFrame:
     """Race an agent on a scenario, and return one row per seed.
 
-    `constants` replace some of the agent's own, see :mod:`rrl.rivals.constants`.
+    `constants` replace some of the agent's own settings, see :func:`rrl.rivals.agents.maker`.
 
     Returns
     -------
@@ -69,8 +68,7 @@ def raced(
     import pandas as pd
 
     where = with_truth(scenario)
-    make = with_constants(agent, constants) if constants else AGENTS[agent]
-    runs = race(where, make, seeds, episodes)
+    runs = race(where, maker(agent, **(constants or {})), seeds, episodes)
     columns = measures(where, runs, COMPARED)
     return pd.DataFrame({"scenario": scenario, "agent": agent, "seed": list(seeds)} | columns)
 

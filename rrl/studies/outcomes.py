@@ -1,4 +1,4 @@
-"""Tables of race results with intervals: standings, duels and served latency.
+"""Tables of race results: standings and duels with intervals, a board, and served latency.
 
 Numbers of episodes until an event are censored at the horizon. If the event never happens in a
 run, the number is one more than the horizon. A median with this value is censored too: so is the
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.simulation.testbeds import TESTBEDS
+from rrl.studies.problems import SURFACES
 from rrl.studies.race import Race, counts_episodes, score
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Load, Setting
@@ -67,7 +68,7 @@ def median_of(measure: str, episodes: int) -> Callable[..., Values]:
 
 
 def name_of(problem: Problem) -> str:
-    """Return a short name of a problem.
+    """Return a short name of a problem; a surface has no load.
 
     Examples
     --------
@@ -75,38 +76,14 @@ def name_of(problem: Problem) -> str:
     ('cpu10 12.5/s', 'gpu FlashCrowd')
     """
     testbed, load = problem
+    if testbed in SURFACES:
+        return testbed
     return f"{testbed} {load:g}/s" if isinstance(load, int | float) else f"{testbed} {load[0]}"
 
 
 def testbed_kind(testbed: str) -> str:
     """Return ``simulated``, or ``recorded`` for a profile of the real runtime."""
-    return "simulated" if testbed in TESTBEDS else "recorded"
-
-
-def recorded_peers(
-    problems: Sequence[Problem], seeds: int, episodes: int, data: str | os.PathLike[str]
-) -> dict[Setting, Race]:
-    """Return the runs of slow agents that are kept in the store, for the same seeds.
-
-    An agent is included only if its record is complete on every problem and has enough episodes.
-    Its first `seeds` runs are used.
-    """
-    from rrl.studies.peer_runs import RECORDED, read_record
-
-    found: dict[Setting, Race] = {}
-    for agent in RECORDED:
-        names = [f"{testbed} {load:g}" for testbed, load in problems]
-        records = [read_record(agent, name, Path(data)) for name in names]
-        need = (min(seeds, RECORDED[agent].seeds), episodes)
-        if not all(r and np.all(np.array(r.runs.chosen.shape) >= need) for r in records):
-            continue
-        for problem, record in zip(problems, records, strict=True):
-            chosen, recommended = (
-                getattr(record.runs, name)[:seeds, :episodes] for name in ("chosen", "recommended")
-            )
-            key = Setting(*problem, agent, len(chosen), episodes)
-            found[key] = Race(chosen, recommended, record.runs.seconds)
-    return found
+    return "simulated" if testbed in (*TESTBEDS, *SURFACES) else "recorded"
 
 
 def standings(
@@ -141,6 +118,51 @@ def standings(
         late = scenarios[setting.problem].violations[runs.recommended[:, -1]]
         rows.append(row | {"late": float(np.median(late))})
     return pd.DataFrame(rows)
+
+
+def board(results: Results, scenarios: Mapping[Problem, Scenario], measure: str) -> pd.DataFrame:
+    """Return the median of one measure of every agent (rows) on every problem (columns).
+
+    A number of episodes is infinite if the median run never reaches the goal.
+    """
+    import pandas as pd
+
+    cells: dict[tuple[str, str], float] = {}
+    for setting, runs in results.items():
+        values = measures(scenarios[setting.problem], runs, [measure])[measure]
+        middle = float(median_of(measure, setting.episodes)(values))
+        never = counts_episodes(measure) and middle > setting.episodes
+        cells[setting.agent, name_of(setting.problem)] = np.inf if never else middle
+    agents, problems = (list(dict.fromkeys(keys)) for keys in zip(*cells, strict=True))
+    return pd.Series(cells).unstack().loc[agents, problems]
+
+
+def lost_problems(cells: pd.DataFrame, ours: str) -> pd.DataFrame:
+    """Return the problems of a :func:`board` on which another agent is better than ours.
+
+    Returns
+    -------
+    DataFrame
+        It has one row per such problem: `ours`, `best other`, `by` whom, and what the `server's
+        default` has. Smaller values are better.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = {"rrl-gp": [1.0, 3.0], "tf-serving-default": [2.0, 4.0], "random": [5.0, 2.5]}
+    >>> lost_problems(pd.DataFrame(rows, ["pool", "wide"]).T, "rrl-gp")["by"].to_dict()
+    {'wide': 'random'}
+    """
+    import pandas as pd
+
+    others = cells.drop(index=ours)
+    columns = {
+        "ours": cells.loc[ours],
+        "best other": others.min(),
+        "by": others.idxmin(),
+        "server's default": cells.loc["tf-serving-default"],
+    }
+    return pd.DataFrame(columns)[others.min() < cells.loc[ours]]
 
 
 def duels(

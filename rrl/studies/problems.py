@@ -102,6 +102,18 @@ def open_scenario(
     return Scenario(name, server, workload, unknown, unknown, requests)
 
 
+def problem_of(name: str) -> tuple[str, float]:
+    """Return the testbed and the load of one of `SCENARIOS`; every load is the same to a surface.
+
+    Examples
+    --------
+    >>> problem_of("mobilenet_v2-busy 38"), problem_of("wide")
+    (('mobilenet_v2-busy', 38.0), ('wide', 10.0))
+    """
+    testbed, _, rate = name.rpartition(" ")
+    return (testbed, float(rate)) if testbed else (name, 10.0)
+
+
 def half_of(testbed: str) -> tuple[str, int]:
     """Return the name of a profile and the number of the half that agents replay.
 

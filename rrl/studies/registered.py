@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from rrl.rivals.agents import AGENTS
 from rrl.studies.days import Day
 from rrl.studies.settings import Load
 
@@ -171,6 +172,13 @@ class Registration:
         own = (*self.recommended, *self.paper_agents, *self.rivals)
         also = [name for claim in self.claims.values() for name in claim.also]
         return tuple(dict.fromkeys((*own, *also)))
+
+    @property
+    def only_compared(self) -> tuple[str, ...]:
+        """The agents that parts of claims are against, and that no claim is measured for."""
+        parts = [part for claim in self.claims.values() for part in claim.parts]
+        found = dict.fromkeys(part.against for part in parts if part.against in AGENTS)
+        return tuple(name for name in found if name not in self.agents)
 
     def present(self, data: str | os.PathLike[str]) -> tuple[Problem, ...]:
         """Return the problems that can be run: simulated ones, and profiles in the folder `data`.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rrl.rivals.agents import AGENTS, home
+from rrl.rivals.agents import home, maker
 from rrl.support.errors import UsageError
 from rrl.tuning.objective_names import parse_objective
 from rrl.workloads.modulated import Bursts, Diurnal, FlashCrowd
@@ -116,15 +116,18 @@ def check(setting: Setting) -> None:
     parse_objective(setting.objective, most_cpus=1)
 
 
-def available(agents: Mapping[str, int]) -> dict[str, int]:
-    """Return the agents that can be made here; print a line with the reason for each other one."""
+def why_not(agent: str) -> str | None:
+    """Return why an agent cannot be made here, such as a missing package; None if it can.
+
+    Examples
+    --------
+    >>> why_not("rrl-gp") is None
+    True
+    """
     from rrl.tuning.presets import paper_cpu
 
-    found = {}
-    for name, seeds in agents.items():
-        try:
-            AGENTS[name](paper_cpu(2), np.random.default_rng(0))
-            found[name] = seeds
-        except (AttributeError, ImportError, UsageError) as error:
-            print(f"left out: {name} ({error})")
-    return found
+    try:
+        maker(agent)(paper_cpu(2), np.random.default_rng(0))
+    except (AttributeError, ImportError, UsageError) as error:
+        return str(error)
+    return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import zipfile
 from collections.abc import Iterable, Mapping
 from lzma import LZMAError
@@ -153,6 +154,8 @@ class Store:
         self.index = Store(self.folder).index
         for name in names:
             self.path(name).unlink(missing_ok=True)
+            if name.startswith(TABLES):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
             del self.index[name]
         self._write_index()
 

@@ -30,7 +30,7 @@ from rrl.studies.days import Day, check_day, day_name, run_days
 from rrl.studies.pieces import day_key, problem, run_piece, run_truth, setting_key, truth_key
 from rrl.studies.race import Race
 from rrl.studies.scenario import Scenario, Truth
-from rrl.studies.settings import Load, Setting, check
+from rrl.studies.settings import Load, Setting, check, why_not
 from rrl.studies.sweep_store import Arrays, Entry, Store, setting_name, truth_name
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import replacing
@@ -107,8 +107,17 @@ class Sweep:
         return Store(Path(self.data) / "results")
 
     def run(self, progress: bool = True) -> dict[Setting, Race]:
-        """Race all settings, and return the results by setting, in the order of the settings."""
+        """Race all settings, and return the results by setting, in the order of the settings.
+
+        An agent that is not stored and cannot be made here is left out, and a line says why.
+        """
         wanted = {setting: self.result(setting) for setting in self.settings}
+        for agent in dict.fromkeys(setting.agent for setting in self.settings):
+            if reason := why_not(agent):
+                own = {s: result for s, result in wanted.items() if s.agent == agent}
+                missing = {s for s, result in own.items() if self._stored(result) is None}
+                wanted = {s: result for s, result in wanted.items() if s not in missing}
+                print(f"left out: {agent} on {len(missing)} problems ({reason})")
         found = self._results(list(wanted.values()), progress)
         return {setting: self._race(found[key.name], setting) for setting, key in wanted.items()}
 

@@ -34,15 +34,10 @@ SMALL = (
     "keyword-threads",
     "mobilenet_v2-batching",
 )
-RULED = (
-    *("rrl-gp", "rrl", "rrl-adaptive", "coordinate-descent", "deep-q-network"),
-    *("exhaustive", "gp-ei", "heuristic", "hill-climbing", "hoo", "q-learning", "random"),
-    *("simulated-annealing", "tf-serving-default", "turbo", "zooming"),
-)
-JOINT_AGENTS = (*RULED, "optuna-tpe", "rrl-wide", "rrl-released-copy")
-TUNED = (
-    *("rrl-gp", "rrl", "rrl-released-copy", "random", "coordinate-descent", "hill-climbing"),
-    *("simulated-annealing", "q-learning", "deep-q-network", "zooming", "hoo", "turbo", "gp-ei"),
+JOINT_AGENTS = (
+    *("rrl-gp", "rrl", "rrl-adaptive", "rrl-wide", "rrl-released-copy", "coordinate-descent"),
+    *("deep-q-network", "exhaustive", "gp-ei", "heuristic", "hill-climbing", "q-learning"),
+    *("random", "simulated-annealing", "tf-serving-default", "zooming"),
 )
 UNFINISHED = "unfinished"
 """In the key of a table that is being renewed: its present rows stay if the command is stopped."""
@@ -70,11 +65,9 @@ class Table(NamedTuple):
 
 def tables() -> dict[str, Table]:
     """Return all tables by name."""
-    from rrl.rivals.agents import HOME
     from rrl.studies.ablation import FAMILIES
 
     families = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family))
-    simulated = ("cpu10", "gpu", "cpu2")
     race = "comparison race --agents {agents} --scenarios '%s' --out {folder}/%s.csv"
     joint = race % (f"{JOINT} 115", "simulated"), race % (f"{JOINT_RECORDED} 81.5", "recorded")
     return {
@@ -91,12 +84,6 @@ def tables() -> dict[str, Table]:
         ),
         "warm-start": Table(("rrl-gp", "warm start"), SMALL, ("warm_start --out {folder}",)),
         "joint": Table(JOINT_AGENTS, (JOINT, JOINT_RECORDED), joint),
-        "peers": Table(
-            tuple(HOME),
-            (*SURFACES, *simulated, *SMALL, JOINT_RECORDED),
-            ("standings record", "standings summary"),
-        ),
-        "tuning": Table(TUNED, SURFACES, ("standings tune",)),
     }
 
 

@@ -1,0 +1,135 @@
+"""The zooming algorithm: a bandit whose regions are balls in a metric.
+
+It assumes that configurations that are near each other cost about the same, and measures more
+densely where the cost is low.
+
+A reward is the negative logarithm of a cost relative to the first cost above 0 of the load level,
+so its unit does not matter. It is kept within `MOST_LOG` of 0, because the theory's rewards are
+bounded.
+
+`lipschitz` bounds the change of the reward per unit of distance in the unit cube
+(:class:`rrl.rivals.unit_cube.UnitCube`). Nobody knows it beforehand.
+
+After n measurements, the confidence radius of a mean is `confidence` times
+``sqrt(2 * log(horizon) / (n + 1))``. The source has a `confidence` of 1, for rewards between 0 and
+1, whose standard deviation is at most 1/2. So for the same certainty, `confidence` is twice the
+standard deviation that the noise of a log cost may have. The algorithm goes on after the horizon.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from rrl.core.space import ConfigSpace
+from rrl.rivals.search import SMALLEST_COST, Search, Searcher
+from rrl.rivals.unit_cube import UnitCube
+
+MOST_LOG = math.log(1000)
+"""A cost counts as at most this many times the first one, and as at least this part of it."""
+
+
+class Zooming(Searcher):
+    """The zooming algorithm: it measures active configurations, and activates what they leave bare.
+
+    An active configuration covers all others within its confidence radius, which shrinks with each
+    measurement. If a configuration is not covered, it is activated: one of them at random, and the
+    first of a load level is what serves. The active one with the highest index is measured. The
+    index is the mean reward plus twice the confidence radius.
+
+    Parameters
+    ----------
+    space, rng
+    lipschitz, confidence : float, optional
+        See :mod:`rrl.rivals.zooming`.
+    horizon : int, optional
+        The number of episodes in the confidence radius. The published algorithm is restarted with
+        twice the horizon at its end; this one goes on.
+
+    References
+    ----------
+    Kleinberg, Slivkins & Upfal, "Bandits and Experts in Metric Spaces", Journal of the ACM 66(4),
+    2019; the radius is that of Slivkins, "Introduction to Multi-Armed Bandits", section 4.3, 2019.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> space = ConfigSpace([Knob("threads", tuple(range(1, 10)))])
+    >>> agent = Zooming(space, np.random.default_rng(0))
+    >>> for _ in range(60):
+    ...     chosen = agent.ask(10.0)
+    ...     agent.tell(chosen, 1 + (chosen["threads"] - 6) ** 2)
+    >>> agent.best(10.0)
+    {'threads': 6}
+    """
+
+    def __init__(
+        self,
+        space: ConfigSpace,
+        rng: np.random.Generator,
+        *,
+        lipschitz: float = 0.5,
+        confidence: float = 0.05,
+        horizon: int = 300,
+    ) -> None:
+        super().__init__(space, rng)
+        if not (lipschitz > 0 and confidence > 0 and horizon > 1):
+            raise ValueError(
+                "need lipschitz > 0, confidence > 0 and horizon > 1, "
+                f"got {lipschitz}, {confidence} and {horizon}"
+            )
+        self.lipschitz, self.width = lipschitz, confidence * math.sqrt(2 * math.log(horizon))
+        self.cube = UnitCube(space)
+
+    def begin(self, search: Search, start: int) -> None:
+        """See :meth:`Searcher.begin`."""
+        search.memory = {"start": start}
+        search.cache = _Cover(self.cube, self.lipschitz, self.width)
+
+    def choose(self, search: Search) -> int:
+        """See :meth:`Searcher.choose`."""
+        if not search.history:
+            return search.memory["start"]
+        bare = np.flatnonzero(search.cache.covering == 0)
+        return int(self.rng.choice(bare)) if len(bare) else search.cache.highest()
+
+    def learn(self, search: Search, index: int, cost: float) -> None:
+        """See :meth:`Searcher.learn`."""
+        first = next((cost for _, cost in search.history if cost > 0), 0.0)
+        search.cache.add(index, _reward(cost, first))
+
+
+def _log(cost: float) -> float:
+    return math.log(max(cost, SMALLEST_COST))
+
+
+def _reward(cost: float, first: float) -> float:
+    """Return the reward of a cost; `first` is the first one above 0, or 0 if there was none."""
+    return min(max(_log(first or 1.0) - _log(cost), -MOST_LOG), MOST_LOG)
+
+
+class _Cover:
+    """The active configurations of a search, and how many of them cover each configuration."""
+
+    def __init__(self, cube: UnitCube, lipschitz: float, width: float) -> None:
+        self._cube, self._lipschitz, self._width = cube, lipschitz, width
+        self._means: dict[int, tuple[int, float]] = {}  # number and mean of the rewards
+        self.covering = np.zeros(len(cube.space), dtype=np.int64)
+
+    def _radius(self, count: int) -> float:
+        return self._width / math.sqrt(count + 1)
+
+    def add(self, index: int, reward: float) -> None:
+        """Add a measurement; it activates a configuration that is not active."""
+        away = self._lipschitz * self._cube.distances(index)
+        count, mean = self._means.get(index, (0, 0.0))
+        if count:
+            self.covering -= away <= self._radius(count)
+        self._means[index] = (count + 1, mean + (reward - mean) / (count + 1))
+        self.covering += away <= self._radius(count + 1)
+
+    def highest(self) -> int:
+        """Return the active configuration with the highest index; the first if some tie."""
+        pairs = self._means.items()
+        return max(pairs, key=lambda one: one[1][1] + 2 * self._radius(one[1][0]))[0]
