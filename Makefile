@@ -8,7 +8,7 @@
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help env set-up test test-long lint format reproduce reproduce-all verify recorded measured \
-        live live-experiments bench peers lab lock clean student pages site results versions \
+        live live-experiments bench lab lock clean student pages site results versions \
         verify-all store-results renew-results check-results verify-results all-steps
 
 CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] && \
@@ -70,7 +70,7 @@ reproduce: env ## Run the notebooks on the recorded data, then one of them on a 
 	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s all-steps
 
 reproduce-all: env ## Measure anew what is in data/README.md (hours, resumable), then reproduce
-	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s measured peers store-results all-steps \
+	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s measured store-results all-steps \
 	    live-experiments
 	@rm -rf build/measured
 
@@ -100,10 +100,6 @@ measured: | env
 	    $(ENV_PYTHON) -m $$what --out build/measured/$$name && \
 	    rm -rf data/$$name && cp -r build/measured/$$name data/ && \
 	    touch build/measured/$$name.done; } || exit; done
-
-peers: env ## Race the peers of RRL anew, as far as they are not stored (hours; resumable)
-	@$(ENV_PYTHON) -c "import optuna, smac" 2>/dev/null || $(PIP) install -e '.[peers]'
-	@$(ENV_PYTHON) -m rrl.studies.standings record && $(ENV_PYTHON) -m rrl.studies.standings summary
 
 student: env ## Write the student edition, without answers, to build/student/
 	@$(ENV_PYTHON) -m rrl.publishing.course

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ from rrl.core.region import SelectedRadius
 from rrl.rivals.agents import AGENTS, SETTINGS, maker
 from rrl.studies import tuning
 from rrl.studies.comparison import FRESH
-from rrl.studies.problems import SCENARIOS, SEEDS
+from rrl.studies.made_spaces import MADE
+from rrl.studies.problems import SCENARIOS, SEEDS, SURFACES
 from rrl.studies.tuning import (
     AIMS,
     LOG,
@@ -113,6 +116,28 @@ def test_the_log_goes_on_where_it_stopped(small, capsys):
     assert capsys.readouterr().out == said
     for aim in AIMS:
         assert f"lowest {aim}:" in said
+
+
+def test_the_command_runs_in_several_processes(small):
+    """All rows but two are in the log, so only these are computed."""
+    names = [*problems(small / "tables"), *SURFACES, *MADE, *SIMULATED]
+    trials = [
+        Trial("random", json.dumps(settings), name)
+        for settings in all_settings("random")
+        for name in names
+    ]
+    rows = [trial._asdict() | dict.fromkeys(AIMS, 9.0) for trial in trials[2:]]
+    (small / LOG).parent.mkdir()
+    columns = [*Trial._fields, "seeds", "episodes", *AIMS]
+    known = pd.DataFrame(rows, columns=columns).fillna(1)
+    known.to_csv(small / LOG, index=False)
+    command = [sys.executable, "-m", "rrl.studies.tuning", str(small / "tables")]
+    command += ["--data", str(small), "--agents", "random", "--jobs", "2"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    log = read_log(small / LOG)
+    assert log.tail(2)["problem"].tolist() == ["ridge", "valley"]
+    assert (log["seeds"].iloc[-2:] == 5).all()
+    assert said.startswith("\nlowest mean_cost:\nrandom: ")
 
 
 def test_a_row_holds_geometric_means_over_the_seeds(small):

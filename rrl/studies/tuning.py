@@ -248,4 +248,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    from rrl.studies import tuning  # by this name, worker processes find its functions
+
+    raise SystemExit(tuning.main())
