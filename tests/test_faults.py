@@ -120,10 +120,6 @@ wrong input: 4; the model needs: ...
 port taken: 4
     test_serving::test_taken_port_is_refused
     test_handover::test_a_front_without_a_server_says_so_and_a_taken_port_is_refused
-bad list of models for the local server: INVALID_ARGUMENT and others; nothing changes
-    test_model_server::test_a_bad_list_of_models_changes_nothing
-    test_model_server::test_a_new_model_that_is_missing_or_broken_changes_nothing
-    test_model_server::test_a_bad_config_file_ends_the_start
 REST request that is wrong, too large or late: 400 and others; one line of JSON
     test_model_server::test_rest_refuses_with_the_status_and_message_of_the_original
     test_rest::test_a_body_that_is_too_large_is_refused_before_it_is_sent
@@ -145,8 +141,6 @@ a restart command that leaves out a flag, a variable or the CPUs: 2
     test_any_knob::test_a_restart_command_that_leaves_one_out_is_refused
 no model version: 3
     test_serving::test_missing_model_folder
-read-only model whose files cannot be linked: goes on; copied
-    test_switching::test_a_read_only_model_that_cannot_be_linked_is_copied
 parent killed: goes on; server dies too
     test_serving::test_the_server_dies_with_its_parent
 binary absent: 2

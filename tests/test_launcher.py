@@ -111,7 +111,7 @@ def test_a_long_temporary_path_is_no_obstacle(model, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     with ModelServer(model, executable=LOCAL) as server:
         assert len(server.address) < 108
-        assert server.versions.base.is_relative_to(long)
+        assert server.log.is_relative_to(long)
         with Client(server.address, "probe") as client:
             assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
 

@@ -26,7 +26,6 @@ from rrl.serving.loadgen import Client
 from rrl.serving.ports import wait_until
 from rrl.serving.process import ServerProcess
 from rrl.serving.process_knobs import usable_cpus
-from rrl.serving.remote import RemoteServer
 from rrl.support.errors import DataError, ServerError, UsageError
 
 BINARY_MISSING = pytest.mark.skipif(
@@ -282,7 +281,7 @@ def test_what_stays_is_no_work_for_the_garbage_collector(monkeypatch):
         seen.append(gc.get_freeze_count())
         raise OSError("enough")
 
-    monkeypatch.setattr(local_server.ServedModels, "start", start)
+    monkeypatch.setattr(local_server.ServedModel, "start", start)
     gc.unfreeze()
     try:
         with pytest.raises(OSError, match="enough"):
@@ -436,18 +435,6 @@ class TestLiveServer:
         )
         with pytest.raises(ServerError, match="it died"):
             live.measure({"inter_op": 1, "batch_threads": 0}, [0.0], rng)
-
-    def test_a_server_that_someone_else_runs(self, server):
-        remote = RemoteServer(server.address, "probe", configuration={"inter_op": 4})
-        episode = remote.measure({"inter_op": 4}, [0.0, 0.05], np.random.default_rng(0))
-        remote.close()
-        assert episode.ok.all()
-        assert episode.info["server"] == "remote"
-
-    def test_nobody_at_the_address(self):
-        remote = RemoteServer(f"127.0.0.1:{free_port()}", "probe", configuration={"k": 1})
-        with pytest.raises(ServerError, match=r"127\.0\.0\.1"):
-            remote.measure({"k": 1}, [0.0], np.random.default_rng(0))
 
 
 def test_a_late_generator_makes_the_episode_invalid():
