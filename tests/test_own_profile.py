@@ -16,9 +16,9 @@ from rrl.operating.options import knob_values
 from rrl.operating.profiling import _duration
 from rrl.operating.start_command import UNKNOWN_BASE, command_at
 from rrl.recording.plan import Plan, process
-from rrl.recording.probe import Rule
 from rrl.recording.profile import read_profile
 from rrl.recording.record import Recorder
+from rrl.recording.steadiness import Rule
 from rrl.serving.launcher import LOCAL
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode
