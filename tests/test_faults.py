@@ -50,7 +50,7 @@ a trial whose requests are late or fail: goes on; stopped, shunned, the kept one
     test_guard::test_what_crashed_or_was_worse_never_serves_again
     test_handover::test_a_bad_trial_is_stopped_and_the_kept_configuration_returns
     test_handover::test_a_trial_is_stopped_by_the_requests_of_others_alone
-    test_restarted::test_a_bad_trial_ends_with_a_return_at_once
+    test_restarted::test_a_server_is_measured_and_only_a_change_restarts_it
 a trial that crashes: goes on; counted, shunned, also after the run was continued
     test_guard::test_an_incumbent_that_fails_in_the_rest_of_an_episode_is_shunned_too
     test_guard::test_a_guarded_run_that_was_killed_ends_as_the_one_that_was_not
@@ -142,7 +142,7 @@ a restart command that leaves out a flag, a variable or the CPUs: 2
 no model version: 3
     test_serving::test_missing_model_folder
 parent killed: goes on; server dies too
-    test_serving::test_the_server_dies_with_its_parent
+    test_preloaded::test_servers_die_with_the_process_that_forked_them_and_its_owner
 binary absent: 2
     test_serving::test_unknown_executable
 late load generator: 4; 5 invalid episodes in a row, and no configuration is blamed

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from rrl.recording.plans import JOINT, JOINT_PART, PLANS
 from rrl.recording.profile import DESCRIPTION, EPISODES, REJECTED, read_profile
 from rrl.recording.record import MAX_TRIES, Recorder
 from rrl.recording.rows import append, commit, read_appended
-from rrl.recording.steadiness import Probe, Rule, processor_ticks, stolen
+from rrl.recording.steadiness import Probe, Rule, calibrated, processor_ticks, stolen
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.tuning.episode import Episode, Status
@@ -424,7 +425,9 @@ def never():
     raise AssertionError("nothing is measured here")
 
 
-def test_a_plan_without_a_rule_gets_one_for_this_machine_and_keeps_it(tmp_path):
+def test_a_plan_without_a_rule_gets_one_for_this_machine_and_keeps_it(tmp_path, monkeypatch):
+    few = partial(calibrated, looks=3, pause_s=0.0)
+    monkeypatch.setattr("rrl.recording.calibration.calibrated", few)
     bare = replace(PLAN, rule=None)
     plan = for_machine(bare, tmp_path, never)
     assert plan.rule.accepts(plan.rule.reference_s)

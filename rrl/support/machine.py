@@ -20,7 +20,7 @@ from rrl.support.errors import UsageError
 LOCK = Path(tempfile.gettempdir()) / "rrl-machine.lock"
 """A process locks this file while it measures; `flock` on the file makes other work wait."""
 
-TURN_S = 0.1  # the next one looks for its turn this often; else this process would lock it again
+POLL_S, TURN_S = 0.02, 0.05  # how often one looks for its turn, and the pause that lets it find it
 RUN = "rrl-machine.run-{}"  # beside it: the files that runs lock which measure all the time
 
 PACKAGES = ("rrl", "tensorflow", "tensorflow-serving-api", "grpcio", "numpy")
@@ -73,7 +73,7 @@ def describe_machine() -> dict[str, Any]:
 def exclusive() -> Iterator[None]:
     """Wait until no other process measures on this machine, then hold the lock for the block."""
     with _open(LOCK) as file:
-        lock_descriptor(file, poll_interval=TURN_S / 2)
+        lock_descriptor(file, poll_interval=POLL_S)
         yield
     time.sleep(TURN_S)
 
@@ -124,7 +124,7 @@ def _running() -> str | None:
 def _asking() -> Iterator[None]:
     """Let one process ask at a time, because the question itself locks a file for a moment."""
     with _open(LOCK.with_suffix(".asks")) as file:
-        lock_descriptor(file, poll_interval=0.01)
+        lock_descriptor(file, poll_interval=POLL_S)
         yield
 
 
