@@ -89,7 +89,6 @@ _HOME = {
     "RecordedServer": "rrl.recording.replay",
     "TableServer": "rrl.recording.replay",
     "LiveServer": "rrl.serving.live",
-    "RemoteServer": "rrl.serving.remote",
     "RestartedServer": "rrl.serving.restarted",
     "HandoverServer": "rrl.serving.handover",
     "ModelServer": "rrl.serving.launcher",

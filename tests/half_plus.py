@@ -1,4 +1,4 @@
-"""A small SavedModel with a signature of each method, like TensorFlow Serving's half_plus_two."""
+"""A small SavedModel with two signatures, like TensorFlow Serving's half_plus_two."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 
 def build_half_plus(base: Path, version: int, plus: float) -> Path:
-    """`y = x / 2 + plus` by Predict, Regress and Classify, and an `echo` of several types."""
+    """`y = x / 2 + plus`, and an `echo` of several types."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -16,11 +16,6 @@ def build_half_plus(base: Path, version: int, plus: float) -> Path:
     info = v1.saved_model.build_tensor_info
     with tf.Graph().as_default(), v1.Session() as session:
         x = v1.placeholder(tf.float32, [None], name="x")
-        examples = v1.placeholder(tf.string, [None], name="examples")
-        parsed = v1.parse_example(examples, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"]
-        value = parsed / 2 + plus
-        names = tf.tile([["low", "high"]], [tf.shape(parsed)[0], 1])
-        scores = tf.stack([-value, value], axis=1)
         kinds = {"number": tf.float64, "whole": tf.int64, "flag": tf.bool, "raw_bytes": tf.string}
         sent = {name: v1.placeholder(kind, [None], name=name) for name, kind in kinds.items()}
         echo = {name: info(tensor) for name, tensor in sent.items()}
@@ -31,8 +26,6 @@ def build_half_plus(base: Path, version: int, plus: float) -> Path:
             [tf.saved_model.SERVING],
             signature_def_map={
                 "serving_default": signatures.predict_signature_def({"x": x}, {"y": x / 2 + plus}),
-                "regress": signatures.regression_signature_def(examples, value),
-                "classify": signatures.classification_signature_def(examples, names, scores),
                 "echo": signatures.build_signature_def(
                     echo, back, tf.saved_model.PREDICT_METHOD_NAME
                 ),

@@ -274,6 +274,7 @@ def test_profile_records_and_resumes_on_a_real_server(place, monkeypatch):
     assert (place / "data/small/episodes.csv").read_bytes() == before
 
 
+@pytest.mark.long
 def test_serve_answers_until_it_is_interrupted(place):
     port = free_port()
     command = [sys.executable, "-m", "rrl.cli", "serve", "keyword", "--port", str(port)]

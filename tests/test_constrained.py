@@ -336,6 +336,7 @@ def test_a_replay_ends_with_latency_against_cpus(capsys, tmp_path):
     assert {"cpus.png", "cpus.pdf"} <= {path.name for path in out.iterdir()}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(len(usable_cpus()) < 2, reason="needs two CPUs to choose from")
 def test_a_real_server_is_tuned_for_the_fewest_cpus(tmp_path, capsys):
     """Any configuration keeps so wide an SLO, so one CPU must be what is recommended."""

@@ -1,4 +1,4 @@
-"""The student edition, its checks, the site, and the instructor's page."""
+"""The student edition, its checks, and the site."""
 
 from __future__ import annotations
 
@@ -211,19 +211,6 @@ def test_checks_pass_the_answers_and_tell_what_is_wrong_with_others(notebook, tm
                 f"{name}: an answer of None ends in {error}: {message}"
             )
             assert len(message.split()) > 2, f"{name}: the check does not say what is wrong"
-
-
-# --- The instructor's page ---------------------------------------------------------------------
-
-
-def test_the_instructors_page_knows_every_notebook():
-    text = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(\d\d_\w+)`", text))
-    assert {path.stem for path in NOTEBOOKS} <= named
-    for path in NOTEBOOKS:
-        if path in WITH_EXERCISES:
-            section = re.search(rf"^### `{path.stem}`\n(.*?)(?=^##|\Z)", text, flags=re.M | re.S)
-            assert "Exercises" in section[1], path.stem
 
 
 # --- The site ----------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ a trial whose requests are late or fail: goes on; stopped, shunned, the kept one
     test_guard::test_what_crashed_or_was_worse_never_serves_again
     test_handover::test_a_bad_trial_is_stopped_and_the_kept_configuration_returns
     test_handover::test_a_trial_is_stopped_by_the_requests_of_others_alone
-    test_restarted::test_a_bad_trial_ends_with_a_return_at_once
+    test_restarted::test_a_server_is_measured_and_only_a_change_restarts_it
 a trial that crashes: goes on; counted, shunned, also after the run was continued
     test_guard::test_an_incumbent_that_fails_in_the_rest_of_an_episode_is_shunned_too
     test_guard::test_a_guarded_run_that_was_killed_ends_as_the_one_that_was_not
@@ -120,10 +120,6 @@ wrong input: 4; the model needs: ...
 port taken: 4
     test_serving::test_taken_port_is_refused
     test_handover::test_a_front_without_a_server_says_so_and_a_taken_port_is_refused
-bad list of models for the local server: INVALID_ARGUMENT and others; nothing changes
-    test_model_server::test_a_bad_list_of_models_changes_nothing
-    test_model_server::test_a_new_model_that_is_missing_or_broken_changes_nothing
-    test_model_server::test_a_bad_config_file_ends_the_start
 REST request that is wrong, too large or late: 400 and others; one line of JSON
     test_model_server::test_rest_refuses_with_the_status_and_message_of_the_original
     test_rest::test_a_body_that_is_too_large_is_refused_before_it_is_sent
@@ -145,10 +141,8 @@ a restart command that leaves out a flag, a variable or the CPUs: 2
     test_any_knob::test_a_restart_command_that_leaves_one_out_is_refused
 no model version: 3
     test_serving::test_missing_model_folder
-read-only model whose files cannot be linked: goes on; copied
-    test_switching::test_a_read_only_model_that_cannot_be_linked_is_copied
 parent killed: goes on; server dies too
-    test_serving::test_the_server_dies_with_its_parent
+    test_preloaded::test_servers_die_with_the_process_that_forked_them_and_its_owner
 binary absent: 2
     test_serving::test_unknown_executable
 late load generator: 4; 5 invalid episodes in a row, and no configuration is blamed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from pathlib import Path
@@ -91,8 +90,7 @@ def test_the_gallery_has_every_file_of_the_manifest_and_no_other():
     assert {Path(name).stem for name, _ in files} == set(CAPTIONS), "a caption too many"
 
 
-def test_a_caption_is_one_sentence_and_a_figure_without_one_is_named():
-    assert [text for text in CAPTIONS.values() if not re.fullmatch(r"[A-Z].*[^.]\.", text)] == []
+def test_a_figure_without_a_caption_is_named():
     with pytest.raises(DataError, match=r"new\.png has no caption; add one to CAPTIONS"):
         gallery([("new.png", "00_quickstart")])
 
@@ -137,13 +135,6 @@ def test_an_animation_has_a_frame_per_figure_and_the_same_bytes_each_time(tmp_pa
     assert {(0xD5, 0x5E, 0x00), (255, 255, 255)} <= colours, "marks and paper keep their colours"
 
 
-def test_the_front_pages_picture_moves_and_is_small():
-    (name,) = re.findall(r"\((figures/[\w-]+\.gif)\)", README)
-    with Image.open(ROOT / name) as picture:
-        assert picture.n_frames > 30
-    assert (ROOT / name).stat().st_size < 1e6
-
-
 # --- Links and examples ---------------------------------------------------------------------------
 
 
@@ -163,14 +154,8 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), link
 
 
-def test_the_readme_has_every_notebook():
-    linked = set(re.findall(r"\]\(notebooks/(\d\d_\w+)\.ipynb\)", README))
-    assert {path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb")} <= linked
-
-
-def test_the_six_lines_give_what_the_comment_says(capsys):
+def test_the_example_gives_what_the_comment_says(capsys):
     (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len([line for line in example.splitlines() if line]) <= 6
     exec(compile(example, "README.md", "exec"), {})  # our own text
     assert capsys.readouterr().out.strip() == example.splitlines()[-1].partition("  # ")[2]
 
@@ -209,22 +194,3 @@ def test_the_top_level_holds_what_tools_expect_and_no_more():
         pytest.skip("not a git checkout")
     tracked = done.stdout.split("\0")[:-1]
     assert {path.split("/")[0] for path in tracked} == set(TOP.split())
-
-
-def test_the_changelog_is_kept_as_it_says():
-    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    releases = re.findall(r"^## \[(.+?)\]", text, flags=re.M)
-    assert releases[0] == "Unreleased"
-    assert all(re.fullmatch(r"\d+\.\d+\.\d+", release) for release in releases[1:])
-    kinds = re.findall(r"^### (.*)", text, flags=re.M)
-    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
-    cited = re.search(r"^version: (.*)", (ROOT / "CITATION.cff").read_text(), flags=re.M)[1]
-    assert cited in text
-
-
-def test_a_development_container_brings_the_real_server_and_makes_the_environment():
-    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
-    recipe = (ROOT / ".devcontainer" / container["build"]["dockerfile"]).read_text()
-    assert "NOT TESTED" in recipe
-    assert "COPY --from=serving /usr/bin/tensorflow_model_server" in recipe
-    assert container["postCreateCommand"] == "make env"

@@ -31,7 +31,7 @@ SPACE = ConfigSpace([Knob("batch_threads", (1, 2, 4))])
 PLAIN = SimulatedServer(SPACE, Model("plain", item=0.1), Machine("two cores", cores=2))
 gaps = st.lists(st.floats(0.001, 0.5), min_size=2, max_size=40)
 EPISODES = [{"batch_threads": threads} for threads in SPACE.knobs[0].values]
-QUICK = Day("cpu2", 60.0, "rrl-gp", 2, 60, 0.05, length_s=48.0)
+QUICK = Day("cpu2", 60.0, "q-learning", 2, 60, 0.05, length_s=48.0)
 
 
 def serve(server, parts, configurations):
@@ -170,7 +170,7 @@ def test_a_bad_neighbour_is_named(arguments, message):
 
 
 def test_a_day_is_the_same_each_time_and_its_arrivals_are_the_same_for_all():
-    agents = ("rrl-gp", DEFAULT)
+    agents = (QUICK.agent, DEFAULT)
     first, other = (run_days(QUICK._replace(agent=a), range(2), str(DATA)) for a in agents)
     again = run_days(QUICK, [1], str(DATA))
     assert first["chosen"].shape == (2, QUICK.episodes)
@@ -232,7 +232,7 @@ def test_a_day_is_stored_read_and_checked_like_other_results(tmp_path, monkeypat
 
 def test_the_key_of_a_day_depends_on_its_agent_and_not_on_its_seeds():
     own = day_key(QUICK, str(DATA))
-    assert day_key(QUICK._replace(agent="q-learning"), str(DATA)) != own
+    assert day_key(QUICK._replace(agent="rrl-gp"), str(DATA)) != own
     assert day_key(QUICK._replace(seeds=9), str(DATA)) == own
 
 

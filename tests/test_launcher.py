@@ -20,6 +20,7 @@ import pytest
 from probe import build_probe
 from test_serving import EXECUTABLES, X, _running, _state
 
+from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving import models
@@ -111,7 +112,7 @@ def test_a_long_temporary_path_is_no_obstacle(model, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     with ModelServer(model, executable=LOCAL) as server:
         assert len(server.address) < 108
-        assert server.versions.base.is_relative_to(long)
+        assert server.log.is_relative_to(long)
         with Client(server.address, "probe") as client:
             assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
 
@@ -328,11 +329,6 @@ def test_a_detached_server_outlives_its_parent_and_follows_the_operator(
     finally:
         os.kill(pid, signal.SIGTERM)
     wait_until(lambda: not _running(pid))
-    with subprocess.Popen(command, stdout=-1, stderr=-1, cwd=ROOT) as again:  # as the operator may
-        with Client(address, "own") as client:
-            wait_until(lambda: client.available(1.0))
-        again.terminate()
-        again.communicate()
 
 
 @pytest.mark.long
@@ -389,15 +385,14 @@ def another_process(folder):
             process.kill()
 
 
-def test_a_recording_does_not_begin_beside_a_run_until_that_ends(tmp_path):
+def test_a_recording_does_not_begin_beside_a_run_until_that_ends(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("rrl.support.machine.LOCK", tmp_path / "rrl-machine.lock")
     plan = ["--model", "keyword", "--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
-    command = [*RRL, "profile", "small", *plan, "--out", str(tmp_path / "out")]
+    command = ["profile", "small", *plan, "--out", str(tmp_path / "out")]
     command += ["--executable", "/nosuch/server"]  # the next mistake, so that nothing is recorded
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
 
     def profile():
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
-        return done.returncode, done.stderr
+        return main(command), capsys.readouterr().err
 
     with another_process(tmp_path) as (first, none), another_process(tmp_path) as (second, told):
         assert none == "None"
@@ -436,6 +431,19 @@ def test_other_users_can_lock_the_machine_too(tmp_path, monkeypatch):
                 path.chmod(0o600)
     finally:
         os.umask(before)
+
+
+def test_a_link_in_the_place_of_a_lock_is_refused_and_what_it_leads_to_is_left(
+    tmp_path, monkeypatch
+):
+    """In a folder for all users, somebody may have put it there."""
+    monkeypatch.setattr("rrl.support.machine.LOCK", tmp_path / "rrl-machine.lock")
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    (tmp_path / "rrl-machine.lock").symlink_to(secret)
+    with pytest.raises(UsageError, match="cannot be opened as a lock file"), exclusive():
+        pass
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
 
 
 # --- Pause ---------------------------------------------------------------------------------------

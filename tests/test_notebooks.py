@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -63,7 +62,6 @@ QUICK = {
     "13_explorer": {"episodes": 10, "steps": 20, "seeds": 3, "film": 3},
     "14_iot": {"seeds": 2, "length_s": 150.0},
 }
-LONGEST = 12  # lines of a code cell
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 WITH_EXERCISES = [path for path in NOTEBOOKS if '"exercise"' in path.read_text(encoding="utf-8")]
 WITHOUT = [path for path in NOTEBOOKS if path not in WITH_EXERCISES]  # test_course runs the others
@@ -85,10 +83,9 @@ def test_runs(notebook, tmp_path):
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_is_kept_the_way_the_course_wants_it(notebook):
+def test_has_parameters_with_help_and_no_outputs(notebook):
     cells = json.loads(notebook.read_text())["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
-    assert cells[0]["cell_type"] == "markdown"
     assert code[0]["metadata"]["tags"] == ["parameters"]
     assert 'figures = "../build/figures"' in "".join(code[0]["source"])  # git ignores it
     for cell in code:
@@ -96,12 +93,3 @@ def test_is_kept_the_way_the_course_wants_it(notebook):
         assert not cell["outputs"]
     for line in code[0]["source"]:
         assert "#" in line, f"a parameter needs its help in a comment: {line}"
-    for before, cell in pairwise(cells):
-        if cell["cell_type"] == "code":
-            where, first = cell["id"], "".join(cell["source"][:1])
-            assert len(cell["source"]) <= LONGEST, f"{where}: too long to read at one look: {first}"
-            assert before["cell_type"] == "markdown", f"{where}: no line of prose before it"
-    text = "".join(line for c in cells if c["cell_type"] == "markdown" for line in c["source"])
-    assert "**You will be able to**" in text
-    assert "**Predict" in text
-    assert sum("exercise" in c["metadata"].get("tags", ()) for c in cells) >= 3

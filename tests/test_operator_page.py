@@ -49,29 +49,9 @@ def accepted(command, monkeypatch):
     return options
 
 
-def test_the_page_has_commands_and_is_short():
-    assert len(commands(PAGE)) >= 12
-    assert len(PAGE.splitlines()) <= 150
-
-
 @pytest.mark.parametrize("command", commands(PAGE))
 def test_a_command_of_the_page_is_accepted(command, monkeypatch):
     accepted(command, monkeypatch)
-
-
-def test_no_two_commands_of_the_page_share_a_folder(monkeypatch):
-    """A folder belongs to one run; a command that is refused writes nothing."""
-    refused = re.findall(r"^\$ (rrl .*)\nrrl: ", PAGE, re.MULTILINE)
-    assert refused
-    folders = {}
-    for command in {*commands(PAGE)} - {*refused}:
-        options = accepted(command, monkeypatch)
-        if options.command in ("tune", "replay"):
-            name = Path(getattr(options, "model", None) or options.source).stem
-            folder = options.out or Path("build/tune") / name
-            folders.setdefault(folder, []).append(command)
-    assert len(folders) >= 8
-    assert [shared for shared in folders.values() if len(shared) > 1] == []
 
 
 @pytest.mark.parametrize("command", ["tune", "replay", "race", "serve", "profile"])

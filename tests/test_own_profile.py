@@ -16,9 +16,9 @@ from rrl.operating.options import knob_values
 from rrl.operating.profiling import _duration
 from rrl.operating.start_command import UNKNOWN_BASE, command_at
 from rrl.recording.plan import Plan, process
-from rrl.recording.probe import Rule
 from rrl.recording.profile import read_profile
 from rrl.recording.record import Recorder
+from rrl.recording.steadiness import Rule, calibrated
 from rrl.serving.launcher import LOCAL
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode
@@ -47,6 +47,8 @@ def test_a_model_of_ones_own_is_profiled_replayed_and_a_start(
     arguments = ["profile", str(model), "--sample", str(sample), "--rates", "60", *FEW, *grid]
     limits = {"slowest": 0.0, "fastest": 1e9, "steal": 1.0}  # the machine may be busy
     monkeypatch.setattr("rrl.recording.calibration.Rule", partial(Rule, **limits))
+    few = partial(calibrated, looks=3, pause_s=0.0)
+    monkeypatch.setattr("rrl.recording.calibration.calibrated", few)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Recorder, "_save", stop_at_the_second(Recorder._save))
         assert main(arguments) == 130

@@ -20,20 +20,12 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import rrl
-from rrl.cli import main as rrl_command
-
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DECLARED = [
     Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
 ]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-OPERATING = (ROOT / "rrl" / "operating" / "README.md").read_text(encoding="utf-8")
-TARGETS = re.findall(r"^([a-z-]+):.*## ", MAKEFILE, flags=re.MULTILINE)
-
-
 # --- Dependencies: declared once ---------------------------------------------------------------
 
 
@@ -59,12 +51,6 @@ def test_every_pin_has_hashes():
     assert [name for name, entries in pins().items() if any(not n for _, n in entries)] == []
 
 
-def test_the_lock_is_made_by_make_lock():
-    made_by = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()[1]
-    recipe = " ".join(MAKEFILE.replace("\\\n", " ").split())
-    assert made_by.removeprefix("#").strip() in recipe
-
-
 def test_conda_gets_the_same_lock_and_a_python_in_range():
     *conda, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert pip == {"pip": ["--require-hashes", "-r requirements.lock"]}
@@ -78,15 +64,6 @@ def test_conda_gets_the_same_lock_and_a_python_in_range():
 def in_range(version: str) -> bool:
     """Whether a version of Python such as 3.11 is one that the package supports."""
     return Requirement(f"python{PROJECT['requires-python']}").specifier.contains(version + ".0")
-
-
-def test_nothing_else_lists_dependencies():
-    lists = re.compile(r"requirements.*\.(txt|in)|setup\.(py|cfg)|Pipfile.*|.*lock|tox\.ini")
-    assert [p.name for p in ROOT.iterdir() if lists.fullmatch(p.name)] == ["requirements.lock"]
-    installs = re.findall(r"\binstall ([^;\n]*)", MAKEFILE.split("set-up:\n")[1])
-    assert [line.split()[-1] for line in installs] == ["requirements.lock", "."]
-    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
-        assert not re.search(r"(pip|conda|mamba)3? install", notebook.read_text(encoding="utf-8"))
 
 
 def test_every_import_is_declared():
@@ -127,76 +104,6 @@ def test_importing_the_package_and_its_commands_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
-
-
-# --- Papers, versions, words -------------------------------------------------------------------
-
-
-def test_the_citation_matches_the_package():
-    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert cff["version"] == PROJECT["version"] == rrl.__version__
-    assert cff["license"] == PROJECT["license"]
-    assert cff["authors"] == [{"name": "The rrl authors"}]
-    papers = [cff["preferred-citation"], *cff["references"]]
-    assert [p["doi"] for p in papers] == ["10.1109/JIOT.2020.2965103", "10.1145/3295500.3356164"]
-    assert all(paper["doi"] in README for paper in papers)
-
-
-def test_the_readme_names_what_there_is(capsys):
-    assert set(re.findall(r"\bmake ([a-z]+)\b", " ".join(re.findall("`+[^`]+`+", README)))) <= set(
-        TARGETS
-    )
-    for name in re.findall(r"(?m)^\| `(\S+)`", README):
-        assert (ROOT / name).exists(), name
-    with pytest.raises(SystemExit, match="0"):
-        rrl_command(["--help"])
-    helped = capsys.readouterr().out
-    commands = re.findall(r"^- `rrl (\w+)", OPERATING, flags=re.MULTILINE)
-    assert len(commands) >= 3
-    for name in commands:
-        assert re.search(rf"^    {name} ", helped, flags=re.MULTILINE), name
-
-
-def test_hooks_and_continuous_integration_run_the_same_checks():
-    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
-    (local,) = config["repos"]
-    assert local["repo"] == "local"
-    assert {hook["language"] for hook in local["hooks"]} == {"system"}
-    entries = [hook["entry"].split()[-1] for hook in local["hooks"]]
-    assert entries == ["lint", "test"]
-    assert set(entries) <= set(TARGETS)
-    script = ROOT / ".ci" / "run"
-    assert os.access(script, os.X_OK)
-    (command,) = [line for line in script.read_text().splitlines() if not line.startswith("#")]
-    assert command.endswith("&& exec make test")
-
-
-def test_the_workflow_runs_targets_with_pinned_actions_and_few_permissions():
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
-    assert workflow["permissions"] == {"contents": "read"}
-    (job,) = workflow["jobs"].values()
-    assert "permissions" not in job
-    assert set(job["strategy"]["matrix"]["target"]) == {"test", "verify"} <= set(TARGETS)
-    steps = job["steps"]
-    assert [step["run"] for step in steps if "run" in step] == ["make ${{ matrix.target }}"]
-    used = [step["uses"] for step in steps if "uses" in step]
-    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", name) for name in used), used
-    (python,) = [step["with"] for step in steps if "setup-python" in step.get("uses", "")]
-    assert in_range(python["python-version"])
-    assert (ROOT / python["cache-dependency-path"]).is_file()
-
-
-def test_binder_and_the_container_have_the_lock_and_a_python_in_range():
-    runtime = (ROOT / ".binder" / "runtime.txt").read_text().strip()
-    assert in_range(runtime.removeprefix("python-"))
-    script = ROOT / ".binder" / "postBuild"
-    assert os.access(script, os.X_OK)
-    wanted = [line.split("install ")[1].rstrip("; \\") for line in MAKEFILE.split("set-up:\n")[1]
-              .splitlines() if "$(PIP) install" in line]  # fmt: skip
-    lines = re.findall(r"^pip install --no-cache-dir (.*)", script.read_text(), flags=re.M)
-    assert lines == wanted
-    recipe = (ROOT / ".devcontainer" / "Dockerfile").read_text()
-    assert in_range(re.search(r"^FROM python:(3\.\d+)-", recipe, flags=re.M)[1])
 
 
 # --- The Makefile, with a stand-in for Python ---------------------------------------------------
@@ -263,12 +170,6 @@ SET_UP = [
     f"{PIP} --require-hashes -r requirements.lock",
     f"{PIP} --no-deps --no-build-isolation -e .",
 ]
-
-
-def test_make_alone_prints_the_targets(checkout):
-    assert checkout.make() == []
-    assert [line.split()[1] for line in checkout.out.splitlines()] == TARGETS
-    assert {"env", "test", "reproduce", "lab", "lint", "format", "lock", "clean"} < set(TARGETS)
 
 
 def test_the_environment_is_made_once_and_again_when_the_lock_changes(checkout):
@@ -349,33 +250,6 @@ def test_settings_of_matplotlib_do_not_reach_the_figures(tmp_path):
         assert done.stdout.split() == ["False"], name
 
 
-def test_no_python_is_one_clear_line(checkout):
-    (checkout.path / "python3.12").unlink()
-    shim = checkout.path / "python3.11"  # on PATH, and leads nowhere, as pyenv's do
-    shim.write_text("#!/bin/sh\necho 'not installed' >&2; exit 127\n")
-    shim.chmod(0o755)
-    assert checkout.make("env", code=2) == []
-    said = [line for line in checkout.err.splitlines() if not line.startswith("make:")]
-    assert len(said) == 1
-    assert said[0].startswith("rrl: no Python 3.11 to 3.13 with venv: install one")
-    checkout.python(checkout.path / "python3.13")
-    assert checkout.make("env") == SET_UP
-
-
-def test_an_active_conda_environment_is_used_but_never_the_base(checkout, tmp_path):
-    conda = tmp_path / "conda env"
-    checkout.python(conda / "bin" / "python")
-    checkout.variables = {"CONDA_PREFIX": str(conda), "CONDA_DEFAULT_ENV": "rrl"}
-    assert checkout.make("env") == SET_UP[1:]
-    assert checkout.make("env") == []
-    assert not (checkout.root / ".venv").exists()
-    checkout.variables["CONDA_DEFAULT_ENV"] = "base"
-    assert checkout.make("env") == SET_UP
-    checkout.variables["CONDA_DEFAULT_ENV"] = "renamed"
-    (conda / "condabin").mkdir()
-    assert checkout.make("env") == [], "a base of another name, and .venv is there"
-
-
 @pytest.mark.parametrize(("target", "lock"), [("env", "env"), ("reproduce", "reproduce")])
 def test_a_second_make_says_so_and_stops(target, lock, checkout):
     if target == "reproduce":
@@ -402,81 +276,8 @@ def test_make_test_runs_every_check_and_fails_if_one_does(failing, checkout):
     assert "--verify notebooks/00_a.ipynb" in ran[2]
 
 
-@pytest.fixture
-def course(checkout):
-    """Two notebooks, and an environment."""
-    for name in ("00_quickstart", "01_next"):
-        (checkout.root / "notebooks" / f"{name}.ipynb").touch()
-    checkout.make("env")
-    return checkout
-
-
-RUN = "rrl.publishing.reproduce notebooks/00_quickstart.ipynb"
-RECORDED = f"{RUN} notebooks/01_next.ipynb --jobs 2"
-LIVE = f"{RUN} -f notebooks/live.yml --suffix=-live"
-CHECK = "rrl.studies.results check"
-
-
-def test_reproduce_checks_then_runs_the_notebooks_then_a_live_run(course):
-    assert course.make("-j4", "reproduce") == [CHECK, RECORDED, LIVE]
-    assert course.make("recorded", "JOBS=1") == [RECORDED.replace("2", "1")]
-
-
 def test_no_notebook_reads_what_another_makes():
     """They run side by side, in any order."""
     manifest = json.loads((ROOT / "figures" / "manifest.json").read_text(encoding="utf-8"))
     read = {path for entry in manifest["notebooks"].values() for path in entry["read"]}
     assert read & set(manifest["files"]) == set()
-
-
-def test_sweeps_are_stored_by_the_notebooks_that_have_them(checkout):
-    for name, cell in (("1", "from rrl import RegionSize, Sweep, adaptive"), ("2", "x = 1")):
-        (checkout.root / "notebooks" / f"{name}.ipynb").write_text(cell)
-    checkout.make("env")
-    assert checkout.make("results") == [
-        "rrl.studies.results renew",
-        "rrl.publishing.reproduce notebooks/1.ipynb --jobs 1 --out build/storing "
-        "-p figures ../build/storing",
-        "rrl.studies.results keep",
-    ]
-    assert checkout.make("results", "FIGURE=a b") == ["rrl.studies.results renew --figure a b"]
-
-
-def test_verify_reproduces_without_a_live_run_and_then_compares(course):
-    again = "rrl.studies.results verify"
-    assert course.make("verify") == [CHECK, again, RECORDED, "rrl.publishing.manifest"]
-    assert course.make("verify", "REFERENCE=/some where") == [
-        CHECK,
-        again,
-        RECORDED,
-        "rrl.publishing.manifest --reference /some where",
-    ]
-    (course.root / "fails").write_text("rrl.publishing.manifest")
-    course.make("verify", code=2)
-
-
-@pytest.mark.parametrize(
-    ("failing", "ran"),
-    [("studies.results", [CHECK]), ("rrl.publishing.reproduce", [CHECK, RECORDED])],
-)
-def test_what_fails_ends_the_target(failing, ran, course):
-    (course.root / "fails").write_text(failing)
-    assert course.make("reproduce", code=2) == ran
-
-
-@pytest.mark.parametrize("user", [0, 1000])
-def test_the_lab_also_opens_for_root_and_asks_no_host_for_news(user, course):
-    (course.path / "id").write_text(f"#!/bin/sh\necho {user}\n")
-    (course.path / "id").chmod(0o755)
-    (line,) = course.make("lab")
-    assert line.startswith("jupyterlab --ip=127.0.0.1 --LabApp.news_url=None ")
-    assert ("--allow-root" in line) == (user == 0)
-
-
-def test_clean_removes_what_runs_leave_and_no_more(checkout):
-    for path in ("build/x", "figures/live/x", "rrl/__pycache__/x", "figures/a.png", ".venv/x"):
-        (checkout.root / path).parent.mkdir(parents=True, exist_ok=True)
-        (checkout.root / path).touch()
-    checkout.make("clean")
-    left = {str(p.relative_to(checkout.root)) for p in checkout.root.rglob("*") if p.is_file()}
-    assert left == {"Makefile", "requirements.lock", "rrl/a.py", "figures/a.png", ".venv/x"}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rrl.recording import record, steady_machine
+from rrl.recording import record, steadiness
 from rrl.recording.calibration import for_machine
 from rrl.recording.finals import (
     MOST_ROUNDS,
@@ -29,10 +30,10 @@ from rrl.recording.finals import (
 from rrl.recording.judging import judge
 from rrl.recording.plan import Plan, process, schedule
 from rrl.recording.plans import JOINT, JOINT_PART, PLANS
-from rrl.recording.probe import Probe, Rule, processor_ticks, stolen
 from rrl.recording.profile import DESCRIPTION, EPISODES, REJECTED, read_profile
 from rrl.recording.record import MAX_TRIES, Recorder
 from rrl.recording.rows import append, commit, read_appended
+from rrl.recording.steadiness import Probe, Rule, calibrated, processor_ticks, stolen
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.tuning.episode import Episode, Status
@@ -384,8 +385,8 @@ def test_plans_with_other_finals_are_other_plans():
 
 
 def test_a_recording_that_waits_says_so_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(steady_machine, "PAUSE_S", 0.0)
-    monkeypatch.setattr(steady_machine, "QUIET_S", 0.0)
+    monkeypatch.setattr(steadiness, "PAUSE_S", 0.0)
+    monkeypatch.setattr(steadiness, "QUIET_S", 0.0)
     said = []
     with closing(Recorder(PLAN, tmp_path, Speeds(2.0, 2.0, 2.0, 1.0), said.append)) as recorder:
         next(recorder.run(Scripted(), np.random.default_rng(0)))
@@ -394,10 +395,10 @@ def test_a_recording_that_waits_says_so_once(tmp_path, monkeypatch):
 
 
 def test_recording_waits_for_the_machine_and_stops_if_it_stays_slow(tmp_path, monkeypatch):
-    monkeypatch.setattr(steady_machine, "PAUSE_S", 0.0)
+    monkeypatch.setattr(steadiness, "PAUSE_S", 0.0)
     recorded(tmp_path / "waits", probe=Speeds(2.0, 2.0, 2.0, 1.0))
     assert not (tmp_path / "waits" / REJECTED).exists()
-    monkeypatch.setattr(steady_machine, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(steadiness, "PATIENCE_S", 0.01)
     with pytest.raises(UnstableError, match=r"0\.50 of the plan"):
         recorded(tmp_path / "slow", probe=Speeds(2.0))
     assert read_profile_rows(tmp_path / "slow") == 0
@@ -424,7 +425,9 @@ def never():
     raise AssertionError("nothing is measured here")
 
 
-def test_a_plan_without_a_rule_gets_one_for_this_machine_and_keeps_it(tmp_path):
+def test_a_plan_without_a_rule_gets_one_for_this_machine_and_keeps_it(tmp_path, monkeypatch):
+    few = partial(calibrated, looks=3, pause_s=0.0)
+    monkeypatch.setattr("rrl.recording.calibration.calibrated", few)
     bare = replace(PLAN, rule=None)
     plan = for_machine(bare, tmp_path, never)
     assert plan.rule.accepts(plan.rule.reference_s)

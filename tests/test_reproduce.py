@@ -272,10 +272,8 @@ def test_two_notebooks_run_side_by_side(tmp_path):
 
 def test_a_failed_notebook_stops_the_other_one(tmp_path, capsys):
     bad = write(tmp_path / "1.ipynb", "1 / 0")
-    other = write(tmp_path / "2.ipynb", "import time; time.sleep(600)")
-    start = time.monotonic()
+    other = write(tmp_path / "2.ipynb", "import time; time.sleep(10_000)")
     assert main([str(bad), str(other), "--out", str(tmp_path / "build")]) == 5
-    assert time.monotonic() - start < 60
     assert capsys.readouterr().out == f"{bad} failed\n"
     assert not list((tmp_path / "build").glob("2*.ipynb"))
 
@@ -385,31 +383,38 @@ def test_a_run_is_recorded_and_a_second_one_has_nothing_to_do(checkout, capsys):
     assert (checkout / "figures/manifest.json").read_text() == text
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "why"),
-    [
-        ("data/p.csv", "2", "data/p.csv has changed"),
-        ("data/p.csv", None, "data/p.csv has changed"),
-        ("data/q.csv", "2", ""),
-        ("rrl/own.py", "two = 3.0", "rrl/own.py does something else"),
-        ("rrl/own.py", "two = ", "rrl/own.py does something else"),
-        ("rrl/own.py", None, "rrl/own.py does something else"),
-        ("rrl/own.py", "'''Two.'''\ntwo: float = 2.00  # as it was", ""),
-        ("figures/t.csv", "by hand", "figures/t.csv has changed"),
-        ("figures/t.csv", None, "figures/t.csv has changed"),
-        ("build/notebooks/1.ipynb", None, "build/notebooks/1.ipynb has changed"),
-        ("build/notebooks/1.json", None, "not run yet"),
-        ("build/notebooks/1.json", "{", "not run yet"),
-    ],
-)
-def test_what_has_changed_is_why_a_notebook_runs_again(name, text, why, checkout, capsys):
+CHANGES = [
+    ("data/p.csv", "2", "data/p.csv has changed"),
+    ("data/p.csv", None, "data/p.csv has changed"),
+    ("data/q.csv", "2", ""),
+    ("rrl/own.py", "two = 3.0", "rrl/own.py does something else"),
+    ("rrl/own.py", "two = ", "rrl/own.py does something else"),
+    ("rrl/own.py", None, "rrl/own.py does something else"),
+    ("rrl/own.py", "'''Two.'''\ntwo: float = 2.00  # as it was", ""),
+    ("figures/t.csv", "by hand", "figures/t.csv has changed"),
+    ("figures/t.csv", None, "figures/t.csv has changed"),
+    ("build/notebooks/1.ipynb", None, "build/notebooks/1.ipynb has changed"),
+    ("build/notebooks/1.json", None, "not run yet"),
+    ("build/notebooks/1.json", "{", "not run yet"),
+]
+
+
+def test_what_has_changed_is_why_a_notebook_runs_again(checkout, capsys):
     run(capsys)
-    if text is None:
-        (checkout / name).unlink()
-    else:
-        (checkout / name).write_text(text)
     notebook, record = Path("notebooks/1.ipynb"), Path("build/notebooks/1.json")
-    assert records.why_outdated(record, notebook, {"figures": "../figures"}) == why
+    for name, text, why in CHANGES:
+        path = checkout / name
+        before = path.read_bytes() if path.exists() else None
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(text)
+        found = records.why_outdated(record, notebook, {"figures": "../figures"})
+        assert found == why, (name, text)
+        if before is None:
+            path.unlink()
+        else:
+            path.write_bytes(before)
 
 
 def test_another_cell_parameter_or_package_is_why_a_notebook_runs_again(

@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import http.client
 import json
-import math
 import socket
 import subprocess
 import sys
@@ -18,16 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from rrl.serving import rest_server
-from rrl.serving.json_examples import fill_examples
 from rrl.serving.json_inputs import input_arrays, parse
 from rrl.serving.json_outputs import json_body, plain_outputs
 from rrl.serving.launcher import free_port
 from rrl.serving.local_flags import parse_flags
-from rrl.serving.metrics import DEFAULT_PATH, Metrics, read_monitoring_config
-from rrl.serving.model_config import read_model_config
 from rrl.serving.rest import HttpReply
 from rrl.serving.rest_server import RestServer
 from rrl.serving.status import StatusError
@@ -124,8 +119,6 @@ def test_a_list_with_too_many_levels_is_refused():
     for key in ("instances", "inputs"):
         with pytest.raises(StatusError, match="more than 63 levels"):
             input_arrays({key: value}, {"x": "float32"})
-        with pytest.raises(StatusError, match=r"JSON Value: \{\"a\": \[\[.*\.\.\. When"):
-            fill_examples({"a": value}, RegressionRequest())
 
 
 def test_a_type_that_json_has_not_in_the_original_is_refused():
@@ -141,37 +134,6 @@ def test_rows_need_the_same_number_of_all_outputs():
     with pytest.raises(StatusError, match="no shape information"):
         plain_outputs({"a": np.float32(1)}, by_row=True)
     assert plain_outputs({"a": two, "b": three}, by_row=False)["outputs"]["b"] == [1.0] * 3
-
-
-@pytest.mark.parametrize(
-    ("features", "message"),
-    [
-        ({"x": None}, "unexpected JSON type: Null"),
-        ({"x": {"y": 1}}, "unexpected JSON type: Object"),
-        ({"x": [[1]]}, "unexpected JSON type: Array"),
-        ({"x": [1, 1.0]}, "expecting type: int64"),
-        ({"x": [1.0, "a"]}, "expecting type: float"),
-        ({"x": ["a", True]}, "expecting type: bytes"),
-        ({"x": 2**63}, "Only int64 is supported"),
-        ({"x": 1e39}, "to float without loss of precision"),
-    ],
-)
-def test_a_feature_that_is_none_is_refused(features, message):
-    with pytest.raises(StatusError, match=message):
-        fill_examples({"examples": [features]}, RegressionRequest())
-
-
-def test_features_keep_their_types():
-    request = RegressionRequest()
-    features = {"i": [1, -1], "b": True, "f": [0.5, math.inf], "s": ["é", {"b64": "/w=="}], "e": []}
-    fill_examples({"examples": [features]}, request)
-    (example,) = request.input.example_list.examples
-    found = example.features.feature
-    assert list(found["i"].int64_list.value) == [1, -1]
-    assert list(found["b"].int64_list.value) == [1]
-    assert list(found["f"].float_list.value) == [0.5, math.inf]
-    assert list(found["s"].bytes_list.value) == ["é".encode(), b"\xff"]
-    assert found["e"].WhichOneof("kind") is None
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b"\xff", b"nul"])
@@ -298,13 +260,7 @@ def test_a_port_that_is_taken_is_one_clear_error():
 
 
 def test_a_server_without_rest_loads_nothing_of_it():
-    parts = (
-        "tornado",
-        "prometheus_client",
-        "rrl.serving.rest",
-        "rrl.serving.metrics",
-        "tensorflow",
-    )
+    parts = ("tornado", "rrl.serving.rest", "tensorflow")
     program = (
         f"import sys, rrl.serving.local_server; print([m for m in {parts} if m in sys.modules])"
     )
@@ -313,52 +269,11 @@ def test_a_server_without_rest_loads_nothing_of_it():
 
 
 @pytest.mark.parametrize(
-    ("text", "path"),
-    [
-        ("", None),
-        ("prometheus_config { enable: false }", None),
-        ("prometheus_config { enable: true }", DEFAULT_PATH),
-        ('prometheus_config { enable: true path: "/m" }', "/m"),
-    ],
-)
-def test_a_monitoring_file(tmp_path, text, path):
-    (tmp_path / "m.txt").write_text(text)
-    assert read_monitoring_config(tmp_path / "m.txt") == path
-
-
-@pytest.mark.parametrize("read", [read_monitoring_config, read_model_config])
-@pytest.mark.parametrize("content", [b"prometheus_konfig { }", b"\xff"])
-def test_a_file_that_is_no_config_is_named(tmp_path, read, content):
-    (tmp_path / "bad.txt").write_bytes(content)
-    with pytest.raises(ValueError, match=r"bad\.txt"):
-        read(tmp_path / "bad.txt")
-
-
-def test_labels_of_metrics_are_escaped():
-    metrics = Metrics()
-    metrics.request('a"\\\n', 3)
-    assert r'{model_name="a\"\\\n",status="INVALID_ARGUMENT"} 1' in metrics.page()
-
-
-def test_a_time_is_in_the_first_bucket_that_holds_it():
-    metrics = Metrics()
-    for seconds in (10e-6, 11e-6, 1e6):
-        metrics.time("runtime_latency", seconds, model_name="m")
-    counts = [
-        int(line.split()[1]) for line in metrics.page().splitlines() if "runtime_latency_b" in line
-    ]
-    assert (counts[:3], counts[-2:]) == ([1, 2, 2], [2, 3])
-    assert math.isclose(float(metrics.page().split("_sum{")[1].split()[1]), 1e12, rel_tol=1e-6)
-
-
-@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--rest_api_port=8500"], "give two ports"),
         (["--rest_api_num_threads=0"], "at least 1"),
-        (["--monitoring_config_file=m.txt"], "--rest_api_port"),
-        (["--model_config_file_poll_wait_seconds=1"], "--model_config_file"),
-        (["--model_base_path="], "--model_config_file"),
+        (["--model_base_path="], "--model_base_path"),
     ],
 )
 def test_flags_that_do_not_go_together(capsys, arguments, message):

@@ -313,13 +313,13 @@ def test_regions_find_the_bottom_of_the_bowl_on_the_papers_grid():
     assert near.sum() == 27
     hits = {}
     for name, make in AGENTS.items() | {("none", partial(RRL, region=FixedRadius(0.0)))}:
-        agents = [make(space, np.random.default_rng(seed)) for seed in range(20)]
+        agents = [make(space, np.random.default_rng(seed)) for seed in range(10)]
         for seed, agent in enumerate(agents):
             assert len(list(bowl(agent, 150, seed))) == 150
         hits[name] = sum(near[space.index(agent.best(10.0))] for agent in agents)
     without = hits.pop("none")  # a table without regions
-    assert hits.pop("gp") >= 18
-    assert min(hits.values()) >= max(2 * without, 12)
+    assert hits.pop("gp") >= 9
+    assert min(hits.values()) >= max(2 * without, 6)
 
 
 def test_a_wide_region_is_updated_as_in_the_released_code():

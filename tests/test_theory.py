@@ -47,7 +47,7 @@ from rrl.theory.mdp import (
 from rrl.theory.qlearning import region_learning, walk
 from rrl.tuning.presets import paper_cpu
 
-INSTANCES = 10_000
+INSTANCES = 2_000  # the notebook takes more
 
 
 def line(n: int, radius: float) -> np.ndarray:
@@ -62,7 +62,7 @@ def checks():
 # --- No bound is ever exceeded, and a false one would be noticed --------------------------------
 
 
-def test_no_bound_is_violated_in_ten_thousand_instances(checks):
+def test_no_bound_is_violated_in_any_instance(checks):
     assert {
         check.name: len(check.observed) for check in checks if len(check.observed) < INSTANCES
     } == {}
@@ -173,13 +173,13 @@ def test_long_averaged_q_learning_finds_the_fixed_point_of_the_aggregated_operat
     runs = np.array(
         [
             region_learning(
-                mdp, near, walk(mdp, 40_000, rng), 0 * truth,
+                mdp, near, walk(mdp, 20_000, rng), 0 * truth,
                 truth=truth, learning_rate=0.0, power=0.7, sampled=True,
             ).average
-            for _ in range(30)
+            for _ in range(16)
         ]
     )  # fmt: skip
-    off = (runs.mean(axis=0) - fixed) / (runs.std(axis=0, ddof=1) / 30**0.5)
+    off = (runs.mean(axis=0) - fixed) / (runs.std(axis=0, ddof=1) / 16**0.5)
     assert np.abs(off).max() < 3.2  # eight cells at once: 99 %
     assert (np.abs(runs.mean(axis=0) - truth) > 0.05).any()  # and it is not Q*
 

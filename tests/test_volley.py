@@ -19,8 +19,7 @@ import psutil
 import pytest
 
 from rrl.serving.live import live_episode
-from rrl.serving.loadgen import SYNTHETIC, Client
-from rrl.serving.sender import METHOD
+from rrl.serving.loadgen import Client
 from rrl.serving.volley import Volley
 from rrl.support.errors import ServerError
 from rrl.tuning.watch import Watch
@@ -113,36 +112,7 @@ def client(target):
         yield connected
 
 
-@pytest.fixture
-def busy():
-    """Threads of this process that compute in Python until the test ends."""
-    stop = threading.Event()
-
-    def compute():
-        while not stop.is_set():
-            sum(i * i for i in range(1000))
-
-    thread = threading.Thread(target=compute)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
-
-
 class TestSends:
-    def test_a_busy_thread_here_delays_few_requests(self, target, client, busy):
-        """The same arrivals from a thread of this process leave later: that is what it is for."""
-        due = np.cumsum(np.random.default_rng(0).exponential(1 / 400, 400))
-        client.fire(b"x", np.zeros(8))
-        call = grpc.insecure_channel(f"127.0.0.1:{target.port}").unary_unary(METHOD)
-        send = lambda _: call.future(b"x", timeout=LIMIT_S, metadata=(SYNTHETIC,))  # noqa: E731
-        Volley(send, np.zeros(8), None).fire()
-        ours, here = client.fire(b"x", due), Volley(send, due, None).fire()
-        assert not ours.status.any()
-        assert (ours.slip >= 0).all()
-        assert np.median(ours.slip) < np.median(here.slip) / 4
-        assert np.median(ours.slip) < 0.1 * np.median(here.latency)
-
     def test_both_kinds_of_address_and_payloads_in_turn(self, target):
         for address in (f"127.0.0.1:{target.port}", target.socket):
             with Client(address) as client:

@@ -183,13 +183,13 @@ def run(folder, *more):
 
 def test_a_profile_and_a_journal_are_both_a_start(tmp_path, capsys):
     profile = str(ROOT / "data" / "inception_v3-threads")
-    few = ["--episodes", "12"]
+    few = ["--episodes", "6"]
     cold, _ = run(tmp_path / "cold", *few)
     warm, result = run(tmp_path / "warm", *few, "--warm-start", profile)
     assert result["warm_start"].startswith("inception_v3-threads (crc32 ")
     assert b"warm_start" not in cold
-    chosen = [json.loads(line)["configuration"] for line in warm.splitlines()[1:13]]
-    assert chosen != [json.loads(line)["configuration"] for line in cold.splitlines()[1:13]]
+    chosen = [json.loads(line)["configuration"] for line in warm.splitlines()[1:7]]
+    assert chosen != [json.loads(line)["configuration"] for line in cold.splitlines()[1:7]]
     from_journal, _ = run(tmp_path / "again", *few, "--warm-start", str(tmp_path / "warm"))
     by_file, _ = run(tmp_path / "file", *few, "--warm-start", str(tmp_path / "warm" / JOURNAL))
     assert from_journal == by_file
@@ -198,9 +198,9 @@ def test_a_profile_and_a_journal_are_both_a_start(tmp_path, capsys):
 
 def test_it_goes_on_as_if_never_stopped_and_with_the_same_source_only(tmp_path, capsys):
     source = ["--warm-start", str(ROOT / "data" / "mobilenet_v2-threads")]
-    whole, _ = run(tmp_path / "whole", "--episodes", "14", *source)
-    run(tmp_path / "parts", "--episodes", "6", *source)
-    parts, _ = run(tmp_path / "parts", "--episodes", "14", *source)
+    whole, _ = run(tmp_path / "whole", "--episodes", "8", *source)
+    run(tmp_path / "parts", "--episodes", "4", *source)
+    parts, _ = run(tmp_path / "parts", "--episodes", "8", *source)
     episodes = [line for line in whole.splitlines() if line.startswith(b'{"episode"')]
     assert [line for line in parts.splitlines() if line.startswith(b'{"episode"')] == episodes
     other = ["--warm-start", str(ROOT / "data" / "mobilenet_v2-busy")]

@@ -118,7 +118,7 @@ def read_default(
     """
     from rrl.operating.address import runs_now
     from rrl.serving.process_knobs import is_process_knob
-    from rrl.tuning.defaults import DEFAULT_BATCH_SIZE
+    from rrl.tuning.defaults import SERVER_DEFAULTS
 
     if options.default:
         return setting(options.default)
@@ -132,11 +132,10 @@ def read_default(
                 f"{unknown[0]}=LEVEL and so on, because the server returns to it"
             )
         return {name: now[name] for name in space.names}
-    own = {"max_batch_size": DEFAULT_BATCH_SIZE, "max_enqueued_batches": 10}
-    return {  # automatic pools, batching off
+    return {
         knob.name: _process_default(options, knob)
         if is_process_knob(knob.name)
-        else own.get(knob.name, 0)
+        else SERVER_DEFAULTS.get(knob.name, 0)
         for knob in space.knobs
     }
 

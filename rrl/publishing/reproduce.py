@@ -11,7 +11,6 @@ and it is not recorded.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import heapq
 import json
 import subprocess
@@ -22,6 +21,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from rrl.publishing import manifest, records
 from rrl.publishing.execute import CELL_TIMEOUT
@@ -262,12 +263,15 @@ def recorded_runs(outputs: Mapping[Path, Path], timeout: Sequence[str]) -> list[
 def _alone(out: Path) -> Iterator[None]:
     """Lock `out` against a second run."""
     out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another run is writing to {out}; wait for it or stop it") from None
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UsageError(f"another run is writing to {out}; wait for it or stop it") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

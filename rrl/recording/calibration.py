@@ -10,9 +10,9 @@ import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.recording.plan import Plan
-from rrl.recording.probe import Probe, Rule, calibrated
 from rrl.recording.profile import DESCRIPTION
 from rrl.recording.source import sustained_rate
+from rrl.recording.steadiness import Probe, Rule, calibrated
 from rrl.support.errors import ServerError
 from rrl.support.files import read_json
 from rrl.tuning.defaults import heuristic_candidates, serving_default

@@ -46,7 +46,7 @@ def centre_interval(
     >>> centre_interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 600.0]))
     (3.5, 2.0, 302.0)
     """
-    from scipy import stats
+    from scipy.special import ndtri
 
     n = len(values)
     if not n:
@@ -54,7 +54,7 @@ def centre_interval(
     first, second = np.triu_indices(n)
     means = np.sort((values[first] + values[second]) / 2)
     variance = n * (n + 1) * (2 * n + 1) / 24
-    cut = int(np.floor(n * (n + 1) / 4 - 0.5 - stats.norm.ppf(confidence) * np.sqrt(variance)))
+    cut = int(np.floor(n * (n + 1) / 4 - 0.5 - ndtri(confidence) * np.sqrt(variance)))
     if cut < 0:
         return float(np.median(means)), -np.inf, np.inf
     return float(np.median(means)), float(means[cut]), float(means[-1 - cut])

@@ -26,13 +26,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration, Value
 from rrl.core.space import ConfigSpace
-from rrl.recording.probe import processor_ticks, stolen
 from rrl.recording.rows import append, commit, read_appended
+from rrl.recording.steadiness import Others, processor_ticks, stolen
 from rrl.serving.live import LiveServer
 from rrl.serving.models import build, sample
 from rrl.serving.sample import Inputs
@@ -235,36 +234,6 @@ class GridPlan:
             around = np.nanmean(logs[self.space.steps(int(index)) <= 1])
             found[index] = 0.5 * (logs[index] + around)
         return np.exp(found)
-
-
-class Others:
-    """The processor time that processes other than this one and its servers use."""
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._seen = self._used()
-
-    def begin(self) -> None:
-        """Begin a period."""
-        self._seen = self._used()
-
-    def fraction(self) -> float:
-        """Return the fraction of all processor time since the beginning that others used."""
-        own, busy, all_ = np.subtract(self._used(), self._seen)
-        return max(0.0, float((busy - own) / max(all_, 1e-9)))
-
-    def _used(self) -> tuple[float, float, float]:
-        """Return the seconds that this process and its children, and all processes, used."""
-        own = 0.0
-        for process in (self._process, *self._process.children(recursive=True)):
-            try:
-                own += sum(process.cpu_times()[:4])  # children that have ended are the last two
-            except psutil.Error:
-                continue  # it has just ended: now its parent has its time
-        times = psutil.cpu_times()
-        idle = times.idle + getattr(times, "iowait", 0.0)
-        everything = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
-        return own, everything - idle - getattr(times, "steal", 0.0), everything
 
 
 def known_model(plan: GridPlan, models: str | os.PathLike[str]) -> Stand:

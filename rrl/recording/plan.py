@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration, Value
 from rrl.core.space import ConfigSpace
-from rrl.recording.probe import Rule
+from rrl.recording.steadiness import Rule
 from rrl.serving.process_knobs import is_process_knob
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import UsageError
 from rrl.tuning.presets import effective_space, serving_knob
 
 PROCESS = ("inter_op", "intra_op", "batch_threads", "grpc_max_threads")
-"""A change of these knobs needs a new process, and so does one of a process knob. The other knobs
-change in a running process."""
+"""A pass visits together the configurations that differ in other knobs than these and than those of
+a process, as the recordings are that a server made which could change the others while it ran."""
 
 START_S, SWITCH_S, OVERHEAD_S = 3.0, 3.0, 0.4  # seconds per process, per setting, per episode
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rrl.recording.plan import Plan
-from rrl.recording.probe import Rule
+from rrl.recording.steadiness import Rule
 from rrl.tuning.presets import paper_gpu
 
 _THREADS = {"inter_op": (1, 2, 3, 4), "intra_op": (1, 2, 3, 4), "batch_threads": (0, 1, 2, 3, 4, 8)}

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
 from rrl.recording.plan import Plan, Visit, ordered, schedule
-from rrl.recording.probe import Probe, processor_ticks, stolen
 from rrl.recording.profile import (
     COLUMNS,
     DESCRIPTION,
@@ -27,7 +26,7 @@ from rrl.recording.profile import (
     read_profile,
 )
 from rrl.recording.rows import append, charged_mean, commit, read_appended, values_of
-from rrl.recording.steady_machine import SteadyMachine
+from rrl.recording.steadiness import Probe, SteadyMachine, processor_ticks, stolen
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError
 from rrl.support.files import read_json, write_atomically
@@ -65,7 +64,8 @@ class Recorder:
     folder : pathlib.Path
         The folder of the profile. An existing profile of the same plan is continued.
     probe : callable, optional
-        It returns seconds. The default is a `rrl.recording.probe.Probe` if the plan has a rule.
+        It returns seconds. The default is a :class:`rrl.recording.steadiness.Probe` if the plan
+        has a rule.
     say : callable, optional
         It is told in one line why the recording waits.
 

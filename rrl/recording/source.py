@@ -15,15 +15,15 @@ import numpy as np
 from rrl.core.knob import Configuration
 from rrl.support.errors import UsageError
 from rrl.support.machine import available_cpus, describe_machine
-from rrl.tuning.defaults import serving_default
+from rrl.tuning.defaults import SERVER_DEFAULTS, serving_default
 from rrl.tuning.episode import Server
-from rrl.tuning.presets import tf_serving
+from rrl.tuning.presets import THREADS, tf_serving
 
 if TYPE_CHECKING:
     from rrl.recording.plan import Plan
     from rrl.recording.profile import Profile
 
-AUTOMATIC: Configuration = {"inter_op": 0, "intra_op": 0, "batch_threads": 0}
+AUTOMATIC: Configuration = {name: SERVER_DEFAULTS[name] for name in THREADS}
 """TensorFlow Serving's default: each thread pool has one thread per core, and batching is off."""
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
-VERSION_PARAMETERS = "batching_params.pbtxt"
-"""The file of one version folder, used with `--enable_per_model_batching_parameters`."""
+from rrl.tuning.defaults import SERVER_DEFAULTS
 
 _WRAPPED = {  # field name -> (number, wrapper type), as in session_bundle_config.proto
     "max_batch_size": (1, "Int64Value"),
@@ -91,7 +90,7 @@ class BatchingParameters:
             )
         sizes = self.allowed_batch_sizes
         if sizes:
-            limit = 1000 if self.max_batch_size is None else self.max_batch_size
+            limit = self.max_batch_size or SERVER_DEFAULTS["max_batch_size"]
             if list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
                 raise ValueError(f"allowed_batch_sizes must increase, got {list(sizes)}")
             if sizes[-1] != limit:

@@ -40,8 +40,7 @@ class Switch:
     began : float
         Start time in seconds, by `time.monotonic`.
     start_s : float
-        Seconds in which the new server started and warmed up while the old one served. If the same
-        process loaded a new version of the model instead, it is the time of the whole switch.
+        Seconds in which the new server started and warmed up while the old one served.
     drain_s : float
         Seconds in which the old server answered its open calls.
     drained : bool
@@ -178,16 +177,13 @@ class HandoverServer(LiveServer):
         wanted, began = {**self._fixed, **configuration}, time.monotonic()
         self._forget_dead()
         for running in self._all:
-            running.server.versions.check(self._version)
-        before = self._current and self._current.server.configuration
+            running.server.check_version(self._version)
         on_trial = self._kept not in (None, wanted)
-        if on_trial and None in (self._usable(self._kept), self._usable(wanted)):
+        if on_trial and None in (self._find(self._kept), self._find(wanted)):
             self.configure(self._kept, rng)  # it serves until then, and stays ready
-        found = self._usable(wanted) or self._bring_up(wanted, rng)
+        found = self._find(wanted) or self._bring_up(wanted, rng)
         if found is not self._current:
             self._take_over(found, began)
-        elif before != wanted:  # the same process, with a new version
-            self.switches.append(Switch(wanted, began, time.monotonic() - began, 0.0, drained=True))
         self._server = found.server
         return found.server
 
@@ -195,15 +191,6 @@ class HandoverServer(LiveServer):
         """Return the server that runs a configuration, if there is one."""
         running = (r for r in self._all if r.server.configuration == wanted)
         return next((r for r in running if r.server.alive), None)
-
-    def _usable(self, wanted: Configuration | None) -> _Running | None:
-        """Return the server that runs a configuration and answers all clients.
-
-        A switch without a restart gives the model another version number. A client that names a
-        version would then be refused.
-        """
-        found, named = self._find(wanted), self.front.traffic.names_version
-        return None if found and named and found.server.renumbered else found
 
     def _forget_dead(self) -> None:
         """Count on no server whose process has ended: the one that is kept ready may have, too."""
@@ -214,14 +201,8 @@ class HandoverServer(LiveServer):
                 self._stop(running)
 
     def _bring_up(self, wanted: Configuration, rng: np.random.Generator) -> _Running:
-        """Start a configuration, or switch a server to it, while another one serves."""
+        """Start a configuration while another one serves."""
         spare = next((r for r in self._all if r is not self._current), None)
-        host = self._current if self._kept is None else spare
-        if host and not self.front.traffic.names_version and host.server.can_switch(wanted):
-            host.server.resume()
-            host.server.switch(wanted)
-            self._warm_up(host.client, wanted)
-            return host
         if spare:
             self._stop(spare)
         running = _Running(*self._launch(wanted, rng))

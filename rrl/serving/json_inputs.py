@@ -51,10 +51,10 @@ def parse(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):  # a number with too many digits, a list that is too deep
         raise invalid("JSON Parse error: a number is too long or a list is too deep") from None
     if not isinstance(document, dict):
-        raise invalid(f"JSON Value: {in_message(document)} Is not object")
+        raise invalid(f"JSON Value: {_in_message(document)} Is not object")
     if not isinstance(document.get("signature_name", ""), str):
         raise invalid(
-            f"JSON Value: {in_message(document)} not formatted correctly. "
+            f"JSON Value: {_in_message(document)} not formatted correctly. "
             "'signature_name' key must be a string value."
         )
     return document
@@ -88,7 +88,7 @@ def input_arrays(document: Mapping[str, Any], dtypes: Mapping[str, str]) -> dict
         raise invalid(f"Failed to get input map for signature: {name}")
     if "instances" in document and "inputs" in document:
         raise invalid(
-            f"JSON Value: {in_message(document)} Not formatted correctly expecting only one of "
+            f"JSON Value: {_in_message(document)} Not formatted correctly expecting only one of "
             "'inputs' or 'instances' keys to exist "
         )
     if "instances" in document:
@@ -101,7 +101,7 @@ def input_arrays(document: Mapping[str, Any], dtypes: Mapping[str, str]) -> dict
 def _rows(instances: Any, dtypes: Mapping[str, str]) -> dict[str, NDArray[Any]]:
     if not isinstance(instances, list):
         raise invalid(
-            f"JSON Value: {in_message(instances)} Excepting 'instances' to be an list/array"
+            f"JSON Value: {_in_message(instances)} Excepting 'instances' to be an list/array"
         )
     if not instances:
         raise invalid("JSON Value: [] No values in 'instances' array")
@@ -132,7 +132,7 @@ def _rows(instances: Any, dtypes: Mapping[str, str]) -> dict[str, NDArray[Any]]:
         if named and set(instance) != set(dtypes):
             raise invalid(
                 f"Failed to process element: {number} of 'instances' list. JSON object: "
-                f"{in_message(instance)} must only have keys: {','.join(sorted(dtypes))}"
+                f"{_in_message(instance)} must only have keys: {','.join(sorted(dtypes))}"
             )
     return {name: np.stack(values) for name, values in arrays.items()}
 
@@ -176,7 +176,7 @@ def _tensor(value: Any, dtype: str) -> NDArray[Any]:
     """
     if dtype not in _KINDS:
         raise StatusError(
-            UNIMPLEMENTED, f"Conversion of JSON Value: {in_message(value)} to type: {dtype}"
+            UNIMPLEMENTED, f"Conversion of JSON Value: {_in_message(value)} to type: {dtype}"
         )
     kind, allowed = _KINDS[dtype]
     shape, values = _flattened(value)
@@ -205,7 +205,7 @@ def _flattened(value: Any) -> tuple[tuple[int, ...], list[Any]]:
         for one in values:
             if not isinstance(one, list):
                 raise invalid(
-                    f"JSON Value: {in_message(one)} found at incorrect level: {len(shape) + 1} "
+                    f"JSON Value: {_in_message(one)} found at incorrect level: {len(shape) + 1} "
                     f"in the JSON DOM. Expected at level: {len(shape) + 1}"
                 )
             if len(one) != size:
@@ -231,7 +231,7 @@ def _check_lossless(values: list[Any], array: NDArray[Any], dtype: str, kind: st
     if not wrong and (np.isfinite(array) & (np.abs(array) > largest)).any():
         wrong = [_extreme(values)]
     if wrong:
-        raise lossy(wrong[0], kind)
+        raise _lossy(wrong[0], kind)
 
 
 def _extreme(values: list[Any]) -> Any:
@@ -244,18 +244,18 @@ def _bytes(value: Any) -> bytes:
             return value.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
             raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from None
-    return decode_base64(value)
+    return _decode_base64(value)
 
 
-def is_base64(value: Any) -> bool:
+def _is_base64(value: Any) -> bool:
     """Return whether a JSON value is an object like {"b64": "..."}."""
     return isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str)
 
 
-def decode_base64(value: Any) -> bytes:
+def _decode_base64(value: Any) -> bytes:
     """Return the bytes of an object like {"b64": "..."}."""
-    if not is_base64(value):
-        raise invalid(f"JSON Value: {in_message(value)} not formatted correctly for base64 data")
+    if not _is_base64(value):
+        raise invalid(f"JSON Value: {_in_message(value)} not formatted correctly for base64 data")
     text = value["b64"]
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -264,30 +264,31 @@ def decode_base64(value: Any) -> bytes:
 
 
 def _is_object(value: Any) -> bool:
-    return isinstance(value, dict) and not is_base64(value)
+    return isinstance(value, dict) and not _is_base64(value)
 
 
 def _wrong_type(value: Any, kind: str) -> StatusError:
     return invalid(
-        f"JSON Value: {in_message(value)} Type: {json_name(value)} is not of expected type: {kind}"
+        f"JSON Value: {_in_message(value)} Type: {_json_name(value)} "
+        f"is not of expected type: {kind}"
     )
 
 
-def lossy(value: Any, kind: str) -> StatusError:
+def _lossy(value: Any, kind: str) -> StatusError:
     """Return the error for a number that a type of floating-point numbers cannot hold."""
     return invalid(
-        f"Cannot convert JSON value: {in_message(value)} to {kind} without loss of precision."
+        f"Cannot convert JSON value: {_in_message(value)} to {kind} without loss of precision."
     )
 
 
-def json_name(value: Any) -> str:
+def _json_name(value: Any) -> str:
     """Return the name of a JSON value's type, for a message."""
     if isinstance(value, bool):
         return str(value)
     return _JSON_NAMES.get(type(value), "Number")
 
 
-def in_message(value: Any) -> str:
+def _in_message(value: Any) -> str:
     """Return a JSON value for a message; a long one is cut, and not written to its end."""
     text = ""
     for piece in json.JSONEncoder().iterencode(value):

@@ -77,19 +77,3 @@ def _plain(name: str, array: NDArray[Any]) -> Any:
         else:
             written[number] = value.decode("utf-8", "surrogateescape")
     return written.reshape(array.shape).tolist()
-
-
-def plain_classifications(result: Any) -> dict[str, Any]:
-    """Return the JSON object of a ClassificationResult: labels and scores of each example."""
-    return {
-        "results": [
-            [[one.label, _plain("", np.float32(one.score))] for one in found.classes]
-            for found in result.classifications
-        ]
-    }
-
-
-def plain_regressions(result: Any) -> dict[str, Any]:
-    """Return the JSON object of a RegressionResult: a value of each example."""
-    values = np.array([one.value for one in result.regressions], np.float32)
-    return {"results": _plain("", values)}

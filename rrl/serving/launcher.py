@@ -1,8 +1,7 @@
 """Start, watch and stop a model server: `tensorflow_model_server` or the local one.
 
-One launcher starts both executables, because they take the same flags. Other thread counts need
-another process, because TensorFlow fixes its thread pools with the first session of a process. The
-other settings change in the running process, by a new version of the model.
+One launcher starts both executables, because they take the same flags. Each configuration needs a
+process of its own, because TensorFlow fixes its thread pools with the first session of a process.
 """
 
 from __future__ import annotations
@@ -12,19 +11,17 @@ import shutil
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from rrl.core.knob import Configuration
 from rrl.serving.batching import BatchingParameters
-from rrl.serving.loadgen import Client
 from rrl.serving.process import LOCAL_COMMAND, START_TIMEOUT_S, ServerProcess, new_log
 from rrl.serving.process_knobs import prefix
-from rrl.serving.settings import ADAPTIVE, batching, can_switch, process_flags
-from rrl.serving.version_folders import VersionFolders
-from rrl.support.errors import ServerError, UsageError
+from rrl.serving.servable import newest_version
+from rrl.serving.settings import ADAPTIVE, batching, process_flags
+from rrl.support.errors import DataError, ServerError, UnstableError, UsageError
 from rrl.support.owned_folder import OwnedFolder, places
 
 BINARY = "tensorflow_model_server"
@@ -104,8 +101,8 @@ class ModelServer(ServerProcess):
         A folder for the server's log, which is named ``NAME-N.log`` there. By default, the log is a
         temporary file. It stays only if the server does not start or crashes.
     follow : bool
-        Whether the server reads the model's own folder, and so loads its new versions. By default,
-        it serves the version that is the newest now, and can :meth:`switch` its batching.
+        Whether the server loads new versions of the model. By default, it serves the version that
+        is the newest when it starts.
     extra_flags : sequence of str
         Further flags. They are passed on without a change.
     start_timeout_s : float
@@ -117,8 +114,6 @@ class ModelServer(ServerProcess):
         The target for gRPC: ``unix:/path`` or ``127.0.0.1:port``.
     log : pathlib.Path
         The server's log.
-    renumbered : bool
-        Whether the model has another version number since a :meth:`switch`.
 
     Raises
     ------
@@ -146,20 +141,15 @@ class ModelServer(ServerProcess):
         self.base = Path(model_path).resolve()
         name = name or self.base.name
         self.configuration: Mapping[str, Any] = dict(configuration or {})
-        self._started, self.renumbered = self.configuration, False
         parameters, own = batching(self.configuration), process_flags(self.configuration)
         command = find_executable(executable)
         self.kind, self.port = kind_of(command), port
         self._folder = OwnedFolder("server")
         folder = self._folder.path
-        self.versions = VersionFolders(self.base, folder / "versions", name)
-        self._follow = follow
-        if not follow:
-            self.versions.add(parameters)
+        if newest_version(self.base) is None:
+            raise DataError(f"{self.base} holds no model version: it needs {self.base}/1/")
         if parameters is not None:
             own += ["--enable_batching", *self._batching(parameters, folder / "batching.txt")]
-        # A link to a model's folder may lead to another one later, so it is followed as a link.
-        served = os.path.abspath(model_path) if follow else self.versions.base
         address, listen = self._listen(port)
         super().__init__(
             [
@@ -167,8 +157,9 @@ class ModelServer(ServerProcess):
                 *command,
                 *listen,
                 f"--model_name={name}",
-                f"--model_base_path={served}",
-                f"--file_system_poll_wait_seconds={POLL_S[self.kind]}",
+                # A link to a model's folder may lead to another one later, so it stays a link.
+                f"--model_base_path={os.path.abspath(model_path)}",
+                f"--file_system_poll_wait_seconds={POLL_S[self.kind] if follow else 0}",
                 # Two servers on one port would share its requests; the second must fail instead.
                 "--grpc_channel_arguments=grpc.so_reuseport=0",
                 *own,
@@ -197,13 +188,10 @@ class ModelServer(ServerProcess):
         return exposure(self.kind, self.port)
 
     def _batching(self, parameters: BatchingParameters, file: Path) -> list[str]:
-        """Return the flags for batching; all versions of a process share the batch threads."""
+        """Return the flags for batching, and write their file."""
         own = ["--adaptive_batching"] if parameters.adaptive else []
         if own and self.kind != LOCAL:
             raise UsageError(f"adaptive batch threads ({ADAPTIVE}) need the local server")
-        if not self._follow:  # the rest is in a file of each version
-            own.append("--enable_per_model_batching_parameters")
-            parameters = BatchingParameters(num_batch_threads=parameters.num_batch_threads)
         file.write_text(parameters.to_text())
         return [*own, f"--batching_parameters_file={file}"]
 
@@ -213,41 +201,20 @@ class ModelServer(ServerProcess):
             raise ServerError(f"{self.address}: the port is taken; choose another, or none")
         return super().start()
 
-    def can_switch(self, configuration: Configuration) -> bool:
-        """Return whether the process can change to a configuration without a restart."""
-        started = self.process is not None and not self._follow
-        return started and can_switch(self._started, configuration)
-
-    def switch(self, configuration: Configuration) -> None:
-        """Change to a configuration that `can_switch` allows, by a new version of the model.
-
-        The new version is loaded beside the old one. The method returns when the new version is
-        warm and answers, and the old one is drained and unloaded.
+    def check_version(self, version: int | None) -> None:
+        """Check that a version is still the model's newest; None stands for any version.
 
         Raises
         ------
-        ServerError
-            If the new version is not available in time. The old one then continues to serve.
+        UnstableError
+            If the model's folder now has a newer version.
         """
-        version = self.versions.add(batching(configuration))
-        deadline = time.monotonic() + self._timeout_s
-        with Client(self.address, self.name) as client:
-            while True:
-                states = client.states(timeout_s=1.0)
-                state, error = states.pop(version, ("START", ""))
-                if state == "AVAILABLE" and all(old == "END" for old, _ in states.values()):
-                    break
-                if state == "END" or time.monotonic() > deadline:
-                    self.versions.remove(version)
-                    why = error or f"its version is {state} after {self._timeout_s:.0f} s"
-                    raise ServerError(
-                        f"{self.title}: no switch to {dict(configuration)}: {why}; the earlier "
-                        f"settings stay in service; {self.kept_log()}"
-                    )
-                self.check()
-                time.sleep(0.02)
-        self.versions.keep(version)
-        self.configuration, self.renumbered = dict(configuration), True
+        newest = newest_version(self.base)
+        if version not in (None, newest):
+            raise UnstableError(
+                f"{self.base}: the newest version is now {newest}, but the measurements are of "
+                f"version {version}; start a new run to measure the new version"
+            )
 
 
 def fits(socket_path: Path) -> bool:

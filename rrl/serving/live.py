@@ -34,10 +34,9 @@ WARM_S = 5.0  # no further batch size after this time: a batch may wait long to 
 class LiveServer:
     """Measure configurations on a server process that it starts itself; a context manager.
 
-    A change of thread counts, of another flag, of the environment or of the CPUs restarts the
-    server. Other changes of batching load a new version of the model in the running process. In
-    both cases, the server is warm before the first measured request. The episode's `info` has the
-    seconds of the change as `switch_s`, and as `restarted` whether another process serves now.
+    Another configuration restarts the server, which is warm before the first measured request. The
+    episode's `info` has the seconds of the change as `switch_s`, and as `restarted` whether another
+    process serves now.
 
     Parameters
     ----------
@@ -132,7 +131,7 @@ class LiveServer:
             self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
 
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
-        """Start and warm up `configuration`; restart only if the process cannot switch to it.
+        """Start and warm up `configuration`, if it does not run already.
 
         Raises
         ------
@@ -144,25 +143,12 @@ class LiveServer:
         wanted = {**self._fixed, **configuration}
         if self._server:
             self._server.resume()
-            self._server.versions.check(self._version)
-            if self._switched(self._server, wanted):
+            self._server.check_version(self._version)
+            if self._server.configuration == wanted:
                 return self._server
         self.close()
         self._server, self._client = self._launch(wanted, rng)
         return self._server
-
-    def _switched(self, server: ModelServer, wanted: Configuration) -> bool:
-        """Switch the running process to `wanted` if possible; return whether it now runs it."""
-        if server.configuration == wanted:
-            return True
-        if not server.can_switch(wanted):
-            return False
-        began = time.monotonic()
-        server.switch(wanted)
-        assert self._client is not None
-        self._warm_up(self._client, wanted)
-        self.start_s = time.monotonic() - began
-        return True
 
     def _warm_up(self, client: Client, wanted: Configuration) -> None:
         """Run every thread, then every batch size: each size is a new shape for TensorFlow."""
@@ -189,10 +175,10 @@ class LiveServer:
             start_timeout_s=self._start_timeout_s,
             logs=self._logs,
         )
-        server.versions.check(self._version)
         server.start()
         client = Client(server.address, server.name, self._signature)
         try:
+            server.check_version(self._version)  # so it is the one that was loaded
             self._requests = fitting(client, self._inputs, rng)
             self._payloads = [client.payload(request) for request in self._requests]
             self._warm_up(client, wanted)

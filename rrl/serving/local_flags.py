@@ -63,7 +63,7 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="rrl.serving.local_server",
         allow_abbrev=False,
-        description="Serve SavedModels on the local TensorFlow runtime behind TF Serving's gRPC "
+        description="Serve a SavedModel on the local TensorFlow runtime behind TF Serving's gRPC "
         "and REST APIs. Flags are those of tensorflow_model_server.",
     )
     threads = 4 * len(usable_cpus())  # a forked server gets its CPUs after the import
@@ -76,8 +76,6 @@ def _parser() -> _Parser:
     flag("--bind_address", default="127.0.0.1", help="address to bind (only in rrl)")
     flag("--model_name", default="default")
     flag("--model_base_path", default="", help="folder with numbered version folders")
-    flag("--model_config_file", default="", help="ModelServerConfig; replaces the two flags above")
-    flag("--model_config_file_poll_wait_seconds", type=_seconds, default=0.0, help="0: read once")
     flag("--file_system_poll_wait_seconds", type=_seconds, default=1.0, help="0: look only once")
     flag("--grpc_max_threads", type=_natural, default=threads)
     flag("--grpc_channel_arguments", default="", help="comma-separated key=value")
@@ -85,14 +83,11 @@ def _parser() -> _Parser:
     flag("--tensorflow_intra_op_parallelism", type=_natural, default=0, help="0: automatic")
     flag("--tensorflow_inter_op_parallelism", type=_natural, default=0, help="0: automatic")
     flag("--batching_parameters_file", default="")
-    flag("--monitoring_config_file", default="", help="MonitoringConfig; served at the REST port")
     for name, default in (
         ("enable_batching", False),
-        ("enable_per_model_batching_parameters", False),
         ("adaptive_batching", False),
         ("enable_model_warmup", True),
         ("enable_grpc_healthcheck_service", False),
-        ("allow_version_labels_for_unavailable_models", False),
     ):
         flag(f"--{name}", type=_boolean, nargs="?", const=True, default=default)
     return parser
@@ -106,13 +101,11 @@ def _problem(flags: argparse.Namespace) -> str | None:
     for name, needed in (
         ("batching_parameters_file", "enable_batching"),
         ("adaptive_batching", "enable_batching"),
-        ("monitoring_config_file", "rest_api_port"),
-        ("model_config_file_poll_wait_seconds", "model_config_file"),
     ):
         if getattr(flags, name) and not getattr(flags, needed):
             return f"--{name} needs --{needed}"
-    if not flags.model_base_path and not flags.model_config_file:
-        return "one of --model_base_path and --model_config_file must be set"
+    if not flags.model_base_path:
+        return "--model_base_path must be set"
     if not flags.port and not flags.grpc_socket_path:
         return "at least one of --port and --grpc_socket_path must be set"
     if flags.rest_api_port and flags.rest_api_port == flags.port:

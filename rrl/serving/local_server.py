@@ -4,18 +4,16 @@ Run it as `python -m rrl.serving.local_server`.
 
 TensorFlow contains the parts that determine latency: the thread pools and the batch scheduler
 (`SharedBatchScheduler`, reached through `tf.nondifferentiable_batch_function`). This module puts
-them behind TF Serving's gRPC services and REST API. It has the flags, files, metrics and status
-codes of the original, as far as rrl and usual clients need them. These differences from the
-original are intended:
+them behind TF Serving's gRPC services and REST API. It serves one model, by Predict, with the flags
+and status codes of the original, as far as rrl and usual clients need them. These differences from
+the original are intended:
 
 - an unknown flag stops the start-up (the original prints it and runs with defaults);
 - the servers bind the loopback address, unless `--bind_address` gives another address;
 - a REST port that is taken stops the start-up (the original continues without REST);
-- `--file_system_poll_wait_seconds` and `--model_config_file_poll_wait_seconds` may be fractions;
+- `--file_system_poll_wait_seconds` may be a fraction;
 - `--adaptive_batching` uses TensorFlow's adaptive scheduler, which the original cannot use;
 - the server continues to serve a model whose folder has lost all its versions;
-- a config that is reloaded changes nothing if a new model is missing or does not load (the original
-  first removes the models that are no longer listed, and waits for a missing one for ever);
 - a REST request that is late gets its 504 in time, but what has begun runs to its end;
 - `pad_variable_length_inputs` in the batching parameters stops the start-up;
 - a request beyond `--grpc_max_threads` waits for a thread (the original refuses it with
@@ -23,8 +21,10 @@ original are intended:
 - a REST request has at most 2 GiB, as on gRPC (the original has no limit);
 - numbers in REST answers have the fewest digits that give the same value back.
 
-Not there: the session, profiler and streamed services, CORS, TLS, request logging, paths that are
-no local folders, model formats other than SavedModel, and the metrics of TensorFlow's core.
+Not there: Classify, Regress and MultiInference, configuration files of several models, batching
+parameters of a version, version labels, metrics, the session, profiler and streamed services, CORS,
+TLS, request logging, paths that are no local folders, and model formats other than SavedModel. For
+these, use `tensorflow_model_server`.
 """
 
 from __future__ import annotations
@@ -35,57 +35,42 @@ import os
 import signal
 import socket
 import sys
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rrl.serving.batching import VERSION_PARAMETERS, BatchingParameters
-from rrl.serving.inference import warm_up
+from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import UNLIMITED
 from rrl.serving.local_flags import START_ERROR, parse_flags
-from rrl.serving.model_config import ModelSettings, read_model_config
 from rrl.serving.quiet import load_tensorflow
-from rrl.serving.servable import LoadedModel, log, reason
-from rrl.serving.served_models import ServedModels
+from rrl.serving.servable import LoadedModel, log
 from rrl.serving.services import Answer, answers, servicers
-from rrl.serving.status import FAILED_PRECONDITION, StatusError, invalid
+from rrl.serving.status import invalid
+from rrl.serving.versions import ServedModel
 
 
-def read_batching(flags: argparse.Namespace, version: Path) -> BatchingParameters | None:
-    """Return the batching parameters of a version folder; None if it is not batched.
+def read_batching(flags: argparse.Namespace) -> BatchingParameters | None:
+    """Return the batching parameters that the flags name; None if there is no batching.
 
-    With `--enable_per_model_batching_parameters`, a version is batched by its own file. Without
-    such a file, it is not batched. Only the number of threads is common to all versions.
+    Raises
+    ------
+    StatusError
+        If they have a setting that only the original can serve: INVALID_ARGUMENT.
     """
     if not flags.enable_batching:
         return None
-    common = BatchingParameters()
+    parameters = BatchingParameters()
     if flags.batching_parameters_file:
-        common = BatchingParameters.from_text(Path(flags.batching_parameters_file).read_text())
-    own = version / VERSION_PARAMETERS
-    if flags.enable_per_model_batching_parameters:
-        if not own.exists():
-            return None
-        threads = common.num_batch_threads
-        common = BatchingParameters.from_text(own.read_text())
-        common = replace(common, num_batch_threads=threads)
-    return replace(common, adaptive=True) if flags.adaptive_batching else common
-
-
-def served_batching(flags: argparse.Namespace, version: Path) -> BatchingParameters | None:
-    """Return `read_batching`; settings that only the original can serve raise StatusError."""
-    parameters = read_batching(flags, version)
-    if parameters and parameters.pad_variable_length_inputs:
+        parameters = BatchingParameters.from_text(Path(flags.batching_parameters_file).read_text())
+    if parameters.pad_variable_length_inputs:
         raise invalid(
             "pad_variable_length_inputs: the local server cannot pad inputs; remove it from the "
             "batching parameters, or use tensorflow_model_server"
         )
-    return parameters
+    return replace(parameters, adaptive=True) if flags.adaptive_batching else parameters
 
 
 def start(flags: argparse.Namespace, methods: Mapping[str, Answer]) -> Any:
@@ -123,7 +108,7 @@ def start(flags: argparse.Namespace, methods: Mapping[str, Answer]) -> Any:
 
 
 def load_version(
-    flags: argparse.Namespace, name: str, path: Path, kind: Callable[..., LoadedModel]
+    flags: argparse.Namespace, batching: BatchingParameters | None, path: Path
 ) -> LoadedModel:
     """Load a version folder with the settings in the flags, and warm it up."""
     both = flags.tensorflow_session_parallelism
@@ -131,81 +116,32 @@ def load_version(
         flags.tensorflow_inter_op_parallelism or both,
         flags.tensorflow_intra_op_parallelism or both,
     )
-    model = kind(name, path, served_batching(flags, path), pools)
+    model = LoadedModel(flags.model_name, path, batching, pools)
     if flags.enable_model_warmup:
-        log(f"Warmed up with {warm_up(model)} requests")
+        log(f"Warmed up with {model.warm_up()} requests")
     return model
 
 
-def read_models(flags: argparse.Namespace) -> list[ModelSettings]:
-    """Return the models that the flags name; an empty file has none at first."""
-    if flags.model_config_file:
-        return read_model_config(Path(flags.model_config_file)) or []
-    return [ModelSettings(flags.model_name, Path(flags.model_base_path))]
-
-
-def follow_config(flags: argparse.Namespace, models: ServedModels) -> None:
-    """Read the config file again and again in a thread; a bad one is logged and has no effect."""
-    file = Path(flags.model_config_file)
-
-    def poll() -> None:
-        while True:
-            time.sleep(flags.model_config_file_poll_wait_seconds)
-            try:
-                listed = read_model_config(file)
-                if listed is None:  # somebody may be writing it
-                    raise StatusError(
-                        FAILED_PRECONDITION,
-                        "Cannot transition to requested config. It is only legal to transition "
-                        "from one ModelConfigList to another.",
-                    )
-                models.reload(listed)
-            except (OSError, ValueError) as error:
-                log(f"Reloading {file} failed: {reason(str(error))}")
-
-    if flags.model_config_file_poll_wait_seconds:
-        threading.Thread(target=poll, daemon=True).start()
-
-
 def start_all(flags: argparse.Namespace) -> list[Any]:
-    """Load the models and start the servers; return the servers."""
-    kind: Callable[..., LoadedModel] = LoadedModel
-    metrics, metrics_path = None, None
-    if flags.monitoring_config_file:
-        from rrl.serving.metrics import MeasuredModel, Metrics, read_monitoring_config
-
-        metrics_path = read_monitoring_config(Path(flags.monitoring_config_file))
-        if metrics_path:
-            metrics = Metrics()
-            kind = partial(MeasuredModel, metrics)
-    served_batching(flags, Path(flags.model_base_path))  # a bad file must end the start-up
-    listed = read_models(flags)  # and so must a bad config
-    models = ServedModels(
-        lambda name, path: load_version(flags, name, path, kind),
-        flags.allow_version_labels_for_unavailable_models,
-    )
+    """Load the model and start the servers; return the servers."""
+    batching = read_batching(flags)  # a bad file must end the start-up
+    base = Path(flags.model_base_path)
+    model = ServedModel(flags.model_name, base, partial(load_version, flags, batching))
     preload()
-    models.start(listed, flags.file_system_poll_wait_seconds)
-    methods = answers(models)
-    observed = {}
-    if metrics:
-        observed = {
-            api: metrics.observed(methods[api], api, "GRPC")
-            for api in ("Predict", "Classify", "Regress")
-        }
-    servers = [start(flags, methods | observed)]
+    model.start(flags.file_system_poll_wait_seconds)
+    methods = answers(model)
+    servers = [start(flags, methods)]
     if flags.rest_api_port:
         from rrl.serving.rest import Rest
         from rrl.serving.rest_server import RestServer
 
-        rest = Rest(models, methods, metrics, metrics_path)
+        rest = Rest(model, methods)
         address, threads = (flags.bind_address, flags.rest_api_port), flags.rest_api_num_threads
         servers.append(
             RestServer(rest.answer, *address, threads, flags.rest_api_timeout_in_ms / 1000)
         )
         log(f"Exporting HTTP/REST API at:{address[0]}:{address[1]} ...")
-    models.follow(flags.file_system_poll_wait_seconds)
-    follow_config(flags, models)
+    model.follow(flags.file_system_poll_wait_seconds)
     return servers
 
 

@@ -28,7 +28,7 @@ _TAKEN = {
     "grpc_socket_path": "rrl chooses it",
     "model_name": "it is the name of the model's folder",
     "model_base_path": "give the model instead",
-    "file_system_poll_wait_seconds": "rrl needs its own value to switch",
+    "file_system_poll_wait_seconds": "rrl needs its own value to measure one version",
     "grpc_channel_arguments": "rrl needs its own value for the port",
     "enable_batching": "use the knob batch_threads",
     "enable_per_model_batching_parameters": "use the knob batch_threads",

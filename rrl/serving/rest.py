@@ -8,28 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from rrl.serving.json_examples import fill_examples
 from rrl.serving.json_inputs import input_arrays, parse
-from rrl.serving.json_outputs import (
-    json_body,
-    plain_classifications,
-    plain_outputs,
-    plain_regressions,
-)
-from rrl.serving.metrics import Metrics
+from rrl.serving.json_outputs import json_body, plain_outputs
 from rrl.serving.servable import DEFAULT_SIGNATURE, log, reason
-from rrl.serving.served_models import ServedModels
 from rrl.serving.services import Answer
 from rrl.serving.status import HTTP, INTERNAL, StatusError, invalid
+from rrl.serving.versions import ServedModel
 
 _CHOICE = r"(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
-_POST = re.compile(
-    rf"(?i)/v1/models/(?P<name>[^/:]+){_CHOICE}:(?P<method>classify|regress|predict)"
-)
+_POST = re.compile(rf"(?i)/v1/models/(?P<name>[^/:]+){_CHOICE}:predict")
 _GET = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_CHOICE}(?:/(?P<part>metadata))?")
 _VERSION_END = 2**63
 
@@ -47,36 +37,18 @@ class Rest:
 
     Parameters
     ----------
-    models : ServedModels
+    model : ServedModel
     methods : mapping of str to callable
         What answers each method, by its name.
-    metrics : Metrics, optional
-        Where requests are recorded.
-    metrics_path : str, optional
-        The path under which the metrics are served.
     """
 
-    def __init__(
-        self,
-        models: ServedModels,
-        methods: Mapping[str, Answer],
-        metrics: Metrics | None = None,
-        metrics_path: str | None = None,
-    ) -> None:
-        self._models, self._methods = models, methods
-        self._metrics, self._metrics_path = metrics, metrics_path
-        self._posts = {
-            "predict": self._predict,
-            "classify": self._classify,
-            "regress": self._regress,
-        }
+    def __init__(self, model: ServedModel, methods: Mapping[str, Answer]) -> None:
+        self._model, self._methods = model, methods
 
     def answer(self, http_method: str, path: str, body: bytes) -> HttpReply:
         """Answer one request; an error becomes a reply, too."""
         import tensorflow as tf
 
-        if self._metrics and path == self._metrics_path:
-            return HttpReply(200, self._metrics.page().encode(), "text/plain")
         if not path.lower().startswith("/v1/"):
             return failure(404, f"Not found: {path}")
         try:
@@ -90,15 +62,11 @@ class Rest:
     def _result(self, http_method: str, path: str, body: bytes) -> Any:
         pattern = {"POST": _POST, "GET": _GET}.get(http_method)
         found = pattern.fullmatch(path) if pattern else None
-        post = self._posts.get(found["method"]) if found and http_method == "POST" else None
-        if found is None or (http_method == "POST" and post is None):
+        if found is None:
             raise invalid(f"Malformed request: {http_method} {path}")
-        if post is None:
+        if http_method == "GET":
             return self._about_model(found)
-        name, api = unquote(found["name"]), found["method"]
-        recording = self._metrics.observing(name, api, "REST") if self._metrics else nullcontext()
-        with recording:
-            return post(found, parse(body))
+        return self._predict(found, parse(body))
 
     def _about_model(self, found: re.Match[str]) -> Any:
         """Answer with the state or the metadata of a model."""
@@ -137,32 +105,12 @@ class Rest:
         """Return the name of the type of each input of a signature."""
         import tensorflow as tf
 
-        versions, version = self._models.find(spec)
         key = spec.signature_name or DEFAULT_SIGNATURE
-        with versions.serving(version) as model:
+        with self._model.serving(spec) as model:
             if key not in model.signature_defs:
                 raise invalid(f'Serving signature name: "{key}" not found in signature def')
             inputs = model.signature_defs[key].inputs
             return {name: tf.as_dtype(info.dtype).name for name, info in inputs.items()}
-
-    def _classify(self, found: re.Match[str], document: dict[str, Any]) -> Any:
-        from tensorflow_serving.apis import classification_pb2
-
-        request = classification_pb2.ClassificationRequest()
-        return plain_classifications(self._by_example("Classify", found, document, request))
-
-    def _regress(self, found: re.Match[str], document: dict[str, Any]) -> Any:
-        from tensorflow_serving.apis import regression_pb2
-
-        request = regression_pb2.RegressionRequest()
-        return plain_regressions(self._by_example("Regress", found, document, request))
-
-    def _by_example(
-        self, method: str, found: re.Match[str], document: dict[str, Any], request: Any
-    ) -> Any:
-        _identify(request, found, document)
-        fill_examples(document, request)
-        return self._methods[method](request).result
 
 
 def failure(status: int, message: str) -> HttpReply:

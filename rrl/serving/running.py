@@ -12,19 +12,23 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rrl.core.knob import Configuration
+from rrl.serving.batching import BatchingParameters
 from rrl.serving.launcher import BINARY
 from rrl.serving.loadgen import Client
-from rrl.serving.local_server import read_batching
 from rrl.serving.ports import listening
 from rrl.serving.servable import found_versions
 from rrl.serving.settings import ADAPTIVE
+from rrl.tuning.defaults import SERVER_DEFAULTS
 
 PROGRAMS = {BINARY, "rrl.serving.local_server"}
 """How the command line names an executable."""
+
+VERSION_PARAMETERS = "batching_params.pbtxt"
+"""The file of one version folder, used with `--enable_per_model_batching_parameters`."""
 
 _ACCEPTS = 0x10000  # the flag of a unix socket that listens
 _NUMBERS = (
@@ -135,25 +139,21 @@ def read_command_line(words: Sequence[str], pid: int = 0) -> Running | None:
         if flags.platform_config_file:  # it replaces the flags
             return None
         base = view(flags.model_base_path) if flags.model_base_path else None
+        common = flags.batching_parameters_file and view(flags.batching_parameters_file)
+        own = None
         if flags.enable_per_model_batching_parameters and flags.enable_batching:
             found = found_versions(base) if base else {}
-            version = max(found, default=None)
-            if version is None:
+            if not found:
                 return None
-            base = found[version]
-        if flags.batching_parameters_file:
-            flags.batching_parameters_file = str(view(flags.batching_parameters_file))
-        batching = read_batching(flags, base or Path())
+            own = found[max(found)] / VERSION_PARAMETERS
+        batching = _read_batching(flags, common or None, own)
     except (OSError, ValueError, argparse.ArgumentError):
         return None
     both = flags.tensorflow_session_parallelism
     configuration = {
+        **SERVER_DEFAULTS,
         "inter_op": flags.tensorflow_inter_op_parallelism or both,
         "intra_op": flags.tensorflow_intra_op_parallelism or both,
-        "batch_threads": 0,
-        "max_batch_size": 1000,
-        "batch_timeout_micros": 0,
-        "max_enqueued_batches": 10,
         "grpc_max_threads": flags.grpc_max_threads,
     }
     others: tuple[str, ...] = ()
@@ -245,6 +245,31 @@ def _flags(words: Sequence[str]) -> argparse.Namespace:
     for name in _TEXTS:
         parser.add_argument(f"--{name}", default="")
     return parser.parse_known_args(list(words))[0]
+
+
+def _read_batching(
+    flags: argparse.Namespace, common: Path | None, own: Path | None
+) -> BatchingParameters | None:
+    """Return the batching parameters of a server; None if it does not batch.
+
+    Parameters
+    ----------
+    flags : argparse.Namespace
+    common : pathlib.Path, optional
+        The file that the server was started with.
+    own : pathlib.Path, optional
+        The file of the newest version, if each version has one. A version without it is not
+        batched, and only the number of threads is common to all versions.
+    """
+    if not flags.enable_batching:
+        return None
+    found = BatchingParameters.from_text(common.read_text()) if common else BatchingParameters()
+    if own:
+        if not own.exists():
+            return None
+        threads = found.num_batch_threads
+        found = replace(BatchingParameters.from_text(own.read_text()), num_batch_threads=threads)
+    return replace(found, adaptive=True) if flags.adaptive_batching else found
 
 
 def _view(pid: int) -> Callable[[str], Path]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.process_knobs import usable_cpus
-from rrl.serving.status import FAILED_PRECONDITION, StatusError, invalid
+from rrl.serving.status import FAILED_PRECONDITION, UNIMPLEMENTED, StatusError, invalid
 from rrl.serving.tensors import to_array
+from rrl.tuning.defaults import SERVER_DEFAULTS
 
 DEFAULT_SIGNATURE = "serving_default"
 INIT_SIGNATURE = "__saved_model_init_op"  # an operation that loading runs, not a function
@@ -55,7 +56,8 @@ def batched(
         tf.compat.v1.get_default_graph().as_graph_def(), [tensor.op.name for tensor in outputs]
     )
     threads = parameters.num_batch_threads or len(usable_cpus())
-    largest, sizes = parameters.max_batch_size or 1000, list(parameters.allowed_batch_sizes)
+    largest = parameters.max_batch_size or SERVER_DEFAULTS["max_batch_size"]
+    sizes = list(parameters.allowed_batch_sizes)
     most = parameters.max_execution_batch_size or largest
     if parameters.enable_large_batch_splitting and not sizes and most < largest:
         sizes = list(range(1, most + 1))  # how TensorFlow is told what may run at once
@@ -65,7 +67,8 @@ def batched(
         max_batch_size=largest,
         batch_timeout_micros=parameters.batch_timeout_micros or 0,
         allowed_batch_sizes=sizes or None,
-        max_enqueued_batches=parameters.max_enqueued_batches or 10,
+        max_enqueued_batches=parameters.max_enqueued_batches
+        or SERVER_DEFAULTS["max_enqueued_batches"],
         autograph=False,
         enable_large_batch_splitting=bool(parameters.enable_large_batch_splitting),
     )
@@ -143,10 +146,28 @@ class LoadedModel:
         """Free what the version holds; no request may be running in it."""
         self._calls = {}
         self._session.close()
+        del self._session  # and with it the graph
 
-    def run(self, _api: str, key: str, arrays: list[Any]) -> list[Any]:
-        """Run a signature on arrays; both its inputs and its outputs are sorted by name."""
-        return self._calls[key](*arrays)
+    def warm_up(self) -> int:
+        """Replay TF Serving's warm-up file if there is one; return its number of requests.
+
+        Raises
+        ------
+        StatusError
+            If one of them is no Predict request (UNIMPLEMENTED), or fails.
+        """
+        import tensorflow as tf
+        from tensorflow_serving.apis import prediction_log_pb2
+
+        file = self.path / "assets.extra" / "tf_serving_warmup_requests"
+        records = list(tf.compat.v1.io.tf_record_iterator(str(file))) if file.exists() else []
+        for record in records:
+            entry = prediction_log_pb2.PredictionLog.FromString(record)
+            kind = entry.WhichOneof("log_type")
+            if kind != "predict_log":
+                raise StatusError(UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+            self.predict(entry.predict_log.request)
+        return len(records)
 
     def predict(self, request: Any) -> Any:
         """Run a PredictRequest.
@@ -160,7 +181,7 @@ class LoadedModel:
         if key not in self._calls:
             raise StatusError(FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
         signature = self.signature_defs[key]
-        values = self.run("Predict", key, self._inputs(request, signature))
+        values = self._calls[key](*self._inputs(request, signature))
         outputs = dict(zip(sorted(signature.outputs), values, strict=True))
         response = predict_pb2.PredictResponse()
         response.model_spec.name = self.name

@@ -5,42 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rrl.serving.inference import classify, multi_inference, regress
-from rrl.serving.model_config import listed_models
-from rrl.serving.servable import LoadedModel, log, reason
-from rrl.serving.served_models import ServedModels
+from rrl.serving.servable import LoadedModel, reason
 from rrl.serving.status import NOT_FOUND, StatusError, invalid
+from rrl.serving.versions import ServedModel
 
 Answer = Callable[[Any], Any]
 """A function from a request to its response; it raises StatusError or tf.errors.OpError."""
 
 
-def answers(models: ServedModels) -> dict[str, Answer]:
-    """Return what answers each method of PredictionService and ModelService, by its name."""
+def answers(served: ServedModel) -> dict[str, Answer]:
+    """Return what answers each method that the local server has, by the method's name."""
 
     def by_model(method: Callable[[LoadedModel, Any], Any]) -> Answer:
         def answer(request: Any) -> Any:
-            versions, version = models.find(_spec(request))
-            with versions.serving(version) as model:
+            with served.serving(_spec(request)) as model:
                 return method(model, request)
 
         return answer
 
-    def of_first_task(request: Any) -> Any:
-        if not request.tasks:
-            raise invalid("ModelSpec has no name specified.")
-        versions, version = models.find(request.tasks[0].model_spec)
-        with versions.serving(version) as model:
-            return multi_inference(model, request)
-
     return {
         "Predict": by_model(LoadedModel.predict),
-        "Classify": by_model(classify),
-        "Regress": by_model(regress),
-        "MultiInference": of_first_task,
         "GetModelMetadata": by_model(_metadata),
-        "GetModelStatus": lambda request: _status(models, request),
-        "HandleReloadConfigRequest": lambda request: _reload(models, request),
+        "GetModelStatus": lambda request: _status(served, request),
     }
 
 
@@ -102,12 +88,12 @@ def _metadata(model: LoadedModel, request: Any) -> Any:
     return reply
 
 
-def _status(models: ServedModels, request: Any) -> Any:
+def _status(served: ServedModel, request: Any) -> Any:
     """Answer with the states of all versions, or of one; a label is ignored, as in the original."""
     from tensorflow_serving.apis import get_model_status_pb2
 
     spec = _spec(request)
-    states = models.states(spec.name)
+    states = dict(served.states) if spec.name == served.name else {}
     if not states:
         raise StatusError(NOT_FOUND, f"Could not find any versions of model {spec.name}")
     wanted = [spec.version.value] if spec.HasField("version") else sorted(states, reverse=True)
@@ -120,16 +106,3 @@ def _status(models: ServedModels, request: Any) -> Any:
         found.state = get_model_status_pb2.ModelVersionStatus.State.Value(state.name)
         found.status.error_code, found.status.error_message = state.error_code, state.error
     return reply
-
-
-def _reload(models: ServedModels, request: Any) -> Any:
-    from tensorflow_serving.apis import model_management_pb2
-
-    try:
-        models.reload(listed_models(request.config))
-    except StatusError as error:
-        log(f"ReloadConfig failed: {error.message}")
-        raise
-    response = model_management_pb2.ReloadConfigResponse()
-    response.status.SetInParent()
-    return response

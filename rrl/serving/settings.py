@@ -1,4 +1,4 @@
-"""Convert a configuration to TensorFlow Serving's process flags and version parameters."""
+"""Convert a configuration to TensorFlow Serving's flags and batching parameters."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rrl.core.knob import Configuration, Value
+from rrl.core.knob import Configuration
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.process_knobs import FLAG, check_process_knob, extra_flags, is_process_knob
 from rrl.support.errors import UsageError
+from rrl.tuning.defaults import LEFT_OUT
 
 KNOBS = (
     "inter_op",
@@ -69,23 +70,23 @@ def checked(configuration: Configuration) -> dict[str, int]:
 def batching(configuration: Configuration) -> BatchingParameters | None:
     """Return the batching parameters of a configuration; None if batching is off.
 
-    A setting that is not named keeps the server's default, with two exceptions. By default, a batch
-    holds one request and does not wait for other requests. That is the paper's setting.
+    A setting that is not named has the value of :data:`rrl.tuning.defaults.LEFT_OUT`.
 
     Examples
     --------
     >>> batching({"batch_threads": 4}).num_batch_threads, batching({"batch_threads": 0})
     (4, None)
     """
-    values = checked(configuration)
-    threads = values.get("batch_threads", 0)
+    named = checked(configuration)
+    values = {**LEFT_OUT, **named}
+    threads = values["batch_threads"]
     if not threads:
         return None
     return BatchingParameters(
-        max_batch_size=values.get("max_batch_size", 1),
-        batch_timeout_micros=values.get("batch_timeout_micros", 0),
+        max_batch_size=values["max_batch_size"],
+        batch_timeout_micros=values["batch_timeout_micros"],
         num_batch_threads=None if threads == ADAPTIVE else threads,
-        max_enqueued_batches=values.get("max_enqueued_batches"),
+        max_enqueued_batches=named.get("max_enqueued_batches"),
         adaptive=threads == ADAPTIVE,
     )
 
@@ -147,34 +148,3 @@ def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str],
         )
     text = parameters.to_text()
     return [*line, "--enable_batching", f"--batching_parameters_file={batching_file}"], text
-
-
-def can_switch(running: Configuration, wanted: Configuration) -> bool:
-    """Return whether a process started with `running` can change to `wanted` as a new version.
-
-    Thread counts, other flags, the environment and the CPUs belong to the process. If the process
-    was started with batch threads, these settings belong to a version: batch size, timeout, queue,
-    and whether there is batching.
-
-    Examples
-    --------
-    >>> four = {"inter_op": 2, "batch_threads": 4}
-    >>> can_switch(four, {**four, "max_batch_size": 8}), can_switch(four, {"inter_op": 2})
-    (True, True)
-    >>> can_switch(four, {**four, "batch_threads": 2}), can_switch({"inter_op": 2}, four)
-    (False, False)
-    >>> can_switch({**four, "cpus": 1}, {**four, "cpus": 2}), can_switch(four, {**four, "env:A": 1})
-    (False, False)
-    """
-    now, then = checked(running), checked(wanted)
-    threads = now.get("batch_threads", 0)
-    return (
-        bool(threads)
-        and then.get("batch_threads", 0) in (0, threads)
-        and all(now.get(name, 0) == then.get(name, 0) for name in _PROCESS)
-        and _of_the_process(running) == _of_the_process(wanted)
-    )
-
-
-def _of_the_process(configuration: Configuration) -> dict[str, Value]:
-    return {name: value for name, value in configuration.items() if is_process_knob(name)}

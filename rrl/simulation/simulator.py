@@ -28,6 +28,7 @@ from rrl.simulation.service_model import (
     speed_at,
 )
 from rrl.tuning.constrained import most_cpus
+from rrl.tuning.defaults import LEFT_OUT
 from rrl.tuning.episode import Episode, Status, check_arrivals, watched
 from rrl.tuning.presets import CPUS
 from rrl.tuning.watch import Watch
@@ -36,18 +37,8 @@ from rrl.workloads.workload import check_size
 Floats = NDArray[np.float64]
 CELLS = 2_000_000  # most configurations times requests per block, to limit the memory
 
-#: Values of the knobs that a space leaves out: one request per batch, no waiting, all cores.
-DEFAULTS = MappingProxyType(
-    {
-        "inter_op": 0,
-        "intra_op": 0,
-        "batch_threads": 0,
-        "max_batch_size": 1,
-        "batch_timeout_micros": 0,
-        "max_enqueued_batches": 10,
-        CPUS: 0,
-    }
-)
+#: Values of the knobs that a space leaves out; 0 CPUs are all of them.
+DEFAULTS = MappingProxyType({**LEFT_OUT, CPUS: 0})
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 ``python -m rrl.studies.live_phases`` makes several runs. In each, TensorFlow Serving's default, its
 guide's heuristic, TensorFlow's adaptive batch scheduler and the learners of `LEARNERS` take turns,
 each on its own server, with the same arrivals. The learners tune the five knobs of the recorded
-joint grid behind a guard. Settings of batching change without a restart. Every latency is kept.
+joint grid behind a guard. Every latency is kept.
 
 The phases are scaled to the rate that the server's default sustains on this machine.
 ``notebooks/12_live_serving`` reads the recorded data.

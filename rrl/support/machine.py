@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import Any
+
+from filelock import lock_descriptor
+
+from rrl.support.errors import UsageError
 
 LOCK = Path(tempfile.gettempdir()) / "rrl-machine.lock"
 """A process locks this file while it measures; `flock` on the file makes other work wait."""
 
-TURN_S = 0.02  # the next one needs a moment to wake up, or this process would lock the file again
-RUNS = ".runs"  # the suffix of the file that a run locks which measures all the time
+POLL_S, TURN_S = 0.02, 0.05  # how often one looks for its turn, and the pause that lets it find it
+RUN = "rrl-machine.run-{}"  # beside it: the files that runs lock which measure all the time
 
 PACKAGES = ("rrl", "tensorflow", "tensorflow-serving-api", "grpcio", "numpy")
 
@@ -68,7 +72,8 @@ def describe_machine() -> dict[str, Any]:
 @contextmanager
 def exclusive() -> Iterator[None]:
     """Wait until no other process measures on this machine, then hold the lock for the block."""
-    with _locked(LOCK, fcntl.LOCK_EX):
+    with _open(LOCK) as file:
+        lock_descriptor(file, poll_interval=POLL_S)
         yield
     time.sleep(TURN_S)
 
@@ -90,11 +95,13 @@ def announced() -> Iterator[str | None]:
     ...     another_run() is None
     False
     """
-    runs = LOCK.with_suffix(RUNS)
     with ExitStack() as stack:
         with _asking():
-            warning = _disturbance(runs) or _disturbance(LOCK)
-            stack.enter_context(_locked(runs, fcntl.LOCK_SH))
+            warning = _running() or _disturbance(LOCK)
+            for number in count():
+                file = stack.enter_context(_open(LOCK.with_name(RUN.format(number))))
+                if lock_descriptor(file, blocking=False):
+                    break
         yield warning
 
 
@@ -105,21 +112,28 @@ def another_run() -> str | None:
     so they must not begin.
     """
     with _asking():
-        return _disturbance(LOCK.with_suffix(RUNS))
+        return _running()
 
 
-def _asking() -> AbstractContextManager[int]:
-    """Let one process ask at a time, because the question itself locks the file for a moment."""
-    return _locked(LOCK.with_suffix(".asks"), fcntl.LOCK_EX)
+def _running() -> str | None:
+    found = map(_disturbance, sorted(LOCK.parent.glob(RUN.format("*"))))
+    return next(filter(None, found), None)
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Let one process ask at a time, because the question itself locks a file for a moment."""
+    with _open(LOCK.with_suffix(".asks")) as file:
+        lock_descriptor(file, poll_interval=POLL_S)
+        yield
 
 
 def _disturbance(lock: Path) -> str | None:
     """Say in one line that somebody holds a lock; None if nobody does."""
-    try:
-        with _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with _open(lock) as file:
+        if lock_descriptor(file, blocking=False):
             return None
-    except BlockingIOError:
-        process = _holder(lock)
+    process = _holder(lock)
     who = f" (process {process})" if process else ""
     return (
         f"another rrl run measures on this machine{who}: wait for it, or the measurements disturb "
@@ -140,19 +154,24 @@ def _holder(lock: Path) -> str | None:
 
 
 @contextmanager
-def _locked(path: Path, mode: int) -> Iterator[int]:
-    """Hold a lock on a file, which is made if it is missing."""
+def _open(path: Path) -> Iterator[int]:
+    """Open a file that is locked, which is made if it is missing; closing it ends the lock.
+
+    The end of a process, however it ends, closes the file, too. The file may belong to another
+    user. A symbolic link is refused, because it may lead to anybody's file.
+    """
     try:
-        file = os.open(path, os.O_RDONLY)  # the file may belong to another user
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
-        file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
-    with suppress(PermissionError):  # only its owner can do that
-        os.fchmod(file, 0o644)  # whatever the umask is: other users lock the same file
+        file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be opened as a lock file: {error.strerror}") from None
     try:
-        fcntl.flock(file, mode)
+        with suppress(PermissionError):  # only its owner can do that
+            os.fchmod(file, 0o644)  # whatever the umask is: other users lock the same file
         yield file
     finally:
-        os.close(file)  # this releases the lock; the end of a killed process also does
+        os.close(file)
 
 
 @contextmanager

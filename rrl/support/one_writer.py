@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from rrl.support.errors import UsageError
 
@@ -33,14 +34,12 @@ def open_alone(path: Path, flags: int = os.O_RDONLY) -> int:
     'another run uses it; wait for that one, stop it, or choose another folder'
     """
     file = os.open(path, flags, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        raise UsageError(
-            f"{path}: another run uses it; wait for that one, stop it, or choose another folder"
-        ) from None
-    return file
+    if lock_descriptor(file, blocking=False):
+        return file
+    os.close(file)
+    raise UsageError(
+        f"{path}: another run uses it; wait for that one, stop it, or choose another folder"
+    )
 
 
 def remove_leftovers(folder: Path, *names: str) -> None:

@@ -6,13 +6,14 @@ however it ends. The next process that makes such a folder removes those that no
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 PREFIX = "rrl-"
 LOCK_NAME = "owner.lock"
@@ -50,7 +51,7 @@ class OwnedFolder:
         self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{name}-", dir=parent))
         scratch = self.path / f".{LOCK_NAME}"
         lock = os.open(scratch, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock_descriptor(lock)
         scratch.rename(self.path / LOCK_NAME)  # the file appears only when it is locked
         self._finalizer = weakref.finalize(self, _remove, self.path, lock, os.getpid())
 
@@ -83,12 +84,10 @@ def remove_abandoned() -> list[Path]:
         except OSError:
             continue
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(lock).st_nlink:  # otherwise another process has just removed the folder
+            ownerless = lock_descriptor(lock, blocking=False)
+            if ownerless and os.fstat(lock).st_nlink:  # else another process has just removed it
                 shutil.rmtree(path, ignore_errors=True)
                 removed.append(path)
-        except BlockingIOError:
-            pass
         finally:
             os.close(lock)
     return removed

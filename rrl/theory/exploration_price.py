@@ -15,14 +15,7 @@ incumbent's cost, v_(T+1) that of the incumbent after T episodes, and c* is the 
 In these units, exploration is paid back within H episodes, on average. Its price does not grow with
 the number of episodes. It does not matter which of the trials that pay is chosen.
 
-*Proof.*
-
-1. A trial satisfies ``E[c(x_t) / v_t - 1 | past] <= H E[max(0, ln v_t - ln c(x_t)) | past]``. This
-   is the rule. An episode with the incumbent adds 0 to both sides.
-2. The next incumbent has the cost ``v_(t+1) = min(v_t, c(x_t))``. So the maximum is
-   ``ln v_t - ln v_(t+1)``: what a trial is expected to save is what it does save, on average.
-3. Take expectations and sum over t. The right side telescopes to ``H E ln(v_1 / v_(T+1))``. That
-   incumbent costs at least c*.
+The proofs are in ``notebooks/06_theory_bound.ipynb``.
 
 :func:`hardest_trials` attains the bound. The agent's own rule is more careful than the premise.
 It takes a configuration that promises to cost less than the incumbent for one that promises to cost
@@ -32,23 +25,15 @@ exponents, only stop trials, as long as H is below 10^12.)
 The theorem is about the price of trials. It does not say that the optimum is found. When no trial
 pays, the expected saving of each is at most its price, divided by H.
 
-**Proposition 9: noise.** With noise, step 2 fails. One measurement does not show the cost. So the
-expected saving is not realised at once, and it may be paid for again. This remains: if the
-sd is s, the price of a trial is at most
-``p(s) = min(H s / sqrt(2 pi), exp(u s + s^2 / 2) - 1)``. Here u solves ``u = H phi(u)``, and phi is
-the normal density. Let each of n configurations have a normal posterior of its log cost, with the
-sd s_0 at first, and at most ``tau / sqrt(j)`` after j of its own measurements. Then the
-prices of T episodes add up to at most
+**Proposition 9: noise.** With noise, one measurement does not show the cost. So the expected saving
+is not realised at once, and it may be paid for again. This remains: if the sd is s, the price of a
+trial is at most ``p(s) = min(H s / sqrt(2 pi), exp(u s + s^2 / 2) - 1)``. Here u solves
+``u = H phi(u)``, and phi is the normal density. Let each of n configurations have a normal
+posterior of its log cost, with the sd s_0 at first, and at most ``tau / sqrt(j)`` after j of its
+own measurements. Then the prices of T episodes add up to at most
 ``n p(s_0) + n (p(tau / sqrt(1)) + ... + p(tau / sqrt(ceil(T / n))))``. If the posterior is right,
 this bounds the expected extra cost, in fractions of the incumbent's value. It grows as
 ``2 u tau sqrt(n T)``. We have no bound that does not grow with T.
-
-*Proof.* Let g >= 0 be the gap of the logarithms, and ``z = g / s``. The expected saving is
-``s (phi(z) - z Phi(-z)) <= s phi(z)``. This is at most ``s / sqrt(2 pi)``, which gives the first
-part. The rule asks for ``g <= exp(g + s^2 / 2) - 1 <= H s phi(z)``. So ``z <= H phi(z)``, and thus
-z <= u. This is the second part. p increases with s, so the bounds of one configuration fall with
-the number of its measurements. Therefore T trials have the largest sum if all configurations share
-them evenly.
 
 **If the posterior is wrong, there is no bound.** Two agents of this package show it, without noise:
 

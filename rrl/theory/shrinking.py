@@ -27,31 +27,7 @@ configuration with the lowest value.
 Here ``A = 4^(1/(d+2)) [L rho_0 m^(1/(d+2)) + 2 sigma sqrt(C l / rho_0^d) O^(-d/(2(d+2)))]`` and
 ``l = ln(2 T (k+1)(k+2) / delta)``. The rate is T^(-1/(d+2)), up to the root of a logarithm.
 
-*Proof.*
-
-1. Q_k(z) is an average over the centres within rho_k of z: ``sum of w_i (c(x_i) + v_i)``. The
-   weights w_i add up to 1, and v_i is the mean noise of centre i. There is such a centre, because
-   the centres are a cover.
-2. Bias: each c(x_i) differs from c(z) by at most L rho_k, and so does their average.
-3. Deviation: ``|sum of w_i v_i|`` is at most the largest ``|v_i|``. So a union bound over the M_k
-   centres is enough, however many configurations there are.
-4. Nothing measured decides what is measured next. So v_i is a mean of at least
-   ``N = floor(m_k / M_k)`` independent noises, and ``P(|v_i| > x) <= 2 exp(-N x^2 / (2 sigma^2))``
-   (Hoeffding). With the x of (a) that is delta_k / M_k. Over all centres and epochs these add up
-   to at most ``sum of delta_k = delta``. This is (a).
-5. Let z' be the choice, and z* the optimum. ``c(z') <= Q(z') + e <= Q(z*) + e <= c(z*) + 2 e``.
-   This is (b).
-6. The last complete epoch has ``t_(k+1) <= T < t_(k+2)``, so ``T / 4 < m_k <= T``. By ``m >= O``,
-   ``m_k / m = 2^k <= 1 + t_k / O <= m_k / O``. The first inequality gives
-   ``rho_k <= rho_0 (m / m_k)^(1/(d+2))``. The second one gives
-   ``M_k / m_k <= C rho_k^(-d) / m_k <= C rho_0^(-d) O^(-d/(d+2)) m_k^(-2/(d+2))``. Insert both in
-   (a), with ``floor(x) >= x / 2`` for x >= 1 and ``M_k <= m_k <= T``. This is (c).
-
-**Where the constant is lost.** The last complete epoch has as little as a quarter of all episodes:
-4^(1/(d+2)). The schedule does not know L and sigma: with them, rho_0 would balance the two terms
-(:func:`rrl.theory.bounds.best_radius`). A cover that is chosen greedily can have more centres than
-needed. Step 3 counts the measurements of one centre, but a value averages over all centres in its
-region. Rounding down costs up to the factor sqrt(2).
+The proof, and where its constant is loose, are in ``notebooks/06_theory_bound.ipynb``.
 
 **On a grid the rate ends.** Once the radius is below the spacing, a region is a single cell: its
 bias is 0, M_k = n, and its deviation falls as T^(-1/2). On the paper's grid a radius of 3 has
@@ -62,27 +38,9 @@ was measured before. With probability at least ``1 - delta``, after every episod
 configuration z of n with ``N(z) >= 1`` updates, Q(z) errs by at most
 ``L rho + sigma sqrt(2 ln(2 n m / delta) / N(z))``.
 
-*Proof.* Steps 1 and 2 are as above, for the visited cells of the region. Fix z and j. Whether an
-episode updates z is decided before its noise is drawn. So the sum of the first j noises of z is a
-martingale. (Fresh noises replace those that the epoch does not reach.) It has the variance proxy
-j sigma^2, so ``P(|mean| > x) <= 2 exp(-j x^2 / (2 sigma^2))`` (Azuma and Hoeffding). The claim is a
-union bound over n configurations and m counts j.
-
-**The agent that runs is another one.** `rrl-adaptive` (:func:`rrl.core.rrl.adaptive`) differs
-in six ways.
-
-* It chooses by Boltzmann probabilities. Proposition 7 allows that, but it says nothing of a
-  configuration without updates. No rate follows, as nothing makes the agent visit the region of the
-  optimum.
-* From the fourth update on, its learning rate is 0.3. A constant rate a keeps a noise of
-  ``sigma sqrt(a / (2 - a))``, which is 0.42 sigma, however long it runs.
-* Its table is never emptied. Values of wider regions fade only where there are updates.
-* Bayesian optimisation selects its radius from noisy costs. The schedule is only the prior mean.
-* It deploys by :func:`rrl.core.rrl.deploy`, and only what was measured.
-* A server's cost is not L-Lipschitz with a small L where it saturates, and its noise grows with the
-  cost and has no known variance proxy.
-
-So theorem 6 says why a radius should shrink, and how fast. It promises nothing of `rrl-adaptive`.
+The agent that runs, `rrl-adaptive` (:func:`rrl.core.rrl.adaptive`), is another one: the notebook
+says in what. Theorem 6 says why a radius should shrink, and how fast. It promises nothing of
+`rrl-adaptive`.
 
 References
 ----------

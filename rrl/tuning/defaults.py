@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.tuning.presets import CPUS
 
-DEFAULT_BATCH_SIZE = 1000
+SERVER_DEFAULTS: Configuration = MappingProxyType(
+    {
+        "inter_op": 0,
+        "intra_op": 0,
+        "batch_threads": 0,
+        "max_batch_size": 1000,
+        "batch_timeout_micros": 0,
+        "max_enqueued_batches": 10,
+    }
+)
+"""TensorFlow Serving's own settings: pools with a thread per core, and no batching.
+
+With batching, a batch holds `max_batch_size` examples, and there is a batch thread per core.
+"""
+
+LEFT_OUT: Configuration = MappingProxyType({**SERVER_DEFAULTS, "max_batch_size": 1})
+"""The settings of a configuration that does not name them: batches of one request, as in the paper.
+"""
+
 HEURISTIC_TIMEOUTS_MICROS = (0, 10_000)
 
 
@@ -128,7 +148,7 @@ def _automatic(space: ConfigSpace, cores: int | None, batching: bool) -> dict[st
         "inter_op": pool("inter_op"),
         "intra_op": pool("intra_op"),
         "batch_threads": 0 if off else cores,
-        "max_batch_size": DEFAULT_BATCH_SIZE,
+        "max_batch_size": SERVER_DEFAULTS["max_batch_size"],
         "batch_timeout_micros": 0,
         CPUS: cores,
     }

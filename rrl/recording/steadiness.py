@@ -1,6 +1,7 @@
-"""Check the speed of the machine by a short fixed task before and after each episode.
+"""Whether the machine was steady: its speed, and what the hypervisor and other processes took.
 
-The task does not depend on what is measured, and the server is paused while it runs. An episode is
+A short fixed task is timed before and after each episode. The task does not depend on what is
+measured, and the server is paused while it runs. An episode is
 rejected because of the speed of this task, the time that the hypervisor took, or the load
 generator's own delay. No limit is on a latency. But the generator may delay requests by a tenth of
 the mean latency, so the same delay is sooner too long for a fast configuration.
@@ -16,9 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
+
+from rrl.support.errors import UnstableError
 
 SIDE, PRODUCTS = 512, 10  # arithmetic: products of square matrices of 4-byte numbers
 LENGTH, SUMS = 2**21, 6  # memory: sums over 16 MiB, which are too large for the core's own caches
+PATIENCE_S = 900.0  # longest time outside the rule's limits before the recording stops
+PAUSE_S = 2.0  # time between two probes while waiting
+QUIET_S = 10.0  # the recording says that it waits if it does so for longer
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,67 @@ class Probe:
         return time.perf_counter() - began
 
 
+class SteadyMachine:
+    """The machine by its probe. The probe after an episode is also the one before the next.
+
+    Parameters
+    ----------
+    rule : Rule
+    probe : callable
+        It returns the seconds that a fixed task took.
+    say : callable
+        It is told in one line why the recording waits.
+
+    Examples
+    --------
+    >>> seconds = iter([0.03, 0.031])
+    >>> machine = SteadyMachine(Rule(reference_s=0.03), lambda: next(seconds), print)
+    >>> machine.wait(), machine.look(), machine.wait()
+    (0.03, 0.031, 0.031)
+    """
+
+    def __init__(self, rule: Rule, probe: Callable[[], float], say: Callable[[str], None]) -> None:
+        self._rule, self._probe, self._say = rule, probe, say
+        self._seconds = 0.0  # of the last probe; 0 if the machine has worked since then
+
+    def forget(self) -> None:
+        """Take the last probe for old, because the machine has worked."""
+        self._seconds = 0.0
+
+    def look(self) -> float:
+        """Probe the machine and return the seconds."""
+        self._seconds = self._probe()
+        return self._seconds
+
+    def wait(self) -> float:
+        """Wait for a probe that is within the rule's limits, and return its seconds.
+
+        Raises
+        ------
+        UnstableError
+            If the machine stays outside the limits for `PATIENCE_S`.
+        """
+        rule, began, told = self._rule, time.monotonic(), False
+        while not (self._seconds and rule.accepts(self._seconds)):
+            waited_s = time.monotonic() - began
+            if self._seconds and waited_s > QUIET_S and not told:
+                told = True
+                self._say(
+                    f"waiting: the machine runs at {rule.speed(self._seconds):.2f} of the plan's "
+                    f"speed, and {rule.slowest:g} to {rule.fastest:g} count; something else may run"
+                )
+            if waited_s > PATIENCE_S:
+                raise UnstableError(
+                    f"for {PATIENCE_S:.0f} s the machine's speed was outside the limits; it is "
+                    f"{rule.speed(self._seconds):.2f} of the plan's speed; "
+                    "try again when it is less busy, or make a plan for this machine"
+                )
+            if self._seconds:
+                time.sleep(PAUSE_S)
+            self.look()
+        return self._seconds
+
+
 def calibrated(probe: Callable[[], float], looks: int = 30, pause_s: float = 0.1) -> float:
     """Return the median of several probes (s), as the reference of a rule for this machine.
 
@@ -138,3 +206,33 @@ def stolen(before: tuple[int, int], after: tuple[int, int]) -> float:
     0.05
     """
     return (after[0] - before[0]) / max(after[1] - before[1], 1)
+
+
+class Others:
+    """The processor time that processes other than this one and its servers use."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._seen = self._used()
+
+    def begin(self) -> None:
+        """Begin a period."""
+        self._seen = self._used()
+
+    def fraction(self) -> float:
+        """Return the fraction of all processor time since the beginning that others used."""
+        own, busy, all_ = np.subtract(self._used(), self._seen)
+        return max(0.0, float((busy - own) / max(all_, 1e-9)))
+
+    def _used(self) -> tuple[float, float, float]:
+        """Return the seconds that this process and its children, and all processes, used."""
+        own = 0.0
+        for process in (self._process, *self._process.children(recursive=True)):
+            try:
+                own += sum(process.cpu_times()[:4])  # children that have ended are the last two
+            except psutil.Error:
+                continue  # it has just ended: now its parent has its time
+        times = psutil.cpu_times()
+        idle = times.idle + getattr(times, "iowait", 0.0)
+        everything = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+        return own, everything - idle - getattr(times, "steal", 0.0), everything
