@@ -20,10 +20,9 @@ from test_restarted import Operator
 from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.commands import add_commands
 from rrl.operating.knob_options import read_default, read_space, serves_now
+from rrl.operating.report import add_commands, serving_flags
 from rrl.operating.targets import Target
-from rrl.operating.verdict import serving_flags
 from rrl.serving.detached import start_detached
 from rrl.serving.identity import known_flags
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
-from rrl.operating.operate import operate
+from rrl.operating.operate import operate, remember
 from rrl.operating.records import episode_record, failures, late_while_tuning
-from rrl.operating.resume import remember
 from rrl.operating.verdict import summarise
 from rrl.rivals.agents import AGENTS
 from rrl.support.errors import ServerError

@@ -14,7 +14,7 @@ from test_own_model import BYTES, b64, build_words
 from rrl.cli import main
 from rrl.operating.options import knob_values
 from rrl.operating.profiling import _duration
-from rrl.operating.start_command import UNKNOWN_BASE, command_at
+from rrl.operating.targets import UNKNOWN_BASE, command_at
 from rrl.recording.plan import Plan, process
 from rrl.recording.probe import Rule
 from rrl.recording.profile import read_profile

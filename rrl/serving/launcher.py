@@ -26,6 +26,7 @@ from rrl.serving.settings import ADAPTIVE, batching, can_switch, process_flags
 from rrl.serving.version_folders import VersionFolders
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.owned_folder import OwnedFolder, places
+from rrl.tuning.presets import in_words
 
 BINARY = "tensorflow_model_server"
 LOCAL = "local"
@@ -241,7 +242,7 @@ class ModelServer(ServerProcess):
                     self.versions.remove(version)
                     why = error or f"its version is {state} after {self._timeout_s:.0f} s"
                     raise ServerError(
-                        f"{self.title}: no switch to {dict(configuration)}: {why}; the earlier "
+                        f"{self.title}: no switch to {in_words(configuration)}: {why}; the earlier "
                         f"settings stay in service; {self.kept_log()}"
                     )
                 self.check()
