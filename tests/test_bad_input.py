@@ -82,7 +82,7 @@ OWN = ["profile", "x", "--model", "keyword"]
             for value in ("80", "0ms", "-1s", "soon")
         ),
         ([*TUNE, "--port", "8500"], "say which requests are late for your clients, by --slo"),
-        ([*TUNE, "--knob", "inter_op=１,２"], "with whole numbers"),
+        ([*TUNE, "--knob", "inter_op=\uff11,\uff12"], "with whole numbers"),
         ([*TUNE, "--knob", "inter_op=1,99999"], "99999 is too large; use at most 4096"),
         (
             [*TUNE, "--knob", "batch_threads=1", "--knob", "max_batch_size=0,4"],

@@ -73,9 +73,11 @@ def run(
     if isinstance(server, Keeps):
         server.keep(result["deploy"])
     files = add_commands(job, result, folder.absolute() if target else folder, target)
-    print(json.dumps(result) if options.json else report(job, result, folder), flush=True)
-    write(result, files, folder)
-    save(plot_journal(job, records), "tuning", folder)
+    try:  # first, because a full disk must not hide the result
+        print(json.dumps(result) if options.json else report(job, result, folder), flush=True)
+    finally:
+        write(result, files, folder)
+        save(plot_journal(job, records), "tuning", folder)
     check_result(result)
     return 0
 
