@@ -79,7 +79,7 @@ OWN = ["profile", "x", "--model", "keyword"]
                 [*TUNE, "--late", value],
                 f"--late: {value!r} is no time; write it as 80ms, or as auto",
             )
-            for value in ("80", "0ms", "-1s", "soon")
+            for value in ("80", "0ms", "1 h", "soon")
         ),
         ([*TUNE, "--port", "8500"], "say which requests are late for your clients, by --slo"),
         ([*TUNE, "--knob", "inter_op=\uff11,\uff12"], "with whole numbers"),

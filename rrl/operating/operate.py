@@ -27,6 +27,7 @@ from rrl.operating.records import (
     Record,
     compared,
     episode_record,
+    in_ms,
     is_record,
     learned,
     round_record,
@@ -286,7 +287,7 @@ class _Run:
             if guard and guard.late_s != late_s:
                 late_s = guard.late_s
                 self._show(
-                    f"late means over {1e3 * late_s:.3g} ms: twice the p99 of {USUAL_EPISODES} "
+                    f"late means over {in_ms(late_s)}: twice the p99 of {USUAL_EPISODES} "
                     "episodes of the default (--slo or --late sets it)"
                 )
             if settled(job, journal.records):

@@ -44,7 +44,7 @@ def episode_record(
         "invalid": step.invalid,
         "failed": int(episode.failed.sum()),
     }
-    if not episode.cancelled.any():
+    if "aborted" not in episode.info:
         record["mean_s"] = float(charged_latency(episode).mean())
         record["p99_s"] = Percentile(99)(episode)
     if job.slo:
@@ -122,6 +122,17 @@ def kept_episode(kept: Mapping[str, Any]) -> Episode:
     return Episode({}, np.arange(len(latency)), latency, status)
 
 
+def in_ms(seconds: float) -> str:
+    """Format a limit of latency for people to read.
+
+    Examples
+    --------
+    >>> in_ms(2.0), in_ms(0.01119)
+    ('2000 ms', '11.2 ms')
+    """
+    return f"{round(1e3 * seconds, 1):g} ms"
+
+
 def stopped_words(kept: Mapping[str, Any], planned: int) -> str:
     """Say how an episode was stopped; "" if it was not.
 
@@ -136,7 +147,7 @@ def stopped_words(kept: Mapping[str, Any], planned: int) -> str:
     failed = f", {stopped['failed']} failed" if stopped["failed"] else ""
     return (
         f"stopped after {len(kept['latency_us'])} of {planned} requests: {stopped['late']} over "
-        f"{1e3 * stopped['late_s']:.3g} ms{failed}"
+        f"{in_ms(stopped['late_s'])}{failed}"
     )
 
 
@@ -362,7 +373,8 @@ def is_record(
         "told": lambda told: isinstance(told, bool),
     }
     numbers = ("load_per_s", "next_load_per_s", "cost", "failed", "invalid")
-    optional = ("mean_s", "p99_s", "late", "switch_s", "other_work")
+    numbers += () if "stopped" in record else ("mean_s", "p99_s")
+    optional = ("late", "switch_s", "other_work")
     return (
         _has(record, episode=_is_count, configuration=is_known, recommended=is_known)
         and _has(record, rng=_is_generator, **dict.fromkeys(numbers, _is_number))

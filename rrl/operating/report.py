@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrl.operating.options import NO_LIMIT, UNLIMITED
-from rrl.operating.records import Record, compared, ending, kept_episode, learned
+from rrl.operating.records import Record, compared, ending, in_ms, kept_episode, learned
 from rrl.operating.verdict import amount, interval_words
 from rrl.support.errors import UnstableError, UsageError
 from rrl.tuning.constrained import HighestRate
@@ -270,7 +270,7 @@ def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
     budget = UNLIMITED if result["budget"] == NO_LIMIT else result["budget"]
     whose = "" if job.slo or job.late_s else ", by the first episodes of the default"
     lines = [
-        f"  late (over {1e3 * harm['late_s']:.3g} ms{whose}) or failed: {trials} requests in "
+        f"  late (over {in_ms(harm['late_s'])}{whose}) or failed: {trials} requests in "
         f"trials (budget {budget}), {default} with the default"
     ]
     for trial in harm["ended"]:

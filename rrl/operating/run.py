@@ -94,14 +94,13 @@ def _measure(
     """Tune a server, and note what else the machine does meanwhile."""
     from rrl.operating.operate import operate
     from rrl.operating.other_work import OtherWork
-    from rrl.operating.verdict import duration
     from rrl.support.machine import describe_machine
 
     machine = {k: v for k, v in describe_machine().items() if k != "load_average"}
     count = job.episodes + 2 * job.rounds
     screen(
         f"{'at most ' * job.may_settle}{count} episodes of {job.requests} requests: "
-        f"{duration(load_seconds(job))} of load, plus the server starts"
+        f"{load_words(job)}, plus the server starts"
     )
     with _returning(job, target, folder, options):
         return operate(
@@ -110,9 +109,14 @@ def _measure(
         )  # fmt: skip
 
 
-def load_seconds(job: Job) -> float:
-    """Return how long the requests of a job last, at the mean rate of its arrivals."""
-    return (job.episodes + 2 * job.rounds) * job.requests / max(job.workload.rate, 1e-3)
+def load_words(job: Job) -> str:
+    """Say how long the requests of a job last, at the mean rate of its arrivals."""
+    from rrl.operating.verdict import duration
+
+    requests = (job.episodes + 2 * job.rounds) * job.requests
+    if (rate := job.workload.rate) <= 0:  # clients send them, and have sent none yet
+        return f"{requests} requests of the clients"
+    return f"{duration(requests / rate)} of load"
 
 
 @contextmanager
@@ -165,7 +169,7 @@ def _first(options: Namespace, target: Target | None) -> str:
 def plan_lines(job: Job, note: str, refuses: Callable[[Any], bool]) -> list[str]:
     """Say what a job may do to a service, for `--dry-run`."""
     from rrl.operating.options import NO_LIMIT
-    from rrl.operating.verdict import duration
+    from rrl.operating.records import in_ms
     from rrl.tuning.guard import LATE, USUAL_EPISODES
     from rrl.tuning.presets import in_words
 
@@ -185,11 +189,11 @@ def plan_lines(job: Job, note: str, refuses: Callable[[Any], bool]) -> list[str]
         "with the default and the recommended one"
     )
     lines.append(
-        f"how long: at most {duration(load_seconds(job))} of load, and the time of at most "
+        f"how long: at most {load_words(job)}, and the time of at most "
         f"{job.episodes + 2 * job.rounds} changes of the configuration"
     )
     late = job.slo.target_s if job.slo else job.late_s
-    limit = f"{1e3 * late:.3g} ms" if late else f"{LATE:g} times the default's p99"
+    limit = in_ms(late) if late else f"{LATE:g} times the default's p99"
     how = "" if late else f", by its first {USUAL_EPISODES} episodes"
     if job.budget is None or job.budget >= NO_LIMIT:
         lines.append(f"late (over {limit}{how}) or failed: no limit in all; bad trials are stopped")

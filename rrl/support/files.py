@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         scratch.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a write to an open file does not name it
+        error.filename = str(path)  # a write to an open file names none
         raise
     finally:
         scratch.unlink(missing_ok=True)
