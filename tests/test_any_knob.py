@@ -105,9 +105,9 @@ def test_the_printed_lines_start_what_was_measured(model, tmp_path):
     port = free_port()
     command = [
         sys.executable, "-m", "rrl.cli", "tune", str(model), "--executable", LOCAL, "--port",
-        str(port), "--late", "auto", "--stop", "--rate", "50", "--requests", "10",
-        "--episodes", "2", "--rounds", "2", "--budget", "unlimited", "--agent", "random", "--out", str(tmp_path / "out"),
-        "--knob", "env:RRL_TEST=one,two", "--knob", "flag:--grpc_max_threads=6,7",
+        str(port), "--stop", "--rate", "50", "--requests", "10", "--episodes", "2", "--rounds", "2",
+        "--budget", "unlimited", "--agent", "random", "--out", str(tmp_path / "out"),
+        "--late", "60s", "--knob", "env:RRL_TEST=one,two", "--knob", "flag:--grpc_max_threads=6,7",
         "--knob", "batch_threads=0,1", "--knob", "cpus=1", "--env", f"RRL_ODD={ODD}",
         "--flag=--enable_grpc_healthcheck_service",
     ]  # fmt: skip

@@ -49,7 +49,7 @@ def tuning(model, folder, *words, port):
     command = [
         sys.executable, "-m", "rrl.cli", "tune", str(model), "--executable", "local",
         "--port", str(port), "--out", str(folder), "--requests", "10", "--episodes", "4",
-        "--rounds", "2", "--late", "auto", *words,
+        "--rounds", "2", "--late", "60s", *words,
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True)
     try:

@@ -276,7 +276,7 @@ class _Run:
         what = suited(server, job.objective), agent, load, left, rng, job.objective
         run = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
         began, late_s = time.monotonic(), guard and guard.late_s
-        self._look()
+        self._look(lambda line: None)
         for done, step in enumerate(run, 1):
             number = len(known) + done
             record = episode_record(job, number - 1, step, rng, guard)
@@ -294,9 +294,9 @@ class _Run:
                 self._tick(SETTLED, SETTLED)
                 return
 
-    def _look(self) -> Record:
+    def _look(self, show: Callable[[str], None] | None = None) -> Record:
         """Return how much else the machine did since the last look, for the journal."""
-        return {} if self._others is None else self._others.look(self._show)
+        return {} if self._others is None else self._others.look(show or self._show)
 
     def to_compare(self) -> Configuration | None:
         """Return what another round measures beside the default; None if no round is needed.
@@ -322,7 +322,7 @@ class _Run:
             pairs = {"default": (ready["default"], job.default), **pairs}
         drawn = draw_rounds(list(pairs), job.workload, job.rounds, job.requests, job.rng(2))
         done = len(compared(journal.records))
-        self._look()
+        self._look(lambda line: None)
         for number, (arrivals, seed, order) in enumerate(islice(drawn, done, None), done):
             episodes, trials = _round(pairs, arrivals, seed, order, guard)
             record = round_record(job, number, episodes, trials, guard) | self._look()
@@ -335,9 +335,10 @@ class _Run:
             )
             self._tick(line := f"round {number + 1}/{job.rounds}: {words}", line)
             if guard is not None and not guard.admits(second):
-                self._show(
-                    "the recommendation did too badly to serve any longer: the comparison ends"
-                )
+                why = "the recommendation did too badly to serve any longer"
+                if guard.charge(second) is None:
+                    why = "the budget of late or failed requests is used up (--budget)"
+                self._show(f"{why}: the comparison ends")
                 return
             if decided(job, journal.records):
                 self._show("the answer is clear: no more rounds are needed")

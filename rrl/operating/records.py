@@ -59,6 +59,8 @@ def episode_record(
             "parts": [asdict(part) for part in step.parts],
             "late_s": guard.late_s,
         }
+        if ending(record) == "crashed":  # the others were not sent
+            record["failed"] = step.parts[0].requests
     after = {"next_load_per_s": step.next_load, "rng": rng.bit_generator.state}
     return record | kept(episode, guard) | after
 
@@ -242,73 +244,7 @@ def late_while_tuning(job: Job, records: Sequence[Record]) -> float:
     return float(np.mean([record["late"] for record in tuned]))
 
 
-def failures(records: Sequence[Record]) -> int:
-    """Return how many requests failed while tuning; those that were not sent do not count.
-
-    Examples
-    --------
-    >>> crashed = {"guard": {"parts": [{"ended": "crashed", "requests": 3}]}}
-    >>> episode = {"configuration": {}, "failed": 2}
-    >>> failures([episode, episode | crashed])
-    5
-    """
-    return sum(
-        record["guard"]["parts"][0]["requests"] if ending(record) == "crashed" else record["failed"]
-        for record in learned(records)
-    )
-
-
 # --- whether a record is one ----------------------------------------------------------------------
-
-
-def _is_number(value: Any) -> bool:
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and 0 <= value < math.inf
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
-
-
-def is_configuration(value: Any) -> bool:
-    """Return whether a value of a file can be a configuration: names, and numbers or text."""
-    return isinstance(value, dict) and all(
-        isinstance(one, int | float | str) and not isinstance(one, bool) for one in value.values()
-    )
-
-
-def _is_generator(value: Any) -> bool:
-    try:
-        np.random.PCG64().state = value
-    except (ValueError, TypeError, KeyError, OverflowError, AttributeError):
-        return False
-    return True
-
-
-def _are_requests(value: Any) -> bool:
-    """Return whether a value holds requests as :func:`kept` stores them."""
-    if not isinstance(value, dict) or not isinstance(latency := value.get("latency_us"), list):
-        return False
-    status, stopped = value.get("status", [0] * len(latency)), value.get("stopped")
-    return (
-        all(map(_is_count, latency))
-        and isinstance(status, list)
-        and len(status) == len(latency) > 0
-        and all(_is_count(one) and one < len(Status) for one in status)
-        and (stopped is None or _has(stopped, late=_is_count, failed=_is_count, late_s=_is_number))
-        and all(_is_number(value.get(name, 0)) for name in REPORTED)
-    )
-
-
-def _has(value: Any, **fields: Callable[[Any], bool]) -> bool:
-    """Return whether a value is a mapping that has these fields as it should."""
-    return isinstance(value, dict) and all(
-        name in value and fits(value[name]) for name, fits in fields.items()
-    )
-
-
-def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or fits(value)
 
 
 def is_record(
@@ -332,54 +268,103 @@ def is_record(
     def is_known(value: Any) -> bool:
         if not is_configuration(value):
             return False
-        if space is None or value == default:
-            return True
         try:
-            space.index(value)
+            return space is None or value == default or space.index(value) >= 0
         except ValueError:
             return False
-        return True
 
-    def is_refusal(value: Any) -> bool:
-        return isinstance(value, list) and len(value) == 2 and is_known(value[0])
-
-    def is_part(value: Any) -> bool:
-        text = isinstance(value, dict) and isinstance(value.get("why"), str)
-        return text and _has(
-            value,
-            configuration=is_known,
-            requests=_is_count,
-            bad=_is_count,
-            ended=lambda ended: ended in ("", "aborted", "crashed"),
-            whole=lambda whole: isinstance(whole, bool),
-            charge=_or_none(_is_number),
-        )
-
-    def all_are(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-        return lambda value: isinstance(value, list) and all(map(fits, value))
-
-    guard = {"parts": all_are(is_part), "late_s": _or_none(_is_number)}
-    if _has(record, machine=lambda machine: isinstance(machine, dict)):
-        return True
-    if _has(record, round=_is_count, cost=lambda costs: isinstance(costs, dict)):
-        names = set(record["cost"])
-        costs = all(map(_is_number, record["cost"].values()))
-        known = names in ({"recommended"}, {"default", "recommended"})
-        sound = costs and known and all(_are_requests(record.get(name)) for name in names)
-        return sound and ("guard" not in record or _has(record["guard"], **guard))
-    guard |= {
-        "asked": _or_none(is_known),
-        "refused": all_are(is_refusal),
-        "told": lambda told: isinstance(told, bool),
+    part = {
+        "configuration": is_known,
+        "requests": _is_count,
+        "bad": _is_count,
+        "ended": lambda ended: ended in ("", "aborted", "crashed"),
+        "why": str,
+        "whole": bool,
+        "charge": (_is_number, None),
     }
-    numbers = ("load_per_s", "next_load_per_s", "cost", "failed", "invalid")
-    numbers += () if "stopped" in record else ("mean_s", "p99_s")
-    optional = ("late", "switch_s", "other_work")
+    guard = {"parts": [part], "late_s": (_is_number, None)}
+    if "machine" in record:
+        return _fits(record["machine"], dict)
+    if "round" in record:
+        names = [name for name in ("default", "recommended") if name in record]
+        costs = {"cost": dict.fromkeys(names, _is_number)}
+        form = dict.fromkeys(["recommended", *names], _are_requests) | {"round": _is_count} | costs
+        whole = _fits(record, form) and sorted(record["cost"]) == names
+        return whole and _fits(record.get("guard"), (guard, None))
+    guard |= {"asked": (is_known, None), "refused": [_is_pair(is_known)], "told": bool}
+    numbers = ["load_per_s", "next_load_per_s", "cost", "failed", "invalid"]
+    form = dict.fromkeys(numbers, _is_number) | {
+        "episode": _is_count,
+        "configuration": is_known,
+        "recommended": is_known,
+        "rng": _is_generator,
+        "guard": (guard, None),
+    }
+    form |= {} if "stopped" in record else {"mean_s": _is_number, "p99_s": _is_number}
+    form |= dict.fromkeys(("late", "switch_s", "other_work"), (_is_number, None))
     return (
-        _has(record, episode=_is_count, configuration=is_known, recommended=is_known)
-        and _has(record, rng=_is_generator, **dict.fromkeys(numbers, _is_number))
-        and record["load_per_s"] > 0 < record["next_load_per_s"]
-        and all(_is_number(record.get(name, 0)) for name in optional)
+        _fits(record, form)
         and _are_requests(record)
-        and ("guard" not in record or _has(record["guard"], **guard))
+        and record["load_per_s"] > 0 < record["next_load_per_s"]
+    )
+
+
+def _fits(value: Any, form: Any) -> bool:
+    """Return whether a value has a form.
+
+    A form is a type, None, a function that judges, a mapping of names to forms, a list with the
+    form of each entry, or a tuple of forms of which one must fit.
+    """
+    if form is None or isinstance(form, type):
+        return value is None if form is None else isinstance(value, form)
+    if isinstance(form, tuple):
+        return any(_fits(value, one) for one in form)
+    if isinstance(form, list):
+        return isinstance(value, list) and all(_fits(one, form[0]) for one in value)
+    if isinstance(form, dict):
+        fields = form.items()
+        return isinstance(value, dict) and all(_fits(value.get(name), one) for name, one in fields)
+    return form(value)
+
+
+def _is_number(value: Any) -> bool:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and 0 <= value < math.inf
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def is_configuration(value: Any) -> bool:
+    """Return whether a value of a file can be a configuration: names, and numbers or text."""
+    return isinstance(value, dict) and all(type(one) in (int, float, str) for one in value.values())
+
+
+def _is_pair(is_known: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Judge a choice that was refused, with its charge."""
+    return lambda pair: (
+        isinstance(pair, list) and len(pair) == 2 and is_known(pair[0]) and _is_number(pair[1])
+    )
+
+
+def _is_generator(value: Any) -> bool:
+    try:
+        np.random.PCG64().state = value
+    except (ValueError, TypeError, KeyError, OverflowError, AttributeError):
+        return False
+    return True
+
+
+def _are_requests(value: Any) -> bool:
+    """Return whether a value holds requests as :func:`kept` stores them."""
+    stopped = {"late": _is_count, "failed": _is_count, "late_s": _is_number}
+    form = {"latency_us": [_is_count], "status": ([_is_count], None), "stopped": (stopped, None)}
+    if not _fits(value, form | dict.fromkeys(REPORTED, (_is_number, None))):
+        return False
+    status, count = value.get("status") or [0], len(value["latency_us"])
+    return (
+        count > 0
+        and len(value.get("status", value["latency_us"])) == count
+        and (max(status) < len(Status))
     )

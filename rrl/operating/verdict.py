@@ -14,7 +14,6 @@ from rrl.operating.records import (
     Record,
     compared,
     ending,
-    failures,
     harm_done,
     kept_episode,
     late_while_tuning,
@@ -224,7 +223,6 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
     recommended = dict(job.default) if alone else tuned[-1]["recommended"]
     names = rounds[0]["cost"]
     whole = {n: [r["cost"][n] for r in rounds if "stopped" not in r[n]] for n in names}
-    switches = [r["switch_s"] for r in tuned if r.get("switch_s")]
     result = {
         **job.settings(),
         "load_per_s": float(np.mean([r["load_per_s"] for r in tuned])),
@@ -234,10 +232,7 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
         "stopped": {name: len(rounds) - len(values) for name, values in whole.items()},
         "slo": None,
         MEMORY: _memory(rounds),
-        "invalid": sum(r["invalid"] for r in tuned),
-        "failed": failures(tuned),
-        "switches": len(switches),
-        "switch_s": float(np.mean(switches)) if switches else None,
+        "failed": sum(r["failed"] for r in tuned),
         "compared": len(rounds),
         "harm": harm_done(job, records),
         "machines": [record["machine"] for record in records if "machine" in record],
