@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.verdict import kept_episode
+from rrl.operating.records import kept_episode
 from rrl.serving import models
 from rrl.serving.handover import HandoverServer
 from rrl.serving.loadgen import Client

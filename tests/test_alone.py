@@ -10,7 +10,7 @@ import pytest
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.alone import alone_at
+from rrl.operating.address import alone_at
 from rrl.serving.deployed import DEPLOYED, Deployed
 from rrl.serving.restarted import RestartedServer
 from rrl.support.errors import ServerError, UsageError

@@ -20,10 +20,9 @@ from test_restarted import Operator
 from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.commands import add_commands
 from rrl.operating.knob_options import read_default, read_space, serves_now
+from rrl.operating.report import add_commands, serving_flags
 from rrl.operating.targets import Target
-from rrl.operating.verdict import serving_flags
 from rrl.serving.detached import start_detached
 from rrl.serving.identity import known_flags
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port
@@ -104,7 +103,7 @@ def test_the_printed_lines_start_what_was_measured(model, tmp_path):
         sys.executable, "-m", "rrl.cli", "tune", str(model), "--executable", LOCAL, "--port",
         str(port), "--stop", "--rate", "50", "--requests", "10", "--episodes", "2", "--rounds", "2",
         "--budget", "unlimited", "--agent", "random", "--out", str(tmp_path / "out"),
-        "--knob", "env:RRL_TEST=one,two", "--knob", "flag:--grpc_max_threads=6,7",
+        "--late", "60s", "--knob", "env:RRL_TEST=one,two", "--knob", "flag:--grpc_max_threads=6,7",
         "--knob", "batch_threads=0,1", "--knob", "cpus=1", "--env", f"RRL_ODD={ODD}",
         "--flag=--enable_grpc_healthcheck_service",
     ]  # fmt: skip

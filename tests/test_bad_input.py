@@ -71,13 +71,18 @@ OWN = ["profile", "x", "--model", "keyword"]
         (["tune", "--address", "host", "--rate", "9"], "write it as host:port"),
         (["tune", "--address", "a:70000", "--rate", "9"], "write it as host:port"),
         *(
-            ([*AT, "--restart-timeout", value], f"--restart-timeout: {value!r} is not a finite")
+            ([*TUNE, "--start-timeout", value], f"--start-timeout: {value!r} is not a finite")
             for value in ("nan", "inf", "0", "-1", "soon")
         ),
         *(
-            ([*TUNE, "--switch-cost", value], f"--switch-cost: {value!r} is not a finite number")
-            for value in ("nan", "inf", "-1")
+            (
+                [*TUNE, "--late", value],
+                f"--late: {value!r} is no time; write it as 80ms, or as auto",
+            )
+            for value in ("80", "0ms", "1 h", "soon")
         ),
+        ([*TUNE, "--port", "8500"], "say which requests are late for your clients, by --slo"),
+        ([*TUNE, "--knob", "inter_op=\uff11,\uff12"], "with whole numbers"),
         ([*TUNE, "--knob", "inter_op=1,99999"], "99999 is too large; use at most 4096"),
         (
             [*TUNE, "--knob", "batch_threads=1", "--knob", "max_batch_size=0,4"],
@@ -123,12 +128,12 @@ def test_a_number_that_cannot_be_is_refused(arguments, message, capsys, tmp_path
         ([*TUNE, "--knob", "inter_op=1,2", "--knob", "inter_op=4"], "--knob inter_op= is given"),
         ([*TUNE, "--default", "a=1", "--default", "a=2"], "--default a= is given twice"),
         ([*TUNE, "--restart", "x"], "--restart has no effect without --address"),
-        ([*TUNE, "--restart-timeout", "9"], "--restart-timeout has no effect without --address"),
+        ([*TUNE, "--late", "1s", "--slo", "p99<2s"], "--late has no effect with --slo"),
+        ([*TUNE, "--keep-best"], "--keep-best has no effect without --port or --address"),
         ([*TUNE, "--model-name", "x"], "--model-name has no effect without --address"),
         ([*TUNE, "--time-column", "x"], "--time-column has no effect without --trace"),
         ([*AT, "--port", "8500"], "--port has no effect with --address"),
         ([*AT, "--executable", "local"], "--executable has no effect with --address"),
-        ([*AT, "--start-timeout", "9"], "--start-timeout has no effect with --address, where --re"),
         *(
             ([*command, *option], f"{option[0]} has no effect with {why}")
             for option in (["--speed", "2"], ["--time-column", "x"])

@@ -129,7 +129,8 @@ def test_replay_of_ones_own_table(table, capsys):
     out, err = capsys.readouterr()
     assert err == ""
     assert out.startswith("recommended: threads 4, batch 1\n")
-    assert "0.37 of it (95 % interval 0.37 to 0.37, 8 paired episodes); better" in out
+    ratio = "ratio within a round: median 0.37 (95 % interval 0.37 to 0.37); better\n"
+    assert f"against 0.3 by default (medians of 8 rounds); {ratio}" in out
     (folder,) = table.parent.glob("build/tune/*")
     names = {"journal.jsonl", "result.json", "tuning.png", "tuning.pdf"}
     assert {path.name for path in folder.iterdir()} == names
@@ -138,7 +139,7 @@ def test_replay_of_ones_own_table(table, capsys):
 def test_a_run_of_another_version_of_its_agent_is_refused(table, capsys, monkeypatch):
     arguments = ["replay", str(table), "--cost", "p99", "--quiet", "--out", "out"]
     assert main(arguments) == 0
-    monkeypatch.setattr("rrl.operating.resume.version", lambda name: version(name) + 1)
+    monkeypatch.setattr("rrl.operating.operate.version", lambda name: version(name) + 1)
     capsys.readouterr()
     assert main(arguments) == 3
     (line,) = capsys.readouterr().err.splitlines()

@@ -333,7 +333,6 @@ def test_a_replay_ends_with_latency_against_cpus(capsys, tmp_path):
         assert row["worthwhile"] == (row["latency_s"] < fastest)
         fastest = min(fastest, row["latency_s"])
         assert f" {row['cpus']} CPU" in report
-    assert {"cpus.png", "cpus.pdf"} <= {path.name for path in out.iterdir()}
 
 
 @pytest.mark.long

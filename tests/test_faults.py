@@ -477,7 +477,7 @@ def test_a_read_only_folder(tmp_path):
 def tune_at(address, restart, tmp_path):
     return [
         *RRL, "tune", "--address", address, "--model-name", "probe", "--restart", restart,
-        "--restart-timeout", "1", "--knob", "inter_op=1,2", "--default", "inter_op=1",
+        "--start-timeout", "1", "--knob", "inter_op=1,2", "--default", "inter_op=1",
         "--rate", "50", "--episodes", "2",
         "--rounds", "2", "--requests", "10", "--agent", "rrl", "--quiet",
         "--out", str(tmp_path),

@@ -21,8 +21,7 @@ from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.address import keep_others, warning
-from rrl.operating.begun import begun
-from rrl.operating.journal import JOURNAL, Journal
+from rrl.operating.journal import JOURNAL, Journal, begun
 from rrl.operating.knob_options import read_default
 from rrl.serving.deployed import DEPLOYED
 from rrl.serving.loadgen import Client

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rrl import RRL, paper_cpu, recommended
 from rrl.operating.journal import JOURNAL, Journal, decode, encode
-from rrl.operating.resume import replay
+from rrl.operating.operate import replay
 from rrl.rivals.agents import AGENTS
 from rrl.support.errors import DataError, UsageError
 from rrl.support.versions import version
@@ -173,11 +173,14 @@ def test_a_second_run_says_so_and_stops(tmp_path):
 
 def test_what_a_kill_left_of_an_atomic_write_is_removed(tmp_path):
     fill(tmp_path)
-    for name in ("result.json", "tuning.pdf", "cpus.png", "batching.txt"):
+    for name in ("result.json", "tuning.pdf", "batching.txt"):
         (tmp_path / f".{name}.{GONE}").write_text("half")
-    (tmp_path / f".cpus.png.{os.getpid()}").write_text("half, and the process lives")
+    (tmp_path / f".tuning.png.{os.getpid()}").write_text("half, and the process lives")
     Journal(tmp_path, SETTINGS).close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f".cpus.png.{os.getpid()}", JOURNAL]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f".tuning.png.{os.getpid()}",
+        JOURNAL,
+    ]
 
 
 def test_a_failed_write_leaves_the_journal_as_it_was(tmp_path, monkeypatch):

@@ -118,10 +118,10 @@ def test_another_signature_is_called_and_a_deadline_counts(model, tmp_path):
         server.configure({"inter_op": 1}, rng)
 
 
-def test_a_wrong_signature_costs_one_start_and_can_be_corrected(
+def test_a_wrong_signature_costs_no_start_and_can_be_corrected(
     model, tmp_path, capsys, monkeypatch
 ):
-    """Another start would not help; and in the same folder, the right options begin the run."""
+    """The SavedModel tells; and in the same folder, the right options begin the run."""
     path = write(tmp_path, {"instances": [{"x": [1, 2], "k": 3}]})
     options = [
         "tune", str(model), "--sample", str(path), "--rate", "60",
@@ -130,12 +130,15 @@ def test_a_wrong_signature_costs_one_start_and_can_be_corrected(
     ]  # fmt: skip
     monkeypatch.setattr("rrl.serving.launcher.shutil.which", lambda name: None)
     assert main(options) == 4
+    assert "the sample has the inputs k, x; the model needs: image" in capsys.readouterr().err
+    assert main([*options, "--signature", "nosuch"]) == 4
     err = capsys.readouterr().err
+    assert f"{model}: the model has no signature 'nosuch'; it has: both, serving_default; " in err
+    assert not (tmp_path / "out").exists()
+    assert main([*options, "--signature", "both"]) == 0
+    out, err = capsys.readouterr()
     assert "no tensorflow_model_server on the PATH: the local server of rrl" in err
-    assert "the sample has the inputs k, x; the model needs: image" in err
-    assert len(list((tmp_path / "out" / "logs").iterdir())) == 1
-    assert main([*options, "--signature", "both", "--quiet"]) == 0
-    assert "recommended: inter_op 0 (the default)\n  mean " in capsys.readouterr().out
+    assert "recommended: inter_op 0 (the default)\n  mean " in out
 
 
 def test_records_for_other_signatures_are_left_out(tmp_path):

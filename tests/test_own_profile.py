@@ -14,7 +14,7 @@ from test_own_model import BYTES, b64, build_words
 from rrl.cli import main
 from rrl.operating.options import knob_values
 from rrl.operating.profiling import _duration
-from rrl.operating.start_command import UNKNOWN_BASE, command_at
+from rrl.operating.targets import UNKNOWN_BASE, command_at
 from rrl.recording.plan import Plan, process
 from rrl.recording.profile import read_profile
 from rrl.recording.record import Recorder
@@ -138,6 +138,9 @@ def test_the_time_is_told_by_what_a_start_takes():
     assert slow.startswith("about 5 min for the grid")
 
 
+BOTH = ["--signature", "both"]  # numbers, so it needs no sample
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -147,8 +150,9 @@ def test_the_time_is_told_by_what_a_start_takes():
         (["--knob", "threads=1,2", "--rates", "9"], "unknown knob 'threads'"),
         (["--knob", "max_batch_size=1,2", "--rates", "9"], "no effect while batching is off"),
         (["--knob", "cpus=1,4000", "--rates", "9"], "cpus=4000"),
-        (["--knob", "env:A=1,2", "--env", "A=1", "--rates", "9"], "A is a knob, too"),
-        (["--knob", "flag:--nosuch=1,2", "--rates", "9"], "--nosuch"),
+        (["--knob", "inter_op=1,2", "--rates", "9"], "'image' is a string: give a request with"),
+        ([*BOTH, "--knob", "env:A=1,2", "--env", "A=1", "--rates", "9"], "A is a knob, too"),
+        ([*BOTH, "--knob", "flag:--nosuch=1,2", "--rates", "9"], "--nosuch"),
         (["--knob", "inter_op=1,2", "--rates", "9", "--sample", "none.npz"], "none.npz"),
     ],
 )

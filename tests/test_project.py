@@ -73,7 +73,7 @@ def test_every_import_is_declared():
     come_along = {"nbformat", "nbclient", "ipykernel", "jupyter-client"}  # papermill, jupyterlab
     come_along |= {"pillow"}  # matplotlib
     come_along |= {"keras", "protobuf", "packaging"}  # tensorflow, pytest
-    come_along |= {"tornado", "requests", "prometheus-client"}  # jupyterlab
+    come_along |= {"tornado", "requests"}  # jupyterlab
     come_along |= {"threadpoolctl", "distributed", "configspace"}  # scikit-learn, dask, smac
     come_along |= {"sphinx", "docutils", "axe-playwright-python"}  # the extra `site`
     undeclared = set()

@@ -21,7 +21,6 @@ from test_operate import SERVER, contestants, job
 from rrl import __version__
 from rrl.operating.figure import plot_journal
 from rrl.operating.operate import operate
-from rrl.operating.records import ending, learned
 from rrl.operating.screen import Screen
 
 ROOT = Path(__file__).parent.parent
@@ -146,18 +145,11 @@ def test_stopped_and_crashed_trials_have_marks_of_their_own(records):
     marks = {line.get_label(): line for line in top.lines}
     assert marks["a crashed trial"].get_xdata().tolist() == [4, 17]
     assert marks["a stopped trial"].get_xdata().tolist() == [8]
-    assert marks["a stopped trial"].get_ydata() == pytest.approx([400.0])
     assert len(marks["an episode"].get_xdata()) == 22
     shapes = {marks[f"a {name} trial"].get_marker() for name in ("crashed", "stopped")}
     assert len(shapes | {marks["an episode"].get_marker()}) == 3  # not by colour alone
-    assert top.get_ylim()[1] < 1000  # a crash, which counts as 10 s, does not squeeze the others
+    assert top.get_ylim()[1] < 1000  # what such a trial costs does not squeeze the others
     assert marks["SLO p99<60ms"].get_ydata() == pytest.approx([60.0, 60.0])
-
-
-def test_a_stopped_trial_whose_requests_failed_does_not_squeeze_the_others(records):
-    drawn = [r | {"cost": 5.0} if ending(r) == "aborted" else r for r in records]
-    most = 1000 * max(r["cost"] for r in learned(records) if not ending(r))
-    assert plot_journal(job(), drawn).axes[0].get_ylim()[1] < 15 * most
 
 
 @pytest.mark.parametrize("costs", [(0.055, 0.065), (0.02, 4.0), (0.01, 0.011), (0.0, 0.1)])

@@ -102,7 +102,7 @@ def test_who_closes_the_terminal_meanwhile_does_not_end_the_service(
     with pytest.raises(KeyboardInterrupt) as end:
         at_the_end(lambda: leave_running(service, Path(), Path(), OPTIONS), error)
     said = capsys.readouterr().err
-    assert "stays in service with {'inter_op': 1}; the log is log; stop it with: kill 4711" in said
+    assert "stays in service with inter_op 1; the log is log; stop it with: kill 4711" in said
     assert "cut off" not in said
     assert service.asked[-1] == "warm up unix:own"
     assert (str(end.value) == "Ctrl-C") == bool(error)

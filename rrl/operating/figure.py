@@ -25,9 +25,8 @@ WIDE = 8.0  # if the costs differ by more than this factor, their axis is logari
 def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
     """Plot each episode's cost, the recommendation's cost, and the fraction of late requests.
 
-    Trials that were stopped or crashed have marks of their own. A trial that crashed has no
-    latency, so its mark is at the upper edge. The requests that were open when a trial was stopped
-    count as failed, so its mark is not drawn above `WIDE` times the highest other cost.
+    Trials that were stopped or crashed have marks of their own at the upper edge, because they have
+    no latency that could be compared.
 
     Parameters
     ----------
@@ -44,12 +43,10 @@ def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
     axes = figure.subplots(2 if job.slo else 1, 1, sharex=True, squeeze=False)[:, 0]
     costs = scale * np.array([record["cost"] for record in tuned])
     ended = np.array([ending(record) for record in tuned])
-    most = WIDE * costs[ended == ""].max(initial=0.0) or np.inf
-    costs = np.where(ended == "aborted", np.minimum(costs, most), costs)
     _draw_costs(axes[0], number, costs, ended)
     best = scale * best_so_far(tuned)
     axes[0].step(number, best, "-", color="C1", where="post", label="best so far")
-    shown = [costs[ended != "crashed"], best[np.isfinite(best) & (ended != "crashed")]]
+    shown = [costs[ended == ""], best[np.isfinite(best) & (ended == "")]]
     if job.slo and job.objective == job.slo.statistic:
         target = MS * job.slo.target_s
         axes[0].axhline(target, ls="--", lw=1, color="0.25", label=f"SLO {job.slo}")
@@ -74,17 +71,18 @@ def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
 
 def _draw_costs(ax: Axes, number: np.ndarray, costs: np.ndarray, ended: np.ndarray) -> None:
     """Mark each episode by how it ended, in colours and shapes that all can tell apart."""
-    kinds = (("", "an episode", "o", "C0"), ("aborted", "a stopped trial", "v", "C3"))
-    for kind, label, marker, colour in kinds:
-        of_kind = ended == kind
-        if kind == "" or of_kind.any():
-            ax.plot(number[of_kind], costs[of_kind], marker, ms=4, color=colour, label=label)
-    if (crashed := ended == "crashed").any():
-        edge = np.full(crashed.sum(), 0.98)
-        ax.plot(
-            number[crashed], edge, "X", ms=6, color="0.1", label="a crashed trial", clip_on=False,
-            transform=ax.get_xaxis_transform(),
-        )  # fmt: skip
+    whole = ended == ""
+    ax.plot(number[whole], costs[whole], "o", ms=4, color="C0", label="an episode")
+    for kind, label, marker, colour in (
+        ("aborted", "a stopped trial", "v", "C3"),
+        ("crashed", "a crashed trial", "X", "0.1"),
+    ):
+        if (of_kind := ended == kind).any():
+            edge = np.full(of_kind.sum(), 0.98)
+            ax.plot(
+                number[of_kind], edge, marker, ms=6, color=colour, label=label, clip_on=False,
+                transform=ax.get_xaxis_transform(),
+            )  # fmt: skip
 
 
 def _scale(ax: Axes, shown: np.ndarray) -> None:

@@ -6,7 +6,7 @@ import math
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from rrl.operating.options import NO_LIMIT, refuse
+from rrl.operating.options import AUTO, NO_LIMIT, refuse
 from rrl.support.errors import UsageError
 from rrl.tuning.presets import CPUS
 
@@ -90,6 +90,22 @@ def read_load(options: Namespace, objective: Objective, rate: float | None = Non
     if rate is None:
         raise UsageError("give the load: --rate REQUESTS_PER_S, or --trace FILE of timestamps")
     return Poisson(rate)
+
+
+def read_late(options: Namespace, slo: SLO | None) -> float | None:
+    """Return the limit of lateness (s) if there is no SLO; None if the default gives it.
+
+    Raises
+    ------
+    UsageError
+        If the service has clients and nobody says what is late for them.
+    """
+    if options.port and slo is None and options.late is None:
+        raise UsageError(
+            "--port: say which requests are late for your clients, by --slo p99<80ms or --late "
+            f"80ms; or accept by --late {AUTO} what the first episodes of the default give"
+        )
+    return None if options.late in (None, AUTO) else options.late
 
 
 def read_budget(options: Namespace, objective: Objective) -> int:

@@ -58,18 +58,14 @@ class Job:
         change when a run continues.
     seed : int
         Seed of all random numbers: for the agent, the arrivals, the server and the intervals.
-    switch_cost : float
-        Cost of each second that a change of configuration takes, in the objective's unit. It is
-        added to the cost of the episode after the change. Agents learn the cost of a configuration,
-        not the cost of changing to it, so the charge makes an agent stay only where configurations
-        are nearly equal.
     fixed : configuration
         Settings of the server that hold for every configuration, including the default.
     budget : int, optional
         Late or failed requests that trials may have besides the default's own, see
         :mod:`rrl.tuning.guard`. Without a budget there is no guard.
-    factor : float
-        How many times the default's own late and failed requests are allowed.
+    late_s : float, optional
+        Without an SLO, a request is late for the guard if it takes longer than this many seconds.
+        By default, the first episodes of the default give the limit.
     about : mapping
         What else must be the same when the run continues: the model's digest and version, and the
         server's version.
@@ -95,12 +91,11 @@ class Job:
     requests: int = 100
     rounds: int = 15
     seed: int = 0
-    switch_cost: float = 0.0
     fixed: Configuration = field(default_factory=dict)
     unit: str = "s"
     serves: Configuration | None = None
     budget: int | None = None
-    factor: float = 1.0
+    late_s: float | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     warm: Warm | None = None
     patience: int = 0
@@ -109,10 +104,6 @@ class Job:
         for name, least in (("episodes", 1), ("requests", 2), ("rounds", 2), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not 0 <= self.switch_cost < np.inf:
-            raise UsageError(
-                f"switch_cost must be a finite number, 0 or more, got {self.switch_cost!r}"
-            )
         if set(self.default) != set(self.space.names):
             raise UsageError(
                 f"the default has the knobs {', '.join(self.default)}; give a value for each of: "
@@ -124,10 +115,6 @@ class Job:
             raise UsageError(f"unknown agent {self.agent!r}; known: {', '.join(AGENTS)}")
         if self.seed >= 2**63:
             raise UsageError(f"seed {self.seed} is too large: use one below 2**63")
-
-    def cost(self, episode: Episode) -> float:
-        """Return the cost that the agent is told: the objective, and the charge for a switch."""
-        return self.objective(episode) + self.switch_cost * episode.info.get("switch_s", 0.0)
 
     @property
     def failure_cost(self) -> float:
@@ -155,9 +142,9 @@ class Job:
             arrivals = f"trace of {len(load.times)} requests, crc32 {crc32(load.times.tobytes()):x}"
         else:
             arrivals = repr(load)
-        own = ("what", "agent", "episodes", "requests", "rounds", "seed", "switch_cost")
+        own = ("what", "agent", "episodes", "requests", "rounds", "seed")
         warm = {} if self.warm is None else {"warm_start": self.warm.name}
-        guard = {} if self.budget is None else {"budget": self.budget, "factor": self.factor}
+        guard = {} if self.budget is None else {"budget": self.budget, "late_s": self.late_s}
         return (
             {name: getattr(self, name) for name in own}
             | guard

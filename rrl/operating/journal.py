@@ -3,7 +3,7 @@
 The journal is a folder with a file `journal.jsonl` that grows by one line per episode. Each line
 has a checksum and is on disk before the run continues. The first line holds the settings, and the
 version of the agent. Nothing else is saved: a new agent and a new guard of the same job that get
-the measurements again reach the same state (:mod:`rrl.operating.resume`).
+the measurements again reach the same state (:func:`rrl.operating.operate.replay`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from rrl.operating.records import Record
-from rrl.support.errors import DataError, RRLError, UsageError
+from rrl.operating.records import Record, is_configuration
+from rrl.support.errors import DataError, RRLError, UsageError, shown
 from rrl.support.one_writer import open_alone, remove_leftovers
+from rrl.tuning.presets import in_words
 
 JOURNAL = "journal.jsonl"
 SCHEMA = 3
@@ -27,7 +28,7 @@ OTHER_VERSION = (
     "finish that run with the version of rrl that began it, or begin a new run in another folder"
 )
 """What to do with a journal that this version cannot continue."""
-_WRITTEN = ("result.json", "batching*.txt", "tuning.*", "cpus.*")  # each as a whole
+_WRITTEN = ("result.json", "batching*.txt", "tuning.*")  # each as a whole
 _MARK = ',"crc32":"'
 _HEADER = b'{"journal":'  # how the first line begins
 
@@ -86,8 +87,8 @@ class Journal:
     UsageError
         If another process holds the journal, or if it has measurements with other settings.
     DataError
-        If a line other than the last is damaged, which the message names. If another version of rrl
-        or of the agent wrote it.
+        If a line other than the last is damaged, which the message names. If the file is a link, or
+        another version of rrl or of the agent wrote it.
 
     Examples
     --------
@@ -111,7 +112,9 @@ class Journal:
         self.records: list[Record] = []
         self.recovered = False
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._file = open_alone(self.path, os.O_RDWR | os.O_CREAT)
+        if self.path.is_symlink():
+            raise DataError(f"{self.path}: it is a link; remove it, or choose another folder")
+        self._file = open_alone(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
         try:
             plain = json.loads(json.dumps(settings))
             self._open({"journal": SCHEMA, "agent_version": agent_version, "settings": plain})
@@ -131,7 +134,8 @@ class Journal:
 
     def _open(self, header: Record) -> None:
         remove_leftovers(self.folder, *_WRITTEN)
-        lines = self.path.read_bytes().splitlines(keepends=True)
+        with open(os.dup(self._file), "rb") as file:
+            lines = file.read().splitlines(keepends=True)
         records = [decode(line) for line in lines]
         if lines and not _is_header(lines[0]):
             raise DataError(
@@ -177,6 +181,31 @@ class Journal:
             raise OSError(error.errno, error.strerror, str(self.path)) from None
 
 
+def begun(folder: Path, server: str) -> dict[str, Any] | None:
+    """Return the settings of the run in a folder; None if it has not begun to measure.
+
+    The server of such a run may have a trial in service, if the run was killed. Therefore what the
+    server had before is known from here only. Whether the journal is sound and belongs to the same
+    command is checked when it is opened.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    server : str
+        How the text of what is tuned begins. What another server had says nothing about this one.
+    """
+    try:
+        with (folder / JOURNAL).open("rb") as file:
+            header, first = decode(file.readline()), decode(file.readline())
+    except OSError:
+        return None
+    settings = header and first and header.get("settings")
+    if not isinstance(settings, dict):
+        return None
+    known = all(is_configuration(settings.get(name)) for name in ("default", "fixed"))
+    return settings if known and str(settings.get("what")).startswith(server) else None
+
+
 def _is_header(line: bytes) -> bool:
     """Return whether the first line of a file is that of a journal, or was cut off or damaged."""
     record = decode(line)
@@ -188,19 +217,20 @@ def _is_header(line: bytes) -> bool:
 def _changed(old: Record, new: Record) -> list[str]:
     """Return the names of the settings that forbid to continue; `RAISABLE` ones may grow."""
     names = [name for name in dict.fromkeys((*new, *old)) if old.get(name) != new.get(name)]
-    return [
-        name
-        for name in names
-        if name not in RAISABLE or None in (old.get(name), new.get(name)) or new[name] < old[name]
-    ]
+
+    def may_continue(name: str) -> bool:
+        both = old.get(name), new.get(name)
+        return name in RAISABLE and all(isinstance(one, int) for one in both) and both[0] < both[1]
+
+    return [name for name in names if not may_continue(name)]
 
 
 def _difference(path: Path, stored: Record, wanted: Record) -> RRLError | None:
     """Return why a run cannot continue the stored one, in one line that says what to do."""
     if stored["journal"] != SCHEMA:
         return DataError(
-            f"{path} has schema {stored['journal']!r}, and this version of rrl writes {SCHEMA}: "
-            f"{OTHER_VERSION}"
+            f"{path} has schema {_version(stored['journal'])}, and this version of rrl writes "
+            f"{SCHEMA}: {OTHER_VERSION}"
         )
     old, new = stored["settings"], wanted["settings"]
     if changed := _changed(old, new):
@@ -211,14 +241,21 @@ def _difference(path: Path, stored: Record, wanted: Record) -> RRLError | None:
         )
     if stored.get("agent_version") != wanted["agent_version"]:
         return DataError(
-            f"{path} is of version {stored.get('agent_version')!r} of the agent, and this is "
-            f"version {wanted['agent_version']}: {OTHER_VERSION}"
+            f"{path} is of version {_version(stored.get('agent_version'))} of the agent, and "
+            f"this is version {wanted['agent_version']}: {OTHER_VERSION}"
         )
     return None
 
 
+def _version(value: Any) -> str:
+    return str(value) if isinstance(value, int) else shown(str(value))
+
+
 def _value(settings: Record, name: str) -> str:
-    return repr(settings[name]) if settings.get(name) is not None else "by default"
+    value = settings.get(name)
+    if value is None:
+        return "by default"
+    return (in_words(value) or "(none)") if is_configuration(value) else repr(value)
 
 
 def _sync(folder: Path) -> None:

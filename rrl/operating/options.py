@@ -7,19 +7,23 @@ import shlex
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from rrl.serving.process_knobs import ENV, FLAG, check_process_knob, read_value
 from rrl.support.errors import UsageError
 from rrl.support.number_options import above_zero, whole
 from rrl.tuning.presets import CPUS
+from rrl.tuning.slo import parse_slo
 
 if TYPE_CHECKING:
     from rrl.core.knob import Value
 
 UNLIMITED, NO_LIMIT = "unlimited", 10**9
 """The word for no budget of bad requests, and the number that stands for it."""
+
+AUTO = "auto"
+"""The word for a limit of lateness that the default's own episodes give."""
 
 MOST_THREADS = 4096
 """The largest thread count of an option: far above the cores of a machine, so it is a mistake."""
@@ -61,7 +65,7 @@ def knob_values(text: str) -> tuple[str, tuple[Value, ...]]:
         check_process_knob(name)
         return name, tuple(map(read_value, words))
     try:
-        values = tuple(int(value) for value in numbers.split(","))
+        values = tuple(int(value) for value in numbers.split(",")) if text.isascii() else ()
     except ValueError:
         values = ()
     if not equals or not values or min(values) < 0:
@@ -105,6 +109,22 @@ def endpoint(text: str) -> str:
     return text
 
 
+def time_limit(text: str) -> float | str:
+    """Read a time such as 80ms in seconds, or `AUTO`.
+
+    Examples
+    --------
+    >>> time_limit("80ms"), time_limit("auto")
+    (0.08, 'auto')
+    """
+    if text == AUTO:
+        return AUTO
+    try:
+        return parse_slo(f"mean<{text}").target_s
+    except UsageError:
+        raise ArgumentTypeError(f"{text!r} is no time; write it as 80ms, or as {AUTO}") from None
+
+
 def command_line(text: str) -> str:
     """Read an option that is a command; it must split into words as a shell splits it."""
     try:
@@ -140,10 +160,19 @@ def refuse_without_effect(options: Namespace) -> None:
     """Raise UsageError if an option of `rrl tune` has no effect beside the others."""
     if options.address:
         refuse(options, ("port", "executable"), "with --address: that server is not started here")
-        refuse(options, ["start_timeout"], "with --address, where --restart-timeout has one")
     else:
-        names = ("restart", "restart_timeout", "model_name")
-        refuse(options, names, "without --address")
+        refuse(options, ("restart", "model_name"), "without --address")
+        if not options.port:
+            refuse(options, ["keep_best"], "without --port or --address: no service goes on")
+    if options.port is None:
+        refuse(options, ("traffic", "stop"), "without --port")
+    if not options.traffic:
+        refuse(options, ("canary",), "without --traffic")
+    else:
+        given = ("rate", "trace", "time_column", "speed")
+        refuse(options, given, "with --traffic: the clients send the requests")
+    if options.slo is not None:
+        refuse(options, ["late"], "with --slo, which says what is late")
 
 
 def setting(texts: Sequence[str]) -> dict[str, Value]:
@@ -175,59 +204,115 @@ def checksum(path: Path) -> str:
     return f"crc32 {crc32(path.read_bytes()):08x}"
 
 
-def add_tuning_options(parser: ArgumentParser) -> None:
-    """Add the options that `rrl tune` and `rrl replay` have in common."""
-    parser.set_defaults(parser=parser)  # it knows the defaults
-    goal = parser.add_argument_group("goal and load")
-    goal.add_argument("--slo", help="the service-level objective to meet, such as p99<50ms")
-    goal.add_argument(
-        "--objective",
-        help="the cost to minimise (default: the SLO's, or mean); see the end of this help",
+def add_process_options(group: Any) -> None:
+    """Add the options for flags and environment variables that every configuration has."""
+    group.add_argument(
+        "--flag",
+        action="append",
+        default=[],
+        metavar="--NAME=VALUE",
+        help="a further flag of the server, written as --flag=--name=value; repeatable",
     )
-    goal.add_argument("--rate", type=float, help="Poisson arrivals, requests/s")
-    goal.add_argument("--trace", type=Path, help="recorded arrivals: a file of timestamps")
-    goal.add_argument(
+    group.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an environment variable of the server; it is stored with the result; repeatable",
+    )
+
+
+def add_server_options(group: Any) -> None:
+    """Add the options for the program that is started, and for how long its start may take."""
+    group.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
+    group.add_argument(
+        "--start-timeout",
+        type=above_zero,
+        default=120.0,
+        metavar="S",
+        help="seconds until a server that was started must be available (default 120)",
+    )
+
+
+def add_request_options(group: Any) -> None:
+    """Add the options for how the model is called."""
+    group.add_argument(
+        "--signature",
+        default="serving_default",
+        metavar="NAME",
+        help="the signature to call (default serving_default)",
+    )
+    group.add_argument(
+        "--deadline",
+        type=above_zero,
+        default=60.0,
+        metavar="S",
+        help="seconds after which a request without an answer has failed (default 60)",
+    )
+
+
+def add_sample_option(group: Any) -> None:
+    """Add the option for the requests to send."""
+    group.add_argument("--sample", type=Path, help="requests to send: .npz, .json or TFRecord")
+
+
+def add_goal_options(group: Any) -> None:
+    """Add the two options that say under which load which latency is wanted."""
+    group.add_argument("--rate", type=float, help="Poisson arrivals, requests/s")
+    group.add_argument("--slo", help="the service-level objective to meet, such as p99<50ms")
+
+
+def add_run_options(parser: ArgumentParser, group: Any) -> None:
+    """Add the other options that `rrl tune` and `rrl replay` have in common."""
+    parser.set_defaults(parser=parser)  # it knows the defaults
+    group.add_argument("--trace", type=Path, help="recorded arrivals: a file of timestamps")
+    group.add_argument(
         "--time-column",
         metavar="NAME",
         help="the column of --trace with the times (default: timestamp, time or arrival)",
     )
-    goal.add_argument(
+    group.add_argument(
         "--speed",
         type=above_zero,
         default=1.0,
         metavar="N",
         help="play --trace N times as fast (default 1)",
     )
-    run = parser.add_argument_group("the run")
-    run.add_argument(
+    group.add_argument(
+        "--objective",
+        help="the cost to minimise (default: the SLO's, or mean); see the end of this help",
+    )
+    group.add_argument(
         "--agent",
         default="rrl-gp",
         help="the agent: rrl-gp (default), rrl, rrl-adaptive (see rrl.AGENTS)",
     )
-    run.add_argument("--episodes", type=int, default=60, help="episodes of tuning (default 60)")
-    run.add_argument("--requests", type=int, default=100, help="requests per episode (default 100)")
-    run.add_argument(
+    group.add_argument("--episodes", type=int, default=60, help="episodes of tuning (default 60)")
+    group.add_argument(
+        "--requests", type=int, default=100, help="requests per episode (default 100)"
+    )
+    group.add_argument(
         "--rounds",
         type=int,
         default=15,
         help="rounds of comparison, fewer if the answer is clear and there is no SLO (default 15)",
     )
-    run.add_argument("--seed", type=int, default=0, help="seed of all randomness (default 0)")
-    run.add_argument(
+    group.add_argument("--seed", type=int, default=0, help="seed of all randomness (default 0)")
+    group.add_argument(
         "--default",
         action="append",
         default=[],
         metavar="NAME=VALUE",
         help="a value of the configuration to compare with (default: the server's own default)",
     )
-    run.add_argument(
+    group.add_argument(
         "--warm-start",
         type=Path,
         metavar="FOLDER",
         help="begin with what a profile, or the journal of another tuning, says; it fades",
     )
-    run.add_argument(
+    group.add_argument(
         "--out", type=Path, help="folder of journal and result (default: build/tune/NAME)"
     )
-    run.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    run.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    group.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    group.add_argument("--quiet", action="store_true", help="no progress on stderr")

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrl.operating.options import (
+    add_process_options,
+    add_request_options,
+    add_sample_option,
+    add_server_options,
     checksum,
     each_once,
     refuse,
     refuse_idle,
 )
-from rrl.operating.server_options import add_model_options, add_process_options
 from rrl.support.errors import UsageError, interrupt_by_signals
 from rrl.support.number_options import whole
 
@@ -68,7 +71,9 @@ def add_parsers(commands: Any) -> None:
         help="a knob of your own plan with its values, such as inter_op=1,2,4; repeatable",
     )
     add_process_options(profile)
-    add_model_options(profile)
+    add_sample_option(profile)
+    add_request_options(profile)
+    add_server_options(profile)
     profile.add_argument(
         "--rates",
         default="",
@@ -162,10 +167,10 @@ def _show(name: str, plan: Plan, recording: Any, progress: Callable[[str, str], 
 
 def _listed(plan: Plan) -> str:
     """Say what a plan measures, one line per subject."""
-    from rrl.operating.verdict import words
+    from rrl.tuning.presets import in_words
 
     lines = [f"  {name}: {', '.join(map(str, values))}" for name, values in plan.knobs.items()]
-    lines.append(f"  fixed: {words(plan.fixed or {}) or 'nothing'}")
+    lines.append(f"  fixed: {in_words(plan.fixed or {}) or 'nothing'}")
     loads = ", ".join(f"{rate:g}" for rate in plan.rates_per_s) + " requests/s"
     if not plan.rates_per_s:
         percentages = ", ".join(f"{fraction:.0%}" for fraction in plan.shares)
@@ -276,7 +281,7 @@ def _own(
         raise UsageError("give the grid, at least one knob: --knob inter_op=1,2")
     check_names(knobs)
     refuse_idle(knobs)
-    requests, largest = read_requests(options)
+    requests, largest, _ = read_requests(options)
     fixed: dict[str, Any] = {}
     if "max_batch_size" in knobs:
         knobs["max_batch_size"] = large_enough(knobs["max_batch_size"], largest)

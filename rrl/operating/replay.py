@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rrl.operating.goal import OBJECTIVES, read_goal, read_load
 from rrl.operating.options import (
-    add_tuning_options,
+    add_goal_options,
+    add_run_options,
     checksum,
     refuse,
     setting,
@@ -56,7 +57,8 @@ def add_parsers(commands: Any) -> None:
     replay.add_argument("--data", type=Path, default=Path("data"), help="folder of the profiles")
     replay.add_argument("--cost", default="cost", help="cost column of a .csv (default 'cost')")
     replay.add_argument("--knobs", help="knob columns of a .csv (default: all others)")
-    add_tuning_options(replay)
+    add_goal_options(replay)
+    add_run_options(replay, replay.add_argument_group("further options"))
     replay.set_defaults(run=_replay)
 
 
@@ -73,7 +75,7 @@ class _Source:
 
 def _replay(options: Namespace) -> int:
     from rrl.operating.job import Job
-    from rrl.operating.outcome import run
+    from rrl.operating.run import run
     from rrl.operating.screen import Screen
     from rrl.operating.warm_start import read_warm_start
     from rrl.tuning.defaults import serving_default

@@ -1,18 +1,30 @@
-"""The model that `rrl tune` serves, and the requests that it sends."""
+"""The model that `rrl tune` serves, and the requests that it sends; both are checked at once."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from rrl.operating.options import given
-from rrl.support.errors import DataError
+from rrl.support.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from rrl.serving.sample import Inputs
+
+
+class Requests(NamedTuple):
+    """The requests of a run; `inputs` is None if they are made when the model is known.
+
+    `largest` is the number of examples in the largest one, and `note` a line about random values.
+    """
+
+    inputs: list[Inputs] | None
+    largest: int
+    note: str
 
 
 def about(options: Namespace) -> dict[str, Any]:
@@ -42,10 +54,13 @@ def model_path(model: str) -> Path:
         If the path has no version of a model.
     """
     from rrl.serving import models
+    from rrl.serving.saved_model import FILE
     from rrl.serving.servable import newest_version
 
     if model in models.MODELS:
         return models.build(model)
+    if (Path(model) / FILE).is_file():
+        raise DataError(f"{model}: this is a version of a model; give the folder that contains it")
     if newest_version(Path(model)) is None:
         raise DataError(
             f"{model}: not a known model ({', '.join(models.MODELS)}), and no folder of that name "
@@ -54,22 +69,61 @@ def model_path(model: str) -> Path:
     return Path(model)
 
 
-def read_requests(options: Namespace) -> tuple[list[Inputs] | None, int]:
-    """Return the requests to send, and the number of examples in the largest one.
+def read_requests(options: Namespace) -> Requests:
+    """Return the requests to send: the given ones, or the model's own warm-up requests.
 
-    They are the given ones, or the model's own warm-up requests. None stands for requests of one
-    example, which are made later.
+    A SavedModel says which inputs its signature has. So a request that does not fit is refused
+    before a server starts.
+
+    Raises
+    ------
+    DataError
+        If the sample is no sample, or a request has no example.
+    LastingError
+        If the model has no such signature, or a request does not fit it.
+    UsageError
+        If random values would be of no use, because an input is a text.
     """
     from rrl.serving import models
-    from rrl.serving.sample import WARMUP, read_sample
+    from rrl.serving.sample import WARMUP, fit, read_sample
+    from rrl.serving.saved_model import saved_inputs
     from rrl.serving.servable import found_versions
 
-    requests = None
-    if options.sample:
-        requests = read_sample(options.sample, options.signature)
-    elif options.model is not None and options.model not in models.MODELS:
+    own, inputs, needed = options.model not in models.MODELS, None, None
+    if options.model is not None and own:
         _, newest = max(found_versions(model_path(options.model)).items())
-        recorded = newest / WARMUP
-        requests = read_sample(recorded, options.signature) if recorded.exists() else None
-    sizes = [np.shape(array)[:1] for request in requests or () for array in request.values()]
-    return requests, max((size[0] for size in sizes if size), default=1)
+        needed = saved_inputs(newest, options.signature)
+        if (newest / WARMUP).exists() and not options.sample:
+            inputs = read_sample(newest / WARMUP, options.signature)
+    if options.sample:
+        if options.sample.is_dir():
+            raise DataError(f"{options.sample}: a folder; give a file with a request")
+        inputs = read_sample(options.sample, options.signature)
+    for request in inputs or ():
+        if needed is not None:
+            fit(request, needed)
+    note = random_note(needed) if inputs is None and needed is not None else ""
+    sizes = [np.shape(array)[:1] for request in inputs or () for array in request.values()]
+    if (0,) in sizes:
+        raise DataError(f"{options.sample}: a request without an example; give at least one row")
+    return Requests(inputs, max((size[0] for size in sizes if size), default=1), note)
+
+
+def random_note(needed: Mapping[str, tuple[str, Sequence[int]]]) -> str:
+    """Say what random requests a model gets.
+
+    Examples
+    --------
+    >>> random_note({"x": ("float32", (-1, -1, 3))})
+    'no --sample: the requests have random values of x float32 (1, 1, 3), with 1 for unknown sizes'
+    """
+    from rrl.serving.loadgen import random_inputs
+
+    try:
+        made = random_inputs(needed, np.random.default_rng(0))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in made.items())
+    unknown = any(-1 in shape[1:] for _, shape in needed.values())
+    more = ", with 1 for unknown sizes" if unknown else ""
+    return f"no --sample: the requests have random values of {shapes}{more}"

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rrl.operating.options import (
+    add_process_options,
+    add_server_options,
     each_once,
     refuse_idle,
 )
-from rrl.operating.server_options import add_process_options, add_server_options
 from rrl.support.errors import UsageError, interrupt_by_signals
 from rrl.support.number_options import whole
 

@@ -14,6 +14,7 @@ import numpy as np
 from rrl.operating.requests import model_path
 from rrl.serving.undisturbed import undisturbed
 from rrl.support.errors import RRLError, ServerError, UsageError, interrupt_by_signals
+from rrl.tuning.presets import in_words
 
 if TYPE_CHECKING:
     from rrl.serving.detached import Detached
@@ -81,7 +82,7 @@ def _gave_over(server: HandoverServer, base: Path, folder: Path, options: Namesp
     if serving.exposed:
         say(serving.exposed)
     say(
-        f"{server.address} stays in service with {dict(server.kept)}; the log is "
+        f"{server.address} stays in service with {in_words(server.kept)}; the log is "
         f"{serving.log}; stop it with: {serving.stop_command}"
     )
     return True

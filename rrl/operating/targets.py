@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.operating.requests import model_path
-from rrl.operating.start_command import command_at, command_here
+from rrl.operating.requests import model_path, random_note
 from rrl.operating.staying import check_socket, leave_running, say
+from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
+from rrl.serving.running import running_server
 from rrl.support.errors import ServerError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 
 MOST_CPUS = 4096  # of a machine that cannot be asked
+PORT = 8500  # TensorFlow Serving's own
+UNKNOWN_BASE = "MODEL_BASE_PATH"
+"""It stands for a model's base path that cannot be read from here."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Target:
         The command that starts such a server, without the flags of a configuration.
     cpus : sequence of int, optional
         The CPUs of its machine; None if it is this one.
+    processes : callable, optional
+        It returns the numbers of its processes on this machine that are no children of this one.
     """
 
     server: Server
@@ -53,6 +59,7 @@ class Target:
     noted: Mapping[str, Any] = field(default_factory=dict)
     command: Sequence[str] = ()
     cpus: Sequence[int] | None = None
+    processes: Callable[[], Sequence[int]] = tuple
 
 
 def open_target(
@@ -80,7 +87,7 @@ def open_target(
     return _local(options, job, folder, requests, largest)
 
 
-def _refuses(job: Job, largest: Callable[[], int]) -> Callable[[Configuration], bool]:
+def refuses_batches(job: Job, largest: Callable[[], int]) -> Callable[[Configuration], bool]:
     """Make the rule for batches: a batch that is too small for a request refuses it."""
 
     def refuses(configuration: Configuration) -> bool:
@@ -102,7 +109,7 @@ def _restarted(
     """Open a server that a command restarts; it closes with the kept configuration."""
     from rrl.serving.loadgen import Client
     from rrl.serving.restarted import RestartedServer
-    from rrl.serving.running import model_version, running_server
+    from rrl.serving.running import model_version
 
     with RestartedServer(
         options.address,
@@ -111,15 +118,17 @@ def _restarted(
         with_default(job),
         inputs=requests,
         timeout_s=options.deadline,
-        start_timeout_s=options.restart_timeout,
+        start_timeout_s=options.start_timeout,
         folder=folder,
         fixed=job.fixed,
         signature=options.signature,
         show=show,
     ) as server:
         server.keep(job.default)
-        with Client(options.address, options.model_name) as client:
+        with Client(options.address, options.model_name, options.signature) as client:
             noted = {"model_version": model_version(client)}
+            if requests is None and noted["model_version"] is not None:
+                show(random_note(client.signature_inputs()))
         if noted["model_version"] is not None:
             server.check_requests(job.rng(4))
             now = running_server(options.address)
@@ -128,8 +137,20 @@ def _restarted(
             raise ServerError(
                 f"{options.address}: no server answers; start it, or correct --address"
             )
-        start = {"command": command_at(options), "cpus": range(MOST_CPUS)}
-        yield Target(server, _same(server), _refuses(job, lambda: largest), noted, **start)
+
+        def processes() -> list[int]:
+            now = running_server(options.address)
+            return [now.pid] if now and now.pid else []
+
+        yield Target(
+            server,
+            _same(server),
+            refuses_batches(job, lambda: largest),
+            noted,
+            command=command_at(options),
+            cpus=range(MOST_CPUS),
+            processes=processes,
+        )
 
 
 @contextmanager
@@ -158,7 +179,7 @@ def _local(
             yield {"default": one, "recommended": two}
 
     with LiveServer(base, with_default(job), **given) as server:
-        refuses = _refuses(job, lambda: largest)
+        refuses = refuses_batches(job, lambda: largest)
         yield Target(server, contestants, refuses, command=command_here(options, base))
 
 
@@ -184,7 +205,7 @@ def _at_port(
             yield Target(
                 server,
                 _same(server),
-                _refuses(job, lambda: max(largest, traffic.largest_batch)),
+                refuses_batches(job, lambda: max(largest, traffic.largest_batch)),
                 command=command_here(options, base),
             )
         finally:
@@ -237,3 +258,39 @@ def with_default(job: Job) -> ConfigSpace:
             for knob in job.space.knobs
         ]
     )
+
+
+# --- the command that starts such a server -------------------------------------------------------
+
+
+def command_here(options: Namespace, base: Path) -> list[str]:
+    """Return the command that starts a server of the model, without the flags that are tuned."""
+    return [
+        *find_executable(options.executable),
+        f"--port={options.port or PORT}",
+        f"--model_name={base.resolve().name}",
+        f"--model_base_path={base.resolve()}",
+    ]
+
+
+def own_server(options: Namespace) -> str:
+    """Say which server starts here, if nobody chose it and it is not the original."""
+    if options.address or options.executable or kind_of(find_executable()) != LOCAL:
+        return ""
+    return f"no {BINARY} on the PATH: the local server of rrl, on the same runtime, takes its place"
+
+
+def command_at(options: Namespace) -> list[str]:
+    """Return the command that starts the server at an address, without the flags that are tuned.
+
+    `UNKNOWN_BASE` stands for the model's base path if it cannot be read from here.
+    """
+    now = running_server(options.address)
+    where, _, port = options.address.rpartition(":")
+    own = where.startswith("unix") or not port.isdecimal()
+    return [
+        BINARY,
+        *([f"--grpc_socket_path={port}", "--port=0"] if own else [f"--port={port}"]),
+        f"--model_name={options.model_name}",
+        f"--model_base_path={now.model_base_path if now and now.model_base_path else UNKNOWN_BASE}",
+    ]

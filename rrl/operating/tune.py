@@ -9,24 +9,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.operating.goal import OBJECTIVES, read_budget, read_goal, read_load
+from rrl.operating.goal import OBJECTIVES, read_budget, read_goal, read_late, read_load
 from rrl.operating.options import (
+    AUTO,
     UNLIMITED,
-    add_tuning_options,
+    add_goal_options,
+    add_process_options,
+    add_request_options,
+    add_run_options,
+    add_sample_option,
+    add_server_options,
     checksum,
     command_line,
     endpoint,
     refuse,
     refuse_without_effect,
     requests_or_unlimited,
+    time_limit,
 )
-from rrl.operating.server_options import add_model_options, add_process_options
 from rrl.support.errors import DataError, UsageError, interrupt_by_signals
-from rrl.support.number_options import above_zero, fraction, number, whole
+from rrl.support.number_options import fraction, whole
 
 if TYPE_CHECKING:
-    from rrl.operating.alone import OnlyTuner
+    from rrl.operating.address import OnlyTuner
     from rrl.operating.job import Job
+    from rrl.operating.requests import Requests
     from rrl.tuning.objective import Objective
 
 PATIENCE = 15
@@ -41,8 +48,9 @@ _EXAMPLES = """examples:
     rrl tune mobilenet_v2 --rate 60 --slo "p99<50ms"
   your SavedModel, with your own requests and recorded arrivals:
     rrl tune /models/resnet --sample one.npz --trace arrivals.csv --slo "p99<80ms"
-  your choice of knobs; the service stays available at port 8500 all the time, and afterwards:
-    rrl tune /models/resnet --rate 20 --knob inter_op=1,2,4 --knob batch_threads=0,2,4 --port 8500
+  what a run at port 8500 may do there; without --dry-run, the service stays available at the port
+  all the time, and afterwards:
+    rrl tune /models/resnet --rate 20 --slo "p99<80ms" --port 8500 --dry-run
   the same with the requests that your clients send to that port, a fifth of them on trial:
     rrl tune /models/resnet --traffic --canary 0.2 --port 8500 --slo "p99<80ms"
   a server on another machine, restarted by your own command:
@@ -81,93 +89,54 @@ it cannot be read from here.
 
 The default serves first. A trial ends at once if many of its requests are late or fail, and the
 best known configuration returns. All trials together cause at most --budget late or failed
-requests, and --budget-factor times those that the default would have caused. Of a server at
---address, only the requests that rrl sends are seen: give a --sample with your largest batch.
+requests besides those that the default would have caused. Of a server at --address, only the
+requests that rrl sends are seen: give a --sample with your largest batch.
 
-To continue a run that was stopped, run the same command again; with --port, kill the server that
-it left there first. Do no other work on the machine during a run, because load, server and
-measurement share its cores.
+After Ctrl-C the default returns, or with --keep-best the best known configuration. To continue a
+run that was stopped, run the same command again; with --port, kill the server that it left there
+first. Do no other work on the machine during a run, because load, server and measurement share its
+cores; the report says if something else ran.
 
 """
 
 
 def add_parsers(commands: Any) -> None:
-    """Add the subcommand."""
+    """Add the subcommand; the six options that most runs need come first."""
     tune = commands.add_parser(
         "tune",
         help="tune a model server and recommend its flags",
+        usage="rrl tune MODEL --rate N [options]",
         description="Tune a model server under load, compare the recommendation with the default, "
         "and recommend flags and batching parameters.",
         epilog=_EXAMPLES + OBJECTIVES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    tune.add_argument("model", nargs="?", help="a known model, or a SavedModel's base path")
-    what = tune.add_argument_group("the server")
-    what.add_argument(
+    tune.add_argument(
+        "model", nargs="?", metavar="MODEL", help="a known model, or a SavedModel's base path"
+    )
+    add_goal_options(tune)
+    add_sample_option(tune)
+    tune.add_argument(
         "--knob",
         action="append",
         default=[],
         metavar="NAME=LEVELS",
         help="a knob to tune (default: inter_op, intra_op, batch_threads, up to 8 each)",
     )
-    add_process_options(what)
-    add_model_options(what)
-    what.add_argument(
+    tune.add_argument(
         "--port",
         type=whole(1, 65535),
         help="serve here while tuning; configurations take over without a gap",
     )
-    what.add_argument("--address", type=endpoint, help="host:port of a running server")
-    what.add_argument("--model-name", default="default", help="its model (default 'default')")
-    what.add_argument(
-        "--restart", type=command_line, metavar="COMMAND", help="how to restart it, see below"
-    )
-    what.add_argument(
-        "--restart-timeout",
-        type=above_zero,
-        default=120.0,
-        metavar="S",
-        help="seconds until the restarted server must be available (default 120)",
-    )
-    what.add_argument(
-        "--traffic",
+    tune.add_argument(
+        "--dry-run",
         action="store_true",
-        help="learn from the requests that clients send to --port; send no others",
+        help="say what may be tried, how often, how long, and at which risk; start nothing",
     )
-    what.add_argument(
-        "--canary",
-        type=fraction,
-        default=1.0,
-        metavar="FRACTION",
-        help="fraction of these requests that goes to a configuration on trial (default 1)",
-    )
-    what.add_argument(
-        "--stop",
-        action="store_true",
-        help="stop serving at --port at the end (default: the best configuration stays in service)",
-    )
-    what.add_argument(
-        "--budget",
-        type=requests_or_unlimited,
-        metavar="N",
-        help="late or failed requests that trials may cause (default: 5 %% of the requests of the "
-        f"tuning; {UNLIMITED}: bad trials are stopped all the same)",
-    )
-    what.add_argument(
-        "--budget-factor",
-        type=number,
-        default=1.0,
-        metavar="A",
-        help="and A times those that the default itself would have caused (default 1)",
-    )
-    what.add_argument(
-        "--switch-cost",
-        type=number,
-        default=0.0,
-        metavar="X",
-        help="add X to an episode's cost for each second that switching to it took (default 0)",
-    )
-    what.add_argument(
+    more = tune.add_argument_group("further options")
+    _add_service_options(more)
+    _add_address_options(more)
+    more.add_argument(
         "--patience",
         type=whole(0, 10**6),
         default=PATIENCE,
@@ -175,33 +144,96 @@ def add_parsers(commands: Any) -> None:
         help="end the tuning when no trial was worth its price for N episodes in a row, under a "
         f"steady --rate and with --agent rrl-gp (default {PATIENCE}; 0: never)",
     )
-    add_tuning_options(tune)
+    add_process_options(more)
+    add_request_options(more)
+    add_server_options(more)
+    add_run_options(tune, more)
     tune.set_defaults(run=_tune)
 
 
+def _add_service_options(group: Any) -> None:
+    """Add the options about a service that has clients."""
+    group.add_argument(
+        "--late",
+        type=time_limit,
+        metavar="TIME",
+        help="without --slo, a request is late if it takes longer, such as 80ms; "
+        f"{AUTO} (the default without --port): twice the p99 of the default's first episodes",
+    )
+    group.add_argument(
+        "--budget",
+        type=requests_or_unlimited,
+        metavar="N",
+        help="late or failed requests that trials may cause (default: 5 %% of the requests of the "
+        f"tuning; {UNLIMITED}: bad trials are stopped all the same)",
+    )
+    group.add_argument(
+        "--traffic",
+        action="store_true",
+        help="learn from the requests that clients send to --port; send no others",
+    )
+    group.add_argument(
+        "--canary",
+        type=fraction,
+        default=1.0,
+        metavar="FRACTION",
+        help="fraction of these requests that goes to a configuration on trial (default 1)",
+    )
+    group.add_argument(
+        "--stop",
+        action="store_true",
+        help="stop serving at --port at the end (default: the best configuration stays in service)",
+    )
+    group.add_argument(
+        "--keep-best",
+        action="store_true",
+        help="after an interrupt, the best known configuration stays (default: the default)",
+    )
+    group.add_argument(
+        "--metrics-port",
+        type=whole(1, 65535),
+        metavar="PORT",
+        help="the tuning's metrics for Prometheus, at this port of 127.0.0.1",
+    )
+
+
+def _add_address_options(group: Any) -> None:
+    """Add the options about a server that runs elsewhere."""
+    group.add_argument("--address", type=endpoint, help="host:port of a running server")
+    group.add_argument("--model-name", default="default", help="its model (default 'default')")
+    group.add_argument(
+        "--restart", type=command_line, metavar="COMMAND", help="how to restart it, see below"
+    )
+
+
 def _tune(options: Namespace) -> int:
-    from rrl.operating.alone import alone_at
-    from rrl.operating.outcome import run
+    from rrl.operating.address import alone_at
+    from rrl.operating.operate import open_journal
     from rrl.operating.requests import read_requests
-    from rrl.operating.resume import open_journal
+    from rrl.operating.run import check_room, plan_lines, run
     from rrl.operating.screen import Screen
-    from rrl.operating.start_command import own_server
-    from rrl.operating.targets import open_target
+    from rrl.operating.targets import open_target, own_server, refuses_batches
     from rrl.support.machine import announced
 
     interrupt_by_signals()  # now, because the servers start before the first episode
     _check(options)
-    requests, largest = read_requests(options)
+    requests = read_requests(options)
     with ExitStack() as stack:
         only = stack.enter_context(alone_at(options.address))
-        job, folder, warning = _job(options, largest, only)
+        job, folder, warning = _job(options, requests, only)
+        if options.dry_run:
+            refuses = refuses_batches(job, lambda: requests.largest)
+            print("\n".join(plan_lines(job, requests.note, refuses)))
+            return 0
         other = stack.enter_context(announced())
         screen = stack.enter_context(Screen(options.quiet, stamped=True))
         if other:
             print(f"rrl: {other}", file=sys.stderr)
-        if note := own_server(options):
+        for note in filter(None, (own_server(options), requests.note)):
             screen(note)
-        opening = open_target(options, job, folder, requests, largest, screen)
+        check_room(folder)
+        what = options, job, folder, requests.inputs, requests.largest, screen
+        opening = open_target(*what)
         try:
             opened = stack.enter_context(open_journal(job, folder))
         except (UsageError, DataError) as error:
@@ -216,11 +248,11 @@ def _tune(options: Namespace) -> int:
         return run(job, *servers, folder, options, screen, target, opened)
 
 
-def _job(options: Namespace, largest: int, only: OnlyTuner) -> tuple[Job, Path, str]:
+def _job(options: Namespace, requests: Requests, only: OnlyTuner) -> tuple[Job, Path, str]:
     """Return the job, its folder, and a line that warns of what it may change."""
     from rrl.operating.address import keep_others, warning
-    from rrl.operating.begun import begun
     from rrl.operating.job import Job
+    from rrl.operating.journal import begun
     from rrl.operating.knob_options import read_default, read_fixed, read_space, serves_now
     from rrl.operating.requests import about
     from rrl.operating.warm_start import read_warm_start
@@ -228,7 +260,7 @@ def _job(options: Namespace, largest: int, only: OnlyTuner) -> tuple[Job, Path, 
     from rrl.serving.process_knobs import prefix
     from rrl.serving.settings import flags
 
-    space, fixed = read_space(options, largest)
+    space, fixed = read_space(options, requests.largest)
     fixed = read_fixed(options, space, fixed)
     server, how, name = _names(options)
     folder = options.out or Path("build") / "tune" / name
@@ -253,11 +285,10 @@ def _job(options: Namespace, largest: int, only: OnlyTuner) -> tuple[Job, Path, 
         options.requests,
         options.rounds,
         options.seed,
-        options.switch_cost,
         fixed,
         serves=serves_now(options, space, default),
         budget=read_budget(options, objective),
-        factor=options.budget_factor,
+        late_s=read_late(options, slo),
         patience=options.patience,
         warm=read_warm_start(options, space, fixed, objective, folder),
     )
@@ -265,6 +296,8 @@ def _job(options: Namespace, largest: int, only: OnlyTuner) -> tuple[Job, Path, 
         flags({**fixed, **job.default}, Path("batching.txt"))
         prefix({**fixed, **job.default})
     line = warning(options, job, before) if options.address else ""
+    if options.dry_run:
+        return job, folder, line
     return replace(job, about=about(options)), folder, line  # last, as it may build the model
 
 
@@ -275,13 +308,6 @@ def _check(options: Namespace) -> None:
     if options.address and not options.restart:
         raise UsageError("--address needs --restart COMMAND: a new configuration needs a restart")
     refuse_without_effect(options)
-    if options.port is None:
-        refuse(options, ("traffic", "stop"), "without --port")
-    if not options.traffic:
-        refuse(options, ("canary",), "without --traffic")
-    else:
-        given = ("rate", "trace", "time_column", "speed")
-        refuse(options, given, "with --traffic: the clients send the requests")
 
 
 def _names(options: Namespace) -> tuple[str, str, str]:
@@ -303,6 +329,6 @@ def _check_goal(options: Namespace, objective: Objective) -> None:
 
     if isinstance(objective, HighestRate):
         why = "with this objective: a capacity search overloads a server that nobody else uses"
-        refuse(options, ("address", "port", "budget", "budget_factor"), why)
+        refuse(options, ("address", "port", "budget", "late"), why)
     if isinstance(objective, LeastMemory) and options.address:
         raise UsageError(f"objective {objective}: the memory of a server at --address is unknown")

@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.knob import Configuration
-from rrl.operating.records import Record, compared, failures, harm_done, late_while_tuning, learned
-from rrl.serving.process_knobs import ENV, FLAG, is_process_knob
+from rrl.operating.other_work import busy_line
+from rrl.operating.records import (
+    Record,
+    compared,
+    ending,
+    harm_done,
+    kept_episode,
+    late_while_tuning,
+    learned,
+    stopped_words,
+)
 from rrl.support.sequential import symmetric_interval
 from rrl.tuning.constrained import MEMORY, Constrained, LeastMemory
-from rrl.tuning.episode import Episode
 from rrl.tuning.objective import MeanLatency, Percentile
+from rrl.tuning.presets import in_words
 
 if TYPE_CHECKING:
     from rrl.operating.job import Job
 
 SAME_MEMORY = 0.02  # of the memory; seven starts of one server differed by up to 1.1 %
 FAR = 20.0  # the log ratio of costs if one of them is 0; the verdict limits large ones anyway
-
-
-def kept_episode(kept: Mapping[str, Any]) -> Episode:
-    """Rebuild an episode of the journal, without its arrival times.
-
-    Examples
-    --------
-    >>> kept_episode({"latency_us": [2000, 3000]}).latency.tolist()
-    [0.002, 0.003]
-    """
-    latency = np.array(kept["latency_us"]) / 1e6
-    status = kept.get("status", np.zeros(len(latency), dtype=np.int64))
-    return Episode({}, np.arange(len(latency)), latency, status)
 
 
 def best_so_far(records: Sequence[Record]) -> NDArray[np.float64]:
@@ -64,27 +58,11 @@ def best_so_far(records: Sequence[Record]) -> NDArray[np.float64]:
 
 
 def amount(job: Job, cost: float) -> str:
-    """Format a cost for people to read."""
+    """Format a cost for people to read, with its unit."""
     if isinstance(job.objective, Constrained):
         return job.objective.words(cost)
     seconds = isinstance(job.objective, MeanLatency | Percentile) and job.unit == "s"
     return f"{1e3 * cost:.1f} ms" if seconds else f"{cost:.4g}"
-
-
-def words(configuration: Configuration) -> str:
-    """Format a configuration for people to read.
-
-    Examples
-    --------
-    >>> words({"inter_op": 2, "batch_threads": 0})
-    'inter_op 2, batch_threads 0'
-    >>> words({"flag:--grpc_max_threads": 8, "env:OMP_NUM_THREADS": 1, "cpus": 2})
-    '--grpc_max_threads=8, OMP_NUM_THREADS=1, cpus 2'
-    """
-    return ", ".join(
-        f"{name.partition(':')[2]}={value}" if name.startswith((FLAG, ENV)) else f"{name} {value}"
-        for name, value in configuration.items()
-    )
 
 
 def duration(seconds: float) -> str:
@@ -119,27 +97,22 @@ def progress(job: Job, records: Sequence[Record], left: str) -> tuple[str, str]:
     """
     records = learned(records)
     last, number = records[-1], f"{len(records)}/{job.episodes}"
-    how = f"mean {1e3 * last['mean_s']:.1f} ms, p99 {1e3 * last['p99_s']:.1f} ms"
-    if job.unit != "s":
-        how = amount(job, last["cost"])
     late = f", {100 * last['late']:.0f} % late" if "late" in last else ""
     failed = f", {last['failed']} failed" if last["failed"] else ""
-    brief = f"{amount(job, last['cost'])}{late}{failed}"
+    how = brief = f"{amount(job, last['cost'])}{late}{failed}"
+    if job.unit == "s" and "mean_s" in last:
+        how = f"mean {1e3 * last['mean_s']:.1f} ms, p99 {1e3 * last['p99_s']:.1f} ms{late}{failed}"
+    if ending(last) == "crashed":
+        how, brief = f"crashed ({last['guard']['parts'][0]['why']})", "crashed"
+    elif stopped := stopped_words(last, job.requests):
+        how = brief = stopped
     best = best_so_far(records)[-1]
     known = "" if np.isnan(best) else f": {job.objective} {amount(job, best)}"
     best_brief = "" if np.isnan(best) else f" (best {amount(job, best)})"
-    ran, best_one = words(last["configuration"]), words(last["recommended"])
-    first = last.get("guard", {"parts": [{"ended": "", "why": ""}]})["parts"][0]
-    if first["ended"] == "aborted":
-        how = f"aborted after {len(last['latency_us'])} requests, {how}"
-        brief = f"stopped, {brief}"
-    elif first["ended"]:
-        how, late, failed = f"crashed ({first['why']})", "", ""
-        brief = "crashed"
+    ran, best_one = in_words(last["configuration"]), in_words(last["recommended"])
     return (
         f"{number} | {brief}{best_brief} | {left} left | {ran}",
-        f"episode {number}: {ran}: {how}{late}{failed} | best so far {best_one}{known} | "
-        f"{left} left",
+        f"episode {number}: {ran}: {how} | best so far {best_one}{known} | {left} left",
     )
 
 
@@ -238,7 +211,9 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``ratio``, ``difference`` and ``verdict`` are those of :func:`judge_rounds`. ``slo`` is the
+        ``ratio``, ``difference`` and ``verdict`` are those of :func:`judge_rounds`. ``cost`` has
+        the median cost of each of the two, over the rounds in which it was not stopped; None if it
+        was stopped in each. ``stopped`` has the number of rounds in which it was. ``slo`` is the
         result of :meth:`SLO.judge`. ``deploy`` is the configuration to deploy: the recommended one
         if it is shown to be better, and otherwise the default. ``memory_bytes`` is the median
         resident memory of the server with each of the two, or None if it is not known.
@@ -246,22 +221,22 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
     tuned, rounds = learned(records), compared(records)
     alone = "default" not in rounds[0]["cost"]
     recommended = dict(job.default) if alone else tuned[-1]["recommended"]
-    costs = {n: np.array([r["cost"][n] for r in rounds]) for n in rounds[0]["cost"]}
-    switches = [r["switch_s"] for r in tuned if r.get("switch_s")]
+    names = rounds[0]["cost"]
+    whole = {n: [r["cost"][n] for r in rounds if "stopped" not in r[n]] for n in names}
     result = {
         **job.settings(),
         "load_per_s": float(np.mean([r["load_per_s"] for r in tuned])),
         "recommended": recommended,
         **judge_rounds(rounds, least_fraction(job)),
-        "cost": {name: float(np.median(values)) for name, values in costs.items()},
+        "cost": {n: float(np.median(values)) if values else None for n, values in whole.items()},
+        "stopped": {name: len(rounds) - len(values) for name, values in whole.items()},
         "slo": None,
         MEMORY: _memory(rounds),
-        "invalid": sum(r["invalid"] for r in tuned),
-        "failed": failures(tuned),
-        "switches": len(switches),
-        "switch_s": float(np.mean(switches)) if switches else None,
+        "failed": sum(r["failed"] for r in tuned),
         "compared": len(rounds),
         "harm": harm_done(job, records),
+        "machines": [record["machine"] for record in records if "machine" in record],
+        "busy": busy_line(records),
     }
     if job.slo:
         late = {"late_while_tuning": late_while_tuning(job, records)}
@@ -276,19 +251,3 @@ def _memory(rounds: Sequence[Record]) -> dict[str, int] | None:
     if any(None in values for values in used.values()):
         return None
     return {name: int(np.median(values)) for name, values in used.items()}
-
-
-def serving_flags(configuration: Configuration, file: Path) -> tuple[list[str], str] | None:
-    """Return flags and batching file for `tensorflow_model_server`; None if it lacks a knob.
-
-    Parameters
-    ----------
-    configuration : configuration
-    file : pathlib.Path
-        Path of the file where the batching parameters will be written.
-    """
-    from rrl.serving.settings import KNOBS, flags
-
-    if not all(name in KNOBS or is_process_knob(name) for name in configuration):
-        return None
-    return flags(configuration, file)

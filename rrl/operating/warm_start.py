@@ -17,8 +17,7 @@ from rrl.core.warm_start import Earlier, transfer
 from rrl.operating.job import Warm
 from rrl.operating.journal import JOURNAL, decode
 from rrl.operating.options import checksum, refuse
-from rrl.operating.records import learned
-from rrl.operating.verdict import kept_episode
+from rrl.operating.records import is_configuration, is_record, kept_episode, learned
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.support.errors import DataError, UsageError
 from rrl.tuning.episode import Episode
@@ -115,13 +114,20 @@ def _of_journal(file: Path) -> _Episodes:
     records = [decode(line) for line in lines]
     if records and records[-1] is None:
         records.pop()  # it was cut off, or another run is writing it
-    if not records or None in records or "settings" not in records[0]:
-        where = records.index(None) + 1 if None in records else 1
+    first = [bool(records[:1]) and _fixed(records[0]) is not None]
+    sound = [*first, *map(is_record, records[1:])]
+    if not all(sound):
+        where = sound.index(False) + 1
         raise DataError(f"{file}, line {where}: damaged, or no journal; restore the file")
-    fixed = records[0]["settings"].get("fixed", {})
     for record in learned(records):
-        if record["latency_us"]:  # a server that did not start has none
-            yield {**fixed, **record["configuration"]}, 0.0, kept_episode(record)
+        yield {**_fixed(records[0]), **record["configuration"]}, 0.0, kept_episode(record)
+
+
+def _fixed(header: Any) -> dict[str, Any] | None:
+    """Return the settings that all configurations of a journal have; None if it is no journal."""
+    settings = header.get("settings") if isinstance(header, dict) else None
+    fixed = settings.get("fixed", {}) if isinstance(settings, dict) else None
+    return fixed if is_configuration(fixed) else None
 
 
 def _summary(file: Path, episodes: _Episodes, objective: Objective) -> Earlier:

@@ -230,7 +230,8 @@ class Recorder:
             "commit": self._commit,
         }
         why = "" if episode.valid else "slip"
-        if rule := self.plan.rule:
+        if self._machine:
+            rule = self._machine.rule
             where["speed_before"] = f"{rule.speed(before_s):.4f}"
             where["speed_after"] = f"{rule.speed(after_s):.4f}"
             why = rule.objection(before_s, after_s, steal, episode.valid)

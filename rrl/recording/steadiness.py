@@ -9,11 +9,12 @@ the mean latency, so the same delay is sooner too long for a fast configuration.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -121,10 +122,11 @@ class SteadyMachine:
     Parameters
     ----------
     rule : Rule
+        The attribute of this name has no upper limit any more once the machine became faster.
     probe : callable
         It returns the seconds that a fixed task took.
     say : callable
-        It is told in one line why the recording waits.
+        It is told in one line why the recording waits, or goes on with another speed.
 
     Examples
     --------
@@ -135,7 +137,7 @@ class SteadyMachine:
     """
 
     def __init__(self, rule: Rule, probe: Callable[[], float], say: Callable[[str], None]) -> None:
-        self._rule, self._probe, self._say = rule, probe, say
+        self.rule, self._probe, self._say = rule, probe, say
         self._seconds = 0.0  # of the last probe; 0 if the machine has worked since then
 
     def forget(self) -> None:
@@ -150,14 +152,25 @@ class SteadyMachine:
     def wait(self) -> float:
         """Wait for a probe that is within the rule's limits, and return its seconds.
 
+        A machine that stays faster than the rule allows has become idle since the reference was
+        taken. Then the recording goes on without that limit; it stores the speed with each episode.
+
         Raises
         ------
         UnstableError
-            If the machine stays outside the limits for `PATIENCE_S`.
+            If the machine stays too slow for `PATIENCE_S`.
         """
-        rule, began, told = self._rule, time.monotonic(), False
-        while not (self._seconds and rule.accepts(self._seconds)):
-            waited_s = time.monotonic() - began
+        began, told = time.monotonic(), False
+        while not (self._seconds and self.rule.accepts(self._seconds)):
+            rule, waited_s = self.rule, time.monotonic() - began
+            if self._seconds and waited_s > QUIET_S and rule.speed(self._seconds) > rule.fastest:
+                self.rule = replace(rule, fastest=math.inf)
+                self._say(
+                    f"the machine has become {rule.speed(self._seconds):.2f} times as fast as at "
+                    "the start, when something else may have run: the recording goes on, and each "
+                    "episode has its speed"
+                )
+                break
             if self._seconds and waited_s > QUIET_S and not told:
                 told = True
                 self._say(

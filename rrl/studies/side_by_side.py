@@ -194,7 +194,7 @@ def _row(name: str, step: Step, order: int, served: list[Episode]) -> dict[str, 
         "invalid": step.invalid,
         "ended": parts[0].ended if parts else "",
         "mean_s": f"{micros.mean() / 1e6:.6f}",
-        "failed": lost + sum(int((~one.ok).sum()) for one in served),
+        "failed": lost + sum(int(one.failed.sum()) for one in served),
         "latencies_us": " ".join(map(str, micros)),
     }
 

@@ -35,7 +35,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         scratch.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a write to an open file does not name it
+        if error.filename is None or str(error.filename) == str(scratch):
+            error.filename = str(path)
         raise
     finally:
         scratch.unlink(missing_ok=True)

@@ -149,9 +149,30 @@ class Episode:
         """Whether each request was answered, shape (n,)."""
         return self.status == Status.OK.value
 
+    @property
+    def cancelled(self) -> NDArray[np.bool_]:
+        """Whether each request was open when a watch stopped the episode, shape (n,).
+
+        It was cancelled by the one who sent it. So it has not failed, and its latency is only known
+        to be longer than the time until then.
+        """
+        return (self.status == Status.CANCELLED.value) & bool(self.info.get("aborted"))
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """Whether each request failed, shape (n,)."""
+        return ~self.ok & ~self.cancelled
+
     def bad(self, late_s: float) -> int:
-        """Return how many requests failed or took longer than `late_s` seconds."""
-        return int(np.count_nonzero(~self.ok | (self.latency > late_s)))
+        """Return how many requests failed or took longer than `late_s` seconds.
+
+        Examples
+        --------
+        >>> stopped = Episode({}, [0, 0, 0], [0.3, 0.3, 0.1], [0, 1, 1], info={"aborted": "worse"})
+        >>> stopped.bad(0.2)
+        2
+        """
+        return int(np.count_nonzero(self.failed | (self.latency > late_s)))
 
     @property
     def rate(self) -> float:

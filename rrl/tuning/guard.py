@@ -31,6 +31,7 @@ from rrl.tuning.objective import FAILURE_S
 from rrl.tuning.watch import Watch
 
 LATE = 2.0  # without an objective, late means later than this many times the default's p99
+USUAL_EPISODES = 3  # of the default; the p99 of a single one is often several times too high
 LEAST_USUAL, MOST_USUAL = 0.02, 0.9  # limits of the fraction of bad requests that a watch expects
 LEAST = 5  # a trial that may have fewer bad requests than this is not worth its start
 MOST_REFUSED = 20  # choices of the agent that are answered without a measurement, per episode
@@ -89,7 +90,8 @@ class Guard:
         Bad requests that trials may have besides the default's own.
     late_s : float, optional
         A request is late if it takes longer than this many seconds. By default the guard sets it
-        after the default's first episode, to `LATE` times the 99th percentile of its latency.
+        after the first `USUAL_EPISODES` episodes of the default, to `LATE` times the median of
+        their 99th percentiles. No trial begins before.
     factor : float, optional
         How many times the default's own bad requests are allowed, at least 0.
     delta : float, optional
@@ -104,6 +106,8 @@ class Guard:
     ----------
     parts : list of Part
         Everything that was served so far.
+    serves : configuration
+        What serves now.
     shunned : dict
         Configurations that crashed or were stopped, by number, with the cost that the agent is told
         whenever it asks for one of them again.
@@ -145,6 +149,8 @@ class Guard:
                 f"a guard needs budget and factor of 0 or more and 0 < delta < 1, got "
                 f"{self.budget}, {self.factor} and {self.delta}"
             )
+        self.serves: Configuration = self.default
+        self._usual_p99s: list[float] = []
         self._default_fractions: list[float] = []
         self._default_bad = self._trial_requests = self._trial_bad = 0
         self._lower = 0.0
@@ -166,7 +172,7 @@ class Guard:
         """Return whether a configuration may serve now."""
         if self.is_default(configuration):
             return True
-        known = bool(self._default_fractions)
+        known = bool(self._default_fractions) and self.late_s is not None
         return known and self.charge(configuration) is None and self.allowance >= LEAST
 
     def charge(self, configuration: Configuration) -> float | None:
@@ -241,9 +247,11 @@ class Guard:
             self.shunned[index] = part.charge
 
     def set_limit(self, p99_s: float) -> None:
-        """Set the limit of lateness from the default's 99th percentile (s), unless it is known."""
+        """Take in the 99th percentile (s) of an episode of the default, unless a limit is known."""
         if self.late_s is None:
-            self.late_s = LATE * p99_s
+            self._usual_p99s.append(p99_s)
+            if len(self._usual_p99s) == USUAL_EPISODES:
+                self.late_s = LATE * float(np.median(self._usual_p99s))
 
     def summary(self) -> dict[str, Any]:
         """Return what happened so far, in a form for JSON."""

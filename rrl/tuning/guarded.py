@@ -17,6 +17,7 @@ from rrl.tuning.episode import Episode, Server, Status, bad_requests, measure_va
 from rrl.tuning.guard import Guard, Keeps, Part
 from rrl.tuning.loop import Step, shown_load
 from rrl.tuning.objective import Percentile
+from rrl.tuning.presets import in_words
 from rrl.workloads.workload import Times
 
 
@@ -181,6 +182,7 @@ def measured(
         If the default itself fails, or no configuration is to blame.
     """
     watch = guard.watch(configuration)
+    guard.serves = dict(configuration)
     try:
         episode, invalid = measure_valid(server, configuration, arrivals, rng, watch)
         check_answered(episode)
@@ -211,7 +213,7 @@ def check_answered(episode: Episode) -> None:
         return
     words = episode.info.get("failure") or Status(int(episode.status[0])).name
     raise ServerError(
-        f"all {len(episode)} requests to {dict(episode.configuration)} failed: {words}",
+        f"all {len(episode)} requests to {in_words(episode.configuration)} failed: {words}",
         lost=len(episode),
     )
 

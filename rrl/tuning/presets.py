@@ -17,6 +17,22 @@ CPUS = "cpus"
 SERVING_KNOBS = (*THREADS, "max_batch_size", "batch_timeout_micros", CPUS)
 
 
+def in_words(configuration: Mapping[str, Value]) -> str:
+    """Format a configuration for people to read.
+
+    Examples
+    --------
+    >>> in_words({"inter_op": 2, "batch_threads": 0})
+    'inter_op 2, batch_threads 0'
+    >>> in_words({"flag:--grpc_max_threads": 8, "env:OMP_NUM_THREADS": 1, "cpus": 2})
+    '--grpc_max_threads=8, OMP_NUM_THREADS=1, cpus 2'
+    """
+    return ", ".join(
+        f"{name.partition(':')[2]}={value}" if ":" in name else f"{name} {value}"
+        for name, value in configuration.items()
+    )
+
+
 def serving_knob(name: str, values: Sequence[Value]) -> Knob:
     """Build a knob of TensorFlow Serving with its values in the order of their effect.
 

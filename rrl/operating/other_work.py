@@ -1,0 +1,103 @@
+"""What else a machine does while it measures: the processor time of processes that are not ours.
+
+Work of others makes all configurations slower for a while, and an agent may take that for an effect
+of the configuration. So a run says how often it was disturbed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+BUSY = 0.2  # fraction of the processors' time; less hardly changes a latency
+_WORK = (0, 1, 2, 5, 6, 7)  # columns of /proc/stat: all but idle, waiting and guests
+
+
+class OtherWork:
+    """Measure the work of others on the processors that this process may use.
+
+    The own work is that of this process, of all that it started, and of the processes that
+    `ours` names. What the hypervisor took counts as the work of others.
+
+    Parameters
+    ----------
+    ours : callable, optional
+        It returns the numbers of further processes that belong to the run, such as the server.
+
+    Examples
+    --------
+    >>> others = OtherWork()
+    >>> 0 <= others.look()["other_work"] <= 1
+    True
+    """
+
+    def __init__(self, ours: Callable[[], Iterable[int]] = tuple) -> None:
+        self._ours, self._told = ours, False
+        self._before = self._now()
+
+    def look(self, show: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+        """Return the fraction of the processors' time since the last look that others used.
+
+        The first time that it is above `BUSY`, `show` gets a line about it.
+        """
+        before, self._before = self._before, self._now()
+        seconds, busy, own = (now - then for now, then in zip(self._before, before, strict=True))
+        fraction = min(max(busy - own, 0.0) / max(seconds, 1e-3), 1.0)
+        if fraction > BUSY and not self._told:
+            self._told = True
+            show(
+                f"the machine is busy: other processes use {fraction:.0%} of its processor time, "
+                "which disturbs the measurement"
+            )
+        return {"other_work": round(fraction, 3)}
+
+    def _now(self) -> tuple[float, float, float]:
+        """Return seconds of processors, of work on them, and of our own work, since some start."""
+        cpus = os.sched_getaffinity(0)
+        ticks = os.sysconf("SC_CLK_TCK")
+        busy = 0
+        for line in Path("/proc/stat").read_text().splitlines():
+            name, *columns = line.split()
+            if name[:3] == "cpu" and name[3:].isdecimal() and int(name[3:]) in cpus:
+                busy += sum(int(columns[i]) for i in _WORK)
+        return time.monotonic() * len(cpus), busy / ticks, self._own()
+
+    def _own(self) -> float:
+        """Return the seconds of work of all our processes, also of those that have ended."""
+        mine = psutil.Process()
+        found = {mine.pid: mine}
+        for number in (None, *self._ours()):
+            with suppress(psutil.Error):
+                root = mine if number is None else psutil.Process(number)
+                found |= {one.pid: one for one in (root, *root.children(recursive=True))}
+        total = 0.0
+        for process in found.values():
+            with suppress(psutil.Error):
+                total += sum(process.cpu_times()[:4])  # with those of children that have ended
+        return total
+
+
+def busy_line(records: Iterable[dict[str, Any]]) -> str:
+    """Say how often others disturbed a run; "" if they did not.
+
+    Examples
+    --------
+    >>> busy_line([{"other_work": 0.5}, {"other_work": 0.01}, {}])
+    'busy machine: other processes used more than 20 % of its processors in 1 of 2 episodes and \
+rounds, at most 50 %; measure again when it is idle'
+    """
+    shares = [record["other_work"] for record in records if "other_work" in record]
+    busy = [one for one in shares if one > BUSY]
+    if not busy:
+        return ""
+    return (
+        f"busy machine: other processes used more than {100 * BUSY:.0f} % of its processors in "
+        f"{len(busy)} of {len(shares)} episodes and rounds, at most {100 * max(busy):.0f} %; "
+        "measure again when it is idle"
+    )

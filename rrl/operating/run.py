@@ -1,0 +1,205 @@
+"""Run the job of `rrl tune` or `rrl replay`, then report the result and write it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rrl.support.errors import ServerError, interrupt_by_signals
+
+if TYPE_CHECKING:
+    from rrl.operating.job import Job
+    from rrl.operating.operate import Contestants, Opened
+    from rrl.operating.records import Record
+    from rrl.operating.screen import Screen
+    from rrl.operating.targets import Target
+    from rrl.tuning.episode import Server
+    from rrl.tuning.guard import Guard
+
+ROOM_BYTES = 2**20  # less is a full disk: an episode may not fit
+
+
+def run(
+    job: Job,
+    server: Server,
+    contestants: Contestants,
+    folder: Path,
+    options: Namespace,
+    screen: Screen,
+    target: Target | None = None,
+    opened: Opened | None = None,
+) -> int:
+    """Tune, print a report, write the result and the figure, and return the exit code.
+
+    A server that can keep a configuration is told at the end to keep the one to deploy; if the run
+    is interrupted or fails, that is the default. Without a target, the measurements are not made
+    now. If the journal of the folder is already open, `opened` has it.
+    """
+    from rrl.operating.figure import plot_journal
+    from rrl.operating.metrics import metrics_at
+    from rrl.operating.operate import make_guard, operate
+    from rrl.operating.report import add_commands, by_cpus, check_result, report, write
+    from rrl.operating.verdict import summarise
+    from rrl.plotting.shared import save
+    from rrl.tuning.guard import Keeps
+
+    interrupt_by_signals()
+    guard = make_guard(job, target and target.refuses)
+    try:
+        with metrics_at(target and options.metrics_port, guard):
+            if target:
+                records = _measure(job, target, opened, folder, options, screen, guard)
+            else:
+                every = max(1, job.episodes // 20)
+                records = operate(
+                    job, server, contestants, opened or folder, screen, every, tick=screen.progress
+                )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; all finished episodes are in {folder}: {_first(options, target)}"
+            "the same command continues"
+        ) from None
+    finally:
+        screen.close()
+    result = summarise(job, records) | {"by_cpus": by_cpus(job, records)}
+    if isinstance(server, Keeps):
+        server.keep(result["deploy"])
+    files = add_commands(job, result, folder.absolute() if target else folder, target)
+    try:  # first, because a full disk must not hide the result
+        print(json.dumps(result) if options.json else report(job, result, folder), flush=True)
+    finally:
+        write(result, files, folder)
+        save(plot_journal(job, records), "tuning", folder)
+    check_result(result)
+    return 0
+
+
+def _measure(
+    job: Job,
+    target: Target,
+    opened: Opened | None,
+    folder: Path,
+    options: Namespace,
+    screen: Screen,
+    guard: Guard | None,
+) -> list[Record]:
+    """Tune a server, and note what else the machine does meanwhile."""
+    from rrl.operating.operate import operate
+    from rrl.operating.other_work import OtherWork
+    from rrl.support.machine import describe_machine
+
+    machine = {k: v for k, v in describe_machine().items() if k != "load_average"}
+    count = job.episodes + 2 * job.rounds
+    screen(
+        f"{'at most ' * job.may_settle}{count} episodes of {job.requests} requests: "
+        f"{load_words(job)}, plus the server starts"
+    )
+    with _returning(job, target, folder, options):
+        return operate(
+            job, target.server, target.contestants, opened or folder, screen, tick=screen.progress,
+            machine=machine | target.noted, guard=guard, others=OtherWork(target.processes),
+        )  # fmt: skip
+
+
+def load_words(job: Job) -> str:
+    """Say how long the requests of a job last, at the mean rate of its arrivals."""
+    from rrl.operating.verdict import duration
+
+    requests = (job.episodes + 2 * job.rounds) * job.requests
+    if (rate := job.workload.rate) <= 0:  # clients send them, and have sent none yet
+        return f"{requests} requests of the clients"
+    return f"{duration(requests / rate)} of load"
+
+
+@contextmanager
+def _returning(job: Job, target: Target, folder: Path, options: Namespace) -> Iterator[None]:
+    """Let the default return if the block fails.
+
+    With clients, the reason is said before, because the return takes long.
+
+    What a server says of a full disk is of no help, so the disk is looked at first.
+    """
+    from rrl.operating.staying import say
+    from rrl.tuning.guard import Keeps
+
+    try:
+        try:
+            yield
+        except ServerError:
+            check_room(folder)
+            raise
+    except BaseException as error:
+        if isinstance(target.server, Keeps) and not options.keep_best:
+            target.server.keep(job.default)
+        if options.port and isinstance(error, Exception):
+            known = isinstance(error, OSError) and error.filename
+            say(f"{error.filename}: {error.strerror}" if known else str(error))
+        raise
+
+
+def check_room(folder: Path) -> None:
+    """Raise OSError if there is no room for a run's files, or for those of a server.
+
+    Examples
+    --------
+    >>> check_room(Path.cwd())
+    """
+    for place in (folder, Path(tempfile.gettempdir())):
+        while not place.exists():
+            place = place.parent
+        if shutil.disk_usage(place).free < ROOM_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
+
+
+def _first(options: Namespace, target: Target | None) -> str:
+    """Say what must be done before an interrupted run can continue."""
+    if target is None or options.port is None or options.stop:
+        return ""
+    return f"kill the server that stays at port {options.port} first, then "
+
+
+def plan_lines(job: Job, note: str, refuses: Callable[[Any], bool]) -> list[str]:
+    """Say what a job may do to a service, for `--dry-run`."""
+    from rrl.operating.options import NO_LIMIT
+    from rrl.operating.records import in_ms
+    from rrl.tuning.guard import LATE, USUAL_EPISODES
+    from rrl.tuning.presets import in_words
+
+    tried = [one for one in job.space if one != dict(job.default) and not refuses(one)]
+    lines = ["dry run: nothing was started or changed"]
+    lines.append(f"default, which serves first: {in_words(job.default)}")
+    if job.fixed:
+        lines.append(f"with every configuration: {in_words(job.fixed)}")
+    lines.append(f"may be tried: {len(tried)} configurations of")
+    lines += [
+        f"  {knob.name.partition(':')[2] or knob.name}: {', '.join(map(str, knob.values))}"
+        for knob in job.space.knobs
+    ]
+    lines.append(
+        f"how often: {'at most ' * job.may_settle}{job.episodes} episodes of {job.requests} "
+        f"requests, each with one of them or the default; then at most {job.rounds} rounds, each "
+        "with the default and the recommended one"
+    )
+    lines.append(
+        f"how long: at most {load_words(job)}, and the time of at most "
+        f"{job.episodes + 2 * job.rounds} changes of the configuration"
+    )
+    late = job.slo.target_s if job.slo else job.late_s
+    limit = in_ms(late) if late else f"{LATE:g} times the default's p99"
+    how = "" if late else f", by its first {USUAL_EPISODES} episodes"
+    if job.budget is None or job.budget >= NO_LIMIT:
+        lines.append(f"late (over {limit}{how}) or failed: no limit in all; bad trials are stopped")
+    else:
+        lines.append(
+            f"late (over {limit}{how}) or failed: at most {job.budget} requests in trials, besides "
+            "as many as the default would have had among the same requests (95 % sure)"
+        )
+    return [*lines, note] if note else lines

@@ -1,0 +1,460 @@
+"""What an operator is told before, during and after a run, and what happens to the service."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from argparse import Namespace
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from probe import build_probe
+
+from rrl import ConfigSpace, Knob, MeanLatency, Poisson
+from rrl.cli import main
+from rrl.operating.job import Job
+from rrl.operating.journal import JOURNAL, decode, encode
+from rrl.operating.operate import operate
+from rrl.operating.other_work import BUSY, OtherWork, busy_line
+from rrl.operating.records import compared, learned
+from rrl.operating.report import report
+from rrl.operating.run import run
+from rrl.operating.screen import Screen
+from rrl.operating.targets import Target
+from rrl.operating.verdict import progress, summarise
+from rrl.recording.steadiness import Rule, SteadyMachine
+from rrl.serving.launcher import LOCAL, free_port
+from rrl.serving.ports import wait_until
+from rrl.serving.saved_model import saved_inputs
+from rrl.support.errors import DataError, ServerError
+from rrl.tuning.episode import Episode, Status
+from rrl.tuning.guard import LATE, USUAL_EPISODES
+
+LIMIT_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return build_probe(tmp_path_factory.mktemp("models") / "probe")
+
+
+def tuning(model, out, *more):
+    return [
+        "tune", str(model), "--executable", LOCAL, "--rate", "40", "--requests", "20",
+        "--rounds", "2", "--out", str(out), *more,
+    ]  # fmt: skip
+
+
+# --- before a run ---------------------------------------------------------------------------------
+
+
+def test_the_help_begins_with_the_six_options_that_most_runs_need(capsys):
+    with pytest.raises(SystemExit):
+        main(["tune", "--help"])
+    first, further = capsys.readouterr().out.split("further options:")
+    options = re.findall(r"^  (--[a-z-]+)", first, re.MULTILINE)
+    assert options == ["--rate", "--slo", "--sample", "--knob", "--port", "--dry-run"]
+    assert "--keep-best" in further
+
+
+def test_a_dry_run_says_what_may_be_tried_and_touches_nothing(model, tmp_path, monkeypatch, capsys):
+    def refused(*_):
+        raise AssertionError("a server was started")
+
+    monkeypatch.setattr("rrl.serving.launcher.ModelServer.start", refused)
+    knobs = ["--knob", "inter_op=1,2,4", "--knob", "batch_threads=0,2"]
+    more = [*knobs, "--port", str(free_port()), "--slo", "p99<80ms", "--episodes", "10"]
+    assert main(tuning(model, tmp_path / "out", *more, "--dry-run")) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "may be tried: 6 configurations of\n  inter_op: 1, 2, 4\n  batch_threads: 0, 2\n" in out
+    assert "default, which serves first: inter_op 0, batch_threads 0" in out
+    assert "10 episodes of 20 requests" in out
+    assert "at most 7 s of load, and the time of at most 14 changes" in out
+    assert "late (over 80 ms) or failed: at most 10 requests in trials" in out
+    assert "random values of x float32 (1, 2)" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_that_the_limit_comes_from_the_default(model, tmp_path, capsys):
+    more = ["--traffic", "--port", str(free_port()), "--late", "auto", "--budget", "unlimited"]
+    arguments = [word for word in tuning(model, tmp_path / "out", *more) if word != "--rate"]
+    arguments.remove("40")
+    assert main([*arguments, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert f"over {LATE:g} times the default's p99, by its first {USUAL_EPISODES} episodes" in out
+    assert "requests of the clients" in out
+    assert "no limit in all" in out
+
+
+def test_a_saved_model_tells_its_signatures_as_a_server_does(model, tmp_path):
+    assert saved_inputs(model / "1", "serving_default") == {"x": ("float32", (-1, 2))}
+    with pytest.raises(ServerError, match=r"no signature 'nosuch'; it has: .*default"):
+        saved_inputs(model / "1", "nosuch")
+    assert saved_inputs(tmp_path, "serving_default") is None
+    (tmp_path / "saved_model.pb").write_bytes(b"\xff" * 9)
+    with pytest.raises(DataError, match="not a SavedModel"):
+        saved_inputs(tmp_path, "serving_default")
+
+
+@pytest.mark.parametrize(
+    ("sample", "code", "message"),
+    [
+        ({"x": np.zeros((0, 2), np.float32)}, 3, "a request without an example"),
+        ({"x": np.zeros((1, 3), np.float32)}, 4, "the model needs: x float32 (-1, 2)"),
+        ({"y": np.zeros((1, 2), np.float32)}, 4, "the sample has the inputs y; the model needs"),
+        (None, 3, "a folder; give a file"),
+    ],
+)
+def test_a_sample_that_does_not_fit_starts_no_server(
+    sample, code, message, model, tmp_path, capsys
+):
+    path = tmp_path / "sample.npz"
+    path.mkdir() if sample is None else np.savez(path, **sample)
+    assert main(tuning(model, tmp_path / "out", "--sample", str(path))) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_of_a_version_is_told_from_that_of_a_model(model, tmp_path, capsys):
+    assert main(tuning(model / "1", tmp_path / "out")) == 3
+    assert "a version of a model; give the folder that contains it" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_said_before_a_server_starts(model, tmp_path, monkeypatch, capsys):
+    full = shutil._ntuple_diskusage(2**30, 2**30, 0)
+    monkeypatch.setattr("rrl.operating.run.shutil.disk_usage", lambda place: full)
+    assert main(tuning(model, tmp_path / "out", "--quiet")) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "No space left on device; make room and run it again" in line
+
+
+# --- during a run ---------------------------------------------------------------------------------
+
+
+def test_what_rrl_cancels_is_no_failure_and_has_no_latency(model, tmp_path, capsys):
+    """A real server whose batches wait four seconds to fill; the requests are late after two."""
+    knobs = ["--knob", "batch_threads=2", "--knob", "max_batch_size=64"]
+    knobs += ["--knob", "batch_timeout_micros=0,4000000", "--agent", "random"]
+    more = ["--slo", "p99<2s", "--budget", "unlimited", "--episodes", "8"]
+    assert main(tuning(model, tmp_path, *knobs, *more)) in (0, 5)
+    out, err = capsys.readouterr()
+    stopped = re.findall(r"batch_timeout_micros 4000000: stopped after (\d+) of 20 req.*", err)
+    assert stopped
+    assert all(1 <= int(sent) <= 20 for sent in stopped)
+    assert re.search(r"stopped after \d+ of 20 requests: \d+ over 2000 ms \|", err)
+    assert "batch_timeout_micros 4000000 stopped: " in out
+    assert "10000" not in out + err
+    assert " failed |" not in err
+    assert "random values of x float32 (1, 2)" in err
+    records = [decode(line) for line in (tmp_path / JOURNAL).read_bytes().splitlines()]
+    ended = [record for record in records if "stopped" in record]
+    assert all(record["failed"] == 0 and "mean_s" not in record for record in ended)
+
+
+SPACE = ConfigSpace([Knob("threads", (1, 2, 3))])
+DEFAULT = {"threads": 1}
+
+
+class Service:
+    """A service with a good default; it keeps what it is told, and 3 threads are late."""
+
+    def __init__(self, stops_at=10**6, fails=None):
+        self.space, self.kept, self.calls = SPACE, None, 0
+        self.stops_at, self.fails = stops_at, fails or KeyboardInterrupt()
+
+    def keep(self, configuration):
+        self.kept = dict(configuration)
+
+    def measure(self, configuration, arrivals, rng, *, watch=None):
+        self.calls += 1
+        if self.calls > self.stops_at:
+            raise self.fails
+        n = len(arrivals)
+        if configuration["threads"] == 3 and watch is not None:  # as a watch ends it
+            latency, status = np.full(3, 0.9), np.full(3, Status.CANCELLED.value)
+            info = {"aborted": "worse", "aborted_s": 0.9}
+            latency[2] = 0.001
+            return Episode(configuration, arrivals[:3], latency, status, info=info)
+        latency = np.full(n, {1: 0.05, 2: 0.02, 3: 0.9}[configuration["threads"]])
+        return Episode(configuration, arrivals, latency, np.zeros(n))
+
+
+def job(**changes):
+    settings = {
+        "what": "service", "space": SPACE, "default": DEFAULT, "workload": Poisson(50.0),
+        "objective": MeanLatency(), "agent": "random", "episodes": 12, "requests": 30,
+        "rounds": 8, "budget": 400, "late_s": 0.1,
+    }  # fmt: skip
+    return Job(**(settings | changes))
+
+
+def both(server):
+    @contextmanager
+    def contestants(recommended):
+        yield {"default": server, "recommended": server}
+
+    return contestants
+
+
+def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path):
+    shown, mine, server = [], job(), Service()
+    records = operate(mine, server, both(server), tmp_path, shown.append)
+    (line,) = [line for line in shown if "threads 3" in line.partition(" | ")[0]]
+    assert ": threads 3: stopped after 3 of 30 requests: 2 over 100 ms | best so far" in line
+    (ended,) = [n for n, r in enumerate(learned(records), 1) if "stopped" in r]
+    short, _ = progress(mine, learned(records)[:ended], "9 s")
+    assert "stopped after 3 of 30 requests: 2 over 100 ms" in short
+    result = summarise(mine, records)
+    assert result["failed"] == 0
+    (trial,) = result["harm"]["ended"]
+    assert (trial["requests"], trial["bad"]) == (3, 2)
+    text = report(mine, result | {"by_cpus": []}, tmp_path)
+    assert "threads 3 stopped: 2 of 3 requests late or failed" in text
+
+
+def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_path):
+    """It did well while the agent learned; then the load has changed."""
+    shown, server, turned = [], Service(), Service()
+    mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), rounds=9)
+    turned.measure = lambda c, *rest, **more: Service.measure(
+        turned, {"threads": 3} if c["threads"] == 2 else c, *rest, **more
+    )
+    records = operate(mine, server, both(turned), tmp_path, shown.append)
+    assert [r["stopped"]["late"] for r in (r["recommended"] for r in compared(records))] == [2]
+    (line,) = [line for line in shown if line.startswith("round 1/9")]
+    assert "default 50.0 ms, recommended stopped after 3 of 30 requests: 2 over 100 ms" in line
+    text = report(mine, summarise(mine, records) | {"by_cpus": []}, tmp_path)
+    assert "  mean stopped in each round against 50.0 ms by default (medians of 1 rounds)" in text
+    assert "ratio" not in text
+
+
+def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path):
+    shown, server = [], Service()
+    mine = job(late_s=None)
+    records = operate(mine, server, both(server), tmp_path, shown.append)
+    tuned = learned(records)
+    assert [r["configuration"] for r in tuned[:USUAL_EPISODES]] == [DEFAULT] * USUAL_EPISODES
+    assert any(r["configuration"] != DEFAULT for r in tuned[USUAL_EPISODES:])
+    (line,) = [line for line in shown if "late means over" in line]
+    assert "late means over 100 ms: twice the p99 of 3 episodes of the default" in line
+    text = report(mine, summarise(mine, records) | {"by_cpus": []}, tmp_path)
+    assert "late (over 100 ms, by the first episodes of the default) or failed" in text
+
+
+@pytest.mark.parametrize("fails", [KeyboardInterrupt(), ServerError("no answer")])
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_after_an_early_end_the_default_returns(fails, keep_best, tmp_path, capsys):
+    server = Service(stops_at=9, fails=fails)
+    options = Namespace(
+        keep_best=keep_best, metrics_port=None, port=8500, stop=False, json=False, quiet=True
+    )
+    target = Target(server, both(server), lambda configuration: False)
+    mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), agent="rrl", episodes=30)
+    with pytest.raises(type(fails)), Screen(quiet=True) as screen:
+        run(mine, server, target.contestants, tmp_path, options, screen, target)
+    assert server.kept == ({"threads": 2} if keep_best else DEFAULT)
+    said = capsys.readouterr().err
+    assert ("rrl: no answer" in said) == isinstance(fails, ServerError)  # before the return
+
+
+def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch):
+    server = Service(stops_at=4, fails=ServerError("ended with status 1 (empty log)"))
+    room = iter([2**40] * 2 + [0] * 9)
+    usage = type(shutil.disk_usage("/"))
+    monkeypatch.setattr("shutil.disk_usage", lambda place: usage(2**40, 0, next(room)))
+    options = Namespace(keep_best=False, metrics_port=None, port=None, stop=False, json=False)
+    target = Target(server, both(server), lambda configuration: False)
+    next(room), next(room)
+    with pytest.raises(OSError, match="No space left"), Screen(quiet=True) as screen:
+        run(job(), server, target.contestants, tmp_path, options, screen, target)
+
+
+def test_prometheus_reads_what_serves_and_what_is_left_of_the_budget(model, tmp_path):
+    port = free_port()
+    command = [sys.executable, "-m", "rrl.cli"]
+    more = ["--knob", "inter_op=1,2", "--episodes", "1000", "--patience", "0", "--slo", "p99<9s"]
+    command += tuning(model, tmp_path, *more, "--metrics-port", str(port))
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
+        try:
+            assert wait_until((tmp_path / JOURNAL).exists, LIMIT_S)
+            assert wait_until(lambda: (tmp_path / JOURNAL).read_bytes().count(b"\n") > 4, LIMIT_S)
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply:
+                text = reply.read().decode()
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=LIMIT_S)
+    assert re.search(r'^rrl_tuning_serves_info\{inter_op="[012]"\} 1\.0$', text, re.MULTILINE)
+    assert re.search(r'^rrl_tuning_requests_total\{with="default"\} [1-9]', text, re.MULTILINE)
+    assert re.search(r"^rrl_tuning_trial [01]\.0$", text, re.MULTILINE)
+    assert re.search(r"^rrl_tuning_budget_left [1-9]", text, re.MULTILINE)
+    assert "rrl_tuning_late_seconds 9.0" in text
+    assert "rrl_tuning_bad_requests_total" in text
+
+
+# --- the machine ----------------------------------------------------------------------------------
+
+
+def test_a_process_of_others_is_noticed_and_said_once():
+    """Its parent has ended, so it is no child of this process."""
+    started = subprocess.run(
+        ["sh", "-c", "yes > /dev/null 2>&1 & echo $!"], capture_output=True, text=True, check=True
+    )
+    pid, said = int(started.stdout), []
+    try:
+        others = OtherWork()
+        assert wait_until(lambda: others.look(said.append)["other_work"] > BUSY, LIMIT_S)
+        assert wait_until(lambda: others.look(said.append)["other_work"] > BUSY, LIMIT_S)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    (line,) = said
+    assert "the machine is busy: other processes use " in line
+
+
+def test_our_own_work_is_not_that_of_others(monkeypatch):
+    times = iter([(0.0, 0.0, 0.0), (20.0, 12.0, 10.0), (40.0, 32.0, 12.0)])
+    monkeypatch.setattr(OtherWork, "_now", lambda self: next(times))
+    others = OtherWork()
+    looks = [others.look(), others.look()]
+    assert looks == [{"other_work": 0.1}, {"other_work": 0.9}]
+    assert "in 1 of 2 episodes and rounds, at most 90 %" in busy_line(looks)
+    assert busy_line(looks[:1]) == busy_line([{}]) == ""
+
+
+def test_a_busy_machine_is_in_the_report(tmp_path):
+    mine, server = job(), Service()
+    records = operate(mine, server, both(server), tmp_path)
+    records[3] |= {"other_work": 0.6}
+    text = report(mine, summarise(mine, records) | {"by_cpus": []}, tmp_path)
+    assert "busy machine: other processes used more than 20 % of its processors in 1 of " in text
+
+
+def test_a_machine_that_became_faster_does_not_stop_a_recording(monkeypatch):
+    monkeypatch.setattr("rrl.recording.steadiness.QUIET_S", -1.0)
+    said, rule = [], Rule(reference_s=0.03)
+    machine = SteadyMachine(rule, lambda: 0.02, said.append)
+    assert machine.wait() == machine.wait() == 0.02
+    (line,) = said
+    assert line.startswith("the machine has become 1.50 times as fast as at the start, when")
+    assert rule.objection(0.02, 0.02, steal=0.0, valid=True) == "probe"
+    assert machine.rule.objection(0.02, 0.02, steal=0.0, valid=True) == ""
+    assert machine.rule.objection(0.02, 0.06, steal=0.0, valid=True) == "probe"
+
+
+# --- journals that somebody else made -------------------------------------------------------------
+
+REPLAY = [
+    "replay", "cpu2", "--rate", "115", "--requests", "20", "--episodes", "4", "--rounds", "3",
+    "--agent", "rrl", "--quiet", "--out",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    assert main([*REPLAY, str(folder)]) in (0, 5)
+    return [decode(line) for line in (folder / JOURNAL).read_bytes().splitlines()]
+
+
+def without(name):
+    return lambda record: record.pop(name)
+
+
+def with_(name, value):
+    return lambda record: record.update({name: value})
+
+
+@pytest.mark.parametrize(
+    ("line", "change"),
+    [
+        (2, with_("configuration", ["inter_op", 2])),
+        (2, with_("configuration", {"inter_op": [2]})),
+        (2, with_("configuration", {"inter_op": 99})),
+        (3, with_("recommended", None)),
+        (3, with_("cost", "0.1")),
+        (3, with_("cost", float("nan"))),
+        (2, with_("cost", -1.0)),
+        (2, with_("latency_us", {"0": 3})),
+        (2, with_("latency_us", [])),
+        (2, with_("latency_us", ["a"] * 20)),
+        (2, with_("status", [99] * 20)),
+        (2, with_("status", [0])),
+        (4, with_("rng", "os.system")),
+        (4, with_("rng", {"bit_generator": "PCG64", "state": "x"})),
+        (4, with_("next_load_per_s", 0)),
+        (4, with_("load_per_s", [1])),
+        (4, without("mean_s")),
+        (4, without("rng")),
+        (4, with_("guard", {"parts": [{"configuration": None}]})),
+        (6, with_("round", "os.system")),
+        (6, with_("cost", {"default": 1.0})),
+        (6, with_("cost", {"default": 1.0, "recommended": []})),
+        (6, without("recommended")),
+        (6, lambda record: record.clear()),
+    ],
+)
+def test_a_crafted_record_is_one_line_and_exit_3(line, change, whole, tmp_path, capsys):
+    records = json.loads(json.dumps(whole))
+    change(records[line - 1])
+    text = "".join(plain_encode(record) for record in records)
+    (tmp_path / JOURNAL).write_text(text)
+    assert main([*REPLAY, str(tmp_path)]) == 3
+    (message,) = capsys.readouterr().err.splitlines()
+    where = f"rrl: {tmp_path / JOURNAL}, line {line}: it is no measurement of this run; restore"
+    assert message.startswith(where)
+    assert (tmp_path / JOURNAL).read_text() == text
+
+
+def plain_encode(record):
+    """As `encode`, but a NaN is written, too."""
+    if record.get("cost") == record.get("cost"):
+        return encode(record)
+    marked = encode(record | {"cost": 0.123}).replace('"cost":0.123', '"cost":NaN')
+    from zlib import crc32
+
+    body = marked.rpartition(',"crc32"')[0]
+    return f'{body},"crc32":"{crc32(body.encode()):08x}"}}\n'
+
+
+def test_rounds_without_an_episode_are_refused(whole, tmp_path, capsys):
+    rounds = [record for record in whole if "configuration" not in record]
+    (tmp_path / JOURNAL).write_text("".join(map(encode, rounds)))
+    assert main([*REPLAY, str(tmp_path)]) == 3
+    assert "rounds of a comparison and no episode before them" in capsys.readouterr().err
+
+
+def test_a_journal_that_is_a_link_is_not_followed(tmp_path, capsys):
+    victim = tmp_path / "victim"
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / JOURNAL).symlink_to(victim)
+    assert main([*REPLAY, str(tmp_path / "out")]) == 3
+    assert "it is a link; remove it" in capsys.readouterr().err
+    assert not victim.exists()
+
+
+def test_a_crafted_journal_is_no_warm_start(whole, tmp_path, capsys):
+    records = json.loads(json.dumps(whole))
+    records[2]["latency_us"] = {"a": 1}
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    (earlier / JOURNAL).write_text("".join(map(encode, records)))
+    arguments = [word for word in REPLAY if word not in ("--agent", "rrl")]
+    assert main([*arguments, str(tmp_path / "out"), "--warm-start", str(earlier)]) == 3
+    assert "line 3: damaged, or no journal; restore" in capsys.readouterr().err
+
+
+def test_the_report_is_printed_even_if_no_file_can_be_written(tmp_path, capsys):
+    (tmp_path / "result.json").mkdir()
+    assert main([*REPLAY, str(tmp_path)]) == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("recommended: ")
+    assert err.startswith(f"rrl: {Path(tmp_path) / 'result.json'}: Is a directory")
