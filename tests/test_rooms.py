@@ -28,6 +28,7 @@ ORDER = (
     "rivals",
     "theory",
     "studies",
+    "exercises",
     "plotting",
     "publishing",
     "operating",

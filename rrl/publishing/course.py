@@ -2,9 +2,9 @@
 
 An exercise is a code cell tagged ``exercise``. The lines between ``### BEGIN SOLUTION`` and
 ``### END SOLUTION`` are the answer. Students get a placeholder instead, which asks for their code
-when it runs. After the exercise, a cell tagged ``check`` holds assertions whose messages say what
-is wrong. Markdown cells tagged ``solution`` are left out. All other cells are the same in both
-editions.
+when it runs. After it, a cell tagged ``check`` calls a function of ``rrl.exercises``, which
+says what is wrong. Markdown cells tagged ``solution`` are left out. All other cells are the same in
+both editions.
 """
 
 from __future__ import annotations

@@ -1,0 +1,290 @@
+"""Exercises of the homework: odds, a region, safe probabilities, a loop, and a new update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.exercises.judging import WrongAnswer, ask, compare_function, require, same
+
+
+def check_times_less_likely(answer: Callable[[float, float], Any]) -> None:
+    """Check how many times less likely a cost is at a temperature."""
+    mistakes = (
+        (lambda q, t: q ** (-1 / t), "that is below 1: turn the fraction over"),
+        (lambda q, t: q**t, "the power is 1 / T: a low temperature is choosy"),
+        (lambda q, t: q**-t, "the power is 1 / T, and the fraction has to be turned over"),
+        (lambda q, t: np.exp(q / t), "the weight is a power of the cost, not an exponential"),
+        (lambda q, t: np.exp((q - 1) / t), "the weight is a power of the cost: q ** (1 / T)"),
+        (lambda q, t: q / t, "the temperature is an exponent: q ** (1 / T)"),
+        (lambda q, t: q, "the temperature does not count: the power is 1 / T"),
+        (lambda q, t: q // t, "the temperature is an exponent: q ** (1 / T)"),
+        (lambda q, t: np.log(q) / t, "that is the logarithm of the odds: raise e to this power"),
+        (
+            lambda q, t: 1 / (1 + q ** (1 / t)),
+            "that is a probability: the odds of the two are asked for",
+        ),
+    )
+    cases = [(2.0, 1.0), (2.0, 0.1), (1.01, 0.01), (3.0, 2.0)]
+    compare_function(answer, lambda q, t: q ** (1 / t), cases, mistakes)
+    print("times_less_likely: right")
+
+
+def check_region(answer: Callable[..., Any], space: ConfigSpace) -> None:
+    """Check the indices of all configurations within a radius of one."""
+    for index in (0, len(space) // 2, len(space) - 1):
+        for radius in (1.0, 0.0, 1.5, 3.0):
+            away, wanted = space.distances(index), space.ball(index, radius)
+            where = f"radius {radius:g} around configuration {index}"
+            got = ask(answer, space, index, radius, returns="the indices of the region")
+            if isinstance(got, set | frozenset | dict):
+                raise WrongAnswer(f"{where}: a {type(got).__name__} has no order; return an array")
+            got = np.asarray(got)
+            require(
+                got.dtype != bool,
+                f"{where}: that is true or false for each configuration; np.flatnonzero gives the "
+                "indices",
+            )
+            require(got.ndim == 1, f"{where}: the answer has the shape {got.shape}: use one axis")
+            whole = got.size == 0 or np.issubdtype(got.dtype, np.integer)
+            require(whole, f"{where}: return indices, not numbers of type {got.dtype}")
+            missing, extra = np.setdiff1d(wanted, got), np.setdiff1d(got, wanted)
+            require(len(got), f"{where}: no index; a distance for each row needs axis=1")
+            if len(missing):
+                raise WrongAnswer(
+                    f"{where}: {_told(missing, away)} missing; a distance of at most the radius "
+                    "belongs to it"
+                )
+            if len(extra):
+                raise WrongAnswer(f"{where}: {_told(extra, away)} too many; use all knobs")
+            require(len(got) == len(wanted), f"{where}: some indices are there twice")
+            require(list(got) == list(wanted), f"{where}: sort the indices")
+    print("region: right")
+
+
+def _told(indices: Any, away: Any) -> str:
+    first = int(indices[0])
+    outside = not 0 <= first < len(away)
+    distance = "which does not exist" if outside else f"{away[first]:.2f} away"
+    return f"configuration {first}, {distance}, is"
+
+
+def check_choice(answer: Callable[..., Any]) -> None:
+    """Check the probabilities of a choice, also where the formula overflows as it stands."""
+
+    def safe(costs: Any, temperature: float) -> Any:
+        logs = np.log(costs)
+        weights = np.exp((logs.min() - logs) / temperature)
+        return weights / weights.sum()
+
+    def over(costs: Any, temperature: float, reference: Callable[..., Any]) -> Any:
+        logs = np.log(costs)
+        weights = np.exp((reference(logs) - logs) / temperature)
+        return weights / weights.sum()
+
+    def normal(weights: Any) -> Any:
+        return weights / weights.sum()
+
+    mistakes = (
+        (
+            lambda c, t: normal(np.asarray(c) ** (-1 / t)),
+            "at T = 0.001 the weights overflow: subtract the log of the lowest cost before exp",
+        ),
+        (
+            lambda c, t: over(c, t, np.max),
+            "the largest log cost was subtracted, so the weights of low costs overflow: subtract "
+            "that of the lowest cost",
+        ),
+        (
+            lambda c, t: over(c, t, np.mean),
+            "the mean log cost was subtracted, so the weights of low costs may overflow: subtract "
+            "that of the lowest cost",
+        ),
+        (
+            lambda c, t: over(c, t, np.median),
+            "the median log cost was subtracted, so the weights of low costs may overflow: "
+            "subtract that of the lowest cost",
+        ),
+        (
+            lambda c, t: normal(np.exp((np.log(c) - np.log(c).max()) / t)),
+            "the higher cost is the likelier one: mind the sign",
+        ),
+        (
+            lambda c, t: normal(np.exp((np.min(c) - np.asarray(c)) / t)),
+            "the weight is a power of the cost: take the logarithm first",
+        ),
+        (
+            lambda c, t: np.exp((np.log(c).min() - np.log(c)) / t),
+            "the weights do not add up to 1: divide by their sum",
+        ),
+        (
+            lambda c, t: normal(np.exp((np.log(c).min() - np.log(c)) * t)),
+            "multiplied by the temperature: divide, since a low one is choosy",
+        ),
+        (
+            lambda c, t: normal(np.exp(np.log(c).min() - np.log(c))),
+            "the temperature does not count: divide by it",
+        ),
+        (
+            lambda c, t: normal(np.asarray(c) == np.min(c)),
+            "that is the choice at a temperature of 0: others have a probability, too",
+        ),
+        (
+            lambda c, t: np.full(len(c), 1 / len(c)),
+            "all are equally likely: a low cost has to be likelier",
+        ),
+    )
+    costs = np.array([0.02, 0.04, 0.02])
+    cases = [
+        (costs, 1.0),
+        (costs, 0.001),
+        (1e6 * costs, 0.001),
+        (np.array([0.02, 0.04, 0.09, 20.0]), 0.001),
+        (np.array([0.5, 1e-3, 2e-3]), 0.3),
+        (np.array([0.02, 0.0411]), 0.001),
+        (np.array([0.02, 0.02, 0.02, 9.0]), 0.001),
+    ]
+    compare_function(answer, safe, cases, mistakes, returns="a probability for each cost")
+    print("choice: right")
+
+
+# --- The loop ----------------------------------------------------------------------------------
+
+
+class Countdown(gymnasium.Env[Any, Any]):
+    """A short run with a known end; rewards and observations depend on the seed and the action.
+
+    Parameters
+    ----------
+    steps : int
+        Number of steps in the run.
+    terminates : bool
+        Whether the last step terminates the run, or truncates it.
+    """
+
+    def __init__(self, steps: int, *, terminates: bool) -> None:
+        self.observation_space = spaces.Box(-np.inf, np.inf, (2,))
+        self.action_space = spaces.Discrete(10)
+        self.steps, self.terminates, self.step_number = steps, terminates, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Begin again; the first number of every observation is drawn from the seed."""
+        super().reset(seed=seed)
+        self.step_number, self.drawn = 0, float(self.np_random.random())
+        return np.array([self.drawn, 0.0]), {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Return the next observation, and a reward that depends on the action."""
+        require(self.step_number < self.steps, "the run goes on after its end: stop at the end")
+        self.step_number += 1
+        over = self.step_number == self.steps
+        seen = np.array([self.drawn, float(self.step_number)])
+        reward = -self.drawn - self.step_number - 10.0 * action
+        return seen, reward, over and self.terminates, over and not self.terminates, {}
+
+
+class Recorder:
+    """An agent that writes down what it sees; its action is the number of the step."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+        self.learned: list[tuple[Any, Any, Any]] = []
+
+    def act(self, observation: Any) -> int:
+        """Return how often it was asked before."""
+        self.seen.append(np.asarray(observation).tolist())
+        return len(self.seen) - 1
+
+    def learn(self, observation: Any, action: Any, reward: Any) -> None:
+        """Write down what the loop says."""
+        self.learned.append((np.asarray(observation).tolist(), action, reward))
+
+
+def check_play(answer: Callable[..., Any]) -> None:
+    """Check a loop of acting, stepping and learning until the run is over."""
+    for terminates in (False, True):
+        environment, agent = Countdown(4, terminates=terminates), Recorder()
+        rewards = ask(partial(answer, environment, agent, 5), returns="the rewards")
+        end = "terminated" if terminates else "truncated"
+        require(isinstance(rewards, list | tuple | np.ndarray), "return a list of rewards")
+        require(
+            len(rewards) == 4, f"a run that is {end} after 4 steps gives {len(rewards)} rewards"
+        )
+        start = Countdown(4, terminates=terminates).reset(seed=5)[0]
+        whole = all(np.shape(seen) == (2,) for seen in agent.seen)
+        require(whole, "act() has to see observations: reset() returns a pair, step() five things")
+        reset = agent.seen[0][0] == start[0]
+        require(reset, "the run does not begin with the seed: hand it to reset(seed=seed)")
+        require(
+            agent.seen[0] == start.tolist(), "act() has to see the observation of reset() first"
+        )
+        numbers = [seen[1] for seen in agent.seen]
+        require(len(set(numbers)) > 1, "act() always sees the same: pass on what step() returned")
+        require(numbers == [0, 1, 2, 3], f"act() sees the observations {numbers}, not 0, 1, 2, 3")
+        _require_learned(agent, list(rewards))
+    print("play: right")
+
+
+def _require_learned(agent: Recorder, rewards: list[Any]) -> None:
+    """Require that the agent learned from each step once, in the right order."""
+    times = len(agent.learned)
+    require(times == 4, f"learn() is called {times} times in 4 steps: once after each step")
+    observed, actions, told = zip(*agent.learned, strict=True)
+    shifted = [seen[1] for seen in observed] == [1, 2, 3, 4]
+    require(not shifted, "learn() gets the observation after the action: give it the one before")
+    require(list(observed) == agent.seen, "learn() needs the observation that act() saw")
+    require(list(actions) == [0, 1, 2, 3], "learn() needs the action that act() returned")
+    require(list(told) == rewards, "learn() gets other rewards than those returned")
+    wanted = [-agent.seen[0][0] - n - 10.0 * (n - 1) for n in (1, 2, 3, 4)]
+    require(same(rewards, wanted), f"the rewards are {rewards}, not those of the steps, {wanted}")
+
+
+# --- The update --------------------------------------------------------------------------------
+
+
+def check_region_greedy(agent_class: Callable[..., Any]) -> None:
+    """Check an agent that adds a reward to all actions within the radius."""
+    space = ConfigSpace([Knob("inter", (1, 2, 3)), Knob("batch", (1, 2, 3, 4))])
+    pupil = ask(agent_class, space.shape, np.random.default_rng(0))
+    pupil.space, pupil.radius = space, 1.0
+    hint = "np.ravel_multi_index(tuple(action), shape) gives the index of an action."
+    hints = dict.fromkeys((ValueError, IndexError, TypeError), hint)
+    for reward in (-1.0, -3.0):
+        ask(pupil.learn, None, space.value_indices[5], reward, hints=hints, returns=None)
+    near = np.isin(np.arange(len(space)), space.ball(5, 1.0))
+    alone = np.arange(len(space)) == 5
+    count, total = np.array(pupil.count).ravel(), np.array(pupil.total).ravel()
+    changed = [name for name, part in (("total", total), ("count", count)) if part.any()]
+    require(changed, "learn() changes nothing: update self.total and self.count in place")
+    require("count" in changed, "learn() does not count: add 1 to self.count in the region")
+    require("total" in changed, "learn() does not add the rewards: update self.total, too")
+    for name, part in (("count", count), ("total", total)):
+        require(not part[~near].any(), f"self.{name} changes outside the region: use space.ball")
+        require(
+            (part[near & ~alone] != 0).all(), f"self.{name} lacks the neighbours: use the region"
+        )
+        require(part[5] != 0, f"self.{name} lacks the measured configuration: it is in its region")
+    least, most = count[near].min(), count[near].max()
+    require(least == most, f"the counts of the region go from {least:g} to {most:g}: add 1 to each")
+    require(most != 4, "each reward is counted twice: does super().learn() count it, too?")
+    require(most == 2, f"two rewards give a count of {most:g} in the region: add 1 for each")
+    require(
+        not same(total[near], np.full(near.sum(), -3.0)), "the sum is the last reward: add to it"
+    )
+    require(not same(total[near], np.full(near.sum(), 4.0)), "the reward is subtracted: add it")
+    sums = np.unique(total[near]).tolist()
+    require(
+        sums == [-4.0], f"the sums of -1 and -3 in the region are {sums}, not -4: add each once"
+    )
+    pupil.radius = 0.0
+    ask(pupil.learn, None, space.value_indices[11], -1.0, hints=hints, returns=None)
+    grown = int((np.ravel(pupil.count) - count).sum())
+    require(grown == 1, f"with a radius of 0, {grown} counts grow, not 1: use self.radius")
+    print("RegionGreedy: right")

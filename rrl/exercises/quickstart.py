@@ -1,0 +1,125 @@
+"""Exercises of the quickstart: the size of a region, another cost, and an agent of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.exercises.judging import ask, compare_function, compare_value, require
+from rrl.tuning.episode import Episode
+
+
+def check_updated_values(answer: Any) -> None:
+    """Check how many values a measurement updates: three knobs, a radius of 1, not at a border."""
+    mistakes = (
+        (1, "1 is the measured configuration alone: that is a radius of 0"),
+        (3, "each knob offers two neighbours: its next and its previous value"),
+        (4, "each knob offers two neighbours, not one: its next and its previous value"),
+        (6, "the measured configuration belongs to its own region, too"),
+        (8, "that is a cube of two values per knob: one step changes one knob, up or down"),
+        (9, "that is a square: there are three knobs, and one step changes one of them"),
+        (19, "a change of two knobs is the square root of 2 away, more than the radius of 1"),
+        (27, "corners change two or three knobs: they are further away than 1"),
+    )
+    compare_value(answer, 7, mistakes, "updated_values")
+    print("updated_values: right")
+
+
+def _episode(late_by: float = 1.0) -> Episode:
+    """Return eight requests; at a limit of 0.1 s two are late, two failed, one of these late."""
+    latency = np.array([0.4, 0.05, 0.1, 0.3, 0.01, 0.2, 0.07, 0.1])
+    return Episode({}, np.arange(8.0), late_by * latency, [0, 0, 0, 0, 14, 14, 0, 0])
+
+
+def check_violations(answer: Callable[[Episode, float], float]) -> None:
+    """Check the fraction of an episode's requests that are later than a limit, or fail."""
+    mistakes = (
+        (
+            lambda e, s: np.mean((e.latency >= s) | ~e.ok),
+            "a request of exactly the limit is in time: use >, not >=",
+        ),
+        (
+            lambda e, s: np.mean(e.latency > s),
+            "a request may be fast because it failed: count what is not ok, too",
+        ),
+        (lambda e, s: np.mean(~e.ok), "only failed requests are counted: count the late ones, too"),
+        (
+            lambda e, s: np.mean((e.latency > s) & ~e.ok),
+            "a request counts if it is late or failed; it need not be both: use |",
+        ),
+        (
+            lambda e, s: np.mean(e.latency > s) + np.mean(~e.ok),
+            "a request that is late and failed counts once: use |, do not add the fractions",
+        ),
+        (
+            lambda e, s: np.mean((e.latency > s) | e.ok),
+            "`episode.ok` is true for the requests that did not fail: use ~episode.ok",
+        ),
+        (
+            lambda e, s: np.mean((e.latency <= s) & e.ok),
+            "that is the fraction of good requests: the others are asked for",
+        ),
+        (
+            lambda e, s: np.mean((1000 * e.latency > s) | ~e.ok),
+            "`episode.latency` and `limit_s` are both in seconds: convert neither",
+        ),
+        (
+            lambda e, s: np.sum((e.latency > s) | ~e.ok),
+            "that is a count: divide by the number of requests",
+        ),
+        (
+            lambda e, s: 100 * np.mean((e.latency > s) | ~e.ok),
+            "that is in percent: a fraction is a number from 0 to 1",
+        ),
+        (
+            lambda e, s: (e.latency > s) | ~e.ok,
+            "that is one entry per request: take the mean over the requests",
+        ),
+    )
+    hint = "For arrays, write | for `or` and ~ for `not`, with brackets around comparisons."
+    compare_function(
+        answer,
+        lambda e, s: float(np.mean((e.latency > s) | ~e.ok)),
+        [(_episode(), 0.1), (_episode(), 1.0), (_episode(2.0), 0.15)],
+        mistakes,
+        hints={ValueError: hint, TypeError: hint},
+        returns="a fraction",
+    )
+    print("violations: right")
+
+
+def check_guess(agent_class: Callable[..., Any]) -> None:
+    """Check an agent that keeps all costs and deploys the configuration with the lowest mean."""
+    space = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (1, 2, 4))])
+    agent = ask(agent_class, space, np.random.default_rng(0))
+    hint = "The keys of `self.costs` are numbers: self.space.index(configuration)."
+    for number, cost in ((5, 0.2), (3, 0.1), (3, 0.5), (5, 0.22), (4, 0.9)):
+        ask(agent.tell, space[number], cost, hints={TypeError: hint}, returns=None)
+    costs = agent.costs
+    require(costs, "tell() keeps nothing: write into self.costs")
+    require(
+        set(costs) == {3, 4, 5},
+        f"the keys of self.costs are {list(costs)}: use the indices of what was told, 5, 3 and 4",
+    )
+    lists = all(isinstance(kept, list) for kept in costs.values())
+    require(lists, "self.costs leads to a number: keep a list of costs for each index")
+    require(
+        all(len(costs[n]) == 2 for n in (3, 5)), "keep every cost of a configuration, in its list"
+    )
+    right = {3: [0.1, 0.5], 4: [0.9], 5: [0.2, 0.22]}
+    require(costs == right, f"self.costs is {costs}, not {right}")
+    got = ask(agent.best, 100.0, returns="a configuration")
+    number = isinstance(got, int | np.integer)
+    require(not number, f"best() returns the number {got}: return self.space[number]")
+    reasons = {
+        3: "best() chooses by the lowest single cost, which was luck: take the lowest mean",
+        4: "best() chooses the highest mean, or the lowest number of costs: take the lowest mean",
+    }
+    for wrong, reason in reasons.items():
+        require(got != space[wrong], reason)
+    require(got == space[5], f"best() returns {got}: index 5 has the lowest mean of its costs")
+    print("Guess: right")

@@ -1,0 +1,135 @@
+"""Exercises about the recommended agent: improvement and price, a horizon, and an optimist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rrl.core.exploration import expected_improvement
+from rrl.core.knob import Knob
+from rrl.core.qtable import QTable
+from rrl.core.space import ConfigSpace
+from rrl.exercises.judging import WrongAnswer, ask, compare_function, compare_value, require
+
+
+def check_improvement_and_price(larger_improvement: Any, higher_price: Any) -> None:
+    """Check which of two equal expectations with different sds improves more and costs more."""
+    words = ("first", "second", "same")
+    for name, answer in (
+        ("larger_improvement", larger_improvement),
+        ("higher_price", higher_price),
+    ):
+        known = isinstance(answer, str) and answer in words
+        require(known, f'{name} is {answer!r}: write "first", "second" or "same"')
+    improvements = (
+        ("same", "only a cost below the incumbent's saves: is that as likely for both?"),
+        (
+            "first",
+            "with an sd of 0.1 a cost below the incumbent's is 1 sd away; with 0.4 it is near",
+        ),
+    )
+    prices = (
+        ("same", "the price contains s, too: exp(g + s**2 / 2) - 1"),
+        ("first", "s**2 / 2 is positive: what is uncertain may also cost far more"),
+    )
+    compare_value(larger_improvement, "second", improvements, "larger_improvement")
+    compare_value(higher_price, "second", prices, "higher_price")
+    print("recall: right")
+
+
+def check_shortest_horizon(answer: Callable[[float, float], Any]) -> None:
+    """Check the number of episodes from which on a trial pays: price over improvement."""
+
+    def improved(gap: float, sd: float) -> float:
+        return float(expected_improvement(gap, sd))
+
+    def price(gap: float, sd: float) -> float:
+        return float(np.expm1(gap + sd**2 / 2))
+
+    mistakes = (
+        (
+            lambda g, s: improved(g, s) / price(g, s),
+            "upside down: the horizon is the price over the improvement",
+        ),
+        (
+            lambda g, s: np.expm1(g) / improved(g, s),
+            "the price contains the uncertainty, too: s**2 / 2 in the exponent",
+        ),
+        (
+            lambda g, s: np.expm1(g + s**2) / improved(g, s),
+            "the exponent of the price is g + s**2 / 2: half of the variance",
+        ),
+        (
+            lambda g, s: np.expm1(g + s / 2) / improved(g, s),
+            "the exponent of the price is g + s**2 / 2: the variance, not the sd",
+        ),
+        (
+            lambda g, s: np.exp(g + s**2 / 2) / improved(g, s),
+            "the price is what comes on top of the incumbent's cost: subtract 1",
+        ),
+        (price, "that is the price alone: divide by the improvement"),
+        (improved, "that is the improvement alone: divide the price by it"),
+        (
+            lambda g, s: price(g, s) * improved(g, s),
+            "the price was multiplied by the improvement: divide",
+        ),
+        (lambda g, s: price(g, s) - improved(g, s), "that is a difference: divide the two"),
+        (
+            lambda g, s: np.ceil(price(g, s) / improved(g, s)),
+            "the number was rounded up: return it as it is",
+        ),
+        (
+            lambda g, s: np.floor(price(g, s) / improved(g, s)),
+            "the number was rounded down: return it as it is",
+        ),
+        (
+            lambda g, s: price(g, s) / expected_improvement(s, g),
+            "the arguments of expected_improvement are g and s, in this order",
+        ),
+    )
+    compare_function(
+        answer,
+        lambda g, s: price(g, s) / improved(g, s),
+        [(0.1, 0.2), (0.8, 0.2), (0.3, 0.4)],
+        mistakes,
+        returns="a number of episodes",
+    )
+    near, far = answer(0.1, 0.2), answer(0.8, 0.2)
+    print(f"a gap of 0.1 pays from {near:.1f} episodes on, one of 0.8 from {far:,.0f}: right")
+
+
+def check_optimistic(agent_class: Callable[..., Any]) -> None:
+    """Check an exploration that serves the configuration with the lowest optimistic cost."""
+    threads = (1, 2, 3, 4, 6, 8, 12, 16)
+    table = QTable(ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", threads)]))
+    table.values[:], table.sds[:] = 1.0, 0.1
+    table.values[10:] = [60.0, 20.3, 20.1, 50.0, 20.0, 26.0]
+    table.sds[10:] = [0.1, 0.55, 0.01, 1.2, 0.2, 1.0]
+    table.incumbent = 14
+    cells = np.arange(10, 16)
+    exploration = ask(agent_class)
+    got = ask(
+        exploration.choose, table, cells, np.random.default_rng(1), returns="one index of `cells`"
+    )
+    whole = np.ndim(got) == 0 and np.issubdtype(np.asarray(got).dtype, np.integer)
+    require(whole, f"choose() returns {got}: return one index, a whole number")
+    require(not 0 < got < len(cells), f"{got} is a position in `cells`: return cells[position]")
+    require(got != 0, "index 0 is not in `cells`: compare the configurations in `cells` alone")
+    reasons = {
+        10: "index 10 has the highest optimistic cost: take the lowest",
+        11: "index 11 has the lowest value minus width * sd: multiply by exp(-width * sd)",
+        12: "index 12 has the lowest pessimistic cost: the exponent has a minus",
+        13: "index 13 has the largest sd, but costs 50: its value counts, too",
+        14: "index 14 has the lowest value, but others may be lower: count the sd, too",
+    }
+    require(got not in reasons, reasons.get(int(got), ""))
+    require(got == 15, f"choose() returns {got}: use exp(-width * sd), and take the lowest cost")
+    wide, narrow = ask(agent_class), ask(agent_class)
+    wide.width, narrow.width = 4.0, 0.1
+    for explorer, wanted in ((wide, 13), (narrow, 11)):
+        got = ask(explorer.choose, table, cells, np.random.default_rng(1), returns="an index")
+        if got != wanted:
+            raise WrongAnswer(f"with a width of {explorer.width:g}: use self.width, not a number")
+    print("Optimistic: right")

@@ -1,0 +1,164 @@
+"""Exercises about queues, and about how precise a simulator's error is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rrl.exercises.judging import ask, compare_function, require
+from rrl.simulation.textbook import erlang_c
+
+
+def check_utilisation(answer: Callable[..., Any]) -> None:
+    """Check the fraction of the time in which a server is busy."""
+    mistakes = (
+        (lambda r, s, c: r * s, "that is the offered load: divide by the number of servers"),
+        (lambda r, s, c: r * s * c, "more servers are less busy: divide by their number"),
+        (lambda r, s, c: r / (s * c), "a longer service makes a server busier: multiply by it"),
+        (lambda r, s, c: s * c / r, "upside down: more requests make a server busier"),
+        (lambda r, s, c: 1 - r * s / c, "that is the fraction of the time without work"),
+        (lambda r, s, c: 100 * r * s / c, "that is in percent: return a fraction"),
+        (
+            lambda r, s, c: r * s / c / (1 - r * s / c),
+            "that is larger: it is busy time over idle time",
+        ),
+    )
+    cases = [(120.0, 0.0125, 2), (30.0, 0.02, 1), (10.0, 0.1, 4)]
+    compare_function(answer, lambda r, s, c: r * s / c, cases, mistakes)
+    print("utilisation: right")
+
+
+def check_mean_time(answer: Callable[..., Any]) -> None:
+    """Check the mean time (s) in M/M/1: the wait and the service."""
+    mistakes = (
+        (
+            lambda r, s: r * s * s / (1 - r * s),
+            "that is the wait alone: the time in the system contains the service, too",
+        ),
+        (
+            lambda r, s: 1 / (1 - r * s),
+            "that is in service times: multiply by the seconds of one",
+        ),
+        (lambda r, s: s, "that is the service alone: requests wait, too"),
+        (lambda r, s: s * (1 - r * s), "divide by 1 - utilisation: a busy server is slower"),
+        (lambda r, s: s / (r * s), "divide by the idle fraction, 1 - utilisation"),
+        (lambda r, s: r * s / (1 - r * s), "that is the mean number of requests in the system"),
+        (lambda r, s: 1e3 * s / (1 - r * s), "that is in milliseconds: return seconds"),
+    )
+    cases = [(60.0, 0.0125), (10.0, 0.05), (0.0, 0.2)]
+    compare_function(answer, lambda r, s: s / (1 - r * s), cases, mistakes)
+    print("mean_time: right")
+
+
+def check_gain_of_pooling(answer: Callable[..., Any]) -> None:
+    """Check how many times as long two separate queues take as one with two servers."""
+
+    def pooled(rho: float, load: float) -> float:
+        return 1 + erlang_c(2, load) / (2 * (1 - rho))
+
+    mistakes = (
+        (
+            lambda rho: 1 / (1 - rho) / pooled(rho, rho),
+            "the load of two servers is 2 rho, not rho",
+        ),
+        (
+            lambda rho: (1 - rho) * pooled(rho, 2 * rho),
+            "upside down: the separate queues take longer",
+        ),
+        (
+            lambda rho: 1 / (1 - rho) / (pooled(rho, 2 * rho) - 1),
+            "the time in the system is the wait and one service time",
+        ),
+        (
+            lambda rho: 2 / (1 - rho) / pooled(rho, 2 * rho),
+            "a request stands in one of the two queues: do not add their times",
+        ),
+        (lambda rho: 1 / (1 - rho), "that is the separate queue alone: divide by the merged one"),
+        (lambda rho: pooled(rho, 2 * rho), "that is the merged queue alone"),
+        (
+            lambda rho: 1 / (1 - rho) / (1 + erlang_c(2, 2 * rho) / (1 - rho)),
+            "two servers halve the wait: it is 1 / (2 (1 - rho)) service times",
+        ),
+        (
+            lambda rho: rho / (1 - rho) / (pooled(rho, 2 * rho) - 1),
+            "that compares the waits alone: the time in the system contains the service, too",
+        ),
+        (
+            lambda rho: 1 / (1 - rho) - pooled(rho, 2 * rho),
+            "that is the difference: the question is how many times as long",
+        ),
+    )
+    cases = [(0.3,), (0.7,), (0.95,)]
+    compare_function(answer, lambda rho: 1 + rho, cases, mistakes)
+    print("gain_of_pooling: right; the gain is exactly 1 + rho")
+
+
+def _cells() -> tuple[pd.DataFrame, list[str]]:
+    """Return made cells of four configurations at three loads, each with another error."""
+    rows = [
+        (threads, batch, rate, 100 * threads + 10 * batch + rate / 1000)
+        for threads in (1, 2)
+        for batch in (1, 4)
+        for rate in (50.0, 100.0, 150.0)
+    ]
+    table = pd.DataFrame(rows, columns=["threads", "batch", "rate_per_s", "error"])
+    return table, ["threads", "batch"]
+
+
+def check_draw_configurations(answer: Callable[..., Any]) -> None:
+    """Check a bootstrap sample that draws configurations with all their cells."""
+    cells, knobs = _cells()
+    drawn = [ask(answer, cells, knobs, np.random.default_rng(seed)) for seed in range(200)]
+    for sample in drawn:
+        require(isinstance(sample, pd.DataFrame), "return a table: pd.concat makes one of parts")
+    require(
+        all(set(sample.columns) >= set(cells.columns) for sample in drawn),
+        "the sample lacks columns of the table",
+    )
+    repeated = ask(answer, cells, knobs, np.random.default_rng(0))
+    require(repeated.equals(drawn[0]), "the same rng gives another sample: draw with `rng` alone")
+    require(
+        not all(sample.equals(cells) for sample in drawn), "that is the table itself: draw from it"
+    )
+    different = any(not sample.equals(drawn[0]) for sample in drawn)
+    require(different, "every rng gives the same sample: draw with `rng`")
+    times = [Counter(map(tuple, s[[*knobs, "rate_per_s"]].to_numpy())) for s in drawn]
+    _require_whole(times, cells, knobs)
+    lengths = {len(sample) for sample in drawn}
+    require(
+        lengths == {len(cells)},
+        f"a sample has {min(lengths)} to {max(lengths)} cells, not {len(cells)}: draw as many "
+        "configurations as there are, and keep the repeated ones",
+    )
+    require(
+        any(max(t.values()) > 1 for t in times),
+        "every configuration is there once: draw with replacement",
+    )
+    total = sum(times, Counter())
+    fractions = np.array([total[tuple(row)] for row in cells[[*knobs, "rate_per_s"]].to_numpy()])
+    fractions = fractions / fractions.sum() * len(cells)
+    require(
+        (np.abs(fractions - 1) < 0.25).all(),
+        "some configurations are drawn more often than others: all are equally likely",
+    )
+    print("draw_configurations: right")
+
+
+def _require_whole(
+    times: Sequence[Counter[tuple[float, ...]]], cells: pd.DataFrame, knobs: list[str]
+) -> None:
+    """Require that each drawn configuration is there with all its loads, equally often."""
+    loads = sorted(set(cells["rate_per_s"]))
+    for counted in times:
+        for configuration in {cell[: len(knobs)] for cell in counted}:
+            often = {counted[(*configuration, load)] for load in loads}
+            named = dict(zip(knobs, configuration, strict=True))
+            require(
+                len(often) == 1,
+                f"the loads of {named} are there {sorted(often)} times: draw configurations, each "
+                "with all its cells",
+            )

@@ -1,0 +1,179 @@
+"""The checks of the exercises: right answers pass, and each wrong one gets its own reason.
+
+Each answer is tried in the notebook's own cell, with the notebook's own check and imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from wrong_answers import GIVEN, WRONG
+
+from rrl.exercises import judging
+from rrl.publishing import course
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+#: Their checks stand in the notebooks themselves.
+OTHERS = {"08_convergence", "11_claims", "12_live_serving"}
+EACH = [(name, exercise) for name, exercises in WRONG.items() for exercise in exercises]
+
+
+@cache
+def cells(name: str) -> dict[str, Any]:
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    return {cell.id: cell for cell in notebook.cells}
+
+
+@cache
+def checks(name: str) -> dict[str, str]:
+    """Return the check of each exercise of a notebook."""
+    found, last = {}, ""
+    for cell in cells(name).values():
+        if "exercise" in course.tags(cell):
+            last = cell.id
+        elif "check" in course.tags(cell):
+            assert last not in found, f"{name}, {last}: two checks"
+            found[last] = cell.source
+    return found
+
+
+@cache
+def imports(name: str) -> str:
+    """Return the imports of a notebook, all in one."""
+    code = [cell.source for cell in cells(name).values() if cell.cell_type == "code"]
+    return "\n".join(
+        ast.unparse(node)
+        for source in code
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    )
+
+
+def fill(source: str, answer: str | tuple[str | None, ...]) -> str:
+    """Return the cell of an exercise with an answer in each place; None keeps the right one."""
+    answers = iter(answer if isinstance(answer, tuple) else (answer,))
+
+    def lines(found: Any) -> str:
+        text = next(answers)
+        return found["answer"] if text is None else indent(text, found["indent"]) + "\n"
+
+    return course._REGION.sub(lines, source)
+
+
+def attempt(name: str, exercise: str, source: str) -> None:
+    """Run the cell of an exercise, and then its check, as the notebook does."""
+    space: dict[str, Any] = {"__name__": "notebook"}
+    exec(imports(name), space)
+    for given in GIVEN.get(name, {}).get(exercise, []):
+        exec(cells(name)[given].source if given in cells(name) else given, space)
+    linecache.cache["answer"] = (len(source), None, source.splitlines(keepends=True), "answer")
+    exec(compile(source, "answer", "exec"), space)
+    exec(compile(checks(name)[exercise], "check", "exec"), space)
+
+
+def test_every_exercise_has_wrong_answers() -> None:
+    names = {path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb")} - OTHERS
+    exercises = {
+        (name, cell.id)
+        for name in names
+        for cell in cells(name).values()
+        if "exercise" in course.tags(cell)
+    }
+    assert exercises == set(EACH)
+    assert all(len(WRONG[name][exercise]) >= 5 for name, exercise in EACH)
+
+
+@pytest.mark.parametrize(("name", "exercise"), EACH)
+def test_the_right_answer_passes_and_says_so(name: str, exercise: str, capsys: Any) -> None:
+    attempt(name, exercise, course.solved(cells(name)[exercise].source))
+    assert "right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "exercise"), EACH)
+def test_an_empty_answer_asks_for_code(name: str, exercise: str) -> None:
+    with pytest.raises(NotImplementedError, match="waits for your code"):
+        attempt(name, exercise, course.blank(cells(name)[exercise].source, exercise))
+
+
+@pytest.mark.parametrize(("name", "exercise"), EACH)
+def test_each_wrong_answer_gets_its_own_reason(name: str, exercise: str) -> None:
+    said = []
+    for answer, reason in WRONG[name][exercise]:
+        with pytest.raises(judging.WrongAnswer) as raised:
+            attempt(name, exercise, fill(cells(name)[exercise].source, answer))
+        assert reason in str(raised.value), answer
+        said.append(str(raised.value))
+    assert len(set(said)) == len(said), "two wrong answers get the same reason"
+
+
+@pytest.mark.parametrize(("name", "exercise"), EACH)
+def test_a_check_gives_the_notebook_no_name_but_its_own(name: str, exercise: str) -> None:
+    parsed = ast.parse(checks(name)[exercise])
+    imported = [node for node in parsed.body if isinstance(node, ast.ImportFrom)]
+    called = [node for node in parsed.body if isinstance(node, ast.Expr)]
+    assert imported + called == parsed.body
+    assert {alias.name for node in imported for alias in node.names} <= public_checks()
+
+
+def public_checks() -> set[str]:
+    return {name for name in _defined() if name.startswith("check_")}
+
+
+def _defined() -> Iterator[str]:
+    for path in sorted(Path(judging.__file__).parent.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef):
+                yield node.name
+
+
+# --- The parts of a check ----------------------------------------------------------------------
+
+
+def test_what_an_answer_raises_is_told_with_its_line() -> None:
+    source = "def f(x):\n    return x.nothing\n"
+    linecache.cache["answer"] = (len(source), None, source.splitlines(keepends=True), "answer")
+    space: dict[str, Any] = {}
+    exec(compile(source, "answer", "exec"), space)
+    with pytest.raises(judging.WrongAnswer, match=r"f\(3\).*AttributeError.*`return x.nothing`"):
+        judging.ask(space["f"], 3)
+
+
+def test_an_answer_cannot_change_the_arguments_of_other_cases() -> None:
+    values = np.zeros(2)
+    judging.compare_function(lambda x: x.fill(1) or x, lambda x: x + 1, [(values,)] * 2, [])
+    assert values.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "agree"),
+    [
+        (1, 1.0, True),
+        ("1", 1, False),
+        (None, float("nan"), False),
+        (None, None, True),
+        ([1, 2], (1, 2), True),
+        ([1, 2], [1, 2, 3], False),
+        (np.nan, np.nan, True),
+        ({"a": 1}, {"a": 1}, True),
+        ({"a": 1}, [("a", 1)], False),
+        (1e-3, 1.1e-3, False),
+    ],
+)
+def test_answers_agree_up_to_rounding(one: Any, other: Any, agree: bool) -> None:
+    assert judging.same(one, other) is agree
+
+
+def test_a_reason_that_is_not_true_is_not_given() -> None:
+    """A known mistake that agrees in one case only is another mistake."""
+    mistakes = [(lambda x: x * x, "that is the square")]
+    with pytest.raises(judging.WrongAnswer, match="is 5, not 6"):
+        judging.compare_function(lambda x: x + 2, lambda x: 2 * x, [(2,), (3,)], mistakes)
