@@ -49,11 +49,13 @@ class Search:
     def add(self, index: int, cost: float) -> None:
         """Add a measurement."""
         self.history.append([index, cost])
-        count, mean = self.means.get(index, (0, 0.0))
-        mean += (cost - mean) / (count + 1)
+        count, before = self.means.get(index, (0, 0.0))
+        mean = before + (cost - before) / (count + 1)
         self.means[index] = (count + 1, mean)
         if self._best is None or self._best == index:
-            self._best = min(self.means, key=self.mean)
+            if count == 0 or mean >= before:  # a lowest mean that falls is still the lowest
+                means = self.means
+                self._best = min(means, key=lambda other: means[other][1])
         elif mean < self.mean(self._best):
             self._best = index
 
