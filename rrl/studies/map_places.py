@@ -26,11 +26,11 @@ from rrl.studies.pieces import problem, setting_key
 from rrl.studies.race import race
 from rrl.studies.roughness import (
     episode_noise,
-    fraction_within,
     half_of_profile,
     one_step_pairs,
     roughness,
     simulated_noise,
+    smooth_level,
 )
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Setting
@@ -98,22 +98,27 @@ class Places:
         import pandas as pd
 
         within = [f"within_{100 * tolerance:g}" for tolerance in TOLERANCES]
-        rows = [(place_name(*place), *self._measured(*place)) for place in self.places]
+        rows = []
+        for name, load in self.places:
+            where, pairs = (
+                self.problems[name, load],
+                one_step_pairs(self.problems[name, load].space),
+            )
+            judged = [over_reference(where)]
+            if name in RECORDED:
+                judged.append(over_reference(self.problems[f"{name}/1", load]))
+                profile = read_profile(Path(self.sweep.data) / name)
+                halves = [half_of_profile(profile, load, half) for half in (0, 1)]
+                level = smooth_level(halves[0].means, halves[1].means, pairs)
+                rough = roughness(halves[0].means, halves[1].means, pairs, level)
+                noise = episode_noise(halves[0], halves[1], level)
+            else:
+                rough = roughness(where.cost, where.cost, pairs)
+                noise = simulated_noise(where, NOISE_EPISODES, np.random.default_rng(0))
+            near = (np.mean(np.array(judged) <= 1 + tolerance) for tolerance in TOLERANCES)
+            numbers = (round(float(number), 4) for number in (rough, noise, *near))
+            rows.append((place_name(name, load), len(where.space), *numbers))
         return pd.DataFrame(rows, columns=["place", "cells", *CELL, *within])
-
-    def _measured(self, name: str, load: float) -> list[float]:
-        where = self.problems[name, load]
-        if name in RECORDED:
-            profile = read_profile(Path(self.sweep.data) / name)
-            halves = [half_of_profile(profile, load, half) for half in (0, 1)]
-            first, second = (half.means for half in halves)
-            noise = episode_noise(*halves)
-        else:
-            first = second = where.cost
-            noise = simulated_noise(where, NOISE_EPISODES, np.random.default_rng(0))
-        rough = roughness(first, second, one_step_pairs(where.space))
-        within = (fraction_within(np.sqrt(first * second), tolerance) for tolerance in TOLERANCES)
-        return [len(where.space), *(round(number, 4) for number in (rough, noise, *within))]
 
     def race(
         self, at: pd.DataFrame, tuning: pd.DataFrame, seeds: Sequence[int], episodes: int
@@ -132,7 +137,10 @@ class Places:
         import pandas as pd
 
         chosen = chosen_settings(tuning).set_index([*CELL, "agent", "column"])["setting"]
-        cells = {row.place: nearest_cell(row.roughness, row.noise) for row in at.itertuples()}
+        tuned = set(chosen.index.droplevel(["agent", "column"]))
+        cells = {
+            row.place: nearest_cell(row.roughness, row.noise, tuned) for row in at.itertuples()
+        }
         tasks: dict[tuple[Any, ...], Task] = {}
         for (testbed, load), where in self.problems.items():
             place, half = place_name(testbed, load), int(testbed.partition("/")[2] or 0)
@@ -153,9 +161,14 @@ class Places:
     def _task(self, where: Scenario, how: tuple[Any, ...]) -> Task:
         testbed, load, agent, _, seeds, episodes = how
         key = setting_key(Setting(testbed, load, agent, len(seeds), episodes), self.sweep.data)
-        cost = where.cost / (where.optimum * where.ceiling)
+        cost = over_reference(where)
         name = piece_key("place", how, cost.round(9).tolist(), key, label("judge map"))
         return Task(name, run_place, (*how, cost, self.sweep.data))
+
+
+def over_reference(where: Scenario) -> np.ndarray:
+    """Return true costs over the best; on a recording, over the best that an agent can know."""
+    return where.cost / (where.optimum * where.ceiling)
 
 
 def run_place(

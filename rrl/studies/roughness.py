@@ -53,13 +53,34 @@ def one_step_pairs(space: ConfigSpace) -> Ints:
     return np.array([(i, j) for i, near in found for j in near[near > i].tolist()]).reshape(-1, 2)
 
 
-def low_costs(first: ArrayLike, second: ArrayLike) -> NDArray[np.bool_]:
-    """Return which configurations are below twice the best, by the geometric mean of two halves."""
-    middle = np.sqrt(np.asarray(first, dtype=float) * np.asarray(second, dtype=float))
-    return middle < TWICE * np.nanmin(middle)
+def low_costs(level: ArrayLike) -> NDArray[np.bool_]:
+    """Return which configurations are below twice the best."""
+    level = np.asarray(level, dtype=float)
+    return level < TWICE * np.nanmin(level)
 
 
-def roughness(first: ArrayLike, second: ArrayLike, pairs: Ints) -> float:
+def smooth_level(first: ArrayLike, second: ArrayLike, pairs: Ints) -> Floats:
+    """Return the geometric mean of each configuration with its neighbours, over both halves.
+
+    In noisy halves it tells which configurations have low costs. Their own means cannot: the lowest
+    of many noisy means is low by luck, and a choice by both halves couples their noise.
+
+    Examples
+    --------
+    >>> smooth_level([1.0, 4.0, 16.0], [1.0, 4.0, 16.0], np.array([[0, 1], [1, 2]])).round(1)
+    array([2., 4., 8.])
+    """
+    logs = (np.log(first) + np.log(second)) / 2
+    sums, counts = np.nan_to_num(logs), (~np.isnan(logs)).astype(float)
+    ends = np.concatenate([pairs, pairs[:, ::-1]])
+    near = [np.bincount(ends[:, 0], values[ends[:, 1]], len(logs)) for values in (sums, counts)]
+    with np.errstate(invalid="ignore"):  # where nothing was measured
+        return np.exp((sums + near[0]) / (counts + near[1]))
+
+
+def roughness(
+    first: ArrayLike, second: ArrayLike, pairs: Ints, level: ArrayLike | None = None
+) -> float:
     """Return by what fraction the costs of neighbours differ.
 
     The value is exp(s) - 1, where s is the root of the mean, over the pairs with low costs, of the
@@ -71,6 +92,8 @@ def roughness(first: ArrayLike, second: ArrayLike, pairs: Ints) -> float:
         Mean costs by the two halves.
     pairs : ndarray of int, shape (pairs, 2)
         See :func:`one_step_pairs`.
+    level : array_like, shape (configurations,), optional
+        What tells which costs are low: by default the first half, for costs without noise.
 
     Returns
     -------
@@ -83,32 +106,31 @@ def roughness(first: ArrayLike, second: ArrayLike, pairs: Ints) -> float:
     >>> round(roughness(costs, costs, pairs), 3)
     0.1
     """
-    low = low_costs(first, second)
-    kept = pairs[low[pairs].all(axis=1)]
-    if not len(kept):
-        return math.nan
+    kept = pairs[low_costs(first if level is None else level)[pairs].all(axis=1)]
     steps = [np.diff(np.log(half)[kept], axis=1) for half in map(np.asarray, (first, second))]
-    return math.expm1(math.sqrt(max(float(np.mean(steps[0] * steps[1])), 0.0)))
+    products = (steps[0] * steps[1])[~np.isnan(steps[0] + steps[1])]
+    return math.expm1(math.sqrt(max(float(products.mean()), 0.0))) if len(products) else math.nan
 
 
-def episode_noise(first: Half, second: Half) -> float:
+def episode_noise(first: Half, second: Half, level: ArrayLike) -> float:
     """Return the sd of the logarithm of one episode's cost, from the halves' disagreement.
 
-    One half may be slower than the other as a whole: their mean difference does not count.
+    One half may be slower than the other as a whole: their mean difference does not count. For
+    `level`, see :func:`roughness`.
 
     Returns
     -------
     float
-        NaN if fewer than two configurations have low costs.
+        NaN if both halves measured fewer than two configurations with low costs.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
     >>> a, b = (Half(np.exp(rng.normal(0, 0.1, 500)), np.full(500, 1.0)) for _ in range(2))
-    >>> round(episode_noise(a, b), 2)
+    >>> round(episode_noise(a, b, np.ones(500)), 2)
     0.1
     """
-    low = low_costs(first.means, second.means)
+    low = low_costs(level) & (np.minimum(first.episodes, second.episodes) > 0)
     if low.sum() < 2:
         return math.nan
     differences = np.log(first.means[low] / second.means[low])
@@ -145,7 +167,7 @@ def simulated_noise(scenario: Scenario, episodes: int, rng: np.random.Generator)
         At least 2.
     rng : numpy.random.Generator
     """
-    low = np.flatnonzero(low_costs(scenario.cost, scenario.cost))
+    low = np.flatnonzero(low_costs(scenario.cost))
     stretch = scenario.workload.arrivals(episodes * scenario.requests, rng)
     logs = np.empty((episodes, len(low)))
     for row, arrivals in zip(logs, cut(stretch, scenario.requests), strict=True):
