@@ -43,8 +43,8 @@ PAPER_CONDITIONS = {"roughness": (0.015, 0.05, 0.15), "noise": (0.15, 0.30)}
 """The cells that fit the paper's setting, declared before any factor was computed.
 
 The simulated paper's grid at the paper's loads (``cpu10``) has a roughness of 9 to 11 % and a noise
-of 16 to 32 %. The levels on either side count, and one more on the smooth side: most of its
-neighbours differ by 1 to 4 %, and a few by much more.
+of 16 to 32 %. The levels on either side count, and one more on the smooth side: half of its
+neighbours differ by less than 2 %, and a quarter by more than 5 %.
 """
 
 THEORY_EPISODES = 100.0

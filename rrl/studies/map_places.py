@@ -100,10 +100,8 @@ class Places:
         within = [f"within_{100 * tolerance:g}" for tolerance in TOLERANCES]
         rows = []
         for name, load in self.places:
-            where, pairs = (
-                self.problems[name, load],
-                one_step_pairs(self.problems[name, load].space),
-            )
+            where = self.problems[name, load]
+            pairs = one_step_pairs(where.space)
             judged = [over_reference(where)]
             if name in RECORDED:
                 judged.append(over_reference(self.problems[f"{name}/1", load]))

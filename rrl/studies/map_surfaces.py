@@ -42,7 +42,7 @@ HIGHEST = 100.0
 CLOSE, LEAST_PAIRS = 0.02, 3
 """The fraction by which a roughness may be off, and the pairs that it must rest on."""
 
-AMPLITUDES = np.geomspace(1e-3, 1e3, 400)
+AMPLITUDES = np.geomspace(1e-2, 1e3, 150)
 """Log costs of the worst configuration among which the factor is sought."""
 
 

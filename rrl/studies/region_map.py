@@ -19,43 +19,25 @@ These rules were fixed before any result:
 
 `tuning.csv` has a row per cell, agent and setting: the median number of episodes, the fraction of
 runs that never arrive and the mean excess, each by column (``served_5`` to ``recommended_20``).
-`runs.csv` has a row per judging run. `surfaces.csv` says how rough each surface is, and which
-fraction of its configurations is within each tolerance.
+`runs.csv` has a row per judging run.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from rrl.studies.behaviour import label
-from rrl.studies.map_cells import (
-    ARRAYS,
-    COLUMNS,
-    TOLERANCES,
-    Cell,
-    agent_settings,
-    run_cell,
-)
-from rrl.studies.map_factors import (
-    CELL,
-    NOISES,
-    ROUGHNESSES,
-    chosen_settings,
-    typical,
-)
+from rrl.studies.map_cells import ARRAYS, COLUMNS, Cell, agent_settings, run_cell
+from rrl.studies.map_factors import CELL, NOISES, ROUGHNESSES, chosen_settings, typical
 from rrl.studies.map_places import Place, Places, all_places
-from rrl.studies.map_surfaces import JUDGING_KINDS, TUNING_KINDS, map_surface, paper_grid
+from rrl.studies.map_surfaces import JUDGING_KINDS, TUNING_KINDS
 from rrl.studies.pieces import packages
-from rrl.studies.roughness import (
-    fraction_within,
-    roughness,
-)
 from rrl.studies.sweep_store import table_folder
 from rrl.studies.sweeps import Sweep, Task, piece_key
 from rrl.support.errors import Parser, command
@@ -70,7 +52,7 @@ if TYPE_CHECKING:
 TUNING_SURFACE, JUDGING_SURFACE = 71_000, 91_000
 """The seeds of the surfaces for tuning and for judging; those of the runs follow them."""
 
-FILES = ("tuning", "runs", "surfaces", "places", "place_runs")
+FILES = ("tuning", "runs", "places", "place_runs")
 
 
 class Stage(NamedTuple):
@@ -135,7 +117,7 @@ def run_map(plan: Plan, sweep: Sweep, progress: bool = True) -> dict[str, pd.Dat
     places = Places(plan.places, sweep, progress)
     at = places.measure()
     raced = places.race(at, tuning, plan.judging.seeds, plan.judging.episodes)
-    tables = tuning, runs, surface_table(plan), at, raced
+    tables = tuning, runs, at, raced
     return dict(zip(FILES, tables, strict=True))
 
 
@@ -208,27 +190,6 @@ def _cell_task(cell: Cell, agent: str, setting: str, *how: Any) -> Task:
 def _one_cell(*arguments: Any) -> Arrays:
     with one_thread():
         return run_cell(*arguments)
-
-
-def surface_table(plan: Plan) -> pd.DataFrame:
-    """Return what the surfaces of a plan are like: the table `surfaces.csv`."""
-    import pandas as pd
-
-    rows = [
-        (stage, kind, wanted, *_about(map_surface(kind, wanted, seed)))
-        for stage, of in (("tuning", plan.tuning), ("judging", plan.judging))
-        for kind, seed in of.surfaces
-        for wanted in dict.fromkeys(cell.roughness for cell in plan.cells)
-    ]
-    return pd.DataFrame(rows, columns=["stage", "surface", "wanted", "roughness", *_WITHIN])
-
-
-_WITHIN = [f"within_{100 * tolerance:g}" for tolerance in TOLERANCES]
-
-
-def _about(cost: np.ndarray) -> Iterator[float]:
-    yield round(roughness(cost, cost, paper_grid()[1]), 5)
-    yield from (round(fraction_within(cost, tolerance), 5) for tolerance in TOLERANCES)
 
 
 def read_map(folder: Path | str) -> dict[str, pd.DataFrame]:

@@ -174,15 +174,3 @@ def simulated_noise(scenario: Scenario, episodes: int, rng: np.random.Generator)
         blocks = scenario.server.grid(arrivals, rng, low)  # type: ignore[attr-defined]
         row[:] = np.log(np.concatenate([latency.mean(axis=1) for _, latency, _ in blocks]))
     return float(np.sqrt(logs.var(axis=0, ddof=1).mean()))
-
-
-def fraction_within(cost: ArrayLike, tolerance: float) -> float:
-    """Return the fraction of configurations whose cost is within a tolerance of the best.
-
-    Examples
-    --------
-    >>> fraction_within([1.0, 1.04, 1.3, 2.0], 0.05)
-    0.5
-    """
-    cost = np.asarray(cost, dtype=float)
-    return float(np.mean(cost <= (1 + tolerance) * np.nanmin(cost)))
