@@ -297,7 +297,7 @@ def test_the_plan_is_that_of_the_rules():
     assert all(len(plan.agents(cell)) == (4 if cell in plan.deep else 3) for cell in plan.cells)
     assert not set(plan.tuning.kinds) & set(plan.judging.kinds)
     assert not set(plan.tuning.seeds) & set(plan.judging.seeds)
-    assert plan.tuning.surface_seed != plan.judging.surface_seed
+    assert not set(plan.tuning.surfaces) & set(plan.judging.surfaces)
     within = in_paper_conditions(pd.DataFrame(plan.cells))
     assert within.sum() == np.prod([len(levels) for levels in PAPER_CONDITIONS.values()])
 
@@ -317,8 +317,8 @@ def small(tmp_path_factory):
         cells,
         settings,
         (),
-        region_map.Stage(("bowl", "cone"), 1, (1, 2), 60),
-        region_map.Stage(("valley", "ridge"), 2, (3, 4), 80),
+        region_map.Stage(("bowl", "cone"), 1, 2, 60),
+        region_map.Stage(("valley", "ridge"), 3, 2, 80),
         (("keyword-threads", 900.0),),
     )
     sweep = Sweep((), data=DATA, build=build, workers=1)

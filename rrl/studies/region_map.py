@@ -50,23 +50,30 @@ if TYPE_CHECKING:
     from rrl.studies.sweep_store import Arrays
 
 TUNING_SURFACE, JUDGING_SURFACE = 71_000, 91_000
-"""The seeds of the surfaces for tuning and for judging; those of the runs follow them."""
+"""The seeds of the surfaces for tuning and for judging; those of the runs begin there, too."""
+
+TUNING_EPISODES, JUDGING_EPISODES = 1000, 3000
 
 FILES = ("tuning", "runs", "places", "place_runs")
 
 
 class Stage(NamedTuple):
-    """The runs of each setting in each cell: on which surfaces, from which seeds, how long."""
+    """The runs of each setting in each cell: on which surfaces, how many, how long (episodes)."""
 
     kinds: tuple[str, ...]
-    surface_seed: int
-    seeds: tuple[int, ...]
+    first_seed: int
+    runs: int
     episodes: int
 
     @property
     def surfaces(self) -> tuple[tuple[str, int], ...]:
         """Each kind with the seed of its surface."""
-        return tuple((kind, self.surface_seed) for kind in self.kinds)
+        return tuple((kind, self.first_seed) for kind in self.kinds)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the runs on each surface."""
+        return tuple(range(self.first_seed, self.first_seed + self.runs))
 
 
 class Plan(NamedTuple):
@@ -102,10 +109,8 @@ def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
         tuple(Cell(s, noise) for s in ROUGHNESSES for noise in NOISES),
         agent_settings(),
         tuple(cell for cell in corners if cell.noise in (NOISES[0], NOISES[-1])),
-        Stage(TUNING_KINDS, TUNING_SURFACE, tuple(range(TUNING_SURFACE, TUNING_SURFACE + 4)), 1000),
-        Stage(
-            JUDGING_KINDS, JUDGING_SURFACE, tuple(range(JUDGING_SURFACE, JUDGING_SURFACE + 6)), 3000
-        ),
+        Stage(TUNING_KINDS, TUNING_SURFACE, 4, TUNING_EPISODES),
+        Stage(JUDGING_KINDS, JUDGING_SURFACE, 6, JUDGING_EPISODES),
         tuple(all_places(data)),
     )
 
