@@ -275,6 +275,20 @@ def horizons() -> str | None:
     return _hash([_short(value) for value in race.runs["cost"]])
 
 
+def mapped() -> str:
+    """Return the digest of the surfaces of the map of regions, and of two short runs on them."""
+    from rrl.studies.map_cells import Cell, agent_settings, run_cell
+    from rrl.studies.map_surfaces import JUDGING_KINDS, TUNING_KINDS, map_surface
+
+    kinds, cell = (*TUNING_KINDS, *JUDGING_KINDS), Cell(0.05, 0.07)
+    found = [list(map(_short, map_surface(kind, 0.05, 3)[::40])) for kind in kinds]
+    for agent in ("rrl", "q-learning"):
+        setting = agent_settings()[agent][0]
+        runs = run_cell(agent, setting, cell, [(kinds[0], 3)], [1], 120)
+        found += [list(map(_short, values.ravel())) for values in runs.values()]
+    return _hash(found)
+
+
 def truths() -> str | None:
     """Return the digest of the truth of a simulated load, a changing one, and a recorded one."""
     phases = Phases((0, 2, 4), (1 / 60, 1 / 165, 1 / 60), 100)
@@ -324,6 +338,7 @@ def behaviours() -> dict[str, Callable[[], str | None]]:
         "judge truth": truths,
         "judge measures": measured,
         "judge horizons": horizons,
+        "judge map": mapped,
     }
 
 

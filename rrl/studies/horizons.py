@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 
-from rrl.core.agent import MakeAgent
+from rrl.core.agent import Agent, MakeAgent
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.studies.problems import SurfaceServer, surface
@@ -57,22 +57,35 @@ def learn_on_surface(
     agents : list
         There is one agent per seed, in its state at the end.
     """
-    server = scenario.server
-    if not isinstance(server, SurfaceServer):
-        raise ValueError(f"{scenario.name} is not a surface: use rrl.studies.race")
-    rate, agents, rows = scenario.workload.rate, [], []
+    agents, rows = [], []
     for seed in seeds:
         agent = make_agent(scenario.space, np.random.default_rng([seed, 0]))
-        normal = np.random.default_rng([seed, 1]).standard_normal((2, episodes))
-        noise, loads = np.maximum(1 + server.noise * normal[0], 0.1), normal[1]
-        chosen = np.empty(episodes, dtype=int)
-        for t in range(episodes):
-            configuration = agent.ask(rate * np.exp(LOAD_NOISE * loads[t]))
-            chosen[t] = scenario.space.index(configuration)
-            agent.tell(configuration, float(scenario.cost[chosen[t]] * noise[t]))
+        every = surface_episodes(scenario, agent, seed, episodes)
+        chosen = np.fromiter((index for index, _ in every), int, episodes)
         rows.append(scenario.cost[chosen] / scenario.optimum)
         agents.append(agent)
     return np.array(rows), agents
+
+
+def surface_episodes(
+    scenario: Scenario, agent: Agent, seed: int, episodes: int
+) -> Iterator[tuple[int, float]]:
+    """Let an agent learn on a surface; yield the configuration that served, and the load (1/s).
+
+    Agents with the same seed meet the same noise and the same load estimates.
+    """
+    server = scenario.server
+    if not isinstance(server, SurfaceServer):
+        raise ValueError(f"{scenario.name} is not a surface: use rrl.studies.race")
+    normal = np.random.default_rng([seed, 1]).standard_normal((2, episodes))
+    noise = np.maximum(1 + server.noise * normal[0], 0.1).tolist()
+    loads = (scenario.workload.rate * np.exp(LOAD_NOISE * normal[1])).tolist()
+    costs, space = scenario.cost.tolist(), scenario.space
+    for factor, load in zip(noise, loads, strict=True):
+        configuration = agent.ask(load)
+        index = space.index(configuration)
+        agent.tell(configuration, costs[index] * factor)
+        yield index, load
 
 
 def by_horizon(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

@@ -168,7 +168,7 @@ class Sweep:
         parts = seeds or [range(first, min(first + SEEDS_PER_PIECE, last)) for first in starts]
         tasks = (
             Task(
-                _key(setting._replace(seeds=0), key, tuple(part)),
+                piece_key(setting._replace(seeds=0), key, tuple(part)),
                 run,
                 (setting, tuple(part), self.data),
             )
@@ -179,7 +179,7 @@ class Sweep:
     def truth(self, what: tuple[str, Load, int, int]) -> Result:
         """Return the result for a problem's truth: testbed, load, episodes and replications."""
         key = truth_key(*what[:2], self.data)
-        task = Task(_key(what, key), run_truth, (*what, self.data))
+        task = Task(piece_key(what, key), run_truth, (*what, self.data))
         return Result(truth_name(*what), Entry(what, key), (task,))
 
     def compute(self, tasks: Sequence[Task], progress: bool = True) -> dict[str, Arrays]:
@@ -262,8 +262,14 @@ def _keyed(task: Task) -> Any:
     return delayed(_call)(task)
 
 
-def _key(*about: Any) -> str:
-    """Return the name of a piece's file; the installed versions count here, not those locked."""
+def piece_key(*about: Any) -> str:
+    """Return the name of a piece's file; the installed versions count here, not those locked.
+
+    Parameters
+    ----------
+    *about
+        All that the piece depends on; JSON can write it.
+    """
     text = json.dumps([about, versions(NUMERICAL)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

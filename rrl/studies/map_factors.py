@@ -1,0 +1,287 @@
+"""The factors of the map of regions: how many times sooner an agent arrives than Q-learning.
+
+A factor is the median number of episodes of the rival over that of the agent. The median is that
+over the surfaces of the medians over the seeds. The interval draws surfaces as well as seeds again
+(percentile bootstrap), and it draws the same ones for both, because they met the same noise. Where
+one side never arrives, its last possible arrival takes the place of the median, so the factor is a
+bound. Where neither arrives, there is none.
+
+Each agent has the settings that the tuning chose for this cell, measure and tolerance
+(:func:`chosen_settings`). The deep Q-network has those of the middle tolerance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rrl.studies.map_cells import COLUMNS, LATEST, MEASURES, TOLERANCES, Cell
+from rrl.studies.map_surfaces import paper_grid
+from rrl.theory.bounds import best_radius, noise_scale
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+
+ROUGHNESSES = (0.005, 0.015, 0.05, 0.15, 0.5)
+NOISES = (0.02, 0.07, 0.15, 0.30)
+CELL = ["roughness", "noise"]
+MIDDLE = tuple(f"{measure}_{100 * TOLERANCES[1]:g}" for measure in MEASURES)
+"""The columns of the middle tolerance."""
+
+RIVAL = "q-learning"
+RESAMPLES = 2000
+LARGE_GRID = 200
+"""Smaller grids are hollow on the map, and do not count for its rank correlation."""
+
+PAPER_CONDITIONS = {"roughness": (0.015, 0.05, 0.15), "noise": (0.15, 0.30)}
+"""The cells that fit the paper's setting, declared before any factor was computed.
+
+The simulated paper's grid at the paper's loads (``cpu10``) has a roughness of 9 to 11 % and a noise
+of 16 to 32 %. The levels on either side count, and one more on the smooth side: half of its
+neighbours differ by less than 2 %, and a quarter by more than 5 %.
+"""
+
+THEORY_EPISODES = 100.0
+"""The number of episodes after which the theory's best radius is asked."""
+
+
+def chosen_settings(tuning: pd.DataFrame) -> pd.DataFrame:
+    """Return the setting of each agent that the tuning found best, by cell and column.
+
+    The lowest median number of episodes wins, then the lowest fraction of runs that never arrive,
+    then the lowest mean excess, then the order of the settings.
+
+    Returns
+    -------
+    DataFrame
+        The columns are roughness, noise, agent, column and setting.
+    """
+    import pandas as pd
+
+    rows = []
+    middle = dict(zip(COLUMNS, np.repeat(MIDDLE, len(TOLERANCES)).tolist(), strict=True))
+    for (*cell, agent), tried in tuning.groupby([*CELL, "agent"], sort=False):
+        for column in COLUMNS:
+            by = middle[column] if agent == "deep-q-network" else column
+            order = [by, f"{by}_never", f"{by}_excess"]
+            best = tried.sort_values(order, kind="stable").iloc[0]
+            rows.append((*cell, agent, column, best["setting"]))
+    return pd.DataFrame(rows, columns=[*CELL, "agent", "column", "setting"])
+
+
+def typical(episodes: Floats) -> Any:
+    """Return the median over surfaces of the medians over seeds, shape (..., surfaces, seeds)."""
+    return np.median(np.median(episodes, axis=-1), axis=-1)
+
+
+class Factor(NamedTuple):
+    """A factor with its 95 % interval; `bound` is "", "at least", "at most" or "neither"."""
+
+    factor: float
+    low: float
+    high: float
+    bound: str
+
+
+def factor_of(ours: Floats, theirs: Floats, length: int, rng: np.random.Generator) -> Factor:
+    """Return how many times sooner we arrive.
+
+    Parameters
+    ----------
+    ours, theirs : ndarray, shape (surfaces, seeds)
+        Episodes until the arrival; infinite without one.
+    length : int
+        Episodes of a run.
+    rng : numpy.random.Generator
+
+    Examples
+    --------
+    >>> ours, theirs = np.full((2, 3), 10.0), np.full((2, 3), np.inf)
+    >>> factor_of(ours, theirs, 1000, np.random.default_rng(0))
+    Factor(factor=90.0, low=90.0, high=90.0, bound='at least')
+    """
+    late, never = np.isinf(typical(ours)), np.isinf(typical(theirs))
+    if late and never:
+        return Factor(np.nan, np.nan, np.nan, "neither")
+    ours, theirs = (np.minimum(side, LATEST * length) for side in (ours, theirs))
+    surfaces, seeds = ours.shape
+    rows = rng.integers(surfaces, size=(RESAMPLES, surfaces))[..., None]
+    columns = rng.integers(seeds, size=(RESAMPLES, surfaces, seeds))
+    drawn = typical(theirs[rows, columns]) / typical(ours[rows, columns])
+    low, high = np.quantile(drawn, (0.025, 0.975)).tolist()
+    bound = "at most" if late else "at least" if never else ""
+    return Factor(float(typical(theirs) / typical(ours)), low, high, bound)
+
+
+def _sample(runs: pd.DataFrame, column: str) -> Floats:
+    """Return a column of runs, shape (surfaces, seeds)."""
+    return runs.pivot(index="surface", columns="seed", values=column).to_numpy(dtype=float)
+
+
+def map_factors(
+    tuning: pd.DataFrame, runs: pd.DataFrame, length: int, rival: str = RIVAL
+) -> pd.DataFrame:
+    """Return the factors of all agents over a rival, one row per cell, column and agent.
+
+    Parameters
+    ----------
+    tuning, runs : DataFrame
+        See :mod:`rrl.studies.region_map`.
+    length : int
+        Episodes of a judging run.
+    rival : str, optional
+        Against ``rrl-adaptive``, the factor of `rrl` is what the selection of the radius loses.
+
+    Returns
+    -------
+    DataFrame
+        The columns are those of a cell, `column`, `measure`, `tolerance`, `agent` and `setting`,
+        `episodes` and `rival_episodes` (medians), `excess` and `rival_excess` (medians), and those
+        of :class:`Factor`.
+    """
+    import pandas as pd
+
+    settings = chosen_settings(tuning).set_index([*CELL, "agent", "column"])["setting"]
+    by_setting = dict(tuple(runs.groupby([*CELL, "agent", "setting"], sort=False)))
+    rows, rng = [], np.random.default_rng(0)
+    for (roughness, noise, agent, column), setting in settings.items():
+        other = settings.get((roughness, noise, rival, column))
+        if agent == rival or other is None:
+            continue
+        ours, theirs = (
+            by_setting[roughness, noise, name, chosen]
+            for name, chosen in ((agent, setting), (rival, other))
+        )
+        samples = _sample(ours, column), _sample(theirs, column)
+        excess = (float(typical(_sample(side, f"{column}_excess"))) for side in (ours, theirs))
+        measure, _, percent = column.partition("_")
+        about = (roughness, noise, column, measure, float(percent) / 100, agent, setting)
+        medians = (float(typical(side)) for side in samples)
+        rows.append((*about, *medians, *excess, *factor_of(*samples, length, rng)))
+    names = [*CELL, "column", "measure", "tolerance", "agent", "setting"]
+    names += ["episodes", "rival_episodes", "excess", "rival_excess", *Factor._fields]
+    return pd.DataFrame(rows, columns=names)
+
+
+def by_radius(tuning: pd.DataFrame) -> pd.DataFrame:
+    """Return the fewest median episodes of each radius of `rrl` in the tuning, beside the theory's.
+
+    Returns
+    -------
+    DataFrame
+        The columns are those of a cell, `column`, one per radius, `best` (NaN if none arrives) and
+        `theory`.
+    """
+    import pandas as pd
+
+    tried = tuning[tuning["agent"] == "rrl"]
+    tried = tried.assign(radius=[json.loads(setting)["radius"] for setting in tried["setting"]])
+    chosen = chosen_settings(tried).set_index([*CELL, "column"])["setting"]
+    rows = []
+    for cell, of_cell in tried.groupby(CELL, sort=False):
+        lowest = of_cell.groupby("radius")[list(COLUMNS)].min()
+        for column in COLUMNS:
+            arrives = np.isfinite(lowest[column]).any()
+            best = json.loads(chosen[(*cell, column)])["radius"] if arrives else np.nan
+            rows.append((*cell, column, *lowest[column], best, theory_radius(Cell(*cell))))
+    radii = sorted(set(tried["radius"]))
+    return pd.DataFrame(rows, columns=[*CELL, "column", *radii, "best", "theory"])
+
+
+def theory_radius(cell: Cell) -> float:
+    """Return the best radius by the corollary, after `THEORY_EPISODES` uniform visits.
+
+    See :func:`rrl.theory.bounds.best_radius`. The Lipschitz constant is the log difference of
+    neighbours.
+
+    Examples
+    --------
+    >>> [round(theory_radius(Cell(roughness, 0.07)), 1) for roughness in (0.015, 0.15)]
+    [7.4, 3.0]
+    """
+    space, _ = paper_grid()
+    kappa = float(space.ball_sizes(2.0).min()) / len(space) / 2.0**3
+    scale = noise_scale(THEORY_EPISODES, len(space), kappa, cell.noise)
+    return float(best_radius(np.log1p(cell.roughness), scale, 3))
+
+
+def nearest_cell(roughness: float, noise: float, cells: Iterable[tuple[float, float]]) -> Cell:
+    """Return the cell that is nearest to a place, by the logarithms of both numbers.
+
+    Examples
+    --------
+    >>> nearest_cell(0.034, 0.27, [(0.05, 0.07), (0.05, 0.3), (0.5, 0.3)])
+    Cell(roughness=0.05, noise=0.3)
+    """
+    here = np.log(np.maximum((roughness, noise), 1e-9))
+    return Cell(*min(cells, key=lambda cell: float(np.linalg.norm(np.log(cell) - here))))
+
+
+def in_paper_conditions(table: pd.DataFrame) -> pd.Series:
+    """Return which rows of a table lie in the cells that fit the paper's setting."""
+    fits = [table[name].isin(levels) for name, levels in PAPER_CONDITIONS.items()]
+    return fits[0] & fits[1]
+
+
+def place_factors(
+    places: pd.DataFrame, place_runs: pd.DataFrame, factors: pd.DataFrame, length: int
+) -> pd.DataFrame:
+    """Return what happened at each place, beside what the map says of its nearest cell.
+
+    Returns
+    -------
+    DataFrame
+        One row per place, half and measure, at the middle tolerance: the columns of `places`,
+        `half`, `column`, those of :class:`Factor`, and `predicted`, the factor of the nearest cell.
+    """
+    import pandas as pd
+
+    said = factors[factors["agent"] == "rrl"].set_index([*CELL, "column"])["factor"]
+    about, cells = places.set_index("place"), set(said.index.droplevel("column"))
+    rows, rng = [], np.random.default_rng(0)
+    for (place, half, column), runs in place_runs.groupby(["place", "half", "column"], sort=False):
+        where = about.loc[place]
+        runs = runs.assign(surface=place)
+        ours, theirs = (_sample(runs[runs["agent"] == name], "episodes") for name in ("rrl", RIVAL))
+        cell = nearest_cell(where["roughness"], where["noise"], cells)
+        found = factor_of(ours, theirs, length, rng)
+        rows.append((place, *where, half, column, *found, said.get((*cell, column), np.nan)))
+    names = ["place", *about.columns, "half", "column", *Factor._fields, "predicted"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def agreement(at_places: pd.DataFrame) -> pd.DataFrame:
+    """Return how well the map foretells places: the rank correlation with their factors.
+
+    Grids below `LARGE_GRID` configurations do not count. The other rows say how well one number
+    alone, measured beforehand, would have foretold the factor.
+
+    Parameters
+    ----------
+    at_places : DataFrame
+        See :func:`place_factors`.
+
+    Returns
+    -------
+    DataFrame
+        The columns are measure, number, places and correlation (Spearman's).
+    """
+    import pandas as pd
+    from scipy.stats import spearmanr
+
+    known = at_places[(at_places["cells"] >= LARGE_GRID) & at_places["factor"].notna()]
+    rows = []
+    for measure in MEASURES:
+        of = known[known["column"].str.startswith(measure)]
+        for number in ("predicted", *CELL, f"within_{100 * TOLERANCES[1]:g}"):
+            both = of[["factor", number]].dropna()
+            enough = len(both) > 2 and (both.nunique() > 1).all()
+            rank = float(spearmanr(both["factor"], both[number])[0]) if enough else np.nan
+            rows.append((measure, number, len(both), rank))
+    return pd.DataFrame(rows, columns=["measure", "number", "places", "correlation"])

@@ -1,0 +1,231 @@
+"""The map "when does a region pay?": its runs, and the command that makes them.
+
+``python -m rrl.studies.region_map --jobs 2`` tunes each agent in each cell of the map, judges the
+tuned agents on other surfaces, places every simulated and recorded grid on the map, and writes the
+table ``region-map``. Stopped, it goes on where it was: the pieces stay under ``build/results``.
+
+These rules were fixed before any result:
+
+- A cell is a roughness (0.5, 1.5, 5, 15 or 50 %, :mod:`rrl.studies.roughness`) and a noise of an
+  episode (2, 7, 15 or 30 %). The surfaces have 1331 configurations, and their true costs are known.
+- Tuning: three kinds of surface, four seeds, 1000 episodes; 36 settings of `rrl` and of Q-learning,
+  12 of `rrl-adaptive`; in the four corners also 12 of the deep Q-network.
+- Judging: five other kinds of surface, six other seeds, 3000 episodes. An agent has the setting
+  that the tuning chose for the measure and the tolerance.
+- :mod:`rrl.studies.map_cells` has the measures, the tolerances (5, 10 and 20 %) and the settings.
+- :mod:`rrl.studies.map_factors` has the choice of the settings, the factor and its interval, and
+  the cells that fit the paper's conditions.
+- A simulated or recorded grid is a place on the map (:mod:`rrl.studies.map_places`).
+
+`tuning.csv` has a row per cell, agent and setting: the median number of episodes, the fraction of
+runs that never arrive and the mean excess, each by column (``served_5`` to ``recommended_20``).
+`runs.csv` has a row per judging run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from rrl.studies.behaviour import label
+from rrl.studies.map_cells import ARRAYS, COLUMNS, Cell, agent_settings, run_cell
+from rrl.studies.map_factors import CELL, NOISES, ROUGHNESSES, chosen_settings, typical
+from rrl.studies.map_places import Place, Places, all_places
+from rrl.studies.map_surfaces import JUDGING_KINDS, TUNING_KINDS
+from rrl.studies.pieces import packages
+from rrl.studies.sweep_store import table_folder
+from rrl.studies.sweeps import Sweep, Task, piece_key
+from rrl.support.errors import Parser, command
+from rrl.support.files import write_atomically
+from rrl.support.machine import available_cpus, one_thread
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rrl.studies.sweep_store import Arrays
+
+TUNING_SURFACE, JUDGING_SURFACE = 71_000, 91_000
+"""The seeds of the surfaces for tuning and for judging; those of the runs begin there, too."""
+
+TUNING_EPISODES, JUDGING_EPISODES = 1000, 3000
+
+FILES = ("tuning", "runs", "places", "place_runs")
+
+
+class Stage(NamedTuple):
+    """The runs of each setting in each cell: on which surfaces, how many, how long (episodes)."""
+
+    kinds: tuple[str, ...]
+    first_seed: int
+    runs: int
+    episodes: int
+
+    @property
+    def surfaces(self) -> tuple[tuple[str, int], ...]:
+        """Each kind with the seed of its surface."""
+        return tuple((kind, self.first_seed) for kind in self.kinds)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the runs on each surface."""
+        return tuple(range(self.first_seed, self.first_seed + self.runs))
+
+
+class Plan(NamedTuple):
+    """All runs of a map.
+
+    Parameters
+    ----------
+    cells : tuple of Cell
+    settings : dict of str to list of str
+        See :func:`rrl.studies.map_cells.agent_settings`.
+    deep : tuple of Cell
+        The deep Q-network takes part in these cells only.
+    tuning, judging : Stage
+    places : tuple of Place
+    """
+
+    cells: tuple[Cell, ...]
+    settings: Mapping[str, Sequence[str]]
+    deep: tuple[Cell, ...]
+    tuning: Stage
+    judging: Stage
+    places: tuple[Place, ...]
+
+    def agents(self, cell: Cell) -> list[str]:
+        """Return the agents that take part in a cell."""
+        return [a for a in self.settings if a != "deep-q-network" or cell in self.deep]
+
+
+def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
+    """Return the plan of the published map."""
+    corners = [Cell(s, noise) for s in ROUGHNESSES[:: len(ROUGHNESSES) - 1] for noise in NOISES]
+    return Plan(
+        tuple(Cell(s, noise) for s in ROUGHNESSES for noise in NOISES),
+        agent_settings(),
+        tuple(cell for cell in corners if cell.noise in (NOISES[0], NOISES[-1])),
+        Stage(TUNING_KINDS, TUNING_SURFACE, 4, TUNING_EPISODES),
+        Stage(JUDGING_KINDS, JUDGING_SURFACE, 6, JUDGING_EPISODES),
+        tuple(all_places(data)),
+    )
+
+
+def run_map(plan: Plan, sweep: Sweep, progress: bool = True) -> dict[str, pd.DataFrame]:
+    """Make all runs of a plan that are missing; return the tables by the names of their files."""
+    tuning = tune_cells(plan, sweep, progress)
+    runs = judge_cells(plan, sweep, tuning, progress)
+    places = Places(plan.places, sweep, progress)
+    at = places.measure()
+    raced = places.race(at, tuning, plan.judging.seeds, plan.judging.episodes)
+    tables = tuning, runs, at, raced
+    return dict(zip(FILES, tables, strict=True))
+
+
+def tune_cells(plan: Plan, sweep: Sweep, progress: bool = True) -> pd.DataFrame:
+    """Return how each setting did in each cell: the table `tuning.csv`."""
+    import pandas as pd
+
+    wanted = [
+        (cell, agent, setting)
+        for cell in plan.cells
+        for agent in plan.agents(cell)
+        for setting in plan.settings[agent]
+    ]
+    found = _runs_of(wanted, plan.tuning, [plan.tuning.surfaces], sweep, progress)
+    rows = []
+    for key, (arrivals, excess) in found.items():
+        medians = typical(np.moveaxis(arrivals, -1, 0))
+        never = np.isinf(arrivals).mean(axis=(0, 1)).round(4)
+        numbers = zip(medians, never, excess.mean(axis=(0, 1)).round(3), strict=True)
+        rows.append((*key[0], *key[1:], *(number for three in numbers for number in three)))
+    names = [f"{column}{end}" for column in COLUMNS for end in ("", "_never", "_excess")]
+    return pd.DataFrame(rows, columns=[*CELL, "agent", "setting", *names])
+
+
+def judge_cells(
+    plan: Plan, sweep: Sweep, tuning: pd.DataFrame, progress: bool = True
+) -> pd.DataFrame:
+    """Return the runs of the chosen settings on the judging surfaces: the table `runs.csv`."""
+    import pandas as pd
+
+    chosen = chosen_settings(tuning)[[*CELL, "agent", "setting"]].drop_duplicates()
+    wanted = [(Cell(*row[:2]), *row[2:]) for row in chosen.itertuples(index=False, name=None)]
+    stage = plan.judging
+    found = _runs_of(wanted, stage, [[one] for one in stage.surfaces], sweep, progress)
+    rows = [
+        (*key[0], *key[1:], kind, seed, *arrivals[i, j], *excess[i, j].round(3))
+        for key, (arrivals, excess) in found.items()
+        for i, kind in enumerate(stage.kinds)
+        for j, seed in enumerate(stage.seeds)
+    ]
+    names = [*COLUMNS, *(f"{column}_excess" for column in COLUMNS)]
+    return pd.DataFrame(rows, columns=[*CELL, "agent", "setting", "surface", "seed", *names])
+
+
+def _runs_of(
+    wanted: Sequence[tuple[Cell, str, str]],
+    stage: Stage,
+    parts: Sequence[Sequence[tuple[str, int]]],
+    sweep: Sweep,
+    progress: bool,
+) -> dict[tuple[Cell, str, str], tuple[np.ndarray, np.ndarray]]:
+    """Return arrivals and excess of some settings, with a piece for each part of the surfaces."""
+    tasks = {
+        key: [_cell_task(*key, tuple(part), stage.seeds, stage.episodes) for part in parts]
+        for key in wanted
+    }
+    pieces = sweep.compute([task for of_key in tasks.values() for task in of_key], progress)
+    return {
+        key: tuple(np.concatenate([pieces[task.key][name] for task in of_key]) for name in ARRAYS)
+        for key, of_key in tasks.items()
+    }
+
+
+def _cell_task(cell: Cell, agent: str, setting: str, *how: Any) -> Task:
+    arguments = agent, setting, cell, *how
+    versions = label(f"agent {agent}"), label("judge map"), packages()
+    return Task(piece_key("map", arguments, versions), _one_cell, arguments)
+
+
+def _one_cell(*arguments: Any) -> Arrays:
+    with one_thread():
+        return run_cell(*arguments)
+
+
+def read_map(folder: Path | str) -> dict[str, pd.DataFrame]:
+    """Read the tables of a map by the names of their files, as :func:`run_map` returns them."""
+    import pandas as pd
+
+    return {name: pd.read_csv(Path(folder) / f"{name}.csv") for name in FILES}
+
+
+def write_map(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    """Write the tables of a map; numbers have the digits that tell them apart."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        write_atomically(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the runs of the map that are missing, and write its tables."""
+    parser = Parser(
+        prog="python -m rrl.studies.region_map", description=__doc__.split("\n", maxsplit=1)[0]
+    )
+    parser.add_argument("--out", type=Path, default=table_folder("region-map", "data"))
+    parser.add_argument("--jobs", type=int, default=available_cpus(), help="processes")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the profiles")
+    parser.add_argument("--build", type=Path, default=Path("build"), help="folder of the pieces")
+    options = parser.parse_args(argv)
+    sweep = Sweep((), data=options.data, build=options.build, workers=options.jobs)
+    write_map(run_map(whole_plan(options.data), sweep), options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,375 @@
+"""The map of regions: its axes, its surfaces, what counts as an arrival, and its factors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.plotting.region_map import plot_best_radius, plot_region_map
+from rrl.studies import map_surfaces, region_map
+from rrl.studies.map_cells import (
+    COLUMNS,
+    Cell,
+    agent_settings,
+    agent_with,
+    run_cell,
+    run_measures,
+    settles,
+)
+from rrl.studies.map_factors import (
+    NOISES,
+    PAPER_CONDITIONS,
+    ROUGHNESSES,
+    agreement,
+    by_radius,
+    chosen_settings,
+    factor_of,
+    in_paper_conditions,
+    map_factors,
+    place_factors,
+    theory_radius,
+)
+from rrl.studies.map_surfaces import (
+    HIGHEST,
+    JUDGING_KINDS,
+    TUNING_KINDS,
+    map_surface,
+    paper_grid,
+)
+from rrl.studies.problems import open_scenario
+from rrl.studies.roughness import (
+    Half,
+    episode_noise,
+    half_of_profile,
+    low_costs,
+    one_step_pairs,
+    roughness,
+    simulated_noise,
+    smooth_level,
+)
+from rrl.studies.sweeps import Sweep
+from rrl.studies.truths import find_truth
+
+DATA = Path(__file__).parent.parent / "data"
+KINDS = (*TUNING_KINDS, *JUDGING_KINDS)
+
+
+# --- The axes: roughness and noise ----------------------------------------------------------------
+
+
+def test_neighbours_are_one_step_apart_and_a_category_has_no_order():
+    knobs = [Knob("policy", ("a", "b", "c")), Knob("threads", (1, 2, 4))]
+    space = ConfigSpace(knobs)
+    pairs = one_step_pairs(space)
+    assert all(space.steps(i)[j] == 1 for i, j in pairs)
+    assert len(pairs) == 3 * 3 + 3 * 2  # any two policies, and threads in a line
+
+
+@pytest.mark.parametrize("wanted", [0.05, 0.15])
+@pytest.mark.parametrize("noise", [0.1, 0.3])
+def test_noise_cancels_out_of_the_roughness(wanted, noise):
+    """Two noisy halves tell the roughness of the true costs; one half with itself does not."""
+    pairs, rng = paper_grid()[1], np.random.default_rng(1)
+    cost = map_surface("bowl", wanted, 5)
+    first, second = (cost * np.exp(noise * rng.standard_normal(len(cost))) for _ in range(2))
+    found = roughness(first, second, pairs, smooth_level(first, second, pairs))
+    assert found == pytest.approx(wanted, rel=0.35)
+    assert roughness(first, first, pairs, smooth_level(first, first, pairs)) > 1.2 * wanted
+
+
+@pytest.mark.parametrize("episodes", [1, 4])
+def test_the_noise_is_that_of_one_episode_and_a_slower_half_does_not_count(episodes):
+    rng, n = np.random.default_rng(2), 800
+    counts = np.full(n, float(episodes))
+    means = [np.exp(0.2 / episodes**0.5 * rng.standard_normal(n)) for _ in range(2)]
+    first, second = Half(means[0], counts), Half(1.5 * means[1], counts)
+    assert episode_noise(first, second, np.ones(n)) == pytest.approx(0.2, rel=0.1)
+
+
+def test_only_configurations_below_twice_the_best_count():
+    costs = np.array([1.0, 1.1, 9.0, 30.0])
+    pairs = np.array([[0, 1], [1, 2], [2, 3]])
+    assert low_costs(costs).tolist() == [True, True, False, False]
+    assert roughness(costs, costs, pairs) == pytest.approx(0.1)
+    assert np.isnan(roughness(costs[[0, 2]], costs[[0, 2]], np.array([[0, 1]])))
+
+
+def test_a_configuration_that_a_half_lacks_is_left_out():
+    first, second = np.array([1.0, 1.1, np.nan, 1.2]), np.array([1.0, 1.1, 1.3, 1.2])
+    pairs = np.array([[0, 1], [1, 2], [2, 3]])
+    level = smooth_level(first, second, pairs)
+    assert not np.isnan(level).any()
+    assert roughness(first, second, pairs, level) == pytest.approx(0.1)
+    halves = Half(first, np.array([1.0, 1, 0, 1])), Half(second, np.ones(4))
+    assert np.isfinite(episode_noise(*halves, level))
+
+
+def test_a_half_of_a_profile_has_the_means_of_its_passes_over_the_grid():
+    server = open_scenario("keyword-threads", 900.0, DATA).server
+    halves = [half_of_profile(server.profile, 900.0, half) for half in (0, 1)]
+    grid = server.profile.grid
+    rows = grid[np.isclose(grid["rate_per_s"], 900.0) & (grid["valid"] == 1)]
+    assert sum(half.episodes.sum() for half in halves) == len(rows)
+    total = sum(float(np.nansum(half.means * half.episodes)) for half in halves)
+    assert total == pytest.approx(rows["mean_s"].sum())
+
+
+def test_the_noise_of_a_simulated_place_is_that_of_its_episodes():
+    problem = open_scenario("cpu2", 115.0, DATA)
+    problem = problem.knowing(find_truth(problem, replications=30))
+    found = simulated_noise(problem, 60, np.random.default_rng(0))
+    best, rng = problem.space[int(problem.cost.argmin())], np.random.default_rng(1)
+    means = [
+        problem.server.measure(best, problem.workload.arrivals(100, rng), rng).latency.mean()
+        for _ in range(60)
+    ]
+    assert 0.4 < found / np.log(means).std() < 2.5  # of all low costs, not of the best alone
+
+
+# --- The surfaces ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_surface_is_as_rough_as_wanted(kind):
+    for wanted in (ROUGHNESSES[0], ROUGHNESSES[2], ROUGHNESSES[-1]):
+        cost = map_surface(kind, wanted, 8)
+        assert roughness(cost, cost, paper_grid()[1]) == pytest.approx(wanted, rel=0.021)
+        assert cost.min() == 1
+        assert cost.max() <= HIGHEST * (1 + 1e-9)
+
+
+def test_surfaces_of_other_kinds_and_seeds_differ():
+    drawn = [map_surface(kind, 0.05, seed) for kind in KINDS for seed in (1, 2)]
+    assert len({cost.tobytes() for cost in drawn}) == len(drawn)
+
+
+def test_a_surface_that_no_draw_can_give_is_refused(monkeypatch):
+    monkeypatch.setattr(map_surfaces, "ATTEMPTS", 2)
+    with pytest.raises(ValueError, match="no surface of the kind 'bowl'"):
+        map_surface("bowl", 5.0, 1)  # neighbours below twice the best differ by less
+
+
+# --- Arrivals -------------------------------------------------------------------------------------
+
+
+def test_an_arrival_is_the_first_episode_of_a_stay():
+    assert settles([True] * 100, 100) == 1
+    assert settles([True] * 20 + [False] + [True] * 79, 100) == 22
+    assert settles([False] * 89 + [True] * 11, 100) == 90
+    assert settles([False] * 90 + [True] * 10, 100) == np.inf, "a stay of a tenth is no evidence"
+
+
+def test_what_is_served_is_judged_by_the_mean_of_twenty():
+    """One bad episode in twenty is within 20 % if it costs up to four times the excess allowed."""
+    served, good = np.ones(200), np.ones(200)
+    served[100] = 4.9
+    arrivals, _ = run_measures(served, good)
+    by = dict(zip(COLUMNS, arrivals, strict=True))
+    assert by["served_20"] == 1
+    assert by["served_10"] == 102, "the first window without the bad episode"
+    assert by["recommended_5"] == 1
+
+
+def test_the_excess_is_what_was_served_above_the_best_until_the_arrival():
+    served = np.concatenate([np.full(50, 3.0), np.ones(150)])
+    deployed = np.concatenate([np.full(10, 3.0), np.ones(190)])
+    arrivals, excess = run_measures(served, deployed)
+    assert arrivals[COLUMNS.index("recommended_5")] == 11
+    assert excess[COLUMNS.index("recommended_5")] == pytest.approx(10 * 2.0)
+    never, all_of_it = run_measures(np.full(200, 1.5), np.full(200, 1.5))
+    assert np.isinf(never).all()
+    assert all_of_it == pytest.approx(np.full(6, 100.0))
+
+
+# --- Runs of a cell -------------------------------------------------------------------------------
+
+
+def test_every_setting_makes_an_agent_and_no_two_are_alike():
+    for agent, settings in agent_settings().items():
+        assert len(set(settings)) == len(settings)
+        for setting in settings:
+            agent_with(agent, setting)(paper_grid()[0], np.random.default_rng(0)).ask(10.0)
+
+
+def test_a_run_depends_on_its_own_seed_alone():
+    setting, cell = agent_settings()["rrl"][0], Cell(0.05, 0.07)
+    both = run_cell("rrl", setting, cell, [("bowl", 1), ("cone", 1)], [3, 4], 60)
+    alone = run_cell("rrl", setting, cell, [("cone", 1)], [4], 60)
+    assert both["arrivals"].shape == (2, 2, len(COLUMNS))
+    for name, values in alone.items():
+        assert (values[0, 0] == both[name][1, 1]).all(), name
+
+
+# --- Factors --------------------------------------------------------------------------------------
+
+
+def test_a_factor_is_a_ratio_of_medians_with_an_interval_over_surfaces_and_seeds():
+    rng = np.random.default_rng(3)
+    ours = np.exp(rng.normal(np.log(20), 0.1, (5, 6)))
+    alike = factor_of(ours, 3 * ours, 3000, np.random.default_rng(0))
+    assert alike.factor == pytest.approx(3)
+    assert alike.low == pytest.approx(alike.high), "both draw the same surfaces and seeds"
+    across = 3 * ours * np.array([0.2, 0.5, 1.0, 2.0, 5.0])[:, None]  # surfaces differ, not seeds
+    found = factor_of(ours, across, 3000, np.random.default_rng(0))
+    assert found.low < 2 < 4 < found.high
+
+
+def test_a_side_that_never_arrives_gives_a_bound():
+    some, never = np.full((5, 6), 30.0), np.full((5, 6), np.inf)
+    rng = np.random.default_rng(0)
+    assert factor_of(some, never, 3000, rng)[::3] == (90.0, "at least")
+    assert factor_of(never, some, 3000, rng)[::3] == (pytest.approx(1 / 90), "at most")
+    assert factor_of(never, never, 3000, rng).bound == "neither"
+
+
+def tuned(agent: str, setting: str, cell: Cell, **numbers: float) -> dict[str, object]:
+    """A row of the table of the tuning; what is not given is 100 episodes in every run."""
+    row: dict[str, object] = {"agent": agent, "setting": setting, **cell._asdict()}
+    for column in COLUMNS:
+        row |= {column: 100.0, f"{column}_never": 0.0, f"{column}_excess": 5.0}
+    return row | numbers
+
+
+def test_the_tuning_chooses_by_episodes_then_by_arrivals_then_by_excess():
+    cell = Cell(0.05, 0.07)
+    rows = [
+        tuned("rrl", "first", cell, served_5=np.inf, served_5_never=0.9, recommended_20=90.0),
+        tuned("rrl", "second", cell, served_5=np.inf, served_5_never=0.6, served_10_excess=4.0),
+        tuned("deep-q-network", "a", cell, served_5=1.0),
+        tuned("deep-q-network", "b", cell, served_10=90.0),
+    ]
+    chosen = chosen_settings(pd.DataFrame(rows)).set_index(["agent", "column"])["setting"]
+    assert chosen["rrl", "recommended_20"] == "first", "fewer episodes"
+    assert chosen["rrl", "served_5"] == "second", "more runs arrive"
+    assert chosen["rrl", "served_10"] == "second", "less excess"
+    assert chosen["rrl", "recommended_5"] == "first", "the order of the settings"
+    assert chosen["deep-q-network", "served_5"] == "b", "by the middle tolerance"
+
+
+def test_the_best_radius_is_that_of_the_best_setting_and_none_if_no_run_arrives():
+    cell = Cell(0.05, 0.07)
+    rows = [
+        tuned("rrl", json.dumps({"radius": r, "n": n}), cell, served_5=np.inf, served_10=50.0 * r)
+        for r in (1.0, 2.0)
+        for n in (1, 2)
+    ]
+    found = by_radius(pd.DataFrame(rows)).set_index("column")
+    assert found.loc["served_10", [1.0, 2.0, "best"]].tolist() == [50.0, 100.0, 1.0]
+    assert np.isnan(found.loc["served_5", "best"])
+    assert found.loc["served_5", "theory"] == theory_radius(cell)
+
+
+def test_the_best_radius_of_the_theory_grows_with_noise_and_falls_with_roughness():
+    table = np.array([[theory_radius(Cell(s, noise)) for noise in NOISES] for s in ROUGHNESSES])
+    assert (np.diff(table, axis=1) > 0).all()
+    assert (np.diff(table, axis=0) < 0).all()
+
+
+def test_small_grids_do_not_count_for_the_agreement():
+    places = pd.DataFrame(
+        {
+            "cells": [300, 400, 500, 600, 16, 16],
+            "column": "served_10",
+            "factor": [1.0, 2.0, 3.0, 4.0, 0.1, 99.0],
+            "predicted": [1.0, 3.0, 4.0, 9.0, 50.0, 0.1],
+            "roughness": [0.4, 0.3, 0.2, 0.1, 0.1, 0.1],
+            "noise": 0.1,
+            "within_10": [0.1, 0.2, 0.2, 0.3, 0.5, 0.5],
+        }
+    )
+    found = agreement(places).set_index(["measure", "number"])
+    assert found.loc[("served", "predicted"), "correlation"] == pytest.approx(1)
+    assert found.loc[("served", "roughness"), "correlation"] == pytest.approx(-1)
+    assert found.loc[("served", "predicted"), "places"] == 4
+    assert np.isnan(found.loc[("served", "noise"), "correlation"]), "it is the same everywhere"
+
+
+def test_the_plan_is_that_of_the_rules():
+    plan = region_map.whole_plan(DATA)
+    assert len(plan.cells) == 20
+    assert len(plan.deep) == 4
+    assert all(len(plan.agents(cell)) == (4 if cell in plan.deep else 3) for cell in plan.cells)
+    assert not set(plan.tuning.kinds) & set(plan.judging.kinds)
+    assert not set(plan.tuning.seeds) & set(plan.judging.seeds)
+    assert not set(plan.tuning.surfaces) & set(plan.judging.surfaces)
+    within = in_paper_conditions(pd.DataFrame(plan.cells))
+    assert within.sum() == np.prod([len(levels) for levels in PAPER_CONDITIONS.values()])
+
+
+# --- A small map from end to end ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A map of two cells and a recorded place, with its plan and its folder of pieces."""
+    build, cells = tmp_path_factory.mktemp("build"), (Cell(0.15, 0.07), Cell(0.5, 0.3))
+    settings = {
+        "rrl": agent_settings()["rrl"][::24],
+        "q-learning": agent_settings()["q-learning"][:2],
+    }
+    plan = region_map.Plan(
+        cells,
+        settings,
+        (),
+        region_map.Stage(("bowl", "cone"), 1, 2, 60),
+        region_map.Stage(("valley", "ridge"), 3, 2, 80),
+        (("keyword-threads", 900.0),),
+    )
+    sweep = Sweep((), data=DATA, build=build, workers=1)
+    return plan, build, region_map.run_map(plan, sweep, progress=False)
+
+
+def test_a_stopped_map_goes_on_where_it_was(small, monkeypatch):
+    plan, build, tables = small
+    pieces = sorted((build / "results").iterdir())
+    pieces[0].unlink()
+    computed = []
+    compute = Sweep.compute
+
+    def watched(self, tasks, progress=True):
+        computed.extend(task.key for task in tasks if not self._file(task).exists())
+        return compute(self, tasks, progress)
+
+    monkeypatch.setattr(Sweep, "compute", watched)
+    again = region_map.run_map(plan, Sweep((), data=DATA, build=build, workers=1), progress=False)
+    assert computed == [pieces[0].stem]
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(again[name], table)
+
+
+def test_the_tables_have_a_row_per_setting_and_per_run(small, tmp_path):
+    plan, _, tables = small
+    assert len(tables["tuning"]) == len(plan.cells) * sum(map(len, plan.settings.values()))
+    runs = tables["runs"]
+    assert set(runs["surface"]) == set(plan.judging.kinds)
+    assert (runs.groupby(["roughness", "noise", "agent", "setting"]).size() == 4).all()
+    assert set(tables["place_runs"]["half"]) == {0, 1}, "each half is replayed"
+    region_map.write_map(tables, tmp_path)
+    for name, table in region_map.read_map(tmp_path).items():
+        pd.testing.assert_frame_equal(table, tables[name])
+
+
+def test_the_factors_of_a_map_and_its_figures(small):
+    _, _, tables = small
+    factors = map_factors(tables["tuning"], tables["runs"], 80)
+    assert set(factors["agent"]) == {"rrl"}
+    assert len(factors) == 2 * len(COLUMNS)
+    for row in factors[factors["bound"] == ""].itertuples():
+        assert row.factor == row.rival_episodes / row.episodes
+    at = place_factors(tables["places"], tables["place_runs"], factors, 80)
+    assert len(at) == 2 * 2  # halves and measures
+    figure = plot_region_map(factors, at)
+    hatched = sum(len(ax.patches) for ax in figure.axes[:6])
+    assert hatched == factors["bound"].isin(["at least", "at most"]).sum()
+    circles = sum(len(ax.lines) for ax in figure.axes[:6])
+    assert circles == len(at)
+    radii = by_radius(tables["tuning"])
+    figure = plot_best_radius(factors, radii)
+    words = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert sum(word.startswith("never") for word in words) == radii["best"].isna().sum()
