@@ -243,17 +243,16 @@ def place_factors(
     import pandas as pd
 
     said = factors[factors["agent"] == "rrl"].set_index([*CELL, "column"])["factor"]
-    about, cells = places.set_index("place"), set(said.index.droplevel("column"))
+    cells, at = set(said.index.droplevel("column")), places.set_index("place")[CELL]
     rows, rng = [], np.random.default_rng(0)
     for (place, half, column), runs in place_runs.groupby(["place", "half", "column"], sort=False):
-        where = about.loc[place]
         runs = runs.assign(surface=place)
         ours, theirs = (_sample(runs[runs["agent"] == name], "episodes") for name in ("rrl", RIVAL))
-        cell = nearest_cell(where["roughness"], where["noise"], cells)
         found = factor_of(ours, theirs, length, rng)
-        rows.append((place, *where, half, column, *found, said.get((*cell, column), np.nan)))
-    names = ["place", *about.columns, "half", "column", *Factor._fields, "predicted"]
-    return pd.DataFrame(rows, columns=names)
+        near = nearest_cell(*at.loc[place], cells)
+        rows.append((place, half, column, *found, said.get((*near, column), np.nan)))
+    names = ["place", "half", "column", *Factor._fields, "predicted"]
+    return places.merge(pd.DataFrame(rows, columns=names), on="place")
 
 
 def agreement(at_places: pd.DataFrame) -> pd.DataFrame:
