@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,10 +51,8 @@ SIMULATED = (
     *(f"cpu2 {rate}" for rate in (60, 115, 165)),
     "cpu2-joint 115",
 )
-NOISE = 0.1
-"""The coefficient of variation of an episode's cost under a simulated load."""
-SEEDS = range(9500, 9505)
-"""No other study uses these seeds."""
+NOISE = 0.1  # coefficient of variation of an episode's cost under a simulated load
+SEEDS = range(9500, 9505)  # no other study uses these
 FEWER = {"optuna-tpe": (3, 100)}
 """Seeds and episodes of the agents that take over 30 ms for a decision."""
 AIMS = ("mean_cost", "first_within_5")
@@ -248,6 +247,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from rrl.studies import tuning  # by this name, worker processes find its functions
-
-    raise SystemExit(tuning.main())
+    raise SystemExit(import_module("rrl.studies.tuning").main())  # workers find it by this name
