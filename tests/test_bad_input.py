@@ -128,7 +128,7 @@ def test_a_number_that_cannot_be_is_refused(arguments, message, capsys, tmp_path
         ([*TUNE, "--knob", "inter_op=1,2", "--knob", "inter_op=4"], "--knob inter_op= is given"),
         ([*TUNE, "--default", "a=1", "--default", "a=2"], "--default a= is given twice"),
         ([*TUNE, "--restart", "x"], "--restart has no effect without --address"),
-        ([*TUNE, "--late", "1s", "--slo", "p99<2s"], "--late has no effect with --slo"),
+        ([*TUNE, "--late", "1s", "--slo", "p99<2s"], "--late has no effect with an SLO"),
         ([*TUNE, "--keep-best"], "--keep-best has no effect without --port or --address"),
         ([*TUNE, "--model-name", "x"], "--model-name has no effect without --address"),
         ([*TUNE, "--time-column", "x"], "--time-column has no effect without --trace"),

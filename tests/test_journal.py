@@ -130,7 +130,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"journal": 2}, "has schema 2, and this version of rrl writes 3"),
+        ({"journal": 2}, "has schema 2, and this version of rrl writes 4"),
         ({"agent_version": 2}, "is of version 2 of the agent, and this is version 1"),
     ],
 )

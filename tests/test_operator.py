@@ -130,6 +130,13 @@ def test_the_folder_of_a_version_is_told_from_that_of_a_model(model, tmp_path, c
     assert "a version of a model; give the folder that contains it" in capsys.readouterr().err
 
 
+def test_an_empty_version_is_named(tmp_path, capsys):
+    (tmp_path / "mine" / "1").mkdir(parents=True)
+    assert main(tuning(tmp_path / "mine", tmp_path / "out")) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'mine' / '1'}: this version of the model is empty" in line
+
+
 def test_a_full_disk_is_said_before_a_server_starts(model, tmp_path, monkeypatch, capsys):
     full = shutil._ntuple_diskusage(2**30, 2**30, 0)
     monkeypatch.setattr("rrl.operating.run.shutil.disk_usage", lambda place: full)

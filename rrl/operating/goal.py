@@ -100,7 +100,9 @@ def read_late(options: Namespace, slo: SLO | None) -> float | None:
     UsageError
         If the service has clients and nobody says what is late for them.
     """
-    if options.port and slo is None and options.late is None:
+    if slo is not None:
+        refuse(options, ["late"], "with an SLO, which says what is late")
+    elif options.port and options.late is None:
         raise UsageError(
             "--port: say which requests are late for your clients, by --slo p99<80ms or --late "
             f"80ms; or accept by --late {AUTO} what the first episodes of the default give"

@@ -21,7 +21,7 @@ from rrl.support.one_writer import open_alone, remove_leftovers
 from rrl.tuning.presets import in_words
 
 JOURNAL = "journal.jsonl"
-SCHEMA = 3
+SCHEMA = 4
 RAISABLE = ("episodes", "rounds", "budget")
 """Settings that may be larger when the run continues."""
 OTHER_VERSION = (

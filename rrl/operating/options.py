@@ -171,8 +171,6 @@ def refuse_without_effect(options: Namespace) -> None:
     else:
         given = ("rate", "trace", "time_column", "speed")
         refuse(options, given, "with --traffic: the clients send the requests")
-    if options.slo is not None:
-        refuse(options, ["late"], "with --slo, which says what is late")
 
 
 def setting(texts: Sequence[str]) -> dict[str, Value]:

@@ -92,6 +92,8 @@ def read_requests(options: Namespace) -> Requests:
     own, inputs, needed = options.model not in models.MODELS, None, None
     if options.model is not None and own:
         _, newest = max(found_versions(model_path(options.model)).items())
+        if not any(newest.iterdir()):
+            raise DataError(f"{newest}: this version of the model is empty; export it again")
         needed = saved_inputs(newest, options.signature)
         if (newest / WARMUP).exists() and not options.sample:
             inputs = read_sample(newest / WARMUP, options.signature)
