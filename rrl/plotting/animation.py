@@ -69,7 +69,7 @@ def draw_episode(
     truth, last, shown = np.asarray(truth), moments[-1], slices(space)
     figure = Figure(figsize=(8.4, 4.6), dpi=100)
     rows = figure.add_gridspec(2, 1, height_ratios=(3, 2))
-    rows.update(left=0.09, right=0.97, top=0.87, bottom=0.11, hspace=0.55)
+    rows.update(left=0.09, right=0.97, top=0.83, bottom=0.11, hspace=0.55)
     columns = rows[0].subgridspec(1, len(shown), wspace=0.08)
     axes = np.array([[figure.add_subplot(columns[i]) for i in range(len(shown))]])
     norm = mpl.colors.LogNorm(MS * np.nanmin(truth), MS * np.nanmax(truth))
@@ -85,7 +85,7 @@ def draw_episode(
     known = np.count_nonzero(~np.isnan(last.values))
     figure.suptitle(
         f"Episode {len(moments)}: {tried} of {len(space)} configurations measured (cross), "
-        f"{known} estimated through regions (line)",
+        f"{known} estimated through regions (line).\nLight is fast, and hatched is unknown.",
         fontsize="medium",
     )
     _draw_latency(figure, rows[1], truth, moments, episodes, default)

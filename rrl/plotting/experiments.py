@@ -83,12 +83,12 @@ def plot_everywhere(
     axes[0].axvline(possible, color="0.25", ls=":", lw=1)
     axes[0].annotate("any agent", (possible, 1), xycoords=("data", "axes fraction"),
                      fontsize="x-small", ha="center", va="bottom")  # fmt: skip
-    axes[0].set(xlim=(0, reached.shape[1]), xlabel=f"scenarios of {reached.shape[1]}")
+    axes[0].set(xlim=(0, reached.shape[1]), xlabel=f"scenarios solved, of {reached.shape[1]}")
     axes[0].set_yticks(y, order)
     _ratios_by_row(ratio, order, axes[1])
     axes[1].plot([], [], "o", ms=3, color="0.6", mew=0, label="a scenario")
     axes[1].plot([], [], "|", ms=9, mew=1.5, color="black", label="median")
-    axes[1].legend(fontsize="small", loc="lower right")
+    axes[1].legend(fontsize="small", loc="upper right")
     axes[1].set(xlabel="mean cost / that of the cheapest agent")
     for ax in axes:
         ax.set_ylim(len(order) - 0.5, -0.5)
