@@ -76,15 +76,16 @@ def plot_by_problem(
         ax.errorbar(value, y, xerr=error, capsize=2, **how)
         if "counted" in rows:
             out = ~rows["counted"].to_numpy(dtype=bool)
-            ax.plot(value[out], y[out], **how | {"mfc": "white", "label": "_"})
+            ax.plot(value[out], y[out], **how | {"mfc": "white", "label": "_", "zorder": 3})
         if "ceiling" in rows:
             ax.plot(rows["ceiling"], y, "|", ms=9, color=how["color"])
     if "ceiling" in table:
         ax.errorbar([], [], fmt="|", ms=9, color="0.3", label="the most that is possible")
     for place in _not_counted(table, problems):
         ax.axhspan(place - 0.5, place + 0.5, color="0.92", lw=0, zorder=0)
-        ax.annotate("not counted", (0.01, place), xycoords=("axes fraction", "data"),
-                    fontsize="small", va="center")  # fmt: skip
+        ground = {"fc": "0.92", "ec": "none", "pad": 2}
+        ax.annotate("not counted", (0.02, place), xycoords=("axes fraction", "data"),
+                    fontsize="small", va="center", bbox=ground)  # fmt: skip
     ax.axvline(nothing, color="0.6", lw=0.8, zorder=0)
     if threshold != nothing:
         ax.axvline(threshold, color="0.25", ls="--", lw=1, zorder=0)
