@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import re
+from contextlib import redirect_stdout
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from test_notebooks import NOTEBOOKS, QUICK, WITH_EXERCISES
@@ -211,6 +214,36 @@ def test_checks_pass_the_answers_and_tell_what_is_wrong_with_others(notebook, tm
                 f"{name}: an answer of None ends in {error}: {message}"
             )
             assert len(message.split()) > 2, f"{name}: the check does not say what is wrong"
+
+
+def run_cells(notebook, parameters, folder, monkeypatch):
+    """Run the code of a notebook here; return its variables, and what the cell `numbers` prints."""
+    monkeypatch.chdir(ROOT / "notebooks")
+    space = {"__name__": "notebook", "display": lambda *shown: None}
+    for cell in read(notebook).cells:
+        if cell.cell_type == "code":
+            source = course.solved(cell.source)
+            with redirect_stdout(StringIO()) as printed:
+                exec(compile(source, cell.id, "exec"), space)
+            if "parameters" in course.tags(cell):
+                space |= parameters | {"figures": str(folder)}
+            if cell.id == "numbers":
+                return space, printed.getvalue()
+    raise AssertionError("no cell `numbers`")
+
+
+def test_the_explorers_printed_answers_are_those_of_its_arrays(tmp_path, monkeypatch):
+    """An exercise's check had once taken the name of an array that the answer counts."""
+    path = ROOT / "notebooks" / "13_explorer.ipynb"
+    space, printed = run_cells(path, QUICK[path.stem], tmp_path, monkeypatch)
+    explorer = space["explorer"]
+    table = explorer.agent.table(explorer.load)
+    estimates = np.isfinite(table.sds).sum() / (table.visits > 0).sum()
+    assert f"{estimates:.1f} have an estimate" in printed
+    moments, truth = space["moments"], explorer.truth[explorer.load]
+    measured = len({moment.measured for moment in moments})
+    assert f"Film: {measured} of {len(explorer.server.space)} configurations" in printed
+    assert f"{truth[moments[-1].incumbent] / truth.min():.2f} times the best" in printed
 
 
 # --- The site ----------------------------------------------------------------------------------

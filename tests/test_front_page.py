@@ -14,12 +14,11 @@ from test_agent import AgentContract
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.plotting.animation import Moment, draw_episode, mosaic, save_animation
+from rrl.plotting.animation import Moment, draw_episode, save_animation
 from rrl.publishing.gallery import CAPTIONS, PICTURES, files_of, gallery
 from rrl.publishing.gallery import main as write_gallery
 from rrl.publishing.results import BEGIN, END, insert, results
 from rrl.publishing.results import main as write_results
-from rrl.simulation.testbeds import testbed
 from rrl.support.errors import DataError
 
 ROOT = Path(__file__).parent.parent
@@ -105,19 +104,13 @@ def test_the_gallery_of_a_folder_without_figures_is_refused(tmp_path, monkeypatc
 # --- The animated picture -------------------------------------------------------------------------
 
 
-def test_every_configuration_has_a_place_of_its_own():
-    space = testbed("cpu2-joint").space
-    layout = mosaic(space, 2)
-    places = set(zip(layout.row.tolist(), layout.column.tolist(), strict=True))
-    assert len(places) == len(space) == (layout.row.max() + 1) * (layout.column.max() + 1)
-    assert [name for _, name in layout.blocks[1]] == ["1", "2", "3", "4", "8", "off"]
-    assert layout.downs + layout.acrosses == tuple(space.names)
-
-
 def test_an_animation_has_a_frame_per_figure_and_the_same_bytes_each_time(tmp_path):
     space = ConfigSpace([Knob(name, (1, 2, 4)) for name in ("a", "b", "c")])
     truth = np.linspace(0.1, 0.2, len(space))
-    moments = [Moment(np.arange(n), n, n, truth[n]) for n in (1, 2, 5)]
+    moments = [
+        Moment(np.where(away <= 2, truth, np.nan), away <= 1, n, n, 0.15)
+        for n, away in ((n, space.distances(n)) for n in (1, 2, 5))
+    ]
 
     def write(folder):
         figures = (draw_episode(space, truth, moments[:k], 3, default=26) for k in (1, 2, 3))

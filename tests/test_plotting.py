@@ -17,10 +17,10 @@ from test_profile import PLAN, FakeServer, record
 
 from rrl import ConfigSpace, Knob, read_profile
 from rrl.plotting.ablation import plot_ablation
-from rrl.plotting.cells import EVEN, plot_cells, write_in_cells
+from rrl.plotting.cells import EVEN, plot_cells
 from rrl.plotting.claims import plot_by_problem
-from rrl.plotting.experiments import plot_leaderboard, plot_speedups
-from rrl.plotting.goals import plot_choices, plot_two_latencies
+from rrl.plotting.experiments import plot_everywhere, plot_speedups
+from rrl.plotting.goals import plot_two_latencies
 from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
 from rrl.plotting.runs import plot_bands, plot_comparison, plot_tuning
 from rrl.plotting.shared import (
@@ -150,12 +150,6 @@ def test_figures_use_the_style_of_each_agent():
     assert [line.get_marker() for line in ax.lines[:2]] == ["o", "v"]
 
 
-def test_choices_at_one_point_lie_side_by_side():
-    names = ["rrl-gp", "random", "q-learning"]
-    ax = plot_choices(dict.fromkeys(names, 4.0), dict.fromkeys(names, 1.0))
-    assert len({line.get_xdata()[0] for line in ax.lines}) == 3
-
-
 def test_a_combination_that_was_not_measured_is_grey_and_has_no_ring():
     rows = {"rate_per_s": 20.0, "a": [1, 1, 2], "b": [1, 2, 2], "mean_s": [0.3, 0.05, 0.2]}
     partial = SimpleNamespace(summary=lambda: pd.DataFrame(rows))
@@ -172,37 +166,43 @@ def test_a_number_on_a_heat_map_is_black_or_white_whichever_can_be_read():
         assert (text.get_color() == "black") == (relative_luminance(face) > EVEN)
     assert {text.get_color() for text in ax.texts} == {"black", "white"}
     assert {label.get_rotation() for label in ax.get_yticklabels()} == {0.0}
-    plt.figure()
-    image = plt.imshow([[0.0, 1.0, np.nan]], cmap="Greys")
-    write_in_cells(image, {(0, 0): "a", (0, 1): "b", (0, 2): "never"}, bold={(0, 1)})
-    found = [(text.get_color(), text.get_weight()) for text in image.axes.texts]
-    assert found == [("black", "normal"), ("white", "bold"), ("black", "normal")]
+    assert ax.patch.get_hatch(), "what is unknown is hatched"
 
 
-def test_text_in_a_cell_is_at_least_six_points_high():
-    image = plt.imshow([[0.0]])
-    write_in_cells(image, {(0, 0): "12 +"})
-    assert image.axes.texts[0].get_fontsize() >= 6
-
-
-def test_a_board_says_never_and_names_loads_with_their_unit():
-    cells = pd.DataFrame({"cpu2 60": [5.0, np.inf], "wide": [np.inf, np.inf], "b": [np.nan, 2.0]})
-    ax = plot_leaderboard(cells, "stays_within_5")
-    assert [text.get_text() for text in ax.texts] == ["5", "never", "never", "never", "2"]
-    assert [text.get_weight() for text in ax.texts] == ["bold", *["normal"] * 3, "bold"]
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["cpu2 60/s", "wide", "b"]
+def test_agents_are_sorted_by_cost_and_solved_scenarios_are_counted():
+    columns = ["a", "b", "c"]
+    reached = pd.DataFrame([[5.0, np.inf, np.inf], [3.0, 4.0, np.inf]], ["random", "rrl"], columns)
+    costs = pd.DataFrame([[2.0, 6.0, 8.0], [1.0, 2.0, 4.0]], ["random", "rrl"], columns)
+    _, axes = plt.subplots(1, 2, sharey=True)
+    plot_everywhere(reached, costs, axes)
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["rrl", "random"]
+    assert [bar.get_width() for bar in axes[0].patches] == [2, 1]
+    places = {line.get_marker(): line.get_xdata().tolist() for line in axes[1].lines[:4]}
+    assert places[agent_style("random")["marker"]] == [2.0, 3.0, 2.0]
 
 
 def test_an_ablation_has_each_agent_but_the_reference_and_its_verdict():
     rows = [
-        {"family": "rrl-gp", "agent": agent, "problem": "gpu 500", "measure": measure}
-        | {"ratio": 1.25, "verdict": "lost"}
+        {"family": "rrl-gp", "agent": agent, "problem": problem, "measure": measure}
+        | {"ratio": ratio, "verdict": verdict}
         for agent in ("rrl-gp", "other")
+        for problem, ratio, verdict in (("gpu 500", 1.25, "lost"), ("cpu2 60", 1.1, "tied"))
         for measure in COMPARED
     ]
     axes = plot_ablation(pd.DataFrame(rows), "rrl-gp").axes
-    assert [[text.get_text() for text in ax.texts] for ax in axes] == [["1.25 \N{MINUS SIGN}"]] * 4
-    assert axes[-1].get_xticklabels()[0].get_text() == "gpu 500/s"
+    assert [name.get_text() for name in axes[0].get_yticklabels()] == ["other"]
+    assert len(axes) == 4
+    full, hollow = axes[0].lines[:2]
+    assert (full.get_xdata().tolist(), hollow.get_xdata().tolist()) == ([1.25], [1.1])
+    assert hollow.get_markerfacecolor() == "white" != full.get_markerfacecolor()
+
+
+def test_what_a_claim_does_not_count_is_hollow_on_a_ground_of_its_own():
+    rows = {"problem": ["a", "b"], "agent": ["rrl"] * 2, "value": [10.0, 90.0]}
+    ax = plot_by_problem(pd.DataFrame(rows | {"counted": [True, False]}), 50.0, 0.0)
+    hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+    assert [line.get_xdata().tolist() for line in hollow] == [[90.0]]
+    assert "not counted" in [text.get_text() for text in ax.texts]
 
 
 def test_a_factor_of_two_agents_that_never_arrive_is_hollow():

@@ -1,9 +1,4 @@
-"""How an agent learns, as an animated picture.
-
-All configurations of a space are on one heat map. Half of the knobs are nested along each axis: the
-last knob of an axis changes from cell to cell, the one before it from block to block. So no
-configuration is hidden behind another.
-"""
+"""How an agent learns, as an animated picture: its table, its region, and the latency it serves."""
 
 from __future__ import annotations
 
@@ -13,17 +8,15 @@ from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from rrl.core.space import ConfigSpace
-from rrl.plotting.shared import KNOB_LABELS, MARK, MS, plain_log_ticks, value_label
+from rrl.plotting.cells import name_slices, plot_slice, slices
+from rrl.plotting.shared import MARK, MS, plain_log_ticks
 from rrl.support.files import replacing
-
-SHADES = 32  # of the heat map
 
 
 class Moment(NamedTuple):
@@ -31,108 +24,21 @@ class Moment(NamedTuple):
 
     Parameters
     ----------
-    paying : ndarray of int
-        Numbers of the configurations whose trial would pay after the episode.
-    measured, deployed : int
+    values : ndarray, shape (n,)
+        Expected cost of each configuration in seconds; NaN where no measurement has updated it.
+    region : ndarray of bool, shape (n,)
+        The configurations that the episode's measurement updated.
+    measured, incumbent : int
         Number of the configuration that served, and of the one that would be deployed.
     cost : float
         Mean latency of the episode in seconds.
     """
 
-    paying: NDArray[np.int64]
+    values: NDArray[np.float64]
+    region: NDArray[np.bool_]
     measured: int
-    deployed: int
+    incumbent: int
     cost: float
-
-
-class Mosaic(NamedTuple):
-    """Where each configuration is on the heat map.
-
-    Parameters
-    ----------
-    row, column : ndarray of int, shape (n,)
-    downs, acrosses : tuple of str
-        Names of the knobs along each axis, from the outer to the inner one.
-    blocks : tuple of list of (int, str)
-        For each axis, the first cell of each block of the outer knob, and its value as text.
-    """
-
-    row: NDArray[np.int64]
-    column: NDArray[np.int64]
-    downs: tuple[str, ...]
-    acrosses: tuple[str, ...]
-    blocks: tuple[list[tuple[int, str]], list[tuple[int, str]]]
-
-
-def mosaic(space: ConfigSpace, down: int) -> Mosaic:
-    """Lay out a space: the first `down` knobs go along the vertical axis, the others across.
-
-    Values are in order of position, and combinations that the space does not have take no place.
-
-    Examples
-    --------
-    >>> from rrl import ConfigSpace, Knob
-    >>> space = ConfigSpace([Knob("a", (1, 2)), Knob("b", (1, 2)), Knob("c", (1, 2, 4))])
-    >>> layout = mosaic(space, 1)
-    >>> layout.column.tolist()[:6], layout.blocks[1]
-    ([0, 1, 2, 3, 4, 5], [(0, '1'), (3, '2')])
-    """
-    ranks = np.stack(
-        [
-            np.argsort(np.argsort(knob.positions, kind="stable"))[space.value_indices[:, number]]
-            for number, knob in enumerate(space.knobs)
-        ],
-        axis=1,
-    )
-    places, blocks = [], []
-    for first, ends in ((0, down), (down, len(space.knobs))):
-        found, place = np.unique(ranks[:, first:ends], axis=0, return_inverse=True)
-        places.append(place.ravel())
-        outer, starts = np.unique(found[:, 0], return_index=True)
-        knob = space.knobs[first]
-        order = np.argsort(knob.positions, kind="stable")
-        names = [value_label(knob.name, knob.values[order[rank]]) for rank in outer]
-        blocks.append(list(zip(starts.tolist(), names, strict=True)))
-    names = tuple(space.names)
-    return Mosaic(*places, names[:down], names[down:], tuple(blocks))
-
-
-def plot_trials(
-    space: ConfigSpace, truth: ArrayLike, moments: Sequence[Moment], ax: Axes, down: int = 2
-) -> Axes:
-    """Draw the true costs (s) of all configurations: bright where a trial would pay.
-
-    A cross marks the last measurement, and a ring marks what would be deployed.
-    """
-    layout, truth, last = mosaic(space, down), np.asarray(truth), moments[-1]
-    shape = layout.row.max() + 1, layout.column.max() + 1
-    norm = mpl.colors.LogNorm(truth.min(), np.quantile(truth, 0.9))
-    shades = mpl.colormaps["cividis_r"].resampled(SHADES)(norm(truth))
-    pale = np.ones(len(space), dtype=bool)
-    pale[last.paying] = False
-    shades[pale, :3] = 0.75 + 0.25 * shades[pale, :3]
-    image = np.ones((*shape, 4))
-    image[layout.row, layout.column] = shades
-    ax.imshow(image, aspect="auto", interpolation="nearest")
-    for index, marker, size in ((last.measured, "x", 6), (last.deployed, "o", 9)):
-        at = layout.column[index], layout.row[index]
-        ax.plot(*at, marker, ms=size, mew=1.8, mfc="none", color=MARK)
-    for axis, knobs, blocks, length in (
-        (ax.yaxis, layout.downs, layout.blocks[0], shape[0]),
-        (ax.xaxis, layout.acrosses, layout.blocks[1], shape[1]),
-    ):
-        starts = [start for start, _ in blocks]
-        ends = [*starts[1:], length]
-        middles = [(a + b - 1) / 2 for a, b in zip(starts, ends, strict=True)]
-        axis.set_ticks(middles, [name for _, name in blocks])
-        axis.set_tick_params(length=0)
-        labels = [KNOB_LABELS.get(name, name) for name in knobs]
-        inner = f",\nwithin: {', '.join(labels[1:])}" if labels[1:] else ""
-        axis.set_label_text(labels[0] + inner)
-        line = ax.axhline if axis is ax.yaxis else ax.axvline
-        for start in starts[1:]:
-            line(start - 0.5, color="white", lw=1.5)
-    return ax
 
 
 def draw_episode(
@@ -142,11 +48,15 @@ def draw_episode(
     episodes: int,
     default: int,
 ) -> Figure:
-    """Draw which trials would pay after the last of these episodes, and the latency up to it.
+    """Draw the table after the last of these episodes, and the latency of all of them.
+
+    A line marks the region of the last measurement, a cross the measurement, and a ring the
+    incumbent. What no measurement has updated is hatched.
 
     Parameters
     ----------
     space : ConfigSpace
+        A space of two or three knobs.
     truth : array_like, shape (n,)
         True mean latency of each configuration in seconds.
     moments : sequence of Moment
@@ -156,38 +66,58 @@ def draw_episode(
     default : int
         Number of the server's default configuration.
     """
-    truth = np.asarray(truth)
+    truth, last, shown = np.asarray(truth), moments[-1], slices(space)
     figure = Figure(figsize=(8.4, 4.6), dpi=100)
-    grid = figure.add_gridspec(2, 1, height_ratios=(3, 2))
-    grid.update(left=0.1, right=0.97, top=0.93, bottom=0.11, hspace=0.55)
-    top, bottom = (figure.add_subplot(cell) for cell in grid)
-    plot_trials(space, truth, moments, top)
+    rows = figure.add_gridspec(2, 1, height_ratios=(3, 2))
+    rows.update(left=0.09, right=0.97, top=0.83, bottom=0.11, hspace=0.55)
+    columns = rows[0].subgridspec(1, len(shown), wspace=0.08)
+    axes = np.array([[figure.add_subplot(columns[i]) for i in range(len(shown))]])
+    norm = mpl.colors.LogNorm(MS * np.nanmin(truth), MS * np.nanmax(truth))
+    for ax, middle in zip(axes[0], shown, strict=True):
+        plot_slice(
+            space, MS * last.values, middle, ax,
+            norm=norm, region=last.region, cross=last.measured, ring=last.incumbent,
+        )  # fmt: skip
+    name_slices(axes, space, shown)
+    for ax in axes[0, 1:]:
+        ax.set(xlabel="")
     tried = len({moment.measured for moment in moments})
-    top.set_title(
-        f"episode {len(moments)}: {tried} of {len(space)} configurations tried, "
-        f"{len(moments[-1].paying)} trials would pay (bright; yellow is fast)",
+    known = np.count_nonzero(~np.isnan(last.values))
+    figure.suptitle(
+        f"Episode {len(moments)}: {tried} of {len(space)} configurations measured (cross), "
+        f"{known} estimated through regions (line).\nLight is fast, and hatched is unknown.",
         fontsize="medium",
     )
+    _draw_latency(figure, rows[1], truth, moments, episodes, default)
+    return figure
+
+
+def _draw_latency(
+    figure: Figure,
+    place: mpl.gridspec.SubplotSpec,
+    truth: NDArray[np.float64],
+    moments: Sequence[Moment],
+    episodes: int,
+    default: int,
+) -> None:
+    """Draw the latency that clients saw, and that of the incumbent, the default and the best."""
+    ax = figure.add_subplot(place)
     x = np.arange(1, len(moments) + 1)
-    bottom.plot(x, [MS * m.cost for m in moments], ".", color="0.55", label="an episode")
-    bottom.step(
-        x, [MS * truth[m.deployed] for m in moments], where="mid", color=MARK, label="deployed"
-    )
+    ax.plot(x, [MS * m.cost for m in moments], ".", ms=6, color="0.45", label="what clients see")
+    served = [MS * truth[m.incumbent] for m in moments]
+    ax.step(x, served, where="mid", color=MARK, lw=1.8, label="incumbent (ring)")
     for name, cost, dashes in (("default", truth[default], "--"), ("best", truth.min(), ":")):
-        bottom.axhline(MS * cost, ls=dashes, color="0.25", lw=1, label=name)
-    highest = MS * max(truth[default], *(m.cost for m in moments))
-    bottom.set(
+        ax.axhline(MS * cost, ls=dashes, color="0.25", lw=1, label=name)
+    ax.set(
         xlim=(0, episodes + 1),
-        ylim=(0.4 * MS * truth.min(), 2 * highest),
+        ylim=(0.6 * MS * truth.min(), 3 * MS * np.quantile(truth, 0.9)),
         yscale="log",
         xlabel="episode",
         ylabel="mean latency (ms)",
     )
-    plain_log_ticks(bottom.yaxis)
-    bottom.legend(loc="upper right", ncols=4, fontsize="small")
-    for side in ("top", "right"):
-        bottom.spines[side].set_visible(False)
-    return figure
+    plain_log_ticks(ax.yaxis)
+    ax.legend(loc="upper right", ncols=4, fontsize="small")
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def save_animation(

@@ -1,8 +1,9 @@
-"""Heat maps: one cell per configuration, or one number per cell of a table."""
+"""Heat maps: one cell per configuration; a grid of three knobs is drawn in slices."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -21,8 +22,9 @@ from rrl.plotting.shared import KNOB_LABELS, MARK, value_label
 Floats = NDArray[np.float64]
 
 EVEN = 0.18  # relative luminance on which black and white have the same contrast
+SLICES = 5  # largest number of panels side by side
 RING = {"marker": "o", "ms": 24, "mew": 1.8, "mfc": "none", "color": MARK, "ls": ""}
-CROSS = RING | {"marker": "X", "ms": 6}
+CROSS = RING | {"marker": "X", "ms": 7, "mew": 0.7, "mfc": MARK, "mec": "white"}
 
 
 def plot_cells(
@@ -45,7 +47,7 @@ def plot_cells(
     space : ConfigSpace
         It has two knobs. The values of the first one are the rows.
     values : array_like, shape (n,)
-        A cell without a value (NaN) stays grey.
+        A cell without a value (NaN) is hatched.
     text : str, optional
         Format of the numbers, "" for none.
     limits : (float, float), optional
@@ -75,9 +77,9 @@ def plot_cells(
     readable(ax, table)
     lines = np.array(outline(np.isin(numbers, region))).reshape(-1, 2, 2) + 0.5
     ax.add_collection(LineCollection(lines, colors=MARK, linewidths=2.5, clip_on=False))
-    for index, how, shift in ((cross, CROSS, 0.36), (ring, RING, 0.0)):
+    for index, how, up in ((cross, CROSS, 0.3), (ring, RING, 0.0)):  # the cross above the number
         for y, x in np.argwhere(numbers == (-1 if index is None else index)) + 0.5:
-            ax.plot(x + shift, y - shift, **how)
+            ax.plot(x, y - up, **how)
     for axis, knob in zip("yx", space.knobs, strict=True):
         names = [value_label(knob.name, knob.values[index]) for index in value_order(knob)]
         name = KNOB_LABELS.get(knob.name, knob.name)
@@ -103,30 +105,19 @@ def readable(ax: Axes, table: ArrayLike) -> None:
     ----------
     ax : Axes
     table : array_like
-        The values of the heat map. Those without a value (NaN) are grey and have no number.
+        The values of the heat map. Those without a value (NaN) are hatched and have no number.
     """
     faces = ax.collections[0].get_facecolors()[~np.isnan(np.asarray(table, dtype=float).ravel())]
     for number, face in zip(ax.texts, faces, strict=False):  # none, if there is no text
         number.set_color(ink(face))
-    ax.set_facecolor("0.9")
+    hatch_unknown(ax)
     ax.tick_params(axis="y", rotation=0)
 
 
-def write_in_cells(
-    image: AxesImage,
-    texts: Mapping[tuple[int, int], str],
-    bold: Container[tuple[int, int]] = (),
-) -> None:
-    """Write a text into cells of an image, given by their row and column.
-
-    What is in `bold` is bold. A cell without a value is taken for light.
-    """
-    faces = image.to_rgba(image.get_array())
-    for (row, column), text in texts.items():
-        face = faces[row, column]
-        weight = "bold" if (row, column) in bold else "normal"
-        how = {"ha": "center", "va": "center", "fontsize": "x-small", "weight": weight}
-        image.axes.text(column, row, text, color=ink(face) if face[3] else "black", **how)
+def hatch_unknown(ax: Axes) -> None:
+    """Hatch the background of a heat map, which is seen where a cell has no value."""
+    ax.set_facecolor("white")
+    ax.patch.set(hatch="////", edgecolor="0.6", linewidth=0)
 
 
 def value_order(knob: Knob) -> list[int]:
@@ -168,3 +159,75 @@ def outline(region: NDArray[np.bool_]) -> list[list[tuple[float, float]]]:
     upright = [[(x - 0.5, y - 1.5), (x - 0.5, y - 0.5)] for y, x in across.tolist()]
     flat = [[(x - 1.5, y - 0.5), (x - 0.5, y - 0.5)] for y, x in down.tolist()]
     return upright + flat
+
+
+# --- Grids of two or three knobs, in slices -----------------------------------------------------
+
+
+def slices(space: ConfigSpace) -> list[int]:
+    """Return the indices of the middle knob's values that get a panel; [0] without such a knob."""
+    if len(space.knobs) == 2:
+        return [0]
+    order = value_order(space.knobs[1])
+    places = np.linspace(0, len(order) - 1, min(len(order), SLICES)).round().astype(int)
+    return [order[place] for place in places]
+
+
+def plot_slice(
+    space: ConfigSpace,
+    values: ArrayLike,
+    middle: int,
+    ax: Axes,
+    *,
+    norm: mpl.colors.Normalize,
+    colours: str = "cividis_r",
+    region: ArrayLike,
+    cross: int | None = None,
+    ring: int | None = None,
+) -> AxesImage:
+    """Draw one slice of a value per configuration; what has no value (NaN) is hatched.
+
+    Parameters
+    ----------
+    space : ConfigSpace
+        A space of two or three knobs.
+    values : array_like, shape (n,)
+    middle : int
+        Index of the middle knob's value; 0 without such a knob.
+    ax : Axes
+    norm : Normalize
+        The scale of the colours.
+    colours : str, optional
+        Name of the colour map.
+    region : array_like of bool, shape (n,)
+        A line is drawn around these configurations.
+    cross, ring : int, optional
+        These configurations get a cross (the last measurement) and a ring (the incumbent).
+    """
+    image = ax.imshow(on_grid(space, values, middle), norm=norm, cmap=colours, aspect="auto")
+    hatch_unknown(ax)
+    lines = outline(on_grid(space, region, middle) == 1)
+    ax.add_collection(LineCollection(lines, colors=MARK, linewidths=2.0, clip_on=False))
+    numbers = on_grid(space, np.arange(len(space)), middle)
+    for index, mark, size in ((cross, "x", 7), (ring, "o", 13)):
+        for y, x in np.argwhere(numbers == (-1 if index is None else index)):
+            ax.plot(x, y, mark, ms=size, mew=3.2, mfc="none", color="white")
+            ax.plot(x, y, mark, ms=size, mew=1.6, mfc="none", color=MARK)
+    return image
+
+
+def name_slices(axes: NDArray[Any], space: ConfigSpace, shown: Sequence[int]) -> None:
+    """Name the values of the knobs at the edges of a table of slices, shape (rows, slices)."""
+    down, *middle, across = space.knobs
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+    for edge, axis, knob in ((axes[-1], "x", across), (axes[:, 0], "y", down)):
+        names = [value_label(knob.name, knob.values[index]) for index in value_order(knob)]
+        every = -(-len(names) // 12)  # with many values, only some get a label
+        ticks = {f"{axis}ticks": range(0, len(names), every), f"{axis}ticklabels": names[::every]}
+        for ax in edge:
+            ax.set(**ticks, **{f"{axis}label": KNOB_LABELS.get(knob.name, knob.name)})
+    for knob in middle:
+        for ax, index in zip(axes[0], shown, strict=True):
+            name = KNOB_LABELS.get(knob.name, knob.name)
+            ax.set_title(f"{name}: {value_label(knob.name, knob.values[index])}", fontsize="small")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -58,7 +58,8 @@ def plot_by_problem(
     ----------
     table : DataFrame
         The columns are `problem`, `agent` and `value`. If it has `low` and `high`, they are limits;
-        if it has `ceiling`, a tick shows what is possible at most.
+        if it has `ceiling`, a tick shows what is possible at most. If it has `counted`, rows for
+        which it is false lie on a grey ground with hollow markers.
     threshold, nothing : float
         The threshold of the claim, and the value at which there is no difference.
     """
@@ -73,10 +74,18 @@ def plot_by_problem(
             error = (value - rows["low"].to_numpy(), rows["high"].to_numpy() - value)
         how = agent_style(agent, ls="", ms=4, label=agent)
         ax.errorbar(value, y, xerr=error, capsize=2, **how)
+        if "counted" in rows:
+            out = ~rows["counted"].to_numpy(dtype=bool)
+            ax.plot(value[out], y[out], **how | {"mfc": "white", "label": "_", "zorder": 3})
         if "ceiling" in rows:
             ax.plot(rows["ceiling"], y, "|", ms=9, color=how["color"])
     if "ceiling" in table:
         ax.errorbar([], [], fmt="|", ms=9, color="0.3", label="the most that is possible")
+    for place in _not_counted(table, problems):
+        ax.axhspan(place - 0.5, place + 0.5, color="0.92", lw=0, zorder=0)
+        ground = {"fc": "0.92", "ec": "none", "pad": 2}
+        ax.annotate("not counted", (0.02, place), xycoords=("axes fraction", "data"),
+                    fontsize="small", va="center", bbox=ground)  # fmt: skip
     ax.axvline(nothing, color="0.6", lw=0.8, zorder=0)
     if threshold != nothing:
         ax.axvline(threshold, color="0.25", ls="--", lw=1, zorder=0)
@@ -86,3 +95,11 @@ def plot_by_problem(
     ax.grid(axis="y", lw=0.4)
     sns.despine(ax=ax)
     return ax
+
+
+def _not_counted(table: pd.DataFrame, problems: Sequence[str]) -> list[int]:
+    """Return the rows of the problems that the claim does not count."""
+    if "counted" not in table:
+        return []
+    out = set(table["problem"][~table["counted"].astype(bool)])
+    return [place for place, name in enumerate(problems) if name in out]

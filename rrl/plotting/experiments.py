@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
-from rrl.plotting.cells import write_in_cells
-from rrl.plotting.shared import MS, agent_style, legend_below, plain_log_ticks, scenario_label
+from rrl.plotting.shared import MS, agent_style, legend_below, plain_log_ticks
 from rrl.studies.load_change import WITHIN
 from rrl.studies.outcomes import DUELS, by_block
 from rrl.studies.race import counts_episodes
@@ -30,14 +29,6 @@ LABELS = {
     "cumulative_regret": "cumulative regret",
     "violations": "late requests while learning (fraction)",
 }
-
-SHORT_LABELS = {
-    "first_within_5": "first",
-    "stays_within_5": "to the end",
-    "deployed": "deployed",
-    "mean_cost": "mean cost",
-}
-SIGNS = {"won": "+", "tied": "=", "lost": "\N{MINUS SIGN}"}
 
 
 def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) -> Axes:
@@ -67,54 +58,110 @@ def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) ->
     return ax
 
 
-def plot_leaderboard(cells: pd.DataFrame, measure: str, ax: Axes | None = None) -> Axes:
-    """Plot one measure of every agent in every scenario; colours show the ratio to the best.
+def plot_everywhere(
+    reached: pd.DataFrame, costs: pd.DataFrame, axes: Sequence[Axes] | NDArray[Any]
+) -> None:
+    """Plot in how many scenarios each agent reaches the goal, and its cost over the lowest.
+
+    Agents are sorted by their median cost, from the cheapest on top.
 
     Parameters
     ----------
-    cells : DataFrame
-        See :func:`rrl.studies.outcomes.board`. An infinite value means never; a column
-        with no other value is grey.
-    measure : str
-        This is the name of the measure in `LABELS`.
+    reached, costs : DataFrame
+        One row per agent and one column per scenario, as
+        :func:`rrl.studies.outcomes.board` returns them. An infinite number of episodes in
+        `reached` means never.
+    axes : sequence of Axes
+        Two panels, side by side.
+    """
+    ratio = costs / costs.min()
+    order = list(ratio.median(axis=1).sort_values().index)
+    counts = np.isfinite(reached.loc[order]).sum(axis=1)
+    y = np.arange(len(order))
+    axes[0].barh(y, counts, color="0.55", height=0.6)
+    possible = int(np.isfinite(reached).any().sum())
+    axes[0].axvline(possible, color="0.25", ls=":", lw=1)
+    axes[0].annotate("any agent", (possible, 1), xycoords=("data", "axes fraction"),
+                     fontsize="x-small", ha="center", va="bottom")  # fmt: skip
+    axes[0].set(xlim=(0, reached.shape[1]), xlabel=f"scenarios solved, of {reached.shape[1]}")
+    axes[0].set_yticks(y, order)
+    _ratios_by_row(ratio, order, axes[1])
+    axes[1].plot([], [], "o", ms=3, color="0.6", mew=0, label="a scenario")
+    axes[1].plot([], [], "|", ms=9, mew=1.5, color="black", label="median")
+    axes[1].legend(fontsize="small", loc="upper right")
+    axes[1].set(xlabel="mean cost / that of the cheapest agent")
+    for ax in axes:
+        ax.set_ylim(len(order) - 0.5, -0.5)
+        sns.despine(ax=ax)
+
+
+def _ratios_by_row(ratio: pd.DataFrame, order: Sequence[str], ax: Axes) -> None:
+    """Plot the ratios of each agent in a row of its own, with a tick at their median."""
+    for y, agent in enumerate(order):
+        values = ratio.loc[agent].dropna()
+        how = agent_style(agent, ls="", ms=3.5, mew=0, alpha=0.6)
+        ax.plot(values, np.full(len(values), y), **how)
+        ax.plot(values.median(), y, "|", ms=9, mew=1.5, color="black")
+    ax.set_xscale("log")
+    ax.grid(axis="y", lw=0.4)
+    plain_log_ticks(ax.xaxis)
+
+
+def plot_ratios(rows: pd.DataFrame, by: str, ax: Axes | None = None) -> Axes:
+    """Plot the ratios of each agent, a marker per problem: full if won or lost, hollow if tied.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One row per agent and problem, of one measure: `ratio`, `verdict`, and the agent's name.
+    by : str
+        Name of the column with the agents. They are the rows of the figure, in their order.
     """
     ax = ax or plt.gca()
-    ratio = cells / cells.min()
-    colours = np.log10(ratio.to_numpy(dtype=float))
-    image = ax.imshow(np.minimum(colours, 1.0), cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    ax.set_facecolor("0.9")  # of a column in which nobody arrives
-    known = {at: cell for at, cell in np.ndenumerate(cells.to_numpy(float)) if not np.isnan(cell)}
-    texts = {at: "never" if np.isinf(value) else f"{value:.3g}" for at, value in known.items()}
-    write_in_cells(image, texts, bold={at for at in known if colours[at] < 1e-9})
-    names = [scenario_label(name) for name in cells.columns]
-    ax.set_xticks(range(cells.shape[1]), names, rotation=60, ha="right", fontsize="x-small")
-    ax.set_yticks(range(len(cells)), list(cells.index))
-    ax.set_title(LABELS[measure], fontsize="small")
-    sns.despine(ax=ax, left=True, bottom=True)
+    agents = list(dict.fromkeys(rows[by]))
+    for y, agent in enumerate(agents):
+        own = rows[rows[by] == agent]
+        tied = (own["verdict"] == "tied").to_numpy()
+        how = agent_style(agent, ls="", ms=4.5, mew=0.8)
+        for part, face in ((~tied, {}), (tied, {"mfc": "white", "zorder": 1.9})):
+            ax.plot(own["ratio"][part], np.full(part.sum(), y), **(how | face))
+    ax.axvline(1, color="0.3", lw=0.8, zorder=0)
+    ax.set_yticks(range(len(agents)), agents)
+    ax.set_ylim(len(agents) - 0.5, -0.5)
+    ax.grid(axis="y", lw=0.4)
+    ax.set_xscale("log")
+    plain_log_ticks(ax.xaxis)
+    sns.despine(ax=ax)
     return ax
 
 
-def plot_duels(duels: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Plot the ratio of each rival's measure to ours on each problem; the sign shows who won."""
-    ax = ax or plt.gca()
-    columns = [(p, m) for p in duels["problem"].unique() for m in DUELS]
-    rivals = list(duels["rival"].unique())
-    cells = duels.set_index(["rival", "problem", "measure"])
-    values, texts = np.full((len(rivals), len(columns)), np.nan), {}
-    for (rival, *column), cell in cells.iterrows():
-        place = rivals.index(rival), columns.index(tuple(column))
-        values[place] = np.log10(cell["ratio"])
-        texts[place] = f"{cell['ratio']:.3g} {SIGNS[cell['verdict']]}"
-    write_in_cells(ax.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto"), texts)
-    ax.set_xticks(range(len(columns)), [SHORT_LABELS[m] for _, m in columns], rotation=90)
-    ax.set_yticks(range(len(rivals)), list(rivals))
-    for first in range(0, len(columns), len(DUELS)):
-        ax.axvline(first - 0.5, color="white", lw=3)
-        ax.text(
-            first + (len(DUELS) - 1) / 2, -0.8, columns[first][0], ha="center", fontsize="x-small"
-        )
-    sns.despine(ax=ax, left=True, bottom=True)
-    return ax
+def plot_duels(duels: pd.DataFrame, ours: str) -> Figure:
+    """Plot the ratio of each rival's measures to ours, a panel per measure.
+
+    Rivals are sorted by their mean cost, from the lowest on top. A marker is a problem.
+
+    Parameters
+    ----------
+    duels : DataFrame
+        See :func:`rrl.studies.outcomes.duels`.
+    ours : str
+        Name of the agent that the rivals are compared with.
+    """
+    costs = duels[duels["measure"] == "mean_cost"].groupby("rival")["ratio"]
+    order = costs.apply(lambda ratios: np.log(ratios).mean()).sort_values().index
+    place = {rival: number for number, rival in enumerate(order)}
+    rows = duels.sort_values("rival", key=lambda names: names.map(place), kind="stable")
+    fig, axes = plt.subplots(
+        1, len(DUELS), figsize=(11, 1.5 + 0.24 * len(order)), layout="constrained", sharey=True
+    )
+    for ax, measure in zip(axes, DUELS, strict=True):
+        plot_ratios(rows[rows["measure"] == measure], "rival", ax)
+        ax.set_title(LABELS[measure], fontsize="small")
+    fig.supxlabel(
+        f"rival / {ours}: right of 1 {ours} is better, left of 1 the rival; hollow: not certain",
+        fontsize="medium",
+    )
+    return fig
 
 
 def plot_speedups(

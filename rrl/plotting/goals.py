@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.plotting.shared import MS, agent_style, marker, plain_log_ticks
+from rrl.plotting.shared import MS, marker, plain_log_ticks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,25 +90,4 @@ def plot_cpus(
     ax.set(xlabel="CPUs")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     sns.despine(ax=ax)
-    return ax
-
-
-def plot_choices(
-    cpus: Mapping[str, float], values: Mapping[str, float], ax: Axes | None = None
-) -> Axes:
-    """Plot what each agent chose on top of :func:`plot_cpus`, side by side where points agree.
-
-    Each marker is a little to the right of the one before, and none is to the left of its CPUs. So
-    no marker seems to be below the front.
-
-    Parameters
-    ----------
-    cpus, values : mapping of str to float
-        The CPUs and the value of each agent's choice.
-    ax : Axes, optional
-    """
-    ax = ax or plt.gca()
-    for number, agent in enumerate(cpus):
-        how = agent_style(agent, ls="", ms=5, mec="white", mew=0.3, label=agent)
-        ax.plot(cpus[agent] + 0.1 * number, values[agent], **how)
     return ax

@@ -10,14 +10,11 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.agent import LoadLevels
@@ -26,8 +23,8 @@ from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.rrl import RRL
 from rrl.core.similarity import Copy, Similarity
 from rrl.core.space import ConfigSpace
-from rrl.plotting.cells import on_grid, outline, value_order
-from rrl.plotting.shared import KNOB_LABELS, MARK, MS, label, value_label
+from rrl.plotting.cells import name_slices, plot_slice, slices
+from rrl.plotting.shared import MS, label
 from rrl.tuning.episode import Server
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import Poisson
@@ -45,7 +42,6 @@ SIMILARITIES = {
     "copy": Choice(Copy, 0.3, True),
     "learned": Choice(LearnedSimilarity, 1.0, False),  # each estimate is made of all measurements
 }
-SLICES = 5  # largest number of panels side by side
 
 Floats = NDArray[np.float64]
 
@@ -200,76 +196,39 @@ def draw_view(view: View) -> Figure:
 
     A line marks the region of the last measurement, a cross marks the measurement, and a ring marks
     the configuration to deploy. Columns are slices through the grid. Values are in order of
-    position.
+    position. Darker means more: a higher cost, a likelier choice, a larger standard deviation. A
+    configuration that no measurement has updated is hatched.
     """
-    known = MS * view.cost[np.isfinite(view.cost)]
-    lowest, highest = (known.min(), known.max()) if known.size else (1.0, 10.0)
+    known = ~np.isnan(view.sd)
+    costs = MS * np.where(known, view.cost, np.nan)
+    lowest, highest = (np.nanmin(costs), np.nanmax(costs)) if known.any() else (1.0, 10.0)
     cost = mpl.colors.LogNorm(lowest, max(highest, 1.01 * lowest))
     rows = (
-        ("expected cost (ms)", MS * view.cost, cost, "cividis_r"),
+        ("expected cost (ms)", costs, cost, "cividis_r"),
         ("next choice (%)", 100 * view.probability, mpl.colors.LogNorm(0.1, 100), "Greys"),
-        ("standard dev. (%)", 100 * view.sd, mpl.colors.Normalize(0, 100), "Purples_r"),
+        ("standard dev. (%)", 100 * view.sd, mpl.colors.Normalize(0, 100), "Purples"),
     )
-    slices = _slices(view.space)
-    figure = Figure(figsize=(2.3 * len(slices) + 1.2, 6.0), dpi=90)
+    shown = slices(view.space)
+    marks = {"region": view.region, "cross": view.measured, "ring": view.recommended}
+    figure = Figure(figsize=(2.3 * len(shown) + 1.2, 6.0), dpi=90)
     axes = figure.subplots(
         3,
-        len(slices) + 1,
+        len(shown) + 1,
         squeeze=False,
-        width_ratios=[1] * len(slices) + [0.06],
+        width_ratios=[1] * len(shown) + [0.06],
         gridspec_kw={"left": 0.07, "right": 0.93, "top": 0.9, "bottom": 0.09, "wspace": 0.08},
     )
     for row, (name, values, norm, colours) in zip(axes, rows, strict=True):
-        for ax, middle in zip(row[:-1], slices, strict=True):
-            image = _panel(ax, view, values, middle, norm, colours)
+        for ax, middle in zip(row[:-1], shown, strict=True):
+            image = plot_slice(view.space, values, middle, ax, norm=norm, colours=colours, **marks)
         bar = figure.colorbar(image, cax=row[-1], label=name)
         if isinstance(norm, mpl.colors.LogNorm):
             bar.ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5), numticks=6))
             bar.ax.yaxis.set_major_formatter("{x:g}")
             bar.ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-    _name_axes(axes[:, :-1], view.space, slices)
+    name_slices(axes[:, :-1], view.space, shown)
     figure.suptitle(view.title, fontsize="medium")
     return figure
-
-
-def _slices(space: ConfigSpace) -> list[int]:
-    """Return the indices of the middle knob's values that get a panel; [0] without such a knob."""
-    if len(space.knobs) == 2:
-        return [0]
-    order = value_order(space.knobs[1])
-    places = np.linspace(0, len(order) - 1, min(len(order), SLICES)).round().astype(int)
-    return [order[place] for place in places]
-
-
-def _panel(
-    ax: Axes, view: View, values: Floats, middle: int, norm: mpl.colors.Normalize, colours: str
-) -> AxesImage:
-    image = ax.imshow(on_grid(view.space, values, middle), norm=norm, cmap=colours, aspect="auto")
-    ax.set_facecolor("0.9")  # colour of missing values
-    region = on_grid(view.space, view.region, middle) == 1
-    ax.add_collection(LineCollection(outline(region), colors=MARK, linewidths=2.0))
-    for index, marker, size in ((view.measured, "x", 7), (view.recommended, "o", 13)):
-        if index is not None:
-            one = np.arange(len(view.space)) == index
-            for y, x in np.argwhere(on_grid(view.space, one, middle) == 1):
-                ax.plot(x, y, marker, ms=size, mew=1.8, mfc="none", color=MARK)
-    return image
-
-
-def _name_axes(axes: NDArray[Any], space: ConfigSpace, slices: Sequence[int]) -> None:
-    down, *middle, across = space.knobs
-    for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
-    for edge, axis, knob in ((axes[-1], "x", across), (axes[:, 0], "y", down)):
-        names = [value_label(knob.name, knob.values[index]) for index in value_order(knob)]
-        every = -(-len(names) // 12)  # with many values, only some get a label
-        ticks = {f"{axis}ticks": range(0, len(names), every), f"{axis}ticklabels": names[::every]}
-        for ax in edge:
-            ax.set(**ticks, **{f"{axis}label": KNOB_LABELS.get(knob.name, knob.name)})
-    for knob in middle:
-        for ax, index in zip(axes[0], slices, strict=True):
-            name = KNOB_LABELS.get(knob.name, knob.name)
-            ax.set_title(f"{name}: {value_label(knob.name, knob.values[index])}", fontsize="small")
 
 
 def png(figure: Figure) -> bytes:

@@ -19,11 +19,10 @@ PICTURES = (".gif", ".png")
 
 #: What each figure or table contains, by its name without the ending.
 CAPTIONS = {
-    "ablation-radius": "Variants of the paper's agent that differ in the choice of the radius, on "
-    "ten problems: mean cost, episodes and deployed cost. Purple is better than the reference, and "
-    "orange is worse.",
-    "ablation-reach": "Variants of `rrl-gp` that differ in one assumption, on ten problems: mean "
-    "cost, episodes and deployed cost. Purple is better than the reference, and orange is worse.",
+    "ablation-radius": "Variants of the paper's agent with another choice of the radius, over "
+    "`rrl`: a marker is a problem, and left of 1 the variant is better.",
+    "ablation-reach": "Variants of `rrl-gp` that differ in one assumption, over `rrl-gp`: a marker "
+    "is a problem, and left of 1 the variant is better.",
     "adaptive-horizons": "Mean cost above the optimum by the number of episodes: fixed radii, and "
     "the selected radius of the adaptive agent (the thick line).",
     "adaptive-radius": "The selected radius over time, the radius that theory alone would choose, "
@@ -36,7 +35,7 @@ CAPTIONS = {
     "claims-profiles": "Fraction of the runs that are within 5 % of the best by an episode, and "
     "fraction of the runs that deploy a configuration within a factor of the best.",
     "claims-reductions": "Latency saved over the default at every load that can test the claim, "
-    "beside the paper's largest number; the overload (last row) is not counted.",
+    "beside the paper's largest number; the overload (grey, hollow) is not counted.",
     "claims-served": "The default's mean latency over that of each agent while it learns, for "
     "every changing load.",
     "claims-speed": "Episodes of each rival over those of `rrl-gp`, with the largest factor that "
@@ -55,12 +54,12 @@ CAPTIONS = {
     "the theorem's line.",
     "experiments-change": "Cost of the deployed configuration after a change of the load, with and "
     "without earlier learning at another load.",
-    "experiments-duels": "Every rival over `rrl-gp` in speed, deployed cost and mean cost: purple "
-    "means that `rrl-gp` is better, orange that the rival is better.",
+    "experiments-duels": "Every rival over `rrl-gp` in speed, deployed cost and mean cost: a "
+    "marker is a problem, and right of 1 `rrl-gp` is better.",
     "experiments-dynamic": "Latency served under changing loads, learning included, over that of "
     "TensorFlow Serving's default.",
-    "experiments-everywhere": "All agents on 24 scenarios: episodes until within 5 % of the best "
-    "to the end, and mean cost.",
+    "experiments-everywhere": "All agents on 24 scenarios: how many of them each agent solves, and "
+    "its mean cost over that of the cheapest agent.",
     "experiments-late": "Fraction of late requests under the configuration that each agent "
     "deploys.",
     "experiments-phases": "Mean latency while the load changes four times in 3000 episodes.",
@@ -74,11 +73,11 @@ CAPTIONS = {
     "experiments-tables": "Mean cost over the best on three made spaces: with a category, with "
     "invalid combinations, and with most combinations missing.",
     "explorer": "The agent's table, its next choice and the table's standard deviations, after 40 "
-    "episodes.",
+    "episodes; hatched values are unknown.",
     "explorer-race": "The paper's RRL and two textbook agents in one Gymnasium environment; "
     "the paper's RRL is the dashed line beside the others.",
-    "explorer-region": "A heat map of 1296 simulated configurations: fewer and fewer trials would "
-    "pay, and the latency falls.",
+    "explorer-region": "A run of the paper's RRL on 96 recorded configurations: each measurement "
+    "gives its region an estimate, and the latency that clients see falls.",
     "iot-day": "A day of a device fleet, compressed into an hour: the load, and the mean latency "
     "of agents that learn during the day on a machine with a neighbour.",
     "iot-devices": "Requests per second of sensors, cameras and firmware updates with the same "
@@ -101,8 +100,8 @@ CAPTIONS = {
     "two targets.",
     "objectives-limits": "Late requests under the deployed configuration, by the objective of the "
     "tuning.",
-    "objectives-pareto": "Latency against CPUs: all configurations, the best of each number of "
-    "CPUs, and the configuration that each agent deploys, by the objective of the tuning.",
+    "objectives-pareto": "Latency against CPUs for all configurations; then the CPUs and the late "
+    "requests of what each agent deploys, by the objective of the tuning.",
     "profiling-batching": "Recorded mean latency by batch size and batch timeout, at three loads.",
     "profiling-finals": "The best ten configurations of each load of two recordings, measured "
     "again in rounds: ratios to the best with their intervals.",

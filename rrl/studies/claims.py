@@ -191,23 +191,25 @@ def columns_table(judged: Iterable[Judged]) -> pd.DataFrame:
 def by_problem(judged: Judged, kind: str, part: int = 0) -> pd.DataFrame:
     """Return a part's value on each problem of a kind: one row per problem and agent.
 
+    `counted` is false for the overload, which no claim counts.
+
     Examples
     --------
     >>> from rrl.studies.registration import read_registration
     >>> claim = read_registration("data").claims["C5"]
     >>> numbers = {("real", "rrl-gp"): (Number(problems=("p",), each=(42.0,)),)}
     >>> by_problem(Judged("C5", claim, "real", ("rrl-gp",), numbers), "real").to_dict("records")
-    [{'problem': 'p', 'agent': 'rrl-gp', 'value': 42.0}]
+    [{'problem': 'p', 'agent': 'rrl-gp', 'value': 42.0, 'counted': True}]
     """
     import pandas as pd
 
     rows = [
-        {"problem": problem, "agent": agent, "value": value}
+        {"problem": problem, "agent": agent, "value": value, "counted": kind != "overload"}
         for (one, agent), parts in judged.numbers.items()
         if one == kind
         for problem, value in zip(parts[part].problems, parts[part].each, strict=True)
     ]
-    return pd.DataFrame(rows, columns=["problem", "agent", "value"])
+    return pd.DataFrame(rows, columns=["problem", "agent", "value", "counted"])
 
 
 def problems_table(registered: Registration, tables: Evidence) -> pd.DataFrame:
