@@ -76,7 +76,7 @@ def plot_by_problem(
         if "ceiling" in rows:
             ax.plot(rows["ceiling"], y, "|", ms=9, color=how["color"])
     if "ceiling" in table:
-        ax.errorbar([], [], fmt="|", ms=9, color="0.3", label="the most that is possible")
+        ax.errorbar([], [], fmt="|", ms=9, color="0.3", label="what an oracle reaches")
     ax.axvline(nothing, color="0.6", lw=0.8, zorder=0)
     if threshold != nothing:
         ax.axvline(threshold, color="0.25", ls="--", lw=1, zorder=0)
