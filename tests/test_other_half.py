@@ -9,13 +9,19 @@ import pandas as pd
 import pytest
 
 from rrl import AGENTS, ConfigSpace, Knob, tune
-from rrl.recording.truth import judge_half
-from rrl.studies.days import Day, run_days
-from rrl.studies.judging_error import judging_errors, ratio_errors
-from rrl.studies.other_half import loads_met, rejudged
+from rrl.recording.truth import judge_half, replay_best
+from rrl.studies.other_half import (
+    FIXED,
+    ORACLE,
+    READER,
+    judging_errors,
+    loads_met,
+    ratio_errors,
+    told_by_judge,
+)
 from rrl.studies.problems import open_scenario
-from rrl.studies.race import Race, race
-from rrl.studies.settings import Setting, workload
+from rrl.studies.race import race
+from rrl.studies.settings import workload
 from rrl.tuning.defaults import serving_default
 
 BED, LOAD = "keyword-threads", ("Bursts", (450.0, 1275.0), (2.3, 1.15))
@@ -53,50 +59,43 @@ def costs_of_the_default(scenario):
     return np.array([judge_half(profile, rate, 1).cost[default] for rate in profile.rates_per_s])
 
 
-def rows(problem, agent, seeds):
-    return pd.DataFrame(
-        {"problem": problem, "agent": agent, "seed": np.arange(seeds), "latency_s": np.nan}
-    )
+def told(scenario, chosen, load=None, seed=0):
+    chosen = {agent: np.asarray(rows) for agent, rows in chosen.items()}
+    return told_by_judge(scenario.server, load or scenario.workload, 100, seed, chosen)
 
 
 def test_an_agent_that_stays_costs_what_the_other_half_says_at_each_load(scenario):
-    setting = Setting(BED, LOAD, STAYS, 2, 5)
     runs = race(scenario, AGENTS[STAYS], range(2), 5)
-    simulated = Setting("gpu", ("Bursts", (200.0, 900.0), (1.4, 0.7)), STAYS, 2, 5)
-    served = pd.concat([rows(f"{BED} Bursts", STAYS, 2), rows("gpu Bursts", STAYS, 2)])
-    found = rejudged(served, {setting: runs, simulated: runs}, {}, "data")
-    assert found["problem"].tolist() == [f"{BED} Bursts"] * 2  # what is simulated has its truth
+    found = told(scenario, {STAYS: runs.chosen})
     costs = costs_of_the_default(scenario)
-    requests = scenario.requests
-    met = [loads_met(scenario.server, scenario.workload, requests, seed, 5) for seed in range(2)]
-    np.testing.assert_allclose(found["latency_s"], [costs[one].mean() for one in met])
-    told = runs.costs.mean(axis=1)
-    assert not np.allclose(found["latency_s"], told)  # which is of the half that is replayed
+    met = [loads_met(scenario.server, scenario.workload, 100, seed, 5) for seed in range(2)]
+    np.testing.assert_allclose(found.latency_s[STAYS], [costs[one].mean() for one in met])
+    assert not np.allclose(found.latency_s[STAYS], runs.costs.mean(axis=1))  # what it was told
+    assert found.met.tolist() == np.array(scenario.server.profile.rates_per_s)[met].tolist()
 
 
-def test_a_race_is_judged_by_the_arrivals_of_its_own_seeds(scenario, monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        "rrl.studies.other_half.loads_met",
-        lambda server, load, requests, seed, episodes: (
-            seen.append(seed) or loads_met(server, load, requests, seed, episodes)
-        ),
-    )
-    setting = Setting(BED, LOAD, STAYS, 2, 3, first_seed=7)
-    runs = Race(*np.zeros((2, 2, 3), dtype=np.int32), 0.0)
-    rejudged(rows("", STAYS, 2)[:0], {setting: runs}, {}, "data")
-    assert seen == [7, 8]
+def test_a_run_is_judged_by_the_arrivals_of_its_own_seeds(scenario):
+    default = scenario.space.index(serving_default(scenario.space))
+    first, later = (told(scenario, {STAYS: np.full((2, 30), default)}, seed=n) for n in (6, 7))
+    assert first.met[1].tolist() == later.met[0].tolist()
+    assert first.met[0].tolist() != later.met[0].tolist()
 
 
-def test_a_day_is_judged_by_its_own_requests_and_seeds(scenario):
-    day = Day(BED, 900.0, STAYS, 2, 2000, 0.05, length_s=60.0, first_seed=7)
-    arrays = run_days(day, range(7, 9), "data")
-    name = f"{BED} 900/s, day"
-    found = rejudged(rows(name, STAYS, 2), {}, {day: arrays}, "data")["latency_s"]
-    costs = costs_of_the_default(scenario)
-    assert (found >= costs.min()).all()
-    assert (found <= costs.max()).all()
-    assert len(set(found)) == 2  # two seeds, two days
+@pytest.mark.parametrize("half", [0, 1])
+def test_references_are_the_best_of_each_kind_of_knowledge(half):
+    where = open_scenario(f"{BED}/{half}", workload(LOAD))
+    default = where.space.index(serving_default(where.space))
+    found = told(where, {STAYS: np.full((3, 20), default)})
+    profile = where.server.profile
+    costs = np.array([judge_half(profile, rate, 1 - half).cost for rate in profile.rates_per_s])
+    rates = list(profile.rates_per_s)
+    met = np.array([[rates.index(rate) for rate in row] for row in found.met])
+    np.testing.assert_allclose(found.latency_s[ORACLE], costs.min(axis=1)[met].mean(axis=1))
+    fixed = min(costs[met, number].mean() for number in range(len(where.space)))
+    assert found.latency_s[FIXED].mean() == pytest.approx(fixed)
+    read = [replay_best(profile, rate, half) for rate in rates]
+    expected = costs[met, np.array(read)[met]].mean(axis=1)
+    np.testing.assert_allclose(found.latency_s[READER], expected)
 
 
 # --- How sure it is: this decides the claims about loads that change ------------------------------
@@ -111,12 +110,8 @@ def test_two_agents_are_compared_as_surely_as_they_differ():
     other = int(np.argmax(np.where(np.arange(len(costs)) == default, 0, errors)))
     both = np.where(np.arange(episodes) < 6, default, other)
     chosen = {STAYS: np.full(episodes, default), "rrl-gp": np.full(episodes, other), "random": both}
-    races = {
-        Setting(BED, load, agent, seeds, episodes): Race(*[np.tile(row, (seeds, 1))] * 2, 0.0)
-        for agent, row in chosen.items()
-    }
-    served = pd.concat([rows(f"{BED} Phases", agent, seeds) for agent in chosen])
-    found = rejudged(served, races, {}, "data").groupby("agent")["error"].first()
+    everyone = {agent: np.tile(row, (seeds, 1)) for agent, row in chosen.items()}
+    found = told_by_judge(where.server, where.workload, 300, 0, everyone).error
     whole = np.hypot(errors[default], errors[other])
     part = 3 * costs[other] / (6 * costs[default] + 3 * costs[other])  # of the time is another's
     assert whole > 0.01

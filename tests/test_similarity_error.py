@@ -1,9 +1,8 @@
-"""What C1 rests on: errors of estimates, and what two equal configurations would differ by."""
+"""What C1 rests on: errors of estimates, and what a second measurement errs by."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,22 +12,19 @@ from rrl import ConfigSpace, Knob
 from rrl.core.similarity import Copy, Estimate
 from rrl.recording.truth import judge_half
 from rrl.studies.problems import SurfaceServer, recorded, surface
-from rrl.studies.similarity_error import GlobalMean, on_one_scale, region_errors, repeat_error
+from rrl.studies.similarity_error import GlobalMean, error_again, on_one_scale, region_errors
 
 SPACE = ConfigSpace([Knob("x", range(5)), Knob("y", range(4))])
 COST = np.exp(0.1 * SPACE.value_indices.sum(axis=1))  # a step costs 10 % more, in logs
 
 
-def test_what_equal_configurations_differ_by_is_the_scatter_of_a_mean_of_two():
-    """Half of normal numbers are within 0.6745 standard deviations; what all share is left out."""
-    rng, n, scatter = np.random.default_rng(0), 4000, 0.2
-    x, number = (one.ravel() for one in np.indices((n, 2)))
-    logs = rng.normal(0, 1, n)[x] + 0.5 * number + rng.normal(0, scatter, 2 * n)
-    columns = {"x": x, "pass": number, "rate_per_s": 9.0, "mean_s": np.exp(logs)}
-    profile = SimpleNamespace(grid=pd.DataFrame(columns), knobs=["x"])
-    server, workload = SimpleNamespace(profile=profile), SimpleNamespace(rate=9.0)
-    found = repeat_error(SimpleNamespace(server=server, workload=workload))
-    assert found == pytest.approx(100 * np.expm1(0.6745 * scatter), rel=0.05)
+def test_measuring_again_errs_by_the_noise_of_an_episode():
+    """Half of normal numbers are within 0.6745 standard deviations."""
+    space = ConfigSpace([Knob("x", range(4000))])
+    noisy = surface("flat", space, np.ones(4000), noise=0.1)
+    assert error_again(noisy, np.random.default_rng(0)) == pytest.approx(0.06745, rel=0.05)
+    exact = error_again(without_noise(), np.random.default_rng(0))
+    assert exact == pytest.approx(0, abs=1e-12)
 
 
 def test_on_one_scale_the_halves_have_no_factor_in_common():

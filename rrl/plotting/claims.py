@@ -80,7 +80,7 @@ def plot_by_problem(
         if "ceiling" in rows:
             ax.plot(rows["ceiling"], y, "|", ms=9, color=how["color"])
     if "ceiling" in table:
-        ax.errorbar([], [], fmt="|", ms=9, color="0.3", label="the most that is possible")
+        ax.errorbar([], [], fmt="|", ms=9, color="0.3", label="what an oracle reaches")
     for place in _not_counted(table, problems):
         ax.axhspan(place - 0.5, place + 0.5, color="0.92", lw=0, zorder=0)
         ground = {"fc": "0.92", "ec": "none", "pad": 2}

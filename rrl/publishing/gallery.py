@@ -27,19 +27,21 @@ CAPTIONS = {
     "the selected radius of the adaptive agent (the thick line).",
     "adaptive-radius": "The selected radius over time, the radius that theory alone would choose, "
     "and the fixed radius that was best up to each episode.",
-    "claims": "The paper's claims, our measurements with intervals, and the verdicts.",
-    "claims-columns": "Every claim, for the paper's agents, for `rrl-gp` and for the best rival, "
-    "on the real runtime and simulated.",
-    "claims-problems": "Which claims each problem can test: the possible saving, the number of "
-    "good configurations, and the replay's ceiling.",
+    "claims": "The paper's claims, our measurements by both halves, what can be reached, and the "
+    "verdicts.",
+    "claims-columns": "Every number of every claim, for all agents and references, by either half.",
+    "claims-problems": "What each problem is like: the possible saving, the number of good "
+    "configurations, and how much neighbours differ.",
     "claims-profiles": "Fraction of the runs that are within 5 % of the best by an episode, and "
     "fraction of the runs that deploy a configuration within a factor of the best.",
-    "claims-reductions": "Latency saved over the default at every load that can test the claim, "
-    "beside the paper's largest number; the overload (grey, hollow) is not counted.",
-    "claims-served": "The default's mean latency over that of each agent while it learns, for "
-    "every changing load.",
-    "claims-speed": "Episodes of each rival over those of `rrl-gp`, with the largest factor that "
-    "the rival's own speed allows (ticks).",
+    "claims-reductions": "Latency saved over the default at every load, with what an oracle saves "
+    "(ticks), beside the paper's largest number; the overload (grey, hollow) is not counted.",
+    "claims-served": "The default's mean latency over that of each agent while it learns, and over "
+    "that of the best fixed configuration, for every changing load.",
+    "claims-speed": "Median episodes of each rival over those of `rrl-gp`, with what an oracle "
+    "reaches (ticks).",
+    "claims-utilisation": "What each agent, a perfect reader and an oracle save of the default's "
+    "latency on recordings, at low, middle and high loads.",
     "convergence-error": "Error of the table over the episodes by radius: the median over the "
     "configurations, and the largest.",
     "convergence-joint": "All agents on five knobs that are chosen together, simulated (above) and "

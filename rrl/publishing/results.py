@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from rrl.studies.claim_table import Claim
+from rrl.studies.claim_page import Claim, counted
+from rrl.studies.claim_tables import LOADS
+from rrl.studies.claims import SHOWN, USE
 from rrl.support.errors import DataError, Parser, UsageError, command
-from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,19 +48,20 @@ def results(folder: Path) -> str:
     if not path.is_file():
         raise DataError(f"{path}: not found; run notebooks/11_claims.ipynb first")
     claims = [Claim(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    static, savings = _table(folder, "static"), _table(folder, "savings")
+    static = _table(folder, "experiments-static", "09_experiments")
+    saved = _table(folder, "claims-utilisation", "11_claims")
     parts = [introduction(static)]
     for measure, words in MEASURES.items():
         parts += [words, measure_table(static, measure)]
-    return "\n\n".join([*parts, saved(savings), verdicts(claims)])
+    return "\n\n".join([*parts, by_load(saved), verdicts(claims)])
 
 
-def _table(folder: Path, name: str) -> pd.DataFrame:
+def _table(folder: Path, name: str, notebook: str) -> pd.DataFrame:
     import pandas as pd
 
-    path = folder / f"experiments-{name}.csv"
+    path = folder / f"{name}.csv"
     if not path.is_file():
-        raise DataError(f"{path}: not found; run notebooks/09_experiments.ipynb first")
+        raise DataError(f"{path}: not found; run notebooks/{notebook}.ipynb first")
     return pd.read_csv(path)
 
 
@@ -118,79 +118,60 @@ def _cell(row: pd.Series, measure: str, lowest: float) -> str:
     return text if low == high else f"{text} [{low},{NO_BREAK}{high}]"
 
 
-def saved(savings: pd.DataFrame) -> str:
-    """Return what is saved over the default at the recorded loads, as a sentence."""
-    rows = savings[(savings["reference"] == "default") & (savings["kind"] == "recorded")]
-    rows = rows[rows["metric"] == "mean latency (s)"]
-    rows = rows[~rows["problem"].str.contains("overload")]  # its queue grows as long as one likes
-    loads = rows.groupby("problem", sort=False)["reduction"].median()
-    middle, low, high = bootstrap_interval(loads.to_numpy(), np.random.default_rng(0))
-    least, most = loads.min(), loads.max()
-    after = rows["episodes"].max()
+def by_load(saved: pd.DataFrame) -> str:
+    """Return what is saved over the default by utilisation, as a sentence.
+
+    Parameters
+    ----------
+    saved : DataFrame
+        See :func:`rrl.studies.claim_page.by_utilisation`.
+    """
+    own = saved[saved["agent"] == OURS[0]]
+    words = []
+    for load in LOADS:
+        rows = own[own["load"] == load].sort_values("half")
+        words.append(
+            f"{' and '.join(f'{value:.0f}' for value in rows['saved'])} % at a {load} load"
+        )
     return (
-        f"At {len(loads)} loads that were recorded on the real runtime, the configuration that "
-        f"`rrl-gp` deploys after {after} episodes reduces the default's mean latency by "
-        f"{middle:.0f} % [{low:.0f}, {high:.0f}]. This is the median over the loads; single loads "
-        f"reach from {least:.0f} to {most:.0f} %, and an overload is not counted."
+        f"Of the default's mean latency, the configuration that `{OURS[0]}` deploys after 100 "
+        f"episodes saves {', '.join(words)}. These are geometric means over "
+        f"{own['recordings'].max()} recordings of the real runtime, one for each half of the "
+        "recordings that is replayed; the other half judges. An overload is not counted."
     )
 
 
 def verdicts(claims: Sequence[Claim]) -> str:
-    """Return how many of the paper's claims hold here, and what did not reproduce.
+    """Return how many of the paper's claims are shown here, and for which agents.
 
     Examples
     --------
-    >>> rows = [("C3", "not", 1.0), ("C4", "partly", 1.8), ("C5", "reproduced", 95.0)]
-    >>> print(verdicts([Claim(n, n, "", "", "", x, x, x, "times", "", v) for n, v, x in rows]))
-    Of the paper's 3 claims, 1 is reproduced here (C5), 1 partly (C4) and 1 not (C3).
-    Not reproduced: "C3". The paper's "C4": 1.8 times here.
-    >>> rows = [("C3", "reproduced", 1.0), ("C4", "not", 1.2)]
-    >>> print(verdicts([Claim(n, n, "", "", "", x, x, x, "times", "", v) for n, v, x in rows]))
-    Of the paper's 2 claims, 1 is reproduced here (C3), 0 partly (none) and 1 not (C4).
-    Not reproduced: "C4" (1.2 times here).
+    >>> rest = ("a", "b", "p", "real")
+    >>> rows = [("C3", "shown"), ("C4", "not shown"), ("C5", "not shown")]
+    >>> print(verdicts([Claim(n, n, *rest, w, "", "", "", [], [], [], []) for n, w in rows]))
+    Of the paper's 3 claims, 1 is shown (C3), 2 are not shown (C4, C5).
+    The paper's "C4": none here.
     """
-    named = {
-        kind: [claim.id for claim in claims if claim.verdict == kind]
-        for kind in ("reproduced", "partly", "not")
-    }
-    done, partly, failed = ((len(ids), ", ".join(ids) or "none") for ids in named.values())
     (speed,) = [claim for claim in claims if claim.id == "C4"]
-    here = f"{speed.measured} here"
-    missed = [claim for claim in claims if claim.verdict == "not"]
-    quoted = [f'"{c.paper}"' + (f" ({here})" if c is speed else "") for c in missed]
-    other = "" if speed in missed else f' The paper\'s "{speed.paper}": {here}.'
+    here = " and ".join(speed.measured) or "none"
     return (
-        f"Of the paper's {len(claims)} claims, {done[0]} {'is' if done[0] == 1 else 'are'} "
-        f"reproduced here ({done[1]}), {partly[0]} partly ({partly[1]}) and {failed[0]} not "
-        f"({failed[1]}){_untested(claims)}.\n{_by_agent(claims)}"
-        f"Not reproduced: {'; '.join(quoted) or 'none'}.{other}"
+        f"Of the paper's {sum(c.verdict != USE for c in claims)} claims, {counted(claims)}.\n"
+        f'{_by_agent(claims)}The paper\'s "{speed.paper}": {here} here.'
     )
 
 
 def _by_agent(claims: Sequence[Claim]) -> str:
-    """Say which claims `rrl-gp`, the paper's own agents and the best rivals reproduce."""
+    """Say which claims `rrl-gp`, the paper's own agents and the best rivals show."""
     groups: dict[str, Callable[[str], bool]] = {
-        "`rrl-gp` reproduces": lambda name: name == OURS[0],
-        "the paper's own agents reproduce": lambda name: name in OURS[1:],
-        "the best rivals reproduce": lambda name: not name.startswith("rrl"),
+        "`rrl-gp` shows": lambda name: name == OURS[0],
+        "the paper's own agents show": lambda name: name in OURS[1:],
+        "the best rivals show": lambda name: not name.startswith("rrl"),
     }
     words = []
     for who, chosen in groups.items():
-        found = [
-            claim.id
-            for claim in claims
-            if any(
-                chosen(n) and dict(c)["verdict"] == "reproduced" for n, c in claim.columns.items()
-            )
-        ]
-        words.append(f"{who} {', '.join(found) or 'none'}")
-    text = f"{'; '.join(words)}.\n"
-    return text if any(claim.columns for claim in claims) else ""
-
-
-def _untested(claims: Sequence[Claim]) -> str:
-    ids = [claim.id for claim in claims if claim.verdict == "cannot be tested"]
-    return f"; {len(ids)} cannot be tested ({', '.join(ids)})" if ids else ""
+        ids = [c.id for c in claims if any(chosen(n) and v == SHOWN for n, v in c.columns.items())]
+        words.append(f"{who} {', '.join(ids) or 'none'}")
+    return f"{'; '.join(words)}.\n" if any(claim.columns for claim in claims) else ""
 
 
 def insert(page: str, text: str) -> str:

@@ -1,35 +1,41 @@
 """The numbers of the claims: each metric of the registration, on all problems of a kind.
 
-Every number of a part is about one agent and one kind of problems, and has an interval. It also
-says on which problems it rests.
+Every number of a part is about one agent, one kind of problems and one half that is replayed, and
+has an interval. It also says on which problems it rests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.studies.claim_runs import Evidence
-from rrl.studies.claim_samples import Samples, runs_on, samples
-from rrl.studies.registered import ClaimPart, Rules
-from rrl.support.aggregates import Interval, largest_interval
+from rrl.studies.claim_tables import Evidence
+from rrl.studies.day_tables import DEFAULT
+from rrl.studies.other_half import FIXED, ORACLE, READER
+from rrl.studies.registration import FAMILY, ClaimPart, Rules
+from rrl.support.aggregates import Interval, largest_interval, stratified_draws
 from rrl.support.intervals import bootstrap_interval
 from rrl.support.limits import fraction_limits, holm
 
-Values = NDArray[np.float64]
+if TYPE_CHECKING:
+    import pandas as pd
 
-ESTIMATOR = {"rrl": "copy", "rrl-wide": "copy", "rrl-adaptive": "copy",
-             "rrl-gp": "learned"}  # fmt: skip
+Values = NDArray[np.float64]
+RESAMPLES = 1000
+ESTIMATOR = {"rrl": "copy", "rrl-wide": "copy", "rrl-radius-2": "copy", "rrl-schedule": "copy",
+             "rrl-adaptive": "copy", "rrl-gp": "learned", ORACLE: "again"}  # fmt: skip
 """How the agents estimate a region. The rivals have no regions: they know the mean."""
+COLUMN = {"speed": "first", "price": "mean_cost", "loss": "deployed"}
+"""The column of `runs` or `served` that a metric compares; `latency_s` if it is not here."""
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number of a part, for one agent and one kind of problems.
+    """A number of a part, for one agent, one kind of problems and one half that is replayed.
 
     Parameters
     ----------
@@ -41,7 +47,8 @@ class Number:
         The problems that it rests on.
     each : tuple of float
         The value on each of them.
-    threshold : float
+    testable : bool
+        Whether there is such a problem, and an oracle would meet the part there.
     """
 
     value: float = float("nan")
@@ -51,30 +58,7 @@ class Number:
     direction: bool = False
     problems: tuple[str, ...] = ()
     each: tuple[float, ...] = ()
-    threshold: float = float("nan")
-
-    @property
-    def tested(self) -> bool:
-        """Whether there is a problem that can test the part."""
-        return len(self.problems) > 0
-
-
-def beyond(
-    part: ClaimPart, estimate: Interval, threshold: float | None = None
-) -> tuple[bool, bool]:
-    """Return whether an interval is beyond a part's threshold, and beyond its direction.
-
-    Examples
-    --------
-    >>> part = ClaimPart("speed", "geometric mean", "q-learning", direction=1, above=8)
-    >>> beyond(part, Interval(9.0, 8.5, 9.5)), beyond(part, Interval(9.0, 7.0, 11.0))
-    ((True, True), (False, True))
-    """
-    if part.above is not None:
-        limit = part.above if threshold is None else threshold
-        return estimate.low > limit, estimate.low > part.direction
-    limit = part.below if threshold is None else threshold
-    return estimate.high < limit, estimate.high < part.direction
+    testable: bool = False
 
 
 def part_number(
@@ -83,21 +67,21 @@ def part_number(
     tables: Evidence,
     agent: str,
     rng: np.random.Generator,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
 ) -> Number:
-    """Return the number of a part for an agent.
+    """Return the number of a part for an agent or a reference.
 
     Parameters
     ----------
     part : ClaimPart
     rules : Rules
     tables : Evidence
-        The tables of one kind of problems, and of those workloads that the claim is about.
+        See :func:`tables_of`.
     agent : str
     rng : numpy.random.Generator
-        It draws the runs again for the interval.
+        It draws the problems and the runs again for the interval.
     resamples : int, optional
-        How many times the runs are drawn again.
+        How many times they are drawn again.
     """
     if part.metric in ("similarity", "information"):
         return _similarity(part, tables, agent, rng)
@@ -105,98 +89,142 @@ def part_number(
         return _count(part, tables)
     if part.metric == "late":
         return _late(part, rules, tables, agent)
-    if part.statistic == "all of a family":
-        sources = (tables, tables._replace(served=tables.other_half))
-        return _family(
-            part, rules, [samples(part, rules, one, agent) for one in sources], rng, resamples
-        )
     found = samples(part, rules, tables, agent)
     if not found.problems:
         return Number()
-    draws = found.draws(rng, resamples)
+    ratio, family = found.ratio, part.statistic == FAMILY
+    draws = found.draws(rng, resamples, together=family)
     if part.statistic == "largest":
-        logs = largest_interval(np.log(found.ratio), np.log(draws), rules.confidence)
-        estimate = Interval(*(100 * (1 - np.exp(-x)) for x in logs))
-        each = 100 * (1 - 1 / found.ratio)
-    else:
-        low, high = _limits(np.exp(np.log(draws).mean(axis=1)), rules.confidence)
-        estimate = Interval(float(np.exp(np.log(found.ratio).mean())), low, high)
-        each = found.ratio
-    return _number(part, estimate, found.problems, each)
+        estimate = largest_interval(np.log(ratio), draws, rules.confidence)
+        reduced = Interval(*(100 * (1 - np.exp(-x)) for x in estimate))
+        return _number(part, reduced, found.problems, 100 * (1 - 1 / ratio))
+    again = _over_problems(draws, found.problems, rng)
+    ends = np.quantile(np.exp(again), [(1 - rules.confidence) / 2, (1 + rules.confidence) / 2])
+    value = float(np.exp(np.log(ratio).mean()))
+    number = _number(part, Interval(value, *ends.tolist()), found.problems, ratio)
+    if not family:
+        return number
+    pairs = zip(found.over, found.under, found.error, strict=True)
+    sure = holm([_p_value(*pair) for pair in pairs]) <= 1 - rules.confidence + 1e-12
+    better = sure & (np.median(found.over / found.under, axis=1) > 1)
+    return replace(number, met=bool(better.all()), direction=bool(better.any()))
 
 
-def _family(
-    part: ClaimPart,
-    rules: Rules,
-    sources: Sequence[Samples],
-    rng: np.random.Generator,
-    resamples: int,
-) -> Number:
-    """Test every load of a family; the number is the geometric mean of all.
+class Samples(NamedTuple):
+    """The two samples of a ratio, shape (problems, runs), and the errors of the truth's logs.
 
-    A load with two sources, a replay and the half that nobody replayed, counts by both: with the
-    smaller ratio, and with the larger p-value.
+    `typical` is what summarises the runs of a problem, over their last axis.
     """
-    names = tuple(dict.fromkeys(name for one in sources for name in one.problems))
-    if not names:
-        return Number()
-    found = [
-        [_load(one, one.problems.index(name)) for one in sources if name in one.problems]
-        for name in names
-    ]
-    sure = holm([max(load.p for load in both) for both in found]) <= 1 - rules.confidence + 1e-12
-    centre = np.array([min(load.centre for load in both) for both in found])
-    better = [sure & (centre > limit) for limit in (part.above, part.direction)]
-    weaker = [min(both, key=lambda load: load.ratio) for both in found]
-    rows = [[load.source.over[load.at], load.source.under[load.at]] for load in weaker]
-    over, under = np.moveaxis(np.array(rows), 1, 0)
-    chosen = Samples(names, over, under, np.array([load.error for load in weaker]))
-    draws = np.log(chosen.draws(rng, resamples, together=True)).mean(axis=1)
-    value = float(np.exp(np.log(chosen.ratio).mean()))
-    return Number(value, *_limits(np.exp(draws), rules.confidence), bool(better[0].all()),
-                  bool(better[1].any()), names, tuple(chosen.ratio.tolist()),
-                  float(part.above or 0.0))  # fmt: skip
+
+    problems: tuple[str, ...]
+    over: Values
+    under: Values
+    error: Values
+    typical: Callable[[Values], Values]
+
+    @property
+    def ratio(self) -> Values:
+        """The ratio on each problem; above 1 is in the sense of the claim."""
+        return self.typical(self.over) / self.typical(self.under)
+
+    def draws(self, rng: np.random.Generator, resamples: int, together: bool) -> Values:
+        """Return the log ratio of runs that were drawn again, shape (resamples, problems).
+
+        With `together`, the truth errs in the same direction on all problems.
+        """
+        typical = self.typical
+        drawn = stratified_draws(
+            lambda x, y: np.log(typical(x) / typical(y)),
+            [self.over, self.under],
+            rng,
+            resamples=resamples,
+        )
+        errors = rng.normal(size=(resamples, 1) if together else drawn.shape)
+        return drawn + errors * self.error
 
 
-class _Load(NamedTuple):
-    """One load of a family by one source: its median ratio, p-value, mean ratio, and error."""
+def samples(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Samples:
+    """Return the samples of a part's ratio, on the problems that can test it.
 
-    source: Samples
-    at: int
-    centre: float
-    p: float
-    ratio: float
-    error: float
+    Where the median run of neither agent ever arrives, there is no ratio of episodes. Where that of
+    one never does, it counts with one episode more than the horizon: the ratio is a bound.
+    """
+    saves = part.metric in ("latency", "served")
+    table = tables.served if part.metric == "served" else tables.runs
+    name = COLUMN.get(part.metric, "latency_s")
+    rows = []
+    for about in tables.facts.itertuples():
+        own = runs_on(table, about.problem, agent)
+        other = DEFAULT if part.metric == "served" else part.against
+        theirs = own if part.metric == "latency" else runs_on(table, about.problem, other)
+        if own.empty or theirs.empty or (saves and not about.simple_regret > rules.least_gap):
+            continue
+        x, y, error = theirs[name].to_numpy(float), own[name].to_numpy(float), 0.0
+        x, y = (z[: min(len(x), len(y))] for z in (x, y))
+        if part.metric == "speed":
+            most = own["episodes"].iloc[0] + 1
+            x, y = np.minimum(x, most), np.minimum(y, most)
+            if _upper_median(x) == _upper_median(y) == most:
+                continue
+        elif part.metric == "loss":
+            x, y = y, x
+        elif part.metric == "served":
+            error = float(own["error"].iloc[0])
+        elif part.metric == "latency":
+            x = np.full(len(y), about.default_s)
+            error = float(np.hypot(about.default_error, own["error"].mean()))
+        rows.append((about.problem, x, y, error))
+    typical = _upper_median if part.metric == "speed" else _mean
+    if not rows:
+        return Samples((), np.empty((0, 1)), np.empty((0, 1)), np.empty(0), typical)
+    names, over, under, errors = zip(*rows, strict=True)
+    return Samples(tuple(names), np.array(over), np.array(under), np.array(errors), typical)
 
 
-def _load(source: Samples, at: int) -> _Load:
+def _mean(values: Values) -> Values:
+    return values.mean(axis=-1)
+
+
+def _upper_median(values: Values) -> Values:
+    """Return the median of the last axis; of an even number, the later one in the middle."""
+    return np.sort(values, axis=-1)[..., values.shape[-1] // 2]
+
+
+def _over_problems(draws: Values, problems: Sequence[str], rng: np.random.Generator) -> Values:
+    """Return the mean of problems that are drawn again, shape (resamples,).
+
+    All loads of a testbed are drawn together, because they share its machine and model. If there is
+    only one testbed, its loads are drawn.
+    """
+    names = [name.split()[0] for name in problems]
+    names = list(problems) if len(set(names)) == 1 else names
+    groups, index = np.unique(names, return_inverse=True)
+    member = (index == np.arange(len(groups))[:, None]).astype(float)
+    drawn = rng.integers(len(groups), size=(len(draws), len(groups)))
+    sums, counts = draws @ member.T, member.sum(axis=1)
+    return np.take_along_axis(sums, drawn, axis=1).sum(axis=1) / counts[drawn].sum(axis=1)
+
+
+def _p_value(over: Values, under: Values, error: float) -> float:
     """Compare the runs of a load seed by seed, and once more with the error of the truth."""
     from scipy.stats import norm, wilcoxon
 
-    logs, error = np.log(source.over[at] / source.under[at]), float(source.error[at])
+    logs = np.log(over / under)
     p = float(wilcoxon(logs, method="asymptotic").pvalue) if np.any(logs) else 1.0
     se = np.hypot(logs.std(ddof=1) / np.sqrt(len(logs)), error) if len(logs) > 1 else error
-    if se > 0:
-        p = max(p, float(2 * norm.sf(abs(logs.mean()) / se)))
-    centre = float(np.exp(np.median(logs)))
-    return _Load(source, at, centre, p, float(source.ratio[at]), error)
+    return max(p, float(2 * norm.sf(abs(logs.mean()) / se))) if se > 0 else p
 
 
 def _late(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Number:
     """Compare fractions of late requests: exact limits that hold for all problems together."""
-    if not len(tables.facts) or not len(tables.runs):
-        return Number()
-    facts = tables.facts.set_index("problem")
     counts = []
-    for problem, about in facts.iterrows():
-        own = runs_on(tables.runs, problem, agent)
-        often = (
-            about["simple_regret"] > rules.least_gap and about["default_late"] >= rules.least_late
-        )
+    for about in tables.facts.itertuples():
+        own = runs_on(tables.runs, about.problem, agent)
+        often = about.simple_regret > rules.least_gap and about.default_late >= rules.least_late
         if often and not own.empty:
-            n, base = int(own["requests"].median()), int(about["default_requests"])
-            pairs = ((about["default_late"], base), (own["late"].mean(), n))
-            counts.append((problem, *((round(fraction * m), m) for fraction, m in pairs)))
+            n, base = int(own["requests"].median()), int(about.default_requests)
+            pairs = ((about.default_late, base), (own["late"].mean(), n))
+            counts.append((about.problem, *((round(fraction * m), m) for fraction, m in pairs)))
     if not counts:
         return Number()
     each = 1 - (1 - rules.confidence) / (2 * len(counts))
@@ -212,15 +240,13 @@ def _late(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Number
 
 def _similarity(part: ClaimPart, tables: Evidence, agent: str, rng: np.random.Generator) -> Number:
     """Return the error of the agent's estimates, or its ratio to that of the mean of all."""
-    if not len(tables.similarity):
+    if not len(tables.similarity) or agent in (READER, FIXED):
         return Number()
     cells = tables.similarity.pivot(index="problem", columns="estimator", values="error")
     own = cells[ESTIMATOR.get(agent, "mean")]
     if part.metric == "similarity":
-        repeat = tables.similarity.groupby("problem")["repeat"].first().median()
-        threshold = max(float(part.below), float(repeat))
         estimate = Interval(*bootstrap_interval(own.to_numpy(), rng))
-        return _number(part, estimate, tuple(own.index), own.to_numpy(), threshold)
+        return _number(part, estimate, tuple(own.index), own.to_numpy())
     ratio = (own / cells[part.against]).to_numpy()
     centre = bootstrap_interval(np.log(ratio), rng, statistic=np.mean)
     return _number(part, Interval(*np.exp(centre).tolist()), tuple(own.index), ratio)
@@ -233,23 +259,19 @@ def _count(part: ClaimPart, tables: Evidence) -> Number:
         return Number()
     counted = rows[rows["binary"].astype(bool)] if part.metric == "binary" else rows
     total = float(counted["episodes"].sum())
-    return _number(part, Interval(total, total, total), tuple(rows["profile"]), np.array([total]))
+    return _number(part, Interval(total, total, total), tuple(rows["problem"]), np.array([total]))
 
 
-def _number(
-    part: ClaimPart,
-    estimate: Interval,
-    problems: Sequence[str],
-    each: Values,
-    threshold: float | None = None,
-) -> Number:
-    met, direction = beyond(part, estimate, threshold)
-    if threshold is None:
-        threshold = part.above if part.above is not None else part.below
-    return Number(*estimate, bool(met), bool(direction), tuple(problems),
-                  tuple(np.asarray(each, dtype=float).tolist()), float(threshold))  # fmt: skip
+def _number(part: ClaimPart, estimate: Interval, problems: Sequence[str], each: Values) -> Number:
+    ends = estimate.low, estimate.high
+    met, direction = (bool(part.beyond(*ends, x)) for x in (part.threshold, part.direction))
+    each = tuple(np.asarray(each, dtype=float).tolist())
+    return Number(*estimate, met, direction, tuple(problems), each)
 
 
-def _limits(draws: Values, confidence: float) -> tuple[float, float]:
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+def runs_on(table: pd.DataFrame, problem: str, agent: str) -> pd.DataFrame:
+    """Return the runs of an agent on a problem, by seed."""
+    if not len(table):
+        return table
+    found = table[(table["problem"] == problem) & (table["agent"] == agent)]
+    return found.sort_values("seed")

@@ -4,79 +4,330 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, astuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rrl.studies.claim_table import Claim
+import numpy as np
+
+from rrl.recording.judging import TOLERANCE
+from rrl.studies.claim_numbers import Number
+from rrl.studies.claim_tables import LOADS, Evidence
+from rrl.studies.claims import USE, VERDICTS, Judged
+from rrl.studies.other_half import FIXED, ORACLE, READER
+from rrl.studies.registration import Registration
 from rrl.support.files import write_atomically
 
-_LEAD = """# Claims
+if TYPE_CHECKING:
+    import pandas as pd
 
-This page compares the claims in the abstract of the paper with our measurements. Each verdict is
-about the agent beside it. The registration says which problems decide a verdict. The first choice
-is `held_out`: the lowest and the highest load of a recording that nobody had looked at before, and
-loads that change between these two. If these loads cannot test the claim, the older recordings
-(`real`) decide. Brackets contain 95 % intervals. For C2 to C4, the intervals are over the seeds of
-the runs. For C5 to C7 and C9, they contain the error of the recording. For C1, they are over the
-loads; with up to five loads, the bracket is the range and no interval. A section below shows each
-claim with all agents and reasons. Known objections to a verdict are under `changes` in
-`data/claims.yaml`. There are two objections to C1: its error contains a factor that both halves of
-a recording share, and a single draw of configurations decides. `11_claims` measures the influence
-of both.
-"""
+HALVES = ("first half replayed", "second half replayed")
+REASONS = {
+    "C1": "a copy errs by {own}; the same configuration measured again by {oracle}",
+    "C2": "{own} here; proved in notebook 06, also for larger grids",
+    "C3": "mean cost of radius 1 over its own is {own}",
+    "C4": "median episodes of Q-learning over its own are {own}",
+    "C5": "it saves {own}; an oracle, who always knows, saves {oracle}",
+    "C6": "it saves {own} of late requests; an oracle saves {oracle}",
+    "C7": "beside the default {own}; one fixed configuration reaches {fixed}",
+    "C8": "the real runtime in our server, not yet the binary",
+    "C9": "generated devices: {own}; one fixed configuration reaches {fixed}",
+}
+"""Why each verdict is what it is, in about ten words; the numbers are those of the two halves."""
 
 
-def claims_page(claims: Sequence[Claim]) -> str:
-    """Return the page in Markdown: a table with a line per claim, then a section for each.
+@dataclass(frozen=True)
+class Claim:
+    """A claim with what was measured, as the two files have it.
+
+    Parameters
+    ----------
+    id, paper, words, source : str
+        The number of the claim; what the paper says in short, and in its own words, which stand in
+        `source`.
+    agent, kind : str
+        The agent that the verdict is about, and the kind of problems that decides.
+    verdict, reason, rule : str
+        `rule` says when the rule was made: before or after its results were known.
+    asked : str
+        The threshold.
+    measured, oracle, reader, fixed : list of str
+        The number of the first part for the agent and for three references, for each half.
+    columns : mapping of str to str
+        The verdict on each agent, the best rival last.
+    registration : str
+        The SHA-256 of the registration that the verdict follows from.
+    """
+
+    id: str
+    paper: str
+    words: str
+    source: str
+    agent: str
+    kind: str
+    verdict: str
+    reason: str
+    rule: str
+    asked: str
+    measured: list[str]
+    oracle: list[str]
+    reader: list[str]
+    fixed: list[str]
+    columns: dict[str, str] = field(default_factory=dict)
+    registration: str = ""
+
+
+def as_text(value: float, low: float, high: float, unit: str = "") -> str:
+    """Return a number with its interval and unit, in three digits.
 
     Examples
     --------
-    >>> claim = Claim("C8", "runs", "it runs", "abstract", "episodes", 3.0, 3.0, 3.0, "episodes",
-    ...               "2 real: a", "partly", parts=["met: runtime"], registration="9f")
-    >>> page = claims_page([claim])
-    >>> print(page[page.index("| C8") :])
-    | C8 | runs | 3 episodes |  | **partly** |
-    <BLANKLINE>
-    ## C8: partly
-    <BLANKLINE>
-    > it runs
-    >
-    > abstract
-    <BLANKLINE>
-    Measured: episodes. On 2 real: a.
-    <BLANKLINE>
-    - met: runtime
-    <BLANKLINE>
-    Registered in `data/claims.yaml`, SHA-256 9f.
-    <BLANKLINE>
+    >>> as_text(2.345, 1.9, 3.0, "times"), as_text(13076, 13076, 13076)
+    ('2.35 [1.9, 3] times', '13076')
     """
+    texts = [f"{x:.0f}" if abs(x) >= 1000 else f"{x:.3g}" for x in (value, low, high)]
+    interval = "" if low == high else f" [{texts[1]}, {texts[2]}]"
+    return f"{texts[0]}{interval} {unit}".rstrip()
+
+
+def claim_row(judged: Judged, registered: Registration) -> Claim:
+    """Return what a claim comes to."""
+    claim = judged.claim
+    part = claim.parts[0]
+
+    def texts(agent: str, interval: bool = True) -> list[str]:
+        return [_text(one, claim.unit, interval) for one in judged.of(agent) if one.problems]
+
+    short = {
+        name: " / ".join(texts(agent, interval=False)) or "none"
+        for name, agent in (("own", claim.about), ("oracle", ORACLE), ("fixed", FIXED))
+    }
+    side = "above" if part.above is not None else "below"
+    names = [agent for agent in judged.agents if agent]
+    return Claim(
+        judged.id, claim.paper, claim.words, claim.source, claim.about, judged.kind,
+        judged.verdict, REASONS[judged.id].format(**short),
+        "after results" if judged.after_results else "before results",
+        f"{side} {part.threshold:g} {claim.unit}", texts(claim.about), texts(ORACLE),
+        texts(READER), texts(FIXED), {name: judged.word(judged.kind, name) for name in names},
+        registered.digest,
+    )  # fmt: skip
+
+
+def _text(number: Number, unit: str, interval: bool) -> str:
+    ends = (number.low, number.high) if interval else (number.value, number.value)
+    return as_text(number.value, *ends, unit)
+
+
+def by_utilisation(evidence: Evidence, agents: Iterable[str]) -> pd.DataFrame:
+    """Return what each agent saves of the default's mean latency on recordings, by utilisation.
+
+    Returns
+    -------
+    DataFrame
+        One row per load (low, middle, high), agent and half. `saved` is in percent: one minus the
+        geometric mean, over the recordings, of the median latency over the seeds of what is
+        deployed after the registered number of episodes, over the default's. `best` is the
+        default's latency over that of the best, and `recordings` counts them.
+    """
+    import pandas as pd
+
+    facts = evidence.facts
+    facts = facts[facts["load"].isin(LOADS)].set_index(["problem", "half"])
+    runs = evidence.runs[evidence.runs["agent"].isin(list(agents))]
+    middle = runs.groupby(["problem", "half", "agent"])["latency_s"].median().reset_index()
+    middle = middle.join(facts[["load", "default_s", "best_s"]], ["problem", "half"], how="inner")
+    middle["ratio"] = np.log(middle["latency_s"] / middle["default_s"])
+    middle["best"] = np.log(middle["default_s"] / middle["best_s"])
+    groups = middle.groupby(["load", "agent", "half"])
+    table = pd.DataFrame({"saved": 100 * (1 - np.exp(groups["ratio"].mean())),
+                          "best": np.exp(groups["best"].mean()),
+                          "recordings": groups.size()}).reset_index()  # fmt: skip
+    order = table["load"].map(LOADS.index)
+    return table.iloc[np.lexsort((table["half"], table["agent"], order))].reset_index(drop=True)
+
+
+def best_simple(table: pd.DataFrame, simple: Sequence[str]) -> str:
+    """Return the simple rival that saves most on average, looked up afterwards."""
+    means = table[table["agent"].isin(list(simple))].groupby("agent")["saved"].mean()
+    return str(means.idxmax()) if len(means) else simple[0]
+
+
+def lost_loads(evidence: Evidence, ours: str, column: str) -> pd.DataFrame:
+    """Return where another agent is better than ours by more than the tolerance.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    ours : str
+    column : str
+        Of `runs`, such as "deployed" or "mean_cost". Medians over the seeds are compared.
+
+    Returns
+    -------
+    DataFrame
+        One row per problem and half, with the best other `agent` and the `ratio` of ours to it.
+    """
+    runs = evidence.runs[evidence.runs["kind"].isin(["real", "held_out"])]
+    runs = runs[~runs["agent"].isin([ORACLE, READER, FIXED])]
+    cells = runs.pivot_table(column, ["problem", "half"], "agent", "median")
+    others = cells.drop(columns=ours)
+    found = others.idxmin(axis=1).to_frame("agent").assign(ratio=cells[ours] / others.min(axis=1))
+    return found[found["ratio"] > 1 + TOLERANCE].reset_index()
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def claims_page(
+    claims: Sequence[Claim],
+    evidence: Evidence,
+    judged: Mapping[str, Judged],
+    registered: Registration,
+) -> str:
+    """Return the page in Markdown."""
+    (ours,) = registered.columns["recommended"]
+    saved = by_utilisation(evidence, (ours, *registered.columns["simple"], ORACLE, READER))
+    rival = best_simple(saved, registered.columns["simple"])
+    return "\n\n".join([
+        "# Claims", lead(claims, saved, ours, rival), _utilisation(saved, ours, rival),
+        "## Eight claims and one use", *_claims(claims, evidence, judged),
+        "## Where it is not the best", *_lost(evidence, ours),
+        "## How sure", *_sure(judged),
+        "## What changed after results", *_log(registered),
+    ]) + "\n"  # fmt: skip
+
+
+def lead(claims: Sequence[Claim], saved: pd.DataFrame, ours: str, rival: str) -> str:
+    """Return three sentences: the verdicts, what is saved, and what could be saved.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = [("low", name, 0, saved) for name, saved in (("a", 30), ("b", 20), ("oracle", 40))]
+    >>> table = pd.DataFrame(rows, columns=["load", "agent", "half", "saved"])
+    >>> print(lead([], table, "a", "b").splitlines()[1])
+    Of the default's mean latency, `a` saves 30 % (low).
+    """
+    return (
+        f"Of the paper's {sum(c.verdict != USE for c in claims)} claims, {counted(claims)}.\n"
+        f"Of the default's mean latency, `{ours}` saves {_by_load(saved, ours)}.\n"
+        f"The best simple rival, `{rival}`, saves {_by_load(saved, rival)}, and an oracle "
+        f"{_by_load(saved, ORACLE)}."
+    )
+
+
+def counted(claims: Sequence[Claim]) -> str:
+    """Return how many claims have each verdict, and which.
+
+    Examples
+    --------
+    >>> rest = ("", "", "", "", "")
+    >>> rows = [("C3", "shown"), ("C4", "not shown"), ("C5", "not shown"), ("C9", "a use")]
+    >>> counted([Claim(id, *rest, word, "", "", "", [], [], [], []) for id, word in rows])
+    '1 is shown (C3), 2 are not shown (C4, C5)'
+    """
+    words = []
+    for word in VERDICTS:
+        if ids := [claim.id for claim in claims if claim.verdict == word]:
+            words.append(f"{len(ids)} {'is' if len(ids) == 1 else 'are'} {word} ({', '.join(ids)})")
+    return ", ".join(words) or "none is judged"
+
+
+def _by_load(saved: pd.DataFrame, agent: str) -> str:
+    own = saved[saved["agent"] == agent]
+    cells = {load: _cell(own[own["load"] == load]) for load in LOADS}
+    return (
+        ", ".join(f"{cell} % ({load})" for load, cell in cells.items() if cell) or "nothing known"
+    )
+
+
+def _cell(rows: pd.DataFrame, column: str = "saved") -> str:
+    return " / ".join(f"{value:.3g}" for value in rows.sort_values("half")[column])
+
+
+def _utilisation(saved: pd.DataFrame, ours: str, rival: str) -> str:
+    head = ("utilisation", "default, times the best", f"`{ours}` saves, %", f"`{rival}` saves, %",
+            "perfect reader saves, %", "oracle saves, %")  # fmt: skip
+    rows = []
+    for load in LOADS:
+        own = saved[saved["load"] == load]
+        cells = [_cell(own[own["agent"] == name]) for name in (ours, rival, READER, ORACLE)]
+        rows.append((load, _cell(own[own["agent"] == ORACLE], "best"), *cells))
+    halves = sorted(saved["half"].unique())
+    both = " / ".join(HALVES[half] for half in halves)
+    return (
+        f"{_table(head, rows)}\n\nEach cell: {both}; the other half judges. A number is the "
+        "geometric mean over the recordings of what is deployed after the registered number of "
+        "episodes. A perfect reader always deploys what is best in the replayed half, and an "
+        "oracle what is best by the judge."
+    )
+
+
+def _claims(claims: Sequence[Claim], evidence: Evidence, judged: Mapping[str, Judged]) -> list[str]:
+    head = ("claim", "the paper", "agent", "measured", "asked", "oracle", "verdict", "why", "rule")
     rows = [
-        (c.id, c.paper, c.measured, f"`{c.agent}`" if c.agent else "", f"**{c.verdict}**")
+        (c.id, c.paper, f"`{c.agent}`" if c.agent else "", " / ".join(c.measured) or "-", c.asked,
+         " / ".join(c.oracle) or "-", f"**{c.verdict}**", c.reason, f"made {c.rule}")
         for c in claims
+    ]  # fmt: skip
+    said = [_table(head, rows)]
+    if "C7" in judged and len(evidence.facts):
+        one, facts = judged["C7"], evidence.facts
+        own = facts[(facts["kind"] == one.kind) & facts["workload"].isin(one.claim.workloads)]
+        beds = ", ".join(dict.fromkeys(own["testbed"]))
+        loads = ", ".join(one.claim.workloads)
+        said.append(
+            f"C7 was tested on {beds}, under {loads}. Of its episodes, "
+            f"{100 * own['seen'].mean():.0f} % replay a load that was seen in development. The "
+            "other claims, all agents, and the numbers on each load are in notebook `11_claims`."
+        )
+    return said
+
+
+def _lost(evidence: Evidence, ours: str) -> list[str]:
+    said = []
+    for column, words in (("deployed", "deploys"), ("mean_cost", "serves while learning")):
+        lost = lost_loads(evidence, ours, column)
+        names = "; ".join(
+            f"{one.problem}, {HALVES[one.half]}: {one.ratio:.2f} times `{one.agent}`"
+            for one in lost.itertuples()
+        )
+        said.append(
+            f"What `{ours}` {words} costs over {100 * TOLERANCE:.0f} % more than that of another "
+            f"agent in {len(lost)} of {evidence.facts['load'].isin(LOADS).sum()} cases: "
+            f"{names or 'none'}."
+        )
+    return said
+
+
+def _sure(judged: Mapping[str, Judged]) -> list[str]:
+    apart, single = [], []
+    for one in judged.values():
+        numbers = one.of(one.claim.about)
+        apart += [one.id] * (len({(n.met, n.direction) for n in numbers}) > 1)
+        single += [one.id] * (len(numbers) < one.halves[one.kind])
+    missing = f" Only one half is computed yet for {', '.join(single)}." if single else ""
+    return [
+        "A verdict on a recording needs both halves, and the weaker one counts. The halves differ "
+        "on whether the first number is beyond its threshold, or its direction, for "
+        f"{', '.join(apart) or 'no claim'}.{missing}",
+        "Brackets are 95 % intervals: for C1 over the loads; for C2, C3, C4 and C7 over the "
+        "recordings and the seeds; for C5, C6 and C7 with the error of the half that judges. "
+        "A replay tells every run the same few episodes, so a second half says more about luck "
+        "than more seeds do.",
     ]
-    parts = [_LEAD.rstrip(), _table(("claim", "the paper", "measured", "agent", "verdict"), rows)]
-    for claim in claims:
-        parts += _section(claim)
-    if claims:
-        parts.append(f"Registered in `data/claims.yaml`, SHA-256 {claims[0].registration}.")
-    return "\n\n".join(parts) + "\n"
 
 
-def _section(claim: Claim) -> list[str]:
-    """Return the paragraphs about one claim."""
-    parts = [f"## {claim.id}: {claim.verdict}", f"> {claim.words}\n>\n> {claim.source}"]
-    parts.append(f"Measured: {claim.ours}. On {claim.testbed}.")
-    if claim.columns:
-        head = ("agent", f"{claim.kind}, {claim.unit}", "verdict", "simulated", "verdict")
-        rows = [(f"`{name}`", *astuple(column)) for name, column in claim.columns.items()]
-        parts.append(_table(head, rows))
-    for title, phrases in (("", claim.parts), ("Needed:", claim.needs), ("Notes:", claim.notes)):
-        if phrases:
-            parts += [title] if title else []
-            parts.append("\n".join(f"- {phrase}" for phrase in phrases))
-    return parts
+def _log(registered: Registration) -> list[str]:
+    rows = [
+        (str(entry["date"]), " ".join(str(entry["moved"]).split()))
+        for entry in registered.changes
+        if "after all was read" in str(entry["reason"]).lower()
+    ]
+    digest = f"Registered in `data/claims.yaml`, SHA-256 {registered.digest}."
+    return [_table(("date", "whose verdicts moved"), rows), f"`changes` there says why. {digest}"]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -84,14 +335,17 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _rounded(value: Any) -> Any:
-    """Keep five digits of each number, so that the file does not tell processors apart."""
-    return float(f"{value:.5g}") if isinstance(value, float) else value
-
-
-def write_claims(claims: Sequence[Claim], folder: str | os.PathLike[str]) -> None:
-    """Write ``claims.json`` and ``claims.md``; both contain the same numbers."""
-    rows = [{key: _rounded(value) for key, value in asdict(claim).items()} for claim in claims]
+def write_claims(
+    judged: Mapping[str, Judged],
+    evidence: Evidence,
+    registered: Registration,
+    folder: str | os.PathLike[str],
+) -> list[Claim]:
+    """Write ``claims.json`` and ``claims.md`` with the same numbers, and return the claims."""
+    claims = [claim_row(one, registered) for one in judged.values()]
+    rows: list[dict[str, Any]] = [asdict(claim) for claim in claims]
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_atomically(Path(folder) / "claims.json", json.dumps(rows, indent=1) + "\n")
-    write_atomically(Path(folder) / "claims.md", claims_page(claims))
+    page = claims_page(claims, evidence, judged, registered)
+    write_atomically(Path(folder) / "claims.md", page)
+    return claims

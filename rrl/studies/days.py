@@ -28,6 +28,7 @@ from rrl.rivals import agents
 from rrl.simulation.optimum import optimum
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import TESTBEDS
+from rrl.studies.problems import half_of
 from rrl.studies.shared_machine import ALONE, Neighbour, SharedServer
 from rrl.support.errors import UsageError
 from rrl.support.machine import one_thread
@@ -47,7 +48,8 @@ class Day(NamedTuple):
     Parameters
     ----------
     testbed : str
-        A simulated testbed or a recorded profile. Agents replay the first half of a profile.
+        A simulated testbed or a recorded profile. Agents replay the first half of a profile, or the
+        second one if ``/1`` follows its name.
     rate : float
         Mean requests per second.
     agent : str
@@ -136,7 +138,8 @@ def level_costs(problem: Day, data: str) -> tuple[NDArray[np.float64], NDArray[n
     server = _machine(problem.testbed, data)
     if isinstance(server, RecordedServer):
         rates = server.profile.rates_per_s
-        return np.array(rates), np.array([judge_half(server.profile, r, 1).cost for r in rates])
+        judge = 1 - (server.half or 0)
+        return np.array(rates), np.array([judge_half(server.profile, r, judge).cost for r in rates])
 
     def costs(slow: float) -> NDArray[np.float64]:
         rng = np.random.default_rng(0)
@@ -219,14 +222,16 @@ def day_name(day: Day) -> str:
     load = "-".join(f"{number:g}" for number in (day.rate, *day.neighbour))
     rest = "-".join(f"{number:g}" for number in (day.length_s, day.requests, day.late_s))
     seeds = f"-from-{day.first_seed}" if day.first_seed else ""
-    return f"{day.testbed}/day-{load}/{day.agent}-{rest}{seeds}"
+    testbed = day.testbed.replace("/", "-half-")
+    return f"{testbed}/day-{load}/{day.agent}-{rest}{seeds}"
 
 
 @lru_cache(maxsize=8)
 def _machine(testbed: str, data: str) -> SimulatedServer | RecordedServer:
     if testbed in TESTBEDS:
         return TESTBEDS[testbed]()
-    return RecordedServer(Path(data) / testbed, half=0)
+    name, half = half_of(testbed)
+    return RecordedServer(Path(data) / name, half=half)
 
 
 def _server(day: Day, seed: int, data: str) -> Server:

@@ -81,7 +81,7 @@ def day_key(day: Day, data: str) -> Key:
     """Return what a run of a day depends on, besides the day itself."""
     agent = () if day.agent == KNOWING else (f"agent {day.agent}",)
     names = *agent, problem_name(day.testbed), "problem day", "judge loop"
-    judged = Path(data) / day.testbed / EPISODES
+    judged = Path(data) / half_of(day.testbed)[0] / EPISODES
     read = (f"data {digest(judged)[:12]}",) if judged.exists() else ()
     return (*map(label, names), *read, packages())
 

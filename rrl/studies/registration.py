@@ -1,40 +1,235 @@
-"""The registration of the claims: what each one says, and what decides about it.
+"""The registration: what each claim says, what decides about it, and the log of all changes.
 
 `data/claims.yaml` has all of it. It is checked when it is read: an unknown or a missing key is an
-error, and so is a change that its list `changes` does not explain.
+error, and so is a change, of the file or of the code that judges, that its log does not explain.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
+import tokenize
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from rrl.rivals.agents import AGENTS
+from rrl.rivals.agents import ABLATED, HOME, home
+from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.days import Day
-from rrl.studies.registered import (
-    ClaimPart,
-    DayProblem,
-    Problem,
-    RegisteredClaim,
-    Registration,
-    Rules,
-)
-from rrl.studies.settings import workload
+from rrl.studies.settings import Load, workload
 from rrl.support.errors import DataError
 from rrl.support.files import read_text
 
 NAME = "claims.yaml"
-VERDICTS = ("reproduced", "partly", "not", "cannot be tested")
-METRICS = ("similarity", "information", "speed", "loss", "quality", "latency", "late", "served",
+METRICS = ("similarity", "information", "speed", "loss", "price", "latency", "late", "served",
            "runtime", "binary")  # fmt: skip
 FAMILY = "all of a family"
 STATISTICS = ("median", "geometric mean", "largest", FAMILY, "count")
-OBJECTIVES = ("mean", "late")
+JUDGES = tuple(
+    Path(__file__).with_name(f"{name}.py")
+    for name in ("claims", "claim_numbers", "claim_tables", "other_half")
+)
+"""The code that judges: the digest of the registration covers it."""
+
+
+@dataclass(frozen=True)
+class ClaimPart:
+    """A number that a claim needs.
+
+    Parameters
+    ----------
+    metric, statistic, against : str
+        What is measured, how it is summarised over the problems, and what the agent is compared
+        with.
+    direction : float
+        The part has the claim's direction if its interval lies beyond this number.
+    above, below : float, optional
+        The threshold: the part is met if its interval lies beyond it. Exactly one is given.
+    """
+
+    metric: str
+    statistic: str
+    against: str
+    direction: float
+    above: float | None = None
+    below: float | None = None
+
+    @property
+    def threshold(self) -> float:
+        """The number that the interval must be above, or below."""
+        return float(self.below if self.above is None else self.above)  # type: ignore[arg-type]
+
+    def beyond(self, low: float, high: float, limit: float) -> bool:
+        """Return whether an interval lies beyond a limit, on the side of the claim."""
+        return low > limit if self.above is not None else high < limit
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Numbers that hold for all claims; `data/claims.yaml` says what each one means."""
+
+    seeds: int
+    confidence: float
+    steady_episodes: int
+    deployed_after: int
+    least_gap: float
+    least_late: float
+    late_factor: float
+    similarity_episodes: int
+
+
+@dataclass(frozen=True)
+class RegisteredClaim:
+    """A claim of the paper with all that decides about it.
+
+    Parameters
+    ----------
+    paper, words, source : str
+        The claim in short, in the paper's words, and where it stands.
+    ours, unit : str
+        What is measured, and the unit of the first part.
+    parts : tuple of ClaimPart
+    selection, correction : str
+        Which problems count, and what is done because there are many.
+    about : str
+        The agent that the verdict is about. It is empty if the claim is about none.
+    also : tuple of str
+        Further agents that the claim is measured for, under loads that stay.
+    workloads : tuple of str
+        The kinds of changing loads that count. Without any, the loads are those that stay.
+    objective : str
+        What the agents minimise: "mean" (the mean latency) or "late" (the late requests).
+    theory, history : str
+        What is proved about the claim, and numbers that were reported before.
+    use : bool
+        It is a use of the system and no claim, so it gets numbers and no verdict.
+    """
+
+    paper: str
+    words: str
+    source: str
+    ours: str
+    unit: str
+    parts: tuple[ClaimPart, ...]
+    selection: str
+    correction: str
+    about: str = ""
+    also: tuple[str, ...] = ()
+    workloads: tuple[str, ...] = ()
+    objective: str = "mean"
+    theory: str = ""
+    history: str = ""
+    use: bool = False
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem that agents are judged on: a testbed under a load, for a number of episodes."""
+
+    kind: str
+    testbed: str
+    load: Load
+    episodes: int
+
+    @property
+    def workload(self) -> str:
+        """The name of a load that changes; it is empty for one that stays."""
+        return "" if isinstance(self.load, int | float) else str(self.load[0])
+
+
+class DayProblem(NamedTuple):
+    """A day of devices that agents are judged on. Its `day` names no agent and no seeds."""
+
+    kind: str
+    day: Day
+
+
+@dataclass(frozen=True)
+class Registration:
+    """All that `data/claims.yaml` says.
+
+    Parameters
+    ----------
+    columns : mapping of str to tuple of str
+        The agents: `paper`, `recommended`, `rivals`, and those of the rivals that are `simple`.
+    rules : Rules
+    decided_by : tuple of str
+        The kinds of problems that decide, the first one that can.
+    problems, days
+        Each recording is there twice: its second half is replayed where ``/1`` follows its name.
+    claims : mapping of str to RegisteredClaim
+    changes : tuple of mapping
+        The log.
+    digest : str
+        The SHA-256 of the file.
+    """
+
+    columns: Mapping[str, tuple[str, ...]]
+    rules: Rules
+    decided_by: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    days: tuple[DayProblem, ...]
+    claims: Mapping[str, RegisteredClaim]
+    changes: tuple[Mapping[str, Any], ...]
+    digest: str = field(compare=False)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of problems, those that decide first."""
+        found = (problem.kind for problem in (*self.problems, *self.days))
+        return tuple(dict.fromkeys((*self.decided_by, *found)))
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Every agent that runs on all problems."""
+        columns = (self.columns[name] for name in ("recommended", "paper", "rivals"))
+        return tuple(dict.fromkeys(name for column in columns for name in column))
+
+    @property
+    def steady_agents(self) -> tuple[str, ...]:
+        """Every agent that runs under loads that stay: also those that others are compared with."""
+        claims = self.claims.values()
+        also = (name for claim in claims for name in claim.also)
+        others = (part.against for claim in claims for part in claim.parts)
+        compared = (name for name in others if name in HOME | ABLATED)
+        return tuple(dict.fromkeys((*self.agents, *also, *compared)))
+
+    @property
+    def already_read(self) -> tuple[str, ...]:
+        """The testbeds whose results were known when the rules last changed."""
+        return next((tuple(one["read"]) for one in self.changes[::-1] if "read" in one), ())
+
+    def held_out_loads(self, testbed: str) -> tuple[float, ...]:
+        """Return the loads of a recording that no agent had met before the registration."""
+        held = (p for p in self.problems if (p.kind, p.testbed) == ("held_out", testbed))
+        return tuple(float(p.load) for p in held if not p.workload)
+
+    def present(self, data: str | os.PathLike[str]) -> tuple[Problem, ...]:
+        """Return the problems that can be run: simulated ones, and profiles in the folder `data`.
+
+        Examples
+        --------
+        >>> registered = read_registration("data")
+        >>> {p.testbed for p in registered.present("/no/profiles")} == {"cpu10", "gpu"}
+        True
+        """
+        return tuple(problem for problem in self.problems if _is_present(problem.testbed, data))
+
+    def present_days(self, data: str | os.PathLike[str]) -> tuple[DayProblem, ...]:
+        """Return the days that can be run, as :meth:`present` does."""
+        return tuple(one for one in self.days if _is_present(one.day.testbed, data))
+
+
+def _is_present(testbed: str, data: str | os.PathLike[str]) -> bool:
+    profile = Path(data) / testbed.removesuffix("/1") / "profile.json"
+    return testbed in TESTBEDS or profile.is_file()
+
+
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
@@ -66,40 +261,62 @@ def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
     wanted = ("paper", "columns", "rules", "decided_by", "steady", "changing", "days", "claims",
               "changes")  # fmt: skip
     _keys(path, "", content, wanted)
-    columns, rules = content["columns"], content["rules"]
-    _keys(path, "columns", columns, ("paper", "recommended", "rivals"))
-    _keys(path, "rules", rules, [one.name for one in fields(Rules)])
+    _keys(path, "columns", content["columns"], ("paper", "recommended", "rivals", "simple"))
+    _keys(path, "rules", content["rules"], [one.name for one in fields(Rules)])
     for name in _agents(content):
-        if name not in AGENTS:
-            raise DataError(f"{path}: unknown agent {name!r}; use one of {', '.join(AGENTS)}")
-    _check_changes(path, content)
-    claims = {key: _claim(path, key, value) for key, value in content["claims"].items()}
+        try:
+            home(name)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from None
+    _check_log(path, content)
     return Registration(
-        tuple(columns["paper"]), tuple(columns["recommended"]),
-        tuple(columns["rivals"]), Rules(**rules), tuple(content["decided_by"]),
-        tuple(_problems(path, content)), tuple(_days(path, content)), claims,
-        tuple(content["changes"]),
-        hashlib.sha256(text.encode()).hexdigest(),
+        {name: tuple(agents) for name, agents in content["columns"].items()},
+        Rules(**content["rules"]), tuple(content["decided_by"]),
+        tuple(_problems(path, content)), tuple(_days(path, content)),
+        {key: _claim(path, key, value) for key, value in content["claims"].items()},
+        tuple(content["changes"]), hashlib.sha256(text.encode()).hexdigest(),
     )  # fmt: skip
 
 
 def content_digest(content: Mapping[str, Any]) -> str:
-    """Return a digest of all that is registered, without the list of changes."""
+    """Return a digest of all that is registered, without the log, and of the code that judges."""
     rest = {key: value for key, value in content.items() if key != "changes"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
+    code = [without_words(read_text(path)) for path in JUDGES]
+    return hashlib.sha256(json.dumps([rest, code], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _check_changes(path: Path, content: Mapping[str, Any]) -> None:
-    """Refuse a content that the last entry of `changes` does not name."""
+def without_words(source: str) -> str:
+    r"""Return a module's source without comments, docstrings and spaces.
+
+    Examples
+    --------
+    >>> without_words('def f(x):  # f\n    "Word."\n    return x + 1\n')
+    'deff(x):returnx+1'
+    """
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            assert node.end_lineno is not None
+            lines[node.lineno - 1 : node.end_lineno] = ["\n"] * (node.end_lineno - node.lineno + 1)
+    for token in tokenize.generate_tokens(StringIO(source).readline):
+        if token.type == tokenize.COMMENT and lines[token.start[0] - 1].strip():
+            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
+    return "".join("".join(lines).split())
+
+
+def _check_log(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse a content that the last entry of the log does not name."""
     entries, digest = content["changes"], content_digest(content)
     if not entries:
         raise DataError(f"{path}: `changes` is empty; it begins with the registration itself")
     for number, entry in enumerate(entries):
-        _keys(path, f"changes[{number}]", entry, ("date", "reason", "digest"))
+        wanted = ("date", "reason", "moved", "digest")
+        _keys(path, f"changes[{number}]", entry, wanted, ("read",))
     if entries[-1]["digest"] != digest:
         raise DataError(
-            f"{path}: changed, and `changes` does not say why; undo it, or add an entry with the "
-            f"date, the reason and the digest {digest}"
+            f"{path}: it, or the code that judges, changed, and `changes` does not say why; undo "
+            "it, or add an entry with the date, the reason, whose verdicts it moved, and the "
+            f"digest {digest}"
         )
 
 
@@ -127,12 +344,11 @@ def _claim(path: Path, key: str, content: Any) -> RegisteredClaim:
     known = [one.name for one in fields(RegisteredClaim)]
     optional = known[known.index("about") :]
     _keys(path, f"claims.{key}", content, known[: known.index("about")], optional)
-    _keys(path, f"claims.{key}.needs", content["needs"], VERDICTS)
     parts = []
     for number, part in enumerate(content["parts"]):
         where = f"claims.{key}.parts[{number}]"
         names = ("metric", "statistic", "against", "direction")
-        _keys(path, where, part, names, ("above", "below", "least_ceiling"))
+        _keys(path, where, part, names, ("above", "below"))
         for name, values in (("metric", METRICS), ("statistic", STATISTICS)):
             if part[name] not in values:
                 raise DataError(f"{path}: {where}: unknown {name} {part[name]!r}; use one of "
@@ -143,9 +359,8 @@ def _claim(path: Path, key: str, content: Any) -> RegisteredClaim:
             raise DataError(f"{path}: {where}: {FAMILY!r} tests ratios against 1; give `above: 1` "
                             "and `direction: 1`")  # fmt: skip
         parts.append(ClaimPart(**part))
-    if content.get("objective", "mean") not in OBJECTIVES:
-        words = " or ".join(OBJECTIVES)
-        raise DataError(f"{path}: claims.{key}: unknown objective; use {words}")
+    if content.get("objective", "mean") not in ("mean", "late"):
+        raise DataError(f"{path}: claims.{key}: unknown objective; use mean or late")
     listed = {name: tuple(content.get(name, ())) for name in ("also", "workloads")}
     return RegisteredClaim(**(content | listed | {"parts": tuple(parts)}))
 
@@ -163,7 +378,8 @@ def _problems(path: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
                         workload(load)
                     except ValueError as error:
                         raise DataError(f"{path}: {where}: {error}") from None
-                    yield Problem(kind, entry["testbed"], load, entry.get("episodes", steady))
+                    for testbed in _both_halves(entry["testbed"]):
+                        yield Problem(kind, testbed, load, entry.get("episodes", steady))
 
 
 def _days(path: Path, content: Mapping[str, Any]) -> Iterator[DayProblem]:
@@ -172,7 +388,13 @@ def _days(path: Path, content: Mapping[str, Any]) -> Iterator[DayProblem]:
         for number, entry in enumerate(entries):
             _keys(path, f"days.{kind}[{number}]", entry, known[:4], known[4:])
             about = {name: _literal(value) for name, value in entry.items()}
-            yield DayProblem(kind, Day(agent="", seeds=0, **about))
+            for testbed in _both_halves(about["testbed"]):
+                yield DayProblem(kind, Day(agent="", seeds=0, **about | {"testbed": testbed}))
+
+
+def _both_halves(testbed: str) -> tuple[str, ...]:
+    """Return the name once for each half of a recording that can be replayed."""
+    return (testbed,) if testbed in TESTBEDS else (testbed, f"{testbed}/1")
 
 
 def _literal(value: Any) -> Any:

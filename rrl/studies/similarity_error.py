@@ -130,18 +130,19 @@ def typical_difference(space: ConfigSpace, cost: NDArray[np.float64], radius: fl
     return float(np.expm1(np.median(away))) if len(away) else 0.0
 
 
-def repeat_error(scenario: Scenario) -> float:
-    """Estimate by how much (%) two equal configurations of a recorded grid would differ.
+def error_again(scenario: Scenario, rng: np.random.Generator) -> float:
+    """Return the error of measuring a configuration again; no estimate can be expected to err less.
 
-    The estimate compares two passes, which had different arrivals. It removes the difference that
-    all configurations share. A difference of two means over both passes has half the variance of a
-    difference between the passes.
+    Each configuration is measured in one episode, and compared with the truth.
+
+    Returns
+    -------
+    float
+        The median of the absolute logarithms of the measured cost over the true one.
     """
-    profile = scenario.server.profile
-    rows = profile.grid[np.isclose(profile.grid["rate_per_s"], scenario.workload.rate)]
-    passes = np.log(rows.groupby([*profile.knobs, "pass"])["mean_s"].mean().unstack().to_numpy())
-    between = passes[:, 1] - passes[:, 0]
-    return 100 * float(np.expm1(np.median(np.abs(between - np.median(between))) / np.sqrt(2)))
+    arrivals_rng, server_rng = rng.spawn(2)
+    measured = _measure(scenario, np.arange(len(scenario.space)), arrivals_rng, server_rng)
+    return float(np.median(np.abs(np.log(measured / scenario.cost))))
 
 
 def on_one_scale(scenario: Scenario) -> Scenario:

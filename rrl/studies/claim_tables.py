@@ -1,0 +1,393 @@
+"""The measurements behind the claims: one row per run, and one row per problem.
+
+Every number on a recording is there twice: `half` is the half that the agents replay, and the other
+one judges. What is simulated has `half` 0 only. Beside the agents stand references with knowledge
+that no agent has (:data:`rrl.studies.other_half.ORACLE`), so each number has what can be reached.
+Whoever judges a claim reads these tables and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from rrl.core.learned_similarity import LearnedSimilarity
+from rrl.core.similarity import Copy
+from rrl.recording.profile import read_profile
+from rrl.recording.replay import RecordedServer
+from rrl.studies.day_tables import DEFAULT, problem_label
+from rrl.studies.days import KNOWING, Day
+from rrl.studies.other_half import FIXED, ORACLE, READER, how_sure, told_by_judge
+from rrl.studies.outcomes import Results, name_of
+from rrl.studies.problems import half_of, open_scenario
+from rrl.studies.race import Race, score
+from rrl.studies.registration import DayProblem, Problem, Registration
+from rrl.studies.scenario import SLO_FACTORS, Scenario, Truth
+from rrl.studies.settings import Setting, workload
+from rrl.studies.similarity_error import (
+    GlobalMean,
+    error_again,
+    region_errors,
+    typical_difference,
+)
+from rrl.studies.sweep_store import Arrays
+from rrl.tuning.defaults import serving_default
+from rrl.workloads.device_day import device_day
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DAY = "DeviceDay"
+"""The name of the load of a day of devices, among the `workloads` of a claim."""
+ESTIMATORS = {"copy": Copy, "learned": LearnedSimilarity, "mean": GlobalMean}
+"""How the agents estimate a region, and what is known without regions."""
+RADIUS = 1.0  # of the regions whose estimates are judged: the direct neighbours
+LOADS = ("low", "middle", "high")
+
+
+class Evidence(NamedTuple):
+    """All tables that the claims are judged by. Each has the columns `problem`, `kind` and `half`.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        One row per problem under a load that stays, agent or reference, and seed. `first` is the
+        number of episodes until the recommendation is within 5 % of the optimum for the first time;
+        it is infinite if it never is. `mean_cost` is the true mean cost of all episodes over the
+        optimum's, and `deployed` that of the last recommendation. `latency_s` and `late` are the
+        true mean latency and the true fraction of late requests of what is deployed after the
+        registered number of episodes. `error` is the standard error of the logarithm of
+        `latency_s`, and `requests` is the number of independent requests behind `late`.
+    late : DataFrame
+        The same for agents that minimised the fraction of late requests.
+    served : DataFrame
+        One row per problem whose load changes, agent or reference, and seed: the mean latency
+        `latency_s` that was served while learning, on recordings by the half that judges, with the
+        `error` of the logarithm of its ratio to the default's.
+    similarity : DataFrame
+        One row per problem under a load that stays, and estimator, with the median `error` of its
+        estimates (%). The estimator ``again`` measures the configuration itself once more.
+    facts : DataFrame
+        One row per problem. `simple_regret` is the default's true cost above the optimum's, divided
+        by the optimum's. `load` is "low", "middle" or "high" on a recording. `good` counts the
+        configurations that are surely within 5 % of the optimum, and `possible` those that may be.
+        `step` and `region` are the fractions by which two configurations within a radius of 1 and
+        of 3 differ. `chance` is the mean number of episodes until a random order meets a good one.
+        `seen` is the fraction of the episodes that replay a load that was seen in development.
+    recorded : DataFrame
+        One row per profile, with the number of its `episodes` and whether the `binary` served them.
+    """
+
+    runs: pd.DataFrame
+    late: pd.DataFrame
+    served: pd.DataFrame
+    similarity: pd.DataFrame
+    facts: pd.DataFrame
+    recorded: pd.DataFrame
+
+
+# --- what to run ----------------------------------------------------------------------------------
+
+
+def settings(
+    registered: Registration, problems: Iterable[Problem], seeds: int, most_episodes: int
+) -> list[Setting]:
+    """Return the settings of the sweep: every registered agent on each problem.
+
+    Under a load that changes, TensorFlow Serving's default is there, too.
+
+    Examples
+    --------
+    >>> from rrl.studies.registration import read_registration
+    >>> registered = read_registration("data")
+    >>> one = settings(registered, registered.problems[:1], 30, 3000)
+    >>> len(one) == len(registered.steady_agents), one[0].episodes
+    (True, 300)
+    """
+    changing = (*registered.agents, DEFAULT)
+    return [
+        Setting(p.testbed, p.load, agent, seeds, min(p.episodes, most_episodes))
+        for p in problems
+        for agent in (changing if p.workload else registered.steady_agents)
+    ]
+
+
+def late_settings(
+    registered: Registration,
+    problems: Iterable[Problem],
+    scenarios: Mapping[Any, Scenario],
+    seeds: int,
+    most_episodes: int,
+) -> list[Setting]:
+    """Return the settings of agents that minimise the fraction of late requests under steady loads.
+
+    They run until the episode after which the registration looks at what is deployed. The limit is
+    the registered multiple of the smallest mean latency, in three digits.
+    """
+    rules, found = registered.rules, []
+    episodes = min(rules.deployed_after, most_episodes)
+    for problem in problems:
+        if not problem.workload:
+            limit_s = rules.late_factor * scenarios[problem.testbed, problem.load].optimum
+            about = (seeds, episodes, f"slo:{float(f'{limit_s:.3g}'):.15g}")
+            found += [
+                Setting(problem.testbed, problem.load, agent, *about) for agent in registered.agents
+            ]
+    return found
+
+
+def day_settings(registered: Registration, days: Iterable[DayProblem], seeds: int) -> list[Day]:
+    """Return the days of all registered agents, of the default and of the agent that knows.
+
+    Examples
+    --------
+    >>> from rrl.studies.registration import read_registration
+    >>> registered = read_registration("data")
+    >>> one = day_settings(registered, registered.days[:1], 30)
+    >>> len(one) == len(registered.agents) + 2, one[-1].agent
+    (True, 'knowing')
+    """
+    agents = (*registered.agents, DEFAULT, KNOWING)
+    return [one.day._replace(agent=name, seeds=seeds) for one in days for name in agents]
+
+
+# --- loads that stay ------------------------------------------------------------------------------
+
+
+def steady_tables(
+    registered: Registration,
+    problems: Sequence[Problem],
+    results: Results,
+    truths: Mapping[Any, Truth],
+    scenarios: Mapping[Any, Scenario],
+    simulated_requests: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables `runs` and `facts` of :class:`Evidence` for loads that stay.
+
+    Parameters
+    ----------
+    registered : Registration
+    problems : sequence of Problem
+    results : mapping of Setting to Race
+        All agents minimised the same: with those of :func:`late_settings`, `runs` is `late`.
+    truths, scenarios : mapping
+        By testbed and load.
+    simulated_requests : int
+        The number of requests per configuration behind a simulated truth.
+    """
+    import pandas as pd
+
+    rules = registered.rules
+    row = SLO_FACTORS.index(rules.late_factor)
+    by_problem: dict[Any, dict[Setting, Race]] = {}
+    for setting, race in results.items():
+        by_problem.setdefault(setting.problem, {})[setting] = race
+    runs, facts = [], []
+    for problem in problems:
+        key = (problem.testbed, problem.load)
+        if problem.workload or key not in by_problem:
+            continue
+        scenario, late = scenarios[key], truths[key].late[row]
+        head = _head(problem.kind, *key)
+        sure = how_sure(scenario, rules.late_factor * scenario.optimum, simulated_requests)
+        facts.append(head | _facts(registered, problem, scenario, sure | {"late": late}))
+        own = by_problem[key]
+        least = any(setting.objective != "mean" for setting in own)
+        races = {setting.agent: race for setting, race in own.items()}
+        races |= _references(scenario, late if least else None, next(iter(races.values())))
+        for agent, race in races.items():
+            found, episodes = score(scenario, race), race.recommended.shape[1]
+            final = race.recommended[:, min(rules.deployed_after, episodes) - 1]
+            columns = {"first": found["first_within_5"], "mean_cost": found["mean_cost"]}
+            columns |= {"deployed": 1 + found["simple_regret"], "latency_s": scenario.cost[final]}
+            columns |= {name: values[final] for name, values in (sure | {"late": late}).items()}
+            columns |= {"agent": agent, "seed": np.arange(len(final)), "episodes": episodes}
+            runs.append(pd.DataFrame(head | columns))
+    return pd.concat(runs, ignore_index=True) if runs else pd.DataFrame(), pd.DataFrame(facts)
+
+
+def _head(kind: str, testbed: str, load: Any) -> dict[str, Any]:
+    name, half = half_of(testbed)
+    steady = isinstance(load, int | float)
+    return {
+        "problem": name_of((name, load)), "kind": kind, "half": half, "testbed": name,
+        "workload": "" if steady else str(load[0]),
+    }  # fmt: skip
+
+
+def _references(scenario: Scenario, late: Any, like: Race) -> dict[str, Race]:
+    """Return races of references: the default serves first, then always the best.
+
+    The best has the lowest cost, or the fewest late requests and among these the lowest cost.
+    """
+    numbers = {ORACLE: int(np.lexsort((scenario.cost, scenario.cost if late is None else late))[0])}
+    if scenario.replay_best is not None:
+        numbers[READER] = scenario.replay_best
+    default = scenario.space.index(serving_default(scenario.space))
+    races = {}
+    for name, number in numbers.items():
+        chosen = np.full_like(like.chosen, number)
+        chosen[:, 0] = default
+        races[name] = Race(chosen, chosen, 0.0)
+    return races
+
+
+def _facts(
+    registered: Registration, problem: Problem, scenario: Scenario, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    default = scenario.space.index(serving_default(scenario.space))
+    rates = getattr(getattr(scenario.server, "profile", None), "rates_per_s", ())
+    level = LOADS[rates.index(problem.load)] if len(rates) == len(LOADS) else ""
+    held_out = registered.held_out_loads(problem.testbed)
+    return {
+        "load": level,
+        "configurations": len(scenario.space),
+        "good": int(scenario.good.sum()),
+        "possible": int(scenario.possible.sum()),
+        "best_s": scenario.optimum,
+        "default_s": float(scenario.cost[default]),
+        "simple_regret": float(scenario.cost[default]) / scenario.optimum - 1,
+        "step": typical_difference(scenario.space, scenario.cost, 1.0),
+        "region": typical_difference(scenario.space, scenario.cost, 3.0),
+        "chance": (len(scenario.space) + 1) / (scenario.good.sum() + 1),
+        "default_late": float(about["late"][default]),
+        "default_error": float(about["error"][default]),
+        "default_requests": int(about["requests"][default]),
+        "seen": float(problem.load not in held_out),
+    }
+
+
+def similarity_table(
+    problems: Sequence[Problem],
+    scenarios: Mapping[Any, Scenario],
+    measurements: int,
+    draws: int,
+) -> pd.DataFrame:
+    """Return the table `similarity` of :class:`Evidence`, for the problems whose load stays.
+
+    The measured configurations are drawn `draws` times, and the errors of all draws count.
+    """
+    import pandas as pd
+
+    rows = []
+    for problem in problems:
+        if problem.workload:
+            continue
+        scenario = scenarios[problem.testbed, problem.load]
+        head = _head(problem.kind, problem.testbed, problem.load)
+        rngs = [np.random.default_rng(draw) for draw in range(draws)]
+        drawn = [region_errors(scenario, ESTIMATORS, measurements, RADIUS, rng) for rng in rngs]
+        errors = pd.concat(drawn).groupby("estimator", sort=False)["error"].median().to_dict()
+        errors["again"] = error_again(scenario, np.random.default_rng(draws))
+        for name, error in errors.items():
+            rows.append(head | {"estimator": name, "error": 100 * float(np.expm1(error))})
+    return pd.DataFrame(rows)
+
+
+# --- loads that change ----------------------------------------------------------------------------
+
+
+def served_tables(
+    registered: Registration,
+    problems: Iterable[Problem],
+    results: Results,
+    days: Iterable[DayProblem],
+    found: Mapping[Day, Arrays],
+    scenarios: Mapping[Any, Scenario],
+    data: str | os.PathLike[str],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables `served` and `facts` of :class:`Evidence` for loads that change.
+
+    Parameters
+    ----------
+    registered : Registration
+    problems : iterable of Problem
+    results : mapping of Setting to Race
+    days : iterable of DayProblem
+    found : mapping of Day to arrays
+        What :meth:`rrl.studies.sweeps.Sweep.days` returns for :func:`day_settings`.
+    scenarios : mapping
+        By testbed and load.
+    data : path
+        The folder of the profiles.
+    """
+    import pandas as pd
+
+    served, facts = [], []
+
+    def enter(head: dict[str, Any], latency: Any, error: Any, seen: float, regret: Any) -> None:
+        for agent, values in latency.items():
+            row = head | {"agent": agent, "seed": np.arange(len(values)), "latency_s": values}
+            served.append(pd.DataFrame(row | {"error": error.get(agent, 0.0)}))
+        best, default = (float(np.median(latency[name])) for name in (ORACLE, DEFAULT))
+        regret = default / best - 1 if regret is None else regret
+        facts.append(head | {"best_s": best, "default_s": default, "simple_regret": regret,
+                             "load": "", "seen": seen})  # fmt: skip
+
+    def seen(met: Any, testbed: str) -> float:
+        return float(np.isin(met, registered.held_out_loads(testbed), invert=True).mean())
+
+    for problem in problems:
+        key = (problem.testbed, problem.load)
+        own = {s.agent: race for s, race in results.items() if s.problem == key}
+        if not problem.workload or not own:
+            continue
+        scenario, head = scenarios[key], _head(problem.kind, *key)
+        regret = _regret(scenario)
+        if isinstance(scenario.server, RecordedServer):
+            chosen = {agent: race.chosen for agent, race in own.items()}
+            load = workload(problem.load)
+            told = told_by_judge(scenario.server, load, scenario.requests, 0, chosen)
+            enter(head, told.latency_s, told.error, seen(told.met, problem.testbed), regret)
+        else:
+            latency = {agent: race.costs.mean(axis=1) for agent, race in own.items()}
+            best = latency[DEFAULT] / (1 + regret)  # on the arrivals of each seed
+            enter(head, latency | {ORACLE: best, FIXED: best}, {}, 1.0, regret)
+    for kind, problem in days:
+        own = {day.agent: arrays for day, arrays in found.items() if day.problem == problem.problem}
+        name, half = half_of(problem.testbed)
+        head = {"problem": f"{problem_label(problem._replace(testbed=name))}, day", "kind": kind,
+                "half": half, "testbed": name, "workload": DAY}  # fmt: skip
+        load = device_day(problem.rate, problem.length_s)
+        server = open_scenario(problem.testbed, load, data).server
+        if isinstance(server, RecordedServer):
+            chosen = {agent: a["chosen"] for agent, a in own.items() if agent != KNOWING}
+            told = told_by_judge(server, load, problem.requests, problem.first_seed, chosen)
+            enter(head, told.latency_s, told.error, seen(told.met, problem.testbed), None)
+        else:
+            names = {KNOWING: ORACLE}
+            latency = {
+                names.get(agent, agent): np.mean(arrays["mean_s"], axis=1, dtype=float)
+                for agent, arrays in own.items()
+            }
+            enter(head, latency, {}, 1.0, None)
+    table = pd.concat(served, ignore_index=True) if served else pd.DataFrame()
+    return table, pd.DataFrame(facts)
+
+
+def _regret(scenario: Scenario) -> float:
+    default = scenario.space.index(serving_default(scenario.space))
+    return float(scenario.cost[default]) / scenario.optimum - 1
+
+
+def recorded_table(data: str | os.PathLike[str]) -> pd.DataFrame:
+    """Return the table `recorded` of :class:`Evidence`; both halves of a profile count as one.
+
+    Examples
+    --------
+    >>> bool(recorded_table("data")["episodes"].sum() > 1000)
+    True
+    """
+    import pandas as pd
+
+    rows = []
+    for path in sorted(Path(data).glob("*/profile.json")):
+        profile = read_profile(path.parent)
+        binary = profile.description.get("server") == "tensorflow_model_server"
+        row = {"problem": path.parent.name, "kind": "real", "half": 0, "workload": ""}
+        rows.append(row | {"episodes": len(profile.table), "binary": binary})
+    return pd.DataFrame(rows, columns=["problem", "kind", "half", "workload", "episodes", "binary"])
