@@ -64,15 +64,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "rrl-gp-one-length": {"how": "one length"},
     "rrl-radius-2": {"radius": 2.0},
     "rrl-wide": {"radius": 3.0},  # as released
-    "random": {"budget": 300},
-    "coordinate-descent": {"repeats": 1, "rounds": 3},
-    "hill-climbing": {"reach": 4, "again": 0.1, "patience": 1000},
-    "simulated-annealing": {"temperature": 0.3, "decay": 0.98, "reach": 4},
-    "q-learning": {"epsilon": [1.0, 0.1, 50], "learning_rate": 0.3},
-    "deep-q-network": {"actions": "configurations", "epsilon": [1.0, 0.1, 20]},
-    "q-learning-for-speed": {"epsilon": [1.0, 0.1, 50], "learning_rate": 0.3},
-    "deep-q-network-for-speed": {"actions": "configurations", "epsilon": [1.0, 0.1, 20]},
-    "gp-ei": {"initial": 5, "margin": 0.0, "length": 0.25},
+    "random": {"budget": 10},
+    "coordinate-descent": {"repeats": 1, "rounds": 1},
+    "hill-climbing": {"reach": 1, "again": 0.3, "patience": 1000},
+    "simulated-annealing": {"temperature": 0.1, "decay": 0.98, "reach": 1},
+    "zooming": {"lipschitz": 0.25, "confidence": 0.05},
+    "q-learning": {"epsilon": [1.0, 0.02, 5], "learning_rate": 0.3},
+    "q-learning-for-speed": {"epsilon": [1.0, 0.1, 50], "learning_rate": 0.1},
+    "deep-q-network": {"epsilon": [0.1, 0.02, 20], "learning_rate": 0.01},
+    "deep-q-network-for-speed": {"epsilon": [1.0, 0.1, 20], "learning_rate": 0.01},
+    "gp-ei": {"initial": 5, "length": 1.0},
+    "optuna-tpe": {"initial": 10},
 }
 
 
