@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rrl.studies.claim_page import Claim, counted
+from rrl.studies.claim_page import Claim, best_simple, counted
 from rrl.studies.claim_tables import LOADS
-from rrl.studies.claims import SHOWN, USE
+from rrl.studies.claims import USE
+from rrl.studies.other_half import ORACLE, READER
 from rrl.support.errors import DataError, Parser, UsageError, command
 
 if TYPE_CHECKING:
@@ -22,38 +23,30 @@ if TYPE_CHECKING:
 
 PAGE = Path("README.md")
 BEGIN, END = "<!-- results: written by rrl.publishing.results -->", "<!-- end of results -->"
-DEFAULT = "tf-serving-default"
-OURS = ("rrl-gp", "rrl", "rrl-adaptive")
-MEASURES = {
-    "mean_cost": "Mean over all 300 episodes, while the agent learns:",
-    "deployed": "The configuration that is deployed at the end:",
-}
-NO_BREAK = "\N{NO-BREAK SPACE}"  # keeps an interval on one line
+OURS, PAPER = "rrl-gp", "rrl"
 
 
 def results(folder: Path) -> str:
-    """Return the tables of results with their sentences, in Markdown.
+    """Return what is gained, where it is lost, and the verdicts on the claims, in Markdown.
 
     Parameters
     ----------
     folder : Path
-        The folder with the tables of the experiments and ``claims.json``.
+        The folder with the tables of the experiments and of the claims, and ``claims.json``.
 
     Raises
     ------
     DataError
         If a file is missing.
     """
+    saved = _table(folder, "claims-utilisation", "11_claims")
+    everywhere = _table(folder, "experiments-everywhere", "09_experiments")
     path = folder / "claims.json"
     if not path.is_file():
         raise DataError(f"{path}: not found; run notebooks/11_claims.ipynb first")
     claims = [Claim(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    static = _table(folder, "experiments-static", "09_experiments")
-    saved = _table(folder, "claims-utilisation", "11_claims")
-    parts = [introduction(static)]
-    for measure, words in MEASURES.items():
-        parts += [words, measure_table(static, measure)]
-    return "\n\n".join([*parts, by_load(saved), verdicts(claims)])
+    parts = (gains(saved), utilisation_table(saved), losses(everywhere), verdicts(claims))
+    return "\n\n".join(parts)
 
 
 def _table(folder: Path, name: str, notebook: str) -> pd.DataFrame:
@@ -65,84 +58,75 @@ def _table(folder: Path, name: str, notebook: str) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def introduction(static: pd.DataFrame) -> str:
-    """Return what the numbers are, and who the other agents are, as sentences."""
-    others = sorted(agent for agent in static["agent"].unique() if _is_other(agent))
-    return (
-        "Each number is a mean latency divided by that of the best configuration, so 1 is the "
-        f"best possible. The numbers are medians over {static['seeds'].min()} seeds, with 95 % "
-        "intervals where the seeds differ. The intervals do not contain the error of a recording, "
-        "because every seed replays the same episodes. `rrl` and `rrl-adaptive` are the paper's "
-        "agents, and `rrl-gp` is our extension. The last column shows the best of "
-        f"{len(others)} other agents in that row: {', '.join(others)}. The last row shows the "
-        "highest number of each agent; its last cell shows the other agent whose highest number "
-        "is lowest. Each recording is replayed at its highest load at which the best "
-        "configuration of one half of the recording is also good by the other half."
-    )
+def _both(saved: pd.DataFrame, load: str, agent: str, unit: str = "") -> str:
+    """Return what an agent saves at a load in percent, by the first and by the second half."""
+    rows = saved[(saved["load"] == load) & (saved["agent"] == agent)].sort_values("half")
+    return " / ".join(f"{value:.0f}{unit}" for value in rows["saved"])
 
 
-def _is_other(agent: str) -> bool:
-    return not agent.startswith("rrl") and agent != DEFAULT
-
-
-def measure_table(static: pd.DataFrame, measure: str) -> str:
-    """Return a table of one measure with a line per problem; the lowest median of a line is bold.
-
-    The best other agent is the one with the lowest median in that line. The default and the paper's
-    variants of RRL are not among the others; the batching guide's heuristic is. Numbers are rounded
-    before they are compared. The last row shows the highest median of each agent. Its last cell
-    shows the other agent whose highest median is lowest.
-    """
-    head = ("", "server's default", *(f"`{agent}`" for agent in OURS), "best other agent")
-    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
-    worst = static.groupby("agent")[measure].max()
-    best = worst[[_is_other(agent) for agent in worst.index]]
-    last = [f"{worst[agent]:.2f}" for agent in (DEFAULT, *OURS)]
-    for (problem, kind), rows in static.groupby(["problem", "kind"], sort=False):
-        by_agent = rows.set_index("agent")
-        others = by_agent[[_is_other(agent) for agent in by_agent.index]]
-        rival = str(others[measure].idxmin())
-        shown = [DEFAULT, *OURS, rival]
-        lowest = by_agent.loc[shown, measure].round(2).min()
-        cells = [_cell(by_agent.loc[agent], measure, lowest) for agent in shown]
-        cells[-1] += f" {rival}"
-        lines.append(f"| {problem} ({kind}) | " + " | ".join(cells) + " |")
-    last.append(f"{best.min():.2f} {best.idxmin()}")
-    lines.append("| highest of these | " + " | ".join(last) + " |")
-    return "\n".join(lines)
-
-
-def _cell(row: pd.Series, measure: str, lowest: float) -> str:
-    value, low, high = (f"{row[measure + end]:.2f}" for end in ("", "_low", "_high"))
-    text = f"**{value}**" if round(row[measure], 2) == lowest else value
-    return text if low == high else f"{text} [{low},{NO_BREAK}{high}]"
-
-
-def by_load(saved: pd.DataFrame) -> str:
-    """Return what is saved over the default by utilisation, as a sentence.
+def gains(saved: pd.DataFrame) -> str:
+    """Return what is gained, as sentences.
 
     Parameters
     ----------
     saved : DataFrame
         See :func:`rrl.studies.claim_page.by_utilisation`.
     """
-    own = saved[saved["agent"] == OURS[0]]
-    words = []
-    for load in LOADS:
-        rows = own[own["load"] == load].sort_values("half")
-        words.append(
-            f"{' and '.join(f'{value:.0f}' for value in rows['saved'])} % at a {load} load"
-        )
+    own = saved[saved["agent"] == OURS]
+    low, *_, high = LOADS
     return (
-        f"Of the default's mean latency, the configuration that `{OURS[0]}` deploys after 100 "
-        f"episodes saves {', '.join(words)}. These are geometric means over "
-        f"{own['recordings'].max()} recordings of the real runtime, one for each half of the "
-        "recordings that is replayed; the other half judges. An overload is not counted."
+        f"At a {high} load, the configuration that `{OURS}` deploys after 100 episodes saves "
+        f"{_both(saved, high, OURS, ' %')} of the mean latency of the server's default; at a {low} "
+        f"load, where the default is nearly the best, {_both(saved, low, OURS, ' %')}. The numbers "
+        f"are geometric means over {own['recordings'].max()} recordings of the real runtime. Each "
+        "half of the recordings is replayed once, and the other half judges."
+    )
+
+
+def utilisation_table(saved: pd.DataFrame) -> str:
+    """Return what the agents save of the default's mean latency, with a line per utilisation."""
+    others = [agent for agent in saved["agent"].unique() if not agent.startswith("rrl")]
+    rival = best_simple(saved, [agent for agent in others if agent not in (ORACLE, READER)])
+    head = (
+        "load", f"`{OURS}`", f"`{PAPER}`, the paper's", f"`{rival}`, the best simple rival",
+        "an oracle",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
+    for load in LOADS:
+        cells = [_both(saved, load, agent) for agent in (OURS, PAPER, rival, ORACLE)]
+        lines.append(f"| {load}, % saved | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def losses(everywhere: pd.DataFrame) -> str:
+    """Return where another agent costs less while it learns, as sentences.
+
+    Parameters
+    ----------
+    everywhere : DataFrame
+        The mean cost of each agent (rows) in each scenario (columns), among other measures.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = [("mean_cost", "rrl-gp", 1.2, 1.5), ("mean_cost", "random", 1.3, 1.0)]
+    >>> print(losses(pd.DataFrame(rows, columns=["measure", "agent", "easy", "hard"])))
+    `rrl-gp` costs least while it learns in 1 of 2 scenarios. It loses most at hard: there it costs
+    1.50 times as much as random.
+    """
+    costs = everywhere[everywhere["measure"] == "mean_cost"]
+    costs = costs.set_index("agent").drop(columns="measure").astype(float)
+    ratio = costs.loc[OURS] / costs.min()
+    worst = str(ratio.idxmax())
+    return (
+        f"`{OURS}` costs least while it learns in {(ratio <= 1).sum()} of {len(ratio)} scenarios. "
+        f"It loses most at {worst}: there it costs\n{ratio.max():.2f} times as much as "
+        f"{costs[worst].idxmin()}."
     )
 
 
 def verdicts(claims: Sequence[Claim]) -> str:
-    """Return how many of the paper's claims are shown here, and for which agents.
+    """Return how many of the paper's claims are shown here.
 
     Examples
     --------
@@ -150,28 +134,9 @@ def verdicts(claims: Sequence[Claim]) -> str:
     >>> rows = [("C3", "shown"), ("C4", "not shown"), ("C5", "not shown")]
     >>> print(verdicts([Claim(n, n, *rest, w, "", "", "", [], [], [], []) for n, w in rows]))
     Of the paper's 3 claims, 1 is shown (C3), 2 are not shown (C4, C5).
-    The paper's "C4": none here.
     """
-    (speed,) = [claim for claim in claims if claim.id == "C4"]
-    here = " and ".join(speed.measured) or "none"
-    return (
-        f"Of the paper's {sum(c.verdict != USE for c in claims)} claims, {counted(claims)}.\n"
-        f'{_by_agent(claims)}The paper\'s "{speed.paper}": {here} here.'
-    )
-
-
-def _by_agent(claims: Sequence[Claim]) -> str:
-    """Say which claims `rrl-gp`, the paper's own agents and the best rivals show."""
-    groups: dict[str, Callable[[str], bool]] = {
-        "`rrl-gp` shows": lambda name: name == OURS[0],
-        "the paper's own agents show": lambda name: name in OURS[1:],
-        "the best rivals show": lambda name: not name.startswith("rrl"),
-    }
-    words = []
-    for who, chosen in groups.items():
-        ids = [c.id for c in claims if any(chosen(n) and v == SHOWN for n, v in c.columns.items())]
-        words.append(f"{who} {', '.join(ids) or 'none'}")
-    return f"{'; '.join(words)}.\n" if any(claim.columns for claim in claims) else ""
+    tested = sum(claim.verdict != USE for claim in claims)
+    return f"Of the paper's {tested} claims, {counted(claims)}."
 
 
 def insert(page: str, text: str) -> str:
