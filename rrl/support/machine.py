@@ -23,7 +23,7 @@ LOCK = Path(tempfile.gettempdir()) / "rrl-machine.lock"
 POLL_S, TURN_S = 0.02, 0.05  # how often one looks for its turn, and the pause that lets it find it
 RUN = "rrl-machine.run-{}"  # beside it: the files that runs lock which measure all the time
 
-PACKAGES = ("rrl", "tensorflow", "tensorflow-serving-api", "grpcio", "numpy")
+PACKAGES = ("region-rl", "tensorflow", "tensorflow-serving-api", "grpcio", "numpy")
 
 
 def available_cpus() -> int:
