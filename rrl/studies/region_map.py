@@ -4,7 +4,7 @@
 tuned agents on other surfaces, places every simulated and recorded grid on the map, and writes the
 table ``region-map``. Stopped, it goes on where it was: the pieces stay under ``build/results``.
 
-These rules were fixed before any result:
+These rules were fixed before the map was computed, after a smoke run of three cells:
 
 - A cell is a roughness (0.5, 1.5, 5, 15 or 50 %, :mod:`rrl.studies.roughness`) and a noise of an
   episode (2, 7, 15 or 30 %). The surfaces have 1331 configurations, and their true costs are known.
