@@ -118,4 +118,4 @@ def read_budget(options: Namespace, objective: Objective) -> int:
         return NO_LIMIT
     if options.budget is not None:
         return int(options.budget)
-    return math.ceil(BUDGET_FRACTION * options.episodes * options.requests)
+    return math.ceil(round(BUDGET_FRACTION * options.episodes * options.requests, 9))
