@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from rrl.plotting.cells import write_in_cells
+from rrl.plotting.cells import ink
 from rrl.plotting.shared import MARK
 from rrl.studies.map_cells import MEASURES, TOLERANCES
 from rrl.studies.map_factors import LARGE_GRID
@@ -108,11 +108,11 @@ def _panels(table: pd.DataFrame, text: Callable[[Any], str]) -> tuple[Figure, di
             image = ax.imshow(
                 _table(rows, "factor", levels), cmap=colours, norm=norm, aspect="auto"
             )
-            texts = {
-                (levels[0].index(row.roughness), levels[1].index(row.noise)): text(row)
-                for row in rows.itertuples()
-            }
-            write_in_cells(image, texts)
+            faces = image.to_rgba(image.get_array())
+            for row in rows.itertuples():
+                y, x = levels[0].index(row.roughness), levels[1].index(row.noise)
+                colour = ink(faces[y, x]) if faces[y, x, 3] else "black"
+                ax.text(x, y, text(row), color=colour, ha="center", va="center", fontsize="x-small")
             ax.invert_yaxis()
             ax.set_title(f"{measure} within {100 * tolerance:g} %", fontsize="small")
             panels[column] = ax
