@@ -55,4 +55,5 @@ def _lock_and_temporary_files_of_its_own(tmp_path_factory):
         patch.setattr("rrl.support.machine.LOCK", folder / "machine.lock")
         patch.setattr("tempfile.tempdir", str(folder))
         patch.setenv("TMPDIR", str(folder))  # for the processes that they start
+        patch.setenv("XDG_STATE_HOME", str(folder))
         yield

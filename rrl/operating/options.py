@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import ipaddress
 import shlex
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable, Mapping, Sequence
@@ -103,6 +104,16 @@ def endpoint(text: str) -> str:
     if not named and not (host and colon and port.isdecimal() and 0 < int(port[:20]) < 2**16):
         raise ArgumentTypeError(f"{text!r} is no address; write it as host:port, such as a:8500")
     return text
+
+
+def ip_address(text: str) -> str:
+    """Read an option that is an address of this machine, without a port."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ArgumentTypeError(
+            f"{text!r} is no IP address; write it as 127.0.0.1, 10.0.0.7, or 0.0.0.0 for all"
+        ) from None
 
 
 def command_line(text: str) -> str:

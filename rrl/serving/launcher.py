@@ -262,8 +262,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def can_bind(port: int) -> bool:
-    """Return whether a loopback port is free.
+def can_bind(port: int, host: str = "127.0.0.1") -> bool:
+    """Return whether a port is free at an address of this machine.
 
     Raises
     ------
@@ -272,10 +272,10 @@ def can_bind(port: int) -> bool:
     """
     if not 0 < port <= LARGEST_PORT:
         raise UsageError(f"port {port}: choose one from 1 to {LARGEST_PORT}")
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

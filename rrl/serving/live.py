@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -99,8 +100,9 @@ class LiveServer:
         self._payloads: list[bytes] = []
         self._requests: list[Inputs] = []
         self.start_s = 0.0  # seconds of the last start and warm-up
+        self._own: dict[str, Any] = {}  # further arguments of a server
 
-    def __enter__(self) -> LiveServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -188,6 +190,7 @@ class LiveServer:
             executable=self._executable,
             start_timeout_s=self._start_timeout_s,
             logs=self._logs,
+            **self._own,
         )
         server.versions.check(self._version)
         server.start()

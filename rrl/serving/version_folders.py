@@ -85,19 +85,24 @@ class VersionFolders:
         _remove(self.base / str(number))
 
     def check(self, version: int | None) -> None:
-        """Check that a version is still the model's newest; None stands for any version.
+        """Check that a version is still the model's newest, see `check_newest`."""
+        check_newest(self.model, version)
 
-        Raises
-        ------
-        UnstableError
-            If the model's folder now has a newer version.
-        """
-        newest = newest_version(self.model)
-        if version not in (None, newest):
-            raise UnstableError(
-                f"{self.model}: the newest version is now {newest}, but the measurements are of "
-                f"version {version}; start a new run to measure the new version"
-            )
+
+def check_newest(model: Path, version: int | None) -> None:
+    """Check that a version is still a model's newest; None stands for any version.
+
+    Raises
+    ------
+    UnstableError
+        If the model's folder now has a newer version.
+    """
+    newest = newest_version(model)
+    if version not in (None, newest):
+        raise UnstableError(
+            f"{model}: the newest version is now {newest}, but the measurements are of "
+            f"version {version}; start a new run to measure the new version"
+        )
 
 
 def _link(source: str, target: str) -> None:
