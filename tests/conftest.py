@@ -52,7 +52,6 @@ def _lock_and_temporary_files_of_its_own(tmp_path_factory):
     """Tests do not wait for whoever measures on this machine, nor make them wait."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.getbasetemp()
-        patch.setattr("rrl.support.machine.LOCK", folder / "machine.lock")
         patch.setattr("tempfile.tempdir", str(folder))
         patch.setenv("TMPDIR", str(folder))  # for the processes that they start
         patch.setenv("XDG_STATE_HOME", str(folder))

@@ -32,6 +32,7 @@ from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.machine import announced, another_run, exclusive
+from rrl.support.own_folder import own_folder
 from rrl.support.owned_folder import OwnedFolder, remove_abandoned
 
 ROOT = Path(__file__).parent.parent
@@ -354,7 +355,7 @@ with announced() as warning:
 @contextlib.contextmanager
 def another_process(folder):
     """Give another process that measures all the time, and what it was told about others."""
-    environment = {**os.environ, "TMPDIR": str(folder)}
+    environment = {**os.environ, "XDG_STATE_HOME": str(folder)}
     command = [sys.executable, "-c", ANNOUNCE]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
         try:
@@ -367,7 +368,7 @@ def test_a_recording_does_not_begin_beside_a_run_until_that_ends(tmp_path):
     plan = ["--model", "keyword", "--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
     command = [*RRL, "profile", "small", *plan, "--out", str(tmp_path / "out")]
     command += ["--executable", "/nosuch/server"]  # the next mistake, so that nothing is recorded
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
 
     def profile():
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
@@ -389,7 +390,7 @@ def test_a_recording_does_not_begin_beside_a_run_until_that_ends(tmp_path):
 
 
 def test_a_run_is_told_of_a_recording(tmp_path, monkeypatch):
-    monkeypatch.setattr("rrl.support.machine.LOCK", tmp_path / "rrl-machine.lock")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with exclusive(), another_process(tmp_path) as (_, told):
         assert f"(process {os.getpid()})" in told
         assert another_run() is not None
@@ -398,18 +399,14 @@ def test_a_run_is_told_of_a_recording(tmp_path, monkeypatch):
         assert warning is None
 
 
-def test_other_users_can_lock_the_machine_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("rrl.support.machine.LOCK", tmp_path / "rrl-machine.lock")
-    before = os.umask(0o077)
-    try:
-        for _ in range(2):  # also files that an earlier version has left
-            with announced(), exclusive():
-                files = list(tmp_path.iterdir())
-            assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o644] * 3
-            for path in files:
-                path.chmod(0o600)
-    finally:
-        os.umask(before)
+def test_a_lock_is_not_taken_through_a_link(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    victim, lock = tmp_path / "victim", own_folder() / "machine.lock"
+    victim.touch(0o600)
+    lock.symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"), exclusive():
+        pass
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o600
 
 
 # --- Pause ---------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import sha256
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rrl.serving.deployed import Deployed
 from rrl.support.errors import RRLError, UsageError
 from rrl.support.one_writer import open_alone
+from rrl.support.own_folder import own_folder
 
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration
@@ -126,9 +126,9 @@ def alone_at(address: str | None) -> Iterator[OnlyTuner]:
     with ExitStack() as stack:
         files = []
         for place in _places(address) if address else ():
-            name = f"rrl-tunes-{sha256(place.encode()).hexdigest()[:16]}.lock"
+            name = f"{sha256(place.encode()).hexdigest()[:16]}.lock"
             with suppress(OSError):  # without a place for the file, nothing can be claimed
-                files.append(_locked(address or "", Path(tempfile.gettempdir()) / name))
+                files.append(_locked(address or "", own_folder("tunes") / name))
                 stack.callback(os.close, files[-1])
         yield OnlyTuner(address or "", files)
 
@@ -146,18 +146,10 @@ def _places(address: str) -> set[str]:
 
 
 def _locked(address: str, path: Path) -> int:
-    """Open and lock a file, which may belong to another user."""
+    """Open and lock a file of the user's own."""
     try:
-        try:
-            file = open_alone(path, os.O_RDWR)
-        except PermissionError:
-            file = open_alone(path)
-        except FileNotFoundError:
-            file = open_alone(path, os.O_RDWR | os.O_CREAT)
+        return open_alone(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
     except UsageError:
         raise UsageError(
             f"{address}: another run tunes this server; wait for that one, or stop it"
         ) from None
-    with suppress(PermissionError):  # only its owner can do that
-        os.fchmod(file, 0o644)  # whatever the umask is
-    return file

@@ -5,16 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-LOCK = Path(tempfile.gettempdir()) / "rrl-machine.lock"
-"""A process locks this file while it measures; `flock` on the file makes other work wait."""
+from rrl.support.own_folder import open_own, own_folder
+
+LOCK = "machine.lock"
+"""In the user's own folder, a process locks this file while it measures; `flock` on the file makes
+other work wait."""
 
 TURN_S = 0.02  # the next one needs a moment to wake up, or this process would lock the file again
 RUNS = ".runs"  # the suffix of the file that a run locks which measures all the time
@@ -68,7 +70,7 @@ def describe_machine() -> dict[str, Any]:
 @contextmanager
 def exclusive() -> Iterator[None]:
     """Wait until no other process measures on this machine, then hold the lock for the block."""
-    with _locked(LOCK, fcntl.LOCK_EX):
+    with _locked(own_folder() / LOCK, fcntl.LOCK_EX):
         yield
     time.sleep(TURN_S)
 
@@ -90,10 +92,11 @@ def announced() -> Iterator[str | None]:
     ...     another_run() is None
     False
     """
-    runs = LOCK.with_suffix(RUNS)
+    lock = own_folder() / LOCK
+    runs = lock.with_suffix(RUNS)
     with ExitStack() as stack:
         with _asking():
-            warning = _disturbance(runs) or _disturbance(LOCK)
+            warning = _disturbance(runs) or _disturbance(lock)
             stack.enter_context(_locked(runs, fcntl.LOCK_SH))
         yield warning
 
@@ -105,12 +108,12 @@ def another_run() -> str | None:
     so they must not begin.
     """
     with _asking():
-        return _disturbance(LOCK.with_suffix(RUNS))
+        return _disturbance((own_folder() / LOCK).with_suffix(RUNS))
 
 
 def _asking() -> AbstractContextManager[int]:
     """Let one process ask at a time, because the question itself locks the file for a moment."""
-    return _locked(LOCK.with_suffix(".asks"), fcntl.LOCK_EX)
+    return _locked((own_folder() / LOCK).with_suffix(".asks"), fcntl.LOCK_EX)
 
 
 def _disturbance(lock: Path) -> str | None:
@@ -142,12 +145,7 @@ def _holder(lock: Path) -> str | None:
 @contextmanager
 def _locked(path: Path, mode: int) -> Iterator[int]:
     """Hold a lock on a file, which is made if it is missing."""
-    try:
-        file = os.open(path, os.O_RDONLY)  # the file may belong to another user
-    except FileNotFoundError:
-        file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
-    with suppress(PermissionError):  # only its owner can do that
-        os.fchmod(file, 0o644)  # whatever the umask is: other users lock the same file
+    file = open_own(path)
     try:
         fcntl.flock(file, mode)
         yield file
