@@ -92,7 +92,7 @@ verify: env ## Reproduce, then compare figures and tables with what is committed
 	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s check-results verify-results recorded
 	@$(ENV_PYTHON) -m rrl.publishing.manifest $(if $(REFERENCE),--reference "$(REFERENCE)")
 
-bench: env ## Time what must be fast: the server, hand-overs, the simulator, the agents' decisions
+bench: envoy ## Time what must be fast: the server, hand-overs, the simulator, the agents' decisions
 	@for script in tests/bench_*.py; do $(ENV_PYTHON) $$script || exit; done
 
 # Into build/measured first, which stays until all is done: an interrupted run does not begin again.

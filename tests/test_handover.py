@@ -6,6 +6,7 @@ import http.client
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving.detached import noted_server
 from rrl.serving.handover import HandoverServer, port_folder, stop_service
+from rrl.serving.lasting import Lasting, script
 from rrl.serving.launcher import LOCAL, can_bind, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
@@ -334,7 +336,9 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(mode
                 HandoverServer(model, SLOW, **options, max_request=1)
             with pytest.raises(UsageError, match=f"end that with `rrl stop {port}`"):
                 HandoverServer(model.parent / "other", SLOW, **options, version=1)
+            killed = _what_a_killed_tuner_was_starting(port_folder(port))
             second = HandoverServer(model, SLOW, **options)
+            assert not killed.alive
             second.keep(GOOD)
             assert second.configure(GOOD, rng) == left
             assert second.measure(SMALL, np.arange(10) / 20, rng).ok.all()
@@ -347,6 +351,16 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(mode
         stop_service(port_folder(port))
     assert can_bind(port)
     assert not left.alive
+
+
+def _what_a_killed_tuner_was_starting(folder):
+    """A second server in the folder, which nobody has noted as the one that serves."""
+    server = Lasting(folder, "server-99", f"{folder}/99.sock")
+    sleeps = [sys.executable, "-SE", "-c", f"import time; time.sleep(600)  # {server.mark}"]
+    server.script.write_text(script(server, sleeps))
+    server.start(folder / "99.log")
+    assert wait_until(lambda: server.alive, LIMIT_S)
+    return server
 
 
 def _a_supervisor_starts_what_was_killed(left, address):

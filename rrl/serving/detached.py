@@ -90,7 +90,7 @@ class Detached:
     @property
     def process(self) -> Lasting:
         """Its process."""
-        return Lasting(Path(self.folder), f"server-{self.number}", f"{self.socket}")
+        return _process(Path(self.folder), self.number)
 
     @property
     def alive(self) -> bool:
@@ -119,6 +119,24 @@ class Detached:
         batching = Path(self.folder) / f"batching-{self.number}.txt"
         for file in (process.script, process.noted, self.socket, batching):
             file.unlink(missing_ok=True)
+
+
+def _process(folder: Path, number: int) -> Lasting:
+    return Lasting(folder, f"server-{number}", f"{folder / str(number)}.sock")
+
+
+def stop_others(folder: Path, kept: Detached | None) -> bool:
+    """End the servers of a folder except one: a tuner that was killed may have left two.
+
+    It returns whether any ran.
+    """
+    numbers = [int(path.stem.partition("-")[2]) for path in folder.glob("server-*.sh")]
+    others = [_process(folder, n) for n in numbers if kept is None or n != kept.number]
+    ran = [other.alive for other in others]
+    for other in others:
+        other.stop()
+        other.script.unlink(missing_ok=True)
+    return any(ran)
 
 
 def noted_server(folder: Path) -> Detached | None:

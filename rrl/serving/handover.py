@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.serving.client_traffic import requests_of_others, stop_by_others, wait_for_requests
-from rrl.serving.detached import Detached, noted_server, start_detached
+from rrl.serving.detached import Detached, noted_server, start_detached, stop_others
 from rrl.serving.envoy import Envoy, envoy_process
 from rrl.serving.envoy_config import TRIAL, Door
 from rrl.serving.launcher import ModelServer, free_port
@@ -156,6 +156,7 @@ class HandoverServer(LiveServer):
         self._kept: Configuration | None = None
         self._kept_server: Detached | None = None
         self._trial: ModelServer | None = None
+        self._trial_rest: str | None = None
         self._hang_s = self._timeout_s
         self._left = False
         self._alone = _alone(self._folder, self.door.port)
@@ -179,10 +180,12 @@ class HandoverServer(LiveServer):
                     f"`rrl stop {self.door.port}`, or choose another port"
                 )
             self._envoy.route()  # a tuner that was killed may have left a trial there
-            self._envoy.point(TRIAL, None)
-            self._envoy.point(f"{TRIAL}-rest", None)
+            self._point(TRIAL, None, None)
         if left is not None and left.alive:
             self._kept_server = left
+            if self._envoy.alive:
+                self._point(KEPT, left.address, left.rest_address)
+        stop_others(self._folder, self._kept_server)
 
     @property
     def address(self) -> str:
@@ -290,8 +293,7 @@ class HandoverServer(LiveServer):
             self._envoy.start({KEPT: new.address, f"{KEPT}-rest": new.rest_address})
         elif new is not old:
             ready = time.monotonic()
-            self._envoy.point(KEPT, new.address)
-            self._envoy.point(f"{KEPT}-rest", new.rest_address)
+            self._point(KEPT, new.address, new.rest_address)
             new.note()
             drained = self._drained(KEPT, self._drain_s)
             drain_s = time.monotonic() - ready
@@ -335,8 +337,9 @@ class HandoverServer(LiveServer):
         if trial is None:
             self._own = {"follow": True}
             if self.door.rest_port is not None:
-                self._rest_port = free_port()
-                self._own["extra_flags"] = [f"--rest_api_port={self._rest_port}"]
+                rest_port = free_port()
+                self._trial_rest = f"127.0.0.1:{rest_port}"
+                self._own["extra_flags"] = [f"--rest_api_port={rest_port}"]
             trial, client = self._launch(wanted, rng)
             client.close()
             self._trial = trial
@@ -344,12 +347,15 @@ class HandoverServer(LiveServer):
             return
         trial.resume()
         ready = time.monotonic()
-        self._envoy.point(TRIAL, trial.address)
-        if self.door.rest_port is not None:
-            self._envoy.point(f"{TRIAL}-rest", f"127.0.0.1:{self._rest_port}")
+        self._point(TRIAL, trial.address, self._trial_rest)
         self._envoy.route(self._canary if self._of_others else 1.0, self._hang_s)
         now = time.monotonic()
         self.switches.append(Switch(wanted, began, ready - began, now - ready, drained=True))
+
+    def _point(self, cluster: str, address: str | None, rest_address: str | None) -> None:
+        """Tell Envoy where a server is."""
+        self._envoy.point(cluster, address)
+        self._envoy.point(f"{cluster}-rest", rest_address)
 
     def _end_trial(self, wait_s: float) -> None:
         """Send all predictions to the kept server, and let the trial answer those that it has.
@@ -484,10 +490,9 @@ def end_tuner(folder: Path, grace_s: float = 60.0) -> bool:
 
 def stop_service(folder: Path) -> bool:
     """End the service of a folder, and remove the folder; return whether any of it ran."""
-    envoy, kept = envoy_process(folder), noted_server(folder)
-    ran = envoy.alive or bool(kept and kept.alive)
+    envoy = envoy_process(folder)
+    ran = envoy.alive
     envoy.stop()
-    if kept:
-        kept.stop()
+    ran |= stop_others(folder, None)
     shutil.rmtree(folder, ignore_errors=True)
     return ran
