@@ -33,7 +33,7 @@ from rrl.support.errors import ServerError, UsageError
 from rrl.tuning.watch import Watch
 
 X = {"x": np.array([[1.0, 2.0]], dtype=np.float32)}
-LIMIT_S = 120.0  # it only ends a test that hangs
+LIMIT_S = 600.0  # it only ends a test that hangs
 
 SLOW = ConfigSpace(
     [
@@ -159,6 +159,17 @@ def test_a_kept_server_that_dies_or_hangs_in_mid_episode_is_replaced(number, kep
     assert kept._kept_server.process.pid != victim.process.pid
     with Client(kept.address, "probe") as client:
         assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
+
+
+def test_an_envoy_that_dies_is_started_again_in_front_of_the_same_server(kept):
+    pids = kept._envoy._process.pid, kept._kept_server.process.pid
+    killer = threading.Timer(0.3, os.kill, (pids[0], signal.SIGKILL))
+    killer.start()
+    episode = kept.measure(GOOD, np.linspace(0, 1, 20), np.random.default_rng(0))
+    killer.join()
+    assert episode.ok.all()  # measured anew, as a whole
+    assert kept._envoy._process.pid not in (None, pids[0])
+    assert kept._kept_server.process.pid == pids[1]
 
 
 def test_errors_and_deadlines_pass_through(kept):

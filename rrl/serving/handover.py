@@ -280,32 +280,44 @@ class HandoverServer(LiveServer):
     def _keep_running(self, wanted: Configuration, rng: np.random.Generator, began: float) -> None:
         """See that the kept server runs a configuration, and that Envoy runs before it."""
         old = self._kept_server if self._kept_server and self._kept_server.alive else None
-        if old is None or old.configuration != wanted:
+        new = old
+        if new is None or new.configuration != wanted:
             if old is not None:  # otherwise the trial, if there is one, is all that serves
                 self._end_trial(self._drain_s)
                 self._stop_trial()
             new = self._start_kept(wanted, rng)
-        else:
-            new = old
         if not self._envoy.alive:
-            self.traffic.forget_open()
-            new.note()
-            self._envoy.start({KEPT: new.address, f"{KEPT}-rest": new.rest_address})
+            self._open(new)
         elif new is not old:
-            ready = time.monotonic()
-            self._point(KEPT, new.address, new.rest_address)
-            new.note()
-            drained = self._drained(KEPT, self._drain_s)
-            drain_s = time.monotonic() - ready
-            self.switches.append(Switch(wanted, began, ready - began, drain_s, drained))
-        if new is not self._kept_server and self._kept_server is not None:
+            self._give_over(new, began)
+        if self._kept_server not in (None, new):
             self._kept_server.stop()
         self._kept_server = new
         if self._client is None:
             self._client = Client(self.address, new.name, self._signature)
         if not self._payloads:
-            self._requests = fitting(self._client, self._inputs, rng)
-            self._payloads = [self._client.payload(request) for request in self._requests]
+            self._prepare(self._client, rng)
+
+    def _open(self, kept: Detached) -> None:
+        """Start Envoy in front of a kept server."""
+        self.traffic.forget_open()
+        self._server = None  # a trial that runs gets no calls
+        kept.note()
+        self._envoy.start({KEPT: kept.address, f"{KEPT}-rest": kept.rest_address})
+
+    def _give_over(self, new: Detached, began: float) -> None:
+        """Send the calls to another kept server; return when the old one has none any more."""
+        ready = time.monotonic()
+        self._point(KEPT, new.address, new.rest_address)
+        new.note()
+        drained = self._drained(KEPT, self._drain_s)
+        drain_s = time.monotonic() - ready
+        self.switches.append(Switch(new.configuration, began, ready - began, drain_s, drained))
+
+    def _prepare(self, client: Client, rng: np.random.Generator) -> None:
+        """Make the requests of the episodes."""
+        self._requests = fitting(client, self._inputs, rng)
+        self._payloads = [client.payload(request) for request in self._requests]
 
     def _start_kept(self, wanted: Configuration, rng: np.random.Generator) -> Detached:
         new = start_detached(
@@ -319,8 +331,7 @@ class HandoverServer(LiveServer):
         )
         try:
             with Client(new.address, new.name, self._signature) as client:
-                self._requests = fitting(client, self._inputs, rng)
-                self._payloads = [client.payload(request) for request in self._requests]
+                self._prepare(client, rng)
                 self._warm_up(client, wanted)
         except BaseException:
             new.stop()
@@ -394,7 +405,7 @@ class HandoverServer(LiveServer):
             with suppress(ServerError):  # Envoy may have ended
                 self._end_trial(GIVE_UP_S)
             self._stop_trial()
-        elif self._kept_server is not None:
+        elif self._kept_server is not None and self._envoy.alive:  # else Envoy is to blame
             self._kept_server.stop()
             self._kept_server = self._server = None
 
