@@ -26,10 +26,11 @@ from rrl.serving import models
 from rrl.serving.deployed import DEPLOYED, Deployed
 from rrl.serving.detached import noted_server, start_detached
 from rrl.serving.envoy import envoy_process
-from rrl.serving.handover import HandoverServer, port_folder
+from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
+from rrl.serving.port_folder import port_folder
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.machine import announced, another_run, exclusive
 from rrl.support.own_folder import own_folder

@@ -21,9 +21,9 @@ from probe import build_probe
 from rrl.operating.journal import JOURNAL, Journal
 from rrl.serving.detached import noted_server
 from rrl.serving.envoy import envoy_process
-from rrl.serving.handover import port_folder, stop_service
 from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import Client
+from rrl.serving.port_folder import port_folder, stop_service
 from rrl.serving.ports import wait_until
 from rrl.serving.running import running_configuration
 

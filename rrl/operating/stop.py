@@ -22,7 +22,7 @@ def add_parsers(commands: Any) -> None:
 
 
 def _stop(options: Namespace) -> int:
-    from rrl.serving.handover import end_tuner, port_folder, stop_service
+    from rrl.serving.port_folder import end_tuner, port_folder, stop_service
 
     folder = port_folder(options.port)
     tuned = end_tuner(folder)

@@ -10,8 +10,6 @@ answers its calls. A tuner that comes later finds both, and goes on with them.
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,19 +23,18 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.knob import Configuration
 from rrl.serving.client_traffic import requests_of_others, stop_by_others, wait_for_requests
 from rrl.serving.detached import Detached, noted_server, start_detached, stop_others
-from rrl.serving.envoy import Envoy, envoy_process
+from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import TRIAL, Door
 from rrl.serving.launcher import ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
+from rrl.serving.port_folder import lock_port, port_folder, stop_service
 from rrl.serving.ports import wait_until
 from rrl.serving.sample import fitting
 from rrl.serving.traffic import LOG_LATE_S, ObservedTraffic
 from rrl.serving.version_folders import check_newest
 from rrl.serving.volley import Sample
 from rrl.support.errors import GeneratorError, ServerError, UsageError
-from rrl.support.one_writer import open_alone
-from rrl.support.own_folder import own_folder
 from rrl.tuning.episode import Episode
 from rrl.tuning.watch import Watch
 
@@ -47,7 +44,6 @@ HANGS = 4.0
 
 LEAST_HANG_S = 1.0
 KEPT = "kept"
-TUNER = "tuner.lock"  # with the number of the process that tunes
 
 
 @dataclass(frozen=True)
@@ -78,11 +74,6 @@ class Switch:
     def seconds(self) -> float:
         """Time of the whole hand-over in seconds."""
         return self.start_s + self.drain_s
-
-
-def port_folder(port: int) -> Path:
-    """Return the folder of the service at a port: it has all that outlives a tuner."""
-    return own_folder("ports", str(port))
 
 
 class HandoverServer(LiveServer):
@@ -159,7 +150,7 @@ class HandoverServer(LiveServer):
         self._trial_rest: str | None = None
         self._hang_s = self._timeout_s
         self._left = False
-        self._alone = _alone(self._folder, self.door.port)
+        self._alone = lock_port(self._folder, self.door.port)
         try:
             self._find()
             self.traffic = ObservedTraffic(self._envoy.log, self._envoy.new_log)
@@ -464,46 +455,3 @@ class HandoverServer(LiveServer):
         return wait_for_requests(
             self.traffic, self._route, self._server.check, count, watch, self._timeout_s
         )
-
-
-def _alone(folder: Path, port: int) -> int:
-    """Lock the folder of a port for this tuner, and return the descriptor of the lock."""
-    try:
-        lock = open_alone(folder / TUNER, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
-    except UsageError:
-        raise UsageError(
-            f"port {port}: another run tunes the service there; wait for it, or stop it with "
-            f"`rrl stop {port}`"
-        ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    return lock
-
-
-def end_tuner(folder: Path, grace_s: float = 60.0) -> bool:
-    """End the process that tunes the service of a folder; return whether there was one."""
-
-    def free() -> bool:
-        try:
-            os.close(open_alone(folder / TUNER, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW))
-        except UsageError:
-            return False
-        return True
-
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if free():
-            return number is signal.SIGKILL
-        with suppress(OSError, ValueError):
-            os.kill(int((folder / TUNER).read_text()), number)
-        wait_until(free, grace_s)
-    return True
-
-
-def stop_service(folder: Path) -> bool:
-    """End the service of a folder, and remove the folder; return whether any of it ran."""
-    envoy = envoy_process(folder)
-    ran = envoy.alive
-    envoy.stop()
-    ran |= stop_others(folder, None)
-    shutil.rmtree(folder, ignore_errors=True)
-    return ran
