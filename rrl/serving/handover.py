@@ -371,10 +371,10 @@ class HandoverServer(LiveServer):
         self._drained(TRIAL, wait_s)
         self._trial.pause()
 
-    def _stop_trial(self) -> None:
+    def _stop_trial(self, grace_s: float = 10.0) -> None:
         """End the trial's process; the kept server answers what it has not answered."""
         if self._trial is not None:
-            self._trial.stop()
+            self._trial.stop(grace_s)
             self._trial = None
 
     def _drained(self, route: str, wait_s: float) -> bool:
@@ -395,7 +395,7 @@ class HandoverServer(LiveServer):
         if self._trial is not None and self._server is self._trial:
             with suppress(ServerError):  # Envoy may have ended
                 self._end_trial(GIVE_UP_S)
-            self._stop_trial()
+            self._stop_trial(grace_s=0.0)  # the sooner its calls are sent again
         elif self._kept_server is not None and self._envoy.alive:  # else Envoy is to blame
             self._kept_server.stop()
             self._kept_server = self._server = None
