@@ -2,7 +2,7 @@
 
 `python tests/bench_handover.py --switches 100` (ten minutes and more) prints how many requests
 were sent, failed and lost, how long a hand-over takes, and the latency during and between them.
-Requests go through the front at 50 a second without a pause; those that arrive between the start
+Requests go through Envoy at 50 a second without a pause; those that arrive between the start
 of the new server and the end of the old one count as during.
 """
 

@@ -76,13 +76,13 @@ def test_a_process_is_started_with_them_and_only_a_new_one_has_others(model):
 
 def test_a_server_that_stays_has_them_too(model, tmp_path):
     configuration = {**FEW, "env:RRL_TEST": ODD, "cpus": 1}
-    left = start_detached(model, configuration, free_port(), tmp_path / "out", executable=LOCAL)
+    left = start_detached(model, configuration, tmp_path / "out", executable=LOCAL)
     try:
-        words, variables, cpus = runs_with(left.pid)
+        words, variables, cpus = runs_with(left.process.pid)
         assert "--grpc_max_threads=4" in words
         assert (variables, cpus) == ([ODD], 1)
     finally:
-        os.kill(left.pid, signal.SIGKILL)
+        left.stop()
 
 
 def test_a_flag_that_the_server_does_not_know_ends_its_start(model):
