@@ -107,7 +107,7 @@ def test_the_printed_lines_start_what_was_measured(model, tmp_path):
         "--knob", "batch_threads=0,1", "--knob", "cpus=1", "--env", f"RRL_ODD={ODD}",
         "--flag=--enable_grpc_healthcheck_service",
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode in (0, 5), done.stderr
     assert all(line[2] == line[5] == ":" for line in done.stderr.splitlines()[:3])  # times of day
     result = json.loads((tmp_path / "out" / "result.json").read_text())

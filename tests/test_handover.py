@@ -30,6 +30,7 @@ from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
 from rrl.serving.port_folder import port_folder, stop_service
 from rrl.serving.ports import wait_until
+from rrl.serving.volley import Volley
 from rrl.support.errors import ServerError, UsageError
 from rrl.tuning.watch import Watch
 
@@ -148,29 +149,51 @@ def test_a_configuration_that_cannot_start_never_takes_over(kept, monkeypatch):
     assert kept.configure(GOOD, rng) is running
 
 
+@pytest.fixture
+def strike(monkeypatch):
+    """A function that sends a signal to a process in the middle of the next episode."""
+    fire = Volley.fire
+
+    def striking(pid, number):
+        struck = []
+
+        def fire_and_strike(volley):
+            call = volley._call
+
+            def call_after(i):
+                if i == 10 and not struck:
+                    struck.append(os.kill(pid, number))
+                return call(i)
+
+            volley._call = call_after
+            return fire(volley)
+
+        monkeypatch.setattr(Volley, "fire", fire_and_strike)
+
+    return striking
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_kept_server_that_dies_or_hangs_in_mid_episode_is_replaced(number, kept, monkeypatch):
-    monkeypatch.setattr(kept, "_timeout_s", 2.0)
+def test_a_kept_server_that_dies_or_hangs_in_mid_episode_is_replaced(
+    number, kept, strike, monkeypatch
+):
+    monkeypatch.setattr(kept, "_timeout_s", 5.0)
     victim = kept._kept_server
-    killer = threading.Timer(0.3, os.kill, (victim.process.pid, number))
-    killer.start()
+    strike(victim.process.pid, number)
     episode = kept.measure(GOOD, np.linspace(0, 1, 20), np.random.default_rng(0))
-    killer.join()
     assert episode.ok.all()  # measured anew, as a whole
     assert kept._kept_server.process.pid != victim.process.pid
     with Client(kept.address, "probe") as client:
         assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
 
 
-def test_an_envoy_that_dies_is_started_again_in_front_of_the_same_server(kept):
-    pids = kept._envoy._process.pid, kept._kept_server.process.pid
-    killer = threading.Timer(0.3, os.kill, (pids[0], signal.SIGKILL))
-    killer.start()
+def test_an_envoy_that_dies_is_started_again_in_front_of_the_same_server(kept, strike):
+    envoy, server = kept.processes()
+    strike(envoy, signal.SIGKILL)
     episode = kept.measure(GOOD, np.linspace(0, 1, 20), np.random.default_rng(0))
-    killer.join()
     assert episode.ok.all()  # measured anew, as a whole
-    assert kept._envoy._process.pid not in (None, pids[0])
-    assert kept._kept_server.process.pid == pids[1]
+    assert kept.processes()[0] != envoy
+    assert kept.processes()[1:] == [server]
 
 
 def test_errors_and_deadlines_pass_through(kept):

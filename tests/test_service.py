@@ -21,6 +21,7 @@ from probe import build_probe
 from rrl.operating.journal import JOURNAL, Journal
 from rrl.serving.detached import noted_server
 from rrl.serving.envoy import envoy_process
+from rrl.serving.envoy_config import ROUTES, TRIAL
 from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import Client
 from rrl.serving.port_folder import port_folder, stop_service
@@ -126,13 +127,26 @@ def alive(process):
         return False
 
 
-def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(model, tmp_path, port):
+def in_a_trial(folder):
+    """Whether Envoy sends predictions to a server on trial."""
+    (found,) = json.loads((folder / ROUTES).read_text())["resources"]
+    return found["virtual_hosts"][0]["routes"][0]["name"] == TRIAL
+
+
+@pytest.mark.timeout(3 * LIMIT_S)
+@pytest.mark.parametrize(
+    "inside", [(True, False, True), pytest.param((False, True, False), marks=pytest.mark.long)]
+)
+def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(model, tmp_path, port, inside):
     """Killed, terminated, interrupted: the same command goes on each time, and `rrl stop` ends it.
 
-    Batches of 4 come by gRPC and REST, and most trials have batches of at most 1 or 2.
+    This comes inside or outside a trial. Batches of 4 come by gRPC and REST, and most trials have
+    batches of at most 1 or 2.
     """
     folder, rest_port = port_folder(port), free_port()
     words = ["--rate", "40", "--knob", "batch_threads=0,1,2", "--knob", "max_batch_size=1,2,8"]
+    kept = {"batch_threads": 2, "max_batch_size": 8}  # it stays, because nothing is proven
+    words += [word for name, value in kept.items() for word in ("--default", f"{name}={value}")]
     words += ["--agent", "random", "--budget", "unlimited", "--episodes", "1000"]
     words += ["--rest-port", str(rest_port)]
     with tuning(model, tmp_path, *words, port=port) as process:
@@ -141,30 +155,33 @@ def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(model, tmp_p
         with clients(port, rest_port, batch=4) as codes:
             assert wait_until((tmp_path / JOURNAL).exists, LIMIT_S)
             assert wait_until(lambda: len(records_of(tmp_path)) > 3, LIMIT_S)
+            assert wait_until(lambda: in_a_trial(folder) == inside[0], LIMIT_S)
             own = psutil.Process(process.pid).children(recursive=True)
             pids = envoy_process(folder).pid, noted_server(folder).process.pid
             process.kill()
             process.communicate()
             assert wait_until(lambda: not any(map(alive, own)), LIMIT_S)  # a trial ends with it
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number, trial in zip((signal.SIGTERM, signal.SIGINT), inside[1:], strict=True):
                 done = len(records_of(tmp_path))
                 with tuning(model, tmp_path, *words, port=port) as again:
                     line_with(again, "continuing after")
-                    assert wait_until(lambda: len(records_of(tmp_path)) > done + 1, LIMIT_S)  # noqa: B023
+                    assert wait_until(lambda n=done: len(records_of(tmp_path)) > n + 1, LIMIT_S)
+                    assert wait_until(lambda now=trial: in_a_trial(folder) == now, LIMIT_S)
                     again.send_signal(number)
                     err = finished(again)
                 assert again.returncode == 130, err
+                assert kept.items() <= noted_server(folder).configuration.items()
                 assert f"end it with: rrl stop {port}" in err
                 assert "the same command continues" in err
             assert pids[0] == envoy_process(folder).pid
             after = len(codes)
             assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
             assert set(codes) == {0}
-    kept = noted_server(folder)
+    server = noted_server(folder)
     stopped = subprocess.run([*RRL, "stop", str(port)], capture_output=True, text=True)
     assert stopped.returncode == 0, stopped.stderr
     assert can_bind(port)
-    assert not kept.alive
+    assert not server.alive
     assert not folder.exists()
     stopped = subprocess.run([*RRL, "stop", str(port)], capture_output=True, text=True)
     assert stopped.returncode == 2
