@@ -2,7 +2,8 @@
 #
 # The environment is .venv, or the active conda environment (not conda's base). It is made from
 # requirements.lock when it is missing, half made or of another lock; its file rrl-stamp says which
-# lock and which checkout it was completed for. Once it is complete nothing asks for a network.
+# lock and which checkout it was completed for. Once it is complete nothing asks for a network, but
+# for `envoy` without an Envoy on the PATH.
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -109,7 +109,7 @@ def kept(started):
 def test_hand_overs_lose_no_request(kept):
     """They come while large requests are still being answered."""
     rng, many = np.random.default_rng(0), {"x": np.ones((4000, 2), np.float32)}
-    pids, before = {kept._kept_server.process.pid}, len(kept.switches)
+    pids = {kept._kept_server.process.pid}
     with (
         others(kept.address) as outcomes,
         Client(kept.address, "probe") as client,
@@ -123,9 +123,6 @@ def test_hand_overs_lose_no_request(kept):
     assert len(outcomes) > 20
     assert not any(code for _, code in outcomes)
     assert len(pids) == 3
-    switches = kept.switches[before:]
-    assert [switch.configuration for switch in switches] == [OTHER, GOOD]
-    assert all(switch.drained and switch.seconds > switch.start_s > 0 for switch in switches)
     assert noted_server(port_folder(kept.door.port)).configuration == GOOD
 
 

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,36 +43,6 @@ HANGS = 4.0
 
 LEAST_HANG_S = 1.0
 KEPT = "kept"
-
-
-@dataclass(frozen=True)
-class Switch:
-    """The times of one hand-over.
-
-    Parameters
-    ----------
-    configuration : configuration
-        The configuration that took over.
-    began : float
-        Start time in seconds, by `time.monotonic`.
-    start_s : float
-        Seconds in which the new server started and warmed up while the old one served.
-    drain_s : float
-        Seconds in which the old server answered its open calls.
-    drained : bool
-        Whether the old server answered all open calls. If not, it took longer than allowed.
-    """
-
-    configuration: Configuration
-    began: float
-    start_s: float
-    drain_s: float
-    drained: bool
-
-    @property
-    def seconds(self) -> float:
-        """Time of the whole hand-over in seconds."""
-        return self.start_s + self.drain_s
 
 
 class HandoverServer(LiveServer):
@@ -105,8 +75,6 @@ class HandoverServer(LiveServer):
 
     Attributes
     ----------
-    switches : list of Switch
-        The hand-overs so far.
     traffic : ObservedTraffic
         The requests of others. Calls with the metadata key of `rrl.serving.loadgen.SYNTHETIC` are
         rrl's own, and are not among them.
@@ -139,7 +107,6 @@ class HandoverServer(LiveServer):
     ) -> None:
         super().__init__(*arguments, **options)
         self._of_others, self._canary, self._drain_s = traffic, canary, drain_s
-        self.switches: list[Switch] = []
         self.door = Door(port or free_port(), rest_port, bind, max_request)
         self._folder = port_folder(self.door.port)
         self._envoy = Envoy(self._folder, self.door)
@@ -259,20 +226,20 @@ class HandoverServer(LiveServer):
         It becomes a trial if another configuration is kept. Otherwise it takes the place of the
         kept one.
         """
-        wanted, began = {**self._fixed, **configuration}, time.monotonic()
+        wanted = {**self._fixed, **configuration}
         self._check_version()
         kept = wanted if self._kept is None else self._kept
-        self._keep_running(kept, rng, began)
+        self._keep_running(kept, rng)
         if wanted == kept:
             self._end_trial(self._drain_s)
             self._server = self._kept_server
         else:
-            self._begin_trial(wanted, rng, began)
+            self._begin_trial(wanted, rng)
             self._server = self._trial
         assert self._server is not None
         return self._server
 
-    def _keep_running(self, wanted: Configuration, rng: np.random.Generator, began: float) -> None:
+    def _keep_running(self, wanted: Configuration, rng: np.random.Generator) -> None:
         """See that the kept server runs a configuration, and that Envoy runs before it."""
         old = self._kept_server if self._kept_server and self._kept_server.alive else None
         new = old
@@ -284,7 +251,7 @@ class HandoverServer(LiveServer):
         if not self._envoy.alive:
             self._open(new)
         elif new is not old:
-            self._give_over(new, began)
+            self._give_over(new)
         if self._kept_server not in (None, new):
             self._kept_server.stop()
         self._kept_server = new
@@ -300,14 +267,11 @@ class HandoverServer(LiveServer):
         kept.note()
         self._envoy.start({KEPT: kept.address, f"{KEPT}-rest": kept.rest_address})
 
-    def _give_over(self, new: Detached, began: float) -> None:
+    def _give_over(self, new: Detached) -> None:
         """Send the calls to another kept server; return when the old one has none any more."""
-        ready = time.monotonic()
         self._point(KEPT, new.address, new.rest_address)
         new.note()
-        drained = self._drained(KEPT, self._drain_s)
-        drain_s = time.monotonic() - ready
-        self.switches.append(Switch(new.configuration, began, ready - began, drain_s, drained))
+        self._drain(KEPT, self._drain_s)
 
     def _prepare(self, client: Client, rng: np.random.Generator) -> None:
         """Make the requests of the episodes."""
@@ -333,7 +297,7 @@ class HandoverServer(LiveServer):
             raise
         return new
 
-    def _begin_trial(self, wanted: Configuration, rng: np.random.Generator, began: float) -> None:
+    def _begin_trial(self, wanted: Configuration, rng: np.random.Generator) -> None:
         """Start a configuration beside the kept one, and send it its part of the predictions."""
         trial = self._trial
         if trial is not None and not (trial.alive and trial.configuration == wanted):
@@ -351,11 +315,8 @@ class HandoverServer(LiveServer):
         elif self._server is trial:
             return
         trial.resume()
-        ready = time.monotonic()
         self._point(TRIAL, trial.address, self._trial_rest)
         self._envoy.route(self._canary if self._of_others else 1.0, self._hang_s)
-        now = time.monotonic()
-        self.switches.append(Switch(wanted, began, ready - began, now - ready, drained=True))
 
     def _point(self, cluster: str, address: str | None, rest_address: str | None) -> None:
         """Tell Envoy where a server is."""
@@ -371,7 +332,7 @@ class HandoverServer(LiveServer):
             return
         self._server = self._kept_server
         self._envoy.route()
-        self._drained(TRIAL, wait_s)
+        self._drain(TRIAL, wait_s)
         self._trial.pause()
 
     def _stop_trial(self, grace_s: float = 10.0) -> None:
@@ -380,7 +341,7 @@ class HandoverServer(LiveServer):
             self._trial.stop(grace_s)
             self._trial = None
 
-    def _drained(self, route: str, wait_s: float) -> bool:
+    def _drain(self, route: str, wait_s: float) -> None:
         """Wait until a route's requests of others that came before now have ended."""
         now = time.monotonic()
 
@@ -388,7 +349,7 @@ class HandoverServer(LiveServer):
             return not any(way == route and at < now for at, way in self.traffic.open())
 
         time.sleep(LOG_LATE_S)  # then the log has what came before
-        return wait_until(ended, wait_s)
+        wait_until(ended, wait_s)
 
     def _drop(self) -> None:
         """Return to the kept server at once, and stop the one that failed or did badly.
