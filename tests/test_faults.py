@@ -88,7 +88,7 @@ original server with a TCP port: goes on; what other machines can reach
     test_launcher::test_what_the_original_exposes_at_a_port_is_said
 another run on this machine: 2 for a recording, a warning otherwise
     test_launcher::test_a_recording_does_not_begin_beside_a_run_until_that_ends
-    test_launcher::test_other_users_can_lock_the_machine_too
+    test_launcher::test_a_lock_is_not_taken_through_a_link
 folders of killed runs: removed at the next start
     test_launcher::test_the_folders_of_killed_runs_go_and_those_of_living_ones_stay
     test_launcher::test_only_what_is_ours_and_abandoned_is_removed
