@@ -30,7 +30,6 @@ from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
 from rrl.serving.port_folder import port_folder, stop_service
 from rrl.serving.ports import wait_until
-from rrl.serving.volley import Volley
 from rrl.support.errors import ServerError, UsageError
 from rrl.tuning.watch import Watch
 
@@ -148,24 +147,18 @@ def test_a_configuration_that_cannot_start_never_takes_over(kept, monkeypatch):
 
 @pytest.fixture
 def strike(monkeypatch):
-    """A function that sends a signal to a process in the middle of the next episode."""
-    fire = Volley.fire
+    """A function that makes a signal hit a process when the next episode sends its requests."""
+    fire = LiveServer._fire
 
     def striking(pid, number):
-        struck = []
+        left = [number]
 
-        def fire_and_strike(volley):
-            call = volley._call
+        def fire_after_signal(self, *given):
+            if left:
+                os.kill(pid, left.pop())
+            return fire(self, *given)
 
-            def call_after(i):
-                if i == 10 and not struck:
-                    struck.append(os.kill(pid, number))
-                return call(i)
-
-            volley._call = call_after
-            return fire(volley)
-
-        monkeypatch.setattr(Volley, "fire", fire_and_strike)
+        monkeypatch.setattr(LiveServer, "_fire", fire_after_signal)
 
     return striking
 
