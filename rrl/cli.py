@@ -7,7 +7,7 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rrl.operating import profiling, racing, replay, serve, tune
+from rrl.operating import profiling, racing, replay, serve, stop, tune
 from rrl.support.errors import Parser, command
 from rrl.support.provenance import versions
 
@@ -45,7 +45,7 @@ def _parser() -> Parser:
     version = versions(["rrl"]).get("rrl", "(not installed)")
     parser.add_argument("--version", action="version", version=f"rrl {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (tune, replay, racing, serve, profiling):
+    for module in (tune, stop, replay, racing, serve, profiling):
         module.add_parsers(commands)
     return parser
 

@@ -70,9 +70,9 @@ def _lock_and_temporary_files_of_its_own(tmp_path_factory):
     """Tests do not wait for a disk or for whoever measures on this machine, nor make them wait."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.getbasetemp()
-        patch.setattr("rrl.support.machine.LOCK", folder / "rrl-machine.lock")
         patch.setattr("rrl.support.machine.TURN_S", 0.0)
         patch.setattr("os.fsync", lambda file: None)  # only a machine that dies needs it
         patch.setattr("tempfile.tempdir", str(folder))
         patch.setenv("TMPDIR", str(folder))  # for the processes that they start
+        patch.setenv("XDG_STATE_HOME", str(folder))
         yield

@@ -27,7 +27,7 @@ def killed(folder):
 
 @pytest.fixture(autouse=True)
 def _in_a_place_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 
 def test_the_next_run_does_not_take_a_trial_for_the_operators_choice(tmp_path):
@@ -64,14 +64,37 @@ def test_a_note_stays_until_the_server_is_well(tmp_path):
 
 def test_a_file_that_cannot_be_written_or_read_forbids_nothing(tmp_path, monkeypatch):
     killed(tmp_path)
-    (file,) = tmp_path.glob("rrl-tunes-*")
+    (file,) = tmp_path.glob("rrl/tunes/*")
     file.write_text('{"folder": 3}')
     with alone_at(ADDRESS) as only:
         assert only.left is None
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nosuch"))
+    file.unlink()
+    file.mkdir()
     with alone_at(ADDRESS) as only:
         only.begin(tmp_path, DEFAULT)
         assert only.left is None
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path):
+    """Whoever could put one there would have a file of the user's overwritten."""
+    killed(tmp_path)
+    (file,) = tmp_path.glob("rrl/tunes/*")
+    assert [folder.stat().st_mode & 0o777 for folder in file.parents[:2]] == [0o700] * 2
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    victim.chmod(0o600)
+    for missing in (False, True):
+        file.unlink()
+        file.symlink_to(tmp_path / "new" if missing else victim)
+        killed(tmp_path)
+    assert (victim.read_text(), victim.stat().st_mode & 0o777) == ("mine", 0o600)
+    assert not (tmp_path / "new").exists()
+    file.unlink()
+    file.parent.rmdir()
+    file.parent.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(UsageError, match="a link or a file, and no folder"):
+        killed(tmp_path)
 
 
 # --- the note of what is deployed -----------------------------------------------------------------

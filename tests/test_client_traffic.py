@@ -15,37 +15,43 @@ from rrl.serving.traffic import ObservedTraffic
 from rrl.support.errors import GeneratorError
 from rrl.tuning.watch import Watch
 
-OTHER = "the other server"
+KEPT, TRIAL = "kept", "trial"
 
 
 class Clients:
-    """A running server that does one thing whenever it is looked at: what clients do meanwhile."""
-
-    address = "this server"
+    """Clients of a trial that do one thing whenever its server is looked at."""
 
     def __init__(self, *actions):
-        self.traffic, self.actions, self.numbers = ObservedTraffic(), list(actions), {}
+        self.traffic, self.actions = ObservedTraffic(), list(actions)
 
     def check(self):
         if self.actions:
             self.actions.pop(0)(self)
 
     def wait(self, count, watch=None, timeout_s=60.0):
-        return wait_for_requests(self.traffic, self, count, watch, timeout_s)
+        return wait_for_requests(self.traffic, TRIAL, self.check, count, watch, timeout_s)
 
 
-def send(*names):
+def send(*names, route=TRIAL):
     def action(clients):
         for name in names:
-            clients.numbers[name] = clients.traffic.begin(1, clients.address)
+            start_s = repr(time.time())
+            line = {"type": "DownstreamStart", "id": name, "start_s": start_s, "route": route}
+            clients.traffic.note(line)
 
     return action
 
 
-def answer(*names, status=0, route=Clients.address):
+def answer(*names, status=0, attempts=1):
+    """The last attempt is answered, perhaps by the kept server."""
+
     def action(clients):
         for name in names:
-            clients.traffic.end(clients.numbers.pop(name), status, route)
+            arrival = clients.traffic._open[name][0]
+            seconds_us = 1e6 * (time.monotonic() - arrival)
+            line = {"type": "DownstreamEnd", "id": name, "seconds_us": seconds_us}
+            line |= {"http": 200, "content": "application/grpc", "grpc": status}
+            clients.traffic.note(line | {"attempts": attempts})
 
     return action
 
@@ -81,7 +87,7 @@ def test_a_request_that_is_never_answered_has_failed():
 
 
 def test_what_another_server_answered_has_failed():
-    clients = Clients(send("a", "b"), answer("a"), answer("b", route=OTHER))
+    clients = Clients(send("a", "b"), answer("a"), answer("b", attempts=2))
     assert clients.wait(2).status.astype(bool).tolist() == [False, True]
 
 
@@ -99,7 +105,7 @@ def test_what_is_open_at_the_end_of_a_stopped_trial_has_failed(aborted):
     start = time.monotonic()
     send("a", "b")(clients)
     answer("a")(clients)
-    _, status = requests_of_others(clients.traffic, 0, clients.address, start, aborted=aborted)
+    _, status = requests_of_others(clients.traffic, 0, TRIAL, start, aborted=aborted)
     assert sorted(status.astype(bool).tolist()) == [False, aborted]
 
 
@@ -115,7 +121,7 @@ def test_what_was_open_before_an_episode_does_not_count_in_it():
     send("a")(clients)
     answer("before", status=14)(clients)
     answer("a")(clients)
-    _, status = requests_of_others(clients.traffic, 0, clients.address, start, aborted=False)
+    _, status = requests_of_others(clients.traffic, 0, TRIAL, start, aborted=False)
     assert status.tolist() == [0]
 
 
@@ -136,7 +142,7 @@ def test_silent_clients_are_nobodys_fault(monkeypatch):
         Clients().wait(1, timeout_s=0.02)
     assert isinstance(silent.value, GeneratorError)  # so no configuration is shunned
     busy = Clients(*[nothing] * 9, send("a"), answer("a"))
-    other = busy.traffic.begin(1, OTHER)
-    busy.traffic.end(other, 0, OTHER)  # clients do send, but to the other server
+    send("b", route=KEPT)(busy)
+    answer("b")(busy)  # clients do send, but the kept server gets it
     assert len(busy.wait(1, timeout_s=0.02).latency) == 1
     assert np.isfinite(busy.traffic.rate_per_s())

@@ -12,7 +12,7 @@ restart command fails or hangs: 4; where its output is
     test_restarted::test_a_command_that_fails_once_is_tried_again
 server dies in mid-episode: goes on; episode dropped, server restarted
     test_serving::test_an_episode_that_the_server_died_in_is_measured_again
-    test_handover::test_a_server_that_dies_in_mid_episode_is_started_again_at_the_same_address
+    test_handover::test_a_kept_server_that_dies_or_hangs_in_mid_episode_is_replaced
 server keeps dying: 4
     test_serving::test_a_server_that_keeps_dying_is_given_up
 server of others dies or hangs in mid-episode: goes on; episode dropped, restarted by the command
@@ -55,25 +55,22 @@ a trial that crashes: goes on; counted, shunned, also after the run was continue
     test_guard::test_an_incumbent_that_fails_in_the_rest_of_an_episode_is_shunned_too
     test_guard::test_a_guarded_run_that_was_killed_ends_as_the_one_that_was_not
     test_handover::test_a_trial_that_dies_takes_nobody_with_it
-    test_front::test_calls_survive_the_death_of_the_trial_that_answers_them
+    test_data_path::test_what_a_trial_loses_is_answered_by_the_kept_server
 the default itself fails, or answers nothing: 4; status and the server's text
     test_guard::test_a_default_that_fails_is_the_servers_fault
     test_guard::test_a_server_that_answers_nothing_names_the_status_and_its_words
 the server that is kept ready dies beside a trial: goes on; the trial serves until it is back
-    test_handover::test_a_standby_that_died_is_not_counted_on
-    test_front::test_calls_survive_the_death_of_the_incumbent_if_a_trial_runs
+    test_handover::test_a_kept_server_that_dies_during_a_trial_is_started_again_and_the_trial_serves
 a batch that is too small for a request: goes on, or 2; never tried, answered by the kept one
     test_cli::test_a_batch_must_hold_the_largest_request
-    test_service::test_the_service_goes_on_after_a_run_and_no_client_is_refused
-    test_handover::test_large_requests_of_others_are_not_refused_by_a_trial
-tuning at a port ends, or Ctrl-C: the service goes on in a process of its own; how to stop it
-    test_service::test_the_service_goes_on_after_a_run_and_no_client_is_refused
-    test_service::test_ctrl_c_leaves_the_default_in_service
-    test_front::test_a_server_takes_the_port_over_and_no_call_fails
+    test_data_path::test_what_a_trial_refuses_is_answered_by_the_kept_server
+    test_service::test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends
+tuning at a port ends, is interrupted or killed: the service goes on; how to stop it
+    test_service::test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends
+    test_handover::test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused
     test_launcher::test_a_detached_server_outlives_its_parent_and_follows_the_operator
-the server that is to stay does not start: goes on; the tuner itself serves until Ctrl-C
-    test_service::test_if_no_server_can_stay_the_tuner_goes_on_serving
-    test_staying::test_a_tuner_that_goes_on_serving_starts_its_server_again
+the server that is to stay does not start: goes on; the one that serves stays
+    test_staying::test_what_serves_goes_on_if_the_kept_one_does_not_start
 SIGTERM or SIGHUP while a service is given over or returned: goes on, then 130
     test_staying::test_who_closes_the_terminal_meanwhile_does_not_end_the_service
     test_restarted::test_ctrl_c_waits_for_a_command_that_runs
@@ -91,7 +88,7 @@ original server with a TCP port: goes on; what other machines can reach
     test_launcher::test_what_the_original_exposes_at_a_port_is_said
 another run on this machine: 2 for a recording, a warning otherwise
     test_launcher::test_a_recording_does_not_begin_beside_a_run_until_that_ends
-    test_launcher::test_other_users_can_lock_the_machine_too
+    test_launcher::test_a_lock_is_not_taken_through_a_link
 folders of killed runs: removed at the next start
     test_launcher::test_the_folders_of_killed_runs_go_and_those_of_living_ones_stay
     test_launcher::test_only_what_is_ours_and_abandoned_is_removed
@@ -119,7 +116,7 @@ wrong input: 4; the model needs: ...
     test_a_sample_that_does_not_fit_is_refused
 port taken: 4
     test_serving::test_taken_port_is_refused
-    test_handover::test_a_front_without_a_server_says_so_and_a_taken_port_is_refused
+    test_data_path::test_a_taken_port_is_refused_and_no_envoy_is_explained
 REST request that is wrong, too large or late: 400 and others; one line of JSON
     test_model_server::test_rest_refuses_with_the_status_and_message_of_the_original
     test_rest::test_a_body_that_is_too_large_is_refused_before_it_is_sent

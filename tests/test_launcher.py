@@ -18,20 +18,23 @@ import grpc
 import numpy as np
 import pytest
 from probe import build_probe
-from test_serving import EXECUTABLES, X, _running, _state
+from test_serving import EXECUTABLES, X, _state
 
 from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving import models
 from rrl.serving.deployed import DEPLOYED, Deployed
-from rrl.serving.detached import start_detached
+from rrl.serving.detached import noted_server, start_detached
+from rrl.serving.envoy import envoy_process
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
+from rrl.serving.port_folder import port_folder
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.machine import announced, another_run, exclusive
+from rrl.support.own_folder import own_folder
 from rrl.support.owned_folder import OwnedFolder, remove_abandoned
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +52,10 @@ def executable(request):
     return request.param
 
 
-def wait_until(condition, limit_s=60.0):
+LIMIT_S = 600.0  # it only ends a test that hangs
+
+
+def wait_until(condition, limit_s=LIMIT_S):
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline
@@ -90,19 +96,16 @@ def test_a_server_of_our_own_listens_on_no_port(model, executable):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_only_the_front_has_a_port_and_it_is_on_the_loopback_address(model, executable):
-    space = ConfigSpace([Knob("inter_op", (1, 2))])
-    with HandoverServer(model, space, executable=executable, warmup=2) as server:
+def test_only_envoy_has_a_port_and_it_is_on_the_loopback_address(model, executable):
+    space, port = ConfigSpace([Knob("inter_op", (1, 2))]), free_port()
+    given = {"executable": executable, "warmup": 2, "port": port}
+    with HandoverServer(model, space, **given) as server:
         pid = server.configure({"inter_op": 1}, np.random.default_rng(0)).process.pid
         assert sockets(pid) == []
-        (own,) = [s for s in sockets(os.getpid()) if s.endswith(f":{port_of(server):04X}")]
-        assert own.endswith(f"0100007F:{port_of(server):04X}")  # 127.0.0.1, also if mapped to IPv6
+        (own,) = [s for s in sockets(envoy_process(port_folder(port)).pid) if f":{port:04X}" in s]
+        assert own.endswith(f"0100007F:{port:04X}")  # 127.0.0.1, also if mapped to IPv6
         with Client(server.address, "probe") as client:
             assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
-
-
-def port_of(server):
-    return int(server.address.rsplit(":")[-1])
 
 
 def test_a_long_temporary_path_is_no_obstacle(model, tmp_path, monkeypatch):
@@ -129,7 +132,7 @@ def test_what_the_original_exposes_at_a_port_is_said(model, tmp_path):
     try:
         assert f"127.0.0.1:{port}" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=LIMIT_S)
     finally:
         process.kill()
     assert process.returncode == 130
@@ -214,31 +217,22 @@ def serving(model, folder):
 
 @pytest.mark.long
 def test_the_folders_of_killed_runs_go_and_those_of_living_ones_stay(model, tmp_path):
-    own, tmp_path = tmp_path / "probe", tmp_path / "temporary"
-    shutil.copytree(model, own)
-    tmp_path.mkdir()
-    model, inode = own, own / "1" / "saved_model.pb"
-    before = inode.stat()
     living = serving(model, tmp_path)
     try:
         (kept,) = tmp_path.glob("rrl-server-*")
         killed = serving(model, tmp_path)
         killed.kill()
         killed.communicate()
-        (left,) = set(tmp_path.glob("rrl-server-*")) - {kept}
-        assert (left / "versions" / "probe" / "1" / "saved_model.pb").exists()
+        assert len(list(tmp_path.glob("rrl-server-*"))) == 2
         serving_next = serving(model, tmp_path)
         serving_next.send_signal(signal.SIGINT)
-        serving_next.communicate(timeout=60)
+        serving_next.communicate(timeout=LIMIT_S)
         assert list(tmp_path.glob("rrl-server-*")) == [kept]
-        assert (kept / "versions" / "probe" / "1" / "saved_model.pb").exists()
         living.send_signal(signal.SIGINT)
-        living.communicate(timeout=60)
+        living.communicate(timeout=LIMIT_S)
     finally:
         living.kill()
     assert list(tmp_path.iterdir()) == []
-    after = inode.stat()  # the hard links are gone, and the operator's file is as it was
-    assert (after.st_nlink, after.st_mtime_ns) == (1, before.st_mtime_ns)
 
 
 def test_what_killed_runs_left_half_written_goes_and_that_of_living_ones_stays(
@@ -282,10 +276,9 @@ def test_only_what_is_ours_and_abandoned_is_removed(tmp_path, monkeypatch):
 LEAVE = """
 import sys
 from rrl.serving.detached import start_detached
-executable, model, port, folder = sys.argv[1:]
+executable, model, folder = sys.argv[1:]
 configuration = {"inter_op": 1, "batch_threads": 1, "max_batch_size": 3}
-left = start_detached(model, configuration, int(port), folder, executable=executable)
-print(left.pid, left.address, left.log, left.stop_command, sep="\\n")
+start_detached(model, configuration, folder, executable=executable).note()
 """
 
 
@@ -294,22 +287,19 @@ def test_a_detached_server_outlives_its_parent_and_follows_the_operator(
 ):
     own, folder = tmp_path / "own", tmp_path / "out" / "serving"
     shutil.copytree(model, own)
-    words = [executable, "own", str(free_port()), "out/serving"]  # made absolute
     done = subprocess.run(
-        [sys.executable, "-c", LEAVE, *words],
+        [sys.executable, "-c", LEAVE, executable, "own", "out/serving"],  # made absolute
         cwd=tmp_path,
         env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        umask=0o077,
     )
     assert done.returncode == 0, done.stderr
-    pid, address, log, stop = done.stdout.splitlines()
-    pid, command = int(pid), Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+    left = noted_server(folder)
+    pid = left.process.pid
+    command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
     try:
-        assert stop == f"kill {pid}"
-        assert _running(pid)
-        with Client(address, "own") as client:
+        with Client(left.address, "own") as client:
             assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
             status = [client.fire(client.payload({"x": np.ones((n, 2), np.float32)}), [0.0]).status
                       for n in (3, 4)]  # fmt: skip
@@ -317,49 +307,34 @@ def test_a_detached_server_outlives_its_parent_and_follows_the_operator(
             shutil.copytree(own / "1", tmp_path / "2")
             (tmp_path / "2").rename(own / "2")
             wait_until(lambda: client.states(5.0).get(2, [""])[0] == "AVAILABLE")
-        name = f"own-{address.rpartition(':')[2]}"
         files = [Path(word.partition("=")[2]) for word in command if "=/" in word]
-        assert {path.name for path in files} == {f"{name}.sock", "own", f"{name}-batching.txt"}
-        assert all(path.exists() for path in [Path(log), *files])
-        assert all(path.is_relative_to(folder) or path == own for path in [Path(log), *files])
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o755
-        for path in (Path(log), folder / f"{name}-batching.txt"):
-            assert stat.S_IMODE(path.stat().st_mode) == 0o644
+        assert {path.name for path in files} == {"1.sock", "own", "batching-1.txt"}
+        assert all(path.exists() for path in [Path(left.log), *files])
+        assert all(path.is_relative_to(folder) or path == own for path in [Path(left.log), *files])
         assert list(tmp_path.glob("rrl-*")) == []
+        again = left.process.start(tmp_path / "again.log")  # as a supervisor does
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: left.process.pid == again.pid)
+        with Client(left.address, "own") as client:
+            wait_until(lambda: client.available(1.0))
     finally:
-        os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not _running(pid))
+        left.stop()
+    assert not left.alive
+    assert not left.socket.exists()
 
 
-@pytest.mark.long
-def test_a_detached_server_may_share_the_port_until_the_old_one_ends(model, tmp_path):
-    port = free_port()
-    first = start_detached(model, {}, port, tmp_path / "a", executable=LOCAL)
-    second = None
-    try:
-        with pytest.raises(ServerError, match="the port is taken"):
-            start_detached(model, {}, port, tmp_path / "b", executable=LOCAL)
-        second = start_detached(model, {}, port, tmp_path / "b", executable=LOCAL, shared=True)
-        os.kill(first.pid, signal.SIGTERM)
-        wait_until(lambda: not _running(first.pid))
-        with Client(second.address, "probe") as client:
-            assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
-    finally:
-        for left in filter(None, (first, second)):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(left.pid, signal.SIGKILL)
-
-
-def test_a_detached_server_that_does_not_start_is_stopped_and_explained(model, tmp_path):
-    port = free_port()
+def test_a_detached_server_that_does_not_start_is_stopped_and_explained(
+    model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     failing = script(tmp_path / "failing", "echo no memory >&2; exit 9")
-    with pytest.raises(ServerError, match=r"status 9; the log is .*/out/probe-.*\.log: no memory"):
-        start_detached(model, {}, port, tmp_path / "out", executable=str(failing))
-    assert (tmp_path / "out" / f"probe-{port}.log").read_text() == "no memory\n"
+    with pytest.raises(ServerError, match=r"status 9; the log is .*/rrl-probe-1\.log: no memory"):
+        start_detached(model, {}, tmp_path / "out", executable=str(failing))
+    assert (tmp_path / "rrl-probe-1.log").read_text() == "no memory\n"
     with pytest.raises(DataError, match="holds no model version"):
-        start_detached(tmp_path, {}, free_port(), tmp_path / "out")
+        start_detached(tmp_path, {}, tmp_path / "out")
     with pytest.raises(UsageError, match="choose a shorter folder"):
-        start_detached(model, {}, free_port(), tmp_path / ("x" * 120))
+        start_detached(model, {}, tmp_path / ("x" * 120))
 
 
 # --- Two runs on one machine ---------------------------------------------------------------------
@@ -376,7 +351,7 @@ with announced() as warning:
 @contextlib.contextmanager
 def another_process(folder):
     """Give another process that measures all the time, and what it was told about others."""
-    environment = {**os.environ, "TMPDIR": str(folder)}
+    environment = {**os.environ, "XDG_STATE_HOME": str(folder)}
     command = [sys.executable, "-c", ANNOUNCE]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
         try:
@@ -386,7 +361,7 @@ def another_process(folder):
 
 
 def test_a_recording_does_not_begin_beside_a_run_until_that_ends(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("rrl.support.machine.LOCK", tmp_path / "rrl-machine.lock")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     plan = ["--model", "keyword", "--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
     command = ["profile", "small", *plan, "--out", str(tmp_path / "out")]
     command += ["--executable", "/nosuch/server"]  # the next mistake, so that nothing is recorded
@@ -410,7 +385,7 @@ def test_a_recording_does_not_begin_beside_a_run_until_that_ends(tmp_path, monke
 
 
 def test_a_run_is_told_of_a_recording(tmp_path, monkeypatch):
-    monkeypatch.setattr("rrl.support.machine.LOCK", tmp_path / "rrl-machine.lock")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with exclusive(), another_process(tmp_path) as (_, told):
         assert f"(process {os.getpid()})" in told
         assert another_run() is not None
@@ -419,31 +394,14 @@ def test_a_run_is_told_of_a_recording(tmp_path, monkeypatch):
         assert warning is None
 
 
-def test_other_users_can_lock_the_machine_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("rrl.support.machine.LOCK", tmp_path / "rrl-machine.lock")
-    before = os.umask(0o077)
-    try:
-        for _ in range(2):  # also files that an earlier version has left
-            with announced(), exclusive():
-                files = list(tmp_path.iterdir())
-            assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o644] * 3
-            for path in files:
-                path.chmod(0o600)
-    finally:
-        os.umask(before)
-
-
-def test_a_link_in_the_place_of_a_lock_is_refused_and_what_it_leads_to_is_left(
-    tmp_path, monkeypatch
-):
-    """In a folder for all users, somebody may have put it there."""
-    monkeypatch.setattr("rrl.support.machine.LOCK", tmp_path / "rrl-machine.lock")
-    secret = tmp_path / "secret"
-    secret.touch(mode=0o600)
-    (tmp_path / "rrl-machine.lock").symlink_to(secret)
-    with pytest.raises(UsageError, match="cannot be opened as a lock file"), exclusive():
+def test_a_lock_is_not_taken_through_a_link(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    victim, lock = tmp_path / "victim", own_folder() / "machine.lock"
+    victim.touch(0o600)
+    lock.symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"), exclusive():
         pass
-    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o600
 
 
 # --- Pause ---------------------------------------------------------------------------------------

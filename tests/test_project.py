@@ -261,6 +261,7 @@ def test_a_second_make_says_so_and_stops(target, lock, checkout):
     assert checkout.err.startswith("rrl: another make is at this already")
 
 
+ENVOY = f"{PIP} --no-build-isolation -e .[live]"
 CHECKS = ["ruff check .", "ruff format --check .", "nbstripout", "pytest"]
 
 
@@ -268,12 +269,20 @@ CHECKS = ["ruff check .", "ruff format --check .", "nbstripout", "pytest"]
 def test_make_test_runs_every_check_and_fails_if_one_does(failing, checkout):
     (checkout.root / "notebooks" / "00_a.ipynb").touch()
     checkout.make("env")
+    checkout.python(checkout.root / ".venv" / "bin" / "envoy")
     if failing:
         (checkout.root / "fails").write_text(failing)
     ran = checkout.make("test", code=2 if failing else 0)
     assert len(ran) == len(CHECKS)
     assert all(line.startswith(check) for line, check in zip(ran, CHECKS, strict=True))
     assert "--verify notebooks/00_a.ipynb" in ran[2]
+
+
+def test_the_tests_have_an_envoy_and_nothing_else_installs_it(checkout):
+    assert checkout.make("lint") == [*SET_UP, *CHECKS[:2]]
+    assert checkout.make("test")[0] == ENVOY
+    checkout.python(checkout.path / "envoy")
+    assert checkout.make("test")[0] == CHECKS[0]
 
 
 def test_no_notebook_reads_what_another_makes():

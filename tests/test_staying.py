@@ -7,59 +7,71 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 
 from rrl.operating.staying import leave_running
-from rrl.serving.detached import Detached
+from rrl.serving.envoy_config import Door
 from rrl.support.errors import ServerError, interrupt_by_signals
 
-OPTIONS = Namespace(executable=None, start_timeout=1.0)
+LEFT = Namespace(configuration={"inter_op": 1}, log="/logs/probe-1.log")
 
 
 class Kept:
-    """A service behind a port; it hands over nothing, and notes what it was asked for."""
+    """A service behind a port that does what a test wants when it returns to what is kept."""
 
-    address, kept, front = "127.0.0.1:8500", {"inter_op": 1}, Namespace(port=8500)
+    door = Door(8500)
 
-    def __init__(self, serves):
-        self.serves, self.asked = serves, []
+    def __init__(self, returning=lambda: None, serves=True):
+        self.returning, self.serves = returning, serves
 
     def return_to_kept(self, rng):
-        self.asked.append("return")
+        self.returning()
+
+    def leave(self):
         if not self.serves:
-            raise ServerError("the server ended with status -9")
-
-    def hand_port_over(self, start):
-        self.asked.append("hand over")
-        raise SystemExit  # ends the test here
-
-    def warm_up(self, address):
-        self.asked.append(f"warm up {address}")
-        raise ServerError("it answers too late")
+            raise ServerError("nothing serves at 127.0.0.1:8500")
+        return LEFT
 
 
-class Closed(io.StringIO):
-    """A terminal that was closed."""
+def fail():
+    raise ServerError("the server ended with status -9")
 
-    def write(self, text):
-        raise OSError(5, "Input/output error")
+
+def interrupt():
+    raise KeyboardInterrupt("Ctrl-C")
+
+
+STAYS = "127.0.0.1:8500 stays in service with inter_op 1; the log is /logs/probe-1.log; end it with"
 
 
 def test_a_closed_terminal_does_not_end_the_service(monkeypatch):
-    service = Kept(serves=True)
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise OSError(5, "Input/output error")
+
     monkeypatch.setattr(sys, "stderr", Closed())
-    with pytest.raises(SystemExit):
-        leave_running(service, Path(), Path(), OPTIONS)
-    assert service.asked == ["return", "hand over"]
+    leave_running(Kept())
+
+
+def test_what_serves_goes_on_if_the_kept_one_does_not_start(capsys):
+    leave_running(Kept(fail))
+    said = capsys.readouterr().err
+    assert "the configuration to keep cannot take over: the server ended with status -9" in said
+    assert f"{STAYS}: rrl stop 8500" in said
+    assert "only a supervisor starts it again" in said
 
 
 def test_nothing_claims_to_serve_if_nothing_does(capsys):
-    service = Kept(serves=False)
-    with pytest.raises(ServerError, match=r"nothing serves at \S+:8500 any more: the server"):
-        leave_running(service, Path(), Path(), OPTIONS)
+    with pytest.raises(ServerError, match="nothing serves at"):
+        leave_running(Kept(fail, serves=False))
     assert "stays in service" not in capsys.readouterr().err
+
+
+def test_a_second_ctrl_c_leaves_what_serves(capsys):
+    with pytest.raises(KeyboardInterrupt):
+        leave_running(Kept(interrupt))
+    assert STAYS in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -85,66 +97,16 @@ def at_the_end(action, error):
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("error", [KeyboardInterrupt("Ctrl-C"), None])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_who_closes_the_terminal_meanwhile_does_not_end_the_service(
-    error, number, monkeypatch, capsys
-):
-    """The port is given over all the same; if nothing else has ended the run, the signal does."""
-    service = Kept(serves=True)
-    left = Detached(4711, "127.0.0.1:8500", Path("log"), own_address="unix:own")
-    monkeypatch.setattr("rrl.serving.detached.start_detached", lambda *_, **__: left)
+def test_who_closes_the_terminal_meanwhile_does_not_end_the_service(error, number, capsys):
+    """The kept one takes over all the same; if nothing else has ended the run, the signal does."""
+    done = []
 
-    def hand_port_over(start):
+    def returning():
         os.kill(os.getpid(), number)
-        start()
-        return True
+        done.append("returned")
 
-    service.hand_port_over = hand_port_over
     with pytest.raises(KeyboardInterrupt) as end:
-        at_the_end(lambda: leave_running(service, Path(), Path(), OPTIONS), error)
-    said = capsys.readouterr().err
-    assert "stays in service with inter_op 1; the log is log; stop it with: kill 4711" in said
-    assert "cut off" not in said
-    assert service.asked[-1] == "warm up unix:own"
+        at_the_end(lambda: leave_running(Kept(returning)), error)
+    assert done == ["returned"]
+    assert STAYS in capsys.readouterr().err
     assert (str(end.value) == "Ctrl-C") == bool(error)
-
-
-class Dying(Kept):
-    """Its server dies as soon as no other one has taken the port over."""
-
-    def __init__(self, starts):
-        self.asked, self.starts, self.lives = [], starts, iter([True, False])
-
-    @property
-    def serves(self):
-        return next(self.lives)
-
-    def return_to_kept(self, rng):
-        self.asked.append("return")
-        if len(self.asked) == 1:  # before the hand-over
-            return
-        if not self.starts:
-            raise ServerError("no memory")
-        os.kill(os.getpid(), signal.SIGTERM)  # ends the test
-
-    def hand_port_over(self, start):
-        start()
-        raise ServerError("the new server does not listen there")
-
-
-@pytest.mark.usefixtures("handlers")
-@pytest.mark.parametrize("starts", [True, False])
-def test_a_tuner_that_goes_on_serving_starts_its_server_again(starts, monkeypatch, capsys):
-    """Nor does it leave a second server behind that nobody knows of."""
-    service = Dying(starts)
-    left = Detached(4711, "127.0.0.1:8500", Path("log"), own_address="unix:own")
-    monkeypatch.setattr("rrl.serving.detached.start_detached", lambda *_, **__: left)
-    monkeypatch.setattr(Detached, "stop", lambda self: service.asked.append(f"stop {self.pid}"))
-    if starts:
-        leave_running(service, Path(), Path(), OPTIONS)
-    else:
-        with pytest.raises(ServerError, match=r"nothing serves at \S+ any more: no memory"):
-            leave_running(service, Path(), Path(), OPTIONS)
-    assert service.asked == ["return", "warm up unix:own", "stop 4711", "return"]
-    said = capsys.readouterr().err
-    assert "only as long as this process runs; Ctrl-C ends it" in said
-    assert "has ended; it is started again" in said

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -26,6 +25,7 @@ from rrl.serving.running import running_server
 from rrl.serving.settings import ADAPTIVE, KNOBS, process_flags
 from rrl.support.errors import RRLError, UsageError
 from rrl.support.one_writer import open_alone
+from rrl.support.own_folder import own_folder
 from rrl.tuning.presets import in_words
 
 if TYPE_CHECKING:
@@ -222,9 +222,9 @@ def alone_at(address: str | None) -> Iterator[OnlyTuner]:
     with ExitStack() as stack:
         files = []
         for place in _places(address) if address else ():
-            name = f"rrl-tunes-{sha256(place.encode()).hexdigest()[:16]}.lock"
+            name = f"{sha256(place.encode()).hexdigest()[:16]}.lock"
             with suppress(OSError):  # without a place for the file, nothing can be claimed
-                files.append(_locked(address or "", Path(tempfile.gettempdir()) / name))
+                files.append(_locked(address or "", own_folder("tunes") / name))
                 stack.callback(os.close, files[-1])
         yield OnlyTuner(address or "", files)
 
@@ -242,18 +242,10 @@ def _places(address: str) -> set[str]:
 
 
 def _locked(address: str, path: Path) -> int:
-    """Open and lock a file, which may belong to another user."""
+    """Open and lock a file of the user's own."""
     try:
-        try:
-            file = open_alone(path, os.O_RDWR)
-        except PermissionError:
-            file = open_alone(path)
-        except FileNotFoundError:
-            file = open_alone(path, os.O_RDWR | os.O_CREAT)
+        return open_alone(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
     except UsageError:
         raise UsageError(
             f"{address}: another run tunes this server; wait for that one, or stop it"
         ) from None
-    with suppress(PermissionError):  # only its owner can do that
-        os.fchmod(file, 0o644)  # whatever the umask is
-    return file

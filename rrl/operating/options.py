@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import ipaddress
 import shlex
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable, Mapping, Sequence
@@ -125,6 +126,16 @@ def time_limit(text: str) -> float | str:
         raise ArgumentTypeError(f"{text!r} is no time; write it as 80ms, or as {AUTO}") from None
 
 
+def ip_address(text: str) -> str:
+    """Read an option that is an address of this machine, without a port."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ArgumentTypeError(
+            f"{text!r} is no IP address; write it as 127.0.0.1, 10.0.0.7, or 0.0.0.0 for all"
+        ) from None
+
+
 def command_line(text: str) -> str:
     """Read an option that is a command; it must split into words as a shell splits it."""
     try:
@@ -165,7 +176,8 @@ def refuse_without_effect(options: Namespace) -> None:
         if not options.port:
             refuse(options, ["keep_best"], "without --port or --address: no service goes on")
     if options.port is None:
-        refuse(options, ("traffic", "stop"), "without --port")
+        names = ("traffic", "stop", "rest_port", "bind", "max_request")
+        refuse(options, names, "without --port")
     if not options.traffic:
         refuse(options, ("canary",), "without --traffic")
     else:

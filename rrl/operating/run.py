@@ -64,8 +64,7 @@ def run(
                 )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"interrupted; all finished episodes are in {folder}: {_first(options, target)}"
-            "the same command continues"
+            f"interrupted; all finished episodes are in {folder}: the same command continues"
         ) from None
     finally:
         screen.close()
@@ -157,13 +156,6 @@ def check_room(folder: Path) -> None:
             place = place.parent
         if shutil.disk_usage(place).free < ROOM_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
-
-
-def _first(options: Namespace, target: Target | None) -> str:
-    """Say what must be done before an interrupted run can continue."""
-    if target is None or options.port is None or options.stop:
-        return ""
-    return f"kill the server that stays at port {options.port} first, then "
 
 
 def plan_lines(job: Job, note: str, refuses: Callable[[Any], bool]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrl.operating.requests import model_path, random_note
-from rrl.operating.staying import check_socket, leave_running, say
+from rrl.operating.staying import leave_running, opened, say
 from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
 from rrl.serving.running import running_server
 from rrl.support.errors import ServerError
@@ -82,7 +82,6 @@ def open_target(
         Deployed(folder.resolve(), options.address).close()  # it refuses that of another server
         return _restarted(options, job, folder, requests, largest, show)
     if options.port is not None:
-        check_socket(options, folder)
         return _at_port(options, job, folder, requests, largest)
     return _local(options, job, folder, requests, largest)
 
@@ -187,30 +186,38 @@ def _local(
 def _at_port(
     options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None, largest: int
 ) -> Iterator[Target]:
-    """Serve at a port while tuning; at the end a server of its own goes on there."""
-    from rrl.serving.client_traffic import ClientTraffic, wait_for_requests
+    """Serve at a port while tuning; at the end the kept configuration goes on there."""
+    from rrl.serving.client_traffic import ClientTraffic
     from rrl.serving.handover import HandoverServer
 
     base, given = _given(options, job, folder, requests)
-    live = {"port": options.port, "traffic": options.traffic, "canary": options.canary}
+    names = ("port", "rest_port", "bind", "traffic", "canary")
+    live = {name: getattr(options, name) for name in names}
+    live["max_request"] = options.max_request * 2**20
     with HandoverServer(base, with_default(job), **live, **given) as server:
-        traffic = server.front.traffic
         server.keep(job.default)
-        running = server.configure(job.default, job.rng(5))
-        if isinstance(job.workload, ClientTraffic):
-            job.workload.traffic = traffic
-            say(f"waiting for requests at {server.address}")
-            wait_for_requests(traffic, running, 20, None, options.deadline)
         try:
+            server.configure(job.default, job.rng(5))
+        except BaseException:
+            if server.serves:  # what an earlier run has left goes on
+                server.leave()
+            raise
+        opened(server)
+        try:
+            if isinstance(job.workload, ClientTraffic):
+                job.workload.traffic = server.traffic
+                say(f"waiting for requests at {server.address}")
+                server.wait_for_requests(20)
             yield Target(
                 server,
                 _same(server),
-                refuses_batches(job, lambda: max(largest, traffic.largest_batch)),
+                refuses_batches(job, lambda: largest),
                 command=command_here(options, base),
+                processes=server.processes,
             )
         finally:
             if not options.stop:
-                leave_running(server, base, folder, options)
+                leave_running(server)
 
 
 def _given(

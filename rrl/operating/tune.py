@@ -22,6 +22,7 @@ from rrl.operating.options import (
     checksum,
     command_line,
     endpoint,
+    ip_address,
     refuse,
     refuse_without_effect,
     requests_or_unlimited,
@@ -93,9 +94,23 @@ requests besides those that the default would have caused. Of a server at --addr
 requests that rrl sends are seen: give a --sample with your largest batch.
 
 After Ctrl-C the default returns, or with --keep-best the best known configuration. To continue a
-run that was stopped, run the same command again; with --port, kill the server that it left there
-first. Do no other work on the machine during a run, because load, server and measurement share its
-cores; the report says if something else ran.
+run that was stopped, run the same command again. Do no other work on the machine during a run,
+because load, server and measurement share its cores; the report says if something else ran.
+
+Clients of --port reach the servers through Envoy: an envoy on the PATH, or `pip install
+'rrl[live]'`. Envoy and the server with the configuration to keep are processes of their own, so the
+service survives the end of rrl, also by kill -9. A prediction that a trial refuses, loses, or holds
+for more than four times the limit for late requests is sent again to that server. The next run at
+the port goes on with both. `rrl stop PORT` ends both. Their files are in
+~/.local/state/rrl/ports/PORT. A supervisor that starts them again when they end, or after a reboot:
+  # ~/.config/systemd/user/rrl-8500@.service
+  [Service]
+  ExecStart=/bin/sh %h/.local/state/rrl/ports/8500/%i.sh
+  Restart=always
+  [Install]
+  WantedBy=default.target
+  # then: systemctl --user enable --now rrl-8500@server rrl-8500@envoy; loginctl enable-linger
+Disable both units before `rrl stop`.
 
 """
 
@@ -126,7 +141,7 @@ def add_parsers(commands: Any) -> None:
     tune.add_argument(
         "--port",
         type=whole(1, 65535),
-        help="serve here while tuning; configurations take over without a gap",
+        help="serve here while tuning, and afterwards; configurations take over without a gap",
     )
     tune.add_argument(
         "--dry-run",
@@ -168,6 +183,23 @@ def _add_service_options(group: Any) -> None:
         f"tuning; {UNLIMITED}: bad trials are stopped all the same)",
     )
     group.add_argument(
+        "--rest-port", type=whole(1, 65535), metavar="PORT", help="serve REST here, beside --port"
+    )
+    group.add_argument(
+        "--bind",
+        type=ip_address,
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="the address of this machine on which these ports listen (default 127.0.0.1)",
+    )
+    group.add_argument(
+        "--max-request",
+        type=whole(1, 2047),
+        default=64,
+        metavar="MB",
+        help="the largest request that is let in there, in MiB (default 64)",
+    )
+    group.add_argument(
         "--traffic",
         action="store_true",
         help="learn from the requests that clients send to --port; send no others",
@@ -182,7 +214,8 @@ def _add_service_options(group: Any) -> None:
     group.add_argument(
         "--stop",
         action="store_true",
-        help="stop serving at --port at the end (default: the best configuration stays in service)",
+        help="stop serving at --port at the end, as `rrl stop PORT` does later (default: the best "
+        "configuration stays in service)",
     )
     group.add_argument(
         "--keep-best",

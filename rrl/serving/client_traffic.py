@@ -1,4 +1,4 @@
-"""An episode that consists of the requests of other clients, as a front sees them."""
+"""An episode that consists of the requests of other clients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import LastingError
 from rrl.serving.traffic import ObservedTraffic
 from rrl.serving.volley import LOOK_S, Sample
@@ -29,7 +28,7 @@ class ClientTraffic:
     Attributes
     ----------
     traffic : ObservedTraffic
-        What a front sees. It is set when the front is open.
+        What is seen at the port. It is set when the port is open.
     """
 
     def __init__(self) -> None:
@@ -49,7 +48,7 @@ class ClientTraffic:
 
 
 def stop_by_others(
-    traffic: ObservedTraffic, mark: int, address: str, start: float, watch: Watch
+    traffic: ObservedTraffic, mark: int, route: str, start: float, watch: Watch
 ) -> Callable[[], str]:
     """Make a function that watches the requests of other clients on a server.
 
@@ -58,8 +57,8 @@ def stop_by_others(
     traffic : ObservedTraffic
     mark : int
         The traffic's mark at the start of the episode.
-    address : str
-        Address of the server.
+    route : str
+        The server that got the requests first, ``"trial"`` or ``"kept"``.
     start : float
         Start of the episode in seconds by `time.monotonic`. Earlier requests do not count.
     watch : Watch
@@ -69,23 +68,23 @@ def stop_by_others(
     callable
         It returns the watch's reason to stop, or an empty text.
     """
-    return lambda: watch.at(time.monotonic() - start, *_seen(traffic, mark, address, start))
+    return lambda: watch.at(time.monotonic() - start, *_seen(traffic, mark, route, start))
 
 
 def requests_of_others(
-    traffic: ObservedTraffic, mark: int, address: str, start: float, *, aborted: bool
+    traffic: ObservedTraffic, mark: int, route: str, start: float, *, aborted: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return latencies (s) and statuses of what others sent to a server since a start.
 
     Parameters
     ----------
-    traffic, mark, address, start
+    traffic, mark, route, start
         See :func:`stop_by_others`.
     aborted : bool
         Whether the episode was stopped. Then the open requests have failed, because another server
         must answer them.
     """
-    due, done, failed = _seen(traffic, mark, address, start)
+    due, done, failed = _seen(traffic, mark, route, start)
     failed |= np.isinf(done) & aborted
     latency = np.minimum(done, time.monotonic() - start) - due
     return np.maximum(latency, 0.0), np.where(failed, Status.UNAVAILABLE.value, 0)
@@ -93,14 +92,16 @@ def requests_of_others(
 
 def wait_for_requests(
     traffic: ObservedTraffic,
-    server: ModelServer,
+    route: str,
+    check: Callable[[], None],
     count: int,
     watch: Watch | None,
     timeout_s: float,
 ) -> Sample:
     """Wait until a server has answered the first `count` requests of others from now on.
 
-    A request that is open for more than `timeout_s` seconds has failed.
+    A request that is open for more than `timeout_s` seconds has failed. `check` is called again and
+    again; it raises ServerError if the server has died.
 
     Returns
     -------
@@ -119,9 +120,9 @@ def wait_for_requests(
     """
     start, mark = time.monotonic(), traffic.mark
     while True:
-        server.check()
+        check()
         now = time.monotonic() - start
-        due, done, failed = _seen(traffic, mark, server.address, start)
+        due, done, failed = _seen(traffic, mark, route, start)
         reason = watch.at(now, due, done, failed) if watch else ""
         over = np.isfinite(done[:count]) | (now - due[:count] > timeout_s)
         if reason or (len(due) >= count and over.all()):
@@ -148,16 +149,16 @@ def wait_for_requests(
 
 
 def _seen(
-    traffic: ObservedTraffic, mark: int, address: str, start: float
+    traffic: ObservedTraffic, mark: int, route: str, start: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Return arrivals and answers in seconds from the start, and failures, in order of arrival.
 
-    An answer that is not known yet is infinite. Only requests that came to the server `address`
+    An answer that is not known yet is infinite. Only requests of the `route` that came
     after the start are among them.
     """
-    waiting = [arrival for arrival, tried in traffic.open() if tried == address]
-    ended = traffic.since(mark)
-    mine = ended.tried == address
+    still_open, ended = traffic.look(mark)
+    waiting = [arrival for arrival, way in still_open if way == route]
+    mine = ended.route == route
     arrival = np.concatenate([ended.arrival[mine], waiting])
     done = np.concatenate([(ended.arrival + ended.latency)[mine], np.full(len(waiting), np.inf)])
     failed = (ended.status != 0) | ended.saved

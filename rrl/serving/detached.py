@@ -1,4 +1,4 @@
-"""Start a model server that continues to serve after rrl has ended.
+"""A model server that continues to serve after rrl has ended, on a unix socket.
 
 Such a server depends on nothing that rrl removes. It follows the operator's own model folder, so it
 also serves the operator's next versions. Its other files lie in a folder that stays.
@@ -6,20 +6,26 @@ also serves the operator's next versions. Its other files lie in a folder that s
 
 from __future__ import annotations
 
+import json
 import os
-import signal
+import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from rrl.core.knob import Configuration
-from rrl.serving.launcher import can_bind, exposure, find_executable, fits, kind_of
-from rrl.serving.process import START_TIMEOUT_S, ServerProcess
+from rrl.core.knob import Configuration, plain
+from rrl.serving.lasting import Lasting, script
+from rrl.serving.launcher import exposure, find_executable, fits, free_port, kind_of
+from rrl.serving.process import START_TIMEOUT_S, ServerProcess, new_log
 from rrl.serving.process_knobs import prefix
 from rrl.serving.servable import newest_version
 from rrl.serving.settings import flags
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.files import write_atomically
+
+NOTE = "server.json"
+CURRENT = "server.sh"
 
 _left: list[ServerProcess] = []  # Python warns about a process that runs and is forgotten
 
@@ -30,49 +36,125 @@ class Detached:
 
     Parameters
     ----------
-    pid : int
-        Its process number.
-    address : str
-        ``127.0.0.1:port``, where it serves.
-    log : pathlib.Path
+    folder : str
+        The folder of its files.
+    number : int
+        The number of the server in this folder.
+    model : str
+        The base path that it follows.
+    name : str
+        The name of its model.
+    configuration : mapping
+    kind : str
+        The executable, see `rrl.serving.launcher.kind_of`.
+    log : str
         The file of its log.
-    exposed : str or None
-        One line that says what other machines can reach; None if it is nothing.
-    own_address : str
-        ``unix:/path``, where nobody else serves even if the port is shared.
+    rest_port : int, optional
+        Its port for REST; None if it has none.
     """
 
-    pid: int
-    address: str
-    log: Path
-    exposed: str | None = None
-    own_address: str = ""
+    folder: str
+    number: int
+    model: str
+    name: str
+    configuration: dict[str, Any]
+    kind: str
+    log: str
+    rest_port: int | None = None
 
     @property
-    def stop_command(self) -> str:
-        """The command that stops the server."""
-        return f"kill {self.pid}"
+    def socket(self) -> Path:
+        """Its unix socket for gRPC."""
+        return Path(self.folder) / f"{self.number}.sock"
+
+    @property
+    def address(self) -> str:
+        """Its gRPC address, ``unix:/path``."""
+        return f"unix:{self.socket}"
+
+    @property
+    def rest_address(self) -> str | None:
+        """Its REST address, ``127.0.0.1:port``; None if it has none."""
+        return None if self.rest_port is None else f"127.0.0.1:{self.rest_port}"
+
+    @property
+    def title(self) -> str:
+        """What messages call the server."""
+        return f"kept server of {self.name!r}"
+
+    @property
+    def exposed(self) -> str | None:
+        """One line that says what other machines can reach; None if it is nothing."""
+        return exposure(self.kind, self.rest_port)
+
+    @property
+    def process(self) -> Lasting:
+        """Its process."""
+        return _process(Path(self.folder), self.number)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process.alive
+
+    def check(self) -> None:
+        """Raise ServerError if the process has ended."""
+        if not self.alive:
+            raise ServerError(f"{self.title} has ended; the log is {self.log}")
+
+    def memory_bytes(self) -> int | None:
+        """Return the resident memory of the process in bytes; None if it is not running."""
+        return self.process.memory_bytes()
+
+    def note(self) -> None:
+        """Note that this is the server of the folder, for later processes and for a supervisor."""
+        folder = Path(self.folder)
+        write_atomically(folder / NOTE, json.dumps(asdict(self)))
+        write_atomically(folder / CURRENT, self.process.script.read_text(encoding="utf-8"))
 
     def stop(self) -> None:
-        """Ask the server to end."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGTERM)
+        """End the server, and remove its files except the log."""
+        process = self.process
+        process.stop()
+        batching = Path(self.folder) / f"batching-{self.number}.txt"
+        for file in (process.script, process.noted, self.socket, batching):
+            file.unlink(missing_ok=True)
 
 
-def socket_path(folder: Path, name: str, port: int) -> Path:
-    """Return where a detached server has its unix socket."""
-    return folder / f"{name}-{port}.sock"
+def _process(folder: Path, number: int) -> Lasting:
+    return Lasting(folder, f"server-{number}", f"{folder / str(number)}.sock")
+
+
+def stop_others(folder: Path, kept: Detached | None) -> bool:
+    """End the servers of a folder except one: a tuner that was killed may have left two.
+
+    It returns whether any ran.
+    """
+    numbers = [int(path.stem.partition("-")[2]) for path in folder.glob("server-*.sh")]
+    others = [_process(folder, n) for n in numbers if kept is None or n != kept.number]
+    ran = [other.alive for other in others]
+    for other in others:
+        other.stop()
+        other.script.unlink(missing_ok=True)
+    return any(ran)
+
+
+def noted_server(folder: Path) -> Detached | None:
+    """Return the server that was noted last in a folder, whether or not it runs."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return Detached(**json.loads((folder / NOTE).read_text(encoding="utf-8")))
+    return None
 
 
 def start_detached(
     model_path: str | os.PathLike[str],
     configuration: Configuration,
-    port: int,
     folder: str | os.PathLike[str],
     *,
     executable: str | None = None,
     start_timeout_s: float = START_TIMEOUT_S,
-    shared: bool = False,
+    rest: bool = False,
+    logs: str | os.PathLike[str] | None = None,
 ) -> Detached:
     """Start a server that outlives this process, and wait until it serves.
 
@@ -82,18 +164,18 @@ def start_detached(
         The operator's own base path. The server follows its new versions.
     configuration : configuration
         See :class:`rrl.serving.launcher.ModelServer`.
-    port : int
-        gRPC port.
     folder : path
-        A folder that stays. It gets the batching parameters, the log and a unix socket, with the
-        port in their names. Everybody can read these files, except the socket.
+        A folder that stays. It gets the script that starts the server, the batching parameters, the
+        log and the unix socket.
     executable : str, optional
         See `find_executable`.
     start_timeout_s : float
         Seconds allowed until the model reports AVAILABLE.
-    shared : bool
-        Whether a server that listens on the port with ``SO_REUSEPORT`` may still be there. New
-        connections then go to either of the two, until that server ends.
+    rest : bool
+        Whether it also answers REST, at a free port of 127.0.0.1.
+    logs : path, optional
+        A folder for the log. By default, it is in `folder`, but that of a start that fails is moved
+        to the folder for temporary files.
 
     Returns
     -------
@@ -102,53 +184,60 @@ def start_detached(
     Raises
     ------
     UsageError
-        If a setting, the port or the time limit is not possible, or the folder's path is too long.
+        If a setting or the time limit is not possible, or the folder's path is too long.
     DataError
         If the model has no version.
     ServerError
-        If the port is taken, or if the server does not start. It is then stopped.
+        If the server does not start. It is then stopped.
 
     Examples
     --------
-    >>> left = start_detached(base, {"inter_op": 2}, 8500, "out/serving")  # doctest: +SKIP
-    >>> print(f"stop it with: {left.stop_command}")  # doctest: +SKIP
-    stop it with: kill 4711
+    >>> left = start_detached(base, {"inter_op": 2}, "out/serving")  # doctest: +SKIP
+    >>> print(left.address)  # doctest: +SKIP
+    unix:/home/me/out/serving/1.sock
     """
     base, folder = Path(os.path.abspath(model_path)), Path(folder).absolute()  # perhaps a link
-    name, address = base.resolve().name, f"127.0.0.1:{port}"
     if newest_version(base) is None:
         raise DataError(f"{base} holds no model version: it needs {base}/1/")
+    folder.mkdir(parents=True, exist_ok=True)
+    before = noted_server(folder)
     found = find_executable(executable)
-    own_name = f"{name}-{port}"  # one folder may have the servers of several ports
-    batching_file, socket = folder / f"{own_name}-batching.txt", socket_path(folder, name, port)
+    name = base.resolve().name
+    if not fits(folder / "9999.sock"):
+        raise UsageError(f"{folder}: this path is too long for a socket; choose a shorter folder")
+    server = Detached(
+        folder=str(folder),
+        number=before.number + 1 if before else 1,
+        model=str(base),
+        name=name,
+        configuration={name: plain(value) for name, value in configuration.items()},
+        kind=kind_of(found),
+        log=str(new_log(Path(logs or folder).absolute(), name)),
+        rest_port=free_port() if rest else None,
+    )
+    batching_file = folder / f"batching-{server.number}.txt"
     own, parameters = flags(configuration, batching_file)
-    if not fits(socket):
-        raise UsageError(f"{socket}: this path is too long for a socket; choose a shorter folder")
-    if not can_bind(port) and not shared:
-        raise ServerError(f"{address}: the port is taken; choose another")
     command = [
         *prefix(configuration),
         *found,
-        f"--port={port}",
-        f"--grpc_socket_path={socket}",
-        f"--model_name={name}",
+        "--port=0",
+        f"--grpc_socket_path={server.socket}",
+        *([f"--rest_api_port={server.rest_port}"] if rest else []),
+        f"--model_name={server.name}",
         f"--model_base_path={base}",
-        "--grpc_channel_arguments=grpc.so_reuseport=1",
         *own,
     ]
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)
-    log = folder / f"{own_name}.log"
-    log.touch()
     if parameters:
         write_atomically(batching_file, parameters)
-        batching_file.chmod(0o644)
-    log.chmod(0o644)
-    # The port may be shared, so the server is asked where only it listens.
-    server = ServerProcess(
-        command, f"unix:{socket}", name, log=log, tied=False, start_timeout_s=start_timeout_s
-    ).start()
-    _left.append(server)
-    assert server.process is not None
-    exposed = exposure(kind_of(found), port)
-    return Detached(server.process.pid, address, log, exposed, server.address)
+    write_atomically(server.process.script, script(server.process, command))
+    process = ServerProcess(
+        ["/bin/sh", str(server.process.script)],
+        server.address,
+        server.name,
+        log=Path(server.log),
+        keep_log=None if logs else Path(tempfile.gettempdir()),
+        tied=False,
+        start_timeout_s=start_timeout_s,
+    )
+    _left.append(process.start())
+    return server

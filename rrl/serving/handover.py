@@ -1,70 +1,48 @@
-"""A change of configuration that loses no request, and a way back that takes no restart.
+"""A change of configuration that loses no request, and a service that survives its tuner.
 
 TensorFlow fixes its thread pools once per process, so a new configuration is a new process. Clients
-keep one address, that of a :class:`rrl.serving.front.Front`, which passes every call on to the
-current server. :class:`HandoverServer` is a live server behind such a front. At most two servers
-share the machine: one that is kept ready, and one on trial.
+keep one address, where an Envoy passes every call on. :class:`HandoverServer` is a live server
+behind it. The *kept* server and Envoy are processes of their own, which go on whatever happens to
+the tuner. At most one more server is on *trial*; it ends with the tuner, and then the kept one
+answers its calls. A tuner that comes later finds both, and goes on with them.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.serving.client_traffic import requests_of_others, stop_by_others, wait_for_requests
-from rrl.serving.front import Front
-from rrl.serving.launcher import ModelServer
+from rrl.serving.detached import Detached, noted_server, start_detached, stop_others
+from rrl.serving.envoy import Envoy
+from rrl.serving.envoy_config import TRIAL, Door
+from rrl.serving.launcher import ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
+from rrl.serving.port_folder import lock_port, port_folder, stop_service
+from rrl.serving.ports import wait_until
+from rrl.serving.sample import fitting
+from rrl.serving.traffic import LOG_LATE_S, ObservedTraffic
 from rrl.serving.volley import Sample
-from rrl.support.errors import GeneratorError, ServerError
+from rrl.support.errors import GeneratorError, ServerError, UsageError
+from rrl.tuning.episode import Episode
 from rrl.tuning.watch import Watch
 
-GIVE_UP_S = 0.5  # seconds for a stopped trial to answer; then others answer in its place
+GIVE_UP_S = 0.5  # seconds for a stopped trial to answer; then the kept server answers in its place
+HANGS = 4.0
+"""A trial that takes longer than so many times the limit for late requests hangs."""
 
-
-@dataclass(frozen=True)
-class Switch:
-    """The times of one hand-over.
-
-    Parameters
-    ----------
-    configuration : configuration
-        The configuration that took over.
-    began : float
-        Start time in seconds, by `time.monotonic`.
-    start_s : float
-        Seconds in which the new server started and warmed up while the old one served.
-    drain_s : float
-        Seconds in which the old server answered its open calls.
-    drained : bool
-        Whether the old server answered all open calls. If not, it took longer than allowed.
-    """
-
-    configuration: Configuration
-    began: float
-    start_s: float
-    drain_s: float
-    drained: bool
-
-    @property
-    def seconds(self) -> float:
-        """Time of the whole hand-over in seconds."""
-        return self.start_s + self.drain_s
-
-
-@dataclass(eq=False)
-class _Running:
-    """A running server, and a direct connection to it."""
-
-    server: ModelServer
-    client: Client
+LEAST_HANG_S = 1.0
+KEPT = "kept"
 
 
 class HandoverServer(LiveServer):
@@ -72,12 +50,20 @@ class HandoverServer(LiveServer):
 
     It takes the parameters of :class:`rrl.LiveServer`, and those below. It also serves requests
     that other clients send to :attr:`address`. A configuration that does not start never takes
-    over.
+    over. The address opens when the first configuration answers.
+
+    If an earlier process has left a service at the port, this object goes on with it.
 
     Parameters
     ----------
     port : int, optional
-        Port of the fixed address. By default, a free port is chosen.
+        Port of the fixed address, for gRPC. By default, a free port is chosen.
+    rest_port : int, optional
+        Port for REST. By default, there is none.
+    bind : str
+        The address of this machine on which the ports listen.
+    max_request : int, optional
+        Size in bytes of the largest request. The default is 64 MiB.
     drain_s : float, optional
         Longest wait in seconds for the old server's last answers.
     traffic : bool, optional
@@ -89,8 +75,16 @@ class HandoverServer(LiveServer):
 
     Attributes
     ----------
-    switches : list of Switch
-        The hand-overs so far.
+    traffic : ObservedTraffic
+        The requests of others. Calls with the metadata key of `rrl.serving.loadgen.SYNTHETIC` are
+        rrl's own, and are not among them.
+
+    Raises
+    ------
+    UsageError
+        If another tuner is at this port, the service there differs, or there is no ``envoy``.
+    ServerError
+        If somebody else has the port.
 
     Examples
     --------
@@ -103,23 +97,57 @@ class HandoverServer(LiveServer):
         self,
         *arguments: Any,
         port: int | None = None,
+        rest_port: int | None = None,
+        bind: str = Door.bind,
+        max_request: int = Door.max_request,
         drain_s: float = 60.0,
         traffic: bool = False,
         canary: float = 1.0,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self._traffic, self._canary, self._drain_s = traffic, canary, drain_s
-        self.switches: list[Switch] = []
-        self._all: list[_Running] = []  # at most two
-        self._current: _Running | None = None
+        self._of_others, self._canary, self._drain_s = traffic, canary, drain_s
+        self.door = Door(port or free_port(), rest_port, bind, max_request)
+        self._folder = port_folder(self.door.port)
+        self._envoy = Envoy(self._folder, self.door)
         self._kept: Configuration | None = None
-        self.front = Front(port)
+        self._kept_server: Detached | None = None
+        self._trial: ModelServer | None = None
+        self._trial_rest: str | None = None
+        self._hang_s = self._timeout_s
+        self._left = False
+        self._alone = lock_port(self._folder, self.door.port)
+        try:
+            self._find()
+            self.traffic = ObservedTraffic(self._envoy.log, self._envoy.new_log)
+        except BaseException:
+            os.close(self._alone)
+            raise
+
+    def _find(self) -> None:
+        """Take over what an earlier process has left at the port, or see that the port is free."""
+        left = noted_server(self._folder)
+        if not self._envoy.alive:
+            self._envoy.check_free()
+        else:
+            self._envoy.check_door()
+            if left is None or Path(left.model).resolve() != Path(self._model_path).resolve():
+                raise UsageError(
+                    f"{self.door} serves {left and left.model}; end that with "
+                    f"`rrl stop {self.door.port}`, or choose another port"
+                )
+            self._envoy.route()  # a tuner that was killed may have left a trial there
+            self._point(TRIAL, None, None)
+        if left is not None and left.alive:
+            self._kept_server = left
+            if self._envoy.alive:
+                self._point(KEPT, left.address, left.rest_address)
+        stop_others(self._folder, self._kept_server)
 
     @property
     def address(self) -> str:
-        """The fixed ``host:port``."""
-        return self.front.address
+        """The fixed ``host:port``, as this machine reaches it."""
+        return self.door.local
 
     @property
     def kept(self) -> Configuration:
@@ -129,7 +157,22 @@ class HandoverServer(LiveServer):
     @property
     def serves(self) -> bool:
         """Whether a server answers at the address now."""
-        return self._current is not None and self._current.server.alive
+        return self._envoy.alive and bool(self._kept_server and self._kept_server.alive)
+
+    def processes(self) -> list[int]:
+        """Return the numbers of the processes that outlive this one: Envoy and the kept server."""
+        found = (self._envoy.pid, self._kept_server and self._kept_server.process.pid)
+        return [pid for pid in found if pid]
+
+    @property
+    def exposed(self) -> str | None:
+        """One line that says what other machines can reach of the kept server; None if nothing."""
+        return self._kept_server and self._kept_server.exposed
+
+    @property
+    def _route(self) -> str:
+        """What gets the predictions now: the trial, or the kept server."""
+        return TRIAL if self._trial is not None and self._server is self._trial else KEPT
 
     def keep(self, configuration: Configuration) -> None:
         """Keep a configuration running beside every trial, so that it takes over at once."""
@@ -137,137 +180,211 @@ class HandoverServer(LiveServer):
 
     def close(self) -> None:
         """Stop all servers and close the address."""
-        self.front.close()
-        for running in list(self._all):
-            self._stop(running)
-        super().close()
+        if self._leave():
+            stop_service(self._folder)
+            os.close(self._alone)
+
+    def leave(self) -> Detached:
+        """Let the kept server go on at the address without this process; return it.
+
+        Raises
+        ------
+        ServerError
+            If it does not serve.
+        """
+        kept = self._kept_server
+        if kept is None or not self.serves:
+            raise ServerError(f"nothing serves at {self.door}")
+        if self._leave():
+            os.close(self._alone)
+        return kept
+
+    def _leave(self) -> bool:
+        """End the trial; return False if this was done before."""
+        first, self._left = not self._left, True
+        if first:
+            with suppress(ServerError):  # Envoy may have ended
+                self._end_trial(self._drain_s)
+            self._stop_trial()
+            self._server = None
+            super().close()  # the connections
+        return first
 
     def return_to_kept(self, rng: np.random.Generator) -> None:
-        """Let the kept configuration serve until the end, even if the model has a new version.
-
-        No other server runs then, for the next one needs its memory. Nothing can be measured
-        afterwards.
-        """
-        self._version = None
-        self.configure(self.kept, rng)
-        for running in [running for running in self._all if running is not self._current]:
-            self._stop(running)
-
-    def warm_up(self, address: str) -> None:
-        """Warm up a server with the kept configuration that is to take over.
-
-        It gets the same requests as those that this object starts.
-        """
-        if self._current:
-            with Client(address, self._current.server.name, self._signature) as client:
-                self._warm_up(client, self.kept)
-
-    def hand_port_over(self, start: Callable[[], object]) -> bool:
-        """Give the port to a server that stays, see :meth:`rrl.serving.front.Front.hand_port_over`.
+        """Let the kept configuration serve, even if the model has a new version.
 
         Nothing can be measured afterwards.
         """
-        if self._client:
-            self._client.close()  # else this connection, too, would have to reach its age first
-            self._client = None
-        return self.front.hand_port_over(start)
+        self._version = None
+        self.configure(self.kept, rng)
 
-    def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
-        """Start and warm up `configuration`; the running configuration serves until then."""
-        wanted, began = {**self._fixed, **configuration}, time.monotonic()
-        self._forget_dead()
-        for running in self._all:
-            running.server.check_version(self._version)
-        on_trial = self._kept not in (None, wanted)
-        if on_trial and None in (self._find(self._kept), self._find(wanted)):
-            self.configure(self._kept, rng)  # it serves until then, and stays ready
-        found = self._find(wanted) or self._bring_up(wanted, rng)
-        if found is not self._current:
-            self._take_over(found, began)
-        self._server = found.server
-        return found.server
+    def configure(
+        self, configuration: Configuration, rng: np.random.Generator
+    ) -> ModelServer | Detached:
+        """Start and warm up `configuration`; the running configuration serves until then.
 
-    def _find(self, wanted: Configuration | None) -> _Running | None:
-        """Return the server that runs a configuration, if there is one."""
-        running = (r for r in self._all if r.server.configuration == wanted)
-        return next((r for r in running if r.server.alive), None)
+        It becomes a trial if another configuration is kept. Otherwise it takes the place of the
+        kept one.
+        """
+        wanted = {**self._fixed, **configuration}
+        self._check_version()
+        kept = wanted if self._kept is None else self._kept
+        self._keep_running(kept, rng)
+        if wanted == kept:
+            self._end_trial(self._drain_s)
+            self._server = self._kept_server
+        else:
+            self._begin_trial(wanted, rng)
+            self._server = self._trial
+        assert self._server is not None
+        return self._server
 
-    def _forget_dead(self) -> None:
-        """Count on no server whose process has ended: the one that is kept ready may have, too."""
-        for running in [running for running in self._all if not running.server.alive]:
-            if running is self._current:
-                self._drop()
-            else:
-                self._stop(running)
-
-    def _bring_up(self, wanted: Configuration, rng: np.random.Generator) -> _Running:
-        """Start a configuration while another one serves."""
-        spare = next((r for r in self._all if r is not self._current), None)
-        if spare:
-            self._stop(spare)
-        running = _Running(*self._launch(wanted, rng))
-        self._all.append(running)
-        return running
-
-    def _take_over(self, new: _Running, began: float) -> None:
-        """Send the calls to another server, and wait for the last answers of the previous one."""
-        new.server.resume()
-        ready, old = time.monotonic(), self._current
-        standby = self._find(self._kept) if self._kept is not None else None
-        drained = self._follow(new, None if standby is new else standby)(self._drain_s)
+    def _keep_running(self, wanted: Configuration, rng: np.random.Generator) -> None:
+        """See that the kept server runs a configuration, and that Envoy runs before it."""
+        old = self._kept_server if self._kept_server and self._kept_server.alive else None
+        new = old
+        if new is None or new.configuration != wanted:
+            if old is not None:  # otherwise the trial, if there is one, is all that serves
+                self._end_trial(self._drain_s)
+                self._stop_trial()
+            new = self._start_kept(wanted, rng)
+        if not self._envoy.alive:
+            self._open(new)
+        elif new is not old:
+            self._give_over(new)
+        if self._kept_server not in (None, new):
+            self._kept_server.stop()
+        self._kept_server = new
         if self._client is None:
-            self._client = Client(self.address, new.server.name, self._signature)
-        if old is None:
+            self._client = Client(self.address, new.name, self._signature)
+        if not self._payloads:
+            self._prepare(self._client, rng)
+
+    def _open(self, kept: Detached) -> None:
+        """Start Envoy in front of a kept server."""
+        self.traffic.forget_open()
+        self._server = None  # a trial that runs gets no calls
+        kept.note()
+        self._envoy.start({KEPT: kept.address, f"{KEPT}-rest": kept.rest_address})
+
+    def _give_over(self, new: Detached) -> None:
+        """Send the calls to another kept server; return when the old one has none any more."""
+        self._point(KEPT, new.address, new.rest_address)
+        new.note()
+        self._drain(KEPT, self._drain_s)
+
+    def _prepare(self, client: Client, rng: np.random.Generator) -> None:
+        """Make the requests of the episodes."""
+        self._requests = fitting(client, self._inputs, rng)
+        self._payloads = [client.payload(request) for request in self._requests]
+
+    def _start_kept(self, wanted: Configuration, rng: np.random.Generator) -> Detached:
+        new = start_detached(
+            self._model_path,
+            wanted,
+            self._folder,
+            executable=self._executable,
+            start_timeout_s=self._start_timeout_s,
+            rest=self.door.rest_port is not None,
+            logs=self._logs,
+        )
+        try:
+            with Client(new.address, new.name, self._signature) as client:
+                self._prepare(client, rng)
+                self._warm_up(client, wanted)
+        except BaseException:
+            new.stop()
+            raise
+        return new
+
+    def _begin_trial(self, wanted: Configuration, rng: np.random.Generator) -> None:
+        """Start a configuration beside the kept one, and send it its part of the predictions."""
+        trial = self._trial
+        if trial is not None and not (trial.alive and trial.configuration == wanted):
+            self._end_trial(self._drain_s)
+            self._stop_trial()
+            trial = None
+        if trial is None:
+            if self.door.rest_port is not None:
+                rest_port = free_port()
+                self._trial_rest = f"127.0.0.1:{rest_port}"
+                self._own = {"extra_flags": [f"--rest_api_port={rest_port}"]}
+            trial, client = self._launch(wanted, rng)
+            client.close()
+            self._trial = trial
+        elif self._server is trial:
             return
-        if self._kept is None:
-            self._stop(old)
-        elif old is not standby:
-            old.server.pause()  # its idle batch threads use the processor
-        seconds = time.monotonic() - ready
-        settings = new.server.configuration
-        self.switches.append(Switch(settings, began, ready - began, seconds, drained))
+        trial.resume()
+        self._point(TRIAL, trial.address, self._trial_rest)
+        self._envoy.route(self._canary if self._of_others else 1.0, self._hang_s)
 
-    def _follow(self, new: _Running, standby: _Running | None) -> Any:
-        self._current = new
-        if standby is None or self._canary == 1:
-            return self.front.route(new.server.address, standby and standby.server.address)
-        drain = self.front.route(standby.server.address)
-        self.front.split(new.server.address, self._canary)
-        return drain
+    def _point(self, cluster: str, address: str | None, rest_address: str | None) -> None:
+        """Tell Envoy where a server is."""
+        self._envoy.point(cluster, address)
+        self._envoy.point(f"{cluster}-rest", rest_address)
 
-    def _stop(self, running: _Running) -> None:
-        self._all.remove(running)
-        if self._current is running:
-            self._current = None
-        running.client.close()
-        running.server.stop()
+    def _end_trial(self, wait_s: float) -> None:
+        """Send all predictions to the kept server, and let the trial answer those that it has.
+
+        The trial then pauses, because its idle batch threads use the processor.
+        """
+        if self._trial is None or self._server is not self._trial:
+            return
+        self._server = self._kept_server
+        self._envoy.route()
+        self._drain(TRIAL, wait_s)
+        self._trial.pause()
+
+    def _stop_trial(self, grace_s: float = 10.0) -> None:
+        """End the trial's process; the kept server answers what it has not answered."""
+        if self._trial is not None:
+            self._trial.stop(grace_s)
+            self._trial = None
+
+    def _drain(self, route: str, wait_s: float) -> None:
+        """Wait until a route's requests of others that came before now have ended."""
+        now = time.monotonic()
+
+        def ended() -> bool:
+            return not any(way == route and at < now for at, way in self.traffic.open())
+
+        time.sleep(LOG_LATE_S)  # then the log has what came before
+        wait_until(ended, wait_s)
 
     def _drop(self) -> None:
         """Return to the kept server at once, and stop the one that failed or did badly.
 
-        Calls that it has not answered are sent again to the kept server.
+        Calls that a trial has not answered are sent again to the kept server.
         """
-        failed, kept = self._current, self._find(self._kept)
-        if failed is None:
-            return
-        if kept is None or kept is failed:
-            self.front.route(None)(0.0)
-        else:
-            kept.server.resume()
-            self._follow(kept, None)(GIVE_UP_S)
-            self._server = kept.server
-        self._stop(failed)
-        if self._current is None:
-            self._server = None
+        if self._trial is not None and self._server is self._trial:
+            with suppress(ServerError):  # Envoy may have ended
+                self._end_trial(GIVE_UP_S)
+            self._stop_trial(grace_s=0.0)  # the sooner its calls are sent again
+        elif self._kept_server is not None and self._envoy.alive:  # else Envoy is to blame
+            self._kept_server.stop()
+            self._kept_server = self._server = None
+
+    def measure(
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
+    ) -> Episode:
+        """Serve requests under a configuration, see :meth:`rrl.LiveServer.measure`."""
+        limit_s = self._timeout_s if watch is None else HANGS * watch.late_s
+        self._hang_s = max(LEAST_HANG_S, min(limit_s, self._timeout_s))
+        return super().measure(configuration, arrivals, rng, watch=watch)
 
     def _fire_beside_others(
-        self, server: ModelServer, arrivals: NDArray[np.float64], watch: Watch | None
+        self, server: ModelServer | Detached, arrivals: NDArray[np.float64], watch: Watch | None
     ) -> Sample:
         """Send an episode's requests, and watch those of other clients, too.
 
         Each of the two gets half of the bad requests that the episode may have.
         """
-        now = self.front.traffic, self.front.traffic.mark, server.address, time.monotonic()
+        now = self.traffic, self.traffic.mark, self._route, time.monotonic()
         also = None
         if watch is not None:
             half = max(watch.allowance // 2, 1)
@@ -278,23 +395,27 @@ class HandoverServer(LiveServer):
 
     def _fire(
         self,
-        server: ModelServer,
+        server: ModelServer | Detached,
         arrivals: NDArray[np.float64],
         watch: Watch | None,
         also: Callable[[], str] | None = None,
     ) -> Sample:
-        if self._traffic:
+        if self._of_others:
             try:
-                sample = wait_for_requests(
-                    self.front.traffic, server, len(arrivals), watch, self._timeout_s
-                )
+                sample = self.wait_for_requests(len(arrivals), watch)
             except ServerError as error:
                 if not isinstance(error, GeneratorError):
                     self._drop()
                 raise
         else:
             sample = self._fire_beside_others(server, arrivals, watch)
-        kept = self._find(self._kept)
-        if sample.aborted and kept is not None and kept is not self._current:
+        if sample.aborted and self._route == TRIAL and self.serves:
             self._drop()
         return sample
+
+    def wait_for_requests(self, count: int, watch: Watch | None = None) -> Sample:
+        """Wait for requests of others, see `rrl.serving.client_traffic.wait_for_requests`."""
+        assert self._server is not None
+        return wait_for_requests(
+            self.traffic, self._route, self._server.check, count, watch, self._timeout_s
+        )

@@ -21,7 +21,7 @@ from rrl.serving.process import LOCAL_COMMAND, START_TIMEOUT_S, ServerProcess, n
 from rrl.serving.process_knobs import prefix
 from rrl.serving.servable import newest_version
 from rrl.serving.settings import ADAPTIVE, batching, process_flags
-from rrl.support.errors import DataError, ServerError, UnstableError, UsageError
+from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.owned_folder import OwnedFolder, places
 
 BINARY = "tensorflow_model_server"
@@ -201,21 +201,6 @@ class ModelServer(ServerProcess):
             raise ServerError(f"{self.address}: the port is taken; choose another, or none")
         return super().start()
 
-    def check_version(self, version: int | None) -> None:
-        """Check that a version is still the model's newest; None stands for any version.
-
-        Raises
-        ------
-        UnstableError
-            If the model's folder now has a newer version.
-        """
-        newest = newest_version(self.base)
-        if version not in (None, newest):
-            raise UnstableError(
-                f"{self.base}: the newest version is now {newest}, but the measurements are of "
-                f"version {version}; start a new run to measure the new version"
-            )
-
 
 def fits(socket_path: Path) -> bool:
     """Return whether the path of a unix socket is short enough."""
@@ -229,8 +214,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def can_bind(port: int) -> bool:
-    """Return whether a loopback port is free.
+def can_bind(port: int, host: str = "127.0.0.1") -> bool:
+    """Return whether a port is free at an address of this machine.
 
     Raises
     ------
@@ -239,10 +224,10 @@ def can_bind(port: int) -> bool:
     """
     if not 0 < port <= LARGEST_PORT:
         raise UsageError(f"port {port}: choose one from 1 to {LARGEST_PORT}")
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

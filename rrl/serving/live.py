@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +20,7 @@ from rrl.serving.process import START_TIMEOUT_S
 from rrl.serving.sample import Inputs, fitting, repeated
 from rrl.serving.servable import newest_version
 from rrl.serving.volley import Sample
-from rrl.support.errors import ServerError
+from rrl.support.errors import ServerError, UnstableError
 from rrl.tuning.constrained import MEMORY
 from rrl.tuning.episode import Episode, check_arrivals
 from rrl.tuning.watch import Watch
@@ -98,8 +99,9 @@ class LiveServer:
         self._payloads: list[bytes] = []
         self._requests: list[Inputs] = []
         self.start_s = 0.0  # seconds of the last start and warm-up
+        self._own: dict[str, Any] = {}  # further arguments of a server
 
-    def __enter__(self) -> LiveServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -143,12 +145,21 @@ class LiveServer:
         wanted = {**self._fixed, **configuration}
         if self._server:
             self._server.resume()
-            self._server.check_version(self._version)
+            self._check_version()
             if self._server.configuration == wanted:
                 return self._server
         self.close()
         self._server, self._client = self._launch(wanted, rng)
         return self._server
+
+    def _check_version(self) -> None:
+        """Check that the version that is measured is still the model's newest."""
+        newest = newest_version(Path(self._model_path))
+        if self._version not in (None, newest):
+            raise UnstableError(
+                f"{self._model_path}: the newest version is now {newest}, but the measurements are "
+                f"of version {self._version}; start a new run to measure the new version"
+            )
 
     def _warm_up(self, client: Client, wanted: Configuration) -> None:
         """Run every thread, then every batch size: each size is a new shape for TensorFlow."""
@@ -174,11 +185,12 @@ class LiveServer:
             executable=self._executable,
             start_timeout_s=self._start_timeout_s,
             logs=self._logs,
+            **self._own,
         )
         server.start()
         client = Client(server.address, server.name, self._signature)
         try:
-            server.check_version(self._version)  # so it is the one that was loaded
+            self._check_version()  # so it is the one that was loaded
             self._requests = fitting(client, self._inputs, rng)
             self._payloads = [client.payload(request) for request in self._requests]
             self._warm_up(client, wanted)

@@ -27,7 +27,7 @@ UNLIMITED = [
 ]
 DIRECT = ("grpc.enable_http_proxy", 0)  # gRPC would send even 127.0.0.1 through `http_proxy`
 SYNTHETIC = ("rrl-synthetic", "1")
-"""Metadata of the requests of `Client.fire`, by which a front tells them from those of others."""
+"""Metadata of the requests of `Client.fire`, by which Envoy tells them from those of others."""
 INTERNAL = "__"  # names of signatures that TensorFlow adds begin with it
 
 _BUSY_S = 0.05  # the pause before a server that had no thread is asked again

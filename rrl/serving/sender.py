@@ -1,8 +1,8 @@
 """Send the requests of episodes from a process of its own.
 
-The process that tunes also runs the agent, and perhaps a front. Python runs one thread at a time,
-so their work would delay requests: then the generator measures itself. The other process does
-nothing but send requests and note the answers. It runs `python -m rrl.serving.sender`, needs no
+The process that tunes also runs the agent. Python runs one thread at a time, so the agent's work
+would delay requests: then the generator measures itself. The other process does nothing but send
+requests and note the answers. It runs `python -m rrl.serving.sender`, needs no
 TensorFlow, and ends as soon as the process that started it ends, however that ends.
 """
 

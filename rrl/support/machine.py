@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
@@ -15,13 +14,15 @@ from typing import Any
 
 from filelock import lock_descriptor
 
-from rrl.support.errors import UsageError
+from rrl.support.own_folder import open_own, own_folder
 
-LOCK = Path(tempfile.gettempdir()) / "rrl-machine.lock"
-"""A process locks this file while it measures; `flock` on the file makes other work wait."""
+LOCK = "machine.lock"
+"""In the user's own folder, a process locks this file while it measures; `flock` on the file makes
+other work wait."""
 
 POLL_S, TURN_S = 0.02, 0.05  # how often one looks for its turn, and the pause that lets it find it
-RUN = "rrl-machine.run-{}"  # beside it: the files that runs lock which measure all the time
+RUN = "machine.run-{}"  # beside it: the files that runs lock which measure all the time
+ASKS = "machine.asks"  # and the file that a process locks while it asks who measures
 
 PACKAGES = ("region-rl", "tensorflow", "tensorflow-serving-api", "grpcio", "numpy")
 
@@ -72,7 +73,7 @@ def describe_machine() -> dict[str, Any]:
 @contextmanager
 def exclusive() -> Iterator[None]:
     """Wait until no other process measures on this machine, then hold the lock for the block."""
-    with _open(LOCK) as file:
+    with _open(own_folder() / LOCK) as file:
         lock_descriptor(file, poll_interval=POLL_S)
         yield
     time.sleep(TURN_S)
@@ -97,9 +98,9 @@ def announced() -> Iterator[str | None]:
     """
     with ExitStack() as stack:
         with _asking():
-            warning = _running() or _disturbance(LOCK)
+            warning = _running() or _disturbance(own_folder() / LOCK)
             for number in count():
-                file = stack.enter_context(_open(LOCK.with_name(RUN.format(number))))
+                file = stack.enter_context(_open(own_folder() / RUN.format(number)))
                 if lock_descriptor(file, blocking=False):
                     break
         yield warning
@@ -116,14 +117,14 @@ def another_run() -> str | None:
 
 
 def _running() -> str | None:
-    found = map(_disturbance, sorted(LOCK.parent.glob(RUN.format("*"))))
+    found = map(_disturbance, sorted(own_folder().glob(RUN.format("*"))))
     return next(filter(None, found), None)
 
 
 @contextmanager
 def _asking() -> Iterator[None]:
     """Let one process ask at a time, because the question itself locks a file for a moment."""
-    with _open(LOCK.with_suffix(".asks")) as file:
+    with _open(own_folder() / ASKS) as file:
         lock_descriptor(file, poll_interval=POLL_S)
         yield
 
@@ -157,18 +158,10 @@ def _holder(lock: Path) -> str | None:
 def _open(path: Path) -> Iterator[int]:
     """Open a file that is locked, which is made if it is missing; closing it ends the lock.
 
-    The end of a process, however it ends, closes the file, too. The file may belong to another
-    user. A symbolic link is refused, because it may lead to anybody's file.
+    The end of a process, however it ends, closes the file, too.
     """
+    file = open_own(path)
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be opened as a lock file: {error.strerror}") from None
-    try:
-        with suppress(PermissionError):  # only its owner can do that
-            os.fchmod(file, 0o644)  # whatever the umask is: other users lock the same file
         yield file
     finally:
         os.close(file)

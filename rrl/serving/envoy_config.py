@@ -1,0 +1,336 @@
+"""The configuration of an Envoy in front of a kept server and a server on trial, as plain data.
+
+Envoy reads listeners and clusters once, at its start. It reads the routes and the addresses of the
+servers from files, and anew whenever another file is *renamed* over one of them. All is data for
+JSON; nothing here touches a file or a process.
+
+During a trial, predictions go by the rule "trial, then kept": the server on trial gets a fraction
+of them, and what it refuses, loses or holds for too long is sent again to the kept server. Nothing
+but predictions is repeated, because only they change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rrl.serving.loadgen import SYNTHETIC
+
+PREDICTION = "/tensorflow.serving.PredictionService/"
+_REST_PREDICTION = r"/v1/models/[^/:]+(/(versions|labels)/[^/:]+)?:(predict|classify|regress)"
+
+ROUTES, ACCESS_LOG, ADMIN = "routes.json", "requests.log", "admin.sock"
+"""Files in the folder of an Envoy: the routes, its log of requests, and its socket for questions.
+
+The addresses of the servers of a cluster are in a file with the cluster's name.
+"""
+
+CLUSTERS = ("kept", "trial", "kept-rest", "trial-rest")
+TRIAL = "trial"
+"""The name of the routes to a server on trial; other routes lead to the kept one."""
+
+_MANY = 1_000_000  # of what Envoy would otherwise limit to a few
+_IDLE_S = 3600  # a prediction may take long; a client that reads nothing must not stay for ever
+_TYPE = "type.googleapis.com/envoy."
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where clients come in.
+
+    Parameters
+    ----------
+    port : int
+        The port for gRPC.
+    rest_port : int, optional
+        The port for REST; None if there is none.
+    bind : str
+        The address of this machine on which both listen.
+    max_request : int
+        Size in bytes of the largest request. A larger one is refused while it arrives.
+    read_s : float
+        Seconds in which a request has to arrive as a whole.
+    """
+
+    port: int
+    rest_port: int | None = None
+    bind: str = "127.0.0.1"
+    max_request: int = 64 * 2**20
+    read_s: float = 60.0
+
+    def __str__(self) -> str:
+        host = f"[{self.bind}]" if ":" in self.bind else self.bind
+        rest = f" and {host}:{self.rest_port} (REST)" if self.rest_port else ""
+        return f"{host}:{self.port}{' (gRPC)' if rest else ''}{rest}"
+
+    @property
+    def local(self) -> str:
+        """The address for gRPC, as this machine reaches it."""
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+        host = everywhere.get(self.bind, self.bind)
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports of both kinds."""
+        return [port for port in (self.port, self.rest_port) if port]
+
+
+def bootstrap(door: Door, folder: Path) -> dict[str, Any]:
+    """Return what Envoy reads at its start.
+
+    Parameters
+    ----------
+    door : Door
+    folder : pathlib.Path
+        The folder of the other files.
+    """
+    clusters = [_cluster(name, folder) for name in CLUSTERS]
+    clusters += [_trial_then_kept(""), _trial_then_kept("-rest")]
+    return {
+        "node": {"id": f"rrl-{door.port}", "cluster": "rrl"},
+        "admin": {"address": _pipe(folder / ADMIN)},
+        "static_resources": {
+            "listeners": [_listener(door, port, folder) for port in door.ports],
+            "clusters": clusters,
+        },
+        "memory_allocator_manager": {
+            "bytes_to_release": 256 * 2**20,  # so much, so often: a burst does not stay
+            "memory_release_interval": "2s",
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                _typed(
+                    "envoy.resource_monitors.global_downstream_max_connections",
+                    "extensions.resource_monitors.downstream_connections.v3"
+                    ".DownstreamConnectionsConfig",
+                    max_active_downstream_connections=10_000,
+                )
+            ]
+        },
+    }
+
+
+def endpoints(cluster: str, address: str | None, version: int) -> dict[str, Any]:
+    """Return the file with the address of a cluster's server.
+
+    Parameters
+    ----------
+    cluster : str
+        One of `CLUSTERS`.
+    address : str, optional
+        ``unix:/path`` or ``host:port``. None stands for no server.
+    version : int
+        The number of this file. Envoy says which one it has read last.
+    """
+    found = [{"endpoint": {"address": _address(address)}}] if address else []
+    resource = {
+        "@type": f"{_TYPE}config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": cluster,
+        "endpoints": [{"lb_endpoints": found}] if found else [],
+    }
+    return {"version_info": str(version), "resources": [resource]}
+
+
+def routes(version: int, trial: float | None = None, hang_s: float = 60.0) -> dict[str, Any]:
+    """Return the file with the routes.
+
+    Parameters
+    ----------
+    version : int
+        The number of this file.
+    trial : float, optional
+        The fraction of the predictions that goes to the server on trial. Predictions of rrl itself
+        all go there, and are not repeated. None stands for no trial.
+    hang_s : float
+        Seconds after which a prediction that the trial has not answered is sent to the kept server,
+        too. The first good answer is the one that the client gets.
+
+    Examples
+    --------
+    >>> [route["name"] for route in routes(1)["resources"][0]["virtual_hosts"][0]["routes"]]
+    ['kept', 'kept', 'kept', 'kept']
+    """
+    grpc = {"prefix": PREDICTION}
+    rest = {
+        "safe_regex": {"regex": _REST_PREDICTION},
+        "headers": [{"name": ":method", "string_match": {"exact": "POST"}}],
+    }
+    found = []
+    if trial is not None:
+        own = {**grpc, "headers": [{"name": SYNTHETIC[0], "present_match": True}]}
+        found.append(_route(TRIAL, own, "trial"))
+        for match, end in ((grpc, ""), (rest, "-rest")):
+            part = {"numerator": round(_MANY * trial), "denominator": "MILLION"}
+            some = {**match, "runtime_fraction": {"default_value": part}}
+            repeats = {
+                "retry_policy": _trial_repeats(hang_s),
+                "hedge_policy": {"hedge_on_per_try_timeout": True},
+            }
+            found.append(_route(TRIAL, some, f"trial-then-kept{end}", **repeats))
+    lost = {"retry_policy": {"retry_on": "reset,connect-failure,refused-stream", "num_retries": 1}}
+    found += [
+        _route("kept", grpc, "kept", **lost),
+        _route("kept", {"prefix": "/", "grpc": {}}, "kept"),
+        _route("kept", rest, "kept-rest", **lost),
+        _route("kept", {"prefix": "/"}, "kept-rest"),
+    ]
+    resource = {
+        "@type": f"{_TYPE}config.route.v3.RouteConfiguration",
+        "name": "routes",
+        "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": found}],
+        "request_headers_to_remove": [SYNTHETIC[0]],
+    }
+    return {"version_info": str(version), "resources": [resource]}
+
+
+def _trial_repeats(hang_s: float) -> dict[str, Any]:
+    """Return when a prediction of the trial is sent again, to the kept server.
+
+    A refusal may be due to the configuration, such as a largest batch, so all of them are repeated.
+    """
+    name = "envoy.retry_priorities.previous_priorities"
+    config = "extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
+    codes = {"name": "grpc-status", "string_match": {"safe_regex": {"regex": "[1-9][0-9]?"}}}
+    return {
+        "retry_on": "5xx,reset,connect-failure,refused-stream,retriable-headers,"
+        "retriable-status-codes",
+        "retriable_headers": [codes],
+        "retriable_status_codes": [400, 404, 408, 409, 412, 429],
+        "num_retries": 1,
+        "per_try_timeout": f"{hang_s:.3f}s",
+        "retry_priority": _typed(name, config, update_frequency=1),
+    }
+
+
+def _route(name: str, match: Mapping[str, Any], cluster: str, **more: Any) -> dict[str, Any]:
+    action = {"cluster": cluster, "timeout": "0s", **more}  # the client's own deadline holds
+    return {"name": name, "match": dict(match), "route": action}
+
+
+def _listener(door: Door, port: int, folder: Path) -> dict[str, Any]:
+    manager = _typed(
+        "envoy.filters.network.http_connection_manager",
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=f"port-{port}",
+        codec_type="AUTO",
+        rds={"route_config_name": "routes", "config_source": _file(folder / ROUTES)},
+        http_filters=[
+            _typed(  # a request that may be repeated has to be here as a whole
+                "envoy.filters.http.buffer",
+                "extensions.filters.http.buffer.v3.Buffer",
+                max_request_bytes=door.max_request,
+            ),
+            _typed(
+                "envoy.filters.http.router",
+                "extensions.filters.http.router.v3.Router",
+                suppress_envoy_headers=True,
+            ),
+        ],
+        access_log=[_access_log(folder / ACCESS_LOG)],
+        access_log_options={"flush_access_log_on_new_request": True},
+        generate_request_id=False,
+        request_timeout=f"{door.read_s}s",
+        request_headers_timeout=f"{door.read_s}s",
+        stream_idle_timeout=f"{_IDLE_S}s",
+    )
+    return {
+        "name": f"port-{port}",
+        "address": _socket(door.bind, port),
+        "enable_reuse_port": False,  # nobody else may listen there, too
+        "filter_chains": [{"filters": [manager]}],
+    }
+
+
+def _access_log(file: Path) -> dict[str, Any]:
+    """Return the log of predictions of others: a line when one arrives, and one when it ends.
+
+    :mod:`rrl.serving.traffic` reads it.
+    """
+    own = {"name": SYNTHETIC[0], "present_match": True, "invert_match": True}
+    paths = [
+        {"name": ":path", "string_match": {"safe_regex": {"regex": path}}}
+        for path in (f"{PREDICTION}(Predict|Classify|Regress|MultiInference)", _REST_PREDICTION)
+    ]
+    others = {"or_filter": {"filters": [{"header_filter": {"header": path}} for path in paths]}}
+    line = {
+        "id": "%CONNECTION_ID%-%START_TIME(%s%9f)%",
+        "type": "%ACCESS_LOG_TYPE%",
+        "start_s": "%START_TIME(%s.%9f)%",
+        "seconds_us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
+        "milliseconds": "%DURATION%",
+        "route": "%ROUTE_NAME%",
+        "host": "%UPSTREAM_HOST%",
+        "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+        "http": "%RESPONSE_CODE%",
+        "grpc": "%GRPC_STATUS_NUMBER%",
+        "content": "%REQ(CONTENT-TYPE)%",
+    }
+    log = _typed(
+        "envoy.access_loggers.file",
+        "extensions.access_loggers.file.v3.FileAccessLog",
+        path=str(file),
+        log_format={"json_format": line},
+    )
+    both = [{"header_filter": {"header": own}}, others]
+    return log | {"filter": {"and_filter": {"filters": both}}}
+
+
+def _cluster(name: str, folder: Path) -> dict[str, Any]:
+    kind = "http_protocol_options" if name.endswith("-rest") else "http2_protocol_options"
+    most = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    return {
+        "name": name,
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": _file(folder / f"{name}.json")},
+        "connect_timeout": "5s",
+        "circuit_breakers": {"thresholds": [dict.fromkeys(most, _MANY)]},
+        "typed_extension_protocol_options": _protocol({"explicit_http_config": {kind: {}}}),
+    }
+
+
+def _trial_then_kept(end: str) -> dict[str, Any]:
+    name = "envoy.clusters.aggregate"
+    both = _typed(
+        name,
+        "extensions.clusters.aggregate.v3.ClusterConfig",
+        clusters=[f"trial{end}", f"kept{end}"],
+    )
+    most = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    return {
+        "name": f"trial-then-kept{end}",
+        "connect_timeout": "5s",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": both,
+        "circuit_breakers": {"thresholds": [dict.fromkeys(most, _MANY)]},
+    }
+
+
+def _protocol(options: Mapping[str, Any]) -> dict[str, Any]:
+    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return {name: {"@type": f"type.googleapis.com/{name}", **options}}
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"}
+
+
+def _typed(name: str, kind: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "typed_config": {"@type": _TYPE + kind, **fields}}
+
+
+def _address(address: str) -> dict[str, Any]:
+    if address.startswith("unix:"):
+        return _pipe(Path(address.removeprefix("unix:")))
+    host, _, port = address.rpartition(":")
+    return _socket(host, int(port))
+
+
+def _pipe(path: Path) -> dict[str, Any]:
+    return {"pipe": {"path": str(path), "mode": 0o600}}
+
+
+def _socket(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}

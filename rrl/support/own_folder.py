@@ -1,0 +1,77 @@
+"""A folder of the user's own, for locks, notes and what outlives a process.
+
+Other users can neither read it nor put anything there. In a shared folder for temporary files they
+could: a link of theirs in place of a lock would lead a write to a file of the user.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from rrl.support.errors import UsageError
+
+NAME = "rrl"
+
+
+def own_folder(*names: str) -> Path:
+    """Return a folder of this user, with mode 0700; it is made if it is missing.
+
+    It lies in ``$XDG_STATE_HOME``, by default ``~/.local/state``. If nothing can be written there,
+    it lies where temporary files go, with the number of the user in its name.
+
+    Parameters
+    ----------
+    *names : str
+        The folder's place in the user's one, such as ``"ports", "8500"``.
+
+    Raises
+    ------
+    UsageError
+        If it is a link, or it belongs to another user.
+
+    Examples
+    --------
+    >>> folder = own_folder("ports")
+    >>> folder.name, oct(folder.stat().st_mode & 0o777)
+    ('ports', '0o700')
+    """
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    try:
+        Path(home).mkdir(parents=True, exist_ok=True)
+        place = _made(Path(home) / NAME)
+    except OSError:
+        place = _made(Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid()}")
+    for name in names:
+        place = _made(place / name)
+    return place
+
+
+def open_own(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+    """Open a file in such a folder for its user alone, but no link; return its descriptor."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _made(path: Path) -> Path:
+    """Make a folder, or check that it is the user's own."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        raise UsageError(f"{path}: a link or a file, and no folder; remove it") from None
+    try:
+        about = os.fstat(folder)
+        if about.st_uid != os.geteuid():
+            raise UsageError(f"{path}: the folder belongs to another user; remove it")
+        if stat.S_IMODE(about.st_mode) != 0o700:
+            os.fchmod(folder, 0o700)
+    finally:
+        os.close(folder)
+    return path

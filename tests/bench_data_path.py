@@ -1,0 +1,116 @@
+"""What Envoy adds to a call, and how late the guard sees a request of others that is late.
+
+`python tests/bench_data_path.py --calls 600` serves the keyword model. It calls the model in turns,
+directly and through Envoy, and prints the medians, and the median of the paired differences with
+its 95 % interval. Then calls of another client hang at a trial, at random times. A look every
+`LOOK_S` seconds, as the guard looks, tells how many seconds beyond its limit each call was known as
+late. The run ends with 1 if any was known later than `LATEST_S`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.serving import models
+from rrl.serving.handover import HandoverServer
+from rrl.serving.launcher import ModelServer
+from rrl.serving.loadgen import Client
+from rrl.serving.volley import LOOK_S
+
+MS = 1000.0
+LATEST_S = 0.2  # later than this, the guard would act on old news
+LIMIT_S = 0.25  # of a request that is not late
+SPACE = ConfigSpace([Knob("inter_op", (1, 2))])
+
+
+def seconds(client: Client, inputs: dict) -> float:
+    """Return the time of a call."""
+    began = time.perf_counter()
+    client.predict(inputs)
+    return time.perf_counter() - began
+
+
+def overhead(server: HandoverServer, inputs: dict, calls: int) -> None:
+    """Print what a call takes directly and through Envoy."""
+    direct_address = server._kept_server.address
+    with Client(direct_address, "keyword") as direct, Client(server.address, "keyword") as through:
+        for client in (direct, through):
+            for _ in range(20):
+                client.predict(inputs)
+        pairs = []
+        for number in range(calls):
+            order = (direct, through) if number % 2 else (through, direct)
+            took = {id(client): seconds(client, inputs) for client in order}
+            pairs.append((took[id(direct)], took[id(through)]))
+    both = np.array(pairs)
+    low, middle, high = interval(both[:, 1] - both[:, 0])
+    print(
+        f"{calls} rounds, median: direct {MS * np.median(both[:, 0]):.2f} ms, through Envoy "
+        f"{MS * np.median(both[:, 1]):.2f} ms; added {MS * middle:+.2f} ms "
+        f"(95 % interval {MS * low:+.2f} to {MS * high:+.2f})"
+    )
+
+
+def interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the median with its 95 % interval by the bootstrap."""
+    rng = np.random.default_rng(0)
+    medians = np.median(rng.choice(values, (2000, len(values))), axis=1)
+    return tuple(np.quantile(medians, [0.025, 0.5, 0.975]))
+
+
+def known_after(server: HandoverServer, trial: ModelServer, client: Client, inputs: dict) -> float:
+    """Return how many seconds after a hanging call became late it was known as late."""
+    with ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        call = pool.submit(client.predict, inputs, 30.0)
+        while True:
+            now = time.monotonic()
+            if any(now - at > LIMIT_S and at >= began - 0.05 for at, _ in server.traffic.open()):
+                break
+            time.sleep(LOOK_S)
+        trial.resume()
+        call.result()
+    return now - began - LIMIT_S
+
+
+def main() -> int:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--calls", type=int, default=600)
+    parser.add_argument("--hangs", type=int, default=50)
+    options = parser.parse_args()
+    base, rng = models.build("keyword"), np.random.default_rng(1)
+    inputs = models.sample("keyword", rng)
+    with HandoverServer(base, SPACE, inputs=inputs) as server:
+        server.keep(SPACE[0])
+        server.configure(SPACE[0], rng)
+        overhead(server, inputs, options.calls)
+        trial = server.configure(SPACE[1], rng)
+        late = []
+        with Client(server.address, "keyword") as client:
+            for _ in range(options.hangs):
+                client.predict(inputs)
+                time.sleep(rng.uniform(0, 0.1))
+                trial.pause()
+                late.append(known_after(server, trial, client, inputs))
+    low, middle, high = np.quantile(late, [0, 0.5, 1])
+    print(
+        f"{len(late)} calls that hang, known as late after {MS * middle:.0f} ms "
+        f"({MS * low:.0f} to {MS * high:.0f})"
+    )
+    return int(high > LATEST_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

