@@ -42,9 +42,10 @@ LARGE_GRID = 200
 PAPER_CONDITIONS = {"roughness": (0.015, 0.05, 0.15), "noise": (0.15, 0.30)}
 """The cells that fit the paper's setting, declared before the map was computed.
 
-A smoke run of three cells had been seen by then, and a first factor of ``cpu10``. The simulated paper's grid at the paper's loads (``cpu10``) has a roughness of 9 to 11 % and a noise
-of 16 to 32 %. The levels on either side count, and one more on the smooth side: half of its
-neighbours differ by less than 2 %, and a quarter by more than 5 %.
+A smoke run of three cells had been seen by then, and a first factor of ``cpu10``. The simulated
+paper's grid at the paper's loads (``cpu10``) has a roughness of 9 to 11 % and a noise of 16 to
+32 %. The levels on either side count, and one more on the smooth side: half of its neighbours
+differ by less than 2 %, and a quarter by more than 5 %.
 """
 
 THEORY_EPISODES = 100.0
