@@ -60,7 +60,7 @@ CAPTIONS = {
     "marker is a problem, and right of 1 `rrl-gp` is better.",
     "experiments-dynamic": "Latency served under changing loads, learning included, over that of "
     "TensorFlow Serving's default.",
-    "experiments-everywhere": "All agents on 24 scenarios: how many of them each agent solves, and "
+    "experiments-everywhere": "All agents on 18 loads: how many of them each agent solves, and "
     "its mean cost over that of the cheapest agent.",
     "experiments-late": "Fraction of late requests under the configuration that each agent "
     "deploys.",
