@@ -113,7 +113,8 @@ def judge_claim(
     rivals = {}
     for kind in registered.kinds:
         halves = {half: tables_of(tables, kind, claim, half) for half in (0, 1)}
-        measured = {half for half, rows in halves.items() if len(rows.runs) or len(rows.served)}
+        late = claim.objective == "late"
+        measured = {half for half, rows in halves.items() if len(rows.runs if late else rows.facts)}
         known = [half for half in halves if not half or (claim.about and half in measured)]
         halves = {half: halves[half] for half in known}
         rivals[kind] = _best_rival(claim.parts[0], registered, [*halves.values()], rng)
