@@ -16,7 +16,7 @@ from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import operate, remember
 from rrl.operating.records import episode_record, late_while_tuning
 from rrl.operating.verdict import summarise
-from rrl.rivals.agents import AGENTS
+from rrl.rivals.agents import AGENTS, maker
 from rrl.support.errors import ServerError
 from rrl.support.mean_bound import lower_mean
 from rrl.tuning.episode import Episode, Status, check_arrivals, measure_valid, watched
@@ -96,7 +96,7 @@ def test_the_promise_holds_at_every_moment(agent, budget):
 def test_without_a_guard_the_promise_is_broken():
     """Otherwise the test above could not fail."""
     server, rng = Hostile(0), np.random.default_rng(1)
-    agent = AGENTS["random"](SPACE, np.random.default_rng(0))
+    agent = maker("random", budget=300)(SPACE, np.random.default_rng(0))
     server.kinds[np.isin(server.kinds, ["crashing", "moody"])] = "late"  # no guard catches a crash
     bad = requests = 0
     for step in steps(server, agent, Poisson(40.0), 60, rng, requests=50):
@@ -173,7 +173,7 @@ def test_a_late_generator_shuns_nobody_and_ends_the_run():
     server = Late(1)
     server.kinds[:] = "late"
     guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
-    agent = AGENTS["random"](SPACE, np.random.default_rng(0))
+    agent = maker("random", budget=300)(SPACE, np.random.default_rng(0))
     run = guarded(server, agent, guard, 5, np.random.default_rng(1))
     with pytest.raises(ServerError, match="the load generator itself was late"):
         list(run)
