@@ -109,7 +109,7 @@ def test_the_printed_lines_start_what_was_measured(model, tmp_path):
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode in (0, 5), done.stderr
-    assert all(line[2] == line[5] == ":" for line in done.stderr.splitlines()[:3])  # times of day
+    assert sum(line[2:3] == line[5:6] == ":" for line in done.stderr.splitlines()) >= 3  # times
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     tried = [json.loads(line) for line in (tmp_path / "out/journal.jsonl").open()][1:]
     assert len({json.dumps(r["configuration"]) for r in tried if "episode" in r}) > 1
