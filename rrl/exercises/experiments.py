@@ -19,7 +19,7 @@ def check_mean_cost_over_best(price_after_100: Any, episodes_until_1_01: Any) ->
         (3, "that is the cost of the first episode alone"),
         (2, "that is what the first episode costs more: take the mean of all 100 episodes"),
         (102, "that is the sum: divide by 100 episodes"),
-        (0.02, "that is what comes on top of 1: the mean is over the best, so add 1"),
+        (0.02, "that is the excess on top of 1: a mean cost over the best is at least 1, so add 1"),
         (1.2, "2 more in one of 100 episodes are 0.02 more in the mean"),
     )
     numbers = (

@@ -72,13 +72,14 @@ def gains(saved: pd.DataFrame) -> str:
     saved : DataFrame
         See :func:`rrl.studies.claim_page.by_utilisation`.
     """
-    own = saved[saved["agent"] == OURS]
+    counts = sorted(saved.loc[saved["agent"] == OURS, "recordings"].unique())
+    many = " or ".join(map(str, counts))
     low, *_, high = LOADS
     return (
         f"At a {high} load, the configuration that `{OURS}` deploys after 100 episodes saves "
         f"{_both(saved, high, OURS, ' %')} of the mean latency of the server's default; at a {low} "
         f"load, where the default is nearly the best, {_both(saved, low, OURS, ' %')}. The numbers "
-        f"are geometric means over {own['recordings'].max()} recordings of the real runtime. Each "
+        f"are geometric means over {many} recordings of the real runtime. Each "
         "half of the recordings is replayed once, and the other half judges."
     )
 
