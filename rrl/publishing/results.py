@@ -80,7 +80,8 @@ def gains(saved: pd.DataFrame) -> str:
         f"{_both(saved, high, OURS, ' %')} of the mean latency of the server's default; at a {low} "
         f"load, where the default is nearly the best, {_both(saved, low, OURS, ' %')}. The numbers "
         f"are geometric means over {many} recordings of the real runtime. Each "
-        "half of the recordings is replayed once, and the other half judges."
+        "half of the recordings is replayed once, and the other half judges. We looked up the best "
+        "simple rival after the results."
     )
 
 

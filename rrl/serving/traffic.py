@@ -1,7 +1,7 @@
 """The requests of others, as the log of the Envoy in front of the servers tells them.
 
 Envoy writes a line when a request arrives, and another one when it ends. So a request that hangs is
-known while it hangs. The lines come a few hundredths of a second late.
+known while it hangs. ``tests/bench_data_path.py`` measures how late the lines come.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RENEW_BYTES = 8 * 2**20
 """A log that is longer than this is read to its end and removed; Envoy begins another one."""
 
 LOG_LATE_S = 0.1
-"""Within this time, a line has reached the log, unless the machine stalls."""
+"""Seconds to wait until the log has the lines of what came before."""
 
 _RATE_OVER_S = 10.0
 _START, _END = "DownstreamStart", "DownstreamEnd"
