@@ -115,7 +115,8 @@ def _of_journal(file: Path) -> _Episodes:
     if records and records[-1] is None:
         records.pop()  # it was cut off, or another run is writing it
     first = [bool(records[:1]) and _fixed(records[0]) is not None]
-    sound = [*first, *map(is_record, records[1:])]
+    rest = (record is not None and is_record(record) for record in records[1:])
+    sound = [*first, *rest]
     if not all(sound):
         where = sound.index(False) + 1
         raise DataError(f"{file}, line {where}: damaged, or no journal; restore the file")
