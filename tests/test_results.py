@@ -340,14 +340,15 @@ def test_a_table_whose_renewal_was_stopped_keeps_what_it_has(tmp_path, monkeypat
     table = tables.Table(("random", "heuristic"), ("pool",), ("no_such_module",))
     monkeypatch.setattr(tables, "tables", lambda: {"one": table})
     store, key = Store(tmp_path / "results"), tables.key_of(table, tmp_path)
-    old = tuple("agent random 0" if part.startswith("agent random ") else part for part in key)
-    store.enter({"tables/one": Entry(("table", "one"), old)})
+    old = [part for part in key if not part.startswith("agent random ")]
+    old += ["agent random 0", "agent gone 1"]
+    store.enter({"tables/one": Entry(("table", "one"), tuple(old))})
     file = tables.table_folder("one", tmp_path) / "runs.csv"
     file.parent.mkdir(parents=True)
-    file.write_text("agent,cost\nrandom,1.0\nheuristic,2.0\n")
+    file.write_text("agent,cost\nrandom,1.0\ngone,4.0\nheuristic,2.0\n")
     with pytest.raises(UsageError, match="table 'one' is not renewed"):
         tables.renew("one", tmp_path)
-    assert file.read_text() == "agent,cost\nheuristic,2.0\n"  # only what has changed is gone
+    assert file.read_text() == "agent,cost\nheuristic,2.0\n"  # only what has changed or gone
     made = file.read_text() + "random,3.0\n"
     file.write_text(made)
     with pytest.raises(UsageError, match="table 'one' is not renewed"):

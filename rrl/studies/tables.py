@@ -139,7 +139,7 @@ def renew(name: str, data: PathLike = "data") -> None:
     table, folder, store = tables()[name], table_folder(name, data), Store(Path(data) / "results")
     key = key_of(table, data)
     if entry := store.index.get(PREFIX + name):
-        _forget(folder, set(key) - set(entry.key))
+        _forget(folder, set(key) ^ set(entry.key))
         store.enter({PREFIX + name: Entry(("table", name), (*key, UNFINISHED))})
     words = {"folder": str(folder), "agents": ",".join(table.agents)}
     for command in table.commands:
@@ -150,12 +150,12 @@ def renew(name: str, data: PathLike = "data") -> None:
     store.enter({PREFIX + name: Entry(("table", name), key)})
 
 
-def _forget(folder: Path, new: set[str]) -> None:
-    """Remove the runs of agents that have changed; all runs if anything else has changed."""
+def _forget(folder: Path, changed: set[str]) -> None:
+    """Remove the runs of agents that have changed or gone; all if anything else has changed."""
     import pandas as pd
 
-    agents = {words.split()[1] for words in new if words.startswith("agent ")}
-    if len(agents) < len(new):
+    agents = {words.split()[1] for words in changed if words.startswith("agent ")}
+    if not all(words.startswith("agent ") for words in changed):
         shutil.rmtree(folder, ignore_errors=True)
         return
     for path in folder.rglob("*"):
