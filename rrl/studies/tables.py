@@ -139,7 +139,7 @@ def renew(name: str, data: PathLike = "data") -> None:
     table, folder, store = tables()[name], table_folder(name, data), Store(Path(data) / "results")
     key = key_of(table, data)
     if entry := store.index.get(PREFIX + name):
-        _forget(folder, set(key) ^ set(entry.key))
+        _forget(folder, set(key) ^ set(entry.key) - {UNFINISHED})
         store.enter({PREFIX + name: Entry(("table", name), (*key, UNFINISHED))})
     words = {"folder": str(folder), "agents": ",".join(table.agents)}
     for command in table.commands:
