@@ -42,7 +42,7 @@ def _parser() -> Parser:
         epilog=_EXAMPLES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    version = versions(["rrl"]).get("rrl", "(not installed)")
+    version = versions(["region-rl"]).get("region-rl", "(not installed)")
     parser.add_argument("--version", action="version", version=f"rrl {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (tune, stop, replay, racing, serve, profiling):

@@ -123,6 +123,7 @@ def test_tables_are_written_the_same_way_every_time(tmp_path, rng):
 def test_figures_show_every_row(rng):
     results = races(ours=2, better=4, worse=1)
     table = outcomes.standings(results, {PROBLEM: SCENARIO}, rng)
+    plt.figure()
     ax = draw.plot_standings(table, "mean_cost")
     assert [t.get_text() for t in ax.get_yticklabels()] == ["worse", "better", "ours"]
     plt.figure()

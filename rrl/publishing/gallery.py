@@ -168,7 +168,7 @@ def gallery(names: Iterable[tuple[str, str]]) -> str:
     Examples
     --------
     >>> page = gallery([("explorer.png", "13_explorer"), ("explorer.pdf", "13_explorer")])
-    >>> page.splitlines()[-1].endswith("after 40 episodes.](explorer.png)")
+    >>> page.splitlines()[-1].endswith("](explorer.png)")
     True
     """
     lines = [
