@@ -119,8 +119,8 @@ def check_costly_promise(answer: Callable[[float], Any]) -> None:
             "the incumbent; exp(log cost) - 1 is paid",
         )
         sds = np.array([exploration_price.KNOWN, sd])
-        worlds = (np.array([0.0, log_cost]) for log_cost in (true, expected))
-        spent, _ = exploration_price.explore(*worlds, sds, 300.0, np.random.default_rng(0))
+        world, belief = np.array([0.0, true]), np.array([0.0, expected])
+        spent, _ = exploration_price.explore(world, belief, sds, 300.0, np.random.default_rng(0))
         require(
             spent > 0,
             f"for a price of {price:g}: the rule does not try an expected log cost of "

@@ -69,7 +69,7 @@ def keep_others(
     if not RestartCommand(options.restart, space.names, Path(), fixed).sets_all:
         return fixed
     now = running_server(options.address)
-    found = dict(now.configuration) if now else {}
+    found: Configuration = dict(now.configuration) if now else {}
     lost = list(now.others) if now else []
     if found.get("batch_threads") == ADAPTIVE and "batch_threads" not in space.names:
         lost.append("adaptive_batching")
@@ -182,7 +182,7 @@ class OnlyTuner:
         )
 
     def _in(self, folder: Path) -> bool:
-        return bool(self.left) and self.left["folder"] == str(folder.resolve())
+        return self.left is not None and self.left["folder"] == str(folder.resolve())
 
     def begin(self, folder: Path, default: Configuration) -> None:
         """Note that from now on a trial may be in service."""

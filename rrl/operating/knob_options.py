@@ -27,7 +27,7 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
     if not options.address:
         check_names(knobs)
     if "max_batch_size" in knobs:
-        knobs["max_batch_size"] = large_enough(knobs["max_batch_size"], largest)
+        knobs["max_batch_size"] = large_enough([int(x) for x in knobs["max_batch_size"]], largest)
     fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1}
     if "max_batch_size" not in knobs and largest > 1 and not options.address:
         fixed["max_batch_size"] = largest

@@ -134,10 +134,10 @@ def by_cpus(job: Job, records: Sequence[Record]) -> list[dict[str, Any]]:
     if CPUS not in job.space.names or isinstance(job.objective, HighestRate):
         return []
     slo = job.slo or SLO(Percentile(99), math.inf)
-    best: dict[float, dict[str, Any]] = {}
+    best: dict[int, dict[str, Any]] = {}
     for configuration, episodes in _measured(job, records):
         judged = slo.judge(episodes)
-        cpus = configuration[CPUS]
+        cpus = int(configuration[CPUS])
         if cpus not in best or judged["value_s"] < best[cpus]["latency_s"]:
             best[cpus] = {
                 CPUS: cpus,

@@ -91,7 +91,8 @@ def refuses_batches(job: Job, largest: Callable[[], int]) -> Callable[[Configura
 
     def refuses(configuration: Configuration) -> bool:
         values = {**job.fixed, **configuration}
-        return bool(values.get("batch_threads")) and values.get("max_batch_size", 1) < largest()
+        batches = bool(values.get("batch_threads"))
+        return batches and int(values.get("max_batch_size", 1)) < largest()
 
     return refuses
 

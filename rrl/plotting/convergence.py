@@ -41,8 +41,10 @@ def plot_table_errors(
     shown : sequence of int
         These radii have a column.
     """
-    how = {"figsize": (10, 4.6), "layout": "constrained", "squeeze": False}
-    fig, axes = plt.subplots(2, len(shown), sharex=True, sharey="row", **how)
+    fig, axes = plt.subplots(
+        2, len(shown), figsize=(10, 4.6), sharex=True, sharey="row", squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
     for row, (axis, what) in enumerate(zip(axes, ("typical", "worst"), strict=True)):
         middles = {radius: np.median(getattr(run, what), axis=0) for radius, run in runs.items()}
         for ax, radius in zip(axis, shown, strict=True):
@@ -50,7 +52,7 @@ def plot_table_errors(
                 ax.plot(np.arange(1, len(middle) + 1), middle, color="0.85", lw=0.8)
             name = f"radius {radius}"
             curve = {name: getattr(runs[radius], what)}
-            plot_curves(curve, ax, ends={name: ends[radius]}).get_legend().remove()
+            plot_curves(curve, ax, ends={name: ends[radius]}).legend().remove()
             ax.axhline(fixed_points[radius][row], color="C1", ls="--", lw=1.2)
             ax.set(yscale="log", xlabel="episode" if row else "", title="" if row else name)
     axes[0, 0].set_ylabel("median error / truth")
@@ -121,8 +123,10 @@ def plot_pareto(
         ax.plot(x[i, 0], y[i, 0], marker(i), color=color, ms=7)
     for where, names in _together(radii, x[:, 0], y[:, 0]).items():
         side = (-5, "right") if len(names) > 1 else (5, "left")  # long labels go to the empty side
-        how = {"textcoords": "offset points", "weight": "bold", "ha": side[1]}
-        ax.annotate(", ".join(names), where, (side[0], 5), **how)
+        ax.annotate(
+            ", ".join(names), where, (side[0], 5), textcoords="offset points", weight="bold",
+            ha=side[1],
+        )  # fmt: skip
     ax.set(ylabel="loss (% above the optimum)", xscale="log")
     ax.margins(x=0.15)  # room for the labels
     ax.set_yscale("symlog", linthresh=1)

@@ -193,8 +193,8 @@ def plot_speedups(
             how = agent_style(rival, ls="", ms=4, **how)
             ax.errorbar(centre[part], y[part], xerr=error[:, part], capsize=2, **how)
     if (races[["ours", "theirs"]] > horizon).all(axis=1).any():
-        how = {"fmt": "o", "ms": 4, "color": "0.3", "mfc": "white"}
-        ax.errorbar([], [], label="hollow: neither arrives", **how)
+        label = "hollow: neither arrives"
+        ax.errorbar([], [], fmt="o", ms=4, color="0.3", mfc="white", label=label)
     ax.axvline(target, color="0.25", ls="--", lw=1, zorder=0)
     ax.axvline(1, color="0.6", lw=0.8, zorder=0)
     ax.annotate(f"paper: {target:g}", (target, 1), xycoords=("data", "axes fraction"),

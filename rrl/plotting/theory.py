@@ -78,8 +78,9 @@ def plot_losses(losses: Mapping[str, pd.DataFrame]) -> Figure:
         :func:`rrl.theory.comparisons.bias_and_loss`.
     """
     theorems = ["theorem 2", "theorem 3", "theorem 4"]
-    how = {"figsize": (11, 5), "layout": "constrained", "sharex": True, "squeeze": False}
-    fig, axes = plt.subplots(2, len(losses), **how)
+    fig, axes = plt.subplots(
+        2, len(losses), figsize=(11, 5), sharex=True, squeeze=False, layout="constrained"
+    )
     for (top, bottom), (name, table) in zip(axes.T, losses.items(), strict=True):
         lost = table["loss"] > 1e-9
         plot_bound(table.index, table["error"], {"theorem 2": table["error bound"]}, top)
@@ -124,8 +125,10 @@ def plot_learning_runs(
     :func:`rrl.theory.comparisons.learn_beside_bound`.
     """
     columns = max(len(runs) for runs in problems.values())
-    how = {"figsize": (9, 4.6), "layout": "constrained", "squeeze": False}
-    fig, axes = plt.subplots(len(problems), columns, sharex="row", sharey="row", **how)
+    fig, axes = plt.subplots(
+        len(problems), columns, figsize=(9, 4.6), sharex="row", sharey="row", squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
     for row, (problem, runs) in zip(axes, problems.items(), strict=True):
         for ax, (name, (run, bound)) in zip(row, runs.items(), strict=True):
             plot_learning(run, bound, ax).set(title=name, xlabel="step")
@@ -146,8 +149,10 @@ def plot_tightness(checks: Sequence[Check], ax: Axes | None = None) -> Axes:
         valid = np.isfinite(check.bound) & (check.bound > 0)
         ratio = check.observed[valid] / check.bound[valid]
         low, middle, high = np.quantile(ratio, (0.05, 0.5, 0.95))
-        bar = {"color": "C0", "lw": 4, "alpha": 0.5, "solid_capstyle": "butt"}
-        ax.plot([low, high], [y, y], **bar, label=None if y else "5th to 95th percentile")
+        label = None if y else "5th to 95th percentile"
+        ax.plot(
+            [low, high], [y, y], color="C0", lw=4, alpha=0.5, solid_capstyle="butt", label=label
+        )
         ax.plot(middle, y, "o", color="C0", ms=5, label=None if y else "median")
         ax.plot(ratio.max(), y, "|", color="black", ms=10, label=None if y else "largest")
     ax.axvline(1, color="0.6", ls=":", lw=1, zorder=0)
@@ -174,8 +179,8 @@ def plot_estimates(estimates: Floats, exact: Floats, wrong: Floats, ax: Axes | N
     states, actions = exact.shape
     cells = np.arange(states * actions)
     ax.plot(cells, exact.ravel(), "_", color="black", ms=14, label="fixed point of M T, exact")
-    how = {"fmt": "o", "ms": 3, "capsize": 2, "label": "learned, mean and 95 % interval"}
-    ax.errorbar(cells, estimates.mean(axis=0).ravel(), half.ravel(), **how)
+    middle, label = estimates.mean(axis=0).ravel(), "learned, mean and 95 % interval"
+    ax.errorbar(cells, middle, half.ravel(), fmt="o", ms=3, capsize=2, label=label)
     ax.plot(cells, wrong.ravel(), "x", color="C3", ms=5, label="Q*, exact")
     for state in range(1, states):
         ax.axvline(state * actions - 0.5, color="0.7", lw=1, ls=":")

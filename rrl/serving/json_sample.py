@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ UNNAMED = ""
 """The name of an input that the request does not name, because the model has only one."""
 
 
-def read_request(path: Path, signature: str = SIGNATURE) -> list[dict[str, Any]]:
+def read_request(path: Path, signature: str = SIGNATURE) -> list[Mapping[str, Any]]:
     """Read one request from a JSON file; see :func:`rrl.serving.sample.read_sample`.
 
     Returns

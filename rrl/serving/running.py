@@ -88,7 +88,7 @@ def running_configuration(address: str) -> Configuration | None:
     True
     """
     found = running_server(address)
-    return found and found.configuration
+    return found.configuration if found else None
 
 
 def running_server(address: str) -> Running | None:

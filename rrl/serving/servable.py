@@ -56,7 +56,7 @@ def batched(
         tf.compat.v1.get_default_graph().as_graph_def(), [tensor.op.name for tensor in outputs]
     )
     threads = parameters.num_batch_threads or len(usable_cpus())
-    largest = parameters.max_batch_size or SERVER_DEFAULTS["max_batch_size"]
+    largest = parameters.max_batch_size or int(SERVER_DEFAULTS["max_batch_size"])
     sizes = list(parameters.allowed_batch_sizes)
     most = parameters.max_execution_batch_size or largest
     if parameters.enable_large_batch_splitting and not sizes and most < largest:

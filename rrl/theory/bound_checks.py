@@ -86,7 +86,7 @@ def learning(rng: np.random.Generator, count: int, steps: int = 60) -> Iterator[
     b = bounds.bias(bounds.variation(q, nears), mdps.gamma)
     rate = bounds.contraction(learning_rate, mdps.gamma)
     for i in range(count):
-        mdp = MDP(mdps.cost[i], mdps.transition[i], float(mdps.gamma[i]))
+        mdp = MDP(mdps.cost[i], mdps.transition[i], float(np.asarray(mdps.gamma)[i]))
         run = region_learning(
             mdp, nears[i], path[i], start[i], truth=q[i], learning_rate=learning_rate[i]
         )
@@ -186,8 +186,10 @@ def shrunk(rng: np.random.Generator, count: int, n: int = 25) -> Iterator[Check]
         bound = shrinking.table_error(lipschitz, radius, deviation)
         error = np.abs(tables - cost).max(axis=1)
         regret = cost[tables.argmin(axis=1)] - cost.min()
-        how = {"start": start, "first": first, "lipschitz": lipschitz, "sigma": sigma, "d": d}
-        rate = shrinking.error_rate(episodes, cover=(centres * radius**d).max(), delta=delta, **how)
+        rate = shrinking.error_rate(
+            episodes, start=start, first=first, lipschitz=lipschitz, sigma=sigma,
+            cover=(centres * radius**d).max(), d=d, delta=delta,
+        )  # fmt: skip
         found[0, :, i] = _worst(error, bound)
         found[1, :, i] = _worst(regret, shrinking.simple_regret(bound))
         found[2, :, i] = error[-1], rate

@@ -7,6 +7,7 @@ bound is from what happens on one process.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,8 +229,8 @@ def steps_to_fraction(
     """
     goal = solve(blur(mdp, mean_field(near)))
     start = goal + first_error * np.abs(goal).max()
-    how = {"truth": goal, "learning_rate": learning_rate, "sampled": True}
-    runs = (region_learning(mdp, near, path, start, **how) for path in paths)
+    learn = partial(region_learning, truth=goal, learning_rate=learning_rate, sampled=True)
+    runs = (learn(mdp, near, path, start) for path in paths)
     taken = np.array([(run.errors <= run.errors[0] * fraction).argmax() for run in runs])
     if not taken.all():
         raise ValueError(f"a run never comes to {fraction:g} of its first error: use more steps")

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.agent import LoadLevels
 from rrl.core.exploration import Temperature
 from rrl.core.knob import Configuration, Knob
+from rrl.core.region import FixedRadius, SelectedRadius
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.simulation.simulator import SimulatedServer
@@ -75,7 +76,8 @@ class _Watched:
     """A wrapper that passes all calls to the agent and records its table after each episode."""
 
     def __init__(self, agent: RRL, truth: Floats) -> None:
-        self.agent, self.truth = agent, truth
+        assert isinstance(agent.region, FixedRadius | SelectedRadius)
+        self.agent, self.region, self.truth = agent, agent.region, truth
         self.rows: list[tuple[float, float, float, float]] = []
 
     def ask(self, load: float) -> Configuration:
@@ -87,7 +89,7 @@ class _Watched:
         error = np.abs(table.values - self.truth)
         greedy = self.truth[table.values.argmin()] / self.truth.min() - 1
         typical = float(np.median(error / self.truth))
-        self.rows.append((error.max(), typical, greedy, self.agent.region.radius))
+        self.rows.append((error.max(), typical, greedy, self.region.radius))
 
     def best(self, load: float) -> Configuration:
         return self.agent.best(load)
@@ -176,7 +178,7 @@ def cover_ends(near: NDArray[np.bool_], chosen: NDArray[np.int64]) -> list[int]:
 
 def first_cover(near: NDArray[np.bool_], curves: Curves) -> Floats:
     """Return the episodes until the first cover ended, per seed; infinite if none ended."""
-    return np.array([(cover_ends(near, run) or [math.inf])[0] for run in curves.chosen])
+    return np.array([next(iter(cover_ends(near, run)), math.inf) for run in curves.chosen])
 
 
 def first_below(curve: Floats, level: float) -> Floats:

@@ -249,8 +249,9 @@ def paying_without_end(high: float = 3.0) -> tuple[RRL, Floats]:
     array([0, 1, 0, 1, 0, 1, 0, 1])
     """
     space = ConfigSpace([Knob("threads", (1, 2))])
-    parts = {"exploration": ExpectedSaving(), "start": space[0]}
-    return RRL(space, np.random.default_rng(0), **parts), np.array([1.0, high])
+    rng = np.random.default_rng(0)
+    agent = RRL(space, rng, exploration=ExpectedSaving(), start=space[0])
+    return agent, np.array([1.0, high])
 
 
 def staying_stuck(wall: float = 5.0) -> tuple[RRL, Floats]:

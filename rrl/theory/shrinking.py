@@ -117,7 +117,7 @@ def epochs(apart: Floats, start: float, first: int, episodes: int, d: int) -> li
     320 1.19 [0 2 4 6 8]
     640 0.94 [0 1 2 3 4 5 6 7 8]
     """
-    lengths = first * 2 ** np.arange(complete_epochs(episodes, first))
+    lengths = first * 2 ** np.arange(int(complete_epochs(episodes, first)))
     radii = recommended_radius(start, lengths - first, d)
     return [
         Epoch(int(length), float(radius), cover_centres(apart, float(radius)))
@@ -169,7 +169,7 @@ def table_in_turn(epoch: Epoch, cost: Floats, apart: Floats, noise: ArrayLike = 
     """
     weight = (apart[:, epoch.centres] <= epoch.radius) * epoch.visits
     total = weight.sum(axis=1)
-    means = weight @ (cost[epoch.centres] + noise) / np.maximum(total, 1)
+    means = weight @ (cost[epoch.centres] + np.asarray(noise)) / np.maximum(total, 1)
     return np.where(total > 0, means, np.inf)
 
 
