@@ -23,6 +23,7 @@ from rrl.studies.map_cells import (
     settles,
 )
 from rrl.studies.map_factors import (
+    MIDDLE,
     NOISES,
     PAPER_CONDITIONS,
     ROUGHNESSES,
@@ -364,12 +365,14 @@ def test_the_factors_of_a_map_and_its_figures(small):
         assert row.factor == row.rival_episodes / row.episodes
     at = place_factors(tables["places"], tables["place_runs"], factors, 80)
     assert len(at) == 2 * 2  # halves and measures
-    figure = plot_region_map(factors, at)
-    hatched = sum(len(ax.patches) for ax in figure.axes[:6])
-    assert hatched == factors["bound"].isin(["at least", "at most"]).sum()
-    circles = sum(len(ax.lines) for ax in figure.axes[:6])
+    figure, middle = plot_region_map(factors, at), factors[factors["column"].isin(MIDDLE)]
+    hatched = sum(len(ax.patches) for ax in figure.axes[:2])
+    assert hatched == middle["bound"].isin(["at least", "at most"]).sum()
+    circles = sum(len(ax.lines) for ax in figure.axes[:2])
     assert circles == len(at)
+    written = sum(bool(text.get_text()) for ax in figure.axes[:2] for text in ax.texts)
+    assert written == middle["factor"].notna().sum()
     radii = by_radius(tables["tuning"])
-    figure = plot_best_radius(factors, radii)
-    words = [text.get_text() for ax in figure.axes for text in ax.texts]
-    assert sum(word.startswith("never") for word in words) == radii["best"].isna().sum()
+    (ax, _) = plot_best_radius(factors, radii).axes
+    never = radii.loc[radii["column"] == MIDDLE[0], "best"].isna().sum()
+    assert sum(text.get_text().startswith("never") for text in ax.texts) == never

@@ -287,18 +287,20 @@ def _claims(claims: Sequence[Claim], evidence: Evidence, judged: Mapping[str, Ju
 
 
 def _lost(evidence: Evidence, ours: str) -> list[str]:
-    said = []
-    for column, words in (("deployed", "deploys"), ("mean_cost", "serves while learning")):
-        lost = lost_loads(evidence, ours, column)
-        names = "; ".join(
-            f"{one.problem}, {HALVES[one.half]}: {one.ratio:.2f} times `{one.agent}`"
+    said = [
+        f"Cases in which `{ours}` costs over {100 * TOLERANCE:.0f} % more than the best other agent. "
+        "A case is a steady load with one half replayed."
+    ]
+    cases = int(evidence.facts["load"].isin(LOADS).sum())
+    for column, what in (("deployed", "What is deployed"), ("mean_cost", "What learning serves")):
+        lost = lost_loads(evidence, ours, column).sort_values("ratio", ascending=False)
+        rows = [
+            (one.problem, HALVES[one.half], f"{one.ratio:.2f} times `{one.agent}`")
             for one in lost.itertuples()
-        )
-        said.append(
-            f"What `{ours}` {words} costs over {100 * TOLERANCE:.0f} % more than that of another "
-            f"agent in {len(lost)} of {evidence.facts['load'].isin(LOADS).sum()} cases: "
-            f"{names or 'none'}."
-        )
+        ]
+        said.append(f"**{what}**: {len(rows)} of {cases} cases.")
+        if rows:
+            said.append(_table(("load", "half", f"cost of `{ours}`"), rows))
     return said
 
 
