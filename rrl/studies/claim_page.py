@@ -288,7 +288,7 @@ def _claims(claims: Sequence[Claim], evidence: Evidence, judged: Mapping[str, Ju
 
 def _lost(evidence: Evidence, ours: str) -> list[str]:
     said = [
-        f"Cases in which `{ours}` costs over {100 * TOLERANCE:.0f} % more than the best other agent. "
+        f"In these cases, `{ours}` costs over {100 * TOLERANCE:.0f} % more than another agent. "
         "A case is a steady load with one half replayed."
     ]
     cases = int(evidence.facts["load"].isin(LOADS).sum())
