@@ -66,7 +66,6 @@ class Table(NamedTuple):
 def tables() -> dict[str, Table]:
     """Return all tables by name."""
     from rrl.studies.ablation import FAMILIES
-    from rrl.studies.map_places import RECORDED, SIMULATED
 
     families = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family))
     race = "comparison race --agents {agents} --scenarios '%s' --out {folder}/%s.csv"
@@ -85,12 +84,6 @@ def tables() -> dict[str, Table]:
         ),
         "warm-start": Table(("rrl-gp", "warm start"), SMALL, ("warm_start --out {folder}",)),
         "joint": Table(JOINT_AGENTS, (JOINT, JOINT_RECORDED), joint),
-        "region-map": Table(
-            ("rrl", "rrl-adaptive", "q-learning", "deep-q-network"),
-            (*SIMULATED, *RECORDED),
-            ("region_map --out {folder}",),
-            (*JUDGE, "judge map"),
-        ),
     }
 
 
