@@ -262,10 +262,12 @@ def test_a_second_make_says_so_and_stops(target, lock, checkout):
 
 
 ENVOY = f"{PIP} --no-build-isolation -e .[live]"
-CHECKS = ["ruff check .", "ruff format --check .", "nbstripout", "pytest"]
+CHECKS = ["ruff check .", "ruff format --check .", "mypy", "nbstripout", "pytest"]
 
 
-@pytest.mark.parametrize("failing", ["", "ruff check", "ruff format", "nbstripout", "pytest"])
+@pytest.mark.parametrize(
+    "failing", ["", "ruff check", "ruff format", "mypy", "nbstripout", "pytest"]
+)
 def test_make_test_runs_every_check_and_fails_if_one_does(failing, checkout):
     (checkout.root / "notebooks" / "00_a.ipynb").touch()
     checkout.make("env")
@@ -275,11 +277,11 @@ def test_make_test_runs_every_check_and_fails_if_one_does(failing, checkout):
     ran = checkout.make("test", code=2 if failing else 0)
     assert len(ran) == len(CHECKS)
     assert all(line.startswith(check) for line, check in zip(ran, CHECKS, strict=True))
-    assert "--verify notebooks/00_a.ipynb" in ran[2]
+    assert "--verify notebooks/00_a.ipynb" in ran[3]
 
 
 def test_the_tests_have_an_envoy_and_nothing_else_installs_it(checkout):
-    assert checkout.make("lint") == [*SET_UP, *CHECKS[:2]]
+    assert checkout.make("lint") == [*SET_UP, *CHECKS[:3]]
     assert checkout.make("test")[0] == ENVOY
     checkout.python(checkout.path / "envoy")
     assert checkout.make("test")[0] == CHECKS[0]

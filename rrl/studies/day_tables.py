@@ -7,7 +7,7 @@ default's of the same seed, and then summarised over the seeds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,7 @@ def room(found: Mapping[Day, Arrays], rng: np.random.Generator) -> pd.DataFrame:
         if day.agent == DEFAULT:
             continue
         base = _of(found, day, DEFAULT)
-        row = {"problem": problem_label(day), "agent": day.agent}
+        row: dict[str, Any] = {"problem": problem_label(day), "agent": day.agent}
         for name, part in {"ratio": slice(0, 1), **PARTS}.items():
             ends = slice(int(part.start * day.episodes), max(int(part.stop * day.episodes), 1))
             own, other = (each["mean_s"][:, ends].mean(axis=1) for each in (arrays, base))

@@ -8,13 +8,13 @@ median of an even number of runs if the later one of the two in the middle is ce
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.problems import SURFACES
@@ -236,7 +236,7 @@ def served(results: Results, reference: str, rng: np.random.Generator) -> pd.Dat
     """
     import pandas as pd
 
-    means = {setting: runs.costs.mean(axis=1) for setting, runs in results.items()}
+    means = {setting: runs.mean_costs() for setting, runs in results.items()}
     base = {key.problem: values for key, values in means.items() if key.agent == reference}
     rows = []
     for setting, values in means.items():
@@ -310,7 +310,7 @@ def first_good(cost: Values, within: float = 0.05) -> dict[str, int]:
 
 
 def interval(
-    name: str, values: Sequence[float], rng: np.random.Generator, statistic: Any = np.median
+    name: str, values: ArrayLike, rng: np.random.Generator, statistic: Any = np.median
 ) -> dict[str, float]:
     """Return a median, or another statistic, with the limits of its 95 % interval, as columns."""
     numbers = np.asarray(values, dtype=float)

@@ -173,7 +173,7 @@ def _runs_of(
     parts: Sequence[Sequence[tuple[str, int]]],
     sweep: Sweep,
     progress: bool,
-) -> dict[tuple[Cell, str, str], tuple[np.ndarray, np.ndarray]]:
+) -> dict[tuple[Cell, str, str], tuple[np.ndarray, ...]]:
     """Return arrivals and excess of some settings, with a piece for each part of the surfaces."""
     tasks = {
         key: [_cell_task(*key, tuple(part), stage.seeds, stage.episodes) for part in parts]

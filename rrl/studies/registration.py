@@ -61,7 +61,9 @@ class ClaimPart:
     @property
     def threshold(self) -> float:
         """The number that the interval must be above, or below."""
-        return float(self.below if self.above is None else self.above)  # type: ignore[arg-type]
+        limit = self.below if self.above is None else self.above
+        assert limit is not None
+        return float(limit)
 
     def beyond(self, low: float, high: float, limit: float) -> bool:
         """Return whether an interval lies beyond a limit, on the side of the claim."""
@@ -180,8 +182,8 @@ class Registration:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of problems, those that decide first."""
-        found = (problem.kind for problem in (*self.problems, *self.days))
-        return tuple(dict.fromkeys((*self.decided_by, *found)))
+        steady, days = ([one.kind for one in each] for each in (self.problems, self.days))
+        return tuple(dict.fromkeys((*self.decided_by, *steady, *days)))
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -206,7 +208,7 @@ class Registration:
     def held_out_loads(self, testbed: str) -> tuple[float, ...]:
         """Return the loads of a recording that no agent had met before the registration."""
         held = (p for p in self.problems if (p.kind, p.testbed) == ("held_out", testbed))
-        return tuple(float(p.load) for p in held if not p.workload)
+        return tuple(float(p.load) for p in held if isinstance(p.load, int | float))
 
     def present(self, data: str | os.PathLike[str]) -> tuple[Problem, ...]:
         """Return the problems that can be run: simulated ones, and profiles in the folder `data`.

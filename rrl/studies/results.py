@@ -63,8 +63,10 @@ def wanted_now(sweep: Sweep) -> dict[str, Result]:
         if name.startswith(TABLES):
             continue
         try:
-            if isinstance(what, RUNS):
-                (check_day if isinstance(what, Day) else check_setting)(what)
+            if isinstance(what, Day):
+                check_day(what)
+            elif isinstance(what, Setting):
+                check_setting(what)
             found[name] = sweep.result(what) if isinstance(what, RUNS) else sweep.truth(what)
         except (LookupError, ImportError, ValueError):  # an agent or a testbed that is gone
             continue
@@ -78,7 +80,7 @@ def outdated(sweep: Sweep) -> dict[str, Key]:
     known = tables.tables()
     for name in known:
         keys[TABLES + name] = tables.key_of(known[name], sweep.data)
-    late = {}
+    late: dict[str, Key] = {}
     for name in {*index, *keys}:
         if name not in keys:
             late[name] = (f"{name} cannot be made any more",)

@@ -12,7 +12,7 @@ p99 of the best configuration. It does not say which configuration that is.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,9 @@ from rrl.workloads.workload import Poisson, Workload
 Costs = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 PathLike = str | os.PathLike[str]
+
+UNMARKED: Flags = np.empty(0, dtype=bool)
+"""Flags that are not given: they follow from the costs."""
 
 SLO_FACTOR = 2.0
 """The latency objective of a scenario, in units of the optimum's mean latency."""
@@ -63,13 +66,13 @@ class Scenario:
     cost: Costs
     violations: Costs
     requests: int = 100
-    good: Flags | None = None
-    possible: Flags | None = None
+    good: Flags = field(default_factory=lambda: UNMARKED)
+    possible: Flags = field(default_factory=lambda: UNMARKED)
 
     def __post_init__(self) -> None:
         within = self.cost <= (1 + TOLERANCE) * np.fmin.reduce(self.cost)
         for name in ("good", "possible"):
-            if getattr(self, name) is None:
+            if not len(getattr(self, name)):
                 object.__setattr__(self, name, within)
 
     @property
@@ -106,6 +109,7 @@ class Scenario:
         server = self.server
         if not isinstance(server, RecordedServer) or not isinstance(self.workload, Poisson):
             return None
+        assert server.half is not None
         return replay_best(server.profile, self.workload.rate, server.half)
 
     @property
@@ -139,8 +143,8 @@ class Truth(NamedTuple):
 
     cost: Costs
     late: Costs
-    good: Flags | None = None
-    possible: Flags | None = None
+    good: Flags = UNMARKED
+    possible: Flags = UNMARKED
 
     @property
     def violations(self) -> Costs:

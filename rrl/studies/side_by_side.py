@@ -123,7 +123,9 @@ def record_side_by_side(
     """
     folder.mkdir(parents=True, exist_ok=True)
     what = {"episodes": episodes, "requests": requests, "seed": seed, "workload": repr(workload)}
-    contestants = {name: one._replace(server=Served(one.server)) for name, one in make().items()}
+    made = make()
+    served = {name: Served(one.server) for name, one in made.items()}
+    contestants = {name: one._replace(server=served[name]) for name, one in made.items()}
     what["contestants"] = sorted(contestants)
     _check_folder(folder, what)
     _describe(folder, what, complete=False, notes=notes)
@@ -137,7 +139,7 @@ def record_side_by_side(
         if turn is None:
             break
         rows += [
-            _row(name, step, order, contestants[name].server.taken())
+            _row(name, step, order, served[name].taken())
             for order, (name, step) in enumerate(turn.items())
         ]
         _save(folder, rows)

@@ -94,12 +94,20 @@ class Sweep:
         replications: int = 150,
         workers: int | None = None,
     ) -> None:
-        self.settings, self.costs = tuple(settings), costs
+        self.settings: tuple[Setting | Day, ...] = tuple(settings)
+        self.costs = costs
         self.data, self.folder = os.path.abspath(data), Path(build) / "results"
         self.replications = replications
         self.workers = workers or int(os.environ.get("RRL_WORKERS") or available_cpus())
         for setting in self.settings:
-            (check_day if isinstance(setting, Day) else check)(setting)
+            if isinstance(setting, Day):
+                check_day(setting)
+            else:
+                check(setting)
+
+    @property
+    def _races(self) -> list[Setting]:
+        return [setting for setting in self.settings if isinstance(setting, Setting)]
 
     @cached_property
     def store(self) -> Store:
@@ -111,8 +119,8 @@ class Sweep:
 
         An agent that is not stored and cannot be made here is left out, and a line says why.
         """
-        wanted = {setting: self.result(setting) for setting in self.settings}
-        for agent in dict.fromkeys(setting.agent for setting in self.settings):
+        wanted = {setting: self.result(setting) for setting in self._races}
+        for agent in dict.fromkeys(setting.agent for setting in self._races):
             if reason := why_not(agent):
                 own = {s: result for s, result in wanted.items() if s.agent == agent}
                 missing = {s for s, result in own.items() if self._stored(result) is None}
@@ -123,7 +131,7 @@ class Sweep:
 
     def days(self, progress: bool = True) -> dict[Day, Arrays]:
         """Return what :func:`rrl.studies.days.run_days` gives, by day, in the order of the days."""
-        wanted = {day: self.result(day) for day in self.settings}
+        wanted = {day: self.result(day) for day in self.settings if isinstance(day, Day)}
         found = self._results(list(wanted.values()), progress)
         return {
             day: {name: rows[: day.seeds] for name, rows in found[result.name].items()}
@@ -133,7 +141,7 @@ class Sweep:
     def scenarios(self, progress: bool = True) -> dict[tuple[str, Load], Scenario]:
         """Return the problems of the settings with their truths."""
         truths = self.truths(progress)
-        problems = {s.problem: problem(*s.problem, self.data) for s in self.settings}
+        problems = {s.problem: problem(*s.problem, self.data) for s in self._races}
         return {
             key: where.knowing(truths[key]) if key in truths else where
             for key, where in problems.items()
@@ -145,7 +153,7 @@ class Sweep:
         A changing workload uses the longest horizon.
         """
         horizon: dict[tuple[str, Load], int] = {}
-        for setting in self.settings:
+        for setting in self._races:
             if problem(*setting.problem, self.data).known:
                 continue
             steady = isinstance(setting.load, int | float)
@@ -159,6 +167,7 @@ class Sweep:
         self, setting: Setting | Day, seeds: Sequence[Sequence[int]] | None = None
     ) -> Result:
         """Return a setting's or a day's result; `seeds` names the seeds of each piece."""
+        run: Callable[..., Arrays]
         if isinstance(setting, Day):
             name, key, run = day_name(setting), day_key(setting, self.data), run_days
         else:
@@ -190,8 +199,9 @@ class Sweep:
             with _backend(self.workers) as parallel:
                 done = parallel(_keyed(task) for task in missing)
                 # By the mean speed of all pieces: they differ in length, and their order is random.
-                options = {"unit": "piece", "smoothing": 0, "disable": not progress}
-                for key, arrays in tqdm(done, "sweep", len(missing), **options):
+                for key, arrays in tqdm(
+                    done, "sweep", len(missing), unit="piece", smoothing=0, disable=not progress
+                ):
                     with replacing(self.folder / f"{key}.npz") as file:
                         np.savez_compressed(file, **arrays)
         return {task.key: self._load(task) for task in tasks}
@@ -205,7 +215,7 @@ class Sweep:
         self.store.enter({result.name: result.entry})
 
     def _results(self, wanted: Sequence[Result], progress: bool) -> dict[str, Arrays]:
-        stored = {result.name: found for result in wanted if (found := self._stored(result))}
+        stored = {result.name: kept for result in wanted if (kept := self._stored(result))}
         missing = [result for result in wanted if result.name not in stored]
         outdated = sum(result.name in self.store for result in missing)
         if outdated and os.environ.get("RRL_RESULTS") != "store":

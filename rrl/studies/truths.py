@@ -15,6 +15,7 @@ from rrl.workloads.workload import Poisson
 from rrl.workloads.workload import episodes as cut
 
 if TYPE_CHECKING:
+    from rrl.recording.replay import RecordedServer
     from rrl.simulation.simulator import SimulatedServer
 
 
@@ -41,11 +42,13 @@ def find_truth(
         many episodes, at most one each. A steady load ignores it.
     """
     from rrl.recording.replay import RecordedServer
+    from rrl.simulation.simulator import SimulatedServer
 
     steady = isinstance(problem.workload, Poisson)
     horizon = episodes if episodes and not steady else replications
     if isinstance(problem.server, RecordedServer):
-        return _recorded_truth(problem, horizon, seed)
+        return _recorded_truth(problem, problem.server, horizon, seed)
+    assert isinstance(problem.server, SimulatedServer)
     requests, rng = problem.requests, np.random.default_rng(seed)
     stretch = problem.workload.arrivals(horizon * requests, rng)
     parts = list(cut(stretch, requests))[:: -(-horizon // replications)]
@@ -72,7 +75,7 @@ def _charged(
             yield block, latency
 
 
-def _recorded_truth(problem: Scenario, horizon: int, seed: int) -> Truth:
+def _recorded_truth(problem: Scenario, server: RecordedServer, horizon: int, seed: int) -> Truth:
     """Return the truth from the half that is not replayed, averaged over the recorded loads.
 
     The weight of a load is how often it is the nearest one.
@@ -84,7 +87,7 @@ def _recorded_truth(problem: Scenario, horizon: int, seed: int) -> Truth:
     """
     from rrl.recording.truth import judge_half, late_fraction
 
-    server, profile, requests = problem.server, problem.server.profile, problem.requests
+    profile, requests = server.profile, problem.requests
     if server.half is None:
         raise ValueError("all passes are replayed, so nothing is left to judge by: replay one half")
     stretch = problem.workload.arrivals(horizon * requests, np.random.default_rng(seed))
