@@ -57,12 +57,6 @@ def test_ratios_of_an_agent_with_itself_are_one_and_of_two_agents_are_inverse(ra
     assert there["mean_cost"] < 1  # random search serves whatever it draws
 
 
-def test_the_comparison_is_printed_with_its_limits(races, capsys):
-    assert run("compare", f"{races[0]}:rrl-gp", f"{races[0]}:random") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["measure", *COMPARED]
-
-
 def made_up():
     """Three agents with known ratios: the first of the rivals finds sooner, the second serves."""
     rng, seeds = np.random.default_rng(0), range(20)
@@ -101,12 +95,6 @@ def test_an_interval_of_a_factor_is_that_of_the_ratio_upside_down():
     assert row.factor == pytest.approx(there["ratio"])
     assert (row.low, row.high) == pytest.approx((there["low"], there["high"]), rel=0.05)
     assert row.low < row.factor < row.high
-
-
-def test_medians_are_sorted_by_the_price():
-    table = medians(made_up(), np.random.default_rng(0))
-    assert table["agent"].tolist() == ["kind", "rrl-gp", "soon"]
-    assert table["mean_cost"].between(table["mean_cost_low"], table["mean_cost_high"]).all()
 
 
 def test_a_median_between_reached_and_never_is_never():
@@ -157,27 +145,3 @@ def test_the_joint_runs_are_paired_and_can_be_made_again():
     again = raced("heuristic", "cpu2-joint 115", FRESH[:2], 300)
     stored = runs[runs["agent"] == "heuristic"].head(2)
     np.testing.assert_allclose(again[list(COMPARED)], stored[list(COMPARED)], rtol=1e-7)
-
-
-def test_the_factors_are_printed_for_our_agents_that_are_there(races, capsys):
-    assert run("factors", races[0], "--against", "random") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 2 * len(COMPARED)
-    assert {line.split()[0] for line in lines[1:]} == {"rrl-gp"}
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("race", "--agents", "nobody", "--out", "x.csv"), "unknown agent 'nobody'"),
-        (("compare", "{path}", "{path}:rrl"), "write it as FILE:AGENT with one of random, rrl-gp"),
-        (("compare", "none.csv:rrl", "none.csv:rrl"), "none.csv"),
-        (("factors", "none.csv"), "none.csv"),
-        (("factors", "{path}"), "no runs of deep-q-network; name others by --against"),
-    ],
-)
-def test_a_mistake_is_one_line(races, capsys, words, message):
-    assert run(*(str(word).format(path=races[0]) for word in words)) in (2, 3)
-    error = capsys.readouterr().err
-    assert message in error
-    assert len(error.splitlines()) == 1

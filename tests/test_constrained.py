@@ -154,15 +154,6 @@ def test_numbers_that_were_not_measured_are_named():
             objective(fast)
 
 
-def test_costs_in_words():
-    fewest = parse_objective("cpus with p99<80ms", 4)
-    kept = fewest(Episode({"cpus": 2}, [0.0], [0.04], [0]))
-    assert fewest.words(kept) == "2 CPUs, p99 at 50 % of the target"
-    assert fewest.words(1.5) == "1.50 times the target (SLO broken)"
-    assert LeastMemory(parse_slo("p99<80ms"), 2**30).words(0.5) == "512 MiB"
-    assert parse_objective("rate of 20,40 with p99<80ms").words(0.5) == "40 requests/s"
-
-
 # --- the capacity search --------------------------------------------------------------------------
 
 
@@ -260,11 +251,6 @@ def test_automatic_threads_follow_the_bound_cores():
         assert automatic.latency.tolist() == given_.latency.tolist()
 
 
-def test_more_cores_than_the_machine_has_are_refused():
-    with pytest.raises(ValueError, match="cpus=11: 10 cores has 10 cores"):
-        SimulatedServer(ConfigSpace([Knob("cpus", (1, 11))]), TEN.model, TEN.machine)
-
-
 def test_the_default_has_all_cpus():
     assert serving_default(BOUND.space)["cpus"] == 10
     assert serving_default(ConfigSpace([Knob("cpus", (4, 1)), Knob("inter_op", (0, 1))])) == {
@@ -301,13 +287,6 @@ def test_a_rate_that_was_not_recorded_is_refused(capsys, tmp_path):
     wanted = ["--objective", "rate of 60,100 with p99<80ms", "--out", str(tmp_path / "out")]
     assert main(["replay", "mobilenet_v2-threads", *wanted]) == 2
     assert "no load of 100/s; recorded: 60, 115, 165" in capsys.readouterr().err
-
-
-def test_tune_refuses_what_a_capacity_search_would_overload(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    wanted = ["tune", "keyword", "--objective", "rate of 60,90 with p99<80ms", "--port", "8599"]
-    assert main(wanted) == 2
-    assert "--port has no effect with this objective" in capsys.readouterr().err
 
 
 def test_a_replay_ends_with_latency_against_cpus(capsys, tmp_path):

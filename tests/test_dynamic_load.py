@@ -116,13 +116,3 @@ def test_a_load_level_is_near_its_loads(loads):
         if number == len(before):  # a new level is for a load that is unlike all others
             assert all(abs(other - math.log(load)) > levels.width for other in before)
         levels.count()
-
-
-def test_with_an_infinite_ratio_all_loads_are_one():
-    assert entered(LoadLevels(math.inf), (1e-9, 1.0, 1e9)) == [0, 0, 0]
-
-
-@pytest.mark.parametrize("ratio", [1.0, 0.5, math.nan])
-def test_bad_ratio(ratio):
-    with pytest.raises(ValueError, match="ratio of load levels must be above 1"):
-        LoadLevels(ratio)

@@ -18,7 +18,6 @@ from rrl.theory.exploration_price import (
     expected_price,
     explore,
     hardest_trials,
-    noisy_price_bound,
     paying_without_end,
     price_bound,
     serve_without_noise,
@@ -84,14 +83,6 @@ def test_what_is_tried_is_expected_to_save_its_price(seed, horizon):
         price = np.expm1(gap + sd**2 / 2)
         assert price <= horizon * expected_improvement(gap, sd) + 1e-9
         assert price <= trial_price(horizon, sd) + 1e-9
-
-
-def test_with_noise_the_bound_grows_as_the_root_of_the_episodes():
-    early, late = (noisy_price_bound(300.0, 10, T, 0.3, 0.1) for T in (10**5, 10**7))
-    assert late / early == pytest.approx(10, rel=0.05)
-    u = 2.75  # u = 300 phi(u)
-    assert 300 * np.exp(-u * u / 2) / np.sqrt(2 * np.pi) == pytest.approx(u, rel=0.01)
-    assert late == pytest.approx(2 * u * 0.1 * (10 * 10**7) ** 0.5, rel=0.05)
 
 
 # --- The posterior is wrong ---------------------------------------------------------------------

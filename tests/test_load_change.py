@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rrl.plotting.experiments import plot_changes
 from rrl.studies.load_change import Change, curves, episodes_until_good, recoveries
 from rrl.studies.race import Race
 from rrl.studies.scenario import Truth
-from rrl.studies.settings import Setting, check, workload
+from rrl.studies.settings import Setting, workload
 from rrl.workloads.workload import episodes as cut
 
 CHANGE = Change("cpu2", 10.0, 40.0, 10)
@@ -61,27 +60,6 @@ def test_a_median_between_a_run_that_arrives_and_one_that_never_does_is_never():
 def test_an_agent_that_was_not_raced_is_missed():
     with pytest.raises(KeyError):
         curves(CHANGE, "absent", {}, TRUTHS)
-
-
-def test_the_change_is_a_workload():
-    check(Setting(*CHANGE.problem, "rrl", 1, 30))
-
-
-def test_the_figure_has_a_panel_for_each_way_to_come_to_the_load():
-    ratios = {"rrl": {"change": np.ones((3, 5)), "fresh": np.full((3, 5), 2.0)}}
-    fresh, change = plot_changes({"up": ratios}, ncols=1).axes
-    assert (fresh.get_title(), fresh.lines[0].get_label()) == ("up", "rrl")
-    assert fresh.lines[0].get_ydata().tolist() == [2.0] * 5
-    assert change.lines[0].get_ydata().tolist() == [1.0] * 5
-    assert change.get_xlabel() == "episode under the new load"
-    assert change.get_ylim() == fresh.get_ylim()
-    assert fresh.lines[1].get_label() == "10 % above the best"
-
-
-def test_panels_without_a_change_are_not_drawn():
-    ratios = {"rrl-gp": {"change": np.ones((3, 5)), "fresh": np.ones((3, 5))}}
-    axes = plot_changes(dict.fromkeys("abc", ratios), ncols=2).axes
-    assert [ax.get_visible() for ax in axes] == [*[True] * 5, False, True, False]
 
 
 def test_the_load_changes_with_the_first_episode_of_a_phase():

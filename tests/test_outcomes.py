@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 
 from rrl import ConfigSpace, Knob
-from rrl.plotting import experiments as draw
 from rrl.studies import outcomes, savings
 from rrl.studies.problems import surface
 from rrl.studies.race import Race
@@ -112,32 +109,6 @@ def test_late_requests_are_those_of_the_last_recommendation(rng):
 def test_what_was_served_is_compared_seed_by_seed(rng):
     table = outcomes.served(races(ours=4, base=2), "base", rng).set_index("agent")
     assert table["ratio"].to_dict() == {"ours": 0.5, "base": 1.0}
-
-
-def test_tables_are_written_the_same_way_every_time(tmp_path, rng):
-    table = pd.DataFrame({"a": [1 / 3], "b": ["x"]})
-    outcomes.write_table(table, "t", tmp_path / "new")
-    assert (tmp_path / "new" / "t.csv").read_bytes() == b"a,b\n0.33333,x\n"
-
-
-def test_figures_show_every_row(rng):
-    results = races(ours=2, better=4, worse=1)
-    table = outcomes.standings(results, {PROBLEM: SCENARIO}, rng)
-    plt.figure()
-    ax = draw.plot_standings(table, "mean_cost")
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["worse", "better", "ours"]
-    plt.figure()
-    duels = outcomes.duels(results, {PROBLEM: SCENARIO}, "ours", rng)
-    panels = draw.plot_duels(duels, "ours").axes
-    shown = sum(len(line.get_xdata()) for ax in panels for line in ax.lines[:-1])
-    assert shown == len(duels)
-    plt.figure()
-    ax = draw.plot_speedups(duels[duels["measure"] == "mean_cost"], 8, 300)
-    assert ax.get_legend_handles_labels()[1] == ["better", "worse"]
-    plt.figure()
-    ax = draw.plot_phases({"a": np.ones((3, 40))}, (0, 20), {"best": np.ones(2)}, 10)
-    assert ax.lines[0].get_ydata().tolist() == [1000.0] * 4
-    plt.close("all")
 
 
 def test_a_board_has_the_median_of_every_agent_on_every_problem():

@@ -245,12 +245,6 @@ def test_a_longer_horizon_tries_more():
     assert ExpectedSaving(2000.0).choose(table, None, rng) != 13
 
 
-@pytest.mark.parametrize("horizon", [0, -1.0, float("nan"), float("inf")])
-def test_bad_horizon(horizon):
-    with pytest.raises(ValueError, match="horizon must be a positive number"):
-        ExpectedSaving(horizon)
-
-
 # --- deployment -----------------------------------------------------------------------------------
 
 

@@ -281,17 +281,6 @@ def test_it_begins_with_what_serves_now_and_then_measures_the_middle():
     assert agent.best(10.0) == middle
 
 
-def test_a_middle_that_a_guard_refuses_is_asked_for_once():
-    space = paper_cpu(10)
-    now = dict.fromkeys(space.names, 10)
-    agent = gp(space, np.random.default_rng(0), start=now)
-    asked = []
-    for _ in range(4):
-        asked.append(agent.ask(10.0))
-        agent.tell(now, 10.0)  # whatever is asked for, this serves
-    assert asked.count(dict.fromkeys(space.names, 6)) == 1
-
-
 def test_far_from_all_measurements_costs_are_expected_to_be_higher():
     """After two equal costs, one step is expected to cost the same, and the corner more."""
     space = ConfigSpace([Knob("threads", range(40))])
@@ -332,15 +321,6 @@ def test_a_wide_region_is_updated_as_in_the_released_code():
     assert inside.sum() == 123
     assert agent.tables[0].values[inside] == pytest.approx(0.7 * 2 + 0.3 * 1)
     assert set(agent.tables[0].values[~inside]) == {2.0}
-
-
-def test_the_radius_may_change_between_episodes():
-    agent = RRL(paper_cpu(4), np.random.default_rng(0), region=FixedRadius(2.0))
-    agent.ask(10.0)
-    agent.tell(agent.space[0], 2.0)
-    agent.region.radius = 0.0
-    agent.tell(agent.space[7], 1.0)
-    assert np.flatnonzero(agent.tables[0].values == 1.0).tolist() == [7]
 
 
 def test_configurations_that_share_no_line_are_reached():

@@ -120,11 +120,6 @@ def test_the_regret_is_attained():
     assert regret == pytest.approx(simple_regret(table_error(1.0, 1.0, 0.0))) == 2
 
 
-def test_without_a_measurement_of_every_centre_nothing_is_promised():
-    assert centre_deviation(10, 11, 0, 1.0) == np.inf
-    assert np.isfinite(centre_deviation(11, 11, 0, 1.0))
-
-
 # --- The rate -----------------------------------------------------------------------------------
 
 positive = st.floats(0.01, 100)
@@ -151,21 +146,6 @@ def test_the_rate_falls_by_the_exponent_up_to_a_logarithm(d):
     assert early < late < early * 1.5
     early, late = error_rate(times, lipschitz=1e9, **how) * times ** (1 / (d + 2))
     assert early == pytest.approx(late)  # without noise there is no logarithm
-
-
-def test_the_error_itself_falls_at_the_rate():
-    """On a fine line, the errors of noisy tables have the exponent -1/3."""
-    apart, rng = line(600) / 20, np.random.default_rng(0)
-    cost, errors = np.abs(apart[200] - 5), []
-    for epoch in epochs(apart, 3.0, first=40, episodes=200_000, d=1):
-        sd = 3.0 / np.sqrt(epoch.visits)
-        tables = [
-            table_in_turn(epoch, cost, apart, sd * rng.normal(size=len(sd))) for _ in range(20)
-        ]
-        errors.append([epoch.length, np.mean([np.abs(t - cost).max() for t in tables])])
-    length, error = np.log(errors).T
-    slope = np.polyfit(length, error, 1)[0]
-    assert slope == pytest.approx(-1 / 3, abs=0.05)
 
 
 def test_a_first_epoch_that_is_too_short_is_refused():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +24,6 @@ from rrl.simulation.validation import cell_table, fit_profile, hold_out, predict
 from rrl.tuning.episode import Status
 from rrl.tuning.objective import MeanLatency
 from rrl.tuning.presets import paper_cpu
-from rrl.workloads.modulated import Bursts
 from rrl.workloads.workload import Poisson
 
 PLAIN = Model("plain", item=0.01, parallel=0.8, sync=0.001, overhead=0.002, variation=0.3)
@@ -79,18 +76,6 @@ def test_running_batches_share_the_helpers_of_the_intra_op_pool():
     model, machine = Model("m", item=0.01, parallel=1.0), Machine("big", cores=64)
     speed = batch_speed(model, machine, [2], [3], rate=0.0)[0]
     np.testing.assert_allclose(speed, [3, 2])  # two helpers: both for one, or one for each
-
-
-def test_spinning_and_contention_slow_all_down():
-    model = Model("m", item=0.01)
-    spinning = Machine("two", cores=2, spin=0.5)
-    # Two batches and two helpers that find nothing to do: 2 + 0.5 * 2 cores of demand on 2.
-    assert batch_speed(model, spinning, [2], [3], rate=0.0)[0, 1] == pytest.approx(2 / 3)
-    contended = Machine("four", cores=4, contention=0.1)
-    speed = batch_speed(model, contended, [6], [1], rate=0.0)[0]
-    full = 1 + 3 * 0.1  # no more than four cores can be busy
-    expected = [1, 1 / 1.1, 1 / 1.2, 1 / full, 4 / 5 / full, 4 / 6 / full]
-    np.testing.assert_allclose(speed, expected)
 
 
 def test_splitting_operations_costs_synchronisation_only_where_they_are_split():
@@ -159,14 +144,6 @@ def test_a_large_grid_comes_in_blocks(monkeypatch):
     assert len(blocks) == 7
     np.testing.assert_array_equal(np.concatenate([b[0] for b in blocks]), np.arange(1331))
     assert np.concatenate([b[1] for b in blocks]).tobytes() == whole[1].tobytes()
-
-
-def test_a_configuration_of_the_largest_grid_is_served():
-    server = testbed("cpu64")
-    assert len(server.space) == 65**3
-    configuration = {"inter_op": 64, "intra_op": 2, "batch_threads": 30}
-    episode = server.measure(configuration, arrivals_at(80.0), np.random.default_rng(0))
-    assert 0.05 < episode.latency.mean() < 1.0
 
 
 def test_zero_means_all_cores_and_no_batching():
@@ -353,13 +330,6 @@ def test_the_truth_is_among_the_ties_of_a_short_search():
         assert len(truth.ties) < len(short.ties)
 
 
-def test_a_workload_can_be_searched_instead_of_a_rate():
-    bursts = Bursts((20.0, 400.0), (0.5, 0.1))
-    best = optimum(testbed("cpu2"), bursts, replications=20, rng=np.random.default_rng(0))
-    calm = optimum(testbed("cpu2"), bursts.rate, replications=20, rng=np.random.default_rng(0))
-    assert best.cost > calm.cost
-
-
 # ---------------------------------------------------------------------------------- calibration
 
 
@@ -492,15 +462,6 @@ def test_it_explains_an_earlier_measurement_that_it_was_not_fitted_to():
 
 
 # -------------------------------------------------------------------------------------- imports
-
-
-def test_workloads_do_not_load_the_compiler():
-    modules = "rrl.workloads.workload, rrl.workloads.modulated, rrl.workloads.trace"
-    code = f"import sys, rrl, {modules}; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert not {"numba", "scipy", "pandas"} & set(loaded)
 
 
 @pytest.mark.parametrize(("name", "fraction"), [("cpu10", 0.9), ("cpu64", 0.87)])

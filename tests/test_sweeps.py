@@ -13,7 +13,7 @@ from rrl.rivals.agents import AGENTS
 from rrl.studies import pieces, sweeps
 from rrl.studies.problems import recorded
 from rrl.studies.race import race
-from rrl.studies.settings import Setting, cross, workload
+from rrl.studies.settings import cross
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import DataError, UsageError
 
@@ -189,9 +189,3 @@ def test_an_unknown_backend_or_a_missing_address_is_said(environment, words, tmp
         monkeypatch.setitem(os.environ, name, value)
     with pytest.raises(UsageError, match=words):
         run(tmp_path)
-
-
-def test_workloads_come_from_literals():
-    assert workload(3) == 3.0
-    assert workload(("Bursts", (5.0, 20.0), (60.0, 10.0))).rates == (5.0, 20.0)
-    assert Setting("gpu", 500.0, "rrl", 5, 10).problem == ("gpu", 500.0)

@@ -20,7 +20,6 @@ from rrl.theory import bounds
 from rrl.theory.bound_checks import sweep
 from rrl.theory.convergence import (
     UNIFORM,
-    cover_ends,
     cut,
     first_cover,
     slope_interval,
@@ -240,13 +239,6 @@ def test_the_best_radius_is_where_the_bound_is_smallest(lipschitz, a, d):
         assert bounds.noisy_error(best * factor, lipschitz, a, d) > least
 
 
-def test_steps_to_shrinks_with_k():
-    how = {"rate": 0.9, "n": 100, "p": 0.01}
-    one, ten = (bounds.steps_to(0.1, 1.0, k=k, **how) for k in (1, 10))
-    assert one / ten == pytest.approx(10, rel=0.02)
-    assert bounds.steps_to(2.0, 1.0, k=1, **how) == 0
-
-
 # --- The running system -------------------------------------------------------------------------
 
 
@@ -297,10 +289,6 @@ def test_the_radius_of_an_adaptive_agent_is_watched():
     assert (run.radius <= 9.0).all()
 
 
-def test_covers_follow_each_other():
-    assert cover_ends(line(3, 1), np.array([0, 0, 2, 1, 1])) == [3, 4, 5]
-
-
 # --- Wrong arguments, figures -------------------------------------------------------------------
 
 
@@ -343,31 +331,3 @@ def test_the_same_data_give_the_same_bytes(tmp_path, checks, watched):
         plt.close(fig)
         written.append((png.read_bytes(), png.with_suffix(".pdf").read_bytes()))
     assert written[0] == written[1]
-
-
-def test_each_radius_has_a_column_with_its_fixed_point(watched):
-    import matplotlib.pyplot as plt
-
-    style()
-    runs, limits = watched[0], {0: (0.0, 0.0), 1: (0.2, 0.5)}
-    fig = convergence.plot_table_errors(runs, limits, {0: [20.0], 1: [5.0]}, shown=(1,))
-    (top,), (bottom,) = np.array(fig.axes).reshape(2, 1)
-    assert top.get_title() == "radius 1"
-    assert [ax.lines[-1].get_ydata()[0] for ax in (top, bottom)] == list(limits[1])
-    wanted = np.median(runs[1].worst, axis=0)
-    assert np.array_equal(bottom.lines[len(runs)].get_ydata(), wanted)
-    plt.close(fig)
-
-
-def test_settings_have_their_legend_above_the_panel(watched):
-    import matplotlib.pyplot as plt
-
-    style()
-    curves = {f"radius {radius}": run.typical + 0.1 for radius, run in watched[0].items()}
-    fig = convergence.plot_settings([(f"setting {i}", "error", curves) for i in range(4)])
-    fig.canvas.draw()
-    for i, ax in enumerate(fig.axes):
-        legend = ax.get_legend()
-        assert legend.get_title().get_text() == f"setting {i}"
-        assert legend.get_window_extent().y0 >= ax.get_window_extent().y1
-    plt.close(fig)
