@@ -20,7 +20,7 @@ from rrl.plotting.ablation import plot_ablation
 from rrl.plotting.cells import EVEN, plot_cells
 from rrl.plotting.claims import plot_by_problem
 from rrl.plotting.experiments import plot_everywhere, plot_speedups
-from rrl.plotting.goals import plot_two_latencies
+from rrl.plotting.goals import plot_by_goal
 from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
 from rrl.plotting.runs import plot_bands, plot_comparison, plot_tuning
 from rrl.plotting.shared import (
@@ -32,7 +32,6 @@ from rrl.plotting.shared import (
     save,
     style,
 )
-from rrl.plotting.warm_start import plot_warm_start
 from rrl.studies.comparison import COMPARED
 from rrl.tuning.loop import Run
 
@@ -219,16 +218,6 @@ def test_a_factor_of_two_agents_that_never_arrive_is_hollow():
     assert plot_speedups(later, 8, 300).get_legend_handles_labels()[1] == ["random"]
 
 
-def test_a_source_that_misleads_differs_in_a_grey_print_too():
-    columns = ("saved", "mean_cost", "deployed")
-    numbers = {name + end: 1.0 for name in columns for end in ("", "_low", "_high")}
-    rows = [{"problem": "a", "source": name} | numbers for name in ("b", "inverted")]
-    ax = plot_warm_start(pd.DataFrame(rows)).axes[0]
-    points = [line for line in ax.lines if line.get_marker() != "None"]
-    assert [point.get_marker() for point in points] == ["o", "s"]
-    assert points[1].get_markerfacecolor() == "white"
-
-
 def test_a_single_agent_has_a_panel():
     fig = plot_bands({"a": np.ones((3, 5))}, ["C0"])
     assert [ax.get_title() for ax in fig.axes] == ["a"]
@@ -236,9 +225,10 @@ def test_a_single_agent_has_a_panel():
 
 def test_series_beyond_the_last_marker_or_line_are_drawn():
     assert marker(7) == marker(0)
-    targets = {str(number): 0.1 * number for number in range(1, 6)}
-    ax = plot_two_latencies([0.1, 0.2], [0.3, 0.4], targets)
-    assert ax.get_legend_handles_labels()[1] == list(targets)
+    goals = [str(number) for number in range(1, 10)]
+    rows = pd.DataFrame({"agent": "a", "goal": goals, "x": 1.0, "x_low": 0.5, "x_high": 2.0})
+    ax = plot_by_goal(rows, "x", goals)
+    assert ax.get_legend_handles_labels()[1] == ["not tuned", *goals]
 
 
 def test_agents_can_be_seen_on_white():
