@@ -15,7 +15,7 @@ from rrl.recording.replay import RecordedServer
 from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import testbed
-from rrl.studies.day_tables import DEFAULT, paying, pays_from, room, saved_so_far, served_days
+from rrl.studies.day_tables import DEFAULT, paying, pays_from, saved_so_far, served_days
 from rrl.studies.days import KNOWING, Day, Knowing, check_day, level_costs, run_days
 from rrl.studies.results import outdated, verify
 from rrl.studies.shared_machine import Neighbour, SharedServer
@@ -230,9 +230,6 @@ def test_a_day_s_tables_compare_seed_by_seed():
     assert table.loc["rrl-gp", "ratio"] == 1.0
     assert table.loc["rrl-gp", "worse"] == pytest.approx(1 / 3)
     assert table.loc["rrl-gp", "late_more"] == pytest.approx(-0.05)
-    parts = room(found, np.random.default_rng(0)).set_index("agent")
-    assert parts.loc["rrl-gp", "first third"] == 1.0
-    assert parts.loc[KNOWING, "last third"] == 0.25
     when = paying(found).set_index("agent")
     assert list(when.index) == ["rrl-gp"]
     assert when.loc["rrl-gp", "paid"] == pytest.approx(1 / 3)

@@ -45,12 +45,13 @@ QUICK = {
         "phases_episodes": 30,
         "replications": 3,
     },
-    "10_objectives": {
+    "10_applications": {
         "seeds": 2,
         "episodes": 8,
         "replications": 4,
         "testbeds": {"cpu2": 115.0},
         "profiles": {"mobilenet_v2-busy": 76.0},
+        "length_s": 150.0,
     },
     "11_claims": {
         "seeds": 2,
@@ -58,9 +59,7 @@ QUICK = {
         "replications": 3,
         "only": "keyword-threads mobilenet_v2-threads gpu",
     },
-    "12_live_serving": {},
     "13_explorer": {"episodes": 10, "steps": 20, "seeds": 3, "film": 3},
-    "14_iot": {"seeds": 2, "length_s": 150.0},
 }
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 WITH_EXERCISES = [path for path in NOTEBOOKS if '"exercise"' in path.read_text(encoding="utf-8")]

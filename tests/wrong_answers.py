@@ -17,7 +17,6 @@ GIVEN = {
             " 'verdict': ['lost', 'won', 'lost', 'lost', 'tied', 'lost', 'won']})"
         ]
     },
-    "14_iot": {"exercise-dispersion": ["dispersion"]},
     "13_explorer": {
         "region": ["from rrl import testbed\nserver = testbed('cpu2')"],
         "method": ["agent-means", "best-action", "agents", "bed = testbed('cpu2')"],
@@ -869,7 +868,7 @@ WRONG["09_experiments"] = {
     ],
 }
 
-WRONG["10_objectives"] = {
+WRONG["10_applications"] = {
     "exercise-cost": [
         ("return p99_s / target_s", "one CPU less costs less"),
         ("return cpus / most", "the later one costs more"),
@@ -935,57 +934,117 @@ WRONG["10_objectives"] = {
         ("front(cpus, latency)", "returns nothing"),
         ("return cpus <= latency.min()", "AttributeError"),
     ],
-    "exercise-capacity": [
-        ("return max((r for r in rates if keeps(r)), default=None)", "halve what is left"),
+    "exercise-charge": [
         (
-            "for rate in rates[::-1]:\n    if keeps(rate):\n        return rate",
-            "halve what is left",
-        ),
-        ("return rates[-1]", "for no rate"),
-        (
-            "low, high = 0, len(rates)\nwhile low < high:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle + 1, high) if keeps(rates[middle]) else (low, middle)\n"
-            "return rates[low - 1]",
-            "no rate keeps it",
+            "n = rate_per_s * switch_s\nreturn (requests * mean_s + n * switch_s / 2) / requests",
+            "divide by the requests of both groups",
         ),
         (
-            "low, high = 0, len(rates)\nwhile low < high:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle + 1, high) if keeps(rates[middle]) else (low, middle)\n"
-            "return low - 1 if low else None",
-            "that is a position",
+            "n = rate_per_s * switch_s\nreturn (requests * mean_s + n * switch_s) / (requests + n)",
+            "half of the restart on average",
         ),
         (
-            "low, high = 0, len(rates)\nwhile low < high:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle + 1, high) if keeps(rates[middle]) else (low, middle)\n"
-            "return rates[low] if low < len(rates) else rates[-1]",
-            "too high",
+            "return (mean_s + switch_s / 2) / 2",
+            "weigh each by its number",
         ),
         (
-            "low, high = 0, len(rates)\nwhile low < high:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle + 1, high) if keeps(rates[middle]) else (low, middle)\n"
-            "return rates[low - 2] if low > 1 else None",
-            "higher rate keeps it, too",
+            "return mean_s + switch_s / 2",
+            "only the requests that arrive",
         ),
         (
-            "low, high = 0, len(rates) - 1\nwhile low < high:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle, high) if keeps(rates[middle]) else (low, middle - 1)\n"
-            "return rates[low]",
-            "does not come to an end",
+            "n = rate_per_s * switch_s\nreturn requests * mean_s + n * switch_s / 2",
+            "the total latency",
         ),
         (
-            "low, high = 0, rates[-1]\nwhile high - low > 1:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle, high) if keeps(middle) else (low, middle)\n"
-            "return low",
-            "outside `rates`",
+            "return (requests * mean_s + switch_s / 2) / (requests + 1)",
+            "a single waiting request",
         ),
         (
-            "low, high = 0, len(rates)\nwhile low < high:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle + 1, high) if keeps(middle) else (low, middle)\n"
-            "return rates[low - 1] if low else None",
-            "outside `rates`",
+            "n = rate_per_s * switch_s\n"
+            "return (requests * mean_s + n * (switch_s / 2 + mean_s)) / (requests + n)",
+            "no other latency",
         ),
-        ("keeps(rates[8])", "return the highest one"),
-        ("return rates[(len(rates) + 1) // 2] if keeps(rates) else None", "TypeError"),
+        (
+            "n = rate_per_s * switch_s\n"
+            "return ((requests - n) * mean_s + n * switch_s / 2) / requests",
+            "come on top",
+        ),
+        (
+            "return mean_s",
+            "without the restart",
+        ),
+        (
+            "n = rate_per_s * switch_s\n"
+            "return 1000 * (requests * mean_s + n * switch_s / 2) / (requests + n)",
+            "return seconds",
+        ),
+        (
+            "n = rate_per_s * switch_s\n"
+            "if n == 0:\n"
+            "    return mean_s\n"
+            "return (requests * mean_s + n * switch_s / 2) / (requests + n)",
+            "may be arrays",
+        ),
+        (
+            "n = rate_per_s * switch_s\n(requests * mean_s + n * switch_s / 2) / (requests + n)",
+            "returns nothing",
+        ),
+        (
+            "return 4.1 / 3",
+            "not 0.1",
+        ),
+        (
+            "return mean_s * load",
+            "NameError",
+        ),
+    ],
+    "exercise-pay": [
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return int(trials * (trial - default) // (default - after)) + 1",
+            "add the trials",
+        ),
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return trials + int(trials * (trial - default) // (default - after))",
+            "one episode more",
+        ),
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return trials + int(np.ceil(trials * (trial - default) / (default - after)))",
+            "below, not equal",
+        ),
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return trials + int(trials * trial // (default - after)) + 1",
+            "during the trials, too",
+        ),
+        (
+            "if after >= default:\n    return None\n"
+            "return trials + int(trials * (trial - default) // (default - after)) + 1",
+            "pay from the first one on",
+        ),
+        (
+            "return trials + int(trials * (trial - default) // (default - after)) + 1",
+            "ZeroDivisionError",
+        ),
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return trials + int((trial - default) // (default - after)) + 1",
+            "multiply by their number",
+        ),
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return trials + trials * (trial - default) / (default - after)",
+            "not a whole number",
+        ),
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return trials + 1",
+            "is 11, not 71",
+        ),
+        ("trials * (trial - default)", "is None, not 71"),
+        ("return 71", "is 71, not None"),
     ],
 }
 
@@ -1265,151 +1324,5 @@ WRONG["13_explorer"] = {
             "lacks the measured configuration",
         ),
         ("self.totals[tuple(action)] += reward", "AttributeError"),
-    ],
-}
-
-WRONG["14_iot"] = {
-    "exercise-dispersion": [
-        (
-            "counts = np.unique(np.floor(np.asarray(times) / window_s), return_counts=True)[1]\n"
-            "return counts.var() / counts.mean()",
-            "windows without a request",
-        ),
-        (
-            "counts = np.bincount((np.asarray(times) / window_s).astype(int))\n"
-            "return counts.var() / counts.mean()",
-            "end with the last request",
-        ),
-        (
-            "counts = np.histogram(times, round(until_s / window_s), (0, until_s))[0]\n"
-            "return counts.var()",
-            "that is the variance",
-        ),
-        (
-            "counts = np.histogram(times, round(until_s / window_s), (0, until_s))[0]\n"
-            "return counts.mean()",
-            "that is the mean",
-        ),
-        (
-            "counts = np.histogram(times, round(until_s / window_s), (0, until_s))[0]\n"
-            "return counts.std() / counts.mean()",
-            "the standard deviation over the mean",
-        ),
-        (
-            "counts = np.histogram(times, round(until_s / window_s), (0, until_s))[0]\n"
-            "return counts.mean() / counts.var()",
-            "upside down",
-        ),
-        (
-            "counts = np.histogram(times, round(until_s / window_s), (0, until_s))[0]\n"
-            "return counts.var(ddof=1) / counts.mean()",
-            "ddof=0",
-        ),
-        ("gaps = np.diff(times)\nreturn gaps.var() / gaps.mean()", "burstiness("),
-        (
-            "counts = np.histogram(times, round(until_s), (0, until_s))[0]\n"
-            "return counts.var() / counts.mean()",
-            "use `window_s`",
-        ),
-        ("np.histogram(times)", "returns nothing"),
-        ("return 1.0", "is 1, not 0"),
-    ],
-    "exercise-carry": [
-        ("return 1, latency[-1]", "left_over("),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((done > end).sum()), max(done)",
-            "not from its start",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((done > end).sum()), latency[-1]",
-            "take the latest answer",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((np.array(latency) > end).sum()), max(done) - end",
-            "counts from the arrival",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((done > end).sum()) - 1, max(done) - end",
-            "unanswered when it arrives",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((done <= end).sum()), max(done) - end",
-            "answered already",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((done > end).sum()), max(latency)",
-            "the longest latency",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((done > end).sum()), np.maximum(done - end, 0).sum()",
-            "the sum of the waiting",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return max(done) - end, int((done > end).sum())",
-            "swapped",
-        ),
-        ("return arrivals + latency > max(arrivals)", "may be lists"),
-        ("done = np.array(arrivals) + np.array(latency)", "returns nothing"),
-        (
-            "done = np.array(arrivals) + np.array(latency)\n"
-            "return int((done > max(arrivals)).sum())",
-            "has shape ()",
-        ),
-    ],
-    "exercise-pay": [
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return int(trials * (trial - default) // (default - after)) + 1",
-            "add the trials",
-        ),
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return trials + int(trials * (trial - default) // (default - after))",
-            "one episode more",
-        ),
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return trials + int(np.ceil(trials * (trial - default) / (default - after)))",
-            "below, not equal",
-        ),
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return trials + int(trials * trial // (default - after)) + 1",
-            "during the trials, too",
-        ),
-        (
-            "if after >= default:\n    return None\n"
-            "return trials + int(trials * (trial - default) // (default - after)) + 1",
-            "pay from the first one on",
-        ),
-        (
-            "return trials + int(trials * (trial - default) // (default - after)) + 1",
-            "ZeroDivisionError",
-        ),
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return trials + int((trial - default) // (default - after)) + 1",
-            "multiply by their number",
-        ),
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return trials + trials * (trial - default) / (default - after)",
-            "not a whole number",
-        ),
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return trials + 1",
-            "is 11, not 71",
-        ),
-        ("trials * (trial - default)", "is None, not 71"),
-        ("return 71", "is 71, not None"),
     ],
 }

@@ -80,26 +80,20 @@ CAPTIONS = {
     "the paper's RRL is the dashed line beside the others.",
     "explorer-region": "A run of the paper's RRL on 96 recorded configurations: each measurement "
     "gives its region an estimate, and the latency that clients see falls.",
-    "iot-day": "A day of a device fleet, compressed into an hour: the load, and the mean latency "
-    "of agents that learn during the day on a machine with a neighbour.",
     "iot-devices": "Requests per second of sensors, cameras and firmware updates with the same "
     "mean rate.",
     "iot-saved": "Waiting saved so far over the default's, hour by hour, on four problems: above "
     "zero, learning has paid.",
     "iot-served": "What each agent serves over a day of devices, learning included: latency and "
     "late requests, beside the default's.",
-    "live-phases": "A live server under a changing load: latency of each episode, and the number "
-    "of requests that broke the objective so far.",
+    "live-phases": "A live server under a changing load: the number of late requests so far, for "
+    "each contestant beside the default.",
     "live-totals": "Whole runs on live servers: mean latency over the default's, for a whole run "
     "and for its second half.",
-    "live-warm-start": "Saving and cost of a warm start from another profile, on five recordings. "
-    "Orange rows with hollow squares show a source that misleads on purpose.",
     "objectives-bill": "The number of CPUs and the latency of the deployed configurations, by the "
     "objective of the tuning.",
     "objectives-duels": "Agents that minimise a limit or the p99, compared with the same agents "
     "that minimise the mean.",
-    "objectives-latencies": "The p99 of every configuration against its mean latency, with the "
-    "two targets.",
     "objectives-limits": "Late requests under the deployed configuration, by the objective of the "
     "tuning.",
     "objectives-pareto": "Latency against CPUs for all configurations; then the CPUs and the late "
