@@ -18,13 +18,13 @@ import grpc
 import numpy as np
 import pytest
 from probe import build_probe
+from rrl.serving.deployed import DEPLOYED, Deployed
 from test_serving import EXECUTABLES, X, _state
 
 from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving import models
-from rrl.serving.deployed import DEPLOYED, Deployed
 from rrl.serving.detached import noted_server, start_detached
 from rrl.serving.envoy import envoy_process
 from rrl.serving.handover import HandoverServer
@@ -402,6 +402,10 @@ def test_a_lock_is_not_taken_through_a_link(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="symbolic links"), exclusive():
         pass
     assert stat.S_IMODE(victim.stat().st_mode) == 0o600
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (own_folder() / "ports").symlink_to(elsewhere, target_is_directory=True)
+    with pytest.raises(UsageError, match="a link or a file, and no folder"):
+        own_folder("ports", "8500")
 
 
 # --- Pause ---------------------------------------------------------------------------------------
