@@ -18,7 +18,6 @@ import grpc
 import numpy as np
 import pytest
 from probe import build_probe
-from rrl.serving.deployed import DEPLOYED, Deployed
 from test_serving import EXECUTABLES, X, _state
 
 from rrl.cli import main
@@ -242,12 +241,8 @@ def test_what_killed_runs_left_half_written_goes_and_that_of_living_ones_stays(
     monkeypatch.setattr(models, "_export", lambda model, version, seed: version.mkdir())
     for number in (gone, living):
         (tmp_path / f".keyword.abc.{number}" / "1").mkdir(parents=True)
-        (tmp_path / f".{DEPLOYED}.{number}").write_text("{")
     models.build("keyword", tmp_path)
-    Deployed(tmp_path, "a:1").close()
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "keyword", f".keyword.abc.{living}", f".{DEPLOYED}.{living}"
-    }  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == {"keyword", f".keyword.abc.{living}"}
 
 
 def test_only_what_is_ours_and_abandoned_is_removed(tmp_path, monkeypatch):
