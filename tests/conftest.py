@@ -43,7 +43,6 @@ def pytest_configure():
 #: Files that take longest: they come first, so that no process has one left when the others end.
 FIRST = (
     "test_service",
-    "test_restarted",
     "test_faults",
     "test_reproduce",
     "test_serving",

@@ -31,8 +31,8 @@ from rrl.operating.screen import Screen
 from rrl.operating.targets import Target
 from rrl.operating.verdict import progress, summarise
 from rrl.recording.steadiness import Rule, SteadyMachine
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import LOCAL, free_port
-from rrl.serving.ports import wait_until
 from rrl.serving.saved_model import saved_inputs
 from rrl.support.errors import DataError, ServerError
 from rrl.tuning.episode import Episode, Status

@@ -19,10 +19,10 @@ from probe import build_probe, most_at_once
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, find_executable, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
-from rrl.serving.ports import wait_until
 from rrl.serving.process import ServerProcess
 from rrl.serving.process_knobs import usable_cpus
 from rrl.support.errors import DataError, ServerError, UsageError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rrl.operating.options import each_once, refuse_idle, setting
 from rrl.support.errors import UsageError
@@ -24,23 +24,19 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
     from rrl.tuning.presets import serving_knob, tf_serving
 
     knobs = each_once(options.knob)
-    if not options.address:
-        check_names(knobs)
+    check_names(knobs)
     if "max_batch_size" in knobs:
         knobs["max_batch_size"] = large_enough([int(x) for x in knobs["max_batch_size"]], largest)
     fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1}
-    if "max_batch_size" not in knobs and largest > 1 and not options.address:
+    if "max_batch_size" not in knobs and largest > 1:
         fixed["max_batch_size"] = largest
     free = [serving_knob(name, values) for name, values in knobs.items() if len(values) > 1]
     if knobs and not free:
         raise UsageError("each --knob has only one value: there is nothing to tune")
-    if not options.address:
-        refuse_idle(knobs)
-    if options.address and (fixed or not free):
-        raise UsageError("--address: give the knobs of your command, each with two or more values")
+    refuse_idle(knobs)
     if not free:
         return tf_serving(min(available_cpus(), 8)), fixed
-    return ConfigSpace(free, cores=None if options.address else available_cpus()), fixed
+    return ConfigSpace(free, cores=available_cpus()), fixed
 
 
 def check_names(knobs: Mapping[str, Sequence[Value]]) -> None:
@@ -73,7 +69,7 @@ def read_fixed(options: Namespace, space: ConfigSpace, fixed: Configuration) -> 
         raise UsageError(f"{twice[0].partition(':')[2]} is a knob, too; give it once")
     fixed = {**fixed, **more}
     flags = [name.removeprefix(FLAG) for name in (*space.names, *fixed) if name.startswith(FLAG)]
-    for flag in flags if not options.address else ():
+    for flag in flags:
         if flag == "--rest_api_port":
             raise UsageError(f"{flag}: two servers may run at once, with one port; leave it out")
         check_flag(flag, _known_flags(options))
@@ -108,30 +104,13 @@ def large_enough(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
     return tuple(size for size in sizes if size >= largest)
 
 
-def read_default(
-    options: Namespace, space: ConfigSpace, begun: Mapping[str, Any] | None = None
-) -> Configuration:
-    """Return the default to compare with: the user's choice, or what the server has now.
-
-    If a run is continued, it is the default of that run (`begun` has its settings), because the
-    server may run a trial of it, or what it recommended.
-    """
-    from rrl.operating.address import runs_now
+def read_default(options: Namespace, space: ConfigSpace) -> Configuration:
+    """Return the default to compare with: the user's choice, or the server's own."""
     from rrl.serving.process_knobs import is_process_knob
     from rrl.tuning.defaults import SERVER_DEFAULTS
 
     if options.default:
         return setting(options.default)
-    if begun and set(begun["default"]) == set(space.names):
-        return {name: begun["default"][name] for name in space.names}
-    if options.address:
-        now = runs_now(options.address, space)
-        if unknown := [name for name in space.names if name not in now]:
-            raise UsageError(
-                f"what {options.address} runs now cannot be read from here: name it with --default "
-                f"{unknown[0]}=LEVEL and so on, because the server returns to it"
-            )
-        return {name: now[name] for name in space.names}
     return {
         knob.name: _process_default(options, knob)
         if is_process_knob(knob.name)
@@ -166,7 +145,7 @@ def serves_now(
     from rrl.tuning.defaults import nearest, serving_default
     from rrl.tuning.presets import THREADS
 
-    if options.default or options.address:
+    if options.default:
         values = {knob.name: knob.values for knob in space.knobs}
         automatic = [name for name in THREADS if 0 not in values.get(name, (0,))]
         return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import ipaddress
-import shlex
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -101,15 +100,6 @@ def requests_or_unlimited(text: str) -> int:
     return NO_LIMIT if text == UNLIMITED else whole(0, NO_LIMIT)(text)
 
 
-def endpoint(text: str) -> str:
-    """Read an option that is the address of a gRPC server."""
-    host, colon, port = text.rpartition(":")
-    named = text.startswith(("unix:", "unix-abstract:"))
-    if not named and not (host and colon and port.isdecimal() and 0 < int(port[:20]) < 2**16):
-        raise ArgumentTypeError(f"{text!r} is no address; write it as host:port, such as a:8500")
-    return text
-
-
 def time_limit(text: str) -> float | str:
     """Read a time such as 80ms in seconds, or `AUTO`.
 
@@ -136,15 +126,6 @@ def ip_address(text: str) -> str:
         ) from None
 
 
-def command_line(text: str) -> str:
-    """Read an option that is a command; it must split into words as a shell splits it."""
-    try:
-        shlex.split(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} cannot be split into words ({error})") from None
-    return text
-
-
 def given(options: Namespace, name: str) -> bool:
     """Return whether an option has another value than its default."""
     return getattr(options, name) != options.parser.get_default(name)
@@ -169,14 +150,8 @@ def refuse_idle(knobs: Mapping[str, Sequence[Value]]) -> None:
 
 def refuse_without_effect(options: Namespace) -> None:
     """Raise UsageError if an option of `rrl tune` has no effect beside the others."""
-    if options.address:
-        refuse(options, ("port", "executable"), "with --address: that server is not started here")
-    else:
-        refuse(options, ("restart", "model_name"), "without --address")
-        if not options.port:
-            refuse(options, ["keep_best"], "without --port or --address: no service goes on")
     if options.port is None:
-        names = ("traffic", "stop", "rest_port", "bind", "max_request")
+        names = ("traffic", "stop", "rest_port", "bind", "max_request", "keep_best")
         refuse(options, names, "without --port")
     if not options.traffic:
         refuse(options, ("canary",), "without --traffic")

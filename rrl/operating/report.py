@@ -72,8 +72,7 @@ def add_commands(
         for name in ("default", "recommended"):
             settings = {**job.fixed, **result[name]}
             file = BATCHING if settings == deploy else f"batching-{name}.txt"
-            with suppress(UsageError):  # a server at an address may have what no flag gives
-                result["start"][name], files[file] = _line(settings, folder / file, target)
+            result["start"][name], files[file] = _line(settings, folder / file, target)
     return {name: text for name, text in files.items() if text}
 
 
@@ -100,7 +99,7 @@ def _line(settings: Configuration, file: Path, target: Target) -> tuple[str, str
     from rrl.serving.settings import flags
 
     own, text = flags(settings, file)
-    return shlex.join([*prefix(settings, target.cpus), *target.command, *own]), text
+    return shlex.join([*prefix(settings), *target.command, *own]), text
 
 
 def write(result: Mapping[str, Any], files: Mapping[str, str], folder: Path) -> None:

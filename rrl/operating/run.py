@@ -104,7 +104,7 @@ def _measure(
     with _returning(job, target, folder, options):
         return operate(
             job, target.server, target.contestants, opened or folder, screen, tick=screen.progress,
-            machine={**machine, **target.noted}, guard=guard, others=OtherWork(target.processes),
+            machine=machine, guard=guard, others=OtherWork(target.processes),
         )  # fmt: skip
 
 

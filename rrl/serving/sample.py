@@ -134,13 +134,6 @@ def _read_records(path: Path, signature: str) -> list[Inputs]:
         raise DataError(f"{path}: not a TFRecord file of Predict requests ({words})") from None
 
 
-def payloads(
-    client: Client, inputs: Inputs | Sequence[Inputs] | None, rng: np.random.Generator
-) -> list[bytes]:
-    """Check requests as `fitting` does, and serialise them for a server."""
-    return [client.payload(request) for request in fitting(client, inputs, rng)]
-
-
 def fitting(
     client: Client, inputs: Inputs | Sequence[Inputs] | None, rng: np.random.Generator
 ) -> list[dict[str, NDArray[Any]]]:
