@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rrl.core.knob import Configuration
 from rrl.serving.batching import BatchingParameters
@@ -311,7 +312,7 @@ def _inodes(address: str) -> set[str]:
     return inodes
 
 
-def _is_here(info: tuple) -> bool:
+def _is_here(info: tuple[Any, ...]) -> bool:
     """Return whether an address belongs to this machine: only then can it be bound."""
     with socket.socket(info[0], socket.SOCK_DGRAM) as probe:
         try:
