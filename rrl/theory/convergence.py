@@ -221,8 +221,8 @@ def slope_interval(
     drawn = rng.integers(samples.shape[1], size=(resamples, samples.shape[1]))
     slopes = centred @ np.log(samples[:, drawn].mean(axis=-1))
     low, high = np.quantile(slopes, (0.025, 0.975))
-    slope = float(centred @ np.log(samples.mean(axis=1)))
-    return round(slope, 12), round(float(low), 12), round(float(high), 12)
+    slope = centred @ np.log(samples.mean(axis=1))
+    return float(np.round(slope, 12)), float(np.round(low, 12)), float(np.round(high, 12))
 
 
 def time_and_loss(curve: Floats, good: float = 0.25) -> tuple[Floats, Floats]:
