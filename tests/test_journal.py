@@ -159,7 +159,7 @@ def test_a_second_run_says_so_and_stops(tmp_path):
     script = (
         "import sys; from rrl.support.errors import command\n"
         "from rrl.operating.journal import Journal\n"
-        f"sys.exit(command(lambda argv: Journal({str(tmp_path)!r}, {SETTINGS!r}) and 0)())"
+        f"sys.exit(command(lambda argv=None: Journal({str(tmp_path)!r}, {SETTINGS!r}) and 0)())"
     )
     with Journal(tmp_path, SETTINGS) as journal:
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

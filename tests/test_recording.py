@@ -257,7 +257,7 @@ def test_rows_are_appended_and_one_that_was_cut_off_is_measured_again(tmp_path):
 def test_a_second_recording_in_one_folder_says_so_and_touches_nothing(tmp_path):
     script = (
         "import sys; from test_recording import *; from rrl.support.errors import command\n"
-        f"sys.exit(command(lambda argv: recorded(Path({str(tmp_path)!r})) and 0)())"
+        f"sys.exit(command(lambda argv=None: recorded(Path({str(tmp_path)!r})) and 0)())"
     )
     with closing(Recorder(PLAN, tmp_path, Speeds(1.0))) as first:
         measured = first.run(Scripted(), np.random.default_rng(0))

@@ -255,7 +255,7 @@ def deploy(table: QTable) -> int:
     """
     incumbent = table.incumbent
     if incumbent is None or not table.visits[incumbent]:
-        incumbent = -1
+        incumbent = -1  # nothing is known about it
     columns = table.values, table.sds, table.means, table.visits
     return int(_chosen(*columns, table.measured, table.noise, incumbent))
 

@@ -20,7 +20,7 @@ from rrl.tuning.presets import CPUS, in_words
 from rrl.tuning.slo import SLO
 
 if TYPE_CHECKING:
-    from rrl.core.knob import Configuration
+    from rrl.core.knob import Configuration, Value
     from rrl.operating.job import Job
     from rrl.operating.targets import Target
     from rrl.tuning.episode import Episode
@@ -133,10 +133,10 @@ def by_cpus(job: Job, records: Sequence[Record]) -> list[dict[str, Any]]:
     if CPUS not in job.space.names or isinstance(job.objective, HighestRate):
         return []
     slo = job.slo or SLO(Percentile(99), math.inf)
-    best: dict[int, dict[str, Any]] = {}
+    best: dict[Value, dict[str, Any]] = {}
     for configuration, episodes in _measured(job, records):
         judged = slo.judge(episodes)
-        cpus = int(configuration[CPUS])
+        cpus = configuration[CPUS]
         if cpus not in best or judged["value_s"] < best[cpus]["latency_s"]:
             best[cpus] = {
                 CPUS: cpus,
@@ -147,7 +147,7 @@ def by_cpus(job: Job, records: Sequence[Record]) -> list[dict[str, Any]]:
                 "high_s": judged["high_s"],
                 "slo": judged["word"] if job.slo else None,
             }
-    rows = [best[cpus] for cpus in sorted(best)]
+    rows = sorted(best.values(), key=lambda row: row[CPUS])
     lowest = math.inf
     for row in rows:
         row["worthwhile"] = row["latency_s"] < lowest

@@ -146,8 +146,8 @@ def _own_kernel(home: Path, files: Path, sockets: str) -> type:
     the folder `sockets`.
     """
     from ipykernel.kernelspec import get_kernel_dict
-    from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
 
     module = "__import__('rrl.publishing.tracing', fromlist=['watch'])"
     watch = f"{module}.watch({str(files)!r}, {str(Path.cwd())!r})"

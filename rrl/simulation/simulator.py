@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -160,14 +161,14 @@ class SimulatedServer:
             serve_grid(times, factor, work, speed, sizes, delays, departure, rejected)
             yield block, departure - times + overhead[:, None], rejected
 
-    def _settings(self, block: NDArray[np.int64], rate: float) -> tuple[NDArray, ...]:
+    def _settings(self, block: NDArray[np.int64], rate: float) -> tuple[NDArray[Any], ...]:
         """Return what `queueing.serve_grid` needs for each configuration, then the overhead (s)."""
         work, *others = (whole[block] for whole in self._of_each)
         demand = BatchDemand(*others[:4])
         return work, speed_at(self.model, self.machine, demand, rate), *others[4:]
 
     @cached_property
-    def _of_each(self) -> tuple[NDArray, ...]:
+    def _of_each(self) -> tuple[NDArray[Any], ...]:
         """Settings that do not depend on the load, with one row per configuration.
 
         They are computed once, so that an episode only looks them up.

@@ -183,7 +183,7 @@ def _values(
     p99, mean, space = requests.percentile(99), requests.mean, problem.space
     found = {"p99": p99 / requests.reference_s, "mean": mean / mean.min()}
     found |= {f"late {name}": requests.late(target) for name, target in targets_s.items()}
-    found |= {f"kept {name}": (p99 <= target) * 1.0 for name, target in targets_s.items()}
+    found |= {f"kept {name}": (p99 <= target).astype(float) for name, target in targets_s.items()}
     if most_cpus(space) is not None:
         found["cpus"] = np.array([space[i][CPUS] for i in range(len(space))], dtype=float)
     return found

@@ -222,7 +222,7 @@ def slope_interval(
     slopes = centred @ np.log(samples[:, drawn].mean(axis=-1))
     low, high = np.quantile(slopes, (0.025, 0.975))
     slope = centred @ np.log(samples.mean(axis=1))
-    return float(round(slope, 12)), float(round(low, 12)), float(round(high, 12))
+    return float(np.round(slope, 12)), float(np.round(low, 12)), float(np.round(high, 12))
 
 
 def time_and_loss(curve: Floats, good: float = 0.25) -> tuple[Floats, Floats]:

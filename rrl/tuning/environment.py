@@ -120,8 +120,8 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         columns = space.positions.shape[1]
         high = np.array([_LARGEST, _LARGEST, *[1.0] * columns], dtype=np.float32)
         self.observation_space = spaces.Box(np.zeros_like(high), high)
-        low, high = space.positions.min(axis=0), space.positions.max(axis=0)
-        self._places = (space.positions - low) / np.where(high > low, high - low, 1.0)
+        least, most = space.positions.min(axis=0), space.positions.max(axis=0)
+        self._places = (space.positions - least) / np.where(most > least, most - least, 1.0)
         self._parts: list[NDArray[np.float64]] = []
         self._done = 0
         self._spec: EnvSpec | None = None
