@@ -114,7 +114,7 @@ def test_the_printed_lines_start_what_was_measured(model, tmp_path):
     process = subprocess.Popen(["sh", "-c", f"exec {line}"], stdout=-3, stderr=-3, cwd=ROOT)
     try:
         with Client(f"127.0.0.1:{port}", "probe") as client:
-            assert wait_until(lambda: client.available(timeout_s=1.0), 60)
+            assert wait_until(lambda: client.available(timeout_s=1.0), 300)
         words, variables, cpus = runs_with(process.pid, ("RRL_TEST", "RRL_ODD"))
         assert (variables, cpus) == ([wanted["env:RRL_TEST"], ODD], 1)
         assert f"--grpc_max_threads={wanted['flag:--grpc_max_threads']}" in words
