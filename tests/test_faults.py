@@ -78,11 +78,10 @@ wrong input: 4; the model needs: ...
 port taken: 4
     test_serving::test_taken_port_is_refused
     test_data_path::test_a_taken_port_is_refused_and_no_envoy_is_explained
-REST request that is wrong, too large or late: 400 and others; one line of JSON
-    test_model_server::test_rest_refuses_with_the_status_and_message_of_the_original
+REST request that is wrong or too large: 400 and others; one line of JSON
+    test_model_server::test_rest_refuses_with_the_status_of_the_original
     test_rest::test_a_body_that_is_too_large_is_refused_before_it_is_sent
     test_rest::test_a_packed_body_takes_no_more_memory_than_is_allowed
-    test_rest::test_a_late_answer_is_a_504_and_the_server_goes_on
 queue full, deadline passed: goes on; counted as failures
     test_serving::test_full_queue_is_unavailable_and_counted
     test_serving::test_passed_deadline_is_counted

@@ -150,7 +150,6 @@ BOTH = ["--signature", "both"]  # numbers, so it needs no sample
         (["--knob", "cpus=1,4000", "--rates", "9"], "cpus=4000"),
         (["--knob", "inter_op=1,2", "--rates", "9"], "'image' is a string: give a request with"),
         ([*BOTH, "--knob", "env:A=1,2", "--env", "A=1", "--rates", "9"], "A is a knob, too"),
-        ([*BOTH, "--knob", "flag:--nosuch=1,2", "--rates", "9"], "--nosuch"),
         (["--knob", "inter_op=1,2", "--rates", "9", "--sample", "none.npz"], "none.npz"),
     ],
 )

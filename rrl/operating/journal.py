@@ -28,7 +28,7 @@ OTHER_VERSION = (
     "finish that run with the version of rrl that began it, or begin a new run in another folder"
 )
 """What to do with a journal that this version cannot continue."""
-_WRITTEN = ("result.json", "batching*.txt", "tuning.*")  # each as a whole
+_WRITTEN = ("result.json", "batching.txt", "tuning.*")  # each as a whole
 _MARK = ',"crc32":"'
 _HEADER = b'{"journal":'  # how the first line begins
 

@@ -10,7 +10,7 @@ from rrl.operating.options import each_once, refuse_idle, setting
 from rrl.support.errors import UsageError
 
 if TYPE_CHECKING:
-    from rrl.core.knob import Configuration, Knob, Value
+    from rrl.core.knob import Configuration, Value
     from rrl.core.space import ConfigSpace
 
 
@@ -58,29 +58,16 @@ def read_fixed(options: Namespace, space: ConfigSpace, fixed: Configuration) -> 
     ------
     UsageError
         If one of them is a knob, too, or has another form.
-    ServerError
-        If the server that is started here does not know a flag.
     """
-    from rrl.serving.identity import check_flag
     from rrl.serving.process_knobs import FLAG, process_settings
 
     more = process_settings(options.flag, options.env)
     if twice := [name for name in more if name in {*space.names, *fixed}]:
         raise UsageError(f"{twice[0].partition(':')[2]} is a knob, too; give it once")
     fixed = {**fixed, **more}
-    flags = [name.removeprefix(FLAG) for name in (*space.names, *fixed) if name.startswith(FLAG)]
-    for flag in flags:
-        if flag == "--rest_api_port":
-            raise UsageError(f"{flag}: two servers may run at once, with one port; leave it out")
-        check_flag(flag, _known_flags(options))
+    if (port := f"{FLAG}--rest_api_port") in (*space.names, *fixed):
+        raise UsageError(f"{port.removeprefix(FLAG)}: two servers may run at once; use --rest-port")
     return fixed
-
-
-def _known_flags(options: Namespace) -> dict[str, str]:
-    from rrl.serving.identity import known_flags
-    from rrl.serving.launcher import find_executable
-
-    return known_flags(find_executable(options.executable))
 
 
 def large_enough(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
@@ -105,34 +92,20 @@ def large_enough(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
 
 
 def read_default(options: Namespace, space: ConfigSpace) -> Configuration:
-    """Return the default to compare with: the user's choice, or the server's own."""
-    from rrl.serving.process_knobs import is_process_knob
+    """Return the default to compare with: the user's choice, or the server's own.
+
+    The default of the CPUs is all of them, and that of a flag or an environment variable its first
+    value.
+    """
+    from rrl.serving.process_knobs import is_process_knob, usable_cpus
     from rrl.tuning.defaults import SERVER_DEFAULTS
+    from rrl.tuning.presets import CPUS
 
     if options.default:
         return setting(options.default)
-    return {
-        knob.name: _process_default(options, knob)
-        if is_process_knob(knob.name)
-        else SERVER_DEFAULTS.get(knob.name, 0)
-        for knob in space.knobs
-    }
-
-
-def _process_default(options: Namespace, knob: Knob) -> Value:
-    """Return the server's own value of a flag or of the CPUs; the first value if it is unknown."""
-    from rrl.serving.process_knobs import FLAG, read_value, usable_cpus
-    from rrl.tuning.presets import CPUS
-
-    if knob.name == CPUS:
-        return len(usable_cpus())
-    if not knob.name.startswith(FLAG):
-        return knob.values[0]
-    own = _known_flags(options).get(knob.name.removeprefix(f"{FLAG}--"))
-    if own is None:
-        return knob.values[0]
-    same = {"true": ("1", "True"), "false": ("0", "False")}.get(own, ())
-    return next((value for value in knob.values if str(value) in same), read_value(own))
+    own = {**SERVER_DEFAULTS, CPUS: len(usable_cpus())}
+    first = {knob.name: knob.values[0] for knob in space.knobs if is_process_knob(knob.name)}
+    return {name: {**first, **own}.get(name, 0) for name in space.names}
 
 
 def serves_now(

@@ -139,8 +139,7 @@ def _at_port(
                 processes=server.processes,
             )
         finally:
-            if not options.stop:
-                leave_running(server)
+            leave_running(server)
 
 
 def _given(

@@ -13,6 +13,7 @@ from rrl.operating.goal import OBJECTIVES, read_budget, read_goal, read_late, re
 from rrl.operating.options import (
     AUTO,
     UNLIMITED,
+    add_further_options,
     add_goal_options,
     add_process_options,
     add_request_options,
@@ -62,40 +63,8 @@ _EXAMPLES = """examples:
     rrl tune /models/resnet --objective "rate of 20,30,40,60,80 with p99<80ms"
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads (0: no
-batching), max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads; also
-flag:--NAME, env:NAME (their values may be text) and cpus. cpus binds the server to that many CPUs;
-rrl and its load generator keep all of them. The default of a flag is the server's own, if its
---help tells it; that of cpus is all CPUs; otherwise it is the first value. Such a value, and the
-value of --env, is stored with the result, so it must be no secret. A value with a comma is written
-in double quotes, inside single ones for the shell: --knob 'env:CPUS="0,1","2,3"'.
-Without --knob max_batch_size=... a batch has one request. If your server already uses batching,
-give its values with --default. Otherwise the recommendation is compared with no batching.
-A sample is a .npz file with one array per input (batch first), a REST request in .json (instances
-or inputs, bytes as {"b64": "..."}), or a TFRecord of PredictionLog. A trace is a file with one
-arrival per line, in seconds or ISO 8601.
-
-The default serves first. A trial ends at once if many of its requests are late or fail, and the
-best known configuration returns. All trials together cause at most --budget late or failed
-requests besides those that the default would have caused.
-
-After Ctrl-C the default returns, or with --keep-best the best known configuration. To continue a
-run that was stopped, run the same command again. Do no other work on the machine during a run,
-because load, server and measurement share its cores; the report says if something else ran.
-
-Clients of --port reach the servers through Envoy: an envoy on the PATH, or `pip install
-'rrl[live]'`. Envoy and the server with the configuration to keep are processes of their own, so the
-service survives the end of rrl, also by kill -9. A prediction that a trial refuses, loses, or holds
-for more than four times the limit for late requests is sent again to that server. The next run at
-the port goes on with both. `rrl stop PORT` ends both. Their files are in
-~/.local/state/rrl/ports/PORT. A supervisor that starts them again when they end, or after a reboot:
-  # ~/.config/systemd/user/rrl-8500@.service
-  [Service]
-  ExecStart=/bin/sh %h/.local/state/rrl/ports/8500/%i.sh
-  Restart=always
-  [Install]
-  WantedBy=default.target
-  # then: systemctl --user enable --now rrl-8500@server rrl-8500@envoy; loginctl enable-linger
-Disable both units before `rrl stop`.
+batching), max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads, cpus,
+flag:--NAME and env:NAME. rrl/operating/README.md is the page for operators.
 
 """
 
@@ -110,6 +79,7 @@ def add_parsers(commands: Any) -> None:
         "and recommend flags and batching parameters.",
         epilog=_EXAMPLES + OBJECTIVES,
         formatter_class=RawDescriptionHelpFormatter,
+        add_help=False,
     )
     tune.add_argument("model", metavar="MODEL", help="a known model, or a SavedModel's base path")
     add_goal_options(tune)
@@ -131,7 +101,7 @@ def add_parsers(commands: Any) -> None:
         action="store_true",
         help="say what may be tried, how often, how long, and at which risk; start nothing",
     )
-    more = tune.add_argument_group("further options")
+    more = add_further_options(tune)
     _add_service_options(more)
     more.add_argument(
         "--patience",
@@ -192,12 +162,6 @@ def _add_service_options(group: Any) -> None:
         default=1.0,
         metavar="FRACTION",
         help="fraction of these requests that goes to a configuration on trial (default 1)",
-    )
-    group.add_argument(
-        "--stop",
-        action="store_true",
-        help="stop serving at --port at the end, as `rrl stop PORT` does later (default: the best "
-        "configuration stays in service)",
     )
     group.add_argument(
         "--keep-best",
