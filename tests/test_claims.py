@@ -230,16 +230,6 @@ def test_a_verdict_needs_both_halves_and_the_weaker_one_counts(registered, rng, 
     assert alone.verdict == PARTLY, "the other half is not computed yet"
 
 
-def test_problems_that_were_held_out_decide_as_soon_as_they_exist(registered, rng):
-    seen, held = made_up(), made_up("held_out")
-    both = join(seen["C5", SHOWN], held["C5", NOT_SHOWN])
-    judged = judge_claim("C5", registered, both, rng)
-    assert (judged.kind, judged.verdict) == ("held_out", NOT_SHOWN)
-    assert judged.word("real", "rrl-gp") == SHOWN
-    untestable = join(seen["C5", SHOWN], held["C5", NOT_TESTABLE])
-    assert judge_claim("C5", registered, untestable, rng).kind == "real"
-
-
 def test_a_kind_that_can_test_only_a_part_of_a_claim_leaves_the_verdict_to_others(registered, rng):
     """Nobody is ever within 5 % on the held-out problems: speed says nothing there, loss does."""
     held = made_up("held_out")["C2", SHOWN]
@@ -568,17 +558,6 @@ def test_a_file_that_is_none_is_refused(tmp_path):
         read_registration(tmp_path)
 
 
-def test_the_held_out_loads_are_not_among_the_problems_before_they_are_recorded(registered):
-    held_out = [p for p in registered.problems if p.kind == "held_out"]
-    steady = {p.load for p in held_out if not p.workload}
-    assert steady == {100.0, 225.0, 50.2, 113.0}
-    joint = {"mobilenet_v2-joint-279", "mobilenet_v2-joint-279/1"}
-    assert {p.testbed for p in held_out if p.workload} == joint
-    assert registered.held_out_loads("mobilenet_v2-joint-279/1") == (50.2, 113.0)
-    assert {p.kind for p in registered.present("/no/profiles")} == {"simulated"}
-    assert {p.kind for p in registered.present_days("/no/profiles")} == {"simulated"}
-
-
 def test_each_recording_is_registered_with_either_half_replayed(registered):
     recordings = [p for p in registered.problems if p.kind != "simulated"]
     first, second = ([p for p in recordings if p.testbed.endswith("/1") == one] for one in (0, 1))
@@ -596,14 +575,6 @@ def test_agents_of_c6_minimise_late_requests(registered):
     assert {s.load for s in found} == {450.0, 900.0, 1275.0}
     assert {s.agent for s in found} == set(registered.agents)
     assert {(s.objective, s.episodes, s.seeds) for s in found} == {("slo:0.0247", 100, 3)}
-
-
-def test_only_the_claim_about_late_requests_reads_their_runs(registered):
-    row = {"kind": "real", "half": 0, "workload": ""}
-    given = tables(runs=pd.DataFrame([row]), late=pd.DataFrame([row, row]))
-    claims = registered.claims
-    sizes = {id: len(tables_of(given, "real", claims[id], 0).runs) for id in ("C5", "C6")}
-    assert sizes == {"C5": 1, "C6": 2}
 
 
 def test_a_recorded_day_is_judged_by_the_half_that_is_not_replayed(registered):
