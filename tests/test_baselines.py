@@ -191,7 +191,7 @@ def test_every_rival_deploys_by_the_rule_of_rrl():
     own = RRL(space, rng(), region=FixedRadius(0.0), learning_rate=1.0)
     noise = rng(2)
     moved = []
-    for load in [10.0] * 80 + [40.0] * 80:
+    for load in [10.0] * 40 + [40.0] * 40:
         own.ask(load)
         configuration = rival.ask(load)
         cost = true_cost(space, configuration) * noise.lognormal(0, 0.2)

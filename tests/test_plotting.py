@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-import seaborn as sns
 from matplotlib.colors import to_rgb
 from seaborn.utils import relative_luminance
 from test_profile import PLAN, FakeServer, record
@@ -24,7 +22,6 @@ from rrl.plotting.runs import plot_comparison
 from rrl.plotting.shared import (
     AGENT_STYLES,
     agent_style,
-    plain_log_ticks,
     radius_style,
     save,
     style,
@@ -47,23 +44,6 @@ def _figure():
     plt.figure()
     yield
     plt.close("all")
-
-
-def test_the_style_sheet_is_seaborns_theme_and_little_more():
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        sns.set_theme(context="paper", style="ticks", palette="colorblind")
-        theme = dict(mpl.rcParams)
-        mpl.rcdefaults()
-        style()
-        ours = dict(mpl.rcParams)
-    own = {"figure.dpi", "savefig.dpi", "legend.frameon", "axes.formatter.min_exponent"}
-    rest = {name for name in theme if theme[name] != ours[name]} - own - {"image.cmap"}
-    cycle = "axes.prop_cycle"
-    assert [to_rgb(c["color"]) for c in theme[cycle]] == [to_rgb(c["color"]) for c in ours[cycle]]
-    for name in rest - {cycle}:  # 1.2 for 1.2000000000000002
-        assert theme[name] == pytest.approx(ours[name])
-    assert {ours[name] for name in own} == {110, 200, False, 4}
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path, profile):
@@ -186,12 +166,3 @@ def test_a_factor_of_two_agents_that_never_arrive_is_hollow():
     later = pd.DataFrame(rows | limits).assign(ours=10)
     plt.figure()
     assert plot_speedups(later, 8, 300).get_legend_handles_labels()[1] == ["random"]
-
-
-@pytest.mark.parametrize(("low", "high"), [(110, 590), (0.9, 4.8), (1, 300), (20, 60)])
-def test_a_logarithmic_axis_has_three_labels_or_more(low, high):
-    _, ax = plt.subplots(figsize=(4, 3))
-    ax.set(xscale="log", xlim=(low, high))
-    plain_log_ticks(ax.xaxis)
-    shown = [tick for tick in ax.xaxis.get_majorticklocs() if low <= tick <= high]
-    assert len(shown) >= 3

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from fractions import Fraction
 from itertools import pairwise
 
@@ -247,17 +245,6 @@ def test_no_thread_idles_while_a_request_waits(seed, threads):
         running = np.sum((begin <= arrivals[j]) & (departure > arrivals[j]))
         assert running == threads
         assert np.min(np.abs(departure - begin[j])) < 1e-9
-
-
-def test_a_new_process_finds_the_kernel_compiled():
-    code = (
-        "from rrl.simulation.queueing import simulate_queue, _serve; simulate_queue([0.0], [1.0]);"
-        "print(sum(_serve.stats.cache_hits.values()), sum(_serve.stats.cache_misses.values()))"
-    )
-    run = [sys.executable, "-c", code]
-    for _ in range(2):  # the first compiles where nothing is cached yet
-        output = subprocess.run(run, capture_output=True, text=True, check=True).stdout
-    assert output.split() == ["1", "0"]
 
 
 # -------------------------------------------------------------------------- batching, by hand

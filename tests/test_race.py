@@ -14,7 +14,7 @@ from rrl.recording.truth import judge_half, rows_of_half
 from rrl.rivals.agents import AGENTS
 from rrl.studies.problems import open_scenario, recorded, simulated, surface
 from rrl.studies.race import Race, race, score
-from rrl.studies.truths import find_truth
+from rrl.studies.scenario import find_truth
 from rrl.support.errors import DataError
 
 DATA = Path(__file__).parent.parent / "data"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rrl.rivals import agents
-from rrl.studies import behaviour, pieces, results, sweeps, tables
+from rrl.studies import behaviour, results, sweeps, tables
 from rrl.studies.settings import cross
 from rrl.studies.sweep_store import Entry, Store, setting_name
 from rrl.studies.sweeps import Sweep
@@ -305,14 +305,14 @@ def test_equal_results_give_equal_files(tmp_path):
 
 
 def test_a_key_names_what_a_result_depends_on():
-    key = pieces.setting_key(SETTINGS[0]._replace(testbed="gpu", load=500.0), str(DATA))
+    key = sweeps.setting_key(SETTINGS[0]._replace(testbed="gpu", load=500.0), str(DATA))
     kinds = [name.rpartition(" ")[0] for name in key]
     agent = f"agent {SETTINGS[0].agent}"
     loop = ["judge loop", "judge objectives"]
     assert kinds == [agent, "problem gpu", "load Poisson", *loop, "packages"]
-    recorded = pieces.setting_key(SETTINGS[0], str(DATA))
+    recorded = sweeps.setting_key(SETTINGS[0], str(DATA))
     assert [name.split()[0] for name in recorded if name.startswith(("problem replay", "data "))]
-    assert pieces.setting_key(SETTINGS[0]._replace(seeds=99), str(DATA)) == recorded
+    assert sweeps.setting_key(SETTINGS[0]._replace(seeds=99), str(DATA)) == recorded
 
 
 def test_pieces_are_kept_apart_by_installed_versions(monkeypatch):
@@ -326,7 +326,7 @@ def test_pieces_are_kept_apart_by_installed_versions(monkeypatch):
 
 def test_digests_are_made_again_after_a_change_of_any_room_that_a_race_loads():
     program = (
-        "import sys, rrl.studies.pieces as s; "
+        "import sys, rrl.studies.sweeps as s; "
         "s.run_piece(s.Setting('cpu2', 115.0, 'rrl', 1, 2), (0,), 'data'); "
         "print(*(name for name in sys.modules if name.startswith('rrl.')))"
     )

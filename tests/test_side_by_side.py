@@ -10,11 +10,11 @@ import pytest
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.simulation.testbeds import testbed
-from rrl.studies.contestants import Contestant
 from rrl.studies.live_phases import _begun, _is_complete, scaled_phases
 from rrl.studies.side_by_side import (
     DESCRIPTION,
     STEPS,
+    Contestant,
     read_steps,
     record_side_by_side,
 )

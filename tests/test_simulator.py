@@ -397,17 +397,6 @@ def test_nothing_of_a_held_out_configuration_leaks_into_its_prediction(inception
     assert (other["predicted_s"][~same] > 2 * plain["predicted_s"][~same]).all()
 
 
-def test_held_out_configurations_of_inception_are_predicted(inception):
-    names = ("item", "sync", "front_end", "overhead", "branches")
-    start = replace(INCEPTION_V3, item=0.03, sync=0.005, front_end=0.005, branches=1.2)
-    server = twin(inception, start, TWO_CORES)
-    cells = hold_out(server, inception, names, rng=np.random.default_rng(0))
-    error = np.abs(cells["predicted_s"] / cells["measured_s"] - 1)
-    assert error[cells["stable"]].median() < 0.15
-    stable = cells[cells["stable"]]
-    assert spearmanr(stable["predicted_s"], stable["measured_s"])[0] > 0.9
-
-
 def test_the_testbeds_have_what_was_fitted(inception):
     """The refit of the smallest profiles gives the numbers that the testbeds carry."""
     start = replace(INCEPTION_V3, item=0.05, sync=0.01, front_end=0.005, overhead=0.005)
@@ -435,30 +424,6 @@ def test_the_two_core_testbed_explains_the_recorded_profile():
     assert spearmanr(predicted, cells["measured_s"])[0] > 0.95
     for _, rows in cells.assign(predicted=predicted).groupby("rate_per_s"):
         assert spearmanr(rows["predicted"], rows["measured_s"])[0] > 0.85
-
-
-EARLIER = {  # (inter_op, intra_op, batch_threads): mean ms at 50, 70, 85, 95, 111, 133 requests/s
-    (2, 2, 0): (21, 25, 30, 41, 85, 460),
-    (2, 1, 2): (18, 18, 19, 22, 25, 35),
-    (1, 1, 1): (21, 26, 30, 101, 128, 612),
-    (1, 1, 4): (21, 28, 31),
-    (2, 2, 2): (28, 31, 36),
-}
-
-
-def test_it_explains_an_earlier_measurement_that_it_was_not_fitted_to():
-    """The machine was slower then: one factor for all its times, and everything else follows."""
-    server, slower = testbed("cpu2"), 1.25
-    times = ("item", "sync", "dispatch", "front_end", "overhead")
-    server = with_parameters(server, {x: slower * getattr(server.model, x) for x in times})
-    errors = []
-    for setting, means in EARLIER.items():
-        chosen = dict(zip(server.space.names, setting, strict=True))
-        for rate, mean in zip((50, 70, 85, 95, 111, 133), means, strict=False):
-            cases = [(chosen, arrivals_at(float(rate), n=400, seed=k)) for k in range(5)]
-            errors.append(np.log(predict(server, cases, repeats=2).mean() / (mean / 1000)))
-    assert len(errors) == 24
-    assert np.sqrt(np.mean(np.square(errors))) < 0.25
 
 
 # -------------------------------------------------------------------------------------- imports

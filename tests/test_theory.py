@@ -12,9 +12,6 @@ from rrl.core.exploration import Boltzmann
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import adaptive
 from rrl.core.space import ConfigSpace
-from rrl.plotting import convergence
-from rrl.plotting import theory as draw
-from rrl.plotting.shared import save, style
 from rrl.studies.problems import surface
 from rrl.theory import bounds
 from rrl.theory.bound_checks import sweep
@@ -309,25 +306,3 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="learning_rate"):
         region_learning(one, line(2, 1), walk(one, 3, np.random.default_rng(0)), np.ones((1, 2)),
                         truth=np.ones((1, 2)), learning_rate=0.0)  # fmt: skip
-
-
-def test_the_same_data_give_the_same_bytes(tmp_path, checks, watched):
-    import matplotlib.pyplot as plt
-
-    style()
-    curves = {f"radius {radius}": run.typical for radius, run in watched[0].items()}
-    times = np.array([[8.0, 9.0, 10.0], [2.0, 3.0, 3.5]])
-    written = []
-    for folder in (tmp_path / "one", tmp_path / "two"):
-        fig, axes = plt.subplots(2, 3, figsize=(6, 3))
-        draw.plot_bound([0, 1], times[:, 0], {"bound": [11.0, 4.0]}, axes[0, 0])
-        draw.plot_tightness(checks, axes[0, 1])
-        draw.plot_curves(curves, axes[0, 2], ends={"radius 0": [20.0]})
-        slope = {"covers": (1.0, 0.9, 1.1)}
-        draw.plot_speedup([1, 4], {"covers": times[0] / times}, slope, axes[1, 0])
-        convergence.plot_pareto(times, times / 10, [0, 1], axes[1, 1])
-        convergence.plot_decay([100, 1000], {"d = 1": [0.5, 0.2]}, {"d = 1": -1 / 3}, axes[1, 2])
-        png = save(fig, "figure", folder)
-        plt.close(fig)
-        written.append((png.read_bytes(), png.with_suffix(".pdf").read_bytes()))
-    assert written[0] == written[1]

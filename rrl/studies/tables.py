@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rrl.studies.behaviour import label, problem_name
-from rrl.studies.pieces import data_key, packages
 from rrl.studies.sweep_store import TABLES as PREFIX
 from rrl.studies.sweep_store import Entry, Key, Store, table_folder
+from rrl.studies.sweeps import data_key, packages
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import write_atomically
 

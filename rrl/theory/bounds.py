@@ -301,15 +301,3 @@ def best_radius(lipschitz: float, a: ArrayLike, d: int) -> Floats:
     np.float64(0.2)
     """
     return (d * np.asarray(a) / (2 * lipschitz)) ** (2 / (d + 2))
-
-
-def density(near: Mask, radius: float, d: int) -> float:
-    """Return kappa for this radius: the smallest region's fraction of all cells, divided by rho^d.
-
-    Examples
-    --------
-    >>> from rrl.theory.cover import cells
-    >>> density(cells(10, 5), radius=2.0, d=1)
-    0.25
-    """
-    return float(smallest_region(near) / len(near) / radius**d)
