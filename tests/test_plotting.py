@@ -19,7 +19,7 @@ from rrl import ConfigSpace, Knob, read_profile
 from rrl.plotting.ablation import plot_ablation
 from rrl.plotting.cells import EVEN, plot_cells
 from rrl.plotting.claims import plot_by_problem
-from rrl.plotting.experiments import plot_everywhere, plot_speedups
+from rrl.plotting.experiments import plot_everywhere
 from rrl.plotting.goals import plot_two_latencies
 from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
 from rrl.plotting.runs import plot_bands, plot_comparison, plot_tuning
@@ -203,20 +203,6 @@ def test_what_a_claim_does_not_count_is_hollow_on_a_ground_of_its_own():
     hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
     assert [line.get_xdata().tolist() for line in hollow] == [[90.0]]
     assert "not counted" in [text.get_text() for text in ax.texts]
-
-
-def test_a_factor_of_two_agents_that_never_arrive_is_hollow():
-    rows = {"problem": ["a", "b"], "rival": "random", "ours": [301, 10], "theirs": [301, 301]}
-    limits = {"ratio": [1.0, 30.1], "low": [1.0, 20.0], "high": [1.0, 40.0]}
-    ax = plot_speedups(pd.DataFrame(rows | limits), 8, 300)
-    names = ax.get_legend_handles_labels()[1]
-    assert names == ["random", "hollow: neither arrives"]
-    full, hollow = (container.lines[0] for container in ax.containers[:2])
-    assert (full.get_xdata().tolist(), hollow.get_xdata().tolist()) == ([30.1], [1.0])
-    assert hollow.get_markerfacecolor() == "white"
-    later = pd.DataFrame(rows | limits).assign(ours=10)
-    plt.figure()
-    assert plot_speedups(later, 8, 300).get_legend_handles_labels()[1] == ["random"]
 
 
 def test_a_source_that_misleads_differs_in_a_grey_print_too():

@@ -357,17 +357,3 @@ def test_each_radius_has_a_column_with_its_fixed_point(watched):
     wanted = np.median(runs[1].worst, axis=0)
     assert np.array_equal(bottom.lines[len(runs)].get_ydata(), wanted)
     plt.close(fig)
-
-
-def test_settings_have_their_legend_above_the_panel(watched):
-    import matplotlib.pyplot as plt
-
-    style()
-    curves = {f"radius {radius}": run.typical + 0.1 for radius, run in watched[0].items()}
-    fig = convergence.plot_settings([(f"setting {i}", "error", curves) for i in range(4)])
-    fig.canvas.draw()
-    for i, ax in enumerate(fig.axes):
-        legend = ax.get_legend()
-        assert legend.get_title().get_text() == f"setting {i}"
-        assert legend.get_window_extent().y0 >= ax.get_window_extent().y1
-    plt.close(fig)

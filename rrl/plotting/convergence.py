@@ -1,4 +1,4 @@
-"""Figures of the convergence of the running system: errors, speed against loss, settings, radii."""
+"""Figures of the convergence of the running system: errors, speed against loss, best radii."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.plotting.shared import agent_style, marker, plain_log_ticks
+from rrl.plotting.shared import marker, plain_log_ticks
 from rrl.plotting.theory import median_intervals, plot_curves, shade
 from rrl.theory.convergence import Curves
 
@@ -60,48 +60,6 @@ def plot_table_errors(
     names = ["this radius", "mean end of a cover", "its fixed point", "all radii"]
     fig.legend(keys, names, loc="outside lower center", ncols=len(keys), fontsize="small")
     return fig
-
-
-def plot_settings(panels: Sequence[tuple[str, str, Mapping[str, Floats]]]) -> Figure:
-    """Plot four panels of curves per episode, each with its legend above it.
-
-    Parameters
-    ----------
-    panels : sequence of (str, str, mapping of str to ndarray)
-        Each has the title of its legend, the label of its vertical axis, and the curves of its
-        settings with the shape (runs, episodes). The vertical axes are logarithmic.
-    """
-    fig, axes = plt.subplots(2, 2, figsize=(9, 8), layout="constrained")
-    for ax, (title, label, curves) in zip(axes.flat, panels, strict=True):
-        plot_curves(curves, ax).set(ylabel=label, yscale="log")
-        plain_log_ticks(ax.yaxis)
-        how = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2, "fontsize": "small"}
-        ax.legend(title=title, **how)
-    return fig
-
-
-def plot_radius_decay(radius: Floats, theory: ArrayLike, name: str, ax: Axes | None = None) -> Axes:
-    """Plot the radius of an agent per episode, with its quartiles, beside the one of the theory.
-
-    Parameters
-    ----------
-    radius : ndarray, shape (runs, episodes)
-        This is the radius in steps.
-    theory : array_like, shape (episodes,)
-    name : str
-        This is the agent, as in ``AGENT_STYLES``.
-    ax : Axes, optional
-    """
-    ax = ax or plt.gca()
-    low, middle, high = np.quantile(radius, (0.25, 0.5, 0.75), axis=0)
-    episodes, how = np.arange(1, len(middle) + 1), agent_style(name)
-    ax.plot(episodes, middle, ms=4, markevery=0.1, label=name, **how)
-    ax.fill_between(episodes, low, high, color=how["color"], alpha=0.15, lw=0)
-    ax.plot(episodes, theory, ":", color="0.1", label="theory, from the same start")
-    ax.set(xlabel="episode", ylabel="radius (steps)", xscale="log", ylim=(0, None))
-    ax.legend(fontsize="small", loc="lower left")
-    sns.despine(ax=ax)
-    return ax
 
 
 def plot_pareto(
