@@ -32,7 +32,7 @@ QUICK = {
         "grid_replications": 20,
     },
     "05_recommended_parts": {"episodes": 12, "seeds": 3},
-    "06_theory_bound": {"instances": 200, "covers": 40, "replications": 20, "learners": 8},
+    "06_theory_bound": {"instances": 200, "covers": 40, "replications": 20, "tables": 3},
     "07_adaptive_rrl": {
         "seeds": 2,
         "from_file": False,

@@ -1,4 +1,4 @@
-"""Figures of the convergence of the running system: errors, speed against loss, best radii."""
+"""Figures of the convergence of the running system: errors, speed against loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rrl.plotting.shared import marker, plain_log_ticks
 from rrl.plotting.theory import median_intervals, plot_curves, shade
@@ -97,29 +97,3 @@ def _together(radii: Sequence[float], x: Floats, y: Floats) -> dict[tuple[float,
         near = [p for p in found if (np.abs(np.log1p(p) - np.log1p(here)) < (0.12, 0.3)).all()]
         found.setdefault(near[0] if near else here, []).append(f"{radius:g}")
     return found
-
-
-def plot_decay(
-    t: ArrayLike,
-    radii: Mapping[str, ArrayLike],
-    rates: Mapping[str, float],
-    ax: Axes | None = None,
-) -> Axes:
-    """Plot the best radius against the number of measurements, with the theory's power law.
-
-    The power law passes through the middle of the points. Radii are in units of the grid's side.
-    `rates` has the exponent for each name.
-    """
-    ax = ax or plt.gca()
-    t = np.asarray(t, dtype=float)
-    for i, (name, values) in enumerate(radii.items()):
-        values = np.asarray(values, dtype=float)
-        ax.plot(t, values, marker(i) + "-", color=f"C{i}", ms=4, lw=1, label=name)
-        if name in rates:
-            middle = np.exp(np.log(values).mean() - rates[name] * np.log(t).mean())
-            ax.plot(t, middle * t ** rates[name], ls="--", color=f"C{i}", lw=1)
-    ax.set(xlabel="measurements, t", ylabel="best radius / side of the grid")
-    ax.set(xscale="log", yscale="log")
-    ax.legend(fontsize="small")
-    sns.despine(ax=ax)
-    return ax

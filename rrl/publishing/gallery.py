@@ -124,13 +124,9 @@ CAPTIONS = {
     "simulator-theory": "The simulated queue against textbook formulas, with 99 % intervals.",
     "theory-cover": "Time until every cell was updated, by radius, with its two bounds.",
     "theory-error": "Largest error of the table over time by radius, with the bounds of theorem 1.",
-    "theory-exploration": "Total cost above the optimum of an agent that explores for ever, and of "
-    "an agent that stops too soon.",
-    "theory-fixed-point": "Where region Q-learning ends, beside the exact fixed point and the "
-    "optimum.",
     "theory-price": "Error and loss by radius, with the bounds of theorems 2 to 4.",
-    "theory-sampled": "Speed-up by the number of cells in a region, with sampled targets.",
-    "theory-shrinking": "Error of a radius that shrinks, with the bounds of theorem 6.",
+    "theory-radius": "The best radius by the number of measurements, on cones in one to three "
+    "dimensions, beside the power of the theory.",
     "theory-tightness": "How close ten thousand random instances come to each bound.",
 }
 
