@@ -23,6 +23,7 @@ from rrl.studies.map_cells import (
     settles,
 )
 from rrl.studies.map_factors import (
+    MIDDLE,
     NOISES,
     PAPER_CONDITIONS,
     ROUGHNESSES,
@@ -32,6 +33,7 @@ from rrl.studies.map_factors import (
     factor_of,
     in_paper_conditions,
     map_factors,
+    map_words,
     place_factors,
     theory_radius,
 )
@@ -364,12 +366,34 @@ def test_the_factors_of_a_map_and_its_figures(small):
         assert row.factor == row.rival_episodes / row.episodes
     at = place_factors(tables["places"], tables["place_runs"], factors, 80)
     assert len(at) == 2 * 2  # halves and measures
-    figure = plot_region_map(factors, at)
-    hatched = sum(len(ax.patches) for ax in figure.axes[:6])
-    assert hatched == factors["bound"].isin(["at least", "at most"]).sum()
-    circles = sum(len(ax.lines) for ax in figure.axes[:6])
+    figure, middle = plot_region_map(factors, at), factors[factors["column"].isin(MIDDLE)]
+    hatched = sum(len(ax.patches) for ax in figure.axes[:2])
+    assert hatched == middle["bound"].isin(["at least", "at most"]).sum()
+    circles = sum(len(ax.lines) for ax in figure.axes[:2])
     assert circles == len(at)
+    written = sum(bool(text.get_text()) for ax in figure.axes[:2] for text in ax.texts)
+    assert written == middle["factor"].notna().sum()
     radii = by_radius(tables["tuning"])
-    figure = plot_best_radius(factors, radii)
-    words = [text.get_text() for ax in figure.axes for text in ax.texts]
-    assert sum(word.startswith("never") for word in words) == radii["best"].isna().sum()
+    (ax, _) = plot_best_radius(factors, radii).axes
+    never = radii.loc[radii["column"] == MIDDLE[0], "best"].isna().sum()
+    assert sum(text.get_text().startswith("never") for text in ax.texts) == never
+
+
+def test_the_map_in_words_counts_the_cells_of_the_middle_tolerance():
+    cells = pd.DataFrame(region_map.whole_plan(DATA).cells)
+    rows = [cells.assign(column=column, agent="rrl", factor=2.0, high=3.0) for column in COLUMNS]
+    factors = pd.concat(rows, ignore_index=True)
+    served = factors["column"] == MIDDLE[0]
+    smooth = served & (factors["roughness"] == ROUGHNESSES[0])
+    factors.loc[smooth, ["factor", "high"]] = 9.0, 12.0
+    factors.loc[served & (factors["roughness"] == ROUGHNESSES[-1]), "factor"] = np.nan
+    radii = cells.merge(pd.DataFrame({"column": COLUMNS, "best": 2.0}), how="cross")
+    found = pd.DataFrame([("served", "predicted", 6, 0.5), ("served", "noise", 6, -0.7)])
+    found.columns = ["measure", "number", "places", "correlation"]
+    said = map_words(factors, factors[:0], radii, found)
+    assert "8 times sooner than Q-learning in 4 of 20 cells" in said[0]
+    assert "30 % noise, neighbours 0.5 %" in said[0]
+    assert said[0].endswith("in 4 neither arrives.")
+    assert "is 2 (median of 6 cells" in said[1]
+    assert "on average 2.0 for 5 %, 2.0 for 10 %, 2.0 for 20 %" in said[4]
+    assert "the noise of an episode tells most (-0.70)" in said[-1]

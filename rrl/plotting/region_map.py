@@ -1,7 +1,7 @@
 """The map of regions: how many times sooner an agent arrives, by roughness and noise.
 
-Each figure has a panel per measure (rows) and tolerance (columns). A panel has a cell per roughness
-(up) and noise (to the right).
+A panel has a cell per roughness (up) and noise (to the right). The figures show the middle
+tolerance. The tables beside them have the other tolerances and the intervals.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from rrl.plotting.cells import ink
 from rrl.plotting.shared import MARK
 from rrl.studies.map_cells import MEASURES, TOLERANCES
-from rrl.studies.map_factors import LARGE_GRID
+from rrl.studies.map_factors import LARGE_GRID, MIDDLE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,11 +35,12 @@ SIGNS = {"": "", "at least": "≥", "at most": "≤"}
 
 
 def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
-    """Plot the factors of one agent: green is sooner than its rival, purple later.
+    """Plot the factors of one agent over its rival: green is sooner, purple later.
 
-    A cell shows its factor with the 95 % interval. It is hatched if the factor is a bound, and grey
-    if neither agent arrives. The lines are the contours at 1 (dotted) and 8. A circle is a
-    simulated or recorded grid in the colour of its own factor; a small grid's is small and hollow.
+    A panel belongs to a measure. A cell is hatched if its factor is a bound, and grey if neither
+    agent arrives. A number in brackets is not surely different from 1. The lines are the contours
+    at 1 (dotted) and at 8. A circle is a simulated or recorded grid in the colour of its own
+    factor; a small grid's is small and hollow.
 
     Parameters
     ----------
@@ -51,29 +53,35 @@ def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
     def text(row: Any) -> str:
         if np.isnan(row.factor):
             return ""
-        interval = f"{row.low:.2g} to {row.high:.2g}"
-        return f"{SIGNS[row.bound]}{row.factor:.2g}\n{interval}"
+        number = f"{SIGNS[row.bound]}{row.factor:.2g}"
+        return f"({number})" if row.low <= 1 <= row.high else number
 
-    figure, panels = _panels(factors, text)
-    for column, ax in panels.items():
+    figure, axes = plt.subplots(
+        1, len(MEASURES), figsize=(9, 4.2), layout="constrained", sharex=True, sharey=True
+    )
+    for ax, measure, column in zip(axes, MEASURES, MIDDLE, strict=True):
         rows = factors[factors["column"] == column]
+        image = _draw_cells(ax, rows, text)
         levels = _levels(rows)
-        shown = _table(rows, "factor", levels)
+        shown = _table(rows, levels)
         if min(shown.shape) > 1 and np.isfinite(shown).any():
             lines = list(CONTOURS), list(CONTOURS.values())
             ax.contour(shown, levels=lines[0], linestyles=lines[1], colors="0.1", linewidths=1.6)
         for row in rows[rows["bound"].isin(["at least", "at most"])].itertuples():
             corner = levels[1].index(row.noise) - 0.5, levels[0].index(row.roughness) - 0.5
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="///", ec="0.45", lw=0))
-        _draw_places(ax, places[places["column"] == column], levels)
+        _draw_places(ax, image, places[places["column"] == column], levels)
+        ax.set_title(f"what is {measure} stays within {100 * TOLERANCES[1]:g} %", fontsize="small")
+        ax.label_outer()
+    figure.colorbar(image, ax=axes, shrink=0.8, extend="both", label="times sooner")
     return figure
 
 
 def plot_best_radius(losses: pd.DataFrame, radii: pd.DataFrame) -> Figure:
-    """Plot what the selection of the radius loses to the best fixed radius, and that radius.
+    """Plot the best fixed radius, and what the selection of the radius loses to it.
 
-    A cell shows the best radius, and in brackets that of the theory. Green says that the fixed
-    radius arrives sooner than ``rrl-adaptive``, purple that it arrives later.
+    A cell shows the best radius by what is served, and in brackets that of the theory. Green says
+    that the best fixed radius arrives sooner than ``rrl-adaptive``, purple that it arrives later.
 
     Parameters
     ----------
@@ -83,51 +91,42 @@ def plot_best_radius(losses: pd.DataFrame, radii: pd.DataFrame) -> Figure:
     radii : DataFrame
         See :func:`rrl.studies.map_factors.by_radius`.
     """
-    both = losses.merge(radii[["roughness", "noise", "column", "best", "theory"]])
+    rows = losses.merge(radii[["roughness", "noise", "column", "best", "theory"]])
 
     def text(row: Any) -> str:
         best = "never" if np.isnan(row.best) else f"{row.best:g}"
-        return f"{best}\n({row.theory:.1f})"
+        return f"{best} ({row.theory:.1f})"
 
-    return _panels(both, text)[0]
-
-
-def _panels(table: pd.DataFrame, text: Callable[[Any], str]) -> tuple[Figure, dict[str, Axes]]:
-    """Draw a heat map of the factors per column of the runs; return the panels by column."""
-    figure, axes = plt.subplots(
-        len(MEASURES), len(TOLERANCES), figsize=(10, 7), layout="constrained", sharex=True,
-        sharey=True,
-    )  # fmt: skip
-    colours = mpl.colormaps["PRGn"].with_extremes(bad="0.85")
-    norm = mpl.colors.LogNorm(1 / HIGHEST, HIGHEST)
-    panels, levels, image = {}, _levels(table), None
-    for measure, row_of_axes in zip(MEASURES, axes, strict=True):
-        for tolerance, ax in zip(TOLERANCES, row_of_axes, strict=True):
-            column = f"{measure}_{100 * tolerance:g}"
-            rows = table[table["column"] == column]
-            image = ax.imshow(
-                _table(rows, "factor", levels), cmap=colours, norm=norm, aspect="auto"
-            )
-            faces = image.to_rgba(image.get_array())
-            for row in rows.itertuples():
-                y, x = levels[0].index(row.roughness), levels[1].index(row.noise)
-                colour = ink(faces[y, x]) if faces[y, x, 3] else "black"
-                ax.text(x, y, text(row), color=colour, ha="center", va="center", fontsize="x-small")
-            ax.invert_yaxis()
-            ax.set_title(f"{measure} within {100 * tolerance:g} %", fontsize="small")
-            panels[column] = ax
-    for axis, values, word in (
-        (axes[0, 0].yaxis, levels[0], "neighbours differ by (%)"),
-        (axes[0, 0].xaxis, levels[1], "noise of an episode (%)"),
-    ):
-        axis.set_ticks(range(len(values)), [f"{100 * value:g}" for value in values])
-        (figure.supylabel if axis is axes[0, 0].yaxis else figure.supxlabel)(word, fontsize="small")
-    figure.colorbar(image, ax=axes, shrink=0.6, extend="both", label="times sooner")
-    return figure, panels
+    figure, ax = plt.subplots(figsize=(5.4, 4.2), layout="constrained")
+    image = _draw_cells(ax, rows[rows["column"] == MIDDLE[0]], text)
+    figure.colorbar(image, ax=ax, extend="both", label="times sooner than rrl-adaptive")
+    return figure
 
 
-def _draw_places(ax: Axes, places: pd.DataFrame, levels: tuple[list[float], list[float]]) -> None:
-    image = ax.get_images()[0]
+def _draw_cells(ax: Axes, rows: pd.DataFrame, text: Callable[[Any], str]) -> AxesImage:
+    """Draw a heat map of the factors with a text in each cell."""
+    levels = _levels(rows)
+    image = ax.imshow(
+        _table(rows, levels),
+        cmap=mpl.colormaps["PRGn"].with_extremes(bad="0.85"),
+        norm=mpl.colors.LogNorm(1 / HIGHEST, HIGHEST),
+        aspect="auto",
+        origin="lower",
+    )
+    faces = image.to_rgba(image.get_array())
+    for row in rows.itertuples():
+        y, x = levels[0].index(row.roughness), levels[1].index(row.noise)
+        colour = ink(faces[y, x]) if faces[y, x, 3] else "black"
+        ax.text(x, y - 0.28, text(row), color=colour, ha="center", va="center", fontsize="small")
+    ax.set_xticks(range(len(levels[1])), [f"{100 * value:g}" for value in levels[1]])
+    ax.set_yticks(range(len(levels[0])), [f"{100 * value:g}" for value in levels[0]])
+    ax.set(xlabel="noise of an episode (%)", ylabel="neighbours differ by (%)")
+    return image
+
+
+def _draw_places(
+    ax: Axes, image: AxesImage, places: pd.DataFrame, levels: tuple[list[float], list[float]]
+) -> None:
     for place in places.dropna(subset=["roughness", "noise"]).itertuples():
         x, y = (
             np.interp(np.log(max(value, 1e-9)), np.log(of), np.arange(len(of)))
@@ -135,13 +134,13 @@ def _draw_places(ax: Axes, places: pd.DataFrame, levels: tuple[list[float], list
         )
         colour = "0.85" if np.isnan(place.factor) else image.cmap(image.norm(place.factor))
         large = place.cells >= LARGE_GRID
-        ax.plot(x, y, "o", mfc=colour if large else "none", mec=MARK, ms=9 if large else 5)
+        ax.plot(x, y, "o", mfc=colour if large else "none", mec=MARK, ms=8 if large else 4)
 
 
-def _levels(table: pd.DataFrame) -> tuple[list[float], list[float]]:
-    return sorted(set(table["roughness"])), sorted(set(table["noise"]))
+def _levels(rows: pd.DataFrame) -> tuple[list[float], list[float]]:
+    return sorted(set(rows["roughness"])), sorted(set(rows["noise"]))
 
 
-def _table(rows: pd.DataFrame, value: str, levels: tuple[list[float], list[float]]) -> np.ndarray:
-    wide = rows.pivot(index="roughness", columns="noise", values=value)
+def _table(rows: pd.DataFrame, levels: tuple[list[float], list[float]]) -> np.ndarray:
+    wide = rows.pivot(index="roughness", columns="noise", values="factor")
     return wide.reindex(index=levels[0], columns=levels[1]).to_numpy(dtype=float)

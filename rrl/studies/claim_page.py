@@ -185,14 +185,16 @@ def claims_page(
     evidence: Evidence,
     judged: Mapping[str, Judged],
     registered: Registration,
+    of_map: Sequence[str] = (),
 ) -> str:
-    """Return the page in Markdown."""
+    """Return the page in Markdown; for `of_map`, see :func:`write_claims`."""
     (ours,) = registered.columns["recommended"]
     saved = by_utilisation(evidence, (ours, *registered.columns["simple"], ORACLE, READER))
     rival = best_simple(saved, registered.columns["simple"])
     return "\n\n".join([
         "# Claims", lead(claims, saved, ours, rival), _utilisation(saved, ours, rival),
         "## Eight claims and one use", *_claims(claims, evidence, judged),
+        *_when_a_region_pays(of_map),
         "## Where it is not the best", *_lost(evidence, ours),
         "## How sure", *_sure(judged),
         "## What changed after results", *_log(registered),
@@ -286,19 +288,30 @@ def _claims(claims: Sequence[Claim], evidence: Evidence, judged: Mapping[str, Ju
     return said
 
 
+def _when_a_region_pays(of_map: Sequence[str]) -> list[str]:
+    if not of_map:
+        return []
+    picture = (
+        "![Factors of the paper's agent over Q-learning by roughness and noise](region-map.png)"
+    )
+    return ["## When does a region pay?", picture, "\n".join(f"- {one}" for one in of_map)]
+
+
 def _lost(evidence: Evidence, ours: str) -> list[str]:
-    said = []
-    for column, words in (("deployed", "deploys"), ("mean_cost", "serves while learning")):
-        lost = lost_loads(evidence, ours, column)
-        names = "; ".join(
-            f"{one.problem}, {HALVES[one.half]}: {one.ratio:.2f} times `{one.agent}`"
+    said = [
+        f"In these cases, `{ours}` costs over {100 * TOLERANCE:.0f} % more than another agent. "
+        "A case is a steady load with one half replayed."
+    ]
+    cases = int(evidence.facts["load"].isin(LOADS).sum())
+    for column, what in (("deployed", "What is deployed"), ("mean_cost", "What learning serves")):
+        lost = lost_loads(evidence, ours, column).sort_values("ratio", ascending=False)
+        rows = [
+            (one.problem, HALVES[one.half], f"{one.ratio:.2f} times `{one.agent}`")
             for one in lost.itertuples()
-        )
-        said.append(
-            f"What `{ours}` {words} costs over {100 * TOLERANCE:.0f} % more than that of another "
-            f"agent in {len(lost)} of {evidence.facts['load'].isin(LOADS).sum()} cases: "
-            f"{names or 'none'}."
-        )
+        ]
+        said.append(f"**{what}**: {len(rows)} of {cases} cases.")
+        if rows:
+            said.append(_table(("load", "half", f"cost of `{ours}`"), rows))
     return said
 
 
@@ -340,12 +353,17 @@ def write_claims(
     evidence: Evidence,
     registered: Registration,
     folder: str | os.PathLike[str],
+    of_map: Sequence[str] = (),
 ) -> list[Claim]:
-    """Write ``claims.json`` and ``claims.md`` with the same numbers, and return the claims."""
+    """Write ``claims.json`` and ``claims.md`` with the same numbers, and return the claims.
+
+    The sentences of `of_map` (:func:`rrl.studies.map_factors.map_words`) stand on the page, beside
+    the figure of the map.
+    """
     claims = [claim_row(one, registered) for one in judged.values()]
     rows: list[dict[str, Any]] = [asdict(claim) for claim in claims]
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_atomically(Path(folder) / "claims.json", json.dumps(rows, indent=1) + "\n")
-    page = claims_page(claims, evidence, judged, registered)
+    page = claims_page(claims, evidence, judged, registered, of_map)
     write_atomically(Path(folder) / "claims.md", page)
     return claims

@@ -48,6 +48,16 @@ paper's grid at the paper's loads (``cpu10``) has a roughness of 9 to 11 % and a
 differ by less than 2 %, and a quarter by more than 5 %.
 """
 
+ENOUGH = 8.0
+"""The factor that the paper claims."""
+
+NUMBERS = {
+    "roughness": "the difference of neighbours",
+    "noise": "the noise of an episode",
+    f"within_{100 * TOLERANCES[1]:g}": "the fraction of good configurations",
+}
+"""What can be measured at a place before an agent runs."""
+
 THEORY_EPISODES = 100.0
 """The number of episodes after which the theory's best radius is asked."""
 
@@ -285,3 +295,82 @@ def agreement(at_places: pd.DataFrame) -> pd.DataFrame:
             rank = float(spearmanr(both["factor"], both[number])[0]) if enough else np.nan
             rows.append((measure, number, len(both), rank))
     return pd.DataFrame(rows, columns=["measure", "number", "places", "correlation"])
+
+
+# --- In words -------------------------------------------------------------------------------------
+
+
+def map_words(
+    factors: pd.DataFrame, losses: pd.DataFrame, radii: pd.DataFrame, found: pd.DataFrame
+) -> list[str]:
+    """Return what the map says, one sentence each, at the middle tolerance.
+
+    Parameters
+    ----------
+    factors, losses : DataFrame
+        See :func:`map_factors`: all agents over Q-learning, and `rrl` over ``rrl-adaptive``.
+    radii : DataFrame
+        See :func:`by_radius`.
+    found : DataFrame
+        See :func:`agreement`.
+    """
+    own = factors[factors["agent"] == "rrl"]
+    said = []
+    for measure, column in zip(MEASURES, MIDDLE, strict=True):
+        said += _about_measure(measure, own[own["column"] == column])
+    return [*said, *_about_radius(losses, radii), *_about_places(found)]
+
+
+def _about_measure(measure: str, cells: pd.DataFrame) -> list[str]:
+    sooner, later = cells[cells["factor"] >= ENOUGH], cells[cells["high"] < 1]
+    fits = cells[in_paper_conditions(cells)]
+    known = fits["factor"].dropna()
+    return [
+        f"By what is {measure}, `rrl` is at least {ENOUGH:g} times sooner than Q-learning in "
+        f"{len(sooner)} of {len(cells)} cells{_where(sooner)}, and surely later in {len(later)}"
+        f"{_where(later)}; in {int(cells['factor'].isna().sum())} neither arrives.",
+        f"Under the paper's conditions, the factor by what is {measure} is {known.median():.2g} "
+        f"(median of {len(known)} cells; neither arrives in {len(fits) - len(known)}), and at "
+        f"least {ENOUGH:g} in {int((known >= ENOUGH).sum())}.",
+    ]
+
+
+def _about_radius(losses: pd.DataFrame, radii: pd.DataFrame) -> list[str]:
+    lost = losses.loc[losses["column"] == MIDDLE[0], "factor"].dropna()
+    best = radii.groupby("column", sort=False)["best"].mean()
+    words = (
+        f"{best[f'{MEASURES[0]}_{100 * tolerance:g}']:.1f} for {100 * tolerance:g} %"
+        for tolerance in TOLERANCES
+    )
+    said = [f"By what is served, the best fixed radius is on average {', '.join(words)}."]
+    if len(lost):
+        said.append(
+            f"The best fixed radius arrives {lost.median():.2g} times sooner than the selected "
+            f"one (median of {len(lost)} cells), and at most {lost.max():.2g} times."
+        )
+    return said
+
+
+def _about_places(found: pd.DataFrame) -> list[str]:
+    said = []
+    for measure, of in found.dropna(subset=["correlation"]).groupby("measure", sort=False):
+        ranks, places = of.set_index("number")["correlation"], int(of["places"].max())
+        single = ranks.drop("predicted", errors="ignore")
+        best = str(single.abs().idxmax())
+        said.append(
+            f"On {places} replays of large grids, the rank correlation of the factor by what is "
+            f"{measure} with the map's is {ranks.get('predicted', np.nan):.2f}; of what can be "
+            f"measured beforehand, {NUMBERS[best]} tells most ({single[best]:.2f})."
+        )
+    return said
+
+
+def _where(cells: pd.DataFrame) -> str:
+    """Return which cells these are, by their noise."""
+    parts = [
+        f"{100 * noise:g} % noise, neighbours "
+        + " and ".join(f"{100 * value:g}" for value in sorted(of["roughness"]))
+        + " %"
+        for noise, of in cells.groupby("noise")
+    ]
+    return f" ({'; '.join(parts)})" if parts else ""
