@@ -17,6 +17,7 @@ from rrl.plotting.theory import median_intervals, plot_curves, shade
 from rrl.theory.convergence import Curves
 
 Floats = NDArray[np.float64]
+LAST_SHADE = 6  # steps; a radius has the same shade in all panels, up to this one
 
 
 def plot_table_errors(
@@ -72,8 +73,8 @@ def plot_pareto(
     """
     ax = ax or plt.gca()
     x, y = median_intervals(times), 100 * median_intervals(losses)
-    for i in range(len(radii)):
-        color = shade(i, len(radii))
+    for i, radius in enumerate(radii):
+        color = shade(radius, LAST_SHADE + 1)
         ax.plot(x[i, 1:], [y[i, 0]] * 2, color=color, lw=1, alpha=0.6)
         ax.plot([x[i, 0]] * 2, y[i, 1:], color=color, lw=1, alpha=0.6)
         ax.plot(x[i, 0], y[i, 0], marker(i), color=color, ms=7)

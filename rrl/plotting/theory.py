@@ -27,7 +27,7 @@ LINES = ("--", ":", "-.", (0, (1, 3)))
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 
-def shade(i: int, count: int) -> tuple[float, ...]:
+def shade(i: float, count: int) -> tuple[float, ...]:
     """Return colour i of an ordered set, from dark to light; the colours also differ in grey."""
     return mpl.colormaps["viridis"](0.8 * i / max(count - 1, 1))
 
