@@ -7,17 +7,11 @@ import pandas as pd
 import pytest
 
 from rrl.studies.comparison import (
-    AGAINST,
-    BEST,
     COMPARED,
-    FRESH,
-    OURS,
-    factors,
     main,
     medians,
     raced,
     ratios,
-    read_runs,
 )
 
 
@@ -70,33 +64,6 @@ def made_up():
     return pd.concat(parts, ignore_index=True)
 
 
-def test_factors_are_of_the_rival_over_ours_and_the_best_one_is_found_for_each_measure():
-    table = factors(made_up(), np.random.default_rng(0), ["rrl-gp"], ["kind"])
-    cells = table.set_index(["rival", "measure"])
-    assert cells.loc[("kind", "first_within_5"), "factor"] == pytest.approx(3)
-    assert cells.loc[(BEST, "first_within_5"), "who"] == "soon"
-    assert cells.loc[(BEST, "first_within_5"), "factor"] == pytest.approx(0.5)
-    assert cells.loc[(BEST, "mean_cost"), "who"] == "kind"
-    assert cells.loc[(BEST, "mean_cost"), "factor"] == pytest.approx(0.8)
-    assert ((table["low"] <= table["factor"]) & (table["factor"] <= table["high"])).all()
-
-
-def test_an_interval_of_a_factor_is_that_of_the_ratio_upside_down():
-    runs = made_up()
-    factor = np.random.default_rng(1).uniform(0.5, 2, 20)
-    runs.loc[runs["agent"] == "soon", "stays_within_5"] *= factor
-    (row,) = (
-        factors(runs, np.random.default_rng(2), ["rrl-gp"], ["soon"])
-        .query("measure == 'stays_within_5' and rival == 'soon'")
-        .itertuples()
-    )
-    one, other = (runs[runs["agent"] == name] for name in ("soon", "rrl-gp"))
-    there = ratios(one, other, np.random.default_rng(2)).set_index("measure").loc["stays_within_5"]
-    assert row.factor == pytest.approx(there["ratio"])
-    assert (row.low, row.high) == pytest.approx((there["low"], there["high"]), rel=0.05)
-    assert row.low < row.factor < row.high
-
-
 def test_a_median_between_reached_and_never_is_never():
     runs = pd.DataFrame(dict.fromkeys(COMPARED, 1.0), index=range(4)).assign(agent="half")
     runs["stays_within_5"] = [2.0, 18.0, 31.0, 31.0]
@@ -135,13 +102,3 @@ def test_other_constants_make_another_run_and_its_own_ones_the_same():
     )
     pd.testing.assert_frame_equal(plain, same)
     assert not plain["mean_cost"].equals(other["mean_cost"])
-
-
-def test_the_joint_runs_are_paired_and_can_be_made_again():
-    runs = read_runs("data/results/tables/joint/simulated.csv")
-    for agent, part in runs.groupby("agent"):
-        assert part["seed"].tolist() == list(FRESH[: len(part)]), agent
-    assert set(OURS) | set(AGAINST) <= set(runs["agent"])
-    again = raced("heuristic", "cpu2-joint 115", FRESH[:2], 300)
-    stored = runs[runs["agent"] == "heuristic"].head(2)
-    np.testing.assert_allclose(again[list(COMPARED)], stored[list(COMPARED)], rtol=1e-7)

@@ -22,14 +22,17 @@ QUICK = {
         "loads": {"cpu2": [115]},
         "replications": 4,
     },
-    "04_region_similarity": {
+    "04_similarity_and_convergence": {
         "simulated_loads": {"cpu2": 115},
         "recorded_loads": {},
-        "replications": 10,
         "measurements": 16,
+        "seeds": 2,
+        "episodes": 30,
+        "replications": 10,
+        "grid_replications": 20,
     },
     "05_recommended_parts": {"episodes": 12, "seeds": 3},
-    "06_theory_bound": {"instances": 200, "covers": 40, "replications": 20, "learners": 8},
+    "06_theory_bound": {"instances": 200, "covers": 40, "replications": 20, "tables": 3},
     "07_adaptive_rrl": {
         "seeds": 2,
         "from_file": False,
@@ -37,11 +40,10 @@ QUICK = {
         "radii": [0.0, 1.0],
         "surfaces": ["pool", "wide, 4 times as fine"],
     },
-    "08_convergence": {"seeds": 2, "episodes": 30, "replications": 20, "tables": 3},
     "09_experiments": {
         "seeds": 2,
         "episodes": 12,
-        "short_episodes": 6,
+        "table_episodes": 6,
         "phases_episodes": 30,
         "replications": 3,
     },

@@ -16,7 +16,7 @@ from test_profile import PLAN, FakeServer, record
 from rrl import ConfigSpace, Knob, read_profile
 from rrl.plotting.ablation import plot_ablation
 from rrl.plotting.cells import EVEN, plot_cells
-from rrl.plotting.experiments import plot_everywhere, plot_speedups
+from rrl.plotting.experiments import plot_everywhere
 from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
 from rrl.plotting.runs import plot_comparison
 from rrl.plotting.shared import (
@@ -152,17 +152,3 @@ def test_an_ablation_has_each_agent_but_the_reference_and_its_verdict():
     full, hollow = axes[0].lines[:2]
     assert (full.get_xdata().tolist(), hollow.get_xdata().tolist()) == ([1.25], [1.1])
     assert hollow.get_markerfacecolor() == "white" != full.get_markerfacecolor()
-
-
-def test_a_factor_of_two_agents_that_never_arrive_is_hollow():
-    rows = {"problem": ["a", "b"], "rival": "random", "ours": [301, 10], "theirs": [301, 301]}
-    limits = {"ratio": [1.0, 30.1], "low": [1.0, 20.0], "high": [1.0, 40.0]}
-    ax = plot_speedups(pd.DataFrame(rows | limits), 8, 300)
-    names = ax.get_legend_handles_labels()[1]
-    assert names == ["random", "hollow: neither arrives"]
-    full, hollow = (container.lines[0] for container in ax.containers[:2])
-    assert (full.get_xdata().tolist(), hollow.get_xdata().tolist()) == ([30.1], [1.0])
-    assert hollow.get_markerfacecolor() == "white"
-    later = pd.DataFrame(rows | limits).assign(ours=10)
-    plt.figure()
-    assert plot_speedups(later, 8, 300).get_legend_handles_labels()[1] == ["random"]

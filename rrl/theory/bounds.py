@@ -130,21 +130,6 @@ def error_after(
     return b + np.asarray(rate, dtype=float) ** np.asarray(covers, dtype=float) * excess
 
 
-def steps_to(precision: float, start: float, *, rate: float, n: int, k: int, p: float) -> float:
-    """Both parts of theorem 1: bound the mean steps until the error is at most ``b + precision``.
-
-    The number of covers is ``ln(start / precision) / -ln(rate)``, rounded up.
-
-    Examples
-    --------
-    >>> [round(steps_to(0.01, 1, rate=0.7, n=100, k=k, p=0.01)) for k in (1, 10)]
-    [7300, 742]
-    """
-    excess = max(start / precision, 1.0)
-    covers = np.ceil(np.log(excess) / -np.log(rate)) if rate else excess > 1
-    return float(covers * mean_cover(n, k, p))
-
-
 # --- Price (theorem 2) -------------------------------------------------------------------------
 
 
