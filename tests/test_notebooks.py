@@ -66,11 +66,18 @@ WITH_EXERCISES = [path for path in NOTEBOOKS if '"exercise"' in path.read_text(e
 WITHOUT = [path for path in NOTEBOOKS if path not in WITH_EXERCISES]  # test_course runs the others
 
 
-@pytest.mark.parametrize("page", ["README.md", "notebooks/README.md"])
-def test_a_page_lists_every_notebook_in_order(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    rows = re.findall(r"^\| \[?`(\d\d_\w+)`", text, flags=re.M)
-    assert rows == [path.stem for path in NOTEBOOKS], f"{page} needs one row per notebook"
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [
+        ("README.md", r"\| \[`(\d\d_\w+)`"),
+        ("notebooks/README.md", r"\| `(\d\d_\w+)`"),
+        ("notebooks/README.md", r"### `(\d\d_\w+)`"),
+    ],
+    ids=["row of the front page", "row of the course", "section of the course"],
+)
+def test_a_page_lists_every_notebook_in_order(page, line):
+    found = re.findall(f"^{line}", (ROOT / page).read_text(encoding="utf-8"), flags=re.M)
+    assert found == [path.stem for path in NOTEBOOKS], f"{page} has one row or section of each"
 
 
 def test_a_quick_setting_belongs_to_a_notebook():
