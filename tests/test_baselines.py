@@ -29,6 +29,7 @@ from rrl.rivals.q_agents import DeepQNetwork, QLearning
 from rrl.rivals.search import Searcher
 from rrl.rivals.zooming import Zooming
 from rrl.support.errors import UsageError
+from rrl.support.versions import version
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 
 DATA = Path(__file__).parent.parent / "data"
@@ -426,6 +427,10 @@ def test_agents_by_name(name):
     for _ in range(3):
         agent.tell(agent.ask(10.0), 1.0)
     assert agent.best(10.0) in paper_cpu(3)
+
+
+def test_every_agent_has_a_version():
+    assert [name for name in AGENTS if not version(f"agent {name}")] == [], "run `make versions`"
 
 
 def test_an_unknown_agent_is_refused():

@@ -123,7 +123,7 @@ class TestContributed(AgentContract):
         text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
         (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
         names = {}
-        exec(compile("from __future__ import annotations\n" + example, "a page", "exec"), names)
+        exec(compile(example, "a page", "exec"), names)
         return names["Mine"](space, rng)
 
 

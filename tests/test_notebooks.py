@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,9 @@ import pytest
 from rrl.publishing.execute import execute
 
 ROOT = Path(__file__).parent.parent
-QUICK = {
+QUICK: dict[str, dict[str, object]] = {  # of the notebooks that take long otherwise
     "00_quickstart": {"episodes": 6, "rounds": 4},
     "01_region_update": {"seeds": 4},
-    "02_profiling": {},
     "03_simulator": {
         "requests": 50_000,
         "profile": "inception_v3-threads",
@@ -68,13 +68,27 @@ WITH_EXERCISES = [path for path in NOTEBOOKS if '"exercise"' in path.read_text(e
 WITHOUT = [path for path in NOTEBOOKS if path not in WITH_EXERCISES]  # test_course runs the others
 
 
-def test_every_notebook_has_a_quick_setting():
-    assert [path.stem for path in NOTEBOOKS] == sorted(QUICK)
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [
+        ("README.md", r"\| \[`(\d\d_\w+)`"),
+        ("notebooks/README.md", r"\| `(\d\d_\w+)`"),
+        ("notebooks/README.md", r"### `(\d\d_\w+)`"),
+    ],
+    ids=["row of the front page", "row of the course", "section of the course"],
+)
+def test_a_page_lists_every_notebook_in_order(page, line):
+    found = re.findall(f"^{line}", (ROOT / page).read_text(encoding="utf-8"), flags=re.M)
+    assert found == [path.stem for path in NOTEBOOKS], f"{page} has one row or section of each"
+
+
+def test_a_quick_setting_belongs_to_a_notebook():
+    assert set(QUICK) <= {path.stem for path in NOTEBOOKS}
 
 
 @pytest.mark.parametrize("notebook", WITHOUT, ids=lambda path: path.stem)
 def test_runs(notebook, tmp_path):
-    parameters = {**QUICK[notebook.stem], "figures": str(tmp_path / "figures")}
+    parameters = QUICK.get(notebook.stem, {}) | {"figures": str(tmp_path / "figures")}
     output = tmp_path / notebook.name
     execute(notebook, output, parameters, cell_timeout=120)
     cells = json.loads(output.read_text())["cells"]
@@ -87,10 +101,10 @@ def test_runs(notebook, tmp_path):
 def test_has_parameters_with_help_and_no_outputs(notebook):
     cells = json.loads(notebook.read_text())["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
-    assert code[0]["metadata"]["tags"] == ["parameters"]
+    assert code[0]["metadata"].get("tags") == ["parameters"], "the first code cell has the tag"
     assert 'figures = "../build/figures"' in "".join(code[0]["source"])  # git ignores it
     for cell in code:
-        assert cell["execution_count"] is None
-        assert not cell["outputs"]
+        ran = cell["execution_count"], cell["outputs"]
+        assert ran == (None, []), "`make format` strips the outputs"
     for line in code[0]["source"]:
         assert "#" in line, f"a parameter needs its help in a comment: {line}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -229,14 +230,20 @@ DATA = Path(__file__).parent.parent / "data"
 RECORDED = sorted(name for name in KEPT if (DATA / name).is_dir())
 
 
+def test_every_plan_but_the_whole_joint_grid_is_recorded_and_has_a_row():
+    assert set(KEPT) - set(RECORDED) <= {JOINT}, "`rrl profile NAME` records a plan"
+    page = (DATA / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \|", page, flags=re.M)
+    assert set(RECORDED) <= set(rows), "each recording needs a row in data/README.md"
+
+
 @pytest.mark.parametrize("name", RECORDED)
 def test_the_committed_profiles_are_whole_and_of_their_plans(name):
     folder = DATA / name
     profile = read_profile(folder)
-    plan = PLANS[name]
-    if plan.shares:  # the machine gave it its loads and its rule
-        plan = for_machine(plan, folder, lambda: 0.0)
+    plan = for_machine(PLANS[name], folder, lambda: 0.0)  # the machine gave the loads and the rule
     assert profile.description["plan"] == json.loads(json.dumps(plan.to_json()))
+    assert profile.description["complete"], f"`rrl profile {name}` continues the recording"
     digest = hashlib.sha256((folder / EPISODES).read_bytes()).hexdigest()
     assert profile.description["sha256"] == digest
     passes = pd.concat([profile.table, profile.adaptive])["pass"]

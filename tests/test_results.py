@@ -28,14 +28,15 @@ SETTINGS = cross([("keyword-threads", 900.0), ("keyword-threads", 450.0)], AGENT
 
 
 def test_no_behaviour_has_changed_under_its_version():
-    """`make versions` gives a new version to what is meant to behave differently."""
-    assert behaviour.changed() == {}
+    changed = behaviour.changed()
+    assert not changed, f"{', '.join(changed)} changed; if you meant this, run `make versions`"
     assert set(known()) == set(behaviour.behaviours())
 
 
 def test_all_stored_results_are_of_the_present_versions():
     sweep = Sweep((), data=DATA)
-    assert results.outdated(sweep) == {}, "`make results` renews them"
+    late = results.outdated(sweep)
+    assert not late, f"{len(late)} of other versions, such as {next(iter(late))}: `make results`"
     files = [n for n in sweep.store.index if not n.startswith("tables/")]
     assert [name for name in files if not sweep.store.path(name).exists()] == []
 
@@ -131,15 +132,16 @@ def test_nothing_is_drawn_from_results_of_another_behaviour(place, changed_rando
     manifest.parent.mkdir()
     name = next(setting_name(s) for s in SETTINGS if s.agent == "random")
     entry = {"read": {}, "results": [name]}
-    files = {"figures/speed.png": {"notebook": "09"}, "figures/other.png": {"notebook": "10"}}
+    made = {"speed.png": "09", "speed.csv": "09", "duels.csv": "09", "other.png": "10"}
+    files = {f"figures/{file}": {"notebook": notebook} for file, notebook in made.items()}
     notebooks = {"09": entry, "10": {"read": {}}}
     manifest.write_text(json.dumps({"files": files, "notebooks": notebooks}))
     with pytest.raises(UnstableError, match=r"nothing is drawn; `make versions`, then `make res"):
         results.check(opened(place), place)
     said = capsys.readouterr().out
     assert "agent random 0123456789ab: 2 stored results" in said
-    assert "figures/speed.png rests on 1 of them" in said
-    assert "other.png" not in said
+    assert "figures and tables that rest on 1 of them: duels, speed\n" in said
+    assert "other" not in said
     with pytest.raises(UsageError, match="agent random: no versions yet; `make versions`"):
         results.renew(opened(place), root=place)
 
