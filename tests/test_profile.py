@@ -15,7 +15,7 @@ import pytest
 from rrl.recording.calibration import for_machine
 from rrl.recording.finals import Finals
 from rrl.recording.plan import Plan
-from rrl.recording.plans import KEPT, PLANS
+from rrl.recording.plans import JOINT, KEPT, PLANS
 from rrl.recording.profile import EPISODES, read_profile
 from rrl.recording.record import Recorder
 from rrl.recording.replay import RecordedServer, replayed
