@@ -135,8 +135,8 @@ def check(sweep: Sweep, root: Path = Path()) -> str:
     together: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for figure, names in figures.items():
         together[tuple(names)].add(Path(figure).stem)
-    for of_one, stems in together.items():
-        print(f"  figures and tables that rest on {len(of_one)} of them: {', '.join(sorted(stems))}")
+    for of, stems in together.items():
+        print(f"  figures and tables that rest on {len(of)} of them: {', '.join(sorted(stems))}")
     steps = "`make versions`, then `make results`" if unknown else "`make results`"
     raise UnstableError(
         f"{len(late)} of {len(sweep.store.index)} stored results are of other versions, and "
