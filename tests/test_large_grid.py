@@ -27,7 +27,7 @@ from rrl.recording.large_grid import (
     summary,
 )
 from rrl.recording.steadiness import Others
-from rrl.support.errors import DataError, UnstableError, UsageError
+from rrl.support.errors import UnstableError, UsageError
 from rrl.tuning.episode import Episode
 
 DATA = Path(__file__).parent.parent / "data"
@@ -193,13 +193,6 @@ def test_own_work_is_not_that_of_others():
     while time.process_time() < began + 0.2:
         sum(i * i for i in range(1000))
     assert others._used()[0] - own_s > 0.1  # the clock of processes has ticks of 0.01 s
-
-
-def test_a_file_that_is_no_plan_is_refused(tmp_path):
-    file = tmp_path / "plan.yaml"
-    file.write_text("model: keyword\n")
-    with pytest.raises(DataError, match=r"plan.yaml: it is no plan of a grid"):
-        GridPlan.read(file)
 
 
 def test_what_was_recorded_so_far_follows_the_plan(whole):

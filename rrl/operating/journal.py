@@ -28,7 +28,7 @@ OTHER_VERSION = (
     "finish that run with the version of rrl that began it, or begin a new run in another folder"
 )
 """What to do with a journal that this version cannot continue."""
-_WRITTEN = ("result.json", "batching*.txt", "tuning.*")  # each as a whole
+_WRITTEN = ("result.json", "batching.txt", "tuning.*")  # each as a whole
 _MARK = ',"crc32":"'
 _HEADER = b'{"journal":'  # how the first line begins
 
@@ -180,31 +180,6 @@ class Journal:
         except OSError as error:
             os.ftruncate(self._file, end)
             raise OSError(error.errno, error.strerror, str(self.path)) from None
-
-
-def begun(folder: Path, server: str) -> dict[str, Any] | None:
-    """Return the settings of the run in a folder; None if it has not begun to measure.
-
-    The server of such a run may have a trial in service, if the run was killed. Therefore what the
-    server had before is known from here only. Whether the journal is sound and belongs to the same
-    command is checked when it is opened.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-    server : str
-        How the text of what is tuned begins. What another server had says nothing about this one.
-    """
-    try:
-        with (folder / JOURNAL).open("rb") as file:
-            header, first = decode(file.readline()), decode(file.readline())
-    except OSError:
-        return None
-    settings = header and first and header.get("settings")
-    if not isinstance(settings, dict):
-        return None
-    known = all(is_configuration(settings.get(name)) for name in ("default", "fixed"))
-    return settings if known and str(settings.get("what")).startswith(server) else None
 
 
 def _is_header(line: bytes) -> bool:

@@ -46,7 +46,7 @@ def run(
     from rrl.operating.figure import plot_journal
     from rrl.operating.metrics import metrics_at
     from rrl.operating.operate import make_guard, operate
-    from rrl.operating.report import add_commands, by_cpus, check_result, report, write
+    from rrl.operating.report import add_commands, check_result, report, write
     from rrl.operating.verdict import summarise
     from rrl.plotting.shared import save
     from rrl.tuning.guard import Keeps
@@ -68,14 +68,15 @@ def run(
         ) from None
     finally:
         screen.close()
-    result = summarise(job, records) | {"by_cpus": by_cpus(job, records)}
+    result = summarise(job, records)
     if isinstance(server, Keeps):
         server.keep(result["deploy"])
-    files = add_commands(job, result, folder.absolute() if target else folder, target)
+    command = target.command if target else ()
+    add_commands(job, result, folder.absolute() if target else folder, command)
     try:  # first, because a full disk must not hide the result
         print(json.dumps(result) if options.json else report(job, result, folder), flush=True)
     finally:
-        write(result, files, folder)
+        write(result, folder)
         save(plot_journal(job, records), "tuning", folder)
     check_result(result)
     return 0
@@ -104,7 +105,7 @@ def _measure(
     with _returning(job, target, folder, options):
         return operate(
             job, target.server, target.contestants, opened or folder, screen, tick=screen.progress,
-            machine={**machine, **target.noted}, guard=guard, others=OtherWork(target.processes),
+            machine=machine, guard=guard, others=OtherWork(target.processes),
         )  # fmt: skip
 
 

@@ -133,7 +133,10 @@ def plot_finals(
             label=verdict,
         )
     names = [" / ".join(value_label(k, f[k]) for k in knobs) for f in ranked]
-    ax.set(yticks=range(len(ranked)), yticklabels=names, xlabel="mean latency / that of the best")
+    ax.axvline(1, color="0.5", lw=1, ls="--", zorder=0)
+    ax.set(yticks=range(len(ranked)), yticklabels=names)
+    ax.set(xlabel="mean latency / that of the best", xscale="log")
+    plain_log_ticks(ax.xaxis)
     ax.invert_yaxis()
     handles, labels = ax.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))

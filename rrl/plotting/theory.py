@@ -27,7 +27,7 @@ LINES = ("--", ":", "-.", (0, (1, 3)))
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 
-def shade(i: int, count: int) -> tuple[float, ...]:
+def shade(i: float, count: int) -> tuple[float, ...]:
     """Return colour i of an ordered set, from dark to light; the colours also differ in grey."""
     return mpl.colormaps["viridis"](0.8 * i / max(count - 1, 1))
 
@@ -164,34 +164,6 @@ def plot_tightness(checks: Sequence[Check], ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_estimates(estimates: Floats, exact: Floats, wrong: Floats, ax: Axes | None = None) -> Axes:
-    """Plot the means of runs, 95 % intervals and the exact fixed point, cell by cell.
-
-    Parameters
-    ----------
-    estimates : ndarray, shape (runs, S, A)
-    exact, wrong : ndarray, shape (S, A)
-        `exact` is the fixed point. `wrong` is Q*, the limit of runs without regions.
-    ax : Axes, optional
-    """
-    ax = ax or plt.gca()
-    half = 2 * estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
-    states, actions = exact.shape
-    cells = np.arange(states * actions)
-    ax.plot(cells, exact.ravel(), "_", color="black", ms=14, label="fixed point of M T, exact")
-    middle, label = estimates.mean(axis=0).ravel(), "learned, mean and 95 % interval"
-    ax.errorbar(cells, middle, half.ravel(), fmt="o", ms=3, capsize=2, label=label)
-    ax.plot(cells, wrong.ravel(), "x", color="C3", ms=5, label="Q*, exact")
-    for state in range(1, states):
-        ax.axvline(state * actions - 0.5, color="0.7", lw=1, ls=":")
-    ax.set(xticks=cells, xticklabels=np.tile(np.arange(actions), states))
-    ax.set(xlabel=f"action (left to right: states 0 to {states - 1})")
-    ax.set_ylabel("expected discounted cost")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize="small")
-    sns.despine(ax=ax)
-    return ax
-
-
 def plot_curves(
     curves: Mapping[str, Floats],
     ax: Axes | None = None,
@@ -242,6 +214,32 @@ def plot_speedup(
         )
     ax.plot(k, k, color="0.3", ls="--", label="theory: K (slope 1)")
     ax.set(xlabel="cells in the smallest region, K", ylabel="speed-up over radius 0")
+    ax.set(xscale="log", yscale="log")
+    ax.legend(fontsize="small")
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_decay(
+    t: ArrayLike,
+    radii: Mapping[str, ArrayLike],
+    rates: Mapping[str, float],
+    ax: Axes | None = None,
+) -> Axes:
+    """Plot the best radius against the number of measurements, with the theory's power law.
+
+    The power law passes through the middle of the points. Radii are in units of the grid's side.
+    `rates` has the exponent for each name.
+    """
+    ax = ax or plt.gca()
+    t = np.asarray(t, dtype=float)
+    for i, (name, values) in enumerate(radii.items()):
+        values = np.asarray(values, dtype=float)
+        ax.plot(t, values, marker(i) + "-", color=f"C{i}", ms=4, lw=1, label=name)
+        if name in rates:
+            middle = np.exp(np.log(values).mean() - rates[name] * np.log(t).mean())
+            ax.plot(t, middle * t ** rates[name], ls="--", color=f"C{i}", lw=1)
+    ax.set(xlabel="measurements, t", ylabel="best radius / side of the grid")
     ax.set(xscale="log", yscale="log")
     ax.legend(fontsize="small")
     sns.despine(ax=ax)

@@ -51,9 +51,10 @@ FIGURES = {"figures": "../figures"}
 EXPECTED = {
     "00_quickstart-live": 90.0,
     "03_simulator": 44.0,
+    "04_similarity_and_convergence": 90.0,
     "06_theory_bound": 58.0,
-    "08_convergence": 77.0,
     "09_experiments": 62.0,
+    "10_applications": 60.0,
     "11_claims": 76.0,
 }
 """Seconds of the long notebooks, two at a time on two cores, for a first run."""

@@ -25,11 +25,11 @@ from rrl.serving.client_traffic import requests_of_others, stop_by_others, wait_
 from rrl.serving.detached import Detached, Started, noted_server, start_detached, stop_others
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import TRIAL, Door
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.port_folder import lock_port, port_folder, stop_service
-from rrl.serving.ports import wait_until
 from rrl.serving.sample import fitting
 from rrl.serving.traffic import LOG_LATE_S, ObservedTraffic
 from rrl.serving.volley import Sample

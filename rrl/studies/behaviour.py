@@ -33,9 +33,8 @@ from rrl.studies.days import Day, run_days
 from rrl.studies.made_spaces import MADE
 from rrl.studies.problems import SURFACES, half_of, open_scenario
 from rrl.studies.race import Race, score
-from rrl.studies.scenario import Scenario
+from rrl.studies.scenario import Scenario, find_truth
 from rrl.studies.settings import WORKLOADS
-from rrl.studies.truths import find_truth
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import read_json, write_atomically
 from rrl.support.instructions import behaviour

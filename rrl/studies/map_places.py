@@ -23,7 +23,6 @@ from rrl.recording.profile import read_profile
 from rrl.studies.behaviour import label
 from rrl.studies.map_cells import ARRAYS, COLUMNS, TOLERANCES, agent_with, run_measures
 from rrl.studies.map_factors import CELL, MIDDLE, RIVAL, chosen_settings, nearest_cell
-from rrl.studies.pieces import problem, setting_key
 from rrl.studies.race import race
 from rrl.studies.roughness import (
     episode_noise,
@@ -35,7 +34,7 @@ from rrl.studies.roughness import (
 )
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Setting
-from rrl.studies.sweeps import Sweep, Task, piece_key
+from rrl.studies.sweeps import Sweep, Task, piece_key, problem, setting_key
 from rrl.support.machine import one_thread
 
 if TYPE_CHECKING:

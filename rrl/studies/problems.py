@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.studies.made_spaces import MADE, NOISE, made_space
-from rrl.studies.scenario import Scenario
-from rrl.studies.truths import find_truth
+from rrl.studies.scenario import Scenario, find_truth
 from rrl.tuning.episode import Episode, Server, Status, check_arrivals, watched
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.watch import Watch

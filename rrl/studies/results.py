@@ -132,13 +132,16 @@ def check(sweep: Sweep, root: Path = Path()) -> str:
     for new, names in reasons.items():
         print(f"{', '.join(new)}: {len(names)} stored results, such as {names[0]}")
     figures = rests_on(late, root)
+    together: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for figure, names in figures.items():
-        print(f"  figures/{figure} rests on {len(names)} of them")
+        together[tuple(names)].add(Path(figure).stem)
+    for of, stems in together.items():
+        print(f"  figures and tables that rest on {len(of)} of them: {', '.join(sorted(stems))}")
     steps = "`make versions`, then `make results`" if unknown else "`make results`"
     raise UnstableError(
         f"{len(late)} of {len(sweep.store.index)} stored results are of other versions, and "
         f"{len(figures)} figures and tables rest on them: nothing is drawn; {steps} renews them, "
-        "or FIGURE=NAME with it those of one figure"
+        "and `make results FIGURE=NAME` those of one figure"
     )
 
 

@@ -130,21 +130,6 @@ def error_after(
     return b + np.asarray(rate, dtype=float) ** np.asarray(covers, dtype=float) * excess
 
 
-def steps_to(precision: float, start: float, *, rate: float, n: int, k: int, p: float) -> float:
-    """Both parts of theorem 1: bound the mean steps until the error is at most ``b + precision``.
-
-    The number of covers is ``ln(start / precision) / -ln(rate)``, rounded up.
-
-    Examples
-    --------
-    >>> [round(steps_to(0.01, 1, rate=0.7, n=100, k=k, p=0.01)) for k in (1, 10)]
-    [7300, 742]
-    """
-    excess = max(start / precision, 1.0)
-    covers = np.ceil(np.log(excess) / -np.log(rate)) if rate else excess > 1
-    return float(covers * mean_cover(n, k, p))
-
-
 # --- Price (theorem 2) -------------------------------------------------------------------------
 
 
@@ -301,15 +286,3 @@ def best_radius(lipschitz: float, a: ArrayLike, d: int) -> Floats:
     np.float64(0.2)
     """
     return (d * np.asarray(a) / (2 * lipschitz)) ** (2 / (d + 2))
-
-
-def density(near: Mask, radius: float, d: int) -> float:
-    """Return kappa for this radius: the smallest region's fraction of all cells, divided by rho^d.
-
-    Examples
-    --------
-    >>> from rrl.theory.cover import cells
-    >>> density(cells(10, 5), radius=2.0, d=1)
-    0.25
-    """
-    return float(smallest_region(near) / len(near) / radius**d)

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.agent import LoadLevels
 from rrl.core.exploration import Temperature
 from rrl.core.knob import Configuration, Knob
-from rrl.core.region import FixedRadius, SelectedRadius
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
 from rrl.simulation.simulator import SimulatedServer
@@ -58,8 +57,6 @@ class Curves:
         loss of the theory.
     deployed : ndarray
         This is the same for the configuration that the agent deploys.
-    radius : ndarray
-        This is the agent's radius in steps. An adaptive agent changes it.
     chosen : ndarray of int
         These are the numbers of the measured configurations.
     """
@@ -68,7 +65,6 @@ class Curves:
     typical: Floats
     greedy: Floats
     deployed: Floats
-    radius: Floats
     chosen: NDArray[np.int64]
 
 
@@ -76,9 +72,8 @@ class _Watched:
     """A wrapper that passes all calls to the agent and records its table after each episode."""
 
     def __init__(self, agent: RRL, truth: Floats) -> None:
-        assert isinstance(agent.region, FixedRadius | SelectedRadius)
-        self.agent, self.region, self.truth = agent, agent.region, truth
-        self.rows: list[tuple[float, float, float, float]] = []
+        self.agent, self.truth = agent, truth
+        self.rows: list[tuple[float, float, float]] = []
 
     def ask(self, load: float) -> Configuration:
         return self.agent.ask(load)
@@ -89,7 +84,7 @@ class _Watched:
         error = np.abs(table.values - self.truth)
         greedy = self.truth[table.values.argmin()] / self.truth.min() - 1
         typical = float(np.median(error / self.truth))
-        self.rows.append((error.max(), typical, greedy, self.region.radius))
+        self.rows.append((error.max(), typical, greedy))
 
     def best(self, load: float) -> Configuration:
         return self.agent.best(load)
@@ -149,8 +144,8 @@ def watch_table(
         rows.append(watched.rows)
         deployed.append(truth[[space.index(c) for c in run.recommended]] / truth.min() - 1)
         chosen.append([space.index(c) for c in run.configurations])
-    worst, typical, greedy, radius = np.moveaxis(np.array(rows), -1, 0)
-    return Curves(worst, typical, greedy, np.array(deployed), radius, np.array(chosen))
+    worst, typical, greedy = np.moveaxis(np.array(rows), -1, 0)
+    return Curves(worst, typical, greedy, np.array(deployed), np.array(chosen))
 
 
 def cut(curves: Curves, episodes: int) -> Curves:
@@ -254,7 +249,7 @@ def speed_and_loss(
     Examples
     --------
     >>> ones = np.ones((2, 3))
-    >>> curves = Curves(ones, ones, ones, 0 * ones, ones, ones.astype(int))
+    >>> curves = Curves(ones, ones, ones, 0 * ones, ones.astype(int))
     >>> table = speed_and_loss({0: curves}, {0: np.eye(3, dtype=bool)}, np.array([3.0, 1.0, 2.0]))
     >>> table.loc[0].tolist()
     [0.0, 100.0, 0.0, 3.0, 1.0]
@@ -287,7 +282,7 @@ def state_at_end(curves: Curves, near: NDArray[np.bool_], truth: Floats) -> dict
     Examples
     --------
     >>> ones = np.ones((1, 2))
-    >>> curves = Curves(ones, ones / 2, ones, ones, ones, np.array([[0, 0]]))
+    >>> curves = Curves(ones, ones / 2, ones, ones, np.array([[0, 0]]))
     >>> state = state_at_end(curves, np.eye(2, dtype=bool), np.array([3.0, 1.0]))
     >>> float(state["fraction of the grid updated"]), float(state["mean cost served / optimum"])
     (0.5, 3.0)
