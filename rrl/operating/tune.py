@@ -190,7 +190,7 @@ def _tune(options: Namespace) -> int:
     with ExitStack() as stack:
         job, folder = _job(options, requests)
         if options.dry_run:
-            refuses = refuses_batches(job, lambda: requests.largest)
+            refuses = refuses_batches(job, requests.largest)
             print("\n".join(plan_lines(job, requests.note, refuses)))
             return 0
         other = stack.enter_context(announced())
