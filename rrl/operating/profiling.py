@@ -38,7 +38,7 @@ _EXAMPLES = """examples:
     rrl profile my-grid --model keyword --knob inter_op=1,2 --knob batch_threads=0,2 \\
         --rates 100,400
   show the plan and its size without measuring:
-    rrl profile inception_v3-threads --list
+    rrl profile inception_v3-threads --dry-run
 
 The knobs, and the forms of a sample, are those of `rrl tune`. Without a sample, the model's own
 warm-up requests are sent, or random values.
@@ -91,7 +91,7 @@ def add_parsers(commands: Any) -> None:
         metavar="N",
         help="measure the N best of each half and load again (default: the plan's; 0: no finals)",
     )
-    profile.add_argument("--list", action="store_true", help="show the plan and stop")
+    profile.add_argument("--dry-run", action="store_true", help="show the plan; measure nothing")
     profile.set_defaults(run=_profile, parser=profile)
 
 
@@ -108,7 +108,7 @@ def _profile(options: Namespace) -> int:
     guests = len(plan.configurations) - len(plan.space)
     also = f" and {guests} of the adaptive scheduler" if guests else ""
     size = f"{name}: {len(plan.space)} configurations{also}, {plan.episodes} episodes"
-    if options.list:
+    if options.dry_run:
         print(f"{size}, {_duration(plan)}\n{_listed(plan)}")
         return 0
     if other := another_run():
