@@ -161,12 +161,29 @@ def environment_of(configuration: Configuration) -> dict[str, str]:
     return {name.removeprefix(ENV): str(value) for name, value in found}
 
 
+def cpus_of(configuration: Configuration) -> list[int]:
+    """Return the numbers of the CPUs that a configuration gives a server: the first usable ones.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer CPUs.
+
+    Examples
+    --------
+    >>> cpus_of({"cpus": 1}) == usable_cpus()[:1], cpus_of({}) == usable_cpus()
+    (True, True)
+    """
+    if CPUS not in configuration:
+        return usable_cpus()
+    check_cpus([configuration[CPUS]])
+    return usable_cpus()[: int(configuration[CPUS])]
+
+
 def prefix(configuration: Configuration) -> list[str]:
     """Return the words before a server's command that give it its environment and its CPUs.
 
     They are those of `env` and `taskset`, which replace themselves by the server.
-
-    The CPUs are the first ones of `usable_cpus`.
 
     Raises
     ------
@@ -182,9 +199,7 @@ def prefix(configuration: Configuration) -> list[str]:
     words = ["env", *variables] if variables else []
     if CPUS not in configuration:
         return words
-    wanted = configuration[CPUS]
-    check_cpus([wanted])
+    numbers = ",".join(map(str, cpus_of(configuration)))
     if shutil.which("taskset") is None:
         raise UsageError("cpus needs the program taskset; install util-linux, or leave it out")
-    numbers = usable_cpus()[: int(wanted)]
-    return [*words, "taskset", "--cpu-list", ",".join(map(str, numbers))]
+    return [*words, "taskset", "--cpu-list", numbers]
