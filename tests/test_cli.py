@@ -241,8 +241,8 @@ def test_a_plan_can_be_looked_at_before_it_runs(capsys):
 
 
 def test_a_value_that_begins_with_a_dash_is_explained(capsys):
-    assert main(["tune", "keyword", "--rate", "20", "--flag", "--grpc_max_threads=8"]) == 2
-    assert "begins with a dash as --flag=VALUE" in lines(capsys)[0]
+    assert main(["tune", "keyword", "--rate", "20", "--default", "--x=8"]) == 2
+    assert "begins with a dash as --default=VALUE" in lines(capsys)[0]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 
 from rrl.core.knob import Configuration, Value
@@ -105,36 +105,6 @@ def read_value(text: str) -> Value:
             if repr(number := kind(text)) == text and abs(number) < float("inf"):
                 return number
     return text
-
-
-def process_settings(flags: Sequence[str], environment: Sequence[str]) -> dict[str, Value]:
-    """Return the settings of texts ``--name=value`` and ``NAME=VALUE``.
-
-    A flag without a value means "true".
-
-    Raises
-    ------
-    UsageError
-        If a text has another form, or a name is given twice.
-
-    Examples
-    --------
-    >>> process_settings(["--grpc_max_threads=8", "--verbose"], ["OMP_NUM_THREADS=1"])
-    {'flag:--grpc_max_threads': 8, 'flag:--verbose': 'true', 'env:OMP_NUM_THREADS': 1}
-    """
-    settings: dict[str, Value] = {}
-    for kind, option, texts in ((FLAG, "--flag", flags), (ENV, "--env", environment)):
-        for text in texts:
-            name, equals, value = text.partition("=")
-            if kind == ENV and not equals:
-                raise UsageError(f"--env {text!r}: write it as NAME=VALUE")
-            if kind == FLAG and not _FLAG_NAME.fullmatch(name):
-                raise UsageError(f"{option} {text!r}: write it as {option}=--name=value")
-            check_process_knob(kind + name)
-            if kind + name in settings:
-                raise UsageError(f"{option} {name} is given twice; give it once")
-            settings[kind + name] = read_value(value) if equals else "true"
-    return settings
 
 
 def extra_flags(configuration: Configuration) -> list[str]:
