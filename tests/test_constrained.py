@@ -154,15 +154,6 @@ def test_numbers_that_were_not_measured_are_named():
             objective(fast)
 
 
-def test_costs_in_words():
-    fewest = parse_objective("cpus with p99<80ms", 4)
-    kept = fewest(Episode({"cpus": 2}, [0.0], [0.04], [0]))
-    assert fewest.words(kept) == "2 CPUs, p99 at 50 % of the target"
-    assert fewest.words(1.5) == "1.50 times the target (SLO broken)"
-    assert LeastMemory(parse_slo("p99<80ms"), 2**30).words(0.5) == "512 MiB"
-    assert parse_objective("rate of 20,40 with p99<80ms").words(0.5) == "40 requests/s"
-
-
 # --- the capacity search --------------------------------------------------------------------------
 
 
@@ -258,11 +249,6 @@ def test_automatic_threads_follow_the_bound_cores():
             for n in (0, cpus)
         )
         assert automatic.latency.tolist() == given_.latency.tolist()
-
-
-def test_more_cores_than_the_machine_has_are_refused():
-    with pytest.raises(ValueError, match="cpus=11: 10 cores has 10 cores"):
-        SimulatedServer(ConfigSpace([Knob("cpus", (1, 11))]), TEN.model, TEN.machine)
 
 
 def test_the_default_has_all_cpus():

@@ -10,14 +10,12 @@ from __future__ import annotations
 #: What an exercise needs besides the notebook's imports: identifiers of cells, or code.
 GIVEN = {
     "00_quickstart": {"guess": ["random-trials"]},
-    "04_region_similarity": {"exercise-length": ["candidates"]},
     "09_experiments": {
         "cells-lost": [
             "duels = pd.DataFrame({'rival': list('aaaabbb'), 'measure': list('xxyyxyy'),"
             " 'verdict': ['lost', 'won', 'lost', 'lost', 'tied', 'lost', 'won']})"
         ]
     },
-    "14_iot": {"exercise-dispersion": ["dispersion"]},
     "13_explorer": {
         "region": ["from rrl import testbed\nserver = testbed('cpu2')"],
         "method": ["agent-means", "best-action", "agents", "bed = testbed('cpu2')"],
@@ -429,7 +427,7 @@ WRONG["03_simulator"] = {
     ],
 }
 
-WRONG["04_region_similarity"] = {
+WRONG["04_similarity_and_convergence"] = {
     "exercise-variogram": [
         ("at_one, at_two = 2.5, 9.0", "at_one = 2.5: that is the whole"),
         ("at_one, at_two = 0.75, 4.5", "square each difference first"),
@@ -441,69 +439,6 @@ WRONG["04_region_similarity"] = {
         ("at_one, at_two = 1.25, 2.25", "one pair has a distance of 2"),
         ("at_one, at_two = 4.5, 1.25", "at_one is not 4.5"),
         ("at_one, at_two = 1.25, None", "at_two is not None"),
-    ],
-    "exercise-length": [
-        ("return 2.0", "is 2, not"),
-        ("return candidates[-1]", "the longest candidate"),
-        ("return candidates[0]", "the shortest candidate"),
-        (
-            "x = np.array([[0.0], [4.0]])\nfor length in candidates:\n"
-            "    process = GaussianProcess(x, np.zeros(2), np.full(2, 0.01),"
-            " Hyperparameters(np.array([length]), 1.0))\n"
-            "    if process.posterior(np.array([[2.0]]))[1][0] ** 2 <= wanted:\n"
-            "        return float(length)",
-            "compare the standard deviation",
-        ),
-        (
-            "x = np.array([[0.0], [4.0]])\nfor length in candidates:\n"
-            "    process = GaussianProcess(x, np.zeros(2), np.full(2, 0.1),"
-            " Hyperparameters(np.array([length]), 1.0))\n"
-            "    if process.posterior(np.array([[2.0]]))[1][0] <= wanted:\n"
-            "        return float(length)",
-            "do not take its square root",
-        ),
-        (
-            "x = np.array([[0.0], [4.0]])\nfor number, length in enumerate(candidates):\n"
-            "    process = GaussianProcess(x, np.zeros(2), np.full(2, 0.01),"
-            " Hyperparameters(np.array([length]), 1.0))\n"
-            "    if process.posterior(np.array([[2.0]]))[1][0] <= wanted:\n"
-            "        return number",
-            "the position in `candidates`",
-        ),
-        (
-            "x = np.array([[0.0], [4.0]])\nfor length in candidates:\n"
-            "    process = GaussianProcess(x, np.zeros(2), np.full(2, 0.01),"
-            " Hyperparameters(np.array([length]), 1.0))\n"
-            "    if process.posterior(np.array([[2.0]]))[1][0] <= wanted:\n"
-            "        return float(length) + 0.5",
-            "a shorter candidate",
-        ),
-        (
-            "x = np.array([[0.0], [4.0]])\nfor length in candidates:\n"
-            "    process = GaussianProcess(x, np.zeros(2), np.full(2, 0.01),"
-            " Hyperparameters(np.array([length]), 1.0))\n"
-            "    if process.posterior(np.array([[2.0]]))[1][0] <= wanted:\n"
-            "        length",
-            "returns nothing",
-        ),
-        (
-            "process = GaussianProcess([0, 4], [0, 0], [0.01, 0.01], Hyperparameters(1.0, 1.0))\n"
-            "return process.posterior(2.0)",
-            "Points have the shape (n, 1)",
-        ),
-        (
-            "x = np.array([[0.0], [2.0]])\nfor length in candidates:\n"
-            "    process = GaussianProcess(x, np.zeros(2), np.full(2, 0.01),"
-            " Hyperparameters(np.array([length]), 1.0))\n"
-            "    if process.posterior(np.array([[1.0]]))[1][0] <= wanted:\n"
-            "        return float(length)",
-            "the measured points are 0 and 4",
-        ),
-        (
-            "for length in candidates:\n"
-            "    process = GaussianProcess(x, logs, noise, Hyperparameters(length, 1.0))",
-            "NameError",
-        ),
     ],
     "exercise-radius": [
         (
@@ -551,6 +486,54 @@ WRONG["04_region_similarity"] = {
         ("return 0", "is 0, not 2"),
         ("table.groupby('distance')", "returns nothing"),
         ("return table['copy'] < table['global mean']", "The columns are"),
+    ],
+    "exercise-settle": [
+        ("return costs", "these are the true costs"),
+        ("return np.convolve(costs, np.ones(2 * radius + 1), 'same')", "is [8, 12, 18"),
+        (
+            "place = np.arange(len(costs))\n"
+            "return (np.abs(place[:, None] - place) <= radius) @ costs",
+            "these are sums",
+        ),
+        (
+            "place = np.arange(len(costs))\n"
+            "return (np.abs(place[:, None] - place) <= radius) @ costs / (2 * radius + 1)",
+            "a region at the border is smaller",
+        ),
+        (
+            "place = np.arange(len(costs))\n"
+            "return mean_field(np.abs(place[:, None] - place) <= 1) @ costs",
+            "use the argument `radius`",
+        ),
+        (
+            "near = np.abs(np.subtract.outer(*[np.arange(len(costs))] * 2)) <= radius\n"
+            "near &= ~np.eye(len(costs), dtype=bool)\n"
+            "return near @ costs / near.sum(axis=1)",
+            "belongs to its own region",
+        ),
+        ("return np.full(len(costs), costs.mean())", "the mean of all costs"),
+        (
+            "return np.array([costs[max(i - radius, 0):i + radius + 1].min()"
+            " for i in range(len(costs))])",
+            "the lowest cost of each region",
+        ),
+        (
+            "padded = np.pad(costs, radius, mode='edge')\n"
+            "return np.array([padded[i:i + 2 * radius + 1].mean() for i in range(len(costs))])",
+            "do not repeat the cost of the border",
+        ),
+        (
+            "return [np.mean(costs[max(i - radius, 0):i + radius]) for i in range(len(costs))]",
+            "settles_at([6, 2, 4, 12, 3, 9], 1)",
+        ),
+        (
+            "place = np.arange(len(costs))\n"
+            "near = np.abs(place[:, None] - place) < radius\n"
+            "return near @ costs / near.sum(axis=1)",
+            "use <=",
+        ),
+        ("return mean_field(costs)[0] @ costs[:2]", "the regions have the shape (n, n)"),
+        ("mean_field(np.eye(len(costs), dtype=bool))", "returns nothing"),
     ],
 }
 
@@ -645,18 +628,6 @@ WRONG["06_theory_bound"] = {
         ("return n / k", "partition_speedup(12, 1) is 12"),
         ("return harmonic(n) / harmonic(n // k)", "NameError"),
     ],
-    "exercise-promise": [
-        ("return 0.0, 0.0, np.log(price) + 1", "the sd has to be above 0"),
-        ("return 0.0, 0.5, price", "give the *log* cost"),
-        ("return 0.0, 0.5, np.log(price)", "exp(log cost) - 1 is paid"),
-        ("return 5.0, 0.01, np.log(price) + 1", "the rule does not try"),
-        ("return 0.0, 0.5", "three numbers"),
-        ("return 0.0, 0.5, 1.0", "a true log cost of 1 costs"),
-        ("return 0.0, -0.5, np.log(price) + 1", "not below 0"),
-        ("return None", "returns nothing"),
-        ("return 0.0, 0.5, log(price) + 1", "NameError"),
-        ("return 0.0, np.nan, np.log(price) + 1", "finite"),
-    ],
     "exercise-uniform": [
         ("return (1 - 1 / near.sum(axis=1).min()) * eps", "use max"),
         ("return (1 - 1 / near.sum(axis=1).mean()) * eps", "not for the mean one"),
@@ -669,22 +640,6 @@ WRONG["06_theory_bound"] = {
         ("return (1 - 1 / (near.sum(axis=1).max() + 1)) * eps", "contains the cell itself already"),
         ("(1 - 1 / near.sum(axis=1).max()) * eps", "returns nothing"),
         ("return 0", "is 0, not"),
-    ],
-    "exercise-bias": [
-        ("return np.array([[0.0, eps]]), np.eye(2)", "the error is 0.000"),
-        ("return np.array([[0.0, eps]]), np.full((2, 2), 0.5)", "the error is 0.250"),
-        ("return np.array([[0.0, eps]]), np.array([[1.0, 0.0], [1.0, 0.0]])", "with gamma = 0.6"),
-        (
-            "return np.array([[0.0, 1.0]]), np.array([[0.0, 1.0], [0.0, 1.0]])",
-            "not by eps",
-        ),
-        ("return np.array([[0.0, eps]]), np.array([[0.0, 1.0], [1.0, 1.0]])", "add up to 1"),
-        ("return np.array([0.0, eps]), np.eye(2)", "the costs have the shape (2,)"),
-        ("return np.array([[0.0, eps]]), np.array([[0.0, 1.0]])", "the weights have the shape"),
-        ("return np.array([[0.0, eps]]), np.array([[-1.0, 2.0], [0.0, 1.0]])", "below 0"),
-        ("return np.array([[0.0, eps]])", "return two arrays"),
-        ("np.eye(2)", "returns nothing"),
-        ("return np.array([[0.0, epsilon]]), np.eye(2)", "NameError"),
     ],
     "exercise-own": [
         ("return near + (own - 1) * np.eye(len(near))", "divide each row by its sum"),
@@ -869,7 +824,7 @@ WRONG["09_experiments"] = {
     ],
 }
 
-WRONG["10_objectives"] = {
+WRONG["10_applications"] = {
     "exercise-cost": [
         ("return p99_s / target_s", "one CPU less costs less"),
         ("return cpus / most", "the later one costs more"),
@@ -935,57 +890,117 @@ WRONG["10_objectives"] = {
         ("front(cpus, latency)", "returns nothing"),
         ("return cpus <= latency.min()", "AttributeError"),
     ],
-    "exercise-capacity": [
-        ("return max((r for r in rates if keeps(r)), default=None)", "halve what is left"),
+    "exercise-charge": [
         (
-            "for rate in rates[::-1]:\n    if keeps(rate):\n        return rate",
-            "halve what is left",
-        ),
-        ("return rates[-1]", "for no rate"),
-        (
-            "low, high = 0, len(rates)\nwhile low < high:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle + 1, high) if keeps(rates[middle]) else (low, middle)\n"
-            "return rates[low - 1]",
-            "no rate keeps it",
+            "n = rate_per_s * switch_s\nreturn (requests * mean_s + n * switch_s / 2) / requests",
+            "divide by the requests of both groups",
         ),
         (
-            "low, high = 0, len(rates)\nwhile low < high:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle + 1, high) if keeps(rates[middle]) else (low, middle)\n"
-            "return low - 1 if low else None",
-            "that is a position",
+            "n = rate_per_s * switch_s\nreturn (requests * mean_s + n * switch_s) / (requests + n)",
+            "half of the restart on average",
         ),
         (
-            "low, high = 0, len(rates)\nwhile low < high:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle + 1, high) if keeps(rates[middle]) else (low, middle)\n"
-            "return rates[low] if low < len(rates) else rates[-1]",
-            "too high",
+            "return (mean_s + switch_s / 2) / 2",
+            "weigh each by its number",
         ),
         (
-            "low, high = 0, len(rates)\nwhile low < high:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle + 1, high) if keeps(rates[middle]) else (low, middle)\n"
-            "return rates[low - 2] if low > 1 else None",
-            "higher rate keeps it, too",
+            "return mean_s + switch_s / 2",
+            "only the requests that arrive",
         ),
         (
-            "low, high = 0, len(rates) - 1\nwhile low < high:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle, high) if keeps(rates[middle]) else (low, middle - 1)\n"
-            "return rates[low]",
-            "does not come to an end",
+            "n = rate_per_s * switch_s\nreturn requests * mean_s + n * switch_s / 2",
+            "the total latency",
         ),
         (
-            "low, high = 0, rates[-1]\nwhile high - low > 1:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle, high) if keeps(middle) else (low, middle)\n"
-            "return low",
-            "outside `rates`",
+            "return (requests * mean_s + switch_s / 2) / (requests + 1)",
+            "a single waiting request",
         ),
         (
-            "low, high = 0, len(rates)\nwhile low < high:\n    middle = (low + high) // 2\n"
-            "    low, high = (middle + 1, high) if keeps(middle) else (low, middle)\n"
-            "return rates[low - 1] if low else None",
-            "outside `rates`",
+            "n = rate_per_s * switch_s\n"
+            "return (requests * mean_s + n * (switch_s / 2 + mean_s)) / (requests + n)",
+            "no other latency",
         ),
-        ("keeps(rates[8])", "return the highest one"),
-        ("return rates[(len(rates) + 1) // 2] if keeps(rates) else None", "TypeError"),
+        (
+            "n = rate_per_s * switch_s\n"
+            "return ((requests - n) * mean_s + n * switch_s / 2) / requests",
+            "come on top",
+        ),
+        (
+            "return mean_s",
+            "without the restart",
+        ),
+        (
+            "n = rate_per_s * switch_s\n"
+            "return 1000 * (requests * mean_s + n * switch_s / 2) / (requests + n)",
+            "return seconds",
+        ),
+        (
+            "n = rate_per_s * switch_s\n"
+            "if n == 0:\n"
+            "    return mean_s\n"
+            "return (requests * mean_s + n * switch_s / 2) / (requests + n)",
+            "may be arrays",
+        ),
+        (
+            "n = rate_per_s * switch_s\n(requests * mean_s + n * switch_s / 2) / (requests + n)",
+            "returns nothing",
+        ),
+        (
+            "return 4.1 / 3",
+            "not 0.1",
+        ),
+        (
+            "return mean_s * load",
+            "NameError",
+        ),
+    ],
+    "exercise-pay": [
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return int(trials * (trial - default) // (default - after)) + 1",
+            "add the trials",
+        ),
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return trials + int(trials * (trial - default) // (default - after))",
+            "one episode more",
+        ),
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return trials + int(np.ceil(trials * (trial - default) / (default - after)))",
+            "below, not equal",
+        ),
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return trials + int(trials * trial // (default - after)) + 1",
+            "during the trials, too",
+        ),
+        (
+            "if after >= default:\n    return None\n"
+            "return trials + int(trials * (trial - default) // (default - after)) + 1",
+            "pay from the first one on",
+        ),
+        (
+            "return trials + int(trials * (trial - default) // (default - after)) + 1",
+            "ZeroDivisionError",
+        ),
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return trials + int((trial - default) // (default - after)) + 1",
+            "multiply by their number",
+        ),
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return trials + trials * (trial - default) / (default - after)",
+            "not a whole number",
+        ),
+        (
+            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
+            "return trials + 1",
+            "is 11, not 71",
+        ),
+        ("trials * (trial - default)", "is None, not 71"),
+        ("return 71", "is 71, not None"),
     ],
 }
 
@@ -1265,151 +1280,5 @@ WRONG["13_explorer"] = {
             "lacks the measured configuration",
         ),
         ("self.totals[tuple(action)] += reward", "AttributeError"),
-    ],
-}
-
-WRONG["14_iot"] = {
-    "exercise-dispersion": [
-        (
-            "counts = np.unique(np.floor(np.asarray(times) / window_s), return_counts=True)[1]\n"
-            "return counts.var() / counts.mean()",
-            "windows without a request",
-        ),
-        (
-            "counts = np.bincount((np.asarray(times) / window_s).astype(int))\n"
-            "return counts.var() / counts.mean()",
-            "end with the last request",
-        ),
-        (
-            "counts = np.histogram(times, round(until_s / window_s), (0, until_s))[0]\n"
-            "return counts.var()",
-            "that is the variance",
-        ),
-        (
-            "counts = np.histogram(times, round(until_s / window_s), (0, until_s))[0]\n"
-            "return counts.mean()",
-            "that is the mean",
-        ),
-        (
-            "counts = np.histogram(times, round(until_s / window_s), (0, until_s))[0]\n"
-            "return counts.std() / counts.mean()",
-            "the standard deviation over the mean",
-        ),
-        (
-            "counts = np.histogram(times, round(until_s / window_s), (0, until_s))[0]\n"
-            "return counts.mean() / counts.var()",
-            "upside down",
-        ),
-        (
-            "counts = np.histogram(times, round(until_s / window_s), (0, until_s))[0]\n"
-            "return counts.var(ddof=1) / counts.mean()",
-            "ddof=0",
-        ),
-        ("gaps = np.diff(times)\nreturn gaps.var() / gaps.mean()", "burstiness("),
-        (
-            "counts = np.histogram(times, round(until_s), (0, until_s))[0]\n"
-            "return counts.var() / counts.mean()",
-            "use `window_s`",
-        ),
-        ("np.histogram(times)", "returns nothing"),
-        ("return 1.0", "is 1, not 0"),
-    ],
-    "exercise-carry": [
-        ("return 1, latency[-1]", "left_over("),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((done > end).sum()), max(done)",
-            "not from its start",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((done > end).sum()), latency[-1]",
-            "take the latest answer",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((np.array(latency) > end).sum()), max(done) - end",
-            "counts from the arrival",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((done > end).sum()) - 1, max(done) - end",
-            "unanswered when it arrives",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((done <= end).sum()), max(done) - end",
-            "answered already",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((done > end).sum()), max(latency)",
-            "the longest latency",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return int((done > end).sum()), np.maximum(done - end, 0).sum()",
-            "the sum of the waiting",
-        ),
-        (
-            "done = np.array(arrivals) + np.array(latency)\nend = max(arrivals)\n"
-            "return max(done) - end, int((done > end).sum())",
-            "swapped",
-        ),
-        ("return arrivals + latency > max(arrivals)", "may be lists"),
-        ("done = np.array(arrivals) + np.array(latency)", "returns nothing"),
-        (
-            "done = np.array(arrivals) + np.array(latency)\n"
-            "return int((done > max(arrivals)).sum())",
-            "has shape ()",
-        ),
-    ],
-    "exercise-pay": [
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return int(trials * (trial - default) // (default - after)) + 1",
-            "add the trials",
-        ),
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return trials + int(trials * (trial - default) // (default - after))",
-            "one episode more",
-        ),
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return trials + int(np.ceil(trials * (trial - default) / (default - after)))",
-            "below, not equal",
-        ),
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return trials + int(trials * trial // (default - after)) + 1",
-            "during the trials, too",
-        ),
-        (
-            "if after >= default:\n    return None\n"
-            "return trials + int(trials * (trial - default) // (default - after)) + 1",
-            "pay from the first one on",
-        ),
-        (
-            "return trials + int(trials * (trial - default) // (default - after)) + 1",
-            "ZeroDivisionError",
-        ),
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return trials + int((trial - default) // (default - after)) + 1",
-            "multiply by their number",
-        ),
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return trials + trials * (trial - default) / (default - after)",
-            "not a whole number",
-        ),
-        (
-            "if trial < default:\n    return 1\nif after >= default:\n    return None\n"
-            "return trials + 1",
-            "is 11, not 71",
-        ),
-        ("trials * (trial - default)", "is None, not 71"),
-        ("return 71", "is 71, not None"),
     ],
 }

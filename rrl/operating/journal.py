@@ -136,21 +136,22 @@ class Journal:
         remove_leftovers(self.folder, *_WRITTEN)
         with open(os.dup(self._file), "rb") as file:
             lines = file.read().splitlines(keepends=True)
-        records = [decode(line) for line in lines]
+        decoded = [decode(line) for line in lines]
         if lines and not _is_header(lines[0]):
             raise DataError(
                 f"{self.path}, line 1: not the first line of a journal; "
                 "restore the file, or choose another folder"
             )
-        if lines and (records[-1] is None or not lines[-1].endswith(b"\n")):
+        if lines and (decoded[-1] is None or not lines[-1].endswith(b"\n")):
             self.recovered = True
             os.ftruncate(self._file, sum(map(len, lines[:-1])))
-            records.pop()
-        if None in records:
+            decoded.pop()
+        if None in decoded:
             raise DataError(
-                f"{self.path}, line {records.index(None) + 1}: damaged (its checksum does not "
+                f"{self.path}, line {decoded.index(None) + 1}: damaged (its checksum does not "
                 "match); restore the file, or remove it to start a new run"
             )
+        records = [record for record in decoded if record is not None]
         os.lseek(self._file, 0, os.SEEK_END)
         if not records:
             self._write(header)
@@ -161,7 +162,7 @@ class Journal:
             os.ftruncate(self._file, 0)  # nothing was measured, so nothing is lost
             self._write(header)
             records = [header]
-        self.records = [record for record in records[1:] if record is not None]
+        self.records = records[1:]
 
     def append(self, record: Record) -> None:
         """Add a record; when this returns, it is on disk; if this fails, no part of it remains."""
@@ -194,8 +195,10 @@ def _changed(old: Record, new: Record) -> list[str]:
     names = [name for name in dict.fromkeys((*new, *old)) if old.get(name) != new.get(name)]
 
     def may_continue(name: str) -> bool:
-        both = old.get(name), new.get(name)
-        return name in RAISABLE and all(isinstance(one, int) for one in both) and both[0] < both[1]
+        before, now = old.get(name), new.get(name)
+        if name not in RAISABLE or not isinstance(before, int) or not isinstance(now, int):
+            return False
+        return before < now
 
     return [name for name in names if not may_continue(name)]
 

@@ -29,7 +29,7 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
     knobs = each_once(options.knob)
     check_names(knobs)
     if "max_batch_size" in knobs:
-        knobs["max_batch_size"] = large_enough(knobs["max_batch_size"], largest)
+        knobs["max_batch_size"] = large_enough([int(x) for x in knobs["max_batch_size"]], largest)
     fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1}
     if "max_batch_size" not in knobs and largest > 1:
         fixed["max_batch_size"] = largest

@@ -165,9 +165,9 @@ def _open(options: Namespace) -> _Source:
         return _Source(testbed(options.source), f"testbed {options.source}")
     folder = next((f for f in (path, options.data / path) if f.is_dir()), None)
     if folder is None:
-        known = sorted(f.parent.name for f in options.data.glob("*/profile.json"))
+        profiles = sorted(f.parent.name for f in options.data.glob("*/profile.json"))
         raise UsageError(
-            f"unknown source {options.source!r}; known: {', '.join([*TESTBEDS, *known])}, "
+            f"unknown source {options.source!r}; known: {', '.join([*TESTBEDS, *profiles])}, "
             "or give a profile's folder or a .csv file"
         )
     return _profile(folder, options)

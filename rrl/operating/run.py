@@ -52,9 +52,9 @@ def run(
     from rrl.tuning.guard import Keeps
 
     interrupt_by_signals()
-    guard = make_guard(job, target and target.refuses)
+    guard = make_guard(job, target.refuses if target else None)
     try:
-        with metrics_at(target and options.metrics_port, guard):
+        with metrics_at(options.metrics_port if target else None, guard):
             if target:
                 records = _measure(job, target, opened, folder, options, screen, guard)
             else:
@@ -140,8 +140,10 @@ def _returning(job: Job, target: Target, folder: Path, options: Namespace) -> It
         if isinstance(target.server, Keeps) and not options.keep_best:
             target.server.keep(job.default)
         if options.port and isinstance(error, Exception):
-            known = isinstance(error, OSError) and error.filename
-            say(f"{error.filename}: {error.strerror}" if known else str(error))
+            if isinstance(error, OSError) and error.filename:
+                say(f"{error.filename}: {error.strerror}")
+            else:
+                say(str(error))
         raise
 
 

@@ -69,7 +69,8 @@ def refuses_batches(job: Job, largest: int) -> Callable[[Configuration], bool]:
 
     def refuses(configuration: Configuration) -> bool:
         values = {**job.fixed, **configuration}
-        return bool(values.get("batch_threads")) and values.get("max_batch_size", 1) < largest
+        batches = bool(values.get("batch_threads"))
+        return batches and int(values.get("max_batch_size", 1)) < largest
 
     return refuses
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 PATIENCE = 15
 """Episodes in a row in which no trial was worth its price, after which the tuning ends.
 
-It is the shortest one that hardly changes what is recommended at the recorded loads, see
-``python -m rrl.studies.patience``.
+Among 2, 3, 4, 6, 8, 10, 15 and 20, it is the shortest one that hardly changes what is recommended
+at the recorded loads: in 1 % of the runs at most.
 """
 
 _EXAMPLES = """examples:

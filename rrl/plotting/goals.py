@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import cycle
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -17,22 +16,6 @@ from rrl.plotting.shared import MS, marker, plain_log_ticks
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def plot_two_latencies(
-    mean_s: ArrayLike, p99_s: ArrayLike, targets_s: Mapping[str, float], ax: Axes | None = None
-) -> Axes:
-    """Plot the p99 (s) of each configuration against its mean (s), with targets as lines."""
-    ax = ax or plt.gca()
-    ax.plot(MS * np.asarray(mean_s), MS * np.asarray(p99_s), "o", ms=3, alpha=0.5, mew=0)
-    for (name, target), line in zip(targets_s.items(), cycle(("--", ":", "-."))):
-        ax.axhline(MS * target, ls=line, lw=1, color="0.25", label=name)
-    ax.set(xlabel="mean latency (ms)", ylabel="p99 (ms)", xscale="log", yscale="log")
-    for axis in (ax.xaxis, ax.yaxis):
-        plain_log_ticks(axis)
-    ax.legend(title="target", loc="upper left")
-    sns.despine(ax=ax)
-    return ax
 
 
 def plot_by_goal(
@@ -71,23 +54,33 @@ def plot_by_goal(
 
 
 def plot_cpus(
-    cpus: ArrayLike, values: ArrayLike, on_front: NDArray[np.bool_], ax: Axes | None = None
+    cpus: ArrayLike,
+    p99_s: ArrayLike,
+    on_front: NDArray[np.bool_],
+    target_s: float,
+    ax: Axes | None = None,
 ) -> Axes:
-    """Plot a value of each configuration against its CPUs, and the Pareto front as steps.
+    """Plot the p99 of each configuration against its CPUs, and the Pareto front as steps.
 
     Parameters
     ----------
-    cpus, values : array_like, shape (n,)
+    cpus, p99_s : array_like, shape (n,)
+        The number of CPUs and the p99 in seconds.
     on_front : ndarray of bool, shape (n,)
+    target_s : float
+        The promised p99 in seconds, a dotted line.
     ax : Axes, optional
     """
     ax = ax or plt.gca()
-    x, y = np.asarray(cpus, dtype=float), np.asarray(values, dtype=float)
+    x, y = np.asarray(cpus, dtype=float), MS * np.asarray(p99_s, dtype=float)
     ax.plot(x, y, "o", ms=2.5, color="0.75", mew=0, label="a configuration")
     order = np.flatnonzero(on_front)[np.argsort(x[on_front])]
     ax.step(x[order], y[order], "-", where="post", color="black", lw=1.2, label="Pareto front")
     ax.plot(x[order], y[order], "s", ms=3.5, color="black")
-    ax.set(xlabel="CPUs")
+    ax.axhline(MS * target_s, ls=":", lw=1, color="0.25", label="loose target")
+    ax.set(xlabel="CPUs", ylabel="p99 (ms)", yscale="log")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    plain_log_ticks(ax.yaxis)
+    ax.legend(fontsize="small", loc="upper right")
     sns.despine(ax=ax)
     return ax

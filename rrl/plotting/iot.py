@@ -10,8 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.plotting.shared import MS, agent_style, plain_log_ticks
-from rrl.studies.sweep_store import Arrays
+from rrl.plotting.shared import agent_style
 from rrl.workloads.device_day import HOURS
 
 Values = NDArray[np.float64]
@@ -32,7 +31,8 @@ def plot_counts(times: ArrayLike, until: float, title: str, ax: Axes | None = No
     ax : Axes, optional
     """
     ax = ax or plt.gca()
-    counts = np.histogram(times, bins=round(until), range=(0, until))[0]
+    seconds = np.asarray(times, dtype=float)
+    counts = np.histogram(seconds, bins=round(until), range=(0, until))[0]
     ax.stairs(counts, np.arange(len(counts) + 1), fill=True, color="C0", alpha=0.6)
     ax.axhline(counts.mean(), color="0.25", lw=1, ls="--")
     ax.set(title=title, xlim=(0, until), ylim=(0, None))
@@ -47,53 +47,6 @@ def clock_axis(ax: Axes) -> None:
     ax.set_xticklabels([f"{(STARTS_AT + tick) % HOURS}:00" for tick in ticks])
     ax.axvspan(*NIGHT, color="0.9", zorder=0)
     sns.despine(ax=ax)
-
-
-def plot_day(runs: Mapping[str, Arrays], ax: Axes | None = None) -> Axes:
-    """Plot the mean latency of each hour of a day: for each agent the median over the seeds.
-
-    Parameters
-    ----------
-    runs : mapping of str to arrays
-        What :func:`rrl.studies.days.run_days` returns, by agent.
-    ax : Axes, optional
-    """
-    ax = ax or plt.gca()
-    hours = np.arange(HOURS) + 0.5
-    for name, run in runs.items():
-        block = MS * hourly(run["mean_s"], run["hour"])
-        how = {**agent_style(name), "ms": 3, "lw": 1.2, "label": name}
-        ax.plot(hours, np.nanmedian(block, axis=0), **how)
-    ax.set(yscale="log", ylabel="mean latency (ms)")
-    plain_log_ticks(ax.yaxis)
-    clock_axis(ax)
-    return ax
-
-
-def hourly(values: Values, hour: Values) -> Values:
-    """Return the means of the episodes that ended in each hour of the day.
-
-    Parameters
-    ----------
-    values, hour : ndarray, shape (seeds, episodes)
-        A value of each episode, and the hour at which it ended.
-
-    Returns
-    -------
-    ndarray, shape (seeds, 24)
-        It is NaN if no episode ended in an hour.
-
-    Examples
-    --------
-    >>> hourly(np.array([[1.0, 3.0, 5.0]]), np.array([[0.1, 0.9, 1.5]]))[0, :3]
-    array([ 2.,  5., nan])
-    """
-    ended = np.clip(hour.astype(int), 0, HOURS - 1)
-    sums, counts = (
-        np.array([np.bincount(h, weights, HOURS) for h, weights in zip(ended, rows, strict=True)])
-        for rows in (values, np.ones_like(values))
-    )
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
 
 def plot_saved(

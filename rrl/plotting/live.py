@@ -23,8 +23,6 @@ def plot_load_phases(
     rates_per_s: Sequence[float],
     label: str,
     axes: Sequence[Axes],
-    *,
-    log: bool = False,
 ) -> None:
     """Plot a measure over the episodes of a run, one panel per contestant, with the load's phases.
 
@@ -41,8 +39,6 @@ def plot_load_phases(
         This is the measure with its unit.
     axes : sequence of Axes
         There is one for each column but the first.
-    log : bool, optional
-        If true, the measure has a logarithmic axis.
     """
     reference, *names = values.columns
     for ax, name in zip(axes, names, strict=True):
@@ -52,9 +48,6 @@ def plot_load_phases(
         _shade_phases(ax, [*starts, len(values)], rates_per_s)
         ax.set_title(name, pad=16)
         ax.set(xlabel="episode", xlim=(-0.5, len(values) - 0.5))
-        if log:
-            ax.set_yscale("log")
-            plain_log_ticks(ax.yaxis)
         sns.despine(ax=ax)
     axes[0].set_ylabel(label)
 
@@ -65,8 +58,10 @@ def _shade_phases(ax: Axes, edges: Sequence[int], rates_per_s: Sequence[float]) 
         if i % 2:
             ax.axvspan(edges[i] - 0.5, edges[i + 1] - 0.5, color="0.93", zorder=0)
         middle = (edges[i] + edges[i + 1] - 1) / 2
-        how = {"xycoords": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
-        ax.annotate(f"{rate:.0f}/s", (middle, 1.0), fontsize="x-small", **how)
+        ax.annotate(
+            f"{rate:.0f}/s", (middle, 1.0), xycoords=ax.get_xaxis_transform(), fontsize="x-small",
+            ha="center", va="bottom",
+        )  # fmt: skip
 
 
 def plot_ratios(

@@ -71,10 +71,12 @@ def check_process_knob(name: str, value: Value | None = None) -> None:
             raise UsageError(f"{flag} cannot be set in this way: {why}")
     elif name.startswith(ENV) and not _ENV_NAME.fullmatch(name.removeprefix(ENV)):
         raise UsageError(f"{name}: no name of an environment variable; write it as env:NAME")
-    elif name == CPUS and value is not None:
-        whole = isinstance(value, int | float) and value == value // 1
-        if isinstance(value, bool) or not whole or value < 1:
-            raise UsageError(f"cpus must be a whole number, 1 or more, got {value!r}")
+    elif name == CPUS and value is not None and not _is_count(value):
+        raise UsageError(f"cpus must be a whole number, 1 or more, got {value!r}")
+
+
+def _is_count(value: Value) -> bool:
+    return not isinstance(value, bool | str) and value == value // 1 and value >= 1
 
 
 def check_cpus(values: Iterable[Value]) -> None:
@@ -82,7 +84,7 @@ def check_cpus(values: Iterable[Value]) -> None:
     here = len(usable_cpus())
     for value in values:
         check_process_knob(CPUS, value)
-        if value > here:
+        if not isinstance(value, str) and value > here:
             raise UsageError(f"cpus={value}: rrl may use {here} CPUs here; give at most {here}")
 
 

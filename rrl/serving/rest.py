@@ -10,10 +10,10 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.client import responses
 from typing import Any
 
 from tornado.httpserver import HTTPServer
-from tornado.httputil import responses
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 

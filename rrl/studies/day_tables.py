@@ -1,4 +1,4 @@
-"""Tables of days of devices: what was served, what could have been saved, and when it paid.
+"""Tables of days of devices: what was served, and when learning paid.
 
 All agents serve the same arrivals, seed by seed. So each number is computed per seed, against the
 default's of the same seed, and then summarised over the seeds.
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 DEFAULT = "tf-serving-default"
-PARTS = {"first third": slice(0, 1 / 3), "last third": slice(2 / 3, 1)}
-"""Parts of a day, as fractions of its requests."""
 
 
 def problem_label(day: Day) -> str:
@@ -64,32 +62,6 @@ def served_days(found: Mapping[Day, Arrays], rng: np.random.Generator) -> pd.Dat
         row |= interval("latency_s", mean, rng) | interval("ratio", mean / base_mean, rng)
         row |= interval("late", late, rng) | interval("late_more", late - base_late, rng)
         rows.append(row | {"worse": float(np.mean(mean > base_mean))})
-    return pd.DataFrame(rows)
-
-
-def room(found: Mapping[Day, Arrays], rng: np.random.Generator) -> pd.DataFrame:
-    """Return how much there is to save in each part of the day, and what each agent does there.
-
-    Returns
-    -------
-    DataFrame
-        One row per problem and agent but the default. `ratio` is the latency of the whole day over
-        the default's. `first third` and `last third` are the same for these parts of the day. Each
-        has its interval. The agent `KNOWING` shows how much there is to save.
-    """
-    import pandas as pd
-
-    rows = []
-    for day, arrays in found.items():
-        if day.agent == DEFAULT:
-            continue
-        base = _of(found, day, DEFAULT)
-        row = {"problem": problem_label(day), "agent": day.agent}
-        for name, part in {"ratio": slice(0, 1), **PARTS}.items():
-            ends = slice(int(part.start * day.episodes), max(int(part.stop * day.episodes), 1))
-            own, other = (each["mean_s"][:, ends].mean(axis=1) for each in (arrays, base))
-            row |= interval(name, own.astype(float) / other, rng)
-        rows.append(row)
     return pd.DataFrame(rows)
 
 

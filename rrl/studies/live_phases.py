@@ -6,7 +6,7 @@ each on its own server, with the same arrivals. The learners tune the five knobs
 joint grid behind a guard. Every latency is kept.
 
 The phases are scaled to the rate that the server's default sustains on this machine.
-``notebooks/12_live_serving`` reads the recorded data.
+``notebooks/10_applications`` reads the recorded data.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ import numpy as np
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
-from rrl.studies.contestants import Contestant, Contestants
-from rrl.studies.side_by_side import DESCRIPTION, record_side_by_side
+from rrl.studies.side_by_side import DESCRIPTION, Contestant, Contestants, record_side_by_side
 from rrl.support.errors import DataError, Parser, command
 from rrl.support.files import read_json
 from rrl.support.number_options import COUNT
