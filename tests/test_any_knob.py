@@ -96,8 +96,8 @@ def test_the_printed_lines_start_what_was_measured(model, tmp_path):
         str(port), "--rate", "50", "--requests", "10", "--episodes", "2", "--rounds", "2",
         "--budget", "unlimited", "--agent", "random", "--out", str(tmp_path / "out"),
         "--late", "60s", "--knob", "env:RRL_TEST=one,two", "--knob", "flag:--grpc_max_threads=6,7",
-        "--knob", "batch_threads=0,1", "--knob", "cpus=1", "--env", f"RRL_ODD={ODD}",
-        "--flag=--enable_model_warmup=false",
+        "--knob", "batch_threads=0,1", "--knob", "cpus=1", "--knob",
+        f"env:RRL_ODD={ODD}", "--knob", "flag:--enable_model_warmup=false",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert main(["stop", str(port)]) == 0
@@ -133,6 +133,8 @@ def test_the_default_of_a_flag_or_a_variable_is_its_first_value():
     options = Namespace(knob=knobs, default=[])
     space, fixed = read_space(options, 1)
     assert fixed == {"cpus": 1}
+    usual, fixed = read_space(Namespace(knob=["flag:--x=1"]), 1)
+    assert (usual.names[0], fixed) == ("inter_op", {"flag:--x": 1})
     default = read_default(options, space)
     assert default == {"flag:--new_one": "b", "env:A": 1, "inter_op": 0}
     near = serves_now(options, space, default)
@@ -178,21 +180,17 @@ TUNE = ["tune", "keyword", "--executable", LOCAL, "--rate", "9"]
         ([*TUNE, "--knob", "cpus=1,4000"], 2, "cpus=4000: rrl may use"),
         ([*TUNE, "--knob", "cpus=1,4000", "--default", "cpus=1"], 2, "cpus=4000: rrl may use"),
         ([*TUNE, "--knob", "env:A=1,2", "--default", "env:B=1"], 2, "give a value for each"),
-        ([*TUNE, "--knob", "env:A=1,2", "--env", "A=3"], 2, "A is a knob, too"),
-        ([*TUNE, "--env", "A"], 2, "write it as NAME=VALUE"),
-        ([*TUNE, "--env", "A=1", "--env", "A=2"], 2, "--env A is given twice"),
-        ([*TUNE, "--flag=x=1"], 2, "write it as --flag=--name=value"),
-        ([*TUNE, "--flag=--rest_api_port=8501"], 2, "two servers may run at once"),
-        ([*TUNE, "--flag=--model_name=x"], 2, "--model_name cannot be set in this way"),
+        ([*TUNE, "--knob", "env:A=1,2", "--knob", "env:A=3"], 2, "env:A= is given twice"),
+        ([*TUNE, "--knob", "flag:--rest_api_port=8501"], 2, "two servers may run at once"),
+        ([*TUNE, "--knob", "flag:--model_name=x"], 2, "--model_name cannot be set in this way"),
         (
-            [*TUNE, "--knob", "grpc_max_threads=1,2", "--flag=--grpc_max_threads=3"],
+            [*TUNE, "--knob", "grpc_max_threads=1,2", "--knob", "flag:--grpc_max_threads=3"],
             2,
             "are the same setting",
         ),
         ([*TUNE, "--speed", "2"], 2, "--speed has no effect without --trace"),
         ([*TUNE, "--deadline", "0"], 2, "--deadline"),
         (["serve", "keyword", "--knob", "cpus=4000"], 2, "cpus=4000: rrl may use"),
-        (["serve", "keyword", "--knob", "env:A=1", "--env", "A=1"], 2, "env:A is given twice"),
     ],
 )  # fmt: skip
 def test_mistakes_end_with_one_line(arguments, code, message, capsys, tmp_path, monkeypatch):
@@ -210,7 +208,7 @@ def test_serve_gives_them_to_its_server(model, tmp_path):
     command = [
         sys.executable, "-m", "rrl.cli", "serve", str(model), "--port", str(port),
         "--executable", LOCAL, "--knob", "cpus=1", "--knob", "flag:--grpc_max_threads=5",
-        "--env", f"RRL_TEST={ODD}",
+        "--knob", f"env:RRL_TEST={ODD}",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stdout=-1, text=True)
     try:

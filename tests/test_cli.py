@@ -233,7 +233,7 @@ def test_a_trace_that_is_too_short_says_what_to_do(tmp_path, monkeypatch, capsys
 
 
 def test_a_plan_can_be_looked_at_before_it_runs(capsys):
-    assert main(["profile", "mobilenet_v2-threads", "--list"]) == 0
+    assert main(["profile", "mobilenet_v2-threads", "--dry-run"]) == 0
     first, *plan = capsys.readouterr().out.splitlines()
     assert "96 configurations, 1152 episodes" in first
     assert plan[0] == "  inter_op: 1, 2, 3, 4"
@@ -241,8 +241,8 @@ def test_a_plan_can_be_looked_at_before_it_runs(capsys):
 
 
 def test_a_value_that_begins_with_a_dash_is_explained(capsys):
-    assert main(["tune", "keyword", "--rate", "20", "--flag", "--grpc_max_threads=8"]) == 2
-    assert "begins with a dash as --flag=VALUE" in lines(capsys)[0]
+    assert main(["tune", "keyword", "--rate", "20", "--default", "--x=8"]) == 2
+    assert "begins with a dash as --default=VALUE" in lines(capsys)[0]
 
 
 @pytest.fixture(scope="module")

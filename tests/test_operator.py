@@ -56,15 +56,6 @@ def tuning(model, out, *more):
 # --- before a run ---------------------------------------------------------------------------------
 
 
-def test_the_help_begins_with_the_six_options_that_most_runs_need(capsys):
-    with pytest.raises(SystemExit):
-        main(["tune", "--help"])
-    first, further = capsys.readouterr().out.split("further options:")
-    options = re.findall(r"^  (--[a-z-]+)", first, re.MULTILINE)
-    assert options == ["--rate", "--slo", "--sample", "--knob", "--port", "--dry-run"]
-    assert "--keep-best" in further
-
-
 def test_a_dry_run_says_what_may_be_tried_and_touches_nothing(model, tmp_path, monkeypatch, capsys):
     def refused(*_):
         raise AssertionError("a server was started")

@@ -149,7 +149,7 @@ BOTH = ["--signature", "both"]  # numbers, so it needs no sample
         (["--knob", "max_batch_size=1,2", "--rates", "9"], "no effect while batching is off"),
         (["--knob", "cpus=1,4000", "--rates", "9"], "cpus=4000"),
         (["--knob", "inter_op=1,2", "--rates", "9"], "'image' is a string: give a request with"),
-        ([*BOTH, "--knob", "env:A=1,2", "--env", "A=1", "--rates", "9"], "A is a knob, too"),
+        ([*BOTH, "--knob", "env:A=1,2", "--knob", "env:A=1", "--rates", "9"], "env:A= is given"),
         (["--knob", "inter_op=1,2", "--rates", "9", "--sample", "none.npz"], "none.npz"),
     ],
 )

@@ -210,21 +210,20 @@ def test_the_process_really_has_the_pools_and_batches_it_was_asked_for(model, ex
 
 
 @contextmanager
-def started_locally(model, folder, *flags, text="", cpus=()):
-    """A local server on a socket, batched by a file with a text, on some CPUs."""
-    (folder / "b.txt").write_text(text)
+def started_locally(model, folder, **configuration):
+    """A local server on a socket, batched by an empty file."""
+    (folder / "b.txt").touch()
     batching = ("--enable_batching", f"--batching_parameters_file={folder}/b.txt")
     own = (f"--model_base_path={model}", "--model_name=probe", f"--grpc_socket_path={folder}/s")
-    command = [*find_executable(LOCAL), "--port=0", *own, *batching, *flags]
-    if cpus:
-        command = ["taskset", "--cpu-list", ",".join(map(str, cpus)), *command]
-    with ServerProcess(command, f"unix:{folder}/s", "probe", log=folder / "log") as server:
+    command = [*find_executable(LOCAL), "--port=0", *own, *batching]
+    given = {"configuration": configuration, "log": folder / "log"}
+    with ServerProcess(command, f"unix:{folder}/s", "probe", **given) as server:
         yield server
 
 
 @pytest.mark.skipif(len(usable_cpus()) < 2, reason="needs two CPUs to choose from")
 def test_without_a_number_there_are_as_many_batch_threads_as_cpus_to_use(model, tmp_path):
-    with started_locally(model, tmp_path, cpus=usable_cpus()[:1]) as server:
+    with started_locally(model, tmp_path, cpus=1) as server:
         run_many(server)
         assert sum(name.startswith("batch_threads") for name in threads(server)) == 1
 

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configuration]:
     """Return the space to tune, and the knobs that have one value and are fixed.
 
+    Flags, environment variables and CPUs that are fixed leave the usual knobs to tune.
+
     A batch must hold the largest request (`largest` examples), or the server refuses it.
     """
     from rrl.core.space import ConfigSpace
+    from rrl.serving.process_knobs import is_process_knob
     from rrl.support.machine import available_cpus
     from rrl.tuning.presets import serving_knob, tf_serving
 
@@ -31,7 +34,7 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
     if "max_batch_size" not in knobs and largest > 1:
         fixed["max_batch_size"] = largest
     free = [serving_knob(name, values) for name, values in knobs.items() if len(values) > 1]
-    if knobs and not free:
+    if not free and not all(map(is_process_knob, knobs)):
         raise UsageError("each --knob has only one value: there is nothing to tune")
     refuse_idle(knobs)
     if not free:
@@ -41,33 +44,16 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
 
 def check_names(knobs: Mapping[str, Sequence[Value]]) -> None:
     """Raise UsageError if a server that is started here lacks a knob, or the number of CPUs."""
-    from rrl.serving.process_knobs import check_cpus, is_process_knob
+    from rrl.serving.process_knobs import FLAG, check_cpus, is_process_knob
     from rrl.serving.settings import KNOBS, NAMES
     from rrl.tuning.presets import CPUS
 
     for name in knobs:
         if name not in KNOBS and not is_process_knob(name):
             raise UsageError(f"unknown knob {name!r}; a server has: {', '.join(NAMES)}")
-    check_cpus(knobs.get(CPUS, ()))
-
-
-def read_fixed(options: Namespace, space: ConfigSpace, fixed: Configuration) -> Configuration:
-    """Return the fixed settings, with the flags and the environment of `--flag` and `--env`.
-
-    Raises
-    ------
-    UsageError
-        If one of them is a knob, too, or has another form.
-    """
-    from rrl.serving.process_knobs import FLAG, process_settings
-
-    more = process_settings(options.flag, options.env)
-    if twice := [name for name in more if name in {*space.names, *fixed}]:
-        raise UsageError(f"{twice[0].partition(':')[2]} is a knob, too; give it once")
-    fixed = {**fixed, **more}
-    if (port := f"{FLAG}--rest_api_port") in (*space.names, *fixed):
+    if (port := f"{FLAG}--rest_api_port") in knobs:
         raise UsageError(f"{port.removeprefix(FLAG)}: two servers may run at once; use --rest-port")
-    return fixed
+    check_cpus(knobs.get(CPUS, ()))
 
 
 def large_enough(sizes: Sequence[int], largest: int) -> tuple[int, ...]:

@@ -192,24 +192,6 @@ def checksum(path: Path) -> str:
     return f"crc32 {crc32(path.read_bytes()):08x}"
 
 
-def add_process_options(group: Any) -> None:
-    """Add the options for flags and environment variables that every configuration has."""
-    group.add_argument(
-        "--flag",
-        action="append",
-        default=[],
-        metavar="--NAME=VALUE",
-        help="a further flag of the server, written as --flag=--name=value; repeatable",
-    )
-    group.add_argument(
-        "--env",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an environment variable of the server; it is stored with the result; repeatable",
-    )
-
-
 def add_server_options(group: Any) -> None:
     """Add the options for the program that is started, and for how long its start may take."""
     group.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")

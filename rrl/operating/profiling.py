@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrl.operating.options import (
-    add_process_options,
     add_request_options,
     add_sample_option,
     add_server_options,
@@ -38,7 +37,7 @@ _EXAMPLES = """examples:
     rrl profile my-grid --model keyword --knob inter_op=1,2 --knob batch_threads=0,2 \\
         --rates 100,400
   show the plan and its size without measuring:
-    rrl profile inception_v3-threads --list
+    rrl profile inception_v3-threads --dry-run
 
 The knobs, and the forms of a sample, are those of `rrl tune`. Without a sample, the model's own
 warm-up requests are sent, or random values.
@@ -70,7 +69,6 @@ def add_parsers(commands: Any) -> None:
         metavar="NAME=LEVELS",
         help="a knob of your own plan with its values, such as inter_op=1,2,4; repeatable",
     )
-    add_process_options(profile)
     add_sample_option(profile)
     add_request_options(profile)
     add_server_options(profile)
@@ -91,7 +89,7 @@ def add_parsers(commands: Any) -> None:
         metavar="N",
         help="measure the N best of each half and load again (default: the plan's; 0: no finals)",
     )
-    profile.add_argument("--list", action="store_true", help="show the plan and stop")
+    profile.add_argument("--dry-run", action="store_true", help="show the plan; measure nothing")
     profile.set_defaults(run=_profile, parser=profile)
 
 
@@ -108,7 +106,7 @@ def _profile(options: Namespace) -> int:
     guests = len(plan.configurations) - len(plan.space)
     also = f" and {guests} of the adaptive scheduler" if guests else ""
     size = f"{name}: {len(plan.space)} configurations{also}, {plan.episodes} episodes"
-    if options.list:
+    if options.dry_run:
         print(f"{size}, {_duration(plan)}\n{_listed(plan)}")
         return 0
     if other := another_run():
@@ -216,7 +214,7 @@ def _plan(options: Namespace, model: str | None) -> tuple[Plan, dict[str, Any]]:
     from rrl.recording.plans import PLANS
 
     if model is None:
-        names = ("knob", "rates", "requests", "passes", "seed", "flag", "env")
+        names = ("knob", "rates", "requests", "passes", "seed")
         refuse(options, (*names, *_CALLS), "on a named plan: give --model for your own plan")
         if options.name not in PLANS:
             raise UsageError(
@@ -265,30 +263,28 @@ def _own(
     options: Namespace,
 ) -> tuple[dict[str, Any], Configuration, dict[str, Any], dict[str, Any]]:
     """Return knobs, fixed settings, what identifies the model, and what the recording needs."""
-    from rrl.core.space import ConfigSpace
-    from rrl.operating.knob_options import check_names, large_enough, read_fixed
+    from rrl.operating.knob_options import check_names, large_enough
     from rrl.operating.requests import about, model_path, read_requests
     from rrl.serving.models import MODELS
-    from rrl.tuning.presets import serving_knob
+    from rrl.serving.process_knobs import is_process_knob
 
     known = options.model in MODELS
     if known:
         refuse(options, _CALLS, "with a known model, which has its own requests")
     else:
         model_path(options.model)
-    knobs: dict[str, Any] = each_once(options.knob)
+    given: dict[str, Any] = each_once(options.knob)
+    check_names(given)
+    fixed = {n: levels[0] for n, levels in given.items() if is_process_knob(n) and len(levels) == 1}
+    knobs = {name: levels for name, levels in given.items() if name not in fixed}
     if not knobs:
         raise UsageError("give the grid, at least one knob: --knob inter_op=1,2")
-    check_names(knobs)
     refuse_idle(knobs)
     requests, largest, _ = read_requests(options)
-    fixed: dict[str, Any] = {}
     if "max_batch_size" in knobs:
         knobs["max_batch_size"] = large_enough(knobs["max_batch_size"], largest)
     elif largest > 1:
         fixed["max_batch_size"] = largest
-    space = ConfigSpace([serving_knob(name, values) for name, values in knobs.items()])
-    fixed = dict(read_fixed(options, space, fixed))
     if known:
         return knobs, fixed, {"name": options.model}, {}
     base = model_path(options.model)

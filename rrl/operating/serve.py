@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rrl.operating.options import (
-    add_process_options,
     add_server_options,
     each_once,
     refuse_idle,
@@ -20,14 +19,13 @@ from rrl.support.number_options import whole
 _SERVE = """examples:
   rrl serve mobilenet_v2
   rrl serve /models/resnet --port 9000 --knob batch_threads=2 --knob max_batch_size=32
-  rrl serve /models/resnet --knob cpus=2 --flag=--rest_api_port=8501 --env OMP_NUM_THREADS=1
+  rrl serve /models/resnet --knob flag:--rest_api_port=8501 --knob env:OMP_NUM_THREADS=1
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads,
 max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads. With 0 threads,
 TensorFlow chooses their number. With 0 batch threads, batching is off. Otherwise a request may have
 at most max_batch_size examples, which is 1 unless it is given. --knob cpus=N binds the server to N
-CPUs. --knob flag:--NAME=VALUE is the same as --flag=--NAME=VALUE, and --knob env:NAME=VALUE the
-same as --env NAME=VALUE.
+CPUs. --knob flag:--NAME=VALUE gives it a flag, and --knob env:NAME=VALUE an environment variable.
 """
 
 
@@ -49,7 +47,6 @@ def add_parsers(commands: Any) -> None:
     serve.add_argument(
         "--knob", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeatable"
     )
-    add_process_options(serve)
     add_server_options(serve)
     serve.add_argument(
         "--out", type=Path, help="folder for the server's log (default: kept only if it crashes)"
@@ -60,7 +57,7 @@ def add_parsers(commands: Any) -> None:
 def _serve(options: Namespace) -> int:
     from rrl.serving import models
     from rrl.serving.launcher import ModelServer
-    from rrl.serving.process_knobs import prefix, process_settings
+    from rrl.serving.process_knobs import prefix
     from rrl.serving.settings import checked
 
     knobs = each_once(options.knob)
@@ -68,10 +65,7 @@ def _serve(options: Namespace) -> int:
         if len(values) > 1:
             raise UsageError(f"--knob {name}= has {len(values)} values; a server has one, give one")
     refuse_idle(knobs)
-    more = process_settings(options.flag, options.env)
-    if twice := knobs.keys() & more:
-        raise UsageError(f"{min(twice)} is given twice; give it once")
-    configuration = {name: values[0] for name, values in knobs.items()} | more
+    configuration = {name: values[0] for name, values in knobs.items()}
     checked(configuration)
     prefix(configuration)  # before a model is built
     interrupt_by_signals(SystemExit)

@@ -64,13 +64,13 @@ def open_target(
     return _local(options, job, folder, requests, largest)
 
 
-def refuses_batches(job: Job, largest: Callable[[], int]) -> Callable[[Configuration], bool]:
+def refuses_batches(job: Job, largest: int) -> Callable[[Configuration], bool]:
     """Make the rule for batches: a batch that is too small for a request refuses it."""
 
     def refuses(configuration: Configuration) -> bool:
         values = {**job.fixed, **configuration}
         batches = bool(values.get("batch_threads"))
-        return batches and int(values.get("max_batch_size", 1)) < largest()
+        return batches and int(values.get("max_batch_size", 1)) < largest
 
     return refuses
 
@@ -101,7 +101,7 @@ def _local(
             yield {"default": one, "recommended": two}
 
     with LiveServer(base, with_default(job), **given) as server:
-        refuses = refuses_batches(job, lambda: largest)
+        refuses = refuses_batches(job, largest)
         yield Target(server, contestants, refuses, command=command_here(options, base))
 
 
@@ -134,7 +134,7 @@ def _at_port(
             yield Target(
                 server,
                 _same(server),
-                refuses_batches(job, lambda: largest),
+                refuses_batches(job, largest),
                 command=command_here(options, base),
                 processes=server.processes,
             )

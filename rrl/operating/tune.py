@@ -15,7 +15,6 @@ from rrl.operating.options import (
     UNLIMITED,
     add_further_options,
     add_goal_options,
-    add_process_options,
     add_request_options,
     add_run_options,
     add_sample_option,
@@ -56,7 +55,7 @@ _EXAMPLES = """examples:
     rrl tune /models/resnet --rate 20 --warm-start build/tune/mobilenet
   any flag, any environment variable, and the number of CPUs; a fixed flag beside them:
     rrl tune /models/resnet --rate 20 --knob flag:--grpc_max_threads=8,32 --knob cpus=1,2 \\
-        --knob env:TF_ENABLE_ONEDNN_OPTS=0,1 --flag=--enable_model_warmup=false
+        --knob env:TF_ENABLE_ONEDNN_OPTS=0,1 --knob flag:--enable_model_warmup=false
   the fewest CPUs that keep an objective; the rates that a configuration can serve:
     rrl tune /models/resnet --rate 20 --knob cpus=1,2,4 --knob inter_op=1,2,4 \\
         --objective "cpus with p99<80ms"
@@ -111,7 +110,6 @@ def add_parsers(commands: Any) -> None:
         help="end the tuning when no trial was worth its price for N episodes in a row, under a "
         f"steady --rate and with --agent rrl-gp (default {PATIENCE}; 0: never)",
     )
-    add_process_options(more)
     add_request_options(more)
     add_server_options(more)
     add_run_options(tune, more)
@@ -190,7 +188,7 @@ def _tune(options: Namespace) -> int:
     with ExitStack() as stack:
         job, folder = _job(options, requests)
         if options.dry_run:
-            refuses = refuses_batches(job, lambda: requests.largest)
+            refuses = refuses_batches(job, requests.largest)
             print("\n".join(plan_lines(job, requests.note, refuses)))
             return 0
         other = stack.enter_context(announced())
@@ -210,7 +208,7 @@ def _tune(options: Namespace) -> int:
 def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     """Return the job and its folder."""
     from rrl.operating.job import Job
-    from rrl.operating.knob_options import read_default, read_fixed, read_space, serves_now
+    from rrl.operating.knob_options import read_default, read_space, serves_now
     from rrl.operating.requests import about
     from rrl.operating.warm_start import read_warm_start
     from rrl.serving.client_traffic import ClientTraffic
@@ -219,7 +217,6 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     from rrl.serving.settings import flags
 
     space, fixed = read_space(options, requests.largest)
-    fixed = read_fixed(options, space, fixed)
     folder = options.out or Path("build") / "tune" / Path(options.model).name
     default = read_default(options, space)
     objective, slo = read_goal(options, space, default)

@@ -11,14 +11,14 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from rrl.core.knob import Configuration
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.process import LOCAL_COMMAND, START_TIMEOUT_S, ServerProcess, new_log
-from rrl.serving.process_knobs import prefix
+from rrl.serving.process_knobs import cpus_of
 from rrl.serving.servable import newest_version
 from rrl.serving.settings import ADAPTIVE, batching, process_flags
 from rrl.support.errors import DataError, ServerError, UsageError
@@ -140,8 +140,9 @@ class ModelServer(ServerProcess):
     ) -> None:
         self.base = Path(model_path).resolve()
         name = name or self.base.name
-        self.configuration: Mapping[str, Any] = dict(configuration or {})
-        parameters, own = batching(self.configuration), process_flags(self.configuration)
+        settings = dict(configuration or {})
+        parameters, own = batching(settings), process_flags(settings)
+        cpus_of(settings)  # more than there are cannot be bound to
         command = find_executable(executable)
         self.kind, self.port = kind_of(command), port
         self._folder = OwnedFolder("server")
@@ -153,7 +154,6 @@ class ModelServer(ServerProcess):
         address, listen = self._listen(port)
         super().__init__(
             [
-                *prefix(self.configuration),
                 *command,
                 *listen,
                 f"--model_name={name}",
@@ -167,6 +167,7 @@ class ModelServer(ServerProcess):
             ],
             address,
             name,
+            configuration=settings,
             log=new_log(Path(logs).absolute(), name) if logs else folder / "server.log",
             keep_log=None if logs else Path(tempfile.gettempdir()),
             start_timeout_s=start_timeout_s,

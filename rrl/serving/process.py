@@ -7,19 +7,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
+from rrl.core.knob import Configuration
 from rrl.serving.loadgen import Client, LastingError
 from rrl.serving.preloaded import Forked, fork_server
-from rrl.serving.process_knobs import usable_cpus
+from rrl.serving.process_knobs import cpus_of, environment_of, prefix
 from rrl.serving.tied import tied_command
 from rrl.support.errors import ServerError, UsageError
 
@@ -42,6 +43,8 @@ class ServerProcess:
         ``host:port`` or ``unix:/path``, where the process is asked whether the model is AVAILABLE.
     name : str
         The model's name.
+    configuration : configuration, optional
+        The environment variables and the CPUs in it are those of the process.
     log : pathlib.Path
         File for the server's log. The file is overwritten.
     keep_log : pathlib.Path, optional
@@ -63,6 +66,7 @@ class ServerProcess:
         address: str,
         name: str,
         *,
+        configuration: Configuration | None = None,
         log: Path,
         keep_log: Path | None = None,
         tied: bool = True,
@@ -71,6 +75,7 @@ class ServerProcess:
         if not start_timeout_s > 0:
             raise UsageError(f"start timeout {start_timeout_s} s: give a number above 0")
         self.command, self.address, self.name = list(command), address, name
+        self.configuration: Mapping[str, Any] = dict(configuration or {})
         self.log, self._keep_log, self._tied = log, keep_log, tied
         self._timeout_s = start_timeout_s
         self.process: subprocess.Popen[bytes] | Forked | None = None
@@ -115,15 +120,16 @@ class ServerProcess:
 
     def _spawn(self, log: int) -> subprocess.Popen[bytes] | Forked:
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
-        own, cpus, command = read_prefix(self.command)
-        start, arguments = command[: len(LOCAL_COMMAND)], command[len(LOCAL_COMMAND) :]
+        start, arguments = self.command[: len(LOCAL_COMMAND)], self.command[len(LOCAL_COMMAND) :]
         private = self._tied and self.address.startswith("unix:")
         if private and start == LOCAL_COMMAND:  # at a port, others may look for its command
-            forked = fork_server(arguments, log, environment | own, cpus)
+            own = environment | environment_of(self.configuration)
+            forked = fork_server(arguments, log, own, cpus_of(self.configuration))
             if forked:
                 return forked
+        command = [*prefix(self.configuration), *self.command]
         return subprocess.Popen(
-            tied_command(self.command) if self._tied else self.command,
+            tied_command(command) if self._tied else command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -229,25 +235,3 @@ def new_log(folder: Path, name: str) -> Path:
             path.touch(exist_ok=False)
             return path
     raise AssertionError("unreachable")
-
-
-def read_prefix(command: Sequence[str]) -> tuple[dict[str, str], list[int], list[str]]:
-    """Return the environment and the CPUs before a command, and the command.
-
-    :func:`rrl.serving.process_knobs.prefix` puts them there. Without CPUs of its own, a command may
-    use those of this process.
-
-    Examples
-    --------
-    >>> read_prefix(["env", "A=1", "taskset", "--cpu-list", "0,1", "server", "--port=1"])
-    ({'A': '1'}, [0, 1], ['server', '--port=1'])
-    """
-    rest, variables, cpus = list(command), {}, usable_cpus()
-    if rest[:1] == ["env"]:
-        del rest[0]
-        while "=" in rest[0]:
-            name, _, variables[name] = rest.pop(0).partition("=")
-    if rest[:2] == ["taskset", "--cpu-list"]:
-        cpus = list(map(int, rest[2].split(",")))
-        del rest[:3]
-    return variables, cpus, rest

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 
 from rrl.core.knob import Configuration, Value
@@ -109,36 +109,6 @@ def read_value(text: str) -> Value:
     return text
 
 
-def process_settings(flags: Sequence[str], environment: Sequence[str]) -> dict[str, Value]:
-    """Return the settings of texts ``--name=value`` and ``NAME=VALUE``.
-
-    A flag without a value means "true".
-
-    Raises
-    ------
-    UsageError
-        If a text has another form, or a name is given twice.
-
-    Examples
-    --------
-    >>> process_settings(["--grpc_max_threads=8", "--verbose"], ["OMP_NUM_THREADS=1"])
-    {'flag:--grpc_max_threads': 8, 'flag:--verbose': 'true', 'env:OMP_NUM_THREADS': 1}
-    """
-    settings: dict[str, Value] = {}
-    for kind, option, texts in ((FLAG, "--flag", flags), (ENV, "--env", environment)):
-        for text in texts:
-            name, equals, value = text.partition("=")
-            if kind == ENV and not equals:
-                raise UsageError(f"--env {text!r}: write it as NAME=VALUE")
-            if kind == FLAG and not _FLAG_NAME.fullmatch(name):
-                raise UsageError(f"{option} {text!r}: write it as {option}=--name=value")
-            check_process_knob(kind + name)
-            if kind + name in settings:
-                raise UsageError(f"{option} {name} is given twice; give it once")
-            settings[kind + name] = read_value(value) if equals else "true"
-    return settings
-
-
 def extra_flags(configuration: Configuration) -> list[str]:
     """Return the flags of a configuration that are named as such.
 
@@ -163,12 +133,29 @@ def environment_of(configuration: Configuration) -> dict[str, str]:
     return {name.removeprefix(ENV): str(value) for name, value in found}
 
 
+def cpus_of(configuration: Configuration) -> list[int]:
+    """Return the numbers of the CPUs that a configuration gives a server: the first usable ones.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer CPUs.
+
+    Examples
+    --------
+    >>> cpus_of({"cpus": 1}) == usable_cpus()[:1], cpus_of({}) == usable_cpus()
+    (True, True)
+    """
+    if CPUS not in configuration:
+        return usable_cpus()
+    check_cpus([configuration[CPUS]])
+    return usable_cpus()[: int(configuration[CPUS])]
+
+
 def prefix(configuration: Configuration) -> list[str]:
     """Return the words before a server's command that give it its environment and its CPUs.
 
     They are those of `env` and `taskset`, which replace themselves by the server.
-
-    The CPUs are the first ones of `usable_cpus`.
 
     Raises
     ------
@@ -184,9 +171,7 @@ def prefix(configuration: Configuration) -> list[str]:
     words = ["env", *variables] if variables else []
     if CPUS not in configuration:
         return words
-    wanted = configuration[CPUS]
-    check_cpus([wanted])
+    numbers = ",".join(map(str, cpus_of(configuration)))
     if shutil.which("taskset") is None:
         raise UsageError("cpus needs the program taskset; install util-linux, or leave it out")
-    numbers = usable_cpus()[: int(wanted)]
-    return [*words, "taskset", "--cpu-list", ",".join(map(str, numbers))]
+    return [*words, "taskset", "--cpu-list", numbers]

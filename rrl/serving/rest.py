@@ -55,7 +55,7 @@ class Rest:
         reply = self._methods["GetModelStatus"](request)
         return json_format.MessageToDict(reply, always_print_fields_with_no_presence=True)
 
-    def predict(self, name: str, version: str | None, body: bytes) -> dict[str, Any]:
+    def predict(self, name: str, version: str | None, body: bytes | bytearray) -> dict[str, Any]:
         """Return the answer to a Predict request.
 
         Raises
@@ -138,7 +138,7 @@ class _Handler(RequestHandler):
 
 class _Predict(_Handler):
     async def post(self, name: str, version: str | None) -> None:
-        await self.answer(self._rest.predict, name, version, bytes(self._body))
+        await self.answer(self._rest.predict, name, version, self._body)
 
 
 class _Status(_Handler):
