@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -27,11 +27,15 @@ from rrl.workloads.workload import Poisson, Workload
 from rrl.workloads.workload import episodes as cut
 
 if TYPE_CHECKING:
+    from rrl.recording.replay import RecordedServer
     from rrl.simulation.simulator import SimulatedServer
 
 Costs = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 PathLike = str | os.PathLike[str]
+
+UNMARKED: Flags = np.empty(0, dtype=bool)
+"""Flags that are not given: they follow from the costs."""
 
 SLO_FACTOR = 2.0
 """The latency objective of a scenario, in units of the optimum's mean latency."""
@@ -69,13 +73,13 @@ class Scenario:
     cost: Costs
     violations: Costs
     requests: int = 100
-    good: Flags | None = None
-    possible: Flags | None = None
+    good: Flags = field(default_factory=lambda: UNMARKED)
+    possible: Flags = field(default_factory=lambda: UNMARKED)
 
     def __post_init__(self) -> None:
         within = self.cost <= (1 + TOLERANCE) * np.fmin.reduce(self.cost)
         for name in ("good", "possible"):
-            if getattr(self, name) is None:
+            if not len(getattr(self, name)):
                 object.__setattr__(self, name, within)
 
     @property
@@ -112,6 +116,7 @@ class Scenario:
         server = self.server
         if not isinstance(server, RecordedServer) or not isinstance(self.workload, Poisson):
             return None
+        assert server.half is not None
         return replay_best(server.profile, self.workload.rate, server.half)
 
     @property
@@ -145,8 +150,8 @@ class Truth(NamedTuple):
 
     cost: Costs
     late: Costs
-    good: Flags | None = None
-    possible: Flags | None = None
+    good: Flags = UNMARKED
+    possible: Flags = UNMARKED
 
     @property
     def violations(self) -> Costs:
@@ -177,11 +182,13 @@ def find_truth(
         many episodes, at most one each. A steady load ignores it.
     """
     from rrl.recording.replay import RecordedServer
+    from rrl.simulation.simulator import SimulatedServer
 
     steady = isinstance(problem.workload, Poisson)
     horizon = episodes if episodes and not steady else replications
     if isinstance(problem.server, RecordedServer):
-        return _recorded_truth(problem, horizon, seed)
+        return _recorded_truth(problem, problem.server, horizon, seed)
+    assert isinstance(problem.server, SimulatedServer)
     requests, rng = problem.requests, np.random.default_rng(seed)
     stretch = problem.workload.arrivals(horizon * requests, rng)
     parts = list(cut(stretch, requests))[:: -(-horizon // replications)]
@@ -208,7 +215,7 @@ def _charged(
             yield block, latency
 
 
-def _recorded_truth(problem: Scenario, horizon: int, seed: int) -> Truth:
+def _recorded_truth(problem: Scenario, server: RecordedServer, horizon: int, seed: int) -> Truth:
     """Return the truth from the half that is not replayed, averaged over the recorded loads.
 
     The weight of a load is how often it is the nearest one.
@@ -220,7 +227,7 @@ def _recorded_truth(problem: Scenario, horizon: int, seed: int) -> Truth:
     """
     from rrl.recording.truth import judge_half, late_fraction
 
-    server, profile, requests = problem.server, problem.server.profile, problem.requests
+    profile, requests = server.profile, problem.requests
     if server.half is None:
         raise ValueError("all passes are replayed, so nothing is left to judge by: replay one half")
     stretch = problem.workload.arrivals(horizon * requests, np.random.default_rng(seed))

@@ -340,7 +340,7 @@ def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
         objective = parse_objective(setting.objective, most_cpus(scenario.space))
         make = agents.maker(setting.agent)
         runs = race(scenario, make, seeds, setting.episodes, objective=objective)
-    costs = runs.costs.astype(np.float32)
+    costs = np.asarray(runs.costs, dtype=np.float32)
     return {"chosen": runs.chosen, "recommended": runs.recommended, "costs": costs}
 
 
