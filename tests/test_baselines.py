@@ -172,6 +172,7 @@ def test_a_load_has_a_search_of_its_own_that_starts_from_the_nearest():
     assert agent.best(40.0) == agent.best(1.0) == space[7]  # nothing is known there yet
     agent.tell(space[3], 9.0)
     assert (agent.best(40.0), agent.best(10.0)) == (space[3], space[7])
+    assert agent.ask(160.0) == space[3]  # the best at 40 requests/s, which is nearer than 10
 
 
 def test_estimates_of_one_load_do_not_split_it():
@@ -408,7 +409,9 @@ def test_a_discount_makes_moves_look_ahead():
         for _ in range(300):
             configuration = agent.ask(10.0)
             agent.tell(configuration, costs[space.index(configuration)])
-        greedy.append(int(agent._values(np.log(10.0), [0])[0].argmin()))
+        values = agent._values(np.log(10.0), range(4))
+        assert -4 < values.min() < 0, "a value is a mean cost, and the first cost counts as 0"
+        greedy.append(int(values[0].argmin()))
     assert greedy[0] in (0, 2)  # down, where the edge is, or stay
     assert greedy[1] == 1  # up
 
