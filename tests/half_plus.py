@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+if TYPE_CHECKING:
+    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 
 def build_half_plus(base: Path, version: int, plus: float) -> Path:

@@ -88,14 +88,6 @@ def test_a_made_space_follows_from_its_seed(name):
     assert scenario.server.noise == 0.1
 
 
-def test_the_made_spaces_are_what_they_are_called():
-    category, binary, sparse = (made_space(name)[0] for name in MADE)
-    assert [knob.categorical for knob in category.knobs] == [True, False, False]
-    assert len(category.knobs[0].values) == 6
-    assert (binary.shape, len(binary)) == ((2,) * 8, 128)
-    assert (sparse.shape, len(sparse)) == ((5,) * 6, 1562)
-
-
 def made_up(ratio):
     """Runs of two agents on one problem; the second one's numbers are `ratio` times as high."""
     rng = np.random.default_rng(0)
@@ -134,18 +126,3 @@ def test_the_command_writes_the_same_tables_again(tmp_path, capsys):
         "rrl-gp": 2, "rrl-gp-reach-3": 2, "random": 2
     }  # fmt: skip
     assert "rrl-gp-reach-3" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--problems", "nowhere"), "unknown problem 'nowhere'; known: wide"),
-        (("--agents", "nobody"), "unknown agent 'nobody'"),
-        (("--seeds", "0"), "'0' is not a whole number from 1"),
-    ],
-)
-def test_a_mistake_is_one_line(tmp_path, capsys, words, message):
-    assert main([*words, "--build", str(tmp_path), "--out", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert len(error.splitlines()) == 1

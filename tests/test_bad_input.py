@@ -52,7 +52,6 @@ def said(arguments, capsys):
 # --- options --------------------------------------------------------------------------------------
 
 TUNE = ["tune", "keyword", "--rate", "9"]
-AT = ["tune", "--address", "a:1", "--rate", "9", "--restart", "x {flags}", "--knob", "inter_op=1,2"]
 RATES = "rate of 60,90 with p99<80ms"
 OWN = ["profile", "x", "--model", "keyword"]
 
@@ -67,9 +66,6 @@ OWN = ["profile", "x", "--model", "keyword"]
         ([*TUNE, "--port", "70000"], "--port: '70000' is not a whole number from 1 to 65535"),
         ([*TUNE, "--port", "0"], "--port: '0' is not a whole number from 1 to 65535"),
         ([*TUNE, "--port", "-1"], "--port: '-1'"),
-        (["tune", "--address", "", "--rate", "9"], "--address: '' is no address"),
-        (["tune", "--address", "host", "--rate", "9"], "write it as host:port"),
-        (["tune", "--address", "a:70000", "--rate", "9"], "write it as host:port"),
         *(
             ([*TUNE, "--start-timeout", value], f"--start-timeout: {value!r} is not a finite")
             for value in ("nan", "inf", "0", "-1", "soon")
@@ -89,7 +85,6 @@ OWN = ["profile", "x", "--model", "keyword"]
             "at least 1 request",
         ),
         (["serve", "keyword", "--knob", "batch_threads=99999"], "too large; use at most 4096"),
-        ([*AT, "--restart", "x 'y"], '--restart: "x \'y" cannot be split into words'),
         ([*OWN, "--rates", "5", "--knob", "threads=1,2"], "unknown knob 'threads'"),
         (["profile", "../x", *OWN[2:], "--rates", "5", "--knob", "inter_op=1,2"], "'../x' is no"),
         (["profile", "", *OWN[2:], "--rates", "5", "--knob", "inter_op=1,2"], "'' is no name"),
@@ -127,13 +122,9 @@ def test_a_number_that_cannot_be_is_refused(arguments, message, capsys, tmp_path
         (["serve", "keyword", "--knob", "max_batch_size=8"], "no effect while batching is off"),
         ([*TUNE, "--knob", "inter_op=1,2", "--knob", "inter_op=4"], "--knob inter_op= is given"),
         ([*TUNE, "--default", "a=1", "--default", "a=2"], "--default a= is given twice"),
-        ([*TUNE, "--restart", "x"], "--restart has no effect without --address"),
         ([*TUNE, "--late", "1s", "--slo", "p99<2s"], "--late has no effect with an SLO"),
-        ([*TUNE, "--keep-best"], "--keep-best has no effect without --port or --address"),
-        ([*TUNE, "--model-name", "x"], "--model-name has no effect without --address"),
+        ([*TUNE, "--keep-best"], "--keep-best has no effect without --port"),
         ([*TUNE, "--time-column", "x"], "--time-column has no effect without --trace"),
-        ([*AT, "--port", "8500"], "--port has no effect with --address"),
-        ([*AT, "--executable", "local"], "--executable has no effect with --address"),
         *(
             ([*command, *option], f"{option[0]} has no effect with {why}")
             for option in (["--speed", "2"], ["--time-column", "x"])

@@ -18,8 +18,8 @@ from probe import build_probe
 from rrl import Client, read_profile
 from rrl.cli import main
 from rrl.operating.knob_options import read_space
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import free_port
-from rrl.serving.ports import wait_until
 from rrl.support.versions import version
 
 
@@ -56,7 +56,7 @@ def test_help(command, capsys):
             "inter_op=-2",
         ),
         (["profile", "x", "--model", "keyword", "--rates", "5"], 2, "at least one knob"),
-        (["tune"], 2, "give a model to serve here"),
+        (["tune"], 2, "the following arguments are required: MODEL"),
         (["tune", "keyword"], 2, "give the load: --rate"),
         (["tune", "keyword", "--rate", "0"], 2, "rate 0.0 requests/s"),
         (["tune", "keyword", "--rate", "-3"], 2, "rate -3.0 requests/s"),
@@ -77,17 +77,6 @@ def test_help(command, capsys):
         (["tune", "keyword", "--rate", "9", "--knob", "max_batch_size=1,4"], 2, "no effect"),
         (["tune", "keyword", "--rate", "9", "--nosuch"], 2, "--nosuch"),
         (["tune", "/nosuch/model", "--rate", "9"], 3, "it needs /nosuch/model/1/"),
-        (["tune", "--address", "a:1", "--rate", "9"], 2, "needs --restart"),
-        (
-            ["tune", "--address", "a:1", "--rate", "9", "--restart", "x {a}", "--knob", "b=1,2"],
-            2,
-            "has {a}, which is not a knob",
-        ),
-        (
-            ["tune", "--address", "a:1", "--rate", "9", "--restart", "x", "--knob", "b=1,2"],
-            2,
-            "leaves out {b}",
-        ),
         (["replay", "nosuch"], 2, "unknown source 'nosuch'; known: cpu2"),
         (["replay", "cpu2"], 2, "give the load: --rate"),
         (["replay", "cpu2", "--rate", "9", "--default", "inter_op=99"], 2, "inter_op"),
@@ -319,7 +308,7 @@ def test_serve_follows_new_versions_and_takes_the_batches_of_its_example(tmp_pat
 def test_tuned_thread_counts_are_in_the_order_of_their_effect():
     """Batching off is no neighbour of one batch thread: a region would join what is least alike."""
     knobs = ["batch_threads=0,1,4", "inter_op=2"]
-    space, fixed = read_space(Namespace(knob=knobs, address=None), 1)
+    space, fixed = read_space(Namespace(knob=knobs), 1)
     assert space.knobs[0].positions == (2.0, 0.0, 1.0)
     assert fixed == {"inter_op": 2}
 
@@ -327,9 +316,9 @@ def test_tuned_thread_counts_are_in_the_order_of_their_effect():
 def test_a_batch_must_hold_the_largest_request():
     """A sample of 4 examples: no smaller value is a candidate, with a knob for it or without."""
     knobs = ["batch_threads=0,2", "max_batch_size=1,2,4,8"]
-    space, _ = read_space(Namespace(knob=knobs, address=None), 4)
+    space, _ = read_space(Namespace(knob=knobs), 4)
     assert {c["max_batch_size"] for c in space} == {4, 8}
-    _, fixed = read_space(Namespace(knob=knobs[:1], address=None), 4)
+    _, fixed = read_space(Namespace(knob=knobs[:1]), 4)
     assert fixed == {"max_batch_size": 4}
     with pytest.raises(ValueError, match=r"max_batch_size 2: .* of 4 examples"):
-        read_space(Namespace(knob=["batch_threads=0,2", "max_batch_size=1,2"], address=None), 4)
+        read_space(Namespace(knob=["batch_threads=0,2", "max_batch_size=1,2"]), 4)

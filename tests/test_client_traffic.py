@@ -10,7 +10,7 @@ import pytest
 
 from rrl.serving import client_traffic
 from rrl.serving.client_traffic import NoTrafficError, requests_of_others, wait_for_requests
-from rrl.serving.ports import wait_until
+from rrl.serving.lasting import wait_until
 from rrl.serving.traffic import ObservedTraffic
 from rrl.support.errors import GeneratorError
 from rrl.tuning.watch import Watch

@@ -7,17 +7,11 @@ import pandas as pd
 import pytest
 
 from rrl.studies.comparison import (
-    AGAINST,
-    BEST,
     COMPARED,
-    FRESH,
-    OURS,
-    factors,
     main,
     medians,
     raced,
     ratios,
-    read_runs,
 )
 
 
@@ -57,12 +51,6 @@ def test_ratios_of_an_agent_with_itself_are_one_and_of_two_agents_are_inverse(ra
     assert there["mean_cost"] < 1  # random search serves whatever it draws
 
 
-def test_the_comparison_is_printed_with_its_limits(races, capsys):
-    assert run("compare", f"{races[0]}:rrl-gp", f"{races[0]}:random") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["measure", *COMPARED]
-
-
 def made_up():
     """Three agents with known ratios: the first of the rivals finds sooner, the second serves."""
     rng, seeds = np.random.default_rng(0), range(20)
@@ -74,39 +62,6 @@ def made_up():
         for agent, row in levels.items()
     ]  # fmt: skip
     return pd.concat(parts, ignore_index=True)
-
-
-def test_factors_are_of_the_rival_over_ours_and_the_best_one_is_found_for_each_measure():
-    table = factors(made_up(), np.random.default_rng(0), ["rrl-gp"], ["kind"])
-    cells = table.set_index(["rival", "measure"])
-    assert cells.loc[("kind", "first_within_5"), "factor"] == pytest.approx(3)
-    assert cells.loc[(BEST, "first_within_5"), "who"] == "soon"
-    assert cells.loc[(BEST, "first_within_5"), "factor"] == pytest.approx(0.5)
-    assert cells.loc[(BEST, "mean_cost"), "who"] == "kind"
-    assert cells.loc[(BEST, "mean_cost"), "factor"] == pytest.approx(0.8)
-    assert ((table["low"] <= table["factor"]) & (table["factor"] <= table["high"])).all()
-
-
-def test_an_interval_of_a_factor_is_that_of_the_ratio_upside_down():
-    runs = made_up()
-    factor = np.random.default_rng(1).uniform(0.5, 2, 20)
-    runs.loc[runs["agent"] == "soon", "stays_within_5"] *= factor
-    (row,) = (
-        factors(runs, np.random.default_rng(2), ["rrl-gp"], ["soon"])
-        .query("measure == 'stays_within_5' and rival == 'soon'")
-        .itertuples()
-    )
-    one, other = (runs[runs["agent"] == name] for name in ("soon", "rrl-gp"))
-    there = ratios(one, other, np.random.default_rng(2)).set_index("measure").loc["stays_within_5"]
-    assert row.factor == pytest.approx(there["ratio"])
-    assert (row.low, row.high) == pytest.approx((there["low"], there["high"]), rel=0.05)
-    assert row.low < row.factor < row.high
-
-
-def test_medians_are_sorted_by_the_price():
-    table = medians(made_up(), np.random.default_rng(0))
-    assert table["agent"].tolist() == ["kind", "rrl-gp", "soon"]
-    assert table["mean_cost"].between(table["mean_cost_low"], table["mean_cost_high"]).all()
 
 
 def test_a_median_between_reached_and_never_is_never():
@@ -147,37 +102,3 @@ def test_other_constants_make_another_run_and_its_own_ones_the_same():
     )
     pd.testing.assert_frame_equal(plain, same)
     assert not plain["mean_cost"].equals(other["mean_cost"])
-
-
-def test_the_joint_runs_are_paired_and_can_be_made_again():
-    runs = read_runs("data/results/tables/joint/simulated.csv")
-    for agent, part in runs.groupby("agent"):
-        assert part["seed"].tolist() == list(FRESH[: len(part)]), agent
-    assert set(OURS) | set(AGAINST) <= set(runs["agent"])
-    again = raced("heuristic", "cpu2-joint 115", FRESH[:2], 300)
-    stored = runs[runs["agent"] == "heuristic"].head(2)
-    np.testing.assert_allclose(again[list(COMPARED)], stored[list(COMPARED)], rtol=1e-7)
-
-
-def test_the_factors_are_printed_for_our_agents_that_are_there(races, capsys):
-    assert run("factors", races[0], "--against", "random") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 2 * len(COMPARED)
-    assert {line.split()[0] for line in lines[1:]} == {"rrl-gp"}
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("race", "--agents", "nobody", "--out", "x.csv"), "unknown agent 'nobody'"),
-        (("compare", "{path}", "{path}:rrl"), "write it as FILE:AGENT with one of random, rrl-gp"),
-        (("compare", "none.csv:rrl", "none.csv:rrl"), "none.csv"),
-        (("factors", "none.csv"), "none.csv"),
-        (("factors", "{path}"), "no runs of deep-q-network; name others by --against"),
-    ],
-)
-def test_a_mistake_is_one_line(races, capsys, words, message):
-    assert run(*(str(word).format(path=races[0]) for word in words)) in (2, 3)
-    error = capsys.readouterr().err
-    assert message in error
-    assert len(error.splitlines()) == 1

@@ -154,15 +154,6 @@ def test_numbers_that_were_not_measured_are_named():
             objective(fast)
 
 
-def test_costs_in_words():
-    fewest = parse_objective("cpus with p99<80ms", 4)
-    kept = fewest(Episode({"cpus": 2}, [0.0], [0.04], [0]))
-    assert fewest.words(kept) == "2 CPUs, p99 at 50 % of the target"
-    assert fewest.words(1.5) == "1.50 times the target (SLO broken)"
-    assert LeastMemory(parse_slo("p99<80ms"), 2**30).words(0.5) == "512 MiB"
-    assert parse_objective("rate of 20,40 with p99<80ms").words(0.5) == "40 requests/s"
-
-
 # --- the capacity search --------------------------------------------------------------------------
 
 
@@ -260,11 +251,6 @@ def test_automatic_threads_follow_the_bound_cores():
         assert automatic.latency.tolist() == given_.latency.tolist()
 
 
-def test_more_cores_than_the_machine_has_are_refused():
-    with pytest.raises(ValueError, match="cpus=11: 10 cores has 10 cores"):
-        SimulatedServer(ConfigSpace([Knob("cpus", (1, 11))]), TEN.model, TEN.machine)
-
-
 def test_the_default_has_all_cpus():
     assert serving_default(BOUND.space)["cpus"] == 10
     assert serving_default(ConfigSpace([Knob("cpus", (4, 1)), Knob("inter_op", (0, 1))])) == {
@@ -310,31 +296,6 @@ def test_tune_refuses_what_a_capacity_search_would_overload(capsys, tmp_path, mo
     assert "--port has no effect with this objective" in capsys.readouterr().err
 
 
-def test_a_replay_ends_with_latency_against_cpus(capsys, tmp_path):
-    """The table is compared with one that is computed here from the journal."""
-    out = tmp_path / "out"
-    arguments = ["cpu10-cores", "--rate", "8", "--objective", "cpus with p99<1.5s"]
-    more = ["--agent", "random", "--episodes", "30", "--rounds", "8", "--out", str(out), "--quiet"]
-    assert main(["replay", *arguments, *more]) in (0, 5)
-    report = capsys.readouterr().out
-    rows = json.loads((out / "result.json").read_text())["by_cpus"]
-    seen = {}
-    for line in (out / "journal.jsonl").read_text().splitlines()[1:]:
-        record = json.loads(line)
-        if "episode" in record:
-            key = json.dumps(record["configuration"], sort_keys=True)
-            seen.setdefault(key, []).extend(record["latency_us"])
-    assert {row["cpus"] for row in rows} == {json.loads(key)["cpus"] for key in seen} | {10}
-    fastest = math.inf
-    for row in rows:
-        mine = seen.get(json.dumps(row["configuration"], sort_keys=True))
-        if row["episodes"] == 1:
-            assert row["latency_s"] == pytest.approx(sorted(mine)[98] / 1e6)
-        assert row["worthwhile"] == (row["latency_s"] < fastest)
-        fastest = min(fastest, row["latency_s"])
-        assert f" {row['cpus']} CPU" in report
-
-
 @pytest.mark.long
 @pytest.mark.skipif(len(usable_cpus()) < 2, reason="needs two CPUs to choose from")
 def test_a_real_server_is_tuned_for_the_fewest_cpus(tmp_path, capsys):
@@ -352,8 +313,7 @@ def test_a_real_server_is_tuned_for_the_fewest_cpus(tmp_path, capsys):
     assert result["recommended"] == result["deploy"] == {"cpus": 1}
     assert result["default"] == {"cpus": most}
     assert result["slo"]["slo"] == "p99<20000ms"
-    assert "taskset --cpu-list" in result["start"]["recommended"]
-    assert [row["cpus"] for row in result["by_cpus"]] == [1, most]
+    assert "taskset --cpu-list" in result["start"]
     assert "1 CPU, p99 at" in report
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for used in result["memory_bytes"].values():  # TensorFlow alone needs more than 64 MiB

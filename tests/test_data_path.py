@@ -25,9 +25,9 @@ import pytest
 from rrl.serving import envoy, traffic
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import PREDICTION, Door
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
-from rrl.serving.ports import wait_until
 from rrl.serving.traffic import ObservedTraffic
 from rrl.support.errors import ServerError, UsageError
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import warnings
 
 import gymnasium
@@ -139,12 +137,6 @@ def test_the_server_itself_is_used_and_never_a_copy():
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         make(testbed("cpu2"), **settings)
-
-
-def test_gymnasium_is_loaded_by_this_module_alone():
-    script = "import sys, rrl, rrl.cli, rrl.tuning.loop; print('gymnasium' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout == "False\n"
 
 
 def test_a_knob_without_an_order_is_shown_by_a_number_for_each_value():

@@ -4,53 +4,18 @@ A row is a fault, the exit code (2 usage, 3 bad data, 4 the server, 5 measured b
 interrupted; or the run goes on) and what is said or done; below it the tests, those of this file
 without its name.
 
-server unreachable: 4; address, deadline
-    test_an_absent_server_is_named
-restart command fails or hangs: 4; where its output is
-    test_a_restart_command_that_fails
-    test_a_restart_command_of_another_user_that_takes_too_long_is_said_to
-    test_restarted::test_a_command_that_fails_once_is_tried_again
 server dies in mid-episode: goes on; episode dropped, server restarted
     test_serving::test_an_episode_that_the_server_died_in_is_measured_again
     test_handover::test_a_kept_server_that_dies_or_hangs_in_mid_episode_is_replaced
 server keeps dying: 4
     test_serving::test_a_server_that_keeps_dying_is_given_up
-server of others dies or hangs in mid-episode: goes on; episode dropped, restarted by the command
-    test_restarted::test_a_server_that_fails_in_mid_episode_is_restarted_and_the_episode_dropped
-    test_restarted::test_a_server_that_keeps_dying_is_given_up_and_the_kept_one_runs
-tuner ends early: the configuration to keep runs, its files stay
-    test_restarted::test_after_an_error_the_kept_configuration_runs_and_its_file_is_there_for_all
-    test_restarted::test_ctrl_c_of_the_command_line_leaves_the_default_in_service
-    test_restarted::test_a_tuner_that_was_killed_leaves_a_note_and_the_next_one_restores
-tuner was killed in a trial: goes on with the default and the settings that the run began with
-    test_injected::test_a_run_that_goes_on_has_the_settings_that_it_began_with
-    test_injected::test_a_run_that_was_killed_in_a_trial_goes_on_and_the_server_keeps_its_own_settings
-tuner was killed, and another folder is used: 2; where the same command returns the server
-    test_alone::test_the_next_run_does_not_take_a_trial_for_the_operators_choice
-    test_injected::test_what_another_server_began_with_is_not_that_of_this_one
-two tuners at one server, or a folder with the files of another one: 2
-    test_alone::test_the_folder_of_another_server_is_refused
-no room for the note of a trial: 3; no trial begins
-    test_alone::test_no_trial_begins_without_its_note
-batching files out of the reach of the server's user: 2; another folder
-    test_injected::test_a_folder_that_the_servers_user_cannot_enter_is_refused
-    test_running::test_who_may_enter_a_folder_is_told_by_user_and_groups
 a command that cannot continue the journal: 2; no server is started, restarted or left
-    test_injected::test_a_run_that_goes_on_has_the_settings_that_it_began_with
     test_service::test_a_refused_command_leaves_no_server
-a setting of the server that no knob has: 2; how the command can keep it
-    test_injected::test_what_no_knob_has_is_not_lost
-the configuration to keep cannot be restored: 4; what to do by hand
-    test_restarted::test_a_command_that_always_fails_ends_with_what_to_do_by_hand
-    test_restarted::test_ctrl_c_waits_for_a_command_that_runs
-all requests failed: 4; status and the server's text
-    test_restarted::test_all_requests_failed
 a trial whose requests are late or fail: goes on; stopped, shunned, the kept one serves the rest
     test_guard::test_the_promise_holds_at_every_moment
     test_guard::test_what_crashed_or_was_worse_never_serves_again
     test_handover::test_a_bad_trial_is_stopped_and_the_kept_configuration_returns
     test_handover::test_a_trial_is_stopped_by_the_requests_of_others_alone
-    test_restarted::test_a_server_is_measured_and_only_a_change_restarts_it
 a trial that crashes: goes on; counted, shunned, also after the run was continued
     test_guard::test_an_incumbent_that_fails_in_the_rest_of_an_episode_is_shunned_too
     test_guard::test_a_guarded_run_that_was_killed_ends_as_the_one_that_was_not
@@ -73,7 +38,6 @@ the server that is to stay does not start: goes on; the one that serves stays
     test_staying::test_what_serves_goes_on_if_the_kept_one_does_not_start
 SIGTERM or SIGHUP while a service is given over or returned: goes on, then 130
     test_staying::test_who_closes_the_terminal_meanwhile_does_not_end_the_service
-    test_restarted::test_ctrl_c_waits_for_a_command_that_runs
 no verdict yet: the default is to deploy, with its flags
     test_operate::test_what_is_not_better_is_not_deployed
     test_sequential::test_any_number_of_rounds_has_a_result
@@ -101,14 +65,11 @@ sender of the requests dies: 4
 a fault at any write, rename or process start: goes on; same bytes, a server that serves
     test_a_killed_simulated_run_ends_as_if_never_killed
     test_injected::test_a_fault_at_every_place_of_a_run
-    test_injected::test_a_kill_in_the_middle_of_tuning_an_operators_server
 two runs in one folder: 2
-    test_restarted::test_a_second_run_in_one_folder_says_so_and_touches_nothing
     test_recording::test_a_second_recording_in_one_folder_says_so_and_touches_nothing
 new configuration does not start: 4; the old one serves on
     test_handover::test_a_configuration_that_cannot_start_never_takes_over
 wrong model name: 4; give the name it was started with
-    test_restarted::test_a_server_is_measured_and_only_a_change_restarts_it
     test_serving::test_wrong_model_is_not_found
 wrong signature: 4; it has: ...
     test_serving::test_wrong_signature
@@ -117,11 +78,10 @@ wrong input: 4; the model needs: ...
 port taken: 4
     test_serving::test_taken_port_is_refused
     test_data_path::test_a_taken_port_is_refused_and_no_envoy_is_explained
-REST request that is wrong, too large or late: 400 and others; one line of JSON
-    test_model_server::test_rest_refuses_with_the_status_and_message_of_the_original
+REST request that is wrong or too large: 400 and others; one line of JSON
+    test_model_server::test_rest_refuses_with_the_status_of_the_original
     test_rest::test_a_body_that_is_too_large_is_refused_before_it_is_sent
     test_rest::test_a_packed_body_takes_no_more_memory_than_is_allowed
-    test_rest::test_a_late_answer_is_a_504_and_the_server_goes_on
 queue full, deadline passed: goes on; counted as failures
     test_serving::test_full_queue_is_unavailable_and_counted
     test_serving::test_passed_deadline_is_counted
@@ -134,8 +94,6 @@ unknown flag: 4
     test_any_knob::test_mistakes_end_with_one_line
 bad name or level of a flag, a variable or the CPUs; more CPUs than there are: 2
     test_any_knob::test_mistakes_end_with_one_line
-a restart command that leaves out a flag, a variable or the CPUs: 2
-    test_any_knob::test_a_restart_command_that_leaves_one_out_is_refused
 no model version: 3
     test_serving::test_missing_model_folder
 parent killed: goes on; server dies too
@@ -239,15 +197,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from probe import build_probe
 
 from rrl.operating.journal import JOURNAL
-from rrl.serving.launcher import free_port
-from rrl.serving.ports import wait_until
 from rrl.serving.sample import fit, read_sample
-from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.support.errors import DataError, ServerError
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -466,77 +421,6 @@ def test_a_read_only_folder(tmp_path):
     folder.mkdir()
     message = one_line(on_a_file_system_of_its_own("ro", f'{words} --out "$0"/x', folder), 3)
     assert "Read-only file system; choose another folder" in message
-
-
-# --- the operator's own server --------------------------------------------------------------------
-
-
-def tune_at(address, restart, tmp_path):
-    return [
-        *RRL, "tune", "--address", address, "--model-name", "probe", "--restart", restart,
-        "--start-timeout", "1", "--knob", "inter_op=1,2", "--default", "inter_op=1",
-        "--rate", "50", "--episodes", "2",
-        "--rounds", "2", "--requests", "10", "--agent", "rrl", "--quiet",
-        "--out", str(tmp_path),
-    ]  # fmt: skip
-
-
-def test_an_absent_server_is_named(tmp_path):
-    address = f"127.0.0.1:{free_port()}"
-    message = one_line(run(tune_at(address, "true {inter_op}", tmp_path)), 4)
-    assert f"{address}: no server answers; start it, or correct --address" in message
-
-
-@pytest.mark.parametrize(
-    ("restart", "words"),
-    [
-        ("sh -c 'echo no such unit >&2; exit 7' {inter_op}", "status 7; its output is in"),
-        ("sleep 60 {inter_op}", "still running after 1 s; let it start the server in the"),
-        ("/nosuch/restart {inter_op}", "No such file or directory"),
-    ],
-)
-def test_a_restart_command_that_fails(restart, words, tmp_path):
-    from rrl.core.knob import Knob
-    from rrl.core.space import ConfigSpace
-    from rrl.serving.restarted import RestartedServer
-
-    space, rng = ConfigSpace([Knob("inter_op", (1, 2))]), np.random.default_rng(0)
-    given = {"start_timeout_s": 1.0, "folder": tmp_path, "restarts": 1}
-    with (
-        RestartedServer("127.0.0.1:1", "probe", restart, space, **given) as server,
-        pytest.raises((ServerError, UsageError), match=words),
-    ):
-        server.measure({"inter_op": 1}, [0.0], rng)
-
-
-def test_a_restart_command_that_takes_too_long_leaves_no_process(tmp_path):
-    from rrl.serving.run_to_end import run_to_end
-
-    words = ["sh", "-c", f"sleep 60 & echo $! > {tmp_path / 'pid'}; wait"]
-    with pytest.raises(subprocess.TimeoutExpired):
-        run_to_end(words, 1.0, tmp_path / "log")
-    pid = int((tmp_path / "pid").read_text())
-    ended = {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
-    assert wait_until(
-        lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() in ended, 10.0
-    )
-
-
-def test_a_restart_command_of_another_user_that_takes_too_long_is_said_to(tmp_path, monkeypatch):
-    """As by sudo, whose processes an ordinary user may not kill."""
-    from rrl.serving.restart_command import RestartCommand
-
-    def refused(pid, number):
-        raise PermissionError(1, "Operation not permitted")
-
-    pid = tmp_path / "pid"
-    command = RestartCommand(f"sh -c 'echo $$ > {pid}; exec sleep 60' {{inter_op}}", ["inter_op"],
-                             tmp_path)  # fmt: skip
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "killpg", refused)
-        with pytest.raises(ServerError, match="still running after 1 s; let it start the server"):
-            command.run({"inter_op": 1}, 1.0)
-    os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 # --- samples --------------------------------------------------------------------------------------

@@ -17,9 +17,8 @@ from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import testbed
 from rrl.studies.day_tables import DEFAULT, paying, pays_from, saved_so_far, served_days
 from rrl.studies.days import KNOWING, Day, Knowing, check_day, level_costs, run_days
-from rrl.studies.pieces import day_key
 from rrl.studies.results import outdated, verify
-from rrl.studies.shared_machine import ALONE, Neighbour, SharedServer
+from rrl.studies.shared_machine import Neighbour, SharedServer
 from rrl.studies.sweep_store import Store
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import UsageError
@@ -142,30 +141,6 @@ def test_while_the_neighbour_works_all_takes_longer():
     np.testing.assert_allclose(slow.latency, 2 * fast.latency, rtol=1e-3)
 
 
-def test_without_either_it_is_the_simulated_server():
-    server, arrivals = testbed("cpu2"), Poisson(20.0).arrivals(50, np.random.default_rng(0))
-    shared = SharedServer(server, ALONE).measure(
-        server.space[5], arrivals, np.random.default_rng(1)
-    )
-    own = np.random.default_rng(np.random.default_rng(1).integers(2**63))
-    alone = server.measure(server.space[5], arrivals, own)
-    np.testing.assert_allclose(shared.latency, alone.latency, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((1.0, 1.0, 1.0), "fraction 1.0"),
-        ((-0.1, 1.0, 1.0), "fraction -0.1"),
-        ((0.5, 0.0, 1.0), "busy 0.0 s"),
-        ((0.5, 1.0, np.inf), "idle inf s"),
-    ],
-)
-def test_a_bad_neighbour_is_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        Neighbour(*arguments)
-
-
 # --- A day ----------------------------------------------------------------------------------------
 
 
@@ -228,12 +203,6 @@ def test_a_day_is_stored_read_and_checked_like_other_results(tmp_path, monkeypat
     assert np.array_equal(fewer["mean_s"], found["mean_s"][:1])
     assert [name for name in outdated(sweep) if not name.startswith("tables/")] == []
     assert verify(sweep, progress=False).startswith("computed again: 1 of 1 stored results")
-
-
-def test_the_key_of_a_day_depends_on_its_agent_and_not_on_its_seeds():
-    own = day_key(QUICK, str(DATA))
-    assert day_key(QUICK._replace(agent="rrl-gp"), str(DATA)) != own
-    assert day_key(QUICK._replace(seeds=9), str(DATA)) == own
 
 
 # --- What the tables say --------------------------------------------------------------------------

@@ -24,7 +24,6 @@ from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving import models
-from rrl.serving.deployed import DEPLOYED, Deployed
 from rrl.serving.detached import noted_server, start_detached
 from rrl.serving.envoy import envoy_process
 from rrl.serving.handover import HandoverServer
@@ -242,12 +241,8 @@ def test_what_killed_runs_left_half_written_goes_and_that_of_living_ones_stays(
     monkeypatch.setattr(models, "_export", lambda model, version, seed: version.mkdir())
     for number in (gone, living):
         (tmp_path / f".keyword.abc.{number}" / "1").mkdir(parents=True)
-        (tmp_path / f".{DEPLOYED}.{number}").write_text("{")
     models.build("keyword", tmp_path)
-    Deployed(tmp_path, "a:1").close()
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "keyword", f".keyword.abc.{living}", f".{DEPLOYED}.{living}"
-    }  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == {"keyword", f".keyword.abc.{living}"}
 
 
 def test_only_what_is_ours_and_abandoned_is_removed(tmp_path, monkeypatch):
@@ -402,6 +397,10 @@ def test_a_lock_is_not_taken_through_a_link(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="symbolic links"), exclusive():
         pass
     assert stat.S_IMODE(victim.stat().st_mode) == 0o600
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (own_folder() / "ports").symlink_to(elsewhere, target_is_directory=True)
+    with pytest.raises(UsageError, match="a link or a file, and no folder"):
+        own_folder("ports", "8500")
 
 
 # --- Pause ---------------------------------------------------------------------------------------

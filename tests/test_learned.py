@@ -10,7 +10,6 @@ from test_parts import measure
 from test_space import spaces
 
 from rrl.core.gaussian_process import (
-    NUGGET,
     GaussianProcess,
     Hyperparameters,
     compress,
@@ -82,41 +81,6 @@ def test_the_nugget_is_found(rough, low, high):
     y = np.sin(x[:, 0] / 2) + rough * rng.standard_normal(80)
     start = Hyperparameters(np.full(2, 3.0), 1.0)
     assert low <= fit_hyperparameters(x, y, np.full(80, 1e-4), start, start).nugget <= high
-
-
-def test_the_process_is_calibrated_on_functions_drawn_from_its_prior():
-    rng, assumed = np.random.default_rng(2), Hyperparameters(np.array([2.0, 4.0]), 0.7)
-    x = rng.uniform(0, 10, (60, 2))
-    covariance = 0.49 * correlation(x, x, assumed.length_scales) + NUGGET**2 * np.eye(60)
-    surprises = []
-    for _ in range(60):
-        truth = rng.multivariate_normal(np.zeros(60), covariance)
-        seen = truth[:30] + 0.1 * rng.standard_normal(30)
-        process = GaussianProcess(x[:30], seen, np.full(30, 0.01), assumed)
-        for (mean, sd), here in (
-            (process.posterior(x[30:]), truth[30:]),
-            (process.posterior_at_measured(np.arange(30)), truth[:30]),
-        ):
-            surprises.append((here - mean) / sd)
-    assert np.std(surprises) == pytest.approx(1.0, abs=0.06)
-
-
-def test_the_posterior_is_that_of_a_well_kept_library():
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-
-    rng = np.random.default_rng(6)
-    x, points = rng.uniform(0, 10, (20, 3)), rng.uniform(0, 10, (7, 3))
-    y, variance = np.sin(x[:, 0]), rng.uniform(0.01, 0.1, 20)
-    process = GaussianProcess(x, y, variance, Hyperparameters(np.array([2.0, 3.0, 4.0]), 0.8, 0.1))
-    kernel = ConstantKernel(0.64, "fixed") * Matern([2.0, 3.0, 4.0], "fixed", nu=2.5)
-    theirs = GaussianProcessRegressor(
-        kernel + WhiteKernel(0.01, "fixed"), alpha=variance, optimizer=None
-    ).fit(x, y - process.mean)
-    mean, sd = theirs.predict(points, return_std=True)
-    ours = process.posterior(points)
-    assert ours[0] == pytest.approx(mean + process.mean, rel=1e-6)
-    assert ours[1] == pytest.approx(sd, rel=1e-6)
 
 
 def test_learning_beats_copying_away_from_the_measurement():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rrl.publishing import manifest
-from rrl.publishing.manifest import Difference, folder, main, record, text_difference, verify
+from rrl.publishing.manifest import Difference, folder, main, record, verify
 from rrl.publishing.tracing import Traffic, traffic
 from rrl.support.errors import DataError, UsageError
 from rrl.support.provenance import DRAWING, NUMERICAL, digest, locked
@@ -63,18 +63,6 @@ def test_entries_name_inputs_seeds_versions_and_the_maker(checkout):
     assert set(notebook) == {"parameters", "read", "results", "packages"}
     assert notebook["parameters"] == {"seed": 7}
     assert notebook["packages"] == locked((*NUMERICAL, *DRAWING))
-
-
-def test_a_file_that_is_not_made_any_more_leaves_the_manifest(checkout):
-    record(checkout, checkout / "notebooks/1.ipynb", {}, FIRST._replace(written=()))
-    entries = json.loads((checkout / manifest.NAME).read_text())
-    assert list(entries["files"]) == ["figures/two.csv"]
-
-
-def test_the_same_run_gives_the_same_bytes_whatever_the_order(checkout):
-    text = (checkout / manifest.NAME).read_bytes()
-    record(checkout, checkout / "notebooks/1.ipynb", {"seed": 7}, FIRST)
-    assert (checkout / manifest.NAME).read_bytes() == text
 
 
 def test_the_words_of_the_code_change_no_line_and_stored_results_are_named(checkout):
@@ -172,11 +160,6 @@ def test_a_reference_without_a_manifest_and_a_damaged_one_are_said(checkout, tmp
     (checkout / manifest.NAME).write_text("{}")
     with pytest.raises(DataError, match="is not a manifest"):
         verify(checkout, folder(checkout))
-
-
-def test_texts_of_other_lengths_differ():
-    assert text_difference("a\n", "a\nb\n", 0.5) == "measured again: 2 lines instead of 1"
-    assert text_difference("-1", "1", 0.5)
 
 
 # --- What is watched ----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,9 @@ import pytest
 from rrl.publishing.execute import execute
 
 ROOT = Path(__file__).parent.parent
-QUICK = {
+QUICK: dict[str, dict[str, object]] = {  # of the notebooks that take long otherwise
     "00_quickstart": {"episodes": 6, "rounds": 4},
     "01_region_update": {"seeds": 4},
-    "02_profiling": {},
     "03_simulator": {
         "requests": 50_000,
         "profile": "inception_v3-threads",
@@ -22,14 +22,17 @@ QUICK = {
         "loads": {"cpu2": [115]},
         "replications": 4,
     },
-    "04_region_similarity": {
+    "04_similarity_and_convergence": {
         "simulated_loads": {"cpu2": 115},
         "recorded_loads": {},
-        "replications": 10,
         "measurements": 16,
+        "seeds": 2,
+        "episodes": 30,
+        "replications": 10,
+        "grid_replications": 20,
     },
     "05_recommended_parts": {"episodes": 12, "seeds": 3},
-    "06_theory_bound": {"instances": 200, "covers": 40, "replications": 20, "learners": 8},
+    "06_theory_bound": {"instances": 200, "covers": 40, "replications": 20, "tables": 3},
     "07_adaptive_rrl": {
         "seeds": 2,
         "from_file": False,
@@ -37,11 +40,10 @@ QUICK = {
         "radii": [0.0, 1.0],
         "surfaces": ["pool", "wide, 4 times as fine"],
     },
-    "08_convergence": {"seeds": 2, "episodes": 30, "replications": 20, "tables": 3},
     "09_experiments": {
         "seeds": 2,
         "episodes": 12,
-        "short_episodes": 6,
+        "table_episodes": 6,
         "phases_episodes": 30,
         "replications": 3,
     },
@@ -66,13 +68,27 @@ WITH_EXERCISES = [path for path in NOTEBOOKS if '"exercise"' in path.read_text(e
 WITHOUT = [path for path in NOTEBOOKS if path not in WITH_EXERCISES]  # test_course runs the others
 
 
-def test_every_notebook_has_a_quick_setting():
-    assert [path.stem for path in NOTEBOOKS] == sorted(QUICK)
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [
+        ("README.md", r"\| \[`(\d\d_\w+)`"),
+        ("notebooks/README.md", r"\| `(\d\d_\w+)`"),
+        ("notebooks/README.md", r"### `(\d\d_\w+)`"),
+    ],
+    ids=["row of the front page", "row of the course", "section of the course"],
+)
+def test_a_page_lists_every_notebook_in_order(page, line):
+    found = re.findall(f"^{line}", (ROOT / page).read_text(encoding="utf-8"), flags=re.M)
+    assert found == [path.stem for path in NOTEBOOKS], f"{page} has one row or section of each"
+
+
+def test_a_quick_setting_belongs_to_a_notebook():
+    assert set(QUICK) <= {path.stem for path in NOTEBOOKS}
 
 
 @pytest.mark.parametrize("notebook", WITHOUT, ids=lambda path: path.stem)
 def test_runs(notebook, tmp_path):
-    parameters = {**QUICK[notebook.stem], "figures": str(tmp_path / "figures")}
+    parameters = QUICK.get(notebook.stem, {}) | {"figures": str(tmp_path / "figures")}
     output = tmp_path / notebook.name
     execute(notebook, output, parameters, cell_timeout=120)
     cells = json.loads(output.read_text())["cells"]
@@ -85,10 +101,10 @@ def test_runs(notebook, tmp_path):
 def test_has_parameters_with_help_and_no_outputs(notebook):
     cells = json.loads(notebook.read_text())["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
-    assert code[0]["metadata"]["tags"] == ["parameters"]
+    assert code[0]["metadata"].get("tags") == ["parameters"], "the first code cell has the tag"
     assert 'figures = "../build/figures"' in "".join(code[0]["source"])  # git ignores it
     for cell in code:
-        assert cell["execution_count"] is None
-        assert not cell["outputs"]
+        ran = cell["execution_count"], cell["outputs"]
+        assert ran == (None, []), "`make format` strips the outputs"
     for line in code[0]["source"]:
         assert "#" in line, f"a parameter needs its help in a comment: {line}"

@@ -29,7 +29,7 @@ from rrl.operating.journal import JOURNAL
 from rrl.operating.knob_options import serves_now
 from rrl.operating.operate import make_agent, operate
 from rrl.operating.records import kept_episode
-from rrl.operating.report import serving_flags
+from rrl.operating.report import add_commands
 from rrl.operating.verdict import best_so_far, summarise
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.machine import available_cpus
@@ -229,11 +229,10 @@ def test_a_recommendation_that_is_worse_is_called_so(tmp_path):
     assert summarise(mine, operate(mine, server, both, tmp_path))["verdict"] == "worse"
 
 
-def test_costs_of_zero_have_a_difference_but_no_ratio(tmp_path):
+def test_costs_of_zero_have_no_ratio(tmp_path):
     mine, server, both = table_job(0.1, 0.05, objective=SLOViolations(0.2))
     result = summarise(mine, operate(mine, server, both, tmp_path))
     assert result["ratio"] is None or result["verdict"] == "the default"
-    assert result["difference"]["median"] == 0
     assert result["verdict"] in ("no difference shown", "the default")
 
 
@@ -375,10 +374,13 @@ def test_best_so_far_is_nan_before_it_has_served():
 
 
 def test_flags_are_those_of_the_launcher_or_none(tmp_path):
-    flags, batching = serving_flags({"inter_op": 2, "batch_threads": 3}, tmp_path)
-    assert flags[0] == "--tensorflow_inter_op_parallelism=2"
-    assert "num_batch_threads { value: 3 }" in batching
-    assert serving_flags({"threads": 2}, tmp_path) is None
+    result = {"deploy": {"inter_op": 2, "batch_threads": 3}}
+    add_commands(job(), result, tmp_path, ["serve"])
+    assert result["flags"][0] == "--tensorflow_inter_op_parallelism=2"
+    assert "num_batch_threads { value: 3 }" in result["batching"]
+    assert result["start"].split() == ["serve", *result["flags"]]
+    add_commands(job(), result := {"deploy": {"threads": 2}}, tmp_path, ["serve"])
+    assert list(result) == ["deploy"]
 
 
 def test_the_figure_shows_what_the_journal_holds(tmp_path, whole):

@@ -31,8 +31,8 @@ from rrl.operating.screen import Screen
 from rrl.operating.targets import Target
 from rrl.operating.verdict import progress, summarise
 from rrl.recording.steadiness import Rule, SteadyMachine
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import LOCAL, free_port
-from rrl.serving.ports import wait_until
 from rrl.serving.saved_model import saved_inputs
 from rrl.support.errors import DataError, ServerError
 from rrl.tuning.episode import Episode, Status
@@ -225,7 +225,7 @@ def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path):
     assert result["failed"] == 0
     (trial,) = result["harm"]["ended"]
     assert (trial["requests"], trial["bad"]) == (3, 2)
-    text = report(mine, result | {"by_cpus": []}, tmp_path)
+    text = report(mine, result, tmp_path)
     assert "threads 3 stopped: 2 of 3 requests late or failed" in text
 
 
@@ -240,7 +240,7 @@ def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_p
     assert [r["stopped"]["late"] for r in (r["recommended"] for r in compared(records))] == [2]
     (line,) = [line for line in shown if line.startswith("round 1/9")]
     assert "default 50.0 ms, recommended stopped after 3 of 30 requests: 2 over 100 ms" in line
-    text = report(mine, summarise(mine, records) | {"by_cpus": []}, tmp_path)
+    text = report(mine, summarise(mine, records), tmp_path)
     assert "  mean stopped in each round against 50.0 ms by default (medians of 1 rounds)" in text
     assert "ratio" not in text
 
@@ -254,7 +254,7 @@ def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path
     assert any(r["configuration"] != DEFAULT for r in tuned[USUAL_EPISODES:])
     (line,) = [line for line in shown if "late means over" in line]
     assert "late means over 100 ms: twice the p99 of 3 episodes of the default" in line
-    text = report(mine, summarise(mine, records) | {"by_cpus": []}, tmp_path)
+    text = report(mine, summarise(mine, records), tmp_path)
     assert "late (over 100 ms, by the first episodes of the default) or failed" in text
 
 
@@ -262,9 +262,7 @@ def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path
 @pytest.mark.parametrize("keep_best", [False, True])
 def test_after_an_early_end_the_default_returns(fails, keep_best, tmp_path, capsys):
     server = Service(stops_at=9, fails=fails)
-    options = Namespace(
-        keep_best=keep_best, metrics_port=None, port=8500, stop=False, json=False, quiet=True
-    )
+    options = Namespace(keep_best=keep_best, metrics_port=None, port=8500, json=False, quiet=True)
     target = Target(server, both(server), lambda configuration: False)
     mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), agent="rrl", episodes=30)
     with pytest.raises(type(fails)), Screen(quiet=True) as screen:
@@ -279,7 +277,7 @@ def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch)
     room = iter([2**40] * 2 + [0] * 9)
     usage = type(shutil.disk_usage("/"))
     monkeypatch.setattr("shutil.disk_usage", lambda place: usage(2**40, 0, next(room)))
-    options = Namespace(keep_best=False, metrics_port=None, port=None, stop=False, json=False)
+    options = Namespace(keep_best=False, metrics_port=None, port=None, json=False)
     target = Target(server, both(server), lambda configuration: False)
     next(room), next(room)
     with pytest.raises(OSError, match="No space left"), Screen(quiet=True) as screen:
@@ -341,7 +339,7 @@ def test_a_busy_machine_is_in_the_report(tmp_path):
     mine, server = job(), Service()
     records = operate(mine, server, both(server), tmp_path)
     records[3] |= {"other_work": 0.6}
-    text = report(mine, summarise(mine, records) | {"by_cpus": []}, tmp_path)
+    text = report(mine, summarise(mine, records), tmp_path)
     assert "busy machine: other processes used more than 20 % of its processors in 1 of " in text
 
 

@@ -24,10 +24,19 @@ def commands(text):
     return [*CODE.findall(blocks), *INLINE.findall(text)]
 
 
-def examples(command, capsys):
+def help_text(command, capsys):
+    """The help with all options, of which some commands show only a part by --help."""
     with pytest.raises(SystemExit):
-        cli.main([command, "--help"])
-    return HELP.findall(capsys.readouterr().out)
+        cli.main([command, "--help-all" if command in ("tune", "replay") else "--help"])
+    return capsys.readouterr().out
+
+
+def test_the_help_begins_with_the_options_that_most_runs_need(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["tune", "--help"])
+    short = re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)
+    assert short == ["--rate", "--slo", "--sample", "--knob", "--port", "--dry-run", "--help-all"]
+    assert len(re.findall(r"^  --", help_text("tune", capsys), re.MULTILINE)) > 30
 
 
 def accepted(command, monkeypatch):
@@ -56,18 +65,15 @@ def test_a_command_of_the_page_is_accepted(command, monkeypatch):
 
 @pytest.mark.parametrize("command", ["tune", "replay", "race", "serve", "profile"])
 def test_the_examples_of_the_help_are_accepted(command, monkeypatch, capsys):
-    found = examples(command, capsys)
+    found = HELP.findall(help_text(command, capsys))
     assert found
     for example in found:
         accepted(example, monkeypatch)
 
 
 def test_every_option_that_the_page_names_exists(capsys):
-    known = ""
-    for command in ("tune", "replay", "race", "serve", "profile"):
-        with pytest.raises(SystemExit):
-            cli.main([command, "--help"])
-        known += capsys.readouterr().out
+    commands = ("tune", "replay", "race", "serve", "profile")
+    known = "".join(help_text(command, capsys) for command in commands)
     named = set(re.findall(r"`(--[a-z][a-z-]*)", PAGE))
     assert len(named) > 15
     assert [option for option in sorted(named) if f"{option} " not in known + " "] == []

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 
 from rrl import ConfigSpace, Knob
-from rrl.plotting import experiments as draw
-from rrl.studies import outcomes, savings
+from rrl.studies import outcomes
 from rrl.studies.problems import surface
 from rrl.studies.race import Race
-from rrl.studies.scenario import SLO_FACTORS, Truth
 from rrl.studies.settings import Setting
 
 SPACE = ConfigSpace([Knob("batch_threads", (0, 1, 2)), Knob("inter_op", (1, 2))])
@@ -86,58 +82,6 @@ def test_duels_are_fought_seed_by_seed(rng):
     other = {s: turned if s.agent == "theirs" else run for s, run in results.items()}
     table = outcomes.duels(other, {PROBLEM: SCENARIO}, "ours", rng).set_index("measure")
     assert table.loc["mean_cost", "low"] < 1 < table.loc["mean_cost", "high"]
-
-
-def test_reductions_are_shares_of_the_reference(rng):
-    late = np.tile(np.array([0.5, 0.9, 0.1, 0.1, 0.0, 0.2]), (len(SLO_FACTORS), 1))
-    late[-1] = 0
-    truths = {PROBLEM: Truth(np.array(COST), late)}
-    table = savings.reductions(races(ours=2), truths, {PROBLEM: SCENARIO}, "ours", rng)
-    default = table[table["reference"] == "default"].set_index("metric")["reduction"]
-    base = table.loc[0, "reference_value"]
-    assert default["mean latency (s)"] == pytest.approx(100 * (1 - 2 / base))
-    assert np.isnan(default["late at 10x"]), "never late: nothing to reduce"
-
-
-def test_late_requests_are_those_of_the_last_recommendation(rng):
-    late = np.arange(6) / 10 * np.arange(1.0, 0.0, -0.2)[:, None]  # the laxer, the fewer
-    truths = {PROBLEM: Truth(np.array(COST), late)}
-    table = savings.late(races(good=4, poor=1), truths, rng)
-    by = table.pivot(index="agent", columns="factor", values="late")
-    assert by.loc["good"].tolist() == pytest.approx(late[:, 4])
-    assert by.loc["poor"].tolist() == pytest.approx(late[:, 1])
-    assert table["best"].to_numpy() == pytest.approx(np.tile(late[:, 4], 2)), "4 is the cheapest"
-
-
-def test_what_was_served_is_compared_seed_by_seed(rng):
-    table = outcomes.served(races(ours=4, base=2), "base", rng).set_index("agent")
-    assert table["ratio"].to_dict() == {"ours": 0.5, "base": 1.0}
-
-
-def test_tables_are_written_the_same_way_every_time(tmp_path, rng):
-    table = pd.DataFrame({"a": [1 / 3], "b": ["x"]})
-    outcomes.write_table(table, "t", tmp_path / "new")
-    assert (tmp_path / "new" / "t.csv").read_bytes() == b"a,b\n0.33333,x\n"
-
-
-def test_figures_show_every_row(rng):
-    results = races(ours=2, better=4, worse=1)
-    table = outcomes.standings(results, {PROBLEM: SCENARIO}, rng)
-    plt.figure()
-    ax = draw.plot_standings(table, "mean_cost")
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["worse", "better", "ours"]
-    plt.figure()
-    duels = outcomes.duels(results, {PROBLEM: SCENARIO}, "ours", rng)
-    panels = draw.plot_duels(duels, "ours").axes
-    shown = sum(len(line.get_xdata()) for ax in panels for line in ax.lines[:-1])
-    assert shown == len(duels)
-    plt.figure()
-    ax = draw.plot_speedups(duels[duels["measure"] == "mean_cost"], 8, 300)
-    assert ax.get_legend_handles_labels()[1] == ["better", "worse"]
-    plt.figure()
-    ax = draw.plot_phases({"a": np.ones((3, 40))}, (0, 20), {"best": np.ones(2)}, 10)
-    assert ax.lines[0].get_ydata().tolist() == [1000.0] * 4
-    plt.close("all")
 
 
 def test_a_board_has_the_median_of_every_agent_on_every_problem():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 from contextlib import closing
 from functools import partial
 
@@ -14,7 +13,6 @@ from test_own_model import BYTES, b64, build_words
 from rrl.cli import main
 from rrl.operating.options import knob_values
 from rrl.operating.profiling import _duration
-from rrl.operating.targets import UNKNOWN_BASE, command_at
 from rrl.recording.plan import Plan, process
 from rrl.recording.profile import read_profile
 from rrl.recording.record import Recorder
@@ -152,7 +150,6 @@ BOTH = ["--signature", "both"]  # numbers, so it needs no sample
         (["--knob", "cpus=1,4000", "--rates", "9"], "cpus=4000"),
         (["--knob", "inter_op=1,2", "--rates", "9"], "'image' is a string: give a request with"),
         ([*BOTH, "--knob", "env:A=1,2", "--env", "A=1", "--rates", "9"], "A is a knob, too"),
-        ([*BOTH, "--knob", "flag:--nosuch=1,2", "--rates", "9"], "--nosuch"),
         (["--knob", "inter_op=1,2", "--rates", "9", "--sample", "none.npz"], "none.npz"),
     ],
 )
@@ -175,17 +172,10 @@ def test_a_known_model_has_its_own_requests(option, tmp_path, monkeypatch, capsy
     assert f"{option[0]} has no effect on a named plan" in capsys.readouterr().err
 
 
-# --- values with commas, and the line that starts a server elsewhere ------------------------------
+# --- values with commas ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ['env:A="0,1', "env:A=", "env:A=a,,b", 'env:A="a"b,c'])
 def test_a_value_with_a_comma_needs_two_quotes(text):
     with pytest.raises(UsageError, match=r'one with a comma is in double quotes: "0,1"'):
         knob_values(text)
-
-
-def test_the_line_for_a_server_elsewhere_has_its_port_and_model():
-    line = command_at(Namespace(address="192.0.2.1:8501", model_name="resnet"))
-    assert line[1:] == [
-        "--port=8501", "--model_name=resnet", f"--model_base_path={UNKNOWN_BASE}",
-    ]  # fmt: skip

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-import seaborn as sns
 from matplotlib.colors import to_rgb
 from seaborn.utils import relative_luminance
 from test_profile import PLAN, FakeServer, record
@@ -18,22 +16,17 @@ from test_profile import PLAN, FakeServer, record
 from rrl import ConfigSpace, Knob, read_profile
 from rrl.plotting.ablation import plot_ablation
 from rrl.plotting.cells import EVEN, plot_cells
-from rrl.plotting.claims import plot_by_problem
-from rrl.plotting.experiments import plot_everywhere, plot_speedups
-from rrl.plotting.goals import plot_by_goal
+from rrl.plotting.experiments import plot_everywhere
 from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
-from rrl.plotting.runs import plot_bands, plot_comparison, plot_tuning
+from rrl.plotting.runs import plot_comparison
 from rrl.plotting.shared import (
     AGENT_STYLES,
     agent_style,
-    marker,
-    plain_log_ticks,
     radius_style,
     save,
     style,
 )
 from rrl.studies.comparison import COMPARED
-from rrl.tuning.loop import Run
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,23 +46,6 @@ def _figure():
     plt.close("all")
 
 
-def test_the_style_sheet_is_seaborns_theme_and_little_more():
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        sns.set_theme(context="paper", style="ticks", palette="colorblind")
-        theme = dict(mpl.rcParams)
-        mpl.rcdefaults()
-        style()
-        ours = dict(mpl.rcParams)
-    own = {"figure.dpi", "savefig.dpi", "legend.frameon", "axes.formatter.min_exponent"}
-    rest = {name for name in theme if theme[name] != ours[name]} - own - {"image.cmap"}
-    cycle = "axes.prop_cycle"
-    assert [to_rgb(c["color"]) for c in theme[cycle]] == [to_rgb(c["color"]) for c in ours[cycle]]
-    for name in rest - {cycle}:  # 1.2 for 1.2000000000000002
-        assert theme[name] == pytest.approx(ours[name])
-    assert {ours[name] for name in own} == {110, 200, False, 4}
-
-
 def test_saving_twice_gives_the_same_bytes(tmp_path, profile):
     written = []
     for folder in (tmp_path / "one", tmp_path / "two"):
@@ -78,14 +54,6 @@ def test_saving_twice_gives_the_same_bytes(tmp_path, profile):
         png = save(fig, "figure", folder)
         written.append((png.read_bytes(), png.with_suffix(".pdf").read_bytes()))
     assert written[0] == written[1]
-
-
-def test_tuning_shows_every_episode_in_milliseconds():
-    run = Run(configurations=[{}] * 3, costs=[0.1, 0.02, 0.05], loads=[1.0] * 3)
-    ax = plot_tuning(run, "rrl-gp", {"tf-serving-default": 0.2})
-    assert ax.lines[0].get_ydata().tolist() == pytest.approx([100, 20, 50])
-    assert "ms" in ax.get_ylabel()
-    assert ax.get_legend().get_texts()[1].get_text() == "tf-serving-default: 200.0 ms"
 
 
 def test_a_knob_is_drawn_at_every_value_and_load(profile):
@@ -139,16 +107,6 @@ def test_a_wider_radius_is_darker_and_radius_one_is_the_agent_itself():
     assert to_rgb(one["color"]) == pytest.approx(to_rgb(own["color"]))
 
 
-def test_figures_use_the_style_of_each_agent():
-    costs = {"20/s": {name: np.array([1.0, 2.0]) for name in ("tf-serving-default", "rrl-gp")}}
-    markers = [line.get_marker() for line in plot_comparison(costs).lines]
-    assert {agent_style(name)["marker"] for name in costs["20/s"]} <= set(markers)
-    rows = {"problem": ["a", "b"] * 2, "agent": ["rrl-gp"] * 2 + ["q-learning"] * 2}
-    plt.figure()
-    ax = plot_by_problem(pd.DataFrame(rows | {"value": [1.0, 2.0, 3.0, 4.0]}), 1.0, 1.0)
-    assert [line.get_marker() for line in ax.lines[:2]] == ["o", "v"]
-
-
 def test_a_combination_that_was_not_measured_is_grey_and_has_no_ring():
     rows = {"rate_per_s": 20.0, "a": [1, 1, 2], "b": [1, 2, 2], "mean_s": [0.3, 0.05, 0.2]}
     partial = SimpleNamespace(summary=lambda: pd.DataFrame(rows))
@@ -194,52 +152,3 @@ def test_an_ablation_has_each_agent_but_the_reference_and_its_verdict():
     full, hollow = axes[0].lines[:2]
     assert (full.get_xdata().tolist(), hollow.get_xdata().tolist()) == ([1.25], [1.1])
     assert hollow.get_markerfacecolor() == "white" != full.get_markerfacecolor()
-
-
-def test_what_a_claim_does_not_count_is_hollow_on_a_ground_of_its_own():
-    rows = {"problem": ["a", "b"], "agent": ["rrl"] * 2, "value": [10.0, 90.0]}
-    ax = plot_by_problem(pd.DataFrame(rows | {"counted": [True, False]}), 50.0, 0.0)
-    hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
-    assert [line.get_xdata().tolist() for line in hollow] == [[90.0]]
-    assert "not counted" in [text.get_text() for text in ax.texts]
-
-
-def test_a_factor_of_two_agents_that_never_arrive_is_hollow():
-    rows = {"problem": ["a", "b"], "rival": "random", "ours": [301, 10], "theirs": [301, 301]}
-    limits = {"ratio": [1.0, 30.1], "low": [1.0, 20.0], "high": [1.0, 40.0]}
-    ax = plot_speedups(pd.DataFrame(rows | limits), 8, 300)
-    names = ax.get_legend_handles_labels()[1]
-    assert names == ["random", "hollow: neither arrives"]
-    full, hollow = (container.lines[0] for container in ax.containers[:2])
-    assert (full.get_xdata().tolist(), hollow.get_xdata().tolist()) == ([30.1], [1.0])
-    assert hollow.get_markerfacecolor() == "white"
-    later = pd.DataFrame(rows | limits).assign(ours=10)
-    plt.figure()
-    assert plot_speedups(later, 8, 300).get_legend_handles_labels()[1] == ["random"]
-
-
-def test_a_single_agent_has_a_panel():
-    fig = plot_bands({"a": np.ones((3, 5))}, ["C0"])
-    assert [ax.get_title() for ax in fig.axes] == ["a"]
-
-
-def test_series_beyond_the_last_marker_or_line_are_drawn():
-    assert marker(7) == marker(0)
-    goals = [str(number) for number in range(1, 10)]
-    rows = pd.DataFrame({"agent": "a", "goal": goals, "x": 1.0, "x_low": 0.5, "x_high": 2.0})
-    ax = plot_by_goal(rows, "x", goals)
-    assert ax.get_legend_handles_labels()[1] == ["not tuned", *goals]
-
-
-def test_agents_can_be_seen_on_white():
-    luminance = {name: relative_luminance(to_rgb(c)) for name, (c, *_) in AGENT_STYLES.items()}
-    assert max(luminance.values()) < 0.5, max(luminance, key=luminance.get)
-
-
-@pytest.mark.parametrize(("low", "high"), [(110, 590), (0.9, 4.8), (1, 300), (20, 60)])
-def test_a_logarithmic_axis_has_three_labels_or_more(low, high):
-    _, ax = plt.subplots(figsize=(4, 3))
-    ax.set(xscale="log", xlim=(low, high))
-    plain_log_ticks(ax.xaxis)
-    shown = [tick for tick in ax.xaxis.get_majorticklocs() if low <= tick <= high]
-    assert len(shown) >= 3

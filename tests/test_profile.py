@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from rrl.recording.calibration import for_machine
 from rrl.recording.finals import Finals
-from rrl.recording.plan import Plan, schedule
+from rrl.recording.plan import Plan
 from rrl.recording.plans import JOINT, KEPT, PLANS
 from rrl.recording.profile import EPISODES, read_profile
 from rrl.recording.record import Recorder
@@ -98,33 +99,12 @@ def test_an_interrupted_recording_resumes_to_the_same_profile(folder, tmp_path, 
     pd.testing.assert_frame_equal(rows_without_times(broken), rows_without_times(folder))
 
 
-def test_passes_have_orders_of_their_own_and_share_arrivals():
-    visits = list(schedule(PLAN))
-    first, second = ([index for pass_, index, _ in visits if pass_ == p] for p in (0, 1))
-    assert sorted(first) == sorted(second) == list(range(6))
-    assert first != second
-    assert PLAN.arrivals(0, 1, 0)[1].tolist() == PLAN.arrivals(0, 1, 0)[1].tolist()
-    assert PLAN.arrivals(0, 1, 0)[0] != PLAN.arrivals(1, 1, 0)[0]
-
-
-def test_a_folder_of_another_plan_is_refused(folder):
-    other = Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(20.0,))
-    with pytest.raises(DataError, match="another plan"):
-        Recorder(other, folder)
-
-
 @pytest.mark.parametrize(
     "bad", [{"requests": 0}, {"passes": 0}, {"rates_per_s": ()}, {"rates_per_s": (0.0,)}]
 )
 def test_bad_plans(bad):
     with pytest.raises(UsageError):
         Plan(**{"model": "keyword", "knobs": {"inter_op": (1,)}, "rates_per_s": (1.0,), **bad})
-
-
-def test_the_committed_plans_cover_what_the_readme_of_data_says():
-    threads = PLANS["mobilenet_v2-threads"]
-    assert threads.space.shape == (4, 4, 6)
-    assert len(threads.rates_per_s) == 3
 
 
 def damage(folder, change):
@@ -155,11 +135,6 @@ def test_a_finished_recording_that_was_changed_is_not_called_finished_again(fold
     damage(folder, lambda b: b.replace(b"+00:00", b"+01:00", 1))
     with pytest.raises(DataError, match=r"episodes.csv: changed since it was recorded"):
         record(folder, FakeServer())
-
-
-def test_windows_line_ends_are_accepted(folder):
-    damage(folder, lambda b: b.replace(b"\n", b"\r\n"))
-    assert len(read_profile(folder).table) == PLAN.episodes
 
 
 def test_another_schema_and_a_missing_file(folder):
@@ -255,18 +230,20 @@ DATA = Path(__file__).parent.parent / "data"
 RECORDED = sorted(name for name in KEPT if (DATA / name).is_dir())
 
 
-def test_only_the_whole_joint_grid_is_not_recorded_yet():
-    assert set(KEPT) - set(RECORDED) <= {JOINT}
+def test_every_plan_but_the_whole_joint_grid_is_recorded_and_has_a_row():
+    assert set(KEPT) - set(RECORDED) <= {JOINT}, "`rrl profile NAME` records a plan"
+    page = (DATA / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \|", page, flags=re.M)
+    assert set(RECORDED) <= set(rows), "each recording needs a row in data/README.md"
 
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_the_committed_profiles_are_whole_and_of_their_plans(name):
     folder = DATA / name
     profile = read_profile(folder)
-    plan = PLANS[name]
-    if plan.shares:  # the machine gave it its loads and its rule
-        plan = for_machine(plan, folder, lambda: 0.0)
+    plan = for_machine(PLANS[name], folder, lambda: 0.0)  # the machine gave the loads and the rule
     assert profile.description["plan"] == json.loads(json.dumps(plan.to_json()))
+    assert profile.description["complete"], f"`rrl profile {name}` continues the recording"
     digest = hashlib.sha256((folder / EPISODES).read_bytes()).hexdigest()
     assert profile.description["sha256"] == digest
     passes = pd.concat([profile.table, profile.adaptive])["pass"]

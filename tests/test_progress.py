@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import re
-import subprocess
-import sys
-import termios
-
-import nbformat
-import pytest
-
 from rrl.publishing import reproduce
 from rrl.publishing.reproduce import Execution, expected_seconds, run_all, time_left
 from rrl.publishing.tracing import Traffic
@@ -64,31 +54,3 @@ def test_the_longest_begins_and_what_is_done_corrects_the_rest(tmp_path, monkeyp
     ended = [run.notebook.name for run, _ in run_all(runs, 1)]
     assert ended == ["b", "a"]
     assert lefts[:2] == [([5.0], [2.5], 1), ([10.0], [], 1)]
-
-
-@pytest.mark.parametrize("count", [2])
-def test_a_terminal_has_one_bar_that_is_redrawn(count, tmp_path):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
-    names = [str(tmp_path / f"{i}.ipynb") for i in range(count)]
-    for name in names:
-        nbformat.write(notebook, name)
-    command = [sys.executable, "-m", "rrl.publishing.reproduce", *names, "--out", str(tmp_path)]
-    terminal, inside = pty.openpty()
-    termios.tcsetwinsize(inside, (24, 100))
-    with subprocess.Popen(
-        [*command, "--suffix=-x"], stdout=inside, stderr=inside, cwd=tmp_path
-    ) as run:
-        os.close(inside)
-        shown = b""
-        while True:
-            try:
-                part = os.read(terminal, 4096)
-            except OSError:  # the other end is closed
-                break
-            shown += part
-        assert run.wait() == 0
-    os.close(terminal)
-    text = shown.decode()
-    assert re.search(r"\r0 of 2 done, now 0-x, 1-x \|[^|]*\| +\d+ %, \d+:\d\d left", text)
-    assert len(re.findall(r"\d\.ipynb \d+\.\d s\r\n", text)) == 2
-    assert text.count("\n") < 5  # the bar adds no lines of its own

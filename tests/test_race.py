@@ -14,10 +14,8 @@ from rrl.recording.truth import judge_half, rows_of_half
 from rrl.rivals.agents import AGENTS
 from rrl.studies.problems import open_scenario, recorded, simulated, surface
 from rrl.studies.race import Race, race, score
-from rrl.studies.scenario import SLO_FACTORS
-from rrl.studies.truths import find_truth
+from rrl.studies.scenario import find_truth
 from rrl.support.errors import DataError
-from rrl.tuning.objective import SLOViolations
 
 DATA = Path(__file__).parent.parent / "data"
 LINE = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0])
@@ -64,11 +62,6 @@ def test_agents_meet_the_same_arrivals_and_the_same_luck():
     fixed = [race(problem, AGENTS[n], [0], 8) for n in ("tf-serving-default", "rrl")]
     same = fixed[0].chosen == fixed[1].chosen
     assert np.array_equal(fixed[0].costs[same], fixed[1].costs[same])
-
-
-def test_the_objective_is_what_costs_are_made_of():
-    runs = race(LINE, AGENTS["rrl"], [0], 10, objective=SLOViolations(1.5))
-    assert set(np.unique(runs.costs)) <= {0.0, 1.0}
 
 
 @pytest.mark.parametrize("half", [0, 1])
@@ -129,15 +122,3 @@ def test_a_load_that_stays_is_known_as_well_however_short_the_race():
     problem = open_scenario("cpu2", 165.0)
     short, long = (find_truth(problem, replications=10, episodes=n) for n in (1, 500))
     np.testing.assert_array_equal(short.cost, long.cost)
-
-
-def test_a_stricter_objective_is_broken_more_often():
-    truth = find_truth(open_scenario("cpu2", 165.0), replications=10)
-    assert truth.late.shape == (len(SLO_FACTORS), 96)
-    assert (np.diff(truth.late, axis=0) <= 0).all()
-    assert truth.late.max() > 0.5
-
-
-def test_what_is_no_testbed_and_no_profile_is_named(tmp_path):
-    with pytest.raises(DataError, match="nowhere"):
-        open_scenario("nowhere", 10.0, tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from rrl.cli import main
 from rrl.rivals.agents import AGENTS, maker
 from rrl.studies import table_races
 from rrl.studies.race import race
-from rrl.studies.table_races import MEASURED, over_lowest, race_tables, table_scenario
+from rrl.studies.table_races import MEASURED, over_lowest, table_scenario
 from rrl.support.versions import version
 
 GRID = "threads,mode,cost\n" + "".join(
@@ -155,50 +154,8 @@ def test_a_bad_folder_is_one_line(text, code, message, tmp_path, monkeypatch, ca
     assert not (tmp_path / "build").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["nowhere"], "no folder nowhere"),
-        (["mine", "--agents", "nobody"], "unknown agent 'nobody': use one of rrl-gp"),
-        (["mine", "--agents", "rrl,optuna-tpe"], "agent optuna-tpe cannot run here (optuna is not"),
-        (["mine", "--out", "mine"], "--out mine is the folder of the tables"),
-        (["mine", "--seeds", "0"], "'0' is not a whole number from 1"),
-        (["mine", "--noise", "-1"], "--noise"),
-    ],
-)
-def test_a_bad_option_is_one_line(words, message, folder, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "optuna", None)  # as if it were missing
-    assert main(["race", *words]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
-    assert not (folder / "build").exists()
-
-
-def test_another_file_in_its_place_is_refused(folder, capsys):
-    (folder / "out").mkdir()
-    (folder / "out" / "runs.csv").write_text("a,b\n1,2\n")
-    assert main(["race", "mine", *SMALL, "--out", "out"]) == 3
-    assert "runs.csv: not a file of runs" in capsys.readouterr().err
-    assert (folder / "out" / "runs.csv").read_text() == "a,b\n1,2\n"
-
-
-def test_a_cost_column_may_have_another_name(folder):
-    (folder / "mine" / "grid.csv").unlink()
-    (folder / "mine" / "line.csv").write_text(LINE)
-    assert main(["race", "mine", *SMALL, "--cost", "ms"]) == 0
-
-
 def test_an_agent_that_took_fewer_tables_is_compared_on_these():
     rows = [("a", "x", 1.0), ("a", "y", 2.0), ("b", "x", 3.0)]
     found = over_lowest(pd.DataFrame(rows, columns=["table", "agent", "mean_cost"]))
     assert found.loc["x"].tolist() == [2, 1.0, 1.0, "a"]
     assert found.loc["y"].tolist() == [1, 2.0, 2.0, "a"]
-
-
-def test_a_race_without_a_file_gives_the_same_runs(folder):
-    assert main(["race", "mine", *SMALL]) == 0
-    table = pd.read_csv("mine/line.csv")
-    where = table_scenario("line", table, ["delay"])
-    runs = race_tables([where], ["random"], [1], 20, progress=False)
-    stored = pd.read_csv("build/race/mine/runs.csv").query("table == 'line' and agent == 'random'")
-    assert runs["mean_cost"].item() == stored["mean_cost"].iloc[1]

@@ -55,8 +55,8 @@ from rrl.studies.roughness import (
     simulated_noise,
     smooth_level,
 )
+from rrl.studies.scenario import find_truth
 from rrl.studies.sweeps import Sweep
-from rrl.studies.truths import find_truth
 
 DATA = Path(__file__).parent.parent / "data"
 KINDS = (*TUNING_KINDS, *JUDGING_KINDS)

@@ -12,7 +12,6 @@ from rrl.core.space import ConfigSpace
 from rrl.rivals.bayesian import GPEI, Surrogate
 from rrl.rivals.unit_cube import UnitCube
 from rrl.rivals.zooming import Zooming
-from rrl.tuning.defaults import serving_default
 
 LEARNERS = [Zooming, GPEI]
 
@@ -53,15 +52,6 @@ def test_a_first_cost_of_zero_hides_no_later_difference():
         served.append(costs[space.index(chosen)])
         agent.tell(chosen, served[-1])
     assert np.mean(served[-50:]) < 0.05  # the mean of all is 0.31
-
-
-@pytest.mark.parametrize("make", LEARNERS)
-def test_the_first_configuration_is_what_serves(make):
-    space = paper_cpu(3)
-    agent = make(space, rng())
-    assert agent.ask(10.0) == serving_default(space)
-    agent.tell(space[40], 1.0)
-    assert agent.ask(100.0) == space[40]
 
 
 # The unit cube

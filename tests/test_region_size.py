@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,10 +9,8 @@ from hypothesis import strategies as st
 from test_rrl import bowl, permuted
 from test_space import spaces
 
-from rrl.core.knob import Knob
-from rrl.core.region import BLOCK, WINDOW, RegionSize, SelectedRadius, recommended_radius
+from rrl.core.region import BLOCK, WINDOW, RegionSize, recommended_radius
 from rrl.core.rrl import adaptive
-from rrl.core.space import ConfigSpace
 from rrl.tuning.presets import paper_cpu
 
 
@@ -84,12 +79,6 @@ def test_blocks_grow_and_the_window_is_bounded():
     assert all(0 <= radius <= 5.0 for _, radius in sizes.history)
 
 
-@pytest.mark.parametrize("numbers", [(-1.0, 3.0), (4.0, 3.0), (1.0, np.inf), (np.nan, 3.0)])
-def test_bad_radii(numbers):
-    with pytest.raises(ValueError, match="need 0 <= start <= widest"):
-        RegionSize(3, *numbers)
-
-
 def radii(agent):
     """The episode and the radius of each block at the first load level."""
     return agent.region.sizes[0].history
@@ -126,18 +115,3 @@ def test_each_load_level_has_its_own_radius():
     assert agent.region.radius == agent.region.start != narrow
     list(bowl(agent, 1, load=10.0))
     assert agent.region.radius == narrow
-
-
-def test_the_first_radius_follows_the_grid():
-    grids = {size: ConfigSpace([Knob(k, range(size)) for k in "abc"]) for size in (2, 11, 65)}
-    first = {n: SelectedRadius(grid).radius for n, grid in grids.items()}
-    assert first[2] == 1.25
-    assert first[11] == pytest.approx(300**0.5 / 12)
-    assert first[65] == 6.0
-    assert SelectedRadius(grids[11], radius=0.5, widest=2.0).radius == 0.5
-
-
-def test_importing_it_loads_no_scikit_optimize():
-    heavy = "{'skopt', 'sklearn'}"
-    code = f"import sys, rrl.core.region; sys.exit(bool({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

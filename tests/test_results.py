@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rrl.rivals import agents
-from rrl.studies import behaviour, pieces, results, sweeps, tables
+from rrl.studies import behaviour, results, sweeps, tables
 from rrl.studies.settings import cross
 from rrl.studies.sweep_store import Entry, Store, setting_name
 from rrl.studies.sweeps import Sweep
@@ -28,14 +28,15 @@ SETTINGS = cross([("keyword-threads", 900.0), ("keyword-threads", 450.0)], AGENT
 
 
 def test_no_behaviour_has_changed_under_its_version():
-    """`make versions` gives a new version to what is meant to behave differently."""
-    assert behaviour.changed() == {}
+    changed = behaviour.changed()
+    assert not changed, f"{', '.join(changed)} changed; if you meant this, run `make versions`"
     assert set(known()) == set(behaviour.behaviours())
 
 
 def test_all_stored_results_are_of_the_present_versions():
     sweep = Sweep((), data=DATA)
-    assert results.outdated(sweep) == {}, "`make results` renews them"
+    late = results.outdated(sweep)
+    assert not late, f"{len(late)} of other versions, such as {next(iter(late))}: `make results`"
     files = [n for n in sweep.store.index if not n.startswith("tables/")]
     assert [name for name in files if not sweep.store.path(name).exists()] == []
 
@@ -131,15 +132,16 @@ def test_nothing_is_drawn_from_results_of_another_behaviour(place, changed_rando
     manifest.parent.mkdir()
     name = next(setting_name(s) for s in SETTINGS if s.agent == "random")
     entry = {"read": {}, "results": [name]}
-    files = {"figures/speed.png": {"notebook": "09"}, "figures/other.png": {"notebook": "10"}}
+    made = {"speed.png": "09", "speed.csv": "09", "duels.csv": "09", "other.png": "10"}
+    files = {f"figures/{file}": {"notebook": notebook} for file, notebook in made.items()}
     notebooks = {"09": entry, "10": {"read": {}}}
     manifest.write_text(json.dumps({"files": files, "notebooks": notebooks}))
     with pytest.raises(UnstableError, match=r"nothing is drawn; `make versions`, then `make res"):
         results.check(opened(place), place)
     said = capsys.readouterr().out
     assert "agent random 0123456789ab: 2 stored results" in said
-    assert "figures/speed.png rests on 1 of them" in said
-    assert "other.png" not in said
+    assert "figures and tables that rest on 1 of them: duels, speed\n" in said
+    assert "other" not in said
     with pytest.raises(UsageError, match="agent random: no versions yet; `make versions`"):
         results.renew(opened(place), root=place)
 
@@ -305,14 +307,14 @@ def test_equal_results_give_equal_files(tmp_path):
 
 
 def test_a_key_names_what_a_result_depends_on():
-    key = pieces.setting_key(SETTINGS[0]._replace(testbed="gpu", load=500.0), str(DATA))
+    key = sweeps.setting_key(SETTINGS[0]._replace(testbed="gpu", load=500.0), str(DATA))
     kinds = [name.rpartition(" ")[0] for name in key]
     agent = f"agent {SETTINGS[0].agent}"
     loop = ["judge loop", "judge objectives"]
     assert kinds == [agent, "problem gpu", "load Poisson", *loop, "packages"]
-    recorded = pieces.setting_key(SETTINGS[0], str(DATA))
+    recorded = sweeps.setting_key(SETTINGS[0], str(DATA))
     assert [name.split()[0] for name in recorded if name.startswith(("problem replay", "data "))]
-    assert pieces.setting_key(SETTINGS[0]._replace(seeds=99), str(DATA)) == recorded
+    assert sweeps.setting_key(SETTINGS[0]._replace(seeds=99), str(DATA)) == recorded
 
 
 def test_pieces_are_kept_apart_by_installed_versions(monkeypatch):
@@ -326,7 +328,7 @@ def test_pieces_are_kept_apart_by_installed_versions(monkeypatch):
 
 def test_digests_are_made_again_after_a_change_of_any_room_that_a_race_loads():
     program = (
-        "import sys, rrl.studies.pieces as s; "
+        "import sys, rrl.studies.sweeps as s; "
         "s.run_piece(s.Setting('cpu2', 115.0, 'rrl', 1, 2), (0,), 'data'); "
         "print(*(name for name in sys.modules if name.startswith('rrl.')))"
     )

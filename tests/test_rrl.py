@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import numpy as np
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from test_agent import AgentContract, true_cost
 from test_space import spaces
 
-from rrl.core.agent import LoadLevels
 from rrl.core.exploration import Boltzmann, ExpectedSaving, action_probabilities
 from rrl.core.knob import Knob
 from rrl.core.learned_similarity import LearnedSimilarity
@@ -56,11 +54,6 @@ class TestOtherParts(AgentContract):
     def make(self, space, rng):
         parts = {"similarity": LearnedSimilarity(), "region": FixedRadius(2.0)}
         return RRL(space, rng, learning_rate=1.0, average=False, **parts)
-
-
-class TestCopyToTheWholeSpace(AgentContract):
-    def make(self, space, rng):
-        return RRL(space, rng, region=WholeSpace())
 
 
 def bowl(agent, episodes, seed=0, load=10.0, factor=1.0):
@@ -281,17 +274,6 @@ def test_it_begins_with_what_serves_now_and_then_measures_the_middle():
     assert agent.best(10.0) == middle
 
 
-def test_a_middle_that_a_guard_refuses_is_asked_for_once():
-    space = paper_cpu(10)
-    now = dict.fromkeys(space.names, 10)
-    agent = gp(space, np.random.default_rng(0), start=now)
-    asked = []
-    for _ in range(4):
-        asked.append(agent.ask(10.0))
-        agent.tell(now, 10.0)  # whatever is asked for, this serves
-    assert asked.count(dict.fromkeys(space.names, 6)) == 1
-
-
 def test_far_from_all_measurements_costs_are_expected_to_be_higher():
     """After two equal costs, one step is expected to cost the same, and the corner more."""
     space = ConfigSpace([Knob("threads", range(40))])
@@ -332,15 +314,6 @@ def test_a_wide_region_is_updated_as_in_the_released_code():
     assert inside.sum() == 123
     assert agent.tables[0].values[inside] == pytest.approx(0.7 * 2 + 0.3 * 1)
     assert set(agent.tables[0].values[~inside]) == {2.0}
-
-
-def test_the_radius_may_change_between_episodes():
-    agent = RRL(paper_cpu(4), np.random.default_rng(0), region=FixedRadius(2.0))
-    agent.ask(10.0)
-    agent.tell(agent.space[0], 2.0)
-    agent.region.radius = 0.0
-    agent.tell(agent.space[7], 1.0)
-    assert np.flatnonzero(agent.tables[0].values == 1.0).tolist() == [7]
 
 
 def test_configurations_that_share_no_line_are_reached():
@@ -435,13 +408,6 @@ def test_a_new_load_starts_from_the_values_of_the_nearest_one():
     assert agent.tables[1].values[elsewhere] == pytest.approx(3 * known[elsewhere], rel=0.05)
 
 
-def test_one_table_for_all_loads_if_so_wished():
-    agent = RRL(paper_cpu(2), np.random.default_rng(0), loads=LoadLevels(math.inf))
-    for load in (1e-6, 1.0, 1e6):
-        agent.tell(agent.ask(load), 1.0)
-    assert len(agent.tables) == 1
-
-
 # --- settings -------------------------------------------------------------------------------------
 
 
@@ -453,14 +419,6 @@ def test_a_cost_that_cannot_be_squared_is_refused():
         agent.tell(agent.ask(10.0), cost)
     assert np.isfinite(agent.tables[0].values).all()
     assert np.isfinite(agent.tables[0].noise)
-
-
-def test_a_radius_may_be_wider_than_a_small_space():
-    space = ConfigSpace([Knob("a", (1, 2)), Knob("b", (1, 2))])
-    agent = adaptive(space, np.random.default_rng(0), radius=3.0)
-    for _ in range(25):
-        agent.tell(agent.ask(10.0), 1.0)
-    assert 0 <= agent.region.radius <= 3.0
 
 
 def test_tell_needs_an_ask_and_best_needs_a_tell():
@@ -493,9 +451,3 @@ def test_the_default_parts_are_the_papers():
     assert isinstance(agent.region, FixedRadius)
     assert isinstance(agent.exploration, Boltzmann)
     assert (agent.region.radius, agent.learning_rate, agent.average) == (1.0, 0.3, True)
-
-
-@pytest.mark.parametrize("radius", [-1, math.nan])
-def test_a_radius_that_is_none(radius):
-    with pytest.raises(ValueError, match="radius must be"):
-        FixedRadius(radius)

@@ -87,13 +87,6 @@ def test_a_broken_method_would_be_caught(broken, monkeypatch):
     assert fraction_of_false(by_parts(values)) > 0.1
 
 
-def test_a_true_difference_of_one_deviation_is_found_at_fifteen_rounds():
-    values = np.random.default_rng(3).normal(-1.0, 1.0, (2000, 15))
-    first = by_parts(values)
-    assert np.mean(first < 0) > 0.8
-    assert np.mean(first > 0) < 0.01
-
-
 # --- the decision ---------------------------------------------------------------------------------
 
 
@@ -128,14 +121,6 @@ def test_later_values_do_not_change_a_decision(values, later):
     assert both == first if first else abs(both) > len(values) or both == 0
 
 
-@given(samples)
-def test_lengths_are_whole_and_limited_and_those_of_the_past(values):
-    lengths = step_lengths([values])
-    assert ((lengths > 0) == (values != 0)).all()
-    assert lengths.max() <= sequential.LONGEST
-    assert (step_lengths([-values[:-1]]) == lengths[:, :-1]).all() if len(values) > 1 else True
-
-
 def test_disturbed_rounds_do_not_hide_a_difference():
     values = np.full(15, 0.1) + np.random.default_rng(0).normal(0, 0.05, 15)
     first = decision(values)
@@ -167,15 +152,6 @@ def test_decision_and_interval_agree_about_zero():
     for values in rng.normal(0.6, 1.0, (40, 15)):
         _, low, high = symmetric_interval(values)
         assert (low > 0 or high < 0) == (decision(values) != 0)
-
-
-def test_an_interval_only_shrinks():
-    values = np.random.default_rng(7).standard_t(2, 30)
-    ends = [symmetric_interval(values[:n])[1:] for n in range(8, 31, 3)]
-    lows, highs = np.transpose(ends)
-    assert (np.diff(lows) > -1e-3).all()  # up to the distance of the candidates
-    assert (np.diff(highs) < 1e-3).all()
-    assert highs[-1] - lows[-1] < 0.5 * (highs[0] - lows[0])
 
 
 def test_values_that_contradict_one_another_show_nothing():

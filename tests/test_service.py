@@ -22,11 +22,10 @@ from rrl.operating.journal import JOURNAL, Journal
 from rrl.serving.detached import noted_server
 from rrl.serving.envoy import envoy_process
 from rrl.serving.envoy_config import ROUTES, TRIAL
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import Client
 from rrl.serving.port_folder import port_folder, stop_service
-from rrl.serving.ports import wait_until
-from rrl.serving.running import running_configuration
 
 X = np.ones((1, 2), np.float32)
 LIMIT_S = 600.0  # it only ends a test that hangs
@@ -202,7 +201,7 @@ def test_only_a_proven_recommendation_stays_in_service(model, tmp_path, rounds, 
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["recommended"] == {"batch_timeout_micros": 0}
     assert result["deploy"] == result["recommended" if proven else "default"]
-    running = running_configuration(noted_server(port_folder(port)).address)
+    running = noted_server(port_folder(port)).configuration
     assert running["batch_timeout_micros"] == result["deploy"]["batch_timeout_micros"]
     with Client(f"127.0.0.1:{port}", "probe") as client:
         client.predict({"x": X}, timeout_s=LIMIT_S)

@@ -19,10 +19,10 @@ from probe import build_probe, most_at_once
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, find_executable, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
-from rrl.serving.ports import wait_until
 from rrl.serving.process import ServerProcess
 from rrl.serving.process_knobs import usable_cpus
 from rrl.support.errors import DataError, ServerError, UsageError
@@ -60,8 +60,7 @@ def server(model, executable):
         "max_enqueued_batches": 1,
         "grpc_max_threads": 32,
     }
-    given = {"executable": executable, "extra_flags": ["--enable_grpc_healthcheck_service"]}
-    with ModelServer(model, configuration, **given) as running:
+    with ModelServer(model, configuration, executable=executable) as running:
         yield running
 
 
@@ -93,13 +92,6 @@ class TestContract:
 
     def test_metadata_describes_the_inputs(self, client):
         assert client.signature_inputs() == {"x": ("float32", (-1, 2))}
-
-    def test_health_service(self, client):
-        from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-        stub = health_pb2_grpc.HealthStub(client._channel)
-        reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
-        assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
     def test_wrong_model_is_not_found(self, server):
         with Client(server.address, "nosuch") as client:
@@ -158,13 +150,6 @@ class TestContract:
     def test_unknown_flag_is_refused(self, model, executable):
         with pytest.raises(ServerError, match="num_bach_threads"):
             ModelServer(model, executable=executable, extra_flags=["--num_bach_threads=1"]).start()
-
-    def test_all_three_parallelism_flags_are_refused(self, model, executable):
-        session = ["--tensorflow_session_parallelism=1"]
-        configuration = {"inter_op": 1, "intra_op": 1}
-        second = ModelServer(model, configuration, executable=executable, extra_flags=session)
-        with pytest.raises(ServerError, match="status 255"):
-            second.start()
 
 
 def test_taken_port_is_refused(model, executable):
@@ -249,30 +234,7 @@ def test_thread_defaults_count_the_cpus_of_the_moment(monkeypatch):
 
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {3}, raising=False)
     flags = parse_flags(["--model_base_path=x"])
-    assert (flags.grpc_max_threads, flags.rest_api_num_threads) == (4, 4)
-
-
-def test_no_more_than_was_asked_for_run_at_once_after_a_split(model, tmp_path):
-    text = """
-    max_batch_size { value: 8 } max_execution_batch_size { value: 3 }
-    enable_large_batch_splitting { value: true } num_batch_threads { value: 1 }
-    """
-    with (
-        started_locally(model, tmp_path, text=text) as server,
-        Client(server.address, "probe") as client,
-    ):
-        sizes = client.predict({"x": np.ones((8, 2), np.float32)})["batch"].tolist()
-        code, _ = refused(client.predict, {"x": np.ones((9, 2), np.float32)})
-    assert sizes == [3, 3, 3, 3, 3, 3, 2, 2]
-    assert code == grpc.StatusCode.INVALID_ARGUMENT
-
-
-def test_inputs_that_it_cannot_pad_end_the_start(model, tmp_path):
-    with (
-        pytest.raises(ServerError, match=r"status 255; .*: the local server cannot pad inputs"),
-        started_locally(model, tmp_path, text="pad_variable_length_inputs: true"),
-    ):
-        pass
+    assert flags.grpc_max_threads == 4
 
 
 def test_what_stays_is_no_work_for_the_garbage_collector(monkeypatch):

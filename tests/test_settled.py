@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,16 +12,11 @@ from rrl.core.space import ConfigSpace
 from rrl.operating.job import Job
 from rrl.operating.operate import SETTLED, operate
 from rrl.operating.records import compared, learned, settled
-from rrl.operating.tune import PATIENCE
 from rrl.recording.replay import TableServer
-from rrl.studies.patience import PATIENCES, ends, patience_settings, patience_table
-from rrl.studies.race import Race
-from rrl.studies.sweeps import Sweep
 from rrl.tuning.objective import MeanLatency
 from rrl.workloads.trace import Trace
 from rrl.workloads.workload import Poisson
 
-DATA = Path(__file__).parent.parent / "data"
 COSTS = {"threads": [1, 2, 4, 8], "cost": [0.9, 0.1, 0.8, 1.0]}
 SERVER = TableServer(COSTS, ["threads"])
 
@@ -86,20 +80,3 @@ def test_a_trial_that_the_guard_refused_or_ended_is_no_rest():
     assert not settled(mine, [rest, ended, rest])
     assert not settled(mine, [rest])
     assert not settled(mine, [rest, rest | {"recommended": other}])
-
-
-def test_the_default_patience_is_the_shortest_that_hardly_changes_what_is_recommended():
-    """Over the stored runs at all recorded loads, as `rrl.studies.patience` says."""
-    build = Path(__file__).parent.parent / "build"
-    sweep = Sweep(patience_settings(), data=DATA, build=build)
-    table = patience_table(sweep).set_index("patience")
-    enough = (table["other"] <= 0.01) & (table["high"] < 1.005)
-    assert min(patience for patience in PATIENCES if enough[patience]) == PATIENCE
-
-
-def test_an_end_needs_the_same_recommendation_in_a_row():
-    served = np.array([[0, 1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0]])
-    best = np.array([[0, 0, 1, 1, 2, 0, 0], [0, 0, 0, 0, 0, 0, 0]])
-    runs = Race(served, best, 0.0)
-    assert ends(runs, 2, 7).tolist() == [4, 2]
-    assert ends(runs, 3, 7).tolist() == [7, 3]

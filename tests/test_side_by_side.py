@@ -10,15 +10,15 @@ import pytest
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.simulation.testbeds import testbed
-from rrl.studies.contestants import Contestant
-from rrl.studies.live_phases import _begun, _is_complete, main, scaled_phases
+from rrl.studies.live_phases import _begun, _is_complete, scaled_phases
 from rrl.studies.side_by_side import (
     DESCRIPTION,
     STEPS,
+    Contestant,
     read_steps,
     record_side_by_side,
 )
-from rrl.support.errors import DataError, UsageError
+from rrl.support.errors import DataError
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.guard import Guard
 
@@ -92,12 +92,6 @@ def test_damaged_and_missing_runs(tmp_path):
         read_steps(tmp_path)
 
 
-@pytest.mark.parametrize(("peak", "episodes"), [(100.0, 11), (0.0, 30), (-1.0, 30)])
-def test_phases_that_cannot_be_scaled(peak, episodes):
-    with pytest.raises(ValueError, match="at least 12"):
-        scaled_phases(peak, episodes)
-
-
 def test_a_run_that_goes_on_keeps_its_peak(tmp_path):
     """Measured anew, it would be another workload, and so another run."""
     assert _begun(tmp_path) is None
@@ -112,8 +106,3 @@ def test_a_run_that_goes_on_keeps_its_peak(tmp_path):
     (tmp_path / "0" / DESCRIPTION).write_text("{}")
     with pytest.raises(DataError, match="damaged; restore it, or remove"):
         _begun(tmp_path)
-
-
-def test_the_command_names_an_unknown_model(capsys):
-    assert main(["--model", "nosuch"]) == UsageError.code
-    assert "nosuch" in capsys.readouterr().err

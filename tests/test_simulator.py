@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +24,6 @@ from rrl.simulation.validation import cell_table, fit_profile, hold_out, predict
 from rrl.tuning.episode import Status
 from rrl.tuning.objective import MeanLatency
 from rrl.tuning.presets import paper_cpu
-from rrl.workloads.modulated import Bursts
 from rrl.workloads.workload import Poisson
 
 PLAIN = Model("plain", item=0.01, parallel=0.8, sync=0.001, overhead=0.002, variation=0.3)
@@ -79,18 +76,6 @@ def test_running_batches_share_the_helpers_of_the_intra_op_pool():
     model, machine = Model("m", item=0.01, parallel=1.0), Machine("big", cores=64)
     speed = batch_speed(model, machine, [2], [3], rate=0.0)[0]
     np.testing.assert_allclose(speed, [3, 2])  # two helpers: both for one, or one for each
-
-
-def test_spinning_and_contention_slow_all_down():
-    model = Model("m", item=0.01)
-    spinning = Machine("two", cores=2, spin=0.5)
-    # Two batches and two helpers that find nothing to do: 2 + 0.5 * 2 cores of demand on 2.
-    assert batch_speed(model, spinning, [2], [3], rate=0.0)[0, 1] == pytest.approx(2 / 3)
-    contended = Machine("four", cores=4, contention=0.1)
-    speed = batch_speed(model, contended, [6], [1], rate=0.0)[0]
-    full = 1 + 3 * 0.1  # no more than four cores can be busy
-    expected = [1, 1 / 1.1, 1 / 1.2, 1 / full, 4 / 5 / full, 4 / 6 / full]
-    np.testing.assert_allclose(speed, expected)
 
 
 def test_splitting_operations_costs_synchronisation_only_where_they_are_split():
@@ -159,14 +144,6 @@ def test_a_large_grid_comes_in_blocks(monkeypatch):
     assert len(blocks) == 7
     np.testing.assert_array_equal(np.concatenate([b[0] for b in blocks]), np.arange(1331))
     assert np.concatenate([b[1] for b in blocks]).tobytes() == whole[1].tobytes()
-
-
-def test_a_configuration_of_the_largest_grid_is_served():
-    server = testbed("cpu64")
-    assert len(server.space) == 65**3
-    configuration = {"inter_op": 64, "intra_op": 2, "batch_threads": 30}
-    episode = server.measure(configuration, arrivals_at(80.0), np.random.default_rng(0))
-    assert 0.05 < episode.latency.mean() < 1.0
 
 
 def test_zero_means_all_cores_and_no_batching():
@@ -353,13 +330,6 @@ def test_the_truth_is_among_the_ties_of_a_short_search():
         assert len(truth.ties) < len(short.ties)
 
 
-def test_a_workload_can_be_searched_instead_of_a_rate():
-    bursts = Bursts((20.0, 400.0), (0.5, 0.1))
-    best = optimum(testbed("cpu2"), bursts, replications=20, rng=np.random.default_rng(0))
-    calm = optimum(testbed("cpu2"), bursts.rate, replications=20, rng=np.random.default_rng(0))
-    assert best.cost > calm.cost
-
-
 # ---------------------------------------------------------------------------------- calibration
 
 
@@ -427,17 +397,6 @@ def test_nothing_of_a_held_out_configuration_leaks_into_its_prediction(inception
     assert (other["predicted_s"][~same] > 2 * plain["predicted_s"][~same]).all()
 
 
-def test_held_out_configurations_of_inception_are_predicted(inception):
-    names = ("item", "sync", "front_end", "overhead", "branches")
-    start = replace(INCEPTION_V3, item=0.03, sync=0.005, front_end=0.005, branches=1.2)
-    server = twin(inception, start, TWO_CORES)
-    cells = hold_out(server, inception, names, rng=np.random.default_rng(0))
-    error = np.abs(cells["predicted_s"] / cells["measured_s"] - 1)
-    assert error[cells["stable"]].median() < 0.15
-    stable = cells[cells["stable"]]
-    assert spearmanr(stable["predicted_s"], stable["measured_s"])[0] > 0.9
-
-
 def test_the_testbeds_have_what_was_fitted(inception):
     """The refit of the smallest profiles gives the numbers that the testbeds carry."""
     start = replace(INCEPTION_V3, item=0.05, sync=0.01, front_end=0.005, overhead=0.005)
@@ -467,40 +426,7 @@ def test_the_two_core_testbed_explains_the_recorded_profile():
         assert spearmanr(rows["predicted"], rows["measured_s"])[0] > 0.85
 
 
-EARLIER = {  # (inter_op, intra_op, batch_threads): mean ms at 50, 70, 85, 95, 111, 133 requests/s
-    (2, 2, 0): (21, 25, 30, 41, 85, 460),
-    (2, 1, 2): (18, 18, 19, 22, 25, 35),
-    (1, 1, 1): (21, 26, 30, 101, 128, 612),
-    (1, 1, 4): (21, 28, 31),
-    (2, 2, 2): (28, 31, 36),
-}
-
-
-def test_it_explains_an_earlier_measurement_that_it_was_not_fitted_to():
-    """The machine was slower then: one factor for all its times, and everything else follows."""
-    server, slower = testbed("cpu2"), 1.25
-    times = ("item", "sync", "dispatch", "front_end", "overhead")
-    server = with_parameters(server, {x: slower * getattr(server.model, x) for x in times})
-    errors = []
-    for setting, means in EARLIER.items():
-        chosen = dict(zip(server.space.names, setting, strict=True))
-        for rate, mean in zip((50, 70, 85, 95, 111, 133), means, strict=False):
-            cases = [(chosen, arrivals_at(float(rate), n=400, seed=k)) for k in range(5)]
-            errors.append(np.log(predict(server, cases, repeats=2).mean() / (mean / 1000)))
-    assert len(errors) == 24
-    assert np.sqrt(np.mean(np.square(errors))) < 0.25
-
-
 # -------------------------------------------------------------------------------------- imports
-
-
-def test_workloads_do_not_load_the_compiler():
-    modules = "rrl.workloads.workload, rrl.workloads.modulated, rrl.workloads.trace"
-    code = f"import sys, rrl, {modules}; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert not {"numba", "scipy", "pandas"} & set(loaded)
 
 
 @pytest.mark.parametrize(("name", "fraction"), [("cpu10", 0.9), ("cpu64", 0.87)])

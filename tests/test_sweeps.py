@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from rrl.rivals.agents import AGENTS
-from rrl.studies import pieces, sweeps
+from rrl.studies import sweeps
 from rrl.studies.problems import recorded
 from rrl.studies.race import race
-from rrl.studies.settings import Setting, cross, workload
+from rrl.studies.settings import cross
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import DataError, UsageError
 
@@ -136,13 +136,13 @@ def test_a_change_of_data_code_or_versions_is_a_new_piece(tmp_path, monkeypatch)
     assert keys(tmp_path) == before
     episodes.write_text("".join(lines[:1] + lines[2:]))
     assert not set(keys(tmp_path)) & set(before)
-    for module, name, value in (
-        (pieces, "label", "other"),
-        (pieces, "locked", {"numpy": ["0"]}),
-        (sweeps, "versions", {"numpy": "0"}),
+    for name, value in (
+        ("label", "other"),
+        ("locked", {"numpy": ["0"]}),
+        ("versions", {"numpy": "0"}),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(module, name, lambda *_, value=value: value)
+            patch.setattr(sweeps, name, lambda *_, value=value: value)
             assert not set(keys()) & set(before)
 
 
@@ -189,9 +189,3 @@ def test_an_unknown_backend_or_a_missing_address_is_said(environment, words, tmp
         monkeypatch.setitem(os.environ, name, value)
     with pytest.raises(UsageError, match=words):
         run(tmp_path)
-
-
-def test_workloads_come_from_literals():
-    assert workload(3) == 3.0
-    assert workload(("Bursts", (5.0, 20.0), (60.0, 10.0))).rates == (5.0, 20.0)
-    assert Setting("gpu", 500.0, "rrl", 5, 10).problem == ("gpu", 500.0)

@@ -196,11 +196,6 @@ def test_the_summary_is_a_row_for_each_configuration_load_and_half(profile, fold
     assert stored["mean_s"].to_numpy() == pytest.approx(table["mean_s"].to_numpy(), rel=1e-5)
 
 
-def test_a_folder_without_a_profile_is_one_clear_line(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 3
-    assert "not found" in capsys.readouterr().err
-
-
 def test_the_scatter_is_not_that_of_a_pass_which_measures_only_the_good_again():
     noise = np.random.default_rng(0).normal(0, 0.05, size=(2, 400))
     first = pd.DataFrame({"threads": range(400), "pass": 0, "repeat": 0})

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +14,7 @@ from rrl.core.region import SelectedRadius
 from rrl.rivals.agents import AGENTS, SETTINGS, maker
 from rrl.studies import tuning
 from rrl.studies.comparison import FRESH
-from rrl.studies.made_spaces import MADE
-from rrl.studies.problems import SCENARIOS, SEEDS, SURFACES
+from rrl.studies.problems import SCENARIOS, SEEDS
 from rrl.studies.tuning import (
     AIMS,
     LOG,
@@ -29,12 +25,11 @@ from rrl.studies.tuning import (
     best_settings,
     main,
     opened,
-    problems,
     read_log,
     run_trial,
     with_settings,
 )
-from rrl.support.errors import DataError, UsageError
+from rrl.support.errors import UsageError
 
 DATA = Path("data")
 
@@ -118,28 +113,6 @@ def test_the_log_goes_on_where_it_stopped(small, capsys):
         assert f"lowest {aim}:" in said
 
 
-def test_the_command_runs_in_several_processes(small):
-    """All rows but two are in the log, so only these are computed."""
-    names = [*problems(small / "tables"), *SURFACES, *MADE, *SIMULATED]
-    trials = [
-        Trial("random", json.dumps(settings), name)
-        for settings in all_settings("random")
-        for name in names
-    ]
-    rows = [trial._asdict() | dict.fromkeys(AIMS, 9.0) for trial in trials[2:]]
-    (small / LOG).parent.mkdir()
-    columns = [*Trial._fields, "seeds", "episodes", *AIMS]
-    known = pd.DataFrame(rows, columns=columns).fillna(1)
-    known.to_csv(small / LOG, index=False)
-    command = [sys.executable, "-m", "rrl.studies.tuning", str(small / "tables")]
-    command += ["--data", str(small), "--agents", "random", "--jobs", "2"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    log = read_log(small / LOG)
-    assert log.tail(2)["problem"].tolist() == ["ridge", "valley"]
-    assert (log["seeds"].iloc[-2:] == 5).all()
-    assert said.startswith("\nlowest mean_cost:\nrandom: ")
-
-
 def test_a_row_holds_geometric_means_over_the_seeds(small):
     trial = Trial("random", json.dumps({"budget": 10}), "ridge")
     row = run_trial(trial, tuning.SEEDS, 30, small / "tables", small)
@@ -166,18 +139,6 @@ def test_the_best_setting_has_the_lowest_geometric_mean_over_all_problems():
     assert speed.loc["a", "first_within_5"] == pytest.approx(4.0)
 
 
-def test_mistakes_are_said_in_a_line(small, capsys):
-    assert run(small, "--agents", "nobody") == 2
-    assert "unknown agent 'nobody'" in capsys.readouterr().err
-    shutil.rmtree(small / "tables")
-    assert run(small, "--agents", "random") == 3
-    assert "no .csv file in it" in capsys.readouterr().err
-    (small / "choosing").mkdir()
-    (small / LOG).write_text("agent\n1\n")
-    with pytest.raises(DataError, match="no column 'first_within_5'"):
-        read_log(small / LOG)
-
-
 def test_the_rivals_have_the_settings_that_the_log_names():
     log = read_log(DATA / LOG)
     whole = log.groupby(["agent", "settings"]).size().unstack(0).count()
@@ -192,7 +153,3 @@ def test_the_rivals_have_the_settings_that_the_log_names():
     for agent in ("q-learning", "deep-q-network"):
         named = SETTINGS[f"{agent}-for-speed"]
         assert named == json.loads(speed.loc[agent, "settings"]), agent
-
-
-def test_a_folder_names_its_tables_first(small):
-    assert problems(small / "tables") == ["ridge", "valley"]

@@ -17,10 +17,10 @@ from test_serving import X
 from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
-from rrl.serving.ports import wait_until
 from rrl.serving.status import StatusError
 from rrl.serving.versions import ServedModel
 from rrl.support.errors import UnstableError

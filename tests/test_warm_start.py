@@ -20,7 +20,6 @@ from rrl.core.warm_start import Earlier, SlopeProcess, transfer
 from rrl.operating.journal import JOURNAL
 from rrl.studies.problems import open_scenario
 from rrl.studies.warm_start import FIRST_SEED, SEEDS, earlier, misleading, study, write_warm_start
-from rrl.tuning.presets import paper_cpu
 from rrl.tuning.recommended import recommended
 
 ROOT = Path(__file__).parent.parent
@@ -166,12 +165,6 @@ def test_only_what_both_have_is_used():
     assert np.ptp(fixed.trend) > np.ptp(warm.trend)  # threads matter more where batches are large
 
 
-def test_nothing_in_common_is_refused():
-    other = ConfigSpace([Knob("x", (1, 2))])
-    with pytest.raises(ValueError, match="shares no two configurations"):
-        transfer(paper_cpu(2), measured(other, lambda c: c["x"]))
-
-
 # --- the command line -----------------------------------------------------------------------------
 
 
@@ -208,17 +201,6 @@ def test_it_goes_on_as_if_never_stopped_and_with_the_same_source_only(tmp_path, 
         code = main([*REPLAY, "--out", str(tmp_path / "parts"), "--episodes", "15", *more])
         assert code == 2
         assert "is of a run with warm_start 'mobilenet_v2-threads" in capsys.readouterr().err
-
-
-def test_the_line_says_what_is_shared(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    arguments = [*REPLAY[:-1], "--episodes", "2", "--out", str(tmp_path), "--warm-start"]
-    assert main([*arguments, str(ROOT / "data" / "mobilenet_v2-batching")]) == 0
-    err = capsys.readouterr().err
-    few = "mobilenet_v2-batching: 3 configurations of inter_op, intra_op, batch_threads: they do"
-    assert few in err
-    assert main([*arguments, str(ROOT / "data" / "inception_v3-threads"), "--out", "b"]) == 0
-    assert "inception_v3-threads: 16 configurations of inter_op, intra" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -287,8 +269,3 @@ def test_the_stored_table_follows_from_the_stored_runs(stored, tmp_path):
     for name in ("runs.csv", "table.csv"):
         made, kept = tmp_path / name, ROOT / "data" / "results" / "tables" / "warm-start" / name
         assert made.read_bytes() == kept.read_bytes()
-
-
-def test_an_inverted_profile_has_its_best_where_it_was_worst():
-    true, false = earlier("keyword-threads", half=0), misleading("keyword-threads", "inverted")
-    assert false.log_costs.argmin() == true.log_costs.argmax()

@@ -13,7 +13,7 @@ from rrl.support.errors import DataError
 from rrl.workloads.devices import Cameras, Delayed, Reconnects, Superposed
 from rrl.workloads.modulated import Bursts, Diurnal, FlashCrowd
 from rrl.workloads.trace import Trace, read_trace
-from rrl.workloads.workload import Fleet, Phases, Poisson, check_size, episodes, estimate_rate
+from rrl.workloads.workload import Fleet, Phases, Poisson, episodes, estimate_rate
 
 PERIODIC = [  # requests in one period are known, so n covers whole periods
     (Diurnal(rate=50.0, amplitude=0.9, period=20.0), 100 * 20 * 50),
@@ -110,16 +110,6 @@ def test_a_fleet_reports_once_a_period_each():
     times = fleet.arrivals(1200, np.random.default_rng(0)).reshape(3, 400)
     np.testing.assert_allclose(times[1:], times[:-1] + 10.0)
     assert np.ptp(times[0]) > 9.5
-
-
-def test_jitter_longer_than_the_period_keeps_the_fleet_stationary():
-    times = Fleet(devices=1000, period=1.0, jitter=5.0).arrivals(40_000, np.random.default_rng(0))
-    assert np.histogram(times, bins=40, range=(0, 40))[0] == pytest.approx(1000, abs=150)
-
-
-def test_a_synchronised_fleet_arrives_at_once():
-    times = Fleet(devices=50, period=2.0, spread=0.0).arrivals(120, np.random.default_rng(0))
-    assert np.unique(times).tolist() == [0.0, 2.0, 4.0]
 
 
 def test_phases_are_the_paper_s():
@@ -224,10 +214,6 @@ def test_the_number_of_requests_is_checked(workload, _n):
         workload.arrivals(10**13, rng)
 
 
-def test_numpy_integers_count_as_whole_numbers():
-    assert check_size(np.int64(4)) == 4
-
-
 # ------------------------------------------------------------------------------------- traces
 
 
@@ -253,12 +239,6 @@ def test_a_trace_file_is_read(tmp_path, text, times):
     assert trace.rate == pytest.approx((len(times) - 1) / times[-1])
     with pytest.raises(ValueError, match=f"holds {len(times)} requests and 99"):
         trace.arrivals(99, np.random.default_rng(0))
-
-
-@pytest.mark.parametrize("speed", [0, -1, np.nan, np.inf])
-def test_a_trace_is_played_at_a_positive_speed(speed):
-    with pytest.raises(ValueError, match="must be a positive number"):
-        Trace([0.0, 1.0]).faster(speed)
 
 
 def test_a_column_is_chosen_by_name(tmp_path):

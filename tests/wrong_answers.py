@@ -10,7 +10,6 @@ from __future__ import annotations
 #: What an exercise needs besides the notebook's imports: identifiers of cells, or code.
 GIVEN = {
     "00_quickstart": {"guess": ["random-trials"]},
-    "04_region_similarity": {"exercise-length": ["candidates"]},
     "09_experiments": {
         "cells-lost": [
             "duels = pd.DataFrame({'rival': list('aaaabbb'), 'measure': list('xxyyxyy'),"
@@ -428,7 +427,7 @@ WRONG["03_simulator"] = {
     ],
 }
 
-WRONG["04_region_similarity"] = {
+WRONG["04_similarity_and_convergence"] = {
     "exercise-variogram": [
         ("at_one, at_two = 2.5, 9.0", "at_one = 2.5: that is the whole"),
         ("at_one, at_two = 0.75, 4.5", "square each difference first"),
@@ -440,69 +439,6 @@ WRONG["04_region_similarity"] = {
         ("at_one, at_two = 1.25, 2.25", "one pair has a distance of 2"),
         ("at_one, at_two = 4.5, 1.25", "at_one is not 4.5"),
         ("at_one, at_two = 1.25, None", "at_two is not None"),
-    ],
-    "exercise-length": [
-        ("return 2.0", "is 2, not"),
-        ("return candidates[-1]", "the longest candidate"),
-        ("return candidates[0]", "the shortest candidate"),
-        (
-            "x = np.array([[0.0], [4.0]])\nfor length in candidates:\n"
-            "    process = GaussianProcess(x, np.zeros(2), np.full(2, 0.01),"
-            " Hyperparameters(np.array([length]), 1.0))\n"
-            "    if process.posterior(np.array([[2.0]]))[1][0] ** 2 <= wanted:\n"
-            "        return float(length)",
-            "compare the standard deviation",
-        ),
-        (
-            "x = np.array([[0.0], [4.0]])\nfor length in candidates:\n"
-            "    process = GaussianProcess(x, np.zeros(2), np.full(2, 0.1),"
-            " Hyperparameters(np.array([length]), 1.0))\n"
-            "    if process.posterior(np.array([[2.0]]))[1][0] <= wanted:\n"
-            "        return float(length)",
-            "do not take its square root",
-        ),
-        (
-            "x = np.array([[0.0], [4.0]])\nfor number, length in enumerate(candidates):\n"
-            "    process = GaussianProcess(x, np.zeros(2), np.full(2, 0.01),"
-            " Hyperparameters(np.array([length]), 1.0))\n"
-            "    if process.posterior(np.array([[2.0]]))[1][0] <= wanted:\n"
-            "        return number",
-            "the position in `candidates`",
-        ),
-        (
-            "x = np.array([[0.0], [4.0]])\nfor length in candidates:\n"
-            "    process = GaussianProcess(x, np.zeros(2), np.full(2, 0.01),"
-            " Hyperparameters(np.array([length]), 1.0))\n"
-            "    if process.posterior(np.array([[2.0]]))[1][0] <= wanted:\n"
-            "        return float(length) + 0.5",
-            "a shorter candidate",
-        ),
-        (
-            "x = np.array([[0.0], [4.0]])\nfor length in candidates:\n"
-            "    process = GaussianProcess(x, np.zeros(2), np.full(2, 0.01),"
-            " Hyperparameters(np.array([length]), 1.0))\n"
-            "    if process.posterior(np.array([[2.0]]))[1][0] <= wanted:\n"
-            "        length",
-            "returns nothing",
-        ),
-        (
-            "process = GaussianProcess([0, 4], [0, 0], [0.01, 0.01], Hyperparameters(1.0, 1.0))\n"
-            "return process.posterior(2.0)",
-            "Points have the shape (n, 1)",
-        ),
-        (
-            "x = np.array([[0.0], [2.0]])\nfor length in candidates:\n"
-            "    process = GaussianProcess(x, np.zeros(2), np.full(2, 0.01),"
-            " Hyperparameters(np.array([length]), 1.0))\n"
-            "    if process.posterior(np.array([[1.0]]))[1][0] <= wanted:\n"
-            "        return float(length)",
-            "the measured points are 0 and 4",
-        ),
-        (
-            "for length in candidates:\n"
-            "    process = GaussianProcess(x, logs, noise, Hyperparameters(length, 1.0))",
-            "NameError",
-        ),
     ],
     "exercise-radius": [
         (
@@ -550,6 +486,54 @@ WRONG["04_region_similarity"] = {
         ("return 0", "is 0, not 2"),
         ("table.groupby('distance')", "returns nothing"),
         ("return table['copy'] < table['global mean']", "The columns are"),
+    ],
+    "exercise-settle": [
+        ("return costs", "these are the true costs"),
+        ("return np.convolve(costs, np.ones(2 * radius + 1), 'same')", "is [8, 12, 18"),
+        (
+            "place = np.arange(len(costs))\n"
+            "return (np.abs(place[:, None] - place) <= radius) @ costs",
+            "these are sums",
+        ),
+        (
+            "place = np.arange(len(costs))\n"
+            "return (np.abs(place[:, None] - place) <= radius) @ costs / (2 * radius + 1)",
+            "a region at the border is smaller",
+        ),
+        (
+            "place = np.arange(len(costs))\n"
+            "return mean_field(np.abs(place[:, None] - place) <= 1) @ costs",
+            "use the argument `radius`",
+        ),
+        (
+            "near = np.abs(np.subtract.outer(*[np.arange(len(costs))] * 2)) <= radius\n"
+            "near &= ~np.eye(len(costs), dtype=bool)\n"
+            "return near @ costs / near.sum(axis=1)",
+            "belongs to its own region",
+        ),
+        ("return np.full(len(costs), costs.mean())", "the mean of all costs"),
+        (
+            "return np.array([costs[max(i - radius, 0):i + radius + 1].min()"
+            " for i in range(len(costs))])",
+            "the lowest cost of each region",
+        ),
+        (
+            "padded = np.pad(costs, radius, mode='edge')\n"
+            "return np.array([padded[i:i + 2 * radius + 1].mean() for i in range(len(costs))])",
+            "do not repeat the cost of the border",
+        ),
+        (
+            "return [np.mean(costs[max(i - radius, 0):i + radius]) for i in range(len(costs))]",
+            "settles_at([6, 2, 4, 12, 3, 9], 1)",
+        ),
+        (
+            "place = np.arange(len(costs))\n"
+            "near = np.abs(place[:, None] - place) < radius\n"
+            "return near @ costs / near.sum(axis=1)",
+            "use <=",
+        ),
+        ("return mean_field(costs)[0] @ costs[:2]", "the regions have the shape (n, n)"),
+        ("mean_field(np.eye(len(costs), dtype=bool))", "returns nothing"),
     ],
 }
 
@@ -644,18 +628,6 @@ WRONG["06_theory_bound"] = {
         ("return n / k", "partition_speedup(12, 1) is 12"),
         ("return harmonic(n) / harmonic(n // k)", "NameError"),
     ],
-    "exercise-promise": [
-        ("return 0.0, 0.0, np.log(price) + 1", "the sd has to be above 0"),
-        ("return 0.0, 0.5, price", "give the *log* cost"),
-        ("return 0.0, 0.5, np.log(price)", "exp(log cost) - 1 is paid"),
-        ("return 5.0, 0.01, np.log(price) + 1", "the rule does not try"),
-        ("return 0.0, 0.5", "three numbers"),
-        ("return 0.0, 0.5, 1.0", "a true log cost of 1 costs"),
-        ("return 0.0, -0.5, np.log(price) + 1", "not below 0"),
-        ("return None", "returns nothing"),
-        ("return 0.0, 0.5, log(price) + 1", "NameError"),
-        ("return 0.0, np.nan, np.log(price) + 1", "finite"),
-    ],
     "exercise-uniform": [
         ("return (1 - 1 / near.sum(axis=1).min()) * eps", "use max"),
         ("return (1 - 1 / near.sum(axis=1).mean()) * eps", "not for the mean one"),
@@ -668,22 +640,6 @@ WRONG["06_theory_bound"] = {
         ("return (1 - 1 / (near.sum(axis=1).max() + 1)) * eps", "contains the cell itself already"),
         ("(1 - 1 / near.sum(axis=1).max()) * eps", "returns nothing"),
         ("return 0", "is 0, not"),
-    ],
-    "exercise-bias": [
-        ("return np.array([[0.0, eps]]), np.eye(2)", "the error is 0.000"),
-        ("return np.array([[0.0, eps]]), np.full((2, 2), 0.5)", "the error is 0.250"),
-        ("return np.array([[0.0, eps]]), np.array([[1.0, 0.0], [1.0, 0.0]])", "with gamma = 0.6"),
-        (
-            "return np.array([[0.0, 1.0]]), np.array([[0.0, 1.0], [0.0, 1.0]])",
-            "not by eps",
-        ),
-        ("return np.array([[0.0, eps]]), np.array([[0.0, 1.0], [1.0, 1.0]])", "add up to 1"),
-        ("return np.array([0.0, eps]), np.eye(2)", "the costs have the shape (2,)"),
-        ("return np.array([[0.0, eps]]), np.array([[0.0, 1.0]])", "the weights have the shape"),
-        ("return np.array([[0.0, eps]]), np.array([[-1.0, 2.0], [0.0, 1.0]])", "below 0"),
-        ("return np.array([[0.0, eps]])", "return two arrays"),
-        ("np.eye(2)", "returns nothing"),
-        ("return np.array([[0.0, epsilon]]), np.eye(2)", "NameError"),
     ],
     "exercise-own": [
         ("return near + (own - 1) * np.eye(len(near))", "divide each row by its sum"),

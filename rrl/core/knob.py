@@ -7,7 +7,7 @@ values are expected to behave alike. Only positions enter a distance.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite, isnan
@@ -26,7 +26,7 @@ def plain(value: Any) -> Value:
     return value.item() if isinstance(value, np.generic) else value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Knob:
     """One setting of the server, and the values it may take.
 
@@ -61,36 +61,39 @@ class Knob:
 
     name: str
     values: tuple[Value, ...]
-    positions: tuple[float, ...] | None = None
+    positions: tuple[float, ...]
     categorical: bool = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        values = tuple(plain(value) for value in self.values)
-        unordered = self.positions is None and all(isinstance(value, str) for value in values)
-        object.__setattr__(self, "categorical", unordered and len(values) > 0)
-        given = range(len(values)) if self.positions is None else self.positions
+    def __init__(
+        self, name: str, values: Iterable[Value], positions: Iterable[float] | None = None
+    ) -> None:
+        values = tuple(plain(value) for value in values)
+        unordered = positions is None and all(isinstance(value, str) for value in values)
+        given = range(len(values)) if positions is None else positions
         positions = tuple(float(position) for position in given)
-        object.__setattr__(self, "values", values)  # the class is frozen
+        object.__setattr__(self, "name", name)  # the class is frozen
+        object.__setattr__(self, "values", values)
         object.__setattr__(self, "positions", positions)
-        if not self.name or not isinstance(self.name, str):
-            raise ValueError(f"a knob needs a name, got {self.name!r}")
+        object.__setattr__(self, "categorical", unordered and len(values) > 0)
+        if not name or not isinstance(name, str):
+            raise ValueError(f"a knob needs a name, got {name!r}")
         if not values:
-            raise ValueError(f"knob {self.name!r} has no values: give it at least one")
+            raise ValueError(f"knob {name!r} has no values: give it at least one")
         if len(values) != len(positions):
             raise ValueError(
-                f"knob {self.name!r} has {len(values)} values but {len(positions)} positions: "
+                f"knob {name!r} has {len(values)} values but {len(positions)} positions: "
                 "give one position per value"
             )
         numbers = [x for x in values if not isinstance(x, str)]
-        for what, given, finite in (
+        for what, all_given, finite in (
             ("value", values, numbers),
             ("position", positions, positions),
         ):
-            one, times = Counter(given).most_common(1)[0]
+            one, times = Counter(all_given).most_common(1)[0]
             if times > 1:
-                raise ValueError(f"knob {self.name!r} has the {what} {one!r} twice")
+                raise ValueError(f"knob {name!r} has the {what} {one!r} twice")
             if not all(map(isfinite, finite)):  # NumPy has no integers beyond 64 bits
-                raise ValueError(f"knob {self.name!r} has a {what} that is not finite: {given}")
+                raise ValueError(f"knob {name!r} has a {what} that is not finite: {all_given}")
 
     @cached_property
     def _index(self) -> dict[Value, int]:
@@ -134,13 +137,14 @@ def positions_on(scale: Scale, name: str, values: Sequence[Value]) -> Sequence[f
         return None if all(isinstance(value, str) for value in values) else range(len(values))
     if scale not in ("value", "log"):
         raise ValueError(f"unknown scale {scale!r} for knob {name!r}: use rank, value or log")
-    if any(isinstance(value, str) for value in values):
+    numbers = [value for value in values if not isinstance(value, str)]
+    if len(numbers) < len(values):
         raise ValueError(f"knob {name!r} has values that are not numbers: use scale 'rank'")
-    if scale == "log" and min(values) <= 0:
+    if scale == "log" and min(numbers) <= 0:
         raise ValueError(
-            f"knob {name!r} has the value {min(values)}: a log scale needs positive values"
+            f"knob {name!r} has the value {min(numbers)}: a log scale needs positive values"
         )
-    return np.log2(values).tolist() if scale == "log" else values
+    return np.log2(numbers).tolist() if scale == "log" else numbers
 
 
 def coordinates(knob: Knob, unit: float = 1.0) -> NDArray[np.float64]:

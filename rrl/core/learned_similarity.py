@@ -7,7 +7,6 @@ the posterior (:mod:`rrl.core.gaussian_process`) into estimates.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -172,8 +171,10 @@ class LearnedSimilarity:
             self._coordinates = Coordinates(table.space)
         return np.column_stack([self._coordinates(cells), np.full(len(cells), table.log_load)])
 
-    def _process(self, *data_and_hyperparameters: Any) -> GaussianProcess:
-        return self.process(*data_and_hyperparameters, self.elsewhere)
+    def _process(
+        self, x: Floats, y: Floats, variance: Floats, of: Hyperparameters
+    ) -> GaussianProcess:
+        return self.process(x, y, variance, of, self.elsewhere)
 
     def _data(self, table: QTable) -> tuple[Floats, Floats, Floats]:
         """Coordinates, log costs (each load level's from its reference), and noise variances."""

@@ -254,9 +254,10 @@ def deploy(table: QTable) -> int:
     1
     """
     incumbent = table.incumbent
-    known = incumbent is not None and table.visits[incumbent] > 0
+    if incumbent is None or not table.visits[incumbent]:
+        incumbent = -1  # nothing is known about it
     columns = table.values, table.sds, table.means, table.visits
-    return int(_chosen(*columns, table.measured, table.noise, incumbent if known else -1))
+    return int(_chosen(*columns, table.measured, table.noise, incumbent))
 
 
 @njit(cache=True)

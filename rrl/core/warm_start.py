@@ -211,12 +211,12 @@ def transfer(space: ConfigSpace, earlier: Earlier, fixed: Configuration | None =
     at, first = np.unique(
         part.indices({n: [then[row][n] for row in rows] for n in names}), return_index=True
     )
-    rows = np.array(rows)[first]
-    trend = _smoothed(part, at, earlier.log_costs[rows], earlier.counts[rows])
+    used = np.array(rows)[first]
+    trend = _smoothed(part, at, earlier.log_costs[used], earlier.counts[used])
     cells = part.indices({n: [c[n] for c in space] for n in names})
     return WarmStart(
         trend[cells] - trend[cells].mean(),
-        len(rows),
+        len(used),
         names,
         [name for name in space.names if name not in names],
         sorted(name for name in tuned if slices[name] != fixed.get(name)),

@@ -1,4 +1,4 @@
-"""Exercises about the bound: errors and losses, covers, a wrong posterior, and the bias."""
+"""Exercises about the bound: errors and losses, covers, and the bias."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.exercises.judging import ask, compare_function, require
-from rrl.theory import bounds, exploration_price
+from rrl.exercises.judging import compare_function
 from rrl.theory.cover import harmonic_mean_cover
-from rrl.theory.mdp import MDP, blur, solve
 
 Regions = NDArray[np.bool_]
 
@@ -101,34 +99,6 @@ def check_partition_speedup(answer: Callable[[int, int], Any]) -> None:
     print("partition_speedup: right")
 
 
-def check_costly_promise(answer: Callable[[float], Any]) -> None:
-    """Check a posterior for which a single trial costs at least a given price."""
-    for price in (2.0, 100.0, 1e6):
-        promise = ask(answer, price, returns="three numbers")
-        require(np.shape(promise) == (3,), "return three numbers: expected log cost, sd, log cost")
-        expected, sd, true = (float(number) for number in promise)
-        require(np.isfinite([expected, sd, true]).all(), "the three numbers have to be finite")
-        require(sd >= 0, f"an sd is not below 0: {sd:g}")
-        require(sd > 0, "the sd has to be above 0: without doubt there is no promise")
-        with np.errstate(over="ignore"):
-            paid = np.expm1(true)
-        require(np.isfinite(paid), f"exp({true:g}) is no finite price: give the *log* cost")
-        require(
-            paid >= price * (1 - 1e-9),
-            f"for a price of {price:g}: a true log cost of {true:.4g} costs {paid:.4g} more than "
-            "the incumbent; exp(log cost) - 1 is paid",
-        )
-        sds = np.array([exploration_price.KNOWN, sd])
-        worlds = (np.array([0.0, log_cost]) for log_cost in (true, expected))
-        spent, _ = exploration_price.explore(*worlds, sds, 300.0, np.random.default_rng(0))
-        require(
-            spent > 0,
-            f"for a price of {price:g}: the rule does not try an expected log cost of "
-            f"{expected:.4g} with an sd of {sd:.4g}; promise a lower cost",
-        )
-    print("costly_promise: right")
-
-
 def _line(radius: int, cells: int) -> Regions:
     place = np.arange(cells)
     return np.abs(place[:, None] - place) <= radius
@@ -175,27 +145,6 @@ def check_uniform_bias(answer: Callable[[float, Regions], Any]) -> None:
     cases = [(eps, _line(radius, 8)) for eps in (1.0, 0.3) for radius in (1, 2, 7)]
     compare_function(answer, lambda e, near: (1 - 1 / near.sum(axis=1).max()) * e, cases, mistakes)
     print("uniform_bias: right")
-
-
-def check_attains_bias(answer: Callable[[float], Any]) -> None:
-    """Check a process and weights for which the error is the whole bound."""
-    eps = 0.5
-    made = ask(answer, eps, returns="the costs and the weights")
-    require(isinstance(made, tuple) and len(made) == 2, "return two arrays: costs and weights")
-    cost, weights = (np.asarray(part, dtype=float) for part in made)
-    for name, part, shape in (("costs", cost, (1, 2)), ("weights", weights, (2, 2))):
-        require(part.shape == shape, f"the {name} have the shape {part.shape}, not {shape}")
-    require((weights >= 0).all(), "a weight is below 0: weights are fractions of visits")
-    require(np.allclose(weights.sum(axis=1), 1), "each row of M has to add up to 1")
-    for gamma in (0.0, 0.6, 0.95):
-        mdp = MDP(cost, np.ones((1, 2, 1)), gamma)
-        apart = np.ptp(solve(mdp))
-        require(np.isclose(apart, eps), f"the two Q* differ by {apart:.3f}, not by eps = {eps:g}")
-        missed = np.abs(solve(blur(mdp, weights)) - solve(mdp)).max()
-        wanted = bounds.bias(eps, gamma)
-        why = f"with gamma = {gamma:g} the error is {missed:.3f}, not {wanted:.3f}: "
-        require(np.isclose(missed, wanted), why + "from which action should the best one learn?")
-    print("attains_bias: right")
 
 
 def check_own_counts_more(answer: Callable[[Regions, float], Any]) -> None:

@@ -242,7 +242,7 @@ def _one(value: Any) -> str:
         return f"({inner})" if isinstance(value, tuple) else f"[{inner}]"
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
-    if isinstance(value, int | float | np.number):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:g}"
+    if isinstance(value, int | float | np.integer | np.floating):
+        return f"{value:.4g}" if -1e4 < value < 1e4 else f"{value:g}"
     text = repr(value)
     return text if len(text) <= 60 else f"<{type(value).__name__}>"

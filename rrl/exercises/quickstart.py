@@ -32,7 +32,8 @@ def check_updated_values(answer: Any) -> None:
 def _episode(late_by: float = 1.0) -> Episode:
     """Return eight requests; at a limit of 0.1 s two are late, two failed, one of these late."""
     latency = np.array([0.4, 0.05, 0.1, 0.3, 0.01, 0.2, 0.07, 0.1])
-    return Episode({}, np.arange(8.0), late_by * latency, [0, 0, 0, 0, 14, 14, 0, 0])
+    status = np.array([0, 0, 0, 0, 14, 14, 0, 0])
+    return Episode({}, np.arange(8.0), late_by * latency, status)
 
 
 def check_violations(answer: Callable[[Episode, float], float]) -> None:

@@ -43,7 +43,7 @@ def check_shortest_horizon(answer: Callable[[float, float], Any]) -> None:
     """Check the number of episodes from which on a trial pays: price over improvement."""
 
     def improved(gap: float, sd: float) -> float:
-        return float(expected_improvement(gap, sd))
+        return float(expected_improvement(np.array(gap), np.array(sd)))
 
     def price(gap: float, sd: float) -> float:
         return float(np.expm1(gap + sd**2 / 2))

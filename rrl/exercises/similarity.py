@@ -1,4 +1,4 @@
-"""Exercises about similarity: a variogram, a length scale, and an honest radius."""
+"""Exercises about similarity and convergence: a variogram, an honest radius, a fixed point."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from rrl.core.gaussian_process import GaussianProcess, Hyperparameters
 from rrl.exercises.judging import compare_function, compare_value
-
-CANDIDATES = np.arange(0.5, 20.5, 0.5)
 
 
 def check_variogram(at_one: Any, at_two: Any) -> None:
@@ -35,83 +33,6 @@ def check_variogram(at_one: Any, at_two: Any) -> None:
     compare_value(at_one, 1.25, ones, "at_one")
     compare_value(at_two, 4.5, twos, "at_two")
     print("by hand: right")
-
-
-def _shortest(
-    wanted: float,
-    *,
-    points: tuple[float, float] = (0.0, 4.0),
-    at: float = 2.0,
-    variance: float = 0.01,
-    amplitude: float = 1.0,
-    squared: bool = False,
-    lengths: Sequence[float] = tuple(CANDIDATES),
-) -> float:
-    """Return the first length scale for which the posterior's sd is at most `wanted`."""
-    x, logs, noise = np.array(points)[:, None], np.zeros(2), np.full(2, variance)
-    for length in lengths:
-        process = GaussianProcess(x, logs, noise, Hyperparameters(np.array([length]), amplitude))
-        sd = process.posterior(np.array([[at]]))[1][0]
-        if (sd**2 if squared else sd) <= wanted:
-            return float(length)
-    return float("nan")
-
-
-def check_shortest_length(answer: Callable[[float], Any]) -> None:
-    """Check the smallest length scale whose posterior is precise enough half way."""
-
-    def position(wanted: float) -> int:
-        return int(np.flatnonzero(_shortest(wanted) == CANDIDATES)[0])
-
-    mistakes = (
-        (
-            lambda wanted: CANDIDATES[-1],
-            "that is the longest candidate: return the first one that is precise enough",
-        ),
-        (
-            lambda wanted: CANDIDATES[0],
-            "that is the shortest candidate, whatever `wanted` is: compare the posterior's sd",
-        ),
-        (
-            lambda wanted: _shortest(wanted, squared=True),
-            "the variance was compared with `wanted`: compare the standard deviation",
-        ),
-        (
-            lambda wanted: _shortest(wanted, at=0.0),
-            "that is the standard deviation at a measured point: look half way, at 2",
-        ),
-        (
-            lambda wanted: _shortest(wanted, variance=0.1),
-            "0.01 is the variance of a measurement already: do not take its square root",
-        ),
-        (
-            lambda wanted: _shortest(wanted, variance=0.0001),
-            "0.01 is the variance of a measurement already: do not square it",
-        ),
-        (
-            lambda wanted: _shortest(wanted, points=(0.0, 2.0), at=1.0),
-            "the measured points are 0 and 4, and the point half way is 2",
-        ),
-        (position, "that is the position in `candidates`: return the length scale"),
-        (
-            lambda wanted: CANDIDATES[position(wanted) - 1],
-            "that is the last candidate that is not precise enough: return the next one",
-        ),
-        (
-            lambda wanted: CANDIDATES[position(wanted) + 1],
-            "a shorter candidate is precise enough, too: return the first one",
-        ),
-    )
-    hint = "Points have the shape (n, 1), and the length scales are an array with one entry."
-    compare_function(
-        answer,
-        _shortest,
-        [(0.5,), (0.3,), (0.7,)],
-        mistakes,
-        hints={ValueError: hint, IndexError: hint, TypeError: hint},
-        returns="a length scale",
-    )
-    print("shortest_length: right")
 
 
 def _errors(copied: Sequence[float], mean: Sequence[float], largest: float = 30.0) -> pd.DataFrame:
@@ -173,3 +94,77 @@ def check_useful_radius(answer: Callable[[pd.DataFrame], Any]) -> None:
         returns="a distance, or 0",
     )
     print("useful_radius: right")
+
+
+def _line_regions(cells: int, radius: float) -> NDArray[np.bool_]:
+    place = np.arange(cells)
+    return np.abs(place[:, None] - place) <= radius
+
+
+def check_settles_at(answer: Callable[[NDArray[np.float64], float], Any]) -> None:
+    """Check the fixed point of means over the regions of a line, under uniform visits."""
+
+    def sums(costs: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
+        return np.asarray(_line_regions(len(costs), radius) @ costs)
+
+    def sizes(costs: NDArray[np.float64], radius: float) -> NDArray[np.int64]:
+        return _line_regions(len(costs), radius).sum(axis=1)
+
+    def right(costs: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
+        return sums(costs, radius) / sizes(costs, radius)
+
+    def weighted(costs: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
+        near = _line_regions(len(costs), radius)
+        return near @ (costs / near.sum(axis=1))
+
+    def extended(costs: NDArray[np.float64], radius: int) -> NDArray[np.float64]:
+        padded = np.pad(costs, radius, mode="edge")
+        return np.array([padded[i : i + 2 * radius + 1].mean() for i in range(len(costs))])
+
+    mistakes = (
+        (lambda c, r: c, "these are the true costs: with regions the table is blurred"),
+        (sums, "these are sums: divide by the number of configurations in the region"),
+        (
+            lambda c, r: sums(c, r) / (2 * r + 1),
+            "a region at the border is smaller than 2 radius + 1: divide by its own size",
+        ),
+        (
+            lambda c, r: (sums(c, r) - c) / (sizes(c, r) - 1),
+            "a configuration belongs to its own region: its own cost counts, too",
+        ),
+        (
+            lambda c, r: right(c, 1),
+            "that is the answer for a radius of 1: use the argument `radius`",
+        ),
+        (
+            lambda c, r: np.full(len(c), c.mean()),
+            "that is the mean of all costs: only the region of a configuration counts",
+        ),
+        (
+            lambda c, r: np.array([c[near].min() for near in _line_regions(len(c), r)]),
+            "that is the lowest cost of each region: the table keeps means",
+        ),
+        (
+            weighted,
+            "divide by the size of the region that is averaged, not by those of its neighbours",
+        ),
+        (
+            extended,
+            "beyond the border nothing is measured: do not repeat the cost of the border there",
+        ),
+        (
+            lambda c, r: sums(c, r - 1) / sizes(c, r - 1),
+            "the distance is *at most* the radius: use <=",
+        ),
+    )
+    hint = "`costs` is an array of shape (n,); the regions have the shape (n, n)."
+    costs = np.array([6.0, 2.0, 4.0, 12.0, 3.0, 9.0])
+    compare_function(
+        answer,
+        right,
+        [(costs, 1), (costs, 2), (costs[:4], 0), (costs[:4], 3)],
+        mistakes,
+        hints={ValueError: hint, IndexError: hint, TypeError: hint},
+        returns="an array, one value per configuration",
+    )
+    print("settles_at: right")

@@ -28,8 +28,7 @@ only has to keep the SLO:
                                     of them by bisection, so it needs no --rate
 An episode that breaks the SLO costs latency / target, which is above 1. One that keeps it costs the
 fraction of the resource, at most 1. A short episode can keep an SLO by luck: give a smaller target
-than the promised one, or more --requests. With a knob cpus, the report ends with latency against
-CPUs.
+than the promised one, or more --requests.
 """
 """What the help of a command says about objectives."""
 

@@ -121,7 +121,7 @@ class Job:
         """The cost of an episode in which no request is answered."""
         n = self.requests
         failed = np.full(n, Status.UNKNOWN.value)
-        return self.objective(Episode({}, np.arange(n), np.zeros(n), failed))
+        return self.objective(Episode({}, np.arange(n, dtype=float), np.zeros(n), failed))
 
     @property
     def may_settle(self) -> bool:

@@ -28,7 +28,7 @@ OTHER_VERSION = (
     "finish that run with the version of rrl that began it, or begin a new run in another folder"
 )
 """What to do with a journal that this version cannot continue."""
-_WRITTEN = ("result.json", "batching*.txt", "tuning.*")  # each as a whole
+_WRITTEN = ("result.json", "batching.txt", "tuning.*")  # each as a whole
 _MARK = ',"crc32":"'
 _HEADER = b'{"journal":'  # how the first line begins
 
@@ -136,21 +136,22 @@ class Journal:
         remove_leftovers(self.folder, *_WRITTEN)
         with open(os.dup(self._file), "rb") as file:
             lines = file.read().splitlines(keepends=True)
-        records = [decode(line) for line in lines]
+        decoded = [decode(line) for line in lines]
         if lines and not _is_header(lines[0]):
             raise DataError(
                 f"{self.path}, line 1: not the first line of a journal; "
                 "restore the file, or choose another folder"
             )
-        if lines and (records[-1] is None or not lines[-1].endswith(b"\n")):
+        if lines and (decoded[-1] is None or not lines[-1].endswith(b"\n")):
             self.recovered = True
             os.ftruncate(self._file, sum(map(len, lines[:-1])))
-            records.pop()
-        if None in records:
+            decoded.pop()
+        if None in decoded:
             raise DataError(
-                f"{self.path}, line {records.index(None) + 1}: damaged (its checksum does not "
+                f"{self.path}, line {decoded.index(None) + 1}: damaged (its checksum does not "
                 "match); restore the file, or remove it to start a new run"
             )
+        records = [record for record in decoded if record is not None]
         os.lseek(self._file, 0, os.SEEK_END)
         if not records:
             self._write(header)
@@ -161,7 +162,7 @@ class Journal:
             os.ftruncate(self._file, 0)  # nothing was measured, so nothing is lost
             self._write(header)
             records = [header]
-        self.records = [record for record in records[1:] if record is not None]
+        self.records = records[1:]
 
     def append(self, record: Record) -> None:
         """Add a record; when this returns, it is on disk; if this fails, no part of it remains."""
@@ -181,31 +182,6 @@ class Journal:
             raise OSError(error.errno, error.strerror, str(self.path)) from None
 
 
-def begun(folder: Path, server: str) -> dict[str, Any] | None:
-    """Return the settings of the run in a folder; None if it has not begun to measure.
-
-    The server of such a run may have a trial in service, if the run was killed. Therefore what the
-    server had before is known from here only. Whether the journal is sound and belongs to the same
-    command is checked when it is opened.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-    server : str
-        How the text of what is tuned begins. What another server had says nothing about this one.
-    """
-    try:
-        with (folder / JOURNAL).open("rb") as file:
-            header, first = decode(file.readline()), decode(file.readline())
-    except OSError:
-        return None
-    settings = header and first and header.get("settings")
-    if not isinstance(settings, dict):
-        return None
-    known = all(is_configuration(settings.get(name)) for name in ("default", "fixed"))
-    return settings if known and str(settings.get("what")).startswith(server) else None
-
-
 def _is_header(line: bytes) -> bool:
     """Return whether the first line of a file is that of a journal, or was cut off or damaged."""
     record = decode(line)
@@ -219,8 +195,10 @@ def _changed(old: Record, new: Record) -> list[str]:
     names = [name for name in dict.fromkeys((*new, *old)) if old.get(name) != new.get(name)]
 
     def may_continue(name: str) -> bool:
-        both = old.get(name), new.get(name)
-        return name in RAISABLE and all(isinstance(one, int) for one in both) and both[0] < both[1]
+        before, now = old.get(name), new.get(name)
+        if name not in RAISABLE or not isinstance(before, int) or not isinstance(now, int):
+            return False
+        return before < now
 
     return [name for name in names if not may_continue(name)]
 

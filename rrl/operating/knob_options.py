@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rrl.operating.options import each_once, refuse_idle, setting
 from rrl.support.errors import UsageError
 
 if TYPE_CHECKING:
-    from rrl.core.knob import Configuration, Knob, Value
+    from rrl.core.knob import Configuration, Value
     from rrl.core.space import ConfigSpace
 
 
@@ -24,23 +24,19 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
     from rrl.tuning.presets import serving_knob, tf_serving
 
     knobs = each_once(options.knob)
-    if not options.address:
-        check_names(knobs)
+    check_names(knobs)
     if "max_batch_size" in knobs:
-        knobs["max_batch_size"] = large_enough(knobs["max_batch_size"], largest)
+        knobs["max_batch_size"] = large_enough([int(x) for x in knobs["max_batch_size"]], largest)
     fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1}
-    if "max_batch_size" not in knobs and largest > 1 and not options.address:
+    if "max_batch_size" not in knobs and largest > 1:
         fixed["max_batch_size"] = largest
     free = [serving_knob(name, values) for name, values in knobs.items() if len(values) > 1]
     if knobs and not free:
         raise UsageError("each --knob has only one value: there is nothing to tune")
-    if not options.address:
-        refuse_idle(knobs)
-    if options.address and (fixed or not free):
-        raise UsageError("--address: give the knobs of your command, each with two or more values")
+    refuse_idle(knobs)
     if not free:
         return tf_serving(min(available_cpus(), 8)), fixed
-    return ConfigSpace(free, cores=None if options.address else available_cpus()), fixed
+    return ConfigSpace(free, cores=available_cpus()), fixed
 
 
 def check_names(knobs: Mapping[str, Sequence[Value]]) -> None:
@@ -62,29 +58,16 @@ def read_fixed(options: Namespace, space: ConfigSpace, fixed: Configuration) -> 
     ------
     UsageError
         If one of them is a knob, too, or has another form.
-    ServerError
-        If the server that is started here does not know a flag.
     """
-    from rrl.serving.identity import check_flag
     from rrl.serving.process_knobs import FLAG, process_settings
 
     more = process_settings(options.flag, options.env)
     if twice := [name for name in more if name in {*space.names, *fixed}]:
         raise UsageError(f"{twice[0].partition(':')[2]} is a knob, too; give it once")
     fixed = {**fixed, **more}
-    flags = [name.removeprefix(FLAG) for name in (*space.names, *fixed) if name.startswith(FLAG)]
-    for flag in flags if not options.address else ():
-        if flag == "--rest_api_port":
-            raise UsageError(f"{flag}: two servers may run at once, with one port; leave it out")
-        check_flag(flag, _known_flags(options))
+    if (port := f"{FLAG}--rest_api_port") in (*space.names, *fixed):
+        raise UsageError(f"{port.removeprefix(FLAG)}: two servers may run at once; use --rest-port")
     return fixed
-
-
-def _known_flags(options: Namespace) -> dict[str, str]:
-    from rrl.serving.identity import known_flags
-    from rrl.serving.launcher import find_executable
-
-    return known_flags(find_executable(options.executable))
 
 
 def large_enough(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
@@ -108,52 +91,21 @@ def large_enough(sizes: Sequence[int], largest: int) -> tuple[int, ...]:
     return tuple(size for size in sizes if size >= largest)
 
 
-def read_default(
-    options: Namespace, space: ConfigSpace, begun: Mapping[str, Any] | None = None
-) -> Configuration:
-    """Return the default to compare with: the user's choice, or what the server has now.
+def read_default(options: Namespace, space: ConfigSpace) -> Configuration:
+    """Return the default to compare with: the user's choice, or the server's own.
 
-    If a run is continued, it is the default of that run (`begun` has its settings), because the
-    server may run a trial of it, or what it recommended.
+    The default of the CPUs is all of them, and that of a flag or an environment variable its first
+    value.
     """
-    from rrl.operating.address import runs_now
-    from rrl.serving.process_knobs import is_process_knob
+    from rrl.serving.process_knobs import is_process_knob, usable_cpus
     from rrl.tuning.defaults import SERVER_DEFAULTS
+    from rrl.tuning.presets import CPUS
 
     if options.default:
         return setting(options.default)
-    if begun and set(begun["default"]) == set(space.names):
-        return {name: begun["default"][name] for name in space.names}
-    if options.address:
-        now = runs_now(options.address, space)
-        if unknown := [name for name in space.names if name not in now]:
-            raise UsageError(
-                f"what {options.address} runs now cannot be read from here: name it with --default "
-                f"{unknown[0]}=LEVEL and so on, because the server returns to it"
-            )
-        return {name: now[name] for name in space.names}
-    return {
-        knob.name: _process_default(options, knob)
-        if is_process_knob(knob.name)
-        else SERVER_DEFAULTS.get(knob.name, 0)
-        for knob in space.knobs
-    }
-
-
-def _process_default(options: Namespace, knob: Knob) -> Value:
-    """Return the server's own value of a flag or of the CPUs; the first value if it is unknown."""
-    from rrl.serving.process_knobs import FLAG, read_value, usable_cpus
-    from rrl.tuning.presets import CPUS
-
-    if knob.name == CPUS:
-        return len(usable_cpus())
-    if not knob.name.startswith(FLAG):
-        return knob.values[0]
-    own = _known_flags(options).get(knob.name.removeprefix(f"{FLAG}--"))
-    if own is None:
-        return knob.values[0]
-    same = {"true": ("1", "True"), "false": ("0", "False")}.get(own, ())
-    return next((value for value in knob.values if str(value) in same), read_value(own))
+    own = {**SERVER_DEFAULTS, CPUS: len(usable_cpus())}
+    first = {knob.name: knob.values[0] for knob in space.knobs if is_process_knob(knob.name)}
+    return {name: {**first, **own}.get(name, 0) for name in space.names}
 
 
 def serves_now(
@@ -166,7 +118,7 @@ def serves_now(
     from rrl.tuning.defaults import nearest, serving_default
     from rrl.tuning.presets import THREADS
 
-    if options.default or options.address:
+    if options.default:
         values = {knob.name: knob.values for knob in space.knobs}
         automatic = [name for name in THREADS if 0 not in values.get(name, (0,))]
         return {

@@ -99,9 +99,9 @@ def make_agent(job: Job) -> Agent:
     from rrl.rivals.agents import maker
     from rrl.tuning.defaults import nearest
 
-    begins = job.agent == "rrl-gp" and job.serves is not None
-    settings: dict[str, Any] = {"start": nearest(job.space, job.serves)} if begins else {}
-    settings |= {} if job.warm is None else {"warm": job.warm.start}
+    settings: dict[str, Any] = {} if job.warm is None else {"warm": job.warm.start}
+    if job.agent == "rrl-gp" and job.serves is not None:
+        settings["start"] = nearest(job.space, job.serves)
     return maker(job.agent, **settings)(job.space, job.rng(0))
 
 
@@ -284,7 +284,7 @@ class _Run:
             if number % self._every == 0 or number == job.episodes:
                 left_s = (job.episodes - number) * (time.monotonic() - began) / done
                 self._tick(*progress(job, journal.records, duration(left_s)))
-            if guard and guard.late_s != late_s:
+            if guard and guard.late_s is not None and guard.late_s != late_s:
                 late_s = guard.late_s
                 self._show(
                     f"late means over {in_ms(late_s)}: twice the p99 of {USUAL_EPISODES} "

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import ipaddress
-import shlex
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from zlib import crc32
 
 from rrl.serving.process_knobs import ENV, FLAG, check_process_knob, read_value
@@ -25,6 +24,9 @@ UNLIMITED, NO_LIMIT = "unlimited", 10**9
 
 AUTO = "auto"
 """The word for a limit of lateness that the default's own episodes give."""
+
+FURTHER = "further options"
+"""The title of the options that only ``--help-all`` shows."""
 
 MOST_THREADS = 4096
 """The largest thread count of an option: far above the cores of a machine, so it is a mistake."""
@@ -101,15 +103,6 @@ def requests_or_unlimited(text: str) -> int:
     return NO_LIMIT if text == UNLIMITED else whole(0, NO_LIMIT)(text)
 
 
-def endpoint(text: str) -> str:
-    """Read an option that is the address of a gRPC server."""
-    host, colon, port = text.rpartition(":")
-    named = text.startswith(("unix:", "unix-abstract:"))
-    if not named and not (host and colon and port.isdecimal() and 0 < int(port[:20]) < 2**16):
-        raise ArgumentTypeError(f"{text!r} is no address; write it as host:port, such as a:8500")
-    return text
-
-
 def time_limit(text: str) -> float | str:
     """Read a time such as 80ms in seconds, or `AUTO`.
 
@@ -136,15 +129,6 @@ def ip_address(text: str) -> str:
         ) from None
 
 
-def command_line(text: str) -> str:
-    """Read an option that is a command; it must split into words as a shell splits it."""
-    try:
-        shlex.split(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} cannot be split into words ({error})") from None
-    return text
-
-
 def given(options: Namespace, name: str) -> bool:
     """Return whether an option has another value than its default."""
     return getattr(options, name) != options.parser.get_default(name)
@@ -169,14 +153,8 @@ def refuse_idle(knobs: Mapping[str, Sequence[Value]]) -> None:
 
 def refuse_without_effect(options: Namespace) -> None:
     """Raise UsageError if an option of `rrl tune` has no effect beside the others."""
-    if options.address:
-        refuse(options, ("port", "executable"), "with --address: that server is not started here")
-    else:
-        refuse(options, ("restart", "model_name"), "without --address")
-        if not options.port:
-            refuse(options, ["keep_best"], "without --port or --address: no service goes on")
     if options.port is None:
-        names = ("traffic", "stop", "rest_port", "bind", "max_request")
+        names = ("traffic", "rest_port", "bind", "max_request", "keep_best")
         refuse(options, names, "without --port")
     if not options.traffic:
         refuse(options, ("canary",), "without --traffic")
@@ -264,6 +242,26 @@ def add_request_options(group: Any) -> None:
 def add_sample_option(group: Any) -> None:
     """Add the option for the requests to send."""
     group.add_argument("--sample", type=Path, help="requests to send: .npz, .json or TFRecord")
+
+
+class _Help(Action):
+    """``--help`` shows the options that most runs need, ``--help-all`` the further ones, too."""
+
+    def __call__(
+        self, parser: ArgumentParser, _namespace: Any, _values: Any, option: str | None = None
+    ) -> NoReturn:
+        groups = parser._action_groups
+        shown = [group for group in groups if option == "--help-all" or group.title != FURTHER]
+        parser._action_groups = shown
+        parser.print_help()
+        parser.exit()
+
+
+def add_further_options(parser: ArgumentParser) -> Any:
+    """Add the help, and the group of the options that few runs need; return the group."""
+    parser.add_argument("-h", "--help", action=_Help, nargs=0, help="show this help")
+    parser.add_argument("--help-all", action=_Help, nargs=0, help="show the further options, too")
+    return parser.add_argument_group(FURTHER)
 
 
 def add_goal_options(group: Any) -> None:

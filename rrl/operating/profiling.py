@@ -92,7 +92,7 @@ def add_parsers(commands: Any) -> None:
         help="measure the N best of each half and load again (default: the plan's; 0: no finals)",
     )
     profile.add_argument("--list", action="store_true", help="show the plan and stop")
-    profile.set_defaults(run=_profile, parser=profile, address=None)
+    profile.set_defaults(run=_profile, parser=profile)
 
 
 def _profile(options: Namespace) -> int:

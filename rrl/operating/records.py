@@ -121,7 +121,7 @@ def kept_episode(kept: Mapping[str, Any]) -> Episode:
         status = np.where(cancelled, Status.OK.value, status)
         if known.any():
             latency, status = latency[known], status[known]
-    return Episode({}, np.arange(len(latency)), latency, status)
+    return Episode({}, np.arange(len(latency), dtype=float), latency, status)
 
 
 def in_ms(seconds: float) -> str:
@@ -273,7 +273,7 @@ def is_record(
         except ValueError:
             return False
 
-    part = {
+    part: dict[str, Any] = {
         "configuration": is_known,
         "requests": _is_count,
         "bad": _is_count,
@@ -282,7 +282,8 @@ def is_record(
         "whole": bool,
         "charge": (_is_number, None),
     }
-    guard = {"parts": [part], "late_s": (_is_number, None)}
+    guard: dict[str, Any] = {"parts": [part], "late_s": (_is_number, None)}
+    form: dict[str, Any]
     if "machine" in record:
         return _fits(record["machine"], dict)
     if "round" in record:

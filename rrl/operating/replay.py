@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rrl.operating.goal import OBJECTIVES, read_goal, read_load
 from rrl.operating.options import (
+    add_further_options,
     add_goal_options,
     add_run_options,
     checksum,
@@ -48,17 +49,19 @@ def add_parsers(commands: Any) -> None:
     """Add the subcommand."""
     replay = commands.add_parser(
         "replay",
+        usage="rrl replay SOURCE [options]",
         help="tune on a recorded profile, a CSV file or a simulated server",
         description="Tune on measurements that exist already.",
         epilog=_EXAMPLES + OBJECTIVES,
         formatter_class=RawDescriptionHelpFormatter,
+        add_help=False,
     )
     replay.add_argument("source", help="a profile's name or folder, a .csv file, or a testbed")
     replay.add_argument("--data", type=Path, default=Path("data"), help="folder of the profiles")
     replay.add_argument("--cost", default="cost", help="cost column of a .csv (default 'cost')")
     replay.add_argument("--knobs", help="knob columns of a .csv (default: all others)")
     add_goal_options(replay)
-    add_run_options(replay, replay.add_argument_group("further options"))
+    add_run_options(replay, add_further_options(replay))
     replay.set_defaults(run=_replay)
 
 
@@ -162,9 +165,9 @@ def _open(options: Namespace) -> _Source:
         return _Source(testbed(options.source), f"testbed {options.source}")
     folder = next((f for f in (path, options.data / path) if f.is_dir()), None)
     if folder is None:
-        known = sorted(f.parent.name for f in options.data.glob("*/profile.json"))
+        profiles = sorted(f.parent.name for f in options.data.glob("*/profile.json"))
         raise UsageError(
-            f"unknown source {options.source!r}; known: {', '.join([*TESTBEDS, *known])}, "
+            f"unknown source {options.source!r}; known: {', '.join([*TESTBEDS, *profiles])}, "
             "or give a profile's folder or a .csv file"
         )
     return _profile(folder, options)

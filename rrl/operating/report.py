@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrl.operating.options import NO_LIMIT, UNLIMITED
-from rrl.operating.records import Record, compared, ending, in_ms, kept_episode, learned
+from rrl.operating.records import in_ms
 from rrl.operating.verdict import amount, interval_words
 from rrl.support.errors import UnstableError, UsageError
 from rrl.tuning.constrained import HighestRate
-from rrl.tuning.objective import Percentile
-from rrl.tuning.presets import CPUS, in_words
-from rrl.tuning.slo import SLO
+from rrl.tuning.presets import in_words
 
 if TYPE_CHECKING:
-    from rrl.core.knob import Configuration
     from rrl.operating.job import Job
-    from rrl.operating.targets import Target
-    from rrl.tuning.episode import Episode
 
 BATCHING = "batching.txt"
 """The batching file of the configuration to deploy."""
@@ -33,13 +26,13 @@ BATCHING = "batching.txt"
 
 
 def add_commands(
-    job: Job, result: dict[str, Any], folder: Path, target: Target | None
-) -> dict[str, str]:
-    """Add to a result how a server is started with the default and with the recommendation.
+    job: Job, result: dict[str, Any], folder: Path, command: Sequence[str] = ()
+) -> None:
+    """Add to a result how a server is started with the configuration to deploy.
 
-    ``flags``, ``batching`` and ``environment`` are those of the configuration to deploy. ``start``
-    has a complete line for a shell for each of the two, if a server was measured. Nothing is added
-    if `tensorflow_model_server` has not all of the knobs, or cannot have their values.
+    These are ``flags``, ``batching`` (the content of the file `BATCHING`), ``environment`` and, if
+    a server was measured, ``start``: a line for a shell. Nothing is added if
+    `tensorflow_model_server` has not all of the knobs, or cannot have their values.
 
     Parameters
     ----------
@@ -47,150 +40,31 @@ def add_commands(
     result : dict
         The result of :func:`rrl.operating.verdict.summarise`.
     folder : pathlib.Path
-        The folder of the batching files.
-    target : Target, optional
-        What was measured; None if it was a replay.
-
-    Returns
-    -------
-    dict of str to str
-        The batching files to write, by name.
+        The folder of the batching file.
+    command : sequence of str
+        The command that starts such a server, without the flags of a configuration. It is empty
+        after a replay.
     """
-    from rrl.serving.process_knobs import environment_of
-
-    deploy = {**job.fixed, **result["deploy"]}
-    own = None
-    with suppress(UsageError):  # a table may have other values, such as text
-        own = serving_flags(deploy, folder / BATCHING)
-    if own is None:
-        return {}
-    result["flags"], result["batching"] = own
-    result["environment"] = environment_of(deploy)
-    files = {BATCHING: result["batching"]}
-    if target is not None:
-        result["start"] = {}
-        for name in ("default", "recommended"):
-            settings = {**job.fixed, **result[name]}
-            file = BATCHING if settings == deploy else f"batching-{name}.txt"
-            with suppress(UsageError):  # a server at an address may have what no flag gives
-                result["start"][name], files[file] = _line(settings, folder / file, target)
-    return {name: text for name, text in files.items() if text}
-
-
-def serving_flags(configuration: Configuration, file: Path) -> tuple[list[str], str] | None:
-    """Return flags and batching file for `tensorflow_model_server`; None if it lacks a knob.
-
-    Parameters
-    ----------
-    configuration : configuration
-    file : pathlib.Path
-        Path of the file where the batching parameters will be written.
-    """
-    from rrl.serving.process_knobs import is_process_knob
-    from rrl.serving.settings import KNOBS, flags
-
-    if not all(name in KNOBS or is_process_knob(name) for name in configuration):
-        return None
-    return flags(configuration, file)
-
-
-def _line(settings: Configuration, file: Path, target: Target) -> tuple[str, str]:
-    """Return the line for a shell, and the content of the batching file that it names."""
-    from rrl.serving.process_knobs import prefix
+    from rrl.serving.process_knobs import environment_of, prefix
     from rrl.serving.settings import flags
 
-    own, text = flags(settings, file)
-    return shlex.join([*prefix(settings, target.cpus), *target.command, *own]), text
+    deploy = {**job.fixed, **result["deploy"]}
+    try:
+        result["flags"], result["batching"] = flags(deploy, folder / BATCHING)
+    except UsageError:  # a table may have other knobs and values, such as text
+        return
+    result["environment"] = environment_of(deploy)
+    if command:
+        result["start"] = shlex.join([*prefix(deploy), *command, *result["flags"]])
 
 
-def write(result: Mapping[str, Any], files: Mapping[str, str], folder: Path) -> None:
-    """Write `result.json` and the batching files."""
+def write(result: Mapping[str, Any], folder: Path) -> None:
+    """Write `result.json`, and the batching file if there is one."""
     from rrl.support.files import write_atomically
 
-    for name, text in files.items():
-        write_atomically(folder / name, text)
+    if result.get("batching"):
+        write_atomically(folder / BATCHING, result["batching"])
     write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
-
-
-# --- latency against CPUs -------------------------------------------------------------------------
-
-
-def by_cpus(job: Job, records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return the best measured configuration with each number of CPUs, in a form for JSON.
-
-    The latency is the SLO's statistic, or the p99, of all requests of a configuration. The best one
-    was found among several, so its latency is slightly too low. A trial that was stopped or crashed
-    excludes its configuration.
-
-    Returns
-    -------
-    list of dict
-        One row per number of CPUs, in their order. ``latency_s`` has the latency, and ``low_s`` and
-        ``high_s`` the ends of its 95 % interval. ``slo`` is the word of :meth:`SLO.judge`, or None.
-        ``worthwhile`` is true if no configuration with fewer CPUs is as fast: these rows are the
-        Pareto front. The list is empty if the CPUs are no knob, or if episodes are capacity
-        searches, because then their loads differ.
-    """
-    if CPUS not in job.space.names or isinstance(job.objective, HighestRate):
-        return []
-    slo = job.slo or SLO(Percentile(99), math.inf)
-    best: dict[float, dict[str, Any]] = {}
-    for configuration, episodes in _measured(job, records):
-        judged = slo.judge(episodes)
-        cpus = configuration[CPUS]
-        if cpus not in best or judged["value_s"] < best[cpus]["latency_s"]:
-            best[cpus] = {
-                CPUS: cpus,
-                "configuration": configuration,
-                "episodes": len(episodes),
-                "latency_s": judged["value_s"],
-                "low_s": judged["low_s"],
-                "high_s": judged["high_s"],
-                "slo": judged["word"] if job.slo else None,
-            }
-    rows = [best[cpus] for cpus in sorted(best)]
-    lowest = math.inf
-    for row in rows:
-        row["worthwhile"] = row["latency_s"] < lowest
-        lowest = min(lowest, row["latency_s"])
-    return rows
-
-
-def _measured(job: Job, records: Sequence[Record]) -> list[tuple[Configuration, list[Episode]]]:
-    """Return the measured configurations with their episodes, without those that were stopped."""
-    tuned = learned(records)
-    parts = [(record["configuration"], record) for record in tuned]
-    sides = {"recommended": tuned[-1]["recommended"], "default": dict(job.default)}
-    for record in compared(records):
-        parts += [(sides[name], record[name]) for name in record["cost"]]
-    stopped = [record["configuration"] for record in tuned if ending(record)]
-    found: dict[tuple[Any, ...], tuple[Configuration, list[Episode]]] = {}
-    for configuration, kept in parts:
-        if configuration not in stopped:
-            key = tuple(sorted(configuration.items()))
-            found.setdefault(key, (configuration, []))[1].append(kept_episode(kept))
-    return list(found.values())
-
-
-def _cpu_lines(job: Job, rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the table for people to read; an asterisk marks the Pareto front."""
-    if not rows:
-        return []
-    statistic = job.slo.statistic if job.slo else Percentile(99)
-    unit, scale = (" ms", 1e3) if job.unit == "s" else ("", 1.0)
-    head = f"cost against latency (the fastest measured; * no fewer CPUs are as fast; {statistic}):"
-    lines = [head]
-    for row in rows:
-        high = "unknown" if row["high_s"] is None else f"{scale * row['high_s']:.1f}"
-        word = f", SLO {row['slo']}" if row["slo"] else ""
-        rest = {name: value for name, value in row["configuration"].items() if name != CPUS}
-        lines.append(
-            f" {'*' if row['worthwhile'] else ' '} {row[CPUS]} CPU{'s' * (row[CPUS] != 1)}: "
-            f"{scale * row['latency_s']:.1f}{unit} ({scale * row['low_s']:.1f} to {high}, "
-            f"{row['episodes']} episode{'s' * (row['episodes'] != 1)}){word}"
-            + (f": {in_words(rest)}" if rest else "")
-        )
-    return lines
 
 
 # --- the text -------------------------------------------------------------------------------------
@@ -219,13 +93,12 @@ def report(job: Job, result: dict[str, Any], folder: Path) -> str:
         lines.append("  the machine changed during the run: see result.json")
     if result["busy"]:
         lines.append(f"  {result['busy']}")
-    lines += _cpu_lines(job, result["by_cpus"])
     if "flags" in result:
         whose = "" if result["deploy"] == result["recommended"] else " of the default"
         lines.append(f"flags{whose}: {shlex.join(result['flags']) or '(none)'}")
         lines += [f"  batching.txt: {line}" for line in result["batching"].splitlines()]
-    names = {line: name for name, line in result.get("start", {}).items()}  # they may be the same
-    lines += [f"start the {name}: {line}" for line, name in names.items()]
+    if "start" in result:
+        lines.append(f"start it with: {result['start']}")
     lines.append(f"files: {folder}/: journal.jsonl, result.json, tuning.png and .pdf")
     return "\n".join(lines)
 

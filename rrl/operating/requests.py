@@ -31,8 +31,6 @@ def about(options: Namespace) -> dict[str, Any]:
     """Return what must be the same when a run continues: the model, the server, the requests."""
     calls = {name: getattr(options, name) for name in ("signature", "deadline")}
     calls = {name: value for name, value in calls.items() if given(options, name)}
-    if options.address:
-        return calls  # the others are asked for when the run begins, and a change is noted
     from rrl.serving.identity import model_digest, server_version
     from rrl.serving.launcher import find_executable
     from rrl.serving.servable import found_versions
@@ -90,7 +88,7 @@ def read_requests(options: Namespace) -> Requests:
     from rrl.serving.servable import found_versions
 
     own, inputs, needed = options.model not in models.MODELS, None, None
-    if options.model is not None and own:
+    if own:
         _, newest = max(found_versions(model_path(options.model)).items())
         if not any(newest.iterdir()):
             raise DataError(f"{newest}: this version of the model is empty; export it again")

@@ -46,15 +46,15 @@ def run(
     from rrl.operating.figure import plot_journal
     from rrl.operating.metrics import metrics_at
     from rrl.operating.operate import make_guard, operate
-    from rrl.operating.report import add_commands, by_cpus, check_result, report, write
+    from rrl.operating.report import add_commands, check_result, report, write
     from rrl.operating.verdict import summarise
     from rrl.plotting.shared import save
     from rrl.tuning.guard import Keeps
 
     interrupt_by_signals()
-    guard = make_guard(job, target and target.refuses)
+    guard = make_guard(job, target.refuses if target else None)
     try:
-        with metrics_at(target and options.metrics_port, guard):
+        with metrics_at(options.metrics_port if target else None, guard):
             if target:
                 records = _measure(job, target, opened, folder, options, screen, guard)
             else:
@@ -68,14 +68,15 @@ def run(
         ) from None
     finally:
         screen.close()
-    result = summarise(job, records) | {"by_cpus": by_cpus(job, records)}
+    result = summarise(job, records)
     if isinstance(server, Keeps):
         server.keep(result["deploy"])
-    files = add_commands(job, result, folder.absolute() if target else folder, target)
+    command = target.command if target else ()
+    add_commands(job, result, folder.absolute() if target else folder, command)
     try:  # first, because a full disk must not hide the result
         print(json.dumps(result) if options.json else report(job, result, folder), flush=True)
     finally:
-        write(result, files, folder)
+        write(result, folder)
         save(plot_journal(job, records), "tuning", folder)
     check_result(result)
     return 0
@@ -104,7 +105,7 @@ def _measure(
     with _returning(job, target, folder, options):
         return operate(
             job, target.server, target.contestants, opened or folder, screen, tick=screen.progress,
-            machine=machine | target.noted, guard=guard, others=OtherWork(target.processes),
+            machine=machine, guard=guard, others=OtherWork(target.processes),
         )  # fmt: skip
 
 
@@ -139,8 +140,10 @@ def _returning(job: Job, target: Target, folder: Path, options: Namespace) -> It
         if isinstance(target.server, Keeps) and not options.keep_best:
             target.server.keep(job.default)
         if options.port and isinstance(error, Exception):
-            known = isinstance(error, OSError) and error.filename
-            say(f"{error.filename}: {error.strerror}" if known else str(error))
+            if isinstance(error, OSError) and error.filename:
+                say(f"{error.filename}: {error.strerror}")
+            else:
+                say(str(error))
         raise
 
 

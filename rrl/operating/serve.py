@@ -59,9 +59,8 @@ def add_parsers(commands: Any) -> None:
 
 def _serve(options: Namespace) -> int:
     from rrl.serving import models
-    from rrl.serving.identity import check_flag, known_flags
-    from rrl.serving.launcher import ModelServer, find_executable
-    from rrl.serving.process_knobs import FLAG, prefix, process_settings
+    from rrl.serving.launcher import ModelServer
+    from rrl.serving.process_knobs import prefix, process_settings
     from rrl.serving.settings import checked
 
     knobs = each_once(options.knob)
@@ -75,8 +74,6 @@ def _serve(options: Namespace) -> int:
     configuration = {name: values[0] for name, values in knobs.items()} | more
     checked(configuration)
     prefix(configuration)  # before a model is built
-    for flag in (name.removeprefix(FLAG) for name in configuration if name.startswith(FLAG)):
-        check_flag(flag, known_flags(find_executable(options.executable)))
     interrupt_by_signals(SystemExit)
     base = models.build(options.model) if options.model in models.MODELS else Path(options.model)
     with ModelServer(

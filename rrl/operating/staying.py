@@ -50,7 +50,7 @@ def leave_running(server: HandoverServer) -> None:
             f"{server.door} stays in service with {in_words(left.configuration)}; the log is "
             f"{left.log}; end it with: rrl stop {server.door.port}"
         )
-        say("if that server ends, only a supervisor starts it again: see `rrl tune --help`")
+        say("if that server ends, only a supervisor starts it again: see the page for operators")
     if interrupted:
         raise interrupted
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.operating.requests import model_path, random_note
+from rrl.operating.requests import model_path
 from rrl.operating.staying import leave_running, opened, say
 from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
-from rrl.serving.running import running_server
-from rrl.support.errors import ServerError
 
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration
@@ -25,10 +23,7 @@ if TYPE_CHECKING:
     from rrl.tuning.episode import Episode, Server
 
 
-MOST_CPUS = 4096  # of a machine that cannot be asked
 PORT = 8500  # TensorFlow Serving's own
-UNKNOWN_BASE = "MODEL_BASE_PATH"
-"""It stands for a model's base path that cannot be read from here."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +38,8 @@ class Target:
         See :data:`rrl.operating.operate.Contestants`.
     refuses : callable
         Takes a configuration, and returns whether it would refuse requests that are served today.
-    noted : mapping
-        What the journal notes of a server of others, with each change of it.
     command : sequence of str
         The command that starts such a server, without the flags of a configuration.
-    cpus : sequence of int, optional
-        The CPUs of its machine; None if it is this one.
     processes : callable, optional
         It returns the numbers of its processes on this machine that are no children of this one.
     """
@@ -56,9 +47,7 @@ class Target:
     server: Server
     contestants: Contestants
     refuses: Callable[[Configuration], bool]
-    noted: Mapping[str, Any] = field(default_factory=dict)
     command: Sequence[str] = ()
-    cpus: Sequence[int] | None = None
     processes: Callable[[], Sequence[int]] = tuple
 
 
@@ -68,19 +57,8 @@ def open_target(
     folder: Path,
     requests: list[Inputs] | None,
     largest: int,
-    show: Callable[[str], None],
 ) -> AbstractContextManager[Target]:
-    """Open the server of a run; at the end it is left with the configuration to keep.
-
-    What cannot work is refused at once. The server is touched when the context is entered.
-    """
-    from rrl.serving.deployed import Deployed
-    from rrl.serving.restart_command import make_folder
-
-    if options.address:
-        make_folder(folder)
-        Deployed(folder.resolve(), options.address).close()  # it refuses that of another server
-        return _restarted(options, job, folder, requests, largest, show)
+    """Open the server of a run; at a port, it goes on at the end with the configuration to keep."""
     if options.port is not None:
         return _at_port(options, job, folder, requests, largest)
     return _local(options, job, folder, requests, largest)
@@ -91,65 +69,10 @@ def refuses_batches(job: Job, largest: Callable[[], int]) -> Callable[[Configura
 
     def refuses(configuration: Configuration) -> bool:
         values = {**job.fixed, **configuration}
-        return bool(values.get("batch_threads")) and values.get("max_batch_size", 1) < largest()
+        batches = bool(values.get("batch_threads"))
+        return batches and int(values.get("max_batch_size", 1)) < largest()
 
     return refuses
-
-
-@contextmanager
-def _restarted(
-    options: Namespace,
-    job: Job,
-    folder: Path,
-    requests: list[Inputs] | None,
-    largest: int,
-    show: Callable[[str], None],
-) -> Iterator[Target]:
-    """Open a server that a command restarts; it closes with the kept configuration."""
-    from rrl.serving.loadgen import Client
-    from rrl.serving.restarted import RestartedServer
-    from rrl.serving.running import model_version
-
-    with RestartedServer(
-        options.address,
-        options.model_name,
-        options.restart,
-        with_default(job),
-        inputs=requests,
-        timeout_s=options.deadline,
-        start_timeout_s=options.start_timeout,
-        folder=folder,
-        fixed=job.fixed,
-        signature=options.signature,
-        show=show,
-    ) as server:
-        server.keep(job.default)
-        with Client(options.address, options.model_name, options.signature) as client:
-            noted = {"model_version": model_version(client)}
-            if requests is None and noted["model_version"] is not None:
-                show(random_note(client.signature_inputs()))
-        if noted["model_version"] is not None:
-            server.check_requests(job.rng(4))
-            now = running_server(options.address)
-            server.check_reach(now.pid if now else 0, (job.default, *job.space))
-        elif not server.touched:
-            raise ServerError(
-                f"{options.address}: no server answers; start it, or correct --address"
-            )
-
-        def processes() -> list[int]:
-            now = running_server(options.address)
-            return [now.pid] if now and now.pid else []
-
-        yield Target(
-            server,
-            _same(server),
-            refuses_batches(job, lambda: largest),
-            noted,
-            command=command_at(options),
-            cpus=range(MOST_CPUS),
-            processes=processes,
-        )
 
 
 @contextmanager
@@ -216,8 +139,7 @@ def _at_port(
                 processes=server.processes,
             )
         finally:
-            if not options.stop:
-                leave_running(server)
+            leave_running(server)
 
 
 def _given(
@@ -282,22 +204,6 @@ def command_here(options: Namespace, base: Path) -> list[str]:
 
 def own_server(options: Namespace) -> str:
     """Say which server starts here, if nobody chose it and it is not the original."""
-    if options.address or options.executable or kind_of(find_executable()) != LOCAL:
+    if options.executable or kind_of(find_executable()) != LOCAL:
         return ""
     return f"no {BINARY} on the PATH: the local server of rrl, on the same runtime, takes its place"
-
-
-def command_at(options: Namespace) -> list[str]:
-    """Return the command that starts the server at an address, without the flags that are tuned.
-
-    `UNKNOWN_BASE` stands for the model's base path if it cannot be read from here.
-    """
-    now = running_server(options.address)
-    where, _, port = options.address.rpartition(":")
-    own = where.startswith("unix") or not port.isdecimal()
-    return [
-        BINARY,
-        *([f"--grpc_socket_path={port}", "--port=0"] if own else [f"--port={port}"]),
-        f"--model_name={options.model_name}",
-        f"--model_base_path={now.model_base_path if now and now.model_base_path else UNKNOWN_BASE}",
-    ]

@@ -13,6 +13,7 @@ from rrl.operating.goal import OBJECTIVES, read_budget, read_goal, read_late, re
 from rrl.operating.options import (
     AUTO,
     UNLIMITED,
+    add_further_options,
     add_goal_options,
     add_process_options,
     add_request_options,
@@ -20,19 +21,16 @@ from rrl.operating.options import (
     add_sample_option,
     add_server_options,
     checksum,
-    command_line,
-    endpoint,
     ip_address,
     refuse,
     refuse_without_effect,
     requests_or_unlimited,
     time_limit,
 )
-from rrl.support.errors import DataError, UsageError, interrupt_by_signals
+from rrl.support.errors import interrupt_by_signals
 from rrl.support.number_options import fraction, whole
 
 if TYPE_CHECKING:
-    from rrl.operating.address import OnlyTuner
     from rrl.operating.job import Job
     from rrl.operating.requests import Requests
     from rrl.tuning.objective import Objective
@@ -40,8 +38,8 @@ if TYPE_CHECKING:
 PATIENCE = 15
 """Episodes in a row in which no trial was worth its price, after which the tuning ends.
 
-It is the shortest one that hardly changes what is recommended at the recorded loads, see
-``python -m rrl.studies.patience``.
+Among 2, 3, 4, 6, 8, 10, 15 and 20, it is the shortest one that hardly changes what is recommended
+at the recorded loads: in 1 % of the runs at most.
 """
 
 _EXAMPLES = """examples:
@@ -54,10 +52,6 @@ _EXAMPLES = """examples:
     rrl tune /models/resnet --rate 20 --slo "p99<80ms" --port 8500 --dry-run
   the same with the requests that your clients send to that port, a fifth of them on trial:
     rrl tune /models/resnet --traffic --canary 0.2 --port 8500 --slo "p99<80ms"
-  a server on another machine, restarted by your own command:
-    rrl tune --address 10.0.0.7:8500 --model-name resnet --rate 50 --sample one.json \\
-        --knob inter_op=1,2 --knob batch_threads=1,2,4 \\
-        --restart "ssh 10.0.0.7 /opt/restart-serving {inter_op} {batch_threads}"
   begin with what an earlier tuning, or a profile of this or another model, has found:
     rrl tune /models/resnet --rate 20 --warm-start build/tune/mobilenet
   any flag, any environment variable, and the number of CPUs; a fixed flag beside them:
@@ -69,48 +63,8 @@ _EXAMPLES = """examples:
     rrl tune /models/resnet --objective "rate of 20,30,40,60,80 with p99<80ms"
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads (0: no
-batching), max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads; also
-flag:--NAME, env:NAME (their values may be text) and cpus. cpus binds the server to that many CPUs;
-rrl and its load generator keep all of them. The default of a flag is the server's own, if its
---help tells it; that of cpus is all CPUs; otherwise it is the first value. Such a value, and the
-value of --env, is stored with the result, so it must be no secret. A value with a comma is written
-in double quotes, inside single ones for the shell: --knob 'env:CPUS="0,1","2,3"'.
-Without --knob max_batch_size=... a batch has one request. If your server already uses batching,
-give its values with --default. Otherwise the recommendation is compared with no batching. A server
-at --address keeps what it has, and is the default, where its process can be read from here.
-A sample is a .npz file with one array per input (batch first), a REST request in .json (instances
-or inputs, bytes as {"b64": "..."}), or a TFRecord of PredictionLog. A trace is a file with one
-arrival per line, in seconds or ISO 8601.
-The --restart command runs for every change. {inter_op} and the other knobs stand for values,
-{flags} for all flags of tensorflow_model_server, {env} for all NAME=VALUE of the environment (as in
-"env {env} serve {flags}"), {batching_file} for a batching file. In a word with spaces, which is a
-text for a shell, they are quoted. The old server must have stopped when the command ends. In the
-lines that are printed to start such a server, MODEL_BASE_PATH stands for the model's base path, if
-it cannot be read from here.
-
-The default serves first. A trial ends at once if many of its requests are late or fail, and the
-best known configuration returns. All trials together cause at most --budget late or failed
-requests besides those that the default would have caused. Of a server at --address, only the
-requests that rrl sends are seen: give a --sample with your largest batch.
-
-After Ctrl-C the default returns, or with --keep-best the best known configuration. To continue a
-run that was stopped, run the same command again. Do no other work on the machine during a run,
-because load, server and measurement share its cores; the report says if something else ran.
-
-Clients of --port reach the servers through Envoy: an envoy on the PATH, or `pip install
-'rrl[live]'`. Envoy and the server with the configuration to keep are processes of their own, so the
-service survives the end of rrl, also by kill -9. A prediction that a trial refuses, loses, or holds
-for more than four times the limit for late requests is sent again to that server. The next run at
-the port goes on with both. `rrl stop PORT` ends both. Their files are in
-~/.local/state/rrl/ports/PORT. A supervisor that starts them again when they end, or after a reboot:
-  # ~/.config/systemd/user/rrl-8500@.service
-  [Service]
-  ExecStart=/bin/sh %h/.local/state/rrl/ports/8500/%i.sh
-  Restart=always
-  [Install]
-  WantedBy=default.target
-  # then: systemctl --user enable --now rrl-8500@server rrl-8500@envoy; loginctl enable-linger
-Disable both units before `rrl stop`.
+batching), max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads, cpus,
+flag:--NAME and env:NAME. rrl/operating/README.md is the page for operators.
 
 """
 
@@ -125,10 +79,9 @@ def add_parsers(commands: Any) -> None:
         "and recommend flags and batching parameters.",
         epilog=_EXAMPLES + OBJECTIVES,
         formatter_class=RawDescriptionHelpFormatter,
+        add_help=False,
     )
-    tune.add_argument(
-        "model", nargs="?", metavar="MODEL", help="a known model, or a SavedModel's base path"
-    )
+    tune.add_argument("model", metavar="MODEL", help="a known model, or a SavedModel's base path")
     add_goal_options(tune)
     add_sample_option(tune)
     tune.add_argument(
@@ -148,9 +101,8 @@ def add_parsers(commands: Any) -> None:
         action="store_true",
         help="say what may be tried, how often, how long, and at which risk; start nothing",
     )
-    more = tune.add_argument_group("further options")
+    more = add_further_options(tune)
     _add_service_options(more)
-    _add_address_options(more)
     more.add_argument(
         "--patience",
         type=whole(0, 10**6),
@@ -212,12 +164,6 @@ def _add_service_options(group: Any) -> None:
         help="fraction of these requests that goes to a configuration on trial (default 1)",
     )
     group.add_argument(
-        "--stop",
-        action="store_true",
-        help="stop serving at --port at the end, as `rrl stop PORT` does later (default: the best "
-        "configuration stays in service)",
-    )
-    group.add_argument(
         "--keep-best",
         action="store_true",
         help="after an interrupt, the best known configuration stays (default: the default)",
@@ -230,17 +176,7 @@ def _add_service_options(group: Any) -> None:
     )
 
 
-def _add_address_options(group: Any) -> None:
-    """Add the options about a server that runs elsewhere."""
-    group.add_argument("--address", type=endpoint, help="host:port of a running server")
-    group.add_argument("--model-name", default="default", help="its model (default 'default')")
-    group.add_argument(
-        "--restart", type=command_line, metavar="COMMAND", help="how to restart it, see below"
-    )
-
-
 def _tune(options: Namespace) -> int:
-    from rrl.operating.address import alone_at
     from rrl.operating.operate import open_journal
     from rrl.operating.requests import read_requests
     from rrl.operating.run import check_room, plan_lines, run
@@ -249,11 +185,10 @@ def _tune(options: Namespace) -> int:
     from rrl.support.machine import announced
 
     interrupt_by_signals()  # now, because the servers start before the first episode
-    _check(options)
+    refuse_without_effect(options)
     requests = read_requests(options)
     with ExitStack() as stack:
-        only = stack.enter_context(alone_at(options.address))
-        job, folder, warning = _job(options, requests, only)
+        job, folder = _job(options, requests)
         if options.dry_run:
             refuses = refuses_batches(job, lambda: requests.largest)
             print("\n".join(plan_lines(job, requests.note, refuses)))
@@ -265,49 +200,35 @@ def _tune(options: Namespace) -> int:
         for note in filter(None, (own_server(options), requests.note)):
             screen(note)
         check_room(folder)
-        what = options, job, folder, requests.inputs, requests.largest, screen
-        opening = open_target(*what)
-        try:
-            opened = stack.enter_context(open_journal(job, folder))
-        except (UsageError, DataError) as error:
-            raise type(error)(f"{error}{only.refused(folder)}") from None
-        if warning:
-            print(f"rrl: {warning}", file=sys.stderr)
-        if options.address:
-            only.begin(folder, job.default)
-            stack.callback(only.end, folder)
-        target = stack.enter_context(opening)
+        opened = stack.enter_context(open_journal(job, folder))
+        what = options, job, folder, requests.inputs, requests.largest
+        target = stack.enter_context(open_target(*what))
         servers = target.server, target.contestants
         return run(job, *servers, folder, options, screen, target, opened)
 
 
-def _job(options: Namespace, requests: Requests, only: OnlyTuner) -> tuple[Job, Path, str]:
-    """Return the job, its folder, and a line that warns of what it may change."""
-    from rrl.operating.address import keep_others, warning
+def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
+    """Return the job and its folder."""
     from rrl.operating.job import Job
-    from rrl.operating.journal import begun
     from rrl.operating.knob_options import read_default, read_fixed, read_space, serves_now
     from rrl.operating.requests import about
     from rrl.operating.warm_start import read_warm_start
     from rrl.serving.client_traffic import ClientTraffic
+    from rrl.serving.launcher import find_executable, kind_of
     from rrl.serving.process_knobs import prefix
     from rrl.serving.settings import flags
 
     space, fixed = read_space(options, requests.largest)
     fixed = read_fixed(options, space, fixed)
-    server, how, name = _names(options)
-    folder = options.out or Path("build") / "tune" / name
-    only.check(folder, options.default)
-    before = begun(folder, server)
-    if options.address:  # a command that cannot work is refused before anything else
-        fixed = keep_others(options, space, fixed, before)
-    default = read_default(options, space, before)
+    folder = options.out or Path("build") / "tune" / Path(options.model).name
+    default = read_default(options, space)
     objective, slo = read_goal(options, space, default)
     _check_goal(options, objective)
     load = ClientTraffic() if options.traffic else read_load(options, objective)
+    kind = kind_of(find_executable(options.executable))
     sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
     job = Job(
-        f"{server}{how}, sample {sample}",
+        f"{options.model} on a {kind} server, sample {sample}",
         space,
         default,
         load,
@@ -325,43 +246,18 @@ def _job(options: Namespace, requests: Requests, only: OnlyTuner) -> tuple[Job, 
         patience=options.patience,
         warm=read_warm_start(options, space, fixed, objective, folder),
     )
-    if not options.address:  # a default that cannot start is refused now, not after an hour
-        flags({**fixed, **job.default}, Path("batching.txt"))
-        prefix({**fixed, **job.default})
-    line = warning(options, job, before) if options.address else ""
+    # A default that cannot start is refused now, not after an hour.
+    flags({**fixed, **job.default}, Path("batching.txt"))
+    prefix({**fixed, **job.default})
     if options.dry_run:
-        return job, folder, line
-    return replace(job, about=about(options)), folder, line  # last, as it may build the model
-
-
-def _check(options: Namespace) -> None:
-    """Refuse options that contradict one another, or have no effect."""
-    if (options.model is None) == (options.address is None):
-        raise UsageError("give a model to serve here, or --address of a running server")
-    if options.address and not options.restart:
-        raise UsageError("--address needs --restart COMMAND: a new configuration needs a restart")
-    refuse_without_effect(options)
-
-
-def _names(options: Namespace) -> tuple[str, str, str]:
-    """Return which server is tuned, how it is restarted, and a short name for its folder."""
-    from rrl.serving.launcher import find_executable, kind_of
-    from rrl.serving.restart_command import describe
-
-    if options.address:
-        command = describe(options.restart)  # the journal must not have its secrets
-        server, how = f"{options.model_name} at {options.address}, ", f"restarted by {command}"
-        return server, how, options.model_name
-    kind = kind_of(find_executable(options.executable))
-    return f"{options.model} on a {kind} server", "", Path(options.model).name
+        return job, folder
+    return replace(job, about=about(options)), folder  # last, as it may build the model
 
 
 def _check_goal(options: Namespace, objective: Objective) -> None:
     """Refuse an objective that the server cannot be measured by."""
-    from rrl.tuning.constrained import HighestRate, LeastMemory
+    from rrl.tuning.constrained import HighestRate
 
     if isinstance(objective, HighestRate):
         why = "with this objective: a capacity search overloads a server that nobody else uses"
-        refuse(options, ("address", "port", "budget", "late"), why)
-    if isinstance(objective, LeastMemory) and options.address:
-        raise UsageError(f"objective {objective}: the memory of a server at --address is unknown")
+        refuse(options, ("port", "budget", "late"), why)

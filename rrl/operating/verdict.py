@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -137,10 +137,10 @@ def judge_rounds(rounds: Sequence[Record], least: float = 0.0) -> dict[str, Any]
     -------
     dict
         ``ratio`` has the typical ratio of the paired costs (recommended / default) as ``median``,
-        and the ends ``low`` and ``high`` of its 95 % interval. It is None if a cost is 0.
-        ``difference`` has the same for the differences, in the unit of the cost. An end is None
-        if nothing limits it yet. ``verdict`` follows from the ratios. It is "better", "worse", "the
-        default" (the recommendation is the default) or "no difference shown".
+        and the ends ``low`` and ``high`` of its 95 % interval. An end is None if nothing limits it
+        yet, and the ratio is None if a cost is 0. ``verdict`` follows from the ratios. It is
+        "better", "worse", "the default" (the recommendation is the default) or "no difference
+        shown".
 
     Examples
     --------
@@ -158,8 +158,7 @@ def judge_rounds(rounds: Sequence[Record], least: float = 0.0) -> dict[str, Any]
     verdict = "better" if high < -limit else "worse" if low > limit else "no difference shown"
     return {
         "verdict": "the default" if alone else verdict,
-        "ratio": _ends(centre, low, high, math.exp) if (ours * theirs).all() else None,
-        "difference": _ends(*symmetric_interval(ours - theirs)),
+        "ratio": _ratio(centre, low, high) if (ours * theirs).all() else None,
     }
 
 
@@ -172,12 +171,14 @@ def least_fraction(job: Job) -> float:
     return SAME_MEMORY if isinstance(job.objective, LeastMemory) else 0.0
 
 
-def _ends(
-    centre: float, low: float, high: float, of: Callable[[float], float] = float
-) -> dict[str, float | None]:
-    """Name the parts of an interval, in a form for JSON, which has no infinite numbers."""
-    ends = {"low": of(low), "high": of(high)} if math.isfinite(low) else {"low": None, "high": None}
-    return {"median": of(centre), **ends}
+def _ratio(centre: float, low: float, high: float) -> dict[str, float | None]:
+    """Name the parts of an interval of logarithms, in a form for JSON: no infinite numbers."""
+    known = math.isfinite(low)
+    return {
+        "median": math.exp(centre),
+        "low": math.exp(low) if known else None,
+        "high": math.exp(high) if known else None,
+    }
 
 
 def interval_words(ends: Mapping[str, float | None]) -> str:
@@ -211,7 +212,7 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``ratio``, ``difference`` and ``verdict`` are those of :func:`judge_rounds`. ``cost`` has
+        ``ratio`` and ``verdict`` are those of :func:`judge_rounds`. ``cost`` has
         the median cost of each of the two, over the rounds in which it was not stopped; None if it
         was stopped in each. ``stopped`` has the number of rounds in which it was. ``slo`` is the
         result of :meth:`SLO.judge`. ``deploy`` is the configuration to deploy: the recommended one

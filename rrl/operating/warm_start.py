@@ -104,7 +104,8 @@ def _of_profile(folder: Path) -> _Episodes:
     columns = [table[name].tolist() for name in profile.knobs]
     for row, rate, *values in zip(table.index, table["rate_per_s"], *columns, strict=True):
         latency = profile.latencies(row)
-        episode = Episode({}, np.arange(len(latency)), latency, profile.statuses(row))
+        due = np.arange(len(latency), dtype=float)
+        episode = Episode({}, due, latency, profile.statuses(row))
         yield {**fixed, **dict(zip(profile.knobs, values, strict=True))}, float(rate), episode
 
 
@@ -114,14 +115,14 @@ def _of_journal(file: Path) -> _Episodes:
     records = [decode(line) for line in lines]
     if records and records[-1] is None:
         records.pop()  # it was cut off, or another run is writing it
-    first = [bool(records[:1]) and _fixed(records[0]) is not None]
+    fixed = _fixed(records[0]) if records else None
     rest = (record is not None and is_record(record) for record in records[1:])
-    sound = [*first, *rest]
-    if not all(sound):
+    sound = [fixed is not None, *rest]
+    if fixed is None or not all(sound):
         where = sound.index(False) + 1
         raise DataError(f"{file}, line {where}: damaged, or no journal; restore the file")
-    for record in learned(records):
-        yield {**_fixed(records[0]), **record["configuration"]}, 0.0, kept_episode(record)
+    for record in learned([record for record in records if record is not None]):
+        yield {**fixed, **record["configuration"]}, 0.0, kept_episode(record)
 
 
 def _fixed(header: Any) -> dict[str, Any] | None:

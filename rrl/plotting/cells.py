@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 EVEN = 0.18  # relative luminance on which black and white have the same contrast
 SLICES = 5  # largest number of panels side by side
-RING = {"marker": "o", "ms": 24, "mew": 1.8, "mfc": "none", "color": MARK, "ls": ""}
+RING: dict[str, Any] = {"marker": "o", "ms": 24, "mew": 1.8, "mfc": "none", "color": MARK, "ls": ""}
 CROSS = RING | {"marker": "X", "ms": 7, "mew": 0.7, "mfc": MARK, "mec": "white"}
 
 
@@ -76,7 +76,7 @@ def plot_cells(
     )
     readable(ax, table)
     lines = np.array(outline(np.isin(numbers, region))).reshape(-1, 2, 2) + 0.5
-    ax.add_collection(LineCollection(lines, colors=MARK, linewidths=2.5, clip_on=False))
+    ax.add_collection(LineCollection(list(lines), colors=MARK, linewidths=2.5, clip_on=False))
     for index, how, up in ((cross, CROSS, 0.3), (ring, RING, 0.0)):  # the cross above the number
         for y, x in np.argwhere(numbers == (-1 if index is None else index)) + 0.5:
             ax.plot(x, y - up, **how)
@@ -107,7 +107,8 @@ def readable(ax: Axes, table: ArrayLike) -> None:
     table : array_like
         The values of the heat map. Those without a value (NaN) are hatched and have no number.
     """
-    faces = ax.collections[0].get_facecolors()[~np.isnan(np.asarray(table, dtype=float).ravel())]
+    known = ~np.isnan(np.asarray(table, dtype=float).ravel())
+    faces = np.asarray(ax.collections[0].get_facecolor())[known]
     for number, face in zip(ax.texts, faces, strict=False):  # none, if there is no text
         number.set_color(ink(face))
     hatch_unknown(ax)

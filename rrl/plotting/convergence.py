@@ -1,4 +1,4 @@
-"""Figures of the convergence of the running system: errors, speed against loss, settings, radii."""
+"""Figures of the convergence of the running system: errors, speed against loss."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from rrl.plotting.shared import agent_style, marker, plain_log_ticks
+from rrl.plotting.shared import marker, plain_log_ticks
 from rrl.plotting.theory import median_intervals, plot_curves, shade
 from rrl.theory.convergence import Curves
 
 Floats = NDArray[np.float64]
+LAST_SHADE = 6  # steps; a radius has the same shade in all panels, up to this one
 
 
 def plot_table_errors(
@@ -41,8 +42,10 @@ def plot_table_errors(
     shown : sequence of int
         These radii have a column.
     """
-    how = {"figsize": (10, 4.6), "layout": "constrained", "squeeze": False}
-    fig, axes = plt.subplots(2, len(shown), sharex=True, sharey="row", **how)
+    fig, axes = plt.subplots(
+        2, len(shown), figsize=(10, 4.6), sharex=True, sharey="row", squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
     for row, (axis, what) in enumerate(zip(axes, ("typical", "worst"), strict=True)):
         middles = {radius: np.median(getattr(run, what), axis=0) for radius, run in runs.items()}
         for ax, radius in zip(axis, shown, strict=True):
@@ -50,7 +53,7 @@ def plot_table_errors(
                 ax.plot(np.arange(1, len(middle) + 1), middle, color="0.85", lw=0.8)
             name = f"radius {radius}"
             curve = {name: getattr(runs[radius], what)}
-            plot_curves(curve, ax, ends={name: ends[radius]}).get_legend().remove()
+            plot_curves(curve, ax, ends={name: ends[radius]}).legend().remove()
             ax.axhline(fixed_points[radius][row], color="C1", ls="--", lw=1.2)
             ax.set(yscale="log", xlabel="episode" if row else "", title="" if row else name)
     axes[0, 0].set_ylabel("median error / truth")
@@ -60,48 +63,6 @@ def plot_table_errors(
     names = ["this radius", "mean end of a cover", "its fixed point", "all radii"]
     fig.legend(keys, names, loc="outside lower center", ncols=len(keys), fontsize="small")
     return fig
-
-
-def plot_settings(panels: Sequence[tuple[str, str, Mapping[str, Floats]]]) -> Figure:
-    """Plot four panels of curves per episode, each with its legend above it.
-
-    Parameters
-    ----------
-    panels : sequence of (str, str, mapping of str to ndarray)
-        Each has the title of its legend, the label of its vertical axis, and the curves of its
-        settings with the shape (runs, episodes). The vertical axes are logarithmic.
-    """
-    fig, axes = plt.subplots(2, 2, figsize=(9, 8), layout="constrained")
-    for ax, (title, label, curves) in zip(axes.flat, panels, strict=True):
-        plot_curves(curves, ax).set(ylabel=label, yscale="log")
-        plain_log_ticks(ax.yaxis)
-        how = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2, "fontsize": "small"}
-        ax.legend(title=title, **how)
-    return fig
-
-
-def plot_radius_decay(radius: Floats, theory: ArrayLike, name: str, ax: Axes | None = None) -> Axes:
-    """Plot the radius of an agent per episode, with its quartiles, beside the one of the theory.
-
-    Parameters
-    ----------
-    radius : ndarray, shape (runs, episodes)
-        This is the radius in steps.
-    theory : array_like, shape (episodes,)
-    name : str
-        This is the agent, as in ``AGENT_STYLES``.
-    ax : Axes, optional
-    """
-    ax = ax or plt.gca()
-    low, middle, high = np.quantile(radius, (0.25, 0.5, 0.75), axis=0)
-    episodes, how = np.arange(1, len(middle) + 1), agent_style(name)
-    ax.plot(episodes, middle, ms=4, markevery=0.1, label=name, **how)
-    ax.fill_between(episodes, low, high, color=how["color"], alpha=0.15, lw=0)
-    ax.plot(episodes, theory, ":", color="0.1", label="theory, from the same start")
-    ax.set(xlabel="episode", ylabel="radius (steps)", xscale="log", ylim=(0, None))
-    ax.legend(fontsize="small", loc="lower left")
-    sns.despine(ax=ax)
-    return ax
 
 
 def plot_pareto(
@@ -114,15 +75,17 @@ def plot_pareto(
     """
     ax = ax or plt.gca()
     x, y = median_intervals(times), 100 * median_intervals(losses)
-    for i in range(len(radii)):
-        color = shade(i, len(radii))
+    for i, radius in enumerate(radii):
+        color = shade(radius, LAST_SHADE + 1)
         ax.plot(x[i, 1:], [y[i, 0]] * 2, color=color, lw=1, alpha=0.6)
         ax.plot([x[i, 0]] * 2, y[i, 1:], color=color, lw=1, alpha=0.6)
         ax.plot(x[i, 0], y[i, 0], marker(i), color=color, ms=7)
     for where, names in _together(radii, x[:, 0], y[:, 0]).items():
         side = (-5, "right") if len(names) > 1 else (5, "left")  # long labels go to the empty side
-        how = {"textcoords": "offset points", "weight": "bold", "ha": side[1]}
-        ax.annotate(", ".join(names), where, (side[0], 5), **how)
+        ax.annotate(
+            ", ".join(names), where, (side[0], 5), textcoords="offset points", weight="bold",
+            ha=side[1],
+        )  # fmt: skip
     ax.set(ylabel="loss (% above the optimum)", xscale="log")
     ax.margins(x=0.15)  # room for the labels
     ax.set_yscale("symlog", linthresh=1)
@@ -139,29 +102,3 @@ def _together(radii: Sequence[float], x: Floats, y: Floats) -> dict[tuple[float,
         near = [p for p in found if (np.abs(np.log1p(p) - np.log1p(here)) < (0.12, 0.3)).all()]
         found.setdefault(near[0] if near else here, []).append(f"{radius:g}")
     return found
-
-
-def plot_decay(
-    t: ArrayLike,
-    radii: Mapping[str, ArrayLike],
-    rates: Mapping[str, float],
-    ax: Axes | None = None,
-) -> Axes:
-    """Plot the best radius against the number of measurements, with the theory's power law.
-
-    The power law passes through the middle of the points. Radii are in units of the grid's side.
-    `rates` has the exponent for each name.
-    """
-    ax = ax or plt.gca()
-    t = np.asarray(t, dtype=float)
-    for i, (name, values) in enumerate(radii.items()):
-        values = np.asarray(values, dtype=float)
-        ax.plot(t, values, marker(i) + "-", color=f"C{i}", ms=4, lw=1, label=name)
-        if name in rates:
-            middle = np.exp(np.log(values).mean() - rates[name] * np.log(t).mean())
-            ax.plot(t, middle * t ** rates[name], ls="--", color=f"C{i}", lw=1)
-    ax.set(xlabel="measurements, t", ylabel="best radius / side of the grid")
-    ax.set(xscale="log", yscale="log")
-    ax.legend(fontsize="small")
-    sns.despine(ax=ax)
-    return ax

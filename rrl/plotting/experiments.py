@@ -1,4 +1,4 @@
-"""Figures of the experiments: standings, duels, changing loads and service-level objectives."""
+"""Figures of the experiments: duels, mean costs at all loads, and a load in phases."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MS, agent_style, legend_below, plain_log_ticks
-from rrl.studies.load_change import WITHIN
+from rrl.plotting.shared import MS, agent_style, plain_log_ticks
 from rrl.studies.outcomes import DUELS, by_block
-from rrl.studies.race import counts_episodes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,33 +26,6 @@ LABELS = {
     "cumulative_regret": "cumulative regret",
     "violations": "late requests while learning (fraction)",
 }
-
-
-def plot_standings(table: pd.DataFrame, measure: str, ax: Axes | None = None) -> Axes:
-    """Plot one measure of all agents on one problem: medians with their 95 % intervals."""
-    ax = ax or plt.gca()
-    rows = table.iloc[::-1]
-    y = np.arange(len(rows))
-    centre = rows[measure].to_numpy()
-    low, high = (rows[f"{measure}_{end}"].to_numpy() for end in ("low", "high"))
-    for i, agent in enumerate(rows["agent"]):
-        error = [[centre[i] - low[i]], [high[i] - centre[i]]]
-        ax.errorbar(centre[i], i, xerr=error, capsize=2, **agent_style(agent, ls="", ms=4))
-    ax.set(
-        yticks=y,
-        yticklabels=list(rows["agent"]),
-        xlabel=LABELS[measure],
-        xscale="log",
-    )
-    ax.grid(axis="y", lw=0.4)
-    if counts_episodes(measure):
-        horizon = rows["episodes"].iloc[0]
-        ax.axvline(horizon, color="0.3", ls=":", lw=1)
-        ax.annotate("never", (horizon, 1), xycoords=("data", "axes fraction"), fontsize="x-small",
-                    ha="center", va="bottom")  # fmt: skip
-    plain_log_ticks(ax.xaxis)
-    sns.despine(ax=ax)
-    return ax
 
 
 def plot_everywhere(
@@ -164,47 +134,6 @@ def plot_duels(duels: pd.DataFrame, ours: str) -> Figure:
     return fig
 
 
-def plot_speedups(
-    races: pd.DataFrame, target: float, horizon: float, ax: Axes | None = None
-) -> Axes:
-    """Plot each rival's episodes divided by ours at every load, with 95 % intervals.
-
-    A marker is hollow if neither arrives in the median run. Its factor is about 1, but it says
-    nothing about speed.
-
-    Parameters
-    ----------
-    races : DataFrame
-        These are rows of :func:`rrl.studies.outcomes.duels` for one measure.
-    target : float
-        This is the paper's factor. It is drawn as a line.
-    horizon : float
-        This is the number of episodes of a run. A longer time means never.
-    """
-    ax = ax or plt.gca()
-    problems, rivals = list(races["problem"].unique())[::-1], list(races["rival"].unique())
-    for i, rival in enumerate(rivals):
-        rows = races[races["rival"] == rival].set_index("problem").reindex(problems)
-        y = np.arange(len(rows)) + 0.25 * (i - (len(rivals) - 1) / 2)
-        centre = rows["ratio"].to_numpy()
-        error = np.array([centre - rows["low"].to_numpy(), rows["high"].to_numpy() - centre])
-        never = (rows[["ours", "theirs"]] > horizon).all(axis=1).to_numpy()
-        for part, how in ((~never, {"label": rival}), (never, {"mfc": "white", "zorder": 1.9})):
-            how = agent_style(rival, ls="", ms=4, **how)
-            ax.errorbar(centre[part], y[part], xerr=error[:, part], capsize=2, **how)
-    if (races[["ours", "theirs"]] > horizon).all(axis=1).any():
-        how = {"fmt": "o", "ms": 4, "color": "0.3", "mfc": "white"}
-        ax.errorbar([], [], label="hollow: neither arrives", **how)
-    ax.axvline(target, color="0.25", ls="--", lw=1, zorder=0)
-    ax.axvline(1, color="0.6", lw=0.8, zorder=0)
-    ax.annotate(f"paper: {target:g}", (target, 1), xycoords=("data", "axes fraction"),
-                fontsize="small", ha="center", va="bottom")  # fmt: skip
-    ax.set(yticks=range(len(problems)), yticklabels=problems, xscale="log")
-    plain_log_ticks(ax.xaxis)
-    sns.despine(ax=ax)
-    return ax
-
-
 def plot_phases(
     costs: Mapping[str, NDArray[np.float64]],
     starts: Sequence[int],
@@ -239,119 +168,5 @@ def plot_phases(
     ax.set(xlabel="episode", ylabel="mean latency (ms)", yscale="log", xlim=(0, end))
     plain_log_ticks(ax.yaxis)
     ax.legend(fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
-    sns.despine(ax=ax)
-    return ax
-
-
-def plot_changes(
-    curves: Mapping[str, Mapping[str, Mapping[str, NDArray[np.float64]]]], ncols: int = 4
-) -> Figure:
-    """Plot the deployed cost divided by the optimum's under a new load: fresh, and after a change.
-
-    Each change has two panels, one above the other with the same axes: on top agents that meet the
-    load first, and below those that come from another load.
-
-    Parameters
-    ----------
-    curves : mapping of str to mapping of str to mapping of str to ndarray, shape (seeds, episodes)
-        The keys are the change, the agent, and ``change`` or ``fresh``. Medians over the seeds are
-        drawn.
-    ncols : int, optional
-        The number of changes in a row of the figure.
-    """
-    rows = -(-len(curves) // ncols)
-    fig, axes = plt.subplots(
-        2 * rows, ncols, figsize=(12, 4.6 * rows), layout="constrained", sharex=True, squeeze=False
-    )
-    for number, (name, agents) in enumerate(curves.items()):
-        row, column = divmod(number, ncols)
-        pair = axes[2 * row : 2 * row + 2, column]
-        pair[1].sharey(pair[0])
-        for ax, kind in zip(pair, ("fresh", "change"), strict=True):
-            _plot_change(agents, kind, ax)
-        pair[0].set_title(name, fontsize="medium")
-    for number in range(len(curves), rows * ncols):  # there is no change left for these panels
-        row, column = divmod(number, ncols)
-        for ax in axes[2 * row : 2 * row + 2, column]:
-            ax.set_visible(False)
-    for first, second in zip(axes[::2, 0], axes[1::2, 0], strict=True):
-        first.set_ylabel("fresh:\ndeployed cost / best")
-        second.set_ylabel("after the change:\ndeployed cost / best")
-    for ax in axes[-1]:
-        ax.set_xlabel("episode under the new load")
-    legend_below(fig, axes[0, 0], 6)
-    return fig
-
-
-def _plot_change(
-    curves: Mapping[str, Mapping[str, NDArray[np.float64]]], kind: str, ax: Axes
-) -> None:
-    """Plot the medians of one kind, of each agent."""
-    for agent, ratios in curves.items():
-        middle = np.median(ratios[kind], axis=0)
-        how = agent_style(agent, lw=1.3, ms=4, markevery=0.15, label=agent)
-        ax.plot(np.arange(1, len(middle) + 1), middle, **how)
-    ax.axhline(1 + WITHIN, color="0.3", lw=0.8, label=f"{100 * WITHIN:g} % above the best")
-    ax.set(xscale="log", yscale="log")
-    plain_log_ticks(ax.xaxis)
-    ax.yaxis.set_major_locator(FixedLocator((1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.set_ylim(bottom=0.99)
-    sns.despine(ax=ax)
-
-
-def plot_served(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Plot the ratio of served latency to the reference's per load and agent: 95 % intervals."""
-    ax = ax or plt.gca()
-    problems, agents = list(table["problem"].unique()), list(table["agent"].unique())
-    for i, agent in enumerate(agents):
-        rows = table[table["agent"] == agent].set_index("problem")
-        known = [k for k, problem in enumerate(problems) if problem in rows.index]
-        rows = rows.loc[[problems[k] for k in known]]
-        x = np.array(known) + 0.12 * (i - (len(agents) - 1) / 2)
-        centre = rows["ratio"].to_numpy()
-        error = (centre - rows["ratio_low"].to_numpy(), rows["ratio_high"].to_numpy() - centre)
-        how = agent_style(agent, ls="", ms=4, label=agent)
-        ax.errorbar(x, centre, yerr=error, capsize=2, **how)
-    ax.axhline(1, color="0.3", lw=0.8, ls=":")
-    ax.set_xticks(
-        range(len(problems)), [p.replace(" ", "\n").replace("-", "\n", 1) for p in problems]
-    )
-    ax.set(ylabel="served latency / TF Serving's default", yscale="log")
-    plain_log_ticks(ax.yaxis)
-    ax.legend(fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
-    sns.despine(ax=ax)
-    return ax
-
-
-def plot_slo(table: pd.DataFrame, ours: str, ax: Axes | None = None) -> Axes:
-    """Plot the fraction of late requests against the objective: default, heuristic, ours and best.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Rows of :func:`rrl.studies.savings.reductions` for one problem.
-    ours : str
-        The agent of the table.
-    ax : Axes, optional
-    """
-    ax = ax or plt.gca()
-    late = table[table["metric"].str.startswith("late")]
-    factor = late["metric"].str.extract(r"at ([\d.]+)x")[0].astype(float)
-    default = (late["reference"] == "default").to_numpy()
-    curves = {
-        "tf-serving-default": (default, "reference_value"),
-        "heuristic": (~default, "reference_value"),
-        ours: (default, "value"),
-    }
-    for name, (rows, column) in curves.items():
-        how = agent_style(name, ms=4, label=name)
-        ax.plot(factor[rows], 100 * late[column][rows], **how)
-    best = 100 * late["best_value"][default]
-    ax.plot(factor[default], best, "+", color="black", label="best mean latency")
-    ax.set(xlabel="objective / smallest mean latency", ylabel="late requests (%)", xscale="log")
-    ax.set_xticks(sorted(factor.unique()), [f"{f:g}" for f in sorted(factor.unique())])
-    ax.minorticks_off()
     sns.despine(ax=ax)
     return ax

@@ -31,7 +31,8 @@ def plot_counts(times: ArrayLike, until: float, title: str, ax: Axes | None = No
     ax : Axes, optional
     """
     ax = ax or plt.gca()
-    counts = np.histogram(times, bins=round(until), range=(0, until))[0]
+    seconds = np.asarray(times, dtype=float)
+    counts = np.histogram(seconds, bins=round(until), range=(0, until))[0]
     ax.stairs(counts, np.arange(len(counts) + 1), fill=True, color="C0", alpha=0.6)
     ax.axhline(counts.mean(), color="0.25", lw=1, ls="--")
     ax.set(title=title, xlim=(0, until), ylim=(0, None))

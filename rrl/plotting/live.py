@@ -58,8 +58,10 @@ def _shade_phases(ax: Axes, edges: Sequence[int], rates_per_s: Sequence[float]) 
         if i % 2:
             ax.axvspan(edges[i] - 0.5, edges[i + 1] - 0.5, color="0.93", zorder=0)
         middle = (edges[i] + edges[i + 1] - 1) / 2
-        how = {"xycoords": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
-        ax.annotate(f"{rate:.0f}/s", (middle, 1.0), fontsize="x-small", **how)
+        ax.annotate(
+            f"{rate:.0f}/s", (middle, 1.0), xycoords=ax.get_xaxis_transform(), fontsize="x-small",
+            ha="center", va="bottom",
+        )  # fmt: skip
 
 
 def plot_ratios(

@@ -160,8 +160,10 @@ def plot_usual(settings: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for half, rows in settings.groupby("half"):
         y = [names.index(name) + 0.24 * half - 0.12 for name in rows["setting"]]
         reach = [rows["ratio"] - rows["low"], rows["high"] - rows["ratio"]]
-        how = {"fmt": marker(half), "color": f"C{half}", "capsize": 2}
-        ax.errorbar(rows["ratio"], y, xerr=reach, label=f"half {half} judges", **how)
+        ax.errorbar(
+            rows["ratio"], y, xerr=reach, label=f"half {half} judges", fmt=marker(half),
+            color=f"C{half}", capsize=2,
+        )  # fmt: skip
     ax.axvline(1, color="0.5", lw=1, ls="--")
     ax.set(xlabel="mean latency / that of the best", xscale="log")
     ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))

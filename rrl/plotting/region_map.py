@@ -106,14 +106,15 @@ def plot_best_radius(losses: pd.DataFrame, radii: pd.DataFrame) -> Figure:
 def _draw_cells(ax: Axes, rows: pd.DataFrame, text: Callable[[Any], str]) -> AxesImage:
     """Draw a heat map of the factors with a text in each cell."""
     levels = _levels(rows)
+    shown = np.ma.masked_invalid(_table(rows, levels))
     image = ax.imshow(
-        _table(rows, levels),
+        shown,
         cmap=mpl.colormaps["PRGn"].with_extremes(bad="0.85"),
         norm=mpl.colors.LogNorm(1 / HIGHEST, HIGHEST),
         aspect="auto",
         origin="lower",
     )
-    faces = image.to_rgba(image.get_array())
+    faces = image.to_rgba(shown)
     for row in rows.itertuples():
         y, x = levels[0].index(row.roughness), levels[1].index(row.noise)
         colour = ink(faces[y, x]) if faces[y, x, 3] else "black"

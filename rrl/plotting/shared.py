@@ -178,6 +178,8 @@ def legend_below(fig: Figure, ax: Axes, ncols: int) -> None:
 class _PlainLog(mpl.ticker.Locator):
     """Ticks at round numbers of a logarithmic axis, within the room that there is."""
 
+    axis: Axis
+
     def __call__(self) -> Any:
         return self.tick_values(*self.axis.get_view_interval())
 
@@ -187,7 +189,7 @@ class _PlainLog(mpl.ticker.Locator):
             return mpl.ticker.MaxNLocator(min(room, 4)).tick_values(low, high)
         dense = ((1, 2, 3, 5),) if high < 10 * low else ()  # else two or three ticks
         for subs in (*dense, (1, 2, 5), (1, 3), (1,)):
-            ticks = mpl.ticker.LogLocator(subs=subs, numticks=99).tick_values(low, high)
+            ticks = np.asarray(mpl.ticker.LogLocator(subs=subs, numticks=99).tick_values(low, high))
             if np.count_nonzero((low <= ticks) & (ticks <= high)) <= room:
                 break
         return ticks

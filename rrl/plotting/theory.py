@@ -27,7 +27,7 @@ LINES = ("--", ":", "-.", (0, (1, 3)))
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 
-def shade(i: int, count: int) -> tuple[float, ...]:
+def shade(i: float, count: int) -> tuple[float, ...]:
     """Return colour i of an ordered set, from dark to light; the colours also differ in grey."""
     return mpl.colormaps["viridis"](0.8 * i / max(count - 1, 1))
 
@@ -78,8 +78,9 @@ def plot_losses(losses: Mapping[str, pd.DataFrame]) -> Figure:
         :func:`rrl.theory.comparisons.bias_and_loss`.
     """
     theorems = ["theorem 2", "theorem 3", "theorem 4"]
-    how = {"figsize": (11, 5), "layout": "constrained", "sharex": True, "squeeze": False}
-    fig, axes = plt.subplots(2, len(losses), **how)
+    fig, axes = plt.subplots(
+        2, len(losses), figsize=(11, 5), sharex=True, squeeze=False, layout="constrained"
+    )
     for (top, bottom), (name, table) in zip(axes.T, losses.items(), strict=True):
         lost = table["loss"] > 1e-9
         plot_bound(table.index, table["error"], {"theorem 2": table["error bound"]}, top)
@@ -124,8 +125,10 @@ def plot_learning_runs(
     :func:`rrl.theory.comparisons.learn_beside_bound`.
     """
     columns = max(len(runs) for runs in problems.values())
-    how = {"figsize": (9, 4.6), "layout": "constrained", "squeeze": False}
-    fig, axes = plt.subplots(len(problems), columns, sharex="row", sharey="row", **how)
+    fig, axes = plt.subplots(
+        len(problems), columns, figsize=(9, 4.6), sharex="row", sharey="row", squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
     for row, (problem, runs) in zip(axes, problems.items(), strict=True):
         for ax, (name, (run, bound)) in zip(row, runs.items(), strict=True):
             plot_learning(run, bound, ax).set(title=name, xlabel="step")
@@ -146,8 +149,10 @@ def plot_tightness(checks: Sequence[Check], ax: Axes | None = None) -> Axes:
         valid = np.isfinite(check.bound) & (check.bound > 0)
         ratio = check.observed[valid] / check.bound[valid]
         low, middle, high = np.quantile(ratio, (0.05, 0.5, 0.95))
-        bar = {"color": "C0", "lw": 4, "alpha": 0.5, "solid_capstyle": "butt"}
-        ax.plot([low, high], [y, y], **bar, label=None if y else "5th to 95th percentile")
+        label = None if y else "5th to 95th percentile"
+        ax.plot(
+            [low, high], [y, y], color="C0", lw=4, alpha=0.5, solid_capstyle="butt", label=label
+        )
         ax.plot(middle, y, "o", color="C0", ms=5, label=None if y else "median")
         ax.plot(ratio.max(), y, "|", color="black", ms=10, label=None if y else "largest")
     ax.axvline(1, color="0.6", ls=":", lw=1, zorder=0)
@@ -155,34 +160,6 @@ def plot_tightness(checks: Sequence[Check], ax: Axes | None = None) -> Axes:
     ax.set(xlabel="observed / bound (1: the bound is attained)", xlim=(0, 1.05))
     ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=3, fontsize="small")
     ax.invert_yaxis()
-    sns.despine(ax=ax)
-    return ax
-
-
-def plot_estimates(estimates: Floats, exact: Floats, wrong: Floats, ax: Axes | None = None) -> Axes:
-    """Plot the means of runs, 95 % intervals and the exact fixed point, cell by cell.
-
-    Parameters
-    ----------
-    estimates : ndarray, shape (runs, S, A)
-    exact, wrong : ndarray, shape (S, A)
-        `exact` is the fixed point. `wrong` is Q*, the limit of runs without regions.
-    ax : Axes, optional
-    """
-    ax = ax or plt.gca()
-    half = 2 * estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
-    states, actions = exact.shape
-    cells = np.arange(states * actions)
-    ax.plot(cells, exact.ravel(), "_", color="black", ms=14, label="fixed point of M T, exact")
-    how = {"fmt": "o", "ms": 3, "capsize": 2, "label": "learned, mean and 95 % interval"}
-    ax.errorbar(cells, estimates.mean(axis=0).ravel(), half.ravel(), **how)
-    ax.plot(cells, wrong.ravel(), "x", color="C3", ms=5, label="Q*, exact")
-    for state in range(1, states):
-        ax.axvline(state * actions - 0.5, color="0.7", lw=1, ls=":")
-    ax.set(xticks=cells, xticklabels=np.tile(np.arange(actions), states))
-    ax.set(xlabel=f"action (left to right: states 0 to {states - 1})")
-    ax.set_ylabel("expected discounted cost")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize="small")
     sns.despine(ax=ax)
     return ax
 
@@ -237,6 +214,32 @@ def plot_speedup(
         )
     ax.plot(k, k, color="0.3", ls="--", label="theory: K (slope 1)")
     ax.set(xlabel="cells in the smallest region, K", ylabel="speed-up over radius 0")
+    ax.set(xscale="log", yscale="log")
+    ax.legend(fontsize="small")
+    sns.despine(ax=ax)
+    return ax
+
+
+def plot_decay(
+    t: ArrayLike,
+    radii: Mapping[str, ArrayLike],
+    rates: Mapping[str, float],
+    ax: Axes | None = None,
+) -> Axes:
+    """Plot the best radius against the number of measurements, with the theory's power law.
+
+    The power law passes through the middle of the points. Radii are in units of the grid's side.
+    `rates` has the exponent for each name.
+    """
+    ax = ax or plt.gca()
+    t = np.asarray(t, dtype=float)
+    for i, (name, values) in enumerate(radii.items()):
+        values = np.asarray(values, dtype=float)
+        ax.plot(t, values, marker(i) + "-", color=f"C{i}", ms=4, lw=1, label=name)
+        if name in rates:
+            middle = np.exp(np.log(values).mean() - rates[name] * np.log(t).mean())
+            ax.plot(t, middle * t ** rates[name], ls="--", color=f"C{i}", lw=1)
+    ax.set(xlabel="measurements, t", ylabel="best radius / side of the grid")
     ax.set(xscale="log", yscale="log")
     ax.legend(fontsize="small")
     sns.despine(ax=ax)

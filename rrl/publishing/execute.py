@@ -104,7 +104,8 @@ def _run(
     paths = (
         str(path.absolute()).replace("{", "{{").replace("}", "}}") for path in (notebook, copy)
     )
-    kind, reason = UnstableError, ""
+    kind: type[Exception] = UnstableError
+    reason = ""
     home = copy.parent.absolute() / ".kernel"
     try:
         with TemporaryDirectory(prefix="rrl-") as sockets:
@@ -145,8 +146,8 @@ def _own_kernel(home: Path, files: Path, sockets: str) -> type:
     the folder `sockets`.
     """
     from ipykernel.kernelspec import get_kernel_dict
-    from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
 
     module = "__import__('rrl.publishing.tracing', fromlist=['watch'])"
     watch = f"{module}.watch({str(files)!r}, {str(Path.cwd())!r})"
@@ -160,7 +161,8 @@ def _own_kernel(home: Path, files: Path, sockets: str) -> type:
         def kernel_spec(self) -> KernelSpec:
             return KernelSpec(**get_kernel_dict(options))
 
-        async def start_kernel(self, **options: Any) -> None:
+        # jupyter_client declares the blocking method here, too.
+        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
             home.mkdir(exist_ok=True)
             with (home / f"{files.stem}.log").open("w") as log:  # tracebacks are not for users
                 await super().start_kernel(stdout=log, stderr=log, **options)

@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.agent import LoadLevels
-from rrl.core.exploration import Temperature, action_probabilities
+from rrl.core.exploration import Boltzmann, Temperature, action_probabilities
 from rrl.core.learned_similarity import LearnedSimilarity
+from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL
 from rrl.core.similarity import Copy, Similarity
 from rrl.core.space import ConfigSpace
@@ -105,7 +106,11 @@ class Explorer:
         """Delete what the agent has learned; the settings stay."""
         self._arrivals_rng, self._server_rng, agent_rng = self._rng.spawn(3)
         loads = LoadLevels(_separating_ratio(self.loads))
-        self.agent = RRL(self.server.space, agent_rng, loads=loads)
+        self._region, self._exploration = FixedRadius(), Boltzmann()
+        self.agent = RRL(
+            self.server.space, agent_rng, region=self._region, exploration=self._exploration,
+            loads=loads,
+        )  # fmt: skip
         self._similarities = {name: choice.make() for name, choice in SIMILARITIES.items()}
         self.costs: list[float] = []
         self.measured: dict[float, int] = {}  # for each load, the last measured configuration
@@ -115,8 +120,8 @@ class Explorer:
         agent, choice = self.agent, SIMILARITIES[self.similarity]
         agent.similarity = self._similarities[self.similarity]
         agent.learning_rate, agent.average = choice.learning_rate, choice.average
-        agent.region.radius = self.radius
-        agent.exploration.temperature = Temperature(self.temperature, self.temperature)
+        self._region.radius = self.radius
+        self._exploration.temperature = Temperature(self.temperature, self.temperature)
         for _ in range(episodes):
             arrivals = Poisson(self.load).arrivals(self.requests, self._arrivals_rng)
             configuration = agent.ask(self.load)
@@ -209,7 +214,6 @@ def draw_view(view: View) -> Figure:
         ("standard dev. (%)", 100 * view.sd, mpl.colors.Normalize(0, 100), "Purples"),
     )
     shown = slices(view.space)
-    marks = {"region": view.region, "cross": view.measured, "ring": view.recommended}
     figure = Figure(figsize=(2.3 * len(shown) + 1.2, 6.0), dpi=90)
     axes = figure.subplots(
         3,
@@ -220,7 +224,10 @@ def draw_view(view: View) -> Figure:
     )
     for row, (name, values, norm, colours) in zip(axes, rows, strict=True):
         for ax, middle in zip(row[:-1], shown, strict=True):
-            image = plot_slice(view.space, values, middle, ax, norm=norm, colours=colours, **marks)
+            image = plot_slice(
+                view.space, values, middle, ax, norm=norm, colours=colours,
+                region=view.region, cross=view.measured, ring=view.recommended,
+            )  # fmt: skip
         bar = figure.colorbar(image, cax=row[-1], label=name)
         if isinstance(norm, mpl.colors.LogNorm):
             bar.ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5), numticks=6))

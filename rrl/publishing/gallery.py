@@ -44,34 +44,17 @@ CAPTIONS = {
     "latency on recordings, at low, middle and high loads.",
     "convergence-error": "Error of the table over the episodes by radius: the median over the "
     "configurations, and the largest.",
-    "convergence-joint": "All agents on five knobs that are chosen together, simulated (above) and "
-    "recorded: episodes and mean cost, medians with intervals.",
     "convergence-pareto": "Speed against loss: one point per radius, on a simulated and on a "
     "recorded grid.",
-    "convergence-radius": "The best radius by the number of measurements, and the radius that the "
-    "adaptive agent selects.",
-    "convergence-settings": "How the error and the cost depend on the temperature, the learning "
-    "rate and the similarity while the agent learns.",
     "convergence-speedup": "Speed-up over single cells by the number of cells in a region, beside "
     "the theorem's line.",
-    "experiments-change": "Cost of the deployed configuration after a change of the load, with and "
-    "without earlier learning at another load.",
     "experiments-duels": "Every rival over `rrl-gp` in speed, deployed cost and mean cost: a "
     "marker is a problem, and right of 1 `rrl-gp` is better.",
-    "experiments-dynamic": "Latency served under changing loads, learning included, over that of "
-    "TensorFlow Serving's default.",
     "experiments-everywhere": "All agents on 18 loads: how many of them each agent solves, and "
     "its mean cost over that of the cheapest agent.",
-    "experiments-late": "Fraction of late requests under the configuration that each agent "
-    "deploys.",
     "experiments-phases": "Mean latency while the load changes four times in 3000 episodes.",
-    "experiments-savings": "What the deployed configuration saves over the default and over the "
-    "batching guide's heuristic, by load and metric.",
-    "experiments-slo": "Fraction of late requests by how strict the objective is.",
-    "experiments-speed": "Episodes of Q-learning and of a deep Q-network over those of `rrl-gp`, "
-    "at every recorded load. A marker is hollow if neither agent reaches the goal.",
-    "experiments-static": "All agents at steady loads: speed, deployed cost and mean cost, medians "
-    "with intervals.",
+    "experiments-static": "Every agent on every load that stays: medians of all measures, with "
+    "intervals.",
     "experiments-tables": "Mean cost over the best on three made spaces: with a category, with "
     "invalid combinations, and with most combinations missing.",
     "explorer": "The agent's table, its next choice and the table's standard deviations, after 40 "
@@ -135,13 +118,9 @@ CAPTIONS = {
     "simulator-theory": "The simulated queue against textbook formulas, with 99 % intervals.",
     "theory-cover": "Time until every cell was updated, by radius, with its two bounds.",
     "theory-error": "Largest error of the table over time by radius, with the bounds of theorem 1.",
-    "theory-exploration": "Total cost above the optimum of an agent that explores for ever, and of "
-    "an agent that stops too soon.",
-    "theory-fixed-point": "Where region Q-learning ends, beside the exact fixed point and the "
-    "optimum.",
     "theory-price": "Error and loss by radius, with the bounds of theorems 2 to 4.",
-    "theory-sampled": "Speed-up by the number of cells in a region, with sampled targets.",
-    "theory-shrinking": "Error of a radius that shrinks, with the bounds of theorem 6.",
+    "theory-radius": "The best radius by the number of measurements, on cones in one to three "
+    "dimensions, beside the power of the theory.",
     "theory-tightness": "How close ten thousand random instances come to each bound.",
 }
 

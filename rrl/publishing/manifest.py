@@ -222,12 +222,13 @@ def committed(root: Path) -> Read:
     """
 
     def show(name: str) -> bytes | None:
-        done = subprocess.run(["git", "-C", root, "show", f"HEAD:./{name}"], capture_output=True)
+        done = subprocess.run([*git, "show", f"HEAD:./{name}"], capture_output=True)
         return done.stdout if done.returncode == 0 else None
 
-    git = ["git", "-C", root, "rev-parse", "--verify", "--quiet", "HEAD"]
+    git = ["git", "-C", str(root)]
+    look = [*git, "rev-parse", "--verify", "--quiet", "HEAD"]
     try:
-        works = subprocess.run(git, capture_output=True).returncode == 0
+        works = subprocess.run(look, capture_output=True).returncode == 0
     except FileNotFoundError:
         works = False
     if not works:
@@ -248,7 +249,8 @@ def folder(path: Path) -> Read:
 def main(argv: Sequence[str] | None = None) -> None:
     """Verify the figures here; print the differences, and fail if there are any."""
     parser = Parser(
-        prog="python -m rrl.publishing.manifest", description=verify.__doc__.splitlines()[0]
+        prog="python -m rrl.publishing.manifest",
+        description="Compare the figures and tables with those of a reference.",
     )
     parser.add_argument("--root", type=Path, default=Path())
     parser.add_argument(

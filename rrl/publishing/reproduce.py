@@ -16,7 +16,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,8 +51,8 @@ FIGURES = {"figures": "../figures"}
 EXPECTED = {
     "00_quickstart-live": 90.0,
     "03_simulator": 44.0,
+    "04_similarity_and_convergence": 90.0,
     "06_theory_bound": 58.0,
-    "08_convergence": 77.0,
     "09_experiments": 62.0,
     "10_applications": 60.0,
     "11_claims": 76.0,
@@ -104,7 +104,7 @@ class Execution:
     def has_ended(self) -> bool:
         """Return whether the process has ended; note the seconds since its start."""
         self.seconds = time.monotonic() - self.began
-        return self.process.poll() is not None
+        return self.process is not None and self.process.poll() is not None
 
     def left(self, slower: float) -> float:
         """Return the seconds until the end, if all runs take `slower` times what was expected.
@@ -117,10 +117,10 @@ class Execution:
     def result(self) -> Traffic:
         """Return what a run that has ended read and wrote; raise the error that it ended with."""
         lines = self._said.read_text(encoding="utf-8", errors="replace").splitlines()
-        if self.process.returncode:
+        code = self.process.returncode if self.process else None
+        if code:
             errors = [line for line in lines if line.startswith("rrl: ")] or [*lines, "no words"]
-            message = errors[-1].removeprefix("rrl: ")
-            raise _ERRORS.get(self.process.returncode, UnstableError)(message)
+            raise _ERRORS.get(code, UnstableError)(errors[-1].removeprefix("rrl: "))
         found = json.loads(lines[-1])
         return Traffic(tuple(found["read"]), tuple(found["written"]))
 
@@ -151,7 +151,9 @@ def clock(seconds: float) -> str:
     return "{}:{:02}".format(*divmod(round(seconds), 60))
 
 
-def run_all(runs: Sequence[Execution], jobs: int) -> Iterator[tuple[Execution, Traffic]]:
+def run_all(
+    runs: Sequence[Execution], jobs: int
+) -> Generator[tuple[Execution, Traffic], None, None]:
     """Run notebooks side by side, and yield each that has ended.
 
     A terminal shows a bar. If a run fails, or the caller does, the others are stopped.
@@ -182,10 +184,14 @@ def run_all(runs: Sequence[Execution], jobs: int) -> Iterator[tuple[Execution, T
                     took, expected = took + run.seconds, expected + run.expected
                     yield _ended(run, bar)
                 slower = took / expected if expected else 1.0
-                lefts = [[run.left(slower) for run in some] for some in (waiting, running)]
+                left = time_left(
+                    [run.left(slower) for run in waiting],
+                    [run.left(slower) for run in running],
+                    jobs,
+                )
                 done = len(runs) - len(waiting) - len(running)
                 names = ", ".join(run.output.stem for run in running) or "..."
-                past, left = time.monotonic() - start, time_left(*lefts, jobs)
+                past = time.monotonic() - start
                 _show(bar, f"{done} of {len(runs)} done, now {names}", past, left)
         finally:
             _stop(running)
@@ -244,7 +250,8 @@ def _given(notebook: Path) -> dict[str, Any]:
 
 def recorded_runs(outputs: Mapping[Path, Path], timeout: Sequence[str]) -> list[Execution]:
     """Return the runs of the notebooks that are not current, and say why they are not."""
-    runs, reasons = [], {}
+    runs: list[Execution] = []
+    reasons: dict[str, list[str]] = {}
     for output, notebook in outputs.items():
         given = _given(notebook)
         if why := records.why_outdated(output.with_suffix(".json"), notebook, given):

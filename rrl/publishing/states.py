@@ -56,13 +56,16 @@ def states(server: Server, truth: dict[float, Any], seed: int = 1) -> dict[str, 
         key = f"{load:g} {radius:g} {similarity} {temperature:g}"
         runs[key] = [_state(explorer, episodes) for episodes in EPISODES]
     numbers = np.arange(len(space))
+    regions = {
+        f"{r:g}": [sorted(map(int, space.ball(i, r))) for i in range(len(space))] for r in RADII
+    }
     return {
         "loads": [f"{load:g}" for load in truth],
         "radii": [f"{radius:g}" for radius in RADII],
         "similarities": list(SIMILARITIES),
         "temperatures": [f"{temperature:g}" for temperature in TEMPERATURES],
         "configurations": [label(configuration) for configuration in space],
-        "regions": {f"{r:g}": [sorted(map(int, space.ball(i, r))) for i in numbers] for r in RADII},
+        "regions": regions,
         "axes": [
             {"name": KNOB_LABELS.get(knob.name, knob.name), "values": _value_names(knob)}
             for knob in (down, middle, across)

@@ -67,12 +67,12 @@ def _print(line: str) -> None:
 
 
 class Visit(NamedTuple):
-    """One measurement of a configuration: its stage and half, its draw or round, its index."""
+    """One measurement of a configuration: its stage and half, its draw or round, its number."""
 
     stage: str
     half: str
     draw: int
-    index: int
+    number: int
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class GridPlan:
     @cached_property
     def space(self) -> ConfigSpace:
         """The grid of configurations."""
-        return effective_space(self.knobs)  # type: ignore[arg-type]
+        return effective_space(self.knobs)
 
     @cached_property
     def levels(self) -> NDArray[np.float64]:
@@ -381,13 +381,15 @@ class GridRecorder:
         It is the geometric mean of its draws, in which a failed request makes the latency infinite;
         NaN if there is none.
         """
-        logs = {half: [[] for _ in range(len(self.plan.space))] for half in HALVES}
+        n = len(self.plan.space)
+        logs: dict[str, list[list[float]]] = {half: [[] for _ in range(n)] for half in HALVES}
         for row in self.rows:
             if row["stage"] != STAGES[-1]:
                 value = np.inf if int(row["failed"]) else np.log(float(row["mean_s"]))
                 logs[row["half"]][self._index(row)].append(value)
         return {
-            half: np.exp([np.mean(of) if of else np.nan for of in logs[half]]) for half in HALVES
+            half: np.exp([float(np.mean(of)) if of else np.nan for of in logs[half]])
+            for half in HALVES
         }
 
     def visits(self, stage: str) -> Iterator[Visit]:
@@ -478,10 +480,10 @@ class GridRecorder:
         seed, arrivals = self.plan.arrivals(visit)
         started, began = _now(), time.monotonic()
         self._others.begin()
-        measured = stand.visit(visit.index, arrivals, bool(self.plan.reference["beside"]))
+        measured = stand.visit(visit.number, arrivals, bool(self.plan.reference["beside"]))
         foreign = self._others.fraction()
         values = {
-            **self.plan.space[visit.index],
+            **self.plan.space[visit.number],
             "stage": visit.stage,
             "half": visit.half,
             "draw": visit.draw,

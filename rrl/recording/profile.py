@@ -244,7 +244,7 @@ def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame
         raise DataError(f"{path}: no episode in it; record it with `rrl profile`")
     requests = description["plan"]["requests"]
     counts = table["latencies_us"].str.split().str.len()
-    for row in np.flatnonzero(counts != requests):
+    for row in np.flatnonzero(counts != requests).tolist():
         raise DataError(
             f"{path}, line {row + 2}: {counts[row]} latencies, the plan has {requests} "
             "(truncated?); restore the file or resume with `rrl profile`"
@@ -253,11 +253,11 @@ def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame
         ("latencies_us", r"[\d ]+", "write whole microseconds"),
         ("statuses", rf"(\d+( \d+){{{max(requests, 1) - 1}}})?", "write one per request"),
     ):
-        for row in np.flatnonzero(~table[name].str.fullmatch(pattern).to_numpy(dtype=bool)):
+        for row in np.flatnonzero(~table[name].str.fullmatch(pattern).to_numpy(bool)).tolist():
             _refuse(path, table, row, name, words)
     _check_numbers(path, knobs, table)
     key = [*knobs, "rate_per_s", "pass", "repeat"]
-    for row in np.flatnonzero(table.duplicated(key)):
+    for row in np.flatnonzero(table.duplicated(key)).tolist():
         raise DataError(f"{path}, line {row + 2}: the same episode twice ({', '.join(key)})")
 
 
@@ -271,7 +271,7 @@ def _check_numbers(path: Path, knobs: Sequence[str], table: pd.DataFrame) -> Non
             good, words = good & (column > 0), "it must be a finite number above 0"
         elif name in _COUNTED:
             good, words = good & (column % 1 == 0), "it must be a whole number, 0 or more"
-        for row in np.flatnonzero(~good):
+        for row in np.flatnonzero(~good).tolist():
             _refuse(path, table, row, name, words)
 
 

@@ -149,7 +149,8 @@ class Recorder:
 
     def _worth(self) -> Mapping[int, list[tuple[int, int]]]:
         """Return the episodes of configurations whose mean is below `worth` times the best."""
-        plan, wanted = self.plan, defaultdict(list)
+        plan = self.plan
+        wanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for rate in range(len(plan.rates_per_s)):
             means = self.grid_means(rate, range(plan.passes))
             limit = plan.worth * np.fmin.reduce(means[: len(plan.space)])

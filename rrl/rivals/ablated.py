@@ -14,7 +14,7 @@ import numpy as np
 
 from rrl.core.gaussian_process import Hyperparameters, fit_hyperparameters
 from rrl.core.learned_similarity import LearnedSimilarity
-from rrl.core.qtable import Ints, QTable
+from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.region import RegionSize, SelectedRadius, WholeSpace, recommended_radius
 from rrl.core.rrl import RRL
 from rrl.core.space import ConfigSpace
@@ -80,13 +80,16 @@ class OtherFit(LearnedSimilarity):
         super().__init__(elsewhere)
         self.how = how
 
-    def fitted(self, data: Any, start: Hyperparameters, prior: Hyperparameters) -> Hyperparameters:
+    def fitted(
+        self, data: tuple[Floats, Floats, Floats], start: Hyperparameters, prior: Hyperparameters
+    ) -> Hyperparameters:
         """See :meth:`rrl.core.learned_similarity.LearnedSimilarity.fitted`."""
         if self.how == "prior alone":
             return prior
-        knobs = len(prior.length_scales) - 1  # the last one is the load's
-        flat = {"prior_sd": math.inf} if self.how == "flat prior" else {"together": knobs}
-        return fit_hyperparameters(*data, start, prior, process=self._process, **flat)
+        fit = partial(fit_hyperparameters, *data, start, prior, process=self._process)
+        if self.how == "flat prior":
+            return fit(prior_sd=math.inf)
+        return fit(together=len(prior.length_scales) - 1)  # the last one is the load's
 
 
 def other_fit(space: ConfigSpace, rng: np.random.Generator, *, how: str, **changes: Any) -> RRL:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -90,15 +91,16 @@ class Neighbours:
         nearest ones off these lines belong to them, too.
         """
         if index not in self._around:
-            here, found = self.ranks(index), []
+            here = self.ranks(index)
+            found: list[int] = []
             for knob, size in enumerate(self.shape):
                 if self.space.knobs[knob].categorical:
                     found += [i for i in self.line(index, knob) if i != index]
                     continue
                 for ranks in (range(here[knob] + 1, size), range(here[knob] - 1, -1, -1)):
                     line = (self.at([*here[:knob], r, *here[knob + 1 :]]) for r in ranks)
-                    found += [next((i for i in line if i is not None), None)]
-            self._around[index] = [i for i in found if i is not None]
+                    found += islice((i for i in line if i is not None), 1)
+            self._around[index] = found
             if len(self.space) < math.prod(self.shape):
                 self._around[index] += self._closest(index)
         return self._around[index]

@@ -97,10 +97,10 @@ class Searcher:
         """See :meth:`rrl.core.agent.Agent.ask`."""
         level = self.loads.enter(load)
         if level == len(self.searches):
-            near = self._nearest(self.loads.log_loads[level])
+            near = self._deployed(self.loads.log_loads[level])
             self.searches.append(Search(QTable(self.space, level)))
             self.searches[level].table.log_load = self.loads.log_loads[level]
-            self.begin(self.searches[level], self.start if near is None else near.incumbent)
+            self.begin(self.searches[level], self.start if near is None else near)
         return self.space[self.choose(self.searches[level])]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
@@ -125,13 +125,13 @@ class Searcher:
         ValueError
             If `tell` was not called yet, or the load is not a positive number.
         """
-        table = self._nearest(math.log(check_load(load)))
-        if table is None:
+        deployed = self._deployed(math.log(check_load(load)))
+        if deployed is None:
             raise ValueError("nothing to recommend: tell the cost of an episode first")
-        return self.space[table.incumbent]
+        return self.space[deployed]
 
-    def _nearest(self, log_load: float) -> QTable | None:
-        """Return the table of the nearest load level with measurements."""
+    def _deployed(self, log_load: float) -> int | None:
+        """Return what the nearest load level with measurements deploys."""
         measured = [level for level, search in enumerate(self.searches) if search.history]
         near = self.loads.nearest(log_load, measured)
-        return None if near is None else self.searches[near].table
+        return None if near is None else self.searches[near].table.incumbent

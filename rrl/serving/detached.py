@@ -16,7 +16,14 @@ from typing import Any
 
 from rrl.core.knob import Configuration, plain
 from rrl.serving.lasting import Lasting, script
-from rrl.serving.launcher import exposure, find_executable, fits, free_port, kind_of
+from rrl.serving.launcher import (
+    ModelServer,
+    exposure,
+    find_executable,
+    fits,
+    free_port,
+    kind_of,
+)
 from rrl.serving.process import START_TIMEOUT_S, ServerProcess, new_log
 from rrl.serving.process_knobs import prefix
 from rrl.serving.servable import newest_version
@@ -119,6 +126,10 @@ class Detached:
         batching = Path(self.folder) / f"batching-{self.number}.txt"
         for file in (process.script, process.noted, self.socket, batching):
             file.unlink(missing_ok=True)
+
+
+Started = ModelServer | Detached
+"""A server that runs: it ends with this process, or it outlives it."""
 
 
 def _process(folder: Path, number: int) -> Lasting:

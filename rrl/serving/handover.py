@@ -22,14 +22,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.serving.client_traffic import requests_of_others, stop_by_others, wait_for_requests
-from rrl.serving.detached import Detached, noted_server, start_detached, stop_others
+from rrl.serving.detached import Detached, Started, noted_server, start_detached, stop_others
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import TRIAL, Door
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.port_folder import lock_port, port_folder, stop_service
-from rrl.serving.ports import wait_until
 from rrl.serving.sample import fitting
 from rrl.serving.traffic import LOG_LATE_S, ObservedTraffic
 from rrl.serving.volley import Sample
@@ -167,7 +167,7 @@ class HandoverServer(LiveServer):
     @property
     def exposed(self) -> str | None:
         """One line that says what other machines can reach of the kept server; None if nothing."""
-        return self._kept_server and self._kept_server.exposed
+        return self._kept_server.exposed if self._kept_server else None
 
     @property
     def _route(self) -> str:
@@ -218,9 +218,7 @@ class HandoverServer(LiveServer):
         self._version = None
         self.configure(self.kept, rng)
 
-    def configure(
-        self, configuration: Configuration, rng: np.random.Generator
-    ) -> ModelServer | Detached:
+    def configure(self, configuration: Configuration, rng: np.random.Generator) -> Started:
         """Start and warm up `configuration`; the running configuration serves until then.
 
         It becomes a trial if another configuration is kept. Otherwise it takes the place of the
@@ -252,7 +250,7 @@ class HandoverServer(LiveServer):
             self._open(new)
         elif new is not old:
             self._give_over(new)
-        if self._kept_server not in (None, new):
+        if self._kept_server is not None and self._kept_server != new:
             self._kept_server.stop()
         self._kept_server = new
         if self._client is None:
@@ -378,7 +376,7 @@ class HandoverServer(LiveServer):
         return super().measure(configuration, arrivals, rng, watch=watch)
 
     def _fire_beside_others(
-        self, server: ModelServer | Detached, arrivals: NDArray[np.float64], watch: Watch | None
+        self, server: Started, arrivals: NDArray[np.float64], watch: Watch | None
     ) -> Sample:
         """Send an episode's requests, and watch those of other clients, too.
 
@@ -395,7 +393,7 @@ class HandoverServer(LiveServer):
 
     def _fire(
         self,
-        server: ModelServer | Detached,
+        server: Started,
         arrivals: NDArray[np.float64],
         watch: Watch | None,
         also: Callable[[], str] | None = None,

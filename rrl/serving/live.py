@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
+from rrl.serving.detached import Started
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import SIGNATURE, Client, LastingError
 from rrl.serving.process import START_TIMEOUT_S
@@ -94,10 +95,10 @@ class LiveServer:
         self._fixed = dict(fixed or {})
         self._executable, self._warmup = executable, warmup
         self._timeout_s, self._restarts = timeout_s, restarts
-        self._server: ModelServer | None = None
+        self._server: Started | None = None
         self._client: Client | None = None
         self._payloads: list[bytes] = []
-        self._requests: list[Inputs] = []
+        self._requests: Sequence[Inputs] = []
         self.start_s = 0.0  # seconds of the last start and warm-up
         self._own: dict[str, Any] = {}  # further arguments of a server
 
@@ -122,17 +123,17 @@ class LiveServer:
 
     def pause(self) -> None:
         """Pause the process, because its batch threads use the processor even if it is idle."""
-        if self._server:
+        if isinstance(self._server, ModelServer):
             self._server.pause()
 
     def resume(self) -> None:
         """Let a paused process continue, and warm it up."""
-        if self._server:
+        if isinstance(self._server, ModelServer):
             self._server.resume()
         if self._client and self._warmup:
             self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
 
-    def configure(self, configuration: Configuration, rng: np.random.Generator) -> ModelServer:
+    def configure(self, configuration: Configuration, rng: np.random.Generator) -> Started:
         """Start and warm up `configuration`, if it does not run already.
 
         Raises
@@ -143,7 +144,7 @@ class LiveServer:
             If the model's folder has a newer version.
         """
         wanted = {**self._fixed, **configuration}
-        if self._server:
+        if isinstance(self._server, ModelServer):
             self._server.resume()
             self._check_version()
             if self._server.configuration == wanted:
@@ -240,13 +241,13 @@ class LiveServer:
                     raise
         raise AssertionError("unreachable")
 
-    def _running(self) -> tuple[ModelServer, Configuration] | None:
+    def _running(self) -> tuple[Started, Configuration] | None:
         """Return the running process and its configuration."""
-        return self._server and (self._server, self._server.configuration)
+        return (self._server, self._server.configuration) if self._server else None
 
     def _fire(
         self,
-        server: ModelServer,
+        server: Started,
         arrivals: NDArray[np.float64],
         watch: Watch | None,
         also: Callable[[], str] | None = None,
@@ -276,7 +277,7 @@ def live_episode(
     configuration: Configuration,
     arrivals: NDArray[np.float64],
     sample: Sample,
-    server: ModelServer | None,
+    server: Started | None,
     switch_s: float = 0.0,
     *,
     restarted: bool = False,

@@ -235,7 +235,7 @@ class Client:
 
 
 def random_inputs(
-    signature: Mapping[str, tuple[str, tuple[int, ...]]], rng: np.random.Generator
+    signature: Mapping[str, tuple[str, Sequence[int]]], rng: np.random.Generator
 ) -> dict[str, NDArray[Any]]:
     """Make random inputs that fit a signature; unknown sizes become 1.
 

@@ -35,20 +35,6 @@ def _natural(text: str) -> int:
     return int(text)
 
 
-def flag_defaults() -> dict[str, str]:
-    """Return the text of each flag's default, by the flag's name without dashes.
-
-    Examples
-    --------
-    >>> flag_defaults()["enable_model_warmup"]
-    'true'
-    """
-    actions = [action for action in _parser()._actions if action.dest != "help"]
-    defaults = {action.dest: action.default for action in actions}
-    texts = {name: "" if value is None else str(value) for name, value in defaults.items()}
-    return {n: t.lower() if isinstance(defaults[n], bool) else t for n, t in texts.items()}
-
-
 def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read and check flags of `tensorflow_model_server`; a bad flag exits with status 255."""
     parser = _parser()
@@ -71,15 +57,12 @@ def _parser() -> _Parser:
     flag("--port", type=_natural, default=8500, help="gRPC port; 0: none")
     flag("--grpc_socket_path", default="", help="unix socket to listen on as well")
     flag("--rest_api_port", type=_natural, default=0, help="HTTP port of the REST API; 0: none")
-    flag("--rest_api_num_threads", type=_natural, default=threads)
-    flag("--rest_api_timeout_in_ms", type=_natural, default=30_000, help="0: no limit")
     flag("--bind_address", default="127.0.0.1", help="address to bind (only in rrl)")
     flag("--model_name", default="default")
     flag("--model_base_path", default="", help="folder with numbered version folders")
     flag("--file_system_poll_wait_seconds", type=_seconds, default=1.0, help="0: look only once")
     flag("--grpc_max_threads", type=_natural, default=threads)
     flag("--grpc_channel_arguments", default="", help="comma-separated key=value")
-    flag("--tensorflow_session_parallelism", type=_natural, default=0)
     flag("--tensorflow_intra_op_parallelism", type=_natural, default=0, help="0: automatic")
     flag("--tensorflow_inter_op_parallelism", type=_natural, default=0, help="0: automatic")
     flag("--batching_parameters_file", default="")
@@ -87,7 +70,6 @@ def _parser() -> _Parser:
         ("enable_batching", False),
         ("adaptive_batching", False),
         ("enable_model_warmup", True),
-        ("enable_grpc_healthcheck_service", False),
     ):
         flag(f"--{name}", type=_boolean, nargs="?", const=True, default=default)
     return parser
@@ -95,9 +77,6 @@ def _parser() -> _Parser:
 
 def _problem(flags: argparse.Namespace) -> str | None:
     """Return what is wrong with flags that do not go together; None if nothing is."""
-    pools = (flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
-    if flags.tensorflow_session_parallelism and all(pools):
-        return "tensorflow_session_parallelism excludes the inter- and intra-op flags"
     for name, needed in (
         ("batching_parameters_file", "enable_batching"),
         ("adaptive_batching", "enable_batching"),
@@ -110,7 +89,6 @@ def _problem(flags: argparse.Namespace) -> str | None:
         return "at least one of --port and --grpc_socket_path must be set"
     if flags.rest_api_port and flags.rest_api_port == flags.port:
         return f"--rest_api_port and --port are both {flags.port}; give two ports"
-    for name in ("grpc_max_threads", "rest_api_num_threads"):
-        if not getattr(flags, name):
-            return f"--{name} must be at least 1"
+    if not flags.grpc_max_threads:
+        return "--grpc_max_threads must be at least 1"
     return None

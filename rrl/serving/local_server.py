@@ -14,17 +14,17 @@ the original are intended:
 - `--file_system_poll_wait_seconds` may be a fraction;
 - `--adaptive_batching` uses TensorFlow's adaptive scheduler, which the original cannot use;
 - the server continues to serve a model whose folder has lost all its versions;
-- a REST request that is late gets its 504 in time, but what has begun runs to its end;
-- `pad_variable_length_inputs` in the batching parameters stops the start-up;
+- batching parameters that no knob has stop the start-up;
 - a request beyond `--grpc_max_threads` waits for a thread (the original refuses it with
   RESOURCE_EXHAUSTED, "Server Threadpool Exhausted");
 - a REST request has at most 2 GiB, as on gRPC (the original has no limit);
-- numbers in REST answers have the fewest digits that give the same value back.
+- numbers in REST answers have the fewest digits that give the same value back, and a REST body that
+  does not fit is refused in words of our own.
 
 Not there: Classify, Regress and MultiInference, configuration files of several models, batching
-parameters of a version, version labels, metrics, the session, profiler and streamed services, CORS,
-TLS, request logging, paths that are no local folders, and model formats other than SavedModel. For
-these, use `tensorflow_model_server`.
+parameters of a version, version labels, metadata on REST, metrics, health checks, time limits, the
+session, profiler and streamed services, CORS, TLS, request logging, paths that are no local
+folders, and model formats other than SavedModel. For these, use `tensorflow_model_server`.
 """
 
 from __future__ import annotations
@@ -48,35 +48,22 @@ from rrl.serving.local_flags import START_ERROR, parse_flags
 from rrl.serving.quiet import load_tensorflow
 from rrl.serving.servable import LoadedModel, log
 from rrl.serving.services import Answer, answers, servicers
-from rrl.serving.status import invalid
 from rrl.serving.versions import ServedModel
 
 
 def read_batching(flags: argparse.Namespace) -> BatchingParameters | None:
-    """Return the batching parameters that the flags name; None if there is no batching.
-
-    Raises
-    ------
-    StatusError
-        If they have a setting that only the original can serve: INVALID_ARGUMENT.
-    """
+    """Return the batching parameters that the flags name; None if there is no batching."""
     if not flags.enable_batching:
         return None
     parameters = BatchingParameters()
     if flags.batching_parameters_file:
         parameters = BatchingParameters.from_text(Path(flags.batching_parameters_file).read_text())
-    if parameters.pad_variable_length_inputs:
-        raise invalid(
-            "pad_variable_length_inputs: the local server cannot pad inputs; remove it from the "
-            "batching parameters, or use tensorflow_model_server"
-        )
     return replace(parameters, adaptive=True) if flags.adaptive_batching else parameters
 
 
 def start(flags: argparse.Namespace, methods: Mapping[str, Answer]) -> Any:
     """Bind port and socket, and start the gRPC server; a taken port raises OSError."""
     import grpc
-    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
     options: list[tuple[str, Any]] = list(UNLIMITED)
@@ -88,10 +75,6 @@ def start(flags: argparse.Namespace, methods: Mapping[str, Answer]) -> Any:
     prediction, models = servicers(methods)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
-    if flags.enable_grpc_healthcheck_service:
-        servicer = health.HealthServicer()
-        servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     addresses = [f"{flags.bind_address}:{flags.port}"] if flags.port else []
     if flags.grpc_socket_path:
         addresses.append(f"unix:{flags.grpc_socket_path}")
@@ -111,38 +94,30 @@ def load_version(
     flags: argparse.Namespace, batching: BatchingParameters | None, path: Path
 ) -> LoadedModel:
     """Load a version folder with the settings in the flags, and warm it up."""
-    both = flags.tensorflow_session_parallelism
-    pools = (
-        flags.tensorflow_inter_op_parallelism or both,
-        flags.tensorflow_intra_op_parallelism or both,
-    )
+    pools = flags.tensorflow_inter_op_parallelism, flags.tensorflow_intra_op_parallelism
     model = LoadedModel(flags.model_name, path, batching, pools)
     if flags.enable_model_warmup:
         log(f"Warmed up with {model.warm_up()} requests")
     return model
 
 
-def start_all(flags: argparse.Namespace) -> list[Any]:
-    """Load the model and start the servers; return the servers."""
+def start_all(flags: argparse.Namespace) -> Any:
+    """Load the model and start the servers; return the one for gRPC."""
     batching = read_batching(flags)  # a bad file must end the start-up
     base = Path(flags.model_base_path)
     model = ServedModel(flags.model_name, base, partial(load_version, flags, batching))
     preload()
     model.start(flags.file_system_poll_wait_seconds)
     methods = answers(model)
-    servers = [start(flags, methods)]
+    server = start(flags, methods)
     if flags.rest_api_port:
-        from rrl.serving.rest import Rest
-        from rrl.serving.rest_server import RestServer
+        from rrl.serving.rest import Rest, RestServer
 
-        rest = Rest(model, methods)
-        address, threads = (flags.bind_address, flags.rest_api_port), flags.rest_api_num_threads
-        servers.append(
-            RestServer(rest.answer, *address, threads, flags.rest_api_timeout_in_ms / 1000)
-        )
+        address = flags.bind_address, flags.rest_api_port
+        RestServer(Rest(model, methods), *address, flags.grpc_max_threads)
         log(f"Exporting HTTP/REST API at:{address[0]}:{address[1]} ...")
     model.follow(flags.file_system_poll_wait_seconds)
-    return servers
+    return server
 
 
 def preload() -> None:
@@ -181,17 +156,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signum, lambda *_: sys.exit(0))
     _choose_imports()
     try:
-        grpc_server, *others = start_all(flags)
+        server = start_all(flags)
     except (OSError, ValueError) as error:
         log(str(error).split("\n")[0])
         return START_ERROR
     try:
         stop.recv(1)
     finally:
-        stopped = grpc_server.stop(grace=5)
-        for server in others:
-            server.stop()
-        stopped.wait()
+        server.stop(grace=5).wait()
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rrl.serving.detached import stop_others
 from rrl.serving.envoy import envoy_process
-from rrl.serving.ports import wait_until
+from rrl.serving.lasting import wait_until
 from rrl.support.errors import UsageError
 from rrl.support.one_writer import open_alone
 from rrl.support.own_folder import own_folder

@@ -89,7 +89,7 @@ class Preloaded:
         with theirs:
             self.process = subprocess.Popen(
                 tied_command([sys.executable, "-m", "rrl.serving.preloaded"]),
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={**environment, **_ONE_THREAD},
@@ -205,7 +205,8 @@ def main() -> int:
         if not pid:
             for inherited in (control, ended, signalled, *running.values()):
                 inherited.close()
-            _serve(*json.loads(message), log, socket.socket(fileno=status), parent)
+            arguments, cpus = json.loads(message)
+            _serve(arguments, cpus, log, socket.socket(fileno=status), parent)
         os.close(log)
         running[pid] = socket.socket(fileno=status)
 

@@ -12,7 +12,6 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from rrl.core.knob import Configuration, Value
 from rrl.support.errors import UsageError
@@ -72,10 +71,12 @@ def check_process_knob(name: str, value: Value | None = None) -> None:
             raise UsageError(f"{flag} cannot be set in this way: {why}")
     elif name.startswith(ENV) and not _ENV_NAME.fullmatch(name.removeprefix(ENV)):
         raise UsageError(f"{name}: no name of an environment variable; write it as env:NAME")
-    elif name == CPUS and value is not None:
-        whole = isinstance(value, int | float) and value == value // 1
-        if isinstance(value, bool) or not whole or value < 1:
-            raise UsageError(f"cpus must be a whole number, 1 or more, got {value!r}")
+    elif name == CPUS and value is not None and not _is_count(value):
+        raise UsageError(f"cpus must be a whole number, 1 or more, got {value!r}")
+
+
+def _is_count(value: Value) -> bool:
+    return not isinstance(value, bool | str) and value == value // 1 and value >= 1
 
 
 def check_cpus(values: Iterable[Value]) -> None:
@@ -83,7 +84,7 @@ def check_cpus(values: Iterable[Value]) -> None:
     here = len(usable_cpus())
     for value in values:
         check_process_knob(CPUS, value)
-        if value > here:
+        if not isinstance(value, str) and value > here:
             raise UsageError(f"cpus={value}: rrl may use {here} CPUs here; give at most {here}")
 
 
@@ -162,16 +163,12 @@ def environment_of(configuration: Configuration) -> dict[str, str]:
     return {name.removeprefix(ENV): str(value) for name, value in found}
 
 
-def prefix(configuration: Configuration, cpus: Sequence[int] | None = None) -> list[str]:
+def prefix(configuration: Configuration) -> list[str]:
     """Return the words before a server's command that give it its environment and its CPUs.
 
     They are those of `env` and `taskset`, which replace themselves by the server.
 
-    Parameters
-    ----------
-    configuration : configuration
-    cpus : sequence of int, optional
-        The CPUs to choose from; the first ones are taken. The default is `usable_cpus`.
+    The CPUs are the first ones of `usable_cpus`.
 
     Raises
     ------
@@ -180,47 +177,16 @@ def prefix(configuration: Configuration, cpus: Sequence[int] | None = None) -> l
 
     Examples
     --------
-    >>> prefix({"env:OMP_NUM_THREADS": 1, "cpus": 2, "inter_op": 2}, cpus=[0, 1, 2, 3])
-    ['env', 'OMP_NUM_THREADS=1', 'taskset', '--cpu-list', '0,1']
+    >>> prefix({"env:OMP_NUM_THREADS": 1, "inter_op": 2})
+    ['env', 'OMP_NUM_THREADS=1']
     """
     variables = [f"{name}={value}" for name, value in environment_of(configuration).items()]
     words = ["env", *variables] if variables else []
     if CPUS not in configuration:
         return words
     wanted = configuration[CPUS]
-    if cpus is None:
-        check_cpus([wanted])
-        if shutil.which("taskset") is None:
-            raise UsageError("cpus needs the program taskset; install util-linux, or leave it out")
-        cpus = usable_cpus()
-    return [*words, "taskset", "--cpu-list", ",".join(map(str, cpus[: int(wanted)]))]
-
-
-def value_of_process(name: str, words: Sequence[str], pid: int) -> Value | None:
-    """Return the value that a running process was started with; None if it cannot be known.
-
-    Parameters
-    ----------
-    name : str
-        The setting.
-    words : sequence of str
-        The command line of the process.
-    pid : int
-
-    Examples
-    --------
-    >>> value_of_process("flag:--grpc_max_threads", ["server", "--grpc_max_threads=8"], 0)
-    8
-    """
-    if name.startswith(FLAG):
-        start = name.removeprefix(FLAG) + "="
-        values = [word.removeprefix(start) for word in words if word.startswith(start)]
-        return read_value(values[-1]) if values else None
-    with suppress(OSError, AttributeError):
-        if name == CPUS:
-            return len(os.sched_getaffinity(pid))
-        start = f"{name.removeprefix(ENV)}="
-        texts = os.fsdecode(Path(f"/proc/{pid}/environ").read_bytes()).split("\0")
-        values = [text.removeprefix(start) for text in texts if text.startswith(start)]
-        return read_value(values[-1]) if values else None
-    return None
+    check_cpus([wanted])
+    if shutil.which("taskset") is None:
+        raise UsageError("cpus needs the program taskset; install util-linux, or leave it out")
+    numbers = usable_cpus()[: int(wanted)]
+    return [*words, "taskset", "--cpu-list", ",".join(map(str, numbers))]

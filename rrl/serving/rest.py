@@ -1,35 +1,35 @@
-"""TensorFlow Serving's REST API: what a path and a body mean, and what is answered.
+"""The REST port of the local server: Predict and the status of the model, by tornado.
 
-The paths, codes and messages are those of http_rest_api_handler.cc and http_rest_api_util.cc. Only
-`rest_server` knows HTTP.
+It runs in a thread beside the gRPC server, and answers by the same functions.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple
-from urllib.parse import unquote
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http.client import responses
+from typing import Any
 
-from rrl.serving.json_inputs import input_arrays, parse
-from rrl.serving.json_outputs import json_body, plain_outputs
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
+
+from rrl.serving.loadgen import LastingError
+from rrl.serving.rest_json import request_inputs, response
+from rrl.serving.sample import fit
 from rrl.serving.servable import DEFAULT_SIGNATURE, log, reason
 from rrl.serving.services import Answer
-from rrl.serving.status import HTTP, INTERNAL, StatusError, invalid
+from rrl.serving.status import HTTP, invalid
 from rrl.serving.versions import ServedModel
+from rrl.tuning.episode import Status
 
-_CHOICE = r"(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
-_POST = re.compile(rf"(?i)/v1/models/(?P<name>[^/:]+){_CHOICE}:predict")
-_GET = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_CHOICE}(?:/(?P<part>metadata))?")
-_VERSION_END = 2**63
+MOST_BODY_BYTES = 2**31 - 1
+"""The largest body, packed or unpacked, as for a gRPC message; a larger one gets the status 400."""
 
-
-class HttpReply(NamedTuple):
-    """An HTTP status, a body and its type."""
-
-    status: int
-    body: bytes
-    content_type: str = "application/json"
+_MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d{1,18}))?"
 
 
 class Rest:
@@ -45,104 +45,163 @@ class Rest:
     def __init__(self, model: ServedModel, methods: Mapping[str, Answer]) -> None:
         self._model, self._methods = model, methods
 
-    def answer(self, http_method: str, path: str, body: bytes) -> HttpReply:
-        """Answer one request; an error becomes a reply, too."""
-        import tensorflow as tf
-
-        if not path.lower().startswith("/v1/"):
-            return failure(404, f"Not found: {path}")
-        try:
-            return HttpReply(200, json_body(self._result(http_method, path, body)))
-        except (StatusError, tf.errors.OpError) as error:
-            return failure(HTTP[error.error_code], reason(error.message))
-        except Exception as error:  # a defect here must not cut the connection
-            log(f"{http_method} {path}: {error!r}")
-            return failure(HTTP[INTERNAL], f"Internal error: {error!r}")
-
-    def _result(self, http_method: str, path: str, body: bytes) -> Any:
-        pattern = {"POST": _POST, "GET": _GET}.get(http_method)
-        found = pattern.fullmatch(path) if pattern else None
-        if found is None:
-            raise invalid(f"Malformed request: {http_method} {path}")
-        if http_method == "GET":
-            return self._about_model(found)
-        return self._predict(found, parse(body))
-
-    def _about_model(self, found: re.Match[str]) -> Any:
-        """Answer with the state or the metadata of a model."""
+    def status(self, name: str, version: str | None) -> dict[str, Any]:
+        """Return the state of a model's versions, or of one."""
         from google.protobuf import json_format
-        from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
+        from tensorflow_serving.apis import get_model_status_pb2
 
-        if not found["name"]:
-            raise invalid("Missing model name in request.")
-        if not found["part"]:
-            request = get_model_status_pb2.GetModelStatusRequest()
-            _identify(request, found)
-            return _plain(self._methods["GetModelStatus"](request))
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        _identify(request, found)
-        reply = self._methods["GetModelMetadata"](request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        reply.metadata["signature_def"].Unpack(signatures)
-        spec = json_format.MessageToDict(reply.model_spec, preserving_proto_field_name=True)
-        metadata = {"signature_def": _plain(signatures, preserving_proto_field_name=True)}
-        return {"model_spec": {"signature_name": "", **spec}, "metadata": metadata}
+        request = get_model_status_pb2.GetModelStatusRequest()
+        _identify(request.model_spec, name, version)
+        reply = self._methods["GetModelStatus"](request)
+        return json_format.MessageToDict(reply, always_print_fields_with_no_presence=True)
 
-    def _predict(self, found: re.Match[str], document: dict[str, Any]) -> Any:
+    def predict(self, name: str, version: str | None, body: bytes) -> dict[str, Any]:
+        """Return the answer to a Predict request.
+
+        Raises
+        ------
+        StatusError
+            If the model or the signature is not served.
+        ValueError, LastingError
+            If the body is no request, or does not fit the signature.
+        """
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
+        document = json.loads(body)
+        given = request_inputs(document)
         request = predict_pb2.PredictRequest()
-        _identify(request, found, document)
-        dtypes = self._input_types(request.model_spec)
-        for name, array in input_arrays(document, dtypes).items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(array, dtypes[name]))
-        response = self._methods["Predict"](request)
-        outputs = {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
-        return plain_outputs(outputs, by_row="instances" in document)
+        _identify(request.model_spec, name, version)
+        request.model_spec.signature_name = str(document.get("signature_name", ""))
+        for key, array in fit(given, self._needed(request.model_spec)).items():
+            request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
+        answer = self._methods["Predict"](request)
+        outputs = {key: tf.make_ndarray(proto) for key, proto in answer.outputs.items()}
+        return response(outputs, by_row="instances" in document)
 
-    def _input_types(self, spec: Any) -> dict[str, str]:
-        """Return the name of the type of each input of a signature."""
+    def _needed(self, spec: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return type and shape of each input of a signature."""
         import tensorflow as tf
 
         key = spec.signature_name or DEFAULT_SIGNATURE
         with self._model.serving(spec) as model:
             if key not in model.signature_defs:
                 raise invalid(f'Serving signature name: "{key}" not found in signature def')
-            inputs = model.signature_defs[key].inputs
-            return {name: tf.as_dtype(info.dtype).name for name, info in inputs.items()}
+            return {
+                name: (
+                    tf.as_dtype(info.dtype).name,
+                    tuple(dim.size for dim in info.tensor_shape.dim),
+                )
+                for name, info in model.signature_defs[key].inputs.items()
+            }
 
 
-def failure(status: int, message: str) -> HttpReply:
-    """Return the reply to a request that failed.
+def _identify(spec: Any, name: str, version: str | None) -> None:
+    spec.name = name
+    if version:
+        spec.version.value = int(version)
 
-    Examples
-    --------
-    >>> failure(404, "no model").body
-    b'{"error": "no model"}'
+
+@stream_request_body
+class _Handler(RequestHandler):
+    """One request. Its body is taken as it is: tornado would read the default type as a form."""
+
+    def initialize(self, rest: Rest, workers: ThreadPoolExecutor) -> None:
+        self._rest, self._workers, self._body = rest, workers, bytearray()
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk
+
+    async def answer(self, method: Callable[..., dict[str, Any]], *arguments: Any) -> None:
+        """Answer in a worker thread; an error, perhaps TensorFlow's own, becomes an answer, too."""
+        loop = asyncio.get_running_loop()
+        try:
+            document = await loop.run_in_executor(self._workers, method, *arguments)
+        except Exception as error:  # a defect here must not cut the connection
+            bad_body = isinstance(error, (ValueError, TypeError, RecursionError, LastingError))
+            code = getattr(error, "error_code", Status.INVALID_ARGUMENT if bad_body else None)
+            if code is None:
+                log(f"{self.request.method} {self.request.path}: {error!r}")
+            self.set_status(HTTP[Status.INTERNAL if code is None else code])
+            document = {"error": reason(str(getattr(error, "message", error)))}
+        self._finish(document)
+
+    def write_error(self, status_code: int, **_: Any) -> None:
+        """Answer what tornado refuses, such as another method."""
+        words = f"{responses.get(status_code)}: {self.request.method} {self.request.path}"
+        self._finish({"error": words})
+
+    def _finish(self, document: dict[str, Any]) -> None:
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(document))
+
+
+class _Predict(_Handler):
+    async def post(self, name: str, version: str | None) -> None:
+        await self.answer(self._rest.predict, name, version, bytes(self._body))
+
+
+class _Status(_Handler):
+    async def get(self, name: str, version: str | None) -> None:
+        await self.answer(self._rest.status, name, version)
+
+
+class _Missing(_Handler):
+    def prepare(self) -> None:
+        raise HTTPError(404)
+
+
+class RestServer:
+    """An HTTP server in a thread of its own.
+
+    Parameters
+    ----------
+    rest : Rest
+    address : str
+        The address to bind.
+    port : int
+    threads : int
+        Number of worker threads, which is the number of requests in work at the same time.
+
+    Raises
+    ------
+    OSError
+        If the port is taken.
     """
-    return HttpReply(status, json_body({"error": message}))
 
+    def __init__(self, rest: Rest, address: str, port: int, threads: int) -> None:
+        self._given = {"rest": rest, "workers": ThreadPoolExecutor(threads)}
+        try:
+            self._sockets = bind_sockets(port, address)
+        except OSError as error:
+            raise OSError(
+                f"Failed to start HTTP Server at {address}:{port} (is the port taken?): {error}"
+            ) from None
+        self._loop, self._ended = asyncio.new_event_loop(), asyncio.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
-def _identify(
-    request: Any, found: re.Match[str], document: Mapping[str, Any] | None = None
-) -> None:
-    """Write which model, version and signature a request is for."""
-    spec = request.model_spec
-    spec.name = unquote(found["name"])
-    if found["version"]:
-        version = int(found["version"])
-        if version >= _VERSION_END:
-            raise invalid(f"Failed to convert version: {version} to numeric.")
-        spec.version.value = version
-    elif found["label"]:
-        spec.version_label = unquote(found["label"])
-    if document:
-        spec.signature_name = document.get("signature_name", "")
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
 
+    async def _serve(self) -> None:
+        routes = [(f"{_MODEL}:predict", _Predict), (_MODEL, _Status), (r".*", _Missing)]
+        application = Application(
+            [(path, handler, self._given) for path, handler in routes],
+            log_function=lambda _: None,
+        )
+        server = HTTPServer(
+            application,
+            max_body_size=MOST_BODY_BYTES,
+            max_buffer_size=MOST_BODY_BYTES,
+            decompress_request=True,
+        )
+        server.add_sockets(self._sockets)
+        await self._ended.wait()
+        server.stop()
+        await server.close_all_connections()
 
-def _plain(message: Any, **options: Any) -> dict[str, Any]:
-    from google.protobuf import json_format
-
-    options["always_print_fields_with_no_presence"] = True
-    return json_format.MessageToDict(message, **options)
+    def stop(self) -> None:
+        """Close the port; requests that are open are cut off."""
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join()

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 
-from rrl.serving import json_sample
 from rrl.serving.loadgen import SIGNATURE, Client, LastingError, random_inputs
 from rrl.serving.quiet import load_tensorflow, quiet
+from rrl.serving.rest_json import UNNAMED, request_inputs
 from rrl.serving.tensors import to_array
-from rrl.support.errors import DataError, UsageError
+from rrl.support.errors import DataError, UsageError, shown
+from rrl.support.files import read_json
 
 Inputs = Mapping[str, Any]
 """One request: for each input name, an array whose first axis is the batch."""
@@ -48,10 +49,6 @@ def read_sample(path: str | os.PathLike[str], signature: str = SIGNATURE) -> lis
     DataError
         If the file does not have the format that its name gives, or no request for the signature.
 
-    References
-    ----------
-    TensorFlow Serving, "RESTful API", "Predict API" and "Encoding binary values".
-
     Examples
     --------
     >>> import tempfile
@@ -59,17 +56,33 @@ def read_sample(path: str | os.PathLike[str], signature: str = SIGNATURE) -> lis
     ...     path = Path(folder) / "one.json"
     ...     _ = path.write_text('{"inputs": {"x": [[1.0, 2.0]]}}')
     ...     read_sample(path)
-    [{'x': [[1.0, 2.0]]}]
+    [{'x': array([[1., 2.]])}]
     """
     path = Path(path)
     kind = path.suffix.lower()
     if kind == ".npz":
         requests = _read_npz(path)
     else:
-        requests = (json_sample.read_request if kind == ".json" else _read_records)(path, signature)
+        requests = (_read_json if kind == ".json" else _read_records)(path, signature)
     if not requests or not all(requests):
         raise DataError(f"{path}: no request in it; give at least one, with its inputs by name")
     return requests
+
+
+def _read_json(path: Path, signature: str) -> list[Inputs]:
+    content = read_json(path)
+    named = content.get("signature_name", signature) if isinstance(content, dict) else signature
+    if named != signature:
+        raise DataError(
+            f"{path}: it is for the signature {shown(str(named))}, not {signature!r}; choose it by "
+            "--signature, or leave signature_name out"
+        )
+    if isinstance(content, dict) and not content.keys() & {"instances", "inputs"}:
+        content = {"inputs": content}
+    try:
+        return [request_inputs(content)]
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def _read_npz(path: Path) -> list[Inputs]:
@@ -134,13 +147,6 @@ def _read_records(path: Path, signature: str) -> list[Inputs]:
         raise DataError(f"{path}: not a TFRecord file of Predict requests ({words})") from None
 
 
-def payloads(
-    client: Client, inputs: Inputs | Sequence[Inputs] | None, rng: np.random.Generator
-) -> list[bytes]:
-    """Check requests as `fitting` does, and serialise them for a server."""
-    return [client.payload(request) for request in fitting(client, inputs, rng)]
-
-
 def fitting(
     client: Client, inputs: Inputs | Sequence[Inputs] | None, rng: np.random.Generator
 ) -> list[dict[str, NDArray[Any]]]:
@@ -200,8 +206,8 @@ def fit(
     {'x': array([[1., 2.]], dtype=float32)}
     """
     wanted = ", ".join(f"{name} {dtype} {shape}" for name, (dtype, shape) in signature.items())
-    if request.keys() == {json_sample.UNNAMED} and len(signature) == 1:
-        request = dict.fromkeys(signature, request[json_sample.UNNAMED])
+    if request.keys() == {UNNAMED} and len(signature) == 1:
+        request = dict.fromkeys(signature, request[UNNAMED])
     if request.keys() != signature.keys():
         raise LastingError(
             f"the sample has the inputs {', '.join(sorted(request)) or '(no names)'}; the model "
@@ -229,5 +235,6 @@ def _convert(given: NDArray[Any], dtype: str) -> NDArray[Any] | None:
     wanted = np.dtype(dtype)
     with np.errstate(invalid="ignore", over="ignore"):  # the test below finds bad values
         array = given.astype(wanted)
-    unchanged = np.isfinite(array) if wanted.kind == "f" else array == given
-    return array if np.all(unchanged) else None
+    floats = wanted.kind == "f"  # a number that is not finite may be meant, as NaN for "missing"
+    same = np.isfinite(array) == np.isfinite(given) if floats else array == given
+    return array if np.all(same) else None

@@ -10,9 +10,10 @@ from typing import Any
 
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.process_knobs import usable_cpus
-from rrl.serving.status import FAILED_PRECONDITION, UNIMPLEMENTED, StatusError, invalid
+from rrl.serving.status import StatusError, invalid
 from rrl.serving.tensors import to_array
 from rrl.tuning.defaults import SERVER_DEFAULTS
+from rrl.tuning.episode import Status
 
 DEFAULT_SIGNATURE = "serving_default"
 INIT_SIGNATURE = "__saved_model_init_op"  # an operation that loading runs, not a function
@@ -57,20 +58,14 @@ def batched(
     )
     threads = parameters.num_batch_threads or len(usable_cpus())
     largest = parameters.max_batch_size or SERVER_DEFAULTS["max_batch_size"]
-    sizes = list(parameters.allowed_batch_sizes)
-    most = parameters.max_execution_batch_size or largest
-    if parameters.enable_large_batch_splitting and not sizes and most < largest:
-        sizes = list(range(1, most + 1))  # how TensorFlow is told what may run at once
 
     @tf.nondifferentiable_batch_function(
         num_batch_threads=0 if parameters.adaptive else threads,
         max_batch_size=largest,
         batch_timeout_micros=parameters.batch_timeout_micros or 0,
-        allowed_batch_sizes=sizes or None,
         max_enqueued_batches=parameters.max_enqueued_batches
         or SERVER_DEFAULTS["max_enqueued_batches"],
         autograph=False,
-        enable_large_batch_splitting=bool(parameters.enable_large_batch_splitting),
     )
     def run(*batch: Any) -> list[Any]:
         given = {tensor.name: value for tensor, value in zip(inputs, batch, strict=True)}
@@ -165,7 +160,7 @@ class LoadedModel:
             entry = prediction_log_pb2.PredictionLog.FromString(record)
             kind = entry.WhichOneof("log_type")
             if kind != "predict_log":
-                raise StatusError(UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+                raise StatusError(Status.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
             self.predict(entry.predict_log.request)
         return len(records)
 
@@ -179,7 +174,9 @@ class LoadedModel:
 
         key = request.model_spec.signature_name or DEFAULT_SIGNATURE
         if key not in self._calls:
-            raise StatusError(FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
+            raise StatusError(
+                Status.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.'
+            )
         signature = self.signature_defs[key]
         values = self._calls[key](*self._inputs(request, signature))
         outputs = dict(zip(sorted(signature.outputs), values, strict=True))

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rrl.serving.servable import LoadedModel, reason
-from rrl.serving.status import NOT_FOUND, StatusError, invalid
+from rrl.serving.status import StatusError, invalid
 from rrl.serving.versions import ServedModel
+from rrl.tuning.episode import Status
 
 Answer = Callable[[Any], Any]
 """A function from a request to its response; it raises StatusError or tf.errors.OpError."""
@@ -95,12 +96,14 @@ def _status(served: ServedModel, request: Any) -> Any:
     spec = _spec(request)
     states = dict(served.states) if spec.name == served.name else {}
     if not states:
-        raise StatusError(NOT_FOUND, f"Could not find any versions of model {spec.name}")
+        raise StatusError(Status.NOT_FOUND, f"Could not find any versions of model {spec.name}")
     wanted = [spec.version.value] if spec.HasField("version") else sorted(states, reverse=True)
     reply = get_model_status_pb2.GetModelStatusResponse()
     for number in wanted:
         if number not in states:
-            raise StatusError(NOT_FOUND, f"Could not find version {number} of model {spec.name}")
+            raise StatusError(
+                Status.NOT_FOUND, f"Could not find version {number} of model {spec.name}"
+            )
         state = states[number]
         found = reply.model_version_status.add(version=number)
         found.state = get_model_status_pb2.ModelVersionStatus.State.Value(state.name)

@@ -78,7 +78,7 @@ def batching(configuration: Configuration) -> BatchingParameters | None:
     (4, None)
     """
     named = checked(configuration)
-    values = {**LEFT_OUT, **named}
+    values = {**checked(LEFT_OUT), **named}
     threads = values["batch_threads"]
     if not threads:
         return None

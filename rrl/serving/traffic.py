@@ -140,8 +140,7 @@ class ObservedTraffic:
             new = min(max(0, self.mark - mark), len(self._ended))
             records = list(itertools.islice(reversed(self._ended), new))[::-1]
         columns = zip(*records, strict=True) if records else [()] * len(_TYPES)
-        arrays = [np.array(c, dtype=t) for c, t in zip(columns, _TYPES, strict=True)]
-        return TrafficSample(*arrays)
+        return TrafficSample(*(np.array(c, dtype=t) for c, t in zip(columns, _TYPES, strict=True)))
 
     def open(self) -> list[tuple[float, str]]:
         """Return the requests without an answer: arrival (seconds, monotonic) and route."""

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from rrl.serving.servable import LoadedModel, found_versions, log, newest_version, reason
-from rrl.serving.status import UNKNOWN, invalid, not_found
+from rrl.serving.status import invalid, not_found
+from rrl.tuning.episode import Status
 
 RETRY_S = 60.0
 """Seconds after which a version that did not load is tried again, as in the original."""
@@ -115,7 +116,7 @@ class ServedModel:
             model = self._load_folder(folder)
         except BaseException as error:
             self._failed = version, time.monotonic()
-            code = getattr(error, "error_code", UNKNOWN)
+            code = getattr(error, "error_code", Status.UNKNOWN.value)
             self.states[version] = State("END", code, reason(str(error)) or repr(error))
             raise
         with self._changed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rrl.recording.profile import Profile
 
 Floats = NDArray[np.float64]
-Case = tuple[Configuration, ArrayLike]  # the arrivals are in seconds
+Case = tuple[Configuration, Floats]  # the arrivals are in seconds
 BOUNDS = {"parallel": (0.0, 1.0), "spin": (0.0, 1.0), "branches": (1.0, np.inf)}
 _MODEL = tuple(item.name for item in fields(Model))
 #: Round start values, so that a fit does not depend on the result of an earlier fit.
@@ -99,7 +99,7 @@ def predict(
     0.011
     """
     quiet = replace(server, machine=replace(server.machine, noise=0.0))
-    together: dict[bytes, tuple[ArrayLike, list[int]]] = {}
+    together: dict[bytes, tuple[Floats, list[int]]] = {}
     for i, (_, arrivals) in enumerate(cases):  # cases that share arrivals are served in one call
         key = np.asarray(arrivals, dtype=float).tobytes()
         together.setdefault(key, (arrivals, []))[1].append(i)
@@ -152,8 +152,8 @@ def with_parameters(server: SimulatedServer, parameters: dict[str, float]) -> Si
     >>> with_parameters(testbed("cpu2"), {"spin": 0.5, "item": 0.01}).machine.spin
     0.5
     """
-    model = {name: value for name, value in parameters.items() if name in _MODEL}
-    machine = {name: value for name, value in parameters.items() if name not in _MODEL}
+    model: dict[str, Any] = {k: value for k, value in parameters.items() if k in _MODEL}
+    machine: dict[str, Any] = {k: value for k, value in parameters.items() if k not in _MODEL}
     try:
         return replace(
             server,

@@ -96,7 +96,7 @@ class Model:
 
     def batch_work(self, max_batch: int) -> Floats:
         """Return core-seconds of batches of 1, 2, ..., `max_batch` requests, shape (max_batch,)."""
-        return self.fixed + self.item * np.arange(1, max_batch + 1)
+        return self.fixed + self.item * np.arange(1, max_batch + 1, dtype=float)
 
     def factors(self, n: int, rng: np.random.Generator) -> Floats:
         """Draw random factors of the work, with mean 1, shape (n,)."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -156,28 +157,28 @@ class SimulatedServer:
         for block in np.array_split(chosen, max(1, -(-len(chosen) * n // CELLS))):
             departure = np.empty((len(block), n))
             rejected = np.empty((len(block), n), dtype=bool)
-            *settings, overhead = self._settings(block, rate)
-            serve_grid(times, factor, *settings, departure, rejected)
+            work, speed, sizes, delays, overhead = self._settings(block, rate)
+            serve_grid(times, factor, work, speed, sizes, delays, departure, rejected)
             yield block, departure - times + overhead[:, None], rejected
 
-    def _settings(self, block: NDArray[np.int64], rate: float) -> tuple[NDArray, ...]:
+    def _settings(self, block: NDArray[np.int64], rate: float) -> tuple[NDArray[Any], ...]:
         """Return what `queueing.serve_grid` needs for each configuration, then the overhead (s)."""
         work, *others = (whole[block] for whole in self._of_each)
         demand = BatchDemand(*others[:4])
         return work, speed_at(self.model, self.machine, demand, rate), *others[4:]
 
     @cached_property
-    def _of_each(self) -> tuple[NDArray, ...]:
+    def _of_each(self) -> tuple[NDArray[Any], ...]:
         """Settings that do not depend on the load, with one row per configuration.
 
         They are computed once, so that an episode only looks them up.
         """
         size = len(self.space)
-        knob = {**DEFAULTS, **self.fixed}
+        settings: dict[str, ArrayLike] = {**DEFAULTS, **self.fixed}
         for column, name in enumerate(self.space.names):
             values = np.array(self.space.knobs[column].values)
-            knob[name] = values[self.space.value_indices[:, column]]
-        knob = {name: np.broadcast_to(values, size) for name, values in knob.items()}
+            settings[name] = values[self.space.value_indices[:, column]]
+        knob = {name: np.broadcast_to(values, size) for name, values in settings.items()}
         bound = knob[CPUS] > 0
         cores = np.where(bound, knob[CPUS], self.machine.cores)
         handlers = np.where(bound, 4 * knob[CPUS], self.machine.handlers)

@@ -114,12 +114,12 @@ _BATCHES = {"max_batch_size": (1, 2, 4, 8), "batch_timeout_micros": (0, 1000, 20
 
 
 def _cpu2() -> SimulatedServer:
-    space = effective_space(_THREADS_OF, TWO_CORES.cores)
+    space = effective_space(_THREADS_OF, int(TWO_CORES.cores))
     return SimulatedServer(space, MOBILENET_V2, TWO_CORES, AMPLE)
 
 
 def _cpu2_joint() -> SimulatedServer:
-    space = effective_space(_THREADS_OF | _BATCHES, TWO_CORES.cores)
+    space = effective_space(_THREADS_OF | _BATCHES, int(TWO_CORES.cores))
     return SimulatedServer(space, MOBILENET_V2, TWO_CORES, AMPLE)
 
 
@@ -132,8 +132,8 @@ def _cpu10() -> SimulatedServer:
 
 def _cpu10_cores() -> SimulatedServer:
     threads = (1, 2, 3, 5, 10)
-    values = {CPUS: range(1, 11), "inter_op": threads, "intra_op": threads}
-    space = effective_space(values | {"batch_threads": (0, *threads)}, TEN_CORES.cores)
+    pools = {"inter_op": threads, "intra_op": threads, "batch_threads": (0, *threads)}
+    space = effective_space({CPUS: range(1, 11), **pools}, int(TEN_CORES.cores))
     return SimulatedServer(space, INCEPTION_V3, TEN_CORES, AMPLE)
 
 
@@ -201,9 +201,6 @@ def testbed(name: str) -> SimulatedServer:
     return TESTBEDS[name]()
 
 
-testbed.__test__ = False  # it is not a test, although its name starts with "test"
-
-
 def testbed_parameters() -> pd.DataFrame:
     """Return every parameter of every testbed that is not 0, with its source.
 
@@ -229,6 +226,3 @@ def testbed_parameters() -> pd.DataFrame:
         if parameter != "name" and value
     ]
     return pd.DataFrame(rows, columns=["testbed", "parameter", "value", "source"])
-
-
-testbed_parameters.__test__ = False

@@ -33,9 +33,8 @@ from rrl.studies.days import Day, run_days
 from rrl.studies.made_spaces import MADE
 from rrl.studies.problems import SURFACES, half_of, open_scenario
 from rrl.studies.race import Race, score
-from rrl.studies.scenario import Scenario
+from rrl.studies.scenario import Scenario, find_truth
 from rrl.studies.settings import WORKLOADS
-from rrl.studies.truths import find_truth
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import read_json, write_atomically
 from rrl.support.instructions import behaviour
@@ -140,7 +139,7 @@ def warm_choices() -> str | None:
     from rrl.tuning.recommended import recommended
 
     def make(space: ConfigSpace, rng: np.random.Generator) -> Any:
-        known_before: list[Configuration] = list(space)[:: max(len(space) // 30, 1)]
+        known_before = list(space)[:: max(len(space) // 30, 1)]
         logs = np.linspace(-4.0, -5.0, len(known_before))
         earlier = Earlier(known_before, logs, np.full(len(known_before), 2))
         return recommended(space, rng, warm=transfer(space, earlier))
@@ -312,7 +311,7 @@ def measured() -> str:
     scenario = Scenario("line", TESTBEDS["cpu2"](), Poisson(9.0), cost, late)
     chosen = rng.integers(len(space), size=(9, 140))
     recommended = np.minimum(np.sort(chosen, axis=1)[:, ::-1], chosen)
-    runs = Race(chosen, recommended, 0.0)
+    runs = Race(chosen.astype(np.int32), recommended.astype(np.int32), 0.0)
     found = [list(map(_short, values)) for values in score(scenario, runs).values()]
     for name, values in measures(scenario, runs).items():
         middle = interval(name, values, np.random.default_rng(0), median_of(name, 140))
@@ -411,8 +410,9 @@ def label(name: str) -> str:
     stored, (digest,) = known().get(name), digests([name]).values()
     if stored is None:
         return f"{name} {(digest or 'unknown')[:12]}"
-    same = digest is None or stored.digest in ("", digest)
-    return f"{name} {stored.number if same else digest[:12]}"  # type: ignore[index]
+    if digest is None or stored.digest in ("", digest):
+        return f"{name} {stored.number}"
+    return f"{name} {digest[:12]}"
 
 
 def changed() -> dict[str, str]:

@@ -5,9 +5,8 @@ agents on seeds that no table or study uses, and writes one row per run. It skip
 has, so it can be stopped and run again; a file has one number of episodes and one set of constants.
 ``compare`` prints the geometric mean of the ratios with its interval:
 ``python -m rrl.studies.comparison compare build/race.csv:rrl build/race.csv:rrl``.
-The two files may come from two versions of the package. ``factors build/race.csv`` prints the
-numbers of episodes and the costs of the rivals, divided by those of our agents. ``race`` takes
-constants that replace those of an agent: ``--constants '{"learning_rate": 0.1}'``.
+The two files may come from two versions of the package. ``race`` takes constants that replace those
+of an agent: ``--constants '{"learning_rate": 0.1}'``.
 """
 
 from __future__ import annotations
@@ -37,9 +36,6 @@ FRESH = range(5200, 5230)
 
 KEYS = ["scenario", "agent", "seed"]
 COMPARED = ("first_within_5", "stays_within_5", "deployed", "mean_cost")
-OURS = ("rrl-gp", "rrl", "rrl-adaptive")
-AGAINST = ("q-learning", "deep-q-network", "gp-ei")
-BEST = "best rival"
 
 
 def raced(
@@ -155,39 +151,6 @@ def medians(
     return pd.DataFrame(rows).sort_values("mean_cost", ignore_index=True)
 
 
-def factors(
-    runs: pd.DataFrame,
-    rng: np.random.Generator,
-    ours: Iterable[str] = OURS,
-    against: Iterable[str] = AGAINST,
-) -> pd.DataFrame:
-    """Compare our agents with some rivals, and with the best rival for each measure.
-
-    The best rival is any agent but those named ``rrl...``, with the lowest geometric mean. It is
-    chosen by the same runs, which favours it.
-
-    Returns
-    -------
-    DataFrame
-        One row per agent of ours, rival and measure. `factor` is the geometric mean of the rival's
-        number divided by ours: above 1, ours is better. `low` and `high` are the limits of its
-        95 % interval. `rival` is ``best rival`` in the rows of the best one, and `who` is its name.
-    """
-    import pandas as pd
-
-    logs = np.log(runs[list(COMPARED)]).groupby(runs["agent"]).mean()
-    best = logs[~logs.index.str.startswith("rrl")].idxmin()
-    rows = []
-    for agent in ours:
-        here = runs[runs["agent"] == agent]
-        for rival, measure in [(r, m) for r in (*against, BEST) for m in COMPARED]:
-            who = best[measure] if rival == BEST else rival
-            table = ratios(here, runs[runs["agent"] == who], rng).set_index("measure")
-            over = 1 / table.loc[measure, ["ratio", "high", "low"]].astype(float)
-            rows.append((agent, rival, who, measure, *over))
-    return pd.DataFrame(rows, columns=["agent", "rival", "who", "measure", "factor", "low", "high"])
-
-
 def race_missing(
     path: Path,
     agents: Iterable[str],
@@ -271,18 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     comparing = commands.add_parser("compare", help="print the ratios of ours over theirs")
     comparing.add_argument("ours", metavar="FILE:AGENT")
     comparing.add_argument("theirs", metavar="FILE:AGENT")
-    dividing = commands.add_parser("factors", help="print the factors of rivals over our agents")
-    dividing.add_argument("file", help="a file of the command race, with our agents and rivals")
-    dividing.add_argument("--against", default=",".join(AGAINST), help="rivals, and the best one")
     options = parser.parse_args(argv)
-    if options.what == "factors":
-        runs, rivals = read_runs(options.file), options.against.split(",")
-        if missing := set(rivals) - set(runs["agent"]):
-            raise UsageError(f"{options.file}: no runs of {min(missing)}; name others by --against")
-        ours = [agent for agent in OURS if agent in set(runs["agent"])]
-        table = factors(runs, np.random.default_rng(0), ours, rivals)
-        print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
-        return
     if options.what == "compare":
         table = ratios(runs_of(options.ours), runs_of(options.theirs), np.random.default_rng(0))
         print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))

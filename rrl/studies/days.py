@@ -12,12 +12,12 @@ cannot be carried over, and there is no neighbour.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.agent import Agent
 from rrl.core.knob import Configuration
@@ -105,7 +105,7 @@ class Knowing:
     {'threads': 4}
     """
 
-    def __init__(self, rates: Sequence[float], best: Sequence[Configuration]) -> None:
+    def __init__(self, rates: ArrayLike, best: Sequence[Configuration]) -> None:
         self.rates, self.known = np.asarray(rates, dtype=float), list(best)
 
     def ask(self, load: float) -> Configuration:
@@ -137,14 +137,16 @@ def level_costs(problem: Day, data: str) -> tuple[NDArray[np.float64], NDArray[n
     """
     server = _machine(problem.testbed, data)
     if isinstance(server, RecordedServer):
-        rates = server.profile.rates_per_s
-        judge = 1 - (server.half or 0)
-        return np.array(rates), np.array([judge_half(server.profile, r, judge).cost for r in rates])
+        profile, judge = server.profile, 1 - (server.half or 0)
+        truths = [judge_half(profile, rate, judge).cost for rate in profile.rates_per_s]
+        return np.array(profile.rates_per_s), np.array(truths)
 
     def costs(slow: float) -> NDArray[np.float64]:
-        rng = np.random.default_rng(0)
-        how = {"requests": max(problem.requests, 1000), "replications": 20, "rng": rng}
-        return np.array([slow * optimum(server, float(slow * r), **how).costs for r in rates])
+        find = partial(
+            optimum, server, requests=max(problem.requests, 1000), replications=20,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
+        return np.array([slow * find(float(slow * rate)).costs for rate in rates])
 
     rates = problem.rate * LEVELS
     if not problem.neighbour:

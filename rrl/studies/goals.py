@@ -96,11 +96,14 @@ def judging_requests(problem: Scenario, *, replications: int = 100, seed: int = 
     """
     from rrl.recording.replay import RecordedServer
     from rrl.recording.truth import requests_of_half
+    from rrl.simulation.simulator import SimulatedServer
 
     server = problem.server
     if isinstance(server, RecordedServer):
+        assert server.half is not None
         parts = requests_of_half(server.profile, problem.workload.rate, 1 - server.half)
         return Requests([np.sort(part) for part in parts])
+    assert isinstance(server, SimulatedServer)
     rng, n = np.random.default_rng(seed), problem.requests
     whole = np.empty((len(problem.space), replications * n), dtype=np.float32)
     stretch = problem.workload.arrivals(replications * n, rng)
@@ -180,7 +183,7 @@ def _values(
     p99, mean, space = requests.percentile(99), requests.mean, problem.space
     found = {"p99": p99 / requests.reference_s, "mean": mean / mean.min()}
     found |= {f"late {name}": requests.late(target) for name, target in targets_s.items()}
-    found |= {f"kept {name}": (p99 <= target) * 1.0 for name, target in targets_s.items()}
+    found |= {f"kept {name}": (p99 <= target).astype(float) for name, target in targets_s.items()}
     if most_cpus(space) is not None:
         found["cpus"] = np.array([space[i][CPUS] for i in range(len(space))], dtype=float)
     return found
@@ -229,4 +232,4 @@ def front(cost: Sequence[float], latency: Sequence[float]) -> NDArray[np.bool_]:
     x, y = np.asarray(cost, dtype=float), np.asarray(latency, dtype=float)
     as_good = (x[None] <= x[:, None]) & (y[None] <= y[:, None])
     better = (x[None] < x[:, None]) | (y[None] < y[:, None])
-    return ~(as_good & better).any(axis=1)
+    return np.logical_not((as_good & better).any(axis=1))

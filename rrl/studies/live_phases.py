@@ -21,8 +21,7 @@ import numpy as np
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
-from rrl.studies.contestants import Contestant, Contestants
-from rrl.studies.side_by_side import DESCRIPTION, record_side_by_side
+from rrl.studies.side_by_side import DESCRIPTION, Contestant, Contestants, record_side_by_side
 from rrl.support.errors import DataError, Parser, command
 from rrl.support.files import read_json
 from rrl.support.number_options import COUNT

@@ -260,7 +260,8 @@ def place_factors(
         runs = runs.assign(surface=place)
         ours, theirs = (_sample(runs[runs["agent"] == name], "episodes") for name in ("rrl", RIVAL))
         found = factor_of(ours, theirs, length, rng)
-        near = nearest_cell(*at.loc[place], cells)
+        rough, noise = at.loc[place]
+        near = nearest_cell(rough, noise, cells)
         rows.append((place, half, column, *found, said.get((*near, column), np.nan)))
     names = ["place", "half", "column", *Factor._fields, "predicted"]
     return places.merge(pd.DataFrame(rows, columns=names), on="place")

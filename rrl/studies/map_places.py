@@ -11,6 +11,7 @@ tolerance. `place_runs.csv` has the runs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -22,7 +23,6 @@ from rrl.recording.profile import read_profile
 from rrl.studies.behaviour import label
 from rrl.studies.map_cells import ARRAYS, COLUMNS, TOLERANCES, agent_with, run_measures
 from rrl.studies.map_factors import CELL, MIDDLE, RIVAL, chosen_settings, nearest_cell
-from rrl.studies.pieces import problem, setting_key
 from rrl.studies.race import race
 from rrl.studies.roughness import (
     episode_noise,
@@ -34,7 +34,7 @@ from rrl.studies.roughness import (
 )
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Setting
-from rrl.studies.sweeps import Sweep, Task, piece_key
+from rrl.studies.sweeps import Sweep, Task, piece_key, problem, setting_key
 from rrl.support.machine import one_thread
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ RECORDED = (
 NOISE_EPISODES = 40  # per configuration, for the noise of a simulated place
 
 
-def all_places(data: str | Path) -> list[Place]:
+def all_places(data: str | os.PathLike[str]) -> list[Place]:
     """Return every place: the simulated testbeds, and the profiles in a folder."""
     recorded = {name: read_profile(Path(data) / name).rates_per_s for name in RECORDED}
     return [(name, load) for name, loads in (SIMULATED | recorded).items() for load in loads]
@@ -89,9 +89,11 @@ class Places:
     def __init__(self, places: Sequence[Place], sweep: Sweep, progress: bool = True) -> None:
         self.places, self.sweep, self.progress = places, sweep, progress
         halves = [(f"{name}/1", load) for name, load in places if name in RECORDED]
-        settings = [Setting(*where, "rrl", 1, 1) for where in (*places, *halves)]
-        where = {"data": sweep.data, "build": sweep.folder.parent, "workers": sweep.workers}
-        self.problems: dict[Place, Scenario] = Sweep(settings, **where).scenarios(progress)
+        wanted, build = (*places, *halves), sweep.folder.parent
+        settings = [Setting(*where, "rrl", 1, 1) for where in wanted]
+        own = Sweep(settings, data=sweep.data, build=build, workers=sweep.workers)
+        scenarios = own.scenarios(progress)
+        self.problems: dict[Place, Scenario] = {where: scenarios[where] for where in wanted}
 
     def measure(self) -> pd.DataFrame:
         """Return where each place lies: the table `places.csv`."""
@@ -113,8 +115,8 @@ class Places:
             else:
                 rough = roughness(where.cost, where.cost, pairs)
                 noise = simulated_noise(where, NOISE_EPISODES, np.random.default_rng(0))
-            near = (np.mean(np.array(judged) <= 1 + tolerance) for tolerance in TOLERANCES)
-            numbers = (round(float(number), 4) for number in (rough, noise, *near))
+            near = [float(np.mean(np.array(judged) <= 1 + most)) for most in TOLERANCES]
+            numbers = (round(number, 4) for number in (float(rough), float(noise), *near))
             rows.append((place_name(name, load), len(where.space), *numbers))
         return pd.DataFrame(rows, columns=["place", "cells", *CELL, *within])
 

@@ -1,4 +1,4 @@
-"""Tables of race results: standings and duels with intervals, a board, and served latency.
+"""Tables of race results: standings and duels with intervals, and a board.
 
 Numbers of episodes until an event are censored at the horizon. If the event never happens in a
 run, the number is one more than the horizon. A median with this value is censored too: so is the
@@ -8,13 +8,13 @@ median of an even number of runs if the later one of the two in the middle is ce
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.problems import SURFACES
@@ -222,38 +222,6 @@ def tally(duels: pd.DataFrame) -> pd.DataFrame:
     return counts.reindex(index=list(DUELS), columns=["won", "tied", "lost"], fill_value=0)
 
 
-def served(results: Results, reference: str, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the mean served latency, learning included, and its ratio to the reference's.
-
-    This is for loads that change, because the cost of an episode then depends on its time. So
-    agents are compared on the same arrivals, seed by seed.
-
-    Returns
-    -------
-    DataFrame
-        It has one row per problem and agent, with `latency_s` in seconds, `ratio` and their
-        intervals. A ratio below 1 is better than the reference.
-    """
-    import pandas as pd
-
-    means = {setting: runs.costs.mean(axis=1) for setting, runs in results.items()}
-    base = {key.problem: values for key, values in means.items() if key.agent == reference}
-    rows = []
-    for setting, values in means.items():
-        row: dict[str, Any] = {
-            "problem": name_of(setting.problem),
-            "kind": testbed_kind(setting.testbed),
-            "agent": setting.agent,
-            "seeds": setting.seeds,
-            "episodes": setting.episodes,
-        }
-        row |= interval("latency_s", values, rng)
-        paired = base[setting.problem][: len(values)]
-        row |= interval("ratio", values[: len(paired)] / paired, rng)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def by_block(costs: Values, length: int) -> tuple[NDArray[np.int64], Values]:
     """Return the quartiles over the seeds of each block's mean cost.
 
@@ -279,38 +247,8 @@ def by_block(costs: Values, length: int) -> tuple[NDArray[np.int64], Values]:
     return length * np.arange(1, blocks + 1), np.quantile(means, [0.25, 0.5, 0.75], axis=0)
 
 
-def first_good(cost: Values, within: float = 0.05) -> dict[str, int]:
-    """Count the trials until the first good configuration, if a grid is tried one by one.
-
-    Parameters
-    ----------
-    cost : ndarray, shape (configurations,)
-        The true costs, in the order of the grid.
-    within : float, optional
-        A configuration is good if it costs at most this fraction more than the best.
-
-    Returns
-    -------
-    dict of str to int
-        The number ``in order``, ``backwards``, and ``at random`` (the mean, rounded), and the
-        number of configurations (``of``).
-
-    Examples
-    --------
-    >>> first_good(np.array([3.0, 1.0, 1.04, 3.0, 3.0]))
-    {'in order': 2, 'backwards': 3, 'at random': 2, 'of': 5}
-    """
-    good = cost <= (1 + within) * cost.min()
-    return {
-        "in order": int(good.argmax()) + 1,
-        "backwards": int(good[::-1].argmax()) + 1,
-        "at random": round(float((len(good) + 1) / (good.sum() + 1))),
-        "of": len(good),
-    }
-
-
 def interval(
-    name: str, values: Sequence[float], rng: np.random.Generator, statistic: Any = np.median
+    name: str, values: ArrayLike, rng: np.random.Generator, statistic: Any = np.median
 ) -> dict[str, float]:
     """Return a median, or another statistic, with the limits of its 95 % interval, as columns."""
     numbers = np.asarray(values, dtype=float)

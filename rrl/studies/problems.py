@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.studies.made_spaces import MADE, NOISE, made_space
-from rrl.studies.scenario import Scenario
-from rrl.studies.truths import find_truth
+from rrl.studies.scenario import Scenario, find_truth
 from rrl.tuning.episode import Episode, Server, Status, check_arrivals, watched
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.watch import Watch
@@ -89,17 +88,18 @@ def open_scenario(
         if not testbed:
             raise ValueError(f"testbed {rate!r} needs a load: a rate, or a workload")
         load = float(rate)
-    steady, requests = isinstance(load, int | float), 100
+    rate_per_s = float(load) if isinstance(load, int | float) else None
+    requests = 100
     if testbed in TESTBEDS:
         server: Server = TESTBEDS[testbed]()
     else:
         name, half = half_of(testbed)
-        server = RecordedServer(Path(data) / name, float(load) if steady else None, half)
+        server = RecordedServer(Path(data) / name, rate_per_s, half)
         requests = int(server.profile.description["plan"]["requests"])
-    workload = Poisson(float(load)) if steady else load
-    name = f"{testbed} {load:g}/s" if steady else f"{testbed} {type(load).__name__.lower()}"
+    workload = Poisson(float(load)) if isinstance(load, int | float) else load
+    of_load = f"{rate_per_s:g}/s" if rate_per_s is not None else type(load).__name__.lower()
     unknown = np.full(len(server.space), np.nan)
-    return Scenario(name, server, workload, unknown, unknown, requests)
+    return Scenario(f"{testbed} {of_load}", server, workload, unknown, unknown, requests)
 
 
 def problem_of(name: str) -> tuple[str, float]:

@@ -42,6 +42,18 @@ class Race:
     seconds: float
     costs: NDArray[np.float64] | None = None
 
+    def mean_costs(self) -> NDArray[np.float64]:
+        """Return the mean cost of each run, shape (seeds,).
+
+        Raises
+        ------
+        ValueError
+            If the costs were not kept.
+        """
+        if self.costs is None:
+            raise ValueError("these runs have no costs: make the sweep with costs=True")
+        return self.costs.mean(axis=1)
+
 
 class _Timed:
     """A wrapper that adds up the time of the agent only, without the time of the server."""
@@ -97,11 +109,13 @@ def race(
     chosen = np.empty((len(seeds), episodes), dtype=np.int32)
     recommended, costs = np.empty_like(chosen), np.empty(chosen.shape)
     space, seconds = scenario.space, 0.0
-    settings = {"requests": scenario.requests, "objective": objective}
     for row, seed in enumerate(seeds):
         agent = _Timed(make_agent(space, np.random.default_rng([seed, 0])))
         rng = np.random.default_rng([seed, 1])
-        run = tune(scenario.server, agent, scenario.workload, episodes, rng, **settings)
+        run = tune(
+            scenario.server, agent, scenario.workload, episodes, rng,
+            requests=scenario.requests, objective=objective,
+        )  # fmt: skip
         chosen[row] = [space.index(c) for c in run.configurations]
         recommended[row] = [space.index(c) for c in run.recommended]
         costs[row] = run.costs

@@ -37,9 +37,8 @@ from rrl.studies.map_cells import ARRAYS, COLUMNS, Cell, agent_settings, run_cel
 from rrl.studies.map_factors import CELL, NOISES, ROUGHNESSES, chosen_settings, typical
 from rrl.studies.map_places import Place, Places, all_places
 from rrl.studies.map_surfaces import JUDGING_KINDS, TUNING_KINDS
-from rrl.studies.pieces import packages
 from rrl.studies.sweep_store import table_folder
-from rrl.studies.sweeps import Sweep, Task, piece_key
+from rrl.studies.sweeps import Sweep, Task, packages, piece_key
 from rrl.support.errors import Parser, command
 from rrl.support.files import write_atomically
 from rrl.support.machine import available_cpus, one_thread
@@ -173,7 +172,7 @@ def _runs_of(
     parts: Sequence[Sequence[tuple[str, int]]],
     sweep: Sweep,
     progress: bool,
-) -> dict[tuple[Cell, str, str], tuple[np.ndarray, np.ndarray]]:
+) -> dict[tuple[Cell, str, str], tuple[np.ndarray, ...]]:
     """Return arrivals and excess of some settings, with a piece for each part of the surfaces."""
     tasks = {
         key: [_cell_task(*key, tuple(part), stage.seeds, stage.episodes) for part in parts]

@@ -1,7 +1,7 @@
 """The registration: what each claim says, what decides about it, and the log of all changes.
 
-`data/claims.yaml` has all of it. It is checked when it is read: an unknown or a missing key is an
-error, and so is a change, of the file or of the code that judges, that its log does not explain.
+`data/claims.yaml` has all of it. It is an error if the file, or the code that judges, has a change
+that its log does not explain.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import tokenize
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,10 +58,21 @@ class ClaimPart:
     above: float | None = None
     below: float | None = None
 
+    def __post_init__(self) -> None:
+        for name, known in (("metric", METRICS), ("statistic", STATISTICS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; use one of {known}")
+        if (self.above is None) == (self.below is None):
+            raise ValueError("give either `above` or `below`")
+        if self.statistic == FAMILY and (self.above, self.direction) != (1, 1):
+            raise ValueError(f"{FAMILY!r} tests ratios against 1; give `above: 1`, `direction: 1`")
+
     @property
     def threshold(self) -> float:
         """The number that the interval must be above, or below."""
-        return float(self.below if self.above is None else self.above)  # type: ignore[arg-type]
+        limit = self.below if self.above is None else self.above
+        assert limit is not None
+        return float(limit)
 
     def beyond(self, low: float, high: float, limit: float) -> bool:
         """Return whether an interval lies beyond a limit, on the side of the claim."""
@@ -180,8 +191,8 @@ class Registration:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of problems, those that decide first."""
-        found = (problem.kind for problem in (*self.problems, *self.days))
-        return tuple(dict.fromkeys((*self.decided_by, *found)))
+        steady, days = ([one.kind for one in each] for each in (self.problems, self.days))
+        return tuple(dict.fromkeys((*self.decided_by, *steady, *days)))
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -206,7 +217,7 @@ class Registration:
     def held_out_loads(self, testbed: str) -> tuple[float, ...]:
         """Return the loads of a recording that no agent had met before the registration."""
         held = (p for p in self.problems if (p.kind, p.testbed) == ("held_out", testbed))
-        return tuple(float(p.load) for p in held if not p.workload)
+        return tuple(float(p.load) for p in held if isinstance(p.load, int | float))
 
     def present(self, data: str | os.PathLike[str]) -> tuple[Problem, ...]:
         """Return the problems that can be run: simulated ones, and profiles in the folder `data`.
@@ -238,8 +249,8 @@ def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
     Raises
     ------
     DataError
-        If the file is missing, is not YAML, has a wrong key or value, or was changed without an
-        entry in `changes`. The message says what to do.
+        If the file is missing, is not a registration, or was changed without an entry in `changes`.
+        The message says what to do.
 
     Examples
     --------
@@ -255,26 +266,24 @@ def read_registration(data: str | os.PathLike[str] = "data") -> Registration:
     text = read_text(path)
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        line = " ".join(str(error).split())
-        raise DataError(f"{path}: not YAML ({line}); restore it") from None
-    wanted = ("paper", "columns", "rules", "decided_by", "steady", "changing", "days", "claims",
-              "changes")  # fmt: skip
-    _keys(path, "", content, wanted)
-    _keys(path, "columns", content["columns"], ("paper", "recommended", "rivals", "simple"))
-    _keys(path, "rules", content["rules"], [one.name for one in fields(Rules)])
-    for name in _agents(content):
-        try:
-            home(name)
-        except ValueError as error:
-            raise DataError(f"{path}: {error}") from None
-    _check_log(path, content)
+        _check_log(content)
+        return _registration(content, hashlib.sha256(text.encode()).hexdigest())
+    except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError) as error:
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{path}: {line}; restore it, or mend what was changed") from None
+
+
+def _registration(content: Mapping[str, Any], digest: str) -> Registration:
+    claims = {key: _claim(claim) for key, claim in content["claims"].items()}
+    columns = {name: tuple(agents) for name, agents in content["columns"].items()}
+    named = [name for agents in columns.values() for name in agents]
+    for claim in claims.values():
+        named += [*claim.also, *filter(None, [claim.about])]
+    for name in named:
+        home(name)  # an agent that is not known is refused
     return Registration(
-        {name: tuple(agents) for name, agents in content["columns"].items()},
-        Rules(**content["rules"]), tuple(content["decided_by"]),
-        tuple(_problems(path, content)), tuple(_days(path, content)),
-        {key: _claim(path, key, value) for key, value in content["claims"].items()},
-        tuple(content["changes"]), hashlib.sha256(text.encode()).hexdigest(),
+        columns, Rules(**content["rules"]), tuple(content["decided_by"]),
+        tuple(_problems(content)), tuple(_days(content)), claims, tuple(content["changes"]), digest,
     )  # fmt: skip
 
 
@@ -304,89 +313,41 @@ def without_words(source: str) -> str:
     return "".join("".join(lines).split())
 
 
-def _check_log(path: Path, content: Mapping[str, Any]) -> None:
+def _check_log(content: Mapping[str, Any]) -> None:
     """Refuse a content that the last entry of the log does not name."""
     entries, digest = content["changes"], content_digest(content)
-    if not entries:
-        raise DataError(f"{path}: `changes` is empty; it begins with the registration itself")
-    for number, entry in enumerate(entries):
-        wanted = ("date", "reason", "moved", "digest")
-        _keys(path, f"changes[{number}]", entry, wanted, ("read",))
-    if entries[-1]["digest"] != digest:
-        raise DataError(
-            f"{path}: it, or the code that judges, changed, and `changes` does not say why; undo "
-            "it, or add an entry with the date, the reason, whose verdicts it moved, and the "
-            f"digest {digest}"
+    if any(not {"date", "reason", "moved", "digest"} <= set(entry) for entry in entries):
+        raise ValueError("each entry of `changes` has a date, a reason, a digest, and what moved")
+    if not entries or entries[-1]["digest"] != digest:
+        raise ValueError(
+            "it, or the code that judges, changed, and `changes` does not say why; undo it, or add "
+            "an entry with the date, the reason, whose verdicts it moved, and the digest "
+            f"{digest}"
         )
 
 
-def _keys(path: Path, where: str, content: Any, wanted: Any, optional: Any = ()) -> None:
-    """Refuse a mapping that lacks a key or has an unknown one."""
-    place = f"{path}: {where}".rstrip(": ")
-    if not isinstance(content, dict):
-        raise DataError(f"{place}: write it as `key: value` lines")
-    if missing := [key for key in wanted if key not in content]:
-        raise DataError(f"{place}: no key {missing[0]!r}; add it")
-    if unknown := [key for key in content if key not in (*wanted, *optional)]:
-        known = ", ".join((*wanted, *optional))
-        raise DataError(f"{place}: unknown key {unknown[0]!r}; the keys are {known}")
-
-
-def _agents(content: Mapping[str, Any]) -> Iterator[str]:
-    for names in content["columns"].values():
-        yield from names
-    for claim in content["claims"].values():
-        if isinstance(claim, dict):
-            yield from (*claim.get("also", ()), *filter(None, [claim.get("about")]))
-
-
-def _claim(path: Path, key: str, content: Any) -> RegisteredClaim:
-    known = [one.name for one in fields(RegisteredClaim)]
-    optional = known[known.index("about") :]
-    _keys(path, f"claims.{key}", content, known[: known.index("about")], optional)
-    parts = []
-    for number, part in enumerate(content["parts"]):
-        where = f"claims.{key}.parts[{number}]"
-        names = ("metric", "statistic", "against", "direction")
-        _keys(path, where, part, names, ("above", "below"))
-        for name, values in (("metric", METRICS), ("statistic", STATISTICS)):
-            if part[name] not in values:
-                raise DataError(f"{path}: {where}: unknown {name} {part[name]!r}; use one of "
-                                f"{', '.join(values)}")  # fmt: skip
-        if ("above" in part) == ("below" in part):
-            raise DataError(f"{path}: {where}: give either `above` or `below`")
-        if part["statistic"] == FAMILY and (part.get("above"), part["direction"]) != (1, 1):
-            raise DataError(f"{path}: {where}: {FAMILY!r} tests ratios against 1; give `above: 1` "
-                            "and `direction: 1`")  # fmt: skip
-        parts.append(ClaimPart(**part))
+def _claim(content: Mapping[str, Any]) -> RegisteredClaim:
     if content.get("objective", "mean") not in ("mean", "late"):
-        raise DataError(f"{path}: claims.{key}: unknown objective; use mean or late")
+        raise ValueError(f"unknown objective {content['objective']!r}; use mean or late")
     listed = {name: tuple(content.get(name, ())) for name in ("also", "workloads")}
-    return RegisteredClaim(**(content | listed | {"parts": tuple(parts)}))
+    parts = tuple(ClaimPart(**part) for part in content["parts"])
+    return RegisteredClaim(**{**content, **listed, "parts": parts})
 
 
-def _problems(path: Path, content: Mapping[str, Any]) -> Iterator[Problem]:
+def _problems(content: Mapping[str, Any]) -> Iterator[Problem]:
     steady = content["rules"]["steady_episodes"]
-    for group, optional in (("steady", ()), ("changing", ("episodes",))):
+    for group in ("steady", "changing"):
         for kind, entries in content[group].items():
-            for number, entry in enumerate(entries):
-                where = f"{group}.{kind}[{number}]"
-                _keys(path, where, entry, ("testbed", "loads", *optional))
-                for value in entry["loads"]:
-                    load = _literal(value)
-                    try:
-                        workload(load)
-                    except ValueError as error:
-                        raise DataError(f"{path}: {where}: {error}") from None
+            for entry in entries:
+                for load in map(_literal, entry["loads"]):
+                    workload(load)  # a load that cannot be is refused
                     for testbed in _both_halves(entry["testbed"]):
                         yield Problem(kind, testbed, load, entry.get("episodes", steady))
 
 
-def _days(path: Path, content: Mapping[str, Any]) -> Iterator[DayProblem]:
-    known = ("testbed", "rate", "requests", "late_s", "neighbour", "first_seed")
+def _days(content: Mapping[str, Any]) -> Iterator[DayProblem]:
     for kind, entries in content["days"].items():
-        for number, entry in enumerate(entries):
-            _keys(path, f"days.{kind}[{number}]", entry, known[:4], known[4:])
+        for entry in entries:
             about = {name: _literal(value) for name, value in entry.items()}
             for testbed in _both_halves(about["testbed"]):
                 yield DayProblem(kind, Day(agent="", seeds=0, **about | {"testbed": testbed}))

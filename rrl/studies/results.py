@@ -63,8 +63,10 @@ def wanted_now(sweep: Sweep) -> dict[str, Result]:
         if name.startswith(TABLES):
             continue
         try:
-            if isinstance(what, RUNS):
-                (check_day if isinstance(what, Day) else check_setting)(what)
+            if isinstance(what, Day):
+                check_day(what)
+            elif isinstance(what, Setting):
+                check_setting(what)
             found[name] = sweep.result(what) if isinstance(what, RUNS) else sweep.truth(what)
         except (LookupError, ImportError, ValueError):  # an agent or a testbed that is gone
             continue
@@ -78,7 +80,7 @@ def outdated(sweep: Sweep) -> dict[str, Key]:
     known = tables.tables()
     for name in known:
         keys[TABLES + name] = tables.key_of(known[name], sweep.data)
-    late = {}
+    late: dict[str, Key] = {}
     for name in {*index, *keys}:
         if name not in keys:
             late[name] = (f"{name} cannot be made any more",)
@@ -130,13 +132,16 @@ def check(sweep: Sweep, root: Path = Path()) -> str:
     for new, names in reasons.items():
         print(f"{', '.join(new)}: {len(names)} stored results, such as {names[0]}")
     figures = rests_on(late, root)
+    together: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for figure, names in figures.items():
-        print(f"  figures/{figure} rests on {len(names)} of them")
+        together[tuple(names)].add(Path(figure).stem)
+    for of, stems in together.items():
+        print(f"  figures and tables that rest on {len(of)} of them: {', '.join(sorted(stems))}")
     steps = "`make versions`, then `make results`" if unknown else "`make results`"
     raise UnstableError(
         f"{len(late)} of {len(sweep.store.index)} stored results are of other versions, and "
         f"{len(figures)} figures and tables rest on them: nothing is drawn; {steps} renews them, "
-        "or FIGURE=NAME with it those of one figure"
+        "and `make results FIGURE=NAME` those of one figure"
     )
 
 

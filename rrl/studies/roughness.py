@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.space import ConfigSpace
 from rrl.recording.profile import Profile
 from rrl.recording.truth import rows_of_half
+from rrl.simulation.simulator import SimulatedServer
 from rrl.studies.scenario import Scenario
 from rrl.workloads.workload import episodes as cut
 
@@ -167,10 +168,12 @@ def simulated_noise(scenario: Scenario, episodes: int, rng: np.random.Generator)
         At least 2.
     rng : numpy.random.Generator
     """
+    server = scenario.server
+    assert isinstance(server, SimulatedServer)
     low = np.flatnonzero(low_costs(scenario.cost))
     stretch = scenario.workload.arrivals(episodes * scenario.requests, rng)
     logs = np.empty((episodes, len(low)))
     for row, arrivals in zip(logs, cut(stretch, scenario.requests), strict=True):
-        blocks = scenario.server.grid(arrivals, rng, low)  # type: ignore[attr-defined]
+        blocks = server.grid(arrivals, rng, low)
         row[:] = np.log(np.concatenate([latency.mean(axis=1) for _, latency, _ in blocks]))
     return float(np.sqrt(logs.var(axis=0, ddof=1).mean()))

@@ -111,11 +111,11 @@ class Progress:
 
     def at(self, times: ArrayLike) -> Floats:
         """Seconds of a whole machine until `times` (s)."""
-        return np.interp(times, self.times, self.done)
+        return np.interp(np.asarray(times, dtype=float), self.times, self.done)
 
     def when(self, done: ArrayLike) -> Floats:
         """Seconds of the clock at which `done` seconds of a whole machine are reached."""
-        return np.interp(done, self.done, self.times)
+        return np.interp(np.asarray(done, dtype=float), self.done, self.times)
 
 
 ALONE = Progress(np.array([0.0, _FOR_EVER]), np.array([0.0, _FOR_EVER]))

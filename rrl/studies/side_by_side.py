@@ -18,18 +18,22 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from rrl.studies.contestants import Contestants, Served
+from rrl.core.agent import Agent
+from rrl.core.knob import Configuration
 from rrl.support.errors import DataError
 from rrl.support.files import write_atomically
 from rrl.support.machine import describe_machine, exclusive
-from rrl.tuning.episode import Episode
+from rrl.tuning.episode import Episode, Server
+from rrl.tuning.guard import Guard
 from rrl.tuning.guarded import GuardedStep, guarded_steps
 from rrl.tuning.loop import Step, draw_run, learning_steps
 from rrl.tuning.objective import MeanLatency, Objective
+from rrl.tuning.watch import Watch
 from rrl.workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -39,6 +43,65 @@ STEPS, DESCRIPTION = "steps.csv", "run.json"
 SCHEMA = 2
 FORMER = {"rrl": "rrl-gp", "rrl-boltzmann": "rrl"}
 """The present names of agents by those that runs of schema 1 have."""
+
+
+class Contestant(NamedTuple):
+    """An agent with its server, and the guard that limits what it may try."""
+
+    server: Server
+    agent: Agent
+    guard: Guard | None = None
+
+
+Contestants = Mapping[str, Contestant]
+
+
+@runtime_checkable
+class Pauses(Protocol):
+    """Protocol of a live server that can be paused while others have their turn."""
+
+    def pause(self) -> None:
+        """Use no processor until the next episode."""
+        ...
+
+
+class Served:
+    """A server that keeps the valid episodes of a turn, and is paused after each.
+
+    Examples
+    --------
+    >>> from rrl import TableServer
+    >>> server = Served(TableServer({"threads": [1, 2], "cost": [0.5, 0.25]}, ["threads"]))
+    >>> _ = server.measure({"threads": 2}, [0.0, 1.0], np.random.default_rng(0))
+    >>> [len(episode) for episode in server.taken()], server.taken()
+    ([2], [])
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server, self.space = server, server.space
+        self._episodes: list[Episode] = []
+
+    def measure(
+        self,
+        configuration: Configuration,
+        arrivals: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        watch: Watch | None = None,
+    ) -> Episode:
+        """Serve an episode, and keep it if it is valid."""
+        try:
+            episode = self.server.measure(configuration, arrivals, rng, watch=watch)
+        finally:
+            if isinstance(self.server, Pauses):
+                self.server.pause()
+        self._episodes += [episode] if episode.valid else []
+        return episode
+
+    def taken(self) -> list[Episode]:
+        """Return the episodes since the last call."""
+        found, self._episodes = self._episodes, []
+        return found
 
 
 def side_by_side(
@@ -68,7 +131,6 @@ def side_by_side(
     Examples
     --------
     >>> from rrl import RRL, Poisson, TableServer
-    >>> from rrl.studies.contestants import Contestant
     >>> server = TableServer({"threads": [1, 2], "cost": [0.5, 0.25]}, ["threads"])
     >>> agents = {k: RRL(server.space, np.random.default_rng(k)) for k in (1, 2)}
     >>> both = {f"agent {k}": Contestant(server, agent) for k, agent in agents.items()}
@@ -123,7 +185,9 @@ def record_side_by_side(
     """
     folder.mkdir(parents=True, exist_ok=True)
     what = {"episodes": episodes, "requests": requests, "seed": seed, "workload": repr(workload)}
-    contestants = {name: one._replace(server=Served(one.server)) for name, one in make().items()}
+    made = make()
+    served = {name: Served(one.server) for name, one in made.items()}
+    contestants = {name: one._replace(server=served[name]) for name, one in made.items()}
     what["contestants"] = sorted(contestants)
     _check_folder(folder, what)
     _describe(folder, what, complete=False, notes=notes)
@@ -137,7 +201,7 @@ def record_side_by_side(
         if turn is None:
             break
         rows += [
-            _row(name, step, order, contestants[name].server.taken())
+            _row(name, step, order, served[name].taken())
             for order, (name, step) in enumerate(turn.items())
         ]
         _save(folder, rows)

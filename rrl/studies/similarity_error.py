@@ -17,6 +17,7 @@ from rrl.core.qtable import QTable
 from rrl.core.rrl import deploy
 from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate, Similarity
 from rrl.core.space import ROUNDING, ConfigSpace
+from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half
 from rrl.studies.scenario import Scenario
 from rrl.tuning.objective import MeanLatency
@@ -152,6 +153,8 @@ def on_one_scale(scenario: Scenario) -> Scenario:
     the replayed half to the judging one.
     """
     server = scenario.server
+    assert isinstance(server, RecordedServer)
+    assert server.half is not None
     seen = judge_half(server.profile, scenario.workload.rate, server.half).cost
     factor = np.exp(np.median(np.log(seen) - np.log(scenario.cost)))
     return replace(scenario, cost=factor * scenario.cost)

@@ -146,7 +146,7 @@ class Store:
 
     def enter(self, entries: Mapping[str, Entry]) -> None:
         """Enter results in the index; those that were entered meanwhile are kept."""
-        self.index = Store(self.folder).index | entries
+        self.index = {**Store(self.folder).index, **entries}
         self._write_index()
 
     def forget(self, names: Iterable[str]) -> None:

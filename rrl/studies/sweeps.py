@@ -2,7 +2,7 @@
 
 A :class:`rrl.studies.settings.Setting` says what to run. Results of the present versions are read
 from the store (:mod:`rrl.studies.sweep_store`), and the others are computed. They are divided into
-pieces of a few seeds (:mod:`rrl.studies.pieces`), and each piece is kept as one file under
+pieces of a few seeds (:func:`run_piece`), and each piece is kept as one file under
 ``build/results``. So an interrupted sweep continues where it stopped, and a finished one is not run
 again. Days of devices (:class:`rrl.studies.days.Day`) are run and kept in the same way.
 A piece draws from its own seeds and runs its linear algebra in one thread. So the results do not
@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -26,18 +26,25 @@ from zipfile import BadZipFile
 import numpy as np
 from tqdm import tqdm
 
-from rrl.studies.days import Day, check_day, day_name, run_days
-from rrl.studies.pieces import day_key, problem, run_piece, run_truth, setting_key, truth_key
-from rrl.studies.race import Race
-from rrl.studies.scenario import Scenario, Truth
-from rrl.studies.settings import Load, Setting, check, why_not
-from rrl.studies.sweep_store import Arrays, Entry, Store, setting_name, truth_name
+from rrl.recording.profile import DESCRIPTION, EPISODES
+from rrl.recording.replay import replayed
+from rrl.rivals import agents
+from rrl.studies.behaviour import label, problem_name
+from rrl.studies.days import KNOWING, Day, check_day, day_name, run_days
+from rrl.studies.problems import SURFACES, half_of, open_scenario
+from rrl.studies.race import Race, race
+from rrl.studies.scenario import Scenario, Truth, find_truth
+from rrl.studies.settings import Load, Setting, check, why_not, workload
+from rrl.studies.sweep_store import Arrays, Entry, Key, Store, setting_name, truth_name
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import replacing
-from rrl.support.machine import available_cpus
-from rrl.support.provenance import NUMERICAL, versions
+from rrl.support.machine import available_cpus, one_thread
+from rrl.support.provenance import NUMERICAL, digest, locked, versions
+from rrl.tuning.constrained import most_cpus
+from rrl.tuning.objective_names import parse_objective
 
 SEEDS_PER_PIECE = 5
+LOOP = "judge loop", "judge objectives"
 WANTED = "wanted"
 """The file in the folder of pieces that names the results that were wanted while storing."""
 
@@ -94,12 +101,20 @@ class Sweep:
         replications: int = 150,
         workers: int | None = None,
     ) -> None:
-        self.settings, self.costs = tuple(settings), costs
+        self.settings: tuple[Setting | Day, ...] = tuple(settings)
+        self.costs = costs
         self.data, self.folder = os.path.abspath(data), Path(build) / "results"
         self.replications = replications
         self.workers = workers or int(os.environ.get("RRL_WORKERS") or available_cpus())
         for setting in self.settings:
-            (check_day if isinstance(setting, Day) else check)(setting)
+            if isinstance(setting, Day):
+                check_day(setting)
+            else:
+                check(setting)
+
+    @property
+    def _races(self) -> list[Setting]:
+        return [setting for setting in self.settings if isinstance(setting, Setting)]
 
     @cached_property
     def store(self) -> Store:
@@ -111,8 +126,8 @@ class Sweep:
 
         An agent that is not stored and cannot be made here is left out, and a line says why.
         """
-        wanted = {setting: self.result(setting) for setting in self.settings}
-        for agent in dict.fromkeys(setting.agent for setting in self.settings):
+        wanted = {setting: self.result(setting) for setting in self._races}
+        for agent in dict.fromkeys(setting.agent for setting in self._races):
             if reason := why_not(agent):
                 own = {s: result for s, result in wanted.items() if s.agent == agent}
                 missing = {s for s, result in own.items() if self._stored(result) is None}
@@ -123,7 +138,7 @@ class Sweep:
 
     def days(self, progress: bool = True) -> dict[Day, Arrays]:
         """Return what :func:`rrl.studies.days.run_days` gives, by day, in the order of the days."""
-        wanted = {day: self.result(day) for day in self.settings}
+        wanted = {day: self.result(day) for day in self.settings if isinstance(day, Day)}
         found = self._results(list(wanted.values()), progress)
         return {
             day: {name: rows[: day.seeds] for name, rows in found[result.name].items()}
@@ -133,7 +148,7 @@ class Sweep:
     def scenarios(self, progress: bool = True) -> dict[tuple[str, Load], Scenario]:
         """Return the problems of the settings with their truths."""
         truths = self.truths(progress)
-        problems = {s.problem: problem(*s.problem, self.data) for s in self.settings}
+        problems = {s.problem: problem(*s.problem, self.data) for s in self._races}
         return {
             key: where.knowing(truths[key]) if key in truths else where
             for key, where in problems.items()
@@ -145,7 +160,7 @@ class Sweep:
         A changing workload uses the longest horizon.
         """
         horizon: dict[tuple[str, Load], int] = {}
-        for setting in self.settings:
+        for setting in self._races:
             if problem(*setting.problem, self.data).known:
                 continue
             steady = isinstance(setting.load, int | float)
@@ -159,6 +174,7 @@ class Sweep:
         self, setting: Setting | Day, seeds: Sequence[Sequence[int]] | None = None
     ) -> Result:
         """Return a setting's or a day's result; `seeds` names the seeds of each piece."""
+        run: Callable[..., Arrays]
         if isinstance(setting, Day):
             name, key, run = day_name(setting), day_key(setting, self.data), run_days
         else:
@@ -190,8 +206,9 @@ class Sweep:
             with _backend(self.workers) as parallel:
                 done = parallel(_keyed(task) for task in missing)
                 # By the mean speed of all pieces: they differ in length, and their order is random.
-                options = {"unit": "piece", "smoothing": 0, "disable": not progress}
-                for key, arrays in tqdm(done, "sweep", len(missing), **options):
+                for key, arrays in tqdm(
+                    done, "sweep", len(missing), unit="piece", smoothing=0, disable=not progress
+                ):
                     with replacing(self.folder / f"{key}.npz") as file:
                         np.savez_compressed(file, **arrays)
         return {task.key: self._load(task) for task in tasks}
@@ -205,7 +222,7 @@ class Sweep:
         self.store.enter({result.name: result.entry})
 
     def _results(self, wanted: Sequence[Result], progress: bool) -> dict[str, Arrays]:
-        stored = {result.name: found for result in wanted if (found := self._stored(result))}
+        stored = {result.name: kept for result in wanted if (kept := self._stored(result))}
         missing = [result for result in wanted if result.name not in stored]
         outdated = sum(result.name in self.store for result in missing)
         if outdated and os.environ.get("RRL_RESULTS") != "store":
@@ -308,3 +325,78 @@ def _backend(workers: int) -> Iterator[Any]:
         raise UsageError(f"no Dask scheduler answers at {scheduler}: {error}") from None
     with client, parallel_config(backend="dask", wait_for_workers_timeout=60):
         yield Parallel(return_as="generator_unordered")
+
+
+# --- Pieces: what a worker process runs, and what the result depends on --------------------------
+
+
+@lru_cache(maxsize=64)
+def problem(testbed: str, load: Load, data: str) -> Scenario:
+    """Open the problem of a setting, without its truth; later calls return the same one."""
+    return open_scenario(testbed, workload(load), data)
+
+
+def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
+    """Race one setting from some seeds.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (seeds, episodes)
+        ``chosen`` and ``recommended`` are those of :class:`rrl.studies.race.Race`. ``costs`` (s for
+        a latency) has single precision, so that it can be stored: the seventh digit is rounded.
+    """
+    with one_thread():
+        scenario = problem(*setting.problem, data)
+        objective = parse_objective(setting.objective, most_cpus(scenario.space))
+        make = agents.maker(setting.agent)
+        runs = race(scenario, make, seeds, setting.episodes, objective=objective)
+    costs = np.asarray(runs.costs, dtype=np.float32)
+    return {"chosen": runs.chosen, "recommended": runs.recommended, "costs": costs}
+
+
+def run_truth(testbed: str, load: Load, episodes: int, replications: int, data: str) -> Arrays:
+    """Find the truth of one problem, as :class:`rrl.studies.scenario.Truth` has it."""
+    where = problem(testbed, load, data)
+    return find_truth(where, replications=replications, episodes=episodes)._asdict()
+
+
+def setting_key(setting: Setting, data: str) -> Key:
+    """Return what a run of a setting depends on, besides the setting itself."""
+    kind = "Poisson" if isinstance(setting.load, int | float) else setting.load[0]
+    names = f"agent {setting.agent}", problem_name(setting.testbed), f"load {kind}", *LOOP
+    return (*map(label, names), *data_key(setting.testbed, data, judged=False), packages())
+
+
+def truth_key(testbed: str, load: Load, data: str) -> Key:
+    """Return what the truth of a problem depends on, besides its arguments."""
+    kind = "Poisson" if isinstance(load, int | float) else load[0]
+    names = problem_name(testbed), f"load {kind}", "judge truth"
+    return (*map(label, names), *data_key(testbed, data, judged=True), packages())
+
+
+def day_key(day: Day, data: str) -> Key:
+    """Return what a run of a day depends on, besides the day itself."""
+    agent = () if day.agent == KNOWING else (f"agent {day.agent}",)
+    names = *agent, problem_name(day.testbed), "problem day", "judge loop"
+    judged = Path(data) / half_of(day.testbed)[0] / EPISODES
+    read = (f"data {digest(judged)[:12]}",) if judged.exists() else ()
+    return (*map(label, names), *read, packages())
+
+
+def packages() -> str:
+    """Return the locked versions of the packages that can change a number, as one name."""
+    text = json.dumps(locked(NUMERICAL), sort_keys=True)
+    return f"packages {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def data_key(testbed: str, data: str, judged: bool) -> Key:
+    """Return the digest of the data of a testbed: what is replayed, or all of the recording."""
+    name, half = half_of(testbed)
+    where = Path(data) / name
+    if where.is_dir() and judged:
+        read = "".join(digest(where / file) for file in (DESCRIPTION, EPISODES))
+        return (f"data {hashlib.sha256(read.encode()).hexdigest()[:12]}",)
+    if where.is_dir():
+        return (f"data {replayed(where, half)[:12]}",)
+    surfaces = Path(data) / "surfaces" / "surfaces.npz"
+    return (f"data {digest(surfaces)[:12]}",) if name in SURFACES and surfaces.exists() else ()

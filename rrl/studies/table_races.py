@@ -21,7 +21,7 @@ from rrl.core.space import from_table
 from rrl.rivals.agents import maker
 from rrl.studies.comparison import medians
 from rrl.studies.outcomes import measures
-from rrl.studies.problems import surface
+from rrl.studies.problems import SurfaceServer, surface
 from rrl.studies.race import race
 from rrl.studies.scenario import Scenario
 from rrl.support.errors import DataError, UsageError
@@ -182,7 +182,8 @@ def _run(
 def _settings(where: Scenario, agent: str, episodes: int) -> str:
     """Return what the runs of an agent on a table depend on, besides the seed."""
     table = hashlib.sha256(where.space.fingerprint.encode() + where.cost.tobytes()).hexdigest()[:12]
-    noise = where.server.noise  # type: ignore[attr-defined]  (of a surface)
+    assert isinstance(where.server, SurfaceServer)
+    noise = where.server.noise
     about = {"agent": version(f"agent {agent}"), "episodes": episodes, "noise": noise}
     return json.dumps(about | {"table": table})
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rrl.studies.behaviour import label, problem_name
-from rrl.studies.pieces import data_key, packages
 from rrl.studies.sweep_store import TABLES as PREFIX
 from rrl.studies.sweep_store import Entry, Key, Store, table_folder
+from rrl.studies.sweeps import data_key, packages
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import write_atomically
 
@@ -26,18 +26,13 @@ PathLike = str | os.PathLike[str]
 
 SURFACES = ("wide", "narrow", "pool")
 MADE = ("made-category", "made-binary", "made-sparse")
-JOINT, JOINT_RECORDED = "cpu2-joint", "mobilenet_v2-joint-279"
+JOINT = ("cpu2-joint", "mobilenet_v2-joint-279")
 SMALL = (
     "mobilenet_v2-threads",
     "mobilenet_v2-busy",
     "inception_v3-threads",
     "keyword-threads",
     "mobilenet_v2-batching",
-)
-JOINT_AGENTS = (
-    *("rrl-gp", "rrl", "rrl-adaptive", "rrl-wide", "rrl-released-copy", "coordinate-descent"),
-    *("deep-q-network", "exhaustive", "gp-ei", "heuristic", "hill-climbing", "q-learning"),
-    *("random", "simulated-annealing", "tf-serving-default", "zooming"),
 )
 UNFINISHED = "unfinished"
 """In the key of a table that is being renewed: its present rows stay if the command is stopped."""
@@ -68,12 +63,10 @@ def tables() -> dict[str, Table]:
     from rrl.studies.ablation import FAMILIES
 
     families = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family))
-    race = "comparison race --agents {agents} --scenarios '%s' --out {folder}/%s.csv"
-    joint = race % (f"{JOINT} 115", "simulated"), race % (f"{JOINT_RECORDED} 81.5", "recorded")
     return {
         "ablation": Table(
             families,
-            (*SURFACES, "cpu10", "gpu", JOINT, JOINT_RECORDED, *MADE),
+            (*SURFACES, "cpu10", "gpu", *JOINT, *MADE),
             ("ablation --out {folder}",),
         ),
         "horizons": Table(
@@ -83,7 +76,6 @@ def tables() -> dict[str, Table]:
             ("judge horizons",),
         ),
         "warm-start": Table(("rrl-gp", "warm start"), SMALL, ("warm_start --out {folder}",)),
-        "joint": Table(JOINT_AGENTS, (JOINT, JOINT_RECORDED), joint),
     }
 
 

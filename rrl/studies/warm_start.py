@@ -23,6 +23,7 @@ from rrl.core.agent import Agent
 from rrl.core.qtable import Floats
 from rrl.core.space import ConfigSpace
 from rrl.core.warm_start import Earlier, WarmStart, transfer
+from rrl.recording.replay import RecordedServer
 from rrl.studies.problems import DATA, with_truth
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario
@@ -77,7 +78,8 @@ def misleading(name: str, how: str, data: Path = DATA) -> Earlier:
     True
     """
     scenario = _scenario(name, data)
-    true = earlier(name, data, scenario.server.half)  # type: ignore[attr-defined]
+    assert isinstance(scenario.server, RecordedServer)
+    true = earlier(name, data, scenario.server.half)
     logs = true.log_costs
     if how == "mirrored":
         return true._replace(log_costs=mirrored(logs, scenario.space.shape))
@@ -157,8 +159,8 @@ def study(
     parts = []
     for (problem, source), runs in races.items():
         scenario, cold = _scenario(problem, data), races[problem, COLD]
-        head = {"problem": scenario.name, "source": source, "taken": runs is not None}
-        head["taken"] &= source != COLD
+        taken = runs is not None and source != COLD
+        head = {"problem": scenario.name, "source": source, "taken": taken}
         parts.append(pd.DataFrame(head | {"seed": seeds} | _measures(scenario, runs or cold, cold)))
     return pd.concat(parts, ignore_index=True)
 

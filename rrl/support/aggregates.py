@@ -67,22 +67,6 @@ def performance_profile(costs: Values, limits: Values) -> Values:
     return np.stack([(costs <= limit).mean(axis=(-2, -1)) for limit in limits], axis=-1)
 
 
-def probability_of_improvement(ours: Values, theirs: Values) -> Values:
-    """Return how likely a run of ours costs less than one of theirs, as a mean over the problems.
-
-    An equal cost counts as one half. On each problem this is the statistic of Mann and Whitney,
-    divided by the number of pairs.
-
-    Examples
-    --------
-    >>> probability_of_improvement(np.array([[1.0, 2.0]]), np.array([[2.0, 3.0]])).item()
-    0.875
-    """
-    pairs = ours[..., :, None], theirs[..., None, :]
-    less, equal = (f(*pairs).mean(axis=(-2, -1)) for f in (np.less, np.equal))
-    return (less + equal / 2).mean(axis=-1)
-
-
 def stratified_draws(
     statistic: Statistic,
     samples: Sequence[Values],

@@ -12,12 +12,13 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import ClassVar, NoReturn
+from typing import ClassVar, NoReturn, ParamSpec
 
 INTERRUPTED = 130
+P = ParamSpec("P")
 
 _NO_ROOM = "; make room and run it again: what was saved before is intact"
 _REMEDIES = {
@@ -121,9 +122,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; `{self.prog} --help` lists the options")
 
 
-def command(
-    main: Callable[[Sequence[str] | None], int | None],
-) -> Callable[[Sequence[str] | None], int]:
+def command(main: Callable[P, int | None]) -> Callable[P, int]:
     """Make `main` return an exit code and report every error in one line.
 
     Parameters
@@ -152,9 +151,9 @@ def command(
     """
 
     @wraps(main)
-    def run(argv: Sequence[str] | None = None) -> int:
+    def run(*args: P.args, **kwargs: P.kwargs) -> int:
         try:
-            return main(argv) or 0
+            return main(*args, **kwargs) or 0
         except BrokenPipeError:  # `| head` stops reading; the flush at exit must not fail
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0

@@ -32,9 +32,8 @@ def behaviour(source: str) -> str:
     """
     tree = _Wordless().visit(ast.parse(source))
     for node in ast.walk(tree):
-        if "lineno" in node._attributes:  # lines would leave traces in the instructions
-            node.lineno = node.end_lineno = 1
-            node.col_offset = node.end_col_offset = 0
+        for place in node._attributes:  # lines would leave traces in the instructions
+            setattr(node, place, 1)
     code = compile(tree, "", "exec", dont_inherit=True, optimize=2)
     lines = (repr(instruction) for instruction in _instructions(code, str))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -45,6 +44,9 @@ class _Wordless(ast.NodeTransformer):
 
     typing = ("__future__", "typing", "collections.abc", "numpy.typing")
     raising = False
+
+    def __init__(self) -> None:
+        self.in_class: set[ast.AST] = set()
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         return ast.Pass() if isinstance(node.value, ast.Constant) else self.generic_visit(node)
@@ -61,7 +63,7 @@ class _Wordless(ast.NodeTransformer):
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
         return ast.Constant("") if self.raising else self.generic_visit(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         node.returns = None
         return self.generic_visit(node)
 
@@ -72,15 +74,14 @@ class _Wordless(ast.NodeTransformer):
         return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        if getattr(node, "field", False):
+        if node in self.in_class:
             return node
         if node.value is None:
             return ast.Pass()
         return self.generic_visit(ast.Assign([node.target], node.value))
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        for line in node.body:  # the annotations of a class make the fields of a dataclass
-            line.field = True
+        self.in_class.update(node.body)  # the annotations here make the fields of a dataclass
         return self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.AST]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ def bootstrap_interval(
 
 
 def ratio_interval(
-    ours: Sequence[float], theirs: Sequence[float], rng: np.random.Generator
+    ours: ArrayLike, theirs: ArrayLike, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """Compute the median of the paired ratios ours / theirs and its 95 % bootstrap interval.
 
@@ -61,7 +60,7 @@ def ratio_interval(
     >>> ratio_interval([1.0, 1.0, 1.0], [2.0, 2.0, 2.0], np.random.default_rng(0))
     (0.5, 0.5, 0.5)
     """
-    return bootstrap_interval(np.asarray(ours) / np.asarray(theirs), rng)
+    return bootstrap_interval(np.asarray(ours, float) / np.asarray(theirs, float), rng)
 
 
 def mean_ratio_interval(

@@ -74,28 +74,3 @@ def censored_median(
     """
     times = np.where(np.asarray(times) >= most, np.inf, times)
     return np.minimum(np.median(times, axis=axis), most)
-
-
-def restricted_mean(times: NDArray[np.float64], horizon: float) -> NDArray[np.float64]:
-    """Return the mean over the last axis of the time until an event, or until the horizon.
-
-    It is the area under the survival curve up to the horizon. Unlike a median it is known even if
-    most runs are censored. It is a lower limit of the mean time.
-
-    Parameters
-    ----------
-    times : ndarray, shape (..., runs)
-        It is infinite for a run without the event. No run is censored before the horizon.
-    horizon : float
-
-    References
-    ----------
-    Royston & Parmar, "Restricted mean survival time: an alternative to the hazard ratio",
-    BMC Medical Research Methodology 13, 2013.
-
-    Examples
-    --------
-    >>> restricted_mean(np.array([10.0, 30.0, np.inf]), 100).round(1).item()
-    46.7
-    """
-    return np.minimum(times, horizon).mean(axis=-1)

@@ -81,19 +81,6 @@ def largest_errors(
     return errors
 
 
-def region_growth(distance: Floats, radii: Floats) -> float:
-    """Return the exponent with which the smallest region grows with the radius (least squares).
-
-    Examples
-    --------
-    >>> _, distance = cone(101, 1)
-    >>> round(region_growth(distance, np.array([0.1, 0.2, 0.4])), 1)
-    0.9
-    """
-    least = [(distance <= radius * (1 + ROUNDING)).sum(axis=1).min() for radius in radii]
-    return float(np.polyfit(np.log(radii), np.log(least), 1)[0])
-
-
 def falling_radius(
     visits: NDArray[np.int64],
     radii: Floats,

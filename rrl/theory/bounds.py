@@ -57,7 +57,8 @@ def mean_cover(n: ArrayLike, k: ArrayLike, p: ArrayLike) -> Floats:
     >>> mean_cover(1331, k=1, p=1 / 1331).round(), mean_cover(1331, k=11, p=1 / 1331).round()
     (np.float64(10907.0), np.float64(992.0))
     """
-    return (1 + np.log(n)) / (np.asarray(k, dtype=float) * p) + 1
+    k_p = np.asarray(k, dtype=float) * np.asarray(p, dtype=float)
+    return (1 + np.log(np.asarray(n, dtype=float))) / k_p + 1
 
 
 def mean_cover_by_cell(sizes: ArrayLike, p: ArrayLike) -> Floats:
@@ -124,23 +125,9 @@ def error_after(
     >>> error_after([0, 1, 50], start=9.0, bias_bound=1.0, rate=0.5)
     array([9., 5., 1.])
     """
-    excess = np.maximum(np.asarray(start) - bias_bound, 0)
-    return bias_bound + np.asarray(rate) ** covers * excess
-
-
-def steps_to(precision: float, start: float, *, rate: float, n: int, k: int, p: float) -> float:
-    """Both parts of theorem 1: bound the mean steps until the error is at most ``b + precision``.
-
-    The number of covers is ``ln(start / precision) / -ln(rate)``, rounded up.
-
-    Examples
-    --------
-    >>> [round(steps_to(0.01, 1, rate=0.7, n=100, k=k, p=0.01)) for k in (1, 10)]
-    [7300, 742]
-    """
-    excess = max(start / precision, 1.0)
-    covers = np.ceil(np.log(excess) / -np.log(rate)) if rate else excess > 1
-    return float(covers * mean_cover(n, k, p))
+    b = np.asarray(bias_bound, dtype=float)
+    excess = np.maximum(np.asarray(start, dtype=float) - b, 0)
+    return b + np.asarray(rate, dtype=float) ** np.asarray(covers, dtype=float) * excess
 
 
 # --- Price (theorem 2) -------------------------------------------------------------------------
@@ -252,7 +239,9 @@ def hardest(gamma: float, eps: float = 1.0, gap: float = 1e-9) -> tuple[Floats, 
 # --- The best radius (corollary) ---------------------------------------------------------------
 
 
-def noise_scale(t: ArrayLike, n: int, kappa: float, sigma: float, delta: float = 0.05) -> Floats:
+def noise_scale(
+    t: ArrayLike, n: int, kappa: float | Floats, sigma: float | Floats, delta: float = 0.05
+) -> Floats:
     """Return a: noise changes means over regions of radius rho by at most ``a rho^(-d/2)``.
 
     This holds with probability 1 - delta for ``a = 2 sigma sqrt(ln(4 n / delta) / (kappa t))``. The
@@ -268,7 +257,9 @@ def noise_scale(t: ArrayLike, n: int, kappa: float, sigma: float, delta: float =
     return 2 * sigma * np.sqrt(np.log(4 * n / delta) / (kappa * np.asarray(t, dtype=float)))
 
 
-def needed_steps(radius: ArrayLike, n: int, d: int, kappa: float, delta: float = 0.05) -> Floats:
+def needed_steps(
+    radius: ArrayLike, n: int, d: int, kappa: float | Floats, delta: float = 0.05
+) -> Floats:
     """Return the smallest number of steps for which :func:`noise_scale` holds at a radius."""
     return 8 * np.log(2 * n / delta) / (kappa * np.asarray(radius, dtype=float) ** d)
 
@@ -278,7 +269,8 @@ def noisy_error(radius: ArrayLike, lipschitz: float, a: ArrayLike, d: int) -> Fl
 
     `lipschitz` is L, the largest change of the cost per unit of distance.
     """
-    return lipschitz * np.asarray(radius) + a * np.asarray(radius, dtype=float) ** (-d / 2)
+    rho = np.asarray(radius, dtype=float)
+    return lipschitz * rho + np.asarray(a, dtype=float) * rho ** (-d / 2)
 
 
 def best_radius(lipschitz: float, a: ArrayLike, d: int) -> Floats:
@@ -294,15 +286,3 @@ def best_radius(lipschitz: float, a: ArrayLike, d: int) -> Floats:
     np.float64(0.2)
     """
     return (d * np.asarray(a) / (2 * lipschitz)) ** (2 / (d + 2))
-
-
-def density(near: Mask, radius: float, d: int) -> float:
-    """Return kappa for this radius: the smallest region's fraction of all cells, divided by rho^d.
-
-    Examples
-    --------
-    >>> from rrl.theory.cover import cells
-    >>> density(cells(10, 5), radius=2.0, d=1)
-    0.25
-    """
-    return float(smallest_region(near) / len(near) / radius**d)

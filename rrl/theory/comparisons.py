@@ -1,4 +1,4 @@
-"""Observed values beside their bounds: cover times, errors, losses, and steps of learning.
+"""Observed values beside their bounds: cover times, errors and losses.
 
 :mod:`rrl.theory.bound_checks` asks whether a bound ever fails. The functions here show how far a
 bound is from what happens on one process.
@@ -6,7 +6,7 @@ bound is from what happens on one process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,27 +107,6 @@ def at_covers(run: Learning, bound: Floats) -> dict[str, float]:
     }
 
 
-def covers_to_fraction(run: Learning, bound: Floats, fraction: float = 0.1) -> tuple[int, int]:
-    """Return the covers until the error, and until its bound, is a fraction of the first error.
-
-    Raises
-    ------
-    ValueError
-        If the run is too short for one of them.
-
-    Examples
-    --------
-    >>> run = Learning(np.array([9.0, 4.0, 0.5]), np.array([1, 2]), np.zeros(1), np.zeros(1))
-    >>> covers_to_fraction(run, np.array([9.0, 6.0, 0.8]))
-    (2, 2)
-    """
-    goal = fraction * run.errors[0]
-    observed, allowed = run.errors[run.covers] <= goal, bound <= goal
-    if not (observed.any() and allowed.any()):
-        raise ValueError(f"the run never comes to {fraction:g} of its first error: use more steps")
-    return int(observed.argmax()) + 1, int(allowed.argmax())
-
-
 def bias_and_loss(mdp: MDP, near: Mask, weights: Floats | None = None) -> dict[str, float]:
     """Return the error and the loss of the exact fixed point of M T, beside theorems 2 to 4.
 
@@ -191,46 +170,3 @@ def local_loss(cost: Floats, near: Mask) -> dict[str, float]:
         "loss": float(cost[choice] - cost[best]),
         "loss / optimum (%)": float(100 * (cost[choice] / cost[best] - 1)),
     }
-
-
-def steps_to_fraction(
-    mdp: MDP,
-    near: Mask,
-    paths: Iterable[Ints],
-    *,
-    fraction: float = 0.1,
-    learning_rate: float = 0.3,
-    first_error: float = 20.0,
-) -> Ints:
-    """Return the steps until a fraction of the first distance to Q_rho is left, by sampled targets.
-
-    Parameters
-    ----------
-    mdp : MDP
-    near : ndarray of bool, shape (A, A)
-    paths : iterable of ndarray of int, shape (T, 3)
-        There is one run per path. See :func:`rrl.theory.qlearning.walk`.
-    fraction, learning_rate : float, optional
-    first_error : float, optional
-        Every cell starts above Q_rho by this number times the largest absolute value of Q_rho.
-
-    Raises
-    ------
-    ValueError
-        If a path is too short.
-
-    Examples
-    --------
-    >>> one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
-    >>> path = np.array([[0, 0, 0], [0, 1, 0]])
-    >>> steps_to_fraction(one, np.eye(2, dtype=bool), [path], learning_rate=1.0)
-    array([2])
-    """
-    goal = solve(blur(mdp, mean_field(near)))
-    start = goal + first_error * np.abs(goal).max()
-    how = {"truth": goal, "learning_rate": learning_rate, "sampled": True}
-    runs = (region_learning(mdp, near, path, start, **how) for path in paths)
-    taken = np.array([(run.errors <= run.errors[0] * fraction).argmax() for run in runs])
-    if not taken.all():
-        raise ValueError(f"a run never comes to {fraction:g} of its first error: use more steps")
-    return taken

@@ -57,8 +57,6 @@ class Curves:
         loss of the theory.
     deployed : ndarray
         This is the same for the configuration that the agent deploys.
-    radius : ndarray
-        This is the agent's radius in steps. An adaptive agent changes it.
     chosen : ndarray of int
         These are the numbers of the measured configurations.
     """
@@ -67,7 +65,6 @@ class Curves:
     typical: Floats
     greedy: Floats
     deployed: Floats
-    radius: Floats
     chosen: NDArray[np.int64]
 
 
@@ -76,7 +73,7 @@ class _Watched:
 
     def __init__(self, agent: RRL, truth: Floats) -> None:
         self.agent, self.truth = agent, truth
-        self.rows: list[tuple[float, float, float, float]] = []
+        self.rows: list[tuple[float, float, float]] = []
 
     def ask(self, load: float) -> Configuration:
         return self.agent.ask(load)
@@ -87,7 +84,7 @@ class _Watched:
         error = np.abs(table.values - self.truth)
         greedy = self.truth[table.values.argmin()] / self.truth.min() - 1
         typical = float(np.median(error / self.truth))
-        self.rows.append((error.max(), typical, greedy, self.agent.region.radius))
+        self.rows.append((error.max(), typical, greedy))
 
     def best(self, load: float) -> Configuration:
         return self.agent.best(load)
@@ -147,8 +144,8 @@ def watch_table(
         rows.append(watched.rows)
         deployed.append(truth[[space.index(c) for c in run.recommended]] / truth.min() - 1)
         chosen.append([space.index(c) for c in run.configurations])
-    worst, typical, greedy, radius = np.moveaxis(np.array(rows), -1, 0)
-    return Curves(worst, typical, greedy, np.array(deployed), radius, np.array(chosen))
+    worst, typical, greedy = np.moveaxis(np.array(rows), -1, 0)
+    return Curves(worst, typical, greedy, np.array(deployed), np.array(chosen))
 
 
 def cut(curves: Curves, episodes: int) -> Curves:
@@ -176,7 +173,7 @@ def cover_ends(near: NDArray[np.bool_], chosen: NDArray[np.int64]) -> list[int]:
 
 def first_cover(near: NDArray[np.bool_], curves: Curves) -> Floats:
     """Return the episodes until the first cover ended, per seed; infinite if none ended."""
-    return np.array([(cover_ends(near, run) or [math.inf])[0] for run in curves.chosen])
+    return np.array([next(iter(cover_ends(near, run)), math.inf) for run in curves.chosen])
 
 
 def first_below(curve: Floats, level: float) -> Floats:
@@ -220,7 +217,7 @@ def slope_interval(
     slopes = centred @ np.log(samples[:, drawn].mean(axis=-1))
     low, high = np.quantile(slopes, (0.025, 0.975))
     slope = centred @ np.log(samples.mean(axis=1))
-    return float(round(slope, 12)), float(round(low, 12)), float(round(high, 12))
+    return float(np.round(slope, 12)), float(np.round(low, 12)), float(np.round(high, 12))
 
 
 def time_and_loss(curve: Floats, good: float = 0.25) -> tuple[Floats, Floats]:
@@ -252,7 +249,7 @@ def speed_and_loss(
     Examples
     --------
     >>> ones = np.ones((2, 3))
-    >>> curves = Curves(ones, ones, ones, 0 * ones, ones, ones.astype(int))
+    >>> curves = Curves(ones, ones, ones, 0 * ones, ones.astype(int))
     >>> table = speed_and_loss({0: curves}, {0: np.eye(3, dtype=bool)}, np.array([3.0, 1.0, 2.0]))
     >>> table.loc[0].tolist()
     [0.0, 100.0, 0.0, 3.0, 1.0]
@@ -285,7 +282,7 @@ def state_at_end(curves: Curves, near: NDArray[np.bool_], truth: Floats) -> dict
     Examples
     --------
     >>> ones = np.ones((1, 2))
-    >>> curves = Curves(ones, ones / 2, ones, ones, ones, np.array([[0, 0]]))
+    >>> curves = Curves(ones, ones / 2, ones, ones, np.array([[0, 0]]))
     >>> state = state_at_end(curves, np.eye(2, dtype=bool), np.array([3.0, 1.0]))
     >>> float(state["fraction of the grid updated"]), float(state["mean cost served / optimum"])
     (0.5, 3.0)

@@ -25,16 +25,6 @@ exponents, only stop trials, as long as H is below 10^12.)
 The theorem is about the price of trials. It does not say that the optimum is found. When no trial
 pays, the expected saving of each is at most its price, divided by H.
 
-**Proposition 9: noise.** With noise, one measurement does not show the cost. So the expected saving
-is not realised at once, and it may be paid for again. This remains: if the sd is s, the price of a
-trial is at most ``p(s) = min(H s / sqrt(2 pi), exp(u s + s^2 / 2) - 1)``. Here u solves
-``u = H phi(u)``, and phi is the normal density. Let each of n configurations have a normal
-posterior of its log cost, with the sd s_0 at first, and at most ``tau / sqrt(j)`` after j of its
-own measurements. Then the prices of T episodes add up to at most
-``n p(s_0) + n (p(tau / sqrt(1)) + ... + p(tau / sqrt(ceil(T / n))))``. If the posterior is right,
-this bounds the expected extra cost, in fractions of the incumbent's value. It grows as
-``2 u tau sqrt(n T)``. We have no bound that does not grow with T.
-
 **If the posterior is wrong, there is no bound.** Two agents of this package show it, without noise:
 
 * :func:`paying_without_end`: the agent serves a configuration that costs three times as much in
@@ -56,13 +46,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.exploration import ExpectedSaving
 from rrl.core.knob import Knob
-from rrl.core.qtable import QTable
 from rrl.core.rrl import RRL, gp
 from rrl.core.space import ConfigSpace
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-KNOWN = 1e-9  # the sd of a configuration whose cost is known
 
 
 # --- The bounds --------------------------------------------------------------------------------
@@ -74,44 +62,6 @@ def price_bound(horizon: ArrayLike, saving: ArrayLike) -> Floats:
     The price is in fractions of the incumbent's cost. The saving is ``E ln(v_1 / v_(T+1))``.
     """
     return np.asarray(horizon) * np.asarray(saving)
-
-
-def trial_price(horizon: float, sd: ArrayLike) -> Floats:
-    """Proposition 9: bound the price of a trial, in fractions, if the log cost has this sd.
-
-    Examples
-    --------
-    >>> trial_price(300.0, [0.01, 0.1, 1.0]).round(2)
-    array([ 0.03,  0.32, 24.72])
-    """
-    from scipy.special import lambertw
-
-    s = np.asarray(sd, dtype=float)
-    widest = np.sqrt(lambertw(horizon**2 / (2 * np.pi)).real)  # solves u = H phi(u)
-    return np.minimum(horizon * s / np.sqrt(2 * np.pi), np.expm1(widest * s + s * s / 2))
-
-
-def noisy_price_bound(
-    horizon: float, configurations: int, episodes: int, prior: float, noise: float
-) -> float:
-    """Proposition 9: bound the price of all trials, in fractions of the incumbent's value.
-
-    Parameters
-    ----------
-    horizon : float
-    configurations, episodes : int
-        These are n and T.
-    prior, noise : float
-        These are the sds s_0 and tau of log costs.
-
-    Examples
-    --------
-    >>> [round(noisy_price_bound(300.0, 10, episodes, 0.1, 0.1)) for episodes in (10**4, 10**6)]
-    [176, 1742]
-    """
-    each = np.arange(1, -(-episodes // configurations) + 1)
-    later = trial_price(horizon, noise / np.sqrt(each)).sum()
-    return float(configurations * (trial_price(horizon, prior) + later))
 
 
 # --- Worlds in which the posterior is right ----------------------------------------------------
@@ -194,45 +144,6 @@ def hardest_trials(n: int, horizon: float, gap: float = 1e-9) -> tuple[float, fl
     return low, float(high_cost(low, chance, horizon * chance * (1 - gap))), chance
 
 
-def explore(
-    log_cost: Floats, expected: Floats, sd: Floats, horizon: float, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Let the agent's own rule explore independent costs without noise, until no trial pays.
-
-    Parameters
-    ----------
-    log_cost : ndarray, shape (n,)
-        These are the true log costs. That of the first configuration is known.
-    expected, sd : ndarray, shape (n,)
-        These are the means and standard deviations of the log costs that the agent assumes.
-    horizon : float
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    price, saving : float
-        See :func:`price_bound`; here they are what happened, not expectations.
-
-    Examples
-    --------
-    >>> zeros, ones, rng = np.zeros(3), np.ones(3), np.random.default_rng(0)
-    >>> price, saving = explore(np.array([0.0, 1.0, -0.5]), zeros, ones, 300.0, rng)
-    >>> round(price, 2), saving  # exp(-0.5) - 1 for the last one, then exp(1.5) - 1
-    (3.09, 0.5)
-    """
-    table = QTable(ConfigSpace([Knob("configuration", tuple(range(len(log_cost))))]))
-    table.record(0, np.exp(log_cost[0]))
-    table.values[:], table.sds[:] = np.exp(expected), sd
-    rule, price, table.incumbent = ExpectedSaving(horizon), 0.0, 0
-    table.values[0], table.sds[0] = table.means[0], KNOWN
-    while (tried := rule.choose(table, None, rng)) != table.incumbent:
-        price += np.expm1(log_cost[tried] - log_cost[table.incumbent])
-        table.record(tried, np.exp(log_cost[tried]))
-        table.values[tried], table.sds[tried] = table.means[tried], KNOWN
-        table.incumbent = int(table.measured[table.means[table.measured].argmin()])
-    return float(price), float(log_cost[0] - log_cost[table.incumbent])
-
-
 # --- Agents whose posterior is wrong -----------------------------------------------------------
 
 
@@ -249,8 +160,9 @@ def paying_without_end(high: float = 3.0) -> tuple[RRL, Floats]:
     array([0, 1, 0, 1, 0, 1, 0, 1])
     """
     space = ConfigSpace([Knob("threads", (1, 2))])
-    parts = {"exploration": ExpectedSaving(), "start": space[0]}
-    return RRL(space, np.random.default_rng(0), **parts), np.array([1.0, high])
+    rng = np.random.default_rng(0)
+    agent = RRL(space, rng, exploration=ExpectedSaving(), start=space[0])
+    return agent, np.array([1.0, high])
 
 
 def staying_stuck(wall: float = 5.0) -> tuple[RRL, Floats]:

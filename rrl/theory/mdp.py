@@ -81,8 +81,9 @@ def policy_values(mdp: MDP, policy: Ints) -> Floats:
     chosen = policy[..., None]
     cost = np.take_along_axis(mdp.cost, chosen, axis=-1)
     moves = np.take_along_axis(mdp.transition, chosen[..., None], axis=-2)[..., 0, :]
-    system = np.eye(moves.shape[-1]) - np.asarray(mdp.gamma)[..., None, None] * moves
-    return np.linalg.solve(system, cost)[..., 0]
+    gamma = np.asarray(mdp.gamma, dtype=float)[..., None, None]
+    system = np.eye(moves.shape[-1]) - gamma * moves
+    return np.asarray(np.linalg.solve(system, cost), dtype=float)[..., 0]
 
 
 def solve(mdp: MDP, tolerance: float = 1e-12) -> Floats:

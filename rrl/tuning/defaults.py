@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import ceil
 from types import MappingProxyType
 
 import numpy as np
 
-from rrl.core.knob import Configuration
+from rrl.core.knob import Configuration, Value
 from rrl.core.space import ConfigSpace
 from rrl.tuning.presets import CPUS
 
@@ -48,7 +49,7 @@ def guess_cores(space: ConfigSpace) -> int:
     """
     if space.cores is not None:
         return space.cores
-    numbers = {k.name: [x for x in k.values if not isinstance(x, str)] for k in space.knobs}
+    numbers = {k.name: [ceil(x) for x in k.values if not isinstance(x, str)] for k in space.knobs}
     knobs = {name: values for name, values in numbers.items() if values}
     if CPUS in knobs:
         return max(knobs[CPUS])
@@ -131,12 +132,13 @@ def heuristic_candidates(space: ConfigSpace, cores: int | None = None) -> list[C
     wanted = _automatic(space, cores, batching=True)
     low, high = HEURISTIC_TIMEOUTS_MICROS
     timeouts = [knob.values for knob in space.knobs if knob.name == "batch_timeout_micros"]
-    tried = [value for value in (timeouts[0] if timeouts else (0,)) if low <= value <= high]
+    numbers = [x for x in (timeouts[0] if timeouts else (0,)) if not isinstance(x, str)]
+    tried = [micros for micros in numbers if low <= micros <= high]
     found = [nearest(space, wanted | {"batch_timeout_micros": t}) for t in tried or [low]]
     return [c for i, c in enumerate(found) if c not in found[:i]]
 
 
-def _automatic(space: ConfigSpace, cores: int | None, batching: bool) -> dict[str, float]:
+def _automatic(space: ConfigSpace, cores: int | None, batching: bool) -> dict[str, Value]:
     cores = guess_cores(space) if cores is None else cores
     values = {knob.name: knob.values for knob in space.knobs}
 

@@ -8,7 +8,7 @@ in both.
 from __future__ import annotations
 
 from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -94,8 +94,6 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
     ({'inter_op': 2, 'intra_op': 1, 'batch_threads': 2}, True)
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
-
     def __init__(
         self,
         server: Server | _Shared,
@@ -117,13 +115,13 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         space: ConfigSpace = self.server.space
         whole = len(space) == prod(space.shape)
         self.action_space = (
-            spaces.MultiDiscrete(space.shape) if whole else spaces.Discrete(len(space))
+            spaces.MultiDiscrete(list(space.shape)) if whole else spaces.Discrete(len(space))
         )
         columns = space.positions.shape[1]
         high = np.array([_LARGEST, _LARGEST, *[1.0] * columns], dtype=np.float32)
         self.observation_space = spaces.Box(np.zeros_like(high), high)
-        low, high = space.positions.min(axis=0), space.positions.max(axis=0)
-        self._places = (space.positions - low) / np.where(high > low, high - low, 1.0)
+        least, most = space.positions.min(axis=0), space.positions.max(axis=0)
+        self._places = (space.positions - least) / np.where(most > least, most - least, 1.0)
         self._parts: list[NDArray[np.float64]] = []
         self._done = 0
         self._spec: EnvSpec | None = None
@@ -134,11 +132,10 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         return self._spec
 
     @spec.setter
-    def spec(self, spec: EnvSpec) -> None:
-        spec.kwargs = {
-            name: _Shared(value) if name == "server" and not isinstance(value, _Shared) else value
-            for name, value in spec.kwargs.items()
-        }
+    def spec(self, spec: EnvSpec | None) -> None:
+        server = spec.kwargs.get("server") if spec else None
+        if spec and server is not None and not isinstance(server, _Shared):
+            spec.kwargs = {**spec.kwargs, "server": _Shared(server)}
         self._spec = spec
 
     def configuration(self, action: Any) -> Configuration:
@@ -208,4 +205,4 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         return np.clip([load, cost, *place], 0.0, _LARGEST).astype(np.float32)
 
 
-gymnasium.register(ID, entry_point=ServingEnv)
+gymnasium.register(ID, entry_point=f"{__name__}:{ServingEnv.__name__}")

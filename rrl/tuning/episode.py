@@ -90,7 +90,7 @@ class Episode:
 
     Parameters
     ----------
-    configuration : mapping of str to int or str
+    configuration : mapping of str to int, float or str
         The configuration that served, by knob name.
     arrivals : ndarray, shape (n,)
         Scheduled arrival times in seconds from the start of the episode, sorted.
@@ -117,7 +117,7 @@ class Episode:
     (2, 0.025, 10.0)
     """
 
-    configuration: Mapping[str, int | str]
+    configuration: Configuration
     arrivals: NDArray[np.float64]
     latency: NDArray[np.float64]
     status: NDArray[np.int64]
@@ -215,7 +215,10 @@ def watched(episode: Episode, watch: Watch | None) -> Episode:
 class Server(Protocol):
     """Protocol of all servers that can run a configuration: simulated, recorded or live."""
 
-    space: ConfigSpace
+    @property
+    def space(self) -> ConfigSpace:
+        """The configurations that it can run."""
+        ...
 
     def measure(
         self,
@@ -251,12 +254,14 @@ def measure_valid(
     GeneratorError
         If too many episodes in a row are invalid.
     """
-    invalid, options = [], {}
+    invalid: list[Episode] = []
     for _ in range(MAX_INVALID):
-        if watch is not None:
+        if watch is None:
+            episode = server.measure(configuration, arrivals, rng)
+        else:
             left = watch.allowance - sum(bad_requests(one, watch.late_s)[1] for one in invalid)
-            options = {"watch": replace(watch, allowance=max(left, 1))}
-        episode = server.measure(configuration, arrivals, rng, **options)
+            own = replace(watch, allowance=max(left, 1))
+            episode = server.measure(configuration, arrivals, rng, watch=own)
         if episode.valid:
             return _with_switches(episode, invalid), invalid
         invalid.append(episode)  # its requests were late before they left

@@ -93,9 +93,9 @@ def guarded_steps(
         If the default itself fails. Then it is not the configuration that is wrong.
     """
     for number, arrivals in enumerate(parts):
-        *refused, (asked, charge) = guard.choices(agent, load)
-        if charge is not None:
-            refused, asked = [*refused, (asked, charge)], None
+        choices = list(guard.choices(agent, load))
+        refused = [(choice, charge) for choice, charge in choices if charge is not None]
+        asked = next((choice for choice, charge in choices if charge is None), None)
         chosen = asked if asked is not None and guard.admits(asked) else guard.default
         safe = guard.incumbent(agent, load)
         if isinstance(server, Keeps):

@@ -116,7 +116,7 @@ def paper_gpu() -> ConfigSpace:
     )
 
 
-def effective_space(knobs: Mapping[str, Sequence[int]], cores: int | None = None) -> ConfigSpace:
+def effective_space(knobs: Mapping[str, Sequence[Value]], cores: int | None = None) -> ConfigSpace:
     """Build a grid of TensorFlow Serving's knobs in which all configurations differ in effect.
 
     If batching is off, the batch size and the timeout have no effect. If batches have one request,
@@ -125,7 +125,7 @@ def effective_space(knobs: Mapping[str, Sequence[int]], cores: int | None = None
 
     Parameters
     ----------
-    knobs : mapping of str to sequence of int
+    knobs : mapping of str to sequence of int, float or str
         Values of each knob. The knobs in `SERVING_KNOBS` have the effects above.
     cores : int, optional
         Number of cores of the machine.

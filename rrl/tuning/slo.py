@@ -142,4 +142,4 @@ def join(episodes: Sequence[Episode]) -> Episode:
     """Return all requests of several episodes as one episode."""
     latency = np.concatenate([episode.latency for episode in episodes])
     status = np.concatenate([episode.status for episode in episodes])
-    return Episode({}, np.arange(len(latency)), latency, status)
+    return Episode({}, np.arange(len(latency), dtype=float), latency, status)

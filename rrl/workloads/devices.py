@@ -164,8 +164,8 @@ class Reconnects:
         updates = math.ceil(check_size(n) / self.devices)
         check_size(updates * self.devices)
         delays = self.window * rng.beta(self.alpha, self.beta, (updates, self.devices))
-        times = self.first + self.every * np.arange(updates)[:, None] + np.sort(delays, axis=1)
-        return times.reshape(-1)[:n]
+        starts = self.first + self.every * np.arange(updates, dtype=float)
+        return (starts[:, None] + np.sort(delays, axis=1)).reshape(-1)[:n]
 
 
 @dataclass(frozen=True)
@@ -286,17 +286,19 @@ class Superposed:
         check_size(n)
         seeds = rng.integers(2**63, size=len(self.parts))
         sizes = [math.ceil(n * part.rate / self.rate) + 16 for part in self.parts]
-        times: list[Times | None] = [None] * len(sizes)
+
+        def beginning(i: int) -> Times:
+            return self.parts[i].arrivals(sizes[i], np.random.default_rng(seeds[i]))
+
+        times = [beginning(i) for i in range(len(sizes))]
         while True:
-            for i, part in enumerate(self.parts):
-                if times[i] is None:
-                    times[i] = part.arrivals(sizes[i], np.random.default_rng(seeds[i]))
             ends = [own[-1] for own in times]  # a part is known up to its own last arrival only
             merged = np.sort(np.concatenate(times))
             if np.searchsorted(merged, min(ends), side="right") >= n:
                 return merged[:n]
             short = int(np.argmin(ends))
-            sizes[short], times[short] = 2 * sizes[short], None
+            sizes[short] *= 2
+            times[short] = beginning(short)
 
 
 def _first(n: int, guess: int, draw: Callable[[int], tuple[Times, float]]) -> Times:

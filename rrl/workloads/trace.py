@@ -134,14 +134,16 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
             hint = "; write decimals with a point" if len(row) == width + 1 or not header else ""
             raise DataError(f"{path} line {line}: {shown(text)} has {len(row)} fields{hint}")
         values.append(_parse(path, line, row[index].strip()))
-    kinds = [isinstance(value, datetime) for value in values]
-    if any(kinds) and not all(kinds):
+    dates = [value for value in values if isinstance(value, datetime)]
+    seconds = [value for value in values if not isinstance(value, datetime)]
+    if dates and seconds:
+        kinds = [isinstance(value, datetime) for value in values]
         line = rows[header:][kinds.index(not kinds[0])][0]
         raise DataError(f"{path} line {line}: seconds and dates are mixed; use one of them")
-    if kinds and kinds[0]:  # subtract before converting to floats, to keep microseconds
-        values = [(value - values[0]).total_seconds() for value in values]
+    # Dates are subtracted before they become floats, to keep microseconds.
+    seconds = seconds or [(date - dates[0]).total_seconds() for date in dates]
     try:
-        return Trace(np.array(values, dtype=float))
+        return Trace(np.array(seconds, dtype=float))
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
 
