@@ -23,7 +23,7 @@ from rrl.publishing import course
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 #: Their checks stand in the notebooks themselves.
-OTHERS = {"11_claims", "12_live_serving"}
+OTHERS = {"11_claims"}
 EACH = [(name, exercise) for name, exercises in WRONG.items() for exercise in exercises]
 
 
