@@ -137,6 +137,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--out", type=Path, default=Path("data/live-phases"))
     parser.add_argument("--model", default="mobilenet_v2", help="default: mobilenet_v2")
+    parser.add_argument("--models", default="build/models", help="where the model is built")
     parser.add_argument("--runs", type=COUNT, default=5, help="default 5; complete ones are kept")
     parser.add_argument("--episodes", type=COUNT, default=36, help="rounds of a run (default 36)")
     parser.add_argument("--requests", type=COUNT, default=100, help="of an episode (default 100)")
@@ -174,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     options = _parser().parse_args(argv)
     check_model(options.model)
-    model, plan = build(options.model), PLANS[JOINT_PART]
+    model, plan = build(options.model, options.models), PLANS[JOINT_PART]
     inputs = sample(options.model, np.random.default_rng(0))
 
     def live(stack: ExitStack, space: ConfigSpace) -> LiveServer:
