@@ -78,6 +78,18 @@ def test_running_batches_share_the_helpers_of_the_intra_op_pool():
     np.testing.assert_allclose(speed, [3, 2])  # two helpers: both for one, or one for each
 
 
+def test_spinning_and_contention_slow_all_down():
+    model = Model("m", item=0.01)
+    spinning = Machine("two", cores=2, spin=0.5)
+    # Two batches and two helpers that find nothing to do: 2 + 0.5 * 2 cores of demand on 2.
+    assert batch_speed(model, spinning, [2], [3], rate=0.0)[0, 1] == pytest.approx(2 / 3)
+    contended = Machine("four", cores=4, contention=0.1)
+    speed = batch_speed(model, contended, [6], [1], rate=0.0)[0]
+    full = 1 + 3 * 0.1  # no more than four cores can be busy
+    expected = [1, 1 / 1.1, 1 / 1.2, 1 / full, 4 / 5 / full, 4 / 6 / full]
+    np.testing.assert_allclose(speed, expected)
+
+
 def test_splitting_operations_costs_synchronisation_only_where_they_are_split():
     model, machine = Model("m", item=0.01, sync=0.01), Machine("big", cores=64)
     speed = batch_speed(model, machine, [1, 1], [1, 8], rate=0.0)[:, 0]

@@ -122,9 +122,7 @@ def stratified_interval(
 
     Examples
     --------
-    >>> ones, twos = np.ones((3, 5)), np.full((3, 5), 2.0)
-    >>> rng = np.random.default_rng(0)
-    >>> stratified_interval(probability_of_improvement, [ones, twos], rng)
+    >>> stratified_interval(interquartile_mean, [np.ones((3, 5))], np.random.default_rng(0))
     Interval(value=1.0, low=1.0, high=1.0)
     """
     draws = stratified_draws(statistic, samples, rng, paired=paired, resamples=resamples)
