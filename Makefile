@@ -168,7 +168,7 @@ live: | env
 	@$(RUN) notebooks/00_quickstart.ipynb -f notebooks/live.yml --suffix=-live
 
 live-experiments: | env
-	@$(RUN) notebooks/09_experiments.ipynb -p source live -p figures ../figures/live \
+	@$(RUN) notebooks/07_experiments.ipynb -p source live -p figures ../figures/live \
 	    --suffix=-live
 
 # --- The environment ---------------------------------------------------------------------------

@@ -65,11 +65,11 @@ def tab(browser):
 def jupyter(tmp_path):
     """JupyterLab on a copy of the explorer; yields a function from a path to its address."""
     (tmp_path / "notebooks").mkdir()
-    notebook = nbformat.read(ROOT / "notebooks" / "13_explorer.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "notebooks" / "10_explorer.ipynb", as_version=4)
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", ()):  # a race that is soon over
-            cell.source += "\n" + "\n".join(f"{k} = {v}" for k, v in QUICK["13_explorer"].items())
-    nbformat.write(notebook, tmp_path / "notebooks" / "13_explorer.ipynb")
+            cell.source += "\n" + "\n".join(f"{k} = {v}" for k, v in QUICK["10_explorer"].items())
+    nbformat.write(notebook, tmp_path / "notebooks" / "10_explorer.ipynb")
     (tmp_path / "data").symlink_to(ROOT / "data")
     settings = tmp_path / "settings" / "@jupyterlab" / "notebook-extension"
     settings.mkdir(parents=True)  # all cells stay in the page, also those out of sight
@@ -120,7 +120,7 @@ def changed(before, after):
 @pytest.mark.long
 def test_a_slider_of_the_explorer_changes_the_picture(jupyter, tab):
     SHOTS.mkdir(parents=True, exist_ok=True)
-    tab.goto(jupyter("notebooks/13_explorer.ipynb"))
+    tab.goto(jupyter("notebooks/10_explorer.ipynb"))
     tab.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     tab.get_by_text("| Idle").wait_for()  # before that, running would ask for a kernel
     tab.get_by_text("Run", exact=True).first.click()

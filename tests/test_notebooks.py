@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 QUICK: dict[str, dict[str, object]] = {  # of the notebooks that take long otherwise
     "00_quickstart": {"episodes": 6, "rounds": 4},
     "01_region_update": {"seeds": 4},
-    "03_simulator": {
+    "11_simulator": {
         "requests": 50_000,
         "profile": "inception_v3-threads",
         "others": [],
@@ -22,7 +22,7 @@ QUICK: dict[str, dict[str, object]] = {  # of the notebooks that take long other
         "loads": {"cpu2": [115]},
         "replications": 4,
     },
-    "04_similarity_and_convergence": {
+    "03_similarity_and_convergence": {
         "simulated_loads": {"cpu2": 115},
         "recorded_loads": {},
         "measurements": 16,
@@ -31,23 +31,23 @@ QUICK: dict[str, dict[str, object]] = {  # of the notebooks that take long other
         "replications": 10,
         "grid_replications": 20,
     },
-    "05_recommended_parts": {"episodes": 12, "seeds": 3},
-    "06_theory_bound": {"instances": 200, "covers": 40, "replications": 20, "tables": 3},
-    "07_adaptive_rrl": {
+    "06_recommended_parts": {"episodes": 12, "seeds": 3},
+    "04_theory_bound": {"instances": 200, "covers": 40, "replications": 20, "tables": 3},
+    "05_adaptive_rrl": {
         "seeds": 2,
         "from_file": False,
         "horizons": [20, 40],
         "radii": [0.0, 1.0],
         "surfaces": ["pool", "wide, 4 times as fine"],
     },
-    "09_experiments": {
+    "07_experiments": {
         "seeds": 2,
         "episodes": 12,
         "table_episodes": 6,
         "phases_episodes": 30,
         "replications": 3,
     },
-    "10_applications": {
+    "09_applications": {
         "seeds": 2,
         "episodes": 8,
         "replications": 4,
@@ -55,13 +55,13 @@ QUICK: dict[str, dict[str, object]] = {  # of the notebooks that take long other
         "profiles": {"mobilenet_v2-busy": 76.0},
         "length_s": 150.0,
     },
-    "11_claims": {
+    "08_claims": {
         "seeds": 2,
         "most_episodes": 12,
         "replications": 3,
         "only": "keyword-threads mobilenet_v2-threads gpu",
     },
-    "13_explorer": {"episodes": 10, "steps": 20, "seeds": 3, "film": 3},
+    "10_explorer": {"episodes": 10, "steps": 20, "seeds": 3, "film": 3},
 }
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 WITH_EXERCISES = [path for path in NOTEBOOKS if '"exercise"' in path.read_text(encoding="utf-8")]

@@ -376,7 +376,7 @@ def test_the_factors_of_a_map_and_its_figures(small):
     radii = by_radius(tables["tuning"])
     (ax, _) = plot_best_radius(factors, radii).axes
     never = radii.loc[radii["column"] == MIDDLE[0], "best"].isna().sum()
-    assert sum(text.get_text().startswith("never") for text in ax.texts) == never
+    assert sum(text.get_text().startswith("none") for text in ax.texts) == never
 
 
 def test_the_map_in_words_counts_the_cells_of_the_middle_tolerance():

@@ -16,7 +16,7 @@ from rrl.support.errors import DataError
 
 ROOT = Path(__file__).parent.parent
 PROFILE = "mobilenet_v2-threads"
-NAMES = ["00_a", "01_b", "13_explorer"]
+NAMES = ["00_a", "01_b", "10_explorer"]
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
     "gg=="
@@ -29,7 +29,7 @@ def _extra():
     pytest.importorskip("sphinx_book_theme", reason="in the extra `site`")
 
 
-def write_course(root, link="13_explorer.ipynb"):
+def write_course(root, link="10_explorer.ipynb"):
     """Write a checkout with three executed notebooks, and the data of the explorer."""
     for folder in ("notebooks", "figures", "data"):
         (root / folder).mkdir(parents=True)
@@ -118,7 +118,7 @@ def test_the_first_page_has_the_questions_in_order_and_the_student_edition(pages
 def test_a_notebook_has_neighbours_formulas_and_the_pictures_of_its_section(pages):
     text = (pages / "notebooks" / "01_b.html").read_text(encoding="utf-8")
     assert 'href="00_a.html"' in text.split('class="left-prev"')[1].split(">")[0]
-    assert 'href="13_explorer.html"' in text.split('class="right-next"')[1].split(">")[0]
+    assert 'href="10_explorer.html"' in text.split('class="right-next"')[1].split(">")[0]
     article = text.split("<article")[1].split("</article>")[0]
     assert 'display="block"' in article
     assert "<mfrac>" in article

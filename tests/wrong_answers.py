@@ -10,13 +10,13 @@ from __future__ import annotations
 #: What an exercise needs besides the notebook's imports: identifiers of cells, or code.
 GIVEN = {
     "00_quickstart": {"guess": ["random-trials"]},
-    "09_experiments": {
+    "07_experiments": {
         "cells-lost": [
             "duels = pd.DataFrame({'rival': list('aaaabbb'), 'measure': list('xxyyxyy'),"
             " 'verdict': ['lost', 'won', 'lost', 'lost', 'tied', 'lost', 'won']})"
         ]
     },
-    "13_explorer": {
+    "10_explorer": {
         "region": ["from rrl import testbed\nserver = testbed('cpu2')"],
         "method": ["agent-means", "best-action", "agents", "bed = testbed('cpu2')"],
     },
@@ -338,7 +338,7 @@ WRONG["02_profiling"] = {
     ],
 }
 
-WRONG["03_simulator"] = {
+WRONG["11_simulator"] = {
     "exercise-recall": [
         (("return rate_per_s * service_s", None), "the offered load"),
         (("return rate_per_s * service_s * servers", None), "more servers are less busy"),
@@ -427,7 +427,7 @@ WRONG["03_simulator"] = {
     ],
 }
 
-WRONG["04_similarity_and_convergence"] = {
+WRONG["03_similarity_and_convergence"] = {
     "exercise-variogram": [
         ("at_one, at_two = 2.5, 9.0", "at_one = 2.5: that is the whole"),
         ("at_one, at_two = 0.75, 4.5", "square each difference first"),
@@ -537,7 +537,7 @@ WRONG["04_similarity_and_convergence"] = {
     ],
 }
 
-WRONG["05_recommended_parts"] = {
+WRONG["06_recommended_parts"] = {
     "quiz": [
         ("larger_improvement = 'same'\nhigher_price = 'second'", "only a cost below"),
         ("larger_improvement = 'first'\nhigher_price = 'second'", "with an sd of 0.1"),
@@ -601,7 +601,7 @@ WRONG["05_recommended_parts"] = {
     ],
 }
 
-WRONG["06_theory_bound"] = {
+WRONG["04_theory_bound"] = {
     "exercise-recall": [
         ("return eps, (2 - gamma) * eps / (1 - gamma) ** 2", "errors come back"),
         ("return eps / (1 - gamma), 2 * eps / (1 - gamma) ** 2", "theorem 2"),
@@ -668,7 +668,7 @@ WRONG["06_theory_bound"] = {
     ],
 }
 
-WRONG["07_adaptive_rrl"] = {
+WRONG["05_adaptive_rrl"] = {
     "recall": [
         ("within_1, within_1_5 = 6, 19", "the configuration itself"),
         ("within_1, within_1_5 = 27, 19", "corners change"),
@@ -726,7 +726,7 @@ WRONG["07_adaptive_rrl"] = {
     ],
 }
 
-WRONG["09_experiments"] = {
+WRONG["07_experiments"] = {
     "recall": [
         ("price_after_100, episodes_until_1_01 = 1, 200", "the first episode counts"),
         ("price_after_100, episodes_until_1_01 = 1.03, 200", "2 more than the best"),
@@ -824,7 +824,7 @@ WRONG["09_experiments"] = {
     ],
 }
 
-WRONG["10_applications"] = {
+WRONG["09_applications"] = {
     "exercise-cost": [
         ("return p99_s / target_s", "one CPU less costs less"),
         ("return cpus / most", "the later one costs more"),
@@ -1004,7 +1004,7 @@ WRONG["10_applications"] = {
     ],
 }
 
-WRONG["13_explorer"] = {
+WRONG["10_explorer"] = {
     "recall": [
         ("return ratio ** (-1 / temperature)", "turn the fraction over"),
         ("return ratio**temperature", "the power is 1 / T: a low"),
@@ -1283,7 +1283,7 @@ WRONG["13_explorer"] = {
     ],
 }
 
-WRONG["11_claims"] = {
+WRONG["08_claims"] = {
     "zero": [
         ("return 100 * (1 - 0.05 ** (1 / n))", "in percent"),
         ("return 0.05 ** (1 / n)", "fraction of requests in time"),

@@ -20,13 +20,10 @@ from matplotlib.patches import Rectangle
 from rrl.plotting.cells import ink
 from rrl.plotting.shared import MARK
 from rrl.studies.map_cells import MEASURES, TOLERANCES
-from rrl.studies.map_factors import LARGE_GRID, MIDDLE
+from rrl.studies.map_factors import ENOUGH, LARGE_GRID, MIDDLE
 
 if TYPE_CHECKING:
     import pandas as pd
-
-CONTOURS = {1.0: ":", 8.0: "-"}
-"""Factors with a contour, and its line."""
 
 HIGHEST = 30.0
 """Factors from its inverse to it have a colour of their own."""
@@ -38,9 +35,9 @@ def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
     """Plot the factors of one agent over its rival: green is sooner, purple later.
 
     A panel belongs to a measure. A cell is hatched if its factor is a bound, and grey if neither
-    agent arrives. A number in brackets is not surely different from 1. The lines are the contours
-    at 1 (dotted) and at 8. A circle is a simulated or recorded grid in the colour of its own
-    factor; a small grid's is small and hollow.
+    agent arrives. A number in brackets is not surely different from 1, and a bold one is at least
+    the paper's factor. A circle is a simulated or recorded grid in the colour of its own factor; a
+    small grid's is small and hollow.
 
     Parameters
     ----------
@@ -53,7 +50,8 @@ def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
     def text(row: Any) -> str:
         if np.isnan(row.factor):
             return ""
-        number = f"{SIGNS[row.bound]}{row.factor:.2g}"
+        digits = ".0f" if row.factor >= 100 else ".2g"
+        number = f"{SIGNS[row.bound]}{row.factor:{digits}}"
         return f"({number})" if row.low <= 1 <= row.high else number
 
     figure, axes = plt.subplots(
@@ -63,10 +61,6 @@ def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
         rows = factors[factors["column"] == column]
         image = _draw_cells(ax, rows, text)
         levels = _levels(rows)
-        shown = _table(rows, levels)
-        if min(shown.shape) > 1 and np.isfinite(shown).any():
-            lines = list(CONTOURS), list(CONTOURS.values())
-            ax.contour(shown, levels=lines[0], linestyles=lines[1], colors="0.1", linewidths=1.6)
         for row in rows[rows["bound"].isin(["at least", "at most"])].itertuples():
             corner = levels[1].index(row.noise) - 0.5, levels[0].index(row.roughness) - 0.5
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="///", ec="0.45", lw=0))
@@ -80,8 +74,9 @@ def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
 def plot_best_radius(losses: pd.DataFrame, radii: pd.DataFrame) -> Figure:
     """Plot the best fixed radius, and what the selection of the radius loses to it.
 
-    A cell shows the best radius by what is served, and in brackets that of the theory. Green says
-    that the best fixed radius arrives sooner than ``rrl-adaptive``, purple that it arrives later.
+    A cell shows the best radius by what is served, and in brackets that of the theory; "none" says
+    that no radius arrives on the surfaces of the tuning. Green says that the best fixed radius
+    arrives sooner than ``rrl-adaptive`` on the surfaces that judge, purple that it arrives later.
 
     Parameters
     ----------
@@ -94,7 +89,7 @@ def plot_best_radius(losses: pd.DataFrame, radii: pd.DataFrame) -> Figure:
     rows = losses.merge(radii[["roughness", "noise", "column", "best", "theory"]])
 
     def text(row: Any) -> str:
-        best = "never" if np.isnan(row.best) else f"{row.best:g}"
+        best = "none" if np.isnan(row.best) else f"{row.best:g}"
         return f"{best} ({row.theory:.1f})"
 
     figure, ax = plt.subplots(figsize=(5.4, 4.2), layout="constrained")
@@ -118,7 +113,8 @@ def _draw_cells(ax: Axes, rows: pd.DataFrame, text: Callable[[Any], str]) -> Axe
     for row in rows.itertuples():
         y, x = levels[0].index(row.roughness), levels[1].index(row.noise)
         colour = ink(faces[y, x]) if faces[y, x, 3] else "black"
-        ax.text(x, y - 0.28, text(row), color=colour, ha="center", va="center", fontsize="small")
+        how = {"color": colour, "weight": "bold" if row.factor >= ENOUGH else "normal"}
+        ax.text(x, y - 0.28, text(row), ha="center", va="center", fontsize="small", **how)
     ax.set_xticks(range(len(levels[1])), [f"{100 * value:g}" for value in levels[1]])
     ax.set_yticks(range(len(levels[0])), [f"{100 * value:g}" for value in levels[0]])
     ax.set(xlabel="noise of an episode (%)", ylabel="neighbours differ by (%)")

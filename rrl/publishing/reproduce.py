@@ -50,12 +50,12 @@ FIGURES = {"figures": "../figures"}
 """The parameter of a recorded run; by default a notebook writes to ``build/figures``."""
 EXPECTED = {
     "00_quickstart-live": 90.0,
-    "03_simulator": 44.0,
-    "04_similarity_and_convergence": 90.0,
-    "06_theory_bound": 58.0,
-    "09_experiments": 62.0,
-    "10_applications": 60.0,
-    "11_claims": 76.0,
+    "11_simulator": 44.0,
+    "03_similarity_and_convergence": 90.0,
+    "04_theory_bound": 58.0,
+    "07_experiments": 62.0,
+    "09_applications": 60.0,
+    "08_claims": 76.0,
 }
 """Seconds of the long notebooks, two at a time on two cores, for a first run."""
 SHORT = 20.0  # seconds of any other

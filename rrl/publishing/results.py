@@ -39,11 +39,11 @@ def results(folder: Path) -> str:
     DataError
         If a file is missing.
     """
-    saved = _table(folder, "claims-utilisation", "11_claims")
-    everywhere = _table(folder, "experiments-everywhere", "09_experiments")
+    saved = _table(folder, "claims-utilisation", "08_claims")
+    everywhere = _table(folder, "experiments-everywhere", "07_experiments")
     path = folder / "claims.json"
     if not path.is_file():
-        raise DataError(f"{path}: not found; run notebooks/11_claims.ipynb first")
+        raise DataError(f"{path}: not found; run notebooks/08_claims.ipynb first")
     claims = [Claim(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
     parts = (gains(saved), utilisation_table(saved), losses(everywhere), verdicts(claims))
     return "\n\n".join(parts)

@@ -223,17 +223,18 @@ def _late(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Number
         often = about.simple_regret > rules.least_gap and about.default_late >= rules.least_late
         if often and not own.empty:
             n, base = int(own["requests"].median()), int(about.default_requests)
-            pairs = ((about.default_late, base), (own["late"].mean(), n))
-            counts.append((about.problem, *((round(fraction * m), m) for fraction, m in pairs)))
+            default_late = round(about.default_late * base)
+            counts.append((about.problem, default_late, base, round(own["late"].mean() * n), n))
     if not counts:
         return Number()
     each = 1 - (1 - rules.confidence) / (2 * len(counts))
     value, low, high = [], [], []
-    for _, default, own in counts:
-        (d_low, d_high), (o_low, o_high) = (fraction_limits(*pair, each) for pair in (default, own))
-        value.append(100 * (1 - (own[0] / own[1]) / (default[0] / default[1])))
-        low.append(100 * (1 - o_high / d_low))
-        high.append(100 * (1 - o_low / d_high))
+    for _, default_late, base, own_late, n in counts:
+        default_low, default_high = fraction_limits(default_late, base, each)
+        own_low, own_high = fraction_limits(own_late, n, each)
+        value.append(100 * (1 - (own_late / n) / (default_late / base)))
+        low.append(100 * (1 - own_high / default_low))
+        high.append(100 * (1 - own_low / default_high))
     problems = tuple(one[0] for one in counts)
     return _number(part, Interval(max(value), max(low), max(high)), problems, np.array(value))
 
@@ -265,8 +266,8 @@ def _count(part: ClaimPart, tables: Evidence) -> Number:
 def _number(part: ClaimPart, estimate: Interval, problems: Sequence[str], each: Values) -> Number:
     ends = estimate.low, estimate.high
     met, direction = (bool(part.beyond(*ends, x)) for x in (part.threshold, part.direction))
-    each = tuple(np.asarray(each, dtype=float).tolist())
-    return Number(*estimate, met, direction, tuple(problems), each)
+    values = tuple(np.asarray(each, dtype=float).tolist())
+    return Number(*estimate, met, direction, tuple(problems), values)
 
 
 def runs_on(table: pd.DataFrame, problem: str, agent: str) -> pd.DataFrame:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HALVES = ("first half replayed", "second half replayed")
 REASONS = {
     "C1": "a copy errs by {own}; the same configuration measured again by {oracle}",
-    "C2": "{own} here; proved in notebook 06, also for larger grids",
+    "C2": "{own} here; proved in notebook 04, also for larger grids",
     "C3": "mean cost of radius 1 over its own is {own}",
     "C4": "median episodes of Q-learning over its own are {own}",
     "C5": "it saves {own}; an oracle, who always knows, saves {oracle}",
@@ -283,7 +283,7 @@ def _claims(claims: Sequence[Claim], evidence: Evidence, judged: Mapping[str, Ju
         said.append(
             f"C7 was tested on {beds}, under {loads}. Of its episodes, "
             f"{100 * own['seen'].mean():.0f} % replay a load that was seen in development. The "
-            "other claims, all agents, and the numbers on each load are in notebook `11_claims`."
+            "other claims, all agents, and the numbers on each load are in notebook `08_claims`."
         )
     return said
 

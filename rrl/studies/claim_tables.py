@@ -27,7 +27,7 @@ from rrl.studies.problems import half_of, open_scenario
 from rrl.studies.race import Race, score
 from rrl.studies.registration import DayProblem, Problem, Registration
 from rrl.studies.scenario import SLO_FACTORS, Scenario, Truth
-from rrl.studies.settings import Setting, workload
+from rrl.studies.settings import Setting
 from rrl.studies.similarity_error import (
     GlobalMean,
     error_again,
@@ -202,7 +202,8 @@ def steady_tables(
         for agent, race in races.items():
             found, episodes = score(scenario, race), race.recommended.shape[1]
             final = race.recommended[:, min(rules.deployed_after, episodes) - 1]
-            columns = {"first": found["first_within_5"], "mean_cost": found["mean_cost"]}
+            columns: dict[str, Any] = {"first": found["first_within_5"]}
+            columns |= {"mean_cost": found["mean_cost"]}
             columns |= {"deployed": 1 + found["simple_regret"], "latency_s": scenario.cost[final]}
             columns |= {name: values[final] for name, values in (sure | {"late": late}).items()}
             columns |= {"agent": agent, "seed": np.arange(len(final)), "episodes": episodes}
@@ -340,29 +341,31 @@ def served_tables(
         regret = _regret(scenario)
         if isinstance(scenario.server, RecordedServer):
             chosen = {agent: race.chosen for agent, race in own.items()}
-            load = workload(problem.load)
+            load = scenario.workload
             told = told_by_judge(scenario.server, load, scenario.requests, 0, chosen)
             enter(head, told.latency_s, told.error, seen(told.met, problem.testbed), regret)
         else:
-            latency = {agent: race.costs.mean(axis=1) for agent, race in own.items()}
+            latency = {agent: race.mean_costs() for agent, race in own.items()}
             best = latency[DEFAULT] / (1 + regret)  # on the arrivals of each seed
             enter(head, latency | {ORACLE: best, FIXED: best}, {}, 1.0, regret)
-    for kind, problem in days:
-        own = {day.agent: arrays for day, arrays in found.items() if day.problem == problem.problem}
-        name, half = half_of(problem.testbed)
-        head = {"problem": f"{problem_label(problem._replace(testbed=name))}, day", "kind": kind,
+    for kind, day in days:
+        served_by = {
+            one.agent: arrays for one, arrays in found.items() if one.problem == day.problem
+        }
+        name, half = half_of(day.testbed)
+        head = {"problem": f"{problem_label(day._replace(testbed=name))}, day", "kind": kind,
                 "half": half, "testbed": name, "workload": DAY}  # fmt: skip
-        load = device_day(problem.rate, problem.length_s)
-        server = open_scenario(problem.testbed, load, data).server
+        load = device_day(day.rate, day.length_s)
+        server = open_scenario(day.testbed, load, data).server
         if isinstance(server, RecordedServer):
-            chosen = {agent: a["chosen"] for agent, a in own.items() if agent != KNOWING}
-            told = told_by_judge(server, load, problem.requests, problem.first_seed, chosen)
-            enter(head, told.latency_s, told.error, seen(told.met, problem.testbed), None)
+            chosen = {agent: a["chosen"] for agent, a in served_by.items() if agent != KNOWING}
+            told = told_by_judge(server, load, day.requests, day.first_seed, chosen)
+            enter(head, told.latency_s, told.error, seen(told.met, day.testbed), None)
         else:
             names = {KNOWING: ORACLE}
             latency = {
                 names.get(agent, agent): np.mean(arrays["mean_s"], axis=1, dtype=float)
-                for agent, arrays in own.items()
+                for agent, arrays in served_by.items()
             }
             enter(head, latency, {}, 1.0, None)
     table = pd.concat(served, ignore_index=True) if served else pd.DataFrame()

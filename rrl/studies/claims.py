@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,7 +210,8 @@ def columns_table(judged: Iterable[Judged]) -> pd.DataFrame:
         for (kind, agent, half), parts in one.numbers.items():
             head = {"claim": one.id, "kind": kind, "agent": agent, "half": half}
             for part, found in zip(one.claim.parts, parts, strict=True):
-                row = {"metric": part.metric, "against": part.against, "statistic": part.statistic}
+                row: dict[str, Any] = {"metric": part.metric, "against": part.against}
+                row |= {"statistic": part.statistic}
                 row |= {"threshold": part.threshold, "value": found.value, "low": found.low}
                 row |= {"high": found.high, "met": found.met, "testable": found.testable}
                 row |= {"problems": len(found.problems), "decides": kind == one.kind}

@@ -1,7 +1,7 @@
 """The race of fixed radii against the adaptive one, over thousands of episodes, and its files.
 
 ``python -m rrl.studies.horizon_runs`` races 30 seeds on three surfaces, about half a minute
-on two cores, and writes the table ``horizons``. ``notebooks/07_adaptive_rrl`` races a few seeds
+on two cores, and writes the table ``horizons``. ``notebooks/05_adaptive_rrl`` races a few seeds
 again and compares.
 
 `runs.csv` has the mean cost of each run up to each horizon, over the optimum's. `radii.csv` has the

@@ -6,7 +6,7 @@ each on its own server, with the same arrivals. The learners tune the five knobs
 joint grid behind a guard. Every latency is kept.
 
 The phases are scaled to the rate that the server's default sustains on this machine.
-``notebooks/10_applications`` reads the recorded data.
+``notebooks/09_applications`` reads the recorded data.
 """
 
 from __future__ import annotations

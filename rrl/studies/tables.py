@@ -61,6 +61,7 @@ class Table(NamedTuple):
 def tables() -> dict[str, Table]:
     """Return all tables by name."""
     from rrl.studies.ablation import FAMILIES
+    from rrl.studies.map_places import RECORDED, SIMULATED
 
     families = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family))
     return {
@@ -74,6 +75,12 @@ def tables() -> dict[str, Table]:
             ("wide", "pool"),
             ("horizon_runs --out {folder}",),
             ("judge horizons",),
+        ),
+        "region-map": Table(
+            ("rrl", "rrl-adaptive", "q-learning", "deep-q-network"),
+            (*SIMULATED, *RECORDED),
+            ("region_map --out {folder}",),
+            (*JUDGE, "judge map"),
         ),
         "warm-start": Table(("rrl-gp", "warm start"), SMALL, ("warm_start --out {folder}",)),
     }

@@ -3,7 +3,7 @@
 Z is the set of state-action pairs (load level, configuration), and n is their number. A visit of z
 updates every cell of the ball B(z) of a given radius. A ball stays within one state. K is the size
 of the smallest ball. `gamma` is the discount. Costs are minimised, and errors are in the maximum
-norm. The proofs are in ``notebooks/06_theory_bound.ipynb``.
+norm. The proofs are in ``notebooks/04_theory_bound.ipynb``.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ incumbent's cost, v_(T+1) that of the incumbent after T episodes, and c* is the 
 In these units, exploration is paid back within H episodes, on average. Its price does not grow with
 the number of episodes. It does not matter which of the trials that pay is chosen.
 
-The proofs are in ``notebooks/06_theory_bound.ipynb``.
+The proofs are in ``notebooks/04_theory_bound.ipynb``.
 
 :func:`hardest_trials` attains the bound. The agent's own rule is more careful than the premise.
 It takes a configuration that promises to cost less than the incumbent for one that promises to cost
