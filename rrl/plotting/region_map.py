@@ -113,8 +113,9 @@ def _draw_cells(ax: Axes, rows: pd.DataFrame, text: Callable[[Any], str]) -> Axe
     for row in rows.itertuples():
         y, x = levels[0].index(row.roughness), levels[1].index(row.noise)
         colour = ink(faces[y, x]) if faces[y, x, 3] else "black"
-        how = {"color": colour, "weight": "bold" if row.factor >= ENOUGH else "normal"}
-        ax.text(x, y - 0.28, text(row), ha="center", va="center", fontsize="small", **how)
+        weight = "bold" if row.factor >= ENOUGH else "normal"
+        label = ax.text(x, y - 0.28, text(row), color=colour, weight=weight, fontsize="small")
+        label.set(ha="center", va="center")
     ax.set_xticks(range(len(levels[1])), [f"{100 * value:g}" for value in levels[1]])
     ax.set_yticks(range(len(levels[0])), [f"{100 * value:g}" for value in levels[0]])
     ax.set(xlabel="noise of an episode (%)", ylabel="neighbours differ by (%)")
