@@ -59,7 +59,6 @@ folders of killed runs: removed at the next start
 files half written by killed runs: removed by the next run
     test_launcher::test_what_killed_runs_left_half_written_goes_and_that_of_living_ones_stays
     test_journal::test_what_a_kill_left_of_an_atomic_write_is_removed
-    test_recording::test_what_a_kill_left_of_an_atomic_write_is_removed
 sender of the requests dies: 4
     test_volley::test_that_dies_during_an_episode_is_reported_in_one_line
 a fault at any write, rename or process start: goes on; same bytes, a server that serves
@@ -151,7 +150,6 @@ SIGKILL: goes on; resumed, same bytes
     test_a_killed_live_run_leaves_no_server_and_goes_on
 power loss in the last line: goes on
     test_journal::test_every_cut_of_the_last_line_is_recovered
-    test_recording::test_a_rejected_row_that_was_cut_off_does_not_mix_with_the_next_one
 no journal: 3; line 1
     test_bad_input::test_a_file_that_is_no_journal_is_left_alone
     test_bad_input::test_a_journal_without_its_first_line_is_refused
@@ -160,7 +158,6 @@ damaged journal: 3; line
 two runs on one journal: 2
     test_journal::test_a_second_run_says_so_and_stops
 two `make reproduce`: 2
-    test_project::test_a_second_make_says_so_and_stops
     test_reproduce::test_a_second_run_says_so_and_stops
 file size limit: 3
     test_a_full_disk_keeps_what_was_there
