@@ -393,7 +393,7 @@ def test_the_map_in_words_counts_the_cells_of_the_middle_tolerance():
     said = map_words(factors, factors[:0], radii, found)
     assert "8 times sooner than Q-learning in 4 of 20 cells" in said[0]
     assert "30 % noise, neighbours 0.5 %" in said[0]
-    assert said[0].endswith("in 4 neither arrives.")
-    assert "is 2 (median of 6 cells" in said[1]
-    assert "on average 2.0 for 5 %, 2.0 for 10 %, 2.0 for 20 %" in said[4]
+    assert said[0].endswith("neither arrives in 4.")
+    assert "is 2, and 0 of 6 cells have at least 8" in said[1]
+    assert "is 2.0 for 5 %, 2.0 for 10 %, 2.0 for 20 % on average" in said[4]
     assert "the noise of an episode tells most (-0.70)" in said[-1]

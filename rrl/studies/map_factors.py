@@ -328,11 +328,11 @@ def _about_measure(measure: str, cells: pd.DataFrame) -> list[str]:
     known = fits["factor"].dropna()
     return [
         f"By what is {measure}, `rrl` is at least {ENOUGH:g} times sooner than Q-learning in "
-        f"{len(sooner)} of {len(cells)} cells{_where(sooner)}, and surely later in {len(later)}"
-        f"{_where(later)}; in {int(cells['factor'].isna().sum())} neither arrives.",
-        f"Under the paper's conditions, the factor by what is {measure} is {known.median():.2g} "
-        f"(median of {len(known)} cells; neither arrives in {len(fits) - len(known)}), and at "
-        f"least {ENOUGH:g} in {int((known >= ENOUGH).sum())}.",
+        f"{len(sooner)} of {len(cells)} cells{_where(sooner)}. It is surely later in "
+        f"{len(later)}{_where(later)}, and neither arrives in {int(cells['factor'].isna().sum())}.",
+        f"Under the paper's conditions, the median factor by what is {measure} is "
+        f"{known.median():.2g}, and {int((known >= ENOUGH).sum())} of {len(fits)} cells have at "
+        f"least {ENOUGH:g}. In {len(fits) - len(known)}, neither arrives.",
     ]
 
 
@@ -343,11 +343,11 @@ def _about_radius(losses: pd.DataFrame, radii: pd.DataFrame) -> list[str]:
         f"{best[f'{MEASURES[0]}_{100 * tolerance:g}']:.1f} for {100 * tolerance:g} %"
         for tolerance in TOLERANCES
     )
-    said = [f"By what is served, the best fixed radius is on average {', '.join(words)}."]
+    said = [f"By what is served, the best fixed radius is {', '.join(words)} on average."]
     if len(lost):
         said.append(
-            f"The best fixed radius arrives {lost.median():.2g} times sooner than the selected "
-            f"one (median of {len(lost)} cells), and at most {lost.max():.2g} times."
+            f"The selected radius needs {lost.median():.2g} times as many episodes as the best "
+            f"fixed one (median of {len(lost)} cells), and at most {lost.max():.2g} times."
         )
     return said
 
