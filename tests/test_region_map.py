@@ -396,4 +396,4 @@ def test_the_map_in_words_counts_the_cells_of_the_middle_tolerance():
     assert said[0].endswith("neither arrives in 4.")
     assert "is 2, and 0 of 6 cells have at least 8" in said[1]
     assert "is 2.0 for 5 %, 2.0 for 10 %, 2.0 for 20 % on average" in said[4]
-    assert "the noise of an episode tells most (-0.70)" in said[-1]
+    assert "the noise of an episode alone tells most (-0.70; the best of 1 numbers)" in said[-1]

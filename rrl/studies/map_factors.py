@@ -360,8 +360,9 @@ def _about_places(found: pd.DataFrame) -> list[str]:
         best = str(single.abs().idxmax())
         said.append(
             f"On {places} replays of large grids, the rank correlation of the factor by what is "
-            f"{measure} with the map's is {ranks.get('predicted', np.nan):.2f}; of what can be "
-            f"measured beforehand, {NUMBERS[best]} tells most ({single[best]:.2f})."
+            f"{measure} with the map's is {ranks.get('predicted', np.nan):.2f}. "
+            f"Looked up afterwards, {NUMBERS[best]} alone tells most ({single[best]:.2f}; the best "
+            f"of {len(single)} numbers)."
         )
     return said
 
