@@ -51,19 +51,6 @@ def test_ratios_of_an_agent_with_itself_are_one_and_of_two_agents_are_inverse(ra
     assert there["mean_cost"] < 1  # random search serves whatever it draws
 
 
-def made_up():
-    """Three agents with known ratios: the first of the rivals finds sooner, the second serves."""
-    rng, seeds = np.random.default_rng(0), range(20)
-    noise = np.exp(rng.normal(0, 0.3, len(seeds)))
-    levels = {"rrl-gp": (10, 20, 1.0, 1.5), "soon": (5, 40, 1.1, 3.0), "kind": (30, 60, 1.2, 1.2)}
-    parts = [
-        pd.DataFrame({name: level * noise for name, level in zip(COMPARED, row, strict=True)})
-        .assign(scenario="pool", agent=agent, seed=seeds)
-        for agent, row in levels.items()
-    ]  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
-
-
 def test_a_median_between_reached_and_never_is_never():
     runs = pd.DataFrame(dict.fromkeys(COMPARED, 1.0), index=range(4)).assign(agent="half")
     runs["stays_within_5"] = [2.0, 18.0, 31.0, 31.0]

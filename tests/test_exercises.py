@@ -16,13 +16,21 @@ from typing import Any
 import nbformat
 import numpy as np
 import pytest
-from wrong_answers import GIVEN, WRONG
+import yaml
 
 from rrl.exercises import judging
 from rrl.publishing import course
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-EACH = [(name, exercise) for name, exercises in WRONG.items() for exercise in exercises]
+FILE = Path(__file__).with_name("wrong_answers.yaml")
+ANSWERS = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+EACH = [(name, exercise) for name, exercises in ANSWERS.items() for exercise in exercises]
+
+
+def wrong(name: str, exercise: str) -> Iterator[tuple[str, str | list[str | None]]]:
+    """Yield a part of the reason, and the answer."""
+    for entry in ANSWERS[name][exercise]:
+        yield from ((key, value) for key, value in entry.items() if key != "given")
 
 
 @cache
@@ -56,9 +64,9 @@ def imports(name: str) -> str:
     )
 
 
-def fill(source: str, answer: str | tuple[str | None, ...]) -> str:
+def fill(source: str, answer: str | list[str | None]) -> str:
     """Return the cell of an exercise with an answer in each place; None keeps the right one."""
-    answers = iter(answer if isinstance(answer, tuple) else (answer,))
+    answers = iter(answer if isinstance(answer, list) else [answer])
 
     def lines(found: Any) -> str:
         text = next(answers)
@@ -71,7 +79,7 @@ def attempt(name: str, exercise: str, source: str) -> None:
     """Run the cell of an exercise, and then its check, as the notebook does."""
     space: dict[str, Any] = {"__name__": "notebook"}
     exec(imports(name), space)
-    for given in GIVEN.get(name, {}).get(exercise, []):
+    for given in (entry["given"] for entry in ANSWERS[name][exercise] if "given" in entry):
         exec(cells(name)[given].source if given in cells(name) else given, space)
     linecache.cache["answer"] = (len(source), None, source.splitlines(keepends=True), "answer")
     exec(compile(source, "answer", "exec"), space)
@@ -87,7 +95,7 @@ def test_every_exercise_has_wrong_answers() -> None:
         if "exercise" in course.tags(cell)
     }
     assert exercises == set(EACH)
-    assert all(len(WRONG[name][exercise]) >= 5 for name, exercise in EACH)
+    assert all(len(list(wrong(*each))) >= 5 for each in EACH)
 
 
 @pytest.mark.parametrize(("name", "exercise"), EACH)
@@ -105,7 +113,7 @@ def test_an_empty_answer_asks_for_code(name: str, exercise: str) -> None:
 @pytest.mark.parametrize(("name", "exercise"), EACH)
 def test_each_wrong_answer_gets_its_own_reason(name: str, exercise: str) -> None:
     said = []
-    for answer, reason in WRONG[name][exercise]:
+    for reason, answer in wrong(name, exercise):
         with pytest.raises(judging.WrongAnswer) as raised:
             attempt(name, exercise, fill(cells(name)[exercise].source, answer))
         assert reason in str(raised.value), answer

@@ -440,6 +440,18 @@ def test_the_halves_of_the_finals_share_no_episode_and_meet_other_arrivals(whole
     assert {len(seeds) for seeds in rounds.values()} == {1}
 
 
+def test_what_a_round_measures_depends_on_earlier_rounds_only(whole):
+    """So a round that was interrupted goes on as it had begun, whatever it has measured by then."""
+    measured = {
+        (pass_, index)
+        for rate in range(2)
+        for pass_, _, index, _ in whole.means(rate)
+        if pass_ >= PLAN.grid_passes
+    }
+    again = {(visit[0], visit[1]) for round_ in Finals(whole).order() for visit in round_}
+    assert again == measured
+
+
 @pytest.mark.long
 def test_who_is_surely_not_good_waits_until_the_others_are_known(tmp_path):
     recorder = recorded(tmp_path, Scripted(scatter=0.2), finals=True)
