@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from probe import build_probe
 
@@ -190,7 +188,6 @@ TUNE = ["tune", "keyword", "--executable", LOCAL, "--rate", "9"]
         ),
         ([*TUNE, "--speed", "2"], 2, "--speed has no effect without --trace"),
         ([*TUNE, "--deadline", "0"], 2, "--deadline"),
-        (["serve", "keyword", "--knob", "cpus=4000"], 2, "cpus=4000: rrl may use"),
     ],
 )  # fmt: skip
 def test_mistakes_end_with_one_line(arguments, code, message, capsys, tmp_path, monkeypatch):
@@ -200,25 +197,3 @@ def test_mistakes_end_with_one_line(arguments, code, message, capsys, tmp_path, 
     assert line.startswith("rrl: ")
     assert message in line
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.long
-def test_serve_gives_them_to_its_server(model, tmp_path):
-    port = free_port()
-    command = [
-        sys.executable, "-m", "rrl.cli", "serve", str(model), "--port", str(port),
-        "--executable", LOCAL, "--knob", "cpus=1", "--knob", "flag:--grpc_max_threads=5",
-        "--knob", f"env:RRL_TEST={ODD}",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, text=True)
-    try:
-        assert f"127.0.0.1:{port}" in process.stdout.readline()
-        (server,) = psutil.Process(process.pid).children()
-        words, variables, cpus = runs_with(server.pid)
-        assert "--grpc_max_threads=5" in words
-        assert (variables, cpus) == ([ODD], 1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-    finally:
-        process.kill()
-        process.communicate()

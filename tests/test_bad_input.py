@@ -15,7 +15,6 @@ import sys
 import termios
 import time
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -29,7 +28,7 @@ from rrl.cli import main
 from rrl.operating.journal import JOURNAL
 from rrl.recording.plan import Plan
 from rrl.recording.record import Recorder
-from rrl.serving.launcher import free_port
+from rrl.serving.launcher import LOCAL, ModelServer
 from rrl.serving.loadgen import Client
 from rrl.serving.tensors import FILLED_BYTES
 
@@ -59,10 +58,6 @@ OWN = ["profile", "x", "--model", "keyword"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["serve", "keyword", "--port", "70000"], "--port: '70000' is not a whole number from 1"),
-        (["serve", "keyword", "--port", "-1"], "--port: '-1' is not a whole number from 1"),
-        (["serve", "keyword", "--port", "0"], "--port: '0' is not a whole number from 1"),
-        (["serve", "keyword", "--port", "http"], "--port: 'http'"),
         ([*TUNE, "--port", "70000"], "--port: '70000' is not a whole number from 1 to 65535"),
         ([*TUNE, "--port", "0"], "--port: '0' is not a whole number from 1 to 65535"),
         ([*TUNE, "--port", "-1"], "--port: '-1'"),
@@ -84,7 +79,7 @@ OWN = ["profile", "x", "--model", "keyword"]
             [*TUNE, "--knob", "batch_threads=1", "--knob", "max_batch_size=0,4"],
             "at least 1 request",
         ),
-        (["serve", "keyword", "--knob", "batch_threads=99999"], "too large; use at most 4096"),
+        ([*TUNE, "--knob", "batch_threads=1,99999"], "too large; use at most 4096"),
         ([*OWN, "--rates", "5", "--knob", "threads=1,2"], "unknown knob 'threads'"),
         (["profile", "../x", *OWN[2:], "--rates", "5", "--knob", "inter_op=1,2"], "'../x' is no"),
         (["profile", "", *OWN[2:], "--rates", "5", "--knob", "inter_op=1,2"], "'' is no name"),
@@ -117,9 +112,6 @@ def test_a_number_that_cannot_be_is_refused(arguments, message, capsys, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["serve", "keyword", "--knob", "inter_op=1,2"], "inter_op= has 2 values"),
-        (["serve", "keyword", "--knob", "inter_op=1", "--knob", "inter_op=2"], "given twice"),
-        (["serve", "keyword", "--knob", "max_batch_size=8"], "no effect while batching is off"),
         ([*TUNE, "--knob", "inter_op=1,2", "--knob", "inter_op=4"], "--knob inter_op= is given"),
         ([*TUNE, "--default", "a=1", "--default", "a=2"], "--default a= is given twice"),
         ([*TUNE, "--late", "1s", "--slo", "p99<2s"], "--late has no effect with an SLO"),
@@ -253,33 +245,17 @@ def test_a_sample_that_is_none_is_one_line(name, make, message, model, tmp_path,
     assert message in line
 
 
-@contextmanager
-def serving(model, tmp_path):
-    """`rrl serve` as a process, with its own folder for temporary files: address and process."""
-    port = free_port()
-    (tmp_path / "tmp").mkdir(exist_ok=True)
-    command = [*RRL, "serve", str(model), "--executable", "local", "--port", str(port)]
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-1, text=True) as process:
-        try:
-            assert f"127.0.0.1:{port}" in process.stdout.readline()
-            yield f"127.0.0.1:{port}", process
-        finally:
-            process.send_signal(signal.SIGINT)
-
-
 def peak_kib(pid):
     (line,) = [x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in x]
     return int(line.split()[1])
 
 
 @pytest.mark.long
-def test_a_request_takes_no_more_memory_than_it_sends(model, tmp_path):
-    with serving(model, tmp_path) as (address, process), Client(address, model.name) as client:
-        (server,) = psutil.Process(process.pid).children(recursive=True)[-1:]
+def test_a_request_takes_no_more_memory_than_it_sends(model):
+    with ModelServer(model, executable=LOCAL) as server, Client(server.address, "probe") as client:
         inputs = {"x": np.ones((1, 2), np.float32)}
         client.predict(inputs)
-        before = peak_kib(server.pid)
+        before = peak_kib(server.process.pid)
         from tensorflow import make_ndarray
         from tensorflow_serving.apis import predict_pb2
 
@@ -293,7 +269,7 @@ def test_a_request_takes_no_more_memory_than_it_sends(model, tmp_path):
             assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
             assert f"shape [{count}, 2] in a message of" in error.value.details()
             assert "send all values if the array has more than 16 MiB" in error.value.details()
-        assert peak_kib(server.pid) < before + 64 * 1024
+        assert peak_kib(server.process.pid) < before + 64 * 1024
         assert client.predict(inputs)["y"].tolist() == [[2.0, 2.0]]
 
         request.inputs["x"].CopyFrom(promise(50_000))  # one value may stand for a usual batch
@@ -625,15 +601,6 @@ def test_nohup_keeps_its_word(tmp_path):
     wait_for(lambda: lines_in(tmp_path / JOURNAL) > 5, process)
     process.send_signal(signal.SIGHUP)
     assert process.wait(120) == 0
-
-
-@pytest.mark.long
-def test_serve_ends_cleanly_by_a_signal(model, tmp_path):
-    with serving(model, tmp_path) as (_, process):
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-    assert living(tmp_path / "tmp") == []
-    assert not list((tmp_path / "tmp").iterdir())
 
 
 # --- no room for the figure -----------------------------------------------------------------------

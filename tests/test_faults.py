@@ -48,8 +48,8 @@ fewer episodes than were made: 2; give as many or more
 slow start: 4; --start-timeout, and a log that stays
     test_launcher::test_a_slow_start_names_its_option_and_a_log_that_stays
     test_launcher::test_the_log_of_a_crash_stays
-original server with a TCP port: goes on; what other machines can reach
-    test_launcher::test_what_the_original_exposes_at_a_port_is_said
+original server with a REST port: goes on; what other machines can reach
+    test_launcher::test_what_the_original_exposes_at_its_rest_port_is_said
 another run on this machine: 2 for a recording, a warning otherwise
     test_launcher::test_a_recording_does_not_begin_beside_a_run_until_that_ends
     test_launcher::test_a_lock_is_not_taken_through_a_link
@@ -142,7 +142,6 @@ SIGINT, SIGTERM, SIGHUP: 130; journal kept, server stopped, temporary folders re
     test_bad_input::test_a_signal_ends_a_live_run_cleanly
     test_bad_input::test_a_terminal_that_is_closed_interrupts
     test_bad_input::test_nohup_keeps_its_word
-    test_bad_input::test_serve_ends_cleanly_by_a_signal
     test_a_killed_live_run_leaves_no_server_and_goes_on
     test_reproduce::test_an_interrupted_run_stops_its_kernel_and_leaves_nothing_half_written
 SIGKILL: goes on; resumed, same bytes

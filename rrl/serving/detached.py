@@ -17,8 +17,9 @@ from typing import Any
 from rrl.core.knob import Configuration, plain
 from rrl.serving.lasting import Lasting, script
 from rrl.serving.launcher import (
+    BINARY,
+    LOCAL,
     ModelServer,
-    exposure,
     find_executable,
     fits,
     free_port,
@@ -92,7 +93,12 @@ class Detached:
     @property
     def exposed(self) -> str | None:
         """One line that says what other machines can reach; None if it is nothing."""
-        return exposure(self.kind, self.rest_port)
+        if self.kind == LOCAL or self.rest_port is None:
+            return None
+        return (
+            f"{BINARY} listens on all addresses at port {self.rest_port}: other machines can send "
+            "requests, unless a firewall closes the port"
+        )
 
     @property
     def process(self) -> Lasting:
