@@ -7,7 +7,7 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rrl.operating import profiling, racing, replay, stop, tune
+from rrl.operating import profiling, racing, replay, tune
 from rrl.support.errors import Parser, command
 from rrl.support.provenance import versions
 
@@ -44,7 +44,7 @@ def _parser() -> Parser:
     version = versions(["region-rl"]).get("region-rl", "(not installed)")
     parser.add_argument("--version", action="version", version=f"rrl {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (tune, stop, replay, racing, profiling):
+    for module in (tune, replay, racing, profiling):
         module.add_parsers(commands)
     return parser
 

@@ -30,7 +30,7 @@ from rrl.recording.plan import Plan
 from rrl.recording.record import Recorder
 from rrl.serving.launcher import LOCAL, ModelServer
 from rrl.serving.loadgen import Client
-from rrl.serving.tensors import FILLED_BYTES
+from rrl.serving.sample import FILLED_BYTES
 
 ROOT = Path(__file__).parent.parent
 SHORT = ["--episodes", "3", "--requests", "10", "--rounds", "3", "--agent", "rrl"]
@@ -128,7 +128,6 @@ def test_a_number_that_cannot_be_is_refused(arguments, message, capsys, tmp_path
         ),
         (["replay", "cpu2", "--rate", "9", "--cost", "p99"], "--cost has no effect without a .csv"),
         (["replay", "cpu2", "--rate", "9", "--knobs", "a"], "--knobs has no effect without"),
-        (["replay", "cpu2", "--rate", "9", "--data", "x"], "--data has no effect on a testbed"),
         (["replay", "mine.csv", "--rate", "9"], "--rate has no effect on a table"),
         (["replay", "mine.csv", "--trace", "t"], "--trace has no effect on a table"),
         (["profile", "keyword-threads", "--requests", "9"], "--requests has no effect on a named"),

@@ -34,6 +34,8 @@ tuning at a port ends, is interrupted or killed: the service goes on; how to sto
     test_service::test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends
     test_handover::test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused
     test_launcher::test_a_detached_server_outlives_its_parent_and_follows_the_operator
+disk full during a tuning at a port: 3; at once, and the default goes on
+    test_service::test_a_full_disk_is_said_at_once_and_no_client_notices
 the server that is to stay does not start: goes on; the one that serves stays
     test_staying::test_what_serves_goes_on_if_the_kept_one_does_not_start
 SIGTERM or SIGHUP while a service is given over or returned: goes on, then 130
@@ -71,7 +73,7 @@ new configuration does not start: 4; the old one serves on
 wrong model name: 4; give the name it was started with
     test_serving::test_wrong_model_is_not_found
 wrong signature: 4; it has: ...
-    test_serving::test_wrong_signature
+    test_own_model::test_a_wrong_signature_costs_no_start_and_can_be_corrected
 wrong input: 4; the model needs: ...
     test_a_sample_that_does_not_fit_is_refused
 port taken: 4

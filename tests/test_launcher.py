@@ -24,13 +24,12 @@ from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving import models
-from rrl.serving.detached import noted_server, start_detached
+from rrl.serving.detached import noted_server, port_folder, start_detached
 from rrl.serving.envoy import envoy_process
 from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
-from rrl.serving.port_folder import port_folder
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.machine import announced, another_run, exclusive
 from rrl.support.own_folder import own_folder

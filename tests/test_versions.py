@@ -21,7 +21,7 @@ from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
-from rrl.serving.status import StatusError
+from rrl.serving.servable import StatusError
 from rrl.serving.versions import ServedModel
 from rrl.support.errors import UnstableError
 
