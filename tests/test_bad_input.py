@@ -16,7 +16,6 @@ import sys
 import termios
 import time
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -30,9 +29,9 @@ from rrl.cli import main
 from rrl.operating.journal import JOURNAL
 from rrl.recording.plan import Plan
 from rrl.recording.record import Recorder
-from rrl.serving.launcher import free_port
+from rrl.serving.launcher import LOCAL, ModelServer
 from rrl.serving.loadgen import Client
-from rrl.serving.tensors import FILLED_BYTES
+from rrl.serving.sample import FILLED_BYTES
 
 ROOT = Path(__file__).parent.parent
 SHORT = ["--episodes", "3", "--requests", "10", "--rounds", "3", "--agent", "rrl"]
@@ -151,33 +150,17 @@ def test_a_sample_that_is_none_is_one_line(name, make, message, model, tmp_path,
     assert message in line
 
 
-@contextmanager
-def serving(model, tmp_path):
-    """`rrl serve` as a process, with its own folder for temporary files: address and process."""
-    port = free_port()
-    (tmp_path / "tmp").mkdir(exist_ok=True)
-    command = [*RRL, "serve", str(model), "--executable", "local", "--port", str(port)]
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-1, text=True) as process:
-        try:
-            assert f"127.0.0.1:{port}" in process.stdout.readline()
-            yield f"127.0.0.1:{port}", process
-        finally:
-            process.send_signal(signal.SIGINT)
-
-
 def peak_kib(pid):
     (line,) = [x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in x]
     return int(line.split()[1])
 
 
 @pytest.mark.long
-def test_a_request_takes_no_more_memory_than_it_sends(model, tmp_path):
-    with serving(model, tmp_path) as (address, process), Client(address, model.name) as client:
-        (server,) = psutil.Process(process.pid).children(recursive=True)[-1:]
+def test_a_request_takes_no_more_memory_than_it_sends(model):
+    with ModelServer(model, executable=LOCAL) as server, Client(server.address, "probe") as client:
         inputs = {"x": np.ones((1, 2), np.float32)}
         client.predict(inputs)
-        before = peak_kib(server.pid)
+        before = peak_kib(server.process.pid)
         from tensorflow import make_ndarray
         from tensorflow_serving.apis import predict_pb2
 
@@ -191,7 +174,7 @@ def test_a_request_takes_no_more_memory_than_it_sends(model, tmp_path):
             assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
             assert f"shape [{count}, 2] in a message of" in error.value.details()
             assert "send all values if the array has more than 16 MiB" in error.value.details()
-        assert peak_kib(server.pid) < before + 64 * 1024
+        assert peak_kib(server.process.pid) < before + 64 * 1024
         assert client.predict(inputs)["y"].tolist() == [[2.0, 2.0]]
 
         request.inputs["x"].CopyFrom(promise(50_000))  # one value may stand for a usual batch
@@ -498,15 +481,6 @@ def test_nohup_keeps_its_word(tmp_path):
     wait_for(lambda: lines_in(tmp_path / JOURNAL) > 5, process)
     process.send_signal(signal.SIGHUP)
     assert process.wait(120) == 0
-
-
-@pytest.mark.long
-def test_serve_ends_cleanly_by_a_signal(model, tmp_path):
-    with serving(model, tmp_path) as (_, process):
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-    assert living(tmp_path / "tmp") == []
-    assert not list((tmp_path / "tmp").iterdir())
 
 
 # --- no room for the figure -----------------------------------------------------------------------
