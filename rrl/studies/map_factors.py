@@ -329,9 +329,9 @@ def _about_measure(measure: str, cells: pd.DataFrame) -> list[str]:
     known = fits["factor"].dropna()
     return [
         f"By what is {measure}, `rrl` is at least {ENOUGH:g} times sooner than Q-learning in "
-        f"{len(sooner)} of {len(cells)} cells{_where(sooner)}; in {certainly} of these, the interval is above 1. "
-        f"`rrl` is certainly later in {len(later)}{_where(later)}. Neither arrives in "
-        f"{int(cells['factor'].isna().sum())}.",
+        f"{len(sooner)} of {len(cells)} cells{_where(sooner)}; in {certainly} of these, the "
+        f"interval is above 1. `rrl` is certainly later in {len(later)}{_where(later)}. Neither "
+        f"arrives in {int(cells['factor'].isna().sum())}.",
         f"Under the paper's conditions, the median factor by what is {measure} is "
         f"{known.median():.2g}. It is at least {ENOUGH:g} in {int((known >= ENOUGH).sum())} of "
         f"{len(fits)} cells, and neither arrives in {len(fits) - len(known)}.",
