@@ -158,7 +158,7 @@ def noisy(rng: np.random.Generator, count: int, n: int = 12) -> Iterator[Check]:
 
 
 def explored(rng: np.random.Generator, count: int, n: int = 4) -> Iterator[Check]:
-    """Theorem 8: check the expected price of exploration, exactly, if the prior is right."""
+    """Theorem 7: check the expected price of exploration, exactly, if the prior is right."""
     low, chance = -rng.exponential(1, (count, n)), rng.random((count, n))
     horizon = 10 ** rng.uniform(-1, 2.5, count)
     fraction = rng.uniform(0, 1.2, (count, n))  # of the highest price that is paid
