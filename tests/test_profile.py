@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from rrl.recording.calibration import for_machine
 from rrl.recording.finals import Finals
@@ -21,6 +22,7 @@ from rrl.recording.record import Recorder
 from rrl.recording.replay import RecordedServer, replayed
 from rrl.support.errors import DataError, UsageError
 from rrl.tuning.episode import Episode
+from rrl.tuning.presets import effective_space
 
 PLAN = Plan(
     "keyword",
@@ -249,3 +251,21 @@ def test_the_committed_profiles_are_whole_and_of_their_plans(name):
     passes = pd.concat([profile.table, profile.adaptive])["pass"]
     assert (passes < plan.passes).sum() == plan.episodes
     assert profile.space == plan.space
+
+
+def test_the_rows_of_the_large_grid_follow_its_plan():
+    """Any part of the recording passes: only rows that are there are looked at."""
+    plan = yaml.safe_load((DATA / "plans" / "keyword-joint.yaml").read_text(encoding="utf-8"))
+    rows = pd.read_csv(DATA / "recording" / "keyword-joint" / "episodes.csv")
+    space = effective_space(plan["knobs"])
+    assert len(space) == 1296
+    rows["index"] = space.indices(rows[list(plan["knobs"])])
+    assert not rows.duplicated(["stage", "half", "draw", "index"]).any()
+    assert rows["order"].tolist() == list(range(len(rows)))
+    for limit, most in plan["limits"].items():
+        assert (rows[limit] <= most).all(), limit
+    assert set(rows["commit"]) == {"recorder-2"}
+    draws = rows.groupby(["stage", "half", "draw"])["arrival_seed"]
+    assert (draws.nunique() == 1).all()
+    assert draws.first().is_unique
+    assert (rows["quantiles_us"].str.split().str.len() == plan["quantiles"]).all()
