@@ -9,9 +9,8 @@ import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.recording.finals import HALVES
-from rrl.recording.judging import centre_interval
 from rrl.recording.profile import Profile
-from rrl.recording.truth import CONFIDENCE, HalfTruth, judge_half, replay_best, rows_of_half
+from rrl.recording.truth import HalfTruth, centre_interval, judge_half, replay_best, rows_of_half
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 
 if TYPE_CHECKING:
@@ -114,5 +113,5 @@ def _adaptive(profile: Profile, rate: float, half: int, truth: HalfTruth) -> dic
     final = final[final["pass"] >= profile.grid_passes]
     best = final[profile.space.indices(final) == int(np.nanargmin(truth.ratio))]
     ratios = np.log(own / best.set_index(["pass", "repeat"])["mean_s"]).dropna().to_numpy()
-    limits = np.exp(centre_interval(ratios, CONFIDENCE))
+    limits = np.exp(centre_interval(ratios))
     return _line(rate, half, "adaptive", configuration, limits.tolist())

@@ -136,7 +136,7 @@ class Profile:
         """Return the results of the finals at a load, one per finalist; empty if no finals.
 
         A result has the value of each knob, the `verdict` (the word of
-        :class:`rrl.recording.judging.Verdict`), the `ratio` to the best with its limits `low` and
+        :class:`rrl.recording.truth.Verdict`), the `ratio` to the best with its limits `low` and
         `high`, and `best_s`, a typical mean latency of the best in seconds.
         """
         finals = self.description.get("finals", {})

@@ -289,7 +289,7 @@ class Recorder:
         stored = read_json(path)
         if not isinstance(stored, dict):
             raise DataError(f"{path}: it is no description of a profile; choose another folder")
-        if stored.get("plan") != json.loads(json.dumps(self.plan.to_json())):
+        if not self.plan.is_stored(stored.get("plan")):
             raise DataError(f"{path} is from another plan; choose another folder, or remove it")
         here, there = describe_machine(), stored.get("machine", {})
         if any(here[key] != there.get(key) for key in ("processor", "cpus")):

@@ -25,6 +25,7 @@ SIDE, PRODUCTS = 512, 10  # arithmetic: products of square matrices of 4-byte nu
 LENGTH, SUMS = 2**21, 6  # memory: sums over 16 MiB, which are too large for the core's own caches
 PATIENCE_S = 900.0  # longest time outside the rule's limits before the recording stops
 PAUSE_S = 2.0  # time between two probes while waiting
+LOOKS, BETWEEN_S = 30, 0.1  # probes for a reference, and the time between two of them
 QUIET_S = 10.0  # the recording says that it waits if it does so for longer
 
 
@@ -188,18 +189,18 @@ class SteadyMachine:
         return self._seconds
 
 
-def calibrated(probe: Callable[[], float], looks: int = 30, pause_s: float = 0.1) -> float:
+def calibrated(probe: Callable[[], float]) -> float:
     """Return the median of several probes (s), as the reference of a rule for this machine.
 
     Examples
     --------
-    >>> calibrated(lambda: 0.03, looks=3, pause_s=0.0)
+    >>> calibrated(lambda: 0.03)
     0.03
     """
     seconds = []
-    for _ in range(looks):
+    for _ in range(LOOKS):
         seconds.append(probe())
-        time.sleep(pause_s)
+        time.sleep(BETWEEN_S)
     return round(float(np.median(seconds)), 5)
 
 
