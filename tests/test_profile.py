@@ -117,17 +117,22 @@ def damage(folder, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda b: b[: len(b) // 2], "line|truncated"),
+        (lambda b: b[: len(b) // 2], "line|truncated|no number"),
         (lambda b: b"", "corrupt or truncated"),
         (lambda b: b.replace(b"mean_s", b"average"), "missing column 'mean_s'"),
         (lambda b: b.replace(b"inter_op", b"interop"), "missing column 'inter_op'"),
         (lambda b: b + b.splitlines()[-1] + b"\n", "the same episode twice"),
         (lambda b: b"\xff" + b, "not UTF-8 at byte 0"),
-        (lambda b: b[: b.rindex(b" ")] + b" nan,\n", "line 49"),
+        (lambda b: b[: b.rindex(b" ")] + b",\n", "line 49"),
     ],
 )
 def test_damaged_episodes_are_refused_by_name(folder, change, message):
+    """Also while a recording goes on, which has no hash."""
     damage(folder, change)
+    with pytest.raises(DataError, match=r"changed since|not UTF-8"):
+        read_profile(folder)
+    path = folder / "profile.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "complete": False}))
     with pytest.raises(DataError, match=message) as error:
         read_profile(folder)
     assert str(folder) in str(error.value)

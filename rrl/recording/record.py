@@ -252,8 +252,8 @@ class Recorder:
         append(self.folder / EPISODES, row)
         self._keep(row)
 
-    def finish(self, **notes: Any) -> None:
-        """Mark the profile as complete if it is not, with `notes` and a hash of its episodes.
+    def finish(self) -> None:
+        """Mark the profile as complete if it is not, with a hash of its episodes.
 
         Raises
         ------
@@ -267,7 +267,7 @@ class Recorder:
                 "complete; the same command tries them again"
             )
         if not self._complete or self._new:
-            self._describe(complete=True, sha256=episodes_hash(self.folder / EPISODES), **notes)
+            self._describe(complete=True, sha256=episodes_hash(self.folder / EPISODES))
         else:
             read_profile(self.folder)  # it refuses episodes that were changed
 
