@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_agent import SPACES, AgentContract, true_cost
 
-from rrl import Knob, paper_cpu, paper_gpu, read_profile, tf_serving
+from rrl import Knob, paper_cpu, paper_gpu, read_profile
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL, deploy
 from rrl.core.space import ConfigSpace
@@ -31,6 +31,7 @@ from rrl.rivals.zooming import Zooming
 from rrl.support.errors import UsageError
 from rrl.support.versions import version
 from rrl.tuning.defaults import heuristic_candidates, serving_default
+from rrl.tuning.presets import THREADS, effective_space
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -249,7 +250,8 @@ def test_moves_follow_positions_and_skip_what_is_missing():
 
 
 def test_defaults_in_spaces_of_all_kinds():
-    small = tf_serving(2, batch_sizes=(1, 32), timeouts_micros=(0, 5000, 50_000))
+    batches = {"max_batch_size": (1, 32), "batch_timeout_micros": (0, 5000, 50_000)}
+    small = effective_space(dict.fromkeys(THREADS, (0, 1, 2)) | batches, cores=2)
     off = {"inter_op": 0, "intra_op": 0, "batch_threads": 0}
     assert serving_default(small) == off | {"max_batch_size": 1, "batch_timeout_micros": 0}
     tried = heuristic_candidates(small)

@@ -17,7 +17,7 @@ from rrl.support.errors import UsageError
 from rrl.support.machine import available_cpus, describe_machine
 from rrl.tuning.defaults import SERVER_DEFAULTS, serving_default
 from rrl.tuning.episode import Server
-from rrl.tuning.presets import THREADS, tf_serving
+from rrl.tuning.presets import THREADS, paper_cpu
 
 if TYPE_CHECKING:
     from rrl.recording.plan import Plan
@@ -95,7 +95,7 @@ def open_source(
     model = PLANS[name].model
     path = models.build(model, Path(build) / "models")
     with ExitStack() as stack:
-        space = tf_serving(min(available_cpus(), 8))
+        space = paper_cpu(min(available_cpus(), 8))
         server = stack.enter_context(LiveServer(path, space))
         machine = describe_machine()
         kind = kind_of(find_executable())
