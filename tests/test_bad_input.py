@@ -262,16 +262,12 @@ PLAN = {"knobs": {"a": [1]}, "passes": 1, "requests": 5}
     ("content", "message"),
     [
         ("[]", "no description of a profile"),
-        ("3", "no description of a profile"),
-        ("{}", "schema None"),
+        ("{}", "no description of a profile ('schema')"),
         ("[" * 10**5, "nested too deeply"),
         ("{", "not a JSON file"),
-        (json.dumps(NUMBERS), "has no plan;"),
-        (json.dumps(NUMBERS | {"plan": []}), "plan is '[]', not of type dict"),
-        (json.dumps(NUMBERS | {"plan": {}}), "has no plan.knobs"),
-        (json.dumps(NUMBERS | {"plan": PLAN | {"requests": "5"}}), "plan.requests is '5'"),
-        (json.dumps(NUMBERS | {"plan": PLAN, "machine": {}}), "has no machine.cpus"),
-        (json.dumps(NUMBERS | {"plan": PLAN, "complete": True}), "has no sha256"),
+        (json.dumps(NUMBERS), "('plan')"),
+        (json.dumps(NUMBERS | {"plan": PLAN, "machine": {}}), "('cpus')"),
+        (json.dumps(NUMBERS | {"plan": PLAN, "complete": True}), "('sha256')"),
     ],
 )
 def test_a_description_that_is_none_is_refused(content, message, profile, capsys):
@@ -279,29 +275,18 @@ def test_a_description_that_is_none_is_refused(content, message, profile, capsys
     refused(profile, capsys, f"{profile / 'profile.json'}", message)
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "message"),
-    [
-        ("failed", "x", "a whole number"),
-        ("failed", "-1", "a whole number"),
-        ("failed", "0.5", "a whole number"),
-        ("failed", "", "a whole number"),
-        ("pass", "first", "a whole number"),
-        ("mean_s", "0.0", "above 0"),
-        ("p99_s", "inf", "above 0"),
-        ("rate_per_s", "fast", "above 0"),
-        ("start_s", "nan", "a finite number"),
-        ("inter_op", "two", "a finite number"),
-        ("statuses", "0 0 x", "write one per request"),
-    ],
-)
-def test_a_cell_that_is_no_number_is_named(column, value, message, profile, capsys):
+@pytest.mark.parametrize("column", ["failed", "pass", "mean_s", "rate_per_s", "start_s"])
+def test_a_cell_that_is_no_number_is_named(column, profile, capsys):
+    """Only a recording that is not complete is looked at: another one has a hash."""
     path = profile / "episodes.csv"
     rows = list(csv.reader(io.StringIO(path.read_text(), newline="")))
-    rows[6][rows[0].index(column)] = value
+    rows[6][rows[0].index(column)] = "x"
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
-    refused(profile, capsys, f"{path}, line 7: {column} is {value!r}: ", message)
+    refused(profile, capsys, f"{path}: changed since it was recorded")
+    description = json.loads((profile / "profile.json").read_text())
+    (profile / "profile.json").write_text(json.dumps(description | {"complete": False}))
+    refused(profile, capsys, f"{path}: a value of {column} is no number")
 
 
 def test_changed_episodes_are_refused_with_the_remedy(profile, capsys):

@@ -115,7 +115,7 @@ def plot_finals(
 ) -> Axes:
     """Plot the finalists of one load: the cost of each, divided by the best's, and its verdict.
 
-    Bars show the limits that decided the verdicts, see :data:`rrl.recording.finals.CONFIDENCE`.
+    Bars show the limits that decided the verdicts, see :data:`rrl.recording.truth.CONFIDENCE`.
     """
     ax = ax or plt.gca()
     ranked = sorted(finalists, key=lambda f: (f["verdict"] != "best", f["ratio"]))

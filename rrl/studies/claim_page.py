@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.recording.judging import TOLERANCE
+from rrl.recording.truth import TOLERANCE
 from rrl.studies.claim_numbers import Number
 from rrl.studies.claim_tables import LOADS, Evidence
 from rrl.studies.claims import USE, VERDICTS, Judged
