@@ -16,7 +16,7 @@ from typing import Any
 import nbformat
 import numpy as np
 import pytest
-from wrong_answers import GIVEN, WRONG
+from wrong_answers import GIVEN, ODD, STOPS, WRONG
 
 from rrl.exercises import judging
 from rrl.publishing import course
@@ -111,6 +111,43 @@ def test_each_wrong_answer_gets_its_own_reason(name: str, exercise: str) -> None
         assert reason in str(raised.value), answer
         said.append(str(raised.value))
     assert len(set(said)) == len(said), "two wrong answers get the same reason"
+
+
+def odd_answers(source: str) -> Iterator[tuple[str | tuple[str | None, ...], str]]:
+    """Return odd answers to an exercise, each with a part of its reason (empty if it has none)."""
+    found = list(course._REGION.finditer(source))
+    for number, place in enumerate(found):
+        if place["indent"]:
+            tries = {f"return {odd}": "" for odd in ODD} | STOPS
+        else:
+            targets = [
+                target for node in ast.parse(place["answer"]).body for target in node.targets
+            ]
+            names = [
+                n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)
+            ]
+            tries = {f"{place['answer']}{name} = {odd}": name for name in names for odd in ODD}
+        for answer, reason in tries.items():
+            yield tuple(answer if i == number else None for i in range(len(found))), reason
+
+
+@pytest.mark.parametrize(("name", "exercise"), EACH)
+def test_an_odd_answer_gets_a_reason_and_no_bare_exception(name: str, exercise: str) -> None:
+    source = cells(name)[exercise].source
+    for answer, part in odd_answers(source):
+        with pytest.raises(judging.WrongAnswer) as raised:
+            attempt(name, exercise, fill(source, answer))
+        reason = str(raised.value)
+        assert part in reason, answer
+        assert len(reason.split()) > 3, answer
+        assert " at 0x" not in reason, "an address in memory says nothing"
+
+
+@pytest.mark.parametrize(("odd", "word"), ODD.items())
+def test_an_odd_answer_is_named_by_its_kind(odd: str, word: str) -> None:
+    space: dict[str, Any] = {"np": np}
+    exec(f"value = {odd}", space)
+    assert word in judging.kind_of(space["value"])
 
 
 @pytest.mark.parametrize(("name", "exercise"), EACH)

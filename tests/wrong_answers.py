@@ -22,6 +22,32 @@ GIVEN = {
     },
 }
 
+#: What any answer may be by mistake, and a word for it; every exercise is tried with all of them.
+ODD = {
+    "None": "nothing",
+    "'seven'": "text",
+    "[1.0, 2.0, 3.0, 4.0, 5.0]": "5 numbers",
+    "[[1], [2, 3]]": "other things than numbers",
+    "np.array(['a', 'b'])": "other things than numbers",
+    "{'a': 1}": "dict",
+    "{1, 2}": "set",
+    "(n for n in range(3))": "generator",
+    "print": "function",
+    "object()": "object",
+    "1j": "complex",
+    "10**400": "int",
+    "True": "truth value",
+    "float('nan')": "number",
+    "-1": "number",
+}
+#: What the lines of a function may do by mistake, with a part of the reason.
+STOPS = {
+    "raise KeyError('cost')": "stops with KeyError: 'cost', at `raise KeyError('cost')`",
+    "raise SystemExit": "stops with SystemExit, at `raise SystemExit`",
+    "return 1 / 0": "stops with ZeroDivisionError: division by zero, at `return 1 / 0`",
+    "yield 1": "a generator",
+}
+
 WRONG: dict[str, dict[str, list[tuple[str | tuple[str | None, ...], str]]]] = {}
 
 WRONG["00_quickstart"] = {
@@ -34,9 +60,9 @@ WRONG["00_quickstart"] = {
         ("updated_values = 9", "that is a square"),
         ("updated_values = 19", "the square root of 2 away"),
         ("updated_values = 27", "corners change"),
-        ("updated_values = '7'", "is not '7'"),
-        ("updated_values = None", "is not None"),
-        ("updated_values = [7]", "is not [7]"),
+        ("updated_values = '7'", "'7' is a text"),
+        ("updated_values = None", "is nothing"),
+        ("updated_values = [7]", "a list of 1 number"),
     ],
     "violations": [
         ("return (episode.latency >= limit_s or not episode.ok)", "write | for `or`"),
@@ -101,8 +127,8 @@ WRONG["01_region_update"] = {
         ("four = [7, 7, 2, 8]", "number 2 is one step"),
         ("four = [8, 7, 2.5, 8]", "number 0 is one step"),
         ("four = [8, 8, 2, 8]", "nothing moved"),
-        ("four = [7, 7, 2.5]", "has the shape (4,)"),
-        ("four = 7, 7, 2.5, 'eight'", "is not (7, 7, 2.5"),
+        ("four = [7, 7, 2.5]", "not a list of 4 numbers"),
+        ("four = 7, 7, 2.5, 'eight'", "other things than numbers"),
     ],
     "update-exercise": [
         ("values = values[region] + step * (cost - values[region])", "neither array changed"),
@@ -261,8 +287,8 @@ WRONG["02_profiling"] = {
         ("for_five, for_one = 16, 396", "how many more"),
         ("for_five, for_one = 16, 100", "more than 100"),
         ("for_five, for_one = 16, 4000", "not 10**3"),
-        ("for_five, for_one = None, None", "for_five is not None"),
-        ("for_five, for_one = 16, 'many'", "for_one is not 'many'"),
+        ("for_five, for_one = None, None", "for_five = None is nothing"),
+        ("for_five, for_one = 16, 'many'", "for_one = 'many' is a text"),
     ],
     "exercise-error": [
         ("return np.std(costs, ddof=1) / np.mean(costs)", "the scatter of one episode"),
@@ -438,7 +464,7 @@ WRONG["03_similarity_and_convergence"] = {
         ("at_one, at_two = 1.25, 1.5", "square the difference of 3"),
         ("at_one, at_two = 1.25, 2.25", "one pair has a distance of 2"),
         ("at_one, at_two = 4.5, 1.25", "at_one is not 4.5"),
-        ("at_one, at_two = 1.25, None", "at_two is not None"),
+        ("at_one, at_two = 1.25, None", "at_two = None is nothing"),
     ],
     "exercise-radius": [
         (
@@ -543,9 +569,15 @@ WRONG["06_recommended_parts"] = {
         ("larger_improvement = 'first'\nhigher_price = 'second'", "with an sd of 0.1"),
         ("larger_improvement = 'second'\nhigher_price = 'same'", "contains s, too"),
         ("larger_improvement = 'second'\nhigher_price = 'first'", "s**2 / 2 is positive"),
-        ("larger_improvement = 0.4\nhigher_price = 'first'", "larger_improvement is 0.4: write"),
+        (
+            "larger_improvement = 0.4\nhigher_price = 'first'",
+            "larger_improvement is a number: write",
+        ),
         ("larger_improvement = 'second'\nhigher_price = 'higher'", "higher_price is 'higher'"),
-        ("larger_improvement = ['second']\nhigher_price = 2", "larger_improvement is ['second']"),
+        (
+            "larger_improvement = ['second']\nhigher_price = 2",
+            "larger_improvement is a list of other",
+        ),
     ],
     "horizon": [
         (
@@ -610,7 +642,7 @@ WRONG["04_theory_bound"] = {
         ("return eps / (1 - gamma), (2 - gamma) * eps / (1 - gamma)", "(1 - gamma) squared"),
         ("return eps / (1 - gamma), eps / (1 - gamma)", "larger than the error"),
         ("return eps * (1 - gamma), (2 - gamma) * eps / (1 - gamma) ** 2", "divide by"),
-        ("return eps / (1 - gamma)", "has shape ()"),
+        ("return eps / (1 - gamma)", "is a number, not a list of 2"),
         ("return None", "returns nothing"),
         ("return eps / (1 - gamma), None", "price_limits(0.2, 0.9) is"),
         ("return eps / (gamma - 1), (2 - gamma) * eps / (1 - gamma) ** 2", "is (-2, 22)"),
@@ -662,7 +694,7 @@ WRONG["04_theory_bound"] = {
             "upside down",
         ),
         ("return np.eye(len(near))", "own_counts_more("),
-        ("return near[0]", "has shape (8,)"),
+        ("return near[0]", "not numbers of shape (8, 8)"),
         ("near + own", "returns nothing"),
         ("return near - own", "own_counts_more("),
     ],
@@ -670,15 +702,15 @@ WRONG["04_theory_bound"] = {
 
 WRONG["05_adaptive_rrl"] = {
     "recall": [
-        ("within_1, within_1_5 = 6, 19", "the configuration itself"),
+        ("within_1, within_1_5 = 6, 19", "its own region"),
         ("within_1, within_1_5 = 27, 19", "corners change"),
-        ("within_1, within_1_5 = 4, 19", "a lower and a higher"),
+        ("within_1, within_1_5 = 4, 19", "its next and its previous"),
         ("within_1, within_1_5 = 7, 27", "square root of 3"),
         ("within_1, within_1_5 = 7, 7", "1.41"),
         ("within_1, within_1_5 = 7, 18", "the configuration itself"),
         ("within_1, within_1_5 = 7, 13", "four ways: up or down"),
         ("within_1, within_1_5 = 7, 25", "two steps of one knob"),
-        ("within_1, within_1_5 = 19, 7", "more than 1"),
+        ("within_1, within_1_5 = 19, 7", "more than the radius of 1"),
         ("within_1, within_1_5 = 7.5, 19", "within_1 is not 7.5"),
     ],
     "next-radius": [
@@ -737,7 +769,7 @@ WRONG["07_experiments"] = {
         ("price_after_100, episodes_until_1_01 = 1.02, 100", "still above"),
         ("price_after_100, episodes_until_1_01 = 1.02, 2", "solve for n"),
         ("price_after_100, episodes_until_1_01 = 1.02, 199", "count it"),
-        ("price_after_100, episodes_until_1_01 = '1.02', 200", "is not '1.02'"),
+        ("price_after_100, episodes_until_1_01 = '1.02', 200", "'1.02' is a text"),
     ],
     "cells-lost": [
         (
@@ -755,12 +787,12 @@ WRONG["07_experiments"] = {
         ),
         (
             "return int(((duels['rival'] == rival) & (duels['verdict'] == 'lost')).sum())",
-            "returns int",
+            "is a number, not a dictionary",
         ),
         (
             "rows = duels[(duels['rival'] == rival) & (duels['verdict'] == 'lost')]\n"
             "return rows['measure'].value_counts()",
-            "returns Series",
+            "is a list of 2 numbers, not a dictionary",
         ),
         (
             "rows = duels[(duels['rival'] == rival) & (duels['verdict'] != 'lost')]\n"
@@ -853,7 +885,7 @@ WRONG["09_applications"] = {
             "later than the target",
         ),
         ("p99_s / target_s", "returns nothing"),
-        ("return [cpus, p99_s]", "return one number"),
+        ("return [cpus, p99_s]", "not a number"),
         ("return cpus / limit", "NameError"),
     ],
     "exercise-front": [
@@ -932,7 +964,7 @@ WRONG["09_applications"] = {
         (
             "n = rate_per_s * switch_s\n"
             "return 1000 * (requests * mean_s + n * switch_s / 2) / (requests + n)",
-            "return seconds",
+            "in milliseconds",
         ),
         (
             "n = rate_per_s * switch_s\n"
@@ -1118,7 +1150,7 @@ WRONG["10_explorer"] = {
         ),
         ("weights = costs == costs.min()\nreturn weights / weights.sum()", "temperature of 0"),
         ("return np.full(len(costs), 1 / len(costs))", "all are equally likely"),
-        ("return costs.argmin()", "has shape ()"),
+        ("return costs.argmin()", "is a number, not"),
         ("logs = np.log(costs)", "returns nothing"),
         (
             "logs = np.log(costs)\nweights = np.exp(np.minimum((0.0 - logs) / temperature, 700))\n"
