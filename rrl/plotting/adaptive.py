@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 
 from rrl.core.region import recommended_radius
@@ -19,7 +17,7 @@ History = Sequence[tuple[int, float]]
 FIXED = "radius "  # a fixed radius is named so, with its number (steps) after it
 
 
-def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes | None = None) -> Axes:
+def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes) -> Axes:
     """Plot each agent's mean cost up to each horizon, with intervals; highlight the adaptive one.
 
     Parameters
@@ -30,7 +28,6 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes | None = None) ->
     adaptive : str
         This is the name of the adaptive agent in the table.
     """
-    ax = plt.gca() if ax is None else ax
     names = [name for name in table["agent"].unique() if name != adaptive]
     for i, name in enumerate([*names, adaptive]):
         rows = table[table["agent"] == name]
@@ -44,7 +41,6 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes | None = None) ->
     ax.set_xticks(table["horizon"].unique(), [f"{h}" for h in table["horizon"].unique()])
     ax.set_xticks([], minor=True)
     plain_log_ticks(ax.yaxis)
-    sns.despine(ax=ax)
     return ax
 
 
@@ -57,7 +53,7 @@ def plot_radius(
     dimensions: int,
     best_fixed: Mapping[int, float],
     episodes: int,
-    ax: Axes | None = None,
+    ax: Axes,
 ) -> Axes:
     """Plot the radius over a run: quartiles of the runs, the theory, and the best fixed radii.
 
@@ -73,7 +69,6 @@ def plot_radius(
     episodes : int
         The axis ends at this episode.
     """
-    ax = plt.gca() if ax is None else ax
     t = np.unique(np.geomspace(5, episodes, 120).astype(int))
     steps = [(np.array([e for e, _ in h]), np.array([r for _, r in h])) for h in histories]
     radii = np.array([r[np.searchsorted(e, t, side="right") - 1] for e, r in steps])
@@ -91,5 +86,4 @@ def plot_radius(
         label="best fixed in hindsight",
     )
     ax.set(xscale="log", xlabel="episode", ylabel="radius (steps)", ylim=(0, None))
-    sns.despine(ax=ax)
     return ax

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
@@ -48,7 +46,6 @@ def plot_load_phases(
         _shade_phases(ax, [*starts, len(values)], rates_per_s)
         ax.set_title(name, pad=16)
         ax.set(xlabel="episode", xlim=(-0.5, len(values) - 0.5))
-        sns.despine(ax=ax)
     axes[0].set_ylabel(label)
 
 
@@ -67,14 +64,13 @@ def _shade_phases(ax: Axes, edges: Sequence[int], rates_per_s: Sequence[float]) 
 def plot_ratios(
     ratios: Mapping[str, tuple[float, float, float]],
     label: str,
-    ax: Axes | None = None,
+    ax: Axes,
     each: pd.DataFrame | None = None,
 ) -> Axes:
     """Plot each contestant's ratio to the default, with its interval; below 1 is better.
 
     Small points are the ratios of the single runs: `each` has a column per contestant.
     """
-    ax = ax or plt.gca()
     for y, (name, (centre, low, high)) in enumerate(ratios.items()):
         if each is not None:
             ax.plot(each[name], np.full(len(each), y - 0.3), ".", color="0.4", ms=3)
@@ -85,7 +81,6 @@ def plot_ratios(
     ax.set(yticks=range(len(names)), yticklabels=names, xlabel=label, xscale="log")
     plain_log_ticks(ax.xaxis)
     ax.set_ylim(len(names) - 0.5, -0.5)
-    sns.despine(ax=ax)
     return ax
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -16,9 +15,7 @@ from rrl.support.intervals import bootstrap_interval
 from rrl.tuning.loop import Run
 
 
-def plot_tuning(
-    run: Run, agent: str, references: Mapping[str, float] | None = None, ax: Axes | None = None
-) -> Axes:
+def plot_tuning(run: Run, agent: str, references: Mapping[str, float], ax: Axes) -> Axes:
     """Plot the cost of each episode, with what each agent deploys as a horizontal line.
 
     Parameters
@@ -26,36 +23,31 @@ def plot_tuning(
     run : Run
     agent : str
         The name of the agent that learned.
-    references : mapping of str to float, optional
+    references : mapping of str to float
         The cost (s) of what an agent deploys, by the agent's name.
-    ax : Axes, optional
+    ax : Axes
     """
-    ax = ax or plt.gca()
     costs = MS * np.array(run.costs)
     how = agent_style(agent, ls="", ms=3.5, label="an episode")
     ax.plot(np.arange(1, len(run) + 1), costs, **how)
-    for name, cost in (references or {}).items():
+    for name, cost in references.items():
         how = agent_style(name, marker="", lw=1.5, label=f"{name}: {MS * cost:.1f} ms")
         ax.axhline(MS * cost, **how)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="small")  # off the data
     ax.set(xlabel="episode", ylabel="mean latency (ms)", yscale="log")
     plain_log_ticks(ax.yaxis)
-    sns.despine(ax=ax)
     return ax
 
 
-def plot_comparison(
-    costs: Mapping[str, Mapping[str, NDArray[np.float64]]], ax: Axes | None = None
-) -> Axes:
+def plot_comparison(costs: Mapping[str, Mapping[str, NDArray[np.float64]]], ax: Axes) -> Axes:
     """Plot agents' costs (s) in paired episodes per load: points, medians and intervals.
 
     Parameters
     ----------
     costs : mapping of str to mapping of str to ndarray
         For each load, the costs of each agent by its name.
-    ax : Axes, optional
+    ax : Axes
     """
-    ax = ax or plt.gca()
     rng = np.random.default_rng(0)  # only for the bootstrap and the jitter of the points
     loads, names = list(costs), list(next(iter(costs.values())))
     for i, name in enumerate(names):
@@ -81,7 +73,6 @@ def plot_comparison(
     ax.margins(x=0.2)
     plain_log_ticks(ax.yaxis)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="small")
-    sns.despine(ax=ax)
     return ax
 
 
@@ -121,5 +112,4 @@ def plot_bands(curves: Mapping[str, NDArray[np.float64]], colors: Sequence[str])
         if ax is not axes[0, 0]:
             ax.plot(episodes, compared, "--", color=colors[0], lw=1)
         ax.set(xlabel="episode", title=name)
-    sns.despine(fig=fig)
     return fig

@@ -55,6 +55,8 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "gp-ei": ("#6a51a3", "h", (0, (2, 1))),
     "zooming": ("C4", "p", (0, (4, 4))),
     "knowing": ("C5", "*", (0, (4, 4))),
+    "oracle": ("black", "|", (0, (1, 1))),
+    "fixed": ("black", "x", (0, (1, 1))),
     "adaptive-scheduler": ("#6a51a3", "P", (0, (8, 2, 1, 2))),
 }
 OTHER_STYLE = ("0.35", "8", "-")  # of an agent that is not among them
@@ -186,7 +188,8 @@ class _PlainLog(mpl.ticker.Locator):
     def tick_values(self, vmin: float, vmax: float) -> Any:
         (low, high), room = sorted((vmin, vmax)), max(self.axis.get_tick_space(), 3)
         if high < 4 * low:  # the axis is so short that it is nearly linear
-            return mpl.ticker.MaxNLocator(min(room, 4)).tick_values(low, high)
+            steps = mpl.ticker.MaxNLocator(min(room, 4), steps=[1, 2, 2.5, 5, 10])
+            return steps.tick_values(low, high)
         dense = ((1, 2, 3, 5),) if high < 10 * low else ()  # else two or three ticks
         for subs in (*dense, (1, 2, 5), (1, 3), (1,)):
             ticks = np.asarray(mpl.ticker.LogLocator(subs=subs, numticks=99).tick_values(low, high))

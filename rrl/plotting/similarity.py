@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
@@ -43,7 +42,6 @@ def plot_variogram(
     ax.axvline(reach, color="0.6", lw=0.8, ls="--")
     ax.set(xlabel="distance (steps)", ylabel="variogram / variance", ylim=(0, None))
     ax.legend(title=f"dashed: radius {reach:g}", frameon=True, framealpha=1, edgecolor="none")
-    sns.despine(ax=ax)
     return ax
 
 
@@ -76,7 +74,6 @@ def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axe
     ax.set(xlabel="distance (steps)", ylabel="median error of the latency (%)")
     ax.set_ylim(bottom=0)
     ax.set_xticks(sorted(errors["distance"].unique()))
-    sns.despine(ax=ax)
     return ax
 
 
@@ -100,5 +97,4 @@ def plot_coverage(errors: pd.DataFrame, ax: Axes) -> Axes:
     ax.set(xlabel="distance (steps)", ylabel="percent within two sds")
     ax.set_ylim(min(70, fractions.min() - 2), 101)
     ax.set_xticks(sorted(errors["distance"].unique()))
-    sns.despine(ax=ax)
     return ax

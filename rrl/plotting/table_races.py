@@ -44,6 +44,5 @@ def plot_table_races(table: pd.DataFrame, agents: Sequence[str]) -> Figure:
     ax.set_yticks(range(len(tables)), tables)
     ax.set_ylim(len(tables) - 0.5, -0.5)
     plain_log_ticks(ax.xaxis)
-    ax.spines[["top", "right"]].set_visible(False)
     legend_below(figure, ax, 4)
     return figure
