@@ -264,7 +264,7 @@ def objectives() -> str:
 
 def horizons() -> str | None:
     """Return the digest of a small race of radii over two horizons."""
-    from rrl.studies.horizon_runs import learning_surface, race_radii
+    from rrl.studies.horizons import learning_surface, race_radii
 
     file = DATA / "surfaces" / "surfaces.npz"
     if not file.exists():

@@ -89,10 +89,8 @@ class Places:
     def __init__(self, places: Sequence[Place], sweep: Sweep, progress: bool = True) -> None:
         self.places, self.sweep, self.progress = places, sweep, progress
         halves = [(f"{name}/1", load) for name, load in places if name in RECORDED]
-        wanted, build = (*places, *halves), sweep.folder.parent
-        settings = [Setting(*where, "rrl", 1, 1) for where in wanted]
-        own = Sweep(settings, data=sweep.data, build=build, workers=sweep.workers)
-        scenarios = own.scenarios(progress)
+        wanted = (*places, *halves)
+        scenarios = sweep.of([Setting(*one, "rrl", 1, 1) for one in wanted]).scenarios(progress)
         self.problems: dict[Place, Scenario] = {where: scenarios[where] for where in wanted}
 
     def measure(self) -> pd.DataFrame:

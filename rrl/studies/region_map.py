@@ -1,8 +1,8 @@
-"""The map "when does a region pay?": its runs, and the command that makes them.
+"""The map "when does a region pay?": its runs, and the tables that they make.
 
-``python -m rrl.studies.region_map --jobs 2`` tunes each agent in each cell of the map, judges the
-tuned agents on other surfaces, places every simulated and recorded grid on the map, and writes the
-table ``region-map``. Stopped, it goes on where it was: the pieces stay under ``build/results``.
+:func:`make_map` tunes each agent in each cell of the map, judges the tuned agents on other
+surfaces, places every simulated and recorded grid on the map, and writes the table ``region-map``.
+Stopped, it goes on where it was: the pieces stay under ``build/results``.
 
 These rules were fixed before the map was computed, after a smoke run of three cells:
 
@@ -25,7 +25,6 @@ runs that never arrive and the mean excess, each by column (``served_5`` to ``re
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,11 +36,9 @@ from rrl.studies.map_cells import ARRAYS, COLUMNS, Cell, agent_settings, run_cel
 from rrl.studies.map_factors import CELL, NOISES, ROUGHNESSES, chosen_settings, typical
 from rrl.studies.map_places import Place, Places, all_places
 from rrl.studies.map_surfaces import JUDGING_KINDS, TUNING_KINDS
-from rrl.studies.sweep_store import table_folder
 from rrl.studies.sweeps import Sweep, Task, packages, piece_key
-from rrl.support.errors import Parser, command
 from rrl.support.files import write_atomically
-from rrl.support.machine import available_cpus, one_thread
+from rrl.support.machine import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,21 +207,6 @@ def write_map(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
         write_atomically(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> int:
+def make_map(folder: Path, sweep: Sweep) -> None:
     """Make the runs of the map that are missing, and write its tables."""
-    parser = Parser(
-        prog="python -m rrl.studies.region_map", description=__doc__.split("\n", maxsplit=1)[0]
-    )
-    parser.add_argument("--out", type=Path, default=table_folder("region-map", "data"))
-    parser.add_argument("--jobs", type=int, default=available_cpus(), help="processes")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the profiles")
-    parser.add_argument("--build", type=Path, default=Path("build"), help="folder of the pieces")
-    options = parser.parse_args(argv)
-    sweep = Sweep((), data=options.data, build=options.build, workers=options.jobs)
-    write_map(run_map(whole_plan(options.data), sweep), options.out)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    write_map(run_map(whole_plan(sweep.data), sweep), folder)

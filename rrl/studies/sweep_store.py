@@ -71,11 +71,6 @@ def _folder(testbed: str, load: Load) -> str:
     return f"{testbed.replace('/', '-half-')}/{'-'.join(flat(load))}"
 
 
-def table_folder(name: str, data: str | os.PathLike[str]) -> Path:
-    """Return the folder of a table, see :mod:`rrl.studies.tables`."""
-    return Path(data) / "results" / TABLES / name
-
-
 class Store:
     """The stored results below one folder.
 
@@ -108,6 +103,10 @@ class Store:
     def path(self, name: str) -> Path:
         """Return the path of a result."""
         return self.folder / f"{name}.npz"
+
+    def table(self, name: str) -> Path:
+        """Return the folder of a table, see :mod:`rrl.studies.tables`."""
+        return self.folder / TABLES / name
 
     def is_present(self, name: str, key: Key) -> bool:
         """Return whether a result with this key is stored."""

@@ -112,6 +112,11 @@ class Sweep:
             else:
                 check(setting)
 
+    def of(self, settings: Sequence[Setting]) -> Sweep:
+        """Return a sweep of other settings with the same folders, without costs."""
+        build = self.folder.parent
+        return Sweep(settings, data=self.data, build=build, workers=self.workers)
+
     @property
     def _races(self) -> list[Setting]:
         return [setting for setting in self.settings if isinstance(setting, Setting)]
