@@ -81,14 +81,14 @@ def geometric_mean_interval(ratios: ArrayLike) -> tuple[float, float, float]:
     >>> f"{centre:.2f} [{low:.2f}, {high:.2f}]"
     '1.00 [0.57, 1.74]'
     """
-    from scipy.special import stdtrit
+    from scipy.stats import ttest_1samp
 
     logs = np.log(np.asarray(ratios, dtype=float))
-    centre, size = float(logs.mean()), len(logs)
-    if size < 2:
-        return math.exp(centre), math.nan, math.nan
-    reach = float(stdtrit(size - 1, 0.975) * logs.std(ddof=1)) / math.sqrt(size)
-    return math.exp(centre), math.exp(centre - reach), math.exp(centre + reach)
+    centre = math.exp(logs.mean())
+    if len(logs) < 2:
+        return centre, math.nan, math.nan
+    ends = ttest_1samp(logs, 0.0).confidence_interval(0.95)
+    return centre, math.exp(ends.low), math.exp(ends.high)
 
 
 def changes(steps: pd.DataFrame) -> pd.DataFrame:

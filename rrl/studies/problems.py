@@ -24,8 +24,6 @@ SURFACES = ("wide", "narrow", "pool")
 """Synthetic tables of mean costs on the paper's grid."""
 
 DATA = Path("data")
-EPISODES = 300
-SEEDS = range(30)
 SCENARIOS = (
     *SURFACES,
     *(f"cpu10 {rate}" for rate in (8.3, 12.5, 16.7)),
@@ -127,51 +125,27 @@ def half_of(testbed: str) -> tuple[str, int]:
 
 
 @lru_cache(maxsize=32)
-def with_truth(name: str, data: PathLike = "data") -> Scenario:
-    """Make a scenario by its name with the rate, and find its truth; later calls reuse it.
+def with_truth(
+    testbed: str, load: float | None = None, data: PathLike = "data", *, replications: int = 300
+) -> Scenario:
+    """Make a scenario with its truth; later calls reuse it.
+
+    Parameters
+    ----------
+    testbed, load, data
+        See :func:`open_scenario`.
+    replications : int, optional
+        A simulated truth uses this many episodes per configuration.
 
     Examples
     --------
-    >>> with_truth("keyword-threads 900").optimum < 0.1
+    >>> with_truth("keyword-threads 900").optimum == with_truth("keyword-threads", 900.0).optimum
     True
     """
-    problem = open_scenario(name, data=data)
-    return problem if problem.known else problem.knowing(find_truth(problem))
-
-
-@lru_cache(maxsize=32)
-def simulated(name: str, rate_per_s: float, *, replications: int = 300) -> Scenario:
-    """Make a scenario of a testbed under a Poisson load, with its truth.
-
-    Examples
-    --------
-    >>> scenario = simulated("cpu2", 115.0, replications=20)
-    >>> scenario.cost.shape, 0 < scenario.optimum < 0.1
-    ((96,), True)
-    """
-    problem = open_scenario(name, rate_per_s)
+    problem = open_scenario(testbed, load, data)
+    if problem.known:
+        return problem
     return problem.knowing(find_truth(problem, replications=replications))
-
-
-@lru_cache(maxsize=32)
-def recorded(folder: PathLike, rate_per_s: float, half: int = 0) -> Scenario:
-    """Make a scenario of one load of a recorded profile, with its truth.
-
-    Agents replay one half of the profile, and the other half is the truth.
-
-    Raises
-    ------
-    DataError
-        If the profile is incomplete, or the load was not recorded.
-
-    Examples
-    --------
-    >>> recorded("data/keyword-threads", 900.0).cost.shape
-    (16,)
-    """
-    testbed = f"{Path(folder).name}/{half}" if half else Path(folder).name
-    problem = open_scenario(testbed, rate_per_s, Path(folder).parent)
-    return problem.knowing(find_truth(problem))
 
 
 class SurfaceServer:

@@ -168,7 +168,7 @@ def sources(problem: str) -> list[str]:
 
 
 def _scenario(problem: str, data: Path) -> Scenario:
-    return with_truth(f"{problem} {PROBLEMS[problem]}", data)
+    return with_truth(problem, PROBLEMS[problem], data)
 
 
 def _measures(scenario: Scenario, runs: Race, cold: Race) -> dict[str, np.ndarray]:
