@@ -17,9 +17,8 @@ from rrl.studies.ablation import (
     make_ablation,
     who_won,
 )
-from rrl.studies.made_spaces import MADE, made_space
 from rrl.studies.outcomes import COMPARED
-from rrl.studies.problems import open_scenario
+from rrl.studies.problems import MADE, made_space, open_scenario
 from rrl.studies.settings import check
 from rrl.studies.sweeps import Sweep
 

@@ -28,7 +28,7 @@ from rrl.studies.claims import (
     judge_claim,
     tables_of,
 )
-from rrl.studies.day_tables import DEFAULT
+from rrl.studies.days import DEFAULT
 from rrl.studies.other_half import FIXED, ORACLE, READER
 from rrl.studies.registration import content_digest, read_registration
 from rrl.support.errors import DataError

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rrl.studies.live_runs import (
+from rrl.studies.side_by_side import (
+    DESCRIPTION,
+    STEPS,
     changes,
     geometric_mean_interval,
     over_runs,
     read_live_runs,
     run_ratios,
 )
-from rrl.studies.side_by_side import DESCRIPTION, STEPS
 from rrl.support.errors import DataError
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rrl.studies.map_cells import COLUMNS
+from rrl.studies.map_cells import COLUMNS, JUDGING_KINDS
 from rrl.studies.map_claims import AGENTS, conditions_section, judge_on_map, map_evidence
 from rrl.studies.map_factors import NOISES, PAPER_CONDITIONS, ROUGHNESSES
-from rrl.studies.map_surfaces import JUDGING_KINDS
 from rrl.studies.region_map import JUDGING_EPISODES, read_map
 from rrl.studies.registration import read_registration
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.studies.made_spaces import MADE
 from rrl.studies.outcomes import COMPARED, measures, median_of
-from rrl.studies.problems import SURFACES
+from rrl.studies.problems import MADE, SURFACES
 from rrl.studies.settings import Load, Setting, cross
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import UsageError

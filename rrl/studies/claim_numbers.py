@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.studies.claim_tables import Evidence
-from rrl.studies.day_tables import DEFAULT
+from rrl.studies.days import DEFAULT
 from rrl.studies.other_half import FIXED, ORACLE, READER
 from rrl.studies.registration import FAMILY, ClaimPart, Rules
 from rrl.support.aggregates import Interval, largest_interval, stratified_draws

@@ -26,7 +26,7 @@ import numpy as np
 from rrl.studies.claim_numbers import Number, part_number
 from rrl.studies.claim_tables import Evidence
 from rrl.studies.claims import verdict
-from rrl.studies.map_cells import MEASURES
+from rrl.studies.map_cells import MEASURES, paper_grid
 from rrl.studies.map_factors import (
     CELL,
     MIDDLE,
@@ -34,7 +34,6 @@ from rrl.studies.map_factors import (
     chosen_settings,
     in_paper_conditions,
 )
-from rrl.studies.map_surfaces import paper_grid
 from rrl.studies.other_half import ORACLE
 from rrl.studies.problems import surface
 from rrl.studies.registration import ClaimPart, Registration
@@ -71,11 +70,15 @@ def map_evidence(tuning: pd.DataFrame, runs: pd.DataFrame, column: str, length: 
         episodes=length,
     )
     knows = own[own["agent"] == AGENTS["C4"]].assign(agent=ORACLE, first=1.0)
-    errors = {"problem": PAPER_CONDITIONS["noise"], "estimator": "again"}
-    errors |= {"error": [_error_again(noise) for noise in PAPER_CONDITIONS["noise"]]}
-    none = pd.DataFrame()
-    facts = own[["problem"]].drop_duplicates()
-    return Evidence(pd.concat([own, knows]), none, none, pd.DataFrame(errors), facts, none)
+    similarity = [(noise, "again", _error_again(noise)) for noise in PAPER_CONDITIONS["noise"]]
+    return Evidence(
+        runs=pd.concat([own, knows]),
+        late=pd.DataFrame(),
+        served=pd.DataFrame(),
+        similarity=pd.DataFrame(similarity, columns=["problem", "estimator", "error"]),
+        facts=own[["problem"]].drop_duplicates(),
+        recorded=pd.DataFrame(),
+    )
 
 
 def _error_again(noise: float) -> float:
@@ -138,12 +141,25 @@ def judge_on_map(
                 able = bool(number.problems) and (oracle.met or number.met)
                 found.append((replace(number, testable=able), oracle))
             word = verdict(number for number, _ in found)
-            for part, (number, oracle) in zip(parts, found, strict=True):
-                row = {"claim": id, "agent": agent, "measure": measure, "metric": part.metric}
-                row |= {"against": part.against, "threshold": part.threshold}
-                row |= {"value": number.value, "low": number.low, "high": number.high}
-                row |= {"oracle": oracle.value, "met": number.met, "testable": number.testable}
-                rows.append(row | {"problems": len(number.problems), "verdict": word})
+            rows += [
+                {
+                    "claim": id,
+                    "agent": agent,
+                    "measure": measure,
+                    "metric": part.metric,
+                    "against": part.against,
+                    "threshold": part.threshold,
+                    "value": number.value,
+                    "low": number.low,
+                    "high": number.high,
+                    "oracle": oracle.value,
+                    "met": number.met,
+                    "testable": number.testable,
+                    "problems": len(number.problems),
+                    "verdict": word,
+                }
+                for part, (number, oracle) in zip(parts, found, strict=True)
+            ]
     return pd.DataFrame(rows)
 
 

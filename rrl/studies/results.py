@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 
 from rrl.studies import tables
 from rrl.studies.behaviour import accept, changed
-from rrl.studies.days import Day, check_day
+from rrl.studies.days import Arrays, Day, check_day
 from rrl.studies.settings import Setting
 from rrl.studies.settings import check as check_setting
-from rrl.studies.sweep_store import TABLES, Arrays, Key, Store, differing
+from rrl.studies.sweep_store import TABLES, Key, Store, differing
 from rrl.studies.sweeps import WANTED, Result, Sweep, Task
 from rrl.support.errors import Parser, UnstableError, UsageError, command
 from rrl.support.files import read_json

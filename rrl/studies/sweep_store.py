@@ -18,14 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rrl.studies.days import Day
+from rrl.studies.days import Arrays, Day
 from rrl.studies.settings import Load, Setting
 from rrl.support.errors import DataError
 from rrl.support.files import read_json, replacing, write_atomically
-
-Arrays = dict[str, NDArray[Any]]
 
 INDEX = "index.json"
 TABLES = "tables/"

@@ -17,8 +17,7 @@ from rrl.studies.ablation import FAMILIES, make_ablation
 from rrl.studies.ablation import PROBLEMS as ABLATION_PROBLEMS
 from rrl.studies.behaviour import label, problem_name
 from rrl.studies.horizons import RACED, make_horizons
-from rrl.studies.map_places import RECORDED, SIMULATED
-from rrl.studies.region_map import make_map
+from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.sweep_store import TABLES as PREFIX
 from rrl.studies.sweep_store import Entry, Key, Store
 from rrl.studies.sweeps import Sweep, data_key, packages
