@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rrl.recording.finals_summary import paired_scatter
 from rrl.recording.profile import Profile, read_profile
 from rrl.recording.truth import _medians, judge
-from rrl.studies.finals_summary import paired_scatter
 
 DATA = Path(__file__).parent.parent / "data"
 

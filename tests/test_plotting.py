@@ -26,7 +26,7 @@ from rrl.plotting.shared import (
     save,
     style,
 )
-from rrl.studies.comparison import COMPARED
+from rrl.studies.outcomes import COMPARED
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from rrl.plotting.experiments import LABELS, plot_ratios
-from rrl.studies.comparison import COMPARED
+from rrl.studies.outcomes import COMPARED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rrl.plotting.shared import MS, agent_style, plain_log_ticks
-from rrl.studies.outcomes import DUELS, by_block
+from rrl.studies.outcomes import COMPARED, by_block
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,9 +120,9 @@ def plot_duels(duels: pd.DataFrame, ours: str) -> Figure:
     place = {rival: number for number, rival in enumerate(order)}
     rows = duels.sort_values("rival", key=lambda names: names.map(place), kind="stable")
     fig, axes = plt.subplots(
-        1, len(DUELS), figsize=(11, 1.5 + 0.24 * len(order)), layout="constrained", sharey=True
+        1, len(COMPARED), figsize=(11, 1.5 + 0.24 * len(order)), layout="constrained", sharey=True
     )
-    for ax, measure in zip(axes, DUELS, strict=True):
+    for ax, measure in zip(axes, COMPARED, strict=True):
         plot_ratios(rows[rows["measure"] == measure], "rival", ax)
         ax.set_title(LABELS[measure], fontsize="small")
     fig.supxlabel(

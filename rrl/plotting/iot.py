@@ -51,7 +51,7 @@ def plot_saved(saved: Mapping[str, Values], hour: Values, title: str, ax: Axes) 
     ----------
     saved : mapping of str to ndarray, shape (seeds, episodes)
         Fraction of the default's latency of the whole day, see
-        :func:`rrl.studies.day_tables.saved_so_far`. What lies below -100 % is cut off.
+        :func:`rrl.studies.days.saved_so_far`. What lies below -100 % is cut off.
     hour : ndarray, shape (seeds, episodes)
         The hour of the day at which each episode ended.
     title : str

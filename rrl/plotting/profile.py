@@ -71,7 +71,7 @@ def plot_surface(
     best = int(np.nanargmin(values))
     scale = (MS * limits[0], MS * limits[1])
     plot_cells(space, values.ravel(), ax, text="", limits=scale, ring=best)
-    row, column = np.unravel_index(best, values.shape)
+    row, column = divmod(best, values.shape[1])
     ax.text(column, row + 0.3, f"{values.flat[best]:.0f}", ha="center", va="center")
     ax.set_title(f"{rate_per_s:g} requests/s")
     return ax
