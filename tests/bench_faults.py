@@ -55,9 +55,7 @@ class Calls:
         took, self.seconds = np.array(self.seconds or [0.0]), []
         bad, self.failed = self.failed, []
         why = f"  {bad[0][:60]}" if bad else ""
-        late = (took > LATE_S).sum()
-        longest = MS * took.max()
-        numbers = f"{len(took):6d} {len(bad):6d} {late:6d} {longest:8.0f}"
+        numbers = f"{len(took):6d} {len(bad):6d} {(took > LATE_S).sum():6d} {MS * took.max():8.0f}"
         return f"{fault:28s} {self.name:12s} {numbers}{why}"
 
 

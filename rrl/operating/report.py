@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rrl.operating.options import NO_LIMIT, UNLIMITED
-from rrl.operating.records import Record, ending, in_ms, learned
+from rrl.operating.records import Record, ending, in_ms, learned, open_words
 from rrl.operating.verdict import amount, best_so_far, interval_words
 from rrl.plotting.shared import MS, plain_log_ticks, style
 from rrl.support.errors import UnstableError, UsageError
@@ -159,6 +159,7 @@ def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
         how = f"crashed: {trial['why']}"
         if trial["ended"] == "aborted":
             how = f"stopped: {trial['bad']} of {trial['requests']} requests late or failed"
+            how += open_words(trial)
         lines.append(f"  {in_words(trial['configuration'])} {how}")
     return lines
 

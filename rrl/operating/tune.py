@@ -190,6 +190,7 @@ def _tune(options: Namespace) -> int:
     from rrl.operating.screen import Screen
     from rrl.operating.targets import command_here, open_servers, own_server, refuses_batches
     from rrl.support.machine import announced
+    from rrl.tuning.presets import in_words
 
     interrupt_by_signals()  # now, because the servers start before the first episode
     refuse_without_effect(options)
@@ -208,6 +209,7 @@ def _tune(options: Namespace) -> int:
             screen(note)
         check_room(folder)
         opened = stack.enter_context(open_journal(job, folder))
+        screen(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
         servers = stack.enter_context(open_servers(options, job, folder, requests.inputs))
         guard = make_guard(job, refuses)
         stack.enter_context(metrics_at(options.metrics_port, guard))
@@ -233,9 +235,11 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     _check_goal(options, objective)
     load = ClientTraffic() if options.traffic else read_load(options, objective)
     kind = kind_of(find_executable(options.executable))
-    sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
+    sample = "its own or random requests"
+    if options.sample:
+        sample = f"sample {options.sample.name} ({checksum(options.sample)})"
     job = Job(
-        f"{options.model} on a {kind} server, sample {sample}",
+        f"{options.model} on a {kind} server, {sample}",
         space,
         default,
         load,
