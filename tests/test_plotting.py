@@ -85,6 +85,7 @@ def test_comparison_noise_and_finals_have_an_entry_for_each(profile):
 def test_agents_that_are_drawn_together_differ_in_a_grey_print_too():
     together = ["rrl-gp", "rrl", "rrl-adaptive", "tf-serving-default", "heuristic"]
     together += ["q-learning", "deep-q-network", "coordinate-descent", "hill-climbing", "random"]
+    together += ["oracle", "fixed"]
     for part in ("color", "marker", "ls"):
         assert len({agent_style(name)[part] for name in together}) == len(together)
     assert len({(color, marker) for color, marker, _ in AGENT_STYLES.values()}) == len(AGENT_STYLES)

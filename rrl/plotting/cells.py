@@ -190,13 +190,9 @@ def plot_slice(
     ax.spines[:].set_visible(True)
     halo = [withStroke(linewidth=3.6, foreground="white")]  # seen on all colours, also in grey
     lines = outline(on_grid(space, region, middle) == 1)
-    how: dict[str, Any] = {
-        "colors": MARK,
-        "linewidths": 2.0,
-        "capstyle": "projecting",
-        "clip_on": False,
-    }
-    ax.add_collection(LineCollection(lines, path_effects=halo, zorder=2.5, **how))
+    for colour, width in (("white", 4.0), (MARK, 2.0)):
+        how: dict[str, Any] = {"colors": colour, "linewidths": width, "capstyle": "projecting"}
+        ax.add_collection(LineCollection(lines, zorder=2.5, clip_on=False, **how))
     numbers = on_grid(space, np.arange(len(space)), middle)
     for index, mark, size in ((cross, "x", 7), (ring, "o", 13)):
         for y, x in np.argwhere(numbers == (-1 if index is None else index)):
