@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from rrl.core.region import recommended_radius
-from rrl.plotting.shared import agent_style, plain_log_ticks, radius_style
+from rrl.plotting.shared import agent_style, plain_log_ticks, plot_intervals, radius_style
 
 History = Sequence[tuple[int, float]]
 
@@ -34,8 +34,8 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes) -> Axes:
         ours = name == adaptive
         shift = 1.03 ** (i - len(names) / 2)  # so that markers do not overlap
         how = agent_style("rrl-adaptive", lw=2) if ours else _fixed(name)
-        error = [rows["centre"] - rows["low"], rows["high"] - rows["centre"]]
-        ax.errorbar(rows["horizon"] * shift, rows["centre"] - 1, yerr=error, label=name, **how)
+        above = [rows[column] - 1 for column in ("centre", "low", "high")]
+        plot_intervals(ax, rows["horizon"] * shift, *above, label=name, **how)
     ax.set(xscale="log", yscale="log", xlabel="episodes")
     ax.set_ylabel("mean cost / optimum \N{MINUS SIGN} 1")
     ax.set_xticks(table["horizon"].unique(), [f"{h}" for h in table["horizon"].unique()])

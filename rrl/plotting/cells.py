@@ -71,12 +71,20 @@ def plot_cells(
         space, values, 0, ax, norm=norm, colours=colours, region=within, cross=cross, ring=ring
     )
     name_slices(np.array([[ax]]), space, [0])
-    below = 0.0 if cross is None and ring is None else 0.3  # the marks
-    table = on_grid(space, values)
+    table, below = on_grid(space, values), not (cross is None and ring is None)
     for y, x in np.argwhere(~np.isnan(table)) if text else ():
-        colour = ink(image.to_rgba(table[y, x]))
-        ax.text(x, y + below, f"{table[y, x]:{text}}", color=colour, ha="center", va="center")
+        write_number(
+            f"{table[y, x]:{text}}", x, y, ax, ink(image.to_rgba(table[y, x])), below=below
+        )
     return ax
+
+
+def write_number(
+    text: str, x: float, y: float, ax: Axes, colour: str = "black", *, below: bool = True
+) -> None:
+    """Write a number into a cell, or below the mark that is in its middle."""
+    place: dict[str, Any] = {"xytext": (0, -13.0 * below), "textcoords": "offset points"}
+    ax.annotate(text, (x, y), color=colour, ha="center", va="center", **place)
 
 
 def ink(face: ArrayLike) -> str:
@@ -182,8 +190,9 @@ def plot_slice(
     ax.spines[:].set_visible(True)
     halo = [withStroke(linewidth=3.6, foreground="white")]  # seen on all colours, also in grey
     lines = outline(on_grid(space, region, middle) == 1)
-    how = {"colors": MARK, "linewidths": 2.0, "capstyle": "projecting", "clip_on": False}
-    ax.add_collection(LineCollection(lines, path_effects=halo, zorder=2.5, **how))
+    for colour, width in (("white", 4.0), (MARK, 2.0)):
+        how: dict[str, Any] = {"colors": colour, "linewidths": width, "capstyle": "projecting"}
+        ax.add_collection(LineCollection(lines, zorder=2.5, clip_on=False, **how))
     numbers = on_grid(space, np.arange(len(space)), middle)
     for index, mark, size in ((cross, "x", 7), (ring, "o", 13)):
         for y, x in np.argwhere(numbers == (-1 if index is None else index)):

@@ -99,6 +99,6 @@ def _together(radii: Sequence[float], x: Floats, y: Floats) -> dict[tuple[float,
     """Return the labels of radii by point; radii whose labels would overlap share a point."""
     found: dict[tuple[float, float], list[str]] = {}
     for radius, here in zip(radii, zip(x.tolist(), y.tolist(), strict=True), strict=True):
-        near = [p for p in found if (np.abs(np.log1p(p) - np.log1p(here)) < (0.12, 0.3)).all()]
+        near = [p for p in found if (np.abs(np.log1p(p) - np.log1p(here)) < (0.2, 0.3)).all()]
         found.setdefault(near[0] if near else here, []).append(f"{radius:g}")
     return found

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rrl.plotting.shared import MS, agent_style, plain_log_ticks
-from rrl.studies.outcomes import COMPARED, by_block
+from rrl.studies.outcomes import by_block
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,14 +119,32 @@ def plot_duels(duels: pd.DataFrame, ours: str) -> Figure:
     order = costs.apply(lambda ratios: np.log(ratios).mean()).sort_values().index
     place = {rival: number for number, rival in enumerate(order)}
     rows = duels.sort_values("rival", key=lambda names: names.map(place), kind="stable")
+    return plot_ratio_panels(rows, "rival", ours)
+
+
+def plot_ratio_panels(rows: pd.DataFrame, by: str, reference: str) -> Figure:
+    """Plot the ratios of agents to a reference, a panel per measure. A marker is a problem.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As for :func:`plot_ratios`, with the column `measure`.
+    by : str
+        Name of the column with the agents.
+    reference : str
+        Name of the agent by whose measures those of the others are divided.
+    """
+    measures = list(dict.fromkeys(rows["measure"]))
+    height = 1.5 + 0.3 * rows[by].nunique()
     fig, axes = plt.subplots(
-        1, len(COMPARED), figsize=(11, 1.5 + 0.24 * len(order)), layout="constrained", sharey=True
+        1, len(measures), figsize=(11, height), layout="constrained", sharey=True
     )
-    for ax, measure in zip(axes, COMPARED, strict=True):
-        plot_ratios(rows[rows["measure"] == measure], "rival", ax)
+    for ax, measure in zip(axes, measures, strict=True):
+        plot_ratios(rows[rows["measure"] == measure], by, ax)
         ax.set_title(LABELS[measure], fontsize="small")
     fig.supxlabel(
-        f"rival / {ours}: right of 1 {ours} is better, left of 1 the rival; hollow: not certain",
+        f"agent / {reference}: left of 1 the agent is better, right of 1 {reference}; "
+        "hollow: not certain",
         fontsize="medium",
     )
     return fig

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
-from rrl.plotting.shared import MS, agent_style, plain_log_ticks
+from rrl.plotting.shared import MS, agent_style, plain_log_ticks, plot_intervals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,11 +70,10 @@ def plot_ratios(
 
     Small points are the ratios of the single runs: `each` has a column per contestant.
     """
-    for y, (name, (centre, low, high)) in enumerate(ratios.items()):
+    for y, (name, values) in enumerate(ratios.items()):
         if each is not None:
             ax.plot(each[name], np.full(len(each), y - 0.3), ".", color="0.4", ms=3)
-        reach: NDArray[np.float64] = np.array([[centre - low], [high - centre]])
-        ax.errorbar(centre, y, xerr=reach, **agent_style(name), capsize=3)
+        plot_intervals(ax, y, *values, in_rows=True, **agent_style(name), capsize=3)
     ax.axvline(1, color="0.5", lw=1, ls="--")
     names = list(ratios)
     ax.set(yticks=range(len(names)), yticklabels=names, xlabel=label, xscale="log")

@@ -10,8 +10,16 @@ from matplotlib.axes import Axes
 
 from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
-from rrl.plotting.cells import plot_cells
-from rrl.plotting.shared import KNOB_LABELS, MS, in_order, marker, plain_log_ticks, value_label
+from rrl.plotting.cells import plot_cells, write_number
+from rrl.plotting.shared import (
+    KNOB_LABELS,
+    MS,
+    in_order,
+    marker,
+    plain_log_ticks,
+    plot_intervals,
+    value_label,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +80,7 @@ def plot_surface(
     scale = (MS * limits[0], MS * limits[1])
     plot_cells(space, values.ravel(), ax, text="", limits=scale, ring=best)
     row, column = divmod(best, values.shape[1])
-    ax.text(column, row + 0.3, f"{values.flat[best]:.0f}", ha="center", va="center")
+    write_number(f"{values.flat[best]:.0f}", float(column), float(row), ax)
     ax.set_title(f"{rate_per_s:g} requests/s")
     return ax
 
@@ -98,11 +106,13 @@ def plot_finals(finalists: Sequence[Mapping[str, Any]], knobs: Sequence[str], ax
     markers = {"best": "*", "tied": "o", "separated": "x", "undecided": "s"}
     for y, finalist in enumerate(ranked):
         verdict, ratio = finalist["verdict"], finalist["ratio"]
-        reach = [[ratio - finalist.get("low", ratio)], [finalist.get("high", ratio) - ratio]]
-        ax.errorbar(
-            ratio,
+        plot_intervals(
+            ax,
             y,
-            xerr=reach,
+            ratio,
+            finalist.get("low", ratio),
+            finalist.get("high", ratio),
+            in_rows=True,
             fmt=markers[verdict],
             ms=9 if verdict == "best" else 6,
             color=f"C{list(markers).index(verdict)}",
@@ -133,10 +143,9 @@ def plot_usual(settings: pd.DataFrame, ax: Axes) -> Axes:
     names = list(dict.fromkeys(settings["setting"]))
     for half, rows in settings.groupby("half"):
         y = [names.index(name) + 0.24 * half - 0.12 for name in rows["setting"]]
-        reach = [rows["ratio"] - rows["low"], rows["high"] - rows["ratio"]]
-        ax.errorbar(
-            rows["ratio"], y, xerr=reach, label=f"half {half} judges", fmt=marker(half),
-            color=f"C{half}", capsize=2,
+        plot_intervals(
+            ax, y, rows["ratio"], rows["low"], rows["high"], in_rows=True, capsize=2,
+            label=f"half {half} judges", fmt=marker(half), color=f"C{half}",
         )  # fmt: skip
     ax.axvline(1, color="0.5", lw=1, ls="--")
     ax.set(xlabel="mean latency / that of the best", xscale="log")

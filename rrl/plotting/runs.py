@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MS, agent_style, plain_log_ticks
+from rrl.plotting.shared import MS, agent_style, plain_log_ticks, plot_intervals
 from rrl.support.intervals import bootstrap_interval
 from rrl.tuning.loop import Run
 
@@ -58,16 +58,9 @@ def plot_comparison(costs: Mapping[str, Mapping[str, NDArray[np.float64]]], ax: 
             at = x + offset
             ax.plot(at + rng.uniform(-0.06, 0.06, len(values)), values, ".", color=how["color"],
                     alpha=0.4)  # fmt: skip
-            centre, low, high = bootstrap_interval(values, rng)
-            ax.errorbar(
-                at,
-                centre,
-                [[centre - low], [high - centre]],
-                mec="black",
-                ecolor="black",
-                capsize=3,
-                label=name if x == 0 else None,
-                **how,
+            how |= {"mec": "black", "ecolor": "black", "capsize": 3}
+            plot_intervals(
+                ax, at, *bootstrap_interval(values, rng), label=None if x else name, **how
             )
     ax.set(yscale="log", ylabel="mean latency (ms)", xticks=range(len(loads)), xticklabels=loads)
     ax.margins(x=0.2)

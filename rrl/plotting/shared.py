@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from rrl.core.knob import Configuration
 from rrl.support.files import replacing
@@ -55,8 +56,8 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "gp-ei": ("#6a51a3", "h", (0, (2, 1))),
     "zooming": ("C4", "p", (0, (4, 4))),
     "knowing": ("C5", "*", (0, (4, 4))),
-    "oracle": ("black", "|", (0, (1, 1))),
-    "fixed": ("black", "x", (0, (1, 1))),
+    "oracle": ("black", "|", (0, (3, 1, 1, 1, 1, 1))),
+    "fixed": ("0.35", "x", (0, (6, 1))),
     "adaptive-scheduler": ("#6a51a3", "P", (0, (8, 2, 1, 2))),
 }
 OTHER_STYLE = ("0.35", "8", "-")  # of an agent that is not among them
@@ -169,6 +170,28 @@ def radius_style(radius: float, **how: Any) -> dict[str, Any]:
     own["color"] = tuple(((1 - abs(shade)) * rgb + max(-shade, 0)).tolist())
     own |= {"marker": _RADIUS_MARKERS[part], "ls": _RADIUS_LINES[part % len(_RADIUS_LINES)]}
     return own | how
+
+
+def plot_intervals(
+    ax: Axes,
+    at: ArrayLike,
+    centre: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    in_rows: bool = False,
+    **how: Any,
+) -> None:
+    """Plot values with their intervals against `at`; in rows, `at` is the height of each.
+
+    The other arguments are those of :meth:`matplotlib.axes.Axes.errorbar`.
+    """
+    middle = np.asarray(centre, dtype=float)
+    reach = np.reshape([middle - low, high - middle], (2, -1))
+    if in_rows:
+        ax.errorbar(middle, at, xerr=reach, **how)
+    else:
+        ax.errorbar(at, middle, yerr=reach, **how)
 
 
 def legend_below(fig: Figure, ax: Axes, ncols: int) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import marker
+from rrl.plotting.shared import marker, plot_intervals
 from rrl.studies.similarity_error import coverage
 from rrl.support.intervals import bootstrap_interval
 
@@ -68,9 +68,8 @@ def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axe
         distance, centre, low, high = np.array(rows).T
         shift = 0.06 * (number - (len(names) - 1) / 2)
         percent = [100 * np.expm1(bound) for bound in (centre, low, high)]
-        bars = [percent[0] - percent[1], percent[2] - percent[0]]
-        how = {"marker": marker(number), "ms": 4, "capsize": 2, "label": name}
-        ax.errorbar(distance + shift, percent[0], bars, **how)
+        how: dict[str, Any] = {"marker": marker(number), "ms": 4, "capsize": 2, "label": name}
+        plot_intervals(ax, distance + shift, *percent, **how)
     ax.set(xlabel="distance (steps)", ylabel="median error of the latency (%)")
     ax.set_ylim(bottom=0)
     ax.set_xticks(sorted(errors["distance"].unique()))

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from rrl.plotting.shared import KNOB_LABELS, MS, in_order, marker, plain_log_ticks, value_label
+from rrl.plotting.shared import (
+    KNOB_LABELS,
+    MS,
+    in_order,
+    marker,
+    plain_log_ticks,
+    plot_intervals,
+    value_label,
+)
 from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -26,15 +34,15 @@ def plot_theory(table: pd.DataFrame, ax: Axes) -> Axes:
     loads = sorted(table["load"].unique())
     for i, load in enumerate(loads):
         rows = table[table["load"] == load].set_index("system").loc[systems]
-        ax.errorbar(
-            rows["measured"] / rows["theory"],
-            np.arange(len(systems)) + 0.22 * (i - (len(loads) - 1) / 2),
-            xerr=rows["half_width"] / rows["theory"],
-            fmt=marker(i),
-            ms=4,
-            capsize=2,
-            label=f"utilisation {load:g}",
-        )
+        y = np.arange(len(systems)) + 0.22 * (i - (len(loads) - 1) / 2)
+        ends = [(rows["measured"] + s * rows["half_width"]) / rows["theory"] for s in (0, -1, 1)]
+        how: dict[str, Any] = {
+            "fmt": marker(i),
+            "ms": 4,
+            "capsize": 2,
+            "label": f"utilisation {load:g}",
+        }
+        plot_intervals(ax, y, *ends, in_rows=True, **how)
     ax.axvline(1, color="0.3", lw=1)
     ax.set(
         yticks=range(len(systems)), yticklabels=systems, xlabel="simulated mean / theoretical mean"
@@ -104,16 +112,14 @@ def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes) -> Axes:
                 for value in values
             ]
         )
-        centre, low, high = found.T
-        ax.errorbar(
-            np.arange(len(values)) + 0.18 * (i - (len(loads) - 1) / 2),
-            centre,
-            [centre - low, high - centre],
-            fmt=marker(i),
-            ms=4,
-            capsize=2,
-            label=f"{rate:g} requests/s",
-        )
+        x = np.arange(len(values)) + 0.18 * (i - (len(loads) - 1) / 2)
+        how: dict[str, Any] = {
+            "fmt": marker(i),
+            "ms": 4,
+            "capsize": 2,
+            "label": f"{rate:g} requests/s",
+        }
+        plot_intervals(ax, x, *found.T, **how)
     ax.axhline(1, color="0.3", lw=1)
     ax.set(
         xticks=range(len(values)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.plotting.shared import marker, plain_log_ticks
+from rrl.plotting.shared import marker, plain_log_ticks, plot_intervals
 from rrl.support.intervals import bootstrap_interval
 from rrl.theory.bound_checks import Check
 from rrl.theory.qlearning import Learning
@@ -155,17 +155,14 @@ def plot_speedup(
     """
     k = np.asarray(k, dtype=float)
     for i, (name, samples) in enumerate(speedups.items()):
-        centre, low, high = median_intervals(samples).T
         slope = "slope {:.2f} [{:.2f}, {:.2f}]".format(*slopes[name])
-        ax.errorbar(
-            k,
-            centre,
-            [centre - low, high - centre],
-            fmt=marker(i) + "-",
-            ms=4,
-            capsize=2,
-            label=f"{name}: {slope}",
-        )
+        how: dict[str, Any] = {
+            "fmt": marker(i) + "-",
+            "ms": 4,
+            "capsize": 2,
+            "label": f"{name}: {slope}",
+        }
+        plot_intervals(ax, k, *median_intervals(samples).T, **how)
     ax.plot(k, k, color="0.3", ls="--", label="theory: K (slope 1)")
     ax.set(xlabel="cells in the smallest region, K", ylabel="speed-up over radius 0")
     ax.set(xscale="log", yscale="log")

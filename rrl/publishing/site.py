@@ -108,7 +108,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def for_a_page(notebook: Any) -> Any:
     """Return a copy without widget state and the runner's parameters.
 
-    Its figures are named after their section.
+    Its figures are named after their section, and the empty corner of a table is no heading.
     """
     copy = deepcopy(notebook)
     copy.metadata.pop("widgets", None)
@@ -119,6 +119,9 @@ def for_a_page(notebook: Any) -> Any:
         if cell.cell_type == "markdown":
             section = [section, *re.findall(r"^#+ (.*)", cell.source, re.M)][-1]
         else:
+            for output in cell.get("outputs", []):
+                if table := output.get("data", {}).get("text/html"):
+                    output["data"]["text/html"] = table.replace("<th></th>", "<td></td>")
             cell.metadata["mystnb"] = {"image": {"alt": f"Figure: {section}"}}
     return copy
 
