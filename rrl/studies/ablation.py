@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.studies.outcomes import COMPARED, measures, median_of
+from rrl.studies.outcomes import COMPARED, measures, median_of, write_runs
 from rrl.studies.problems import MADE, SURFACES
 from rrl.studies.settings import Load, Setting, cross
 from rrl.studies.sweeps import Sweep
-from rrl.support.errors import UsageError
-from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -71,26 +69,17 @@ def ablation_settings(
     agents: Iterable[str] | None = None,
     seeds: int = SEEDS,
     episodes: int = EPISODES,
-    first_seed: int = FIRST_SEED,
 ) -> tuple[Setting, ...]:
     """Return the settings of some problems and agents; by default all agents of both families.
-
-    Raises
-    ------
-    UsageError
-        If a problem is not one of `PROBLEMS`. The message lists them.
 
     Examples
     --------
     >>> len(ablation_settings()), ablation_settings(["pool"], ["rrl-gp"])[0][:5]
     (170, ('pool', 10.0, 'rrl-gp', 30, 150))
     """
-    problems = list(problems)
-    if unknown := [name for name in problems if name not in PROBLEMS]:
-        raise UsageError(f"unknown problem {unknown[0]!r}; known: {', '.join(PROBLEMS)}")
     names = [name for family in FAMILIES.values() for name in family] if agents is None else agents
     where = [PROBLEMS[name] for name in problems]
-    return cross(where, dict.fromkeys(names, seeds), episodes, first_seed)
+    return cross(where, dict.fromkeys(names, seeds), episodes, FIRST_SEED)
 
 
 def ablation_runs(sweep: Sweep, progress: bool = True) -> pd.DataFrame:
@@ -194,8 +183,6 @@ def make_ablation(
 ) -> pd.DataFrame:
     """Race what is missing, write ``runs.csv`` and ``table.csv``, and return the table.
 
-    The table follows from the numbers as they are written.
-
     Parameters
     ----------
     folder : pathlib.Path
@@ -204,14 +191,8 @@ def make_ablation(
     settings : sequence of Setting, optional
         By default those of :func:`ablation_settings`.
     """
-    import pandas as pd
-
     settings = ablation_settings() if settings is None else settings
-    runs = ablation_runs(sweep.of(settings))
-    form = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "runs.csv", runs.to_csv(**form))
-    written, rng = pd.read_csv(folder / "runs.csv"), np.random.default_rng(0)
-    table = ablation_table(written, rng, settings[0].episodes)
-    write_atomically(folder / "table.csv", table.to_csv(**form))
-    return table
+    runs, episodes = ablation_runs(sweep.of(settings)), settings[0].episodes
+    return write_runs(
+        runs, folder, lambda known: ablation_table(known, np.random.default_rng(0), episodes)
+    )

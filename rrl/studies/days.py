@@ -44,9 +44,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+Values = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
 """The arrays of a stored result by name."""
 
+DEFAULT = "tf-serving-default"
+"""The name of the agent that every other one is compared with."""
 KNOWING = "knowing"
 """The name of the agent that knows the best configuration of each load level beforehand."""
 LEVELS = np.geomspace(0.4, 1.7, 7)
@@ -264,8 +267,7 @@ def _agent(day: Day, space: ConfigSpace, seed: int, data: str) -> Agent:
     return Knowing(rates, [space[int(best)] for best in costs.argmin(axis=1)])
 
 
-Values = NDArray[np.float64]
-DEFAULT = "tf-serving-default"
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def problem_label(day: Day) -> str:

@@ -191,6 +191,8 @@ def _scaled(logs: Floats, wanted: float, pairs: Ints) -> Floats | None:
     return None
 
 
+# --- agents, and what a run is measured by --------------------------------------------------------
+
 WINDOW = 20
 LATEST = 0.9
 """A later arrival, as a fraction of the run, counts as never."""

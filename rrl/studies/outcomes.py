@@ -22,6 +22,7 @@ from rrl.studies.problems import SURFACES
 from rrl.studies.race import Race, counts_episodes, score
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Load, Setting
+from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval, ratio_interval
 from rrl.support.limits import censored_median
 
@@ -287,6 +288,23 @@ def interval(
     numbers = np.asarray(values, dtype=float)
     centre, low, high = bootstrap_interval(numbers, rng, statistic=statistic)
     return {name: centre, f"{name}_low": low, f"{name}_high": high}
+
+
+def write_runs(
+    runs: pd.DataFrame, folder: Path, summarise: Callable[[pd.DataFrame], pd.DataFrame]
+) -> pd.DataFrame:
+    """Write ``runs.csv`` and ``table.csv`` with six significant digits, and return the table.
+
+    The table is what `summarise` makes of the runs as they are written.
+    """
+    import pandas as pd
+
+    folder.mkdir(parents=True, exist_ok=True)
+    form: dict[str, Any] = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
+    write_atomically(folder / "runs.csv", runs.to_csv(**form))
+    table = summarise(pd.read_csv(folder / "runs.csv"))
+    write_atomically(folder / "table.csv", table.to_csv(**form))
+    return table
 
 
 def write_table(table: pd.DataFrame, name: str, folder: str | os.PathLike[str]) -> pd.DataFrame:

@@ -209,6 +209,8 @@ def surface(name: str, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07)
     return Scenario(name, server, Poisson(10.0), server.cost, unknown)
 
 
+# --- spaces made on purpose -----------------------------------------------------------------------
+
 NOISE = 0.1
 """The coefficient of variation of an episode's cost on these spaces."""
 

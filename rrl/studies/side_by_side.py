@@ -299,6 +299,9 @@ def _describe(
     write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
 
+# --- several runs together ------------------------------------------------------------------------
+
+
 def read_live_runs(folder: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """Read all complete runs of a folder: their descriptions, and their steps with a column `run`.
 

@@ -24,10 +24,10 @@ from rrl.core.qtable import Floats
 from rrl.core.space import ConfigSpace
 from rrl.core.warm_start import Earlier, WarmStart, transfer
 from rrl.recording.replay import RecordedServer
+from rrl.studies.outcomes import write_runs
 from rrl.studies.problems import DATA, with_truth
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario
-from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
 from rrl.support.limits import censored_median
 from rrl.support.machine import one_thread
@@ -249,20 +249,9 @@ def source_verdicts(table: pd.DataFrame, measure: str) -> pd.Series:
     return table.assign(verdict=words)["verdict"]
 
 
-def write_warm_start(runs: pd.DataFrame, folder: Path, episodes: int = EPISODES) -> pd.DataFrame:
-    """Write ``runs.csv`` and ``table.csv``, and return the table.
-
-    The table follows from the numbers as they are written.
-    """
-    import pandas as pd
-
-    folder.mkdir(parents=True, exist_ok=True)
-    form = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
-    write_atomically(folder / "runs.csv", runs.to_csv(**form))
-    known = pd.read_csv(folder / "runs.csv")
-    table = warm_start_table(known, np.random.default_rng(0), episodes)
-    write_atomically(folder / "table.csv", table.to_csv(**form))
-    return table
+def write_warm_start(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Write ``runs.csv`` and ``table.csv``, and return the table."""
+    return write_runs(runs, folder, lambda known: warm_start_table(known, np.random.default_rng(0)))
 
 
 def make_warm_start(folder: Path, data: str, workers: int) -> None:
