@@ -321,18 +321,3 @@ def test_a_folder_with_too_long_a_path_is_refused_before_anything_serves(
         err = finished(run)
     assert run.returncode == 2
     assert "too long for a socket; choose a shorter folder" in err
-
-
-@pytest.mark.parametrize(
-    ("words", "refusal"),
-    [
-        (("--bind", "localhost"), "'localhost' is no IP address"),
-        (("--max-request", "0"), "argument --max-request"),
-        (("--rest-port", "70000"), "argument --rest-port"),
-    ],
-)
-def test_a_door_that_cannot_be_is_refused(words, refusal):
-    command = [*RRL, "tune", "keyword", "--port", "8500", "--rate", "9", *words]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert refusal in done.stderr

@@ -330,13 +330,6 @@ def _state(pid):
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
-def _running(pid):
-    try:
-        return _state(pid) != "Z"
-    except FileNotFoundError:
-        return False
-
-
 class TestLiveServer:
     SPACE = ConfigSpace([Knob("inter_op", (1, 2)), Knob("batch_threads", (0, 2))])
 

@@ -24,7 +24,7 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
     from rrl.core.space import ConfigSpace
     from rrl.serving.process_knobs import is_process_knob
     from rrl.support.machine import available_cpus
-    from rrl.tuning.presets import serving_knob, tf_serving
+    from rrl.tuning.presets import paper_cpu, serving_knob
 
     knobs = each_once(options.knob)
     check_names(knobs)
@@ -38,7 +38,7 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
         raise UsageError("each --knob has only one value: there is nothing to tune")
     refuse_idle(knobs)
     if not free:
-        return tf_serving(min(available_cpus(), 8)), fixed
+        return paper_cpu(min(available_cpus(), 8)), fixed
     return ConfigSpace(free, cores=available_cpus()), fixed
 
 

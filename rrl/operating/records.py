@@ -383,8 +383,8 @@ def _is_generator(value: Any) -> bool:
 
 def _are_requests(value: Any) -> bool:
     """Return whether a value holds requests as :func:`kept` stores them."""
-    numbers = {"late": _is_count, "failed": _is_count, "late_s": _is_number}
-    stopped = numbers | {"open": (_is_count, None)}
+    stopped: dict[str, Any] = {"late": _is_count, "failed": _is_count, "late_s": _is_number}
+    stopped["open"] = (_is_count, None)
     form = {"latency_us": [_is_count], "status": ([_is_count], None), "stopped": (stopped, None)}
     if not _fits(value, form | dict.fromkeys(REPORTED, (_is_number, None))):
         return False

@@ -223,8 +223,6 @@ def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
     axes[-1].set(xlabel="episode", xlim=(0.4, len(tuned) + 0.6))
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside upper center", ncols=5, columnspacing=1.0, handletextpad=0.4)
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
     return figure
 
 
