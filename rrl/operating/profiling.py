@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrl.operating.options import (
-    add_request_options,
     add_sample_option,
     add_server_options,
     checksum,
@@ -70,7 +69,6 @@ def add_parsers(commands: Any) -> None:
         help="a knob of your own plan with its values, such as inter_op=1,2,4; repeatable",
     )
     add_sample_option(profile)
-    add_request_options(profile)
     add_server_options(profile)
     profile.add_argument(
         "--rates",
