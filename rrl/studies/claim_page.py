@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.recording.judging import TOLERANCE
+from rrl.recording.truth import TOLERANCE
 from rrl.studies.claim_numbers import Number
 from rrl.studies.claim_tables import LOADS, Evidence
 from rrl.studies.claims import USE, VERDICTS, Judged
@@ -186,15 +186,16 @@ def claims_page(
     judged: Mapping[str, Judged],
     registered: Registration,
     of_map: Sequence[str] = (),
+    conditions: str = "",
 ) -> str:
-    """Return the page in Markdown; for `of_map`, see :func:`write_claims`."""
+    """Return the page in Markdown; for `of_map` and `conditions`, see :func:`write_claims`."""
     (ours,) = registered.columns["recommended"]
     saved = by_utilisation(evidence, (ours, *registered.columns["simple"], ORACLE, READER))
     rival = best_simple(saved, registered.columns["simple"])
     return "\n\n".join([
         "# Claims", lead(claims, saved, ours, rival), _utilisation(saved, ours, rival),
         "## Eight claims and one use", *_claims(claims, evidence, judged),
-        *_when_a_region_pays(of_map),
+        *_when_a_region_pays(of_map), *filter(None, [conditions]),
         "## Where it is not the best", *_lost(evidence, ours),
         "## How sure", *_sure(judged),
         "## What changed after results", *_log(registered),
@@ -354,16 +355,18 @@ def write_claims(
     registered: Registration,
     folder: str | os.PathLike[str],
     of_map: Sequence[str] = (),
+    conditions: str = "",
 ) -> list[Claim]:
     """Write ``claims.json`` and ``claims.md`` with the same numbers, and return the claims.
 
     The sentences of `of_map` (:func:`rrl.studies.map_factors.map_words`) stand on the page, beside
-    the figure of the map.
+    the figure of the map. The section `conditions` follows
+    (:func:`rrl.studies.map_claims.conditions_section`).
     """
     claims = [claim_row(one, registered) for one in judged.values()]
     rows: list[dict[str, Any]] = [asdict(claim) for claim in claims]
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_atomically(Path(folder) / "claims.json", json.dumps(rows, indent=1) + "\n")
-    page = claims_page(claims, evidence, judged, registered, of_map)
+    page = claims_page(claims, evidence, judged, registered, of_map, conditions)
     write_atomically(Path(folder) / "claims.md", page)
     return claims

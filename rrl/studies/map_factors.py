@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.studies.map_cells import COLUMNS, LATEST, MEASURES, TOLERANCES, Cell
-from rrl.studies.map_surfaces import paper_grid
+from rrl.studies.map_cells import COLUMNS, LATEST, MEASURES, TOLERANCES, Cell, paper_grid
 from rrl.theory.bounds import best_radius, noise_scale
 
 if TYPE_CHECKING:

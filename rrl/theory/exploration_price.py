@@ -127,8 +127,8 @@ def high_cost(low: ArrayLike, chance: ArrayLike, price: ArrayLike) -> Floats:
     return np.log((1 + np.asarray(price) - chance * np.exp(low)) / (1 - chance))
 
 
-def hardest_trials(n: int, horizon: float, gap: float = 1e-9) -> tuple[float, float, float]:
-    """Return the low and high log cost of n configurations that attain theorem 7, up to `gap`.
+def hardest_trials(n: int, horizon: float) -> tuple[float, float, float]:
+    """Return the low and high log cost of n configurations that nearly attain theorem 7.
 
     The third number is the probability of the low one. The price of each trial is as high as the
     rule allows.
@@ -141,13 +141,13 @@ def hardest_trials(n: int, horizon: float, gap: float = 1e-9) -> tuple[float, fl
     True
     """
     low, chance = -1.0, 1 / (n + 1)
-    return low, float(high_cost(low, chance, horizon * chance * (1 - gap))), chance
+    return low, float(high_cost(low, chance, horizon * chance * (1 - 1e-9))), chance
 
 
 # --- Agents whose posterior is wrong -----------------------------------------------------------
 
 
-def paying_without_end(high: float = 3.0) -> tuple[RRL, Floats]:
+def paying_without_end() -> tuple[RRL, Floats]:
     """Return an agent that pays for exploration for ever, and the costs of its configurations.
 
     It copies each measurement to its region, and it explores by the expected saving. There are two
@@ -162,7 +162,7 @@ def paying_without_end(high: float = 3.0) -> tuple[RRL, Floats]:
     space = ConfigSpace([Knob("threads", (1, 2))])
     rng = np.random.default_rng(0)
     agent = RRL(space, rng, exploration=ExpectedSaving(), start=space[0])
-    return agent, np.array([1.0, high])
+    return agent, np.array([1.0, 3.0])
 
 
 def staying_stuck(wall: float = 5.0) -> tuple[RRL, Floats]:
