@@ -335,9 +335,9 @@ def test_any_column_can_be_the_time(tmp_path, capsys):
         ("device,at\na,1\n", "when", "has the columns 'device', 'at'; none is 'when'"),
         ("at,at\n1,2\n", "at", "more than one is 'at'"),
         ("1\n2\n", "at", "has no header"),
-        (f"time\n{'9' * 200_000}\n", None, "line 2: field larger than field limit"),
-        ('time\n"1\n' + "2\n" * 100_000, None, "is a quotation mark not closed?"),
-        (f"time\n{'x' * 100_000}\n", None, f"line 2: '{'x' * 60}'... is neither seconds"),
+        (f"time\n{'9' * 200_000}\n", None, f"line 2: '{'9' * 60}'... is not a finite number"),
+        ('time\n"1\n' + "2\n" * 100_000, None, "EOF inside string starting at row 1"),
+        (f"time\n{'x' * 100_000}\n", None, f"line 2: '{'x' * 60}'... is not a finite number"),
     ],
 )
 def test_a_bad_trace_is_one_line(text, column, message, tmp_path, capsys):
