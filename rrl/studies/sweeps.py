@@ -265,7 +265,7 @@ class Sweep:
         rows = {name: array[: setting.seeds] for name, array in self._kept(arrays).items()}
         costs = rows["costs"].astype(np.float64) if self.costs else None
         chosen, recommended = (rows[n].astype(np.int32) for n in ("chosen", "recommended"))
-        return Race(chosen, recommended, np.nan, costs)
+        return Race(chosen, recommended, costs)
 
     def _file(self, task: Task) -> Path:
         return self.folder / f"{task.key}.npz"
