@@ -105,6 +105,12 @@ def test_a_board_has_the_median_of_every_agent_on_every_problem():
     assert costs["cpu2 10/s"].tolist() == pytest.approx([1.0, 8.0, (2 * 8 + 8) / 10])
 
 
+def test_a_problem_on_which_all_are_as_good_is_not_lost():
+    rows = {"rrl-gp": [2.0, 3.0], "tf-serving-default": [4.0, 4.0], "random": [2.0, 2.5]}
+    lost = outcomes.lost_problems(pd.DataFrame(rows, ["same", "worse"]).T, "rrl-gp")
+    assert lost["by"].to_dict() == {"worse": "random"}
+
+
 def test_every_problem_of_the_board_has_a_testbed_and_a_load():
     from rrl.studies.problems import SCENARIOS, open_scenario, problem_of
 

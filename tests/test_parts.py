@@ -16,7 +16,7 @@ from test_space import spaces
 
 from rrl.core.exploration import Boltzmann, ExpectedSaving
 from rrl.core.knob import Knob
-from rrl.core.learned_similarity import LearnedSimilarity
+from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity
 from rrl.core.qtable import QTable
 from rrl.core.region import PART, FixedRadius, SelectedRadius, WholeSpace
 from rrl.core.released_network import NetworkSimilarity
@@ -29,7 +29,7 @@ from rrl.tuning.presets import paper_cpu
 SIMILARITIES = {
     "copy": Copy,
     "learned": LearnedSimilarity,
-    "learned, flat constant": partial(LearnedSimilarity, None),
+    "learned, beside a start": partial(LearnedSimilarity, BESIDE_A_START),
     "learned, flat prior": partial(OtherFit, None, "flat prior"),
     "learned, one length": partial(OtherFit, (1.5, 1.0), "one length"),
     "network": partial(NetworkSimilarity, hidden=(8,), rounds=5),
@@ -147,13 +147,15 @@ def test_a_copy_is_less_sure_the_further_away():
     assert sds[away == 0][0] == table.noise
 
 
+@pytest.mark.parametrize("apart", [1.0, 3.0])
 @pytest.mark.parametrize("steep", [0.02, 0.5])
-def test_a_copy_learns_how_much_neighbours_differ(steep):
-    space = ConfigSpace([Knob("a", range(30))])
+def test_a_copy_learns_how_much_neighbours_differ(steep, apart):
+    """However far apart they are: what counts is the difference over the distance."""
+    space = ConfigSpace([Knob("a", range(30), positions=apart * np.arange(30))])
     truth, similarity = np.exp(steep * np.arange(30.0)), Copy()
     table = QTable(space)
     for index in range(30):
-        estimate = measure(table, similarity, index, truth[index], space.ball(index, 1))
+        estimate = measure(table, similarity, index, truth[index], space.ball(index, apart))
     slope = np.sqrt(estimate.sds.max() ** 2 - table.noise**2)
     assert slope == pytest.approx(steep, rel=0.35, abs=0.1)
 

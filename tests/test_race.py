@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rrl import ConfigSpace, Knob, Phases, Poisson
+from rrl import ConfigSpace, Knob, Phases, Poisson, tune
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half, rows_of_half
 from rrl.rivals.agents import AGENTS
@@ -53,6 +53,10 @@ def test_a_race_is_the_same_again_and_a_seed_is_not_another():
     assert np.array_equal(one.chosen, two.chosen)
     assert np.array_equal(one.costs, two.costs)
     alone = race(LINE, AGENTS["rrl"], [4], 15)
+    agent = AGENTS["rrl"](LINE.space, np.random.default_rng([4, 0]))  # it draws from its own
+    straight = tune(LINE.server, agent, LINE.workload, 15, np.random.default_rng([4, 1]),
+                    requests=LINE.requests)  # fmt: skip
+    assert alone.costs[0].tolist() == straight.costs
     assert np.array_equal(one.chosen[1], alone.chosen[0])
     assert not np.array_equal(one.costs[0], one.costs[1])
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.recording.judging import TOLERANCE
+from rrl.recording.truth import TOLERANCE
 from rrl.studies.claim_numbers import Number
 from rrl.studies.claim_tables import LOADS, Evidence
 from rrl.studies.claims import USE, VERDICTS, Judged
@@ -304,7 +304,7 @@ def _lost(evidence: Evidence, ours: str) -> list[str]:
         "A case is a steady load with one half replayed."
     ]
     cases = int(evidence.facts["load"].isin(LOADS).sum())
-    for column, what in (("deployed", "What is deployed"), ("mean_cost", "What learning serves")):
+    for column, what in (("deployed", "Deployed cost"), ("mean_cost", "Mean cost while learning")):
         lost = lost_loads(evidence, ours, column).sort_values("ratio", ascending=False)
         rows = [
             (one.problem, HALVES[one.half], f"{one.ratio:.2f} times `{one.agent}`")
@@ -324,13 +324,13 @@ def _sure(judged: Mapping[str, Judged]) -> list[str]:
         single += [one.id] * (len(numbers) < one.halves[one.kind])
     missing = f" Only one half is computed yet for {', '.join(single)}." if single else ""
     return [
-        "A verdict on a recording needs both halves, and the weaker one counts. The halves differ "
-        "on whether the first number is beyond its threshold, or its direction, for "
+        "A verdict on a recording needs both halves, and the weaker one counts. By their first "
+        "numbers, the two halves would give different verdicts for "
         f"{', '.join(apart) or 'no claim'}.{missing}",
         "Brackets are 95 % intervals: for C1 over the loads; for C2, C3, C4 and C7 over the "
-        "recordings and the seeds; for C5, C6 and C7 with the error of the half that judges. "
-        "A replay tells every run the same few episodes, so a second half says more about luck "
-        "than more seeds do.",
+        "recordings and the seeds. For C5, C6 and C7 they include the error of the half that "
+        "judges. All runs on a recording replay the same few episodes, so a second half says more "
+        "about luck than more seeds do.",
     ]
 
 

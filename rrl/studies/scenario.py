@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.space import ConfigSpace
-from rrl.recording.judging import TOLERANCE
+from rrl.recording.truth import TOLERANCE
 from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
 from rrl.tuning.objective import FAILURE_S
