@@ -44,12 +44,18 @@ def pytest_configure():
 #: Files that take longest: they come first, so that no process has one left when the others end.
 FIRST = (
     "test_service",
+    "test_handover",
     "test_faults",
+    "test_operator",
     "test_reproduce",
+    "test_bad_input",
+    "test_any_knob",
+    "test_launcher",
     "test_serving",
+    "test_claims",
     "test_warm_start",
     "test_results",
-    "test_handover",
+    "test_data_path",
 )
 
 

@@ -21,7 +21,6 @@ from hypothesis.extra import numpy as arrays
 from rrl.serving import rest
 from rrl.serving.launcher import free_port
 from rrl.serving.loadgen import LastingError
-from rrl.serving.local_flags import parse_flags
 from rrl.serving.rest import RestServer
 from rrl.serving.rest_json import request_inputs, response
 from rrl.serving.sample import fit
@@ -205,19 +204,3 @@ def test_a_server_without_rest_loads_nothing_of_it():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--rest_api_port=8500"], "give two ports"),
-        (["--grpc_max_threads=0"], "at least 1"),
-        (["--model_base_path="], "--model_base_path"),
-    ],
-)
-def test_flags_that_do_not_go_together(capsys, arguments, message):
-    with pytest.raises(SystemExit) as end:
-        parse_flags(["--model_base_path=x", *arguments])
-    assert end.value.code == 255
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
