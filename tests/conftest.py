@@ -17,6 +17,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
+from probe import build_probe
 
 import rrl.publishing.parameters  # noqa: F401 (it makes the import of nbformat quick)
 
@@ -69,6 +70,12 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """The folder of a small model, which tests that change it copy."""
+    return build_probe(tmp_path_factory.mktemp("models") / "probe")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -23,7 +23,6 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from probe import build_probe
 from test_faults import RRL, SIMULATED, on_a_file_system_of_its_own, one_line, run
 
 from rrl.cli import main
@@ -53,11 +52,6 @@ def said(arguments, capsys):
 # --- options --------------------------------------------------------------------------------------
 
 # --- samples and requests -------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return build_probe(tmp_path_factory.mktemp("models") / "probe")
 
 
 def header(shape, kind="<f4"):
@@ -365,7 +359,7 @@ def test_text_in_a_column_named_like_a_knob_loses_no_report(tmp_path, capsys):
 # --- signals --------------------------------------------------------------------------------------
 
 
-def wait_for(condition, process, limit_s=120):
+def wait_for(condition, process, limit_s=600):
     deadline = time.monotonic() + limit_s
     while not condition():
         assert process.poll() is None, f"it ended early: {process.communicate()}"
@@ -424,7 +418,7 @@ def test_a_signal_ends_a_live_run_cleanly(name, number, model, tmp_path):
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-1, stderr=-1, text=True)
     wait_for(lambda: lines_in(file) > 2 and living(temporary), process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130, errors
     assert errors.splitlines()[-1].startswith("rrl: interrupted")
     assert living(temporary) == []
@@ -448,7 +442,7 @@ def test_a_terminal_that_is_closed_interrupts(tmp_path):
     os.close(slave)
     wait_for(lambda: lines_in(tmp_path / JOURNAL) > 5, process)
     os.close(master)
-    assert process.wait(60) == 130
+    assert process.wait(600) == 130
     assert (tmp_path / JOURNAL).read_bytes().endswith(b"\n")
 
 
@@ -457,14 +451,14 @@ def test_nohup_keeps_its_word(tmp_path):
     process = subprocess.Popen(command, cwd=ROOT, stdin=-3, stdout=-3, stderr=-3)
     wait_for(lambda: lines_in(tmp_path / JOURNAL) > 5, process)
     process.send_signal(signal.SIGHUP)
-    assert process.wait(120) == 0
+    assert process.wait(600) == 0
 
 
 @pytest.mark.long
 def test_serve_ends_cleanly_by_a_signal(model, tmp_path):
     with serving(model, tmp_path) as (_, process):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(600) == 0
     assert living(tmp_path / "tmp") == []
     assert not list((tmp_path / "tmp").iterdir())
 

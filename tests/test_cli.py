@@ -203,7 +203,7 @@ def test_serve_answers_until_it_is_interrupted(place):
             reply = client.predict({"inputs": np.zeros((1, 16_000), np.int16)})
         assert next(iter(reply.values())).shape == (1, 12)
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(600) == 130
     finally:
         process.kill()
         process.communicate()
@@ -228,7 +228,7 @@ def test_serve_follows_new_versions_and_takes_the_batches_of_its_example(tmp_pat
                 )
                 assert client.predict({"x": np.ones((2, 2), np.float32)})["y"].shape == (2, 2)
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 130
+            assert process.wait(600) == 130
         finally:
             process.kill()
 

@@ -71,7 +71,7 @@ WITHOUT = [path for path in NOTEBOOKS if path not in WITH_EXERCISES]  # test_cou
 def test_runs(notebook, tmp_path):
     parameters = QUICK.get(notebook.stem, {}) | {"figures": str(tmp_path / "figures")}
     output = tmp_path / notebook.name
-    execute(notebook, output, parameters, cell_timeout=120)
+    execute(notebook, output, parameters, cell_timeout=600)
     cells = json.loads(output.read_text())["cells"]
     errors = [o for c in cells for o in c.get("outputs", ()) if o["output_type"] == "error"]
     assert not errors

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from probe import build_probe
 
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.cli import main
@@ -39,11 +38,6 @@ from rrl.tuning.episode import Episode, Status
 from rrl.tuning.guard import USUAL_EPISODES
 
 LIMIT_S = 600.0  # it only ends a test that hangs
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return build_probe(tmp_path_factory.mktemp("models") / "probe")
 
 
 def tuning(model, out, *more):

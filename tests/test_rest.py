@@ -125,7 +125,7 @@ def serving(answers, threads=4):
 
 
 def ask(port, method="POST", path="/v1/models/m:predict", body=b"{}", headers=()):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     with contextlib.closing(connection):
         connection.request(method, path, body, dict(headers))
         reply = connection.getresponse()
@@ -155,7 +155,7 @@ def test_a_body_arrives_whatever_its_type_and_its_form():
 
 
 def test_requests_are_answered_at_the_same_time():
-    together = threading.Barrier(3, timeout=30)
+    together = threading.Barrier(3, timeout=600)
 
     class Waiting(Echo):
         def predict(self, *_):
@@ -171,7 +171,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(monkeypatch):
     with serving(Echo()) as port:
         assert ask(port, body=b"x" * 1000)[0] == 200
         for size in (b"Content-Length: 1001\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n3e9\r\n"):
-            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            with socket.create_connection(("127.0.0.1", port), timeout=600) as connection:
                 connection.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\nHost: a\r\n" + size)
                 assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
 

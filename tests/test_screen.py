@@ -90,7 +90,7 @@ def test_a_reader_of_the_progress_that_has_seen_enough_does_not_end_the_run(both
     os.close(writer)
     assert os.read(reader, 7) == b"episode"
     os.close(reader)
-    assert process.wait(60) == 0
+    assert process.wait(600) == 0
     assert (tmp_path / "result.json").exists()
 
 

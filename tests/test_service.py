@@ -16,7 +16,6 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from probe import build_probe
 
 from rrl.cli import main
 from rrl.operating.journal import JOURNAL, Journal
@@ -31,11 +30,6 @@ from rrl.serving.port_folder import port_folder, stop_service
 X = np.ones((1, 2), np.float32)
 LIMIT_S = 600.0  # it only ends a test that hangs
 RRL = [sys.executable, "-m", "rrl.cli"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return build_probe(tmp_path_factory.mktemp("models") / "probe")
 
 
 @pytest.fixture
