@@ -199,7 +199,7 @@ def test_errors_and_deadlines_pass_through(kept):
 def test_a_bad_trial_is_stopped_and_the_kept_configuration_returns(kept):
     """A batch waits 3 s to fill; nobody waits that long, neither rrl's load nor other clients."""
     rng = np.random.default_rng(0)
-    steady, before = kept._kept_server.process.pid, kept.traffic.mark
+    steady = kept._kept_server.process.pid
     with others(kept.address) as outcomes:
         episode = kept.measure(BAD, np.arange(400) / 20, rng, watch=WATCH)
         after = kept.measure(GOOD, np.arange(20) / 20, rng)
@@ -210,7 +210,6 @@ def test_a_bad_trial_is_stopped_and_the_kept_configuration_returns(kept):
     assert after.info["switch_s"] == 0.0
     assert len(outcomes) > 20
     assert not any(code for _, code in outcomes)
-    assert wait_until(lambda: kept.traffic.since(before).saved.any(), LIMIT_S)  # the trial held it
 
 
 @pytest.mark.long
