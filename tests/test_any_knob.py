@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from probe import build_probe
 
 from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.knob_options import read_default, read_space, serves_now
+from rrl.operating.knob_options import read_default, read_space
 from rrl.serving.detached import start_detached
 from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import LOCAL, ModelServer, free_port
+from rrl.serving.launcher import LOCAL, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.preloaded import Forked
 from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.settings import process_flags
-from rrl.support.errors import ServerError, UsageError
+from rrl.support.errors import UsageError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -75,14 +73,6 @@ def test_a_server_that_stays_has_them_too(model, tmp_path):
         assert (variables, cpus) == ([ODD], 1)
     finally:
         left.stop()
-
-
-def test_a_flag_that_the_server_does_not_know_ends_its_start(model):
-    with (
-        pytest.raises(ServerError, match="--nosuch_flag=1"),
-        ModelServer(model, {"flag:--nosuch_flag": 1}, executable=LOCAL),
-    ):
-        pass
 
 
 # --- the command line -----------------------------------------------------------------------------
@@ -137,9 +127,6 @@ def test_the_default_of_a_flag_or_a_variable_is_its_first_value():
     assert (usual.names[0], fixed) == ("inter_op", {"flag:--x": 1})
     default = read_default(options, space)
     assert default == {"flag:--new_one": "b", "env:A": 1, "inter_op": 0}
-    near = serves_now(options, space, default)
-    assert near | {"inter_op": 0} == default
-    assert near["inter_op"] in (1, 2)  # the agent begins on its grid
     here = len(usable_cpus())
     assert read_default(options, ConfigSpace([Knob("cpus", (1, here + 1))])) == {"cpus": here}
 
@@ -161,64 +148,3 @@ def test_two_settings_of_one_flag_are_refused():
 
 
 # --- mistakes -------------------------------------------------------------------------------------
-
-TUNE = ["tune", "keyword", "--executable", LOCAL, "--rate", "9"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        ([*TUNE, "--knob", "flag:grpc_max_threads=8,9"], 2, "write it with its dashes"),
-        ([*TUNE, "--knob", "flag:--grpc_max_threads=8,"], 2, "no value is empty"),
-        ([*TUNE, "--knob", "flag:--grpc_max_threads"], 2, "write it as flag:--grpc_max_threads="),
-        ([*TUNE, "--knob", "flag:--port=1,2"], 2, "--port cannot be set in this way"),
-        ([*TUNE, "--knob", "flag:--enable_batching=1,0"], 2, "use the knob batch_threads"),
-        ([*TUNE, "--knob", "env:2X=0,1"], 2, "no name of an environment variable"),
-        ([*TUNE, "--knob", "env:A=1,1"], 2, "has the value 1 twice"),
-        ([*TUNE, "--knob", "cpus=0,1"], 2, "at least 1 CPU"),
-        ([*TUNE, "--knob", "cpus=1,two"], 2, "whole numbers"),
-        ([*TUNE, "--knob", "cpus=1,4000"], 2, "cpus=4000: rrl may use"),
-        ([*TUNE, "--knob", "cpus=1,4000", "--default", "cpus=1"], 2, "cpus=4000: rrl may use"),
-        ([*TUNE, "--knob", "env:A=1,2", "--default", "env:B=1"], 2, "give a value for each"),
-        ([*TUNE, "--knob", "env:A=1,2", "--knob", "env:A=3"], 2, "env:A= is given twice"),
-        ([*TUNE, "--knob", "flag:--rest_api_port=8501"], 2, "two servers may run at once"),
-        ([*TUNE, "--knob", "flag:--model_name=x"], 2, "--model_name cannot be set in this way"),
-        (
-            [*TUNE, "--knob", "grpc_max_threads=1,2", "--knob", "flag:--grpc_max_threads=3"],
-            2,
-            "are the same setting",
-        ),
-        ([*TUNE, "--speed", "2"], 2, "--speed has no effect without --trace"),
-        ([*TUNE, "--deadline", "0"], 2, "--deadline"),
-        (["serve", "keyword", "--knob", "cpus=4000"], 2, "cpus=4000: rrl may use"),
-    ],
-)  # fmt: skip
-def test_mistakes_end_with_one_line(arguments, code, message, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(arguments) == code
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("rrl: ")
-    assert message in line
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.long
-def test_serve_gives_them_to_its_server(model, tmp_path):
-    port = free_port()
-    command = [
-        sys.executable, "-m", "rrl.cli", "serve", str(model), "--port", str(port),
-        "--executable", LOCAL, "--knob", "cpus=1", "--knob", "flag:--grpc_max_threads=5",
-        "--knob", f"env:RRL_TEST={ODD}",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, text=True)
-    try:
-        assert f"127.0.0.1:{port}" in process.stdout.readline()
-        (server,) = psutil.Process(process.pid).children()
-        words, variables, cpus = runs_with(server.pid)
-        assert "--grpc_max_threads=5" in words
-        assert (variables, cpus) == ([ODD], 1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-    finally:
-        process.kill()
-        process.communicate()

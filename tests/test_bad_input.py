@@ -7,6 +7,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -15,7 +16,6 @@ import sys
 import termios
 import time
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -29,9 +29,9 @@ from rrl.cli import main
 from rrl.operating.journal import JOURNAL
 from rrl.recording.plan import Plan
 from rrl.recording.record import Recorder
-from rrl.serving.launcher import free_port
+from rrl.serving.launcher import LOCAL, ModelServer
 from rrl.serving.loadgen import Client
-from rrl.serving.tensors import FILLED_BYTES
+from rrl.serving.sample import FILLED_BYTES
 
 ROOT = Path(__file__).parent.parent
 SHORT = ["--episodes", "3", "--requests", "10", "--rounds", "3", "--agent", "rrl"]
@@ -50,109 +50,6 @@ def said(arguments, capsys):
 
 
 # --- options --------------------------------------------------------------------------------------
-
-TUNE = ["tune", "keyword", "--rate", "9"]
-RATES = "rate of 60,90 with p99<80ms"
-OWN = ["profile", "x", "--model", "keyword"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["serve", "keyword", "--port", "70000"], "--port: '70000' is not a whole number from 1"),
-        (["serve", "keyword", "--port", "-1"], "--port: '-1' is not a whole number from 1"),
-        (["serve", "keyword", "--port", "0"], "--port: '0' is not a whole number from 1"),
-        (["serve", "keyword", "--port", "http"], "--port: 'http'"),
-        ([*TUNE, "--port", "70000"], "--port: '70000' is not a whole number from 1 to 65535"),
-        ([*TUNE, "--port", "0"], "--port: '0' is not a whole number from 1 to 65535"),
-        ([*TUNE, "--port", "-1"], "--port: '-1'"),
-        *(
-            ([*TUNE, "--start-timeout", value], f"--start-timeout: {value!r} is not a finite")
-            for value in ("nan", "inf", "0", "-1", "soon")
-        ),
-        *(
-            (
-                [*TUNE, "--late", value],
-                f"--late: {value!r} is no time; write it as 80ms, or as auto",
-            )
-            for value in ("80", "0ms", "1 h", "soon")
-        ),
-        ([*TUNE, "--port", "8500"], "say which requests are late for your clients, by --slo"),
-        ([*TUNE, "--knob", "inter_op=\uff11,\uff12"], "with whole numbers"),
-        ([*TUNE, "--knob", "inter_op=1,99999"], "99999 is too large; use at most 4096"),
-        (
-            [*TUNE, "--knob", "batch_threads=1", "--knob", "max_batch_size=0,4"],
-            "at least 1 request",
-        ),
-        (["serve", "keyword", "--knob", "batch_threads=99999"], "too large; use at most 4096"),
-        ([*OWN, "--rates", "5", "--knob", "threads=1,2"], "unknown knob 'threads'"),
-        (["profile", "../x", *OWN[2:], "--rates", "5", "--knob", "inter_op=1,2"], "'../x' is no"),
-        (["profile", "", *OWN[2:], "--rates", "5", "--knob", "inter_op=1,2"], "'' is no name"),
-        (["replay", "cpu2", "--rate", "inf"], "rate inf requests/s"),
-        (["replay", "cpu2", "--rate", "9", "--slo", ""], "SLO ''"),
-        (["replay", "cpu2", "--rate", "0", "--trace", "t.csv"], "give one of them"),
-        ([*OWN, "--rates", "nan", "--knob", "inter_op=1"], "rates must be above 0"),
-        ([*OWN, "--rates", "0", "--knob", "inter_op=1"], "rates must be above 0"),
-        ([*OWN, "--rates", "100%", "--knob", "inter_op=1"], "must be between 0 and 1"),
-        (
-            [*OWN, "--rates", "5", "--knob", "inter_op=1", "--passes", "0"],
-            "passes must be at least 1",
-        ),
-        (
-            [*OWN, "--rates", "5", "--knob", "inter_op=1", "--requests", "0"],
-            "requests must be at least 1",
-        ),
-        ([*OWN, "--rates", "5", "--knob", "inter_op=1", "--seed", "-1"], "--seed: '-1'"),
-        ([*OWN, "--rates", "5", "--knob", "inter_op=1", "--finals", "-1"], "--finals: '-1'"),
-    ],
-)
-def test_a_number_that_cannot_be_is_refused(arguments, message, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    code, line = said(arguments, capsys)
-    assert code == 2
-    assert message in line
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["serve", "keyword", "--knob", "inter_op=1,2"], "inter_op= has 2 values"),
-        (["serve", "keyword", "--knob", "inter_op=1", "--knob", "inter_op=2"], "given twice"),
-        (["serve", "keyword", "--knob", "max_batch_size=8"], "no effect while batching is off"),
-        ([*TUNE, "--knob", "inter_op=1,2", "--knob", "inter_op=4"], "--knob inter_op= is given"),
-        ([*TUNE, "--default", "a=1", "--default", "a=2"], "--default a= is given twice"),
-        ([*TUNE, "--late", "1s", "--slo", "p99<2s"], "--late has no effect with an SLO"),
-        ([*TUNE, "--keep-best"], "--keep-best has no effect without --port"),
-        ([*TUNE, "--time-column", "x"], "--time-column has no effect without --trace"),
-        *(
-            ([*command, *option], f"{option[0]} has no effect with {why}")
-            for option in (["--speed", "2"], ["--time-column", "x"])
-            for command, why in (
-                (["tune", "keyword", "--port", "8500", "--traffic"], "--traffic"),
-                (["tune", "keyword", "--objective", RATES], "this objective"),
-                (["replay", "cpu2", "--objective", RATES], "this objective"),
-            )
-        ),
-        (["replay", "cpu2", "--rate", "9", "--cost", "p99"], "--cost has no effect without a .csv"),
-        (["replay", "cpu2", "--rate", "9", "--knobs", "a"], "--knobs has no effect without"),
-        (["replay", "cpu2", "--rate", "9", "--data", "x"], "--data has no effect on a testbed"),
-        (["replay", "mine.csv", "--rate", "9"], "--rate has no effect on a table"),
-        (["replay", "mine.csv", "--trace", "t"], "--trace has no effect on a table"),
-        (["profile", "keyword-threads", "--requests", "9"], "--requests has no effect on a named"),
-        (["profile", "keyword-threads", "--rates", "9"], "--rates has no effect on a named plan"),
-        (["profile", "keyword-threads", "--knob", "a=1"], "--knob has no effect on a named plan"),
-        ([*OWN, "--rates", "5,5", "--knob", "inter_op=1"], "a rate twice"),
-        ([*OWN, "--rates", "5", "--knob", "max_batch_size=1,2"], "no effect while batching is off"),
-    ],
-)
-def test_an_option_without_effect_is_refused(arguments, message, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    code, line = said(arguments, capsys)
-    assert code == 2
-    assert message in line
-    assert not list(tmp_path.iterdir())
-
 
 # --- samples and requests -------------------------------------------------------------------------
 
@@ -253,33 +150,17 @@ def test_a_sample_that_is_none_is_one_line(name, make, message, model, tmp_path,
     assert message in line
 
 
-@contextmanager
-def serving(model, tmp_path):
-    """`rrl serve` as a process, with its own folder for temporary files: address and process."""
-    port = free_port()
-    (tmp_path / "tmp").mkdir(exist_ok=True)
-    command = [*RRL, "serve", str(model), "--executable", "local", "--port", str(port)]
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-1, text=True) as process:
-        try:
-            assert f"127.0.0.1:{port}" in process.stdout.readline()
-            yield f"127.0.0.1:{port}", process
-        finally:
-            process.send_signal(signal.SIGINT)
-
-
 def peak_kib(pid):
     (line,) = [x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in x]
     return int(line.split()[1])
 
 
 @pytest.mark.long
-def test_a_request_takes_no_more_memory_than_it_sends(model, tmp_path):
-    with serving(model, tmp_path) as (address, process), Client(address, model.name) as client:
-        (server,) = psutil.Process(process.pid).children(recursive=True)[-1:]
+def test_a_request_takes_no_more_memory_than_it_sends(model):
+    with ModelServer(model, executable=LOCAL) as server, Client(server.address, "probe") as client:
         inputs = {"x": np.ones((1, 2), np.float32)}
         client.predict(inputs)
-        before = peak_kib(server.pid)
+        before = peak_kib(server.process.pid)
         from tensorflow import make_ndarray
         from tensorflow_serving.apis import predict_pb2
 
@@ -293,7 +174,7 @@ def test_a_request_takes_no_more_memory_than_it_sends(model, tmp_path):
             assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
             assert f"shape [{count}, 2] in a message of" in error.value.details()
             assert "send all values if the array has more than 16 MiB" in error.value.details()
-        assert peak_kib(server.pid) < before + 64 * 1024
+        assert peak_kib(server.process.pid) < before + 64 * 1024
         assert client.predict(inputs)["y"].tolist() == [[2.0, 2.0]]
 
         request.inputs["x"].CopyFrom(promise(50_000))  # one value may stand for a usual batch
@@ -321,33 +202,6 @@ def test_any_column_can_be_the_time(tmp_path, capsys):
     arguments = [*REPLAY, "--trace", str(trace), "--out", str(tmp_path / "out")]
     assert said(arguments, capsys)[0] == 3
     assert main([*arguments, "--time-column", "at"]) == 0
-
-
-@pytest.mark.parametrize(
-    ("text", "column", "message"),
-    [
-        (
-            "device,at\na,1\n",
-            None,
-            "has the columns 'device', 'at'; name the one with the times by",
-        ),
-        ("time,timestamp\n1,2\n", None, "name the one with the times by --time-column"),
-        ("device,at\na,1\n", "when", "has the columns 'device', 'at'; none is 'when'"),
-        ("at,at\n1,2\n", "at", "more than one is 'at'"),
-        ("1\n2\n", "at", "has no header"),
-        (f"time\n{'9' * 200_000}\n", None, f"line 2: '{'9' * 60}'... is not a finite number"),
-        ('time\n"1\n' + "2\n" * 100_000, None, "EOF inside string starting at row 1"),
-        (f"time\n{'x' * 100_000}\n", None, f"line 2: '{'x' * 60}'... is not a finite number"),
-    ],
-)
-def test_a_bad_trace_is_one_line(text, column, message, tmp_path, capsys):
-    trace = tmp_path / "t.csv"
-    trace.write_text(text)
-    column = [] if column is None else ["--time-column", column]
-    code, line = said([*REPLAY, "--trace", str(trace), *column], capsys)
-    assert code == 3
-    assert str(trace) in line
-    assert message in line
 
 
 # --- journals -------------------------------------------------------------------------------------
@@ -463,6 +317,10 @@ def test_an_incomplete_profile_is_not_replayed(capsys, tmp_path):
         ("a,cost\n1,3\nNA,4\n2,5\n", [], 3, "line 3: a is 'NA', so a value is missing"),
         ("a,cost\n1,3\ninf,4\n", [], 3, "line 3: a is 'inf', so a value is missing"),
         ("a,cost\n1,3\n2,NA\n", [], 3, "line 3: cost is 'NA': it must be a number from 0"),
+        ("a,cost\n1,3\n2,-0.1\n", [], 3, "line 3: cost is '-0.1'"),
+        ('a,cost\n1,3\n2,"0,18"\n', [], 3, "line 3: cost is '0,18'.*decimals with a point"),
+        ("a,cost\n1,3\n2,\udcff\n", [], 3, "not UTF-8 at byte"),
+        ("", [], 3, "no table of comma-separated values"),
         ("a,cost\n1,3\n2,1e308\n", [], 3, "line 3: cost is '1e308'"),
         ("a,cost\n1,3\n2,4\n", ["--knobs", "a,cost"], 2, "'cost' is the cost, so it cannot be a"),
         ("a,cost\n1,3\n2,4\n", ["--knobs", "a,a"], 2, "names 'a' twice"),
@@ -478,10 +336,8 @@ def test_an_incomplete_profile_is_not_replayed(capsys, tmp_path):
     ],
 )
 def test_a_bad_table_is_one_line(text, options, code, message, tmp_path, capsys):
-    import re
-
     table = tmp_path / "mine.csv"
-    table.write_text(text)
+    table.write_bytes(text.encode(errors="surrogateescape"))
     found, line = said(
         ["replay", str(table), *options, *SHORT, "--out", str(tmp_path / "o")], capsys
     )
@@ -610,15 +466,6 @@ def test_nohup_keeps_its_word(tmp_path):
     wait_for(lambda: lines_in(tmp_path / JOURNAL) > 5, process)
     process.send_signal(signal.SIGHUP)
     assert process.wait(120) == 0
-
-
-@pytest.mark.long
-def test_serve_ends_cleanly_by_a_signal(model, tmp_path):
-    with serving(model, tmp_path) as (_, process):
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-    assert living(tmp_path / "tmp") == []
-    assert not list((tmp_path / "tmp").iterdir())
 
 
 # --- no room for the figure -----------------------------------------------------------------------

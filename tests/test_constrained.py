@@ -263,37 +263,10 @@ def test_the_default_has_all_cpus():
 # --- the command line -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["cpu2", "--rate", "9", "--objective", "cpus with p99<80ms"], "--knob cpus=1,2"),
-        (["cpu2", "--rate", "9", "--objective", "memory with p99<80ms"], "no memory was measured"),
-        (["cpu2", "--rate", "9", "--objective", "rate of 9,20 with p99<80ms"], "--rate has no"),
-        (
-            ["cpu10-cores", "--rate", "9", "--objective", "cpus with p99<1s", "--slo", "p99<2s"],
-            "has one already, p99<1000ms",
-        ),
-    ],
-)
-def test_mistakes(arguments, message, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(["replay", *arguments]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert message in line
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_rate_that_was_not_recorded_is_refused(capsys, tmp_path):
     wanted = ["--objective", "rate of 60,100 with p99<80ms", "--out", str(tmp_path / "out")]
     assert main(["replay", "mobilenet_v2-threads", *wanted]) == 2
     assert "no load of 100/s; recorded: 60, 115, 165" in capsys.readouterr().err
-
-
-def test_tune_refuses_what_a_capacity_search_would_overload(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    wanted = ["tune", "keyword", "--objective", "rate of 60,90 with p99<80ms", "--port", "8599"]
-    assert main(wanted) == 2
-    assert "--port has no effect with this objective" in capsys.readouterr().err
 
 
 @pytest.mark.long

@@ -16,13 +16,47 @@ from typing import Any
 import nbformat
 import numpy as np
 import pytest
-from wrong_answers import GIVEN, WRONG
+import yaml
 
 from rrl.exercises import judging
 from rrl.publishing import course
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-EACH = [(name, exercise) for name, exercises in WRONG.items() for exercise in exercises]
+FILE = Path(__file__).with_name("wrong_answers.yaml")
+ANSWERS = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+EACH = [(name, exercise) for name, exercises in ANSWERS.items() for exercise in exercises]
+
+#: What any answer may be by mistake, and a word for it; every exercise is tried with all of them.
+ODD = {
+    "None": "nothing",
+    "'seven'": "text",
+    "[1.0, 2.0, 3.0, 4.0, 5.0]": "5 numbers",
+    "[[1], [2, 3]]": "other things than numbers",
+    "np.array(['a', 'b'])": "other things than numbers",
+    "{'a': 1}": "dict",
+    "{1, 2}": "set",
+    "(n for n in range(3))": "generator",
+    "print": "function",
+    "object()": "object",
+    "1j": "complex",
+    "10**400": "int",
+    "True": "truth value",
+    "float('nan')": "number",
+    "-1": "number",
+}
+#: What the lines of a function may do by mistake, with a part of the reason.
+STOPS = {
+    "raise KeyError('cost')": "stops with KeyError: 'cost', at `raise KeyError('cost')`",
+    "raise SystemExit": "stops with SystemExit, at `raise SystemExit`",
+    "return 1 / 0": "stops with ZeroDivisionError: division by zero, at `return 1 / 0`",
+    "yield 1": "a generator",
+}
+
+
+def wrong(name: str, exercise: str) -> Iterator[tuple[str, str | list[str | None]]]:
+    """Yield a part of the reason, and the answer."""
+    for entry in ANSWERS[name][exercise]:
+        yield from ((key, value) for key, value in entry.items() if key != "given")
 
 
 @cache
@@ -56,9 +90,9 @@ def imports(name: str) -> str:
     )
 
 
-def fill(source: str, answer: str | tuple[str | None, ...]) -> str:
+def fill(source: str, answer: str | list[str | None]) -> str:
     """Return the cell of an exercise with an answer in each place; None keeps the right one."""
-    answers = iter(answer if isinstance(answer, tuple) else (answer,))
+    answers = iter(answer if isinstance(answer, list) else [answer])
 
     def lines(found: Any) -> str:
         text = next(answers)
@@ -71,7 +105,7 @@ def attempt(name: str, exercise: str, source: str) -> None:
     """Run the cell of an exercise, and then its check, as the notebook does."""
     space: dict[str, Any] = {"__name__": "notebook"}
     exec(imports(name), space)
-    for given in GIVEN.get(name, {}).get(exercise, []):
+    for given in (entry["given"] for entry in ANSWERS[name][exercise] if "given" in entry):
         exec(cells(name)[given].source if given in cells(name) else given, space)
     linecache.cache["answer"] = (len(source), None, source.splitlines(keepends=True), "answer")
     exec(compile(source, "answer", "exec"), space)
@@ -87,7 +121,7 @@ def test_every_exercise_has_wrong_answers() -> None:
         if "exercise" in course.tags(cell)
     }
     assert exercises == set(EACH)
-    assert all(len(WRONG[name][exercise]) >= 5 for name, exercise in EACH)
+    assert all(len(list(wrong(*each))) >= 5 for each in EACH)
 
 
 @pytest.mark.parametrize(("name", "exercise"), EACH)
@@ -105,12 +139,49 @@ def test_an_empty_answer_asks_for_code(name: str, exercise: str) -> None:
 @pytest.mark.parametrize(("name", "exercise"), EACH)
 def test_each_wrong_answer_gets_its_own_reason(name: str, exercise: str) -> None:
     said = []
-    for answer, reason in WRONG[name][exercise]:
+    for reason, answer in wrong(name, exercise):
         with pytest.raises(judging.WrongAnswer) as raised:
             attempt(name, exercise, fill(cells(name)[exercise].source, answer))
         assert reason in str(raised.value), answer
         said.append(str(raised.value))
     assert len(set(said)) == len(said), "two wrong answers get the same reason"
+
+
+def odd_answers(source: str) -> Iterator[tuple[list[str | None], str]]:
+    """Return odd answers to an exercise, each with a part of its reason (empty if it has none)."""
+    found = list(course._REGION.finditer(source))
+    for number, place in enumerate(found):
+        if place["indent"]:
+            tries = {f"return {odd}": "" for odd in ODD} | STOPS
+        else:
+            targets = [
+                target for node in ast.parse(place["answer"]).body for target in node.targets
+            ]
+            names = [
+                n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)
+            ]
+            tries = {f"{place['answer']}{name} = {odd}": name for name in names for odd in ODD}
+        for answer, reason in tries.items():
+            yield [answer if i == number else None for i in range(len(found))], reason
+
+
+@pytest.mark.parametrize(("name", "exercise"), EACH)
+def test_an_odd_answer_gets_a_reason_and_no_bare_exception(name: str, exercise: str) -> None:
+    source = cells(name)[exercise].source
+    for answer, part in odd_answers(source):
+        with pytest.raises(judging.WrongAnswer) as raised:
+            attempt(name, exercise, fill(source, answer))
+        reason = str(raised.value)
+        assert part in reason, answer
+        assert len(reason.split()) > 3, answer
+        assert " at 0x" not in reason, "an address in memory says nothing"
+
+
+@pytest.mark.parametrize(("odd", "word"), ODD.items())
+def test_an_odd_answer_is_named_by_its_kind(odd: str, word: str) -> None:
+    space: dict[str, Any] = {"np": np}
+    exec(f"value = {odd}", space)
+    assert word in judging.kind_of(space["value"])
 
 
 @pytest.mark.parametrize(("name", "exercise"), EACH)

@@ -34,6 +34,8 @@ tuning at a port ends, is interrupted or killed: the service goes on; how to sto
     test_service::test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends
     test_handover::test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused
     test_launcher::test_a_detached_server_outlives_its_parent_and_follows_the_operator
+disk full during a tuning at a port: 3; at once, and the default goes on
+    test_service::test_a_full_disk_is_said_at_once_and_no_client_notices
 the server that is to stay does not start: goes on; the one that serves stays
     test_staying::test_what_serves_goes_on_if_the_kept_one_does_not_start
 SIGTERM or SIGHUP while a service is given over or returned: goes on, then 130
@@ -48,8 +50,8 @@ fewer episodes than were made: 2; give as many or more
 slow start: 4; --start-timeout, and a log that stays
     test_launcher::test_a_slow_start_names_its_option_and_a_log_that_stays
     test_launcher::test_the_log_of_a_crash_stays
-original server with a TCP port: goes on; what other machines can reach
-    test_launcher::test_what_the_original_exposes_at_a_port_is_said
+original server with a REST port: goes on; what other machines can reach
+    test_launcher::test_what_the_original_exposes_at_its_rest_port_is_said
 another run on this machine: 2 for a recording, a warning otherwise
     test_launcher::test_a_recording_does_not_begin_beside_a_run_until_that_ends
     test_launcher::test_a_lock_is_not_taken_through_a_link
@@ -71,7 +73,7 @@ new configuration does not start: 4; the old one serves on
 wrong model name: 4; give the name it was started with
     test_serving::test_wrong_model_is_not_found
 wrong signature: 4; it has: ...
-    test_serving::test_wrong_signature
+    test_own_model::test_a_wrong_signature_costs_no_start_and_can_be_corrected
 wrong input: 4; the model needs: ...
     test_a_sample_that_does_not_fit_is_refused
 port taken: 4
@@ -142,7 +144,6 @@ SIGINT, SIGTERM, SIGHUP: 130; journal kept, server stopped, temporary folders re
     test_bad_input::test_a_signal_ends_a_live_run_cleanly
     test_bad_input::test_a_terminal_that_is_closed_interrupts
     test_bad_input::test_nohup_keeps_its_word
-    test_bad_input::test_serve_ends_cleanly_by_a_signal
     test_a_killed_live_run_leaves_no_server_and_goes_on
     test_reproduce::test_an_interrupted_run_stops_its_kernel_and_leaves_nothing_half_written
 SIGKILL: goes on; resumed, same bytes

@@ -16,6 +16,7 @@ from rrl import RRL, paper_cpu, recommended
 from rrl.operating.journal import JOURNAL, Journal, decode, encode
 from rrl.operating.operate import replay
 from rrl.support.errors import DataError, UsageError
+from rrl.support.files import replacing
 
 GONE = 2**22 + 1  # larger than any process number
 SETTINGS = {"seed": 1, "rate": 14.0}
@@ -175,6 +176,20 @@ def test_what_a_kill_left_of_an_atomic_write_is_removed(tmp_path):
         f".tuning.png.{os.getpid()}",
         JOURNAL,
     ]
+
+
+def test_a_write_that_somebody_stops_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text("old")
+
+    def write():
+        with replacing(path) as file:
+            file.write(b"ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(path.name, "old")]
 
 
 def test_a_failed_write_leaves_the_journal_as_it_was(tmp_path, monkeypatch):

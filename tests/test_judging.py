@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rrl.recording.finals_summary import paired_scatter
 from rrl.recording.profile import Profile, read_profile
 from rrl.recording.truth import _medians, judge
-from rrl.studies.finals_summary import paired_scatter
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -62,10 +62,11 @@ def test_a_finalist_that_was_dropped_early_is_compared_fairly():
     assert judge(means)[0] == 2
 
 
-def test_a_guest_may_be_faster_and_is_not_the_best():
+def test_a_guest_may_be_faster_and_is_neither_the_best_nor_tied_with_it():
     rounds = np.linspace(1, 2, 8)[:, None] * [1.0, 1.2, 0.8]
     best, verdicts = judge(rounds, contenders=2)
     assert best == 0
+    assert [verdict.word for verdict in verdicts] == ["best", "separated", "undecided"]
     assert verdicts[2].ratio == pytest.approx(0.8)
 
 

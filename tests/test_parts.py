@@ -147,13 +147,15 @@ def test_a_copy_is_less_sure_the_further_away():
     assert sds[away == 0][0] == table.noise
 
 
+@pytest.mark.parametrize("apart", [1.0, 3.0])
 @pytest.mark.parametrize("steep", [0.02, 0.5])
-def test_a_copy_learns_how_much_neighbours_differ(steep):
-    space = ConfigSpace([Knob("a", range(30))])
+def test_a_copy_learns_how_much_neighbours_differ(steep, apart):
+    """However far apart they are: what counts is the difference over the distance."""
+    space = ConfigSpace([Knob("a", range(30), positions=apart * np.arange(30))])
     truth, similarity = np.exp(steep * np.arange(30.0)), Copy()
     table = QTable(space)
     for index in range(30):
-        estimate = measure(table, similarity, index, truth[index], space.ball(index, 1))
+        estimate = measure(table, similarity, index, truth[index], space.ball(index, apart))
     slope = np.sqrt(estimate.sds.max() ** 2 - table.noise**2)
     assert slope == pytest.approx(steep, rel=0.35, abs=0.1)
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import psutil
 import pytest
 from probe import build_probe
@@ -18,8 +17,6 @@ from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client
 from rrl.serving.preloaded import Forked, forget_preloaded, fork_server
 from rrl.support.errors import ServerError
-
-X = np.zeros((1, 2), np.float32)
 
 
 @pytest.fixture(scope="module")

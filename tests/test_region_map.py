@@ -12,12 +12,17 @@ import pytest
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.plotting.region_map import plot_best_radius, plot_region_map
-from rrl.studies import map_surfaces, region_map
+from rrl.studies import map_cells, region_map
 from rrl.studies.map_cells import (
     COLUMNS,
+    HIGHEST,
+    JUDGING_KINDS,
+    TUNING_KINDS,
     Cell,
     agent_settings,
     agent_with,
+    map_surface,
+    paper_grid,
     run_cell,
     run_measures,
     settles,
@@ -36,13 +41,6 @@ from rrl.studies.map_factors import (
     map_words,
     place_factors,
     theory_radius,
-)
-from rrl.studies.map_surfaces import (
-    HIGHEST,
-    JUDGING_KINDS,
-    TUNING_KINDS,
-    map_surface,
-    paper_grid,
 )
 from rrl.studies.problems import open_scenario
 from rrl.studies.roughness import (
@@ -152,7 +150,7 @@ def test_surfaces_of_other_kinds_and_seeds_differ():
 
 
 def test_a_surface_that_no_draw_can_give_is_refused(monkeypatch):
-    monkeypatch.setattr(map_surfaces, "ATTEMPTS", 2)
+    monkeypatch.setattr(map_cells, "ATTEMPTS", 2)
     with pytest.raises(ValueError, match="no surface of the kind 'bowl'"):
         map_surface("bowl", 5.0, 1)  # neighbours below twice the best differ by less
 
@@ -381,19 +379,21 @@ def test_the_factors_of_a_map_and_its_figures(small):
 
 def test_the_map_in_words_counts_the_cells_of_the_middle_tolerance():
     cells = pd.DataFrame(region_map.whole_plan(DATA).cells)
-    rows = [cells.assign(column=column, agent="rrl", factor=2.0, high=3.0) for column in COLUMNS]
+    whole = cells.assign(agent="rrl", factor=2.0, low=0.5, high=3.0)
+    rows = [whole.assign(column=column) for column in COLUMNS]
     factors = pd.concat(rows, ignore_index=True)
     served = factors["column"] == MIDDLE[0]
     smooth = served & (factors["roughness"] == ROUGHNESSES[0])
     factors.loc[smooth, ["factor", "high"]] = 9.0, 12.0
+    factors.loc[smooth & (factors["noise"] < 0.1), "low"] = 1.5
     factors.loc[served & (factors["roughness"] == ROUGHNESSES[-1]), "factor"] = np.nan
     radii = cells.merge(pd.DataFrame({"column": COLUMNS, "best": 2.0}), how="cross")
     found = pd.DataFrame([("served", "predicted", 6, 0.5), ("served", "noise", 6, -0.7)])
     found.columns = ["measure", "number", "places", "correlation"]
     said = map_words(factors, factors[:0], radii, found)
     assert "8 times sooner than Q-learning in 4 of 20 cells" in said[0]
-    assert "30 % noise, neighbours 0.5 %" in said[0]
-    assert said[0].endswith("neither arrives in 4.")
-    assert "is 2, and 0 of 6 cells have at least 8" in said[1]
-    assert "is 2.0 for 5 %, 2.0 for 10 %, 2.0 for 20 % on average" in said[4]
-    assert "the noise of an episode alone tells most (-0.70; the best of 1 numbers)" in said[-1]
+    assert "30 % noise, neighbours 0.5 %); in 2 of these, the interval is above 1" in said[0]
+    assert said[0].endswith("Neither arrives in 4.")
+    assert "is 2. It is at least 8 in 0 of 6 cells" in said[1]
+    assert "is 2.0 (within 5 %), 2.0 (within 10 %), 2.0 (within 20 %)." in said[4]
+    assert "the noise of an episode alone correlates most (-0.70; the best of 1 num" in said[-1]

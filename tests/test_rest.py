@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as arrays
 from rrl.serving import rest
 from rrl.serving.launcher import free_port
 from rrl.serving.loadgen import LastingError
-from rrl.serving.local_flags import parse_flags
+from rrl.serving.local_server import parse_flags
 from rrl.serving.rest import RestServer
 from rrl.serving.rest_json import request_inputs, response
 from rrl.serving.sample import fit

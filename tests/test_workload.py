@@ -268,11 +268,13 @@ def test_a_column_is_chosen_by_name(tmp_path):
         (b'time\n"0,07"\n', "line 2: '0,07' is not .* decimals with a point"),
         (b"a,b\n,1\n3\n", "line 2: '' is not a finite number of seconds or an ISO 8601 time"),
         (b"1\n2\n3\xff\n", r"line 3: not UTF-8 at byte 5 \(0xff\)"),
-        (
-            b"1\n2024-05-01\n",
-            "line 2: '2024-05-01' is not a finite number",
-        ),
+        (b"1\n2024-05-01\n", "line 2: '2024-05-01' is not a finite number"),
         (b"t\n2024-05-01\n2024-05-02\n7\n", "line 4: '7' is not an ISO 8601 time as the others"),
+        (b"time,timestamp\n1,2\n", "name the one with the times by --time-column"),
+        (b"a,a\n1,2\n", "more than one is 'a'"),
+        (b"time\n" + b"9" * 200_000, f"line 2: '{'9' * 60}'... is not a finite number"),
+        (b'time\n"1\n' + b"2\n" * 100_000, "EOF inside string starting at row 1"),
+        (b"time\n" + b"x" * 100_000, f"line 2: '{'x' * 60}'... is not a finite number"),
     ],
 )
 def test_a_bad_trace_is_refused_with_line_and_value(tmp_path, content, message):

@@ -1,7 +1,7 @@
 """Plain rivals of RRL: fixed settings, exhaustive and random search, descent, annealing.
 
 Each agent is a :class:`rrl.rivals.search.Searcher`: it runs one search per load level. The settings
-are tuned, see :mod:`rrl.studies.tuning`.
+are tuned: ``data/README.md`` says how.
 """
 
 from __future__ import annotations

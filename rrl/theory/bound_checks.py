@@ -160,7 +160,7 @@ def noisy(rng: np.random.Generator, count: int) -> Iterator[Check]:
 
 
 def explored(rng: np.random.Generator, count: int) -> Iterator[Check]:
-    """Theorem 8: check the expected price of exploration, exactly, if the prior is right."""
+    """Theorem 7: check the expected price of exploration, exactly, if the prior is right."""
     n = 4
     low, chance = -rng.exponential(1, (count, n)), rng.random((count, n))
     horizon = 10 ** rng.uniform(-1, 2.5, count)
