@@ -21,7 +21,6 @@ _HOME = {
     "from_table": "rrl.core.space",
     "paper_cpu": "rrl.tuning.presets",
     "paper_gpu": "rrl.tuning.presets",
-    "tf_serving": "rrl.tuning.presets",
     "Episode": "rrl.tuning.episode",
     "Server": "rrl.tuning.episode",
     "Status": "rrl.tuning.episode",

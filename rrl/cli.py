@@ -7,12 +7,11 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rrl.operating import profiling, racing, replay, serve, stop, tune
+from rrl.operating import profiling, racing, replay, tune
 from rrl.support.errors import Parser, command
 from rrl.support.provenance import versions
 
 _EXAMPLES = """examples:
-  rrl serve mobilenet_v2 --knob batch_threads=2 --knob max_batch_size=32
   rrl tune mobilenet_v2 --rate 60 --slo "p99<50ms"
   rrl replay mobilenet_v2-threads --rate 115 --slo "p99<60ms"
   rrl race mine --agents rrl-gp,rrl,random
@@ -45,7 +44,7 @@ def _parser() -> Parser:
     version = versions(["region-rl"]).get("region-rl", "(not installed)")
     parser.add_argument("--version", action="version", version=f"rrl {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (tune, stop, replay, racing, serve, profiling):
+    for module in (tune, replay, racing, profiling):
         module.add_parsers(commands)
     return parser
 

@@ -157,9 +157,9 @@ def check(executable: str, rounds: int) -> None:
     """Print the latency by our generator and by the public one."""
     with tempfile.TemporaryDirectory() as folder:
         base = build_matrix(Path(folder) / "matrix")
-        x = np.random.default_rng(0).random((1, 2048), dtype=np.float32)
+        x, port = np.random.default_rng(0).random((1, 2048), dtype=np.float32), free_port()
         with (
-            ModelServer(base, SETTINGS, port=free_port()) as server,
+            ModelServer(base, SETTINGS, extra_flags=[f"--port={port}"]) as server,
             Client(server.address, server.name) as client,
         ):
             payload = client.payload({"x": x})
@@ -167,7 +167,7 @@ def check(executable: str, rounds: int) -> None:
             for rate in (100, 200):
                 found: dict[str, list[np.ndarray]] = {"public": [], "ours": [], "less slip": []}
                 for seed in range(rounds):
-                    found["public"].append(public(executable, server.address, rate))
+                    found["public"].append(public(executable, f"127.0.0.1:{port}", rate))
                     due = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, N))
                     sample = client.fire(payload, due)
                     found["ours"].append(sample.latency)

@@ -122,7 +122,7 @@ def main() -> int:
             if time.monotonic() - memory.began > 60 * options.minutes:
                 break
         memory.stop()
-        switches = len(server.switches)
+        switches = len(memory.servers) - 1
     times = np.concatenate(latency)
     print(
         f"{len(latency)} episodes, {len(times)} requests ({bursts}), {switches} hand-overs, "

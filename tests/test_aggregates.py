@@ -14,7 +14,7 @@ from rrl.support.aggregates import (
     stratified_draws,
     stratified_interval,
 )
-from rrl.support.limits import fraction_limits, holm
+from rrl.support.limits import holm
 
 
 @pytest.fixture
@@ -75,16 +75,7 @@ def test_the_largest_of_equals_is_held_by_its_interval_and_not_by_the_naive_one(
     assert naive < 20
 
 
-# --- Shares, families and censored times -------------------------------------------------------
-
-
-def test_no_event_in_n_has_the_limit_of_the_rule_of_three():
-    assert fraction_limits(0, 300, confidence=0.9)[1] == pytest.approx(3 / 300, rel=0.01)
-    assert fraction_limits(0, 400) == pytest.approx((0.0, 1 - 0.025 ** (1 / 400)))
-
-
-def test_limits_of_a_share_are_those_of_clopper_and_pearson():
-    assert fraction_limits(8, 20) == pytest.approx((0.1912, 0.6395), abs=1e-4)  # Agresti, 2013
+# --- Families and censored times ------------------------------------------------------------------
 
 
 def test_holm_steps_down():

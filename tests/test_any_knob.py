@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.knob_options import read_default, read_space, serves_now
+from rrl.operating.knob_options import read_default, read_space
 from rrl.serving.detached import start_detached
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import LOCAL, free_port
@@ -120,9 +118,6 @@ def test_the_default_of_a_flag_or_a_variable_is_its_first_value():
     assert (usual.names[0], fixed) == ("inter_op", {"flag:--x": 1})
     default = read_default(options, space)
     assert default == {"flag:--new_one": "b", "env:A": 1, "inter_op": 0}
-    near = serves_now(options, space, default)
-    assert near | {"inter_op": 0} == default
-    assert near["inter_op"] in (1, 2)  # the agent begins on its grid
     here = len(usable_cpus())
     assert read_default(options, ConfigSpace([Knob("cpus", (1, here + 1))])) == {"cpus": here}
 
@@ -141,28 +136,3 @@ def test_two_settings_of_one_flag_are_refused():
     assert process_flags({"intra_op": 1, **FEW}) == [
         "--tensorflow_intra_op_parallelism=1", "--grpc_max_threads=4"
     ]  # fmt: skip
-
-
-# --- mistakes -------------------------------------------------------------------------------------
-
-
-@pytest.mark.long
-def test_serve_gives_them_to_its_server(model, tmp_path):
-    port = free_port()
-    command = [
-        sys.executable, "-m", "rrl.cli", "serve", str(model), "--port", str(port),
-        "--executable", LOCAL, "--knob", "cpus=1", "--knob", "flag:--grpc_max_threads=5",
-        "--knob", f"env:RRL_TEST={ODD}",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, text=True)
-    try:
-        assert f"127.0.0.1:{port}" in process.stdout.readline()
-        (server,) = psutil.Process(process.pid).children()
-        words, variables, cpus = runs_with(server.pid)
-        assert "--grpc_max_threads=5" in words
-        assert (variables, cpus) == ([ODD], 1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(600) == 130
-    finally:
-        process.kill()
-        process.communicate()

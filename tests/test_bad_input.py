@@ -16,7 +16,6 @@ import sys
 import termios
 import time
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -29,9 +28,9 @@ from rrl.cli import main
 from rrl.operating.journal import JOURNAL
 from rrl.recording.plan import Plan
 from rrl.recording.record import Recorder
-from rrl.serving.launcher import free_port
+from rrl.serving.launcher import LOCAL, ModelServer
 from rrl.serving.loadgen import Client
-from rrl.serving.tensors import FILLED_BYTES
+from rrl.serving.sample import FILLED_BYTES
 
 ROOT = Path(__file__).parent.parent
 SHORT = ["--episodes", "3", "--requests", "10", "--rounds", "3", "--agent", "rrl"]
@@ -127,33 +126,17 @@ def test_a_sample_takes_no_more_memory_than_it_is_worth(name, make, message, mod
     assert int(done.stdout) < limit_mib * 1024
 
 
-@contextmanager
-def serving(model, tmp_path):
-    """`rrl serve` as a process, with its own folder for temporary files: address and process."""
-    port = free_port()
-    (tmp_path / "tmp").mkdir(exist_ok=True)
-    command = [*RRL, "serve", str(model), "--executable", "local", "--port", str(port)]
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-1, text=True) as process:
-        try:
-            assert f"127.0.0.1:{port}" in process.stdout.readline()
-            yield f"127.0.0.1:{port}", process
-        finally:
-            process.send_signal(signal.SIGINT)
-
-
 def peak_kib(pid):
     (line,) = [x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in x]
     return int(line.split()[1])
 
 
 @pytest.mark.long
-def test_a_request_takes_no_more_memory_than_it_sends(model, tmp_path):
-    with serving(model, tmp_path) as (address, process), Client(address, model.name) as client:
-        (server,) = psutil.Process(process.pid).children(recursive=True)[-1:]
+def test_a_request_takes_no_more_memory_than_it_sends(model):
+    with ModelServer(model, executable=LOCAL) as server, Client(server.address, "probe") as client:
         inputs = {"x": np.ones((1, 2), np.float32)}
         client.predict(inputs)
-        before = peak_kib(server.pid)
+        before = peak_kib(server.process.pid)
         from tensorflow import make_ndarray
         from tensorflow_serving.apis import predict_pb2
 
@@ -167,7 +150,7 @@ def test_a_request_takes_no_more_memory_than_it_sends(model, tmp_path):
             assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
             assert f"shape [{count}, 2] in a message of" in error.value.details()
             assert "send all values if the array has more than 16 MiB" in error.value.details()
-        assert peak_kib(server.pid) < before + 64 * 1024
+        assert peak_kib(server.process.pid) < before + 64 * 1024
         assert client.predict(inputs)["y"].tolist() == [[2.0, 2.0]]
 
         request.inputs["x"].CopyFrom(promise(50_000))  # one value may stand for a usual batch
@@ -238,16 +221,12 @@ PLAN = {"knobs": {"a": [1]}, "passes": 1, "requests": 5}
     ("content", "message"),
     [
         ("[]", "no description of a profile"),
-        ("3", "no description of a profile"),
-        ("{}", "schema None"),
+        ("{}", "no description of a profile ('schema')"),
         ("[" * 10**5, "nested too deeply"),
         ("{", "not a JSON file"),
-        (json.dumps(NUMBERS), "has no plan;"),
-        (json.dumps(NUMBERS | {"plan": []}), "plan is '[]', not of type dict"),
-        (json.dumps(NUMBERS | {"plan": {}}), "has no plan.knobs"),
-        (json.dumps(NUMBERS | {"plan": PLAN | {"requests": "5"}}), "plan.requests is '5'"),
-        (json.dumps(NUMBERS | {"plan": PLAN, "machine": {}}), "has no machine.cpus"),
-        (json.dumps(NUMBERS | {"plan": PLAN, "complete": True}), "has no sha256"),
+        (json.dumps(NUMBERS), "('plan')"),
+        (json.dumps(NUMBERS | {"plan": PLAN, "machine": {}}), "('cpus')"),
+        (json.dumps(NUMBERS | {"plan": PLAN, "complete": True}), "('sha256')"),
     ],
 )
 def test_a_description_that_is_none_is_refused(content, message, profile, capsys):
@@ -255,24 +234,18 @@ def test_a_description_that_is_none_is_refused(content, message, profile, capsys
     refused(profile, capsys, f"{profile / 'profile.json'}", message)
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "message"),
-    [
-        ("failed", "0.5", "a whole number"),
-        ("pass", "first", "a whole number"),
-        ("mean_s", "0.0", "above 0"),
-        ("rate_per_s", "fast", "above 0"),
-        ("start_s", "nan", "a finite number"),
-        ("statuses", "0 0 x", "write one per request"),
-    ],
-)
-def test_a_cell_that_is_no_number_is_named(column, value, message, profile, capsys):
+@pytest.mark.parametrize("column", ["failed", "pass", "mean_s", "rate_per_s", "start_s"])
+def test_a_cell_that_is_no_number_is_named(column, profile, capsys):
+    """Only a recording that is not complete is looked at: another one has a hash."""
     path = profile / "episodes.csv"
     rows = list(csv.reader(io.StringIO(path.read_text(), newline="")))
-    rows[6][rows[0].index(column)] = value
+    rows[6][rows[0].index(column)] = "x"
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
-    refused(profile, capsys, f"{path}, line 7: {column} is {value!r}: ", message)
+    refused(profile, capsys, f"{path}: changed since it was recorded")
+    description = json.loads((profile / "profile.json").read_text())
+    (profile / "profile.json").write_text(json.dumps(description | {"complete": False}))
+    refused(profile, capsys, f"{path}: a value of {column} is no number")
 
 
 def test_changed_episodes_are_refused_with_the_remedy(profile, capsys):
@@ -452,15 +425,6 @@ def test_nohup_keeps_its_word(tmp_path):
     wait_for(lambda: lines_in(tmp_path / JOURNAL) > 5, process)
     process.send_signal(signal.SIGHUP)
     assert process.wait(600) == 0
-
-
-@pytest.mark.long
-def test_serve_ends_cleanly_by_a_signal(model, tmp_path):
-    with serving(model, tmp_path) as (_, process):
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(600) == 0
-    assert living(tmp_path / "tmp") == []
-    assert not list((tmp_path / "tmp").iterdir())
 
 
 # --- no room for the figure -----------------------------------------------------------------------

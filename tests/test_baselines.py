@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_agent import SPACES, contract, true_cost
 
-from rrl import Knob, paper_cpu, paper_gpu, read_profile, tf_serving
+from rrl import Knob, paper_cpu, paper_gpu, read_profile
 from rrl.core.region import FixedRadius
 from rrl.core.rrl import RRL, deploy
 from rrl.core.space import ConfigSpace
@@ -32,6 +32,7 @@ from rrl.rivals.zooming import Zooming
 from rrl.support.errors import UsageError
 from rrl.support.versions import version
 from rrl.tuning.defaults import heuristic_candidates, serving_default
+from rrl.tuning.presets import THREADS, effective_space
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -56,7 +57,6 @@ TestAnnealing = contract(Annealing)
 TestHillClimbing = contract(partial(hill_climbing, patience=3), HARD)
 TestQLearning = contract(QLearning)
 TestDeepQNetwork = contract(partial(DeepQNetwork, updates=2, hidden=(8,)))
-TestDeepQNetworkMoves = contract(partial(DeepQNetwork, actions="moves", updates=2, sync=3), HARD)
 TestZooming = contract(Zooming)
 TestGPEI = contract(partial(GPEI, most=30), HARD)
 TestOptuna = contract(optuna_, HARD, episodes=4)
@@ -69,7 +69,7 @@ def test_smac_is_told_the_cost_of_the_configuration_that_it_asked_for():
     space = ConfigSpace([Knob("malloc", ("je", "tc")), Knob("batch", range(7)), Knob("a", (4, 8))])
     agent = SMAC(space, rng(), initial=4)
     asked = chosen(agent, 9)
-    history = agent.searches[0].cache._facade.runhistory
+    history = agent.searches[0].memory["session"]._facade.runhistory
     told = {}
     for key, value in history.items():
         ranks = dict(history.get_config(key.config_id))
@@ -117,7 +117,8 @@ class Recorder(Searcher):
 
 def test_a_load_has_a_search_of_its_own_that_starts_from_the_nearest():
     space = paper_cpu(2)
-    agent = Recorder(space, rng(), start=space[5])
+    agent = Recorder(space, rng())
+    agent.start = 5
     assert agent.ask(10.0) == space[5]
     agent.tell(space[7], 1.0)
     assert [agent.ask(load) for load in (11.0, 9.1, 14.0)] == [space[5]] * 3  # the same load level
@@ -194,7 +195,8 @@ def test_moves_follow_positions_and_skip_what_is_missing():
 
 
 def test_defaults_in_spaces_of_all_kinds():
-    small = tf_serving(2, batch_sizes=(1, 32), timeouts_micros=(0, 5000, 50_000))
+    batches = {"max_batch_size": (1, 32), "batch_timeout_micros": (0, 5000, 50_000)}
+    small = effective_space(dict.fromkeys(THREADS, (0, 1, 2)) | batches, cores=2)
     off = {"inter_op": 0, "intra_op": 0, "batch_threads": 0}
     assert serving_default(small) == off | {"max_batch_size": 1, "batch_timeout_micros": 0}
     tried = heuristic_candidates(small)
@@ -217,12 +219,12 @@ def test_the_default_of_a_recorded_machine_is_a_thread_a_core():
 
 
 def test_the_guides_timeouts_are_tried_in_turn_and_the_best_stays():
-    agent = heuristic(paper_gpu(), rng(), repeats=2)
+    agent = heuristic(paper_gpu(), rng())
     numbers = chosen(agent, 30)
-    assert numbers[:12] == np.repeat(numbers[:12:2], 2).tolist()
+    assert numbers[:18] == np.repeat(numbers[:18:3], 3).tolist()
     assert len(set(numbers)) == 6
-    costs = [true_cost(agent.space, agent.space[i]) for i in numbers[:12]]
-    assert {true_cost(agent.space, agent.space[i]) for i in numbers[12:]} == {min(costs)}
+    costs = [true_cost(agent.space, agent.space[i]) for i in numbers[:18]]
+    assert {true_cost(agent.space, agent.space[i]) for i in numbers[18:]} == {min(costs)}
 
 
 # Searches
@@ -306,12 +308,11 @@ def test_epsilon_is_the_share_of_random_choices():
 
 
 def test_the_networks_gradient_is_that_of_its_loss():
-    network = Network((3, 5, 4, 2), 1e-3, rng(1))
-    inputs, chosen_ = rng(2).normal(size=(6, 3)), np.array([0, 1, 1, 0, 1, 0])
-    targets = rng(3).normal(size=6) * 2
+    network = Network((3, 5, 4, 1), 1e-3, rng(1))
+    inputs, targets = rng(2).normal(size=(6, 3)), rng(3).normal(size=6) * 2
 
     def loss():
-        away = np.abs(network(inputs)[np.arange(6), chosen_] - targets)
+        away = np.abs(network(inputs) - targets)
         return np.where(away < 1, away**2 / 2, away - 0.5).mean()
 
     before = [w.copy() for w in network.weights]
@@ -325,7 +326,7 @@ def test_the_networks_gradient_is_that_of_its_loss():
             slope[place] = (up - loss()) / 2e-6
             w[place] += 1e-6
         numeric.append(slope)
-    network.train(inputs, chosen_, targets)
+    network.train(inputs, targets)
     slopes = np.concatenate([slope.ravel() for slope in numeric])
     mean = network._mean  # after one step Adam's mean is a tenth of the gradient
     assert mean == pytest.approx(0.1 * slopes, abs=1e-8)
@@ -336,29 +337,10 @@ def test_the_networks_gradient_is_that_of_its_loss():
 
 def test_the_deep_network_learns_a_bowl():
     space = paper_cpu()
-    agent = DeepQNetwork(space, rng(), actions="configurations", epsilon=(0.5, 0.1, 20))
+    agent = DeepQNetwork(space, rng(), epsilon=(0.5, 0.1, 20))
     costs = np.array([true_cost(space, c) for c in space])
     late = chosen(agent, 100, noise=0.02)[-30:]
     assert np.median(costs[late]) < np.quantile(costs, 0.05)
-
-
-def test_a_discount_makes_moves_look_ahead():
-    """On a line with a ridge before the valley, only a learner that looks ahead goes down it."""
-    space = ConfigSpace([Knob("a", (0, 1, 2, 3))])
-    costs = [2.0, 3.0, 0.1, 0.1]
-    greedy = []
-    for discount in (0.0, 0.9):
-        agent = DeepQNetwork(
-            space, rng(), actions="moves", epsilon=(1.0, 1.0, 1), discount=discount
-        )
-        for _ in range(300):
-            configuration = agent.ask(10.0)
-            agent.tell(configuration, costs[space.index(configuration)])
-        values = agent._values(np.log(10.0), range(4))
-        assert -4 < values.min() < 0, "a value is a mean cost, and the first cost counts as 0"
-        greedy.append(int(values[0].argmin()))
-    assert greedy[0] in (0, 2)  # down, where the edge is, or stay
-    assert greedy[1] == 1  # up
 
 
 # By name

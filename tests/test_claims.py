@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import binomtest
 
 from rrl import ConfigSpace, Knob
 from rrl.studies import claim_page, claim_tables, other_half, registration
@@ -27,11 +28,10 @@ from rrl.studies.claims import (
     judge_claim,
     tables_of,
 )
-from rrl.studies.day_tables import DEFAULT
+from rrl.studies.days import DEFAULT
 from rrl.studies.other_half import FIXED, ORACLE, READER
 from rrl.studies.registration import content_digest, read_registration
 from rrl.support.errors import DataError
-from rrl.support.limits import fraction_limits
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"
@@ -327,8 +327,8 @@ def test_the_limits_allow_for_none_late_and_for_the_selection(registered, rng):
 def test_the_limits_of_late_requests_hold_for_all_loads_together(registered, rng):
     """By the way of Bonferroni: two limits of each of two loads."""
     found = late_number(registered, rng, 0.2, 0.05)
-    (least, _), (_, most) = (fraction_limits(count, 400, 1 - 0.05 / 4) for count in (80, 20))
-    assert (found.value, found.low) == pytest.approx((75, 100 * (1 - most / least)))
+    default, own = (binomtest(n, 400).proportion_ci(1 - 0.05 / 4) for n in (80, 20))
+    assert (found.value, found.low) == pytest.approx((75, 100 * (1 - own.high / default.low)))
 
 
 @pytest.mark.parametrize("whose", ["default", "own"])

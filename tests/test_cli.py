@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
-import signal
 import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from probe import build_probe
 
-from rrl import Client, read_profile
+from rrl import read_profile
 from rrl.cli import main
 from rrl.operating.knob_options import read_space
-from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import free_port
 from rrl.support.versions import version
 
 TABLE_OF_MISTAKES = Path(__file__).with_name("mistakes.yaml").read_text(encoding="utf-8")
@@ -190,47 +184,6 @@ def test_profile_records_and_resumes_on_a_real_server(place, monkeypatch):
     before = (place / "data/small/episodes.csv").read_bytes()
     assert main(arguments) == 0
     assert (place / "data/small/episodes.csv").read_bytes() == before
-
-
-@pytest.mark.long
-def test_serve_answers_until_it_is_interrupted(place):
-    port = free_port()
-    command = [sys.executable, "-m", "rrl.cli", "serve", "keyword", "--port", str(port)]
-    process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, text=True)
-    try:
-        assert f"127.0.0.1:{port}" in process.stdout.readline()
-        with Client(f"127.0.0.1:{port}", "keyword") as client:
-            reply = client.predict({"inputs": np.zeros((1, 16_000), np.int16)})
-        assert next(iter(reply.values())).shape == (1, 12)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(600) == 130
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def test_serve_follows_new_versions_and_takes_the_batches_of_its_example(tmp_path, capsys):
-    model, port = build_probe(tmp_path / "probe"), free_port()
-    knobs = ["--knob", "batch_threads=2", "--knob", "max_batch_size=32"]
-    with pytest.raises(SystemExit):
-        main(["serve", "--help"])
-    assert " ".join(knobs) in capsys.readouterr().out
-    command = [sys.executable, "-m", "rrl.cli", "serve", str(model), "--port", str(port), *knobs]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert f"127.0.0.1:{port}" in process.stdout.readline()
-            with Client(f"127.0.0.1:{port}", "probe") as client:
-                assert client.predict({"x": np.ones((32, 2), np.float32)})["y"].shape == (32, 2)
-                shutil.copytree(model / "1", tmp_path / "2")
-                (tmp_path / "2").rename(model / "2")
-                assert wait_until(
-                    lambda: client.states(5.0).get(2, [""])[0] == "AVAILABLE", timeout_s=60.0
-                )
-                assert client.predict({"x": np.ones((2, 2), np.float32)})["y"].shape == (2, 2)
-            process.send_signal(signal.SIGINT)
-            assert process.wait(600) == 130
-        finally:
-            process.kill()
 
 
 def test_tuned_thread_counts_are_in_the_order_of_their_effect():

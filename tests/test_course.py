@@ -12,8 +12,9 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from test_notebooks import NOTEBOOKS, QUICK, WITH_EXERCISES
 
 from rrl.publishing import course, site
@@ -266,3 +267,14 @@ def test_a_page_shows_no_parameters_of_the_runner():
     cells = [cell("figures = 'build'", "parameters"), cell("figures = ''", "injected-parameters")]
     page = site.for_a_page(new_notebook(cells=cells))
     assert [c.source for c in page.cells] == ["figures = 'build'"]
+
+
+def test_the_corner_of_a_table_is_no_heading():
+    shown = cell("table", outputs=[])
+    table = pd.DataFrame({"a": [1]})
+    shown.outputs = [new_output("display_data", data={"text/html": table.to_html()})]
+    page = site.for_a_page(new_notebook(cells=[shown]))
+    html = page.cells[0].outputs[0]["data"]["text/html"]
+    assert "<th></th>" in shown.outputs[0]["data"]["text/html"]
+    assert "<td></td>" in html
+    assert "<th></th>" not in html

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rrl.core.agent import LoadLevels
 from rrl.core.rrl import RRL, adaptive
-from rrl.studies.problems import simulated
+from rrl.studies.problems import with_truth
 from rrl.tuning.loop import tune
 from rrl.workloads.workload import Phases
 
@@ -23,14 +23,14 @@ PAPER = Phases(starts=(0, 100, 150, 200, 250), episodes=300)  # the paper's load
 
 @cache
 def truth(testbed, gap):
-    return simulated(testbed, 1 / gap, replications=40).cost
+    return with_truth(testbed, 1 / gap, replications=40).cost
 
 
 @cache
 def recommended(testbed, phases, kind, **settings):
     """True cost of what would be deployed after each episode, over the optimum's; by phase."""
     runs = []
-    server = simulated(testbed, 1 / phases.gaps[0], replications=40).server
+    server = with_truth(testbed, 1 / phases.gaps[0], replications=40).server
     for seed in SEEDS:
         agent = kind(server.space, np.random.default_rng([seed, 0]), **settings)
         rng = np.random.default_rng([seed, 1])

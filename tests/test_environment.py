@@ -79,7 +79,7 @@ def test_a_seed_means_the_same_as_in_the_packages_own_loop():
     server, workload = testbed("cpu2"), Phases((0, 3), (0.02, 0.01), episodes=6, requests=20)
     objective = Percentile(90)
     actions = np.random.default_rng(3).integers(server.space.shape, size=(6, 3))
-    environment = make(server, workload=workload, steps=6, objective=objective, unit=0.5)
+    environment = make(server, workload=workload, steps=6, objective=objective)
     (load, *nothing), _ = environment.reset(seed=7)
     assert nothing == [0, 0, 0, 0]
     loads, costs, rewards = [], [], []
@@ -89,7 +89,7 @@ def test_a_seed_means_the_same_as_in_the_packages_own_loop():
         load, cost, *place = observation.tolist()
         costs.append(info["cost"])
         rewards.append(reward)
-        assert cost == np.float32(info["cost"] / 0.5)
+        assert cost == np.float32(info["cost"])
         assert (terminated, truncated) == (False, step == 5)
         positions = server.space.positions[server.space.index(info["configuration"])]
         assert np.allclose(np.array(place) * [3, 3, 5], positions)
@@ -98,7 +98,7 @@ def test_a_seed_means_the_same_as_in_the_packages_own_loop():
     run = tune(server, agent, workload, 6, rng, requests=20, objective=objective)
     assert costs == run.costs
     assert np.allclose(loads, run.loads)
-    assert rewards == [-cost / 0.5 for cost in costs]
+    assert rewards == [-cost for cost in costs]
 
 
 def test_a_reset_without_a_seed_goes_on_and_with_one_begins_again():
@@ -130,8 +130,6 @@ def test_the_server_itself_is_used_and_never_a_copy():
     [
         ({"steps": 0}, "steps >= 1"),
         ({"requests": 1}, "requests >= 2"),
-        ({"unit": 0.0}, "positive"),
-        ({"unit": float("inf")}, "positive"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

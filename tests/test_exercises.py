@@ -26,6 +26,32 @@ FILE = Path(__file__).with_name("wrong_answers.yaml")
 ANSWERS = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 EACH = [(name, exercise) for name, exercises in ANSWERS.items() for exercise in exercises]
 
+#: What any answer may be by mistake, and a word for it; every exercise is tried with all of them.
+ODD = {
+    "None": "nothing",
+    "'seven'": "text",
+    "[1.0, 2.0, 3.0, 4.0, 5.0]": "5 numbers",
+    "[[1], [2, 3]]": "other things than numbers",
+    "np.array(['a', 'b'])": "other things than numbers",
+    "{'a': 1}": "dict",
+    "{1, 2}": "set",
+    "(n for n in range(3))": "generator",
+    "print": "function",
+    "object()": "object",
+    "1j": "complex",
+    "10**400": "int",
+    "True": "truth value",
+    "float('nan')": "number",
+    "-1": "number",
+}
+#: What the lines of a function may do by mistake, with a part of the reason.
+STOPS = {
+    "raise KeyError('cost')": "stops with KeyError: 'cost', at `raise KeyError('cost')`",
+    "raise SystemExit": "stops with SystemExit, at `raise SystemExit`",
+    "return 1 / 0": "stops with ZeroDivisionError: division by zero, at `return 1 / 0`",
+    "yield 1": "a generator",
+}
+
 
 def wrong(name: str, exercise: str) -> Iterator[tuple[str, str | list[str | None]]]:
     """Yield a part of the reason, and the answer."""
@@ -119,6 +145,43 @@ def test_each_wrong_answer_gets_its_own_reason(name: str, exercise: str) -> None
         assert reason in str(raised.value), answer
         said.append(str(raised.value))
     assert len(set(said)) == len(said), "two wrong answers get the same reason"
+
+
+def odd_answers(source: str) -> Iterator[tuple[list[str | None], str]]:
+    """Return odd answers to an exercise, each with a part of its reason (empty if it has none)."""
+    found = list(course._REGION.finditer(source))
+    for number, place in enumerate(found):
+        if place["indent"]:
+            tries = {f"return {odd}": "" for odd in ODD} | STOPS
+        else:
+            targets = [
+                target for node in ast.parse(place["answer"]).body for target in node.targets
+            ]
+            names = [
+                n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)
+            ]
+            tries = {f"{place['answer']}{name} = {odd}": name for name in names for odd in ODD}
+        for answer, reason in tries.items():
+            yield [answer if i == number else None for i in range(len(found))], reason
+
+
+@pytest.mark.parametrize(("name", "exercise"), EACH)
+def test_an_odd_answer_gets_a_reason_and_no_bare_exception(name: str, exercise: str) -> None:
+    source = cells(name)[exercise].source
+    for answer, part in odd_answers(source):
+        with pytest.raises(judging.WrongAnswer) as raised:
+            attempt(name, exercise, fill(source, answer))
+        reason = str(raised.value)
+        assert part in reason, answer
+        assert len(reason.split()) > 3, answer
+        assert " at 0x" not in reason, "an address in memory says nothing"
+
+
+@pytest.mark.parametrize(("odd", "word"), ODD.items())
+def test_an_odd_answer_is_named_by_its_kind(odd: str, word: str) -> None:
+    space: dict[str, Any] = {"np": np}
+    exec(f"value = {odd}", space)
+    assert word in judging.kind_of(space["value"])
 
 
 @pytest.mark.parametrize(("name", "exercise"), EACH)

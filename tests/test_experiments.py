@@ -104,7 +104,7 @@ def test_loads_are_those_given_or_shares_of_what_the_default_sustains(server):
     opened = Opened(server, {"threads": 4})
     rng = np.random.default_rng(0)
     assert choose_rates([3], opened, rng) == [3.0]
-    assert choose_rates([], opened, rng, fractions=(0.5,)) == [500.0]  # 100 requests in 0.1 s
+    assert choose_rates([], opened, rng) == [600.0, 1100.0]  # 100 requests in 0.1 s
     with open_source("recorded", "keyword-threads", data="data") as recorded:
         assert choose_rates([], recorded, rng) == [450.0, 900.0, 1275.0]
         at_once = recorded.server.measure(recorded.default, np.zeros(300), rng)

@@ -21,13 +21,12 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.serving.detached import noted_server
+from rrl.serving.detached import noted_server, port_folder, stop_service
 from rrl.serving.handover import HandoverServer
 from rrl.serving.lasting import Lasting, script, wait_until
 from rrl.serving.launcher import LOCAL, can_bind, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
-from rrl.serving.port_folder import port_folder, stop_service
 from rrl.support.errors import ServerError, UsageError
 from rrl.tuning.watch import Watch
 

@@ -55,9 +55,6 @@ def scaled(values: list[float], factor: float = 10.0) -> list[float]:
         ("factor: float = 10.0", "factor: float = 1e1"),
         ("    from pathlib import Path\n", "    from os import PathLike\n"),
         ("TYPE_CHECKING, Any, NamedTuple", "TYPE_CHECKING, NamedTuple"),
-        ("share", "part"),
-        ("largest", "a"),  # a captured variable; they are sorted by name
-        ("zero", "zz"),
         ("max(values)\n", "max(\n        values\n    )\n\n"),
     ],
 )

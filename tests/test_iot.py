@@ -13,12 +13,23 @@ from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.recording.replay import RecordedServer
 from rrl.simulation.service_model import Machine, Model
+from rrl.simulation.shared_machine import Neighbour, SharedServer
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import testbed
-from rrl.studies.day_tables import DEFAULT, paying, pays_from, saved_so_far, served_days
-from rrl.studies.days import KNOWING, Day, Knowing, check_day, level_costs, run_days
+from rrl.studies.days import (
+    DEFAULT,
+    KNOWING,
+    Day,
+    Knowing,
+    check_day,
+    level_costs,
+    paying,
+    pays_from,
+    run_days,
+    saved_so_far,
+    served_days,
+)
 from rrl.studies.results import outdated, verify
-from rrl.studies.shared_machine import Neighbour, SharedServer
 from rrl.studies.sweep_store import Store
 from rrl.studies.sweeps import Sweep
 from rrl.support.errors import UsageError

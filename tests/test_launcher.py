@@ -22,21 +22,19 @@ from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving import models
-from rrl.serving.detached import noted_server, start_detached
+from rrl.serving.detached import noted_server, port_folder, start_detached
 from rrl.serving.envoy import envoy_process
 from rrl.serving.handover import HandoverServer
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
-from rrl.serving.port_folder import port_folder
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.machine import announced, another_run, exclusive
 from rrl.support.own_folder import own_folder
 from rrl.support.owned_folder import OwnedFolder, remove_abandoned
 
 ROOT = Path(__file__).parent.parent
-RRL = [sys.executable, "-m", "rrl.cli"]
 BATCHED = {"inter_op": 1, "batch_threads": 1, "max_batch_size": 4}
 
 
@@ -71,8 +69,6 @@ def sockets(pid):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_server_of_our_own_listens_on_no_port(model, executable):
     with ModelServer(model, BATCHED, executable=executable) as server:
-        assert server.port is None
-        assert server.exposed is None
         assert sockets(server.process.pid) == []
         path = Path(server.address.removeprefix("unix:"))
         assert stat.S_ISSOCK(path.stat().st_mode)
@@ -106,44 +102,41 @@ def test_a_long_temporary_path_is_no_obstacle(model, tmp_path, monkeypatch):
             assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
 
 
-def test_what_the_original_exposes_at_a_port_is_said(model, tmp_path):
+def test_what_the_original_exposes_at_its_rest_port_is_said(model, tmp_path):
     """The script stands for the original: it listens on all addresses, as that does."""
     original = script(
         tmp_path / BINARY,
         f'exec {sys.executable} -m rrl.serving.local_server --bind_address=0.0.0.0 "$@"',
     )
-    port = free_port()
-    command = [*RRL, "serve", str(model), "--port", str(port), "--executable", str(original)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True)
-    try:
-        assert f"127.0.0.1:{port}" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=LIMIT_S)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    assert err.splitlines()[0] == (
-        f"rrl: tensorflow_model_server listens on all addresses at port {port}: other machines can "
-        "send requests, unless a firewall closes the port"
-    )
+    said = []
+    for executable, rest in ((str(original), True), (str(original), False), (LOCAL, True)):
+        given = {"executable": executable, "rest": rest}
+        left = start_detached(model, {}, tmp_path / "out", **given)
+        left.stop()
+        said.append((left.exposed or "").replace(str(left.rest_port), "PORT"))
+    assert said == [
+        "tensorflow_model_server listens on all addresses at port PORT: other machines can send "
+        "requests, unless a firewall closes the port",
+        "",
+        "",
+    ]
 
 
 # --- A start that fails or takes long ------------------------------------------------------------
 
 
-def test_a_slow_start_names_its_option_and_a_log_that_stays(model, tmp_path):
+def test_a_slow_start_names_its_option_and_a_log_that_stays(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     slow = script(tmp_path / "slow", "echo reading a large model >&2; exec sleep 600")
-    command = [*RRL, "serve", str(model), "--executable", str(slow), "--start-timeout", "1"]
-    command += ["--port", str(free_port())]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
-    assert (done.returncode, done.stderr.count("\n")) == (4, 1), done.stderr
-    assert "is not available after 1 s; allow more seconds with --start-timeout" in done.stderr
-    log = Path(re.search(r"the log is (\S+): reading a large model", done.stderr)[1])
+    with pytest.raises(LastingError) as error:
+        ModelServer(model, executable=str(slow), start_timeout_s=1.0).start()
+    said = str(error.value)
+    assert "is not available after 1 s; allow more seconds with --start-timeout" in said
+    log = Path(re.search(r"the log is (\S+): reading a large model", said)[1])
     assert log.read_text() == "reading a large model\n"
     assert log.parent == tmp_path
-
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    del error
     assert list(tmp_path.glob("rrl-server-*")) == []  # the log is all that stays
 
 
@@ -347,7 +340,7 @@ def test_a_recording_does_not_begin_beside_a_run_until_that_ends(tmp_path, monke
 
     with another_process(tmp_path) as (first, none), another_process(tmp_path) as (second, told):
         assert none == "None"
-        where = "another rrl run measures on this machine (process {}): wait for it, or the "
+        where = "another rrl run (process {}) measures on this machine: wait for it, or the "
         assert told.startswith(where.format(first.pid))
         assert told.endswith("measurements disturb each other")
         first.kill()
@@ -363,7 +356,7 @@ def test_a_recording_does_not_begin_beside_a_run_until_that_ends(tmp_path, monke
 def test_a_run_is_told_of_a_recording(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with exclusive(), another_process(tmp_path) as (_, told):
-        assert f"(process {os.getpid()})" in told
+        assert told.startswith("a recording measures on this machine: wait for it")
         assert another_run() is not None
     assert another_run() is None
     with announced() as warning:
@@ -380,7 +373,7 @@ def test_a_lock_is_not_taken_through_a_link(tmp_path, monkeypatch):
     assert stat.S_IMODE(victim.stat().st_mode) == 0o600
     (elsewhere := tmp_path / "elsewhere").mkdir()
     (own_folder() / "ports").symlink_to(elsewhere, target_is_directory=True)
-    with pytest.raises(UsageError, match="a link or a file, and no folder"):
+    with pytest.raises(UsageError, match="a link, a file or the folder of another user"):
         own_folder("ports", "8500")
 
 

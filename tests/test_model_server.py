@@ -19,7 +19,6 @@ import requests
 import tensorflow as tf
 from half_plus import add_warm_up, build_half_plus
 from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
     get_model_status_pb2,
     model_service_pb2_grpc,
     predict_pb2,
@@ -29,7 +28,7 @@ from tensorflow_serving.apis import (
 from test_serving import EXECUTABLES
 
 from rrl.serving.launcher import LOCAL, find_executable, free_port
-from rrl.serving.local_flags import parse_flags
+from rrl.serving.local_server import parse_flags
 from rrl.serving.process import ServerProcess
 
 PLUS = 2.0
@@ -148,20 +147,6 @@ def test_predict_by_name_and_version(prediction, spec):
     assert tf.make_ndarray(response.outputs["y"]).tolist() == [0.5 + PLUS, 1.5 + PLUS]
     assert response.model_spec.version.value == 2
     assert response.model_spec.signature_name == "serving_default"
-
-
-def test_metadata(prediction):
-    request = identify(get_model_metadata_pb2.GetModelMetadataRequest())
-    assert refused(prediction.GetModelMetadata, request) == (
-        "INVALID_ARGUMENT",
-        "GetModelMetadataRequest must specify at least one metadata_field",
-    )
-    request.metadata_field.append("signature_def")
-    response = prediction.GetModelMetadata(request, timeout=600)
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    response.metadata["signature_def"].Unpack(signatures)
-    assert response.model_spec.version.value == 2
-    assert set(signatures.signature_def) >= {"serving_default", "echo"}
 
 
 def states(service, name):

@@ -57,32 +57,31 @@ def test_failures_are_charged():
     assert SLOViolations(100.0)(run) == 0.5
 
 
-@given(latencies, st.floats(1, 99), st.floats(0.5, 0.99))
-def test_the_interval_holds_the_estimate(latency, q, level):
+@given(latencies, st.floats(1, 99))
+def test_the_interval_holds_the_estimate(latency, q):
     run = episode(latency)
-    low, high = Percentile(q).interval(run, level)
+    low, high = Percentile(q).interval(run)
     assert low <= Percentile(q)(run) <= high
 
 
 @pytest.mark.parametrize(("q", "n"), [(50, 11), (90, 60), (99, 500)])
 def test_the_interval_covers_the_percentile_at_the_stated_level(q, n):
-    rng, level, runs = np.random.default_rng(5), 0.9, 2000
+    rng, level, runs = np.random.default_rng(5), 0.95, 2000
     truth = -np.log(1 - q / 100)  # of exponential latencies
     inside = 0
     for latency in rng.exponential(size=(runs, n)):
-        low, high = Percentile(q).interval(episode(latency), level)
+        low, high = Percentile(q).interval(episode(latency))
         inside += low <= truth <= high
     slack = 3 * np.sqrt(level * (1 - level) / runs)
     assert inside / runs >= level - slack
-    assert inside / runs <= level + 0.085  # ranks are whole numbers, but it is no wider than that
+    assert inside / runs <= level + 0.045  # ranks are whole numbers, but it is no wider than that
 
 
-@pytest.mark.parametrize(("level", "enough"), [(0.9, 299), (0.95, 368), (0.98, 390 + 69)])
-def test_an_upper_end_for_the_p99_takes_hundreds_of_requests(level, enough):
-    """1 - 0.99^n must reach the confidence of one side: 299 requests at 95 %, 459 at 99 %."""
-    run = np.linspace(0.01, 1, enough)
-    assert Percentile(99).interval(episode(run), level)[1] == 1.0
-    assert Percentile(99).interval(episode(run[1:]), level)[1] == np.inf
+def test_an_upper_end_for_the_p99_takes_hundreds_of_requests():
+    """1 - 0.99^n must reach the confidence of one side, 97.5 %."""
+    run = np.linspace(0.01, 1, 368)
+    assert Percentile(99).interval(episode(run))[1] == 1.0
+    assert Percentile(99).interval(episode(run[1:]))[1] == np.inf
 
 
 def test_weighted_is_the_sum():
@@ -131,7 +130,6 @@ def test_unknown_names_say_what_is_known(name):
         (lambda: Weighted([]), "weights must be"),
         (lambda: Weighted([(-1, MeanLatency())]), "weights must be"),
         (lambda: Weighted([(0, MeanLatency())]), "weights must be"),
-        (lambda: Percentile(99).interval(episode([1.0]), 1.0), "level must lie between"),
     ],
 )
 def test_bad_parameters(make, message):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -23,16 +22,13 @@ from rrl import (
     testbed,
     tune,
 )
-from rrl.operating.figure import plot_journal
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
-from rrl.operating.knob_options import serves_now
 from rrl.operating.operate import make_agent, operate
 from rrl.operating.records import kept_episode
-from rrl.operating.report import add_commands
+from rrl.operating.report import add_commands, plot_journal
 from rrl.operating.verdict import best_so_far, summarise
 from rrl.support.errors import ServerError, UsageError
-from rrl.support.machine import available_cpus
 from rrl.tuning.episode import Episode, measure_valid
 from rrl.tuning.objective import SLOViolations
 from rrl.tuning.slo import SLO, join, parse_slo
@@ -64,16 +60,15 @@ def contestants(recommended):
 
 def test_rrl_begins_with_what_serves_or_near_it():
     serves = {"inter_op": 4, "intra_op": 1, "batch_threads": 6}
-    for known, first in ((serves, serves | {"batch_threads": 4}), (None, DEFAULT)):
-        assert make_agent(job(agent="rrl-gp", serves=known)).ask(115.0) == first
+    for default, first in ((serves, serves | {"batch_threads": 4}), (DEFAULT, DEFAULT)):
+        assert make_agent(job(agent="rrl-gp", default=default)).ask(115.0) == first
 
 
-@pytest.mark.parametrize(("values", "begins"), [((1, 2), "cores"), ((0, 1, 2), 0)])
+@pytest.mark.parametrize(("values", "begins"), [((1, 2, 3), 3), ((0, 1, 2), 0)])
 def test_automatic_threads_that_are_not_on_the_grid_are_a_thread_a_core(values, begins):
-    space = ConfigSpace([Knob("inter_op", values)])
-    wanted = available_cpus() if begins == "cores" else begins
-    options = Namespace(default=["inter_op=0"], address=None)
-    assert serves_now(options, space, {"inter_op": 0}) == {"inter_op": wanted}
+    space = ConfigSpace([Knob("inter_op", values)], cores=3)
+    mine = job(agent="rrl-gp", space=space, default={"inter_op": 0})
+    assert make_agent(mine).ask(115.0) == {"inter_op": begins}
 
 
 class Killed(BaseException):

@@ -21,13 +21,12 @@ from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.cli import main
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL, decode, encode
-from rrl.operating.operate import operate
+from rrl.operating.operate import make_guard, open_journal, operate
 from rrl.operating.other_work import BUSY, OtherWork, busy_line
 from rrl.operating.records import compared, learned
 from rrl.operating.report import report
-from rrl.operating.run import run
+from rrl.operating.run import Live, run
 from rrl.operating.screen import Screen
-from rrl.operating.targets import Target
 from rrl.operating.verdict import progress, summarise
 from rrl.recording.steadiness import Rule, SteadyMachine
 from rrl.serving.lasting import wait_until
@@ -60,7 +59,8 @@ def test_a_dry_run_says_what_may_be_tried_and_touches_nothing(model, tmp_path, m
     assert main(tuning(model, tmp_path / "out", *more, "--dry-run")) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert "may be tried: 6 configurations of\n  inter_op: 1, 2, 4\n  batch_threads: 0, 2\n" in out
+    assert "may be tried: 6 configurations of\n  inter_op: 1, 2, 4\n" in out
+    assert "\n  batch_threads: 0, 2 (0: no batching)\n" in out
     assert "default, which serves first: inter_op 0, batch_threads 0" in out
     assert "10 episodes of 20 requests" in out
     assert "at most 7 s of load, and the time of at most 14 changes" in out
@@ -73,7 +73,8 @@ def test_a_saved_model_tells_its_signatures_as_a_server_does(model, tmp_path):
     assert saved_inputs(model / "1", "serving_default") == {"x": ("float32", (-1, 2))}
     with pytest.raises(ServerError, match=r"no signature 'nosuch'; it has: .*default"):
         saved_inputs(model / "1", "nosuch")
-    assert saved_inputs(tmp_path, "serving_default") is None
+    with pytest.raises(DataError, match=r"no saved_model\.pb in it; export the model again"):
+        saved_inputs(tmp_path, "serving_default")
     (tmp_path / "saved_model.pb").write_bytes(b"\xff" * 9)
     with pytest.raises(DataError, match="not a SavedModel"):
         saved_inputs(tmp_path, "serving_default")
@@ -102,6 +103,9 @@ def test_a_sample_that_does_not_fit_starts_no_server(
 def test_the_folder_of_a_version_is_told_from_that_of_a_model(model, tmp_path, capsys):
     assert main(tuning(model / "1", tmp_path / "out")) == 3
     assert "a version of a model; give the folder that contains it" in capsys.readouterr().err
+    shutil.copytree(model / "1", exported := tmp_path / "exported")
+    assert main(tuning(exported, tmp_path / "out")) == 3
+    assert f"without a number; move what is in it to {exported}/1/" in capsys.readouterr().err
 
 
 def test_an_empty_version_is_named(tmp_path, capsys):
@@ -232,15 +236,21 @@ def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path
     assert "late (over 100 ms, by the first episodes of the default) or failed" in text
 
 
+def run_live(mine, server, folder, options):
+    """Run a job on a server that measures now."""
+    with open_journal(mine, folder) as opened, Screen(quiet=True) as screen:
+        live = Live(opened, make_guard(mine), ["serve"])
+        return run(mine, server, both(server), folder, options, screen, live)
+
+
 @pytest.mark.parametrize("fails", [KeyboardInterrupt(), ServerError("no answer")])
 @pytest.mark.parametrize("keep_best", [False, True])
 def test_after_an_early_end_the_default_returns(fails, keep_best, tmp_path, capsys):
     server = Service(stops_at=9, fails=fails)
-    options = Namespace(keep_best=keep_best, metrics_port=None, port=8500, json=False, quiet=True)
-    target = Target(server, both(server), lambda configuration: False)
+    options = Namespace(keep_best=keep_best, port=8500, json=False)
     mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), agent="rrl", episodes=30)
-    with pytest.raises(type(fails)), Screen(quiet=True) as screen:
-        run(mine, server, target.contestants, tmp_path, options, screen, target)
+    with pytest.raises(type(fails)):
+        run_live(mine, server, tmp_path, options)
     assert server.kept == ({"threads": 2} if keep_best else DEFAULT)
     said = capsys.readouterr().err
     assert ("rrl: no answer" in said) == isinstance(fails, ServerError)  # before the return
@@ -251,11 +261,10 @@ def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch)
     room = iter([2**40] * 2 + [0] * 9)
     usage = type(shutil.disk_usage("/"))
     monkeypatch.setattr("shutil.disk_usage", lambda place: usage(2**40, 0, next(room)))
-    options = Namespace(keep_best=False, metrics_port=None, port=None, json=False)
-    target = Target(server, both(server), lambda configuration: False)
+    options = Namespace(keep_best=False, port=None, json=False)
     next(room), next(room)
-    with pytest.raises(OSError, match="No space left"), Screen(quiet=True) as screen:
-        run(job(), server, target.contestants, tmp_path, options, screen, target)
+    with pytest.raises(OSError, match="No space left"):
+        run_live(job(), server, tmp_path, options)
 
 
 def test_prometheus_reads_what_serves_and_what_is_left_of_the_budget(model, tmp_path):

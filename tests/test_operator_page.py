@@ -15,7 +15,7 @@ from rrl.tuning.slo import parse_slo
 PAGE = (Path(cli.__file__).parent / "operating" / "README.md").read_text(encoding="utf-8")
 HELP = re.compile(r"^ {2,4}(rrl (?:.*\\\n)*.*)$", re.MULTILINE)
 CODE = re.compile(r"^(?:\$ )?(rrl \w.*)$", re.MULTILINE)
-INLINE = re.compile(r"`(rrl (?:replay|race|profile|serve|tune) [^`]+)`")
+INLINE = re.compile(r"`(rrl (?:replay|race|profile|tune) [^`]+)`")
 
 
 def commands(text):
@@ -34,8 +34,8 @@ def help_text(command, capsys):
 def accepted(command, monkeypatch):
     """The options of a command, after the readers of its values have accepted them, too."""
     read = []
-    for module in (cli.tune, cli.replay, cli.racing, cli.serve, cli.profiling):
-        for name in ("_tune", "_replay", "_race", "_serve", "_profile"):
+    for module in (cli.tune, cli.replay, cli.racing, cli.profiling):
+        for name in ("_tune", "_replay", "_race", "_profile"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, lambda options: read.append(options) or 0)
     words = shlex.split(command.replace("\\\n", " "), comments=True)
@@ -55,7 +55,7 @@ def test_a_command_of_the_page_is_accepted(command, monkeypatch):
     accepted(command, monkeypatch)
 
 
-@pytest.mark.parametrize("command", ["tune", "replay", "race", "serve", "profile"])
+@pytest.mark.parametrize("command", ["tune", "replay", "race", "profile"])
 def test_the_examples_of_the_help_are_accepted(command, monkeypatch, capsys):
     found = HELP.findall(help_text(command, capsys))
     assert found
@@ -64,7 +64,7 @@ def test_the_examples_of_the_help_are_accepted(command, monkeypatch, capsys):
 
 
 def test_every_option_that_the_page_names_exists(capsys):
-    commands = ("tune", "replay", "race", "serve", "profile")
+    commands = ("tune", "replay", "race", "profile")
     known = "".join(help_text(command, capsys) for command in commands)
     named = set(re.findall(r"`(--[a-z][a-z-]*)", PAGE))
     assert len(named) > 15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from rrl import ConfigSpace, Knob
+from rrl.rivals.agents import SETTINGS
 from rrl.studies import outcomes
 from rrl.studies.problems import surface
 from rrl.studies.race import Race
@@ -69,7 +71,7 @@ def test_duels_are_won_lost_and_tied(rng):
     verdicts = table[table["measure"] == "mean_cost"].set_index("rival")["verdict"].to_dict()
     assert verdicts == {"better": "lost", "worse": "won", "same": "tied"}
     assert outcomes.tally(table).loc["mean_cost"].tolist() == [1, 1, 1]
-    assert len(table) == 3 * len(outcomes.DUELS)
+    assert len(table) == 3 * len(outcomes.COMPARED)
 
 
 def test_duels_are_fought_seed_by_seed(rng):
@@ -116,3 +118,27 @@ def test_every_problem_of_the_board_has_a_testbed_and_a_load():
         testbed, load = problem_of(name)
         assert len(open_scenario(testbed, load).space) == len(open_scenario(name).space)
         assert outcomes.name_of((testbed, load)).removesuffix("/s") == name
+
+
+def test_the_best_setting_has_the_lowest_geometric_mean_over_all_problems():
+    rows = [
+        ("a", "1", "p", 1.0), ("a", "1", "q", 4.0), ("a", "2", "p", 1.5), ("a", "2", "q", 2.0),
+        ("a", "3", "p", 1.0),  # stopped before the second problem
+        ("b", "4", "p", 7.0), ("b", "4", "q", 7.0),
+    ]  # fmt: skip
+    log = pd.DataFrame(rows, columns=["agent", "settings", "problem", "mean_cost"])
+    best = outcomes.best_settings(log, "mean_cost")
+    assert best["settings"].to_dict() == {"a": "2", "b": "4"}
+    assert best["mean_cost"].to_dict() == pytest.approx({"a": np.sqrt(3), "b": 7.0})
+
+
+def test_the_rivals_have_the_settings_that_the_log_names():
+    log = pd.read_csv("data/choosing/rivals.csv")
+    assert log["problem"].nunique() == 29
+    aims = ("mean_cost", "first_within_5")
+    cost, speed = (outcomes.best_settings(log, aim)["settings"] for aim in aims)
+    kept = {"rrl", "rrl-adaptive"}  # those with which the claims were registered
+    for agent in sorted(set(log["agent"]) - kept):
+        assert SETTINGS[agent] == json.loads(cost[agent]), agent
+    for agent in ("q-learning", "deep-q-network"):
+        assert SETTINGS[f"{agent}-for-speed"] == json.loads(speed[agent]), agent

@@ -15,11 +15,12 @@ from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.journal import JOURNAL
-from rrl.serving.identity import model_digest
+from rrl.operating.requests import model_digest
 from rrl.serving.launcher import LOCAL
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
 from rrl.serving.sample import fit, read_sample
+from rrl.serving.saved_model import saved_inputs
 from rrl.support.errors import DataError, ServerError
 from rrl.tuning.episode import Status
 from rrl.workloads.trace import Trace
@@ -87,7 +88,7 @@ def test_bytes_reach_a_real_model_unchanged(model, tmp_path):
         running = server.configure({"inter_op": 1}, rng)
         with Client(running.address, "words") as client:
             for request in requests[:5]:
-                fitted = fit(request, client.signature_inputs())
+                fitted = fit(request, saved_inputs(model / "1", "serving_default"))
                 assert client.predict(fitted)["length"].tolist() == [3, 0, 3]
 
 

@@ -16,7 +16,7 @@ from rrl.operating.profiling import _duration
 from rrl.recording.plan import Plan, process
 from rrl.recording.profile import read_profile
 from rrl.recording.record import Recorder
-from rrl.recording.steadiness import Rule, calibrated
+from rrl.recording.steadiness import Rule
 from rrl.serving.launcher import LOCAL
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode
@@ -45,8 +45,7 @@ def test_a_model_of_ones_own_is_profiled_replayed_and_a_start(
     arguments = ["profile", str(model), "--sample", str(sample), "--rates", "60", *FEW, *grid]
     limits = {"slowest": 0.0, "fastest": 1e9, "steal": 1.0}  # the machine may be busy
     monkeypatch.setattr("rrl.recording.calibration.Rule", partial(Rule, **limits))
-    few = partial(calibrated, looks=3, pause_s=0.0)
-    monkeypatch.setattr("rrl.recording.calibration.calibrated", few)
+    monkeypatch.setattr("rrl.recording.steadiness.LOOKS", 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Recorder, "_save", stop_at_the_second(Recorder._save))
         assert main(arguments) == 130

@@ -16,7 +16,7 @@ from test_space import spaces
 
 from rrl.core.exploration import Boltzmann, ExpectedSaving
 from rrl.core.knob import Knob
-from rrl.core.learned_similarity import LearnedSimilarity
+from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity
 from rrl.core.qtable import QTable
 from rrl.core.region import PART, FixedRadius, SelectedRadius, WholeSpace
 from rrl.core.released_network import NetworkSimilarity
@@ -29,7 +29,7 @@ from rrl.tuning.presets import paper_cpu
 SIMILARITIES = {
     "copy": Copy,
     "learned": LearnedSimilarity,
-    "learned, flat constant": partial(LearnedSimilarity, None),
+    "learned, beside a start": partial(LearnedSimilarity, BESIDE_A_START),
     "learned, flat prior": partial(OtherFit, None, "flat prior"),
     "learned, one length": partial(OtherFit, (1.5, 1.0), "one length"),
     "network": partial(NetworkSimilarity, hidden=(8,), rounds=5),

@@ -14,9 +14,8 @@ from seaborn.utils import relative_luminance
 from test_profile import PLAN, FakeServer, record
 
 from rrl import ConfigSpace, Knob, read_profile
-from rrl.plotting.ablation import plot_ablation
 from rrl.plotting.cells import EVEN, plot_cells
-from rrl.plotting.experiments import plot_everywhere
+from rrl.plotting.experiments import plot_everywhere, plot_ratio_panels
 from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
 from rrl.plotting.runs import plot_comparison
 from rrl.plotting.shared import (
@@ -26,7 +25,7 @@ from rrl.plotting.shared import (
     save,
     style,
 )
-from rrl.studies.comparison import COMPARED
+from rrl.studies.outcomes import COMPARED
 
 ROOT = Path(__file__).parent.parent
 
@@ -57,35 +56,36 @@ def test_saving_twice_gives_the_same_bytes(tmp_path, profile):
 
 
 def test_a_knob_is_drawn_at_every_value_and_load(profile):
-    ax = plot_knob(profile, "inter_op", PLAN.space[0])
+    ax = plot_knob(profile, "inter_op", PLAN.space[0], plt.gca())
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "2", "4"]
     assert len(ax.containers) == 2
 
 
 def test_the_ring_is_at_the_best(profile):
-    ax = plot_surface(profile, 20.0, ("batch_threads", "inter_op"))
-    assert ax.lines[-1].get_xydata().tolist() == [[0.5, 1.5]]  # inter-op 1, batching off
+    ax = plot_surface(profile, 20.0, ("batch_threads", "inter_op"), plt.gca(), (0.01, 1.0))
+    assert ax.lines[-1].get_xydata().tolist() == [[0, 1]]  # inter-op 1, batching off
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["2", "off"]
 
 
 def test_comparison_noise_and_finals_have_an_entry_for_each(profile):
     costs = {"20/s": {"a": np.array([1.0, 2.0]), "b": np.array([0.5, 0.6])}}
-    legend = plot_comparison(costs).get_legend()
+    legend = plot_comparison(costs, plt.gca()).get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
     plt.figure()
-    assert len(plot_noise(profile).lines) == 2
+    assert len(plot_noise(profile, plt.gca()).lines) == 2
     plt.figure()
     finalists = [
         {"inter_op": 1, "batch_threads": 0, "ratio": 2.0, "verdict": "separated"},
         {"inter_op": 2, "batch_threads": 2, "ratio": 1.0, "verdict": "best"},
     ]
-    ax = plot_finals(finalists, ["inter_op", "batch_threads"])
+    ax = plot_finals(finalists, ["inter_op", "batch_threads"], plt.gca())
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["2 / 2", "1 / off"]
 
 
 def test_agents_that_are_drawn_together_differ_in_a_grey_print_too():
     together = ["rrl-gp", "rrl", "rrl-adaptive", "tf-serving-default", "heuristic"]
     together += ["q-learning", "deep-q-network", "coordinate-descent", "hill-climbing", "random"]
+    together += ["oracle", "fixed"]
     for part in ("color", "marker", "ls"):
         assert len({agent_style(name)[part] for name in together}) == len(together)
     assert len({(color, marker) for color, marker, _ in AGENT_STYLES.values()}) == len(AGENT_STYLES)
@@ -107,23 +107,33 @@ def test_a_wider_radius_is_darker_and_radius_one_is_the_agent_itself():
     assert to_rgb(one["color"]) == pytest.approx(to_rgb(own["color"]))
 
 
-def test_a_combination_that_was_not_measured_is_grey_and_has_no_ring():
+def test_a_combination_that_was_not_measured_is_hatched_and_has_no_ring():
     rows = {"rate_per_s": 20.0, "a": [1, 1, 2], "b": [1, 2, 2], "mean_s": [0.3, 0.05, 0.2]}
     partial = SimpleNamespace(summary=lambda: pd.DataFrame(rows))
-    ax = plot_surface(partial, 20.0, ("a", "b"))
-    assert ax.lines[-1].get_xydata().tolist() == [[1.5, 0.5]]
-    assert [text.get_text() for text in ax.texts] == ["300", "50", "200"]
+    ax = plot_surface(partial, 20.0, ("a", "b"), plt.gca(), (0.05, 0.3))
+    assert ax.lines[-1].get_xydata().tolist() == [[1, 0]]
+    assert [text.get_text() for text in ax.texts] == ["50"], "the best cell has its number"
+    assert ax.images[0].get_array().mask.tolist() == [[False, False], [True, False]]
+    assert ax.patch.get_hatch()
 
 
 def test_a_number_on_a_heat_map_is_black_or_white_whichever_can_be_read():
     space = ConfigSpace([Knob("inter_op", (1, 2, 3)), Knob("intra_op", (1, 2))])
-    ax = plot_cells(space, [1.0, 3.0, 10.0, 30.0, np.nan, 100.0])
-    faces = [face for face in ax.collections[0].get_facecolors() if face[3]]
+    ax = plot_cells(space, [1.0, 3.0, 10.0, 30.0, np.nan, 100.0], plt.gca())
+    assert [text.get_text() for text in ax.texts] == ["1", "3", "10", "30", "100"]
+    faces = ax.images[0].to_rgba([1.0, 3.0, 10.0, 30.0, 100.0])
     for text, face in zip(ax.texts, faces, strict=True):
         assert (text.get_color() == "black") == (relative_luminance(face) > EVEN)
     assert {text.get_color() for text in ax.texts} == {"black", "white"}
-    assert {label.get_rotation() for label in ax.get_yticklabels()} == {0.0}
     assert ax.patch.get_hatch(), "what is unknown is hatched"
+
+
+def test_marks_and_numbers_of_a_heat_map_lie_beside_each_other():
+    space = ConfigSpace([Knob("inter_op", (1, 2)), Knob("intra_op", (1, 2))])
+    ax = plot_cells(space, [1.0, 2.0, 3.0, 4.0], plt.gca(), region=[0, 1], cross=1, ring=0)
+    assert [line.get_xydata().tolist() for line in ax.lines] == [[[1, 0]], [[0, 0]]]
+    assert all(text.get_position() == (0, -13) for text in ax.texts)
+    assert len(ax.collections[0].get_segments()) == 6
 
 
 def test_agents_are_sorted_by_cost_and_solved_scenarios_are_counted():
@@ -138,15 +148,15 @@ def test_agents_are_sorted_by_cost_and_solved_scenarios_are_counted():
     assert places[agent_style("random")["marker"]] == [2.0, 3.0, 2.0]
 
 
-def test_an_ablation_has_each_agent_but_the_reference_and_its_verdict():
+def test_ratios_have_a_panel_per_measure_and_a_hollow_marker_where_nothing_is_certain():
     rows = [
         {"family": "rrl-gp", "agent": agent, "problem": problem, "measure": measure}
         | {"ratio": ratio, "verdict": verdict}
-        for agent in ("rrl-gp", "other")
+        for agent in ("other",)
         for problem, ratio, verdict in (("gpu 500", 1.25, "lost"), ("cpu2 60", 1.1, "tied"))
         for measure in COMPARED
     ]
-    axes = plot_ablation(pd.DataFrame(rows), "rrl-gp").axes
+    axes = plot_ratio_panels(pd.DataFrame(rows), "agent", "rrl-gp").axes
     assert [name.get_text() for name in axes[0].get_yticklabels()] == ["other"]
     assert len(axes) == 4
     full, hollow = axes[0].lines[:2]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from rrl.recording.calibration import for_machine
 from rrl.recording.finals import Finals
@@ -21,6 +22,7 @@ from rrl.recording.record import Recorder
 from rrl.recording.replay import RecordedServer, replayed
 from rrl.support.errors import DataError, UsageError
 from rrl.tuning.episode import Episode
+from rrl.tuning.presets import effective_space
 
 PLAN = Plan(
     "keyword",
@@ -102,17 +104,22 @@ def damage(folder, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda b: b[: len(b) // 2], "line|truncated"),
+        (lambda b: b[: len(b) // 2], "line|truncated|no number"),
         (lambda b: b"", "corrupt or truncated"),
         (lambda b: b.replace(b"mean_s", b"average"), "missing column 'mean_s'"),
         (lambda b: b.replace(b"inter_op", b"interop"), "missing column 'inter_op'"),
         (lambda b: b + b.splitlines()[-1] + b"\n", "the same episode twice"),
         (lambda b: b"\xff" + b, "not UTF-8 at byte 0"),
-        (lambda b: b[: b.rindex(b" ")] + b" nan,\n", "line 49"),
+        (lambda b: b[: b.rindex(b" ")] + b",\n", "line 49"),
     ],
 )
 def test_damaged_episodes_are_refused_by_name(folder, change, message):
+    """Also while a recording goes on, which has no hash."""
     damage(folder, change)
+    with pytest.raises(DataError, match=r"changed since|not UTF-8"):
+        read_profile(folder)
+    path = folder / "profile.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "complete": False}))
     with pytest.raises(DataError, match=message) as error:
         read_profile(folder)
     assert str(folder) in str(error.value)
@@ -229,10 +236,28 @@ def test_the_committed_profiles_are_whole_and_of_their_plans(name):
     folder = DATA / name
     profile = read_profile(folder)
     plan = for_machine(PLANS[name], folder, lambda: 0.0)  # the machine gave the loads and the rule
-    assert profile.description["plan"] == json.loads(json.dumps(plan.to_json()))
+    assert plan.is_stored(profile.description["plan"])
     assert profile.description["complete"], f"`rrl profile {name}` continues the recording"
     digest = hashlib.sha256((folder / EPISODES).read_bytes()).hexdigest()
     assert profile.description["sha256"] == digest
     passes = pd.concat([profile.table, profile.adaptive])["pass"]
     assert (passes < plan.passes).sum() == plan.episodes
     assert profile.space == plan.space
+
+
+def test_the_rows_of_the_large_grid_follow_its_plan():
+    """Any part of the recording passes: only rows that are there are looked at."""
+    plan = yaml.safe_load((DATA / "plans" / "keyword-joint.yaml").read_text(encoding="utf-8"))
+    rows = pd.read_csv(DATA / "recording" / "keyword-joint" / "episodes.csv")
+    space = effective_space(plan["knobs"])
+    assert len(space) == 1296
+    rows["index"] = space.indices(rows[list(plan["knobs"])])
+    assert not rows.duplicated(["stage", "half", "draw", "index"]).any()
+    assert rows["order"].tolist() == list(range(len(rows)))
+    for limit, most in plan["limits"].items():
+        assert (rows[limit] <= most).all(), limit
+    assert set(rows["commit"]) == {"recorder-2"}
+    draws = rows.groupby(["stage", "half", "draw"])["arrival_seed"]
+    assert (draws.nunique() == 1).all()
+    assert draws.first().is_unique
+    assert (rows["quantiles_us"].str.split().str.len() == plan["quantiles"]).all()

@@ -12,7 +12,7 @@ from rrl import ConfigSpace, Knob, Phases, Poisson, tune
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half, rows_of_half
 from rrl.rivals.agents import AGENTS
-from rrl.studies.problems import open_scenario, recorded, simulated, surface
+from rrl.studies.problems import open_scenario, surface, with_truth
 from rrl.studies.race import Race, race, score
 from rrl.studies.scenario import find_truth
 from rrl.support.errors import DataError
@@ -71,7 +71,7 @@ def test_agents_meet_the_same_arrivals_and_the_same_luck():
 @pytest.mark.parametrize("half", [0, 1])
 def test_no_agent_is_judged_by_what_it_replays(half):
     """What is replayed and what is true come from episodes that share nothing."""
-    scenario = recorded(DATA / "keyword-threads", 900.0, half)
+    scenario = with_truth(f"keyword-threads/{half}", 900.0, DATA)
     server, profile = scenario.server, scenario.server.profile
     replayed = profile.table.loc[[row for rows in server._rows.values() for row in rows]]
     judging = rows_of_half(profile, 900.0, 1 - half)
@@ -90,7 +90,7 @@ def test_a_replay_of_all_passes_leaves_nothing_to_judge_by():
     with pytest.raises(ValueError, match="nothing is left to judge by"):
         find_truth(whole)
     with pytest.raises(DataError, match="no load of 901/s"):
-        recorded(DATA / "keyword-threads", 901.0)
+        with_truth("keyword-threads", 901.0, DATA)
 
 
 def test_the_undecided_are_a_second_set():
@@ -107,12 +107,12 @@ def test_the_undecided_are_a_second_set():
 def test_a_recorded_load_that_changes_weighs_the_loads_by_how_often_they_answer():
     problem = open_scenario("keyword-threads", Phases((0, 5), (1 / 300, 1 / 2500), 20, 300), DATA)
     truth = find_truth(problem, episodes=20)
-    low, high = (recorded(DATA / "keyword-threads", rate).cost for rate in (450.0, 1275.0))
+    low, high = (with_truth("keyword-threads", rate, DATA).cost for rate in (450.0, 1275.0))
     assert truth.cost == pytest.approx(0.25 * low + 0.75 * high)
 
 
 def test_a_simulated_truth_is_what_measuring_says():
-    scenario = simulated("cpu2", 115.0, replications=40)
+    scenario = with_truth("cpu2", 115.0, replications=40)
     best = scenario.space[int(scenario.cost.argmin())]
     rng = np.random.default_rng(5)
     arrivals = (Poisson(115.0).arrivals(100, rng) for _ in range(200))

@@ -12,12 +12,17 @@ import pytest
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.plotting.region_map import plot_best_radius, plot_region_map
-from rrl.studies import map_surfaces, region_map
+from rrl.studies import map_cells, region_map
 from rrl.studies.map_cells import (
     COLUMNS,
+    HIGHEST,
+    JUDGING_KINDS,
+    TUNING_KINDS,
     Cell,
     agent_settings,
     agent_with,
+    map_surface,
+    paper_grid,
     run_cell,
     run_measures,
     settles,
@@ -35,13 +40,6 @@ from rrl.studies.map_factors import (
     map_factors,
     place_factors,
     theory_radius,
-)
-from rrl.studies.map_surfaces import (
-    HIGHEST,
-    JUDGING_KINDS,
-    TUNING_KINDS,
-    map_surface,
-    paper_grid,
 )
 from rrl.studies.problems import open_scenario
 from rrl.studies.roughness import (
@@ -151,7 +149,7 @@ def test_surfaces_of_other_kinds_and_seeds_differ():
 
 
 def test_a_surface_that_no_draw_can_give_is_refused(monkeypatch):
-    monkeypatch.setattr(map_surfaces, "ATTEMPTS", 2)
+    monkeypatch.setattr(map_cells, "ATTEMPTS", 2)
     with pytest.raises(ValueError, match="no surface of the kind 'bowl'"):
         map_surface("bowl", 5.0, 1)  # neighbours below twice the best differ by less
 

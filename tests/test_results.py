@@ -339,23 +339,24 @@ def test_digests_are_made_again_after_a_change_of_any_room_that_a_race_loads():
     assert {name.split(".")[1] for name in done.stdout.split()} <= set(behaviour.ROOMS)
 
 
-def test_a_table_whose_renewal_was_stopped_keeps_what_it_has(tmp_path, monkeypatch):
-    table = tables.Table(("random", "heuristic"), ("pool",), ("no_such_module",))
+def test_a_table_is_of_the_present_versions_only_after_it_was_made(tmp_path, monkeypatch):
+    def make(folder, sweep):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "runs.csv").write_text("agent\n")
+        if stopped:
+            raise KeyboardInterrupt
+
+    table = tables.Table(("random", "heuristic"), ("pool",), make)
     monkeypatch.setattr(tables, "tables", lambda: {"one": table})
-    store, key = Store(tmp_path / "results"), tables.key_of(table, tmp_path)
-    old = [part for part in key if not part.startswith("agent random ")]
-    old += ["agent random 0", "agent gone 1"]
-    store.enter({"tables/one": Entry(("table", "one"), tuple(old))})
-    file = tables.table_folder("one", tmp_path) / "runs.csv"
-    file.parent.mkdir(parents=True)
-    file.write_text("agent,cost\nrandom,1.0\ngone,4.0\nheuristic,2.0\n")
-    with pytest.raises(UsageError, match="table 'one' is not renewed"):
-        tables.renew("one", tmp_path)
-    assert file.read_text() == "agent,cost\nheuristic,2.0\n"  # only what has changed or gone
-    made = file.read_text() + "random,3.0\n"
-    file.write_text(made)
-    with pytest.raises(UsageError, match="table 'one' is not renewed"):
-        tables.renew("one", tmp_path)
-    assert file.read_text() == made
-    with pytest.raises(DataError, match="unfinished"):
+    sweep = Sweep((), data=tmp_path, build=tmp_path / "build")
+    sweep.store.enter({"tables/one": Entry(("table", "one"), ("agent random 0",))})
+    stopped = True
+    with pytest.raises(KeyboardInterrupt):
+        tables.renew("one", sweep)
+    with pytest.raises(DataError, match="of other versions than agent heuristic"):
         tables.table_file("one", "runs.csv", tmp_path)
+    stopped = False
+    tables.renew("one", sweep)
+    assert tables.table_file("one", "runs.csv", tmp_path).read_text() == "agent\n"
+    with pytest.raises(DataError, match="no such table is stored"):
+        tables.table_file("one", "other.csv", tmp_path)

@@ -223,10 +223,10 @@ def serve(agent, server, load, episodes, rng):
     return np.array(served), np.array(deployed)
 
 
-def test_it_settles_on_the_optimum_and_meets_the_cliff_at_most_seldom():
+def test_beside_a_start_it_settles_on_the_optimum_and_meets_the_cliff_at_most_seldom():
     server, ends, pains, cliffs = CliffServer(), [], [], []
     for seed in range(8):
-        agent = gp(server.space, np.random.default_rng(seed))
+        agent = gp(server.space, np.random.default_rng(seed), start=server.space[-1])
         served, deployed = serve(agent, server, 10.0, 80, np.random.default_rng([seed, 1]))
         ends.append(deployed[60:].max())
         pains.append((served - 1).sum())

@@ -19,8 +19,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_operate import SERVER, contestants, job
 
 from rrl import __version__
-from rrl.operating.figure import plot_journal
 from rrl.operating.operate import operate
+from rrl.operating.report import plot_journal
 from rrl.operating.screen import Screen
 
 ROOT = Path(__file__).parent.parent

@@ -19,8 +19,8 @@ numbers = st.integers(-1000, 1000).map(lambda n: n / 64)  # scaling by a power o
 samples = st.lists(numbers, min_size=1, max_size=20).map(np.array)
 
 
-def decision(values, level=0.95):
-    return int(first_decisions(np.reshape(values, (1, -1)), level)[0])
+def decision(values):
+    return int(first_decisions(np.reshape(values, (1, -1)))[0])
 
 
 # --- the level ------------------------------------------------------------------------------------
@@ -48,13 +48,12 @@ def test_of_all_signs_no_more_than_the_budget_decide_by_any_round(sizes):
 
 def test_the_first_round_that_can_decide_is_the_eighth():
     assert [decision(np.ones(n)) for n in range(1, 12)] == [0] * 7 + [8] * 4
-    assert decision(np.ones(30), level=0.999) > 8
 
 
 def by_parts(values):
     """Decide about parts of a thousand runs, so that they fit into the processor's cache."""
     parts = np.array_split(values, max(1, len(values) // 1000))
-    return np.concatenate([first_decisions(part, 0.95) for part in parts])
+    return np.concatenate([first_decisions(part) for part in parts])
 
 
 def fraction_of_false(first):
@@ -78,7 +77,7 @@ def test_a_broken_method_would_be_caught(broken, monkeypatch):
     values = np.random.default_rng(3).normal(size=(2000, 30))
     if broken == "each look has all of the budget":
         spending = budget
-        monkeypatch.setattr(sequential, "budget", lambda n, level=0.95: n * spending(15, level))
+        monkeypatch.setattr(sequential, "budget", lambda n: n * spending(15))
     else:
         lengths = step_lengths
         monkeypatch.setattr(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import shutil
@@ -19,13 +20,12 @@ import pytest
 
 from rrl.cli import main
 from rrl.operating.journal import JOURNAL, Journal
-from rrl.serving.detached import noted_server
+from rrl.serving.detached import noted_server, port_folder, stop_service
 from rrl.serving.envoy import envoy_process
 from rrl.serving.envoy_config import ROUTES, TRIAL
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import Client
-from rrl.serving.port_folder import port_folder, stop_service
 
 X = np.ones((1, 2), np.float32)
 LIMIT_S = 600.0  # it only ends a test that hangs
@@ -184,6 +184,57 @@ def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(
     assert not folder.exists()
     assert main(["stop", str(port)]) == 2
     assert "has left no service of this user there" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder that is a file system of 8 MiB."""
+    folder = tmp_path / "d"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a file system is not permitted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder):
+    """Leave no byte free."""
+    with (folder / "rest").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.timeout(2 * LIMIT_S)
+@pytest.mark.parametrize("full", ["journal", pytest.param("state", marks=pytest.mark.long)])
+def test_a_full_disk_is_said_at_once_and_no_client_notices(
+    full, model, tmp_path, small_disk, monkeypatch, port
+):
+    """It has the journal, or what outlives the tuner; it is full during a trial."""
+    out, rest_port = tmp_path / "out", free_port()
+    if full == "state":
+        monkeypatch.setenv("XDG_STATE_HOME", str(small_disk))
+    else:
+        out = small_disk / "out"
+    words = ["--rate", "40", "--knob", "batch_threads=0,1,2", "--rest-port", str(rest_port)]
+    words += ["--agent", "random", "--budget", "unlimited", "--episodes", "1000"]
+    with tuning(model, out, *words, port=port) as process:
+        line_with(process, "episodes of 10 requests")
+        with clients(port, rest_port) as codes:
+            assert wait_until(lambda: in_a_trial(port_folder(port)), LIMIT_S)
+            fill(small_disk)
+            err = finished(process)
+            assert process.returncode == 3, err
+            where = out / JOURNAL if full == "journal" else port_folder(port)
+            assert f"rrl: {where}" in err
+            assert "No space left on device; make room and run it again" in err.splitlines()[-1]
+            assert f"end it with: rrl stop {port}" in err
+            after = len(codes)
+            assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
+            assert set(codes) == {0}
+    assert noted_server(port_folder(port)).configuration["batch_threads"] == 0  # the default
+    assert stop_service(port_folder(port))
+    assert can_bind(port)
 
 
 @pytest.mark.parametrize(

@@ -76,16 +76,11 @@ def refused(call, *arguments):
 
 
 class TestContract:
-    def test_metadata_describes_the_inputs(self, client):
-        assert client.signature_inputs() == {"x": ("float32", (-1, 2))}
-
     def test_wrong_signature(self, server):
         with Client(server.address, server.name, signature="nosuch") as client:
             code, details = refused(client.predict, X)
             assert code == grpc.StatusCode.FAILED_PRECONDITION
             assert '"nosuch" not found' in details
-            with pytest.raises(ServerError, match=r"it has: .*serving_default"):
-                client.signature_inputs()
 
     @pytest.mark.parametrize(
         "bad", [np.ones((1, 3), np.float32), np.ones(2, np.float32), np.ones((1, 2), np.int32)]
@@ -131,11 +126,10 @@ def test_taken_port_is_refused(model, executable):
     first = grpc.server(ThreadPoolExecutor(1))
     port = first.add_insecure_port("127.0.0.1:0")
     first.start()
-    second = ModelServer(model, executable=executable, port=port)
+    command = [*find_executable(executable), f"--port={port}", f"--model_base_path={model}"]
+    command.append("--grpc_channel_arguments=grpc.so_reuseport=0")
     try:
-        with pytest.raises(ServerError, match="the port is taken"):
-            second.start()
-        done = subprocess.run(second.command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True)
     finally:
         first.stop(None)
     assert done.returncode == 255
@@ -242,7 +236,7 @@ def test_a_server_without_versions_waits_and_says_why(tmp_path):
     ],
 )
 def test_bad_flags_end_with_255_and_one_line(capsys, arguments, message):
-    from rrl.serving.local_flags import parse_flags
+    from rrl.serving.local_server import parse_flags
 
     with pytest.raises(SystemExit) as exit_:
         parse_flags(["--model_base_path=x", *arguments])

@@ -11,7 +11,7 @@ import pytest
 from rrl import ConfigSpace, Knob
 from rrl.core.similarity import Copy, Estimate
 from rrl.recording.truth import judge_half
-from rrl.studies.problems import SurfaceServer, recorded, surface
+from rrl.studies.problems import SurfaceServer, surface, with_truth
 from rrl.studies.similarity_error import GlobalMean, error_again, on_one_scale, region_errors
 
 SPACE = ConfigSpace([Knob("x", range(5)), Knob("y", range(4))])
@@ -28,7 +28,7 @@ def test_measuring_again_errs_by_the_noise_of_an_episode():
 
 
 def test_on_one_scale_the_halves_have_no_factor_in_common():
-    scenario = recorded("data/keyword-threads", 1275.0)
+    scenario = with_truth("keyword-threads", 1275.0)
     seen = judge_half(scenario.server.profile, 1275.0, scenario.server.half).cost
     before, after = (
         np.median(np.log(seen) - np.log(one.cost)) for one in (scenario, on_one_scale(scenario))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,6 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from rrl.publishing import site
+from rrl.publishing.results import BEGIN, END
 from rrl.support.errors import DataError
 
 ROOT = Path(__file__).parent.parent
@@ -31,8 +33,9 @@ def _extra():
 
 def write_course(root, link="10_explorer.ipynb"):
     """Write a checkout with three executed notebooks, and the data of the explorer."""
-    for folder in ("notebooks", "figures", "data"):
+    for folder in ("notebooks", "figures", "data/results", "rrl/operating"):
         (root / folder).mkdir(parents=True)
+    (root / "figures" / "pixel.gif").write_bytes(b64decode(GIF))
     widget = {
         "application/vnd.jupyter.widget-view+json": {"model_id": "1", "version_major": 2},
         "image/png": PIXEL,
@@ -59,6 +62,10 @@ def write_course(root, link="10_explorer.ipynb"):
         "figures/README.md": "# Figures\n\n[the claims](claims.md), [numbers](claims.json)\n",
         "figures/claims.json": "{}",
         "figures/claims.md": "# Claims\n\n## C1: reproduced\n\nFast.\n",
+        "README.md": "# A\n\nIt tunes.\n\n![A pixel](figures/pixel.gif)\n\n"
+        f"{BEGIN}\nIt saves 7 %.\n{END}\n",
+        "data/results/README.md": "# Results\n",
+        "rrl/operating/README.md": "# Tune\n",
         "data/README.md": "# Data\n\nSee [the first](../notebooks/00_a.ipynb).\n",
     }.items():
         (root / page).write_text(text, encoding="utf-8")
@@ -107,8 +114,15 @@ def test_every_link_leads_to_something_in_the_site(pages):
 
 def test_the_first_page_has_the_questions_in_order_and_the_student_edition(pages):
     text = (pages / "index.html").read_text(encoding="utf-8")
-    places = [text.index(f"Why {name}?") for name in NAMES]
+    article = text.split("<article")[1].split("</article>")[0]
+    all_notebooks = article.split("All notebooks")[1]
+    places = [all_notebooks.index(f"Why {name}?") for name in NAMES]
     assert places == sorted(places)
+    parts = ("It tunes.", "pixel.gif", "The short path", "Why 10_explorer?", "It saves 7 %.")
+    places = [article.index(part) for part in parts]
+    assert places == sorted(places)
+    menu = text.split("<nav")[1:]
+    assert any("00 First" in part and "10 Third" in part for part in menu), "numbers in the menu"
     (packed,) = pages.glob(f"_downloads/*/{site.ZIP}")
     assert f"_downloads/{packed.parent.name}/{site.ZIP}" in text
     names = zipfile.ZipFile(packed).namelist()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import rrl
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace, from_table
-from rrl.tuning.presets import paper_cpu, tf_serving
+from rrl.tuning.presets import THREADS, effective_space, paper_cpu
 
 
 @st.composite
@@ -198,7 +198,9 @@ def test_orders_differ_in_distance_only():
 
 
 def test_batching_off_makes_the_batch_knobs_idle():
-    space = tf_serving(2, batch_sizes=(1, 4, 8), timeouts_micros=(0, 1000))
+    threads = dict.fromkeys(THREADS, (0, 1, 2))
+    batches = {"max_batch_size": (1, 4, 8), "batch_timeout_micros": (0, 1000)}
+    space = effective_space(threads | batches)
     off = [c for c in space if c["batch_threads"] == 0]
     assert len(off) == 9
     assert {(c["max_batch_size"], c["batch_timeout_micros"]) for c in off} == {(1, 0)}

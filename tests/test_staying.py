@@ -10,7 +10,7 @@ from argparse import Namespace
 
 import pytest
 
-from rrl.operating.staying import leave_running
+from rrl.operating.targets import leave_running
 from rrl.serving.envoy_config import Door
 from rrl.support.errors import ServerError, interrupt_by_signals
 

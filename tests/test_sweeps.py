@@ -11,7 +11,7 @@ import pytest
 
 from rrl.rivals.agents import AGENTS
 from rrl.studies import sweeps
-from rrl.studies.problems import recorded
+from rrl.studies.problems import with_truth
 from rrl.studies.race import race
 from rrl.studies.settings import cross
 from rrl.studies.sweeps import Sweep
@@ -49,7 +49,7 @@ def alone(tmp_path_factory):
 
 def test_a_sweep_is_the_races_it_consists_of(alone):
     runs = alone[1][SETTINGS[0]]
-    straight = race(recorded(DATA / "keyword-threads", 900.0), AGENTS["rrl"], range(7), 12)
+    straight = race(with_truth("keyword-threads", 900.0, DATA), AGENTS["rrl"], range(7), 12)
     assert np.array_equal(runs.chosen, straight.chosen)
     assert np.array_equal(runs.costs, straight.costs.astype(np.float32))
     assert Sweep(SETTINGS, data=DATA, build=alone[0]).run()[SETTINGS[0]].costs is None
@@ -149,7 +149,7 @@ def test_a_change_of_data_code_or_versions_is_a_new_piece(tmp_path, monkeypatch)
 def test_truths_are_kept_too(tmp_path):
     sweep = Sweep(SETTINGS, data=DATA, build=tmp_path, workers=1)
     (scenario,) = sweep.scenarios(progress=False).values()
-    straight = recorded(DATA / "keyword-threads", 900.0)
+    straight = with_truth("keyword-threads", 900.0, DATA)
     assert np.array_equal(scenario.cost, straight.cost)
     assert np.array_equal(scenario.violations, straight.violations)
 

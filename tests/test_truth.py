@@ -6,20 +6,10 @@ import csv
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 from test_recording import PLAN, Scripted, recorded
 
-from rrl.recording.evidence import (
-    SUMMARY,
-    agreement,
-    log_scatter,
-    main,
-    rejected,
-    scatter,
-    summary,
-    usual_settings,
-)
+from rrl.recording.evidence import agreement, usual_settings
 from rrl.recording.profile import EPISODES, episodes_hash, read_profile
 from rrl.recording.truth import judge_half, late_fraction, replay_best, rows_of_half
 from rrl.tuning.objective import FAILURE_S
@@ -159,7 +149,7 @@ def test_the_agreement_of_the_halves_is_counted(profile):
     assert list(table.index) == list(PLAN.rates_per_s)
     row = table.loc[RATE]
     both = [judge_half(profile, RATE, half) for half in (0, 1)]
-    assert row["good_both"] == (both[0].good & both[1].good).sum() > 0
+    assert row["good_0"] == both[0].good.sum() > 0
     assert row["ceiling_0"] >= 1
     assert row["best_over_1"] == pytest.approx(1 / np.nanmin(both[1].low))
     assert row["best_over_1"] >= 1
@@ -174,33 +164,3 @@ def test_usual_settings_stand_over_the_best_with_limits(profile):
     adaptive = table[table["setting"] == "adaptive"]
     assert (adaptive["low"] <= adaptive["ratio"]).all()
     assert adaptive["ratio"].to_numpy() == pytest.approx(0.9, rel=0.1)  # by the script
-
-
-def test_what_the_rule_rejected_is_counted_by_configuration(profile, folder):
-    table = rejected(profile, folder)
-    assert table["rejected"].sum() == 1
-    assert (table["fraction"] <= 0.5).all()
-    spread = scatter(profile, folder)
-    assert spread["rejected"].sum() == 1
-    assert (spread["with_rule"] > 0).all()
-
-
-def test_the_summary_is_a_row_for_each_configuration_load_and_half(profile, folder, capsys):
-    table = summary(profile)
-    assert len(table) == 2 * len(PLAN.rates_per_s) * len(profile.space)
-    assert not table.duplicated([*profile.knobs, "rate_per_s", "half"]).any()
-    assert main([str(folder)]) == 0
-    assert "usual settings relative to the best" in capsys.readouterr().out
-    stored = pd.read_csv(folder / SUMMARY)
-    assert list(stored.columns) == list(table.columns)
-    assert stored["mean_s"].to_numpy() == pytest.approx(table["mean_s"].to_numpy(), rel=1e-5)
-
-
-def test_the_scatter_is_not_that_of_a_pass_which_measures_only_the_good_again():
-    noise = np.random.default_rng(0).normal(0, 0.05, size=(2, 400))
-    first = pd.DataFrame({"threads": range(400), "pass": 0, "repeat": 0})
-    first["mean_s"] = np.exp(first["threads"] / 100 + noise[0])
-    again = first.assign(**{"pass": 2}, mean_s=np.exp(0.3 + first["threads"] / 100 + noise[1]))
-    rows = pd.concat([first, again[again["threads"] < 100]])
-    assert log_scatter(rows, ["threads"]) == pytest.approx(0.05, rel=0.15)
-    assert np.isnan(log_scatter(first, ["threads"]))

@@ -21,11 +21,12 @@ from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
-from rrl.serving.status import StatusError
+from rrl.serving.servable import StatusError
 from rrl.serving.versions import ServedModel
 from rrl.support.errors import UnstableError
 
 SPACE = ConfigSpace([Knob("batch_threads", (0, 2)), Knob("max_batch_size", (1, 4))])
+LOOKS = ["--file_system_poll_wait_seconds=0.1"]
 FIRST = {"batch_threads": 2, "max_batch_size": 1}
 
 
@@ -81,7 +82,7 @@ def test_a_model_of_links_in_a_folder_0007_is_served(model, tmp_path):
     graph = tmp_path / "own" / "0007" / "saved_model.pb"
     graph.rename(tmp_path / "own" / "graph.pb")
     graph.symlink_to("../graph.pb")
-    own = ModelServer(tmp_path / "own", executable="local", name="own")
+    own = ModelServer(tmp_path / "own", executable="local")
     with own as server, Client(server.address, server.name) as client:
         assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
         assert client.states(timeout_s=5.0) == {7: ("AVAILABLE", "")}
@@ -96,7 +97,7 @@ def test_a_release_by_a_link_takes_over_and_no_request_is_lost(model, tmp_path):
     new.symlink_to("b")
     answers, released = [], threading.Event()
     with (
-        ModelServer(link, executable="local", follow=True) as server,
+        ModelServer(link, executable="local", extra_flags=LOOKS) as server,
         Client(server.address, server.name) as client,
         ThreadPoolExecutor(1) as pool,
     ):

@@ -22,9 +22,9 @@ from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.similarity import Estimate
 from rrl.core.space import ConfigSpace
 
-# Expected log cost over the incumbent's, far from all measurements, and the sd of this expectation:
-ELSEWHERE = 1.5, 1.0
-BESIDE_A_START = 2.0, 0.6  # what serves now was chosen by somebody: few others are better
+# Expected log cost over the incumbent's, far from all measurements, and the sd of this expectation.
+# What serves now was chosen by somebody, so few others are better:
+BESIDE_A_START = 2.0, 0.6
 LENGTH = 3.0  # expected length scale, in mean distances between values
 LEAST, MOST = 0.3, 1.2  # limits of it, as fractions of the distance between first and last value
 LOAD_LENGTH = 2.0  # expected length scale of the log load: a factor of 7.4
@@ -105,9 +105,6 @@ def fit_is_due(episodes: int, first: int = FIRST_FIT) -> bool:
 class LearnedSimilarity:
     """All measurements so far, of this load level and the nearest other one, estimate a region.
 
-    Far from all measurements, costs are expected to be higher than the incumbent's. So a trial
-    there has a high price until the costs seen say otherwise.
-
     The load is a coordinate like the knobs, so the process also learns how much two loads are
     alike. Each estimate is made of all measurements, so it should replace the value of the table:
     it needs a learning rate of 1.
@@ -115,8 +112,9 @@ class LearnedSimilarity:
     Parameters
     ----------
     elsewhere : tuple of float, optional
-        The expected logarithm of such a cost over the incumbent's, and the sd of this expectation.
-        With None, nothing is expected.
+        The expected logarithm of a cost far from all measurements over the incumbent's cost, and
+        the sd of this expectation. A trial there then has a high price until the costs seen say
+        otherwise. With None, nothing is expected.
 
     Attributes
     ----------
@@ -132,13 +130,13 @@ class LearnedSimilarity:
     ...     table.record(index, cost)
     ...     estimate = similarity.estimate(table, index, cost, np.arange(4))
     >>> estimate.costs.round(2), estimate.sds.round(2)
-    (array([1.02, 1.2 , 1.56, 1.98]), array([0.15, 0.31, 0.31, 0.15]))
+    (array([1.02, 1.24, 1.61, 1.97]), array([0.15, 0.31, 0.31, 0.15]))
     """
 
     inherits = False  # the measurements of the nearest load level are among the data
     process: type[GaussianProcess] = GaussianProcess
 
-    def __init__(self, elsewhere: tuple[float, float] | None = ELSEWHERE) -> None:
+    def __init__(self, elsewhere: tuple[float, float] | None = None) -> None:
         self.elsewhere = elsewhere
         self.hyperparameters: Hyperparameters | None = None
         self._coordinates: Coordinates | None = None

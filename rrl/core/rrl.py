@@ -37,7 +37,7 @@ from numba import njit
 from rrl.core.agent import LoadLevels, check_cost, check_load
 from rrl.core.exploration import Boltzmann, ExpectedSaving, Exploration, Temperature
 from rrl.core.knob import Configuration
-from rrl.core.learned_similarity import BESIDE_A_START, ELSEWHERE, LearnedSimilarity
+from rrl.core.learned_similarity import BESIDE_A_START, LearnedSimilarity
 from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.region import FixedRadius, Region, SelectedRadius, WholeSpace
 from rrl.core.released_network import NetworkSimilarity
@@ -375,9 +375,9 @@ def gp(
     space, rng
         See :class:`RRL`.
     start : configuration, optional
-        The configuration that serves now. It serves first, and costs elsewhere are expected to be
-        higher. By default a warm start gives it, and otherwise the agent begins in the middle of
-        the grid.
+        The configuration that serves now. It serves first. Somebody chose it, so costs far from
+        all measurements are expected to be higher. By default a warm start gives it. Otherwise
+        the agent begins in the middle of the grid and expects nothing of distant costs.
     warm : WarmStart, optional
         What earlier measurements of another model, load or machine say, see
         :mod:`rrl.core.warm_start`.
@@ -396,7 +396,7 @@ def gp(
     {'inter_op': 4, 'intra_op': 4, 'batch_threads': 4}
     """
     kept: dict[str, Any] = {
-        "similarity": LearnedSimilarity(ELSEWHERE if start is None else BESIDE_A_START),
+        "similarity": LearnedSimilarity(None if start is None else BESIDE_A_START),
         "region": WholeSpace(),
         "exploration": ExpectedSaving(),
         "learning_rate": 1.0,  # each estimate is made of all measurements

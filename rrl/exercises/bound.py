@@ -62,7 +62,6 @@ def check_price_limits(answer: Callable[[float, float], Any]) -> None:
         mistakes,
         returns="two numbers",
     )
-    print("price_limits: right")
 
 
 def check_partition_speedup(answer: Callable[[int, int], Any]) -> None:
@@ -73,7 +72,6 @@ def check_partition_speedup(answer: Callable[[int, int], Any]) -> None:
 
     mistakes = (
         (lambda n, k: k, "k is only near: a cover takes n H_n visits, and H_n shrinks, too"),
-        (lambda n, k: cover(n // k) / cover(n), "upside down: the partition is the faster one"),
         (
             lambda n, k: cover(n) / cover(k),
             "k is the size of a group: a cover with groups collects n / k of them",
@@ -96,10 +94,10 @@ def check_partition_speedup(answer: Callable[[int, int], Any]) -> None:
     )
     cases = [(12, 1), (12, 2), (12, 3), (12, 6), (40, 4)]
     compare_function(answer, lambda n, k: cover(n) / cover(n // k), cases, mistakes)
-    print("partition_speedup: right")
 
 
-def _line(radius: int, cells: int) -> Regions:
+def line_regions(radius: float, cells: int) -> Regions:
+    """Return the regions of a line: whether two of its cells are within the radius."""
     place = np.arange(cells)
     return np.abs(place[:, None] - place) <= radius
 
@@ -142,9 +140,8 @@ def check_uniform_bias(answer: Callable[[float, Regions], Any]) -> None:
             "the region contains the cell itself: m counts it, too",
         ),
     )
-    cases = [(eps, _line(radius, 8)) for eps in (1.0, 0.3) for radius in (1, 2, 7)]
+    cases = [(eps, line_regions(radius, 8)) for eps in (1.0, 0.3) for radius in (1, 2, 7)]
     compare_function(answer, lambda e, near: (1 - 1 / near.sum(axis=1).max()) * e, cases, mistakes)
-    print("uniform_bias: right")
 
 
 def check_own_counts_more(answer: Callable[[Regions, float], Any]) -> None:
@@ -188,6 +185,5 @@ def check_own_counts_more(answer: Callable[[Regions, float], Any]) -> None:
             "upside down: the cell counts more than its neighbours",
         ),
     )
-    cases = [(_line(2, 8), own) for own in (1.0, 4.0, 16.0)]
+    cases = [(line_regions(2, 8), own) for own in (1.0, 4.0, 16.0)]
     compare_function(answer, lambda near, own: rows(weights(near, own)), cases, mistakes)
-    print("own_counts_more: right")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rrl.exercises.judging import WrongAnswer, ask, compare_function, compare_value, require, same
+from rrl.exercises.judging import compare_function, compare_value, same
 
 
 def check_mean_cost_over_best(price_after_100: Any, episodes_until_1_01: Any) -> None:
@@ -32,53 +33,47 @@ def check_mean_cost_over_best(price_after_100: Any, episodes_until_1_01: Any) ->
     )
     compare_value(price_after_100, 1.02, prices, "price_after_100")
     compare_value(episodes_until_1_01, 200, numbers, "episodes_until_1_01")
-    print("recall: right")
 
 
 def check_cells_lost_to(answer: Callable[[str], Any], duels: pd.DataFrame) -> None:
     """Check the number of lost duels with each rival, by measure."""
 
-    def counted(rows: pd.DataFrame) -> dict[str, int]:
-        return {str(name): int(n) for name, n in rows["measure"].value_counts().items()}
+    @wraps(answer)
+    def known(rival: str) -> Any:
+        counts = answer(rival)
+        if not isinstance(counts, dict):
+            return counts
+        return {name: number for name, number in counts.items() if not same(number, 0)}
 
-    def wrong(rival: str) -> dict[str, dict[str, int]]:
-        own = duels[duels["rival"] == rival]
-        lost = duels[duels["verdict"] == "lost"]
-        return {
-            "these are the duels that ours won: the verdict is 'lost'": counted(
-                own[own["verdict"] == "won"]
-            ),
-            "that counts all duels with the rival: only those with the verdict 'lost'": counted(
-                own
-            ),
-            "that counts the lost duels with all rivals: only those with `rival`": counted(lost),
-            "that counts all duels but the lost ones": counted(own[own["verdict"] != "lost"]),
-        }
+    def counted(chosen: Callable[[str], Any]) -> Callable[[str], dict[str, int]]:
+        return lambda rival: duels[chosen(rival)]["measure"].value_counts().to_dict()
 
-    rivals = sorted(set(duels["rival"]))
-    found = {rival: ask(answer, rival, returns="a dictionary") for rival in rivals}
-    for rival, counts in found.items():
-        require(
-            isinstance(counts, dict),
-            f"cells_lost_to({rival!r}) returns {type(counts).__name__}: return a dictionary from "
-            "measure to number",
-        )
-    right = {
-        rival: counted(duels[(duels["rival"] == rival) & (duels["verdict"] == "lost")])
-        for rival in rivals
-    }
-
-    def known(counts: dict[Any, Any]) -> dict[str, Any]:
-        return {str(name): n for name, n in counts.items() if not same(n, 0)}
-
-    if all(known(found[rival]) == right[rival] for rival in rivals):
-        print("cells_lost_to: right")
-        return
-    for reason in wrong(rivals[0]):
-        if all(known(found[rival]) == wrong(rival)[reason] for rival in rivals):
-            raise WrongAnswer(reason)
-    rival = next(rival for rival in rivals if known(found[rival]) != right[rival])
-    raise WrongAnswer(f"cells_lost_to({rival!r}) is {found[rival]}, not {right[rival]}")
+    lost, rivals = duels["verdict"] == "lost", duels["rival"]
+    mistakes = (
+        (
+            counted(lambda rival: (rivals == rival) & (duels["verdict"] == "won")),
+            "these are the duels that ours won: the verdict is 'lost'",
+        ),
+        (
+            counted(lambda rival: rivals == rival),
+            "that counts all duels with the rival: only those with the verdict 'lost'",
+        ),
+        (
+            counted(lambda rival: lost),
+            "that counts the lost duels with all rivals: only those with `rival`",
+        ),
+        (
+            counted(lambda rival: (rivals == rival) & ~lost),
+            "that counts all duels but the lost ones",
+        ),
+    )
+    compare_function(
+        known,
+        counted(lambda rival: (rivals == rival) & lost),
+        [(rival,) for rival in sorted(set(rivals))],
+        mistakes,
+        returns="a dictionary from measure to number",
+    )
 
 
 def check_paired_factor(answer: Callable[..., Any]) -> None:
@@ -142,4 +137,3 @@ def check_paired_factor(answer: Callable[..., Any]) -> None:
         (array([10.0, 20.0, 30.0]), array([inf, inf, 10.0]), 199),
     ]
     compare_function(answer, factor, cases, mistakes)
-    print("paired_factor: right")

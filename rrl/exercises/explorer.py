@@ -12,13 +12,20 @@ from gymnasium import spaces
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.exercises.judging import WrongAnswer, ask, compare_function, require, same
+from rrl.exercises.judging import (
+    WrongAnswer,
+    ask,
+    compare_function,
+    kind_of,
+    numbers,
+    require,
+    same,
+)
 
 
 def check_times_less_likely(answer: Callable[[float, float], Any]) -> None:
     """Check how many times less likely a cost is at a temperature."""
     mistakes = (
-        (lambda q, t: q ** (-1 / t), "that is below 1: turn the fraction over"),
         (lambda q, t: q**t, "the power is 1 / T: a low temperature is choosy"),
         (lambda q, t: q**-t, "the power is 1 / T, and the fraction has to be turned over"),
         (lambda q, t: np.exp(q / t), "the weight is a power of the cost, not an exponential"),
@@ -34,7 +41,6 @@ def check_times_less_likely(answer: Callable[[float, float], Any]) -> None:
     )
     cases = [(2.0, 1.0), (2.0, 0.1), (1.01, 0.01), (3.0, 2.0)]
     compare_function(answer, lambda q, t: q ** (1 / t), cases, mistakes)
-    print("times_less_likely: right")
 
 
 def check_region(answer: Callable[..., Any], space: ConfigSpace) -> None:
@@ -44,8 +50,10 @@ def check_region(answer: Callable[..., Any], space: ConfigSpace) -> None:
             away, wanted = space.distances(index), space.ball(index, radius)
             where = f"radius {radius:g} around configuration {index}"
             got = ask(answer, space, index, radius, returns="the indices of the region")
-            if isinstance(got, set | frozenset | dict):
-                raise WrongAnswer(f"{where}: a {type(got).__name__} has no order; return an array")
+            ordered = not isinstance(got, set | frozenset | dict)
+            require(ordered, f"{where}: a {type(got).__name__} has no order; return an array")
+            kind = kind_of(got)
+            require(numbers(got) is not None, f"{where}: that is {kind}; return the indices")
             got = np.asarray(got)
             require(
                 got.dtype != bool,
@@ -57,19 +65,21 @@ def check_region(answer: Callable[..., Any], space: ConfigSpace) -> None:
             require(whole, f"{where}: return indices, not numbers of type {got.dtype}")
             missing, extra = np.setdiff1d(wanted, got), np.setdiff1d(got, wanted)
             require(len(got), f"{where}: no index; a distance for each row needs axis=1")
-            if len(missing):
-                raise WrongAnswer(
-                    f"{where}: {_told(missing, away)} missing; a distance of at most the radius "
-                    "belongs to it"
-                )
-            if len(extra):
-                raise WrongAnswer(f"{where}: {_told(extra, away)} too many; use all knobs")
+            require(
+                not len(missing),
+                f"{where}: {_told(missing, away)} missing; a distance of at most the radius "
+                "belongs to it",
+            )
+            require(not len(extra), f"{where}: {_told(extra, away)} too many; use all knobs")
             require(len(got) == len(wanted), f"{where}: some indices are there twice")
             require(list(got) == list(wanted), f"{where}: sort the indices")
     print("region: right")
 
 
 def _told(indices: Any, away: Any) -> str:
+    """Return the first of these configurations with its distance; nothing if there are none."""
+    if not len(indices):
+        return ""
     first = int(indices[0])
     outside = not 0 <= first < len(away)
     distance = "which does not exist" if outside else f"{away[first]:.2f} away"
@@ -152,7 +162,6 @@ def check_choice(answer: Callable[..., Any]) -> None:
         (np.array([0.02, 0.02, 0.02, 9.0]), 0.001),
     ]
     compare_function(answer, safe, cases, mistakes, returns="a probability for each cost")
-    print("choice: right")
 
 
 # --- The loop ----------------------------------------------------------------------------------
@@ -213,10 +222,13 @@ def check_play(answer: Callable[..., Any]) -> None:
         environment, agent = Countdown(4, terminates=terminates), Recorder()
         rewards = ask(partial(answer, environment, agent, 5), returns="the rewards")
         end = "terminated" if terminates else "truncated"
-        require(isinstance(rewards, list | tuple | np.ndarray), "return a list of rewards")
+        found = numbers(rewards)
+        listed = found is not None and found.ndim == 1
+        require(listed, f"play() returns {kind_of(rewards)}: return a list of rewards")
         require(
             len(rewards) == 4, f"a run that is {end} after 4 steps gives {len(rewards)} rewards"
         )
+        require(agent.seen, "act() is never called: the agent has to choose each action")
         start = Countdown(4, terminates=terminates).reset(seed=5)[0]
         whole = all(np.shape(seen) == (2,) for seen in agent.seen)
         require(whole, "act() has to see observations: reset() returns a pair, step() five things")
@@ -225,9 +237,9 @@ def check_play(answer: Callable[..., Any]) -> None:
         require(
             agent.seen[0] == start.tolist(), "act() has to see the observation of reset() first"
         )
-        numbers = [seen[1] for seen in agent.seen]
-        require(len(set(numbers)) > 1, "act() always sees the same: pass on what step() returned")
-        require(numbers == [0, 1, 2, 3], f"act() sees the observations {numbers}, not 0, 1, 2, 3")
+        steps = [seen[1] for seen in agent.seen]
+        require(len(set(steps)) > 1, "act() always sees the same: pass on what step() returned")
+        require(steps == [0, 1, 2, 3], f"act() sees the observations {steps}, not 0, 1, 2, 3")
         _require_learned(agent, list(rewards))
     print("play: right")
 
@@ -237,11 +249,14 @@ def _require_learned(agent: Recorder, rewards: list[Any]) -> None:
     times = len(agent.learned)
     require(times == 4, f"learn() is called {times} times in 4 steps: once after each step")
     observed, actions, told = zip(*agent.learned, strict=True)
-    shifted = [seen[1] for seen in observed] == [1, 2, 3, 4]
-    require(not shifted, "learn() gets the observation after the action: give it the one before")
+    shifted = [[agent.seen[0][0], float(n)] for n in (1, 2, 3, 4)]
+    require(
+        list(observed) != shifted,
+        "learn() gets the observation after the action: give it the one before",
+    )
     require(list(observed) == agent.seen, "learn() needs the observation that act() saw")
-    require(list(actions) == [0, 1, 2, 3], "learn() needs the action that act() returned")
-    require(list(told) == rewards, "learn() gets other rewards than those returned")
+    require(same(list(actions), [0, 1, 2, 3]), "learn() needs the action that act() returned")
+    require(same(list(told), rewards), "learn() gets other rewards than those returned")
     wanted = [-agent.seen[0][0] - n - 10.0 * (n - 1) for n in (1, 2, 3, 4)]
     require(same(rewards, wanted), f"the rewards are {rewards}, not those of the steps, {wanted}")
 
@@ -260,7 +275,7 @@ def check_region_greedy(agent_class: Callable[..., Any]) -> None:
         ask(pupil.learn, None, space.value_indices[5], reward, hints=hints, returns=None)
     near = np.isin(np.arange(len(space)), space.ball(5, 1.0))
     alone = np.arange(len(space)) == 5
-    count, total = np.array(pupil.count).ravel(), np.array(pupil.total).ravel()
+    count, total = _table(pupil, "count", space), _table(pupil, "total", space)
     changed = [name for name, part in (("total", total), ("count", count)) if part.any()]
     require(changed, "learn() changes nothing: update self.total and self.count in place")
     require("count" in changed, "learn() does not count: add 1 to self.count in the region")
@@ -285,6 +300,14 @@ def check_region_greedy(agent_class: Callable[..., Any]) -> None:
     )
     pupil.radius = 0.0
     ask(pupil.learn, None, space.value_indices[11], -1.0, hints=hints, returns=None)
-    grown = int((np.ravel(pupil.count) - count).sum())
+    grown = int((_table(pupil, "count", space) - count).sum())
     require(grown == 1, f"with a radius of 0, {grown} counts grow, not 1: use self.radius")
     print("RegionGreedy: right")
+
+
+def _table(pupil: Any, name: str, space: ConfigSpace) -> Any:
+    """Return a table of an agent as one row, after a look at what the answer has made of it."""
+    table, kind = numbers(getattr(pupil, name)), kind_of(getattr(pupil, name))
+    if table is None or table.shape != space.shape:
+        raise WrongAnswer(f"self.{name} is {kind}: change its entries in place")
+    return table.astype(float).ravel()

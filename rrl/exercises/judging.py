@@ -3,22 +3,32 @@
 A check calls the learner's function on a few cases. An answer passes if it agrees with the right
 function in all of them. A known mistake is a wrong function with a reason. The reason is shown only
 if the learner's function agrees with the mistake in all cases, so that the reason is true. Any
-other wrong answer is shown beside the right one, for the first case in which the two differ.
+other wrong answer is shown beside the right one, for the first case in which the two differ. What
+is not of the right kind, such as a text or a generator, is named by its kind.
 """
 
 from __future__ import annotations
 
+import inspect
+import math
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from inspect import unwrap
+from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 Mistakes = Iterable[tuple[Callable[..., Any], str]]
 TOLERANCE = 1e-4  # relative: an answer may be rounded to five digits
+_SLIPS: tuple[tuple[Callable[[Any], Any], str], ...] = (
+    (lambda right: 100 * right, "that is 100 times the right answer: is it in percent?"),
+    (lambda right: 1e3 * right, "that is 1000 times the right answer: is it in milliseconds?"),
+    (lambda right: 1 / right, "upside down: turn the fraction over"),
+    (lambda right: -right, "the sign is wrong: the right answer is minus that"),
+)  # of all exercises whose answers are numbers
 
 
 class WrongAnswer(AssertionError):
@@ -38,6 +48,9 @@ def require(condition: object, reason: str) -> None:
     """
     if not condition:
         raise WrongAnswer(reason)
+
+
+# --- Calling an answer -------------------------------------------------------------------------
 
 
 def ask(
@@ -60,7 +73,8 @@ def ask(
     Raises
     ------
     WrongAnswer
-        If the function raises an exception, or if it returns nothing although it should.
+        If the function raises an exception, if it returns nothing although it should, or if it
+        returns a generator, which has computed nothing yet.
     NotImplementedError
         If the exercise is still empty.
 
@@ -77,60 +91,128 @@ def ask(
             returned = function(*_copied(arguments))
     except (NotImplementedError, WrongAnswer):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WrongAnswer(_told(function, arguments, error, hints or {})) from None
     require(
         returned is not None or returns is None,
         f"{name}() returns nothing, and has to return {returns}: is there a `return`?",
     )
+    require(
+        not inspect.isgenerator(returned),
+        f"{name}() returns a generator, which computes nothing until it is read: use `return` "
+        "instead of `yield`, and list(...) around what is in brackets",
+    )
     return returned
 
 
+def ask_number(
+    function: Callable[..., Any],
+    *arguments: Any,
+    hints: Mapping[type[Exception], str] | None = None,
+    advice: str = "",
+) -> float:
+    """Call a learner's function as :func:`ask` does, and require one number of it.
+
+    Examples
+    --------
+    >>> ask_number(lambda x: 2 * x, 3)
+    6.0
+    >>> ask_number(lambda x: [x, x], 3, advice="take the mean")
+    Traceback (most recent call last):
+    rrl.exercises.judging.WrongAnswer: <lambda>() returns a list of 2 numbers, not a number: ...
+    """
+    got = ask(function, *arguments, hints=hints, returns="one number")
+    what = kind_of(got)
+    more = f": {advice}" if advice else ""
+    require(what == _NUMBER, f"{_name(function)}() returns {what}, not {_NUMBER}{more}")
+    value = float(got)
+    require(not math.isnan(value), f"{_name(function)}({_shown(arguments)}) is not a number (nan)")
+    return value
+
+
+def _called(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function.func if isinstance(function, partial) else function
+
+
 def _name(function: Callable[..., Any]) -> str:
-    called = function.func if isinstance(function, partial) else function
-    return getattr(called, "__name__", "your function")
+    return getattr(_called(function), "__name__", "your function")
 
 
 def _told(
     function: Callable[..., Any],
     arguments: Sequence[Any],
-    error: Exception,
+    error: BaseException,
     hints: Mapping[type[Exception], str],
 ) -> str:
     """Return a sentence that says which call failed, at which line, and what usually causes it."""
-    called = function.func if isinstance(function, partial) else function
-    code = getattr(unwrap(called), "__code__", None)
+    code = getattr(inspect.unwrap(_called(function)), "__code__", None)
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame.line for frame in frames if code and frame.filename == code.co_filename]
     at = f", at `{own[-1]}`" if own and own[-1] else ""
     hint = next((hint for kind, hint in hints.items() if isinstance(error, kind)), "")
-    what = f"{_name(function)}({_shown(arguments)}) stops with {type(error).__name__}: {error}{at}"
+    said = f": {error}" if str(error) else ""
+    what = f"{_name(function)}({_shown(arguments)}) stops with {type(error).__name__}{said}{at}"
     return f"{what}. {hint}" if hint else what
+
+
+def _copied(arguments: Sequence[Any]) -> list[Any]:
+    """Return copies of what a function may change in place: arrays, tables and lists."""
+    return [value.copy() if hasattr(value, "copy") else value for value in arguments]
+
+
+# --- Comparing answers -------------------------------------------------------------------------
+
+
+def numbers(value: Any) -> NDArray[Any] | None:
+    """Return an answer as an array of numbers or truth values; None if it is anything else.
+
+    Examples
+    --------
+    >>> numbers([1, 2.5]), numbers([True]), numbers("1"), numbers([1, None]), numbers([[1], [2, 3]])
+    (array([1. , 2.5]), array([ True]), None, None, None)
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype == object and all(isinstance(v, Real) for v in array.flat):
+            array = array.astype(float)  # fractions, and whole numbers that are very large
+    except (TypeError, ValueError, OverflowError):  # lists of several lengths, say
+        return None
+    if array.dtype.kind in "iuf":
+        return array.astype(float)
+    return array if array.dtype == bool else None
 
 
 def same(one: Any, other: Any) -> bool:
     """Whether two answers agree: numbers and arrays up to rounding, anything else exactly.
 
+    A truth value is no number, but 1 and 0 are accepted where truth values are wanted.
+
     Examples
     --------
-    >>> same([1, 2], np.array([1.0, 2.0])), same(1, [1]), same("a", "a")
-    (True, False, True)
+    >>> same([1, 2], np.array([1.0, 2.0])), same(1, [1]), same("a", "a"), same(True, 1)
+    (True, False, True, False)
     """
-    if isinstance(one, str) or isinstance(other, str):
-        return bool(one == other)
-    try:
-        first, second = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
-    except (TypeError, ValueError):
-        return type(one) is type(other) and bool(one == other)
-    if (one is None) != (other is None) or first.shape != second.shape:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    first, second = numbers(one), numbers(other)
+    if first is None or second is None:
+        return type(one) is type(other) and isinstance(one, str | None) and bool(one == other)
+    if first.shape != second.shape or first.dtype == bool != second.dtype:
         return False
-    return bool(np.allclose(first, second, rtol=TOLERANCE, atol=1e-12, equal_nan=True))
+    return bool(_close(first, second).all())
+
+
+def _close(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+    one, other = one.astype(float), other.astype(float)
+    return np.isclose(one, other, rtol=TOLERANCE, atol=1e-12, equal_nan=True)
 
 
 def compare_value(
     answer: Any, right: Any, mistakes: Iterable[tuple[Any, str]], what: str = "the answer"
 ) -> None:
     """Compare an answer that is a value with the right one, and with known wrong ones.
+
+    If it is right, this function says so.
 
     Raises
     ------
@@ -139,16 +221,23 @@ def compare_value(
 
     Examples
     --------
+    >>> compare_value(4, 4, [], "four")
+    four: right
     >>> compare_value(3, 4, [(3, "count the middle one, too")])
     Traceback (most recent call last):
     rrl.exercises.judging.WrongAnswer: the answer = 3: count the middle one, too
+    >>> compare_value("3", 4, [])
+    Traceback (most recent call last):
+    rrl.exercises.judging.WrongAnswer: the answer = '3' is a text, not a number
     """
     if same(answer, right):
+        print(f"{what}: right")
         return
     for wrong, reason in mistakes:
         require(not same(answer, wrong), f"{what} = {_one(answer)}: {reason}")
-    kind = "" if _shape(answer) == _shape(right) else f", but has the shape {_shape(right)}"
-    raise WrongAnswer(f"{what} is not {_one(answer)}{kind}: read the question again")
+    kind, wanted = kind_of(answer), kind_of(right)
+    require(kind == wanted, f"{what} = {_one(answer)} is {kind}, not {wanted}")
+    raise WrongAnswer(f"{what} is not {_one(answer)}: read the question again")
 
 
 def compare_function(
@@ -162,13 +251,16 @@ def compare_function(
 ) -> None:
     """Compare a learner's function with the right one, and with known mistakes, in all cases.
 
+    If it is right, this function says so.
+
     Parameters
     ----------
     answer, right : callable
     cases : sequence of tuple
         The arguments of each call. The cases must tell each mistake from the right function.
     mistakes : iterable of (callable, str)
-        Wrong functions, each with the reason why it is wrong.
+        Wrong functions, each with the reason why it is wrong. A number in percent or milliseconds,
+        upside down or with the wrong sign is known in all exercises.
     hints, returns
         See :func:`ask`.
 
@@ -179,8 +271,9 @@ def compare_function(
 
     Examples
     --------
-    >>> twice = lambda x: 2 * x
+    >>> def twice(x): return 2 * x
     >>> compare_function(twice, twice, [(3,)], [])
+    twice: right
     >>> compare_function(lambda x: x * x, twice, [(2,), (3,)], [])
     Traceback (most recent call last):
     rrl.exercises.judging.WrongAnswer: <lambda>(3) is 9, not 6
@@ -189,8 +282,11 @@ def compare_function(
     with np.errstate(all="ignore"):
         wanted = [right(*_copied(case)) for case in cases]
     if all(same(g, w) for g, w in zip(got, wanted, strict=True)):
+        print(f"{_name(answer)}: right")
         return
-    for mistake, reason in mistakes:
+    known: list[tuple[Callable[..., Any], str]] = list(mistakes)
+    known += [(partial(_slipped, slip, right), reason) for slip, reason in _SLIPS]
+    for mistake, reason in known:
         wrong = [_quiet(mistake, case) for case in cases]
         require(not all(same(g, w) for g, w in zip(got, wrong, strict=True)), reason)
     for case, g, w in zip(cases, got, wanted, strict=True):
@@ -198,22 +294,9 @@ def compare_function(
             raise WrongAnswer(_difference(f"{_name(answer)}({_shown(case)})", g, w))
 
 
-def _difference(call: str, got: Any, wanted: Any) -> str:
-    """Return a sentence about an answer and the right one; of a large array, the first entry."""
-    if _shape(got) != _shape(wanted):
-        return f"{call} has shape {_shape(got)}, not {_shape(wanted)}"
-    if np.size(wanted) > 10:
-        one, other = np.asarray(got, dtype=float), np.asarray(wanted, dtype=float)
-        place = np.argwhere(~np.isclose(one, other, rtol=TOLERANCE))[0].tolist()
-        return f"{call}{place} is {_one(one[tuple(place)])}, not {_one(other[tuple(place)])}"
-    return f"{call} is {_one(got)}, not {_one(wanted)}"
-
-
-def _shape(value: Any) -> tuple[int, ...] | str:
-    try:
-        return np.shape(value)
-    except ValueError:  # a list of lists of several lengths
-        return "of several lengths"
+def _slipped(slip: Callable[[Any], Any], right: Callable[..., Any], *case: Any) -> Any:
+    found = numbers(right(*case))
+    return None if found is None or found.dtype == bool else slip(found)
 
 
 def _quiet(mistake: Callable[..., Any], case: tuple[Any, ...]) -> Any:
@@ -226,9 +309,47 @@ def _quiet(mistake: Callable[..., Any], case: tuple[Any, ...]) -> Any:
             return float("nan")
 
 
-def _copied(arguments: Sequence[Any]) -> list[Any]:
-    """Return copies of what a function may change in place: arrays, tables and lists."""
-    return [value.copy() if hasattr(value, "copy") else value for value in arguments]
+# --- Saying what an answer is ------------------------------------------------------------------
+
+
+def _difference(call: str, got: Any, wanted: Any) -> str:
+    """Return a sentence about an answer and the right one; of a large array, the first entry."""
+    kind, right = kind_of(got), kind_of(wanted)
+    if kind != right and got is not None and wanted is not None:
+        return f"{call} is {kind}, not {right}"
+    one, other = numbers(got), numbers(wanted)
+    if one is not None and other is not None and other.size > 10:
+        place = np.argwhere(~_close(one, other))[0].tolist()
+        return f"{call}{place} is {_one(one[tuple(place)])}, not {_one(other[tuple(place)])}"
+    return f"{call} is {_one(got)}, not {_one(wanted)}"
+
+
+_NUMBER = "a number"
+
+
+def kind_of(value: Any) -> str:
+    """Return what an answer is, in words.
+
+    Examples
+    --------
+    >>> kind_of("7"), kind_of([1, 2]), kind_of(np.eye(3)), kind_of([None]), kind_of(True)
+    ('a text', 'a list of 2 numbers', 'numbers of shape (3, 3)', 'a list of ...', 'a truth value')
+    """
+    array = numbers(value)
+    if array is not None:
+        one, many = (
+            ("a truth value", "truth values") if array.dtype == bool else (_NUMBER, "numbers")
+        )
+        if array.ndim == 1:
+            return f"a list of {len(array)} {many if len(array) != 1 else many[:-1]}"
+        return f"{many} of shape {array.shape}" if array.ndim else one
+    if isinstance(value, list | tuple | np.ndarray):
+        return "a list of other things than numbers"
+    if value is None:
+        return "nothing"
+    if isinstance(value, str | dict):
+        return "a text" if isinstance(value, str) else "a dictionary"
+    return "a function" if callable(value) else f"an object of the type {type(value).__name__}"
 
 
 def _shown(arguments: Sequence[Any]) -> str:
@@ -237,12 +358,17 @@ def _shown(arguments: Sequence[Any]) -> str:
 
 def _one(value: Any) -> str:
     """Return a value as a person would write it: four digits, and at most ten numbers."""
-    if isinstance(value, np.ndarray | list | tuple) and np.size(value) <= 10:
+    if isinstance(value, np.random.Generator):
+        return "rng"
+    if isinstance(value, list | tuple) and len(value) <= 10:
         inner = ", ".join(_one(v) for v in value)
         return f"({inner})" if isinstance(value, tuple) else f"[{inner}]"
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value))
-    if isinstance(value, int | float | np.integer | np.floating):
+    if isinstance(value, dict) and len(value) <= 10:
+        return "{" + ", ".join(f"{_one(k)}: {_one(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, np.ndarray | np.generic) and value.size <= 10:
+        return _one(value.tolist())
+    if isinstance(value, float) or (type(value) is int and abs(value) < 10**15):
         return f"{value:.4g}" if -1e4 < value < 1e4 else f"{value:g}"
     text = repr(value)
-    return text if len(text) <= 60 else f"<{type(value).__name__}>"
+    plain = len(text) <= 60 and "\n" not in text and " at 0x" not in text
+    return text if plain else f"<{type(value).__name__}>"

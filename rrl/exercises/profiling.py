@@ -28,7 +28,6 @@ def check_numbers_of_episodes(for_five: Any, for_one: Any) -> None:
     )
     compare_value(for_five, 16, fives, "for_five")
     compare_value(for_one, 400, ones, "for_one")
-    print("recall: right")
 
 
 def check_relative_error(answer: Callable[..., Any]) -> None:
@@ -58,10 +57,6 @@ def check_relative_error(answer: Callable[..., Any]) -> None:
             lambda c: np.var(c, ddof=1) / np.sqrt(len(c)) / np.mean(c),
             "that is the variance: take the standard deviation",
         ),
-        (
-            lambda c: 100 * np.std(c, ddof=1) / np.sqrt(len(c)) / np.mean(c),
-            "that is in percent: return a fraction",
-        ),
         (lambda c: np.mean(c), "that is the mean alone"),
     )
     hint = "`costs` may be a list: np.asarray(costs) makes an array of it."
@@ -73,7 +68,6 @@ def check_relative_error(answer: Callable[..., Any]) -> None:
         mistakes,
         hints={AttributeError: hint, TypeError: hint},
     )
-    print("relative_error: right")
 
 
 def _scatter(paired: Callable[..., Any], apart: Callable[..., Any]) -> Callable[..., Any]:
@@ -133,4 +127,3 @@ def check_scatter(answer: Callable[..., Any]) -> None:
     a, b = np.exp([0.0, 1.0, 2.0]), np.exp([0.5, 1.4, 2.6])
     cases = [(x, y, together) for x, y in ((a, b), (b, a[::-1])) for together in (True, False)]
     compare_function(answer, _scatter(_paired, _apart), cases, mistakes)
-    print("scatter: right")

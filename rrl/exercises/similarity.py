@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rrl.exercises.bound import line_regions
 from rrl.exercises.judging import compare_function, compare_value
 
 
@@ -32,7 +33,6 @@ def check_variogram(at_one: Any, at_two: Any) -> None:
     )
     compare_value(at_one, 1.25, ones, "at_one")
     compare_value(at_two, 4.5, twos, "at_two")
-    print("by hand: right")
 
 
 def _errors(copied: Sequence[float], mean: Sequence[float], largest: float = 30.0) -> pd.DataFrame:
@@ -93,28 +93,22 @@ def check_useful_radius(answer: Callable[[pd.DataFrame], Any]) -> None:
         hints={KeyError: hint, ValueError: hint},
         returns="a distance, or 0",
     )
-    print("useful_radius: right")
-
-
-def _line_regions(cells: int, radius: float) -> NDArray[np.bool_]:
-    place = np.arange(cells)
-    return np.abs(place[:, None] - place) <= radius
 
 
 def check_settles_at(answer: Callable[[NDArray[np.float64], float], Any]) -> None:
     """Check the fixed point of means over the regions of a line, under uniform visits."""
 
     def sums(costs: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
-        return np.asarray(_line_regions(len(costs), radius) @ costs)
+        return np.asarray(line_regions(radius, len(costs)) @ costs)
 
     def sizes(costs: NDArray[np.float64], radius: float) -> NDArray[np.int64]:
-        return _line_regions(len(costs), radius).sum(axis=1)
+        return line_regions(radius, len(costs)).sum(axis=1)
 
     def right(costs: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
         return sums(costs, radius) / sizes(costs, radius)
 
     def weighted(costs: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
-        near = _line_regions(len(costs), radius)
+        near = line_regions(radius, len(costs))
         return near @ (costs / near.sum(axis=1))
 
     def extended(costs: NDArray[np.float64], radius: int) -> NDArray[np.float64]:
@@ -141,7 +135,7 @@ def check_settles_at(answer: Callable[[NDArray[np.float64], float], Any]) -> Non
             "that is the mean of all costs: only the region of a configuration counts",
         ),
         (
-            lambda c, r: np.array([c[near].min() for near in _line_regions(len(c), r)]),
+            lambda c, r: np.array([c[near].min() for near in line_regions(r, len(c))]),
             "that is the lowest cost of each region: the table keeps means",
         ),
         (
@@ -167,4 +161,3 @@ def check_settles_at(answer: Callable[[NDArray[np.float64], float], Any]) -> Non
         hints={ValueError: hint, IndexError: hint, TypeError: hint},
         returns="an array, one value per configuration",
     )
-    print("settles_at: right")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rrl.exercises.judging import ask, compare_function, require
+from rrl.exercises.judging import ask, compare_function, numbers, require
 from rrl.simulation.textbook import erlang_c
 
 
@@ -19,9 +19,7 @@ def check_utilisation(answer: Callable[..., Any]) -> None:
         (lambda r, s, c: r * s, "that is the offered load: divide by the number of servers"),
         (lambda r, s, c: r * s * c, "more servers are less busy: divide by their number"),
         (lambda r, s, c: r / (s * c), "a longer service makes a server busier: multiply by it"),
-        (lambda r, s, c: s * c / r, "upside down: more requests make a server busier"),
         (lambda r, s, c: 1 - r * s / c, "that is the fraction of the time without work"),
-        (lambda r, s, c: 100 * r * s / c, "that is in percent: return a fraction"),
         (
             lambda r, s, c: r * s / c / (1 - r * s / c),
             "that is larger: it is busy time over idle time",
@@ -29,7 +27,6 @@ def check_utilisation(answer: Callable[..., Any]) -> None:
     )
     cases = [(120.0, 0.0125, 2), (30.0, 0.02, 1), (10.0, 0.1, 4)]
     compare_function(answer, lambda r, s, c: r * s / c, cases, mistakes)
-    print("utilisation: right")
 
 
 def check_mean_time(answer: Callable[..., Any]) -> None:
@@ -47,11 +44,9 @@ def check_mean_time(answer: Callable[..., Any]) -> None:
         (lambda r, s: s * (1 - r * s), "divide by 1 - utilisation: a busy server is slower"),
         (lambda r, s: s / (r * s), "divide by the idle fraction, 1 - utilisation"),
         (lambda r, s: r * s / (1 - r * s), "that is the mean number of requests in the system"),
-        (lambda r, s: 1e3 * s / (1 - r * s), "that is in milliseconds: return seconds"),
     )
     cases = [(60.0, 0.0125), (10.0, 0.05), (0.0, 0.2)]
     compare_function(answer, lambda r, s: s / (1 - r * s), cases, mistakes)
-    print("mean_time: right")
 
 
 def check_gain_of_pooling(answer: Callable[..., Any]) -> None:
@@ -64,10 +59,6 @@ def check_gain_of_pooling(answer: Callable[..., Any]) -> None:
         (
             lambda rho: 1 / (1 - rho) / pooled(rho, rho),
             "the load of two servers is 2 rho, not rho",
-        ),
-        (
-            lambda rho: (1 - rho) * pooled(rho, 2 * rho),
-            "upside down: the separate queues take longer",
         ),
         (
             lambda rho: 1 / (1 - rho) / (pooled(rho, 2 * rho) - 1),
@@ -94,7 +85,7 @@ def check_gain_of_pooling(answer: Callable[..., Any]) -> None:
     )
     cases = [(0.3,), (0.7,), (0.95,)]
     compare_function(answer, lambda rho: 1 + rho, cases, mistakes)
-    print("gain_of_pooling: right; the gain is exactly 1 + rho")
+    print("the gain is exactly 1 + rho")
 
 
 def _cells() -> tuple[pd.DataFrame, list[str]]:
@@ -112,14 +103,15 @@ def _cells() -> tuple[pd.DataFrame, list[str]]:
 def check_draw_configurations(answer: Callable[..., Any]) -> None:
     """Check a bootstrap sample that draws configurations with all their cells."""
     cells, knobs = _cells()
-    drawn = [ask(answer, cells, knobs, np.random.default_rng(seed)) for seed in range(200)]
+    rows = set(map(tuple, cells.to_numpy()))
+    drawn = [ask(answer, cells, knobs, np.random.default_rng(seed)) for seed in (0, *range(200))]
     for sample in drawn:
         require(isinstance(sample, pd.DataFrame), "return a table: pd.concat makes one of parts")
-    require(
-        all(set(sample.columns) >= set(cells.columns) for sample in drawn),
-        "the sample lacks columns of the table",
-    )
-    repeated = ask(answer, cells, knobs, np.random.default_rng(0))
+        require(set(sample.columns) >= set(cells.columns), "the sample lacks columns of the table")
+        values = numbers(sample[list(cells.columns)])
+        own = values is not None and set(map(tuple, values)) <= rows
+        require(own, "the sample has rows that the table does not have: draw from its rows")
+    repeated = drawn.pop(0)
     require(repeated.equals(drawn[0]), "the same rng gives another sample: draw with `rng` alone")
     require(
         not all(sample.equals(cells) for sample in drawn), "that is the table itself: draw from it"

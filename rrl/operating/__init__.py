@@ -1,1 +1,1 @@
-"""Operating: what `rrl tune`, `rrl replay`, `rrl race`, `rrl serve` and `rrl profile` do."""
+"""Operating: what `rrl tune`, `rrl replay`, `rrl race`, `rrl profile` and `rrl stop` do."""

@@ -38,9 +38,8 @@ class Job:
         One line of text that names what is tuned.
     space : ConfigSpace
     default : configuration
-        The recommendation is compared with this configuration.
-    serves : configuration, optional
-        The configuration that serves now, if it is known. The agent `rrl-gp` begins with it.
+        The recommendation is compared with this configuration, and the agent `rrl-gp` begins at
+        or near it.
     workload : Workload
     objective : Objective
         The agent minimises this objective.
@@ -93,7 +92,6 @@ class Job:
     seed: int = 0
     fixed: Configuration = field(default_factory=dict)
     unit: str = "s"
-    serves: Configuration | None = None
     budget: int | None = None
     late_s: float | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -135,7 +133,7 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """Return the settings that the journal stores, in a form for JSON.
 
-        The space and a trace are stored as checksums. `serves` and `unit` are not stored.
+        The space and a trace are stored as checksums. The `unit` is not stored.
         """
         load = self.workload
         if isinstance(load, Trace):

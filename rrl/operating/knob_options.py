@@ -24,7 +24,7 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
     from rrl.core.space import ConfigSpace
     from rrl.serving.process_knobs import is_process_knob
     from rrl.support.machine import available_cpus
-    from rrl.tuning.presets import serving_knob, tf_serving
+    from rrl.tuning.presets import paper_cpu, serving_knob
 
     knobs = each_once(options.knob)
     check_names(knobs)
@@ -38,7 +38,7 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
         raise UsageError("each --knob has only one value: there is nothing to tune")
     refuse_idle(knobs)
     if not free:
-        return tf_serving(min(available_cpus(), 8)), fixed
+        return paper_cpu(min(available_cpus(), 8)), fixed
     return ConfigSpace(free, cores=available_cpus()), fixed
 
 
@@ -92,26 +92,3 @@ def read_default(options: Namespace, space: ConfigSpace) -> Configuration:
     own = {**SERVER_DEFAULTS, CPUS: len(usable_cpus())}
     first = {knob.name: knob.values[0] for knob in space.knobs if is_process_knob(knob.name)}
     return {name: {**first, **own}.get(name, 0) for name in space.names}
-
-
-def serves_now(
-    options: Namespace, space: ConfigSpace, default: Configuration
-) -> Configuration | None:
-    """Return what serves now: the user's default, or TensorFlow Serving's if it has all knobs."""
-    from rrl.serving.process_knobs import is_process_knob
-    from rrl.serving.settings import KNOBS
-    from rrl.support.machine import available_cpus
-    from rrl.tuning.defaults import nearest, serving_default
-    from rrl.tuning.presets import THREADS
-
-    if options.default:
-        values = {knob.name: knob.values for knob in space.knobs}
-        automatic = [name for name in THREADS if 0 not in values.get(name, (0,))]
-        return {
-            name: available_cpus() if value == 0 and name in automatic else value
-            for name, value in default.items()
-        }
-    if not all(name in KNOBS or is_process_knob(name) for name in space.names):
-        return None
-    process = {name: value for name, value in default.items() if is_process_knob(name)}
-    return nearest(space, {**serving_default(space), **process})

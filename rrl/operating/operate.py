@@ -43,7 +43,7 @@ from rrl.tuning.guard import USUAL_EPISODES, Guard, Keeps, Part
 from rrl.tuning.guarded import Trial, check_answered, guarded_steps, measured
 from rrl.tuning.loop import draw_run, learning_steps
 from rrl.tuning.objective import suited
-from rrl.tuning.presets import in_words
+from rrl.tuning.presets import THREADS, in_words
 from rrl.workloads.workload import Times
 
 Contestants = Callable[[Configuration], AbstractContextManager[Mapping[str, Server]]]
@@ -95,13 +95,18 @@ def open_journal(job: Job, folder: str | os.PathLike[str]) -> Iterator[Opened]:
 
 
 def make_agent(job: Job) -> Agent:
-    """Make a job's agent by its name; `rrl-gp` begins at or near what serves now."""
+    """Make a job's agent by its name; `rrl-gp` begins at or near the default.
+
+    Automatic threads that are not on the grid are a thread per core.
+    """
     from rrl.rivals.agents import maker
-    from rrl.tuning.defaults import nearest
+    from rrl.tuning.defaults import guess_cores, nearest
 
     settings: dict[str, Any] = {} if job.warm is None else {"warm": job.warm.start}
-    if job.agent == "rrl-gp" and job.serves is not None:
-        settings["start"] = nearest(job.space, job.serves)
+    if job.agent == "rrl-gp":
+        automatic = [k.name for k in job.space.knobs if k.name in THREADS and 0 not in k.values]
+        cores = {name: guess_cores(job.space) for name in automatic if not job.default[name]}
+        settings["start"] = nearest(job.space, {**job.default, **cores})
     return maker(job.agent, **settings)(job.space, job.rng(0))
 
 

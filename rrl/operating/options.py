@@ -25,6 +25,9 @@ UNLIMITED, NO_LIMIT = "unlimited", 10**9
 AUTO = "auto"
 """The word for a limit of lateness that the default's own episodes give."""
 
+DATA = Path("data")
+"""The folder in which a profile is known by its name."""
+
 FURTHER = "further options"
 """The title of the options that only ``--help-all`` shows."""
 

@@ -168,7 +168,7 @@ def _listed(plan: Plan) -> str:
     from rrl.tuning.presets import in_words
 
     lines = [f"  {name}: {', '.join(map(str, values))}" for name, values in plan.knobs.items()]
-    lines.append(f"  fixed: {in_words(plan.fixed or {}) or 'nothing'}")
+    lines.append(f"  fixed: {in_words(plan.fixed) or 'nothing'}")
     loads = ", ".join(f"{rate:g}" for rate in plan.rates_per_s) + " requests/s"
     if not plan.rates_per_s:
         percentages = ", ".join(f"{fraction:.0%}" for fraction in plan.shares)

@@ -86,7 +86,8 @@ def kept(episode: Episode, guard: Guard | None = None) -> Record:
     """Return an episode's requests, with latencies in whole microseconds.
 
     If the guard has stopped the episode, ``stopped`` says how many requests were late by then, and
-    how many failed. The requests that were open are cancelled, which is no failure.
+    how many failed. The requests that were open are cancelled, which is no failure. If the guard
+    stopped it because they could have used up the budget, ``open`` is their number.
     """
     record: Record = {"latency_us": np.rint(1e6 * episode.latency).astype(int).tolist()}
     if not episode.ok.all():
@@ -95,6 +96,8 @@ def kept(episode: Episode, guard: Guard | None = None) -> Record:
         late = int((~episode.failed & (episode.latency > guard.late_s)).sum())
         failed = int(episode.failed.sum())
         record["stopped"] = {"late": late, "failed": failed, "late_s": guard.late_s}
+        if episode.info["aborted"] == "budget":  # a reason of rrl.tuning.watch
+            record["stopped"]["open"] = int((episode.status == Status.CANCELLED.value).sum())
     return record | {name: episode.info[name] for name in REPORTED if name in episode.info}
 
 
@@ -149,8 +152,20 @@ def stopped_words(kept: Mapping[str, Any], planned: int) -> str:
     failed = f", {stopped['failed']} failed" if stopped["failed"] else ""
     return (
         f"stopped after {len(kept['latency_us'])} of {planned} requests: {stopped['late']} over "
-        f"{in_ms(stopped['late_s'])}{failed}"
+        f"{in_ms(stopped['late_s'])}{failed}{open_words(stopped)}"
     )
+
+
+def open_words(stopped: Mapping[str, Any]) -> str:
+    """Say that the open requests of a stopped episode were the reason; "" if they were not.
+
+    Examples
+    --------
+    >>> open_words({"late": 0, "open": 7})
+    ', and 7 open ones could have used up the budget'
+    """
+    count = stopped.get("open")
+    return f", and {count} open ones could have used up the budget" if count else ""
 
 
 # --- what the records say -------------------------------------------------------------------------
@@ -224,11 +239,20 @@ def harm_done(job: Job, records: Sequence[Record]) -> Record:
     ended = [
         {name: record[name] for name in ("episode", "round") if name in record}
         | {name: part[name] for name in ("configuration", "ended", "why", "requests", "bad")}
+        | {"open": _stopped(job, record, part).get("open", 0)}
         for record, part in parts
         if part["ended"]
     ]
     late = [record["guard"]["late_s"] for record in records if "guard" in record]
     return {"late_s": late[-1] if late else None, **counts, "ended": ended}
+
+
+def _stopped(job: Job, record: Record, part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is stored of how a part of an episode or a round was stopped."""
+    if "round" in record:
+        own = part["configuration"] == dict(job.default)
+        record = record["default" if own and "default" in record else "recommended"]
+    return record.get("stopped", {})
 
 
 def late_while_tuning(job: Job, records: Sequence[Record]) -> float:
@@ -359,7 +383,8 @@ def _is_generator(value: Any) -> bool:
 
 def _are_requests(value: Any) -> bool:
     """Return whether a value holds requests as :func:`kept` stores them."""
-    stopped = {"late": _is_count, "failed": _is_count, "late_s": _is_number}
+    stopped: dict[str, Any] = {"late": _is_count, "failed": _is_count, "late_s": _is_number}
+    stopped["open"] = (_is_count, None)
     form = {"latency_us": [_is_count], "status": ([_is_count], None), "stopped": (stopped, None)}
     if not _fits(value, form | dict.fromkeys(REPORTED, (_is_number, None))):
         return False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rrl.operating.goal import OBJECTIVES, read_goal, read_load
 from rrl.operating.options import (
+    DATA,
     add_further_options,
     add_goal_options,
     add_run_options,
@@ -56,8 +57,9 @@ def add_parsers(commands: Any) -> None:
         formatter_class=RawDescriptionHelpFormatter,
         add_help=False,
     )
-    replay.add_argument("source", help="a profile's name or folder, a .csv file, or a testbed")
-    replay.add_argument("--data", type=Path, default=Path("data"), help="folder of the profiles")
+    replay.add_argument(
+        "source", help="a profile's folder, or its name in data/; a .csv file, or a testbed"
+    )
     replay.add_argument("--cost", default="cost", help="cost column of a .csv (default 'cost')")
     replay.add_argument("--knobs", help="knob columns of a .csv (default: all others)")
     add_goal_options(replay)
@@ -73,7 +75,6 @@ class _Source:
     what: str
     unit: str = "s"
     rate: float | None = None
-    served: bool = True  # by TensorFlow Serving, so the agent can begin with its default
 
 
 def _replay(options: Namespace) -> int:
@@ -108,7 +109,6 @@ def _replay(options: Namespace) -> int:
         options.rounds,
         options.seed,
         unit=source.unit,
-        serves=default if options.default or source.served else None,
         warm=read_warm_start(options, server.space, {}, objective, folder),
     )
 
@@ -146,26 +146,23 @@ def _suited(server: Server, objective: Objective) -> Server:
 def _open(options: Namespace) -> _Source:
     from rrl.recording.replay import TableServer
     from rrl.simulation.testbeds import TESTBEDS, testbed
-    from rrl.tuning.presets import SERVING_KNOBS
 
     path = Path(options.source)
     if path.suffix.lower() == ".csv":
-        refuse(options, ("rate", "trace", "data"), "on a table: its costs are of one load")
+        refuse(options, ("rate", "trace"), "on a table: its costs are of one load")
         wanted = None if options.knobs is None else options.knobs.split(",")
         table, knobs = read_table(path, options.cost, wanted)
         server = TableServer(table, knobs, options.cost)
         if len(server.space) < 2:
             raise DataError(f"{path}: it has one configuration only, so there is nothing to tune")
         what = f"{path.name} ({checksum(path)}): {options.cost}"
-        known = set(server.space.names) <= set(SERVING_KNOBS)
-        return _Source(server, what, unit="", rate=1.0, served=known)
+        return _Source(server, what, unit="", rate=1.0)
     refuse(options, ("cost", "knobs"), "without a .csv file")
     if options.source in TESTBEDS:
-        refuse(options, ["data"], "on a testbed")
         return _Source(testbed(options.source), f"testbed {options.source}")
-    folder = next((f for f in (path, options.data / path) if f.is_dir()), None)
+    folder = next((f for f in (path, DATA / path) if f.is_dir()), None)
     if folder is None:
-        profiles = sorted(f.parent.name for f in options.data.glob("*/profile.json"))
+        profiles = sorted(f.parent.name for f in DATA.glob("*/profile.json"))
         raise UsageError(
             f"unknown source {options.source!r}; known: {', '.join([*TESTBEDS, *profiles])}, "
             "or give a profile's folder or a .csv file"

@@ -1,4 +1,4 @@
-"""The report of a run, for people and as files: what to deploy, what it gains, what it cost."""
+"""The report of a run, as text, files and a figure: what to deploy, what it gains and cost."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
 from rrl.operating.options import NO_LIMIT, UNLIMITED
-from rrl.operating.records import in_ms
-from rrl.operating.verdict import amount, interval_words
+from rrl.operating.records import Record, ending, in_ms, learned, open_words
+from rrl.operating.verdict import amount, best_so_far, interval_words
+from rrl.plotting.shared import MS, plain_log_ticks, style
 from rrl.support.errors import UnstableError, UsageError
-from rrl.tuning.constrained import HighestRate
+from rrl.tuning.constrained import Constrained, HighestRate
+from rrl.tuning.objective import MeanLatency, Percentile
 from rrl.tuning.presets import in_words
 
 if TYPE_CHECKING:
@@ -20,6 +27,8 @@ if TYPE_CHECKING:
 
 BATCHING = "batching.txt"
 """The batching file of the configuration to deploy."""
+
+WIDE = 8.0  # if the costs differ by more than this factor, their axis is logarithmic
 
 
 # --- how to start a server ------------------------------------------------------------------------
@@ -150,6 +159,7 @@ def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
         how = f"crashed: {trial['why']}"
         if trial["ended"] == "aborted":
             how = f"stopped: {trial['bad']} of {trial['requests']} requests late or failed"
+            how += open_words(trial)
         lines.append(f"  {in_words(trial['configuration'])} {how}")
     return lines
 
@@ -166,3 +176,82 @@ def check_result(result: dict[str, Any]) -> None:
         raise UnstableError(
             "the recommendation is worse than the default: keep the default, or use more --episodes"
         )
+
+
+# --- the figure -----------------------------------------------------------------------------------
+
+
+def plot_journal(job: Job, records: Sequence[Record]) -> Figure:
+    """Plot each episode's cost, the recommendation's cost, and the fraction of late requests.
+
+    Trials that were stopped or crashed have marks of their own at the upper edge, because they have
+    no latency that could be compared.
+
+    Parameters
+    ----------
+    job : Job
+    records : sequence of dict
+        Records of the journal. Only those of the tuning are drawn.
+    """
+    style()
+    tuned = learned(records)
+    number = np.arange(1, len(tuned) + 1)
+    is_latency = isinstance(job.objective, MeanLatency | Percentile) and job.unit == "s"
+    scale = MS if is_latency else 1.0
+    figure = Figure(figsize=(6.4, 4.4 if job.slo else 3.2), layout="constrained")
+    axes = figure.subplots(2 if job.slo else 1, 1, sharex=True, squeeze=False)[:, 0]
+    costs = scale * np.array([record["cost"] for record in tuned])
+    ended = np.array([ending(record) for record in tuned])
+    _draw_costs(axes[0], number, costs, ended)
+    best = scale * best_so_far(tuned)
+    axes[0].step(number, best, "-", color="C1", where="post", label="best so far")
+    shown = [costs[ended == ""], best[np.isfinite(best) & (ended == "")]]
+    if job.slo and job.objective == job.slo.statistic:
+        target = MS * job.slo.target_s
+        axes[0].axhline(target, ls="--", lw=1, color="0.25", label=f"SLO {job.slo}")
+        shown.append(np.array([target]))
+    if isinstance(job.objective, Constrained):
+        axes[0].axhline(1, ls="--", lw=1, color="0.25", label="above it the SLO is broken")
+        shown.append(np.ones(1))
+    unit = " (ms)" if is_latency else ""
+    axes[0].set(ylabel=f"{job.objective}{' latency' if is_latency else ''}{unit}")
+    _scale(axes[0], np.concatenate(shown))
+    if job.slo:
+        late = 100 * np.array([record["late"] for record in tuned])
+        axes[1].bar(number, late, width=0.8, color="C2")
+        axes[1].set(ylabel="late requests (%)", ylim=(0, max(5.0, 1.1 * late.max())))
+    axes[-1].set(xlabel="episode", xlim=(0.4, len(tuned) + 0.6))
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside upper center", ncols=5, columnspacing=1.0, handletextpad=0.4)
+    return figure
+
+
+def _draw_costs(ax: Axes, number: np.ndarray, costs: np.ndarray, ended: np.ndarray) -> None:
+    """Mark each episode by how it ended, in colours and shapes that all can tell apart."""
+    whole = ended == ""
+    ax.plot(number[whole], costs[whole], "o", ms=4, color="C0", label="an episode")
+    for kind, label, marker, colour in (
+        ("aborted", "a stopped trial", "v", "C3"),
+        ("crashed", "a crashed trial", "X", "0.1"),
+    ):
+        if (of_kind := ended == kind).any():
+            edge = np.full(of_kind.sum(), 0.98)
+            ax.plot(
+                number[of_kind], edge, marker, ms=6, color=colour, label=label, clip_on=False,
+                transform=ax.get_xaxis_transform(),
+            )  # fmt: skip
+
+
+def _scale(ax: Axes, shown: np.ndarray) -> None:
+    """Choose the limits of the costs and a scale whose ticks can be read."""
+    if not len(shown):
+        return
+    low, high = shown.min(), shown.max()
+    if low > 0 and high > WIDE * low:
+        ax.set_yscale("log")
+        plain_log_ticks(ax.yaxis)
+        ax.set_ylim(low / 1.2, high * 1.4)
+    else:
+        margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+        ax.set_ylim(max(low - margin, 0.0 if low >= 0 else low - margin), high + 2 * margin)
+        ax.yaxis.set_major_locator(MaxNLocator(6))

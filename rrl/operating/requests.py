@@ -1,16 +1,20 @@
-"""The model that `rrl tune` serves, and the requests that it sends; both are checked at once."""
+"""The model that `rrl tune` serves, its version, and the requests; all is checked at once."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from rrl.operating.options import given
-from rrl.support.errors import DataError, UsageError
+from rrl.support.errors import DataError
 
 if TYPE_CHECKING:
     from rrl.serving.sample import Inputs
@@ -31,7 +35,6 @@ def about(options: Namespace) -> dict[str, Any]:
     """Return what must be the same when a run continues: the model, the server, the requests."""
     calls = {name: getattr(options, name) for name in ("signature", "deadline")}
     calls = {name: value for name, value in calls.items() if given(options, name)}
-    from rrl.serving.identity import model_digest, server_version
     from rrl.serving.launcher import find_executable
     from rrl.serving.servable import found_versions
 
@@ -58,7 +61,12 @@ def model_path(model: str) -> Path:
     if model in models.MODELS:
         return models.build(model)
     if (Path(model) / FILE).is_file():
-        raise DataError(f"{model}: this is a version of a model; give the folder that contains it")
+        if Path(model).resolve().name.isdecimal():
+            raise DataError(f"{model}: a version of a model; give the folder that contains it")
+        raise DataError(
+            f"{model}: a SavedModel without a number; move what is in it to {model}/1/, as "
+            "TensorFlow Serving needs it, and give the same folder"
+        )
     if newest_version(Path(model)) is None:
         raise DataError(
             f"{model}: not a known model ({', '.join(models.MODELS)}), and no folder of that name "
@@ -117,13 +125,60 @@ def random_note(needed: Mapping[str, tuple[str, Sequence[int]]]) -> str:
     >>> random_note({"x": ("float32", (-1, -1, 3))})
     'no --sample: the requests have random values of x float32 (1, 1, 3), with 1 for unknown sizes'
     """
-    from rrl.serving.loadgen import random_inputs
+    from rrl.serving.sample import random_inputs
 
-    try:
-        made = random_inputs(needed, np.random.default_rng(0))
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    made = random_inputs(needed, np.random.default_rng(0))
     shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in made.items())
     unknown = any(-1 in shape[1:] for _, shape in needed.values())
     more = ", with 1 for unknown sizes" if unknown else ""
     return f"no --sample: the requests have random values of {shapes}{more}"
+
+
+# --- what is measured -----------------------------------------------------------------------------
+
+
+def model_digest(version: Path) -> str:
+    """Return a digest of all files of a version folder: their names and their contents.
+
+    Files in linked folders count, too, as a deployment may link to a shared `variables` folder.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "saved_model.pb").write_bytes(b"graph")
+    ...     model_digest(Path(folder))
+    'sha256 5df3901e39f6'
+    """
+    digest = hashlib.sha256()
+    within = ((Path(folder), names) for folder, _, names in os.walk(version, followlinks=True))
+    files = [folder / name for folder, names in within for name in names]
+    for path in sorted(path for path in files if path.is_file()):
+        digest.update(f"{path.relative_to(version).as_posix()}\0".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256 {digest.hexdigest()[:12]}"
+
+
+@cache
+def _said(command: tuple[str, ...]) -> str:
+    """Return what a command prints; nothing if it does not start or does not end."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
+
+
+def server_version(command: Sequence[str]) -> str:
+    """Return the version of the server that a command of `find_executable` starts."""
+    from rrl.serving.launcher import LOCAL, kind_of
+
+    if kind_of(command) == LOCAL:
+        from importlib.metadata import version
+
+        return f"local server on TensorFlow {version('tensorflow')}"
+    lines = _said((*command, "--version")).splitlines()
+    return next((line.strip() for line in lines if line.strip()), "unknown")

@@ -8,10 +8,10 @@ import os
 import shutil
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rrl.support.errors import ServerError, interrupt_by_signals
 
@@ -20,9 +20,30 @@ if TYPE_CHECKING:
     from rrl.operating.operate import Contestants, Opened
     from rrl.operating.records import Record
     from rrl.operating.screen import Screen
-    from rrl.operating.targets import Target
     from rrl.tuning.episode import Server
     from rrl.tuning.guard import Guard
+
+
+class Live(NamedTuple):
+    """What only a run has that measures now.
+
+    Parameters
+    ----------
+    opened : Opened
+        Its journal, which is open already.
+    guard : Guard, optional
+    command : sequence of str
+        The command that starts such a server, without the flags of a configuration.
+    """
+
+    opened: Opened
+    guard: Guard | None
+    command: Sequence[str]
+
+
+_CHOSEN = "0: TensorFlow chooses the number"
+ZERO = {"inter_op": _CHOSEN, "intra_op": _CHOSEN, "batch_threads": "0: no batching"}
+"""What the value 0 of a number of threads means."""
 
 ROOM_BYTES = 2**20  # less is a full disk: an episode may not fit
 
@@ -34,34 +55,28 @@ def run(
     folder: Path,
     options: Namespace,
     screen: Screen,
-    target: Target | None = None,
-    opened: Opened | None = None,
+    live: Live | None = None,
 ) -> int:
     """Tune, print a report, write the result and the figure, and return the exit code.
 
     A server that can keep a configuration is told at the end to keep the one to deploy; if the run
-    is interrupted or fails, that is the default. Without a target, the measurements are not made
-    now. If the journal of the folder is already open, `opened` has it.
+    is interrupted or fails, that is the default. Without `live`, the measurements exist already.
     """
-    from rrl.operating.figure import plot_journal
-    from rrl.operating.metrics import metrics_at
-    from rrl.operating.operate import make_guard, operate
-    from rrl.operating.report import add_commands, check_result, report, write
+    from rrl.operating.operate import operate
+    from rrl.operating.report import add_commands, check_result, plot_journal, report, write
     from rrl.operating.verdict import summarise
     from rrl.plotting.shared import save
     from rrl.tuning.guard import Keeps
 
     interrupt_by_signals()
-    guard = make_guard(job, target.refuses if target else None)
     try:
-        with metrics_at(options.metrics_port if target else None, guard):
-            if target:
-                records = _measure(job, target, opened, folder, options, screen, guard)
-            else:
-                every = max(1, job.episodes // 20)
-                records = operate(
-                    job, server, contestants, opened or folder, screen, every, tick=screen.progress
-                )
+        if live is None:
+            every = max(1, job.episodes // 20)
+            tick = screen.progress
+            records = operate(job, server, contestants, folder, screen, every, tick=tick)
+        else:
+            with _returning(job, server, folder, options):
+                records = _measure(job, server, contestants, screen, live)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted; all finished episodes are in {folder}: the same command continues"
@@ -71,8 +86,9 @@ def run(
     result = summarise(job, records)
     if isinstance(server, Keeps):
         server.keep(result["deploy"])
-    command = target.command if target else ()
-    add_commands(job, result, folder.absolute() if target else folder, command)
+    if live is not None:
+        folder = folder.absolute()
+    add_commands(job, result, folder, live.command if live else ())
     try:  # first, because a full disk must not hide the result
         print(json.dumps(result) if options.json else report(job, result, folder), flush=True)
     finally:
@@ -83,13 +99,7 @@ def run(
 
 
 def _measure(
-    job: Job,
-    target: Target,
-    opened: Opened | None,
-    folder: Path,
-    options: Namespace,
-    screen: Screen,
-    guard: Guard | None,
+    job: Job, server: Server, contestants: Contestants, screen: Screen, live: Live
 ) -> list[Record]:
     """Tune a server, and note what else the machine does meanwhile."""
     from rrl.operating.operate import operate
@@ -102,11 +112,10 @@ def _measure(
         f"{'at most ' * job.may_settle}{count} episodes of {job.requests} requests: "
         f"{load_words(job)}, plus the server starts"
     )
-    with _returning(job, target, folder, options):
-        return operate(
-            job, target.server, target.contestants, opened or folder, screen, tick=screen.progress,
-            machine=machine, guard=guard, others=OtherWork(target.processes),
-        )  # fmt: skip
+    return operate(
+        job, server, contestants, live.opened, screen, tick=screen.progress, machine=machine,
+        guard=live.guard, others=OtherWork(getattr(server, "processes", tuple)),
+    )  # fmt: skip
 
 
 def load_words(job: Job) -> str:
@@ -120,14 +129,14 @@ def load_words(job: Job) -> str:
 
 
 @contextmanager
-def _returning(job: Job, target: Target, folder: Path, options: Namespace) -> Iterator[None]:
+def _returning(job: Job, server: Server, folder: Path, options: Namespace) -> Iterator[None]:
     """Let the default return if the block fails.
 
     With clients, the reason is said before, because the return takes long.
 
     What a server says of a full disk is of no help, so the disk is looked at first.
     """
-    from rrl.operating.staying import say
+    from rrl.operating.targets import reason_of, say
     from rrl.tuning.guard import Keeps
 
     try:
@@ -137,13 +146,10 @@ def _returning(job: Job, target: Target, folder: Path, options: Namespace) -> It
             check_room(folder)
             raise
     except BaseException as error:
-        if isinstance(target.server, Keeps) and not options.keep_best:
-            target.server.keep(job.default)
+        if isinstance(server, Keeps) and not options.keep_best:
+            server.keep(job.default)
         if options.port and isinstance(error, Exception):
-            if isinstance(error, OSError) and error.filename:
-                say(f"{error.filename}: {error.strerror}")
-            else:
-                say(str(error))
+            say(reason_of(error))
         raise
 
 
@@ -176,6 +182,7 @@ def plan_lines(job: Job, note: str, refuses: Callable[[Any], bool]) -> list[str]
     lines.append(f"may be tried: {len(tried)} configurations of")
     lines += [
         f"  {knob.name.partition(':')[2] or knob.name}: {', '.join(map(str, knob.values))}"
+        + (f" ({ZERO[knob.name]})" if 0 in knob.values and knob.name in ZERO else "")
         for knob in job.space.knobs
     ]
     lines.append(

@@ -1,23 +1,33 @@
-"""The servers that `rrl tune` measures, and the state in which it leaves them."""
+"""The servers that `rrl tune` measures, and the state in which it leaves them.
+
+At a port, a service goes on when the run ends.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import signal
+import sys
+import threading
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rrl.operating.requests import model_path
-from rrl.operating.staying import leave_running, opened, say
 from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
+from rrl.support.errors import RRLError
+from rrl.tuning.presets import in_words
 
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration
     from rrl.core.space import ConfigSpace
     from rrl.operating.job import Job
     from rrl.operating.operate import Contestants
+    from rrl.serving.handover import HandoverServer
     from rrl.serving.live import LiveServer
     from rrl.serving.sample import Inputs
     from rrl.tuning.episode import Episode, Server
@@ -26,42 +36,16 @@ if TYPE_CHECKING:
 PORT = 8500  # TensorFlow Serving's own
 
 
-@dataclass(frozen=True)
-class Target:
-    """What a run tunes.
-
-    Parameters
-    ----------
-    server : Server
-        The server to tune.
-    contestants : callable
-        See :data:`rrl.operating.operate.Contestants`.
-    refuses : callable
-        Takes a configuration, and returns whether it would refuse requests that are served today.
-    command : sequence of str
-        The command that starts such a server, without the flags of a configuration.
-    processes : callable, optional
-        It returns the numbers of its processes on this machine that are no children of this one.
-    """
-
-    server: Server
-    contestants: Contestants
-    refuses: Callable[[Configuration], bool]
-    command: Sequence[str] = ()
-    processes: Callable[[], Sequence[int]] = tuple
+Servers = tuple["Server", "Contestants"]
+"""The server to tune, and those of the comparison (:data:`rrl.operating.operate.Contestants`)."""
 
 
-def open_target(
-    options: Namespace,
-    job: Job,
-    folder: Path,
-    requests: list[Inputs] | None,
-    largest: int,
-) -> AbstractContextManager[Target]:
-    """Open the server of a run; at a port, it goes on at the end with the configuration to keep."""
-    if options.port is not None:
-        return _at_port(options, job, folder, requests, largest)
-    return _local(options, job, folder, requests, largest)
+def open_servers(
+    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
+) -> AbstractContextManager[Servers]:
+    """Open the servers of a run; at a port, one goes on at the end with the one to keep."""
+    what = options, job, folder, requests
+    return _local(*what) if options.port is None else _at_port(*what)
 
 
 def refuses_batches(job: Job, largest: int) -> Callable[[Configuration], bool]:
@@ -77,8 +61,8 @@ def refuses_batches(job: Job, largest: int) -> Callable[[Configuration], bool]:
 
 @contextmanager
 def _local(
-    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None, largest: int
-) -> Iterator[Target]:
+    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
+) -> Iterator[Servers]:
     """Open a server that only this run uses."""
     from rrl.serving.live import LiveServer
 
@@ -101,14 +85,13 @@ def _local(
             yield {"default": one, "recommended": two}
 
     with LiveServer(base, with_default(job), **given) as server:
-        refuses = refuses_batches(job, largest)
-        yield Target(server, contestants, refuses, command=command_here(options, base))
+        yield server, contestants
 
 
 @contextmanager
 def _at_port(
-    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None, largest: int
-) -> Iterator[Target]:
+    options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
+) -> Iterator[Servers]:
     """Serve at a port while tuning; at the end the kept configuration goes on there."""
     from rrl.serving.client_traffic import ClientTraffic
     from rrl.serving.handover import HandoverServer
@@ -131,13 +114,7 @@ def _at_port(
                 job.workload.traffic = server.traffic
                 say(f"waiting for requests at {server.address}")
                 server.wait_for_requests(20)
-            yield Target(
-                server,
-                _same(server),
-                refuses_batches(job, largest),
-                command=command_here(options, base),
-                processes=server.processes,
-            )
+            yield server, _same(server)
         finally:
             leave_running(server)
 
@@ -189,11 +166,107 @@ def with_default(job: Job) -> ConfigSpace:
     )
 
 
+# --- the service at a port ------------------------------------------------------------------------
+
+
+def opened(server: HandoverServer) -> None:
+    """Say where a service listens, and who can reach it."""
+    reach = ""
+    if not ipaddress.ip_address(server.door.bind).is_loopback:
+        reach = "; other machines can send requests there, unless a firewall closes the port"
+    say(f"clients may use {server.door} during the tuning and afterwards{reach}")
+    if exposed := server.exposed:
+        say(exposed)
+
+
+def leave_running(server: HandoverServer) -> None:
+    """Let the kept configuration go on at the port without this process.
+
+    If it does not start, or this is interrupted, the configuration that serves now goes on.
+
+    Raises
+    ------
+    ServerError
+        If nothing serves.
+    """
+    interrupted = None
+    with undisturbed():
+        try:
+            server.return_to_kept(np.random.default_rng(0))
+        except KeyboardInterrupt as error:
+            interrupted = error
+        except (RRLError, OSError) as error:
+            say(f"the configuration to keep cannot take over: {reason_of(error)}")
+        left = server.leave()
+        say(
+            f"{server.door} stays in service with {in_words(left.configuration)}; the log is "
+            f"{left.log}; end it with: rrl stop {server.door.port}"
+        )
+        say("if that server ends, only a supervisor starts it again: see the page for operators")
+    if interrupted:
+        raise interrupted
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put SIGTERM and SIGHUP off until the end of the block; Ctrl-C still interrupts it.
+
+    A supervisor that stops this process, or a terminal that is closed after Ctrl-C, does not know
+    that a service is between two states. Who presses Ctrl-C can read what happens.
+
+    If the block ends without an error, and none was on its way before it, the first of these
+    signals is delivered then. Otherwise, the process ends anyway.
+
+    Examples
+    --------
+    >>> with undisturbed():
+    ...     signal.raise_signal(signal.SIGTERM)
+    ...     raise ValueError("an error of its own")
+    Traceback (most recent call last):
+    ...
+    ValueError: an error of its own
+    """
+    if threading.current_thread() is not threading.main_thread():  # it gets no signal
+        yield
+        return
+    came: list[int] = []
+    left_alone = signal.SIG_IGN, None  # None: set by another language, and it cannot be restored
+    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) not in left_alone]
+    before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came and sys.exception() is None:
+        signal.raise_signal(came[0])
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error says, without the number that the system gives it.
+
+    Examples
+    --------
+    >>> reason_of(OSError(28, "No space left on device", "routes.json"))
+    'routes.json: No space left on device'
+    """
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def say(line: str) -> None:
+    """Write a line for people to read."""
+    with suppress(OSError):  # a terminal that was closed must not end the service
+        print("rrl:", line, file=sys.stderr, flush=True)
+
+
 # --- the command that starts such a server -------------------------------------------------------
 
 
-def command_here(options: Namespace, base: Path) -> list[str]:
+def command_here(options: Namespace) -> list[str]:
     """Return the command that starts a server of the model, without the flags that are tuned."""
+    base = model_path(options.model)
     return [
         *find_executable(options.executable),
         f"--port={options.port or PORT}",

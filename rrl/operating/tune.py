@@ -1,4 +1,4 @@
-"""`rrl tune`: tune a model server under load and recommend the flags to start it with."""
+"""`rrl tune` tunes a model server under load; `rrl stop` ends the service that it has left."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rrl.operating.options import (
     requests_or_unlimited,
     time_limit,
 )
-from rrl.support.errors import interrupt_by_signals
+from rrl.support.errors import UsageError, interrupt_by_signals
 from rrl.support.number_options import fraction, whole
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ flag:--NAME and env:NAME. rrl/operating/README.md is the page for operators.
 
 
 def add_parsers(commands: Any) -> None:
-    """Add the subcommand; the six options that most runs need come first."""
+    """Add the subcommands; the six options that most runs need come first."""
     tune = commands.add_parser(
         "tune",
         help="tune a model server and recommend its flags",
@@ -114,6 +114,14 @@ def add_parsers(commands: Any) -> None:
     add_server_options(more)
     add_run_options(tune, more)
     tune.set_defaults(run=_tune)
+    stop = commands.add_parser(
+        "stop",
+        help="end the service that `rrl tune --port` has left at a port",
+        description="End the service at a port: the run that tunes it, the proxy (Envoy), and the "
+        "model server behind it. Calls that are open are cut off.",
+    )
+    stop.add_argument("port", type=whole(1, 65535), help="the port of `rrl tune --port`")
+    stop.set_defaults(run=_stop)
 
 
 def _add_service_options(group: Any) -> None:
@@ -175,20 +183,22 @@ def _add_service_options(group: Any) -> None:
 
 
 def _tune(options: Namespace) -> int:
-    from rrl.operating.operate import open_journal
+    from rrl.operating.metrics import metrics_at
+    from rrl.operating.operate import make_guard, open_journal
     from rrl.operating.requests import read_requests
-    from rrl.operating.run import check_room, plan_lines, run
+    from rrl.operating.run import Live, check_room, plan_lines, run
     from rrl.operating.screen import Screen
-    from rrl.operating.targets import open_target, own_server, refuses_batches
+    from rrl.operating.targets import command_here, open_servers, own_server, refuses_batches
     from rrl.support.machine import announced
+    from rrl.tuning.presets import in_words
 
     interrupt_by_signals()  # now, because the servers start before the first episode
     refuse_without_effect(options)
     requests = read_requests(options)
     with ExitStack() as stack:
         job, folder = _job(options, requests)
+        refuses = refuses_batches(job, requests.largest)
         if options.dry_run:
-            refuses = refuses_batches(job, requests.largest)
             print("\n".join(plan_lines(job, requests.note, refuses)))
             return 0
         other = stack.enter_context(announced())
@@ -199,16 +209,18 @@ def _tune(options: Namespace) -> int:
             screen(note)
         check_room(folder)
         opened = stack.enter_context(open_journal(job, folder))
-        what = options, job, folder, requests.inputs, requests.largest
-        target = stack.enter_context(open_target(*what))
-        servers = target.server, target.contestants
-        return run(job, *servers, folder, options, screen, target, opened)
+        screen(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
+        servers = stack.enter_context(open_servers(options, job, folder, requests.inputs))
+        guard = make_guard(job, refuses)
+        stack.enter_context(metrics_at(options.metrics_port, guard))
+        live = Live(opened, guard, command_here(options))
+        return run(job, *servers, folder, options, screen, live)
 
 
 def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     """Return the job and its folder."""
     from rrl.operating.job import Job
-    from rrl.operating.knob_options import read_default, read_space, serves_now
+    from rrl.operating.knob_options import read_default, read_space
     from rrl.operating.requests import about
     from rrl.operating.warm_start import read_warm_start
     from rrl.serving.client_traffic import ClientTraffic
@@ -223,9 +235,11 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     _check_goal(options, objective)
     load = ClientTraffic() if options.traffic else read_load(options, objective)
     kind = kind_of(find_executable(options.executable))
-    sample = options.sample and f"{options.sample.name} ({checksum(options.sample)})"
+    sample = "its own or random requests"
+    if options.sample:
+        sample = f"sample {options.sample.name} ({checksum(options.sample)})"
     job = Job(
-        f"{options.model} on a {kind} server, sample {sample}",
+        f"{options.model} on a {kind} server, {sample}",
         space,
         default,
         load,
@@ -237,7 +251,6 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
         options.rounds,
         options.seed,
         fixed,
-        serves=serves_now(options, space, default),
         budget=read_budget(options, objective),
         late_s=read_late(options, slo),
         patience=options.patience,
@@ -258,3 +271,14 @@ def _check_goal(options: Namespace, objective: Objective) -> None:
     if isinstance(objective, HighestRate):
         why = "with this objective: a capacity search overloads a server that nobody else uses"
         refuse(options, ("port", "budget", "late"), why)
+
+
+def _stop(options: Namespace) -> int:
+    from rrl.serving.detached import end_tuner, port_folder, stop_service
+
+    folder = port_folder(options.port)
+    tuned = end_tuner(folder)
+    if not stop_service(folder) and not tuned:
+        raise UsageError(f"port {options.port}: `rrl tune` has left no service of this user there")
+    print(f"the service at port {options.port} has ended")
+    return 0

@@ -35,8 +35,8 @@ FAR = 20.0  # the log ratio of costs if one of them is 0; the verdict limits lar
 def best_so_far(records: Sequence[Record]) -> NDArray[np.float64]:
     """Return the cost of the configuration that was recommended after each episode.
 
-    The cost is the mean over the episodes of that configuration so far. It is NaN if the
-    configuration has not served yet.
+    The cost is the mean over the whole episodes of that configuration so far. It is NaN if there is
+    none: what a stopped or crashed trial is charged is no measurement.
 
     Examples
     --------
@@ -48,7 +48,8 @@ def best_so_far(records: Sequence[Record]) -> NDArray[np.float64]:
     costs: dict[tuple[Any, ...], list[float]] = {}
     means = []
     for record in records:
-        costs.setdefault(tuple(record["configuration"].items()), []).append(record["cost"])
+        if not ending(record):
+            costs.setdefault(tuple(record["configuration"].items()), []).append(record["cost"])
         known = costs.get(tuple(record["recommended"].items()))
         means.append(np.mean(known) if known else np.nan)
     return np.array(means)

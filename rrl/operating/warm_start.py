@@ -16,7 +16,7 @@ import numpy as np
 from rrl.core.warm_start import Earlier, transfer
 from rrl.operating.job import Warm
 from rrl.operating.journal import JOURNAL, decode
-from rrl.operating.options import checksum, refuse
+from rrl.operating.options import DATA, checksum, refuse
 from rrl.operating.records import is_configuration, is_record, kept_episode, learned
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.support.errors import DataError, UsageError
@@ -75,7 +75,7 @@ def read_warm_start(
 def _found(options: Namespace) -> Path:
     """Return the path of the source: as it is given, or the name of a profile."""
     given = options.warm_start
-    for path in (given, getattr(options, "data", Path("data")) / given):
+    for path in (given, DATA / given):
         if path.is_file() or (path / DESCRIPTION).is_file() or (path / JOURNAL).is_file():
             return path
     raise UsageError(

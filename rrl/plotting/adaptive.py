@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 
 from rrl.core.region import recommended_radius
-from rrl.plotting.shared import agent_style, plain_log_ticks, radius_style
+from rrl.plotting.shared import agent_style, plain_log_ticks, plot_intervals, radius_style
 
 History = Sequence[tuple[int, float]]
 
 FIXED = "radius "  # a fixed radius is named so, with its number (steps) after it
 
 
-def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes | None = None) -> Axes:
+def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes) -> Axes:
     """Plot each agent's mean cost up to each horizon, with intervals; highlight the adaptive one.
 
     Parameters
@@ -30,21 +28,19 @@ def plot_horizons(table: pd.DataFrame, adaptive: str, ax: Axes | None = None) ->
     adaptive : str
         This is the name of the adaptive agent in the table.
     """
-    ax = plt.gca() if ax is None else ax
     names = [name for name in table["agent"].unique() if name != adaptive]
     for i, name in enumerate([*names, adaptive]):
         rows = table[table["agent"] == name]
         ours = name == adaptive
         shift = 1.03 ** (i - len(names) / 2)  # so that markers do not overlap
         how = agent_style("rrl-adaptive", lw=2) if ours else _fixed(name)
-        error = [rows["centre"] - rows["low"], rows["high"] - rows["centre"]]
-        ax.errorbar(rows["horizon"] * shift, rows["centre"] - 1, yerr=error, label=name, **how)
+        above = [rows[column] - 1 for column in ("centre", "low", "high")]
+        plot_intervals(ax, rows["horizon"] * shift, *above, label=name, **how)
     ax.set(xscale="log", yscale="log", xlabel="episodes")
     ax.set_ylabel("mean cost / optimum \N{MINUS SIGN} 1")
     ax.set_xticks(table["horizon"].unique(), [f"{h}" for h in table["horizon"].unique()])
     ax.set_xticks([], minor=True)
     plain_log_ticks(ax.yaxis)
-    sns.despine(ax=ax)
     return ax
 
 
@@ -57,7 +53,7 @@ def plot_radius(
     dimensions: int,
     best_fixed: Mapping[int, float],
     episodes: int,
-    ax: Axes | None = None,
+    ax: Axes,
 ) -> Axes:
     """Plot the radius over a run: quartiles of the runs, the theory, and the best fixed radii.
 
@@ -73,7 +69,6 @@ def plot_radius(
     episodes : int
         The axis ends at this episode.
     """
-    ax = plt.gca() if ax is None else ax
     t = np.unique(np.geomspace(5, episodes, 120).astype(int))
     steps = [(np.array([e for e, _ in h]), np.array([r for _, r in h])) for h in histories]
     radii = np.array([r[np.searchsorted(e, t, side="right") - 1] for e, r in steps])
@@ -91,5 +86,4 @@ def plot_radius(
         label="best fixed in hindsight",
     )
     ax.set(xscale="log", xlabel="episode", ylabel="radius (steps)", ylim=(0, None))
-    sns.despine(ax=ax)
     return ax

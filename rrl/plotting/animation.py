@@ -117,7 +117,6 @@ def _draw_latency(
     )
     plain_log_ticks(ax.yaxis)
     ax.legend(loc="upper right", ncols=4, fontsize="small")
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def save_animation(

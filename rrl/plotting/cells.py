@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.image import AxesImage
+from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
-from seaborn.utils import relative_luminance
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
@@ -23,14 +21,12 @@ Floats = NDArray[np.float64]
 
 EVEN = 0.18  # relative luminance on which black and white have the same contrast
 SLICES = 5  # largest number of panels side by side
-RING: dict[str, Any] = {"marker": "o", "ms": 24, "mew": 1.8, "mfc": "none", "color": MARK, "ls": ""}
-CROSS = RING | {"marker": "X", "ms": 7, "mew": 0.7, "mfc": MARK, "mec": "white"}
 
 
 def plot_cells(
     space: ConfigSpace,
     values: ArrayLike,
-    ax: Axes | None = None,
+    ax: Axes,
     *,
     text: str = ".0f",
     limits: tuple[float, float] | None = None,
@@ -48,6 +44,7 @@ def plot_cells(
         It has two knobs. The values of the first one are the rows.
     values : array_like, shape (n,)
         A cell without a value (NaN) is hatched.
+    ax : Axes
     text : str, optional
         Format of the numbers, "" for none.
     limits : (float, float), optional
@@ -59,7 +56,7 @@ def plot_cells(
     region : array of int, optional
         A line is drawn around these configurations.
     cross, ring : int, optional
-        These configurations get a small cross (the last measurement) and a ring.
+        These configurations get a cross (the last measurement) and a ring.
 
     Raises
     ------
@@ -68,23 +65,26 @@ def plot_cells(
     """
     if len(space.knobs) != 2:
         raise ValueError(f"a heat map needs two knobs, the space has {len(space.knobs)}")
-    ax = ax or plt.gca()
-    table, numbers = on_grid(space, values), on_grid(space, np.arange(len(space)))
-    scale = (mpl.colors.LogNorm if log else mpl.colors.Normalize)(*(limits or (None, None)))
-    sns.heatmap(
-        table, ax=ax, norm=scale, cmap=colours, cbar=False, annot=bool(text), fmt=text or ".0f"
+    norm = (mpl.colors.LogNorm if log else mpl.colors.Normalize)(*(limits or (None, None)))
+    within = np.isin(np.arange(len(space)), region)
+    image = plot_slice(
+        space, values, 0, ax, norm=norm, colours=colours, region=within, cross=cross, ring=ring
     )
-    readable(ax, table)
-    lines = np.array(outline(np.isin(numbers, region))).reshape(-1, 2, 2) + 0.5
-    ax.add_collection(LineCollection(list(lines), colors=MARK, linewidths=2.5, clip_on=False))
-    for index, how, up in ((cross, CROSS, 0.3), (ring, RING, 0.0)):  # the cross above the number
-        for y, x in np.argwhere(numbers == (-1 if index is None else index)) + 0.5:
-            ax.plot(x, y - up, **how)
-    for axis, knob in zip("yx", space.knobs, strict=True):
-        names = [value_label(knob.name, knob.values[index]) for index in value_order(knob)]
-        name = KNOB_LABELS.get(knob.name, knob.name)
-        ax.set(**{f"{axis}ticklabels": names, f"{axis}label": name})
+    name_slices(np.array([[ax]]), space, [0])
+    table, below = on_grid(space, values), not (cross is None and ring is None)
+    for y, x in np.argwhere(~np.isnan(table)) if text else ():
+        write_number(
+            f"{table[y, x]:{text}}", x, y, ax, ink(image.to_rgba(table[y, x])), below=below
+        )
     return ax
+
+
+def write_number(
+    text: str, x: float, y: float, ax: Axes, colour: str = "black", *, below: bool = True
+) -> None:
+    """Write a number into a cell, or below the mark that is in its middle."""
+    place: dict[str, Any] = {"xytext": (0, -13.0 * below), "textcoords": "offset points"}
+    ax.annotate(text, (x, y), color=colour, ha="center", va="center", **place)
 
 
 def ink(face: ArrayLike) -> str:
@@ -95,30 +95,9 @@ def ink(face: ArrayLike) -> str:
     >>> ink((1.0, 1.0, 0.8)), ink((0.1, 0.1, 0.3))
     ('black', 'white')
     """
-    return "black" if relative_luminance(face) > EVEN else "white"
-
-
-def readable(ax: Axes, table: ArrayLike) -> None:
-    """Make a heat map of seaborn readable: the colour of its numbers, upright labels, no gaps.
-
-    Parameters
-    ----------
-    ax : Axes
-    table : array_like
-        The values of the heat map. Those without a value (NaN) are hatched and have no number.
-    """
-    known = ~np.isnan(np.asarray(table, dtype=float).ravel())
-    faces = np.asarray(ax.collections[0].get_facecolor())[known]
-    for number, face in zip(ax.texts, faces, strict=False):  # none, if there is no text
-        number.set_color(ink(face))
-    hatch_unknown(ax)
-    ax.tick_params(axis="y", rotation=0)
-
-
-def hatch_unknown(ax: Axes) -> None:
-    """Hatch the background of a heat map, which is seen where a cell has no value."""
-    ax.set_facecolor("white")
-    ax.patch.set(hatch="////", edgecolor="0.6", linewidth=0)
+    rgb = np.asarray(face)[:3]
+    linear = np.where(rgb <= 0.03928, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return "black" if linear @ (0.2126, 0.7152, 0.0722) > EVEN else "white"
 
 
 def value_order(knob: Knob) -> list[int]:
@@ -206,14 +185,18 @@ def plot_slice(
         These configurations get a cross (the last measurement) and a ring (the incumbent).
     """
     image = ax.imshow(on_grid(space, values, middle), norm=norm, cmap=colours, aspect="auto")
-    hatch_unknown(ax)
+    ax.set_facecolor("white")  # it is seen where a cell has no value
+    ax.patch.set(hatch="////", edgecolor="0.6", linewidth=0)
+    ax.spines[:].set_visible(True)
+    halo = [withStroke(linewidth=3.6, foreground="white")]  # seen on all colours, also in grey
     lines = outline(on_grid(space, region, middle) == 1)
-    ax.add_collection(LineCollection(lines, colors=MARK, linewidths=2.0, clip_on=False))
+    for colour, width in (("white", 4.0), (MARK, 2.0)):
+        how: dict[str, Any] = {"colors": colour, "linewidths": width, "capstyle": "projecting"}
+        ax.add_collection(LineCollection(lines, zorder=2.5, clip_on=False, **how))
     numbers = on_grid(space, np.arange(len(space)), middle)
     for index, mark, size in ((cross, "x", 7), (ring, "o", 13)):
         for y, x in np.argwhere(numbers == (-1 if index is None else index)):
-            ax.plot(x, y, mark, ms=size, mew=3.2, mfc="none", color="white")
-            ax.plot(x, y, mark, ms=size, mew=1.6, mfc="none", color=MARK)
+            ax.plot(x, y, mark, ms=size, mew=1.6, mfc="none", color=MARK, path_effects=halo)
     return image
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
@@ -21,7 +19,7 @@ Values = NDArray[np.float64]
 
 
 def plot_profiles(
-    costs: Mapping[str, Values], limits: Values, rng: np.random.Generator, ax: Axes | None = None
+    costs: Mapping[str, Values], limits: Values, rng: np.random.Generator, ax: Axes
 ) -> Axes:
     """Plot the fraction of runs at or below each limit, per agent, with 95 % bands.
 
@@ -33,7 +31,6 @@ def plot_profiles(
     rng : numpy.random.Generator
         It draws the runs again within each problem.
     """
-    ax = ax or plt.gca()
     for agent, values in costs.items():
         draws = stratified_draws(
             lambda sample: performance_profile(sample, limits), [values], rng, resamples=200
@@ -45,42 +42,36 @@ def plot_profiles(
         ax.fill_between(limits, 100 * low, 100 * high, color=how["color"], alpha=0.12, lw=0)
     ax.set(ylabel="runs (%)", xscale="log", xlim=(limits[0], limits[-1]), ylim=(0, 100))
     plain_log_ticks(ax.xaxis)
-    sns.despine(ax=ax)
     return ax
 
 
-def plot_by_problem(
-    table: pd.DataFrame, threshold: float, nothing: float, ax: Axes | None = None
-) -> Axes:
+def plot_by_problem(table: pd.DataFrame, threshold: float, nothing: float, ax: Axes) -> Axes:
     """Plot a number on each problem and of each agent, with the claim's threshold as a line.
 
     Parameters
     ----------
     table : DataFrame
-        The columns are `problem`, `agent` and `value`. If it has `low` and `high`, they are limits;
-        if it has `ceiling`, a tick shows what is possible at most. If it has `counted`, rows for
-        which it is false lie on a grey ground with hollow markers.
+        The columns are `problem`, `agent` and `value`. If it has `ceiling`, a tick shows what is
+        possible at most. If it has `counted`, rows for which it is false lie on a grey ground with
+        hollow markers.
     threshold, nothing : float
         The threshold of the claim, and the value at which there is no difference.
     """
-    ax = ax or plt.gca()
     problems, agents = list(dict.fromkeys(table["problem"]))[::-1], table["agent"].unique()
     for i, agent in enumerate(agents):
         rows = table[table["agent"] == agent]
         y = np.array([problems.index(name) for name in rows["problem"]], dtype=float)
         y += 0.6 * (i - (len(agents) - 1) / 2) / max(len(agents), 1)
-        value, error = rows["value"].to_numpy(), None
-        if "low" in rows:
-            error = (value - rows["low"].to_numpy(), rows["high"].to_numpy() - value)
+        value = rows["value"].to_numpy()
         how = agent_style(agent, ls="", ms=4, label=agent)
-        ax.errorbar(value, y, xerr=error, capsize=2, **how)
+        ax.plot(value, y, **how)
         if "counted" in rows:
             out = ~rows["counted"].to_numpy(dtype=bool)
             ax.plot(value[out], y[out], **how | {"mfc": "white", "label": "_", "zorder": 3})
         if "ceiling" in rows:
             ax.plot(rows["ceiling"], y, "|", ms=9, color=how["color"])
     if "ceiling" in table:
-        ax.errorbar([], [], fmt="|", ms=9, color="0.3", label="what an oracle reaches")
+        ax.plot([], [], "|", ms=9, color="0.3", label="what an oracle reaches")
     for place in _not_counted(table, problems):
         ax.axhspan(place - 0.5, place + 0.5, color="0.92", lw=0, zorder=0)
         ground = {"fc": "0.92", "ec": "none", "pad": 2}
@@ -91,9 +82,8 @@ def plot_by_problem(
         ax.axvline(threshold, color="0.25", ls="--", lw=1, zorder=0)
         ax.annotate(f"paper: {threshold:g}", (threshold, 1), ha="center", va="bottom",
                     xycoords=("data", "axes fraction"), fontsize="small")  # fmt: skip
-    ax.set(yticks=range(len(problems)), yticklabels=problems)
+    ax.set(yticks=range(len(problems)), yticklabels=problems, ylim=(-0.7, len(problems) - 0.3))
     ax.grid(axis="y", lw=0.4)
-    sns.despine(ax=ax)
     return ax
 
 

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rrl.plotting.shared import marker, plain_log_ticks
-from rrl.plotting.theory import median_intervals, plot_curves, shade
+from rrl.plotting.theory import median_intervals, shade
 from rrl.theory.convergence import Curves
 
 Floats = NDArray[np.float64]
+DARKEST = shade(0, 1)
 LAST_SHADE = 6  # steps; a radius has the same shade in all panels, up to this one
 
 
@@ -51,11 +51,15 @@ def plot_table_errors(
         for ax, radius in zip(axis, shown, strict=True):
             for middle in middles.values():
                 ax.plot(np.arange(1, len(middle) + 1), middle, color="0.85", lw=0.8)
-            name = f"radius {radius}"
-            curve = {name: getattr(runs[radius], what)}
-            plot_curves(curve, ax, ends={name: ends[radius]}).legend().remove()
+            low, middle, high = np.quantile(getattr(runs[radius], what), (0.25, 0.5, 0.75), axis=0)
+            episodes = np.arange(1, len(middle) + 1)
+            ax.plot(episodes, middle, color=DARKEST, lw=1.4)
+            ax.fill_between(episodes, low, high, color=DARKEST, alpha=0.08, lw=0)
+            marked = np.array([int(end) for end in ends[radius] if end <= len(middle)], dtype=int)
+            ax.plot(marked, middle[marked - 1], "o", color=DARKEST, ms=5)
             ax.axhline(fixed_points[radius][row], color="C1", ls="--", lw=1.2)
-            ax.set(yscale="log", xlabel="episode" if row else "", title="" if row else name)
+            ax.set(xscale="log", yscale="log")
+            ax.set(xlabel="episode" if row else "", title="" if row else f"radius {radius}")
     axes[0, 0].set_ylabel("median error / truth")
     axes[1, 0].set_ylabel("largest error (s)")
     keys = [axes[0, 0].lines[len(runs)], axes[0, 0].lines[len(runs) + 1]]
@@ -65,15 +69,12 @@ def plot_table_errors(
     return fig
 
 
-def plot_pareto(
-    times: Floats, losses: Floats, radii: Sequence[float], ax: Axes | None = None
-) -> Axes:
+def plot_pareto(times: Floats, losses: Floats, radii: Sequence[float], ax: Axes) -> Axes:
     """Plot loss against time, one labelled point per radius; the lower left is better in both.
 
     Times and losses (as fractions) of the runs have the shape (m, runs). Lines are intervals of the
     medians. Below 1 % the loss has a linear scale, because it may be 0.
     """
-    ax = ax or plt.gca()
     x, y = median_intervals(times), 100 * median_intervals(losses)
     for i, radius in enumerate(radii):
         color = shade(radius, LAST_SHADE + 1)
@@ -91,7 +92,6 @@ def plot_pareto(
     ax.set_yscale("symlog", linthresh=1)
     ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     plain_log_ticks(ax.xaxis)
-    sns.despine(ax=ax)
     return ax
 
 
@@ -99,6 +99,6 @@ def _together(radii: Sequence[float], x: Floats, y: Floats) -> dict[tuple[float,
     """Return the labels of radii by point; radii whose labels would overlap share a point."""
     found: dict[tuple[float, float], list[str]] = {}
     for radius, here in zip(radii, zip(x.tolist(), y.tolist(), strict=True), strict=True):
-        near = [p for p in found if (np.abs(np.log1p(p) - np.log1p(here)) < (0.12, 0.3)).all()]
+        near = [p for p in found if (np.abs(np.log1p(p) - np.log1p(here)) < (0.2, 0.3)).all()]
         found.setdefault(near[0] if near else here, []).append(f"{radius:g}")
     return found

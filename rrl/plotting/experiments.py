@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rrl.plotting.shared import MS, agent_style, plain_log_ticks
-from rrl.studies.outcomes import DUELS, by_block
+from rrl.studies.outcomes import by_block
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +55,7 @@ def plot_everywhere(
                      fontsize="x-small", ha="center", va="bottom")  # fmt: skip
     axes[0].set(xlim=(0, reached.shape[1]), xlabel=f"scenarios solved, of {reached.shape[1]}")
     axes[0].set_yticks(y, order)
+    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     _ratios_by_row(ratio, order, axes[1])
     axes[1].plot([], [], "o", ms=3, color="0.6", mew=0, label="a scenario")
     axes[1].plot([], [], "|", ms=9, mew=1.5, color="black", label="median")
@@ -62,7 +63,6 @@ def plot_everywhere(
     axes[1].set(xlabel="mean cost / that of the cheapest agent")
     for ax in axes:
         ax.set_ylim(len(order) - 0.5, -0.5)
-        sns.despine(ax=ax)
 
 
 def _ratios_by_row(ratio: pd.DataFrame, order: Sequence[str], ax: Axes) -> None:
@@ -77,7 +77,7 @@ def _ratios_by_row(ratio: pd.DataFrame, order: Sequence[str], ax: Axes) -> None:
     plain_log_ticks(ax.xaxis)
 
 
-def plot_ratios(rows: pd.DataFrame, by: str, ax: Axes | None = None) -> Axes:
+def plot_ratios(rows: pd.DataFrame, by: str, ax: Axes) -> Axes:
     """Plot the ratios of each agent, a marker per problem: full if won or lost, hollow if tied.
 
     Parameters
@@ -87,7 +87,6 @@ def plot_ratios(rows: pd.DataFrame, by: str, ax: Axes | None = None) -> Axes:
     by : str
         Name of the column with the agents. They are the rows of the figure, in their order.
     """
-    ax = ax or plt.gca()
     agents = list(dict.fromkeys(rows[by]))
     for y, agent in enumerate(agents):
         own = rows[rows[by] == agent]
@@ -101,7 +100,6 @@ def plot_ratios(rows: pd.DataFrame, by: str, ax: Axes | None = None) -> Axes:
     ax.grid(axis="y", lw=0.4)
     ax.set_xscale("log")
     plain_log_ticks(ax.xaxis)
-    sns.despine(ax=ax)
     return ax
 
 
@@ -121,14 +119,32 @@ def plot_duels(duels: pd.DataFrame, ours: str) -> Figure:
     order = costs.apply(lambda ratios: np.log(ratios).mean()).sort_values().index
     place = {rival: number for number, rival in enumerate(order)}
     rows = duels.sort_values("rival", key=lambda names: names.map(place), kind="stable")
+    return plot_ratio_panels(rows, "rival", ours)
+
+
+def plot_ratio_panels(rows: pd.DataFrame, by: str, reference: str) -> Figure:
+    """Plot the ratios of agents to a reference, a panel per measure. A marker is a problem.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As for :func:`plot_ratios`, with the column `measure`.
+    by : str
+        Name of the column with the agents.
+    reference : str
+        Name of the agent by whose measures those of the others are divided.
+    """
+    measures = list(dict.fromkeys(rows["measure"]))
+    height = 1.5 + 0.3 * rows[by].nunique()
     fig, axes = plt.subplots(
-        1, len(DUELS), figsize=(11, 1.5 + 0.24 * len(order)), layout="constrained", sharey=True
+        1, len(measures), figsize=(11, height), layout="constrained", sharey=True
     )
-    for ax, measure in zip(axes, DUELS, strict=True):
-        plot_ratios(rows[rows["measure"] == measure], "rival", ax)
+    for ax, measure in zip(axes, measures, strict=True):
+        plot_ratios(rows[rows["measure"] == measure], by, ax)
         ax.set_title(LABELS[measure], fontsize="small")
     fig.supxlabel(
-        f"rival / {ours}: right of 1 {ours} is better, left of 1 the rival; hollow: not certain",
+        f"agent / {reference}: left of 1 the agent is better, right of 1 {reference}; "
+        "hollow: not certain",
         fontsize="medium",
     )
     return fig
@@ -138,8 +154,8 @@ def plot_phases(
     costs: Mapping[str, NDArray[np.float64]],
     starts: Sequence[int],
     references: Mapping[str, NDArray[np.float64]],
-    length: int = 50,
-    ax: Axes | None = None,
+    length: int,
+    ax: Axes,
 ) -> Axes:
     """Plot the served mean latency per episode of a changing load: quartiles of the seeds.
 
@@ -151,10 +167,9 @@ def plot_phases(
         These are the first episodes of the phases.
     references : mapping of str to ndarray, shape (phases,)
         These are costs in seconds. They are drawn as steps.
-    length : int, optional
+    length : int
         Each plotted point averages this many episodes.
     """
-    ax = ax or plt.gca()
     for name, values in costs.items():
         last, (low, middle, high) = by_block(MS * values, length)
         how = agent_style(name, lw=1.5, ms=4, markevery=0.12, label=name)
@@ -168,5 +183,4 @@ def plot_phases(
     ax.set(xlabel="episode", ylabel="mean latency (ms)", yscale="log", xlim=(0, end))
     plain_log_ticks(ax.yaxis)
     ax.legend(fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
-    sns.despine(ax=ax)
     return ax

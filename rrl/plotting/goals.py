@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
+import matplotlib as mpl
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def plot_by_goal(
-    rows: pd.DataFrame, measure: str, goals: Sequence[str], ax: Axes | None = None
-) -> Axes:
+def plot_by_goal(rows: pd.DataFrame, measure: str, goals: Sequence[str], ax: Axes) -> Axes:
     """Plot a measure of each agent for each goal: medians, with lines for their intervals.
 
     Agents are the rows, and colours show the goals. So they are not the colours of agents.
@@ -34,11 +31,10 @@ def plot_by_goal(
         A column with ``..._low`` and ``..._high`` beside it.
     goals : sequence of str
         The goals to show, in their order.
-    ax : Axes, optional
+    ax : Axes
     """
-    ax = ax or plt.gca()
     agents = list(dict.fromkeys(rows["agent"]))
-    shades = sns.color_palette("viridis", len(goals))
+    shades = mpl.colormaps["viridis"](np.linspace(0, 1, len(goals) + 2)[1:-1])
     for number, goal in enumerate(["none", *goals]):
         shown = rows[rows["goal"] == goal]
         offset = 0.0 if goal == "none" else 0.16 * (number - 1 - (len(goals) - 1) / 2)
@@ -49,7 +45,6 @@ def plot_by_goal(
         ax.plot(shown[measure], y, marker(number), ms=4, color=colour, label=label)
     ax.set_yticks(range(len(agents)), list(agents))
     ax.set_ylim(len(agents) - 0.5, -0.5)
-    sns.despine(ax=ax)
     return ax
 
 
@@ -58,7 +53,7 @@ def plot_cpus(
     p99_s: ArrayLike,
     on_front: NDArray[np.bool_],
     target_s: float,
-    ax: Axes | None = None,
+    ax: Axes,
 ) -> Axes:
     """Plot the p99 of each configuration against its CPUs, and the Pareto front as steps.
 
@@ -69,9 +64,8 @@ def plot_cpus(
     on_front : ndarray of bool, shape (n,)
     target_s : float
         The promised p99 in seconds, a dotted line.
-    ax : Axes, optional
+    ax : Axes
     """
-    ax = ax or plt.gca()
     x, y = np.asarray(cpus, dtype=float), MS * np.asarray(p99_s, dtype=float)
     ax.plot(x, y, "o", ms=2.5, color="0.75", mew=0, label="a configuration")
     order = np.flatnonzero(on_front)[np.argsort(x[on_front])]
@@ -81,6 +75,5 @@ def plot_cpus(
     ax.set(xlabel="CPUs", ylabel="p99 (ms)", yscale="log")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     plain_log_ticks(ax.yaxis)
-    ax.legend(fontsize="small", loc="upper right")
-    sns.despine(ax=ax)
+    ax.legend(fontsize="small", loc="lower left")  # where the front leaves room
     return ax

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
@@ -18,7 +16,7 @@ STARTS_AT = 9  # the hour of the clock at which the day begins, so that its peak
 NIGHT = (17.5, 18.5)  # when the firmware update comes, in hours since the start of the day
 
 
-def plot_counts(times: ArrayLike, until: float, title: str, ax: Axes | None = None) -> Axes:
+def plot_counts(times: ArrayLike, until: float, title: str, ax: Axes) -> Axes:
     """Plot the requests of each second, with their mean.
 
     Parameters
@@ -28,15 +26,13 @@ def plot_counts(times: ArrayLike, until: float, title: str, ax: Axes | None = No
     until : float
         Seconds that are shown.
     title : str
-    ax : Axes, optional
+    ax : Axes
     """
-    ax = ax or plt.gca()
     seconds = np.asarray(times, dtype=float)
     counts = np.histogram(seconds, bins=round(until), range=(0, until))[0]
     ax.stairs(counts, np.arange(len(counts) + 1), fill=True, color="C0", alpha=0.6)
     ax.axhline(counts.mean(), color="0.25", lw=1, ls="--")
     ax.set(title=title, xlim=(0, until), ylim=(0, None))
-    sns.despine(ax=ax)
     return ax
 
 
@@ -46,25 +42,21 @@ def clock_axis(ax: Axes) -> None:
     ax.set(xticks=ticks, xlim=(0, HOURS), xlabel="hour of the day")
     ax.set_xticklabels([f"{(STARTS_AT + tick) % HOURS}:00" for tick in ticks])
     ax.axvspan(*NIGHT, color="0.9", zorder=0)
-    sns.despine(ax=ax)
 
 
-def plot_saved(
-    saved: Mapping[str, Values], hour: Values, title: str, ax: Axes | None = None
-) -> Axes:
+def plot_saved(saved: Mapping[str, Values], hour: Values, title: str, ax: Axes) -> Axes:
     """Plot what each agent has saved so far, with the quartiles over the seeds.
 
     Parameters
     ----------
     saved : mapping of str to ndarray, shape (seeds, episodes)
         Fraction of the default's latency of the whole day, see
-        :func:`rrl.studies.day_tables.saved_so_far`. What lies below -100 % is cut off.
+        :func:`rrl.studies.days.saved_so_far`. What lies below -100 % is cut off.
     hour : ndarray, shape (seeds, episodes)
         The hour of the day at which each episode ended.
     title : str
-    ax : Axes, optional
+    ax : Axes
     """
-    ax = ax or plt.gca()
     hours = np.median(hour, axis=0)
     for name, fraction in saved.items():
         low, middle, high = 100 * np.quantile(fraction, [0.25, 0.5, 0.75], axis=0)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
-from rrl.plotting.shared import MS, agent_style, plain_log_ticks
+from rrl.plotting.shared import MS, agent_style, plain_log_ticks, plot_intervals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +45,6 @@ def plot_load_phases(
         _shade_phases(ax, [*starts, len(values)], rates_per_s)
         ax.set_title(name, pad=16)
         ax.set(xlabel="episode", xlim=(-0.5, len(values) - 0.5))
-        sns.despine(ax=ax)
     axes[0].set_ylabel(label)
 
 
@@ -67,25 +63,22 @@ def _shade_phases(ax: Axes, edges: Sequence[int], rates_per_s: Sequence[float]) 
 def plot_ratios(
     ratios: Mapping[str, tuple[float, float, float]],
     label: str,
-    ax: Axes | None = None,
+    ax: Axes,
     each: pd.DataFrame | None = None,
 ) -> Axes:
     """Plot each contestant's ratio to the default, with its interval; below 1 is better.
 
     Small points are the ratios of the single runs: `each` has a column per contestant.
     """
-    ax = ax or plt.gca()
-    for y, (name, (centre, low, high)) in enumerate(ratios.items()):
+    for y, (name, values) in enumerate(ratios.items()):
         if each is not None:
             ax.plot(each[name], np.full(len(each), y - 0.3), ".", color="0.4", ms=3)
-        reach: NDArray[np.float64] = np.array([[centre - low], [high - centre]])
-        ax.errorbar(centre, y, xerr=reach, **agent_style(name), capsize=3)
+        plot_intervals(ax, y, *values, in_rows=True, **agent_style(name), capsize=3)
     ax.axvline(1, color="0.5", lw=1, ls="--")
     names = list(ratios)
     ax.set(yticks=range(len(names)), yticklabels=names, xlabel=label, xscale="log")
     plain_log_ticks(ax.xaxis)
     ax.set_ylim(len(names) - 0.5, -0.5)
-    sns.despine(ax=ax)
     return ax
 
 

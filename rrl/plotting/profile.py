@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 
-from rrl.core.knob import Configuration
-from rrl.plotting.cells import RING, readable
-from rrl.plotting.shared import KNOB_LABELS, MS, in_order, marker, plain_log_ticks, value_label
+from rrl.core.knob import Configuration, Knob
+from rrl.core.space import ConfigSpace
+from rrl.plotting.cells import plot_cells, write_number
+from rrl.plotting.shared import (
+    KNOB_LABELS,
+    MS,
+    in_order,
+    marker,
+    plain_log_ticks,
+    plot_intervals,
+    value_label,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +27,8 @@ if TYPE_CHECKING:
     from rrl.recording.profile import Profile
 
 
-def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes | None = None) -> Axes:
+def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes) -> Axes:
     """Plot the mean latency against one knob, one line per load; other knobs stay at `at`."""
-    ax = ax or plt.gca()
     summary = profile.summary()
     for name in profile.knobs:
         if name != knob:
@@ -48,7 +53,6 @@ def plot_knob(profile: Profile, knob: str, at: Configuration, ax: Axes | None = 
         yscale="log",
     )
     plain_log_ticks(ax.yaxis)
-    sns.despine(ax=ax)
     return ax
 
 
@@ -56,77 +60,59 @@ def plot_surface(
     profile: Profile,
     rate_per_s: float,
     knobs: tuple[str, str],
-    ax: Axes | None = None,
-    limits: tuple[float, float] | None = None,
+    ax: Axes,
+    limits: tuple[float, float],
 ) -> Axes:
-    """Draw a heat map of the mean latency over two knobs, with a ring at the best cell.
+    """Draw a heat map of the mean latency (ms) over two knobs, with the best cell in a ring.
 
-    A cell shows the lowest mean latency over the other knobs; it is grey if nothing was measured.
-    `limits` (s) fixes the colour scale, so that panels can be compared.
+    A cell shows the lowest mean latency over the other knobs; it is hatched if nothing was
+    measured. The best one has its number. `limits` (s) are the ends of the colour scale, so that
+    panels can be compared.
     """
-    ax = ax or plt.gca()
     summary = profile.summary()
     at_rate = summary[np.isclose(summary["rate_per_s"], rate_per_s)]
     table = MS * at_rate.groupby(list(knobs))["mean_s"].min().unstack()
-    table = table.loc[in_order(knobs[0], table.index), in_order(knobs[1], table.columns)]
-    low, high = (MS * limit for limit in limits) if limits else (None, None)
-    sns.heatmap(
-        table,
-        ax=ax,
-        norm=mpl.colors.LogNorm(low, high),
-        cmap="cividis_r",
-        annot=True,
-        fmt=".0f",
-        cbar=False,
-        annot_kws={"size": "small"},
+    space = ConfigSpace(
+        [Knob(name, tuple(in_order(name, at_rate[name].unique()))) for name in knobs]
     )
-    readable(ax, table)
-    row, column = np.unravel_index(np.nanargmin(table.to_numpy()), table.shape)
-    ax.plot(column + 0.5, row + 0.5, **RING)
-    ax.set(
-        title=f"{rate_per_s:g} requests/s",
-        xlabel=KNOB_LABELS.get(knobs[1], knobs[1]),
-        ylabel=KNOB_LABELS.get(knobs[0], knobs[0]),
-        xticklabels=[value_label(knobs[1], value) for value in table.columns],
-        yticklabels=[value_label(knobs[0], value) for value in table.index],
-    )
+    values = table.reindex(index=space.knobs[0].values, columns=space.knobs[1].values).to_numpy()
+    best = int(np.nanargmin(values))
+    scale = (MS * limits[0], MS * limits[1])
+    plot_cells(space, values.ravel(), ax, text="", limits=scale, ring=best)
+    row, column = divmod(best, values.shape[1])
+    write_number(f"{values.flat[best]:.0f}", float(column), float(row), ax)
+    ax.set_title(f"{rate_per_s:g} requests/s")
     return ax
 
 
-def plot_noise(profile: Profile, ax: Axes | None = None) -> Axes:
+def plot_noise(profile: Profile, ax: Axes) -> Axes:
     """Plot the distribution of episode means divided by the mean of configuration and load."""
-    ax = ax or plt.gca()
     table = profile.grid
     cells = table.groupby([*profile.knobs, "rate_per_s"])["mean_s"]
     ratio = table["mean_s"] / cells.transform("mean")
     for i, (rate, values) in enumerate(ratio.groupby(table["rate_per_s"])):
-        values = np.sort(values.to_numpy())
-        fraction = (np.arange(len(values)) + 0.5) / len(values)
-        line = ("-", "--", ":")[i % 3]
-        ax.plot(values, fraction, ls=line, lw=1.8, label=f"{rate:g} requests/s")
+        ax.ecdf(values, ls=("-", "--", ":")[i % 3], lw=1.8, label=f"{rate:g} requests/s")
     ax.set(xlabel="an episode / mean of its configuration", ylabel="fraction of episodes")
     ax.legend()
-    sns.despine(ax=ax)
     return ax
 
 
-def plot_finals(
-    finalists: Sequence[Mapping[str, Any]], knobs: Sequence[str], ax: Axes | None = None
-) -> Axes:
+def plot_finals(finalists: Sequence[Mapping[str, Any]], knobs: Sequence[str], ax: Axes) -> Axes:
     """Plot the finalists of one load: the cost of each, divided by the best's, and its verdict.
 
-    Bars show the limits that decided the verdicts, see :data:`rrl.recording.finals.CONFIDENCE`.
+    Bars show the limits that decided the verdicts, see :data:`rrl.recording.truth.CONFIDENCE`.
     """
-    ax = ax or plt.gca()
     ranked = sorted(finalists, key=lambda f: (f["verdict"] != "best", f["ratio"]))
     markers = {"best": "*", "tied": "o", "separated": "x", "undecided": "s"}
     for y, finalist in enumerate(ranked):
         verdict, ratio = finalist["verdict"], finalist["ratio"]
-        reach = [[ratio - finalist.get("low", ratio)], [finalist.get("high", ratio) - ratio]]
-        ax.errorbar(
-            ratio,
+        plot_intervals(
+            ax,
             y,
-            xerr=reach,
+            ratio,
+            finalist.get("low", ratio),
+            finalist.get("high", ratio),
+            in_rows=True,
             fmt=markers[verdict],
             ms=9 if verdict == "best" else 6,
             color=f"C{list(markers).index(verdict)}",
@@ -141,11 +127,10 @@ def plot_finals(
     handles, labels = ax.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     ax.legend(unique.values(), unique.keys())
-    sns.despine(ax=ax)
     return ax
 
 
-def plot_usual(settings: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def plot_usual(settings: pd.DataFrame, ax: Axes) -> Axes:
     """Plot what settings that need no tuning cost at one load, relative to the best.
 
     Parameters
@@ -153,20 +138,17 @@ def plot_usual(settings: pd.DataFrame, ax: Axes | None = None) -> Axes:
     settings : DataFrame
         The rows of one load, as :func:`rrl.recording.evidence.usual_settings` returns them. Bars
         are the 95 % limits. A setting that was in no finals has no point.
-    ax : Axes, optional
+    ax : Axes
     """
-    ax = ax or plt.gca()
     names = list(dict.fromkeys(settings["setting"]))
     for half, rows in settings.groupby("half"):
         y = [names.index(name) + 0.24 * half - 0.12 for name in rows["setting"]]
-        reach = [rows["ratio"] - rows["low"], rows["high"] - rows["ratio"]]
-        ax.errorbar(
-            rows["ratio"], y, xerr=reach, label=f"half {half} judges", fmt=marker(half),
-            color=f"C{half}", capsize=2,
+        plot_intervals(
+            ax, y, rows["ratio"], rows["low"], rows["high"], in_rows=True, capsize=2,
+            label=f"half {half} judges", fmt=marker(half), color=f"C{half}",
         )  # fmt: skip
     ax.axvline(1, color="0.5", lw=1, ls="--")
     ax.set(xlabel="mean latency / that of the best", xscale="log")
     ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
     plain_log_ticks(ax.xaxis)
-    sns.despine(ax=ax)
     return ax

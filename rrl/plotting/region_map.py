@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from rrl.plotting.cells import ink
 from rrl.plotting.shared import MARK
@@ -36,8 +37,9 @@ def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
 
     A panel belongs to a measure. A cell is hatched if its factor is a bound, and grey if neither
     agent arrives. A number in brackets is not surely different from 1, and a bold one is at least
-    the paper's factor. A circle is a simulated or recorded grid in the colour of its own factor; a
-    small grid's is small and hollow.
+    the paper's factor. A triangle is a simulated or recorded grid in the colour of its own factor:
+    it points up if the agent is sooner, and down if it is later; it is a circle if neither arrives
+    or both at once. A small grid's is small and hollow.
 
     Parameters
     ----------
@@ -102,6 +104,7 @@ def _draw_cells(ax: Axes, rows: pd.DataFrame, text: Callable[[Any], str]) -> Axe
     """Draw a heat map of the factors with a text in each cell."""
     levels = _levels(rows)
     shown = np.ma.masked_invalid(_table(rows, levels))
+    ax.spines[:].set_visible(True)
     image = ax.imshow(
         shown,
         cmap=mpl.colormaps["PRGn"].with_extremes(bad="0.85"),
@@ -115,7 +118,9 @@ def _draw_cells(ax: Axes, rows: pd.DataFrame, text: Callable[[Any], str]) -> Axe
         colour = ink(faces[y, x]) if faces[y, x, 3] else "black"
         weight = "bold" if row.factor >= ENOUGH else "normal"
         label = ax.text(x, y - 0.28, text(row), color=colour, weight=weight, fontsize="small")
-        label.set(ha="center", va="center")
+        ground = faces[y, x] if faces[y, x, 3] else "0.85"
+        halo = [withStroke(linewidth=2.5, foreground=ground)]  # above the marks of the grids
+        label.set(ha="center", va="center", zorder=5, path_effects=halo)
     ax.set_xticks(range(len(levels[1])), [f"{100 * value:g}" for value in levels[1]])
     ax.set_yticks(range(len(levels[0])), [f"{100 * value:g}" for value in levels[0]])
     ax.set(xlabel="noise of an episode (%)", ylabel="neighbours differ by (%)")
@@ -132,7 +137,8 @@ def _draw_places(
         )
         colour = "0.85" if np.isnan(place.factor) else image.cmap(image.norm(place.factor))
         large = place.cells >= LARGE_GRID
-        ax.plot(x, y, "o", mfc=colour if large else "none", mec=MARK, ms=8 if large else 4)
+        shape = "^" if place.factor > 1 else "v" if place.factor < 1 else "o"
+        ax.plot(x, y, shape, mfc=colour if large else "none", mec=MARK, ms=8 if large else 4)
 
 
 def _levels(rows: pd.DataFrame) -> tuple[list[float], list[float]]:

@@ -6,19 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import MS, agent_style, plain_log_ticks
+from rrl.plotting.shared import MS, agent_style, plain_log_ticks, plot_intervals
 from rrl.support.intervals import bootstrap_interval
 from rrl.tuning.loop import Run
 
 
-def plot_tuning(
-    run: Run, agent: str, references: Mapping[str, float] | None = None, ax: Axes | None = None
-) -> Axes:
+def plot_tuning(run: Run, agent: str, references: Mapping[str, float], ax: Axes) -> Axes:
     """Plot the cost of each episode, with what each agent deploys as a horizontal line.
 
     Parameters
@@ -26,36 +23,31 @@ def plot_tuning(
     run : Run
     agent : str
         The name of the agent that learned.
-    references : mapping of str to float, optional
+    references : mapping of str to float
         The cost (s) of what an agent deploys, by the agent's name.
-    ax : Axes, optional
+    ax : Axes
     """
-    ax = ax or plt.gca()
     costs = MS * np.array(run.costs)
     how = agent_style(agent, ls="", ms=3.5, label="an episode")
     ax.plot(np.arange(1, len(run) + 1), costs, **how)
-    for name, cost in (references or {}).items():
+    for name, cost in references.items():
         how = agent_style(name, marker="", lw=1.5, label=f"{name}: {MS * cost:.1f} ms")
         ax.axhline(MS * cost, **how)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="small")  # off the data
     ax.set(xlabel="episode", ylabel="mean latency (ms)", yscale="log")
     plain_log_ticks(ax.yaxis)
-    sns.despine(ax=ax)
     return ax
 
 
-def plot_comparison(
-    costs: Mapping[str, Mapping[str, NDArray[np.float64]]], ax: Axes | None = None
-) -> Axes:
+def plot_comparison(costs: Mapping[str, Mapping[str, NDArray[np.float64]]], ax: Axes) -> Axes:
     """Plot agents' costs (s) in paired episodes per load: points, medians and intervals.
 
     Parameters
     ----------
     costs : mapping of str to mapping of str to ndarray
         For each load, the costs of each agent by its name.
-    ax : Axes, optional
+    ax : Axes
     """
-    ax = ax or plt.gca()
     rng = np.random.default_rng(0)  # only for the bootstrap and the jitter of the points
     loads, names = list(costs), list(next(iter(costs.values())))
     for i, name in enumerate(names):
@@ -66,22 +58,14 @@ def plot_comparison(
             at = x + offset
             ax.plot(at + rng.uniform(-0.06, 0.06, len(values)), values, ".", color=how["color"],
                     alpha=0.4)  # fmt: skip
-            centre, low, high = bootstrap_interval(values, rng)
-            ax.errorbar(
-                at,
-                centre,
-                [[centre - low], [high - centre]],
-                mec="black",
-                ecolor="black",
-                capsize=3,
-                label=name if x == 0 else None,
-                **how,
+            how |= {"mec": "black", "ecolor": "black", "capsize": 3}
+            plot_intervals(
+                ax, at, *bootstrap_interval(values, rng), label=None if x else name, **how
             )
     ax.set(yscale="log", ylabel="mean latency (ms)", xticks=range(len(loads)), xticklabels=loads)
     ax.margins(x=0.2)
     plain_log_ticks(ax.yaxis)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="small")
-    sns.despine(ax=ax)
     return ax
 
 
@@ -121,5 +105,4 @@ def plot_bands(curves: Mapping[str, NDArray[np.float64]], colors: Sequence[str])
         if ax is not axes[0, 0]:
             ax.plot(episodes, compared, "--", color=colors[0], lw=1)
         ax.set(xlabel="episode", title=name)
-    sns.despine(fig=fig)
     return fig

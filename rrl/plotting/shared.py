@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from rrl.core.knob import Configuration
 from rrl.support.files import replacing
@@ -55,6 +56,8 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "gp-ei": ("#6a51a3", "h", (0, (2, 1))),
     "zooming": ("C4", "p", (0, (4, 4))),
     "knowing": ("C5", "*", (0, (4, 4))),
+    "oracle": ("black", "|", (0, (3, 1, 1, 1, 1, 1))),
+    "fixed": ("0.35", "x", (0, (6, 1))),
     "adaptive-scheduler": ("#6a51a3", "P", (0, (8, 2, 1, 2))),
 }
 OTHER_STYLE = ("0.35", "8", "-")  # of an agent that is not among them
@@ -169,6 +172,28 @@ def radius_style(radius: float, **how: Any) -> dict[str, Any]:
     return own | how
 
 
+def plot_intervals(
+    ax: Axes,
+    at: ArrayLike,
+    centre: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    in_rows: bool = False,
+    **how: Any,
+) -> None:
+    """Plot values with their intervals against `at`; in rows, `at` is the height of each.
+
+    The other arguments are those of :meth:`matplotlib.axes.Axes.errorbar`.
+    """
+    middle = np.asarray(centre, dtype=float)
+    reach = np.reshape([middle - low, high - middle], (2, -1))
+    if in_rows:
+        ax.errorbar(middle, at, xerr=reach, **how)
+    else:
+        ax.errorbar(at, middle, yerr=reach, **how)
+
+
 def legend_below(fig: Figure, ax: Axes, ncols: int) -> None:
     """Put the legend of one panel below all panels, where it hides no data."""
     handles, labels = ax.get_legend_handles_labels()
@@ -186,7 +211,8 @@ class _PlainLog(mpl.ticker.Locator):
     def tick_values(self, vmin: float, vmax: float) -> Any:
         (low, high), room = sorted((vmin, vmax)), max(self.axis.get_tick_space(), 3)
         if high < 4 * low:  # the axis is so short that it is nearly linear
-            return mpl.ticker.MaxNLocator(min(room, 4)).tick_values(low, high)
+            steps = mpl.ticker.MaxNLocator(min(room, 4), steps=[1, 2, 2.5, 5, 10])
+            return steps.tick_values(low, high)
         dense = ((1, 2, 3, 5),) if high < 10 * low else ()  # else two or three ticks
         for subs in (*dense, (1, 2, 5), (1, 3), (1,)):
             ticks = np.asarray(mpl.ticker.LogLocator(subs=subs, numticks=99).tick_values(low, high))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from rrl.plotting.shared import marker
+from rrl.plotting.shared import marker, plot_intervals
 from rrl.studies.similarity_error import coverage
 from rrl.support.intervals import bootstrap_interval
 
@@ -43,7 +42,6 @@ def plot_variogram(
     ax.axvline(reach, color="0.6", lw=0.8, ls="--")
     ax.set(xlabel="distance (steps)", ylabel="variogram / variance", ylim=(0, None))
     ax.legend(title=f"dashed: radius {reach:g}", frameon=True, framealpha=1, edgecolor="none")
-    sns.despine(ax=ax)
     return ax
 
 
@@ -70,13 +68,11 @@ def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axe
         distance, centre, low, high = np.array(rows).T
         shift = 0.06 * (number - (len(names) - 1) / 2)
         percent = [100 * np.expm1(bound) for bound in (centre, low, high)]
-        bars = [percent[0] - percent[1], percent[2] - percent[0]]
-        how = {"marker": marker(number), "ms": 4, "capsize": 2, "label": name}
-        ax.errorbar(distance + shift, percent[0], bars, **how)
+        how: dict[str, Any] = {"marker": marker(number), "ms": 4, "capsize": 2, "label": name}
+        plot_intervals(ax, distance + shift, *percent, **how)
     ax.set(xlabel="distance (steps)", ylabel="median error of the latency (%)")
     ax.set_ylim(bottom=0)
     ax.set_xticks(sorted(errors["distance"].unique()))
-    sns.despine(ax=ax)
     return ax
 
 
@@ -100,5 +96,4 @@ def plot_coverage(errors: pd.DataFrame, ax: Axes) -> Axes:
     ax.set(xlabel="distance (steps)", ylabel="percent within two sds")
     ax.set_ylim(min(70, fractions.min() - 2), 101)
     ax.set_xticks(sorted(errors["distance"].unique()))
-    sns.despine(ax=ax)
     return ax

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
-from rrl.plotting.shared import KNOB_LABELS, MS, in_order, marker, plain_log_ticks, value_label
+from rrl.plotting.shared import (
+    KNOB_LABELS,
+    MS,
+    in_order,
+    marker,
+    plain_log_ticks,
+    plot_intervals,
+    value_label,
+)
 from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def plot_theory(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def plot_theory(table: pd.DataFrame, ax: Axes) -> Axes:
     """Plot the simulated mean divided by the theoretical mean, with 99 % intervals, per system.
 
     Parameters
@@ -25,31 +30,29 @@ def plot_theory(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     table : DataFrame
         :func:`rrl.simulation.textbook.against_theory` returns this table.
     """
-    ax = ax or plt.gca()
     systems = list(dict.fromkeys(table["system"]))
     loads = sorted(table["load"].unique())
     for i, load in enumerate(loads):
         rows = table[table["load"] == load].set_index("system").loc[systems]
-        ax.errorbar(
-            rows["measured"] / rows["theory"],
-            np.arange(len(systems)) + 0.22 * (i - (len(loads) - 1) / 2),
-            xerr=rows["half_width"] / rows["theory"],
-            fmt=marker(i),
-            ms=4,
-            capsize=2,
-            label=f"utilisation {load:g}",
-        )
+        y = np.arange(len(systems)) + 0.22 * (i - (len(loads) - 1) / 2)
+        ends = [(rows["measured"] + s * rows["half_width"]) / rows["theory"] for s in (0, -1, 1)]
+        how: dict[str, Any] = {
+            "fmt": marker(i),
+            "ms": 4,
+            "capsize": 2,
+            "label": f"utilisation {load:g}",
+        }
+        plot_intervals(ax, y, *ends, in_rows=True, **how)
     ax.axvline(1, color="0.3", lw=1)
     ax.set(
         yticks=range(len(systems)), yticklabels=systems, xlabel="simulated mean / theoretical mean"
     )
     ax.invert_yaxis()
     ax.legend(loc="upper center", bbox_to_anchor=(0.4, 1.14), ncols=len(loads))
-    sns.despine(ax=ax)
     return ax
 
 
-def plot_held_out(cells: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def plot_held_out(cells: pd.DataFrame, ax: Axes) -> Axes:
     """Plot predicted against measured mean latency of held-out cells; unstable ones are hollow.
 
     Parameters
@@ -58,7 +61,6 @@ def plot_held_out(cells: pd.DataFrame, ax: Axes | None = None) -> Axes:
         It has the columns `rate_per_s`, `measured_s`, `predicted_s` and `stable`.
         :func:`rrl.simulation.validation.hold_out` returns such a table.
     """
-    ax = ax or plt.gca()
     low = MS * 0.9 * cells[["measured_s", "predicted_s"]].min(axis=None)
     high = MS * 1.1 * cells[["measured_s", "predicted_s"]].max(axis=None)
     line = np.array([low, high])
@@ -83,11 +85,10 @@ def plot_held_out(cells: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for axis in (ax.xaxis, ax.yaxis):
         plain_log_ticks(axis)
     ax.legend()
-    sns.despine(ax=ax)
     return ax
 
 
-def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes | None = None) -> Axes:
+def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes) -> Axes:
     """Plot the median ratio of predicted to measured latency, per value of a knob and load.
 
     The figure shows 95 % intervals.
@@ -99,7 +100,6 @@ def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes | None = None) -> Ax
     knob : str
         This is the name of the knob.
     """
-    ax = ax or plt.gca()
     rng = np.random.default_rng(0)  # only for the bootstrap
     values = in_order(knob, cells[knob].unique())
     ratio = cells["predicted_s"] / cells["measured_s"]
@@ -112,16 +112,14 @@ def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes | None = None) -> Ax
                 for value in values
             ]
         )
-        centre, low, high = found.T
-        ax.errorbar(
-            np.arange(len(values)) + 0.18 * (i - (len(loads) - 1) / 2),
-            centre,
-            [centre - low, high - centre],
-            fmt=marker(i),
-            ms=4,
-            capsize=2,
-            label=f"{rate:g} requests/s",
-        )
+        x = np.arange(len(values)) + 0.18 * (i - (len(loads) - 1) / 2)
+        how: dict[str, Any] = {
+            "fmt": marker(i),
+            "ms": 4,
+            "capsize": 2,
+            "label": f"{rate:g} requests/s",
+        }
+        plot_intervals(ax, x, *found.T, **how)
     ax.axhline(1, color="0.3", lw=1)
     ax.set(
         xticks=range(len(values)),
@@ -129,33 +127,4 @@ def plot_residuals(cells: pd.DataFrame, knob: str, ax: Axes | None = None) -> Ax
         xlabel=KNOB_LABELS.get(knob, knob),
         ylabel="predicted / measured latency",
     )
-    sns.despine(ax=ax)
-    return ax
-
-
-def plot_scaling(
-    published_s: NDArray[np.float64], fitted_s: NDArray[np.float64], ax: Axes | None = None
-) -> Axes:
-    """Plot published and fitted times per request by the number of intra-op threads.
-
-    Parameters
-    ----------
-    published_s, fitted_s : ndarray, shape (threads,)
-        Seconds per request with 1, 2, ... threads.
-
-    Examples
-    --------
-    >>> axes = plot_scaling(np.array([0.08, 0.05]), np.array([0.08, 0.06]))
-    >>> axes.get_legend_handles_labels()[1]
-    ['published', 'fit', 'perfect split']
-    """
-    ax = ax or plt.gca()
-    threads = np.arange(1, len(published_s) + 1)
-    ax.plot(threads, MS * published_s, "o", color="C0", label="published")
-    ax.plot(threads, MS * fitted_s, color="C1", label="fit")
-    ax.plot(threads, MS * published_s[0] / threads, ":", color="0.5", label="perfect split")
-    ax.set(xlabel="intra-op threads", ylabel="time per request (ms)", ylim=(0, None))
-    ax.set_xticks(threads)
-    ax.legend()
-    sns.despine(ax=ax)
     return ax

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from rrl.plotting.shared import agent_style, legend_below, plain_log_ticks, style
+from rrl.plotting.shared import (
+    agent_style,
+    legend_below,
+    plain_log_ticks,
+    plot_intervals,
+    style,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,14 +42,13 @@ def plot_table_races(table: pd.DataFrame, agents: Sequence[str]) -> Figure:
     for i, agent in enumerate(agents):
         cells = table[table["agent"] == agent].set_index("table").reindex(tables)
         y = np.arange(len(tables)) + (i - (len(agents) - 1) / 2) * LINE / row
-        centre, low, high = (cells[f"mean_cost{end}"].to_numpy() for end in ("", "_low", "_high"))
+        values = (cells[f"mean_cost{end}"].to_numpy() for end in ("", "_low", "_high"))
         how = agent_style(agent, ls="", ms=5, lw=1, label=agent)
-        ax.errorbar(centre, y, xerr=[centre - low, high - centre], **how)
+        plot_intervals(ax, y, *values, in_rows=True, **how)
     ax.axvline(1, color="0.3", lw=0.8, ls=":")
     ax.set(xlabel="mean cost over the best: median and 95 % interval", xscale="log")
     ax.set_yticks(range(len(tables)), tables)
     ax.set_ylim(len(tables) - 0.5, -0.5)
     plain_log_ticks(ax.xaxis)
-    ax.spines[["top", "right"]].set_visible(False)
     legend_below(figure, ax, 4)
     return figure

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.plotting.shared import marker
+from rrl.plotting.shared import marker, plain_log_ticks, plot_intervals
 from rrl.support.intervals import bootstrap_interval
 from rrl.theory.bound_checks import Check
 from rrl.theory.qlearning import Learning
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LINES = ("--", ":", "-.", (0, (1, 3)))
-DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 
 
 def shade(i: float, count: int) -> tuple[float, ...]:
@@ -39,30 +37,15 @@ def median_intervals(samples: Floats) -> Floats:
 
 
 def plot_bound(
-    x: ArrayLike,
-    observed: ArrayLike,
-    bounds: Mapping[str, ArrayLike],
-    ax: Axes | None = None,
-    *,
-    name: str = "observed",
+    x: ArrayLike, observed: ArrayLike, bounds: Mapping[str, ArrayLike], ax: Axes
 ) -> Axes:
-    """Plot observations as markers and bounds as lines.
-
-    If `observed` has the shape (m, 3), the figure also shows its intervals.
-    """
-    ax = ax or plt.gca()
-    observed = np.asarray(observed, dtype=float)
-    if observed.ndim == 1:
-        ax.plot(x, observed, "o-", color="C0", ms=4, label=name)
-    else:
-        centre, low, high = observed.T
-        ax.errorbar(x, centre, [centre - low, high - centre], fmt="o-", ms=4, capsize=2, label=name)
+    """Plot observations as markers and bounds as lines."""
+    ax.plot(x, observed, "o-", color="C0", ms=4, label="observed")
     for i, (bound, values) in enumerate(bounds.items()):
         line = np.broadcast_to(np.asarray(values, dtype=float), np.shape(x))
         if not np.isnan(line).all():
             ax.plot(x, line, ls=LINES[i % len(LINES)], color=f"C{i + 1}", label=bound)
     ax.legend(fontsize="small")
-    sns.despine(ax=ax)
     return ax
 
 
@@ -100,19 +83,17 @@ def plot_losses(losses: Mapping[str, pd.DataFrame]) -> Figure:
     return fig
 
 
-def plot_learning(run: Learning, bound: Floats, ax: Axes | None = None) -> Axes:
+def plot_learning(run: Learning, bound: Floats, ax: Axes) -> Axes:
     """Plot the error of a run per step, and its bound at the ends of covers (dashed stairs).
 
     `bound` is for the error after 0, 1, 2, ... covers. About 10 of the ends have a marker.
     """
-    ax = ax or plt.gca()
     shown = run.covers[:: max(1, len(run.covers) // 10)]
     ax.plot(run.errors, color="C0", lw=1, label="error")
     ax.plot(shown, run.errors[shown], "o", color="C0", ms=4, label="error at the end of a cover")
     ends = np.r_[0, run.covers]
     ax.step(ends, bound[: len(ends)], ls="--", where="post", color="C1", lw=1.4, label="bound")
     ax.set(yscale="log")
-    sns.despine(ax=ax)
     return ax
 
 
@@ -138,12 +119,11 @@ def plot_learning_runs(
     return fig
 
 
-def plot_tightness(checks: Sequence[Check], ax: Axes | None = None) -> Axes:
+def plot_tightness(checks: Sequence[Check], ax: Axes) -> Axes:
     """Plot the ratios of observed values to bounds in random instances.
 
     The figure shows the 5th to 95th percentile, the median and the maximum.
     """
-    ax = ax or plt.gca()
     shown = [check for check in checks if check.bound.any()]
     for y, check in enumerate(shown):
         valid = np.isfinite(check.bound) & (check.bound > 0)
@@ -160,31 +140,6 @@ def plot_tightness(checks: Sequence[Check], ax: Axes | None = None) -> Axes:
     ax.set(xlabel="observed / bound (1: the bound is attained)", xlim=(0, 1.05))
     ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=3, fontsize="small")
     ax.invert_yaxis()
-    sns.despine(ax=ax)
-    return ax
-
-
-def plot_curves(
-    curves: Mapping[str, Floats],
-    ax: Axes | None = None,
-    *,
-    ends: Mapping[str, Sequence[float]] | None = None,
-) -> Axes:
-    """Plot the median over the runs of a value per episode, with quartiles as bands.
-
-    `ends` has the episodes to mark, under the same names.
-    """
-    ax = ax or plt.gca()
-    for i, (name, values) in enumerate(curves.items()):
-        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
-        episodes, color = np.arange(1, len(middle) + 1), shade(i, len(curves))
-        ax.plot(episodes, middle, color=color, lw=1.4, ls=DASHES[i % len(DASHES)], label=name)
-        ax.fill_between(episodes, low, high, color=color, alpha=0.08, lw=0)
-        marked = [int(end) for end in (ends or {}).get(name, ()) if end <= len(middle)]
-        ax.plot(marked, middle[np.array(marked, dtype=int) - 1], marker(i), color=color, ms=5)
-    ax.set(xlabel="episode", xscale="log")
-    ax.legend(fontsize="small", ncols=2)
-    sns.despine(ax=ax)
     return ax
 
 
@@ -192,31 +147,26 @@ def plot_speedup(
     k: ArrayLike,
     speedups: Mapping[str, Floats],
     slopes: Mapping[str, tuple[float, float, float]],
-    ax: Axes | None = None,
+    ax: Axes,
 ) -> Axes:
     """Plot the speed-up over learning without regions (shape (m, runs)) against K.
 
     The theory's line is a speed-up of K.
     """
-    ax = ax or plt.gca()
     k = np.asarray(k, dtype=float)
     for i, (name, samples) in enumerate(speedups.items()):
-        centre, low, high = median_intervals(samples).T
         slope = "slope {:.2f} [{:.2f}, {:.2f}]".format(*slopes[name])
-        ax.errorbar(
-            k,
-            centre,
-            [centre - low, high - centre],
-            fmt=marker(i) + "-",
-            ms=4,
-            capsize=2,
-            label=f"{name}: {slope}",
-        )
+        how: dict[str, Any] = {
+            "fmt": marker(i) + "-",
+            "ms": 4,
+            "capsize": 2,
+            "label": f"{name}: {slope}",
+        }
+        plot_intervals(ax, k, *median_intervals(samples).T, **how)
     ax.plot(k, k, color="0.3", ls="--", label="theory: K (slope 1)")
     ax.set(xlabel="cells in the smallest region, K", ylabel="speed-up over radius 0")
     ax.set(xscale="log", yscale="log")
     ax.legend(fontsize="small")
-    sns.despine(ax=ax)
     return ax
 
 
@@ -224,14 +174,13 @@ def plot_decay(
     t: ArrayLike,
     radii: Mapping[str, ArrayLike],
     rates: Mapping[str, float],
-    ax: Axes | None = None,
+    ax: Axes,
 ) -> Axes:
     """Plot the best radius against the number of measurements, with the theory's power law.
 
     The power law passes through the middle of the points. Radii are in units of the grid's side.
     `rates` has the exponent for each name.
     """
-    ax = ax or plt.gca()
     t = np.asarray(t, dtype=float)
     for i, (name, values) in enumerate(radii.items()):
         values = np.asarray(values, dtype=float)
@@ -241,6 +190,7 @@ def plot_decay(
             ax.plot(t, middle * t ** rates[name], ls="--", color=f"C{i}", lw=1)
     ax.set(xlabel="measurements, t", ylabel="best radius / side of the grid")
     ax.set(xscale="log", yscale="log")
+    for axis in (ax.xaxis, ax.yaxis):
+        plain_log_ticks(axis)
     ax.legend(fontsize="small")
-    sns.despine(ax=ax)
     return ax

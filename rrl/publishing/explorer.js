@@ -3,7 +3,7 @@
 const MAPS = [
   { name: "Expected cost", unit: "ms", colours: "cividis_r", log: true },
   { name: "Next choice", unit: "%", colours: "Greys", log: true, limits: [0.1, 100] },
-  { name: "Standard deviation", unit: "%", colours: "Purples_r", limits: [0, 100] },
+  { name: "Standard deviation", unit: "%", colours: "Purples", limits: [0, 100] },
 ];
 const CELL = 24;
 const SVG = "http://www.w3.org/2000/svg";

@@ -93,8 +93,8 @@ CAPTIONS = {
     "quickstart": "The paper's RRL tunes a recorded server at two loads; then its choice is "
     "compared with the default.",
     "region-map": "When a region pays: how many times sooner the paper's agent arrives than "
-    "Q-learning, by the difference of neighbours and the noise of an episode. Circles are recorded "
-    "and simulated grids.",
+    "Q-learning, by the difference of neighbours and the noise of an episode. Triangles are "
+    "recorded and simulated grids, and point up where it arrives sooner.",
     "region-map-places": "Where each simulated and recorded grid lies on the map, and what "
     "happened there.",
     "region-map-radius": "The best fixed radius in each cell of the map, and what the selected "

@@ -11,7 +11,6 @@ and it is not recorded.
 from __future__ import annotations
 
 import argparse
-import heapq
 import json
 import subprocess
 import sys
@@ -48,17 +47,7 @@ EXECUTE = (sys.executable, "-m", "rrl.publishing.execute")
 OUT = Path("build/notebooks")
 FIGURES = {"figures": "../figures"}
 """The parameter of a recorded run; by default a notebook writes to ``build/figures``."""
-EXPECTED = {
-    "00_quickstart-live": 90.0,
-    "11_simulator": 44.0,
-    "03_similarity_and_convergence": 90.0,
-    "04_theory_bound": 58.0,
-    "07_experiments": 62.0,
-    "09_applications": 60.0,
-    "08_claims": 76.0,
-}
-"""Seconds of the long notebooks, two at a time on two cores, for a first run."""
-SHORT = 20.0  # seconds of any other
+FIRST_S = 60.0  # seconds that a notebook is expected to take the first time, later as the last time
 EACH_S = 0.2  # so often the processes are looked at
 _ERRORS = {kind.code: kind for kind in (UsageError, DataError, ServerError)}
 
@@ -106,13 +95,9 @@ class Execution:
         self.seconds = time.monotonic() - self.began
         return self.process is not None and self.process.poll() is not None
 
-    def left(self, slower: float) -> float:
-        """Return the seconds until the end, if all runs take `slower` times what was expected.
-
-        A run that takes longer than that is expected to need another quarter of its time.
-        """
-        expected = self.expected * slower
-        return max(expected - self.seconds, self.seconds / 4) if self.process else expected
+    def done(self) -> float:
+        """Return the seconds of those expected that are over; the last tenth is never over."""
+        return min(self.seconds, 0.9 * self.expected)
 
     def result(self) -> Traffic:
         """Return what a run that has ended read and wrote; raise the error that it ended with."""
@@ -123,32 +108,6 @@ class Execution:
             raise _ERRORS.get(code, UnstableError)(errors[-1].removeprefix("rrl: "))
         found = json.loads(lines[-1])
         return Traffic(tuple(found["read"]), tuple(found["written"]))
-
-
-def time_left(waiting: Sequence[float], running: Sequence[float], jobs: int) -> float:
-    """Return the seconds until the last run ends, if each place that is free takes the next one.
-
-    Examples
-    --------
-    >>> time_left([30.0, 20.0, 10.0], [5.0], jobs=2)
-    35.0
-    """
-    places = [*running, *[0.0] * (jobs - len(running))]
-    heapq.heapify(places)
-    for seconds in waiting:
-        heapq.heapreplace(places, places[0] + seconds)
-    return max(places)
-
-
-def clock(seconds: float) -> str:
-    """Return a time in minutes and seconds.
-
-    Examples
-    --------
-    >>> clock(125.4)
-    '2:05'
-    """
-    return "{}:{:02}".format(*divmod(round(seconds), 60))
 
 
 def run_all(
@@ -168,10 +127,9 @@ def run_all(
 
     waiting = sorted(runs, key=lambda run: -run.expected)  # a long one at the end would run alone
     running: list[Execution] = []
-    took = expected = 0.0
-    form = "{desc} |{bar}| {percentage:3.0f} %{postfix}"
-    start = time.monotonic()
-    with tqdm(total=1.0, bar_format=form, disable=None, leave=False) as bar:
+    total, over = sum(run.expected for run in runs), 0.0
+    form = "{desc} |{bar}| {percentage:3.0f} %, {remaining} left"
+    with tqdm(total=total, bar_format=form, disable=None, leave=False, smoothing=0) as bar:
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
@@ -181,26 +139,14 @@ def run_all(
                 ended = [run for run in running if run.has_ended()]
                 running = [run for run in running if run not in ended]
                 for run in ended:
-                    took, expected = took + run.seconds, expected + run.expected
+                    over += run.expected
                     yield _ended(run, bar)
-                slower = took / expected if expected else 1.0
-                left = time_left(
-                    [run.left(slower) for run in waiting],
-                    [run.left(slower) for run in running],
-                    jobs,
-                )
+                bar.n = over + sum(run.done() for run in running)
                 done = len(runs) - len(waiting) - len(running)
                 names = ", ".join(run.output.stem for run in running) or "..."
-                past = time.monotonic() - start
-                _show(bar, f"{done} of {len(runs)} done, now {names}", past, left)
+                bar.set_description_str(f"{done} of {len(runs)} done, now {names}")
         finally:
             _stop(running)
-
-
-def _show(bar: Any, words: str, past: float, left: float) -> None:
-    bar.n = past / max(past + left, 1e-9)
-    bar.set_description_str(words, refresh=False)
-    bar.set_postfix_str(f"{clock(left)} left")
 
 
 def _stop(running: Sequence[Execution]) -> None:
@@ -224,10 +170,8 @@ def _ended(run: Execution, bar: Any) -> tuple[Execution, Traffic]:
 
 
 def expected_seconds(out: Path, name: str) -> float:
-    """Return how long a run may take: as its last one, or as the table says."""
-    return float(
-        records.last_record(out / f"{name}.json").get("seconds") or EXPECTED.get(name, SHORT)
-    )
+    """Return how long a run may take: as long as its last one, if there was one."""
+    return float(records.last_record(out / f"{name}.json").get("seconds", FIRST_S))
 
 
 def _enter(run: Execution, seen: Traffic) -> None:

@@ -141,13 +141,13 @@ def verdicts(claims: Sequence[Claim]) -> str:
     return f"Of the paper's {tested} claims, {counted(claims)}."
 
 
-def insert(page: str, text: str) -> str:
-    """Put the text between the two marks of a page.
+def results_of(page: str) -> str:
+    """Return the text between the two marks of a page.
 
     Examples
     --------
-    >>> insert(f"a {BEGIN} old {END} b", "new").splitlines()[1:-1]
-    ['new']
+    >>> results_of(f"a {BEGIN} old {END} b")
+    'old'
 
     Raises
     ------
@@ -156,6 +156,18 @@ def insert(page: str, text: str) -> str:
     """
     if page.count(BEGIN) != 1 or page.count(END) != 1:
         raise UsageError(f"{PAGE} must have the lines {BEGIN!r} and {END!r}, once each")
+    return page.partition(BEGIN)[2].partition(END)[0].strip()
+
+
+def insert(page: str, text: str) -> str:
+    """Put the text between the two marks of a page, as :func:`results_of` finds it.
+
+    Examples
+    --------
+    >>> insert(f"a {BEGIN} old {END} b", "new").splitlines()[1:-1]
+    ['new']
+    """
+    results_of(page)  # it has the marks
     before, _, rest = page.partition(BEGIN)
     return f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}"
 

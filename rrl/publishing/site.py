@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rrl.publishing.results import results_of
 from rrl.support.errors import DataError, Parser, UsageError, command
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ _PAGES = (
     "figures/claims.md",
     "figures/README.md",
     "data/README.md",
+    "data/results/README.md",
+    "rrl/operating/README.md",
     "notebooks/README.md",
     "notebooks/DIFFERENCES.md",
 )
+_SHORT = ("00", "01", "08", "10")  # numbers of the notebooks of the short path
 _BESIDE = ("figures/*.png", "figures/*.gif", "figures/*.csv", "figures/*.json", "data/*.yaml")
 _SETTINGS = {
     "project": "Region-based reinforcement learning for model serving",
@@ -104,7 +108,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def for_a_page(notebook: Any) -> Any:
     """Return a copy without widget state and the runner's parameters.
 
-    Its figures are named after their section.
+    Its figures are named after their section, and the empty corner of a table is no heading.
     """
     copy = deepcopy(notebook)
     copy.metadata.pop("widgets", None)
@@ -115,6 +119,9 @@ def for_a_page(notebook: Any) -> Any:
         if cell.cell_type == "markdown":
             section = [section, *re.findall(r"^#+ (.*)", cell.source, re.M)][-1]
         else:
+            for output in cell.get("outputs", []):
+                if table := output.get("data", {}).get("text/html"):
+                    output["data"]["text/html"] = table.replace("<th></th>", "<td></td>")
             cell.metadata["mystnb"] = {"image": {"alt": f"Figure: {section}"}}
     return copy
 
@@ -130,25 +137,54 @@ def questions(plan: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", plan, re.M))
 
 
-def index(names: Sequence[str], asked: dict[str, str]) -> str:
-    """Return the first page in MyST: each notebook with its question, and the other pages."""
-    items = [f"- [](notebooks/{name}.ipynb)\n\n  {asked.get(name, '')}" for name in names]
+def title(notebook: Any) -> str:
+    """Return the first heading of a notebook."""
+    return next(
+        found[1]
+        for cell in notebook.cells
+        if cell.cell_type == "markdown" and (found := re.search(r"^# (.*)", cell.source, re.M))
+    )
+
+
+def index(titles: dict[str, str], asked: dict[str, str], front: str) -> str:
+    """Return the first page in MyST: a picture, a result, and each notebook with its question.
+
+    Parameters
+    ----------
+    titles, asked : dict of str to str
+        The title and the question of each notebook, by its name.
+    front : str
+        The front page of the project, for its first paragraph, its picture and its results.
+    """
+    short = {name: f"{name[:2]} {title.split(':')[0]}" for name, title in titles.items()}
+
+    def item(name: str) -> str:
+        return f"- [{short[name]}](notebooks/{name}.ipynb)\n\n  {asked.get(name, '')}"
 
     def toctree(caption: str, pages: Sequence[str]) -> str:
         return "\n".join(("```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"))
 
+    first = re.search(r"^# .*\n+((?:.+\n)+)\n*(!\[.*\))$", front, re.M)
+    if not first:
+        raise DataError("README.md must begin with a heading, a paragraph and a picture")
+
     return "\n\n".join(
         (
             f"# {_SETTINGS['project']}",
-            "Each notebook asks one question. They build on each other in this order. "
+            *first.groups(),
+            "## The short path",
+            *(item(name) for name in titles if name[:2] in _SHORT),
             "[The explorer](explorer.md) shows an agent at work, without any installation. "
             "To work on the exercises, download [the student edition](student-edition.zip): "
             "the notebooks without answers, and the data that they read.",
-            "## The questions",
-            *items,
+            "## What it gains",
+            results_of(front),
+            "## All notebooks",
+            "Each notebook asks one question. They build on each other in this order.",
+            *(item(name) for name in titles),
             "## Results, data and teaching",
             "\n".join(f"- [](./{page})" for page in _PAGES),
-            toctree("Notebooks", [f"notebooks/{name}" for name in names]),
+            toctree("Notebooks", [f"{short[name]} <notebooks/{name}>" for name in titles]),
             toctree("Try it", ["explorer"]),
             toctree("Results, data and teaching", [page.removesuffix(".md") for page in _PAGES]),
         )
@@ -166,11 +202,14 @@ def _write_source(names: Sequence[str], executed: Path, root: Path, source: Path
         target = source / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
+    titles = {}
     for name in names:
         notebook = for_a_page(read_notebook(executed / f"{name}.ipynb"))
         nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
+        titles[name] = title(notebook)
     asked = questions((root / "notebooks" / "README.md").read_text(encoding="utf-8"))
-    (source / "index.md").write_text(index(names, asked), encoding="utf-8")
+    front = (root / "README.md").read_text(encoding="utf-8")
+    (source / "index.md").write_text(index(titles, asked, front), encoding="utf-8")
     shutil.copy(_OWN / "explorer.md", source)
     (source / "_static").mkdir()
     for name in ("explorer.js", "site.css"):

@@ -73,7 +73,7 @@ def states(server: Server, truth: dict[float, Any], seed: int = 1) -> dict[str, 
         "panels": [
             on_grid(space, numbers, index).astype(int).tolist() for index in value_order(middle)
         ],
-        "colours": {name: _colours(name) for name in ("cividis_r", "Greys", "Purples_r")},
+        "colours": {name: _colours(name) for name in ("cividis_r", "Greys", "Purples")},
         "runs": runs,
     }
 

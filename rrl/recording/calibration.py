@@ -48,16 +48,11 @@ def for_machine(plan: Plan, folder: Path, sustained: Callable[[], float]) -> Pla
         known = None
     if plan.shares and not plan.rates_per_s:
         top = 0.0 if known else sustained()
-        rates = known.rates_per_s if known else [_round(fraction * top) for fraction in plan.shares]
+        rates = known.rates_per_s if known else [float(f"{part * top:.3g}") for part in plan.shares]
         plan = replace(plan, rates_per_s=rates)
     if plan.rule is None:
         plan = replace(plan, rule=known.rule if known else Rule(calibrated(Probe())))
     return plan
-
-
-def _round(rate: float) -> float:
-    """Round a rate to three digits."""
-    return float(f"{rate:.3g}")
 
 
 def sustained(server: Server, plan: Plan, rng: np.random.Generator) -> float:

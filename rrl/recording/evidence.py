@@ -1,75 +1,20 @@
-"""What a profile shows: how well its halves agree, and what good and usual settings cost.
-
-``python -m rrl.recording.evidence data/NAME`` prints these tables. It also writes `summary.csv`
-beside the episodes. This file has one row per configuration, load and half, so that others can use
-the profile as a benchmark.
-"""
+"""What a profile shows: how well its halves agree, and what usual settings cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.recording.finals import HALVES
-from rrl.recording.judging import centre_interval
-from rrl.recording.profile import REJECTED, Profile, read_profile
-from rrl.recording.truth import (
-    CONFIDENCE,
-    HalfTruth,
-    judge_half,
-    late_fraction,
-    replay_best,
-    rows_of_half,
-)
-from rrl.support.errors import Parser, command
-from rrl.support.files import write_atomically
+from rrl.recording.profile import Profile
+from rrl.recording.truth import HalfTruth, centre_interval, judge_half, replay_best, rows_of_half
 from rrl.tuning.defaults import heuristic_candidates, serving_default
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SUMMARY = "summary.csv"
-LATE = 2.0  # a late request takes more than this many times the best mean latency of its load
-
-
-def halves(profile: Profile, rate_per_s: float) -> list[HalfTruth]:
-    """Judge all configurations at a load by each half of the profile."""
-    return [judge_half(profile, rate_per_s, half) for half in HALVES]
-
-
-def summary(profile: Profile) -> pd.DataFrame:
-    """Return the measurements with one row per configuration, load and half.
-
-    Returns
-    -------
-    DataFrame
-        The columns are the knobs, `rate_per_s`, `half`, `episodes`, `mean_s`, `sem_s`, `limit_s`,
-        `late_fraction`, `ratio`, `low` and `high`. `episodes` is the number of episodes of the
-        passes and the finals. `mean_s` is the mean over them, and `sem_s` is its standard error.
-        `late_fraction` is the fraction of requests that take longer than `limit_s` seconds. `ratio`
-        is the cost relative to the best of the finals, with the 95 % limits `low` and `high`. These
-        three are empty if the configuration was not in the finals.
-    """
-    import pandas as pd
-
-    parts = []
-    for rate in profile.rates_per_s:
-        for half, truth in enumerate(halves(profile, rate)):
-            limit_s = LATE * float(np.nanmin(truth.cost))
-            rows = rows_of_half(profile, rate, half)
-            groups = rows.groupby(profile.space.indices(rows))["mean_s"]
-            part = pd.DataFrame(list(profile.space))
-            part = part.assign(rate_per_s=rate, half=half)
-            part = part.join(groups.agg(episodes="size", mean_s="mean", sem_s="sem"))
-            part["limit_s"] = limit_s
-            part["late_fraction"] = late_fraction(profile, rate, half, np.array([limit_s]))[0]
-            part = part.assign(ratio=truth.ratio, low=truth.low, high=truth.high)
-            parts.append(part)
-    return pd.concat(parts, ignore_index=True)
 
 
 def agreement(profile: Profile) -> pd.DataFrame:
@@ -78,36 +23,25 @@ def agreement(profile: Profile) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `episodes` and `finalists` are numbers. `good_0` and `good_1` are the numbers of
-        configurations that are within 5 % of the best by the upper limits of a half's finals;
-        `good_both` counts those that are good by both halves. `undecided_0` and `undecided_1` count
-        the finalists for which this is not known. The best is the one with the lowest typical cost
-        in the finals, so it is good by definition. `best_over_0` and `best_over_1` are the largest
-        upper limit of its cost over that of another finalist. `rank_correlation` is Spearman's
-        correlation of the halves' costs, over all configurations or (`rank_correlation_finalists`)
-        over the finalists. `ceiling_0` and `ceiling_1` are for the best configuration of a half's
-        own passes. They are its cost by the *other* half, divided by the best cost there. No replay
-        of the half can show a better choice. `judged_0` and `judged_1` tell whether this
-        configuration is good by the other half. Only then can agents that replay the half be
-        judged.
+        `good_0` and `good_1` are the numbers of configurations that are within 5 % of the best by
+        the upper limits of a half's finals. `undecided_0` and `undecided_1` count the finalists for
+        which this is not known. The best is the one with the lowest typical cost in the finals, so
+        it is good by definition. `best_over_0` and `best_over_1` are the largest upper limit of its
+        cost over that of another finalist. `rank_correlation` is Spearman's correlation of the
+        halves' costs. `ceiling_0` and `ceiling_1` are for the best configuration of a half's own
+        passes. They are its cost by the *other* half, divided by the best cost there. No replay of
+        the half can show a better choice. `judged_0` and `judged_1` tell whether this configuration
+        is good by the other half. Only then can agents that replay the half be judged.
     """
     import pandas as pd
     from scipy.stats import spearmanr
 
     lines = []
     for rate in profile.rates_per_s:
-        both = halves(profile, rate)
+        both = [judge_half(profile, rate, half) for half in HALVES]
         met = ~np.isnan(both[0].ratio) & ~np.isnan(both[1].ratio)
-        line: dict[str, Any] = {
-            "rate_per_s": rate,
-            "episodes": int(np.isclose(profile.table["rate_per_s"], rate).sum()),
-            "finalists": int(met.sum()),
-            "good_both": int((both[0].good & both[1].good).sum()),
-            "rank_correlation": float(spearmanr(both[0].cost, both[1].cost).statistic),
-        }
-        if met.sum() > 2:
-            among = spearmanr(both[0].ratio[met], both[1].ratio[met])
-            line["rank_correlation_finalists"] = float(among.statistic)
+        correlation = float(spearmanr(both[0].cost, both[1].cost).statistic)
+        line: dict[str, Any] = {"rate_per_s": rate, "rank_correlation": correlation}
         for half, truth in enumerate(both):
             judge, deployed = both[1 - half], replay_best(profile, rate, half)
             line[f"good_{half}"] = int(truth.good.sum())
@@ -179,94 +113,5 @@ def _adaptive(profile: Profile, rate: float, half: int, truth: HalfTruth) -> dic
     final = final[final["pass"] >= profile.grid_passes]
     best = final[profile.space.indices(final) == int(np.nanargmin(truth.ratio))]
     ratios = np.log(own / best.set_index(["pass", "repeat"])["mean_s"]).dropna().to_numpy()
-    limits = np.exp(centre_interval(ratios, CONFIDENCE))
+    limits = np.exp(centre_interval(ratios))
     return _line(rate, half, "adaptive", configuration, limits.tolist())
-
-
-def rejected(profile: Profile, folder: Path) -> pd.DataFrame:
-    """Return how many episodes the recorder's rule rejected, with one row per configuration.
-
-    Returns
-    -------
-    DataFrame
-        The knobs, the numbers of kept and rejected episodes, and the rejected fraction.
-    """
-    import pandas as pd
-
-    path = folder / REJECTED
-    kept = pd.concat([profile.table, profile.adaptive]).groupby(profile.knobs).size()
-    if not path.exists():
-        return kept.rename("kept").reset_index().assign(rejected=0, fraction=0.0)
-    out = pd.read_csv(path, usecols=profile.knobs).groupby(profile.knobs).size()
-    table = pd.DataFrame({"kept": kept, "rejected": out}).fillna(0).astype(int).reset_index()
-    return table.assign(fraction=table["rejected"] / (table["kept"] + table["rejected"]))
-
-
-def scatter(profile: Profile, folder: Path) -> pd.DataFrame:
-    """Return the scatter of repeated episodes with and without the rule, with one row per load.
-
-    Returns
-    -------
-    DataFrame
-        `with_rule` is over the episodes that count, and `without` is over all episodes. Both are
-        standard deviations of the logarithm of an episode's mean latency around the mean of its
-        configuration. The median of each pass is subtracted first. `episodes` and `rejected` are
-        numbers of episodes.
-    """
-    import pandas as pd
-
-    path = folder / REJECTED
-    out = pd.read_csv(path, dtype={"statuses": str}) if path.exists() else profile.grid[:0]
-    out = out[out["pass"] < profile.grid_passes]
-    lines = []
-    for rate in profile.rates_per_s:
-        inside, outside = (t[np.isclose(t["rate_per_s"], rate)] for t in (profile.grid, out))
-        lines.append(
-            {
-                "rate_per_s": rate,
-                "episodes": len(inside),
-                "rejected": len(outside),
-                "with_rule": log_scatter(inside, profile.knobs),
-                "without": log_scatter(pd.concat([inside, outside]), profile.knobs),
-            }
-        )
-    return pd.DataFrame(lines)
-
-
-def log_scatter(rows: pd.DataFrame, knobs: list[str]) -> float:
-    """Return the scatter of repeated episodes of a configuration; all `rows` have one load.
-
-    It is the standard deviation of the logarithm of an episode's mean latency around the mean of
-    its configuration, after the median of each pass is subtracted. Only configurations with repeats
-    count, also for the median, since a pass may measure only the good ones again. It is NaN without
-    repeats.
-    """
-    rows = rows[rows.groupby(knobs)["mean_s"].transform("size") > 1]
-    logs = np.log(rows["mean_s"])
-    logs = logs - logs.groupby([rows["pass"], rows["repeat"]]).transform("median")
-    own = logs - logs.groupby([rows[knob] for knob in knobs]).transform("mean")
-    repeats = logs.groupby([rows[knob] for knob in knobs]).transform("size")
-    return float(np.sqrt((own**2).sum() / (1 - 1 / repeats).sum())) if len(rows) else np.nan
-
-
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the tables of a profile, and write its summary."""
-    parser = Parser(prog="python -m rrl.recording.evidence", description=__doc__.split("\n\n")[0])
-    parser.add_argument("folder", type=Path, help="a profile, such as data/mobilenet_v2-joint")
-    folder = parser.parse_args(argv).folder
-    profile = read_profile(folder)
-    out = rejected(profile, folder)
-    for title, table in (
-        ("agreement of the halves", agreement(profile).set_index("rate_per_s").T),
-        ("usual settings relative to the best", usual_settings(profile)),
-        ("scatter of repeats (standard deviation of the logarithm)", scatter(profile, folder)),
-        ("most often rejected", out.nlargest(10, "fraction")),
-    ):
-        print(f"\n{title}\n{table.to_string(float_format='{:.3f}'.format)}")
-    text = summary(profile).to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    write_atomically(folder / SUMMARY, text)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

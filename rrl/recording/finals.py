@@ -6,9 +6,7 @@ also have two halves, and each half decides by itself. So an agent is never judg
 which it learned.
 
 In each round, all finalists of a load get the same arrivals. A half continues with the *open*
-finalists: their ratio to the best is not yet known within `PRECISION`. At first, finalists that
-cannot be good, by a limit of the confidence `SURE`, are left out too. At the end, they are measured
-to the same precision.
+finalists: their ratio to the best is not yet known within `PRECISION`.
 """
 
 from __future__ import annotations
@@ -24,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.space import from_table
-from rrl.recording.judging import TOLERANCE, Verdict, judge
 from rrl.recording.plan import Plan, Visit, ordered, schedule
 from rrl.recording.record import Recorder
+from rrl.recording.truth import Verdict, judge
 from rrl.serving.quiet import load_tensorflow
 from rrl.support.errors import UsageError
 from rrl.support.machine import available_cpus
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
 HALVES = (0, 1)
 REPEATS = 4  # episodes per finalist and load in one round
 PRECISION = 0.03  # half the width of the 95 % interval of a ratio to the best, as a fraction
-CONFIDENCE = 0.975  # confidence level of each of its two limits
-SURE = 0.9995  # confidence level for "not good"; it is high because the test is repeated often
 MOST_ROUNDS = 40  # largest number of rounds per half
 
 
@@ -110,26 +106,18 @@ class Finals:
             table[row, list(means)] = list(means.values())
         return columns, table
 
-    def entrants(self, rate: int, pass_: int, to_the_end: bool) -> list[int]:
+    def entrants(self, rate: int, pass_: int) -> list[int]:
         """Return the numbers of the configurations that a round measures at a rate index.
 
         The first round measures all finalists and guests. A later round measures those that are
-        open after the earlier rounds, and the best. If none is open, it measures nothing. Unless
-        `to_the_end` is true, it also leaves out those that cannot be good.
+        open after the earlier rounds, and the best. If none is open, it measures nothing.
         """
         columns, means = self.rounds(rate, pass_ % 2, before=pass_)
         if not len(means):
             return columns
-        contenders = len(self.finalists(rate))
-        _, verdicts = judge(means, confidence=CONFIDENCE, contenders=contenders)
-        _, cautious = judge(means, confidence=SURE, contenders=contenders)
-        words = [verdict.word for verdict in verdicts]
-        opened = [
-            i
-            for i, verdict in enumerate(verdicts)
-            if not known(verdict) and (to_the_end or cautious[i].low <= 1 + TOLERANCE)
-        ]
-        return [columns[i] for i in sorted({*opened, words.index("best")})] if opened else []
+        best, verdicts = judge(means, contenders=len(self.finalists(rate)))
+        opened = [i for i, verdict in enumerate(verdicts) if not known(verdict)]
+        return [columns[i] for i in sorted({*opened, best})] if opened else []
 
     def order(self) -> Iterator[list[Visit]]:
         """Yield the rounds of the two halves in turn, until no ratio is open in either half.
@@ -138,14 +126,12 @@ class Finals:
         """
         plan = self.plan
         for pass_ in range(plan.grid_passes, plan.grid_passes + 2 * MOST_ROUNDS):
-            for to_the_end in (False, True):
-                wanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
-                for rate in range(len(plan.rates_per_s)):
-                    for index in self.entrants(rate, pass_, to_the_end):
-                        wanted[index] += [(rate, repeat) for repeat in range(REPEATS)]
-                if wanted:
-                    yield ordered(plan, wanted, pass_)
-                    break
+            wanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
+            for rate in range(len(plan.rates_per_s)):
+                for index in self.entrants(rate, pass_):
+                    wanted[index] += [(rate, repeat) for repeat in range(REPEATS)]
+            if wanted:
+                yield ordered(plan, wanted, pass_)
 
 
 def known(verdict: Verdict) -> bool:
@@ -223,8 +209,7 @@ def live_server(
         base, inputs = build(plan.model, models), [sample(plan.model, rng)]
     names = list(plan.configurations[0])
     space = from_table({name: [c[name] for c in plan.configurations] for name in names}, names)
-    fixed = plan.fixed
-    return LiveServer(base, space, inputs=inputs, fixed=fixed, executable=executable, **given)
+    return LiveServer(base, space, inputs=inputs, fixed=plan.fixed, executable=executable, **given)
 
 
 def record_live(

@@ -5,8 +5,9 @@ A plan is fixed before the first episode.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +21,7 @@ from rrl.serving.process_knobs import is_process_knob
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import UsageError
 from rrl.tuning.presets import effective_space, serving_knob
+from rrl.workloads.workload import Poisson
 
 PROCESS = ("inter_op", "intra_op", "batch_threads", "grpc_max_threads")
 """A pass visits together the configurations that differ in other knobs than these and than those of
@@ -99,7 +101,7 @@ class Plan:
     requests: int = 100
     passes: int = 2
     repeats: int = 1
-    fixed: Configuration | None = None
+    fixed: Configuration = field(default_factory=dict)
     seed: int = 0
     distinct: bool = False
     again: int = 0
@@ -151,17 +153,6 @@ class Plan:
         loads = len(self.rates_per_s) or len(self.shares)
         return len(self.configurations) * loads * self.passes * self.repeats
 
-    @property
-    def hours(self) -> float:
-        """Approximate hours that the passes over the whole grid take, without the finals.
-
-        Examples
-        --------
-        >>> round(Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(50.0,)).hours, 4)
-        0.0093
-        """
-        return self.passes * self.seconds(self.configurations, self.repeats) / 3600
-
     def seconds(
         self, configurations: Sequence[Configuration], repeats: int, start_s: float = START_S
     ) -> float:
@@ -195,8 +186,6 @@ class Plan:
 
         These are common random numbers, which make comparisons more precise.
         """
-        from rrl.workloads.workload import Poisson
-
         seed = int(
             np.random.SeedSequence([self.seed, pass_, rate_index, repeat]).generate_state(1)[0]
         )
@@ -204,28 +193,24 @@ class Plan:
         return seed, Poisson(rate).arrivals(self.requests, np.random.default_rng(seed))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plan in a form for JSON; newer fields are left out if they are not used."""
-        first = {
-            "model": self.model,
-            "knobs": {name: list(values) for name, values in self.knobs.items()},
-            "rates_per_s": list(self.rates_per_s),
-            "requests": self.requests,
-            "passes": self.passes,
-            "repeats": self.repeats,
-            "fixed": dict(self.fixed or {}),
-            "seed": self.seed,
-        }
-        own = self.finalists != type(self).finalists  # a class has its fields' defaults
-        optional = (self.distinct, self.again, self.adaptive, self.rule, self.cpus, self.gpu, own)
-        if not any((*optional, self.about, self.shares)):
-            return first
-        later = {field.name: getattr(self, field.name) for field in fields(self)[len(first) :]}
-        for name in ("cpus", "gpu", "about", "shares"):
-            if not later[name]:
-                del later[name]
-        later["adaptive"] = list(self.adaptive)
-        later["rule"] = self.rule and vars(self.rule)
-        return first | later
+        """Return the plan in a form for JSON, without tuples."""
+        content = {**vars(self), "rule": self.rule and vars(self.rule)}
+        names = [field.name for field in fields(self)]  # the rest is what was computed before
+        return json.loads(json.dumps({name: content[name] for name in names}))
+
+    def is_stored(self, content: Any) -> bool:
+        """Return whether this plan was stored as `content`, where a newer field may be missing.
+
+        Examples
+        --------
+        >>> plan = Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(50.0,))
+        >>> content = plan.to_json()
+        >>> del content["gpu"]
+        >>> plan.is_stored(content), plan.is_stored({**content, "seed": 1})
+        (True, False)
+        """
+        usual = Plan("", {}, rates_per_s=(1.0,)).to_json()
+        return isinstance(content, dict) and usual | content == self.to_json()
 
 
 def process(configuration: Configuration) -> tuple[Any, ...]:

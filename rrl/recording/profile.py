@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rrl.core.space import ConfigSpace, from_table
 from rrl.serving.process_knobs import ENV, FLAG, read_value
 from rrl.serving.settings import ADAPTIVE
-from rrl.support.errors import DataError, shown
+from rrl.support.errors import DataError
 from rrl.support.files import read_json, read_text
 from rrl.tuning.presets import serving_knob
 
@@ -53,9 +53,6 @@ PROBED = {  # further columns of schema 2, after the others
     "commit": "version of the recorder, as git has it",
 }
 _TEXT = ("latencies_us", "statuses", "started", "commit")
-_POSITIVE = ("rate_per_s", "mean_s", "p99_s")
-_COUNTED = ("pass", "repeat", "order", "valid", "failed", "arrival_seed")
-_NEVER_NEGATIVE = ("slip_share", "start_s")
 
 
 class Profile:
@@ -136,7 +133,7 @@ class Profile:
         """Return the results of the finals at a load, one per finalist; empty if no finals.
 
         A result has the value of each knob, the `verdict` (the word of
-        :class:`rrl.recording.judging.Verdict`), the `ratio` to the best with its limits `low` and
+        :class:`rrl.recording.truth.Verdict`), the `ratio` to the best with its limits `low` and
         `high`, and `best_s`, a typical mean latency of the best in seconds.
         """
         finals = self.description.get("finals", {})
@@ -176,6 +173,11 @@ def read_profile(folder: str | os.PathLike[str]) -> Profile:
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: not found; record it with `rrl profile`") from None
     _check_description(folder / DESCRIPTION, description)
+    if description["complete"] and description["sha256"] != episodes_hash(path):
+        raise DataError(
+            f"{path}: changed since it was recorded (its sha256 is not that of {DESCRIPTION}); "
+            "restore it, or record it again with `rrl profile`"
+        )
     texts = [name for name in description["plan"]["knobs"] if name.startswith((FLAG, ENV))]
     try:
         table = pd.read_csv(
@@ -189,11 +191,6 @@ def read_profile(folder: str | os.PathLike[str]) -> Profile:
     _check_table(path, description, table)
     for name in texts:
         table[name] = table[name].map(read_value)
-    if description["complete"] and description["sha256"] != episodes_hash(path):
-        raise DataError(
-            f"{path}: changed since it was recorded (its sha256 is not that of {DESCRIPTION}); "
-            "restore it, or record it again with `rrl profile`"
-        )
     return Profile(description, table)
 
 
@@ -204,44 +201,33 @@ def episodes_hash(path: Path) -> str:
 
 def _check_description(path: Path, description: Any) -> None:
     """Check that `profile.json` has what this module uses."""
-    if not isinstance(description, dict):
-        raise DataError(f"{path}: it is no description of a profile; restore it")
-    if description.get("schema") not in READABLE:
-        raise DataError(
-            f"{path}: schema {description.get('schema')!r}, this version of rrl "
-            f"reads {', '.join(map(str, READABLE))}"
-        )
-    wanted: list[tuple[str, type]] = [("plan", dict), ("machine", dict), ("complete", bool)]
-    if description.get("complete"):
-        wanted.append(("sha256", str))
-    _check_keys(path, "", description, wanted)
-    plan = description["plan"]
-    _check_keys(path, "plan.", plan, [("knobs", dict), ("passes", int), ("requests", int)])
-    if not plan["knobs"]:
-        raise DataError(f"{path}: plan.knobs is empty; restore it")
-    _check_keys(path, "machine.", description["machine"], [("cpus", int)])
-
-
-def _check_keys(
-    path: Path, where: str, content: Mapping[str, Any], wanted: Sequence[tuple[str, type]]
-) -> None:
-    for name, kind in wanted:
-        if name not in content:
-            raise DataError(f"{path}: has no {where}{name}; restore it")
-        if not isinstance(content[name], kind):
+    try:
+        if description["schema"] not in READABLE:
             raise DataError(
-                f"{path}: {where}{name} is {shown(str(content[name]))}, not of type "
-                f"{kind.__name__}; restore it"
+                f"{path}: schema {description['schema']!r}, this version of rrl "
+                f"reads {', '.join(map(str, READABLE))}"
             )
+        for part, names in (
+            (description, ("complete", *(["sha256"] if description["complete"] else []))),
+            (description["plan"], ("knobs", "passes", "requests")),
+            (description["machine"], ("cpus",)),
+        ):
+            _ = [part[name] for name in names]
+    except (LookupError, TypeError) as error:
+        raise DataError(f"{path}: no description of a profile ({error}); restore it") from None
 
 
 def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame) -> None:
+    """Check what a recording has that is not complete: it has no hash yet."""
     knobs = list(description["plan"]["knobs"])
     wanted = [*knobs, *COLUMNS]
     if missing := [name for name in wanted if name not in table.columns]:
         raise DataError(f"{path}: missing column {missing[0]!r}; it needs {', '.join(wanted)}")
     if table.empty:
         raise DataError(f"{path}: no episode in it; record it with `rrl profile`")
+    for name in COLUMNS:
+        if name not in _TEXT and table[name].dtype.kind not in "iuf":
+            raise DataError(f"{path}: a value of {name} is no number; restore the file")
     requests = description["plan"]["requests"]
     counts = table["latencies_us"].str.split().str.len()
     for row in np.flatnonzero(counts != requests).tolist():
@@ -249,39 +235,6 @@ def _check_table(path: Path, description: Mapping[str, Any], table: pd.DataFrame
             f"{path}, line {row + 2}: {counts[row]} latencies, the plan has {requests} "
             "(truncated?); restore the file or resume with `rrl profile`"
         )
-    for name, pattern, words in (
-        ("latencies_us", r"[\d ]+", "write whole microseconds"),
-        ("statuses", rf"(\d+( \d+){{{max(requests, 1) - 1}}})?", "write one per request"),
-    ):
-        for row in np.flatnonzero(~table[name].str.fullmatch(pattern).to_numpy(bool)).tolist():
-            _refuse(path, table, row, name, words)
-    _check_numbers(path, knobs, table)
     key = [*knobs, "rate_per_s", "pass", "repeat"]
     for row in np.flatnonzero(table.duplicated(key)).tolist():
         raise DataError(f"{path}, line {row + 2}: the same episode twice ({', '.join(key)})")
-
-
-def _check_numbers(path: Path, knobs: Sequence[str], table: pd.DataFrame) -> None:
-    numeric = [name for name in knobs if not name.startswith((FLAG, ENV))]
-    for name in (*numeric, *_POSITIVE, *_COUNTED, *_NEVER_NEGATIVE):
-        column = _numbers(table[name])
-        good = np.isfinite(column) & (column >= (ADAPTIVE if name in knobs else 0))
-        words = "it must be a finite number"
-        if name in _POSITIVE:
-            good, words = good & (column > 0), "it must be a finite number above 0"
-        elif name in _COUNTED:
-            good, words = good & (column % 1 == 0), "it must be a whole number, 0 or more"
-        for row in np.flatnonzero(~good).tolist():
-            _refuse(path, table, row, name, words)
-
-
-def _refuse(path: Path, table: pd.DataFrame, row: int, name: str, words: str) -> NoReturn:
-    value = shown(str(table[name][row]))
-    raise DataError(f"{path}, line {row + 2}: {name} is {value}: {words}; restore the file")
-
-
-def _numbers(column: pd.Series) -> NDArray[np.float64]:
-    """Return a column as floats; values that are not numbers become NaN."""
-    import pandas as pd
-
-    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)

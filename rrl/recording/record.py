@@ -252,8 +252,8 @@ class Recorder:
         append(self.folder / EPISODES, row)
         self._keep(row)
 
-    def finish(self, **notes: Any) -> None:
-        """Mark the profile as complete if it is not, with `notes` and a hash of its episodes.
+    def finish(self) -> None:
+        """Mark the profile as complete if it is not, with a hash of its episodes.
 
         Raises
         ------
@@ -267,7 +267,7 @@ class Recorder:
                 "complete; the same command tries them again"
             )
         if not self._complete or self._new:
-            self._describe(complete=True, sha256=episodes_hash(self.folder / EPISODES), **notes)
+            self._describe(complete=True, sha256=episodes_hash(self.folder / EPISODES))
         else:
             read_profile(self.folder)  # it refuses episodes that were changed
 
@@ -289,7 +289,7 @@ class Recorder:
         stored = read_json(path)
         if not isinstance(stored, dict):
             raise DataError(f"{path}: it is no description of a profile; choose another folder")
-        if stored.get("plan") != json.loads(json.dumps(self.plan.to_json())):
+        if not self.plan.is_stored(stored.get("plan")):
             raise DataError(f"{path} is from another plan; choose another folder, or remove it")
         here, there = describe_machine(), stored.get("machine", {})
         if any(here[key] != there.get(key) for key in ("processor", "cpus")):

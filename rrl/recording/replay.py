@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.knob import Configuration, Scale
+from rrl.core.knob import Configuration
 from rrl.core.space import from_table
 from rrl.recording.profile import DESCRIPTION, EPISODES, Profile, read_profile
 from rrl.support.errors import DataError
@@ -168,8 +168,6 @@ class TableServer:
         Names of the knob columns.
     cost : str
         Name of the cost column. Costs are finite and not negative.
-    scale : str or mapping
-        How values become positions; see `rrl.from_table`.
 
     Raises
     ------
@@ -186,18 +184,14 @@ class TableServer:
     """
 
     def __init__(
-        self,
-        table: Mapping[str, ArrayLike],
-        knobs: Sequence[str],
-        cost: str = "cost",
-        scale: Scale | Mapping[str, Scale] = "rank",
+        self, table: Mapping[str, ArrayLike], knobs: Sequence[str], cost: str = "cost"
     ) -> None:
         if cost not in table:
             raise DataError(f"the table has no column {cost!r}; it has {', '.join(table)}")
         values = np.asarray(table[cost], dtype=float)
         for row in np.flatnonzero(~(np.isfinite(values) & (values >= 0))):
             raise DataError(f"{cost!r} in row {row} is {values[row]}: it must be finite, 0 or more")
-        self.space = from_table(table, knobs, scale)
+        self.space = from_table(table, knobs)
         indices = self.space.indices(table)
         self._values = [values[indices == i] for i in range(len(self.space))]
 

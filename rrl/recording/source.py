@@ -17,11 +17,13 @@ from rrl.support.errors import UsageError
 from rrl.support.machine import available_cpus, describe_machine
 from rrl.tuning.defaults import SERVER_DEFAULTS, serving_default
 from rrl.tuning.episode import Server
-from rrl.tuning.presets import THREADS, tf_serving
+from rrl.tuning.presets import THREADS, paper_cpu
 
 if TYPE_CHECKING:
     from rrl.recording.plan import Plan
     from rrl.recording.profile import Profile
+
+DATA, BUILD = Path("../data"), Path("../build")  # as a notebook sees them
 
 AUTOMATIC: Configuration = {name: SERVER_DEFAULTS[name] for name in THREADS}
 """TensorFlow Serving's default: each thread pool has one thread per core, and batching is off."""
@@ -58,7 +60,7 @@ class Source:
 
 @contextmanager
 def open_source(
-    source: str, name: str, data: str | os.PathLike[str] = "../data", build: str = "../build"
+    source: str, name: str, data: str | os.PathLike[str] = DATA, build: str | Path = BUILD
 ) -> Iterator[Source]:
     """Open a source by name; at the end of the block, stop its servers.
 
@@ -93,7 +95,7 @@ def open_source(
     model = PLANS[name].model
     path = models.build(model, Path(build) / "models")
     with ExitStack() as stack:
-        space = tf_serving(min(available_cpus(), 8))
+        space = paper_cpu(min(available_cpus(), 8))
         server = stack.enter_context(LiveServer(path, space))
         machine = describe_machine()
         kind = kind_of(find_executable())
@@ -121,24 +123,17 @@ def _recorded(folder: Path) -> Source:
     )
 
 
-def open_profile(
-    source: str,
-    name: str,
-    plan: Plan | None = None,
-    data: str | os.PathLike[str] = "../data",
-    build: str | os.PathLike[str] = "../build",
-) -> Profile:
+def open_profile(source: str, name: str, plan: Plan | None = None) -> Profile:
     """Return a recorded profile, or measure a profile now.
 
     Parameters
     ----------
     source : {"recorded", "live"}
     name : str
-        The name of a profile in `data`. With a live source, it is that of the new one in `build`.
+        The name of a profile in `../data`. With a live source, it is that of the new one in
+        `../build`.
     plan : Plan, optional
         The plan to measure with a live source.
-    data, build : path
-        The folder of the recorded profiles, and the folder for new profiles and models.
 
     Raises
     ------
@@ -150,13 +145,13 @@ def open_profile(
     from rrl.recording.profile import read_profile
 
     if source == "recorded":
-        return read_profile(Path(data) / name)
+        return read_profile(DATA / name)
     if source != "live" or plan is None:
         raise UsageError(f"source {source!r}: use 'recorded', or 'live' with a plan to measure")
     from rrl.recording.finals import record_live
 
-    folder = Path(build) / "profiles" / name
-    for _ in record_live(plan, folder, models=Path(build) / "models"):
+    folder = BUILD / "profiles" / name
+    for _ in record_live(plan, folder, models=BUILD / "models"):
         pass
     return read_profile(folder)
 
@@ -178,14 +173,11 @@ def sustained_rate(
 
 
 def choose_rates(
-    rates_per_s: Sequence[float],
-    source: Source,
-    rng: np.random.Generator,
-    fractions: Sequence[float] = (0.6, 1.1),
+    rates_per_s: Sequence[float], source: Source, rng: np.random.Generator
 ) -> list[float]:
     """Return the given loads; if there is none, those that make sense for a source.
 
-    They are the recorded loads, or fractions of the rate that the default sustains live.
+    They are the recorded loads, or 60 and 110 % of the rate that the default sustains live.
     """
     from rrl.recording.replay import RecordedServer
 
@@ -194,4 +186,4 @@ def choose_rates(
     if isinstance(source.server, RecordedServer):
         return list(source.server.profile.rates_per_s)
     sustained = sustained_rate(source.server, source.default, rng)
-    return [round(fraction * sustained, 1) for fraction in fractions]
+    return [round(fraction * sustained, 1) for fraction in (0.6, 1.1)]

@@ -1,4 +1,4 @@
-"""Whether the machine was steady: its speed, and what the hypervisor and other processes took.
+"""Whether the machine was steady: its speed, and what the hypervisor took.
 
 A short fixed task is timed before and after each episode. The task does not depend on what is
 measured, and the server is paused while it runs. An episode is
@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from rrl.support.errors import UnstableError
 
@@ -26,6 +25,7 @@ SIDE, PRODUCTS = 512, 10  # arithmetic: products of square matrices of 4-byte nu
 LENGTH, SUMS = 2**21, 6  # memory: sums over 16 MiB, which are too large for the core's own caches
 PATIENCE_S = 900.0  # longest time outside the rule's limits before the recording stops
 PAUSE_S = 2.0  # time between two probes while waiting
+LOOKS, BETWEEN_S = 30, 0.1  # probes for a reference, and the time between two of them
 QUIET_S = 10.0  # the recording says that it waits if it does so for longer
 
 
@@ -189,18 +189,18 @@ class SteadyMachine:
         return self._seconds
 
 
-def calibrated(probe: Callable[[], float], looks: int = 30, pause_s: float = 0.1) -> float:
+def calibrated(probe: Callable[[], float]) -> float:
     """Return the median of several probes (s), as the reference of a rule for this machine.
 
     Examples
     --------
-    >>> calibrated(lambda: 0.03, looks=3, pause_s=0.0)
+    >>> calibrated(lambda: 0.03)
     0.03
     """
     seconds = []
-    for _ in range(looks):
+    for _ in range(LOOKS):
         seconds.append(probe())
-        time.sleep(pause_s)
+        time.sleep(BETWEEN_S)
     return round(float(np.median(seconds)), 5)
 
 
@@ -219,33 +219,3 @@ def stolen(before: tuple[int, int], after: tuple[int, int]) -> float:
     0.05
     """
     return (after[0] - before[0]) / max(after[1] - before[1], 1)
-
-
-class Others:
-    """The processor time that processes other than this one and its servers use."""
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._seen = self._used()
-
-    def begin(self) -> None:
-        """Begin a period."""
-        self._seen = self._used()
-
-    def fraction(self) -> float:
-        """Return the fraction of all processor time since the beginning that others used."""
-        own, busy, all_ = np.subtract(self._used(), self._seen)
-        return max(0.0, float((busy - own) / max(all_, 1e-9)))
-
-    def _used(self) -> tuple[float, float, float]:
-        """Return the seconds that this process and its children, and all processes, used."""
-        own = 0.0
-        for process in (self._process, *self._process.children(recursive=True)):
-            try:
-                own += sum(process.cpu_times()[:4])  # children that have ended are the last two
-            except psutil.Error:
-                continue  # it has just ended: now its parent has its time
-        times = psutil.cpu_times()
-        idle = times.idle + getattr(times, "iowait", 0.0)
-        everything = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
-        return own, everything - idle - getattr(times, "steal", 0.0), everything

@@ -2,17 +2,18 @@
 
 Agents replay one half of a profile and are judged by the other half. So no agent is judged by the
 episodes from which it learned. The best configurations of a load were measured again in the finals
-of each half (:mod:`rrl.recording.finals`). The finals decide which ones are good.
+of each half (:mod:`rrl.recording.finals`). The finals decide which ones are good: the best, and
+those that are tied with it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.recording.judging import TOLERANCE, judge
 from rrl.tuning.episode import Episode
 from rrl.tuning.objective import charged_latency
 
@@ -24,7 +25,137 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-CONFIDENCE = 0.975  # confidence level of each limit of a ratio; the two limits together have 95 %
+TOLERANCE = 0.05
+"""Whoever costs at most this fraction more than the best is good."""
+
+CONFIDENCE = 0.975
+"""Confidence level of each limit of a ratio; the two limits together have 95 %."""
+
+SWEEPS = 20  # of the median polish
+
+
+def centre_interval(values: Floats) -> tuple[float, float, float]:
+    """Estimate the centre of a symmetric distribution and its limits, each of level `CONFIDENCE`.
+
+    The estimate is that of Hodges and Lehmann: the median of all pairwise means. Its limits come
+    from Wilcoxon's signed-rank statistic (normal approximation, with a continuity correction). A
+    few episodes that are several times too slow change it little. They would change a mean and its
+    t-interval much.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+
+    Returns
+    -------
+    centre, low, high : float
+        The limits are infinite if there are too few values.
+
+    References
+    ----------
+    Hodges and Lehmann, "Estimates of location based on rank tests", Annals of Mathematical
+    Statistics 34(2), 1963.
+
+    Examples
+    --------
+    >>> centre_interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 600.0]))
+    (3.5, 1.0, 600.0)
+    """
+    from scipy.special import ndtri
+
+    n = len(values)
+    if not n:
+        return np.nan, -np.inf, np.inf
+    first, second = np.triu_indices(n)
+    means = np.sort((values[first] + values[second]) / 2)
+    variance = n * (n + 1) * (2 * n + 1) / 24
+    cut = int(np.floor(n * (n + 1) / 4 - 0.5 - ndtri(CONFIDENCE) * np.sqrt(variance)))
+    if cut < 0:
+        return float(np.median(means)), -np.inf, np.inf
+    return float(np.median(means)), float(means[cut]), float(means[-1 - cut])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A finalist compared with the best: the cost ratio with its limits, and a word for it."""
+
+    word: str
+    ratio: float = 1.0
+    low: float = 1.0
+    high: float = 1.0
+
+
+def judge(means: Floats, contenders: int | None = None) -> tuple[int, list[Verdict]]:
+    """Compare finalists over paired episodes.
+
+    On a shared machine, other users may make one episode in ten several times slower. So the
+    episodes are paired, and the centre of their ratios is robust. A finalist is tied with the best
+    if both limits of its ratio differ from 1 by less than `TOLERANCE`.
+
+    Parameters
+    ----------
+    means : ndarray, shape (episodes, finalists)
+        Mean latency in seconds of each finalist in each episode; NaN if it took no part. The values
+        of a row are paired: they share the arrivals and a few minutes of the machine's time.
+    contenders : int, optional
+        The best is one of the first `contenders` columns. The default is all columns.
+
+    Returns
+    -------
+    best : int
+        Column with the smallest typical cost. Median polish estimates this cost, because finalists
+        that were left out early took part in fewer episodes. So a finalist that is nearly as good
+        may have a ratio a little below 1.
+    verdicts : list of Verdict, length finalists
+        Each word is "best", "separated", "tied" or "undecided".
+
+    Raises
+    ------
+    ValueError
+        If there are no measurements.
+
+    Examples
+    --------
+    >>> rounds = np.linspace(1, 2, 6)[:, None] * [1.0, 1.5, 1.01]
+    >>> best, verdicts = judge(rounds)
+    >>> best, [verdict.word for verdict in verdicts]
+    (0, ['best', 'separated', 'tied'])
+    """
+    logs = np.log(means)
+    if logs.shape[1] == 0 or np.isnan(logs).all():
+        raise ValueError("there are no episodes: measure a round first")
+    best = int(np.nanargmin(_median_polish(logs)[:contenders]))
+    verdicts = []
+    for ratios in _ratios(logs, best):
+        centre, low, high = centre_interval(ratios)
+        tied = max(-low, high) < np.log1p(TOLERANCE)
+        word = "tied" if tied else "separated" if low > 0 else "undecided"
+        verdicts.append(Verdict(word, *np.exp([centre, low, high]).tolist()))
+    verdicts[best] = Verdict("best")
+    return best, verdicts
+
+
+def _median_polish(logs: Floats) -> Floats:
+    """Return the effect of each column; rows have effects too, cells may be NaN (Tukey, 1977)."""
+    columns = np.zeros(logs.shape[1])
+    for _ in range(SWEEPS):
+        rows = _medians(logs - columns, axis=1)
+        columns = _medians(logs - rows, axis=0)[0]
+    return columns
+
+
+def _medians(values: Floats, axis: int) -> Floats:
+    """Return what `np.nanmedian` does with `keepdims`, which takes ten times as long here."""
+    ordered = np.sort(values, axis=axis)  # NaN comes last
+    count = (~np.isnan(values)).sum(axis=axis, keepdims=True)
+    lower = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis)
+    return (lower + np.take_along_axis(ordered, count // 2, axis)) / 2
+
+
+def _ratios(logs: Floats, column: int) -> list[Floats]:
+    """Return each finalist's log ratios to one of them, in the episodes that have both."""
+    differences = (logs - logs[:, [column]]).T
+    return [row[~np.isnan(row)] for row in differences]
 
 
 class HalfTruth(NamedTuple):
@@ -89,7 +220,7 @@ def judge_half(profile: Profile, rate_per_s: float, half: int) -> HalfTruth:
     if of_grid.all():
         return HalfTruth(grid, ratio, low, high, np.zeros(n, bool), np.ones(n, bool))
     finalists, means = _rounds(rows[~of_grid], index[~of_grid], cost[~of_grid])
-    _, verdicts = judge(means, confidence=CONFIDENCE)
+    _, verdicts = judge(means)
     ratio[finalists] = [verdict.ratio for verdict in verdicts]
     low[finalists] = [verdict.low for verdict in verdicts]
     high[finalists] = [verdict.high for verdict in verdicts]

@@ -60,8 +60,8 @@ def without_middle(space: ConfigSpace, rng: np.random.Generator, **changes: Any)
 
 
 def flat_constant(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
-    """Make `rrl-gp` that expects nothing of the costs where nothing was measured."""
-    return recommended(space, rng, similarity=LearnedSimilarity(elsewhere=None), **changes)
+    """Make `rrl-gp` that expects nothing of distant costs, with a start as without one."""
+    return recommended(space, rng, similarity=LearnedSimilarity(), **changes)
 
 
 class OtherFit(LearnedSimilarity):

@@ -1,8 +1,8 @@
 """Every agent by name, with the settings that it uses in a race.
 
 A module is imported only when its agent is made. So a missing package stops only the agents that
-need it. The rivals use the settings that cost least in the study :mod:`rrl.studies.tuning`, and the
-agents named ``...-for-speed`` those that found a good configuration soonest.
+need it. The rivals use the settings that cost least in ``data/choosing/rivals.csv``, and the agents
+named ``...-for-speed`` those that found a good configuration soonest.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Plain rivals of RRL: fixed settings, exhaustive and random search, descent, annealing.
 
 Each agent is a :class:`rrl.rivals.search.Searcher`: it runs one search per load level. The settings
-are tuned, see :mod:`rrl.studies.tuning`.
+are tuned: ``data/README.md`` says how.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ class Candidates(Searcher):
         return search.lowest
 
 
-def fixed_default(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> Candidates:
+def fixed_default(space: ConfigSpace, rng: np.random.Generator) -> Candidates:
     """Return the agent that never tunes: :func:`serving_default`."""
-    return Candidates(space, rng, candidates=[space.index(serving_default(space))], **settings)
+    return Candidates(space, rng, candidates=[space.index(serving_default(space))])
 
 
-def heuristic(space: ConfigSpace, rng: np.random.Generator, *, repeats: int = 3) -> Candidates:
-    """Return the agent that follows the batching guide: :func:`heuristic_candidates`."""
+def heuristic(space: ConfigSpace, rng: np.random.Generator) -> Candidates:
+    """Return the agent that tries :func:`heuristic_candidates`, the guide's, three times each."""
     candidates = [space.index(c) for c in heuristic_candidates(space)]
-    return Candidates(space, rng, candidates=candidates, repeats=repeats)
+    return Candidates(space, rng, candidates=candidates, repeats=3)
 
 
 class RandomSearch(Searcher):

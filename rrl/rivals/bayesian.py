@@ -115,9 +115,6 @@ class GPEI(Searcher):
     most : int, optional
         A larger space is not scanned as a whole: each decision draws this number of candidates at
         random. What was measured is always a candidate.
-    margin : float, optional
-        Only what is lower than the lowest posterior mean by more than this counts as an
-        improvement, in standard deviations of all log costs. A wider margin explores more.
     length : float, optional
         This is the expected length scale, as a fraction of a knob's range.
 
@@ -131,8 +128,7 @@ class GPEI(Searcher):
     Jones, Schonlau & Welch, "Efficient Global Optimization of Expensive Black-Box Functions",
     Journal of Global Optimization 13, 1998; Snoek, Larochelle & Adams, "Practical Bayesian
     Optimization of Machine Learning Algorithms", NIPS'12; the lowest mean: Picheny, Wagner &
-    Ginsbourger, Structural and Multidisciplinary Optimization 48, 2013; the margin: Lizotte,
-    "Practical Bayesian Optimization", 2008.
+    Ginsbourger, Structural and Multidisciplinary Optimization 48, 2013.
 
     Examples
     --------
@@ -153,15 +149,14 @@ class GPEI(Searcher):
         *,
         initial: int = 5,
         most: int = 2000,
-        margin: float = 0.0,
         length: float = LENGTH,
     ) -> None:
         super().__init__(space, rng)
         if initial < 1 or most < 1:
             raise ValueError(f"need initial >= 1 and most >= 1, got {initial} and {most}")
-        if not (margin >= 0 and length > 0):
-            raise ValueError(f"need margin >= 0 and length > 0, got {margin} and {length}")
-        self.initial, self.most, self.margin, self.length = initial, most, margin, length
+        if not length > 0:
+            raise ValueError(f"need length > 0, got {length}")
+        self.initial, self.most, self.length = initial, most, length
         self.cube, self._neighbours = UnitCube(space), Neighbours(space)
 
     def begin(self, search: Search, start: int) -> None:
@@ -180,7 +175,7 @@ class GPEI(Searcher):
             drawn = self.rng.choice(len(candidates), self.most, replace=False)
             candidates = np.union1d(drawn, known.measured)
         mean, sd = known.posterior(candidates)
-        best = float(mean[np.isin(candidates, known.measured)].min()) - self.margin
+        best = float(mean[np.isin(candidates, known.measured)].min())
         gain = expected_improvement(mean - best, sd)
         if not gain.max() > 0:  # all are too small for a float; the order of z is theirs
             gain = (best - mean) / sd

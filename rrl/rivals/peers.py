@@ -84,49 +84,36 @@ class Optuna(_Peer):
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
-        search.memory = {"asked": None, "points": []}
+        search.memory = {"study": self._optuna.create_study(), "trial": None, "asked": None}
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
-        if search.cache is None:
-            search.cache = [self._optuna.create_study(), None]
-            for point, (_, cost) in zip(search.memory["points"], search.history, strict=True):
-                self._add(search.cache[0], point, cost)
-        study, seed = search.cache[0], self._seed()
+        study, seed = search.memory["study"], self._seed()
         study.sampler = self._optuna.samplers.TPESampler(n_startup_trials=self.initial, seed=seed)
-        search.cache[1] = trial = study.ask(self._ranges)
-        point = [trial.params[name] for name in self._ranges]
-        index = self._index(point)
-        search.memory["asked"] = [index, point]
+        trial = study.ask(self._ranges)
+        index = self._index([trial.params[name] for name in self._ranges])
+        search.memory |= {"trial": trial, "asked": index}
         return index
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        asked, search.memory["asked"] = search.memory["asked"], None
-        as_asked = asked is not None and asked[0] == index
-        search.memory["points"].append(asked[1] if as_asked else self._point(index))
-        if search.cache is None:
+        study, asked = search.memory["study"], search.memory["asked"]
+        search.memory["asked"] = None
+        if asked == index:
+            study.tell(search.memory["trial"], cost)
             return
-        study, trial = search.cache
-        if as_asked:
-            study.tell(trial, cost)
-        else:
-            self._add(study, search.memory["points"][-1], cost)
-
-    def _add(self, study: Any, point: list[int], cost: float) -> None:
-        params = dict(zip(self._ranges, point, strict=True))
-        trial = self._optuna.trial.create_trial(
+        params = dict(zip(self._ranges, self._point(index), strict=True))
+        other = self._optuna.trial.create_trial(
             params=params, distributions=self._ranges, value=cost
         )
-        study.add_trial(trial)
+        study.add_trial(other)
 
 
 class SMAC(_Peer):
     """SMAC3 for noisy costs: a random forest, expected improvement and racing of incumbents.
 
     A small grid may be exhausted: SMAC has measured all of it as often as it wants to. Then the
-    configuration with the lowest mean cost serves. A saved state holds all calls of `ask` and
-    `tell`. A restored agent repeats these calls.
+    configuration with the lowest mean cost serves.
 
     Parameters
     ----------
@@ -147,39 +134,33 @@ class SMAC(_Peer):
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
-        search.memory = {"seed": self._seed(), "events": []}
+        spaces, seed = import_module("ConfigSpace"), self._seed()
+        knobs = [
+            spaces.Categorical(name, list(range(size)))
+            if name in self._categories
+            else spaces.Integer(name, (0, size - 1))
+            for name, size in self._sizes.items()
+        ]
+        if knobs:
+            search.memory["session"] = _Session(self._smac, knobs, seed, self.initial)
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
         if not self._free:
             return 0
-        if search.cache is None:
-            spaces = import_module("ConfigSpace")
-            knobs = [
-                spaces.Categorical(name, list(range(size)))
-                if name in self._categories
-                else spaces.Integer(name, (0, size - 1))
-                for name, size in self._sizes.items()
-            ]
-            search.cache = _Session(self._smac, knobs, search.memory["seed"], self.initial)
-            for event in search.memory["events"]:
-                search.cache.repeat(event)
-        search.memory["events"].append(None)
-        point = search.cache.ask()
+        point = search.memory["session"].ask()
         if point is None:
             return search.lowest if search.history else self.start
         return self._index(point)
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
-        event = [self._point(index), max(cost, SMALLEST_COST)]
-        search.memory["events"].append(event)
-        if search.cache is not None:
-            search.cache.repeat(event)
+        if self._free:
+            search.memory["session"].tell(self._point(index), max(cost, SMALLEST_COST))
 
 
 class _Session:
-    """One run of SMAC that leaves no files. An event is None (ask) or [point, cost] (tell)."""
+    """One run of SMAC that leaves no files."""
 
     def __init__(self, smac: Any, knobs: list[Any], seed: int, initial: int) -> None:
         from logging import ERROR, getLogger
@@ -224,13 +205,9 @@ class _Session:
             return None
         return [int(self._asked.config[name]) for name in self._names]
 
-    def repeat(self, event: list[Any] | None) -> None:
-        if event is None:
-            self.ask()
-            return
+    def tell(self, point: list[int], cost: float) -> None:
         from ConfigSpace import Configuration
 
-        point, cost = event
         values = dict(zip(self._names, point, strict=True))
         info = self._asked
         if info is None or dict(info.config) != values:

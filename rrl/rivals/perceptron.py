@@ -13,12 +13,12 @@ Floats = NDArray[np.float64]
 
 
 class Network:
-    """A multi-layer perceptron with ReLU; Adam trains chosen outputs with the Huber loss.
+    """A multi-layer perceptron with ReLU and one output; Adam trains it with the Huber loss.
 
     Parameters
     ----------
     sizes : sequence of int
-        These are the sizes of the input, the hidden layers and the output.
+        These are the sizes of the input, the hidden layers and the output, which is 1.
     learning_rate : float
         Above 0.
     rng : numpy.random.Generator
@@ -41,8 +41,8 @@ class Network:
         self._mean, self._square = np.zeros_like(self._flat), np.zeros_like(self._flat)
 
     def __call__(self, inputs: Floats) -> Floats:
-        """Return outputs of shape (n, outputs) for inputs of shape (n, inputs)."""
-        return self._layers(inputs)[-1]
+        """Return outputs of shape (n,) for inputs of shape (n, inputs)."""
+        return self._layers(inputs)[-1][:, 0]
 
     def _layers(self, inputs: Floats) -> list[Floats]:
         layers = [inputs]
@@ -51,12 +51,10 @@ class Network:
             layers.append(np.maximum(out, 0) if k + 2 < len(self.weights) else out)
         return layers
 
-    def train(self, inputs: Floats, chosen: NDArray[np.int64], targets: Floats) -> None:
-        """Take one step that moves output ``chosen[i]`` of row i towards ``targets[i]``."""
-        layers, rows = self._layers(inputs), np.arange(len(inputs))
-        delta = np.zeros_like(layers[-1])
-        errors = layers[-1][rows, chosen] - targets
-        delta[rows, chosen] = np.clip(errors, -1, 1) / len(rows)
+    def train(self, inputs: Floats, targets: Floats) -> None:
+        """Take one step that moves the outputs towards the targets, shape (n,)."""
+        layers = self._layers(inputs)
+        delta = np.clip(layers[-1] - targets[:, None], -1, 1) / len(inputs)
         gradients: list[Floats] = []
         for k in range(len(self.weights) - 2, -1, -2):
             below = layers[k // 2]
@@ -69,10 +67,6 @@ class Network:
         self._mean += 0.1 * (gradient - self._mean)
         self._square += 0.001 * (gradient**2 - self._square)
         self._flat -= pace * self._mean / (np.sqrt(self._square) + 1e-8)
-
-    def copy_from(self, other: Network) -> None:
-        """Copy the weights of a network that has the same sizes."""
-        self._flat[:] = other._flat
 
 
 def _views(shapes: Sequence[tuple[int, ...]]) -> tuple[Floats, list[Floats]]:

@@ -36,14 +36,11 @@ class Search:
         Each pair is the number of a configuration and its cost. The pairs are in order of time.
     memory : dict
         What the search continues from, under names of its own.
-    cache : any
-        What a subclass keeps so as not to compute it again.
     """
 
     table: QTable
     history: list[list[Any]] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
-    cache: Any = None
 
     def mean(self, index: int) -> float:
         """Return the mean cost of a configuration; it is infinite without measurements."""
@@ -61,22 +58,17 @@ class Searcher:
 
     Loads are grouped as for RRL, see :class:`rrl.core.agent.LoadLevels`. The search at a new
     load level starts from what the nearest one with measurements deploys. If there is none, it
-    starts from `start`.
+    starts from what TensorFlow Serving would run, see :func:`rrl.tuning.defaults.serving_default`.
 
     Parameters
     ----------
     space : ConfigSpace
     rng : numpy.random.Generator
-    start : configuration, optional
-        This configuration serves before the tuning begins. By default it is what TensorFlow
-        Serving would run, see :func:`rrl.tuning.defaults.serving_default`.
     """
 
-    def __init__(
-        self, space: ConfigSpace, rng: np.random.Generator, *, start: Configuration | None = None
-    ) -> None:
+    def __init__(self, space: ConfigSpace, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng
-        self.start = space.index(serving_default(space) if start is None else start)
+        self.start = space.index(serving_default(space))
         self.loads = LoadLevels()
         self.searches: list[Search] = []  # one per load level
 

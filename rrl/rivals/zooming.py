@@ -84,20 +84,20 @@ class Zooming(Searcher):
 
     def begin(self, search: Search, start: int) -> None:
         """See :meth:`Searcher.begin`."""
-        search.memory = {"start": start}
-        search.cache = _Cover(self.cube, self.lipschitz, self.width)
+        search.memory = {"start": start, "cover": _Cover(self.cube, self.lipschitz, self.width)}
 
     def choose(self, search: Search) -> int:
         """See :meth:`Searcher.choose`."""
         if not search.history:
             return search.memory["start"]
-        bare = np.flatnonzero(search.cache.covering == 0)
-        return int(self.rng.choice(bare)) if len(bare) else search.cache.highest()
+        cover = search.memory["cover"]
+        bare = np.flatnonzero(cover.covering == 0)
+        return int(self.rng.choice(bare)) if len(bare) else cover.highest()
 
     def learn(self, search: Search, index: int, cost: float) -> None:
         """See :meth:`Searcher.learn`."""
         first = next((cost for _, cost in search.history if cost > 0), 0.0)
-        search.cache.add(index, _reward(cost, first))
+        search.memory["cover"].add(index, _reward(cost, first))
 
 
 def _log(cost: float) -> float:

@@ -1,13 +1,16 @@
-"""A model server that continues to serve after rrl has ended, on a unix socket.
+"""What outlives a tuner: a model server on a unix socket, and the folder of the service at a port.
 
 Such a server depends on nothing that rrl removes. It follows the operator's own model folder, so it
-also serves the operator's next versions. Its other files lie in a folder that stays.
+also serves the operator's next versions. Its other files lie in a folder that stays. The folder of
+a port also has the files of its Envoy, and says who tunes the service.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from rrl.core.knob import Configuration, plain
-from rrl.serving.lasting import Lasting, script
+from rrl.serving.envoy import envoy_process
+from rrl.serving.lasting import Lasting, script, wait_until
 from rrl.serving.launcher import (
+    BINARY,
+    LOCAL,
     ModelServer,
-    exposure,
     find_executable,
     fits,
     free_port,
@@ -30,9 +35,13 @@ from rrl.serving.servable import newest_version
 from rrl.serving.settings import flags
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.files import write_atomically
+from rrl.support.one_writer import open_alone
+from rrl.support.own_folder import own_folder
 
 NOTE = "server.json"
 CURRENT = "server.sh"
+TUNER = "tuner.lock"  # with the number of the process that tunes
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
 
 _left: list[ServerProcess] = []  # Python warns about a process that runs and is forgotten
 
@@ -92,7 +101,12 @@ class Detached:
     @property
     def exposed(self) -> str | None:
         """One line that says what other machines can reach; None if it is nothing."""
-        return exposure(self.kind, self.rest_port)
+        if self.kind == LOCAL or self.rest_port is None:
+            return None
+        return (
+            f"{BINARY} listens on all addresses at port {self.rest_port}: other machines can send "
+            "requests, unless a firewall closes the port"
+        )
 
     @property
     def process(self) -> Lasting:
@@ -252,3 +266,54 @@ def start_detached(
     )
     _left.append(process.start())
     return server
+
+
+# --- the service at a port ------------------------------------------------------------------------
+
+
+def port_folder(port: int) -> Path:
+    """Return the folder of the service at a port."""
+    return own_folder("ports", str(port))
+
+
+def lock_port(folder: Path, port: int) -> int:
+    """Lock the folder of a port for this tuner, and return the descriptor of the lock."""
+    try:
+        lock = open_alone(folder / TUNER, _OPEN)
+    except UsageError:
+        raise UsageError(
+            f"port {port}: another run tunes the service there; wait for it, or stop it with "
+            f"`rrl stop {port}`"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock
+
+
+def end_tuner(folder: Path, grace_s: float = 60.0) -> bool:
+    """End the process that tunes the service of a folder; return whether there was one."""
+
+    def free() -> bool:
+        try:
+            os.close(open_alone(folder / TUNER, _OPEN))
+        except UsageError:
+            return False
+        return True
+
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if free():
+            return number is signal.SIGKILL
+        with suppress(OSError, ValueError):
+            os.kill(int((folder / TUNER).read_text()), number)
+        wait_until(free, grace_s)
+    return True
+
+
+def stop_service(folder: Path) -> bool:
+    """End the service of a folder, and remove the folder; return whether any of it ran."""
+    envoy = envoy_process(folder)
+    ran = envoy.alive
+    envoy.stop()
+    ran |= stop_others(folder, None)
+    shutil.rmtree(folder, ignore_errors=True)
+    return ran

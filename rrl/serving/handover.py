@@ -22,15 +22,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
 from rrl.serving.client_traffic import requests_of_others, stop_by_others, wait_for_requests
-from rrl.serving.detached import Detached, Started, noted_server, start_detached, stop_others
+from rrl.serving.detached import (
+    Detached,
+    Started,
+    lock_port,
+    noted_server,
+    port_folder,
+    start_detached,
+    stop_others,
+    stop_service,
+)
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import TRIAL, Door
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
-from rrl.serving.port_folder import lock_port, port_folder, stop_service
-from rrl.serving.sample import fitting
 from rrl.serving.traffic import LOG_LATE_S, ObservedTraffic
 from rrl.serving.volley import Sample
 from rrl.support.errors import GeneratorError, ServerError, UsageError
@@ -203,7 +210,7 @@ class HandoverServer(LiveServer):
         """End the trial; return False if this was done before."""
         first, self._left = not self._left, True
         if first:
-            with suppress(ServerError):  # Envoy may have ended
+            with suppress(ServerError, OSError):  # Envoy may have ended, or the disk be full
                 self._end_trial(self._drain_s)
             self._stop_trial()
             self._server = None
@@ -255,8 +262,7 @@ class HandoverServer(LiveServer):
         self._kept_server = new
         if self._client is None:
             self._client = Client(self.address, new.name, self._signature)
-        if not self._payloads:
-            self._prepare(self._client, rng)
+        self._prepare(self._client, rng)
 
     def _open(self, kept: Detached) -> None:
         """Start Envoy in front of a kept server."""
@@ -270,11 +276,6 @@ class HandoverServer(LiveServer):
         self._point(KEPT, new.address, new.rest_address)
         new.note()
         self._drain(KEPT, self._drain_s)
-
-    def _prepare(self, client: Client, rng: np.random.Generator) -> None:
-        """Make the requests of the episodes."""
-        self._requests = fitting(client, self._inputs, rng)
-        self._payloads = [client.payload(request) for request in self._requests]
 
     def _start_kept(self, wanted: Configuration, rng: np.random.Generator) -> Detached:
         new = start_detached(
@@ -355,7 +356,7 @@ class HandoverServer(LiveServer):
         Calls that a trial has not answered are sent again to the kept server.
         """
         if self._trial is not None and self._server is self._trial:
-            with suppress(ServerError):  # Envoy may have ended
+            with suppress(ServerError, OSError):  # Envoy may have ended, or the disk be full
                 self._end_trial(GIVE_UP_S)
             self._stop_trial(grace_s=0.0)  # the sooner its calls are sent again
         elif self._kept_server is not None and self._envoy.alive:  # else Envoy is to blame

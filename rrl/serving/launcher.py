@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 from rrl.core.knob import Configuration
 from rrl.serving.batching import BatchingParameters
@@ -21,12 +20,11 @@ from rrl.serving.process import LOCAL_COMMAND, START_TIMEOUT_S, ServerProcess, n
 from rrl.serving.process_knobs import cpus_of
 from rrl.serving.servable import newest_version
 from rrl.serving.settings import ADAPTIVE, batching, process_flags
-from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.support.errors import DataError, UsageError
 from rrl.support.owned_folder import OwnedFolder, places
 
 BINARY = "tensorflow_model_server"
 LOCAL = "local"
-POLL_S = {LOCAL: 0.1, BINARY: 1}  # seconds; the original accepts only whole seconds
 LARGEST_PORT = 65535
 SOCKET = "grpc.sock"
 LONGEST_SOCKET = 103  # bytes; Linux allows 107 in a socket's path, other systems fewer
@@ -61,28 +59,11 @@ def kind_of(command: Sequence[str]) -> str:
     return LOCAL if command[0] == sys.executable else BINARY
 
 
-def exposure(kind: str, port: int | None) -> str | None:
-    """Return one line that says what a server opens to other machines; None if it is nothing.
-
-    Examples
-    --------
-    >>> print(exposure(LOCAL, 8500), exposure(BINARY, None))
-    None None
-    """
-    if kind == LOCAL or port is None:
-        return None
-    return (
-        f"{BINARY} listens on all addresses at port {port}: other machines can send requests, "
-        "unless a firewall closes the port"
-    )
-
-
 class ModelServer(ServerProcess):
     """A model server process that no other machine can reach; a context manager.
 
-    Without a port, the server listens on a unix socket in a folder of this process, and on nothing
-    else. With a port, the local server listens on the loopback address. The original then listens
-    on all addresses: see :attr:`exposed`.
+    The server listens on a unix socket in a folder of this process, and on nothing else. It serves
+    the version of the model that is the newest when it starts, by the name of the model's folder.
 
     Parameters
     ----------
@@ -93,16 +74,9 @@ class ModelServer(ServerProcess):
         :mod:`rrl.serving.process_knobs`. An empty mapping means the server's defaults.
     executable : str, optional
         See `find_executable`.
-    port : int, optional
-        gRPC port. By default, the server listens on a unix socket.
-    name : str, optional
-        Model name (default: the folder's name).
     logs : path, optional
         A folder for the server's log, which is named ``NAME-N.log`` there. By default, the log is a
         temporary file. It stays only if the server does not start or crashes.
-    follow : bool
-        Whether the server loads new versions of the model. By default, it serves the version that
-        is the newest when it starts.
     extra_flags : sequence of str
         Further flags. They are passed on without a change.
     start_timeout_s : float
@@ -111,14 +85,14 @@ class ModelServer(ServerProcess):
     Attributes
     ----------
     address : str
-        The target for gRPC: ``unix:/path`` or ``127.0.0.1:port``.
+        The target for gRPC: ``unix:/path``.
     log : pathlib.Path
         The server's log.
 
     Raises
     ------
     UsageError
-        If a setting, the port or the time limit is not possible.
+        If a setting or the time limit is not possible.
     DataError
         If the folder holds no model version.
     ServerError
@@ -131,41 +105,37 @@ class ModelServer(ServerProcess):
         configuration: Configuration | None = None,
         *,
         executable: str | None = None,
-        port: int | None = None,
-        name: str | None = None,
         logs: str | os.PathLike[str] | None = None,
-        follow: bool = False,
         extra_flags: Sequence[str] = (),
         start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
         self.base = Path(model_path).resolve()
-        name = name or self.base.name
+        name = self.base.name
         settings = dict(configuration or {})
         parameters, own = batching(settings), process_flags(settings)
         cpus_of(settings)  # more than there are cannot be bound to
         command = find_executable(executable)
-        self.kind, self.port = kind_of(command), port
+        self.kind = kind_of(command)
         self._folder = OwnedFolder("server")
         folder = self._folder.path
         if newest_version(self.base) is None:
             raise DataError(f"{self.base} holds no model version: it needs {self.base}/1/")
         if parameters is not None:
             own += ["--enable_batching", *self._batching(parameters, folder / "batching.txt")]
-        address, listen = self._listen(port)
+        socket_path = self._socket_path()
         super().__init__(
             [
                 *command,
-                *listen,
+                "--port=0",
+                f"--grpc_socket_path={socket_path}",
                 f"--model_name={name}",
                 # A link to a model's folder may lead to another one later, so it stays a link.
                 f"--model_base_path={os.path.abspath(model_path)}",
-                f"--file_system_poll_wait_seconds={POLL_S[self.kind] if follow else 0}",
-                # Two servers on one port would share its requests; the second must fail instead.
-                "--grpc_channel_arguments=grpc.so_reuseport=0",
+                "--file_system_poll_wait_seconds=0",
                 *own,
                 *extra_flags,
             ],
-            address,
+            f"unix:{socket_path}",
             name,
             configuration=settings,
             log=new_log(Path(logs).absolute(), name) if logs else folder / "server.log",
@@ -173,20 +143,12 @@ class ModelServer(ServerProcess):
             start_timeout_s=start_timeout_s,
         )
 
-    def _listen(self, port: int | None) -> tuple[str, list[str]]:
-        """Return the address, and the flags that make the server listen there."""
-        if port is not None:
-            return f"127.0.0.1:{port}", [f"--port={port}"]
+    def _socket_path(self) -> Path:
         path = self._folder.path / SOCKET
         if not fits(path):  # the folder for temporary files has a long name
             self._short = OwnedFolder("socket", places()[-1])
             path = self._short.path / SOCKET
-        return f"unix:{path}", ["--port=0", f"--grpc_socket_path={path}"]
-
-    @property
-    def exposed(self) -> str | None:
-        """One line that says what other machines can reach; None if it is nothing."""
-        return exposure(self.kind, self.port)
+        return path
 
     def _batching(self, parameters: BatchingParameters, file: Path) -> list[str]:
         """Return the flags for batching, and write their file."""
@@ -195,12 +157,6 @@ class ModelServer(ServerProcess):
             raise UsageError(f"adaptive batch threads ({ADAPTIVE}) need the local server")
         file.write_text(parameters.to_text())
         return [*own, f"--batching_parameters_file={file}"]
-
-    def start(self) -> Self:
-        """Start the process and wait until it reports the model AVAILABLE."""
-        if self.port is not None and not can_bind(self.port):  # another process would answer
-            raise ServerError(f"{self.address}: the port is taken; choose another, or none")
-        return super().start()
 
 
 def fits(socket_path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,8 +18,9 @@ from rrl.serving.detached import Started
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import SIGNATURE, Client, LastingError
 from rrl.serving.process import START_TIMEOUT_S
-from rrl.serving.sample import Inputs, fitting, repeated
-from rrl.serving.servable import newest_version
+from rrl.serving.sample import Inputs, fit, random_inputs
+from rrl.serving.saved_model import saved_inputs
+from rrl.serving.servable import found_versions, newest_version
 from rrl.serving.volley import Sample
 from rrl.support.errors import ServerError, UnstableError
 from rrl.tuning.constrained import MEMORY
@@ -162,6 +163,17 @@ class LiveServer:
                 f"of version {self._version}; start a new run to measure the new version"
             )
 
+    def _prepare(self, client: Client, rng: np.random.Generator) -> None:
+        """Make the requests of the episodes, once; each must fit the signature of the model."""
+        if self._payloads:
+            return
+        versions, inputs = found_versions(Path(self._model_path)), self._inputs
+        version = max(versions) if self._version is None else self._version
+        needed = saved_inputs(versions[version], self._signature)
+        given = [inputs] if isinstance(inputs, Mapping) else inputs or [random_inputs(needed, rng)]
+        self._requests = [fit(request, needed) for request in given]
+        self._payloads = [client.payload(request) for request in self._requests]
+
     def _warm_up(self, client: Client, wanted: Configuration) -> None:
         """Run every thread, then every batch size: each size is a new shape for TensorFlow."""
         if not self._warmup:
@@ -172,7 +184,8 @@ class LiveServer:
         for size in range(2, min(int(largest), LARGEST_WARM) + 1):
             if time.monotonic() > enough:
                 return
-            batch = client.payload(repeated(self._requests[0], size))
+            first = self._requests[0].items()
+            batch = client.payload({name: np.repeat(array, size, axis=0) for name, array in first})
             client.fire(batch, np.zeros(1), self._timeout_s)  # fails if a model takes only one
 
     def _launch(
@@ -192,8 +205,7 @@ class LiveServer:
         client = Client(server.address, server.name, self._signature)
         try:
             self._check_version()  # so it is the one that was loaded
-            self._requests = fitting(client, self._inputs, rng)
-            self._payloads = [client.payload(request) for request in self._requests]
+            self._prepare(client, rng)
             self._warm_up(client, wanted)
         except BaseException:
             client.close()

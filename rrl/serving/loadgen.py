@@ -28,7 +28,6 @@ UNLIMITED = [
 DIRECT = ("grpc.enable_http_proxy", 0)  # gRPC would send even 127.0.0.1 through `http_proxy`
 SYNTHETIC = ("rrl-synthetic", "1")
 """Metadata of the requests of `Client.fire`, by which Envoy tells them from those of others."""
-INTERNAL = "__"  # names of signatures that TensorFlow adds begin with it
 
 _BUSY_S = 0.05  # the pause before a server that had no thread is asked again
 
@@ -151,43 +150,6 @@ class Client:
         """Wait for the connection; return whether a version of the model is AVAILABLE."""
         return any(state == "AVAILABLE" for state, _ in self.states(timeout_s).values())
 
-    def signature_inputs(self, timeout_s: float = 10.0) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return the signature's inputs, name to (dtype, shape), from the server's own metadata.
-
-        Raises
-        ------
-        ServerError
-            If the server cannot be reached.
-        LastingError
-            If it has no such signature. The message lists those that it has.
-        """
-        import grpc
-        from tensorflow import dtypes
-        from tensorflow_serving.apis import get_model_metadata_pb2 as metadata_pb2
-
-        request = metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        request.model_spec.name = self.model
-        try:
-            reply = self._stub.GetModelMetadata(request, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise ServerError(f"{self.address}: {error.code().name}: {error.details()}") from None
-        signatures = metadata_pb2.SignatureDefMap()
-        reply.metadata["signature_def"].Unpack(signatures)
-        if self.signature not in signatures.signature_def:
-            own = (name for name in signatures.signature_def if not name.startswith(INTERNAL))
-            raise LastingError(
-                f"{self.address}: model {self.model!r} has no signature {self.signature!r}; "
-                f"it has: {', '.join(sorted(own))}; choose one with --signature"
-            )
-        inputs = signatures.signature_def[self.signature].inputs
-        return {
-            name: (
-                dtypes.as_dtype(info.dtype).name,
-                tuple(dim.size for dim in info.tensor_shape.dim),
-            )
-            for name, info in inputs.items()
-        }
-
     def fire(
         self,
         payload: bytes | Sequence[bytes],
@@ -232,26 +194,3 @@ class Client:
                 return sender
             sender.close()
         return Sender(self.address, _CHANNEL_OPTIONS, (SYNTHETIC,))
-
-
-def random_inputs(
-    signature: Mapping[str, tuple[str, Sequence[int]]], rng: np.random.Generator
-) -> dict[str, NDArray[Any]]:
-    """Make random inputs that fit a signature; unknown sizes become 1.
-
-    Examples
-    --------
-    >>> inputs = random_inputs({"x": ("uint8", (-1, 4))}, np.random.default_rng(0))
-    >>> inputs["x"].shape, inputs["x"].dtype.name
-    ((1, 4), 'uint8')
-    """
-    inputs = {}
-    for name, (dtype, shape) in signature.items():
-        size = tuple(max(1, s) for s in shape)
-        if dtype in ("string", "object"):
-            raise ValueError(f"input {name!r} is a string: give a request with --sample")
-        if np.issubdtype(np.dtype(dtype), np.integer):
-            inputs[name] = rng.integers(0, 100, size).astype(dtype)
-        else:
-            inputs[name] = rng.random(size).astype(dtype)
-    return inputs

@@ -94,8 +94,7 @@ class ServerProcess:
     @property
     def title(self) -> str:
         """What messages call the server."""
-        private = self.address.startswith("unix:")
-        return f"server of {self.name!r}" + ("" if private else f" at {self.address}")
+        return f"server of {self.name!r}"
 
     def start(self) -> Self:
         """Start the process and wait until it reports the model AVAILABLE.
@@ -121,8 +120,7 @@ class ServerProcess:
     def _spawn(self, log: int) -> subprocess.Popen[bytes] | Forked:
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
         start, arguments = self.command[: len(LOCAL_COMMAND)], self.command[len(LOCAL_COMMAND) :]
-        private = self._tied and self.address.startswith("unix:")
-        if private and start == LOCAL_COMMAND:  # at a port, others may look for its command
+        if self._tied and start == LOCAL_COMMAND:
             own = environment | environment_of(self.configuration)
             forked = fork_server(arguments, log, own, cpus_of(self.configuration))
             if forked:

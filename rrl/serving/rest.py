@@ -20,14 +20,16 @@ from tornado.web import Application, HTTPError, RequestHandler, stream_request_b
 from rrl.serving.loadgen import LastingError
 from rrl.serving.rest_json import request_inputs, response
 from rrl.serving.sample import fit
-from rrl.serving.servable import DEFAULT_SIGNATURE, log, reason
+from rrl.serving.servable import DEFAULT_SIGNATURE, invalid, log, reason
 from rrl.serving.services import Answer
-from rrl.serving.status import HTTP, invalid
 from rrl.serving.versions import ServedModel
 from rrl.tuning.episode import Status
 
 MOST_BODY_BYTES = 2**31 - 1
 """The largest body, packed or unpacked, as for a gRPC message; a larger one gets the status 400."""
+
+HTTP = (200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401)
+"""The HTTP status of each code, as in TensorFlow Serving's http_server.cc."""
 
 _MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d{1,18}))?"
 

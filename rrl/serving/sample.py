@@ -1,4 +1,4 @@
-"""The inputs of a request: a sample from a file, checked against the model's own signature."""
+"""The inputs of a request: read from a file or a message, and fitted to a model's signature."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import numpy as np
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 
-from rrl.serving.loadgen import SIGNATURE, Client, LastingError, random_inputs
+from rrl.serving.loadgen import SIGNATURE, LastingError
 from rrl.serving.quiet import load_tensorflow, quiet
 from rrl.serving.rest_json import UNNAMED, request_inputs
-from rrl.serving.tensors import to_array
 from rrl.support.errors import DataError, UsageError, shown
 from rrl.support.files import read_json
 
@@ -27,6 +26,13 @@ WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 
 MOST_BYTES = 2**28
 """The largest sample, in bytes: 256 MiB. A small compressed file can hold much more."""
+
+
+FILLED_BYTES = 2**24
+"""The largest array, in bytes, for which a message may leave out values: 16 MiB."""
+
+_MOST_DIMENSIONS = 64  # of a NumPy array
+_MOST_PER_BYTE = 8  # bytes of an array per byte of its message: an int64 of 0 takes one byte there
 
 
 def read_sample(path: str | os.PathLike[str], signature: str = SIGNATURE) -> list[Inputs]:
@@ -147,45 +153,78 @@ def _read_records(path: Path, signature: str) -> list[Inputs]:
         raise DataError(f"{path}: not a TFRecord file of Predict requests ({words})") from None
 
 
-def fitting(
-    client: Client, inputs: Inputs | Sequence[Inputs] | None, rng: np.random.Generator
-) -> list[dict[str, NDArray[Any]]]:
-    """Return requests in the form that a server's model needs, checked against its signature.
+def to_array(tensor: Any) -> NDArray[Any]:
+    """Return the array of a TensorProto.
 
-    Parameters
-    ----------
-    client : Client
-    inputs : mapping or sequence of mappings, optional
-        One request or several. By default, one request with random values is made.
-    rng : numpy.random.Generator
-        Random generator for these values.
+    A message may leave out its last values. They are then equal to the last one that it has. So a
+    message of 60 bytes can stand for an array of any size. Beyond `FILLED_BYTES`, every value must
+    be in the message. This is checked before memory is taken.
 
     Raises
     ------
-    LastingError
-        If a request does not fit, or there is no such signature. The message shows what is there.
-    UsageError
-        If random values cannot be made for the signature.
-    """
-    signature = client.signature_inputs()
-    if inputs is None:
-        try:
-            return [random_inputs(signature, rng)]
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-    requests = [inputs] if isinstance(inputs, Mapping) else inputs
-    return [fit(request, signature) for request in requests]
-
-
-def repeated(request: Inputs, times: int) -> dict[str, NDArray[Any]]:
-    """Return a request whose batch is repeated several times.
+    ValueError
+        If the shape is not possible, or promises more than the message may leave out.
+    TypeError
+        If the message has a type without a NumPy equivalent.
 
     Examples
     --------
-    >>> repeated({"x": np.zeros((1, 3))}, 4)["x"].shape
-    (4, 3)
+    >>> import tensorflow as tf
+    >>> one = tf.make_tensor_proto(1.0, shape=[2, 2])
+    >>> to_array(one).tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    >>> one.tensor_shape.dim[0].size = 10**9
+    >>> to_array(one)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: shape [1000000000, 2] in a message of 22 bytes; send all values ...
     """
-    return {name: np.repeat(array, times, axis=0) for name, array in request.items()}
+    import tensorflow as tf
+
+    shape = [dim.size for dim in tensor.tensor_shape.dim]
+    if len(shape) > _MOST_DIMENSIONS:
+        raise ValueError(f"{len(shape)} dimensions; send at most {_MOST_DIMENSIONS}")
+    if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0:
+        raise ValueError(f"shape {shape}; give every size, 0 or more")
+    try:
+        item = np.dtype(tf.as_dtype(tensor.dtype).as_numpy_dtype).itemsize
+    except KeyError:  # such as a resource handle
+        raise TypeError(f"tensor type {tensor.dtype} has no array") from None
+    size = math.prod(shape) * item
+    if size > FILLED_BYTES and size > _MOST_PER_BYTE * tensor.ByteSize():
+        raise ValueError(
+            f"shape {shape} in a message of {tensor.ByteSize()} bytes; send all values if the "
+            f"array has more than {FILLED_BYTES >> 20} MiB"
+        )
+    return tf.make_ndarray(tensor)
+
+
+def random_inputs(
+    signature: Mapping[str, tuple[str, Sequence[int]]], rng: np.random.Generator
+) -> dict[str, NDArray[Any]]:
+    """Make random inputs that fit a signature; unknown sizes become 1.
+
+    Raises
+    ------
+    UsageError
+        If an input is a text, for which random values are of no use.
+
+    Examples
+    --------
+    >>> inputs = random_inputs({"x": ("uint8", (-1, 4))}, np.random.default_rng(0))
+    >>> inputs["x"].shape, inputs["x"].dtype.name
+    ((1, 4), 'uint8')
+    """
+    inputs = {}
+    for name, (dtype, shape) in signature.items():
+        size = tuple(max(1, s) for s in shape)
+        if dtype in ("string", "object"):
+            raise UsageError(f"input {name!r} is a string: give a request with --sample")
+        if np.issubdtype(np.dtype(dtype), np.integer):
+            inputs[name] = rng.integers(0, 100, size).astype(dtype)
+        else:
+            inputs[name] = rng.random(size).astype(dtype)
+    return inputs
 
 
 def fit(

@@ -9,10 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rrl.serving.loadgen import INTERNAL, LastingError
+from rrl.serving.loadgen import LastingError
 from rrl.support.errors import DataError
 
 FILE = "saved_model.pb"
+INTERNAL = "__"  # names of signatures that TensorFlow adds begin with it
 SERVED = "serve"  # the tag of the graph that a server loads
 
 _TYPES = {
@@ -34,24 +35,24 @@ _FIELDS = {
 """Name, number and type of the fields; every field is read as a list."""
 
 
-def saved_inputs(version: Path, signature: str) -> dict[str, tuple[str, tuple[int, ...]]] | None:
+def saved_inputs(version: Path, signature: str) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return the inputs of a signature, name to (dtype, shape), from a version folder.
 
-    An unknown size is -1. The result is None if the file cannot tell: there is none, or an input
-    has an unknown number of axes or another type.
+    An unknown size is -1.
 
     Raises
     ------
     LastingError
         If the model has no such signature. The message lists those that it has.
     DataError
-        If the file is no SavedModel.
+        If there is no SavedModel, or an input has an unknown number of axes or a type that cannot
+        be sent.
     """
     from google.protobuf.message import DecodeError
 
     path = version / FILE
     if not path.is_file():
-        return None
+        raise DataError(f"{version}: no {FILE} in it; export the model again, as a SavedModel")
     try:
         model = _message()()
         model.ParseFromString(path.read_bytes())
@@ -59,8 +60,6 @@ def saved_inputs(version: Path, signature: str) -> dict[str, tuple[str, tuple[in
         raise DataError(f"{path}: not a SavedModel; export the model again") from None
     graphs = [graph for graph in model.meta_graphs if SERVED in _tags(graph)]
     found = {entry.key[0]: entry for graph in graphs[:1] for entry in graph.signatures}
-    if not found:
-        return None
     if signature not in found:
         own = sorted(name for name in found if not name.startswith(INTERNAL))
         raise LastingError(
@@ -73,7 +72,10 @@ def saved_inputs(version: Path, signature: str) -> dict[str, tuple[str, tuple[in
         shape = info.shape[0] if info.shape else None
         dtype = _TYPES.get(info.dtype[0] if info.dtype else 0)
         if shape is None or shape.unknown_rank or dtype is None:
-            return None
+            raise DataError(
+                f"{path}: input {entry.key[0]!r} of {signature!r} has an unknown number of axes, "
+                "or a type that cannot be sent; export the model with another signature"
+            )
         inputs[entry.key[0]] = dtype, tuple(dim.size[0] if dim.size else 0 for dim in shape.dim)
     return inputs
 

@@ -10,13 +10,44 @@ from typing import Any
 
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.process_knobs import usable_cpus
-from rrl.serving.status import StatusError, invalid
-from rrl.serving.tensors import to_array
+from rrl.serving.sample import to_array
 from rrl.tuning.defaults import SERVER_DEFAULTS
 from rrl.tuning.episode import Status
 
 DEFAULT_SIGNATURE = "serving_default"
 INIT_SIGNATURE = "__saved_model_init_op"  # an operation that loading runs, not a function
+
+
+class StatusError(ValueError):
+    """A refusal with a code and a message; it has the attributes of tf.errors.OpError.
+
+    Parameters
+    ----------
+    code : Status
+    message : str
+        One line that the client gets.
+
+    Examples
+    --------
+    >>> error = not_found("resnet", 3)
+    >>> Status(error.error_code).name, error.message
+    ('NOT_FOUND', 'Servable not found for request: Specific(resnet, 3)')
+    """
+
+    def __init__(self, code: Status, message: str) -> None:
+        super().__init__(message)
+        self.error_code, self.message = int(code.value), message
+
+
+def invalid(message: str) -> StatusError:
+    """Return the error for a bad request: INVALID_ARGUMENT."""
+    return StatusError(Status.INVALID_ARGUMENT, message)
+
+
+def not_found(name: str, version: int | None = None) -> StatusError:
+    """Return the error for a model, or a version of it, that is not served: NOT_FOUND."""
+    wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+    return StatusError(Status.NOT_FOUND, f"Servable not found for request: {wanted}")
 
 
 def log(message: str) -> None:

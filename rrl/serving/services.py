@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rrl.serving.servable import LoadedModel, reason
-from rrl.serving.status import StatusError, invalid
+from rrl.serving.servable import LoadedModel, StatusError, invalid, reason
 from rrl.serving.versions import ServedModel
 from rrl.tuning.episode import Status
 
@@ -26,7 +25,6 @@ def answers(served: ServedModel) -> dict[str, Answer]:
 
     return {
         "Predict": by_model(LoadedModel.predict),
-        "GetModelMetadata": by_model(_metadata),
         "GetModelStatus": lambda request: _status(served, request),
     }
 
@@ -66,27 +64,6 @@ def _spec(request: Any) -> Any:
     if not spec.name and not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
     return spec
-
-
-def _metadata(model: LoadedModel, request: Any) -> Any:
-    from google.protobuf import any_pb2
-    from tensorflow_serving.apis import get_model_metadata_pb2
-
-    if not request.metadata_field:
-        raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-    for name in request.metadata_field:
-        if name != "signature_def":
-            raise invalid(f"Metadata field {name} is not supported")
-    reply = get_model_metadata_pb2.GetModelMetadataResponse()
-    reply.model_spec.name = model.name
-    reply.model_spec.version.value = model.version
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    for key, signature in model.signature_defs.items():
-        signatures.signature_def[key].CopyFrom(signature)
-    packed = any_pb2.Any()
-    packed.Pack(signatures)
-    reply.metadata["signature_def"].CopyFrom(packed)
-    return reply
 
 
 def _status(served: ServedModel, request: Any) -> Any:

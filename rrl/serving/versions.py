@@ -17,8 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rrl.serving.servable import LoadedModel, found_versions, log, newest_version, reason
-from rrl.serving.status import invalid, not_found
+from rrl.serving.servable import (
+    LoadedModel,
+    found_versions,
+    invalid,
+    log,
+    newest_version,
+    not_found,
+    reason,
+)
 from rrl.tuning.episode import Status
 
 RETRY_S = 60.0

@@ -171,8 +171,6 @@ def calibrate(
     names: Sequence[str] = tuple(START),
     *,
     cells: ArrayLike | None = None,
-    repeats: int = 2,
-    seed: int = 0,
 ) -> Calibration:
     """Fit parameters to measured mean latencies by robust least squares of the logarithms.
 
@@ -189,10 +187,6 @@ def calibrate(
     cells : array_like of int, shape (cases,), optional
         Cases with the same number are repeats of each other. Their logarithms are averaged before
         they are compared. Without `cells`, each case is compared alone.
-    repeats : int
-        Number of draws of the work to average over; see :func:`predict`.
-    seed : int
-        Seed of the draws for the predictions.
 
     Returns
     -------
@@ -222,7 +216,7 @@ def calibrate(
     size = np.bincount(cell)
 
     def residuals(logs: Floats) -> Floats:
-        predicted = np.log(predict(fitted(logs), cases, repeats=repeats, seed=seed))
+        predicted = np.log(predict(fitted(logs), cases, repeats=2))
         return np.bincount(cell, predicted - target) / size
 
     with np.errstate(divide="ignore"):  # the logarithm of a bound of 0 is minus infinity

@@ -12,9 +12,12 @@ from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.objective import FAILURE_S
-from rrl.workloads.workload import Poisson, Workload, check_size
+from rrl.workloads.workload import Poisson, Workload
 
 Floats = NDArray[np.float64]
+
+CONFIDENCE = 0.99
+"""Confidence level of the interval of the lowest cost, and of the whole list of ties."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +33,10 @@ class Optimum:
     cost : float
         Its mean cost in seconds.
     half_width : float
-        Half the width of the confidence interval of `cost`, in seconds.
+        Half the width of the 99 % interval of `cost`, in seconds.
     ties : ndarray of int
-        Numbers of all configurations that cannot be distinguished from the best one at the
-        confidence level. All others are worse. This holds for all of them together (Bonferroni).
+        Numbers of all configurations that cannot be distinguished from the best one at a
+        confidence of 99 %. All others are worse. This holds for all of them together (Bonferroni).
     excess : float
         Upper confidence bound on how much lower the cost of any configuration can be, in seconds.
     costs : ndarray, shape (configurations,)
@@ -55,7 +58,6 @@ def optimum(
     *,
     requests: int = 100,
     replications: int = 100,
-    confidence: float = 0.99,
     rng: np.random.Generator,
 ) -> Optimum:
     """Find the configuration with the smallest mean latency by measuring all configurations.
@@ -75,15 +77,13 @@ def optimum(
         Requests per episode. Each episode starts with an empty queue, as an agent sees it.
     replications : int
         Number of episodes of each configuration, at least 2.
-    confidence : float
-        Confidence level of the interval and of the whole list of ties, above 0 and below 1.
     rng : numpy.random.Generator
         Generator of all random numbers.
 
     Raises
     ------
     ValueError
-        If there are fewer than two replications or the confidence level is out of range.
+        If there are fewer than two replications.
 
     Examples
     --------
@@ -92,21 +92,17 @@ def optimum(
     >>> best.configuration["intra_op"], best.half_width < 0.1 * best.cost
     (1, True)
     """
-    if not (replications >= 2 and 0 < confidence < 1):
-        raise ValueError(
-            f"{replications} replications at confidence {confidence}: use at least 2, and a "
-            "confidence between 0 and 1"
-        )
+    if replications < 2:
+        raise ValueError(f"{replications} replications: use at least 2")
     workload = Poisson(float(workload)) if isinstance(workload, int | float) else workload
-    check_size(replications * len(server.space), "costs", bytes_each=32)
     costs = np.empty((replications, len(server.space)))
     for row in costs:
         for block, latency, rejected in server.grid(workload.arrivals(requests, rng), rng):
             row[block] = np.where(rejected, np.maximum(latency, FAILURE_S), latency).mean(axis=1)
-    return _compare(server.space, costs, confidence)
+    return _compare(server.space, costs)
 
 
-def _compare(space: ConfigSpace, costs: Floats, confidence: float) -> Optimum:
+def _compare(space: ConfigSpace, costs: Floats) -> Optimum:
     """Compare all configurations with the best one by paired differences.
 
     `costs` has shape (r, g): r replications of g configurations.
@@ -118,9 +114,9 @@ def _compare(space: ConfigSpace, costs: Floats, confidence: float) -> Optimum:
     best = int(np.argmin(mean))
     excess = costs - costs[:, best : best + 1]
     error = excess.std(axis=0, ddof=1) / np.sqrt(r)
-    reach = stdtrit(r - 1, 1 - (1 - confidence) / max(g - 1, 1)) * error
+    reach = stdtrit(r - 1, 1 - (1 - CONFIDENCE) / max(g - 1, 1)) * error
     gap = excess.mean(axis=0)
-    half = stdtrit(r - 1, (1 + confidence) / 2) * costs[:, best].std(ddof=1) / np.sqrt(r)
+    half = stdtrit(r - 1, (1 + CONFIDENCE) / 2) * costs[:, best].std(ddof=1) / np.sqrt(r)
     return Optimum(
         index=best,
         configuration=MappingProxyType(space[best]),

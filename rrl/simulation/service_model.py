@@ -164,12 +164,7 @@ def lognormal(variation: float, n: int, rng: np.random.Generator) -> Floats:
 
 
 def batch_speed(
-    model: Model,
-    machine: Machine,
-    inter_op: ArrayLike,
-    intra_op: ArrayLike,
-    rate: float,
-    cores: ArrayLike | None = None,
+    model: Model, machine: Machine, inter_op: ArrayLike, intra_op: ArrayLike, rate: float
 ) -> Floats:
     """Return the speed of each running batch, for each number of running batches.
 
@@ -183,8 +178,6 @@ def batch_speed(
         Number of threads in each of the two pools, at least 1.
     rate : float
         Arrivals per second, which load the front end.
-    cores : array_like, shape (g,), optional
-        Number of cores that the server is bound to. The default is all cores of the machine.
 
     Returns
     -------
@@ -201,7 +194,7 @@ def batch_speed(
            [1., 1.],
            [2., 1.]])
     """
-    demand = batch_demand(model, machine, inter_op, intra_op, cores)
+    demand = batch_demand(model, machine, inter_op, intra_op, machine.cores)
     return speed_at(model, machine, demand, rate)
 
 
@@ -224,9 +217,12 @@ def batch_demand(
     machine: Machine,
     inter_op: ArrayLike,
     intra_op: ArrayLike,
-    cores: ArrayLike | None = None,
+    cores: ArrayLike,
 ) -> BatchDemand:
-    """Return what :func:`speed_at` needs; the arguments are those of :func:`batch_speed`."""
+    """Return what :func:`speed_at` needs, for servers that are bound to these numbers of cores.
+
+    The other arguments are those of :func:`batch_speed`.
+    """
     inter, intra = np.atleast_1d(inter_op)[:, None], np.atleast_1d(intra_op)[:, None]
     running = np.arange(1, inter.max() + 1)
     width = np.clip(inter / running, 1.0, model.branches)  # q: operations of a batch at once
@@ -236,8 +232,7 @@ def batch_demand(
     alone = alone + model.sync * (intra > 1)
     busy = running * work / alone
     idle = np.maximum(running * width + intra - 1 - busy, 0.0) * (intra > 1)
-    bound = np.atleast_1d(machine.cores if cores is None else cores)[:, None]
-    bound = np.broadcast_to(bound, inter.shape)
+    bound = np.broadcast_to(np.atleast_1d(cores)[:, None], inter.shape)
     beyond = np.maximum(running * width / bound - 1, 0.0)
     return BatchDemand(alone, busy + machine.spin * idle, 1 + machine.switching * beyond, bound)
 

@@ -33,7 +33,6 @@ from rrl.tuning.defaults import LEFT_OUT
 from rrl.tuning.episode import Episode, Status, check_arrivals, watched
 from rrl.tuning.presets import CPUS
 from rrl.tuning.watch import Watch
-from rrl.workloads.workload import check_size
 
 Floats = NDArray[np.float64]
 CELLS = 2_000_000  # most configurations times requests per block, to limit the memory
@@ -150,7 +149,7 @@ class SimulatedServer:
             Whether each request is rejected.
         """
         times = np.ascontiguousarray(check_arrivals(arrivals))
-        n = check_size(len(times))
+        n = len(times)
         factor = self.model.factors(n, rng) * lognormal(self.machine.noise, 1, rng)
         rate = n / times[-1] if times[-1] > 0 else np.inf
         chosen = np.arange(len(self.space)) if indices is None else np.asarray(indices)

@@ -1,9 +1,9 @@
 """The ablation: what the size of the region, and what the agent assumes, are worth.
 
 Each agent differs in one part from the reference of its family, the recommended `rrl-gp` or the
-paper's `rrl`. All meet the same arrivals. ``python -m rrl.studies.ablation`` races them
-as a :class:`rrl.studies.sweeps.Sweep`, so it can be stopped and run again, and writes two tables:
-every run, and one row for each problem, agent and measure.
+paper's `rrl`. All meet the same arrivals. :func:`make_ablation` races them as a
+:class:`rrl.studies.sweeps.Sweep`, so it can be stopped and run again, and writes two tables: every
+run, and one row for each problem, agent and measure.
 """
 
 from __future__ import annotations
@@ -14,17 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.studies.comparison import COMPARED
-from rrl.studies.made_spaces import MADE
-from rrl.studies.outcomes import measures, median_of
-from rrl.studies.problems import SURFACES
+from rrl.studies.outcomes import COMPARED, measures, median_of, write_runs
+from rrl.studies.problems import MADE, SURFACES
 from rrl.studies.settings import Load, Setting, cross
-from rrl.studies.sweep_store import table_folder
 from rrl.studies.sweeps import Sweep
-from rrl.support.errors import Parser, UsageError, command
-from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
-from rrl.support.number_options import COUNT, SEED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,26 +69,17 @@ def ablation_settings(
     agents: Iterable[str] | None = None,
     seeds: int = SEEDS,
     episodes: int = EPISODES,
-    first_seed: int = FIRST_SEED,
 ) -> tuple[Setting, ...]:
     """Return the settings of some problems and agents; by default all agents of both families.
-
-    Raises
-    ------
-    UsageError
-        If a problem is not one of `PROBLEMS`. The message lists them.
 
     Examples
     --------
     >>> len(ablation_settings()), ablation_settings(["pool"], ["rrl-gp"])[0][:5]
     (170, ('pool', 10.0, 'rrl-gp', 30, 150))
     """
-    problems = list(problems)
-    if unknown := [name for name in problems if name not in PROBLEMS]:
-        raise UsageError(f"unknown problem {unknown[0]!r}; known: {', '.join(PROBLEMS)}")
     names = [name for family in FAMILIES.values() for name in family] if agents is None else agents
     where = [PROBLEMS[name] for name in problems]
-    return cross(where, dict.fromkeys(names, seeds), episodes, first_seed)
+    return cross(where, dict.fromkeys(names, seeds), episodes, FIRST_SEED)
 
 
 def ablation_runs(sweep: Sweep, progress: bool = True) -> pd.DataFrame:
@@ -104,7 +89,7 @@ def ablation_runs(sweep: Sweep, progress: bool = True) -> pd.DataFrame:
     -------
     DataFrame
         The columns are `problem`, `agent`, `seed` and those of
-        :data:`rrl.studies.comparison.COMPARED`, as :func:`rrl.studies.comparison.raced` has them.
+        :data:`rrl.studies.outcomes.COMPARED`, as :func:`rrl.studies.outcomes.measures` has them.
     """
     import pandas as pd
 
@@ -193,48 +178,21 @@ def who_won(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     return means.to_frame("ratio").assign(**counts)[[*VERDICTS, "ratio"]]
 
 
-def write_tables(runs: pd.DataFrame, folder: Path, episodes: int = EPISODES) -> pd.DataFrame:
-    """Write ``runs.csv`` and ``table.csv``, and return the table.
+def make_ablation(
+    folder: Path, sweep: Sweep, settings: Sequence[Setting] | None = None
+) -> pd.DataFrame:
+    """Race what is missing, write ``runs.csv`` and ``table.csv``, and return the table.
 
-    The table follows from the numbers as they are written.
+    Parameters
+    ----------
+    folder : pathlib.Path
+    sweep : Sweep
+        It says where the data and the pieces of runs are.
+    settings : sequence of Setting, optional
+        By default those of :func:`ablation_settings`.
     """
-    import pandas as pd
-
-    folder.mkdir(parents=True, exist_ok=True)
-    text = runs.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    write_atomically(folder / "runs.csv", text)
-    known = pd.read_csv(folder / "runs.csv")
-    table = ablation_table(known, np.random.default_rng(0), episodes)
-    text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    write_atomically(folder / "table.csv", text)
-    return table
-
-
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Race what is missing, and write both tables."""
-    parser = Parser(prog="python -m rrl.studies.ablation", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--problems", default=",".join(PROBLEMS), help="default: all")
-    parser.add_argument("--agents", help="names of agents, separated by commas (default: all)")
-    parser.add_argument("--seeds", type=COUNT, default=SEEDS, help=f"how many (default {SEEDS})")
-    parser.add_argument("--first-seed", type=SEED, default=FIRST_SEED, help="the first of them")
-    parser.add_argument("--episodes", type=COUNT, default=EPISODES, help="per run")
-    parser.add_argument("--build", type=Path, default=Path("build"), help="for the pieces")
-    parser.add_argument(
-        "--out", type=Path, default=table_folder("ablation", "data"), help="a folder"
+    settings = ablation_settings() if settings is None else settings
+    runs, episodes = ablation_runs(sweep.of(settings)), settings[0].episodes
+    return write_runs(
+        runs, folder, lambda known: ablation_table(known, np.random.default_rng(0), episodes)
     )
-    options = parser.parse_args(argv)
-    settings = ablation_settings(
-        options.problems.split(","),
-        options.agents.split(",") if options.agents else None,
-        options.seeds,
-        options.episodes,
-        options.first_seed,
-    )
-    runs = ablation_runs(Sweep(settings, build=options.build))
-    table = write_tables(runs, options.out, options.episodes)
-    print(who_won(table, "mean_cost").to_string(float_format="%.3f"))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -30,8 +30,7 @@ from rrl.core.space import ConfigSpace
 from rrl.rivals.agents import ABLATED, HOME, maker
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.days import Day, run_days
-from rrl.studies.made_spaces import MADE
-from rrl.studies.problems import SURFACES, half_of, open_scenario
+from rrl.studies.problems import MADE, SURFACES, half_of, open_scenario
 from rrl.studies.race import Race, score
 from rrl.studies.scenario import Scenario, find_truth
 from rrl.studies.settings import WORKLOADS
@@ -264,7 +263,7 @@ def objectives() -> str:
 
 def horizons() -> str | None:
     """Return the digest of a small race of radii over two horizons."""
-    from rrl.studies.horizon_runs import learning_surface, race_radii
+    from rrl.studies.horizons import learning_surface, race_radii
 
     file = DATA / "surfaces" / "surfaces.npz"
     if not file.exists():
@@ -276,8 +275,14 @@ def horizons() -> str | None:
 
 def mapped() -> str:
     """Return the digest of the surfaces of the map of regions, and of two short runs on them."""
-    from rrl.studies.map_cells import Cell, agent_settings, run_cell
-    from rrl.studies.map_surfaces import JUDGING_KINDS, TUNING_KINDS, map_surface
+    from rrl.studies.map_cells import (
+        JUDGING_KINDS,
+        TUNING_KINDS,
+        Cell,
+        agent_settings,
+        map_surface,
+        run_cell,
+    )
 
     kinds, cell = (*TUNING_KINDS, *JUDGING_KINDS), Cell(0.05, 0.07)
     found = [list(map(_short, map_surface(kind, 0.05, 3)[::40])) for kind in kinds]

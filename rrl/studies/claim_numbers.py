@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.studies.claim_tables import Evidence
-from rrl.studies.day_tables import DEFAULT
+from rrl.studies.days import DEFAULT
 from rrl.studies.other_half import FIXED, ORACLE, READER
 from rrl.studies.registration import FAMILY, ClaimPart, Rules
 from rrl.support.aggregates import Interval, largest_interval, stratified_draws
 from rrl.support.intervals import bootstrap_interval
-from rrl.support.limits import fraction_limits, holm
+from rrl.support.limits import holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,6 +217,8 @@ def _p_value(over: Values, under: Values, error: float) -> float:
 
 def _late(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Number:
     """Compare fractions of late requests: exact limits that hold for all problems together."""
+    from scipy.stats import binomtest
+
     counts = []
     for about in tables.facts.itertuples():
         own = runs_on(tables.runs, about.problem, agent)
@@ -230,11 +232,11 @@ def _late(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Number
     each = 1 - (1 - rules.confidence) / (2 * len(counts))
     value, low, high = [], [], []
     for _, default_late, base, own_late, n in counts:
-        default_low, default_high = fraction_limits(default_late, base, each)
-        own_low, own_high = fraction_limits(own_late, n, each)
+        default = binomtest(default_late, base).proportion_ci(each)  # Clopper and Pearson's
+        own = binomtest(own_late, n).proportion_ci(each)
         value.append(100 * (1 - (own_late / n) / (default_late / base)))
-        low.append(100 * (1 - own_high / default_low))
-        high.append(100 * (1 - own_low / default_high))
+        low.append(100 * (1 - own.high / default.low))
+        high.append(100 * (1 - own.low / default.high))
     problems = tuple(one[0] for one in counts)
     return _number(part, Interval(max(value), max(low), max(high)), problems, np.array(value))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.recording.judging import TOLERANCE
+from rrl.recording.truth import TOLERANCE
 from rrl.studies.claim_numbers import Number
 from rrl.studies.claim_tables import LOADS, Evidence
 from rrl.studies.claims import USE, VERDICTS, Judged
@@ -186,15 +186,16 @@ def claims_page(
     judged: Mapping[str, Judged],
     registered: Registration,
     of_map: Sequence[str] = (),
+    conditions: str = "",
 ) -> str:
-    """Return the page in Markdown; for `of_map`, see :func:`write_claims`."""
+    """Return the page in Markdown; for `of_map` and `conditions`, see :func:`write_claims`."""
     (ours,) = registered.columns["recommended"]
     saved = by_utilisation(evidence, (ours, *registered.columns["simple"], ORACLE, READER))
     rival = best_simple(saved, registered.columns["simple"])
     return "\n\n".join([
         "# Claims", lead(claims, saved, ours, rival), _utilisation(saved, ours, rival),
         "## Eight claims and one use", *_claims(claims, evidence, judged),
-        *_when_a_region_pays(of_map),
+        *_when_a_region_pays(of_map), *filter(None, [conditions]),
         "## Where it is not the best", *_lost(evidence, ours),
         "## How sure", *_sure(judged),
         "## What changed after results", *_log(registered),
@@ -303,7 +304,7 @@ def _lost(evidence: Evidence, ours: str) -> list[str]:
         "A case is a steady load with one half replayed."
     ]
     cases = int(evidence.facts["load"].isin(LOADS).sum())
-    for column, what in (("deployed", "What is deployed"), ("mean_cost", "What learning serves")):
+    for column, what in (("deployed", "Deployed cost"), ("mean_cost", "Mean cost while learning")):
         lost = lost_loads(evidence, ours, column).sort_values("ratio", ascending=False)
         rows = [
             (one.problem, HALVES[one.half], f"{one.ratio:.2f} times `{one.agent}`")
@@ -323,13 +324,13 @@ def _sure(judged: Mapping[str, Judged]) -> list[str]:
         single += [one.id] * (len(numbers) < one.halves[one.kind])
     missing = f" Only one half is computed yet for {', '.join(single)}." if single else ""
     return [
-        "A verdict on a recording needs both halves, and the weaker one counts. The halves differ "
-        "on whether the first number is beyond its threshold, or its direction, for "
+        "A verdict on a recording needs both halves, and the weaker one counts. By their first "
+        "numbers, the two halves would give different verdicts for "
         f"{', '.join(apart) or 'no claim'}.{missing}",
         "Brackets are 95 % intervals: for C1 over the loads; for C2, C3, C4 and C7 over the "
-        "recordings and the seeds; for C5, C6 and C7 with the error of the half that judges. "
-        "A replay tells every run the same few episodes, so a second half says more about luck "
-        "than more seeds do.",
+        "recordings and the seeds. For C5, C6 and C7 they include the error of the half that "
+        "judges. All runs on a recording replay the same few episodes, so a second half says more "
+        "about luck than more seeds do.",
     ]
 
 
@@ -354,16 +355,18 @@ def write_claims(
     registered: Registration,
     folder: str | os.PathLike[str],
     of_map: Sequence[str] = (),
+    conditions: str = "",
 ) -> list[Claim]:
     """Write ``claims.json`` and ``claims.md`` with the same numbers, and return the claims.
 
     The sentences of `of_map` (:func:`rrl.studies.map_factors.map_words`) stand on the page, beside
-    the figure of the map.
+    the figure of the map. The section `conditions` follows
+    (:func:`rrl.studies.map_claims.conditions_section`).
     """
     claims = [claim_row(one, registered) for one in judged.values()]
     rows: list[dict[str, Any]] = [asdict(claim) for claim in claims]
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_atomically(Path(folder) / "claims.json", json.dumps(rows, indent=1) + "\n")
-    page = claims_page(claims, evidence, judged, registered, of_map)
+    page = claims_page(claims, evidence, judged, registered, of_map, conditions)
     write_atomically(Path(folder) / "claims.md", page)
     return claims

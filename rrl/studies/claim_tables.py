@@ -19,8 +19,7 @@ from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.similarity import Copy
 from rrl.recording.profile import read_profile
 from rrl.recording.replay import RecordedServer
-from rrl.studies.day_tables import DEFAULT, problem_label
-from rrl.studies.days import KNOWING, Day
+from rrl.studies.days import DEFAULT, KNOWING, Arrays, Day, problem_label
 from rrl.studies.other_half import FIXED, ORACLE, READER, how_sure, told_by_judge
 from rrl.studies.outcomes import Results, name_of
 from rrl.studies.problems import half_of, open_scenario
@@ -34,8 +33,6 @@ from rrl.studies.similarity_error import (
     region_errors,
     typical_difference,
 )
-from rrl.studies.sweep_store import Arrays
-from rrl.tuning.defaults import serving_default
 from rrl.workloads.device_day import device_day
 
 if TYPE_CHECKING:
@@ -228,11 +225,10 @@ def _references(scenario: Scenario, late: Any, like: Race) -> dict[str, Race]:
     numbers = {ORACLE: int(np.lexsort((scenario.cost, scenario.cost if late is None else late))[0])}
     if scenario.replay_best is not None:
         numbers[READER] = scenario.replay_best
-    default = scenario.space.index(serving_default(scenario.space))
     races = {}
     for name, number in numbers.items():
         chosen = np.full_like(like.chosen, number)
-        chosen[:, 0] = default
+        chosen[:, 0] = scenario.default
         races[name] = Race(chosen, chosen, 0.0)
     return races
 
@@ -240,7 +236,7 @@ def _references(scenario: Scenario, late: Any, like: Race) -> dict[str, Race]:
 def _facts(
     registered: Registration, problem: Problem, scenario: Scenario, about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    default = scenario.space.index(serving_default(scenario.space))
+    default = scenario.default
     rates = getattr(getattr(scenario.server, "profile", None), "rates_per_s", ())
     level = LOADS[rates.index(problem.load)] if len(rates) == len(LOADS) else ""
     held_out = registered.held_out_loads(problem.testbed)
@@ -251,7 +247,7 @@ def _facts(
         "possible": int(scenario.possible.sum()),
         "best_s": scenario.optimum,
         "default_s": float(scenario.cost[default]),
-        "simple_regret": float(scenario.cost[default]) / scenario.optimum - 1,
+        "simple_regret": _regret(scenario),
         "step": typical_difference(scenario.space, scenario.cost, 1.0),
         "region": typical_difference(scenario.space, scenario.cost, 3.0),
         "chance": (len(scenario.space) + 1) / (scenario.good.sum() + 1),
@@ -373,8 +369,8 @@ def served_tables(
 
 
 def _regret(scenario: Scenario) -> float:
-    default = scenario.space.index(serving_default(scenario.space))
-    return float(scenario.cost[default]) / scenario.optimum - 1
+    """Return the default's true cost above the optimum's, in units of the optimum's."""
+    return float(scenario.cost[scenario.default]) / scenario.optimum - 1
 
 
 def recorded_table(data: str | os.PathLike[str]) -> pd.DataFrame:

@@ -4,17 +4,20 @@ A :class:`Day` says in literals what to run, and :func:`run_days` runs it from s
 arrivals are those of :func:`rrl.workloads.device_day.device_day`.
 
 On a simulated testbed the queue is carried over from episode to episode, and there may be a
-neighbour (:mod:`rrl.studies.shared_machine`). A recorded profile answers each episode by the
+neighbour (:mod:`rrl.simulation.shared_machine`). A recorded profile answers each episode by the
 recorded load nearest to the episode's own. Its episodes began with an empty queue, so there a queue
 cannot be carried over, and there is no neighbour.
+
+All agents serve the same arrivals, seed by seed. So :func:`served_days` and :func:`paying` compute
+each number per seed, against the default's of the same seed, and then summarise it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,16 +29,27 @@ from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import judge_half
 from rrl.rivals import agents
 from rrl.simulation.optimum import optimum
+from rrl.simulation.shared_machine import ALONE, Neighbour, SharedServer
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import TESTBEDS
+from rrl.studies.outcomes import interval
 from rrl.studies.problems import half_of
-from rrl.studies.shared_machine import ALONE, Neighbour, SharedServer
 from rrl.support.errors import UsageError
 from rrl.support.machine import one_thread
 from rrl.tuning.episode import Server
 from rrl.tuning.loop import steps
 from rrl.workloads.device_day import HOURS, device_day
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+Values = NDArray[np.float64]
+Arrays = dict[str, NDArray[Any]]
+"""The arrays of a stored result by name."""
+
+DEFAULT = "tf-serving-default"
+"""The name of the agent that every other one is compared with."""
 KNOWING = "knowing"
 """The name of the agent that knows the best configuration of each load level beforehand."""
 LEVELS = np.geomspace(0.4, 1.7, 7)
@@ -61,7 +75,7 @@ class Day(NamedTuple):
     late_s : float
         A request that takes longer, or fails, is late. In seconds.
     neighbour : tuple of float, optional
-        The arguments of :class:`rrl.studies.shared_machine.Neighbour`. Empty: there is none.
+        The arguments of :class:`rrl.simulation.shared_machine.Neighbour`. Empty: there is none.
     length_s : float, optional
         Length of the compressed day in seconds.
     first_seed : int, optional
@@ -156,7 +170,7 @@ def level_costs(problem: Day, data: str) -> tuple[NDArray[np.float64], NDArray[n
     return rates, other.working * costs(slow) + (1 - other.working) * costs(1.0)
 
 
-def run_days(day: Day, seeds: Sequence[int], data: str) -> dict[str, NDArray[Any]]:
+def run_days(day: Day, seeds: Sequence[int], data: str) -> Arrays:
     """Let an agent serve the day from some seeds; for one seed, every agent gets the same arrivals.
 
     Returns
@@ -251,3 +265,127 @@ def _agent(day: Day, space: ConfigSpace, seed: int, data: str) -> Agent:
         return agents.maker(day.agent)(space, np.random.default_rng([seed, 0]))
     rates, costs = level_costs(day.problem, data)
     return Knowing(rates, [space[int(best)] for best in costs.argmin(axis=1)])
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def problem_label(day: Day) -> str:
+    """Return a short name of the problem of a day.
+
+    Examples
+    --------
+    >>> problem_label(Day("cpu2", 60.0, "rrl-gp", 30, 540, 0.05, neighbour=(0.35, 150.0, 300.0)))
+    'cpu2 60/s, neighbour'
+    """
+    return f"{day.testbed} {day.rate:g}/s{', neighbour' if day.neighbour else ''}"
+
+
+def served_days(found: Mapping[Day, Arrays], rng: np.random.Generator) -> pd.DataFrame:
+    """Return what each agent served over the day, its learning included.
+
+    Parameters
+    ----------
+    found : mapping of Day to arrays
+        What :meth:`rrl.studies.sweeps.Sweep.days` returns. Each problem has the default.
+    rng : numpy.random.Generator
+        For the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        One row per problem and agent. `latency_s` is the mean latency in seconds, and `ratio` is
+        its ratio to the default's. `late` is the fraction of late requests, and `late_more` is the
+        difference to the default's fraction. Each is the median over the seeds with the limits of
+        its 95 % interval. `worse` is the fraction of the seeds in which the ratio is above 1.
+    """
+    import pandas as pd
+
+    rows = []
+    for day, arrays in found.items():
+        mean, late = _totals(day, arrays)
+        base_mean, base_late = _totals(day, _of(found, day, DEFAULT))
+        row = {"problem": problem_label(day), "agent": day.agent, "seeds": day.seeds}
+        row |= interval("latency_s", mean, rng) | interval("ratio", mean / base_mean, rng)
+        row |= interval("late", late, rng) | interval("late_more", late - base_late, rng)
+        rows.append(row | {"worse": float(np.mean(mean > base_mean))})
+    return pd.DataFrame(rows)
+
+
+def saved_so_far(own: Arrays, base: Arrays) -> Values:
+    """Return the latency that was saved by each episode, as a fraction of the default's whole day.
+
+    Parameters
+    ----------
+    own, base : mapping of str to ndarray
+        The arrays of an agent and of the default on the same problem.
+
+    Returns
+    -------
+    ndarray, shape (seeds, episodes)
+        Above 0, learning has paid so far.
+
+    Examples
+    --------
+    >>> saved_so_far({"mean_s": np.array([[3.0, 1.0]])}, {"mean_s": np.array([[2.0, 2.0]])})
+    array([[-0.25,  0.  ]])
+    """
+    mine, theirs = (np.asarray(each["mean_s"], dtype=float) for each in (own, base))
+    return np.cumsum(theirs - mine, axis=1) / theirs.sum(axis=1, keepdims=True)
+
+
+def pays_from(own: Arrays, base: Arrays) -> Values:
+    """Return the hour of the day from which each run has saved latency for good.
+
+    Returns
+    -------
+    ndarray, shape (seeds,)
+        Hours from 0 to 24 since the start of the day: the end of the last episode after which the
+        run was not ahead. It is infinite for a run that has not saved by the end of the day.
+
+    Examples
+    --------
+    >>> base = {"mean_s": np.full((2, 3), 2.0)}
+    >>> own = {"mean_s": np.array([[3.0, 0.5, 1.0], [3.0, 2.0, 2.0]])}
+    >>> pays_from(own | {"hour": np.array([[5.0, 10.0, 24.0]] * 2)}, base)
+    array([ 5., inf])
+    """
+    ahead = saved_so_far(own, base) > 0
+    behind = ahead.shape[1] - np.argmin(ahead[:, ::-1], axis=1)  # episodes to the last one behind
+    episodes = np.where(ahead.all(axis=1), 0, behind)
+    hours = np.column_stack((np.zeros(len(ahead)), own["hour"]))
+    return np.where(ahead[:, -1], hours[np.arange(len(ahead)), episodes], np.inf)
+
+
+def paying(found: Mapping[Day, Arrays]) -> pd.DataFrame:
+    """Return when learning pays: one row per problem and agent but the default and the knowing one.
+
+    Returns
+    -------
+    DataFrame
+        `hour` is the median over the seeds of :func:`pays_from` (of an even number, the later one
+        in the middle), `low` and `high` are the quartiles, and `paid` is the fraction of the seeds
+        that have saved by the end of the day.
+    """
+    import pandas as pd
+
+    rows = []
+    for day, arrays in found.items():
+        if day.agent in (DEFAULT, KNOWING):
+            continue
+        hours = pays_from(arrays, _of(found, day, DEFAULT))
+        low, middle, high = np.quantile(hours, [0.25, 0.5, 0.75], method="higher")
+        row = {"problem": problem_label(day), "agent": day.agent, "hour": middle}
+        rows.append(row | {"low": low, "high": high, "paid": float(np.mean(np.isfinite(hours)))})
+    return pd.DataFrame(rows)
+
+
+def _totals(day: Day, arrays: Arrays) -> tuple[Values, Values]:
+    """Return each run's mean latency (s) and fraction of late requests, both of shape (seeds,)."""
+    mean = np.asarray(arrays["mean_s"], dtype=float).mean(axis=1)
+    return mean, arrays["late"].mean(axis=1) / day.requests
+
+
+def _of(found: Mapping[Day, Arrays], day: Day, agent: str) -> Arrays:
+    """Return the arrays of another agent on the same problem and seeds."""
+    return found[day._replace(agent=agent)]

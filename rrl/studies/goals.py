@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rrl.studies.outcomes import Problem, Results, interval, name_of
 from rrl.studies.scenario import Scenario
 from rrl.tuning.constrained import most_cpus
-from rrl.tuning.defaults import heuristic_candidates, serving_default
+from rrl.tuning.defaults import heuristic_candidates
 from rrl.tuning.objective import FAILURE_S
 from rrl.tuning.presets import CPUS
 from rrl.workloads.workload import episodes as cut
@@ -126,8 +126,7 @@ def untuned(problem: Scenario) -> dict[str, int]:
     guide = heuristic_candidates(problem.space)
     if len(guide) > 1:
         raise ValueError(f"{problem.name}: the guide suggests {len(guide)} configurations")
-    space = problem.space
-    return {"default": space.index(serving_default(space)), "heuristic": space.index(guide[0])}
+    return {"default": problem.default, "heuristic": problem.space.index(guide[0])}
 
 
 def deployed_by_goal(

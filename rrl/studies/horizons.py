@@ -1,9 +1,17 @@
-"""The cost of learning up to a given episode: we judge the size of a region by it."""
+"""The cost of learning up to an episode: fixed radii against the adaptive one, for long.
+
+:func:`make_horizons` races 30 seeds on three surfaces and writes the table `horizons`;
+``notebooks/05_adaptive_rrl`` races a few seeds again and compares. `runs.csv` has the mean cost of
+each run up to each horizon, over the optimum's. `radii.csv` has the radius of each block of the
+adaptive agent, at the load level that served most episodes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,14 +20,57 @@ from scipy.ndimage import map_coordinates
 
 from rrl.core.agent import Agent, MakeAgent
 from rrl.core.knob import Knob
+from rrl.core.region import FixedRadius, RegionSize
+from rrl.core.rrl import RRL, adaptive
 from rrl.core.space import ConfigSpace
 from rrl.studies.problems import SurfaceServer, surface
 from rrl.studies.scenario import Scenario
+from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
+from rrl.tuning.presets import paper_cpu
 
 Floats = NDArray[np.float64]
 
+RACED = ("wide", "pool", "wide, 4 times as fine")
+"""The surfaces of the table."""
+HORIZONS, RADII, SEEDS = (100, 300, 1000, 3000), (0.0, 1.0, 2.0, 4.0), 30
+ADAPTIVE = "adaptive"
+RUNS, RADII_FILE = "runs.csv", "radii.csv"
+DIGITS = 9  # of the numbers in the files
 LOAD_NOISE = 0.1  # of the load estimates: 100 Poisson arrivals give this much
+
+
+class RadiusRace(NamedTuple):
+    """The runs of a race, and the radii of the adaptive agent in them.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        The columns are surface, agent, seed, horizon (episodes) and cost (over the optimum's).
+    radii : DataFrame
+        The columns are surface, seed, levels (number of load levels that the run met), episode (the
+        first of a block) and radius (steps).
+    """
+
+    runs: pd.DataFrame
+    radii: pd.DataFrame
+
+
+def learning_surface(name: str, tables: Mapping[str, Any]) -> Scenario:
+    """Return one of the stored surfaces as a problem; with ", 4 times as fine", on a finer grid.
+
+    Parameters
+    ----------
+    name : str
+        This is the key of a table, and possibly the ending.
+    tables : mapping of str to ndarray
+        This is the content of ``data/surfaces/surfaces.npz``.
+    """
+    space, cost = paper_cpu(), tables[name.split(",")[0]]
+    if "," not in name:
+        return surface(name, space, cost.ravel())
+    order = [np.argsort(knob.positions) for knob in space.knobs]  # that of their effect
+    return refine(name, cost[np.ix_(*order)], 4)
 
 
 def refine(name: str, cost: ArrayLike, times: int) -> Scenario:
@@ -86,6 +137,84 @@ def surface_episodes(
         index = space.index(configuration)
         agent.tell(configuration, costs[index] * factor)
         yield index, load
+
+
+def race_radii(
+    scenarios: Mapping[str, Scenario],
+    seeds: Sequence[int],
+    horizons: Sequence[int] = HORIZONS,
+    radii: Sequence[float] = RADII,
+) -> RadiusRace:
+    """Race agents with a fixed radius and the adaptive one: the same noise and load estimates.
+
+    Parameters
+    ----------
+    scenarios : mapping of str to Scenario
+        These are surfaces, see :func:`learning_surface`.
+    seeds : sequence of int
+    horizons : sequence of int
+        A run is as long as the largest (episodes).
+    radii : sequence of float
+        These are the fixed radii (steps).
+    """
+    makers: dict[str, MakeAgent] = {
+        f"radius {r:g}": partial(RRL, region=FixedRadius(r)) for r in radii
+    }
+    makers[ADAPTIVE] = adaptive
+    runs, blocks = [], []
+    for name, scenario in scenarios.items():
+        for agent, make in makers.items():
+            served, agents = learn_on_surface(scenario, make, seeds, max(horizons))
+            for horizon in horizons:
+                costs = served[:, :horizon].mean(axis=1).round(DIGITS).tolist()
+                seeded = zip(seeds, costs, strict=True)
+                runs += [(name, agent, seed, horizon, cost) for seed, cost in seeded]
+            if agent == ADAPTIVE:
+                learned = zip(seeds, agents, strict=True)
+                blocks += [(name, seed, *row) for seed, one in learned for row in _blocks(one)]
+    return RadiusRace(
+        pd.DataFrame(runs, columns=["surface", "agent", "seed", "horizon", "cost"]),
+        pd.DataFrame(blocks, columns=["surface", "seed", "levels", "episode", "radius"]),
+    )
+
+
+def _blocks(agent: Any) -> Iterator[tuple[int, int, float]]:
+    """Return what :class:`RadiusRace` has of the load level that served most episodes."""
+    served = max(agent.tables, key=lambda table: table.episodes).level
+    sizes: RegionSize = agent.region.sizes[served]
+    for episode, radius in sizes.history:
+        yield len(agent.tables), episode, round(radius, DIGITS)
+
+
+def read_race(folder: Path | str) -> RadiusRace:
+    """Read the files of a race."""
+    return RadiusRace(*(pd.read_csv(Path(folder) / name) for name in (RUNS, RADII_FILE)))
+
+
+def is_part(ours: RadiusRace, whole: RadiusRace) -> bool:
+    """Return whether all numbers of a race are in another one, exactly."""
+
+    def rows(table: pd.DataFrame) -> set[tuple[Any, ...]]:
+        return set(table.itertuples(index=False, name=None))
+
+    return all(rows(mine) <= rows(theirs) for mine, theirs in zip(ours, whole, strict=True))
+
+
+def make_horizons(folder: Path, data: str, workers: int) -> None:
+    """Race all seeds in some processes, and write the files of the table."""
+    from joblib import Parallel, delayed
+    from tqdm import tqdm
+
+    tables = np.load(Path(data) / "surfaces" / "surfaces.npz")
+    scenarios = {name: learning_surface(name, tables) for name in RACED}
+    tasks = [(name, seed) for name in RACED for seed in range(SEEDS)]
+    jobs = (delayed(race_radii)({name: scenarios[name]}, [seed]) for name, seed in tasks)
+    runs = Parallel(n_jobs=workers, return_as="generator")(jobs)
+    found = list(tqdm(runs, "horizons", len(tasks), unit="run"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, parts in zip((RUNS, RADII_FILE), zip(*found, strict=True), strict=True):
+        text = pd.concat(parts).to_csv(index=False, lineterminator="\n")
+        write_atomically(folder / name, text)
 
 
 def by_horizon(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

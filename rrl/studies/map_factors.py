@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.studies.map_cells import COLUMNS, LATEST, MEASURES, TOLERANCES, Cell
-from rrl.studies.map_surfaces import paper_grid
+from rrl.studies.map_cells import COLUMNS, LATEST, MEASURES, TOLERANCES, Cell, paper_grid
 from rrl.theory.bounds import best_radius, noise_scale
 
 if TYPE_CHECKING:
@@ -324,15 +323,17 @@ def map_words(
 
 def _about_measure(measure: str, cells: pd.DataFrame) -> list[str]:
     sooner, later = cells[cells["factor"] >= ENOUGH], cells[cells["high"] < 1]
+    certainly = int((sooner["low"] > 1).sum())
     fits = cells[in_paper_conditions(cells)]
     known = fits["factor"].dropna()
     return [
         f"By what is {measure}, `rrl` is at least {ENOUGH:g} times sooner than Q-learning in "
-        f"{len(sooner)} of {len(cells)} cells{_where(sooner)}. It is surely later in "
-        f"{len(later)}{_where(later)}, and neither arrives in {int(cells['factor'].isna().sum())}.",
+        f"{len(sooner)} of {len(cells)} cells{_where(sooner)}; in {certainly} of these, the "
+        f"interval is above 1. `rrl` is certainly later in {len(later)}{_where(later)}. Neither "
+        f"arrives in {int(cells['factor'].isna().sum())}.",
         f"Under the paper's conditions, the median factor by what is {measure} is "
-        f"{known.median():.2g}, and {int((known >= ENOUGH).sum())} of {len(fits)} cells have at "
-        f"least {ENOUGH:g}. In {len(fits) - len(known)}, neither arrives.",
+        f"{known.median():.2g}. It is at least {ENOUGH:g} in {int((known >= ENOUGH).sum())} of "
+        f"{len(fits)} cells, and neither arrives in {len(fits) - len(known)}.",
     ]
 
 
@@ -340,14 +341,14 @@ def _about_radius(losses: pd.DataFrame, radii: pd.DataFrame) -> list[str]:
     lost = losses.loc[losses["column"] == MIDDLE[0], "factor"].dropna()
     best = radii.groupby("column", sort=False)["best"].mean()
     words = (
-        f"{best[f'{MEASURES[0]}_{100 * tolerance:g}']:.1f} for {100 * tolerance:g} %"
+        f"{best[f'{MEASURES[0]}_{100 * tolerance:g}']:.1f} (within {100 * tolerance:g} %)"
         for tolerance in TOLERANCES
     )
-    said = [f"By what is served, the best fixed radius is {', '.join(words)} on average."]
+    said = [f"By what is served, the mean of the best fixed radii is {', '.join(words)}."]
     if len(lost):
         said.append(
-            f"The selected radius needs {lost.median():.2g} times as many episodes as the best "
-            f"fixed one (median of {len(lost)} cells), and at most {lost.max():.2g} times."
+            f"`rrl-adaptive` needs {lost.median():.2g} times the episodes of the best fixed radius "
+            f"(median of {len(lost)} cells), and at most {lost.max():.2g} times."
         )
     return said
 
@@ -359,10 +360,10 @@ def _about_places(found: pd.DataFrame) -> list[str]:
         single = ranks.drop("predicted", errors="ignore")
         best = str(single.abs().idxmax())
         said.append(
-            f"On {places} replays of large grids, the rank correlation of the factor by what is "
-            f"{measure} with the map's is {ranks.get('predicted', np.nan):.2f}. "
-            f"Looked up afterwards, {NUMBERS[best]} alone tells most ({single[best]:.2f}; the best "
-            f"of {len(single)} numbers)."
+            f"By what is {measure}, the factors on {places} replays of large grids have a rank "
+            f"correlation of {ranks.get('predicted', np.nan):.2f} with those of the map. "
+            f"Looked up afterwards, {NUMBERS[best]} alone correlates most ({single[best]:.2f}; the "
+            f"best of {len(single)} numbers)."
         )
     return said
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rrl.recording.profile import Profile
 from rrl.recording.replay import RecordedServer
 from rrl.recording.truth import CONFIDENCE, judge_half, replay_best, rows_of_half
-from rrl.studies.day_tables import DEFAULT
+from rrl.studies.days import DEFAULT
 from rrl.studies.scenario import Scenario
 from rrl.workloads.workload import Workload
 from rrl.workloads.workload import episodes as cut

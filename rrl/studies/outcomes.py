@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import gmean
 
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.problems import SURFACES
 from rrl.studies.race import Race, counts_episodes, score
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Load, Setting
+from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval, ratio_interval
 from rrl.support.limits import censored_median
 
@@ -36,7 +38,8 @@ MEASURES = (
     *("deployed", "mean_cost", "cumulative_regret", "violations"),
 )
 """Standings show these measures of each run. Smaller values are better in all of them."""
-DUELS = ("first_within_5", "stays_within_5", "deployed", "mean_cost")
+COMPARED = ("first_within_5", "stays_within_5", "deployed", "mean_cost")
+"""The measures by which two agents are compared."""
 
 
 def measures(scenario: Scenario, runs: Race, names: Iterable[str] = MEASURES) -> dict[str, Values]:
@@ -181,10 +184,10 @@ def duels(
     Returns
     -------
     DataFrame
-        It has one row per problem, rival and measure of `DUELS`. `ours` and `theirs` are medians.
-        `ratio` is the median of theirs divided by ours per seed, and `low` and `high` are the
-        limits of its interval. `verdict` is "won" if the interval lies above 1, "lost" if it lies
-        below 1, and otherwise "tied".
+        It has one row per problem, rival and measure of `COMPARED`. `ours` and `theirs` are
+        medians. `ratio` is the median of theirs divided by ours per seed, and `low` and `high` are
+        the limits of its interval. `verdict` is "won" if the interval lies above 1, "lost" if it
+        lies below 1, and otherwise "tied".
     """
     import pandas as pd
 
@@ -192,7 +195,7 @@ def duels(
     own = {key.problem: values for key, values in scored.items() if key.agent == ours}
     rows = []
     for setting, theirs in scored.items():
-        for measure in DUELS if setting.agent != ours else ():
+        for measure in COMPARED if setting.agent != ours else ():
             middle = median_of(measure, setting.episodes)
             mine = own[setting.problem][measure]
             paired = min(len(theirs[measure]), len(mine))
@@ -219,7 +222,38 @@ def duels(
 def tally(duels: pd.DataFrame) -> pd.DataFrame:
     """Count the duels that were won, tied and lost: one row per measure."""
     counts = duels.groupby(["measure", "verdict"]).size().unstack(fill_value=0)
-    return counts.reindex(index=list(DUELS), columns=["won", "tied", "lost"], fill_value=0)
+    return counts.reindex(index=list(COMPARED), columns=["won", "tied", "lost"], fill_value=0)
+
+
+def best_settings(log: pd.DataFrame, aim: str) -> pd.DataFrame:
+    """Return the setting of each agent with the lowest geometric mean over the problems.
+
+    Parameters
+    ----------
+    log : DataFrame
+        A row per agent, `settings` (JSON) and `problem`, such as ``data/choosing/rivals.csv``.
+    aim : str
+        The column to minimise.
+
+    Returns
+    -------
+    DataFrame
+        The index is `agent`. The columns are `settings` and the mean, under its name `aim`.
+        Settings that were not raced on all problems of their agent are left out.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> columns = ["agent", "settings", "problem", "mean_cost"]
+    >>> rows = [("a", "1", "p", 2.0), ("a", "1", "q", 8.0), ("a", "2", "p", 3.0)]
+    >>> best_settings(pd.DataFrame(rows, columns=columns), "mean_cost").values.tolist()
+    [['1', 4.0]]
+    """
+    groups = log.groupby(["agent", "settings"], sort=False)
+    count, typical = groups["problem"].nunique(), groups[aim].agg(gmean)
+    typical = typical[count == count.groupby("agent").transform("max")]
+    chosen = typical.loc[typical.groupby("agent", sort=False).idxmin()]
+    return chosen.reset_index("settings")
 
 
 def by_block(costs: Values, length: int) -> tuple[NDArray[np.int64], Values]:
@@ -254,6 +288,23 @@ def interval(
     numbers = np.asarray(values, dtype=float)
     centre, low, high = bootstrap_interval(numbers, rng, statistic=statistic)
     return {name: centre, f"{name}_low": low, f"{name}_high": high}
+
+
+def write_runs(
+    runs: pd.DataFrame, folder: Path, summarise: Callable[[pd.DataFrame], pd.DataFrame]
+) -> pd.DataFrame:
+    """Write ``runs.csv`` and ``table.csv`` with six significant digits, and return the table.
+
+    The table is what `summarise` makes of the runs as they are written.
+    """
+    import pandas as pd
+
+    folder.mkdir(parents=True, exist_ok=True)
+    form: dict[str, Any] = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
+    write_atomically(folder / "runs.csv", runs.to_csv(**form))
+    table = summarise(pd.read_csv(folder / "runs.csv"))
+    write_atomically(folder / "table.csv", table.to_csv(**form))
+    return table
 
 
 def write_table(table: pd.DataFrame, name: str, folder: str | os.PathLike[str]) -> pd.DataFrame:

@@ -1,17 +1,30 @@
-"""The problems that agents are compared on: opened by name, with their truth."""
+"""The problems that agents are compared on: opened by name, with their truth.
+
+Three spaces are made on purpose, because the recorded grids are complete and ordered. Each has a
+table of mean costs, which follows from a fixed seed. A region must cope with a knob whose values
+have no order, with combinations that are not valid, and with a space of which most is missing.
+
+==================  ================================================================
+name                space
+==================  ================================================================
+``made-category``   a category of 6 values and two ordered knobs of 8 values
+``made-binary``     8 binary knobs; a random half of the 256 combinations is invalid
+``made-sparse``     6 ordered knobs of 5 values; a random tenth of the 15,625 exists
+==================  ================================================================
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.knob import Configuration
+from rrl.core.knob import Configuration, Knob
 from rrl.core.space import ConfigSpace
-from rrl.studies.made_spaces import MADE, NOISE, made_space
 from rrl.studies.scenario import Scenario, find_truth
 from rrl.tuning.episode import Episode, Server, Status, check_arrivals, watched
 from rrl.tuning.presets import paper_cpu
@@ -24,8 +37,6 @@ SURFACES = ("wide", "narrow", "pool")
 """Synthetic tables of mean costs on the paper's grid."""
 
 DATA = Path("data")
-EPISODES = 300
-SEEDS = range(30)
 SCENARIOS = (
     *SURFACES,
     *(f"cpu10 {rate}" for rate in (8.3, 12.5, 16.7)),
@@ -127,51 +138,27 @@ def half_of(testbed: str) -> tuple[str, int]:
 
 
 @lru_cache(maxsize=32)
-def with_truth(name: str, data: PathLike = "data") -> Scenario:
-    """Make a scenario by its name with the rate, and find its truth; later calls reuse it.
+def with_truth(
+    testbed: str, load: float | None = None, data: PathLike = "data", *, replications: int = 300
+) -> Scenario:
+    """Make a scenario with its truth; later calls reuse it.
+
+    Parameters
+    ----------
+    testbed, load, data
+        See :func:`open_scenario`.
+    replications : int, optional
+        A simulated truth uses this many episodes per configuration.
 
     Examples
     --------
-    >>> with_truth("keyword-threads 900").optimum < 0.1
+    >>> with_truth("keyword-threads 900").optimum == with_truth("keyword-threads", 900.0).optimum
     True
     """
-    problem = open_scenario(name, data=data)
-    return problem if problem.known else problem.knowing(find_truth(problem))
-
-
-@lru_cache(maxsize=32)
-def simulated(name: str, rate_per_s: float, *, replications: int = 300) -> Scenario:
-    """Make a scenario of a testbed under a Poisson load, with its truth.
-
-    Examples
-    --------
-    >>> scenario = simulated("cpu2", 115.0, replications=20)
-    >>> scenario.cost.shape, 0 < scenario.optimum < 0.1
-    ((96,), True)
-    """
-    problem = open_scenario(name, rate_per_s)
+    problem = open_scenario(testbed, load, data)
+    if problem.known:
+        return problem
     return problem.knowing(find_truth(problem, replications=replications))
-
-
-@lru_cache(maxsize=32)
-def recorded(folder: PathLike, rate_per_s: float, half: int = 0) -> Scenario:
-    """Make a scenario of one load of a recorded profile, with its truth.
-
-    Agents replay one half of the profile, and the other half is the truth.
-
-    Raises
-    ------
-    DataError
-        If the profile is incomplete, or the load was not recorded.
-
-    Examples
-    --------
-    >>> recorded("data/keyword-threads", 900.0).cost.shape
-    (16,)
-    """
-    testbed = f"{Path(folder).name}/{half}" if half else Path(folder).name
-    problem = open_scenario(testbed, rate_per_s, Path(folder).parent)
-    return problem.knowing(find_truth(problem))
 
 
 class SurfaceServer:
@@ -220,3 +207,79 @@ def surface(name: str, space: ConfigSpace, cost: ArrayLike, noise: float = 0.07)
     server = SurfaceServer(space, cost, noise)
     unknown = np.full(len(space), np.nan)
     return Scenario(name, server, Poisson(10.0), server.cost, unknown)
+
+
+# --- spaces made on purpose -----------------------------------------------------------------------
+
+NOISE = 0.1
+"""The coefficient of variation of an episode's cost on these spaces."""
+
+Costs = NDArray[np.float64]
+
+
+def _category(rng: np.random.Generator) -> tuple[ConfigSpace, Costs]:
+    """Each value of the category has its own best numbers of threads, and its own factor."""
+    knobs = [Knob("policy", tuple("abcdef")), Knob("threads", range(8)), Knob("batch", range(8))]
+    space = ConfigSpace(knobs)
+    best = rng.uniform(1, 6, 2) + rng.normal(0, 1, (6, 2))
+    factor, curvature = rng.normal(0, 0.3, 6), rng.uniform(0.02, 0.08, 2)
+    policy, *ordered = space.value_indices.T
+    away = np.stack(ordered, axis=1) - best[policy]
+    return space, np.exp(factor[policy] + away**2 @ curvature)
+
+
+def _binary(rng: np.random.Generator) -> tuple[ConfigSpace, Costs]:
+    """Each knob has an effect, and each pair of knobs has one."""
+    valid = np.zeros(256, dtype=np.bool_)
+    valid[rng.permutation(256)[:128]] = True
+    knobs = [Knob(f"option_{number}", (0, 1)) for number in range(8)]
+    space = ConfigSpace(knobs, valid.reshape((2,) * 8))
+    x = space.value_indices.astype(float)
+    pairs = np.triu(rng.normal(0, 0.15, (8, 8)), 1)
+    return space, np.exp(x @ rng.normal(0, 0.25, 8) + np.einsum("ni,ij,nj->n", x, pairs, x))
+
+
+def _sparse(rng: np.random.Generator) -> tuple[ConfigSpace, Costs]:
+    """A bowl whose axes are no knobs, and a little roughness; some knobs hardly matter."""
+    exists = np.zeros(5**6, dtype=np.bool_)
+    exists[rng.permutation(5**6)[: 5**6 // 10]] = True
+    space = ConfigSpace([Knob(name, range(5)) for name in "abcdef"], exists.reshape((5,) * 6))
+    away = space.value_indices - rng.uniform(0.5, 3.5, 6)
+    curvature = rng.lognormal(np.log(0.03), 1.0, 6)
+    bent = np.diag(np.sqrt(curvature)) @ (np.eye(6) + np.triu(rng.normal(0, 0.2, (6, 6)), 1))
+    rough = rng.normal(0, 0.03, len(space))
+    return space, np.exp(((away @ bent.T) ** 2).sum(axis=1) + rough)
+
+
+_MAKERS: dict[str, Callable[[np.random.Generator], tuple[ConfigSpace, Costs]]] = {
+    "made-category": _category,
+    "made-binary": _binary,
+    "made-sparse": _sparse,
+}
+MADE = tuple(_MAKERS)
+
+
+def made_space(name: str, seed: int = 0) -> tuple[ConfigSpace, Costs]:
+    """Make a space and the mean cost of each of its configurations.
+
+    Parameters
+    ----------
+    name : str
+        One of `MADE`.
+    seed : int, optional
+        Another seed makes another space of the same kind.
+
+    Returns
+    -------
+    space : ConfigSpace
+    cost : ndarray, shape (configurations,)
+        The lowest is 1.
+
+    Examples
+    --------
+    >>> space, cost = made_space("made-binary")
+    >>> len(space), cost.min()
+    (128, np.float64(1.0))
+    """
+    space, cost = _MAKERS[name](np.random.default_rng(seed))
+    return space, cost / cost.min()

@@ -101,8 +101,8 @@ def race(
     Examples
     --------
     >>> from rrl import RRL
-    >>> from rrl.studies.problems import recorded
-    >>> runs = race(recorded("data/keyword-threads", 900.0), RRL, range(3), 20)
+    >>> from rrl.studies.problems import with_truth
+    >>> runs = race(with_truth("keyword-threads 900"), RRL, range(3), 20)
     >>> runs.chosen.shape
     (3, 20)
     """

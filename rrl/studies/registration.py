@@ -31,7 +31,7 @@ FAMILY = "all of a family"
 STATISTICS = ("median", "geometric mean", "largest", FAMILY, "count")
 JUDGES = tuple(
     Path(__file__).with_name(f"{name}.py")
-    for name in ("claims", "claim_numbers", "claim_tables", "other_half")
+    for name in ("claims", "claim_numbers", "claim_tables", "other_half", "map_claims")
 )
 """The code that judges: the digest of the registration covers it."""
 

@@ -4,8 +4,8 @@
 
 - ``check`` says what is stored, and fails if a result is of other versions than the present ones.
   It names the figures that rest on it, and the command that renews it.
-- ``renew`` computes what is of other versions, all of it or what one figure rests on. It can be
-  stopped, and the same command goes on.
+- ``renew`` computes what is of other versions, all of it or what one figure rests on, or one table
+  anew. It can be stopped, and the same command goes on.
 - ``versions`` gives the behaviours that have changed their next versions (``make versions``).
 - ``verify`` computes a sample of the stored runs again and compares them byte by byte. Each commit
   has another sample. With ``--all`` it computes every run.
@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 
 from rrl.studies import tables
 from rrl.studies.behaviour import accept, changed
-from rrl.studies.days import Day, check_day
+from rrl.studies.days import Arrays, Day, check_day
 from rrl.studies.settings import Setting
 from rrl.studies.settings import check as check_setting
-from rrl.studies.sweep_store import TABLES, Arrays, Key, Store, differing
+from rrl.studies.sweep_store import TABLES, Key, Store, differing
 from rrl.studies.sweeps import WANTED, Result, Sweep, Task
 from rrl.support.errors import Parser, UnstableError, UsageError, command
 from rrl.support.files import read_json
@@ -176,7 +176,7 @@ def renew(sweep: Sweep, figure: str | None = None, root: Path = Path()) -> str:
     made = [name.removeprefix(TABLES) for name in late if name in known]
     for name in made:
         print(f"table {name}", flush=True)
-        tables.renew(name, sweep.data)
+        tables.renew(name, sweep)
     gone = [name for name in late if name not in now and name not in known]
     sweep.store.forget(gone)
     return f"{len(results)} results and {len(made)} tables renewed, {len(gone)} removed"
@@ -282,6 +282,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(prog="python -m rrl.studies.results", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["check", "renew", "versions", "verify", "keep"])
     parser.add_argument("--figure", help="renew only what this figure rests on")
+    parser.add_argument("--table", choices=tables.tables(), help="make this table anew")
     parser.add_argument("--all", action="store_true", help="verify every stored result (hours)")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the profiles")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder of the pieces")
@@ -291,6 +292,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(*accept(), sep="\n")
     elif options.what == "keep":
         print(keep(sweep))
+    elif options.what == "renew" and options.table:
+        tables.renew(options.table, sweep)
     elif options.what == "renew":
         print(renew(sweep, options.figure))
     elif not sweep.store.index:

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.space import ConfigSpace
-from rrl.recording.judging import TOLERANCE
+from rrl.recording.truth import TOLERANCE
+from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
 from rrl.tuning.objective import FAILURE_S
 from rrl.workloads.workload import Poisson, Workload
@@ -86,6 +87,11 @@ class Scenario:
     def space(self) -> ConfigSpace:
         """The configurations that an agent can choose."""
         return self.server.space
+
+    @property
+    def default(self) -> int:
+        """The number of the server's default configuration."""
+        return self.space.index(serving_default(self.space))
 
     @property
     def optimum(self) -> float:

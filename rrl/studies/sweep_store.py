@@ -18,14 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rrl.studies.days import Day
+from rrl.studies.days import Arrays, Day
 from rrl.studies.settings import Load, Setting
 from rrl.support.errors import DataError
 from rrl.support.files import read_json, replacing, write_atomically
-
-Arrays = dict[str, NDArray[Any]]
 
 INDEX = "index.json"
 TABLES = "tables/"
@@ -71,11 +68,6 @@ def _folder(testbed: str, load: Load) -> str:
     return f"{testbed.replace('/', '-half-')}/{'-'.join(flat(load))}"
 
 
-def table_folder(name: str, data: str | os.PathLike[str]) -> Path:
-    """Return the folder of a table, see :mod:`rrl.studies.tables`."""
-    return Path(data) / "results" / TABLES / name
-
-
 class Store:
     """The stored results below one folder.
 
@@ -108,6 +100,10 @@ class Store:
     def path(self, name: str) -> Path:
         """Return the path of a result."""
         return self.folder / f"{name}.npz"
+
+    def table(self, name: str) -> Path:
+        """Return the folder of a table, see :mod:`rrl.studies.tables`."""
+        return self.folder / TABLES / name
 
     def is_present(self, name: str, key: Key) -> bool:
         """Return whether a result with this key is stored."""

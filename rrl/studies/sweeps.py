@@ -30,12 +30,12 @@ from rrl.recording.profile import DESCRIPTION, EPISODES
 from rrl.recording.replay import replayed
 from rrl.rivals import agents
 from rrl.studies.behaviour import label, problem_name
-from rrl.studies.days import KNOWING, Day, check_day, day_name, run_days
+from rrl.studies.days import KNOWING, Arrays, Day, check_day, day_name, run_days
 from rrl.studies.problems import SURFACES, half_of, open_scenario
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth
 from rrl.studies.settings import Load, Setting, check, why_not, workload
-from rrl.studies.sweep_store import Arrays, Entry, Key, Store, setting_name, truth_name
+from rrl.studies.sweep_store import Entry, Key, Store, setting_name, truth_name
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import replacing
 from rrl.support.machine import available_cpus, one_thread
@@ -111,6 +111,11 @@ class Sweep:
                 check_day(setting)
             else:
                 check(setting)
+
+    def of(self, settings: Sequence[Setting]) -> Sweep:
+        """Return a sweep of other settings with the same folders, without costs."""
+        build = self.folder.parent
+        return Sweep(settings, data=self.data, build=build, workers=self.workers)
 
     @property
     def _races(self) -> list[Setting]:

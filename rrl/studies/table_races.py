@@ -19,8 +19,7 @@ from numpy.typing import ArrayLike
 
 from rrl.core.space import from_table
 from rrl.rivals.agents import maker
-from rrl.studies.comparison import medians
-from rrl.studies.outcomes import measures
+from rrl.studies.outcomes import interval, measures, median_of
 from rrl.studies.problems import SurfaceServer, surface
 from rrl.studies.race import race
 from rrl.studies.scenario import Scenario
@@ -212,8 +211,14 @@ def _read_runs(path: Path, settings: Mapping[tuple[str, str], str]) -> Rows:
 def table_medians(runs: pd.DataFrame, episodes: int) -> pd.DataFrame:
     """Return the median of each measure with its 95 % interval, one row per table and agent.
 
-    The agent with the lowest mean cost is the first of its table. See
-    :func:`rrl.studies.comparison.medians` for the columns.
+    The agent with the lowest mean cost is the first of its table. Numbers of episodes are censored
+    after `episodes`, as :mod:`rrl.studies.outcomes` says.
+
+    Returns
+    -------
+    DataFrame
+        The columns are `agent`, `seeds`, for each of `MEASURED` its median and the limits of its
+        interval, such as ``mean_cost``, ``mean_cost_low`` and ``mean_cost_high``, and `table`.
 
     Examples
     --------
@@ -224,14 +229,17 @@ def table_medians(runs: pd.DataFrame, episodes: int) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rng = np.random.default_rng(0)
-    return pd.concat(
-        [
-            medians(part, rng, episodes, MEASURED).assign(table=name)
-            for name, part in runs.groupby("table", sort=False)
-        ],
-        ignore_index=True,
-    )
+    rng, tables = np.random.default_rng(0), []
+    for name, there in runs.groupby("table", sort=False):
+        rows = []
+        for agent, part in there.groupby("agent", sort=False):
+            row: dict[str, Any] = {"agent": agent, "seeds": len(part)}
+            for measure in MEASURED:
+                row |= interval(measure, part[measure], rng, median_of(measure, episodes))
+            rows.append(row)
+        table = pd.DataFrame(rows).sort_values("mean_cost", ignore_index=True)
+        tables.append(table.assign(table=name))
+    return pd.concat(tables, ignore_index=True)
 
 
 def over_lowest(table: pd.DataFrame) -> pd.DataFrame:

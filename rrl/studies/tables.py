@@ -1,88 +1,76 @@
-"""Tables of runs that commands of their own make, in the store of results.
+"""The tables of runs in the store of results that are no single races.
 
 Such a table depends on versions of agents and problems and of the judge, as a stored race does, and
 it has a line in the index of the store. :func:`table_file` returns the path of a file of a table if
 the table is of the present versions, and refuses it otherwise.
+``python -m rrl.studies.results renew --table NAME`` makes a table anew.
 """
 
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from rrl.studies.ablation import FAMILIES, make_ablation
+from rrl.studies.ablation import PROBLEMS as ABLATION_PROBLEMS
 from rrl.studies.behaviour import label, problem_name
+from rrl.studies.horizons import RACED, make_horizons
+from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.sweep_store import TABLES as PREFIX
-from rrl.studies.sweep_store import Entry, Key, Store, table_folder
-from rrl.studies.sweeps import data_key, packages
-from rrl.support.errors import DataError, UsageError
-from rrl.support.files import write_atomically
+from rrl.studies.sweep_store import Entry, Key, Store
+from rrl.studies.sweeps import Sweep, data_key, packages
+from rrl.studies.warm_start import PROBLEMS as WARM_PROBLEMS
+from rrl.studies.warm_start import make_warm_start
+from rrl.support.errors import DataError
 
 PathLike = str | os.PathLike[str]
-
-SURFACES = ("wide", "narrow", "pool")
-MADE = ("made-category", "made-binary", "made-sparse")
-JOINT = ("cpu2-joint", "mobilenet_v2-joint-279")
-SMALL = (
-    "mobilenet_v2-threads",
-    "mobilenet_v2-busy",
-    "inception_v3-threads",
-    "keyword-threads",
-    "mobilenet_v2-batching",
-)
-UNFINISHED = "unfinished"
-"""In the key of a table that is being renewed: its present rows stay if the command is stopped."""
 JUDGE = ("judge loop", "judge truth", "judge measures")
 
 
 class Table(NamedTuple):
-    """What a table depends on, and the commands that make its files.
+    """What a table depends on, and the function that makes its files.
 
     Parameters
     ----------
     agents, testbeds : tuple of str
-    commands : tuple of str
-        Modules of :mod:`rrl.studies` with arguments. Each one skips what its file has. ``{folder}``
-        stands for the folder of the table, and ``{agents}`` for the agents.
+    make : callable
+        It takes the folder of the table and a sweep, which has the folder of the data.
     judge : tuple of str
         The parts of the judge.
     """
 
     agents: tuple[str, ...]
     testbeds: tuple[str, ...]
-    commands: tuple[str, ...]
+    make: Callable[[Path, Sweep], None]
     judge: tuple[str, ...] = JUDGE
 
 
 def tables() -> dict[str, Table]:
     """Return all tables by name."""
-    from rrl.studies.ablation import FAMILIES
-    from rrl.studies.map_places import RECORDED, SIMULATED
-
     families = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family))
     return {
         "ablation": Table(
-            families,
-            (*SURFACES, "cpu10", "gpu", *JOINT, *MADE),
-            ("ablation --out {folder}",),
+            families, tuple(testbed for testbed, _ in ABLATION_PROBLEMS.values()), make_ablation
         ),
         "horizons": Table(
             ("rrl", "rrl-adaptive"),
-            ("wide", "pool"),
-            ("horizon_runs --out {folder}",),
+            tuple(dict.fromkeys(name.split(",")[0] for name in RACED)),
+            lambda folder, sweep: make_horizons(folder, sweep.data, sweep.workers),
             ("judge horizons",),
         ),
         "region-map": Table(
             ("rrl", "rrl-adaptive", "q-learning", "deep-q-network"),
             (*SIMULATED, *RECORDED),
-            ("region_map --out {folder}",),
+            make_map,
             (*JUDGE, "judge map"),
         ),
-        "warm-start": Table(("rrl-gp", "warm start"), SMALL, ("warm_start --out {folder}",)),
+        "warm-start": Table(
+            ("rrl-gp", "warm start"),
+            tuple(WARM_PROBLEMS),
+            lambda folder, sweep: make_warm_start(folder, sweep.data, sweep.workers),
+        ),
     }
 
 
@@ -115,8 +103,8 @@ def table_file(name: str, file: str, data: PathLike = "data") -> Path:
     >>> table_file("horizons", "runs.csv").name
     'runs.csv'
     """
-    path, stored = table_folder(name, data) / file, Store(Path(data) / "results").index
-    entry = stored.get(PREFIX + name)
+    store = Store(Path(data) / "results")
+    path, entry = store.table(name) / file, store.index.get(PREFIX + name)
     if entry is None or not path.exists():
         raise DataError(f"{path}: no such table is stored; `make results` makes it")
     new = sorted(set(key_of(tables()[name], data)) ^ set(entry.key))
@@ -127,43 +115,9 @@ def table_file(name: str, file: str, data: PathLike = "data") -> Path:
     return path
 
 
-def renew(name: str, data: PathLike = "data") -> None:
-    """Make what a table lacks, after what is of other versions was removed from it.
-
-    Raises
-    ------
-    UsageError
-        If a command fails.
-    """
-    table, folder, store = tables()[name], table_folder(name, data), Store(Path(data) / "results")
-    key = key_of(table, data)
-    if entry := store.index.get(PREFIX + name):
-        _forget(folder, set(key) ^ set(entry.key) - {UNFINISHED})
-        store.enter({PREFIX + name: Entry(("table", name), (*key, UNFINISHED))})
-    words = {"folder": str(folder), "agents": ",".join(table.agents)}
-    for command in table.commands:
-        arguments = [word.format(**words) for word in shlex.split(command)]
-        module = f"rrl.studies.{arguments[0]}"
-        if subprocess.run([sys.executable, "-m", module, *arguments[1:]]).returncode:
-            raise UsageError(f"{module} failed, so table {name!r} is not renewed")
-    store.enter({PREFIX + name: Entry(("table", name), key)})
-
-
-def _forget(folder: Path, changed: set[str]) -> None:
-    """Remove the runs of agents that have changed or gone; all if anything else has changed."""
-    import pandas as pd
-
-    agents = {words.split()[1] for words in changed if words.startswith("agent ")}
-    if not all(words.startswith("agent ") for words in changed):
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    for path in folder.rglob("*"):
-        if path.parent.name in agents and path.suffix == ".npz":
-            path.unlink()
-        elif path.suffix == ".csv":
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
-            if "agent" not in table:
-                path.unlink()
-                continue
-            kept = table[~table["agent"].isin(agents)]
-            write_atomically(path, kept.to_csv(index=False, lineterminator="\n"))
+def renew(name: str, sweep: Sweep) -> None:
+    """Make a table anew, and enter it in the index; pieces that a sweep has are not run again."""
+    table = tables()[name]
+    key = key_of(table, sweep.data)
+    table.make(sweep.store.table(name), sweep)
+    sweep.store.enter({PREFIX + name: Entry(("table", name), key)})

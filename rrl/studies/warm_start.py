@@ -6,8 +6,8 @@ are made from the half that is replayed: good and bad exchanged, all costs shuff
 of one knob in the opposite order. The agent learns the slope between two models, which may be
 negative. So what is inverted need not mislead it, and what is shuffled has no order to take over.
 What is mirrored keeps its order along the other knobs, but something else looks best.
-``python -m rrl.studies.warm_start`` writes two tables: every run, and one row per problem and
-source. ``data/README.md`` has their columns. The settings in :mod:`rrl.core.warm_start` were chosen
+:func:`make_warm_start` writes two tables: every run, and one row per problem and source.
+``data/README.md`` has their columns. The settings in :mod:`rrl.core.warm_start` were chosen
 with other seeds than these.
 """
 
@@ -24,16 +24,13 @@ from rrl.core.qtable import Floats
 from rrl.core.space import ConfigSpace
 from rrl.core.warm_start import Earlier, WarmStart, transfer
 from rrl.recording.replay import RecordedServer
+from rrl.studies.outcomes import write_runs
 from rrl.studies.problems import DATA, with_truth
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario
-from rrl.studies.sweep_store import table_folder
-from rrl.support.errors import Parser, command
-from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
 from rrl.support.limits import censored_median
 from rrl.support.machine import one_thread
-from rrl.support.number_options import COUNT, SEED
 from rrl.tuning.recommended import recommended
 
 if TYPE_CHECKING:
@@ -171,7 +168,7 @@ def sources(problem: str) -> list[str]:
 
 
 def _scenario(problem: str, data: Path) -> Scenario:
-    return with_truth(f"{problem} {PROBLEMS[problem]}", data)
+    return with_truth(problem, PROBLEMS[problem], data)
 
 
 def _measures(scenario: Scenario, runs: Race, cold: Race) -> dict[str, np.ndarray]:
@@ -252,41 +249,11 @@ def source_verdicts(table: pd.DataFrame, measure: str) -> pd.Series:
     return table.assign(verdict=words)["verdict"]
 
 
-def write_warm_start(runs: pd.DataFrame, folder: Path, episodes: int = EPISODES) -> pd.DataFrame:
-    """Write ``runs.csv`` and ``table.csv``, and return the table.
-
-    The table follows from the numbers as they are written.
-    """
-    import pandas as pd
-
-    folder.mkdir(parents=True, exist_ok=True)
-    form = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
-    write_atomically(folder / "runs.csv", runs.to_csv(**form))
-    known = pd.read_csv(folder / "runs.csv")
-    table = warm_start_table(known, np.random.default_rng(0), episodes)
-    write_atomically(folder / "table.csv", table.to_csv(**form))
-    return table
+def write_warm_start(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Write ``runs.csv`` and ``table.csv``, and return the table."""
+    return write_runs(runs, folder, lambda known: warm_start_table(known, np.random.default_rng(0)))
 
 
-@command
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the study, write its tables and print the second."""
-    parser = Parser(prog="python -m rrl.studies.warm_start", description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--out", type=Path, default=table_folder("warm-start", DATA), help="a folder"
-    )
-    parser.add_argument("--seeds", type=COUNT, default=SEEDS, help=f"how many (default {SEEDS})")
-    parser.add_argument("--first-seed", type=SEED, default=FIRST_SEED, help="the first of them")
-    parser.add_argument("--episodes", type=COUNT, default=EPISODES)
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
-    parser.add_argument("--workers", type=int, default=-1, help="processes (default: all cores)")
-    options = parser.parse_args(argv)
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
-    runs = study(seeds, options.episodes, options.problems, workers=options.workers)
-    table = write_warm_start(runs, options.out, options.episodes)
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+def make_warm_start(folder: Path, data: str, workers: int) -> None:
+    """Run the study in some processes, and write its tables."""
+    write_warm_start(study(data=Path(data), workers=workers), folder)

@@ -1,4 +1,4 @@
-"""Limits of fractions, times that were not reached, and tests that belong together.
+"""Times that were not reached, and tests that belong together.
 
 A run that does not reach its goal before the horizon is censored: its time is only known to be
 longer. Two such runs are not equal, and their number is not the horizon.
@@ -8,31 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-
-def fraction_limits(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the exact limits of a fraction of which `count` of `total` trials were observed.
-
-    If the count is 0, the upper limit at 95 % is about 3.7 divided by the number of trials. The
-    "rule of three" (3 divided by the number) is the one-sided limit: a confidence of 90 % here.
-
-    References
-    ----------
-    Clopper & Pearson, "The use of confidence or fiducial limits illustrated in the case of the
-    binomial", Biometrika 26(4), 1934.
-
-    Examples
-    --------
-    >>> low, high = fraction_limits(0, 400, confidence=0.9)
-    >>> low, round(high, 4)
-    (0.0, 0.0075)
-    """
-    from scipy.special import betaincinv
-
-    tail = (1 - confidence) / 2
-    low = betaincinv(count, total - count + 1, tail) if count > 0 else 0.0
-    high = betaincinv(count + 1, total - count, 1 - tail) if count < total else 1.0
-    return float(low), float(high)
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:

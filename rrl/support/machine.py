@@ -6,23 +6,22 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from filelock import lock_descriptor
+from filelock import FileLock, Timeout
 
-from rrl.support.own_folder import open_own, own_folder
+from rrl.support.own_folder import own_folder
 
 LOCK = "machine.lock"
 """In the user's own folder, a process locks this file while it measures; `flock` on the file makes
 other work wait."""
 
 POLL_S, TURN_S = 0.02, 0.05  # how often one looks for its turn, and the pause that lets it find it
-RUN = "machine.run-{}"  # beside it: the files that runs lock which measure all the time
-ASKS = "machine.asks"  # and the file that a process locks while it asks who measures
+RUN = "machine.run.{}"  # beside it: the file that a run locks which measures all the time
+_DISTURBANCE = "on this machine: wait for it, or the measurements disturb each other"
 
 PACKAGES = ("region-rl", "tensorflow", "tensorflow-serving-api", "grpcio", "numpy")
 
@@ -73,8 +72,7 @@ def describe_machine() -> dict[str, Any]:
 @contextmanager
 def exclusive() -> Iterator[None]:
     """Wait until no other process measures on this machine, then hold the lock for the block."""
-    with _open(own_folder() / LOCK) as file:
-        lock_descriptor(file, poll_interval=POLL_S)
+    with FileLock(own_folder() / LOCK, poll_interval=POLL_S):
         yield
     time.sleep(TURN_S)
 
@@ -93,17 +91,14 @@ def announced() -> Iterator[str | None]:
     Examples
     --------
     >>> with announced():
-    ...     another_run() is None
-    False
+    ...     another_run() is None  # it is this one
+    True
     """
-    with ExitStack() as stack:
-        with _asking():
-            warning = _running() or _disturbance(own_folder() / LOCK)
-            for number in count():
-                file = stack.enter_context(_open(own_folder() / RUN.format(number)))
-                if lock_descriptor(file, blocking=False):
-                    break
-        yield warning
+    own = own_folder() / RUN.format(os.getpid())
+    with FileLock(own):
+        recording = "a recording measures" if _held(own_folder() / LOCK) else None
+        yield another_run() or (recording and f"{recording} {_DISTURBANCE}")
+        own.unlink()
 
 
 def another_run() -> str | None:
@@ -112,59 +107,20 @@ def another_run() -> str | None:
     Recordings take turns with each other by :func:`exclusive`. They cannot do that with such a run,
     so they must not begin.
     """
-    with _asking():
-        return _running()
+    for path in sorted(own_folder().glob(RUN.format("*"))):
+        process = path.suffix[1:]
+        if process != str(os.getpid()) and _held(path):
+            return f"another rrl run (process {process}) measures {_DISTURBANCE}"
+    return None
 
 
-def _running() -> str | None:
-    found = map(_disturbance, sorted(own_folder().glob(RUN.format("*"))))
-    return next(filter(None, found), None)
-
-
-@contextmanager
-def _asking() -> Iterator[None]:
-    """Let one process ask at a time, because the question itself locks a file for a moment."""
-    with _open(own_folder() / ASKS) as file:
-        lock_descriptor(file, poll_interval=POLL_S)
-        yield
-
-
-def _disturbance(lock: Path) -> str | None:
-    """Say in one line that somebody holds a lock; None if nobody does."""
-    with _open(lock) as file:
-        if lock_descriptor(file, blocking=False):
-            return None
-    process = _holder(lock)
-    who = f" (process {process})" if process else ""
-    return (
-        f"another rrl run measures on this machine{who}: wait for it, or the measurements disturb "
-        "each other"
-    )
-
-
-def _holder(lock: Path) -> str | None:
-    """Return the number of a process that holds a lock, if the system tells."""
+def _held(path: Path) -> bool:
+    """Return whether another process holds a lock; its end, however it ends, releases it."""
     try:
-        lines, file = Path("/proc/locks").read_text().splitlines(), lock.stat()
-    except OSError:
-        return None
-    place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
-    # such as "1: FLOCK ADVISORY WRITE 4711 fe:00:12345 0 EOF"; one that waits has "1: -> FLOCK ..."
-    held = (words for words in map(str.split, lines) if words[1] == "FLOCK")
-    return next((words[4] for words in held if words[5] == place), None)
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[int]:
-    """Open a file that is locked, which is made if it is missing; closing it ends the lock.
-
-    The end of a process, however it ends, closes the file, too.
-    """
-    file = open_own(path)
-    try:
-        yield file
-    finally:
-        os.close(file)
+        with FileLock(path, blocking=False):
+            return False
+    except Timeout:
+        return True
 
 
 @contextmanager

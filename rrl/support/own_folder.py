@@ -6,7 +6,6 @@ could: a link of theirs in place of a lock would lead a write to a file of the u
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import tempfile
@@ -51,27 +50,12 @@ def own_folder(*names: str) -> Path:
     return place
 
 
-def open_own(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
-    """Open a file in such a folder for its user alone, but no link; return its descriptor."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-
-
 def _made(path: Path) -> Path:
     """Make a folder, or check that it is the user's own."""
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    try:
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
-            raise
-        raise UsageError(f"{path}: a link or a file, and no folder; remove it") from None
-    try:
-        about = os.fstat(folder)
-        if about.st_uid != os.geteuid():
-            raise UsageError(f"{path}: the folder belongs to another user; remove it")
-        if stat.S_IMODE(about.st_mode) != 0o700:
-            os.fchmod(folder, 0o700)
-    finally:
-        os.close(folder)
+    about = path.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
+        raise UsageError(f"{path}: a link, a file or the folder of another user; remove it")
+    path.chmod(0o700)
     return path

@@ -35,6 +35,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+LEVEL = 0.95  # of all looks together
 PLANNED = 15  # rounds; most of the budget is spent by then
 BY_THEN = 0.9  # this fraction of it
 GROWTH = 2.5  # with this power of the round, so that clear cases end early and others lose little
@@ -45,7 +46,7 @@ GRID = 256  # candidates for the ends of an interval
 ZOOMS = 4  # how often the candidates next to an end are divided again
 
 
-def budget(looks: int, level: float = 0.95) -> float:
+def budget(looks: int) -> float:
     """Return the chance of a false decision that may be spent in the first `looks` looks.
 
     Examples
@@ -54,7 +55,7 @@ def budget(looks: int, level: float = 0.95) -> float:
     [0.0029, 0.0093, 0.045, 0.0475, 0.05]
     """
     late = 1 - (1 - BY_THEN) * PLANNED / max(looks, PLANNED)
-    return (1 - level) * (late if looks > PLANNED else BY_THEN * (looks / PLANNED) ** GROWTH)
+    return (1 - LEVEL) * (late if looks > PLANNED else BY_THEN * (looks / PLANNED) ** GROWTH)
 
 
 def step_lengths(values: ArrayLike) -> NDArray[np.int64]:
@@ -79,15 +80,14 @@ def step_lengths(values: ArrayLike) -> NDArray[np.int64]:
     return np.where(sizes > 0, np.ceil(LONGEST / LIMIT * relative), 0).astype(np.int64)
 
 
-def first_decisions(values: ArrayLike, level: float = 0.95) -> NDArray[np.int64]:
+def first_decisions(values: ArrayLike) -> NDArray[np.int64]:
     """Return the round at which each run decides that its typical value is not 0, and its sign.
 
     Parameters
     ----------
     values : array_like, shape (runs, rounds)
-        Each row has the differences of one run, in order of time.
-    level : float, optional
-        At most a fraction of 1 - `level` of the runs without a typical difference ever decides.
+        Each row has the differences of one run, in order of time. At most 5 % of the runs without
+        a typical difference ever decide.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def first_decisions(values: ArrayLike, level: float = 0.95) -> NDArray[np.int64]
         back, on = (np.take_along_axis(known, to, 1) for to in (abs(far - step), far + step))
         chance = (back + on) / 2
         beyond = 2 * np.cumsum(chance[:, ::-1], axis=1)[:, ::-1]  # on both sides
-        limit = np.argmax(beyond <= budget(i + 1, level) - spent[:, None] + 1e-12, axis=1)
+        limit = np.argmax(beyond <= budget(i + 1) - spent[:, None] + 1e-12, axis=1)
         spent += np.take_along_axis(beyond, limit[:, None], 1)[:, 0]
         chance = np.where(far < limit[:, None], chance, 0.0)[:, : limit.max()]
         now = (first == 0) & (abs(place[:, i]) >= limit)
@@ -122,25 +122,23 @@ def first_decisions(values: ArrayLike, level: float = 0.95) -> NDArray[np.int64]
     return first
 
 
-def symmetric_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+def symmetric_interval(values: ArrayLike) -> tuple[float, float, float]:
     """Compute the typical value of a sample, and its interval, which is valid at any time.
 
     The interval has all values that :func:`first_decisions` has not excluded so far. It contains
-    the true centre at all looks together with a chance of `level` or more, if the differences from
+    the true centre at all looks together with a chance of 95 % or more, if the differences from
     the centre are symmetric. So one may look after each value and stop when one likes.
 
     Parameters
     ----------
     values : array_like, shape (n,)
         The sample, in order of time.
-    level : float, optional
-        The confidence level of the interval, above 0 and below 1.
 
     Returns
     -------
     centre, low, high : float
         The median, moved into the interval if it is outside, and the two ends. The ends are
-        infinite if there are too few values (below 8 for 95 %), or if the values contradict one
+        infinite if there are fewer than 8 values, or if the values contradict one
         another, so that no centre is left.
 
     Examples
@@ -154,25 +152,22 @@ def symmetric_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, f
     centre = float(np.median(values))
     ends = np.linspace(values.min(), values.max(), GRID + 1)
     candidates = np.union1d(ends, [0.0, centre])  # 0 decides the verdict, so it is judged itself
-    kept = _kept(values, candidates, level)
-    if not first_decisions(np.ones((1, len(values))), level)[0] or not kept.any():
+    kept = _kept(values, candidates)
+    if not first_decisions(np.ones((1, len(values))))[0] or not kept.any():
         return centre, -np.inf, np.inf
-    low = _end(values, candidates, kept, level)
-    high = _end(values, candidates[::-1], kept[::-1], level)
+    low = _end(values, candidates, kept)
+    high = _end(values, candidates[::-1], kept[::-1])
     return min(max(centre, low), high), low, high
 
 
-def _kept(
-    values: NDArray[np.float64], candidates: NDArray[np.float64], level: float
-) -> NDArray[np.bool_]:
-    return first_decisions(values - candidates[:, None], level) == 0
+def _kept(values: NDArray[np.float64], candidates: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return first_decisions(values - candidates[:, None]) == 0
 
 
 def _end(
     values: NDArray[np.float64],
     candidates: NDArray[np.float64],
     kept: NDArray[np.bool_],
-    level: float,
 ) -> float:
     """Return the first candidate that is kept, or one between it and the candidate before."""
     for _ in range(ZOOMS):
@@ -180,5 +175,5 @@ def _end(
         if i == 0:  # all values are on one side of those before, so these are excluded
             break
         candidates = np.linspace(candidates[i - 1], candidates[i], 65)
-        kept = _kept(values, candidates, level)
+        kept = _kept(values, candidates)
     return float(candidates[np.argmax(kept)])

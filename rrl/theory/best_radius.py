@@ -86,7 +86,6 @@ def falling_radius(
     radii: Floats,
     errors: Floats,
     rng: np.random.Generator,
-    resamples: int = 500,
 ) -> tuple[Floats, tuple[float, float, float]]:
     """Find the best radius for each number of visits, and the exponent of its decay.
 
@@ -97,8 +96,6 @@ def falling_radius(
     errors : ndarray, shape (n, m, tables)
         This is the largest error of each table.
     rng : numpy.random.Generator
-    resamples : int, optional
-        The interval uses this many resamples of the tables.
 
     Returns
     -------
@@ -117,7 +114,7 @@ def falling_radius(
     """
     logs = np.log(visits) - np.log(visits).mean()
     best = radii[errors.mean(axis=2).argmin(axis=1)]
-    drawn = rng.integers(errors.shape[2], size=(resamples, errors.shape[2]))
+    drawn = rng.integers(errors.shape[2], size=(500, errors.shape[2]))
     again = radii[errors[:, :, drawn].mean(axis=-1).argmin(axis=1)]
     slope, slopes = (logs @ np.log(r) / (logs**2).sum() for r in (best, again))
     low, high = np.quantile(slopes, (0.025, 0.975))

@@ -57,8 +57,9 @@ def sweep(rng: np.random.Generator, count: int) -> list[Check]:
     return [check for part in parts for check in part(rng, count)]
 
 
-def covers(rng: np.random.Generator, count: int, n: int = 7) -> Iterator[Check]:
+def covers(rng: np.random.Generator, count: int) -> Iterator[Check]:
     """Theorem 1 (a): check cover times of independent visits and of visits that often repeat."""
+    n = 7
     _, near = random_mdps(rng, count, states=1, actions=n)
     visiting = rng.dirichlet(np.ones(n), count)
     evenness = rng.random((count, 1))
@@ -75,13 +76,13 @@ def covers(rng: np.random.Generator, count: int, n: int = 7) -> Iterator[Check]:
     yield Check("mean cover, sticky", 1 + (mean - 1) / fresh, bounds.mean_cover(n, k, fresh * p))
 
 
-def learning(rng: np.random.Generator, count: int, steps: int = 60) -> Iterator[Check]:
+def learning(rng: np.random.Generator, count: int) -> Iterator[Check]:
     """Theorem 1 (b): check the error after the cover with the largest ratio of error to bound."""
     mdps, nears = random_mdps(rng, count, states=2, actions=4)
     q, learning_rate = solve(mdps), rng.uniform(0.02, 1, count)
     scale = 10.0 ** rng.uniform(-2, 1, count)[:, None, None]
     start = q + scale * rng.normal(size=q.shape)
-    path = rng.integers([2, 4, 2], size=(count, steps, 3))  # the bound holds on any path
+    path = rng.integers([2, 4, 2], size=(count, 60, 3))  # the bound holds on any path
     observed, bound = np.zeros(count), np.full(count, np.inf)
     b = bounds.bias(bounds.variation(q, nears), mdps.gamma)
     rate = bounds.contraction(learning_rate, mdps.gamma)
@@ -141,9 +142,10 @@ def exogenous(rng: np.random.Generator, count: int) -> Iterator[Check]:
     yield Check("greedy loss, exogenous", greedy_loss(mdp, blurred), bound)
 
 
-def noisy(rng: np.random.Generator, count: int, n: int = 12) -> Iterator[Check]:
+def noisy(rng: np.random.Generator, count: int) -> Iterator[Check]:
     """Corollary: check means over regions of a line, with normal noise and uniform visits."""
-    delta, position = 0.05, np.arange(n)
+    delta, n = 0.05, 12
+    position = np.arange(n)
     cost = rng.uniform(-1, 1, (count, n)).cumsum(axis=1)  # Lipschitz with constant 1
     radius = rng.integers(1, 6, count)
     near = np.abs(position[:, None] - position) <= radius[:, None, None]
@@ -157,8 +159,9 @@ def noisy(rng: np.random.Generator, count: int, n: int = 12) -> Iterator[Check]:
     yield Check("noisy means (95 %)", error, bounds.noisy_error(radius, 1.0, a, 1), delta)
 
 
-def explored(rng: np.random.Generator, count: int, n: int = 4) -> Iterator[Check]:
-    """Theorem 8: check the expected price of exploration, exactly, if the prior is right."""
+def explored(rng: np.random.Generator, count: int) -> Iterator[Check]:
+    """Theorem 7: check the expected price of exploration, exactly, if the prior is right."""
+    n = 4
     low, chance = -rng.exponential(1, (count, n)), rng.random((count, n))
     horizon = 10 ** rng.uniform(-1, 2.5, count)
     fraction = rng.uniform(0, 1.2, (count, n))  # of the highest price that is paid

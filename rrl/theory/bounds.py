@@ -207,8 +207,8 @@ def exogenous_loss(eps: ArrayLike, gamma: ArrayLike) -> Floats:
     return 2 * bias(eps, gamma)
 
 
-def hardest(gamma: float, eps: float = 1.0, gap: float = 1e-9) -> tuple[Floats, Floats, Floats]:
-    """Build a process with regions that attains :func:`bias` and, up to `gap`, :func:`loss`.
+def hardest(gamma: float) -> tuple[Floats, Floats, Floats]:
+    """Build a process with regions that attains :func:`bias` and nearly :func:`loss` for eps = 1.
 
     The process has two states. In the first one, action 0 is the best and costs nothing, but it
     learns only from its neighbour 1, which has a higher cost. Action 2 is the worst, but it learns
@@ -229,8 +229,8 @@ def hardest(gamma: float, eps: float = 1.0, gap: float = 1e-9) -> tuple[Floats, 
     >>> greedy_loss(mdp, solve(blur(mdp, weights))).round(6), loss(1.0, 0.5)
     (np.float64(6.0), np.float64(6.0))
     """
-    b = float(bias(eps, gamma))
-    cost = np.array([[0.0, eps, b + eps - gap, b - gap], [0.0] * 4])
+    b, gap = float(bias(1.0, gamma)), 1e-9
+    cost = np.array([[0.0, 1.0, b + 1.0 - gap, b - gap], [0.0] * 4])
     transition = np.zeros((2, 4, 2))
     transition[0, :3, 0] = transition[0, 3, 1] = transition[1, :, 1] = 1.0
     return cost, transition, np.eye(4)[[1, 1, 3, 3]]

@@ -20,15 +20,13 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
-def cover_bounds(regions: Sequence[Mask], states: int = 1) -> dict[str, Floats]:
+def cover_bounds(regions: Sequence[Mask]) -> dict[str, Floats]:
     """Return K and both bounds of theorem 1 (a) on the mean cover (steps), for uniform visits.
 
     Parameters
     ----------
     regions : sequence of ndarray of bool, shape (A, A)
         There is one array per radius.
-    states : int, optional
-        This is the number of states. All of them have the same regions.
 
     Returns
     -------
@@ -42,7 +40,7 @@ def cover_bounds(regions: Sequence[Mask], states: int = 1) -> dict[str, Floats]:
     >>> found["K"], found["bound"].round(1)
     (array([1, 2]), array([10.5,  5.8]))
     """
-    sizes = [np.tile(near.sum(axis=1), states) for near in regions]
+    sizes = [near.sum(axis=1) for near in regions]
     return {
         "K": np.array([size.min() for size in sizes]),
         "bound by cell": np.array([bounds.mean_cover_by_cell(s, 1 / len(s)) for s in sizes]),
@@ -93,7 +91,7 @@ def at_covers(run: Learning, bound: Floats) -> dict[str, float]:
 
     Examples
     --------
-    >>> run = Learning(np.array([9.0, 4.0, 3.0]), np.array([1, 2]), np.zeros(1), np.zeros(1))
+    >>> run = Learning(np.array([9.0, 4.0, 3.0]), np.array([1, 2]), np.zeros(1))
     >>> at_covers(run, np.array([9.0, 6.0, 5.0]))["bound, half way"]
     5.0
     """

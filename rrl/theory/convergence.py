@@ -220,8 +220,8 @@ def slope_interval(
     return float(np.round(slope, 12)), float(np.round(low, 12)), float(np.round(high, 12))
 
 
-def time_and_loss(curve: Floats, good: float = 0.25) -> tuple[Floats, Floats]:
-    """Return the episodes until each run's loss is first at most `good`, and its loss at the end.
+def time_and_loss(curve: Floats) -> tuple[Floats, Floats]:
+    """Return the episodes until each run's loss is first at most 0.25, and its loss at the end.
 
     The time is at most the length of the runs. Both arrays have the shape (runs,).
 
@@ -230,7 +230,7 @@ def time_and_loss(curve: Floats, good: float = 0.25) -> tuple[Floats, Floats]:
     >>> time_and_loss(np.array([[0.5, 0.2, 0.1], [0.9, 0.8, 0.7]]))
     (array([2., 3.]), array([0.1, 0.7]))
     """
-    return first_below(curve, good).clip(max=curve.shape[1]), curve[:, -1]
+    return first_below(curve, 0.25).clip(max=curve.shape[1]), curve[:, -1]
 
 
 def speed_and_loss(

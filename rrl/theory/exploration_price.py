@@ -1,4 +1,4 @@
-"""Theorem 8: what exploration by the expected saving costs, if the posterior is right.
+"""Theorem 7: what exploration by the expected saving costs, if the posterior is right.
 
 :class:`rrl.core.exploration.ExpectedSaving` tries a configuration only if its expected saving per
 episode, times the horizon H, is at least its expected extra cost (its price). Savings are
@@ -10,7 +10,7 @@ so far, v_t. The posterior is right: the saving and the price of a trial are con
 expectations, given all that was measured. The configuration of episode t is x_t, v_1 is the first
 incumbent's cost, v_(T+1) that of the incumbent after T episodes, and c* is the lowest of all costs.
 
-**Theorem 8.** For any number of episodes, the expected sum of all prices satisfies
+**Theorem 7.** For any number of episodes, the expected sum of all prices satisfies
 ``E sum of (c(x_t) / v_t - 1) <= H E ln(v_1 / v_(T+1)) <= H E ln(v_1 / c*)``.
 In these units, exploration is paid back within H episodes, on average. Its price does not grow with
 the number of episodes. It does not matter which of the trials that pay is chosen.
@@ -28,7 +28,7 @@ pays, the expected saving of each is at most its price, divided by H.
 **If the posterior is wrong, there is no bound.** Two agents of this package show it, without noise:
 
 * :func:`paying_without_end`: the agent serves a configuration that costs three times as much in
-  every second episode, for ever. Nothing can be saved, so the right side of theorem 8 is 0.
+  every second episode, for ever. Nothing can be saved, so the right side of theorem 7 is 0.
 * :func:`staying_stuck`: the recommended agent never finds a configuration at a tenth of the cost,
   although it is two steps away. It loses the same in every episode, for ever.
 
@@ -57,7 +57,7 @@ Ints = NDArray[np.int64]
 
 
 def price_bound(horizon: ArrayLike, saving: ArrayLike) -> Floats:
-    """Theorem 8: all trials together cost at most the horizon times the saving that they find.
+    """Theorem 7: all trials together cost at most the horizon times the saving that they find.
 
     The price is in fractions of the incumbent's cost. The saving is ``E ln(v_1 / v_(T+1))``.
     """
@@ -127,8 +127,8 @@ def high_cost(low: ArrayLike, chance: ArrayLike, price: ArrayLike) -> Floats:
     return np.log((1 + np.asarray(price) - chance * np.exp(low)) / (1 - chance))
 
 
-def hardest_trials(n: int, horizon: float, gap: float = 1e-9) -> tuple[float, float, float]:
-    """Return the low and high log cost of n configurations that attain theorem 8, up to `gap`.
+def hardest_trials(n: int, horizon: float) -> tuple[float, float, float]:
+    """Return the low and high log cost of n configurations that nearly attain theorem 7.
 
     The third number is the probability of the low one. The price of each trial is as high as the
     rule allows.
@@ -141,13 +141,13 @@ def hardest_trials(n: int, horizon: float, gap: float = 1e-9) -> tuple[float, fl
     True
     """
     low, chance = -1.0, 1 / (n + 1)
-    return low, float(high_cost(low, chance, horizon * chance * (1 - gap))), chance
+    return low, float(high_cost(low, chance, horizon * chance * (1 - 1e-9))), chance
 
 
 # --- Agents whose posterior is wrong -----------------------------------------------------------
 
 
-def paying_without_end(high: float = 3.0) -> tuple[RRL, Floats]:
+def paying_without_end() -> tuple[RRL, Floats]:
     """Return an agent that pays for exploration for ever, and the costs of its configurations.
 
     It copies each measurement to its region, and it explores by the expected saving. There are two
@@ -162,7 +162,7 @@ def paying_without_end(high: float = 3.0) -> tuple[RRL, Floats]:
     space = ConfigSpace([Knob("threads", (1, 2))])
     rng = np.random.default_rng(0)
     agent = RRL(space, rng, exploration=ExpectedSaving(), start=space[0])
-    return agent, np.array([1.0, high])
+    return agent, np.array([1.0, 3.0])
 
 
 def staying_stuck(wall: float = 5.0) -> tuple[RRL, Floats]:

@@ -224,12 +224,11 @@ def random_mdps(
     return MDP(cost, weight / weight.sum(axis=-1, keepdims=True), gamma), near
 
 
-def serving_mdp(cost: Floats, gamma: float, *, stay: float = 0.8, retries: float = 0.0) -> MDP:
+def serving_mdp(cost: Floats, gamma: float, *, stay: float = 0.8) -> MDP:
     """Make a process of serving: load levels are states, and configurations are actions.
 
-    The load stays with probability `stay`. Otherwise it moves to a load level drawn among all. With
-    `retries`, slow answers make clients ask again. The load then rises by one load level. The
-    probability of this grows with the latency, up to `retries` for the slowest configuration.
+    The load stays with probability `stay`. Otherwise it moves to a load level drawn among all. It
+    does not depend on the configuration.
 
     Parameters
     ----------
@@ -238,19 +237,17 @@ def serving_mdp(cost: Floats, gamma: float, *, stay: float = 0.8, retries: float
         levels are in rising order.
     gamma : float
         This is the discount per episode.
-    stay, retries : float, optional
-        These are probabilities. Without retries the load does not depend on the configuration.
+    stay : float, optional
+        This is a probability.
 
     Examples
     --------
     >>> serving_mdp(np.array([[0.1, 0.2], [0.3, 0.9]]), 0.9, stay=0.5).transition[0, 0]
     array([0.75, 0.25])
     """
-    if not (0 <= stay <= 1 and 0 <= retries <= 1):
-        raise ValueError(f"stay and retries are probabilities, got {stay!r} and {retries!r}")
+    if not 0 <= stay <= 1:
+        raise ValueError(f"stay is a probability, got {stay!r}")
     states = len(cost)
     drift = stay * np.eye(states) + (1 - stay) / states
-    rise = np.eye(states)[np.minimum(np.arange(states) + 1, states - 1)]
-    slow = retries * (cost - cost.min()) / (np.ptp(cost) or 1.0)
-    transition = (1 - slow)[..., None] * drift[:, None] + slow[..., None] * rise[:, None]
+    transition = np.repeat(drift[:, None], cost.shape[1], axis=1)
     return MDP(np.asarray(cost, dtype=float), transition, gamma)

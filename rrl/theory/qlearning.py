@@ -23,14 +23,13 @@ class Learning(NamedTuple):
     """The result of region learning.
 
     `errors` is the maximum norm of Q - truth before the first step and after each step, of shape
-    (T + 1,). `covers` contains the steps at which a cover ended. `values` is the last table, and
-    `average` is the mean table over the second half of the run. Both have the shape (S, A).
+    (T + 1,). `covers` contains the steps at which a cover ended. `values` is the last table, of
+    shape (S, A).
     """
 
     errors: Floats
     covers: Ints
     values: Floats
-    average: Floats
 
 
 def walk(mdp: MDP, steps: int, rng: np.random.Generator) -> Ints:
@@ -66,11 +65,10 @@ def region_learning(
     *,
     truth: Floats,
     learning_rate: float = 0.3,
-    power: float = 0.0,
-    sampled: bool = False,
-    noise: Floats | None = None,
 ) -> Learning:
     """Run region Q-learning along a path: each visit updates the whole region of its action.
+
+    A target uses the expectation over the next state.
 
     Parameters
     ----------
@@ -84,13 +82,6 @@ def region_learning(
         `start` is the initial table. Errors are differences from `truth`.
     learning_rate : float, optional
         Above 0 and at most 1.
-    power : float, optional
-        If positive, the k-th update of a cell has the rate ``max(learning_rate, k^-power)``.
-    sampled : bool, optional
-        If true, a target uses the next state of the path (Q-learning). Otherwise it uses the
-        expectation over the next state.
-    noise : ndarray, shape (T,), optional
-        It is added to the cost of each step.
 
     Examples
     --------
@@ -101,15 +92,12 @@ def region_learning(
     >>> region_learning(one, both, path, np.zeros((1, 2)), truth=q, learning_rate=0.5).values
     array([[1.5, 1.5]])
     """
-    if not 0 <= learning_rate <= 1 or (learning_rate == 0 and power <= 0):
+    if not 0 < learning_rate <= 1:
         raise ValueError(f"learning_rate must be above 0 and at most 1, got {learning_rate!r}")
-    noise = np.zeros(len(path)) if noise is None else noise
     values = np.array(start, dtype=float)
     tables = (mdp.cost, mdp.transition, near, truth)
-    errors, covers, average = _learn(
-        values, *tables, path, noise, float(mdp.gamma), learning_rate, power, sampled
-    )
-    return Learning(errors, covers, values, average)
+    errors, covers = _learn(values, *tables, path, float(mdp.gamma), learning_rate)
+    return Learning(errors, covers, values)
 
 
 @njit(cache=True)
@@ -120,37 +108,26 @@ def _learn(
     near: Mask,
     truth: Floats,
     path: Ints,
-    noise: Floats,
     gamma: float,
     learning_rate: float,
-    power: float,
-    sampled: bool,
-) -> tuple[Floats, Ints, Floats]:
+) -> tuple[Floats, Ints]:
     """Do what :func:`region_learning` describes; `values` changes in place."""
-    steps, half = len(path), len(path) // 2
+    steps = len(path)
     errors, covers = np.empty(steps + 1), np.empty(steps, dtype=np.int64)
-    counts, average = np.zeros(values.shape), np.zeros(values.shape)
     seen, missing, ended = np.zeros(values.shape, dtype=np.bool_), values.size, 0
     errors[0] = np.abs(values - truth).max()
     for t in range(steps):
-        s, a, following = path[t]
-        target = cost[s, a] + noise[t]
-        if sampled:
-            target += gamma * values[following].min()
-        else:
-            for other in range(len(values)):
-                target += gamma * transition[s, a, other] * values[other].min()
+        s, a = path[t, 0], path[t, 1]
+        target = cost[s, a]
+        for other in range(len(values)):
+            target += gamma * transition[s, a, other] * values[other].min()
         for b in range(values.shape[1]):
             if near[a, b]:
-                counts[s, b] += 1
-                rate = max(learning_rate, counts[s, b] ** -power) if power > 0 else learning_rate
-                values[s, b] += rate * (target - values[s, b])
+                values[s, b] += learning_rate * (target - values[s, b])
                 missing -= not seen[s, b]
                 seen[s, b] = True
         if missing == 0:
             covers[ended], ended, missing = t + 1, ended + 1, values.size
             seen[:] = False
         errors[t + 1] = np.abs(values - truth).max()
-        if t >= half:
-            average += values / (steps - half)
-    return errors, covers[:ended], average
+    return errors, covers[:ended]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
 from rrl.tuning.episode import Server, measure_valid
-from rrl.tuning.objective import MeanLatency, Objective
+from rrl.tuning.objective import MeanLatency
 from rrl.workloads.workload import Times, Workload
 from rrl.workloads.workload import episodes as cut
 
@@ -24,7 +24,6 @@ def compare(
     rng: np.random.Generator,
     *,
     requests: int = 100,
-    objective: Objective | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Measure configurations in alternating episodes with the same arrivals.
 
@@ -38,22 +37,21 @@ def compare(
     rng : numpy.random.Generator
     requests : int, optional
         Requests per episode.
-    objective : Objective, optional
-        The cost of an episode. The default is the mean latency in seconds.
 
     Returns
     -------
     dict of str to ndarray, shape (rounds,)
-        Costs by name, in the objective's unit. Costs at the same position belong to the same round.
+        Mean latencies in seconds by name, in which a failed request counts as in
+        :class:`rrl.tuning.objective.MeanLatency`. Those at the same position belong to the same
+        round.
     """
-    objective = objective or MeanLatency()
     costs = {name: np.empty(rounds) for name in servers}
     drawn = draw_rounds(list(servers), workload, rounds, requests, rng)
     for number, (arrivals, seed, order) in enumerate(drawn):
         for name in order:
             own = np.random.default_rng(seed)
             episode, _ = measure_valid(*servers[name], arrivals, own)
-            costs[name][number] = objective(episode)
+            costs[name][number] = MeanLatency()(episode)
     return costs
 
 

@@ -48,13 +48,11 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
 
     **Observation.** The observation is ``[load, cost, knob, ...]`` as float32. The load is in
     requests per second and is estimated from the arrivals before this step. The cost is that of
-    the last step, divided by `unit`. The knobs show which configuration served last, from 0 to 1
-    along each knob's positions; a knob without an order has a number for each value. After a reset,
-    all values except the load are 0.
+    the last step. The knobs show which configuration served last, from 0 to 1 along each knob's
+    positions; a knob without an order has a number for each value. After a reset, all values
+    except the load are 0.
 
-    **Reward.** The reward is ``-cost / unit``. With the default unit of 1 and an objective in
-    seconds, this is minus the seconds. If `unit` is the cost of a known configuration, rewards are
-    near -1.
+    **Reward.** The reward is minus the cost. Gymnasium's own wrappers scale it.
 
     **End.** The run is truncated after `steps` steps. It never terminates, because a service has
     no end.
@@ -71,8 +69,6 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         Requests per step. At least 2 are needed to estimate the load from them.
     objective : Objective, optional
         The cost of an episode. The default is the mean latency in seconds.
-    unit : float, optional
-        The cost that gives a reward of -1, in the objective's unit. It is above 0.
 
     Raises
     ------
@@ -102,15 +98,11 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
         steps: int = 100,
         requests: int = 100,
         objective: Objective | None = None,
-        unit: float = 1.0,
     ) -> None:
         if steps < 1 or requests < 2:
             raise ValueError(f"need steps >= 1 and requests >= 2, got {steps} and {requests}")
-        if not 0 < unit < np.inf:
-            raise ValueError(f"unit must be a positive cost, got {unit!r}")
         self.server: Server = server.server if isinstance(server, _Shared) else server
-        self.workload, self.unit = workload, float(unit)
-        self.steps, self.requests = steps, requests
+        self.workload, self.steps, self.requests = workload, steps, requests
         self.objective = objective or MeanLatency()
         space: ConfigSpace = self.server.space
         whole = len(space) == prod(space.shape)
@@ -197,8 +189,13 @@ class ServingEnv(gymnasium.Env[Observation, Any]):
             "latency": episode.latency.copy(),
             "status": episode.status.copy(),
         }
-        observation = self._observe(cost / self.unit, self._places[index])
-        return observation, -cost / self.unit, False, self._done == self.steps, info
+        return (
+            self._observe(cost, self._places[index]),
+            -cost,
+            False,
+            self._done == self.steps,
+            info,
+        )
 
     def _observe(self, cost: float, place: NDArray[np.float64]) -> Observation:
         load = estimate_rate(self._parts[self._done], self.requests)

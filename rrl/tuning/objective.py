@@ -120,21 +120,17 @@ class Percentile:
         charged = charged_latency(episode, self.failure_s)
         return float(np.percentile(charged, self.q, method="inverted_cdf"))
 
-    def interval(
-        self, episode: Episode, level: float = 0.95, effect: float = 1.0
-    ) -> tuple[float, float]:
-        """Return a distribution-free confidence interval of the percentile, in seconds.
+    def interval(self, episode: Episode, effect: float = 1.0) -> tuple[float, float]:
+        """Return a distribution-free 95 % interval of the percentile, in seconds.
 
         The two ends are latencies of the episode. The number of requests below the true percentile
         is binomial for every distribution of the latency, and this gives the ranks of the ends.
-        The true percentile lies beyond each end with a probability of at most half of
-        ``1 - level``. If the sample is too small for an end, the end is 0 or infinity. For example,
-        an upper end for the p99 needs 368 requests at 95 %.
+        The true percentile lies beyond each end with a probability of at most 2.5 %. If the sample
+        is too small for an end, the end is 0 or infinity. For example, an upper end for the p99
+        needs 368 requests.
 
         Parameters
         ----------
-        level : float, optional
-            The confidence level of the interval, above 0 and below 1.
         effect : float, optional
             How many requests count as one independent request, at least 1. Requests that queue
             behind each other are not independent: with an effect of 1 the interval is far too
@@ -144,11 +140,9 @@ class Percentile:
         ----------
         Conover, *Practical Nonparametric Statistics*, 3rd edition (1999), section 3.2.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"level must lie between 0 and 1, both excluded, got {level!r}")
         from scipy.special import bdtr
 
-        n, miss = max(int(len(episode) / effect), 1), (1 - level) / 2
+        n, miss = max(int(len(episode) / effect), 1), 0.025
         at_most = bdtr(np.arange(n), n, self.q / 100)  # P(fewer than k + 1 lie below), k < n
         low = int(np.searchsorted(at_most, miss, side="right"))  # ranks count from 1
         high = int(np.searchsorted(at_most, 1 - miss, side="left")) + 1

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from rrl.core.knob import Knob, Value
 from rrl.core.space import ConfigSpace
-from rrl.support.machine import available_cpus
 
 THREADS = ("inter_op", "intra_op", "batch_threads")
 CPUS = "cpus"
@@ -55,16 +54,6 @@ def serving_knob(name: str, values: Sequence[Value]) -> Knob:
     return Knob(name, tuple(values), tuple(order.index(value) for value in values))
 
 
-def _threads(name: str, cores: int, order: str) -> Knob:
-    """Return a thread-count knob with the values 0..`cores`; 0 is the most parallel value."""
-    if isinstance(cores, bool) or cores != int(cores) or not 1 <= cores <= 4096:
-        raise ValueError(f"cores must be a whole number from 1 to 4096, got {cores!r}")
-    if order not in ("effective", "paper"):
-        raise ValueError(f"unknown order {order!r}: use 'effective' or 'paper'")
-    values = tuple(range(int(cores) + 1))
-    return serving_knob(name, values) if order == "effective" else Knob(name, values, values)
-
-
 def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
     """Build the paper's CPU grid: inter-op, intra-op and batch threads, each 0..`cores`.
 
@@ -92,7 +81,14 @@ def paper_cpu(cores: int = 10, order: str = "effective") -> ConfigSpace:
     >>> paper_cpu(2).knobs[0].positions, paper_cpu(2, order="paper").knobs[0].positions
     ((2.0, 0.0, 1.0), (0.0, 1.0, 2.0))
     """
-    return ConfigSpace([_threads(name, cores, order) for name in THREADS], cores=cores)
+    if isinstance(cores, bool) or cores != int(cores) or not 1 <= cores <= 4096:
+        raise ValueError(f"cores must be a whole number from 1 to 4096, got {cores!r}")
+    if order not in ("effective", "paper"):
+        raise ValueError(f"unknown order {order!r}: use 'effective' or 'paper'")
+    values = tuple(range(int(cores) + 1))
+    if order == "paper":
+        return ConfigSpace([Knob(name, values, values) for name in THREADS], cores=cores)
+    return ConfigSpace([serving_knob(name, values) for name in THREADS], cores=cores)
 
 
 def paper_gpu() -> ConfigSpace:
@@ -151,37 +147,3 @@ def effective_space(knobs: Mapping[str, Sequence[Value]], cores: int | None = No
     available &= ~(off | single) | first("batch_timeout_micros")
     made = [serving_knob(name, values) for name, values in knobs.items()]
     return ConfigSpace(made, available=available, cores=cores)
-
-
-def tf_serving(
-    cores: int | None = None,
-    batch_sizes: Sequence[int] = (),
-    timeouts_micros: Sequence[int] = (),
-) -> ConfigSpace:
-    """Build the knobs of a TensorFlow Serving process on this machine.
-
-    Parameters
-    ----------
-    cores : int, optional
-        Thread counts go from 1 to this number; 0 (automatic) comes last. The default is the number
-        of CPUs that this process may use.
-    batch_sizes, timeouts_micros : sequence of int, optional
-        Values of `max_batch_size` (requests) and `batch_timeout_micros` (microseconds). A knob
-        without values is left out. If batching is off, neither has an effect. So of the
-        configurations that differ only in them, only the one with the first size and timeout is
-        available.
-
-    Examples
-    --------
-    >>> tf_serving(2)
-    ConfigSpace(inter_op[3] x intra_op[3] x batch_threads[3], 27 available)
-    >>> tf_serving(2, batch_sizes=(1, 4))
-    ConfigSpace(inter_op[3] x intra_op[3] x batch_threads[3] x max_batch_size[2], 45 available)
-    """
-    cores = available_cpus() if cores is None else cores
-    values = {knob.name: knob.values for knob in paper_cpu(cores).knobs}
-    if len(batch_sizes):
-        values["max_batch_size"] = tuple(batch_sizes)
-    if len(timeouts_micros):
-        values["batch_timeout_micros"] = tuple(timeouts_micros)
-    return effective_space(values, cores)

@@ -88,9 +88,7 @@ class Cameras:
         def draw(events: int) -> tuple[Times, float]:
             starts = self.starts.arrivals(events, np.random.default_rng(of_starts))
             sizes = np.random.default_rng(of_sizes).geometric(self._last, events)
-            number = np.arange(check_size(int(sizes.sum()))) - np.repeat(
-                np.cumsum(sizes) - sizes, sizes
-            )
+            number = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
             return np.repeat(starts, sizes) + self.interval * number, float(starts[-1])
 
         return _first(n, math.ceil(n / self.frames + self.starts.rate * self.duration), draw)
@@ -162,7 +160,6 @@ class Reconnects:
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,)."""
         updates = math.ceil(check_size(n) / self.devices)
-        check_size(updates * self.devices)
         delays = self.window * rng.beta(self.alpha, self.beta, (updates, self.devices))
         starts = self.first + self.every * np.arange(updates, dtype=float)
         return (starts[:, None] + np.sort(delays, axis=1)).reshape(-1)[:n]

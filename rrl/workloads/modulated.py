@@ -70,11 +70,9 @@ class Bursts:
 
     def arrivals(self, n: int, rng: np.random.Generator) -> Times:
         """Times of the first `n` requests: seconds, sorted, shape (n,)."""
-        work = np.cumsum(
-            rng.exponential(1.0, check_size(n))
-        )  # the integral of the rate up to each arrival
+        work = np.cumsum(rng.exponential(1.0, check_size(n)))  # the rate's integral up to each
         sojourns, rates = np.array(self.sojourns), np.array(self.rates)
-        chunk = check_size(int(1.2 * work[-1] / (self.rate * sojourns.mean())) + 16)
+        chunk = int(1.2 * work[-1] / (self.rate * sojourns.mean())) + 16
         state = int(rng.choice(len(rates), p=sojourns / sojourns.sum()))
         time, passed = [np.zeros(1)], [np.zeros(1)]
         while passed[-1][-1] <= work[-1]:

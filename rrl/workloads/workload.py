@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import operator
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,8 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Times = NDArray[np.float64]
-
-_BYTES_PER_REQUEST = 40  # times, gaps, a uniform draw and two temporaries, 8 bytes each
 
 
 class Workload(Protocol):
@@ -185,7 +182,6 @@ class Fleet:
         # A report arrives at most `late` periods after its tick, so these ticks are enough.
         late = math.ceil(self.spread + self.jitter / self.period)
         ticks = np.arange(-late, math.ceil(check_size(n) / self.devices) + late)
-        check_size(len(ticks) * self.devices, "reports")
         phase = rng.uniform(0, self.spread * self.period, self.devices)
         delay = rng.uniform(0, self.jitter, (len(ticks), self.devices))
         times = (ticks[:, None] * self.period + phase + delay).reshape(-1)
@@ -260,8 +256,8 @@ def estimate_rate(arrivals: ArrayLike, window: int = 100) -> float:
     return (len(recent) - 1) / span if span > 0 else math.inf
 
 
-def check_size(n: int, name: str = "requests", bytes_each: int = _BYTES_PER_REQUEST) -> int:
-    """Return `n` if it is a whole number of at least 1 and its arrays fit into half the memory.
+def check_size(n: int, name: str = "requests") -> int:
+    """Return `n` if it is a whole number of at least 1.
 
     Raises
     ------
@@ -280,12 +276,6 @@ def check_size(n: int, name: str = "requests", bytes_each: int = _BYTES_PER_REQU
         raise TypeError(f"{n!r} {name}: ask for a whole number, at least 1") from None
     if count < 1:
         raise ValueError(f"{count} {name}: ask for at least 1")
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if count * bytes_each > memory // 2:
-        raise ValueError(
-            f"{count:,} {name} need about {count * bytes_each / 1e9:,.0f} GB of memory and this "
-            f"machine has {memory / 1e9:,.0f}: ask for at most {memory // 2 // bytes_each:,}"
-        )
     return count
 
 

@@ -7,21 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rrl.studies.horizon_runs import (
+from rrl.studies.horizons import (
     ADAPTIVE,
     HORIZONS,
+    RACED,
     RADII,
     RADII_FILE,
     RUNS,
     SEEDS,
-    SURFACES,
     RadiusRace,
     is_part,
     learning_surface,
     race_radii,
     read_race,
 )
-from rrl.support.errors import DataError
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -53,8 +52,8 @@ def test_seeds_raced_alone_give_the_same_numbers(pool, raced):
 
 def test_the_file_is_whole(raced):
     stored = read_race(DATA / "results" / "tables" / "horizons")
-    assert len(stored.runs) == len(SURFACES) * (len(RADII) + 1) * SEEDS * len(HORIZONS)
-    assert set(stored.runs["surface"]) == set(stored.radii["surface"]) == set(SURFACES)
+    assert len(stored.runs) == len(RACED) * (len(RADII) + 1) * SEEDS * len(HORIZONS)
+    assert set(stored.runs["surface"]) == set(stored.radii["surface"]) == set(RACED)
     assert stored.radii.groupby("surface")["seed"].nunique().eq(SEEDS).all()
 
 
@@ -64,17 +63,8 @@ def test_what_is_written_is_read_back_exactly(raced, tmp_path):
     assert is_part(raced, read_race(tmp_path))
 
 
-@pytest.mark.parametrize("damage", ["missing", "a,b\n1,2\n", "surface,cost\npool,\n"])
-def test_a_damaged_or_missing_file_is_named_with_its_remedy(damage, raced, tmp_path):
-    raced.radii.to_csv(tmp_path / RADII_FILE, index=False)
-    if damage != "missing":
-        (tmp_path / RUNS).write_text(damage)
-    with pytest.raises(DataError, match=r"restore it, or run `python -m rrl\."):
-        read_race(tmp_path)
-
-
 def test_the_finer_surface_agrees_where_both_have_a_configuration(pool):
     tables = np.load(DATA / "surfaces" / "surfaces.npz")
-    coarse, fine = (learning_surface(name, tables) for name in ("wide", SURFACES[-1]))
+    coarse, fine = (learning_surface(name, tables) for name in ("wide", RACED[-1]))
     assert fine.cost.min() == pytest.approx(coarse.cost.min())
     assert len(fine.space) == 41**3

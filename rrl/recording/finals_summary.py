@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from rrl.recording.finals import CONFIDENCE
-from rrl.recording.judging import TOLERANCE
 from rrl.recording.profile import Profile
+from rrl.recording.truth import CONFIDENCE, TOLERANCE
 
 
 def luck(profile: Profile, rate_per_s: float) -> dict[str, Any]:
