@@ -494,7 +494,6 @@ def test_requests_of_others_are_seen_while_they_wait_and_rrls_own_are_not(path, 
     assert sample.saved.tolist() == [False, True, True]
     assert sample.status.tolist() == [0, 0, grpc.StatusCode.NOT_FOUND.value[0]]
     assert (sample.latency > 0).all()
-    assert seen.saved == 2
     assert seen.open() == []
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rrl.rivals import agents
-from rrl.studies import behaviour, results, sweeps, tables
+from rrl.studies import behaviour, results, sweep_store, sweeps, tables
 from rrl.studies.settings import cross
 from rrl.studies.sweep_store import Entry, Store, setting_name
 from rrl.studies.sweeps import Sweep
@@ -308,14 +308,14 @@ def test_equal_results_give_equal_files(tmp_path):
 
 
 def test_a_key_names_what_a_result_depends_on():
-    key = sweeps.setting_key(SETTINGS[0]._replace(testbed="gpu", load=500.0), str(DATA))
+    key = sweep_store.setting_key(SETTINGS[0]._replace(testbed="gpu", load=500.0), str(DATA))
     kinds = [name.rpartition(" ")[0] for name in key]
     agent = f"agent {SETTINGS[0].agent}"
     loop = ["judge loop", "judge objectives"]
     assert kinds == [agent, "problem gpu", "load Poisson", *loop, "packages"]
-    recorded = sweeps.setting_key(SETTINGS[0], str(DATA))
+    recorded = sweep_store.setting_key(SETTINGS[0], str(DATA))
     assert [name.split()[0] for name in recorded if name.startswith(("problem replay", "data "))]
-    assert sweeps.setting_key(SETTINGS[0]._replace(seeds=99), str(DATA)) == recorded
+    assert sweep_store.setting_key(SETTINGS[0]._replace(seeds=99), str(DATA)) == recorded
 
 
 def test_pieces_are_kept_apart_by_installed_versions(monkeypatch):
