@@ -136,6 +136,3 @@ def test_two_settings_of_one_flag_are_refused():
     assert process_flags({"intra_op": 1, **FEW}) == [
         "--tensorflow_intra_op_parallelism=1", "--grpc_max_threads=4"
     ]  # fmt: skip
-
-
-# --- mistakes -------------------------------------------------------------------------------------

@@ -35,7 +35,6 @@ from rrl.support.own_folder import own_folder
 from rrl.support.owned_folder import OwnedFolder, remove_abandoned
 
 ROOT = Path(__file__).parent.parent
-RRL = [sys.executable, "-m", "rrl.cli"]
 BATCHED = {"inter_op": 1, "batch_threads": 1, "max_batch_size": 4}
 
 
