@@ -17,7 +17,6 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from probe import build_probe
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from rrl.core.knob import Knob
@@ -76,11 +75,6 @@ def others(address, batch=1):
         stop.set()
         for thread in threads:
             thread.join()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return build_probe(tmp_path_factory.mktemp("models") / "probe")
 
 
 @pytest.fixture(scope="module")
