@@ -92,9 +92,9 @@ def clients(port: int, rest_port: int, count: int):
         ("REST 8 MB", by_rest, rest_port, LARGE, 1),
     ):
         kinds.append(calls := Calls(name))
+        call = make(at, rows)  # here, because threads that import TensorFlow wait for each other
 
-        def run(make=make, at=at, rows=rows, calls=calls) -> None:
-            call = make(at, rows)
+        def run(call=call, calls=calls) -> None:
             while not stop.is_set():
                 began = time.monotonic()
                 try:
