@@ -92,9 +92,9 @@ CAPTIONS = {
     "configurations, at three loads.",
     "quickstart": "The paper's RRL tunes a recorded server at two loads; then its choice is "
     "compared with the default.",
-    "region-map": "When a region pays: how many times sooner the paper's agent arrives than "
-    "Q-learning, by the difference of neighbours and the noise of an episode. Triangles are "
-    "recorded and simulated grids, and point up where it arrives sooner.",
+    "region-map": "When a region pays: how many times sooner than Q-learning the paper's agent "
+    "stays within 10 % of the best, by the difference of neighbours and the noise of an episode. "
+    "Triangles are recorded and simulated grids, and point up where the paper's agent is sooner.",
     "region-map-places": "Where each simulated and recorded grid lies on the map, and what "
     "happened there.",
     "region-map-radius": "The best fixed radius in each cell of the map, and what the selected "
