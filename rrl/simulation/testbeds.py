@@ -67,8 +67,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from rrl.recording.plans import PLANS
 from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.simulator import SimulatedServer
 from rrl.tuning.presets import CPUS, effective_space, paper_cpu, paper_gpu
@@ -105,21 +107,9 @@ TWO_CORES = Machine("2 cores", cores=2, spin=0.18, switching=0.09, wake=0.0036, 
 AMPLE = {"max_enqueued_batches": 1000}  # so large that nothing is rejected at these loads
 
 
-_THREADS_OF = {
-    "inter_op": (1, 2, 3, 4),
-    "intra_op": (1, 2, 3, 4),
-    "batch_threads": (0, 1, 2, 3, 4, 8),
-}
-_BATCHES = {"max_batch_size": (1, 2, 4, 8), "batch_timeout_micros": (0, 1000, 2000, 5000, 10_000)}
-
-
-def _cpu2() -> SimulatedServer:
-    space = effective_space(_THREADS_OF, int(TWO_CORES.cores))
-    return SimulatedServer(space, MOBILENET_V2, TWO_CORES, AMPLE)
-
-
-def _cpu2_joint() -> SimulatedServer:
-    space = effective_space(_THREADS_OF | _BATCHES, int(TWO_CORES.cores))
+def _on_two_cores(plan: str) -> SimulatedServer:
+    """Return a server with the grid of a recording."""
+    space = effective_space(PLANS[plan].knobs, int(TWO_CORES.cores))
     return SimulatedServer(space, MOBILENET_V2, TWO_CORES, AMPLE)
 
 
@@ -174,8 +164,8 @@ SOURCES: dict[str, dict[str, str]] = {
 
 
 TESTBEDS: dict[str, Callable[[], SimulatedServer]] = {
-    "cpu2": _cpu2,
-    "cpu2-joint": _cpu2_joint,
+    "cpu2": partial(_on_two_cores, "mobilenet_v2-threads"),
+    "cpu2-joint": partial(_on_two_cores, "mobilenet_v2-joint"),
     "cpu10": _cpu10,
     "cpu10-cores": _cpu10_cores,
     "cpu64": _cpu64,
