@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rrl.rivals.agents import AGENTS
-from rrl.studies import sweeps
+from rrl.studies import sweep_store, sweeps
 from rrl.studies.problems import with_truth
 from rrl.studies.race import race
 from rrl.studies.settings import cross
@@ -136,13 +136,13 @@ def test_a_change_of_data_code_or_versions_is_a_new_piece(tmp_path, monkeypatch)
     assert keys(tmp_path) == before
     episodes.write_text("".join(lines[:1] + lines[2:]))
     assert not set(keys(tmp_path)) & set(before)
-    for name, value in (
-        ("label", "other"),
-        ("locked", {"numpy": ["0"]}),
-        ("versions", {"numpy": "0"}),
+    for module, name, value in (
+        (sweep_store, "label", "other"),
+        (sweep_store, "locked", {"numpy": ["0"]}),
+        (sweeps, "versions", {"numpy": "0"}),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(sweeps, name, lambda *_, value=value: value)
+            patch.setattr(module, name, lambda *_, value=value: value)
             assert not set(keys()) & set(before)
 
 
