@@ -83,7 +83,7 @@ def write_number(
     text: str, x: float, y: float, ax: Axes, colour: str = "black", *, below: bool = True
 ) -> None:
     """Write a number into a cell, or below the mark that is in its middle."""
-    place: dict[str, Any] = {"xytext": (0, -13.0 * below), "textcoords": "offset points"}
+    place: dict[str, Any] = {"xytext": (0, -11.0 * below), "textcoords": "offset points"}
     ax.annotate(text, (x, y), color=colour, ha="center", va="center", **place)
 
 
