@@ -132,7 +132,7 @@ def test_marks_and_numbers_of_a_heat_map_lie_beside_each_other():
     space = ConfigSpace([Knob("inter_op", (1, 2)), Knob("intra_op", (1, 2))])
     ax = plot_cells(space, [1.0, 2.0, 3.0, 4.0], plt.gca(), region=[0, 1], cross=1, ring=0)
     assert [line.get_xydata().tolist() for line in ax.lines] == [[[1, 0]], [[0, 0]]]
-    assert all(text.get_position() == (0, -11) for text in ax.texts)
+    assert all(text.get_position() == (0, -12) for text in ax.texts)
     assert len(ax.collections[0].get_segments()) == 6
 
 
