@@ -18,8 +18,8 @@ _EXAMPLES = """examples:
   rrl profile mobilenet_v2-threads --out build/mine
   rrl profile /models/mine --sample one.npz --knob inter_op=1,2 --knob intra_op=1,2 --rates 20,60
 
-exit codes: 0 done, 2 usage, 3 bad data, 4 the server failed, 5 measured but not as hoped,
-130 interrupted
+exit codes: 0 done, 2 usage, 3 bad data, 4 the server failed, 5 measured, but the result is not
+stable or misses the goal, 130 interrupted
 """
 
 
