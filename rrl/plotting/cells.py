@@ -83,7 +83,7 @@ def write_number(
     text: str, x: float, y: float, ax: Axes, colour: str = "black", *, below: bool = True
 ) -> None:
     """Write a number into a cell, or below the mark that is in its middle."""
-    place: dict[str, Any] = {"xytext": (0, -13.0 * below), "textcoords": "offset points"}
+    place: dict[str, Any] = {"xytext": (0, -12.0 * below), "textcoords": "offset points"}
     ax.annotate(text, (x, y), color=colour, ha="center", va="center", **place)
 
 
@@ -194,7 +194,7 @@ def plot_slice(
         how: dict[str, Any] = {"colors": colour, "linewidths": width, "capstyle": "projecting"}
         ax.add_collection(LineCollection(lines, zorder=2.5, clip_on=False, **how))
     numbers = on_grid(space, np.arange(len(space)), middle)
-    for index, mark, size in ((cross, "x", 7), (ring, "o", 13)):
+    for index, mark, size in ((cross, "x", 7), (ring, "o", 12)):
         for y, x in np.argwhere(numbers == (-1 if index is None else index)):
             ax.plot(x, y, mark, ms=size, mew=1.6, mfc="none", color=MARK, path_effects=halo)
     return image

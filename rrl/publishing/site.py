@@ -49,11 +49,14 @@ _SETTINGS = {
     "html_theme": "sphinx_book_theme",
     "html_theme_options": {
         "show_toc_level": 2,
+        "home_page_in_toc": True,
         "use_fullscreen_button": False,
         "navbar_persistent": [],
         "pygments_light_style": "a11y-high-contrast-light",
         "pygments_dark_style": "a11y-high-contrast-dark",
     },
+    # without the theme's logo, which is in no landmark: the menu begins with the first page
+    "html_sidebars": {"**": ["search-button-field.html", "sbt-sidebar-nav.html"]},
     "html_static_path": ["_static"],
     "html_css_files": ["site.css"],
     "html_math_renderer": "mathml",
