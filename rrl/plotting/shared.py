@@ -67,7 +67,7 @@ MARK = "#d55e00"  # vermilion: visible on all colour maps here, also to colour-b
 
 
 def style() -> None:
-    """Set the style of all figures, `rrl.mplstyle`: colours for the colour-blind, on white."""
+    """Set the style of all figures, `rrl.mplstyle`: seaborn's colour-blind palette on white."""
     mpl.style.use("rrl.plotting.rrl")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent
 NUMERICAL = ("numpy", "scipy", "numba", "scikit-learn", "scikit-optimize")
 """Packages whose version can change a simulated number."""
-DRAWING = ("matplotlib", "pandas")
+DRAWING = ("matplotlib", "seaborn", "pandas")
 """Packages whose version can change how a number is shown."""
 
 
