@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -98,10 +99,12 @@ def plot_bands(curves: Mapping[str, NDArray[np.float64]], colors: Sequence[str])
     )  # fmt: skip
     compared, *_ = (np.median(values, axis=0) for values in curves.values())
     for ax, (name, values), color in zip(axes[0], curves.items(), colors, strict=True):
-        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
-        episodes = np.arange(1, len(middle) + 1)
-        ax.fill_between(episodes, low, high, color=color, alpha=0.25, lw=0)
-        ax.plot(episodes, middle, color=color, lw=1.4)
+        runs, length = values.shape
+        episodes = np.arange(1, length + 1)
+        sns.lineplot(
+            x=np.tile(episodes, runs), y=values.ravel(), color=color, ax=ax,
+            estimator="median", errorbar=("pi", 50),
+        )  # fmt: skip
         if ax is not axes[0, 0]:
             ax.plot(episodes, compared, "--", color=colors[0], lw=1)
         ax.set(xlabel="episode", title=name)
