@@ -35,7 +35,7 @@ from rrl.serving.loadgen import Client
 
 MS = 1000.0
 SMALL, LARGE = 128, 2**20  # rows of two float32: 1 kB and 8 MB
-LATE_S = 0.5  # `--late`; a trial that holds a call for four times as long is given up
+LATE_S = 0.5  # `--late`; a call that a trial holds for four times as long is sent to the kept one
 EPISODES = 6  # of which at least one is a trial that goes wrong
 
 OFF_OR_ON = ["--knob", "batch_threads=0,2", "--knob"]
@@ -150,7 +150,7 @@ def send(number: signal.Signals) -> Callable:
 FAULTS = {  # options of `rrl tune`, whether it happens in a trial, and what happens then
     "trials that refuse": ([*OFF_OR_ON, "max_batch_size=8"], True, None),
     "trials that hang": (
-        [*OFF_OR_ON, f"max_batch_size={2 * LARGE}", "--knob", "batch_timeout_micros=60000000"],
+        [*OFF_OR_ON, f"max_batch_size={2 * LARGE}", "--knob", "batch_timeout_micros=3000000"],
         True,
         None,
     ),

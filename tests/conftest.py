@@ -17,6 +17,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
+from probe import build_probe
 
 import rrl.publishing.parameters  # noqa: F401 (it makes the import of nbformat quick)
 
@@ -44,12 +45,18 @@ def pytest_configure():
 #: Files that take longest: they come first, so that no process has one left when the others end.
 FIRST = (
     "test_service",
+    "test_handover",
     "test_faults",
+    "test_operator",
     "test_reproduce",
+    "test_bad_input",
+    "test_any_knob",
+    "test_launcher",
     "test_serving",
+    "test_claims",
     "test_warm_start",
     "test_results",
-    "test_handover",
+    "test_data_path",
 )
 
 
@@ -63,6 +70,12 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """The folder of a small model, which tests that change it copy."""
+    return build_probe(tmp_path_factory.mktemp("models") / "probe")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,7 +1,7 @@
 """What every agent must keep to: :class:`AgentContract`.
 
-Another test module checks its agents by ``from test_agent import AgentContract`` and a subclass
-``class TestMine(AgentContract)`` whose `make` builds the agent.
+Another test module checks an agent by ``TestMine = contract(Mine)``, or by a subclass ``class
+TestMine(AgentContract)`` whose `make` builds the agent.
 """
 
 from __future__ import annotations
@@ -65,6 +65,23 @@ def run(agent, episodes, seed=0, look=False):
     return chosen
 
 
+def contract(make, spaces=tuple(SPACES), episodes=23):
+    """The contract for agents that `make` builds from a space and a generator: a class of tests.
+
+    An agent whose decisions are slow takes fewer episodes, on the spaces that have most to get
+    wrong.
+    """
+
+    @pytest.fixture(params=spaces)
+    def space(self, request):
+        return SPACES[request.param]
+
+    def made(self, space, rng):
+        return make(space, rng)
+
+    return type("Kept", (AgentContract,), {"make": made, "space": space, "episodes": episodes})
+
+
 class AgentContract:
     """What every agent must keep to. Subclasses say how to make one."""
 
@@ -107,6 +124,14 @@ class AgentContract:
             agent.tell(agent.ask(10.0), cost)
         assert agent.ask(10.0) in space
         assert agent.best(10.0) in space
+
+    def test_tell_needs_an_ask_and_best_needs_a_tell(self):
+        agent = self.agent(SPACES["paper"])
+        with pytest.raises(ValueError, match="tell comes after ask"):
+            agent.tell(agent.space[0], 1.0)
+        agent.ask(10.0)
+        with pytest.raises(ValueError, match="nothing to recommend"):
+            agent.best(10.0)
 
     def test_refuses_costs_loads_and_configurations_that_are_none(self):
         agent, twin, asked = self.twins()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_agent import SPACES, AgentContract, true_cost
+from test_agent import SPACES, contract, true_cost
 
 from rrl import Knob, paper_cpu, paper_gpu, read_profile
 from rrl.core.region import FixedRadius
@@ -36,73 +37,30 @@ from rrl.tuning.presets import THREADS, effective_space
 DATA = Path(__file__).parent.parent / "data"
 
 
-class TestCandidates(AgentContract):
-    def make(self, space, rng):
-        return Candidates(space, rng)
+HARD = ("category", "missing", "sparse")
 
 
-class TestRandomSearch(AgentContract):
-    def make(self, space, rng):
-        return RandomSearch(space, rng, budget=15)
+def optuna_(space, rng):
+    pytest.importorskip("optuna", reason="in the extra `peers`")
+    return Optuna(space, rng, initial=3)
 
 
-class TestCoordinateDescent(AgentContract):
-    def make(self, space, rng):
-        return CoordinateDescent(space, rng, rounds=2)
+def smac_(space, rng):
+    pytest.importorskip("smac", reason="in the extra `peers`")
+    return SMAC(space, rng, initial=9)
 
 
-class TestAnnealing(AgentContract):
-    def make(self, space, rng):
-        return Annealing(space, rng)
-
-
-class Heavy(AgentContract):
-    """Slow decisions: on the spaces alone that have most to get wrong."""
-
-    @pytest.fixture(params=["category", "missing", "sparse"])
-    def space(self, request):
-        return SPACES[request.param]
-
-
-class TestHillClimbing(Heavy):
-    def make(self, space, rng):
-        return hill_climbing(space, rng, patience=3)
-
-
-class TestQLearning(AgentContract):
-    def make(self, space, rng):
-        return QLearning(space, rng)
-
-
-class TestDeepQNetwork(AgentContract):
-    def make(self, space, rng):
-        return DeepQNetwork(space, rng, updates=2, hidden=(8,))
-
-
-class TestZooming(AgentContract):
-    def make(self, space, rng):
-        return Zooming(space, rng)
-
-
-class TestGPEI(Heavy):
-    def make(self, space, rng):
-        return GPEI(space, rng, most=30)
-
-
-class TestOptuna(Heavy):
-    episodes = 4
-
-    def make(self, space, rng):
-        pytest.importorskip("optuna", reason="in the extra `peers`")
-        return Optuna(space, rng, initial=3)
-
-
-class TestSMAC(Heavy):
-    episodes = 4
-
-    def make(self, space, rng):
-        pytest.importorskip("smac", reason="in the extra `peers`")
-        return SMAC(space, rng, initial=9)
+TestCandidates = contract(Candidates)
+TestRandomSearch = contract(partial(RandomSearch, budget=15))
+TestCoordinateDescent = contract(partial(CoordinateDescent, rounds=2))
+TestAnnealing = contract(Annealing)
+TestHillClimbing = contract(partial(hill_climbing, patience=3), HARD)
+TestQLearning = contract(QLearning)
+TestDeepQNetwork = contract(partial(DeepQNetwork, updates=2, hidden=(8,)))
+TestZooming = contract(Zooming)
+TestGPEI = contract(partial(GPEI, most=30), HARD)
+TestOptuna = contract(optuna_, HARD, episodes=4)
+TestSMAC = contract(smac_, HARD, episodes=4)
 
 
 def test_smac_is_told_the_cost_of_the_configuration_that_it_asked_for():
@@ -215,15 +173,6 @@ def test_a_model_says_what_is_deployed():
     assert table.values == pytest.approx(table.means, rel=0.2)
     assert agent.best(10.0) == {"a": 5}
     assert deploy(table) == 5
-
-
-def test_tell_needs_an_ask_and_best_needs_a_tell():
-    agent = RandomSearch(paper_cpu(2), rng())
-    with pytest.raises(ValueError, match="tell comes after ask"):
-        agent.tell(agent.space[0], 1.0)
-    agent.ask(10.0)
-    with pytest.raises(ValueError, match="nothing to recommend"):
-        agent.best(10.0)
 
 
 def test_moves_follow_positions_and_skip_what_is_missing():

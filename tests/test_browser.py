@@ -97,7 +97,7 @@ def jupyter(tmp_path):
         yield lambda path: f"http://127.0.0.1:{port}/lab/tree/{path}?token=t"
     finally:
         server.send_signal(signal.SIGTERM)  # the server stops its kernels
-        server.wait(30)
+        server.wait(600)
 
 
 def await_answer(address, server, log):

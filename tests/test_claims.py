@@ -438,11 +438,10 @@ def test_late_requests_that_come_together_count_less(rng, together, least, most)
     assert least <= other_half.design_effect(profile, 1.0, 0, 1.0) <= most
 
 
-@pytest.mark.parametrize("half", ["", "/1"])
-def test_tables_come_from_a_sweep(registered, tmp_path, half):
+def test_tables_come_from_a_sweep(registered, tmp_path):
     from rrl.studies.sweeps import Sweep
 
-    chosen = [p for p in registered.problems if p.testbed == f"keyword-threads{half}"]
+    chosen = [p for p in registered.problems if p.testbed == "keyword-threads/1"]
     chosen = [p for p in chosen if p.load == 900.0 or p.workload == "Bursts"]
     columns = {"paper": ("rrl",), "recommended": ("rrl-gp",), "rivals": ("q-learning",)}
     few = replace(registered, columns=columns, claims={})
@@ -463,7 +462,7 @@ def test_tables_come_from_a_sweep(registered, tmp_path, half):
     both = pd.concat([about, more])
     assert (about["good"] <= about["possible"]).all()
     assert set(both["problem"]) == {"keyword-threads 900/s", "keyword-threads Bursts"}
-    assert set(both["half"]) == {int(bool(half))}
+    assert set(both["half"]) == {1}
     assert set(both["seen"]) == {1.0}, "no load of it was held out"
     errors = claim_tables.similarity_table(chosen, scenarios, 8, draws=2)
     assert errors["estimator"].tolist() == ["copy", "learned", "mean", "again"]

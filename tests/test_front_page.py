@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
 from PIL import Image
-from test_agent import AgentContract
+from test_agent import contract
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
@@ -116,27 +115,13 @@ def test_the_examples_on_data_run(capsys, monkeypatch):
     assert capsys.readouterr().out == "{'threads': 4, 'batch': 1}\n"
 
 
-class TestContributed(AgentContract):
-    """The agent on the contributors' page keeps to the contract of all agents."""
-
-    def make(self, space, rng):
-        text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
-        (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-        names = {}
-        exec(compile(example, "a page", "exec"), names)
-        return names["Mine"](space, rng)
+def contributed(space, rng):
+    """The agent on the contributors' page."""
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names = {}
+    exec(compile(example, "a page", "exec"), names)
+    return names["Mine"](space, rng)
 
 
-# --- Files that other tools read ------------------------------------------------------------------
-
-TOP = """.binder .ci .devcontainer .gitattributes .github .gitignore .pre-commit-config.yaml
-CHANGELOG.md CITATION.cff LICENSE Makefile README.md data environment.yml figures notebooks
-pyproject.toml requirements.lock rrl tests"""
-
-
-def test_the_top_level_holds_what_tools_expect_and_no_more():
-    done = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip("not a git checkout")
-    tracked = done.stdout.split("\0")[:-1]
-    assert {path.split("/")[0] for path in tracked} == set(TOP.split())
+TestContributed = contract(contributed)

@@ -29,7 +29,7 @@ from rrl.tuning.watch import Watch
 SPACE = ConfigSpace([Knob("threads", range(1, 7)), Knob("batch", (1, 2, 4, 8))])
 DEFAULT = {"threads": 3, "batch": 1}
 LATE_S = 0.1
-QUICK = ("rrl-gp", "rrl", "random", "q-learning", "coordinate-descent", "hill-climbing")
+QUICK = ("rrl-gp", "rrl", "random", "coordinate-descent")
 
 
 def guarded(server, agent, guard, episodes, rng, requests=50):
@@ -271,7 +271,7 @@ def whole(tmp_path_factory):
     return (folder / JOURNAL).read_bytes()
 
 
-@pytest.mark.parametrize("lives", [(0, 1, 2), (5, 6), (17, 3), (29,)])
+@pytest.mark.parametrize("lives", [(0, 1, 2), (17, 3), (29,)])
 def test_a_guarded_run_that_was_killed_ends_as_the_one_that_was_not(lives, whole, tmp_path):
     for calls in lives:
         with pytest.raises(KeyboardInterrupt):
@@ -282,18 +282,15 @@ def test_a_guarded_run_that_was_killed_ends_as_the_one_that_was_not(lives, whole
     assert any(part["charge"] is not None for part in parts)
 
 
-@pytest.mark.parametrize("calls", [4, 7])
-def test_a_guarded_run_that_is_killed_again_and_again_is_replayed_to_the_last_byte(
-    calls, whole, tmp_path
-):
+def test_a_guarded_run_that_is_killed_again_and_again_is_replayed_to_the_last_byte(whole, tmp_path):
     kills, records = 0, None
     while records is None:
         try:
-            records = operate(guarded_job(), Mortal(calls), contestants, tmp_path)
+            records = operate(guarded_job(), Mortal(7), contestants, tmp_path)
         except KeyboardInterrupt:
             kills += 1
             assert whole.startswith((tmp_path / JOURNAL).read_bytes())
-    assert kills >= 30 // calls
+    assert kills >= 30 // 7
     assert (tmp_path / JOURNAL).read_bytes() == whole
 
 
@@ -349,7 +346,7 @@ def tune_tempting(job, folder, lives=10**6, late=0.1):
         return server, None
 
 
-@pytest.mark.parametrize("budget", range(5, 60, 6))
+@pytest.mark.parametrize("budget", [5, 23, 59])
 def test_the_budget_holds_in_the_comparison_too(budget, tmp_path):
     """The default is never late, so all bad requests are those of trials."""
     job = tempting_job(budget=budget)
@@ -365,7 +362,7 @@ def test_the_budget_holds_in_the_comparison_too(budget, tmp_path):
     assert summarise(job, again) == result
 
 
-@pytest.mark.parametrize("lives", [3, 5, 8])
+@pytest.mark.parametrize("lives", [3, 8])
 def test_a_comparison_that_is_killed_again_and_again_is_replayed_to_the_last_byte(lives, tmp_path):
     job = tempting_job(budget=400, episodes=12)
     tune_tempting(job, tmp_path / "whole", late=0.02)

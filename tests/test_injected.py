@@ -1,7 +1,4 @@
-"""A fault at every write, rename and process start of a short run: nothing is lost, all serves.
-
-`make test` injects faults at a sample of the places, `make test-long` at all of them.
-"""
+"""A fault at every write, rename and process start of a short run: nothing is lost."""
 
 from __future__ import annotations
 

@@ -11,13 +11,11 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from probe import build_probe
 from test_serving import EXECUTABLES, X, _state
 
 from rrl.cli import main
@@ -27,6 +25,7 @@ from rrl.serving import models
 from rrl.serving.detached import noted_server, port_folder, start_detached
 from rrl.serving.envoy import envoy_process
 from rrl.serving.handover import HandoverServer
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
@@ -40,24 +39,12 @@ RRL = [sys.executable, "-m", "rrl.cli"]
 BATCHED = {"inter_op": 1, "batch_threads": 1, "max_batch_size": 4}
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return build_probe(tmp_path_factory.mktemp("models") / "probe")
-
-
 @pytest.fixture(scope="module", params=EXECUTABLES)
 def executable(request):
     return request.param
 
 
 LIMIT_S = 600.0  # it only ends a test that hangs
-
-
-def wait_until(condition, limit_s=LIMIT_S):
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def script(path, text):
@@ -166,12 +153,6 @@ def test_a_server_behind_measure_has_the_time_limit_and_keeps_its_logs(kind, mod
         server.measure({"inter_op": 1}, [0.0], rng)
     (log,) = (tmp_path / "logs").iterdir()  # it is not tried again: that would take as long
     assert f"the log is {log}: reading" in str(error.value)
-
-
-@pytest.mark.parametrize("limit", ["nan", "0", "-1"])
-def test_a_time_limit_that_cannot_be_is_refused(model, limit):
-    with pytest.raises(UsageError, match="give a number above 0"):
-        ModelServer(model, executable=LOCAL, start_timeout_s=float(limit))
 
 
 def test_the_log_of_a_crash_stays(model, tmp_path, monkeypatch):
@@ -295,7 +276,7 @@ def test_a_detached_server_outlives_its_parent_and_follows_the_operator(
             assert [s[0] for s in status] == [0, grpc.StatusCode.INVALID_ARGUMENT.value[0]]
             shutil.copytree(own / "1", tmp_path / "2")
             (tmp_path / "2").rename(own / "2")
-            wait_until(lambda: client.states(5.0).get(2, [""])[0] == "AVAILABLE")
+            assert wait_until(lambda: client.states(5.0).get(2, [""])[0] == "AVAILABLE", LIMIT_S)
         files = [Path(word.partition("=")[2]) for word in command if "=/" in word]
         assert {path.name for path in files} == {"1.sock", "own", "batching-1.txt"}
         assert all(path.exists() for path in [Path(left.log), *files])
@@ -303,9 +284,9 @@ def test_a_detached_server_outlives_its_parent_and_follows_the_operator(
         assert list(tmp_path.glob("rrl-*")) == []
         again = left.process.start(tmp_path / "again.log")  # as a supervisor does
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: left.process.pid == again.pid)
+        assert wait_until(lambda: left.process.pid == again.pid, LIMIT_S)
         with Client(left.address, "own") as client:
-            wait_until(lambda: client.available(1.0))
+            assert wait_until(lambda: client.available(1.0), LIMIT_S)
     finally:
         left.stop()
     assert not left.alive
@@ -407,7 +388,7 @@ def test_a_paused_server_does_nothing_until_it_resumes(model, executable):
             client.predict(X)
             client.fire(client.payload(X), [0.0])  # the connection is there before the pause
             server.pause()
-            wait_until(lambda: _state(server.process.pid) == "T")
+            assert wait_until(lambda: _state(server.process.pid) == "T", LIMIT_S)
             sample = client.fire(client.payload(X), [0.0], timeout_s=0.5)
             assert sample.status[0] == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
             server.resume()

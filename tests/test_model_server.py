@@ -134,7 +134,7 @@ def predict_request(x=(1.0, 3.0), **spec):
 
 def refused(method, request):
     with pytest.raises(grpc.RpcError) as error:
-        method(request, timeout=30)
+        method(request, timeout=600)
     return error.value.code().name, error.value.details()
 
 
@@ -143,7 +143,7 @@ def refused(method, request):
 
 @pytest.mark.parametrize("spec", [{}, {"version": 2}])
 def test_predict_by_name_and_version(prediction, spec):
-    response = prediction.Predict(predict_request(**spec), timeout=30)
+    response = prediction.Predict(predict_request(**spec), timeout=600)
     assert tf.make_ndarray(response.outputs["y"]).tolist() == [0.5 + PLUS, 1.5 + PLUS]
     assert response.model_spec.version.value == 2
     assert response.model_spec.signature_name == "serving_default"
@@ -152,7 +152,7 @@ def test_predict_by_name_and_version(prediction, spec):
 def states(service, name):
     request = identify(get_model_status_pb2.GetModelStatusRequest(), name)
     names = get_model_status_pb2.ModelVersionStatus.State.Name
-    reply = service.GetModelStatus(request, timeout=30)
+    reply = service.GetModelStatus(request, timeout=600)
     return [(one.version, names(one.state)) for one in reply.model_version_status]
 
 
@@ -292,7 +292,7 @@ def test_rest_serves_nothing_else(rest):
 
 
 def test_rest_keeps_the_connection_and_reads_gzip(server):
-    connection = http.client.HTTPConnection(server[1].removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(server[1].removeprefix("http://"), timeout=600)
     body = gzip.compress(b'{"instances": [1.0]}')
     for _ in range(3):
         connection.request("POST", "/v1/models/half:predict", body, {"Content-Encoding": "gzip"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -68,29 +67,11 @@ WITH_EXERCISES = [path for path in NOTEBOOKS if '"exercise"' in path.read_text(e
 WITHOUT = [path for path in NOTEBOOKS if path not in WITH_EXERCISES]  # test_course runs the others
 
 
-@pytest.mark.parametrize(
-    ("page", "line"),
-    [
-        ("README.md", r"\| \[`(\d\d_\w+)`"),
-        ("notebooks/README.md", r"\| `(\d\d_\w+)`"),
-        ("notebooks/README.md", r"### `(\d\d_\w+)`"),
-    ],
-    ids=["row of the front page", "row of the course", "section of the course"],
-)
-def test_a_page_lists_every_notebook_in_order(page, line):
-    found = re.findall(f"^{line}", (ROOT / page).read_text(encoding="utf-8"), flags=re.M)
-    assert found == [path.stem for path in NOTEBOOKS], f"{page} has one row or section of each"
-
-
-def test_a_quick_setting_belongs_to_a_notebook():
-    assert set(QUICK) <= {path.stem for path in NOTEBOOKS}
-
-
 @pytest.mark.parametrize("notebook", WITHOUT, ids=lambda path: path.stem)
 def test_runs(notebook, tmp_path):
     parameters = QUICK.get(notebook.stem, {}) | {"figures": str(tmp_path / "figures")}
     output = tmp_path / notebook.name
-    execute(notebook, output, parameters, cell_timeout=120)
+    execute(notebook, output, parameters, cell_timeout=600)
     cells = json.loads(output.read_text())["cells"]
     errors = [o for c in cells for o in c.get("outputs", ()) if o["output_type"] == "error"]
     assert not errors
@@ -98,7 +79,7 @@ def test_runs(notebook, tmp_path):
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_has_parameters_with_help_and_no_outputs(notebook):
+def test_has_parameters_and_no_outputs(notebook):
     cells = json.loads(notebook.read_text())["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert code[0]["metadata"].get("tags") == ["parameters"], "the first code cell has the tag"
@@ -106,5 +87,3 @@ def test_has_parameters_with_help_and_no_outputs(notebook):
     for cell in code:
         ran = cell["execution_count"], cell["outputs"]
         assert ran == (None, []), "`make format` strips the outputs"
-    for line in code[0]["source"]:
-        assert "#" in line, f"a parameter needs its help in a comment: {line}"

@@ -28,7 +28,7 @@ from rrl.operating.operate import make_agent, operate
 from rrl.operating.records import kept_episode
 from rrl.operating.report import add_commands, plot_journal
 from rrl.operating.verdict import best_so_far, summarise
-from rrl.support.errors import DataError, ServerError, UsageError
+from rrl.support.errors import ServerError, UsageError
 from rrl.tuning.episode import Episode, measure_valid
 from rrl.tuning.objective import SLOViolations
 from rrl.tuning.slo import SLO, join, parse_slo
@@ -96,7 +96,7 @@ def whole(tmp_path_factory):
     return (folder / JOURNAL).read_bytes()
 
 
-@pytest.mark.parametrize("lives", [(0, 3), (1, 9, 10), (24,), (25, 1), (30,)])
+@pytest.mark.parametrize("lives", [(0, 3), (1, 9, 10), (24, 1, 9)])
 def test_a_run_that_was_killed_ends_as_the_one_that_was_not(lives, whole, tmp_path):
     @contextmanager
     def mortal(recommended):
@@ -345,27 +345,9 @@ def test_too_few_requests_decide_nothing_about_a_tail():
     assert (verdict["word"], verdict["high_s"]) == ("undecided", None)
 
 
-@pytest.mark.parametrize("name", ["episodes", "requests", "rounds", "seed"])
-def test_numbers_out_of_range_are_named(name):
-    with pytest.raises(UsageError, match=name):
-        job(**{name: -1})
-    with pytest.raises(UsageError, match="too large"):
-        job(seed=2**64)
-
-
-def test_unknown_agents_are_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match=r"unknown agent 'nosuch'; known: .*rrl"):
-        job(agent="nosuch")
-
-
 def test_a_trace_is_known_by_its_times():
     one, two = (job(workload=Trace(times)).settings() for times in ([0, 1, 2], [0, 1, 3]))
     assert one["arrivals"] != two["arrivals"]
-
-
-def test_best_so_far_is_nan_before_it_has_served():
-    record = {"configuration": {"a": 1}, "cost": 1.0, "recommended": {"a": 2}}
-    assert np.isnan(best_so_far([record])).all()
 
 
 def test_flags_are_those_of_the_launcher_or_none(tmp_path):
@@ -390,9 +372,3 @@ def test_the_figure_shows_what_the_journal_holds(tmp_path, whole):
     assert [bar.get_height() for bar in bottom.patches] == pytest.approx(
         [100 * r["late"] for r in records[:25]]
     )
-
-
-def test_a_damaged_journal_is_refused(tmp_path, whole):
-    (tmp_path / JOURNAL).write_bytes(whole.replace(b'"episode":3,', b'"episode":4,'))
-    with pytest.raises(DataError, match="line 5: damaged"):
-        operate(job(), SERVER, contestants, tmp_path)

@@ -31,14 +31,6 @@ def help_text(command, capsys):
     return capsys.readouterr().out
 
 
-def test_the_help_begins_with_the_options_that_most_runs_need(capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["tune", "--help"])
-    short = re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)
-    assert short == ["--rate", "--slo", "--sample", "--knob", "--port", "--dry-run", "--help-all"]
-    assert len(re.findall(r"^  --", help_text("tune", capsys), re.MULTILINE)) > 30
-
-
 def accepted(command, monkeypatch):
     """The options of a command, after the readers of its values have accepted them, too."""
     read = []

@@ -28,7 +28,7 @@ def races(**final: int) -> dict[Setting, Race]:
     found = {}
     for agent, index in final.items():
         chosen = np.full((6, EPISODES), index)
-        runs = Race(chosen, chosen, 0.0, np.full(chosen.shape, COST[index]))
+        runs = Race(chosen, chosen, np.full(chosen.shape, COST[index]))
         found[Setting(*PROBLEM, agent, 6, EPISODES)] = runs
     return found
 
@@ -49,12 +49,12 @@ def test_standings_are_censored_at_the_horizon(rng):
 def test_between_a_run_that_arrives_and_one_that_never_does_the_median_is_censored(rng):
     chosen = np.full((6, EPISODES), 1)
     chosen[:3] = 4
-    results = {Setting(*PROBLEM, "half", 6, EPISODES): Race(chosen, chosen, 0.0)}
+    results = {Setting(*PROBLEM, "half", 6, EPISODES): Race(chosen, chosen)}
     table = outcomes.standings(results, {PROBLEM: SCENARIO}, rng)
     (row,) = table.to_dict("records")
     assert [row[f"stays_within_5{end}"] for end in ("", "_low", "_high")] == [11, 1, 11]
     assert row["deployed"] == 4.5
-    rivals = {Setting(*PROBLEM, "rival", 6, EPISODES): Race(chosen, chosen, 0.0)}
+    rivals = {Setting(*PROBLEM, "rival", 6, EPISODES): Race(chosen, chosen)}
     duels = outcomes.duels(results | rivals, {PROBLEM: SCENARIO}, "half", rng).set_index("measure")
     assert duels.loc["stays_within_5", ["ours", "theirs"]].tolist() == [11, 11]
 
@@ -77,11 +77,11 @@ def test_duels_are_won_lost_and_tied(rng):
 def test_duels_are_fought_seed_by_seed(rng):
     """A rival that does the same in every run is as good, however much the runs differ."""
     chosen = np.tile(np.array([[4], [1], [0], [3], [5], [1]]), EPISODES)
-    runs = Race(chosen, chosen, 0.0)
+    runs = Race(chosen, chosen)
     results = {Setting(*PROBLEM, agent, 6, EPISODES): runs for agent in ("ours", "theirs")}
     table = outcomes.duels(results, {PROBLEM: SCENARIO}, "ours", rng)
     assert (table[["ratio", "low", "high"]] == 1).all(axis=None)
-    turned = Race(chosen[::-1], chosen[::-1], 0.0)
+    turned = Race(chosen[::-1], chosen[::-1])
     other = {s: turned if s.agent == "theirs" else run for s, run in results.items()}
     table = outcomes.duels(other, {PROBLEM: SCENARIO}, "ours", rng).set_index("measure")
     assert table.loc["mean_cost", "low"] < 1 < table.loc["mean_cost", "high"]
@@ -91,8 +91,8 @@ def test_a_board_has_the_median_of_every_agent_on_every_problem():
     chosen = np.full((6, EPISODES), 1)
     chosen[:4, 2:] = 4
     results = races(good=4, poor=1) | {
-        Setting(*PROBLEM, "late", 6, EPISODES): Race(chosen, chosen, 0.0),
-        Setting("wide", 10.0, "good", 6, EPISODES): Race(np.full_like(chosen, 2), chosen, 0.0),
+        Setting(*PROBLEM, "late", 6, EPISODES): Race(chosen, chosen),
+        Setting("wide", 10.0, "good", 6, EPISODES): Race(np.full_like(chosen, 2), chosen),
     }
     scenarios = {PROBLEM: SCENARIO, ("wide", 10.0): SCENARIO}
     cells = outcomes.board(results, scenarios, "stays_within_5")

@@ -6,29 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
-from probe import build_probe
 
 from rrl.serving import preloaded
+from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client
 from rrl.serving.preloaded import Forked, forget_preloaded, fork_server
 from rrl.support.errors import ServerError
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return build_probe(tmp_path_factory.mktemp("models") / "probe")
-
-
-def wait_until(condition, limit_s=60.0):
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def alive(pid):
@@ -61,7 +48,7 @@ def test_a_killed_server_has_the_status_of_its_signal(model):
         with pytest.raises(subprocess.TimeoutExpired):
             server.process.wait(0.01)
         os.kill(server.process.pid, signal.SIGKILL)
-        assert server.process.wait(30) == -signal.SIGKILL
+        assert server.process.wait(600) == -signal.SIGKILL
         with pytest.raises(ServerError, match="ended with status -9"):
             server.check()
 
@@ -84,14 +71,14 @@ def test_servers_die_with_the_process_that_forked_them_and_its_owner(model):
         pid = int(owner.stdout.readline())
         parent = psutil.Process(pid).ppid()
         owner.kill()
-    wait_until(lambda: not alive(parent) and not alive(pid))
+    assert wait_until(lambda: not alive(parent) and not alive(pid), 600.0)
 
 
 @pytest.mark.long
 def test_if_the_process_dies_its_servers_do_and_the_next_starts_as_usual(model):
     server = ModelServer(model).start()
     os.kill(psutil.Process(server.process.pid).ppid(), signal.SIGKILL)
-    assert server.process.wait(30) == -signal.SIGKILL
+    assert server.process.wait(600) == -signal.SIGKILL
     with ModelServer(model) as usual:
         assert isinstance(usual.process, subprocess.Popen)
     forget_preloaded()

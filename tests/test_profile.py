@@ -68,10 +68,6 @@ def record(folder, server, plan=PLAN):
         recorder.finish()
 
 
-def rows_without_times(folder):
-    return pd.read_csv(folder / EPISODES).drop(columns=["started", "steal"])
-
-
 @pytest.fixture
 def folder(tmp_path):
     record(tmp_path / "profile", FakeServer())
@@ -90,15 +86,6 @@ def test_every_episode_of_the_plan_is_recorded_once(folder):
     assert profile.latencies(0).shape == (5,)
     best = profile.space[int(np.argmin(profile.surface(20.0)))]
     assert best == {"inter_op": 1, "batch_threads": 0}
-
-
-@pytest.mark.parametrize("life", [0, 1, 7, 30])
-def test_an_interrupted_recording_resumes_to_the_same_profile(folder, tmp_path, life):
-    broken = tmp_path / "broken"
-    with pytest.raises(KeyboardInterrupt):
-        record(broken, FakeServer(life))
-    record(broken, FakeServer())
-    pd.testing.assert_frame_equal(rows_without_times(broken), rows_without_times(folder))
 
 
 @pytest.mark.parametrize(

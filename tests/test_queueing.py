@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 from rrl.simulation.queueing import NO_LIMIT, Passage, simulate_queue
 
 N, WARM, BATCHES = 1_000_000, 50_000, 25  # batch means: 25 batches of 40,000 requests
-LOADS = (0.3, 0.7, 0.95)
+LOADS = (0.3, 0.95)
 
 
 def interval(samples):
@@ -40,7 +40,7 @@ def check(measured, theory, widest):
     assert half <= widest * theory
 
 
-WIDEST = {0.3: 0.02, 0.7: 0.05, 0.95: 0.25}  # relative: what 1e6 correlated requests can say
+WIDEST = {0.3: 0.02, 0.95: 0.25}  # relative: what 1e6 correlated requests can say
 
 
 def erlang_c(servers, load):
@@ -92,8 +92,7 @@ def test_processor_sharing_is_insensitive(rho, kind):
     check(measured, 1 / (1 - rho), WIDEST[rho])
 
 
-@pytest.mark.parametrize("rho", [*LOADS, 1.5])
-@pytest.mark.parametrize("room", [2, 5])
+@pytest.mark.parametrize(("rho", "room"), [(0.7, 2), (0.95, 5), (1.5, 2)])
 def test_mm1k_loses_its_share(rho, room):
     rng = np.random.default_rng(4)
     arrivals = np.cumsum(rng.exponential(1 / rho, N + WARM))

@@ -23,7 +23,7 @@ LINE = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0
 
 def runs_of(*recommended: int, chosen=None) -> Race:
     made = np.array([recommended], dtype=np.int32)
-    return Race(np.array([chosen or recommended], dtype=np.int32), made, 0.0)
+    return Race(np.array([chosen or recommended], dtype=np.int32), made)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_the_undecided_are_a_second_set():
     good, possible = cost <= 1.0, cost <= 1.05
     line = surface("line", ConfigSpace([Knob("threads", (1, 2, 4, 8))]), cost)
     line = replace(line, good=good, possible=possible)
-    runs = Race(np.zeros((1, 4), int), np.array([[0, 2, 1, 1]]), 0.0)
+    runs = Race(np.zeros((1, 4), int), np.array([[0, 2, 1, 1]]))
     measured = score(line, runs)
     assert measured["stays_within_5"] == 3
     assert measured["stays_possibly_within_5"] == 2

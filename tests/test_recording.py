@@ -31,7 +31,7 @@ from rrl.recording.plans import JOINT_PART, PLANS
 from rrl.recording.profile import DESCRIPTION, EPISODES, REJECTED, read_profile
 from rrl.recording.record import MAX_TRIES, Recorder
 from rrl.recording.rows import append, read_appended
-from rrl.recording.steadiness import Probe, Rule, processor_ticks, stolen
+from rrl.recording.steadiness import Probe, Rule
 from rrl.recording.truth import judge
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError, UsageError
@@ -364,10 +364,9 @@ def read_profile_rows(folder):
     return len(lines(folder)) if (folder / EPISODES).exists() else 0
 
 
-def test_the_real_probe_measures_work_and_the_kernel_counts_ticks():
-    probe, ticks = Probe(), processor_ticks()
-    assert all(0 < probe() < 5 for _ in range(3))
-    assert 0 <= stolen(ticks, processor_ticks()) <= 1
+def test_the_real_probe_measures_work():
+    probe = Probe()
+    assert all(probe() > 0 for _ in range(3))
 
 
 def never():

@@ -38,7 +38,6 @@ from rrl.studies.map_factors import (
     factor_of,
     in_paper_conditions,
     map_factors,
-    map_words,
     place_factors,
     theory_radius,
 )
@@ -375,25 +374,3 @@ def test_the_factors_of_a_map_and_its_figures(small):
     (ax, _) = plot_best_radius(factors, radii).axes
     never = radii.loc[radii["column"] == MIDDLE[0], "best"].isna().sum()
     assert sum(text.get_text().startswith("none") for text in ax.texts) == never
-
-
-def test_the_map_in_words_counts_the_cells_of_the_middle_tolerance():
-    cells = pd.DataFrame(region_map.whole_plan(DATA).cells)
-    whole = cells.assign(agent="rrl", factor=2.0, low=0.5, high=3.0)
-    rows = [whole.assign(column=column) for column in COLUMNS]
-    factors = pd.concat(rows, ignore_index=True)
-    served = factors["column"] == MIDDLE[0]
-    smooth = served & (factors["roughness"] == ROUGHNESSES[0])
-    factors.loc[smooth, ["factor", "high"]] = 9.0, 12.0
-    factors.loc[smooth & (factors["noise"] < 0.1), "low"] = 1.5
-    factors.loc[served & (factors["roughness"] == ROUGHNESSES[-1]), "factor"] = np.nan
-    radii = cells.merge(pd.DataFrame({"column": COLUMNS, "best": 2.0}), how="cross")
-    found = pd.DataFrame([("served", "predicted", 6, 0.5), ("served", "noise", 6, -0.7)])
-    found.columns = ["measure", "number", "places", "correlation"]
-    said = map_words(factors, factors[:0], radii, found)
-    assert "8 times sooner than Q-learning in 4 of 20 cells" in said[0]
-    assert "30 % noise, neighbours 0.5 %); in 2 of these, the interval is above 1" in said[0]
-    assert said[0].endswith("Neither arrives in 4.")
-    assert "is 2. It is at least 8 in 0 of 6 cells" in said[1]
-    assert "is 2.0 (within 5 %), 2.0 (within 10 %), 2.0 (within 20 %)." in said[4]
-    assert "the noise of an episode alone correlates most (-0.70; the best of 1 num" in said[-1]

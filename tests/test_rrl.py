@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_agent import AgentContract, true_cost
+from test_agent import contract, true_cost
 from test_space import spaces
 
 from rrl.core.exploration import Boltzmann, ExpectedSaving, action_probabilities
@@ -26,34 +26,14 @@ SMALL = partial(NetworkSimilarity, hidden=(8,), rounds=5)
 AGENTS = {"gp": gp, "paper": RRL, "adaptive": adaptive}
 
 
-class TestRecommended(AgentContract):
-    def make(self, space, rng):
-        return recommended(space, rng)
-
-
-class TestPaper(AgentContract):
-    def make(self, space, rng):
-        return RRL(space, rng)
-
-
-class TestAdaptive(AgentContract):
-    def make(self, space, rng):
-        return adaptive(space, rng)
-
-
-class TestReleased(AgentContract):
-    episodes = 13
-
-    def make(self, space, rng):
-        return released(space, rng, similarity=SMALL())
-
-
-class TestOtherParts(AgentContract):
-    """Parts that no named agent puts together."""
-
-    def make(self, space, rng):
-        parts = {"similarity": LearnedSimilarity(), "region": FixedRadius(2.0)}
-        return RRL(space, rng, learning_rate=1.0, average=False, **parts)
+TestRecommended = contract(recommended)
+TestPaper = contract(RRL)
+TestAdaptive = contract(adaptive)
+TestReleased = contract(lambda space, rng: released(space, rng, similarity=SMALL()), episodes=13)
+OTHER = {"region": FixedRadius(2.0), "learning_rate": 1.0, "average": False}  # in no named agent
+TestOtherParts = contract(
+    lambda space, rng: RRL(space, rng, similarity=LearnedSimilarity(), **OTHER)
+)
 
 
 def bowl(agent, episodes, seed=0, load=10.0, factor=1.0):
@@ -80,7 +60,7 @@ def permuted(space, rng):
 
 
 @pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
-@pytest.mark.parametrize("factor", [2.0**-20, 2.0**10, 1e-3, 7.0])
+@pytest.mark.parametrize("factor", [2.0**-20, 7.0])
 def test_the_unit_of_the_cost_changes_no_choice(make, factor):
     one, other = (make(paper_cpu(4), np.random.default_rng(3)) for _ in range(2))
     assert list(bowl(one, 60)) == list(bowl(other, 60, factor=factor))
@@ -142,14 +122,6 @@ def test_order_of_knobs_and_levels_changes_no_expected_saving(space, told, seed)
         net, _ = agent.exploration.net_savings(table, cells)
         savings.append(by_values(where, net, cells))
     assert savings[1] == pytest.approx(savings[0], rel=1e-3, abs=1e-3)
-
-
-@pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
-@settings(max_examples=15, deadline=None)
-@given(spaces(), st.integers(0, 1000))
-def test_missing_configurations_are_never_chosen(make, space, seed):
-    agent = make(space, np.random.default_rng(seed))
-    assert all(configuration in space for configuration in bowl(agent, 20, seed))
 
 
 # --- the Q-table is what exploration and deployment read ------------------------------------------
@@ -419,15 +391,6 @@ def test_a_cost_that_cannot_be_squared_is_refused():
         agent.tell(agent.ask(10.0), cost)
     assert np.isfinite(agent.tables[0].values).all()
     assert np.isfinite(agent.tables[0].noise)
-
-
-def test_tell_needs_an_ask_and_best_needs_a_tell():
-    agent = RRL(paper_cpu(2), np.random.default_rng(0))
-    with pytest.raises(ValueError, match="tell comes after ask"):
-        agent.tell(agent.space[0], 1.0)
-    agent.ask(10.0)
-    with pytest.raises(ValueError, match="nothing to recommend"):
-        agent.best(10.0)
 
 
 @pytest.mark.parametrize(

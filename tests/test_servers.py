@@ -7,7 +7,6 @@ from enum import EnumType, IntEnum
 
 import numpy as np
 import pytest
-from probe import build_probe
 from test_profile import PLAN, FakeServer, record
 
 from rrl import ConfigSpace, Knob, LiveServer, Poisson, RecordedServer, TableServer, testbed
@@ -36,8 +35,7 @@ def recorded_server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def live_server(tmp_path_factory):
-    model = build_probe(tmp_path_factory.mktemp("models") / "probe")
+def live_server(model):
     with LiveServer(model, SPACE, warmup=2) as server:
         yield server
 

@@ -111,14 +111,6 @@ def test_permuting_levels_with_their_positions_changes_no_distance(space, seed):
         assert [there[permuted.index(c)] for c in space] == here.tolist()
 
 
-def test_ball_cache_stays_bounded(monkeypatch):
-    monkeypatch.setattr("rrl.core.space.CACHED", 3)
-    space = paper_cpu(2)
-    balls = [space.ball(index, 1).tolist() for index in range(len(space))]
-    assert len(space._balls) == 3
-    assert [space.ball(index, 1).tolist() for index in range(len(space))] == balls
-
-
 def test_known_numbers_do_not_depend_on_the_order_of_the_keys_and_stay_few(monkeypatch):
     monkeypatch.setattr("rrl.core.space.CACHED", 3)
     space = paper_cpu(2)

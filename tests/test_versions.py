@@ -113,10 +113,10 @@ def test_a_release_by_a_link_takes_over_and_no_request_is_lost(model, tmp_path):
         try:
             new.rename(link)
             both = {7: ("END", ""), 8: ("AVAILABLE", "")}
-            assert wait_until(lambda: client.states(5.0) == both, 60.0)
+            assert wait_until(lambda: client.states(5.0) == both, 600.0)
         finally:
             released.set()
-        loading.result(60)
+        loading.result(600)
         assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
     assert answers
     assert not np.concatenate(answers).any()
@@ -188,7 +188,7 @@ def test_a_look_that_fails_is_not_the_last_one(followed, monkeypatch, capsys):
 
     monkeypatch.setattr(ServedModel, "look", look)
     followed.follow(0.01)
-    assert looked.wait(60)
+    assert looked.wait(600)
     assert "versions of m failed: Too many open files" in capsys.readouterr().err
 
 
@@ -203,11 +203,11 @@ def test_an_open_request_keeps_its_version_and_memory_is_free_at_the_end(followe
     with ThreadPoolExecutor(1) as pool:
         with followed.serving(spec) as first:
             taking_over = pool.submit(followed.look)
-            assert wait_until(lambda: names(followed).get(2) == "AVAILABLE", 60.0)
+            assert wait_until(lambda: names(followed).get(2) == "AVAILABLE", 600.0)
             assert (first.version, seen) == (1, [])
             with followed.serving(spec) as second:
                 assert second.version == 2
-        taking_over.result(60)
+        taking_over.result(600)
     assert (seen, names(followed)[1]) == (["UNLOADING"], "END")
     with (
         pytest.raises(StatusError, match="Specific"),

@@ -24,7 +24,7 @@ from rrl.serving.volley import Volley
 from rrl.support.errors import ServerError
 from rrl.tuning.watch import Watch
 
-LIMIT_S = 60.0
+LIMIT_S = 600.0
 WATCH = Watch(late_s=LIMIT_S, allowance=1000, usual=0.5)
 
 ECHO = """

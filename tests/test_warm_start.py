@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_agent import AgentContract
+from test_agent import contract
 
 from rrl.cli import main
 from rrl.core.gaussian_process import GaussianProcess, Hyperparameters
@@ -37,12 +37,12 @@ def bowl(configuration, best=2):
     return float(np.exp(0.03 * sum((value - best) ** 2 for value in configuration.values())))
 
 
-class TestWarm(AgentContract):
-    """An agent with a warm start keeps the contract of all agents, saved state included."""
+def warm(space, rng):
+    known = measured(space, lambda c: 1 + sum(map(len, map(str, c.values()))))
+    return recommended(space, rng, warm=transfer(space, known) if len(space) > 1 else None)
 
-    def make(self, space, rng):
-        known = measured(space, lambda c: 1 + sum(map(len, map(str, c.values()))))
-        return recommended(space, rng, warm=transfer(space, known) if len(space) > 1 else None)
+
+TestWarm = contract(warm)
 
 
 SPACE = ConfigSpace([Knob("a", range(1, 8)), Knob("b", range(1, 8))])

@@ -213,9 +213,10 @@ def _difference(path: Path, stored: Record, wanted: Record) -> RRLError | None:
     old, new = stored["settings"], wanted["settings"]
     if changed := _changed(old, new):
         name = changed[0]
+        of = "of" if name == "what" else f"with {name}"
         return UsageError(
-            f"{path} is of a run with {name} {_value(old, name)}, not {_value(new, name)}: "
-            "give the same options to continue it, or choose another folder"
+            f"{path} is of a run {of} {_value(old, name)}, not {_value(new, name)}: "
+            "give the same options to continue it, or choose another folder by --out"
         )
     if stored.get("agent_version") != wanted["agent_version"]:
         return DataError(

@@ -44,13 +44,11 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
 
 def check_names(knobs: Mapping[str, Sequence[Value]]) -> None:
     """Raise UsageError if a server that is started here lacks a knob, or the number of CPUs."""
-    from rrl.serving.process_knobs import FLAG, check_cpus, is_process_knob
-    from rrl.serving.settings import KNOBS, NAMES
+    from rrl.serving.process_knobs import FLAG, check_cpus
+    from rrl.serving.settings import checked
     from rrl.tuning.presets import CPUS
 
-    for name in knobs:
-        if name not in KNOBS and not is_process_knob(name):
-            raise UsageError(f"unknown knob {name!r}; a server has: {', '.join(NAMES)}")
+    checked({name: values[0] for name, values in knobs.items()})
     if (port := f"{FLAG}--rest_api_port") in knobs:
         raise UsageError(f"{port.removeprefix(FLAG)}: two servers may run at once; use --rest-port")
     check_cpus(knobs.get(CPUS, ()))

@@ -49,7 +49,13 @@ from rrl.workloads.workload import Times
 Contestants = Callable[[Configuration], AbstractContextManager[Mapping[str, Server]]]
 """Takes a recommendation and opens the servers "default" and "recommended" of the comparison."""
 
+
 SETTLED = "no trial is worth its price any more: the tuning ends early"
+
+
+def on_one_server(server: Server) -> Contestants:
+    """Compare on one server, which switches between the two configurations."""
+    return lambda recommended: nullcontext({"default": server, "recommended": server})
 
 
 class Opened(NamedTuple):

@@ -196,7 +196,7 @@ def checksum(path: Path) -> str:
 
 
 def add_server_options(group: Any) -> None:
-    """Add the options for the program that is started, and for how long its start may take."""
+    """Add the options for the program that is started, and for how the model is called."""
     group.add_argument("--executable", help="tensorflow_model_server to use, or 'local'")
     group.add_argument(
         "--start-timeout",
@@ -205,10 +205,6 @@ def add_server_options(group: Any) -> None:
         metavar="S",
         help="seconds until a server that was started must be available (default 120)",
     )
-
-
-def add_request_options(group: Any) -> None:
-    """Add the options for how the model is called."""
     group.add_argument(
         "--signature",
         default="serving_default",

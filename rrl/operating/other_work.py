@@ -10,13 +10,11 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 BUSY = 0.2  # fraction of the processors' time; less hardly changes a latency
-_WORK = (0, 1, 2, 5, 6, 7)  # columns of /proc/stat: all but idle, waiting and guests
 
 
 class OtherWork:
@@ -60,13 +58,9 @@ class OtherWork:
     def _now(self) -> tuple[float, float, float]:
         """Return seconds of processors, of work on them, and of our own work, since some start."""
         cpus = os.sched_getaffinity(0)
-        ticks = os.sysconf("SC_CLK_TCK")
-        busy = 0
-        for line in Path("/proc/stat").read_text().splitlines():
-            name, *columns = line.split()
-            if name[:3] == "cpu" and name[3:].isdecimal() and int(name[3:]) in cpus:
-                busy += sum(int(columns[i]) for i in _WORK)
-        return time.monotonic() * len(cpus), busy / ticks, self._own()
+        used = [one for n, one in enumerate(psutil.cpu_times(percpu=True)) if n in cpus]
+        busy = sum(t.user + t.nice + t.system + t.irq + t.softirq + t.steal for t in used)
+        return time.monotonic() * len(cpus), busy, self._own()
 
     def _own(self) -> float:
         """Return the seconds of work of all our processes, also of those that have ended."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrl.operating.options import (
-    add_request_options,
     add_sample_option,
     add_server_options,
     checksum,
@@ -70,7 +69,6 @@ def add_parsers(commands: Any) -> None:
         help="a knob of your own plan with its values, such as inter_op=1,2,4; repeatable",
     )
     add_sample_option(profile)
-    add_request_options(profile)
     add_server_options(profile)
     profile.add_argument(
         "--rates",
@@ -123,17 +121,13 @@ def _profile(options: Namespace) -> int:
         plan = for_machine(plan, folder, measured)
         rates = ", ".join(f"{rate:g}" for rate in plan.rates_per_s)
         screen(f"{size}, loads {rates} requests/s, {_duration(plan)}")
-
-        def started(start_s: float) -> None:
-            screen(f"the first server took {start_s:.1f} s to start: {_duration(plan, start_s)}")
-
-        recording = record_live(plan, folder, started=started, say=screen, **server)
+        recording = record_live(plan, folder, say=screen, **server)
         _show(name, plan, recording, screen.progress)
         screen(f"complete: {folder}")
     return 0
 
 
-def _sustained(plan: Plan, executable: str | None, **given: Any) -> float:
+def _sustained(plan: Plan, **server: Any) -> float:
     """Measure the rate that this machine sustains, before the loads of a plan are known."""
     import numpy as np
 
@@ -142,8 +136,8 @@ def _sustained(plan: Plan, executable: str | None, **given: Any) -> float:
 
     prepare_machine(plan)
     rng = np.random.default_rng(plan.seed)
-    with live_server(plan, executable, "build/models", rng, **given) as server:
-        return sustained(server, plan, rng)
+    with live_server(plan, rng, **server) as running:
+        return sustained(running, plan, rng)
 
 
 def _show(name: str, plan: Plan, recording: Any, progress: Callable[[str, str], None]) -> None:
@@ -179,18 +173,16 @@ def _listed(plan: Plan) -> str:
     return "\n".join(lines if plan.finalists else lines[:-1])
 
 
-def _duration(plan: Plan, start_s: float | None = None) -> str:
-    """Say how long a recording takes, by what is known of a server's start."""
+def _duration(plan: Plan) -> str:
+    """Say how long a recording takes."""
     from rrl.operating.verdict import duration
     from rrl.recording.finals import least_seconds
-    from rrl.recording.plan import START_S
 
     if not plan.rates_per_s:
         percentages = ", ".join(f"{fraction:.0%}" for fraction in plan.shares)
         return f"at {percentages} of the rate that the machine sustains, which is measured first"
-    start_s = START_S if start_s is None else start_s
-    grid = plan.passes * plan.seconds(plan.configurations, plan.repeats, start_s)
-    finals = least_seconds(plan, start_s)
+    grid = plan.passes * plan.seconds(plan.configurations, plan.repeats)
+    finals = least_seconds(plan)
     more = f" and at least {duration(finals)} for the finals" if finals else ""
     return f"about {duration(grid)} for the grid{more}, and more if a load is too high to serve"
 

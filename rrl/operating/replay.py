@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +21,6 @@ from rrl.operating.table import read_table
 from rrl.support.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from rrl.core.knob import Configuration
     from rrl.tuning.episode import Server
     from rrl.tuning.objective import Objective
 
@@ -79,6 +76,7 @@ class _Source:
 
 def _replay(options: Namespace) -> int:
     from rrl.operating.job import Job
+    from rrl.operating.operate import on_one_server
     from rrl.operating.run import run
     from rrl.operating.screen import Screen
     from rrl.operating.warm_start import read_warm_start
@@ -111,13 +109,8 @@ def _replay(options: Namespace) -> int:
         unit=source.unit,
         warm=read_warm_start(options, server.space, {}, objective, folder),
     )
-
-    @contextmanager
-    def contestants(recommended: Configuration) -> Iterator[Mapping[str, Server]]:
-        yield {"default": server, "recommended": server}
-
     with Screen(options.quiet) as screen:
-        return run(job, server, contestants, folder, options, screen)
+        return run(job, server, on_one_server(server), folder, options, screen)
 
 
 def _suited(server: Server, objective: Objective) -> Server:

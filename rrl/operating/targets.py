@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from rrl.operating.job import Job
     from rrl.operating.operate import Contestants
     from rrl.serving.handover import HandoverServer
-    from rrl.serving.live import LiveServer
     from rrl.serving.sample import Inputs
     from rrl.tuning.episode import Episode, Server
 
@@ -93,6 +92,7 @@ def _at_port(
     options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
 ) -> Iterator[Servers]:
     """Serve at a port while tuning; at the end the kept configuration goes on there."""
+    from rrl.operating.operate import on_one_server
     from rrl.serving.client_traffic import ClientTraffic
     from rrl.serving.handover import HandoverServer
 
@@ -114,7 +114,7 @@ def _at_port(
                 job.workload.traffic = server.traffic
                 say(f"waiting for requests at {server.address}")
                 server.wait_for_requests(20)
-            yield server, _same(server)
+            yield server, on_one_server(server)
         finally:
             leave_running(server)
 
@@ -141,16 +141,6 @@ def _given(
         "start_timeout_s": options.start_timeout,
         "logs": folder / "logs",
     }
-
-
-def _same(server: LiveServer | Any) -> Contestants:
-    """Compare on one server, which switches between the two configurations."""
-
-    @contextmanager
-    def contestants(recommended: Configuration) -> Iterator[Mapping[str, Server]]:
-        yield {"default": server, "recommended": server}
-
-    return contestants
 
 
 def with_default(job: Job) -> ConfigSpace:

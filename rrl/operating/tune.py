@@ -15,7 +15,6 @@ from rrl.operating.options import (
     UNLIMITED,
     add_further_options,
     add_goal_options,
-    add_request_options,
     add_run_options,
     add_sample_option,
     add_server_options,
@@ -110,7 +109,6 @@ def add_parsers(commands: Any) -> None:
         help="end the tuning when no trial was worth its price for N episodes in a row, under a "
         f"steady --rate and with --agent rrl-gp (default {PATIENCE}; 0: never)",
     )
-    add_request_options(more)
     add_server_options(more)
     add_run_options(tune, more)
     tune.set_defaults(run=_tune)

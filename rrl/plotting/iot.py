@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rrl.plotting.shared import agent_style
 from rrl.workloads.device_day import HOURS
@@ -14,26 +14,6 @@ from rrl.workloads.device_day import HOURS
 Values = NDArray[np.float64]
 STARTS_AT = 9  # the hour of the clock at which the day begins, so that its peak is at 15:00
 NIGHT = (17.5, 18.5)  # when the firmware update comes, in hours since the start of the day
-
-
-def plot_counts(times: ArrayLike, until: float, title: str, ax: Axes) -> Axes:
-    """Plot the requests of each second, with their mean.
-
-    Parameters
-    ----------
-    times : array_like, shape (n,)
-        Arrival times in seconds.
-    until : float
-        Seconds that are shown.
-    title : str
-    ax : Axes
-    """
-    seconds = np.asarray(times, dtype=float)
-    counts = np.histogram(seconds, bins=round(until), range=(0, until))[0]
-    ax.stairs(counts, np.arange(len(counts) + 1), fill=True, color="C0", alpha=0.6)
-    ax.axhline(counts.mean(), color="0.25", lw=1, ls="--")
-    ax.set(title=title, xlim=(0, until), ylim=(0, None))
-    return ax
 
 
 def clock_axis(ax: Axes) -> None:

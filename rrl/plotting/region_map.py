@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 HIGHEST = 30.0
 """Factors from its inverse to it have a colour of their own."""
 
+SHAPES = {"^": "sooner", "v": "later", "o": "neither"}
 SIGNS = {"": "", "at least": "≥", "at most": "≤"}
 
 
@@ -57,7 +59,7 @@ def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
         return f"({number})" if row.low <= 1 <= row.high else number
 
     figure, axes = plt.subplots(
-        1, len(MEASURES), figsize=(9, 4.2), layout="constrained", sharex=True, sharey=True
+        1, len(MEASURES), figsize=(9, 4.4), layout="constrained", sharex=True, sharey=True
     )
     for ax, measure, column in zip(axes, MEASURES, MIDDLE, strict=True):
         rows = factors[factors["column"] == column]
@@ -70,6 +72,12 @@ def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
         ax.set_title(f"what is {measure} stays within {100 * TOLERANCES[1]:g} %", fontsize="small")
         ax.label_outer()
     figure.colorbar(image, ax=axes, shrink=0.8, extend="both", label="times sooner")
+    keys = [
+        Line2D([], [], ls="", marker=shape, mfc="0.85", mec=MARK, ms=8, label=f"a grid: {word}")
+        for shape, word in SHAPES.items()
+    ]
+    keys.append(Line2D([], [], ls="", marker="o", mfc="none", mec=MARK, ms=4, label="a small grid"))
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize="small")
     return figure
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rrl.core.space import from_table
-from rrl.recording.plan import Plan, Visit, ordered, schedule
+from rrl.recording.plan import Plan, Visit, ordered
 from rrl.recording.record import Recorder
 from rrl.recording.truth import Verdict, judge
 from rrl.serving.quiet import load_tensorflow
@@ -145,23 +145,17 @@ def known(verdict: Verdict) -> bool:
     return verdict.word == "best" or verdict.high <= verdict.low * (1 + PRECISION) ** 2
 
 
-def least_seconds(plan: Plan, start_s: float) -> float:
+def least_seconds(plan: Plan) -> float:
     """Return about how many seconds the finals take at least: one round per half.
-
-    Parameters
-    ----------
-    plan : Plan
-    start_s : float
-        Seconds that a server takes to start.
 
     Examples
     --------
     >>> plan = Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(50.0,))
-    >>> round(least_seconds(plan, start_s=3.0))
+    >>> round(least_seconds(plan))
     62
     """
     entrants = plan.configurations[: plan.finalists]
-    return len(HALVES) * plan.seconds(entrants, REPEATS, start_s) if entrants else 0.0
+    return len(HALVES) * plan.seconds(entrants, REPEATS) if entrants else 0.0
 
 
 def prepare_machine(plan: Plan) -> None:
@@ -193,15 +187,30 @@ def prepare_machine(plan: Plan) -> None:
 
 def live_server(
     plan: Plan,
-    executable: str | None,
-    models: str | os.PathLike[str],
     rng: np.random.Generator,
     *,
+    models: str | os.PathLike[str] = "build/models",
     base: Path | None = None,
     inputs: Sequence[Inputs] | None = None,
-    **given: Any,
+    **settings: Any,
 ) -> LiveServer:
-    """Return a server for the configurations of a plan, with the arguments of `record_live`."""
+    """Return a server for the configurations of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    rng : numpy.random.Generator
+        It draws the request of a known model.
+    models : path
+        The folder in which known models are built.
+    base : pathlib.Path, optional
+        The base path of one's own model. By default, the plan names a known model.
+    inputs : sequence, optional
+        The requests to send to one's own model. The default is one random request.
+    **settings
+        Of :class:`rrl.serving.live.LiveServer`, such as `executable`, `start_timeout_s` (s),
+        `signature`, and the `timeout_s` of a request (s).
+    """
     from rrl.serving.live import LiveServer
     from rrl.serving.models import build, sample
 
@@ -209,21 +218,11 @@ def live_server(
         base, inputs = build(plan.model, models), [sample(plan.model, rng)]
     names = list(plan.configurations[0])
     space = from_table({name: [c[name] for c in plan.configurations] for name in names}, names)
-    return LiveServer(base, space, inputs=inputs, fixed=plan.fixed, executable=executable, **given)
+    return LiveServer(base, space, inputs=inputs, fixed=plan.fixed, **settings)
 
 
 def record_live(
-    plan: Plan,
-    folder: Path,
-    executable: str | None = None,
-    models: str | os.PathLike[str] = "build/models",
-    *,
-    start_timeout_s: float = 120.0,
-    base: Path | None = None,
-    inputs: Sequence[Inputs] | None = None,
-    started: Callable[[float], None] = lambda start_s: None,
-    say: Callable[[str], None] = lambda line: None,
-    **calls: Any,
+    plan: Plan, folder: Path, say: Callable[[str], None] = lambda line: None, **server: Any
 ) -> Iterator[tuple[int, Episode]]:
     """Record a plan and its finals on a new server, or continue the recording in `folder`.
 
@@ -232,22 +231,10 @@ def record_live(
     plan : Plan
     folder : pathlib.Path
         The folder of the profile.
-    executable : str, optional
-        See `rrl.serving.launcher.find_executable`.
-    models : path
-        The folder in which known models are built.
-    start_timeout_s : float
-        Seconds allowed until a server that was started reports the model AVAILABLE.
-    base : pathlib.Path, optional
-        The base path of one's own model. By default, the plan names a known model.
-    inputs : sequence, optional
-        The requests to send. The default is one random request.
-    started : callable, optional
-        It is told the seconds of the first start and warm-up, before a new recording begins.
     say : callable, optional
         It is told in one line why the recording waits.
-    **calls
-        The `signature`, and the `timeout_s` of a request, as for `rrl.serving.live.LiveServer`.
+    **server
+        See :func:`live_server`.
 
     Yields
     ------
@@ -261,18 +248,13 @@ def record_live(
     """
     prepare_machine(plan)
     rng = np.random.default_rng(plan.seed)
-    given = {"start_timeout_s": start_timeout_s, "base": base, "inputs": inputs, **calls}
     with (
         closing(Recorder(plan, folder, say=say)) as recorder,
-        live_server(plan, executable, models, rng, **given) as server,
+        live_server(plan, rng, **server) as running,
     ):
-        if not len(recorder):
-            first = next(schedule(plan))[1]
-            server.configure(plan.configurations[first], rng)
-            started(server.start_s)
-        for episode in recorder.run(server, rng):
+        for episode in recorder.run(running, rng):
             yield len(recorder), episode
         if plan.finalists:
-            for episode in recorder.run(server, rng, Finals(recorder).order()):
+            for episode in recorder.run(running, rng, Finals(recorder).order()):
                 yield len(recorder), episode
         recorder.finish()

@@ -153,9 +153,7 @@ class Plan:
         loads = len(self.rates_per_s) or len(self.shares)
         return len(self.configurations) * loads * self.passes * self.repeats
 
-    def seconds(
-        self, configurations: Sequence[Configuration], repeats: int, start_s: float = START_S
-    ) -> float:
+    def seconds(self, configurations: Sequence[Configuration], repeats: int) -> float:
         """Return about how many seconds one pass over some configurations takes at all loads.
 
         Parameters
@@ -163,12 +161,10 @@ class Plan:
         configurations : sequence of configuration
         repeats : int
             Number of episodes per configuration and load.
-        start_s : float, optional
-            Seconds that a server takes to start.
         """
         sending = sum(self.requests / rate + OVERHEAD_S for rate in self.rates_per_s) * repeats
         processes = {process(c) for c in configurations}
-        return len(configurations) * (sending + SWITCH_S) + len(processes) * start_s
+        return len(configurations) * (sending + SWITCH_S) + len(processes) * START_S
 
     @property
     def grid_passes(self) -> int:

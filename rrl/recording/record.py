@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
@@ -26,7 +27,7 @@ from rrl.recording.profile import (
     read_profile,
 )
 from rrl.recording.rows import append, charged_mean, commit, read_appended, values_of
-from rrl.recording.steadiness import Probe, SteadyMachine, processor_ticks, stolen
+from rrl.recording.steadiness import Probe, SteadyMachine
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError
 from rrl.support.files import read_json, write_atomically
@@ -214,9 +215,10 @@ class Recorder:
         server.resume()
         if configuration.get("batch_threads") == ADAPTIVE:  # first it adapts to the load
             server.measure(configuration, self.plan.arrivals(pass_, rate, repeat + 1000)[1], rng)
-        started, ticks = datetime.now(UTC), processor_ticks()
+        started = datetime.now(UTC)
+        psutil.cpu_times_percent()  # what it tells next is of the time from here on
         episode = server.measure(configuration, arrivals, rng)
-        steal = stolen(ticks, processor_ticks())
+        steal = psutil.cpu_times_percent().steal / 100
         server.pause()
         after_s = self._machine.look() if self._machine else 0.0
         where = {

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -202,20 +201,3 @@ def calibrated(probe: Callable[[], float]) -> float:
         seconds.append(probe())
         time.sleep(BETWEEN_S)
     return round(float(np.median(seconds)), 5)
-
-
-def processor_ticks() -> tuple[int, int]:
-    """Return the stolen and all ticks of processor time since the start, summed over all cores."""
-    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
-    return int(fields[7]), sum(map(int, fields))
-
-
-def stolen(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """Return the fraction of the processor time between two readings that the hypervisor took.
-
-    Examples
-    --------
-    >>> stolen((10, 1000), (15, 1100))
-    0.05
-    """
-    return (after[0] - before[0]) / max(after[1] - before[1], 1)

@@ -44,6 +44,7 @@ from rrl.support.errors import GeneratorError, ServerError, UsageError
 from rrl.tuning.episode import Episode
 from rrl.tuning.watch import Watch
 
+DRAIN_S = 60.0  # seconds: the longest wait for the last answers of a server
 GIVE_UP_S = 0.5  # seconds for a stopped trial to answer; then the kept server answers in its place
 HANGS = 4.0
 """A trial that takes longer than so many times the limit for late requests hangs."""
@@ -71,8 +72,6 @@ class HandoverServer(LiveServer):
         The address of this machine on which the ports listen.
     max_request : int, optional
         Size in bytes of the largest request. The default is 64 MiB.
-    drain_s : float, optional
-        Longest wait in seconds for the old server's last answers.
     traffic : bool, optional
         Whether episodes consist of the requests of other clients. Then no other load is sent, and
         an episode has one request for each arrival that `measure` gets.
@@ -107,13 +106,12 @@ class HandoverServer(LiveServer):
         rest_port: int | None = None,
         bind: str = Door.bind,
         max_request: int = Door.max_request,
-        drain_s: float = 60.0,
         traffic: bool = False,
         canary: float = 1.0,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self._of_others, self._canary, self._drain_s = traffic, canary, drain_s
+        self._of_others, self._canary = traffic, canary
         self.door = Door(port or free_port(), rest_port, bind, max_request)
         self._folder = port_folder(self.door.port)
         self._envoy = Envoy(self._folder, self.door)
@@ -211,7 +209,7 @@ class HandoverServer(LiveServer):
         first, self._left = not self._left, True
         if first:
             with suppress(ServerError, OSError):  # Envoy may have ended, or the disk be full
-                self._end_trial(self._drain_s)
+                self._end_trial()
             self._stop_trial()
             self._server = None
             super().close()  # the connections
@@ -236,7 +234,7 @@ class HandoverServer(LiveServer):
         kept = wanted if self._kept is None else self._kept
         self._keep_running(kept, rng)
         if wanted == kept:
-            self._end_trial(self._drain_s)
+            self._end_trial()
             self._server = self._kept_server
         else:
             self._begin_trial(wanted, rng)
@@ -250,7 +248,7 @@ class HandoverServer(LiveServer):
         new = old
         if new is None or new.configuration != wanted:
             if old is not None:  # otherwise the trial, if there is one, is all that serves
-                self._end_trial(self._drain_s)
+                self._end_trial()
                 self._stop_trial()
             new = self._start_kept(wanted, rng)
         if not self._envoy.alive:
@@ -275,7 +273,7 @@ class HandoverServer(LiveServer):
         """Send the calls to another kept server; return when the old one has none any more."""
         self._point(KEPT, new.address, new.rest_address)
         new.note()
-        self._drain(KEPT, self._drain_s)
+        self._drain(KEPT)
 
     def _start_kept(self, wanted: Configuration, rng: np.random.Generator) -> Detached:
         new = start_detached(
@@ -300,7 +298,7 @@ class HandoverServer(LiveServer):
         """Start a configuration beside the kept one, and send it its part of the predictions."""
         trial = self._trial
         if trial is not None and not (trial.alive and trial.configuration == wanted):
-            self._end_trial(self._drain_s)
+            self._end_trial()
             self._stop_trial()
             trial = None
         if trial is None:
@@ -322,7 +320,7 @@ class HandoverServer(LiveServer):
         self._envoy.point(cluster, address)
         self._envoy.point(f"{cluster}-rest", rest_address)
 
-    def _end_trial(self, wait_s: float) -> None:
+    def _end_trial(self, wait_s: float = DRAIN_S) -> None:
         """Send all predictions to the kept server, and let the trial answer those that it has.
 
         The trial then pauses, because its idle batch threads use the processor.
@@ -340,7 +338,7 @@ class HandoverServer(LiveServer):
             self._trial.stop(grace_s)
             self._trial = None
 
-    def _drain(self, route: str, wait_s: float) -> None:
+    def _drain(self, route: str, wait_s: float = DRAIN_S) -> None:
         """Wait until a route's requests of others that came before now have ended."""
         now = time.monotonic()
 

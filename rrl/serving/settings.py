@@ -29,9 +29,6 @@ A configuration may also have the settings of :mod:`rrl.serving.process_knobs`.
 ADAPTIVE = -1
 """The batch_threads value for TensorFlow's adaptive scheduler, which only the local server has."""
 
-NAMES = (*KNOBS, "flag:--NAME", "env:NAME", "cpus")
-"""What messages list as the names of settings."""
-
 _PROCESS = ("inter_op", "intra_op", "grpc_max_threads")
 _FLAGS = dict(
     zip(
@@ -57,7 +54,8 @@ def checked(configuration: Configuration) -> dict[str, int]:
             check_process_knob(name, value)
             continue
         if name not in KNOBS:
-            raise UsageError(f"unknown knob {name!r}; a server has: {', '.join(NAMES)}")
+            known = ", ".join((*KNOBS, "flag:--NAME", "env:NAME", "cpus"))
+            raise UsageError(f"unknown knob {name!r}; a server has: {known}")
         if (same := f"{FLAG}--{_FLAGS.get(name)}") in configuration:
             raise UsageError(f"{name} and {same} are the same setting; give one of them")
         least = ADAPTIVE if name == "batch_threads" else 0

@@ -87,8 +87,6 @@ class ObservedTraffic:
     ----------
     mark : int
         How many requests have ended since the start. It is the argument of `since`.
-    saved : int
-        How many requests the kept server had to answer for the trial, since the start.
 
     Examples
     --------
@@ -114,7 +112,7 @@ class ObservedTraffic:
         self._open: dict[Any, tuple[float, str]] = {}
         self._lock = threading.RLock()
         self._began = time.monotonic()
-        self._mark = self._saved = 0
+        self._mark = 0
         self._file: IO[bytes] | None = None
         self._rest, self._renamed = b"", False
         if log is not None and log.exists():  # what nobody has read may be long
@@ -127,12 +125,6 @@ class ObservedTraffic:
         """How many requests have ended since the start."""
         self._read()
         return self._mark
-
-    @property
-    def saved(self) -> int:
-        """How many requests the kept server had to answer for the trial, since the start."""
-        self._read()
-        return self._saved
 
     def since(self, mark: int = 0) -> TrafficSample:
         """Return the requests that ended after an earlier value of `mark`."""
@@ -188,7 +180,6 @@ class ObservedTraffic:
                 record = arrival, 1e-6 * float(microseconds), status, route, saved
                 self._ended.append(record)
                 self._mark += 1
-                self._saved += saved
 
     def _read(self) -> None:
         """Read what is new in the log."""

@@ -316,7 +316,7 @@ def measured() -> str:
     scenario = Scenario("line", TESTBEDS["cpu2"](), Poisson(9.0), cost, late)
     chosen = rng.integers(len(space), size=(9, 140))
     recommended = np.minimum(np.sort(chosen, axis=1)[:, ::-1], chosen)
-    runs = Race(chosen.astype(np.int32), recommended.astype(np.int32), 0.0)
+    runs = Race(chosen.astype(np.int32), recommended.astype(np.int32))
     found = [list(map(_short, values)) for values in score(scenario, runs).values()]
     for name, values in measures(scenario, runs).items():
         middle = interval(name, values, np.random.default_rng(0), median_of(name, 140))

@@ -152,12 +152,12 @@ def samples(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Samp
     saves = part.metric in ("latency", "served")
     table = tables.served if part.metric == "served" else tables.runs
     name = COLUMN.get(part.metric, "latency_s")
-    rows = []
+    other = DEFAULT if part.metric == "served" else part.against
+    rows, ours = [], runs_of(table, agent)
+    others = ours if part.metric == "latency" else runs_of(table, other)
     for about in tables.facts.itertuples():
-        own = runs_on(table, about.problem, agent)
-        other = DEFAULT if part.metric == "served" else part.against
-        theirs = own if part.metric == "latency" else runs_on(table, about.problem, other)
-        if own.empty or theirs.empty or (saves and not about.simple_regret > rules.least_gap):
+        own, theirs = ours.get(about.problem), others.get(about.problem)
+        if own is None or theirs is None or (saves and not about.simple_regret > rules.least_gap):
             continue
         x, y, error = theirs[name].to_numpy(float), own[name].to_numpy(float), 0.0
         x, y = (z[: min(len(x), len(y))] for z in (x, y))
@@ -219,11 +219,11 @@ def _late(part: ClaimPart, rules: Rules, tables: Evidence, agent: str) -> Number
     """Compare fractions of late requests: exact limits that hold for all problems together."""
     from scipy.stats import binomtest
 
-    counts = []
+    counts, ours = [], runs_of(tables.runs, agent)
     for about in tables.facts.itertuples():
-        own = runs_on(tables.runs, about.problem, agent)
+        own = ours.get(about.problem)
         often = about.simple_regret > rules.least_gap and about.default_late >= rules.least_late
-        if often and not own.empty:
+        if often and own is not None:
             n, base = int(own["requests"].median()), int(about.default_requests)
             default_late = round(about.default_late * base)
             counts.append((about.problem, default_late, base, round(own["late"].mean() * n), n))
@@ -272,9 +272,9 @@ def _number(part: ClaimPart, estimate: Interval, problems: Sequence[str], each: 
     return Number(*estimate, met, direction, tuple(problems), values)
 
 
-def runs_on(table: pd.DataFrame, problem: str, agent: str) -> pd.DataFrame:
-    """Return the runs of an agent on a problem, by seed."""
+def runs_of(table: pd.DataFrame, agent: str) -> dict[str, pd.DataFrame]:
+    """Return the runs of an agent by problem, each by seed."""
     if not len(table):
-        return table
-    found = table[(table["problem"] == problem) & (table["agent"] == agent)]
-    return found.sort_values("seed")
+        return {}
+    found = table[table["agent"] == agent].sort_values("seed", kind="stable")
+    return dict(iter(found.groupby("problem", sort=False)))

@@ -229,7 +229,7 @@ def _references(scenario: Scenario, late: Any, like: Race) -> dict[str, Race]:
     for name, number in numbers.items():
         chosen = np.full_like(like.chosen, number)
         chosen[:, 0] = scenario.default
-        races[name] = Race(chosen, chosen, 0.0)
+        races[name] = Race(chosen, chosen)
     return races
 
 

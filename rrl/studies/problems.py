@@ -19,6 +19,7 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +31,9 @@ from rrl.tuning.episode import Episode, Server, Status, check_arrivals, watched
 from rrl.tuning.presets import paper_cpu
 from rrl.tuning.watch import Watch
 from rrl.workloads.workload import Poisson, Workload
+
+if TYPE_CHECKING:
+    from rrl.recording.profile import Profile
 
 PathLike = str | os.PathLike[str]
 
@@ -105,12 +109,20 @@ def open_scenario(
         server: Server = TESTBEDS[testbed]()
     else:
         name, half = half_of(testbed)
-        server = RecordedServer(Path(data) / name, rate_per_s, half)
+        server = RecordedServer(_profile(Path(data) / name), rate_per_s, half)
         requests = int(server.profile.description["plan"]["requests"])
     workload = Poisson(float(load)) if isinstance(load, int | float) else load
     of_load = f"{rate_per_s:g}/s" if rate_per_s is not None else type(load).__name__.lower()
     unknown = np.full(len(server.space), np.nan)
     return Scenario(f"{testbed} {of_load}", server, workload, unknown, unknown, requests)
+
+
+@lru_cache(maxsize=16)
+def _profile(folder: Path) -> Profile:
+    """Read a profile once for all its loads and halves: parsing takes a tenth of a second."""
+    from rrl.recording.profile import read_profile
+
+    return read_profile(folder)
 
 
 def problem_of(name: str) -> tuple[str, float]:

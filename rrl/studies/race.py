@@ -6,16 +6,13 @@ recommends a good configuration, whether it keeps to good ones, and what the lea
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.agent import Agent, MakeAgent
-from rrl.core.knob import Configuration
+from rrl.core.agent import MakeAgent
 from rrl.studies.scenario import Scenario
 from rrl.tuning.loop import tune
 from rrl.tuning.objective import Objective
@@ -30,16 +27,12 @@ class Race:
     chosen, recommended : ndarray of int, shape (seeds, episodes)
         These are numbers of configurations. `chosen` served in the episode. `recommended` would be
         deployed after the episode.
-    seconds : float
-        This is the time of all calls of `ask`, `tell` and `best`, divided by the number of
-        episodes.
     costs : ndarray, shape (seeds, episodes), optional
         These are the costs that the agent was told, in seconds for a latency.
     """
 
     chosen: NDArray[np.int32]
     recommended: NDArray[np.int32]
-    seconds: float
     costs: NDArray[np.float64] | None = None
 
     def mean_costs(self) -> NDArray[np.float64]:
@@ -53,29 +46,6 @@ class Race:
         if self.costs is None:
             raise ValueError("these runs have no costs: make the sweep with costs=True")
         return self.costs.mean(axis=1)
-
-
-class _Timed:
-    """A wrapper that adds up the time of the agent only, without the time of the server."""
-
-    def __init__(self, agent: Agent) -> None:
-        self.agent, self.seconds = agent, 0.0
-
-    def _call(self, method: Callable[..., Any], *arguments: Any) -> Any:
-        start = time.perf_counter()
-        try:
-            return method(*arguments)
-        finally:
-            self.seconds += time.perf_counter() - start
-
-    def ask(self, load: float) -> Configuration:
-        return self._call(self.agent.ask, load)
-
-    def tell(self, configuration: Configuration, cost: float) -> None:
-        self._call(self.agent.tell, configuration, cost)
-
-    def best(self, load: float) -> Configuration:
-        return self._call(self.agent.best, load)
 
 
 def race(
@@ -108,9 +78,9 @@ def race(
     """
     chosen = np.empty((len(seeds), episodes), dtype=np.int32)
     recommended, costs = np.empty_like(chosen), np.empty(chosen.shape)
-    space, seconds = scenario.space, 0.0
+    space = scenario.space
     for row, seed in enumerate(seeds):
-        agent = _Timed(make_agent(space, np.random.default_rng([seed, 0])))
+        agent = make_agent(space, np.random.default_rng([seed, 0]))
         rng = np.random.default_rng([seed, 1])
         run = tune(
             scenario.server, agent, scenario.workload, episodes, rng,
@@ -119,8 +89,7 @@ def race(
         chosen[row] = [space.index(c) for c in run.configurations]
         recommended[row] = [space.index(c) for c in run.recommended]
         costs[row] = run.costs
-        seconds += agent.seconds
-    return Race(chosen, recommended, seconds / chosen.size, costs)
+    return Race(chosen, recommended, costs)
 
 
 def counts_episodes(measure: str) -> bool:
@@ -159,7 +128,7 @@ def score(scenario: Scenario, runs: Race) -> dict[str, NDArray[np.float64]]:
     >>> from rrl import ConfigSpace, Knob
     >>> from rrl.studies.problems import surface
     >>> line = surface("line", ConfigSpace([Knob("threads", (1, 2, 4))]), [3.0, 1.0, 2.0])
-    >>> runs = Race(np.array([[0, 1, 2, 1]]), np.array([[0, 1, 2, 1]]), 0.0)
+    >>> runs = Race(np.array([[0, 1, 2, 1]]), np.array([[0, 1, 2, 1]]))
     >>> measured = score(line, runs)
     >>> measured["first_within_5"].item(), measured["stays_within_5"].item()
     (2.0, 4.0)

@@ -71,7 +71,8 @@ from rrl.studies.roughness import (
 )
 from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Setting
-from rrl.studies.sweeps import Sweep, Task, packages, piece_key, problem, setting_key
+from rrl.studies.sweep_store import packages, setting_key
+from rrl.studies.sweeps import Sweep, Task, piece_key, problem
 from rrl.support.files import write_atomically
 from rrl.support.machine import one_thread
 

@@ -7,6 +7,7 @@ with another key is outdated and is not read. The files hold results only.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -19,10 +20,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rrl.studies.days import Arrays, Day
+from rrl.recording.profile import DESCRIPTION, EPISODES
+from rrl.recording.replay import replayed
+from rrl.studies.behaviour import label, problem_name
+from rrl.studies.days import KNOWING, Arrays, Day
+from rrl.studies.problems import SURFACES, half_of
 from rrl.studies.settings import Load, Setting
 from rrl.support.errors import DataError
 from rrl.support.files import read_json, replacing, write_atomically
+from rrl.support.provenance import NUMERICAL, digest, locked
 
 INDEX = "index.json"
 TABLES = "tables/"
@@ -66,6 +72,56 @@ def _folder(testbed: str, load: Load) -> str:
         return (part.lower() if isinstance(part, str) else f"{part:g}",)
 
     return f"{testbed.replace('/', '-half-')}/{'-'.join(flat(load))}"
+
+
+# --- what a result depends on ---------------------------------------------------------------------
+
+LOOP = "judge loop", "judge objectives"
+
+
+def setting_key(setting: Setting, data: str) -> Key:
+    """Return what a run of a setting depends on, besides the setting itself."""
+    kind = "Poisson" if isinstance(setting.load, int | float) else setting.load[0]
+    names = f"agent {setting.agent}", problem_name(setting.testbed), f"load {kind}", *LOOP
+    return (*map(label, names), *data_key(setting.testbed, data, judged=False), packages())
+
+
+def truth_key(testbed: str, load: Load, data: str) -> Key:
+    """Return what the truth of a problem depends on, besides its arguments."""
+    kind = "Poisson" if isinstance(load, int | float) else load[0]
+    names = problem_name(testbed), f"load {kind}", "judge truth"
+    return (*map(label, names), *data_key(testbed, data, judged=True), packages())
+
+
+def day_key(day: Day, data: str) -> Key:
+    """Return what a run of a day depends on, besides the day itself."""
+    agent = () if day.agent == KNOWING else (f"agent {day.agent}",)
+    names = *agent, problem_name(day.testbed), "problem day", "judge loop"
+    judged = Path(data) / half_of(day.testbed)[0] / EPISODES
+    read = (f"data {digest(judged)[:12]}",) if judged.exists() else ()
+    return (*map(label, names), *read, packages())
+
+
+def packages() -> str:
+    """Return the locked versions of the packages that can change a number, as one name."""
+    text = json.dumps(locked(NUMERICAL), sort_keys=True)
+    return f"packages {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def data_key(testbed: str, data: str, judged: bool) -> Key:
+    """Return the digest of the data of a testbed: what is replayed, or all of the recording."""
+    name, half = half_of(testbed)
+    where = Path(data) / name
+    if where.is_dir() and judged:
+        read = "".join(digest(where / file) for file in (DESCRIPTION, EPISODES))
+        return (f"data {hashlib.sha256(read.encode()).hexdigest()[:12]}",)
+    if where.is_dir():
+        return (f"data {replayed(where, half)[:12]}",)
+    surfaces = Path(data) / "surfaces" / "surfaces.npz"
+    return (f"data {digest(surfaces)[:12]}",) if name in SURFACES and surfaces.exists() else ()
+
+
+# --- the files ------------------------------------------------------------------------------------
 
 
 class Store:

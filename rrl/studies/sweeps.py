@@ -26,25 +26,29 @@ from zipfile import BadZipFile
 import numpy as np
 from tqdm import tqdm
 
-from rrl.recording.profile import DESCRIPTION, EPISODES
-from rrl.recording.replay import replayed
 from rrl.rivals import agents
-from rrl.studies.behaviour import label, problem_name
-from rrl.studies.days import KNOWING, Arrays, Day, check_day, day_name, run_days
-from rrl.studies.problems import SURFACES, half_of, open_scenario
+from rrl.studies.days import Arrays, Day, check_day, day_name, run_days
+from rrl.studies.problems import open_scenario
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario, Truth, find_truth
 from rrl.studies.settings import Load, Setting, check, why_not, workload
-from rrl.studies.sweep_store import Entry, Key, Store, setting_name, truth_name
+from rrl.studies.sweep_store import (
+    Entry,
+    Store,
+    day_key,
+    setting_key,
+    setting_name,
+    truth_key,
+    truth_name,
+)
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import replacing
 from rrl.support.machine import available_cpus, one_thread
-from rrl.support.provenance import NUMERICAL, digest, locked, versions
+from rrl.support.provenance import NUMERICAL, versions
 from rrl.tuning.constrained import most_cpus
 from rrl.tuning.objective_names import parse_objective
 
 SEEDS_PER_PIECE = 5
-LOOP = "judge loop", "judge objectives"
 WANTED = "wanted"
 """The file in the folder of pieces that names the results that were wanted while storing."""
 
@@ -261,7 +265,7 @@ class Sweep:
         rows = {name: array[: setting.seeds] for name, array in self._kept(arrays).items()}
         costs = rows["costs"].astype(np.float64) if self.costs else None
         chosen, recommended = (rows[n].astype(np.int32) for n in ("chosen", "recommended"))
-        return Race(chosen, recommended, np.nan, costs)
+        return Race(chosen, recommended, costs)
 
     def _file(self, task: Task) -> Path:
         return self.folder / f"{task.key}.npz"
@@ -363,45 +367,3 @@ def run_truth(testbed: str, load: Load, episodes: int, replications: int, data: 
     """Find the truth of one problem, as :class:`rrl.studies.scenario.Truth` has it."""
     where = problem(testbed, load, data)
     return find_truth(where, replications=replications, episodes=episodes)._asdict()
-
-
-def setting_key(setting: Setting, data: str) -> Key:
-    """Return what a run of a setting depends on, besides the setting itself."""
-    kind = "Poisson" if isinstance(setting.load, int | float) else setting.load[0]
-    names = f"agent {setting.agent}", problem_name(setting.testbed), f"load {kind}", *LOOP
-    return (*map(label, names), *data_key(setting.testbed, data, judged=False), packages())
-
-
-def truth_key(testbed: str, load: Load, data: str) -> Key:
-    """Return what the truth of a problem depends on, besides its arguments."""
-    kind = "Poisson" if isinstance(load, int | float) else load[0]
-    names = problem_name(testbed), f"load {kind}", "judge truth"
-    return (*map(label, names), *data_key(testbed, data, judged=True), packages())
-
-
-def day_key(day: Day, data: str) -> Key:
-    """Return what a run of a day depends on, besides the day itself."""
-    agent = () if day.agent == KNOWING else (f"agent {day.agent}",)
-    names = *agent, problem_name(day.testbed), "problem day", "judge loop"
-    judged = Path(data) / half_of(day.testbed)[0] / EPISODES
-    read = (f"data {digest(judged)[:12]}",) if judged.exists() else ()
-    return (*map(label, names), *read, packages())
-
-
-def packages() -> str:
-    """Return the locked versions of the packages that can change a number, as one name."""
-    text = json.dumps(locked(NUMERICAL), sort_keys=True)
-    return f"packages {hashlib.sha256(text.encode()).hexdigest()[:12]}"
-
-
-def data_key(testbed: str, data: str, judged: bool) -> Key:
-    """Return the digest of the data of a testbed: what is replayed, or all of the recording."""
-    name, half = half_of(testbed)
-    where = Path(data) / name
-    if where.is_dir() and judged:
-        read = "".join(digest(where / file) for file in (DESCRIPTION, EPISODES))
-        return (f"data {hashlib.sha256(read.encode()).hexdigest()[:12]}",)
-    if where.is_dir():
-        return (f"data {replayed(where, half)[:12]}",)
-    surfaces = Path(data) / "surfaces" / "surfaces.npz"
-    return (f"data {digest(surfaces)[:12]}",) if name in SURFACES and surfaces.exists() else ()

@@ -19,8 +19,8 @@ from rrl.studies.behaviour import label, problem_name
 from rrl.studies.horizons import RACED, make_horizons
 from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.sweep_store import TABLES as PREFIX
-from rrl.studies.sweep_store import Entry, Key, Store
-from rrl.studies.sweeps import Sweep, data_key, packages
+from rrl.studies.sweep_store import Entry, Key, Store, data_key, packages
+from rrl.studies.sweeps import Sweep
 from rrl.studies.warm_start import PROBLEMS as WARM_PROBLEMS
 from rrl.studies.warm_start import make_warm_start
 from rrl.support.errors import DataError

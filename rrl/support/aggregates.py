@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl.support.intervals import LEVEL
+
 Values = NDArray[np.float64]
 Statistic = Callable[..., Values]
 """Takes one or more samples, shape (..., problems, runs), and returns an array of shape (...)."""
@@ -115,10 +117,9 @@ def stratified_interval(
     rng: np.random.Generator,
     *,
     paired: bool = True,
-    level: float = 0.95,
     resamples: int = 2000,
 ) -> Interval:
-    """Return a statistic of samples and its percentile interval, see :func:`stratified_draws`.
+    """Return a statistic of samples and its 95 % percentile interval, see `stratified_draws`.
 
     Examples
     --------
@@ -126,7 +127,7 @@ def stratified_interval(
     Interval(value=1.0, low=1.0, high=1.0)
     """
     draws = stratified_draws(statistic, samples, rng, paired=paired, resamples=resamples)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(statistic(*samples)), float(low), float(high))
 
 

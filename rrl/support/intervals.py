@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+LEVEL = 0.95  # of every interval
+
 
 def bootstrap_interval(
     values: NDArray[np.float64],
     rng: np.random.Generator,
     *,
     statistic: Any = np.median,
-    level: float = 0.95,
     resamples: int = 2000,
 ) -> tuple[float, float, float]:
-    """Compute a statistic of a sample and its percentile bootstrap interval.
+    """Compute a statistic of a sample and its 95 % percentile bootstrap interval.
 
     Parameters
     ----------
@@ -25,8 +26,6 @@ def bootstrap_interval(
     rng : numpy.random.Generator
     statistic : callable, optional
         A function that takes an array and `axis`. The default is the median.
-    level : float, optional
-        The confidence level of the interval, above 0 and below 1.
     resamples : int, optional
         How many times the sample is drawn again.
 
@@ -46,7 +45,7 @@ def bootstrap_interval(
     """
     values = np.asarray(values, dtype=float)
     drawn = statistic(rng.choice(values, (resamples, len(values))), axis=1)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(statistic(values, axis=0)), float(low), float(high)
 
 

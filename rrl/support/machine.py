@@ -7,13 +7,13 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from rrl.support.own_folder import own_folder
+from rrl.support.provenance import versions
 
 LOCK = "machine.lock"
 """In the user's own folder, a process locks this file while it measures; `flock` on the file makes
@@ -65,7 +65,7 @@ def describe_machine() -> dict[str, Any]:
         "load_average": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": versions(PACKAGES),
     }
 
 
@@ -96,9 +96,11 @@ def announced() -> Iterator[str | None]:
     """
     own = own_folder() / RUN.format(os.getpid())
     with FileLock(own):
-        recording = "a recording measures" if _held(own_folder() / LOCK) else None
-        yield another_run() or (recording and f"{recording} {_DISTURBANCE}")
-        own.unlink()
+        recording = _held(own_folder() / LOCK)
+        try:
+            yield another_run() or (f"a recording measures {_DISTURBANCE}" if recording else None)
+        finally:
+            own.unlink()
 
 
 def another_run() -> str | None:
@@ -150,10 +152,3 @@ def _processor() -> str:
         return platform.processor()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor())
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

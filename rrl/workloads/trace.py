@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rrl.support.errors import DataError, shown
 from rrl.support.files import read_text
 from rrl.workloads.workload import Times, check_size, positive
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TIME_COLUMNS = ("timestamp", "time", "arrival")
 """The usual names of a column of arrival times, in any case."""
@@ -115,86 +116,69 @@ def read_trace(path: str | Path, column: str | None = None) -> Trace:
     ...     read_trace(file).times
     array([0.  , 0.75])
     """
-    reader = csv.reader(io.StringIO(read_text(Path(path)), newline=""))
+    import pandas as pd
+
+    text = read_text(Path(path))
     try:
-        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except csv.Error as error:  # such as a field of more than 128 KiB
-        raise DataError(
-            f"{path} line {reader.line_num}: {error}; is a quotation mark not closed?"
-        ) from None
-    if not rows:
+        table = pd.read_csv(
+            io.StringIO(text), header=None, dtype=str, na_filter=False, skip_blank_lines=False
+        )
+    except pd.errors.EmptyDataError:
+        raise DataError(f"{path} is empty: a trace needs one timestamp per line") from None
+    except pd.errors.ParserError as error:
+        raise DataError(f"{path}: {str(error).strip()}; write decimals with a point") from None
+    table = table.fillna("").map(str.strip)  # a short row has cells that are missing
+    table = table[(table != "").any(axis=1)]
+    if table.empty:
         raise DataError(f"{path} is empty: a trace needs one timestamp per line")
-    first, width = rows[0][1], len(rows[0][1])
-    header = _is_header(first)
-    index = _column(path, first if header else None, width, column)
-    values = []
-    for line, row in rows[header:]:
-        if len(row) != width or (width > 1 and not header):
-            text = ",".join(row)
-            hint = "; write decimals with a point" if len(row) == width + 1 or not header else ""
-            raise DataError(f"{path} line {line}: {shown(text)} has {len(row)} fields{hint}")
-        values.append(_parse(path, line, row[index].strip()))
-    dates = [value for value in values if isinstance(value, datetime)]
-    seconds = [value for value in values if not isinstance(value, datetime)]
-    if dates and seconds:
-        kinds = [isinstance(value, datetime) for value in values]
-        line = rows[header:][kinds.index(not kinds[0])][0]
-        raise DataError(f"{path} line {line}: seconds and dates are mixed; use one of them")
-    # Dates are subtracted before they become floats, to keep microseconds.
-    seconds = seconds or [(date - dates[0]).total_seconds() for date in dates]
+    header = not any(_begins_like_a_time(cell) for cell in table.iloc[0])
+    index = _column(path, list(table.iloc[0]) if header else None, table.shape[1], column)
     try:
-        return Trace(np.array(seconds, dtype=float))
+        return Trace(_times(path, table[index].iloc[int(header) :]))
+    except DataError:
+        raise
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
 
 
-def _is_header(row: list[str]) -> bool:
-    """Return whether the first row names columns: no cell in it is a number, or starts like one."""
-    cells = [cell.strip() for cell in row if cell.strip()]  # pandas writes an index without a name
-    return not any(cell[0].isdigit() or cell[0] in "+-." or _is_number(cell) for cell in cells)
+def _begins_like_a_time(text: str) -> bool:
+    """Return whether a cell of the first row is no name of a column."""
+    return text[:1].isdigit() or text[:1] in ("+", "-", ".") or text.lower() in ("nan", "inf")
 
 
-def _is_number(text: str) -> bool:
-    """Return whether Python takes it for a number, as also nan and Infinity."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _times(path: str | Path, cells: pd.Series) -> Times:
+    """Return times in seconds; the index of a cell is the number of its line, from 0."""
+    import pandas as pd
+
+    seconds = pd.to_numeric(cells, errors="coerce").astype(float)
+    dates = pd.to_datetime(cells, format="ISO8601", utc=True, errors="coerce")
+    finite = np.isfinite(seconds)
+    if finite.all():
+        return seconds.to_numpy()
+    if dates.notna().all():  # they are subtracted before they become floats: microseconds remain
+        return (dates - dates.iloc[0]).dt.total_seconds().to_numpy()
+    words, bad = "an ISO 8601 time as the others are", dates.isna()
+    if finite.iloc[0]:
+        words, bad = "a finite number of seconds as the others are", ~finite
+    elif bad.iloc[0]:
+        words = "a finite number of seconds or an ISO 8601 time"
+    line, cell = next((i, cells[i]) for i in cells.index[bad])
+    hint = "; write decimals with a point" if "," in cell else ""
+    raise DataError(f"{path} line {line + 1}: {shown(cell)} is not {words}{hint}")
 
 
-def _column(path: str | Path, header: list[str] | None, width: int, name: str | None) -> int:
-    """Return the index of the time column."""
-    names = [cell.strip() for cell in header or ()]
-    if name is None and (width == 1 or header is None):
+def _column(path: str | Path, names: list[str] | None, width: int, name: str | None) -> int:
+    """Return the index of the time column; `names` are those of the header, if there is one."""
+    if name is None and width == 1:
         return 0
     if name is None:
-        found = [i for i, own in enumerate(names) if own.lower() in TIME_COLUMNS]
+        found = [i for i, own in enumerate(names or ()) if own.lower() in TIME_COLUMNS]
         which = "name the one with the times by --time-column"
+        which += "" if names else "; write decimals with a point"
     else:
-        found = [i for i, own in enumerate(names) if own == name]
+        found = [i for i, own in enumerate(names or ()) if own == name]
         which = f"{'none' if not found else 'more than one'} is {name!r}"
     if len(found) == 1:
         return found[0]
     known = f"the columns {', '.join(map(shown, names))}" if names else "no header"
     raise DataError(f"{path} has {known}; {which}")
-
-
-def _parse(path: str | Path, line: int, text: str) -> float | datetime:
-    """Return one timestamp: seconds, or a date and time with UTC as the default offset."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        pass
-    else:
-        if math.isfinite(seconds):
-            return seconds
-        raise DataError(f"{path} line {line}: {shown(text)} is not a finite number of seconds")
-    try:
-        stamp = datetime.fromisoformat(text)
-    except ValueError:
-        hint = "; write decimals with a point" if "," in text else ""
-        raise DataError(
-            f"{path} line {line}: {shown(text)} is neither seconds nor an ISO 8601 time{hint}"
-        ) from None
-    return stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
