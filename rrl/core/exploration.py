@@ -225,8 +225,9 @@ class ExpectedSaving:
 
     A trial's expected saving is its expected improvement on the incumbent, per episode, times the
     horizon. Its price is what the trial is expected to cost above the incumbent. A trial pays if it
-    saves more than its price. Of the trials that pay, the one serves whose net saving (saving less
-    price) is highest in relation to what its episode costs. If none pays, the incumbent serves.
+    saves more than its price. The net saving is the saving less the price. Of the trials that pay,
+    the one with the highest ratio of net saving to the cost of its episode serves. If none pays,
+    the incumbent serves.
 
     Parameters
     ----------

@@ -6,8 +6,9 @@ categorical one has a length scale per value): a knob that hardly matters gets a
 measurement at one of its values then says much about the others. The nugget is the part of a cost
 that no neighbour predicts.
 
-A cost far above the best is bad, and how bad does not matter. So such logarithms are compressed
-(:func:`compress`), and a cliff does not bend the model near the best.
+The size of a cost far above the best does not matter for the choice of a configuration. So the
+logarithms of such costs are compressed (:func:`compress`), and a cliff does not bend the model near
+the best.
 
 Notation, as in the reference:
 

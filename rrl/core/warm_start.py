@@ -1,10 +1,11 @@
 """A warm start: earlier measurements of another model, load or machine as a prior that fades.
 
-What was measured elsewhere is not true here, but often alike. So the Gaussian process of
+Earlier costs are often similar to the costs here, but not equal. So the Gaussian process of
 :class:`~rrl.core.learned_similarity.LearnedSimilarity` gets a mean: the earlier log costs times a
-slope. The slope is unknown, too, and a few own measurements tell it: near 1 if the costs differ as
-they did elsewhere, near 0 if they have nothing in common, below 0 if what was good is bad here.
-What is left is a Gaussian process as always. So own measurements always win in the end.
+slope. The slope is unknown, too, and a few own measurements estimate it. It is near 1 if costs
+differ as before, near 0 if the two have nothing in common, and below 0 if good configurations are
+bad here. The difference from this mean is a Gaussian process as always. So own measurements always
+win in the end.
 
 The prior of the slope has a mean of 0.5 and a standard deviation (sd) of 1. A smaller sd, or a
 smaller amplitude of what is left, trusts the source more (``data/README.md`` says what that costs).
@@ -163,9 +164,9 @@ class WarmSimilarity(LearnedSimilarity):
 def transfer(space: ConfigSpace, earlier: Earlier, fixed: Configuration | None = None) -> WarmStart:
     """Say what earlier measurements mean for a space.
 
-    Knobs and values that both have are used. Of a knob that is not tuned now, only one value
-    counts: that of `fixed`, or else that of the best earlier configuration. Along a knob that was
-    not tuned earlier, nothing is expected to change.
+    Only shared knobs and shared values are used. If a knob is not tuned now, only the measurements
+    at one of its values count: the value in `fixed`, or else that of the best earlier
+    configuration. Along a knob that was not tuned earlier, nothing is expected to change.
 
     Parameters
     ----------
