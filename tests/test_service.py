@@ -225,7 +225,7 @@ def test_a_full_disk_is_said_at_once_and_no_client_notices(
             fill(small_disk)
             err = finished(process)
             assert process.returncode == 3, err
-            where = out / JOURNAL if full == "journal" else port_folder(port)
+            where = out if full == "journal" else port_folder(port)
             assert f"rrl: {where}" in err
             assert "No space left on device; make room and run it again" in err.splitlines()[-1]
             assert f"end it with: rrl stop {port}" in err

@@ -212,6 +212,7 @@ class HandoverServer(LiveServer):
                 self._end_trial()
             self._stop_trial()
             self._server = None
+            self.traffic.close()
             super().close()  # the connections
         return first
 

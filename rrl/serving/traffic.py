@@ -162,6 +162,13 @@ class ObservedTraffic:
         with self._lock:
             self._open.clear()
 
+    def close(self) -> None:
+        """Close the log: from now on, no new request is seen."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+            self._log = self._file = None
+
     def note(self, line: dict[str, Any]) -> None:
         """Take one line of the log."""
         with self._lock:
