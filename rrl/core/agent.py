@@ -13,7 +13,7 @@ from rrl.core.space import ConfigSpace
 
 
 class Agent(Protocol):
-    """An agent tunes by what it sees: costs, load estimates, and nothing else.
+    """An agent sees costs and load estimates, and nothing else. It chooses configurations.
 
     All random choices come from the generator that the agent was made with. So a run that is
     replayed gives the same agent.

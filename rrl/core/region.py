@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.space import ConfigSpace, check_radius
 
-LARGE = 5_000  # configurations; a larger space is updated in part, so a decision takes under 20 ms
+LARGE = 5_000  # configurations; a larger space is updated in part, to limit a decision's time
 PART = 2000  # configurations of this part, apart from a few
 SHIFT = 0.618  # of the way to the next spread configuration, from one episode to the next
 BLOCK = 10  # episodes of the first blocks; later ones are a tenth of the run's age
