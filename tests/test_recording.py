@@ -405,8 +405,8 @@ def test_finalists_are_the_best_of_either_half_and_guests_the_usual_settings(tmp
         for half in (0, 1):
             means = recorder.grid_means(rate, [half, half + 2])[: len(PLAN.space)]
             best.append(set(np.argsort(means)[:3].tolist()))
-        assert set(finals.finalists(rate)) == best[0] | best[1]
-        guests = [PLAN.configurations[i] for i in finals.guests(rate)]
+        assert set(finals.finalists[rate]) == best[0] | best[1]
+        guests = [PLAN.configurations[i] for i in finals.guests[rate]]
         assert any(c["batch_threads"] == ADAPTIVE for c in guests)
 
 
@@ -415,7 +415,7 @@ def test_each_half_goes_on_until_every_ratio_is_known(whole):
     for rate in range(2):
         for half in (0, 1):
             columns, means = finals.rounds(rate, half)
-            _, verdicts = judge(means, contenders=len(finals.finalists(rate)))
+            _, verdicts = judge(means, contenders=len(finals.finalists[rate]))
             assert all(known(verdict) for verdict in verdicts)
             assert len(means) < MOST_ROUNDS * REPEATS
             widths = [v.high / v.low for v in verdicts if v.word != "best"]
