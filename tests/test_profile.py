@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,8 @@ def test_the_nearest_recorded_load_is_nearest_by_its_ratio(folder):
 def test_finals_leave_the_replay_as_it_is(folder):
     before = replayed(folder)
     with closing(Recorder(PLAN, folder)) as recorder:
-        list(recorder.run(FakeServer(), np.random.default_rng(0), Finals(recorder).order()))
+        first = islice(Finals(recorder).order(), 2)  # a round for each half
+        list(recorder.run(FakeServer(), np.random.default_rng(0), first))
     assert len(read_profile(folder).table) > PLAN.episodes
     assert replayed(folder) == before
     rows = (folder / EPISODES).read_text().splitlines(keepends=True)

@@ -162,22 +162,6 @@ def test_a_long_run_agrees_exactly():
     assert np.max(np.abs(kernel.departure - exact)) < 1e-12 * exact[-1]
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
-@settings(max_examples=15)
-def test_no_thread_idles_while_a_request_waits(seed, threads):
-    """Without a timeout a batch begins as soon as there is a thread: at an arrival or an end."""
-    rng = np.random.default_rng(seed)
-    arrivals = np.cumsum(rng.exponential(0.5, 200))
-    work = rng.exponential(1.0, 200)
-    departure = simulate_queue(arrivals, work, threads=threads, speed=np.ones(threads)).departure
-    begin = departure - work
-    assert np.all(begin >= arrivals - 1e-9)
-    for j in np.flatnonzero(begin > arrivals + 1e-9):  # those that waited
-        running = np.sum((begin <= arrivals[j]) & (departure > arrivals[j]))
-        assert running == threads
-        assert np.min(np.abs(departure - begin[j])) < 1e-9
-
-
 # -------------------------------------------------------------------------- batching, by hand
 
 

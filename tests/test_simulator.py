@@ -248,29 +248,18 @@ def test_noise_moves_whole_episodes():
     [
         (lambda: testbed("cpu3"), r"unknown testbed 'cpu3': use one of \['cpu2'"),
         (lambda: Model("m", item=0.0), "item 0.0"),
-        (lambda: Model("m", item=1.0, parallel=1.5), "parallel 1.5"),
         (lambda: Model("m", item=1.0, branches=0.5), "branches 0.5: must be at least 1"),
         (lambda: Model("m", item=1.0, sync=-1.0), "sync -1.0"),
         (lambda: Machine("m", cores=0), "cores 0"),
-        (lambda: Machine("m", cores=float("nan")), "cores nan"),
         (lambda: Machine("m", cores=2, spin=2.0), "spin 2.0"),
-        (lambda: Machine("m", cores=2, wake=-1.0), "wake -1.0"),
-        (lambda: Machine("m", cores=2, switching=-1.0), "switching -1.0"),
+        (lambda: Machine("m", cores=2, wake=float("nan")), "wake nan"),
         (lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"nosuch": 1}), "no knob 'nosuch'"),
-        (
-            lambda: SimulatedServer(ConfigSpace([Knob("typo", (1,))]), PLAIN, FOUR),
-            "no knob 'typo'",
-        ),
         (
             lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"inter_op": 1}),
             "'inter_op' is a knob of the space",
         ),
         (lambda: measure([]), "at least one request"),
-        (lambda: measure([2.0, 1.0]), "sorted"),
-        (lambda: measure([-1.0, 1.0]), "0 or more"),
-        (lambda: measure([0.0, np.inf]), "finite"),
         (lambda: find(replications=1), "1 replications"),
-        (lambda: find(requests=0), "0 requests"),
         (lambda: with_parameters(testbed("cpu2"), {"nosuch": 1.0}), "nosuch"),
         (lambda: calibrate(testbed("cpu2"), [], [1.0]), "0 cases and 1 measurements"),
         (lambda: calibrate(testbed("cpu2"), [], [], ["contention"]), "above 0"),
@@ -329,9 +318,9 @@ def test_rejected_requests_make_a_configuration_dear():
 
 def test_the_truth_is_among_the_ties_of_a_short_search():
     server = testbed("cpu10")
-    truth = optimum(server, 14.3, replications=60, rng=np.random.default_rng(0))
-    for seed in range(1, 4):
-        short = optimum(server, 14.3, replications=15, rng=np.random.default_rng(seed))
+    truth = optimum(server, 14.3, replications=30, rng=np.random.default_rng(0))
+    for seed in (1, 2):
+        short = optimum(server, 14.3, replications=10, rng=np.random.default_rng(seed))
         assert truth.index in short.ties
         assert short.index in short.ties
         assert abs(short.costs[truth.index] - truth.cost) < 3 * short.half_width

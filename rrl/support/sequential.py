@@ -22,8 +22,6 @@ Statistical Society A 132(2), 1969.
 Efron, "Student's t-test under symmetry conditions", Journal of the American Statistical Association
 64(328), 1969.
 Lan & DeMets, "Discrete sequential boundaries for clinical trials", Biometrika 70(3), 1983.
-De la Peña, "A general class of exponential inequalities for martingales and ratios", Annals of
-Probability 27(1), 1999.
 Howard, Ramdas, McAuliffe & Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence
 sequences", Annals of Statistics 49(2), 2021.
 Ramdas, Grünwald, Vovk & Shafer, "Game-theoretic statistics and safe anytime-valid inference",
