@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from seaborn.utils import relative_luminance
-from test_profile import PLAN, FakeServer, record
+from test_profile import PLAN, record
 
 from rrl import ConfigSpace, Knob, read_profile
 from rrl.plotting.cells import EVEN, plot_cells
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("profiles") / "profile"
-    record(folder, FakeServer())
+    record(folder)
     return read_profile(folder)
 
 
