@@ -20,7 +20,7 @@ from rrl.simulation.published_scaling import CORES, TIMES_S, fit_parallel, servi
 from rrl.simulation.service_model import Machine, Model, batch_speed, lognormal
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import INCEPTION_V3, MOBILENET_V2, TESTBEDS, TWO_CORES, testbed
-from rrl.simulation.validation import cell_table, fit_profile, hold_out, predict_cells, twin
+from rrl.simulation.validation import cell_table, fit_cells, hold_out, predict_cells, twin
 from rrl.tuning.episode import Status
 from rrl.tuning.objective import MeanLatency
 from rrl.tuning.presets import paper_cpu
@@ -399,13 +399,14 @@ def test_the_testbeds_have_what_was_fitted(inception):
     """The refit of the smallest profiles gives the numbers that the testbeds carry."""
     start = replace(INCEPTION_V3, item=0.05, sync=0.01, front_end=0.005, overhead=0.005)
     names = ("item", "sync", "dispatch", "front_end", "overhead", "branches")
-    found = fit_profile(twin(inception, start, TWO_CORES), inception, names).parameters
+    found = fit_cells(twin(inception, start, TWO_CORES), cell_table(inception), names).parameters
     assert found["item"] == pytest.approx(0.050, rel=0.05)
     for name in ("sync", "front_end", "overhead", "branches"):
         assert getattr(INCEPTION_V3, name) == pytest.approx(found[name], rel=0.2)
     batching = read_profile(DATA / "mobilenet_v2-batching")
     start = replace(MOBILENET_V2, item=0.006, fixed=0.001)
-    found = fit_profile(twin(batching, start, TWO_CORES), batching, ("item", "fixed")).parameters
+    server = twin(batching, start, TWO_CORES)
+    found = fit_cells(server, cell_table(batching), ("item", "fixed")).parameters
     assert found["item"] == pytest.approx(MOBILENET_V2.item, rel=0.05)
     assert found["fixed"] == pytest.approx(MOBILENET_V2.fixed, abs=0.0004)
 
@@ -415,7 +416,7 @@ def test_the_two_core_testbed_explains_the_recorded_profile():
     cells = cell_table(profile)
     assert len(cells) == 288
     assert 150 < cells["stable"].sum() < 240
-    predicted = predict_cells(testbed("cpu2"), profile, cells)
+    predicted = predict_cells(testbed("cpu2"), cells)
     error = np.abs(predicted / cells["measured_s"] - 1)
     assert error[cells["stable"]].median() < 0.12
     assert abs(np.log(predicted / cells["measured_s"]).median()) < 0.05

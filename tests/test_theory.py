@@ -113,16 +113,12 @@ def test_a_false_bound_is_noticed(mutation, monkeypatch):
 # --- Exact where it is exact --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, 2, 5])
-def test_covers_of_a_partition_are_the_coupon_collectors(size):
-    coupons = 60 // size
-    times = cover_times(cells(60, size), 2000, np.random.default_rng(size))
+def test_covers_of_a_partition_are_the_coupon_collectors():
+    times = cover_times(cells(60, 5), 2000, np.random.default_rng(5))
     error = times.std(ddof=1) / len(times) ** 0.5
-    assert abs(times.mean() - harmonic_mean_cover(coupons)) < 3 * error
-    small = np.full(12, 1 / 12)
-    assert exact_mean_cover(cells(12, size if 12 % size == 0 else 1), small) == pytest.approx(
-        harmonic_mean_cover(12 // size if 12 % size == 0 else 12)
-    )
+    assert abs(times.mean() - harmonic_mean_cover(12)) < 3 * error
+    exact = exact_mean_cover(cells(12, 2), np.full(12, 1 / 12))
+    assert exact == pytest.approx(harmonic_mean_cover(6))
 
 
 def test_simulated_covers_agree_with_the_exact_formulas_where_regions_overlap():
@@ -160,7 +156,7 @@ def test_the_fixed_point_is_one_of_m_t_and_the_solver_finds_the_best_policy():
     np.testing.assert_allclose(solve(mdp).min(axis=-1), np.min(every, axis=0), atol=1e-9)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("gamma", [0.0, 0.9])
 def test_the_bounds_of_bias_and_loss_are_attained(gamma):
     cost, transition, weights = bounds.hardest(gamma)
     mdp = MDP(cost, transition, gamma)
