@@ -130,6 +130,8 @@ def test_parts_add_up():
     parts = (Poisson(3.0), Fleet(60, 20.0), Reconnects(100, 50.0, first=20.0))
     times = Superposed(parts).arrivals(4000, np.random.default_rng(7))
     assert Superposed(parts).rate == pytest.approx(3 + 3 + 2)
+    begun = Superposed(parts).arrivals(2000, np.random.default_rng(7))
+    np.testing.assert_array_equal(begun, times[:2000])  # no part is cut off too early
     quiet = times[times < 20.0]
     burst = times[(times >= 20.0) & (times < 30.0)]
     assert len(burst) > 100 + len(quiet) / 4

@@ -325,6 +325,7 @@ def test_the_truth_is_among_the_ties_of_a_short_search():
         assert short.index in short.ties
         assert abs(short.costs[truth.index] - truth.cost) < 3 * short.half_width
         assert truth.costs[short.index] - truth.cost <= short.excess
+        assert short.excess > 0
         assert len(truth.ties) < len(short.ties)
 
 
