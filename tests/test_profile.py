@@ -15,6 +15,7 @@ import yaml
 from test_recording import Scripted, recorded
 
 from rrl.recording.calibration import for_machine
+from rrl.recording.evidence import by_finals
 from rrl.recording.finals import Finals
 from rrl.recording.plan import Plan
 from rrl.recording.plans import JOINT, KEPT, PLANS
@@ -178,17 +179,18 @@ def test_batching_off_is_next_to_the_most_batch_threads(folder):
 
 @pytest.mark.parametrize(
     ("lows", "limit"),
-    [([1.0], 0.0), ([1.0, 1.2], 0.0), ([1.0, 0.8, 1.1], 0.25), ([1.0, None], np.inf), ([], np.nan)],
+    [([1.0, 1.2], 0.0), ([1.0, 0.8, 1.1], 0.25), ([1.0, None], np.inf)],
 )
 def test_the_limit_of_regret_is_that_of_the_rival_that_could_be_cheapest(folder, lows, limit):
     """A limit that is not known is infinite: such a rival could cost anything."""
     description = json.loads((folder / "profile.json").read_text())
-    finalists = [{} if low is None else {"low": low} for low in lows]
+    best = {"verdict": "best"} | PLAN.space[0]
+    finalists = [best if low is None else best | {"low": low} for low in lows]
     description["finals"] = {"20": {"finalists": finalists}}
     (folder / "profile.json").write_text(json.dumps(description))
     profile = read_profile(folder)
-    assert profile.regret_limit(20.0) == pytest.approx(limit, nan_ok=True)
-    assert np.isnan(profile.regret_limit(21.0))
+    assert by_finals(profile, 20.0)["regret"] == pytest.approx(limit)
+    assert by_finals(profile, 21.0) is None
 
 
 DATA = Path(__file__).parent.parent / "data"

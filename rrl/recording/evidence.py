@@ -207,7 +207,8 @@ def by_finals(profile: Profile, rate_per_s: float) -> dict[str, Any] | None:
     -------
     dict or None
         ``best`` is a configuration, ``tied`` and ``undecided`` count its rivals, and ``regret`` is
-        the fraction by which the best can be slower than any of them, at most.
+        the fraction by which the best can be slower than any of them, at most. It comes from the
+        lower limits of the ratios, and is infinite if one of them is not known.
 
     Examples
     --------
@@ -220,9 +221,10 @@ def by_finals(profile: Profile, rate_per_s: float) -> dict[str, Any] | None:
         return None
     words = [finalist["verdict"] for finalist in finalists]
     winner = finalists[words.index("best")]
+    lowest = min(finalist.get("low", 0.0) for finalist in finalists)
     return {
         "best": {knob: winner[knob] for knob in profile.knobs},
         "tied": words.count("tied"),
         "undecided": words.count("undecided"),
-        "regret": profile.regret_limit(rate_per_s),
+        "regret": 1 / lowest - 1 if lowest else np.inf,
     }
