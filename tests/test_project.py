@@ -71,7 +71,7 @@ def test_every_import_is_declared():
     come_along |= {"pillow"}  # matplotlib
     come_along |= {"keras", "protobuf", "packaging"}  # tensorflow, pytest
     come_along |= {"tornado", "requests"}  # jupyterlab
-    come_along |= {"threadpoolctl", "distributed", "configspace"}  # scikit-learn, dask, smac
+    come_along |= {"threadpoolctl", "distributed"}  # scikit-learn, dask
     come_along |= {"sphinx", "docutils", "axe-playwright-python"}  # the extra `site`
     undeclared = set()
     for path in [*ROOT.glob("rrl/**/*.py"), *ROOT.glob("tests/**/*.py")]:
