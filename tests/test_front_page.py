@@ -8,13 +8,15 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from test_agent import contract
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.plotting.animation import Moment, draw_episode, save_animation
-from rrl.publishing.gallery import CAPTIONS, PICTURES, files_of, gallery
+from rrl.publishing.gallery import CAPTIONS, PICTURES, gallery, gallery_of
+from rrl.publishing.manifest import folder, read_manifest
 from rrl.publishing.results import insert, results
 from rrl.support.errors import DataError
 
@@ -40,17 +42,19 @@ def test_the_results_of_the_readme_are_those_of_the_tables():
 
 def test_the_gallery_has_every_file_of_the_manifest_and_no_other():
     """If it fails after the figures changed: ``make pages``."""
-    text, files = (ROOT / "figures" / "README.md").read_text(), files_of(ROOT)
-    assert text == gallery(files)
+    text = (ROOT / "figures" / "README.md").read_text()
+    assert text == gallery_of(ROOT)
     linked = set(re.findall(r"\]\(([^/)]+)\)", text))
-    assert linked == {name for name, _ in files if not name.endswith(".pdf")}
+    files = {Path(name).name for name in read_manifest(folder(ROOT))["files"]}
+    assert linked == {name for name in files if not name.endswith(".pdf")}
     assert {Path(name).suffix for name in linked} >= set(PICTURES)
-    assert {Path(name).stem for name, _ in files} == set(CAPTIONS), "a caption too many"
+    captions = yaml.safe_load((ROOT / CAPTIONS).read_text(encoding="utf-8"))
+    assert {Path(name).stem for name in files} == set(captions), "a caption too many"
 
 
 def test_a_figure_without_a_caption_is_named():
-    with pytest.raises(DataError, match=r"new\.png has no caption; add one to CAPTIONS"):
-        gallery([("new.png", "00_quickstart")])
+    with pytest.raises(DataError, match=r"new\.png has no caption; add one to notebooks/captions"):
+        gallery([("new.png", "00_quickstart")], {})
 
 
 # --- The animated picture -------------------------------------------------------------------------

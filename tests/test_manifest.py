@@ -78,22 +78,22 @@ def test_the_words_of_the_code_change_no_line_and_stored_results_are_named(check
 
 
 def test_nothing_changed_is_no_difference(checkout, before):
-    assert verify(checkout, before) == []
+    assert verify(checkout, before) == {}
 
 
 def test_other_bytes_are_a_difference_however_small_with_what_has_changed(checkout, before):
     (checkout / "figures/one.csv").write_text("load,gain\n60,2.0000001\n")
     enter(checkout)
-    name, what = verify(checkout, before)[0]
-    assert (name, what) == (
-        "figures/one.csv",
-        "other bytes from the same data, versions and parameters",
-    )
+    assert verify(checkout, before) == {
+        "figures/one.csv": "other bytes from the same data, versions and parameters"
+    }
     record(checkout, checkout / "notebooks/1.ipynb", {"seed": 8}, FIRST)
-    assert verify(checkout, before)[0].what == "other bytes (changed: parameters)"
+    assert verify(checkout, before)["figures/one.csv"] == "other bytes (changed: parameters)"
     (checkout / "data/p/episodes.csv").write_text("2")
     enter(checkout)
-    assert verify(checkout, before)[0].what == "other bytes (changed: data/p/episodes.csv)"
+    assert (
+        verify(checkout, before)["figures/one.csv"] == "other bytes (changed: data/p/episodes.csv)"
+    )
 
 
 def test_missing_touched_and_new_files_are_found(checkout, before):
@@ -104,7 +104,7 @@ def test_missing_touched_and_new_files_are_found(checkout, before):
     record(checkout, checkout / "notebooks/2.ipynb", {}, SECOND)
     (checkout / "figures/two.csv").write_text("by another hand")
     record(checkout, ROOT / "notebooks/00_quickstart.ipynb", {}, third)
-    assert dict(verify(checkout, before)) == {
+    assert verify(checkout, before) == {
         "figures/one.png": "missing; `make reproduce` makes it",
         "figures/two.csv": "other bytes (changed: parameters)",
         "figures/three.csv": "not in the reference",
