@@ -14,7 +14,7 @@ from seaborn.utils import relative_luminance
 from test_profile import PLAN, FakeServer, record
 
 from rrl import ConfigSpace, Knob, read_profile
-from rrl.plotting.cells import EVEN, plot_cells
+from rrl.plotting.cells import EVEN, on_grid, outline, plot_cells
 from rrl.plotting.experiments import plot_everywhere, plot_ratio_panels
 from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
 from rrl.plotting.runs import plot_comparison
@@ -162,3 +162,20 @@ def test_ratios_have_a_panel_per_measure_and_a_hollow_marker_where_nothing_is_ce
     full, hollow = axes[0].lines[:2]
     assert (full.get_xdata().tolist(), hollow.get_xdata().tolist()) == ([1.25], [1.1])
     assert hollow.get_markerfacecolor() == "white" != full.get_markerfacecolor()
+
+
+def test_levels_stand_in_order_of_position_and_holes_stay_holes():
+    knobs = [Knob("a", (1, 2)), Knob("m", (1, 2)), Knob("b", (0, 1, 2), positions=(2, 0, 1))]
+    space = ConfigSpace(knobs, [[0, 0, 0], [0, 0, 1], [1, 1, 2]])
+    assert np.array_equal(
+        on_grid(space, [10.0, 11.0, 12.0], 0), [[11, np.nan, 10], [np.nan] * 3], equal_nan=True
+    )
+    assert on_grid(space, [10.0, 11.0, 12.0], 1)[1].tolist()[1] == 12
+
+
+def test_an_outline_is_closed():
+    region = np.random.default_rng(1).random((6, 7)) < 0.5
+    ends = [end for line in outline(region) for end in line]
+    assert all(ends.count(end) % 2 == 0 for end in ends)
+    horizontal = sum(a[1] == b[1] for a, b in outline(region))
+    assert horizontal == np.abs(np.diff(np.pad(region, 1).astype(int), axis=0)).sum()
