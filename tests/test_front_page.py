@@ -70,14 +70,14 @@ def test_an_animation_has_a_frame_per_figure_and_the_same_bytes_each_time(tmp_pa
 
     def write(folder):
         figures = (draw_episode(space, truth, moments[:k], 2, default=8) for k in (1, 2))
-        return save_animation(figures, "learns", tmp_path / folder, seconds=0.1)
+        return save_animation(figures, "learns", tmp_path / folder)
 
     first, second = write("one"), write("two")
     assert first.read_bytes() == second.read_bytes()
     with Image.open(first) as picture:
         assert picture.n_frames == 2
         frames = [np.asarray(picture.convert("RGB")) for k in range(2) if picture.seek(k) is None]
-        assert picture.info["duration"] == 100
+        assert picture.info["duration"] == 200
         assert "loop" not in picture.info, "what moves for ever needs something that stops it"
     assert (frames[0] != frames[1]).any()
     colours = {tuple(colour) for colour in np.unique(frames[1].reshape(-1, 3), axis=0).tolist()}
