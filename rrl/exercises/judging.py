@@ -14,7 +14,6 @@ import math
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -130,12 +129,8 @@ def ask_number(
     return value
 
 
-def _called(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function.func if isinstance(function, partial) else function
-
-
 def _name(function: Callable[..., Any]) -> str:
-    return getattr(_called(function), "__name__", "your function")
+    return getattr(function, "__name__", "your function")
 
 
 def _told(
@@ -145,7 +140,7 @@ def _told(
     hints: Mapping[type[Exception], str],
 ) -> str:
     """Return a sentence that says which call failed, at which line, and what usually causes it."""
-    code = getattr(inspect.unwrap(_called(function)), "__code__", None)
+    code = getattr(inspect.unwrap(function), "__code__", None)
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame.line for frame in frames if code and frame.filename == code.co_filename]
     at = f", at `{own[-1]}`" if own and own[-1] else ""
