@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
-from rrl.operating.operate import operate, remember
-from rrl.operating.records import episode_record, late_while_tuning
+from rrl.operating.operate import operate
+from rrl.operating.records import late_while_tuning
 from rrl.operating.verdict import summarise
 from rrl.rivals.agents import AGENTS, maker
 from rrl.support.errors import ServerError
@@ -229,12 +229,6 @@ def test_an_incumbent_that_fails_in_the_rest_of_an_episode_is_shunned_too(end):
     assert [step.recommended for step in done] == [good, good, DEFAULT, DEFAULT]
     assert done[3].configuration == DEFAULT
     assert agent.told[-2] == (good, guard.shunned[SPACE.index(good)])
-
-    again = Guard(SPACE, DEFAULT, 10_000, LATE_S)
-    remember(
-        again, [episode_record(guarded_job(), i, step, rng, guard) for i, step in enumerate(done)]
-    )
-    assert (again.shunned, again.parts) == (guard.shunned, guard.parts)
 
 
 # --- a guarded run that is stopped and continued --------------------------------------------------

@@ -25,10 +25,9 @@ from rrl import (
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import make_agent, operate
-from rrl.operating.records import kept_episode
 from rrl.operating.report import add_commands, plot_journal
 from rrl.operating.verdict import best_so_far, summarise
-from rrl.support.errors import ServerError, UsageError
+from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.tuning.episode import Episode, measure_valid
 from rrl.tuning.objective import SLOViolations
 from rrl.tuning.slo import SLO, join, parse_slo
@@ -142,6 +141,16 @@ def test_the_tuning_is_that_of_tune(tmp_path):
     assert run.recommended == [record["recommended"] for record in records[:25]]
 
 
+def test_an_agent_that_chooses_otherwise_is_refused(tmp_path, whole, monkeypatch):
+    (tmp_path / JOURNAL).write_bytes(whole)
+    other = make_agent(job(seed=1))
+    monkeypatch.setattr("rrl.operating.operate.make_agent", lambda job: other)
+    wrong = r"line \d+: it is no .* \(.* is asked for, and .* was measured\); .* in another folder"
+    with pytest.raises(DataError, match=wrong):
+        operate(job(), Mortal(0), contestants, tmp_path)
+    assert (tmp_path / JOURNAL).read_bytes() == whole
+
+
 def test_another_job_is_refused(tmp_path, whole):
     (tmp_path / JOURNAL).write_bytes(whole)
     with pytest.raises(UsageError, match=r"arrivals 'Poisson\(rate=115.0\)', not"):
@@ -181,10 +190,10 @@ def test_the_result_says_what_the_records_say(tmp_path, whole):
     typical = np.exp(np.median(np.log(ours / theirs)))
     assert result["ratio"] == {"median": pytest.approx(typical), "low": None, "high": None}
     assert result["verdict"] == "no difference shown"  # 6 rounds are too few for a verdict
-    final = join([kept_episode(record["recommended"]) for record in records[25:]])
+    final = join([record["recommended"]["answered"] for record in records[25:]])
     assert result["slo"]["value_s"] == Percentile(99)(final)
     assert result["slo"]["late_while_tuning"] == np.mean([r["late"] for r in records[:25]])
-    late = SLOViolations(0.06)(kept_episode(records[3]))
+    late = SLOViolations(0.06)(records[3]["answered"])
     assert records[3]["late"] == pytest.approx(late)
 
 

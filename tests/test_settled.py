@@ -10,6 +10,7 @@ import pytest
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.operating.job import Job
+from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import SETTLED, operate
 from rrl.operating.records import compared, learned, settled
 from rrl.recording.replay import TableServer
@@ -47,14 +48,18 @@ def test_it_ends_with_its_patience_and_says_so(tmp_path):
 
 
 def test_it_goes_on_as_if_never_stopped(tmp_path):
-    whole = learned(operate(job(), SERVER, contestants, tmp_path / "whole"))
-    early = learned(operate(job(episodes=4), SERVER, contestants, tmp_path / "parts"))
-    assert len(early) == 4
-    assert learned(operate(job(), SERVER, contestants, tmp_path / "parts")) == whole
-    assert learned(operate(job(), SERVER, contestants, tmp_path / "parts")) == whole
-    more = operate(job(patience=8), SERVER, contestants, tmp_path / "parts")
-    assert learned(more)[: len(whole)] == whole
-    assert len(learned(more)) > len(whole)
+    def episodes(folder, **changes):
+        operate(job(**changes), SERVER, contestants, tmp_path / folder)
+        lines = (tmp_path / folder / JOURNAL).read_bytes().splitlines()
+        return [line for line in lines if line.startswith(b'{"episode"')]
+
+    whole = episodes("whole")
+    assert len(episodes("parts", episodes=4)) == 4
+    assert episodes("parts") == whole
+    assert episodes("parts") == whole
+    more = episodes("parts", patience=8)
+    assert more[: len(whole)] == whole
+    assert len(more) > len(whole)
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,10 @@ from rrl.support.errors import ServerError, interrupt_by_signals
 
 if TYPE_CHECKING:
     from rrl.operating.job import Job
-    from rrl.operating.operate import Contestants, Opened
+    from rrl.operating.operate import Contestants, Run
     from rrl.operating.records import Record
     from rrl.operating.screen import Screen
     from rrl.tuning.episode import Server
-    from rrl.tuning.guard import Guard
 
 
 class Live(NamedTuple):
@@ -29,15 +28,13 @@ class Live(NamedTuple):
 
     Parameters
     ----------
-    opened : Opened
-        Its journal, which is open already.
-    guard : Guard, optional
+    run : Run
+        It is open already, after the last measurement of its journal.
     command : sequence of str
         The command that starts such a server, without the flags of a configuration.
     """
 
-    opened: Opened
-    guard: Guard | None
+    run: Run
     command: Sequence[str]
 
 
@@ -113,8 +110,8 @@ def _measure(
         f"{load_words(job)}, plus the server starts"
     )
     return operate(
-        job, server, contestants, live.opened, screen, tick=screen.progress, machine=machine,
-        guard=live.guard, others=OtherWork(getattr(server, "processes", tuple)),
+        job, server, contestants, live.run, screen, tick=screen.progress, machine=machine,
+        others=OtherWork(getattr(server, "processes", tuple)),
     )  # fmt: skip
 
 

@@ -182,7 +182,7 @@ def _add_service_options(group: Any) -> None:
 
 def _tune(options: Namespace) -> int:
     from rrl.operating.metrics import metrics_at
-    from rrl.operating.operate import make_guard, open_journal
+    from rrl.operating.operate import open_run
     from rrl.operating.requests import read_requests
     from rrl.operating.run import Live, check_room, plan_lines, run
     from rrl.operating.screen import Screen
@@ -206,12 +206,11 @@ def _tune(options: Namespace) -> int:
         for note in filter(None, (own_server(options), requests.note)):
             screen(note)
         check_room(folder)
-        opened = stack.enter_context(open_journal(job, folder))
+        opened = stack.enter_context(open_run(job, folder, refuses))
         screen(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
         servers = stack.enter_context(open_servers(options, job, folder, requests.inputs))
-        guard = make_guard(job, refuses)
-        stack.enter_context(metrics_at(options.metrics_port, guard))
-        live = Live(opened, guard, command_here(options))
+        stack.enter_context(metrics_at(options.metrics_port, opened.guard))
+        live = Live(opened, command_here(options))
         return run(job, *servers, folder, options, screen, live)
 
 
