@@ -13,6 +13,7 @@ import pytest
 
 from rrl.cli import main
 from rrl.operating.journal import JOURNAL
+from rrl.operating.table import read_table
 
 ROOT = Path(__file__).parent.parent
 SHORT = ["--episodes", "3", "--requests", "10", "--rounds", "3", "--agent", "rrl"]
@@ -175,6 +176,12 @@ def test_a_bad_table_is_one_line(text, options, code, message, tmp_path, capsys)
     if code == 3:
         assert str(table) in line
     assert not (tmp_path / "o").exists()
+
+
+def test_windows_line_ends_are_no_change(tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_bytes(b"a,cost\r\n1,3\r\n2,4\r\n")
+    assert read_table(table, "cost") == ({"a": [1, 2], "cost": [3.0, 4.0]}, ["a"])
 
 
 def test_na_is_text_among_texts_and_a_number_among_texts_can_be_the_default(tmp_path, capsys):

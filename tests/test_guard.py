@@ -29,7 +29,7 @@ from rrl.tuning.watch import Watch
 SPACE = ConfigSpace([Knob("threads", range(1, 7)), Knob("batch", (1, 2, 4, 8))])
 DEFAULT = {"threads": 3, "batch": 1}
 LATE_S = 0.1
-QUICK = ("rrl-gp", "rrl", "random", "coordinate-descent")
+QUICK = ("rrl-gp", "random", "coordinate-descent")
 
 
 def guarded(server, agent, guard, episodes, rng, requests=50):
@@ -86,10 +86,10 @@ def learn(seed, agent, budget, episodes=60, fraction=0.05, factor=1.0, delta=0.0
 
 
 @pytest.mark.parametrize("agent", QUICK)
-@pytest.mark.parametrize("budget", [0, 40, 300])
+@pytest.mark.parametrize("budget", [0, 300])
 def test_the_promise_holds_at_every_moment(agent, budget):
     """The probability of an error is 5 %; the bound of the mean has room, so none is expected."""
-    excesses = [learn(seed, agent, budget)[1] for seed in range(2 if agent == "rrl-gp" else 5)]
+    excesses = [learn(seed, agent, budget)[1] for seed in range(2 if agent == "rrl-gp" else 4)]
     assert max(excesses) <= 0
 
 
@@ -114,7 +114,7 @@ def test_more_is_allowed_where_the_default_itself_is_bad():
     assert trials > 20
 
 
-@pytest.mark.parametrize("agent", QUICK)
+@pytest.mark.parametrize("agent", ["rrl-gp", "random"])
 def test_what_crashed_or_was_worse_never_serves_again(agent):
     server, rng = Hostile(5), np.random.default_rng(6)
     guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
@@ -265,17 +265,6 @@ def whole(tmp_path_factory):
     return (folder / JOURNAL).read_bytes()
 
 
-@pytest.mark.parametrize("lives", [(0, 1, 2), (17, 3), (29,)])
-def test_a_guarded_run_that_was_killed_ends_as_the_one_that_was_not(lives, whole, tmp_path):
-    for calls in lives:
-        with pytest.raises(KeyboardInterrupt):
-            operate(guarded_job(), Mortal(calls), contestants, tmp_path)
-    records = operate(guarded_job(), Mortal(10**6), contestants, tmp_path)
-    assert (tmp_path / JOURNAL).read_bytes() == whole
-    parts = [part for r in records if "guard" in r for part in r["guard"]["parts"]]
-    assert any(part["charge"] is not None for part in parts)
-
-
 def test_a_guarded_run_that_is_killed_again_and_again_is_replayed_to_the_last_byte(whole, tmp_path):
     kills, records = 0, None
     while records is None:
@@ -286,6 +275,8 @@ def test_a_guarded_run_that_is_killed_again_and_again_is_replayed_to_the_last_by
             assert whole.startswith((tmp_path / JOURNAL).read_bytes())
     assert kills >= 30 // 7
     assert (tmp_path / JOURNAL).read_bytes() == whole
+    parts = [part for r in records if "guard" in r for part in r["guard"]["parts"]]
+    assert any(part["charge"] is not None for part in parts)
 
 
 def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):
@@ -356,13 +347,12 @@ def test_the_budget_holds_in_the_comparison_too(budget, tmp_path):
     assert summarise(job, again) == result
 
 
-@pytest.mark.parametrize("lives", [3, 8])
-def test_a_comparison_that_is_killed_again_and_again_is_replayed_to_the_last_byte(lives, tmp_path):
+def test_a_comparison_that_is_killed_again_and_again_is_replayed_to_the_last_byte(tmp_path):
     job = tempting_job(budget=400, episodes=12)
     tune_tempting(job, tmp_path / "whole", late=0.02)
     whole, rounds = (tmp_path / "whole" / JOURNAL).read_bytes(), set()
     for _ in range(100):
-        _, records = tune_tempting(job, tmp_path / "parts", lives, late=0.02)
+        _, records = tune_tempting(job, tmp_path / "parts", 8, late=0.02)
         parts = (tmp_path / "parts" / JOURNAL).read_bytes()
         assert whole.startswith(parts)
         rounds.add(parts.count(b'{"round":'))
@@ -437,14 +427,12 @@ def test_the_bound_of_a_mean_never_falls_and_is_below_equal_values(values, value
     lambda rng, n: rng.beta(0.2, 1.8, n),
 ])  # fmt: skip
 def test_the_bound_of_a_mean_holds_at_all_times_at_once(draw):
-    rng, runs, delta = np.random.default_rng(0), 200, 0.1
+    rng, runs, delta = np.random.default_rng(0), 80, 0.1
     mean = float(np.mean(draw(np.random.default_rng(1), 200_000)))
     broken = 0
     for _ in range(runs):
         values = draw(rng, 40).astype(float)
-        broken += any(
-            lower_mean(values[:n], delta) > mean + 0.003 for n in (1, 2, 3, 5, 10, 20, 40)
-        )
+        broken += any(lower_mean(values[:n], delta) > mean + 0.003 for n in (1, 3, 10, 40))
     assert broken <= delta * runs
 
 
@@ -468,7 +456,7 @@ def test_no_stopped_episode_has_more_bad_requests_than_allowed(requests, allowan
 
 def test_an_episode_that_is_as_good_as_usual_is_stopped_in_one_of_a_thousand_runs():
     rng, watch = np.random.default_rng(0), Watch(LATE_S, 10**6, usual=0.1)
-    bad = rng.random((3000, 100)) < 0.1
+    bad = rng.random((1000, 100)) < 0.1
     worst = np.array([
         max(watch.evidence(int(b), n - int(b)) for n, b in enumerate(np.cumsum(row), 1))
         for row in bad

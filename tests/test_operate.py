@@ -95,18 +95,19 @@ def whole(tmp_path_factory):
     return (folder / JOURNAL).read_bytes()
 
 
-@pytest.mark.parametrize("lives", [(0, 3), (1, 9, 10), (24, 1, 9)])
-def test_a_run_that_was_killed_ends_as_the_one_that_was_not(lives, whole, tmp_path):
+def test_a_run_that_was_killed_ends_as_the_one_that_was_not(whole, tmp_path):
     @contextmanager
     def mortal(recommended):
         yield {"default": server, "recommended": server}
 
-    for calls in lives:
+    for calls in (0, 1, 9, 14, 1, 9):
         server = Mortal(calls)
         with pytest.raises(Killed):
             operate(job(), server, mortal, tmp_path)
     records = operate(job(), SERVER, contestants, tmp_path)
     assert (tmp_path / JOURNAL).read_bytes() == whole
+    again = operate(job(), Mortal(0), contestants, tmp_path)  # a finished run measures nothing
+    assert summarise(job(), again) == summarise(job(), records)
     assert [record["episode"] for record in records[:25]] == [*range(25)]
     assert [record["round"] for record in records[25:]] == [*range(6)]
 
@@ -122,12 +123,6 @@ def test_a_capacity_search_that_was_killed_goes_on_with_the_load_that_it_found(t
     operate(mine, SERVER, contestants, tmp_path / "parts")
     whole, parts = ((tmp_path / name / JOURNAL).read_bytes() for name in ("whole", "parts"))
     assert parts == whole
-
-
-def test_the_same_records_give_the_same_result_and_a_finished_run_measures_nothing(tmp_path, whole):
-    (tmp_path / JOURNAL).write_bytes(whole)
-    records = operate(job(), Mortal(0), contestants, tmp_path)
-    assert summarise(job(), records) == summarise(job(), records)
 
 
 def test_the_tuning_is_that_of_tune(tmp_path):
@@ -233,13 +228,6 @@ def test_a_recommendation_that_is_worse_is_called_so(tmp_path):
     assert summarise(mine, operate(mine, server, both, tmp_path))["verdict"] == "worse"
 
 
-def test_costs_of_zero_have_no_ratio(tmp_path):
-    mine, server, both = table_job(0.1, 0.05, objective=SLOViolations(0.2))
-    result = summarise(mine, operate(mine, server, both, tmp_path))
-    assert result["ratio"] is None or result["verdict"] == "the default"
-    assert result["verdict"] in ("no difference shown", "the default")
-
-
 # --- the loop -------------------------------------------------------------------------------------
 
 
@@ -328,7 +316,7 @@ def test_requests_that_are_late_together_count_as_few():
     assert slo.judge(alone)["word"] == "missed"
 
 
-@pytest.mark.parametrize("rounds", [1, 2, 5, 8])
+@pytest.mark.parametrize("rounds", [1, 2, 5])
 def test_a_mean_at_its_target_is_seldom_called_met_or_missed(rounds):
     rng, slo, wrong = np.random.default_rng(0), parse_slo("mean<100ms"), 0
     for _ in range(400):
