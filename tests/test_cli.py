@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rrl import __version__, read_profile
+from rrl import __version__
 from rrl.cli import main
 from rrl.operating.knob_options import read_space
 from rrl.support.versions import version
@@ -149,25 +149,6 @@ def test_a_plan_can_be_looked_at_before_it_runs(capsys):
     assert "96 configurations, 1152 episodes" in first
     assert plan[0] == "  inter_op: 1, 2, 3, 4"
     assert "  loads: 60, 115, 165 requests/s" in plan
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder for commands that make the model that they name."""
-    return tmp_path_factory.mktemp("place")
-
-
-@pytest.mark.long
-def test_profile_records_and_resumes_on_a_real_server(place, monkeypatch):
-    plan = ["--model", "keyword", "--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
-    monkeypatch.chdir(place)
-    arguments = ["profile", "small", *plan, "--passes", "1", "--finals", "0"]
-    assert main(arguments) == 0
-    profile = read_profile(place / "data" / "small")
-    assert len(profile.table) == 2
-    before = (place / "data/small/episodes.csv").read_bytes()
-    assert main(arguments) == 0
-    assert (place / "data/small/episodes.csv").read_bytes() == before
 
 
 def test_tuned_thread_counts_are_in_the_order_of_their_effect():

@@ -259,23 +259,6 @@ def test_a_read_only_folder(tmp_path):
     assert "Read-only file system; choose another folder" in message
 
 
-@pytest.mark.long
-def test_a_really_full_disk_hides_no_result(tmp_path):
-    roomy = run([*RRL, *PLAIN, "--out", str(tmp_path / "roomy")])
-    pages = {p.name: -(-p.stat().st_size // 4096) for p in (tmp_path / "roomy").iterdir()}
-    needed = sum(count for name, count in pages.items() if not name.startswith("tuning"))
-    small, kept = tmp_path / "small", tmp_path / "kept"
-    small.mkdir()
-    words = " ".join(f"'{word}'" for word in [*RRL, *PLAIN])
-    script = f'{words} --out "$0"; code=$?; cp -r "$0" {kept}; exit $code'
-    size = f"size={4 * (needed + 2)}k"
-    done = on_a_file_system_of_its_own(size, script, small)
-    assert f"{small}/tuning.pdf: No space left on device; make room and run" in one_line(done, 3)
-    assert done.stdout == roomy.stdout.replace(str(tmp_path / "roomy"), str(small))
-    assert json.loads((kept / "result.json").read_text()) == json.loads(done.stdout)
-    assert {path.name for path in kept.iterdir()} == set(pages) - {"tuning.pdf", "tuning.png"}
-
-
 # --- a fault at every write, rename and process start --------------------------------------------
 
 SHORT = [*SIMULATED, "--requests", "20", "--episodes", "12", "--rounds", "2"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
-from rrl.operating.operate import operate
+from rrl.operating.operate import on_one_server, operate
 from rrl.operating.records import late_while_tuning
 from rrl.operating.verdict import summarise
 from rrl.rivals.agents import AGENTS, maker
@@ -127,14 +127,6 @@ def test_what_crashed_or_was_worse_never_serves_again(agent):
     assert len(shunned) > 1
     if agent == "random":  # it tries everything
         assert {part.ended for part in guard.parts} == {"", "aborted", "crashed"}
-
-
-def test_the_default_serves_first_and_the_rest_of_every_bad_trial():
-    guard, _ = learn(2, "random", 10_000)
-    assert guard.parts[0].configuration == DEFAULT
-    for part, following in zip(guard.parts, guard.parts[1:], strict=False):
-        if part.ended and part.requests < 49:
-            assert not following.whole or following.requests == 50
 
 
 def test_a_default_that_fails_is_the_servers_fault():
@@ -321,12 +313,8 @@ def tempting_job(**changes):
 def tune_tempting(job, folder, lives=10**6, late=0.1):
     server = Tempting(lives, late)
 
-    @contextmanager
-    def same(recommended):
-        yield {"default": server, "recommended": server}
-
     try:
-        return server, operate(job, server, same, folder)
+        return server, operate(job, server, on_one_server(server), folder)
     except KeyboardInterrupt:
         return server, None
 
@@ -345,22 +333,6 @@ def test_the_budget_holds_in_the_comparison_too(budget, tmp_path):
     assert result["deploy"] == DEFAULT
     again = tune_tempting(job, tmp_path, lives=0)[1]  # a finished run measures nothing
     assert summarise(job, again) == result
-
-
-def test_a_comparison_that_is_killed_again_and_again_is_replayed_to_the_last_byte(tmp_path):
-    job = tempting_job(budget=400, episodes=12)
-    tune_tempting(job, tmp_path / "whole", late=0.02)
-    whole, rounds = (tmp_path / "whole" / JOURNAL).read_bytes(), set()
-    for _ in range(100):
-        _, records = tune_tempting(job, tmp_path / "parts", 8, late=0.02)
-        parts = (tmp_path / "parts" / JOURNAL).read_bytes()
-        assert whole.startswith(parts)
-        rounds.add(parts.count(b'{"round":'))
-        if records is not None:
-            break
-    assert parts == whole
-    assert {0, 15} < rounds  # a kill in the tuning, the end, and kills between the rounds
-    assert whole.count(b'{"round":') == 15
 
 
 def test_a_comparison_that_is_stopped_twice_leaves_the_best_in_service(tmp_path):

@@ -59,13 +59,6 @@ def test_a_record_is_on_disk_when_it_is_appended(tmp_path, monkeypatch):
             assert (synced[-1].st_ino, synced[-1].st_size) == (now.st_ino, now.st_size)
 
 
-def test_records_are_kept_in_order(tmp_path):
-    fill(tmp_path)
-    with Journal(tmp_path, SETTINGS) as journal:
-        assert [record["cost"] for record in journal.records] == [0.1, 0.2, 0.3]
-        assert not journal.recovered
-
-
 def test_every_cut_of_the_last_line_is_recovered(tmp_path):
     """A power loss keeps any part of what was written last; the run measures it again."""
     path = fill(tmp_path)
@@ -138,12 +131,6 @@ def test_a_journal_of_another_version_is_refused_with_what_to_do(tmp_path, chang
     with pytest.raises(DataError, match=f"{why}: finish that run with .* in another folder$"):
         Journal(tmp_path, SETTINGS)
     assert path.read_bytes() == before
-
-
-def test_a_journal_of_another_version_without_a_measurement_is_begun_anew(tmp_path):
-    Journal(tmp_path, SETTINGS, agent_version=1).close()
-    Journal(tmp_path, SETTINGS, agent_version=2).close()
-    assert decode((tmp_path / JOURNAL).read_bytes())["agent_version"] == 2
 
 
 def test_a_second_run_says_so_and_stops(tmp_path):

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import urllib.request
 from argparse import Namespace
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from rrl.cli import main
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL, decode, encode
 from rrl.operating.metrics import HOST, metrics_at
-from rrl.operating.operate import open_run, operate
+from rrl.operating.operate import on_one_server, open_run, operate
 from rrl.operating.other_work import BUSY, OtherWork, busy_line
 from rrl.operating.records import compared, learned
 from rrl.operating.report import report
@@ -185,17 +184,9 @@ def job(**changes):
     return Job(**(settings | changes))
 
 
-def both(server):
-    @contextmanager
-    def contestants(recommended):
-        yield {"default": server, "recommended": server}
-
-    return contestants
-
-
 def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path):
     shown, mine, server = [], job(), Service()
-    records = operate(mine, server, both(server), tmp_path, shown.append)
+    records = operate(mine, server, on_one_server(server), tmp_path, shown.append)
     (line,) = [line for line in shown if "threads 3" in line.partition(" | ")[0]]
     assert ": threads 3: stopped after 3 of 30 requests: 2 over 100 ms | best so far" in line
     (ended,) = [n for n, r in enumerate(learned(records), 1) if "stopped" in r]
@@ -216,7 +207,7 @@ def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_p
     turned.measure = lambda c, *rest, **more: Service.measure(
         turned, {"threads": 3} if c["threads"] == 2 else c, *rest, **more
     )
-    records = operate(mine, server, both(turned), tmp_path, shown.append)
+    records = operate(mine, server, on_one_server(turned), tmp_path, shown.append)
     assert [r["stopped"]["late"] for r in (r["recommended"] for r in compared(records))] == [2]
     (line,) = [line for line in shown if line.startswith("round 1/9")]
     assert "default 50.0 ms, recommended stopped after 3 of 30 requests: 2 over 100 ms" in line
@@ -228,7 +219,7 @@ def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_p
 def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path):
     shown, server = [], Service()
     mine = job(late_s=None)
-    records = operate(mine, server, both(server), tmp_path, shown.append)
+    records = operate(mine, server, on_one_server(server), tmp_path, shown.append)
     tuned = learned(records)
     assert [r["configuration"] for r in tuned[:USUAL_EPISODES]] == [DEFAULT] * USUAL_EPISODES
     assert any(r["configuration"] != DEFAULT for r in tuned[USUAL_EPISODES:])
@@ -242,7 +233,7 @@ def run_live(mine, server, folder, options):
     """Run a job on a server that measures now."""
     with open_run(mine, folder) as opened, Screen(quiet=True) as screen:
         live = Live(opened, ["serve"])
-        return run(mine, server, both(server), folder, options, screen, live)
+        return run(mine, server, on_one_server(server), folder, options, screen, live)
 
 
 @pytest.mark.parametrize("fails", [KeyboardInterrupt(), ServerError("no answer")])
@@ -356,29 +347,18 @@ def answer_with(name, value):
 @pytest.mark.parametrize(
     ("line", "change"),
     [
-        (2, with_("configuration", ["inter_op", 2])),
-        (2, with_("configuration", {"inter_op": [2]})),
         (2, with_("configuration", {"inter_op": 99})),
         (3, with_("recommended", None)),
-        (3, with_("cost", "0.1")),
-        (2, with_("cost", -1.0)),
-        (2, answer_with("latency_s", {"0": 3})),
-        (2, answer_with("latency_s", [])),
         (2, answer_with("latency_s", ["a"] * 20)),
-        (2, answer_with("status", [99] * 20)),
         (2, answer_with("status", [0])),
-        (2, answer_with("info", "os.system")),
         (2, answer_with("others", 3)),
         (2, answer_with("error", "no answer")),
         (4, with_("rng", "os.system")),
         (4, with_("rng", {"bit_generator": "PCG64", "state": "x"})),
-        (4, with_("rng", None)),
-        (4, with_("load_per_s", [1])),
         (4, with_("answers", [])),
         (4, lambda record: record["answers"].append(record["answers"][0])),
         (3, with_("other_work", "much")),
         (3, with_("machine", "mine")),
-        (6, with_("round", "os.system")),
         (6, with_("cost", {"default": 1.0})),
         (6, lambda record: record["answers"].reverse()),
         (6, lambda record: record.clear()),

@@ -20,7 +20,6 @@ from probe import build_probe
 from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.journal import JOURNAL
 from rrl.operating.requests import model_digest
 from rrl.serving.launcher import LOCAL, ModelServer
 from rrl.serving.live import LiveServer
@@ -29,7 +28,6 @@ from rrl.serving.models import WARMUPS, write_warmup
 from rrl.serving.sample import FILLED_BYTES, fit, read_sample
 from rrl.serving.saved_model import saved_inputs
 from rrl.support.errors import DataError, ServerError
-from rrl.tuning.episode import Status
 from rrl.workloads.trace import Trace
 
 BYTES = [b"\x00\xff\x00", b"", b"ab\x00"]  # zero bytes at the end are easily lost
@@ -99,33 +97,6 @@ def test_bytes_reach_a_real_model_unchanged(model, tmp_path):
                 assert client.predict(fitted)["length"].tolist() == [3, 0, 3]
 
 
-@pytest.mark.long
-def test_another_signature_is_called_and_a_deadline_counts(model, tmp_path):
-    path = write(tmp_path, {"instances": [{"x": [1, 2], "k": 3}, {"x": [4, 5], "k": 6}]})
-    (request,) = read_sample(path)
-    assert request == {"x": [[1, 2], [4, 5]], "k": [3, 6]}
-    options = [
-        "tune", str(model), "--executable", LOCAL, "--sample", str(path), "--rate", "60",
-        "--requests", "5", "--episodes", "1", "--rounds", "2", "--knob", "inter_op=1,2",
-        "--quiet", "--json", "--out",
-    ]  # fmt: skip
-    assert main([*options, str(tmp_path / "a"), "--signature", "both", "--deadline", "20"]) == 0
-    first = json.loads((tmp_path / "a" / JOURNAL).read_text().splitlines()[0])
-    assert first["settings"]["signature"] == "both"
-    assert first["settings"]["deadline"] == 20.0
-    assert sorted((tmp_path / "a" / "logs").glob("words-*.log"))
-    space, rng = ConfigSpace([Knob("inter_op", (1, 2))]), np.random.default_rng(0)
-    given = {"inputs": request, "executable": LOCAL, "warmup": 0, "signature": "both"}
-    with LiveServer(model, space, timeout_s=1e-6, **given) as server:
-        episode = server.measure({"inter_op": 1}, [0.0], rng)
-        assert episode.status.tolist() == [Status.DEADLINE_EXCEEDED]
-    with (
-        LiveServer(model, space, **given | {"signature": "nosuch"}) as server,
-        pytest.raises(ServerError, match=r"no signature 'nosuch'; it has: both, serving_default; "),
-    ):
-        server.configure({"inter_op": 1}, rng)
-
-
 def test_a_wrong_signature_costs_no_start_and_can_be_corrected(
     model, tmp_path, capsys, monkeypatch
 ):
@@ -175,12 +146,9 @@ def test_rows_and_columns_are_the_same_request(tmp_path_factory, rows):
     [
         ([1, 2], "write"),
         ({"instances": []}, "at least one"),
-        ({"instances": {"x": 1}}, "must be a list"),
         ({"instances": [1], "inputs": [1]}, "leave one of them out"),
-        ({"instances": [{"x": 1}, {"y": 1}]}, "instance 1 has not the same inputs"),
         ({"instances": [{"x": 1}, 2]}, "instance 1 has not the same inputs"),
         ({"instances": [[1], [1, 2]]}, "the input is not an array"),
-        ({"inputs": {"x": [[b64(b"a")], [b64(b"a"), b64(b"b")]]}}, "'x' is not an array"),
         ({"inputs": {"x": [{"b64": "?"}]}}, "'x' is not an array"),
         ({"inputs": {"x": [b64(b"a"), 1]}}, "'1' beside bytes"),
         ({"inputs": {"x": [1]}, "signature_name": "both"}, "choose it by --signature"),
@@ -206,9 +174,7 @@ SIGNATURE = {"x": ("float32", (-1, 2)), "n": ("int32", (-1,))}
     "request_",
     [
         {"x": [[1, 2]]},
-        {"x": [[1, 2]], "n": [1], "z": [1]},
         {"x": [[1, 2, 3]], "n": [1]},
-        {"x": [1, 2], "n": [1]},
         {"x": [["a", "b"]], "n": [1]},
         {"x": [[1, 2]], "n": [1.5]},
         {"x": [[1, 1e99]], "n": [1]},
@@ -250,12 +216,10 @@ def test_samples_are_read_in_all_three_forms(tmp_path):
     ("name", "content", "words"),
     [
         ("a.npz", b"PK", "not an .npz file"),
-        ("a.npz", b"", "not an .npz file"),
         ("a.json", b"{", "not a JSON file"),
         ("a.json", b"\xff", "not UTF-8 at byte 0"),
         ("a.json", b"[1]", "write"),
         ("a.json", b"[" * 10**6, "nested too deeply"),
-        ("a.json", b'{"x":' + b"[" * 99 + b"]" * 99 + b"}", "'x' is not an"),
         ("a.json", b'{"x": [[1, 2], [3]]}', "'x' is not an array"),
         ("a.json", b"{}", "no request in it"),
     ],
