@@ -24,7 +24,7 @@ from rrl.operating.operate import on_one_server, open_run, operate
 from rrl.operating.other_work import BUSY, OtherWork, busy_line
 from rrl.operating.records import compared, learned
 from rrl.operating.report import report
-from rrl.operating.run import Live, run
+from rrl.operating.run import run
 from rrl.operating.screen import Screen
 from rrl.operating.verdict import progress, summarise
 from rrl.recording.steadiness import Rule, SteadyMachine
@@ -232,8 +232,7 @@ def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path
 def run_live(mine, server, folder, options):
     """Run a job on a server that measures now."""
     with open_run(mine, folder) as opened, Screen(quiet=True) as screen:
-        live = Live(opened, ["serve"])
-        return run(mine, server, on_one_server(server), folder, options, screen, live)
+        return run(mine, server, on_one_server(server), folder, options, screen, opened, ["serve"])
 
 
 @pytest.mark.parametrize("fails", [KeyboardInterrupt(), ServerError("no answer")])

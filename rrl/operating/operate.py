@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count, islice
 from typing import Any
@@ -30,6 +30,7 @@ from rrl.operating.records import (
     episode_record,
     in_ms,
     learned,
+    line_of,
     round_record,
     settled,
     stopped_words,
@@ -208,16 +209,8 @@ class Run:
     def _draw(self) -> tuple[float, Iterator[Times], np.random.Generator]:
         return draw_run(self.job.workload, self.job.episodes, self.job.requests, self.job.rng(1))
 
-    def _next_episode(self, due: Times) -> tuple[Record, Record]:
-        """Run an episode whose requests are planned at `due` (s).
-
-        Returns
-        -------
-        record : dict
-            What follows from it.
-        line : dict
-            What the journal stores of it.
-        """
+    def _next_episode(self, due: Times) -> Record:
+        """Run an episode whose requests are planned at `due` (s)."""
         self._due = due
         if self._steps is None:
             parts = (self._due for _ in count())
@@ -225,16 +218,11 @@ class Run:
             guard = self.guard
             self._steps = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
         record = episode_record(self.job, next(self._steps), self.guard)
-        names = ("episode", "load_per_s", "configuration", "cost", "recommended")
-        line = self._line(record, names) | {"rng": self._rng.bit_generator.state}
-        if not self.job.redrawn:
-            line["due_s"] = due.tolist()
-        return record, line
+        planned = {} if self.job.redrawn else {"due_s": due.tolist()}
+        return self._with_answers(record) | planned | {"rng": self._rng.bit_generator.state}
 
-    def _next_round(
-        self, second: Configuration, servers: Mapping[str, Server]
-    ) -> tuple[Record, Record]:
-        """Measure the default and another configuration; return a record and its line."""
+    def _next_round(self, second: Configuration, servers: Mapping[str, Server]) -> Record:
+        """Measure the default and another configuration."""
         job, number = self.job, len(compared(self.records))
         default = {} if second == dict(job.default) else {"default": job.default}
         pairs = default | {"recommended": second}
@@ -253,15 +241,13 @@ class Run:
                 trials.append(measured(self.guard, *what))
                 episodes[name] = trials[-1].episode
         by_name = {name: episodes[name] for name in pairs}
-        record = round_record(job, number, by_name, trials, self.guard)
-        return record, self._line(record, ("round", "cost"))
+        return self._with_answers(round_record(job, number, by_name, trials, self.guard))
 
-    def _line(self, record: Record, names: Sequence[str]) -> Record:
-        """Return what both kinds of lines have: some of the record, and the answers."""
-        line = {name: record[name] for name in names}
+    def _with_answers(self, record: Record) -> Record:
+        """Return a record with what a run needs to come to it again."""
         if self.guard is not None:
-            line |= {"budget": self.guard.budget, "late_s": self.guard.late_s}
-        return line | {"answers": self._taped.take()}
+            record |= {"budget": self.guard.budget, "late_s": self.guard.late_s}
+        return record | {"answers": self._taped.take()}
 
     # --- the journal ------------------------------------------------------------------------------
 
@@ -295,15 +281,16 @@ class Run:
             if self._steps is None:
                 self._load = stored["load_per_s"]
             due = next(self._drawn)
-            record, line = self._next_episode(np.array(stored.get("due_s", due), dtype=float))
+            record = self._next_episode(np.array(stored.get("due_s", due), dtype=float))
         else:
             alone = "default" not in stored["cost"]
             second = dict(self.job.default) if alone else self.recommended
-            record, line = self._next_round(second, {})
-        noted = {name: stored[name] for name in ("other_work",) if name in stored}
-        if line | noted != stored or not all(0 <= value <= 1 for value in noted.values()):
+            record = self._next_round(second, {})
+        if 0 <= stored.get("other_work", -1) <= 1:
+            record["other_work"] = stored["other_work"]
+        if line_of(record) != stored:
             raise ValueError("something else follows from its answers")
-        return record | noted
+        return record
 
     def begin(self, machine: Mapping[str, Any] | None) -> None:
         """Say what was done before, and note the machine."""
@@ -319,11 +306,11 @@ class Run:
         if machine is not None and (not known or known[-1] != machine):
             if known:
                 self.show("this is another machine, or another version of it: the result says so")
-            self._note({"machine": dict(machine)}, {"machine": dict(machine)})
+            self._note({"machine": dict(machine)})
 
-    def _note(self, record: Record, line: Record) -> None:
+    def _note(self, record: Record) -> None:
         """Keep a record; its line is on disk when this returns."""
-        self.journal.append(line)
+        self.journal.append(line_of(record))
         self.records.append(record)
 
     def _look(self, show: Callable[[str], None] | None = None) -> Record:
@@ -348,9 +335,7 @@ class Run:
             if settled(job, self.records):
                 self.tick(SETTLED, SETTLED)
                 break
-            record, line = self._next_episode(due)
-            noted = self._look()
-            self._note(record | noted, line | noted)
+            self._note(self._next_episode(due) | self._look())
             if number % self.every == 0 or number == job.episodes:
                 left_s = (job.episodes - number) * (time.monotonic() - began) / (number - first)
                 self.tick(*progress(job, self.records, duration(left_s)))
@@ -384,9 +369,8 @@ class Run:
         ready = {name: suited(server, job.objective) for name, server in servers.items()}
         self._look(lambda line: None)
         for number in range(len(compared(self.records)), job.rounds):
-            record, line = self._next_round(second, ready)
-            noted = self._look()
-            self._note(record | noted, line | noted)
+            record = self._next_round(second, ready) | self._look()
+            self._note(record)
             words = ", ".join(
                 f"{name} {stopped_words(record[name], job.requests) or amount(job, cost)}"
                 for name, cost in record["cost"].items()

@@ -20,6 +20,23 @@ if TYPE_CHECKING:
     from rrl.tuning.loop import Step
 
 Record = dict[str, Any]
+_STORED = (
+    "machine", "episode", "round", "load_per_s", "configuration", "cost", "budget", "late_s",
+    "answers", "due_s", "rng", "other_work",
+)  # fmt: skip
+
+
+def line_of(record: Record) -> Record:
+    """Return what a journal stores of a record.
+
+    Most of it are the answers of the servers, and what the run cannot draw or compute again.
+
+    Examples
+    --------
+    >>> line_of({"episode": 0, "cost": 0.5, "mean_s": 0.5, "answers": []})
+    {'episode': 0, 'cost': 0.5, 'answers': []}
+    """
+    return {name: record[name] for name in _STORED if name in record}
 
 
 # --- what follows from a measurement --------------------------------------------------------------

@@ -184,7 +184,7 @@ def _tune(options: Namespace) -> int:
     from rrl.operating.metrics import metrics_at
     from rrl.operating.operate import open_run
     from rrl.operating.requests import read_requests
-    from rrl.operating.run import Live, check_room, plan_lines, run
+    from rrl.operating.run import check_room, plan_lines, run
     from rrl.operating.screen import Screen
     from rrl.operating.targets import command_here, open_servers, own_server, refuses_batches
     from rrl.support.machine import announced
@@ -210,8 +210,7 @@ def _tune(options: Namespace) -> int:
         screen(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
         servers = stack.enter_context(open_servers(options, job, folder, requests.inputs))
         stack.enter_context(metrics_at(options.metrics_port, opened.guard))
-        live = Live(opened, command_here(options))
-        return run(job, *servers, folder, options, screen, live)
+        return run(job, *servers, folder, options, screen, opened, command_here(options))
 
 
 def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
