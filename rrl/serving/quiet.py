@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
 SET_BY_TENSORFLOW: set[str] = set()
 """Environment variables that exist only since TensorFlow was imported here."""
 
