@@ -308,9 +308,7 @@ def another_process(folder):
             process.kill()
 
 
-def test_a_recording_does_not_begin_beside_a_run_which_is_told_of_a_recording(
-    tmp_path, monkeypatch, capsys
-):
+def test_a_recording_and_a_run_are_told_of_each_other(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     plan = ["--model", "keyword", "--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
     command = ["profile", "small", *plan, "--out", str(tmp_path / "out")]

