@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -374,7 +373,6 @@ def test_the_next_tuner_goes_on_with_the_service_and_another_one_is_refused(kept
             second.leave()
         assert len(outcomes) > 10
         assert not any(code for _, code in outcomes)
-        _a_supervisor_starts_what_was_killed(left, f"127.0.0.1:{port}")
     finally:
         stop_service(port_folder(port))
     assert can_bind(port)
@@ -389,14 +387,3 @@ def _what_a_killed_tuner_was_starting(folder):
     server.start(folder / "99.log")
     assert wait_until(lambda: server.alive, LIMIT_S)
     return server
-
-
-def _a_supervisor_starts_what_was_killed(left, address):
-    """It runs the script of the kept server; calls fail until that serves."""
-    script = port_folder(int(address.rpartition(":")[2])) / "server.sh"
-    supervised = subprocess.Popen(["/bin/sh", script], stdout=-3, stderr=-3)
-    os.kill(left.process.pid, signal.SIGKILL)
-    with Client(address, "probe") as client:
-        assert wait_until(lambda: left.process.pid == supervised.pid, LIMIT_S)
-        assert wait_until(lambda: client.available(timeout_s=0.5), LIMIT_S)
-        assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from test_serving import EXECUTABLES, X, _state
 
@@ -24,7 +25,8 @@ from rrl.core.space import ConfigSpace
 from rrl.serving import models
 from rrl.serving.detached import Detached, noted_server, start_detached
 from rrl.serving.handover import HandoverServer
-from rrl.serving.lasting import wait_until
+from rrl.serving.lasting import Lasting, wait_until
+from rrl.serving.lasting import script as lasting_script
 from rrl.serving.launcher import BINARY, LOCAL, ModelServer, find_executable, kind_of
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
@@ -249,6 +251,7 @@ def test_a_detached_server_outlives_what_rrl_removes_and_follows_the_operator(
     left = start_detached("own", configuration, "out/serving", executable=executable)
     left.note()
     assert noted_server(folder) == left
+    assert (folder / "server.sh").read_text() == left.process.script.read_text()
     try:
         with Client(left.address, "own") as client:
             assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
@@ -269,6 +272,24 @@ def test_a_detached_server_outlives_what_rrl_removes_and_follows_the_operator(
         left.stop()
     assert not left.alive
     assert not left.socket.exists()
+
+
+def test_a_script_waits_until_it_may_take_the_place_of_the_process_that_runs(tmp_path):
+    """So a supervisor may run it at any time."""
+    process = Lasting(tmp_path, "probe", "probe-of-this-test")
+    sleeps = f"import time; time.sleep(600)  # {process.mark}"
+    with subprocess.Popen([sys.executable, "-SE", "-c", sleeps]) as first:
+        process.noted.write_text(f"{first.pid}\n")
+        assert process.pid == first.pid
+        early = f"grep -qs -e {process.mark} /proc/{first.pid}/cmdline && echo too early; echo done"
+        process.script.write_text(lasting_script(process, ["sh", "-c", early]))
+        waiting = process.start(tmp_path / "log")
+        shell = psutil.Process(waiting.pid)
+        assert wait_until(lambda: shell.children() or waiting.poll() is not None, LIMIT_S)
+        first.kill()
+    assert waiting.wait(LIMIT_S) == 0
+    assert (tmp_path / "log").read_text() == "done\n"
+    assert process.noted.read_text() == f"{waiting.pid}\n"
 
 
 def test_a_detached_server_that_does_not_start_is_stopped_and_explained(

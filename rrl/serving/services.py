@@ -27,7 +27,7 @@ class Service:
             return model.predict(request)
 
     def status(self, request: Any) -> Any:
-        """Answer with the states of all versions, or of one. A label is ignored, as it should be."""
+        """Answer with the states of all versions, or of the one that the request names."""
         from tensorflow_serving.apis import get_model_status_pb2
 
         spec = _spec(request)
