@@ -104,7 +104,9 @@ def process_flags(configuration: Configuration) -> list[str]:
     return own + extra_flags(configuration)
 
 
-def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str], str]:
+def flags(
+    configuration: Configuration, batching_file: Path, *, local: bool = False
+) -> tuple[list[str], str]:
     """Return the command-line flags and the batching file that deploy a configuration.
 
     Parameters
@@ -114,6 +116,8 @@ def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str],
         `batching`.
     batching_file : pathlib.Path
         Path of the file where the batching parameters will be written.
+    local : bool
+        Whether they are for the local server. It alone can have `ADAPTIVE` batch threads.
 
     Returns
     -------
@@ -124,8 +128,8 @@ def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str],
     Raises
     ------
     UsageError
-        If a setting is unknown, if it is not a whole number of 0 or more, or if
-        `tensorflow_model_server` cannot have it.
+        If a setting is unknown, if it is not a whole number of 0 or more, or if the server cannot
+        have it.
 
     Examples
     --------
@@ -140,9 +144,10 @@ def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str],
     line, parameters = process_flags(configuration), batching(configuration)
     if parameters is None:
         return line, ""
-    if parameters.adaptive:
+    if parameters.adaptive and not local:
         raise UsageError(
             "adaptive batch threads (-1) need the local server: tensorflow_model_server has none"
         )
-    text = parameters.to_text()
-    return [*line, "--enable_batching", f"--batching_parameters_file={batching_file}"], text
+    own = ["--adaptive_batching"] * parameters.adaptive
+    own += ["--enable_batching", f"--batching_parameters_file={batching_file}"]
+    return [*line, *own], parameters.to_text()
