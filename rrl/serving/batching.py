@@ -81,7 +81,8 @@ class BatchingParameters:
             raise ValueError(f"batching parameters file: {error}") from None
         given: dict[str, Any] = {name: one for name in _NUMBERS for one in getattr(read, name)}
         # A value of 0 may be left out.
-        return cls(**{name: one.value[0] if one.value else 0 for name, one in given.items()})
+        values: dict[str, Any] = {n: one.value[0] if one.value else 0 for n, one in given.items()}
+        return cls(**values)
 
     def to_text(self) -> str:
         """Return the text proto that `tensorflow_model_server` reads."""
