@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -100,7 +100,6 @@ class LiveServer:
         self._payloads: list[bytes] = []
         self._requests: Sequence[Inputs] = []
         self.start_s = 0.0  # seconds of the last start and warm-up
-        self._own: dict[str, Any] = {}  # further arguments of a server
 
     def __enter__(self) -> Self:
         return self
@@ -183,7 +182,7 @@ class LiveServer:
             client.fire(batch, np.zeros(1), self._timeout_s)  # fails if a model takes only one
 
     def _launch(
-        self, wanted: Configuration, rng: np.random.Generator
+        self, wanted: Configuration, rng: np.random.Generator, *extra_flags: str
     ) -> tuple[ModelServer, Client]:
         """Start a server and warm it up; if that fails, stop it again."""
         began = time.monotonic()
@@ -193,7 +192,7 @@ class LiveServer:
             executable=self._executable,
             start_timeout_s=self._start_timeout_s,
             logs=self._logs,
-            **self._own,
+            extra_flags=extra_flags,
         )
         server.start()
         client = Client(server.address, server.name, self._signature)
