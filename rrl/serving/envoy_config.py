@@ -32,16 +32,8 @@ TRIAL = "trial"
 """The name of the routes to a server on trial; other routes lead to the kept one."""
 
 _MANY = 1_000_000  # of what Envoy would otherwise limit to a few
-_NO_LIMITS = {
-    "thresholds": [
-        {
-            "max_connections": _MANY,
-            "max_pending_requests": _MANY,
-            "max_requests": _MANY,
-            "max_retries": _MANY,
-        }
-    ]
-}
+_LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+_NO_LIMITS = {"thresholds": [dict.fromkeys(_LIMITS, _MANY)]}
 _IDLE_S = 3600  # a prediction may take long; a client that reads nothing must not stay for ever
 _TYPE = "type.googleapis.com/envoy."
 

@@ -125,7 +125,7 @@ class LiveServer:
         if isinstance(self._server, ModelServer):
             self._server.resume()
         if self._client and self._warmup:
-            self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
+            self._client.warm_up(self._payloads, self._warmup, self._timeout_s)
 
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> Started:
         """Start and warm up `configuration`, if it does not run already.
@@ -171,7 +171,7 @@ class LiveServer:
         """Run every thread, then every batch size: each size is a new shape for TensorFlow."""
         if not self._warmup:
             return
-        client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
+        client.warm_up(self._payloads, self._warmup, self._timeout_s)
         largest = wanted.get("max_batch_size", 1) if wanted.get("batch_threads") else 1
         enough = time.monotonic() + WARM_S
         for size in range(2, min(int(largest), LARGEST_WARM) + 1):
@@ -179,7 +179,7 @@ class LiveServer:
                 return
             first = self._requests[0].items()
             batch = client.payload({name: np.repeat(array, size, axis=0) for name, array in first})
-            client.fire(batch, np.zeros(1), self._timeout_s)  # fails if a model takes only one
+            client.warm_up([batch], 1, self._timeout_s)  # fails if a model takes only one
 
     def _launch(
         self, wanted: Configuration, rng: np.random.Generator, *extra_flags: str
