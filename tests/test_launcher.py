@@ -156,44 +156,6 @@ def test_the_log_of_a_crash_stays(model, tmp_path, monkeypatch):
 # --- What killed processes leave in the temporary directory --------------------------------------
 
 
-SERVE = """
-import sys
-from rrl.serving.launcher import ModelServer
-with ModelServer(sys.argv[1], executable="local"):
-    print("it serves", flush=True)
-    sys.stdin.read()
-"""
-
-
-def serving(model, folder):
-    """Start a server in a process with a temporary directory of its own; return the process."""
-    command = [sys.executable, "-c", SERVE, str(model)]
-    environment = {**os.environ, "TMPDIR": str(folder)}
-    process = subprocess.Popen(command, cwd=ROOT, stdin=-1, stdout=-1, stderr=-1, env=environment)
-    assert b"it serves" in process.stdout.readline()
-    return process
-
-
-@pytest.mark.long
-def test_the_folders_of_killed_runs_go_and_those_of_living_ones_stay(model, tmp_path):
-    living = serving(model, tmp_path)
-    try:
-        (kept,) = tmp_path.glob("rrl-server-*")
-        killed = serving(model, tmp_path)
-        killed.kill()
-        killed.communicate()
-        assert len(list(tmp_path.glob("rrl-server-*"))) == 2
-        serving_next = serving(model, tmp_path)
-        serving_next.send_signal(signal.SIGINT)
-        serving_next.communicate(timeout=LIMIT_S)
-        assert list(tmp_path.glob("rrl-server-*")) == [kept]
-        living.send_signal(signal.SIGINT)
-        living.communicate(timeout=LIMIT_S)
-    finally:
-        living.kill()
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_what_killed_runs_left_half_written_goes_and_that_of_living_ones_stays(
     tmp_path, monkeypatch
 ):

@@ -296,21 +296,6 @@ def test_a_release_ends_the_run_and_is_what_serves_then(model, tmp_path, port):
         client.predict({"x": X}, timeout_s=LIMIT_S)
 
 
-@pytest.mark.long
-def test_real_requests_are_enough(model, tmp_path, port):
-    words = ("--traffic", "--canary", "0.5", "--knob", "inter_op=1,2")
-    with tuning(model, tmp_path, *words, port=port) as process:
-        line_with(process, "waiting for requests")
-        with clients(port) as codes:
-            err = finished(process)
-        assert process.returncode in (0, 5), err
-        records = [r for r in records_of(tmp_path) if "episode" in r]
-        assert len(records) == 4
-        assert all(len(r["answers"][0]["latency_s"]) >= 10 for r in records)
-        assert all(r["load_per_s"] > 1 for r in records)
-        assert set(codes) == {0}
-
-
 FEW = ("--rate", "40", "--knob", "inter_op=1,2")
 
 

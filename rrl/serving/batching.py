@@ -79,9 +79,10 @@ class BatchingParameters:
             read = text_format.Parse(text, message("tensorflow.serving", _FIELDS, cls.__name__)())
         except text_format.ParseError as error:
             raise ValueError(f"batching parameters file: {error}") from None
-        given: dict[str, Any] = {name: one for name in _NUMBERS for one in getattr(read, name)}
-        # A value of 0 may be left out.
-        values: dict[str, Any] = {n: one.value[0] if one.value else 0 for n, one in given.items()}
+        values: dict[str, Any] = {}
+        for name in _NUMBERS:
+            for one in getattr(read, name):
+                values[name] = one.value[0] if one.value else 0  # which may be left out
         return cls(**values)
 
     def to_text(self) -> str:

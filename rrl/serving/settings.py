@@ -29,14 +29,11 @@ A configuration may also have the settings of :mod:`rrl.serving.process_knobs`.
 ADAPTIVE = -1
 """The batch_threads value for TensorFlow's adaptive scheduler, which only the local server has."""
 
-_PROCESS = ("inter_op", "intra_op", "grpc_max_threads")
-_FLAGS = dict(
-    zip(
-        _PROCESS,
-        ("tensorflow_inter_op_parallelism", "tensorflow_intra_op_parallelism", "grpc_max_threads"),
-        strict=True,
-    )
-)
+_FLAGS = {
+    "inter_op": "tensorflow_inter_op_parallelism",
+    "intra_op": "tensorflow_intra_op_parallelism",
+    "grpc_max_threads": "grpc_max_threads",
+}
 
 
 def checked(configuration: Configuration) -> dict[str, int]:
