@@ -110,7 +110,7 @@ def surfaces(space):
 
 
 @pytest.mark.parametrize(
-    ("make", "surface"), product((Copy, LearnedSimilarity), ("bowl", "waves", "slope", "rough"))
+    ("make", "surface"), [*product((Copy, LearnedSimilarity), ("bowl", "waves", "slope", "rough"))]
 )
 def test_the_standard_deviation_covers_what_was_not_measured_yet(make, surface):
     """Of true costs, 95 % should lie within two standard deviations; at least 85 % do."""

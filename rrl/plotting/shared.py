@@ -7,7 +7,6 @@ bytes for the same data.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -84,7 +83,7 @@ def style() -> None:
     sns.set_theme(context="paper", style="ticks", palette="colorblind", rc=STYLE)
 
 
-def save(figure: Figure, name: str, folder: str | os.PathLike[str] = "figures") -> Path:
+def save(figure: Figure, name: str, folder: str | os.PathLike[str]) -> Path:
     """Write ``name.pdf`` and ``name.png`` without dates, and return the PNG's path.
 
     Each file is written completely or not at all; see :func:`rrl.support.files.replacing`.
@@ -134,17 +133,6 @@ def label(configuration: Configuration) -> str:
 def marker(number: int) -> str:
     """Return the marker of a series by its number; after the last marker the first one follows."""
     return MARKERS[number % len(MARKERS)]
-
-
-def scenario_label(name: str) -> str:
-    """Return a problem's name with the unit of its load, if it ends with a load.
-
-    Examples
-    --------
-    >>> scenario_label("cpu10 12.5"), scenario_label("cpu10 12.5/s"), scenario_label("wide")
-    ('cpu10 12.5/s', 'cpu10 12.5/s', 'wide')
-    """
-    return re.sub(r" \d+(\.\d+)?$", r"\g<0>/s", name)
 
 
 def agent_style(name: str, **how: Any) -> dict[str, Any]:
