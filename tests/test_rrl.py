@@ -377,6 +377,7 @@ def test_a_cost_that_cannot_be_squared_is_refused():
     [
         (partial(RRL, learning_rate=0), "learning_rate must be"),
         (partial(RRL, learning_rate=1.1), "learning_rate must be"),
+        (partial(adaptive, radius=-1), "radius must be"),
         (partial(RRL, start={"inter_op": 1}), "value"),
     ],
 )

@@ -300,17 +300,21 @@ def _chosen(
     return now if difference < math.hypot(one, other) else best
 
 
-def adaptive(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> RRL:
+def adaptive(
+    space: ConfigSpace, rng: np.random.Generator, *, radius: float | None = None, **settings: Any
+) -> RRL:
     """Make the paper's adaptive agent: Bayesian optimisation selects the radius.
 
     Parameters
     ----------
     space, rng
         See :class:`RRL`.
+    radius : float, optional
+        The first radius, see :class:`~rrl.core.region.SelectedRadius`.
     **settings
         See :class:`RRL`.
     """
-    return RRL(space, rng, region=SelectedRadius(space), **settings)
+    return RRL(space, rng, region=SelectedRadius(space, radius), **settings)
 
 
 def released(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> RRL:
