@@ -12,9 +12,7 @@ from test_space import spaces
 from rrl.core.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
-    compress,
     correlation,
-    expand,
     fit_hyperparameters,
 )  # fmt: skip
 from rrl.core.knob import Knob
@@ -115,15 +113,6 @@ def test_a_cost_of_zero_is_half_the_lowest_above_it():
     for index, cost in ((0, 4.0), (1, 0.0)):
         estimate = measure(table, similarity, index, cost, np.arange(3))
     assert estimate.costs[1] == pytest.approx(2.0, rel=0.2)
-
-
-@given(st.lists(st.floats(-5, 50), min_size=2, max_size=9))
-def test_compressing_keeps_the_order_and_what_is_low(values):
-    values = np.sort(values)
-    squeezed = compress(values)
-    assert np.all(np.diff(squeezed) >= 0)
-    assert np.array_equal(squeezed[values <= 2], values[values <= 2])
-    assert expand(squeezed) == pytest.approx(values, abs=1e-9)
 
 
 @settings(max_examples=30, deadline=None)

@@ -77,13 +77,6 @@ def test_an_upper_end_for_the_p99_takes_hundreds_of_requests():
     assert Percentile(99).interval(episode(run[1:]))[1] == np.inf
 
 
-def test_weighted_is_the_sum():
-    run = episode([0.05, 0.15], [0, 0])
-    assert Weighted([(2, MeanLatency()), (0, Percentile(99)), (3, SLOViolations(0.1))])(
-        run
-    ) == pytest.approx(2 * 0.1 + 3 * 0.5)
-
-
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -144,16 +144,6 @@ def test_a_network_is_less_sure_once_it_was_wrong():
     assert sds[1] > 3 * sds[0]
 
 
-def test_a_copy_is_less_sure_the_further_away():
-    space = paper_cpu()
-    table = filled(space, [(665, 0.25)])
-    costs, sds = Copy().estimate(table, 665, 0.25, space.ball(665, 3))
-    away = space.distances(665)[space.ball(665, 3)]
-    assert set(costs) == {0.25}
-    assert np.all(np.diff(sds[np.argsort(away, kind="stable")]) >= -1e-12)
-    assert sds[away == 0][0] == table.noise
-
-
 @pytest.mark.parametrize(("steep", "apart"), [(0.02, 1.0), (0.5, 3.0)])
 def test_a_copy_learns_how_much_neighbours_differ(steep, apart):
     """However far apart they are: what counts is the difference over the distance."""

@@ -134,9 +134,3 @@ def test_the_scale_of_a_new_load_level_is_a_mean_over_its_first_measurements():
     for index, cost in ((0, 8.0), (1, 16.0), (2, 8.0)):  # 8, 2 and 1 times what is expected then
         measure(new, index, cost)
     assert new.values[3] == pytest.approx((8 * 16 * 8) ** (1 / 3), rel=0.05)
-
-
-def test_temperature_falls_in_halves_to_its_end():
-    cool = Temperature(0.08, 0.01, half_life=5)
-    episodes = (0, 4, 5, 10, 14, 15, 10**9)
-    assert [cool(e) for e in episodes] == [0.08, 0.08, 0.04, 0.02, 0.02, 0.01, 0.01]

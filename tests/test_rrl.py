@@ -270,17 +270,6 @@ def test_a_wide_region_is_updated_as_in_the_released_code():
     assert set(agent.tables[0].values[~inside]) == {2.0}
 
 
-@pytest.mark.parametrize("knobs", [1, 6])
-def test_any_number_of_knobs(knobs):
-    space = ConfigSpace([Knob(f"k{i}", range(5)) for i in range(knobs)])
-    agent, rng = gp(space, np.random.default_rng(0)), np.random.default_rng(1)
-    for _ in range(60):
-        configuration = agent.ask(10.0)
-        cost = 1 + sum((value - 1) ** 2 for value in configuration.values())
-        agent.tell(configuration, cost * rng.lognormal(0, 0.05))
-    assert agent.best(10.0) == {f"k{i}": 1 for i in range(knobs)}
-
-
 def test_of_a_grid_of_a_million_a_part_is_updated():
     space = paper_cpu(100)
     agent = gp(space, np.random.default_rng(0))

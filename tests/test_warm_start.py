@@ -42,7 +42,7 @@ def warm(space, rng):
     return recommended(space, rng, warm=transfer(space, known) if len(space) > 1 else None)
 
 
-TestWarm = contract(warm)
+TestWarm = contract(warm, episodes=12)
 
 
 SPACE = ConfigSpace([Knob("a", range(1, 8)), Knob("b", range(1, 8))])
