@@ -358,6 +358,7 @@ def test_repeats_of_a_cell_count_once():
     found = calibrate(server, cases, measured, ["item"], cells=[7, 7, 7, 3])
     assert found.residuals.shape == (2,)
     assert found.residuals[1] < 0 < found.residuals[0]  # in order of the cells' numbers
+    assert -found.residuals[1] == pytest.approx(found.residuals[0], rel=0.3)
 
 
 def test_prediction_serves_each_case_by_itself():
