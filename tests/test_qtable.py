@@ -127,6 +127,15 @@ def test_a_new_load_level_inherits_values_and_finds_their_scale():
     assert table.values.tolist() == [1.0, 2.0, 1.0]
 
 
+def test_the_scale_of_a_new_load_level_is_a_mean_over_its_first_measurements():
+    table, new = QTable(line(4)), QTable(line(4), level=1)
+    measure(table, 0, 1.0, range(4))
+    new.inherit(table)
+    for index, cost in ((0, 8.0), (1, 16.0), (2, 8.0)):  # 8, 2 and 1 times what is expected then
+        measure(new, index, cost)
+    assert new.values[3] == pytest.approx((8 * 16 * 8) ** (1 / 3), rel=0.05)
+
+
 def test_temperature_falls_in_halves_to_its_end():
     cool = Temperature(0.08, 0.01, half_life=5)
     episodes = (0, 4, 5, 10, 14, 15, 10**9)

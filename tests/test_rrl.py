@@ -325,6 +325,14 @@ def test_what_was_measured_at_the_nearest_load_is_within_reach_at_a_new_one():
     assert 8 in tried
 
 
+def test_what_was_measured_meanwhile_at_another_load_counts_when_a_load_comes_back():
+    agent = gp(ConfigSpace([Knob("threads", range(9))]), np.random.default_rng(0))
+    for load, threads, cost in [(10.0, 0, 1.0), (40.0, 0, 1.0), *[(10.0, 8, 0.1)] * 3]:
+        agent.ask(load)
+        agent.tell({"threads": threads}, cost)
+    assert agent.ask(40.0) == {"threads": 8}
+
+
 @pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
 def test_loads_have_tables_of_their_own(make):
     agent = make(paper_cpu(4), np.random.default_rng(0))
@@ -369,6 +377,7 @@ def test_a_cost_that_cannot_be_squared_is_refused():
     [
         (partial(RRL, learning_rate=0), "learning_rate must be"),
         (partial(RRL, learning_rate=1.1), "learning_rate must be"),
+        (partial(adaptive, radius=-1), "radius must be"),
         (partial(RRL, start={"inter_op": 1}), "value"),
     ],
 )

@@ -247,9 +247,7 @@ def deploy(table: QTable) -> int:
     >>> deploy(table)
     1
     """
-    incumbent = table.incumbent
-    if incumbent is None or not table.visits[incumbent]:
-        incumbent = -1  # nothing is known about it
+    incumbent = -1 if table.incumbent is None else table.incumbent
     columns = table.values, table.sds, table.means, table.visits
     return int(_chosen(*columns, table.measured, table.noise, incumbent))
 
@@ -287,8 +285,6 @@ def _chosen(
 ) -> int:
     best, lowest = measured[0], math.inf
     for c in measured:
-        if values[c] >= lowest and means[c] >= lowest:
-            continue  # its limit is no lower, and need not be computed
         cost, sd = expected_cost(values[c], sds[c], means[c], visits[c], noise)
         limit = cost * math.exp(SURE * sd)
         if limit < lowest:
@@ -304,17 +300,21 @@ def _chosen(
     return now if difference < math.hypot(one, other) else best
 
 
-def adaptive(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> RRL:
+def adaptive(
+    space: ConfigSpace, rng: np.random.Generator, *, radius: float | None = None, **settings: Any
+) -> RRL:
     """Make the paper's adaptive agent: Bayesian optimisation selects the radius.
 
     Parameters
     ----------
     space, rng
         See :class:`RRL`.
+    radius : float, optional
+        The first radius, see :class:`~rrl.core.region.SelectedRadius`.
     **settings
         See :class:`RRL`.
     """
-    return RRL(space, rng, region=SelectedRadius(space), **settings)
+    return RRL(space, rng, region=SelectedRadius(space, radius), **settings)
 
 
 def released(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> RRL:

@@ -62,8 +62,7 @@ class Similarity(Protocol):
         """Return what is known of `cells` before the next episode. Nothing changes.
 
         The agent asks for it where the table may be out of date: when the load comes to the load
-        level of `table`, because the nearest other load level may know more now, and for
-        configurations beyond the region.
+        level of `table`, because the nearest other load level may know more now.
 
         Parameters
         ----------
