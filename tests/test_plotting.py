@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from seaborn.utils import relative_luminance
-from test_profile import PLAN, FakeServer, record
+from test_profile import PLAN, record
 
 from rrl import ConfigSpace, Knob, read_profile
 from rrl.plotting.cells import EVEN, on_grid, outline, plot_cells
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("profiles") / "profile"
-    record(folder, FakeServer())
+    record(folder)
     return read_profile(folder)
 
 

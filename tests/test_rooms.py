@@ -182,7 +182,7 @@ COME_ALONG = {
     "pillow",  # matplotlib
     "keras", "protobuf", "packaging",  # tensorflow, pytest
     "tornado", "requests",  # jupyterlab
-    "threadpoolctl", "distributed", "configspace",  # scikit-learn, dask, smac
+    "threadpoolctl", "distributed",  # scikit-learn, dask
     "sphinx", "docutils",  # the extra `site`
 }  # fmt: skip
 

@@ -51,7 +51,6 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "rrl-released": ("C2", "h", (0, (4, 4))),
     "rrl-released-copy": ("C2", "p", (0, (8, 2))),
     "optuna-tpe": ("C5", "h", (0, (4, 4))),
-    "smac": ("C5", "d", (0, (8, 2, 1, 2))),
     "gp-ei": ("#6a51a3", "h", (0, (2, 1))),
     "zooming": ("C4", "p", (0, (4, 4))),
     "knowing": ("C5", "*", (0, (4, 4))),
