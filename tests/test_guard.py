@@ -277,8 +277,35 @@ def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):
     records = operate(more, Mortal(10**6), contestants, tmp_path)
     assert [r["episode"] for r in records if "episode" in r] == [*range(40)]
     assert [r["round"] for r in records if "round" in r] == [0, 1, 2, 0, 1, 2, 3, 4]
+    assert (records[0]["budget"], records[-1]["budget"]) == (200, 300)
     with pytest.raises(ValueError, match="has 40 episodes: give --episodes 40"):
         operate(guarded_job(), Mortal(0), contestants, tmp_path)
+
+
+class Clients:
+    """Requests that nobody can draw again: their rate is another one at each time."""
+
+    rate = 40.0
+
+    def __repr__(self):
+        return "Clients()"
+
+    def arrivals(self, n, rng):
+        self.rate += 5.0
+        return np.arange(n) / self.rate
+
+
+def test_a_run_on_the_requests_of_clients_goes_on_with_those_that_came(tmp_path):
+    job = guarded_job(workload=Clients())
+    for lives in (9, 20):
+        with pytest.raises(KeyboardInterrupt):
+            operate(job, Mortal(lives), contestants, tmp_path)
+    before = (tmp_path / JOURNAL).read_bytes()
+    records = operate(job, Mortal(10**6), contestants, tmp_path)
+    assert (tmp_path / JOURNAL).read_bytes().startswith(before)
+    loads = [round(r["load_per_s"]) for r in records if "episode" in r]
+    assert len(loads) == 30
+    assert len(set(loads)) >= 3
 
 
 # --- the comparison -------------------------------------------------------------------------------
@@ -310,20 +337,21 @@ def tempting_job(**changes):
     return guarded_job(**({"space": space, "slo": parse_slo("p99<100ms"), "rounds": 15} | changes))
 
 
-def tune_tempting(job, folder, lives=10**6, late=0.1):
+def tune_tempting(job, folder, lives=10**6, late=0.1, later=None):
     server = Tempting(lives, late)
+    compared = server if later is None else Tempting(lives, later)
 
     try:
-        return server, operate(job, server, on_one_server(server), folder)
+        return server, operate(job, server, on_one_server(compared), folder)
     except KeyboardInterrupt:
         return server, None
 
 
-@pytest.mark.parametrize("budget", [5, 23, 59])
-def test_the_budget_holds_in_the_comparison_too(budget, tmp_path):
+@pytest.mark.parametrize(("budget", "late"), [(5, (0.1, 0.1)), (59, (0.1, 0.1)), (9, (0.0, 0.05))])
+def test_the_budget_holds_in_the_comparison_too(budget, late, tmp_path):
     """The default is never late, so all bad requests are those of trials."""
     job = tempting_job(budget=budget)
-    _, records = tune_tempting(job, tmp_path)
+    _, records = tune_tempting(job, tmp_path, late=late[0], later=late[1])
     result = summarise(job, records)
     trials = [
         part for r in records for part in r["guard"]["parts"] if part["configuration"] != DEFAULT
