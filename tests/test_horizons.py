@@ -9,17 +9,11 @@ import pytest
 
 from rrl.studies.horizons import (
     ADAPTIVE,
-    HORIZONS,
     RACED,
-    RADII,
-    RADII_FILE,
-    RUNS,
-    SEEDS,
     RadiusRace,
     is_part,
     learning_surface,
     race_radii,
-    read_race,
 )
 
 DATA = Path(__file__).parent.parent / "data"
@@ -48,19 +42,6 @@ def test_seeds_raced_alone_give_the_same_numbers(pool, raced):
     assert not is_part(raced, alone)
     other = alone.runs.assign(cost=alone.runs["cost"] + 1e-9)
     assert not is_part(RadiusRace(other, alone.radii), raced)
-
-
-def test_the_file_is_whole(raced):
-    stored = read_race(DATA / "results" / "tables" / "horizons")
-    assert len(stored.runs) == len(RACED) * (len(RADII) + 1) * SEEDS * len(HORIZONS)
-    assert set(stored.runs["surface"]) == set(stored.radii["surface"]) == set(RACED)
-    assert stored.radii.groupby("surface")["seed"].nunique().eq(SEEDS).all()
-
-
-def test_what_is_written_is_read_back_exactly(raced, tmp_path):
-    raced.runs.to_csv(tmp_path / RUNS, index=False)
-    raced.radii.to_csv(tmp_path / RADII_FILE, index=False)
-    assert is_part(raced, read_race(tmp_path))
 
 
 def test_the_finer_surface_agrees_where_both_have_a_configuration(pool):

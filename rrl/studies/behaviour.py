@@ -50,8 +50,8 @@ from rrl.workloads.workload import Phases, Poisson
 DATA = PACKAGE.parent / "data"
 CACHE = PACKAGE.parent / "build" / "behaviour.json"
 ROOMS = (
-    *("core", "rivals", "tuning", "serving", "simulation"),
-    *("workloads", "recording", "studies", "support"),
+    *("support", "core", "workloads", "tuning", "serving"),
+    *("recording", "simulation", "rivals", "theory", "studies"),
 )
 SHORT = {
     "rrl-released": 25,
