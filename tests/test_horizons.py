@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rrl.core.region import FixedRadius
+from rrl.core.rrl import RRL
 from rrl.studies.horizons import (
     ADAPTIVE,
     RACED,
     RadiusRace,
     is_part,
+    learn_on_surface,
     learning_surface,
     race_radii,
 )
@@ -29,10 +33,15 @@ def raced(pool):
     return race_radii(pool, [3, 4], [10, 40], [0.0, 2.0])
 
 
-def test_a_race_has_a_row_per_run_and_horizon_and_the_blocks_of_the_adaptive_agent(raced):
+def test_a_race_has_a_row_per_run_and_horizon_and_the_blocks_of_the_adaptive_agent(raced, pool):
     assert len(raced.runs) == 3 * 2 * 2
     assert set(raced.runs["agent"]) == {"radius 0", "radius 2", ADAPTIVE}
-    assert (raced.runs["cost"] >= 1).all(), "over the optimum's"
+    (scenario,) = pool.values()
+    make = partial(RRL, region=FixedRadius(2.0))
+    served, _ = learn_on_surface(scenario, make, [3, 4], 40)
+    of_it = raced.runs[raced.runs["agent"] == "radius 2"].pivot(index="seed", columns="horizon")
+    assert of_it["cost"][10].tolist() == pytest.approx(served[:, :10].mean(axis=1))
+    assert (served >= 1).all(), "over the optimum's"
     assert raced.radii.groupby("seed")["episode"].first().tolist() == [0, 0]
 
 

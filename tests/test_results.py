@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rrl.rivals import agents
-from rrl.studies import behaviour, results, sweep_store, sweeps, tables
+from rrl.studies import behaviour, results, sweeps, tables
 from rrl.studies.settings import cross
 from rrl.studies.sweep_store import Entry, Store, setting_name
 from rrl.studies.sweeps import Sweep
@@ -294,17 +294,6 @@ def test_equal_results_give_equal_files(tmp_path):
     read = store.read("x/y")
     assert read["b"].dtype == np.uint16
     assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
-
-
-def test_a_key_names_what_a_result_depends_on():
-    key = sweep_store.setting_key(SETTINGS[0]._replace(testbed="gpu", load=500.0), str(DATA))
-    kinds = [name.rpartition(" ")[0] for name in key]
-    agent = f"agent {SETTINGS[0].agent}"
-    loop = ["judge loop", "judge objectives"]
-    assert kinds == [agent, "problem gpu", "load Poisson", *loop, "packages"]
-    recorded = sweep_store.setting_key(SETTINGS[0], str(DATA))
-    assert [name.split()[0] for name in recorded if name.startswith(("problem replay", "data "))]
-    assert sweep_store.setting_key(SETTINGS[0]._replace(seeds=99), str(DATA)) == recorded
 
 
 def test_digests_are_made_again_after_a_change_of_any_room_that_a_study_can_load():
