@@ -158,6 +158,7 @@ def made_up():
         return steady(registered, mean_cost={"others": 1.5} | values)
 
     slow, wide = {"q_learning_for_speed": 40.0}, "rrl-wide"
+    few_late = saved("late", 0.001)
     shown, partly, missed, untestable = VERDICTS
     cases = {
         ("C1", shown): similar(8.0, 8.0, 20.0, 12.0),
@@ -178,7 +179,7 @@ def made_up():
         ("C5", shown): saved("latency_s", 0.05),
         ("C5", partly): saved("latency_s", 0.4),
         ("C5", missed): saved("latency_s", 1.1),
-        ("C6", shown): saved("late", 0.001),
+        ("C6", shown): few_late._replace(runs=few_late.runs.assign(late=0.6)),  # tuned for the mean
         ("C6", partly): saved("late", 0.3),
         ("C6", missed): saved("late", 0.6),
         ("C6", untestable): saved("late", 0.0, default_late=0.01),
@@ -359,7 +360,7 @@ def test_what_the_recording_cannot_tell_is_not_sure(registered, rng):
         found.append(judge_claim("C7", registered, given._replace(served=served), rng))
     assert [one.verdict for one in found] == [SHOWN, NOT_SHOWN]
     widths = [np.log(one.of("rrl-gp")[0].high / one.of("rrl-gp")[0].low) for one in found]
-    assert widths[1] == pytest.approx(2 * 1.96 * 0.5, rel=0.15)  # as if all loads erred together
+    assert widths[1] == pytest.approx(2 * 1.96 * 0.5, rel=0.1)  # as if all loads erred together
     assert widths[0] < widths[1] / 5
 
 
@@ -437,7 +438,8 @@ def test_tables_come_from_a_sweep(registered, tmp_path):
     assert len(table) == (3 + 2) * 2, "three agents, an oracle and a reader"
     oracle = table[table["agent"] == ORACLE]
     assert oracle["deployed"].tolist() == [1, 1]
-    assert (oracle["first"] <= 2).all()
+    (regret,) = about["simple_regret"]
+    assert oracle["mean_cost"].tolist() == pytest.approx([1 + regret / 4] * 2), "default, then best"
     assert table["late"].between(0, 1).all()
     assert table["requests"].between(25, 5000).all(), "600 or more, less their design effect"
     served, more = claim_tables.served_tables(three, chosen, results, (), {}, scenarios, DATA)
@@ -535,6 +537,8 @@ def test_a_wrong_registration_gets_one_clear_line(tmp_path, change, message):
 
 
 def test_a_part_has_one_threshold_and_that_of_a_family_is_1():
+    part = ClaimPart("speed", "median", "q-learning", 1, above=8)
+    assert [part.beyond(low, 9, 8) for low in (7, 8.5)] == [False, True], "all of the interval"
     with pytest.raises(ValueError, match="either `above` or `below`"):
         ClaimPart("speed", "median", "q-learning", 1, above=8, below=1)
     with pytest.raises(ValueError, match="tests ratios against 1; give"):
