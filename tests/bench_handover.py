@@ -21,12 +21,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.records import kept_episode
 from rrl.serving import models
 from rrl.serving.handover import HandoverServer
 from rrl.serving.loadgen import Client
+from rrl.tuning.episode import Episode
 from rrl.tuning.objective import Percentile
-from rrl.tuning.slo import join
 
 MS = 1000.0
 CHUNK = 50  # requests of one schedule; the next begins when its last answer is there
@@ -68,7 +67,7 @@ def describe(name: str, seconds: NDArray[np.float64]) -> str:
     """Median, p99 with its interval, and maximum."""
     if not len(seconds):
         return f"{name}: no request"
-    episode = join([kept_episode({"latency_us": 1e6 * seconds})])
+    episode = Episode({}, np.arange(len(seconds)), seconds, np.zeros(len(seconds)))
     p99 = Percentile(99)
     low, high = p99.interval(episode)
     return (

@@ -50,7 +50,6 @@ FIRST = (
     "test_operator",
     "test_reproduce",
     "test_bad_input",
-    "test_any_knob",
     "test_launcher",
     "test_serving",
     "test_claims",

@@ -8,8 +8,8 @@ import pytest
 
 from rrl.core.qtable import QTable
 from rrl.core.region import SelectedRadius
-from rrl.rivals.ablated import Within
 from rrl.rivals.agents import ABLATED, AGENTS, HOME, home, maker
+from rrl.rivals.variants import Within
 from rrl.studies.ablation import (
     FAMILIES,
     ablation_settings,
@@ -68,7 +68,7 @@ def test_settings_are_valid_and_their_seeds_are_fresh():
     used = {s.first_seed + k for s in settings for k in range(s.seeds)}
     assert len(used) == 30
     assert not used & {*range(30), *range(9000, 9600)}
-    assert home("rrl-gp-reach-3") == "rrl.rivals.ablated:within_steps"
+    assert home("rrl-gp-reach-3") == "rrl.rivals.variants:within_steps"
 
 
 @pytest.mark.parametrize("name", MADE)

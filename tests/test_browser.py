@@ -180,29 +180,11 @@ def test_the_site_can_be_searched_without_a_server(tab, pages):
     assert tab.elsewhere == []
 
 
-def test_the_explorer_of_the_site_is_used_with_the_keyboard(tab, pages):
-    failures = []
-    tab.on("pageerror", lambda error: failures.append(error))
-    tab.goto((pages / "explorer.html").as_uri())
-    status, episodes = tab.get_by_role("status"), tab.get_by_label("episodes")
-    assert "After 10 episodes" in status.inner_text()
-    assert tab.locator("#explorer-maps svg rect").count() == 3 * 96
-    episodes.press("ArrowRight")
-    assert "After 11 episodes" in status.inner_text()
-    before = tab.locator("#explorer-maps").inner_html()
-    tab.get_by_label("radius").press("ArrowDown")
-    assert tab.get_by_label("radius").input_value() == "2"
-    assert tab.locator("#explorer-maps").inner_html() != before
-    tab.get_by_role("button", name="back to the start").press("Enter")
-    assert "Nothing is measured yet" in status.inner_text()
-    assert (failures, tab.elsewhere) == ([], [])
-
-
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_page_of_the_site_keeps_people_out_or_is_too_wide(tab, pages, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="in the extra `site`")
     tab.set_viewport_size({"width": width, "height": 900})
-    for page in ("index", "explorer", "notebooks/01_b", "figures/claims", "search"):
+    for page in ("index", "notebooks/01_b", "figures/claims", "search"):
         tab.goto((pages / f"{page}.html").as_uri())
         tab.wait_for_load_state("load")
         found = axe.Axe().run(tab, options={"preload": False}).response["violations"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rrl import read_profile
+from rrl import __version__
 from rrl.cli import main
 from rrl.operating.knob_options import read_space
 from rrl.support.versions import version
@@ -60,7 +60,7 @@ def table(tmp_path, monkeypatch):
     return path
 
 
-def test_replay_of_ones_own_table(table, capsys):
+def test_a_table_of_ones_own_is_replayed_and_only_the_same_run_goes_on(table, capsys, monkeypatch):
     arguments = ["replay", str(table), "--cost", "p99", "--agent", "rrl", "--quiet"]
     assert main(arguments) == 0
     out, err = capsys.readouterr()
@@ -72,15 +72,18 @@ def test_replay_of_ones_own_table(table, capsys):
     names = {"journal.jsonl", "result.json", "tuning.png", "tuning.pdf"}
     assert {path.name for path in folder.iterdir()} == names
 
+    assert main([*arguments, "--json"]) == 0  # all of it is in the journal
+    out, _ = capsys.readouterr()
+    assert json.loads(out) == json.loads((folder / "result.json").read_text())
 
-def test_a_run_of_another_version_of_its_agent_is_refused(table, capsys, monkeypatch):
-    arguments = ["replay", str(table), "--cost", "p99", "--quiet", "--out", "out"]
-    assert main(arguments) == 0
+    table.write_text(TABLE.replace("0.18", "0.19"))
+    assert main(arguments) == 2
+    assert "is of a run of 'mine é {1}.csv (crc32 " in lines(capsys)[0]
+    table.write_text(TABLE)
     monkeypatch.setattr("rrl.operating.operate.version", lambda name: version(name) + 1)
-    capsys.readouterr()
     assert main(arguments) == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    now = version("agent rrl-gp")
+    (line,) = lines(capsys)
+    now = version("agent rrl")
     refusal = f"is of version {now} of the agent, and this is version {now + 1}: finish that run"
     assert refusal in line
     assert "or begin a new run in another folder" in line
@@ -115,29 +118,10 @@ def test_an_interrupt_in_the_middle_of_an_import_has_its_exit_code(tmp_path):
     assert done.returncode == 130
 
 
-def test_json_is_one_object_on_stdout_and_the_same_again(table, capsys):
-    arguments = ["replay", str(table), "--cost", "p99", "--agent", "rrl", "--json"]
-    assert main(arguments) == 0
-    out, err = capsys.readouterr()
-    result = json.loads(out)
-    assert result["recommended"] == {"threads": 4, "batch": 1}
-    assert "episode 60/60: " in err
-    assert main(arguments) == 0  # all of it is in the journal
-    assert json.loads(capsys.readouterr().out) == result
-
-
-def test_a_journal_of_another_table_is_refused(table, capsys):
-    arguments = ["replay", str(table), "--cost", "p99", "--agent", "rrl", "--quiet"]
-    assert main(arguments) == 0
-    table.write_text(TABLE.replace("0.18", "0.19"))
-    capsys.readouterr()
-    assert main(arguments) == 2
-    assert "is of a run of 'mine é {1}.csv (crc32 " in lines(capsys)[0]
-
-
-def test_crlf_and_windows_line_ends_are_accepted(table, capsys):
-    table.write_bytes(TABLE.replace("\n", "\r\n").encode())
-    assert main(["replay", str(table), "--cost", "p99", "--agent", "rrl", "--quiet"]) == 0
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"rrl {__version__}\n"
 
 
 def test_a_missed_slo_is_five(capsys, tmp_path, monkeypatch):
@@ -165,25 +149,6 @@ def test_a_plan_can_be_looked_at_before_it_runs(capsys):
     assert "96 configurations, 1152 episodes" in first
     assert plan[0] == "  inter_op: 1, 2, 3, 4"
     assert "  loads: 60, 115, 165 requests/s" in plan
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder for commands that make the model that they name."""
-    return tmp_path_factory.mktemp("place")
-
-
-@pytest.mark.long
-def test_profile_records_and_resumes_on_a_real_server(place, monkeypatch):
-    plan = ["--model", "keyword", "--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
-    monkeypatch.chdir(place)
-    arguments = ["profile", "small", *plan, "--passes", "1", "--finals", "0"]
-    assert main(arguments) == 0
-    profile = read_profile(place / "data" / "small")
-    assert len(profile.table) == 2
-    before = (place / "data/small/episodes.csv").read_bytes()
-    assert main(arguments) == 0
-    assert (place / "data/small/episodes.csv").read_bytes() == before
 
 
 def test_tuned_thread_counts_are_in_the_order_of_their_effect():

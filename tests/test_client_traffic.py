@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -61,34 +60,22 @@ def nothing(clients):
 
 
 def test_an_episode_is_the_first_requests_and_waits_for_the_last_of_them():
+    """More may come meanwhile, but the load is that of as many as were asked for."""
     clients = Clients(send("a", "b"), answer("b"), send("c"), answer("c"), nothing, answer("a"))
     sample = clients.wait(2)
     assert len(sample.latency) == len(sample.due) == 2
     assert sample.latency[0] > sample.latency[1]  # the first one was open for longest
+    assert sample.due[0] == 0 <= sample.due[1]
     assert not sample.status.any()
     assert not sample.aborted
     assert len(sample.others[0]) == 1
 
 
-def test_the_load_is_that_of_the_first_requests():
-    """More may come meanwhile, but an episode has as many as were asked for."""
-    clients = Clients(send(*range(9)), answer(*range(9)))
-    sample = clients.wait(4)
-    assert len(sample.due) == 4
-    assert sample.due[0] == 0
-    assert all(one <= two for one, two in pairwise(sample.due))
-
-
-def test_a_request_that_is_never_answered_has_failed():
-    clients = Clients(send("a", "b"), answer("a"))
-    sample = clients.wait(2, timeout_s=0.05)
-    assert sample.status.astype(bool).tolist() == [False, True]
-    assert sample.latency[1] >= 0.05
-
-
-def test_what_another_server_answered_has_failed():
-    clients = Clients(send("a", "b"), answer("a"), answer("b", attempts=2))
-    assert clients.wait(2).status.astype(bool).tolist() == [False, True]
+def test_what_nobody_or_another_server_answers_has_failed():
+    clients = Clients(send(*"abc"), answer("a"), answer("b", attempts=2))
+    sample = clients.wait(3, timeout_s=0.05)
+    assert sample.status.astype(bool).tolist() == [False, True, True]
+    assert sample.latency[2] >= 0.05
 
 
 def test_a_stopped_episode_has_all_requests_so_far():
@@ -127,13 +114,10 @@ def test_what_was_open_before_an_episode_does_not_count_in_it():
 
 def test_the_rate_is_that_of_the_last_seconds(monkeypatch):
     monkeypatch.setattr("rrl.serving.traffic._RATE_OVER_S", 0.05)
-    monkeypatch.setattr(client_traffic, "QUIET_S", 0.02)
     clients = Clients()
     send("a", "b")(clients)
     answer("a", "b")(clients)
     assert wait_until(lambda: clients.traffic.rate_per_s() == 0, 10.0)
-    with pytest.raises(NoTrafficError, match="no client sent a request"):
-        clients.wait(1, timeout_s=0.02)
 
 
 def test_silent_clients_are_nobodys_fault(monkeypatch):

@@ -258,14 +258,6 @@ def test_a_cancel_and_a_deadline_reach_the_server(path, kept):
     assert 900 < left[0] < 1025  # gRPC rounds a timeout up
 
 
-@KINDS
-@pytest.mark.parametrize(("clients", "size", "count"), CALLS)
-def test_small_and_large_requests_of_one_and_many_clients_are_answered(
-    clients, size, count, kind, path
-):
-    assert ask(path, kind, clients, size, count) == 0
-
-
 # --- What is repeated -------------------------------------------------------------------------
 
 CODES = [code for code in grpc.StatusCode if code.value[0]]
@@ -273,27 +265,23 @@ CODES = [code for code in grpc.StatusCode if code.value[0]]
 
 @KINDS
 @pytest.mark.parametrize(("clients", "size", "count"), CALLS)
-def test_what_a_trial_refuses_is_answered_by_the_kept_server(
-    clients, size, count, kind, path, trial, kept
+@pytest.mark.parametrize("way", ["refuses", "holds"])
+def test_what_a_trial_refuses_or_holds_is_answered_by_the_kept_server(
+    way, clients, size, count, kind, path, trial, kept
 ):
-    codes = iter(CODES * 99)
-    trial.answer = lambda request, context: refusing(next(codes), request, context)
-    on_trial(path, trial)
-    assert ask(path, kind, clients, size, count) == 0
-    assert len(trial.methods) == len(kept.methods) == count
+    codes, over = iter(CODES * 99), threading.Event()
 
+    def answer(request, context):
+        if way == "refuses":
+            refusing(next(codes), request, context)
+        over.wait(NEVER_S)
+        return good(request, context)
 
-@KINDS
-@pytest.mark.parametrize(("clients", "size", "count"), CALLS)
-def test_what_a_trial_holds_is_answered_by_the_kept_server(
-    clients, size, count, kind, path, trial, kept
-):
-    over = threading.Event()
-    trial.answer = lambda request, context: over.wait(NEVER_S) and good(request, context)
-    on_trial(path, trial, hang_s=0.2)
+    trial.answer = answer
+    on_trial(path, trial, hang_s=NEVER_S if way == "refuses" else 0.2)
     try:
         assert ask(path, kind, clients, size, count) == 0
-        assert len(kept.methods) == count
+        assert len(trial.methods) == len(kept.methods) == count
     finally:
         over.set()
 
@@ -343,25 +331,19 @@ def test_only_predictions_are_tried_and_repeated(path, trial, kept):
     assert trial.methods == []
 
 
-def test_rrls_own_predictions_go_to_the_trial_and_are_not_repeated(path, trial, kept):
+def test_rrls_own_predictions_are_not_repeated_and_others_only_once(path, trial, kept):
     trial.answer = partial(refusing, grpc.StatusCode.INVALID_ARGUMENT)
     on_trial(path, trial, fraction=0.0)
-    with pytest.raises(grpc.RpcError) as error:
+    with pytest.raises(grpc.RpcError, match="not me"):
         call(path, metadata=[SYNTHETIC])
-    assert error.value.details() == "not me"
-    assert kept.methods == []
+    assert (len(kept.methods), len(trial.methods)) == (0, 1)
     call(path)
-    assert len(kept.methods) == len(trial.methods) == 1
-
-
-def test_a_wrong_request_is_refused_by_the_second_server_too(path, trial, kept):
-    for one in (trial, kept):
-        one.answer = partial(refusing, grpc.StatusCode.INVALID_ARGUMENT)
-    on_trial(path, trial)
-    with pytest.raises(grpc.RpcError) as error:
+    assert (len(kept.methods), len(trial.methods)) == (1, 1)
+    kept.answer = trial.answer  # a wrong request is refused by both
+    path.route(1.0)
+    with pytest.raises(grpc.RpcError, match="not me"):
         call(path)
-    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert len(kept.methods) == len(trial.methods) == 1
+    assert (len(kept.methods), len(trial.methods)) == (2, 2)
 
 
 def test_a_trial_gets_its_part_of_the_predictions(path, trial, kept):

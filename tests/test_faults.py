@@ -1,34 +1,38 @@
-"""Runs that are killed, run out of room, or get a sample that is none.
+"""Runs that are killed, interrupted, or get no room: nothing that was measured is lost.
 
-``RRL_KILLS=50 RRL_LIVE_KILLS=10 pytest -k killed``, run in `tests/`, kills as often as that; the
-second kill of a live run is a SIGINT.
+``RRL_KILLS=50 pytest -k killed``, run in `tests/`, kills a simulated run as often as that.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
+import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from rrl.cli import main
 from rrl.operating.journal import JOURNAL
 from rrl.serving.lasting import wait_until
-from rrl.serving.sample import fit, read_sample
-from rrl.support.errors import DataError, ServerError
+from rrl.serving.launcher import LOCAL, free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+LIMIT_S = 600.0  # it only ends a test that hangs
 KILLS = int(os.environ.get("RRL_KILLS", "1"))
-LIVE_KILLS = int(os.environ.get("RRL_LIVE_KILLS", "1"))
 RRL = [sys.executable, "-m", "rrl.cli"]
 SIMULATED = [
     "replay", "cpu2", "--rate", "115", "--requests", "30", "--rounds", "4",
@@ -40,14 +44,6 @@ def run(command, **options):
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **options)
 
 
-def one_line(done, code):
-    """The line that a command ended with."""
-    assert done.returncode == code, done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("rrl: ")
-    return done.stderr
-
-
 def lines_of(folder):
     """The whole lines of a journal that may not be there yet."""
     try:
@@ -56,17 +52,18 @@ def lines_of(folder):
         return []
 
 
-def kill_when(process, folder, count, wait_s, number=signal.SIGKILL):
+def wait_for(condition, process):
+    """Wait while a process runs, which must not end before."""
+    assert wait_until(lambda: condition() or process.poll() is not None, LIMIT_S)
+    assert process.poll() is None, f"it ended early: {process.communicate()}"
+
+
+def kill_when(process, folder, count, wait_s=0.0, number=signal.SIGKILL):
     """Send a signal some time after the journal has reached so many lines."""
-    deadline = time.monotonic() + 600
-    while len(lines_of(folder)) < count:
-        assert process.poll() is None, f"it ended early: {process.communicate()}"
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_for(lambda: len(lines_of(folder)) >= count, process)
     time.sleep(wait_s)
-    assert process.poll() is None, "it had finished"
     process.send_signal(number)
-    return process.communicate()
+    return process.communicate(timeout=LIMIT_S)
 
 
 # --- killed ---------------------------------------------------------------------------------------
@@ -103,79 +100,144 @@ def test_a_killed_simulated_run_ends_as_if_never_killed(simulated, tmp_path):
     assert not list(tmp_path.glob(".*"))  # no temporary file either
 
 
-def test_an_interrupted_run_is_kept_and_says_so(simulated, tmp_path):
-    """By Ctrl-C; test_bad_input sends the other signals."""
-    arguments, journal, _ = simulated
-    arguments = [*arguments, "--out", str(tmp_path)]
-    process = subprocess.Popen([*RRL, *arguments], cwd=ROOT, stdout=-1, stderr=-1, text=True)
-    out, err = kill_when(process, tmp_path, 20, 0.0, signal.SIGINT)
-    assert process.returncode == 130
-    assert (out, err.count("\n")) == ("", 1)
-    assert f"all finished episodes are in {tmp_path}: the same command continues" in err
-    assert_it_goes_on_to_the_same(arguments, journal, tmp_path)
-
-
-def servers_of(folder):
-    """Process ids of the servers of a model, or of all models below a folder."""
+def living(folder):
+    """Processes of servers whose command line or environment names a folder."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:  # it ended meanwhile
-            continue
-        if any(word.startswith(f"--model_base_path={folder}".encode()) for word in words):
-            found.append(int(path.parent.name))
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        words, environment = process.info["cmdline"] or [], process.info["environ"] or {}
+        named = any(str(folder) in text for text in (*words, *environment.values()))
+        if named and any("rrl.serving" in word for word in words):
+            found.append(words)
     return found
 
 
-def test_a_killed_live_run_leaves_no_server_and_goes_on(model, tmp_path):
-    episodes = 2 + 2 * LIVE_KILLS
+def test_a_live_run_is_watched_interrupted_continued_and_killed(model, tmp_path):
+    """Its metrics are there while it runs; neither end leaves a server, and no episode is lost."""
+    out, temporary, port = tmp_path / "out", tmp_path / "tmp", free_port()
+    temporary.mkdir()  # a server serves a copy of the model in there
     command = [
-        *RRL, "tune", str(model), "--executable", "local", "--rate", "50", "--requests", "20",
-        "--knob", "batch_threads=0,2", "--episodes", str(episodes), "--rounds", "2",
-        "--agent", "rrl", "--out", str(tmp_path),
+        *RRL, "tune", str(model), "--executable", LOCAL, "--rate", "50", "--requests", "20",
+        "--knob", "inter_op=1,2", "--episodes", "1000", "--patience", "0", "--slo", "p99<9s",
+        "--default", "inter_op=1", "--metrics-port", str(port), "--out", str(out),
     ]  # fmt: skip
-    temporary = tmp_path / "tmp"  # a server serves a copy of the model in there
-    temporary.mkdir()
-    env = {**os.environ, "TMPDIR": str(temporary)}
-    rng, seen, before = np.random.default_rng(0), 0, []
-    for kill in range(LIVE_KILLS):
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=-1, stderr=-1, text=True)
-        number = signal.SIGINT if kill == 1 else signal.SIGKILL
-        kill_when(process, tmp_path, seen + 1 + rng.integers(0, 2), rng.uniform(0, 0.4), number)
-        assert process.returncode == (130 if number == signal.SIGINT else -number)
-        assert wait_until(lambda: not servers_of(temporary), 600.0)
-        kept = [line for line in lines_of(tmp_path) if line.endswith(b"\n")]
-        assert kept[: len(before)] == before
-        before, seen = kept, len(kept)
-    done = run(command, env=env)
-    assert done.returncode in (0, 5), done.stderr  # 5: chance made the recommendation look worse
-    records = [json.loads(line) for line in lines_of(tmp_path)]
-    assert lines_of(tmp_path)[: len(before)] == before
-    assert [r["episode"] for r in records if "episode" in r] == [*range(episodes)]
-    assert [r["round"] for r in records if "round" in r] == [0, 1]
-    assert servers_of(temporary) == []
+    started = {"cwd": ROOT, "stdout": -1, "stderr": -1, "text": True}
+    started["env"] = {**os.environ, "TMPDIR": str(temporary)}
+    process = subprocess.Popen(command, **started)
+    wait_for(lambda: len(lines_of(out)) > 2 and living(temporary), process)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply:
+        text = reply.read().decode()
+    _, errors = kill_when(process, out, 0, number=signal.SIGTERM)
+    assert process.returncode == 130, errors
+    last = f"rrl: interrupted; all finished episodes are in {out}: the same command continues"
+    assert errors.splitlines()[-1] == last
+    assert living(temporary) == []
+    assert not list(temporary.glob("rrl-[!m]*"))  # only the lock of the machine may stay
+    before = lines_of(out)
+    assert before[-1].endswith(b"\n")
+    assert re.search(r'^rrl_tuning_serves_info\{inter_op="[012]"\} 1\.0$', text, re.MULTILINE)
+    assert re.search(r'^rrl_tuning_requests_total\{with="default"\} [1-9]', text, re.MULTILINE)
+    assert "rrl_tuning_late_seconds 9.0" in text
+
+    process = subprocess.Popen(command, **started)
+    kill_when(process, out, len(before) + 1)
+    assert process.returncode == -signal.SIGKILL
+    assert wait_until(lambda: not living(temporary), LIMIT_S)
+    kept = [json.loads(line) for line in lines_of(out) if line.endswith(b"\n")]
+    assert lines_of(out)[: len(before)] == before
+    episodes = [record["episode"] for record in kept if "episode" in record]
+    assert episodes == [*range(len(episodes))]
+
+
+def test_a_terminal_that_is_closed_interrupts(tmp_path):
+    """The kernel sends SIGHUP, and nothing can be written to that terminal any more."""
+    master, slave = os.openpty()
+
+    def control() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    command = [*RRL, *SIMULATED, "--episodes", "5000", "--out", str(tmp_path)]
+    command.remove("--quiet")
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+        preexec_fn=control,
+    )  # fmt: skip
+    os.close(slave)
+    wait_for(lambda: len(lines_of(tmp_path)) > 5, process)
+    os.close(master)
+    assert process.wait(LIMIT_S) == 130
+    assert lines_of(tmp_path)[-1].endswith(b"\n")
+
+
+def test_nohup_keeps_its_word():
+    script = (
+        "import signal; from rrl.support.errors import interrupt_by_signals\n"
+        "interrupt_by_signals(); signal.raise_signal(signal.SIGHUP); print('on')\n"
+        "try: signal.raise_signal(signal.SIGTERM)\n"
+        "except KeyboardInterrupt: signal.raise_signal(signal.SIGTERM); print('cleaned')"
+    )
+    done = run(["nohup", sys.executable, "-c", script], stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout.split()) == (0, ["on", "cleaned"]), done.stderr
 
 
 # --- no room --------------------------------------------------------------------------------------
 
+FEW = ["--episodes", "4", "--requests", "4", "--rounds", "3", "--agent", "rrl"]
+PLAIN = ["replay", "cpu2", "--rate", "115", *FEW, "--quiet", "--json"]
 
-def test_a_full_disk_keeps_what_was_there(simulated, tmp_path):
-    """The kernel refuses to let a file grow beyond a limit, in the middle of a line."""
+
+@contextmanager
+def no_file_above(size):
+    """Let the kernel refuse that a file grows beyond a size in bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_keeps_what_was_there(simulated, tmp_path, capsys):
+    """The journal ends with a whole line, and the same command continues it."""
     arguments, journal, _ = simulated
     arguments = [*arguments, "--out", str(tmp_path)]
     limit = len(journal) // 2
-
-    def no_more() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    message = one_line(run([*RRL, *arguments], preexec_fn=no_more), 3)
-    assert f"{tmp_path / JOURNAL}: File too large; make room and run it again" in message
+    with no_file_above(limit):
+        assert main(arguments) == 3
+    message = f"rrl: {tmp_path / JOURNAL}: File too large; make room and run it again: "
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(message)
     kept = (tmp_path / JOURNAL).read_bytes()
     assert len(kept) > limit // 2
     assert kept.endswith(b"\n")
     assert journal.startswith(kept)
     assert_it_goes_on_to_the_same(arguments, journal, tmp_path)
+
+
+def test_a_figure_without_room_hides_no_result_and_spares_the_old_one(tmp_path, capsys):
+    arguments = [*PLAIN, "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    figures = {path.name: path.read_bytes() for path in tmp_path.glob("tuning.*")}
+    limit = max(size for name, size in sizes.items() if name not in figures)
+    assert min(map(len, figures.values())) > limit
+    (tmp_path / "result.json").unlink()
+    with no_file_above(limit):
+        assert main(arguments) == 3
+    out, err = capsys.readouterr()
+    assert f"{tmp_path / 'tuning.pdf'}: File too large; make room and run it again" in err
+    assert out == first
+    assert json.loads((tmp_path / "result.json").read_text()) == json.loads(first)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("tuning.*")} == figures
+    assert not list(tmp_path.glob(".*"))
+
+
+def one_line(done, code):
+    """The line that a command ended with."""
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("rrl: ")
+    return done.stderr
 
 
 def on_a_file_system_of_its_own(options, script, folder):
@@ -189,20 +251,6 @@ def on_a_file_system_of_its_own(options, script, folder):
     return run([*inside, f"{mount} && {script}", str(folder)])
 
 
-def test_a_really_full_disk(simulated, tmp_path):
-    arguments, journal, _ = simulated
-    small, kept = tmp_path / "small", tmp_path / "kept"
-    small.mkdir()
-    words = " ".join(f"'{word}'" for word in [*RRL, *arguments])
-    script = f'{words} --out "$0"; code=$?; cp "$0"/{JOURNAL} {kept}; exit $code'
-    size_kib = len(journal) // 1024 // 2
-    message = one_line(on_a_file_system_of_its_own(f"size={size_kib}k", script, small), 3)
-    assert "No space left on device; make room and run it again" in message
-    whole = kept.read_bytes()
-    assert whole.endswith(b"\n")
-    assert journal.startswith(whole)
-
-
 def test_a_read_only_folder(tmp_path):
     words = " ".join(f"'{word}'" for word in [*RRL, *SIMULATED, "--episodes", "2"])
     folder = tmp_path / "read-only"
@@ -211,76 +259,50 @@ def test_a_read_only_folder(tmp_path):
     assert "Read-only file system; choose another folder" in message
 
 
-# --- samples --------------------------------------------------------------------------------------
+# --- a fault at every write, rename and process start --------------------------------------------
 
-SIGNATURE = {"x": ("float32", (-1, 2)), "n": ("int32", (-1,))}
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        {"x": [[1, 2]]},
-        {"x": [[1, 2]], "n": [1], "z": [1]},
-        {"x": [[1, 2, 3]], "n": [1]},
-        {"x": [1, 2], "n": [1]},
-        {"x": [["a", "b"]], "n": [1]},
-        {"x": [[1, 2]], "n": [1.5]},
-        {"x": [[1, 1e99]], "n": [1]},
-    ],
-)
-def test_a_sample_that_does_not_fit_is_refused(request_):
-    with pytest.raises(ServerError, match=r"the model needs: x float32 \(-1, 2\), n int32"):
-        fit(request_, SIGNATURE)
+SHORT = [*SIMULATED, "--requests", "20", "--episodes", "12", "--rounds", "2"]
 
 
-def test_a_sample_that_fits_gets_the_models_types():
-    fitted = fit({"x": [[0.1, 2]], "n": [3.0]}, SIGNATURE)
-    assert {name: array.dtype.name for name, array in fitted.items()} == {
-        "x": "float32",
-        "n": "int32",
-    }
+def run_faulty(kind, place, words, **environment):
+    command = [sys.executable, str(HERE / "faulty.py"), kind, str(place), *map(str, words)]
+    env = {**os.environ, **environment}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
 
 
-def test_samples_are_read_in_all_three_forms(tmp_path, model):
-    from rrl.serving.models import WARMUPS, write_warmup
-
-    x = np.array([[1.0, 2.0]], np.float32)
-    np.savez(tmp_path / "one.npz", x=x)
-    (tmp_path / "one.json").write_text('{"x": [[1.0, 2.0]]}')
-    shutil.copytree(model / "1", tmp_path / "1")
-    (tmp_path / "1" / "assets.extra").mkdir(exist_ok=True)
-    records = write_warmup(tmp_path / "1", "probe", {"x": x})
-    counts = {tmp_path / "one.npz": 1, tmp_path / "one.json": 1, records: WARMUPS}
-    for path, count in counts.items():
-        requests = read_sample(path)
-        assert len(requests) == count
-        assert all(np.array_equal(request["x"], x) for request in requests)
-    records.write_bytes(records.read_bytes()[:-5])
-    with pytest.raises(DataError, match="not a TFRecord file"):
-        read_sample(records)
+@pytest.fixture(scope="module")
+def shortened(tmp_path_factory):
+    """A run without a fault: its journal, its result, and its number of places for one."""
+    folder = tmp_path_factory.mktemp("shortened")
+    count = folder / "count"
+    done = run_faulty("count", 0, [*SHORT, "--out", folder / "run"], FAULTY_COUNT=str(count))
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "run" / "result.json").read_text())
+    return (folder / "run" / JOURNAL).read_bytes(), result, int(count.read_text())
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("a.npz", b"PK", "not an .npz file"),
-        ("a.npz", b"", "not an .npz file"),
-        ("a.json", b"{", "not a JSON file"),
-        ("a.json", b"\xff", "not UTF-8 at byte 0"),
-        ("a.json", b"[1]", "write"),
-        ("a.json", b"[" * 10**6, "nested too deeply"),
-        ("a.json", b'{"x":' + b"[" * 99 + b"]" * 99 + b"}", "'x' is not an"),
-        ("a.json", b'{"x": [[1, 2], [3]]}', "'x' is not an array"),
-        ("a.json", b"{}", "no request in it"),
-    ],
-)
-def test_a_bad_sample_file_is_refused(name, content, words, tmp_path):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=words):
-        read_sample(tmp_path / name)
+def check(kind, place, shortened, folder):
+    """Run into the fault, and go on without it: the end is that of a run without a fault."""
+    journal, result, _ = shortened
+    words = [*SHORT, "--out", folder]
+    broken = run_faulty(kind, place, words)
+    if kind == "kill":
+        assert broken.returncode == -signal.SIGKILL, (place, broken.stderr)
+    else:
+        assert broken.returncode == 3, (place, broken.stderr)
+        assert "No space left on device; make room" in broken.stderr
+        assert broken.stderr.count("\n") == 1
+    done = run_faulty("count", 0, words)
+    assert done.returncode == 0, (place, done.stderr)
+    assert (folder / JOURNAL).read_bytes() == journal, place
+    produced = json.loads((folder / "result.json").read_text())
+    assert produced | {"flags": 0} == result | {"flags": 0}, place
+    assert not list(folder.glob(".*")), place
 
 
-def test_a_pickle_is_not_opened(tmp_path):
-    np.savez(tmp_path / "a.npz", x=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(DataError, match="npz file of plain arrays"):
-        read_sample(tmp_path / "a.npz")
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["kill", "full"])
+def test_a_fault_at_every_place_of_a_run(kind, shortened, tmp_path):
+    assert shortened[2] > 20
+    for place in range(1, shortened[2] + 1):
+        check(kind, place, shortened, tmp_path / str(place))

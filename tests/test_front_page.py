@@ -8,13 +8,15 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from test_agent import contract
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.plotting.animation import Moment, draw_episode, save_animation
-from rrl.publishing.gallery import CAPTIONS, PICTURES, files_of, gallery
+from rrl.publishing.gallery import CAPTIONS, PICTURES, gallery, gallery_of
+from rrl.publishing.manifest import folder, read_manifest
 from rrl.publishing.results import insert, results
 from rrl.support.errors import DataError
 
@@ -40,43 +42,45 @@ def test_the_results_of_the_readme_are_those_of_the_tables():
 
 def test_the_gallery_has_every_file_of_the_manifest_and_no_other():
     """If it fails after the figures changed: ``make pages``."""
-    text, files = (ROOT / "figures" / "README.md").read_text(), files_of(ROOT)
-    assert text == gallery(files)
+    text = (ROOT / "figures" / "README.md").read_text()
+    assert text == gallery_of(ROOT)
     linked = set(re.findall(r"\]\(([^/)]+)\)", text))
-    assert linked == {name for name, _ in files if not name.endswith(".pdf")}
+    files = {Path(name).name for name in read_manifest(folder(ROOT))["files"]}
+    assert linked == {name for name in files if not name.endswith(".pdf")}
     assert {Path(name).suffix for name in linked} >= set(PICTURES)
-    assert {Path(name).stem for name, _ in files} == set(CAPTIONS), "a caption too many"
+    captions = yaml.safe_load((ROOT / CAPTIONS).read_text(encoding="utf-8"))
+    assert {Path(name).stem for name in files} == set(captions), "a caption too many"
 
 
 def test_a_figure_without_a_caption_is_named():
-    with pytest.raises(DataError, match=r"new\.png has no caption; add one to CAPTIONS"):
-        gallery([("new.png", "00_quickstart")])
+    with pytest.raises(DataError, match=r"new\.png has no caption; add one to notebooks/captions"):
+        gallery([("new.png", "00_quickstart")], {})
 
 
 # --- The animated picture -------------------------------------------------------------------------
 
 
 def test_an_animation_has_a_frame_per_figure_and_the_same_bytes_each_time(tmp_path):
-    space = ConfigSpace([Knob(name, (1, 2, 4)) for name in ("a", "b", "c")])
+    space = ConfigSpace([Knob(name, (1, 2, 4)) for name in ("a", "b")])
     truth = np.linspace(0.1, 0.2, len(space))
     moments = [
-        Moment(np.where(away <= 2, truth, np.nan), away <= 1, n, n, 0.15)
-        for n, away in ((n, space.distances(n)) for n in (1, 2, 5))
+        Moment(np.where(away <= 1, truth, np.nan), away <= 1, n, n, 0.15)
+        for n, away in ((n, space.distances(n)) for n in (1, 4))
     ]
 
     def write(folder):
-        figures = (draw_episode(space, truth, moments[:k], 3, default=26) for k in (1, 2, 3))
-        return save_animation(figures, "learns", tmp_path / folder, seconds=0.1)
+        figures = (draw_episode(space, truth, moments[:k], 2, default=8) for k in (1, 2))
+        return save_animation(figures, "learns", tmp_path / folder)
 
     first, second = write("one"), write("two")
     assert first.read_bytes() == second.read_bytes()
     with Image.open(first) as picture:
-        assert picture.n_frames == 3
-        frames = [np.asarray(picture.convert("RGB")) for k in range(3) if picture.seek(k) is None]
-        assert picture.info["duration"] == 100
+        assert picture.n_frames == 2
+        frames = [np.asarray(picture.convert("RGB")) for k in range(2) if picture.seek(k) is None]
+        assert picture.info["duration"] == 200
         assert "loop" not in picture.info, "what moves for ever needs something that stops it"
-    assert (frames[0] != frames[2]).any()
-    colours = {tuple(colour) for colour in np.unique(frames[2].reshape(-1, 3), axis=0).tolist()}
+    assert (frames[0] != frames[1]).any()
+    colours = {tuple(colour) for colour in np.unique(frames[1].reshape(-1, 3), axis=0).tolist()}
     assert {(0xD5, 0x5E, 0x00), (255, 255, 255)} <= colours, "marks and paper keep their colours"
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
-from rrl.operating.operate import operate, remember
-from rrl.operating.records import episode_record, late_while_tuning
+from rrl.operating.operate import on_one_server, operate
+from rrl.operating.records import late_while_tuning
 from rrl.operating.verdict import summarise
 from rrl.rivals.agents import AGENTS, maker
 from rrl.support.errors import ServerError
@@ -29,7 +29,7 @@ from rrl.tuning.watch import Watch
 SPACE = ConfigSpace([Knob("threads", range(1, 7)), Knob("batch", (1, 2, 4, 8))])
 DEFAULT = {"threads": 3, "batch": 1}
 LATE_S = 0.1
-QUICK = ("rrl-gp", "rrl", "random", "coordinate-descent")
+QUICK = ("rrl-gp", "random", "coordinate-descent")
 
 
 def guarded(server, agent, guard, episodes, rng, requests=50):
@@ -86,10 +86,10 @@ def learn(seed, agent, budget, episodes=60, fraction=0.05, factor=1.0, delta=0.0
 
 
 @pytest.mark.parametrize("agent", QUICK)
-@pytest.mark.parametrize("budget", [0, 40, 300])
+@pytest.mark.parametrize("budget", [0, 300])
 def test_the_promise_holds_at_every_moment(agent, budget):
     """The probability of an error is 5 %; the bound of the mean has room, so none is expected."""
-    excesses = [learn(seed, agent, budget)[1] for seed in range(2 if agent == "rrl-gp" else 5)]
+    excesses = [learn(seed, agent, budget)[1] for seed in range(2 if agent == "rrl-gp" else 4)]
     assert max(excesses) <= 0
 
 
@@ -114,7 +114,7 @@ def test_more_is_allowed_where_the_default_itself_is_bad():
     assert trials > 20
 
 
-@pytest.mark.parametrize("agent", QUICK)
+@pytest.mark.parametrize("agent", ["rrl-gp", "random"])
 def test_what_crashed_or_was_worse_never_serves_again(agent):
     server, rng = Hostile(5), np.random.default_rng(6)
     guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
@@ -127,14 +127,6 @@ def test_what_crashed_or_was_worse_never_serves_again(agent):
     assert len(shunned) > 1
     if agent == "random":  # it tries everything
         assert {part.ended for part in guard.parts} == {"", "aborted", "crashed"}
-
-
-def test_the_default_serves_first_and_the_rest_of_every_bad_trial():
-    guard, _ = learn(2, "random", 10_000)
-    assert guard.parts[0].configuration == DEFAULT
-    for part, following in zip(guard.parts, guard.parts[1:], strict=False):
-        if part.ended and part.requests < 49:
-            assert not following.whole or following.requests == 50
 
 
 def test_a_default_that_fails_is_the_servers_fault():
@@ -230,12 +222,6 @@ def test_an_incumbent_that_fails_in_the_rest_of_an_episode_is_shunned_too(end):
     assert done[3].configuration == DEFAULT
     assert agent.told[-2] == (good, guard.shunned[SPACE.index(good)])
 
-    again = Guard(SPACE, DEFAULT, 10_000, LATE_S)
-    remember(
-        again, [episode_record(guarded_job(), i, step, rng, guard) for i, step in enumerate(done)]
-    )
-    assert (again.shunned, again.parts) == (guard.shunned, guard.parts)
-
 
 # --- a guarded run that is stopped and continued --------------------------------------------------
 
@@ -271,17 +257,6 @@ def whole(tmp_path_factory):
     return (folder / JOURNAL).read_bytes()
 
 
-@pytest.mark.parametrize("lives", [(0, 1, 2), (17, 3), (29,)])
-def test_a_guarded_run_that_was_killed_ends_as_the_one_that_was_not(lives, whole, tmp_path):
-    for calls in lives:
-        with pytest.raises(KeyboardInterrupt):
-            operate(guarded_job(), Mortal(calls), contestants, tmp_path)
-    records = operate(guarded_job(), Mortal(10**6), contestants, tmp_path)
-    assert (tmp_path / JOURNAL).read_bytes() == whole
-    parts = [part for r in records if "guard" in r for part in r["guard"]["parts"]]
-    assert any(part["charge"] is not None for part in parts)
-
-
 def test_a_guarded_run_that_is_killed_again_and_again_is_replayed_to_the_last_byte(whole, tmp_path):
     kills, records = 0, None
     while records is None:
@@ -292,6 +267,8 @@ def test_a_guarded_run_that_is_killed_again_and_again_is_replayed_to_the_last_by
             assert whole.startswith((tmp_path / JOURNAL).read_bytes())
     assert kills >= 30 // 7
     assert (tmp_path / JOURNAL).read_bytes() == whole
+    parts = [part for r in records if "guard" in r for part in r["guard"]["parts"]]
+    assert any(part["charge"] is not None for part in parts)
 
 
 def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):
@@ -336,12 +313,8 @@ def tempting_job(**changes):
 def tune_tempting(job, folder, lives=10**6, late=0.1):
     server = Tempting(lives, late)
 
-    @contextmanager
-    def same(recommended):
-        yield {"default": server, "recommended": server}
-
     try:
-        return server, operate(job, server, same, folder)
+        return server, operate(job, server, on_one_server(server), folder)
     except KeyboardInterrupt:
         return server, None
 
@@ -360,23 +333,6 @@ def test_the_budget_holds_in_the_comparison_too(budget, tmp_path):
     assert result["deploy"] == DEFAULT
     again = tune_tempting(job, tmp_path, lives=0)[1]  # a finished run measures nothing
     assert summarise(job, again) == result
-
-
-@pytest.mark.parametrize("lives", [3, 8])
-def test_a_comparison_that_is_killed_again_and_again_is_replayed_to_the_last_byte(lives, tmp_path):
-    job = tempting_job(budget=400, episodes=12)
-    tune_tempting(job, tmp_path / "whole", late=0.02)
-    whole, rounds = (tmp_path / "whole" / JOURNAL).read_bytes(), set()
-    for _ in range(100):
-        _, records = tune_tempting(job, tmp_path / "parts", lives, late=0.02)
-        parts = (tmp_path / "parts" / JOURNAL).read_bytes()
-        assert whole.startswith(parts)
-        rounds.add(parts.count(b'{"round":'))
-        if records is not None:
-            break
-    assert parts == whole
-    assert {0, 15} < rounds  # a kill in the tuning, the end, and kills between the rounds
-    assert whole.count(b'{"round":') == 15
 
 
 def test_a_comparison_that_is_stopped_twice_leaves_the_best_in_service(tmp_path):
@@ -443,14 +399,12 @@ def test_the_bound_of_a_mean_never_falls_and_is_below_equal_values(values, value
     lambda rng, n: rng.beta(0.2, 1.8, n),
 ])  # fmt: skip
 def test_the_bound_of_a_mean_holds_at_all_times_at_once(draw):
-    rng, runs, delta = np.random.default_rng(0), 200, 0.1
+    rng, runs, delta = np.random.default_rng(0), 80, 0.1
     mean = float(np.mean(draw(np.random.default_rng(1), 200_000)))
     broken = 0
     for _ in range(runs):
         values = draw(rng, 40).astype(float)
-        broken += any(
-            lower_mean(values[:n], delta) > mean + 0.003 for n in (1, 2, 3, 5, 10, 20, 40)
-        )
+        broken += any(lower_mean(values[:n], delta) > mean + 0.003 for n in (1, 3, 10, 40))
     assert broken <= delta * runs
 
 
@@ -474,7 +428,7 @@ def test_no_stopped_episode_has_more_bad_requests_than_allowed(requests, allowan
 
 def test_an_episode_that_is_as_good_as_usual_is_stopped_in_one_of_a_thousand_runs():
     rng, watch = np.random.default_rng(0), Watch(LATE_S, 10**6, usual=0.1)
-    bad = rng.random((3000, 100)) < 0.1
+    bad = rng.random((1000, 100)) < 0.1
     worst = np.array([
         max(watch.evidence(int(b), n - int(b)) for n, b in enumerate(np.cumsum(row), 1))
         for row in bad

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from test_serving import EXECUTABLES, X, _state
 
@@ -22,11 +23,11 @@ from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving import models
-from rrl.serving.detached import noted_server, port_folder, start_detached
-from rrl.serving.envoy import envoy_process
+from rrl.serving.detached import Detached, noted_server, start_detached
 from rrl.serving.handover import HandoverServer
-from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import BINARY, LOCAL, ModelServer, free_port
+from rrl.serving.lasting import Lasting, wait_until
+from rrl.serving.lasting import script as lasting_script
+from rrl.serving.launcher import BINARY, LOCAL, ModelServer, find_executable, kind_of
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
 from rrl.support.errors import DataError, ServerError, UsageError
@@ -77,19 +78,6 @@ def test_a_server_of_our_own_listens_on_no_port(model, executable):
             assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_only_envoy_has_a_port_and_it_is_on_the_loopback_address(model, executable):
-    space, port = ConfigSpace([Knob("inter_op", (1, 2))]), free_port()
-    given = {"executable": executable, "warmup": 2, "port": port}
-    with HandoverServer(model, space, **given) as server:
-        pid = server.configure({"inter_op": 1}, np.random.default_rng(0)).process.pid
-        assert sockets(pid) == []
-        (own,) = [s for s in sockets(envoy_process(port_folder(port)).pid) if f":{port:04X}" in s]
-        assert own.endswith(f"0100007F:{port:04X}")  # 127.0.0.1, also if mapped to IPv6
-        with Client(server.address, "probe") as client:
-            assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
-
-
 def test_a_long_temporary_path_is_no_obstacle(model, tmp_path, monkeypatch):
     """A socket's path may have about a hundred characters."""
     long = tmp_path / ("x" * 120)
@@ -102,23 +90,21 @@ def test_a_long_temporary_path_is_no_obstacle(model, tmp_path, monkeypatch):
             assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
 
 
-def test_what_the_original_exposes_at_its_rest_port_is_said(model, tmp_path):
-    """The script stands for the original: it listens on all addresses, as that does."""
-    original = script(
-        tmp_path / BINARY,
-        f'exec {sys.executable} -m rrl.serving.local_server --bind_address=0.0.0.0 "$@"',
-    )
-    said = []
-    for executable, rest in ((str(original), True), (str(original), False), (LOCAL, True)):
-        given = {"executable": executable, "rest": rest}
-        left = start_detached(model, {}, tmp_path / "out", **given)
-        left.stop()
-        said.append((left.exposed or "").replace(str(left.rest_port), "PORT"))
+def test_what_the_original_exposes_at_its_rest_port_is_said(tmp_path):
+    """It listens on all addresses."""
+    original = script(tmp_path / BINARY, "exit")
+    kinds = [kind_of(find_executable(str(original))), LOCAL]
+    said = [
+        Detached(str(tmp_path), 1, "m", "probe", {}, kind, "log", rest_port).exposed
+        for kind in kinds
+        for rest_port in (8501, None)
+    ]
     assert said == [
-        "tensorflow_model_server listens on all addresses at port PORT: other machines can send "
+        "tensorflow_model_server listens on all addresses at port 8501: other machines can send "
         "requests, unless a firewall closes the port",
-        "",
-        "",
+        None,
+        None,
+        None,
     ]
 
 
@@ -170,44 +156,6 @@ def test_the_log_of_a_crash_stays(model, tmp_path, monkeypatch):
 # --- What killed processes leave in the temporary directory --------------------------------------
 
 
-SERVE = """
-import sys
-from rrl.serving.launcher import ModelServer
-with ModelServer(sys.argv[1], executable="local"):
-    print("it serves", flush=True)
-    sys.stdin.read()
-"""
-
-
-def serving(model, folder):
-    """Start a server in a process with a temporary directory of its own; return the process."""
-    command = [sys.executable, "-c", SERVE, str(model)]
-    environment = {**os.environ, "TMPDIR": str(folder)}
-    process = subprocess.Popen(command, cwd=ROOT, stdin=-1, stdout=-1, stderr=-1, env=environment)
-    assert b"it serves" in process.stdout.readline()
-    return process
-
-
-@pytest.mark.long
-def test_the_folders_of_killed_runs_go_and_those_of_living_ones_stay(model, tmp_path):
-    living = serving(model, tmp_path)
-    try:
-        (kept,) = tmp_path.glob("rrl-server-*")
-        killed = serving(model, tmp_path)
-        killed.kill()
-        killed.communicate()
-        assert len(list(tmp_path.glob("rrl-server-*"))) == 2
-        serving_next = serving(model, tmp_path)
-        serving_next.send_signal(signal.SIGINT)
-        serving_next.communicate(timeout=LIMIT_S)
-        assert list(tmp_path.glob("rrl-server-*")) == [kept]
-        living.send_signal(signal.SIGINT)
-        living.communicate(timeout=LIMIT_S)
-    finally:
-        living.kill()
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_what_killed_runs_left_half_written_goes_and_that_of_living_ones_stays(
     tmp_path, monkeypatch
 ):
@@ -242,31 +190,30 @@ def test_only_what_is_ours_and_abandoned_is_removed(tmp_path, monkeypatch):
 
 # --- A server that stays -------------------------------------------------------------------------
 
-LEAVE = """
-import sys
-from rrl.serving.detached import start_detached
-executable, model, folder = sys.argv[1:]
-configuration = {"inter_op": 1, "batch_threads": 1, "max_batch_size": 3}
-start_detached(model, configuration, folder, executable=executable).note()
-"""
+ODD = "a b'c"  # a value that a shell would take apart
 
 
-def test_a_detached_server_outlives_its_parent_and_follows_the_operator(
-    model, executable, tmp_path
+def runs_with(pid, *names):
+    """The flags, some environment variables and the number of CPUs of a process."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
+    texts = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    variables = dict(text.split("=", 1) for text in texts if text)
+    return words, [variables.get(name) for name in names], len(os.sched_getaffinity(pid))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_detached_server_outlives_what_rrl_removes_and_follows_the_operator(
+    model, executable, tmp_path, monkeypatch
 ):
     own, folder = tmp_path / "own", tmp_path / "out" / "serving"
     shutil.copytree(model, own)
-    done = subprocess.run(
-        [sys.executable, "-c", LEAVE, executable, "own", "out/serving"],  # made absolute
-        cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    left = noted_server(folder)
-    pid = left.process.pid
-    command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+    monkeypatch.chdir(tmp_path)
+    configuration = {"batch_threads": 1, "max_batch_size": 3, "cpus": 1, "env:RRL_TEST": ODD}
+    configuration["flag:--grpc_max_threads"] = 4
+    left = start_detached("own", configuration, "out/serving", executable=executable)
+    left.note()
+    assert noted_server(folder) == left
+    assert (folder / "server.sh").read_text() == left.process.script.read_text()
     try:
         with Client(left.address, "own") as client:
             assert client.predict(X)["y"].tolist() == [[2.0, 4.0]]
@@ -276,20 +223,35 @@ def test_a_detached_server_outlives_its_parent_and_follows_the_operator(
             shutil.copytree(own / "1", tmp_path / "2")
             (tmp_path / "2").rename(own / "2")
             assert wait_until(lambda: client.states(5.0).get(2, [""])[0] == "AVAILABLE", LIMIT_S)
-        files = [Path(word.partition("=")[2]) for word in command if "=/" in word]
+        words, variables, cpus = runs_with(left.process.pid, "RRL_TEST")
+        assert "--grpc_max_threads=4" in words
+        assert (variables, cpus) == ([ODD], 1)
+        files = [Path(word.partition("=")[2]) for word in words if "=/" in word]
         assert {path.name for path in files} == {"1.sock", "own", "batching-1.txt"}
-        assert all(path.exists() for path in [Path(left.log), *files])
         assert all(path.is_relative_to(folder) or path == own for path in [Path(left.log), *files])
-        assert list(tmp_path.glob("rrl-*")) == []
-        again = left.process.start(tmp_path / "again.log")  # as a supervisor does
-        os.kill(pid, signal.SIGKILL)
-        assert wait_until(lambda: left.process.pid == again.pid, LIMIT_S)
-        with Client(left.address, "own") as client:
-            assert wait_until(lambda: client.available(1.0), LIMIT_S)
+        assert all(path.exists() for path in [Path(left.log), *files])
     finally:
         left.stop()
     assert not left.alive
     assert not left.socket.exists()
+
+
+def test_a_script_waits_until_it_may_take_the_place_of_the_process_that_runs(tmp_path):
+    """So a supervisor may run it at any time."""
+    process = Lasting(tmp_path, "probe", "probe-of-this-test")
+    sleeps = f"import time; time.sleep(600)  # {process.mark}"
+    with subprocess.Popen([sys.executable, "-SE", "-c", sleeps]) as first:
+        process.noted.write_text(f"{first.pid}\n")
+        assert process.pid == first.pid
+        early = f"grep -qs -e {process.mark} /proc/{first.pid}/cmdline && echo too early; echo done"
+        process.script.write_text(lasting_script(process, ["sh", "-c", early]))
+        waiting = process.start(tmp_path / "log")
+        shell = psutil.Process(waiting.pid)
+        assert wait_until(lambda: shell.children() or waiting.poll() is not None, LIMIT_S)
+        first.kill()
+    assert waiting.wait(LIMIT_S) == 0
+    assert (tmp_path / "log").read_text() == "done\n"
+    assert process.noted.read_text() == f"{waiting.pid}\n"
 
 
 def test_a_detached_server_that_does_not_start_is_stopped_and_explained(
@@ -329,15 +291,10 @@ def another_process(folder):
             process.kill()
 
 
-def test_a_recording_does_not_begin_beside_a_run_until_that_ends(tmp_path, monkeypatch, capsys):
+def test_a_recording_and_a_run_are_told_of_each_other(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     plan = ["--model", "keyword", "--knob", "batch_threads=0,2", "--rates", "40", "--requests", "8"]
     command = ["profile", "small", *plan, "--out", str(tmp_path / "out")]
-    command += ["--executable", "/nosuch/server"]  # the next mistake, so that nothing is recorded
-
-    def profile():
-        return main(command), capsys.readouterr().err
-
     with another_process(tmp_path) as (first, none), another_process(tmp_path) as (second, told):
         assert none == "None"
         where = "another rrl run (process {}) measures on this machine: wait for it, or the "
@@ -345,16 +302,10 @@ def test_a_recording_does_not_begin_beside_a_run_until_that_ends(tmp_path, monke
         assert told.endswith("measurements disturb each other")
         first.kill()
         first.wait()
-        code, err = profile()
-        assert (code, err.count("\n")) == (2, 1)
+        assert main(command) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
         assert where.format(second.pid) in err
-    code, err = profile()
-    assert code == 2
-    assert "no executable '/nosuch/server'" in err
-
-
-def test_a_run_is_told_of_a_recording(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with exclusive(), another_process(tmp_path) as (_, told):
         assert told.startswith("a recording measures on this machine: wait for it")
         assert another_run() is not None

@@ -77,23 +77,20 @@ def test_the_words_of_the_code_change_no_line_and_stored_results_are_named(check
     assert not set(entry["read"]) & set(read)
 
 
-def test_nothing_changed_is_no_difference(checkout, before):
-    assert verify(checkout, before) == []
-
-
 def test_other_bytes_are_a_difference_however_small_with_what_has_changed(checkout, before):
+    assert verify(checkout, before) == {}
     (checkout / "figures/one.csv").write_text("load,gain\n60,2.0000001\n")
     enter(checkout)
-    name, what = verify(checkout, before)[0]
-    assert (name, what) == (
-        "figures/one.csv",
-        "other bytes from the same data, versions and parameters",
-    )
+    assert verify(checkout, before) == {
+        "figures/one.csv": "other bytes from the same data, versions and parameters"
+    }
     record(checkout, checkout / "notebooks/1.ipynb", {"seed": 8}, FIRST)
-    assert verify(checkout, before)[0].what == "other bytes (changed: parameters)"
+    assert verify(checkout, before)["figures/one.csv"] == "other bytes (changed: parameters)"
     (checkout / "data/p/episodes.csv").write_text("2")
     enter(checkout)
-    assert verify(checkout, before)[0].what == "other bytes (changed: data/p/episodes.csv)"
+    assert (
+        verify(checkout, before)["figures/one.csv"] == "other bytes (changed: data/p/episodes.csv)"
+    )
 
 
 def test_missing_touched_and_new_files_are_found(checkout, before):
@@ -104,11 +101,13 @@ def test_missing_touched_and_new_files_are_found(checkout, before):
     record(checkout, checkout / "notebooks/2.ipynb", {}, SECOND)
     (checkout / "figures/two.csv").write_text("by another hand")
     record(checkout, ROOT / "notebooks/00_quickstart.ipynb", {}, third)
-    assert dict(verify(checkout, before)) == {
+    assert verify(checkout, before) == {
         "figures/one.png": "missing; `make reproduce` makes it",
         "figures/two.csv": "other bytes (changed: parameters)",
         "figures/three.csv": "not in the reference",
     }
+    record(checkout, checkout / "notebooks/2.ipynb", {}, Traffic((), ()))
+    assert verify(checkout, before)["figures/two.csv"] == "no longer made"
 
 
 def test_the_command_fails_with_a_table_of_differences(checkout, before, capsys):
@@ -131,6 +130,7 @@ def test_what_git_has_committed_is_the_reference(checkout, capsys):
     assert main(["--root", str(checkout)]) == 0
     (checkout / "figures/one.csv").write_text("load,gain\n60,3.0\n")
     enter(checkout)
+    subprocess.run(["git", "-C", checkout, "add", "."], check=True)  # not yet committed
     assert main(["--root", str(checkout)]) == 5
 
 

@@ -8,10 +8,8 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import urllib.request
 from argparse import Namespace
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +19,21 @@ from rrl import ConfigSpace, Knob, MeanLatency, Poisson
 from rrl.cli import main
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL, decode, encode
-from rrl.operating.operate import make_guard, open_journal, operate
+from rrl.operating.metrics import HOST, metrics_at
+from rrl.operating.operate import on_one_server, open_run, operate
 from rrl.operating.other_work import BUSY, OtherWork, busy_line
 from rrl.operating.records import compared, learned
 from rrl.operating.report import report
-from rrl.operating.run import Live, run
+from rrl.operating.run import run
 from rrl.operating.screen import Screen
 from rrl.operating.verdict import progress, summarise
 from rrl.recording.steadiness import Rule, SteadyMachine
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import LOCAL, free_port
 from rrl.serving.saved_model import saved_inputs
-from rrl.support.errors import DataError, ServerError
+from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.tuning.episode import Episode, Status
-from rrl.tuning.guard import USUAL_EPISODES
+from rrl.tuning.guard import USUAL_EPISODES, Guard, Part
 
 LIMIT_S = 600.0  # it only ends a test that hangs
 
@@ -127,23 +126,25 @@ def test_a_full_disk_is_said_before_a_server_starts(model, tmp_path, monkeypatch
 
 
 def test_what_rrl_cancels_is_no_failure_and_has_no_latency(model, tmp_path, capsys):
-    """A real server whose batches wait four seconds to fill; the requests are late after two."""
+    """A real server whose batches wait two seconds to fill; the requests are late after one."""
     knobs = ["--knob", "batch_threads=2", "--knob", "max_batch_size=64"]
-    knobs += ["--knob", "batch_timeout_micros=0,4000000", "--agent", "random"]
-    more = ["--slo", "p99<2s", "--budget", "unlimited", "--episodes", "4"]
+    knobs += ["--knob", "batch_timeout_micros=0,2000000", "--agent", "random"]
+    more = ["--slo", "p99<1s", "--budget", "unlimited", "--episodes", "4"]
     assert main(tuning(model, tmp_path, *knobs, *more)) in (0, 5)
     out, err = capsys.readouterr()
-    stopped = re.findall(r"batch_timeout_micros 4000000: stopped after (\d+) of 20 req.*", err)
+    stopped = re.findall(r"batch_timeout_micros 2000000: stopped after (\d+) of 20 req.*", err)
     assert stopped
     assert all(1 <= int(sent) <= 20 for sent in stopped)
-    assert re.search(r"stopped after \d+ of 20 requests: \d+ over 2000 ms \|", err)
-    assert "batch_timeout_micros 4000000 stopped: " in out
+    assert re.search(r"stopped after \d+ of 20 requests: \d+ over 1000 ms \|", err)
+    assert "batch_timeout_micros 2000000 stopped: " in out
     assert "10000" not in out + err
     assert " failed |" not in err
     assert "random values of x float32 (1, 2)" in err
     records = [decode(line) for line in (tmp_path / JOURNAL).read_bytes().splitlines()]
-    ended = [record for record in records if "stopped" in record]
-    assert all(record["failed"] == 0 and "mean_s" not in record for record in ended)
+    answers = [answer for record in records for answer in record.get("answers", ())]
+    ended = [answer for answer in answers if "aborted" in answer.get("info", {})]
+    assert ended
+    assert all({1} <= set(answer["status"]) <= {0, 1} for answer in ended)
 
 
 SPACE = ConfigSpace([Knob("threads", (1, 2, 3))])
@@ -183,17 +184,9 @@ def job(**changes):
     return Job(**(settings | changes))
 
 
-def both(server):
-    @contextmanager
-    def contestants(recommended):
-        yield {"default": server, "recommended": server}
-
-    return contestants
-
-
 def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path):
     shown, mine, server = [], job(), Service()
-    records = operate(mine, server, both(server), tmp_path, shown.append)
+    records = operate(mine, server, on_one_server(server), tmp_path, shown.append)
     (line,) = [line for line in shown if "threads 3" in line.partition(" | ")[0]]
     assert ": threads 3: stopped after 3 of 30 requests: 2 over 100 ms | best so far" in line
     (ended,) = [n for n, r in enumerate(learned(records), 1) if "stopped" in r]
@@ -214,7 +207,7 @@ def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_p
     turned.measure = lambda c, *rest, **more: Service.measure(
         turned, {"threads": 3} if c["threads"] == 2 else c, *rest, **more
     )
-    records = operate(mine, server, both(turned), tmp_path, shown.append)
+    records = operate(mine, server, on_one_server(turned), tmp_path, shown.append)
     assert [r["stopped"]["late"] for r in (r["recommended"] for r in compared(records))] == [2]
     (line,) = [line for line in shown if line.startswith("round 1/9")]
     assert "default 50.0 ms, recommended stopped after 3 of 30 requests: 2 over 100 ms" in line
@@ -226,7 +219,7 @@ def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_p
 def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path):
     shown, server = [], Service()
     mine = job(late_s=None)
-    records = operate(mine, server, both(server), tmp_path, shown.append)
+    records = operate(mine, server, on_one_server(server), tmp_path, shown.append)
     tuned = learned(records)
     assert [r["configuration"] for r in tuned[:USUAL_EPISODES]] == [DEFAULT] * USUAL_EPISODES
     assert any(r["configuration"] != DEFAULT for r in tuned[USUAL_EPISODES:])
@@ -238,9 +231,8 @@ def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path
 
 def run_live(mine, server, folder, options):
     """Run a job on a server that measures now."""
-    with open_journal(mine, folder) as opened, Screen(quiet=True) as screen:
-        live = Live(opened, make_guard(mine), ["serve"])
-        return run(mine, server, both(server), folder, options, screen, live)
+    with open_run(mine, folder) as opened, Screen(quiet=True) as screen:
+        return run(mine, server, on_one_server(server), folder, options, screen, opened, ["serve"])
 
 
 @pytest.mark.parametrize("fails", [KeyboardInterrupt(), ServerError("no answer")])
@@ -267,26 +259,24 @@ def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch)
         run_live(job(), server, tmp_path, options)
 
 
-def test_prometheus_reads_what_serves_and_what_is_left_of_the_budget(model, tmp_path):
-    port = free_port()
-    command = [sys.executable, "-m", "rrl.cli"]
-    more = ["--knob", "inter_op=1,2", "--episodes", "1000", "--patience", "0", "--slo", "p99<9s"]
-    command += tuning(model, tmp_path, *more, "--metrics-port", str(port))
-    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
-        try:
-            assert wait_until((tmp_path / JOURNAL).exists, LIMIT_S)
-            assert wait_until(lambda: (tmp_path / JOURNAL).read_bytes().count(b"\n") > 4, LIMIT_S)
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply:
-                text = reply.read().decode()
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=LIMIT_S)
-    assert re.search(r'^rrl_tuning_serves_info\{inter_op="[012]"\} 1\.0$', text, re.MULTILINE)
-    assert re.search(r'^rrl_tuning_requests_total\{with="default"\} [1-9]', text, re.MULTILINE)
-    assert re.search(r"^rrl_tuning_trial [01]\.0$", text, re.MULTILINE)
-    assert re.search(r"^rrl_tuning_budget_left [1-9]", text, re.MULTILINE)
-    assert "rrl_tuning_late_seconds 9.0" in text
-    assert "rrl_tuning_bad_requests_total" in text
+def test_the_metrics_say_what_serves_and_what_is_left_of_the_budget():
+    """What Prometheus reads; test_faults reads it from a live run."""
+    guard, port = Guard(SPACE, DEFAULT, 40, 0.1), free_port()
+    guard.note(Part(DEFAULT, 30, 0))
+    guard.note(Part({"threads": 3}, 9, 7, "aborted", charge=1.0))
+    guard.note(Part({"threads": 2}, 2, 2, "crashed", charge=9.0))
+    guard.serves = {"threads": 2}
+    with metrics_at(port, guard), urllib.request.urlopen(f"http://{HOST}:{port}") as reply:
+        text = reply.read().decode()
+    for line in (
+        'serves_info{threads="2"} 1.0', "trial 1.0", "budget_left 31.0", "late_seconds 0.1",
+        'requests_total{with="trial"} 11.0', 'requests_total{with="default"} 30.0',
+        'bad_requests_total{with="trial"} 9.0', 'bad_requests_total{with="default"} 0.0',
+        'trials_ended_total{how="stopped"} 1.0', 'trials_ended_total{how="crashed"} 1.0',
+    ):  # fmt: skip
+        assert f"\nrrl_tuning_{line}\n" in text
+    with metrics_at(port, guard), pytest.raises(UsageError, match="in use; choose another one"):
+        metrics_at(port, guard).__enter__()
 
 
 # --- the machine ----------------------------------------------------------------------------------
@@ -345,71 +335,44 @@ def whole(tmp_path_factory):
     return [decode(line) for line in (folder / JOURNAL).read_bytes().splitlines()]
 
 
-def without(name):
-    return lambda record: record.pop(name)
-
-
 def with_(name, value):
     return lambda record: record.update({name: value})
+
+
+def answer_with(name, value):
+    return lambda record: record["answers"][0].update({name: value})
 
 
 @pytest.mark.parametrize(
     ("line", "change"),
     [
-        (2, with_("configuration", ["inter_op", 2])),
-        (2, with_("configuration", {"inter_op": [2]})),
         (2, with_("configuration", {"inter_op": 99})),
         (3, with_("recommended", None)),
-        (3, with_("cost", "0.1")),
-        (3, with_("cost", float("nan"))),
-        (2, with_("cost", -1.0)),
-        (2, with_("latency_us", {"0": 3})),
-        (2, with_("latency_us", [])),
-        (2, with_("latency_us", ["a"] * 20)),
-        (2, with_("status", [99] * 20)),
-        (2, with_("status", [0])),
+        (2, answer_with("latency_s", ["a"] * 20)),
+        (2, answer_with("status", [0])),
+        (2, answer_with("others", 3)),
+        (2, answer_with("error", "no answer")),
         (4, with_("rng", "os.system")),
         (4, with_("rng", {"bit_generator": "PCG64", "state": "x"})),
-        (4, with_("next_load_per_s", 0)),
-        (4, with_("load_per_s", [1])),
-        (4, without("mean_s")),
-        (4, without("rng")),
-        (4, with_("guard", {"parts": [{"configuration": None}]})),
-        (6, with_("round", "os.system")),
+        (4, with_("answers", [])),
+        (4, lambda record: record["answers"].append(record["answers"][0])),
+        (3, with_("other_work", "much")),
+        (3, with_("machine", "mine")),
         (6, with_("cost", {"default": 1.0})),
-        (6, with_("cost", {"default": 1.0, "recommended": []})),
-        (6, without("recommended")),
+        (6, lambda record: record["answers"].reverse()),
         (6, lambda record: record.clear()),
     ],
 )
 def test_a_crafted_record_is_one_line_and_exit_3(line, change, whole, tmp_path, capsys):
     records = json.loads(json.dumps(whole))
     change(records[line - 1])
-    text = "".join(plain_encode(record) for record in records)
+    text = "".join(map(encode, records))
     (tmp_path / JOURNAL).write_text(text)
     assert main([*REPLAY, str(tmp_path)]) == 3
     (message,) = capsys.readouterr().err.splitlines()
-    where = f"rrl: {tmp_path / JOURNAL}, line {line}: it is no measurement of this run; restore"
+    where = f"rrl: {tmp_path / JOURNAL}, line {line}: it is no measurement of this run, or "
     assert message.startswith(where)
     assert (tmp_path / JOURNAL).read_text() == text
-
-
-def plain_encode(record):
-    """As `encode`, but a NaN is written, too."""
-    if record.get("cost") == record.get("cost"):
-        return encode(record)
-    marked = encode(record | {"cost": 0.123}).replace('"cost":0.123', '"cost":NaN')
-    from zlib import crc32
-
-    body = marked.rpartition(',"crc32"')[0]
-    return f'{body},"crc32":"{crc32(body.encode()):08x}"}}\n'
-
-
-def test_rounds_without_an_episode_are_refused(whole, tmp_path, capsys):
-    rounds = [record for record in whole if "configuration" not in record]
-    (tmp_path / JOURNAL).write_text("".join(map(encode, rounds)))
-    assert main([*REPLAY, str(tmp_path)]) == 3
-    assert "rounds of a comparison and no episode before them" in capsys.readouterr().err
 
 
 def test_a_journal_that_is_a_link_is_not_followed(tmp_path, capsys):
@@ -423,7 +386,7 @@ def test_a_journal_that_is_a_link_is_not_followed(tmp_path, capsys):
 
 def test_a_crafted_journal_is_no_warm_start(whole, tmp_path, capsys):
     records = json.loads(json.dumps(whole))
-    records[2]["latency_us"] = {"a": 1}
+    records[2]["answers"][0]["latency_s"] = {"a": 1}
     earlier = tmp_path / "earlier"
     earlier.mkdir()
     (earlier / JOURNAL).write_text("".join(map(encode, records)))

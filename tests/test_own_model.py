@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import re
+import tracemalloc
+import zipfile
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from probe import build_probe
 
 from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.operating.journal import JOURNAL
 from rrl.operating.requests import model_digest
-from rrl.serving.launcher import LOCAL
+from rrl.serving.launcher import LOCAL, ModelServer
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client
-from rrl.serving.sample import fit, read_sample
+from rrl.serving.models import WARMUPS, write_warmup
+from rrl.serving.sample import FILLED_BYTES, fit, read_sample
 from rrl.serving.saved_model import saved_inputs
 from rrl.support.errors import DataError, ServerError
-from rrl.tuning.episode import Status
 from rrl.workloads.trace import Trace
 
 BYTES = [b"\x00\xff\x00", b"", b"ab\x00"]  # zero bytes at the end are easily lost
@@ -92,33 +97,6 @@ def test_bytes_reach_a_real_model_unchanged(model, tmp_path):
                 assert client.predict(fitted)["length"].tolist() == [3, 0, 3]
 
 
-@pytest.mark.long
-def test_another_signature_is_called_and_a_deadline_counts(model, tmp_path):
-    path = write(tmp_path, {"instances": [{"x": [1, 2], "k": 3}, {"x": [4, 5], "k": 6}]})
-    (request,) = read_sample(path)
-    assert request == {"x": [[1, 2], [4, 5]], "k": [3, 6]}
-    options = [
-        "tune", str(model), "--executable", LOCAL, "--sample", str(path), "--rate", "60",
-        "--requests", "5", "--episodes", "1", "--rounds", "2", "--knob", "inter_op=1,2",
-        "--quiet", "--json", "--out",
-    ]  # fmt: skip
-    assert main([*options, str(tmp_path / "a"), "--signature", "both", "--deadline", "20"]) == 0
-    first = json.loads((tmp_path / "a" / JOURNAL).read_text().splitlines()[0])
-    assert first["settings"]["signature"] == "both"
-    assert first["settings"]["deadline"] == 20.0
-    assert sorted((tmp_path / "a" / "logs").glob("words-*.log"))
-    space, rng = ConfigSpace([Knob("inter_op", (1, 2))]), np.random.default_rng(0)
-    given = {"inputs": request, "executable": LOCAL, "warmup": 0, "signature": "both"}
-    with LiveServer(model, space, timeout_s=1e-6, **given) as server:
-        episode = server.measure({"inter_op": 1}, [0.0], rng)
-        assert episode.status.tolist() == [Status.DEADLINE_EXCEEDED]
-    with (
-        LiveServer(model, space, **given | {"signature": "nosuch"}) as server,
-        pytest.raises(ServerError, match=r"no signature 'nosuch'; it has: both, serving_default; "),
-    ):
-        server.configure({"inter_op": 1}, rng)
-
-
 def test_a_wrong_signature_costs_no_start_and_can_be_corrected(
     model, tmp_path, capsys, monkeypatch
 ):
@@ -140,16 +118,6 @@ def test_a_wrong_signature_costs_no_start_and_can_be_corrected(
     out, err = capsys.readouterr()
     assert "no tensorflow_model_server on the PATH: the local server of rrl" in err
     assert "recommended: inter_op 0 (the default)\n  mean " in out
-
-
-def test_records_for_other_signatures_are_left_out(tmp_path):
-    from rrl.serving.models import WARMUPS, write_warmup
-
-    (tmp_path / "1" / "assets.extra").mkdir(parents=True)
-    records = write_warmup(tmp_path / "1", "words", {"x": np.ones((1, 2), np.float32)})
-    assert len(read_sample(records)) == WARMUPS
-    with pytest.raises(DataError, match=r"no request for the signature 'both'.*serving_default"):
-        read_sample(records, "both")
 
 
 @given(
@@ -178,12 +146,9 @@ def test_rows_and_columns_are_the_same_request(tmp_path_factory, rows):
     [
         ([1, 2], "write"),
         ({"instances": []}, "at least one"),
-        ({"instances": {"x": 1}}, "must be a list"),
         ({"instances": [1], "inputs": [1]}, "leave one of them out"),
-        ({"instances": [{"x": 1}, {"y": 1}]}, "instance 1 has not the same inputs"),
         ({"instances": [{"x": 1}, 2]}, "instance 1 has not the same inputs"),
         ({"instances": [[1], [1, 2]]}, "the input is not an array"),
-        ({"inputs": {"x": [[b64(b"a")], [b64(b"a"), b64(b"b")]]}}, "'x' is not an array"),
         ({"inputs": {"x": [{"b64": "?"}]}}, "'x' is not an array"),
         ({"inputs": {"x": [b64(b"a"), 1]}}, "'1' beside bytes"),
         ({"inputs": {"x": [1]}, "signature_name": "both"}, "choose it by --signature"),
@@ -200,6 +165,180 @@ def test_an_input_without_a_name_needs_a_model_with_one_input(tmp_path):
     assert fit(request, {"x": ("float32", (-1,))})["x"].tolist() == [1.0, 2.0]
     with pytest.raises(ServerError, match=r"the inputs \(no names\); the model needs: x.*, y"):
         fit(request, {"x": ("float32", (-1,)), "y": ("float32", (-1,))})
+
+
+SIGNATURE = {"x": ("float32", (-1, 2)), "n": ("int32", (-1,))}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"x": [[1, 2]]},
+        {"x": [[1, 2, 3]], "n": [1]},
+        {"x": [["a", "b"]], "n": [1]},
+        {"x": [[1, 2]], "n": [1.5]},
+        {"x": [[1, 1e99]], "n": [1]},
+    ],
+)
+def test_a_sample_that_does_not_fit_is_refused(request_):
+    with pytest.raises(ServerError, match=r"the model needs: x float32 \(-1, 2\), n int32"):
+        fit(request_, SIGNATURE)
+
+
+def test_a_sample_that_fits_gets_the_models_types():
+    fitted = fit({"x": [[0.1, 2]], "n": [3.0]}, SIGNATURE)
+    assert {name: array.dtype.name for name, array in fitted.items()} == {
+        "x": "float32",
+        "n": "int32",
+    }
+
+
+def test_samples_are_read_in_all_three_forms(tmp_path):
+
+    x = np.array([[1.0, 2.0]], np.float32)
+    np.savez(tmp_path / "one.npz", x=x)
+    (tmp_path / "one.json").write_text('{"x": [[1.0, 2.0]]}')
+    (tmp_path / "1" / "assets.extra").mkdir(parents=True)
+    records = write_warmup(tmp_path / "1", "probe", {"x": x})
+    counts = {tmp_path / "one.npz": 1, tmp_path / "one.json": 1, records: WARMUPS}
+    for path, count in counts.items():
+        requests = read_sample(path)
+        assert len(requests) == count
+        assert all(np.array_equal(request["x"], x) for request in requests)
+    with pytest.raises(DataError, match=r"no request for the signature 'both'.*serving_default"):
+        read_sample(records, "both")
+    records.write_bytes(records.read_bytes()[:-5])
+    with pytest.raises(DataError, match="not a TFRecord file"):
+        read_sample(records)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.npz", b"PK", "not an .npz file"),
+        ("a.json", b"{", "not a JSON file"),
+        ("a.json", b"\xff", "not UTF-8 at byte 0"),
+        ("a.json", b"[1]", "write"),
+        ("a.json", b"[" * 10**6, "nested too deeply"),
+        ("a.json", b'{"x": [[1, 2], [3]]}', "'x' is not an array"),
+        ("a.json", b"{}", "no request in it"),
+    ],
+)
+def test_a_bad_sample_file_is_refused(name, content, words, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        read_sample(tmp_path / name)
+
+
+def test_a_pickle_is_not_opened(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(DataError, match="npz file of plain arrays"):
+        read_sample(tmp_path / "a.npz")
+
+
+# --- what a small message promises --------------------------------------------------------------
+
+
+def header(shape, kind="<f4"):
+    """The beginning of an array file that promises a shape."""
+    file = io.BytesIO()
+    described = {"descr": kind, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, described)
+    return file.getvalue()
+
+
+def archive(path, content):
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("x.npy", content)
+
+
+def bomb(path):
+    """A small file that holds 32 MiB."""
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
+        file.open("x.npy", "w") as inside,
+    ):
+        inside.write(header((2**23,)))
+        for _ in range(32):
+            inside.write(bytes(2**20))
+    assert path.stat().st_size < 2**20
+
+
+def records(path):
+    """A warm-up file whose only request has 60 bytes and promises 8 GB."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.inputs["x"].CopyFrom(promise(10**9))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(log.SerializeToString())
+
+
+def promise(count):
+    """One value, and a shape of so many pairs of it."""
+    from tensorflow import make_tensor_proto
+
+    tensor = make_tensor_proto(np.float32(1.0), shape=[1, 2])
+    del tensor.float_val[1:]
+    tensor.tensor_shape.dim[0].size = count
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("bomb.npz", bomb, "its arrays take 32 MiB, and a sample may have 16 MiB"),
+        ("lie.npz", lambda p: archive(p, header((2**40,)) + b"abc"), "the shape (1099511627776,)"),
+        ("none.npz", lambda p: archive(p, header((2**40,), "|S0")), "the shape (1099511627776,)"),
+        ("promise.tfrecord", records, "shape [1000000000, 2] in a message of 2"),
+    ],
+)
+def test_a_sample_takes_no_more_memory_than_it_is_worth(name, make, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("rrl.serving.sample.MOST_BYTES", 2**24)
+    make(tmp_path / name)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=f"{name}: .*{re.escape(message)}"):
+            read_sample(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+
+
+def peak_kib(pid):
+    (line,) = [x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in x]
+    return int(line.split()[1])
+
+
+@pytest.mark.long
+def test_a_request_takes_no_more_memory_than_it_sends(tmp_path):
+    model = build_probe(tmp_path / "probe")
+    with ModelServer(model, executable=LOCAL) as server, Client(server.address, "probe") as client:
+        inputs = {"x": np.ones((1, 2), np.float32)}
+        client.predict(inputs)
+        before = peak_kib(server.process.pid)
+        from tensorflow import make_ndarray
+        from tensorflow_serving.apis import predict_pb2
+
+        for count in (300_000_000, 2**62, 2**63 - 1):
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = model.name
+            request.inputs["x"].CopyFrom(promise(count))
+            assert request.ByteSize() < 70
+            with pytest.raises(grpc.RpcError) as error:
+                client._stub.Predict(request, timeout=60)
+            assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            assert f"shape [{count}, 2] in a message of" in error.value.details()
+            assert "send all values if the array has more than 16 MiB" in error.value.details()
+        assert peak_kib(server.process.pid) < before + 64 * 1024
+        assert client.predict(inputs)["y"].tolist() == [[2.0, 2.0]]
+
+        request.inputs["x"].CopyFrom(promise(50_000))  # one value may stand for a usual batch
+        reply = client._stub.Predict(request, timeout=60)
+        assert make_ndarray(reply.outputs["y"]).shape == (50_000, 2)
+        whole = np.zeros((FILLED_BYTES // 4, 2), np.float32)  # and a large one may send its values
+        assert client.predict({"x": whole})["y"].shape == whole.shape
 
 
 # --- traces ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`rrl profile` on a SavedModel of one's own: recorded, continued, replayed, used to tune."""
+"""`rrl profile` on a SavedModel of one's own: recorded, continued, replayed."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def sample(tmp_path):
     return path
 
 
-def test_a_model_of_ones_own_is_profiled_replayed_and_a_start(
-    model, sample, tmp_path, monkeypatch, capsys
-):
+def test_a_model_of_ones_own_is_profiled_and_replayed(model, sample, tmp_path, monkeypatch, capsys):
     """On real servers; a knob of text is a flag, and the recording goes on after a stop."""
     monkeypatch.chdir(tmp_path)
     grid = ["--knob", "flag:--enable_model_warmup=true,false", "--executable", LOCAL]
@@ -71,11 +69,6 @@ def test_a_model_of_ones_own_is_profiled_replayed_and_a_start(
 
     short = ["--requests", "6", "--rounds", "2", "--episodes", "2", "--quiet", "--rate", "60"]
     assert main(["replay", "words", *short, "--out", "a"]) == 0
-    tune = ["tune", str(model), "--sample", str(sample), *grid, *short, "--out", "b"]
-    assert main([*tune, "--warm-start", "data/words"]) == 0
-    assert json.loads((tmp_path / "b" / "result.json").read_text())["warm_start"].startswith(
-        "words (crc32 "
-    )
 
 
 def stop_at_the_second(save):

@@ -23,7 +23,7 @@ from rrl.core.released_network import NetworkSimilarity
 from rrl.core.rrl import SURE, deploy, expected_cost
 from rrl.core.similarity import Copy
 from rrl.core.space import ConfigSpace
-from rrl.rivals.ablated import OtherFit, Within
+from rrl.rivals.variants import OtherFit, Within
 from rrl.tuning.presets import paper_cpu
 
 SIMILARITIES = {
@@ -31,7 +31,6 @@ SIMILARITIES = {
     "learned": LearnedSimilarity,
     "learned, beside a start": partial(LearnedSimilarity, BESIDE_A_START),
     "learned, flat prior": partial(OtherFit, None, "flat prior"),
-    "learned, one length": partial(OtherFit, (1.5, 1.0), "one length"),
     "network": partial(NetworkSimilarity, hidden=(8,), rounds=5),
 }
 REGIONS = {
@@ -70,7 +69,7 @@ def filled(space, measurements, similarity=None, region=None):
 
 
 @pytest.mark.parametrize("make", SIMILARITIES.values(), ids=SIMILARITIES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(space=spaces(), measurements=told)
 def test_estimates_are_costs_with_a_standard_deviation(make, space, measurements):
     table, similarity = QTable(space), make()
@@ -111,17 +110,13 @@ def surfaces(space):
 
 
 @pytest.mark.parametrize(
-    ("make", "surface"),
-    [
-        *product((Copy, LearnedSimilarity), ("bowl", "waves", "slope", "rough")),
-        (NetworkSimilarity, "waves"),
-    ],
+    ("make", "surface"), [*product((Copy, LearnedSimilarity), ("bowl", "waves", "slope", "rough"))]
 )
 def test_the_standard_deviation_covers_what_was_not_measured_yet(make, surface):
     """Of true costs, 95 % should lie within two standard deviations; at least 85 % do."""
     space = ConfigSpace([Knob("a", range(9)), Knob("b", range(9))])
     truth, inside, widths = dict(surfaces(space))[surface], [], []
-    for seed in range(1 if make is NetworkSimilarity else 8):
+    for seed in range(4):
         table, similarity, rng = QTable(space), make(), np.random.default_rng(seed)
         for episode, index in enumerate(rng.choice(81, size=30, replace=False).tolist()):
             cells = space.ball(index, 1.5)
@@ -137,6 +132,18 @@ def test_the_standard_deviation_covers_what_was_not_measured_yet(make, surface):
     assert np.median(widths) < 1.5 * np.log(truth).std()  # it does say something
 
 
+def test_a_network_is_less_sure_once_it_was_wrong():
+    """Costs that no neighbour foretells, and the same cost everywhere."""
+    space, sds = ConfigSpace([Knob("a", range(12))]), []
+    for costs in (np.ones(12), np.tile([1.0, 20.0], 6)):
+        table, similarity = QTable(space), SIMILARITIES["network"]()
+        for index in range(12):
+            estimate = measure(table, similarity, index, costs[index], np.arange(12))
+        sds.append(float(np.median(measure(table, similarity, 0, 1.0, np.arange(12)).sds)))
+        assert estimate.costs[11] == costs[11]
+    assert sds[1] > 3 * sds[0]
+
+
 def test_a_copy_is_less_sure_the_further_away():
     space = paper_cpu()
     table = filled(space, [(665, 0.25)])
@@ -147,8 +154,7 @@ def test_a_copy_is_less_sure_the_further_away():
     assert sds[away == 0][0] == table.noise
 
 
-@pytest.mark.parametrize("apart", [1.0, 3.0])
-@pytest.mark.parametrize("steep", [0.02, 0.5])
+@pytest.mark.parametrize(("steep", "apart"), [(0.02, 1.0), (0.5, 3.0)])
 def test_a_copy_learns_how_much_neighbours_differ(steep, apart):
     """However far apart they are: what counts is the difference over the distance."""
     space = ConfigSpace([Knob("a", range(30), positions=apart * np.arange(30))])
@@ -164,7 +170,7 @@ def test_a_copy_learns_how_much_neighbours_differ(steep, apart):
 
 
 @pytest.mark.parametrize("make", REGIONS.values(), ids=REGIONS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15)
 @given(space=spaces(), measurements=told)
 def test_regions_are_sorted_sets_that_hold_what_was_measured(make, space, measurements):
     region, table = make(space), QTable(space)
@@ -211,7 +217,7 @@ def test_trials_within_some_steps_reach_the_nearest_where_neighbours_are_missing
 
 
 @pytest.mark.parametrize("make", EXPLORATIONS.values(), ids=EXPLORATIONS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15)
 @given(space=spaces(), measurements=told, data=st.data())
 def test_only_candidates_are_chosen(make, space, measurements, data):
     table, rng = filled(space, measurements), np.random.default_rng(0)
@@ -237,13 +243,6 @@ def test_a_low_value_is_chosen(make):
     assert {exploration.choose(table, np.array([0, 13, 26]), rng) for _ in range(20)} == {13}
 
 
-def test_a_boltzmann_choice_from_all_or_from_a_list_of_all_is_the_same():
-    table, everything = filled(paper_cpu(2), [(0, 1.0), (26, 1.02), (13, 0.99)]), np.arange(27)
-    one, other = (np.random.default_rng(4) for _ in range(2))
-    for _ in range(100):
-        assert Boltzmann().choose(table, None, one) == Boltzmann().choose(table, everything, other)
-
-
 def test_a_longer_horizon_tries_more():
     table = filled(paper_cpu(2), [(13, 1.0)])
     table.values[:], table.sds[:] = 1.5, 0.4
@@ -256,7 +255,7 @@ def test_a_longer_horizon_tries_more():
 # --- deployment -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25)
 @given(space=spaces(), measurements=told)
 def test_only_what_was_measured_is_deployed(space, measurements):
     table = filled(space, measurements)

@@ -9,19 +9,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
 from seaborn.utils import relative_luminance
-from test_profile import PLAN, FakeServer, record
+from test_profile import PLAN, record
 
 from rrl import ConfigSpace, Knob, read_profile
-from rrl.plotting.cells import EVEN, plot_cells
+from rrl.plotting.cells import EVEN, on_grid, outline, plot_cells
 from rrl.plotting.experiments import plot_everywhere, plot_ratio_panels
 from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
 from rrl.plotting.runs import plot_comparison
 from rrl.plotting.shared import (
     AGENT_STYLES,
     agent_style,
-    radius_style,
     save,
     style,
 )
@@ -33,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("profiles") / "profile"
-    record(folder, FakeServer())
+    record(folder)
     return read_profile(folder)
 
 
@@ -59,12 +57,6 @@ def test_a_knob_is_drawn_at_every_value_and_load(profile):
     ax = plot_knob(profile, "inter_op", PLAN.space[0], plt.gca())
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "2", "4"]
     assert len(ax.containers) == 2
-
-
-def test_the_ring_is_at_the_best(profile):
-    ax = plot_surface(profile, 20.0, ("batch_threads", "inter_op"), plt.gca(), (0.01, 1.0))
-    assert ax.lines[-1].get_xydata().tolist() == [[0, 1]]  # inter-op 1, batching off
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["2", "off"]
 
 
 def test_comparison_noise_and_finals_have_an_entry_for_each(profile):
@@ -99,18 +91,12 @@ def test_every_agent_of_the_committed_tables_has_a_style():
     assert agents <= set(AGENT_STYLES)
 
 
-def test_a_wider_radius_is_darker_and_radius_one_is_the_agent_itself():
-    shades = [sum(to_rgb(radius_style(radius)["color"])) for radius in (0, 0.5, 1, 2, 4, 9)]
-    assert shades == sorted(shades, reverse=True)
-    own, one = agent_style("rrl"), radius_style(1)
-    assert (one["marker"], one["ls"]) == (own["marker"], own["ls"])
-    assert to_rgb(one["color"]) == pytest.approx(to_rgb(own["color"]))
-
-
-def test_a_combination_that_was_not_measured_is_hatched_and_has_no_ring():
-    rows = {"rate_per_s": 20.0, "a": [1, 1, 2], "b": [1, 2, 2], "mean_s": [0.3, 0.05, 0.2]}
+def test_the_ring_is_at_the_best_and_what_was_not_measured_is_hatched():
+    threads = {"batch_threads": [2, 2, 0], "b": [1, 2, 2]}
+    rows = {"rate_per_s": 20.0, **threads, "mean_s": [0.3, 0.05, 0.2]}
     partial = SimpleNamespace(summary=lambda: pd.DataFrame(rows))
-    ax = plot_surface(partial, 20.0, ("a", "b"), plt.gca(), (0.05, 0.3))
+    ax = plot_surface(partial, 20.0, ("batch_threads", "b"), plt.gca(), (0.05, 0.3))
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["2", "off"]
     assert ax.lines[-1].get_xydata().tolist() == [[1, 0]]
     assert [text.get_text() for text in ax.texts] == ["50"], "the best cell has its number"
     assert ax.images[0].get_array().mask.tolist() == [[False, False], [True, False]]
@@ -162,3 +148,20 @@ def test_ratios_have_a_panel_per_measure_and_a_hollow_marker_where_nothing_is_ce
     full, hollow = axes[0].lines[:2]
     assert (full.get_xdata().tolist(), hollow.get_xdata().tolist()) == ([1.25], [1.1])
     assert hollow.get_markerfacecolor() == "white" != full.get_markerfacecolor()
+
+
+def test_levels_stand_in_order_of_position_and_holes_stay_holes():
+    knobs = [Knob("a", (1, 2)), Knob("m", (1, 2)), Knob("b", (0, 1, 2), positions=(2, 0, 1))]
+    space = ConfigSpace(knobs, [[0, 0, 0], [0, 0, 1], [1, 1, 2]])
+    assert np.array_equal(
+        on_grid(space, [10.0, 11.0, 12.0], 0), [[11, np.nan, 10], [np.nan] * 3], equal_nan=True
+    )
+    assert on_grid(space, [10.0, 11.0, 12.0], 1)[1].tolist()[1] == 12
+
+
+def test_an_outline_is_closed():
+    region = np.random.default_rng(1).random((6, 7)) < 0.5
+    ends = [end for line in outline(region) for end in line]
+    assert all(ends.count(end) % 2 == 0 for end in ends)
+    horizontal = sum(a[1] == b[1] for a, b in outline(region))
+    assert horizontal == np.abs(np.diff(np.pad(region, 1).astype(int), axis=0)).sum()

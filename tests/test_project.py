@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -10,7 +9,6 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -61,36 +59,6 @@ def test_conda_gets_the_same_lock_and_a_python_in_range():
 def in_range(version: str) -> bool:
     """Whether a version of Python such as 3.11 is one that the package supports."""
     return Requirement(f"python{PROJECT['requires-python']}").specifier.contains(version + ".0")
-
-
-def test_every_import_is_declared():
-    """A package that only comes along with another may go with it."""
-    distributions = packages_distributions()
-    declared = {canonicalize_name(requirement.name) for requirement in DECLARED}
-    come_along = {"nbformat", "nbclient", "ipykernel", "jupyter-client"}  # papermill, jupyterlab
-    come_along |= {"pillow"}  # matplotlib
-    come_along |= {"keras", "protobuf", "packaging"}  # tensorflow, pytest
-    come_along |= {"tornado", "requests"}  # jupyterlab
-    come_along |= {"threadpoolctl", "distributed", "configspace"}  # scikit-learn, dask, smac
-    come_along |= {"sphinx", "docutils", "axe-playwright-python"}  # the extra `site`
-    undeclared = set()
-    for path in [*ROOT.glob("rrl/**/*.py"), *ROOT.glob("tests/**/*.py")]:
-        local = {"rrl", "tests", "conftest", *(p.stem for p in path.parent.glob("*.py"))}
-        for name in imported(path) - local - sys.stdlib_module_names:
-            known = {canonicalize_name(d) for d in distributions.get(name, [name])}
-            if not known & (declared | come_along):
-                undeclared.add((path.name, name))
-    assert undeclared == set()
-
-
-def imported(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names.add(node.module.split(".")[0])
-    return names
 
 
 def test_importing_the_package_and_its_commands_loads_nothing_heavy():

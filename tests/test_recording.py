@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -26,12 +24,12 @@ from rrl.recording.finals import (
     known,
     prepare_machine,
 )
-from rrl.recording.plan import Plan, process, schedule
+from rrl.recording.plan import Plan, ordered, process
 from rrl.recording.plans import JOINT_PART, PLANS
 from rrl.recording.profile import DESCRIPTION, EPISODES, REJECTED, read_profile
 from rrl.recording.record import MAX_TRIES, Recorder
 from rrl.recording.rows import append, read_appended
-from rrl.recording.steadiness import Probe, Rule
+from rrl.recording.steadiness import Rule
 from rrl.recording.truth import judge
 from rrl.serving.settings import ADAPTIVE
 from rrl.support.errors import DataError, UnstableError, UsageError
@@ -134,12 +132,13 @@ def without_times(folder):
 
 
 def test_a_pass_visits_everything_once_and_keeps_a_process_together():
-    visits = [visit for visit in schedule(PLAN) if visit[0] == 1]
-    assert sorted(index for _, index, _ in visits) == list(range(len(PLAN.configurations)))
+    whole = dict.fromkeys(range(len(PLAN.configurations)), PLAN.pairs)
+    before, visits = (ordered(PLAN, whole, pass_) for pass_ in (0, 1))
+    assert sorted(index for _, index, _ in visits) == list(whole)
     keys = [process(PLAN.configurations[i]) for _, i, _ in visits]
     changes = sum(a != b for a, b in pairwise(keys))
     assert changes == len(set(keys)) - 1
-    assert [i for _, i, _ in visits] != [i for p, i, _ in schedule(PLAN) if p == 0]
+    assert [i for _, i, _ in visits] != [i for _, i, _ in before]
 
 
 def test_a_plan_reads_back_as_it_was_written_and_guards_its_folder(tmp_path):
@@ -150,15 +149,19 @@ def test_a_plan_reads_back_as_it_was_written_and_guards_its_folder(tmp_path):
             Recorder(other, tmp_path, Speeds(1.0))
 
 
-def test_the_papers_grids_are_refused_where_they_cannot_be_recorded(monkeypatch):
-    cpu, gpu = PLANS["paper-cpu10"], PLANS["paper-gpu"]
+def test_the_papers_grid_is_refused_on_too_few_cores(monkeypatch):
+    cpu = PLANS["paper-cpu10"]
     assert len(cpu.space) == 11**3
     assert cpu.passes * cpu.seconds(cpu.configurations, cpu.repeats) > 10 * 3600
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     with pytest.raises(UsageError, match="needs 10 cores, this machine has 2"):
         prepare_machine(cpu)
+
+
+@pytest.mark.long  # importing TensorFlow takes most of it
+def test_the_papers_grid_of_a_gpu_is_refused_without_one():
     with pytest.raises(UsageError, match="needs a GPU"):
-        prepare_machine(gpu)
+        prepare_machine(PLANS["paper-gpu"])
 
 
 def test_a_plan_keeps_to_its_cores():
@@ -254,21 +257,12 @@ def test_rows_are_appended_and_one_that_was_cut_off_is_measured_again(tmp_path):
 
 
 def test_a_second_recording_in_one_folder_says_so_and_touches_nothing(tmp_path):
-    script = (
-        "import sys; from test_recording import *; from rrl.support.errors import command\n"
-        f"sys.exit(command(lambda argv=None: recorded(Path({str(tmp_path)!r})) and 0)())"
-    )
     with closing(Recorder(PLAN, tmp_path, Speeds(1.0))) as first:
         measured = first.run(Scripted(), np.random.default_rng(0))
         next(measured)
         before = (tmp_path / EPISODES).read_bytes()
-        other = [sys.executable, "-c", script]
-        done = subprocess.run(other, cwd=Path(__file__).parent, capture_output=True, text=True)
-        assert done.returncode == 2
-        assert done.stderr == (
-            f"rrl: {tmp_path}: another run uses it; wait for that one, stop it, or choose another "
-            "folder\n"
-        )
+        with pytest.raises(UsageError, match="another run uses it; wait for that one, stop it"):
+            recorded(tmp_path)
         assert (tmp_path / EPISODES).read_bytes() == before
         list(measured)
     recorded(tmp_path)  # it lets go
@@ -309,7 +303,7 @@ def test_the_server_stands_still_while_the_machine_is_probed(tmp_path):
     server = Scripted()
     probe = Speeds(1.0, server=server)  # which checks it
     recorder = recorded(tmp_path, server, probe)
-    visits = sum(1 for _ in schedule(PLAN))
+    visits = len(PLAN.configurations) * PLAN.passes
     assert probe.asked >= len(recorder) + visits  # one after each episode, one before each visit
 
 
@@ -364,17 +358,12 @@ def read_profile_rows(folder):
     return len(lines(folder)) if (folder / EPISODES).exists() else 0
 
 
-def test_the_real_probe_measures_work():
-    probe = Probe()
-    assert all(probe() > 0 for _ in range(3))
-
-
 def never():
     raise AssertionError("nothing is measured here")
 
 
 def test_a_plan_without_a_rule_gets_one_for_this_machine_and_keeps_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(steadiness, "LOOKS", 3)
+    monkeypatch.setattr(steadiness, "LOOKS", 2)  # by the real probe
     bare = replace(PLAN, rule=None)
     plan = for_machine(bare, tmp_path, never)
     assert plan.rule.accepts(plan.rule.reference_s)
@@ -405,8 +394,8 @@ def test_finalists_are_the_best_of_either_half_and_guests_the_usual_settings(tmp
         for half in (0, 1):
             means = recorder.grid_means(rate, [half, half + 2])[: len(PLAN.space)]
             best.append(set(np.argsort(means)[:3].tolist()))
-        assert set(finals.finalists(rate)) == best[0] | best[1]
-        guests = [PLAN.configurations[i] for i in finals.guests(rate)]
+        assert set(finals.finalists[rate]) == best[0] | best[1]
+        guests = [PLAN.configurations[i] for i in finals.guests[rate]]
         assert any(c["batch_threads"] == ADAPTIVE for c in guests)
 
 
@@ -415,7 +404,7 @@ def test_each_half_goes_on_until_every_ratio_is_known(whole):
     for rate in range(2):
         for half in (0, 1):
             columns, means = finals.rounds(rate, half)
-            _, verdicts = judge(means, contenders=len(finals.finalists(rate)))
+            _, verdicts = judge(means, contenders=len(finals.finalists[rate]))
             assert all(known(verdict) for verdict in verdicts)
             assert len(means) < MOST_ROUNDS * REPEATS
             widths = [v.high / v.low for v in verdicts if v.word != "best"]

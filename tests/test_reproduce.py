@@ -5,10 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import chdir, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import nbformat
@@ -104,9 +107,9 @@ def test_a_run_uses_its_parameters_its_own_python_and_the_notebooks_folder(
 @pytest.mark.parametrize(
     ("cells", "code", "place", "reason"),
     [
-        (["1", "\n1 / 0", "2"], 5, "cell [2] (1 / 0)", "ZeroDivisionError: division by zero"),
         (["import os; os._exit(0)", "1"], 5, "cell [1] (import os", "the kernel died"),
-        (["1", "while True: pass"], 5, "cell [2] (while True", "still running after 2 s"),
+        (["1", "import time; time.sleep(9e4)"], 5, "cell [2] (import", "still running after 2 s"),
+        (["1", "import sys; sys.exit()", "1"], 5, "cell [2] (import sys", "left the notebook"),
         (
             ["from rrl.support.errors import DataError", "raise DataError('t.csv:\\n no column')"],
             3,
@@ -114,7 +117,7 @@ def test_a_run_uses_its_parameters_its_own_python_and_the_notebooks_folder(
             "DataError: t.csv: no column",
         ),
     ],
-    ids=["error", "kernel dies", "hangs", "bad data"],
+    ids=["kernel dies", "hangs", "leaves", "bad data"],
 )
 def test_a_failure_names_notebook_and_cell_and_keeps_the_last_good_copy(
     cells, code, place, reason, folder, capfd
@@ -126,28 +129,31 @@ def test_a_failure_names_notebook_and_cell_and_keeps_the_last_good_copy(
     assert main([str(notebook), "--out", str(out), "--cell-timeout", "2"]) == code
 
     said = capfd.readouterr()
-    line = [line for line in said.err.splitlines() if line.startswith("rrl:")]
-    assert len(line) == 1
-    assert line[0].startswith(f"rrl: {notebook}, {place}")
-    assert reason in line[0]
+    (line,) = [line for line in said.err.splitlines() if line.startswith("rrl:")]
+    assert line.startswith(f"rrl: {notebook}, {place}")
+    assert reason in line
     assert "Traceback" not in said.err
     assert (out / "02.ipynb").read_text() == "from an earlier run"
     assert not list(out.glob(".*.partial*"))
-    failed = (out / "02-failed.ipynb").read_text()
-    assert ("ZeroDivisionError" in failed) == ("1 / 0" in place)
+    assert (out / "02-failed.ipynb").exists()
 
 
 def test_a_good_run_clears_the_failed_copy_and_later_notebooks_wait_for_the_first(folder, capsys):
-    good, bad = write(folder / "1.ipynb", "1"), write(folder / "2.ipynb", "1 / 0")
+    good, bad = write(folder / "1.ipynb", "1"), write(folder / "2.ipynb", "1", "\n1 / 0", "2")
     out = folder / "build"
     out.mkdir()
     (out / "1-failed.ipynb").write_text("from an earlier run")
     never = write(folder / "3.ipynb", "1")
     assert main([*map(str, [good, bad, never]), "--out", str(out), "--jobs", "1"]) == 5
     assert sorted(path.name for path in out.glob("*.ipynb")) == ["1.ipynb", "2-failed.ipynb"]
-    first, second = capsys.readouterr().out.splitlines()
+    assert "ZeroDivisionError" in (out / "2-failed.ipynb").read_text()
+    said = capsys.readouterr()
+    first, second = said.out.splitlines()
     assert first.endswith(" s")
     assert second == f"{bad} failed"
+    assert said.err.startswith(
+        f"rrl: {bad}, cell [2] (1 / 0): ZeroDivisionError: division by zero;"
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,9 +162,7 @@ def test_a_good_run_clears_the_failed_copy_and_later_notebooks_wait_for_the_firs
         (["episode", "5"], "no parameter 'episode'; it has episodes, rate, live, model, folder"),
         (["episodes", "ten"], "episodes is 'ten', not of the type of 3"),
         (["episodes", "True"], "episodes is True"),
-        (["live", "yes"], "live is 'yes', not of the type of False"),
-        (["live", "1"], "live is 1"),
-        (["model", "5"], "model is 5"),
+        (["live", "1"], "live is 1, not of the type of False"),
     ],
 )
 def test_a_parameter_that_does_not_fit_is_refused_before_anything_runs(
@@ -175,7 +179,6 @@ def test_a_parameter_that_does_not_fit_is_refused_before_anything_runs(
     ("content", "code", "words"),
     [
         (None, 2, "no such notebook"),
-        (b"{}", 3, "is not a notebook"),
         (b"\xff\xfe", 3, "is not a notebook"),
     ],
 )
@@ -221,25 +224,19 @@ def test_a_second_run_says_so_and_stops(tmp_path, capsys):
     assert not (out / "1.ipynb").exists()
 
 
-def test_two_notebooks_run_side_by_side(tmp_path):
-    """Each waits until the other's kernel is there, too."""
-    cell = (
-        "import pathlib, time\n"
-        "pathlib.Path({0!r}).touch()\n"
-        "while not pathlib.Path({1!r}).exists(): time.sleep(0.02)"
+def test_notebooks_run_side_by_side_and_one_that_fails_stops_the_other(tmp_path, capsys):
+    """The first one fails when the other's kernel is there."""
+    wait = "import pathlib, time\nwhile not pathlib.Path('there').exists(): time.sleep(0.02)"
+    bad = write(tmp_path / "1.ipynb", wait, "1 / 0")
+    other = write(
+        tmp_path / "2.ipynb", "import pathlib, time\npathlib.Path('there').touch(); time.sleep(9e4)"
     )
-    pairs = [("1", "2"), ("2", "1")]
-    notebooks = [write(tmp_path / f"{a}.ipynb", cell.format(a, b)) for a, b in pairs]
-    options = ["--out", str(tmp_path / "build"), "--cell-timeout", "60"]
-    assert main([*map(str, notebooks), *options]) == 0
-
-
-def test_a_failed_notebook_stops_the_other_one(tmp_path, capsys):
-    bad = write(tmp_path / "1.ipynb", "1 / 0")
-    other = write(tmp_path / "2.ipynb", "import time; time.sleep(10_000)")
-    assert main([str(bad), str(other), "--out", str(tmp_path / "build")]) == 5
-    assert capsys.readouterr().out == f"{bad} failed\n"
-    assert not list((tmp_path / "build").glob("2*.ipynb"))
+    options = ["--out", str(tmp_path / "build"), "--cell-timeout", "600"]
+    assert main([str(bad), str(other), *options]) == 5
+    said = capsys.readouterr()
+    assert said.out == f"{bad} failed\n"
+    assert "ZeroDivisionError" in said.err
+    assert [path.name for path in (tmp_path / "build").glob("*.ipynb")] == ["1-failed.ipynb"]
 
 
 def wait_for(condition, process: subprocess.Popen, limit_s: float = 600) -> None:
@@ -291,24 +288,34 @@ def test_an_interrupted_run_stops_its_kernel_and_leaves_nothing_half_written(num
 # --- What a run leaves: when a notebook is current, and the manifest -----------------------------
 
 
-@pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """A notebook that makes a table from a profile and a module, in a checkout of its own."""
+CELL = """from pathlib import Path
+exec(Path('../rrl/own.py').read_text())
+text = Path('../data/p.csv').read_text()
+Path(figures).mkdir(parents=True, exist_ok=True)
+Path(figures, 't.csv').write_text(f'{text} {two}')"""
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory):
+    """A checkout with a notebook that has made a table from a profile and a module."""
+    root = tmp_path_factory.mktemp("checkout")
     for name in ("notebooks", "data", "figures", "rrl"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "data" / "p.csv").write_text("1")
-    (tmp_path / "rrl" / "own.py").write_text("two = 2.0")
-    cell = (
-        "from pathlib import Path\n"
-        "exec(Path('../rrl/own.py').read_text())\n"
-        "text = Path('../data/p.csv').read_text()\n"
-        "Path(figures).mkdir(parents=True, exist_ok=True)\n"
-        "Path(figures, 't.csv').write_text(f'{text} {two}')"
-    )
-    parameters = "seed = 5\nfigures = '../build/figures'"
-    write(tmp_path / "notebooks" / "1.ipynb", cell, parameters=parameters)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+        (root / name).mkdir()
+    (root / "data" / "p.csv").write_text("1")
+    (root / "rrl" / "own.py").write_text("two = 2.0")
+    write(root / "notebooks" / "1.ipynb", CELL, parameters="seed = 5\nfigures = '../build/figures'")
+    with chdir(root), redirect_stdout(StringIO()) as said:
+        assert main(["notebooks/1.ipynb"]) == 0
+    return root, said.getvalue()
+
+
+@pytest.fixture
+def checkout(first_run, tmp_path, monkeypatch):
+    """A copy of the checkout after that run."""
+    root = tmp_path / "copy"
+    shutil.copytree(first_run[0], root)
+    monkeypatch.chdir(root)
+    return root
 
 
 def run(capsys, *options: str) -> str:
@@ -319,8 +326,8 @@ def run(capsys, *options: str) -> str:
 NOTHING = "1 of 1 notebooks are current: nothing to do\n"
 
 
-def test_a_run_is_recorded_and_a_second_one_has_nothing_to_do(checkout, capsys):
-    first = run(capsys).splitlines()
+def test_a_run_is_recorded_and_a_second_one_has_nothing_to_do(first_run, checkout, capsys):
+    first = first_run[1].splitlines()
     assert first[0] == "not run yet: 1"
     assert first[1].startswith("notebooks/1.ipynb ")
     text = (checkout / "figures/manifest.json").read_text()
@@ -346,60 +353,46 @@ CHANGES = [
     ("rrl/own.py", "two = ", "rrl/own.py does something else"),
     ("rrl/own.py", None, "rrl/own.py does something else"),
     ("rrl/own.py", "'''Two.'''\ntwo: float = 2.00  # as it was", ""),
-    ("figures/t.csv", "by hand", "figures/t.csv has changed"),
     ("figures/t.csv", None, "figures/t.csv has changed"),
     ("build/notebooks/1.ipynb", None, "build/notebooks/1.ipynb has changed"),
-    ("build/notebooks/1.json", None, "not run yet"),
     ("build/notebooks/1.json", "{", "not run yet"),
-]
+    ("notebooks/1.ipynb", '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}',
+     "other cells than in the last run"),
+]  # fmt: skip
 
 
-def test_what_has_changed_is_why_a_notebook_runs_again(checkout, capsys):
-    run(capsys)
-    notebook, record = Path("notebooks/1.ipynb"), Path("build/notebooks/1.json")
-    for name, text, why in CHANGES:
-        path = checkout / name
-        before = path.read_bytes() if path.exists() else None
-        if text is None:
-            path.unlink()
-        else:
-            path.write_text(text)
-        found = records.why_outdated(record, notebook, {"figures": "../figures"})
-        assert found == why, (name, text)
-        if before is None:
-            path.unlink()
-        else:
-            path.write_bytes(before)
+@pytest.mark.parametrize(("name", "text", "why"), CHANGES)
+def test_what_has_changed_is_why_a_notebook_runs_again(name, text, why, checkout):
+    if text is None:
+        (checkout / name).unlink()
+    else:
+        (checkout / name).write_text(text)
+    assert why_now() == why
 
 
-def test_another_cell_parameter_or_package_is_why_a_notebook_runs_again(
-    checkout, capsys, monkeypatch
-):
-    run(capsys)
-    notebook, record = Path("notebooks/1.ipynb"), Path("build/notebooks/1.json")
-    assert "other parameters" in records.why_outdated(record, notebook, {})
-    given = {"figures": "../figures"}
-    with monkeypatch.context() as patch:
-        patch.setattr(records, "locked", lambda names: {"numpy": ["9"]})
-        assert "other packages" in records.why_outdated(record, notebook, given)
-    write(notebook, "1", parameters="seed = 5")
-    assert "other cells" in records.why_outdated(record, notebook, given)
+def why_now(**parameters: object) -> str:
+    given = {"figures": "../figures"} | parameters
+    return records.why_outdated(Path("build/notebooks/1.ipynb"), Path("notebooks/1.ipynb"), given)
 
 
-def test_an_extra_run_leaves_figures_manifest_and_record_alone(checkout, capsys):
-    run(capsys)
-    before = {path: path.read_bytes() for path in checkout.rglob("figures/*")}
-    for options in (["-p", "seed", "6", "--suffix=-mine"], ["--suffix=-mine"], ["--out", "other"]):
-        assert run(capsys, *options).startswith("notebooks/1.ipynb ")
-    made = checkout / "build/figures/t.csv"
-    assert made.read_text() == "1 2.0"
-    assert {p: p.read_bytes() for p in checkout.rglob("figures/*") if p != made} == before
+def test_another_parameter_or_package_is_why_a_notebook_runs_again(checkout, monkeypatch):
+    assert "other parameters" in why_now(seed=6)
+    monkeypatch.setattr(records, "locked", lambda names: {"numpy": ["9"]})
+    assert "other packages" in why_now()
+
+
+@pytest.mark.parametrize("options", [["-p", "seed", "6"], ["--suffix=-mine"]])
+def test_an_extra_run_leaves_figures_manifest_and_record_alone(options, checkout, capsys):
+    kept = [*checkout.rglob("figures/*"), checkout / "build/notebooks/1.json"]
+    before = [path.read_bytes() for path in kept]
+    assert run(capsys, *options).startswith("notebooks/1.ipynb ")
+    assert (checkout / "build/figures/t.csv").read_text() == "1 2.0"
+    assert [path.read_bytes() for path in kept] == before
     assert [path.name for path in checkout.rglob("1*.json")] == ["1.json"]
-    assert run(capsys) == NOTHING
 
 
 def test_what_changes_while_a_notebook_runs_makes_it_run_again(checkout, capsys):
     cell = "from pathlib import Path\npath = Path('../data/p.csv')\npath.read_text()\n"
     write(checkout / "notebooks/1.ipynb", f"{cell}path.write_text('3')")
     assert "data/p.csv has changed while notebooks/1.ipynb ran" in run(capsys)
-    assert not (checkout / "build/notebooks/1.json").exists()
+    assert "other cells" in why_now()

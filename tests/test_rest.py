@@ -26,6 +26,7 @@ from rrl.serving.rest_json import request_inputs, response
 from rrl.serving.sample import fit
 
 NUMBERS = ("float32", "float64", "int8", "uint8", "int16", "int32", "uint32", "int64", "uint64")
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, max_side=4)
 
 
@@ -45,20 +46,19 @@ def test_every_tensor_survives_the_way_through_json_and_back(data, dtype, by_row
     assert np.array_equal(back, array, equal_nan=dtype.startswith("float"))
 
 
-@given(st.lists(st.binary(), min_size=1))
-def test_all_bytes_survive_in_base64(values):
+def objects(values):
     array = np.empty(len(values), object)
     array[:] = values
-    answer = json.loads(json.dumps(response({"x_bytes": array}, by_row=False)))
+    return array
+
+
+@given(st.lists(st.binary(), min_size=1), st.lists(TEXTS, min_size=1))
+def test_all_bytes_survive_in_base64_and_texts_as_they_are(values, texts):
+    answer = json.loads(json.dumps(response({"x_bytes": objects(values)}, by_row=False)))
     assert as_tensor({"inputs": answer["outputs"]}, "string").tolist() == values
-
-
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1))
-def test_all_texts_are_written_as_they_are(values):
-    array = np.empty(len(values), object)
-    array[:] = [value.encode() for value in values]
-    assert response({"x": array}, by_row=True) == {"predictions": values}
-    assert as_tensor({"instances": values}, "string").tolist() == values
+    written = objects([text.encode() for text in texts])
+    assert response({"x": written}, by_row=True) == {"predictions": texts}
+    assert as_tensor({"instances": texts}, "string").tolist() == texts
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))

@@ -1,18 +1,24 @@
 """The rooms of the package: imports run one way, and a thing has one name and one address.
 
-All is read from the syntax trees. Imports inside functions and for type checkers count, too.
+All is read from the syntax trees. Imports inside functions and for type checkers count, too. What
+the package, its tests and its notebooks import from elsewhere is declared.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,40 +43,68 @@ ORDER = (
 
 
 class Import(NamedTuple):
-    """An import of this package: who imports, the module, and the name if it is not all of it."""
+    """An import: who imports, the module, and the name if it is not all of it."""
 
     by: str
     module: str
     name: str | None
 
 
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-FILES = {
+MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "rrl").rglob("*.py"))
 }
+TESTS = {path.name: path for path in sorted((ROOT / "tests").glob("*.py"))}
+NOTEBOOKS = {path.name: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+
+
+def source(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return text
+    code = [cell["source"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    return "".join(line for lines in code for line in (*lines, "\n") if not line.startswith("%"))
 
 
 @cache
 def trees() -> dict[str, ast.Module]:
-    return {module: tree(path) for module, path in FILES.items()}
+    """Return the syntax tree of each module, test and notebook."""
+    files = MODULES | TESTS | NOTEBOOKS
+    return {name: ast.parse(source(path)) for name, path in files.items()}
 
 
-def imports(by: str, tree: ast.Module) -> Iterator[Import]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.split(".")[0] == "rrl"]
-            yield from (Import(by, name, None) for name in names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{by}: a relative import"
-            if node.module.split(".")[0] == "rrl":
+def statements(parent: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements inside, without a look into expressions."""
+    for child in ast.iter_child_nodes(parent):
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            yield child
+            yield from statements(child)
+
+
+@cache
+def all_imports() -> list[Import]:
+    """Return the imports of all modules, tests and notebooks."""
+    found = []
+    for by, tree in trees().items():
+        for node in statements(tree):
+            if isinstance(node, ast.Import):
+                found += [Import(by, alias.name, None) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{by}: a relative import"
                 for alias in node.names:
                     inner = f"{node.module}.{alias.name}"
-                    whole = inner in FILES
-                    yield Import(by, *((inner, None) if whole else (node.module, alias.name)))
+                    whole = (inner, None) if inner in MODULES else (node.module, alias.name)
+                    found.append(Import(by, *whole))
+    return found
+
+
+def own_imports() -> list[Import]:
+    """Return the imports of the package by the package."""
+    return [one for one in all_imports() if one.by in MODULES and root(one) == "rrl"]
+
+
+def root(one: Import) -> str:
+    return one.module.split(".")[0]
 
 
 def defined(tree: ast.Module) -> set[str]:
@@ -85,60 +119,82 @@ def defined(tree: ast.Module) -> set[str]:
     return names
 
 
-@cache
-def all_imports() -> list[Import]:
-    return [one for module, parsed in trees().items() for one in imports(module, parsed)]
-
-
 def room(module: str) -> str:
     return (module + ".").split(".")[1]
 
 
 def test_every_module_lies_in_a_room_and_all_imports_are_seen():
-    assert {room(module) for module in FILES} == {"", *ORDER}
-    assert len(all_imports()) > 500
+    assert {room(module) for module in MODULES} == {"", *ORDER}
+    assert len(own_imports()) > 500
 
 
 def test_imports_between_rooms_run_one_way():
     height = {name: number for number, name in enumerate((*ORDER, ""))}  # all names on top
-    upwards = [one for one in all_imports() if height[room(one.module)] > height[room(one.by)]]
+    upwards = [one for one in own_imports() if height[room(one.module)] > height[room(one.by)]]
     assert upwards == []
 
 
 def test_the_method_needs_no_other_room():
-    assert [one for one in all_imports() if room(one.by) == "core" != room(one.module)] == []
+    assert [one for one in own_imports() if room(one.by) == "core" != room(one.module)] == []
 
 
 def test_no_modules_import_each_other():
     uses = defaultdict(set)
-    for one in all_imports():
+    for one in own_imports():
         uses[one.by].add(one.module)
     TopologicalSorter(uses).prepare()  # a CycleError names the circle
 
 
 def test_a_name_is_imported_from_the_module_that_defines_it():
-    others = [(path.name, tree(path)) for path in sorted((ROOT / "tests").glob("*.py"))]
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        code = [line for c in cells if c["cell_type"] == "code" for line in (*c["source"], "\n")]
-        others.append((path.name, ast.parse("".join(x for x in code if not x.startswith("%")))))
-    outside = [one for name, parsed in others for one in imports(name, parsed)]
-    assert len(outside) > 300
-    names = {module: defined(parsed) for module, parsed in trees().items()}
-    elsewhere = [
-        one
-        for one in all_imports() + [one for one in outside if one.module != "rrl"]
-        if one.name and one.name not in names[one.module]
-    ]
-    assert elsewhere == []
+    """Other places than modules may also import the names of the package itself."""
+    found = [one for one in all_imports() if root(one) == "rrl" and one.name]
+    found = [one for one in found if one.by in MODULES or one.module != "rrl"]
+    assert len({one.by for one in found} - set(MODULES)) > 50
+    names = {module: defined(trees()[module]) for module in MODULES}
+    assert [one for one in found if one.name not in names[one.module]] == []
 
 
 def test_what_is_private_to_a_module_is_used_by_no_other():
-    assert [one for one in all_imports() if one.name and one.name.startswith("_")] == []
+    assert [one for one in own_imports() if one.name and one.name.startswith("_")] == []
 
 
 def test_a_room_itself_holds_its_docstring_and_nothing_else():
-    rooms = [module for module, path in FILES.items() if path.stem == "__init__"]
+    rooms = [module for module, path in MODULES.items() if path.stem == "__init__"]
     assert len(rooms) == len(ORDER)  # cli is a module, and there is the package itself
     rooms.remove("rrl")
     assert [r for r in rooms if len(trees()[r].body) > 1 or not ast.get_docstring(trees()[r])] == []
+
+
+# --- Other packages -------------------------------------------------------------------------------
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DECLARED = [
+    Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+]
+#: The distribution of a package that has another name.
+DISTRIBUTIONS = {
+    "google": "protobuf", "grpc": "grpcio", "PIL": "pillow", "skopt": "scikit-optimize",
+    "sklearn": "scikit-learn", "tensorflow_serving": "tensorflow-serving-api", "yaml": "pyyaml",
+}  # fmt: skip
+#: What comes along with a package that is declared, or with an extra.
+COME_ALONG = {
+    "nbformat", "nbclient", "ipykernel", "ipython", "jupyter-client",  # papermill, jupyterlab
+    "pillow",  # matplotlib
+    "keras", "protobuf", "packaging",  # tensorflow, pytest
+    "tornado", "requests",  # jupyterlab
+    "threadpoolctl", "distributed",  # scikit-learn, dask
+    "sphinx", "docutils",  # the extra `site`
+}  # fmt: skip
+
+
+def test_every_import_is_declared():
+    """A package that only comes along with another may go with it."""
+    declared = {canonicalize_name(requirement.name) for requirement in DECLARED} | COME_ALONG
+    local = {"rrl", "conftest", *(path.stem for path in TESTS.values())}
+    undeclared = {
+        (one.by, root(one))
+        for one in all_imports()
+        if root(one) not in local | sys.stdlib_module_names
+        and canonicalize_name(DISTRIBUTIONS.get(root(one), root(one))) not in declared
+    }
+    assert undeclared == set()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_agent import contract, true_cost
+from test_agent import SPACES, contract, true_cost
 from test_space import spaces
 
 from rrl.core.exploration import Boltzmann, ExpectedSaving, action_probabilities
@@ -26,8 +26,8 @@ SMALL = partial(NetworkSimilarity, hidden=(8,), rounds=5)
 AGENTS = {"gp": gp, "paper": RRL, "adaptive": adaptive}
 
 
-TestRecommended = contract(recommended)
-TestPaper = contract(RRL)
+TestRecommended = contract(recommended, tuple(SPACES))
+TestPaper = contract(RRL, tuple(SPACES))
 TestAdaptive = contract(adaptive)
 TestReleased = contract(lambda space, rng: released(space, rng, similarity=SMALL()), episodes=13)
 OTHER = {"region": FixedRadius(2.0), "learning_rate": 1.0, "average": False}  # in no named agent
@@ -60,39 +60,27 @@ def permuted(space, rng):
 
 
 @pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
-@pytest.mark.parametrize("factor", [2.0**-20, 7.0])
-def test_the_unit_of_the_cost_changes_no_choice(make, factor):
+def test_the_unit_of_the_cost_changes_no_choice(make):
     one, other = (make(paper_cpu(4), np.random.default_rng(3)) for _ in range(2))
-    assert list(bowl(one, 60)) == list(bowl(other, 60, factor=factor))
+    assert list(bowl(one, 60)) == list(bowl(other, 60, factor=7.0))
     assert one.best(10.0) == other.best(10.0)
-
-
-@pytest.mark.parametrize("make", AGENTS.values(), ids=AGENTS)
-def test_renaming_knobs_changes_no_choice(make):
-    names = {"inter_op": "z", "intra_op": "a", "batch_threads": "m"}
-    space = paper_cpu(4)
-    renamed = ConfigSpace([Knob(names[k.name], k.values, k.positions) for k in space.knobs])
-    plain = list(bowl(make(space, np.random.default_rng(3)), 60))
-    other = list(bowl(make(renamed, np.random.default_rng(3)), 60))
-    assert other == [{names[name]: value for name, value in c.items()} for c in plain]
 
 
 def by_values(space, numbers, cells):
     return {tuple(sorted(space[int(c)].items())): x for c, x in zip(cells, numbers, strict=True)}
 
 
-@pytest.mark.parametrize("make", [RRL, adaptive])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30)
 @given(
     spaces(),
     st.lists(st.tuples(st.integers(0, 124), st.floats(0.1, 10)), min_size=1, max_size=12),
     st.integers(0, 1000),
 )
-def test_order_of_knobs_and_levels_changes_no_chance(make, space, told, seed):
+def test_order_of_knobs_and_levels_changes_no_chance(space, told, seed):
     """Choices are random, so what must agree is their probabilities, and the recommendation."""
     chances, best = [], []
     for where in (space, permuted(space, np.random.default_rng(seed))):
-        agent = make(where, np.random.default_rng(0))
+        agent = RRL(where, np.random.default_rng(0))
         agent.ask(10.0)
         for index, cost in told:
             agent.tell(space[index % len(space)], cost)
@@ -104,7 +92,7 @@ def test_order_of_knobs_and_levels_changes_no_chance(make, space, told, seed):
     assert best[0] == best[1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30)
 @given(
     spaces(),
     st.lists(st.tuples(st.integers(0, 124), st.floats(0.1, 10)), min_size=1, max_size=8),
@@ -136,7 +124,6 @@ def test_a_value_in_the_table_changes_what_is_tried_and_what_is_deployed(make):
     (table,) = agent.tables
     index = int(table.measured[-1])
     table.values[index], table.sds[index] = 1e-6, 1e-6
-    table.version += 2  # the table was changed by hand: a sum tree must be filled again
     assert agent.ask(10.0) == agent.space[index] or isinstance(agent.exploration, ExpectedSaving)
     agent.tell(agent.space[int(table.measured[0])], 1.0)
     if isinstance(agent.similarity, Copy):
@@ -170,16 +157,11 @@ def contents(agent):
     ]
 
 
-def parts_of(name):
-    """Agents whose parts read the table in all ways: some predict, and some draw."""
-    learned = {"similarity": LearnedSimilarity(), "learning_rate": 1.0, "average": False}
-    return {"learned": learned, "whole": {"region": WholeSpace()}}.get(name, {})
-
-
-@pytest.mark.parametrize("name", [*AGENTS, "learned", "whole"])
-def test_ask_and_best_write_no_value(name):
-    """Also where the load changes, and if asked again."""
-    agent = AGENTS.get(name, RRL)(paper_cpu(4), np.random.default_rng(0), **parts_of(name))
+@pytest.mark.parametrize("candidates", ["some", "all"])
+def test_ask_and_best_write_no_value(candidates):
+    """Also where the load changes, so that values are predicted, and if asked again."""
+    region = WholeSpace() if candidates == "some" else FixedRadius()
+    agent = gp(paper_cpu(4), np.random.default_rng(0), region=region)
     rng = np.random.default_rng(1)
     for episode in range(60):
         load = (10.0, 40.0, 160.0)[(episode // 4) % 3]
@@ -225,7 +207,7 @@ def serve(agent, server, load, episodes, rng):
 
 def test_beside_a_start_it_settles_on_the_optimum_and_meets_the_cliff_at_most_seldom():
     server, ends, pains, cliffs = CliffServer(), [], [], []
-    for seed in range(8):
+    for seed in range(4):
         agent = gp(server.space, np.random.default_rng(seed), start=server.space[-1])
         served, deployed = serve(agent, server, 10.0, 80, np.random.default_rng([seed, 1]))
         ends.append(deployed[60:].max())
@@ -266,14 +248,14 @@ def test_regions_find_the_bottom_of_the_bowl_on_the_papers_grid():
     near = costs <= 1.05 * costs.min()
     assert near.sum() == 27
     hits = {}
-    for name, make in AGENTS.items() | {("none", partial(RRL, region=FixedRadius(0.0)))}:
-        agents = [make(space, np.random.default_rng(seed)) for seed in range(10)]
+    for name, seeds in {"gp": 2, "paper": 6, "none": 6}.items():
+        make = AGENTS.get(name, partial(RRL, region=FixedRadius(0.0)))
+        agents = [make(space, np.random.default_rng(seed)) for seed in range(seeds)]
         for seed, agent in enumerate(agents):
-            assert len(list(bowl(agent, 150, seed))) == 150
-        hits[name] = sum(near[space.index(agent.best(10.0))] for agent in agents)
-    without = hits.pop("none")  # a table without regions
-    assert hits.pop("gp") >= 9
-    assert min(hits.values()) >= max(2 * without, 6)
+            list(bowl(agent, 60 if name == "gp" else 150, seed))
+        hits[name] = np.mean([near[space.index(agent.best(10.0))] for agent in agents])
+    assert hits["gp"] == 1
+    assert hits["paper"] >= max(2 * hits["none"], 0.8)
 
 
 def test_a_wide_region_is_updated_as_in_the_released_code():
@@ -288,18 +270,7 @@ def test_a_wide_region_is_updated_as_in_the_released_code():
     assert set(agent.tables[0].values[~inside]) == {2.0}
 
 
-def test_configurations_that_share_no_line_are_reached():
-    diagonal = ConfigSpace(
-        [Knob("a", range(6)), Knob("b", range(6))], available=np.eye(6, dtype=bool)
-    )
-    agent = gp(diagonal, np.random.default_rng(0))
-    for _ in range(40):
-        configuration = agent.ask(10.0)
-        agent.tell(configuration, 10.0 - configuration["a"])
-    assert agent.best(10.0) == {"a": 5, "b": 5}
-
-
-@pytest.mark.parametrize("knobs", [1, 2, 4, 6])
+@pytest.mark.parametrize("knobs", [1, 6])
 def test_any_number_of_knobs(knobs):
     space = ConfigSpace([Knob(f"k{i}", range(5)) for i in range(knobs)])
     agent, rng = gp(space, np.random.default_rng(0)), np.random.default_rng(1)
@@ -327,7 +298,7 @@ def test_of_a_grid_of_a_million_a_part_is_updated():
 
 def test_a_new_load_starts_from_what_is_known_and_a_seen_one_is_not_forgotten():
     server, change, back, fresh = CliffServer(), [], [], []
-    for seed in range(6):
+    for seed in range(4):
         rng = np.random.default_rng([seed, 1])
         agent = gp(server.space, np.random.default_rng(seed))
         serve(agent, server, 10.0, 60, rng)
@@ -398,9 +369,7 @@ def test_a_cost_that_cannot_be_squared_is_refused():
     [
         (partial(RRL, learning_rate=0), "learning_rate must be"),
         (partial(RRL, learning_rate=1.1), "learning_rate must be"),
-        (partial(adaptive, radius=-1), "radius must be"),
         (partial(RRL, start={"inter_op": 1}), "value"),
-        (partial(adaptive, radius=3.0, widest=2.0), "need 0 <= start <= widest"),
     ],
 )
 def test_bad_settings(make, message):

@@ -11,24 +11,15 @@ import subprocess
 import sys
 import termios
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_operate import SERVER, contestants, job
 
-from rrl import __version__
 from rrl.operating.operate import operate
 from rrl.operating.report import plot_journal
 from rrl.operating.screen import Screen
-
-ROOT = Path(__file__).parent.parent
-RRL = [sys.executable, "-m", "rrl.cli"]
-REPLAY = [
-    *RRL, "replay", "cpu2", "--rate", "115", "--slo", "p99<60ms", "--agent", "random",
-    "--episodes", "20", "--requests", "20", "--rounds", "3",
-]  # fmt: skip
 
 
 class Terminal:
@@ -53,45 +44,59 @@ def visible(text):
     return re.sub(r"\x1b\[K", "", text)
 
 
-@pytest.mark.parametrize("columns", [80, pytest.param(30, marks=pytest.mark.long)])
+def shown_by_a_run(file, folder):
+    """Run six episodes and two rounds that show their progress in a file."""
+    with Screen(file=file) as screen:
+        operate(
+            job(episodes=6, rounds=2), SERVER, contestants, folder, screen, tick=screen.progress
+        )
+
+
+@pytest.mark.parametrize("columns", [80, 30])
 def test_a_terminal_has_one_line_of_progress_that_is_redrawn(columns, tmp_path):
     terminal = Terminal(columns)
-    command = [*REPLAY, "--out", str(tmp_path)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=terminal.file)
-    out, _ = process.communicate()
+    with open(terminal.file, "w", closefd=False) as file:
+        shown_by_a_run(file, tmp_path)
     text = terminal.read()
-    assert process.returncode in (0, 5), text
-    drawn = [part for part in visible(text.split("rrl: ")[0]).split("\r") if part.strip()]
-    assert [part.split(" ")[0] for part in drawn[:20]] == [f"{n}/20" for n in range(1, 21)]
-    assert all(len(part) < columns for part in drawn)
-    assert all("\n" not in part for part in drawn)
+    drawn = [part for part in visible(text).split("\r") if part.strip()]
+    assert [part.split(" ")[0] for part in drawn[:6]] == [f"{n}/6" for n in range(1, 7)]
+    assert all(len(part) < columns and "\n" not in part for part in drawn)
     if columns == 80:
-        assert all("ms" in part and "left" in part for part in drawn[:20])
-    assert b"recommended: " in out
-    assert text.split("rrl: ")[0].endswith("\r\x1b[K")  # the line is gone before what follows
+        assert all("ms" in part and "left" in part for part in drawn[:6])
+    assert text.endswith("\r\x1b[K")  # the line is gone before what follows
 
 
 def test_a_file_gets_plain_lines(tmp_path):
-    done = subprocess.run([*REPLAY, "--out", str(tmp_path)], cwd=ROOT, capture_output=True)
-    assert b"\r" not in done.stderr
-    assert b"\x1b" not in done.stderr
-    lines = done.stderr.decode().splitlines()
-    assert [line.split(":")[0] for line in lines[:20]] == [f"episode {n}/20" for n in range(1, 21)]
-    assert all("best so far" in line for line in lines[:20])
+    shown_by_a_run(file := io.StringIO(), tmp_path)
+    assert "\r" not in file.getvalue()
+    assert "\x1b" not in file.getvalue()
+    lines = file.getvalue().splitlines()
+    assert [line.split(":")[0] for line in lines[:6]] == [f"episode {n}/6" for n in range(1, 7)]
+    assert all("best so far" in line for line in lines[:6])
 
 
-@pytest.mark.parametrize("both", [False, True])
-def test_a_reader_of_the_progress_that_has_seen_enough_does_not_end_the_run(both, tmp_path):
+READER = """
+import sys
+from rrl.operating.screen import Screen
+with Screen() as screen:
+    screen("one")
+    sys.stdin.read()  # until the reader of the progress has gone
+    screen("two")
+    screen("three")
+print("done", file=sys.stdout)
+"""
+
+
+def test_a_reader_of_the_progress_that_has_seen_enough_does_not_end_the_run():
     """As with `2>&1 | head -1`."""
     reader, writer = os.pipe()
-    out = writer if both else subprocess.DEVNULL
-    command = [*REPLAY, "--out", str(tmp_path)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=writer)
+    command = [sys.executable, "-c", READER]
+    process = subprocess.Popen(command, stdin=-1, stdout=-1, stderr=writer)
     os.close(writer)
-    assert os.read(reader, 7) == b"episode"
+    assert os.read(reader, 3) == b"one"
     os.close(reader)
-    assert process.wait(600) == 0
-    assert (tmp_path / "result.json").exists()
+    out, _ = process.communicate()
+    assert (process.returncode, out) == (0, b"done\n")
 
 
 def test_lasting_lines_of_a_long_run_have_the_time_of_day():
@@ -120,11 +125,6 @@ def test_quiet_is_quiet_on_a_terminal_too():
         screen.progress("1/9", "")
         screen("it is tried again")
     assert terminal.read() == ""
-
-
-def test_the_version_is_told():
-    done = subprocess.run([*RRL, "--version"], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, f"rrl {__version__}\n")
 
 
 # --- the figure -----------------------------------------------------------------------------------

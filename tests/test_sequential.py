@@ -60,16 +60,14 @@ def fraction_of_false(first):
     return np.mean(first != 0)
 
 
-@pytest.mark.parametrize("tails", ["normal", "cauchy", "jumps"])
-def test_false_verdicts_are_rare_over_a_whole_run(tails):
+def test_false_verdicts_are_rare_over_a_whole_run():
     rng = np.random.default_rng(3)
-    values = {
-        "normal": rng.normal(size=(4000, 30)),
-        "cauchy": rng.standard_cauchy((4000, 30)),
-        "jumps": rng.normal(size=(4000, 30)) * np.where(np.arange(30) % 5, 0.01, 9.0),
-    }[tails]
-    false = fraction_of_false(by_parts(values))
-    assert 0.03 < false < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
+    for values in (
+        rng.normal(size=(2000, 30)),
+        rng.normal(size=(2000, 30)) * np.where(np.arange(30) % 5, 0.01, 9.0),
+    ):
+        false = fraction_of_false(by_parts(values))
+        assert 0.03 < false < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
 
 
 @pytest.mark.parametrize("broken", ["each look has all of the budget", "lengths depend on signs"])
@@ -89,20 +87,18 @@ def test_a_broken_method_would_be_caught(broken, monkeypatch):
 # --- the decision ---------------------------------------------------------------------------------
 
 
-@given(samples)
-def test_exchanging_the_two_turns_the_decision_around(values):
-    assert decision(-values) == -decision(values)
-
-
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(samples, st.integers(-8, 8))
-def test_the_unit_does_not_matter(values, power):
-    assert decision(values * 2.0**power) == decision(values)
-    assert symmetric_interval(values * 2.0**power) == pytest.approx(
-        [end * 2.0**power for end in symmetric_interval(values)], abs=1e-6 * 2.0**power
+def test_exchanging_the_two_turns_the_decision_around_in_any_unit(values, power):
+    factor = -(2.0**power)
+    assert decision(values * factor) == -decision(values)
+    centre, low, high = symmetric_interval(values)
+    assert symmetric_interval(values * factor) == pytest.approx(
+        (centre * factor, high * factor, low * factor), abs=1e-6 * 2.0**power
     )
 
 
+@settings(max_examples=20)
 @given(st.lists(st.integers(-30, 300), min_size=9, max_size=20).map(np.array), st.data())
 def test_a_sign_that_turns_towards_the_decision_does_not_delay_it(values, data):
     first = decision(values)
@@ -113,6 +109,7 @@ def test_a_sign_that_turns_towards_the_decision_does_not_delay_it(values, data):
     assert 0 < decision(turned) * np.sign(first) <= abs(first)
 
 
+@settings(max_examples=25)
 @given(samples, samples)
 def test_later_values_do_not_change_a_decision(values, later):
     first = decision(values)
@@ -131,7 +128,7 @@ def test_disturbed_rounds_do_not_hide_a_difference():
 # --- the interval ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(samples)
 def test_the_interval_contains_its_centre_and_agrees_with_the_decision(values):
     centre, low, high = symmetric_interval(values)
@@ -148,13 +145,13 @@ def test_the_interval_contains_its_centre_and_agrees_with_the_decision(values):
 def test_decision_and_interval_agree_about_zero():
     """So the interval misses the centre as seldom as there is a false verdict."""
     rng = np.random.default_rng(5)
-    for values in rng.normal(0.6, 1.0, (40, 15)):
+    for values in rng.normal(0.6, 1.0, (8, 15)):
         _, low, high = symmetric_interval(values)
         assert (low > 0 or high < 0) == (decision(values) != 0)
 
 
 def test_values_that_contradict_one_another_show_nothing():
-    centre, low, high = symmetric_interval([1.0] * 12 + [-1.0] * 200)
+    centre, low, high = symmetric_interval([1.0] * 12 + [-1.0] * 60)
     assert (centre, low, high) == (-1.0, -np.inf, np.inf)
 
 
@@ -168,7 +165,7 @@ def records(ours, theirs):
     ]
 
 
-@pytest.mark.parametrize("count", range(1, 10))
+@pytest.mark.parametrize("count", [1, 7, 8, 9])
 def test_any_number_of_rounds_has_a_result(count):
     result = judge_rounds(records([0.5] * count, [1.0] * count))
     end = 0.5 if count >= 8 else None

@@ -7,7 +7,7 @@ from enum import EnumType, IntEnum
 
 import numpy as np
 import pytest
-from test_profile import PLAN, FakeServer, record
+from test_profile import PLAN, record
 
 from rrl import ConfigSpace, Knob, LiveServer, Poisson, RecordedServer, TableServer, testbed
 from rrl.support.errors import DataError
@@ -30,7 +30,7 @@ def table_server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def recorded_server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("profiles") / "profile"
-    record(folder, FakeServer())
+    record(folder)
     return RecordedServer(folder)
 
 

@@ -11,12 +11,15 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 import numpy as np
 import psutil
 import pytest
+from test_launcher import ODD, ROOT, runs_with
 
 from rrl.cli import main
 from rrl.operating.journal import JOURNAL, Journal
@@ -26,6 +29,8 @@ from rrl.serving.envoy_config import ROUTES, TRIAL
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import Client
+from rrl.serving.local_server import parse_flags, read_batching
+from rrl.serving.process import LOCAL_COMMAND
 
 X = np.ones((1, 2), np.float32)
 LIMIT_S = 600.0  # it only ends a test that hangs
@@ -77,7 +82,7 @@ def clients(port, rest_port=None, batch=1):
                 codes.append(ask())
             except (OSError, http.client.HTTPException) as error:
                 codes.append(repr(error))
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def by_grpc(client):
         try:
@@ -131,52 +136,94 @@ def in_a_trial(folder):
     return found["virtual_hosts"][0]["routes"][0]["name"] == TRIAL
 
 
-@pytest.mark.timeout(3 * LIMIT_S)
+@pytest.fixture
+def disk(tmp_path):
+    """A folder that is a file system of 8 MiB; without the right to mount it, an ordinary one."""
+    folder = tmp_path / "d"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)]
+    mounted = not subprocess.run(mount, capture_output=True).returncode
+    yield folder
+    if mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill_in_a_trial(folder, service):
+    """Leave no byte free on a disk in the next trial."""
+    assert wait_until(lambda: not in_a_trial(service), LIMIT_S)  # a killed tuner may have left it
+    assert wait_until(lambda: in_a_trial(service), LIMIT_S)
+    with (folder / "rest").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.timeout(4 * LIMIT_S)
 @pytest.mark.parametrize(
-    "inside", [(True, False), pytest.param((False, True, False), marks=pytest.mark.long)]
+    ("ends", "small"),
+    [
+        ([(signal.SIGKILL, True)], "out"),
+        pytest.param(
+            [(signal.SIGKILL, False), (signal.SIGTERM, True), (signal.SIGINT, False)],
+            "state",
+            marks=pytest.mark.long,
+        ),
+    ],
 )
 def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(
-    model, tmp_path, port, inside, capsys
+    model, disk, tmp_path, port, ends, small, capsys, monkeypatch
 ):
-    """Killed, terminated, interrupted: the same command goes on each time, and `rrl stop` ends it.
+    """The same command goes on after each end, and `rrl stop` ends what serves.
 
-    This comes inside or outside a trial; the third comes in the long test only. Batches of 4 come
-    by gRPC and REST, and most trials have batches of at most 1 or 2.
+    An end comes inside or outside a trial; the last one is a full disk, which has the journal, or
+    what outlives the tuner. Batches of 4 come by gRPC and REST, and most trials have batches of at
+    most 1 or 2.
     """
+    if small == "state":
+        monkeypatch.setenv("XDG_STATE_HOME", str(disk))
+    out = (disk if small == "out" else tmp_path) / "out"
     folder, rest_port = port_folder(port), free_port()
     words = ["--rate", "40", "--knob", "batch_threads=0,1,2", "--knob", "max_batch_size=1,2,8"]
     kept = {"batch_threads": 2, "max_batch_size": 8}  # it stays, because nothing is proven
     words += [word for name, value in kept.items() for word in ("--default", f"{name}={value}")]
     words += ["--agent", "random", "--budget", "unlimited", "--episodes", "1000"]
     words += ["--rest-port", str(rest_port), "--requests", "40"]
-    with tuning(model, tmp_path, *words, port=port) as process:
-        said = line_with(process, "clients may use")
-        assert f"127.0.0.1:{port} (gRPC) and 127.0.0.1:{rest_port} (REST)" in said
-        with clients(port, rest_port, batch=4) as codes:
-            assert wait_until((tmp_path / JOURNAL).exists, LIMIT_S)
-            assert wait_until(lambda: len(records_of(tmp_path)) > 1, LIMIT_S)
-            assert wait_until(lambda: in_a_trial(folder) == inside[0], LIMIT_S)
-            pids = envoy_process(folder).pid, noted_server(folder).process.pid
-            own = psutil.Process(process.pid).children(recursive=True)
-            own = [child for child in own if child.pid not in pids]  # these two stay
-            process.kill()
-            process.communicate()
-            assert wait_until(lambda: not any(map(alive, own)), LIMIT_S)  # a trial ends with it
-            for number, trial in zip((signal.SIGTERM, signal.SIGINT), inside[1:], strict=False):
-                with tuning(model, tmp_path, *words, port=port) as again:
-                    line_with(again, "clients may use")
-                    line_with(again, "episodes of 40 requests")  # it measures from now on
-                    assert wait_until(lambda now=trial: in_a_trial(folder) == now, LIMIT_S)
-                    again.send_signal(number)
-                    err = finished(again)
-                assert again.returncode == 130, err
+    pids, codes = set(), None
+    with contextlib.ExitStack() as stack:
+        for number, inside in ends:
+            with tuning(model, out, *words, port=port) as process:
+                said = line_with(process, "clients may use")
+                assert f"127.0.0.1:{port} (gRPC) and 127.0.0.1:{rest_port} (REST)" in said
+                if codes is None:
+                    codes = stack.enter_context(clients(port, rest_port, batch=4))
+                line_with(process, "episodes of 40 requests")  # it measures from now on
+                assert wait_until(lambda: len(records_of(out)) > 1, LIMIT_S)
+                assert wait_until(lambda now=inside: in_a_trial(folder) == now, LIMIT_S)
+                pids |= {envoy_process(folder).pid, noted_server(folder).process.pid}
+                own = psutil.Process(process.pid).children(recursive=True)
+                own = [child for child in own if child.pid not in pids]  # these two stay
+                process.send_signal(number)
+                err = finished(process)
+            # A trial ends with its tuner.
+            assert wait_until(lambda own=own: not any(map(alive, own)), LIMIT_S)
+            if number != signal.SIGKILL:
+                assert process.returncode == 130, err
                 assert kept.items() <= noted_server(folder).configuration.items()
                 assert f"end it with: rrl stop {port}" in err
                 assert "the same command continues" in err
-            assert pids[0] == envoy_process(folder).pid
-            after = len(codes)
-            assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
-            assert set(codes) == {0}
+        if disk.is_mount():
+            filling = stack.enter_context(ThreadPoolExecutor(1))
+            filled = filling.submit(fill_in_a_trial, disk, folder)
+            assert main(arguments(model, out, *words, port=port)) == 3
+            filled.result()
+            err = capsys.readouterr().err
+            assert f"rrl: {out if small == 'out' else folder}" in err
+            assert "No space left on device; make room and run it again" in err.splitlines()[-1]
+            assert f"end it with: rrl stop {port}" in err
+            assert kept.items() <= noted_server(folder).configuration.items()
+        after = len(codes)
+        assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
+        assert set(codes) == {0}
+        assert {envoy_process(folder).pid, noted_server(folder).process.pid} == pids
     server = noted_server(folder)
     assert main(["stop", str(port)]) == 0
     assert can_bind(port)
@@ -186,66 +233,21 @@ def test_no_client_notices_trials_that_refuse_or_how_the_tuner_ends(
     assert "has left no service of this user there" in capsys.readouterr().err
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder that is a file system of 8 MiB."""
-    folder = tmp_path / "d"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a file system is not permitted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder):
-    """Leave no byte free."""
-    with (folder / "rest").open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-
-
-@pytest.mark.timeout(2 * LIMIT_S)
-@pytest.mark.parametrize("full", ["journal", pytest.param("state", marks=pytest.mark.long)])
-def test_a_full_disk_is_said_at_once_and_no_client_notices(
-    full, model, tmp_path, small_disk, monkeypatch, port
-):
-    """It has the journal, or what outlives the tuner; it is full during a trial."""
-    out, rest_port = tmp_path / "out", free_port()
-    if full == "state":
-        monkeypatch.setenv("XDG_STATE_HOME", str(small_disk))
-    else:
-        out = small_disk / "out"
-    words = ["--rate", "40", "--knob", "batch_threads=0,1,2", "--rest-port", str(rest_port)]
-    words += ["--agent", "random", "--budget", "unlimited", "--episodes", "1000"]
-    with tuning(model, out, *words, port=port) as process:
-        line_with(process, "episodes of 10 requests")
-        with clients(port, rest_port) as codes:
-            assert wait_until(lambda: in_a_trial(port_folder(port)), LIMIT_S)
-            fill(small_disk)
-            err = finished(process)
-            assert process.returncode == 3, err
-            where = out if full == "journal" else port_folder(port)
-            assert f"rrl: {where}" in err
-            assert "No space left on device; make room and run it again" in err.splitlines()[-1]
-            assert f"end it with: rrl stop {port}" in err
-            after = len(codes)
-            assert wait_until(lambda: len(codes) > after + 20, LIMIT_S)
-            assert set(codes) == {0}
-    assert noted_server(port_folder(port)).configuration["batch_threads"] == 0  # the default
-    assert stop_service(port_folder(port))
-    assert can_bind(port)
-
-
 @pytest.mark.parametrize(
-    ("rounds", "proven"), [pytest.param(2, False, marks=pytest.mark.long), (20, True)]
+    ("rounds", "proven"), [pytest.param(2, False, marks=pytest.mark.long), (10, True)]
 )
-def test_only_a_proven_recommendation_stays_in_service(model, tmp_path, rounds, proven, port):
+def test_only_a_proven_recommendation_stays_and_the_printed_line_starts_it(
+    model, tmp_path, rounds, proven, port, capsys
+):
     """By default a batch waits 0.4 s to fill; two rounds are too few to show that this is worse."""
-    words = ("--rate", "40", "--knob", "batch_threads=2", "--knob", "max_batch_size=16")
-    words += ("--knob", "batch_timeout_micros=0,400000", "--rounds", str(rounds))
-    words += ("--default", "batch_timeout_micros=400000", "--budget", "unlimited")
+    words = ["--rate", "40", "--knob", "batch_threads=2", "--knob", "max_batch_size=16"]
+    words += ["--knob", "batch_timeout_micros=0,400000", "--rounds", str(rounds)]
+    words += ["--default", "batch_timeout_micros=400000", "--budget", "unlimited"]
+    words += ["--knob", "flag:--grpc_max_threads=6", "--knob", f"env:RRL_ODD={ODD}"]
+    words += ["--knob", "cpus=1"]
     assert main(arguments(model, tmp_path, *words, port=port)) in (0, 5)
+    out, err = capsys.readouterr()
+    assert sum(line[2:3] == line[5:6] == ":" for line in err.splitlines()) >= 3  # times
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["recommended"] == {"batch_timeout_micros": 0}
     assert result["deploy"] == result["recommended" if proven else "default"]
@@ -253,6 +255,17 @@ def test_only_a_proven_recommendation_stays_in_service(model, tmp_path, rounds, 
     assert running["batch_timeout_micros"] == result["deploy"]["batch_timeout_micros"]
     with Client(f"127.0.0.1:{port}", "probe") as client:
         client.predict({"x": X}, timeout_s=LIMIT_S)
+    assert main(["stop", str(port)]) == 0
+    line = result["start"]
+    assert line in out
+    with subprocess.Popen(["sh", "-c", f"exec {line}"], stderr=-3, cwd=ROOT) as process:
+        assert wait_until(lambda: LOCAL_COMMAND[-1] in runs_with(process.pid)[0], LIMIT_S)
+        started, variables, cpus = runs_with(process.pid, "RRL_ODD")
+        process.kill()
+    assert (variables, cpus) == ([ODD], 1)
+    flags = parse_flags(started[len(LOCAL_COMMAND) :])
+    assert (flags.port, flags.grpc_max_threads, Path(flags.model_base_path)) == (port, 6, model)
+    assert read_batching(flags).max_batch_size == 16
 
 
 def test_a_stop_ends_a_run_that_waits_for_clients(model, tmp_path, port):
@@ -281,21 +294,6 @@ def test_a_release_ends_the_run_and_is_what_serves_then(model, tmp_path, port):
     with Client(f"127.0.0.1:{port}", "probe") as client:
         assert wait_until(lambda: 2 in client.states(timeout_s=5.0), LIMIT_S)
         client.predict({"x": X}, timeout_s=LIMIT_S)
-
-
-@pytest.mark.long
-def test_real_requests_are_enough(model, tmp_path, port):
-    words = ("--traffic", "--canary", "0.5", "--knob", "inter_op=1,2")
-    with tuning(model, tmp_path, *words, port=port) as process:
-        line_with(process, "waiting for requests")
-        with clients(port) as codes:
-            err = finished(process)
-        assert process.returncode in (0, 5), err
-        records = [r for r in records_of(tmp_path) if "episode" in r]
-        assert len(records) == 4
-        assert all(len(r["latency_us"]) >= 10 for r in records)
-        assert all(r["load_per_s"] > 1 for r in records)
-        assert set(codes) == {0}
 
 
 FEW = ("--rate", "40", "--knob", "inter_op=1,2")

@@ -20,7 +20,7 @@ from rrl.simulation.published_scaling import CORES, TIMES_S, fit_parallel, servi
 from rrl.simulation.service_model import Machine, Model, batch_speed, lognormal
 from rrl.simulation.simulator import SimulatedServer
 from rrl.simulation.testbeds import INCEPTION_V3, MOBILENET_V2, TESTBEDS, TWO_CORES, testbed
-from rrl.simulation.validation import cell_table, fit_profile, hold_out, predict_cells, twin
+from rrl.simulation.validation import cell_table, fit_cells, hold_out, predict_cells, twin
 from rrl.tuning.episode import Status
 from rrl.tuning.objective import MeanLatency
 from rrl.tuning.presets import paper_cpu
@@ -248,29 +248,18 @@ def test_noise_moves_whole_episodes():
     [
         (lambda: testbed("cpu3"), r"unknown testbed 'cpu3': use one of \['cpu2'"),
         (lambda: Model("m", item=0.0), "item 0.0"),
-        (lambda: Model("m", item=1.0, parallel=1.5), "parallel 1.5"),
         (lambda: Model("m", item=1.0, branches=0.5), "branches 0.5: must be at least 1"),
         (lambda: Model("m", item=1.0, sync=-1.0), "sync -1.0"),
         (lambda: Machine("m", cores=0), "cores 0"),
-        (lambda: Machine("m", cores=float("nan")), "cores nan"),
         (lambda: Machine("m", cores=2, spin=2.0), "spin 2.0"),
-        (lambda: Machine("m", cores=2, wake=-1.0), "wake -1.0"),
-        (lambda: Machine("m", cores=2, switching=-1.0), "switching -1.0"),
+        (lambda: Machine("m", cores=2, wake=float("nan")), "wake nan"),
         (lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"nosuch": 1}), "no knob 'nosuch'"),
-        (
-            lambda: SimulatedServer(ConfigSpace([Knob("typo", (1,))]), PLAIN, FOUR),
-            "no knob 'typo'",
-        ),
         (
             lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"inter_op": 1}),
             "'inter_op' is a knob of the space",
         ),
         (lambda: measure([]), "at least one request"),
-        (lambda: measure([2.0, 1.0]), "sorted"),
-        (lambda: measure([-1.0, 1.0]), "0 or more"),
-        (lambda: measure([0.0, np.inf]), "finite"),
         (lambda: find(replications=1), "1 replications"),
-        (lambda: find(requests=0), "0 requests"),
         (lambda: with_parameters(testbed("cpu2"), {"nosuch": 1.0}), "nosuch"),
         (lambda: calibrate(testbed("cpu2"), [], [1.0]), "0 cases and 1 measurements"),
         (lambda: calibrate(testbed("cpu2"), [], [], ["contention"]), "above 0"),
@@ -329,13 +318,14 @@ def test_rejected_requests_make_a_configuration_dear():
 
 def test_the_truth_is_among_the_ties_of_a_short_search():
     server = testbed("cpu10")
-    truth = optimum(server, 14.3, replications=60, rng=np.random.default_rng(0))
-    for seed in range(1, 4):
-        short = optimum(server, 14.3, replications=15, rng=np.random.default_rng(seed))
+    truth = optimum(server, 14.3, replications=30, rng=np.random.default_rng(0))
+    for seed in (1, 2):
+        short = optimum(server, 14.3, replications=10, rng=np.random.default_rng(seed))
         assert truth.index in short.ties
         assert short.index in short.ties
         assert abs(short.costs[truth.index] - truth.cost) < 3 * short.half_width
         assert truth.costs[short.index] - truth.cost <= short.excess
+        assert short.excess > 0
         assert len(truth.ties) < len(short.ties)
 
 
@@ -410,13 +400,14 @@ def test_the_testbeds_have_what_was_fitted(inception):
     """The refit of the smallest profiles gives the numbers that the testbeds carry."""
     start = replace(INCEPTION_V3, item=0.05, sync=0.01, front_end=0.005, overhead=0.005)
     names = ("item", "sync", "dispatch", "front_end", "overhead", "branches")
-    found = fit_profile(twin(inception, start, TWO_CORES), inception, names).parameters
+    found = fit_cells(twin(inception, start, TWO_CORES), cell_table(inception), names).parameters
     assert found["item"] == pytest.approx(0.050, rel=0.05)
     for name in ("sync", "front_end", "overhead", "branches"):
         assert getattr(INCEPTION_V3, name) == pytest.approx(found[name], rel=0.2)
     batching = read_profile(DATA / "mobilenet_v2-batching")
     start = replace(MOBILENET_V2, item=0.006, fixed=0.001)
-    found = fit_profile(twin(batching, start, TWO_CORES), batching, ("item", "fixed")).parameters
+    server = twin(batching, start, TWO_CORES)
+    found = fit_cells(server, cell_table(batching), ("item", "fixed")).parameters
     assert found["item"] == pytest.approx(MOBILENET_V2.item, rel=0.05)
     assert found["fixed"] == pytest.approx(MOBILENET_V2.fixed, abs=0.0004)
 
@@ -426,7 +417,7 @@ def test_the_two_core_testbed_explains_the_recorded_profile():
     cells = cell_table(profile)
     assert len(cells) == 288
     assert 150 < cells["stable"].sum() < 240
-    predicted = predict_cells(testbed("cpu2"), profile, cells)
+    predicted = predict_cells(testbed("cpu2"), cells)
     error = np.abs(predicted / cells["measured_s"] - 1)
     assert error[cells["stable"]].median() < 0.12
     assert abs(np.log(predicted / cells["measured_s"]).median()) < 0.05

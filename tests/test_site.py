@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from base64 import b64decode
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
@@ -16,8 +15,6 @@ from rrl.publishing import site
 from rrl.publishing.results import BEGIN, END
 from rrl.support.errors import DataError
 
-ROOT = Path(__file__).parent.parent
-PROFILE = "mobilenet_v2-threads"
 NAMES = ["00_a", "01_b", "10_explorer"]
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
@@ -32,7 +29,7 @@ def _extra():
 
 
 def write_course(root, link="10_explorer.ipynb"):
-    """Write a checkout with three executed notebooks, and the data of the explorer."""
+    """Write a checkout with three executed notebooks."""
     for folder in ("notebooks", "figures", "data/results", "rrl/operating"):
         (root / folder).mkdir(parents=True)
     (root / "figures" / "pixel.gif").write_bytes(b64decode(GIF))
@@ -69,7 +66,6 @@ def write_course(root, link="10_explorer.ipynb"):
         "data/README.md": "# Data\n\nSee [the first](../notebooks/00_a.ipynb).\n",
     }.items():
         (root / page).write_text(text, encoding="utf-8")
-    (root / "data" / PROFILE).symlink_to(ROOT / "data" / PROFILE)
 
 
 def build(root, out):
@@ -100,7 +96,7 @@ class Links(HTMLParser):
 def test_every_link_leads_to_something_in_the_site(pages):
     written = [path for path in pages.rglob("*.html") if "_static" not in path.parts]
     inside = {path.resolve(): Links(path) for path in written}
-    assert len(inside) > len(NAMES) + 6
+    assert len(inside) > len(NAMES) + 5
     for path, page in inside.items():
         for link in page.found:
             parts = urlsplit(link)
@@ -126,7 +122,7 @@ def test_the_first_page_has_the_questions_in_order_and_the_student_edition(pages
     (packed,) = pages.glob(f"_downloads/*/{site.ZIP}")
     assert f"_downloads/{packed.parent.name}/{site.ZIP}" in text
     names = zipfile.ZipFile(packed).namelist()
-    assert {"student/notebooks/00_a.ipynb", f"student/data/{PROFILE}/profile.json"} <= set(names)
+    assert {"student/notebooks/00_a.ipynb", "student/data/README.md"} <= set(names)
 
 
 def test_a_notebook_has_neighbours_formulas_and_the_pictures_of_its_section(pages):
@@ -161,8 +157,7 @@ def test_two_builds_are_the_same_and_old_pages_go(pages, tmp_path):
     assert [path for path in first if first[path] != second[path]] == []
 
 
-def test_a_link_that_leads_nowhere_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("rrl.publishing.states.write_states", lambda profile, out: out.touch())
+def test_a_link_that_leads_nowhere_is_said(tmp_path):
     write_course(tmp_path / "checkout", link="03_gone.ipynb")
     with pytest.raises(DataError, match=r"03_gone\.ipynb"):
         build(tmp_path / "checkout", tmp_path / "site")

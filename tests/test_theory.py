@@ -13,7 +13,7 @@ from rrl.core.region import FixedRadius
 from rrl.core.space import ConfigSpace
 from rrl.studies.problems import surface
 from rrl.theory import bounds
-from rrl.theory.bound_checks import sweep
+from rrl.theory.bound_checks import biases, covers, exogenous, learning, noisy, sweep
 from rrl.theory.convergence import (
     UNIFORM,
     cut,
@@ -42,7 +42,7 @@ from rrl.theory.mdp import (
 from rrl.theory.qlearning import region_learning, walk
 from rrl.tuning.presets import paper_cpu
 
-INSTANCES = 2_000  # the notebook takes more
+INSTANCES = 1_000  # the notebook takes more
 
 
 def line(n: int, radius: float) -> np.ndarray:
@@ -74,81 +74,51 @@ def test_the_instances_are_not_trivial(checks):
             assert np.median(check.observed / np.maximum(check.bound, 1e-12)) > 0.03, check.name
 
 
+def scaled(factor):
+    return lambda true: lambda *how: factor * true(*how)
+
+
 MUTATIONS = {
-    "K": ("smallest_region", lambda true: lambda near: 2 * (true(near) + 1), "mean cover"),
-    "K, tail": ("smallest_region", lambda true: lambda near: true(near) + 1, "cover tail"),
+    "K": ("smallest_region", lambda true: lambda near: 2 * (true(near) + 1), covers, "mean cover"),
+    "K, tail": ("smallest_region", lambda true: lambda near: true(near) + 1, covers, "cover tail"),
     "mean without + 1/q": (
         "mean_cover",
         lambda true: lambda n, k, p: true(n, k, p) - 1 / (np.asarray(k) * p) - 1,
+        covers,
         "mean cover",
     ),
-    "by cell, 10 % off": (
-        "mean_cover_by_cell",
-        lambda true: lambda sizes, p: 0.9 * true(sizes, p),
-        "mean cover, by cell",
-    ),
+    "by cell, 10 % off": ("mean_cover_by_cell", scaled(0.9), covers, "mean cover, by cell"),
     "rate without gamma": (
         "contraction",
         lambda true: lambda step, gamma: true(step, 0.0),
+        learning,
         "error after covers",
     ),
-    "b, 1 % off": ("bias", lambda true: lambda e, g: 0.99 * true(e, g), "fixed point"),
-    "general loss, 1 % off": (
-        "general_loss",
-        lambda true: lambda e, g: 0.99 * true(e, g),
-        "greedy loss, general",
-    ),
-    "loss, 1 % off": ("loss", lambda true: lambda e, g: 0.99 * true(e, g), "greedy loss"),
-    "exogenous loss, 1 % off": (
-        "exogenous_loss",
-        lambda true: lambda e, g: 0.99 * true(e, g),
-        "greedy loss, exogenous",
-    ),
-    "noisy error, a third": (
-        "noisy_error",
-        lambda true: lambda *how: true(*how) / 3,
-        "noisy means (95 %)",
-    ),
+    "b, 1 % off": ("bias", scaled(0.99), biases, "fixed point"),
+    "general loss, 1 % off": ("general_loss", scaled(0.99), biases, "greedy loss, general"),
+    "loss, 1 % off": ("loss", scaled(0.99), biases, "greedy loss"),
+    "exogenous, 1 % off": ("exogenous_loss", scaled(0.99), exogenous, "greedy loss, exogenous"),
+    "noisy error, a third": ("noisy_error", scaled(1 / 3), noisy, "noisy means (95 %)"),
 }
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_false_bound_is_noticed(mutation, monkeypatch):
-    name, change, caught = MUTATIONS[mutation]
+    name, change, part, caught = MUTATIONS[mutation]
     monkeypatch.setattr(bounds, name, change(getattr(bounds, name)))
-    found = {check.name for check in sweep(np.random.default_rng(0), 500) if not check.holds}
-    assert caught in found
-
-
-@given(st.integers(0, 2**32 - 1), st.floats(0.01, 1), st.integers(0, 4))
-def test_the_error_bound_holds_for_any_path_and_any_start(seed, step, radius):
-    rng = np.random.default_rng(seed)
-    mdp, _ = random_mdps(rng, 1, states=2, actions=5)
-    mdp = MDP(mdp.cost[0], mdp.transition[0], float(mdp.gamma[0]))
-    near, q = line(5, radius), solve(mdp)
-    path = rng.integers([2, 5, 2], size=(150, 3))
-    run = region_learning(
-        mdp, near, path, q + rng.normal(size=q.shape), truth=q, learning_rate=step
-    )
-    b = bounds.bias(bounds.variation(q, near), mdp.gamma)
-    rate = bounds.contraction(step, mdp.gamma)
-    bound = bounds.error_after(np.arange(1, len(run.covers) + 1), run.errors[0], b, rate)
-    assert (run.errors[run.covers] <= bound + 1e-9).all()
+    checks = part(np.random.default_rng(0), 500)
+    assert caught in {check.name for check in checks if not check.holds}
 
 
 # --- Exact where it is exact --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, 2, 5])
-def test_covers_of_a_partition_are_the_coupon_collectors(size):
-    coupons = 60 // size
-    times = cover_times(cells(60, size), 2000, np.random.default_rng(size))
+def test_covers_of_a_partition_are_the_coupon_collectors():
+    times = cover_times(cells(60, 5), 2000, np.random.default_rng(5))
     error = times.std(ddof=1) / len(times) ** 0.5
-    assert abs(times.mean() - harmonic_mean_cover(coupons)) < 3 * error
-    small = np.full(12, 1 / 12)
-    assert exact_mean_cover(cells(12, size if 12 % size == 0 else 1), small) == pytest.approx(
-        harmonic_mean_cover(12 // size if 12 % size == 0 else 12)
-    )
+    assert abs(times.mean() - harmonic_mean_cover(12)) < 3 * error
+    exact = exact_mean_cover(cells(12, 2), np.full(12, 1 / 12))
+    assert exact == pytest.approx(harmonic_mean_cover(6))
 
 
 def test_simulated_covers_agree_with_the_exact_formulas_where_regions_overlap():
@@ -186,7 +156,7 @@ def test_the_fixed_point_is_one_of_m_t_and_the_solver_finds_the_best_policy():
     np.testing.assert_allclose(solve(mdp).min(axis=-1), np.min(every, axis=0), atol=1e-9)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("gamma", [0.0, 0.9])
 def test_the_bounds_of_bias_and_loss_are_attained(gamma):
     cost, transition, weights = bounds.hardest(gamma)
     mdp = MDP(cost, transition, gamma)
@@ -244,8 +214,8 @@ def watched():
                 flat.server,
                 10.0,
                 cost,
-                30,
-                150,
+                12,
+                100,
                 region=FixedRadius(radius),
                 exploration=Boltzmann(UNIFORM),
             )
@@ -266,7 +236,7 @@ def test_the_table_converges_and_the_blur_stays(watched):
 
 def test_the_running_systems_first_cover_is_the_collectors(watched):
     runs, space, _ = watched
-    times = first_cover(neighbours(space, 0), cut(runs[0], 150))
+    times = first_cover(neighbours(space, 0), cut(runs[0], 100))
     error = times.std(ddof=1) / len(times) ** 0.5
     assert abs(times.mean() - harmonic_mean_cover(8)) < 3 * error
 

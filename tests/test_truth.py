@@ -1,27 +1,55 @@
-"""What a half of a profile says, and that it is apart from what the other half learned from."""
+"""What a half of a profile says, apart from what the other half learned from, and its finals."""
 
 from __future__ import annotations
 
 import csv
 import json
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_recording import PLAN, Scripted, recorded
 
-from rrl.recording.evidence import agreement, usual_settings
-from rrl.recording.profile import EPISODES, episodes_hash, read_profile
-from rrl.recording.truth import judge_half, late_fraction, replay_best, rows_of_half
+from rrl.recording.evidence import agreement, paired_scatter, usual_settings
+from rrl.recording.profile import EPISODES, Profile, episodes_hash, read_profile
+from rrl.recording.truth import (
+    _medians,
+    judge,
+    judge_half,
+    late_fraction,
+    replay_best,
+    rows_of_half,
+)
 from rrl.tuning.objective import FAILURE_S
 
+DATA = Path(__file__).parent.parent / "data"
 RATE = 20.0
 
 
+FAILING = {
+    "inter_op": 1,
+    "intra_op": 1,
+    "batch_threads": 1,
+    "max_batch_size": 4,
+    "batch_timeout_micros": 1000,
+}
+"""As fast as the good ones, but every second request fails."""
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def recorder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("profile")
-    recorded(folder, Scripted(late=(5,)), finals=True).finish()
-    return folder
+    recorder = recorded(folder, Scripted(late=(5,), failing=FAILING), finals=True)
+    recorder.finish()
+    return recorder
+
+
+@pytest.fixture(scope="module")
+def folder(recorder):
+    return recorder.folder
 
 
 @pytest.fixture(scope="module")
@@ -106,18 +134,15 @@ def test_finalists_are_scaled_to_the_passes(profile):
     assert truth.ratio[met].max() > 1.1  # a wrong sign would show
 
 
-def test_a_fast_answer_that_is_a_failure_is_not_good(profile, tmp_path):
-    fastest = replay_best(profile, RATE, 0)
-    server = Scripted(failing=dict(profile.space[fastest]))
-    recorder = recorded(tmp_path, server, finals=True)
-    recorder.finish()
-    means = [mean for _, _, index, mean in recorder.means(0) if index == fastest]
+def test_a_fast_answer_that_is_a_failure_is_not_good(profile, recorder):
+    failing = profile.space.index(FAILING)
+    means = [mean for _, _, index, mean in recorder.means(0) if index == failing]
     assert min(means) >= FAILURE_S / 2
-    failed = read_profile(tmp_path)
+    assert profile.surface(RATE)[failing] < 1.2 * np.nanmin(profile.surface(RATE))
     for half in (0, 1):
-        truth = judge_half(failed, RATE, half)
-        assert truth.cost[fastest] > 100 * np.nanmin(truth.cost)
-        assert not truth.good[fastest]
+        truth = judge_half(profile, RATE, half)
+        assert truth.cost[failing] > 100 * np.nanmin(truth.cost)
+        assert not truth.good[failing]
 
 
 def test_without_finals_nobody_is_good_and_everybody_may_be(no_finals):
@@ -132,6 +157,9 @@ def test_late_requests_are_counted_by_a_half(profile):
     assert (fraction[0] == 1).all()
     assert (fraction[2] == 0).all()
     slow = np.array([c["inter_op"] == 2 for c in profile.space])
+    failing = profile.space.index(FAILING)
+    assert fraction[1][failing] == 0.6  # three of five requests
+    slow[failing] = True
     assert fraction[1][slow].min() > fraction[1][~slow].max() == 0
 
 
@@ -164,3 +192,79 @@ def test_usual_settings_stand_over_the_best_with_limits(profile):
     adaptive = table[table["setting"] == "adaptive"]
     assert (adaptive["low"] <= adaptive["ratio"]).all()
     assert adaptive["ratio"].to_numpy() == pytest.approx(0.9, rel=0.1)  # by the script
+
+
+# --- Judging finalists --------------------------------------------------------------------------
+
+
+@given(st.integers(0, 10**6), st.floats(0.001, 0.2))
+def test_judging_does_not_depend_on_units_or_order(seed, noise):
+    rng = np.random.default_rng(seed)
+    means = np.exp(rng.normal(scale=noise, size=(8, 5))) * np.linspace(1, 1.3, 5)
+    best, verdicts = judge(means)
+    order = rng.permutation(5)
+    best_again, permuted = judge(1000 * means[:, order])
+    assert order[best_again] == best
+    assert [verdicts[i].word for i in order] == [verdict.word for verdict in permuted]
+    ratios = [verdict.ratio for verdict in permuted]
+    assert [verdicts[i].ratio for i in order] == pytest.approx(ratios)
+
+
+@pytest.mark.parametrize(("true_ratio", "wrong_word"), [(1.05, "tied"), (1.0, "separated")])
+def test_judging_errs_at_the_stated_rate(true_ratio, wrong_word):
+    """At the edge of what a word means, it is wrong in 2.5 % of the cases and not more."""
+    rng = np.random.default_rng(1)
+    wrong, tries = 0, 120
+    for _ in range(tries):
+        noise = rng.standard_t(3, size=(20, 2)) * 0.03  # heavy tails, as neighbours make them
+        best, verdicts = judge(np.exp(noise) * np.array([1.0, true_ratio]))
+        wrong += verdicts[1 - best].word == wrong_word
+    allowed = (0.025 if wrong_word == "tied" else 0.05) * tries  # either may seem the better one
+    assert wrong <= allowed + 3 * np.sqrt(allowed)
+
+
+def test_a_disturbed_episode_does_not_decide():
+    rng = np.random.default_rng(2)
+    means = np.exp(rng.normal(scale=0.02, size=(20, 2))) * np.array([1.0, 1.2])
+    means[3, 0] *= 30  # a neighbour slowed the best one down
+    best, verdicts = judge(means)
+    assert best == 0
+    assert verdicts[1].word == "separated"
+    assert verdicts[1].ratio == pytest.approx(1.2, rel=0.05)
+
+
+def test_a_finalist_that_was_dropped_early_is_compared_fairly():
+    """It met slow episodes only; its own mean says nothing, its ratios do."""
+    rng = np.random.default_rng(3)
+    slow = np.repeat([3.0, 1.0], 10)[:, None]
+    means = slow * np.exp(rng.normal(scale=0.01, size=(20, 3))) * [1.0, 1.1, 0.9]
+    means[10:, 2] = np.nan
+    assert judge(means)[0] == 2
+
+
+def test_a_guest_may_be_faster_and_is_neither_the_best_nor_tied_with_it():
+    rounds = np.linspace(1, 2, 8)[:, None] * [1.0, 1.2, 0.8]
+    best, verdicts = judge(rounds, contenders=2)
+    assert best == 0
+    assert [verdict.word for verdict in verdicts] == ["best", "separated", "undecided"]
+    assert verdicts[2].ratio == pytest.approx(0.8)
+
+
+@given(st.integers(0, 10**6), st.floats(0, 1), st.sampled_from([0, 1]))
+def test_medians_are_those_of_numpy(seed, missing, axis):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=tuple(rng.integers(1, 9, 2)))
+    values[rng.random(values.shape) < missing] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a row of nothing but NaN
+        expected = np.nanmedian(values, axis=axis, keepdims=True)
+    np.testing.assert_array_equal(_medians(values, axis), expected)
+
+
+def test_further_passes_of_the_good_ones_are_no_finals():
+    profile = read_profile(DATA / "mobilenet_v2-threads")
+    plan = profile.description["plan"]
+    assert (plan["passes"], plan.get("again", 0)) == (2, 0)
+    further = profile.description | {"plan": plan | {"passes": 1, "again": 1}}
+    expected = paired_scatter(profile, 165.0)
+    assert paired_scatter(Profile(further, profile.table), 165.0) == expected

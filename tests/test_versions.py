@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,7 +13,6 @@ from probe import build_probe
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from test_serving import X
 
-from rrl.cli import main
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving.lasting import wait_until
@@ -47,32 +45,6 @@ def test_a_new_version_of_the_owners_stops_the_tuning(model, tmp_path):
                 server.measure(FIRST | change, [0.0], rng)
             server.close()  # a new process does not take the new version either
     assert sorted(path.name for path in own.iterdir()) == ["7", "8"]  # nothing of ours
-
-
-@pytest.mark.long
-def test_a_tuning_from_the_command_line_ends_when_the_owner_releases(model, tmp_path, capsys):
-    own, out = tmp_path / "own", tmp_path / "out"
-    shutil.copytree(model, own)
-    np.savez(tmp_path / "sample.npz", **X)
-
-    def release():
-        journal = out / "journal.jsonl"
-        while not journal.exists() or len(journal.read_text().splitlines()) < 4:
-            time.sleep(0.05)
-        shutil.copytree(own / "7", tmp_path / "8")
-        (tmp_path / "8").rename(own / "8")
-
-    releasing = threading.Thread(target=release)
-    releasing.start()
-    options = (
-        f"--sample {tmp_path}/sample.npz --executable local --out {out} --quiet --rate 100 "
-        "--knob batch_threads=1,2 --knob max_batch_size=1,2,4 --episodes 200 --requests 10"
-    )
-    code = main(["tune", str(own), *options.split()])
-    releasing.join()
-    assert code == 5
-    assert "newest version is now 8" in capsys.readouterr().err
-    assert sorted(path.name for path in own.iterdir()) == ["7", "8"]
 
 
 def test_a_model_of_links_in_a_folder_0007_is_served(model, tmp_path):

@@ -7,8 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
+from rrl.serving.lasting import wait_until
 from rrl.serving.live import live_episode
 from rrl.serving.loadgen import Client
 from rrl.serving.volley import Volley
@@ -61,27 +60,18 @@ sys.stdin.read()
 FIRES = """
 import sys, time
 import numpy as np
-from rrl.serving.loadgen import Client
+from rrl.serving.sender import Sender
 
-client = Client(sys.argv[1])
-client.fire(b"x", np.zeros(1))
-print(client._senders[0].process.pid, flush=True)
-client.fire(b"slow", np.zeros(4))
+sender = Sender(sys.argv[1], [], [("rrl-synthetic", "1")])
+print(sender.process.pid, flush=True)
+sender.fire([b"slow"], np.zeros(4), 600.0, None)
 """
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + LIMIT_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
 
 
 def wait_for_open_calls(target, number):
     """Wait until so many calls that end only with their client are open on the server."""
     with Client(f"127.0.0.1:{target.port}") as other:
-        wait_for(lambda: other.fire(b"open", [0.0]).details == str(number))
+        assert wait_until(lambda: other.fire(b"open", [0.0]).details == str(number), LIMIT_S)
 
 
 def ended(pid):
@@ -124,7 +114,7 @@ class TestSends:
                     assert len(sample.latency) == len(sample.slip) == 6
 
     def test_a_message_of_any_size(self, client):
-        large = os.urandom(2**16) * 2**10  # 64 MiB
+        large = bytes(2**23)  # gRPC's own limit is 4 MiB
         assert client.fire([b"x", large], np.zeros(2), LIMIT_S).status.tolist() == [0, 0]
 
     def test_deadline(self, client, target):
@@ -243,7 +233,7 @@ class TestProcess:
                 parent.wait(LIMIT_S)
             finally:
                 parent.kill()
-        wait_for(lambda: ended(pid))
+        assert wait_until(lambda: ended(pid), LIMIT_S)
         wait_for_open_calls(target, 0)
         assert not [name for name in shared_memory() - before if str(parent.pid) in name]
 
@@ -271,13 +261,15 @@ class TestProcess:
     def test_ctrl_c_ends_it(self, client, target):
         client.fire(b"x", np.zeros(1))
         process = sender(client).process
-        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
-        try:
+
+        def interrupt():
+            wait_for_open_calls(target, 1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(interrupt)
             with pytest.raises(KeyboardInterrupt):
                 client.fire(b"slow", np.zeros(1))
-        finally:
-            timer.cancel()
         assert process.returncode is not None
         wait_for_open_calls(target, 0)
 

@@ -99,8 +99,8 @@ def test_bursts_are_burstier_than_poisson_and_stay_in_their_states():
 def test_bursts_start_in_the_long_run_mix_of_their_states():
     bursts = Bursts((5.0, 100.0), (9.0, 1.0))
     rng = np.random.default_rng(6)
-    counts = [np.sum(bursts.arrivals(60, rng) < 0.05) for _ in range(4000)]
-    error = np.std(counts) / math.sqrt(4000)
+    counts = [np.sum(bursts.arrivals(60, rng) < 0.05) for _ in range(1500)]
+    error = np.std(counts) / math.sqrt(1500)
     assert np.mean(counts) == pytest.approx(0.05 * bursts.rate, abs=3.3 * error)
 
 
@@ -157,26 +157,16 @@ def test_the_estimated_rate_uses_the_latest_arrivals_only():
 # ---------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("rate", [-1.0, math.nan])
-@pytest.mark.parametrize(
-    "make",
-    [
-        Poisson,
-        Diurnal,
-        lambda rate: FlashCrowd(rate, 5.0, 1.0),
-        lambda rate: Bursts((rate, rate), (1.0, 1.0)),
-        lambda rate: Phases((0,), (rate,)),
-        lambda rate: Fleet(10, rate),
-    ],
-)
-def test_a_rate_must_be_positive(make, rate):
-    with pytest.raises(ValueError, match=str(rate)):
-        make(rate)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Poisson(-1.0), "rate -1.0"),
+        (lambda: Diurnal(math.nan), "rate nan"),
+        (lambda: FlashCrowd(math.inf, 5.0, 1.0), "base inf"),
+        (lambda: Bursts((math.nan, 1.0), (1.0, 1.0)), "rate nan"),
+        (lambda: Bursts((0.0, 0.0), (1.0, 1.0)), "mean rate 0.0"),
+        (lambda: Phases((0,), (0.0,)), "gap 0.0"),
+        (lambda: Fleet(10, -1.0), "period -1.0"),
         (lambda: Bursts((1.0,), (1.0,)), "two or more states"),
         (lambda: Bursts((1.0, -2.0), (1.0, 1.0)), "-2.0"),
         (lambda: Bursts((1.0, 2.0), (1.0, 0.0)), "sojourn 0.0"),
@@ -257,13 +247,9 @@ def test_a_column_is_chosen_by_name(tmp_path):
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"\r\n \r\n", "is empty"),
-        (b"time\n", "two distinct times"),
         (b"time\n1\n", "two distinct times"),
         (b"1\n2\nsoon\n", "line 3: 'soon' is not a finite number of seconds"),
         (b"1\nnan\n", "line 2: 'nan' is not a finite"),
-        (b"nan\n1\n2\n", "line 1: 'nan' is not a finite"),
-        (b"1\ninf\n", "line 2: 'inf' is not a finite"),
         (b"1\n\n2024-13-01\n", "line 3: '2024-13-01' is not a finite number"),
         (b"0,07\n0,14\n", "has no header; .* decimals with a point"),
         (b"time\n0,07\n", "fields in line 2, saw 2; write decimals with a point"),
@@ -274,8 +260,6 @@ def test_a_column_is_chosen_by_name(tmp_path):
         (b"a,a\n1,2\n", "more than one is 'a'"),
         (b"time\n" + b"9" * 200_000, f"line 2: '{'9' * 60}'... is not a finite number"),
         (b'time\n"1\n' + b"2\n" * 100_000, "EOF inside string starting at row 1"),
-        (b"time\n" + b"x" * 100_000, f"line 2: '{'x' * 60}'... is not a finite number"),
-        (b"1\n2024-05-01\n", "line 2: '2024-05-01' is not a finite number"),
         (b"t\n2024-05-01\n2024-05-02\n7\n", "line 4: '7' is not an ISO 8601 time as the others"),
     ],
 )

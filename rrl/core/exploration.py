@@ -1,7 +1,7 @@
 """Exploration: which configuration of the table serves next.
 
 :class:`Boltzmann` is the paper's: configurations with a low value are likely, and a temperature
-says how much. Its draws go through a sum tree, so their time is the logarithm of the grid's size.
+says how much.
 :class:`ExpectedSaving` chooses what is expected to save more over the next episodes than trying it
 costs.
 """
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numba import njit
 
 from rrl.core.qtable import Floats, Ints, QTable
 
@@ -31,8 +30,6 @@ class Exploration(Protocol):
 @dataclass(frozen=True)
 class Temperature:
     """A temperature that halves every `half_life` episodes, down to `end`.
-
-    The temperature falls in jumps, because each new one costs a pass over the whole table.
 
     Parameters
     ----------
@@ -79,45 +76,14 @@ class Boltzmann:
 
     def __init__(self, temperature: Temperature | None = None) -> None:
         self.temperature = Temperature() if temperature is None else temperature
-        self._trees: dict[int, _Tree] = {}  # by load level
 
     def choose(self, table: QTable, cells: Ints | None, rng: np.random.Generator) -> int:
         """See :meth:`Exploration.choose`; one number is drawn."""
-        uniform, temperature = rng.random(), self.temperature(table.episodes)
-        if cells is not None:
-            values = table.values[cells]
-            running = np.cumsum(action_probabilities(values, temperature, table.floor))
-            return int(cells[np.searchsorted(running[:-1], uniform * running[-1], "right")])
-        if table.floor == 0:  # every cost so far was 0: nothing tells them apart
-            return int(uniform * len(table.values))
-        return int(draw(self._tree(table, temperature), uniform))
-
-    def _tree(self, table: QTable, temperature: float) -> Floats:
-        """Return the sum tree of a table: the last one, mended, or a new one."""
-        last = self._trees.get(table.level)
-        scale = table.floor, temperature
-        if last is not None and last.table is table and last.scale[::2] == scale:
-            if last.version == table.version - 1:
-                mend_tree(last.tree, table.values, table.last, last.scale)
-                last.version = table.version
-            if last.version == table.version and 1e-100 < last.tree[1] < 1e100:
-                return last.tree
-        lowest = float(table.values.min() + table.floor)
-        tree = np.zeros(2 << (len(table.values) - 1).bit_length())
-        fill_tree(tree, table.values, (table.floor, lowest, temperature))
-        made = _Tree(table, tree, (table.floor, lowest, temperature), table.version)
-        self._trees[table.level] = made
-        return tree
-
-
-@dataclass
-class _Tree:
-    """A table's sum tree, its (floor, reference, temperature), and the version that it contains."""
-
-    table: QTable
-    tree: Floats
-    scale: tuple[float, float, float]
-    version: int
+        values = table.values if cells is None else table.values[cells]
+        chances = action_probabilities(values, self.temperature(table.episodes), table.floor)
+        running = np.cumsum(chances)
+        chosen = int(np.searchsorted(running[:-1], rng.random() * running[-1], "right"))
+        return chosen if cells is None else int(cells[chosen])
 
 
 def action_probabilities(values: Floats, temperature: float, floor: float = 0.0) -> Floats:
@@ -156,68 +122,6 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
         logs = np.where(np.isinf(logs), 0.0, np.inf)
     weights = np.exp((logs.min() - logs) / temperature)
     return weights / weights.sum()
-
-
-@njit(cache=True)
-def fill_tree(tree: Floats, values: Floats, scale: tuple[float, float, float]) -> None:
-    """Compute all leaves and sums of a sum tree; `scale` is (floor, reference, temperature).
-
-    ``tree[1]`` is the root and node i has the children 2i and 2i + 1; the leaves start in the
-    middle. A leaf is ``((Q + floor) / reference)^(-1/temperature)``. See :func:`draw`.
-    """
-    half = len(tree) // 2
-    floor, reference, temperature = scale
-    for c in range(len(values)):
-        tree[half + c] = np.exp(-np.log((values[c] + floor) / reference) / temperature)
-    for node in range(half - 1, 0, -1):
-        tree[node] = tree[2 * node] + tree[2 * node + 1]
-
-
-@njit(cache=True)
-def mend_tree(tree: Floats, values: Floats, cells: Ints, scale: tuple[float, float, float]) -> None:
-    """Recompute the leaves of a sorted region and the sums above them, level by level.
-
-    The sums are added up again, never corrected by differences. So a mended tree equals a filled
-    one to the last bit.
-    """
-    half = len(tree) // 2
-    floor, reference, temperature = scale
-    nodes = cells + half
-    for j in range(len(cells)):
-        tree[nodes[j]] = np.exp(-np.log((values[cells[j]] + floor) / reference) / temperature)
-    count = len(nodes)
-    while nodes[0] > 1:
-        kept = 0
-        for j in range(count):
-            parent = nodes[j] // 2
-            if kept == 0 or nodes[kept - 1] != parent:
-                tree[parent] = tree[2 * parent] + tree[2 * parent + 1]
-                nodes[kept] = parent
-                kept += 1
-        count = kept
-
-
-@njit(cache=True)
-def draw(tree: Floats, uniform: float) -> int:
-    """Return the leaf at which the running sum of weights passes `uniform` times the total.
-
-    Examples
-    --------
-    >>> values, tree = np.array([2.0, 1.0, 4.0]), np.zeros(8)
-    >>> fill_tree(tree, values, (0.0, 1.0, 1.0))
-    >>> tree[4:]
-    array([0.5 , 1.  , 0.25, 0.  ])
-    >>> draw(tree, 0.2), draw(tree, 0.5), draw(tree, 0.9)
-    (0, 1, 2)
-    """
-    half, node = len(tree) // 2, 1
-    rest = uniform * tree[1]
-    while node < half:
-        node *= 2
-        if rest >= tree[node] and tree[node + 1] > 0:  # rounding must not lead to a leaf of 0
-            rest -= tree[node]
-            node += 1
-    return node - half
 
 
 class ExpectedSaving:

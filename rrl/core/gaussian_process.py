@@ -141,6 +141,34 @@ def _set_correlations(rows: Floats, powers: Floats) -> None:
             rows[i, j] = (1 + r + r * r / 3) * powers[i, j]
 
 
+class LatestCorrelation:
+    """The correlation, which is computed again only if something differs from the last call.
+
+    Nothing differs while configurations serve that were measured before: the noise of their means
+    changes, the points do not. Correlations among the same points and with others are kept apart.
+
+    Examples
+    --------
+    >>> x, latest = np.array([[0.0], [1.0]]), LatestCorrelation()
+    >>> latest(x, x, np.array([2.0])) is latest(x, x.copy(), np.array([2.0]))
+    True
+    >>> latest(x, x, np.array([2.0])) is latest(x, x, np.array([3.0]))
+    False
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[bool, tuple[tuple[Floats, Floats, Floats], Floats]] = {}
+
+    def __call__(self, a: Floats, b: Floats, length_scales: Floats) -> Floats:
+        """See :func:`correlation`; the caller must not write into the result."""
+        asked, kind = (a, b, length_scales), len(a) == len(b)
+        before, found = self._kept.get(kind, ((), None))
+        if found is None or not all(map(np.array_equal, asked, before)):
+            found = correlation(*asked)
+            self._kept[kind] = asked, found
+        return found
+
+
 class GaussianProcess:
     """The posterior of a Gaussian process, given measurements.
 
@@ -156,6 +184,8 @@ class GaussianProcess:
     constant : tuple of float, optional
         The mean and the sd of the prior of the constant that the log costs vary around. By default
         the prior is flat.
+    correlated : callable, optional
+        What computes the correlations: :func:`correlation`, or a :class:`LatestCorrelation`.
 
     Examples
     --------
@@ -177,10 +207,11 @@ class GaussianProcess:
         variance: Floats,
         hyperparameters: Hyperparameters,
         constant: tuple[float, float] | None = None,
+        correlated: Callable[[Floats, Floats, Floats], Floats] = correlation,
     ) -> None:
         from scipy.linalg import lapack
 
-        self.x, self.hyperparameters = x, hyperparameters
+        self.x, self.hyperparameters, self._correlated = x, hyperparameters, correlated
         self._y, self._variance = y, variance
         covariance = self._kernel(x, x)
         covariance[np.diag_indices(len(y))] += variance + hyperparameters.nugget**2
@@ -202,7 +233,7 @@ class GaussianProcess:
     def _kernel(self, a: Floats, b: Floats) -> Floats:
         """Return the covariances k(a, b) that neighbours predict, shape (m, n)."""
         amplitude = self.hyperparameters.amplitude
-        return amplitude**2 * correlation(a, b, self.hyperparameters.length_scales)
+        return amplitude**2 * self._correlated(a, b, self.hyperparameters.length_scales)
 
     def _prior_variance(self, points: Floats) -> Floats | float:
         """Return the variance of each point before anything was measured."""

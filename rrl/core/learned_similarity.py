@@ -13,6 +13,7 @@ import numpy as np
 from rrl.core.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
+    LatestCorrelation,
     compress,
     expand,
     fit_hyperparameters,
@@ -78,14 +79,21 @@ class Coordinates:
         return np.concatenate([places[value] for places, value in columns], axis=1)
 
 
-def log_means(table: QTable) -> Floats:
-    """Return logarithms of the mean costs of what was measured, in order.
+def log_costs(costs: Floats) -> Floats:
+    """Return the logarithms of costs; a cost of 0 counts as half the lowest cost above it.
 
-    A cost of 0 counts as half the lowest cost above it.
+    Examples
+    --------
+    >>> log_costs(np.array([1.0, 0.0])).round(2), log_costs(np.zeros(2))
+    (array([ 0.  , -0.69]), array([0., 0.]))
     """
-    means = table.means[table.measured]
-    lowest = means[means > 0].min(initial=np.inf)
-    return np.log(np.where(means > 0, means, lowest / 2 if math.isfinite(lowest) else 1.0))
+    lowest = costs[costs > 0].min(initial=np.inf)
+    return np.log(np.where(costs > 0, costs, lowest / 2 if math.isfinite(lowest) else 1.0))
+
+
+def log_means(table: QTable) -> Floats:
+    """Return logarithms of the mean costs of what was measured, in order."""
+    return log_costs(table.means[table.measured])
 
 
 def fit_is_due(episodes: int, first: int = FIRST_FIT) -> bool:
@@ -140,22 +148,19 @@ class LearnedSimilarity:
         self.elsewhere = elsewhere
         self.hyperparameters: Hyperparameters | None = None
         self._coordinates: Coordinates | None = None
+        self._correlated = LatestCorrelation()
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
         data = self._data(table)
         if fit_is_due(table.episodes):
-            prior = self.prior(table.space)
+            prior = prior_hyperparameters(table.space)
             self.hyperparameters = self.fitted(data, self.hyperparameters or prior, prior)
         return self._posterior(table, cells, data)
 
     def predict(self, table: QTable, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.predict`."""
         return self._posterior(table, cells, self._data(table))
-
-    def prior(self, space: ConfigSpace) -> Hyperparameters:
-        """Return what is assumed before anything is measured."""
-        return prior_hyperparameters(space)
 
     def fitted(
         self, data: tuple[Floats, Floats, Floats], start: Hyperparameters, prior: Hyperparameters
@@ -172,7 +177,7 @@ class LearnedSimilarity:
     def _process(
         self, x: Floats, y: Floats, variance: Floats, of: Hyperparameters
     ) -> GaussianProcess:
-        return self.process(x, y, variance, of, self.elsewhere)
+        return self.process(x, y, variance, of, self.elsewhere, self._correlated)
 
     def _data(self, table: QTable) -> tuple[Floats, Floats, Floats]:
         """Coordinates, log costs (each load level's from its reference), and noise variances."""
@@ -186,7 +191,7 @@ class LearnedSimilarity:
     def _posterior(
         self, table: QTable, cells: Ints, data: tuple[Floats, Floats, Floats]
     ) -> Estimate:
-        process = self._process(*data, self.hyperparameters or self.prior(table.space))
+        process = self._process(*data, self.hyperparameters or prior_hyperparameters(table.space))
         measured = table.visits[cells] > 0
         mean, sd = np.empty(len(cells)), np.empty(len(cells))
         row = {index: row for row, index in enumerate(table.measured.tolist())}

@@ -112,8 +112,6 @@ class QTable:
         The table of the nearest other load level that contains measurements.
     last : ndarray of int
         The region that was updated last.
-    version : int
-        Number of changes of the values or of the `floor`.
     floor : float
         A small cost that is added to each value before its logarithm is taken.
 
@@ -134,45 +132,35 @@ class QTable:
         self.values, self.sds = np.zeros(size), np.full(size, np.inf)
         self.counts = np.zeros(size)
         self.inherited, self.scaled = np.zeros(size, dtype=np.bool_), 0
-        self._inherits = False
         self.visits = np.zeros(size, dtype=np.int64)
         self.means, self.squares = np.zeros(size), np.zeros(size)
         self.episodes, self.floor = 0, 0.0
-        self.initial: float | None = None  # value of configurations without an estimate
         self.incumbent: int | None = None
         self.log_load: float = 0.0
         self.near: QTable | None = None
-        self.last, self.version = np.empty(0, dtype=np.int64), 0
-        self._measured, self._scatter = np.empty(16, dtype=np.int64), 0.0
-        self._count = self._repeats = 0  # of configurations measured, and of repeats
-
-    @property
-    def measured(self) -> Ints:
-        """Numbers of the measured configurations, in the order of their first measurement."""
-        return self._measured[: self._count]
+        self.last, self.measured = np.empty((2, 0), dtype=np.int64)
+        self._scatter = 0.0  # sum of the squared deviations, as fractions of the means
 
     @property
     def noise(self) -> float:
         """Coefficient of variation of one measurement, from the repeats."""
         scatter = self._scatter + NOISE_WEIGHT * NOISE**2
-        return math.sqrt(scatter / (self._repeats + NOISE_WEIGHT))
+        repeats = self.episodes - len(self.measured)
+        return math.sqrt(scatter / (repeats + NOISE_WEIGHT))
 
     def record(self, index: int, cost: float) -> None:
         """Take in the cost that was measured at `index`; :meth:`update` then moves the values."""
-        if self.initial is None:
-            self.initial = cost
+        if not self.episodes and not self.inherited.any():
             self.values[:] = cost
         if cost > 0 and (self.floor == 0 or FLOOR * cost < self.floor / 2):
             self.floor = FLOOR * cost
-            self.version += 1
         if self.inherited[index] and self.counts[index] > 0 and self.scaled < SCALED:
             self._rescale(index, cost)
-        if self.visits[index]:
-            self._repeats += 1
-        else:
-            self._append(index)
+        if not self.visits[index]:
+            self.measured = np.append(self.measured, index)
         self.episodes += 1
-        visits, mean, squares = self._statistics(index)  # plain numbers are faster than NumPy's
+        visits = self.visits.item(index)  # plain numbers are faster than NumPy's
+        mean, squares = self.means.item(index), self.squares.item(index)
         self._scatter -= _relative(mean, squares)
         difference = cost - mean
         mean += difference / (visits + 1)
@@ -186,9 +174,8 @@ class QTable:
         """Move the values of a region towards their estimates, see :func:`update_region`."""
         table = self.values, self.sds, self.counts
         update_region(*table, cells, costs, sds, learning_rate, average)
-        if self._inherits:
-            self.inherited[cells] = False
-        self.last, self.version = cells, self.version + 1
+        self.inherited[cells] = False
+        self.last = cells
 
     def expecting(self, cells: Ints, costs: Floats, sds: Floats) -> QTable:
         """Return this table with other values of some configurations; this table keeps its own.
@@ -213,11 +200,10 @@ class QTable:
         The first measurements then tell by what factor all costs differ. Only values that no own
         region has touched are scaled by it.
         """
-        if other.initial is not None:
-            self.values[:], self.initial, self.floor = other.values, other.initial, other.floor
-            np.maximum(other.sds, other.noise / TRUST**0.5, out=self.sds)
-            np.minimum(other.counts, TRUST, out=self.counts)
-            self.inherited[:] = self._inherits = True
+        self.values[:], self.floor = other.values, other.floor
+        np.maximum(other.sds, other.noise / TRUST**0.5, out=self.sds)
+        np.minimum(other.counts, TRUST, out=self.counts)
+        self.inherited[:] = True
 
     def _rescale(self, index: int, cost: float) -> None:
         """Multiply inherited values by the mean ratio of the first costs to what was expected."""
@@ -226,18 +212,6 @@ class QTable:
         ratio = (cost + floor) / (self.values[index] + floor)
         factor = ratio ** (1 / self.scaled)  # makes a running geometric mean
         self.values[self.inherited] *= factor
-        self.initial *= factor
-        self.version += 1
-
-    def _append(self, index: int) -> None:
-        if self._count == len(self._measured):
-            self._measured = np.resize(self._measured, 2 * self._count)
-        self._measured[self._count] = index
-        self._count += 1
-
-    def _statistics(self, index: int) -> tuple[int, float, float]:
-        """The visits, the mean and the squares of one configuration."""
-        return self.visits.item(index), self.means.item(index), self.squares.item(index)
 
 
 def _relative(mean: float, squares: float) -> float:

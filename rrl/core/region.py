@@ -88,11 +88,8 @@ class SelectedRadius(Region):
     Parameters
     ----------
     space : ConfigSpace
-    radius : float, optional
-        The first radius. By default it is a twelfth of the grid's diagonal, between 1.25 and 6.
-    widest : float, optional
-        The largest radius that may be selected. By default it is twice the first one, plus 1, but
-        not more than the diameter of the space, unless the first one is.
+        The first radius is a twelfth of its diameter, between 1.25 and 6. The largest radius that
+        may be selected is twice the first one, plus 1. None is more than the diameter.
     size : callable, optional
         What selects a radius: :class:`RegionSize`, or another one with the same parameters.
 
@@ -102,11 +99,6 @@ class SelectedRadius(Region):
         Of the next measurement's region at the load level of the last one.
     sizes : dict of int to RegionSize
         What is known of the radius at each load level.
-
-    Raises
-    ------
-    ValueError
-        If the first radius is negative or larger than the widest.
 
     Examples
     --------
@@ -124,18 +116,11 @@ class SelectedRadius(Region):
     def __init__(
         self,
         space: ConfigSpace,
-        radius: float | None = None,
-        widest: float | None = None,
         size: Callable[[int, float, float], RegionSize] | None = None,
     ) -> None:
-        if radius is None:
-            radius = min(max(1.25, space.diameter / 12), 6.0, space.diameter)
-        self.start = self.radius = check_radius(radius)
-        if widest is None:
-            widest = max(self.start, min(2 * self.start + 1, space.diameter))
-        self.widest = widest
-        self._make = lambda: (size or RegionSize)(len(space.knobs), self.start, self.widest)
-        self._make()  # refuses bad settings now
+        self.start = self.radius = min(max(1.25, space.diameter / 12), 6.0, space.diameter)
+        widest = min(2 * self.start + 1, space.diameter)
+        self._make = lambda: (size or RegionSize)(len(space.knobs), self.start, widest)
         self.sizes: dict[int, RegionSize] = {}
         self._costs: dict[int, list[float]] = {}  # of the present block, by load level
 

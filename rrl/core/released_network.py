@@ -11,16 +11,18 @@ from rrl.core.qtable import Floats, Ints, QTable
 from rrl.core.similarity import CONTRAST, CONTRAST_WEIGHT, Estimate
 from rrl.core.space import ConfigSpace
 
+WINDOW = 1000  # the last measurements, which the network is fitted to
+
 
 class NetworkSimilarity:
     """A network of 256 and 64 rectified units learns the costs of a region from all measurements.
 
     Its inputs are the mean time between requests and the knobs' positions. As in the released
     code, the network is fitted from scratch after every measurement, and no estimate is weighted by
-    its error. What differs: inputs and costs are standardised, the optimiser is
-    Adam on the squared error (the release: FTRL with a rate of 0.7 on the Huber loss), the initial
-    weights come from a seed, an estimate is at least half the lowest measured cost (a table must
-    not contain costs below 0), and the measured configuration keeps its measured cost.
+    its error. What differs: inputs and costs are standardised, the optimiser is Adam on the squared
+    error (the release: FTRL with a rate of 0.7 on the Huber loss), the initial weights come from a
+    fixed seed, an estimate is at least half the lowest measured cost (a table must not contain
+    costs below 0), and the measured configuration keeps its measured cost.
 
     Parameters
     ----------
@@ -28,10 +30,6 @@ class NetworkSimilarity:
         Units of each hidden layer.
     rounds : int, optional
         Passes over the data of one fit.
-    window : int, optional
-        The number of the last measurements that the network is fitted to.
-    seed : int, optional
-        Of the initial weights and the order of the data.
 
     References
     ----------
@@ -50,16 +48,8 @@ class NetworkSimilarity:
 
     inherits = True
 
-    def __init__(
-        self,
-        hidden: tuple[int, ...] = (256, 64),
-        rounds: int = 100,
-        window: int = 1000,
-        seed: int = 0,
-    ) -> None:
-        if rounds < 1 or window < 1:
-            raise ValueError(f"rounds and window must be at least 1, got {rounds} and {window}")
-        self.hidden, self.rounds, self.window, self.seed = hidden, rounds, window, seed
+    def __init__(self, hidden: tuple[int, ...] = (256, 64), rounds: int = 100) -> None:
+        self.hidden, self.rounds = hidden, rounds
         self._measured: list[list[float]] = []  # [index, load, cost]
         self._errors = CONTRAST_WEIGHT * CONTRAST**2  # sum of squared errors of log costs
         self._count = CONTRAST_WEIGHT
@@ -75,7 +65,7 @@ class NetworkSimilarity:
         if first and cost > 0 and table.values[index] > 0:
             self._errors += math.log(cost / table.values[index]) ** 2
             self._count += 1
-        self._measured = [*self._measured, [int(index), load, float(cost)]][-self.window :]
+        self._measured = [*self._measured, [int(index), load, float(cost)]][-WINDOW:]
         costs, here = self.fitted(table.space, cells, load), cells == index
         sd = max(table.noise, math.sqrt(self._errors / self._count))
         return Estimate(np.where(here, cost, costs), np.where(here, table.noise, sd))
@@ -110,7 +100,7 @@ class NetworkSimilarity:
             hidden_layer_sizes=self.hidden,
             max_iter=self.rounds,
             learning_rate_init=0.01,
-            random_state=self.seed,
+            random_state=0,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of rounds is a choice

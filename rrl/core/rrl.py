@@ -43,7 +43,7 @@ from rrl.core.region import FixedRadius, Region, SelectedRadius, WholeSpace
 from rrl.core.released_network import NetworkSimilarity
 from rrl.core.similarity import Copy, Similarity
 from rrl.core.space import ConfigSpace
-from rrl.core.warm_start import WarmStart
+from rrl.core.warm_start import WarmSimilarity, WarmStart
 
 SURE = 2.0  # sds above the expected cost, at the upper limit of a challenger
 
@@ -141,8 +141,9 @@ class RRL:
             first = self.start if table.near is None else table.near.incumbent
             if first is not None:
                 return self.space[first]
+        news = self._news(table)
+        expected = table.expecting(*news) if news else table
         cells = self.region.candidates(table)
-        expected = self._predicted(table, cells) if self._has_news(table) else table
         return self.space[self.exploration.choose(expected, cells, self.rng)]
 
     def tell(self, configuration: Configuration, cost: float) -> None:
@@ -154,8 +155,8 @@ class RRL:
         self.loads.count()
         table.record(index, cost)
         table.log_load = self.loads.log_loads[table.level]
-        if len(self.tables) > 1:
-            self._relate()
+        for one in self.tables:
+            one.near = self._nearest(one.log_load, other_than=one)
         cells = self.region.around(table, index)
         estimate = self.similarity.estimate(table, index, cost, cells)
         table.update(cells, *estimate, self.learning_rate, self.average)
@@ -194,36 +195,29 @@ class RRL:
         table.near = self._nearest(table.log_load)
         return table
 
-    def _has_news(self, table: QTable) -> bool:
-        """Return whether another level was measured last, so that the nearest may know more."""
-        return table.level != self._last and table.near is not None and table.episodes > 0
+    def _news(self, table: QTable) -> tuple[Ints, Floats, Floats] | None:
+        """Return what the similarity predicts, where another load level was measured last.
 
-    def _predicted(self, table: QTable, cells: Ints | None) -> QTable:
-        """Return the table as the similarity predicts it; if all may be tried, where measured."""
+        These are configurations, their costs and sds: those that may be tried, or if all may be,
+        those that were measured. It is None where the table already says all that is known.
+        """
+        if table.level == self._last or table.near is None or not table.episodes:
+            return None
+        cells = self.region.candidates(table)
         cells = table.measured if cells is None else cells
         found = self.similarity.predict(table, cells)
-        return table if found is None else table.expecting(cells, *found)
+        return None if found is None else (cells, *found)
 
     def _entered(self, level: int) -> QTable:
         """Return the table of a load level, made or brought up to date by the other load levels."""
-        if level == self._last:
-            return self.tables[level]
         while len(self.tables) <= level:
             self.tables.append(self._table(len(self.tables)))
         table = self.tables[level]
-        if self._has_news(table):
-            cells = self.region.candidates(table)
-            cells = table.measured if cells is None else cells
-            if (found := self.similarity.predict(table, cells)) is not None:
-                table.update(cells, *found, learning_rate=1.0, average=False)
+        if news := self._news(table):
+            table.update(*news, learning_rate=1.0, average=False)
         elif not table.episodes and table.near is not None and self.similarity.inherits:
             table.inherit(table.near)
         return table
-
-    def _relate(self) -> None:
-        """Let each table know the nearest other load level that contains measurements."""
-        for table in self.tables:
-            table.near = self._nearest(table.log_load, other_than=table)
 
 
 def deploy(table: QTable) -> int:
@@ -310,26 +304,17 @@ def _chosen(
     return now if difference < math.hypot(one, other) else best
 
 
-def adaptive(
-    space: ConfigSpace,
-    rng: np.random.Generator,
-    *,
-    radius: float | None = None,
-    widest: float | None = None,
-    **settings: Any,
-) -> RRL:
+def adaptive(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> RRL:
     """Make the paper's adaptive agent: Bayesian optimisation selects the radius.
 
     Parameters
     ----------
     space, rng
         See :class:`RRL`.
-    radius, widest : float, optional
-        The first radius and the widest, see :class:`~rrl.core.region.SelectedRadius`.
     **settings
         See :class:`RRL`.
     """
-    return RRL(space, rng, region=SelectedRadius(space, radius, widest), **settings)
+    return RRL(space, rng, region=SelectedRadius(space), **settings)
 
 
 def released(space: ConfigSpace, rng: np.random.Generator, **settings: Any) -> RRL:
@@ -402,8 +387,7 @@ def gp(
         "learning_rate": 1.0,  # each estimate is made of all measurements
         "average": False,
     }
-    if warm is not None:
-        kept |= warm.parts()
-        if start is None and not warm.flat:
-            start = space[int(warm.trend.argmin())]
+    if warm is not None and not warm.flat:
+        kept |= {"similarity": WarmSimilarity(warm.trend), "region": WholeSpace(middle=False)}
+        start = space[int(warm.trend.argmin())] if start is None else start
     return RRL(space, rng, start=start, **(kept | settings))

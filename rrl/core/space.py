@@ -12,7 +12,6 @@ from decimal import Decimal
 from functools import cached_property
 from hashlib import sha256
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,8 +23,7 @@ Ints = NDArray[np.int64]
 
 MOST = 10**9  # combinations of a whole grid: the positions of more need tens of gigabytes
 NUMBERED = 1 << 62  # a fingerprint of a larger grid contains value indices, not numbers
-CACHED = 4096  # an agent that has found its region asks for the same again and again
-ROUNDING = 1e-9  # relative slack that keeps a closed ball closed when positions are rounded
+ROUNDING = 1e-9  # relative slack: a configuration at the radius is in the ball
 
 
 class ConfigSpace:
@@ -79,10 +77,6 @@ class ConfigSpace:
         self._digit = np.min_scalar_type(max(self.shape) - 1).newbyteorder(">")  # see `_keys`
         self._rows = self._available_rows(available)  # value indices; None for the whole grid
         self._count = prod(self.shape) if self._rows is None else len(self._rows)
-        self._expected = frozenset(self.names)
-        self._made: dict[int, dict[str, Value]] = {}
-        self._numbers: dict[tuple[tuple[str, Value], ...], int] = {}
-        self._balls: dict[tuple[int, float], Ints] = {}
 
     def _available_rows(self, available: ArrayLike | None) -> Ints | None:
         """Return the value indices of the available configurations, sorted; None if all are."""
@@ -124,13 +118,6 @@ class ConfigSpace:
         return self._count
 
     def __getitem__(self, index: int) -> dict[str, Value]:
-        if (made := self._made.get(index)) is None:
-            if len(self._made) >= CACHED:
-                self._made.clear()
-            made = self._made[index] = self._make(index)
-        return made.copy()
-
-    def _make(self, index: int) -> dict[str, Value]:
         try:
             number = range(len(self))[index]  # a negative index counts from the end
         except IndexError:
@@ -184,18 +171,7 @@ class ConfigSpace:
         """
         if not isinstance(configuration, Mapping):
             raise TypeError(f"a configuration maps knob names to values, got {configuration!r}")
-        asked = tuple(configuration.items())
-        try:
-            return self._numbers[asked]
-        except (KeyError, TypeError):  # TypeError: a value of a knob can be hashed
-            number = self._number(configuration)
-        if len(self._numbers) >= CACHED:
-            self._numbers.clear()
-        self._numbers[asked] = number
-        return number
-
-    def _number(self, configuration: Configuration) -> int:
-        if configuration.keys() != self._expected:
+        if configuration.keys() != set(self.names):
             unknown = [name for name in configuration if name not in self.names]
             missing = [name for name in self.names if name not in configuration]
             what = f"unknown knob {unknown[0]!r}" if unknown else f"no value for {missing[0]!r}"
@@ -282,7 +258,9 @@ class ConfigSpace:
 
     def distances(self, index: int) -> Floats:
         """Euclidean distance from one configuration to each, shape (n,)."""
-        return np.linalg.norm(self.positions - self.positions[index], axis=1)
+        from scipy.spatial.distance import cdist  # here, since it takes long to load
+
+        return cdist(self.positions[[index]], self.positions)[0]
 
     @cached_property
     def diameter(self) -> float:
@@ -293,16 +271,10 @@ class ConfigSpace:
         """
         return float(np.linalg.norm(np.ptp(self.positions, axis=0)))
 
-    @cached_property
-    def _tree(self) -> Any:
-        from scipy.spatial import KDTree  # here, since it takes 0.2 s to load
-
-        return KDTree(self.positions)
-
     def ball(self, index: int, radius: float) -> Ints:
         """Return the numbers of all available configurations within `radius`, sorted.
 
-        The ball is closed. Its cost follows its own size (a k-d tree query), not the grid's.
+        The ball is closed.
 
         Raises
         ------
@@ -315,36 +287,13 @@ class ConfigSpace:
         >>> len(paper_cpu().ball(665, radius=3)), len(paper_cpu().ball(665, radius=0))
         (123, 1)
         """
-        key = (int(index), float(radius))
-        if (known := self._balls.get(key)) is not None:
-            return known
-        limit = check_radius(radius) * (1 + ROUNDING)
-        found = self._tree.query_ball_point(self.positions[index], limit, return_sorted=True)
-        ball = np.array(found, dtype=np.int64)
-        ball.flags.writeable = False  # it is shared with the next caller
-        if len(self._balls) >= CACHED:
-            self._balls.pop(next(iter(self._balls)))
-        self._balls[key] = ball
-        return ball
-
-    def ball_sizes(self, radius: float) -> Ints:
-        """Return the number of configurations in each ball, shape (n,).
-
-        Examples
-        --------
-        >>> from rrl import paper_cpu
-        >>> sizes = paper_cpu().ball_sizes(2)
-        >>> sizes.min(), sizes.max()
-        (np.int64(11), np.int64(33))
-        """
-        limit = check_radius(radius) * (1 + ROUNDING)
-        return self._tree.query_ball_point(self.positions, limit, return_length=True)
+        return np.flatnonzero(self.distances(index) <= check_radius(radius) * (1 + ROUNDING))
 
     # --- steps along the knobs --------------------------------------------------------------------
 
     @cached_property
-    def _ranks(self) -> NDArray[np.int32]:
-        """Ranks of the values of each configuration, by position, shape (n, d)."""
+    def ranks(self) -> NDArray[np.int32]:
+        """Rank of the value of each knob, by position, for each configuration; shape (n, d)."""
         ranks = [np.argsort(np.argsort(knob.positions)) for knob in self.knobs]
         columns = zip(ranks, self.value_indices.T, strict=True)
         return np.stack([rank[indices] for rank, indices in columns], axis=1).astype(np.int32)
@@ -365,16 +314,10 @@ class ConfigSpace:
         >>> space.steps(0).tolist()
         [0, 1, 1, 1, 2, 2, 2, 3, 3]
         """
-        away = np.abs(self._ranks - self._ranks[index])
+        away = np.abs(self.ranks - self.ranks[index])
         if self._unordered.any():
             away[:, self._unordered] = away[:, self._unordered] > 0
         return away.sum(axis=1, dtype=np.int64)
-
-    @property
-    def widest(self) -> int:
-        """The number of steps across the whole grid, from one corner to the opposite one."""
-        spans = zip(self._unordered.tolist(), self.shape, strict=True)
-        return sum(min(size - 1, 1) if unordered else size - 1 for unordered, size in spans)
 
     @cached_property
     def middle(self) -> Ints:
@@ -390,7 +333,7 @@ class ConfigSpace:
         [{'inter_op': 2, 'intra_op': 2, 'batch_threads': 2}]
         """
         last = np.array(self.shape) - 1.0
-        away = self._ranks / np.maximum(last, 1) - 0.5 * (last > 0)
+        away = self.ranks / np.maximum(last, 1) - 0.5 * (last > 0)
         squared = (away[:, ~self._unordered] ** 2).sum(axis=1)
         return np.flatnonzero(squared <= squared.min() + ROUNDING)
 

@@ -37,7 +37,6 @@ from rrl.core.learned_similarity import (
     prior_hyperparameters,
 )
 from rrl.core.qtable import NOISE, Floats, Ints, QTable
-from rrl.core.region import WholeSpace
 from rrl.core.space import ConfigSpace
 
 SLOPE, SLOPE_SD = 0.5, 1.0  # mean and sd of the slope's prior
@@ -82,18 +81,6 @@ class WarmStart:
     shared: Sequence[str]
     new: Sequence[str] = ()
     lost: Sequence[str] = ()
-
-    def parts(self) -> dict[str, Any]:
-        """Return the parts of an :class:`~rrl.core.rrl.RRL` that begins with it.
-
-        There are none, and it begins without a warm start, if the trend is flat.
-        """
-        if self.flat:
-            return {}
-        return {
-            "similarity": WarmSimilarity(self.trend),
-            "region": WholeSpace(middle=False),
-        }
 
     @property
     def flat(self) -> bool:

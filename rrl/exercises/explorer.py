@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import gymnasium
@@ -220,7 +219,7 @@ def check_play(answer: Callable[..., Any]) -> None:
     """Check a loop of acting, stepping and learning until the run is over."""
     for terminates in (False, True):
         environment, agent = Countdown(4, terminates=terminates), Recorder()
-        rewards = ask(partial(answer, environment, agent, 5), returns="the rewards")
+        rewards = ask(answer, environment, agent, 5, returns="the rewards")
         end = "terminated" if terminates else "truncated"
         found = numbers(rewards)
         listed = found is not None and found.ndim == 1

@@ -126,6 +126,11 @@ class Job:
         """Whether the tuning may end before its last episode."""
         return self.agent == "rrl-gp" and self.patience > 0 and isinstance(self.workload, Poisson)
 
+    @property
+    def redrawn(self) -> bool:
+        """Whether a run that continues draws the same arrivals again; clients send theirs once."""
+        return isinstance(self.workload, Poisson | Trace)
+
     def rng(self, stream: int) -> np.random.Generator:
         """Return the random generator of one stream of the seed."""
         return np.random.default_rng([self.seed, stream])

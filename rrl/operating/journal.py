@@ -2,8 +2,8 @@
 
 The journal is a folder with a file `journal.jsonl` that grows by one line per episode. Each line
 has a checksum and is on disk before the run continues. The first line holds the settings, and the
-version of the agent. Nothing else is saved: a new agent and a new guard of the same job that get
-the measurements again reach the same state (:func:`rrl.operating.operate.replay`).
+version of the agent. Nothing else is saved: the same loop with the same answers reaches the same
+state (:mod:`rrl.operating.operate`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from rrl.operating.records import Record, is_configuration
+from rrl.operating.records import Record
 from rrl.support.errors import DataError, RRLError, UsageError, shown
 from rrl.support.one_writer import open_alone, remove_leftovers
 from rrl.tuning.presets import in_words
 
 JOURNAL = "journal.jsonl"
-SCHEMA = 4
+SCHEMA = 5
 RAISABLE = ("episodes", "rounds", "budget")
 """Settings that may be larger when the run continues."""
 OTHER_VERSION = (
@@ -224,6 +224,11 @@ def _difference(path: Path, stored: Record, wanted: Record) -> RRLError | None:
             f"this is version {wanted['agent_version']}: {OTHER_VERSION}"
         )
     return None
+
+
+def is_configuration(value: Any) -> bool:
+    """Return whether a value of a file can be a configuration: names, and numbers or text."""
+    return isinstance(value, dict) and all(type(one) in (int, float, str) for one in value.values())
 
 
 def _version(value: Any) -> str:

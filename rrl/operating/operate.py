@@ -2,19 +2,20 @@
 
 :func:`operate` lets an agent tune. Then it compares the recommended configuration with the default
 in alternating episodes. Every episode is in the journal before the next one begins. So the same
-call continues where the last one was stopped: a new agent and a new guard get the measurements of
-the journal again, and no server is touched. What the run draws itself, it draws again. Only the
-generator of the server stands in the journal, because the server alone knows how much it draws.
+call continues where the last one was stopped: the same loop runs again, and its server plays the
+answers of the journal (:mod:`rrl.operating.tape`) before it asks a real one. What the run draws
+itself, it draws again. Only the generator of the server stands in the journal, because the server
+alone knows how much it draws.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import islice
-from typing import Any, NamedTuple
+from itertools import count, islice
+from typing import Any
 
 import numpy as np
 
@@ -28,22 +29,23 @@ from rrl.operating.records import (
     compared,
     episode_record,
     in_ms,
-    is_record,
     learned,
+    line_of,
     round_record,
     settled,
     stopped_words,
 )
+from rrl.operating.tape import TapedServer
 from rrl.operating.verdict import amount, decided, duration, progress
 from rrl.support.errors import DataError, UsageError
 from rrl.support.versions import version
 from rrl.tuning.comparison import draw_rounds
-from rrl.tuning.episode import Episode, Server, measure_valid
-from rrl.tuning.guard import USUAL_EPISODES, Guard, Keeps, Part
-from rrl.tuning.guarded import Trial, check_answered, guarded_steps, measured
-from rrl.tuning.loop import draw_run, learning_steps
+from rrl.tuning.episode import Server, measure_valid
+from rrl.tuning.guard import USUAL_EPISODES, Guard
+from rrl.tuning.guarded import check_answered, guarded_steps, measured
+from rrl.tuning.loop import Step, draw_run, learning_steps
 from rrl.tuning.objective import suited
-from rrl.tuning.presets import THREADS, in_words
+from rrl.tuning.presets import THREADS
 from rrl.workloads.workload import Times
 
 Contestants = Callable[[Configuration], AbstractContextManager[Mapping[str, Server]]]
@@ -58,16 +60,13 @@ def on_one_server(server: Server) -> Contestants:
     return lambda recommended: nullcontext({"default": server, "recommended": server})
 
 
-class Opened(NamedTuple):
-    """A journal, and the agent after its last record; None if the tuning is done."""
-
-    journal: Journal
-    agent: Agent | None
-
-
 @contextmanager
-def open_journal(job: Job, folder: str | os.PathLike[str]) -> Iterator[Opened]:
-    """Open the journal of a job and replay it to a new agent, before any server is touched.
+def open_run(
+    job: Job,
+    folder: str | os.PathLike[str],
+    refuses: Callable[[Configuration], bool] | None = None,
+) -> Iterator[Run]:
+    """Open the journal of a job and play it to a new run, before any server is touched.
 
     Raises
     ------
@@ -75,29 +74,15 @@ def open_journal(job: Job, folder: str | os.PathLike[str]) -> Iterator[Opened]:
         If the job cannot continue it.
     """
     with Journal(folder, job.settings(), version(f"agent {job.agent}")) as journal:
-        for line, record in enumerate(journal.records, 2):
-            if not is_record(record, job.space, dict(job.default)):
-                raise DataError(
-                    f"{journal.path}, line {line}: it is no measurement of this run; restore the "
-                    "file, or remove it to start a new run"
-                )
-        known = learned(journal.records)
-        if len(known) > job.episodes:
+        known = sum("episode" in record for record in journal.records)
+        if known > job.episodes:
             raise UsageError(
-                f"{journal.path} has {len(known)} episodes: give --episodes {len(known)} or more, "
+                f"{journal.path} has {known} episodes: give --episodes {known} or more, "
                 "or choose another folder"
             )
-        if compared(journal.records) and not known:
-            raise DataError(
-                f"{journal.path}: it has rounds of a comparison and no episode before them; "
-                "restore the file, or remove it to start a new run"
-            )
-        if len(known) == job.episodes or (known and settled(job, known)):
-            yield Opened(journal, None)
-            return
-        agent = make_agent(job)
-        replay(journal, agent)
-        yield Opened(journal, agent)
+        run = Run(job, journal, make_guard(job, refuses))
+        run.play()
+        yield run
 
 
 def make_agent(job: Job) -> Agent:
@@ -116,37 +101,6 @@ def make_agent(job: Job) -> Agent:
     return maker(job.agent, **settings)(job.space, job.rng(0))
 
 
-def replay(journal: Journal, agent: Agent) -> None:
-    """Ask and tell a new agent what it was asked and told before.
-
-    Raises
-    ------
-    DataError
-        If the agent asks for something else than the journal has.
-    """
-
-    def ask(line: int, load: float, known: Any) -> None:
-        asked = dict(agent.ask(load))
-        if asked != known:
-            raise DataError(
-                f"{journal.path}, line {line}: the agent asks for {in_words(asked)} where the "
-                f"journal has {in_words(known)}, so it is of another version: {OTHER_VERSION}"
-            )
-
-    for line, record in enumerate(journal.records, 2):
-        if "configuration" not in record:
-            continue
-        load, done = record["load_per_s"], record.get("guard", {})
-        for choice, charge in done.get("refused", ()):
-            ask(line, load, choice)
-            agent.tell(choice, charge)
-        asked = done.get("asked", record["configuration"])
-        if asked is not None:
-            ask(line, load, asked)
-        if done.get("told", True):
-            agent.tell(record["configuration"], record["cost"])
-
-
 def make_guard(job: Job, refuses: Callable[[Configuration], bool] | None = None) -> Guard | None:
     """Make a job's guard; None if it has no budget of bad requests.
 
@@ -160,26 +114,16 @@ def make_guard(job: Job, refuses: Callable[[Configuration], bool] | None = None)
     )
 
 
-def remember(guard: Guard, records: Sequence[Record]) -> None:
-    """Bring a new guard into its state after these records."""
-    for record in (record for record in records if "guard" in record):
-        for part in record["guard"]["parts"]:
-            guard.note(Part(**part))
-        if guard.is_default(record.get("configuration", {})) and "p99_s" in record:
-            guard.set_limit(record["p99_s"])
-
-
 def operate(
     job: Job,
     server: Server,
     contestants: Contestants,
-    folder: str | os.PathLike[str] | Opened,
+    folder: str | os.PathLike[str] | Run,
     show: Callable[[str], None] = lambda line: None,
     every: int = 1,
     *,
     tick: Callable[[str, str], None] | None = None,
     machine: Mapping[str, Any] | None = None,
-    guard: Guard | None = None,
     others: OtherWork | None = None,
 ) -> list[Record]:
     """Tune, then compare with the default; continue from the journal in `folder`.
@@ -191,8 +135,8 @@ def operate(
         The server to tune.
     contestants : callable
         This function opens the servers of the comparison.
-    folder : path or Opened
-        The folder of the journal, or what :func:`open_journal` gave.
+    folder : path or Run
+        The folder of the journal, or what :func:`open_run` gave.
     show : callable, optional
         This function receives lines of text for people to read.
     every : int, optional
@@ -202,15 +146,13 @@ def operate(
         replace it. By default, `show` receives the line.
     machine : mapping, optional
         The machine that measures. The journal notes it, and each change.
-    guard : Guard, optional
-        A new guard. By default, the job's own one is made.
     others : OtherWork, optional
         What else the machine does. The journal notes it with each episode.
 
     Returns
     -------
     list of dict
-        The journal's records: one per episode, then one per round.
+        The records of the run: one per episode, then one per round.
 
     Raises
     ------
@@ -219,95 +161,192 @@ def operate(
     ServerError
         If a server fails permanently.
     """
-    journals = nullcontext(folder) if isinstance(folder, Opened) else open_journal(job, folder)
-    with journals as opened:
-        run = _Run(job, opened.journal, guard or make_guard(job), show, tick, every, others)
+    runs = nullcontext(folder) if isinstance(folder, Run) else open_run(job, folder)
+    with runs as run:
+        run.show, run.every, run.others = show, every, others
+        run.tick = tick or (lambda short, line: show(line))
         run.begin(machine)
-        if opened.agent is not None:
-            run.learn(server, opened.agent)
-        if run.guard is not None and isinstance(server, Keeps):
-            server.keep(run.guard.sound(run.recommended))
+        run.learn(server)
         second = run.to_compare()
         if second is not None:
             with contestants(second) as servers:
                 run.compare(servers, second)
-        return opened.journal.records
+        return run.records
 
 
-class _Run:
-    """A run with its journal, its guard, and whom it tells."""
+class Run:
+    """A run with its journal, its agent and its guard; :func:`open_run` makes it.
 
-    def __init__(
-        self,
-        job: Job,
-        journal: Journal,
-        guard: Guard | None,
-        show: Callable[[str], None],
-        tick: Callable[[str, str], None] | None,
-        every: int,
-        others: OtherWork | None,
-    ) -> None:
+    Attributes
+    ----------
+    records : list of dict
+        What follows from the measurements so far, see :mod:`rrl.operating.records`.
+    guard : Guard, optional
+    show, tick, every, others
+        See :func:`operate`.
+    """
+
+    def __init__(self, job: Job, journal: Journal, guard: Guard | None) -> None:
         self.job, self.journal, self.guard = job, journal, guard
-        self._show, self._every, self._others = show, every, others
-        self._tick = tick or (lambda short, line: show(line))
+        self.records: list[Record] = []
+        self.show: Callable[[str], None] = lambda line: None
+        self.tick: Callable[[str, str], None] = lambda short, line: None
+        self.every = 1
+        self.others: OtherWork | None = None
+        self._agent = make_agent(job)
+        self._taped = TapedServer(job.space)
+        self._load, self._drawn, self._rng = self._draw()
+        self._steps: Iterator[Step] | None = None
+        self._rounds: Iterator[tuple[Times, int, list[str]]] = iter(())
 
     @property
     def recommended(self) -> Configuration:
         """What the agent recommends after its last episode."""
-        return learned(self.journal.records)[-1]["recommended"]
+        return learned(self.records)[-1]["recommended"]
+
+    # --- one episode, one round -------------------------------------------------------------------
+
+    def _draw(self) -> tuple[float, Iterator[Times], np.random.Generator]:
+        return draw_run(self.job.workload, self.job.episodes, self.job.requests, self.job.rng(1))
+
+    def _next_episode(self, due: Times) -> Record:
+        """Run an episode whose requests are planned at `due` (s)."""
+        self._due = due
+        if self._steps is None:
+            parts = (self._due for _ in count())
+            what = self._taped, self._agent, self._load, parts, self._rng, self.job.objective
+            guard = self.guard
+            self._steps = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
+        record = episode_record(self.job, next(self._steps), self.guard)
+        planned = {} if self.job.redrawn else {"due_s": due.tolist()}
+        return self._with_answers(record) | planned | {"rng": self._rng.bit_generator.state}
+
+    def _next_round(self, second: Configuration, servers: Mapping[str, Server]) -> Record:
+        """Measure the default and another configuration."""
+        job, number = self.job, len(compared(self.records))
+        default = {} if second == dict(job.default) else {"default": job.default}
+        pairs = default | {"recommended": second}
+        if number == 0:
+            drawn = job.workload, job.rounds, job.requests, job.rng(2)
+            self._rounds = draw_rounds(list(pairs), *drawn)
+        arrivals, seed, order = next(self._rounds)
+        episodes, trials = {}, []
+        for name in order:
+            self._taped.server = servers.get(name)
+            what = self._taped, pairs[name], arrivals, np.random.default_rng(seed)
+            if self.guard is None:
+                episodes[name], _ = measure_valid(*what)
+                check_answered(episodes[name])
+            else:
+                trials.append(measured(self.guard, *what))
+                episodes[name] = trials[-1].episode
+        by_name = {name: episodes[name] for name in pairs}
+        return self._with_answers(round_record(job, number, by_name, trials, self.guard))
+
+    def _with_answers(self, record: Record) -> Record:
+        """Return a record with what a run needs to come to it again."""
+        if self.guard is not None:
+            record |= {"budget": self.guard.budget, "late_s": self.guard.late_s}
+        return record | {"answers": self._taped.take()}
+
+    # --- the journal ------------------------------------------------------------------------------
+
+    def play(self) -> None:
+        """Run the loop again with the answers of the journal.
+
+        Raises
+        ------
+        DataError
+            If the journal does not come out again: it was changed, or it is of another version.
+        """
+        for number, stored in enumerate(self.journal.records, 2):
+            try:
+                self.records.append(self._again(stored))
+            except Exception as error:  # of a file that anybody may have written
+                raise DataError(
+                    f"{self.journal.path}, line {number}: it is no measurement of this run, or of "
+                    f"another version ({error}); restore the file, or {OTHER_VERSION}"
+                ) from error
+        if self.guard is not None:
+            self.guard.budget = self.job.budget or 0
+
+    def _again(self, stored: Record) -> Record:
+        """Return what follows from a line of the journal; ValueError if it is another line."""
+        if "machine" in stored:
+            return {"machine": dict(stored["machine"])}
+        self._taped.play(stored["answers"], stored.get("rng"))
+        if self.guard is not None:
+            self.guard.budget = stored["budget"]
+        if "episode" in stored:
+            if self._steps is None:
+                self._load = stored["load_per_s"]
+            due = next(self._drawn)
+            record = self._next_episode(np.array(stored.get("due_s", due), dtype=float))
+        else:
+            alone = "default" not in stored["cost"]
+            second = dict(self.job.default) if alone else self.recommended
+            record = self._next_round(second, {})
+        if 0 <= stored.get("other_work", -1) <= 1:
+            record["other_work"] = stored["other_work"]
+        if line_of(record) != stored:
+            raise ValueError("something else follows from its answers")
+        return record
 
     def begin(self, machine: Mapping[str, Any] | None) -> None:
-        """Say what was done before, note the machine, and bring the guard into its state."""
+        """Say what was done before, and note the machine."""
         journal = self.journal
         if journal.recovered:
-            self._show("the last line of the journal was cut off; that episode is measured again")
-        done = len(learned(journal.records)), len(compared(journal.records))
+            self.show("the last line of the journal was cut off; that episode is measured again")
+        done = len(learned(self.records)), len(compared(self.records))
         if journal.records:
-            self._show(
-                f"continuing after {done[0]} episodes and {done[1]} rounds in {journal.path}"
-            )
+            self.show(f"continuing after {done[0]} episodes and {done[1]} rounds in {journal.path}")
         for line in self.job.warm.lines if self.job.warm else ():
-            self._show(line)
-        known = [record["machine"] for record in journal.records if "machine" in record]
+            self.show(line)
+        known = [record["machine"] for record in self.records if "machine" in record]
         if machine is not None and (not known or known[-1] != machine):
             if known:
-                self._show("this is another machine, or another version of it: the result says so")
-            journal.append({"machine": dict(machine)})
-        if self.guard is not None:
-            remember(self.guard, journal.records)
+                self.show("this is another machine, or another version of it: the result says so")
+            self._note({"machine": dict(machine)})
 
-    def learn(self, server: Server, agent: Agent) -> None:
-        """Let the agent tune until its episodes are used up, or no trial is worth its price."""
-        job, journal, guard = self.job, self.journal, self.guard
-        known = learned(journal.records)
-        load, parts, rng = draw_run(job.workload, job.episodes, job.requests, job.rng(1))
-        if known:
-            load, rng.bit_generator.state = known[-1]["next_load_per_s"], known[-1]["rng"]
-        left = islice(parts, len(known), None)
-        what = suited(server, job.objective), agent, load, left, rng, job.objective
-        run = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
+    def _note(self, record: Record) -> None:
+        """Keep a record; its line is on disk when this returns."""
+        self.journal.append(line_of(record))
+        self.records.append(record)
+
+    def _look(self, show: Callable[[str], None] | None = None) -> Record:
+        """Return how much else the machine did since the last look."""
+        return {} if self.others is None else self.others.look(show or self.show)
+
+    # --- the whole --------------------------------------------------------------------------------
+
+    def learn(self, server: Server) -> None:
+        """Let the agent tune until its episodes are used up, or no trial is worth its price.
+
+        At the end, the server keeps what the agent recommends, if it did well.
+        """
+        job, guard = self.job, self.guard
+        self._taped.server = suited(server, job.objective)
         began, late_s = time.monotonic(), guard and guard.late_s
         self._look(lambda line: None)
-        for done, step in enumerate(run, 1):
-            number = len(known) + done
-            record = episode_record(job, number - 1, step, rng, guard)
-            journal.append(record | self._look())
-            if number % self._every == 0 or number == job.episodes:
-                left_s = (job.episodes - number) * (time.monotonic() - began) / done
-                self._tick(*progress(job, journal.records, duration(left_s)))
+        first = len(learned(self.records))
+        load, parts, _ = self._draw()  # again, as clients show only now how many requests they send
+        self._load = load if self._steps is None else self._load
+        for number, due in enumerate(islice(parts, first, None), first + 1):
+            if settled(job, self.records):
+                self.tick(SETTLED, SETTLED)
+                break
+            self._note(self._next_episode(due) | self._look())
+            if number % self.every == 0 or number == job.episodes:
+                left_s = (job.episodes - number) * (time.monotonic() - began) / (number - first)
+                self.tick(*progress(job, self.records, duration(left_s)))
             if guard and guard.late_s is not None and guard.late_s != late_s:
                 late_s = guard.late_s
-                self._show(
+                self.show(
                     f"late means over {in_ms(late_s)}: twice the p99 of {USUAL_EPISODES} "
                     "episodes of the default (--slo or --late sets it)"
                 )
-            if settled(job, journal.records):
-                self._tick(SETTLED, SETTLED)
-                return
-
-    def _look(self, show: Callable[[str], None] | None = None) -> Record:
-        """Return how much else the machine did since the last look, for the journal."""
-        return {} if self._others is None else self._others.look(show or self._show)
+        if guard is not None:
+            self._taped.keep(guard.sound(self.recommended))
 
     def to_compare(self) -> Configuration | None:
         """Return what another round measures beside the default; None if no round is needed.
@@ -315,8 +354,8 @@ class _Run:
         It is the recommendation. If nothing is left of the guard's budget, the default is measured
         alone.
         """
-        job, known = self.job, compared(self.journal.records)
-        if len(known) >= job.rounds or decided(job, self.journal.records):
+        job, known = self.job, compared(self.records)
+        if len(known) >= job.rounds or decided(job, self.records):
             return None
         if known and "default" not in known[0]["cost"]:
             return dict(job.default)
@@ -326,51 +365,23 @@ class _Run:
 
     def compare(self, servers: Mapping[str, Server], second: Configuration) -> None:
         """Measure the default and another configuration in rounds, until the answer is clear."""
-        job, journal, guard = self.job, self.journal, self.guard
+        job, guard = self.job, self.guard
         ready = {name: suited(server, job.objective) for name, server in servers.items()}
-        pairs = {"recommended": (ready["recommended"], second)}
-        if second != dict(job.default):
-            pairs = {"default": (ready["default"], job.default), **pairs}
-        drawn = draw_rounds(list(pairs), job.workload, job.rounds, job.requests, job.rng(2))
-        done = len(compared(journal.records))
         self._look(lambda line: None)
-        for number, (arrivals, seed, order) in enumerate(islice(drawn, done, None), done):
-            episodes, trials = _round(pairs, arrivals, seed, order, guard)
-            record = round_record(job, number, episodes, trials, guard) | self._look()
-            journal.append(record)
-            if guard is not None:
-                remember(guard, [record])
+        for number in range(len(compared(self.records)), job.rounds):
+            record = self._next_round(second, ready) | self._look()
+            self._note(record)
             words = ", ".join(
                 f"{name} {stopped_words(record[name], job.requests) or amount(job, cost)}"
                 for name, cost in record["cost"].items()
             )
-            self._tick(line := f"round {number + 1}/{job.rounds}: {words}", line)
+            self.tick(text := f"round {number + 1}/{job.rounds}: {words}", text)
             if guard is not None and not guard.admits(second):
                 why = "the recommendation did too badly to serve any longer"
                 if guard.charge(second) is None:
                     why = "the budget of late or failed requests is used up (--budget)"
-                self._show(f"{why}: the comparison ends")
+                self.show(f"{why}: the comparison ends")
                 return
-            if decided(job, journal.records):
-                self._show("the answer is clear: no more rounds are needed")
+            if decided(job, self.records):
+                self.show("the answer is clear: no more rounds are needed")
                 return
-
-
-def _round(
-    pairs: Mapping[str, tuple[Server, Configuration]],
-    arrivals: Times,
-    seed: int,
-    order: list[str],
-    guard: Guard | None,
-) -> tuple[dict[str, Episode], list[Trial]]:
-    """Measure the contestants in an order; return their episodes, and the trials of a guard."""
-    episodes, trials = {}, []
-    for name in order:
-        rng = np.random.default_rng(seed)
-        if guard is None:
-            episodes[name], _ = measure_valid(*pairs[name], arrivals, rng)
-            check_answered(episodes[name])
-        else:
-            trials.append(measured(guard, *pairs[name], arrivals, rng))
-            episodes[name] = trials[-1].episode
-    return {name: episodes[name] for name in pairs}, trials

@@ -71,8 +71,8 @@ def add_parsers(commands: Any) -> None:
 
 
 def _race(options: Namespace) -> int:
+    from rrl.plotting.experiments import plot_table_races
     from rrl.plotting.shared import save
-    from rrl.plotting.table_races import plot_table_races
     from rrl.studies.table_races import check_agents, over_lowest, race_tables, table_medians
 
     agents = list(dict.fromkeys(options.agents.split(",")))

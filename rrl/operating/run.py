@@ -11,34 +11,16 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rrl.support.errors import ServerError, interrupt_by_signals
 
 if TYPE_CHECKING:
     from rrl.operating.job import Job
-    from rrl.operating.operate import Contestants, Opened
+    from rrl.operating.operate import Contestants, Run
     from rrl.operating.records import Record
     from rrl.operating.screen import Screen
     from rrl.tuning.episode import Server
-    from rrl.tuning.guard import Guard
-
-
-class Live(NamedTuple):
-    """What only a run has that measures now.
-
-    Parameters
-    ----------
-    opened : Opened
-        Its journal, which is open already.
-    guard : Guard, optional
-    command : sequence of str
-        The command that starts such a server, without the flags of a configuration.
-    """
-
-    opened: Opened
-    guard: Guard | None
-    command: Sequence[str]
 
 
 _CHOSEN = "0: TensorFlow chooses the number"
@@ -55,12 +37,14 @@ def run(
     folder: Path,
     options: Namespace,
     screen: Screen,
-    live: Live | None = None,
+    opened: Run | None = None,
+    command: Sequence[str] = (),
 ) -> int:
     """Tune, print a report, write the result and the figure, and return the exit code.
 
     A server that can keep a configuration is told at the end to keep the one to deploy; if the run
-    is interrupted or fails, that is the default. Without `live`, the measurements exist already.
+    is interrupted or fails, that is the default. A run that measures now is `opened` already, and
+    `command` starts such a server, without the flags of a configuration.
     """
     from rrl.operating.operate import operate
     from rrl.operating.report import add_commands, check_result, plot_journal, report, write
@@ -70,13 +54,13 @@ def run(
 
     interrupt_by_signals()
     try:
-        if live is None:
+        if opened is None:
             every = max(1, job.episodes // 20)
             tick = screen.progress
             records = operate(job, server, contestants, folder, screen, every, tick=tick)
         else:
             with _returning(job, server, folder, options):
-                records = _measure(job, server, contestants, screen, live)
+                records = _measure(job, server, contestants, screen, opened)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted; all finished episodes are in {folder}: the same command continues"
@@ -86,9 +70,9 @@ def run(
     result = summarise(job, records)
     if isinstance(server, Keeps):
         server.keep(result["deploy"])
-    if live is not None:
+    if opened is not None:
         folder = folder.absolute()
-    add_commands(job, result, folder, live.command if live else ())
+    add_commands(job, result, folder, command)
     try:  # first, because a full disk must not hide the result
         print(json.dumps(result) if options.json else report(job, result, folder), flush=True)
     finally:
@@ -99,7 +83,7 @@ def run(
 
 
 def _measure(
-    job: Job, server: Server, contestants: Contestants, screen: Screen, live: Live
+    job: Job, server: Server, contestants: Contestants, screen: Screen, opened: Run
 ) -> list[Record]:
     """Tune a server, and note what else the machine does meanwhile."""
     from rrl.operating.operate import operate
@@ -113,8 +97,8 @@ def _measure(
         f"{load_words(job)}, plus the server starts"
     )
     return operate(
-        job, server, contestants, live.opened, screen, tick=screen.progress, machine=machine,
-        guard=live.guard, others=OtherWork(getattr(server, "processes", tuple)),
+        job, server, contestants, opened, screen, tick=screen.progress, machine=machine,
+        others=OtherWork(getattr(server, "processes", tuple)),
     )  # fmt: skip
 
 

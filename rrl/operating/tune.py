@@ -182,9 +182,9 @@ def _add_service_options(group: Any) -> None:
 
 def _tune(options: Namespace) -> int:
     from rrl.operating.metrics import metrics_at
-    from rrl.operating.operate import make_guard, open_journal
+    from rrl.operating.operate import open_run
     from rrl.operating.requests import read_requests
-    from rrl.operating.run import Live, check_room, plan_lines, run
+    from rrl.operating.run import check_room, plan_lines, run
     from rrl.operating.screen import Screen
     from rrl.operating.targets import command_here, open_servers, own_server, refuses_batches
     from rrl.support.machine import announced
@@ -206,13 +206,11 @@ def _tune(options: Namespace) -> int:
         for note in filter(None, (own_server(options), requests.note)):
             screen(note)
         check_room(folder)
-        opened = stack.enter_context(open_journal(job, folder))
+        opened = stack.enter_context(open_run(job, folder, refuses))
         screen(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
         servers = stack.enter_context(open_servers(options, job, folder, requests.inputs))
-        guard = make_guard(job, refuses)
-        stack.enter_context(metrics_at(options.metrics_port, guard))
-        live = Live(opened, guard, command_here(options))
-        return run(job, *servers, folder, options, screen, live)
+        stack.enter_context(metrics_at(options.metrics_port, opened.guard))
+        return run(job, *servers, folder, options, screen, opened, command_here(options))
 
 
 def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:

@@ -15,7 +15,6 @@ from rrl.operating.records import (
     compared,
     ending,
     harm_done,
-    kept_episode,
     late_while_tuning,
     learned,
     stopped_words,
@@ -242,7 +241,7 @@ def summarise(job: Job, records: Sequence[Record]) -> dict[str, Any]:
     }
     if job.slo:
         late = {"late_while_tuning": late_while_tuning(job, records)}
-        result["slo"] = job.slo.judge([kept_episode(r["recommended"]) for r in rounds]) | late
+        result["slo"] = job.slo.judge([r["recommended"]["answered"] for r in rounds]) | late
     better = result["verdict"] == "better"
     return result | {"deploy": recommended if better else dict(job.default)}
 

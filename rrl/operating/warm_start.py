@@ -15,12 +15,14 @@ import numpy as np
 
 from rrl.core.warm_start import Earlier, transfer
 from rrl.operating.job import Warm
-from rrl.operating.journal import JOURNAL, decode
+from rrl.operating.journal import JOURNAL, decode, is_configuration
 from rrl.operating.options import DATA, checksum, refuse
-from rrl.operating.records import is_configuration, is_record, kept_episode, learned
+from rrl.operating.records import answered
+from rrl.operating.tape import restored
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
-from rrl.support.errors import DataError, UsageError
+from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.tuning.episode import Episode
+from rrl.tuning.guarded import unanswered
 
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration
@@ -115,21 +117,40 @@ def _of_journal(file: Path) -> _Episodes:
     records = [decode(line) for line in lines]
     if records and records[-1] is None:
         records.pop()  # it was cut off, or another run is writing it
-    fixed = _fixed(records[0]) if records else None
-    rest = (record is not None and is_record(record) for record in records[1:])
-    sound = [fixed is not None, *rest]
-    if fixed is None or not all(sound):
-        where = sound.index(False) + 1
-        raise DataError(f"{file}, line {where}: damaged, or no journal; restore the file")
-    for record in learned([record for record in records if record is not None]):
-        yield {**fixed, **record["configuration"]}, 0.0, kept_episode(record)
+    fixed: dict[str, Any] = {}
+    for number, record in enumerate(records or [None], 1):
+        try:
+            if record is None:
+                raise ValueError("its checksum does not match")
+            if number == 1:
+                fixed = _fixed(record)
+            elif "episode" in record:
+                configuration, episode = _trial(record)
+                yield {**fixed, **configuration}, 0.0, episode
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise DataError(
+                f"{file}, line {number}: damaged, or no journal; restore the file"
+            ) from error
 
 
-def _fixed(header: Any) -> dict[str, Any] | None:
-    """Return the settings that all configurations of a journal have; None if it is no journal."""
-    settings = header.get("settings") if isinstance(header, dict) else None
-    fixed = settings.get("fixed", {}) if isinstance(settings, dict) else None
-    return fixed if is_configuration(fixed) else None
+def _trial(record: Mapping[str, Any]) -> tuple[Configuration, Episode]:
+    """Return what was tried in an episode of a journal, and the answers; none after a crash."""
+    (first, *_) = (answer for answer in record["answers"] if answer.get("valid", True))
+    configuration = first["configuration"]
+    if not is_configuration(configuration):
+        raise TypeError("no configuration")
+    try:
+        return configuration, answered(restored(first), record.get("late_s"))
+    except ServerError:
+        return configuration, unanswered(configuration, np.zeros(1))
+
+
+def _fixed(header: Any) -> dict[str, Any]:
+    """Return the settings that all configurations of a journal have; TypeError if it is none."""
+    fixed = header["settings"].get("fixed", {})
+    if not is_configuration(fixed):
+        raise TypeError("no configuration")
+    return fixed
 
 
 def _summary(file: Path, episodes: _Episodes, objective: Objective) -> Earlier:

@@ -18,6 +18,9 @@ from rrl.plotting.cells import name_slices, plot_slice, slices
 from rrl.plotting.shared import MARK, MS, plain_log_ticks
 from rrl.support.files import replacing
 
+SHOWN_MS = 200  # how long each figure of an animation is shown
+COLOURS = 255  # of the 256 that a GIF may have; Pillow needs one for what stays as it was
+
 
 class Moment(NamedTuple):
     """An episode of a learning agent.
@@ -119,9 +122,7 @@ def _draw_latency(
     ax.legend(loc="upper right", ncols=4, fontsize="small")
 
 
-def save_animation(
-    figures: Iterable[Figure], name: str, folder: str | Path, seconds: float = 0.2
-) -> Path:
+def save_animation(figures: Iterable[Figure], name: str, folder: str | Path) -> Path:
     """Write figures of one size as ``name.gif``, which is played once and ends at the last one.
 
     Parameters
@@ -130,8 +131,6 @@ def save_animation(
         They are drawn one by one. The most frequent colours of the last one are those of all.
     name : str
     folder : path
-    seconds : float, optional
-        How long each figure is shown.
     """
     pictures = []
     for figure in figures:
@@ -142,16 +141,13 @@ def save_animation(
     frames = [_indexed(pixels, palette) for pixels in pictures]
     path = Path(folder) / f"{name}.gif"
     path.parent.mkdir(parents=True, exist_ok=True)
-    each = round(1000 * seconds)
     with replacing(path) as file:  # without a `loop`, it is not repeated
-        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=each)
+        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=SHOWN_MS)
     return path
 
 
-def common_colours(pixels: NDArray[np.uint8], most: int = 255) -> NDArray[np.uint8]:
-    """Return the most frequent colours of a picture, one per row; one of 256 stays free.
-
-    Pillow needs that one to store only what changes from picture to picture.
+def common_colours(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the `COLOURS` most frequent colours of a picture, one per row.
 
     Examples
     --------
@@ -160,7 +156,7 @@ def common_colours(pixels: NDArray[np.uint8], most: int = 255) -> NDArray[np.uin
     [[213, 94, 0], [255, 255, 255]]
     """
     colours, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
-    return colours[np.argsort(-counts, kind="stable")[:most]]
+    return colours[np.argsort(-counts, kind="stable")[:COLOURS]]
 
 
 def _indexed(pixels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> Image.Image:

@@ -7,7 +7,6 @@ bytes for the same data.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,6 @@ AGENT_STYLES: dict[str, tuple[str, str, Any]] = {
     "rrl-released": ("C2", "h", (0, (4, 4))),
     "rrl-released-copy": ("C2", "p", (0, (8, 2))),
     "optuna-tpe": ("C5", "h", (0, (4, 4))),
-    "smac": ("C5", "d", (0, (8, 2, 1, 2))),
     "gp-ei": ("#6a51a3", "h", (0, (2, 1))),
     "zooming": ("C4", "p", (0, (4, 4))),
     "knowing": ("C5", "*", (0, (4, 4))),
@@ -85,7 +83,7 @@ def style() -> None:
     sns.set_theme(context="paper", style="ticks", palette="colorblind", rc=STYLE)
 
 
-def save(figure: Figure, name: str, folder: str | os.PathLike[str] = "figures") -> Path:
+def save(figure: Figure, name: str, folder: str | os.PathLike[str]) -> Path:
     """Write ``name.pdf`` and ``name.png`` without dates, and return the PNG's path.
 
     Each file is written completely or not at all; see :func:`rrl.support.files.replacing`.
@@ -135,17 +133,6 @@ def label(configuration: Configuration) -> str:
 def marker(number: int) -> str:
     """Return the marker of a series by its number; after the last marker the first one follows."""
     return MARKERS[number % len(MARKERS)]
-
-
-def scenario_label(name: str) -> str:
-    """Return a problem's name with the unit of its load, if it ends with a load.
-
-    Examples
-    --------
-    >>> scenario_label("cpu10 12.5"), scenario_label("cpu10 12.5/s"), scenario_label("wide")
-    ('cpu10 12.5/s', 'cpu10 12.5/s', 'wide')
-    """
-    return re.sub(r" \d+(\.\d+)?$", r"\g<0>/s", name)
 
 
 def agent_style(name: str, **how: Any) -> dict[str, Any]:

@@ -16,14 +16,15 @@ from rrl.support.intervals import bootstrap_interval
 if TYPE_CHECKING:
     import pandas as pd
 
+FARTHEST = 6.0  # steps; few pairs of configurations have a larger distance
+
 
 def plot_variogram(
     curves: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]],
     ax: Axes,
     reach: float,
-    farthest: float = 6.0,
 ) -> Axes:
-    """Plot variograms of log costs, one line per scenario.
+    """Plot variograms of log costs up to `FARTHEST`, one line per scenario.
 
     Parameters
     ----------
@@ -32,11 +33,9 @@ def plot_variogram(
     ax : Axes
     reach : float
         This is the radius of the region, in steps. It is drawn as a grey line.
-    farthest : float, optional
-        Larger distances (steps) are left out: few pairs of configurations have them.
     """
     for number, (name, (distance, fraction)) in enumerate(curves.items()):
-        near = distance <= farthest
+        near = distance <= FARTHEST
         ax.plot(distance[near], fraction[near], marker=marker(number), ms=4, label=name)
     ax.axhline(1, color="0.3", lw=0.8)
     ax.axvline(reach, color="0.6", lw=0.8, ls="--")

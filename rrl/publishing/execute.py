@@ -1,40 +1,28 @@
-"""Execute one notebook with papermill: ``python -m rrl.publishing.execute NOTEBOOK COPY``.
+"""Execute one notebook with papermill, as nobody watches it.
 
 papermill runs the cells. This module adds what an unattended run needs. It checks parameters
 against the notebook, uses the environment's own kernel, limits the time of every cell, and notes
 which files the kernel opens. An executed copy appears only when every cell has run. The kernel
-works in the notebook's folder, as it does in JupyterLab. :mod:`rrl.publishing.reproduce` starts
-one such process for each notebook.
+works in the notebook's folder, as it does in JupyterLab. :mod:`rrl.publishing.reproduce` runs
+several notebooks side by side.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import re
-import sys
+import signal
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from rrl.publishing.parameters import (
-    add_parameter_options,
-    check_parameters,
-    given_parameters,
-    read_notebook,
-)
+from rrl.publishing.parameters import check_parameters, read_notebook
 from rrl.publishing.tracing import Traffic, traffic
-from rrl.support.errors import (
-    DataError,
-    Parser,
-    ServerError,
-    UnstableError,
-    UsageError,
-    command,
-    interrupt_by_signals,
-)
+from rrl.support.errors import DataError, ServerError, UnstableError, UsageError
 
 CELL_TIMEOUT = 1800  # seconds; a cell that takes longer is stopped as hanging
 OUTPUT_TIMEOUT = 60  # seconds; on a busy machine, the output of a cell comes late
@@ -42,11 +30,37 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _KINDS = {kind.__name__: kind for kind in (UsageError, DataError, ServerError)}
 
 
+class Kernels:
+    """The kernels of runs that may have to be stopped together.
+
+    :meth:`signal` may be called from another thread than those of the runs.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._started: list[Any] = []
+
+    def add(self, provisioner: Any) -> None:
+        """Note a kernel that has just started, by Jupyter's object of its process."""
+        self._started.append(provisioner)
+        if self.stopped:
+            self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all kernels, and from now on end a new one at once."""
+        self.stopped = True
+        for kernel in self._started:
+            with suppress(ProcessLookupError):
+                if kernel.has_process:
+                    os.killpg(kernel.pgid, number)
+
+
 def execute(
     notebook: Path,
     output: Path,
     parameters: Mapping[str, Any] | None = None,
     cell_timeout: int = CELL_TIMEOUT,
+    kernels: Kernels | None = None,
 ) -> Traffic:
     """Run every cell of `notebook` and write the executed copy to `output`.
 
@@ -60,6 +74,8 @@ def execute(
         These values replace the notebook's defaults.
     cell_timeout : int
         Longest time in seconds that one cell may take.
+    kernels : Kernels, optional
+        The kernel becomes one of these.
 
     Returns
     -------
@@ -73,15 +89,19 @@ def execute(
     RRLError
         If a cell failed, hung, left the notebook early or stopped the kernel. The error is of the
         kind that the cell raised, or an :class:`UnstableError` in other cases. The copy with the
-        traceback is then in the folder of `output`. Its name ends in ``-failed``.
+        traceback is then in the folder of `output`. Its name ends in ``-failed``. There is no such
+        copy if the kernels were stopped.
     """
     check_parameters(notebook, parameters or {})
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.stem}.partial.ipynb")
     log = output.with_name(f".{output.stem}.files")
     failed = output.with_name(f"{output.stem}-failed.ipynb")
+    kernels = kernels or Kernels()
     try:
-        kind, reason = _run(notebook, partial, dict(parameters or {}), cell_timeout, log)
+        kind, reason = _run(notebook, partial, dict(parameters or {}), cell_timeout, log, kernels)
+        if kernels.stopped:
+            raise UnstableError(f"{notebook} was stopped")
         if reason:
             partial.replace(failed)
             raise kind(f"{notebook}, {reason}; the executed copy is {failed}")
@@ -94,7 +114,12 @@ def execute(
 
 
 def _run(
-    notebook: Path, copy: Path, parameters: dict[str, Any], cell_timeout: int, log: Path
+    notebook: Path,
+    copy: Path,
+    parameters: dict[str, Any],
+    cell_timeout: int,
+    log: Path,
+    kernels: Kernels,
 ) -> tuple[type[Exception], str]:
     """Run the notebook; return the kind of failure, and its cell and reason (empty if none)."""
     from nbclient.exceptions import CellTimeoutError
@@ -114,8 +139,9 @@ def _run(
                 parameters=parameters,
                 kernel_name="python3",
                 language="python",
-                kernel_manager_class=_own_kernel(home, log.absolute(), sockets),
-                cwd=notebook.parent.absolute(),
+                kernel_manager_class=_own_kernel(home, log.absolute(), sockets, kernels),
+                # papermill's own `cwd` would move this process, in which others run, too
+                resources={"metadata": {"path": str(notebook.parent.absolute())}},
                 execution_timeout=cell_timeout,
                 iopub_timeout=OUTPUT_TIMEOUT,
                 progress_bar=False,
@@ -139,7 +165,7 @@ def _run(
     return kind, reason and f"cell [{len(begun)}] ({first}): {reason}"
 
 
-def _own_kernel(home: Path, files: Path, sockets: str) -> type:
+def _own_kernel(home: Path, files: Path, sockets: str, kernels: Kernels) -> type:
     """Return a kernel manager that starts this Python and ignores other kernels and settings.
 
     The kernel writes the names of the files that it opens to `files`. It is reached by sockets in
@@ -166,25 +192,6 @@ def _own_kernel(home: Path, files: Path, sockets: str) -> type:
             home.mkdir(exist_ok=True)
             with (home / f"{files.stem}.log").open("w") as log:  # tracebacks are not for users
                 await super().start_kernel(stdout=log, stderr=log, **options)
+            kernels.add(self.provisioner)
 
     return OwnKernel
-
-
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Execute one notebook; print the files that it read and wrote as JSON."""
-    parser = Parser(
-        prog="python -m rrl.publishing.execute", description="Execute one notebook with papermill."
-    )
-    parser.add_argument("notebook", type=Path, help="its folder is the working folder")
-    parser.add_argument("copy", type=Path, help="path of the executed copy")
-    add_parameter_options(parser)
-    parser.add_argument("--cell-timeout", type=int, default=CELL_TIMEOUT, metavar="S")
-    args = parser.parse_args(argv)
-    interrupt_by_signals()  # the kernel must end, too
-    seen = execute(args.notebook, args.copy, given_parameters(args), args.cell_timeout)
-    print(json.dumps(seen._asdict()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

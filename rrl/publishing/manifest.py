@@ -21,7 +21,7 @@ import json
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rrl.publishing.tracing import Traffic
 from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
@@ -35,21 +35,29 @@ Manifest = dict[str, dict[str, Any]]
 Read = Callable[[str], bytes | None]
 
 
-def load(text: bytes | None, where: str) -> Manifest:
+def read_manifest(read: Read, whose: str = "") -> Manifest:
     """Read a manifest; return an empty one if there is none.
+
+    Parameters
+    ----------
+    read : callable
+        See :func:`verify`.
+    whose : str, optional
+        Whose manifest it is, for the message.
 
     Raises
     ------
     DataError
-        If the text is not a manifest.
+        If the file is not a manifest.
     """
+    text = read(NAME)
     if text is None:
         return {"files": {}, "notebooks": {}}
     try:
         manifest = json.loads(text)
         return {"files": dict(manifest["files"]), "notebooks": dict(manifest["notebooks"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{where} is not a manifest ({error!r}); restore it") from None
+        raise DataError(f"{whose}{NAME} is not a manifest ({error!r}); restore it") from None
 
 
 def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traffic) -> None:
@@ -67,8 +75,7 @@ def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traf
     """
     from rrl.support.files import write_atomically
 
-    path = root / NAME
-    manifest = load(path.read_bytes() if path.exists() else None, str(path))
+    manifest = read_manifest(folder(root))
     others = {n: e for n, e in manifest["files"].items() if e["notebook"] != notebook.stem}
     made = {n: {"sha256": digest(root / n), "notebook": notebook.stem} for n in seen.written}
     files = others | made
@@ -83,7 +90,7 @@ def record(root: Path, notebook: Path, parameters: Mapping[str, Any], seen: Traf
     known = {entry["notebook"] for entry in files.values()} | {notebook.stem}
     manifest["notebooks"] = {n: e for n, e in manifest["notebooks"].items() if n in known}
     manifest["files"] = files
-    write_atomically(path, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    write_atomically(root / NAME, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 
 
 def _result(file: str) -> str:
@@ -100,14 +107,7 @@ def _result(file: str) -> str:
     )
 
 
-class Difference(NamedTuple):
-    """A file that differs from the reference, and how it differs."""
-
-    name: str
-    what: str
-
-
-def verify(root: Path, reference: Read) -> list[Difference]:
+def verify(root: Path, reference: Read) -> dict[str, str]:
     """Compare the figures and tables with those of a reference.
 
     Parameters
@@ -120,34 +120,29 @@ def verify(root: Path, reference: Read) -> list[Difference]:
 
     Returns
     -------
-    list of Difference
-        The list is empty if there are no differences.
+    dict of str to str
+        How each file differs, by its name; empty if there are no differences.
 
     Raises
     ------
     UsageError
         If the reference has no manifest.
     """
-    then, now = load(reference(NAME), f"the reference's {NAME}"), _here(root)
+    then, now = read_manifest(reference, "the reference's "), read_manifest(folder(root))
     if not then["files"]:
         raise UsageError(f"the reference has no {NAME}: run `make reproduce` and commit figures/")
-    found = []
+    found = {}
     for name in sorted({*then["files"], *now["files"]}):
         path, before = root / name, reference(name)
         if name not in now["files"]:
-            found.append(Difference(name, "no longer made"))
+            found[name] = "no longer made"
         elif before is None:
-            found.append(Difference(name, "not in the reference"))
+            found[name] = "not in the reference"
         elif not path.is_file():
-            found.append(Difference(name, "missing; `make reproduce` makes it"))
+            found[name] = "missing; `make reproduce` makes it"
         elif path.read_bytes() != before:
-            found.append(Difference(name, "other bytes" + _changed(name, then, now)))
+            found[name] = "other bytes" + _changed(name, then, now)
     return found
-
-
-def _here(root: Path) -> Manifest:
-    path = root / NAME
-    return load(path.read_bytes() if path.is_file() else None, str(path))
 
 
 def _changed(name: str, then: Manifest, now: Manifest) -> str:
@@ -209,9 +204,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     root = options.root
     reference = folder(options.reference) if options.reference else committed(root)
     differences = verify(root, reference)
-    for name, what in differences:
+    for name, what in differences.items():
         print(f"{name:<40} {what}")
-    count = len(load(reference(NAME), NAME)["files"])
+    count = len(read_manifest(reference)["files"])
     if differences:
         raise UnstableError(
             f"{len(differences)} differences from the reference's {count} figures and tables; "

@@ -1,8 +1,7 @@
-"""The parameters of a notebook: their defaults, and values from a command line or a file."""
+"""The parameters of a notebook, and their defaults."""
 
 from __future__ import annotations
 
-import argparse
 import ast
 import sys
 from collections.abc import Mapping
@@ -66,35 +65,3 @@ def literal(source: ast.expr | str, otherwise: Any) -> Any:
         return ast.literal_eval(source)
     except (ValueError, SyntaxError):
         return otherwise
-
-
-def from_file(path: Path) -> dict[str, Any]:
-    """Read the parameters in a YAML file."""
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read as YAML in UTF-8: {error}") from error
-    if not isinstance(loaded, dict):
-        raise UsageError(f"{path} must hold lines `name: value`, got a {type(loaded).__name__}")
-    return loaded
-
-
-def add_parameter_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that give a notebook its parameters; :func:`given_parameters` reads them."""
-    add = parser.add_argument
-    add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="parameter")
-    add("-f", type=Path, metavar="FILE", help="YAML file of parameters; -p overrides it")
-
-
-def given_parameters(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the parameters that a command line gives; a value that is no literal is a text."""
-    parameters = from_file(options.f) if options.f else {}
-    return parameters | {name: literal(value, otherwise=value) for name, value in options.p}
-
-
-def as_options(options: argparse.Namespace) -> list[str]:
-    """Return the same options for the command line of another process."""
-    file = ["-f", str(options.f)] if options.f else []
-    return [*file, *(word for pair in options.p for word in ("-p", *pair))]

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rrl.publishing.parameters import read_notebook
-from rrl.publishing.tracing import WATCHED, Traffic
+from rrl.publishing.tracing import Traffic
 from rrl.support.files import write_atomically
 from rrl.support.instructions import behaviour
 from rrl.support.provenance import DRAWING, NUMERICAL, digest, locked
@@ -33,18 +33,18 @@ def last_record(path: Path) -> Record:
     return record if isinstance(record, dict) else {}
 
 
-def why_outdated(path: Path, notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """Return what has changed since the run of a record; it is empty if the notebook is current.
+def why_outdated(output: Path, notebook: Path, parameters: Mapping[str, Any]) -> str:
+    """Return what has changed since the last run; it is empty if the notebook is current.
 
     Parameters
     ----------
-    path : Path
-        The record.
+    output : Path
+        The executed copy. Its record lies beside it.
     notebook : Path
     parameters : mapping
         The parameters that the notebook is to run with.
     """
-    record = last_record(path)
+    record = last_record(output.with_suffix(".json"))
     if not record:
         return "not run yet"
     for name, value in _circumstances(notebook, parameters).items():
@@ -60,34 +60,24 @@ def why_outdated(path: Path, notebook: Path, parameters: Mapping[str, Any]) -> s
     return ""
 
 
-def snapshot() -> dict[str, str]:
-    """Return the digests of all files below the current folder that a notebook may read."""
-    paths = (path for folder in WATCHED for path in Path(folder).rglob("*"))
-    files = (path for path in paths if path.is_file() and path.suffix != ".pyc")
-    return {path.as_posix(): digest(path) for path in files}
-
-
 def write_record(
-    path: Path,
+    output: Path,
     notebook: Path,
     parameters: Mapping[str, Any],
     seen: Traffic,
-    made: Iterable[str],
     seconds: float,
 ) -> None:
-    """Write the record of a run.
+    """Write the record of a run beside the executed copy.
 
     Parameters
     ----------
-    path : Path
-        The record.
+    output : Path
+        The executed copy.
     notebook : Path
     parameters : mapping
         The parameters that the notebook ran with.
     seen : Traffic
-        What the notebook read.
-    made : iterable of str
-        The files that the run made.
+        What the notebook read and wrote.
     seconds : float
         The time that the run took. The next run is expected to take as long.
     """
@@ -95,10 +85,12 @@ def write_record(
     record = _circumstances(notebook, parameters) | {
         "read": {name: digest_of(Path(name)) for name in seen.read if name not in code},
         "code": {name: [digest_of(Path(name)), _does(Path(name))] for name in code},
-        "made": {name: digest_of(Path(name)) for name in made},
+        "made": {name: digest_of(Path(name)) for name in (*seen.written, str(output))},
         "seconds": round(seconds, 1),
     }
-    write_atomically(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    write_atomically(
+        output.with_suffix(".json"), json.dumps(record, indent=1, sort_keys=True) + "\n"
+    )
 
 
 def _circumstances(notebook: Path, parameters: Mapping[str, Any]) -> Record:

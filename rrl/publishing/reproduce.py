@@ -2,20 +2,19 @@
 
 A notebook is current if nothing has changed since its last run: its cells, its parameters, the
 locked packages, the files that it read, what its code does, and the files that it made
-(:mod:`rrl.publishing.records`). The others run two at a time, each in a process of its own
-(:mod:`rrl.publishing.execute`). They write to ``figures/``; in JupyterLab, notebooks write to
-``build/figures/``. A run with a parameter, a suffix or another folder is extra: it always happens,
-and it is not recorded.
+(:mod:`rrl.publishing.records`). The others run two at a time (:mod:`rrl.publishing.execute`). They
+write to ``figures/``; in JupyterLab, notebooks write to ``build/figures/``. A run with a parameter,
+a suffix or another folder is extra: it always happens, and it is not recorded.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
+import signal
 import sys
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,32 +23,17 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rrl.publishing import manifest, records
-from rrl.publishing.execute import CELL_TIMEOUT
-from rrl.publishing.parameters import (
-    add_parameter_options,
-    as_options,
-    check_parameters,
-    defaults,
-    given_parameters,
-)
+from rrl.publishing.execute import CELL_TIMEOUT, Kernels, execute
+from rrl.publishing.parameters import check_parameters, defaults, literal
 from rrl.publishing.tracing import Traffic
-from rrl.support.errors import (
-    DataError,
-    Parser,
-    ServerError,
-    UnstableError,
-    UsageError,
-    command,
-    interrupt_by_signals,
-)
+from rrl.support.errors import Parser, UsageError, command, interrupt_by_signals
 
-EXECUTE = (sys.executable, "-m", "rrl.publishing.execute")
 OUT = Path("build/notebooks")
 FIGURES = {"figures": "../figures"}
 """The parameter of a recorded run; by default a notebook writes to ``build/figures``."""
 FIRST_S = 60.0  # seconds that a notebook is expected to take the first time, later as the last time
-EACH_S = 0.2  # so often the processes are looked at
-_ERRORS = {kind.code: kind for kind in (UsageError, DataError, ServerError)}
+EACH_S = 0.2  # so often the bar is drawn
+GRACE_S = 5.0  # after this time, a kernel that was interrupted is killed
 
 
 @dataclass
@@ -61,57 +45,37 @@ class Execution:
     notebook : Path
     output : Path
         Path of the executed copy.
-    options : sequence of str
-        Options of :mod:`rrl.publishing.execute`.
-    expected : float
-        Seconds that it may take.
+    parameters : mapping of str to object
+        These values replace the notebook's defaults.
     """
 
     notebook: Path
     output: Path
-    options: Sequence[str]
-    expected: float
-    before: Mapping[str, str] = field(default_factory=dict, init=False)
+    parameters: Mapping[str, Any]
+    expected: float = field(init=False)
     began: float = field(default=0.0, init=False)
-    seconds: float = field(default=0.0, init=False)
-    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
-    def start(self) -> None:
-        """Start the process; a terminal's Ctrl-C does not reach it."""
-        self.before, self.began = records.snapshot(), time.monotonic()
-        words = [*EXECUTE, str(self.notebook), str(self.output), *self.options]
-        self._said.parent.mkdir(parents=True, exist_ok=True)
-        with self._said.open("wb") as said:
-            self.process = subprocess.Popen(
-                words, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
-            )
+    def __post_init__(self) -> None:
+        last = records.last_record(self.output.with_suffix(".json"))
+        self.expected = float(last.get("seconds", FIRST_S))
+
+    def run(self, cell_timeout: int, kernels: Kernels) -> Traffic:
+        """Execute the notebook; return what it read and wrote."""
+        self.began = time.time()
+        return execute(self.notebook, self.output, self.parameters, cell_timeout, kernels)
 
     @property
-    def _said(self) -> Path:
-        return self.output.parent / ".kernel" / f"{self.output.stem}.said"
-
-    def has_ended(self) -> bool:
-        """Return whether the process has ended; note the seconds since its start."""
-        self.seconds = time.monotonic() - self.began
-        return self.process is not None and self.process.poll() is not None
+    def seconds(self) -> float:
+        """Seconds since the start; 0 before it."""
+        return time.time() - self.began if self.began else 0.0
 
     def done(self) -> float:
         """Return the seconds of those expected that are over; the last tenth is never over."""
         return min(self.seconds, 0.9 * self.expected)
 
-    def result(self) -> Traffic:
-        """Return what a run that has ended read and wrote; raise the error that it ended with."""
-        lines = self._said.read_text(encoding="utf-8", errors="replace").splitlines()
-        code = self.process.returncode if self.process else None
-        if code:
-            errors = [line for line in lines if line.startswith("rrl: ")] or [*lines, "no words"]
-            raise _ERRORS.get(code, UnstableError)(errors[-1].removeprefix("rrl: "))
-        found = json.loads(lines[-1])
-        return Traffic(tuple(found["read"]), tuple(found["written"]))
-
 
 def run_all(
-    runs: Sequence[Execution], jobs: int
+    runs: Sequence[Execution], jobs: int, cell_timeout: int
 ) -> Generator[tuple[Execution, Traffic], None, None]:
     """Run notebooks side by side, and yield each that has ended.
 
@@ -122,45 +86,51 @@ def run_all(
     runs : sequence of Execution
     jobs : int
         At most this number runs at once.
+    cell_timeout : int
+        Longest time in seconds that one cell may take.
     """
     from tqdm import tqdm
 
-    waiting = sorted(runs, key=lambda run: -run.expected)  # a long one at the end would run alone
-    running: list[Execution] = []
+    kernels = Kernels()
     total, over = sum(run.expected for run in runs), 0.0
     form = "{desc} |{bar}| {percentage:3.0f} %, {remaining} left"
-    with tqdm(total=total, bar_format=form, disable=None, leave=False, smoothing=0) as bar:
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=total, bar_format=form, disable=None, leave=False, smoothing=0) as bar,
+    ):
+        # a long one at the end would run alone
+        order = sorted(runs, key=lambda run: -run.expected)
+        futures = {pool.submit(run.run, cell_timeout, kernels): run for run in order}
+        waiting = set(futures)
         try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    running.append(waiting.pop(0))
-                    running[-1].start()
-                time.sleep(EACH_S)
-                ended = [run for run in running if run.has_ended()]
-                running = [run for run in running if run not in ended]
-                for run in ended:
-                    over += run.expected
-                    yield _ended(run, bar)
+            while waiting:
+                ended, waiting = wait(waiting, EACH_S, FIRST_COMPLETED)
+                for future in ended:
+                    over += futures[future].expected
+                    yield _ended(futures[future], future, bar)
+                running = [futures[future] for future in waiting if futures[future].began]
                 bar.n = over + sum(run.done() for run in running)
-                done = len(runs) - len(waiting) - len(running)
-                names = ", ".join(run.output.stem for run in running) or "..."
+                names = ", ".join(sorted(run.output.stem for run in running)) or "..."
+                done = len(runs) - len(waiting)
                 bar.set_description_str(f"{done} of {len(runs)} done, now {names}")
         finally:
-            _stop(running)
+            _stop(waiting, kernels)
 
 
-def _stop(running: Sequence[Execution]) -> None:
-    """End the processes with their kernels, and wait for them."""
-    processes = [run.process for run in running if run.process]
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.wait()
+def _stop(waiting: set[Future[Traffic]], kernels: Kernels) -> None:
+    """Interrupt the runs that have not ended, and wait for them."""
+    for future in waiting:
+        future.cancel()
+    number = signal.SIGINT
+    while waiting := {future for future in waiting if not future.done()}:
+        kernels.signal(number)
+        wait(waiting, GRACE_S)
+        number = signal.SIGKILL
 
 
-def _ended(run: Execution, bar: Any) -> tuple[Execution, Traffic]:
+def _ended(run: Execution, future: Future[Traffic], bar: Any) -> tuple[Execution, Traffic]:
     try:
-        seen = run.result()
+        seen = future.result()
     except BaseException:
         bar.write(f"{run.notebook} failed", sys.stdout)
         raise
@@ -169,39 +139,26 @@ def _ended(run: Execution, bar: Any) -> tuple[Execution, Traffic]:
     return run, seen
 
 
-def expected_seconds(out: Path, name: str) -> float:
-    """Return how long a run may take: as long as its last one, if there was one."""
-    return float(records.last_record(out / f"{name}.json").get("seconds", FIRST_S))
-
-
 def _enter(run: Execution, seen: Traffic) -> None:
     """Record what a notebook was made from and what it made, here and in the manifest."""
-    if changed := [n for n in seen.read if run.before.get(n) != records.digest_of(Path(n))]:
+    if changed := [name for name in seen.read if Path(name).stat().st_mtime > run.began]:
         print(f"{changed[0]} has changed while {run.notebook} ran: it has to run again")
         return
-    figures = [path for path in seen.written if path.count("/") == 1]  # not those of a live run
-    seen = Traffic(seen.read, tuple(figures))
-    given = _given(run.notebook)
-    made = [*figures, str(run.output)]
-    path = run.output.with_suffix(".json")
-    records.write_record(path, run.notebook, given, seen, made, run.seconds)
-    manifest.record(Path(), run.notebook, defaults(run.notebook) | given, seen)
+    figures = tuple(path for path in seen.written if path.count("/") == 1)  # not of a live run
+    seen = Traffic(seen.read, figures)
+    records.write_record(run.output, run.notebook, run.parameters, seen, run.seconds)
+    manifest.record(Path(), run.notebook, defaults(run.notebook) | {**run.parameters}, seen)
 
 
-def _given(notebook: Path) -> dict[str, Any]:
-    return {name: value for name, value in FIGURES.items() if name in defaults(notebook)}
-
-
-def recorded_runs(outputs: Mapping[Path, Path], timeout: Sequence[str]) -> list[Execution]:
+def recorded_runs(outputs: Mapping[Path, Path]) -> list[Execution]:
     """Return the runs of the notebooks that are not current, and say why they are not."""
     runs: list[Execution] = []
     reasons: dict[str, list[str]] = {}
     for output, notebook in outputs.items():
-        given = _given(notebook)
-        if why := records.why_outdated(output.with_suffix(".json"), notebook, given):
-            options = [word for pair in given.items() for word in ("-p", *pair)]
-            seconds = expected_seconds(output.parent, output.stem)
-            runs.append(Execution(notebook, output, [*options, *timeout], seconds))
+        known = defaults(notebook)
+        given = {name: value for name, value in FIGURES.items() if name in known}
+        if why := records.why_outdated(output, notebook, given):
+            runs.append(Execution(notebook, output, given))
             reasons.setdefault(why, []).append(notebook.stem)
     for why, names in reasons.items():
         print(f"{why}: {', '.join(names)}")
@@ -233,7 +190,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("notebook", nargs="+", type=Path, help="notebook to run, with its folder as working folder")
-    add_parameter_options(parser)
+    add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="parameter")
+    add("-f", type=Path, metavar="FILE", help="YAML file of parameters; -p overrides it")
     add("--out", type=Path, default=OUT, help="folder of the executed copies (default %(default)s)")
     add("--suffix", default="", help="end of the copies' names, as in 00_quickstart-live.ipynb")
     add("--jobs", type=int, default=2, metavar="N", help="notebooks at once (default %(default)s)")
@@ -247,11 +205,30 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the parameters that a command line gives; a value that is no literal is a text."""
+    parameters = from_file(options.f) if options.f else {}
+    return parameters | {name: literal(value, otherwise=value) for name, value in options.p}
+
+
+def from_file(path: Path) -> dict[str, Any]:
+    """Read the parameters in a YAML file."""
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} cannot be read as YAML in UTF-8: {error}") from error
+    if not isinstance(loaded, dict):
+        raise UsageError(f"{path} must hold lines `name: value`, got a {type(loaded).__name__}")
+    return loaded
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line `argv`; print one line per notebook, with its time in seconds."""
     options = _options(argv)
-    parameters = given_parameters(options)
+    parameters = _given(options)
     outputs = {
         options.out / f"{path.stem}{options.suffix}.ipynb": path for path in options.notebook
     }
@@ -260,18 +237,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     for notebook in options.notebook:  # errors must appear before the first notebook runs
         check_parameters(notebook, parameters)
     interrupt_by_signals()  # the kernels must end, too
-    timeout = ["--cell-timeout", str(options.cell_timeout)]
     recorded = options.out == OUT and not (parameters or options.suffix)
     with _alone(options.out):
         if recorded:
-            runs = recorded_runs(outputs, timeout)
+            runs = recorded_runs(outputs)
         else:
-            words = [*as_options(options), *timeout]
-            runs = [
-                Execution(path, output, words, expected_seconds(options.out, output.stem))
-                for output, path in outputs.items()
-            ]
-        with closing(run_all(runs, options.jobs)) as ended:
+            runs = [Execution(path, output, parameters) for output, path in outputs.items()]
+        with closing(run_all(runs, options.jobs, options.cell_timeout)) as ended:
             for run, seen in ended:
                 if recorded:
                     _enter(run, seen)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 EXECUTED, OUT = Path("build/notebooks"), Path("build/site")
 ZIP = "student-edition.zip"
 _LONG = 40  # TeX characters of a formula that may be wider than a phone
-_OWN = Path(__file__).parent
 _PAGES = (
     "figures/claims.md",
     "figures/README.md",
@@ -177,7 +176,6 @@ def index(titles: dict[str, str], asked: dict[str, str], front: str) -> str:
             *first.groups(),
             "## The short path",
             *(item(name) for name in titles if name[:2] in _SHORT),
-            "[The explorer](explorer.md) shows an agent at work, without any installation. "
             "To work on the exercises, download [the student edition](student-edition.zip): "
             "the notebooks without answers, and the data that they read.",
             "## What it gains",
@@ -188,7 +186,6 @@ def index(titles: dict[str, str], asked: dict[str, str], front: str) -> str:
             "## Results, data and teaching",
             "\n".join(f"- [](./{page})" for page in _PAGES),
             toctree("Notebooks", [f"{short[name]} <notebooks/{name}>" for name in titles]),
-            toctree("Try it", ["explorer"]),
             toctree("Results, data and teaching", [page.removesuffix(".md") for page in _PAGES]),
         )
     )
@@ -199,7 +196,6 @@ def _write_source(names: Sequence[str], executed: Path, root: Path, source: Path
     import nbformat
 
     from rrl.publishing.parameters import read_notebook
-    from rrl.publishing.states import write_states
 
     for path in sorted({path for glob in (*_BESIDE, *_PAGES) for path in root.glob(glob)}):
         target = source / path.relative_to(root)
@@ -213,11 +209,8 @@ def _write_source(names: Sequence[str], executed: Path, root: Path, source: Path
     asked = questions((root / "notebooks" / "README.md").read_text(encoding="utf-8"))
     front = (root / "README.md").read_text(encoding="utf-8")
     (source / "index.md").write_text(index(titles, asked, front), encoding="utf-8")
-    shutil.copy(_OWN / "explorer.md", source)
     (source / "_static").mkdir()
-    for name in ("explorer.js", "site.css"):
-        shutil.copy(_OWN / name, source / "_static")
-    write_states(root / "data" / "mobilenet_v2-threads", source / "_static" / "states.js")
+    shutil.copy(Path(__file__).with_name("site.css"), source / "_static")
 
 
 def pack(folder: Path, out: Path) -> None:

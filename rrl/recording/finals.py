@@ -48,25 +48,31 @@ class Finals:
     ----------
     recorder : Recorder
         A recorder that has completed the passes of its plan.
+
+    Attributes
+    ----------
+    finalists : list of list of int
+        The numbers of the finalists at each load: the best of the two halves.
+    guests : list of list of int
+        The numbers of the guests at each load: the usual settings that are best by a half, if they
+        are no finalists. The usual settings are the server's default, those that the batching guide
+        suggests, and those of the adaptive scheduler. While the finals are recorded, guests are
+        compared with the best, but are never the best. Later they are judged like the finalists,
+        see :func:`rrl.recording.truth.judge_half`.
     """
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder, self.plan = recorder, recorder.plan
+        rates = range(len(self.plan.rates_per_s))
+        self.finalists = [self._finalists(rate) for rate in rates]
+        self.guests = [self._guests(rate) for rate in rates]
 
-    def finalists(self, rate: int) -> list[int]:
-        """Return the numbers of the finalists at a rate index: the best of the two halves."""
+    def _finalists(self, rate: int) -> list[int]:
         count, size = self.plan.finalists, len(self.plan.space)
         best = [np.argsort(self._half(rate, h)[:size], kind="stable")[:count] for h in HALVES]
         return sorted({int(index) for half in best for index in half})
 
-    def guests(self, rate: int) -> list[int]:
-        """Return the numbers of the guests at a rate index: each half's best usual settings.
-
-        The usual settings are the server's default, those that the batching guide suggests, and
-        those of the adaptive scheduler. While the finals are recorded, guests are compared with the
-        best, but are never the best. Later they are judged like the finalists, see
-        :func:`rrl.recording.truth.judge_half`.
-        """
+    def _guests(self, rate: int) -> list[int]:
         space = self.plan.space
         cores = available_cpus()
         usual = [
@@ -76,7 +82,7 @@ class Finals:
         ]
         means = [self._half(rate, half) for half in HALVES]
         found = {group[int(np.nanargmin(m[group]))] for group in usual if group for m in means}
-        return sorted(found - set(self.finalists(rate)))
+        return sorted(found - set(self.finalists[rate]))
 
     def _half(self, rate: int, half: int) -> NDArray[np.float64]:
         """Return means (s) over the grid passes of a half at a rate index; infinite if no data."""
@@ -95,7 +101,7 @@ class Finals:
         means : ndarray, shape (episodes, columns)
             Mean latencies in seconds; NaN if the configuration took no part.
         """
-        columns = [*self.finalists(rate), *self.guests(rate)]
+        columns = [*self.finalists[rate], *self.guests[rate]]
         episodes: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
         for pass_, repeat, index, mean in self.recorder.means(rate):
             of_half = self.plan.grid_passes <= pass_ < before and pass_ % 2 == half
@@ -115,7 +121,7 @@ class Finals:
         columns, means = self.rounds(rate, pass_ % 2, before=pass_)
         if not len(means):
             return columns
-        best, verdicts = judge(means, contenders=len(self.finalists(rate)))
+        best, verdicts = judge(means, contenders=len(self.finalists[rate]))
         opened = [i for i, verdict in enumerate(verdicts) if not known(verdict)]
         return [columns[i] for i in sorted({*opened, best})] if opened else []
 
@@ -124,7 +130,7 @@ class Finals:
 
         Each round depends only on earlier rounds, so an interrupted round continues unchanged.
         """
-        plan = self.plan
+        plan, idle = self.plan, 0
         for pass_ in range(plan.grid_passes, plan.grid_passes + 2 * MOST_ROUNDS):
             wanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
             for rate in range(len(plan.rates_per_s)):
@@ -132,6 +138,9 @@ class Finals:
                     wanted[index] += [(rate, repeat) for repeat in range(REPEATS)]
             if wanted:
                 yield ordered(plan, wanted, pass_)
+            idle = 0 if wanted else idle + 1
+            if idle == len(HALVES):
+                return
 
 
 def known(verdict: Verdict) -> bool:

@@ -6,7 +6,7 @@ A plan is fixed before the first episode.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -240,17 +240,3 @@ def ordered(plan: Plan, wanted: Mapping[int, Sequence[tuple[int, int]]], pass_: 
         for group in (groups[g] for g in rng.permutation(len(groups)))
         for i in rng.permutation(len(group))
     ]
-
-
-def schedule(plan: Plan) -> Iterator[Visit]:
-    """Yield the visits of the passes over the whole grid, in their order.
-
-    Examples
-    --------
-    >>> plan = Plan("keyword", {"inter_op": (1, 2)}, rates_per_s=(50.0, 90.0), passes=2)
-    >>> [(pass_, index, sorted(pairs)) for pass_, index, pairs in schedule(plan)][0]
-    (0, 0, [(0, 0), (1, 0)])
-    """
-    wanted = dict.fromkeys(range(len(plan.configurations)), plan.pairs)
-    for pass_ in range(plan.passes):
-        yield from ordered(plan, wanted, pass_)

@@ -139,17 +139,6 @@ class Profile:
         finals = self.description.get("finals", {})
         return finals.get(f"{rate_per_s:g}", {}).get("finalists", [])
 
-    def regret_limit(self, rate_per_s: float) -> float:
-        """Return the largest fraction by which a load's best can be slower than any finalist.
-
-        It comes from the lower limits of the ratios. Undecided finalists count like the others.
-        The result is NaN if there were no finals.
-        """
-        lows = [finalist.get("low", 0.0) for finalist in self.finalists(rate_per_s)]
-        if not lows:
-            return np.nan
-        return 1 / min(lows) - 1 if min(lows) else np.inf
-
 
 def read_profile(folder: str | os.PathLike[str]) -> Profile:
     """Read and check a profile.

@@ -15,7 +15,7 @@ import psutil
 from numpy.typing import NDArray
 
 from rrl.core.knob import Configuration
-from rrl.recording.plan import Plan, Visit, ordered, schedule
+from rrl.recording.plan import Plan, Visit, ordered
 from rrl.recording.profile import (
     COLUMNS,
     DESCRIPTION,
@@ -141,8 +141,9 @@ class Recorder:
     def order(self) -> Iterator[list[Visit]]:
         """Yield the passes: first those over all configurations, then those over selected ones."""
         plan = self.plan
+        whole = dict.fromkeys(range(len(plan.configurations)), plan.pairs)
         for pass_ in range(plan.passes):
-            yield [visit for visit in schedule(plan) if visit[0] == pass_]
+            yield ordered(plan, whole, pass_)
         if plan.again:
             wanted = self._worth()
             for pass_ in range(plan.passes, plan.grid_passes):

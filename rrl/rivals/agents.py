@@ -19,9 +19,9 @@ from rrl.core.space import ConfigSpace
 HOME = {
     "rrl-gp": "rrl.tuning.recommended:recommended",
     "rrl": "rrl.core.rrl:RRL",
-    "rrl-wide": "rrl.rivals.paper_variants:with_radius",
+    "rrl-wide": "rrl.rivals.variants:with_radius",
     "rrl-released": "rrl.core.rrl:released",
-    "rrl-released-copy": "rrl.rivals.paper_variants:released_copy",
+    "rrl-released-copy": "rrl.rivals.variants:released_copy",
     "rrl-adaptive": "rrl.core.rrl:adaptive",
     "tf-serving-default": "rrl.rivals.baselines:fixed_default",
     "heuristic": "rrl.rivals.baselines:heuristic",
@@ -37,22 +37,21 @@ HOME = {
     "zooming": "rrl.rivals.zooming:Zooming",
     "gp-ei": "rrl.rivals.bayesian:GPEI",
     "optuna-tpe": "rrl.rivals.peers:Optuna",
-    "smac": "rrl.rivals.peers:SMAC",
 }
 
 #: Agents of which one part is another one, for :mod:`rrl.studies.ablation` only.
 ABLATED = {
-    "rrl-gp-flat-constant": "rrl.rivals.ablated:flat_constant",
-    "rrl-gp-no-middle": "rrl.rivals.ablated:without_middle",
-    "rrl-gp-reach-1": "rrl.rivals.ablated:within_steps",
-    "rrl-gp-reach-3": "rrl.rivals.ablated:within_steps",
-    "rrl-gp-flat-prior": "rrl.rivals.ablated:other_fit",
-    "rrl-gp-expected-lengths": "rrl.rivals.ablated:other_fit",
-    "rrl-gp-one-length": "rrl.rivals.ablated:other_fit",
-    "rrl-radius-2": "rrl.rivals.paper_variants:with_radius",
-    "rrl-schedule": "rrl.rivals.ablated:scheduled_radius",
-    "rrl-random-radius": "rrl.rivals.ablated:random_radius",
-    "rrl-adaptive-flat-prior": "rrl.rivals.ablated:flat_radius",
+    "rrl-gp-flat-constant": "rrl.rivals.variants:flat_constant",
+    "rrl-gp-no-middle": "rrl.rivals.variants:without_middle",
+    "rrl-gp-reach-1": "rrl.rivals.variants:within_steps",
+    "rrl-gp-reach-3": "rrl.rivals.variants:within_steps",
+    "rrl-gp-flat-prior": "rrl.rivals.variants:other_fit",
+    "rrl-gp-expected-lengths": "rrl.rivals.variants:other_fit",
+    "rrl-gp-one-length": "rrl.rivals.variants:other_fit",
+    "rrl-radius-2": "rrl.rivals.variants:with_radius",
+    "rrl-schedule": "rrl.rivals.variants:scheduled_radius",
+    "rrl-random-radius": "rrl.rivals.variants:random_radius",
+    "rrl-adaptive-flat-prior": "rrl.rivals.variants:flat_radius",
 }
 
 #: The settings that differ from the agent's defaults.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rrl.core.exploration import expected_improvement
 from rrl.core.gaussian_process import (
@@ -19,11 +19,11 @@ from rrl.core.gaussian_process import (
     Hyperparameters,
     fit_hyperparameters,
 )
-from rrl.core.learned_similarity import fit_is_due
+from rrl.core.learned_similarity import fit_is_due, log_costs
 from rrl.core.space import ConfigSpace
 from rrl.rivals.neighbours import Neighbours
 from rrl.rivals.search import Search, Searcher
-from rrl.rivals.unit_cube import Floats, UnitCube, latin_hypercube
+from rrl.rivals.unit_cube import Floats, UnitCube
 
 Ints = NDArray[np.int64]
 
@@ -31,19 +31,6 @@ LENGTH = 0.5  # expected length scale, as a fraction of a knob's range
 FIRST_FIT = 4  # measurements after which the hyperparameters are fitted for the first time
 NOISE = 0.1  # expected noise, as a fraction of the standard deviation of all log costs
 JITTER = 1e-6  # added to the variance of a point, so that repeated points can be factorised
-
-
-def log_costs(costs: ArrayLike) -> Floats:
-    """Return the logarithms of the costs; a cost of 0 counts as half the lowest cost above it.
-
-    Examples
-    --------
-    >>> log_costs([1.0, 0.0]).round(2), log_costs([0.0, 0.0])
-    (array([ 0.  , -0.69]), array([0., 0.]))
-    """
-    values = np.asarray(costs, dtype=float)
-    lowest = values[values > 0].min(initial=np.inf)
-    return np.log(np.where(values > 0, values, lowest / 2 if lowest < np.inf else 1.0))
 
 
 class Surrogate:
@@ -54,8 +41,8 @@ class Surrogate:
     cube : UnitCube
     history : list of [int, float]
         Each pair is the number of a configuration and its cost. There is at least one.
-    hyperparameters : list of float, optional
-        These are the hyperparameters, as :meth:`fit` returns them; by default the prior's.
+    hyperparameters : Hyperparameters, optional
+        These are what :meth:`fit` returns; by default the prior's.
     length : float, optional
         This is the expected length scale, as a fraction of a knob's range.
 
@@ -69,24 +56,22 @@ class Surrogate:
         self,
         cube: UnitCube,
         history: list[list[Any]],
-        hyperparameters: list[float] | None = None,
+        hyperparameters: Hyperparameters | None = None,
         length: float = LENGTH,
     ) -> None:
         indices = np.array([index for index, _ in history], dtype=np.int64)
         self._cube, self.measured = cube, np.unique(indices)
-        logs = log_costs([cost for _, cost in history])
+        logs = log_costs(np.array([cost for _, cost in history], dtype=float))
         self._centre, self._scale = logs.mean(), logs.std() or 1.0
         self._x, self._y = cube.points[indices], (logs - self._centre) / self._scale
         self._variance = np.full(len(indices), JITTER)
         self._prior = Hyperparameters(np.full(len(cube.knobs), length), 1.0, NOISE)
-        self.hyperparameters = (
-            Hyperparameters.of(hyperparameters) if hyperparameters else self._prior
-        )
+        self.hyperparameters = hyperparameters or self._prior
 
-    def fit(self) -> list[float]:
-        """Return hyperparameters that suit the measurements, fit for JSON."""
+    def fit(self) -> Hyperparameters:
+        """Return hyperparameters that suit the measurements."""
         data = self._x, self._y, self._variance
-        return fit_hyperparameters(*data, self.hyperparameters, self._prior).numbers
+        return fit_hyperparameters(*data, self.hyperparameters, self._prior)
 
     def posterior(self, indices: Ints) -> tuple[Floats, Floats]:
         """Return posterior mean and sd of standardised log costs, without an episode's noise."""
@@ -194,3 +179,28 @@ class GPEI(Searcher):
     def _known(self, search: Search) -> Surrogate:
         """Return the model of all measurements."""
         return Surrogate(self.cube, search.history, search.memory["hyperparameters"], self.length)
+
+
+def latin_hypercube(neighbours: Neighbours, count: int, rng: np.random.Generator) -> list[int]:
+    """Return the numbers of `count` configurations that spread over the values of every knob.
+
+    Where a combination is missing, the nearest available one replaces it.
+
+    References
+    ----------
+    McKay, Beckman & Conover, "A Comparison of Three Methods for Selecting Values of Input
+    Variables", Technometrics 21, 1979.
+
+    Examples
+    --------
+    >>> from rrl import Knob
+    >>> space = ConfigSpace([Knob("a", (1, 2, 4)), Knob("b", (0, 5, 7))])
+    >>> drawn = latin_hypercube(Neighbours(space), 3, np.random.default_rng(0))
+    >>> [sorted(space[index][name] for index in drawn) for name in "ab"]
+    [[1, 2, 4], [0, 5, 7]]
+    """
+    ranks: list[Any] = []
+    for size in neighbours.space.shape:
+        places = (rng.permutation(count) + rng.random(count)) / count
+        ranks.append((places * size).astype(int))
+    return [neighbours.nearest(list(map(int, point))) for point in zip(*ranks, strict=True)]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from itertools import islice
 
 import numpy as np
 
 from rrl.core.knob import coordinates
 from rrl.core.space import ConfigSpace
-
-TIE = 1e-9  # differences below this are rounding
 
 
 class Neighbours:
@@ -27,36 +23,21 @@ class Neighbours:
 
     def __init__(self, space: ConfigSpace) -> None:
         self.space = space
-        order = [np.argsort(knob.positions).tolist() for knob in space.knobs]
         self._values = [
-            [knob.values[i] for i in ranks] for knob, ranks in zip(space.knobs, order, strict=True)
+            [knob.values[i] for i in np.argsort(knob.positions).tolist()] for knob in space.knobs
         ]
-        self._around: dict[int, list[int]] = {}
-        self._rank = [{value: r for r, value in enumerate(values)} for values in self._values]
-        self._found: dict[tuple[int, ...], int] | None = None  # of a space that lacks combinations
-        if len(space) < math.prod(space.shape):
-            columns = zip(order, space.value_indices.T, strict=True)
-            ranks = np.column_stack([np.argsort(ranked)[column] for ranked, column in columns])
-            self._found = {tuple(row): index for index, row in enumerate(ranks.tolist())}
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of values of each knob."""
-        return self.space.shape
 
     def ranks(self, index: int) -> list[int]:
         """Rank of the value of each knob, by position."""
-        values = self.space[index].values()
-        return [rank[value] for rank, value in zip(self._rank, values, strict=True)]
+        return self.space.ranks[index].tolist()
 
     def at(self, ranks: list[int]) -> int | None:
         """Return the configuration with these ranks; None if there is none."""
-        if self._found is not None:
-            return self._found.get(tuple(ranks))
-        if not all(0 <= r < size for r, size in zip(ranks, self.shape, strict=True)):
+        if not all(0 <= r < size for r, size in zip(ranks, self.space.shape, strict=True)):
             return None
         values = (values[r] for values, r in zip(self._values, ranks, strict=True))
-        return self.space.index(dict(zip(self.space.names, values, strict=True)))
+        configuration = dict(zip(self.space.names, values, strict=True))
+        return self.space.index(configuration) if configuration in self.space else None
 
     def nearest(self, ranks: list[int]) -> int:
         """Return the available configuration that is nearest to these ranks."""
@@ -79,34 +60,7 @@ class Neighbours:
     def line(self, index: int, knob: int) -> Iterator[int]:
         """Yield the configurations that differ from one in a single knob, itself included."""
         here = self.ranks(index)
-        for rank in range(self.shape[knob]):
+        for rank in range(self.space.shape[knob]):
             there = self.at([*here[:knob], rank, *here[knob + 1 :]])
             if there is not None:
                 yield there
-
-    def __call__(self, index: int) -> list[int]:
-        """Return the next available configurations along each knob, both ways.
-
-        All values of a categorical knob are next to each other. Where combinations are missing, the
-        nearest ones off these lines belong to them, too.
-        """
-        if index not in self._around:
-            here = self.ranks(index)
-            found: list[int] = []
-            for knob, size in enumerate(self.shape):
-                if self.space.knobs[knob].categorical:
-                    found += [i for i in self.line(index, knob) if i != index]
-                    continue
-                for ranks in (range(here[knob] + 1, size), range(here[knob] - 1, -1, -1)):
-                    line = (self.at([*here[:knob], r, *here[knob + 1 :]]) for r in ranks)
-                    found += islice((i for i in line if i is not None), 1)
-            self._around[index] = found
-            if len(self.space) < math.prod(self.shape):
-                self._around[index] += self._closest(index)
-        return self._around[index]
-
-    def _closest(self, index: int) -> list[int]:
-        """The available configurations that are nearest, all that tie."""
-        away = self.space.distances(index)
-        away[index] = np.inf
-        return np.flatnonzero(away <= away.min() * (1 + TIE)).tolist() if len(away) > 1 else []

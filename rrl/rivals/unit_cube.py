@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.core.knob import Knob
+from rrl.core.knob import Knob, coordinates
 from rrl.core.space import ConfigSpace
-from rrl.rivals.neighbours import Neighbours
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +39,7 @@ class UnitCube:
         self.space, columns, knobs = space, [np.empty((len(space), 0))], []
         for k, knob in enumerate(space.knobs):
             if len(knob.values) > 1:
-                own = _category(knob) if knob.categorical else _ordered(knob)
+                own = coordinates(knob) if knob.categorical else _ordered(knob)
                 columns.append(own[space.value_indices[:, k]])
                 knobs += [k] * own.shape[1]
         self.points: Floats = np.concatenate(columns, axis=1)
@@ -57,31 +54,3 @@ class UnitCube:
 def _ordered(knob: Knob) -> Floats:
     positions = np.asarray(knob.positions)
     return ((positions - positions.min()) / np.ptp(positions))[:, None]
-
-
-def _category(knob: Knob) -> Floats:
-    return np.eye(len(knob.values)) / np.sqrt(2)
-
-
-def latin_hypercube(neighbours: Neighbours, count: int, rng: np.random.Generator) -> list[int]:
-    """Return the numbers of `count` configurations that spread over the values of every knob.
-
-    Where a combination is missing, the nearest available one replaces it.
-
-    References
-    ----------
-    McKay, Beckman & Conover, "A Comparison of Three Methods for Selecting Values of Input
-    Variables", Technometrics 21, 1979.
-
-    Examples
-    --------
-    >>> space = ConfigSpace([Knob("a", (1, 2, 4)), Knob("b", (0, 5, 7))])
-    >>> drawn = latin_hypercube(Neighbours(space), 3, np.random.default_rng(0))
-    >>> [sorted(space[index][name] for index in drawn) for name in "ab"]
-    [[1, 2, 4], [0, 5, 7]]
-    """
-    ranks: list[Any] = []
-    for size in neighbours.shape:
-        places = (rng.permutation(count) + rng.random(count)) / count
-        ranks.append((places * size).astype(int))
-    return [neighbours.nearest(list(map(int, point))) for point in zip(*ranks, strict=True)]

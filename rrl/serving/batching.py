@@ -8,14 +8,19 @@ declared here. protobuf's own text parser reads the file and makes the error mes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
+
+from rrl.serving.messages import Fields, message
 
 _NUMBERS = {  # field name -> its number in session_bundle_config.proto
     "max_batch_size": 1,
     "batch_timeout_micros": 2,
     "max_enqueued_batches": 3,
     "num_batch_threads": 4,
+}
+_FIELDS: Fields = {
+    "BatchingParameters": [(name, number, "Value") for name, number in _NUMBERS.items()],
+    "Value": [("value", 1, "int64")],
 }
 
 
@@ -71,46 +76,17 @@ class BatchingParameters:
         from google.protobuf import text_format
 
         try:
-            message = text_format.Parse(text, _message_class()())
+            read = text_format.Parse(text, message("tensorflow.serving", _FIELDS, cls.__name__)())
         except text_format.ParseError as error:
             raise ValueError(f"batching parameters file: {error}") from None
-        return cls(
-            **{name: getattr(message, name).value for name in _NUMBERS if message.HasField(name)}
-        )
+        values: dict[str, Any] = {}
+        for name in _NUMBERS:
+            for one in getattr(read, name):
+                values[name] = one.value[0] if one.value else 0  # which may be left out
+        return cls(**values)
 
     def to_text(self) -> str:
         """Return the text proto that `tensorflow_model_server` reads."""
         values = {name: getattr(self, name) for name in _NUMBERS}
         given = {name: value for name, value in values.items() if value is not None}
         return "".join(f"{name} {{ value: {value} }}\n" for name, value in given.items())
-
-
-@cache
-def _message_class() -> Any:
-    """Build the protobuf class of the message from its declaration."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
-
-    pool = descriptor_pool.DescriptorPool()
-    wrappers = descriptor_pb2.FileDescriptorProto()
-    wrappers_pb2.DESCRIPTOR.CopyToProto(wrappers)
-    pool.Add(wrappers)
-    file = descriptor_pb2.FileDescriptorProto(
-        name="batching_parameters.proto",
-        package="tensorflow.serving",
-        syntax="proto3",
-        dependency=[wrappers.name],
-    )
-    message = file.message_type.add(name="BatchingParameters")
-    kind = descriptor_pb2.FieldDescriptorProto
-    for name, number in _NUMBERS.items():
-        message.field.add(
-            name=name,
-            number=number,
-            label=kind.LABEL_OPTIONAL,
-            type=kind.TYPE_MESSAGE,
-            type_name=".google.protobuf.Int64Value",
-        )
-    pool.Add(file)
-    return message_factory.GetMessageClass(
-        pool.FindMessageTypeByName("tensorflow.serving.BatchingParameters")
-    )

@@ -32,6 +32,8 @@ TRIAL = "trial"
 """The name of the routes to a server on trial; other routes lead to the kept one."""
 
 _MANY = 1_000_000  # of what Envoy would otherwise limit to a few
+_LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+_NO_LIMITS = {"thresholds": [dict.fromkeys(_LIMITS, _MANY)]}
 _IDLE_S = 3600  # a prediction may take long; a client that reads nothing must not stay for ever
 _TYPE = "type.googleapis.com/envoy."
 
@@ -280,13 +282,12 @@ def _access_log(file: Path) -> dict[str, Any]:
 
 def _cluster(name: str, folder: Path) -> dict[str, Any]:
     kind = "http_protocol_options" if name.endswith("-rest") else "http2_protocol_options"
-    most = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
     return {
         "name": name,
         "type": "EDS",
         "eds_cluster_config": {"eds_config": _file(folder / f"{name}.json")},
         "connect_timeout": "5s",
-        "circuit_breakers": {"thresholds": [dict.fromkeys(most, _MANY)]},
+        "circuit_breakers": _NO_LIMITS,
         "typed_extension_protocol_options": _protocol({"explicit_http_config": {kind: {}}}),
     }
 
@@ -298,13 +299,12 @@ def _trial_then_kept(end: str) -> dict[str, Any]:
         "extensions.clusters.aggregate.v3.ClusterConfig",
         clusters=[f"trial{end}", f"kept{end}"],
     )
-    most = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
     return {
         "name": f"trial-then-kept{end}",
         "connect_timeout": "5s",
         "lb_policy": "CLUSTER_PROVIDED",
         "cluster_type": both,
-        "circuit_breakers": {"thresholds": [dict.fromkeys(most, _MANY)]},
+        "circuit_breakers": _NO_LIMITS,
     }
 
 

@@ -303,11 +303,12 @@ class HandoverServer(LiveServer):
             self._stop_trial()
             trial = None
         if trial is None:
+            own = []
             if self.door.rest_port is not None:
                 rest_port = free_port()
                 self._trial_rest = f"127.0.0.1:{rest_port}"
-                self._own = {"extra_flags": [f"--rest_api_port={rest_port}"]}
-            trial, client = self._launch(wanted, rng)
+                own = [f"--rest_api_port={rest_port}"]
+            trial, client = self._launch(wanted, rng, *own)
             client.close()
             self._trial = trial
         elif self._server is trial:

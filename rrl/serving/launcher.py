@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rrl.core.knob import Configuration
-from rrl.serving.batching import BatchingParameters
 from rrl.serving.process import LOCAL_COMMAND, START_TIMEOUT_S, ServerProcess, new_log
 from rrl.serving.process_knobs import cpus_of
 from rrl.serving.servable import newest_version
-from rrl.serving.settings import ADAPTIVE, batching, process_flags
+from rrl.serving.settings import flags
 from rrl.support.errors import DataError, UsageError
 from rrl.support.owned_folder import OwnedFolder, places
 
@@ -112,16 +111,17 @@ class ModelServer(ServerProcess):
         self.base = Path(model_path).resolve()
         name = self.base.name
         settings = dict(configuration or {})
-        parameters, own = batching(settings), process_flags(settings)
-        cpus_of(settings)  # more than there are cannot be bound to
         command = find_executable(executable)
         self.kind = kind_of(command)
         self._folder = OwnedFolder("server")
         folder = self._folder.path
+        batching_file = folder / "batching.txt"
+        own, parameters = flags(settings, batching_file, local=self.kind == LOCAL)
+        cpus_of(settings)  # more than there are cannot be bound to
         if newest_version(self.base) is None:
             raise DataError(f"{self.base} holds no model version: it needs {self.base}/1/")
-        if parameters is not None:
-            own += ["--enable_batching", *self._batching(parameters, folder / "batching.txt")]
+        if parameters:
+            batching_file.write_text(parameters)
         socket_path = self._socket_path()
         super().__init__(
             [
@@ -149,14 +149,6 @@ class ModelServer(ServerProcess):
             self._short = OwnedFolder("socket", places()[-1])
             path = self._short.path / SOCKET
         return path
-
-    def _batching(self, parameters: BatchingParameters, file: Path) -> list[str]:
-        """Return the flags for batching, and write their file."""
-        own = ["--adaptive_batching"] if parameters.adaptive else []
-        if own and self.kind != LOCAL:
-            raise UsageError(f"adaptive batch threads ({ADAPTIVE}) need the local server")
-        file.write_text(parameters.to_text())
-        return [*own, f"--batching_parameters_file={file}"]
 
 
 def fits(socket_path: Path) -> bool:

@@ -6,8 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -101,17 +100,11 @@ class LiveServer:
         self._payloads: list[bytes] = []
         self._requests: Sequence[Inputs] = []
         self.start_s = 0.0  # seconds of the last start and warm-up
-        self._own: dict[str, Any] = {}  # further arguments of a server
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -132,7 +125,7 @@ class LiveServer:
         if isinstance(self._server, ModelServer):
             self._server.resume()
         if self._client and self._warmup:
-            self._client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
+            self._client.warm_up(self._payloads, self._warmup, self._timeout_s)
 
     def configure(self, configuration: Configuration, rng: np.random.Generator) -> Started:
         """Start and warm up `configuration`, if it does not run already.
@@ -178,7 +171,7 @@ class LiveServer:
         """Run every thread, then every batch size: each size is a new shape for TensorFlow."""
         if not self._warmup:
             return
-        client.fire(self._payloads, np.zeros(self._warmup), self._timeout_s)
+        client.warm_up(self._payloads, self._warmup, self._timeout_s)
         largest = wanted.get("max_batch_size", 1) if wanted.get("batch_threads") else 1
         enough = time.monotonic() + WARM_S
         for size in range(2, min(int(largest), LARGEST_WARM) + 1):
@@ -186,10 +179,10 @@ class LiveServer:
                 return
             first = self._requests[0].items()
             batch = client.payload({name: np.repeat(array, size, axis=0) for name, array in first})
-            client.fire(batch, np.zeros(1), self._timeout_s)  # fails if a model takes only one
+            client.warm_up([batch], 1, self._timeout_s)  # fails if a model takes only one
 
     def _launch(
-        self, wanted: Configuration, rng: np.random.Generator
+        self, wanted: Configuration, rng: np.random.Generator, *extra_flags: str
     ) -> tuple[ModelServer, Client]:
         """Start a server and warm it up; if that fails, stop it again."""
         began = time.monotonic()
@@ -199,7 +192,7 @@ class LiveServer:
             executable=self._executable,
             start_timeout_s=self._start_timeout_s,
             logs=self._logs,
-            **self._own,
+            extra_flags=extra_flags,
         )
         server.start()
         client = Client(server.address, server.name, self._signature)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.serving.quiet import load_tensorflow
-from rrl.serving.sender import Sender
+from rrl.serving.sender import METHOD, Sender
 from rrl.serving.volley import Sample
 from rrl.support.errors import ServerError
 from rrl.tuning.watch import Watch
@@ -149,6 +149,14 @@ class Client:
     def available(self, timeout_s: float) -> bool:
         """Wait for the connection; return whether a version of the model is AVAILABLE."""
         return any(state == "AVAILABLE" for state, _ in self.states(timeout_s).values())
+
+    def warm_up(self, payloads: Sequence[bytes], count: int, timeout_s: float) -> None:
+        """Send requests at once, in turn, and wait for their ends; nothing is measured."""
+        predict = self._channel.unary_unary(METHOD)  # on bytes
+        given = {"timeout": timeout_s, "metadata": (SYNTHETIC,)}
+        calls = [predict.future(payloads[i % len(payloads)], **given) for i in range(count)]
+        for call in calls:
+            call.exception()  # waits; a configuration may refuse some, such as a full queue
 
     def fire(
         self,

@@ -35,7 +35,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -47,7 +47,7 @@ from rrl.serving.loadgen import UNLIMITED
 from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.quiet import load_tensorflow
 from rrl.serving.servable import LoadedModel, log
-from rrl.serving.services import Answer, answers, servicers
+from rrl.serving.services import Service, grpc_handlers
 from rrl.serving.versions import ServedModel
 
 START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
@@ -152,20 +152,17 @@ def read_batching(flags: argparse.Namespace) -> BatchingParameters | None:
     return replace(parameters, adaptive=True) if flags.adaptive_batching else parameters
 
 
-def start(flags: argparse.Namespace, methods: Mapping[str, Answer]) -> Any:
+def start(flags: argparse.Namespace, service: Service) -> Any:
     """Bind port and socket, and start the gRPC server; a taken port raises OSError."""
     import grpc
-    from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
     options: list[tuple[str, Any]] = list(UNLIMITED)
     for pair in filter(None, flags.grpc_channel_arguments.split(",")):
         key, _, value = pair.partition("=")
         options.append((key, int(value) if value.lstrip("-").isdecimal() else value))
     # Handler threads block while their request waits for a batch, as in TF Serving.
-    server = grpc.server(ThreadPoolExecutor(flags.grpc_max_threads), options=options)
-    prediction, models = servicers(methods)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+    workers = ThreadPoolExecutor(flags.grpc_max_threads)
+    server = grpc.server(workers, handlers=grpc_handlers(service), options=options)
     addresses = [f"{flags.bind_address}:{flags.port}"] if flags.port else []
     if flags.grpc_socket_path:
         addresses.append(f"unix:{flags.grpc_socket_path}")
@@ -199,13 +196,13 @@ def start_all(flags: argparse.Namespace) -> Any:
     model = ServedModel(flags.model_name, base, partial(load_version, flags, batching))
     preload()
     model.start(flags.file_system_poll_wait_seconds)
-    methods = answers(model)
-    server = start(flags, methods)
+    service = Service(model)
+    server = start(flags, service)
     if flags.rest_api_port:
         from rrl.serving.rest import Rest, RestServer
 
         address = flags.bind_address, flags.rest_api_port
-        RestServer(Rest(model, methods), *address, flags.grpc_max_threads)
+        RestServer(Rest(service), *address, flags.grpc_max_threads)
         log(f"Exporting HTTP/REST API at:{address[0]}:{address[1]} ...")
     model.follow(flags.file_system_poll_wait_seconds)
     return server

@@ -25,6 +25,7 @@ from contextlib import suppress
 from multiprocessing import connection
 from typing import NoReturn
 
+from rrl.serving.quiet import SET_BY_TENSORFLOW
 from rrl.serving.tied import tie, tied_command
 
 LARGEST = 1 << 16  # bytes of a message
@@ -156,7 +157,8 @@ def fork_server(
     """
     if sys.platform != "linux":
         return None
-    environment = {name: environment[name] for name in environment.keys() - _PASSING}
+    passing = _PASSING | SET_BY_TENSORFLOW  # the process sets these itself
+    environment = {name: environment[name] for name in environment.keys() - passing}
     key = os.getpid(), frozenset(os.sched_getaffinity(0)), frozenset(environment.items())
     used = _processes.pop(key, None)
     if used is None:

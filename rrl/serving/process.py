@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import psutil
@@ -83,12 +82,7 @@ class ServerProcess:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -203,17 +197,14 @@ class ServerProcess:
     def _log_lines(self) -> list[str]:
         return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
 
-    def last_words(self) -> str:
-        """Return the last line of the server's log."""
-        return next((line for line in reversed(self._log_lines()) if line.strip()), "(empty log)")
-
     def kept_log(self) -> str:
         """Make the log stay, and return where it is and its last line, for a message."""
         if self._keep_log and self.log.exists():
             kept = new_log(self._keep_log, f"rrl-{self.name}")
             self.log = self.log.replace(kept)  # a process that still runs continues to write there
             self._keep_log = None
-        return f"the log is {self.log}: {self.last_words()}"
+        lines = [line for line in self._log_lines() if line.strip()]
+        return f"the log is {self.log}: {lines[-1] if lines else '(empty log)'}"
 
 
 def new_log(folder: Path, name: str) -> Path:

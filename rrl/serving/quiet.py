@@ -8,6 +8,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+SET_BY_TENSORFLOW: set[str] = set()
+"""Environment variables that exist only since TensorFlow was imported here."""
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -33,5 +36,7 @@ def load_tensorflow() -> None:
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         logging.getLogger("tensorflow").setLevel(logging.WARNING)
+        before = set(os.environ)
         with quiet():
             import tensorflow  # noqa: F401
+        SET_BY_TENSORFLOW.update(os.environ.keys() - before)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import responses
 from typing import Any
@@ -21,8 +21,7 @@ from rrl.serving.loadgen import LastingError
 from rrl.serving.rest_json import request_inputs, response
 from rrl.serving.sample import fit
 from rrl.serving.servable import DEFAULT_SIGNATURE, invalid, log, reason
-from rrl.serving.services import Answer
-from rrl.serving.versions import ServedModel
+from rrl.serving.services import Service
 from rrl.tuning.episode import Status
 
 MOST_BODY_BYTES = 2**31 - 1
@@ -39,13 +38,11 @@ class Rest:
 
     Parameters
     ----------
-    model : ServedModel
-    methods : mapping of str to callable
-        What answers each method, by its name.
+    service : Service
     """
 
-    def __init__(self, model: ServedModel, methods: Mapping[str, Answer]) -> None:
-        self._model, self._methods = model, methods
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     def status(self, name: str, version: str | None) -> dict[str, Any]:
         """Return the state of a model's versions, or of one."""
@@ -54,7 +51,7 @@ class Rest:
 
         request = get_model_status_pb2.GetModelStatusRequest()
         _identify(request.model_spec, name, version)
-        reply = self._methods["GetModelStatus"](request)
+        reply = self._service.status(request)
         return json_format.MessageToDict(reply, always_print_fields_with_no_presence=True)
 
     def predict(self, name: str, version: str | None, body: bytes | bytearray) -> dict[str, Any]:
@@ -77,7 +74,7 @@ class Rest:
         request.model_spec.signature_name = str(document.get("signature_name", ""))
         for key, array in fit(given, self._needed(request.model_spec)).items():
             request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
-        answer = self._methods["Predict"](request)
+        answer = self._service.predict(request)
         outputs = {key: tf.make_ndarray(proto) for key, proto in answer.outputs.items()}
         return response(outputs, by_row="instances" in document)
 
@@ -86,7 +83,7 @@ class Rest:
         import tensorflow as tf
 
         key = spec.signature_name or DEFAULT_SIGNATURE
-        with self._model.serving(spec) as model:
+        with self._service.served.serving(spec) as model:
             if key not in model.signature_defs:
                 raise invalid(f'Serving signature name: "{key}" not found in signature def')
             return {

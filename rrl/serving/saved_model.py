@@ -5,11 +5,11 @@ Only the needed fields of TensorFlow's messages are declared; Protocol Buffers s
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rrl.serving.loadgen import LastingError
+from rrl.serving.messages import Fields, message
 from rrl.support.errors import DataError
 
 FILE = "saved_model.pb"
@@ -21,7 +21,7 @@ _TYPES = {
     8: "complex64", 9: "int64", 10: "bool", 17: "uint16", 18: "complex128", 19: "float16",
     22: "uint32", 23: "uint64",
 }  # fmt: skip
-_FIELDS = {
+_FIELDS: Fields = {
     "SavedModel": [("meta_graphs", 2, "MetaGraph")],
     "MetaGraph": [("info", 1, "MetaInfo"), ("signatures", 5, "SignatureEntry")],
     "MetaInfo": [("tags", 4, "string")],
@@ -32,7 +32,6 @@ _FIELDS = {
     "TensorShape": [("dim", 2, "Dim"), ("unknown_rank", 3, "int64")],
     "Dim": [("size", 1, "int64")],
 }
-"""Name, number and type of the fields; every field is read as a list."""
 
 
 def saved_inputs(version: Path, signature: str) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -54,7 +53,7 @@ def saved_inputs(version: Path, signature: str) -> dict[str, tuple[str, tuple[in
     if not path.is_file():
         raise DataError(f"{version}: no {FILE} in it; export the model again, as a SavedModel")
     try:
-        model = _message()()
+        model = message("rrl", _FIELDS, "SavedModel")()
         model.ParseFromString(path.read_bytes())
     except DecodeError:
         raise DataError(f"{path}: not a SavedModel; export the model again") from None
@@ -82,23 +81,3 @@ def saved_inputs(version: Path, signature: str) -> dict[str, tuple[str, tuple[in
 
 def _tags(graph: Any) -> list[str]:
     return [tag for info in graph.info for tag in info.tags]
-
-
-@cache
-def _message() -> Any:
-    """Return the class of the message in the file."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-    file = descriptor_pb2.FileDescriptorProto(name="rrl_saved_model.proto", package="rrl")
-    kinds = descriptor_pb2.FieldDescriptorProto
-    for name, fields in _FIELDS.items():
-        message = file.message_type.add(name=name)
-        for field, number, kind in fields:
-            new = message.field.add(name=field, number=number, label=kinds.LABEL_REPEATED)
-            if kind in _FIELDS:
-                new.type, new.type_name = kinds.TYPE_MESSAGE, f".rrl.{kind}"
-            else:
-                new.type = kinds.TYPE_STRING if kind == "string" else kinds.TYPE_INT64
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("rrl.SavedModel"))

@@ -230,7 +230,7 @@ class LoadedModel:
 
         sent, wanted = set(request.inputs), set(signature.inputs)
         if sent != wanted:
-            raise invalid(_wrong_names(sent, wanted))
+            raise invalid(f"inputs {_listed(sent)}: expected {_listed(wanted)}")
         arrays = []
         for name in sorted(wanted):
             proto, spec = request.inputs[name], signature.inputs[name]
@@ -246,21 +246,6 @@ class LoadedModel:
                 raise invalid(f"input {name!r}: expected shape {shape}, got {array.shape}")
             arrays.append(array)
         return arrays
-
-
-def _wrong_names(sent: set[str], wanted: set[str]) -> str:
-    """Return the message for inputs that are not those of the signature."""
-    if len(sent) == len(wanted):
-        return (
-            f"input tensor alias not found in signature: {min(sent - wanted)}. "
-            f"Inputs expected to be in the set {_listed(wanted)}."
-        )
-    return (
-        f"input size does not match signature: {len(sent)}!={len(wanted)} "
-        f"len({_listed(sent)}) != len({_listed(wanted)}). "
-        f"Sent extra: {_listed(sent - wanted)}. "
-        f"Missing but required: {_listed(wanted - sent)}."
-    )
 
 
 def _listed(names: Iterable[str]) -> str:

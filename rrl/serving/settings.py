@@ -29,14 +29,11 @@ A configuration may also have the settings of :mod:`rrl.serving.process_knobs`.
 ADAPTIVE = -1
 """The batch_threads value for TensorFlow's adaptive scheduler, which only the local server has."""
 
-_PROCESS = ("inter_op", "intra_op", "grpc_max_threads")
-_FLAGS = dict(
-    zip(
-        _PROCESS,
-        ("tensorflow_inter_op_parallelism", "tensorflow_intra_op_parallelism", "grpc_max_threads"),
-        strict=True,
-    )
-)
+_FLAGS = {
+    "inter_op": "tensorflow_inter_op_parallelism",
+    "intra_op": "tensorflow_intra_op_parallelism",
+    "grpc_max_threads": "grpc_max_threads",
+}
 
 
 def checked(configuration: Configuration) -> dict[str, int]:
@@ -104,7 +101,9 @@ def process_flags(configuration: Configuration) -> list[str]:
     return own + extra_flags(configuration)
 
 
-def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str], str]:
+def flags(
+    configuration: Configuration, batching_file: Path, *, local: bool = False
+) -> tuple[list[str], str]:
     """Return the command-line flags and the batching file that deploy a configuration.
 
     Parameters
@@ -114,6 +113,8 @@ def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str],
         `batching`.
     batching_file : pathlib.Path
         Path of the file where the batching parameters will be written.
+    local : bool
+        Whether they are for the local server. It alone can have `ADAPTIVE` batch threads.
 
     Returns
     -------
@@ -124,8 +125,8 @@ def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str],
     Raises
     ------
     UsageError
-        If a setting is unknown, if it is not a whole number of 0 or more, or if
-        `tensorflow_model_server` cannot have it.
+        If a setting is unknown, if it is not a whole number of 0 or more, or if the server cannot
+        have it.
 
     Examples
     --------
@@ -140,9 +141,10 @@ def flags(configuration: Configuration, batching_file: Path) -> tuple[list[str],
     line, parameters = process_flags(configuration), batching(configuration)
     if parameters is None:
         return line, ""
-    if parameters.adaptive:
+    if parameters.adaptive and not local:
         raise UsageError(
             "adaptive batch threads (-1) need the local server: tensorflow_model_server has none"
         )
-    text = parameters.to_text()
-    return [*line, "--enable_batching", f"--batching_parameters_file={batching_file}"], text
+    own = ["--adaptive_batching"] * parameters.adaptive
+    own += ["--enable_batching", f"--batching_parameters_file={batching_file}"]
+    return [*line, *own], parameters.to_text()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,12 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 from rrl.core.knob import Configuration
 from rrl.simulation.service_model import Model
 from rrl.simulation.simulator import SimulatedServer
-from rrl.workloads.workload import Poisson
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rrl.recording.profile import Profile
 
 Floats = NDArray[np.float64]
 Case = tuple[Configuration, Floats]  # the arrivals are in seconds
@@ -111,36 +105,6 @@ def predict(
             means = [latency.mean(axis=1) for _, latency, _ in grid]
             out[members] += np.concatenate(means) / repeats
     return out
-
-
-def profile_cases(profile: Profile) -> tuple[list[Case], Floats]:
-    """Return the cases and mean latencies (s) of a recorded profile's valid episodes.
-
-    They are the input of :func:`calibrate`. The recorded arrivals are drawn again from their seeds.
-    Only the passes over the whole grid count. The finals measure the best few configurations again,
-    and these would outweigh the others.
-
-    Examples
-    --------
-    >>> from rrl import read_profile
-    >>> cases, measured = profile_cases(  # doctest: +SKIP
-    ...     read_profile("data/mobilenet_v2-threads")
-    ... )
-    """
-    plan, table = profile.description["plan"], grid_rows(profile)
-    cases: list[Case] = []
-    for row in table.to_dict("records"):
-        rng = np.random.default_rng(int(row["arrival_seed"]))
-        arrivals = Poisson(float(row["rate_per_s"])).arrivals(int(plan["requests"]), rng)
-        cases.append(({name: row[name] for name in profile.knobs}, arrivals))
-    return cases, table["mean_s"].to_numpy(dtype=float)
-
-
-def grid_rows(profile: Profile) -> pd.DataFrame:
-    """Return the valid episodes of the passes over the whole grid, for :func:`profile_cases`."""
-    table = profile.table
-    kept = (table["valid"] == 1) & (table["pass"] < profile.description["plan"]["passes"])
-    return table[kept].reset_index(drop=True)
 
 
 def with_parameters(server: SimulatedServer, parameters: dict[str, float]) -> SimulatedServer:

@@ -19,41 +19,10 @@ name            knobs                                    served                 
                 batch_threads: 512 configurations
 ==============  =======================================  ==========================  ============
 
-The next table gives the source of each number. *Fitted* means that
-:mod:`rrl.simulation.validation` fits the number to a recorded profile under ``data/``. The profiles
-were recorded on a machine with 2 cores, with TensorFlow's runtime and batch scheduler.
-
-==========================  =======================  =============================================
-parameter                   testbeds                 source
-==========================  =======================  =============================================
-item + fixed, parallel,     ``cpu2``                 fitted to ``mobilenet_v2-threads`` (288 means
-sync, dispatch, front_end,                           of 4 episodes); its batches have one request,
-overhead                                             so it gives only the sum of item and fixed
-item, fixed                 ``cpu2``                 their sum is divided by a fit to
-                                                     ``mobilenet_v2-batching``
-spin, switching, wake       ``cpu2``                 fitted to ``mobilenet_v2-threads``
-spin, switching, wake,      ``cpu10``, ``cpu64``     carried over from ``cpu2``
-noise
-sync, branches, dispatch,   ``cpu10``, ``cpu64``     fitted to ``inception_v3-threads``, given
-front_end, overhead                                  ``parallel``
-item 0.35                   ``cpu10``, ``cpu64``     assumed: 11.4 GFLOP at 33 GFLOP/s per core.
-                                                     Then the paper's loads keep 10 cores 30 to
-                                                     60 % busy. A core of the recorded profile is
-                                                     faster: the fit to it gives 0.050
-parallel 0.9                ``cpu10``, ``cpu64``     published times with 1 to 12 threads
-                                                     (:mod:`rrl.simulation.published_scaling`):
-                                                     the fit gives 0.90 with the contention of
-                                                     ``cpu10``, and 0.87 with that of ``cpu64``
-contention                  ``cpu10``, ``cpu64``     assumed: 3 % per busy core; 0.5 % with 64
-                                                     cores, which have more memory channels
-variation                   all                      assumed; for ``cpu2``, variation and noise
-noise                       ``cpu2``, ``gpu``        let episodes vary as much as recorded ones
-grid, 10 cores, loads       ``cpu10``                released code of the paper; one request per
-                                                     batch, no timeout
-all                         ``gpu``                  assumed: batch time affine in the size (Shen et
-                                                     al., "Nexus", SOSP'19), 6 ms + 0.6 ms per
-                                                     request; one batch at a time
-==========================  =======================  =============================================
+Each number was fitted to a recorded profile, was published, or is assumed: `SOURCES` has the source
+of each, and :func:`testbed_parameters` lists them. *Fitted* means that
+:mod:`rrl.simulation.validation` fits the number to a profile under ``data/``. The profiles were
+recorded on a machine with 2 cores, with TensorFlow's runtime and batch scheduler.
 
 The simulator's notebook shows how well held-out configurations are predicted. It also shows how
 much depends on the assumptions. On ``cpu10`` at the paper's loads, the default stays within about a
@@ -137,20 +106,27 @@ def _gpu() -> SimulatedServer:
     return SimulatedServer(paper_gpu(), INCEPTION_V3_GPU, machine)
 
 
-_THREADS, _BATCHING = "fitted: mobilenet_v2-threads", "fitted: mobilenet_v2-batching"
-_INCEPTION, _CARRIED = "fitted: inception_v3-threads", "carried over from cpu2"
+_THREADS = "fitted: mobilenet_v2-threads (288 means of 4 episodes)"
+_BATCHING = "fitted: mobilenet_v2-batching, given the sum of item and fixed of mobilenet_v2-threads"
+_INCEPTION, _CARRIED = "fitted: inception_v3-threads, given parallel", "carried over from cpu2"
+_VARYING = "assumed: episodes vary as much as recorded ones"
+_AFFINE = 'assumed: the time of a batch is affine in its size (Shen et al., "Nexus", SOSP 2019)'
 _POOLS = ("sync", "dispatch", "front_end", "overhead")
+_TWO = {
+    **dict.fromkeys((*_POOLS, "parallel", "spin", "switching", "wake"), _THREADS),
+    **dict.fromkeys(("item", "fixed"), _BATCHING),
+    **dict.fromkeys(("variation", "noise"), _VARYING),
+    "cores": "the machine of the profiles",
+}
 _LARGE = {
+    # The fit to inception_v3-threads gives 0.050 s: a core of the recorded profile is faster.
+    "item": "assumed: 11.4 GFLOP at 33 GFLOP/s keep 10 cores 30 to 60 % busy at the paper's loads",
+    # The fit gives 0.90 with the contention of cpu10, and 0.87 with that of cpu64.
     "parallel": "published: 1 to 12 threads of a server with 16 cores",
+    "contention": "assumed: 3 % per busy core; 0.5 % of 64, which have more memory channels",
     **dict.fromkeys((*_POOLS, "branches"), _INCEPTION),
     **dict.fromkeys(("spin", "switching", "wake", "noise"), _CARRIED),
     "cores": "released code of the paper",
-}
-_TWO = {
-    **dict.fromkeys((*_POOLS, "parallel", "spin", "switching", "wake"), _THREADS),
-    "item": _BATCHING,
-    "fixed": _BATCHING,
-    "cores": "the machine of the profiles",
 }
 #: Source of each parameter of a testbed. Parameters that are not named here are assumed.
 SOURCES: dict[str, dict[str, str]] = {
@@ -159,7 +135,7 @@ SOURCES: dict[str, dict[str, str]] = {
     "cpu10": _LARGE,
     "cpu10-cores": _LARGE,
     "cpu64": {**_LARGE, "cores": "assumed"},
-    "gpu": {},
+    "gpu": {**dict.fromkeys(("item", "fixed"), _AFFINE), "noise": _VARYING},
 }
 
 
@@ -203,8 +179,8 @@ def testbed_parameters() -> pd.DataFrame:
     Examples
     --------
     >>> table = testbed_parameters().set_index(["testbed", "parameter"])
-    >>> table.loc[("cpu10", "item"), "source"]
-    'assumed'
+    >>> table.loc[("cpu10", "spin"), "source"]
+    'carried over from cpu2'
     """
     import pandas as pd
 

@@ -14,16 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.simulation.calibration import (
-    START,
-    Calibration,
-    calibrate,
-    grid_rows,
-    predict,
-    profile_cases,
-)
+from rrl.simulation.calibration import START, Calibration, calibrate, predict
 from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.simulator import SimulatedServer
+from rrl.workloads.workload import Poisson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,63 +47,67 @@ def twin(profile: Profile, model: Model, machine: Machine) -> SimulatedServer:
 def cell_table(profile: Profile) -> pd.DataFrame:
     """Return a recorded profile as a table with one row per cell (configuration and load).
 
+    Only valid episodes of the passes over the whole grid count. The finals measure the best few
+    configurations again, and these would outweigh the others.
+
     Returns
     -------
     DataFrame
-        The columns are the knobs, `rate_per_s`, `measured_s`, `episodes`, `backlog` and `stable`.
-        `measured_s` is the mean latency in seconds over the valid episodes of the passes over the
-        whole grid. `episodes` has the positions of these episodes in :func:`profile_cases`.
-        `backlog` is the fraction of the requests that are unanswered when the last one arrives, in
-        the median episode. `stable` tells whether `backlog` is at most ``BACKLOG``.
+        The columns are the knobs, `rate_per_s`, `measured_s`, `cases`, `means_s`, `backlog` and
+        `stable`. `cases` has the configuration and the arrivals (s) of each episode, as
+        :func:`rrl.simulation.calibration.predict` takes them. The arrivals are drawn again from
+        their recorded seeds. `means_s` has the mean latency of each episode in seconds, and
+        `measured_s` is the mean of these. `backlog` is the fraction of the requests that are
+        unanswered when the last one arrives, in the median episode. `stable` tells whether
+        `backlog` is at most ``BACKLOG``.
     """
-    cases, measured = profile_cases(profile)
-    rows = grid_rows(profile)
-    rows["backlog"] = [
-        np.mean(arrivals + np.array(text.split(), dtype=float) / 1e6 > arrivals[-1])
-        for (_, arrivals), text in zip(cases, rows["latencies_us"], strict=True)
-    ]
-    rows["measured_s"] = measured
-    groups = rows.reset_index().groupby([*profile.knobs, "rate_per_s"], sort=True)
-    cells = groups.agg(
-        measured_s=("measured_s", "mean"), episodes=("index", list), backlog=("backlog", "median")
-    ).reset_index()
+    plan, table = profile.description["plan"], profile.table
+    rows = table[(table["valid"] == 1) & (table["pass"] < plan["passes"])].copy()
+    cases, backlog = [], []
+    for row in rows.to_dict("records"):
+        rng = np.random.default_rng(int(row["arrival_seed"]))
+        arrivals = Poisson(float(row["rate_per_s"])).arrivals(int(plan["requests"]), rng)
+        latency = np.array(row["latencies_us"].split(), dtype=float) / 1e6
+        cases.append(({name: row[name] for name in profile.knobs}, arrivals))
+        backlog.append(np.mean(arrivals + latency > arrivals[-1]))
+    rows["cases"], rows["backlog"] = cases, backlog
+    cells = (
+        rows.groupby([*profile.knobs, "rate_per_s"], sort=True)
+        .agg(
+            measured_s=("mean_s", "mean"),
+            cases=("cases", list),
+            means_s=("mean_s", list),
+            backlog=("backlog", "median"),
+        )
+        .reset_index()
+    )
     cells["stable"] = cells["backlog"] <= BACKLOG
     return cells
 
 
-def fit_profile(
-    server: SimulatedServer,
-    profile: Profile,
-    names: Sequence[str] = tuple(START),
-    cells: pd.DataFrame | None = None,
+def fit_cells(
+    server: SimulatedServer, cells: pd.DataFrame, names: Sequence[str] = tuple(START)
 ) -> Calibration:
-    """Fit parameters to a recorded profile, or to some cells of it (rows of :func:`cell_table`).
+    """Fit parameters to rows of :func:`cell_table`.
 
     Examples
     --------
     >>> from rrl import read_profile, testbed
-    >>> fit_profile(  # doctest: +SKIP
-    ...     testbed("cpu2"), read_profile("data/mobilenet_v2-threads")
+    >>> fit_cells(  # doctest: +SKIP
+    ...     testbed("cpu2"), cell_table(read_profile("data/mobilenet_v2-threads"))
     ... ).parameters
     """
-    cells = cell_table(profile) if cells is None else cells
-    cases, measured = profile_cases(profile)
-    rows = np.concatenate(cells["episodes"].to_list())
-    number = np.repeat(np.arange(len(cells)), cells["episodes"].str.len())
-    return calibrate(server, [cases[i] for i in rows], measured[rows], names, cells=number)
+    number = np.repeat(np.arange(len(cells)), cells["cases"].str.len())
+    return calibrate(server, cells["cases"].sum(), cells["means_s"].sum(), names, cells=number)
 
 
-def predict_cells(
-    server: SimulatedServer, profile: Profile, cells: pd.DataFrame
-) -> NDArray[np.float64]:
-    """Predict the mean latency (s) of cells of a profile, shape (cells,).
+def predict_cells(server: SimulatedServer, cells: pd.DataFrame) -> NDArray[np.float64]:
+    """Predict the mean latency (s) of rows of :func:`cell_table`, shape (cells,).
 
-    The draws of the work differ from those that :func:`fit_profile` uses.
+    The draws of the work differ from those that :func:`fit_cells` uses.
     """
-    cases, _ = profile_cases(profile)
-    rows = np.concatenate(cells["episodes"].to_list())
-    predicted = predict(server, [cases[i] for i in rows], repeats=8, seed=1)
-    sizes = cells["episodes"].str.len().to_numpy()
+    predicted = predict(server, cells["cases"].sum(), repeats=8, seed=1)
+    sizes = cells["cases"].str.len().to_numpy()
     return np.add.reduceat(predicted, np.cumsum(sizes) - sizes) / sizes
 
 
@@ -160,8 +158,8 @@ def hold_out(
         fold_of = rng.permutation(np.arange(len(profile.space)) % folds)[of_cell]
         for fold in range(folds):
             hidden = cells[fold_of == fold]
-            fit = fit_profile(server, profile, names, cells[fold_of != fold])
-            predicted = predict_cells(fit.server, profile, hidden)
+            fit = fit_cells(server, cells[fold_of != fold], names)
+            predicted = predict_cells(fit.server, hidden)
             parts.append(hidden.assign(repeat=repeat, fold=fold, predicted_s=predicted))
             found.append(fit.parameters)
     table = pd.concat(parts, ignore_index=True)

@@ -57,7 +57,6 @@ ROOMS = (
 SHORT = {
     "rrl-released": 25,
     "gp-ei": 40,
-    "smac": 14,
     "optuna-tpe": 60,
 }
 """Episodes of the agents that take long for a decision."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from rrl.studies.map_cells import COLUMNS, LATEST, MEASURES, TOLERANCES, Cell, paper_grid
 from rrl.theory.bounds import best_radius, noise_scale
+from rrl.theory.cover import neighbours
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,7 +217,7 @@ def theory_radius(cell: Cell) -> float:
     [7.4, 3.0]
     """
     space, _ = paper_grid()
-    kappa = float(space.ball_sizes(2.0).min()) / len(space) / 2.0**3
+    kappa = float(neighbours(space, 2.0).sum(axis=1).min()) / len(space) / 2.0**3
     scale = noise_scale(THEORY_EPISODES, len(space), kappa, cell.noise)
     return float(best_radius(np.log1p(cell.roughness), scale, 3))
 

@@ -116,7 +116,6 @@ def stratified_interval(
     samples: Sequence[Values],
     rng: np.random.Generator,
     *,
-    paired: bool = True,
     resamples: int = 2000,
 ) -> Interval:
     """Return a statistic of samples and its 95 % percentile interval, see `stratified_draws`.
@@ -126,7 +125,7 @@ def stratified_interval(
     >>> stratified_interval(interquartile_mean, [np.ones((3, 5))], np.random.default_rng(0))
     Interval(value=1.0, low=1.0, high=1.0)
     """
-    draws = stratified_draws(statistic, samples, rng, paired=paired, resamples=resamples)
+    draws = stratified_draws(statistic, samples, rng, resamples=resamples)
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(statistic(*samples)), float(low), float(high))
 

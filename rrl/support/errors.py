@@ -18,6 +18,7 @@ from functools import wraps
 from typing import ClassVar, NoReturn, ParamSpec
 
 INTERRUPTED = 130
+SHOWN = 60  # characters of a value in a message
 P = ParamSpec("P")
 
 _NO_ROOM = "; make room and run it again: what was saved before is intact"
@@ -84,28 +85,28 @@ class UnstableError(RRLError, RuntimeError):
     code = 5
 
 
-def shown(text: str, most: int = 60) -> str:
-    """Return a value for a message: quoted, without line breaks, and cut if it is long.
+def shown(text: str) -> str:
+    """Return a value for a message: quoted, without line breaks, and cut to 60 characters.
 
     Examples
     --------
-    >>> print(shown("0,07"), shown("a" * 500, 20))
-    '0,07' 'aaaaaaaaaaaaaaaaaaaa'...
+    >>> shown("0,07"), shown("a" * 500).count("a")
+    ("'0,07'", 60)
     """
-    return repr(text[:most]) + ("..." if len(text) > most else "")
+    return repr(text[:SHOWN]) + ("..." if len(text) > SHOWN else "")
 
 
-def interrupt_by_signals(error: type[BaseException] = KeyboardInterrupt) -> None:
+def interrupt_by_signals() -> None:
     """Let SIGTERM and SIGHUP interrupt the process as Ctrl-C does, so that it saves and cleans up.
 
-    Only the first signal raises `error`; the others must not disturb the cleaning. A SIGHUP that
+    Only the first signal interrupts it; the others must not disturb the cleaning. A SIGHUP that
     is ignored already, as `nohup` wants it, stays ignored.
     """
 
     def interrupt(*_: object) -> None:
         for number in numbers:
             signal.signal(number, lambda *_: None)  # children would inherit SIG_IGN
-        raise error
+        raise KeyboardInterrupt
 
     numbers = [signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:

@@ -10,22 +10,16 @@ stop early, and add pairs later. Nothing is assumed about the distribution of th
 a step is limited, so that a pair in which the machine was disturbed counts little more than others.
 
 :func:`budget` divides the 5 % among the looks (Lan and DeMets 1983). Most of it is for the looks
-near round 15, the default of `rrl tune`. A mixture of test martingales (Ville 1939; Howard et al.
-2021; Ramdas et al. 2023) is valid at any time, too. On resampled ratios of recorded finals, it
-found fewer differences at 15 rounds, because it saves more of the 5 % for a future without end.
+near round 15, the default of `rrl tune`. A mixture of test martingales (Ramdas et al. 2023) is
+valid at any time, too, but it saves more of the 5 % for a future without end.
 
 References
 ----------
-Ville, *Étude critique de la notion de collectif* (1939).
 Armitage, McPherson & Rowe, "Repeated significance tests on accumulating data", Journal of the Royal
 Statistical Society A 132(2), 1969.
 Efron, "Student's t-test under symmetry conditions", Journal of the American Statistical Association
 64(328), 1969.
 Lan & DeMets, "Discrete sequential boundaries for clinical trials", Biometrika 70(3), 1983.
-De la Peña, "A general class of exponential inequalities for martingales and ratios", Annals of
-Probability 27(1), 1999.
-Howard, Ramdas, McAuliffe & Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence
-sequences", Annals of Statistics 49(2), 2021.
 Ramdas, Grünwald, Vovk & Shafer, "Game-theoretic statistics and safe anytime-valid inference",
 Statistical Science 38(4), 2023.
 """

@@ -1,7 +1,7 @@
-"""The recommended agent, and the adaptive one, with another region or another prior.
+"""The agents of the method with one part exchanged.
 
-:mod:`rrl.studies.ablation` compares them. Each differs from `rrl-gp`, `rrl` or
-`rrl-adaptive` in one part. Settings of that agent replace single settings.
+:mod:`rrl.studies.ablation` compares them. Each differs from `rrl`, `rrl-released`, `rrl-adaptive`
+or `rrl-gp` in one part. Settings of that agent replace single settings.
 """
 
 from __future__ import annotations
@@ -15,13 +15,32 @@ import numpy as np
 from rrl.core.gaussian_process import Hyperparameters, fit_hyperparameters
 from rrl.core.learned_similarity import LearnedSimilarity
 from rrl.core.qtable import Floats, Ints, QTable
-from rrl.core.region import RegionSize, SelectedRadius, WholeSpace, recommended_radius
-from rrl.core.rrl import RRL
+from rrl.core.region import (
+    FixedRadius,
+    RegionSize,
+    SelectedRadius,
+    WholeSpace,
+    recommended_radius,
+)
+from rrl.core.rrl import RRL, released
+from rrl.core.similarity import Copy
 from rrl.core.space import ConfigSpace
 from rrl.tuning.recommended import recommended
 
 SEEDS = 2**31
 """Seeds of random radii are drawn below this number."""
+
+
+def with_radius(
+    space: ConfigSpace, rng: np.random.Generator, *, radius: float, **changes: Any
+) -> RRL:
+    """Make `rrl` with another radius; all other settings are equal."""
+    return RRL(space, rng, region=FixedRadius(radius), **changes)
+
+
+def released_copy(space: ConfigSpace, rng: np.random.Generator, **changes: Any) -> RRL:
+    """Make `rrl-released` without its network: a copy estimates the similarity."""
+    return released(space, rng, similarity=Copy(), **changes)
 
 
 class Within(WholeSpace):
@@ -43,7 +62,7 @@ class Within(WholeSpace):
         if not len(table.measured):
             return cells
         away = np.min([table.space.steps(index)[cells] for index in table.measured], axis=0)
-        nearest = away[table.visits[cells] == 0].min(initial=table.space.widest)
+        nearest = away[table.visits[cells] == 0].min(initial=away.max())
         return cells[away <= max(self.steps, nearest)]
 
 

@@ -1,0 +1,99 @@
+"""How a configuration is written: knobs, flags, variables, and the file for batching."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrl.core.knob import Knob
+from rrl.core.space import ConfigSpace
+from rrl.operating.knob_options import read_default, read_space
+from rrl.serving.batching import BatchingParameters
+from rrl.serving.process_knobs import usable_cpus
+from rrl.serving.settings import process_flags
+from rrl.support.errors import UsageError
+
+maybe = st.none() | st.integers(1, 10_000)
+
+
+@given(
+    st.builds(
+        BatchingParameters,
+        max_batch_size=maybe,
+        batch_timeout_micros=st.none() | st.integers(0, 10**6),
+        max_enqueued_batches=maybe,
+        num_batch_threads=maybe,
+    )
+)
+def test_text_round_trip(parameters):
+    assert BatchingParameters.from_text(parameters.to_text()) == parameters
+
+
+def test_reads_the_guides_own_example():
+    text = """
+    max_batch_size { value: 128 }
+    batch_timeout_micros { value: 0 }
+    max_enqueued_batches { value: 1000000 }
+    num_batch_threads { value: 8 }
+    """
+    parameters = BatchingParameters.from_text(text)
+    assert parameters.num_batch_threads == 8
+    assert parameters.max_enqueued_batches == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("max_bach_size { value: 1 }", "max_bach_size"),
+        ("max_batch_size { value: 0 }", "max_batch_size must be at least 1"),
+        ("batch_timeout_micros { value: -1 }", "batch_timeout_micros"),
+        ("allowed_batch_sizes: 4", "allowed_batch_sizes"),
+        ("max_batch_size {", "batching parameters file"),
+    ],
+)
+def test_bad_files(text, message):
+    with pytest.raises(ValueError, match=message):
+        BatchingParameters.from_text(text)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "message"),
+    [
+        ({"inter_op": -1}, "inter_op"),
+        ({"inter_op": 1.5}, "inter_op"),
+        ({"inter_op": float("nan")}, "inter_op"),
+        ({"inter_op": "many"}, "inter_op"),
+        ({"nosuch": 1}, "unknown knob 'nosuch'"),
+        (
+            {"inter_op": 1, "flag:--tensorflow_inter_op_parallelism": 2},
+            "inter_op and flag:--tensorflow_inter_op_parallelism are the same",
+        ),
+    ],
+)
+def test_bad_configurations(configuration, message):
+    with pytest.raises(UsageError, match=message):
+        process_flags(configuration)
+
+
+def test_the_default_of_a_flag_or_a_variable_is_its_first_value():
+    knobs = ["flag:--new_one=b,a", "env:A=1,0", "cpus=1", "inter_op=1,2"]
+    options = Namespace(knob=knobs, default=[])
+    space, fixed = read_space(options, 1)
+    assert fixed == {"cpus": 1}
+    usual, fixed = read_space(Namespace(knob=["flag:--x=1"]), 1)
+    assert (usual.names[0], fixed) == ("inter_op", {"flag:--x": 1})
+    default = read_default(options, space)
+    assert default == {"flag:--new_one": "b", "env:A": 1, "inter_op": 0}
+    here = len(usable_cpus())
+    assert read_default(options, ConfigSpace([Knob("cpus", (1, here + 1))])) == {"cpus": here}
+
+
+def test_text_levels_keep_their_order_and_numbers_are_sorted():
+    knobs = ["flag:--mode=slow,fast,7", "env:A=10,9,0.5"]
+    space, _ = read_space(Namespace(knob=knobs), 1)
+    mode, number = space.knobs
+    assert (mode.values, mode.positions) == (("slow", "fast", 7), (0.0, 1.0, 2.0))
+    assert (number.values, number.positions) == ((10, 9, 0.5), (2.0, 1.0, 0.0))
