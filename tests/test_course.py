@@ -133,23 +133,12 @@ def test_a_notebook_that_was_not_executed_is_said(tmp_path, monkeypatch, capsys)
     assert "make recorded" in capsys.readouterr().err
 
 
-def test_formulas_that_cannot_be_converted_stay_readable():
-    assert site.mathml(r"\left( a < b") == r"<code>\left( a &lt; b</code>"
-
-
-def test_a_page_shows_no_parameters_of_the_runner():
-    """With them it would tell readers to write to ``figures/``."""
+def test_a_page_shows_no_parameters_of_the_runner_and_no_heading_in_the_corner_of_a_table():
+    """With the parameters it would tell readers to write to ``figures/``."""
+    html = pd.DataFrame({"a": [1]}).to_html()
+    shown = cell("table", outputs=[new_output("display_data", data={"text/html": html})])
     cells = [cell("figures = 'build'", "parameters"), cell("figures = ''", "injected-parameters")]
-    page = site.for_a_page(new_notebook(cells=cells))
-    assert [c.source for c in page.cells] == ["figures = 'build'"]
-
-
-def test_the_corner_of_a_table_is_no_heading():
-    shown = cell("table", outputs=[])
-    table = pd.DataFrame({"a": [1]})
-    shown.outputs = [new_output("display_data", data={"text/html": table.to_html()})]
-    page = site.for_a_page(new_notebook(cells=[shown]))
-    html = page.cells[0].outputs[0]["data"]["text/html"]
-    assert "<th></th>" in shown.outputs[0]["data"]["text/html"]
-    assert "<td></td>" in html
-    assert "<th></th>" not in html
+    page = site.for_a_page(new_notebook(cells=[*cells, shown]))
+    assert [c.source for c in page.cells] == ["figures = 'build'", "table"]
+    assert "<th></th>" in html
+    assert page.cells[1].outputs[0]["data"]["text/html"] == html.replace("<th></th>", "<td></td>")

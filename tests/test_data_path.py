@@ -281,7 +281,8 @@ def test_what_a_trial_refuses_or_holds_is_answered_by_the_kept_server(
     on_trial(path, trial, hang_s=NEVER_S if way == "refuses" else 0.2)
     try:
         assert ask(path, kind, clients, size, count) == 0
-        assert len(trial.methods) == len(kept.methods) == count
+        assert len(kept.methods) == count
+        assert way == "holds" or len(trial.methods) == count  # held up, a call may come too late
     finally:
         over.set()
 

@@ -53,7 +53,11 @@ STOPS = {
 }
 
 
-def wrong(name: str, exercise: str) -> Iterator[tuple[str, str | list[str | None]]]:
+#: The lines of an answer, or the changes that make it of the right lines; None for the right ones.
+Lines = str | dict[str, str] | None
+
+
+def wrong(name: str, exercise: str) -> Iterator[tuple[str, Lines | list[Lines]]]:
     """Yield a part of the reason, and the answer."""
     for entry in ANSWERS[name][exercise]:
         yield from ((key, value) for key, value in entry.items() if key != "given")
@@ -90,13 +94,18 @@ def imports(name: str) -> str:
     )
 
 
-def fill(source: str, answer: str | list[str | None]) -> str:
-    """Return the cell of an exercise with an answer in each place; None keeps the right one."""
+def fill(source: str, answer: Lines | list[Lines]) -> str:
+    """Return the cell of an exercise with an answer in each place."""
     answers = iter(answer if isinstance(answer, list) else [answer])
 
     def lines(found: Any) -> str:
-        text = next(answers)
-        return found["answer"] if text is None else indent(text, found["indent"]) + "\n"
+        text, right = next(answers), found["answer"]
+        if isinstance(text, str):
+            return indent(text, found["indent"]) + "\n"
+        for old, new in (text or {}).items():
+            assert old in right, f"no {old!r} to change in {right}"
+            right = right.replace(old, new)
+        return right
 
     return course._REGION.sub(lines, source)
 
@@ -146,7 +155,7 @@ def test_each_wrong_answer_gets_its_own_reason(name: str, exercise: str) -> None
     assert len(set(said)) == len(said), "two wrong answers get the same reason"
 
 
-def odd_answers(source: str) -> Iterator[tuple[list[str | None], str]]:
+def odd_answers(source: str) -> Iterator[tuple[list[Lines], str]]:
     """Return odd answers to an exercise, each with a part of its reason (empty if it has none)."""
     found = list(course._REGION.finditer(source))
     for number, place in enumerate(found):

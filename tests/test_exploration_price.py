@@ -40,6 +40,15 @@ def test_the_price_of_exploration_is_attained(n, horizon):
     assert saving[0] == pytest.approx(1 - (1 - 1 / (n + 1)) ** n)  # no good one was left out
 
 
+def test_a_trial_is_priced_by_what_is_served_then():
+    """A sure saving comes first; the trial after it costs more than what has been found."""
+    low, high, chance = (np.array([pair]) for pair in ((-1.0, -3.0), (0.0, 0.0), (1.0, 0.1)))
+    price, saving = expected_price(low, high, chance, np.array([300.0]))
+    second = 0.1 * np.expm1(-2.0) + 0.9 * np.expm1(1.0)
+    assert price[0] == pytest.approx(np.expm1(-1.0) + second)
+    assert saving[0] == pytest.approx(1.0 + 0.1 * 2.0)
+
+
 KNOWN = 1e-9  # the sd of a configuration whose cost is known
 
 

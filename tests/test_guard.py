@@ -129,62 +129,10 @@ def test_what_crashed_or_was_worse_never_serves_again(agent):
         assert {part.ended for part in guard.parts} == {"", "aborted", "crashed"}
 
 
-def test_a_default_that_fails_is_the_servers_fault():
-    class Dead(Hostile):
-        def measure(self, configuration, arrivals, rng, *, watch=None):
-            raise ServerError("connection refused")
-
-    guard = Guard(SPACE, DEFAULT, 100, LATE_S)
-    agent = AGENTS["rrl-gp"](SPACE, np.random.default_rng(0))
-    run = guarded(Dead(0), agent, guard, 5, np.random.default_rng(1), requests=100)
-    with pytest.raises(ServerError, match="connection refused"):
-        next(run)
-
-
-def test_a_server_that_answers_nothing_names_the_status_and_its_words():
-    class Refusing(Hostile):
-        def measure(self, configuration, arrivals, rng, *, watch=None):
-            n = len(arrivals)
-            info = {"failure": "NOT_FOUND: model is not available"}
-            status = np.full(n, Status.NOT_FOUND)
-            return Episode(configuration, arrivals, np.zeros(n), status, info=info)
-
-    guard = Guard(SPACE, DEFAULT, 100, LATE_S)
-    agent = AGENTS["rrl-gp"](SPACE, np.random.default_rng(0))
-    run = guarded(Refusing(0), agent, guard, 5, np.random.default_rng(1), requests=100)
-    with pytest.raises(ServerError, match=r"100 requests .* NOT_FOUND: model is not"):
-        next(run)
-
-
-def test_a_late_generator_shuns_nobody_and_ends_the_run():
-    class Late(Hostile):
-        def measure(self, configuration, arrivals, rng, *, watch=None):
-            episode = super().measure(configuration, arrivals, rng, watch=watch)
-            return replace(episode, valid=configuration == DEFAULT)
-
-    server = Late(1)
-    server.kinds[:] = "late"
-    guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
-    agent = maker("random", budget=300)(SPACE, np.random.default_rng(0))
-    run = guarded(server, agent, guard, 5, np.random.default_rng(1))
-    with pytest.raises(ServerError, match="the load generator itself was late"):
-        list(run)
-    assert not guard.shunned
-
-
-def test_configurations_that_would_refuse_what_is_served_today_never_serve():
-    guard = Guard(SPACE, DEFAULT, 10_000, LATE_S, refuses=lambda c: c["batch"] == 8)
-    server, agent = Hostile(1), AGENTS["random"](SPACE, np.random.default_rng(0))
-    rng = np.random.default_rng(1)
-    for step in guarded(server, agent, guard, 60, rng):
-        assert step.recommended["batch"] != 8
-    assert all(configuration["batch"] != 8 for configuration, _ in server.served)
-
-
 class Scripted:
     """An agent that asks for what it was given, and always recommends the same."""
 
-    def __init__(self, asks, best):
+    def __init__(self, asks, best=DEFAULT):
         self.asks, self.choice, self.told = list(asks), best, []
 
     def ask(self, load):
@@ -195,6 +143,58 @@ class Scripted:
 
     def best(self, load):
         return self.choice
+
+
+class Acting(Hostile):
+    """A hostile server whose episodes a function changes, or replaces by an error."""
+
+    def __init__(self, act, seed=0):
+        super().__init__(seed)
+        self.act = act
+
+    def measure(self, configuration, arrivals, rng, *, watch=None):
+        return self.act(super().measure(configuration, arrivals, rng, watch=watch))
+
+
+def test_a_default_that_fails_is_the_servers_fault():
+    def refuse(episode):
+        raise ServerError("connection refused")
+
+    guard = Guard(SPACE, DEFAULT, 100, LATE_S)
+    run = guarded(Acting(refuse), Scripted([DEFAULT]), guard, 5, np.random.default_rng(1))
+    with pytest.raises(ServerError, match="connection refused"):
+        next(run)
+
+
+def test_a_server_that_answers_nothing_names_the_status_and_its_words():
+    def nothing(episode):
+        info = {"failure": "NOT_FOUND: model is not available"}
+        status = np.full(len(episode), Status.NOT_FOUND)
+        return replace(episode, status=status, latency=np.zeros(len(episode)), info=info)
+
+    guard = Guard(SPACE, DEFAULT, 100, LATE_S)
+    run = guarded(Acting(nothing), Scripted([DEFAULT]), guard, 5, np.random.default_rng(1))
+    with pytest.raises(ServerError, match=r"50 requests .* NOT_FOUND: model is not"):
+        next(run)
+
+
+def test_a_late_generator_shuns_nobody_and_ends_the_run():
+    server = Acting(lambda one: replace(one, valid=one.configuration == DEFAULT))
+    server.kinds[:] = "late"
+    guard = Guard(SPACE, DEFAULT, 10_000, LATE_S)
+    agent = Scripted([DEFAULT, {"threads": 1, "batch": 1}])
+    with pytest.raises(ServerError, match="the load generator itself was late"):
+        list(guarded(server, agent, guard, 5, np.random.default_rng(1)))
+    assert not guard.shunned
+
+
+def test_configurations_that_would_refuse_what_is_served_today_never_serve():
+    guard = Guard(SPACE, DEFAULT, 10_000, LATE_S, refuses=lambda c: c["batch"] == 8)
+    server, agent = Hostile(1), AGENTS["random"](SPACE, np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    for step in guarded(server, agent, guard, 60, rng):
+        assert step.recommended["batch"] != 8
+    assert all(configuration["batch"] != 8 for configuration, _ in server.served)
 
 
 @pytest.mark.parametrize("end", ["crashed", "aborted"])
@@ -277,8 +277,35 @@ def test_more_episodes_and_rounds_may_be_asked_for_later(tmp_path, whole):
     records = operate(more, Mortal(10**6), contestants, tmp_path)
     assert [r["episode"] for r in records if "episode" in r] == [*range(40)]
     assert [r["round"] for r in records if "round" in r] == [0, 1, 2, 0, 1, 2, 3, 4]
+    assert (records[0]["budget"], records[-1]["budget"]) == (200, 300)
     with pytest.raises(ValueError, match="has 40 episodes: give --episodes 40"):
         operate(guarded_job(), Mortal(0), contestants, tmp_path)
+
+
+class Clients:
+    """Requests that nobody can draw again: their rate is another one at each time."""
+
+    rate = 40.0
+
+    def __repr__(self):
+        return "Clients()"
+
+    def arrivals(self, n, rng):
+        self.rate += 5.0
+        return np.arange(n) / self.rate
+
+
+def test_a_run_on_the_requests_of_clients_goes_on_with_those_that_came(tmp_path):
+    job = guarded_job(workload=Clients())
+    for lives in (9, 20):
+        with pytest.raises(KeyboardInterrupt):
+            operate(job, Mortal(lives), contestants, tmp_path)
+    before = (tmp_path / JOURNAL).read_bytes()
+    records = operate(job, Mortal(10**6), contestants, tmp_path)
+    assert (tmp_path / JOURNAL).read_bytes().startswith(before)
+    loads = [round(r["load_per_s"]) for r in records if "episode" in r]
+    assert len(loads) == 30
+    assert len(set(loads)) >= 3
 
 
 # --- the comparison -------------------------------------------------------------------------------
@@ -310,20 +337,21 @@ def tempting_job(**changes):
     return guarded_job(**({"space": space, "slo": parse_slo("p99<100ms"), "rounds": 15} | changes))
 
 
-def tune_tempting(job, folder, lives=10**6, late=0.1):
+def tune_tempting(job, folder, lives=10**6, late=0.1, later=None):
     server = Tempting(lives, late)
+    compared = server if later is None else Tempting(lives, later)
 
     try:
-        return server, operate(job, server, on_one_server(server), folder)
+        return server, operate(job, server, on_one_server(compared), folder)
     except KeyboardInterrupt:
         return server, None
 
 
-@pytest.mark.parametrize("budget", [5, 23, 59])
-def test_the_budget_holds_in_the_comparison_too(budget, tmp_path):
+@pytest.mark.parametrize(("budget", "late"), [(5, (0.1, 0.1)), (59, (0.1, 0.1)), (9, (0.0, 0.05))])
+def test_the_budget_holds_in_the_comparison_too(budget, late, tmp_path):
     """The default is never late, so all bad requests are those of trials."""
     job = tempting_job(budget=budget)
-    _, records = tune_tempting(job, tmp_path)
+    _, records = tune_tempting(job, tmp_path, late=late[0], later=late[1])
     result = summarise(job, records)
     trials = [
         part for r in records for part in r["guard"]["parts"] if part["configuration"] != DEFAULT

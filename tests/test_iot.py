@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.recording.replay import RecordedServer
+from rrl.recording.truth import judge_half
 from rrl.simulation.service_model import Machine, Model
 from rrl.simulation.shared_machine import Neighbour, SharedServer
 from rrl.simulation.simulator import SimulatedServer
@@ -91,12 +92,6 @@ def test_work_is_lost_by_a_restart_only(part, count, configuration):
     assert np.max(together - whole.latency) <= again + 1e-6
 
 
-def test_an_overloaded_server_gets_slower_from_episode_to_episode():
-    part = np.arange(1, 41) * 0.02  # fifty per second, and two cores answer twenty
-    means = [e.latency.mean() for e in serve(SharedServer(PLAIN), [part] * 4, EPISODES[1:2] * 4)]
-    assert np.all(np.diff(means) > 0.5)
-
-
 def test_what_is_unfinished_does_not_change_the_random_numbers_of_later_episodes():
     """An agent that made a queue meets the same machine as the others once it is gone."""
     server, rng = testbed("cpu2"), np.random.default_rng(5)
@@ -138,20 +133,6 @@ def test_a_neighbour_takes_no_more_than_its_share_and_clocks_run_both_ways(other
     np.testing.assert_allclose(np.diff(done[after]), np.diff(times[after]), atol=1e-4)
 
 
-def test_a_neighbour_takes_its_mean_fraction():
-    other = Neighbour(0.5, busy=2.0, idle=6.0)
-    progress = other.progress(20_000.0, np.random.default_rng(0))
-    assert progress.at(20_000.0) / 20_000 == pytest.approx(1 - other.mean_fraction, rel=0.01)
-
-
-def test_while_the_neighbour_works_all_takes_longer():
-    half = Neighbour(0.5, busy=1e6, idle=1e-3).progress(100.0, np.random.default_rng(0))
-    arrivals, rng = np.arange(1.0, 5.0), np.random.default_rng
-    slow = SharedServer(PLAIN, half).measure(EPISODES[0], arrivals, rng(0))
-    fast = SharedServer(PLAIN).measure(EPISODES[0], arrivals, rng(0))
-    np.testing.assert_allclose(slow.latency, 2 * fast.latency, rtol=1e-3)
-
-
 # --- A day ----------------------------------------------------------------------------------------
 
 
@@ -162,6 +143,7 @@ def test_a_day_is_the_same_each_time_and_its_arrivals_are_the_same_for_all():
     assert first["chosen"].shape == (2, QUICK.episodes)
     assert np.array_equal(first["hour"], other["hour"])
     assert np.all(np.diff(first["hour"]) > 0)
+    assert not np.array_equal(*first["hour"]), "another seed, another day"
     assert first["hour"][:, -1] == pytest.approx(24, abs=6)  # so short a day begins with no event
     for name in ("chosen", "mean_s", "late", "hour"):
         assert first[name][1:].tobytes() == again[name].tobytes()
@@ -175,7 +157,10 @@ def test_the_knowing_agent_has_the_truth_of_the_half_that_is_not_replayed():
     day = Day("mobilenet_v2-threads", 110.0, KNOWING, 1, 100, 0.05, length_s=20.0)
     rates, costs = level_costs(day.problem, str(DATA))
     assert rates.tolist() == [60.0, 115.0, 165.0]
-    space = RecordedServer(DATA / day.testbed, half=0).space
+    server = RecordedServer(DATA / day.testbed, half=0)
+    judged = [judge_half(server.profile, rate, 1).cost for rate in rates]
+    np.testing.assert_array_equal(costs, judged)
+    space = server.space
     agent = Knowing(rates, [space[int(best)] for best in costs.argmin(axis=1)])
     agent.tell(space[0], 99.0)
     assert agent.ask(1e6) == agent.best(165.0) == space[int(costs[2].argmin())]
@@ -187,7 +172,6 @@ def test_the_knowing_agent_has_the_truth_of_the_half_that_is_not_replayed():
     [
         ({"agent": "nobody"}, "unknown agent 'nobody'"),
         ({"neighbour": (2.0, 1.0, 1.0)}, "fraction 2.0"),
-        ({"neighbour": (0.5,)}, "missing 2 required"),
         ({"testbed": "keyword-threads", "neighbour": (0.5, 1.0, 1.0)}, "cannot have a neighbour"),
         ({"seeds": 0}, "needs a seed"),
         ({"length_s": 1.0}, "two episodes"),
@@ -233,13 +217,13 @@ def test_a_day_s_tables_compare_seed_by_seed():
         [
             made(DEFAULT, base, np.full((3, 6), 10)),
             made(KNOWING, np.array(base) / 4),
-            made("rrl-gp", [[4, 2, 1, 1, 1, 1], [4] * 6, [2, 2, 2, 2, 2, 6]], np.full((3, 6), 5)),
+            made("rrl-gp", [[4, 2, 1, 1, 1, 1], [5] * 6, [2, 2, 2, 2, 2, 6]], np.full((3, 6), 5)),
         ]
     )
     table = served_days(found, np.random.default_rng(0)).set_index("agent")
     assert table.loc[KNOWING, "ratio"] == 0.25
-    assert table.loc["rrl-gp", "ratio"] == 1.0
-    assert table.loc["rrl-gp", "worse"] == pytest.approx(1 / 3)
+    assert table.loc["rrl-gp", "ratio"] == 1.25
+    assert table.loc["rrl-gp", "worse"] == pytest.approx(2 / 3)
     assert table.loc["rrl-gp", "late_more"] == pytest.approx(-0.05)
     when = paying(found).set_index("agent")
     assert list(when.index) == ["rrl-gp"]

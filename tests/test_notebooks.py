@@ -62,7 +62,13 @@ QUICK: dict[str, dict[str, object]] = {  # of the notebooks that take long other
         "replications": 3,
         "only": "keyword-threads mobilenet_v2-threads gpu",
     },
-    "10_explorer": {"episodes": 10, "steps": 20, "seeds": 2, "film": 2},
+    "10_explorer": {
+        "profile": "keyword-threads",
+        "episodes": 10,
+        "steps": 20,
+        "seeds": 2,
+        "film": 2,
+    },
 }
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 EXPLORER = ROOT / "notebooks" / "10_explorer.ipynb"

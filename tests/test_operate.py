@@ -21,10 +21,11 @@ from rrl import (
 from rrl.operating.job import Job
 from rrl.operating.journal import JOURNAL
 from rrl.operating.operate import SETTLED, make_agent, on_one_server, operate
+from rrl.operating.options import NO_LIMIT
 from rrl.operating.records import compared, learned, settled
-from rrl.operating.report import add_commands, plot_journal
+from rrl.operating.report import add_commands, check_result, plot_journal
 from rrl.operating.verdict import best_so_far, summarise
-from rrl.support.errors import DataError, UsageError
+from rrl.support.errors import DataError, UnstableError, UsageError
 from rrl.tuning.episode import Episode, measure_valid
 from rrl.tuning.objective import SLOViolations
 from rrl.tuning.slo import SLO, join, parse_slo
@@ -97,7 +98,7 @@ def test_a_run_that_was_killed_ends_as_the_one_that_was_not(whole, tmp_path):
             operate(job(), server, on_one_server(server), tmp_path)
     records = operate(job(), SERVER, contestants, tmp_path)
     assert (tmp_path / JOURNAL).read_bytes() == whole
-    again = operate(job(), Mortal(0), contestants, tmp_path)  # a finished run measures nothing
+    again = operate(job(), Mortal(0), None, tmp_path)  # a finished run measures and opens nothing
     assert summarise(job(), again) == summarise(job(), records)
     assert [record["episode"] for record in records[:25]] == [*range(25)]
     assert [record["round"] for record in records[25:]] == [*range(6)]
@@ -106,12 +107,14 @@ def test_a_run_that_was_killed_ends_as_the_one_that_was_not(whole, tmp_path):
 def test_a_capacity_search_that_was_killed_goes_on_with_the_load_that_it_found(tmp_path):
     """The next load is that of the rate found, so it is known only from the measurement."""
     objective = parse_objective("rate of 40,80,160,320 with p99<60ms")
-    mine = job(objective=objective, slo=None, episodes=12, rounds=2)
-    operate(mine, SERVER, contestants, tmp_path / "whole")
+    mine = job(objective=objective, slo=None, episodes=12, rounds=2, budget=NO_LIMIT, late_s=0.06)
+    once = summarise(mine, operate(mine, SERVER, contestants, tmp_path / "whole"))
     for calls in (4, 9):
         with pytest.raises(Killed):
             operate(mine, Mortal(calls), contestants, tmp_path / "parts")
-    operate(mine, SERVER, contestants, tmp_path / "parts")
+    again = summarise(mine, operate(mine, SERVER, contestants, tmp_path / "parts"))
+    assert again == once
+    assert sum(once["harm"]["trials"]) > 0
     whole, parts = ((tmp_path / name / JOURNAL).read_bytes() for name in ("whole", "parts"))
     assert parts == whole
 
@@ -204,10 +207,13 @@ def test_verdicts(costs, verdict, slo, tmp_path):
 
 def test_a_recommendation_that_is_worse_is_called_so(tmp_path):
     """The load of the comparison differs from that of the tuning, which nobody foresaw."""
-    mine, server, _ = table_job(0.4, 0.1)
+    mine, server, _ = table_job(0.4, 0.1, slo=None)
     turned = TableServer({"threads": [1, 2], "cost": [0.1, 0.4]}, ["threads"])
     records = operate(mine, server, on_one_server(turned), tmp_path)
-    assert summarise(mine, records)["verdict"] == "worse"
+    result = summarise(mine, records)
+    assert result["verdict"] == "worse"
+    with pytest.raises(UnstableError, match="worse than the default: keep the default"):
+        check_result(result)
 
 
 # --- the loop -------------------------------------------------------------------------------------

@@ -133,16 +133,15 @@ def made_up(passes, scatter, configurations=300):
     )
 
 
-@pytest.mark.parametrize(("passes", "of_half"), [(2, 1), (4, 2), (8, 4)])
+@pytest.mark.parametrize(("passes", "of_half"), [(2, 1), (8, 4)])
 def test_the_error_of_a_mean_is_the_scatter_of_its_episodes(passes, of_half):
     found = judging_errors(made_up(passes, scatter=0.3), 9.0, half=1)
     assert found["error"] == pytest.approx(0.3 / np.sqrt(of_half), rel=0.1)
     assert set(found["requests"]) == {100 * of_half}
 
 
-@pytest.mark.parametrize("rate", [450.0, 900.0, 1275.0])
-def test_a_finalist_is_as_sure_as_its_limits_and_all_others_as_their_means(scenario, rate):
-    profile = scenario.server.profile
+def test_a_finalist_is_as_sure_as_its_limits_and_all_others_as_their_means(scenario):
+    profile, rate = scenario.server.profile, 900.0
     truth, errors = judge_half(profile, rate, 1), ratio_errors(profile, rate, 1)
     final = np.isfinite(truth.high)  # a few took part in too few rounds for a limit
     np.testing.assert_allclose(  # 1.96 errors to each side

@@ -141,7 +141,8 @@ def test_finals_leave_the_replay_as_it_is(folder):
     with closing(Recorder(PLAN, folder)) as recorder:
         first = islice(Finals(recorder).order(), 2)  # a round for each half
         list(recorder.run(Scripted(), np.random.default_rng(0), first))
-    assert len(read_profile(folder).table) > PLAN.episodes
+    profile = read_profile(folder)
+    assert len(profile.table) > len(profile.grid) == PLAN.episodes
     assert replayed(folder) == before
     rows = (folder / EPISODES).read_text().splitlines(keepends=True)
     (folder / EPISODES).write_text("".join([rows[0], *rows[2:]]))

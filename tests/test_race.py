@@ -61,13 +61,6 @@ def test_a_race_is_the_same_again_and_a_seed_is_not_another():
     assert not np.array_equal(one.costs[0], one.costs[1])
 
 
-def test_agents_meet_the_same_arrivals_and_the_same_luck():
-    problem = open_scenario("keyword-threads", 900.0, DATA)
-    fixed = [race(problem, AGENTS[n], [0], 8) for n in ("tf-serving-default", "rrl")]
-    same = fixed[0].chosen == fixed[1].chosen
-    assert np.array_equal(fixed[0].costs[same], fixed[1].costs[same])
-
-
 @pytest.mark.parametrize("half", [0, 1])
 def test_no_agent_is_judged_by_what_it_replays(half):
     """What is replayed and what is true come from episodes that share nothing."""
@@ -112,7 +105,7 @@ def test_a_recorded_load_that_changes_weighs_the_loads_by_how_often_they_answer(
 
 
 def test_a_simulated_truth_is_what_measuring_says():
-    scenario = with_truth("cpu2", 115.0, replications=40)
+    scenario = with_truth("cpu2", 115.0, replications=20)
     best = scenario.space[int(scenario.cost.argmin())]
     rng = np.random.default_rng(5)
     arrivals = (Poisson(115.0).arrivals(100, rng) for _ in range(200))

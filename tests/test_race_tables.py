@@ -66,28 +66,28 @@ def test_a_race_goes_on_where_it_stopped_whatever_the_number_of_processes(folder
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("other", [("--episodes", "21"), ("--noise", "0"), "another table"])
-def test_a_file_with_other_settings_is_refused_and_kept(other, folder, capsys):
-    assert main(["race", "mine", *SMALL]) == 0
+def test_a_file_with_other_settings_is_refused_and_kept(folder, capsys, monkeypatch):
+    own = ["race", "mine", *SMALL, "--agents", "random"]
+    assert main(own) == 0
     before = (folder / "build/race/mine/runs.csv").read_bytes()
-    if other == "another table":
-        (folder / "mine" / "grid.csv").write_text(GRID.replace("5.5", "5.6"))
-        other = ()
-    capsys.readouterr()
-    assert main(["race", "mine", *SMALL, *other]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    own = f'{{"agent": {version("agent random")}, "episodes": 20, "noise"'
-    assert f"runs.csv: its runs of random on grid have {own}" in line
-    assert (folder / "build/race/mine/runs.csv").read_bytes() == before
-    assert main(["race", "mine", *SMALL, *other, "--out", "other"]) == 0
 
+    def refused(*other):
+        capsys.readouterr()
+        assert main([*own, *other]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        made = f'{{"agent": {version("agent random")}, "episodes": 20, "noise"'
+        assert f"runs.csv: its runs of random on grid have {made}" in line
+        assert (folder / "build/race/mine/runs.csv").read_bytes() == before
+        return line
 
-def test_runs_of_another_version_of_an_agent_are_refused(folder, capsys, monkeypatch):
-    assert main(["race", "mine", *SMALL]) == 0
-    monkeypatch.setattr("rrl.studies.table_races.version", lambda name: 99)
-    capsys.readouterr()
-    assert main(["race", "mine", *SMALL]) == 2
-    assert 'not {"agent": 99, ' in capsys.readouterr().err
+    refused("--episodes", "21")
+    refused("--noise", "0")
+    with monkeypatch.context() as patch:
+        patch.setattr("rrl.studies.table_races.version", lambda name: 99)
+        assert 'not {"agent": 99, ' in refused()
+    (folder / "mine" / "grid.csv").write_text(GRID.replace("5.5", "5.6"))
+    refused()
+    assert main([*own, "--out", "other"]) == 0
 
 
 def test_agents_of_a_table_and_seed_meet_the_same_noise():

@@ -404,6 +404,7 @@ def test_each_half_goes_on_until_every_ratio_is_known(whole):
     for rate in range(2):
         for half in (0, 1):
             columns, means = finals.rounds(rate, half)
+            assert finals.entrants(rate, PLAN.grid_passes + half) == columns  # what came first
             _, verdicts = judge(means, contenders=len(finals.finalists[rate]))
             assert all(known(verdict) for verdict in verdicts)
             assert len(means) < MOST_ROUNDS * REPEATS

@@ -87,20 +87,6 @@ def test_a_dask_cluster_gives_what_one_worker_gives(alone, tmp_path, monkeypatch
         assert same(alone[1], run(tmp_path))
 
 
-def test_what_is_on_file_is_not_run_again_and_what_is_missing_is(alone, tmp_path, monkeypatch):
-    shutil.copytree(alone[0], tmp_path, dirs_exist_ok=True)
-    files = sorted((tmp_path / "results").iterdir())
-    assert len(files) == 3  # seven seeds in two pieces, three in one
-    ran = []
-    monkeypatch.setattr(sweeps, "_call", lambda task: ran.append(task.key) or one(task))
-    one = lambda task: (task.key, task.function(*task.arguments))  # noqa: E731
-    assert same(alone[1], run(tmp_path))
-    assert ran == []
-    files[1].unlink()
-    assert same(alone[1], run(tmp_path))
-    assert ran == [files[1].stem]
-
-
 def test_a_sweep_that_was_killed_goes_on_from_what_was_done(alone, tmp_path, monkeypatch):
     calls = []
 
@@ -117,7 +103,12 @@ def test_a_sweep_that_was_killed_goes_on_from_what_was_done(alone, tmp_path, mon
     assert kept <= set(calls)
     assert len(kept) >= 1
     monkeypatch.undo()
+    again = []
+    call = sweeps._call
+    monkeypatch.setattr(sweeps, "_call", lambda task: again.append(task.key) or call(task))
     assert same(alone[1], run(tmp_path))
+    assert len(again) == 3 - len(kept), "seven seeds in two pieces, three in one"
+    assert not kept & set(again), "what is on file is not run again"
 
 
 def keys(data=DATA):
@@ -144,14 +135,6 @@ def test_a_change_of_data_code_or_versions_is_a_new_piece(tmp_path, monkeypatch)
         with monkeypatch.context() as patch:
             patch.setattr(module, name, lambda *_, value=value: value)
             assert not set(keys()) & set(before)
-
-
-def test_truths_are_kept_too(tmp_path):
-    sweep = Sweep(SETTINGS, data=DATA, build=tmp_path, workers=1)
-    (scenario,) = sweep.scenarios(progress=False).values()
-    straight = with_truth("keyword-threads", 900.0, DATA)
-    assert np.array_equal(scenario.cost, straight.cost)
-    assert np.array_equal(scenario.violations, straight.violations)
 
 
 def test_a_damaged_piece_is_named(alone, tmp_path):

@@ -110,6 +110,13 @@ def test_a_false_bound_is_noticed(mutation, monkeypatch):
     assert caught in {check.name for check in checks if not check.holds}
 
 
+def test_a_cover_begins_where_the_one_before_ended():
+    one = MDP(np.array([[1.0, 3.0]]), np.ones((1, 2, 1)), gamma=0.0)
+    path = np.array([[0, action, 0] for action in (0, 1, 1, 1, 0, 0, 1)])
+    run = region_learning(one, line(2, 0), path, np.zeros((1, 2)), truth=solve(one))
+    assert run.covers.tolist() == [2, 5, 7]
+
+
 # --- Exact where it is exact --------------------------------------------------------------------
 
 

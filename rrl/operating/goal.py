@@ -110,10 +110,18 @@ def read_late(options: Namespace, slo: SLO | None) -> float | None:
 
 
 def read_budget(options: Namespace, objective: Objective) -> int:
-    """Return the guard's budget in requests; a capacity search has no limit."""
+    """Return the guard's budget in requests; a capacity search has no limit.
+
+    Raises
+    ------
+    UsageError
+        If a capacity search has an option about clients, because it overloads the server.
+    """
     from rrl.tuning.constrained import HighestRate
 
     if isinstance(objective, HighestRate):
+        why = "with this objective: a capacity search overloads a server that nobody else uses"
+        refuse(options, ("port", "budget", "late"), why)
         return NO_LIMIT
     if options.budget is not None:
         return int(options.budget)

@@ -329,7 +329,7 @@ class Run:
         began, late_s = time.monotonic(), guard and guard.late_s
         self._look(lambda line: None)
         first = len(learned(self.records))
-        load, parts, _ = self._draw()  # again, as clients show only now how many requests they send
+        load, parts, _ = self._draw()  # again, as only now the rate of clients is known
         self._load = load if self._steps is None else self._load
         for number, due in enumerate(islice(parts, first, None), first + 1):
             if settled(job, self.records):

@@ -20,7 +20,6 @@ from rrl.operating.options import (
     add_server_options,
     checksum,
     ip_address,
-    refuse,
     refuse_without_effect,
     requests_or_unlimited,
     time_limit,
@@ -31,7 +30,6 @@ from rrl.support.number_options import fraction, whole
 if TYPE_CHECKING:
     from rrl.operating.job import Job
     from rrl.operating.requests import Requests
-    from rrl.tuning.objective import Objective
 
 PATIENCE = 15
 """Episodes in a row in which no trial was worth its price, after which the tuning ends.
@@ -228,7 +226,6 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     folder = options.out or Path("build") / "tune" / Path(options.model).name
     default = read_default(options, space)
     objective, slo = read_goal(options, space, default)
-    _check_goal(options, objective)
     load = ClientTraffic() if options.traffic else read_load(options, objective)
     kind = kind_of(find_executable(options.executable))
     sample = "its own or random requests"
@@ -258,15 +255,6 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     if options.dry_run:
         return job, folder
     return replace(job, about=about(options)), folder  # last, as it may build the model
-
-
-def _check_goal(options: Namespace, objective: Objective) -> None:
-    """Refuse an objective that the server cannot be measured by."""
-    from rrl.tuning.constrained import HighestRate
-
-    if isinstance(objective, HighestRate):
-        why = "with this objective: a capacity search overloads a server that nobody else uses"
-        refuse(options, ("port", "budget", "late"), why)
 
 
 def _stop(options: Namespace) -> int:

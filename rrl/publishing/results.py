@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rrl.studies.claim_page import Claim, best_simple, counted
+from rrl.studies.claim_page import best_simple, counted
 from rrl.studies.claim_tables import LOADS
-from rrl.studies.claims import USE
 from rrl.studies.other_half import ORACLE, READER
 from rrl.support.errors import DataError, Parser, UsageError, command
 
@@ -46,11 +45,11 @@ def results(folder: Path) -> str:
     path = folder / "claims.json"
     if not path.is_file():
         raise DataError(f"{path}: not found; run notebooks/08_claims.ipynb first")
-    claims = [Claim(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    claims = json.loads(path.read_text(encoding="utf-8"))
     others = [agent for agent in saved["agent"].unique() if not agent.startswith("rrl")]
     rival = best_simple(saved, [agent for agent in others if agent not in (ORACLE, READER)])
     table, lost = utilisation_table(saved, rival), losses(everywhere, rival)
-    return "\n\n".join((gains(saved), table, lost, verdicts(claims)))
+    return "\n\n".join((gains(saved), table, lost, counted(claims)))
 
 
 def _table(folder: Path, name: str, notebook: str) -> pd.DataFrame:
@@ -134,20 +133,6 @@ def losses(everywhere: pd.DataFrame, rival: str) -> str:
         f"{(ratio <= 1).sum()} of them. It loses most at {worst}: there it costs "
         f"{ratio.max():.2f} times as much as\n`{costs[worst].idxmin()}`."
     )
-
-
-def verdicts(claims: Sequence[Claim]) -> str:
-    """Return how many of the paper's claims are shown here.
-
-    Examples
-    --------
-    >>> rest = ("a", "b", "p", "real")
-    >>> rows = [("C3", "shown"), ("C4", "not shown"), ("C5", "not shown")]
-    >>> print(verdicts([Claim(n, n, *rest, w, "", "", "", [], [], [], []) for n, w in rows]))
-    Of the paper's 3 claims, 1 is shown (C3), 2 are not shown (C4, C5).
-    """
-    tested = sum(claim.verdict != USE for claim in claims)
-    return f"Of the paper's {tested} claims, {counted(claims)}."
 
 
 def results_of(page: str) -> str:

@@ -115,7 +115,7 @@ class Recorder:
     def means(self, rate: int) -> list[tuple[int, int, int, float]]:
         """Return pass, repeat, configuration and mean latency (s) of each episode at a rate index.
 
-        Failed requests count as they do for agents. The mean of an invalid episode is NaN.
+        Failed requests count as they do for agents.
         """
         return self._means[f"{self.plan.rates_per_s[rate]:g}"]
 
@@ -131,7 +131,7 @@ class Recorder:
         """Return means (s) over passes at a rate index, shape (configurations,); NaN if none."""
         values: dict[int, list[float]] = defaultdict(list)
         for pass_, _, index, mean in self.means(rate):
-            if pass_ in passes and not np.isnan(mean):
+            if pass_ in passes:
                 values[index].append(mean)
         table = np.full(len(self.plan.configurations), np.nan)
         for index, means in values.items():

@@ -76,9 +76,7 @@ def read_appended(path: Path, columns: list[str]) -> list[dict[str, str]]:
 
 
 def charged_mean(row: Mapping[str, str]) -> float:
-    """Return the mean latency (s) by which an episode is judged; NaN if it is not valid."""
-    if row["valid"] != "1":
-        return np.nan
+    """Return the mean latency (s) by which an episode is judged."""
     if not row["statuses"]:
         return float(row["mean_s"])
     latency, status = (np.array(row[name].split(), float) for name in ("latencies_us", "statuses"))

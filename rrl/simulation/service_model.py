@@ -98,10 +98,6 @@ class Model:
         """Return core-seconds of batches of 1, 2, ..., `max_batch` requests, shape (max_batch,)."""
         return self.fixed + self.item * np.arange(1, max_batch + 1, dtype=float)
 
-    def factors(self, n: int, rng: np.random.Generator) -> Floats:
-        """Draw random factors of the work, with mean 1, shape (n,)."""
-        return lognormal(self.variation, n, rng)
-
 
 @dataclass(frozen=True)
 class Machine:

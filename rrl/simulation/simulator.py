@@ -150,7 +150,7 @@ class SimulatedServer:
         """
         times = np.ascontiguousarray(check_arrivals(arrivals))
         n = len(times)
-        factor = self.model.factors(n, rng) * lognormal(self.machine.noise, 1, rng)
+        factor = lognormal(self.model.variation, n, rng) * lognormal(self.machine.noise, 1, rng)
         rate = n / times[-1] if times[-1] > 0 else np.inf
         chosen = np.arange(len(self.space)) if indices is None else np.asarray(indices)
         for block in np.array_split(chosen, max(1, -(-len(chosen) * n // CELLS))):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -50,8 +51,8 @@ from rrl.workloads.workload import Phases, Poisson
 DATA = PACKAGE.parent / "data"
 CACHE = PACKAGE.parent / "build" / "behaviour.json"
 ROOMS = (
-    *("core", "rivals", "tuning", "serving", "simulation"),
-    *("workloads", "recording", "studies", "support"),
+    *("support", "core", "workloads", "tuning", "serving"),
+    *("recording", "simulation", "rivals", "theory", "studies"),
 )
 SHORT = {
     "rrl-released": 25,
@@ -367,11 +368,16 @@ def digests(names: Iterable[str]) -> dict[str, str | None]:
     if missing:
         from joblib import Parallel, delayed
 
-        workers = min(available_cpus(), len(missing)) if len(missing) > 5 else 1
-        found = Parallel(workers)(delayed(_digest)(name) for name in missing)
+        few = len(missing) <= 5  # a process more would import all again
+        found = Parallel(1 if few else processes())(delayed(_digest)(name) for name in missing)
         kept.update(zip(missing, found, strict=True))
         _keep(kept)
     return {name: kept[name] for name in wanted}
+
+
+def processes() -> int:
+    """Return the number of processes: ``RRL_WORKERS`` in the environment, or one per CPU."""
+    return int(os.environ.get("RRL_WORKERS") or available_cpus())
 
 
 def _digest(name: str) -> str | None:

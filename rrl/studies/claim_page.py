@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,8 @@ from rrl.support.files import write_atomically
 if TYPE_CHECKING:
     import pandas as pd
 
+Claim = Mapping[str, Any]
+"""What a claim comes to, see :func:`claim_row`."""
 HALVES = ("first half replayed", "second half replayed")
 REASONS = {
     "C1": "a copy errs by {own}; the same configuration measured again by {oracle}",
@@ -35,47 +36,6 @@ REASONS = {
     "C9": "generated devices: {own}; one fixed configuration reaches {fixed}",
 }
 """Why each verdict is what it is, in about ten words; the numbers are those of the two halves."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim with what was measured, as the two files have it.
-
-    Parameters
-    ----------
-    id, paper, words, source : str
-        The number of the claim; what the paper says in short, and in its own words, which stand in
-        `source`.
-    agent, kind : str
-        The agent that the verdict is about, and the kind of problems that decides.
-    verdict, reason, rule : str
-        `rule` says when the rule was made: before or after its results were known.
-    asked : str
-        The threshold.
-    measured, oracle, reader, fixed : list of str
-        The number of the first part for the agent and for three references, for each half.
-    columns : mapping of str to str
-        The verdict on each agent, the best rival last.
-    registration : str
-        The SHA-256 of the registration that the verdict follows from.
-    """
-
-    id: str
-    paper: str
-    words: str
-    source: str
-    agent: str
-    kind: str
-    verdict: str
-    reason: str
-    rule: str
-    asked: str
-    measured: list[str]
-    oracle: list[str]
-    reader: list[str]
-    fixed: list[str]
-    columns: dict[str, str] = field(default_factory=dict)
-    registration: str = ""
 
 
 def as_text(value: float, low: float, high: float, unit: str = "") -> str:
@@ -92,9 +52,19 @@ def as_text(value: float, low: float, high: float, unit: str = "") -> str:
 
 
 def claim_row(judged: Judged, registered: Registration) -> Claim:
-    """Return what a claim comes to."""
-    claim = judged.claim
-    part = claim.parts[0]
+    """Return what a claim comes to, by name, as both files have it.
+
+    Returns
+    -------
+    dict
+        `paper` is what the paper says in short, `words` its own words, which stand in `source`. The
+        verdict is about `agent`, by the problems of `kind`, and `rule` says whether the rule was
+        made before or after its results were known. `asked` is the threshold. `measured`, `oracle`,
+        `reader` and `fixed` have the number of the first part for each half: that of the agent,
+        and those of three references. `columns` has the verdict on each agent, the best rival last.
+        `registration` is the SHA-256 of the registration from which the verdict follows.
+    """
+    claim, part = judged.claim, judged.claim.parts[0]
 
     def texts(agent: str, interval: bool = True) -> list[str]:
         return [_text(one, claim.unit, interval) for one in judged.of(agent) if one.problems]
@@ -104,15 +74,24 @@ def claim_row(judged: Judged, registered: Registration) -> Claim:
         for name, agent in (("own", claim.about), ("oracle", ORACLE), ("fixed", FIXED))
     }
     side = "above" if part.above is not None else "below"
-    names = [agent for agent in judged.agents if agent]
-    return Claim(
-        judged.id, claim.paper, claim.words, claim.source, claim.about, judged.kind,
-        judged.verdict, REASONS[judged.id].format(**short),
-        "after results" if judged.after_results else "before results",
-        f"{side} {part.threshold:g} {claim.unit}", texts(claim.about), texts(ORACLE),
-        texts(READER), texts(FIXED), {name: judged.word(judged.kind, name) for name in names},
-        registered.digest,
-    )  # fmt: skip
+    return {
+        "id": judged.id,
+        "paper": claim.paper,
+        "words": claim.words,
+        "source": claim.source,
+        "agent": claim.about,
+        "kind": judged.kind,
+        "verdict": judged.verdict,
+        "reason": REASONS[judged.id].format(**short),
+        "rule": "after results" if judged.after_results else "before results",
+        "asked": f"{side} {part.threshold:g} {claim.unit}",
+        "measured": texts(claim.about),
+        "oracle": texts(ORACLE),
+        "reader": texts(READER),
+        "fixed": texts(FIXED),
+        "columns": {name: judged.word(judged.kind, name) for name in judged.agents if name},
+        "registration": registered.digest,
+    }
 
 
 def _text(number: Number, unit: str, interval: bool) -> str:
@@ -214,7 +193,7 @@ def lead(claims: Sequence[Claim], saved: pd.DataFrame, ours: str, rival: str) ->
     Of the default's mean latency, `a` saves 30 % (low).
     """
     return (
-        f"Of the paper's {sum(c.verdict != USE for c in claims)} claims, {counted(claims)}.\n"
+        f"{counted(claims)}\n"
         f"Of the default's mean latency, `{ours}` saves {_by_load(saved, ours)}.\n"
         f"The best simple rival, `{rival}`, saves {_by_load(saved, rival)}, and an oracle "
         f"{_by_load(saved, ORACLE)}."
@@ -222,20 +201,20 @@ def lead(claims: Sequence[Claim], saved: pd.DataFrame, ours: str, rival: str) ->
 
 
 def counted(claims: Sequence[Claim]) -> str:
-    """Return how many claims have each verdict, and which.
+    """Return how many of the paper's claims have each verdict, and which; a use is no claim.
 
     Examples
     --------
-    >>> rest = ("", "", "", "", "")
     >>> rows = [("C3", "shown"), ("C4", "not shown"), ("C5", "not shown"), ("C9", "a use")]
-    >>> counted([Claim(id, *rest, word, "", "", "", [], [], [], []) for id, word in rows])
-    '1 is shown (C3), 2 are not shown (C4, C5)'
+    >>> counted([{"id": id, "verdict": word} for id, word in rows])
+    "Of the paper's 3 claims, 1 is shown (C3), 2 are not shown (C4, C5)."
     """
     words = []
     for word in VERDICTS:
-        if ids := [claim.id for claim in claims if claim.verdict == word]:
+        if ids := [claim["id"] for claim in claims if claim["verdict"] == word]:
             words.append(f"{len(ids)} {'is' if len(ids) == 1 else 'are'} {word} ({', '.join(ids)})")
-    return ", ".join(words) or "none is judged"
+    tested = sum(claim["verdict"] != USE for claim in claims)
+    return f"Of the paper's {tested} claims, {', '.join(words) or 'none is judged'}."
 
 
 def _by_load(saved: pd.DataFrame, agent: str) -> str:
@@ -271,8 +250,9 @@ def _utilisation(saved: pd.DataFrame, ours: str, rival: str) -> str:
 def _claims(claims: Sequence[Claim], evidence: Evidence, judged: Mapping[str, Judged]) -> list[str]:
     head = ("claim", "the paper", "agent", "measured", "asked", "oracle", "verdict", "why", "rule")
     rows = [
-        (c.id, c.paper, f"`{c.agent}`" if c.agent else "", " / ".join(c.measured) or "-", c.asked,
-         " / ".join(c.oracle) or "-", f"**{c.verdict}**", c.reason, f"made {c.rule}")
+        (c["id"], c["paper"], f"`{c['agent']}`" if c["agent"] else "",
+         " / ".join(c["measured"]) or "-", c["asked"], " / ".join(c["oracle"]) or "-",
+         f"**{c['verdict']}**", c["reason"], f"made {c['rule']}")
         for c in claims
     ]  # fmt: skip
     said = [_table(head, rows)]
@@ -364,9 +344,8 @@ def write_claims(
     (:func:`rrl.studies.map_claims.conditions_section`).
     """
     claims = [claim_row(one, registered) for one in judged.values()]
-    rows: list[dict[str, Any]] = [asdict(claim) for claim in claims]
     Path(folder).mkdir(parents=True, exist_ok=True)
-    write_atomically(Path(folder) / "claims.json", json.dumps(rows, indent=1) + "\n")
+    write_atomically(Path(folder) / "claims.json", json.dumps(claims, indent=1) + "\n")
     page = claims_page(claims, evidence, judged, registered, of_map, conditions)
     write_atomically(Path(folder) / "claims.md", page)
     return claims

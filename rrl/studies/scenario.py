@@ -169,7 +169,6 @@ def find_truth(
     problem: Scenario,
     *,
     replications: int = 300,
-    seed: int = 0,
     episodes: int | None = None,
 ) -> Truth:
     """Find the true cost of each configuration, in episodes that start with empty queues.
@@ -181,8 +180,6 @@ def find_truth(
     replications : int
         A simulated truth is the mean over this many episodes per configuration, with common random
         numbers. A recorded truth comes from the half that is not replayed.
-    seed : int
-        This is the seed of the random numbers.
     episodes : int, optional
         This is the horizon of a workload that changes. The replications are spread evenly over this
         many episodes, at most one each. A steady load ignores it.
@@ -193,9 +190,9 @@ def find_truth(
     steady = isinstance(problem.workload, Poisson)
     horizon = episodes if episodes and not steady else replications
     if isinstance(problem.server, RecordedServer):
-        return _recorded_truth(problem, problem.server, horizon, seed)
+        return _recorded_truth(problem, problem.server, horizon)
     assert isinstance(problem.server, SimulatedServer)
-    requests, rng = problem.requests, np.random.default_rng(seed)
+    requests, rng = problem.requests, np.random.default_rng(0)
     stretch = problem.workload.arrivals(horizon * requests, rng)
     parts = list(cut(stretch, requests))[:: -(-horizon // replications)]
     start = rng.bit_generator.state  # so both passes draw the same numbers
@@ -221,7 +218,7 @@ def _charged(
             yield block, latency
 
 
-def _recorded_truth(problem: Scenario, server: RecordedServer, horizon: int, seed: int) -> Truth:
+def _recorded_truth(problem: Scenario, server: RecordedServer, horizon: int) -> Truth:
     """Return the truth from the half that is not replayed, averaged over the recorded loads.
 
     The weight of a load is how often it is the nearest one.
@@ -236,7 +233,7 @@ def _recorded_truth(problem: Scenario, server: RecordedServer, horizon: int, see
     profile, requests = server.profile, problem.requests
     if server.half is None:
         raise ValueError("all passes are replayed, so nothing is left to judge by: replay one half")
-    stretch = problem.workload.arrivals(horizon * requests, np.random.default_rng(seed))
+    stretch = problem.workload.arrivals(horizon * requests, np.random.default_rng(0))
     nearest = [server.nearest_rate(part) for part in cut(stretch, requests)]
     loads, counts = np.unique(nearest, return_counts=True)
     rates, judge = [profile.rates_per_s[i] for i in loads], 1 - server.half

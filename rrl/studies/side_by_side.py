@@ -18,7 +18,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -36,7 +35,7 @@ from rrl.tuning.episode import Episode, Server
 from rrl.tuning.guard import Guard
 from rrl.tuning.guarded import GuardedStep, guarded_steps
 from rrl.tuning.loop import Step, draw_run, learning_steps
-from rrl.tuning.objective import MeanLatency, Objective
+from rrl.tuning.objective import MeanLatency
 from rrl.tuning.watch import Watch
 from rrl.workloads.workload import Workload
 
@@ -116,7 +115,6 @@ def side_by_side(
     seed: int,
     *,
     requests: int = 100,
-    objective: Objective | None = None,
 ) -> Iterator[dict[str, Step]]:
     """Let agents learn in turns; yield a round (one step of each) after all agents learned.
 
@@ -130,8 +128,8 @@ def side_by_side(
         This is the number of rounds.
     seed : int
         It sets the arrivals and the order within a round, which is random.
-    requests, objective
-        See :func:`rrl.tune`.
+    requests : int
+        Of an episode.
 
     Examples
     --------
@@ -146,7 +144,7 @@ def side_by_side(
     runs: dict[str, Iterator[Step]] = {}
     for name, (server, agent, guard) in contestants.items():
         drawn = draw_run(workload, episodes, requests, np.random.default_rng(seed))
-        what = server, agent, *drawn, objective or MeanLatency()
+        what = server, agent, *drawn, MeanLatency()
         runs[name] = learning_steps(*what) if guard is None else guarded_steps(*what, guard)
     for number in range(episodes):
         order = np.random.default_rng([seed, number]).permutation(sorted(runs)).tolist()
@@ -162,19 +160,17 @@ def record_side_by_side(
     seed: int,
     *,
     requests: int = 100,
-    objective: Objective | None = None,
-    live: bool = True,
     notes: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Step]]:
     """Run :func:`side_by_side` and save it in a folder; a run that was stopped begins again.
+
+    During a round, other measurements are kept off the machine.
 
     Parameters
     ----------
     folder : pathlib.Path
     make : callable
         It makes the contestants.
-    live : bool, optional
-        If true, this keeps other measurements off the machine during a round.
     notes : mapping, optional
         These are further entries of `run.json`.
 
@@ -197,11 +193,9 @@ def record_side_by_side(
     _check_folder(folder, what)
     _describe(folder, what, complete=False, notes=notes)
     rows: list[dict[str, Any]] = []
-    rounds = side_by_side(
-        contestants, workload, episodes, seed, requests=requests, objective=objective
-    )
+    rounds = side_by_side(contestants, workload, episodes, seed, requests=requests)
     while True:
-        with exclusive() if live else nullcontext():
+        with exclusive():
             turn = next(rounds, None)
         if turn is None:
             break

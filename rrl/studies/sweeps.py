@@ -27,6 +27,7 @@ import numpy as np
 from tqdm import tqdm
 
 from rrl.rivals import agents
+from rrl.studies.behaviour import processes
 from rrl.studies.days import Arrays, Day, check_day, day_name, run_days
 from rrl.studies.problems import open_scenario
 from rrl.studies.race import Race, race
@@ -43,7 +44,7 @@ from rrl.studies.sweep_store import (
 )
 from rrl.support.errors import DataError, UsageError
 from rrl.support.files import replacing
-from rrl.support.machine import available_cpus, one_thread
+from rrl.support.machine import one_thread
 from rrl.support.provenance import NUMERICAL, versions
 from rrl.tuning.constrained import most_cpus
 from rrl.tuning.objective_names import parse_objective
@@ -109,7 +110,7 @@ class Sweep:
         self.costs = costs
         self.data, self.folder = os.path.abspath(data), Path(build) / "results"
         self.replications = replications
-        self.workers = workers or int(os.environ.get("RRL_WORKERS") or available_cpus())
+        self.workers = workers or processes()
         for setting in self.settings:
             if isinstance(setting, Day):
                 check_day(setting)

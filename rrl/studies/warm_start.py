@@ -24,11 +24,10 @@ from rrl.core.qtable import Floats
 from rrl.core.space import ConfigSpace
 from rrl.core.warm_start import Earlier, WarmStart, transfer
 from rrl.recording.replay import RecordedServer
-from rrl.studies.outcomes import write_runs
+from rrl.studies.outcomes import interval, write_runs
 from rrl.studies.problems import DATA, with_truth
 from rrl.studies.race import Race, race
 from rrl.studies.scenario import Scenario
-from rrl.support.intervals import bootstrap_interval
 from rrl.support.limits import censored_median
 from rrl.support.machine import one_thread
 from rrl.tuning.recommended import recommended
@@ -226,8 +225,7 @@ def warm_start_table(
             ("mean_cost", ours["mean_cost"] / cold["mean_cost"]),
             ("deployed", ours["deployed"] / cold["deployed"]),
         ):
-            ends = bootstrap_interval(paired.to_numpy(float), np.random.default_rng(draws))
-            row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+            row |= interval(name, paired, np.random.default_rng(draws))
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -148,15 +148,10 @@ def variation(values: Floats, near: Mask) -> Floats:
     >>> variation(np.array([[1.0, 2.0, 5.0]]), near)
     np.float64(3.0)
     """
-    return local_variation(values, near).max(axis=(-2, -1))
-
-
-def local_variation(values: Floats, near: Mask) -> Floats:
-    """Return each cell's largest difference from the others in its region: shape (..., S, A)."""
     inside = near[..., None, :, :]
     highest = np.where(inside, values[..., None, :], -np.inf).max(axis=-1)
     lowest = np.where(inside, values[..., None, :], np.inf).min(axis=-1)
-    return np.maximum(highest - values, values - lowest)
+    return np.maximum(highest - values, values - lowest).max(axis=(-2, -1))
 
 
 def bias(eps: ArrayLike, gamma: ArrayLike) -> Floats:
