@@ -114,13 +114,11 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
     array([0.5, 0.5])
     """
     shifted = values + floor
-    if not shifted.any():
-        return np.full(len(values), 1 / len(values))
-    with np.errstate(divide="ignore"):  # log 0 is -inf: all the others get probability 0
+    if shifted.min() > 0:
         logs = np.log(shifted)
-    if np.isinf(logs).any():
-        logs = np.where(np.isinf(logs), 0.0, np.inf)
-    weights = np.exp((logs.min() - logs) / temperature)
+        weights = np.exp((logs.min() - logs) / temperature)
+    else:  # nothing is cheaper than a cost of 0
+        weights = (shifted == 0).astype(float)
     return weights / weights.sum()
 
 
