@@ -259,11 +259,12 @@ def test_only_a_proven_recommendation_stays_and_the_printed_line_starts_it(
     line = result["start"]
     assert line in out
     with subprocess.Popen(["sh", "-c", f"exec {line}"], stderr=-3, cwd=ROOT) as process:
-        assert wait_until(lambda: LOCAL_COMMAND[-1] in runs_with(process.pid)[0], LIMIT_S)
+        begun = len(LOCAL_COMMAND)  # `env` and `taskset` have run before it
+        assert wait_until(lambda: runs_with(process.pid)[0][:begun] == LOCAL_COMMAND, LIMIT_S)
         started, variables, cpus = runs_with(process.pid, "RRL_ODD")
         process.kill()
     assert (variables, cpus) == ([ODD], 1)
-    flags = parse_flags(started[len(LOCAL_COMMAND) :])
+    flags = parse_flags(started[begun:])
     assert (flags.port, flags.grpc_max_threads, Path(flags.model_base_path)) == (port, 6, model)
     assert read_batching(flags).max_batch_size == 16
 
