@@ -17,7 +17,7 @@ from rrl.core.gaussian_process import GaussianProcess, Hyperparameters
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.core.warm_start import Earlier, SlopeProcess, transfer
-from rrl.operating.journal import JOURNAL
+from rrl.operating.journal import JOURNAL, decode, encode
 from rrl.studies.problems import open_scenario
 from rrl.studies.warm_start import FIRST_SEED, SEEDS, earlier, misleading, study, write_warm_start
 from rrl.tuning.recommended import recommended
@@ -213,9 +213,13 @@ def source_of(name, journal, folder):
         return name
     folder.mkdir()
     damaged = journal[1].replace(b"cost", b"cast", 1)
-    lines = {"DAMAGED": [journal[0], damaged, *journal[2:]], "EMPTY": [], "SHORT": journal[:2]}.get(
-        name, journal
-    )
+    old = encode(decode(journal[0]) | {"journal": 2}).encode()
+    lines = {
+        "DAMAGED": [journal[0], damaged, *journal[2:]],
+        "OLD": [old, *journal[1:]],
+        "EMPTY": [],
+        "SHORT": journal[:2],
+    }.get(name, journal)
     (folder / JOURNAL).write_bytes(b"".join(lines))
     return str(folder)
 
@@ -227,6 +231,7 @@ def source_of(name, journal, folder):
         ("OUT", [], 2, "that is this run's own folder"),
         (str(ROOT / "data/keyword-threads"), ["--agent", "random"], 2, "no effect on the agent"),
         ("DAMAGED", [], 3, "line 2: damaged"),
+        ("OLD", [], 3, "was written by another version of rrl"),
         ("EMPTY", [], 3, "line 1: damaged, or no journal"),
         ("STRANGE", [], 2, "shares no two configurations"),
         ("SHORT", [], 3, "fewer than two configurations were measured"),

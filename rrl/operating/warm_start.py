@@ -15,7 +15,7 @@ import numpy as np
 
 from rrl.core.warm_start import Earlier, transfer
 from rrl.operating.job import Warm
-from rrl.operating.journal import JOURNAL, decode, is_configuration
+from rrl.operating.journal import JOURNAL, SCHEMA, decode, is_configuration
 from rrl.operating.options import DATA, checksum, refuse
 from rrl.operating.records import answered
 from rrl.operating.tape import restored
@@ -117,6 +117,8 @@ def _of_journal(file: Path) -> _Episodes:
     records = [decode(line) for line in lines]
     if records and records[-1] is None:
         records.pop()  # it was cut off, or another run is writing it
+    if records and records[0] and records[0].get("journal", SCHEMA) != SCHEMA:
+        raise DataError(f"{file} was written by another version of rrl; use another source")
     fixed: dict[str, Any] = {}
     for number, record in enumerate(records or [None], 1):
         try:
