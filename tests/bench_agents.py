@@ -111,7 +111,7 @@ def goals() -> None:
         space = paper_cpu(n - 1)
         for name, radius in product(("rrl", "rrl-released-copy"), (1.0, 2.0, 3.0)):
             make = maker(name, region=FixedRadius(radius))
-            runs = runs_of(make, space, 1000, 8 if n == 11 else 3)
+            runs = runs_of(make, space, *((1000, 8) if n == 11 else (200, 1)))
             each = min(statistics.median(run[100:]) for run in runs)  # at first it builds trees
             judge(f"{name}, {n}^3, radius {radius:g}: median", each, limit / 1e6)
     space = paper_cpu(10)

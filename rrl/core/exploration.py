@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numba import njit
 
 from rrl.core.qtable import Floats, Ints, QTable
 
@@ -86,6 +87,7 @@ class Boltzmann:
         return chosen if cells is None else int(cells[chosen])
 
 
+@njit(cache=True)
 def action_probabilities(values: Floats, temperature: float, floor: float = 0.0) -> Floats:
     """Return Boltzmann probabilities on the logarithm of the cost: p is proportional to Q^(-1/T).
 
@@ -114,11 +116,11 @@ def action_probabilities(values: Floats, temperature: float, floor: float = 0.0)
     array([0.5, 0.5])
     """
     shifted = values + floor
-    if shifted.min() > 0:
-        logs = np.log(shifted)
-        weights = np.exp((logs.min() - logs) / temperature)
+    lowest = shifted.min()
+    if lowest > 0:
+        weights = np.exp(-np.log(shifted / lowest) / temperature)
     else:  # nothing is cheaper than a cost of 0
-        weights = (shifted == 0).astype(float)
+        weights = np.where(shifted == 0, 1.0, 0.0)
     return weights / weights.sum()
 
 

@@ -23,6 +23,7 @@ Ints = NDArray[np.int64]
 
 MOST = 10**9  # combinations of a whole grid: the positions of more need tens of gigabytes
 NUMBERED = 1 << 62  # a fingerprint of a larger grid contains value indices, not numbers
+KEPT = 4096  # balls; an agent that has found its region asks for the same again and again
 ROUNDING = 1e-9  # relative slack: a configuration at the radius is in the ball
 
 
@@ -77,6 +78,7 @@ class ConfigSpace:
         self._digit = np.min_scalar_type(max(self.shape) - 1).newbyteorder(">")  # see `_keys`
         self._rows = self._available_rows(available)  # value indices; None for the whole grid
         self._count = prod(self.shape) if self._rows is None else len(self._rows)
+        self._balls: dict[tuple[int, float], Ints] = {}
 
     def _available_rows(self, available: ArrayLike | None) -> Ints | None:
         """Return the value indices of the available configurations, sorted; None if all are."""
@@ -287,7 +289,14 @@ class ConfigSpace:
         >>> len(paper_cpu().ball(665, radius=3)), len(paper_cpu().ball(665, radius=0))
         (123, 1)
         """
-        return np.flatnonzero(self.distances(index) <= check_radius(radius) * (1 + ROUNDING))
+        asked = int(index), check_radius(radius)
+        if asked not in self._balls:
+            if len(self._balls) >= KEPT:
+                self._balls.clear()
+            ball = np.flatnonzero(self.distances(index) <= asked[1] * (1 + ROUNDING))
+            ball.flags.writeable = False  # it is shared with the next caller
+            self._balls[asked] = ball
+        return self._balls[asked]
 
     # --- steps along the knobs --------------------------------------------------------------------
 
