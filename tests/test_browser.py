@@ -68,7 +68,7 @@ def jupyter(tmp_path):
     notebook = nbformat.read(ROOT / "notebooks" / "10_explorer.ipynb", as_version=4)
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", ()):  # a race that is soon over
-            cell.source += "\n" + "\n".join(f"{k} = {v}" for k, v in QUICK["10_explorer"].items())
+            cell.source += "\n" + "\n".join(f"{k} = {v!r}" for k, v in QUICK["10_explorer"].items())
     nbformat.write(notebook, tmp_path / "notebooks" / "10_explorer.ipynb")
     (tmp_path / "data").symlink_to(ROOT / "data")
     settings = tmp_path / "settings" / "@jupyterlab" / "notebook-extension"
