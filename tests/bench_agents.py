@@ -25,7 +25,7 @@ from rrl.support.machine import one_thread
 EPISODES = (50, 200, 1000)
 WINDOW = 20  # decisions whose mean is shown
 GRIDS = (11, 51, 101)
-LIMITS_US = {11: 200, 101: 50_000}  # of the paper's agents with a copy, by the values per knob
+LIMITS_US = {11: 20, 101: 50}  # of the paper's agents with a copy, by the values per knob
 GP_LIMITS_S = {"1296": 3e-3, "10,000": 20e-3, "10^6": 50e-3}  # of `rrl-gp`, by configurations
 LATE = 100  # decisions whose median is judged
 

@@ -92,7 +92,7 @@ def log_costs(costs: Floats) -> Floats:
 
 
 def log_means(table: QTable) -> Floats:
-    """Return logarithms of the mean costs of what was measured, in order."""
+    """Return the logarithms of the measured configurations' mean costs, in their order."""
     return log_costs(table.means[table.measured])
 
 

@@ -293,7 +293,7 @@ class Run:
         return record
 
     def begin(self, machine: Mapping[str, Any] | None) -> None:
-        """Say what was done before, and note the machine."""
+        """Show how far the journal goes, and record the machine."""
         journal = self.journal
         if journal.recovered:
             self.show("the last line of the journal was cut off; that episode is measured again")

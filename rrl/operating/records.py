@@ -29,7 +29,7 @@ _STORED = (
 def line_of(record: Record) -> Record:
     """Return what a journal stores of a record.
 
-    Most of it are the answers of the servers, and what the run cannot draw or compute again.
+    These are the answers of the servers, and the numbers that a run cannot draw or compute again.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def seen(episode: Episode, guard: Guard | None = None) -> Record:
 
 
 def answered(episode: Episode, late_s: float | None) -> Episode:
-    """Return what is known of an episode if a watch has stopped it.
+    """Return an episode; if a watch has stopped it, only the requests whose answers are known.
 
     A request that was cancelled counts as answered then if it was late already. Otherwise nothing
     is known of it, and it is left out, unless no other request was sent.

@@ -24,7 +24,7 @@ from rrl.tuning.presets import in_words
 from rrl.tuning.watch import Watch
 
 REPORTED = (MEMORY, RATE, "aborted", "failure")
-"""What is stored of an episode's `info`, beside the requests of others."""
+"""The entries of an episode's `info` that a journal stores, apart from others' requests."""
 
 
 def stored(episode: Episode, due: ArrayLike) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def _of_journal(file: Path) -> _Episodes:
 
 
 def _trial(record: Mapping[str, Any]) -> tuple[Configuration, Episode]:
-    """Return what was tried in an episode of a journal, and the answers; none after a crash."""
+    """Return the configuration and the episode of a record; a crash has no answers."""
     (first, *_) = (answer for answer in record["answers"] if answer.get("valid", True))
     configuration = first["configuration"]
     if not is_configuration(configuration):
