@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_recording import PLAN, Scripted, recorded
 
-from rrl.recording.evidence import agreement, paired_scatter, usual_settings
-from rrl.recording.profile import EPISODES, Profile, episodes_hash, read_profile
+from rrl.recording.evidence import usual_settings
+from rrl.recording.profile import EPISODES, episodes_hash, read_profile
 from rrl.recording.truth import (
     _medians,
     judge,
@@ -172,19 +172,6 @@ def test_a_perfect_reader_deploys_the_best_of_the_replayed_half(profile):
         assert profile.space[replay_best(profile, RATE, half)] == best
 
 
-def test_the_agreement_of_the_halves_is_counted(profile):
-    table = agreement(profile).set_index("rate_per_s")
-    assert list(table.index) == list(PLAN.rates_per_s)
-    row = table.loc[RATE]
-    both = [judge_half(profile, RATE, half) for half in (0, 1)]
-    assert row["good_0"] == both[0].good.sum() > 0
-    assert row["ceiling_0"] >= 1
-    assert row["best_over_1"] == pytest.approx(1 / np.nanmin(both[1].low))
-    assert row["best_over_1"] >= 1
-    assert row["judged_0"] == both[1].good[replay_best(profile, RATE, 0)]
-    assert 0.8 < row["rank_correlation"] <= 1
-
-
 def test_usual_settings_stand_over_the_best_with_limits(profile):
     table = usual_settings(profile)
     assert set(table["setting"]) == {"default", "guide", "adaptive"}
@@ -259,12 +246,3 @@ def test_medians_are_those_of_numpy(seed, missing, axis):
         warnings.simplefilter("ignore", RuntimeWarning)  # a row of nothing but NaN
         expected = np.nanmedian(values, axis=axis, keepdims=True)
     np.testing.assert_array_equal(_medians(values, axis), expected)
-
-
-def test_further_passes_of_the_good_ones_are_no_finals():
-    profile = read_profile(DATA / "mobilenet_v2-threads")
-    plan = profile.description["plan"]
-    assert (plan["passes"], plan.get("again", 0)) == (2, 0)
-    further = profile.description | {"plan": plan | {"passes": 1, "again": 1}}
-    expected = paired_scatter(profile, 165.0)
-    assert paired_scatter(Profile(further, profile.table), 165.0) == expected

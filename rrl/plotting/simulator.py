@@ -59,7 +59,7 @@ def plot_held_out(cells: pd.DataFrame, ax: Axes) -> Axes:
     ----------
     cells : DataFrame
         It has the columns `rate_per_s`, `measured_s`, `predicted_s` and `stable`.
-        :func:`rrl.simulation.validation.hold_out` returns such a table.
+        :func:`rrl.simulation.calibration.hold_out` returns such a table.
     """
     low = MS * 0.9 * cells[["measured_s", "predicted_s"]].min(axis=None)
     high = MS * 1.1 * cells[["measured_s", "predicted_s"]].max(axis=None)

@@ -21,7 +21,7 @@ name            knobs                                    served                 
 
 Each number was fitted to a recorded profile, was published, or is assumed: `SOURCES` has the source
 of each, and :func:`testbed_parameters` lists them. *Fitted* means that
-:mod:`rrl.simulation.validation` fits the number to a profile under ``data/``. The profiles were
+:mod:`rrl.simulation.calibration` fits the number to a profile under ``data/``. The profiles were
 recorded on a machine with 2 cores, with TensorFlow's runtime and batch scheduler.
 
 The simulator's notebook shows how well held-out configurations are predicted. It also shows how
