@@ -32,8 +32,8 @@ from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, LastingError
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.support.machine import announced, another_run, exclusive
+from rrl.support.one_writer import OwnedFolder
 from rrl.support.own_folder import own_folder
-from rrl.support.owned_folder import OwnedFolder, remove_abandoned
 
 ROOT = Path(__file__).parent.parent
 BATCHED = {"inter_op": 1, "batch_threads": 1, "max_batch_size": 4}
@@ -169,20 +169,16 @@ def test_what_killed_runs_left_half_written_goes_and_that_of_living_ones_stays(
 
 def test_only_what_is_ours_and_abandoned_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("rrl.support.owned_folder.SHORT", str(tmp_path))
-    mine = OwnedFolder("test")
-    foreign = tmp_path / "rrl-foreign"
-    foreign.mkdir()  # no lock file: somebody else's, or one that is being made
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "owner.lock").touch()
-    (tmp_path / "rrl-link").symlink_to(elsewhere)
-    abandoned = tmp_path / "rrl-abandoned"
-    (abandoned / "versions").mkdir(parents=True)
-    (abandoned / "owner.lock").touch()
-    assert remove_abandoned() == [abandoned]
+    mine, gone = OwnedFolder("test"), 2**22 + 1  # larger than any process number
+    (foreign := tmp_path / "rrl-foreign").mkdir()  # no number: somebody else's
+    (living := tmp_path / f"rrl-test-a.{os.getppid()}").mkdir()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"rrl-link.{gone}").symlink_to(elsewhere)
+    (abandoned := tmp_path / f"rrl-test-b.{gone}").mkdir()
+    (abandoned / "a.txt").touch()
+    OwnedFolder("other")
     assert not abandoned.exists()
-    assert all(path.exists() for path in (mine.path, foreign, elsewhere / "owner.lock"))
+    assert all(path.exists() for path in (mine.path, foreign, living, elsewhere))
     path = mine.path
     del mine
     assert not path.exists()

@@ -20,7 +20,7 @@ from rrl.serving.process_knobs import cpus_of
 from rrl.serving.servable import newest_version
 from rrl.serving.settings import flags
 from rrl.support.errors import DataError, UsageError
-from rrl.support.owned_folder import OwnedFolder, places
+from rrl.support.one_writer import SHORT, OwnedFolder
 
 BINARY = "tensorflow_model_server"
 LOCAL = "local"
@@ -146,7 +146,7 @@ class ModelServer(ServerProcess):
     def _socket_path(self) -> Path:
         path = self._folder.path / SOCKET
         if not fits(path):  # the folder for temporary files has a long name
-            self._short = OwnedFolder("socket", places()[-1])
+            self._short = OwnedFolder("socket", SHORT)
             path = self._short.path / SOCKET
         return path
 
