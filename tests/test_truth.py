@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from test_recording import PLAN, Scripted, recorded
 from rrl.recording.evidence import usual_settings
 from rrl.recording.profile import EPISODES, episodes_hash, read_profile
 from rrl.recording.truth import (
-    _medians,
     judge,
     judge_half,
     late_fraction,
@@ -235,14 +233,3 @@ def test_a_guest_may_be_faster_and_is_neither_the_best_nor_tied_with_it():
     assert best == 0
     assert [verdict.word for verdict in verdicts] == ["best", "separated", "undecided"]
     assert verdicts[2].ratio == pytest.approx(0.8)
-
-
-@given(st.integers(0, 10**6), st.floats(0, 1), st.sampled_from([0, 1]))
-def test_medians_are_those_of_numpy(seed, missing, axis):
-    rng = np.random.default_rng(seed)
-    values = rng.normal(size=tuple(rng.integers(1, 9, 2)))
-    values[rng.random(values.shape) < missing] = np.nan
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a row of nothing but NaN
-        expected = np.nanmedian(values, axis=axis, keepdims=True)
-    np.testing.assert_array_equal(_medians(values, axis), expected)
