@@ -42,6 +42,16 @@ def arrivals_at(rate, n=100, seed=0):
     return Poisson(rate).arrivals(n, np.random.default_rng(seed))
 
 
+def served(server, arrivals, seed=0, **configuration):
+    return server.measure(configuration, arrivals, np.random.default_rng(seed))
+
+
+def simulated(model=PLAIN, fixed=None, **knobs):
+    """A server with four cores."""
+    space = ConfigSpace([Knob(name, values) for name, values in knobs.items()])
+    return SimulatedServer(space, model, FOUR, fixed or {})
+
+
 # ------------------------------------------------------------------------------- service model
 
 
@@ -110,15 +120,11 @@ def test_receiving_requests_takes_cores_away():
 
 
 def test_requests_wait_for_a_core_where_helpers_can_hold_them_all():
-    space = ConfigSpace([Knob("intra_op", (0, 1, 3, 4, 8))])
-    waiting = SimulatedServer(space, PLAIN, replace(FOUR, wake=0.005))
-    free = SimulatedServer(space, PLAIN, FOUR)
+    free, arrivals = simulated(intra_op=(0, 1, 3, 4, 8)), arrivals_at(50.0)
+    waiting = replace(free, machine=replace(FOUR, wake=0.005))
     for intra, extra in {0: 0.005, 1: 0.0, 3: 0.0, 4: 0.005, 8: 0.005}.items():
-        latency = [
-            server.measure({"intra_op": intra}, arrivals_at(50.0), np.random.default_rng(0)).latency
-            for server in (waiting, free)
-        ]
-        np.testing.assert_allclose(latency[0] - latency[1], extra, atol=1e-12)
+        with_wake, without = (served(s, arrivals, intra_op=intra).latency for s in (waiting, free))
+        np.testing.assert_allclose(with_wake - without, extra, atol=1e-12)
 
 
 def test_lognormal_factors_have_mean_one_and_the_stated_variation():
@@ -139,7 +145,7 @@ def test_the_grid_is_the_single_measurements(name):
     blocks = list(server.grid(arrivals, np.random.default_rng(3), indices))
     assert [len(block) for block, _, _ in blocks] == [25]
     for index, latency, rejected in zip(*blocks[0], strict=True):
-        episode = server.measure(server.space[index], arrivals, np.random.default_rng(3))
+        episode = served(server, arrivals, 3, **server.space[index])
         assert episode.latency.tobytes() == latency.tobytes()
         np.testing.assert_array_equal(episode.ok, ~rejected)
         assert np.all(episode.latency >= server.model.overhead)
@@ -158,86 +164,68 @@ def test_a_large_grid_comes_in_blocks(monkeypatch):
 def test_zero_means_all_cores_and_no_batching():
     server, arrivals = testbed("cpu10"), arrivals_at(16.0)
 
-    def latency(inter, intra, threads):
-        chosen = {"inter_op": inter, "intra_op": intra, "batch_threads": threads}
-        return server.measure(chosen, arrivals, np.random.default_rng(0)).latency
+    def latency(inter, intra):
+        chosen = {"inter_op": inter, "intra_op": intra, "batch_threads": 3}
+        return served(server, arrivals, **chosen).latency
 
-    np.testing.assert_array_equal(latency(0, 0, 3), latency(10, 10, 3))
-    assert not np.array_equal(latency(0, 0, 3), latency(1, 0, 3))
-    space = ConfigSpace([Knob("batch_threads", (0, 2)), Knob("max_batch_size", (1, 8))])
-    small = SimulatedServer(space, replace(PLAIN, dispatch=0.001), FOUR)
-    burst = np.zeros(30)
+    np.testing.assert_array_equal(latency(0, 0), latency(10, 10))
+    assert not np.array_equal(latency(0, 0), latency(1, 0))
+    knobs = {"batch_threads": (0, 2), "max_batch_size": (1, 8), "batch_timeout_micros": (0, 5000)}
+    batching = simulated(replace(PLAIN, dispatch=0.001), **knobs)
 
-    def batched(threads, size):
-        chosen = {"batch_threads": threads, "max_batch_size": size}
-        return small.measure(chosen, burst, np.random.default_rng(0)).latency
+    def of_a_burst(*values):
+        chosen = dict(zip(knobs, values, strict=True))
+        return served(batching, np.zeros(30), **chosen).latency
 
-    np.testing.assert_array_equal(batched(0, 1), batched(0, 8))
-    assert not np.array_equal(batched(2, 1), batched(2, 8))
+    np.testing.assert_array_equal(of_a_burst(0, 1, 0), of_a_burst(0, 8, 5000))
+    assert not np.array_equal(of_a_burst(2, 1, 0), of_a_burst(2, 8, 0))
 
 
 def test_with_one_inter_op_thread_batch_threads_change_nothing():
     """As measured on the real runtime: the batches run one after another all the same."""
     server = SimulatedServer(paper_cpu(4), PLAIN, FOUR, {"max_enqueued_batches": 1000})
-    arrivals = arrivals_at(70.0)
     one, many = (
-        server.measure(
-            {"inter_op": 1, "intra_op": 1, "batch_threads": k}, arrivals, np.random.default_rng(0)
-        )
+        served(server, arrivals_at(70.0), inter_op=1, intra_op=1, batch_threads=k).latency
         for k in (1, 4)
     )
-    np.testing.assert_allclose(one.latency, many.latency)
+    np.testing.assert_allclose(one, many)
 
 
 def test_the_timeout_is_in_microseconds():
-    space = ConfigSpace([Knob("batch_timeout_micros", (0, 5000)), Knob("batch_threads", (1, 0))])
-    server = SimulatedServer(space, PLAIN, FOUR, {"max_batch_size": 4})
-
-    def latency(timeout, threads):
-        chosen = {"batch_timeout_micros": timeout, "batch_threads": threads}
-        return server.measure(chosen, [0.0], np.random.default_rng(0)).latency[0]
-
-    assert latency(5000, 1) - latency(0, 1) == pytest.approx(0.005)
-    assert latency(5000, 0) == latency(0, 0)  # there is no batch to wait for
+    fixed = {"max_batch_size": 4, "batch_threads": 1}
+    server = simulated(PLAIN, fixed, batch_timeout_micros=(0, 5000))
+    at_once, late = (served(server, [0.0], batch_timeout_micros=t).latency[0] for t in (0, 5000))
+    assert late - at_once == pytest.approx(0.005)
 
 
 def test_a_full_queue_answers_unavailable_at_once():
-    space = ConfigSpace([Knob("batch_threads", (1,)), Knob("max_enqueued_batches", (1, 50))])
-    server = SimulatedServer(space, PLAIN, FOUR)
-    full = server.measure(
-        {"batch_threads": 1, "max_enqueued_batches": 1}, np.zeros(10), np.random.default_rng(0)
-    )
+    server = simulated(PLAIN, {"batch_threads": 1}, max_enqueued_batches=(1, 50))
+    full = served(server, np.zeros(10), max_enqueued_batches=1)
     assert full.status.tolist() == [Status.OK] * 2 + [Status.UNAVAILABLE] * 8
     np.testing.assert_allclose(full.latency[2:], PLAIN.overhead)
-    roomy = server.measure(
-        {"batch_threads": 1, "max_enqueued_batches": 50}, np.zeros(10), np.random.default_rng(0)
-    )
-    assert roomy.ok.all()
+    assert served(server, np.zeros(10), max_enqueued_batches=50).ok.all()
 
 
 def test_equal_generators_mean_equal_luck():
     """Common random numbers: the draws do not depend on the configuration."""
     server, arrivals = testbed("cpu10"), arrivals_at(10.0)
     rngs = [np.random.default_rng(5) for _ in range(2)]
-    for rng, configuration in zip(rngs, (server.space[5], server.space[900]), strict=True):
-        server.measure(configuration, arrivals, rng)
+    for rng, index in zip(rngs, (5, 900), strict=True):
+        server.measure(server.space[index], arrivals, rng)
     assert rngs[0].random() == rngs[1].random()
-    first, second = (
-        server.measure(server.space[7], arrivals, np.random.default_rng(5)) for _ in range(2)
-    )
-    assert first.latency.tobytes() == second.latency.tobytes()
 
 
 def test_noise_moves_whole_episodes():
-    quiet = SimulatedServer(paper_cpu(4), replace(PLAIN, variation=0.0), FOUR)
+    quiet = simulated(replace(PLAIN, variation=0.0), inter_op=(1, 2))
     noisy = replace(quiet, machine=replace(FOUR, noise=0.2))
-    rng, arrivals = np.random.default_rng(0), np.arange(20.0)  # one at a time: no queue
-    work = [noisy.measure(noisy.space[31], arrivals, rng).latency - 0.002 for _ in range(400)]
-    np.testing.assert_allclose(np.ptp(work, axis=1), 0, atol=1e-12)
-    means = np.mean(work, axis=1) / (
-        quiet.measure(quiet.space[31], arrivals, rng).latency[0] - 0.002
-    )
-    assert means.std() == pytest.approx(0.2, rel=0.15)
+    arrivals = np.arange(20.0)  # one at a time: no queue
+
+    def work(server, seed):
+        return served(server, arrivals, seed, inter_op=2).latency - PLAIN.overhead
+
+    found = np.array([work(noisy, seed) for seed in range(400)])
+    np.testing.assert_allclose(np.ptp(found, axis=1), 0, atol=1e-12)
+    assert (found.mean(axis=1) / work(quiet, 0)[0]).std() == pytest.approx(0.2, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +243,7 @@ def test_noise_moves_whole_episodes():
             lambda: SimulatedServer(paper_cpu(2), PLAIN, FOUR, {"inter_op": 1}),
             "'inter_op' is a knob of the space",
         ),
-        (lambda: measure([]), "at least one request"),
+        (lambda: served(testbed("cpu2"), [], **testbed("cpu2").space[0]), "at least one request"),
         (lambda: find(replications=1), "1 replications"),
         (lambda: with_parameters(testbed("cpu2"), {"nosuch": 1.0}), "nosuch"),
         (lambda: fit_cells(testbed("cpu2"), NOTHING, ["contention"]), "above 0"),
@@ -267,11 +255,6 @@ def test_what_is_wrong_is_named(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
-
-
-def measure(arrivals):
-    server = testbed("cpu2")
-    return server.measure(server.space[0], arrivals, np.random.default_rng(0))
 
 
 def fold(folds):
@@ -304,10 +287,8 @@ def test_the_optimum_is_the_smallest_mean_of_single_measurements():
 
 
 def test_rejected_requests_make_a_configuration_dear():
-    space = ConfigSpace([Knob("batch_threads", (1, 4)), Knob("max_enqueued_batches", (1,))])
-    best = optimum(
-        SimulatedServer(space, PLAIN, FOUR), 150.0, replications=10, rng=np.random.default_rng(0)
-    )
+    server = simulated(PLAIN, {"max_enqueued_batches": 1}, batch_threads=(1, 4))
+    best = optimum(server, 150.0, replications=10, rng=np.random.default_rng(0))
     assert best.configuration["batch_threads"] == 4
     assert best.costs[0] > 1.0
 

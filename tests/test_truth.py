@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +9,7 @@ from hypothesis import strategies as st
 from test_recording import PLAN, Scripted, recorded
 
 from rrl.recording.evidence import usual_settings
-from rrl.recording.profile import EPISODES, episodes_hash, read_profile
+from rrl.recording.profile import Profile, read_profile
 from rrl.recording.truth import (
     judge,
     judge_half,
@@ -23,18 +19,15 @@ from rrl.recording.truth import (
 )
 from rrl.tuning.objective import FAILURE_S
 
-DATA = Path(__file__).parent.parent / "data"
 RATE = 20.0
 
 
-FAILING = {
-    "inter_op": 1,
-    "intra_op": 1,
-    "batch_threads": 1,
-    "max_batch_size": 4,
-    "batch_timeout_micros": 1000,
-}
-"""As fast as the good ones, but every second request fails."""
+def configuration(*values):
+    return dict(zip(PLAN.knobs, values, strict=True))
+
+
+#: As fast as the good ones, but every second request fails.
+FAILING = configuration(1, 1, 1, 4, 1000)
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +39,8 @@ def recorder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def folder(recorder):
-    return recorder.folder
-
-
-@pytest.fixture(scope="module")
-def profile(folder):
-    return read_profile(folder)
-
-
-@pytest.fixture(scope="module")
-def no_finals(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("passes")
-    recorded(folder)
-    return read_profile(folder)
+def profile(recorder):
+    return read_profile(recorder.folder)
 
 
 def test_a_half_has_its_own_passes_and_its_own_finals(profile):
@@ -70,25 +51,13 @@ def test_a_half_has_its_own_passes_and_its_own_finals(profile):
     assert not set(rows[0]["arrival_seed"]) & set(rows[1]["arrival_seed"])
 
 
-def test_a_half_does_not_change_with_the_other(folder, profile, tmp_path):
+def test_a_half_does_not_change_with_the_other(profile):
+    table = profile.table
+    other = table.assign(mean_s=table["mean_s"].where(table["pass"] % 2 == 0, 9.5))
     before = judge_half(profile, RATE, 0)
-    path = tmp_path / EPISODES
-    with (folder / EPISODES).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        if int(row["pass"]) % 2:
-            row["mean_s"] = "9.5"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    description = json.loads((folder / "profile.json").read_text())
-    (tmp_path / "profile.json").write_text(
-        json.dumps({**description, "sha256": episodes_hash(path)})
-    )
-    after = judge_half(read_profile(tmp_path), RATE, 0)
-    for name, values in before._asdict().items():
-        np.testing.assert_array_equal(values, getattr(after, name))
+    after = judge_half(Profile(profile.description, other), RATE, 0)
+    for one, again in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, again)
 
 
 @pytest.mark.parametrize("half", [0, 1])
@@ -109,15 +78,7 @@ def test_costs_are_on_one_scale(profile):
     truth = judge_half(profile, RATE, 0)
     best = np.nanmin(truth.cost)
     assert best == pytest.approx(0.01, rel=0.05)
-    slow = profile.space.index(
-        {
-            "inter_op": 2,
-            "intra_op": 1,
-            "batch_threads": 2,
-            "max_batch_size": 4,
-            "batch_timeout_micros": 1000,
-        }
-    )
+    slow = profile.space.index(configuration(2, 1, 2, 4, 1000))
     assert np.isnan(truth.ratio[slow])
     assert truth.cost[slow] / best == pytest.approx(2.6, rel=0.1)
 
@@ -143,8 +104,8 @@ def test_a_fast_answer_that_is_a_failure_is_not_good(profile, recorder):
         assert not truth.good[failing]
 
 
-def test_without_finals_nobody_is_good_and_everybody_may_be(no_finals):
-    truth = judge_half(no_finals, RATE, 0)
+def test_without_finals_nobody_is_good_and_everybody_may_be(profile):
+    truth = judge_half(Profile(profile.description, profile.grid), RATE, 0)
     assert not truth.good.any()
     assert truth.possible.all()
     assert np.isfinite(truth.cost).all()
