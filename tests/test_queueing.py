@@ -77,9 +77,8 @@ def agree(arrivals, factor, *, max_enqueued, exact=False, **settings):
 
 
 def members(passage: Passage):
-    kept = ~passage.rejected
-    edges = passage.edges
-    return [[int(j) for j in np.arange(a, b)[kept[a:b]]] for a, b in pairwise(edges)]
+    kept, edges = ~passage.rejected, passage.edges
+    return [(a + np.flatnonzero(kept[a:b])).tolist() for a, b in pairwise(edges.tolist())]
 
 
 @st.composite
@@ -165,29 +164,23 @@ def test_a_long_run_agrees_exactly():
 # -------------------------------------------------------------------------- batching, by hand
 
 
-def test_a_batch_waits_for_company_until_the_timeout():
-    passage = simulate_queue([0.0, 1.0, 9.0], [1.0] * 3, batch_work=[1, 1, 1], timeout=2.0)
-    assert passage.departure.tolist() == [3.0, 3.0, 12.0]
-    assert passage.edges.tolist() == [0, 2, 3]
+THREE = {"batch_work": [1, 1, 1], "timeout": 2.0}
 
 
-def test_a_full_batch_does_not_wait():
-    passage = simulate_queue([0.0, 1.0, 1.5], [1.0] * 3, batch_work=[1, 1], timeout=5.0)
-    assert passage.departure.tolist() == [2.0, 2.0, 7.5]
-
-
-def test_handlers_bound_the_batch():
-    """Two handlers cannot fill a batch of three: it leaves at the timeout, the third comes next."""
-    settings = {"batch_work": [1, 1, 1], "timeout": 2.0}
-    few = simulate_queue([0.0, 0.5, 1.0], [1.0] * 3, handlers=2, **settings)
-    assert few.departure.tolist() == [3.0, 3.0, 6.0]
-    many = simulate_queue([0.0, 0.5, 1.0], [1.0] * 3, handlers=3, **settings)
-    assert many.departure.tolist() == [2.0, 2.0, 2.0]
-
-
-def test_preparing_a_batch_delays_but_does_not_slow():
-    passage = simulate_queue([0.0, 0.0], [1.0, 1.0], threads=2, speed=[1.0], dispatch=0.5)
-    assert passage.departure.tolist() == [1.5, 2.5]
+@pytest.mark.parametrize(
+    ("arrivals", "how", "departure"),
+    [
+        ([0.0, 1.0, 9.0], THREE, [3.0, 3.0, 12.0]),  # a batch waits for company until the timeout
+        ([0.0, 1.0, 1.5], {"batch_work": [1, 1], "timeout": 5.0}, [2.0, 2.0, 7.5]),  # unless full
+        # Two handlers cannot fill a batch of three: it leaves at the timeout, the third comes next.
+        ([0.0, 0.5, 1.0], {**THREE, "handlers": 2}, [3.0, 3.0, 6.0]),
+        ([0.0, 0.5, 1.0], {**THREE, "handlers": 3}, [2.0, 2.0, 2.0]),
+        # To prepare a batch delays it, and does not slow down the other.
+        ([0.0, 0.0], {"threads": 2, "speed": [1.0], "dispatch": 0.5}, [1.5, 2.5]),
+    ],
+)
+def test_batches_by_hand(arrivals, how, departure):
+    assert simulate_queue(arrivals, np.ones(len(arrivals)), **how).departure.tolist() == departure
 
 
 @pytest.mark.parametrize(

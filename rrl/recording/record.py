@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import psutil
@@ -34,6 +34,9 @@ from rrl.support.files import read_json, write_atomically
 from rrl.support.machine import describe_machine, exclusive
 from rrl.support.one_writer import open_alone, remove_leftovers
 from rrl.tuning.episode import Episode, Server
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_TRIES = 5  # tries per episode in one visit; later sweeps try again if all of them fail
 SWEEPS = 3  # sweeps over a pass; each one measures what is still missing
@@ -112,12 +115,16 @@ class Recorder:
     def __len__(self) -> int:
         return self._rows
 
-    def means(self, rate: int) -> list[tuple[int, int, int, float]]:
-        """Return pass, repeat, configuration and mean latency (s) of each episode at a rate index.
+    def means(self, rate: int) -> pd.DataFrame:
+        """Return `pass`, `repeat`, `configuration` (its number) and `mean_s` at a rate index.
 
-        Failed requests count as they do for agents.
+        There is one row per episode. Failed requests count as they do for agents.
         """
-        return self._means[f"{self.plan.rates_per_s[rate]:g}"]
+        import pandas as pd
+
+        rows = self._means[f"{self.plan.rates_per_s[rate]:g}"]
+        table = pd.DataFrame(rows, columns=["pass", "repeat", "configuration", "mean_s"])
+        return table.astype({"mean_s": float})
 
     def _keep(self, row: dict[str, str]) -> None:
         """Remember an episode that is on disk."""
@@ -129,14 +136,9 @@ class Recorder:
 
     def grid_means(self, rate: int, passes: Iterable[int]) -> NDArray[np.float64]:
         """Return means (s) over passes at a rate index, shape (configurations,); NaN if none."""
-        values: dict[int, list[float]] = defaultdict(list)
-        for pass_, _, index, mean in self.means(rate):
-            if pass_ in passes:
-                values[index].append(mean)
-        table = np.full(len(self.plan.configurations), np.nan)
-        for index, means in values.items():
-            table[index] = np.mean(means)
-        return table
+        rows = self.means(rate)
+        means = rows[rows["pass"].isin(list(passes))].groupby("configuration")["mean_s"].mean()
+        return means.reindex(range(len(self.plan.configurations))).to_numpy()
 
     def order(self) -> Iterator[list[Visit]]:
         """Yield the passes: first those over all configurations, then those over selected ones."""

@@ -270,8 +270,7 @@ def _rounds(
     rows: pd.DataFrame, index: NDArray[np.int64], cost: Floats
 ) -> tuple[NDArray[np.int64], Floats]:
     """Return the configurations of the finals, and their means (s), shape (episodes, finalists)."""
-    finalists, column = np.unique(index, return_inverse=True)
-    episodes, line = np.unique(rows[["pass", "repeat"]].to_numpy(), axis=0, return_inverse=True)
-    means = np.full((len(episodes), len(finalists)), np.nan)
-    means[line.ravel(), column] = cost
-    return finalists, means
+    table = rows.assign(configuration=index, cost=cost).pivot(
+        index=["pass", "repeat"], columns="configuration", values="cost"
+    )
+    return table.columns.to_numpy(), table.to_numpy()
