@@ -113,7 +113,7 @@ def test_another_seed_gives_other_times(workload):
 
 
 @settings(max_examples=30)
-@given(simple, st.integers(1, 60), st.integers(1, 60), SEEDS)
+@given(simple, st.integers(1, 2000), st.integers(1, 2000), SEEDS)
 def test_more_requests_begin_with_the_same_ones(inner, few, more, seed):
     """So what a longer run adds comes later, and no early request is missed.
 
@@ -237,13 +237,6 @@ def test_parts_add_up():
     burst = times[(times >= 20.0) & (times < 30.0)]
     assert len(burst) > 100 + len(quiet) / 4
     assert len(times[times < 500]) == pytest.approx(8 * 500, rel=0.1)
-
-
-def test_no_part_is_cut_off_before_the_others():
-    both = Superposed((Poisson(1.0), Poisson(1.0)))
-    for seed in range(12):
-        begun, times = (both.arrivals(n, np.random.default_rng(seed)) for n in (2000, 4000))
-        np.testing.assert_array_equal(begun, times[:2000])
 
 
 def test_a_part_that_is_silent_for_long_is_not_missed():
