@@ -312,6 +312,7 @@ def test_a_machine_that_became_faster_does_not_stop_a_recording(monkeypatch):
     monkeypatch.setattr("rrl.recording.steadiness.QUIET_S", -1.0)
     said, rule = [], Rule(reference_s=0.03)
     machine = SteadyMachine(rule, lambda: 0.02, said.append)
+    machine.look()
     assert machine.wait() == machine.wait() == 0.02
     (line,) = said
     assert line.startswith("the machine has become 1.50 times as fast as at the start, when")

@@ -195,7 +195,7 @@ class Recorder:
         server.configure(configuration, rng)
         server.pause()
         if self._machine:
-            self._machine.forget()
+            self._machine.look()
         for rate, repeat in pairs:
             for _ in range(MAX_TRIES):
                 episode = self._measure(server, configuration, pass_, rate, repeat, rng)
