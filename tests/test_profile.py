@@ -18,7 +18,7 @@ from rrl.recording.calibration import for_machine
 from rrl.recording.evidence import by_finals
 from rrl.recording.finals import Finals
 from rrl.recording.plan import Plan
-from rrl.recording.plans import JOINT, KEPT, PLANS
+from rrl.recording.plans import JOINT_PART, PLANS, REPEATED
 from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.recording.record import Recorder
 from rrl.recording.replay import RecordedServer, replayed
@@ -201,14 +201,9 @@ def test_the_limit_of_regret_is_that_of_the_rival_that_could_be_cheapest(folder,
 
 
 DATA = Path(__file__).parent.parent / "data"
-RECORDED = sorted(name for name in KEPT if (DATA / name).is_dir())
 
 
-def test_every_plan_but_the_whole_joint_grid_is_recorded():
-    assert set(KEPT) - set(RECORDED) <= {JOINT}, "`rrl profile NAME` records a plan"
-
-
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", [*REPEATED, JOINT_PART])
 def test_the_committed_profiles_are_whole_and_of_their_plans(name):
     folder = DATA / name
     profile = read_profile(folder)
