@@ -32,21 +32,6 @@ def test_known_queues_have_their_known_means(textbook):
     assert len(textbook["system"].unique()) == 6
 
 
-def test_two_stations_share_one_queue_as_birth_and_death_says():
-    """Speed 1 and 0.8 for one and two batches: the stationary law of the chain gives the mean."""
-    rate, speed = 1.0, [1.0, 0.8]
-    rng = np.random.default_rng(5)
-    arrivals = np.cumsum(rng.exponential(1 / rate, REQUESTS))
-    passage = simulate_queue(arrivals, rng.exponential(1.0, REQUESTS), threads=2, speed=speed)
-    k = np.arange(2000)
-    death = np.where(k == 0, speed[0], 2 * speed[1])
-    weights = np.concatenate(([1.0], np.cumprod(rate / death)))
-    mean = (np.arange(2001) * weights).sum() / weights.sum()
-    batches = (passage.departure - arrivals).reshape(25, -1).mean(axis=1)[1:]  # the first warms up
-    assert abs(batches.mean() - mean / rate) < 3 * batches.std(ddof=1) / math.sqrt(24)
-    assert batches.std(ddof=1) / math.sqrt(24) < 0.02 * mean / rate
-
-
 # ------------------------------------------------------------------------------ the reference
 
 
@@ -73,7 +58,7 @@ def agree(arrivals, factor, *, max_enqueued, exact=False, **settings):
     np.testing.assert_allclose(kernel.departure, departure, rtol=1e-9, atol=1e-9)
     assert kernel.rejected.tolist() == reference.rejected
     assert members(kernel) == reference.batches
-    return kernel, reference
+    return kernel.departure, departure
 
 
 def members(passage: Passage):
@@ -129,7 +114,7 @@ def test_a_long_run_agrees_exactly():
     """Fractions leave no room for rounding: the kernel's error over a long busy run is tiny."""
     rng = np.random.default_rng(6)
     n = 150
-    kernel, reference = agree(
+    kernel, exact = agree(
         np.cumsum(rng.exponential(0.3, n)).tolist(),
         rng.exponential(1.0, n).tolist(),
         batch_work=[1.0, 1.3, 1.7],
@@ -139,8 +124,7 @@ def test_a_long_run_agrees_exactly():
         max_enqueued=3,
         exact=True,
     )
-    exact = np.array([float(x) for x in reference.departure])
-    assert np.max(np.abs(kernel.departure - exact)) < 1e-12 * exact[-1]
+    assert np.max(np.abs(kernel - exact)) < 1e-12 * exact[-1]
 
 
 # -------------------------------------------------------------------------- batching, by hand
