@@ -15,18 +15,15 @@ import numpy as np
 from rrl.core.knob import Configuration
 from rrl.support.errors import UsageError
 from rrl.support.machine import available_cpus, describe_machine
-from rrl.tuning.defaults import SERVER_DEFAULTS, serving_default
+from rrl.tuning.defaults import serving_default
 from rrl.tuning.episode import Server
-from rrl.tuning.presets import THREADS, paper_cpu
+from rrl.tuning.presets import paper_cpu
 
 if TYPE_CHECKING:
     from rrl.recording.plan import Plan
     from rrl.recording.profile import Profile
 
 DATA, BUILD = Path("../data"), Path("../build")  # as a notebook sees them
-
-AUTOMATIC: Configuration = {name: SERVER_DEFAULTS[name] for name in THREADS}
-"""TensorFlow Serving's default: each thread pool has one thread per core, and batching is off."""
 
 
 @dataclass
@@ -112,7 +109,7 @@ def _live(name: str, models: Path, stack: ExitStack) -> Source:
         f"{model} measured here and now ({kind} server): {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
         f"{machine['cpus']} CPUs, {machine['processor']}"
     )
-    return Source(another(), AUTOMATIC, provenance, another)
+    return Source(another(), serving_default(space), provenance, another)
 
 
 def open_profile(source: str, name: str, plan: Plan | None = None) -> Profile:
