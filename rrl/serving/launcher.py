@@ -20,13 +20,14 @@ from rrl.serving.process_knobs import cpus_of
 from rrl.serving.servable import newest_version
 from rrl.serving.settings import flags
 from rrl.support.errors import DataError, UsageError
-from rrl.support.one_writer import SHORT, OwnedFolder
+from rrl.support.one_writer import OwnedFolder
 
 BINARY = "tensorflow_model_server"
 LOCAL = "local"
 LARGEST_PORT = 65535
 SOCKET = "grpc.sock"
 LONGEST_SOCKET = 103  # bytes; Linux allows 107 in a socket's path, other systems fewer
+SHORT = Path("/tmp")  # a socket lies here where temporary files go into a folder with a long name
 
 
 def find_executable(executable: str | None = None) -> list[str]:
@@ -145,7 +146,7 @@ class ModelServer(ServerProcess):
 
     def _socket_path(self) -> Path:
         path = self._folder.path / SOCKET
-        if not fits(path):  # the folder for temporary files has a long name
+        if not fits(path):
             self._short = OwnedFolder("socket", SHORT)
             path = self._short.path / SOCKET
         return path

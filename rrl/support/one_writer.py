@@ -16,8 +16,6 @@ from filelock import lock_descriptor
 
 from rrl.support.errors import UsageError
 
-SHORT = Path("/tmp")  # for a socket, whose path may have about a hundred characters
-
 
 def open_alone(path: Path, flags: int = os.O_RDONLY) -> int:
     """Open a file or a folder, and lock it until it is closed; return its descriptor.
