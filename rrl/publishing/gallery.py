@@ -7,11 +7,12 @@ and a link to the notebook that makes it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from rrl.publishing.manifest import folder, read_manifest
+from rrl.publishing.manifest import read_manifest
 from rrl.support.errors import DataError, Parser, command
+from rrl.support.files import write_atomically
 
 CAPTIONS = Path("notebooks/captions.yaml")
 OUT = Path("figures/README.md")
@@ -25,48 +26,7 @@ HEAD = (
 )
 
 
-def gallery(names: Iterable[tuple[str, str]], captions: Mapping[str, str]) -> str:
-    """Return the page of these files.
-
-    Parameters
-    ----------
-    names : iterable of (str, str)
-        The file's name in ``figures/`` and the notebook that makes it, without their folders.
-    captions : mapping of str to str
-        What each file contains, by its name without the ending.
-
-    Raises
-    ------
-    DataError
-        If a file has no caption.
-
-    Examples
-    --------
-    >>> page = gallery([("run.png", "01_a"), ("run.pdf", "01_a")], {"run": "One run. And more."})
-    >>> page.splitlines()[-1]
-    '![One run.](run.png)'
-    """
-    lines = [HEAD]
-    notebook = None
-    for maker, name in sorted((maker, name) for name, maker in names):
-        path = Path(name)
-        if path.suffix == ".pdf":
-            continue
-        if path.stem not in captions:
-            raise DataError(f"{name} has no caption; add one to {CAPTIONS}")
-        if maker != notebook:
-            lines.append(f"## [{maker}](../notebooks/{maker}.ipynb)\n")
-            notebook = maker
-        caption = captions[path.stem]
-        if path.suffix in PICTURES:
-            first = caption.split(". ")[0].rstrip(".")
-            lines.append(f"{caption}\n\n![{first}.]({name})\n")
-        else:
-            lines.append(f"Table [`{name}`]({name}): {caption}\n")
-    return "\n".join(lines)
-
-
-def gallery_of(root: Path) -> str:
+def gallery(root: Path) -> str:
     """Return the page of the files that the manifest of a checkout names.
 
     Raises
@@ -76,23 +36,37 @@ def gallery_of(root: Path) -> str:
     """
     import yaml
 
-    files = read_manifest(folder(root))["files"]
+    files = read_manifest(root)["files"]
     if not files:
         raise DataError("no figures in the manifest; `make reproduce` makes them")
     captions = yaml.safe_load((root / CAPTIONS).read_text(encoding="utf-8"))
-    return gallery([(Path(n).name, entry["notebook"]) for n, entry in files.items()], captions)
+    lines = [HEAD]
+    notebook = None
+    for maker, path in sorted((entry["notebook"], Path(name)) for name, entry in files.items()):
+        if path.suffix == ".pdf":
+            continue
+        if path.stem not in captions:
+            raise DataError(f"{path} has no caption; add one to {CAPTIONS}")
+        if maker != notebook:
+            lines.append(f"## [{maker}](../notebooks/{maker}.ipynb)\n")
+            notebook = maker
+        caption = captions[path.stem]
+        if path.suffix in PICTURES:
+            first = caption.split(". ")[0].rstrip(".")
+            lines.append(f"{caption}\n\n![{first}.]({path.name})\n")
+        else:
+            lines.append(f"Table [`{path.name}`]({path.name}): {caption}\n")
+    return "\n".join(lines)
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the gallery of the checkout in the working folder, and print its path."""
-    from rrl.support.files import write_atomically
-
     parser = Parser(
         prog="python -m rrl.publishing.gallery", description="Write the gallery of figures."
     )
     parser.parse_args(argv)
-    write_atomically(OUT, gallery_of(Path()))
+    write_atomically(OUT, gallery(Path()))
     print(OUT)
 
 
