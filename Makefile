@@ -108,7 +108,7 @@ student: env ## Write the student edition, without answers, to build/student/
 	@$(ENV_PYTHON) -m rrl.publishing.course
 
 pages: env ## Write the results in README.md and the gallery in figures/ anew, from figures/
-	@$(ENV_PYTHON) -m rrl.publishing.results && $(ENV_PYTHON) -m rrl.publishing.gallery
+	@$(ENV_PYTHON) -m rrl.publishing.pages
 
 site: env ## Write the executed notebooks as a web site, which needs no network, to build/site/
 	@$(ENV_PYTHON) -c "import myst_nb, sphinx_book_theme" 2>/dev/null || $(PIP) install -e '.[site]'
@@ -161,8 +161,11 @@ store-results: | env
 	@RRL_RESULTS=store $(RUN) $(SWEEPING) --jobs 1 --out build/storing -p figures ../build/storing
 	@$(ENV_PYTHON) -m rrl.studies.results keep
 
+# The model starts in a second, so the run takes under a minute.
 live: | env
-	@$(RUN) notebooks/00_quickstart.ipynb -f notebooks/live.yml --suffix=-live
+	@$(RUN) notebooks/00_quickstart.ipynb --suffix=-live -p source live -p profile keyword-threads \
+	    -p rates_per_s "[]" -p by_hand 2 -p episodes 4 -p requests 60 -p rounds 3 \
+	    -p figures ../figures/live
 
 live-experiments: | env
 	@$(RUN) notebooks/07_experiments.ipynb -p source live -p figures ../figures/live \

@@ -15,8 +15,8 @@ from test_agent import contract
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.plotting.animation import Moment, draw_episode, save_animation
-from rrl.publishing.gallery import CAPTIONS, PICTURES, gallery
 from rrl.publishing.manifest import NAME, read_manifest
+from rrl.publishing.pages import CAPTIONS, PICTURES, gallery
 from rrl.publishing.results import insert, results
 from rrl.support.errors import DataError
 

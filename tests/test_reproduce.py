@@ -83,18 +83,18 @@ def test_a_run_uses_its_parameters_its_own_python_and_the_notebooks_folder(
     )
     notebook = write(folder / "01 näme.ipynb", cell, "", parameters=PARAMETERS)
     stored = notebook.read_bytes()
-    (folder / "live.yml").write_text("episodes: 7\nmodel: größer\nrate: 2.5\n", encoding="utf-8")
     hide_kernel(tmp_path / "home", monkeypatch)
     out = folder / "build"
-    args = [str(notebook), "-f", str(folder / "live.yml"), "-p", "rate", "1e-1", "-p", "live"]
-    assert main([*args, "True", "--out", str(out), "--suffix=-live"]) == 0
+    given = {"episodes": "7", "model": "größer", "rate": "1e-1", "live": "True"}
+    args = [word for pair in given.items() for word in ("-p", *pair)]
+    assert main([str(notebook), *args, "--out", str(out), "--suffix=-live"]) == 0
 
     copy = out / "01 näme-live.ipynb"
     expected = ["7 0.1 True größer False", sys.executable, str(folder)]
     assert outputs(copy).splitlines() == expected
     assert notebook.read_bytes() == stored
     assert {path.name for path in out.iterdir()} == {copy.name}
-    assert {path.name for path in folder.iterdir()} == {notebook.name, "live.yml", "build"}
+    assert {path.name for path in folder.iterdir()} == {notebook.name, "build"}
     (line,) = capsys.readouterr().out.splitlines()
     name, seconds, unit = line.rsplit(" ", 2)
     assert (name, unit) == (str(notebook), "s")
@@ -183,26 +183,6 @@ def test_what_is_no_notebook_is_named(content, code, words, tmp_path, capsys):
     if content is not None:
         path.write_bytes(content)
     assert main([str(path), "--out", str(tmp_path / "build")]) == code
-    err = capsys.readouterr().err
-    assert str(path) in err
-    assert words in err
-    assert err.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, "No such file"),
-        (b"- 1\n", "must hold lines `name: value`, got a list"),
-        (b"a: !!python/object/apply:os.getpid []", "cannot be read as YAML"),
-    ],
-)
-def test_what_is_no_parameter_file_is_named(content, words, tmp_path, capsys):
-    notebook = write(tmp_path / "1.ipynb", "1", parameters="a = 1")
-    path = tmp_path / "live.yml"
-    if content is not None:
-        path.write_bytes(content)
-    assert main([str(notebook), "-f", str(path), "--out", str(tmp_path / "build")]) == 2
     err = capsys.readouterr().err
     assert str(path) in err
     assert words in err

@@ -106,7 +106,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("notebook", nargs="+", type=Path, help="notebook to run, with its folder as working folder")
     add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="parameter")
-    add("-f", type=Path, metavar="FILE", help="YAML file of parameters; -p overrides it")
     add("--out", type=Path, default=OUT, help="folder of the executed copies (default %(default)s)")
     add("--suffix", default="", help="end of the copies' names, as in 00_quickstart-live.ipynb")
     add("--jobs", type=int, default=2, metavar="N", help="notebooks at once (default %(default)s)")
@@ -120,26 +119,12 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def from_file(path: Path) -> dict[str, Any]:
-    """Read the parameters in a YAML file."""
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read as YAML in UTF-8: {error}") from error
-    if not isinstance(loaded, dict):
-        raise UsageError(f"{path} must hold lines `name: value`, got a {type(loaded).__name__}")
-    return loaded
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line `argv`; print one line per notebook, with its time in seconds."""
     options = _options(argv)
-    parameters = from_file(options.f) if options.f else {}
     # a value that is no literal is a text
-    parameters |= {name: literal(value, otherwise=value) for name, value in options.p}
+    parameters = {name: literal(value, otherwise=value) for name, value in options.p}
     outputs = {
         options.out / f"{path.stem}{options.suffix}.ipynb": path for path in options.notebook
     }

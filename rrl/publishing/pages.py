@@ -1,6 +1,7 @@
-"""The gallery of figures: ``python -m rrl.publishing.gallery`` writes ``figures/README.md``.
+"""The pages about the figures: ``python -m rrl.publishing.pages`` (``make pages``) writes them.
 
-Every figure and table that the manifest names gets its caption from ``notebooks/captions.yaml``,
+``README.md`` gets its results (:mod:`rrl.publishing.results`). ``figures/README.md`` is a gallery:
+every figure and table that the manifest names, with its caption from ``notebooks/captions.yaml``
 and a link to the notebook that makes it.
 """
 
@@ -11,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rrl.publishing.manifest import read_manifest
+from rrl.publishing.results import PAGE, insert, results
 from rrl.support.errors import DataError, Parser, command
 from rrl.support.files import write_atomically
 
 CAPTIONS = Path("notebooks/captions.yaml")
-OUT = Path("figures/README.md")
+GALLERY = Path("figures/README.md")
 PICTURES = (".gif", ".png")
 HEAD = (
     "# Figures and tables\n\n"
@@ -61,13 +63,15 @@ def gallery(root: Path) -> str:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the gallery of the checkout in the working folder, and print its path."""
+    """Write both pages of the checkout in the working folder, and print their paths."""
     parser = Parser(
-        prog="python -m rrl.publishing.gallery", description="Write the gallery of figures."
+        prog="python -m rrl.publishing.pages", description="Write README.md and the gallery."
     )
     parser.parse_args(argv)
-    write_atomically(OUT, gallery(Path()))
-    print(OUT)
+    front = insert(PAGE.read_text(encoding="utf-8"), results(Path("figures")))
+    for page, text in ((PAGE, front), (GALLERY, gallery(Path()))):
+        write_atomically(page, text)
+        print(page)
 
 
 if __name__ == "__main__":
