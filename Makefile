@@ -138,7 +138,8 @@ export RRL_WORKERS := $(WORKERS)
 
 JOBS := 2 # notebooks at once
 
-RUN := $(ENV_PYTHON) -m rrl.publishing.reproduce
+# In place of the shell, so that a signal to make reaches it.
+RUN := exec $(ENV_PYTHON) -m rrl.publishing.reproduce
 
 recorded: | env ## Run the notebooks on the recorded data (the part of reproduce that draws figures/)
 	@$(RUN) $(NOTEBOOKS) --jobs $(JOBS) -p figures ../figures

@@ -78,6 +78,7 @@ def run_all(
                     manifest.record(Path(), notebook, defaults(notebook) | parameters, seen)
                 bar.write(f"{notebook} {seconds:.1f} s", sys.stdout)
                 sys.stdout.flush()
+                bar.set_postfix_str(", ".join(running), refresh=False)
                 bar.update()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
