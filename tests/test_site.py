@@ -30,7 +30,7 @@ def _extra():
 
 def write_course(root, link="10_explorer.ipynb"):
     """Write a checkout with three executed notebooks."""
-    for folder in ("notebooks", "figures", "data/results", "rrl/operating"):
+    for folder in ("notebooks", site.EXECUTED, "figures", "data/results", "rrl/operating"):
         (root / folder).mkdir(parents=True)
     (root / "figures" / "pixel.gif").write_bytes(b64decode(GIF))
     widget = {
@@ -50,7 +50,8 @@ def write_course(root, link="10_explorer.ipynb"):
         notebook = new_notebook(cells=[text, shown])
         notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
         notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
-        nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
+        for folder in ("notebooks", site.EXECUTED):
+            nbformat.write(notebook, root / folder / f"{name}.ipynb")
     for page, text in {
         "notebooks/README.md": "# Teaching\n",
         "notebooks/DIFFERENCES.md": "# Differences\n\nSee [the data](../data/README.md).\n",
@@ -67,7 +68,7 @@ def write_course(root, link="10_explorer.ipynb"):
 
 
 def build(root, out):
-    return site.write_site(NAMES, root / "notebooks", out, root)
+    return site.write_site(root, out)
 
 
 @pytest.fixture(scope="module")

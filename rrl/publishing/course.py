@@ -115,6 +115,19 @@ def _inspect(notebook: NotebookNode, name: str) -> None:
         raise DataError(f"{name}, exercise {waiting!r}: no cell tagged 'check' follows it")
 
 
+def originals(root: Path) -> list[Path]:
+    """Return the notebooks of a checkout in their order.
+
+    Raises
+    ------
+    UsageError
+        If there are none.
+    """
+    if notebooks := sorted((root / "notebooks").glob("[0-9]*.ipynb")):
+        return notebooks
+    raise UsageError(f"no notebooks in {root / 'notebooks'}; run it in the checkout")
+
+
 def write_edition(root: Path, out: Path) -> int:
     """Write the student edition of ``root/notebooks``, and the data and tables that it reads.
 
@@ -142,10 +155,7 @@ def write_edition(root: Path, out: Path) -> int:
     """
     import nbformat
 
-    originals = sorted((root / "notebooks").glob("[0-9]*.ipynb"))
-    if not originals:
-        raise UsageError(f"no notebooks in {root / 'notebooks'}; run it in the checkout")
-    editions = {path.name: student(read_notebook(path), str(path)) for path in originals}
+    editions = {path.name: student(read_notebook(path), str(path)) for path in originals(root)}
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(root / "data", out / "data")
     (out / "figures").mkdir()

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.publishing.course import write_edition
+from rrl.publishing.course import originals, write_edition
 from rrl.publishing.parameters import read_notebook
 from rrl.publishing.results import results_of
 from rrl.support.errors import DataError, Parser, UsageError, command
@@ -218,34 +218,26 @@ def pack(folder: Path, out: Path) -> None:
             file.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
 
 
-def write_site(
-    names: Sequence[str], executed: Path = EXECUTED, out: Path = OUT, root: Path = Path()
-) -> Path:
-    """Write the site of the executed notebooks `names`, in that order; return its first page.
+def write_site(root: Path, out: Path) -> Path:
+    """Write the site of a checkout; return its first page.
 
     Parameters
     ----------
-    names : sequence of str
-        Names of the notebooks, without their ending.
-    executed : Path, optional
-        Folder of the executed notebooks.
-    out : Path, optional
+    root : Path
+        Root folder of the checkout.
+    out : Path
         Folder of the site. What it held is removed. What Sphinx read stays beside it, in
         ``{out}-source``.
-    root : Path, optional
-        Root folder of the checkout.
 
     Raises
     ------
     UsageError
-        If the extra ``site`` is not installed.
+        If there are no notebooks, or if the extra ``site`` is not installed.
     DataError
         If a notebook was not executed since its last change, or if a link leads nowhere.
     """
-    notebooks = {
-        name: _executed(executed / f"{name}.ipynb", root / "notebooks" / f"{name}.ipynb")
-        for name in names
-    }
+    executed = root / EXECUTED
+    notebooks = {path.stem: _executed(executed / path.name, path) for path in originals(root)}
     if not find_spec("sphinx_book_theme"):
         raise UsageError("the extra `site` is not installed; `make site` installs it")
     from sphinx.application import Sphinx
@@ -278,10 +270,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m rrl.publishing.site", description="Write the course as a static site."
     )
     parser.parse_args(argv)
-    names = sorted(path.stem for path in Path("notebooks").glob("[0-9]*.ipynb"))
-    if not names:
-        raise UsageError("no notebooks here; run it in the checkout")
-    print(f"open {write_site(names)}")
+    print(f"open {write_site(Path(), OUT)}")
 
 
 if __name__ == "__main__":
