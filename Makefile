@@ -164,13 +164,12 @@ store-results: | env
 
 # The model starts in a second, so the run takes under a minute.
 live: | env
-	@$(RUN) notebooks/00_quickstart.ipynb --suffix=-live -p source live -p profile keyword-threads \
-	    -p rates_per_s "[]" -p by_hand 2 -p episodes 4 -p requests 60 -p rounds 3 \
-	    -p figures ../figures/live
+	@$(RUN) notebooks/00_quickstart.ipynb --out build/live -p figures ../figures/live -p source live \
+	    -p profile keyword-threads -p rates_per_s "[]" -p by_hand 2 -p episodes 4 \
+	    -p requests 60 -p rounds 3
 
 live-experiments: | env
-	@$(RUN) notebooks/07_experiments.ipynb -p source live -p figures ../figures/live \
-	    --suffix=-live
+	@$(RUN) notebooks/07_experiments.ipynb --out build/live -p figures ../figures/live -p source live
 
 # --- The environment ---------------------------------------------------------------------------
 

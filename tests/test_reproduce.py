@@ -87,9 +87,9 @@ def test_a_run_uses_its_parameters_its_own_python_and_the_notebooks_folder(
     out = folder / "build"
     given = {"episodes": "7", "model": "größer", "rate": "1e-1", "live": "True"}
     args = [word for pair in given.items() for word in ("-p", *pair)]
-    assert main([str(notebook), *args, "--out", str(out), "--suffix=-live"]) == 0
+    assert main([str(notebook), *args, "--out", str(out)]) == 0
 
-    copy = out / "01 näme-live.ipynb"
+    copy = out / "01 näme.ipynb"
     expected = ["7 0.1 True größer False", sys.executable, str(folder)]
     assert outputs(copy).splitlines() == expected
     assert notebook.read_bytes() == stored

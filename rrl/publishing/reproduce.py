@@ -108,7 +108,6 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add("notebook", nargs="+", type=Path, help="notebook to run, with its folder as working folder")
     add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="parameter")
     add("--out", type=Path, default=OUT, help="folder of the executed copies (default %(default)s)")
-    add("--suffix", default="", help="end of the copies' names, as in 00_quickstart-live.ipynb")
     add("--jobs", type=int, default=2, metavar="N", help="notebooks at once (default %(default)s)")
     add(
         "--cell-timeout", type=int, default=CELL_TIMEOUT, metavar="S", help="seconds a cell may run"
@@ -126,11 +125,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
     # a value that is no literal is a text
     parameters = {name: literal(value, otherwise=value) for name, value in options.p}
-    outputs = {
-        options.out / f"{path.stem}{options.suffix}.ipynb": path for path in options.notebook
-    }
+    outputs = {options.out / path.name: path for path in options.notebook}
     if len(outputs) < len(options.notebook):
-        raise UsageError("two notebooks have the same name and copy; run them one by one")
+        raise UsageError("two notebooks have the same name; run them one by one")
     for notebook in options.notebook:  # errors must appear before the first notebook runs
         check_parameters(notebook, parameters)
     interrupt_by_signals()  # the kernels must end, too
