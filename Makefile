@@ -134,9 +134,7 @@ clean: ## Remove what runs leave: build/ and figures/live/ (the environment stay
 
 # --- Notebooks: one runs again when something that it read or made has changed -------------------
 
-# BACKEND=dask SCHEDULER=tcp://HOST:PORT sends the sweeps to a cluster; WORKERS=N limits processes.
-export RRL_BACKEND := $(BACKEND)
-export RRL_SCHEDULER := $(SCHEDULER)
+# WORKERS=N limits the processes of the sweeps.
 export RRL_WORKERS := $(WORKERS)
 
 JOBS := 2 # notebooks at once

@@ -19,7 +19,6 @@ from rrl.studies.ablation import (
 )
 from rrl.studies.outcomes import COMPARED
 from rrl.studies.problems import MADE, made_space, open_scenario
-from rrl.studies.settings import check
 from rrl.studies.sweeps import Sweep
 
 NAMES = [name for family in FAMILIES.values() for name in family]
@@ -64,7 +63,7 @@ def test_an_agent_differs_from_its_reference():
 def test_settings_are_valid_and_their_seeds_are_fresh():
     settings = ablation_settings()
     for setting in settings:
-        check(setting)
+        setting.check()
     used = {s.first_seed + k for s in settings for k in range(s.seeds)}
     assert len(used) == 30
     assert not used & {*range(30), *range(9000, 9600)}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rrl.operating.table import read_table
 from rrl.support.errors import DataError, UsageError, interrupt_by_signals
+from rrl.support.files import write_atomically
 from rrl.support.machine import available_cpus
 from rrl.support.number_options import COUNT, number
 from rrl.support.one_writer import open_alone
@@ -73,14 +74,17 @@ def add_parsers(commands: Any) -> None:
 def _race(options: Namespace) -> int:
     from rrl.plotting.experiments import plot_table_races
     from rrl.plotting.shared import save
-    from rrl.studies.table_races import check_agents, over_lowest, race_tables, table_medians
+    from rrl.studies.settings import why_not
+    from rrl.studies.table_races import over_lowest, race_tables, table_medians
 
     agents = list(dict.fromkeys(options.agents.split(",")))
     folder = options.out or Path("build") / "race" / options.folder.resolve().name
     if folder.resolve() == options.folder.resolve():
         raise UsageError(f"--out {folder} is the folder of the tables; choose another one")
     scenarios = _tables(options)
-    check_agents(agents)
+    for name in agents:
+        if reason := why_not(name):
+            raise UsageError(f"agent {name} cannot run here ({reason}); leave it out")
     folder.mkdir(parents=True, exist_ok=True)
     interrupt_by_signals()
     lock = open_alone(folder)
@@ -90,10 +94,11 @@ def _race(options: Namespace) -> int:
             agents,
             range(options.seeds),
             options.episodes,
-            path=folder / RUNS,
+            build=folder,
             jobs=options.jobs or available_cpus(),
             progress=not options.quiet,
         )
+        write_atomically(folder / RUNS, runs.to_csv(index=False))
         table = table_medians(runs, options.episodes)
         over = over_lowest(table)
         save(plot_table_races(table, list(over.index)), FIGURE, folder)

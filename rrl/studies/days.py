@@ -8,8 +8,8 @@ neighbour (:mod:`rrl.simulation.shared_machine`). A recorded profile answers eac
 recorded load nearest to the episode's own. Its episodes began with an empty queue, so there a queue
 cannot be carried over, and there is no neighbour.
 
-All agents serve the same arrivals, seed by seed. So :func:`served_days` and :func:`paying` compute
-each number per seed, against the default's of the same seed, and then summarise it.
+All agents serve the same arrivals, seed by seed. So :func:`served_days` and :func:`pays_from`
+compare each run with the default's run of the same seed.
 """
 
 from __future__ import annotations
@@ -101,6 +101,25 @@ class Day(NamedTuple):
     def episodes(self) -> int:
         """Number of episodes that are served. One more is watched before them."""
         return int(self.rate * self.length_s / self.requests) - 1
+
+    def check(self) -> None:
+        """Reject a day that cannot be run.
+
+        Raises
+        ------
+        UsageError
+            If its agent or its numbers are invalid.
+        """
+        try:
+            if self.agent != KNOWING:
+                agents.home(self.agent)
+            Neighbour(*self.neighbour or (0.0, 1.0, 1.0))
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{self}: {error}") from None
+        if self.seeds < 1 or self.first_seed < 0 or self.episodes < 1:
+            raise UsageError(f"{self}: it needs a seed and two episodes at least")
+        if self.neighbour and self.testbed not in TESTBEDS:
+            raise UsageError(f"{self}: a recorded profile cannot have a neighbour")
 
 
 class Knowing:
@@ -205,41 +224,6 @@ def run_days(day: Day, seeds: Sequence[int], data: str) -> Arrays:
                 mean_s[row, step.number] = step.episode.latency.mean()
                 late[row, step.number] = step.episode.bad(day.late_s)
     return {"chosen": chosen, "mean_s": mean_s, "late": late, "hour": hour}
-
-
-def check_day(day: Day) -> None:
-    """Reject a day that cannot be run.
-
-    Raises
-    ------
-    UsageError
-        If its agent or its numbers are invalid.
-    """
-    try:
-        if day.agent != KNOWING:
-            agents.home(day.agent)
-        Neighbour(*day.neighbour or (0.0, 1.0, 1.0))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{day}: {error}") from None
-    if day.seeds < 1 or day.first_seed < 0 or day.episodes < 1:
-        raise UsageError(f"{day}: it needs a seed and two episodes at least")
-    if day.neighbour and day.testbed not in TESTBEDS:
-        raise UsageError(f"{day}: a recorded profile cannot have a neighbour")
-
-
-def day_name(day: Day) -> str:
-    """Return the name of a day's file, without its ending; the number of seeds does not count.
-
-    Examples
-    --------
-    >>> day_name(Day("cpu2", 75.0, "rrl-gp", 30, 750, 0.1, neighbour=(0.5, 150.0, 300.0)))
-    'cpu2/day-75-0.5-150-300/rrl-gp-3600-750-0.1'
-    """
-    load = "-".join(f"{number:g}" for number in (day.rate, *day.neighbour))
-    rest = "-".join(f"{number:g}" for number in (day.length_s, day.requests, day.late_s))
-    seeds = f"-from-{day.first_seed}" if day.first_seed else ""
-    testbed = day.testbed.replace("/", "-half-")
-    return f"{testbed}/day-{load}/{day.agent}-{rest}{seeds}"
 
 
 @lru_cache(maxsize=8)
@@ -355,29 +339,6 @@ def pays_from(own: Arrays, base: Arrays) -> Values:
     episodes = np.where(ahead.all(axis=1), 0, behind)
     hours = np.column_stack((np.zeros(len(ahead)), own["hour"]))
     return np.where(ahead[:, -1], hours[np.arange(len(ahead)), episodes], np.inf)
-
-
-def paying(found: Mapping[Day, Arrays]) -> pd.DataFrame:
-    """Return when learning pays: one row per problem and agent but the default and the knowing one.
-
-    Returns
-    -------
-    DataFrame
-        `hour` is the median over the seeds of :func:`pays_from` (of an even number, the later one
-        in the middle), `low` and `high` are the quartiles, and `paid` is the fraction of the seeds
-        that have saved by the end of the day.
-    """
-    import pandas as pd
-
-    rows = []
-    for day, arrays in found.items():
-        if day.agent in (DEFAULT, KNOWING):
-            continue
-        hours = pays_from(arrays, _of(found, day, DEFAULT))
-        low, middle, high = np.quantile(hours, [0.25, 0.5, 0.75], method="higher")
-        row = {"problem": problem_label(day), "agent": day.agent, "hour": middle}
-        rows.append(row | {"low": low, "high": high, "paid": float(np.mean(np.isfinite(hours)))})
-    return pd.DataFrame(rows)
 
 
 def _totals(day: Day, arrays: Arrays) -> tuple[Values, Values]:

@@ -21,36 +21,22 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rrl.studies import tables
 from rrl.studies.behaviour import accept, changed
-from rrl.studies.days import Arrays, Day, check_day
-from rrl.studies.settings import Setting
-from rrl.studies.settings import check as check_setting
+from rrl.studies.days import Arrays
+from rrl.studies.settings import TruthOf
 from rrl.studies.sweep_store import TABLES, Key, Store, differing
 from rrl.studies.sweeps import WANTED, Result, Sweep, Task
 from rrl.support.errors import Parser, UnstableError, UsageError, command
 from rrl.support.files import read_json
 
-RUNS = Setting | Day  # what has seeds
 SAMPLE = 60  # results that are computed again, of one seed each
 ROUNDING = 1e-12  # two truths may differ by this fraction; 1e-15 was seen between processors
 MANIFEST = Path("figures") / "manifest.json"
-
-
-class Recomputed(NamedTuple):
-    """A part of a stored result that is computed again: the result, the piece, the seed if any.
-
-    The seed counts from the first one of the setting.
-    """
-
-    result: Result
-    task: Task
-    seed: int | None
 
 
 def wanted_now(sweep: Sweep) -> dict[str, Result]:
@@ -63,11 +49,8 @@ def wanted_now(sweep: Sweep) -> dict[str, Result]:
         if name.startswith(TABLES):
             continue
         try:
-            if isinstance(what, Day):
-                check_day(what)
-            elif isinstance(what, Setting):
-                check_setting(what)
-            found[name] = sweep.result(what) if isinstance(what, RUNS) else sweep.truth(what)
+            what.check()
+            found[name] = sweep.result(what)
         except (LookupError, ImportError, ValueError):  # an agent or a testbed that is gone
             continue
     return found
@@ -120,7 +103,7 @@ def check(sweep: Sweep, root: Path = Path()) -> str:
         print(f"changed, without a version of their own yet: {', '.join(sorted(unknown))}")
     late = outdated(sweep)
     if not late:
-        runs = sum(w.seeds for w, _ in sweep.store.index.values() if isinstance(w, RUNS))
+        runs = sum(getattr(what, "seeds", 0) for what, _ in sweep.store.index.values())
         count = sum(name.startswith(TABLES) for name in sweep.store.index)
         return (
             f"read from data/results: {len(sweep.store.index) - count} results ({runs} runs) and "
@@ -132,11 +115,8 @@ def check(sweep: Sweep, root: Path = Path()) -> str:
     for new, names in reasons.items():
         print(f"{', '.join(new)}: {len(names)} stored results, such as {names[0]}")
     figures = rests_on(late, root)
-    together: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for figure, names in figures.items():
-        together[tuple(names)].add(Path(figure).stem)
-    for of, stems in together.items():
-        print(f"  figures and tables that rest on {len(of)} of them: {', '.join(sorted(stems))}")
+    stems = {Path(figure).stem for figure in figures}
+    print(f"figures and tables that rest on them: {', '.join(sorted(stems)) or 'none'}")
     steps = "`make versions`, then `make results`" if unknown else "`make results`"
     raise UnstableError(
         f"{len(late)} of {len(sweep.store.index)} stored results are of other versions, and "
@@ -182,8 +162,8 @@ def renew(sweep: Sweep, figure: str | None = None, root: Path = Path()) -> str:
     return f"{len(results)} results and {len(made)} tables renewed, {len(gone)} removed"
 
 
-def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[Recomputed]:
-    """Choose what to compute again: one seed of some results; all seeds of all without a count.
+def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[tuple[Result, Task]]:
+    """Choose pieces to compute again: one seed of some results; all seeds of all without a count.
 
     Parameters
     ----------
@@ -204,12 +184,10 @@ def sample_of(sweep: Sweep, salt: str, count: int | None) -> list[Recomputed]:
     found = []
     for name in sorted(present, key=number)[:count]:
         result, what = present[name], present[name].entry.what
-        if not isinstance(what, RUNS) or count is None:
-            found += [Recomputed(result, task, None) for task in result.tasks]
-            continue
-        seed = number(name) % what.seeds
-        (task,) = sweep.result(what, [[what.first_seed + seed]]).tasks
-        found.append(Recomputed(result, task, seed))
+        tasks = result.tasks
+        if count is not None and not isinstance(what, TruthOf):
+            tasks = sweep.result(what, [[what.first_seed + number(name) % what.seeds]]).tasks
+        found += [(result, task) for task in tasks]
     return found
 
 
@@ -224,10 +202,9 @@ def verify(sweep: Sweep, count: int | None = SAMPLE, progress: bool = True) -> s
         If a file is damaged.
     """
     chosen = sample_of(sweep, _commit(), count)
-    computed = sweep.compute([sample.task for sample in chosen], progress)
-    for sample in chosen:
-        stored = sweep.store.read(sample.result.name)
-        _compare(sweep.store, sample, stored, computed[sample.task.key])
+    computed = sweep.compute([task for _, task in chosen], progress)
+    for result, task in chosen:
+        _compare(sweep.store, result, task, computed[task.key])
     total = sum(not name.startswith(TABLES) for name in sweep.store.index)
     what = "all" if count is None else f"{len(chosen)} of {total}"
     return f"computed again: {what} stored results, and the same came out"
@@ -242,10 +219,10 @@ def _commit() -> str:
         return ""
 
 
-def _compare(store: Store, sample: Recomputed, stored: Arrays, computed: Arrays) -> None:
-    what, whole = "", sample.result.entry.what
-    if isinstance(whole, RUNS):
-        first, seeds = whole.first_seed, sample.task.arguments[1]
+def _compare(store: Store, result: Result, task: Task, computed: Arrays) -> None:
+    what, whole, stored = "", result.entry.what, store.read(result.name)
+    if not isinstance(whole, TruthOf):
+        first, seeds = whole.first_seed, task.arguments[1]
         rows = slice(seeds[0] - first, seeds[-1] + 1 - first)
         what = f", seeds {seeds[0]} to {seeds[-1]}"
         stored = {name: array[rows] for name, array in stored.items()}
@@ -254,7 +231,7 @@ def _compare(store: Store, sample: Recomputed, stored: Arrays, computed: Arrays)
         stored = stored | {"cost": computed["cost"]}
     if names := differing(stored, computed):
         raise UnstableError(
-            f"{store.path(sample.result.name)}{what}: {' and '.join(names)} differ from what the "
+            f"{store.path(result.name)}{what}: {' and '.join(names)} differ from what the "
             "same versions give here; use the locked packages (`make env`), or remove the file and "
             "run `make results`"
         )

@@ -57,7 +57,7 @@ def tables() -> dict[str, Table]:
         "horizons": Table(
             ("rrl", "rrl-adaptive"),
             tuple(dict.fromkeys(name.split(",")[0] for name in RACED)),
-            lambda folder, sweep: make_horizons(folder, sweep.data, sweep.workers),
+            make_horizons,
             ("judge horizons",),
         ),
         "region-map": Table(
@@ -69,7 +69,7 @@ def tables() -> dict[str, Table]:
         "warm-start": Table(
             ("rrl-gp", "warm start"),
             tuple(WARM_PROBLEMS),
-            lambda folder, sweep: make_warm_start(folder, sweep.data, sweep.workers),
+            make_warm_start,
         ),
     }
 
