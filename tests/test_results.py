@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rrl.rivals import agents
-from rrl.studies import behaviour, results, sweeps, tables
+from rrl.studies import behaviour, results, sweeps
 from rrl.studies.settings import Setting, cross
 from rrl.studies.sweep_store import Entry, Store, run_name
 from rrl.studies.sweeps import Sweep
@@ -63,7 +63,7 @@ def stored(tmp_path_factory):
 @pytest.fixture
 def place(stored, tmp_path, monkeypatch):
     """The same, for one test to change, with nothing under build, and no tables."""
-    monkeypatch.setattr(tables, "tables", dict)
+    monkeypatch.setattr(results, "tables", dict)
     shutil.copytree(stored / "data", tmp_path / "data")
     return tmp_path
 
@@ -309,17 +309,17 @@ def test_a_table_is_of_the_present_versions_only_after_it_was_made(tmp_path, mon
         if stopped:
             raise KeyboardInterrupt
 
-    table = tables.Table(("random", "heuristic"), ("pool",), make)
-    monkeypatch.setattr(tables, "tables", lambda: {"one": table})
+    table = results.Table(("random", "heuristic"), ("pool",), make)
+    monkeypatch.setattr(results, "tables", lambda: {"one": table})
     sweep = Sweep((), data=tmp_path, build=tmp_path / "build")
     sweep.store.enter({"tables/one": Entry(("table", "one"), ("agent random 0",))})
     stopped = True
     with pytest.raises(KeyboardInterrupt):
-        tables.renew("one", sweep)
+        results.renew_table("one", sweep)
     with pytest.raises(DataError, match="of other versions than agent heuristic"):
-        tables.table_file("one", "runs.csv", tmp_path)
+        results.table_file("one", "runs.csv", tmp_path)
     stopped = False
-    tables.renew("one", sweep)
-    assert tables.table_file("one", "runs.csv", tmp_path).read_text() == "agent\n"
+    results.renew_table("one", sweep)
+    assert results.table_file("one", "runs.csv", tmp_path).read_text() == "agent\n"
     with pytest.raises(DataError, match="no such table is stored"):
-        tables.table_file("one", "other.csv", tmp_path)
+        results.table_file("one", "other.csv", tmp_path)

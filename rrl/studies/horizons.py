@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,9 +28,6 @@ from rrl.studies.scenario import Scenario
 from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
 from rrl.tuning.presets import paper_cpu
-
-if TYPE_CHECKING:
-    from rrl.studies.sweeps import Sweep
 
 Floats = NDArray[np.float64]
 
@@ -203,16 +200,16 @@ def is_part(ours: RadiusRace, whole: RadiusRace) -> bool:
     return all(rows(mine) <= rows(theirs) for mine, theirs in zip(ours, whole, strict=True))
 
 
-def make_horizons(folder: Path, sweep: Sweep) -> None:
-    """Race all seeds in the processes of a sweep, and write the files of the table."""
+def make_horizons(folder: Path, data: str, workers: int) -> None:
+    """Race all seeds in some processes, and write the files of the table."""
     from joblib import Parallel, delayed
     from tqdm import tqdm
 
-    tables = np.load(Path(sweep.data) / "surfaces" / "surfaces.npz")
+    tables = np.load(Path(data) / "surfaces" / "surfaces.npz")
     scenarios = {name: learning_surface(name, tables) for name in RACED}
     tasks = [(name, seed) for name in RACED for seed in range(SEEDS)]
     jobs = (delayed(race_radii)({name: scenarios[name]}, [seed]) for name, seed in tasks)
-    runs = Parallel(n_jobs=sweep.workers, return_as="generator")(jobs)
+    runs = Parallel(n_jobs=workers, return_as="generator")(jobs)
     found = list(tqdm(runs, "horizons", len(tasks), unit="run"))
     folder.mkdir(parents=True, exist_ok=True)
     for name, parts in zip((RUNS, RADII_FILE), zip(*found, strict=True), strict=True):

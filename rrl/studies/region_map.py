@@ -217,31 +217,26 @@ def run_place(
     return dict(zip(ARRAYS, measured.swapaxes(0, 1), strict=True))
 
 
-TUNING_SURFACE, JUDGING_SURFACE = 71_000, 91_000
-"""The seeds of the surfaces for tuning and for judging; those of the runs begin there, too."""
-
 TUNING_EPISODES, JUDGING_EPISODES = 1000, 3000
 
 FILES = ("tuning", "runs", "places", "place_runs")
 
 
 class Stage(NamedTuple):
-    """The runs of each setting in each cell: on which surfaces, how many, how long (episodes)."""
+    """The runs of each setting in each cell: on which surfaces, from which seeds, how long.
 
-    kinds: tuple[str, ...]
-    first_seed: int
-    runs: int
+    A surface is its kind and its own seed.
+    """
+
+    surfaces: tuple[tuple[str, int], ...]
+    seeds: tuple[int, ...]
     episodes: int
 
-    @property
-    def surfaces(self) -> tuple[tuple[str, int], ...]:
-        """Each kind with the seed of its surface."""
-        return tuple((kind, self.first_seed) for kind in self.kinds)
 
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds of the runs on each surface."""
-        return tuple(range(self.first_seed, self.first_seed + self.runs))
+def stage_of(kinds: Sequence[str], first_seed: int, runs: int, episodes: int) -> Stage:
+    """Return a stage with a surface of each kind; the seeds of the runs begin at its seed, too."""
+    surfaces = tuple((kind, first_seed) for kind in kinds)
+    return Stage(surfaces, tuple(range(first_seed, first_seed + runs)), episodes)
 
 
 class Plan(NamedTuple):
@@ -249,36 +244,32 @@ class Plan(NamedTuple):
 
     Parameters
     ----------
-    cells : tuple of Cell
-    settings : dict of str to list of str
+    agents : dict of Cell to sequence of str
+        The agents that take part in each cell.
+    settings : dict of str to sequence of str
         See :func:`rrl.studies.map_cells.agent_settings`.
-    deep : tuple of Cell
-        The deep Q-network takes part in these cells only.
     tuning, judging : Stage
     places : tuple of Place
     """
 
-    cells: tuple[Cell, ...]
+    agents: Mapping[Cell, Sequence[str]]
     settings: Mapping[str, Sequence[str]]
-    deep: tuple[Cell, ...]
     tuning: Stage
     judging: Stage
     places: tuple[Place, ...]
 
-    def agents(self, cell: Cell) -> list[str]:
-        """Return the agents that take part in a cell."""
-        return [a for a in self.settings if a != "deep-q-network" or cell in self.deep]
-
 
 def whole_plan(data: str | os.PathLike[str] = "data") -> Plan:
-    """Return the plan of the published map."""
-    corners = [Cell(s, noise) for s in ROUGHNESSES[:: len(ROUGHNESSES) - 1] for noise in NOISES]
+    """Return the plan of the published map; the deep Q-network is in its four corners only."""
+    corners = {Cell(s, n) for s in ROUGHNESSES[:: len(ROUGHNESSES) - 1] for n in NOISES[::3]}
+    settings = agent_settings()
+    usual = [agent for agent in settings if agent != "deep-q-network"]
+    cells = [Cell(s, noise) for s in ROUGHNESSES for noise in NOISES]
     return Plan(
-        tuple(Cell(s, noise) for s in ROUGHNESSES for noise in NOISES),
-        agent_settings(),
-        tuple(cell for cell in corners if cell.noise in (NOISES[0], NOISES[-1])),
-        Stage(TUNING_KINDS, TUNING_SURFACE, 4, TUNING_EPISODES),
-        Stage(JUDGING_KINDS, JUDGING_SURFACE, 6, JUDGING_EPISODES),
+        {cell: list(settings) if cell in corners else usual for cell in cells},
+        settings,
+        stage_of(TUNING_KINDS, 71_000, 4, TUNING_EPISODES),
+        stage_of(JUDGING_KINDS, 91_000, 6, JUDGING_EPISODES),
         tuple(all_places(data)),
     )
 
@@ -300,8 +291,8 @@ def tune_cells(plan: Plan, sweep: Sweep, progress: bool = True) -> pd.DataFrame:
 
     wanted = [
         (cell, agent, setting)
-        for cell in plan.cells
-        for agent in plan.agents(cell)
+        for cell, agents in plan.agents.items()
+        for agent in agents
         for setting in plan.settings[agent]
     ]
     found = _runs_of(wanted, plan.tuning, [plan.tuning.surfaces], sweep, progress)
@@ -328,7 +319,7 @@ def judge_cells(
     rows = [
         (*key[0], *key[1:], kind, seed, *arrivals[i, j], *excess[i, j].round(3))
         for key, (arrivals, excess) in found.items()
-        for i, kind in enumerate(stage.kinds)
+        for i, (kind, _) in enumerate(stage.surfaces)
         for j, seed in enumerate(stage.seeds)
     ]
     names = [*COLUMNS, *(f"{column}_excess" for column in COLUMNS)]

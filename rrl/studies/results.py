@@ -10,33 +10,146 @@
 - ``verify`` computes a sample of the stored runs again and compares them byte by byte. Each commit
   has another sample. With ``--all`` it computes every run.
 - ``keep`` removes what no notebook wanted while the results were stored.
+
+Besides runs and truths, the store has tables of runs that are no single races. A table depends on
+versions of agents, problems and the judge, too, and has a line in the index. :func:`table_file`
+returns the path of a file of a table if the table is of the present versions.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrl.studies import tables
-from rrl.studies.behaviour import accept, changed
+from rrl.studies.ablation import FAMILIES, make_ablation
+from rrl.studies.ablation import PROBLEMS as ABLATION_PROBLEMS
+from rrl.studies.behaviour import accept, changed, label, problem_name
 from rrl.studies.days import Arrays
+from rrl.studies.horizons import RACED, make_horizons
+from rrl.studies.region_map import RECORDED, SIMULATED, make_map
 from rrl.studies.settings import TruthOf
-from rrl.studies.sweep_store import TABLES, Key, Store, differing
+from rrl.studies.sweep_store import TABLES, Entry, Key, Store, data_key, differing, packages
 from rrl.studies.sweeps import WANTED, Result, Sweep, Task
-from rrl.support.errors import Parser, UnstableError, UsageError, command
+from rrl.studies.warm_start import PROBLEMS as WARM_PROBLEMS
+from rrl.studies.warm_start import make_warm_start
+from rrl.support.errors import DataError, Parser, UnstableError, UsageError, command
 from rrl.support.files import read_json
 
 SAMPLE = 60  # results that are computed again, of one seed each
 ROUNDING = 1e-12  # two truths may differ by this fraction; 1e-15 was seen between processors
 MANIFEST = Path("figures") / "manifest.json"
+
+
+# --- tables of runs that are no single races ------------------------------------------------------
+
+JUDGE = ("judge loop", "judge truth", "judge measures")
+
+
+class Table(NamedTuple):
+    """What a table depends on, and the function that makes its files.
+
+    Parameters
+    ----------
+    agents, testbeds : tuple of str
+    make : callable
+        It takes the folder of the table and a sweep, which has the folder of the data.
+    judge : tuple of str
+        The parts of the judge.
+    """
+
+    agents: tuple[str, ...]
+    testbeds: tuple[str, ...]
+    make: Callable[[Path, Sweep], None]
+    judge: tuple[str, ...] = JUDGE
+
+
+def tables() -> dict[str, Table]:
+    """Return all tables by name."""
+    families = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family))
+    return {
+        "ablation": Table(
+            families, tuple(testbed for testbed, _ in ABLATION_PROBLEMS.values()), make_ablation
+        ),
+        "horizons": Table(
+            ("rrl", "rrl-adaptive"),
+            tuple(dict.fromkeys(name.split(",")[0] for name in RACED)),
+            lambda folder, sweep: make_horizons(folder, sweep.data, sweep.workers),
+            ("judge horizons",),
+        ),
+        "region-map": Table(
+            ("rrl", "rrl-adaptive", "q-learning", "deep-q-network"),
+            (*SIMULATED, *RECORDED),
+            make_map,
+            (*JUDGE, "judge map"),
+        ),
+        "warm-start": Table(
+            ("rrl-gp", "warm start"),
+            tuple(WARM_PROBLEMS),
+            make_warm_start,
+        ),
+    }
+
+
+def key_of(table: Table, data: str | os.PathLike[str]) -> Key:
+    """Return what a table depends on, in the form of a result's key."""
+    problems = dict.fromkeys(map(problem_name, table.testbeds))
+    read = dict.fromkeys(key for name in table.testbeds for key in data_key(name, str(data), True))
+    names = *(f"agent {name}" for name in table.agents), *problems, *table.judge
+    return (*map(label, names), *read, packages())
+
+
+def table_file(name: str, file: str, data: str | os.PathLike[str] = "data") -> Path:
+    """Return the path of a file of a table that is of the present versions.
+
+    Parameters
+    ----------
+    name : str
+        A key of :func:`tables`.
+    file : str
+        The file in the folder of the table.
+    data : path, optional
+
+    Raises
+    ------
+    DataError
+        If the table is missing or of other versions. The message names what has changed.
+
+    Examples
+    --------
+    >>> table_file("horizons", "runs.csv").name
+    'runs.csv'
+    """
+    store = Store(Path(data) / "results")
+    path, entry = store.table(name) / file, store.index.get(TABLES + name)
+    if entry is None or not path.exists():
+        raise DataError(f"{path}: no such table is stored; `make results` makes it")
+    new = sorted(set(key_of(tables()[name], data)) ^ set(entry.key))
+    if new:
+        raise DataError(
+            f"{path}: of other versions than {', '.join(new)}; `make results` renews the table"
+        )
+    return path
+
+
+def renew_table(name: str, sweep: Sweep) -> None:
+    """Make a table anew, and enter it in the index; pieces that a sweep has are not run again."""
+    table = tables()[name]
+    key = key_of(table, sweep.data)
+    table.make(sweep.store.table(name), sweep)
+    sweep.store.enter({TABLES + name: Entry(("table", name), key)})
+
+
+# --- which versions the results are of ------------------------------------------------------------
 
 
 def wanted_now(sweep: Sweep) -> dict[str, Result]:
@@ -60,9 +173,9 @@ def outdated(sweep: Sweep) -> dict[str, Key]:
     """Return the stored results of other versions, with what has changed in their keys."""
     now, index = wanted_now(sweep), sweep.store.index
     keys = {name: result.entry.key for name, result in now.items()}
-    known = tables.tables()
+    known = tables()
     for name in known:
-        keys[TABLES + name] = tables.key_of(known[name], sweep.data)
+        keys[TABLES + name] = key_of(known[name], sweep.data)
     late: dict[str, Key] = {}
     for name in {*index, *keys}:
         if name not in keys:
@@ -152,11 +265,11 @@ def renew(sweep: Sweep, figure: str | None = None, root: Path = Path()) -> str:
     sweep.compute(tasks)
     for result in results:
         sweep.keep_result(result)
-    known = {TABLES + name for name in tables.tables()}
+    known = {TABLES + name for name in tables()}
     made = [name.removeprefix(TABLES) for name in late if name in known]
     for name in made:
         print(f"table {name}", flush=True)
-        tables.renew(name, sweep)
+        renew_table(name, sweep)
     gone = [name for name in late if name not in now and name not in known]
     sweep.store.forget(gone)
     return f"{len(results)} results and {len(made)} tables renewed, {len(gone)} removed"
@@ -259,7 +372,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(prog="python -m rrl.studies.results", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["check", "renew", "versions", "verify", "keep"])
     parser.add_argument("--figure", help="renew only what this figure rests on")
-    parser.add_argument("--table", choices=tables.tables(), help="make this table anew")
+    parser.add_argument("--table", choices=tables(), help="make this table anew")
     parser.add_argument("--all", action="store_true", help="verify every stored result (hours)")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the profiles")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder of the pieces")
@@ -270,7 +383,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif options.what == "keep":
         print(keep(sweep))
     elif options.what == "renew" and options.table:
-        tables.renew(options.table, sweep)
+        renew_table(options.table, sweep)
     elif options.what == "renew":
         print(renew(sweep, options.figure))
     elif not sweep.store.index:

@@ -32,7 +32,7 @@ from rrl.support.provenance import NUMERICAL, digest, locked
 
 INDEX = "index.json"
 TABLES = "tables/"
-"""What the names of tables begin with, see :mod:`rrl.studies.tables`."""
+"""What the names of tables begin with, see :func:`rrl.studies.results.tables`."""
 
 Key = tuple[str, ...]
 """What a result depends on: names with their versions, such as ``"agent random 1"``."""
@@ -156,7 +156,7 @@ class Store:
         return self.folder / f"{name}.npz"
 
     def table(self, name: str) -> Path:
-        """Return the folder of a table, see :mod:`rrl.studies.tables`."""
+        """Return the folder of a table, see :func:`rrl.studies.results.tables`."""
         return self.folder / TABLES / name
 
     def is_present(self, name: str, key: Key) -> bool:
