@@ -13,7 +13,7 @@ from rrl.cli import main
 from rrl.rivals.agents import AGENTS, maker
 from rrl.studies import table_races
 from rrl.studies.race import race
-from rrl.studies.table_races import MEASURED, over_lowest, table_medians, table_scenario
+from rrl.studies.table_races import MEASURED, over_lowest, table_scenario
 
 GRID = "threads,mode,cost\n" + "".join(
     f"{threads},{mode},{abs(threads - 4) + factor}\n"
@@ -143,12 +143,6 @@ def test_a_bad_folder_is_one_line(text, code, message, tmp_path, monkeypatch, ca
     assert line.startswith("rrl: mine")
     assert message in line
     assert not (tmp_path / "build").exists()
-
-
-def test_a_median_between_reached_and_never_is_never():
-    runs = pd.DataFrame(dict.fromkeys(MEASURED, 1.0), index=range(4)).assign(agent="a", table="t")
-    runs["stays_within_5"] = [2.0, 18.0, 31.0, 31.0]
-    assert table_medians(runs, episodes=30).loc[0, "stays_within_5"] == 31
 
 
 def test_an_agent_that_took_fewer_tables_is_compared_on_these():

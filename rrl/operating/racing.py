@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from rrl.operating.table import read_table
 from rrl.support.errors import DataError, UsageError, interrupt_by_signals
-from rrl.support.files import write_atomically
 from rrl.support.machine import available_cpus
 from rrl.support.number_options import COUNT, number
 from rrl.support.one_writer import open_alone
@@ -74,6 +73,7 @@ def add_parsers(commands: Any) -> None:
 def _race(options: Namespace) -> int:
     from rrl.plotting.experiments import plot_table_races
     from rrl.plotting.shared import save
+    from rrl.studies.outcomes import write_csv
     from rrl.studies.settings import why_not
     from rrl.studies.table_races import over_lowest, race_tables, table_medians
 
@@ -98,7 +98,7 @@ def _race(options: Namespace) -> int:
             jobs=options.jobs or available_cpus(),
             progress=not options.quiet,
         )
-        write_atomically(folder / RUNS, runs.to_csv(index=False))
+        write_csv(runs, folder / RUNS)
         table = table_medians(runs, options.episodes)
         over = over_lowest(table)
         save(plot_table_races(table, list(over.index)), FIGURE, folder)

@@ -35,7 +35,6 @@ from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.outcomes import interval
 from rrl.studies.problems import half_of
 from rrl.support.errors import UsageError
-from rrl.support.machine import one_thread
 from rrl.tuning.episode import Server
 from rrl.tuning.loop import steps
 from rrl.workloads.device_day import HOURS, device_day
@@ -204,25 +203,24 @@ def run_days(day: Day, seeds: Sequence[int], data: str) -> Arrays:
     chosen = np.empty((len(seeds), day.episodes), dtype=np.int32)
     late, mean_s = np.empty_like(chosen), np.empty(chosen.shape, dtype=np.float32)
     hour = np.empty_like(mean_s)
-    with one_thread():
-        for row, seed in enumerate(seeds):
-            server = _server(day, seed, data)
-            agent = _agent(day, server.space, seed, data)
-            run = steps(
-                server,
-                agent,
-                device_day(day.rate, day.length_s),
-                day.episodes,
-                np.random.default_rng([seed, 1]),
-                requests=day.requests,
-            )
-            elapsed_s = 0.0
-            for step in run:
-                elapsed_s += float(step.episode.arrivals[-1])
-                hour[row, step.number] = HOURS * elapsed_s / day.length_s
-                chosen[row, step.number] = server.space.index(step.configuration)
-                mean_s[row, step.number] = step.episode.latency.mean()
-                late[row, step.number] = step.episode.bad(day.late_s)
+    for row, seed in enumerate(seeds):
+        server = _server(day, seed, data)
+        agent = _agent(day, server.space, seed, data)
+        run = steps(
+            server,
+            agent,
+            device_day(day.rate, day.length_s),
+            day.episodes,
+            np.random.default_rng([seed, 1]),
+            requests=day.requests,
+        )
+        elapsed_s = 0.0
+        for step in run:
+            elapsed_s += float(step.episode.arrivals[-1])
+            hour[row, step.number] = HOURS * elapsed_s / day.length_s
+            chosen[row, step.number] = server.space.index(step.configuration)
+            mean_s[row, step.number] = step.episode.latency.mean()
+            late[row, step.number] = step.episode.bad(day.late_s)
     return {"chosen": chosen, "mean_s": mean_s, "late": late, "hour": hour}
 
 

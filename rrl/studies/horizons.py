@@ -23,9 +23,9 @@ from rrl.core.knob import Knob
 from rrl.core.region import FixedRadius, RegionSize
 from rrl.core.rrl import RRL, adaptive
 from rrl.core.space import ConfigSpace
+from rrl.studies.outcomes import write_csv
 from rrl.studies.problems import SurfaceServer, surface
 from rrl.studies.scenario import Scenario
-from rrl.support.files import write_atomically
 from rrl.support.intervals import bootstrap_interval
 from rrl.tuning.presets import paper_cpu
 
@@ -211,10 +211,8 @@ def make_horizons(folder: Path, data: str, workers: int) -> None:
     jobs = (delayed(race_radii)({name: scenarios[name]}, [seed]) for name, seed in tasks)
     runs = Parallel(n_jobs=workers, return_as="generator")(jobs)
     found = list(tqdm(runs, "horizons", len(tasks), unit="run"))
-    folder.mkdir(parents=True, exist_ok=True)
     for name, parts in zip((RUNS, RADII_FILE), zip(*found, strict=True), strict=True):
-        text = pd.concat(parts).to_csv(index=False, lineterminator="\n")
-        write_atomically(folder / name, text)
+        write_csv(pd.concat(parts), folder / name)
 
 
 def by_horizon(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

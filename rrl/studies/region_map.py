@@ -60,6 +60,7 @@ from rrl.studies.map_factors import (
     nearest_cell,
     typical,
 )
+from rrl.studies.outcomes import write_csv
 from rrl.studies.problems import half_of
 from rrl.studies.race import race
 from rrl.studies.roughness import (
@@ -74,8 +75,6 @@ from rrl.studies.scenario import Scenario
 from rrl.studies.settings import Setting
 from rrl.studies.sweep_store import packages, run_key
 from rrl.studies.sweeps import Sweep, Task, piece_key, problem
-from rrl.support.files import write_atomically
-from rrl.support.machine import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,8 +209,7 @@ def run_place(
     data: str,
 ) -> Arrays:
     """Run an agent at a place from each seed, and measure it by true costs over the reference."""
-    with one_thread():
-        runs = race(problem(testbed, load, data), agent_with(agent, setting), seeds, episodes)
+    runs = race(problem(testbed, load, data), agent_with(agent, setting), seeds, episodes)
     both = zip(cost[runs.chosen], cost[runs.recommended], strict=True)
     measured = np.array([run_measures(*costs) for costs in both])
     return dict(zip(ARRAYS, measured.swapaxes(0, 1), strict=True))
@@ -348,12 +346,7 @@ def _runs_of(
 def _cell_task(cell: Cell, agent: str, setting: str, *how: Any) -> Task:
     arguments = agent, setting, cell, *how
     versions = label(f"agent {agent}"), label("judge map"), packages()
-    return Task(piece_key("map", arguments, versions), _one_cell, arguments)
-
-
-def _one_cell(*arguments: Any) -> Arrays:
-    with one_thread():
-        return run_cell(*arguments)
+    return Task(piece_key("map", arguments, versions), run_cell, arguments)
 
 
 def read_map(folder: Path | str) -> dict[str, pd.DataFrame]:
@@ -365,9 +358,8 @@ def read_map(folder: Path | str) -> dict[str, pd.DataFrame]:
 
 def write_map(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
     """Write the tables of a map; numbers have the digits that tell them apart."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        write_atomically(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+        write_csv(table, folder / f"{name}.csv")
 
 
 def make_map(folder: Path, sweep: Sweep) -> None:

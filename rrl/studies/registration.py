@@ -21,7 +21,7 @@ from rrl.rivals.agents import ABLATED, HOME, home
 from rrl.simulation.testbeds import TESTBEDS
 from rrl.studies.days import Day
 from rrl.studies.problems import half_of
-from rrl.studies.settings import Setting, workload
+from rrl.studies.settings import Setting, literal, workload
 from rrl.support.errors import DataError
 from rrl.support.files import read_text
 
@@ -334,14 +334,14 @@ def _problems(content: Mapping[str, Any]) -> Iterator[Problem]:
     for group in ("steady", "changing"):
         for kind, entries in content[group].items():
             for entry in entries:
-                for load in map(_literal, entry["loads"]):
+                for load in map(literal, entry["loads"]):
                     workload(load)  # a load that cannot be is refused
                     for testbed in _both_halves(entry["testbed"]):
                         episodes = entry.get("episodes", usual)
                         yield Problem(kind, Setting(testbed, load, "", 0, episodes))
     for kind, entries in content["days"].items():
         for entry in entries:
-            about = {name: _literal(value) for name, value in entry.items()}
+            about = {name: literal(value) for name, value in entry.items()}
             for testbed in _both_halves(about["testbed"]):
                 yield Problem(kind, Day(agent="", seeds=0, **about | {"testbed": testbed}))
 
@@ -349,7 +349,3 @@ def _problems(content: Mapping[str, Any]) -> Iterator[Problem]:
 def _both_halves(testbed: str) -> tuple[str, ...]:
     """Return the name once for each half of a recording that can be replayed."""
     return (testbed,) if testbed in TESTBEDS else (testbed, f"{testbed}/1")
-
-
-def _literal(value: Any) -> Any:
-    return tuple(map(_literal, value)) if isinstance(value, list) else value

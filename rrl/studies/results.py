@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rrl.studies.ablation import FAMILIES, make_ablation
 from rrl.studies.ablation import PROBLEMS as ABLATION_PROBLEMS
@@ -340,7 +339,9 @@ def _compare(store: Store, result: Result, task: Task, computed: Arrays) -> None
         what = f", seeds {seeds[0]} to {seeds[-1]}"
         stored = {name: array[rows] for name, array in stored.items()}
         computed = {name: array for name, array in computed.items() if name in stored}
-    elif "cost" in stored and _is_rounding(stored["cost"], computed["cost"]):
+    elif stored["cost"].shape == computed["cost"].shape and np.allclose(
+        stored["cost"], computed["cost"], rtol=ROUNDING, atol=0
+    ):
         stored = stored | {"cost": computed["cost"]}
     if names := differing(stored, computed):
         raise UnstableError(
@@ -348,10 +349,6 @@ def _compare(store: Store, result: Result, task: Task, computed: Arrays) -> None
             "same versions give here; use the locked packages (`make env`), or remove the file and "
             "run `make results`"
         )
-
-
-def _is_rounding(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    return one.shape == other.shape and np.allclose(one, other, rtol=ROUNDING, atol=0)
 
 
 def keep(sweep: Sweep) -> str:

@@ -102,6 +102,17 @@ def cross(
     )
 
 
+def literal(value: Any) -> Any:
+    """Return a value that JSON or YAML has read, with tuples in place of lists.
+
+    Examples
+    --------
+    >>> literal(["Bursts", [5.0, 20.0]])
+    ('Bursts', (5.0, 20.0))
+    """
+    return tuple(map(literal, value)) if isinstance(value, list) else value
+
+
 def workload(load: Load) -> float | Workload:
     """Make the workload of a setting.
 

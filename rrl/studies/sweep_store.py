@@ -25,7 +25,7 @@ from rrl.recording.replay import replayed
 from rrl.studies.behaviour import label, problem_name
 from rrl.studies.days import KNOWING, Arrays, Day
 from rrl.studies.problems import SURFACES, half_of
-from rrl.studies.settings import Load, Setting, TruthOf
+from rrl.studies.settings import Load, Setting, TruthOf, literal
 from rrl.support.errors import DataError
 from rrl.support.files import read_json, replacing, write_atomically
 from rrl.support.provenance import NUMERICAL, digest, locked
@@ -267,8 +267,4 @@ def _what(line: list[Any]) -> Any:
     """Return what the index has as a list; the kinds differ in their length."""
     kinds: tuple[Any, ...] = (Setting, Day, TruthOf)
     made = {len(kind._fields): kind for kind in kinds}.get(len(line), lambda *words: words)
-    return made(*_tuples(line))
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+    return made(*literal(line))

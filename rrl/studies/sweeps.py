@@ -265,7 +265,8 @@ class Sweep:
 
 
 def _call(task: Task) -> tuple[str, Arrays]:
-    return task.key, task.function(*task.arguments)
+    with one_thread():
+        return task.key, task.function(*task.arguments)
 
 
 def piece_key(*about: Any) -> str:
@@ -304,11 +305,10 @@ def run_piece(setting: Setting, seeds: Sequence[int], data: str) -> Arrays:
         ``chosen`` and ``recommended`` are those of :class:`rrl.studies.race.Race`. ``costs`` (s for
         a latency) has single precision, so that it can be stored: the seventh digit is rounded.
     """
-    with one_thread():
-        scenario = problem(*setting.problem, data)
-        objective = parse_objective(setting.objective, most_cpus(scenario.space))
-        make = agents.maker(setting.agent)
-        runs = race(scenario, make, seeds, setting.episodes, objective=objective)
+    scenario = problem(*setting.problem, data)
+    objective = parse_objective(setting.objective, most_cpus(scenario.space))
+    make = agents.maker(setting.agent)
+    runs = race(scenario, make, seeds, setting.episodes, objective=objective)
     costs = np.asarray(runs.costs, dtype=np.float32)
     return {"chosen": runs.chosen, "recommended": runs.recommended, "costs": costs}
 

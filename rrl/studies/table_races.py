@@ -151,8 +151,7 @@ def _task(where: Scenario, agent: str, seed: int, episodes: int) -> Task:
 
 
 def _run(where: Scenario, agent: str, seed: int, episodes: int) -> Arrays:
-    with one_thread():
-        return measures(where, race(where, maker(agent), [seed], episodes), MEASURED)
+    return measures(where, race(where, maker(agent), [seed], episodes), MEASURED)
 
 
 def table_medians(runs: pd.DataFrame, episodes: int) -> pd.DataFrame:
