@@ -286,7 +286,7 @@ def served_days(found: Mapping[Day, Arrays], rng: np.random.Generator) -> pd.Dat
     rows = []
     for day, arrays in found.items():
         mean, late = _totals(day, arrays)
-        base_mean, base_late = _totals(day, _of(found, day, DEFAULT))
+        base_mean, base_late = _totals(day, found[day._replace(agent=DEFAULT)])
         row = {"problem": problem_label(day), "agent": day.agent, "seeds": day.seeds}
         row |= interval("latency_s", mean, rng) | interval("ratio", mean / base_mean, rng)
         row |= interval("late", late, rng) | interval("late_more", late - base_late, rng)
@@ -343,8 +343,3 @@ def _totals(day: Day, arrays: Arrays) -> tuple[Values, Values]:
     """Return each run's mean latency (s) and fraction of late requests, both of shape (seeds,)."""
     mean = np.asarray(arrays["mean_s"], dtype=float).mean(axis=1)
     return mean, arrays["late"].mean(axis=1) / day.requests
-
-
-def _of(found: Mapping[Day, Arrays], day: Day, agent: str) -> Arrays:
-    """Return the arrays of another agent on the same problem and seeds."""
-    return found[day._replace(agent=agent)]
