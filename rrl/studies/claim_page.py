@@ -160,28 +160,6 @@ def lost_loads(evidence: Evidence, ours: str, column: str) -> pd.DataFrame:
 # --- the page -------------------------------------------------------------------------------------
 
 
-def claims_page(
-    claims: Sequence[Claim],
-    evidence: Evidence,
-    judged: Mapping[str, Judged],
-    registered: Registration,
-    of_map: Sequence[str] = (),
-    conditions: str = "",
-) -> str:
-    """Return the page in Markdown; for `of_map` and `conditions`, see :func:`write_claims`."""
-    (ours,) = registered.columns["recommended"]
-    saved = by_utilisation(evidence, (ours, *registered.columns["simple"], ORACLE, READER))
-    rival = best_simple(saved, registered.columns["simple"])
-    return "\n\n".join([
-        "# Claims", lead(claims, saved, ours, rival), _utilisation(saved, ours, rival),
-        "## Eight claims and one use", *_claims(claims, evidence, judged),
-        *_when_a_region_pays(of_map), *filter(None, [conditions]),
-        "## Where it is not the best", *_lost(evidence, ours),
-        "## How sure", *_sure(judged),
-        "## What changed after results", *_log(registered),
-    ]) + "\n"  # fmt: skip
-
-
 def lead(claims: Sequence[Claim], saved: pd.DataFrame, ours: str, rival: str) -> str:
     """Return three sentences: the verdicts, what is saved, and what could be saved.
 
@@ -393,6 +371,16 @@ def write_claims(
     claims = [claim_row(one, registered) for one in judged.values()]
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_atomically(Path(folder) / "claims.json", json.dumps(claims, indent=1) + "\n")
-    page = claims_page(claims, evidence, judged, registered, of_map, conditions)
-    write_atomically(Path(folder) / "claims.md", page)
+    (ours,) = registered.columns["recommended"]
+    saved = by_utilisation(evidence, (ours, *registered.columns["simple"], ORACLE, READER))
+    rival = best_simple(saved, registered.columns["simple"])
+    page = [
+        "# Claims", lead(claims, saved, ours, rival), _utilisation(saved, ours, rival),
+        "## Eight claims and one use", *_claims(claims, evidence, judged),
+        *_when_a_region_pays(of_map), *filter(None, [conditions]),
+        "## Where it is not the best", *_lost(evidence, ours),
+        "## How sure", *_sure(judged),
+        "## What changed after results", *_log(registered),
+    ]  # fmt: skip
+    write_atomically(Path(folder) / "claims.md", "\n\n".join(page) + "\n")
     return claims
