@@ -131,9 +131,7 @@ clean: ## Remove what runs leave: build/ and figures/live/ (the environment stay
 
 # --- Notebooks: each runs from nothing, so that nothing in figures/ can be old -------------------
 
-# BACKEND=dask SCHEDULER=tcp://HOST:PORT sends the sweeps to a cluster; WORKERS=N limits processes.
-export RRL_BACKEND := $(BACKEND)
-export RRL_SCHEDULER := $(SCHEDULER)
+# WORKERS=N limits the processes of the sweeps.
 export RRL_WORKERS := $(WORKERS)
 
 JOBS := 2 # notebooks at once

@@ -22,9 +22,7 @@ from rrl.studies.days import (
     KNOWING,
     Day,
     Knowing,
-    check_day,
     level_costs,
-    paying,
     pays_from,
     run_days,
     saved_so_far,
@@ -159,7 +157,7 @@ def test_the_knowing_agent_has_the_truth_of_the_half_that_is_not_replayed():
 )
 def test_a_day_that_cannot_be_run_is_refused(changes, message):
     with pytest.raises(UsageError, match=message) as caught:
-        check_day(QUICK._replace(**changes))
+        QUICK._replace(**changes).check()
     assert "\n" not in str(caught.value)
 
 
@@ -205,10 +203,6 @@ def test_a_day_s_tables_compare_seed_by_seed():
     assert table.loc["rrl-gp", "ratio"] == 1.25
     assert table.loc["rrl-gp", "worse"] == pytest.approx(2 / 3)
     assert table.loc["rrl-gp", "late_more"] == pytest.approx(-0.05)
-    when = paying(found).set_index("agent")
-    assert list(when.index) == ["rrl-gp"]
-    assert when.loc["rrl-gp", "paid"] == pytest.approx(1 / 3)
-    assert when.loc["rrl-gp", "hour"] == np.inf
 
 
 @given(st.lists(st.floats(0.1, 10.0), min_size=2, max_size=30))

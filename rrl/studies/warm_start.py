@@ -35,6 +35,8 @@ from rrl.tuning.recommended import recommended
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rrl.studies.sweeps import Sweep
+
 PROBLEMS = {
     "mobilenet_v2-threads": 115,
     "mobilenet_v2-busy": 76,
@@ -252,6 +254,6 @@ def write_warm_start(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
     return write_runs(runs, folder, lambda known: warm_start_table(known, np.random.default_rng(0)))
 
 
-def make_warm_start(folder: Path, data: str, workers: int) -> None:
-    """Run the study in some processes, and write its tables."""
-    write_warm_start(study(data=Path(data), workers=workers), folder)
+def make_warm_start(folder: Path, sweep: Sweep) -> None:
+    """Run the study in the processes of a sweep, and write its tables."""
+    write_warm_start(study(data=Path(sweep.data), workers=sweep.workers), folder)
