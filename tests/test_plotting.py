@@ -70,8 +70,11 @@ def test_comparison_noise_and_finals_have_an_entry_for_each(profile):
         {"inter_op": 1, "batch_threads": 0, "ratio": 2.0, "verdict": "separated"},
         {"inter_op": 2, "batch_threads": 2, "ratio": 1.0, "verdict": "best"},
     ]
+    finalists[0] |= {"low": 1.5, "high": 3.0}
     ax = plot_finals(finalists, ["inter_op", "batch_threads"], plt.gca())
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["2 / 2", "1 / off"]
+    arrows = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == ">"]
+    assert arrows == [[[2, 1]]], "an interval that goes on says so"
 
 
 def test_agents_that_are_drawn_together_differ_in_a_grey_print_too():
