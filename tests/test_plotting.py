@@ -15,7 +15,7 @@ from test_profile import PLAN, record
 from rrl import ConfigSpace, Knob, read_profile
 from rrl.plotting.cells import EVEN, on_grid, outline, plot_cells
 from rrl.plotting.experiments import plot_everywhere, plot_ratio_panels
-from rrl.plotting.profile import plot_finals, plot_knob, plot_noise, plot_surface
+from rrl.plotting.profile import plot_finals, plot_knob, plot_surface
 from rrl.plotting.runs import plot_comparison
 from rrl.plotting.shared import (
     AGENT_STYLES,
@@ -59,12 +59,10 @@ def test_a_knob_is_drawn_at_every_value_and_load(profile):
     assert len(ax.containers) == 2
 
 
-def test_comparison_noise_and_finals_have_an_entry_for_each(profile):
+def test_comparison_and_finals_have_an_entry_for_each():
     costs = {"20/s": {"a": np.array([1.0, 2.0]), "b": np.array([0.5, 0.6])}}
     legend = plot_comparison(costs, plt.gca()).get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
-    plt.figure()
-    assert len(plot_noise(profile, plt.gca()).lines) == 2
     plt.figure()
     finalists = [
         {"inter_op": 1, "batch_threads": 0, "ratio": 2.0, "verdict": "separated"},

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rrl.plotting.shared import marker, plain_log_ticks
-from rrl.plotting.theory import median_intervals, shade
+from rrl.support.intervals import bootstrap_interval
 from rrl.theory.convergence import Curves
 
 Floats = NDArray[np.float64]
-DARKEST = shade(0, 1)
-LAST_SHADE = 6  # steps; a radius has the same shade in all panels, up to this one
+SHADES = mpl.colormaps["viridis"]
+WIDEST = 6  # steps; a radius has the same shade in all panels, up to this one
 
 
 def plot_table_errors(
@@ -53,10 +53,10 @@ def plot_table_errors(
                 ax.plot(np.arange(1, len(middle) + 1), middle, color="0.85", lw=0.8)
             low, middle, high = np.quantile(getattr(runs[radius], what), (0.25, 0.5, 0.75), axis=0)
             episodes = np.arange(1, len(middle) + 1)
-            ax.plot(episodes, middle, color=DARKEST, lw=1.4)
-            ax.fill_between(episodes, low, high, color=DARKEST, alpha=0.08, lw=0)
+            ax.plot(episodes, middle, color=SHADES(0.0), lw=1.4)
+            ax.fill_between(episodes, low, high, color=SHADES(0.0), alpha=0.08, lw=0)
             marked = np.array([int(end) for end in ends[radius] if end <= len(middle)], dtype=int)
-            ax.plot(marked, middle[marked - 1], "o", color=DARKEST, ms=5)
+            ax.plot(marked, middle[marked - 1], "o", color=SHADES(0.0), ms=5)
             ax.axhline(fixed_points[radius][row], color="C1", ls="--", lw=1.2)
             ax.set(xscale="log", yscale="log")
             ax.set(xlabel="episode" if row else "", title="" if row else f"radius {radius}")
@@ -75,9 +75,9 @@ def plot_pareto(times: Floats, losses: Floats, radii: Sequence[float], ax: Axes)
     Times and losses (as fractions) of the runs have the shape (m, runs). Lines are intervals of the
     medians. Below 1 % the loss has a linear scale, because it may be 0.
     """
-    x, y = median_intervals(times), 100 * median_intervals(losses)
+    x, y = _median_intervals(times), 100 * _median_intervals(losses)
     for i, radius in enumerate(radii):
-        color = shade(radius, LAST_SHADE + 1)
+        color = SHADES(0.8 * radius / WIDEST)
         ax.plot(x[i, 1:], [y[i, 0]] * 2, color=color, lw=1, alpha=0.6)
         ax.plot([x[i, 0]] * 2, y[i, 1:], color=color, lw=1, alpha=0.6)
         ax.plot(x[i, 0], y[i, 0], marker(i), color=color, ms=7)
@@ -93,6 +93,12 @@ def plot_pareto(times: Floats, losses: Floats, radii: Sequence[float], ax: Axes)
     ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     plain_log_ticks(ax.xaxis)
     return ax
+
+
+def _median_intervals(samples: Floats) -> Floats:
+    """Return the median over the runs (axis 1) with its bootstrap interval: shape (m, 3)."""
+    rng = np.random.default_rng(0)  # only for the bootstrap
+    return np.array([bootstrap_interval(row, rng) for row in samples])
 
 
 def _together(radii: Sequence[float], x: Floats, y: Floats) -> dict[tuple[float, float], list[str]]:

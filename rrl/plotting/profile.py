@@ -1,4 +1,4 @@
-"""Figures of a recorded profile: the effect of each knob, the noise of episodes, the finals."""
+"""Figures of a recorded profile: the effect of each knob, the finals, and usual settings."""
 
 from __future__ import annotations
 
@@ -84,18 +84,6 @@ def plot_surface(
     row, column = divmod(best, values.shape[1])
     write_number(f"{values.flat[best]:.0f}", float(column), float(row), ax)
     ax.set_title(f"{rate_per_s:g} requests/s")
-    return ax
-
-
-def plot_noise(profile: Profile, ax: Axes) -> Axes:
-    """Plot the distribution of episode means divided by the mean of configuration and load."""
-    table = profile.grid
-    cells = table.groupby([*profile.knobs, "rate_per_s"])["mean_s"]
-    ratio = table["mean_s"] / cells.transform("mean")
-    for i, (rate, values) in enumerate(ratio.groupby(table["rate_per_s"])):
-        ax.ecdf(values, ls=("-", "--", ":")[i % 3], lw=1.8, label=f"{rate:g} requests/s")
-    ax.set(xlabel="an episode / mean of its configuration", ylabel="fraction of episodes")
-    ax.legend()
     return ax
 
 

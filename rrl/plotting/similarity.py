@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from rrl.plotting.shared import marker, plot_intervals
-from rrl.studies.similarity_error import coverage
 from rrl.support.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -71,28 +70,5 @@ def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axe
         plot_intervals(ax, distance + shift, *percent, **how)
     ax.set(xlabel="distance (steps)", ylabel="median error of the latency (%)")
     ax.set_ylim(bottom=0)
-    ax.set_xticks(sorted(errors["distance"].unique()))
-    return ax
-
-
-def plot_coverage(errors: pd.DataFrame, ax: Axes) -> Axes:
-    """Plot the fraction of measured log costs within two stated sds by distance.
-
-    The dashed line is at the fraction of a normal distribution, 95 %. Each estimator has a marker.
-
-    Parameters
-    ----------
-    errors : DataFrame
-        :func:`rrl.studies.similarity_error.region_errors` returns this table.
-    ax : Axes
-    """
-    fractions = 100 * coverage(errors, "estimator", "distance")["within 2"]
-    names = list(dict.fromkeys(errors["estimator"]))
-    for number, name in enumerate(names):
-        shift = 0.08 * (number - (len(names) - 1) / 2)  # so that markers do not overlap
-        ax.plot(fractions[name].index + shift, fractions[name], marker(number), ms=6, label=name)
-    ax.axhline(95, color="0.6", lw=0.8, ls="--")
-    ax.set(xlabel="distance (steps)", ylabel="percent within two sds")
-    ax.set_ylim(min(70, fractions.min() - 2), 101)
     ax.set_xticks(sorted(errors["distance"].unique()))
     return ax
