@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rrl.plotting.shared import MS, agent_style, marker, plain_log_ticks, plot_intervals
 from rrl.workloads.device_day import HOURS
@@ -57,24 +57,20 @@ def plot_by_goal(rows: pd.DataFrame, measure: str, goals: Sequence[str], ax: Axe
 
 
 def plot_cpus(
-    cpus: ArrayLike,
-    p99_s: ArrayLike,
-    on_front: NDArray[np.bool_],
-    target_s: float,
-    ax: Axes,
+    cpus: Values, p99_s: Values, on_front: NDArray[np.bool_], target_s: float, ax: Axes
 ) -> Axes:
     """Plot the p99 of each configuration against its CPUs, and the Pareto front as steps.
 
     Parameters
     ----------
-    cpus, p99_s : array_like, shape (n,)
+    cpus, p99_s : ndarray, shape (n,)
         The number of CPUs and the p99 in seconds.
     on_front : ndarray of bool, shape (n,)
     target_s : float
         The promised p99 in seconds, a dotted line.
     ax : Axes
     """
-    x, y = np.asarray(cpus, dtype=float), MS * np.asarray(p99_s, dtype=float)
+    x, y = cpus, MS * p99_s
     ax.plot(x, y, "o", ms=2.5, color="0.75", mew=0, label="a configuration")
     order = np.flatnonzero(on_front)[np.argsort(x[on_front])]
     ax.step(x[order], y[order], "-", where="post", color="black", lw=1.2, label="Pareto front")

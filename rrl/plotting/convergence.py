@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -71,7 +71,7 @@ def plot_errors(errors: pd.DataFrame, ax: Axes, rng: np.random.Generator) -> Axe
         distance, centre, low, high = np.array(rows).T
         shift = 0.06 * (number - (len(names) - 1) / 2)
         percent = [100 * np.expm1(bound) for bound in (centre, low, high)]
-        how: dict[str, Any] = {"marker": marker(number), "ms": 4, "capsize": 2, "label": name}
+        how = {"marker": marker(number), "ms": 4, "capsize": 2, "label": name}
         plot_intervals(ax, distance + shift, *percent, **how)
     ax.set(xlabel="distance (steps)", ylabel="median error of the latency (%)")
     ax.set_ylim(bottom=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,13 +32,8 @@ def plot_theory(table: pd.DataFrame, ax: Axes) -> Axes:
         rows = table[table["load"] == load].set_index("system").loc[systems]
         y = np.arange(len(systems)) + 0.22 * (i - (len(loads) - 1) / 2)
         ends = [(rows["measured"] + s * rows["half_width"]) / rows["theory"] for s in (0, -1, 1)]
-        how: dict[str, Any] = {
-            "fmt": marker(i),
-            "ms": 4,
-            "capsize": 2,
-            "label": f"utilisation {load:g}",
-        }
-        plot_intervals(ax, y, *ends, in_rows=True, **how)
+        name = f"utilisation {load:g}"
+        plot_intervals(ax, y, *ends, in_rows=True, fmt=marker(i), ms=4, capsize=2, label=name)
     ax.axvline(1, color="0.3", lw=1)
     ax.set(
         yticks=range(len(systems)), yticklabels=systems, xlabel="simulated mean / theoretical mean"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.plotting.shared import marker, plain_log_ticks
+from rrl.plotting.shared import legend_below, marker, plain_log_ticks
 from rrl.theory.qlearning import Learning
 
 Floats = NDArray[np.float64]
@@ -91,8 +91,7 @@ def plot_learning_runs(
             ax.step(ends, bound[: len(ends)], where="post", **how)
             ax.set(title=name, xlabel="step", yscale="log")
         row[0].set_ylabel(f"{problem}: largest error")
-    keys = axes[0, 0].get_lines()
-    fig.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize="small")
+    legend_below(fig, axes[0, 0], 3)
     return fig
 
 
