@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rrl.plotting.region_map import plot_best_radius, plot_region_map
+from rrl.plotting.region_map import free_height, plot_best_radius, plot_region_map
 from rrl.studies import map_cells, region_map
 from rrl.studies.map_cells import (
     COLUMNS,
@@ -326,13 +326,22 @@ def test_the_factors_of_a_map_and_its_figures(small):
     at = place_factors(tables["places"], tables["place_runs"], factors, 80)
     assert len(at) == 2 * 2  # halves and measures
     figure, middle = plot_region_map(factors, at), factors[factors["column"].isin(MIDDLE)]
-    hatched = sum(len(ax.patches) for ax in figure.axes[:2])
-    assert hatched == middle["bound"].isin(["at least", "at most"]).sum()
+    written = [text.get_text() for ax in figure.axes[:2] for text in ax.texts if text.get_text()]
+    assert len(written) == middle["factor"].notna().sum()
+    bounds = middle["bound"].isin(["at least", "at most"]).sum()
+    assert sum(bool({*text} & {*"≥≤"}) for text in written) == bounds
     circles = sum(len(ax.lines) for ax in figure.axes[:2])
     assert circles == len(at)
-    written = sum(bool(text.get_text()) for ax in figure.axes[:2] for text in ax.texts)
-    assert written == middle["factor"].notna().sum()
     radii = by_radius(tables["tuning"])
     (ax, _) = plot_best_radius(factors, radii).axes
     never = radii.loc[radii["column"] == MIDDLE[0], "best"].isna().sum()
     assert sum(text.get_text().startswith("none") for text in ax.texts) == never
+    known = factors.loc[factors["column"] == MIDDLE[0], "factor"].notna().sum()
+    assert sum(text.get_text().endswith(" times") for text in ax.texts) == known
+
+
+def test_a_number_of_the_map_gives_way_to_the_markers_of_its_cell():
+    marks = pd.DataFrame({"x": [2.0, 2.3, 0.6], "y": [1.0, 0.7, 0.0]})
+    assert free_height(0, 0, marks) == 0, "a marker beside the number is not in its way"
+    assert free_height(2, 1, marks) == 1.35
+    assert free_height(5, 5, marks) == 5
