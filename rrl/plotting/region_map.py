@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from rrl.plotting.cells import ink
 from rrl.plotting.shared import MARK
@@ -39,12 +40,12 @@ SIGNS = {"": "", "at least": "≥", "at most": "≤"}
 def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
     """Plot the factors of one agent over its rival: green is sooner, purple later.
 
-    A panel belongs to a measure. A cell is grey if neither agent arrives. A number with a sign is a
-    bound, because one agent never arrives. A number in brackets is not surely different from 1, and
-    a bold one is at least the paper's factor. A triangle is a simulated or recorded grid in the
-    colour of its own factor: it points up if the agent is sooner, and down if it is later; it is a
-    circle if neither arrives or both at once. A small grid's is small and hollow. The numbers
-    stand where the grids leave room.
+    A panel belongs to a measure. A cell is grey if neither agent arrives, and hatched if the factor
+    is only a bound, because one agent never arrives. A number in brackets is not surely different
+    from 1, and a bold one is at least the paper's factor. A triangle is a simulated or recorded
+    grid in the colour of its own factor: it points up if the agent is sooner, and down if it is
+    later; it is a circle if neither arrives or both at once. A small grid's is small and hollow.
+    The numbers stand where the grids leave room.
 
     Parameters
     ----------
@@ -66,9 +67,12 @@ def plot_region_map(factors: pd.DataFrame, places: pd.DataFrame) -> Figure:
         rows = factors[factors["column"] == column]
         marks = _on_map(places[places["column"] == column], _levels(rows))
         image = _draw_cells(ax, rows, text)
-        for label in ax.texts:
+        for row, label in zip(rows.itertuples(), ax.texts, strict=True):
             x, y = label.get_position()
             label.set_y(free_height(x, y, marks))
+            if SIGNS.get(row.bound):
+                cell = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="//", ec="0.6", lw=0)
+                ax.add_patch(cell)
         for mark in marks.itertuples():
             colour = "0.85" if np.isnan(mark.factor) else image.cmap(image.norm(mark.factor))
             large = mark.cells >= LARGE_GRID
