@@ -35,7 +35,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -46,8 +46,7 @@ from rrl.serving.batching import BatchingParameters
 from rrl.serving.loadgen import UNLIMITED
 from rrl.serving.process_knobs import usable_cpus
 from rrl.serving.quiet import load_tensorflow
-from rrl.serving.servable import LoadedModel, log
-from rrl.serving.services import Service, grpc_handlers
+from rrl.serving.servable import LoadedModel, StatusError, log, reason
 from rrl.serving.versions import ServedModel
 
 START_ERROR = 255  # exit status of tensorflow_model_server if it cannot start
@@ -152,9 +151,16 @@ def read_batching(flags: argparse.Namespace) -> BatchingParameters | None:
     return replace(parameters, adaptive=True) if flags.adaptive_batching else parameters
 
 
-def start(flags: argparse.Namespace, service: Service) -> Any:
+def start(flags: argparse.Namespace, model: ServedModel) -> Any:
     """Bind port and socket, and start the gRPC server; a taken port raises OSError."""
     import grpc
+    from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+    class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
+        Predict = staticmethod(_on_grpc(model.predict))
+
+    class Models(model_service_pb2_grpc.ModelServiceServicer):
+        GetModelStatus = staticmethod(_on_grpc(model.status))
 
     options: list[tuple[str, Any]] = list(UNLIMITED)
     for pair in filter(None, flags.grpc_channel_arguments.split(",")):
@@ -162,7 +168,9 @@ def start(flags: argparse.Namespace, service: Service) -> Any:
         options.append((key, int(value) if value.lstrip("-").isdecimal() else value))
     # Handler threads block while their request waits for a batch, as in TF Serving.
     workers = ThreadPoolExecutor(flags.grpc_max_threads)
-    server = grpc.server(workers, handlers=grpc_handlers(service), options=options)
+    server = grpc.server(workers, options=options)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
     addresses = [f"{flags.bind_address}:{flags.port}"] if flags.port else []
     if flags.grpc_socket_path:
         addresses.append(f"unix:{flags.grpc_socket_path}")
@@ -176,6 +184,22 @@ def start(flags: argparse.Namespace, service: Service) -> Any:
     server.start()
     log(f"Running gRPC ModelServer at {', '.join(addresses)} ...")
     return server
+
+
+def _on_grpc(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    """Turn errors into gRPC errors."""
+    import grpc
+    import tensorflow as tf
+
+    codes = {code.value[0]: code for code in grpc.StatusCode}
+
+    def call(request: Any, context: Any) -> Any:
+        try:
+            return answer(request)
+        except (StatusError, tf.errors.OpError) as error:
+            context.abort(codes[error.error_code], reason(error.message))
+
+    return call
 
 
 def load_version(
@@ -196,13 +220,12 @@ def start_all(flags: argparse.Namespace) -> Any:
     model = ServedModel(flags.model_name, base, partial(load_version, flags, batching))
     preload()
     model.start(flags.file_system_poll_wait_seconds)
-    service = Service(model)
-    server = start(flags, service)
+    server = start(flags, model)
     if flags.rest_api_port:
         from rrl.serving.rest import Rest, RestServer
 
         address = flags.bind_address, flags.rest_api_port
-        RestServer(Rest(service), *address, flags.grpc_max_threads)
+        RestServer(Rest(model), *address, flags.grpc_max_threads)
         log(f"Exporting HTTP/REST API at:{address[0]}:{address[1]} ...")
     model.follow(flags.file_system_poll_wait_seconds)
     return server

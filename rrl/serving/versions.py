@@ -1,4 +1,4 @@
-"""The model that the local server serves: its newest version, and how the next one takes over.
+"""What the local server answers: predictions of the newest version, and the state of all versions.
 
 As in TensorFlow Serving, the numbered folders of a model are looked at again and again. A new
 version is loaded and warmed up beside the old one. Then requests go to the new version. The old one
@@ -19,6 +19,7 @@ from typing import Any
 
 from rrl.serving.servable import (
     LoadedModel,
+    StatusError,
     found_versions,
     invalid,
     log,
@@ -46,6 +47,8 @@ class State:
 
 class ServedModel:
     """A model by its name; requests go to the newest version under a base path.
+
+    What it refuses, it refuses by StatusError or tf.errors.OpError.
 
     Parameters
     ----------
@@ -168,6 +171,38 @@ class ServedModel:
             with self._changed:
                 self._calls[model] -= 1
                 self._changed.notify_all()
+
+    def predict(self, request: Any) -> Any:
+        """Answer a PredictRequest."""
+        with self.serving(_spec(request)) as model:
+            return model.predict(request)
+
+    def status(self, request: Any) -> Any:
+        """Answer with the states of all versions, or of the one that the request names."""
+        from tensorflow_serving.apis import get_model_status_pb2
+
+        spec = _spec(request)
+        states = dict(self.states) if spec.name == self.name else {}
+        if not states:
+            raise StatusError(Status.NOT_FOUND, f"Could not find any versions of model {spec.name}")
+        wanted = [spec.version.value] if spec.HasField("version") else sorted(states, reverse=True)
+        reply = get_model_status_pb2.GetModelStatusResponse()
+        for number in wanted:
+            if number not in states:
+                raise StatusError(
+                    Status.NOT_FOUND, f"Could not find version {number} of model {spec.name}"
+                )
+            state = states[number]
+            found = reply.model_version_status.add(version=number)
+            found.state = get_model_status_pb2.ModelVersionStatus.State.Value(state.name)
+            found.status.error_code, found.status.error_message = state.error_code, state.error
+        return reply
+
+
+def _spec(request: Any) -> Any:
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    return request.model_spec
 
 
 def return_memory() -> None:
