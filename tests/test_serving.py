@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -105,20 +106,25 @@ class TestContract:
 
     def test_unknown_flag_is_refused(self, model, executable):
         with pytest.raises(ServerError, match="num_bach_threads"):
-            ModelServer(model, executable=executable, extra_flags=["--num_bach_threads=1"]).start()
+            ModelServer(model, {"flag:--num_bach_threads": 1}, executable=executable).start()
 
 
-def test_taken_port_is_refused(model, executable):
+def at_socket(model, folder, *flags, executable=LOCAL, **configuration):
+    """A server on a socket with these flags."""
+    own = (f"--model_base_path={model}", "--model_name=probe", f"--grpc_socket_path={folder}/s")
+    port = [] if any(flag.startswith("--port") for flag in flags) else ["--port=0"]
+    command = [*find_executable(executable), *port, *own, *flags]
+    given = {"configuration": configuration, "log": folder / "log"}
+    return ServerProcess(command, f"unix:{folder}/s", "probe", **given)
+
+
+def test_taken_port_is_refused(model, executable, tmp_path):
     """Two servers at one port would share its requests, if the second did not refuse to."""
-    first = grpc.server(ThreadPoolExecutor(1))
-    port = first.add_insecure_port("127.0.0.1:0")
-    first.start()
-    own = [f"--port={port}", "--grpc_channel_arguments=grpc.so_reuseport=0"]
-    try:
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        port = first.getsockname()[1]
+        own = [f"--port={port}", "--grpc_channel_arguments=grpc.so_reuseport=0"]
         with pytest.raises(ServerError, match=rf"ended with status 255; .*:{port}"):
-            ModelServer(model, executable=executable, extra_flags=own).start()
-    finally:
-        first.stop(None)
+            at_socket(model, tmp_path, *own, executable=executable).start()
 
 
 def threads(server):
@@ -164,17 +170,9 @@ def test_the_process_really_has_the_pools_and_batches_it_was_asked_for(model, ex
         assert unnamed[3] - unnamed[1] == 2
 
 
-def locally(model, folder, *flags, **configuration):
-    """A local server on a socket."""
-    own = (f"--model_base_path={model}", "--model_name=probe", f"--grpc_socket_path={folder}/s")
-    command = [*find_executable(LOCAL), "--port=0", *own, *flags]
-    given = {"configuration": configuration, "log": folder / "log"}
-    return ServerProcess(command, f"unix:{folder}/s", "probe", **given)
-
-
 @pytest.mark.skipif(len(usable_cpus()) < 2, reason="needs two CPUs to choose from")
 def test_without_a_number_there_are_as_many_batch_threads_as_cpus_to_use(model, tmp_path):
-    with locally(model, tmp_path, "--enable_batching", cpus=1) as server:
+    with at_socket(model, tmp_path, "--enable_batching", cpus=1) as server:
         run_many(server)
         assert sum(name.startswith("batch_threads") for name in threads(server)) == 1
 
@@ -188,7 +186,7 @@ def test_batches_at_once_are_also_limited_by_the_inter_op_pool(model):
 
 def test_a_server_without_versions_waits_and_says_why(tmp_path):
     """What TF Serving does: it looks again and again, and never opens the port."""
-    server = locally(tmp_path, tmp_path)
+    server = at_socket(tmp_path, tmp_path)
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(server.start)
         said = "Did you forget to name your leaf directory"
@@ -285,7 +283,7 @@ class TestLiveServer:
 
     def test_a_server_that_keeps_dying_is_given_up(self, model, monkeypatch):
         rng = np.random.default_rng(0)
-        live = LiveServer(model, self.SPACE, executable=LOCAL, restarts=1)
+        live = LiveServer(model, self.SPACE, executable=LOCAL)
         monkeypatch.setattr(
             "rrl.serving.launcher.ModelServer.start",
             lambda self: (_ for _ in ()).throw(ServerError("it died")),

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.text_format import Parse
 from probe import build_probe
 from tensorflow_serving.apis.model_pb2 import ModelSpec
-from test_serving import X
+from test_serving import X, at_socket
 
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
@@ -24,7 +24,6 @@ from rrl.serving.versions import ServedModel
 from rrl.support.errors import UnstableError
 
 SPACE = ConfigSpace([Knob("batch_threads", (0, 2)), Knob("max_batch_size", (1, 4))])
-LOOKS = ["--file_system_poll_wait_seconds=0.1"]
 FIRST = {"batch_threads": 2, "max_batch_size": 1}
 
 
@@ -69,11 +68,10 @@ def test_a_release_by_a_link_takes_over_and_no_request_is_lost(model, tmp_path):
     new.symlink_to("b")
     answers, released = [], threading.Event()
     with (
-        ModelServer(link, executable="local", extra_flags=LOOKS) as server,
+        at_socket(link, tmp_path, "--file_system_poll_wait_seconds=0.1") as server,
         Client(server.address, server.name) as client,
         ThreadPoolExecutor(1) as pool,
     ):
-        assert server.name == "a"
         payload = client.payload(X)
 
         def load():

@@ -25,7 +25,7 @@ from rrl.serving.envoy_config import (
     endpoints,
     routes,
 )
-from rrl.serving.lasting import Lasting, script
+from rrl.serving.lasting import Lasting, script, wait_until
 from rrl.serving.launcher import can_bind
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
@@ -154,14 +154,12 @@ class Envoy:
         write_atomically(self._process.script, script(self._process, command, limit))
         log = self.folder / "envoy.log"
         process = self._process.start(log)
-        deadline = time.monotonic() + _START_S
-        while self._ask("/ready") is None:
-            if process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                lines = log.read_text(errors="replace").split("\n")
-                why = next((line for line in lines if "rror" in line), "it does not answer")
-                raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}; see {log}")
-            time.sleep(0.02)
+        wait_until(lambda: self._ready() or process.poll() is not None, _START_S)
+        if not self._ready():
+            self.stop()
+            lines = log.read_text(errors="replace").split("\n")
+            why = next((line for line in lines if "rror" in line), "it does not answer")
+            raise ServerError(f"{self.door}: Envoy did not start: {why.strip()}; see {log}")
 
     def point(self, cluster: str, address: str | None) -> None:
         """Give a cluster another server, or none; return when that holds.
@@ -189,16 +187,17 @@ class Envoy:
     def _write(self, name: str, content: dict[str, object]) -> None:
         write_atomically(self.folder / name, json.dumps(content))
 
+    def _ready(self) -> bool:
+        return self._ask("/ready") is not None
+
     def _wait_for(self, stat: str, version: int) -> None:
-        deadline = time.monotonic() + _APPLY_S
-        while f'{stat}: "{version}"' not in (self._ask(f"/stats?filter={stat}") or ""):
-            if not self.alive:
-                raise ServerError(f"{self.door}: Envoy has ended; see {self.folder}/envoy.log")
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"{self.door}: Envoy does not take a change; see {self.folder}/envoy.log"
-                )
-            time.sleep(0.005)
+        def taken() -> bool:
+            return f'{stat}: "{version}"' in (self._ask(f"/stats?filter={stat}") or "")
+
+        wait_until(lambda: taken() or not self.alive, _APPLY_S)
+        if not taken():
+            what = "does not take a change" if self.alive else "has ended"
+            raise ServerError(f"{self.door}: Envoy {what}; see {self.folder}/envoy.log")
 
     def _ask(self, path: str, method: str = "GET") -> str | None:
         """Ask at the admin socket; None if there is no answer, or no good one."""

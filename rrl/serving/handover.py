@@ -118,7 +118,6 @@ class HandoverServer(LiveServer):
         self._kept: Configuration | None = None
         self._kept_server: Detached | None = None
         self._trial: ModelServer | None = None
-        self._trial_rest: str | None = None
         self._hang_s = self._timeout_s
         self._left = False
         self._alone = lock_port(self._folder, self.door.port)
@@ -142,11 +141,11 @@ class HandoverServer(LiveServer):
                     f"`rrl stop {self.door.port}`, or choose another port"
                 )
             self._envoy.route()  # a tuner that was killed may have left a trial there
-            self._point(TRIAL, None, None)
+            self._point(TRIAL, None)
         if left is not None and left.alive:
             self._kept_server = left
             if self._envoy.alive:
-                self._point(KEPT, left.address, left.rest_address)
+                self._point(KEPT, left)
         stop_others(self._folder, self._kept_server)
 
     @property
@@ -272,7 +271,7 @@ class HandoverServer(LiveServer):
 
     def _give_over(self, new: Detached) -> None:
         """Send the calls to another kept server; return when the old one has none any more."""
-        self._point(KEPT, new.address, new.rest_address)
+        self._point(KEPT, new)
         new.note()
         self._drain(KEPT)
 
@@ -303,24 +302,19 @@ class HandoverServer(LiveServer):
             self._stop_trial()
             trial = None
         if trial is None:
-            own = []
-            if self.door.rest_port is not None:
-                rest_port = free_port()
-                self._trial_rest = f"127.0.0.1:{rest_port}"
-                own = [f"--rest_api_port={rest_port}"]
-            trial, client = self._launch(wanted, rng, *own)
+            trial, client = self._launch(wanted, rng, rest=self.door.rest_port is not None)
             client.close()
             self._trial = trial
         elif self._server is trial:
             return
         trial.resume()
-        self._point(TRIAL, trial.address, self._trial_rest)
+        self._point(TRIAL, trial)
         self._envoy.route(self._canary if self._of_others else 1.0, self._hang_s)
 
-    def _point(self, cluster: str, address: str | None, rest_address: str | None) -> None:
+    def _point(self, cluster: str, server: Started | None) -> None:
         """Tell Envoy where a server is."""
-        self._envoy.point(cluster, address)
-        self._envoy.point(f"{cluster}-rest", rest_address)
+        self._envoy.point(cluster, server.address if server else None)
+        self._envoy.point(f"{cluster}-rest", server.rest_address if server else None)
 
     def _end_trial(self, wait_s: float = DRAIN_S) -> None:
         """Send all predictions to the kept server, and let the trial answer those that it has.

@@ -77,13 +77,6 @@ class Lasting:
         _left.append(process)
         return process
 
-    def memory_bytes(self) -> int | None:
-        """Return its resident memory in bytes; None if it does not run."""
-        with suppress(psutil.Error):
-            if (pid := self.pid) is not None:
-                return int(psutil.Process(pid).memory_info().rss)
-        return None
-
     def stop(self, grace_s: float = 10.0) -> None:
         """End it; after some seconds it is killed."""
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -126,5 +119,12 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(0.01)
     return True
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Return the resident memory of a process in bytes; None if it does not run."""
+    with suppress(psutil.Error):
+        return int(psutil.Process(pid).memory_info().rss)
+    return None
