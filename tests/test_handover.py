@@ -23,7 +23,7 @@ from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
 from rrl.serving.detached import noted_server, port_folder, stop_service
 from rrl.serving.handover import HandoverServer
-from rrl.serving.lasting import Lasting, script, wait_until
+from rrl.serving.lasting import Lasting, wait_until
 from rrl.serving.launcher import LOCAL, can_bind, free_port
 from rrl.serving.live import LiveServer
 from rrl.serving.loadgen import Client, predict_request
@@ -377,7 +377,7 @@ def _what_a_killed_tuner_was_starting(folder):
     """A second server in the folder, which nobody has noted as the one that serves."""
     server = Lasting(folder, "server-99", f"{folder}/99.sock")
     sleeps = [sys.executable, "-SE", "-c", f"import time; time.sleep(600)  # {server.mark}"]
-    server.script.write_text(script(server, sleeps))
+    server.prepare(sleeps)
     server.start(folder / "99.log")
     assert wait_until(lambda: server.alive, LIMIT_S)
     return server

@@ -66,7 +66,8 @@ def test_servers_die_with_the_process_that_forked_them_and_its_owner(tmp_path):
     code = (
         "import os, sys; from rrl.serving.preloaded import fork_server\n"
         "flags = ['--port=0', '--grpc_socket_path=/nowhere', '--model_base_path=/nowhere']\n"
-        "print(fork_server(flags, 2, os.environ).pid, flush=True); sys.stdin.read()"
+        "cpus = [*os.sched_getaffinity(0)]\n"
+        "print(fork_server(flags, 2, os.environ, cpus).pid, flush=True); sys.stdin.read()"
     )
     command, given = [sys.executable, "-c", code], {"stdin": -1, "stdout": -1, "stderr": -3}
     environment = standing_in(tmp_path)
@@ -128,7 +129,7 @@ def test_what_pytest_and_tensorflow_set_needs_no_process_of_its_own(model, monke
 def test_a_process_that_cannot_import_or_has_a_second_thread_forks_nothing(text, tmp_path):
     environment = standing_in(tmp_path, text)
     with (tmp_path / "log").open("wb") as log:
-        assert fork_server([], log.fileno(), environment) is None
+        assert fork_server([], log.fileno(), environment, []) is None
     forget_preloaded()
 
 
@@ -139,9 +140,9 @@ def test_a_fork_that_fails_costs_no_running_server(model, tmp_path):
         waiting = next(reversed(preloaded._processes.values()))
         limits = parent.rlimit(psutil.RLIMIT_NOFILE)
         parent.rlimit(psutil.RLIMIT_NOFILE, (2, limits[1]))
-        assert waiting.fork([], log.fileno()) is None
+        assert waiting.fork([], log.fileno(), [0]) is None
         parent.rlimit(psutil.RLIMIT_NOFILE, limits)
-        assert waiting.fork([], log.fileno(), cpus=[10**4]) is None
+        assert waiting.fork([], log.fileno(), [10**4]) is None
         running.check()
         with ModelServer(model) as another:
             assert psutil.Process(another.process.pid).ppid() == parent.pid

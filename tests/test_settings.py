@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from rrl.core.space import ConfigSpace
 from rrl.operating.knob_options import read_default, read_space
 from rrl.serving.batching import BatchingParameters
 from rrl.serving.process_knobs import usable_cpus
-from rrl.serving.settings import process_flags
+from rrl.serving.settings import flags
 from rrl.support.errors import UsageError
 
 maybe = st.none() | st.integers(1, 10_000)
@@ -75,7 +76,7 @@ def test_bad_files(text, message):
 )
 def test_bad_configurations(configuration, message):
     with pytest.raises(UsageError, match=message):
-        process_flags(configuration)
+        flags(configuration, Path("b.txt"))
 
 
 def test_the_default_of_a_flag_or_a_variable_is_its_first_value():

@@ -80,8 +80,7 @@ def ended(pid):
 
 
 def sender(client):
-    (only,) = client._senders
-    return only
+    return client._sender
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +125,6 @@ class TestSends:
     def test_nobody_there(self, tmp_path):
         with Client(f"unix:{tmp_path}/none") as client:
             assert client.fire(b"x", np.zeros(2)).failure().startswith("UNAVAILABLE: ")
-
-    def test_two_episodes_at_once_have_a_process_each(self, client):
-        with ThreadPoolExecutor(2) as pool:
-            due = np.array([0.0, 0.5])
-            samples = list(pool.map(lambda _: client.fire(b"x", due), range(2)))
-        assert [s.status.tolist() for s in samples] == [[0, 0]] * 2
-        assert len({one.process.pid for one in client._senders}) == 2
 
 
 def test_a_watch_stops_and_cancels_what_is_open(client, target):

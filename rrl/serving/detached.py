@@ -18,7 +18,7 @@ from typing import Any
 
 from rrl.core.knob import Configuration, plain
 from rrl.serving.envoy import envoy_process
-from rrl.serving.lasting import Lasting, resident_bytes, script, wait_until
+from rrl.serving.lasting import Lasting, resident_bytes, wait_until
 from rrl.serving.launcher import (
     BINARY,
     LOCAL,
@@ -241,7 +241,7 @@ def start_detached(
         log=str(new_log(Path(logs or folder).absolute(), name)),
         rest_port=rest_port,
     )
-    write_atomically(process.script, script(process, [*prefix(configuration), *found, *own]))
+    process.prepare([*prefix(configuration), *found, *own])
     started = ServerProcess(
         ["/bin/sh", str(process.script)],
         server.address,

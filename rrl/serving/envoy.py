@@ -12,7 +12,6 @@ import shutil
 import socket
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from rrl.serving.envoy_config import (
@@ -25,13 +24,13 @@ from rrl.serving.envoy_config import (
     endpoints,
     routes,
 )
-from rrl.serving.lasting import Lasting, script, wait_until
+from rrl.serving.lasting import Lasting, wait_until
 from rrl.serving.launcher import can_bind
 from rrl.support.errors import ServerError, UsageError
 from rrl.support.files import write_atomically
 
 ENVOY = "envoy"
-BOOTSTRAP, DOOR = "bootstrap.json", "door.json"
+BOOTSTRAP = "bootstrap.json"
 
 MOST_LOG = 64 * 2**20
 """Bytes of a log, after which Envoy drops its lines: nobody may be there to read and remove it."""
@@ -113,13 +112,13 @@ class Envoy:
                 )
 
     def check_door(self) -> None:
-        """Raise UsageError if the Envoy that runs has another door than this one."""
-        running = json.loads((self.folder / DOOR).read_text(encoding="utf-8"))
-        if running != asdict(self.door):
+        """Raise UsageError if the Envoy that runs has another configuration than this one."""
+        running = json.loads((self.folder / BOOTSTRAP).read_text(encoding="utf-8"))
+        if running != bootstrap(self.door, self.folder):
             raise UsageError(
-                f"the service at {Door(**running)} (requests of at most "
-                f"{running['max_request']} bytes) was opened with other options; give the same, or "
-                f"end it with `rrl stop {self.door.port}`"
+                f"the service at port {self.door.port} was opened with other options, or by "
+                f"another version of rrl; give the same, or end it with "
+                f"`rrl stop {self.door.port}`"
             )
 
     def start(self, kept: dict[str, str | None]) -> None:
@@ -143,7 +142,6 @@ class Envoy:
         self._write(ROUTES, routes(_next()))
         self._write(BOOTSTRAP, bootstrap(self.door, self.folder))
         (self.folder / ADMIN).unlink(missing_ok=True)
-        write_atomically(self.folder / DOOR, json.dumps(asdict(self.door)))
         command = [
             find_envoy(), "--config-path", str(self.folder / BOOTSTRAP), "--disable-hot-restart",
             "--concurrency", "1", "--log-level", "warning",
@@ -151,7 +149,7 @@ class Envoy:
         ]  # fmt: skip
         # Beyond the limit, a write fails and nothing else happens.
         limit = f"trap '' XFSZ; ulimit -f {MOST_LOG // 512}"
-        write_atomically(self._process.script, script(self._process, command, limit))
+        self._process.prepare(command, limit)
         log = self.folder / "envoy.log"
         process = self._process.start(log)
         wait_until(lambda: self._ready() or process.poll() is not None, _START_S)

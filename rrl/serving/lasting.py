@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from rrl.support.files import write_atomically
+
 _left: list[subprocess.Popen[bytes]] = []  # Python warns about a process that runs and is forgotten
 
 
@@ -64,6 +66,27 @@ class Lasting:
         """Whether it runs."""
         return self.pid is not None
 
+    def prepare(self, command: Sequence[str], *before: str) -> None:
+        """Write the script, which becomes the process if that does not run already.
+
+        Parameters
+        ----------
+        command : sequence of str
+            It must have the mark of the process in one of its words.
+        *before : str
+            Lines of the shell that come first.
+        """
+        noted = shlex.quote(str(self.noted))
+        runs = f'grep -qsF -e {shlex.quote(self.mark)} "/proc/$(cat {noted})/cmdline"'
+        lines = [
+            "# Waits for the process that runs, and then takes its place: for a supervisor.",
+            f"while [ -e {noted} ] && {runs}; do sleep 1; done",
+            f"echo $$ > {noted}",
+            *before,
+            f"exec {shlex.join(command)}",
+        ]
+        write_atomically(self.script, "\n".join(lines) + "\n")
+
     def start(self, log: Path) -> subprocess.Popen[bytes]:
         """Run the script, with its output in a file."""
         with log.open("wb") as output:
@@ -88,29 +111,6 @@ class Lasting:
                 os.kill(pid, signal.SIGCONT)  # a stopped process gets the signal only then
                 with suppress(psutil.TimeoutExpired):
                     process.wait(grace_s)
-
-
-def script(process: Lasting, command: Sequence[str], *before: str) -> str:
-    """Return the script that becomes a process, if that does not run already.
-
-    Parameters
-    ----------
-    process : Lasting
-    command : sequence of str
-        It must have the mark of the process in one of its words.
-    *before : str
-        Lines of the shell that come first.
-    """
-    noted, mark = shlex.quote(str(process.noted)), shlex.quote(process.mark)
-    runs = f'grep -qsF -e {mark} "/proc/$(cat {noted})/cmdline"'
-    lines = [
-        "# Waits for the process that runs, and then takes its place: for a supervisor.",
-        f"while [ -e {noted} ] && {runs}; do sleep 1; done",
-        f"echo $$ > {noted}",
-        *before,
-        f"exec {shlex.join(command)}",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

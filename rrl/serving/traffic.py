@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rrl.serving.envoy_config import TRIAL
 from rrl.tuning.episode import Status
 
-KEPT = 100_000  # records in memory; about 18 MB
+MOST_RECORDS = 100_000  # in memory; about 18 MB
 RENEW_BYTES = 8 * 2**20
 """A log that is longer than this is read to its end and removed; Envoy begins another one."""
 
@@ -71,7 +71,7 @@ _TYPES = (np.float64, np.float64, np.int64, np.str_, np.bool_)
 class ObservedTraffic:
     """The requests of others at a port; all methods may be called by any thread.
 
-    Only the last `kept` requests stay in memory.
+    Only the last `MOST_RECORDS` requests stay in memory.
 
     Parameters
     ----------
@@ -80,8 +80,6 @@ class ObservedTraffic:
         request is seen.
     new_log : callable, optional
         It makes Envoy begin another file, after this one was renamed.
-    kept : int
-        How many requests stay in memory.
 
     Attributes
     ----------
@@ -105,10 +103,9 @@ class ObservedTraffic:
         self,
         log: Path | None = None,
         new_log: Callable[[], None] = lambda: None,
-        kept: int = KEPT,
     ) -> None:
         self._log, self._new_log = log, new_log
-        self._ended: deque[_Record] = deque(maxlen=kept)
+        self._ended: deque[_Record] = deque(maxlen=MOST_RECORDS)
         self._open: dict[Any, tuple[float, str]] = {}
         self._lock = threading.RLock()
         self._began = time.monotonic()
