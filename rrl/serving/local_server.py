@@ -222,10 +222,10 @@ def start_all(flags: argparse.Namespace) -> Any:
     model.start(flags.file_system_poll_wait_seconds)
     server = start(flags, model)
     if flags.rest_api_port:
-        from rrl.serving.rest import Rest, RestServer
+        from rrl.serving.rest import Rest, serve_rest
 
         address = flags.bind_address, flags.rest_api_port
-        RestServer(Rest(model), *address, flags.grpc_max_threads)
+        serve_rest(Rest(model), *address, flags.grpc_max_threads)
         log(f"Exporting HTTP/REST API at:{address[0]}:{address[1]} ...")
     model.follow(flags.file_system_poll_wait_seconds)
     return server

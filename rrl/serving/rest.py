@@ -143,8 +143,8 @@ class _Missing(_Handler):
         raise HTTPError(404)
 
 
-class RestServer:
-    """An HTTP server in a thread of its own.
+def serve_rest(rest: Rest, address: str, port: int, threads: int) -> None:
+    """Answer REST requests from now on, by a thread that ends with the process.
 
     Parameters
     ----------
@@ -160,40 +160,21 @@ class RestServer:
     OSError
         If the port is taken.
     """
+    given = {"rest": rest, "workers": ThreadPoolExecutor(threads)}
+    routes = [(f"{_MODEL}:predict", _Predict), (_MODEL, _Status), (r".*", _Missing)]
+    application = Application(
+        [(path, handler, given) for path, handler in routes], log_function=lambda _: None
+    )
+    try:
+        sockets = bind_sockets(port, address)
+    except OSError as error:
+        raise OSError(
+            f"Failed to start HTTP Server at {address}:{port} (is the port taken?): {error}"
+        ) from None
 
-    def __init__(self, rest: Rest, address: str, port: int, threads: int) -> None:
-        self._given = {"rest": rest, "workers": ThreadPoolExecutor(threads)}
-        try:
-            self._sockets = bind_sockets(port, address)
-        except OSError as error:
-            raise OSError(
-                f"Failed to start HTTP Server at {address}:{port} (is the port taken?): {error}"
-            ) from None
-        self._loop, self._ended = asyncio.new_event_loop(), asyncio.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+    async def serve() -> None:
+        sizes = {"max_body_size": MOST_BODY_BYTES, "max_buffer_size": MOST_BODY_BYTES}
+        HTTPServer(application, **sizes, decompress_request=True).add_sockets(sockets)
+        await asyncio.Event().wait()
 
-    def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-
-    async def _serve(self) -> None:
-        routes = [(f"{_MODEL}:predict", _Predict), (_MODEL, _Status), (r".*", _Missing)]
-        application = Application(
-            [(path, handler, self._given) for path, handler in routes],
-            log_function=lambda _: None,
-        )
-        server = HTTPServer(
-            application,
-            max_body_size=MOST_BODY_BYTES,
-            max_buffer_size=MOST_BODY_BYTES,
-            decompress_request=True,
-        )
-        server.add_sockets(self._sockets)
-        await self._ended.wait()
-        server.stop()
-        await server.close_all_connections()
-
-    def stop(self) -> None:
-        """Close the port; requests that are open are cut off."""
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join()
+    threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
