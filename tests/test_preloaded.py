@@ -9,6 +9,7 @@ import sys
 
 import psutil
 import pytest
+from clients import alive
 
 from rrl.serving import preloaded, quiet
 from rrl.serving.lasting import wait_until
@@ -16,13 +17,6 @@ from rrl.serving.launcher import ModelServer
 from rrl.serving.loadgen import Client
 from rrl.serving.preloaded import Forked, forget_preloaded, fork_server
 from rrl.support.errors import ServerError
-
-
-def alive(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def standing_in(folder, text=""):

@@ -33,18 +33,6 @@ def test_text_round_trip(parameters):
     assert BatchingParameters.from_text(parameters.to_text()) == parameters
 
 
-def test_reads_the_guides_own_example():
-    text = """
-    max_batch_size { value: 128 }
-    batch_timeout_micros { value: 0 }
-    max_enqueued_batches { value: 1000000 }
-    num_batch_threads { value: 8 }
-    """
-    parameters = BatchingParameters.from_text(text)
-    assert parameters.num_batch_threads == 8
-    assert parameters.max_enqueued_batches == 1_000_000
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

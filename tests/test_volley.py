@@ -13,8 +13,8 @@ from pathlib import Path
 
 import grpc
 import numpy as np
-import psutil
 import pytest
+from clients import LIMIT_S, alive
 
 from rrl.serving.lasting import wait_until
 from rrl.serving.live import live_episode
@@ -23,7 +23,6 @@ from rrl.serving.volley import Volley
 from rrl.support.errors import ServerError
 from rrl.tuning.watch import Watch
 
-LIMIT_S = 600.0
 WATCH = Watch(late_s=LIMIT_S, allowance=1000, usual=0.5)
 
 ECHO = """
@@ -72,11 +71,6 @@ def wait_for_open_calls(target, number):
     """Wait until so many calls that end only with their client are open on the server."""
     with Client(f"127.0.0.1:{target.port}") as other:
         assert wait_until(lambda: other.fire(b"open", [0.0]).details == str(number), LIMIT_S)
-
-
-def ended(pid):
-    """Whether a process has ended; whoever inherits an orphan may not have looked after it yet."""
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def sender(client):
@@ -215,19 +209,17 @@ class TestProcess:
     )
     def test_ends_with_the_process_that_started_it(self, target, number):
         command = [sys.executable, "-c", FIRES, f"127.0.0.1:{target.port}"]
-        before = shared_memory()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
             pid = int(parent.stdout.readline())
             try:
                 wait_for_open_calls(target, 4)
-                assert not ended(pid)
+                assert alive(pid)
                 parent.send_signal(number)
                 parent.wait(LIMIT_S)
             finally:
                 parent.kill()
-        assert wait_until(lambda: ended(pid), LIMIT_S)
+        assert wait_until(lambda: not alive(pid), LIMIT_S)
         wait_for_open_calls(target, 0)
-        assert not [name for name in shared_memory() - before if str(parent.pid) in name]
 
     def test_that_died_between_two_episodes_is_replaced(self, client):
         client.fire(b"x", np.zeros(1))
@@ -264,8 +256,3 @@ class TestProcess:
                 client.fire(b"slow", np.zeros(1))
         assert process.returncode is not None
         wait_for_open_calls(target, 0)
-
-
-def shared_memory():
-    folder = Path("/dev/shm")
-    return {path.name for path in folder.iterdir()} if folder.exists() else set()
