@@ -228,13 +228,13 @@ def test_a_trial_serves_large_batches_versions_and_rest_and_pauses_afterwards(ke
     rng, request = np.random.default_rng(0), predict_request(X, "probe")
     request.model_spec.version.value = 1
     trial = psutil.Process(kept.configure(SMALL, rng).process.pid)
+    before = kept.traffic.mark
     with grpc.insecure_channel(kept.address) as channel:
         predict = PredictionServiceStub(channel).Predict
         assert predict(request, timeout=LIMIT_S).model_spec.version.value == 1
         request.model_spec.version.value = 7
         with pytest.raises(grpc.RpcError, match="Specific"):
             predict(request, timeout=LIMIT_S)
-    before = kept.traffic.mark
     with Client(kept.address, "probe") as client:
         assert len(client.predict({"x": np.ones((4, 2), np.float32)})["y"]) == 4
     rest = http.client.HTTPConnection("127.0.0.1", kept.door.rest_port, timeout=LIMIT_S)
@@ -245,7 +245,9 @@ def test_a_trial_serves_large_batches_versions_and_rest_and_pauses_afterwards(ke
         assert reply.status == 200
         assert reply.read().count(predicted) == rows
     rest.close()
-    assert wait_until(lambda: kept.traffic.since(before).saved.sum() == 2, LIMIT_S)
+    assert wait_until(
+        lambda: kept.traffic.since(before).saved.sum() == 3, LIMIT_S
+    )  # the version, too
     assert trial.status() != psutil.STATUS_STOPPED
     kept.configure(GOOD, rng)
     assert wait_until(lambda: trial.status() == psutil.STATUS_STOPPED, LIMIT_S)

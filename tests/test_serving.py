@@ -270,17 +270,6 @@ class TestLiveServer:
         assert len(first) == 10
         assert first.info["mean_slip_s"] >= 0
 
-    @pytest.mark.long
-    def test_an_episode_that_the_server_died_in_is_measured_again(self, model):
-        rng = np.random.default_rng(0)
-        configuration = {"inter_op": 1, "batch_threads": 0}
-        with LiveServer(model, self.SPACE, executable=LOCAL, warmup=0) as live:
-            victim = live.configure(configuration, rng)
-            os.killpg(victim.process.pid, signal.SIGKILL)
-            episode = live.measure(configuration, [0.0, 0.01], rng)
-            assert live._server is not victim
-        assert episode.ok.all()
-
     def test_a_server_that_keeps_dying_is_given_up(self, model, monkeypatch):
         rng = np.random.default_rng(0)
         live = LiveServer(model, self.SPACE, executable=LOCAL)

@@ -7,11 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
 from clients import LIMIT_S, alive
@@ -148,49 +146,6 @@ def test_an_episode_that_is_stopped_before_its_first_request_has_that_one_cancel
     assert episode.info["aborted"] == "worse"
     assert episode.info["aborted_s"] < LIMIT_S
     assert episode.valid
-
-
-class Call:
-    """A call as the volley sees it; it ends at once, or when it is cancelled."""
-
-    def __init__(self, ends):
-        self.ends, self.cancels = ends, 0
-
-    def add_done_callback(self, callback):
-        self.callback = callback
-        if self.ends:
-            callback(self)
-
-    def cancel(self):
-        self.cancels += 1
-        self.callback(self)
-
-    def code(self):
-        return grpc.StatusCode.CANCELLED if self.cancels else grpc.StatusCode.OK
-
-    def details(self):
-        return ""
-
-
-def test_a_stop_cancels_each_open_call_once_and_answers_are_not_kept():
-    alive, opened = weakref.WeakSet(), []
-
-    def call(i):
-        made = Call(ends=i % 2 == 0)
-        alive.add(made)
-        if not made.ends:
-            opened.append(made)
-        return made
-
-    def halted():
-        return "worse" if len(opened) == 50 else ""
-
-    due = np.append(np.zeros(100), LIMIT_S)
-    sample = Volley(call, due, WATCH, halted).fire()
-    assert sample.aborted == "worse"
-    assert sample.status.tolist() == [0, 1] * 50
-    assert [made.cancels for made in opened] == [1] * 50
-    assert set(alive) == set(opened)
 
 
 class TestProcess:

@@ -25,7 +25,6 @@ UNLIMITED = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]
-DIRECT = ("grpc.enable_http_proxy", 0)  # gRPC would send even 127.0.0.1 through `http_proxy`
 SYNTHETIC = ("rrl-synthetic", "1")
 """Metadata of the requests of `Client.fire`, by which Envoy tells them from those of others."""
 
@@ -33,7 +32,7 @@ _BUSY_S = 0.05  # the pause before a server that had no thread is asked again
 
 _CHANNEL_OPTIONS = [
     *UNLIMITED,
-    DIRECT,
+    ("grpc.enable_http_proxy", 0),  # gRPC would send even 127.0.0.1 through `http_proxy`
     ("grpc.use_local_subchannel_pool", 1),  # a new server on an old port gets a new connection
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 1000),  # what one attempt to connect may take

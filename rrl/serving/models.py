@@ -19,6 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from rrl.serving.quiet import load_tensorflow, quiet
+from rrl.serving.sample import WARMUP
 from rrl.serving.saved_model import FILE
 from rrl.support.errors import UsageError
 
@@ -160,7 +161,7 @@ def write_warmup(version: Path, model: str, inputs: dict[str, NDArray[Any]]) -> 
 
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.CopyFrom(predict_request(inputs, model=model))
-    path = version / "assets.extra" / "tf_serving_warmup_requests"
+    path = version / WARMUP
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for _ in range(WARMUPS):

@@ -17,11 +17,11 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 
-from rrl.serving.loadgen import LastingError
+from rrl.serving.loadgen import SIGNATURE, LastingError
 from rrl.serving.rest_json import request_inputs, response
 from rrl.serving.sample import fit
 from rrl.serving.saved_model import Needed, needed_inputs
-from rrl.serving.servable import DEFAULT_SIGNATURE, invalid, log, reason
+from rrl.serving.servable import invalid, log, reason
 from rrl.serving.versions import ServedModel
 from rrl.tuning.episode import Status
 
@@ -81,7 +81,7 @@ class Rest:
 
     def _needed(self, spec: Any) -> Needed:
         """Return the inputs of a signature."""
-        key = spec.signature_name or DEFAULT_SIGNATURE
+        key = spec.signature_name or SIGNATURE
         with self._served.serving(spec) as model:
             if key not in model.signature_defs:
                 raise invalid(f'Serving signature name: "{key}" not found in signature def')

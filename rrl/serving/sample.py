@@ -115,14 +115,10 @@ def _read_records(path: Path, signature: str) -> list[Inputs]:
     load_tensorflow()
     import tensorflow as tf
     from google.protobuf.message import DecodeError
-    from tensorflow_serving.apis import prediction_log_pb2
 
     path.stat()  # its own FileNotFoundError is clearer than TensorFlow's
     try:
-        with quiet():  # it is deprecated, but it needs no eager runtime
-            records = list(tf.compat.v1.io.tf_record_iterator(str(path)))
-        logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
-        requests = [log.predict_log.request for log in logs]
+        requests = [log.predict_log.request for log in read_logs(path)]
         named = [(request.model_spec.signature_name or SIGNATURE, request) for request in requests]
         if named and not (requests := [request for name, request in named if name == signature]):
             raise DataError(
@@ -135,6 +131,16 @@ def _read_records(path: Path, signature: str) -> list[Inputs]:
     except (tf.errors.OpError, DecodeError, ValueError, TypeError) as error:
         words = str(error).split("\n")[0]
         raise DataError(f"{path}: not a TFRecord file of Predict requests ({words})") from None
+
+
+def read_logs(path: Path) -> list[Any]:
+    """Return the `PredictionLog` records of a TFRecord file."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    with quiet():  # it is deprecated, but it needs no eager runtime
+        records = list(tf.compat.v1.io.tf_record_iterator(str(path)))
+    return [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
 
 
 def to_array(tensor: Any) -> NDArray[Any]:

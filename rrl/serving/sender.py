@@ -145,15 +145,10 @@ def _connect(channel: Any) -> None:
     """
     import grpc
 
-    ready = threading.Event()
-
-    def look(state: grpc.ChannelConnectivity) -> None:
-        if state is grpc.ChannelConnectivity.READY:
-            ready.set()
-
-    channel.subscribe(look, try_to_connect=True)
-    ready.wait(CONNECT_S)
-    channel.unsubscribe(look)
+    ready = grpc.channel_ready_future(channel)
+    with suppress(grpc.FutureTimeoutError):
+        ready.result(CONNECT_S)
+    ready.cancel()
 
 
 def _be_on_time() -> None:
