@@ -14,6 +14,7 @@ import grpc
 import numpy as np
 import psutil
 import pytest
+from half_plus import build_half_plus
 from probe import build_probe, most_at_once
 
 from rrl.core.knob import Knob
@@ -293,25 +294,12 @@ def test_a_late_generator_makes_the_episode_invalid():
 
 def test_two_batched_signatures_keep_schedulers_of_their_own(tmp_path):
     """TensorFlow names every scheduler alike; without a scope the second joins the first."""
-    import tensorflow as tf
-
-    class Two(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-        def double(self, x):
-            return {"y": 2 * x}
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-        def negate(self, x):
-            return {"y": -x}
-
-    two = Two()
-    signatures = {"serving_default": two.double, "negate": two.negate}
-    tf.saved_model.save(two, str(tmp_path / "two" / "1"), signatures=signatures)
-    with ModelServer(tmp_path / "two", {"batch_threads": 2}, executable=LOCAL) as server:
-        one = np.ones(1, np.float32)
-        with Client(server.address, "two") as client:
-            assert client.predict({"x": one})["y"] == 2
-        with Client(server.address, "two", signature="negate") as client:
-            assert client.predict({"x": one})["y"] == -1
-        schedulers = sum(name.startswith("batch_threads") for name in threads(server))
-    assert schedulers == 4
+    base = build_half_plus(tmp_path / "half", 1, 1.0)
+    one, flag, text = np.ones(1), np.ones(1, bool), np.array([b"a"], object)
+    echo = {"number": one, "whole": one.astype(np.int64), "flag": flag, "raw_bytes": text}
+    with ModelServer(base, {"batch_threads": 2}, executable=LOCAL) as server:
+        with Client(server.address, "half") as client:
+            assert client.predict({"x": one.astype(np.float32)})["y"] == 1.5
+        with Client(server.address, "half", signature="echo") as client:
+            assert client.predict(echo)["whole"] == 1
+        assert sum(name.startswith("batch_threads") for name in threads(server)) == 4

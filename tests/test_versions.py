@@ -11,6 +11,7 @@ import pytest
 from clients import LIMIT_S, clients
 from google.protobuf.text_format import Parse
 from probe import build_probe
+from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from test_serving import X, at_socket
 
@@ -101,7 +102,8 @@ def followed(tmp_path):
 
 
 def names(served):
-    return {version: state.name for version, state in served.states.items()}
+    name = ModelVersionStatus.State.Name
+    return {version: name(state.state) for version, state in served.states.items()}
 
 
 def test_a_version_that_was_half_copied_is_tried_again(followed, monkeypatch, capsys):

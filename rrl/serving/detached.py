@@ -191,12 +191,8 @@ def start_detached(
     folder : path
         A folder that stays. It gets the script that starts the server, the batching parameters, the
         log and the unix socket.
-    executable : str, optional
-        See `find_executable`.
-    start_timeout_s : float
-        Seconds allowed until the model reports AVAILABLE.
-    rest : bool
-        Whether it also answers REST, at a free port of 127.0.0.1.
+    executable, start_timeout_s, rest : optional
+        See :class:`rrl.serving.launcher.ModelServer`.
     logs : path, optional
         A folder for the log. By default, it is in `folder`, but that of a start that fails is moved
         to the folder for temporary files.

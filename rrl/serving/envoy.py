@@ -77,21 +77,12 @@ class Envoy:
     ----------
     log : pathlib.Path
         Its log of requests, see :class:`rrl.serving.traffic.ObservedTraffic`.
+    process : Lasting
     """
 
     def __init__(self, folder: Path, door: Door) -> None:
         self.folder, self.log = folder, folder / ACCESS_LOG
-        self._process, self.door = envoy_process(folder), door
-
-    @property
-    def pid(self) -> int | None:
-        """The number of its process; None if it does not run."""
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process.alive
+        self.process, self.door = envoy_process(folder), door
 
     def check_free(self) -> None:
         """Check that it can start: an ``envoy`` is there, and nobody listens where it would.
@@ -149,9 +140,9 @@ class Envoy:
         ]  # fmt: skip
         # Beyond the limit, a write fails and nothing else happens.
         limit = f"trap '' XFSZ; ulimit -f {MOST_LOG // 512}"
-        self._process.prepare(command, limit)
+        self.process.prepare(command, limit)
         log = self.folder / "envoy.log"
-        process = self._process.start(log)
+        process = self.process.start(log)
         wait_until(lambda: self._ready() or process.poll() is not None, _START_S)
         if not self._ready():
             self.stop()
@@ -180,7 +171,7 @@ class Envoy:
 
     def stop(self) -> None:
         """End it; calls that are open are cut off."""
-        self._process.stop()
+        self.process.stop()
 
     def _write(self, name: str, content: dict[str, object]) -> None:
         write_atomically(self.folder / name, json.dumps(content))
@@ -192,9 +183,9 @@ class Envoy:
         def taken() -> bool:
             return f'{stat}: "{version}"' in (self._ask(f"/stats?filter={stat}") or "")
 
-        wait_until(lambda: taken() or not self.alive, _APPLY_S)
+        wait_until(lambda: taken() or not self.process.alive, _APPLY_S)
         if not taken():
-            what = "does not take a change" if self.alive else "has ended"
+            what = "does not take a change" if self.process.alive else "has ended"
             raise ServerError(f"{self.door}: Envoy {what}; see {self.folder}/envoy.log")
 
     def _ask(self, path: str, method: str = "GET") -> str | None:

@@ -131,7 +131,7 @@ class HandoverServer(LiveServer):
     def _find(self) -> None:
         """Take over what an earlier process has left at the port, or see that the port is free."""
         left = noted_server(self._folder)
-        if not self._envoy.alive:
+        if not self._envoy.process.alive:
             self._envoy.check_free()
         else:
             self._envoy.check_door()
@@ -144,7 +144,7 @@ class HandoverServer(LiveServer):
             self._point(TRIAL, None)
         if left is not None and left.alive:
             self._kept_server = left
-            if self._envoy.alive:
+            if self._envoy.process.alive:
                 self._point(KEPT, left)
         stop_others(self._folder, self._kept_server)
 
@@ -161,12 +161,7 @@ class HandoverServer(LiveServer):
     @property
     def serves(self) -> bool:
         """Whether a server answers at the address now."""
-        return self._envoy.alive and bool(self._kept_server and self._kept_server.alive)
-
-    def processes(self) -> list[int]:
-        """Return the numbers of the processes that outlive this one: Envoy and the kept server."""
-        found = (self._envoy.pid, self._kept_server and self._kept_server.process.pid)
-        return [pid for pid in found if pid]
+        return self._envoy.process.alive and bool(self._kept_server and self._kept_server.alive)
 
     @property
     def exposed(self) -> str | None:
@@ -251,7 +246,7 @@ class HandoverServer(LiveServer):
                 self._end_trial()
                 self._stop_trial()
             new = self._start_kept(wanted, rng)
-        if not self._envoy.alive:
+        if not self._envoy.process.alive:
             self._open(new)
         elif new is not old:
             self._give_over(new)
@@ -353,7 +348,7 @@ class HandoverServer(LiveServer):
             with suppress(ServerError, OSError):  # Envoy may have ended, or the disk be full
                 self._end_trial(GIVE_UP_S)
             self._stop_trial(grace_s=0.0)  # the sooner its calls are sent again
-        elif self._kept_server is not None and self._envoy.alive:  # else Envoy is to blame
+        elif self._kept_server is not None and self._envoy.process.alive:  # else Envoy is to blame
             self._kept_server.stop()
             self._kept_server = self._server = None
 
