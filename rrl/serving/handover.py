@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rrl.core.knob import Configuration
-from rrl.serving.client_traffic import requests_of_others, stop_by_others, wait_for_requests
+from rrl.serving.client_traffic import OthersRequests
 from rrl.serving.detached import (
     Detached,
     Started,
@@ -280,13 +281,7 @@ class HandoverServer(LiveServer):
             rest=self.door.rest_port is not None,
             logs=self._logs,
         )
-        try:
-            with Client(new.address, new.name, self._signature) as client:
-                self._prepare(client, rng)
-                self._warm_up(client, wanted)
-        except BaseException:
-            new.stop()
-            raise
+        self._warm_client(new, wanted, rng).close()
         return new
 
     def _begin_trial(self, wanted: Configuration, rng: np.random.Generator) -> None:
@@ -316,7 +311,7 @@ class HandoverServer(LiveServer):
 
         The trial then pauses, because its idle batch threads use the processor.
         """
-        if self._trial is None or self._server is not self._trial:
+        if self._trial is None or self._route == KEPT:
             return
         self._server = self._kept_server
         self._envoy.route()
@@ -344,7 +339,7 @@ class HandoverServer(LiveServer):
 
         Calls that a trial has not answered are sent again to the kept server.
         """
-        if self._trial is not None and self._server is self._trial:
+        if self._route == TRIAL:
             with suppress(ServerError, OSError):  # Envoy may have ended, or the disk be full
                 self._end_trial(GIVE_UP_S)
             self._stop_trial(grace_s=0.0)  # the sooner its calls are sent again
@@ -372,14 +367,13 @@ class HandoverServer(LiveServer):
 
         Each of the two gets half of the bad requests that the episode may have.
         """
-        now = self.traffic, self.traffic.mark, self._route, time.monotonic()
-        also = None
+        others, also = OthersRequests(self.traffic, self._route), None
         if watch is not None:
             half = max(watch.allowance // 2, 1)
-            also = stop_by_others(*now, replace(watch, allowance=half))
+            also = partial(others.reason, replace(watch, allowance=half))
             watch = replace(watch, allowance=max(watch.allowance - half, 1))
         sample = super()._fire(server, arrivals, watch, also)
-        return replace(sample, others=requests_of_others(*now, aborted=bool(sample.aborted)))
+        return replace(sample, others=others.outcomes(aborted=bool(sample.aborted)))
 
     def _fire(
         self,
@@ -402,8 +396,7 @@ class HandoverServer(LiveServer):
         return sample
 
     def wait_for_requests(self, count: int, watch: Watch | None = None) -> Sample:
-        """Wait for requests of others, see `rrl.serving.client_traffic.wait_for_requests`."""
+        """Wait for requests of others, see :meth:`OthersRequests.wait`."""
         assert self._server is not None
-        return wait_for_requests(
-            self.traffic, self._route, self._server.check, count, watch, self._timeout_s
-        )
+        others = OthersRequests(self.traffic, self._route)
+        return others.wait(count, watch, self._timeout_s, self._server.check)

@@ -184,7 +184,7 @@ class LiveServer:
     def _launch(
         self, wanted: Configuration, rng: np.random.Generator, *, rest: bool = False
     ) -> tuple[ModelServer, Client]:
-        """Start a server and warm it up; if that fails, stop it again."""
+        """Start a server and warm it up."""
         began = time.monotonic()
         server = ModelServer(
             self._model_path,
@@ -194,7 +194,14 @@ class LiveServer:
             logs=self._logs,
             rest=rest,
         )
-        server.start()
+        client = self._warm_client(server.start(), wanted, rng)
+        self.start_s = time.monotonic() - began
+        return server, client
+
+    def _warm_client(
+        self, server: Started, wanted: Configuration, rng: np.random.Generator
+    ) -> Client:
+        """Warm a server up, and return its client; if that fails, stop the server."""
         client = Client(server.address, server.name, self._signature)
         try:
             self._check_version()  # so it is the one that was loaded
@@ -204,8 +211,7 @@ class LiveServer:
             client.close()
             server.stop()
             raise
-        self.start_s = time.monotonic() - began
-        return server, client
+        return client
 
     def measure(
         self,
