@@ -154,8 +154,8 @@ class ServerProcess:
 
     def check(self) -> None:
         """Raise ServerError if the process has ended."""
-        code = None if self.process is None else self.process.poll()
-        if self.process is None or code is not None:
+        if not self.alive:
+            code = self.process and self.process.returncode
             raise ServerError(f"{self.title} ended with status {code}; {self.kept_log()}")
 
     def memory_bytes(self) -> int | None:
@@ -186,10 +186,8 @@ class ServerProcess:
         for number in (signal.SIGTERM, signal.SIGKILL):
             self._signal(number)
             self.resume()  # a paused process gets the signal only then
-            try:
-                process.wait(grace_s)
-            except subprocess.TimeoutExpired:
-                continue
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(grace_s)
         return process.wait()
 
     def _log_lines(self) -> list[str]:

@@ -30,7 +30,6 @@ MOST_BYTES = 2**28
 FILLED_BYTES = 2**24
 """The largest array, in bytes, for which a message may leave out values: 16 MiB."""
 
-_MOST_DIMENSIONS = 64  # of a NumPy array
 _MOST_PER_BYTE = 8  # bytes of an array per byte of its message: an int64 of 0 takes one byte there
 
 
@@ -172,8 +171,6 @@ def to_array(tensor: Any) -> NDArray[Any]:
     import tensorflow as tf
 
     shape = [dim.size for dim in tensor.tensor_shape.dim]
-    if len(shape) > _MOST_DIMENSIONS:
-        raise ValueError(f"{len(shape)} dimensions; send at most {_MOST_DIMENSIONS}")
     if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0:
         raise ValueError(f"shape {shape}; give every size, 0 or more")
     try:
