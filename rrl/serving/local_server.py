@@ -83,9 +83,17 @@ def parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read and check flags of `tensorflow_model_server`; a bad flag exits with status 255."""
     parser = _parser()
     flags = parser.parse_args(argv)
-    problem = _problem(flags)
-    if problem:
-        parser.error(problem)
+    batching, file = flags.enable_batching, flags.batching_parameters_file
+    for bad, problem in (
+        (file and not batching, "--batching_parameters_file needs --enable_batching"),
+        (flags.adaptive_batching and not batching, "--adaptive_batching needs --enable_batching"),
+        (not flags.model_base_path, "--model_base_path must be set"),
+        (not flags.port and not flags.grpc_socket_path, "give --port or --grpc_socket_path"),
+        (flags.rest_api_port and flags.rest_api_port == flags.port, "give two ports, not one"),
+        (not flags.grpc_max_threads, "--grpc_max_threads must be at least 1"),
+    ):
+        if bad:
+            parser.error(problem)
     return flags
 
 
@@ -117,25 +125,6 @@ def _parser() -> _Parser:
     ):
         flag(f"--{name}", type=_boolean, nargs="?", const=True, default=default)
     return parser
-
-
-def _problem(flags: argparse.Namespace) -> str | None:
-    """Return what is wrong with flags that do not go together; None if nothing is."""
-    for name, needed in (
-        ("batching_parameters_file", "enable_batching"),
-        ("adaptive_batching", "enable_batching"),
-    ):
-        if getattr(flags, name) and not getattr(flags, needed):
-            return f"--{name} needs --{needed}"
-    if not flags.model_base_path:
-        return "--model_base_path must be set"
-    if not flags.port and not flags.grpc_socket_path:
-        return "at least one of --port and --grpc_socket_path must be set"
-    if flags.rest_api_port and flags.rest_api_port == flags.port:
-        return f"--rest_api_port and --port are both {flags.port}; give two ports"
-    if not flags.grpc_max_threads:
-        return "--grpc_max_threads must be at least 1"
-    return None
 
 
 # --- the servers ----------------------------------------------------------------------------------
@@ -176,11 +165,11 @@ def start(flags: argparse.Namespace, model: ServedModel) -> Any:
         addresses.append(f"unix:{flags.grpc_socket_path}")
     for address in addresses:
         try:
-            bound = server.add_insecure_port(address)
+            server.add_insecure_port(address)
         except RuntimeError:
-            bound = 0
-        if not bound:
-            raise OSError(f"Failed to start server: could not bind {address} (is the port taken?)")
+            raise OSError(
+                f"Failed to start server: could not bind {address} (is the port taken?)"
+            ) from None
     server.start()
     log(f"Running gRPC ModelServer at {', '.join(addresses)} ...")
     return server
@@ -234,25 +223,19 @@ def start_all(flags: argparse.Namespace) -> Any:
 def preload() -> None:
     """Import what serving needs and what may be imported before a fork, most of it TensorFlow.
 
+    Serving does not need Keras, whose import takes nearly half of TensorFlow's import time. The old
+    Keras is a separate package. If it is requested, TensorFlow starts without Keras.
+
     What is there then stays. The garbage collector need not look at it whenever a closed version is
     freed, for no request is answered meanwhile.
     """
-    _choose_imports()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     load_tensorflow()
     from tensorflow_serving.apis import get_model_status_pb2, predict_pb2  # noqa: F401
 
     gc.collect()
     gc.freeze()
-
-
-def _choose_imports() -> None:
-    """Set what TensorFlow reads when it is imported.
-
-    Serving does not need Keras, whose import takes nearly half of TensorFlow's import time. The old
-    Keras is a separate package. If it is requested, TensorFlow starts without Keras.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -265,7 +248,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.set_wakeup_fd(signalled.fileno())
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: sys.exit(0))
-    _choose_imports()
     try:
         server = start_all(flags)
     except (OSError, ValueError) as error:
