@@ -46,7 +46,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 def overhead(server: HandoverServer, inputs: dict, calls: int) -> None:
     """Print what a call takes in process, directly and through Envoy."""
-    model = LoadedModel("keyword", models.build("keyword") / "1", None)
+    model = LoadedModel("keyword", models.build("keyword") / "1", None, (SPACE[0]["inter_op"], 0))
     request = predict_request(inputs, "keyword")
     direct_address = server._kept_server.address
     with Client(direct_address, "keyword") as direct, Client(server.address, "keyword") as through:
