@@ -1,9 +1,7 @@
 """How late the load generator is: `python tests/bench_generator.py`, part of `make bench`.
 
-Poisson arrivals go to two targets: a server that answers at once, and the keyword model on the
-local server. Two senders take turns with the same arrivals: a thread of this process, and the
-process of its own that `Client.fire` uses. Then both do so again while a thread of this process
-is busy, as an agent would be. The slip counts from the scheduled time; an episode is
+Poisson arrivals go to the keyword model on the local server, first while this process waits, and
+then while it computes, as an agent would. The slip counts from the scheduled time; an episode is
 valid if its mean is at most 10 % of the mean latency.
 """
 
@@ -11,13 +9,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-import grpc
 import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,36 +20,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from rrl.serving import models
 from rrl.serving.launcher import ModelServer
 from rrl.serving.live import MAX_SLIP_FRACTION
-from rrl.serving.loadgen import SYNTHETIC, Client
-from rrl.serving.sender import METHOD
-from rrl.serving.volley import Sample, Volley
+from rrl.serving.loadgen import Client
 
 MS = 1000.0
 N = 400  # requests of an episode
 SETTINGS = {"inter_op": 1, "intra_op": 1}
-ECHO = """
-import sys
-from concurrent.futures import ThreadPoolExecutor
-import grpc
-
-class Echo(grpc.GenericRpcHandler):
-    def service(self, details):
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: request)
-
-server = grpc.server(ThreadPoolExecutor(16), handlers=[Echo()])
-print(server.add_insecure_port("127.0.0.1:0"), flush=True)
-server.start()
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def echo() -> Iterator[str]:
-    """The address of a server that answers at once."""
-    command, pipe = [sys.executable, "-c", ECHO], subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        yield f"127.0.0.1:{process.stdout.readline().strip()}"
-        process.kill()
 
 
 @contextmanager
@@ -81,53 +51,32 @@ def milliseconds(values: np.ndarray) -> str:
     return f"{MS * np.median(values):7.2f} {MS * np.quantile(values, 0.99):7.2f}"
 
 
-def compare(name: str, address: str, client: Client, payload: bytes, rounds: int) -> None:
-    """Print a line for each sender, rate, and state of this process."""
-    call = grpc.insecure_channel(address).unary_unary(METHOD)
-
-    def here(due: np.ndarray) -> Sample:
-        send = lambda i: call.future(payload, timeout=60.0, metadata=(SYNTHETIC,))  # noqa: E731
-        return Volley(send, due, None).fire()
-
-    senders: dict[str, Callable[[np.ndarray], Sample]] = {
-        "thread": here,
-        "process": lambda due: client.fire(payload, due),
-    }
-    for send in senders.values():
-        send(np.zeros(32))
-    for is_busy in (False, True):
-        for rate in (100, 200, 400, 800):
-            samples: dict[str, list[Sample]] = {sender: [] for sender in senders}
-            for seed in range(rounds):
-                due = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, N))
-                for sender, send in senders.items():
-                    with busy(is_busy):
-                        samples[sender].append(send(due))
-            for sender, ones in samples.items():
-                latency, slip = (
-                    milliseconds(np.concatenate([getattr(s, what) for s in ones]))
-                    for what in ("latency", "slip")
-                )
-                fractions = [s.slip_share() for s in ones]
-                print(
-                    f"{name:8s} {'busy' if is_busy else 'quiet':6s} {rate:4d} {sender:8s} "
-                    f"{latency} {slip} {np.median(fractions):6.3f} "
-                    f"{sum(fraction <= MAX_SLIP_FRACTION for fraction in fractions)}/{rounds}",
-                    flush=True,
-                )
-
-
 def main() -> None:
-    """Print the table; times in milliseconds."""
+    """Print a line for each rate and state of this process; times in milliseconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
-    print("target   here   rate/s sender  latency p50, p99  slip p50, p99  fraction valid")
-    with echo() as address, Client(address) as client:
-        compare("echo", address, client, b"x" * 1000, rounds)
     base, inputs = models.build("keyword"), models.sample("keyword", np.random.default_rng(0))
+    print("here   rate/s  latency p50, p99  slip p50, p99  fraction valid")
     with ModelServer(base, SETTINGS) as server, Client(server.address, server.name) as client:
-        compare("keyword", server.address, client, client.payload(inputs), rounds)
+        payload = client.payload(inputs)
+        client.fire(payload, np.zeros(32))
+        for is_busy in (False, True):
+            for rate in (100, 200, 400, 800):
+                samples = []
+                for seed in range(rounds):
+                    due = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, N))
+                    with busy(is_busy):
+                        samples.append(client.fire(payload, due))
+                latency = milliseconds(np.concatenate([sample.latency for sample in samples]))
+                slip = milliseconds(np.concatenate([sample.slip for sample in samples]))
+                fractions = np.array([sample.slip_share() for sample in samples])
+                valid = (fractions <= MAX_SLIP_FRACTION).sum()
+                print(
+                    f"{'busy' if is_busy else 'quiet':6s} {rate:4d} {latency} {slip} "
+                    f"{np.median(fractions):6.3f} {valid}/{rounds}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
