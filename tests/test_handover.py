@@ -6,7 +6,6 @@ import http.client
 import os
 import signal
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -264,17 +263,17 @@ def test_a_trial_that_dies_takes_nobody_with_it(kept):
     rng = np.random.default_rng(0)
 
     def kill():
-        wait_until(lambda: kept.traffic.mark > before + 20, LIMIT_S)  # in mid-episode
-        os.kill(kept._trial.process.pid, signal.SIGKILL)
+        assert wait_until(lambda: kept.traffic.mark > before + 20, LIMIT_S)  # in mid-episode
+        os.kill(trial, signal.SIGKILL)
 
-    with clients(kept.address) as codes:
-        kept.configure(SMALL, rng)
+    with clients(kept.address) as codes, ThreadPoolExecutor(1) as pool:
+        trial = kept.configure(SMALL, rng).process.pid
         before = kept.traffic.mark
-        killer = threading.Thread(target=kill)
-        killer.start()
+        killed = pool.submit(kill)
         with suppress(ServerError):  # unless the watch has seen the failures before the end
-            assert kept.measure(SMALL, np.arange(2000) / 20, rng, watch=PATIENT).info["aborted"]
-        killer.join()
+            # So few requests that a busy machine fills no queue, which would end the trial, too.
+            assert kept.measure(SMALL, np.arange(2000) / 5, rng, watch=PATIENT).info["aborted"]
+        killed.result()
         assert kept._trial is None
         after = kept.measure(GOOD, np.arange(20) / 20, rng)
     assert after.ok.all()
