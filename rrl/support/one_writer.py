@@ -1,15 +1,9 @@
-"""A file or a folder that one process at a time writes, and what a killed one has left.
-
-What a process leaves if it is killed has its number at the end of the name, so the next process can
-tell it from what is in use.
-"""
+"""A file or a folder that one process at a time writes, and what a killed one has left there."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-import weakref
 from pathlib import Path
 
 from filelock import lock_descriptor
@@ -72,57 +66,11 @@ def remove_leftovers(folder: Path, *names: str) -> None:
     [True]
     """
     for name in names:
-        _remove_dead(folder, f".{name}.*")
-
-
-def _remove_dead(folder: Path, pattern: str) -> None:
-    for left in folder.glob(pattern):
-        number = left.suffix[1:]
-        if not number.isdecimal() or Path("/proc", number).exists():
-            continue
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)  # a link, and what others own, stays
-        else:
-            left.unlink(missing_ok=True)
-
-
-class OwnedFolder:
-    """A temporary folder of this process, which only its user can read.
-
-    The folder is removed with this object, at the latest when the process ends. If the process is
-    killed, the next one that makes a folder removes it.
-
-    Parameters
-    ----------
-    name : str
-        A word for the folder's name, to tell people what it is for.
-    parent : pathlib.Path, optional
-        Where the folder is made. By default, it is made where temporary files go.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-
-    Examples
-    --------
-    >>> folder = OwnedFolder("example")
-    >>> _ = (folder.path / "a.txt").write_text("a")
-    >>> folder.remove()
-    >>> folder.path.exists()
-    False
-    """
-
-    def __init__(self, name: str, parent: Path | None = None) -> None:
-        place = parent or Path(tempfile.gettempdir())
-        _remove_dead(place, "rrl-*")
-        self.path = Path(tempfile.mkdtemp(f".{os.getpid()}", f"rrl-{name}-", place))
-        self._finalizer = weakref.finalize(self, _remove, self.path, os.getpid())
-
-    def remove(self) -> None:
-        """Remove the folder now."""
-        self._finalizer()
-
-
-def _remove(path: Path, owner: int) -> None:
-    if os.getpid() == owner:  # a forked process also has the object, but not the folder
-        shutil.rmtree(path, ignore_errors=True)
+        for left in folder.glob(f".{name}.*"):
+            number = left.suffix[1:]
+            if not number.isdecimal() or Path("/proc", number).exists():
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
