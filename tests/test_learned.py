@@ -29,7 +29,7 @@ def surface(x):
 @given(st.integers(1, 150), st.integers(1, 5), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
 def test_the_correlation_is_the_formula(points, others, seed):
-    """It is computed in blocks, and partly by compiled code."""
+    """Compiled code computes it from scalar products."""
     rng = np.random.default_rng(seed)
     a, b = rng.uniform(0, 9, (points, 2)), rng.uniform(0, 9, (others, 2))
     b[0] = a[-1]  # rounding must not make a distance of 0 negative

@@ -13,7 +13,6 @@ import numpy as np
 from rrl.core.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
-    LatestCorrelation,
     compress,
     expand,
     fit_hyperparameters,
@@ -148,7 +147,6 @@ class LearnedSimilarity:
         self.elsewhere = elsewhere
         self.hyperparameters: Hyperparameters | None = None
         self._coordinates: Coordinates | None = None
-        self._correlated = LatestCorrelation()
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`rrl.core.similarity.Similarity.estimate`."""
@@ -177,7 +175,7 @@ class LearnedSimilarity:
     def _process(
         self, x: Floats, y: Floats, variance: Floats, of: Hyperparameters
     ) -> GaussianProcess:
-        return self.process(x, y, variance, of, self.elsewhere, self._correlated)
+        return self.process(x, y, variance, of, self.elsewhere)
 
     def _data(self, table: QTable) -> tuple[Floats, Floats, Floats]:
         """Coordinates, log costs (each load level's from its reference), and noise variances."""
