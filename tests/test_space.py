@@ -343,16 +343,16 @@ def test_fingerprints_stay_as_files_have_them(flags, stored):
     assert (space.fingerprint, paper_cpu().fingerprint) == (stored, "16d83cf61449ddfb")
 
 
-def test_a_whole_grid_makes_no_rows_until_they_are_asked_for():
-    space = ConfigSpace([Knob(name, range(1000)) for name in "abc"])
-    assert len(space) == 10**9
-    assert space.index(dict(reversed(space[123_456_789].items()))) == 123_456_789
-    assert space[-1] == {"a": 999, "b": 999, "c": 999}
+def test_the_last_knob_of_a_whole_grid_varies_fastest():
+    space = ConfigSpace([Knob(name, range(100)) for name in "abc"])
+    assert space[123_456] == {"a": 12, "b": 34, "c": 56}
+    assert space.index(dict(reversed(space[123_456].items()))) == 123_456
+    assert space[-1] == {"a": 99, "b": 99, "c": 99}
     assert space == ConfigSpace(space.knobs)
-    with pytest.raises(IndexError, match="has no configuration number 1000000000"):
-        space[10**9]
+    with pytest.raises(IndexError, match="has no configuration number 1000000"):
+        space[10**6]
 
 
 def test_a_grid_of_too_many_combinations_is_refused():
-    with pytest.raises(ValueError, match=r"1.36e\+331 combinations, and a grid may have 1,000,0"):
+    with pytest.raises(ValueError, match=r"1.36e\+331 combinations, and a grid may have 100,000"):
         ConfigSpace([Knob(f"flag{k}", (0, 1)) for k in range(1100)])

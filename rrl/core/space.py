@@ -21,9 +21,8 @@ from rrl.core.knob import Configuration, Knob, Scale, Value, column, coordinates
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MOST = 10**9  # combinations of a whole grid: the positions of more need tens of gigabytes
+MOST = 10**8  # combinations of a whole grid: the positions of more need tens of gigabytes
 NUMBERED = 1 << 62  # a fingerprint of a larger grid contains value indices, not numbers
-KEPT = 4096  # balls; an agent that has found its region asks for the same again and again
 ROUNDING = 1e-9  # relative slack: a configuration at the radius is in the ball
 
 
@@ -75,10 +74,8 @@ class ConfigSpace:
             raise ValueError("a configuration space needs at least one knob")
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"knob names must differ, got {list(self.names)}")
-        self._digit = np.min_scalar_type(max(self.shape) - 1).newbyteorder(">")  # see `_keys`
         self._rows = self._available_rows(available)  # value indices; None for the whole grid
         self._count = prod(self.shape) if self._rows is None else len(self._rows)
-        self._balls: dict[tuple[int, float], Ints] = {}
 
     def _available_rows(self, available: ArrayLike | None) -> Ints | None:
         """Return the value indices of the available configurations, sorted; None if all are."""
@@ -107,10 +104,9 @@ class ConfigSpace:
             rows = given.astype(np.int64, casting="same_kind")
             if not ((rows >= 0) & (rows < self.shape)).all():
                 raise ValueError("invalid entry among the available value indices")
-            rows = rows[np.unique(self._keys(rows), return_index=True)[1]]
+            rows = np.unique(rows, axis=0)
         if len(rows) == prod(self.shape):
             return None
-        rows = np.ascontiguousarray(rows)
         rows.flags.writeable = False
         return rows
 
@@ -124,14 +120,8 @@ class ConfigSpace:
             number = range(len(self))[index]  # a negative index counts from the end
         except IndexError:
             raise IndexError(f"{self} has no configuration number {index}") from None
-        if self._rows is not None:
-            row = self._rows[number].tolist()
-            return {knob.name: knob.values[i] for knob, i in zip(self.knobs, row, strict=True)}
-        values = []
-        for knob in reversed(self.knobs):  # the plain loop is faster than np.unravel_index
-            number, i = divmod(number, len(knob.values))
-            values.append(knob.values[i])
-        return dict(zip(self.names, reversed(values), strict=True))
+        row = self.value_indices[number].tolist()
+        return {knob.name: knob.values[i] for knob, i in zip(self.knobs, row, strict=True)}
 
     def __iter__(self) -> Iterator[dict[str, Value]]:
         return (self[i] for i in range(len(self)))
@@ -180,25 +170,19 @@ class ConfigSpace:
             raise ValueError(
                 f"{what} in configuration {dict(configuration)}: the knobs are {list(self.names)}"
             )
+        row = tuple(knob.index(configuration[knob.name]) for knob in self.knobs)
         if self._rows is None:
             number = 0
-            for knob in self.knobs:
-                number = number * len(knob.values) + knob.index(configuration[knob.name])
+            for i, size in zip(row, self.shape, strict=True):
+                number = number * size + i
             return number
-        row = [knob.index(configuration[knob.name]) for knob in self.knobs]
-        number = int(self._row_keys.searchsorted(np.array(row, self._digit).tobytes()))
-        if number == self._count or self._rows[number].tolist() != row:
+        if row not in self._numbers:
             raise ValueError(f"configuration {dict(configuration)} is not available in {self}")
-        return number
+        return self._numbers[row]
 
     @cached_property
-    def _row_keys(self) -> NDArray[np.bytes_]:
-        return self._keys(self.value_indices)
-
-    def _keys(self, rows: Ints) -> NDArray[np.bytes_]:
-        """Return each row as bytes, highest byte first, so that they sort as the rows do."""
-        digits = np.array(rows, self._digit, order="C")
-        return digits.view(f"S{digits.itemsize * len(self.knobs)}").ravel()
+    def _numbers(self) -> dict[tuple[int, ...], int]:
+        return {tuple(row): number for number, row in enumerate(self.value_indices.tolist())}
 
     def indices(self, table: Mapping[str, ArrayLike]) -> Ints:
         """Return the number of each row of a table (a DataFrame, or a mapping of columns).
@@ -289,14 +273,7 @@ class ConfigSpace:
         >>> len(paper_cpu().ball(665, radius=3)), len(paper_cpu().ball(665, radius=0))
         (123, 1)
         """
-        asked = int(index), check_radius(radius)
-        if asked not in self._balls:
-            if len(self._balls) >= KEPT:
-                self._balls.clear()
-            ball = np.flatnonzero(self.distances(index) <= asked[1] * (1 + ROUNDING))
-            ball.flags.writeable = False  # it is shared with the next caller
-            self._balls[asked] = ball
-        return self._balls[asked]
+        return np.flatnonzero(self.distances(index) <= check_radius(radius) * (1 + ROUNDING))
 
     # --- steps along the knobs --------------------------------------------------------------------
 
