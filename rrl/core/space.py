@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrl.core.knob import Configuration, Knob, Scale, Value, column, coordinates, positions_on
+from rrl.core.knob import Configuration, Knob, Value, column, coordinates
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -345,47 +345,36 @@ def _described(knobs: tuple[Knob, ...]) -> str:
     return f"({', '.join(texts)}{',' if len(knobs) == 1 else ''})"
 
 
-def from_table(
-    table: Mapping[str, ArrayLike],
-    knobs: Sequence[str],
-    scale: Scale | Mapping[str, Scale] = "rank",
-) -> ConfigSpace:
+def from_table(table: Mapping[str, ArrayLike], knobs: Sequence[str]) -> ConfigSpace:
     """Build the space that a table of measurements covers.
+
+    The values of a knob are those of its column, sorted, and one step apart. For other positions,
+    make the knobs, and give the rows as `available` to :class:`ConfigSpace`.
 
     Parameters
     ----------
     table : DataFrame or mapping of str to array_like
         One row a measurement. Rows may repeat and combinations may be missing.
     knobs : sequence of str
-        The columns that are knobs. The knob's values are those of its column, sorted.
-    scale : {"rank", "value", "log"} or mapping of str to these, optional
-        Positions of the values: 0, 1, 2, ... (default), the values themselves, or their base-2
-        logarithms; a mapping sets it knob by knob.
+        The columns that are knobs.
 
     Raises
     ------
     ValueError
-        If a column is missing, contains NaN, or cannot be put on the scale.
+        If a column is missing, or contains NaN.
 
     Examples
     --------
     >>> table = {"batch": [1, 8, 8, 64], "threads": [1, 1, 2, 2], "p99": [0.3, 0.1, 0.2, 0.4]}
-    >>> space = from_table(table, ["batch", "threads"], scale={"batch": "log"})
-    >>> space
+    >>> from_table(table, ["batch", "threads"])
     ConfigSpace(batch[3] x threads[2], 4 available)
-    >>> space.knobs[0].positions
-    (0.0, 3.0, 6.0)
     """
     if isinstance(knobs, str):
         raise TypeError(f"knobs must be a list of column names, got the string {knobs!r}")
-    scales = scale if isinstance(scale, Mapping) else dict.fromkeys(knobs, scale)
-    if unknown := sorted(set(scales) - set(knobs)):
-        raise ValueError(f"scale names {unknown}, the knobs are {list(knobs)}")
     columns = {name: column(table, name) for name in knobs}
-    made = []
-    for name, rows_of_knob in columns.items():
-        values = sorted(set(rows_of_knob), key=lambda x: (isinstance(x, str), x))
-        positions = positions_on(scales.get(name, "rank"), name, values)
-        made.append(Knob(name, tuple(values), positions))
+    made = [
+        Knob(name, sorted(set(rows), key=lambda value: (isinstance(value, str), value)))
+        for name, rows in columns.items()
+    ]
     rows = [[knob.index(value) for value in columns[knob.name]] for knob in made]
     return ConfigSpace(made, available=np.array(rows, dtype=np.int64).T)
