@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_agent import SPACES, contract, true_cost
+from test_agent import HARD, SPACES, contract, true_cost
 
 from rrl import Knob, paper_cpu, paper_gpu, read_profile
 from rrl.core.region import FixedRadius
@@ -51,14 +51,7 @@ TestQLearning = contract(QLearning)
 TestDeepQNetwork = contract(partial(DeepQNetwork, updates=2, hidden=(8,)))
 TestZooming = contract(Zooming, tuple(SPACES))
 TestGPEI = contract(partial(GPEI, most=30))
-TestOptuna = contract(optuna_, episodes=4)
-
-
-def test_one_configuration_is_chosen_without_an_optimiser():
-    agent = optuna_(SPACES["single"], np.random.default_rng(0))
-    for _ in range(4):
-        agent.tell(agent.ask(10.0), 1.0)
-    assert agent.best(10.0) == {"inter_op": 4}
+TestOptuna = contract(optuna_, ("single", *HARD), episodes=4)
 
 
 def chosen(agent, episodes, load=10.0, noise=0.0, seed=0):
@@ -290,20 +283,12 @@ def test_the_networks_gradient_is_that_of_its_loss():
         assert np.abs(moved) == pytest.approx(np.full(len(moved), 1e-3), rel=1e-2)
 
 
-def test_the_deep_network_learns_a_bowl():
-    space = paper_cpu()
-    agent = DeepQNetwork(space, rng(), epsilon=(0.5, 0.1, 20))
-    costs = np.array([true_cost(space, c) for c in space])
-    late = chosen(agent, 100, noise=0.02)[-30:]
-    assert np.median(costs[late]) < np.quantile(costs, 0.05)
-
-
 # Zooming, and Bayesian optimisation
 
 LEARNERS = [Zooming, GPEI]
 
 
-@pytest.mark.parametrize("make", LEARNERS)
+@pytest.mark.parametrize("make", [*LEARNERS, partial(DeepQNetwork, epsilon=(0.5, 0.1, 20))])
 def test_a_bowl_is_learned(make):
     """Late episodes are far better than random ones, and the recommendation is better still."""
     space = paper_cpu()
