@@ -73,7 +73,7 @@ class Knob:
         object.__setattr__(self, "name", name)  # the class is frozen
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "positions", positions)
-        object.__setattr__(self, "categorical", unordered and len(values) > 0)
+        object.__setattr__(self, "categorical", unordered)
         if not name or not isinstance(name, str):
             raise ValueError(f"a knob needs a name, got {name!r}")
         if not values:
