@@ -21,7 +21,7 @@ from rrl.core.knob import Configuration, Knob, Value, column, coordinates
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MOST = 10**8  # combinations of a whole grid: the positions of more need tens of gigabytes
+MOST = 10**8  # combinations of a whole grid: the positions of more need several gigabytes
 NUMBERED = 1 << 62  # a fingerprint of a larger grid contains value indices, not numbers
 ROUNDING = 1e-9  # relative slack: a configuration at the radius is in the ball
 
@@ -42,6 +42,11 @@ class ConfigSpace:
     cores : int, optional
         Of the machine whose server the knobs belong to, if that is known: what "automatic" means
         there. Spaces that differ in nothing else are equal.
+
+    Attributes
+    ----------
+    value_indices : ndarray of int, shape (n, d)
+        The index of the value that each configuration gives to each knob.
 
     Raises
     ------
@@ -74,46 +79,33 @@ class ConfigSpace:
             raise ValueError("a configuration space needs at least one knob")
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"knob names must differ, got {list(self.names)}")
-        self._rows = self._available_rows(available)  # value indices; None for the whole grid
-        self._count = prod(self.shape) if self._rows is None else len(self._rows)
+        self.value_indices = self._sorted_rows(available)
+        self.value_indices.flags.writeable = False
 
-    def _available_rows(self, available: ArrayLike | None) -> Ints | None:
-        """Return the value indices of the available configurations, sorted; None if all are."""
+    def _sorted_rows(self, available: ArrayLike | None) -> Ints:
+        """Return the value indices of the available configurations, sorted: shape (n, d)."""
         if available is None:
-            if prod(self.shape) > MOST:
-                raise ValueError(
-                    f"the knobs span {Decimal(prod(self.shape)):.3g} combinations, and a grid may "
-                    f"have {MOST:,}: leave out knobs, or values of the knobs that have many"
-                )
-            return None
+            return _grid(self.shape)
         given = np.asarray(available)
         if given.size == 0 or (given.dtype == bool and not given.any()):
             raise ValueError("no configuration is available: at least one must be")
         if given.dtype == bool:
             if given.shape != self.shape:
                 raise ValueError(f"the mask has shape {given.shape}, the knobs span {self.shape}")
-            if given.all():  # a large grid needs no rows, not even for a moment
-                return None
-            rows = np.argwhere(given)
-        else:
-            if given.ndim != 2 or given.shape[1] != len(self.knobs):
-                raise ValueError(
-                    f"available value indices have shape {given.shape}, "
-                    f"expected (n, {len(self.knobs)})"
-                )
-            rows = given.astype(np.int64, casting="same_kind")
-            if not ((rows >= 0) & (rows < self.shape)).all():
-                raise ValueError("invalid entry among the available value indices")
-            rows = np.unique(rows, axis=0)
-        if len(rows) == prod(self.shape):
-            return None
-        rows.flags.writeable = False
-        return rows
+            return np.argwhere(given)
+        if given.ndim != 2 or given.shape[1] != len(self.knobs):
+            raise ValueError(
+                f"available value indices have shape {given.shape}, expected (n, {len(self.knobs)})"
+            )
+        rows = given.astype(np.int64, casting="same_kind")
+        if not ((rows >= 0) & (rows < self.shape)).all():
+            raise ValueError("invalid entry among the available value indices")
+        return np.unique(rows, axis=0)
 
     # --- configurations and their numbers ---------------------------------------------------------
 
     def __len__(self) -> int:
-        return self._count
+        return len(self.value_indices)
 
     def __getitem__(self, index: int) -> dict[str, Value]:
         try:
@@ -136,9 +128,8 @@ class ConfigSpace:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ConfigSpace):
             return NotImplemented
-        if self.knobs != other.knobs or len(self) != len(other):
-            return False
-        return self._rows is None or np.array_equal(self._rows, other.value_indices)
+        same = np.array_equal(self.value_indices, other.value_indices)
+        return self.knobs == other.knobs and same
 
     def __hash__(self) -> int:
         return hash((self.knobs, len(self)))
@@ -171,7 +162,7 @@ class ConfigSpace:
                 f"{what} in configuration {dict(configuration)}: the knobs are {list(self.names)}"
             )
         row = tuple(knob.index(configuration[knob.name]) for knob in self.knobs)
-        if self._rows is None:
+        if len(self) == prod(self.shape):  # a dictionary of a large grid takes much memory
             number = 0
             for i, size in zip(row, self.shape, strict=True):
                 number = number * size + i
@@ -209,25 +200,11 @@ class ConfigSpace:
         texts = (knob for knob in self.knobs if all(isinstance(x, str) for x in knob.values))
         if ordered := [knob.name for knob in texts if not knob.categorical]:
             digest.update(repr(ordered).encode())  # a categorical knob has positions, too
-        if self._rows is None:
-            cells = np.arange(len(self))
-        elif prod(self.shape) <= NUMBERED:  # the last knob varies fastest
-            cells = self._rows @ np.cumprod([1, *self.shape[:0:-1]])[::-1]
-        else:
-            cells = self._rows
+        cells = self.value_indices
+        if prod(self.shape) <= NUMBERED:  # the last knob varies fastest
+            cells = cells @ np.cumprod([1, *self.shape[:0:-1]])[::-1]
         digest.update(cells.astype("<i8").tobytes())
         return digest.hexdigest()[:16]
-
-    @cached_property
-    def value_indices(self) -> Ints:
-        """The index of the value that each configuration gives to each knob, shape (n, d)."""
-        if self._rows is not None:
-            return self._rows
-        columns, rest = [], np.arange(len(self))
-        for size in reversed(self.shape):  # np.unravel_index takes no more than 64 knobs
-            rest, indices = np.divmod(rest, size)
-            columns.append(indices)
-        return np.stack(columns[::-1], axis=1)
 
     # --- distances --------------------------------------------------------------------------------
 
@@ -322,6 +299,20 @@ class ConfigSpace:
         away = self.ranks / np.maximum(last, 1) - 0.5 * (last > 0)
         squared = (away[:, ~self._unordered] ** 2).sum(axis=1)
         return np.flatnonzero(squared <= squared.min() + ROUNDING)
+
+
+def _grid(shape: tuple[int, ...]) -> Ints:
+    """Return the value indices of all combinations; the last knob varies fastest."""
+    if prod(shape) > MOST:
+        raise ValueError(
+            f"the knobs span {Decimal(prod(shape)):.3g} combinations, and a grid may have "
+            f"{MOST:,}: leave out knobs, or values of the knobs that have many"
+        )
+    columns, rest = [], np.arange(prod(shape))
+    for size in reversed(shape):  # np.unravel_index takes no more than 64 knobs
+        rest, indices = np.divmod(rest, size)
+        columns.append(indices)
+    return np.stack(columns[::-1], axis=1)
 
 
 def check_radius(radius: float) -> float:
