@@ -219,6 +219,26 @@ class ConfigSpace:
         table.flags.writeable = False
         return table
 
+    @cached_property
+    def scaled_positions(self) -> Floats:
+        """The positions in units of each knob's mean spacing, from 0.
+
+        A categorical knob has one column per value, so that any two values have distance 1.
+
+        Examples
+        --------
+        >>> knobs = Knob("timeout", (0, 10, 40), positions=(0, 10, 40)), Knob("fixed", (7,))
+        >>> ConfigSpace(knobs).scaled_positions[1:]
+        array([[0.5, 0. ],
+               [2. , 0. ]])
+        """
+        columns = []
+        for knob, indices in zip(self.knobs, self.value_indices.T, strict=True):
+            span = max(knob.positions) - min(knob.positions)
+            places = coordinates(knob, span / max(len(knob.values) - 1, 1) or 1.0)
+            columns.append((places if knob.categorical else places - places.min())[indices])
+        return np.concatenate(columns, axis=1)
+
     def distances(self, index: int) -> Floats:
         """Euclidean distance from one configuration to each, shape (n,)."""
         from scipy.spatial.distance import cdist  # here, since it takes long to load
