@@ -243,21 +243,19 @@ def deploy(table: QTable) -> int:
     >>> deploy(table)
     1
     """
-    costs, sds = expected_costs(table)
-    best = (costs * np.exp(SURE * sds)).argmin()
-    challenger = int(table.measured[best])
+    costs, sds = expected_costs(table, table.measured)
+    best = int(table.measured[(costs * np.exp(SURE * sds)).argmin()])
     if table.incumbent is None:
-        return challenger
-    now = (table.measured == table.incumbent).argmax()
-    lower, higher = costs.item(best), costs.item(now)
+        return best
+    (lower, higher), pair = expected_costs(table, np.array([best, table.incumbent]))
     if lower <= 0:  # nothing is better than a cost of 0, and a tie changes nothing
-        return table.incumbent if higher <= 0 else challenger
+        return table.incumbent if higher <= 0 else best
     difference = math.log(max(higher, lower)) - math.log(lower)
-    return table.incumbent if difference < math.hypot(sds[best], sds[now]) else challenger
+    return table.incumbent if difference < math.hypot(*pair) else best
 
 
-def expected_costs(table: QTable) -> tuple[Floats, Floats]:
-    """Return the expected costs of the measured configurations, and their sds as fractions.
+def expected_costs(table: QTable, cells: Ints) -> tuple[Floats, Floats]:
+    """Return the expected costs of measured configurations, and their sds as fractions.
 
     Two numbers say what a configuration costs: the value of the table, and the mean of its own
     measurements, each with the noise of the table. The more precise one is taken. So copies from
@@ -270,11 +268,10 @@ def expected_costs(table: QTable) -> tuple[Floats, Floats]:
     >>> for index in (0, 1):
     ...     table.record(index, 1.2)
     >>> table.values[:], table.sds[:] = 1.0, (0.05, 0.2)
-    >>> expected_costs(table)
+    >>> expected_costs(table, table.measured)
     (array([1. , 1.2]), array([0.05, 0.15]))
     """
-    cells, sds = table.measured, table.sds[table.measured]
-    of_means = table.noise / np.sqrt(table.visits[cells])
+    sds, of_means = table.sds[cells], table.noise / np.sqrt(table.visits[cells])
     costs = np.where(sds <= of_means, table.values[cells], table.means[cells])
     return costs, np.minimum(sds, of_means)
 
