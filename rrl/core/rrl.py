@@ -31,6 +31,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from rrl.core.agent import LoadLevels, check_cost, check_load
 from rrl.core.exploration import Boltzmann, Exploration, Temperature
@@ -222,7 +223,7 @@ def deploy(table: QTable) -> int:
     The challenger is the configuration whose upper limit is lowest: its expected cost times
     exp(`SURE` sds), where an sd is a fraction of the cost. It replaces the incumbent if the
     incumbent's expected cost is higher by at least the sd of the difference. So a lucky measurement
-    rarely changes anything. Only measured configurations are deployed, see :func:`expected_costs`.
+    rarely changes anything. Only measured configurations are deployed, see :func:`expected_cost`.
 
     Parameters
     ----------
@@ -243,37 +244,57 @@ def deploy(table: QTable) -> int:
     >>> deploy(table)
     1
     """
-    costs, sds = expected_costs(table, table.measured)
-    best = int(table.measured[(costs * np.exp(SURE * sds)).argmin()])
-    if table.incumbent is None:
-        return best
-    (lower, higher), pair = expected_costs(table, np.array([best, table.incumbent]))
-    if lower <= 0:  # nothing is better than a cost of 0, and a tie changes nothing
-        return table.incumbent if higher <= 0 else best
-    difference = math.log(max(higher, lower)) - math.log(lower)
-    return table.incumbent if difference < math.hypot(*pair) else best
+    incumbent = -1 if table.incumbent is None else table.incumbent
+    columns = table.values, table.sds, table.means, table.visits
+    return int(_chosen(*columns, table.measured, table.noise, incumbent))
 
 
-def expected_costs(table: QTable, cells: Ints) -> tuple[Floats, Floats]:
-    """Return the expected costs of measured configurations, and their sds as fractions.
+@njit(cache=True)
+def expected_cost(
+    value: float, sd: float, mean: float, visits: int, noise: float
+) -> tuple[float, float]:
+    """Return the expected cost of a measured configuration, and its sd as a fraction.
 
     Two numbers say what a configuration costs: the value of the table, and the mean of its own
-    measurements, each with the noise of the table. The more precise one is taken. So copies from
+    measurements, each with the given `noise`. The more precise one is taken. So copies from
     neighbours count no more once a configuration was measured often enough itself.
 
     Examples
     --------
-    >>> from rrl import ConfigSpace, Knob
-    >>> table = QTable(ConfigSpace([Knob("threads", (1, 2))]))
-    >>> for index in (0, 1):
-    ...     table.record(index, 1.2)
-    >>> table.values[:], table.sds[:] = 1.0, (0.05, 0.2)
-    >>> expected_costs(table, table.measured)
-    (array([1. , 1.2]), array([0.05, 0.15]))
+    >>> expected_cost(1.0, 0.05, 1.2, visits=4, noise=0.2)
+    (1.0, 0.05)
+    >>> expected_cost(1.0, 0.15, 1.2, visits=4, noise=0.2)
+    (1.2, 0.1)
     """
-    sds, of_means = table.sds[cells], table.noise / np.sqrt(table.visits[cells])
-    costs = np.where(sds <= of_means, table.values[cells], table.means[cells])
-    return costs, np.minimum(sds, of_means)
+    of_mean = noise / math.sqrt(visits)
+    return (value, sd) if sd <= of_mean else (mean, of_mean)
+
+
+@njit(cache=True)
+def _chosen(
+    values: Floats,
+    sds: Floats,
+    means: Floats,
+    visits: Ints,
+    measured: Ints,
+    noise: float,
+    incumbent: int,
+) -> int:
+    best, lowest = measured[0], math.inf
+    for c in measured:
+        cost, sd = expected_cost(values[c], sds[c], means[c], visits[c], noise)
+        limit = cost * math.exp(SURE * sd)
+        if limit < lowest:
+            best, lowest = c, limit
+    if incumbent < 0:
+        return best
+    now = incumbent
+    lower, one = expected_cost(values[best], sds[best], means[best], visits[best], noise)
+    higher, other = expected_cost(values[now], sds[now], means[now], visits[now], noise)
+    if lower <= 0:  # nothing is better than a cost of 0, and a tie changes nothing
+        return now if higher <= 0 else best
+    difference = math.log(max(higher, lower)) - math.log(lower)
+    return now if difference < math.hypot(one, other) else best
 
 
 def adaptive(

@@ -11,6 +11,7 @@ import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numba import njit
 
 from rrl.core.qtable import Floats, Ints, QTable
 
@@ -104,15 +105,50 @@ class Copy:
 
     def estimate(self, table: QTable, index: int, cost: float, cells: Ints) -> Estimate:
         """See :meth:`Similarity.estimate`."""
-        positions, means = table.space.positions, table.means[cells]
-        distances = np.sqrt(((positions[cells] - positions[index]) ** 2).sum(axis=1))
-        if cost > 0:
-            compared = (distances > 0) & (table.visits[cells] > 0) & (means > 0)
-            self._contrast += ((math.log(cost) - np.log(means[compared])) ** 2).sum()
-            self._distance += distances[compared].sum()
-        variance = table.noise * table.noise + self._contrast / self._distance * distances
-        return Estimate(np.full(len(cells), cost), np.sqrt(variance))
+        costs, sds = np.empty((2, len(cells)))
+        costs.fill(cost)
+        self._contrast, self._distance = contrasts(
+            table.space.positions, index, cost, cells, table.visits, table.means,
+            (self._contrast, self._distance, table.noise), sds,
+        )  # fmt: skip
+        return Estimate(costs, sds)
 
     def predict(self, table: QTable, cells: Ints) -> None:
         """See :meth:`Similarity.predict`: a table of copies is always up to date."""
         return
+
+
+@njit(cache=True)
+def contrasts(
+    positions: Floats,
+    index: int,
+    cost: float,
+    cells: Ints,
+    visits: Ints,
+    means: Floats,
+    sums: tuple[float, float, float],
+    sds: Floats,
+) -> tuple[float, float]:
+    """Compare a measurement with the measured configurations of its region.
+
+    `sums` contains the squared differences between logarithms of costs so far, the distances, and
+    the noise of a measurement. The sds of all `cells` are written into `sds`.
+
+    Returns
+    -------
+    contrast, distance : float
+        The first two sums, with the comparisons of this measurement.
+    """
+    contrast, distance, noise = sums
+    log_cost = math.log(cost) if cost > 0 else 0.0
+    for j in range(len(cells)):
+        c, squared = cells[j], 0.0
+        for k in range(positions.shape[1]):
+            squared += (positions[c, k] - positions[index, k]) ** 2
+        sds[j] = math.sqrt(squared)  # the distance, at first
+        if squared > 0 and visits[c] > 0 and means[c] > 0 and cost > 0:
+            contrast += (log_cost - math.log(means[c])) ** 2
+            distance += sds[j]
+    for j in range(len(cells)):
+        sds[j] = math.sqrt(noise**2 + contrast / distance * sds[j])
+    return contrast, distance
