@@ -16,11 +16,11 @@ from rrl.cli import main
 from rrl.core.gaussian_process import GaussianProcess, Hyperparameters
 from rrl.core.knob import Knob
 from rrl.core.space import ConfigSpace
-from rrl.core.warm_start import Earlier, SlopeProcess, transfer
 from rrl.operating.journal import JOURNAL, decode, encode
 from rrl.studies.problems import open_scenario
 from rrl.studies.warm_start import FIRST_SEED, SEEDS, earlier, misleading, study, write_warm_start
 from rrl.tuning.recommended import recommended
+from rrl.tuning.warm_start import Earlier, SlopeProcess, transfer
 
 ROOT = Path(__file__).parent.parent
 REPLAY = ["replay", str(ROOT / "data" / "keyword-threads"), "--rate", "900", "--rounds", "2"]

@@ -11,11 +11,11 @@ import numpy as np
 
 from rrl.core.knob import Configuration
 from rrl.core.space import ConfigSpace
-from rrl.core.warm_start import WarmStart
 from rrl.support.errors import UsageError
 from rrl.tuning.episode import Episode, Status
 from rrl.tuning.objective import Objective
 from rrl.tuning.slo import SLO
+from rrl.tuning.warm_start import WarmStart
 from rrl.workloads.trace import Trace
 from rrl.workloads.workload import Poisson, Workload
 

@@ -1,7 +1,7 @@
 """`--warm-start`: what a profile, or the journal of an earlier tuning, says about this job.
 
 The earlier costs are those of this job's objective, because both files have all latencies. The
-agent gets them as a prior that fades, see :mod:`rrl.core.warm_start`.
+agent gets them as a prior that fades, see :mod:`rrl.tuning.warm_start`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rrl.core.warm_start import Earlier, transfer
 from rrl.operating.job import Warm
 from rrl.operating.journal import JOURNAL, SCHEMA, decode, is_configuration
 from rrl.operating.options import DATA, checksum, refuse
@@ -23,6 +22,7 @@ from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.tuning.episode import Episode
 from rrl.tuning.guarded import unanswered
+from rrl.tuning.warm_start import Earlier, transfer
 
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration

@@ -133,8 +133,8 @@ def agent_choices(name: str, make: MakeAgent | None = None) -> str | None:
 
 def warm_choices() -> str | None:
     """Return the digest of the recommended agent's choices after a warm start."""
-    from rrl.core.warm_start import Earlier, transfer
     from rrl.tuning.recommended import recommended
+    from rrl.tuning.warm_start import Earlier, transfer
 
     def make(space: ConfigSpace, rng: np.random.Generator) -> Any:
         known_before = list(space)[:: max(len(space) // 30, 1)]

@@ -7,7 +7,7 @@ of one knob in the opposite order. The agent learns the slope between two models
 negative. So what is inverted need not mislead it, and what is shuffled has no order to take over.
 What is mirrored keeps its order along the other knobs, but something else looks best.
 :func:`make_warm_start` writes two tables: every run, and one row per problem and source.
-``data/README.md`` has their columns. The settings in :mod:`rrl.core.warm_start` were chosen
+``data/README.md`` has their columns. The settings in :mod:`rrl.tuning.warm_start` were chosen
 with other seeds than these.
 """
 
@@ -22,7 +22,6 @@ import numpy as np
 from rrl.core.agent import Agent
 from rrl.core.qtable import Floats
 from rrl.core.space import ConfigSpace
-from rrl.core.warm_start import Earlier, WarmStart, transfer
 from rrl.recording.replay import RecordedServer
 from rrl.studies.outcomes import interval, write_runs
 from rrl.studies.problems import DATA, with_truth
@@ -31,6 +30,7 @@ from rrl.studies.scenario import Scenario
 from rrl.support.limits import censored_median
 from rrl.support.machine import one_thread
 from rrl.tuning.recommended import recommended
+from rrl.tuning.warm_start import Earlier, WarmStart, transfer
 
 if TYPE_CHECKING:
     import pandas as pd
