@@ -10,6 +10,7 @@ import signal
 import subprocess
 import urllib.request
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,7 @@ from rrl.operating.other_work import BUSY, OtherWork, busy_line
 from rrl.operating.records import compared, learned
 from rrl.operating.report import report
 from rrl.operating.run import run
-from rrl.operating.screen import Screen
-from rrl.operating.verdict import progress, summarise
+from rrl.operating.verdict import summarise
 from rrl.recording.steadiness import Rule, SteadyMachine
 from rrl.serving.lasting import wait_until
 from rrl.serving.launcher import LOCAL, free_port
@@ -34,6 +34,7 @@ from rrl.serving.saved_model import saved_inputs
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.tuning.episode import Episode, Status
 from rrl.tuning.guard import USUAL_EPISODES, Guard, Part
+from rrl.tuning.slo import parse_slo
 
 LIMIT_S = 600.0  # it only ends a test that hangs
 
@@ -61,8 +62,7 @@ def test_a_dry_run_says_what_may_be_tried_and_touches_nothing(model, tmp_path, m
     assert "may be tried: 6 configurations of\n  inter_op: 1, 2, 4\n" in out
     assert "\n  batch_threads: 0, 2 (0: no batching)\n" in out
     assert "default, which serves first: inter_op 0, batch_threads 0" in out
-    assert "10 episodes of 20 requests" in out
-    assert "at most 7 s of load, and the time of at most 14 changes" in out
+    assert "at most 14 episodes of 20 requests: 7 s of load, each after at most one change" in out
     assert "late (over 80 ms) or failed: at most 10 requests in trials" in out
     assert "random values of x float32 (1, 2)" in out
     assert not (tmp_path / "out").exists()
@@ -136,7 +136,7 @@ def test_what_rrl_cancels_is_no_failure_and_has_no_latency(model, tmp_path, caps
     assert stopped
     assert all(1 <= int(sent) <= 20 for sent in stopped)
     assert re.search(r"stopped after \d+ of 20 requests: \d+ over 1000 ms \|", err)
-    assert "batch_timeout_micros 2000000 stopped: " in out
+    assert "batch_timeout_micros 2000000 stopped after " in out
     assert "10000" not in out + err
     assert " failed |" not in err
     assert "random values of x float32 (1, 2)" in err
@@ -179,84 +179,83 @@ def job(**changes):
     settings = {
         "what": "service", "space": SPACE, "default": DEFAULT, "workload": Poisson(50.0),
         "objective": MeanLatency(), "agent": "random", "episodes": 12, "requests": 30,
-        "rounds": 8, "budget": 400, "late_s": 0.1,
+        "rounds": 8, "budget": 400, "slo": parse_slo("p99<100ms"),
     }  # fmt: skip
     return Job(**(settings | changes))
 
 
-def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path):
-    shown, mine, server = [], job(), Service()
-    records = operate(mine, server, on_one_server(server), tmp_path, shown.append)
-    (line,) = [line for line in shown if "threads 3" in line.partition(" | ")[0]]
-    assert ": threads 3: stopped after 3 of 30 requests: 2 over 100 ms | best so far" in line
-    (ended,) = [n for n, r in enumerate(learned(records), 1) if "stopped" in r]
-    short, _ = progress(mine, learned(records)[:ended], "9 s")
-    assert "stopped after 3 of 30 requests: 2 over 100 ms" in short
+def told(caplog, words):
+    """The only line of a run with these words."""
+    (line,) = [line for line in caplog.messages if words in line]
+    return line
+
+
+def test_a_stopped_trial_is_told_by_what_was_sent(tmp_path, caplog):
+    mine, server = job(), Service()
+    records = operate(mine, server, on_one_server(server), tmp_path)
+    stopped = "threads 3: stopped after 3 of 30 requests: 2 over 100 ms | best so far"
+    assert told(caplog, stopped)
     result = summarise(mine, records)
     assert result["failed"] == 0
     (trial,) = result["harm"]["ended"]
     assert (trial["requests"], trial["bad"]) == (3, 2)
     text = report(mine, result, tmp_path)
-    assert "threads 3 stopped: 2 of 3 requests late or failed" in text
+    assert "threads 3 stopped after 3 of 30 requests: 2 over 100 ms" in text
 
 
-def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_path):
+def test_a_recommendation_that_is_stopped_in_the_comparison_has_no_latency(tmp_path, caplog):
     """It did well while the agent learned; then the load has changed."""
-    shown, server, turned = [], Service(), Service()
+    server, turned = Service(), Service()
     mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), rounds=9)
-    turned.measure = lambda c, *rest, **more: Service.measure(
-        turned, {"threads": 3} if c["threads"] == 2 else c, *rest, **more
+    slow = {1: {"threads": 1}, 2: {"threads": 3}}
+    turned.measure = lambda c, *rest, **more: replace(
+        Service.measure(turned, slow[c["threads"]], *rest, **more), configuration=c
     )
-    records = operate(mine, server, on_one_server(turned), tmp_path, shown.append)
-    assert [r["stopped"]["late"] for r in (r["recommended"] for r in compared(records))] == [2]
-    (line,) = [line for line in shown if line.startswith("round 1/9")]
-    assert "default 50.0 ms, recommended stopped after 3 of 30 requests: 2 over 100 ms" in line
+    records = operate(mine, server, on_one_server(turned), tmp_path)
+    (only,) = compared(records)
+    assert only["recommended"]["stopped"] == "stopped after 3 of 30 requests: 2 over 100 ms"
+    assert "default 50.0 ms, recommended stopped after 3 of 30" in told(caplog, "round 1/9")
     text = report(mine, summarise(mine, records), tmp_path)
     assert "  mean stopped in each round against 50.0 ms by default (medians of 1 rounds)" in text
     assert "ratio" not in text
 
 
-def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path):
-    shown, server = [], Service()
-    mine = job(late_s=None)
-    records = operate(mine, server, on_one_server(server), tmp_path, shown.append)
+def test_the_limit_of_lateness_comes_from_three_episodes_of_the_default(tmp_path, caplog):
+    server, mine = Service(), job(slo=None)
+    records = operate(mine, server, on_one_server(server), tmp_path)
     tuned = learned(records)
     assert [r["configuration"] for r in tuned[:USUAL_EPISODES]] == [DEFAULT] * USUAL_EPISODES
     assert any(r["configuration"] != DEFAULT for r in tuned[USUAL_EPISODES:])
-    (line,) = [line for line in shown if "late means over" in line]
-    assert "late means over 100 ms: twice the p99 of 3 episodes of the default" in line
+    assert told(caplog, "late means over 100 ms: twice the p99 of 3 episodes of the default")
     text = report(mine, summarise(mine, records), tmp_path)
     assert "late (over 100 ms, by the first episodes of the default) or failed" in text
 
 
-def run_live(mine, server, folder, options):
+def run_live(mine, server, folder, keep_best=False):
     """Run a job on a server that measures now."""
-    with open_run(mine, folder) as opened, Screen(quiet=True) as screen:
-        return run(mine, server, on_one_server(server), folder, options, screen, opened, ["serve"])
+    options = Namespace(keep_best=keep_best, json=False)
+    with open_run(mine, folder) as opened:
+        return run(opened, server, on_one_server(server), folder, options, ["serve"])
 
 
 @pytest.mark.parametrize("fails", [KeyboardInterrupt(), ServerError("no answer")])
 @pytest.mark.parametrize("keep_best", [False, True])
-def test_after_an_early_end_the_default_returns(fails, keep_best, tmp_path, capsys):
+def test_after_an_early_end_the_default_returns(fails, keep_best, tmp_path, caplog):
     server = Service(stops_at=9, fails=fails)
-    options = Namespace(keep_best=keep_best, port=8500, json=False)
     mine = job(space=ConfigSpace([Knob("threads", (1, 2))]), agent="rrl", episodes=30)
     with pytest.raises(type(fails)):
-        run_live(mine, server, tmp_path, options)
+        run_live(mine, server, tmp_path, keep_best)
     assert server.kept == ({"threads": 2} if keep_best else DEFAULT)
-    said = capsys.readouterr().err
-    assert ("rrl: no answer" in said) == isinstance(fails, ServerError)  # before the return
+    told_before = "no answer" in caplog.messages
+    assert told_before == isinstance(fails, ServerError)
 
 
 def test_a_server_that_fails_on_a_full_disk_is_not_blamed(tmp_path, monkeypatch):
     server = Service(stops_at=4, fails=ServerError("ended with status 1 (empty log)"))
-    room = iter([2**40] * 2 + [0] * 9)
-    usage = type(shutil.disk_usage("/"))
-    monkeypatch.setattr("shutil.disk_usage", lambda place: usage(2**40, 0, next(room)))
-    options = Namespace(keep_best=False, port=None, json=False)
-    next(room), next(room)
+    full = shutil._ntuple_diskusage(2**40, 2**40, 0)
+    monkeypatch.setattr("rrl.operating.run.shutil.disk_usage", lambda place: full)
     with pytest.raises(OSError, match="No space left"):
-        run_live(job(), server, tmp_path, options)
+        run_live(job(), server, tmp_path)
 
 
 def test_the_metrics_say_what_serves_and_what_is_left_of_the_budget():
@@ -282,27 +281,29 @@ def test_the_metrics_say_what_serves_and_what_is_left_of_the_budget():
 # --- the machine ----------------------------------------------------------------------------------
 
 
-def test_a_process_of_others_is_noticed_and_said_once():
+def test_a_process_of_others_is_noticed_and_said_once(caplog):
     """Its parent has ended, so it is no child of this process."""
     started = subprocess.run(
         ["sh", "-c", "yes > /dev/null 2>&1 & echo $!"], capture_output=True, text=True, check=True
     )
-    pid, said = int(started.stdout), []
+    pid = int(started.stdout)
     try:
         others = OtherWork()
-        assert wait_until(lambda: others.look(said.append)["other_work"] > BUSY, LIMIT_S)
-        assert wait_until(lambda: others.look(said.append)["other_work"] > BUSY, LIMIT_S)
+        assert wait_until(lambda: others.look()["other_work"] > BUSY, LIMIT_S)
+        others.start()
+        assert wait_until(lambda: others.look()["other_work"] > BUSY, LIMIT_S)
     finally:
         os.kill(pid, signal.SIGKILL)
-    (line,) = said
-    assert "the machine is busy: other processes use " in line
+    assert told(caplog, "the machine is busy: other processes use ")
 
 
 def test_our_own_work_is_not_that_of_others(monkeypatch):
-    times = iter([(0.0, 0.0, 0.0), (20.0, 12.0, 10.0), (40.0, 32.0, 12.0)])
+    times = iter([(0.0, 0.0, 0.0), (20.0, 12.0, 10.0), (20.0, 12.0, 10.0), (40.0, 32.0, 12.0)])
     monkeypatch.setattr(OtherWork, "_now", lambda self: next(times))
     others = OtherWork()
-    looks = [others.look(), others.look()]
+    looks = [others.look()]
+    others.start()
+    looks.append(others.look())
     assert looks == [{"other_work": 0.1}, {"other_work": 0.9}]
     assert "in 1 of 2 episodes and rounds, at most 90 %" in busy_line(looks)
     assert busy_line(looks[:1]) == busy_line([{}]) == ""
@@ -357,7 +358,6 @@ def answer_with(name, value):
         (4, with_("answers", [])),
         (4, lambda record: record["answers"].append(record["answers"][0])),
         (3, with_("other_work", "much")),
-        (3, with_("machine", "mine")),
         (6, with_("cost", {"default": 1.0})),
         (6, lambda record: record["answers"].reverse()),
         (6, lambda record: record.clear()),

@@ -232,7 +232,7 @@ def source_of(name, journal, folder):
         (str(ROOT / "data/keyword-threads"), ["--agent", "random"], 2, "no effect on the agent"),
         ("DAMAGED", [], 3, "line 2: damaged"),
         ("OLD", [], 3, "was written by another version of rrl"),
-        ("EMPTY", [], 3, "line 1: damaged, or no journal"),
+        ("EMPTY", [], 3, "fewer than two configurations were measured"),
         ("STRANGE", [], 2, "shares no two configurations"),
         ("SHORT", [], 3, "fewer than two configurations were measured"),
     ],

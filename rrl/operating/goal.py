@@ -6,7 +6,7 @@ import math
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from rrl.operating.options import AUTO, NO_LIMIT, refuse
+from rrl.operating.options import NO_LIMIT, refuse
 from rrl.support.errors import UsageError
 from rrl.tuning.presets import CPUS
 
@@ -91,38 +91,23 @@ def read_load(options: Namespace, objective: Objective, rate: float | None = Non
     return Poisson(rate)
 
 
-def read_late(options: Namespace, slo: SLO | None) -> float | None:
-    """Return the limit of lateness (s) if there is no SLO; None if the default gives it.
-
-    Raises
-    ------
-    UsageError
-        If the service has clients and nobody says what is late for them.
-    """
-    if slo is not None:
-        refuse(options, ["late"], "with an SLO, which says what is late")
-    elif options.port and options.late is None:
-        raise UsageError(
-            "--port: say which requests are late for your clients, by --slo p99<80ms or --late "
-            f"80ms; or accept by --late {AUTO} what the first episodes of the default give"
-        )
-    return None if options.late in (None, AUTO) else options.late
-
-
-def read_budget(options: Namespace, objective: Objective) -> int:
+def read_budget(options: Namespace, objective: Objective, slo: SLO | None) -> int:
     """Return the guard's budget in requests; a capacity search has no limit.
 
     Raises
     ------
     UsageError
-        If a capacity search has an option about clients, because it overloads the server.
+        If a capacity search has an option about clients, because it overloads the server. If the
+        service has clients and nobody says what is late for them.
     """
     from rrl.tuning.constrained import HighestRate
 
     if isinstance(objective, HighestRate):
         why = "with this objective: a capacity search overloads a server that nobody else uses"
-        refuse(options, ("port", "budget", "late"), why)
+        refuse(options, ("port", "budget"), why)
         return NO_LIMIT
+    if options.port and slo is None:
+        raise UsageError("--port: say which requests are late for your clients, by --slo p99<80ms")
     if options.budget is not None:
         return int(options.budget)
     return math.ceil(round(BUDGET_FRACTION * options.episodes * options.requests, 9))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -18,14 +18,6 @@ from rrl.tuning.objective import Objective
 from rrl.tuning.slo import SLO
 from rrl.workloads.trace import Trace
 from rrl.workloads.workload import Poisson, Workload
-
-
-class Warm(NamedTuple):
-    """A warm start, its name and checksum for the journal, and lines that say what it has."""
-
-    start: WarmStart
-    name: str
-    lines: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +53,12 @@ class Job:
         Settings of the server that hold for every configuration, including the default.
     budget : int, optional
         Late or failed requests that trials may have besides the default's own, see
-        :mod:`rrl.tuning.guard`. Without a budget there is no guard.
-    late_s : float, optional
-        Without an SLO, a request is late for the guard if it takes longer than this many seconds.
-        By default, the first episodes of the default give the limit.
+        :mod:`rrl.tuning.guard`. Without a budget there is no guard. Late is what the SLO says, or
+        without one what the first episodes of the default say.
     about : mapping
-        What else must be the same when the run continues: the model's digest and version, and the
-        server's version.
-    warm : Warm, optional
+        What else must be the same when the run continues: the model's digest and version, the
+        server's version, the machine, the source of the warm start.
+    warm : WarmStart, optional
         What an earlier profile or tuning says. Only the agent `rrl-gp` has a warm start.
     unit : str
         Unit of a latency: "s" for seconds, or "" if the costs of a table have another unit.
@@ -93,9 +83,8 @@ class Job:
     fixed: Configuration = field(default_factory=dict)
     unit: str = "s"
     budget: int | None = None
-    late_s: float | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
-    warm: Warm | None = None
+    warm: WarmStart | None = None
     patience: int = 0
 
     def __post_init__(self) -> None:
@@ -146,12 +135,10 @@ class Job:
         else:
             arrivals = repr(load)
         own = ("what", "agent", "episodes", "requests", "rounds", "seed")
-        warm = {} if self.warm is None else {"warm_start": self.warm.name}
-        guard = {} if self.budget is None else {"budget": self.budget, "late_s": self.late_s}
+        guard = {} if self.budget is None else {"budget": self.budget}
         return (
             {name: getattr(self, name) for name in own}
             | guard
-            | warm
             | dict(self.about)
             | {
                 "space": self.space.fingerprint,

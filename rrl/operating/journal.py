@@ -21,7 +21,7 @@ from rrl.support.one_writer import open_alone, remove_leftovers
 from rrl.tuning.presets import in_words
 
 JOURNAL = "journal.jsonl"
-SCHEMA = 5
+SCHEMA = 6
 RAISABLE = ("episodes", "rounds", "budget")
 """Settings that may be larger when the run continues."""
 OTHER_VERSION = (
@@ -61,6 +61,33 @@ def decode(line: bytes) -> Record | None:
         return json.loads(body + b"}")
     except (ValueError, RecursionError):  # rrl does not write such lines
         return None
+
+
+def read_records(path: Path, content: bytes) -> tuple[list[Record], int]:
+    """Return the records of a journal with this content, and how many of its bytes they have.
+
+    What was cut off in the last line, by a kill or a full disk, is left out.
+
+    Raises
+    ------
+    DataError
+        If it is no journal, or if another line than the last one is damaged.
+    """
+    lines = content.splitlines(keepends=True)
+    decoded = [decode(line) for line in lines]
+    if lines and not _is_header(lines[0], decoded[0]):
+        raise DataError(
+            f"{path}, line 1: not the first line of a journal; "
+            "restore the file, or choose another folder"
+        )
+    if lines and (decoded[-1] is None or not lines[-1].endswith(b"\n")):
+        lines, decoded = lines[:-1], decoded[:-1]
+    if None in decoded:
+        raise DataError(
+            f"{path}, line {decoded.index(None) + 1}: damaged (its checksum does not "
+            "match); restore the file, or remove it to start a new run"
+        )
+    return [record for record in decoded if record is not None], sum(map(len, lines))
 
 
 class Journal:
@@ -135,33 +162,18 @@ class Journal:
     def _open(self, header: Record) -> None:
         remove_leftovers(self.folder, *_WRITTEN)
         with open(os.dup(self._file), "rb") as file:
-            lines = file.read().splitlines(keepends=True)
-        decoded = [decode(line) for line in lines]
-        if lines and not _is_header(lines[0]):
-            raise DataError(
-                f"{self.path}, line 1: not the first line of a journal; "
-                "restore the file, or choose another folder"
-            )
-        if lines and (decoded[-1] is None or not lines[-1].endswith(b"\n")):
-            self.recovered = True
-            os.ftruncate(self._file, sum(map(len, lines[:-1])))
-            decoded.pop()
-        if None in decoded:
-            raise DataError(
-                f"{self.path}, line {decoded.index(None) + 1}: damaged (its checksum does not "
-                "match); restore the file, or remove it to start a new run"
-            )
-        records = [record for record in decoded if record is not None]
-        os.lseek(self._file, 0, os.SEEK_END)
+            content = file.read()
+        records, whole = read_records(self.path, content)
+        self.recovered = whole < len(content)
+        error = _difference(self.path, records[0], header) if records else None
+        if error and len(records) > 1:
+            raise error
+        if error:  # nothing was measured, so nothing is lost
+            records, whole = [], 0
+        os.ftruncate(self._file, whole)
         if not records:
             self._write(header)
             _sync(self.folder)
-        elif error := _difference(self.path, records[0], header):
-            if any("machine" not in record for record in records[1:]):
-                raise error
-            os.ftruncate(self._file, 0)  # nothing was measured, so nothing is lost
-            self._write(header)
-            records = [header]
         self.records = records[1:]
 
     def append(self, record: Record) -> None:
@@ -182,9 +194,8 @@ class Journal:
             raise OSError(error.errno, error.strerror, str(self.path)) from None
 
 
-def _is_header(line: bytes) -> bool:
+def _is_header(line: bytes, record: Record | None) -> bool:
     """Return whether the first line of a file is that of a journal, or was cut off or damaged."""
-    record = decode(line)
     if record is None:
         return _HEADER.startswith(line.strip(b"\0")[: len(_HEADER)])
     return "journal" in record and isinstance(record.get("settings"), dict)

@@ -14,16 +14,12 @@ from rrl.serving.process_knobs import ENV, FLAG, check_process_knob, read_value
 from rrl.support.errors import UsageError
 from rrl.support.number_options import above_zero, whole
 from rrl.tuning.presets import CPUS
-from rrl.tuning.slo import parse_slo
 
 if TYPE_CHECKING:
     from rrl.core.knob import Value
 
 UNLIMITED, NO_LIMIT = "unlimited", 10**9
 """The word for no budget of bad requests, and the number that stands for it."""
-
-AUTO = "auto"
-"""The word for a limit of lateness that the default's own episodes give."""
 
 DATA = Path("data")
 """The folder in which a profile is known by its name."""
@@ -104,22 +100,6 @@ def each_once(texts: Iterable[str]) -> dict[str, tuple[Value, ...]]:
 def requests_or_unlimited(text: str) -> int:
     """Read a number of requests, or `UNLIMITED`."""
     return NO_LIMIT if text == UNLIMITED else whole(0, NO_LIMIT)(text)
-
-
-def time_limit(text: str) -> float | str:
-    """Read a time such as 80ms in seconds, or `AUTO`.
-
-    Examples
-    --------
-    >>> time_limit("80ms"), time_limit("auto")
-    (0.08, 'auto')
-    """
-    if text == AUTO:
-        return AUTO
-    try:
-        return parse_slo(f"mean<{text}").target_s
-    except UsageError:
-        raise ArgumentTypeError(f"{text!r} is no time; write it as 80ms, or as {AUTO}") from None
 
 
 def ip_address(text: str) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rrl.operating.log import LOG
 from rrl.operating.options import (
+    DATA,
     add_sample_option,
     add_server_options,
     checksum,
@@ -32,9 +34,9 @@ _EXAMPLES = """examples:
         --rates 20,60
     rrl replay resnet --rate 20
     rrl tune /models/resnet --sample one.npz --rate 40 --warm-start data/resnet
-  a grid of your own for a known model, into data/my-grid:
-    rrl profile my-grid --model keyword --knob inter_op=1,2 --knob batch_threads=0,2 \\
-        --rates 100,400
+  a grid of your own for a known model:
+    rrl profile keyword --knob inter_op=1,2 --knob batch_threads=0,2 --rates 100,400 \\
+        --out build/my-grid
   show the plan and its size without measuring:
     rrl profile inception_v3-threads --dry-run
 
@@ -57,10 +59,9 @@ def add_parsers(commands: Any) -> None:
         formatter_class=RawDescriptionHelpFormatter,
     )
     profile.add_argument(
-        "name", help="a named plan, a SavedModel's base path, or a new name (with --model)"
+        "model", metavar="MODEL", help="a known model, a SavedModel's base path, or a named plan"
     )
-    profile.add_argument("--out", type=Path, help="folder (default: data/NAME)")
-    profile.add_argument("--model", help="a known model, or a SavedModel's base path")
+    profile.add_argument("--out", type=Path, help="folder (default: data/ and the name of MODEL)")
     profile.add_argument(
         "--knob",
         action="append",
@@ -92,13 +93,14 @@ def add_parsers(commands: Any) -> None:
 
 
 def _profile(options: Namespace) -> int:
-    from rrl.operating.screen import Screen
+    from tqdm import tqdm
+
     from rrl.recording.calibration import for_machine
     from rrl.recording.finals import record_live
     from rrl.support.machine import another_run
 
-    name, model = _names(options)
-    plan, own = _plan(options, model)
+    plan, own = _plan(options)
+    name = Path(options.model).resolve().name
     if options.finals is not None:
         plan = replace(plan, finalists=options.finals)
     guests = len(plan.configurations) - len(plan.space)
@@ -109,21 +111,26 @@ def _profile(options: Namespace) -> int:
         return 0
     if other := another_run():
         raise UsageError(other)
-    folder = options.out or Path("data") / name
+    folder = options.out or DATA / name
     interrupt_by_signals()
     server = {"executable": options.executable, "start_timeout_s": options.start_timeout, **own}
-    with Screen(stamped=True) as screen:
 
-        def measured() -> float:
-            screen("measuring the rate that this machine sustains; the loads are fractions of it")
-            return _sustained(plan, **server)
+    def measured() -> float:
+        LOG.info("measuring the rate that this machine sustains; the loads are fractions of it")
+        return _sustained(plan, **server)
 
-        plan = for_machine(plan, folder, measured)
-        rates = ", ".join(f"{rate:g}" for rate in plan.rates_per_s)
-        screen(f"{size}, loads {rates} requests/s, {_duration(plan)}")
-        recording = record_live(plan, folder, say=screen, **server)
-        _show(name, plan, recording, screen.progress)
-        screen(f"complete: {folder}")
+    plan = for_machine(plan, folder, measured)
+    rates = ", ".join(f"{rate:g}" for rate in plan.rates_per_s)
+    LOG.info(f"{size}, loads {rates} requests/s, {_duration(plan)}")
+    say, bar = partial(tqdm.write, file=sys.stderr), None
+    for done, episode in record_live(plan, folder, say=say, **server):
+        if bar is None:
+            bar = tqdm(None, name, plan.episodes, initial=done - 1, unit="episode")
+        bar.set_postfix_str(f"{1e3 * episode.latency.mean():.1f} ms", refresh=False)
+        bar.update()
+    if bar is not None:
+        bar.close()
+    LOG.info(f"complete: {folder}")
     return 0
 
 
@@ -138,23 +145,6 @@ def _sustained(plan: Plan, **server: Any) -> float:
     rng = np.random.default_rng(plan.seed)
     with live_server(plan, rng, **server) as running:
         return sustained(running, plan, rng)
-
-
-def _show(name: str, plan: Plan, recording: Any, progress: Callable[[str, str], None]) -> None:
-    """Measure, and show how far the recording is."""
-    from rrl.operating.verdict import duration
-
-    began, first = time.monotonic(), None
-    for done, episode in recording:
-        first = done if first is None else first
-        total = max(plan.episodes, done)  # the finals continue until they decide
-        each_s = (time.monotonic() - began) / (done - first + 1)
-        left = f"{duration((total - done) * each_s)} left"
-        if done >= total:
-            left = "the finals" if plan.finalists else "done"
-        more = " before the finals" if plan.finalists and done < total else ""
-        line = f"{name}: {done}/{total} episodes | {1e3 * episode.latency.mean():.1f} ms | {left}"
-        progress(line + more, line + more)
 
 
 def _listed(plan: Plan) -> str:
@@ -187,34 +177,21 @@ def _duration(plan: Plan) -> str:
     return f"about {duration(grid)} for the grid{more}, and more if a load is too high to serve"
 
 
-def _names(options: Namespace) -> tuple[str, str | None]:
-    """Return the name of the profile, and the model; None for a named plan's."""
-    from rrl.serving.servable import newest_version
-
-    name, model = options.name, options.model
-    if model is None and newest_version(Path(name)) is not None:
-        name, model = Path(name).resolve().name, name
-    plain = Path(name).name == name != ".."
-    if options.out is None and not (plain and name):
-        raise UsageError(f"{name!r} is no name of a profile; give the folder by --out")
-    return name, model
-
-
-def _plan(options: Namespace, model: str | None) -> tuple[Plan, dict[str, Any]]:
+def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
     """Return the plan, and what the recording needs to serve one's own model."""
     from rrl.recording.plan import Plan
     from rrl.recording.plans import PLANS
+    from rrl.serving.models import MODELS
 
-    if model is None:
+    if options.model in PLANS:
         names = ("knob", "rates", "requests", "passes", "seed")
-        refuse(options, (*names, *_CALLS), "on a named plan: give --model for your own plan")
-        if options.name not in PLANS:
-            raise UsageError(
-                f"unknown plan {options.name!r}; known: {', '.join(PLANS)}; give a folder with a "
-                "model version, or --model, --knob and --rates, for your own plan"
-            )
-        return PLANS[options.name], {}
-    options.model = model  # as the functions of `rrl tune` expect it
+        refuse(options, (*names, *_CALLS), "on a named plan: name a model for your own plan")
+        return PLANS[options.model], {}
+    if options.model not in MODELS and not Path(options.model).exists():
+        raise UsageError(
+            f"unknown plan or model {options.model!r}; known: {', '.join((*PLANS, *MODELS))}; "
+            "or give a SavedModel's base path"
+        )
     rates, fractions = _loads(options)
     knobs, fixed, about, own = _own(options)
     plan = Plan(

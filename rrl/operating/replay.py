@@ -76,9 +76,8 @@ class _Source:
 
 def _replay(options: Namespace) -> int:
     from rrl.operating.job import Job
-    from rrl.operating.operate import on_one_server
+    from rrl.operating.operate import on_one_server, open_run
     from rrl.operating.run import run
-    from rrl.operating.screen import Screen
     from rrl.operating.warm_start import read_warm_start
     from rrl.tuning.defaults import serving_default
 
@@ -94,6 +93,7 @@ def _replay(options: Namespace) -> int:
     objective, slo = read_goal(options, server.space, default)
     server = _suited(server, objective)
     folder = options.out or Path("build") / "tune" / Path(options.source).stem
+    warm, about = read_warm_start(options, server.space, {}, objective, folder)
     job = Job(
         source.what,
         server.space,
@@ -107,10 +107,11 @@ def _replay(options: Namespace) -> int:
         options.rounds,
         options.seed,
         unit=source.unit,
-        warm=read_warm_start(options, server.space, {}, objective, folder),
+        about=about,
+        warm=warm,
     )
-    with Screen(options.quiet) as screen:
-        return run(job, server, on_one_server(server), folder, options, screen)
+    with open_run(job, folder) as opened:
+        return run(opened, server, on_one_server(server), folder, options)
 
 
 def _suited(server: Server, objective: Objective) -> Server:

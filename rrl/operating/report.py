@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rrl.operating.options import NO_LIMIT, UNLIMITED
-from rrl.operating.records import Record, ending, in_ms, learned, open_words
+from rrl.operating.records import Record, ending, in_ms, learned
 from rrl.operating.verdict import amount, best_so_far, interval_words
 from rrl.plotting.shared import MS, plain_log_ticks, style
 from rrl.support.errors import UnstableError, UsageError
@@ -95,11 +95,8 @@ def report(job: Job, result: dict[str, Any], folder: Path) -> str:
         lines.append("  the gain is not certain: keep the default, or use more --rounds")
     if memory := result["memory_bytes"]:
         used = {name: f"{value / 2**20:.0f} MiB" for name, value in memory.items()}
-        other = f", {used['default']} by default" if "default" in used else ""
-        lines.append(f"  memory of the server: {used['recommended']}{other}")
+        lines.append(f"  memory of the server: {used['recommended']}, {used['default']} by default")
     lines += _harm_lines(job, result)
-    if len(result["machines"]) > 1:
-        lines.append("  the machine changed during the run: see result.json")
     if result["busy"]:
         lines.append(f"  {result['busy']}")
     if "flags" in result:
@@ -124,10 +121,10 @@ def _gain(job: Job, result: dict[str, Any]) -> str:
         return f"{amount(job, value)}{also}"
 
     table = result["objective"] == "mean" and not job.unit  # of costs in any unit
-    gain = f"  {'cost' if table else result['objective']} {cost('recommended')}"
-    if "default" not in result["cost"]:
-        return gain
-    gain += f" against {cost('default')} by default (medians of {rounds} rounds)"
+    gain = (
+        f"  {'cost' if table else result['objective']} {cost('recommended')} against "
+        f"{cost('default')} by default (medians of {rounds} rounds)"
+    )
     if ratio and not result["stopped"]["recommended"]:
         gain += f"; ratio within a round: median {ratio['median']:.2f} ({interval_words(ratio)})"
     return f"{gain}; {result['verdict']}"
@@ -150,17 +147,12 @@ def _harm_lines(job: Job, result: dict[str, Any]) -> list[str]:
         return []
     trials, default = (f"{bad} of {n}" for n, bad in (harm["trials"], harm["default"]))
     budget = UNLIMITED if result["budget"] == NO_LIMIT else result["budget"]
-    whose = "" if job.slo or job.late_s else ", by the first episodes of the default"
+    whose = "" if job.slo else ", by the first episodes of the default"
     lines = [
         f"  late (over {in_ms(harm['late_s'])}{whose}) or failed: {trials} requests in "
         f"trials (budget {budget}), {default} with the default"
     ]
-    for trial in harm["ended"]:
-        how = f"crashed: {trial['why']}"
-        if trial["ended"] == "aborted":
-            how = f"stopped: {trial['bad']} of {trial['requests']} requests late or failed"
-            how += open_words(trial)
-        lines.append(f"  {in_words(trial['configuration'])} {how}")
+    lines += [f"  {in_words(one['configuration'])} {one['why']}" for one in harm["ended"]]
     return lines
 
 

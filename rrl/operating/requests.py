@@ -33,8 +33,7 @@ class Requests(NamedTuple):
 
 def about(options: Namespace) -> dict[str, Any]:
     """Return what must be the same when a run continues: the model, the server, the requests."""
-    calls = {name: getattr(options, name) for name in ("signature", "deadline")}
-    calls = {name: value for name, value in calls.items() if given(options, name)}
+    calls = {n: getattr(options, n) for n in ("signature", "deadline") if given(options, n)}
     from rrl.serving.launcher import find_executable
     from rrl.serving.servable import found_versions
 
@@ -43,6 +42,23 @@ def about(options: Namespace) -> dict[str, Any]:
         "model": f"version {version}, {model_digest(folder)}",
         "server": server_version(find_executable(options.executable)),
         **calls,
+    }
+
+
+def this_machine() -> dict[str, str]:
+    """Return the machine, because a run that continues must not mix the latencies of two.
+
+    Examples
+    --------
+    >>> list(this_machine())
+    ['machine', 'packages']
+    """
+    from rrl.support.machine import describe_machine
+
+    here = describe_machine()
+    return {
+        "machine": f"{here['processor']}, {here['cpus']} CPUs, {here['system']}",
+        "packages": ", ".join(f"{name} {number}" for name, number in here["versions"].items()),
     }
 
 

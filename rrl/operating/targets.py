@@ -11,12 +11,13 @@ import sys
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rrl.operating.log import LOG
 from rrl.operating.requests import model_path
 from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
 from rrl.support.errors import RRLError
@@ -112,7 +113,7 @@ def _at_port(
         try:
             if isinstance(job.workload, ClientTraffic):
                 job.workload.traffic = server.traffic
-                say(f"waiting for requests at {server.address}")
+                LOG.warning(f"waiting for requests at {server.address}")
                 server.wait_for_requests(20)
             yield server, on_one_server(server)
         finally:
@@ -164,9 +165,9 @@ def opened(server: HandoverServer) -> None:
     reach = ""
     if not ipaddress.ip_address(server.door.bind).is_loopback:
         reach = "; other machines can send requests there, unless a firewall closes the port"
-    say(f"clients may use {server.door} during the tuning and afterwards{reach}")
+    LOG.warning(f"clients may use {server.door} during the tuning and afterwards{reach}")
     if exposed := server.exposed:
-        say(exposed)
+        LOG.warning(exposed)
 
 
 def leave_running(server: HandoverServer) -> None:
@@ -186,13 +187,15 @@ def leave_running(server: HandoverServer) -> None:
         except KeyboardInterrupt as error:
             interrupted = error
         except (RRLError, OSError) as error:
-            say(f"the configuration to keep cannot take over: {reason_of(error)}")
+            LOG.warning(f"the configuration to keep cannot take over: {error}")
         left = server.leave()
-        say(
+        LOG.warning(
             f"{server.door} stays in service with {in_words(left.configuration)}; the log is "
             f"{left.log}; end it with: rrl stop {server.door.port}"
         )
-        say("if that server ends, only a supervisor starts it again: see the page for operators")
+        LOG.warning(
+            "if that server ends, only a supervisor starts it again (the page for operators)"
+        )
     if interrupted:
         raise interrupted
 
@@ -230,25 +233,6 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
     if came and sys.exception() is None:
         signal.raise_signal(came[0])
-
-
-def reason_of(error: BaseException) -> str:
-    """Return what an error says, without the number that the system gives it.
-
-    Examples
-    --------
-    >>> reason_of(OSError(28, "No space left on device", "routes.json"))
-    'routes.json: No space left on device'
-    """
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
-
-
-def say(line: str) -> None:
-    """Write a line for people to read."""
-    with suppress(OSError):  # a terminal that was closed must not end the service
-        print("rrl:", line, file=sys.stderr, flush=True)
 
 
 # --- the command that starts such a server -------------------------------------------------------

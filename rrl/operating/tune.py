@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rrl.operating.goal import OBJECTIVES, read_budget, read_goal, read_late, read_load
+from rrl.operating.goal import OBJECTIVES, read_budget, read_goal, read_load
+from rrl.operating.log import LOG
 from rrl.operating.options import (
-    AUTO,
     UNLIMITED,
     add_further_options,
     add_goal_options,
@@ -22,7 +21,6 @@ from rrl.operating.options import (
     ip_address,
     refuse_without_effect,
     requests_or_unlimited,
-    time_limit,
 )
 from rrl.support.errors import UsageError, interrupt_by_signals
 from rrl.support.number_options import fraction, whole
@@ -123,13 +121,6 @@ def add_parsers(commands: Any) -> None:
 def _add_service_options(group: Any) -> None:
     """Add the options about a service that has clients."""
     group.add_argument(
-        "--late",
-        type=time_limit,
-        metavar="TIME",
-        help="without --slo, a request is late if it takes longer, such as 80ms; "
-        f"{AUTO} (the default without --port): twice the p99 of the default's first episodes",
-    )
-    group.add_argument(
         "--budget",
         type=requests_or_unlimited,
         metavar="N",
@@ -182,8 +173,7 @@ def _tune(options: Namespace) -> int:
     from rrl.operating.metrics import metrics_at
     from rrl.operating.operate import open_run
     from rrl.operating.requests import read_requests
-    from rrl.operating.run import check_room, plan_lines, run
-    from rrl.operating.screen import Screen
+    from rrl.operating.run import load_words, no_room, plan_lines, run
     from rrl.operating.targets import command_here, open_servers, own_server, refuses_batches
     from rrl.support.machine import announced
     from rrl.tuning.presets import in_words
@@ -191,31 +181,31 @@ def _tune(options: Namespace) -> int:
     interrupt_by_signals()  # now, because the servers start before the first episode
     refuse_without_effect(options)
     requests = read_requests(options)
+    job, folder = _job(options, requests)
+    refuses = refuses_batches(job, requests.largest)
+    if options.dry_run:
+        print("\n".join(plan_lines(job, requests.note, refuses)))
+        return 0
     with ExitStack() as stack:
-        job, folder = _job(options, requests)
-        refuses = refuses_batches(job, requests.largest)
-        if options.dry_run:
-            print("\n".join(plan_lines(job, requests.note, refuses)))
-            return 0
-        other = stack.enter_context(announced())
-        screen = stack.enter_context(Screen(options.quiet, stamped=True))
-        if other:
-            print(f"rrl: {other}", file=sys.stderr)
+        if other := stack.enter_context(announced()):
+            LOG.warning(other)
         for note in filter(None, (own_server(options), requests.note)):
-            screen(note)
-        check_room(folder)
+            LOG.info(note)
+        if full := no_room(folder):
+            raise full
         opened = stack.enter_context(open_run(job, folder, refuses))
-        screen(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
+        LOG.info(f"starting a server with the default: {in_words({**job.fixed, **job.default})}")
         servers = stack.enter_context(open_servers(options, job, folder, requests.inputs))
         stack.enter_context(metrics_at(options.metrics_port, opened.guard))
-        return run(job, *servers, folder, options, screen, opened, command_here(options))
+        LOG.info(f"{load_words(job)}, plus the server starts")
+        return run(opened, *servers, folder, options, command_here(options))
 
 
 def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     """Return the job and its folder."""
     from rrl.operating.job import Job
     from rrl.operating.knob_options import read_default, read_space
-    from rrl.operating.requests import about
+    from rrl.operating.requests import about, this_machine
     from rrl.operating.warm_start import read_warm_start
     from rrl.serving.client_traffic import ClientTraffic
     from rrl.serving.launcher import find_executable, kind_of
@@ -231,6 +221,7 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     sample = "its own or random requests"
     if options.sample:
         sample = f"sample {options.sample.name} ({checksum(options.sample)})"
+    warm, source = read_warm_start(options, space, fixed, objective, folder)
     job = Job(
         f"{options.model} on a {kind} server, {sample}",
         space,
@@ -244,17 +235,17 @@ def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
         options.rounds,
         options.seed,
         fixed,
-        budget=read_budget(options, objective),
-        late_s=read_late(options, slo),
+        budget=read_budget(options, objective, slo),
         patience=options.patience,
-        warm=read_warm_start(options, space, fixed, objective, folder),
+        warm=warm,
     )
     # A default that cannot start is refused now, not after an hour.
     flags({**fixed, **job.default}, Path("batching.txt"))
     prefix({**fixed, **job.default})
     if options.dry_run:
         return job, folder
-    return replace(job, about=about(options)), folder  # last, as it may build the model
+    measured = about(options) | this_machine() | source  # last, as it may build the model
+    return replace(job, about=measured), folder
 
 
 def _stop(options: Namespace) -> int:
