@@ -118,8 +118,8 @@ def test_other_settings_are_refused_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"journal": 2}, "has schema 2, and this version of rrl writes 6"),
-        ({"agent_version": 2}, "is of version 2 of the agent, and this is version 1"),
+        ({"journal": 2}, "is of version '2' of journals, and this rrl has version 6"),
+        ({"agent_version": 2}, "is of version '2' of the agent, and this rrl has version 1"),
     ],
 )
 def test_a_journal_of_another_version_is_refused_with_what_to_do(tmp_path, change, why):

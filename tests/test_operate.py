@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from rrl import (
     RRL,
@@ -32,6 +33,12 @@ from rrl.tuning.slo import SLO, join, parse_slo
 
 SERVER = testbed("cpu2")
 DEFAULT = {"inter_op": 2, "intra_op": 2, "batch_threads": 0}
+
+
+@pytest.fixture(autouse=True)
+def heard(caplog):
+    """What a run says is heard, whatever an earlier test has set."""
+    caplog.set_level("INFO", "rrl")
 
 
 def job(**changes):
@@ -389,3 +396,47 @@ def test_the_figure_shows_what_the_journal_holds(tmp_path, whole):
     assert [bar.get_height() for bar in bottom.patches] == pytest.approx(
         [100 * r["late"] for r in records[:25]]
     )
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """The records of a run, in which some trials were stopped and some crashed."""
+    found = operate(job(), SERVER, contestants, tmp_path_factory.mktemp("run"))
+    for number, ended, cost in ((3, "crashed", 10.0), (7, "aborted", 0.4), (16, "crashed", 10.0)):
+        found[number] |= {"guard": {"parts": [{"ended": ended}]}, "cost": cost}
+    return found
+
+
+def test_stopped_and_crashed_trials_have_marks_of_their_own(ended):
+    figure = plot_journal(job(), ended)
+    top = figure.axes[0]
+    marks = {line.get_label(): line for line in top.lines}
+    assert marks["a crashed trial"].get_xdata().tolist() == [4, 17]
+    assert marks["a stopped trial"].get_xdata().tolist() == [8]
+    assert len(marks["an episode"].get_xdata()) == 22
+    shapes = {marks[f"a {name} trial"].get_marker() for name in ("crashed", "stopped")}
+    assert len(shapes | {marks["an episode"].get_marker()}) == 3  # not by colour alone
+    assert top.get_ylim()[1] < 1000  # what such a trial costs does not squeeze the others
+    assert marks["SLO p99<60ms"].get_ydata() == pytest.approx([60.0, 60.0])
+
+
+@pytest.mark.parametrize("costs", [(0.055, 0.065), (0.0, 4.0)])
+def test_ticks_can_be_read_and_the_legend_hides_no_data(costs, ended):
+    rng = np.random.default_rng(0)
+    drawn = [r | {"cost": float(rng.uniform(*costs))} for r in ended[:25]]
+    drawn[0]["cost"], drawn[1]["cost"] = costs
+    figure = plot_journal(job(), drawn)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    (legend,) = figure.legends
+    for ax in figure.axes:
+        assert not ax.get_window_extent(renderer).overlaps(legend.get_window_extent(renderer))
+        low, high = ax.get_ylim()
+        ticks = [t for t in ax.yaxis.get_major_ticks() if low <= t.get_loc() <= high]
+        boxes = [
+            tick.label1.get_window_extent(renderer) for tick in ticks if tick.label1.get_text()
+        ]
+        assert len(boxes) >= 3
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(float(t).is_integer() for t in figure.axes[-1].get_xticks())

@@ -39,6 +39,12 @@ from rrl.tuning.slo import parse_slo
 LIMIT_S = 600.0  # it only ends a test that hangs
 
 
+@pytest.fixture(autouse=True)
+def heard(caplog):
+    """What a run says is heard, whatever an earlier test has set."""
+    caplog.set_level("INFO", "rrl")
+
+
 def tuning(model, out, *more):
     return [
         "tune", str(model), "--executable", LOCAL, "--rate", "40", "--requests", "20",

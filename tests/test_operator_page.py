@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rrl import cli, parse_objective
-from rrl.operating.options import each_once, setting
+from rrl.operating.knob_options import each_once, setting
 from rrl.tuning.slo import parse_slo
 
 PAGE = (Path(cli.__file__).parent / "operating" / "README.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 from test_own_model import BYTES, b64, build_words
 
 from rrl.cli import main
-from rrl.operating.options import knob_values
+from rrl.operating.knob_options import knob_values
 from rrl.operating.profiling import _duration
 from rrl.recording.plan import Plan, process
 from rrl.recording.profile import read_profile

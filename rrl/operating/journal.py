@@ -9,6 +9,7 @@ state (:mod:`rrl.operating.operate`).
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -201,49 +202,33 @@ def _is_header(line: bytes, record: Record | None) -> bool:
     return "journal" in record and isinstance(record.get("settings"), dict)
 
 
-def _changed(old: Record, new: Record) -> list[str]:
-    """Return the names of the settings that forbid to continue; `RAISABLE` ones may grow."""
-    names = [name for name in dict.fromkeys((*new, *old)) if old.get(name) != new.get(name)]
-
-    def may_continue(name: str) -> bool:
-        before, now = old.get(name), new.get(name)
-        if name not in RAISABLE or not isinstance(before, int) or not isinstance(now, int):
-            return False
-        return before < now
-
-    return [name for name in names if not may_continue(name)]
-
-
 def _difference(path: Path, stored: Record, wanted: Record) -> RRLError | None:
     """Return why a run cannot continue the stored one, in one line that says what to do."""
-    if stored["journal"] != SCHEMA:
-        return DataError(
-            f"{path} has schema {_version(stored['journal'])}, and this version of rrl writes "
-            f"{SCHEMA}: {OTHER_VERSION}"
-        )
+    versions = {"journal": "journals", "agent_version": "the agent"}
+    other = [name for name in versions if stored.get(name) != wanted[name]]
     old, new = stored["settings"], wanted["settings"]
-    if changed := _changed(old, new):
-        name = changed[0]
-        of = "of" if name == "what" else f"with {name}"
+    changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
+    kept = [
+        n for n in changed if not (n in RAISABLE and old.get(n, math.inf) < new.get(n, -math.inf))
+    ]
+    if kept and "journal" not in other:
+        of = "of" if kept[0] == "what" else f"with {kept[0]}"
         return UsageError(
-            f"{path} is of a run {of} {_value(old, name)}, not {_value(new, name)}: "
+            f"{path} is of a run {of} {_value(old, kept[0])}, not {_value(new, kept[0])}: "
             "give the same options to continue it, or choose another folder by --out"
         )
-    if stored.get("agent_version") != wanted["agent_version"]:
-        return DataError(
-            f"{path} is of version {_version(stored.get('agent_version'))} of the agent, and "
-            f"this is version {wanted['agent_version']}: {OTHER_VERSION}"
-        )
-    return None
+    if not other:
+        return None
+    number = shown(str(stored.get(other[0])))
+    return DataError(
+        f"{path} is of version {number} of {versions[other[0]]}, and this rrl has version "
+        f"{wanted[other[0]]}: {OTHER_VERSION}"
+    )
 
 
 def is_configuration(value: Any) -> bool:
     """Return whether a value of a file can be a configuration: names, and numbers or text."""
     return isinstance(value, dict) and all(type(one) in (int, float, str) for one in value.values())
-
-
-def _version(value: Any) -> str:
-    return str(value) if isinstance(value, int) else shown(str(value))
 
 
 def _value(settings: Record, name: str) -> str:

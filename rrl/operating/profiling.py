@@ -15,12 +15,10 @@ from rrl.operating.options import (
     add_sample_option,
     add_server_options,
     checksum,
-    each_once,
     refuse,
-    refuse_idle,
 )
 from rrl.support.errors import UsageError, interrupt_by_signals
-from rrl.support.number_options import whole
+from rrl.support.number_options import COUNT, SEED, whole
 
 if TYPE_CHECKING:
     from rrl.core.knob import Configuration
@@ -77,11 +75,9 @@ def add_parsers(commands: Any) -> None:
         help="loads, comma-separated: requests/s (20,60), or percentages (40%%,85%%) of the rate "
         "that the machine sustains, which is measured first",
     )
-    profile.add_argument("--requests", type=int, default=100, help="requests per episode")
-    profile.add_argument("--passes", type=int, default=2, help="passes over the grid (default 2)")
-    profile.add_argument(
-        "--seed", type=whole(0, 2**63 - 1), default=0, help="seed of the run (default 0)"
-    )
+    profile.add_argument("--requests", type=COUNT, default=100, help="requests per episode")
+    profile.add_argument("--passes", type=COUNT, default=2, help="passes over the grid (default 2)")
+    profile.add_argument("--seed", type=SEED, default=0, help="seed of the run (default 0)")
     profile.add_argument(
         "--finals",
         type=whole(0, 10**6),
@@ -232,7 +228,7 @@ def _own(
     options: Namespace,
 ) -> tuple[dict[str, Any], Configuration, dict[str, Any], dict[str, Any]]:
     """Return knobs, fixed settings, what identifies the model, and what the recording needs."""
-    from rrl.operating.knob_options import check_names, large_enough
+    from rrl.operating.knob_options import read_knobs
     from rrl.operating.requests import about, model_path, read_requests
     from rrl.serving.models import MODELS
     from rrl.serving.process_knobs import is_process_knob
@@ -242,18 +238,14 @@ def _own(
         refuse(options, _CALLS, "with a known model, which has its own requests")
     else:
         model_path(options.model)
-    given: dict[str, Any] = each_once(options.knob)
-    check_names(given)
-    fixed = {n: levels[0] for n, levels in given.items() if is_process_knob(n) and len(levels) == 1}
+    requests, largest, _ = read_requests(options)
+    given, fixed = read_knobs(options, largest)
+    fixed |= {
+        n: levels[0] for n, levels in given.items() if is_process_knob(n) and len(levels) == 1
+    }
     knobs = {name: levels for name, levels in given.items() if name not in fixed}
     if not knobs:
         raise UsageError("give the grid, at least one knob: --knob inter_op=1,2")
-    refuse_idle(knobs)
-    requests, largest, _ = read_requests(options)
-    if "max_batch_size" in knobs:
-        knobs["max_batch_size"] = large_enough(knobs["max_batch_size"], largest)
-    elif largest > 1:
-        fixed["max_batch_size"] = largest
     if known:
         return knobs, fixed, {"name": options.model}, {}
     base = model_path(options.model)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rrl.operating.goal import OBJECTIVES, read_goal, read_load
+from rrl.operating.knob_options import setting
 from rrl.operating.options import (
     DATA,
     add_further_options,
@@ -15,7 +16,6 @@ from rrl.operating.options import (
     add_run_options,
     checksum,
     refuse,
-    setting,
 )
 from rrl.operating.table import read_table
 from rrl.support.errors import DataError, UsageError
@@ -83,12 +83,9 @@ def _replay(options: Namespace) -> int:
 
     source = _open(options)
     server = source.server
-    chosen = setting(options.default) if options.default else serving_default(server.space)
-    default = dict(chosen)
-    texts = dict(text.split("=", 1) for text in options.default)
-    for knob in server.space.knobs:
-        if knob.name in texts and isinstance(knob.values[0], str):
-            default[knob.name] = texts[knob.name]  # such as the 1 of "auto, 1, 2"
+    default = dict(serving_default(server.space))
+    if options.default:
+        default = setting(options.default, server.space.knobs)
     server.space.index(default)
     objective, slo = read_goal(options, server.space, default)
     server = _suited(server, objective)
