@@ -8,7 +8,6 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rrl.operating import profiling, racing, replay, tune
 from rrl.operating.log import LOG
 from rrl.support.errors import Parser, command
 from rrl.support.provenance import versions
@@ -36,6 +35,8 @@ class _Parser(Parser):
 
 
 def _parser() -> Parser:
+    from rrl.operating import profiling, racing, replay, tune  # Ctrl-C here ends with one line, too
+
     parser = _Parser(
         prog="rrl",
         description="Tune the parallelism of TensorFlow Serving by region-based reinforcement "

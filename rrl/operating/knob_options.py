@@ -5,16 +5,24 @@ from __future__ import annotations
 import csv
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from rrl.serving.process_knobs import ENV, FLAG, check_process_knob, is_process_knob, read_value
+from rrl.core.knob import Configuration, Knob, Value
+from rrl.core.space import ConfigSpace
+from rrl.serving.process_knobs import (
+    ENV,
+    FLAG,
+    check_cpus,
+    check_process_knob,
+    is_process_knob,
+    read_value,
+    usable_cpus,
+)
+from rrl.serving.settings import checked
 from rrl.support.errors import UsageError
+from rrl.support.machine import available_cpus
 from rrl.support.number_options import whole
-from rrl.tuning.presets import CPUS
-
-if TYPE_CHECKING:
-    from rrl.core.knob import Configuration, Knob, Value
-    from rrl.core.space import ConfigSpace
+from rrl.tuning.defaults import SERVER_DEFAULTS
+from rrl.tuning.presets import CPUS, paper_cpu, serving_knob
 
 _THREADS = ("inter_op", "intra_op", "batch_threads", "grpc_max_threads")
 _BATCHES = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
@@ -101,9 +109,6 @@ def read_knobs(
     UsageError
         If a server that is started here lacks a knob, or the number of CPUs.
     """
-    from rrl.serving.process_knobs import check_cpus
-    from rrl.serving.settings import checked
-
     knobs = each_once(options.knob)
     checked({name: values[0] for name, values in knobs.items()})
     if (port := f"{FLAG}--rest_api_port") in knobs:
@@ -126,10 +131,6 @@ def read_space(options: Namespace, largest: int) -> tuple[ConfigSpace, Configura
 
     Flags, environment variables and CPUs that are fixed leave the usual knobs to tune.
     """
-    from rrl.core.space import ConfigSpace
-    from rrl.support.machine import available_cpus
-    from rrl.tuning.presets import paper_cpu, serving_knob
-
     knobs, needed = read_knobs(options, largest)
     fixed = {name: values[0] for name, values in knobs.items() if len(values) == 1} | needed
     free = [serving_knob(name, values) for name, values in knobs.items() if len(values) > 1]
@@ -168,9 +169,6 @@ def read_default(options: Namespace, space: ConfigSpace) -> Configuration:
     The default of the CPUs is all of them, and that of a flag or an environment variable its first
     value.
     """
-    from rrl.serving.process_knobs import usable_cpus
-    from rrl.tuning.defaults import SERVER_DEFAULTS
-
     if options.default:
         return setting(options.default, space.knobs)
     own = {**SERVER_DEFAULTS, CPUS: len(usable_cpus())}

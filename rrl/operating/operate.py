@@ -41,6 +41,7 @@ from rrl.operating.verdict import amount, decided, duration, progress
 from rrl.support.errors import DataError, UsageError
 from rrl.support.versions import version
 from rrl.tuning.comparison import draw_rounds
+from rrl.tuning.defaults import guess_cores, nearest
 from rrl.tuning.episode import Server, measure_valid
 from rrl.tuning.guard import USUAL_EPISODES, Guard
 from rrl.tuning.guarded import check_answered, guarded_steps, measured
@@ -92,7 +93,6 @@ def make_agent(job: Job) -> Agent:
     Automatic threads that are not on the grid are a thread per core.
     """
     from rrl.rivals.agents import maker
-    from rrl.tuning.defaults import guess_cores, nearest
 
     settings: dict[str, Any] = {} if job.warm is None else {"warm": job.warm}
     if job.agent == "rrl-gp":

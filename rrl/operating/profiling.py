@@ -7,8 +7,12 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from rrl.core.knob import Configuration
+from rrl.operating.knob_options import read_knobs
 from rrl.operating.log import LOG
 from rrl.operating.options import (
     DATA,
@@ -17,12 +21,16 @@ from rrl.operating.options import (
     checksum,
     refuse,
 )
+from rrl.operating.requests import about, model_path, read_requests
+from rrl.operating.verdict import duration
+from rrl.recording.plan import Plan
+from rrl.recording.plans import PLANS
+from rrl.serving.models import MODELS
+from rrl.serving.process_knobs import is_process_knob
 from rrl.support.errors import UsageError, interrupt_by_signals
+from rrl.support.machine import another_run
 from rrl.support.number_options import COUNT, SEED, whole
-
-if TYPE_CHECKING:
-    from rrl.core.knob import Configuration
-    from rrl.recording.plan import Plan
+from rrl.tuning.presets import in_words
 
 _EXAMPLES = """examples:
   a grid of the repository, measured on this machine:
@@ -93,7 +101,6 @@ def _profile(options: Namespace) -> int:
 
     from rrl.recording.calibration import for_machine
     from rrl.recording.finals import record_live
-    from rrl.support.machine import another_run
 
     plan, own = _plan(options)
     name = Path(options.model).resolve().name
@@ -132,8 +139,6 @@ def _profile(options: Namespace) -> int:
 
 def _sustained(plan: Plan, **server: Any) -> float:
     """Measure the rate that this machine sustains, before the loads of a plan are known."""
-    import numpy as np
-
     from rrl.recording.calibration import sustained
     from rrl.recording.finals import live_server, prepare_machine
 
@@ -145,8 +150,6 @@ def _sustained(plan: Plan, **server: Any) -> float:
 
 def _listed(plan: Plan) -> str:
     """Say what a plan measures, one line per subject."""
-    from rrl.tuning.presets import in_words
-
     lines = [f"  {name}: {', '.join(map(str, values))}" for name, values in plan.knobs.items()]
     lines.append(f"  fixed: {in_words(plan.fixed) or 'nothing'}")
     loads = ", ".join(f"{rate:g}" for rate in plan.rates_per_s) + " requests/s"
@@ -161,7 +164,6 @@ def _listed(plan: Plan) -> str:
 
 def _duration(plan: Plan) -> str:
     """Say how long a recording takes."""
-    from rrl.operating.verdict import duration
     from rrl.recording.finals import least_seconds
 
     if not plan.rates_per_s:
@@ -175,10 +177,6 @@ def _duration(plan: Plan) -> str:
 
 def _plan(options: Namespace) -> tuple[Plan, dict[str, Any]]:
     """Return the plan, and what the recording needs to serve one's own model."""
-    from rrl.recording.plan import Plan
-    from rrl.recording.plans import PLANS
-    from rrl.serving.models import MODELS
-
     if options.model in PLANS:
         names = ("knob", "rates", "requests", "passes", "seed")
         refuse(options, (*names, *_CALLS), "on a named plan: name a model for your own plan")
@@ -228,11 +226,6 @@ def _own(
     options: Namespace,
 ) -> tuple[dict[str, Any], Configuration, dict[str, Any], dict[str, Any]]:
     """Return knobs, fixed settings, what identifies the model, and what the recording needs."""
-    from rrl.operating.knob_options import read_knobs
-    from rrl.operating.requests import about, model_path, read_requests
-    from rrl.serving.models import MODELS
-    from rrl.serving.process_knobs import is_process_knob
-
     known = options.model in MODELS
     if known:
         refuse(options, _CALLS, "with a known model, which has its own requests")

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from rrl.operating.job import Job
 from rrl.tuning.constrained import MEMORY
 from rrl.tuning.episode import Episode, Status
-from rrl.tuning.guarded import GuardedStep
+from rrl.tuning.guard import Guard
+from rrl.tuning.guarded import GuardedStep, Trial
+from rrl.tuning.loop import Step
 from rrl.tuning.objective import Percentile, charged_latency
-
-if TYPE_CHECKING:
-    from rrl.operating.job import Job
-    from rrl.tuning.guard import Guard
-    from rrl.tuning.guarded import Trial
-    from rrl.tuning.loop import Step
 
 Record = dict[str, Any]
 _STORED = (

@@ -5,10 +5,11 @@ from __future__ import annotations
 from argparse import Namespace, RawDescriptionHelpFormatter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rrl.operating.goal import OBJECTIVES, read_goal, read_load
+from rrl.operating.goal import OBJECTIVES, read_job
 from rrl.operating.knob_options import setting
+from rrl.operating.operate import on_one_server, open_run
 from rrl.operating.options import (
     DATA,
     add_further_options,
@@ -17,12 +18,16 @@ from rrl.operating.options import (
     checksum,
     refuse,
 )
+from rrl.operating.run import run
 from rrl.operating.table import read_table
+from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
+from rrl.recording.replay import RecordedServer, TableServer
+from rrl.simulation.testbeds import TESTBEDS, testbed
 from rrl.support.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from rrl.tuning.episode import Server
-    from rrl.tuning.objective import Objective
+from rrl.tuning.constrained import Constrained, HighestRate, LeastMemory
+from rrl.tuning.defaults import serving_default
+from rrl.tuning.episode import Server
+from rrl.tuning.objective import Objective
 
 _EXAMPLES = """examples:
   a recorded profile under data/, at one of its loads:
@@ -75,11 +80,6 @@ class _Source:
 
 
 def _replay(options: Namespace) -> int:
-    from rrl.operating.job import Job
-    from rrl.operating.operate import on_one_server, open_run
-    from rrl.operating.run import run
-    from rrl.operating.warm_start import read_warm_start
-    from rrl.tuning.defaults import serving_default
 
     source = _open(options)
     server = source.server
@@ -87,26 +87,11 @@ def _replay(options: Namespace) -> int:
     if options.default:
         default = setting(options.default, server.space.knobs)
     server.space.index(default)
-    objective, slo = read_goal(options, server.space, default)
-    server = _suited(server, objective)
-    folder = options.out or Path("build") / "tune" / Path(options.source).stem
-    warm, about = read_warm_start(options, server.space, {}, objective, folder)
-    job = Job(
-        source.what,
-        server.space,
-        default,
-        read_load(options, objective, source.rate),
-        objective,
-        slo,
-        options.agent,
-        options.episodes,
-        options.requests,
-        options.rounds,
-        options.seed,
+    job, folder = read_job(
+        options, source.what, options.source, server.space, default, rate=source.rate,
         unit=source.unit,
-        about=about,
-        warm=warm,
-    )
+    )  # fmt: skip
+    server = _suited(server, job.objective)
     with open_run(job, folder) as opened:
         return run(opened, server, on_one_server(server), folder, options)
 
@@ -119,9 +104,6 @@ def _suited(server: Server, objective: Objective) -> Server:
     UsageError
         If what was measured has no such number.
     """
-    from rrl.recording.replay import RecordedServer, TableServer
-    from rrl.tuning.constrained import Constrained, HighestRate, LeastMemory
-
     if isinstance(objective, LeastMemory):
         raise UsageError(f"objective {objective}: no memory was measured; use `rrl tune`")
     if isinstance(objective, Constrained) and isinstance(server, TableServer):
@@ -135,8 +117,6 @@ def _suited(server: Server, objective: Objective) -> Server:
 
 
 def _open(options: Namespace) -> _Source:
-    from rrl.recording.replay import TableServer
-    from rrl.simulation.testbeds import TESTBEDS, testbed
 
     path = Path(options.source)
     if path.suffix.lower() == ".csv":
@@ -163,9 +143,6 @@ def _open(options: Namespace) -> _Source:
 
 def _profile(folder: Path, options: Namespace) -> _Source:
     """Open a profile at one of its loads, or at all of them if a trace gives the load."""
-    from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
-    from rrl.recording.replay import RecordedServer
-
     profile = read_profile(folder)
     if not profile.description["complete"]:
         raise DataError(

@@ -6,24 +6,25 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rrl.operating.job import Job
 from rrl.operating.options import NO_LIMIT, UNLIMITED
 from rrl.operating.records import Record, ending, in_ms, learned
 from rrl.operating.verdict import amount, best_so_far, interval_words
 from rrl.plotting.shared import MS, plain_log_ticks, style
+from rrl.serving.process_knobs import environment_of, prefix
+from rrl.serving.settings import flags
 from rrl.support.errors import UnstableError, UsageError
+from rrl.support.files import write_atomically
 from rrl.tuning.constrained import Constrained, HighestRate
 from rrl.tuning.objective import MeanLatency, Percentile
 from rrl.tuning.presets import in_words
-
-if TYPE_CHECKING:
-    from rrl.operating.job import Job
 
 BATCHING = "batching.txt"
 """The batching file of the configuration to deploy."""
@@ -54,9 +55,6 @@ def add_commands(
         The command that starts such a server, without the flags of a configuration. It is empty
         after a replay.
     """
-    from rrl.serving.process_knobs import environment_of, prefix
-    from rrl.serving.settings import flags
-
     deploy = {**job.fixed, **result["deploy"]}
     try:
         result["flags"], result["batching"] = flags(deploy, folder / BATCHING)
@@ -69,8 +67,6 @@ def add_commands(
 
 def write(result: Mapping[str, Any], folder: Path) -> None:
     """Write `result.json`, and the batching file if there is one."""
-    from rrl.support.files import write_atomically
-
     if result.get("batching"):
         write_atomically(folder / BATCHING, result["batching"])
     write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")

@@ -9,15 +9,18 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rrl.operating.options import given
+from rrl.serving import models
+from rrl.serving.launcher import LOCAL, find_executable, kind_of
+from rrl.serving.sample import WARMUP, Inputs, fit, random_inputs, read_sample
+from rrl.serving.saved_model import FILE, saved_inputs
+from rrl.serving.servable import found_versions, newest_version
 from rrl.support.errors import DataError
-
-if TYPE_CHECKING:
-    from rrl.serving.sample import Inputs
+from rrl.support.machine import describe_machine
 
 
 class Requests(NamedTuple):
@@ -34,8 +37,6 @@ class Requests(NamedTuple):
 def about(options: Namespace) -> dict[str, Any]:
     """Return what must be the same when a run continues: the model, the server, the requests."""
     calls = {n: getattr(options, n) for n in ("signature", "deadline") if given(options, n)}
-    from rrl.serving.launcher import find_executable
-    from rrl.serving.servable import found_versions
 
     version, folder = max(found_versions(model_path(options.model)).items())
     return {
@@ -53,8 +54,6 @@ def this_machine() -> dict[str, str]:
     >>> list(this_machine())
     ['machine', 'packages']
     """
-    from rrl.support.machine import describe_machine
-
     here = describe_machine()
     return {
         "machine": f"{here['processor']}, {here['cpus']} CPUs, {here['system']}",
@@ -70,10 +69,6 @@ def model_path(model: str) -> Path:
     DataError
         If the path has no version of a model.
     """
-    from rrl.serving import models
-    from rrl.serving.saved_model import FILE
-    from rrl.serving.servable import newest_version
-
     if model in models.MODELS:
         return models.build(model)
     if (Path(model) / FILE).is_file():
@@ -106,11 +101,6 @@ def read_requests(options: Namespace) -> Requests:
     UsageError
         If random values would be of no use, because an input is a text.
     """
-    from rrl.serving import models
-    from rrl.serving.sample import WARMUP, fit, read_sample
-    from rrl.serving.saved_model import saved_inputs
-    from rrl.serving.servable import found_versions
-
     own, inputs, needed = options.model not in models.MODELS, None, None
     if own:
         _, newest = max(found_versions(model_path(options.model)).items())
@@ -141,8 +131,6 @@ def random_note(needed: Mapping[str, tuple[str, Sequence[int]]]) -> str:
     >>> random_note({"x": ("float32", (-1, -1, 3))})
     'no --sample: the requests have random values of x float32 (1, 1, 3), with 1 for unknown sizes'
     """
-    from rrl.serving.sample import random_inputs
-
     made = random_inputs(needed, np.random.default_rng(0))
     shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in made.items())
     unknown = any(-1 in shape[1:] for _, shape in needed.values())
@@ -190,8 +178,6 @@ def _said(command: tuple[str, ...]) -> str:
 
 def server_version(command: Sequence[str]) -> str:
     """Return the version of the server that a command of `find_executable` starts."""
-    from rrl.serving.launcher import LOCAL, kind_of
-
     if kind_of(command) == LOCAL:
         from importlib.metadata import version
 

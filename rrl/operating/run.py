@@ -10,16 +10,19 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rrl.operating.job import Job
 from rrl.operating.log import LOG
+from rrl.operating.operate import Contestants, Run
+from rrl.operating.options import NO_LIMIT
+from rrl.operating.other_work import OtherWork
+from rrl.operating.records import in_ms
+from rrl.operating.verdict import duration, summarise
 from rrl.support.errors import ServerError, interrupt_by_signals
-
-if TYPE_CHECKING:
-    from rrl.operating.job import Job
-    from rrl.operating.operate import Contestants, Run
-    from rrl.tuning.episode import Server
-
+from rrl.tuning.episode import Server
+from rrl.tuning.guard import LATE, USUAL_EPISODES, Keeps
+from rrl.tuning.presets import in_words
 
 _CHOSEN = "0: TensorFlow chooses the number"
 ZERO = {"inter_op": _CHOSEN, "intra_op": _CHOSEN, "batch_threads": "0: no batching"}
@@ -42,11 +45,8 @@ def run(
     is interrupted or fails, that is the default. If the server measures now, `command` starts such
     a server, without the flags of a configuration.
     """
-    from rrl.operating.other_work import OtherWork
     from rrl.operating.report import add_commands, check_result, plot_journal, report, write
-    from rrl.operating.verdict import summarise
     from rrl.plotting.shared import save
-    from rrl.tuning.guard import Keeps
 
     interrupt_by_signals()
     job = opened.job
@@ -97,8 +97,6 @@ def no_room(folder: Path) -> OSError | None:
 
 def load_words(job: Job) -> str:
     """Say how many episodes a job has, and how long their requests last at the mean rate."""
-    from rrl.operating.verdict import duration
-
     count = job.episodes + 2 * job.rounds
     words = f"{'at most ' * job.may_settle}{count} episodes of {job.requests} requests"
     if (rate := job.workload.rate) <= 0:  # clients send them, and have sent none yet
@@ -108,11 +106,6 @@ def load_words(job: Job) -> str:
 
 def plan_lines(job: Job, note: str, refuses: Callable[[Any], bool]) -> list[str]:
     """Say what a job may do to a service, for `--dry-run`."""
-    from rrl.operating.options import NO_LIMIT
-    from rrl.operating.records import in_ms
-    from rrl.tuning.guard import LATE, USUAL_EPISODES
-    from rrl.tuning.presets import in_words
-
     tried = [one for one in job.space if one != dict(job.default) and not refuses(one)]
     lines = ["dry run: nothing was started or changed"]
     lines.append(f"default, which serves first: {in_words(job.default)}")

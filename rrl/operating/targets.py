@@ -13,25 +13,27 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from rrl.core.knob import Configuration, Knob
+from rrl.core.space import ConfigSpace
+from rrl.operating.job import Job
 from rrl.operating.log import LOG
+from rrl.operating.operate import Contestants, on_one_server
 from rrl.operating.requests import model_path
+from rrl.serving import models
+from rrl.serving.client_traffic import ClientTraffic
+from rrl.serving.handover import HandoverServer
 from rrl.serving.launcher import BINARY, LOCAL, find_executable, kind_of
+from rrl.serving.live import LiveServer
+from rrl.serving.loadgen import SIGNATURE
+from rrl.serving.sample import Inputs
+from rrl.serving.servable import newest_version
 from rrl.support.errors import RRLError
+from rrl.tuning.episode import Episode, Server
 from rrl.tuning.presets import in_words
-
-if TYPE_CHECKING:
-    from rrl.core.knob import Configuration
-    from rrl.core.space import ConfigSpace
-    from rrl.operating.job import Job
-    from rrl.operating.operate import Contestants
-    from rrl.serving.handover import HandoverServer
-    from rrl.serving.sample import Inputs
-    from rrl.tuning.episode import Episode, Server
-
 
 PORT = 8500  # TensorFlow Serving's own
 
@@ -64,8 +66,6 @@ def _local(
     options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
 ) -> Iterator[Servers]:
     """Open a server that only this run uses."""
-    from rrl.serving.live import LiveServer
-
     base, given = _given(options, job, folder, requests)
 
     class InTurns(LiveServer):
@@ -93,10 +93,6 @@ def _at_port(
     options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
 ) -> Iterator[Servers]:
     """Serve at a port while tuning; at the end the kept configuration goes on there."""
-    from rrl.operating.operate import on_one_server
-    from rrl.serving.client_traffic import ClientTraffic
-    from rrl.serving.handover import HandoverServer
-
     base, given = _given(options, job, folder, requests)
     names = ("port", "rest_port", "bind", "traffic", "canary")
     live = {name: getattr(options, name) for name in names}
@@ -124,10 +120,6 @@ def _given(
     options: Namespace, job: Job, folder: Path, requests: list[Inputs] | None
 ) -> tuple[Path, dict[str, Any]]:
     """Return the model's base path, and the options that all servers of a run share."""
-    from rrl.serving import models
-    from rrl.serving.loadgen import SIGNATURE
-    from rrl.serving.servable import newest_version
-
     base = model_path(options.model)
     own = options.signature == SIGNATURE
     if requests is None and options.model in models.MODELS and own:
@@ -146,9 +138,6 @@ def _given(
 
 def with_default(job: Job) -> ConfigSpace:
     """Return a space that also has the default; its other new combinations are never used."""
-    from rrl.core.knob import Knob
-    from rrl.core.space import ConfigSpace
-
     return ConfigSpace(
         [
             Knob(knob.name, tuple(dict.fromkeys((*knob.values, job.default[knob.name]))))

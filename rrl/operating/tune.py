@@ -6,10 +6,14 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rrl.operating.goal import OBJECTIVES, read_budget, read_goal, read_load
+from rrl.operating.goal import OBJECTIVES, read_budget, read_job
+from rrl.operating.job import Job
+from rrl.operating.knob_options import read_default, read_space
 from rrl.operating.log import LOG
+from rrl.operating.metrics import metrics_at
+from rrl.operating.operate import open_run
 from rrl.operating.options import (
     UNLIMITED,
     add_further_options,
@@ -22,12 +26,18 @@ from rrl.operating.options import (
     refuse_without_effect,
     requests_or_unlimited,
 )
+from rrl.operating.requests import Requests, about, read_requests, this_machine
+from rrl.operating.run import load_words, no_room, plan_lines, run
+from rrl.operating.targets import command_here, open_servers, own_server, refuses_batches
+from rrl.serving.client_traffic import ClientTraffic
+from rrl.serving.detached import end_tuner, port_folder, stop_service
+from rrl.serving.launcher import find_executable, kind_of
+from rrl.serving.process_knobs import prefix
+from rrl.serving.settings import flags
 from rrl.support.errors import UsageError, interrupt_by_signals
+from rrl.support.machine import announced
 from rrl.support.number_options import fraction, whole
-
-if TYPE_CHECKING:
-    from rrl.operating.job import Job
-    from rrl.operating.requests import Requests
+from rrl.tuning.presets import in_words
 
 PATIENCE = 15
 """Episodes in a row in which no trial was worth its price, after which the tuning ends.
@@ -46,15 +56,9 @@ _EXAMPLES = """examples:
     rrl tune /models/resnet --rate 20 --slo "p99<80ms" --port 8500 --dry-run
   the same with the requests that your clients send to that port, a fifth of them on trial:
     rrl tune /models/resnet --traffic --canary 0.2 --port 8500 --slo "p99<80ms"
-  begin with what an earlier tuning, or a profile of this or another model, has found:
-    rrl tune /models/resnet --rate 20 --warm-start build/tune/mobilenet
   any flag, any environment variable, and the number of CPUs; a fixed flag beside them:
     rrl tune /models/resnet --rate 20 --knob flag:--grpc_max_threads=8,32 --knob cpus=1,2 \\
         --knob env:TF_ENABLE_ONEDNN_OPTS=0,1 --knob flag:--enable_model_warmup=false
-  the fewest CPUs that keep an objective; the rates that a configuration can serve:
-    rrl tune /models/resnet --rate 20 --knob cpus=1,2,4 --knob inter_op=1,2,4 \\
-        --objective "cpus with p99<80ms"
-    rrl tune /models/resnet --objective "rate of 20,30,40,60,80 with p99<80ms"
 
 Known models: mobilenet_v2, inception_v3, keyword. Knobs: inter_op, intra_op, batch_threads (0: no
 batching), max_batch_size, batch_timeout_micros, max_enqueued_batches, grpc_max_threads, cpus,
@@ -170,14 +174,6 @@ def _add_service_options(group: Any) -> None:
 
 
 def _tune(options: Namespace) -> int:
-    from rrl.operating.metrics import metrics_at
-    from rrl.operating.operate import open_run
-    from rrl.operating.requests import read_requests
-    from rrl.operating.run import load_words, no_room, plan_lines, run
-    from rrl.operating.targets import command_here, open_servers, own_server, refuses_batches
-    from rrl.support.machine import announced
-    from rrl.tuning.presets import in_words
-
     interrupt_by_signals()  # now, because the servers start before the first episode
     refuse_without_effect(options)
     requests = read_requests(options)
@@ -203,54 +199,26 @@ def _tune(options: Namespace) -> int:
 
 def _job(options: Namespace, requests: Requests) -> tuple[Job, Path]:
     """Return the job and its folder."""
-    from rrl.operating.job import Job
-    from rrl.operating.knob_options import read_default, read_space
-    from rrl.operating.requests import about, this_machine
-    from rrl.operating.warm_start import read_warm_start
-    from rrl.serving.client_traffic import ClientTraffic
-    from rrl.serving.launcher import find_executable, kind_of
-    from rrl.serving.process_knobs import prefix
-    from rrl.serving.settings import flags
-
     space, fixed = read_space(options, requests.largest)
-    folder = options.out or Path("build") / "tune" / Path(options.model).name
-    default = read_default(options, space)
-    objective, slo = read_goal(options, space, default)
-    load = ClientTraffic() if options.traffic else read_load(options, objective)
     kind = kind_of(find_executable(options.executable))
     sample = "its own or random requests"
     if options.sample:
         sample = f"sample {options.sample.name} ({checksum(options.sample)})"
-    warm, source = read_warm_start(options, space, fixed, objective, folder)
-    job = Job(
-        f"{options.model} on a {kind} server, {sample}",
-        space,
-        default,
-        load,
-        objective,
-        slo,
-        options.agent,
-        options.episodes,
-        options.requests,
-        options.rounds,
-        options.seed,
-        fixed,
-        budget=read_budget(options, objective, slo),
-        patience=options.patience,
-        warm=warm,
-    )
+    what = f"{options.model} on a {kind} server, {sample}"
+    default = read_default(options, space)
+    load = ClientTraffic() if options.traffic else None
+    job, folder = read_job(options, what, options.model, space, default, load, fixed=fixed)
+    job = replace(job, budget=read_budget(options, job), patience=options.patience)
     # A default that cannot start is refused now, not after an hour.
     flags({**fixed, **job.default}, Path("batching.txt"))
     prefix({**fixed, **job.default})
     if options.dry_run:
         return job, folder
-    measured = about(options) | this_machine() | source  # last, as it may build the model
-    return replace(job, about=measured), folder
+    measured = about(options) | this_machine()  # last, as it may build the model
+    return replace(job, about={**job.about, **measured}), folder
 
 
 def _stop(options: Namespace) -> int:
-    from rrl.serving.detached import end_tuner, port_folder, stop_service
-
     folder = port_folder(options.port)
     tuned = end_tuner(folder)
     if not stop_service(folder) and not tuned:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rrl.operating.job import Job
 from rrl.operating.other_work import busy_line
 from rrl.operating.records import (
     Record,
@@ -22,9 +23,6 @@ from rrl.support.sequential import symmetric_interval
 from rrl.tuning.constrained import MEMORY, Constrained, LeastMemory
 from rrl.tuning.objective import MeanLatency, Percentile
 from rrl.tuning.presets import in_words
-
-if TYPE_CHECKING:
-    from rrl.operating.job import Job
 
 SAME_MEMORY = 0.02  # of the memory; seven starts of one server differed by up to 1.1 %
 FAR = 20.0  # the log ratio of costs if one of them is 0; the verdict limits large ones anyway

@@ -9,11 +9,13 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from rrl.core.warm_start import Earlier, transfer
+from rrl.core.knob import Configuration
+from rrl.core.space import ConfigSpace
+from rrl.core.warm_start import Earlier, WarmStart, transfer
 from rrl.operating.journal import JOURNAL, SCHEMA, is_configuration, read_records
 from rrl.operating.log import LOG
 from rrl.operating.options import DATA, checksum, refuse
@@ -23,12 +25,7 @@ from rrl.recording.profile import DESCRIPTION, EPISODES, read_profile
 from rrl.support.errors import DataError, ServerError, UsageError
 from rrl.tuning.episode import Episode
 from rrl.tuning.guarded import unanswered
-
-if TYPE_CHECKING:
-    from rrl.core.knob import Configuration
-    from rrl.core.space import ConfigSpace
-    from rrl.core.warm_start import WarmStart
-    from rrl.tuning.objective import Objective
+from rrl.tuning.objective import Objective
 
 
 def read_warm_start(
